@@ -1,0 +1,189 @@
+"""The native runtime: arrays, tape, engine, thread pool, programs. It knows no operator names.
+
+A kernel is a C function
+
+    int32_t kernel(void* const* buffers, const int64_t* slots, void* scratch,
+                   int64_t begin, int64_t end);
+
+that handles points [begin, end) of its space; 0 is success. It never throws and may run on any
+thread, several ranges at once. `scratch` is private to the call, 64-byte aligned.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Signature = tuple[tuple[int, tuple[int, ...], bool], ...]
+"""Per operand: dtype code, shape, and whether it is a Python scalar (shape ())."""
+
+# Where a launch finds a buffer: (space, index or byte offset).
+INPUT: int  # index of an input
+OUTPUT: int  # index of an output
+ARENA: int  # byte offset into the program's arena
+CONSTANT: int  # index of a constant
+
+class NDArray:
+    """A C-contiguous array: a storage, a byte offset, a shape and a dtype.
+
+    Several arrays may share one storage (views). Version and engine order belong to the storage.
+    The class is completed from Python: `nd` attaches the methods generated from the registry."""
+
+    shape: tuple[int, ...]
+    dtype_code: int
+    size: int
+    ndim: int
+    nbytes: int
+    version: int  # of the storage
+    storage_id: int  # equal for views of one storage
+    grad: NDArray | None  # the array that backward fills, None unless attached
+    grad_req: str  # "null", "write" or "add"
+    has_tape: bool  # result of a recorded operator
+    # slots: + - * / // % ** @ unary - abs, comparisons, in-place forms, divmod-free; each invokes the
+    # operator registered with `set_slot_operator`.
+    def asnumpy(self) -> np.ndarray: ...  # waits, copies
+    def item(self) -> float | int | bool: ...  # waits; size must be 1
+    def wait_to_read(self) -> None: ...
+    def view(self, offset: int, shape: tuple[int, ...]) -> NDArray: ...  # unrecorded, offset in elements
+    def detach(self) -> NDArray: ...  # same storage, no tape
+    def copy_from_numpy(self, array: np.ndarray) -> None: ...  # waits for readers, overwrites
+    def swap_storage(self, other: NDArray) -> None: ...  # take over other's storage; same shape, dtype
+    def mark_variable(self, grad: NDArray | None, grad_req: str) -> None: ...
+    def __dlpack__(self, **kw: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+def empty(shape: tuple[int, ...], dtype_code: int) -> NDArray: ...
+def from_numpy(array: np.ndarray) -> NDArray: ...  # copies; a supported dtype
+def from_dlpack(source: Any) -> NDArray: ...  # shares memory; freed through its deleter
+
+class Program:
+    """A compiled graph: launches over inputs, outputs, constants and one arena.
+
+    `waves` run one after another; the launches of a wave are independent and run together.
+    A launch is (address, buffers, slots, points, grain, scratch_bytes, operator): `buffers` is a
+    sequence of (space, index), `slots` the parameter block as bytes (8 per entry), `points` the
+    size of its space, `grain` the fewest points worth a chunk, `operator` a name for errors.
+
+    `inputs` and `outputs` are (dtype code, shape). The first `visible` outputs are results, the
+    rest residuals for the gradient. `cost` estimates microseconds on one core: below
+    `inline_threshold` a ready program runs on the caller's thread, otherwise it is pushed.
+    `may_alias[o]` lists the inputs whose memory output o may share when `out=` makes it so;
+    for any other overlap the program writes to fresh memory and copies.
+    `gradient`, if given, is called with the tuple of wanted inputs (bools) once for each distinct
+    such tuple, on the first recorded call, and returns a `Gradient`, or None when nothing flows."""
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[tuple[int, tuple[int, ...]]],
+        outputs: Sequence[tuple[int, tuple[int, ...]]],
+        visible: int,
+        arena_bytes: int,
+        constants: Sequence[bytes],
+        waves: Sequence[
+            Sequence[tuple[int, Sequence[tuple[int, int]], bytes, int, int, int, str]]
+        ],
+        may_alias: Sequence[Sequence[int]] = (),
+        cost: float = 0.0,
+        gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None,
+        keep_alive: Any = None,
+        tag: Any = None,  # whatever the owner wants to find again (an operator call, a graph)
+    ) -> None: ...
+    tag: Any
+    arena_bytes: int
+    calls: int
+    def __call__(
+        self, inputs: Sequence[NDArray | float | int | bool], out: Sequence[NDArray | None] | None = None,
+        donate: Sequence[int] = (),  # inputs given up: their memory may hold outputs, later use raises
+    ) -> tuple[NDArray, ...]: ...  # the visible outputs; records on the tape as `invoke` does
+
+class View:
+    """Instead of a Program: the result shares the first operand's storage. Offset in elements."""
+
+    def __init__(
+        self, offset: int, shape: tuple[int, ...],
+        gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None, tag: Any = None,
+    ) -> None: ...
+
+class Gradient:
+    """How cotangents flow through one recorded call.
+
+    `saved` lists what the tape keeps: ("input", i) or ("output", j), residuals included. `compile`
+    is called once, at the first backward, and returns the Program whose inputs are the cotangents
+    of the outputs numbered `cotangents` followed by the saved arrays, and whose outputs are the
+    cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros."""
+
+    def __init__(
+        self, saved: Sequence[tuple[str, int]], cotangents: Sequence[int], targets: Sequence[int],
+        compile: Callable[[], Program],
+    ) -> None: ...
+
+# ----------------------------------------------------------------- the imperative path
+
+def set_compile_handler(
+    handler: Callable[[int, int, Signature], Program | View | Callable[..., Any]],
+) -> None:
+    """`handler(operator_id, attributes_id, signature)` answers a miss of the signature cache."""
+
+def set_slot_operator(slot: str, operator_id: int, attributes_id: int, reflected: bool = False) -> None:
+    """`slot`: "add", "subtract", "multiply", "true_divide", "floor_divide", "remainder", "power", "matmul", "negative",
+    "absolute", "eq", "ne", "lt", "le", "gt", "ge". A scalar on the left swaps the operands."""
+
+def invoke(
+    operator_id: int, attributes_id: int, operands: Sequence[NDArray | float | int | bool],
+    out: Sequence[NDArray | None] | None = None,
+) -> NDArray | tuple[NDArray, ...]:
+    """Run one operator: signature lookup, allocation, run or push, tape. A single visible output
+    comes bare. Scalars take the dtype of the first array."""
+
+def clear_signature_cache() -> None: ...
+
+# ------------------------------------------------------------------------------- the tape
+
+def set_recording(on: bool) -> bool: ...  # thread-local; returns the previous value
+def set_training(on: bool) -> bool: ...
+def is_recording() -> bool: ...
+def is_training() -> bool: ...
+def set_sum_operator(operator_id: int, attributes_id: int) -> None: ...  # adds two cotangents
+def backward(
+    heads: Sequence[NDArray], head_grads: Sequence[NDArray | None],
+    retain_graph: bool, variables: Sequence[NDArray] | None = None,
+) -> list[NDArray] | None:
+    """Native, iterative reverse walk. Without `variables` it fills attached gradients as their
+    grad_req says; with them it returns their cotangents and touches no attached gradient.
+    A missing head gradient is ones. Raises if a saved array was overwritten since."""
+
+def record_custom(
+    inputs: Sequence[NDArray], outputs: Sequence[NDArray],
+    backward: Callable[..., Sequence[NDArray | None]],
+) -> None:
+    """Put a Python function on the tape: called with the outputs' cotangents."""
+
+class TapeNode:
+    """Read-only face of a recorded call, for differentiating backward itself (create_graph)."""
+
+    tag: Any  # the Program's or View's tag
+    inputs: list[NDArray | float]  # with their own tape entries
+    output_count: int
+    sequence: int  # grows with time: reverse order of it is a valid reverse walk
+
+def tape_node(array: NDArray) -> tuple[TapeNode, int] | None: ...
+
+# ------------------------------------------------------------------- engine and counters
+
+def push(
+    function: Callable[[], None], reads: Sequence[NDArray], writes: Sequence[NDArray], name: str,
+) -> None:
+    """Run a Python callable on the engine when its arrays allow (host callback)."""
+
+def waitall() -> None: ...  # raises the first error nobody has seen; Ctrl-C interrupts
+def set_naive(on: bool) -> None: ...  # TIGON_ENGINE=naive at import
+def set_num_threads(count: int) -> None: ...
+def num_threads() -> int: ...
+def stats() -> dict[str, int]:
+    """native_calls, imperative_operators, signature_hits, signature_misses, bytes_now, bytes_peak
+    (logical bytes of live storages and arenas), pool_bytes, pushed, inlined, tape_nodes."""
+
+def reset_peak() -> None: ...
+def trim() -> None: ...  # return cached blocks to the system
+def set_error_type(error: type) -> None: ...  # raised for user errors (tigon.base.TigonError)

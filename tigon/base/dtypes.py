@@ -1,0 +1,100 @@
+"""Element types. The codes are those of MXNet's parameter files, so one number serves everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tigon.base.errors import TigonError
+
+
+@dataclass(frozen=True, eq=False)
+class DType:
+    """One element type. Instances are unique: compare with `is` or `==`.
+
+    >>> as_dtype("float32").itemsize
+    4
+    """
+
+    name: str
+    code: int
+    itemsize: int
+    kind: str  # 'f' float, 'i' signed, 'u' unsigned, 'b' bool
+
+    @property
+    def numpy(self) -> np.dtype:
+        return np.dtype(self.name)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "f"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in "iu"
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+
+float32 = DType("float32", 0, 4, "f")
+float64 = DType("float64", 1, 8, "f")
+float16 = DType("float16", 2, 2, "f")
+uint8 = DType("uint8", 3, 1, "u")
+int32 = DType("int32", 4, 4, "i")
+int8 = DType("int8", 5, 1, "i")
+int64 = DType("int64", 6, 8, "i")
+bool_ = DType("bool", 7, 1, "b")
+int16 = DType("int16", 8, 2, "i")
+uint16 = DType("uint16", 9, 2, "u")
+uint32 = DType("uint32", 10, 4, "u")
+uint64 = DType("uint64", 11, 8, "u")
+
+ALL = (
+    float32,
+    float64,
+    float16,
+    uint8,
+    int32,
+    int8,
+    int64,
+    bool_,
+    int16,
+    uint16,
+    uint32,
+    uint64,
+)
+PUBLIC = (float32, float64, int32, int64, uint8, bool_)
+"""The types a user's array may have today; the others occur inside kernels only."""
+
+BY_CODE = {dtype.code: dtype for dtype in ALL}
+_BY_NAME = {dtype.name: dtype for dtype in ALL}
+
+
+def as_dtype(given: object) -> DType:
+    """The `DType` for a name, numpy dtype, Python type or `DType`.
+
+    >>> as_dtype(int), as_dtype(np.float64), as_dtype("uint8")
+    (int64, float64, uint8)
+    >>> as_dtype("complex64")
+    Traceback (most recent call last):
+    ...
+    tigon.base.errors.TigonError: dtype: expected one of float32, float64, int32, int64, uint8, bool; \
+given 'complex64'; convert the data first
+    """
+    if isinstance(given, DType):
+        return given
+    try:
+        name = np.dtype(given).name  # type: ignore[call-overload]
+    except TypeError:
+        name = str(given)
+    found = _BY_NAME.get(name)
+    if found is None:
+        names = ", ".join(dtype.name for dtype in PUBLIC)
+        raise TigonError(
+            f"dtype: expected one of {names}; given {given!r}; convert the data first"
+        )
+    return found

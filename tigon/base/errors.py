@@ -1,0 +1,29 @@
+"""Two kinds of error, never mixed: the user's (`TigonError`) and ours (`InternalError`)."""
+
+from __future__ import annotations
+
+
+class TigonError(RuntimeError):
+    """A mistake in the program or its data. The message names the operator, what was expected,
+    what was given, and the next step."""
+
+
+MXNetError = TigonError
+"""The name under which MXNet programs catch it."""
+
+
+class InternalError(AssertionError):
+    """A broken invariant inside tigon: a bug to report, never the user's fault."""
+
+
+def check(condition: object, where: str, message: str) -> None:
+    """Raise `TigonError("<where>: <message>")` unless `condition` holds.
+
+    >>> check(1 + 1 == 2, "add", "arithmetic works")
+    >>> check(False, "dot", "inner sizes differ: 3 and 4; transpose one operand?")
+    Traceback (most recent call last):
+    ...
+    tigon.base.errors.TigonError: dot: inner sizes differ: 3 and 4; transpose one operand?
+    """
+    if not condition:
+        raise TigonError(f"{where}: {message}")

@@ -1,0 +1,326 @@
+"""The loop language: everything a backend sees, on one page.
+
+    expr  := Const | Slot | Axis | Local | Load | Apply
+    stmt  := Store | Let | Reduce | Loop
+    nest  := Nest(buffers, space, body) | Contraction(buffers, batch, rows, columns, inner, ...)
+
+Expressions are scalar and pure. An index is an int64 expression counted in elements. A nest's
+`space` is the part that may run in parallel: its points are independent, the runtime hands out
+ranges of them. Inside a point the body runs in order. Nothing here depends on the thread count.
+
+A nest is lowered with concrete numbers; `loop.abstract` then replaces numbers by `Slot`s, so that
+one native function serves every shape, stride and scalar of the same structure.
+
+Expressions are interned: equal expressions are the same object, so a shared subexpression is
+computed once and a tree that is exponential on paper stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+from tigon.base.dtypes import DType, int64
+
+# ------------------------------------------------------------------------------ expressions
+
+
+class Expr:
+    """A scalar value. Immutable and interned: `==` is `is`."""
+
+    __slots__ = ("__weakref__", "_fields", "dtype")
+    _interned: ClassVar[WeakValueDictionary[tuple, Expr]] = WeakValueDictionary()
+    dtype: DType
+
+    def __new__(cls, dtype: DType, *fields: Any) -> Any:
+        # repr separates 1, 1.0 and True, and 0.0 from -0.0, which compare equal.
+        key = (cls, dtype.code, *(f if isinstance(f, (Expr, tuple)) else repr(f) for f in fields))
+        found = cls._interned.get(key)
+        if found is None:
+            found = object.__new__(cls)
+            object.__setattr__(found, "dtype", dtype)
+            object.__setattr__(found, "_fields", fields)
+            cls._interned[key] = found
+        return found
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        return ()
+
+
+class Const(Expr):
+    """A literal number."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: float | int | bool, dtype: DType = int64) -> Const:
+        kind = float if dtype.kind == "f" else bool if dtype.kind == "b" else int
+        return Expr.__new__(cls, dtype, kind(value))
+
+    @property
+    def value(self) -> Any:
+        return self._fields[0]
+
+
+class Slot(Expr):
+    """A number given when the kernel is launched: entry `index` of its parameter block.
+    Each entry has 8 bytes: an int64, or a float64 that is rounded to `dtype` on reading."""
+
+    __slots__ = ()
+
+    def __new__(cls, index: int, dtype: DType = int64) -> Slot:
+        return Expr.__new__(cls, dtype, index)
+
+    @property
+    def index(self) -> int:
+        return self._fields[0]
+
+
+class Axis(Expr):
+    """The running value (int64) of the loop axis of this name."""
+
+    __slots__ = ()
+
+    def __new__(cls, name: str) -> Axis:
+        return Expr.__new__(cls, int64, name)
+
+    @property
+    def name(self) -> str:
+        return self._fields[0]
+
+
+class Local(Expr):
+    """A value bound earlier in the same or an enclosing body by `Let` or `Reduce`."""
+
+    __slots__ = ()
+
+    def __new__(cls, name: str, dtype: DType) -> Local:
+        return Expr.__new__(cls, dtype, name)
+
+    @property
+    def name(self) -> str:
+        return self._fields[0]
+
+
+class Load(Expr):
+    """Element `index` of buffer number `buffer`. Out-of-range indices are never evaluated:
+    guard a load with `select`, whose untaken branch loads nothing."""
+
+    __slots__ = ()
+
+    def __new__(cls, buffer: int, index: Expr, dtype: DType) -> Load:
+        return Expr.__new__(cls, dtype, buffer, index)
+
+    @property
+    def buffer(self) -> int:
+        return self._fields[0]
+
+    @property
+    def index(self) -> Expr:
+        return self._fields[1]
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        return (self._fields[1],)
+
+
+class Apply(Expr):
+    """A scalar function of operands. Names and typing are in `FUNCTIONS`."""
+
+    __slots__ = ()
+
+    def __new__(cls, function: str, operands: tuple[Expr, ...], dtype: DType) -> Apply:
+        return Expr.__new__(cls, dtype, function, operands)
+
+    @property
+    def function(self) -> str:
+        return self._fields[0]
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        return self._fields[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """How a scalar function is typed: the operands' common dtype kinds and the result's."""
+
+    arity: int
+    kinds: str  # operand kinds allowed: any of 'f', 'i', 'u', 'b'
+    result: str = "same"  # "same" | "bool" | "given" (the Apply says)
+
+
+_F, _N, _A = "f", "fiu", "fiub"
+FUNCTIONS: dict[str, Function] = {
+    # arithmetic; integers wrap; integer x // 0 and x % 0 are 0
+    **{name: Function(2, _N) for name in ("add", "sub", "mul", "floordiv", "mod")},
+    "div": Function(2, _F),
+    "fmod": Function(2, _N),  # sign of the dividend, as C
+    "truncdiv": Function(2, "iu"),  # rounds towards zero, as C
+    "neg": Function(1, _N),
+    "abs": Function(1, _N),
+    "fma": Function(3, _F),  # only inside contractions and mathematical functions
+    # NaN propagates through both
+    "maximum": Function(2, _A),
+    "minimum": Function(2, _A),
+    # comparison and logic
+    **{name: Function(2, _A, "bool") for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    "and": Function(2, "iub"),
+    "or": Function(2, "iub"),
+    "xor": Function(2, "iub"),
+    "not": Function(1, "iub"),
+    "shl": Function(2, "iu"),
+    "shr": Function(2, "iu"),  # arithmetic for signed, logical for unsigned
+    "select": Function(3, _A),  # (condition: bool, if true, if false)
+    "cast": Function(1, _A, "given"),  # float -> int truncates and saturates, NaN -> 0
+    "bitcast": Function(1, _N, "given"),  # same size
+    # rounding
+    **{name: Function(1, _F) for name in ("floor", "ceil", "trunc", "rint")},  # rint: half to even
+    # elementary functions, expanded by `loop.mathematics`; the bound in ulp stands there
+    **{
+        name: Function(1, _F)
+        for name in (
+            "sqrt rsqrt cbrt exp expm1 log log1p log2 log10 sin cos tan arcsin arccos arctan "
+            "sinh cosh tanh arcsinh arccosh arctanh erf erfinv gamma lgamma sigmoid"
+        ).split()
+    },
+    "pow": Function(2, _F),
+    "atan2": Function(2, _F),
+    "hypot": Function(2, _F),
+}
+
+# ------------------------------------------------------------------------------- statements
+
+
+@dataclass(frozen=True, slots=True)
+class LoopAxis:
+    """`for name in range(start, stop)`, step 1. At most one vector axis encloses a statement: its
+    iterations run `lanes` at a time. Of a reduction, it is the axis whose partial results are
+    kept per lane and combined at the end in a fixed tree."""
+
+    name: str
+    stop: Expr
+    start: Expr = Const(0)
+    vector: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """buffer[index] = value, or buffer[index] += value when `accumulate` (then never inside a
+    vector axis whose lanes could meet the same element)."""
+
+    buffer: int
+    index: Expr
+    value: Expr
+    accumulate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """Bind `Local(name, value.dtype)` for the statements that follow in this body."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """One result of a `Reduce`: `combine` over all iterations of `value`, bound to `name`.
+
+    `combine`: "sum", "prod", "maximum", "minimum", "argmax", "argmin". The last two bind the int64
+    value of `position` at the first occurrence (a NaN counts as the extreme, as in numpy)."""
+
+    name: str
+    combine: str
+    value: Expr
+    position: Expr | None = None
+
+    @property
+    def dtype(self) -> DType:
+        return int64 if self.combine.startswith("arg") else self.value.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Run over `axes` (outermost first) and bind every accumulator afterwards. An empty range
+    gives the neutral element (0, 1, -inf or the least integer, ...)."""
+
+    axes: tuple[LoopAxis, ...]
+    accumulators: tuple[Accumulator, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Run `body` over `axes`, outermost first."""
+
+    axes: tuple[LoopAxis, ...]
+    body: tuple[Stmt, ...]
+
+
+Stmt = Store | Let | Reduce | Loop
+
+# ------------------------------------------------------------------------------------ nests
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """An array that a nest touches. `role`: "in", "out" or "scratch" (private to one point of the
+    space, `extent` elements, contents undefined at the start). An "out" buffer may also be read
+    where the same point has already written it."""
+
+    dtype: DType
+    role: str
+    extent: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """`for point in space (parallel): body`."""
+
+    buffers: tuple[Buffer, ...]
+    space: tuple[LoopAxis, ...]  # never vector; start is 0
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """accumulator[b, m, n] = sum over k of left(b, m, k) * right(b, k, n), then `body`.
+
+    `batch`, `rows` (m), `columns` (n) and `inner` (k) are groups of axes, outermost first; `left`
+    mentions batch, rows and inner axes, `right` batch, inner and columns, `body` (Let and Store
+    only) batch, rows and columns, and `Local(accumulator, dtype)`. Axes start at 0. `columns`
+    holds the axis along which the output is contiguous, if any. Sums run over k in blocks whose
+    size depends on the extents only. The backend chooses tiles, packing and the parallel grid."""
+
+    buffers: tuple[Buffer, ...]
+    batch: tuple[LoopAxis, ...]
+    rows: tuple[LoopAxis, ...]
+    columns: tuple[LoopAxis, ...]
+    inner: tuple[LoopAxis, ...]
+    left: Expr
+    right: Expr
+    accumulator: str
+    dtype: DType
+    body: tuple[Stmt, ...]
+
+
+AnyNest = Nest | Contraction
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Every distinct subexpression once, operands before users."""
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(expr, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((operand, False) for operand in node.operands)
