@@ -52,6 +52,28 @@ class Expr:
     def operands(self) -> tuple[Expr, ...]:
         return ()
 
+    def __repr__(self) -> str:
+        return _text(self, 12)
+
+
+def _text(expr: Expr, depth: int) -> str:
+    """Bounded in depth, since a shared graph may be exponential as a tree."""
+    if isinstance(expr, (Axis, Local)):
+        return expr.name
+    if isinstance(expr, Const):
+        return repr(expr.value)
+    if isinstance(expr, Slot):
+        return f"${expr.index}"
+    if depth == 0:
+        return "..."
+    inner = [_text(operand, depth - 1) for operand in expr.operands]
+    if isinstance(expr, Load):
+        return f"load({expr.buffer}, {inner[0]})"
+    assert isinstance(expr, Apply)
+    if FUNCTIONS[expr.function].result == "given":
+        inner.append(str(expr.dtype))
+    return f"{expr.function}({', '.join(inner)})"
+
 
 class Const(Expr):
     """A literal number."""
