@@ -1,0 +1,58 @@
+"""What a device must offer to run loop nests. The compiler talks to it through two verbs:
+
+    launchable = backend.prepare(nest)                     # numbers become a parameter block
+    [address, ...] = backend.compile([launchable.structure, ...])
+
+A backend sees loop nests only, never a graph or an operator. Memory, copies and synchronization
+belong to the native runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tigon.loop.grammar import AnyNest
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What a native function is compiled from, and the key under which it is found again.
+
+    `nest` has slots instead of numbers. `variant` is the schedule that the backend chose from the
+    extents (tiles, special cases); other code passes it on without looking."""
+
+    nest: AnyNest
+    variant: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launchable:
+    """One launch, up to its buffers. Buffer i of the launch is `nest.buffers[i]`; a buffer whose
+    role is "scratch" gets no memory from the runtime: its entry is ignored and may be null."""
+
+    structure: Structure
+    slots: bytes  # the parameter block, 8 bytes per entry
+    points: int  # size of the parallel space; 0 means that there is nothing to run
+    grain: int  # fewest points worth a chunk of their own
+    scratch_bytes: int  # private memory of each call, 64-byte aligned
+    cost_us: float  # estimate for all points on one core
+
+
+class Backend(Protocol):
+    """A device's compiler."""
+
+    name: str
+
+    def prepare(self, nest: AnyNest) -> Launchable:
+        """Choose a schedule for a nest with concrete numbers. Cheap: compiles nothing."""
+
+    def compile(self, structures: Sequence[Structure]) -> list[int]:
+        """Addresses of the native functions, in order. Equal structures give the same address,
+        new ones are compiled together in one module. Addresses stay valid for the life of the
+        process. Any thread may call."""
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """compilations (functions), modules, compile_seconds, cache_hits."""
