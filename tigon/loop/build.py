@@ -120,7 +120,7 @@ def apply(function: str, *given: Operand, dtype: DType | None = None) -> Expr:
     >>> apply("maximum", axis("i"), 0)
     maximum(i, 0)
     """
-    operands, result = _typed(function, given, dtype)
+    operands, result = typed(function, given, dtype)
     if function in EXACT and all(isinstance(operand, Const) for operand in operands):
         folded = _fold(function, operands, result)
         if folded is not None:
@@ -139,7 +139,7 @@ def result_given(function: str) -> bool:
     return FUNCTIONS[function].result == "given"
 
 
-def _typed(
+def typed(
     function: str, given: tuple[Operand, ...], dtype: DType | None
 ) -> tuple[tuple[Expr, ...], DType]:
     record = FUNCTIONS.get(function)

@@ -1,0 +1,280 @@
+"""Splits a nest into structure and numbers. Nests that differ in extents, strides, offsets and
+scalars only have one structure, hence one native function; the numbers are given at launch.
+
+Kept as they are, because they decide the code: 0, 1 and -1, infinities and NaN, shift counts and
+bit masks, the constants of hash functions (uint32, uint64), and operands of elementary functions
+(`pow(x, 2)` is a product). Equal numbers of different origin stay different slots: an image that
+happens to be square is no special case. What is one by construction is one slot: the stop of an
+axis that several statements run over, the index by which several statements reach one buffer.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+from tigon.base.errors import InternalError
+from tigon.loop import build as L
+from tigon.loop.grammar import (
+    Accumulator,
+    AnyNest,
+    Apply,
+    Axis,
+    Buffer,
+    Const,
+    Contraction,
+    Expr,
+    Let,
+    Load,
+    Local,
+    Loop,
+    LoopAxis,
+    Reduce,
+    Slot,
+    Stmt,
+    Store,
+)
+from tigon.loop.semantics import EXACT
+
+_BITWISE = frozenset(("and", "or", "xor", "shl", "shr", "bitcast"))
+_FIXED = (0, 1, -1)
+
+_done: dict[AnyNest, tuple[AnyNest, bytes]] = {}
+_structures: dict[AnyNest, AnyNest] = {}
+
+
+def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
+    """The structure of `nest`, one object for all nests that have it, and its numbers: the
+    parameter block, 8 bytes per slot.
+
+    >>> from tigon.base.dtypes import float32
+    >>> from tigon.loop.grammar import Nest
+    >>> def scale(count, factor):
+    ...     x = L.load(0, L.axis("i"), float32)
+    ...     store = Store(1, L.axis("i"), L.mul(x, factor))
+    ...     buffers = (Buffer(float32, "in"), Buffer(float32, "out"))
+    ...     return Nest(buffers, (LoopAxis("i", L.const(count)),), (store,))
+    >>> (one, first), (other, second) = abstract(scale(5, 2.0)), abstract(scale(7, 3.0))
+    >>> one is other, struct.unpack("<qd", first), struct.unpack("<qd", second)
+    (True, (5, 2.0), (7, 3.0))
+    """
+    found = _done.get(nest)
+    if found is None:
+        if len(_done) > 10_000:
+            _done.clear()
+        rewriter = _Abstract()
+        structure = rewriter.nest(nest)
+        structure = _structures.setdefault(structure, structure)
+        found = _done[nest] = structure, b"".join(rewriter.values)
+    return found
+
+
+def bind(structure: AnyNest, values: bytes) -> AnyNest:
+    """The concrete nest: every slot replaced by its number.
+
+    >>> from tigon.base.dtypes import float32
+    >>> from tigon.loop.grammar import Nest
+    >>> store = Store(0, L.axis("i"), L.slot(1, float32))
+    >>> bound = bind(Nest((Buffer(float32, "out"),), (LoopAxis("i", L.slot(0)),), (store,)),
+    ...              struct.pack("<qd", 3, 0.5))
+    >>> bound.space[0].stop, bound.body[0].value
+    (3, 0.5)
+    """
+    return _Bind(values).nest(structure)
+
+
+class _Rewrite:
+    """Rebuilds a nest; what happens to axes, bounds and expressions is the subclass's."""
+
+    def expr(self, expr: Expr, context: object) -> Expr:
+        raise NotImplementedError
+
+    def bound(self, axis: LoopAxis, side: str) -> Expr:
+        raise NotImplementedError
+
+    def name(self, name: str, prefix: str) -> str:
+        return name
+
+    def nest(self, nest: AnyNest) -> AnyNest:
+        buffers = tuple(
+            buffer
+            if buffer.extent is None
+            else Buffer(buffer.dtype, buffer.role, self.expr(buffer.extent, "extent"))
+            for buffer in nest.buffers
+        )
+        if isinstance(nest, Contraction):
+            groups: dict[str, Any] = {
+                group: self.axes(getattr(nest, group))
+                for group in ("batch", "rows", "columns", "inner")
+            }
+            return Contraction(
+                buffers=buffers,
+                **groups,
+                left=self.expr(nest.left, "value"),
+                right=self.expr(nest.right, "value"),
+                accumulator=self.name(nest.accumulator, "v"),
+                dtype=nest.dtype,
+                body=self.body(nest.body),
+            )
+        return replace(
+            nest, buffers=buffers, space=self.axes(nest.space), body=self.body(nest.body)
+        )
+
+    def axes(self, axes: tuple[LoopAxis, ...]) -> tuple[LoopAxis, ...]:
+        return tuple(
+            LoopAxis(
+                self.name(axis.name, "a"),
+                self.bound(axis, "stop"),
+                self.bound(axis, "start"),
+                axis.vector,
+            )
+            for axis in axes
+        )
+
+    def body(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        return tuple(self.statement(statement) for statement in body)
+
+    def statement(self, statement: Stmt) -> Stmt:
+        if isinstance(statement, Let):
+            value = self.expr(statement.value, "value")
+            return Let(self.name(statement.name, "v"), value)
+        if isinstance(statement, Store):
+            index = self.expr(statement.index, statement.buffer)
+            value = self.expr(statement.value, "value")
+            return Store(statement.buffer, index, value, statement.accumulate)
+        if isinstance(statement, Loop):
+            return Loop(self.axes(statement.axes), self.body(statement.body))
+        assert isinstance(statement, Reduce)
+        axes = self.axes(statement.axes)
+        return Reduce(axes, tuple(self.accumulator(each) for each in statement.accumulators))
+
+    def accumulator(self, accumulator: Accumulator) -> Accumulator:
+        position = accumulator.position
+        return Accumulator(
+            self.name(accumulator.name, "v"),
+            accumulator.combine,
+            self.expr(accumulator.value, "value"),
+            None if position is None else self.expr(position, "value"),
+        )
+
+
+class _Abstract(_Rewrite):
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self._names: dict[tuple[str, str], str] = {}
+        self._counts = {"a": 0, "v": 0}
+        self._bounds: dict[tuple[str, str, Expr], Expr] = {}
+        self._memory: dict[tuple[object, Expr], Expr] = {}
+
+    def name(self, name: str, prefix: str) -> str:
+        found = self._names.get((prefix, name))
+        if found is None:
+            found = self._names[prefix, name] = f"{prefix}{self._counts[prefix]}"
+            self._counts[prefix] += 1
+        return found
+
+    def bound(self, axis: LoopAxis, side: str) -> Expr:
+        given = getattr(axis, side)
+        key = (axis.name, side, given)
+        found = self._bounds.get(key)
+        if found is None:
+            if isinstance(given, Const) and not (side == "start" and given.value == 0):
+                found = self._slot(given)
+            else:
+                found = self.expr(given, key)
+            self._bounds[key] = found
+        return found
+
+    def _slot(self, const: Const) -> Slot:
+        form = "<d" if const.dtype.is_float else "<q"
+        self.values.append(struct.pack(form, const.value))
+        return Slot(len(self.values) - 1, const.dtype)
+
+    def expr(self, expr: Expr, context: object) -> Expr:
+        """`context` tells indices of different buffers apart: within one context an expression is
+        always replaced by the same one, so that sharing is kept."""
+        memory = self._memory
+        stack: list[tuple[object, Expr]] = [(context, expr)]
+        while stack:
+            here, node = entry = stack[-1]
+            if entry in memory:
+                stack.pop()
+                continue
+            inner = node.buffer if isinstance(node, Load) else here
+            missing = [
+                (inner, operand)
+                for operand in node.operands
+                if not isinstance(operand, Const) and (inner, operand) not in memory
+            ]
+            if missing:
+                stack.extend(reversed(missing))
+                continue
+            stack.pop()
+            memory[entry] = self._rebuild(node, inner)
+        return memory[context, expr]
+
+    def _rebuild(self, node: Expr, context: object) -> Expr:
+        if isinstance(node, Axis):
+            return Axis(self.name(node.name, "a"))
+        if isinstance(node, Local):
+            return Local(self.name(node.name, "v"), node.dtype)
+        if isinstance(node, Slot):
+            raise InternalError(f"loop.abstract: the nest has a slot already: {node!r}")
+        if isinstance(node, Const):
+            return self._number(node, "")
+        operands = tuple(
+            self._number(operand, node.function if isinstance(node, Apply) else "")
+            if isinstance(operand, Const)
+            else self._memory[context, operand]
+            for operand in node.operands
+        )
+        if isinstance(node, Load):
+            return Load(node.buffer, operands[0], node.dtype)
+        assert isinstance(node, Apply)
+        return Apply(node.function, operands, node.dtype)
+
+    def _number(self, const: Const, user: str) -> Expr:
+        dtype, value = const.dtype, const.value
+        if user in _BITWISE or (user and user not in EXACT) or value in _FIXED:
+            return const
+        if dtype.kind == "b" or (dtype.kind == "u" and dtype.itemsize >= 4) or not isfinite(value):
+            return const
+        return self._slot(const)
+
+
+class _Bind(_Rewrite):
+    def __init__(self, values: bytes) -> None:
+        self._values = values
+        self._memory: dict[Expr, Expr] = {}
+
+    def bound(self, axis: LoopAxis, side: str) -> Expr:
+        return self.expr(getattr(axis, side), None)
+
+    def expr(self, expr: Expr, context: object) -> Expr:
+        memory = self._memory
+        stack = [expr]
+        while stack:
+            node = stack[-1]
+            missing = [operand for operand in node.operands if operand not in memory]
+            if missing:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            if node not in memory:
+                memory[node] = self._rebuild(node)
+        return memory[expr]
+
+    def _rebuild(self, node: Expr) -> Expr:
+        if isinstance(node, Slot):
+            form = "<d" if node.dtype.is_float else "<q"
+            (number,) = struct.unpack_from(form, self._values, 8 * node.index)
+            return Const(number, node.dtype)
+        operands = tuple(self._memory[operand] for operand in node.operands)
+        if isinstance(node, Load):
+            return Load(node.buffer, operands[0], node.dtype)
+        if isinstance(node, Apply):
+            given = node.dtype if L.result_given(node.function) else None
+            return L.apply(node.function, *operands, dtype=given)
+        return node
