@@ -1,0 +1,317 @@
+"""Graph, node and value.
+
+A node applies an operator to values under attributes; a value is one output of a node. A graph is
+its inputs and outputs: whatever lies between is reached from the outputs. Types are known as soon
+as those of the variables are; without them a graph can still be built, printed and differentiated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from tigon.base import TensorType, TigonError, as_dtype
+from tigon.base.dtypes import bool_, float32, int64
+
+
+class OperatorLike(Protocol):
+    """What the graph asks of an operator; the record in `ops` is one."""
+
+    name: str
+
+    def output_count(self, attrs: Any) -> int: ...
+    def infer_types(self, attrs: Any, types: tuple[TensorType, ...]) -> tuple[TensorType, ...]: ...
+
+
+class Value:
+    """Output `index` of `node`. One object per output: compare with `is`."""
+
+    __slots__ = ("index", "node")
+    node: Node
+    index: int
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.index = index
+
+    @property
+    def type(self) -> TensorType:
+        """Shape and dtype; raises while the graph has no types yet."""
+        if self.node.types is None:
+            raise TigonError(
+                f"{self.node.label}: its type is not known yet; give the variables shapes first"
+            )
+        return self.node.types[self.index]
+
+    @property
+    def is_typed(self) -> bool:
+        return self.node.types is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    def apply_op(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
+        """Append a node: one value, or a tuple of them for an operator of several outputs."""
+        node = Node(op, tuple(as_value(operand) for operand in operands), attrs)
+        return node.outputs[0] if len(node.outputs) == 1 else node.outputs
+
+    def __repr__(self) -> str:
+        return f"<Value {self.node.label}:{self.index}>"
+
+
+class Node:
+    """One application of an operator. Frozen after construction."""
+
+    __slots__ = ("attrs", "hints", "inputs", "name", "op", "outputs", "serial", "types")
+
+    def __init__(
+        self,
+        op: OperatorLike,
+        inputs: tuple[Value, ...] = (),
+        attrs: Any = None,
+        name: str = "",
+        hints: Mapping[str, str] | None = None,
+        types: tuple[TensorType, ...] | None = None,
+    ) -> None:
+        """`types` spares the inference where the caller knows its result."""
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.name = name
+        self.hints = dict(hints) if hints else {}
+        self.serial = next(_serials)
+        """Grows in order of creation and survives `replace`: random operators are numbered in
+        the order in which the user's program made them."""
+        self.types: tuple[TensorType, ...] | None = types
+        if types is not None:
+            pass
+        elif op is VARIABLE:
+            self.types = None if attrs.type is None else (attrs.type,)
+        elif all(value.node.types is not None for value in inputs):
+            self.types = op.infer_types(attrs, tuple(value.type for value in inputs))
+        count = len(self.types) if self.types is not None else op.output_count(attrs)
+        self.outputs = tuple(Value(self, index) for index in range(count))
+
+    @property
+    def label(self) -> str:
+        """Operator and, where there is one, the user's name: for messages."""
+        return f"{self.op.name} '{self.name}'" if self.name else self.op.name
+
+    def replace(self, inputs: tuple[Value, ...] | None = None, attrs: Any = None) -> Node:
+        """The same node with other inputs or attributes; name, hints and serial are kept."""
+        types = self.types
+        if attrs is not None or types is None or not _same_types(inputs, self.inputs):
+            types = None
+        node = Node(
+            self.op,
+            self.inputs if inputs is None else inputs,
+            self.attrs if attrs is None else attrs,
+            self.name,
+            self.hints,
+            types,
+        )
+        node.serial = self.serial
+        return node
+
+    def __repr__(self) -> str:
+        return f"<Node {self.label}>"
+
+
+_serials = itertools.count()
+
+
+def _same_types(new: tuple[Value, ...] | None, old: tuple[Value, ...]) -> bool:
+    return new is None or (
+        len(new) == len(old)
+        and all(a is b or a.node.types is not None and a.type == b.type for a, b in zip(new, old))
+    )
+
+
+# ------------------------------------------------------------------------- leaves
+
+
+@dataclass(frozen=True, slots=True)
+class VariableAttrs:
+    type: TensorType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantAttrs:
+    """A Python scalar (weak: it takes the dtype of the other operand) or a small array."""
+
+    value: float | int | bool | tuple
+    dtype: str
+    shape: tuple[int, ...] = ()
+    weak: bool = True
+
+
+class _Variable:
+    name = "null"  # as MXNet's files call it
+
+    def output_count(self, attrs: VariableAttrs) -> int:
+        return 1
+
+    def infer_types(self, attrs: VariableAttrs, types: tuple) -> tuple[TensorType, ...]:
+        raise TigonError("variable: has no inputs to infer from")
+
+
+class _Constant:
+    name = "constant"
+
+    def output_count(self, attrs: ConstantAttrs) -> int:
+        return 1
+
+    def infer_types(self, attrs: ConstantAttrs, types: tuple) -> tuple[TensorType, ...]:
+        return (TensorType(attrs.shape, as_dtype(attrs.dtype), attrs.weak),)
+
+
+VARIABLE = _Variable()
+CONSTANT = _Constant()
+
+
+def variable(
+    name: str, type: TensorType | None = None, hints: Mapping[str, str] | None = None
+) -> Value:
+    """A graph input. Without a type the graph stays untyped until `typed` is given one."""
+    return Node(VARIABLE, (), VariableAttrs(type), name, hints).outputs[0]
+
+
+def constant(value: Any, dtype: object = None) -> Value:
+    """A literal. Python numbers are weak unless a dtype is given; arrays keep theirs."""
+    if isinstance(value, (bool, int, float)) and dtype is None:
+        kind = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
+        return Node(CONSTANT, (), ConstantAttrs(value, kind.name)).outputs[0]
+    array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
+    literal = array.item() if array.ndim == 0 else tuple(array.ravel().tolist())
+    attrs = ConstantAttrs(literal, as_dtype(array.dtype).name, array.shape, weak=False)
+    return Node(CONSTANT, (), attrs).outputs[0]
+
+
+def as_value(operand: Any) -> Value:
+    """A value as it is; a number as a weak constant."""
+    if isinstance(operand, Value):
+        return operand
+    if isinstance(operand, (bool, int, float)):
+        return constant(operand)
+    if isinstance(operand, np.generic):
+        return constant(operand.item())
+    raise TigonError(
+        f"graph: expected a graph value or a number; given {type(operand).__name__}; "
+        "arrays enter a graph as variables"
+    )
+
+
+# -------------------------------------------------------------------------- graph
+
+
+class Graph:
+    """Inputs (variables, in call order) and outputs (values). Everything else follows."""
+
+    def __init__(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    @classmethod
+    def of(cls, outputs: Sequence[Value]) -> Graph:
+        """The graph whose inputs are the variables reached from the outputs, in order of visit."""
+        nodes = topological_order(outputs)
+        return cls([node.outputs[0] for node in nodes if node.op is VARIABLE], outputs)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node once, inputs before users; unused input variables included."""
+        return tuple(topological_order((*self.inputs, *self.outputs)))
+
+    @cached_property
+    def users(self) -> dict[Value, tuple[Node, ...]]:
+        """The nodes that read each value, once per operand position."""
+        found: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in node.inputs:
+                found.setdefault(value, []).append(node)
+        return {value: tuple(nodes) for value, nodes in found.items()}
+
+    @cached_property
+    def key(self) -> tuple:
+        """Equal keys mean equal structure: operators, attributes, wiring and types."""
+        number: dict[Value, tuple[int, int]] = {}
+        rows = []
+        for position, node in enumerate(self.nodes):
+            for value in node.outputs:
+                number[value] = (position, value.index)
+            inputs = tuple(number[value] for value in node.inputs)
+            rows.append((node.op.name, attrs_key(node.attrs), inputs, node.types))
+        return (
+            tuple(rows),
+            tuple(number[value] for value in self.inputs),
+            tuple(number[value] for value in self.outputs),
+        )
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __str__(self) -> str:
+        from tigon.ir.text import show
+
+        return show(self)
+
+
+def attrs_key(attrs: Any) -> Any:
+    """What attributes mean, hashable. Unlike `==` it tells 0.0 from -0.0 and knows nan.
+
+    >>> attrs_key(ConstantAttrs(0.0, "float32")) == attrs_key(ConstantAttrs(-0.0, "float32"))
+    False
+    """
+    if attrs is None:
+        return None
+    values = (getattr(attrs, field.name) for field in dataclasses.fields(attrs))
+    return (type(attrs), *map(_exact, values))
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, bool):
+        return repr(value)
+    return tuple(map(_exact, value)) if isinstance(value, tuple) else value
+
+
+def topological_order(values: Sequence[Value], stop: Container[Value] = ()) -> list[Node]:
+    """Inputs before users, depth first from left to right; values in `stop` are not entered.
+
+    Iterative: graphs may be deep.
+    """
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for value in values:
+        if value.node in seen or value in stop:
+            continue
+        stack: list[tuple[Node, int]] = [(value.node, 0)]
+        seen.add(value.node)
+        while stack:
+            node, position = stack.pop()
+            if position == len(node.inputs):
+                order.append(node)
+                continue
+            stack.append((node, position + 1))
+            operand = node.inputs[position]
+            child = operand.node
+            if child not in seen and operand not in stop:
+                seen.add(child)
+                stack.append((child, 0))
+    return order

@@ -1,0 +1,61 @@
+"""How passes make new graphs: bottom-up, sharing what did not change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tigon.base import TensorType
+from tigon.ir.graph import VARIABLE, Graph, Node, Value, VariableAttrs
+
+Rule = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | None"]
+"""Given a node and its already rewritten inputs: its new outputs, or None to keep it."""
+
+
+def rewrite(graph: Graph, rule: Rule) -> Graph:
+    """Apply `rule` to every node, inputs first. The same object comes back when nothing changed."""
+    replaced: dict[Value, Value] = {}
+    for node in graph.nodes:
+        inputs = tuple(replaced.get(value, value) for value in node.inputs)
+        outputs = rule(node, inputs)
+        if outputs is None:
+            if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+                continue
+            outputs = node.replace(inputs).outputs
+        for old, new in zip(node.outputs, outputs, strict=True):
+            if new is not old:
+                replaced[old] = new
+    if not replaced:
+        return graph
+    return Graph(
+        [replaced.get(value, value) for value in graph.inputs],
+        [replaced.get(value, value) for value in graph.outputs],
+    )
+
+
+def substitute(outputs: Sequence[Value], replacements: Mapping[Value, Value]) -> tuple[Value, ...]:
+    """The same expressions over other leaves.
+
+    Used to apply a graph to new inputs: `substitute(graph.outputs, dict(zip(graph.inputs, xs)))`.
+    """
+    leaves = tuple(replacements)
+    graph = Graph((), (*leaves, *outputs))
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not any(value in replacements for value in node.outputs):
+            return None
+        return tuple(replacements.get(value, value) for value in node.outputs)
+
+    return rewrite(graph, rule).outputs[len(leaves) :]
+
+
+def typed(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
+    """The graph with its variables given types by name, and so every node typed and checked."""
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op is not VARIABLE or node.name not in types or node.types == (types[node.name],):
+            return None
+        return Node(
+            VARIABLE, (), VariableAttrs(types[node.name]), node.name, node.hints
+        ).outputs
+
+    return rewrite(graph, rule)

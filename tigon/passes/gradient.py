@@ -1,0 +1,233 @@
+"""Reverse-mode differentiation, graph to graph.
+
+One pass serves `Symbol.grad`, compiled training and the imperative tape. Its result is made of
+operators again, so gradients of gradients need nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
+from tigon.ir.rewrite import substitute
+from tigon.ir.text import parse_attrs, show_attrs
+from tigon.ops.creation import zeros_like
+from tigon.ops.elementwise import add
+from tigon.ops.record import Family, Operator, composite, get
+from tigon.ops.views import sum_to_like
+from tigon.passes.roles import operand_roles
+
+
+def gradient(
+    outputs: Sequence[Value], cotangents: Sequence[Value | None], wrt: Sequence[Value]
+) -> list[Value | None]:
+    """Cotangents of `wrt`, given those of `outputs` (None: that output contributes nothing).
+
+    A result is None where no differentiable path leads from that value to an output. Values in
+    `wrt` may be interior; each gets its whole cotangent. Types are not needed.
+
+    >>> from tigon.ir import Graph, show, variable
+    >>> from tigon.ops.elementwise import multiply
+    >>> x, g = variable("x"), variable("g")
+    >>> (dx,) = gradient([multiply(x, x)], [g], [x])
+    >>> print(show(Graph([g, x], [dx])))
+    graph(%g, %x) {
+      %0 = broadcast_mul(%g, %x)
+      %1 = sum_to_like(%0, %x)
+      %2 = broadcast_mul(%g, %x)
+      %3 = sum_to_like(%2, %x)
+      %4 = broadcast_add(%1, %3)
+      return %4
+    }
+    """
+    check(
+        len(outputs) == len(cotangents),
+        "gradient",
+        f"expected one cotangent per output; given {len(cotangents)} for {len(outputs)} outputs; "
+        "pass None for an output that does not count",
+    )
+    return _walk(outputs, cotangents, wrt, frozenset())
+
+
+def _walk(
+    outputs: Sequence[Value],
+    cotangents: Sequence[Value | None],
+    wrt: Sequence[Value],
+    stop: frozenset[Value],
+) -> list[Value | None]:
+    order = topological_order(outputs, stop)
+    active = _reached_from(wrt, order)
+    collected: dict[Value, Value] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if cotangent is not None and output in active:
+            _accumulate(collected, output, cotangent)
+    # Reverse order: a value's cotangent is complete only after all its users.
+    for node in reversed(order):
+        if not any(value in active for value in node.inputs):
+            continue
+        if not any(value in collected for value in node.outputs):
+            continue
+        for operand, cotangent in _pull_back(node, collected, active):
+            _accumulate(collected, operand, cotangent)
+    return [collected.get(value) for value in wrt]
+
+
+def _reached_from(wrt: Sequence[Value], order: Sequence[Node]) -> set[Value]:
+    """The values that depend differentiably on one of `wrt`."""
+    active = set(wrt)
+    for node in order:
+        if getattr(node.op, "differentiable", False) and any(v in active for v in node.inputs):
+            active.update(node.outputs)
+    return active
+
+
+def _accumulate(collected: dict[Value, Value], value: Value, cotangent: Value) -> None:
+    present = collected.get(value)
+    collected[value] = cotangent if present is None else add(present, cotangent)
+
+
+def _pull_back(
+    node: Node, collected: dict[Value, Value], active: set[Value]
+) -> list[tuple[Value, Value]]:
+    """(operand, cotangent) pairs that this node contributes."""
+    op = node.op
+    if op is VARIABLE or op is CONSTANT or not op.differentiable:
+        return []
+    roles = operand_roles(op, node.attrs, len(node.inputs))
+    wanted = [
+        position
+        for position, (value, role) in enumerate(zip(node.inputs, roles, strict=True))
+        if value in active and not role.random_key and not role.auxiliary
+    ]
+    if not wanted:
+        return []
+    cotangents = tuple(
+        collected[value] if value in collected else zeros_like(value) for value in node.outputs
+    )
+    if op.grad is not None:
+        return _by_rule(node, cotangents, wanted)
+    # Without a rule of its own each distinct operand gets its total at once.
+    distinct = {node.inputs[position]: position for position in reversed(wanted)}
+    positions = tuple(sorted(distinct.values()))
+    operands = [node.inputs[position] for position in positions]
+    if op.family is not Family.COMPOSITE or op.decompose is None:
+        raise TigonError(
+            f"{node.label}: has no gradient; expected an operator with a gradient rule; "
+            "apply stop_gradient to its operands if none is wanted"
+        )
+    if node.types is not None:
+        made = op.rule(op.decompose, node.attrs, *node.inputs)
+        values = made if isinstance(made, tuple) else (made,)
+        found = _walk(values, cotangents, operands, frozenset(node.inputs))
+    else:
+        attrs = VjpAttrs(op.name, show_attrs(node.attrs), positions, len(cotangents))
+        deferred = Node(_vjp, (*cotangents, *node.outputs, *node.inputs), attrs)
+        found = list(deferred.outputs)
+    return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
+
+
+def _by_rule(
+    node: Node, cotangents: tuple[Value, ...], wanted: list[int]
+) -> list[tuple[Value, Value]]:
+    op = node.op
+    several = len(node.outputs) > 1
+    g = cotangents if several else cotangents[0]
+    y = node.outputs if several else node.outputs[0]
+    results = op.rule(op.grad, node.attrs, g, y, *node.inputs)
+    if not isinstance(results, tuple) or len(results) != len(node.inputs):
+        given = f"{len(results)}" if isinstance(results, tuple) else type(results).__name__
+        raise InternalError(
+            f"{node.label}: its gradient rule must give a tuple of {len(node.inputs)} cotangents, "
+            f"one per operand; given {given}"
+        )
+    pairs = []
+    for position in wanted:
+        cotangent, operand = results[position], node.inputs[position]
+        if cotangent is None:
+            continue
+        typed = cotangent.is_typed and operand.is_typed
+        if op.family is Family.ELEMENTWISE and not (typed and cotangent.shape == operand.shape):
+            cotangent = sum_to_like(cotangent, operand)
+        if typed:
+            _check_cotangent(node, position, operand.type, cotangent.type)
+        pairs.append((operand, cotangent))
+    return pairs
+
+
+def _check_cotangent(node: Node, position: int, operand: TensorType, given: TensorType) -> None:
+    if operand.shape != given.shape or operand.dtype is not given.dtype:
+        raise InternalError(
+            f"{node.label}: its gradient rule gives {given} for operand {position}; "
+            f"expected the operand's type {operand}"
+        )
+
+
+# ------------------------------------------------- composites whose types are not known yet
+
+
+@dataclass(frozen=True, slots=True)
+class VjpAttrs:
+    """Operator, its attributes as graph text, wanted operands and the number of outputs."""
+
+    op: str
+    attrs: str
+    wanted: tuple[int, ...]
+    count: int
+
+
+def _infer_vjp(attrs: VjpAttrs, *types: TensorType) -> tuple[TensorType, ...]:
+    inputs = types[2 * attrs.count :]
+    return tuple(TensorType(inputs[i].shape, inputs[i].dtype) for i in attrs.wanted)
+
+
+def _decompose_vjp(attrs: VjpAttrs, *operands: Value) -> Value | tuple[Value, ...]:
+    op: Operator = get(attrs.op)
+    # Own variables: the same value may have become operand twice since the node was made, and
+    # each position wants its own share.
+    own = [variable(f"operand{i}", value.type) for i, value in enumerate(operands)]
+    cotangents, inputs = own[: attrs.count], own[2 * attrs.count :]
+    node = Node(op, tuple(inputs), op.make_attrs(parse_attrs(attrs.attrs)))
+    wrt = [inputs[position] for position in attrs.wanted]
+    found = _walk(node.outputs, cotangents, wrt, frozenset())
+    results = tuple(
+        zeros_like(value) if cotangent is None else cotangent
+        for value, cotangent in zip(wrt, found, strict=True)
+    )
+    moved = substitute(results, dict(zip(own, operands, strict=True)))
+    return moved[0] if len(moved) == 1 else moved
+
+
+_vjp = composite(
+    "_vjp",
+    _decompose_vjp,
+    operands="*operands",
+    attrs=VjpAttrs,
+    infer=_infer_vjp,
+    outputs=lambda attrs: len(attrs.wanted),
+    doc="""Cotangents of another operator's operands, to be worked out once types are known.
+
+    Operands are the cotangents of the operator's outputs, these outputs, then its own operands.
+    The gradient pass makes these nodes where a composite without a gradient rule is met in an
+    untyped graph. The outputs are not read: they tell which node is meant, so that a later change
+    of mode or key reaches its gradient too (`follow_forward`).
+    """,
+)
+
+
+def follow_forward(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    """A deferred gradient whose forward node got other attributes or operands follows it.
+
+    A rewriting rule: None where `node` is no deferred gradient or its forward node is the same.
+    """
+    if node.op is not _vjp:
+        return None
+    count = node.attrs.count
+    forward = inputs[count].node
+    shown = show_attrs(forward.attrs)
+    operands = (*inputs[:count], *forward.outputs, *forward.inputs)
+    if shown == node.attrs.attrs and operands == inputs:
+        return None
+    attrs = VjpAttrs(node.attrs.op, shown, node.attrs.wanted, count)
+    return Node(_vjp, operands, attrs, node.name, node.hints).outputs

@@ -1,0 +1,60 @@
+"""Give random operators their key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tigon.base import InternalError, TensorType
+from tigon.base.dtypes import int64
+from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, variable
+from tigon.ir.rewrite import rewrite
+from tigon.passes.gradient import follow_forward
+
+KEY_NAME = "_random_key"
+KEY_TYPE = TensorType((2,), int64)
+"""Seed and call counter."""
+
+
+def thread_keys(graph: Graph) -> tuple[Graph, int]:
+    """Pass one key variable (the last graph input) to all random nodes; also gives their number.
+
+    Nodes are numbered (attribute `ordinal`) in the order in which the program made them, which
+    is the order in which the same program draws when it runs imperatively. The caller advances
+    the call counter by the number of random nodes. To be run before gradients and decomposition:
+    a recomputed node then has the same ordinal, and so draws the same numbers.
+    """
+    random = sorted((n for n in graph.nodes if _takes_key(n)), key=lambda node: node.serial)
+    if not random:
+        return graph, 0
+    present = [value for value in graph.inputs if value.node.name == KEY_NAME]
+    key = present[0] if present else variable(KEY_NAME, KEY_TYPE)
+    ordinals = {node: ordinal for ordinal, node in enumerate(random)}
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        ordinal = ordinals.get(node)
+        if ordinal is None:
+            return follow_forward(node, inputs)
+        if key in inputs and node.attrs.ordinal == ordinal:
+            return None
+        attrs = dataclasses.replace(node.attrs, ordinal=ordinal)
+        return node.replace(inputs if key in inputs else (*inputs, key), attrs).outputs
+
+    result = rewrite(graph, rule)
+    if not present:
+        result = Graph((*result.inputs, key), result.outputs)
+    return result, len(random)
+
+
+def _takes_key(node: Node) -> bool:
+    if node.op is VARIABLE or node.op is CONSTANT:
+        return False
+    keys = [operand.random_key for operand in node.op.operands]
+    if not any(keys):
+        return False
+    if sum(keys) != 1 or not keys[-1] or not hasattr(node.attrs, "ordinal"):
+        raise InternalError(
+            f"{node.op.name}: a random operator declares its key last and has an attribute "
+            "'ordinal'"
+        )
+    return True
