@@ -1,0 +1,82 @@
+"""Runs a compiled kernel through ctypes, on numpy arrays, in one or several ranges of points."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+
+from tigon.backends.cpu.backend import cpu
+from tigon.backends.interface import Launchable
+from tigon.loop.grammar import AnyNest
+from tigon.loop.interpret import interpret
+
+_KERNEL = ctypes.CFUNCTYPE(
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
+)
+
+
+def aligned(count: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """Uninitialised memory on a 64-byte boundary, filled with a pattern that is no number."""
+    size = count * np.dtype(dtype).itemsize
+    raw = np.full(size + 64, 0xFF, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype)
+
+
+class Launch:
+    """A compiled nest, its buffers bound."""
+
+    def __init__(self, nest: AnyNest, arrays: Sequence[np.ndarray | None]) -> None:
+        self.launchable: Launchable = cpu.prepare(nest)
+        (address,) = cpu.compile([self.launchable.structure])
+        self._kernel = _KERNEL(address)
+        self._arrays = arrays
+        self._buffers = (ctypes.c_void_p * max(1, len(arrays)))(
+            *(None if array is None else array.ctypes.data for array in arrays)
+        )
+        self._slots = ctypes.create_string_buffer(self.launchable.slots or bytes(8))
+        self._scratch = aligned(self.launchable.scratch_bytes + 64)
+
+    def __call__(self, begin: int = 0, end: int | None = None) -> None:
+        end = self.launchable.points if end is None else end
+        if begin < end:
+            status = self._kernel(self._buffers, self._slots, self._scratch.ctypes.data, begin, end)
+            assert status == 0
+
+
+def run(nest: AnyNest, arrays: Sequence[np.ndarray | None], ranges: int = 1) -> None:
+    """Run all points, in `ranges` calls, the last range first."""
+    launch = Launch(nest, arrays)
+    points = launch.launchable.points
+    cuts = [points * part // ranges for part in range(ranges + 1)]
+    for begin, end in reversed(list(zip(cuts, cuts[1:], strict=False))):
+        launch(begin, end)
+
+
+def check(
+    nest: AnyNest, arrays: Sequence[np.ndarray | None], tolerance: float = 0.0
+) -> list[np.ndarray]:
+    """Native against the oracle; the out arrays of the native run."""
+    mine = [None if a is None else a.copy() for a in arrays]
+    theirs = [None if a is None else a.copy() for a in arrays]
+    run(nest, mine, ranges=2)
+    with np.errstate(all="ignore"):
+        interpret(nest, theirs)
+    outs = []
+    for buffer, native, oracle in zip(nest.buffers, mine, theirs, strict=True):
+        if buffer.role != "out":
+            continue
+        assert native is not None and oracle is not None
+        if tolerance:
+            np.testing.assert_allclose(native, oracle, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(native, oracle)
+        outs.append(native)
+    return outs

@@ -1,0 +1,109 @@
+"""Every scalar function, per dtype, on special values and random ones, against the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.backends.harness import check
+from tigon.base.dtypes import ALL, DType, bool_, float16, int64
+from tigon.loop import build as L
+from tigon.loop.grammar import FUNCTIONS, Buffer, Loop, LoopAxis, Nest, Store
+from tigon.loop.semantics import EXACT
+
+DTYPES = [dtype for dtype in ALL if dtype is not float16]
+
+
+def samples(dtype: DType, count: int, seed: int) -> np.ndarray:
+    """Special values against special values first, then random ones of all magnitudes."""
+    random = np.random.default_rng(seed)
+    if dtype.kind == "f":
+        limits = np.finfo(dtype.numpy)
+        special = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            -2.5,
+            3.5,
+            np.inf,
+            -np.inf,
+            np.nan,
+            limits.max,
+            limits.tiny,
+            limits.smallest_subnormal,
+            1e10,
+            -1e19,
+            255.7,
+            300.0,
+        ]
+        body = random.normal(size=count) * 10.0 ** random.integers(-3, 6, count)
+    elif dtype.kind == "b":
+        special = [True, False]
+        body = random.integers(0, 2, count)
+    else:
+        bounds = np.iinfo(dtype.numpy)
+        special = [0, 1, 2, 7, bounds.min, bounds.max, bounds.max - 1]
+        special += [-1, -7] if dtype.kind == "i" else []
+        body = random.integers(bounds.min, bounds.max, count, dtype.numpy, endpoint=True)
+    values = np.array(body).astype(dtype.numpy)
+    special = np.array(special, dtype.numpy)
+    if seed % 2:  # so that pairs of special values occur
+        values[: len(special) ** 2] = np.repeat(special, len(special))[:count]
+    else:
+        values[: len(special) ** 2] = np.tile(special, len(special))[:count]
+    return values
+
+
+def nest_of(function: str, operands: tuple[DType, ...], result: DType, count: int) -> Nest:
+    i = L.axis("i")
+    loads = [L.load(number, i, dtype) for number, dtype in enumerate(operands)]
+    given = result if FUNCTIONS[function].result == "given" else None
+    store = Store(len(operands), i, L.apply(function, *loads, dtype=given))
+    buffers = tuple(Buffer(dtype, "in") for dtype in operands) + (Buffer(result, "out"),)
+    return Nest(buffers, (), (Loop((LoopAxis("i", L.const(count), vector=True),), (store,)),))
+
+
+def run(function: str, operands: tuple[DType, ...], result: DType) -> None:
+    count = 419
+    arrays = [samples(dtype, count, number) for number, dtype in enumerate(operands)]
+    if function in ("shl", "shr"):
+        limit = 8 * operands[0].itemsize
+        arrays[1] = (np.arange(count) % limit).astype(operands[1].numpy)
+    with np.errstate(all="ignore"):
+        check(nest_of(function, operands, result, count), [*arrays, np.zeros(count, result.numpy)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_exact_functions(dtype: DType) -> None:
+    for function, record in FUNCTIONS.items():
+        if function not in EXACT | {"fma"} or record.result == "given":
+            continue
+        if dtype.kind not in record.kinds or (function == "fma" and dtype.itemsize == 8):
+            continue
+        operands = (dtype,) * record.arity
+        if function == "select":
+            operands = (bool_, dtype, dtype)
+        run(function, operands, bool_ if record.result == "bool" else dtype)
+
+
+@pytest.mark.parametrize("source", DTYPES, ids=str)
+def test_casts(source: DType) -> None:
+    for target in DTYPES:
+        run("cast", (source,), target)
+        if target.itemsize == source.itemsize and "b" not in source.kind + target.kind:
+            run("bitcast", (source,), target)
+
+
+def test_integer_division_never_traps() -> None:
+    least = np.iinfo(np.int64).min
+    a = np.array([least, least, 5, -5, 0] * 7, np.int64)
+    b = np.array([-1, 0, 0, 0, 0] * 7, np.int64)
+    i = L.axis("i")
+    x, y = L.load(0, i, int64), L.load(1, i, int64)
+    for function in ("floordiv", "mod", "fmod", "truncdiv"):
+        store = Store(2, i, L.apply(function, x, y))
+        buffers = (Buffer(int64, "in"), Buffer(int64, "in"), Buffer(int64, "out"))
+        nest = Nest(buffers, (), (Loop((LoopAxis("i", L.const(35), vector=True),), (store,)),))
+        check(nest, [a, b, np.zeros(35, np.int64)])

@@ -1,0 +1,160 @@
+"""The CPU backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tigon.backends.cpu import cost
+from tigon.backends.cpu.compiler import Compiler
+from tigon.backends.cpu.nest import emit_nest, scratch_bytes
+from tigon.backends.cpu.scalar import EMITTED
+from tigon.backends.cpu.text import Function
+from tigon.backends.interface import Launchable, Structure
+from tigon.loop.abstract import abstract
+from tigon.loop.grammar import (
+    Accumulator,
+    AnyNest,
+    Apply,
+    Contraction,
+    Expr,
+    Let,
+    Loop,
+    Nest,
+    Reduce,
+    Stmt,
+    Store,
+    walk,
+)
+
+
+class CpuBackend:
+    """Native code for the machine this process runs on.
+
+    >>> from tigon.base.dtypes import float32
+    >>> from tigon.loop import build as L
+    >>> from tigon.loop.grammar import Buffer, LoopAxis
+    >>> store = Store(1, L.axis("i"), L.add(L.load(0, L.axis("i"), float32), 1.0))
+    >>> row = Loop((LoopAxis("i", L.const(1000), vector=True),), (store,))
+    >>> nest = Nest((Buffer(float32, "in"), Buffer(float32, "out")), (), (row,))
+    >>> launchable = cpu.prepare(nest)
+    >>> launchable.points, len(launchable.slots)
+    (1, 8)
+    >>> [address] = cpu.compile([launchable.structure])
+    >>> cpu.compile([launchable.structure]) == [address]
+    True
+    """
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self._compiler = Compiler()
+        self._lock = threading.RLock()
+        self._addresses: dict[Structure, int] = {}
+        self._prepared: dict[AnyNest, Launchable] = {}
+        self._hits = 0
+
+    # ------------------------------------------------------------------------------ verbs
+
+    def prepare(self, nest: AnyNest) -> Launchable:
+        found = self._prepared.get(nest)
+        if found is None:
+            if len(self._prepared) > 10_000:
+                self._prepared.clear()
+            found = self._prepared[nest] = self._prepare(nest)
+        return found
+
+    def compile(self, structures: Sequence[Structure]) -> list[int]:
+        with self._lock:
+            missing = [s for s in dict.fromkeys(structures) if s not in self._addresses]
+            self._hits += len(structures) - len(missing)
+            if missing:
+                count = len(self._addresses)
+                functions = [
+                    self.emit(structure, f"kernel{count + number}")
+                    for number, structure in enumerate(missing)
+                ]
+                made = self._compiler.compile(functions)
+                self._addresses.update(zip(missing, made, strict=True))
+            return [self._addresses[structure] for structure in structures]
+
+    @property
+    def counters(self) -> dict[str, float]:
+        return {
+            "compilations": len(self._addresses),
+            "modules": self._compiler.modules,
+            "compile_seconds": self._compiler.seconds,
+            "cache_hits": self._hits,
+        }
+
+    # ----------------------------------------------------------------------------- inside
+
+    def _prepare(self, nest: AnyNest) -> Launchable:
+        target = self._compiler.target
+        structure, slots = abstract(nest)
+        assert isinstance(nest, Nest)
+        points, grain, microseconds = cost.nest_shape(nest, target)
+        return Launchable(
+            Structure(structure), slots, points, grain, scratch_bytes(nest.buffers), microseconds
+        )
+
+    def emit(self, structure: Structure, name: str) -> Function:
+        """The function for a structure, as LLVM IR."""
+        nest = expand(structure.nest)
+        target = self._compiler.target
+        assert isinstance(nest, Nest)
+        return emit_nest(nest, name, target)
+
+    def llvm(self, structure: Structure) -> str:
+        """The generated LLVM IR, for looking at."""
+        return self.emit(structure, "kernel").text()
+
+    def assembly(self, structure: Structure) -> str:
+        """The generated machine code as text, for looking at."""
+        return self._compiler.assembly([self.emit(structure, "kernel")])
+
+
+def expand(nest: AnyNest) -> AnyNest:
+    """Elementary functions written out as arithmetic."""
+
+    def expand_expr(expr: Expr) -> Expr:
+        if all(node.function in EMITTED for node in walk(expr) if isinstance(node, Apply)):
+            return expr
+        from tigon.loop import mathematics  # large, and many programs need none of it
+
+        return mathematics.expand(expr)
+
+    if isinstance(nest, Contraction):
+        return replace(
+            nest,
+            left=expand_expr(nest.left),
+            right=expand_expr(nest.right),
+            body=_map_body(nest.body, expand_expr),
+        )
+    return replace(nest, body=_map_body(nest.body, expand_expr))
+
+
+def _map_body(body: tuple[Stmt, ...], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
+    made: list[Stmt] = []
+    for stmt in body:
+        if isinstance(stmt, (Let, Store)):
+            made.append(replace(stmt, value=change(stmt.value)))
+        elif isinstance(stmt, Loop):
+            made.append(replace(stmt, body=_map_body(stmt.body, change)))
+        else:
+            assert isinstance(stmt, Reduce)
+            made.append(
+                replace(
+                    stmt,
+                    accumulators=tuple(
+                        Accumulator(a.name, a.combine, change(a.value), a.position)
+                        for a in stmt.accumulators
+                    ),
+                )
+            )
+    return tuple(made)
+
+
+cpu = CpuBackend()
+"""The one backend of the process for its own cores."""

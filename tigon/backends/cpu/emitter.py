@@ -1,0 +1,734 @@
+"""Expressions and loops of the loop language as LLVM IR.
+
+The optimiser is never run over the result, so its work is done here: every subexpression is
+computed once, at the outermost loop whose axes it needs. A scope is one such level: a straight
+line of blocks, interrupted by the loops inside it. What is computed for an inner loop but does not
+depend on it is appended to the outer scope's open block, which is the inner loop's preheader.
+
+Assumed of every nest: an index is in range whenever the axes it mentions are, even if some loop
+between them and the load runs zero times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tigon.backends.cpu.scalar import emit_function
+from tigon.backends.cpu.target import Target
+from tigon.backends.cpu.text import (
+    Block,
+    Function,
+    Value,
+    element_type,
+    literal,
+    memory_type,
+    vector_type,
+    zero,
+)
+from tigon.base.dtypes import DType
+from tigon.base.errors import InternalError
+from tigon.loop import build as L
+from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
+
+Guard = tuple[Expr, ...]
+"""Conditions under which a load happens; each is itself evaluated under those before it."""
+
+ZERO, ONE = Const(0), Const(1)
+
+
+class Scope:
+    __slots__ = ("block", "cache", "volatile")
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.cache: dict[object, Value] = {}
+        self.volatile: dict[object, Value] = {}  # read from buffers that this nest writes
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an expression mentions: axes and locals by name, loads, and loads of written buffers."""
+
+    names: frozenset[str]
+    loads: bool
+    volatile: bool
+
+
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+class Emitter:
+    """Writes code for expressions at the current place of a function.
+
+    While a vector loop is being written, `lanes` > 1 and expressions that depend on its axis give
+    vectors; `tail` is the mask of live lanes in the last, incomplete iteration."""
+
+    def __init__(self, out: Function, buffers: Sequence[Buffer], target: Target) -> None:
+        self.out = out
+        self.buffers = buffers
+        self.target = target
+        self.written = frozenset(i for i, b in enumerate(buffers) if b.role != "in")
+        self.scopes = [Scope(out.block)]
+        self.levels: dict[str, int] = {}  # axis or local -> index of its scope
+        self.varying: frozenset[str] = _NO_NAMES  # names whose value differs between lanes
+        self.definitions: dict[str, Expr] = {}  # locals, for the analysis of indices
+        self.axis: str | None = None
+        self.lanes = 1
+        self.tail: Value | None = None
+        self._facts: dict[Expr, Facts] = {}
+        self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
+        self._dummy: Value | None = None
+        self._place: int | None = None
+
+    # ------------------------------------------------------------------------------ facts
+
+    def facts(self, expr: Expr) -> Facts:
+        found = self._facts.get(expr)
+        if found is not None:
+            return found
+        for node in walk(expr):
+            if node in self._facts:
+                continue
+            parts = [self._facts[operand] for operand in node.operands]
+            names = _NO_NAMES.union(*(part.names for part in parts)) if parts else _NO_NAMES
+            if isinstance(node, (Axis, Local)):
+                names = frozenset((node.name,))
+            loads = isinstance(node, Load) or any(part.loads for part in parts)
+            volatile = any(part.volatile for part in parts) or (
+                isinstance(node, Load) and node.buffer in self.written
+            )
+            self._facts[node] = Facts(names, loads, volatile)
+        return self._facts[expr]
+
+    def varies(self, expr: Expr) -> bool:
+        """Whether the value differs between the lanes of the current vector loop."""
+        return bool(self.varying) and not self.varying.isdisjoint(self.facts(expr).names)
+
+    def level(self, expr: Expr, guard: Guard = ()) -> int:
+        facts = self.facts(expr)
+        if facts.volatile:
+            return len(self.scopes) - 1
+        level = max((self.levels[name] for name in facts.names), default=0)
+        if guard and facts.loads:
+            level = max(level, *(self.level(condition) for condition in guard))
+        return level
+
+    # ------------------------------------------------------------------------------ places
+
+    @property
+    def depth(self) -> int:
+        return len(self.scopes) - 1
+
+    def at(self, level: int) -> _Place:
+        """Write into the scope of this level for the length of a `with`."""
+        return _Place(self, level)
+
+    def invalidate(self) -> None:
+        """A store happened: forget what was read from written buffers."""
+        for scope in self.scopes:
+            scope.volatile.clear()
+
+    def bind_axis(self, name: str, value: Value) -> None:
+        self.levels[name] = self.depth
+        self.scopes[-1].cache[Axis(name)] = value
+
+    def bind_local(self, name: str, dtype: DType, value: Value, level: int | None = None) -> None:
+        level = self.depth if level is None else level
+        self.levels[name] = level
+        self.scopes[level].cache[Local(name, dtype)] = value
+        if value.lanes > 1:
+            self.varying |= {name}
+
+    def let(self, name: str, value: Expr) -> None:
+        """`Let`: computed now, so that later stores cannot change it."""
+        made = self.emit(value)
+        level = self.level(value)
+        self.bind_local(name, value.dtype, made, level)
+        if not self.facts(value).volatile:
+            self.definitions[name] = value
+
+    # ------------------------------------------------------------------------- expressions
+
+    def emit(self, expr: Expr, guard: Guard = ()) -> Value:
+        """The value of `expr`: a vector if it varies, a scalar otherwise."""
+        found = self._find(expr, guard)
+        if found is not None:
+            return found
+        stack: list[tuple[Expr, Guard]] = [(expr, guard)]
+        while stack:
+            node, under = stack[-1]
+            if self._find(node, under) is not None:
+                stack.pop()
+                continue
+            missing = [child for child in self._children(node, under) if self._find(*child) is None]
+            if missing:
+                stack.extend(reversed(missing))
+                continue
+            stack.pop()
+            self._compute(node, under)
+        found = self._find(expr, guard)
+        assert found is not None
+        return found
+
+    def vector(self, expr: Expr, guard: Guard = ()) -> Value:
+        """The value of `expr`, spread over the lanes if it does not vary."""
+        value = self.emit(expr, guard)
+        return self.spread(value, self.lanes, self.level(expr, guard))
+
+    def spread(self, value: Value, lanes: int, level: int | None = None) -> Value:
+        if lanes == 1 or value.lanes == lanes:
+            return value
+        if value.lanes != 1:
+            raise InternalError(f"cpu: {value} cannot have {lanes} lanes")
+        if value.is_literal:
+            return literal_vector(value, lanes)
+        if level is None:
+            level = self.depth if self._place is None else self._place
+        key = ("spread", value.name, lanes)
+        scope = self.scopes[level]
+        found = scope.cache.get(key)
+        if found is None:
+            with self.at(level):
+                found = spread(self.out, value, lanes)
+            scope.cache[key] = found
+        return found
+
+    def _key(self, expr: Expr, guard: Guard) -> object:
+        return (expr, guard) if guard and self.facts(expr).loads else expr
+
+    def _find(self, expr: Expr, guard: Guard) -> Value | None:
+        if isinstance(expr, Const):
+            return literal(expr.value, element_type(expr.dtype))
+        key = self._key(expr, guard)
+        if self.facts(expr).volatile:
+            return self.scopes[-1].volatile.get(key)
+        return self.scopes[self.level(expr, guard)].cache.get(key)
+
+    def _children(self, expr: Expr, guard: Guard) -> list[tuple[Expr, Guard]]:
+        if isinstance(expr, Load):
+            return [(part, guard) for part in self._address_parts(expr)]
+        if isinstance(expr, Apply):
+            if expr.function == "select" and self.facts(expr).loads:
+                condition, a, b = expr.operands
+                return [
+                    (condition, guard),
+                    (a, self._under(guard, condition)),
+                    (b, self._under(guard, L.apply("not", condition))),
+                ]
+            return [(operand, guard) for operand in expr.operands]
+        return []
+
+    @staticmethod
+    def _under(guard: Guard, condition: Expr) -> Guard:
+        return guard if condition in guard else (*guard, condition)
+
+    def _compute(self, expr: Expr, guard: Guard) -> None:
+        level = self.level(expr, guard)
+        volatile = self.facts(expr).volatile
+        if isinstance(expr, Load):
+            mask = self._guard_value(guard) if guard else None
+        with self.at(level):
+            if isinstance(expr, Apply):
+                value = self._apply(expr, guard)
+            elif isinstance(expr, Load):
+                value = self._load(expr, guard, mask)
+            elif isinstance(expr, Slot):
+                value = self._slot(expr)
+            elif isinstance(expr, Axis) and expr.name == self.axis:
+                value = self._vector_axis()
+            else:
+                raise InternalError(f"cpu: {type(expr).__name__} {expr!r} is not bound here")
+        scope = self.scopes[level]
+        (scope.volatile if volatile else scope.cache)[self._key(expr, guard)] = value
+
+    def _apply(self, expr: Apply, guard: Guard) -> Value:
+        children = self._children(expr, guard)
+        values = []
+        for child, under in children:
+            value = self._find(child, under)
+            assert value is not None
+            values.append(value)
+        lanes = max(value.lanes for value in values)
+        if lanes > 1:
+            values = [
+                self.spread(value, lanes, self.level(*child))
+                for child, value in zip(children, values, strict=True)
+            ]
+        source = expr.operands[-1].dtype
+        return emit_function(self.out, expr.function, tuple(values), source, expr.dtype)
+
+    def _slot(self, expr: Slot) -> Value:
+        out, dtype = self.out, expr.dtype
+        pointer = out.op(f"getelementptr i64, ptr %slots, i64 {expr.index}", "ptr")
+        if dtype.is_float:
+            value = out.op(f"load double, ptr {pointer.name}, align 8", "double")
+            if dtype.itemsize == 8:
+                return value
+            return out.op(f"fptrunc {value} to {element_type(dtype)}", element_type(dtype))
+        value = out.op(f"load i64, ptr {pointer.name}, align 8", "i64")
+        if dtype.kind == "b":
+            return out.op(f"icmp ne {value}, 0", "i1")
+        if dtype.itemsize == 8:
+            return value
+        return out.op(f"trunc {value} to {element_type(dtype)}", element_type(dtype))
+
+    # --------------------------------------------------------------------------- vector axis
+
+    def first(self) -> Axis:
+        """The vector axis in the first lane: a scalar."""
+        return Axis(f"{self.axis}.first")
+
+    def lane(self) -> Axis:
+        """0, 1, 2, ... across the lanes, the same in every iteration."""
+        return Axis(f"{self.axis}.lane{self.lanes}")
+
+    def begin_vector(self, name: str, first: Value, lanes: int, tail: Value | None) -> None:
+        """Enter a vector loop's body, whose scope has just been opened."""
+        self.axis, self.lanes, self.tail = name, lanes, tail
+        self._affine = {}
+        if lanes == 1:
+            self.bind_axis(name, first)
+            return
+        self.levels[name] = self.depth
+        self.bind_axis(self.first().name, first)
+        self.levels[self.lane().name] = 0
+        self.scopes[0].cache[self.lane()] = iota(lanes, "i64")
+        self.varying = frozenset((name, self.lane().name))
+
+    def end_vector(self) -> None:
+        self.axis, self.lanes, self.tail = None, 1, None
+        self.varying = _NO_NAMES
+        self._affine = {}
+
+    def _vector_axis(self) -> Value:
+        level = self.levels[self.first().name]
+        first = self.spread(self.scopes[level].cache[self.first()], self.lanes, level)
+        return self.out.op(f"add {first}, {iota(self.lanes, 'i64').name}", "i64", self.lanes)
+
+    def affine(self, expr: Expr) -> tuple[Expr, Expr] | None:
+        """`expr` as coefficient * vector axis + rest, neither of which varies; or None."""
+        if expr in self._affine:
+            return self._affine[expr]
+        found = self._find_affine(expr)
+        self._affine[expr] = found
+        return found
+
+    def _find_affine(self, expr: Expr) -> tuple[Expr, Expr] | None:
+        if not self.varies(expr):
+            return ZERO, expr
+        if isinstance(expr, Axis):
+            return (ONE, ZERO) if expr.name == self.axis else None
+        if isinstance(expr, Local):
+            definition = self.definitions.get(expr.name)
+            return None if definition is None else self.affine(definition)
+        if not isinstance(expr, Apply) or expr.function not in ("add", "sub", "neg", "mul"):
+            return None
+        parts = [self.affine(operand) for operand in expr.operands]
+        if any(part is None for part in parts):
+            return None
+        known = [part for part in parts if part is not None]
+        if expr.function != "mul":
+            return tuple(  # type: ignore[return-value]
+                L.apply(expr.function, *(part[i] for part in known)) for i in (0, 1)
+            )
+        a, b = known
+        if a[0] is ZERO:
+            a, b = b, a
+        if b[0] is not ZERO:
+            return None
+        return L.apply("mul", a[0], b[1]), L.apply("mul", a[1], b[1])
+
+    # --------------------------------------------------------------------------------- loads
+
+    def _address_parts(self, expr: Load) -> tuple[Expr, ...]:
+        """The index expressions that addressing this load needs."""
+        if not self.varies(expr.index):
+            return (expr.index,)
+        return self._index_parts(expr.index)
+
+    def _index_parts(self, index: Expr) -> tuple[Expr, ...]:
+        """(scalar start,) of a contiguous run, or (scalar start, vector of offsets)."""
+        split = self.affine(index)
+        if split is None:
+            return ZERO, index
+        coefficient, rest = split
+        if coefficient is ZERO:
+            return (rest,)
+        if coefficient is ONE:
+            return (L.apply("add", rest, self.first()),)
+        start = L.apply("add", rest, L.apply("mul", coefficient, self.first()))
+        return start, L.apply("mul", self.lane(), coefficient)
+
+    def pointer(self, buffer: int, index: Value) -> Value:
+        """Address of an element; a vector of addresses for a vector of indices."""
+        base = self.base(buffer)
+        element = memory_type(self.buffers[buffer].dtype)
+        if index.is_literal and index.lanes == 1 and index.name == "0":
+            return base
+        return self.out.op(f"getelementptr {element}, ptr {base.name}, {index}", "ptr", index.lanes)
+
+    def base(self, buffer: int) -> Value:
+        key = ("base", buffer)
+        found = self.scopes[0].cache.get(key)
+        if found is None:
+            with self.at(0):
+                slot = self.out.op(f"getelementptr ptr, ptr %buffers, i64 {buffer}", "ptr")
+                found = self.out.op(f"load ptr, ptr {slot.name}, align 8", "ptr")
+            self.scopes[0].cache[key] = found
+        return found
+
+    def dummy(self) -> Value:
+        """Somewhere to read when a guard forbids the real address."""
+        if self._dummy is None:
+            with self.at(0):
+                self._dummy = self.out.op("alloca i64, align 8", "ptr")
+                self.out.emit(f"store i64 0, ptr {self._dummy.name}, align 8")
+        return self._dummy
+
+    def _guard_value(self, guard: Guard) -> Value:
+        """The conjunction, computed in the scope of its deepest condition."""
+        level = max(self.level(condition) for condition in guard)
+        volatile = any(self.facts(condition).volatile for condition in guard)
+        key = ("guard", guard)
+        scope = self.scopes[level]
+        found = None if volatile else scope.cache.get(key)
+        if found is None:
+            found = self.emit(guard[-1], guard[:-1])
+            if len(guard) > 1:
+                before = self._guard_value(guard[:-1])
+                with self.at(level):
+                    lanes = max(found.lanes, before.lanes)
+                    a, b = self.spread(before, lanes), self.spread(found, lanes)
+                    found = self.out.op(f"and {a}, {b.name}", "i1", lanes)
+            if not volatile:
+                scope.cache[key] = found
+        return found
+
+    def _load(self, expr: Load, guard: Guard, mask: Value | None) -> Value:
+        parts = []
+        for part in self._address_parts(expr):
+            value = self._find(part, guard)
+            assert value is not None
+            parts.append(value)
+        dtype = expr.dtype
+        varies = self.varies(expr.index)
+        if not varies and (mask is None or mask.lanes == 1):
+            pointer = self.pointer(expr.buffer, parts[0])
+            if mask is not None:
+                pointer = self.out.op(f"select {mask}, {pointer}, {self.dummy()}", "ptr")
+            return self.read(pointer, dtype)
+        lanes = self.lanes
+        if mask is not None:
+            mask = self.spread(mask, lanes)
+        if self.tail is not None:
+            mask = self.tail if mask is None else self.both(mask, self.tail)
+        if varies and len(parts) == 1:
+            return self.read(self.pointer(expr.buffer, parts[0]), dtype, lanes, mask)
+        start = self.pointer(expr.buffer, parts[0])
+        offsets = parts[1] if varies else zero("i64", lanes)
+        return self.gather(start, self.spread(offsets, lanes), dtype, mask)
+
+    def both(self, a: Value, b: Value) -> Value:
+        return self.out.op(f"and {a}, {b.name}", "i1", a.lanes)
+
+    def read(
+        self, pointer: Value, dtype: DType, lanes: int = 1, mask: Value | None = None
+    ) -> Value:
+        """Consecutive elements from an address."""
+        out, element = self.out, memory_type(dtype)
+        kind = vector_type(element, lanes)
+        if mask is None:
+            value = out.op(
+                f"load {kind}, ptr {pointer.name}, align {dtype.itemsize}", element, lanes
+            )
+        else:
+            value = out.call(
+                f"llvm.masked.load.v{lanes}{suffix(element)}.p0",
+                element,
+                lanes,
+                pointer,
+                literal(dtype.itemsize, "i32"),
+                mask,
+                zero(element, lanes),
+            )
+        return self._from_memory(value, dtype)
+
+    def _from_memory(self, value: Value, dtype: DType) -> Value:
+        if dtype.kind != "b":
+            return value
+        return self.out.op(f"icmp ne {value}, {zero('i8', value.lanes).name}", "i1", value.lanes)
+
+    def gather(self, start: Value, offsets: Value, dtype: DType, mask: Value | None) -> Value:
+        """Elements at start + offsets, in the lanes that `mask` allows."""
+        out, element, lanes = self.out, memory_type(dtype), offsets.lanes
+        if self.target.gathers and dtype.itemsize >= 4:
+            pointers = out.op(f"getelementptr {element}, ptr {start.name}, {offsets}", "ptr", lanes)
+            return out.call(
+                f"llvm.masked.gather.v{lanes}{suffix(element)}.v{lanes}p0",
+                element,
+                lanes,
+                pointers,
+                literal(dtype.itemsize, "i32"),
+                mask or literal(True, "i1", lanes),
+                zero(element, lanes),
+            )
+        # One by one; LLVM would branch around every lane.
+        value = Value(element, lanes, "poison")
+        for lane in range(lanes):
+            offset = out.op(f"extractelement {offsets}, i64 {lane}", "i64")
+            pointer = out.op(f"getelementptr {element}, ptr {start.name}, {offset}", "ptr")
+            if mask is not None:
+                live = out.op(f"extractelement {mask}, i64 {lane}", "i1")
+                pointer = out.op(f"select {live}, {pointer}, {self.dummy()}", "ptr")
+            one = out.op(f"load {element}, ptr {pointer.name}, align {dtype.itemsize}", element)
+            value = out.op(f"insertelement {value}, {one}, i64 {lane}", element, lanes)
+        return self._from_memory(value, dtype)
+
+    # -------------------------------------------------------------------------------- stores
+
+    def store(self, buffer: int, index: Expr, value: Expr, accumulate: bool) -> None:
+        self.prepare_store(buffer, index, value, accumulate)()
+
+    def prepare_store(
+        self, buffer: int, index: Expr, value: Expr, accumulate: bool
+    ) -> Callable[[], None]:
+        """Compute value and address now; the returned function writes."""
+        dtype = self.buffers[buffer].dtype
+        if value.dtype is not dtype:
+            raise InternalError(f"cpu: storing {value.dtype} into a buffer of {dtype}")
+        made = self.emit(value)
+        if not self.varies(index):
+            if made.lanes > 1:
+                raise InternalError("cpu: the lanes of a vector loop store to one element")
+            place = self.pointer(buffer, self.emit(index))
+            return lambda: self._write(place, made, dtype, accumulate)
+        vector = self.spread(made, self.lanes)
+        parts = [self.emit(part) for part in self._index_parts(index)]
+        start = self.pointer(buffer, parts[0])
+        if len(parts) == 1:
+            return lambda: self._write(start, vector, dtype, accumulate)
+        return lambda: self._scatter(start, parts[1], vector, dtype, accumulate)
+
+    def _accumulated(self, old: Value, new: Value, dtype: DType) -> Value:
+        return emit_function(self.out, "add", (old, new), dtype, dtype)
+
+    def _write(self, pointer: Value, value: Value, dtype: DType, accumulate: bool) -> None:
+        mask = self.tail if value.lanes > 1 else None
+        if accumulate:
+            value = self._accumulated(self.read(pointer, dtype, value.lanes, mask), value, dtype)
+        self.write(pointer, value, dtype, mask)
+
+    def write(self, pointer: Value, value: Value, dtype: DType, mask: Value | None) -> None:
+        """Consecutive elements to an address."""
+        out, value = self.out, self._to_memory(value, dtype)
+        if mask is None:
+            out.emit(f"store {value}, ptr {pointer.name}, align {dtype.itemsize}")
+            return
+        out.call_void(
+            f"llvm.masked.store.v{value.lanes}{suffix(value.element)}.p0",
+            value,
+            pointer,
+            literal(dtype.itemsize, "i32"),
+            mask,
+        )
+
+    def _to_memory(self, value: Value, dtype: DType) -> Value:
+        if dtype.kind != "b":
+            return value
+        return self.out.op(f"zext {value} to {vector_type('i8', value.lanes)}", "i8", value.lanes)
+
+    def _scatter(
+        self, start: Value, offsets: Value, value: Value, dtype: DType, accumulate: bool
+    ) -> None:
+        out, lanes = self.out, value.lanes
+        if accumulate:
+            old = self.gather(start, offsets, dtype, self.tail)
+            value = self._accumulated(old, value, dtype)
+        value = self._to_memory(value, dtype)
+        pointers = out.op(
+            f"getelementptr {value.element}, ptr {start.name}, {offsets}", "ptr", lanes
+        )
+        out.call_void(
+            f"llvm.masked.scatter.v{lanes}{suffix(value.element)}.v{lanes}p0",
+            value,
+            pointers,
+            literal(dtype.itemsize, "i32"),
+            self.tail or literal(True, "i1", lanes),
+        )
+
+    # --------------------------------------------------------------------------------- loops
+
+    def loop(
+        self,
+        start: Value,
+        stop: Value,
+        step: int,
+        carried: Sequence[Value],
+        body: Callable[[Value, list[Value]], list[Value]],
+        hint: str = "loop",
+    ) -> tuple[Value, list[Value]]:
+        """`for i in range(start, stop, step): carried = body(i, carried)`; gives the first i not
+        run and the last `carried`."""
+        out, outer = self.out, self.scopes[-1]
+        before = outer.block
+        header, inside = out.new_block(hint), out.new_block(f"{hint}.body")
+        out.block = before
+        out.jump(header)
+        index = out.phi(header, "i64", 1, start, before)
+        phis = [out.phi(header, v.element, v.lanes, v, before) for v in carried]
+        out.block = header
+        condition = out.op(f"icmp slt {index}, {stop.name}", "i1")
+        with self.inner(inside):
+            results = body(index, list(phis))
+            latch = self.scopes[-1].block
+            out.block = latch
+            following = out.op(f"add nsw {index}, {step}", "i64")
+            out.jump(header)
+            index.close(following, latch)
+            for phi, result in zip(phis, results, strict=True):
+                phi.close(result, latch)
+        after = out.new_block(f"{hint}.end")
+        out.block = header
+        out.branch(condition, inside, after)
+        outer.block = out.block = after
+        return index, list(phis)
+
+    def when(
+        self,
+        condition: Value,
+        carried: Sequence[Value],
+        body: Callable[[], list[Value]],
+        hint: str = "when",
+    ) -> list[Value]:
+        """`if condition: carried = body()`."""
+        out, outer = self.out, self.scopes[-1]
+        before = outer.block
+        inside = out.new_block(hint)
+        with self.inner(inside):
+            results = body()
+            last = self.scopes[-1].block
+        after = out.new_block(f"{hint}.end")
+        out.block = before
+        out.branch(condition, inside, after)
+        out.block = last
+        out.jump(after)
+        joined: list[Value] = []
+        for old, new in zip(carried, results, strict=True):
+            phi = out.phi(after, new.element, new.lanes, old, before)
+            phi.close(new, last)
+            joined.append(phi)
+        outer.block = out.block = after
+        return joined
+
+    def inner(self, block: Block) -> _Inner:
+        return _Inner(self, block)
+
+    def live_lanes(self, first: Value, stop: Value, lanes: int) -> Value:
+        """Mask of the lanes with first + lane < stop."""
+        out = self.out
+        element = "i8" if lanes <= 64 else "i32"
+        rest = out.op(f"sub {stop}, {first.name}", "i64")
+        narrow = spread(out, out.op(f"trunc {rest} to {element}", element), lanes)
+        return out.op(
+            f"icmp ult {narrow.type} {iota(lanes, element).name}, {narrow.name}", "i1", lanes
+        )
+
+
+class _Place:
+    __slots__ = ("emitter", "level", "saved")
+
+    def __init__(self, emitter: Emitter, level: int) -> None:
+        self.emitter, self.level = emitter, level
+
+    def __enter__(self) -> None:
+        emitter = self.emitter
+        self.saved = (emitter.out.block, emitter._place)
+        emitter.out.block, emitter._place = emitter.scopes[self.level].block, self.level
+
+    def __exit__(self, *exception: object) -> None:
+        self.emitter.out.block, self.emitter._place = self.saved
+
+
+class _Inner:
+    """A scope for the length of a `with`; names bound in it are forgotten afterwards."""
+
+    __slots__ = ("block", "emitter", "saved")
+
+    def __init__(self, emitter: Emitter, block: Block) -> None:
+        self.emitter, self.block = emitter, block
+
+    def __enter__(self) -> None:
+        e = self.emitter
+        self.saved = (dict(e.levels), dict(e.definitions), e.varying)
+        e.scopes.append(Scope(self.block))
+        e.out.block = self.block
+
+    def __exit__(self, *exception: object) -> None:
+        e = self.emitter
+        e.scopes.pop()
+        e.levels, e.definitions, e.varying = self.saved
+        e.out.block = e.scopes[-1].block
+
+
+def literal_vector(value: Value, lanes: int) -> Value:
+    return Value(value.element, lanes, f"splat ({value.element} {value.name})")
+
+
+def spread(out: Function, value: Value, lanes: int) -> Value:
+    """The scalar in every lane."""
+    if lanes == 1 or value.lanes == lanes:
+        return value
+    if value.is_literal:
+        return literal_vector(value, lanes)
+    one = out.op(
+        f"insertelement {vector_type(value.element, lanes)} poison, {value}, i64 0",
+        value.element,
+        lanes,
+    )
+    return out.op(
+        f"shufflevector {one}, {one.type} poison, <{lanes} x i32> zeroinitializer",
+        value.element,
+        lanes,
+    )
+
+
+def iota(lanes: int, element: str) -> Value:
+    if lanes == 1:
+        return literal(0, element)
+    return Value(element, lanes, "<" + ", ".join(f"{element} {i}" for i in range(lanes)) + ">")
+
+
+def suffix(element: str) -> str:
+    return {"float": "f32", "double": "f64", "half": "f16"}.get(element, element)
+
+
+def fold_lanes(
+    out: Function,
+    values: list[Value],
+    lanes: int,
+    combine: Callable[[list[Value], list[Value]], list[Value]],
+) -> list[Value]:
+    """Combine the upper half of the lanes with the lower until `lanes` are left: a fixed tree."""
+    while values[0].lanes > lanes:
+        half = values[0].lanes // 2
+        halves = []
+        for start in (0, half):
+            if half == 1:
+                halves.append(
+                    [out.op(f"extractelement {v}, i64 {start}", v.element) for v in values]
+                )
+                continue
+            order = ", ".join(f"i32 {start + i}" for i in range(half))
+            halves.append(
+                [
+                    out.op(
+                        f"shufflevector {v}, {v.type} poison, <{half} x i32> <{order}>",
+                        v.element,
+                        half,
+                    )
+                    for v in values
+                ]
+            )
+        values = combine(halves[0], halves[1])
+    return values

@@ -1,0 +1,404 @@
+"""A `Nest` as one native function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tigon.backends.cpu.emitter import Emitter, fold_lanes
+from tigon.backends.cpu.scalar import binary, compare, emit_function, is_nan, logical_not, select
+from tigon.backends.cpu.target import Target
+from tigon.backends.cpu.text import Function, Value, element_type, literal
+from tigon.base.dtypes import DType, int64
+from tigon.base.errors import InternalError
+from tigon.loop import build as L
+from tigon.loop.grammar import (
+    Accumulator,
+    Apply,
+    Buffer,
+    Const,
+    Expr,
+    Let,
+    Load,
+    Loop,
+    LoopAxis,
+    Nest,
+    Reduce,
+    Stmt,
+    Store,
+)
+
+PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %end")
+
+_NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
+
+
+def emit_nest(nest: Nest, name: str, target: Target) -> Function:
+    """The function that runs points [begin, end) of the nest's space."""
+    out = Function(name, PARAMETERS)
+    emitter = Emitter(out, nest.buffers, target)
+    place_scratch(emitter, nest.buffers)
+    over_points(emitter, nest.space, lambda: Body(emitter).statements(nest.body))
+    out.block.terminator = "ret i32 0"
+    return out
+
+
+def place_scratch(emitter: Emitter, buffers: Sequence[Buffer], offset: Value | None = None) -> None:
+    """Give every scratch buffer its part of the call's private memory."""
+    out = emitter.out
+    for number, buffer in enumerate(buffers):
+        if buffer.role != "scratch":
+            continue
+        assert buffer.extent is not None
+        pointer = Value("ptr", 1, "%scratch")
+        if offset is not None:
+            pointer = out.op(f"getelementptr i8, ptr %scratch, {offset}", "ptr")
+        emitter.scopes[0].cache["base", number] = pointer
+        size = L.mul(buffer.extent, buffer.dtype.itemsize)
+        size = L.mul(L.floordiv(L.add(size, 63), 64), 64)
+        made = emitter.emit(size)
+        offset = made if offset is None else binary(out, "add", offset, made)
+
+
+def scratch_bytes(buffers: Sequence[Buffer]) -> int:
+    """What `place_scratch` hands out when the extents are numbers."""
+    total = 0
+    for buffer in buffers:
+        if buffer.role == "scratch":
+            if not isinstance(buffer.extent, Const):
+                raise InternalError(f"cpu: the extent of a scratch buffer is {buffer.extent!r}")
+            total += -(-buffer.extent.value * buffer.dtype.itemsize // 64) * 64
+    return total
+
+
+def over_points(emitter: Emitter, space: Sequence[LoopAxis], body: Callable[[], None]) -> None:
+    """Loop over the flat points and bind the axes of the space, advancing them like an odometer:
+    a division per point and axis would cost more than many a body."""
+    out = emitter.out
+    begin, end = Value("i64", 1, "%begin"), Value("i64", 1, "%end")
+    extents = [emitter.emit(axis.stop) for axis in space]
+    starts: list[Value] = []
+    rest = begin
+    for extent in reversed(extents[1:]):
+        starts.append(binary(out, "urem", rest, extent))
+        rest = binary(out, "udiv", rest, extent)
+    if space:
+        starts.append(rest)
+    starts.reverse()
+
+    def point(flat: Value, carried: list[Value]) -> list[Value]:
+        for axis, value in zip(space, carried, strict=True):
+            emitter.bind_axis(axis.name, value)
+        body()
+        following: list[Value] = []
+        step = literal(1, "i64")
+        for value, extent in zip(reversed(carried[1:]), reversed(extents[1:]), strict=True):
+            advanced = binary(out, "add", value, step)
+            wrapped = compare(out, "icmp eq", advanced, extent)
+            following.append(select(out, wrapped, literal(0, "i64"), advanced))
+            step = out.op(f"zext {wrapped} to i64", "i64")
+        if carried:
+            following.append(binary(out, "add", carried[0], step))
+        return following[::-1]
+
+    emitter.loop(begin, end, 1, starts, point, "point")
+
+
+@dataclass(slots=True)
+class State:
+    """What one accumulator carries around its loops: its value and, for arg*, the position."""
+
+    accumulator: Accumulator
+    values: list[Value]
+
+
+class Body:
+    """Statements, in order."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self.e = emitter
+
+    def statements(self, body: Sequence[Stmt]) -> None:
+        # Stores wait until all that is computed beside them is computed: an output may share the
+        # memory of an input whose same element a later statement still reads.
+        waiting: list[Callable[[], None]] = []
+        touched: set[int] = set()
+
+        def flush() -> None:
+            for write in waiting:
+                write()
+            if waiting:
+                self.e.invalidate()
+            waiting.clear()
+            touched.clear()
+
+        for stmt in body:
+            if isinstance(stmt, Let):
+                if touched and self.e.facts(stmt.value).volatile:
+                    flush()
+                self.e.let(stmt.name, stmt.value)
+            elif isinstance(stmt, Store):
+                volatile = self.e.facts(stmt.value).volatile or self.e.facts(stmt.index).volatile
+                if touched and (volatile or stmt.buffer in touched):
+                    flush()
+                waiting.append(
+                    self.e.prepare_store(stmt.buffer, stmt.index, stmt.value, stmt.accumulate)
+                )
+                touched.add(stmt.buffer)
+            else:
+                flush()
+                if isinstance(stmt, Loop):
+                    self.loops(stmt.axes, stmt.body)
+                    self.e.invalidate()
+                else:
+                    self.reduce(stmt)
+        flush()
+
+    # --------------------------------------------------------------------------------- loops
+
+    def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
+        lanes = self.loop_lanes(body)
+
+        def run(carried: list[Value]) -> list[Value]:
+            self.statements(body)
+            return []
+
+        self.over(axes, lanes, [], run)
+
+    def over(
+        self,
+        axes: Sequence[LoopAxis],
+        lanes: int,
+        carried: list[Value],
+        body: Callable[[list[Value]], list[Value]],
+    ) -> list[Value]:
+        """Run over the axes, outermost first. The vector axis runs `lanes` at a time where the
+        target has masks; elsewhere `body` must cope with being written for one lane, too."""
+        if not axes:
+            return body(carried)
+        axis, rest = axes[0], axes[1:]
+
+        def deeper(inner: list[Value]) -> list[Value]:
+            return self.over(rest, lanes, inner, body)
+
+        start, stop = self.e.emit(axis.start), self.e.emit(axis.stop)
+        if axis.vector and lanes > 1:
+            return self.vector_loop(axis.name, start, stop, lanes, carried, deeper)
+
+        def run(index: Value, inner: list[Value]) -> list[Value]:
+            self.e.bind_axis(axis.name, index)
+            return deeper(inner)
+
+        return self.e.loop(start, stop, 1, carried, run, "loop")[1]
+
+    def vector_loop(
+        self,
+        name: str,
+        start: Value,
+        stop: Value,
+        lanes: int,
+        carried: list[Value],
+        body: Callable[[list[Value]], list[Value]],
+    ) -> list[Value]:
+        e = self.e
+        if e.axis is not None:
+            raise InternalError(f"cpu: vector axis {name} inside vector axis {e.axis}")
+
+        def whole(first: Value, inner: list[Value]) -> list[Value]:
+            e.begin_vector(name, first, lanes, None)
+            results = body(inner)
+            e.end_vector()
+            return results
+
+        with e.at(e.depth):
+            last = binary(e.out, "sub", stop, literal(lanes - 1, "i64"))
+        first, carried = e.loop(start, last, lanes, carried, whole, "vector")
+        if not e.target.masks:
+
+            def single(index: Value, inner: list[Value]) -> list[Value]:
+                e.begin_vector(name, index, 1, None)
+                results = body(inner)
+                e.end_vector()
+                return results
+
+            return e.loop(first, stop, 1, carried, single, "rest")[1]
+        more = compare(e.out, "icmp slt", first, stop)
+
+        def masked() -> list[Value]:
+            e.begin_vector(name, first, lanes, e.live_lanes(first, stop, lanes))
+            results = body(carried)
+            e.end_vector()
+            return results
+
+        return e.when(more, carried, masked, "tail")
+
+    def loop_lanes(self, body: Sequence[Stmt]) -> int:
+        """Lanes of a vector loop around `body`."""
+        size, work, reduces = 1, 0, False
+        for stmt in body:
+            for value in _values(stmt):
+                size = max(size, _widest(value))
+                work += _work(value)
+            reduces = reduces or isinstance(stmt, (Reduce, Loop))
+        lanes = self.e.target.lanes(size)
+        # Several vectors at once hide latency where the body is a chain through one accumulator.
+        if reduces and work <= 8:
+            return 4 * lanes
+        if reduces and work <= 24:
+            return 2 * lanes
+        return lanes
+
+    # ---------------------------------------------------------------------------- reductions
+
+    def reduce(self, stmt: Reduce) -> None:
+        e = self.e
+        lanes = 1
+        if any(axis.vector for axis in stmt.axes):
+            lanes = self.reduce_lanes(stmt)
+        twice = lanes > 1 and not e.target.masks  # single elements go to accumulators of their own
+        states = [State(a, self.neutral(a, self.width(a, lanes))) for a in stmt.accumulators]
+        singles = [State(a, self.neutral(a, 1)) for a in stmt.accumulators] if twice else []
+
+        def run(carried: list[Value]) -> list[Value]:
+            given = _split(carried, [*states, *singles])
+            for state, values in zip([*states, *singles], given, strict=True):
+                state.values = values
+            live = singles if twice and e.lanes == 1 else states
+            for state in live:
+                state.values = self.accumulate(state, lanes > 1)
+            return [value for state in [*states, *singles] for value in state.values]
+
+        carried = [value for state in [*states, *singles] for value in state.values]
+        results = _split(self.over(stmt.axes, lanes, carried, run), [*states, *singles])
+        for number, state in enumerate(states):
+            values = results[number]
+            combine = self.combiner(state.accumulator)
+            if lanes > 1:
+                values = fold_lanes(e.out, values, 1, combine)
+            if twice:
+                values = combine(values, results[len(states) + number])
+            self.bind(state.accumulator, values)
+
+    def bind(self, accumulator: Accumulator, values: list[Value]) -> None:
+        self.e.bind_local(accumulator.name, accumulator.dtype, values[-1])
+
+    def width(self, accumulator: Accumulator, lanes: int) -> int:
+        """Lanes of an accumulator: those of its own vector axis or of an enclosing one."""
+        if lanes > 1:
+            return lanes
+        parts = [accumulator.value]
+        if accumulator.position is not None:
+            parts.append(accumulator.position)
+        return self.e.lanes if any(self.e.varies(part) for part in parts) else 1
+
+    def reduce_lanes(self, stmt: Reduce) -> int:
+        size = max(_widest(a.value) for a in stmt.accumulators)
+        work = sum(_work(a.value) + (8 if a.position is not None else 1) for a in stmt.accumulators)
+        lanes = self.e.target.lanes(size)
+        return lanes * (4 if work <= 8 else 2 if work <= 24 else 1)
+
+    def neutral(self, accumulator: Accumulator, lanes: int) -> list[Value]:
+        dtype, combine = accumulator.value.dtype, accumulator.combine
+        element = element_type(dtype)
+        if combine in ("sum", "prod"):
+            return [literal(0 if combine == "sum" else 1, element, lanes)]
+        bound = (
+            L.least(dtype)
+            if combine.endswith("max") or combine == "maximum"
+            else (L.greatest(dtype))
+        )
+        values = [literal(bound.value, element, lanes)]
+        if combine.startswith("arg"):
+            values.append(literal(_NOWHERE, "i64", lanes))
+        return values
+
+    def accumulate(self, state: State, masked: bool) -> list[Value]:
+        """One iteration. Lanes that are not live keep what they have."""
+        e, accumulator, old = self.e, state.accumulator, state.values
+        lanes = old[0].lanes
+        value = e.emit(accumulator.value)
+        values = [e.spread(value, lanes, e.level(accumulator.value))]
+        if accumulator.position is not None:
+            position = e.emit(accumulator.position)
+            values.append(e.spread(position, lanes, e.level(accumulator.position)))
+        new = self.combiner(accumulator)(old, values)
+        if masked and e.tail is not None:
+            new = [select(e.out, e.tail, a, b) for a, b in zip(new, old, strict=True)]
+        return new
+
+    def combiner(
+        self, accumulator: Accumulator
+    ) -> Callable[[list[Value], list[Value]], list[Value]]:
+        dtype, combine, out = accumulator.value.dtype, accumulator.combine, self.e.out
+        if combine.startswith("arg"):
+            return lambda a, b: self.better(a, b, dtype, combine == "argmax")
+        if dtype.kind == "b" and combine in ("sum", "prod"):
+            raise InternalError(f"cpu: {combine} of bool; cast first")
+        function = {"sum": "add", "prod": "mul"}.get(combine, combine)
+        return lambda a, b: [emit_function(out, function, (a[0], b[0]), dtype, dtype)]
+
+    def better(self, a: list[Value], b: list[Value], dtype: DType, most: bool) -> list[Value]:
+        """Of (value, position) pairs the more extreme, at a tie the earlier; NaN is extreme."""
+        out = self.e.out
+        (old, old_at), (new, new_at) = a, b
+        order = "gt" if most else "lt"
+        if dtype.is_float:
+            # Unordered or better, unless the old one is NaN: then only an earlier NaN wins.
+            beats = compare(out, f"fcmp u{order}", new, old)
+            held = is_nan(out, old)
+            beats = binary(out, "and", beats, logical_not(out, held))
+            ties = compare(out, "fcmp oeq", new, old)
+            ties = binary(out, "or", ties, binary(out, "and", held, is_nan(out, new)))
+        else:
+            sign = "s" if dtype.kind == "i" else "u"
+            beats = compare(out, f"icmp {sign}{order}", new, old)
+            ties = compare(out, "icmp eq", new, old)
+        earlier = compare(out, "icmp slt", new_at, old_at)
+        wins = binary(out, "or", beats, binary(out, "and", ties, earlier))
+        return [select(out, wins, new, old), select(out, wins, new_at, old_at)]
+
+
+def _split(values: list[Value], states: Sequence[State]) -> list[list[Value]]:
+    parts, start = [], 0
+    for state in states:
+        count = len(state.values)
+        parts.append(values[start : start + count])
+        start += count
+    return parts
+
+
+def _values(stmt: Stmt) -> list[Expr]:
+    """The value expressions of a statement and of those inside it (no indices)."""
+    if isinstance(stmt, (Store, Let)):
+        return [stmt.value]
+    if isinstance(stmt, Reduce):
+        return [a.value for a in stmt.accumulators]
+    return [value for inner in stmt.body for value in _values(inner)]
+
+
+def _data(expr: Expr) -> list[Expr]:
+    """Subexpressions that are data, not addresses."""
+    seen: dict[Expr, None] = {}
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen[node] = None
+        if isinstance(node, Apply):
+            stack.extend(node.operands)
+    return list(seen)
+
+
+def _widest(expr: Expr) -> int:
+    """Largest element size among the data of an expression, int64 arithmetic apart."""
+    sizes = [
+        node.dtype.itemsize
+        for node in _data(expr)
+        if isinstance(node, Load) or (isinstance(node, Apply) and node.dtype is not int64)
+    ]
+    return max(sizes, default=expr.dtype.itemsize)
+
+
+def _work(expr: Expr) -> int:
+    return sum(isinstance(node, (Apply, Load)) for node in _data(expr))

@@ -1,0 +1,359 @@
+"""The scalar functions of the loop language in LLVM IR, for one lane or many.
+
+Every function works on the text of `grammar.FUNCTIONS` and means exactly what
+`loop.semantics.evaluate` computes; elementary functions arrive expanded to arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
+from tigon.base.dtypes import DType
+from tigon.base.errors import InternalError
+
+Emit = Callable[..., Value]
+
+_BITS = {"float": 32, "double": 64, "half": 16}
+_SUFFIX = {"float": "f32", "double": "f64", "half": "f16"}
+
+
+def emit_function(
+    out: Function, function: str, operands: tuple[Value, ...], source: DType, result: DType
+) -> Value:
+    """Append `function` of operands of dtype `source` (for select: of the branches)."""
+    try:
+        emit = _TABLE[function]
+    except KeyError:
+        raise InternalError(
+            f"cpu: no code for the function {function!r}; expand it first"
+        ) from None
+    return emit(out, operands, source, result)
+
+
+def binary(out: Function, opcode: str, a: Value, b: Value) -> Value:
+    return out.op(f"{opcode} {a.type} {a.name}, {b.name}", a.element, a.lanes)
+
+
+def compare(out: Function, predicate: str, a: Value, b: Value) -> Value:
+    """`predicate` with its instruction, such as "fcmp olt"."""
+    return out.op(f"{predicate} {a.type} {a.name}, {b.name}", "i1", a.lanes)
+
+
+def select(out: Function, condition: Value, a: Value, b: Value) -> Value:
+    return out.op(f"select {condition}, {a}, {b}", a.element, a.lanes)
+
+
+def convert(out: Function, opcode: str, a: Value, element: str) -> Value:
+    if a.element == element:
+        return a
+    return out.op(f"{opcode} {a} to {vector_type(element, a.lanes)}", element, a.lanes)
+
+
+def intrinsic(out: Function, name: str, *operands: Value) -> Value:
+    a = operands[0]
+    suffix = _SUFFIX.get(a.element, a.element)
+    lanes = f"v{a.lanes}" if a.lanes > 1 else ""
+    return out.call(f"llvm.{name}.{lanes}{suffix}", a.element, a.lanes, *operands)
+
+
+def same(value: float | int | bool, like: Value) -> Value:
+    return literal(value, like.element, like.lanes)
+
+
+def is_nan(out: Function, a: Value) -> Value:
+    return compare(out, "fcmp uno", a, a)
+
+
+def logical_not(out: Function, a: Value) -> Value:
+    return binary(out, "xor", a, same(-1 if a.element != "i1" else True, a))
+
+
+# ------------------------------------------------------------------------------ arithmetic
+
+
+def _arithmetic(floating: str, integer: str) -> Emit:
+    def emit(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+        return binary(out, floating if source.is_float else integer, *operands)
+
+    return emit
+
+
+def _neg(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    (a,) = operands
+    if source.is_float:
+        return out.op(f"fneg {a}", a.element, a.lanes)
+    return binary(out, "sub", zero(a.element, a.lanes), a)
+
+
+def _abs(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    (a,) = operands
+    if source.is_float:
+        return intrinsic(out, "fabs", a)
+    if source.kind != "i":
+        return a
+    negative = compare(out, "icmp slt", a, zero(a.element, a.lanes))
+    return select(out, negative, binary(out, "sub", zero(a.element, a.lanes), a), a)
+
+
+def _integer_division(
+    out: Function, a: Value, b: Value, signed: bool
+) -> tuple[Value, Value, Value]:
+    """Quotient and remainder rounded towards zero, both 0 for a zero divisor, and that test.
+    The least integer by -1 wraps: dividing by -1 is negation here, for the instruction traps."""
+    nought = zero(a.element, a.lanes)
+    none = compare(out, "icmp eq", b, nought)
+    divisor = select(out, none, same(1, b), b)
+    if not signed:
+        quotient = binary(out, "udiv", a, divisor)
+    else:
+        minus = compare(out, "icmp eq", b, same(-1, b))
+        quotient = binary(out, "sdiv", a, select(out, minus, same(1, b), divisor))
+        quotient = select(out, minus, binary(out, "sub", nought, a), quotient)
+    rest = binary(out, "sub", a, binary(out, "mul", quotient, divisor))
+    return select(out, none, nought, quotient), select(out, none, nought, rest), none
+
+
+def _signs_differ(out: Function, a: Value, b: Value) -> Value:
+    return compare(out, "icmp slt", binary(out, "xor", a, b), zero(a.element, a.lanes))
+
+
+def _floor_adjust(out: Function, rest: Value, b: Value) -> Value:
+    """Where truncation and floor differ: the remainder is not 0 and has the other sign."""
+    some = compare(out, "icmp ne", rest, zero(rest.element, rest.lanes))
+    return binary(out, "and", some, _signs_differ(out, rest, b))
+
+
+def _truncdiv(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    return _integer_division(out, *operands, source.kind == "i")[0]
+
+
+def _floordiv(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    a, b = operands
+    if source.is_float:
+        return _float_divmod(out, a, b)[0]
+    quotient, rest, _ = _integer_division(out, a, b, source.kind == "i")
+    if source.kind != "i":
+        return quotient
+    adjust = _floor_adjust(out, rest, b)
+    return select(out, adjust, binary(out, "sub", quotient, same(1, a)), quotient)
+
+
+def _mod(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    a, b = operands
+    if source.is_float:
+        return _float_divmod(out, a, b)[1]
+    _, rest, _ = _integer_division(out, a, b, source.kind == "i")
+    if source.kind != "i":
+        return rest
+    adjust = _floor_adjust(out, rest, b)
+    return select(out, adjust, binary(out, "add", rest, b), rest)
+
+
+def _fmod(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    a, b = operands
+    if source.is_float:
+        return binary(out, "frem", a, b)
+    return _integer_division(out, a, b, source.kind == "i")[1]
+
+
+def _float_divmod(out: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    """Floor division and remainder exactly as Python and numpy round them."""
+    nought = zero(a.element, a.lanes)
+    rest = binary(out, "frem", a, b)
+    some = compare(out, "fcmp une", rest, nought)
+    negative = compare(out, "fcmp olt", b, nought)
+    differ = binary(out, "xor", negative, compare(out, "fcmp olt", rest, nought))
+    adjust = binary(out, "and", some, differ)
+    exact = binary(out, "fdiv", binary(out, "fsub", a, rest), b)
+    exact = select(out, adjust, binary(out, "fsub", exact, same(1.0, a)), exact)
+    modulus = select(out, adjust, binary(out, "fadd", rest, b), rest)
+    modulus = select(out, some, modulus, intrinsic(out, "copysign", nought, b))
+    quotient = binary(out, "fdiv", a, b)
+    floor = intrinsic(out, "floor", exact)
+    above = compare(out, "fcmp ogt", binary(out, "fsub", exact, floor), same(0.5, a))
+    floor = select(out, above, binary(out, "fadd", floor, same(1.0, a)), floor)
+    signed_zero = intrinsic(out, "copysign", nought, quotient)
+    floor = select(out, compare(out, "fcmp une", exact, nought), floor, signed_zero)
+    by_zero = compare(out, "fcmp oeq", b, nought)
+    return (
+        select(out, by_zero, quotient, floor),
+        select(out, by_zero, rest, modulus),
+    )
+
+
+def _fma(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    return intrinsic(out, "fma", *operands)
+
+
+# ----------------------------------------------------------------------- order and logic
+
+
+def _extreme(floating: str, signed: str, unsigned: str) -> Emit:
+    def emit(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+        a, b = operands
+        if not source.is_float:
+            predicate = signed if source.kind == "i" else unsigned
+            return select(out, compare(out, predicate, a, b), a, b)
+        if b.is_literal:
+            a, b = b, a
+        # select(a > b, a, b) is one instruction and answers b when either is NaN, so only a NaN
+        # in a remains to be seen to; a literal is none.
+        chosen = select(out, compare(out, floating, a, b), a, b)
+        if a.is_literal and not _nan_literal(a):
+            return chosen
+        return select(out, is_nan(out, a), a, chosen)
+
+    return emit
+
+
+def _nan_literal(a: Value) -> bool:
+    return "0x7FF8" in a.name or "0xH7E00" in a.name
+
+
+def _comparison(floating: str, signed: str, unsigned: str) -> Emit:
+    def emit(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+        if source.is_float:
+            return compare(out, f"fcmp {floating}", *operands)
+        return compare(out, f"icmp {signed if source.kind == 'i' else unsigned}", *operands)
+
+    return emit
+
+
+def _bitwise(opcode: str) -> Emit:
+    def emit(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+        return binary(out, opcode, *operands)
+
+    return emit
+
+
+def _not(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    return logical_not(out, operands[0])
+
+
+def _shl(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    a, b = operands
+    bits = 8 * source.itemsize
+    if b.is_literal:
+        return _shift_literal(out, "shl", a, b, bits)
+    small = compare(out, "icmp ult", b, same(bits, b))
+    shifted = binary(out, "shl", a, select(out, small, b, zero(b.element, b.lanes)))
+    return select(out, small, shifted, zero(a.element, a.lanes))
+
+
+def _shr(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    a, b = operands
+    bits = 8 * source.itemsize
+    opcode = "ashr" if source.kind == "i" else "lshr"
+    if b.is_literal:
+        return _shift_literal(out, opcode, a, b, bits)
+    small = compare(out, "icmp ult", b, same(bits, b))
+    if source.kind == "i":
+        return binary(out, opcode, a, select(out, small, b, same(bits - 1, b)))
+    shifted = binary(out, opcode, a, select(out, small, b, zero(b.element, b.lanes)))
+    return select(out, small, shifted, zero(a.element, a.lanes))
+
+
+def _shift_literal(out: Function, opcode: str, a: Value, b: Value, bits: int) -> Value:
+    text = b.name
+    count = (
+        int(text[text.rindex(" ") : -1])
+        if text.startswith("splat")
+        else (0 if text == "zeroinitializer" else int(text))
+    )
+    if 0 <= count < bits:
+        return binary(out, opcode, a, b)
+    if opcode == "ashr":
+        return binary(out, opcode, a, same(bits - 1, b))
+    return zero(a.element, a.lanes)
+
+
+def _select(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    return select(out, *operands)
+
+
+# ----------------------------------------------------------------------------- conversions
+
+
+def _cast(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    (a,) = operands
+    element = element_type(result)
+    if source is result:
+        return a
+    if result.kind == "b":
+        test = "fcmp une" if source.is_float else "icmp ne"
+        return compare(out, test, a, zero(a.element, a.lanes))
+    if source.is_float and result.is_float:
+        opcode = "fpext" if result.itemsize > source.itemsize else "fptrunc"
+        return convert(out, opcode, a, element)
+    if source.is_float:
+        return _saturate(out, a, source, result)
+    if result.is_float:
+        opcode = "sitofp" if source.kind == "i" else "uitofp"
+        return convert(out, opcode, a, element)
+    if source.kind == "b":
+        return convert(out, "zext", a, element)
+    if result.itemsize < source.itemsize:
+        return convert(out, "trunc", a, element)
+    if result.itemsize > source.itemsize:
+        return convert(out, "sext" if source.kind == "i" else "zext", a, element)
+    return a
+
+
+def _saturate(out: Function, a: Value, source: DType, result: DType) -> Value:
+    name = "fptosi" if result.kind == "i" else "fptoui"
+    bits = 8 * result.itemsize
+    element = f"i{bits}"
+    lanes = f"v{a.lanes}" if a.lanes > 1 else ""
+    suffix = f"{lanes}{element}.{lanes}{_SUFFIX[a.element]}"
+    return out.call(f"llvm.{name}.sat.{suffix}", element, a.lanes, a)
+
+
+def _bitcast(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    return convert(out, "bitcast", operands[0], element_type(result))
+
+
+def _rounding(name: str) -> Emit:
+    def emit(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+        return intrinsic(out, name, operands[0])
+
+    return emit
+
+
+_TABLE: dict[str, Emit] = {
+    "add": _arithmetic("fadd", "add"),
+    "sub": _arithmetic("fsub", "sub"),
+    "mul": _arithmetic("fmul", "mul"),
+    "div": _arithmetic("fdiv", "fdiv"),
+    "floordiv": _floordiv,
+    "mod": _mod,
+    "fmod": _fmod,
+    "truncdiv": _truncdiv,
+    "neg": _neg,
+    "abs": _abs,
+    "fma": _fma,
+    "maximum": _extreme("fcmp ogt", "icmp sgt", "icmp ugt"),
+    "minimum": _extreme("fcmp olt", "icmp slt", "icmp ult"),
+    "eq": _comparison("oeq", "eq", "eq"),
+    "ne": _comparison("une", "ne", "ne"),
+    "lt": _comparison("olt", "slt", "ult"),
+    "le": _comparison("ole", "sle", "ule"),
+    "gt": _comparison("ogt", "sgt", "ugt"),
+    "ge": _comparison("oge", "sge", "uge"),
+    "and": _bitwise("and"),
+    "or": _bitwise("or"),
+    "xor": _bitwise("xor"),
+    "not": _not,
+    "shl": _shl,
+    "shr": _shr,
+    "select": _select,
+    "cast": _cast,
+    "bitcast": _bitcast,
+    "floor": _rounding("floor"),
+    "ceil": _rounding("ceil"),
+    "trunc": _rounding("trunc"),
+    "rint": _rounding("roundeven"),
+    "sqrt": _rounding("sqrt"),
+}
+
+EMITTED = frozenset(_TABLE)
+"""Functions with code of their own; all others are expanded to these before emission."""

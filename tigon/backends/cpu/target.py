@@ -1,0 +1,38 @@
+"""What the machine can do, read from its feature flags (never from its name)."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`vector_bytes`: width of a register. `registers`: how many there are. `masks`: loads and
+    stores of single lanes cost nothing extra. `gathers`: there is an instruction for them."""
+
+    triple: str
+    features: str
+    vector_bytes: int
+    registers: int
+    masks: bool
+    gathers: bool
+
+    def lanes(self, itemsize: int) -> int:
+        return max(1, self.vector_bytes // itemsize)
+
+
+def host_target() -> Target:
+    """The target this process runs on."""
+    import llvmlite.binding as llvm
+
+    flags = llvm.get_host_cpu_features()
+    triple = llvm.get_process_triple()
+    features = flags.flatten()
+    wide = all(flags.get(f"avx512{part}", False) for part in ("f", "bw", "dq", "vl"))
+    if wide:
+        return Target(triple, features, 64, 32, True, True)
+    if flags.get("avx2", False) and flags.get("fma", False):
+        return Target(triple, features, 32, 16, False, True)
+    registers = 32 if platform.machine().lower() in ("aarch64", "arm64") else 16
+    return Target(triple, features, 16, registers, False, False)
