@@ -3,6 +3,7 @@
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, constant, variable
 from tigon.ir.rewrite import rewrite, substitute, typed
 from tigon.ir.text import parse, show
+from tigon.ir.verify import verify
 
 __all__ = [
     "CONSTANT",
@@ -17,4 +18,5 @@ __all__ = [
     "substitute",
     "typed",
     "variable",
+    "verify",
 ]

@@ -115,7 +115,7 @@ class Node:
     def replace(self, inputs: tuple[Value, ...] | None = None, attrs: Any = None) -> Node:
         """The same node with other inputs or attributes; name, hints and serial are kept."""
         types = self.types
-        if attrs is not None or types is None or not _same_types(inputs, self.inputs):
+        if attrs is not None or (types is not None and not _same_types(inputs, self.inputs)):
             types = None
         node = Node(
             self.op,
@@ -136,10 +136,13 @@ _serials = itertools.count()
 
 
 def _same_types(new: tuple[Value, ...] | None, old: tuple[Value, ...]) -> bool:
-    return new is None or (
-        len(new) == len(old)
-        and all(a is b or a.node.types is not None and a.type == b.type for a, b in zip(new, old))
-    )
+    """Whether a node of known types keeps them over the new inputs."""
+    if new is None:
+        return True
+    if len(new) != len(old):
+        return False
+    pairs = zip(new, old, strict=True)
+    return all(a is b or (a.node.types is not None and a.type == b.type) for a, b in pairs)
 
 
 # ------------------------------------------------------------------------- leaves
@@ -285,9 +288,7 @@ def attrs_key(attrs: Any) -> Any:
 
 def _exact(value: Any) -> Any:
     if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, bool):
-        return repr(value)
+        return (float, repr(value))
     return tuple(map(_exact, value)) if isinstance(value, tuple) else value
 
 

@@ -74,6 +74,7 @@ def show_attrs(attrs: Any) -> str:
 
 
 _TYPE = re.compile(r"(\w+)\[([\d,]*)\](~?)")
+_INPUT = re.compile(r"%[^,:\[\]]+(?::\s*\w+\[[\d,]*\]~?)?")
 _STATEMENT = re.compile(
     r"(?P<left>%[^=]+?)\s*=\s*(?P<op>[\w.]+)\((?P<inputs>[^)]*)\)"
     r"(?:\s*\{(?P<attrs>.*)\})?(?:\s*(?P<name>'[^']*'))?$"
@@ -87,7 +88,7 @@ def parse(text: str, operator: Callable[[str], Any]) -> Graph:
         raise TigonError("graph text: expected 'graph(...) {', statements, 'return ...', '}'")
     values: dict[str, Value] = {}
     inputs = []
-    for word in re.findall(r"%[^,:\[\]]+(?::\s*\w+\[[\d,]*\]~?)?", lines[0][6 : lines[0].rindex(")")]):
+    for word in _INPUT.findall(lines[0][6 : lines[0].rindex(")")]):
         name, _, type_text = (part.strip() for part in word.partition(":"))
         value = variable(name[1:], _parse_type(type_text) if type_text else None)
         values[name] = value

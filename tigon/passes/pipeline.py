@@ -1,0 +1,65 @@
+"""The passes a graph goes through before it is lowered: order is data, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from tigon.base import TigonError
+from tigon.ir.graph import Graph
+from tigon.passes.canonicalize import canonicalize
+from tigon.passes.decompose import decompose
+from tigon.passes.fold_constants import Evaluate, fold_constants
+from tigon.passes.remove_dead_code import remove_dead_code
+from tigon.passes.share_common_subexpressions import share_common_subexpressions
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One step. An optional one may be left out without changing any result."""
+
+    run: Callable[..., Graph]
+    reason: str
+    optional: bool = True
+    evaluates: bool = False
+    """Whether it takes the evaluator as a second argument."""
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+
+PIPELINE = (
+    Pass(decompose, "first: all that follows, and lowering, knows primitives only", optional=False),
+    Pass(fold_constants, "early: folded numbers let canonicalize see x * 1", evaluates=True),
+    Pass(canonicalize, "before sharing: equal things must be spelled alike to be found equal"),
+    Pass(share_common_subexpressions, "before dead code: merged operands widen what is unread"),
+    Pass(remove_dead_code, "reads past joins and writes, which leaves slices and empty values"),
+    Pass(canonicalize, "again: slices moved past joins meet other slices"),
+    Pass(share_common_subexpressions, "again, for what became equal; last, before fusion copies"),
+)
+
+
+def optional_passes() -> tuple[str, ...]:
+    """Names of the passes that may be disabled.
+
+    >>> optional_passes()
+    ('canonicalize', 'fold_constants', 'remove_dead_code', 'share_common_subexpressions')
+    """
+    return tuple(sorted({step.name for step in PIPELINE if step.optional}))
+
+
+def run(graph: Graph, evaluate: Evaluate, disabled: Collection[str] = frozenset()) -> Graph:
+    """Put the graph through all passes but the disabled ones."""
+    unknown = sorted(set(disabled) - set(optional_passes()))
+    if unknown:
+        raise TigonError(
+            f"pipeline: cannot disable {', '.join(unknown)}; "
+            f"optional passes are {', '.join(optional_passes())}"
+        )
+    for step in PIPELINE:
+        if step.name not in disabled:
+            arguments: tuple[Any, ...] = (graph, evaluate) if step.evaluates else (graph,)
+            graph = step.run(*arguments)
+    return graph
