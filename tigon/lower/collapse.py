@@ -1,0 +1,124 @@
+"""Merging loop axes that memory does not distinguish: (64, 784) added to (64, 784) is one loop over
+50,176 elements, and one native function for every shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tigon.base.dtypes import int64
+from tigon.loop import build as L
+from tigon.loop.grammar import Apply, Axis, Const, Expr, Load
+from tigon.loop.simplify import affine
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A loop axis with a known extent."""
+
+    name: str
+    extent: int
+
+
+def collapse(
+    classes: Sequence[Sequence[Extent]], exprs: Iterable[Expr]
+) -> tuple[list[list[Extent]], Callable[[Expr], Expr]]:
+    """Merge neighbours within each class of axes (outermost first), where every index among
+    `exprs` permits. Returns the new classes and the rewriting of expressions that goes with them.
+    A merged axis keeps the name of its innermost part."""
+    names = [axis.name for axes in classes for axis in axes]
+    roots = _index_roots(exprs, frozenset(names))
+    if roots is None:
+        return [list(axes) for axes in classes], lambda expr: expr
+    gone: set[str] = set()
+    merged = []
+    for axes in classes:
+        kept: list[Extent] = []
+        for axis in reversed(axes):
+            if kept and _follows(axis.name, kept[-1], roots.values()):
+                gone.add(axis.name)
+                kept[-1] = Extent(kept[-1].name, kept[-1].extent * axis.extent)
+            else:
+                kept.append(axis)
+        merged.append(kept[::-1])
+    if not gone:
+        return merged, lambda expr: expr
+    order = [axis.name for axes in merged for axis in axes]
+    return merged, _Rewriter({root: _rebuild(terms, order) for root, terms in roots.items()})
+
+
+Terms = tuple[dict[str, int], Expr]
+
+
+def _index_roots(exprs: Iterable[Expr], axes: frozenset[str]) -> dict[Expr, Terms] | None:
+    """The largest affine index expressions in `exprs`; None when an axis occurs otherwise."""
+    roots: dict[Expr, Terms] = {}
+    seen: set[Expr] = set()
+    stack = list(exprs)
+    while stack:
+        expr = stack.pop()
+        if expr in seen:
+            continue
+        seen.add(expr)
+        if expr.dtype is int64 and not isinstance(expr, (Load, Const)):
+            form = affine(expr, axes)
+            if form is not None:
+                coefficients, rest = form
+                if all(isinstance(c, Const) for c in coefficients.values()):
+                    if coefficients:
+                        roots[expr] = ({n: c.value for n, c in coefficients.items()}, rest)  # type: ignore[attr-defined]
+                    stack.append(rest)
+                    continue
+            if isinstance(expr, Axis):
+                return None
+        stack.extend(expr.operands)
+    return roots
+
+
+def _follows(outer: str, inner: Extent, roots: Iterable[Terms]) -> bool:
+    return all(
+        terms.get(outer, 0) == terms.get(inner.name, 0) * inner.extent for terms, _ in roots
+    )
+
+
+def _rebuild(terms: Terms, order: Sequence[str]) -> Expr:
+    coefficients, rest = terms
+    total: Expr = L.const(0)
+    for name in order:
+        if coefficients.get(name):
+            total = L.add(total, L.mul(Axis(name), coefficients[name]))
+    return L.add(total, rest)
+
+
+class _Rewriter:
+    """Replaces subexpressions; remembers, so that shared parts stay shared."""
+
+    def __init__(self, replaced: dict[Expr, Expr]) -> None:
+        self._done = dict(replaced)
+
+    def __call__(self, expr: Expr) -> Expr:
+        done = self._done
+        stack = [expr]
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            missing = [operand for operand in node.operands if operand not in done]
+            if missing:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            done[node] = with_operands(node, tuple(done[operand] for operand in node.operands))
+        return done[expr]
+
+
+def with_operands(expr: Expr, operands: tuple[Expr, ...]) -> Expr:
+    """The same expression over other operands."""
+    if operands == expr.operands:
+        return expr
+    if isinstance(expr, Load):
+        return Load(expr.buffer, operands[0], expr.dtype)
+    if isinstance(expr, Apply):
+        return Apply(expr.function, operands, expr.dtype)
+    return expr

@@ -1,0 +1,161 @@
+"""The scalar expression of a graph value at given coordinates.
+
+Views, gathers and leaves are index maps: they are walked through and cost nothing. Elementwise
+nodes are expanded. Where the walk stops is the caller's business: `stop(value, coords)` gives the
+expression of a value that has memory, or a local, or None to walk on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tigon.base import InternalError, TensorType
+from tigon.base.types import contiguous_strides
+from tigon.ir import CONSTANT, Value
+from tigon.ir.graph import Node
+from tigon.loop import build as L
+from tigon.loop.grammar import Apply, Axis, Expr, walk
+from tigon.loop.simplify import Ranges, simplify
+from tigon.ops.record import Family
+
+Coords = tuple[Expr, ...]
+Stop = Callable[[Value, Coords], "Expr | None"]
+
+TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF})
+"""Families that are index maps or formulas: never worth memory of their own."""
+
+
+class Elements:
+    """Expands values into expressions; remembers what it has expanded."""
+
+    def __init__(self, ranges: Ranges, stop: Stop) -> None:
+        self.ranges = ranges
+        self._stop = stop
+        self._known: dict[tuple[Value, Coords], Expr] = {}
+
+    def at(self, value: Value, coords: Coords) -> Expr:
+        """The element of `value` at `coords` (int64, simplified, one per axis)."""
+        key = (value, coords)
+        found = self._known.get(key)
+        if found is None:
+            found = self._stop(value, coords)
+            if found is None:
+                found = self._expand(value.node, coords)
+            self._known[key] = found
+        return found
+
+    def _expand(self, node: Node, coords: Coords) -> Expr:
+        if node.op is CONSTANT:
+            if node.attrs.shape:
+                raise InternalError("an array constant has memory")
+            return L.const(node.attrs.value, node.types[0].dtype)  # type: ignore[index]
+        if node.op.family is Family.ELEMENTWISE:
+            return self.formula(node, coords)
+        if node.op.family in TRANSPARENT:
+            return self._through(node, coords)
+        raise InternalError(f"{node.label}: has no scalar expression; it needs a kernel")
+
+    def formula(self, node: Node, coords: Coords) -> Expr:
+        """An elementwise node's own expression over its operands."""
+        dtype = operand_dtype(node)
+        operands = []
+        for value in node.inputs:
+            if value.node.op is CONSTANT and not value.node.attrs.shape:
+                operands.append(L.const(_fit(value.node.attrs.value, dtype), dtype))
+            else:
+                operands.append(self.at(value, broadcast_coords(coords, value.shape)))
+        return node.op.rule(node.op.lower, node.attrs, *operands)
+
+    def _through(self, node: Node, coords: Coords) -> Expr:
+        def read(operand: int, inner: Sequence[Expr | int]) -> Expr:
+            lifted = (L.lift(coord, L.const(0).dtype) for coord in inner)
+            return self.at(
+                node.inputs[operand], tuple(simplify(coord, self.ranges) for coord in lifted)
+            )
+
+        types = tuple(value.type for value in node.inputs)
+        return node.op.rule(node.op.lower, node.attrs, types, coords, read)
+
+
+def operand_dtype(node: Node):  # noqa: ANN201
+    """The dtype in which an elementwise node computes: that of its strong operands."""
+    strong = [value.type for value in node.inputs if not value.type.weak]
+    if strong:
+        return strong[0].dtype
+    ranks = {"bool": 0, "int64": 1, "float32": 2}
+    return max((value.dtype for value in node.inputs), key=lambda d: ranks.get(d.name, 3))
+
+
+def _fit(number: float, dtype) -> float | int | bool:  # noqa: ANN001
+    """A Python scalar beside an array: truncated into an integer type, as MXNet does."""
+    return int(number) if dtype.is_integer else number
+
+
+def broadcast_coords(coords: Coords, shape: tuple[int, ...]) -> Coords:
+    """Coordinates of an operand of `shape` under numpy's broadcasting."""
+    tail = coords[len(coords) - len(shape) :]
+    return tuple(
+        L.const(0) if extent == 1 else c for extent, c in zip(shape, tail, strict=True)
+    )
+
+
+def linear(coords: Sequence[Expr], shape: Sequence[int], ranges: Ranges) -> Expr:
+    """Position of an element in C order."""
+    index: Expr = L.const(0)
+    for coord, extent, stride in zip(coords, shape, contiguous_strides(tuple(shape)), strict=True):
+        if extent != 1:
+            index = L.add(index, L.mul(coord, stride))
+    return simplify(index, ranges)
+
+
+def delinearize(index: Expr, shape: Sequence[int], ranges: Ranges) -> Coords:
+    """Coordinates of position `index` in C order."""
+    coords = []
+    for extent, stride in zip(shape, contiguous_strides(tuple(shape)), strict=True):
+        if extent == 1:
+            coords.append(L.const(0))
+        else:
+            coord = L.mod(L.floordiv(index, max(stride, 1)), extent)
+            coords.append(simplify(coord, ranges))
+    return tuple(coords)
+
+
+def axis_names(count: int, letter: str = "i") -> tuple[str, ...]:
+    return tuple(f"{letter}{position}" for position in range(count))
+
+
+def axes_over(shape: Sequence[int], letter: str = "i") -> tuple[Coords, Ranges]:
+    """One axis per extent (0 where the extent is 1), and their ranges."""
+    names = axis_names(len(shape), letter)
+    coords = tuple(
+        L.const(0) if extent == 1 else Axis(name)
+        for name, extent in zip(names, shape, strict=True)
+    )
+    return coords, {name: (0, max(extent, 1)) for name, extent in zip(names, shape, strict=True)}
+
+
+_EXPENSIVE = frozenset(
+    "exp expm1 log log1p log2 log10 sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh "
+    "arccosh arctanh erf erfinv gamma lgamma sigmoid pow atan2 hypot cbrt rsqrt sqrt div".split()
+)
+
+
+def arithmetic_cost(expr: Expr) -> int:
+    """A rough count of operations on data: 1 each, 10 for an elementary function."""
+    return sum(
+        10 if part.function in _EXPENSIVE else 1
+        for part in walk(expr)
+        if isinstance(part, Apply) and part.dtype.name != "int64"
+    )
+
+
+def is_array_constant(value: Value) -> bool:
+    return value.node.op is CONSTANT and bool(value.node.attrs.shape)
+
+
+def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(extent for extent in shape if extent != 1)
+
+
+def value_bytes(type_: TensorType) -> int:
+    return type_.nbytes

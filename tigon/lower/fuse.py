@@ -1,0 +1,503 @@
+"""Which nodes share a kernel.
+
+A group has a domain, the shape over which its loops run. *Full* members have one element per
+point of the domain; once the group holds a reduction, *row* members have one per point of the axes
+that are kept. Softmax is one group: max and sum are reductions over the rows of one domain, the
+rest full members of it. A contraction takes the elementwise work on its result as its epilogue.
+
+Nodes are visited in order; each joins the group of a producer when it reads that producer in step
+(same element, or same row), and when no path leads out of the group and back into it. Producers
+read out of step are expanded in place where that is cheap, else stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tigon.base import InternalError
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
+from tigon.loop.grammar import Axis, Expr, Local
+from tigon.loop.simplify import Ranges
+from tigon.lower.elements import (
+    TRANSPARENT,
+    Coords,
+    Elements,
+    arithmetic_cost,
+    axes_over,
+    is_array_constant,
+    linear,
+    squeezed,
+)
+from tigon.ops.record import Family
+
+CHEAP = 4
+"""Operations per element that are rather repeated than stored and loaded again."""
+
+ROW_EXPANSION = 200
+"""Operations expanded into a broadcasting reader: they are hoisted to the loop they vary with."""
+
+LARGEST_GROUP = 96
+"""Members of a group: bounds the size of one native function and the depth of its expressions."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that become one kernel."""
+
+    kind: str  # "map", "contract", "join", "scatter"
+    bit: int  # its place in bit sets of groups
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] | None = None  # of the domain, reduced; None: no reduction (yet)
+    members: list[Node] = field(default_factory=list)
+    rows: set[Node] = field(default_factory=set)  # the members of row level
+    expanded: set[Node] = field(default_factory=set)  # other groups' nodes computed again here
+    ancestors: int = 0  # bit set: groups that must run before
+    merged: Group | None = None
+
+    @property
+    def outer_shape(self) -> tuple[int, ...]:
+        axes = self.axes or ()
+        return tuple(e for a, e in enumerate(self.shape) if a not in axes)
+
+
+@dataclass
+class Fusion:
+    """The groups in an order they can run in, and the values that need memory."""
+
+    groups: list[Group]
+    stored: set[Value]
+    group_of: dict[Node, Group]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A node reads element `coords` of `value`; the coordinates are over the node's own domain."""
+
+    value: Value
+    coords: Coords
+
+
+class _Fuser:
+    def __init__(self, graph: Graph, enabled: bool) -> None:
+        self.graph = graph
+        self.enabled = enabled
+        self.groups: list[Group] = []
+        self.home: dict[Node, Group] = {}
+        self.stored: set[Value] = set(graph.outputs)
+        self.needs: dict[Node, list[Value]] = {}  # what a node loads from other groups
+        self.users = graph.users
+        self._costs: dict[Node, int] = {}
+
+    def run(self) -> Fusion:
+        for node in self.graph.nodes:
+            if is_computed(node):
+                self._place(node)
+        groups = self._ordered([group for group in self.groups if group.merged is None])
+        stored = self._settle_memory(groups)
+        return Fusion([group for group in groups if group.members], stored, self.home)
+
+    # -- one node
+
+    def _place(self, node: Node) -> None:
+        domain = node_domain(node)
+        coords, ranges = axes_over(domain, "j")
+        joined = self._join(node, domain, coords, ranges) if self.enabled else None
+        if joined is None:
+            joined = self._new_group(node, domain)
+            self._settle(node, joined, coords, ranges)
+
+    def _join(
+        self, node: Node, domain: tuple[int, ...], coords: Coords, ranges: Ranges
+    ) -> Group | None:
+        """Try the groups of the producers that are read in step."""
+        reads = direct_reads(node, coords, ranges)
+        tried: set[Group] = set()
+        # Groups with reductions first: they can absorb the others, not be absorbed.
+        for read in sorted(reads, key=self._without_reduction):
+            group = self.home.get(read.value.node)
+            if group is None or group in tried or not self._fits(node, domain, group):
+                continue
+            tried.add(group)
+            row = self._level(node, domain, group)
+            if row is None or not self._in_step(read, node, group, coords, ranges, row):
+                continue
+            plan = self._reads_within(reads, node, group, coords, ranges, row)
+            if plan is None:
+                continue
+            expanded, needed = plan
+            others = {self.home[value.node] for value in needed if value.node in self.home}
+            others.discard(group)
+            mergeable = [
+                other
+                for other in others
+                if self._can_merge(group, other)
+                and all(
+                    self._in_step(other_read, node, other, coords, ranges, row)
+                    for other_read in reads
+                    if self.home.get(other_read.value.node) is other
+                )
+                and not expanded.intersection(other.members)
+            ]
+            blockers = [g for g in others if g not in mergeable]
+            if any(self._before(group, other) for other in blockers):
+                continue
+            for other in mergeable:
+                if self._independent(group, other):
+                    self._merge(group, other)
+            self._add(node, group, row, expanded, needed)
+            return group
+        return None
+
+    def _fits(self, node: Node, domain: tuple[int, ...], group: Group) -> bool:
+        if len(group.members) >= LARGEST_GROUP or group.kind in ("join", "scatter"):
+            return False
+        family = node.op.family
+        if group.kind == "contract":
+            return family is Family.ELEMENTWISE
+        if family is Family.REDUCTION:
+            axes = reduced_axes(node)
+            if group.axes is None:
+                return squeezed(group.shape) == squeezed(domain) and not group.rows
+            return _same_rows(group, domain, axes)
+        return family is Family.ELEMENTWISE
+
+    def _level(self, node: Node, domain: tuple[int, ...], group: Group) -> bool | None:
+        """True: a row member; False: a full one; None: neither."""
+        if node.op.family is Family.REDUCTION:
+            return True
+        if group.axes is None:
+            return False if _size(domain) == _size(group.shape) else None
+        if squeezed(domain) == squeezed(group.shape):
+            return False
+        return True if squeezed(domain) == squeezed(group.outer_shape) else None
+
+    def _in_step(
+        self, read: Read, node: Node, group: Group, coords: Coords, ranges: Ranges, row: bool
+    ) -> bool:
+        """Whether the read element lies at the same point (or row) of the group's domain."""
+        position = linear(read.coords, read.value.shape, ranges)
+        producer_row = read.value.node in group.rows
+        own = node_domain(node)
+        if node.op.family is Family.REDUCTION and producer_row:
+            return False
+        if producer_row and not row:
+            kept = _outer_part(coords, own, group)
+            return kept is not None and position == linear(kept[0], kept[1], ranges)
+        if row and not producer_row and node.op.family is not Family.REDUCTION:
+            return False
+        return position == linear(coords, own, ranges)
+
+    def _reads_within(
+        self,
+        reads: list[Read],
+        node: Node,
+        group: Group,
+        coords: Coords,
+        ranges: Ranges,
+        row: bool,
+    ) -> tuple[set[Node], list[Value]] | None:
+        """What joining the group means for the node's reads: which nodes are expanded here and
+        which values are loaded. None: some member of the group is read out of step."""
+        expanded: set[Node] = set()
+        needed: list[Value] = []
+        pending = list(reads)
+        seen: set[tuple[Value, Coords]] = set()
+        while pending:
+            read = pending.pop()
+            if (read.value, read.coords) in seen:
+                continue
+            seen.add((read.value, read.coords))
+            producer = read.value.node
+            home = self.home.get(producer)
+            if home is None:
+                continue
+            if home is group:
+                if self._in_step(read, node, group, coords, ranges, row):
+                    continue
+                if producer.op.family is not Family.ELEMENTWISE or group.kind == "contract":
+                    return None
+                pending.extend(node_reads(producer, read.coords, ranges))
+            elif self._expand_cheaply(read, node, coords, ranges):
+                expanded.add(producer)
+                pending.extend(node_reads(producer, read.coords, ranges))
+            else:
+                needed.append(read.value)
+        return expanded, needed
+
+    def _settle(self, node: Node, group: Group, coords: Coords, ranges: Ranges) -> None:
+        """A node alone: decide what it expands and what it loads."""
+        expanded: set[Node] = set()
+        needed: list[Value] = []
+        pending = direct_reads(node, coords, ranges)
+        while pending:
+            read = pending.pop()
+            producer = read.value.node
+            if producer not in self.home:
+                continue
+            if self.enabled and self._expand_cheaply(read, node, coords, ranges):
+                expanded.add(producer)
+                pending.extend(node_reads(producer, read.coords, ranges))
+            else:
+                needed.append(read.value)
+        self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
+
+    def _expand_cheaply(self, read: Read, node: Node, coords: Coords, ranges: Ranges) -> bool:
+        producer = read.value.node
+        if producer.op.family is not Family.ELEMENTWISE or self.home[producer].kind != "map":
+            return False
+        cost = self._pure_cost(producer)
+        if cost is None:
+            return False
+        if _size(read.value.shape) < _size(node_domain(node)) and all(
+            isinstance(c, Axis) or not c.operands for c in read.coords
+        ):
+            return cost <= ROW_EXPANSION and read.value not in self.stored
+        return (
+            cost <= CHEAP
+            and len(self.users.get(read.value, ())) == 1
+            and read.value not in self.stored
+        )
+
+    def _pure_cost(self, node: Node) -> int | None:
+        """Cost of an elementwise node down to memory; None if a kernel's result lies below it."""
+        if node not in self._costs:
+            coords, ranges = axes_over(node.outputs[0].shape, "j")
+            total = arithmetic_cost(_opaque(node, coords, ranges))
+            for read in node_reads(node, coords, ranges):
+                producer = read.value.node
+                if producer not in self.home:
+                    continue
+                if producer.op.family is not Family.ELEMENTWISE:
+                    continue  # stored anyway: a load
+                below = self._pure_cost(producer)
+                total += below if below is not None else 0
+            self._costs[node] = total
+        return self._costs[node]
+
+    # -- groups
+
+    def _new_group(self, node: Node, domain: tuple[int, ...]) -> Group:
+        kind = {
+            Family.CONTRACTION: "contract",
+            Family.JOIN: "join",
+            Family.SCATTER: "scatter",
+        }.get(node.op.family, "map")
+        group = Group(kind, len(self.groups), domain)
+        self.groups.append(group)
+        return group
+
+    def _add(
+        self, node: Node, group: Group, row: bool, expanded: set[Node], needed: list[Value]
+    ) -> None:
+        if node.op.family is Family.REDUCTION and group.axes is None:
+            group.shape, group.axes = node_domain(node), reduced_axes(node)
+        group.members.append(node)
+        self.home[node] = group
+        if row:
+            group.rows.add(node)
+        group.expanded |= expanded
+        self.stored.update(needed)
+        before = 0
+        for value in needed:
+            home = self.home[value.node]
+            if home is not group:
+                before |= home.ancestors | 1 << home.bit
+        self._follow(group, before)
+
+    def _follow(self, group: Group, before: int) -> None:
+        """`group`, and all that follow it, also come after the groups of `before`."""
+        if not before & ~group.ancestors:
+            return
+        group.ancestors |= before
+        for other in self.groups:
+            if other.ancestors >> group.bit & 1:
+                other.ancestors |= group.ancestors
+
+    def _before(self, first: Group, second: Group) -> bool:
+        return bool(second.ancestors >> first.bit & 1)
+
+    def _independent(self, a: Group, b: Group) -> bool:
+        return not self._before(a, b) and not self._before(b, a)
+
+    def _without_reduction(self, read: Read) -> bool:
+        group = self.home.get(read.value.node)
+        return group is None or group.axes is None
+
+    def _can_merge(self, group: Group, other: Group) -> bool:
+        """Another producer's group may become part of this one."""
+        if other.kind != "map" or len(group.members) + len(other.members) > LARGEST_GROUP:
+            return False
+        if squeezed(group.shape) != squeezed(other.shape):
+            return False
+        if other.axes is not None:
+            return group.axes is not None and _same_rows(group, other.shape, other.axes)
+        return self._independent(group, other)
+
+    def _merge(self, group: Group, other: Group) -> None:
+        order = {node: position for position, node in enumerate(self.graph.nodes)}
+        group.members = sorted(group.members + other.members, key=order.__getitem__)
+        group.rows |= other.rows
+        group.expanded |= other.expanded
+        other.merged = group
+        for node in other.members:
+            self.home[node] = group
+        bit = 1 << other.bit
+        group.ancestors = (group.ancestors | other.ancestors) & ~bit & ~(1 << group.bit)
+        for third in self.groups:
+            if third.ancestors & bit:
+                third.ancestors = third.ancestors & ~bit | 1 << group.bit | group.ancestors
+            elif third.ancestors >> group.bit & 1:
+                third.ancestors |= group.ancestors
+        other.members = []
+
+    # -- afterwards
+
+    def _settle_memory(self, groups: list[Group]) -> set[Value]:
+        """The values that need memory: outputs and what one group loads from another. Members that
+        nobody wants any more, because every reader expands them, are dropped."""
+        stored = {value for value in self.graph.outputs if is_computed(value.node)}
+        for group in reversed(groups):
+            wanted: set[Node] = set()
+            for node in reversed(group.members):
+                if node in wanted or any(value in stored for value in node.outputs):
+                    wanted.add(node)
+                    for value in self._read_by(node, group):
+                        if self.home[value.node] is group:
+                            wanted.add(value.node)
+                        else:
+                            stored.add(value)
+            group.members = [node for node in group.members if node in wanted]
+        return stored
+
+    def _read_by(self, node: Node, group: Group) -> Iterable[Value]:
+        """Members and other groups' values that `node` reads, through views and expansions."""
+        stack = list(node.inputs)
+        seen: set[Value] = set()
+        while stack:
+            value = stack.pop()
+            if value in seen or value.node.op is VARIABLE or value.node.op is CONSTANT:
+                continue
+            seen.add(value)
+            if not is_computed(value.node) or value.node in group.expanded:
+                stack.extend(value.node.inputs)
+            else:
+                yield value
+
+    def _ordered(self, groups: list[Group]) -> list[Group]:
+        """Groups after those they load from. Ties keep the order of creation."""
+        done: set[int] = set()
+        present = {group.bit for group in groups}
+        order: list[Group] = []
+        waiting = list(groups)
+        while waiting:
+            rest = []
+            for group in waiting:
+                before = {b for b in present if group.ancestors >> b & 1 and b != group.bit}
+                if before <= done:
+                    order.append(group)
+                    done.add(group.bit)
+                else:
+                    rest.append(group)
+            if len(rest) == len(waiting):
+                raise InternalError("fuse: groups wait for each other")
+            waiting = rest
+        return order
+
+
+def fuse(graph: Graph, enabled: bool = True) -> Fusion:
+    """Group a typed graph of primitives into kernels. With `enabled=False` each node is alone."""
+    return _Fuser(graph, enabled).run()
+
+
+# ----------------------------------------------------------------------------- reads
+
+
+def is_computed(node: Node) -> bool:
+    """Neither a leaf nor an index map: a node that a kernel has to compute."""
+    return (
+        node.op is not VARIABLE and node.op is not CONSTANT and node.op.family not in TRANSPARENT
+    )
+
+
+def node_domain(node: Node) -> tuple[int, ...]:
+    """The shape over which a node's own loops run."""
+    return node.inputs[0].shape if node.op.family is Family.REDUCTION else node.outputs[0].shape
+
+
+def reduced_axes(node: Node) -> tuple[int, ...]:
+    return tuple(node.attrs.axes)
+
+
+def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
+    """The computed values a node reads, and where, with its own domain at `coords`."""
+    family = node.op.family
+    if family is Family.ELEMENTWISE:
+        return node_reads(node, coords, ranges)
+    found: list[Read] = []
+    elements = Elements(ranges, _recorder(found))
+    if family is Family.REDUCTION:
+        elements.at(node.inputs[0], coords)
+    else:
+        # Every operand at fresh coordinates of its own: what matters is which values are read.
+        for number, value in enumerate(node.inputs):
+            own, own_ranges = axes_over(value.shape, f"o{number}_")
+            ranges.update(own_ranges)
+            elements.at(value, own)
+    return found
+
+
+def node_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
+    """The same for an elementwise node at any coordinates."""
+    found: list[Read] = []
+    Elements(ranges, _recorder(found)).formula(node, coords)
+    return found
+
+
+def _opaque(node: Node, coords: Coords, ranges: Ranges) -> Expr:
+    return Elements(ranges, _recorder([])).formula(node, coords)
+
+
+def _recorder(found: list[Read]):  # noqa: ANN202
+    """Stops at every value that has memory or a kernel, and notes where it is read."""
+
+    def stop(value: Value, coords: Coords) -> Expr | None:
+        node = value.node
+        if node.op is VARIABLE or is_array_constant(value):
+            return Local(f"v{id(value)}", value.dtype)
+        if node.op is CONSTANT or not is_computed(node):
+            return None
+        found.append(Read(value, coords))
+        return Local(f"v{id(value)}_{len(found)}", value.dtype)
+
+    return stop
+
+
+def _outer_part(
+    coords: Coords, domain: tuple[int, ...], group: Group
+) -> tuple[list[Expr], list[int]] | None:
+    """Of a full member's coordinates, those along the group's kept axes."""
+    if squeezed(domain) != squeezed(group.shape):
+        return None
+    axes = group.axes or ()
+    kept = [e != 1 and a not in axes for a, e in enumerate(group.shape)]
+    wide = [k for k, e in zip(kept, group.shape, strict=True) if e != 1]
+    mine = [(c, e) for c, e in zip(coords, domain, strict=True) if e != 1]
+    outer = [pair for pair, keep in zip(mine, wide, strict=True) if keep]
+    return [c for c, _ in outer], [e for _, e in outer]
+
+
+def _same_rows(group: Group, domain: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Equal domains, unit axes aside, with the same axes reduced."""
+
+    def marked(shape: tuple[int, ...], reduced: tuple[int, ...]) -> list[tuple[int, bool]]:
+        return [(e, a in reduced) for a, e in enumerate(shape) if e != 1]
+
+    return marked(group.shape, group.axes or ()) == marked(domain, axes)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size

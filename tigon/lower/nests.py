@@ -1,0 +1,640 @@
+"""A group of nodes, written as loop nests.
+
+The innermost axis of the domain is where memory is contiguous, so it is the vector axis. If it is
+reduced, each point of the space is one row: reductions run along it, then a loop writes what has
+full extent. If it is kept, lanes are columns: reductions run across them, one result per lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tigon.base import InternalError
+from tigon.base.types import Shape
+from tigon.ir import VARIABLE, Node, Value
+from tigon.loop import build as L
+from tigon.loop.grammar import (
+    Accumulator,
+    AnyNest,
+    Axis,
+    Buffer,
+    Const,
+    Contraction,
+    Expr,
+    Let,
+    Load,
+    Local,
+    Loop,
+    LoopAxis,
+    Nest,
+    Reduce,
+    Stmt,
+    Store,
+    walk,
+)
+from tigon.loop.simplify import Ranges, affine, simplify
+from tigon.lower.collapse import Extent, collapse
+from tigon.lower.elements import (
+    Coords,
+    Elements,
+    arithmetic_cost,
+    axes_over,
+    delinearize,
+    is_array_constant,
+    linear,
+    squeezed,
+)
+from tigon.lower.fuse import Fusion, Group, is_computed, node_domain
+from tigon.ops.record import Family
+
+BLOCK = 4096
+"""Elements of a long vector loop that one point of the space handles."""
+
+COLUMN_BLOCK = 256
+"""The same for columns, when the point runs over all rows."""
+
+NARROW = 16
+"""Rows shorter than this do not fill a vector."""
+
+SCRATCH_LIMIT = 32 << 10
+"""Bytes of a row kept aside rather than computed again: it has to stay in the first-level cache."""
+
+
+@dataclass
+class LoweredNest:
+    """A nest with concrete numbers, and the value behind each of its buffers (None: scratch)."""
+
+    nest: AnyNest
+    values: list[Value | None]
+
+    def in_step(self, read: Value, written: Value) -> bool:
+        """Whether every read of one is at the element where the other is written: then both may
+        be the same memory."""
+        if read not in self.values or written not in self.values:
+            return False
+        source, target = self.values.index(read), self.values.index(written)
+        if read.dtype.itemsize != written.dtype.itemsize:
+            return False
+        stores, loads = _accesses(self.nest)
+        return loads.get(source, set()) <= stores[target] and len(stores[target]) == 1
+
+
+class _Buffers:
+    """Numbers the buffers of one nest."""
+
+    def __init__(self) -> None:
+        self.values: list[Value | None] = []
+        self.buffers: list[Buffer] = []
+        self._index: dict[tuple[Value, str], int] = {}
+
+    def of(self, value: Value, role: str) -> int:
+        key = (value, role)
+        if key not in self._index:
+            self._index[key] = len(self.values)
+            self.values.append(value)
+            self.buffers.append(Buffer(value.dtype, role))
+        return self._index[key]
+
+    def scratch(self, value: Value, extent: int) -> int:
+        self.values.append(None)
+        self.buffers.append(Buffer(value.dtype, "scratch", L.const(extent)))
+        return len(self.values) - 1
+
+
+def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
+    """The nests of one kernel."""
+    match group.kind:
+        case "map":
+            return [_Rows(group, fusion).lower()]
+        case "contract":
+            return [_lower_contraction(group, fusion)]
+        case "join":
+            return _lower_join(group, fusion)
+        case "scatter":
+            return [_lower_scatter(group, fusion)]
+    raise InternalError(f"lower: unknown kind of group {group.kind}")
+
+
+class _Body:
+    """What the lowerings share: buffers, and expressions that stop at memory."""
+
+    def __init__(self, group: Group, fusion: Fusion, ranges: Ranges) -> None:
+        self.group = group
+        self.fusion = fusion
+        self.ranges = ranges
+        self.buffers = _Buffers()
+        self.bound: dict[Value, Callable[[Coords], Expr | None]] = {}
+        self.elements = Elements(ranges, self._stop)
+
+    def _stop(self, value: Value, coords: Coords) -> Expr | None:
+        if value in self.bound:
+            return self.bound[value](coords)
+        node = value.node
+        if node.op is VARIABLE or is_array_constant(value):
+            return self.load(value, coords)
+        if not hasattr(node.op, "family") or not is_computed(node):
+            return None
+        if self.fusion.group_of[node] is self.group or node in self.group.expanded:
+            return None
+        return self.load(value, coords)
+
+    def load(self, value: Value, coords: Coords) -> Expr:
+        index = linear(coords, value.shape, self.ranges)
+        return Load(self.buffers.of(value, "in"), index, value.dtype)
+
+    def store(self, value: Value, coords: Coords, element: Expr) -> Store:
+        index = linear(coords, value.shape, self.ranges)
+        return Store(self.buffers.of(value, "out"), index, L.cast(element, value.dtype))
+
+    def stored(self, node: Node) -> list[Value]:
+        return [value for value in node.outputs if value in self.fusion.stored]
+
+
+# ----------------------------------------------------------------- maps and reductions
+
+
+class _Rows(_Body):
+    """Elementwise work and reductions over one domain."""
+
+    def __init__(self, group: Group, fusion: Fusion) -> None:
+        self.coords, ranges = axes_over(group.shape)
+        super().__init__(group, fusion, ranges)
+        reduced = group.axes or ()
+        axes = [Extent(f"i{a}", e) for a, e in enumerate(group.shape) if e != 1]
+        self.inner = [axis for axis in axes if int(axis.name[1:]) in reduced]
+        self.outer = [axis for axis in axes if int(axis.name[1:]) not in reduced]
+        self.outer_coords = [c for a, c in enumerate(self.coords) if a not in reduced]
+        self.rows_are_contiguous = bool(self.inner) and (
+            not self.outer or axes[-1] is self.inner[-1]
+        )
+        self.scratch: dict[Node, int] = {}
+
+    def lower(self) -> LoweredNest:
+        reductions = self._reductions_in_levels()
+        stages: list[Stmt] = []
+        kept = self._worth_keeping(reductions)
+        for level, nodes in enumerate(reductions):
+            stages.extend(self._keep(kept, level))
+            stages.append(self._reduce(nodes))
+        stages.extend(self._keep(kept, len(reductions)))
+        full: list[Stmt] = []
+        row: list[Stmt] = []
+        for node in self.group.members:
+            for value in self.stored(node):
+                coords = self.own_coords(node, value)
+                element = self._element(node, value, coords)
+                (row if node in self.group.rows else full).append(
+                    self.store(value, coords, element)
+                )
+        return self._schedule(stages, full, row)
+
+    def own_coords(self, node: Node, value: Value) -> Coords:
+        """The coordinates of a member's element at the current point or row."""
+        row = node in self.group.rows
+        here = self.outer_coords if row else list(self.coords)
+        shape = self.group.outer_shape if row else self.group.shape
+        return _reshaped(here, shape, value.shape, self.ranges)
+
+    def _element(self, node: Node, value: Value, coords: Coords) -> Expr:
+        return self.elements.at(value, coords)
+
+    # -- reductions
+
+    def _reductions_in_levels(self) -> list[list[Node]]:
+        """Reductions that do not depend on each other run together."""
+        level: dict[Node, int] = {}
+        for node in self.group.members:
+            below = [level[n] for n in self._members_below(node) if n in level]
+            if node.op.family is Family.REDUCTION:
+                level[node] = max(below, default=-1) + 1
+        count = max(level.values(), default=-1) + 1
+        return [[node for node in level if level[node] == step] for step in range(count)]
+
+    def _members_below(self, node: Node) -> list[Node]:
+        """Every node that `node` reads inside the kernel, directly or not."""
+        found: list[Node] = []
+        seen = {node}
+        stack = [value.node for value in node.inputs]
+        while stack:
+            current = stack.pop()
+            if current in seen or not self._inside(current):
+                continue
+            seen.add(current)
+            found.append(current)
+            stack.extend(value.node for value in current.inputs)
+        return found
+
+    def _inside(self, node: Node) -> bool:
+        if not hasattr(node.op, "family"):
+            return False
+        return (
+            not is_computed(node)
+            or node in self.group.expanded
+            or self.fusion.group_of[node] is self.group
+        )
+
+    def _reduce(self, nodes: list[Node]) -> Reduce:
+        accumulators = []
+        for node in nodes:
+            output = node.outputs[0]
+            name = f"r{self.group.members.index(node)}"
+            value = self.elements.at(node.inputs[0], self._input_coords(node))
+            arg = node.op.combine.startswith("arg")
+            accumulators.append(
+                Accumulator(
+                    name,
+                    node.op.combine,
+                    value if arg else L.cast(value, output.dtype),
+                    self._position(node) if arg else None,
+                )
+            )
+            self.bound[output] = self._row_local(node, accumulators[-1])
+        return Reduce(tuple(LoopAxis(a.name, L.const(a.extent)) for a in self.inner), tuple(accumulators))
+
+    def _input_coords(self, node: Node) -> Coords:
+        return _reshaped(list(self.coords), self.group.shape, node_domain(node), self.ranges)
+
+    def _position(self, node: Node) -> Expr:
+        """Place of an element within the flattened reduced axes."""
+        domain, coords = node_domain(node), self._input_coords(node)
+        axes = node.attrs.axes
+        return linear([coords[a] for a in axes], [domain[a] for a in axes], self.ranges)
+
+    def _row_local(self, node: Node, accumulator: Accumulator) -> Callable[[Coords], Expr]:
+        expected = self.own_coords(node, node.outputs[0])
+        dtype = node.outputs[0].dtype
+
+        def read(coords: Coords) -> Expr:
+            if coords != expected:
+                raise InternalError(f"{node.label}: its result is read from another row")
+            return L.cast(Local(accumulator.name, accumulator.dtype), dtype)
+
+        return read
+
+    # -- rows kept aside
+
+    def _worth_keeping(self, reductions: list[list[Node]]) -> dict[Node, int]:
+        """Costly full members that several stages use, with the stage that needs them first."""
+        if not reductions or not self.rows_are_contiguous or self.inner[-1].extent < NARROW:
+            return {}
+        size = 1
+        for axis in self.inner:
+            size *= axis.extent
+        stages: list[list[Node]] = [*reductions, []]
+        for node in self.group.members:
+            if node not in self.group.rows and self.stored(node):
+                stages[-1].append(node)
+        uses: dict[Node, list[int]] = {}
+        for step, nodes in enumerate(stages):
+            reached = set()
+            for node in nodes:
+                reached.update(self._full_below(node))
+            for node in reached:
+                uses.setdefault(node, []).append(step)
+        return {
+            node: steps[0]
+            for node, steps in uses.items()
+            if len(steps) > 1
+            and size * node.outputs[0].dtype.itemsize <= SCRATCH_LIMIT
+            and self._own_cost(node) >= 10
+        }
+
+    def _full_below(self, node: Node) -> set[Node]:
+        """Full elementwise members that a stage computes anew for `node`; stops at reductions."""
+        found: set[Node] = set()
+        if node.op.family is Family.ELEMENTWISE:
+            found.add(node)
+        stack = [value.node for value in node.inputs]
+        while stack:
+            current = stack.pop()
+            if current in found or not self._inside(current) or current in self.group.rows:
+                continue
+            if current.op.family is Family.ELEMENTWISE and current in self.group.members:
+                found.add(current)
+            stack.extend(value.node for value in current.inputs)
+        return found
+
+    def _own_cost(self, node: Node) -> int:
+        coords, ranges = axes_over(node.outputs[0].shape, "k")
+        opaque = Elements(ranges, lambda v, c: Local(f"v{id(v)}", v.dtype))
+        return arithmetic_cost(opaque.formula(node, coords))
+
+    def _keep(self, kept: dict[Node, int], step: int) -> list[Stmt]:
+        """The loop that computes, once, what this and a later stage use."""
+        stores: list[Stmt] = []
+        names = [axis.name for axis in self.inner]
+        sizes = [axis.extent for axis in self.inner]
+        index = linear([Axis(name) for name in names], sizes, self.ranges)
+        for node in [node for node in self.group.members if kept.get(node) == step]:
+            value = node.outputs[0]
+            coords = self.own_coords(node, value)
+            element = self.elements.at(value, coords)
+            total = 1
+            for extent in sizes:
+                total *= extent
+            buffer = self.buffers.scratch(value, total)
+            stores.append(Store(buffer, index, element))
+            self.bound[value] = self._scratch_reader(node, value, coords, buffer, index)
+        if not stores:
+            return []
+        self.elements = Elements(self.ranges, self._stop)  # what was expanded is now memory
+        return [Loop(tuple(LoopAxis(a.name, L.const(a.extent)) for a in self.inner), tuple(stores))]
+
+    def _scratch_reader(
+        self, node: Node, value: Value, expected: Coords, buffer: int, index: Expr
+    ) -> Callable[[Coords], Expr | None]:
+        def read(coords: Coords) -> Expr | None:
+            if coords != expected:
+                return None  # out of step: computed again
+            return Load(buffer, index, value.dtype)
+
+        return read
+
+    # -- loops
+
+    def _schedule(self, stages: list[Stmt], full: list[Stmt], row: list[Stmt]) -> LoweredNest:
+        exprs = list(_exprs([*stages, *full, *row]))
+        (outer, inner), rewrite = collapse((self.outer, self.inner), exprs)
+        along_rows = inner and (self.rows_are_contiguous or not outer)
+        if along_rows and outer and inner[-1].extent < NARROW:
+            along_rows = not _dense_along(outer[-1].name, map(rewrite, exprs))
+        vector = inner[-1].name if along_rows else None
+        inner_axes = tuple(
+            LoopAxis(a.name, L.const(a.extent), vector=a.name == vector) for a in inner
+        )
+        body: list[Stmt] = []
+        for stage in stages:
+            body.append(_with_axes(_rewritten(stage, rewrite), inner_axes))
+        full = [_rewritten(stmt, rewrite) for stmt in full]
+        row = [_rewritten(stmt, rewrite) for stmt in row]
+        if full and inner_axes:
+            body.append(Loop(inner_axes, tuple(full)))
+        else:
+            body.extend(full)
+        body.extend(row)
+        space = [LoopAxis(axis.name, L.const(axis.extent)) for axis in outer]
+        if vector is None and outer:
+            space, body = _across(outer, space, body, COLUMN_BLOCK if inner else BLOCK)
+        nest = Nest(tuple(self.buffers.buffers), tuple(space), tuple(body))
+        return LoweredNest(nest, self.buffers.values)
+
+
+def _dense_along(axis: str, exprs: Iterable[Expr]) -> bool:
+    """Whether neighbours along `axis` are near in memory: true of pooling windows, not of rows."""
+    for expr in exprs:
+        for part in walk(expr):
+            if isinstance(part, Load):
+                form = affine(part.index, {axis})
+                stride = form[0].get(axis) if form else None
+                if isinstance(stride, Const) and 0 < stride.value <= 4:
+                    return True
+    return False
+
+
+def _across(
+    outer: Sequence[Extent], space: list[LoopAxis], body: list[Stmt], block: int
+) -> tuple[list[LoopAxis], list[Stmt]]:
+    """Make the last outer axis the vector axis: a loop inside the point, in blocks if it is long."""
+    last = outer[-1]
+    if last.extent <= 2 * block:
+        loop = LoopAxis(last.name, L.const(last.extent), vector=True)
+        return space[:-1], [Loop((loop,), tuple(body))]
+    blocks = f"{last.name}_block"
+    start = L.mul(Axis(blocks), block)
+    stop = L.minimum(L.add(start, block), last.extent)
+    loop = LoopAxis(last.name, stop, start, vector=True)
+    count = -(-last.extent // block)
+    return [*space[:-1], LoopAxis(blocks, L.const(count))], [Loop((loop,), tuple(body))]
+
+
+# --------------------------------------------------------------------------- contractions
+
+
+def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
+    node = next(n for n in group.members if n.op.family is Family.CONTRACTION)
+    lhs, rhs = node.inputs
+    left, right, out = node.attrs.left, node.attrs.right, node.attrs.out
+    extents = dict(zip(left, lhs.shape, strict=True)) | dict(zip(right, rhs.shape, strict=True))
+    wide = [label for label in out if extents[label] != 1]
+    if wide and wide[-1] not in right:
+        # The output is contiguous along the columns: let the right operand provide them.
+        lhs, rhs, left, right = rhs, lhs, right, left
+    ranges = {f"l{label}": (0, max(extent, 1)) for label, extent in extents.items()}
+    body = _Body(group, fusion, ranges)
+    axis = {
+        label: L.const(0) if extent == 1 else Axis(f"l{label}")
+        for label, extent in extents.items()
+    }
+
+    def axes_of(labels: str, keep: Callable[[str], bool]) -> list[Extent]:
+        return [Extent(f"l{x}", extents[x]) for x in labels if extents[x] != 1 and keep(x)]
+
+    classes = (
+        axes_of(out, lambda x: x in left and x in right),
+        axes_of(out, lambda x: x in left and x not in right),
+        axes_of(out, lambda x: x in right and x not in left),
+        axes_of(left, lambda x: x not in out),
+    )
+    left_element = body.elements.at(lhs, tuple(axis[x] for x in left))
+    right_element = body.elements.at(rhs, tuple(axis[x] for x in right))
+    output = node.outputs[0]
+    here = [axis[label] for label in out]
+
+    def accumulated(coords: Coords) -> Expr:
+        if coords != tuple(here):
+            raise InternalError(f"{node.label}: its result is read out of step")
+        return Local("sum", output.dtype)
+
+    body.bound[output] = accumulated
+    stores: list[Stmt] = []
+    for member in group.members:
+        for value in body.stored(member):
+            coords = _reshaped(here, output.shape, value.shape, ranges)
+            stores.append(body.store(value, coords, body.elements.at(value, coords)))
+    dtype = output.dtype
+    parts = [L.cast(left_element, dtype), L.cast(right_element, dtype)]
+    merged, rewrite = collapse(classes, [*parts, *_exprs(stores)])
+    groups = [tuple(LoopAxis(a.name, L.const(a.extent)) for a in axes) for axes in merged]
+    nest = Contraction(
+        tuple(body.buffers.buffers),
+        *groups,
+        rewrite(parts[0]),
+        rewrite(parts[1]),
+        "sum",
+        dtype,
+        tuple(_rewritten(stmt, rewrite) for stmt in stores),
+    )
+    return LoweredNest(nest, body.buffers.values)
+
+
+# -------------------------------------------------------------------- joins and scatters
+
+
+def _lower_join(group: Group, fusion: Fusion) -> list[LoweredNest]:
+    """One nest per operand, each writing its part."""
+    (node,) = group.members
+    output = node.outputs[0]
+    axis = node.attrs.axis
+    offset = 0
+    nests = []
+    for operand in node.inputs:
+        coords, ranges = axes_over(operand.shape)
+        body = _Body(group, fusion, ranges)
+        target = list(coords)
+        target[axis] = simplify(L.add(coords[axis], offset), ranges)
+        index = linear(target, output.shape, ranges)
+        store = Store(body.buffers.of(output, "out"), index, body.elements.at(operand, coords))
+        axes = [Extent(f"i{a}", e) for a, e in enumerate(operand.shape) if e != 1]
+        (outer,), rewrite = collapse((axes,), _exprs([store]))
+        statements: list[Stmt] = [_rewritten(store, rewrite)]
+        space = [LoopAxis(a.name, L.const(a.extent)) for a in outer]
+        if outer:
+            space, statements = _across(outer, space, statements, BLOCK)
+        if operand.type.size:
+            nest = Nest(tuple(body.buffers.buffers), tuple(space), tuple(statements))
+            nests.append(LoweredNest(nest, body.buffers.values))
+        offset += operand.shape[axis]
+    return nests
+
+
+def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
+    """Rows are added in the order of their indices, each point of the space on its own columns, so
+    that the result does not depend on the number of threads."""
+    (node,) = group.members
+    data, indices, updates = node.inputs
+    output = node.outputs[0]
+    axis = node.attrs.axis
+    before, after = data.shape[:axis], data.shape[axis + 1 :]
+    lead, ranges = axes_over(before, "p")
+    tail, tail_ranges = axes_over(after, "q")
+    place, place_ranges = axes_over(indices.shape, "n")
+    ranges = {**ranges, "v": (0, max(data.shape[axis], 1)), **place_ranges, **tail_ranges}
+    body = _Body(group, fusion, ranges)
+    where = (*lead, L.axis("v"), *tail)
+    copy = body.store(output, where, body.elements.at(data, where))
+    index = L.cast(body.elements.at(indices, place), L.const(0).dtype)
+    target = L.local("row", index.dtype)
+    bounded = L.maximum(L.minimum(index, data.shape[axis] - 1), 0)
+    update = body.elements.at(updates, (*lead, *place, *tail))
+    position = linear((*lead, L.const(0), *tail), output.shape, ranges)
+    stride = 1
+    for extent in after:
+        stride *= extent
+    address = L.add(L.mul(target, stride), position)
+    add = Store(body.buffers.of(output, "out"), address, L.cast(update, output.dtype), True)
+    columns = [Extent(f"q{a}", e) for a, e in enumerate(after) if e != 1]
+    (columns,), rewrite = collapse((columns,), [*_exprs([copy, add]), index])
+    copy, add = _rewritten(copy, rewrite), _rewritten(add, rewrite)
+    space = [LoopAxis(f"p{a}", L.const(e)) for a, e in enumerate(before) if e != 1]
+    row = LoopAxis("v", L.const(data.shape[axis]))
+    each = tuple(LoopAxis(f"n{a}", L.const(e)) for a, e in enumerate(indices.shape) if e != 1)
+
+    def over_columns(stmt: Stmt) -> Stmt:
+        if not columns:
+            return stmt
+        axes = [LoopAxis(a.name, L.const(a.extent)) for a in columns[:-1]]
+        return Loop((*axes, last), (stmt,))
+
+    last = None
+    if columns:
+        extent = columns[-1]
+        space, wrapped = _across(
+            columns[-1:], [*space, LoopAxis(extent.name, L.const(extent.extent))], [], BLOCK
+        )
+        last = wrapped[0].axes[0]  # type: ignore[union-attr]
+    statements = (
+        Loop((row,), (over_columns(copy),)),
+        Loop(each, (Let("row", bounded), over_columns(add))) if each else None,
+    )
+    flat: list[Stmt] = [statements[0]]
+    flat.extend([statements[1]] if statements[1] else [Let("row", bounded), over_columns(add)])
+    nest = Nest(tuple(body.buffers.buffers), tuple(space), tuple(flat))
+    return LoweredNest(nest, body.buffers.values)
+
+
+# ------------------------------------------------------------------------------- helpers
+
+
+def _reshaped(coords: list[Expr], shape: Sequence[int], new: Shape, ranges: Ranges) -> Coords:
+    """Coordinates of the same element in an array of another shape and equal size."""
+    if squeezed(shape) == squeezed(new):
+        wide = iter([c for c, e in zip(coords, shape, strict=True) if e != 1])
+        return tuple(L.const(0) if e == 1 else next(wide) for e in new)
+    return delinearize(linear(coords, shape, ranges), new, ranges)
+
+
+def _exprs(statements: Sequence[Stmt]) -> list[Expr]:
+    """The expressions of statements, axis bounds aside."""
+    found: list[Expr] = []
+    for stmt in statements:
+        match stmt:
+            case Store():
+                found += [stmt.index, stmt.value]
+            case Let():
+                found.append(stmt.value)
+            case Reduce():
+                for accumulator in stmt.accumulators:
+                    found.append(accumulator.value)
+                    if accumulator.position is not None:
+                        found.append(accumulator.position)
+            case Loop():
+                found += _exprs(stmt.body)
+    return found
+
+
+def _rewritten(stmt: Stmt, rewrite: Callable[[Expr], Expr]) -> Stmt:
+    match stmt:
+        case Store():
+            return Store(stmt.buffer, rewrite(stmt.index), rewrite(stmt.value), stmt.accumulate)
+        case Let():
+            return Let(stmt.name, rewrite(stmt.value))
+        case Reduce():
+            return Reduce(
+                stmt.axes,
+                tuple(
+                    Accumulator(
+                        a.name,
+                        a.combine,
+                        rewrite(a.value),
+                        None if a.position is None else rewrite(a.position),
+                    )
+                    for a in stmt.accumulators
+                ),
+            )
+        case Loop():
+            return Loop(stmt.axes, tuple(_rewritten(inner, rewrite) for inner in stmt.body))
+    raise InternalError(f"lower: unknown statement {stmt}")
+
+
+def _with_axes(stmt: Stmt, axes: tuple[LoopAxis, ...]) -> Stmt:
+    """A stage over the axes as they are after collapsing."""
+    if isinstance(stmt, Reduce):
+        return Reduce(axes, stmt.accumulators)
+    if isinstance(stmt, Loop):
+        return Loop(axes, stmt.body)
+    return stmt
+
+
+def _accesses(nest: AnyNest) -> tuple[dict[int, set[Expr]], dict[int, set[Expr]]]:
+    """Per buffer, the indices stored to and loaded from."""
+    stores: dict[int, set[Expr]] = {}
+    loads: dict[int, set[Expr]] = {}
+
+    def visit(stmt: Stmt) -> None:
+        if isinstance(stmt, Store):
+            stores.setdefault(stmt.buffer, set()).add(stmt.index)
+        if isinstance(stmt, Loop):
+            for inner in stmt.body:
+                visit(inner)
+
+    for stmt in nest.body:
+        visit(stmt)
+    exprs = _exprs(nest.body)
+    if isinstance(nest, Contraction):
+        exprs += [nest.left, nest.right]
+    for expr in exprs:
+        for part in walk(expr):
+            if isinstance(part, Load):
+                loads.setdefault(part.buffer, set()).add(part.index)
+    return stores, loads

@@ -1,0 +1,326 @@
+"""A graph that is called again and again: what hybridize, bind and compile stand on.
+
+Per types, mode and wanted gradients there is one forward program and, when recorded, one backward
+program. Both are cut from one joint graph: what the backward half needs from the forward half is
+kept as residuals, except for what is cheaper computed again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tigon import _native
+from tigon.base import TensorType, check
+from tigon.base.dtypes import BY_CODE
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
+from tigon.lower.elements import TRANSPARENT, Elements, arithmetic_cost, axes_over
+from tigon.lower.fuse import CHEAP, is_computed
+from tigon.loop.grammar import Local
+from tigon.ops.record import Family
+from tigon.passes.gradient import gradient
+from tigon.passes.set_mode import set_mode
+from tigon.passes.thread_keys import thread_keys
+from tigon.runtime import keys
+from tigon.runtime.compile import CompiledGraph, compile_graph, prepare
+from tigon.runtime.counters import count
+
+
+@dataclass(frozen=True)
+class GraphCall:
+    """What a tape node of a compiled graph remembers: the typed graph, its random key included."""
+
+    graph: Graph
+
+
+@dataclass
+class _Variant:
+    """The graph for one set of types and one mode."""
+
+    graph: Graph  # typed, mode set, keys threaded; outputs, then new auxiliary states
+    results: int
+    states: tuple[tuple[int, int], ...]  # (output, input whose new state it is)
+    random_calls: int
+    forward: dict[tuple[bool, ...] | None, CompiledGraph]
+    backward: dict[tuple[bool, ...], CompiledGraph]
+
+
+class CachedGraph:
+    """Call a graph on arrays.
+
+    `graph` may be untyped; its inputs are variables with distinct names. Outputs of operators that
+    advance a state (`record.mutates`) are written back into the arrays passed for these states.
+    """
+
+    def __init__(self, graph: Graph, name: str = "graph", disabled: frozenset[str] | None = None) -> None:
+        self.graph = graph
+        self.name = name
+        self.disabled = disabled
+        names = [value.node.name for value in graph.inputs]
+        repeated = {name for name in names if names.count(name) > 1}
+        check(
+            not repeated,
+            name,
+            f"two different variables are named {sorted(repeated)}; give each a name of its own",
+        )
+        self._variants: dict[Any, _Variant] = {}
+        self._lock = threading.RLock()
+
+    # -- calling
+
+    def __call__(
+        self,
+        arrays: Sequence[_native.NDArray],
+        training: bool | None = None,
+        out: Sequence[_native.NDArray | None] | None = None,
+        donate: Sequence[int] = (),
+    ) -> list[_native.NDArray]:
+        """The results, in order of the graph's outputs. Recorded on the tape as one call."""
+        mode = _native.is_training() if training is None else training
+        key = (mode, *[(array.dtype_code, array.shape) for array in arrays])
+        variant = self._variants.get(key)
+        if variant is None:
+            variant = self._add_variant(key, arrays, mode)
+        wanted = None
+        if _native.is_recording():
+            flags = tuple([a.has_tape or a.grad_req != "null" for a in arrays])
+            if True in flags:
+                wanted = flags
+        compiled = variant.forward.get(wanted) or self._compile(variant, wanted)
+        given = arrays
+        if variant.random_calls:
+            given = [*arrays, keys.take(variant.random_calls)]
+        results = compiled.program(given, out, donate) if out or donate else compiled.program(given)
+        if variant.states:
+            for output, operand in variant.states:
+                arrays[operand].swap_storage(results[output])
+        return list(results[: variant.results])
+
+    def types(self, arrays: Sequence[_native.NDArray]) -> dict[str, TensorType]:
+        return {
+            value.node.name: TensorType(tuple(array.shape), BY_CODE[array.dtype_code])
+            for value, array in zip(self.graph.inputs, arrays, strict=True)
+        }
+
+    def compiled(
+        self, arrays: Sequence[_native.NDArray], training: bool = False, wanted: Any = None
+    ) -> CompiledGraph:
+        """The forward program for these arrays, compiled if need be."""
+        key = (training, *[(array.dtype_code, array.shape) for array in arrays])
+        variant = self._variants.get(key) or self._add_variant(key, arrays, training)
+        return variant.forward.get(wanted) or self._compile(variant, wanted)
+
+    @property
+    def programs(self) -> list[CompiledGraph]:
+        """Everything compiled so far, forward before backward."""
+        return [
+            program
+            for variant in self._variants.values()
+            for programs in (variant.forward, variant.backward)
+            for program in programs.values()
+        ]
+
+    # -- compiling
+
+    def _add_variant(self, key: Any, arrays: Sequence[_native.NDArray], mode: bool) -> _Variant:
+        check(
+            len(arrays) == len(self.graph.inputs),
+            self.name,
+            f"expected {len(self.graph.inputs)} arrays; given {len(arrays)}",
+        )
+        with self._lock:
+            found = self._variants.get(key)
+            if found is None:
+                found = self._variants[key] = self._variant(self.types(arrays), mode)
+            return found
+
+    def _variant(self, types: dict[str, TensorType], mode: bool) -> _Variant:
+        graph, calls = thread_keys(set_mode(self.graph, mode))
+        graph = typed(graph, types)
+        position = {value: index for index, value in enumerate(graph.inputs)}
+        outputs = list(graph.outputs)
+        states: list[tuple[int, int]] = []
+        for node in graph.nodes if mode else ():
+            for output, operand in getattr(node.op, "mutates", {}).items():
+                names = [o.name for o in node.op.operands]
+                source = node.inputs[names.index(operand)]
+                if source in position:
+                    states.append((len(outputs), position[source]))
+                    outputs.append(node.outputs[output])
+        graph = Graph(graph.inputs, outputs)
+        return _Variant(graph, len(self.graph.outputs), tuple(states), calls, {}, {})
+
+    def _compile(self, variant: _Variant, wanted: tuple[bool, ...] | None) -> CompiledGraph:
+        with self._lock:
+            found = variant.forward.get(wanted)
+            if found is not None:
+                count("cache_hits")
+                return found
+            if wanted is None:
+                compiled = compile_graph(variant.graph, name=self.name, disabled=self.disabled)
+            else:
+                compiled = self._compile_recorded(variant, wanted)
+            variant.forward[wanted] = compiled
+            return compiled
+
+    def _compile_recorded(self, variant: _Variant, wanted: tuple[bool, ...]) -> CompiledGraph:
+        graph = variant.graph
+        results = graph.outputs[: variant.results]
+        cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
+        targets = [
+            i
+            for i, want in enumerate(wanted)
+            if want and graph.inputs[i].dtype.is_float
+        ]
+        found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
+        flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
+        joint = Graph(
+            (*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows])
+        )
+        cut = cut_joint_graph(
+            prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
+        )
+
+        def compile_backward() -> Any:
+            compiled = compile_graph(
+                cut.backward, name=f"{self.name}_backward", disabled=self.disabled
+            )
+            variant.backward[wanted] = compiled
+            return compiled.program
+
+        flow = None
+        if flows:
+            flow = _native.Gradient(
+                saved=cut.saved,
+                cotangents=cut.cotangents,
+                targets=[i for i, _ in flows],
+                compile=compile_backward,
+            )
+        return compile_graph(
+            cut.forward,
+            name=self.name,
+            visible=len(graph.outputs),
+            gradient=lambda _wanted: flow,
+            tag=GraphCall(Graph(graph.inputs, results)),
+            disabled=self.disabled,
+        )
+
+
+# ------------------------------------------------------------------------ the cut
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A joint graph in two halves."""
+
+    forward: Graph  # outputs: results and states, then residuals
+    backward: Graph  # inputs: the cotangents used, then what was saved
+    saved: list[tuple[str, int]]
+    cotangents: list[int]
+
+
+def cut_joint_graph(joint: Graph, inputs: int, results: int) -> Cut:
+    """Divide a graph of primitives whose first `inputs` inputs are the forward graph's (the rest
+    are cotangents) and whose first `results` outputs are the forward graph's (the rest are
+    gradients).
+
+    Views, leaves and cheap elementwise work over saved values are repeated in the backward half;
+    other forward values that it reads are saved.
+    """
+    forward_outputs = joint.outputs[:results]
+    late = _reached_from(joint, set(joint.inputs[inputs:]))
+    crossing = _crossing(joint, joint.outputs[results:], late)
+    known = set(joint.inputs[:inputs]) | {v for v in forward_outputs if is_computed(v.node)}
+    kept: list[Value] = []
+    order = {node: index for index, node in enumerate(joint.nodes)}
+    for value in sorted(crossing, key=lambda v: (order[v.node], v.index)):
+        if not _cheap_again(value, known):
+            known.add(value)
+    # What the repeated work reads.
+    stack = list(crossing)
+    seen: set[Value] = set()
+    while stack:
+        value = stack.pop()
+        if value in seen or value.node.op is CONSTANT:
+            continue
+        seen.add(value)
+        if value in known:
+            kept.append(value)
+        else:
+            stack.extend(value.node.inputs)
+    kept.sort(key=lambda v: (order[v.node], v.index))
+
+    position = {value: index for index, value in enumerate(joint.inputs[:inputs])}
+    outputs = list(forward_outputs)
+    saved: list[tuple[str, int]] = []
+    stand_ins: dict[Value, Value] = {}
+    for index, value in enumerate(kept):
+        if value in position:
+            saved.append(("input", position[value]))
+        else:
+            if value not in outputs:
+                outputs.append(value)
+            saved.append(("output", outputs.index(value)))
+        stand_ins[value] = variable(f"_saved{index}", value.type)
+    gradients = substitute(joint.outputs[results:], stand_ins) if kept else joint.outputs[results:]
+    used = set(Graph.of(gradients).inputs)
+    cotangents = [i for i, value in enumerate(joint.inputs[inputs:]) if value in used]
+    backward = Graph(
+        [*[joint.inputs[inputs + i] for i in cotangents], *stand_ins.values()], gradients
+    )
+    return Cut(Graph(joint.inputs[:inputs], outputs), backward, saved, cotangents)
+
+
+def _reached_from(graph: Graph, sources: set[Value]) -> set[Node]:
+    late = {value.node for value in sources}
+    for node in graph.nodes:
+        if any(value.node in late for value in node.inputs):
+            late.add(node)
+    return late
+
+
+def _crossing(graph: Graph, gradients: Sequence[Value], late: set[Node]) -> list[Value]:
+    """Forward values that the backward half reads."""
+    found = dict.fromkeys(value for value in gradients if value.node not in late)
+    stack = [value.node for value in gradients if value.node in late]
+    seen = set(stack)
+    while stack:
+        for value in stack.pop().inputs:
+            if value.node in late:
+                if value.node not in seen:
+                    seen.add(value.node)
+                    stack.append(value.node)
+            else:
+                found[value] = None
+    return [value for value in found if value.node.op is not CONSTANT]
+
+
+def _cheap_again(value: Value, known: set[Value]) -> bool:
+    """Whether computing `value` again from what is known beats keeping it."""
+    cost = 0
+    stack = [value]
+    seen: set[Value] = set()
+    while stack:
+        current = stack.pop()
+        if current in seen or current in known or current.node.op is CONSTANT:
+            continue
+        seen.add(current)
+        node = current.node
+        if node.op is VARIABLE:
+            continue
+        if node.op.family is Family.ELEMENTWISE:
+            cost += _formula_cost(node)
+            if cost > CHEAP:
+                return False
+        elif node.op.family not in TRANSPARENT:
+            return False
+        stack.extend(node.inputs)
+    return True
+
+
+def _formula_cost(node: Node) -> int:
+    coords, ranges = axes_over(node.outputs[0].shape, "k")
+    elements = Elements(ranges, lambda value, _: Local(f"v{id(value)}", value.dtype))
+    return arithmetic_cost(elements.formula(node, coords))

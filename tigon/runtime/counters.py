@@ -1,0 +1,50 @@
+"""Counters anyone can read. Tests use them to prove what they claim."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+_LOCK = threading.Lock()
+_COUNTS: dict[str, float] = {
+    "compilations": 0,
+    "kernel_compilations": 0,
+    "compile_seconds": 0.0,
+    "cache_hits": 0,
+    "fallbacks": 0,
+}
+_WARNED: set[str] = set()
+
+
+def count(name: str, amount: float = 1) -> None:
+    with _LOCK:
+        _COUNTS[name] = _COUNTS.get(name, 0) + amount
+
+
+def fall_back(reason: str) -> None:
+    """Note that a slower way was taken: a counter each time, a warning the first time."""
+    count("fallbacks")
+    if reason not in _WARNED:
+        _WARNED.add(reason)
+        warnings.warn(f"tigon falls back: {reason}", RuntimeWarning, stacklevel=3)
+
+
+def stats() -> dict[str, float]:
+    """What has happened so far in this process.
+
+    `compilations` graphs compiled, `kernel_compilations` native functions made, `compile_seconds`,
+    `cache_hits` of compiled graphs, `native_calls` programs run, `imperative_operators`,
+    `fallbacks` to a slower way, `bytes_now` and `bytes_peak` (logical bytes of live arrays and
+    arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...).
+    """
+    from tigon import _native
+
+    with _LOCK:
+        return {**_COUNTS, **_native.stats()}
+
+
+def reset_peak() -> None:
+    """Let `bytes_peak` start again from `bytes_now`."""
+    from tigon import _native
+
+    _native.reset_peak()

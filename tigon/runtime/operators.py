@@ -1,0 +1,187 @@
+"""Imperative operators: integer ids for the native dispatcher, and the programs behind them.
+
+An imperative call is a one-node graph. The native side looks a program up by operator, attributes
+and operand types; on a miss it asks here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tigon import _native
+from tigon.base import TensorType, TigonError
+from tigon.base.dtypes import BY_CODE
+from tigon.ir import Graph, Node, Value, substitute, variable
+from tigon.loop import build as L
+from tigon.loop.grammar import Expr, Load, Local
+from tigon.lower.elements import Coords, Elements, axes_over, linear
+from tigon.lower.fuse import is_computed
+from tigon.ops import get
+from tigon.ops.record import Family, Operator
+from tigon.passes.gradient import gradient
+from tigon.runtime.compile import compile_graph, prepare
+
+_LOCK = threading.Lock()
+_OPERATORS: list[Operator] = []
+_OPERATOR_IDS: dict[Operator, int] = {}
+_ATTRIBUTES: list[Any] = []
+_ATTRIBUTE_IDS: dict[Any, int] = {}
+
+
+@dataclass(frozen=True)
+class OperatorCall:
+    """What a tape node of an imperative operator remembers."""
+
+    op: Operator
+    attrs: Any
+    types: tuple[TensorType, ...]
+
+
+def operator_id(op: Operator) -> int:
+    """The integer by which the native dispatcher knows an operator."""
+    found = _OPERATOR_IDS.get(op)
+    if found is None:
+        with _LOCK:
+            found = _OPERATOR_IDS.setdefault(op, len(_OPERATORS))
+            if found == len(_OPERATORS):
+                _OPERATORS.append(op)
+    return found
+
+
+def attributes_id(attrs: Any) -> int:
+    """The integer of interned attributes. Equal attributes of one type share it."""
+    key = (type(attrs), attrs)
+    found = _ATTRIBUTE_IDS.get(key)
+    if found is None:
+        with _LOCK:
+            found = _ATTRIBUTE_IDS.setdefault(key, len(_ATTRIBUTES))
+            if found == len(_ATTRIBUTES):
+                _ATTRIBUTES.append(attrs)
+    return found
+
+
+def invoke(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:
+    """Run one operator on arrays and numbers."""
+    return _native.invoke(operator_id(op), attributes_id(attrs), operands, out)
+
+
+# ---------------------------------------------------------------- the compile handler
+
+
+def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
+    """Answer a miss of the signature cache."""
+    op, attrs = _OPERATORS[operator], _ATTRIBUTES[attributes]
+    types = tuple(TensorType(tuple(shape), BY_CODE[code]) for code, shape, _ in signature)
+    operands = [variable(f"x{i}", type_) for i, type_ in enumerate(types)]
+    node = Node(op, tuple(operands), attrs)
+    call = OperatorCall(op, attrs, types)
+    visible = op.visible_count(attrs)
+    differentiable = op.differentiable and any(t.dtype.is_float for t in types)
+    rule = partial(operator_gradient, call) if differentiable else None
+    graph = Graph(operands, node.outputs)
+    if op.extra.get("shares_memory"):
+        offset = _as_view(graph)
+        if offset is not None:
+            return _native.View(offset, node.outputs[0].shape, gradient=rule, tag=call)
+    compiled = compile_graph(graph, name=op.name, visible=visible, gradient=rule, tag=call)
+    return compiled.program
+
+
+def _as_view(graph: Graph) -> int | None:
+    """If the only output is a contiguous part of the first input, where it begins."""
+    (output,) = prepare(graph).outputs
+    if output.node.op is get("_copy"):
+        output = output.node.inputs[0]
+    if output is graph.inputs[0]:
+        return 0
+    if output.node.op.family is not Family.VIEW or not output.type.size:
+        return None
+    coords, ranges = axes_over(output.shape)
+
+    def stop(value: Value, at: Coords) -> Expr | None:
+        if value is graph.inputs[0]:
+            return Load(0, linear(at, value.shape, ranges), value.dtype)
+        opaque = value in graph.inputs or (hasattr(value.node.op, "family") and is_computed(value.node))
+        return Local("opaque", value.dtype) if opaque else None
+
+    element = Elements(ranges, stop).at(output, coords)
+    if not isinstance(element, Load):
+        return None
+    from tigon.loop.simplify import simplify
+
+    offset = simplify(L.sub(element.index, linear(coords, output.shape, ranges)), ranges)
+    value = getattr(offset, "value", None)
+    return value if isinstance(value, int) else None
+
+
+def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
+    """How cotangents flow through one operator, for these wanted inputs; None if not at all."""
+    operands = [variable(f"x{i}", type_) for i, type_ in enumerate(call.types)]
+    node = Node(call.op, tuple(operands), call.attrs)
+    visible = node.outputs[: call.op.visible_count(call.attrs)]
+    cotangents = [variable(f"g{i}", value.type) for i, value in enumerate(visible)]
+    targets = [i for i, want in enumerate(wanted) if want and operands[i].dtype.is_float]
+    found = gradient(visible, cotangents, [operands[i] for i in targets])
+    flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
+    if not flows:
+        return None
+    # The rule's y is the result that exists already, not one computed again.
+    results = [variable(f"y{i}", value.type) for i, value in enumerate(node.outputs)]
+    outputs = substitute(
+        [grad for _, grad in flows], dict(zip(node.outputs, results, strict=True))
+    )
+    graph = prepare(Graph((*cotangents, *operands, *results), outputs))
+    sources = {
+        **{f"x{i}": ("input", i) for i in range(len(operands))},
+        **{f"y{i}": ("output", i) for i in range(len(results))},
+    }
+    used = {value.node.name: value for value in Graph.of(graph.outputs).inputs}
+    received = [i for i, value in enumerate(cotangents) if value.node.name in used]
+    kept = [name for name in sources if name in used]
+    inputs = [used[f"g{i}"] for i in received] + [used[name] for name in kept]
+    backward = Graph(inputs, graph.outputs)
+
+    def compile_backward() -> Any:
+        return compile_graph(backward, name=f"{call.op.name}_backward").program
+
+    return _native.Gradient(
+        saved=[sources[name] for name in kept],
+        cotangents=received,
+        targets=[i for i, _ in flows],
+        compile=compile_backward,
+    )
+
+
+SLOTS = {
+    "add": "broadcast_add",
+    "subtract": "broadcast_sub",
+    "multiply": "broadcast_mul",
+    "true_divide": "broadcast_div",
+    "remainder": "broadcast_mod",
+    "power": "broadcast_power",
+    "matmul": "matmul",
+    "negative": "negative",
+    "absolute": "abs",
+    "eq": "broadcast_equal",
+    "ne": "broadcast_not_equal",
+    "lt": "broadcast_lesser",
+    "le": "broadcast_lesser_equal",
+    "gt": "broadcast_greater",
+    "ge": "broadcast_greater_equal",
+}
+"""Python's operators and the records behind them."""
+
+
+def install() -> None:
+    """Connect the native dispatcher with the compiler."""
+    _native.set_error_type(TigonError)
+    _native.set_compile_handler(_compile_operator)
+    for slot, name in SLOTS.items():
+        op = get(name)
+        _native.set_slot_operator(slot, operator_id(op), attributes_id(op.make_attrs({})))
+    add = get("broadcast_add")
+    _native.set_sum_operator(operator_id(add), attributes_id(add.make_attrs({})))
