@@ -54,8 +54,6 @@ def typed(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op is not VARIABLE or node.name not in types or node.types == (types[node.name],):
             return None
-        return Node(
-            VARIABLE, (), VariableAttrs(types[node.name]), node.name, node.hints
-        ).outputs
+        return Node(VARIABLE, (), VariableAttrs(types[node.name]), node.name, node.hints).outputs
 
     return rewrite(graph, rule)

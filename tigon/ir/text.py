@@ -1,10 +1,12 @@
-"""Graphs as text, and back. Round trip is a law: `parse(show(g), ops).key == g.key`.
+"""Graphs as text, and back. Round trip is a law: `parse(show(g), get).key == g.key`.
 
     graph(%x: float32[2,3], %w) {
       %0 = dot(%x, %w) {transpose_b=True} 'fc'
-      %1, %2 = split(%0) {axis=1, num_outputs=2}
+      %1, %2 = SliceChannel(%0) {num_outputs=2, axis=1}
       return %1, %2
     }
+
+Names that are not plain words are quoted: `%'my input'`. Hints are not part of the text.
 """
 
 from __future__ import annotations
@@ -18,23 +20,33 @@ from typing import Any
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value, variable
 
+_STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_NAME = rf"%(?:[\w./-]+|{_STRING})"
+_NAMES = rf"(?:{_NAME}(?:, {_NAME})*)?"
+_TYPE = re.compile(r"(\w+)\[([\d,]*)\](~?)")
+_INPUT = re.compile(rf"({_NAME})(?:: (\w+\[[\d,]*\]~?))?(?:, |$)")
+_STATEMENT = re.compile(
+    rf"(?P<left>{_NAMES}) = (?P<op>[\w.]+)\((?P<inputs>{_NAMES})\)"
+    rf"(?: \{{(?P<attrs>.*)\}})?(?: (?P<name>{_STRING}))?$"
+)
+_PLAIN = re.compile(r"[\w./-]+")
+
 
 def show(graph: Graph) -> str:
     """The graph as text. Types of variables are printed where known; the rest follow from them."""
     names: dict[Value, str] = {}
     taken: set[str] = set()
-    count = 0
     for value in graph.inputs:
         name = value.node.name
         while not name or name in taken:
             name = f"{value.node.name or 'input'}_{len(taken)}"
         taken.add(name)
-        names[value] = f"%{name}"
+        names[value] = _percent(name)
+    count = 0
     lines = []
     for node in graph.nodes:
         if node.op is VARIABLE:
-            if node.outputs[0] not in names:
-                names[node.outputs[0]] = f"%{node.name}"
+            names.setdefault(node.outputs[0], _percent(node.name))
             continue
         for value in node.outputs:
             while str(count) in taken:
@@ -43,18 +55,19 @@ def show(graph: Graph) -> str:
             count += 1
         left = ", ".join(names[value] for value in node.outputs)
         right = ", ".join(names[value] for value in node.inputs)
+        shown = show_attrs(node.attrs)
+        attrs = f" {{{shown}}}" if shown else ""
         name = f" {node.name!r}" if node.name else ""
-        lines.append(f"  {left} = {node.op.name}({right}){_in_braces(node.attrs)}{name}")
+        lines.append(f"  {left} = {node.op.name}({right}){attrs}{name}")
     head = ", ".join(
         names[value] + (f": {value.type}" if value.is_typed else "") for value in graph.inputs
     )
-    lines.append(f"  return {', '.join(names[value] for value in graph.outputs)}")
+    lines.append(f"  return {', '.join(names[value] for value in graph.outputs)}".rstrip())
     return "\n".join([f"graph({head}) {{", *lines, "}"])
 
 
-def _in_braces(attrs: Any) -> str:
-    shown = show_attrs(attrs)
-    return f" {{{shown}}}" if shown else ""
+def _percent(name: str) -> str:
+    return f"%{name}" if _PLAIN.fullmatch(name) else f"%{name!r}"
 
 
 def show_attrs(attrs: Any) -> str:
@@ -73,46 +86,77 @@ def show_attrs(attrs: Any) -> str:
     )
 
 
-_TYPE = re.compile(r"(\w+)\[([\d,]*)\](~?)")
-_INPUT = re.compile(r"%[^,:\[\]]+(?::\s*\w+\[[\d,]*\]~?)?")
-_STATEMENT = re.compile(
-    r"(?P<left>%[^=]+?)\s*=\s*(?P<op>[\w.]+)\((?P<inputs>[^)]*)\)"
-    r"(?:\s*\{(?P<attrs>.*)\})?(?:\s*(?P<name>'[^']*'))?$"
-)
-
-
 def parse(text: str, operator: Callable[[str], Any]) -> Graph:
     """Read what `show` writes. `operator(name)` finds an operator record."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if len(lines) < 3 or not lines[0].startswith("graph(") or lines[-1] != "}":
+    if (
+        len(lines) < 3
+        or not re.fullmatch(r"graph\(.*\) \{", lines[0])
+        or not lines[-2].startswith("return")
+        or lines[-1] != "}"
+    ):
         raise TigonError("graph text: expected 'graph(...) {', statements, 'return ...', '}'")
     values: dict[str, Value] = {}
-    inputs = []
-    for word in _INPUT.findall(lines[0][6 : lines[0].rindex(")")]):
-        name, _, type_text = (part.strip() for part in word.partition(":"))
-        value = variable(name[1:], _parse_type(type_text) if type_text else None)
-        values[name] = value
-        inputs.append(value)
+    inputs = _parse_inputs(lines[0][len("graph(") : -len(") {")], values)
     for line in lines[1:-2]:
-        match = _STATEMENT.match(line)
-        if match is None:
-            raise TigonError(f"graph text: cannot read '{line}'")
-        operands = tuple(_lookup(values, w.strip(), line) for w in _split(match["inputs"]))
-        attributes = parse_attrs(match["attrs"] or "")
-        if match["op"] == CONSTANT.name:
-            op, attrs = CONSTANT, ConstantAttrs(**attributes)
-        else:
-            op = operator(match["op"])
-            attrs = op.make_attrs(attributes)
-        node = Node(op, operands, attrs, ast.literal_eval(match["name"] or "''"))
-        left = [word.strip() for word in match["left"].split(",")]
-        values.update(zip(left, node.outputs, strict=True))
-    outputs = [_lookup(values, w.strip(), lines[-2]) for w in _split(lines[-2][len("return") :])]
-    return Graph(inputs, outputs)
+        _parse_statement(line, operator, values)
+    returned = lines[-2][len("return") :].strip()
+    if not re.fullmatch(_NAMES, returned):
+        raise TigonError(f"graph text: cannot read '{lines[-2]}'")
+    return Graph(inputs, [_lookup(values, name, lines[-2]) for name in _names(returned)])
 
 
-def _split(text: str) -> list[str]:
-    return [word for word in text.split(",") if word.strip()]
+def _parse_inputs(text: str, values: dict[str, Value]) -> list[Value]:
+    inputs = []
+    position = 0
+    while position < len(text):
+        match = _INPUT.match(text, position)
+        if match is None or match[1] in values:
+            raise TigonError(
+                f"graph text: cannot read the inputs '{text}' from '{text[position:]}'"
+            )
+        values[match[1]] = variable(_plain(match[1]), _parse_type(match[2]) if match[2] else None)
+        inputs.append(values[match[1]])
+        position = match.end()
+    return inputs
+
+
+def _parse_statement(line: str, operator: Callable[[str], Any], values: dict[str, Value]) -> None:
+    match = _STATEMENT.match(line)
+    if match is None:
+        raise TigonError(f"graph text: cannot read '{line}'")
+    operands = tuple(_lookup(values, name, line) for name in _names(match["inputs"]))
+    attributes = parse_attrs(match["attrs"] or "")
+    if match["op"] == CONSTANT.name:
+        op: Any = CONSTANT
+        attrs: Any = _constant_attrs(attributes, line)
+    else:
+        op = operator(match["op"])
+        attrs = op.make_attrs(attributes)
+    node = Node(op, operands, attrs, ast.literal_eval(match["name"] or "''"))
+    left = _names(match["left"])
+    if len(left) != len(node.outputs) or any(name in values for name in left):
+        raise TigonError(
+            f"graph text: expected {len(node.outputs)} new names left of '=' in '{line}'"
+        )
+    values.update(zip(left, node.outputs, strict=True))
+
+
+def _constant_attrs(attributes: dict[str, Any], line: str) -> ConstantAttrs:
+    try:
+        return ConstantAttrs(**attributes)
+    except TypeError:
+        raise TigonError(
+            f"graph text: a constant has a value and a dtype; given '{line}'"
+        ) from None
+
+
+def _names(text: str) -> list[str]:
+    return re.findall(_NAME, text)
+
+
+def _plain(name: str) -> str:
+    return str(ast.literal_eval(name[1:])) if name[1] in "'\"" else name[1:]
 
 
 def _lookup(values: dict[str, Value], name: str, line: str) -> Value:
@@ -122,10 +166,10 @@ def _lookup(values: dict[str, Value], name: str, line: str) -> Value:
 
 
 def _parse_type(text: str) -> TensorType:
-    match = _TYPE.match(text)
+    match = _TYPE.fullmatch(text)
     if match is None:
         raise TigonError(f"graph text: cannot read the type '{text}'")
-    shape = tuple(int(word) for word in _split(match[2]))
+    shape = tuple(int(word) for word in match[2].split(",") if word)
     return TensorType(shape, as_dtype(match[1]), match[3] == "~")
 
 
