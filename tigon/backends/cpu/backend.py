@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.compiler import Compiler
+from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import emit_nest, scratch_bytes
+from tigon.backends.cpu.plan import Plan, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
 from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
@@ -93,7 +95,17 @@ class CpuBackend:
     def _prepare(self, nest: AnyNest) -> Launchable:
         target = self._compiler.target
         structure, slots = abstract(nest)
-        assert isinstance(nest, Nest)
+        if isinstance(nest, Contraction):
+            plan, blocks, scratch = choose(nest, target, len(slots) // 8)
+            points, grain, microseconds = contraction_shape(nest, plan, blocks, target)
+            return Launchable(
+                Structure(structure, plan),
+                slots + blocks.pack(),
+                points,
+                grain,
+                scratch,
+                microseconds,
+            )
         points, grain, microseconds = cost.nest_shape(nest, target)
         return Launchable(
             Structure(structure), slots, points, grain, scratch_bytes(nest.buffers), microseconds
@@ -103,7 +115,9 @@ class CpuBackend:
         """The function for a structure, as LLVM IR."""
         nest = expand(structure.nest)
         target = self._compiler.target
-        assert isinstance(nest, Nest)
+        if isinstance(nest, Contraction):
+            assert isinstance(structure.variant, Plan)
+            return emit_contraction(nest, structure.variant, name, target)
         return emit_nest(nest, name, target)
 
     def llvm(self, structure: Structure) -> str:

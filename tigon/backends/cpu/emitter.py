@@ -624,6 +624,10 @@ class Emitter:
     def inner(self, block: Block) -> _Inner:
         return _Inner(self, block)
 
+    def region(self) -> _Region:
+        """A scope of its own in the same straight line: names bound in it may be bound again."""
+        return _Region(self, self.scopes[-1].block)
+
     def live_lanes(self, first: Value, stop: Value, lanes: int) -> Value:
         """Mask of the lanes with first + lane < stop."""
         out = self.out
@@ -669,6 +673,13 @@ class _Inner:
         e.scopes.pop()
         e.levels, e.definitions, e.varying = self.saved
         e.out.block = e.scopes[-1].block
+
+
+class _Region(_Inner):
+    def __exit__(self, *exception: object) -> None:
+        last = self.emitter.scopes[-1].block
+        super().__exit__(*exception)
+        self.emitter.scopes[-1].block = self.emitter.out.block = last
 
 
 def literal_vector(value: Value, lanes: int) -> Value:

@@ -1,0 +1,281 @@
+"""How a contraction is cut into tiles, blocks and points. Decided from extents and index maps with
+their numbers, never from the number of threads: results do not depend on who computes them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from math import ceil, prod
+
+from tigon.backends.cpu import cost
+from tigon.backends.cpu.target import Target
+from tigon.loop.grammar import Const, Contraction, Expr, Load, LoopAxis, Stmt, Store, walk
+from tigon.loop.simplify import affine, mentions
+
+INNER_BLOCK = 384
+ROW_BLOCK = 192
+COLUMN_BLOCK = 512
+POINT_FLOPS = 8e6
+"""Enough work for a point; smaller products are not cut further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How one operand is copied into its panels. `along_inner`: vectors run along the summed axes,
+    otherwise along the rows or columns. A group of axes is `flat` when the operand sees it as one
+    axis: then the last axis may stand for all of them."""
+
+    along_inner: bool
+    flat_outer: bool
+    flat_inner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The part of the schedule that is compiled in: a tile of `rows` x `vectors` registers."""
+
+    rows: int
+    vectors: int
+    depth: int  # elements between the rows of a packed left panel
+    left: Packing
+    right: Packing
+    flat_rows: bool  # in the body
+    flat_columns: bool
+    first_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The part that is given at launch, in slots after those of the nest, in this order."""
+
+    rows: int
+    columns: int
+    inner: int
+    row_block: int
+    column_block: int
+    inner_block: int
+    row_blocks: int
+    column_blocks: int
+    inner_blocks: int
+    panel: int  # elements between two packed right panels
+    tile: int  # elements between two tiles of partial sums; 0 if one is enough
+    right_at: int  # byte offsets into scratch
+    tiles_at: int
+    rows_at: int
+
+    def pack(self) -> bytes:
+        return struct.pack(
+            f"<{len(fields(self))}q", *(getattr(self, field.name) for field in fields(self))
+        )
+
+
+def count(axes: Sequence[LoopAxis]) -> int:
+    return prod(cost.extent(axis) for axis in axes)
+
+
+def choose(
+    nest: Contraction, target: Target, first_slot: int
+) -> tuple[Plan, Blocks, int]:
+    """The plan, the blocks and the bytes of scratch."""
+    size = nest.dtype.itemsize
+    lanes = target.lanes(size)
+    rows, columns, inner = count(nest.rows), count(nest.columns), count(nest.inner)
+    tile_rows, vectors = choose_tile(rows, columns, lanes, target)
+    width = vectors * lanes
+
+    inner_blocks = max(1, ceil(inner / INNER_BLOCK))
+    inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
+    wanted = 2.0 * count(nest.batch) * rows * columns * inner / POINT_FLOPS
+    row_block, column_block = _cut(rows, columns, tile_rows, width, wanted / max(1, count(nest.batch)))
+    row_blocks, column_blocks = ceil(rows / row_block), ceil(columns / column_block)
+
+    depth = 144 if inner_block <= 128 else INNER_BLOCK + 16
+    panel = (inner_block + 16) * width
+    padded_rows, padded_columns = _up(row_block, tile_rows), _up(column_block, width)
+    tile = tile_rows * width
+    tiles = (padded_rows // tile_rows) * (padded_columns // width) if inner_blocks > 1 else 1
+    right_at = _up((padded_rows * depth + 64) * size, 64)
+    tiles_at = right_at + _up((padded_columns // width * panel + 64) * size, 64)
+    rows_at = tiles_at + _up(tiles * tile * size, 64)
+    scratch = rows_at + _up((lanes * (INNER_BLOCK + 16) + row_block + 64) * size, 64)
+
+    left = _packing(nest, nest.left, nest.rows, lanes)
+    right = _packing(nest, nest.right, nest.columns, lanes)
+    indices = list(_indices(nest.body))
+    plan = Plan(
+        tile_rows,
+        vectors,
+        depth,
+        left,
+        right,
+        _is_flat(indices, nest.rows) and not _used_as_number(nest.body, nest.rows),
+        _is_flat(indices, nest.columns) and not _used_as_number(nest.body, nest.columns),
+        first_slot,
+    )
+    blocks = Blocks(
+        rows,
+        columns,
+        inner,
+        row_block,
+        column_block,
+        inner_block,
+        row_blocks,
+        column_blocks,
+        inner_blocks,
+        panel,
+        tile if inner_blocks > 1 else 0,
+        right_at,
+        tiles_at,
+        rows_at,
+    )
+    return plan, blocks, scratch
+
+
+def contraction_shape(
+    nest: Contraction, plan: Plan, blocks: Blocks, target: Target
+) -> tuple[int, int, float]:
+    """(points, grain, microseconds on one core)."""
+    points = count(nest.batch) * blocks.row_blocks * blocks.column_blocks
+    if blocks.rows == 0 or blocks.columns == 0:
+        points = 0
+    lanes = target.lanes(nest.dtype.itemsize)
+    tiles = ceil(min(blocks.rows, blocks.row_block) / plan.rows) * ceil(
+        min(blocks.columns, blocks.column_block) / (plan.vectors * lanes)
+    )
+    # 4 multiply-adds on registers in a nanosecond; packing as fast as copying.
+    nanoseconds = tiles * plan.rows * plan.vectors * blocks.inner / 4 + 0.3 * blocks.inner * (
+        blocks.row_block + blocks.column_block
+    )
+    point_us = nanoseconds / 1000 + 0.1
+    return points, max(1, ceil(cost.CHUNK_US / point_us)), points * point_us
+
+
+def _up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+_TILES = ((14, 2), (12, 2), (8, 3), (6, 4), (4, 4), (2, 4), (8, 1), (16, 1), (24, 1))
+_NARROW_TILES = ((6, 2), (4, 2), (2, 2), (4, 1), (8, 1), (12, 1))
+
+
+def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[int, int]:
+    """The tile that wastes least on these extents.
+
+    >>> from tigon.backends.cpu.target import Target
+    >>> wide = Target("", "", 64, 32, True, True)
+    >>> choose_tile(1024, 1024, 16, wide), choose_tile(64, 10, 16, wide)
+    ((14, 2), (16, 1))
+    """
+    tiles = _TILES if target.registers >= 32 else _NARROW_TILES
+
+    def time(tile: tuple[int, int]) -> float:
+        height, vectors = tile
+        steps = ceil(rows / height) * ceil(columns / (vectors * lanes))
+        # Per step of the sum: multiply-adds, loads (broadcasts among them), and the latency of the
+        # chain through each accumulator, whichever is longest.
+        return steps * max(height * vectors + 1.0, height + vectors + 1.0, 8.0)
+
+    return min(tiles, key=time)
+
+
+def _cut(
+    rows: int, columns: int, tile_rows: int, width: int, wanted: float
+) -> tuple[int, int]:
+    """Block sizes: within the caches, and enough blocks to share among threads."""
+    row_blocks = max(1, ceil(rows / ROW_BLOCK))
+    column_blocks = max(1, ceil(columns / COLUMN_BLOCK))
+    while row_blocks * column_blocks < wanted:
+        row_size, column_size = rows / row_blocks, columns / column_blocks
+        if column_size >= 2 * width and column_size >= row_size:
+            column_blocks += 1
+        elif row_size >= 4 * tile_rows:
+            row_blocks += 1
+        elif column_size >= 2 * width:
+            column_blocks += 1
+        else:
+            break
+    return (
+        max(tile_rows, _up(ceil(rows / row_blocks), tile_rows)),
+        max(width, _up(ceil(columns / column_blocks), width)),
+    )
+
+
+# ------------------------------------------------------------------------------- index maps
+
+
+def _packing(
+    nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int
+) -> Packing:
+    indices = [node.index for node in walk(operand) if isinstance(node, Load)]
+    flat_outer = _is_flat(indices, outer) and not _number_in(operand, outer)
+    flat_inner = _is_flat(indices, nest.inner) and not _number_in(operand, nest.inner)
+
+    def score(axes: Sequence[LoopAxis], flat: bool) -> float:
+        """Elements that one vector load brings in along the last of these axes."""
+        if not axes or not all(_is_contiguous(index, axes[-1]) for index in indices):
+            return 0.5
+        return min(lanes, count(axes) if flat else cost.extent(axes[-1]))
+
+    along_outer = score(outer, flat_outer)
+    along_inner = score(nest.inner, flat_inner)
+    is_left = outer is nest.rows
+    # The packed left panel runs along the inner axes; turning a right panel costs a transposition.
+    inner = along_inner >= along_outer if is_left else along_inner > along_outer * 1.5
+    return Packing(inner, flat_outer, flat_inner)
+
+
+def _is_contiguous(index: Expr, axis: LoopAxis) -> bool:
+    split = affine(index, {axis.name})
+    if split is None:
+        return False
+    step = split[0].get(axis.name, Const(0))
+    return isinstance(step, Const) and step.value in (0, 1)
+
+
+def _is_flat(indices: Iterable[Expr], axes: Sequence[LoopAxis]) -> bool:
+    """Whether every index steps evenly through the whole group."""
+    if len(axes) == 1:
+        return True
+    if not axes:
+        return False
+    names = {axis.name for axis in axes}
+    for index in indices:
+        split = affine(index, names)
+        if split is None:
+            return False
+        steps = [split[0].get(axis.name, Const(0)) for axis in axes]
+        if not all(isinstance(step, Const) for step in steps):
+            return False
+        expected = steps[-1].value  # type: ignore[attr-defined]
+        for axis, step in zip(reversed(axes), reversed(steps), strict=True):
+            if step.value != expected and cost.extent(axis) != 1:  # type: ignore[attr-defined]
+                return False
+            expected *= cost.extent(axis)
+    return True
+
+
+def _number_in(expr: Expr, axes: Sequence[LoopAxis]) -> bool:
+    """Whether an axis is used other than inside the index of a load."""
+    names = {axis.name for axis in axes}
+    stack, seen = [expr], set()
+    while stack:
+        node = stack.pop()
+        if node in seen or isinstance(node, Load):
+            continue
+        seen.add(node)
+        if not node.operands and mentions(node, names):
+            return True
+        stack.extend(node.operands)
+    return False
+
+
+def _used_as_number(body: Sequence[Stmt], axes: Sequence[LoopAxis]) -> bool:
+    return len(axes) > 1 and any(_number_in(stmt.value, axes) for stmt in body)  # type: ignore
+
+
+def _indices(body: Sequence[Stmt]) -> Iterable[Expr]:
+    for stmt in body:
+        if isinstance(stmt, Store):
+            yield stmt.index
+        yield from (node.index for node in walk(stmt.value) if isinstance(node, Load))  # type: ignore
