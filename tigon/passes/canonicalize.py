@@ -14,36 +14,32 @@ from typing import Any
 from tigon.base import InternalError
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
-from tigon.ops.contraction import _contract
-from tigon.ops.creation import _full
-from tigon.ops.elementwise import (
+from tigon.ops.record import Family, Operator
+from tigon.passes.primitives import (
     add,
+    broadcast,
     cast,
+    contract,
     divide,
+    full,
     identity,
+    join,
     maximum,
     minimum,
     multiply,
     negative,
+    pad,
     power,
+    reduce_argmax,
+    reduce_argmin,
+    reduce_max,
+    reduce_min,
+    reduce_prod,
+    reduce_sum,
+    reshape,
+    slice_region,
     stop_gradient,
     subtract,
-)
-from tigon.ops.record import Family, Operator
-from tigon.ops.reduction import (
-    _reduce_argmax,
-    _reduce_argmin,
-    _reduce_max,
-    _reduce_min,
-    _reduce_prod,
-    _reduce_sum,
-)
-from tigon.ops.views import (
-    _broadcast,
-    _join,
-    _pad,
-    _reshape,
-    _slice,
     sum_to_like,
     transpose,
 )
@@ -117,7 +113,7 @@ def uniform_value(value: Value) -> float | int | bool | None:
         return node.attrs.value
     if node.op is CONSTANT and len({repr(number) for number in node.attrs.value}) == 1:
         return node.attrs.value[0]
-    if node.op is _full:
+    if node.op is full:
         return node.attrs.value
     return None
 
@@ -169,12 +165,12 @@ def _double_negative(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 def _drop_implied_broadcasts(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     """An elementwise operator broadcasts by itself: leave only those that set its shape."""
-    if not any(value.node.op is _broadcast for value in inputs):
+    if not any(value.node.op is broadcast for value in inputs):
         return None
     shape = node.outputs[0].shape
     kept = list(inputs)
     for position, value in enumerate(inputs):
-        if value.node.op is _broadcast:
+        if value.node.op is broadcast:
             kept[position] = value.node.inputs[0]
             if _numpy_shape([v.shape for v in kept]) != shape:
                 kept[position] = value
@@ -198,9 +194,9 @@ def _numpy_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 def _reshape_of_reshape(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     below = inputs[0].node
-    if below.op is not _reshape:
+    if below.op is not reshape:
         return None
-    return _make(_reshape, below.inputs, node, shape=node.attrs.shape)
+    return _make(reshape, below.inputs, node, shape=node.attrs.shape)
 
 
 def _transpose_of_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -213,7 +209,7 @@ def _transpose_of_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | No
 
 def _axes(node: Node) -> tuple[int, ...]:
     ndim = len(node.inputs[0].shape)
-    return tuple(node.attrs.axes) or tuple(reversed(range(ndim)))
+    return tuple(axis % ndim for axis in node.attrs.axes) or tuple(reversed(range(ndim)))
 
 
 def _transpose_in_order(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -225,24 +221,24 @@ def _transpose_in_order(node: Node, inputs: tuple[Value, ...]) -> Value | None:
         return None
     if list(axes) == sorted(axes) or x.shape == node.outputs[0].shape:
         return x
-    return _make(_reshape, inputs, node, shape=node.outputs[0].shape)
+    return _make(reshape, inputs, node, shape=node.outputs[0].shape)
 
 
 def _broadcast_of_broadcast(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     below = inputs[0].node
-    if below.op is not _broadcast:
+    if below.op is not broadcast:
         return None
-    return _make(_broadcast, below.inputs, node, shape=node.attrs.shape)
+    return _make(broadcast, below.inputs, node, shape=node.attrs.shape)
 
 
 def _slice_of_slice(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     below = inputs[0].node
-    if below.op is not _slice:
+    if below.op is not slice_region:
         return None
     inner, outer = below.attrs, node.attrs
     axes = range(len(outer.start))
     return _make(
-        _slice,
+        slice_region,
         below.inputs,
         node,
         start=tuple(inner.start[i] + outer.start[i] * inner.step[i] for i in axes),
@@ -268,29 +264,30 @@ def _slice_step_of_one(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     )
     if steps == attrs.step:
         return None
-    return _make(_slice, inputs, node, start=attrs.start, step=steps, extents=attrs.extents)
+    return _make(slice_region, inputs, node, start=attrs.start, step=steps, extents=attrs.extents)
 
 
 def _pad_of_pad(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     below = inputs[0].node
-    if below.op is not _pad or repr(below.attrs.value) != repr(node.attrs.value):
+    if below.op is not pad or repr(below.attrs.value) != repr(node.attrs.value):
         return None
     inner, outer = below.attrs, node.attrs
-    both = (*inner.before, *inner.after, *outer.before, *outer.after)
-    if any(width < 0 for width in both):
+    if any(outer.interior):
         return None
     return _make(
-        _pad,
+        pad,
         below.inputs,
         node,
         before=tuple(a + b for a, b in zip(inner.before, outer.before, strict=True)),
         after=tuple(a + b for a, b in zip(inner.after, outer.after, strict=True)),
         value=outer.value,
+        interior=inner.interior,
     )
 
 
 def _pad_of_nothing(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    return None if any(node.attrs.before) or any(node.attrs.after) else inputs[0]
+    """Equal shapes mean that nothing was put anywhere."""
+    return inputs[0] if inputs[0].shape == node.outputs[0].shape else None
 
 
 def _flat_join(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -298,14 +295,14 @@ def _flat_join(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     axis = node.attrs.axis
     flat: list[Value] = []
     for value in inputs:
-        nested = value.node.op is _join and value.node.attrs.axis == axis
+        nested = value.node.op is join and value.node.attrs.axis == axis
         flat.extend(value.node.inputs if nested else (value,))
     kept = [value for value in flat if value.shape[axis]] or flat[:1]
     if len(kept) == 1:
         return kept[0]
     if len(kept) == len(inputs) and all(a is b for a, b in zip(kept, inputs, strict=True)):
         return None
-    return _make(_join, kept, node, axis=axis)
+    return _make(join, kept, node, axis=axis)
 
 
 # ----------------------------------------------------------------- reductions, contractions
@@ -316,7 +313,7 @@ def _reduce_nothing(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     shape = inputs[0].shape
     if any(shape[axis] != 1 for axis in node.attrs.axes):
         return None
-    return _make(_reshape, inputs, node, shape=node.outputs[0].shape)
+    return _make(reshape, inputs, node, shape=node.outputs[0].shape)
 
 
 def _position_of_only(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -324,7 +321,7 @@ def _position_of_only(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     if any(shape[axis] != 1 for axis in node.attrs.axes):
         return None
     kind = node.outputs[0].type
-    return _make(_full, (), node, shape=kind.shape, dtype=kind.dtype.name, value=0)
+    return _make(full, (), node, shape=kind.shape, dtype=kind.dtype.name, value=0)
 
 
 def _contract_of_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -341,7 +338,7 @@ def _contract_of_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | Non
             operands[side] = below.inputs[0]
     if tuple(operands) == inputs:
         return None
-    return _make(_contract, operands, node, left=labels[0], right=labels[1], out=node.attrs.out)
+    return _make(contract, operands, node, left=labels[0], right=labels[1], out=node.attrs.out)
 
 
 def _sum_to_same(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -360,18 +357,18 @@ _RULES: Mapping[Any, tuple[Simplify, ...]] = {
     cast: (_first_operand,),
     identity: (_first_operand,),
     stop_gradient: (_first_operand,),
-    _reshape: (_first_operand, _reshape_of_reshape),
+    reshape: (_first_operand, _reshape_of_reshape),
     transpose: (_transpose_of_transpose, _transpose_in_order),
-    _broadcast: (_first_operand, _broadcast_of_broadcast),
-    _slice: (_whole_slice, _slice_step_of_one, _slice_of_slice),
-    _pad: (_pad_of_nothing, _pad_of_pad),
-    _join: (_flat_join,),
-    _reduce_sum: (_reduce_nothing,),
-    _reduce_prod: (_reduce_nothing,),
-    _reduce_max: (_reduce_nothing,),
-    _reduce_min: (_reduce_nothing,),
-    _reduce_argmax: (_position_of_only,),
-    _reduce_argmin: (_position_of_only,),
-    _contract: (_contract_of_transpose,),
+    broadcast: (_first_operand, _broadcast_of_broadcast),
+    slice_region: (_whole_slice, _slice_step_of_one, _slice_of_slice),
+    pad: (_pad_of_nothing, _pad_of_pad),
+    join: (_flat_join,),
+    reduce_sum: (_reduce_nothing,),
+    reduce_prod: (_reduce_nothing,),
+    reduce_max: (_reduce_nothing,),
+    reduce_min: (_reduce_nothing,),
+    reduce_argmax: (_position_of_only,),
+    reduce_argmin: (_position_of_only,),
+    contract: (_contract_of_transpose,),
     sum_to_like: (_sum_to_same,),
 }

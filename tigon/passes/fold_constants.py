@@ -9,10 +9,9 @@ import numpy as np
 from tigon.base import InternalError
 from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
-from tigon.ops.creation import _full
 from tigon.ops.record import Family
-from tigon.ops.views import _broadcast, _reshape, _slice, transpose
 from tigon.passes.canonicalize import uniform_value
+from tigon.passes.primitives import broadcast, full, reshape, slice_region, transpose
 
 Evaluate = Callable[[Graph], "list[np.ndarray]"]
 """Runs a graph without inputs. It must not fold constants itself."""
@@ -20,6 +19,9 @@ Evaluate = Callable[[Graph], "list[np.ndarray]"]
 LIMIT = 16
 """Elements of the largest constant made. Larger ones would live in the program for good, where
 computing them again costs little."""
+
+WORK = 1 << 16
+"""Elements of the largest operand read at compile time, so that compiling stays quick."""
 
 
 def fold_constants(graph: Graph, evaluate: Evaluate) -> Graph:
@@ -68,7 +70,9 @@ def _foldable(graph: Graph) -> list[Value]:
             settled.add(node)
         elif node.op is VARIABLE or node.types is None or len(node.outputs) != 1:
             continue
-        elif node.inputs and all(value.node in settled for value in node.inputs):
+        elif node.inputs and all(
+            value.node in settled and value.type.size <= WORK for value in node.inputs
+        ):
             settled.add(node)
     used_outside = {
         value
@@ -94,7 +98,7 @@ def _foldable(graph: Graph) -> list[Value]:
 
 
 def _is_uniform_leaf(node: Node) -> bool:
-    return node.op is _full
+    return node.op is full
 
 
 # ------------------------------------------------------------------- the same number everywhere
@@ -129,16 +133,14 @@ def _fold_uniform(graph: Graph, evaluate: Evaluate) -> Graph:
         number = numbers.get(value)
         if number is None:
             number = scalars[value].node.attrs.value
-        attrs = _full.make_attrs(
-            {"shape": value.shape, "dtype": value.dtype.name, "value": number}
-        )
-        made = Node(_full, (), attrs, node.name, node.hints)
+        attrs = full.make_attrs({"shape": value.shape, "dtype": value.dtype.name, "value": number})
+        made = Node(full, (), attrs, node.name, node.hints)
         return made.outputs if made.outputs[0].type == value.type else None
 
     return rewrite(graph, rule)
 
 
-_SPREADING = (_broadcast, _reshape, _slice, transpose)
+_SPREADING = (broadcast, reshape, slice_region, transpose)
 """Views whose elements are all elements of their operand."""
 
 

@@ -13,10 +13,8 @@ from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
 from tigon.ir.rewrite import substitute
 from tigon.ir.text import parse_attrs, show_attrs
-from tigon.ops.creation import zeros_like
-from tigon.ops.elementwise import add
 from tigon.ops.record import Family, Operator, composite, get
-from tigon.ops.views import sum_to_like
+from tigon.passes.primitives import add, sum_to_like, zeros_like
 from tigon.passes.roles import operand_roles
 
 
@@ -35,9 +33,9 @@ def gradient(
     >>> print(show(Graph([g, x], [dx])))
     graph(%g, %x) {
       %0 = broadcast_mul(%g, %x)
-      %1 = sum_to_like(%0, %x)
+      %1 = _sum_to_like(%0, %x)
       %2 = broadcast_mul(%g, %x)
-      %3 = sum_to_like(%2, %x)
+      %3 = _sum_to_like(%2, %x)
       %4 = broadcast_add(%1, %3)
       return %4
     }

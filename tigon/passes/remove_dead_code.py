@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
-from tigon.ops.creation import _full
-from tigon.ops.views import _assign_slice, _join, _slice
+from tigon.passes.primitives import assign_slice, full, join, slice_region
 
 
 def remove_dead_code(graph: Graph) -> Graph:
@@ -21,7 +20,7 @@ def remove_dead_code(graph: Graph) -> Graph:
     >>> from tigon.ir import Graph, show, variable
     >>> x = variable("x", TensorType((2, 3), as_dtype("float32")))
     >>> y = variable("y", TensorType((2, 5), as_dtype("float32")))
-    >>> right = _slice(_join(x, y, axis=1), start=(0, 3), step=(1, 1), extents=(2, 5))
+    >>> right = slice_region(join(x, y, axis=1), start=(0, 3), step=(1, 1), extents=(2, 5))
     >>> print(show(remove_dead_code(Graph([x, y], [right]))))
     graph(%x: float32[2,3], %y: float32[2,5]) {
       %0 = _slice(%y) {start=(0, 0), step=(1, 1), extents=(2, 5)}
@@ -36,17 +35,17 @@ def _live(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         return None
     if node.inputs and len(node.outputs) == 1 and node.outputs[0].type.size == 0:
         return _empty(node)
-    if node.op is _assign_slice:
+    if node.op is assign_slice:
         return _overwritten(node, inputs)
-    if node.op is _slice:
+    if node.op is slice_region:
         return _read_through(node, inputs)
     return None
 
 
 def _empty(node: Node) -> Sequence[Value] | None:
     kind = node.outputs[0].type
-    attrs = _full.make_attrs({"shape": kind.shape, "dtype": kind.dtype.name, "value": 0})
-    made = Node(_full, (), attrs, node.name, node.hints).outputs
+    attrs = full.make_attrs({"shape": kind.shape, "dtype": kind.dtype.name, "value": 0})
+    made = Node(full, (), attrs, node.name, node.hints).outputs
     return made if made[0].type == kind else None
 
 
@@ -69,9 +68,9 @@ def _read_through(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | No
     while True:
         source = reader.inputs[0].node
         found = None
-        if source.op is _join:
+        if source.op is join:
             found = _within_operand(reader, source)
-        elif source.op is _assign_slice:
+        elif source.op is assign_slice:
             found = _past_write(reader, source)
         if found is None:
             return None if result is None else (result,)
@@ -81,19 +80,19 @@ def _read_through(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | No
         reader = found.node
 
 
-def _within_operand(node: Node, join: Node) -> Value | None:
-    attrs, axis = node.attrs, join.attrs.axis
+def _within_operand(node: Node, source: Node) -> Value | None:
+    attrs, axis = node.attrs, source.attrs.axis
     low, high = _reach(attrs.start[axis], attrs.step[axis], attrs.extents[axis])
     begin = 0
-    for operand in join.inputs:
+    for operand in source.inputs:
         end = begin + operand.shape[axis]
         if begin <= low and high < end:
             start = list(attrs.start)
             start[axis] -= begin
-            moved = _slice.make_attrs(
+            moved = slice_region.make_attrs(
                 {"start": tuple(start), "step": attrs.step, "extents": attrs.extents}
             )
-            return Node(_slice, (operand,), moved, node.name, node.hints).outputs[0]
+            return Node(slice_region, (operand,), moved, node.name, node.hints).outputs[0]
         begin = end
     return None
 
