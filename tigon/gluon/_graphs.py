@@ -1,0 +1,361 @@
+"""Traced graphs of one block: when one fits a call, it runs; otherwise the block is traced again."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from tigon import autograd
+from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import BY_CODE
+from tigon.gluon import _epoch
+from tigon.gluon import _trace as tracing
+from tigon.ir import Graph, Value
+from tigon.nd import NDArray
+from tigon.runtime.cached_graph import CachedGraph
+from tigon.sym.symbol import Group, Symbol, traced_variable, var
+
+GRAPHS_PER_KIND = 8
+"""Traces kept for one kind of input: a Python value that takes many values, such as a step counter,
+must not fill the memory. The least recently made goes first."""
+
+
+class Entry:
+    """One traced graph, what it depends on, and where its results go."""
+
+    def __init__(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+        self.training = autograd.is_training()
+        self.reason = ""
+        self.epoch = _epoch.current
+        types = [_type_of(leaf) for leaf in leaves]
+        symbols = [
+            traced_variable(name, type_, True)
+            for name, type_ in zip(_input_names(len(leaves)), types, strict=True)
+        ]
+        self.arguments = _rebuild_arguments(args, iter(types))
+        self.types = types
+        trace = tracing.Trace()
+        with tracing.tracing(trace):
+            result = block._traced(*_rebuild_arguments(args, iter(symbols)))
+        self.trace = trace
+        self._collect(trace, symbols, result)
+        # The trace itself may initialize parameters; what it changed is already in the guards.
+        self.epoch = -1
+        self.cached = (
+            CachedGraph(self.graph, name=block.name) if self.graph.outputs else None
+        )
+
+    def _collect(self, trace: tracing.Trace, symbols: Sequence[Symbol], result: Any) -> None:
+        """Sort the variables of the graph into inputs, parameters and captured arrays."""
+        outputs: list[Value] = []
+        source: dict[Value, tuple[str, Any]] = {}
+        for position, symbol in enumerate(symbols):
+            source[symbol._values[0]] = ("input", position)
+        for param, symbol in trace.parameters.values():
+            source[symbol._values[0]] = ("parameter", param)
+        for array, symbol in trace.captured.values():
+            source[symbol._values[0]] = ("array", array)
+        self.structure = _collect_outputs(result, outputs, source)
+        inputs = [value for value in Graph.of(outputs).inputs]
+        for value in inputs:
+            check(
+                value in source,
+                "hybridize",
+                f"the traced code used the symbol '{value.node.name}', which belongs to no "
+                "argument and no parameter; create symbols outside of blocks only",
+            )
+        self.graph = Graph(inputs, outputs)
+        self.sources = [source[value] for value in inputs]
+        self.template: list[Any] = [None] * len(inputs)
+        self.input_positions = [
+            (slot, which)
+            for slot, (kind, which) in enumerate(self.sources)
+            if kind == "input"
+        ]
+
+    def holds(self) -> bool:
+        """Whether nothing that the trace read has changed."""
+        if self.epoch != _epoch.current:
+            epoch = _epoch.current
+            for guard in self.trace.guards.values():
+                if not guard.holds():
+                    return False
+            for slot, (kind, which) in enumerate(self.sources):
+                if kind == "parameter":
+                    self.template[slot] = which.data()
+                elif kind == "array":
+                    self.template[slot] = which
+            self.epoch = epoch
+        for guard in self.trace.lasting.values():
+            if not guard.holds():
+                return False
+        return True
+
+    def changed(self) -> str:
+        """The first thing that changed, for the explanation."""
+        for guard in (*self.trace.guards.values(), *self.trace.lasting.values()):
+            if not guard.holds():
+                return f"{guard.what} changed"
+        return ""
+
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        arrays = self.template.copy()
+        for slot, position in self.input_positions:
+            arrays[slot] = leaves[position]
+        results = () if self.cached is None else self.cached(arrays, self.training)
+        if self.structure is _SINGLE:
+            return results[0]
+        return _rebuild_outputs(self.structure, results, leaves)
+
+
+class GraphCache:
+    """The traced graphs of one block, by kind of call."""
+
+    def __init__(self, block: Any) -> None:
+        self._block = block
+        self._by_kind: dict[Any, list[Entry]] = {}
+        self._lock = threading.Lock()
+        self.traces = 0
+        self.latest: Entry | None = None
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for entries in self._by_kind.values() for entry in entries]
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        leaves: Sequence[Any] = args
+        structure: Any = len(args)
+        for arg in args:
+            if type(arg) is not NDArray:
+                leaves = []
+                structure = tuple(_flatten(item, leaves) for item in args)
+                break
+        kind = (
+            structure,
+            autograd.is_training(),
+            autograd.is_recording(),
+            *[(leaf.shape, leaf.dtype_code) for leaf in leaves],
+        )
+        for entry in self._by_kind.get(kind, ()):
+            if entry.holds():
+                return entry(leaves)
+        return self._trace(kind, leaves, args)(leaves)
+
+    def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Entry:
+        with self._lock:
+            entries = self._by_kind.setdefault(kind, [])
+            for entry in entries:
+                if entry.holds():
+                    return entry
+            reason = self._reason(kind, entries)
+            entry = Entry(self._block, leaves, args)
+            entry.reason = reason
+            entry.holds()
+            self.traces += 1
+            # A new list: other threads may be reading the old one.
+            self._by_kind[kind] = [entry, *entries][:GRAPHS_PER_KIND]
+            self.latest = entry
+            return entry
+
+    def _reason(self, kind: Any, entries: Sequence[Entry]) -> str:
+        if entries:
+            return entries[0].changed() or "a guard changed"
+        if self.traces == 0:
+            return "first call"
+        structure, training, recording, *types = kind
+        mode = "train" if training else "predict"
+        shown = ", ".join(f"{BY_CODE[code]}{list(shape)}" for shape, code in types)
+        return f"new kind of call: ({shown}), {mode} mode{', recording' if recording else ''}"
+
+    def explain(self) -> str:
+        """What was traced, why, and what the compiler made of it."""
+        lines = []
+        for number, entry in enumerate(self.entries):
+            operators = sum(bool(node.inputs) for node in entry.graph)
+            lines.append(f"graph {number} of {self._block.name}: {entry.reason}")
+            lines.append(f"  operators: {operators}")
+            if entry.cached is not None:
+                lines += ["  " + line for line in entry.cached.explain().splitlines()]
+        return "\n".join(lines) if lines else "not called yet"
+
+
+# --------------------------------------------------------------------------- structures
+
+_SINGLE = "single"
+
+
+class _Leaf:
+    """Where an array is in the arguments."""
+
+    __slots__ = ()
+
+
+_ARRAY = _Leaf()
+
+
+def _flatten(item: Any, leaves: list[Any]) -> Any:
+    """The structure of an argument, hashable; arrays go to `leaves`, Python values stay."""
+    if isinstance(item, NDArray):
+        leaves.append(item)
+        return _ARRAY
+    if isinstance(item, (list, tuple)):
+        return (type(item).__name__, *[_flatten(part, leaves) for part in item])
+    if isinstance(item, dict):
+        return (
+            "dict",
+            *[(tracing.freeze(key), _flatten(part, leaves)) for key, part in item.items()],
+        )
+    return tracing.freeze(item)
+
+
+def _rebuild_arguments(args: Any, symbols: Any) -> Any:
+    """The arguments with a symbol in the place of each array (or of the type that stands for it)."""
+    if isinstance(args, (NDArray, TensorType)):
+        return next(symbols)
+    if isinstance(args, list):
+        return [_rebuild_arguments(item, symbols) for item in args]
+    if isinstance(args, tuple):
+        parts = [_rebuild_arguments(item, symbols) for item in args]
+        return type(args)(*parts) if hasattr(args, "_fields") else tuple(parts)
+    if isinstance(args, dict):
+        return {key: _rebuild_arguments(item, symbols) for key, item in args.items()}
+    return args
+
+
+def _collect_outputs(result: Any, outputs: list[Value], source: dict[Value, Any]) -> Any:
+    """The structure of a result. An argument or a parameter handed through stays itself."""
+    structure = _structure_of(result, outputs, source)
+    return _SINGLE if structure == ("output", 0) and len(outputs) == 1 else structure
+
+
+def _structure_of(result: Any, outputs: list[Value], source: dict[Value, Any]) -> Any:
+    if isinstance(result, Symbol):
+        places = []
+        for value in result._values:
+            if value in source:
+                places.append(source[value])
+            else:
+                places.append(("output", len(outputs)))
+                outputs.append(value)
+        return places[0] if len(places) == 1 else ("list", *places)
+    if isinstance(result, list):
+        return ("list", *[_structure_of(item, outputs, source) for item in result])
+    if isinstance(result, tuple):
+        return ("tuple", *[_structure_of(item, outputs, source) for item in result])
+    if isinstance(result, dict):
+        return ("dict", {key: _structure_of(item, outputs, source) for key, item in result.items()})
+    return ("value", result)
+
+
+def _rebuild_outputs(structure: Any, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
+    kind, *rest = structure
+    if kind == "output":
+        return results[rest[0]]
+    if kind == "input":
+        return leaves[rest[0]]
+    if kind == "parameter":
+        return rest[0].data()
+    if kind in ("array", "value"):
+        return rest[0]
+    if kind == "dict":
+        return {key: _rebuild_outputs(item, results, leaves) for key, item in rest[0].items()}
+    parts = [_rebuild_outputs(item, results, leaves) for item in rest]
+    return parts if kind == "list" else tuple(parts)
+
+
+def _type_of(array: Any) -> TensorType:
+    return TensorType(tuple(array.shape), as_dtype(array.dtype))
+
+
+# -------------------------------------------------------------------- graphs of symbols
+
+
+def infer_shapes_from_graph(block: Any, args: Sequence[Any]) -> None:
+    """Run the block on variables of the inputs' shapes and ask the graph for the parameters'."""
+    check(
+        all(hasattr(arg, "shape") for arg in args),
+        block.name,
+        "cannot infer the shapes of its parameters from arguments that are not arrays; "
+        "define infer_shape, or give the shapes when the block is made",
+    )
+    names = [f"data{position}" for position in range(len(args))]
+    shapes = {name: tuple(arg.shape) for name, arg in zip(names, args, strict=True)}
+    trace = tracing.Trace(typed=False)
+    with tracing.tracing(trace):
+        result = block.forward(*[var(name, shape=shapes[name]) for name in names])
+    symbol = Group(list(_symbols_in(result)))
+    given = {name: shape for name, shape in shapes.items() if name in symbol.list_inputs()}
+    argument_shapes, _, auxiliary_shapes = symbol.infer_shape_partial(**given)
+    found = dict(zip(symbol.list_arguments(), argument_shapes, strict=True))
+    found.update(zip(symbol.list_auxiliary_states(), auxiliary_shapes, strict=True))
+    for param, _ in trace.parameters.values():
+        shape = found.get(param.name)
+        if shape:
+            param.shape = shape
+    for name, param in block._reg_params.items():
+        check(
+            param.is_shape_known,
+            f"{type(block).__name__}.{name}",
+            f"its shape {param.shape} does not follow from the inputs "
+            f"{', '.join(map(str, shapes.values()))}; define infer_shape(self, x), "
+            "or give the shape when the block is made",
+        )
+
+
+def _symbols_in(result: Any) -> Any:
+    if isinstance(result, Symbol):
+        yield result
+    elif isinstance(result, dict):
+        for item in result.values():
+            yield from _symbols_in(item)
+    elif isinstance(result, (list, tuple)):
+        for item in result:
+            yield from _symbols_in(item)
+
+
+def symbol_for_export(block: Any) -> Symbol:
+    """The block as a symbol of variables `data` (or `data0`, `data1`, ...) and its parameters."""
+    for name, param in block.collect_params().items():
+        check(
+            param.is_initialized,
+            "export",
+            f"parameter '{name}' has no values yet; run one batch through the network first",
+        )
+    latest = None if block._graphs is None else block._graphs.latest
+    if latest is None:
+        names = _input_names(_count_inputs(block))
+        result = block(*map(var, names))
+    else:
+        names = _input_names(len(latest.types))
+        try:
+            result = block(*_rebuild_arguments(latest.arguments, iter(map(var, names))))
+        except TigonError:
+            # The code reads shapes: those of the last call then become part of the graph.
+            typed = (
+                var(name, shape=type_.shape, dtype=type_.dtype)
+                for name, type_ in zip(names, latest.types, strict=True)
+            )
+            result = block(*_rebuild_arguments(latest.arguments, typed))
+    found = list(_symbols_in(result))
+    return found[0] if len(found) == 1 else Group(found)
+
+
+def _count_inputs(block: Any) -> int:
+    """How many arguments forward demands, for a block that was never traced."""
+    own_forward = not block._uses_hybrid_forward()
+    function = block.forward if own_forward else block.hybrid_forward
+    parameters = list(inspect.signature(function).parameters.values())
+    required = [
+        p
+        for p in parameters
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        and p.default is p.empty
+        and p.name not in block._reg_params
+    ]
+    return max(len(required) - (not own_forward), 1)
+
+
+def _input_names(count: int) -> list[str]:
+    return ["data"] if count == 1 else [f"data{position}" for position in range(count)]

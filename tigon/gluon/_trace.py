@@ -1,0 +1,325 @@
+"""Tracing: what a hybridized block's Python code does, once, on symbols; and what it depended on.
+
+A trace collects
+* inputs: one typed symbol per array of the call,
+* parameters and captured arrays: symbols that stand for arrays read along the way,
+* guards: every Python value that the code read from a block, a global or a closure.
+
+The compiled graph is used again only while every guard holds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+
+from tigon.base import TensorType, as_dtype, check
+from tigon.gluon import _epoch
+from tigon.runtime import keys
+from tigon.runtime import tracing as hooks
+from tigon.sym.symbol import traced_variable
+
+_local = threading.local()
+
+PLAIN = (int, float, bool, str, bytes, complex, type(None), np.generic)
+"""Immutable values: they change only by assignment."""
+
+_missing = object()
+
+
+class Guard:
+    """One value that the trace read: how to read it again, and what it was."""
+
+    __slots__ = ("frozen", "read", "what")
+
+    def __init__(self, read: Callable[[], Any], value: Any, what: str) -> None:
+        self.read = read
+        self.what = what
+        self.frozen = freeze(value)
+
+    def holds(self) -> bool:
+        try:
+            return bool(freeze(self.read()) == self.frozen)
+        except AttributeError:
+            return False
+
+
+class Trace:
+    """What one run of Python code on symbols has met so far.
+
+    A typed trace stands for one kind of input: its symbols know their shapes and use arrays freely.
+    An untyped one (`net(sym.var("data"))`, export) is made of named variables only.
+    """
+
+    def __init__(self, typed: bool = True) -> None:
+        self.typed = typed
+        self.parameters: dict[int, tuple[Any, Any]] = {}  # id -> (Parameter, symbol)
+        self.captured: dict[int, tuple[Any, Any]] = {}  # id -> (array, symbol)
+        self.guards: dict[tuple[int, str], Guard] = {}
+        self.lasting: dict[tuple[int, str], Guard] = {}
+        self.seen: set[int] = set()
+        self.keep: list[Any] = []  # objects whose id is a key above
+
+    # -- arrays
+
+    def parameter(self, param: Any) -> Any:
+        """The symbol that stands for a parameter."""
+        found = self.parameters.get(id(param))
+        if found is None:
+            symbol = (
+                traced_variable(param.name, TensorType(param.shape, as_dtype(param.dtype)), True)
+                if self.typed
+                else param.var()
+            )
+            found = self.parameters[id(param)] = (param, symbol)
+        return found[1]
+
+    def array(self, array: Any) -> Any:
+        """The symbol that stands for an array which the code used without being given it."""
+        found = self.captured.get(id(array))
+        if found is None:
+            check(
+                self.typed,
+                "forward",
+                "an NDArray that is no parameter meets a Symbol; make it a parameter with "
+                "params.get_constant, so that it has a name",
+            )
+            type_ = TensorType(tuple(array.shape), as_dtype(array.dtype))
+            symbol = traced_variable(f"captured{len(self.captured)}", type_, True)
+            found = self.captured[id(array)] = (array, symbol)
+        return found[1]
+
+    # -- guards
+
+    def attribute(self, owner: Any, name: str, value: Any, own: bool) -> None:
+        """`owner.name` was read. Values that can change without an assignment to a block are
+        compared at every call, the others when the epoch has moved."""
+        key = (id(owner), name)
+        if key in self.guards or key in self.lasting:
+            return
+        self.keep.append(owner)
+        what = f"{type(owner).__name__}.{name}"
+        guard = Guard(lambda: getattr(owner, name), value, what)
+        # Our own layers keep dictionaries, but nobody edits those in place.
+        steady = type(owner).__module__.startswith("tigon.") or (own and is_immutable(value))
+        table = self.guards if steady else self.lasting
+        table[key] = guard
+
+    def block(self, block: Any) -> None:
+        """A block was run: its children, hooks and the names its code reads are guarded."""
+        if id(block) in self.seen:
+            return
+        self.seen.add(id(block))
+        self.keep.append(block)
+        self.guards[id(block), "<children>"] = Guard(
+            block._structure, block._structure(), f"the children of {block.name}"
+        )
+        for function in block._traced_functions():
+            self._names(function)
+
+    def _names(self, function: Callable[..., Any]) -> None:
+        """Globals and closure variables with plain values that the code mentions."""
+        if not isinstance(function, FunctionType) or id(function) in self.seen:
+            return
+        self.seen.add(id(function))
+        self.keep.append(function)
+        spaces = function.__globals__
+        for name in sorted(_mentioned(function.__code__)):
+            value = spaces.get(name, _missing)
+            if value is _missing or not isinstance(value, (*PLAIN, tuple, list, dict, set)):
+                if isinstance(value, FunctionType) and not _is_ours(value):
+                    self._names(value)
+                continue
+            self.lasting[id(function), name] = Guard(
+                lambda spaces=spaces, name=name: spaces.get(name, _missing),  # type: ignore[misc]
+                value,
+                f"global {name}",
+            )
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue
+            if isinstance(value, (*PLAIN, tuple, list, dict, set)):
+                self.lasting[id(function), f"<{name}>"] = Guard(
+                    lambda cell=cell: cell.cell_contents,  # type: ignore[misc]
+                    value,
+                    f"closure variable {name}",
+                )
+            elif isinstance(value, FunctionType) and not _is_ours(value):
+                self._names(value)
+
+
+def _mentioned(code: CodeType) -> set[str]:
+    """Names in the code and in the functions written inside it."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _mentioned(constant)
+    return names
+
+
+def _is_ours(function: FunctionType) -> bool:
+    return (function.__module__ or "").split(".")[0] == "tigon"
+
+
+# --------------------------------------------------------------------- which trace is on
+
+
+def current() -> Trace | None:
+    """The trace that this thread is in, if any."""
+    return getattr(_local, "trace", None)
+
+
+def active() -> bool:
+    """Whether this thread is tracing."""
+    return getattr(_local, "trace", None) is not None
+
+
+def parameter(param: Any) -> Any:
+    """The symbol for a parameter in the current trace."""
+    trace = current()
+    assert trace is not None
+    return trace.parameter(param)
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Python code in here runs on symbols; what it reads is written into `trace`."""
+    _watch(+1)
+    try:
+        with _entered(trace):
+            yield trace
+    finally:
+        _watch(-1)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Concrete work in the middle of a trace, such as initializing a parameter."""
+    if not active():
+        yield
+        return
+    with _entered(None):
+        yield
+
+
+@contextmanager
+def _entered(trace: Trace | None) -> Iterator[None]:
+    previous = current()
+    previous_capture = hooks.set_capture(None if trace is None else trace.array)
+    _local.trace = trace
+    try:
+        yield
+    finally:
+        _local.trace = previous
+        hooks.set_capture(previous_capture)
+
+
+# ------------------------------------------------------------------- attribute reads
+
+_watched: list[type] = []  # HybridBlock, once it is defined
+_watchers = 0
+_watch_lock = threading.Lock()
+
+INTERNAL = frozenset(
+    "_children _reg_params _params _scope _prefix _name _empty_prefix _active _flags _graphs "
+    "_forward_hooks _forward_pre_hooks __dict__ __class__".split()
+)
+
+
+def watch_class(block_class: type) -> None:
+    """Reads of attributes of this class's instances are recorded while a trace is on."""
+    _watched.append(block_class)
+
+
+def _watch(change: int) -> None:
+    # A Python-level __getattribute__ would cost every attribute read of every block 100 ns, so it
+    # is there only while some thread is tracing.
+    global _watchers
+    with _watch_lock:
+        before, _watchers = _watchers, _watchers + change
+        for block_class in _watched:
+            if before == 0 and _watchers == 1:
+                block_class.__getattribute__ = _recording_getattribute  # type: ignore[assignment]
+            elif before == 1 and _watchers == 0:
+                del block_class.__getattribute__
+
+
+def _recording_getattribute(self: Any, name: str) -> Any:
+    value = object.__getattribute__(self, name)
+    trace = getattr(_local, "trace", None)
+    if trace is None or name in INTERNAL or name.startswith("__"):
+        return value
+    if isinstance(value, (FunctionType, MethodType, staticmethod, type)) or hasattr(
+        value, "apply_op"
+    ):
+        return value
+    if getattr(value, "_is_gluon_object", False):
+        return value
+    own = name in object.__getattribute__(self, "__dict__")
+    if own or not isinstance(getattr(type(self), name, None), property):
+        trace.attribute(self, name, value, own)
+    return value
+
+
+def is_immutable(value: Any) -> bool:
+    """Whether it changes only by assigning another value."""
+    if isinstance(value, PLAIN):
+        return True
+    if isinstance(value, (tuple, frozenset)):
+        return all(is_immutable(item) for item in value)
+    return isinstance(value, (FunctionType, MethodType, type, np.dtype))
+
+
+def freeze(value: Any, depth: int = 4) -> Any:
+    """Something to compare a value with later: content where content can change.
+
+    >>> freeze([1, 2]) == freeze([1, 2]), freeze(1) == freeze(1.0), freeze(1) == freeze(True)
+    (True, False, False)
+    """
+    if isinstance(value, PLAIN):
+        return (type(value), value if value == value else "nan")
+    if isinstance(value, (tuple, list)):
+        return (type(value), tuple(freeze(item, depth) for item in value))
+    if isinstance(value, (set, frozenset)):
+        return (type(value), frozenset(freeze(item, depth) for item in value))
+    if isinstance(value, dict):
+        return (
+            dict,
+            tuple((freeze(key, depth), freeze(item, depth)) for key, item in value.items()),
+        )
+    if isinstance(value, np.ndarray):
+        return (np.ndarray, value.shape, value.dtype.str, value.tobytes())
+    if hasattr(value, "apply_op") or getattr(value, "_is_gluon_object", False):
+        return (type(value), id(value))
+    if depth and hasattr(value, "__dict__") and not callable(value):
+        return (type(value), id(value), freeze(dict(vars(value)), depth - 1))
+    return (type(value), id(value))
+
+
+# ------------------------------------------------------------------------ random keys
+
+
+def reserve_random_key() -> tuple[int, int]:
+    """A part of the random stream, for use later."""
+    return keys.reserve(1024)
+
+
+@contextmanager
+def random_key(key: tuple[int, int]) -> Iterator[None]:
+    """Draw from a reserved part of the stream."""
+    with keys.scope(*key):
+        yield
+
+
+def epoch() -> int:
+    """How often blocks and parameters were changed so far."""
+    return _epoch.current

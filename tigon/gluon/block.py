@@ -1,0 +1,707 @@
+"""Blocks: trees of layers. A `HybridBlock` can be traced once and then run as one compiled graph."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tigon import autograd, initializer
+from tigon import name as naming
+from tigon.base import TigonError, check
+from tigon.gluon import _epoch
+from tigon.gluon import _trace as tracing
+from tigon.gluon._graphs import GraphCache, infer_shapes_from_graph, symbol_for_export
+from tigon.gluon.parameter import (
+    Constant,
+    DeferredInitializationError,
+    Parameter,
+    ParameterDict,
+    load_into,
+)
+from tigon.sym.symbol import Symbol
+
+_scopes = threading.local()
+
+
+class _BlockScope:
+    """Prefixes of the blocks created inside `with block.name_scope()`."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._counter: dict[str, int] = {}
+
+    @staticmethod
+    def current() -> _BlockScope | None:
+        return getattr(_scopes, "current", None)
+
+    @staticmethod
+    def create(
+        prefix: str | None, params: ParameterDict | None, hint: str
+    ) -> tuple[str, ParameterDict]:
+        """Prefix and parameters of a new block."""
+        scope = _BlockScope.current()
+        if scope is None:
+            if prefix is None:
+                prefix = naming.current().get(None, hint) + "_"
+            own = ParameterDict(prefix) if params is None else ParameterDict(params.prefix, params)
+            return prefix, own
+        if prefix is None:
+            count = scope._counter.get(hint, 0)
+            scope._counter[hint] = count + 1
+            prefix = f"{hint}{count}_"
+        full = scope._block.prefix + prefix
+        if params is None:
+            return full, ParameterDict(full, scope._block._params._shared)
+        return full, ParameterDict(params.prefix, params)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        if self._block._empty_prefix:
+            yield
+            return
+        previous = _BlockScope.current()
+        _scopes.current = self
+        try:
+            yield
+        finally:
+            _scopes.current = previous
+
+
+class HookHandle:
+    """Removes a hook: `handle.detach()`, or leaving a `with`."""
+
+    def __init__(self, table: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
+        self._table = table
+        self._key = id(self)
+        table[self._key] = hook
+        _epoch.advance()
+
+    def detach(self) -> None:
+        """Remove it."""
+        self._table.pop(self._key, None)
+        _epoch.advance()
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+
+class Block:
+    """A layer or a network: children and parameters by attribute, `forward` in Python.
+
+    >>> from tigon import nd
+    >>> from tigon.gluon import nn
+    >>> class Doubled(Block):
+    ...     def __init__(self, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         with self.name_scope():
+    ...             self.layer = nn.Dense(2, in_units=3)
+    ...
+    ...     def forward(self, x):
+    ...         return self.layer(x) * 2
+    >>> net = Doubled()
+    >>> net.initialize()
+    >>> net(nd.ones((4, 3))).shape
+    (4, 2)
+    >>> net
+    Doubled(
+      (layer): Dense(3 -> 2, linear)
+    )
+    """
+
+    _is_gluon_object = True
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        self._empty_prefix = prefix == ""
+        self._prefix, self._params = _BlockScope.create(prefix, params, self._alias())
+        self._name = self._prefix[:-1] if self._prefix.endswith("_") else self._prefix
+        self._scope = _BlockScope(self)
+        self._children: OrderedDict[str, Block] = OrderedDict()
+        self._reg_params: dict[str, Parameter] = {}
+        self._forward_hooks: dict[int, Callable[..., Any]] = OrderedDict()
+        self._forward_pre_hooks: dict[int, Callable[..., Any]] = OrderedDict()
+
+    def _alias(self) -> str:
+        return type(self).__name__.lower()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _epoch.advance()
+        if isinstance(value, Block):
+            if "_children" not in self.__dict__:
+                raise TigonError(
+                    f"{type(self).__name__}: call super().__init__() before setting '{name}'"
+                )
+            self._forget_parameter(name)
+            self.register_child(value, name)
+        elif isinstance(value, Parameter):
+            if "_reg_params" not in self.__dict__:
+                raise TigonError(
+                    f"{type(self).__name__}: call super().__init__() before setting '{name}'"
+                )
+            self._children.pop(name, None)
+            self._reg_params[name] = value
+        elif "_children" in self.__dict__:
+            replaced = self._children.get(name) or self._reg_params.get(name)
+            if replaced is not None and value is not None:
+                raise TypeError(
+                    f"{type(self).__name__}.{name}: holds {type(replaced).__name__}; "
+                    f"cannot change it to {type(value).__name__}; use another attribute"
+                )
+            if replaced is not None:
+                self._children.pop(name, None)
+                self._forget_parameter(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _epoch.advance()
+        self._children.pop(name, None)
+        self._forget_parameter(name)
+        object.__delattr__(self, name)
+
+    def _forget_parameter(self, name: str) -> None:
+        self._reg_params.pop(name, None)
+
+    # -- names
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its parameters begin with."""
+        return self._prefix
+
+    @property
+    def name(self) -> str:
+        """Its name: the prefix without the underscore."""
+        return self._name
+
+    def name_scope(self) -> Any:
+        """Blocks created inside get this block's prefix."""
+        return self._scope.entered()
+
+    @property
+    def params(self) -> ParameterDict:
+        """Its own parameters, without its children's."""
+        return self._params
+
+    def collect_params(self, select: str | None = None) -> ParameterDict:
+        """All parameters, children's included; `select` is a regular expression on their names."""
+        found = ParameterDict(self._params.prefix)
+        pattern = re.compile(select) if select else None
+        for block in self._walk():
+            for name, param in block._params.items():
+                if pattern is None or pattern.match(name):
+                    found.update({name: param})
+        return found
+
+    def _walk(self) -> Iterator[Block]:
+        """This block and all below, each once, parents first."""
+        seen: set[int] = set()
+        stack: list[Block] = [self]
+        while stack:
+            block = stack.pop()
+            if id(block) in seen:
+                continue
+            seen.add(id(block))
+            yield block
+            stack.extend(reversed(block._children.values()))
+
+    def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
+        """Parameters by attribute path: `features.0.weight`."""
+        start = prefix + "." if prefix else ""
+        found = {start + name: param for name, param in self._reg_params.items()}
+        for name, child in self._children.items():
+            found.update(child._collect_params_with_prefix(start + name))
+        return found
+
+    def _structure(self) -> tuple[Any, ...]:
+        """What the tree looks like at this block, for guards."""
+        return (
+            tuple((name, id(child)) for name, child in self._children.items()),
+            tuple((name, id(param)) for name, param in self._reg_params.items()),
+            tuple(map(id, self._forward_hooks.values())),
+            tuple(map(id, self._forward_pre_hooks.values())),
+        )
+
+    # -- building
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Add a child. Assigning it to an attribute does the same."""
+        _epoch.advance()
+        self._children[str(len(self._children)) if name is None else name] = block
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(block, inputs)` before each forward."""
+        return HookHandle(self._forward_pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(block, inputs, output)` after each forward."""
+        return HookHandle(self._forward_hooks, hook)
+
+    def apply(self, function: Callable[[Block], Any]) -> Block:
+        """Call `function` on every block, children first."""
+        for child in self._children.values():
+            child.apply(function)
+        function(self)
+        return self
+
+    def initialize(
+        self,
+        init: Any = None,
+        ctx: Any = None,
+        verbose: bool = False,
+        force_reinit: bool = False,
+    ) -> None:
+        """Give all parameters values: `init` serves those without an initializer of their own."""
+        self._label_parameters()
+        default = initializer.Uniform() if init is None else init
+        self.collect_params().initialize(default, ctx, verbose, force_reinit)
+
+    def _label_parameters(self) -> None:
+        for path, param in self._collect_params_with_prefix().items():
+            param.path = f"{type(self).__name__}.{path}"
+
+    def hybridize(self, active: bool = True, **flags: Any) -> None:
+        """Hybridize the children that can be."""
+        for child in self._children.values():
+            child.hybridize(active, **flags)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type of all parameters."""
+        for child in self._children.values():
+            child.cast(dtype)
+        for param in self._params.values():
+            param.cast(dtype)
+
+    # -- files
+
+    def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
+        """Write all values by attribute path, such as `0.weight`."""
+        from tigon import nd
+
+        params = self._collect_params_with_prefix()
+        if deduplicate:
+            first: dict[int, str] = {}
+            params = {
+                name: param
+                for name, param in params.items()
+                if first.setdefault(id(param), name) == name
+            }
+        nd.save(filename, {name: param.list_data()[0] for name, param in params.items()})
+
+    def load_parameters(
+        self,
+        filename: str,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+    ) -> None:
+        """Read values that `save_parameters` or `export` wrote.
+
+        A file that does not fit changes nothing.
+        """
+        from tigon import nd
+
+        loaded = nd.load(filename)
+        check(
+            isinstance(loaded, dict),
+            "load_parameters",
+            f"{filename} holds a list of arrays without names; expected what save_parameters wrote",
+        )
+        self.load_dict(
+            loaded,
+            ctx,
+            allow_missing,
+            ignore_extra,
+            cast_dtype or dtype_source == "saved",
+            dtype_source,
+            source=str(filename),
+        )
+
+    def load_dict(
+        self,
+        arrays: Mapping[str, Any],
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        source: str = "the dictionary",
+    ) -> None:
+        """Take values by attribute path, or by full name where no name has a dot."""
+        self._label_parameters()
+        arrays = {re.sub("^(arg|aux):", "", name): array for name, array in arrays.items()}
+        by_path = self._collect_params_with_prefix()
+        by_name = dict(self.collect_params().items())
+        use_names = not any("." in name for name in arrays) and any("." in p for p in by_path)
+        params = by_name if use_names else by_path
+        if not use_names:
+            # A file written with deduplicate=True names a shared parameter once.
+            given = {id(params[name]) for name in arrays if name in params}
+            params = {
+                name: param
+                for name, param in params.items()
+                if name in arrays or id(param) not in given
+            }
+        if dtype_source == "saved":
+            for name, param in params.items():
+                if name in arrays:
+                    param.cast(arrays[name].dtype)
+        load_into(params, arrays, source, ctx, allow_missing, ignore_extra, cast_dtype)
+
+    save_params = save_parameters
+    load_params = load_parameters
+
+    # -- running
+
+    def __call__(self, *args: Any) -> Any:
+        for hook in tuple(self._forward_pre_hooks.values()):
+            hook(self, args)
+        try:
+            result = self._invoke(*args)
+        except TigonError as error:
+            _add_block_path(error, self)
+            raise
+        for hook in tuple(self._forward_hooks.values()):
+            hook(self, args, result)
+        return result
+
+    def _invoke(self, *args: Any) -> Any:
+        return self.forward(*args)
+
+    def forward(self, *args: Any) -> Any:
+        """What the block computes. Subclasses write it."""
+        raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
+
+    def summary(self, *inputs: Any) -> None:
+        """Print each layer's output shape and number of parameters for these inputs."""
+        from tigon.visualization import block_summary
+
+        print(block_summary(self, *inputs))
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  ({name}): {_indent(repr(child))}"
+            for name, child in self._children.items()
+            if child is not None
+        ]
+        body = "\n".join(lines)
+        return f"{type(self).__name__}(\n{body}\n)" if lines else f"{type(self).__name__}(\n\n)"
+
+
+def _indent(text: str) -> str:
+    first, *rest = text.split("\n")
+    return "\n".join([first, *("  " + line for line in rest)])
+
+
+def _add_block_path(error: TigonError, block: Block) -> None:
+    """Let the message say in which block it happened, from the outermost one on."""
+    trail: list[Block] = error.__dict__.setdefault("blocks", [])
+    if not trail:
+        error.__dict__["bare_message"] = str(error)
+    if trail and trail[-1] is block:
+        return
+    trail.append(block)
+    path = type(trail[-1]).__name__
+    for parent, child in zip(trail[:0:-1], trail[-2::-1], strict=True):
+        names = [name for name, one in parent._children.items() if one is child]
+        path += f".{names[0]}" if names else f" > {type(child).__name__}"
+    kind = "" if len(trail) == 1 else f" ({type(trail[0]).__name__})"
+    error.args = (f"{error.__dict__['bare_message']}\n  in block {path}{kind}",)
+
+
+class HybridBlock(Block):
+    """A block whose forward can be traced: after `hybridize()` its Python code runs once per kind
+    of input, and calls run the compiled graph.
+
+    Write either `hybrid_forward(self, F, x, **params)`, where `F` is `tigon.nd` or, while tracing,
+    `tigon.sym`; or a plain `forward(self, x)`. The graph is traced again when a shape, a dtype,
+    train or predict mode, an argument, or a Python value that the code read has changed.
+    """
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        super().__init__(prefix, params)
+        self._active = False
+        self._flags: dict[str, Any] = {}
+        self._graphs: GraphCache | None = None
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        check(
+            isinstance(block, HybridBlock),
+            type(self).__name__,
+            f"children of a HybridBlock must be HybridBlocks; given {type(block).__name__}; "
+            "derive it from HybridBlock, or use Block or Sequential outside",
+        )
+        super().register_child(block, name)
+
+    def hybridize(
+        self,
+        active: bool = True,
+        static_alloc: bool = False,
+        static_shape: bool = False,
+        **flags: Any,
+    ) -> None:
+        """Compile the calls from now on (or stop, with `active=False`).
+
+        Memory is always planned ahead and shapes are always specialized where it pays, so
+        `static_alloc` and `static_shape` are accepted and change nothing.
+        """
+        _epoch.advance()
+        self._active = active
+        self._flags = {"static_alloc": static_alloc, "static_shape": static_shape, **flags}
+        self._graphs = None
+        super().hybridize(active, static_alloc=static_alloc, static_shape=static_shape, **flags)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type of all parameters."""
+        self._graphs = None
+        super().cast(dtype)
+
+    # -- running
+
+    def _invoke(self, *args: Any) -> Any:
+        if tracing.active():
+            return self._traced(*args)
+        if any(_is_symbol(arg) for arg in args):
+            with tracing.tracing(tracing.Trace(typed=False)):
+                return self._run(*args)
+        if self._active:
+            if self._graphs is None:
+                self._graphs = GraphCache(self)
+            return self._graphs(args)
+        return self._run(*args)
+
+    def _traced(self, *args: Any) -> Any:
+        """The Python code of one call, while tracing: children's hooks included, own ones not,
+        because those run at every call."""
+        trace = tracing.current()
+        assert trace is not None
+        trace.block(self)
+        return self._run(*args)
+
+    def _run(self, *args: Any) -> Any:
+        """One pass of the Python code, on arrays or on symbols."""
+        try:
+            return self.forward(*args)
+        except DeferredInitializationError:
+            self._deferred_initialize(*args)
+            return self.forward(*args)
+
+    def _deferred_initialize(self, *args: Any) -> None:
+        """Infer the shapes of this block's own parameters and create them."""
+        self.infer_shape(*args)
+        for param in self._own_parameters():
+            param._finish_initialization()
+
+    def _own_parameters(self) -> list[Parameter]:
+        return [*self._reg_params.values()]
+
+    def infer_shape(self, *args: Any) -> None:
+        """Set the unknown extents of this block's parameters from example inputs.
+
+        Layers know their own rule; otherwise the graph of `hybrid_forward` is asked.
+        """
+        infer_shapes_from_graph(self, args)
+
+    def infer_type(self, *args: Any) -> None:
+        """Parameters take their dtype from `cast`; nothing is inferred."""
+
+    def forward(self, *args: Any) -> Any:
+        """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
+        if tracing.active():
+            from tigon import sym as module
+        else:
+            from tigon import nd as module  # type: ignore[no-redef]
+        params = {name: param.data() for name, param in self._reg_params.items()}
+        return self.hybrid_forward(module, *args, **params)
+
+    def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:  # noqa: N803
+        """What the block computes, with the operators of `F`. Subclasses write it."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: define hybrid_forward(self, F, x) or forward(self, x)"
+        )
+
+    def _uses_hybrid_forward(self) -> bool:
+        return type(self).forward is HybridBlock.forward
+
+    def _traced_functions(self) -> list[Callable[..., Any]]:
+        """The user's functions that run at each forward, for guards on the names they mention."""
+        functions = [getattr(type(self), "forward", None), getattr(type(self), "hybrid_forward", None)]
+        hooks = [*self._forward_hooks.values(), *self._forward_pre_hooks.values()]
+        return [
+            function
+            for function in (*functions, *hooks)
+            if function is not None and not getattr(function, "__module__", "").startswith("tigon.")
+        ]
+
+    # -- what was compiled
+
+    def explain(self) -> str:
+        """What was traced and compiled for this block, and why it was traced again."""
+        return "not hybridized" if self._graphs is None else self._graphs.explain()
+
+    @property
+    def compiled(self) -> list[Any]:
+        """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
+        return [] if self._graphs is None else list(self._graphs.entries)
+
+    # -- export
+
+    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True) -> tuple[str, str]:
+        """Write `path-symbol.json` and `path-0000.params`, for `SymbolBlock.imports` or MXNet.
+
+        The graph is that of prediction, for any batch; forward code that reads shapes is traced at
+        the shapes of the last call.
+        """
+        from tigon import nd
+
+        symbol = symbol_for_export(self)
+        symbol_file, params_file = f"{path}-symbol.json", f"{path}-{epoch:04d}.params"
+        auxiliary = set(symbol.list_auxiliary_states())
+        arguments = set(symbol.list_arguments())
+        arrays = {}
+        for name, param in self.collect_params().items():
+            if name in auxiliary:
+                arrays[f"aux:{name}"] = param.list_data()[0]
+            elif name in arguments:
+                arrays[f"arg:{name}"] = param.list_data()[0]
+        symbol.save(symbol_file)
+        nd.save(params_file, arrays)
+        return symbol_file, params_file
+
+
+tracing.watch_class(HybridBlock)
+
+
+def _is_symbol(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_is_symbol(item) for item in value)
+    return isinstance(value, Symbol)
+
+
+class SymbolBlock(HybridBlock):
+    """A block made from a symbol.
+
+    >>> from tigon import nd, sym
+    >>> data = sym.var("data")
+    >>> net = SymbolBlock(sym.FullyConnected(data, num_hidden=2, name="fc"), data)
+    >>> net.initialize()
+    >>> net(nd.ones((1, 3))).shape
+    (1, 2)
+    """
+
+    def __init__(self, outputs: Any, inputs: Any, params: ParameterDict | None = None) -> None:
+        super().__init__(prefix="", params=None)
+        from tigon import sym
+
+        outputs = sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
+        listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        self._symbol = outputs
+        self._input_names = [symbol.name for symbol in listed]
+        known = set(outputs.list_inputs())
+        for name in self._input_names:
+            check(
+                name in known,
+                "SymbolBlock",
+                f"input '{name}' is not in the graph; its variables are "
+                f"{', '.join(sorted(known)) or 'none'}",
+            )
+        auxiliary = set(outputs.list_auxiliary_states())
+        given = dict(params.items()) if params is not None else {}
+        for name in outputs.list_inputs():
+            if name in self._input_names:
+                continue
+            param = given.get(name)
+            if param is None:
+                param = self.params.get(
+                    name,
+                    grad_req="null" if name in auxiliary else "write",
+                    allow_deferred_init=True,
+                )
+            else:
+                self.params.update({name: param})
+            self._reg_params[name] = param
+
+    @staticmethod
+    def imports(
+        symbol_file: str,
+        input_names: str | Sequence[str],
+        param_file: str | None = None,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+    ) -> SymbolBlock:
+        """Read what `export` wrote."""
+        from tigon import nd, sym
+
+        names = [input_names] if isinstance(input_names, str) else list(input_names)
+        symbol = sym.load(symbol_file)
+        block = SymbolBlock(symbol, [sym.var(name) for name in names])
+        if param_file is not None:
+            loaded = nd.load(param_file)
+            check(
+                isinstance(loaded, dict),
+                "SymbolBlock.imports",
+                f"{param_file} holds arrays without names; expected what export wrote",
+            )
+            arrays = {re.sub("^(arg|aux):", "", name): array for name, array in loaded.items()}
+            for name, array in arrays.items():
+                if name in block._reg_params:
+                    block._reg_params[name].cast(array.dtype)
+            load_into(
+                block._reg_params, arrays, param_file, ctx, allow_missing, ignore_extra, False
+            )
+        return block
+
+    def infer_shape(self, *args: Any) -> None:
+        shapes = {name: tuple(arg.shape) for name, arg in zip(self._input_names, args, strict=True)}
+        argument_shapes, _, auxiliary_shapes = self._symbol.infer_shape(**shapes)
+        found = dict(zip(self._symbol.list_arguments(), argument_shapes, strict=True))
+        found.update(
+            zip(self._symbol.list_auxiliary_states(), auxiliary_shapes, strict=True)
+        )
+        for name, param in self._reg_params.items():
+            if found.get(name) is not None:
+                param.shape = found[name]
+
+    def _run(self, *args: Any) -> Any:
+        check(
+            len(args) == len(self._input_names),
+            "SymbolBlock",
+            f"expected inputs ({', '.join(self._input_names)}); given {len(args)} of them",
+        )
+        if any(param._deferred is not None for param in self._reg_params.values()):
+            self._deferred_initialize(*args)
+        if tracing.active():
+            return self._apply_symbol(*args)
+        # Imperatively, too, a symbol is run as the compiled graph that it is.
+        if self._graphs is None:
+            self._graphs = GraphCache(self)
+        return self._graphs(args)
+
+    def _apply_symbol(self, *args: Any) -> Any:
+        leaves = dict(zip(self._input_names, args, strict=True))
+        leaves.update({name: param.data() for name, param in self._reg_params.items()})
+        return self._symbol(**leaves)
+
+    def forward(self, *args: Any) -> Any:
+        return self._run(*args)
+
+    def __repr__(self) -> str:
+        return f"SymbolBlock({', '.join(self._symbol.list_outputs())})"
+
+
+__all__ = [
+    "Block",
+    "Constant",
+    "HookHandle",
+    "HybridBlock",
+    "Parameter",
+    "SymbolBlock",
+]

@@ -1,0 +1,234 @@
+"""Normalization layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tigon.base import check
+from tigon.gluon.block import HybridBlock
+from tigon.gluon.parameter import Parameter
+
+
+class _Norm(HybridBlock):
+    """What the normalization layers share: gamma and beta of one extent."""
+
+    def _affine(
+        self,
+        channels: int,
+        center: bool,
+        scale: bool,
+        beta_initializer: Any,
+        gamma_initializer: Any,
+    ) -> None:
+        self.gamma = self.params.get(
+            "gamma",
+            grad_req="write" if scale else "null",
+            shape=(channels,),
+            init=gamma_initializer,
+            allow_deferred_init=True,
+            differentiable=scale,
+        )
+        self.beta = self.params.get(
+            "beta",
+            grad_req="write" if center else "null",
+            shape=(channels,),
+            init=beta_initializer,
+            allow_deferred_init=True,
+            differentiable=center,
+        )
+
+    def _extent(self, x: Any, axis: int) -> int:
+        ndim = len(x.shape)
+        check(
+            -ndim <= axis < ndim,
+            type(self).__name__,
+            f"axis {axis} is not in data of shape {tuple(x.shape)}; choose another axis",
+        )
+        return x.shape[axis]
+
+    def _settings(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _parameters(self) -> list[Parameter]:
+        return list(self._reg_params.values())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value}" for name, value in self._settings().items())
+        extent = self.gamma.shape[0] if self.gamma.shape and self.gamma.shape[0] else None
+        return f"{type(self).__name__}({shown}, in_channels={extent})"
+
+
+class BatchNorm(_Norm):
+    """Normalizes each channel over the batch in training, by running statistics in prediction.
+
+    >>> BatchNorm()
+    BatchNorm(axis=1, eps=1e-05, momentum=0.9, fix_gamma=False, use_global_stats=False, \
+in_channels=None)
+    """
+
+    def __init__(
+        self,
+        axis: int = 1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        use_global_stats: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        running_mean_initializer: Any = "zeros",
+        running_variance_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._axis = axis
+        self._attributes = {
+            "axis": axis,
+            "eps": epsilon,
+            "momentum": momentum,
+            "fix_gamma": not scale,
+            "use_global_stats": use_global_stats,
+        }
+        self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
+        for name, init in (
+            ("running_mean", running_mean_initializer),
+            ("running_var", running_variance_initializer),
+        ):
+            param = self.params.get(
+                name,
+                grad_req="null",
+                shape=(in_channels,),
+                init=init,
+                allow_deferred_init=True,
+                differentiable=False,
+            )
+            setattr(self, name, param)
+
+    def _settings(self) -> dict[str, Any]:
+        return self._attributes
+
+    def infer_shape(self, x: Any) -> None:
+        extent = self._extent(x, self._axis)
+        for param in self._parameters():
+            param.shape = (extent,)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type; statistics of half precision stay in float32."""
+        super().cast("float32" if str(dtype) == "float16" else dtype)
+
+    def hybrid_forward(
+        self,
+        F: Any,  # noqa: N803
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        running_mean: Any,
+        running_var: Any,
+    ) -> Any:
+        return F.BatchNorm(
+            x, gamma, beta, running_mean, running_var, name="fwd", **self._attributes
+        )
+
+
+class LayerNorm(_Norm):
+    """Normalizes over one axis, in training and prediction alike.
+
+    >>> LayerNorm(in_channels=4)
+    LayerNorm(axis=-1, eps=1e-05, center=True, scale=True, in_channels=4)
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._axis = axis
+        self._epsilon = epsilon
+        self._flags_shown = {"center": center, "scale": scale}
+        self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"axis": self._axis, "eps": self._epsilon, **self._flags_shown}
+
+    def infer_shape(self, x: Any) -> None:
+        extent = self._extent(x, self._axis)
+        self.gamma.shape = self.beta.shape = (extent,)
+
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # noqa: N803
+        return F.LayerNorm(x, gamma, beta, axis=self._axis, eps=self._epsilon, name="fwd")
+
+
+class GroupNorm(_Norm):
+    """Normalizes groups of channels of each sample."""
+
+    def __init__(
+        self,
+        num_groups: int = 1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._num_groups = num_groups
+        self._epsilon = epsilon
+        self._flags_shown = {"center": center, "scale": scale}
+        self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"num_groups": self._num_groups, "eps": self._epsilon, **self._flags_shown}
+
+    def infer_shape(self, x: Any) -> None:
+        extent = self._extent(x, 1)
+        self.gamma.shape = self.beta.shape = (extent,)
+
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # noqa: N803
+        return F.GroupNorm(
+            x, gamma, beta, num_groups=self._num_groups, eps=self._epsilon, name="fwd"
+        )
+
+
+class InstanceNorm(_Norm):
+    """Normalizes each channel of each sample."""
+
+    def __init__(
+        self,
+        axis: int = 1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._axis = axis
+        self._epsilon = epsilon
+        self._flags_shown = {"center": center, "scale": scale}
+        self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"axis": self._axis, "eps": self._epsilon, **self._flags_shown}
+
+    def infer_shape(self, x: Any) -> None:
+        extent = self._extent(x, self._axis)
+        self.gamma.shape = self.beta.shape = (extent,)
+
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # noqa: N803
+        if self._axis == 1:
+            return F.InstanceNorm(x, gamma, beta, eps=self._epsilon, name="fwd")
+        x = F.swapaxes(x, dim1=1, dim2=self._axis)
+        out = F.InstanceNorm(x, gamma, beta, eps=self._epsilon, name="fwd")
+        return F.swapaxes(out, dim1=1, dim2=self._axis)

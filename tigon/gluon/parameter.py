@@ -1,0 +1,708 @@
+"""Parameters: named arrays with gradients, whose shape may become known later than their name."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tigon import autograd, initializer
+from tigon.base import TigonError, as_dtype, check
+from tigon.context import Context, current_context
+from tigon.gluon import _epoch
+from tigon.gluon import _trace as tracing
+
+GRAD_REQUESTS = ("write", "add", "null")
+
+
+class DeferredInitializationError(TigonError):
+    """The parameter's shape is not known yet: the first forward pass will tell."""
+
+
+class Parameter:
+    """A named array that a block learns (or keeps, with `grad_req="null"`).
+
+    A 0 in `shape` is an extent to be inferred at the first forward pass; initialization then waits
+    for it.
+
+    >>> weight = Parameter("weight", shape=(2, 3), init="zeros")
+    >>> weight.initialize()
+    >>> weight.data().shape, weight.grad().shape
+    ((2, 3), (2, 3))
+    >>> weight
+    Parameter weight (shape=(2, 3), dtype=float32)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        grad_req: str = "write",
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = "float32",
+        lr_mult: float = 1.0,
+        wd_mult: float = 1.0,
+        init: Any = None,
+        allow_deferred_init: bool = False,
+        differentiable: bool = True,
+        stype: str = "default",
+        grad_stype: str = "default",
+    ) -> None:
+        check(
+            stype == "default" and grad_stype == "default",
+            f"Parameter '{name}'",
+            "only dense storage is supported; leave stype and grad_stype at 'default'",
+        )
+        self.name = name
+        self.lr_mult = lr_mult
+        self.wd_mult = wd_mult
+        self.init = init
+        self._shape = None if shape is None else _as_shape(shape)
+        self._dtype = as_dtype(dtype)
+        self._allow_deferred = allow_deferred_init
+        self._differentiable = differentiable
+        self._arrays: dict[Context, Any] | None = None
+        self._only: Any = None  # the array, where there is exactly one context
+        self._deferred: tuple[Any, list[Context], Any, Any] | None = None
+        self._variable: Any = None
+        self.path = ""  # block path, for messages
+        self.auxiliary = grad_req == "null"
+        self._grad_req = ""
+        self.grad_req = grad_req
+
+    # -- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        return self._shape
+
+    @shape.setter
+    def shape(self, given: Sequence[int]) -> None:
+        new = _as_shape(given)
+        if self._shape is None:
+            self._shape = new
+        elif self._shape != new:
+            fits = len(self._shape) == len(new) and all(
+                old in (0, extent) for old, extent in zip(self._shape, new, strict=True)
+            )
+            check(
+                fits,
+                self._where,
+                f"expected shape {self._shape} (0 is to be inferred); given {new}; "
+                "build the block for this input, or reshape the input",
+            )
+            self._shape = new
+        _epoch.advance()
+
+    @property
+    def dtype(self) -> Any:
+        return self._dtype.name
+
+    @dtype.setter
+    def dtype(self, given: Any) -> None:
+        self.cast(given)
+
+    @property
+    def grad_req(self) -> str:
+        return self._grad_req
+
+    @grad_req.setter
+    def grad_req(self, given: str) -> None:
+        check(
+            given in GRAD_REQUESTS,
+            self._where,
+            f"grad_req is one of {', '.join(GRAD_REQUESTS)}; given {given!r}",
+        )
+        given = given if self._differentiable else "null"
+        if given == self._grad_req:
+            return
+        self._grad_req = given
+        _epoch.advance()
+        if self._arrays is not None:
+            self._attach_grads()
+
+    @property
+    def _where(self) -> str:
+        path = f" ({self.path})" if self.path else ""
+        return f"Parameter '{self.name}'{path}"
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether it has an array."""
+        return self._arrays is not None
+
+    @property
+    def is_shape_known(self) -> bool:
+        """Whether every extent is known."""
+        return self._shape is not None and 0 not in self._shape
+
+    # -- initialization
+
+    def initialize(
+        self,
+        init: Any = None,
+        ctx: Any = None,
+        default_init: Any = None,
+        force_reinit: bool = False,
+    ) -> None:
+        """Make the array, or promise to once the shape is known.
+
+        The random numbers it will use are reserved now, so that the values do not depend on when
+        the shape becomes known.
+        """
+        if self._arrays is not None and not force_reinit:
+            import warnings
+
+            warnings.warn(
+                f"{self._where}: is already initialized; pass force_reinit=True to start over",
+                stacklevel=2,
+            )
+            return
+        contexts = _as_contexts(ctx)
+        default = initializer.create(default_init if default_init is not None else "uniform")
+        key = tracing.reserve_random_key()
+        self._deferred = (init, contexts, default, key)
+        if self.is_shape_known:
+            self._finish_initialization()
+            return
+        check(
+            self._allow_deferred,
+            self._where,
+            f"its shape {self._shape} is not complete; give every extent, "
+            "or allow_deferred_init=True",
+        )
+        self._arrays = None
+        self._only = None
+
+    def _finish_initialization(self) -> None:
+        """Create what `initialize` promised. Needs a complete shape."""
+        if self._deferred is None:
+            return
+        check(
+            self.is_shape_known,
+            self._where,
+            f"its shape {self._shape} is still not known; run one batch through the network",
+        )
+        init, contexts, default, key = self._deferred
+        with tracing.paused(), autograd.pause(), tracing.random_key(key):
+            array = _zeros(self._shape, self._dtype.name)
+            chosen = init if init is not None else self.init
+            description = initializer.InitDesc(
+                self.name, {} if chosen is None else {"__init__": chosen}
+            )
+            default(description, array)
+        self._deferred = None
+        self._set_arrays(array, contexts)
+
+    def _set_arrays(self, array: Any, contexts: list[Context]) -> None:
+        self._arrays = OrderedDict(
+            (context, array if position == 0 else array.copyto(context))
+            for position, context in enumerate(contexts)
+        )
+        self._only = array if len(contexts) == 1 else None
+        self._attach_grads()
+        _epoch.advance()
+
+    def _attach_grads(self) -> None:
+        assert self._arrays is not None
+        for array in self._arrays.values():
+            if self._grad_req == "null":
+                array.mark_variable(None, "null")
+            else:
+                array.attach_grad(self._grad_req)
+
+    def _load(self, array: Any, ctx: Any = None, cast_dtype: bool = False) -> None:
+        """Take over values read from a file; initializes where needed."""
+        given = tuple(array.shape)
+        if self._shape is not None:
+            fits = len(self._shape) == len(given) and all(
+                old in (0, new) for old, new in zip(self._shape, given, strict=True)
+            )
+            check(
+                fits,
+                self._where,
+                f"expected shape {self._shape}; the file has {given}; "
+                "was it saved by another network?",
+            )
+        if as_dtype(array.dtype) is not self._dtype:
+            check(
+                cast_dtype,
+                self._where,
+                f"expected dtype {self._dtype}; the file has {as_dtype(array.dtype)}; "
+                "pass cast_dtype=True or cast the block first",
+            )
+            array = array.astype(self._dtype.name)
+        self._shape = given
+        if self._arrays is None:
+            contexts = self._deferred[1] if self._deferred and ctx is None else _as_contexts(ctx)
+            self._deferred = None
+            with tracing.paused(), autograd.pause():
+                self._set_arrays(array.copy(), contexts)
+        else:
+            self.set_data(array)
+
+    # -- use
+
+    def data(self, ctx: Context | None = None) -> Any:
+        """The array; while a hybridized block is traced, the symbol that stands for it."""
+        trace = tracing.current()
+        if trace is not None:
+            if trace.typed:
+                self._check_initialized()
+            return trace.parameter(self)
+        if self._only is not None:
+            return self._only
+        return self._find(ctx)
+
+    def list_data(self) -> list[Any]:
+        """One array per context."""
+        self._check_initialized()
+        assert self._arrays is not None
+        return list(self._arrays.values())
+
+    def grad(self, ctx: Context | None = None) -> Any:
+        """The gradient that the last `backward` left."""
+        array = self._only if self._only is not None else self._find(ctx)
+        check(
+            self._grad_req != "null",
+            self._where,
+            "has no gradient because its grad_req is 'null'; set grad_req to 'write' first",
+        )
+        return array.grad
+
+    def list_grad(self) -> list[Any]:
+        """One gradient per context."""
+        return [self.grad(context) for context in self.list_ctx()]
+
+    def list_ctx(self) -> list[Context]:
+        """The contexts it lives on, or will live on."""
+        if self._arrays is None and self._deferred is not None:
+            return list(self._deferred[1])
+        self._check_initialized()
+        assert self._arrays is not None
+        return list(self._arrays)
+
+    def set_data(self, data: Any) -> None:
+        """Overwrite the values, on every context."""
+        self.shape = data.shape
+        if self._arrays is None:
+            check(
+                self._deferred is not None,
+                self._where,
+                "is not initialized; call initialize() before set_data()",
+            )
+            assert self._deferred is not None
+            contexts = self._deferred[1]
+            self._deferred = None
+            with tracing.paused(), autograd.pause():
+                self._set_arrays(_as_array(data, self._dtype.name), contexts)
+            return
+        with tracing.paused(), autograd.pause():
+            for array in self._arrays.values():
+                array[:] = data
+
+    def zero_grad(self) -> None:
+        """Set the gradient to zero; needed with `grad_req="add"`."""
+        if self._grad_req == "null" or self._arrays is None:
+            return
+        with tracing.paused(), autograd.pause():
+            for array in self._arrays.values():
+                array.grad[:] = 0
+
+    def reset_ctx(self, ctx: Any) -> None:
+        """Move to other contexts."""
+        contexts = _as_contexts(ctx)
+        if self._arrays is not None:
+            with tracing.paused(), autograd.pause():
+                self._set_arrays(next(iter(self._arrays.values())).copy(), contexts)
+        elif self._deferred is not None:
+            init, _, default, key = self._deferred
+            self._deferred = (init, contexts, default, key)
+        else:
+            self._check_initialized()
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type of values and gradient."""
+        self._dtype = as_dtype(dtype)
+        self._variable = None
+        _epoch.advance()
+        if self._arrays is None:
+            return
+        with tracing.paused(), autograd.pause():
+            contexts = list(self._arrays)
+            first = next(iter(self._arrays.values()))
+            self._set_arrays(first.astype(self._dtype.name), contexts)
+
+    def var(self) -> Any:
+        """The symbol that stands for it in graphs: a variable of its name."""
+        if self._variable is None:
+            from tigon import sym
+
+            self._variable = sym.var(
+                self.name,
+                shape=self._shape,
+                dtype=self._dtype.name,
+                lr_mult=self.lr_mult,
+                wd_mult=self.wd_mult,
+            )
+        return self._variable
+
+    def _find(self, ctx: Context | None) -> Any:
+        self._check_initialized()
+        assert self._arrays is not None
+        wanted = current_context() if ctx is None else ctx
+        found = self._arrays.get(wanted)
+        if found is None and len(self._arrays) == 1 and ctx is None:
+            return next(iter(self._arrays.values()))
+        check(
+            found is not None,
+            self._where,
+            f"is not on {wanted} but on {', '.join(map(str, self._arrays))}; "
+            "call reset_ctx or initialize with this ctx",
+        )
+        return found
+
+    def _check_initialized(self) -> None:
+        if self._arrays is None and self._deferred is not None and self.is_shape_known:
+            self._finish_initialization()
+        if self._arrays is not None:
+            return
+        if self._deferred is not None:
+            raise DeferredInitializationError(
+                f"{self._where}: its shape {self._shape} is not known before the first forward "
+                "pass; run one batch through the network, or give in_units, in_channels, ..."
+            )
+        raise TigonError(
+            f"{self._where}: is not initialized; call initialize() on the block or on "
+            "collect_params() first"
+        )
+
+    def __repr__(self) -> str:
+        return f"Parameter {self.name} (shape={self._shape}, dtype={self._dtype})"
+
+    def __reduce__(self) -> Any:
+        raise TigonError(f"{self._where}: cannot be pickled; use save_parameters")
+
+
+class Constant(Parameter):
+    """A parameter with fixed values that never learns.
+
+    >>> Constant("scale", [1.0, 2.0])
+    Constant scale (shape=(2,), dtype=float32)
+    """
+
+    def __init__(self, name: str, value: Any) -> None:
+        with tracing.paused():
+            self.value = value if hasattr(value, "asnumpy") else _as_array(value, None)
+        super().__init__(
+            name,
+            grad_req="null",
+            shape=self.value.shape,
+            dtype=self.value.dtype,
+            init=initializer.Constant(self.value),
+        )
+
+    def __repr__(self) -> str:
+        return f"Constant {self.name} (shape={self.shape}, dtype={self.dtype})"
+
+
+class ParameterDict:
+    """Parameters by name, all under one prefix; `get` creates what is missing.
+
+    >>> params = ParameterDict("net_")
+    >>> params.get("weight", shape=(2, 2)).name
+    'net_weight'
+    """
+
+    def __init__(self, prefix: str = "", shared: ParameterDict | None = None) -> None:
+        self._prefix = prefix
+        self._params: OrderedDict[str, Parameter] = OrderedDict()
+        self._shared = shared
+
+    @property
+    def prefix(self) -> str:
+        return self._prefix
+
+    def __repr__(self) -> str:
+        lines = "\n".join(f"  {param!r}" for param in self.values())
+        name = f"{self._prefix} " if self._prefix else ""
+        return f"{name}(\n{lines}\n)"
+
+    def __getitem__(self, key: str) -> Parameter:
+        if key not in self._params:
+            known = ", ".join(self._params) or "none"
+            raise KeyError(f"ParameterDict '{self._prefix}': has no '{key}'; it has: {known}")
+        return self._params[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._params
+
+    def items(self) -> Iterable[tuple[str, Parameter]]:
+        return self._params.items()
+
+    def keys(self) -> Iterable[str]:
+        return self._params.keys()
+
+    def values(self) -> Iterable[Parameter]:
+        return self._params.values()
+
+    def _find(self, name: str) -> Parameter | None:
+        if name in self._params:
+            return self._params[name]
+        if self._shared is not None:
+            found = self._shared._find(name)
+            if found is not None:
+                self._params[name] = found
+            return found
+        return None
+
+    def get(self, name: str, **fields: Any) -> Parameter:
+        """The parameter `prefix + name`, created with these fields if it is new."""
+        full = self._prefix + name
+        found = self._find(full)
+        if found is None:
+            found = Parameter(full, **fields)
+            self._params[full] = found
+            return found
+        for key, value in fields.items():
+            _reconcile(found, key, value)
+        return found
+
+    def get_constant(self, name: str, value: Any = None) -> Constant:
+        """The constant `prefix + name`, created from `value` if it is new."""
+        full = self._prefix + name
+        found = self._find(full)
+        if found is None:
+            check(
+                value is not None,
+                f"ParameterDict '{self._prefix}'",
+                f"has no constant '{name}'; give its value to create it",
+            )
+            found = Constant(full, value)
+            self._params[full] = found
+        check(
+            isinstance(found, Constant),
+            f"ParameterDict '{self._prefix}'",
+            f"'{name}' is a Parameter, not a Constant; choose another name",
+        )
+        assert isinstance(found, Constant)
+        return found
+
+    def update(self, other: ParameterDict | Mapping[str, Parameter]) -> None:
+        """Add all of another dictionary's parameters."""
+        for name, param in other.items():
+            check(
+                self._params.get(name, param) is param,
+                f"ParameterDict '{self._prefix}'",
+                f"has another parameter named '{name}'; give the blocks different prefixes",
+            )
+        self._params.update(other.items())
+
+    def initialize(
+        self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
+    ) -> None:
+        """Initialize every parameter; `init` serves those that have none of their own."""
+        default = initializer.create(init if init is not None else "uniform")
+        if verbose:
+            default.set_verbosity(verbose=True)
+        for param in self.values():
+            param.initialize(None, ctx, default, force_reinit=force_reinit)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for param in self.values():
+            param.zero_grad()
+
+    def reset_ctx(self, ctx: Any) -> None:
+        """Move all parameters."""
+        for param in self.values():
+            param.reset_ctx(ctx)
+
+    def list_ctx(self) -> list[Context]:
+        """Every context that some parameter lives on."""
+        found: dict[Context, None] = {}
+        for param in self.values():
+            found.update(dict.fromkeys(param.list_ctx()))
+        return list(found)
+
+    def setattr(self, name: str, value: Any) -> None:
+        """Set an attribute of every parameter: `setattr("grad_req", "null")`."""
+        for param in self.values():
+            setattr(param, name, value)
+
+    def save(self, filename: str, strip_prefix: str = "") -> None:
+        """Write all values under their full names, less `strip_prefix`."""
+        from tigon import nd
+
+        arrays = {}
+        for param in self.values():
+            check(
+                param.name.startswith(strip_prefix),
+                "ParameterDict.save",
+                f"prefix '{strip_prefix}' is to be stripped, but '{param.name}' does not start "
+                "with it; use collect_params().save or another prefix",
+            )
+            arrays[param.name[len(strip_prefix) :]] = param.list_data()[0]
+        nd.save(filename, arrays)
+
+    def load(
+        self,
+        filename: str,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        restore_prefix: str = "",
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+    ) -> None:
+        """Read values written by `save`."""
+        from tigon import nd
+
+        loaded = nd.load(filename)
+        arrays = {restore_prefix + _plain_name(name): array for name, array in loaded.items()}
+        self.load_dict(
+            arrays, ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype
+        )
+
+    def load_dict(
+        self,
+        arrays: Mapping[str, Any],
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        restore_prefix: str = "",
+        filename: str = "the dictionary",
+        cast_dtype: bool = False,
+    ) -> None:
+        """Take values from a dictionary of arrays. Checks every name and shape before the first
+        parameter changes."""
+        load_into(
+            dict(self._params), arrays, filename, ctx, allow_missing, ignore_extra, cast_dtype
+        )
+
+    def select(self, pattern: str | None) -> ParameterDict:
+        """Those whose name matches the regular expression."""
+        chosen = ParameterDict(self._prefix)
+        match = re.compile(pattern or "")
+        chosen.update({name: param for name, param in self.items() if match.match(name)})
+        return chosen
+
+
+def load_into(
+    params: Mapping[str, Parameter],
+    arrays: Mapping[str, Any],
+    source: str,
+    ctx: Any,
+    allow_missing: bool,
+    ignore_extra: bool,
+    cast_dtype: bool,
+) -> None:
+    """Give `params` the arrays of the same key. All names and shapes are checked first, so that a
+    file that does not fit changes nothing."""
+    missing = [key for key in params if key not in arrays]
+    check(
+        allow_missing or not missing,
+        "load_parameters",
+        f"{source} lacks {_listed(missing)}; it has {_listed(list(arrays))}; "
+        "pass allow_missing=True to keep the present values",
+    )
+    extra = [key for key in arrays if key not in params]
+    check(
+        ignore_extra or not extra,
+        "load_parameters",
+        f"{source} has {_listed(extra)}, which the block does not; it has "
+        f"{_listed(list(params))}; pass ignore_extra=True to skip them",
+    )
+    wanted = [(key, param) for key, param in params.items() if key in arrays]
+    for key, param in wanted:
+        _check_fits(key, param, arrays[key], source, cast_dtype)
+    for key, param in wanted:
+        param._load(arrays[key], ctx, cast_dtype)
+
+
+def _check_fits(key: str, param: Parameter, array: Any, source: str, cast_dtype: bool) -> None:
+    expected, given = param.shape, tuple(array.shape)
+    fits = expected is None or (
+        len(expected) == len(given)
+        and all(old in (0, new) for old, new in zip(expected, given, strict=True))
+    )
+    check(
+        fits,
+        "load_parameters",
+        f"'{key}' expects shape {expected}; {source} has {given}; "
+        "was it saved by another network?",
+    )
+    check(
+        cast_dtype or as_dtype(array.dtype) is as_dtype(param.dtype),
+        "load_parameters",
+        f"'{key}' expects {param.dtype}; {source} has {as_dtype(array.dtype)}; "
+        "pass cast_dtype=True or cast the block first",
+    )
+
+
+def _plain_name(name: str) -> str:
+    return name[4:] if name.startswith(("arg:", "aux:")) else name
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return (shown + f" and {len(names) - most} more" if len(names) > most else shown) or "nothing"
+
+
+def _reconcile(param: Parameter, key: str, value: Any) -> None:
+    """A second `get` may fill in what was unknown, and must not contradict what was known."""
+    if key == "shape":
+        if value is not None:
+            param.shape = _merge(param.shape, _as_shape(value))
+        return
+    present = getattr(param, key, None)
+    if key == "dtype":
+        value = as_dtype(value).name
+    if present is None or key in ("init", "allow_deferred_init", "differentiable"):
+        if key == "init" and present is None:
+            param.init = value
+        return
+    check(
+        value is None or present == value,
+        param._where,
+        f"exists with {key}={present!r}; asked for {value!r}; use another name or share params",
+    )
+
+
+def _merge(old: tuple[int, ...] | None, new: tuple[int, ...]) -> tuple[int, ...]:
+    if old is None or len(old) != len(new):
+        return new
+    return tuple(a if b == 0 else b for a, b in zip(old, new, strict=True))
+
+
+def _as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
+    return (given,) if isinstance(given, int) else tuple(int(extent) for extent in given)
+
+
+def _as_contexts(given: Any) -> list[Context]:
+    if given is None:
+        return [current_context()]
+    if isinstance(given, Context):
+        return [given]
+    check(len(given) > 0, "initialize", "ctx is an empty list; give at least one context")
+    return list(given)
+
+
+def _zeros(shape: Any, dtype: str) -> Any:
+    from tigon import nd
+
+    return nd.zeros(shape, dtype=dtype)
+
+
+def _as_array(value: Any, dtype: str | None) -> Any:
+    from tigon import nd
+
+    return nd.array(value) if dtype is None else nd.array(value, dtype=dtype)
+
+

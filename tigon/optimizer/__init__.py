@@ -1,0 +1,48 @@
+"""Optimizers. The update of all parameters of a network is one compiled graph."""
+
+from tigon.optimizer.optimizer import (
+    DCASGD,
+    FTML,
+    LAMB,
+    LARS,
+    NAG,
+    SGD,
+    AdaDelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Nadam,
+    Optimizer,
+    RMSProp,
+    Signum,
+    Test,
+    create,
+    register,
+)
+from tigon.optimizer.updater import Updater, get_updater
+
+__all__ = [
+    "DCASGD",
+    "FTML",
+    "LAMB",
+    "LARS",
+    "NAG",
+    "SGD",
+    "AdaDelta",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Nadam",
+    "Optimizer",
+    "RMSProp",
+    "Signum",
+    "Test",
+    "Updater",
+    "create",
+    "get_updater",
+    "register",
+]

@@ -1,0 +1,614 @@
+"""Optimizers: a rule from weight and gradient to new weight, and the rates that go with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tigon.base import TigonError, check
+from tigon.ir import Value
+from tigon.lr_scheduler import LRScheduler
+from tigon.ops.elementwise import absolute, clip, greater, maximum, sign, sqrt, square, where
+from tigon.ops.reduction import norm
+from tigon.optimizer.update_graph import UpdateGraph
+
+_REGISTRY: dict[str, type[Optimizer]] = {}
+
+States = Sequence[Value]
+Updated = tuple[Value, Sequence[Value]]
+
+
+def register(optimizer_class: type[Optimizer]) -> type[Optimizer]:
+    """Make a class known by its lower-case name."""
+    _REGISTRY[optimizer_class.__name__.lower()] = optimizer_class
+    return optimizer_class
+
+
+def create(name: str | Optimizer, **fields: Any) -> Optimizer:
+    """An optimizer by name.
+
+    >>> create("sgd", momentum=0.9, learning_rate=0.1)
+    SGD(learning_rate=0.1, wd=0.0, momentum=0.9)
+    >>> create("sdg")
+    Traceback (most recent call last):
+    ...
+    tigon.base.errors.TigonError: optimizer: 'sdg' is not known; choose one of adadelta, adagrad, \
+adam, adamax, adamw, dcasgd, ftml, ftrl, lamb, lars, nadam, nag, rmsprop, sgd, signum, test
+    """
+    if isinstance(name, Optimizer):
+        check(not fields, "optimizer", "an optimizer was given; its parameters are its own")
+        return name
+    found = _REGISTRY.get(str(name).lower())
+    known = ", ".join(sorted(_REGISTRY))
+    check(found, "optimizer", f"'{name}' is not known; choose one of {known}")
+    assert found is not None
+    try:
+        return found(**fields)
+    except TypeError as error:
+        raise TigonError(f"{found.__name__}: {error}") from None
+
+
+class Optimizer:
+    """Base. A subclass writes `formula`, and `create_state` if it keeps any.
+
+    `formula(weight, grad, states, lr, wd, *extra)` works on graph values; `grad` comes rescaled and
+    clipped. The update of all parameters is one compiled graph of these formulas.
+    """
+
+    defaults: Mapping[str, float] = {}
+    """Rates and constants of the rule with MXNet's defaults: keyword arguments of the class."""
+    learning_rate_default = 0.01
+
+    def __init__(
+        self,
+        rescale_grad: float = 1.0,
+        param_idx2name: Mapping[int, str] | None = None,
+        wd: float = 0.0,
+        clip_gradient: float | None = None,
+        learning_rate: float | None = None,
+        lr_scheduler: LRScheduler | None = None,
+        sym: Any = None,
+        begin_num_update: int = 0,
+        multi_precision: bool = False,
+        param_dict: Mapping[int, Any] | None = None,
+        **constants: Any,
+    ) -> None:
+        # multi_precision keeps float32 masters of half-precision weights, which there are none of.
+        self.multi_precision = multi_precision
+        self.rescale_grad = rescale_grad
+        self.wd = wd
+        self.clip_gradient = clip_gradient
+        self.lr_scheduler = lr_scheduler
+        self.lr = self.learning_rate_default if learning_rate is None else learning_rate
+        if lr_scheduler is not None and learning_rate is not None:
+            lr_scheduler.base_lr = learning_rate
+            lr_scheduler.warmup_final_lr = learning_rate
+        self.begin_num_update = begin_num_update
+        self.num_update = begin_num_update
+        self._counts: dict[Any, int] = {}
+        self.idx2name = dict(param_idx2name or {})
+        self.param_dict = dict(param_dict or {})
+        self.lr_mult: dict[Any, float] = {}
+        self.wd_mult: dict[Any, float] = {}
+        self._graphs: dict[Any, UpdateGraph] = {}
+        for name in constants:
+            known = ", ".join(self.defaults) or "none of its own"
+            check(
+                name in self.defaults,
+                type(self).__name__,
+                f"has no parameter '{name}'; it knows {known}, learning_rate, wd, rescale_grad, "
+                "clip_gradient, lr_scheduler",
+            )
+        self.constants: dict[str, Any] = {**self.defaults, **constants}
+        if sym is not None:
+            attributes = sym.attr_dict()
+            for name in sym.list_arguments():
+                own = attributes.get(name, {})
+                if "__lr_mult__" in own:
+                    self.lr_mult[name] = float(own["__lr_mult__"])
+                if "__wd_mult__" in own:
+                    self.wd_mult[name] = float(own["__wd_mult__"])
+
+    opt_registry = _REGISTRY
+    register = staticmethod(register)
+    create_optimizer = staticmethod(create)
+
+    def __repr__(self) -> str:
+        shown = {"learning_rate": self.lr, "wd": self.wd, **self.constants}
+        fields = ", ".join(f"{name}={value}" for name, value in shown.items())
+        return f"{type(self).__name__}({fields})"
+
+    # -- rates
+
+    @property
+    def learning_rate(self) -> float:
+        """The present rate, by the scheduler if there is one."""
+        if self.lr_scheduler is not None:
+            return self.lr_scheduler(self.num_update)
+        return self.lr
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Change the rate from now on."""
+        check(
+            self.lr_scheduler is None,
+            type(self).__name__,
+            "has a lr_scheduler, which decides the rate; change the scheduler instead",
+        )
+        self.lr = lr
+
+    def set_lr_mult(self, args_lr_mult: Mapping[Any, float]) -> None:
+        """Factors on the rate, by parameter name or index."""
+        self.lr_mult = dict(args_lr_mult)
+
+    def set_wd_mult(self, args_wd_mult: Mapping[Any, float]) -> None:
+        """Factors on the weight decay, by parameter name or index."""
+        self.wd_mult = dict(args_wd_mult)
+
+    def _multiplier(self, index: Any, table: Mapping[Any, float], attribute: str) -> float:
+        if index in self.param_dict:
+            return getattr(self.param_dict[index], attribute)
+        if index in table:
+            return table[index]
+        return table.get(self.idx2name.get(index), 1.0)
+
+    def _update_count(self, index: Any) -> int:
+        count = self._counts.get(index, self.begin_num_update) + 1
+        self._counts[index] = count
+        self.num_update = max(count, self.num_update)
+        return count
+
+    def _rates(self, index: Any, count: int, learning_rate: float) -> tuple[float, ...]:
+        """What the formula takes after the states: rate, decay, and whatever depends on time."""
+        lr = learning_rate * self._multiplier(index, self.lr_mult, "lr_mult")
+        wd = self.wd * self._multiplier(index, self.wd_mult, "wd_mult")
+        return (*self.schedule(lr, wd, count), self.rescale_grad)
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        """Rates of update number `count` of a parameter: (lr, wd, ...)."""
+        return (lr, wd)
+
+    # -- the rule
+
+    def create_state(self, index: Any, weight: Any) -> Any:
+        """What is kept per parameter: None, an array, or a tuple of arrays."""
+        return None
+
+    create_state_multi_precision = create_state
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        """New weight and states."""
+        raise NotImplementedError(f"{type(self).__name__}: define formula")
+
+    decay_before_clipping = False
+    """Whether `wd * weight` is added to the gradient before it is clipped."""
+
+    def _full_formula(
+        self, weight: Value, grad: Value, states: States, *rates: Value
+    ) -> Updated:
+        lr, wd, *extra, rescale = rates
+        grad = grad * rescale
+        if self.decay_before_clipping:
+            grad = grad + wd * weight
+        if self.clip_gradient is not None and self.clip_gradient >= 0:
+            grad = clip(grad, a_min=-self.clip_gradient, a_max=self.clip_gradient)
+        return self.formula(weight, grad, states, lr, wd, *extra)
+
+    # -- running
+
+    def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
+        """Update one parameter, or lists of them, in one native call."""
+        if not isinstance(index, (list, tuple)):
+            index, weight, grad, state = [index], [weight], [grad], [state]
+        counts = [self._update_count(one) for one in index]
+        learning_rate = self.learning_rate
+        states = [as_list(one) for one in state]
+        rates: list[float] = []
+        each = 0
+        for one, count in zip(index, counts, strict=True):
+            numbers = self._rates(one, count, learning_rate)
+            each = len(numbers)
+            rates += numbers
+        key = (
+            self.clip_gradient,
+            tuple(self.constants.values()),
+            *[(w.shape, w.dtype_code, len(s)) for w, s in zip(weight, states, strict=True)],
+        )
+        graph = self._graphs.get(key)
+        if graph is None:
+            graph = self._graphs[key] = UpdateGraph(self._full_formula, weight, states, each)
+        graph.step(weight, grad, states, rates)
+
+    update_multi_precision = update
+
+
+def as_list(state: Any) -> list[Any]:
+    """A state as a list of arrays."""
+    if state is None:
+        return []
+    return list(state) if isinstance(state, (list, tuple)) else [state]
+
+
+def _zeros_like(weight: Any) -> Any:
+    from tigon import nd
+
+    return nd.zeros(weight.shape, dtype=weight.dtype)
+
+
+class _Stateful(Optimizer):
+    """Keeps a fixed number of arrays like the weight, zero at first."""
+
+    state_count = 1
+
+    def create_state(self, index: Any, weight: Any) -> Any:
+        states = tuple(_zeros_like(weight) for _ in range(self.state_count))
+        return states[0] if len(states) == 1 else states or None
+
+    create_state_multi_precision = create_state
+
+
+@register
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum and weight decay.
+
+    `m = momentum * m - lr * (grad + wd * w)`, `w = w + m`.
+    """
+
+    defaults = {"momentum": 0.0}  # noqa: RUF012
+
+    def __init__(self, learning_rate: float | None = None, lazy_update: bool = True, **fields: Any):
+        super().__init__(learning_rate=learning_rate, **fields)
+
+    def create_state(self, index: Any, weight: Any) -> Any:
+        return _zeros_like(weight) if self.constants["momentum"] else None
+
+    create_state_multi_precision = create_state
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        step = lr * (grad + wd * weight)
+        if not states:
+            return weight - step, ()
+        momentum = states[0] * self.constants["momentum"] - step
+        return weight + momentum, (momentum,)
+
+
+@register
+class NAG(SGD):
+    """Nesterov's accelerated gradient."""
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        step = lr * (grad + wd * weight)
+        if not states:
+            return weight - step, ()
+        momentum = states[0] * self.constants["momentum"] - step
+        return weight + momentum * self.constants["momentum"] - step, (momentum,)
+
+
+@register
+class Adam(_Stateful):
+    """Adam, with the bias corrections folded into the rate."""
+
+    defaults = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
+    learning_rate_default = 0.001
+    state_count = 2
+    decay_before_clipping = True
+
+    def __init__(self, learning_rate: float | None = None, lazy_update: bool = True, **fields: Any):
+        super().__init__(learning_rate=learning_rate, **fields)
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        first = 1.0 - self.constants["beta1"] ** count
+        second = 1.0 - self.constants["beta2"] ** count
+        return (lr * math.sqrt(second) / first, wd)
+
+    def _moments(self, grad: Value, states: States) -> tuple[Value, Value]:
+        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
+        return (
+            states[0] * beta1 + grad * (1 - beta1),
+            states[1] * beta2 + square(grad) * (1 - beta2),
+        )
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        mean, variance = self._moments(grad, states)
+        step = lr * mean / (sqrt(variance) + self.constants["epsilon"])
+        return weight - step, (mean, variance)
+
+
+@register
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient."""
+
+    decay_before_clipping = False
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        # The decay is multiplied by the plain rate, not by the corrected one.
+        return (*super().schedule(lr, wd, count), lr)
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        new, moments = super().formula(weight, grad, states, lr, wd)
+        return new - extra[0] * wd * weight, moments
+
+
+@register
+class AdaGrad(_Stateful):
+    """Rates divided by the root of the sum of squared gradients."""
+
+    defaults = {"eps": 1e-7}  # noqa: RUF012
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        history = states[0] + square(grad)
+        step = grad / sqrt(history + self.constants["eps"]) + wd * weight
+        return weight - lr * step, (history,)
+
+
+@register
+class RMSProp(_Stateful):
+    """Rates divided by a running root mean square; `centered` subtracts the mean."""
+
+    defaults = {  # noqa: RUF012
+        "gamma1": 0.9,
+        "gamma2": 0.9,
+        "epsilon": 1e-8,
+        "centered": False,
+        "clip_weights": 0.0,
+    }
+    learning_rate_default = 0.001
+    decay_before_clipping = True
+
+    def create_state(self, index: Any, weight: Any) -> Any:
+        count = 3 if self.constants["centered"] else 1
+        return tuple(_zeros_like(weight) for _ in range(count))
+
+    create_state_multi_precision = create_state
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        decay, epsilon = self.constants["gamma1"], self.constants["epsilon"]
+        power = states[0] * decay + square(grad) * (1 - decay)
+        if not self.constants["centered"]:
+            return self._bounded(weight - lr * grad / sqrt(power + epsilon)), (power,)
+        mean = states[1] * decay + grad * (1 - decay)
+        delta = states[2] * self.constants["gamma2"] - lr * grad / sqrt(
+            power - square(mean) + epsilon
+        )
+        return self._bounded(weight + delta), (power, mean, delta)
+
+    def _bounded(self, weight: Value) -> Value:
+        bound = self.constants["clip_weights"]
+        return clip(weight, a_min=-bound, a_max=bound) if bound else weight
+
+
+@register
+class AdaDelta(_Stateful):
+    """Steps scaled by the running size of earlier steps; the rate is not used."""
+
+    defaults = {"rho": 0.90, "epsilon": 1e-5}  # noqa: RUF012
+    state_count = 2
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        rho, epsilon = self.constants["rho"], self.constants["epsilon"]
+        power = states[0] * rho + square(grad) * (1 - rho)
+        delta = sqrt(states[1] + epsilon) / sqrt(power + epsilon) * grad
+        steps = states[1] * rho + square(delta) * (1 - rho)
+        return weight - delta - wd * weight, (power, steps)
+
+
+@register
+class Ftrl(_Stateful):
+    """Follow the regularized leader: sparse weights by an L1 term."""
+
+    defaults = {"lamda1": 0.01, "beta": 1.0}  # noqa: RUF012
+    learning_rate_default = 0.1
+    state_count = 2
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        bound = self.constants["lamda1"]
+        power = states[1] + square(grad)
+        z = states[0] + grad - (sqrt(power) - sqrt(states[1])) * weight / lr
+        shrunk = (sign(z) * bound - z) / ((sqrt(power) + self.constants["beta"]) / lr + wd)
+        return where(greater(absolute(z), bound), shrunk, shrunk * 0.0), (z, power)
+
+
+@register
+class Signum(SGD):
+    """Steps by the sign of the momentum."""
+
+    defaults = {"momentum": 0.9, "wd_lh": 0.0}  # noqa: RUF012
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        momentum, decay = self.constants["momentum"], self.constants["wd_lh"]
+        if not states:
+            return weight - lr * (sign(grad) + wd * weight), ()
+        state = states[0] * momentum - (grad + wd * weight) * (1 - momentum)
+        return weight - lr * decay * weight + lr * sign(state), (state,)
+
+
+@register
+class Adamax(_Stateful):
+    """Adam with the largest gradient instead of the root mean square."""
+
+    defaults = {"beta1": 0.9, "beta2": 0.999}  # noqa: RUF012
+    learning_rate_default = 0.002
+    state_count = 2
+    decay_before_clipping = True
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        return (lr / (1.0 - self.constants["beta1"] ** count), wd)
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
+        mean = states[0] * beta1 + grad * (1 - beta1)
+        largest = maximum(states[1] * beta2, absolute(grad))
+        # A weight that never had a gradient has 0 / 0 here.
+        return weight - lr * mean / (largest + 1e-8), (mean, largest)
+
+
+@register
+class Nadam(Adam):
+    """Adam with Nesterov's momentum."""
+
+    defaults = {  # noqa: RUF012
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "schedule_decay": 0.004,
+    }
+
+    def _momentum(self, count: int) -> float:
+        decay = 0.96 ** (count * self.constants["schedule_decay"])
+        return self.constants["beta1"] * (1.0 - 0.5 * decay)
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        product = math.prod(self._momentum(i) for i in range(1, count + 1))
+        now, later = self._momentum(count), self._momentum(count + 1)
+        second = 1.0 - self.constants["beta2"] ** count
+        return (lr, wd, (1 - now) / (1 - product), later / (1 - product * later), 1 / second)
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        mean, variance = self._moments(grad, states)
+        step = grad * extra[0] + mean * extra[1]
+        return (
+            weight - lr * step / (sqrt(variance * extra[2]) + self.constants["epsilon"]),
+            (mean, variance),
+        )
+
+
+@register
+class FTML(_Stateful):
+    """Follow the moving leader."""
+
+    defaults = {"beta1": 0.6, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
+    learning_rate_default = 0.0025
+    state_count = 3
+    decay_before_clipping = True
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        first = 1.0 - self.constants["beta1"] ** count
+        second = 1.0 - self.constants["beta2"] ** count
+        return (first / lr, wd, 1.0 / second)
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
+        variance = states[1] * beta2 + square(grad) * (1 - beta2)
+        denominator = lr * (sqrt(variance * extra[0]) + self.constants["epsilon"])
+        sigma = denominator - states[0] * beta1
+        z = states[2] * beta1 + grad * (1 - beta1) - sigma * weight
+        return -z / denominator, (denominator, variance, z)
+
+
+@register
+class LAMB(_Stateful):
+    """Adam with a rate per layer: the ratio of the norms of weight and step."""
+
+    defaults = {  # noqa: RUF012
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-6,
+        "lower_bound": None,
+        "upper_bound": None,
+        "bias_correction": True,
+    }
+    learning_rate_default = 0.001
+    state_count = 2
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        if not self.constants["bias_correction"]:
+            return (lr, wd, 1.0, 1.0)
+        first = 1.0 - self.constants["beta1"] ** count
+        second = 1.0 - self.constants["beta2"] ** count
+        return (lr, wd, 1.0 / first, 1.0 / second)
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
+        mean = states[0] * beta1 + grad * (1 - beta1)
+        variance = states[1] * beta2 + square(grad) * (1 - beta2)
+        step = mean * extra[0] / (sqrt(variance * extra[1]) + self.constants["epsilon"])
+        step = step + wd * weight
+        size = norm(weight)
+        if self.constants["lower_bound"] is not None:
+            size = maximum(size, self.constants["lower_bound"])
+        if self.constants["upper_bound"] is not None:
+            size = clip(size, a_min=0.0, a_max=self.constants["upper_bound"])
+        return weight - lr * _ratio(size, norm(step)) * step, (mean, variance)
+
+
+def _ratio(size: Value, step: Value) -> Value:
+    """size / step, or 1 where one of them is zero."""
+    usable = greater(size, 0.0) * greater(step, 0.0)
+    return where(usable, size / where(usable, step, step * 0.0 + 1.0), step * 0.0 + 1.0)
+
+
+@register
+class LARS(SGD):
+    """SGD with a rate per layer: the ratio of the norms of weight and gradient."""
+
+    defaults = {"momentum": 0.0, "eta": 0.001, "epsilon": 1e-8}  # noqa: RUF012
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        size = norm(weight)
+        gradient_size = norm(grad) + wd * size + self.constants["epsilon"]
+        rate = lr * where(
+            greater(size, 0.0), size * self.constants["eta"] / gradient_size, size * 0.0 + 1.0
+        )
+        return super().formula(weight, grad, states, rate, wd)
+
+
+@register
+class DCASGD(SGD):
+    """SGD that corrects for stale gradients with the weight of the previous update."""
+
+    defaults = {"momentum": 0.0, "lamda": 0.04}  # noqa: RUF012
+
+    def create_state(self, index: Any, weight: Any) -> Any:
+        return (_zeros_like(weight), weight.copy())
+
+    create_state_multi_precision = create_state
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        momentum, previous = states
+        correction = square(grad) * (weight - previous) * self.constants["lamda"]
+        step = lr * (grad + wd * weight + correction)
+        new = momentum * self.constants["momentum"] - step
+        return weight + new, (new, weight)
+
+
+@register
+class Test(_Stateful):
+    """For tests: adds the rescaled gradient and remembers the weight."""
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        new = weight + grad
+        return new, (new,)

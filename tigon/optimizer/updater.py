@@ -1,0 +1,95 @@
+"""An updater: an optimizer together with the states of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tigon.base import check
+from tigon.optimizer.optimizer import Optimizer, as_list
+
+
+class Updater:
+    """Creates states when a parameter is first seen, and updates.
+
+    >>> from tigon import nd, optimizer
+    >>> update = Updater(optimizer.create("sgd", learning_rate=0.5))
+    >>> weight = nd.ones((2,))
+    >>> update(0, nd.ones((2,)), weight)
+    >>> weight.asnumpy().tolist()
+    [0.5, 0.5]
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.states: dict[Any, Any] = {}
+
+    def __call__(self, index: Any, grad: Any, weight: Any) -> None:
+        """Update one parameter, or lists of them."""
+        if isinstance(index, (list, tuple)):
+            states = [self.state(one, w) for one, w in zip(index, weight, strict=True)]
+            self.optimizer.update(list(index), list(weight), list(grad), states)
+        else:
+            self.optimizer.update(index, weight, grad, self.state(index, weight))
+
+    def state(self, index: Any, weight: Any) -> Any:
+        """The state of a parameter, created if need be."""
+        if index not in self.states:
+            self.states[index] = self.optimizer.create_state(index, weight)
+        return self.states[index]
+
+    def to_arrays(self) -> dict[str, Any]:
+        """States and counts as named arrays, for a file."""
+        from tigon import nd
+
+        arrays = {
+            f"state:{index}:{position}": array
+            for index, state in self.states.items()
+            for position, array in enumerate(as_list(state))
+        }
+        for index, count in self.optimizer._counts.items():
+            arrays[f"count:{index}"] = nd.array(np.array([count]), dtype="int64")
+        arrays["num_update"] = nd.array(np.array([self.optimizer.num_update]), dtype="int64")
+        return arrays
+
+    def from_arrays(
+        self, arrays: Mapping[str, Any], weights: Sequence[Any], source: str = "the file"
+    ) -> None:
+        """Take over what `to_arrays` gave. Everything is checked before anything changes."""
+        states: dict[int, Any] = {}
+        counts: dict[Any, int] = {}
+        for index, weight in enumerate(weights):
+            expected = as_list(self.optimizer.create_state(index, weight))
+            found = []
+            for position, state in enumerate(expected):
+                name = f"state:{index}:{position}"
+                check(
+                    name in arrays,
+                    "load_states",
+                    f"{source} has no '{name}'; was it saved by another optimizer?",
+                )
+                check(
+                    tuple(arrays[name].shape) == tuple(state.shape),
+                    "load_states",
+                    f"'{name}' expects shape {tuple(state.shape)}; {source} has "
+                    f"{tuple(arrays[name].shape)}; was it saved for another network?",
+                )
+                found.append(arrays[name].astype(state.dtype))
+            states[index] = None if not found else found[0] if len(found) == 1 else tuple(found)
+            if f"count:{index}" in arrays:
+                counts[index] = int(arrays[f"count:{index}"].asscalar())
+        check(
+            "num_update" in arrays,
+            "load_states",
+            f"{source} holds no optimizer states; expected what save_states wrote",
+        )
+        self.states = states
+        self.optimizer._counts = counts
+        self.optimizer.num_update = int(arrays["num_update"].asscalar())
+
+
+def get_updater(optimizer: Optimizer) -> Updater:
+    """An updater for this optimizer."""
+    return Updater(optimizer)

@@ -1,0 +1,70 @@
+"""Random keys: the seed and a counter of calls. Random bits are a function of both (Philox), so
+imperative and traced programs that make the same calls draw the same numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from tigon import _native
+from tigon.base import check
+
+_lock = threading.Lock()
+_seed = 0
+_counter = 0
+
+
+def seed(value: int) -> None:
+    """Start the stream anew."""
+    global _seed, _counter
+    check(
+        isinstance(value, (int, np.integer)) and not isinstance(value, bool),
+        "random.seed",
+        f"expected an integer; given {value!r}",
+    )
+    with _lock:
+        # Philox takes 64 bits of key: other integers are wrapped into the range of int64.
+        _seed = ((int(value) + 2**63) % 2**64) - 2**63
+        _counter = 0
+
+
+def state() -> tuple[int, int]:
+    """Seed and counter of the next random call."""
+    return _seed, _counter
+
+
+def take(calls: int = 1) -> _native.NDArray:
+    """The key of the next `calls` random operators, as an int64 array (seed, counter)."""
+    key = reserve(calls)
+    return _native.from_numpy(np.array(key, np.int64))
+
+
+_local = threading.local()
+
+
+def reserve(calls: int) -> tuple[int, int]:
+    """Seed and counter of the next `calls` calls, which the stream then skips."""
+    global _counter
+    scope = getattr(_local, "scope", None)
+    if scope is not None:
+        key = (scope[0], scope[1])
+        scope[1] += calls
+        return key
+    with _lock:
+        key = (_seed, _counter)
+        _counter += calls
+    return key
+
+
+@contextmanager
+def scope(seed: int, counter: int) -> Iterator[None]:
+    """Draws of this thread come from a reserved part of the stream."""
+    previous = getattr(_local, "scope", None)
+    _local.scope = [seed, counter]
+    try:
+        yield
+    finally:
+        _local.scope = previous
