@@ -123,6 +123,22 @@ def fit() -> None:
     polynomial("erf64", square(lambda x: mp.erf(x) / x), 1e-30, 1.0, 12)
     # log(erfc) on [1, 6] in the centred variable x - 3.5
     polynomial("erfc64", lambda u: mp.log(mp.erfc(u + mpf(7) / 2)), -2.5, 2.5, 24)
+    # erfinv(x) / x in w = -log(1 - x**2), centred; in sqrt(w) where w is large
+    polynomial("erfinv_near32", lambda u: inverse(u + 2.5), -2.4999999, 2.5, 9)
+    polynomial("erfinv_far32", lambda u: inverse((u + 3) ** 2), -0.77, 1.2, 9)
+    polynomial("erfinv_near64", lambda u: inverse(u + 3.125), -3.12499999, 3.125, 25)
+    polynomial("erfinv_middle64", lambda u: inverse((u + 3.25) ** 2), -0.76, 0.76, 20)
+    polynomial("erfinv_far64", lambda u: inverse((u + 5) ** 2), -1.01, 1.13, 19)
+    polynomial("log_rest64", square(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5),
+               1e-20, 0.02945, 7)  # fmt: skip
+
+
+def inverse(w: mpf) -> mpf:
+    """erfinv(x) / x at x = sqrt(1 - exp(-w)); through erfc where 1 - x**2 is small."""
+    x = mp.sqrt(-mp.expm1(-w))
+    complement = mp.exp(-w) / (1 + x)  # 1 - x, without cancellation
+    guess = mp.sqrt(w) * mpf(0.886) if w < 6 else mp.sqrt(w) - mpf(0.5)
+    return mp.findroot(lambda y: mp.log(mp.erfc(y) / complement), guess) / x
 
 
 def main() -> None:

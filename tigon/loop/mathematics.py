@@ -17,15 +17,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tigon.base.dtypes import DType, bool_, float16, float32, float64, int32, int64, uint32, uint64
+import numpy as np
+
+from tigon.base.dtypes import DType, float16, float32, float64, int32, int64, uint32, uint64
 from tigon.loop import build as L
 from tigon.loop.coefficients import TABLE
 from tigon.loop.grammar import Apply, Const, Expr, Load
 from tigon.loop.semantics import EXACT
 
 ULP: dict[str, tuple[float, float]] = {
-    # function: bounds for float32 and float64, in units in the last place of the exact result
-    "exp": (1, 1),
+    # bounds for float32 and float64 in units in the last place of the exact result
+    "exp": (1.5, 1.5),
+    "expm1": (2, 2.5),
+    "log": (1, 1),
+    "log1p": (1.5, 1.5),
+    "log2": (1.5, 1.5),
+    "log10": (1.5, 1.5),
+    "sin": (2, 2),  # these three for |x| < 2**45; beyond, some value in range
+    "cos": (2, 2),
+    "tan": (3.5, 3.5),
+    "arcsin": (3, 3),
+    "arccos": (2, 2),
+    "arctan": (2.5, 2.5),
+    "sinh": (2.5, 2.5),
+    "cosh": (2, 2),
+    "tanh": (5.5, 3),
+    "arcsinh": (2, 2),
+    "arccosh": (2.5, 2.5),
+    "arctanh": (2.5, 2.5),
+    "sigmoid": (3.5, 3.5),
+    "erf": (5.5, 3),
+    "erfinv": (3.5, 4),
+    "gamma": (1, 16),
+    "lgamma": (1, 20),  # for float64 of max(1, |result|): it has zeros at 1 and 2
+    "pow": (1, 2),
+    "atan2": (2.5, 2.5),
+    "hypot": (1, 1.5),
+    "cbrt": (1, 1),
+    "rsqrt": (1.5, 1.5),
 }
 
 
@@ -53,10 +82,13 @@ class _Format:
         return pattern
 
     def parts(self, exact: Fraction, count: int = 2) -> list[float]:
-        """`exact` as a sum of floats, each as near as the format allows."""
+        """`exact` > 0 as a sum of floats, none negative: 0 * part keeps its sign then."""
         pieces = []
         for _ in range(count):
-            piece = L.const(float(exact), self.dtype).value
+            piece = self.dtype.numpy.type(float(exact))
+            if Fraction(float(piece)) > exact:
+                piece = np.nextafter(piece, self.dtype.numpy.type(0))
+            piece = float(piece)
             pieces.append(piece)
             exact -= Fraction(piece)
         return pieces
@@ -177,6 +209,15 @@ def _small_is_itself(x: Expr, result: Expr, form: _Format) -> Expr:
     return L.select(L.lt(L.abs(x), 2.0 ** -(form.mantissa + 3)), x, result)
 
 
+def _odd_quotient(x: Expr, end: float, name: str) -> Expr:
+    """x * P(x**2) / Q(x**2) for a function that is +-1 from `end` on, and never beyond."""
+    x = _at_most(_at_least(x, -end), end)
+    square = L.mul(x, x)
+    upper = L.mul(_polynomial(square, TABLE[f"{name}_p"]), x)
+    quotient = L.div(upper, _polynomial(square, TABLE[f"{name}_q"]))
+    return _at_most(_at_least(quotient, -1.0), 1.0)
+
+
 # ------------------------------------------------------------------------------- exponentials
 
 
@@ -228,11 +269,7 @@ def _sigmoid(x: Expr, form: _Format) -> Expr:
 @_rule("tanh")
 def _tanh(x: Expr, form: _Format) -> Expr:
     if form is _SINGLE:
-        # The quotient of two polynomials; at the clamp it rounds to 1.
-        clamped = _at_most(_at_least(x, -9.02), 9.02)
-        square = L.mul(clamped, clamped)
-        upper = L.mul(_polynomial(square, TABLE["tanh32_p"]), clamped)
-        return L.div(upper, _polynomial(square, TABLE["tanh32_q"]))
+        return _odd_quotient(x, 9.02, "tanh32")
     e = _exp_minus_one(_at_most(L.mul(L.abs(x), 2.0), 40.0), form, 0)
     return _with_sign(L.div(e, L.add(e, 2.0)), x, form)
 
@@ -241,7 +278,7 @@ def _tanh(x: Expr, form: _Format) -> Expr:
 def _sinh(x: Expr, form: _Format) -> Expr:
     e = _exp_minus_one(_hyperbolic(x, form), form, 2)  # (e**|x| - 1) / 4
     double = L.mul(e, 2.0)
-    result = L.add(double, L.div(double, L.fma(e, 4.0, 1.0)))
+    result = L.add(double, L.div(e, L.fma(e, 2.0, 0.5)))
     return _small_is_itself(x, _with_sign(result, x, form), form)
 
 
@@ -259,8 +296,8 @@ def _hyperbolic(x: Expr, form: _Format) -> Expr:
 # --------------------------------------------------------------------------------- logarithms
 
 
-def _log_parts(x: Expr, form: _Format, denormals: bool = True) -> tuple[Expr, Expr, Expr]:
-    """(e, f, small): log(x) = e * ln2 + f + small for finite x > 0; f is exact."""
+def _split(x: Expr, form: _Format, denormals: bool) -> tuple[Expr, Expr]:
+    """(e, f): x = 2**e * (1 + f) for finite x > 0, with 1 + f from sqrt(1/2) to sqrt(2)."""
     least = 2.0 ** (1 - form.bias)
     lift = form.mantissa + 2
     exponent_bias: Expr = L.const(2.0**form.mantissa + form.bias, form.dtype)
@@ -269,12 +306,17 @@ def _log_parts(x: Expr, form: _Format, denormals: bool = True) -> tuple[Expr, Ex
         exponent_bias = L.select(tiny, 2.0**form.mantissa + form.bias + lift, exponent_bias)
         x = L.select(tiny, L.mul(x, 2.0**lift), x)
     root = form.bits(math.sqrt(0.5))
-    # The mantissa is taken from sqrt(1/2) to sqrt(2); the sum stays positive, so shift unsigned.
+    # The sum stays positive, so the shift may be unsigned.
     moved = L.add(_integer(x, form), form.bits(1.0) - root)
     exponent = L.or_(L.shr(moved, form.mantissa), form.bits(2.0**form.mantissa))
     e = L.sub(_float(exponent, form), exponent_bias)
     m = _float(L.add(L.and_(moved, (1 << form.mantissa) - 1), root), form)
-    f = L.sub(m, 1.0)
+    return e, L.sub(m, 1.0)
+
+
+def _log_parts(x: Expr, form: _Format, denormals: bool = True) -> tuple[Expr, Expr, Expr]:
+    """(e, f, small): log(x) = e * ln2 + f + small for finite x > 0; f is exact."""
+    e, f = _split(x, form, denormals)
     if form is _SINGLE:
         cubic = L.fma(f, _polynomial(f, _table("log", form)), -0.5)
         return e, f, L.mul(L.mul(f, f), cubic)
@@ -346,49 +388,44 @@ def _log1p(x: Expr, form: _Format) -> Expr:
 
 @_rule("sin")
 def _sin(x: Expr, form: _Format) -> Expr:
-    return _wave(x, form, shift=False)
+    return _wave(x, form, quarters=0)
 
 
 @_rule("cos")
 def _cos(x: Expr, form: _Format) -> Expr:
-    return _wave(x, form, shift=True)
+    return _wave(x, form, quarters=1)
 
 
-def _wave(x: Expr, form: _Format, shift: bool) -> Expr:
-    """sin(x), or cos(x) when `shift`: x = h*pi + r with h whole (half-whole), then
-    (-1)**h * sin(r). float32 is reduced in float64, exact enough for any float32 below 2**45."""
-    wide = L.cast(x, float64)
-    # An odd magic number flips the lowest bit: cos(x) = -(-1)**k * sin(r) for h = k + 1/2.
-    magic = _DOUBLE.magic + shift
-    turns = L.fma(wide, float(1 / _PI), -0.5) if shift else L.mul(wide, float(1 / _PI))
-    shifted = L.add(turns, magic)
-    k = L.sub(shifted, magic)
-    h = L.add(k, 0.5) if shift else k
-    r = wide
-    for part in _DOUBLE.parts(_PI, 2 if form is _SINGLE else 3):
-        r = L.fma(h, -part, r)
-    sign = L.shl(_integer(shifted, _DOUBLE), 63)
-    r = L.cast(_float(L.xor(_integer(r, _DOUBLE), sign), _DOUBLE), form.dtype)
-    # Beyond the reduction's reach the value is arbitrary, but never outside [-1, 1].
-    r = _at_most(_at_least(r, -1.7), 1.7)
-    z = L.mul(r, r)
-    return L.fma(L.mul(r, z), _polynomial(z, _table("sin_wide", form)), r)
+def _wave(x: Expr, form: _Format, quarters: int) -> Expr:
+    """sin(x + quarters * pi / 2)."""
+    sine, cosine, quadrant = _quarter_turn(x, form, quarters)
+    value = L.select(L.ne(L.and_(quadrant, 1), 0), cosine, sine)
+    sign = L.shl(L.and_(quadrant, 2), 8 * form.dtype.itemsize - 2)
+    return _float(L.xor(_integer(value, form), sign), form)
 
 
 @_rule("tan")
 def _tan(x: Expr, form: _Format) -> Expr:
+    sine, cosine, quadrant = _quarter_turn(x, form, 0)
+    odd = L.ne(L.and_(quadrant, 1), 0)
+    return L.div(L.select(odd, L.neg(cosine), sine), L.select(odd, sine, cosine))
+
+
+def _quarter_turn(x: Expr, form: _Format, quarters: int) -> tuple[Expr, Expr, Expr]:
+    """sin(r), cos(r) and k + quarters, where x = k*pi/2 + r with |r| <= pi/4. float32 is reduced
+    in float64. Good for |x| < 2**45; beyond, r is arbitrary but stays in range."""
     wide = L.cast(x, float64)
-    shifted = L.fma(wide, float(2 / _PI), _DOUBLE.magic)
-    k = L.sub(shifted, _DOUBLE.magic)
+    magic = _DOUBLE.magic + quarters
+    shifted = L.fma(wide, float(2 / _PI), magic)
+    k = L.sub(shifted, magic)
     r = wide
     for part in _DOUBLE.parts(_PI / 2, 2 if form is _SINGLE else 3):
         r = L.fma(k, -part, r)
-    odd = L.ne(L.and_(_integer(shifted, _DOUBLE), 1), 0)
-    r = L.cast(r, form.dtype)
+    r = _at_most(_at_least(L.cast(r, form.dtype), -0.79), 0.79)
     z = L.mul(r, r)
-    sine = L.fma(L.mul(r, z), _polynomial(z, _table("sin", form)), r)
-    cosine = L.fma(L.mul(z, z), _polynomial(z, _table("cos", form)), L.fma(z, -0.5, 1.0))
-    return L.div(L.select(odd, L.neg(cosine), sine), L.select(odd, sine, cosine))
+    sine = L.mul(r, _polynomial(z, (1.0, *_table("sin", form))))
+    cosine = _polynomial(z, (1.0, -0.5, *_table("cos", form)))
+    return sine, cosine, L.cast(_integer(shifted, _DOUBLE), form.unsigned)
 
 
 @_rule("arctan")
@@ -476,7 +513,7 @@ def _arcsinh(x: Expr, form: _Format) -> Expr:
     a = L.abs(x)
     big = L.gt(a, 2.0 ** (form.mantissa // 2 + 3))
     near = L.add(a, L.div(L.mul(a, a), L.add(L.sqrt(L.fma(a, a, 1.0)), 1.0)))
-    logarithm = _log1p(L.select(big, a, near), form)
+    logarithm = _log1p(L.select(big, L.sub(a, 1.0), near), form)
     result = L.add(logarithm, L.select(big, L.const(float(_LN2), form.dtype), 0.0))
     return _with_sign(result, x, form)
 
@@ -487,7 +524,8 @@ def _arccosh(x: Expr, form: _Format) -> Expr:
     big = L.gt(t, 2.0 ** (form.mantissa // 2 + 3))
     near = L.add(t, L.sqrt(L.fma(t, t, L.mul(t, 2.0))))
     logarithm = _log1p(L.select(big, t, near), form)
-    return L.add(logarithm, L.select(big, L.const(float(_LN2), form.dtype), 0.0))
+    result = L.add(logarithm, L.select(big, L.const(float(_LN2), form.dtype), 0.0))
+    return L.select(L.lt(x, 1.0), math.nan, result)
 
 
 @_rule("arctanh")
@@ -577,12 +615,182 @@ def _pow_double(x: Expr, y: Expr) -> Expr:
     return L.select(L.lt(e, math.inf), L.fma(e, rest, e), e)
 
 
+def _two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
+    """a + b and what rounding took from it."""
+    total = L.add(a, b)
+    shadow = L.sub(total, a)
+    return total, L.add(L.sub(a, L.sub(total, shadow)), L.sub(b, shadow))
+
+
 def _precise_log(x: Expr) -> tuple[Expr, Expr]:
-    """log(x) to about 2**-66 of itself, for x >= 0."""
-    raise NotImplementedError
+    """log(x) to about 2**-64 of itself, for x >= 0, as the sum of two floats.
+
+    log(m) = 2*s + (2/3)*s**3 + s**5 * R(s**2) with s = (m-1) / (m+1): the first two terms carry
+    their rounding errors, the third is small enough to be rounded."""
+    e, f = _split(x, _DOUBLE, denormals=True)
+    d = L.add(f, 2.0)
+    d_rest = L.sub(f, L.sub(d, 2.0))
+    s = L.div(f, d)
+    s_rest = L.div(L.fma(L.neg(s), d_rest, L.fma(L.neg(s), d, f)), d)
+    z = L.mul(s, s)
+    z_rest = L.fma(L.mul(s, 2.0), s_rest, L.fma(s, s, L.neg(z)))
+    t = L.mul(s, z)
+    t_rest = L.fma(s, z_rest, L.fma(s_rest, z, L.fma(s, z, L.neg(t))))
+    third, third_rest = _DOUBLE.parts(Fraction(2, 3))
+    u = L.mul(t, third)
+    u_rest = L.fma(t, third_rest, L.fma(t_rest, third, L.fma(t, third, L.neg(u))))
+    v = L.mul(L.mul(t, z), _polynomial(z, _table("log_rest", _DOUBLE)))
+    ln2, ln2_rest = _short_ln2(_DOUBLE)
+    first, first_rest = _two_sum(L.mul(e, ln2), L.mul(s, 2.0))
+    second, second_rest = _two_sum(first, u)
+    rest = L.add(L.fma(s_rest, 2.0, L.fma(e, ln2_rest, first_rest)), L.add(second_rest, u_rest))
+    rest = L.add(rest, v)
+    high = L.add(second, rest)
+    low = L.sub(rest, L.sub(high, second))
+    edge = _log_edges(x, high)
+    return edge, L.select(L.lt(L.abs(edge), math.inf), low, 0.0)
+
+
+@_rule("cbrt")
+def _cbrt(x: Expr, form: _Format) -> Expr:
+    wide = L.abs(L.cast(x, float64))
+    tiny = L.lt(wide, 2.0**-900)
+    if form is _DOUBLE:
+        wide = L.select(tiny, L.mul(wide, 2.0**300), wide)
+    e, f, small = _log_parts(wide, _DOUBLE, denormals=False)
+    y = _exp_of_clamped(L.mul(_log_sum(e, f, small, _DOUBLE), 1 / 3), _DOUBLE)
+    if form is _DOUBLE:
+        # One step of Newton on y**3 = x; the residual of y * (y * y) is exact to its leading bits.
+        square = L.mul(y, y)
+        square_rest = L.fma(y, y, L.neg(square))
+        cube = L.mul(square, y)
+        cube_rest = L.fma(square_rest, y, L.fma(square, y, L.neg(cube)))
+        residual = L.add(L.sub(wide, cube), L.neg(cube_rest))
+        y = L.add(y, L.div(residual, L.mul(square, 3.0)))
+        y = L.select(tiny, L.mul(y, 2.0**-100), y)
+    result = _with_sign(L.cast(y, form.dtype), x, form)
+    ordinary = L.and_(L.lt(L.abs(x), math.inf), L.ne(x, 0.0))
+    return L.select(ordinary, result, x)
+
+
+# -------------------------------------------------------------------------- the error function
+
+
+@_rule("erf")
+def _erf(x: Expr, form: _Format) -> Expr:
+    if form is _SINGLE:
+        return _odd_quotient(x, 3.925, "erf32")
+    a = _at_most(L.abs(x), 6.0)
+    near = L.mul(_polynomial(L.mul(a, a), TABLE["erf64"]), a)
+    complement = _exp_of_clamped(_polynomial(L.sub(a, 3.5), TABLE["erfc64"]), form)
+    return _with_sign(L.select(L.lt(a, 1.0), near, L.sub(1.0, complement)), x, form)
+
+
+@_rule("erfinv")
+def _erfinv(x: Expr, form: _Format) -> Expr:
+    inside = L.mul(L.sub(1.0, x), L.add(x, 1.0))
+    small = L.lt(L.abs(x), 2.0**-2)
+    # Near 0 the product is 1 - x**2 with x**2 rounded away: there log1p(-x**2).
+    w = L.neg(L.select(small, _log1p(L.neg(L.mul(x, x)), form), _log(inside, form)))
+    root = L.sqrt(w)
+    if form is _SINGLE:
+        near = _polynomial(L.sub(w, 2.5), TABLE["erfinv_near32"])
+        far = _polynomial(L.sub(root, 3.0), TABLE["erfinv_far32"])
+        ratio = L.select(L.lt(w, 5.0), near, far)
+    else:
+        near = _polynomial(L.sub(w, 3.125), TABLE["erfinv_near64"])
+        middle = _polynomial(L.sub(root, 3.25), TABLE["erfinv_middle64"])
+        far = _polynomial(L.sub(root, 5.0), TABLE["erfinv_far64"])
+        ratio = L.select(L.lt(w, 6.25), near, L.select(L.lt(w, 16.0), middle, far))
+    result = L.mul(ratio, x)
+    return L.select(L.eq(L.abs(x), 1.0), L.mul(x, math.inf), result)
+
+
+# -------------------------------------------------------------------------- the gamma function
+
+
+def _stirling(x: Expr, x_rest: Expr) -> tuple[Expr, Expr, Expr]:
+    """(q, rest, product) of float64 x + x_rest > 0, where Gamma = sqrt(2*pi) * e**(q + rest) /
+    product. Below 8 the argument is raised by 8, where Stirling's series has converged."""
+    shifted = L.lt(x, 8.0)
+    z = L.select(shifted, L.add(x, 8.0), x)
+    z_rest = L.add(L.select(shifted, L.sub(x, L.sub(z, 8.0)), 0.0), x_rest)
+    product: Expr = x
+    for step in range(1, 8):
+        product = L.mul(product, L.add(x, float(step)))
+    product = L.select(shifted, product, 1.0)
+    high, low = _precise_log(z)
+    power = L.sub(z, 0.5)
+    p = L.mul(power, high)
+    p_rest = L.fma(power, low, L.fma(power, high, L.neg(p)))
+    q, q_rest = _two_sum(p, L.neg(z))
+    inverse = L.div(1.0, z)
+    series = L.mul(inverse, _polynomial(L.mul(inverse, inverse), _STIRLING))
+    # d/dz of log Gamma is about log(z): the bits that rounding x + 8 lost.
+    correction = L.fma(z_rest, high, series)
+    return q, L.add(L.add(p_rest, q_rest), correction), product
+
+
+# B(2k) / (2k * (2k - 1)), Bernoulli's numbers.
+_STIRLING = tuple(
+    float(Fraction(*bernoulli) / (2 * k * (2 * k - 1)))
+    for k, bernoulli in enumerate(
+        [(1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6), (-3617, 510)], 1
+    )
+)
+
+
+def _reflect(x: Expr, reflected: Expr) -> tuple[Expr, Expr]:
+    """x, or 1 - x with its rounding error."""
+    mirror, rest = _two_sum(L.const(1.0, float64), L.neg(x))
+    return L.select(reflected, mirror, x), L.select(reflected, rest, 0.0)
+
+
+def _sine_of_pi(x: Expr) -> Expr:
+    """|sin(pi * x)| of float64 x."""
+    r = L.mul(L.sub(x, L.rint(x)), float(_PI))
+    z = L.mul(r, r)
+    return L.abs(L.fma(L.mul(r, z), _polynomial(z, _table("sin_wide", _DOUBLE)), r))
+
+
+@_rule("gamma")
+def _gamma(x: Expr, form: _Format) -> Expr:
+    wide = L.cast(x, float64)
+    reflected = L.lt(wide, 0.5)
+    q, rest, product = _stirling(*_reflect(_at_most(_at_least(wide, -200.0), 200.0), reflected))
+    e = _exp_of_clamped(_at_most(q, 711.0), _DOUBLE)
+    e = L.mul(e, _polynomial(rest, (1.0, 1.0, *_table("exp", _DOUBLE)[:5])))
+    value = L.div(L.mul(e, _ROOT), product)
+    floor = L.floor(wide)
+    half = L.mul(floor, 0.5)
+    odd = L.ne(L.floor(half), half)
+    sine = _sine_of_pi(wide)
+    mirrored = L.div(L.div(float(_PI), value), L.select(odd, L.neg(sine), sine))
+    result = L.select(reflected, mirrored, value)
+    pole = L.and_(L.eq(floor, wide), L.lt(wide, 0.0))
+    result = L.select(pole, math.nan, result)
+    result = L.select(L.eq(wide, 0.0), L.div(1.0, wide), result)
+    result = L.select(L.eq(wide, math.inf), math.inf, result)
+    return L.cast(result, form.dtype)
+
+
+_ROOT = math.sqrt(2 * math.pi)
+
+
+@_rule("lgamma")
+def _lgamma(x: Expr, form: _Format) -> Expr:
+    wide = L.cast(x, float64)
+    reflected = L.lt(wide, 0.5)
+    q, rest, product = _stirling(*_reflect(wide, reflected))
+    half_log = L.const(0.5 * math.log(2 * math.pi), float64)
+    value = L.add(q, L.sub(L.add(rest, half_log), _log(product, _DOUBLE)))
+    sine = _sine_of_pi(wide)
+    mirrored = L.sub(L.sub(math.log(math.pi), _log(sine, _DOUBLE)), value)
+    result = L.select(reflected, mirrored, value)
+    result = L.select(L.gt(L.abs(wide), 2.0**1014), math.inf, result)  # 2**1014 * log overflows
+    return L.cast(result, form.dtype)
 
 
 NAMES = frozenset(_RULES)
 """The functions that `expand` writes out."""
 assert NAMES.isdisjoint(EXACT)
-_ = bool_

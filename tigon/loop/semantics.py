@@ -77,8 +77,9 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     product_error = _product_error(a, b, product)
     shadow = total - product
     sum_error = (product - (total - shadow)) + (c - shadow)
-    corrected = total + (product_error + sum_error)
-    return np.where(np.isfinite(corrected) & np.isfinite(total), corrected, total)
+    error = product_error + sum_error
+    corrected = np.where(error == 0, total, total + error)  # keeps the sign of zero
+    return np.where(np.isfinite(corrected), corrected, total)
 
 
 def _product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""Every elementary function keeps its stated bound, at dense samples and at special values."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tigon.base.dtypes import DType, float16, float32, float64
+from tigon.loop import build as L
+from tigon.loop.grammar import FUNCTIONS, Apply, Buffer, Expr, LoopAxis, Nest, Store, walk
+from tigon.loop.interpret import interpret
+from tigon.loop.mathematics import NAMES, ULP, expand
+from tigon.loop.semantics import EXACT, evaluate
+
+COUNT = 6_000
+# Where the samples lie: intervals, and "wide" for all magnitudes.
+DOMAINS: dict[str, tuple] = {
+    "exp": ((-1, 1), (-800, 800)),
+    "expm1": ((-1, 1), (-30, 800), "small"),
+    "log": ((0.5, 2), "positive"),
+    "log1p": ((-0.999, 3), "positive", "small"),
+    "log2": ((0.5, 2), "positive"),
+    "log10": ((0.5, 2), "positive"),
+    "sin": ((-10, 10), (-1e5, 1e5), (-1e9, 1e9), "small"),
+    "cos": ((-10, 10), (-1e5, 1e5), (-1e9, 1e9), "small"),
+    "tan": ((-10, 10), (-1e5, 1e5), "small"),
+    "arcsin": ((-1, 1), "small"),
+    "arccos": ((-1, 1), (0.99, 1)),
+    "arctan": ((-4, 4), "wide"),
+    "sinh": ((-2, 2), (-800, 800), "small"),
+    "cosh": ((-2, 2), (-800, 800)),
+    "tanh": ((-1, 1), (-20, 20), "small"),
+    "arcsinh": ((-4, 4), "wide"),
+    "arccosh": ((1, 3), (1, 1e10)),
+    "arctanh": ((-1, 1), "small"),
+    "sigmoid": ((-6, 6), (-800, 800)),
+    "erf": ((-1, 1), (-7, 7), "small"),
+    "erfinv": ((-1, 1), (0.99, 1), "small"),
+    "gamma": ((0.1, 35), (-9.9, 0)),
+    "lgamma": ((0.1, 35), (-9.9, 0), "positive"),
+    "cbrt": ((-10, 10), "wide"),
+    "rsqrt": ((0.5, 4), "positive"),
+}
+SPECIAL = [0.0, 1.0, 0.5, 2.0, 1e-30, 30000.0, math.inf, math.nan]
+
+
+def run(function: str, arrays: list[np.ndarray], dtype: DType) -> np.ndarray:
+    index = L.axis("i")
+    loads = [L.load(number, index, dtype) for number in range(len(arrays))]
+    value = expand(L.apply(function, *loads))
+    buffers = (*(Buffer(dtype, "in") for _ in arrays), Buffer(dtype, "out"))
+    space = (LoopAxis("i", L.const(len(arrays[0]))),)
+    out = np.zeros(len(arrays[0]), dtype.numpy)
+    interpret(Nest(buffers, space, (Store(len(arrays), index, value),)), [*arrays, out])
+    return out
+
+
+def sample(domain: object, dtype: DType, rng: np.random.Generator) -> np.ndarray:
+    limits = np.finfo(dtype.numpy)
+    if isinstance(domain, tuple):
+        values = rng.uniform(*domain, COUNT)
+    else:
+        low = np.log(limits.smallest_subnormal) + 1
+        high = -2 if domain == "small" else np.log(limits.max)
+        values = np.exp(rng.uniform(low, high, COUNT).astype(np.longdouble))
+        if domain in ("wide", "small"):
+            values *= rng.choice([-1, 1], COUNT)
+    return values.astype(dtype.numpy)
+
+
+def errors(function: str, arrays: list[np.ndarray], got: np.ndarray) -> np.ndarray:
+    """In units in the last place; infinite where one of the two is finite or NaN alone."""
+    kept = np.longdouble if function not in ("erf", "erfinv", "gamma", "lgamma") else np.float64
+    exact = np.asarray(_oracle(function, arrays)).astype(kept)
+    rounded = exact.astype(got.dtype)
+    size = np.abs(rounded)
+    if function == "lgamma":
+        size = np.maximum(size, 1)
+    unit = np.spacing(size).astype(np.longdouble)
+    both = np.isfinite(rounded) & np.isfinite(got)
+    same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
+    distance = np.abs(got.astype(np.longdouble) - exact) / np.where(both, unit, 1)
+    edge = np.abs(exact.astype(np.longdouble)) > 0.9999995 * np.finfo(got.dtype).max
+    return np.where(both, distance, np.where(same | edge, 0, np.inf))
+
+
+def _oracle(function: str, arrays: list[np.ndarray]) -> np.ndarray:
+    from tigon.loop.semantics import _ELEMENTARY
+
+    return _ELEMENTARY[function](*(array.astype(np.longdouble) for array in arrays))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("function", sorted(DOMAINS))
+def test_bound_of_one_operand(function: str, dtype: DType) -> None:
+    rng = np.random.default_rng(7)
+    for domain in DOMAINS[function]:
+        x = sample(domain, dtype, rng)
+        found = errors(function, [x], run(function, [x], dtype))
+        worst = int(found.argmax())
+        assert found[worst] <= ULP[function][dtype is float64], (domain, x[worst])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("function", ["pow", "atan2", "hypot"])
+def test_bound_of_two_operands(function: str, dtype: DType) -> None:
+    rng = np.random.default_rng(8)
+    pairs = [
+        ((0, 10), (-10, 10)),
+        ((-10, 10), (-10, 10)),
+        ((0.9, 1.1), (-900, 900)),
+        ("positive", (-3, 3)),
+    ]
+    for first, second in pairs:
+        arrays = [sample(first, dtype, rng), sample(second, dtype, rng)]
+        found = errors(function, arrays, run(function, arrays, dtype))
+        worst = int(found.argmax())
+        assert found[worst] <= ULP[function][dtype is float64], [a[worst] for a in arrays]
+    whole = [rng.integers(-20, 20, 500).astype(dtype.numpy) for _ in range(2)]
+    assert errors(function, whole, run(function, whole, dtype)).max() <= 2
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("function", sorted(ULP))
+def test_special_values(function: str, dtype: DType) -> None:
+    limits = np.finfo(dtype.numpy)
+    edges = [limits.tiny, limits.tiny / 2**10, float(limits.eps), 1 - float(limits.epsneg)]
+    huge = [] if function in ("sin", "cos", "tan") else [limits.max]
+    values = np.array([*SPECIAL, *edges, *huge], dtype.numpy)
+    values = np.concatenate([values, -values])
+    arrays = [values]
+    if FUNCTIONS[function].arity == 2:
+        arrays = [grid.ravel().copy() for grid in np.meshgrid(values, values)]
+    got = run(function, arrays, dtype)
+    if function == "gamma":  # Python's overflows there without a sign
+        keep = ~((arrays[0] < 0) & (arrays[0] > -1e-30))
+        arrays, got = [arrays[0][keep]], got[keep]
+    expected = _oracle(function, arrays).astype(dtype.numpy)
+    found = errors(function, arrays, got)
+    worst = int(found.argmax())
+    assert found[worst] <= max(2, ULP[function][dtype is float64]), [a[worst] for a in arrays]
+    ordinary = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got)[ordinary], np.signbit(expected)[ordinary])
+
+
+@pytest.mark.parametrize("function", ["tanh", "erf", "sin", "cos", "sigmoid"])
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+def test_never_beyond_one(function: str, dtype: DType) -> None:
+    x = np.concatenate([np.linspace(-12, 12, 30_001), [1e20, -1e30]]).astype(dtype.numpy)
+    assert np.abs(run(function, [x], dtype)).max() <= 1
+
+
+def test_values_that_must_be_exact() -> None:
+    zero = np.zeros(1, np.float32)
+    for function, value in {"exp": 1, "cos": 1, "sigmoid": 0.5, "log1p": 0, "gamma": np.inf}.items():
+        assert run(function, [zero], float32)[0] == value
+    powers = 2.0 ** np.arange(-20, 20)
+    assert np.array_equal(run("log2", [powers], float64), np.arange(-20.0, 20))
+
+
+def test_constant_exponents_become_arithmetic() -> None:
+    x = L.load(0, L.axis("i"), float32)
+    assert expand(L.pow(x, 2)) is L.mul(x, x)
+    assert expand(L.pow(x, 1)) is x
+    assert expand(L.pow(x, -1)) is L.div(1.0, x)
+
+
+def test_expansion_is_arithmetic_only_and_short() -> None:
+    x = L.load(0, L.axis("i"), float32)
+    lengths = {}
+    for function in NAMES:
+        operands = (x,) * FUNCTIONS[function].arity
+        nodes = list(walk(expand(L.apply(function, *operands))))
+        assert all(node.function in EXACT | {"fma"} for node in nodes if isinstance(node, Apply))
+        lengths[function] = sum(isinstance(node, Apply) for node in nodes)
+    assert lengths["exp"] <= 22
+    assert lengths["tanh"] <= 22
+    assert lengths["sigmoid"] <= 27
+
+
+def test_float16_goes_through_float32() -> None:
+    x = np.linspace(-8, 8, 500).astype(np.float16)
+    got = run("tanh", [x], float16)
+    assert np.array_equal(got, np.tanh(x.astype(np.float64)).astype(np.float16))
+
+
+def test_every_elementary_function_is_expanded_and_bounded() -> None:
+    elementary = set(FUNCTIONS) - EXACT - {"fma"}
+    assert elementary == set(NAMES) == set(ULP)
+
+
+def test_sharing_survives_expansion() -> None:
+    x: Expr = L.load(0, L.axis("i"), float32)
+    for _ in range(60):
+        x = L.add(L.mul(x, x), x)
+    assert sum(1 for _ in walk(expand(L.exp(x)))) < 200
+    assert float(evaluate("add", (np.float32(1), np.float32(2)), float32)) == 3
