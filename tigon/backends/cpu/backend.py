@@ -10,6 +10,7 @@ from tigon.backends.cpu import cost
 from tigon.backends.cpu.compiler import Compiler
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import emit_nest, scratch_bytes
+from tigon.backends.cpu.plain import as_nest
 from tigon.backends.cpu.plan import Plan, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
 from tigon.backends.cpu.text import Function
@@ -29,6 +30,10 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
+
+
+FUSE = "fuse"
+"""Variant of a contraction that runs as a plain nest."""
 
 
 class CpuBackend:
@@ -94,6 +99,10 @@ class CpuBackend:
 
     def _prepare(self, nest: AnyNest) -> Launchable:
         target = self._compiler.target
+        plain = as_nest(nest) if isinstance(nest, Contraction) else None
+        variant = None
+        if plain is not None:
+            nest, variant = plain, FUSE
         structure, slots = abstract(nest)
         if isinstance(nest, Contraction):
             plan, blocks, scratch = choose(nest, target, len(slots) // 8)
@@ -108,7 +117,12 @@ class CpuBackend:
             )
         points, grain, microseconds = cost.nest_shape(nest, target)
         return Launchable(
-            Structure(structure), slots, points, grain, scratch_bytes(nest.buffers), microseconds
+            Structure(structure, variant),
+            slots,
+            points,
+            grain,
+            scratch_bytes(nest.buffers),
+            microseconds,
         )
 
     def emit(self, structure: Structure, name: str) -> Function:
@@ -118,7 +132,7 @@ class CpuBackend:
         if isinstance(nest, Contraction):
             assert isinstance(structure.variant, Plan)
             return emit_contraction(nest, structure.variant, name, target)
-        return emit_nest(nest, name, target)
+        return emit_nest(nest, name, target, structure.variant == FUSE)
 
     def llvm(self, structure: Structure) -> str:
         """The generated LLVM IR, for looking at."""

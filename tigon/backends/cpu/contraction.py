@@ -160,8 +160,7 @@ class _Contraction:
             row_of_right = self.at(right, self.op("mul", k, self.width))
             columns = [
                 out.op(
-                    f"load {kind}, ptr {self.at(row_of_right, v * self.lanes).name},"
-                    f" align {size}",
+                    f"load {kind}, ptr {self.at(row_of_right, v * self.lanes).name}, align {size}",
                     self.element,
                     self.lanes,
                 )
@@ -326,9 +325,7 @@ class _Contraction:
                     self.k0,
                     self.k1,
                     self.lanes,
-                    lambda k: self.evaluate(
-                        nest.left, self.at(start, self.op("sub", k, self.k0))
-                    ),
+                    lambda k: self.evaluate(nest.left, self.at(start, self.op("sub", k, self.k0))),
                 )
 
             self.loop(self.op("sub", self.m1, self.m0), row, "left")
@@ -393,9 +390,7 @@ class _Contraction:
                     column,
                     end,
                     self.width if packing.flat_outer else self.lanes,
-                    lambda n: self.evaluate(
-                        nest.right, self.at(start, self.op("sub", n, column))
-                    ),
+                    lambda n: self.evaluate(nest.right, self.at(start, self.op("sub", n, column))),
                 )
 
             self.loop(self.column_panels, panel, "panel")
@@ -422,9 +417,7 @@ class _Contraction:
                     self.k0,
                     self.k1,
                     lanes,
-                    lambda k: self.evaluate(
-                        nest.right, self.at(start, self.op("sub", k, self.k0))
-                    ),
+                    lambda k: self.evaluate(nest.right, self.at(start, self.op("sub", k, self.k0))),
                 )
 
             self.loop(live, column, "right")

@@ -48,14 +48,17 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an expression mentions: axes and locals by name, loads, and loads of written buffers."""
+    """What an expression mentions: axes and locals by name, its loads, whether one of them is of
+    a written buffer, and those of its loads that happen whatever its selects decide."""
 
     names: frozenset[str]
-    loads: bool
+    loads: frozenset[Load]
+    certain: frozenset[Load]
     volatile: bool
 
 
 _NO_NAMES: frozenset[str] = frozenset()
+_NO_LOADS: frozenset[Load] = frozenset()
 
 
 class Emitter:
@@ -79,6 +82,8 @@ class Emitter:
         self._facts: dict[Expr, Facts] = {}
         self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
         self._dummy: Value | None = None
+        # Loads that happen under a guard anyway: their other uses need no stronger guard.
+        self._certain: dict[Guard, frozenset[Load]] = {(): _NO_LOADS}
         self._place: int | None = None
 
     # ------------------------------------------------------------------------------ facts
@@ -94,11 +99,16 @@ class Emitter:
             names = _NO_NAMES.union(*(part.names for part in parts)) if parts else _NO_NAMES
             if isinstance(node, (Axis, Local)):
                 names = frozenset((node.name,))
-            loads = isinstance(node, Load) or any(part.loads for part in parts)
+            loads = _NO_LOADS.union(*(part.loads for part in parts)) if parts else _NO_LOADS
+            certain = _NO_LOADS.union(*(part.certain for part in parts)) if parts else _NO_LOADS
+            if isinstance(node, Load):
+                loads, certain = loads | {node}, certain | {node}
+            elif isinstance(node, Apply) and node.function == "select" and loads:
+                certain = parts[0].certain | (parts[1].certain & parts[2].certain)
             volatile = any(part.volatile for part in parts) or (
                 isinstance(node, Load) and node.buffer in self.written
             )
-            self._facts[node] = Facts(names, loads, volatile)
+            self._facts[node] = Facts(names, loads, certain, volatile)
         return self._facts[expr]
 
     def varies(self, expr: Expr) -> bool:
@@ -155,6 +165,14 @@ class Emitter:
         found = self._find(expr, guard)
         if found is not None:
             return found
+        outer = self._certain
+        if not guard:
+            self._certain = {(): outer[()] | self.facts(expr).certain}
+        value = self._emit(expr, guard)
+        self._certain = outer
+        return value
+
+    def _emit(self, expr: Expr, guard: Guard) -> Value:
         stack: list[tuple[Expr, Guard]] = [(expr, guard)]
         while stack:
             node, under = stack[-1]
@@ -197,6 +215,16 @@ class Emitter:
     def _key(self, expr: Expr, guard: Guard) -> object:
         return (expr, guard) if guard and self.facts(expr).loads else expr
 
+    def _weakest(self, expr: Expr, guard: Guard) -> Guard:
+        """The shortest prefix of the guard under which all loads of `expr` happen anyway."""
+        loads = self.facts(expr).loads
+        if not loads:
+            return ()
+        for length in range(len(guard)):
+            if loads <= self._certain[guard[:length]]:
+                return guard[:length]
+        return guard
+
     def _find(self, expr: Expr, guard: Guard) -> Value | None:
         if isinstance(expr, Const):
             return literal(expr.value, element_type(expr.dtype))
@@ -207,21 +235,31 @@ class Emitter:
 
     def _children(self, expr: Expr, guard: Guard) -> list[tuple[Expr, Guard]]:
         if isinstance(expr, Load):
-            return [(part, guard) for part in self._address_parts(expr)]
-        if isinstance(expr, Apply):
-            if expr.function == "select" and self.facts(expr).loads:
-                condition, a, b = expr.operands
-                return [
-                    (condition, guard),
-                    (a, self._under(guard, condition)),
-                    (b, self._under(guard, L.apply("not", condition))),
-                ]
-            return [(operand, guard) for operand in expr.operands]
-        return []
+            parts = [(part, guard) for part in self._address_parts(expr)]
+        elif not isinstance(expr, Apply):
+            return []
+        elif expr.function == "select" and self.facts(expr).loads:
+            condition, a, b = expr.operands
+            parts = [
+                (condition, guard),
+                (a, self._under(guard, condition, a)),
+                (b, self._under(guard, L.apply("not", condition), b)),
+            ]
+        else:
+            parts = [(operand, guard) for operand in expr.operands]
+        return (
+            [(part, self._weakest(part, under)) for part, under in parts]
+            if guard or (isinstance(expr, Apply) and expr.function == "select")
+            else parts
+        )
 
-    @staticmethod
-    def _under(guard: Guard, condition: Expr) -> Guard:
-        return guard if condition in guard else (*guard, condition)
+    def _under(self, guard: Guard, condition: Expr, branch: Expr) -> Guard:
+        if condition in guard:
+            return guard
+        longer = (*guard, condition)
+        known = self._certain.get(longer, self._certain[guard])
+        self._certain[longer] = known | self.facts(branch).certain
+        return longer
 
     def _compute(self, expr: Expr, guard: Guard) -> None:
         level = self.level(expr, guard)

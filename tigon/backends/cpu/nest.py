@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tigon.backends.cpu.emitter import Emitter, fold_lanes
-from tigon.backends.cpu.scalar import binary, compare, emit_function, is_nan, logical_not, select
+from tigon.backends.cpu.scalar import (
+    binary,
+    compare,
+    emit_function,
+    intrinsic,
+    is_nan,
+    logical_not,
+    select,
+)
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType, int64
@@ -33,12 +41,13 @@ PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %
 _NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
 
 
-def emit_nest(nest: Nest, name: str, target: Target) -> Function:
-    """The function that runs points [begin, end) of the nest's space."""
+def emit_nest(nest: Nest, name: str, target: Target, fuse: bool = False) -> Function:
+    """The function that runs points [begin, end) of the nest's space. `fuse`: sums of products
+    round once per step, for nests that are contractions."""
     out = Function(name, PARAMETERS)
     emitter = Emitter(out, nest.buffers, target)
     place_scratch(emitter, nest.buffers)
-    over_points(emitter, nest.space, lambda: Body(emitter).statements(nest.body))
+    over_points(emitter, nest.space, lambda: Body(emitter, fuse).statements(nest.body))
     out.block.terminator = "ret i32 0"
     return out
 
@@ -115,8 +124,9 @@ class State:
 class Body:
     """Statements, in order."""
 
-    def __init__(self, emitter: Emitter) -> None:
+    def __init__(self, emitter: Emitter, fuse: bool = False) -> None:
         self.e = emitter
+        self.fuse = fuse
 
     def statements(self, body: Sequence[Stmt]) -> None:
         # Stores wait until all that is computed beside them is computed: an output may share the
@@ -316,15 +326,28 @@ class Body:
         """One iteration. Lanes that are not live keep what they have."""
         e, accumulator, old = self.e, state.accumulator, state.values
         lanes = old[0].lanes
+        product = accumulator.value
+        if (
+            self.fuse
+            and accumulator.combine == "sum"
+            and isinstance(product, Apply)
+            and product.function == "mul"
+            and product.dtype.is_float
+        ):
+            factors = [e.spread(e.emit(o), lanes, e.level(o)) for o in product.operands]
+            return self.keep_dead_lanes([intrinsic(e.out, "fma", *factors, old[0])], old, masked)
         value = e.emit(accumulator.value)
         values = [e.spread(value, lanes, e.level(accumulator.value))]
         if accumulator.position is not None:
             position = e.emit(accumulator.position)
             values.append(e.spread(position, lanes, e.level(accumulator.position)))
-        new = self.combiner(accumulator)(old, values)
-        if masked and e.tail is not None:
-            new = [select(e.out, e.tail, a, b) for a, b in zip(new, old, strict=True)]
-        return new
+        return self.keep_dead_lanes(self.combiner(accumulator)(old, values), old, masked)
+
+    def keep_dead_lanes(self, new: list[Value], old: list[Value], masked: bool) -> list[Value]:
+        e = self.e
+        if not masked or e.tail is None:
+            return new
+        return [select(e.out, e.tail, a, b) for a, b in zip(new, old, strict=True)]
 
     def combiner(
         self, accumulator: Accumulator

@@ -17,6 +17,7 @@ INNER_BLOCK = 384
 ROW_BLOCK = 192
 COLUMN_BLOCK = 512
 POINT_FLOPS = 8e6
+MOST_POINTS = 16
 """Enough work for a point; smaller products are not cut further."""
 
 
@@ -74,9 +75,7 @@ def count(axes: Sequence[LoopAxis]) -> int:
     return prod(cost.extent(axis) for axis in axes)
 
 
-def choose(
-    nest: Contraction, target: Target, first_slot: int
-) -> tuple[Plan, Blocks, int]:
+def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Blocks, int]:
     """The plan, the blocks and the bytes of scratch."""
     size = nest.dtype.itemsize
     lanes = target.lanes(size)
@@ -86,8 +85,10 @@ def choose(
 
     inner_blocks = max(1, ceil(inner / INNER_BLOCK))
     inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
-    wanted = 2.0 * count(nest.batch) * rows * columns * inner / POINT_FLOPS
-    row_block, column_block = _cut(rows, columns, tile_rows, width, wanted / max(1, count(nest.batch)))
+    wanted = min(MOST_POINTS, 2.0 * count(nest.batch) * rows * columns * inner / POINT_FLOPS)
+    row_block, column_block = _cut(
+        rows, columns, tile_rows, width, wanted / max(1, count(nest.batch))
+    )
     row_blocks, column_blocks = ceil(rows / row_block), ceil(columns / column_block)
 
     depth = 144 if inner_block <= 128 else INNER_BLOCK + 16
@@ -179,9 +180,7 @@ def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[in
     return min(tiles, key=time)
 
 
-def _cut(
-    rows: int, columns: int, tile_rows: int, width: int, wanted: float
-) -> tuple[int, int]:
+def _cut(rows: int, columns: int, tile_rows: int, width: int, wanted: float) -> tuple[int, int]:
     """Block sizes: within the caches, and enough blocks to share among threads."""
     row_blocks = max(1, ceil(rows / ROW_BLOCK))
     column_blocks = max(1, ceil(columns / COLUMN_BLOCK))
@@ -204,16 +203,14 @@ def _cut(
 # ------------------------------------------------------------------------------- index maps
 
 
-def _packing(
-    nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int
-) -> Packing:
+def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int) -> Packing:
     indices = [node.index for node in walk(operand) if isinstance(node, Load)]
     flat_outer = _is_flat(indices, outer) and not _number_in(operand, outer)
     flat_inner = _is_flat(indices, nest.inner) and not _number_in(operand, nest.inner)
 
     def score(axes: Sequence[LoopAxis], flat: bool) -> float:
         """Elements that one vector load brings in along the last of these axes."""
-        if not axes or not all(_is_contiguous(index, axes[-1]) for index in indices):
+        if not axes or not all(is_contiguous(index, axes[-1]) for index in indices):
             return 0.5
         return min(lanes, count(axes) if flat else cost.extent(axes[-1]))
 
@@ -225,7 +222,7 @@ def _packing(
     return Packing(inner, flat_outer, flat_inner)
 
 
-def _is_contiguous(index: Expr, axis: LoopAxis) -> bool:
+def is_contiguous(index: Expr, axis: LoopAxis) -> bool:
     split = affine(index, {axis.name})
     if split is None:
         return False

@@ -1,0 +1,81 @@
+"""Contractions as ordinary nests: what tiles and packing cost more for than they bring. A product
+with very few rows or columns reads every element of its large operand once, so there is nothing to
+pack for; integers have no register tile yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tigon.backends.cpu import cost
+from tigon.backends.cpu.plan import count, is_contiguous
+from tigon.loop import build as L
+from tigon.loop.grammar import (
+    Accumulator,
+    Const,
+    Contraction,
+    Expr,
+    Load,
+    Loop,
+    LoopAxis,
+    Nest,
+    Reduce,
+    walk,
+)
+
+FEW = 4
+_STRIP = 256  # columns per point
+
+
+def as_nest(nest: Contraction) -> Nest | None:
+    """The nest to run instead, or None where tiles are better."""
+    rows, columns = count(nest.rows), count(nest.columns)
+    left_along = _contiguous(nest.left, nest.inner)
+    right_along = _contiguous(nest.right, nest.inner)
+    if rows <= FEW or columns <= FEW:
+        if left_along and right_along:
+            return _dots(nest)
+        if rows <= FEW and _contiguous(nest.right, nest.columns):
+            return _strips(nest)
+    if nest.dtype.is_float:
+        return None
+    return _dots(nest) if left_along and right_along else _strips(nest)
+
+
+def _contiguous(operand: Expr, axes: Sequence[LoopAxis]) -> bool:
+    return bool(axes) and all(
+        is_contiguous(node.index, axes[-1]) for node in walk(operand) if isinstance(node, Load)
+    )
+
+
+def _sum(nest: Contraction, axes: tuple[LoopAxis, ...]) -> Reduce:
+    value = L.apply("mul", nest.left, nest.right)
+    return Reduce(axes, (Accumulator(nest.accumulator, "sum", value),))
+
+
+def _vector(axis: LoopAxis) -> LoopAxis:
+    return LoopAxis(axis.name, axis.stop, axis.start, True)
+
+
+def _dots(nest: Contraction) -> Nest:
+    """One result per point, vectors along the sum. The smaller operand's axes turn fastest, so
+    that the larger one is read from memory once."""
+    axes = (*nest.inner[:-1], _vector(nest.inner[-1]))
+    groups = (nest.columns, nest.rows)
+    if count(nest.rows) > count(nest.columns):
+        groups = (nest.rows, nest.columns)
+    space = (*nest.batch, *groups[0], *groups[1])
+    return Nest(nest.buffers, space, (_sum(nest, axes), *nest.body))
+
+
+def _strips(nest: Contraction) -> Nest:
+    """A strip of columns per point, vectors along the columns."""
+    if not nest.columns:
+        return Nest(nest.buffers, (*nest.batch, *nest.rows), (_sum(nest, nest.inner), *nest.body))
+    last = nest.columns[-1]
+    strip = L.axis(f"{last.name}.strip")
+    blocks = LoopAxis(f"{last.name}.strip", Const(-(-cost.extent(last) // _STRIP)))
+    start = L.mul(strip, _STRIP)
+    stop = L.minimum(L.add(start, _STRIP), last.stop)
+    inner = Loop((LoopAxis(last.name, stop, start, True),), (_sum(nest, nest.inner), *nest.body))
+    space = (*nest.batch, *nest.columns[:-1], blocks, *nest.rows)
+    return Nest(nest.buffers, space, (inner,))
