@@ -39,6 +39,8 @@ class NDArray:
     grad: NDArray | None  # the array that backward fills, None unless attached
     grad_req: str  # "null", "write" or "add"
     has_tape: bool  # result of a recorded operator
+    donated: bool  # its memory was given away; every use raises
+    storage_offset: int  # bytes from the start of the storage
     # slots: + - * / // % ** @ unary - abs, comparisons, in-place forms, divmod-free; each invokes the
     # operator registered with `set_slot_operator`.
     def asnumpy(self) -> np.ndarray: ...  # waits, copies
@@ -90,6 +92,9 @@ class Program:
         tag: Any = None,  # whatever the owner wants to find again (an operator call, a graph)
     ) -> None: ...
     tag: Any
+    name: str
+    visible: int
+    cost: float
     arena_bytes: int
     calls: int
     def __call__(
@@ -109,7 +114,7 @@ class Gradient:
     """How cotangents flow through one recorded call.
 
     `saved` lists what the tape keeps: ("input", i) or ("output", j), residuals included. `compile`
-    is called once, at the first backward, and returns the Program whose inputs are the cotangents
+    is called once, at the first backward, and returns the Program (or View) whose inputs are the cotangents
     of the outputs numbered `cotangents` followed by the saved arrays, and whose outputs are the
     cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros."""
 
@@ -120,14 +125,20 @@ class Gradient:
 
 # ----------------------------------------------------------------- the imperative path
 
-def set_compile_handler(
-    handler: Callable[[int, int, Signature], Program | View | Callable[..., Any]],
-) -> None:
-    """`handler(operator_id, attributes_id, signature)` answers a miss of the signature cache."""
+Handler = Callable[[int, int, Signature], Program | View | Callable[..., Any]]
 
-def set_slot_operator(slot: str, operator_id: int, attributes_id: int, reflected: bool = False) -> None:
+def set_compile_handler(handler: Handler | None) -> Handler | None:
+    """`handler(operator_id, attributes_id, signature)` answers a miss of the signature cache.
+    Returns the previous one. A View must serve one signature only."""
+
+def set_slot_operator(
+    slot: str, operator_id: int, attributes_id: int, reflected: bool = False
+) -> tuple[int, int]:
     """`slot`: "add", "subtract", "multiply", "true_divide", "floor_divide", "remainder", "power", "matmul", "negative",
-    "absolute", "eq", "ne", "lt", "le", "gt", "ge". A scalar on the left swaps the operands."""
+    "absolute", "eq", "ne", "lt", "le", "gt", "ge". Returns the previous pair; a negative id unsets.
+
+    `scalar - array` calls the slot's operator with (scalar, array), unless one was set with
+    `reflected=True`: that is called with (array, scalar)."""
 
 def invoke(
     operator_id: int, attributes_id: int, operands: Sequence[NDArray | float | int | bool],
@@ -144,7 +155,7 @@ def set_recording(on: bool) -> bool: ...  # thread-local; returns the previous v
 def set_training(on: bool) -> bool: ...
 def is_recording() -> bool: ...
 def is_training() -> bool: ...
-def set_sum_operator(operator_id: int, attributes_id: int) -> None: ...  # adds two cotangents
+def set_sum_operator(operator_id: int, attributes_id: int) -> tuple[int, int]: ...  # adds two cotangents
 def backward(
     heads: Sequence[NDArray], head_grads: Sequence[NDArray | None],
     retain_graph: bool, variables: Sequence[NDArray] | None = None,
@@ -163,9 +174,14 @@ class TapeNode:
     """Read-only face of a recorded call, for differentiating backward itself (create_graph)."""
 
     tag: Any  # the Program's or View's tag
-    inputs: list[NDArray | float]  # with their own tape entries
+    inputs: list[NDArray | float]  # with their own tape entries; a living variable is itself
+    # (an input that `Gradient.saved` does not list holds zeros: only type and history are kept)
     output_count: int
+    output_types: list[tuple[int, tuple[int, ...]]]
     sequence: int  # grows with time: reverse order of it is a valid reverse walk
+    consumed: bool  # used up by a backward without retain_graph
+    def saved_output(self, index: int) -> NDArray | None: ...  # None unless `saved` lists it
+    # equal and hashed by the recorded call
 
 def tape_node(array: NDArray) -> tuple[TapeNode, int] | None: ...
 
@@ -177,6 +193,8 @@ def push(
     """Run a Python callable on the engine when its arrays allow (host callback)."""
 
 def waitall() -> None: ...  # raises the first error nobody has seen; Ctrl-C interrupts
+def set_inline_threshold(microseconds: float) -> None: ...
+def inline_threshold() -> float: ...
 def set_naive(on: bool) -> None: ...  # TIGON_ENGINE=naive at import
 def set_num_threads(count: int) -> None: ...
 def num_threads() -> int: ...

@@ -1,0 +1,43 @@
+# `make build` makes the environment on first use and builds the extension into tigon/,
+# incrementally; everything else depends on it.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+JOBS ?= 2
+BUILD := build/native
+SANITIZERS := thread address,undefined
+
+.PHONY: build sanitize clean
+
+$(VENV)/.ready: pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet "scikit-build-core>=0.10" "nanobind>=2.4" "cmake>=3.18" ninja
+	$(PY) tools/requirements.py test demo | xargs $(PY) -m pip install --quiet
+	touch $@
+
+build: $(VENV)/.ready
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B $(BUILD) -G Ninja \
+	  -DCMAKE_BUILD_TYPE=Release -DTIGON_IN_PLACE=ON \
+	  -DPython_EXECUTABLE="$(CURDIR)/$(PY)" > $(BUILD)-configure.log 2>&1 \
+	  || { cat $(BUILD)-configure.log; exit 1; }
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) -j $(JOBS)
+
+# Storage, pool, engine and programs without Python, under each set of sanitizers.
+sanitize: $(VENV)/.ready
+	@mkdir -p build
+	@set -e; for kind in $(SANITIZERS); do \
+	  folder=build/sanitize-$$(echo $$kind | tr , -); \
+	  echo "== sanitizers: $$kind"; \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B $$folder -G Ninja \
+	    -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTIGON_EXTENSION=OFF -DTIGON_CORE_TESTS=ON \
+	    -DTIGON_SANITIZE=$$kind > $$folder.log 2>&1 || { cat $$folder.log; exit 1; }; \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $$folder -j $(JOBS) > $$folder.log 2>&1 \
+	    || { cat $$folder.log; exit 1; }; \
+	  TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    $$folder/core_tests; \
+	done
+
+clean:
+	rm -rf build tigon/_native*.so

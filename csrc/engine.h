@@ -1,0 +1,115 @@
+// The dependency engine: tasks run when the storages they read and write allow.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "pool.h"
+#include "storage.h"
+
+namespace tigon {
+
+// An error on its way: it stays with the storages that could not be computed.
+class Failure {
+ public:
+  enum class Type : uint8_t { User, Memory, Internal };
+
+  Failure(Type type_, std::string message_) : type(type_), message(std::move(message_)) {}
+  Failure(const Failure&) = delete;
+  Failure& operator=(const Failure&) = delete;
+  ~Failure() {
+    if (drop_cause) drop_cause(cause);
+  }
+  static std::shared_ptr<Failure> from_current_exception();
+  [[noreturn]] void raise() const;
+
+  Type type;
+  std::string message;
+  std::atomic<bool> seen{false};
+  void* cause = nullptr;  // the exception of a host callback
+  void (*drop_cause)(void*) = nullptr;
+};
+
+// What a failed task throws again where its data is waited for.
+struct TravelledError {
+  std::shared_ptr<Failure> failure;
+};
+
+class Task : public Runnable, public AtomicCounted<Task> {
+ public:
+  struct Write {
+    Ref<Storage> storage;
+    bool whole;  // every byte: an earlier failure of the storage is over
+    bool reads = false;
+  };
+
+  virtual ~Task() = default;
+  static void destroy(Task* task) { delete task; }
+  void run_now() noexcept final;
+
+  std::vector<Ref<Storage>> reads;
+  std::vector<Write> writes;
+  const char* file = nullptr;  // the caller's place in Python; lives for ever
+  int line = 0;
+
+ protected:
+  virtual void execute() = 0;
+  virtual void abandon() {}  // in a forked child, which will never run it
+
+ private:
+  friend class Engine;
+  std::atomic<int> waits_{0};
+  size_t position_ = 0;            // in the engine's list
+  std::vector<Task*> successors_;  // guarded by the engine
+};
+
+// Calls that touch the same storages must be serialised by the caller (Python's GIL does).
+class Engine {
+ public:
+  static constexpr size_t kMostPending = 512;
+
+  static Engine& instance();
+
+  void push(Ref<Task> task);
+
+  // Each returns false when `most` has passed; they help with other work meanwhile.
+  bool wait_to_read(Storage& storage, std::chrono::microseconds most);
+  bool wait_to_write(Storage& storage, std::chrono::microseconds most);
+  bool wait_all(std::chrono::microseconds most);
+  bool wait_for_room(std::chrono::microseconds most);
+  bool wait_until(const std::atomic<int>& count, int below, std::chrono::microseconds most);
+  bool has_room() const { return pending_.load(std::memory_order_relaxed) < kMostPending; }
+  bool idle() const { return pending_.load(std::memory_order_acquire) == 0; }
+
+  // The first failure nobody has seen, or null; forgets all.
+  std::shared_ptr<Failure> take_unseen();
+
+  std::atomic<bool> naive{false};
+
+  void before_fork();
+  void after_fork_parent();
+  void after_fork_child();
+
+ private:
+  friend class Task;
+  Engine() = default;
+  void complete(Task* task, std::shared_ptr<Failure> failure);
+  template <class Condition>
+  bool wait(std::chrono::microseconds most, uint64_t last_sequence, const Condition& condition);
+  uint64_t last_writer_sequence(Storage& storage);
+
+  std::mutex mutex_;
+  std::vector<Task*> outstanding_;
+  std::vector<std::shared_ptr<Failure>> unseen_;
+  uint64_t next_sequence_ = 1;
+  std::atomic<size_t> pending_{0};
+  std::atomic<int> waiting_{0};
+};
+
+// Prepares parent and child of every fork; called once.
+void install_fork_handlers();
+
+}  // namespace tigon

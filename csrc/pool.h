@@ -1,0 +1,130 @@
+// One thread pool: chunks of parallel loops and ready tasks share its workers.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "common.h"
+
+namespace tigon {
+
+// Something a worker can run once. `run_now` must not throw.
+class Runnable {
+ public:
+  virtual void run_now() noexcept = 0;
+  virtual bool needs_worker() const { return false; }  // host callbacks never run inside a wait
+  uint64_t sequence = 0;
+
+ protected:
+  ~Runnable() = default;
+};
+
+class ThreadPool {
+ public:
+  using Chunk = void (*)(void* context, int64_t index);  // must not throw
+
+  static ThreadPool& instance();
+
+  // Runs chunk(context, 0 .. count-1). The caller takes part and can finish alone; `wake` says
+  // that the work is worth waking a parked worker (about 23 us).
+  void run(int64_t count, Chunk chunk, void* context, bool wake);
+
+  void submit(Runnable* task);
+
+  // Does a piece of someone else's work, tasks only up to `last_sequence`; false if none is there.
+  bool help(uint64_t last_sequence);
+
+  // Waiting threads park with the workers, so that they wake up for work they can help with.
+  uint32_t epoch() const { return epoch_.load(); }
+  void announce(bool wake);
+  void park(uint32_t seen, std::chrono::microseconds most);
+
+  void set_threads(int count);
+  int threads() const { return threads_.load(std::memory_order_relaxed); }
+  static bool on_worker();
+
+  void before_fork();
+  void after_fork_parent();
+  void after_fork_child();
+
+ private:
+  struct Job {
+    Chunk chunk;
+    void* context;
+    int64_t count;
+    std::atomic<int64_t> next{0};
+    std::atomic<int> helpers{0};
+    Job* link = nullptr;
+  };
+
+  ThreadPool();
+  void start();
+  void stop();
+  void work(uint64_t generation);
+  bool do_something(bool as_worker, uint64_t last_sequence);
+  Job* join_job();
+  void leave_job(Job* job);
+  bool spin(uint32_t seen) const;
+
+  std::atomic<int> threads_;
+  SpinLock lock_;            // jobs_ and tasks_
+  Job* jobs_ = nullptr;
+  std::deque<Runnable*> tasks_;
+  std::atomic<int> job_count_{0};
+  std::atomic<int> task_count_{0};
+
+  std::atomic<uint32_t> epoch_{0};  // advances when work appears
+  std::atomic<int> parked_{0};
+  std::mutex park_mutex_;
+  std::condition_variable park_;
+  std::atomic<int> joining_{0};
+  std::mutex join_mutex_;
+  std::condition_variable join_;
+
+  std::mutex control_mutex_;
+  std::atomic<uint64_t> generation_{0};
+  std::vector<std::thread>* workers_ = nullptr;  // a forked child abandons it
+};
+
+// Chunks depend on extents only, so that results do not depend on the number of threads.
+struct Chunking {
+  int64_t count;
+  int64_t size;
+  static Chunking of(int64_t points, int64_t grain) {
+    constexpr int64_t kMost = 128;
+    if (points <= 0) return {0, 1};
+    int64_t count = grain > 0 ? points / grain : 1;
+    count = count < 1 ? 1 : count > kMost ? kMost : count;
+    int64_t size = (points + count - 1) / count;
+    return {(points + size - 1) / size, size};
+  }
+};
+
+// body(begin, end) over [0, points) in ranges of at least `grain`.
+template <class Body>
+void parallel_for(int64_t points, int64_t grain, bool wake, const Body& body) {
+  struct Context {
+    const Body* body;
+    int64_t points;
+    int64_t size;
+  };
+  Chunking chunks = Chunking::of(points, grain);
+  Context context{&body, points, chunks.size};
+  ThreadPool::instance().run(
+      chunks.count,
+      [](void* opaque, int64_t index) {
+        auto* c = static_cast<Context*>(opaque);
+        int64_t begin = index * c->size;
+        int64_t end = begin + c->size < c->points ? begin + c->size : c->points;
+        (*c->body)(begin, end);
+      },
+      &context, wake);
+}
+
+void parallel_copy(void* to, const void* from, size_t bytes);
+
+}  // namespace tigon

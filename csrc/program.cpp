@@ -1,0 +1,204 @@
+#include "program.h"
+
+#include <memory>
+
+#include "storage.h"
+
+namespace tigon {
+namespace {
+
+// Each thread keeps its largest scratch block: kernels never nest.
+struct Scratch {
+  void* block = nullptr;
+  size_t bytes = 0;
+  ~Scratch() {
+    if (block) memory::release(block, bytes);
+  }
+  void* get(size_t wanted) {
+    if (wanted <= bytes) return block;
+    void* fresh = memory::allocate(wanted);
+    if (!fresh) return nullptr;
+    if (block) memory::release(block, bytes);
+    block = fresh;
+    bytes = wanted;
+    return block;
+  }
+};
+
+thread_local Scratch scratch;
+
+constexpr int32_t kNoScratch = -1;
+
+const char* describe(int32_t status) {
+  switch (status) {
+    case 1:
+      return "an index is out of range; check the indices against the shape of the data";
+    case 2:
+      return "integer division by zero; check the divisor";
+    case 3:
+      return "a value is outside the operator's domain; check the input";
+    case 4:
+      return "the matrix is singular or not positive definite; check the input";
+    default:
+      return nullptr;
+  }
+}
+
+int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t end) {
+  void* space = nullptr;
+  if (launch.scratch_bytes) {
+    space = scratch.get(launch.scratch_bytes);
+    if (!space) return kNoScratch;
+  }
+  return launch.kernel(buffers, launch.slots.data(), space, begin, end);
+}
+
+}  // namespace
+
+void KernelFailure::raise() const {
+  if (status == kNoScratch) memory::throw_out_of_memory(launch->scratch_bytes);
+  const char* text = describe(status);
+  throw UserError(launch->operator_name + ": " +
+                  (text ? std::string(text)
+                        : "the kernel stopped with status " + std::to_string(status)));
+}
+
+ProgramCode::~ProgramCode() {
+  if (drop_keep_alive) drop_keep_alive(keep_alive);
+  for (size_t index = 0; index < constants_.size(); ++index)
+    memory::release(constants_[index], constant_bytes_[index]);
+}
+
+void ProgramCode::add_constant(const void* data, size_t bytes) {
+  constants_.reserve(constants_.size() + 1);
+  constant_bytes_.reserve(constants_.size() + 1);
+  void* block = memory::allocate(bytes);
+  if (!block) memory::throw_out_of_memory(bytes);
+  if (bytes) std::memcpy(block, data, bytes);
+  constants_.push_back(block);
+  constant_bytes_.push_back(bytes);
+}
+
+void ProgramCode::finish() {
+  auto check = [](bool condition, const Launch& launch, const char* what) {
+    if (!condition) throw InternalError("launch of " + launch.operator_name + ": " + what);
+  };
+  for (std::vector<Launch>& wave : waves) {
+    for (Launch& launch : wave) {
+      check(launch.kernel != nullptr, launch, "null kernel address");
+      for (const BufferPlace& place : launch.buffers) {
+        size_t bound = 0;
+        switch (place.space) {
+          case Space::Input:
+            bound = input_count;
+            break;
+          case Space::Output:
+            bound = output_count;
+            break;
+          case Space::Arena:
+            bound = arena_bytes + 1;  // an empty buffer may sit at the very end
+            break;
+          case Space::Constant:
+            bound = constants_.size();
+            break;
+        }
+        check(place.index >= 0 && static_cast<size_t>(place.index) < bound, launch,
+              "buffer out of range");
+      }
+      launch.chunks = Chunking::of(launch.points, launch.grain);
+    }
+  }
+}
+
+void ProgramCode::resolve(const Launch& launch, void** buffers, void* const* inputs,
+                          void* const* outputs, char* arena) const {
+  for (const BufferPlace& place : launch.buffers) {
+    switch (place.space) {
+      case Space::Input:
+        *buffers++ = inputs[place.index];
+        break;
+      case Space::Output:
+        *buffers++ = outputs[place.index];
+        break;
+      case Space::Arena:
+        *buffers++ = arena + place.index;
+        break;
+      case Space::Constant:
+        *buffers++ = constants_[static_cast<size_t>(place.index)];
+        break;
+    }
+  }
+}
+
+void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
+  for (const std::vector<Launch>& wave : waves)
+    run_wave(wave, inputs, outputs, static_cast<char*>(arena));
+}
+
+void ProgramCode::run_wave(const std::vector<Launch>& wave, void* const* inputs,
+                           void* const* outputs, char* arena) const {
+  constexpr size_t kInline = 64;
+  size_t buffer_total = 0;
+  int64_t chunk_total = 0;
+  for (const Launch& launch : wave) {
+    buffer_total += launch.buffers.size();
+    chunk_total += launch.chunks.count;
+  }
+  void* few[kInline];
+  std::unique_ptr<void*[]> many;
+  void** buffers = few;
+  if (buffer_total > kInline) {
+    many.reset(new void*[buffer_total]);
+    buffers = many.get();
+  }
+  void** next = buffers;
+  for (const Launch& launch : wave) {
+    resolve(launch, next, inputs, outputs, arena);
+    next += launch.buffers.size();
+  }
+
+  if (chunk_total <= 1 || ThreadPool::instance().threads() == 1) {
+    next = buffers;
+    for (const Launch& launch : wave) {
+      // The same chunks as with many threads: results must not depend on their number.
+      for (int64_t chunk = 0; chunk < launch.chunks.count; ++chunk) {
+        int64_t begin = chunk * launch.chunks.size;
+        int64_t end = std::min(begin + launch.chunks.size, launch.points);
+        if (int32_t status = call(launch, next, begin, end)) KernelFailure{&launch, status}.raise();
+      }
+      next += launch.buffers.size();
+    }
+    return;
+  }
+
+  struct Context {
+    const std::vector<Launch>* wave;
+    void** buffers;
+    std::atomic<const Launch*> failed{nullptr};
+    std::atomic<int32_t> status{0};
+  } context{&wave, buffers};
+  ThreadPool::instance().run(
+      chunk_total,
+      [](void* opaque, int64_t index) {
+        auto* c = static_cast<Context*>(opaque);
+        if (c->status.load(std::memory_order_relaxed)) return;
+        void** place = c->buffers;
+        for (const Launch& launch : *c->wave) {
+          if (index < launch.chunks.count) {
+            int64_t begin = index * launch.chunks.size;
+            int64_t end = std::min(begin + launch.chunks.size, launch.points);
+            if (int32_t status = call(launch, place, begin, end)) {
+              int32_t none = 0;
+              if (c->status.compare_exchange_strong(none, status)) c->failed.store(&launch);
+            }
+            return;
+          }
+          index -= launch.chunks.count;
+          place += launch.buffers.size();
+        }
+      },
+      &context, cost == 0 || cost > 40);
+  if (int32_t status = context.status.load()) KernelFailure{context.failed.load(), status}.raise();
+}
+
+}  // namespace tigon

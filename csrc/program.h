@@ -1,0 +1,74 @@
+// A compiled graph: waves of kernel launches over inputs, outputs, constants and one arena.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common.h"
+#include "pool.h"
+
+namespace tigon {
+
+using Kernel = int32_t (*)(void* const* buffers, const int64_t* slots, void* scratch, int64_t begin,
+                           int64_t end);
+
+enum class Space : uint8_t { Input, Output, Arena, Constant };
+
+struct BufferPlace {
+  Space space;
+  int64_t index;  // a byte offset for Space::Arena
+};
+
+struct Launch {
+  Kernel kernel;
+  std::vector<BufferPlace> buffers;
+  std::vector<int64_t> slots;
+  int64_t points;
+  int64_t grain;
+  size_t scratch_bytes;
+  std::string operator_name;
+  Chunking chunks;
+};
+
+struct KernelFailure {
+  const Launch* launch = nullptr;
+  int32_t status = 0;
+  [[noreturn]] void raise() const;
+};
+
+class ProgramCode : public AtomicCounted<ProgramCode> {
+ public:
+  size_t input_count = 0;
+  size_t output_count = 0;
+  size_t arena_bytes = 0;
+  double cost = 0;
+  std::vector<std::vector<Launch>> waves;
+  std::atomic<int> in_flight{0};  // pushed executions that have not ended
+  void* keep_alive = nullptr;     // whatever owns the kernels' code
+  void (*drop_keep_alive)(void*) = nullptr;
+
+  ProgramCode() = default;
+  ProgramCode(const ProgramCode&) = delete;
+  ProgramCode& operator=(const ProgramCode&) = delete;
+  ~ProgramCode();
+  static void destroy(ProgramCode* code) { delete code; }
+
+  void add_constant(const void* data, size_t bytes);
+  size_t constant_count() const { return constants_.size(); }
+  // Checks places and fixes the chunks; to be called once, when all is filled in.
+  void finish();
+
+  // Throws UserError naming the operator when a kernel reports a status.
+  void execute(void* const* inputs, void* const* outputs, void* arena) const;
+
+ private:
+  void run_wave(const std::vector<Launch>& wave, void* const* inputs, void* const* outputs,
+                char* arena) const;
+  void resolve(const Launch& launch, void** buffers, void* const* inputs, void* const* outputs,
+               char* arena) const;
+
+  std::vector<void*> constants_;
+  std::vector<size_t> constant_bytes_;
+};
+
+}  // namespace tigon
