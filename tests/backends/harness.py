@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tigon.backends.cpu.backend import cpu
+from tigon.backends.cpu.backend import CpuBackend, cpu
+from tigon.backends.cpu.target import Target
 from tigon.backends.interface import Launchable
 from tigon.loop.grammar import AnyNest
 from tigon.loop.interpret import interpret
@@ -22,6 +23,14 @@ _KERNEL = ctypes.CFUNCTYPE(
 )
 
 
+def narrow(vector_bytes: int) -> CpuBackend:
+    """A backend as on a machine with smaller registers and no masks."""
+    host = cpu.target
+    return CpuBackend(
+        Target(host.triple, host.features, vector_bytes, 16, False, vector_bytes > 16)
+    )
+
+
 def aligned(count: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
     """Uninitialised memory on a 64-byte boundary, filled with a pattern that is no number."""
     size = count * np.dtype(dtype).itemsize
@@ -33,9 +42,11 @@ def aligned(count: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
 class Launch:
     """A compiled nest, its buffers bound."""
 
-    def __init__(self, nest: AnyNest, arrays: Sequence[np.ndarray | None]) -> None:
-        self.launchable: Launchable = cpu.prepare(nest)
-        (address,) = cpu.compile([self.launchable.structure])
+    def __init__(
+        self, nest: AnyNest, arrays: Sequence[np.ndarray | None], backend: CpuBackend = cpu
+    ) -> None:
+        self.launchable: Launchable = backend.prepare(nest)
+        (address,) = backend.compile([self.launchable.structure])
         self._kernel = _KERNEL(address)
         self._arrays = arrays
         self._buffers = (ctypes.c_void_p * max(1, len(arrays)))(
@@ -51,9 +62,14 @@ class Launch:
             assert status == 0
 
 
-def run(nest: AnyNest, arrays: Sequence[np.ndarray | None], ranges: int = 1) -> None:
+def run(
+    nest: AnyNest,
+    arrays: Sequence[np.ndarray | None],
+    ranges: int = 1,
+    backend: CpuBackend = cpu,
+) -> None:
     """Run all points, in `ranges` calls, the last range first."""
-    launch = Launch(nest, arrays)
+    launch = Launch(nest, arrays, backend)
     points = launch.launchable.points
     cuts = [points * part // ranges for part in range(ranges + 1)]
     for begin, end in reversed(list(zip(cuts, cuts[1:], strict=False))):
@@ -61,12 +77,15 @@ def run(nest: AnyNest, arrays: Sequence[np.ndarray | None], ranges: int = 1) -> 
 
 
 def check(
-    nest: AnyNest, arrays: Sequence[np.ndarray | None], tolerance: float = 0.0
+    nest: AnyNest,
+    arrays: Sequence[np.ndarray | None],
+    tolerance: float = 0.0,
+    backend: CpuBackend = cpu,
 ) -> list[np.ndarray]:
     """Native against the oracle; the out arrays of the native run."""
     mine = [None if a is None else a.copy() for a in arrays]
     theirs = [None if a is None else a.copy() for a in arrays]
-    run(nest, mine, ranges=2)
+    run(nest, mine, 2, backend)
     with np.errstate(all="ignore"):
         interpret(nest, theirs)
     outs = []

@@ -13,6 +13,7 @@ from tigon.backends.cpu.nest import emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
 from tigon.backends.cpu.plan import Plan, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
+from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
 from tigon.loop.abstract import abstract
@@ -24,13 +25,11 @@ from tigon.loop.grammar import (
     Expr,
     Let,
     Loop,
-    Nest,
     Reduce,
     Stmt,
     Store,
     walk,
 )
-
 
 FUSE = "fuse"
 """Variant of a contraction that runs as a plain nest."""
@@ -55,8 +54,9 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self) -> None:
-        self._compiler = Compiler()
+    def __init__(self, target: Target | None = None) -> None:
+        """`target`: generate for less than the machine offers, as tests do."""
+        self._compiler = Compiler(target)
         self._lock = threading.RLock()
         self._addresses: dict[Structure, int] = {}
         self._prepared: dict[AnyNest, Launchable] = {}
@@ -85,6 +85,10 @@ class CpuBackend:
                 made = self._compiler.compile(functions)
                 self._addresses.update(zip(missing, made, strict=True))
             return [self._addresses[structure] for structure in structures]
+
+    @property
+    def target(self) -> Target:
+        return self._compiler.target
 
     @property
     def counters(self) -> dict[str, float]:

@@ -17,8 +17,9 @@ class Compiler:
     """One target machine and one loader per process, made at the first compilation (importing
     llvmlite costs 60 ms). Not locked: `CpuBackend` serialises, as llvmlite itself does."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Target | None = None) -> None:
         self._lock = threading.Lock()
+        self._given = given
         self._target: Target | None = None
         self._machine: Any = None
         self._loader: Any = None
@@ -39,7 +40,7 @@ class Compiler:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        target = host_target()
+        target = self._given or host_target()
         self._machine = llvm.Target.from_triple(target.triple).create_target_machine(
             cpu="", features=target.features, opt=2, reloc="pic", codemodel="default", jit=True
         )

@@ -29,7 +29,7 @@ CHUNK_US = 8.0
 """A chunk of work worth handing to another thread, which costs about a microsecond."""
 
 _OPERATION_NS = 0.3  # one instruction on one register
-_BYTES_PER_NS = 20.0
+_BYTES_PER_NS = 40.0
 _SLOW = {"div": 6, "sqrt": 8, "fmod": 60, "rsqrt": 8, "cast": 2}
 _ELEMENTARY = 25
 _DIVISION_NS = 4.0  # integers have no vector division
@@ -101,7 +101,7 @@ def body_ns(body: Sequence[Stmt], lanes: int, target: Target) -> float:
             total += expression_ns(stmt.value, lanes)
         elif isinstance(stmt, Store):
             total += expression_ns(stmt.value, lanes) + expression_ns(stmt.index, lanes) / 4
-            total += 2 * stmt.value.dtype.itemsize / _BYTES_PER_NS
+            total += stmt.value.dtype.itemsize / _BYTES_PER_NS
         else:
             width = lanes
             if any(axis.vector for axis in stmt.axes):
