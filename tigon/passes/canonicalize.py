@@ -1,7 +1,6 @@
 """One spelling for equal things: drop what does nothing, merge what follows itself.
 
-Every rule is exact, to the bit and the sign of zero (a reduction over a single element is the one
-place where a zero may keep its sign). Rules look at a node and the nodes right below it, which
+Every rule is exact, to the bit and the sign of zero. Rules look at a node and the nodes right below it, which
 are canonical already; they are applied to a node until none fits.
 """
 
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import InternalError
-from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
+from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, constant
 from tigon.ir.rewrite import rewrite
 from tigon.ops.record import Family, Operator
 from tigon.passes.primitives import (
@@ -79,7 +78,7 @@ def _canonical(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
             raise InternalError(
                 f"{node.label}: canonicalize turns {node.outputs[0].type} into {found.type}"
             )
-        if found in inputs or found.node.op is CONSTANT:
+        if found in inputs or found.node.op is CONSTANT or found.node.op is VARIABLE:
             return (found,)
         result, node, inputs = found, found.node, found.node.inputs
         if len(node.outputs) != 1:
@@ -199,6 +198,15 @@ def _reshape_of_reshape(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     return _make(reshape, below.inputs, node, shape=node.attrs.shape)
 
 
+def _reshaped(x: Value, shape: tuple[int, ...], like: Node) -> Value:
+    """A canonical value in another shape, canonical again."""
+    if x.shape == shape:
+        return x
+    if x.node.op is reshape:
+        return _reshaped(x.node.inputs[0], shape, like)
+    return _make(reshape, (x,), like, shape=shape)
+
+
 def _transpose_of_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     below = inputs[0].node
     if below.op is not transpose:
@@ -309,11 +317,14 @@ def _flat_join(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 
 def _reduce_nothing(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """Over no axes, or over axes of extent 1, a sum is its only element."""
+    """Over no axes, or over axes of extent 1, the result is the only element."""
     shape = inputs[0].shape
     if any(shape[axis] != 1 for axis in node.attrs.axes):
         return None
-    return _make(reshape, inputs, node, shape=node.outputs[0].shape)
+    only = _reshaped(inputs[0], node.outputs[0].shape, node)
+    if node.op is reduce_sum and only.dtype.is_float:
+        return _make(add, (only, constant(0.0)), node)  # as the sum, which begins with 0.0
+    return only
 
 
 def _position_of_only(node: Node, inputs: tuple[Value, ...]) -> Value | None:
