@@ -72,10 +72,11 @@ class Fusion:
 
 @dataclass(frozen=True)
 class Read:
-    """A node reads element `coords` of `value`; the coordinates are over the node's own domain."""
+    """A node reads element `coords` of `value`; the coordinates run over `points` points."""
 
     value: Value
     coords: Coords
+    points: int
 
 
 class _Fuser:
@@ -217,10 +218,10 @@ class _Fuser:
                     continue
                 if producer.op.family is not Family.ELEMENTWISE or group.kind == "contract":
                     return None
-                pending.extend(node_reads(producer, read.coords, ranges))
-            elif self._expand_cheaply(read, node, coords, ranges):
+                pending.extend(node_reads(producer, read.coords, ranges, read.points))
+            elif self._expand_cheaply(read):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges))
+                pending.extend(node_reads(producer, read.coords, ranges, read.points))
             else:
                 needed.append(read.value)
         return expanded, needed
@@ -235,21 +236,21 @@ class _Fuser:
             producer = read.value.node
             if producer not in self.home:
                 continue
-            if self.enabled and self._expand_cheaply(read, node, coords, ranges):
+            if self.enabled and self._expand_cheaply(read):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges))
+                pending.extend(node_reads(producer, read.coords, ranges, read.points))
             else:
                 needed.append(read.value)
         self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
 
-    def _expand_cheaply(self, read: Read, node: Node, coords: Coords, ranges: Ranges) -> bool:
+    def _expand_cheaply(self, read: Read) -> bool:
         producer = read.value.node
         if producer.op.family is not Family.ELEMENTWISE or self.home[producer].kind != "map":
             return False
         cost = self._pure_cost(producer)
         if cost is None:
             return False
-        if _size(read.value.shape) < _size(node_domain(node)) and all(
+        if _size(read.value.shape) < read.points and all(
             isinstance(c, Axis) or not c.operands for c in read.coords
         ):
             return cost <= ROW_EXPANSION and read.value not in self.stored
@@ -433,32 +434,32 @@ def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
     """The computed values a node reads, and where, with its own domain at `coords`."""
     family = node.op.family
     if family is Family.ELEMENTWISE:
-        return node_reads(node, coords, ranges)
+        return node_reads(node, coords, ranges, _size(node.outputs[0].shape))
     found: list[Read] = []
-    elements = Elements(ranges, _recorder(found))
     if family is Family.REDUCTION:
-        elements.at(node.inputs[0], coords)
+        domain = node.inputs[0]
+        Elements(ranges, _recorder(found, _size(domain.shape))).at(domain, coords)
     else:
         # Every operand at fresh coordinates of its own: what matters is which values are read.
         for number, value in enumerate(node.inputs):
             own, own_ranges = axes_over(value.shape, f"o{number}_")
             ranges.update(own_ranges)
-            elements.at(value, own)
+            Elements(ranges, _recorder(found, _size(value.shape))).at(value, own)
     return found
 
 
-def node_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
-    """The same for an elementwise node at any coordinates."""
+def node_reads(node: Node, coords: Coords, ranges: Ranges, points: int = 0) -> list[Read]:
+    """The same for an elementwise node at any coordinates, which run over `points` points."""
     found: list[Read] = []
-    Elements(ranges, _recorder(found)).formula(node, coords)
+    Elements(ranges, _recorder(found, points)).formula(node, coords)
     return found
 
 
 def _opaque(node: Node, coords: Coords, ranges: Ranges) -> Expr:
-    return Elements(ranges, _recorder([])).formula(node, coords)
+    return Elements(ranges, _recorder([], 0)).formula(node, coords)
 
 
-def _recorder(found: list[Read]):  # noqa: ANN202
+def _recorder(found: list[Read], points: int):  # noqa: ANN202
     """Stops at every value that has memory or a kernel, and notes where it is read."""
 
     def stop(value: Value, coords: Coords) -> Expr | None:
@@ -467,7 +468,7 @@ def _recorder(found: list[Read]):  # noqa: ANN202
             return Local(f"v{id(value)}", value.dtype)
         if node.op is CONSTANT or not is_computed(node):
             return None
-        found.append(Read(value, coords))
+        found.append(Read(value, coords, points))
         return Local(f"v{id(value)}_{len(found)}", value.dtype)
 
     return stop

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.ops import get
+from tigon.ops.record import get
 from tigon.ops.record import Family
 
 FEW_RESULTS = 8

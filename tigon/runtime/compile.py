@@ -14,13 +14,13 @@ import numpy as np
 from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Launchable
-from tigon.base import InternalError, TigonError
+from tigon.base import InternalError, TigonError, check
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Fusion, Group, fuse, is_computed
 from tigon.lower.nests import LoweredNest, lower_group
 from tigon.lower.split import split_reductions
-from tigon.ops import get
+from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.runtime.counters import count
 
@@ -60,19 +60,35 @@ class CompiledGraph:
 def backend(name: str = "cpu") -> Backend:
     """The backend of that name."""
     if name == "cpu":
-        from tigon.backends.cpu import CPUBackend
+        from tigon.backends.cpu.backend import CpuBackend
 
-        return CPUBackend()
+        return CpuBackend()
     if name == "null":
-        from tigon.backends.null import NullBackend
+        from tigon.backends.null.backend import NullBackend
 
         return NullBackend()
     raise TigonError(f"backend: expected 'cpu' or 'null'; given '{name}'")
 
 
+def optional_passes() -> tuple[str, ...]:
+    """Names of what may be turned off without changing a result.
+
+    >>> "fuse" in optional_passes()
+    True
+    """
+    return (*pipeline.optional_passes(), "fuse")
+
+
 def disabled_passes() -> frozenset[str]:
     """Optional passes turned off by `TIGON_DISABLE_PASSES=fuse,fold_constants,...` ("all")."""
-    return frozenset(filter(None, os.environ.get("TIGON_DISABLE_PASSES", "").split(",")))
+    given = frozenset(filter(None, os.environ.get("TIGON_DISABLE_PASSES", "").split(",")))
+    unknown = sorted(given - {*optional_passes(), "all"})
+    check(
+        not unknown,
+        "TIGON_DISABLE_PASSES",
+        f"expected names among {', '.join(optional_passes())} or all; given {', '.join(unknown)}",
+    )
+    return given
 
 
 def compile_graph(
@@ -113,7 +129,9 @@ def compile_graph(
 
 def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     """The graph as primitives, each output a value that some kernel computes."""
-    result = pipeline.run(graph, _evaluate, disabled)
+    optional = set(pipeline.optional_passes())
+    left_out = optional if "all" in disabled else optional & disabled
+    result = pipeline.run(graph, _evaluate, left_out)
     result = split_reductions(result)
     return _own_outputs(result)
 

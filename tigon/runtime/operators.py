@@ -20,7 +20,7 @@ from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
 from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.lower.fuse import is_computed
-from tigon.ops import get
+from tigon.ops.record import get
 from tigon.ops.record import Family, Operator
 from tigon.passes.gradient import gradient
 from tigon.runtime.compile import compile_graph, prepare
