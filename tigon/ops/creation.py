@@ -1,0 +1,396 @@
+"""Arrays made from nothing: constants and ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isfinite
+from typing import Any
+
+import numpy as np
+
+from tigon.base import TensorType, as_dtype, check
+from tigon.base.dtypes import float64
+from tigon.loop import build as L
+from tigon.loop.grammar import Expr
+from tigon.loop.semantics import convert
+from tigon.ops.elementwise import cast, equal
+from tigon.ops.record import Family, composite, primitive
+from tigon.ops.views import Coords, Read, _reshape, repeat
+
+
+@dataclass(frozen=True, slots=True)
+class FullAttrs:
+    shape: tuple[int, ...] = (1,)
+    value: int | float = 0
+    dtype: str = "float32"
+
+
+def _checked_shape(where: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    check(all(n >= 0 for n in shape), where, f"shape {shape} has a negative extent")
+    return shape
+
+
+def _number(value: int | float, dtype: str) -> Any:
+    return convert(np.asarray(value), as_dtype(dtype)).item()
+
+
+_full = primitive(
+    "_full",
+    Family.LEAF,
+    operands="",
+    attrs=FullAttrs,
+    infer=lambda a: TensorType(_checked_shape("full", a.shape), as_dtype(a.dtype)),
+    lower=lambda a, types, coords, read: L.const(_number(a.value, a.dtype), as_dtype(a.dtype)),
+    differentiable=False,
+    numpy=lambda shape, value, dtype: np.full(shape, _number(value, dtype), dtype),
+    aliases=("full",),
+    samples=(
+        ({"shape": (2, 3), "value": 1.5},),
+        ({"shape": (), "value": 3, "dtype": "int32"},),
+        ({"shape": (0, 2), "value": 1, "dtype": "bool"},),
+        ({"shape": (3,), "value": float("inf"), "dtype": "float64"},),
+    ),
+    doc="""An array filled with one number.
+
+    Parameters: `shape`, `value`, `dtype` (default float32).
+
+    >>> nd._full(shape=(2, 2), value=7).asnumpy()
+    """,
+)
+
+
+full = _full
+
+
+@dataclass(frozen=True, slots=True)
+class IotaAttrs:
+    shape: tuple[int, ...]
+    axis: int = 0
+    start: int | float = 0
+    step: int | float = 1
+    dtype: str = "int64"
+
+
+def _infer_iota(attrs: IotaAttrs) -> TensorType:
+    check(
+        0 <= attrs.axis < len(attrs.shape),
+        "_iota",
+        f"axis {attrs.axis} is not one of shape {attrs.shape}",
+    )
+    return TensorType(_checked_shape("_iota", attrs.shape), as_dtype(attrs.dtype))
+
+
+def _lower_iota(attrs: IotaAttrs, types: tuple, coords: Coords, read: Read) -> Expr:
+    dtype, place = as_dtype(attrs.dtype), coords[attrs.axis]
+    if isinstance(attrs.start, int) and isinstance(attrs.step, int):
+        return L.cast(L.add(L.mul(place, attrs.step), attrs.start), dtype)
+    # In double precision, rounded once: else errors of a float32 step would grow with the index.
+    wide = L.add(L.mul(L.cast(place, float64), attrs.step), attrs.start)
+    return L.cast(wide, dtype)
+
+
+def _iota_oracle(
+    shape: tuple[int, ...], axis: int, start: int | float, step: int | float, dtype: str
+) -> np.ndarray:
+    line = convert(np.arange(shape[axis]) * step + start, as_dtype(dtype))
+    column = line.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return np.broadcast_to(column, shape).copy()
+
+
+_iota = primitive(
+    "_iota",
+    Family.LEAF,
+    operands="",
+    attrs=IotaAttrs,
+    infer=_infer_iota,
+    lower=_lower_iota,
+    differentiable=False,
+    numpy=_iota_oracle,
+    samples=(
+        ({"shape": (5,)},),
+        ({"shape": (2, 3), "axis": 1, "start": 1, "step": -2, "dtype": "int32"},),
+        ({"shape": (4,), "start": 0.5, "step": 0.25, "dtype": "float32"},),
+        ({"shape": (0, 3), "axis": 1},),
+    ),
+    doc="""start + step · (coordinate along `axis`).""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeDtypeAttrs:
+    shape: tuple[int, ...] = (1,)
+    dtype: str = "float32"
+
+
+def _filled(name: str, python_name: str, value: int, word: str) -> Any:
+    return composite(
+        name,
+        lambda attrs: _full(shape=attrs.shape, value=value, dtype=attrs.dtype),
+        operands="",
+        attrs=ShapeDtypeAttrs,
+        differentiable=False,
+        numpy=lambda shape, dtype: np.full(shape, value, dtype),
+        aliases=(python_name,),
+        samples=(({"shape": (2, 3)},), ({"shape": (0,), "dtype": "int64"},)),
+        doc=f"""An array of {word}.
+
+    Parameters: `shape`, `dtype` (default float32).
+
+    >>> nd.{name}(shape=(2, 2)).asnumpy()
+    """,
+    )
+
+
+zeros = _filled("_zeros", "zeros", 0, "zeros")
+ones = _filled("_ones", "ones", 1, "ones")
+
+
+def _like(name: str, value: int, word: str) -> Any:
+    return composite(
+        name,
+        lambda data: _full(shape=data.shape, value=value, dtype=data.dtype.name),
+        differentiable=False,
+        numpy=lambda x: np.full_like(x, value),
+        samples=(((2, 3), {}), ((), {}), ((0,), {})),
+        doc=f"""{word} in the shape and dtype of another array.
+
+    >>> nd.{name}(nd.array([[1, 2]])).asnumpy()
+    """,
+    )
+
+
+zeros_like = _like("zeros_like", 0, "Zeros")
+ones_like = _like("ones_like", 1, "Ones")
+
+
+@dataclass(frozen=True, slots=True)
+class FullLikeAttrs:
+    fill_value: int | float
+    dtype: str | None = None
+
+
+full_like = composite(
+    "_full_like",
+    lambda attrs, data: _full(
+        shape=data.shape, value=attrs.fill_value, dtype=attrs.dtype or data.dtype.name
+    ),
+    attrs=FullLikeAttrs,
+    differentiable=False,
+    numpy=lambda x, fill_value, dtype: np.full(
+        x.shape, _number(fill_value, dtype or x.dtype.name), dtype or x.dtype
+    ),
+    aliases=("full_like", "_npi_full_like"),
+    samples=(((2, 3), {"fill_value": 2.5}), ((0,), {"fill_value": 1, "dtype": "int32"})),
+    doc="""One number in the shape of another array.
+
+    Parameters: `fill_value`, `dtype` (that of the array if not given).
+
+    >>> nd.full_like(nd.array([[1, 2]]), fill_value=5).asnumpy()
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArangeAttrs:
+    start: int | float = 0
+    stop: int | float | None = None
+    step: int | float = 1
+    repeat: int = 1
+    infer_range: bool = False
+    dtype: str = "float32"
+
+
+def _arange_length(attrs: ArangeAttrs) -> tuple[int | float, int]:
+    """The first number and how many there are."""
+    start, stop = (attrs.start, attrs.stop) if attrs.stop is not None else (0, attrs.start)
+    check(
+        attrs.step != 0 and isfinite(start) and isfinite(stop) and isfinite(attrs.step),
+        "arange",
+        f"cannot go from {start} to {stop} in steps of {attrs.step}",
+    )
+    return start, max(0, ceil((stop - start) / attrs.step))
+
+
+def _decompose_arange(attrs: ArangeAttrs) -> Any:
+    check(
+        not attrs.infer_range,
+        "arange",
+        "infer_range needs another array; use contrib.arange_like",
+    )
+    start, length = _arange_length(attrs)
+    line = _iota(shape=(length,), start=start, step=attrs.step, dtype=attrs.dtype)
+    return repeat(line, repeats=attrs.repeat) if attrs.repeat != 1 else line
+
+
+def _arange_oracle(**fields: Any) -> np.ndarray:
+    attrs = ArangeAttrs(**fields)
+    start, length = _arange_length(attrs)
+    line = convert(np.arange(length) * attrs.step + start, as_dtype(attrs.dtype))
+    return np.repeat(line, attrs.repeat)
+
+
+arange = composite(
+    "_arange",
+    _decompose_arange,
+    operands="",
+    attrs=ArangeAttrs,
+    differentiable=False,
+    numpy=_arange_oracle,
+    aliases=("arange",),
+    samples=(
+        ({"start": 5},),
+        ({"start": 1, "stop": 7, "step": 2.5},),
+        ({"start": 3, "stop": 0, "step": -1, "dtype": "int32", "repeat": 2},),
+        ({"start": 2, "stop": 2},),
+    ),
+    doc="""Evenly spaced numbers from `start` up to, not including, `stop`.
+
+    Parameters: `start` and `stop` (one number alone is the stop), `step`, `repeat` how often each
+    number occurs, `dtype` (default float32).
+
+    >>> nd._arange(start=1, stop=7, step=2).asnumpy()
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LinspaceAttrs:
+    start: int | float
+    stop: int | float
+    num: int
+    endpoint: bool = True
+    dtype: str = "float32"
+
+
+def _linspace_step(attrs: LinspaceAttrs) -> float:
+    check(attrs.num >= 0, "linspace", f"num is {attrs.num}; it must not be negative")
+    gaps = attrs.num - 1 if attrs.endpoint else attrs.num
+    return (attrs.stop - attrs.start) / gaps if gaps > 0 else 0.0
+
+
+def _linspace_oracle(**fields: Any) -> np.ndarray:
+    attrs = LinspaceAttrs(**fields)
+    wide = np.linspace(attrs.start, attrs.stop, attrs.num, attrs.endpoint, dtype=np.float64)
+    return convert(wide, as_dtype(attrs.dtype))
+
+
+linspace = composite(
+    "_linspace",
+    lambda attrs: _iota(
+        shape=(attrs.num,),
+        start=float(attrs.start),
+        step=_linspace_step(attrs),
+        dtype=attrs.dtype,
+    ),
+    operands="",
+    attrs=LinspaceAttrs,
+    differentiable=False,
+    numpy=_linspace_oracle,
+    aliases=("linspace",),
+    samples=(
+        ({"start": 0, "stop": 1, "num": 5},),
+        ({"start": 2, "stop": -1, "num": 3, "endpoint": False, "dtype": "float64"},),
+        ({"start": 2, "stop": 3, "num": 1},),
+        ({"start": 2, "stop": 3, "num": 0},),
+    ),
+    doc="""`num` evenly spaced numbers from `start` to `stop`.
+
+    Parameters: `endpoint` whether the last number is `stop` (default True), `dtype`.
+
+    >>> nd._linspace(start=0, stop=1, num=5).asnumpy()
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EyeAttrs:
+    N: int
+    M: int = 0
+    k: int = 0
+    dtype: str = "float32"
+
+
+def _decompose_eye(attrs: EyeAttrs) -> Any:
+    shape = (attrs.N, attrs.M or attrs.N)
+    rows = _iota(shape=shape, axis=0, start=attrs.k, dtype="int64")
+    return cast(equal(rows, _iota(shape=shape, axis=1, dtype="int64")), dtype=attrs.dtype)
+
+
+eye = composite(
+    "_eye",
+    _decompose_eye,
+    operands="",
+    attrs=EyeAttrs,
+    differentiable=False,
+    numpy=lambda N, M, k, dtype: np.eye(N, M or N, k, dtype),
+    aliases=("eye",),
+    samples=(({"N": 3},), ({"N": 2, "M": 4, "k": -1, "dtype": "int32"},), ({"N": 0},)),
+    doc="""Ones on a diagonal, zeros elsewhere.
+
+    Parameters: `N` rows, `M` columns (as many if not given), `k` which diagonal, `dtype`.
+
+    >>> nd._eye(N=2, M=3, k=1).asnumpy()
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArangeLikeAttrs:
+    start: float = 0.0
+    step: float = 1.0
+    repeat: int = 1
+    axis: int | None = None
+
+
+def _arange_like_shape(attrs: ArangeLikeAttrs, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if attrs.axis is None else (shape[attrs.axis],)
+
+
+def _decompose_arange_like(attrs: ArangeLikeAttrs, data: Any) -> Any:
+    shape = _arange_like_shape(attrs, data.shape)
+    size = int(np.prod(shape, dtype=np.int64))
+    check(
+        attrs.repeat > 0,
+        "arange_like",
+        f"repeat is {attrs.repeat}; it must be positive",
+    )
+    line = _iota(
+        shape=(-(-size // attrs.repeat),),
+        start=attrs.start,
+        step=attrs.step,
+        dtype=data.dtype.name,
+    )
+    if attrs.repeat != 1:
+        from tigon.ops.views import slice_axis
+
+        line = slice_axis(repeat(line, repeats=attrs.repeat), axis=0, begin=0, end=size)
+    return _reshape(line, shape=shape)
+
+
+def _arange_like_oracle(x: np.ndarray, **fields: Any) -> np.ndarray:
+    attrs = ArangeLikeAttrs(**fields)
+    shape = _arange_like_shape(attrs, x.shape)
+    places = np.arange(int(np.prod(shape))) // attrs.repeat
+    return (places * attrs.step + attrs.start).astype(x.dtype).reshape(shape)
+
+
+arange_like = composite(
+    "_contrib_arange_like",
+    _decompose_arange_like,
+    attrs=ArangeLikeAttrs,
+    differentiable=False,
+    numpy=_arange_like_oracle,
+    samples=(
+        ((2, 3), {}),
+        ((2, 3), {"axis": 1, "start": 1.0}),
+        ((5,), {"repeat": 2}),
+        ((0, 2), {}),
+    ),
+    doc="""Evenly spaced numbers in the shape of an array, or along one of its axes.
+
+    Parameters: `start`, `step`, `repeat` how often each number occurs, `axis`.
+
+    >>> nd.contrib.arange_like(nd.zeros((2, 2))).asnumpy()
+    """,
+)
+

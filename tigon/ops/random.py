@@ -1,0 +1,532 @@
+"""Random numbers. One primitive makes bits from a key; everything else is arithmetic on them.
+
+The key is data (seed, call counter), so that a compiled program draws anew each time it runs and
+a recomputed node draws the same again. Philox4x32-10 is a function of (key, counter), without
+state: every element depends on seed, call, stream and its own position, and on nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tigon.base import TensorType, as_dtype, check
+from tigon.base.dtypes import int64, uint32, uint64
+from tigon.loop import build as L
+from tigon.loop.grammar import Expr
+from tigon.ops.creation import _full
+from tigon.ops.elementwise import (
+    add,
+    cast,
+    cos,
+    floor_divide,
+    lesser,
+    log,
+    multiply,
+    sqrt,
+)
+from tigon.ops.record import Family, composite, primitive
+from tigon.ops.views import Coords, Read, _reshape
+
+# ---------------------------------------------------------------------------------- Philox
+
+ROUNDS = 10
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+@dataclass(frozen=True, slots=True)
+class BitsAttrs:
+    shape: tuple[int, ...]
+    ordinal: int = 0
+    """Which random node of its program this is: added to the call counter."""
+    stream: int = 0
+    """Which of the words that one element may draw (0 to 3)."""
+
+
+def _low(word: Expr) -> Expr:
+    return L.cast(L.and_(word, 0xFFFFFFFF), uint32)
+
+
+def _high(word: Expr) -> Expr:
+    return L.cast(L.shr(word, 32), uint32)
+
+
+def philox(counter: tuple[Expr, ...], key: tuple[Expr, Expr]) -> tuple[Expr, ...]:
+    """Four random words (uint32) from four words of counter and two of key."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        first = L.mul(L.cast(c0, uint64), MULTIPLIERS[0])
+        second = L.mul(L.cast(c2, uint64), MULTIPLIERS[1])
+        c0, c1, c2, c3 = (
+            L.xor(L.xor(_high(second), c1), k0),
+            _low(second),
+            L.xor(L.xor(_high(first), c3), k1),
+            _low(first),
+        )
+        k0, k1 = L.add(k0, WEYL[0]), L.add(k1, WEYL[1])
+    return c0, c1, c2, c3
+
+
+def _infer_bits(attrs: BitsAttrs, key: TensorType) -> TensorType:
+    check(all(n >= 0 for n in attrs.shape), "random", f"shape {attrs.shape} has a negative extent")
+    check(
+        key == TensorType((2,), int64),
+        "random",
+        f"expected as key an int64 array (seed, call counter); given {key}",
+    )
+    return TensorType(attrs.shape, uint32)
+
+
+def _lower_bits(
+    attrs: BitsAttrs, types: tuple[TensorType, ...], coords: Coords, read: Read
+) -> Expr:
+    flat: Expr = L.const(0)
+    for coordinate, extent in zip(coords, attrs.shape, strict=True):
+        flat = L.add(L.mul(flat, extent), coordinate)
+    seed, call = (L.cast(read(0, (L.const(i),)), uint64) for i in (0, 1))
+    call = L.add(call, attrs.ordinal)
+    place = L.cast(flat, uint64)
+    counter = (_low(place), _high(place), _low(call), _high(call))
+    return philox(counter, (_low(seed), _high(seed)))[attrs.stream]
+
+
+def philox_oracle(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """Philox4x32-10 in numpy: columns of four uint32 words."""
+    mask = np.uint64(0xFFFFFFFF)
+    c = [word.astype(np.uint64) for word in counter]
+    k = [np.uint64(word) for word in key]
+    for _ in range(ROUNDS):
+        first, second = c[0] * np.uint64(MULTIPLIERS[0]), c[2] * np.uint64(MULTIPLIERS[1])
+        c = [
+            (second >> np.uint64(32)) ^ c[1] ^ k[0],
+            second & mask,
+            (first >> np.uint64(32)) ^ c[3] ^ k[1],
+            first & mask,
+        ]
+        k = [np.uint64((int(word) + weyl) & 0xFFFFFFFF) for word, weyl in zip(k, WEYL, strict=True)]
+    return np.stack(c).astype(np.uint32)
+
+
+def _bits_oracle(
+    key: np.ndarray, shape: tuple[int, ...], ordinal: int, stream: int
+) -> np.ndarray:
+    place = np.arange(math.prod(shape), dtype=np.uint64)
+    seed, call = int(key[0]) % 2**64, (int(key[1]) + ordinal) % 2**64
+    counter = np.stack(
+        [
+            place & np.uint64(0xFFFFFFFF),
+            place >> np.uint64(32),
+            np.full_like(place, call & 0xFFFFFFFF),
+            np.full_like(place, call >> 32),
+        ]
+    )
+    words = philox_oracle(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return words[stream].reshape(shape)
+
+
+KEY_SAMPLE = np.array([-(2**40) + 5, 2**33 + 7], np.int64)
+
+_random_bits = primitive(
+    "_random_bits",
+    Family.LEAF,
+    operands="key%",
+    attrs=BitsAttrs,
+    infer=_infer_bits,
+    lower=_lower_bits,
+    differentiable=False,
+    numpy=_bits_oracle,
+    samples=(
+        (KEY_SAMPLE, {"shape": (3, 5)}),
+        (KEY_SAMPLE, {"shape": (15,), "ordinal": 3, "stream": 2}),
+        (KEY_SAMPLE, {"shape": ()}),
+        (KEY_SAMPLE, {"shape": (0, 2)}),
+    ),
+    doc="""Uniform random bits (uint32).""",
+)
+
+# -------------------------------------------------------------- bits as numbers, in operators
+
+
+def _bits(key: Any, shape: tuple[int, ...], ordinal: int, stream: int) -> Any:
+    return _random_bits(key, shape=shape, ordinal=ordinal, stream=stream)
+
+
+def unit_interval(
+    key: Any, shape: tuple[int, ...], dtype: str, ordinal: int, stream: int = 0
+) -> Any:
+    """Numbers in [0, 1), as many bits as the dtype holds exactly. Draws one word (float32) or two
+    (float64: this stream and the next)."""
+    words = _bits(key, shape, ordinal, stream)
+    if dtype == "float64":
+        more = _bits(key, shape, ordinal, stream + 1)
+        high = cast(floor_divide(words, 2**5), dtype="float64")
+        low = cast(floor_divide(more, 2**6), dtype="float64")
+        return (high * 2.0**26 + low) * 2.0**-53
+    check(dtype == "float32", "random", f"expected dtype float32 or float64; given {dtype}")
+    # int32 on the way: 24 bits fit, and hardware converts signed integers faster.
+    return cast(cast(floor_divide(words, 2**8), dtype="int32"), dtype="float32") * 2.0**-24
+
+
+def standard_normal(key: Any, shape: tuple[int, ...], dtype: str, ordinal: int) -> Any:
+    """Box and Muller: radius and angle, both from uniform numbers."""
+    second = 2 if dtype == "float64" else 1
+    radius = sqrt(-2 * log(1 - unit_interval(key, shape, dtype, ordinal)))
+    return radius * cos(2 * math.pi * unit_interval(key, shape, dtype, ordinal, second))
+
+
+def _unit_oracle(
+    key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int, stream: int = 0
+) -> np.ndarray:
+    words = _bits_oracle(key, shape, ordinal, stream)
+    if dtype == "float64":
+        more = _bits_oracle(key, shape, ordinal, stream + 1)
+        return ((words >> 5).astype(float) * 2.0**26 + (more >> 6)) * 2.0**-53
+    return ((words >> 8).astype(np.float32) * np.float32(2.0**-24)).astype(np.float32)
+
+
+def _normal_oracle(key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int) -> np.ndarray:
+    u = _unit_oracle(key, shape, dtype, ordinal)
+    v = _unit_oracle(key, shape, dtype, ordinal, 2 if dtype == "float64" else 1)
+    kind = np.dtype(dtype).type
+    return np.sqrt(kind(-2) * np.log(1 - u)) * np.cos(kind(2 * math.pi) * v)
+
+
+# ------------------------------------------------------------------------ MXNet's operators
+
+
+def _named(dtype: str) -> str:
+    return "float32" if dtype in ("None", "") else dtype
+
+
+@dataclass(frozen=True, slots=True)
+class UniformAttrs:
+    low: float = 0.0
+    high: float = 1.0
+    shape: tuple[int, ...] = (1,)
+    dtype: str = "float32"
+    ordinal: int = 0
+
+
+def _decompose_uniform(attrs: UniformAttrs, key: Any) -> Any:
+    unit = unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)
+    if (attrs.low, attrs.high) == (0, 1):
+        return unit
+    return unit * (attrs.high - attrs.low) + attrs.low
+
+
+def _uniform_oracle(
+    key: np.ndarray, low: float, high: float, shape: tuple[int, ...], dtype: str, ordinal: int
+) -> np.ndarray:
+    kind = np.dtype(dtype).type
+    return _unit_oracle(key, shape, dtype, ordinal) * kind(high - low) + kind(low)
+
+
+random_uniform = composite(
+    "_random_uniform",
+    _decompose_uniform,
+    operands="key%",
+    attrs=UniformAttrs,
+    differentiable=False,
+    numpy=_uniform_oracle,
+    aliases=("random_uniform", "uniform"),
+    samples=(
+        (KEY_SAMPLE, {"shape": (3, 5)}),
+        (KEY_SAMPLE, {"shape": (4,), "low": -1, "high": 3, "dtype": "float64", "ordinal": 2}),
+        (KEY_SAMPLE, {"shape": (0, 2)}),
+    ),
+    doc="""Numbers drawn evenly from [low, high).
+
+    Parameters: `low` (default 0), `high` (default 1), `shape` (default (1,)), `dtype`.
+
+    >>> x = nd.random.uniform(low=2, high=3, shape=(2, 2))
+    >>> x.shape, bool((x.asnumpy() >= 2).all()), bool((x.asnumpy() < 3).all())
+    ((2, 2), True, True)
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NormalAttrs:
+    loc: float = 0.0
+    scale: float = 1.0
+    shape: tuple[int, ...] = (1,)
+    dtype: str = "float32"
+    ordinal: int = 0
+
+
+def _decompose_normal(attrs: NormalAttrs, key: Any) -> Any:
+    drawn = standard_normal(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)
+    if attrs.scale != 1:
+        drawn = drawn * attrs.scale
+    return drawn + attrs.loc if attrs.loc != 0 else drawn
+
+
+def _random_normal_oracle(
+    key: np.ndarray, loc: float, scale: float, shape: tuple[int, ...], dtype: str, ordinal: int
+) -> np.ndarray:
+    kind = np.dtype(dtype).type
+    return _normal_oracle(key, shape, dtype, ordinal) * kind(scale) + kind(loc)
+
+
+random_normal = composite(
+    "_random_normal",
+    _decompose_normal,
+    operands="key%",
+    attrs=NormalAttrs,
+    differentiable=False,
+    numpy=_random_normal_oracle,
+    aliases=("random_normal", "normal"),
+    samples=(
+        (KEY_SAMPLE, {"shape": (3, 5)}),
+        (KEY_SAMPLE, {"shape": (4,), "loc": -1, "scale": 3, "dtype": "float64", "ordinal": 2}),
+        (KEY_SAMPLE, {"shape": (0, 2)}),
+    ),
+    doc="""Numbers drawn from a normal distribution.
+
+    Parameters: `loc` the mean (default 0), `scale` the standard deviation (default 1), `shape`
+    (default (1,)), `dtype`.
+
+    >>> x = nd.random.normal(loc=100, scale=1, shape=(1000,))
+    >>> x.shape, 99 < float(x.asnumpy().mean()) < 101
+    ((1000,), True)
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RandintAttrs:
+    low: int
+    high: int
+    shape: tuple[int, ...] = (1,)
+    dtype: str = "int32"
+    ordinal: int = 0
+
+
+def _check_randint(attrs: RandintAttrs) -> int:
+    span = attrs.high - attrs.low
+    check(span > 0, "randint", f"no whole number from {attrs.low} up to below {attrs.high}")
+    kind = as_dtype(_integer_name(attrs.dtype))
+    check(kind.is_integer, "randint", f"expected an integer dtype; given {kind}")
+    limits = np.iinfo(kind.numpy)
+    check(
+        limits.min <= attrs.low and attrs.high - 1 <= limits.max,
+        "randint",
+        f"the range from {attrs.low} to {attrs.high - 1} does not fit {kind}",
+    )
+    return span
+
+
+def _integer_name(dtype: str) -> str:
+    return "int32" if dtype in ("None", "") else dtype
+
+
+def _decompose_randint(attrs: RandintAttrs, key: Any) -> Any:
+    span = _check_randint(attrs)
+    word = cast(_bits(key, attrs.shape, attrs.ordinal, 0), dtype="uint64")
+    if span <= 2**32:
+        # The high word of a product: even to within span / 2^32, without a division.
+        offset = floor_divide(multiply(word, _wide(span)), _wide(2**32))
+    else:
+        more = cast(_bits(key, attrs.shape, attrs.ordinal, 1), dtype="uint64")
+        both = add(multiply(word, _wide(2**32)), more)
+        offset = both - multiply(floor_divide(both, _wide(span)), _wide(span))
+    return add(cast(offset, dtype="int64"), attrs.low) if attrs.dtype == "int64" else cast(
+        add(cast(offset, dtype="int64"), attrs.low), dtype=_integer_name(attrs.dtype)
+    )
+
+
+def _wide(value: int) -> Any:
+    return _full(shape=(), value=value, dtype="uint64")
+
+
+def _randint_oracle(key: np.ndarray, **fields: Any) -> np.ndarray:
+    attrs = RandintAttrs(**fields)
+    span = _check_randint(attrs)
+    word = _bits_oracle(key, attrs.shape, attrs.ordinal, 0).astype(object)
+    if span <= 2**32:
+        offset = word * span >> 32
+    else:
+        offset = (word * 2**32 + _bits_oracle(key, attrs.shape, attrs.ordinal, 1)) % span
+    return np.asarray(offset + attrs.low).astype(_integer_name(attrs.dtype))
+
+
+random_randint = composite(
+    "_random_randint",
+    _decompose_randint,
+    operands="key%",
+    attrs=RandintAttrs,
+    differentiable=False,
+    numpy=_randint_oracle,
+    aliases=("random_randint", "randint"),
+    samples=(
+        (KEY_SAMPLE, {"low": -3, "high": 4, "shape": (3, 5)}),
+        (KEY_SAMPLE, {"low": 0, "high": 2**40, "shape": (7,), "dtype": "int64", "ordinal": 1}),
+        (KEY_SAMPLE, {"low": 0, "high": 2, "shape": (0,)}),
+    ),
+    doc="""Whole numbers drawn evenly from `low` up to, not including, `high`.
+
+    Parameters: `low`, `high`, `shape` (default (1,)), `dtype` int32 (default) or int64.
+
+    >>> x = nd.random.randint(low=3, high=5, shape=(100,)).asnumpy()
+    >>> sorted(set(x.tolist()))
+    [3, 4]
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialAttrs:
+    lam: float = 1.0
+    shape: tuple[int, ...] = (1,)
+    dtype: str = "float32"
+    ordinal: int = 0
+
+
+random_exponential = composite(
+    "_random_exponential",
+    lambda attrs, key: (
+        log(1 - unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal))
+        / -attrs.lam
+    ),
+    operands="key%",
+    attrs=ExponentialAttrs,
+    differentiable=False,
+    numpy=lambda key, lam, shape, dtype, ordinal: (
+        np.log(1 - _unit_oracle(key, shape, dtype, ordinal)) / np.dtype(dtype).type(-lam)
+    ),
+    aliases=("random_exponential", "exponential"),
+    samples=(
+        (KEY_SAMPLE, {"shape": (3, 5)}),
+        (KEY_SAMPLE, {"shape": (4,), "lam": 2.0, "dtype": "float64"}),
+    ),
+    doc="""Numbers drawn from an exponential distribution.
+
+    Parameters: `lam` the rate (default 1), `shape` (default (1,)), `dtype`.
+
+    >>> nd.random.exponential(shape=(3,)).shape
+    (3,)
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BernoulliAttrs:
+    p: float = 0.5
+    shape: tuple[int, ...] = (1,)
+    dtype: str = "float32"
+    ordinal: int = 0
+
+
+random_bernoulli = composite(
+    "_random_bernoulli",
+    lambda attrs, key: cast(
+        lesser(unit_interval(key, attrs.shape, "float32", attrs.ordinal), attrs.p),
+        dtype=_named(attrs.dtype),
+    ),
+    operands="key%",
+    attrs=BernoulliAttrs,
+    differentiable=False,
+    numpy=lambda key, p, shape, dtype, ordinal: (
+        _unit_oracle(key, shape, "float32", ordinal) < np.float32(p)
+    ).astype(dtype),
+    aliases=("random_bernoulli", "bernoulli"),
+    samples=((KEY_SAMPLE, {"shape": (3, 5)}), (KEY_SAMPLE, {"p": 0.9, "shape": (7,)})),
+    doc="""1 with probability `p`, else 0.
+
+    Parameters: `p` (default 0.5), `shape` (default (1,)), `dtype`.
+
+    >>> nd.random.bernoulli(p=1, shape=(3,)).asnumpy()
+    """,
+)
+
+# ----------------------------------------------------- one distribution per element of operands
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAttrs:
+    shape: tuple[int, ...] = ()
+    dtype: str = "None"
+    ordinal: int = 0
+
+
+def _per_element(attrs: SampleAttrs, x: Any) -> tuple[Any, str]:
+    """A parameter with axes of extent 1 for the draws behind its own."""
+    dtype = x.dtype.name if attrs.dtype == "None" else attrs.dtype
+    return _reshape(cast(x, dtype=dtype), shape=x.shape + (1,) * len(attrs.shape)), dtype
+
+
+def _decompose_sample_uniform(attrs: SampleAttrs, low: Any, high: Any, key: Any) -> Any:
+    check(low.shape == high.shape, "sample_uniform", f"shapes differ: {low.shape}, {high.shape}")
+    wide_low, dtype = _per_element(attrs, low)
+    wide_high, _ = _per_element(attrs, high)
+    unit = unit_interval(key, low.shape + attrs.shape, dtype, attrs.ordinal)
+    return wide_low + unit * (wide_high - wide_low)
+
+
+def _decompose_sample_normal(attrs: SampleAttrs, mu: Any, sigma: Any, key: Any) -> Any:
+    check(mu.shape == sigma.shape, "sample_normal", f"shapes differ: {mu.shape}, {sigma.shape}")
+    mean, dtype = _per_element(attrs, mu)
+    deviation, _ = _per_element(attrs, sigma)
+    return mean + standard_normal(key, mu.shape + attrs.shape, dtype, attrs.ordinal) * deviation
+
+
+def _columns(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(x.reshape(x.shape + (1,) * len(shape)) for x in (a, b))  # type: ignore[return-value]
+
+
+def _sample_uniform_oracle(
+    low: np.ndarray, high: np.ndarray, key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int
+) -> np.ndarray:
+    unit = _unit_oracle(key, low.shape + shape, low.dtype.name, ordinal)
+    a, b = _columns(low, high, shape)
+    return a + unit * (b - a)
+
+
+def _sample_normal_oracle(
+    mu: np.ndarray, sigma: np.ndarray, key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int
+) -> np.ndarray:
+    drawn = _normal_oracle(key, mu.shape + shape, mu.dtype.name, ordinal)
+    a, b = _columns(mu, sigma, shape)
+    return a + drawn * b
+
+
+sample_uniform = composite(
+    "_sample_uniform",
+    _decompose_sample_uniform,
+    operands="low high key%",
+    attrs=SampleAttrs,
+    differentiable=False,
+    numpy=_sample_uniform_oracle,
+    aliases=("sample_uniform",),
+    samples=(((2,), (2,), KEY_SAMPLE, {"shape": (3,)}), ((2, 3), (2, 3), KEY_SAMPLE, {})),
+    doc="""Numbers drawn evenly from [low, high), for each pair of elements of `low` and `high`.
+
+    Parameters: `shape` of the draws for each pair, `dtype`.
+
+    >>> nd.sample_uniform(nd.array([0, 10]), nd.array([1, 11]), shape=(3,)).shape
+    (2, 3)
+    """,
+)
+
+sample_normal = composite(
+    "_sample_normal",
+    _decompose_sample_normal,
+    operands="mu sigma key%",
+    attrs=SampleAttrs,
+    differentiable=False,
+    numpy=_sample_normal_oracle,
+    aliases=("sample_normal",),
+    samples=(((2,), (2,), KEY_SAMPLE, {"shape": (3,)}), ((2, 3), (2, 3), KEY_SAMPLE, {})),
+    doc="""Numbers drawn from a normal distribution, for each mean in `mu` and deviation in `sigma`.
+
+    Parameters: `shape` of the draws for each pair, `dtype`.
+
+    >>> nd.sample_normal(nd.array([0, 10]), nd.array([1, 1]), shape=(3,)).shape
+    (2, 3)
+    """,
+)

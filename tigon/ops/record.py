@@ -1,0 +1,456 @@
+"""The operator record: everything that is known of an operator, in one place.
+
+Conventions
+-----------
+* Operands are positional, attributes keyword. `operands="data weight bias?"` names them: a `?`
+  marks an optional one, a leading `*` a variable number, `!` an auxiliary state (not
+  differentiated, not a learnable argument), `%` a random key that the caller of the operator
+  supplies (users never see it).
+* Attributes are a frozen dataclass; `NoAttrs` when there are none. Rules of an operator *with*
+  attributes take them first: `infer(attrs, *types)`, `grad(attrs, g, y, *x)`,
+  `decompose(attrs, *x)`; without: `infer(*types)`, `grad(g, y, *x)`, `decompose(*x)`.
+  The oracle takes them as keywords: `numpy(*arrays, **fields)`.
+* A gradient rule is written in operators on graph values, never reads a shape, and gives one
+  cotangent (or None) per operand. `g` and `y` are tuples where there are several outputs.
+* Families say how an operator is lowered:
+
+  ELEMENTWISE  `lower(*exprs)`: one element; operands broadcast as in numpy
+  VIEW         `lower(attrs, types, coords, read)`: `read(i, coords)` is operand i's element at
+  GATHER       these coordinates. A VIEW moves its first operand about and costs nothing; a
+  LEAF         GATHER reads indices; a LEAF reads nothing that varies (iota, random bits)
+  REDUCTION    `combine` over `attrs.axes` (sorted, non-negative), which disappear
+  CONTRACTION  sum over labels shared by both operands: attrs.left, attrs.right, attrs.out
+  JOIN, UPDATE, SCATTER   kernels that write parts of their output: see `lower`
+  COMPOSITE    `decompose` into other operators
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.dtypes import DType
+
+
+class Family(enum.Enum):
+    ELEMENTWISE = "elementwise"
+    VIEW = "view"
+    GATHER = "gather"
+    LEAF = "leaf"
+    REDUCTION = "reduction"
+    CONTRACTION = "contraction"
+    JOIN = "join"
+    UPDATE = "update"
+    SCATTER = "scatter"
+    COMPOSITE = "composite"
+
+
+@dataclass(frozen=True, slots=True)
+class NoAttrs:
+    """The attributes of an operator that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    name: str
+    optional: bool = False
+    variadic: bool = False
+    auxiliary: bool = False
+    random_key: bool = False
+
+
+def _parse_operands(text: str) -> tuple[Operand, ...]:
+    return tuple(
+        Operand(
+            word.strip("?*!%"),
+            optional="?" in word,
+            variadic="*" in word,
+            auxiliary="!" in word,
+            random_key="%" in word,
+        )
+        for word in text.split()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One operator. Records are unique objects; find them by name with `get`."""
+
+    name: str
+    family: Family
+    operands: tuple[Operand, ...]
+    attrs_type: type
+    infer: Callable[..., Any]
+    doc: str
+    lower: Callable[..., Any] | None = None
+    combine: str = ""
+    decompose: Callable[..., Any] | None = None
+    grad: Callable[..., Any] | None = None
+    numpy: Callable[..., Any] | None = None
+    outputs: Callable[[Any], int] | int = 1
+    visible: Callable[[Any], int] | int | None = None
+    mutates: Mapping[int, str] = field(default_factory=dict)
+    """Output index -> operand whose new state it is (auxiliary states, optimizer states)."""
+    present: Callable[[Any], tuple[str, ...]] | None = None
+    """Which operands exist under these attributes (bias under no_bias), for automatic variables."""
+    aliases: tuple[str, ...] = ()
+    domain: tuple[float, float] | None = None
+    """Where the generated tests sample float operands."""
+    samples: Sequence[tuple] = ()
+    """Generated tests: (operand shapes or arrays..., attrs dict)."""
+    differentiable: bool = True
+    """False: integer-valued or piecewise constant, the gradient is none everywhere."""
+    is_loss: bool = False
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    # -- calling
+
+    def __call__(self, *operands: Any, **attributes: Any) -> Any:
+        """Apply to graph values, symbols or arrays: the first operand that can, appends or runs."""
+        attrs = self.make_attrs(attributes)
+        given = list(operands)
+        while given and given[-1] is None:
+            given.pop()
+        for operand in given:
+            apply_op = getattr(operand, "apply_op", None)
+            if apply_op is not None:
+                return apply_op(self, attrs, given)
+        from tigon.ir.graph import Node, as_value
+
+        node = Node(self, tuple(as_value(operand) for operand in given), attrs)
+        return node.outputs[0] if len(node.outputs) == 1 else node.outputs
+
+    def make_attrs(self, given: Mapping[str, Any]) -> Any:
+        """Checked, normalized attributes (hashable)."""
+        return _make_attrs(self, given)
+
+    # -- rules, with attributes where there are some
+
+    @property
+    def has_attrs(self) -> bool:
+        return self.attrs_type is not NoAttrs
+
+    def rule(self, rule: Callable[..., Any], attrs: Any, *arguments: Any) -> Any:
+        return rule(attrs, *arguments) if self.has_attrs else rule(*arguments)
+
+    def output_count(self, attrs: Any) -> int:
+        return self.outputs if isinstance(self.outputs, int) else self.outputs(attrs)
+
+    def visible_count(self, attrs: Any) -> int:
+        if self.visible is None:
+            return self.output_count(attrs) - len(self.mutates)
+        return self.visible if isinstance(self.visible, int) else self.visible(attrs)
+
+    def infer_types(self, attrs: Any, types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+        self.check_operand_count(len(types))
+        result = self.rule(self.infer, attrs, *types)
+        return result if isinstance(result, tuple) else (result,)
+
+    def check_operand_count(self, count: int) -> None:
+        least = sum(not (o.optional or o.variadic or o.random_key) for o in self.operands)
+        most = None if any(o.variadic for o in self.operands) else len(self.operands)
+        if count < least or (most is not None and count > most):
+            names = ", ".join(o.name + ("?" if o.optional else "") for o in self.operands)
+            raise TigonError(
+                f"{self.name}: expected operands ({names}); given {count} of them; "
+                "operands are positional, attributes keyword"
+            )
+
+    def oracle(self, attrs: Any, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The numpy meaning, for tests."""
+        if self.numpy is None:
+            raise InternalError(f"{self.name}: has no oracle")
+        result = self.numpy(*arrays, **attrs_dict(attrs))
+        return result if isinstance(result, tuple) else (result,)
+
+    def __repr__(self) -> str:
+        return f"<Operator {self.name}>"
+
+
+# ------------------------------------------------------------------------- registry
+
+_REGISTRY: dict[str, Operator] = {}
+
+
+def register(op: Operator) -> Operator:
+    for name in (op.name, *op.aliases):
+        if name in _REGISTRY:
+            raise InternalError(f"operator {name} is registered twice")
+        _REGISTRY[name] = op
+    return op
+
+
+def get(name: str) -> Operator:
+    found = _REGISTRY.get(name)
+    if found is None:
+        raise TigonError(f"operator '{name}': is not known; see tigon.ops.names() for all there are")
+    return found
+
+
+def names() -> list[str]:
+    """Every registered name, aliases included, sorted."""
+    return sorted(_REGISTRY)
+
+
+def all_operators() -> list[Operator]:
+    """Every record once, in order of name."""
+    return sorted(set(_REGISTRY.values()), key=lambda op: op.name)
+
+
+# ----------------------------------------------------------------------- attributes
+
+
+def attrs_dict(attrs: Any) -> dict[str, Any]:
+    """Field name -> value."""
+    return {f.name: getattr(attrs, f.name) for f in dataclasses.fields(attrs)}
+
+
+@lru_cache(maxsize=None)
+def attr_fields(attrs_type: type) -> dict[str, tuple[Any, Any]]:
+    """Field name -> (annotation, default). `dataclasses.MISSING` where it must be given."""
+    hints = typing.get_type_hints(attrs_type)
+    return {f.name: (hints[f.name], f.default) for f in dataclasses.fields(attrs_type)}
+
+
+def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
+    fields = attr_fields(op.attrs_type)
+    values = {}
+    for name, value in given.items():
+        if name not in fields:
+            known = ", ".join(fields) or "none"
+            raise TigonError(f"{op.name}: has no attribute '{name}'; it knows: {known}")
+        values[name] = _coerce(op, name, fields[name][0], value)
+    for name, (_, default) in fields.items():
+        if name not in values and default is dataclasses.MISSING:
+            raise TigonError(f"{op.name}: attribute '{name}' must be given")
+    return op.attrs_type(**values)
+
+
+def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
+    """Bring a user's or a file's value into the declared type, or say what was expected."""
+    options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if isinstance(value, str) and str not in options:
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            raise TigonError(
+                f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given '{value}'"
+            ) from None
+    if isinstance(value, np.generic):
+        value = value.item()
+    for option in options:
+        if option is type(None) and value is None:
+            return None
+        if option is bool and isinstance(value, (bool, int)) and value in (0, 1):
+            return bool(value)
+        if option is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if option is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if option is float and isinstance(value, (int, float)):
+            return float(value)
+        if option is str and isinstance(value, (str, DType)):
+            return str(value)
+        if option is str and isinstance(value, (type, np.dtype)):
+            return np.dtype(value).name
+        if typing.get_origin(option) is tuple and isinstance(value, (tuple, list)):
+            element = typing.get_args(option)[0]
+            return tuple(_coerce(op, name, element, item) for item in value)
+    for option in options:  # a single number where a tuple is wanted
+        if typing.get_origin(option) is tuple and isinstance(value, int):
+            return (_coerce(op, name, typing.get_args(option)[0], value),)
+    raise TigonError(
+        f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {value!r}"
+    )
+
+
+def _is_union(annotation: Any) -> bool:
+    return len(typing.get_args(annotation)) > 0 and typing.get_origin(annotation) is not tuple
+
+
+def _describe(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
+
+
+# ---------------------------------------------------------------------- type rules
+
+
+def broadcast_shapes(where: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """numpy's rule.
+
+    >>> broadcast_shapes("add", (2, 1, 3), (4, 1))
+    (2, 4, 3)
+    """
+    ndim = max((len(shape) for shape in shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        for position, extent in enumerate(shape, ndim - len(shape)):
+            if extent != 1 and result[position] not in (1, extent):
+                listed = " and ".join(str(s) for s in shapes)
+                raise TigonError(
+                    f"{where}: shapes do not broadcast: {listed}; axes must be equal or 1"
+                )
+            if extent != 1:
+                result[position] = extent
+    return tuple(result)
+
+
+def common_dtype(where: str, *types: TensorType) -> DType:
+    """The dtype shared by all but the weak operands."""
+    strong = [t for t in types if not t.weak]
+    dtypes = {t.dtype for t in strong} or {t.dtype for t in types}
+    if len(dtypes) > 1 and not strong:
+        order = ("bool", "int64", "float32")
+        return max(dtypes, key=lambda dtype: order.index(dtype.name))
+    if len(dtypes) > 1:
+        listed = " and ".join(str(t) for t in types)
+        raise TigonError(f"{where}: dtypes differ: {listed}; convert one with astype")
+    return dtypes.pop()
+
+
+def same_type(x: TensorType, *_: TensorType) -> TensorType:
+    """Result like the first operand."""
+    return TensorType(x.shape, x.dtype)
+
+
+# --------------------------------------------------------------------- constructors
+
+
+def elementwise(
+    name: str,
+    *,
+    lower: Callable[..., Any],
+    doc: str,
+    operands: str = "data",
+    attrs: type = NoAttrs,
+    result: str = "same",
+    floats_only: bool = False,
+    kinds: str = "fiub",
+    **record: Any,
+) -> Operator:
+    """A primitive that works element by element, with numpy's broadcasting.
+
+    `lower(*exprs)` (attributes first, if any) gives one element; all exprs have the operands'
+    common dtype, which is one of `kinds`. `result` is "same", "bool", or the name of an attribute
+    that holds a dtype. Cotangents of the gradient rule are summed back to each operand's shape by
+    the family.
+    """
+    kinds = "f" if floats_only else kinds
+
+    def infer(*arguments: Any) -> TensorType:
+        own, types = (arguments[0], arguments[1:]) if attrs is not NoAttrs else (None, arguments)
+        dtype = common_dtype(name, *types)
+        check(
+            dtype.kind in kinds,
+            name,
+            f"expected {_KINDS[kinds]} data; given {dtype}; use astype",
+        )
+        if result == "bool":
+            dtype = _dtype("bool")
+        elif result != "same":
+            dtype = _dtype(getattr(own, result))
+        weak = result == "same" and bool(types) and all(t.weak for t in types)
+        return TensorType(broadcast_shapes(name, *(t.shape for t in types)), dtype, weak)
+
+    parsed = _parse_operands(operands)
+    record.setdefault("samples", _broadcast_samples(len(parsed)))
+    return register(
+        Operator(
+            name,
+            Family.ELEMENTWISE,
+            parsed,
+            attrs,
+            infer,
+            doc,
+            lower=lower,
+            **record,
+        )
+    )
+
+
+_KINDS = {"f": "floating-point", "fiu": "numeric", "fiub": "numeric or bool"}
+
+
+def _broadcast_samples(count: int) -> tuple[tuple, ...]:
+    """Shapes that try the corners: odd, empty, 0-d, and, of several operands, broadcast."""
+    if count == 1:
+        return (((3, 5), {}), ((7,), {}), ((), {}), ((0, 3), {}))
+    odd, column, scalar, empty = (3, 5), (4, 1, 3), (), (0, 3)
+    rest = count - 1
+    return (
+        (odd, *[odd] * rest, {}),
+        (column, *[(2, 1)] * rest, {}),
+        (scalar, *[(3,)] * rest, {}),
+        (empty, *[(1, 3)] * rest, {}),
+    )
+
+
+def _dtype(name: str) -> DType:
+    from tigon.base import as_dtype
+
+    return as_dtype(name)
+
+
+def primitive(
+    name: str,
+    family: Family,
+    *,
+    infer: Callable[..., Any],
+    doc: str,
+    operands: str = "data",
+    attrs: type = NoAttrs,
+    **record: Any,
+) -> Operator:
+    """A primitive of any other family."""
+    return register(
+        Operator(name, family, _parse_operands(operands), attrs, infer, doc, **record)
+    )
+
+
+def composite(
+    name: str,
+    decompose: Callable[..., Any],
+    *,
+    doc: str,
+    operands: str = "data",
+    attrs: type = NoAttrs,
+    infer: Callable[..., Any] | None = None,
+    **record: Any,
+) -> Operator:
+    """An operator made of others. Its type rule defaults to that of its decomposition; give
+    `infer` where the check should speak in the operator's own words."""
+
+    def infer_by_decomposing(*arguments: Any) -> tuple[TensorType, ...]:
+        from tigon.ir.graph import variable
+
+        own, types = (arguments[:1], arguments[1:]) if attrs is not NoAttrs else ((), arguments)
+        values = [variable(f"operand{i}", t) for i, t in enumerate(types)]
+        try:
+            result = decompose(*own, *values)
+        except TigonError as error:
+            raise TigonError(f"{name}: {error}") from None
+        outputs = result if isinstance(result, tuple) else (result,)
+        return tuple(value.type for value in outputs)
+
+    return register(
+        Operator(
+            name,
+            Family.COMPOSITE,
+            _parse_operands(operands),
+            attrs,
+            infer or infer_by_decomposing,
+            doc,
+            decompose=decompose,
+            **record,
+        )
+    )

@@ -1,0 +1,623 @@
+"""Reductions. Primitives combine over sorted, non-negative axes, which disappear; the operators
+with MXNet's conventions (axis, keepdims, exclude, shape (1,) for a full reduction) are composites.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod as product
+from typing import Any
+
+import numpy as np
+
+from tigon.base import TensorType, check
+from tigon.base.dtypes import int64
+from tigon.ops.elementwise import (
+    absolute,
+    cast,
+    divide,
+    equal,
+    isnan,
+    select,
+    sqrt,
+    square,
+)
+from tigon.ops.record import Family, Operator, composite, primitive
+from tigon.ops.views import normalized_axes, _broadcast, _reshape, reshape_like
+
+# ---------------------------------------------------------------------------- primitives
+
+
+@dataclass(frozen=True, slots=True)
+class AxesAttrs:
+    axes: tuple[int, ...]
+
+
+def _kept(name: str, attrs: AxesAttrs, x: TensorType) -> tuple[int, ...]:
+    check(
+        attrs.axes == normalized_axes(name, attrs.axes, x.ndim),
+        name,
+        f"axes {attrs.axes} must be sorted and not negative",
+    )
+    return tuple(n for axis, n in enumerate(x.shape) if axis not in attrs.axes)
+
+
+def _infer_reduction(name: str, needs_elements: bool) -> Callable[..., TensorType]:
+    def infer(attrs: AxesAttrs, x: TensorType) -> TensorType:
+        shape = _kept(name, attrs, x)
+        reduced = product(x.shape[axis] for axis in attrs.axes)
+        check(
+            reduced or not needs_elements,
+            name.strip("_"),
+            f"nothing to choose from along the empty axes {attrs.axes} of shape {x.shape}",
+        )
+        return TensorType(shape, int64 if "arg" in name else x.dtype)
+
+    return infer
+
+
+_SAMPLES = (
+    ((3, 5), {"axes": (1,)}),
+    ((2, 3, 4), {"axes": (0, 2)}),
+    ((7,), {"axes": (0,)}),
+    ((2, 3), {"axes": ()}),
+    ((), {"axes": ()}),
+    ((0, 3), {"axes": (1,)}),
+)
+_WITH_EMPTY = (*_SAMPLES, ((0, 3), {"axes": (0,)}))
+
+
+def _reduction(
+    combine: str,
+    meaning: str,
+    oracle: Callable[..., Any],
+    grad: Callable[..., Any] | None,
+    samples: tuple,
+    **record: Any,
+) -> Operator:
+    name = f"_reduce_{combine}"
+    needs_elements = combine.startswith("arg")
+    short = {"maximum": "max", "minimum": "min"}.get(combine, combine)
+    name = f"_reduce_{short}"
+    return primitive(
+        name,
+        Family.REDUCTION,
+        combine=combine,
+        attrs=AxesAttrs,
+        infer=_infer_reduction(name, needs_elements),
+        grad=grad,
+        numpy=oracle,
+        samples=samples,
+        doc=f"{meaning} over `axes`, which disappear.",
+        **record,
+    )
+
+
+def _extreme_oracle(best: Any, empty: Callable[[np.dtype], Any]) -> Callable[..., Any]:
+    def oracle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        return best(x, axis=axes, initial=empty(x.dtype)) if x.size == 0 else best(x, axis=axes)
+
+    return oracle
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    if dtype.kind == "b":
+        return False
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _highest(dtype: np.dtype) -> Any:
+    if dtype.kind == "b":
+        return True
+    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+def _arg_oracle(best: Any) -> Callable[..., Any]:
+    def oracle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        kept = [axis for axis in range(x.ndim) if axis not in axes]
+        outer = [x.shape[axis] for axis in kept]
+        if x.size == 0:
+            return np.zeros(outer, np.int64)
+        rows = x.transpose(*kept, *axes).reshape(*outer, -1)
+        return best(rows, axis=-1).astype(np.int64)
+
+    return oracle
+
+
+_reduce_sum = _reduction(
+    "sum",
+    "Sum",
+    lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
+    lambda a, g, y, x: (spread(g, x, axis=a.axes),),
+    _WITH_EMPTY,
+)
+
+
+def _grad_prod(attrs: Any, g: Any, y: Any, x: Any, axes: dict[str, Any], total: Any) -> Any:
+    """g · (product of the others): y / x, except where zeros make that 0 / 0: one zero alone
+    leaves the product of the rest to itself and nothing to the others, two leave nothing."""
+    zero = equal(x, 0)
+    filled = select(zero, 1, x)
+    rest = spread(total[0](filled), x, **axes) / filled
+    zeros_elsewhere = spread(total[1](zero), x, **axes) - zero
+    return (spread(g, x, **axes) * select(equal(zeros_elsewhere, 0), rest, 0),)
+
+
+_reduce_prod = _reduction(
+    "prod",
+    "Product",
+    lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
+    lambda a, g, y, x: _grad_prod(
+        a,
+        g,
+        y,
+        x,
+        {"axis": a.axes},
+        (lambda v: _reduce_prod(v, axes=a.axes), lambda v: _reduce_sum(v, axes=a.axes)),
+    ),
+    _WITH_EMPTY,
+    domain=(0.5, 2.0),
+)
+_reduce_max = _reduction(
+    "maximum",
+    "Largest element (NaN if there is one)",
+    _extreme_oracle(np.max, _lowest),
+    lambda a, g, y, x: (spread(g, x, axis=a.axes) * equal(x, spread(y, x, axis=a.axes)),),
+    _WITH_EMPTY,
+)
+_reduce_min = _reduction(
+    "minimum",
+    "Smallest element (NaN if there is one)",
+    _extreme_oracle(np.min, _highest),
+    lambda a, g, y, x: (spread(g, x, axis=a.axes) * equal(x, spread(y, x, axis=a.axes)),),
+    _WITH_EMPTY,
+)
+_reduce_argmax = _reduction(
+    "argmax",
+    "Position (int64) of the largest element in the flattened axes, the first if several,",
+    _arg_oracle(np.argmax),
+    None,
+    _SAMPLES,
+    differentiable=False,
+)
+_reduce_argmin = _reduction(
+    "argmin",
+    "Position (int64) of the smallest element in the flattened axes, the first if several,",
+    _arg_oracle(np.argmin),
+    None,
+    _SAMPLES,
+    differentiable=False,
+)
+
+# ------------------------------------------------------------------------ MXNet's operators
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadAttrs:
+    axis: tuple[int, ...] | None = None
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceAttrs:
+    axis: tuple[int, ...] | None = None
+    keepdims: bool = False
+    exclude: bool = False
+
+
+def reduced_axes(
+    where: str, axis: tuple[int, ...] | None, exclude: bool, ndim: int
+) -> tuple[int, ...]:
+    """The axes that a reduction removes. None means all, or all but none under exclude.
+
+    >>> reduced_axes("sum", (1,), True, 3)
+    (0, 2)
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    axes = normalized_axes(where, axis, ndim)
+    if exclude:
+        return tuple(place for place in range(ndim) if place not in axes)
+    return axes
+
+
+def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
+    """The shape of the result; a full reduction has shape (1,).
+
+    >>> kept_shape((2, 3), (0, 1), False), kept_shape((2, 3), (1,), True)
+    ((1,), (2, 1))
+    """
+    if keepdims:
+        return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    return kept if kept or not shape else (1,)
+
+
+def _decompose_spread(attrs: SpreadAttrs, data: Any, like: Any) -> Any:
+    axes = reduced_axes("_spread", attrs.axis, attrs.exclude, like.ndim)
+    column = kept_shape(like.shape, axes, keepdims=True)
+    if data.shape != column:
+        data = _reshape(data, shape=column)
+    return data if data.shape == like.shape else _broadcast(data, shape=like.shape)
+
+
+def _spread_oracle(
+    data: np.ndarray, like: np.ndarray, axis: tuple[int, ...] | None, exclude: bool
+) -> np.ndarray:
+    axes = reduced_axes("_spread", axis, exclude, like.ndim)
+    return np.broadcast_to(data.reshape(kept_shape(like.shape, axes, True)), like.shape).copy()
+
+
+spread = composite(
+    "_spread",
+    _decompose_spread,
+    operands="data like",
+    attrs=SpreadAttrs,
+    grad=lambda a, g, y, data, like: (
+        reshape_like(sum(g, axis=a.axis, exclude=a.exclude), data),
+        None,
+    ),
+    numpy=_spread_oracle,
+    samples=(
+        ((3,), (3, 5), {"axis": (1,)}),
+        ((3, 1), (3, 5), {"axis": (1,)}),
+        ((1,), (2, 3), {}),
+        ((3,), (2, 3, 4), {"axis": (1,), "exclude": True}),
+        ((0,), (0, 3), {"axis": (1,)}),
+    ),
+    doc="""A reduced array repeated along the axes it lost, in the shape of `like`: the adjoint of a
+    sum over `axis`.""",
+)
+
+
+def _reducing(name: str, primitive_op: Operator) -> Callable[..., Any]:
+    def decompose(attrs: ReduceAttrs, data: Any) -> Any:
+        axes = reduced_axes(name, attrs.axis, attrs.exclude, data.ndim)
+        result = primitive_op(data, axes=axes)
+        shape = kept_shape(data.shape, axes, attrs.keepdims)
+        return result if result.shape == shape else _reshape(result, shape=shape)
+
+    return decompose
+
+
+def _reducing_oracle(rule: Callable[..., Any]) -> Callable[..., Any]:
+    def oracle(
+        x: np.ndarray, axis: tuple[int, ...] | None, keepdims: bool, exclude: bool
+    ) -> np.ndarray:
+        axes = reduced_axes("", axis, exclude, x.ndim)
+        return np.asarray(rule(x, axes)).astype(x.dtype).reshape(
+            kept_shape(x.shape, axes, keepdims)
+        )
+
+    return oracle
+
+
+_REDUCE_SAMPLES = (
+    ((3, 5), {}),
+    ((3, 5), {"axis": 1}),
+    ((2, 3, 4), {"axis": (0, -1), "keepdims": True}),
+    ((2, 3, 4), {"axis": 1, "exclude": True}),
+    ((), {}),
+    ((1,), {"keepdims": True}),
+    ((0, 3), {"axis": 1}),
+)
+_PARAMETERS = """
+
+    Parameters: `axis` one axis or several, all if not given; `keepdims` leaves them with extent 1;
+    `exclude` reduces all the other axes instead. A full reduction gives shape (1,).
+
+    >>> {example}
+    """
+
+
+def _mean_of(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        total = np.sum(x, axis=axes, dtype=x.dtype)
+        count = product(x.shape[axis] for axis in axes)
+        return total / count if x.dtype.kind == "f" else (total / builtins.max(count, 1))
+
+
+def _doc(sentence: str, example: str) -> str:
+    return sentence + _PARAMETERS.format(example=example)
+
+
+sum = composite(
+    "sum",
+    _reducing("sum", _reduce_sum),
+    attrs=ReduceAttrs,
+    grad=lambda a, g, y, x: (spread(g, x, axis=a.axis, exclude=a.exclude),),
+    numpy=_reducing_oracle(lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype)),
+    aliases=("sum_axis",),
+    samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
+    doc=_doc("Sum of the elements.", "nd.sum(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+)
+
+
+def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
+    axes = reduced_axes("mean", attrs.axis, attrs.exclude, data.ndim)
+    count = product(data.shape[axis] for axis in axes)
+    return divide(
+        sum(data, axis=attrs.axis, keepdims=attrs.keepdims, exclude=attrs.exclude), count
+    )
+
+
+mean = composite(
+    "mean",
+    _decompose_mean,
+    attrs=ReduceAttrs,
+    numpy=_reducing_oracle(_mean_of),
+    samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
+    doc=_doc("Mean of the elements.", "nd.mean(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+)
+
+prod = composite(
+    "prod",
+    _reducing("prod", _reduce_prod),
+    attrs=ReduceAttrs,
+    grad=lambda a, g, y, x: _grad_prod(
+        a,
+        g,
+        y,
+        x,
+        {"axis": a.axis, "exclude": a.exclude},
+        (
+            lambda v: prod(v, axis=a.axis, exclude=a.exclude),
+            lambda v: sum(v, axis=a.axis, exclude=a.exclude),
+        ),
+    ),
+    numpy=_reducing_oracle(lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype)),
+    domain=(0.5, 2.0),
+    samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
+    doc=_doc("Product of the elements.", "nd.prod(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+)
+
+
+def _grad_extreme(a: Any, g: Any, y: Any, x: Any) -> Any:
+    """Every element that equals the extreme receives the whole gradient, as in MXNet."""
+    back = {"axis": a.axis, "exclude": a.exclude}
+    return (spread(g, x, **back) * equal(x, spread(y, x, **back)),)
+
+
+max = composite(
+    "max",
+    _reducing("max", _reduce_max),
+    attrs=ReduceAttrs,
+    grad=_grad_extreme,
+    numpy=_reducing_oracle(lambda x, axes: _extreme_oracle(np.max, _lowest)(x, axes)),
+    aliases=("max_axis",),
+    samples=_REDUCE_SAMPLES,
+    doc=_doc("Largest element.", "nd.max(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+)
+
+min = composite(
+    "min",
+    _reducing("min", _reduce_min),
+    attrs=ReduceAttrs,
+    grad=_grad_extreme,
+    numpy=_reducing_oracle(lambda x, axes: _extreme_oracle(np.min, _highest)(x, axes)),
+    aliases=("min_axis",),
+    samples=_REDUCE_SAMPLES,
+    doc=_doc("Smallest element.", "nd.min(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+)
+
+nansum = composite(
+    "nansum",
+    lambda attrs, data: sum(
+        select(isnan(data), 0, data),
+        axis=attrs.axis,
+        keepdims=attrs.keepdims,
+        exclude=attrs.exclude,
+    ),
+    attrs=ReduceAttrs,
+    numpy=_reducing_oracle(lambda x, axes: np.nansum(x, axis=axes, dtype=x.dtype)),
+    samples=(
+        *_REDUCE_SAMPLES,
+        (np.array([[1, np.nan], [np.nan, np.nan]], np.float32), {"axis": 1}),
+    ),
+    doc=_doc(
+        "Sum of the elements that are numbers.",
+        "nd.nansum(nd.array([[1, float('nan')], [3, 4]]), axis=0).asnumpy()",
+    ),
+)
+
+nanprod = composite(
+    "nanprod",
+    lambda attrs, data: prod(
+        select(isnan(data), 1, data),
+        axis=attrs.axis,
+        keepdims=attrs.keepdims,
+        exclude=attrs.exclude,
+    ),
+    attrs=ReduceAttrs,
+    numpy=_reducing_oracle(lambda x, axes: np.nanprod(x, axis=axes, dtype=x.dtype)),
+    domain=(0.5, 2.0),
+    samples=(
+        *_REDUCE_SAMPLES,
+        (np.array([[1, np.nan], [np.nan, np.nan]], np.float32), {"axis": 1}),
+    ),
+    doc=_doc(
+        "Product of the elements that are numbers.",
+        "nd.nanprod(nd.array([[1, float('nan')], [3, 4]]), axis=0).asnumpy()",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArgAttrs:
+    axis: int | None = None
+    keepdims: bool = False
+
+
+def _choosing(name: str, primitive_op: Operator) -> Callable[..., Any]:
+    def decompose(attrs: ArgAttrs, data: Any) -> Any:
+        axes = reduced_axes(name, None if attrs.axis is None else (attrs.axis,), False, data.ndim)
+        position = cast(primitive_op(data, axes=axes), dtype="float32")
+        return _reshape(position, shape=kept_shape(data.shape, axes, attrs.keepdims))
+
+    return decompose
+
+
+def _choosing_oracle(best: Any) -> Callable[..., Any]:
+    def oracle(x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+        axes = reduced_axes("", None if axis is None else (axis,), False, x.ndim)
+        found = _arg_oracle(best)(x, axes)
+        return found.reshape(kept_shape(x.shape, axes, keepdims)).astype(np.float32)
+
+    return oracle
+
+
+_ARG_SAMPLES = (
+    ((3, 5), {}),
+    ((3, 5), {"axis": 1}),
+    ((3, 5), {"axis": -2, "keepdims": True}),
+    ((7,), {"axis": 0}),
+    ((0, 3), {"axis": 1}),
+    (np.array([[1, 3, 3], [2, 0, 2]], np.int32), {"axis": 1}),
+)
+_ARG_DOC = """Position of the {word} element, the first one if several are equal, as float32.
+
+    Parameters: `axis` along which; of the flattened array if not given; `keepdims` leaves that axis
+    with extent 1.
+
+    >>> nd.{name}(nd.array([[1, 3, 2], [9, 7, 8]]), axis=1).asnumpy()
+    """
+
+argmax = composite(
+    "argmax",
+    _choosing("argmax", _reduce_argmax),
+    attrs=ArgAttrs,
+    differentiable=False,
+    numpy=_choosing_oracle(np.argmax),
+    samples=_ARG_SAMPLES,
+    doc=_ARG_DOC.format(word="largest", name="argmax"),
+)
+
+argmin = composite(
+    "argmin",
+    _choosing("argmin", _reduce_argmin),
+    attrs=ArgAttrs,
+    differentiable=False,
+    numpy=_choosing_oracle(np.argmin),
+    samples=_ARG_SAMPLES,
+    doc=_ARG_DOC.format(word="smallest", name="argmin"),
+)
+
+argmax_channel = composite(
+    "argmax_channel",
+    lambda data: argmax(data, axis=1),
+    differentiable=False,
+    numpy=lambda x: np.argmax(x, 1).astype(np.float32),
+    samples=(((3, 5), {}), ((2, 3, 4), {}), ((0, 3), {})),
+    doc="""Position of the largest element along axis 1, as float32.
+
+    >>> nd.argmax_channel(nd.array([[1, 3, 2], [9, 7, 8]])).asnumpy()
+    """,
+)
+
+# ---------------------------------------------------------------------------------- norms
+
+
+@dataclass(frozen=True, slots=True)
+class NormAttrs:
+    ord: int = 2
+    axis: tuple[int, ...] | None = None
+    keepdims: bool = False
+    out_dtype: str | None = None
+
+
+def _decompose_norm(attrs: NormAttrs, data: Any) -> Any:
+    check(attrs.ord in (1, 2), "norm", f"ord is 1 or 2; given {attrs.ord}")
+    if attrs.out_dtype is not None:
+        data = cast(data, dtype=attrs.out_dtype)
+    along: dict[str, Any] = {"axis": attrs.axis, "keepdims": attrs.keepdims}
+    if attrs.ord == 1:
+        return sum(absolute(data), **along)
+    return sqrt(sum(square(data), **along))
+
+
+def _norm_oracle(
+    x: np.ndarray,
+    ord: int,
+    axis: tuple[int, ...] | None,
+    keepdims: bool,
+    out_dtype: str | None,
+) -> np.ndarray:
+    x = x.astype(out_dtype or x.dtype)
+    axes = reduced_axes("", axis, False, x.ndim)
+    total = np.sum(np.abs(x) if ord == 1 else x * x, axis=axes, dtype=x.dtype)
+    result = total if ord == 1 else np.sqrt(total)
+    return np.asarray(result).reshape(kept_shape(x.shape, axes, keepdims))
+
+
+norm = composite(
+    "norm",
+    _decompose_norm,
+    attrs=NormAttrs,
+    numpy=_norm_oracle,
+    samples=(
+        ((3, 5), {}),
+        ((3, 5), {"axis": 1, "ord": 1}),
+        ((2, 3, 4), {"axis": (0, 2), "keepdims": True}),
+        ((0, 3), {"axis": 0}),
+    ),
+    extra={"check_gradient": (True, True, True, False)},  # the root has no slope at 0
+    doc="""Norm of the elements.
+
+    Parameters: `ord` 2 (root of the sum of squares) or 1 (sum of absolute values); `axis` one axis
+    or several, all if not given; `keepdims` leaves them with extent 1; `out_dtype` computes in
+    this dtype.
+
+    >>> nd.norm(nd.array([[3, 4], [6, 8]]), axis=1).asnumpy()
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class L2NormalizationAttrs:
+    eps: float = 1e-10
+    mode: str = "instance"
+
+
+def _normalized_over(mode: str, ndim: int) -> tuple[int, ...]:
+    check(
+        mode in ("instance", "channel", "spatial") and ndim > 1,
+        "L2Normalization",
+        f"mode is instance, channel or spatial, of an array with at least 2 axes; given '{mode}'"
+        f" and {ndim} axes",
+    )
+    if mode == "channel":
+        return (1,)
+    return tuple(range(1 if mode == "instance" else 2, ndim))
+
+
+def _decompose_l2_normalization(attrs: L2NormalizationAttrs, data: Any) -> Any:
+    axes = _normalized_over(attrs.mode, data.ndim)
+    return data / sqrt(sum(square(data), axis=axes, keepdims=True) + attrs.eps)
+
+
+def _l2_oracle(x: np.ndarray, eps: float, mode: str) -> np.ndarray:
+    total = np.sum(x * x, axis=_normalized_over(mode, x.ndim), keepdims=True)
+    return x / np.sqrt(total + x.dtype.type(eps))
+
+
+l2_normalization = composite(
+    "L2Normalization",
+    _decompose_l2_normalization,
+    attrs=L2NormalizationAttrs,
+    numpy=_l2_oracle,
+    samples=(
+        ((3, 5), {}),
+        ((2, 3, 4), {"mode": "channel"}),
+        ((2, 3, 2, 2), {"mode": "spatial"}),
+        ((0, 3), {}),
+    ),
+    doc="""Elements divided by the root of the sum of their squares.
+
+    Parameters: `mode` "instance" (over all axes but the first), "channel" (over axis 1) or
+    "spatial" (over the axes behind it); `eps` is added to the sum.
+
+    >>> nd.L2Normalization(nd.array([[3, 4]])).asnumpy()
+    """,
+)
