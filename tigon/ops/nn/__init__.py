@@ -1,0 +1,62 @@
+"""The large operators: layers, losses, normalization. Each is a composite of primitives."""
+
+from tigon.ops.nn.activation import activation, leaky_relu
+from tigon.ops.nn.convolution import (
+    convolution,
+    convolution_data,
+    convolution_weight,
+    deconvolution,
+)
+from tigon.ops.nn.linear import fully_connected
+from tigon.ops.nn.loss import (
+    linear_regression_output,
+    logistic_regression_output,
+    mae_regression_output,
+    make_loss,
+    make_loss_output,
+    softmax_output,
+    svm_output,
+)
+from tigon.ops.nn.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    lrn,
+)
+from tigon.ops.nn.pooling import pooling
+from tigon.ops.nn.softmax import (
+    log_softmax,
+    softmax,
+    softmax_activation,
+    softmax_cross_entropy,
+    softmin,
+)
+
+__all__ = [
+    "activation",
+    "batch_norm",
+    "convolution",
+    "convolution_data",
+    "convolution_weight",
+    "deconvolution",
+    "fully_connected",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "leaky_relu",
+    "linear_regression_output",
+    "log_softmax",
+    "logistic_regression_output",
+    "lrn",
+    "mae_regression_output",
+    "make_loss",
+    "make_loss_output",
+    "pooling",
+    "softmax",
+    "softmax_activation",
+    "softmax_cross_entropy",
+    "softmax_output",
+    "softmin",
+    "svm_output",
+]

@@ -1,0 +1,822 @@
+"""Convolution and Deconvolution.
+
+A convolution is a contraction of windows: windows are a view, so that the packing of the matrix
+product reads them where they lie and no column matrix is ever written. The operator is bilinear,
+and so its two gradients and it itself are closed under differentiation:
+
+    y  = C(x, w)      dx = D(g, w)      dw = W(x, g)
+    gradients of D(g, w) under h: C(h, w) and W(h, g);   of W(x, g) under v: D(g, v) and C(x, v)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tigon.base import TensorType, check
+from tigon.base.types import Shape
+from tigon.ir.graph import Value
+from tigon.ops.contraction import _contract
+from tigon.ops.elementwise import add
+from tigon.ops.nn._shared import (
+    Windows,
+    along,
+    channels_last,
+    same_dtype,
+    to_channels_first,
+    unwindows,
+    windows,
+)
+from tigon.ops.record import attrs_dict, composite
+from tigon.ops.reduction import sum as sum_
+from tigon.ops.views import _reshape, transpose
+
+SPATIAL = "xyz"
+KERNEL = "uvw"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvolutionAttrs:
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    dilate: tuple[int, ...] = ()
+    pad: tuple[int, ...] = ()
+    num_filter: int
+    num_group: int = 1
+    workspace: int = 1024
+    no_bias: bool = False
+    cudnn_tune: str | None = None
+    cudnn_off: bool = False
+    layout: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvolutionDataAttrs(ConvolutionAttrs):
+    size: tuple[int, ...] = ()
+    """Spatial extents of the result, where no operand shows them."""
+
+
+def _windows(where: str, attrs: Any) -> Windows:
+    return Windows.of(where, attrs.kernel, attrs.stride, attrs.dilate, attrs.pad)
+
+
+def _is_last(where: str, attrs: Any) -> bool:
+    return channels_last(where, attrs.layout, len(attrs.kernel))
+
+
+def _channels(last: bool, shape: Shape) -> int:
+    return shape[-1] if last else shape[1]
+
+
+def _spatial(last: bool, shape: Shape) -> Shape:
+    return shape[1:-1] if last else shape[2:]
+
+
+def _with_channels(last: bool, batch: int, channels: int, spatial: Shape) -> Shape:
+    return (batch, *spatial, channels) if last else (batch, channels, *spatial)
+
+
+def _weight_shape(last: bool, filters: int, channels: int, kernel: Shape) -> Shape:
+    """Of `filters` filters over `channels` channels each (those of one group)."""
+    return (filters, *kernel, channels) if last else (filters, channels, *kernel)
+
+
+# --------------------------------------------------------------- contraction and labels
+
+
+class _Labels:
+    """The labels of data, weight and result for one layout: n batch, g group, c channel of the
+    input, f filter, xyz spatial, uvw kernel."""
+
+    def __init__(self, attrs: Any, last: bool, pointwise: bool) -> None:
+        n = len(attrs.kernel)
+        spatial = SPATIAL[:n]
+        kernel = "" if pointwise else KERNEL[:n]
+        group = "g" if attrs.num_group > 1 else ""
+        self.windows = f"n{group}c{spatial}{kernel}"
+        self.unwindowed = f"n{group}f{spatial}{kernel}"
+        self.weight = f"{group}f{kernel}c" if last else f"{group}fc{kernel}"
+        self.result = f"n{spatial}{group}f" if last else f"n{group}f{spatial}"
+        self.data = f"n{spatial}{group}c" if last else f"n{group}c{spatial}"
+
+
+def _grouped(x: Value, groups: int) -> Value:
+    """Channels first, with the channels of each group on an axis of their own."""
+    if groups == 1:
+        return x
+    batch, channels, *spatial = x.shape
+    return _reshape(x, shape=(batch, groups, channels // groups, *spatial))
+
+
+def _grouped_weight(weight: Value, attrs: Any, last: bool, pointwise: bool) -> Value:
+    filters, groups = weight.shape[0], attrs.num_group
+    rest = weight.shape[1:]
+    if pointwise:
+        rest = rest[-1:] if last else rest[:1]
+    head = (groups, filters // groups) if groups > 1 else (filters,)
+    shape = (*head, *rest)
+    return weight if shape == weight.shape else _reshape(weight, shape=shape)
+
+
+def _as_channels_first(x: Value, last: bool) -> Value:
+    return to_channels_first(x) if last else x
+
+
+def _is_single(attrs: Any) -> bool:
+    """A kernel of one element: it needs no kernel axes."""
+    return all(extent == 1 for extent in attrs.kernel)
+
+
+def _data_windows(where: str, attrs: Any, data: Value, extents: Shape) -> Value:
+    """The windows that the kernel sees, channels first, grouped; without kernel axes if it is a
+    single element."""
+    geometry = _windows(where, attrs)
+    x = _grouped(_as_channels_first(data, _is_last(where, attrs)), attrs.num_group)
+    if geometry.is_pointwise:
+        return x
+    found = windows(x, geometry, extents)
+    if _is_single(attrs):
+        return _reshape(found, shape=found.shape[: -len(attrs.kernel)])
+    return found
+
+
+# ------------------------------------------------------------------------- convolution
+
+
+def _decompose(
+    attrs: ConvolutionAttrs, data: Value, weight: Value, bias: Value | None = None
+) -> Value:
+    where = "Convolution"
+    last = _is_last(where, attrs)
+    extents = _windows(where, attrs).extents(where, _spatial(last, data.shape))
+    single = _is_single(attrs)
+    labels = _Labels(attrs, last, single)
+    y = _contract(
+        _data_windows(where, attrs, data, extents),
+        _grouped_weight(weight, attrs, last, single),
+        left=labels.windows,
+        right=labels.weight,
+        out=labels.result,
+    )
+    shape = _with_channels(last, data.shape[0], attrs.num_filter, extents)
+    if y.shape != shape:
+        y = _reshape(y, shape=shape)
+    if bias is None:
+        return y
+    return add(y, along(bias, len(shape) - 1 if last else 1, len(shape)))
+
+
+def _decompose_data(
+    attrs: ConvolutionDataAttrs, g: Value, weight: Value, like: Value | None = None
+) -> Value:
+    """D: what each element of the input receives from the windows that it is in."""
+    where = "Convolution"
+    last = _is_last(where, attrs)
+    size = attrs.size if like is None else _spatial(last, like.shape)
+    channels = _channels(last, weight.shape) * attrs.num_group
+    shape = _with_channels(last, g.shape[0], channels, size)
+    geometry = _windows(where, attrs)
+    single = _is_single(attrs)
+    labels = _Labels(attrs, last, single)
+    filters = _grouped_weight(weight, attrs, last, single)
+    cotangent = _grouped(_as_channels_first(g, last), attrs.num_group)
+    if single:
+        # Contract first, on the coarse grid, then spread: no product with what is 0.
+        n = len(attrs.kernel)
+        coarse = _contract(
+            cotangent, filters, left=labels.unwindowed, right=labels.weight, out=labels.windows
+        )
+        if not geometry.is_pointwise:
+            coarse = unwindows(coarse, geometry, size)
+            coarse = _reshape(coarse, shape=coarse.shape[:-n])
+        flat = _reshape(coarse, shape=(g.shape[0], channels, *size))
+        return transpose(flat, axes=(0, *range(2, n + 2), 1)) if last else flat
+    x = _contract(
+        unwindows(cotangent, geometry, size),
+        filters,
+        left=labels.unwindowed,
+        right=labels.weight,
+        out=labels.data,
+    )
+    return x if x.shape == shape else _reshape(x, shape=shape)
+
+
+def _decompose_weight(attrs: ConvolutionAttrs, data: Value, g: Value) -> Value:
+    """W: what each element of the kernel receives from all windows."""
+    where = "Convolution"
+    last = _is_last(where, attrs)
+    single = _is_single(attrs)
+    labels = _Labels(attrs, last, single)
+    cotangent = g
+    if attrs.num_group > 1:
+        batch, *rest = g.shape
+        filters = _channels(last, g.shape)
+        split = (attrs.num_group, filters // attrs.num_group)
+        middle = (*rest[:-1], *split) if last else (*split, *rest[1:])
+        cotangent = _reshape(g, shape=(batch, *middle))
+    found = _contract(
+        _data_windows(where, attrs, data, _spatial(last, g.shape)),
+        cotangent,
+        left=labels.windows,
+        right=labels.result,
+        out=labels.weight,
+    )
+    channels = _channels(last, data.shape) // attrs.num_group
+    shape = _weight_shape(last, _channels(last, g.shape), channels, attrs.kernel)
+    return found if found.shape == shape else _reshape(found, shape=shape)
+
+
+# ------------------------------------------------------------------------------- types
+
+
+def _check_data(where: str, attrs: Any, data: TensorType) -> bool:
+    n = len(attrs.kernel)
+    last = _is_last(where, attrs)
+    layout = attrs.layout if attrs.layout not in (None, "None") else ("NCW", "NCHW", "NCDHW")[n - 1]
+    check(
+        data.ndim == n + 2,
+        where,
+        f"data: expected {n + 2} axes, {layout}, for kernel {attrs.kernel}; given {data.shape}",
+    )
+    check(attrs.num_group >= 1, where, f"num_group: expected at least 1; given {attrs.num_group}")
+    check(
+        attrs.num_filter >= 1, where, f"num_filter: expected at least 1; given {attrs.num_filter}"
+    )
+    check(
+        _channels(last, data.shape) % attrs.num_group == 0,
+        where,
+        f"the {_channels(last, data.shape)} channels of data do not divide into num_group="
+        f"{attrs.num_group} equal groups",
+    )
+    check(
+        attrs.num_filter % attrs.num_group == 0,
+        where,
+        f"num_filter={attrs.num_filter} does not divide into num_group={attrs.num_group} groups",
+    )
+    return last
+
+
+def _check_parameters(
+    where: str,
+    attrs: Any,
+    data: TensorType,
+    weight: TensorType,
+    expected: Shape,
+    bias: TensorType | None,
+) -> None:
+    check(
+        weight.shape == expected,
+        where,
+        f"weight: expected shape {expected} for data of shape {data.shape} with kernel "
+        f"{attrs.kernel}, num_filter={attrs.num_filter}, num_group={attrs.num_group}; "
+        f"given {weight.shape}",
+    )
+    check(
+        (bias is None) == attrs.no_bias,
+        where,
+        "a bias was given although no_bias is True; leave one of them out"
+        if attrs.no_bias
+        else "bias is missing; give it, or set no_bias=True",
+    )
+    if bias is not None:
+        check(
+            bias.shape == (attrs.num_filter,),
+            where,
+            f"bias: expected shape ({attrs.num_filter},), one per filter; given {bias.shape}",
+        )
+    same_dtype(where, data, weight=weight, bias=bias)
+
+
+def _infer(
+    attrs: ConvolutionAttrs,
+    data: TensorType,
+    weight: TensorType,
+    bias: TensorType | None = None,
+) -> TensorType:
+    where = "Convolution"
+    geometry = _windows(where, attrs)
+    last = _check_data(where, attrs, data)
+    channels = _channels(last, data.shape) // attrs.num_group
+    expected = _weight_shape(last, attrs.num_filter, channels, attrs.kernel)
+    _check_parameters(where, attrs, data, weight, expected, bias)
+    extents = geometry.extents(where, _spatial(last, data.shape))
+    return TensorType(_with_channels(last, data.shape[0], attrs.num_filter, extents), data.dtype)
+
+
+def _infer_operands(
+    attrs: ConvolutionAttrs, types: list[TensorType | None]
+) -> list[TensorType | None]:
+    data = types[0]
+    if data is None or data.ndim != len(attrs.kernel) + 2:
+        return types
+    last = _is_last("Convolution", attrs)
+    channels = _channels(last, data.shape) // max(attrs.num_group, 1)
+    weight = TensorType(_weight_shape(last, attrs.num_filter, channels, attrs.kernel), data.dtype)
+    bias = TensorType((attrs.num_filter,), data.dtype)
+    return [given or e for given, e in zip(types, (data, weight, bias), strict=False)]
+
+
+def _infer_data(
+    attrs: ConvolutionDataAttrs, g: TensorType, weight: TensorType, like: TensorType | None = None
+) -> TensorType:
+    last = _is_last("Convolution", attrs)
+    size = attrs.size if like is None else _spatial(last, like.shape)
+    channels = _channels(last, weight.shape) * attrs.num_group
+    return TensorType(_with_channels(last, g.shape[0], channels, size), g.dtype)
+
+
+def _infer_weight(attrs: ConvolutionAttrs, data: TensorType, g: TensorType) -> TensorType:
+    last = _is_last("Convolution", attrs)
+    channels = _channels(last, data.shape) // attrs.num_group
+    return TensorType(
+        _weight_shape(last, _channels(last, g.shape), channels, attrs.kernel), g.dtype
+    )
+
+
+# --------------------------------------------------------------------------- gradients
+
+
+def _plain(attrs: Any) -> dict[str, Any]:
+    """The fields that all three operators share, without bias."""
+    fields = attrs_dict(attrs)
+    fields.pop("size", None)
+    return fields | {"no_bias": True}
+
+
+def _grad(attrs: ConvolutionAttrs, g: Value, y: Value, data: Value, *parameters: Value) -> tuple:
+    weight, *bias = parameters
+    plain = _plain(attrs)
+    gradients = (
+        convolution_data(g, weight, data, **plain),
+        convolution_weight(data, g, **plain),
+    )
+    if not bias:
+        return gradients
+    axis = len(attrs.kernel) + 1 if _is_last("Convolution", attrs) else 1
+    return (*gradients, sum_(g, axis=(axis,), exclude=True))
+
+
+def _grad_data(
+    attrs: ConvolutionDataAttrs, h: Value, y: Value, g: Value, weight: Value, *like: Value
+) -> tuple:
+    plain = _plain(attrs)
+    return (
+        convolution(h, weight, **plain),
+        convolution_weight(h, g, **plain),
+        *(None for _ in like),
+    )
+
+
+def _grad_weight(attrs: ConvolutionAttrs, v: Value, y: Value, data: Value, g: Value) -> tuple:
+    plain = _plain(attrs)
+    return convolution_data(g, v, data, **plain), convolution(data, v, **plain)
+
+
+# ----------------------------------------------------------------------------- oracles
+
+
+def _full_fields(fields: dict[str, Any]) -> tuple[Shape, Shape, Shape, Shape, int, bool]:
+    kernel = fields["kernel"]
+    n = len(kernel)
+    stride = fields["stride"] or (1,) * n
+    dilate = fields["dilate"] or (1,) * n
+    pad = fields["pad"] or (0,) * n
+    last = fields["layout"] in ("NWC", "NHWC", "NDHWC")
+    return kernel, stride, dilate, pad, fields["num_group"], last
+
+
+def _first(array: np.ndarray, last: bool) -> np.ndarray:
+    return np.moveaxis(array, -1, 1) if last else array
+
+
+def _places(kernel: Shape, stride: Shape, dilate: Shape, extents: Shape):
+    """For each place in the kernel: the slices of the padded input that it meets."""
+    for place in np.ndindex(*kernel):
+        yield (
+            place,
+            tuple(
+                slice(k * d, k * d + s * (e - 1) + 1, s)
+                for k, d, s, e in zip(place, dilate, stride, extents, strict=True)
+            ),
+        )
+
+
+def convolution_oracle(
+    data: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, **fields: Any
+) -> np.ndarray:
+    """By loops over groups and places in the kernel."""
+    kernel, stride, dilate, pad, groups, last = _full_fields(fields)
+    x, w = _first(data, last), _first(weight, last)
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in pad)))
+    extents = tuple(
+        (size - (k - 1) * d - 1) // s + 1
+        for size, k, d, s in zip(x.shape[2:], kernel, dilate, stride, strict=True)
+    )
+    filters, channels = w.shape[:2]
+    y = np.zeros((x.shape[0], filters, *extents), data.dtype)
+    for f in range(filters):
+        first = f // (filters // groups) * channels
+        for place, where in _places(kernel, stride, dilate, extents):
+            for c in range(channels):
+                y[:, f] += x[(slice(None), first + c, *where)] * w[(f, c, *place)]
+    if bias is not None:
+        y += bias.reshape(-1, *(1,) * len(kernel))
+    return np.moveaxis(y, 1, -1) if last else y
+
+
+def _data_oracle(
+    g: np.ndarray, weight: np.ndarray, like: np.ndarray | None = None, **fields: Any
+) -> np.ndarray:
+    kernel, stride, dilate, pad, groups, last = _full_fields(fields)
+    y, w = _first(g, last), _first(weight, last)
+    size = fields["size"] if like is None else _first(like, last).shape[2:]
+    filters, channels = w.shape[:2]
+    padded = tuple(
+        # Windows may stop short of the end, or reach beyond it in a Deconvolution.
+        max(n + 2 * p, (e - 1) * s + (k - 1) * d + 1)
+        for n, p, e, s, k, d in zip(size, pad, y.shape[2:], stride, kernel, dilate, strict=True)
+    )
+    x = np.zeros((y.shape[0], channels * groups, *padded), g.dtype)
+    for f in range(filters):
+        first = f // (filters // groups) * channels
+        for place, where in _places(kernel, stride, dilate, y.shape[2:]):
+            for c in range(channels):
+                x[(slice(None), first + c, *where)] += y[:, f] * w[(f, c, *place)]
+    inside = tuple(slice(p, p + n) for p, n in zip(pad, size, strict=True))
+    x = x[(slice(None), slice(None), *inside)]
+    return np.moveaxis(x, 1, -1) if last else x
+
+
+def _weight_oracle(data: np.ndarray, g: np.ndarray, **fields: Any) -> np.ndarray:
+    kernel, stride, dilate, pad, groups, last = _full_fields(fields)
+    x, y = _first(data, last), _first(g, last)
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in pad)))
+    filters, channels = y.shape[1], x.shape[1] // groups
+    w = np.zeros((filters, channels, *kernel), data.dtype)
+    for f in range(filters):
+        first = f // (filters // groups) * channels
+        for place, where in _places(kernel, stride, dilate, y.shape[2:]):
+            for c in range(channels):
+                w[(f, c, *place)] = (x[(slice(None), first + c, *where)] * y[:, f]).sum()
+    return np.moveaxis(w, 1, -1) if last else w
+
+
+# ----------------------------------------------------------------------------- records
+
+_SAMPLES = [
+    ((2, 3, 7), (4, 3, 3), (4,), {"kernel": (3,), "num_filter": 4}),
+    ((2, 3, 6, 5), (4, 3, 3, 2), (4,), {"kernel": (3, 2), "num_filter": 4, "pad": (1, 0)}),
+    (
+        (1, 2, 9, 8),
+        (2, 2, 3, 3),
+        {
+            "kernel": (3, 3),
+            "num_filter": 2,
+            "stride": (2, 3),
+            "dilate": (2, 1),
+            "pad": (2, 1),
+            "no_bias": True,
+        },
+    ),
+    ((2, 4, 5, 4), (6, 2, 2, 2), (6,), {"kernel": (2, 2), "num_filter": 6, "num_group": 2}),
+    ((1, 3, 5, 5), (3, 1, 3, 3), (3,), {"kernel": (3, 3), "num_filter": 3, "num_group": 3}),
+    ((2, 3, 4, 4), (5, 3, 1, 1), (5,), {"kernel": (1, 1), "num_filter": 5}),
+    (
+        (2, 4, 5, 4),
+        (2, 2, 1, 1),
+        {"kernel": (1, 1), "num_filter": 2, "stride": (2, 2), "num_group": 2, "no_bias": True},
+    ),
+    ((1, 2, 4, 3, 4), (2, 2, 2, 2, 2), (2,), {"kernel": (2, 2, 2), "num_filter": 2}),
+    (
+        (2, 5, 6, 4),
+        (2, 3, 3, 2),
+        (2,),
+        {"kernel": (3, 3), "num_filter": 2, "num_group": 2, "layout": "NHWC", "pad": (1, 1)},
+    ),
+    (
+        (2, 5, 6, 3),
+        (2, 1, 1, 3),
+        (2,),
+        {"kernel": (1, 1), "num_filter": 2, "stride": (2, 1), "layout": "NHWC"},
+    ),
+]
+
+convolution = composite(
+    "Convolution",
+    _decompose,
+    operands="data weight bias?",
+    attrs=ConvolutionAttrs,
+    infer=_infer,
+    grad=_grad,
+    present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
+    numpy=convolution_oracle,
+    aliases=("Convolution_v1",),
+    extra={"infer_operands": _infer_operands},
+    samples=_SAMPLES,
+    doc="""Convolution over one, two or three spatial axes (LeCun et al. 1989):
+`y[n, f, o] = sum over c, k of x[n, c, o * stride + k * dilate - pad] * w[f, c, k] + b[f]`.
+
+Parameters
+----------
+data : (batch, channels, *spatial) by default, see `layout`
+weight : (num_filter, channels / num_group, *kernel); channels last under layouts that end in C
+bias : (num_filter,); absent under `no_bias`
+kernel : extents of the kernel; as many as there are spatial axes
+stride, dilate, pad : step between windows, step within them, zeros on either side
+num_filter : number of results per place
+num_group : channels and filters are cut into so many groups that do not see each other
+no_bias : leave the bias out
+layout : 'NCW', 'NCHW', 'NCDHW' (default) or 'NWC', 'NHWC', 'NDHWC'
+workspace, cudnn_tune, cudnn_off : accepted for old programs and without meaning here
+
+Examples
+--------
+>>> x = nd.ones((1, 1, 3, 3))
+>>> nd.Convolution(x, nd.ones((1, 1, 2, 2)), nd.zeros(1), kernel=(2, 2), num_filter=1)
+<BLANKLINE>
+[[[[4. 4.]
+   [4. 4.]]]]
+<NDArray 1x1x2x2 @cpu(0)>
+""",
+)
+
+convolution_data = composite(
+    "_backward_Convolution_data",
+    _decompose_data,
+    operands="g weight like?",
+    attrs=ConvolutionDataAttrs,
+    infer=_infer_data,
+    grad=_grad_data,
+    numpy=_data_oracle,
+    samples=[
+        (
+            (2, 4, 3, 2),
+            (4, 3, 3, 3),
+            {
+                "kernel": (3, 3),
+                "num_filter": 4,
+                "stride": (2, 2),
+                "pad": (1, 1),
+                "size": (6, 4),
+                "no_bias": True,
+            },
+        ),
+        (
+            (2, 4, 3),
+            (4, 1, 2),
+            (2, 2, 4),
+            {"kernel": (2,), "num_filter": 4, "num_group": 2, "no_bias": True},
+        ),
+        (
+            (1, 2, 3, 4),
+            (4, 1, 1, 2),
+            {
+                "kernel": (1, 1),
+                "num_filter": 4,
+                "stride": (2, 1),
+                "num_group": 2,
+                "layout": "NHWC",
+                "size": (3, 3),
+                "no_bias": True,
+            },
+        ),
+    ],
+    doc="""The cotangent of a convolution's data, itself a (transposed) convolution.
+
+Parameters
+----------
+g : cotangent of the convolution's result
+weight : the convolution's weight
+like : the convolution's data, of which only the shape counts; otherwise `size` gives it
+
+Examples
+--------
+>>> g = nd.ones((1, 1, 1))
+>>> nd._backward_Convolution_data(g, nd.array([[[1, 2]]]), kernel=(2,), num_filter=1, size=(2,))
+<BLANKLINE>
+[[[1. 2.]]]
+<NDArray 1x1x2 @cpu(0)>
+""",
+)
+
+convolution_weight = composite(
+    "_backward_Convolution_weight",
+    _decompose_weight,
+    operands="data g",
+    attrs=ConvolutionAttrs,
+    infer=_infer_weight,
+    grad=_grad_weight,
+    numpy=_weight_oracle,
+    samples=[
+        (
+            (2, 3, 6, 4),
+            (2, 4, 3, 2),
+            {
+                "kernel": (3, 3),
+                "num_filter": 4,
+                "stride": (2, 2),
+                "pad": (1, 1),
+                "no_bias": True,
+            },
+        ),
+        (
+            (2, 5, 2),
+            (2, 4, 4),
+            {"kernel": (2,), "num_filter": 4, "num_group": 2, "layout": "NWC", "no_bias": True},
+        ),
+    ],
+    doc="""The cotangent of a convolution's weight.
+
+Parameters
+----------
+data : the convolution's data
+g : cotangent of the convolution's result
+
+Examples
+--------
+>>> x, g = nd.array([[[1, 2, 4]]]), nd.ones((1, 1, 2))
+>>> nd._backward_Convolution_weight(x, g, kernel=(2,), num_filter=1)
+<BLANKLINE>
+[[[3. 6.]]]
+<NDArray 1x1x2 @cpu(0)>
+""",
+)
+
+# ----------------------------------------------------------------------- Deconvolution
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeconvolutionAttrs:
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    dilate: tuple[int, ...] = ()
+    pad: tuple[int, ...] = ()
+    adj: tuple[int, ...] = ()
+    target_shape: tuple[int, ...] = ()
+    num_filter: int
+    num_group: int = 1
+    workspace: int = 512
+    no_bias: bool = True
+    cudnn_tune: str | None = None
+    cudnn_off: bool = False
+    layout: str | None = None
+
+
+def _transposed(attrs: DeconvolutionAttrs, spatial: Shape) -> tuple[Shape, Shape]:
+    """(pad, spatial extents of the result)."""
+    where = "Deconvolution"
+    geometry = _windows(where, attrs)
+    n = len(attrs.kernel)
+    full = tuple(
+        s * (size - 1) + reach
+        for s, size, reach in zip(geometry.stride, spatial, geometry.reach, strict=True)
+    )
+    if any(attrs.target_shape):
+        target = attrs.target_shape
+        check(
+            len(target) == n and all(t <= f for t, f in zip(target, full, strict=False)),
+            where,
+            f"target_shape: expected {n} extents of at most {full}; given {target}",
+        )
+        # As MXNet does: what is too much goes off both ends, an odd one off the first.
+        return tuple((f - t + 1) // 2 for f, t in zip(full, target, strict=True)), target
+    adj = attrs.adj or (0,) * n
+    check(
+        len(adj) == n and all(0 <= a < s for a, s in zip(adj, geometry.stride, strict=False)),
+        where,
+        f"adj: expected {n} numbers from 0 to stride - 1, stride is {geometry.stride}; given {adj}",
+    )
+    size = tuple(f - 2 * p + a for f, p, a in zip(full, geometry.pad, adj, strict=True))
+    check(
+        all(extent > 0 for extent in size) or 0 in spatial,
+        where,
+        f"pad {geometry.pad} takes away the whole result of shape {full}; use less padding",
+    )
+    return geometry.pad, size
+
+
+def _infer_deconvolution(
+    attrs: DeconvolutionAttrs,
+    data: TensorType,
+    weight: TensorType,
+    bias: TensorType | None = None,
+) -> TensorType:
+    where = "Deconvolution"
+    last = _check_data(where, attrs, data)
+    expected = _deconvolution_weight(attrs, last, data)
+    _check_parameters(where, attrs, data, weight, expected, bias)
+    _, size = _transposed(attrs, _spatial(last, data.shape))
+    return TensorType(_with_channels(last, data.shape[0], attrs.num_filter, size), data.dtype)
+
+
+def _deconvolution_weight(attrs: DeconvolutionAttrs, last: bool, data: TensorType) -> Shape:
+    channels = attrs.num_filter // max(attrs.num_group, 1)
+    return _weight_shape(last, _channels(last, data.shape), channels, attrs.kernel)
+
+
+def _deconvolution_operands(
+    attrs: DeconvolutionAttrs, types: list[TensorType | None]
+) -> list[TensorType | None]:
+    data = types[0]
+    if data is None or data.ndim != len(attrs.kernel) + 2:
+        return types
+    last = _is_last("Deconvolution", attrs)
+    weight = TensorType(_deconvolution_weight(attrs, last, data), data.dtype)
+    bias = TensorType((attrs.num_filter,), data.dtype)
+    return [given or e for given, e in zip(types, (data, weight, bias), strict=False)]
+
+
+def _decompose_deconvolution(
+    attrs: DeconvolutionAttrs, data: Value, weight: Value, bias: Value | None = None
+) -> Value:
+    last = _is_last("Deconvolution", attrs)
+    pad, size = _transposed(attrs, _spatial(last, data.shape))
+    y = convolution_data(
+        data,
+        weight,
+        kernel=attrs.kernel,
+        stride=attrs.stride,
+        dilate=attrs.dilate,
+        pad=pad,
+        num_filter=_channels(last, data.shape),
+        num_group=attrs.num_group,
+        layout=attrs.layout,
+        no_bias=True,
+        size=size,
+    )
+    return y if bias is None else add(y, along(bias, y.ndim - 1 if last else 1, y.ndim))
+
+
+def _deconvolution_oracle(
+    data: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, **fields: Any
+) -> np.ndarray:
+    names = {field.name for field in dataclasses.fields(DeconvolutionAttrs)}
+    attrs = DeconvolutionAttrs(**{name: fields[name] for name in names})
+    last = fields["layout"] in ("NWC", "NHWC", "NDHWC")
+    pad, size = _transposed(attrs, _spatial(last, data.shape))
+    y = _data_oracle(data, weight, **(fields | {"pad": pad, "size": size}))
+    if bias is None:
+        return y
+    return y + (bias if last else bias.reshape(-1, *(1,) * len(size)))
+
+
+deconvolution = composite(
+    "Deconvolution",
+    _decompose_deconvolution,
+    operands="data weight bias?",
+    attrs=DeconvolutionAttrs,
+    infer=_infer_deconvolution,
+    present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
+    numpy=_deconvolution_oracle,
+    extra={"infer_operands": _deconvolution_operands},
+    samples=[
+        ((2, 3, 4), (3, 2, 3), {"kernel": (3,), "num_filter": 2}),
+        (
+            (1, 2, 3, 4),
+            (2, 3, 4, 4),
+            {"kernel": (4, 4), "num_filter": 3, "stride": (2, 2), "pad": (1, 1)},
+        ),
+        (
+            (1, 4, 3, 2),
+            (4, 1, 3, 3),
+            (2,),
+            {
+                "kernel": (3, 3),
+                "num_filter": 2,
+                "num_group": 2,
+                "stride": (2, 2),
+                "adj": (1, 1),
+                "no_bias": False,
+            },
+        ),
+        (
+            (1, 2, 3, 3),
+            (2, 2, 4, 4),
+            {"kernel": (4, 4), "num_filter": 2, "stride": (2, 2), "target_shape": (6, 5)},
+        ),
+    ],
+    doc="""Transposed convolution: each element of the input adds the kernel, scaled, to the result
+(Zeiler et al. 2010).
+
+Parameters
+----------
+data : (batch, channels, *spatial) by default, see `layout`
+weight : (channels, num_filter / num_group, *kernel)
+bias : (num_filter,); absent under `no_bias`, which is the default here
+kernel, stride, dilate, pad : of the convolution that this one reverses
+adj : extra extent at the end of each axis, less than the stride
+target_shape : the spatial shape of the result, from which `pad` then follows
+num_filter, num_group, no_bias, layout : as for Convolution
+workspace, cudnn_tune, cudnn_off : accepted for old programs and without meaning here
+
+Examples
+--------
+>>> nd.Deconvolution(nd.array([[[1, 2]]]), nd.array([[[1, 1]]]), kernel=(2,), num_filter=1)
+<BLANKLINE>
+[[[1. 3. 2.]]]
+<NDArray 1x1x3 @cpu(0)>
+""",
+)

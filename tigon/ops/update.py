@@ -1,0 +1,846 @@
+"""Optimizer updates as operators: new weight and new states from old ones and a gradient.
+
+Each comes twice. `_sgd_update(weight, grad, lr, wd, rescale_grad)` takes what changes from step to
+step as scalar operands, so that a training program runs with any rate; the public `sgd_update`, in
+MXNet's signature, is a composite over it with the rates as attributes. All are elementwise, and the
+updates of all parameters become one kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, field, make_dataclass
+from typing import Any
+
+import numpy as np
+
+from tigon.base import TensorType, check
+from tigon.ir.graph import CONSTANT, Value, constant
+from tigon.ops.elementwise import (
+    absolute,
+    add,
+    cast,
+    clip,
+    divide,
+    equal,
+    greater,
+    logical_or,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    sign,
+    sqrt,
+    square,
+    subtract,
+    where,
+)
+from tigon.ops.record import Operator, attrs_dict, composite
+from tigon.ops.views import _reshape
+
+# ------------------------------------------------------------------------------- parts
+
+
+def _clipped(x: Value, bound: float) -> Value:
+    """Clipped to [-bound, bound]; a negative bound means no clipping."""
+    return clip(x, a_min=-bound, a_max=bound) if bound >= 0 else x
+
+
+def _scalar(rate: Value, weight: Value) -> Value:
+    """A rate in the weight's dtype, without axes."""
+    if rate.type.weak:
+        return rate
+    if rate.shape:
+        rate = _reshape(rate, shape=())
+    return rate if rate.dtype is weight.dtype else cast(rate, dtype=weight.dtype.name)
+
+
+def _averaged(state: Value, kept: float, new: Value) -> Value:
+    """`kept * state + (1 - kept) * new`: one step of a moving average."""
+    return add(multiply(state, kept), multiply(new, 1.0 - kept))
+
+
+def _scaled_gradient(a: Any, grad: Value, rescale: Value) -> Value:
+    return _clipped(multiply(grad, rescale), a.clip_gradient)
+
+
+def _decayed_gradient(a: Any, weight: Value, grad: Value, wd: Value, rescale: Value) -> Value:
+    """Decay counts before clipping, in those updates where MXNet has it so."""
+    return _clipped(add(multiply(grad, rescale), multiply(weight, wd)), a.clip_gradient)
+
+
+# ----------------------------------------------------------------------------- formulas
+# Each takes attributes, weight, gradient, states, then the rates that it uses as scalars, and gives
+# (new weight, *new states).
+
+
+def _sgd(a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: Value) -> tuple:
+    step = add(_scaled_gradient(a, grad, rescale), multiply(weight, wd))
+    return (subtract(weight, multiply(step, lr)),)
+
+
+def _sgd_mom(
+    a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple:
+    step = add(_scaled_gradient(a, grad, rescale), multiply(weight, wd))
+    mom = subtract(multiply(mom, a.momentum), multiply(step, lr))
+    return add(weight, mom), mom
+
+
+def _nag_mom(
+    a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple:
+    step = multiply(add(_scaled_gradient(a, grad, rescale), multiply(weight, wd)), lr)
+    mom = subtract(multiply(mom, a.momentum), step)
+    return subtract(add(weight, multiply(mom, a.momentum)), step), mom
+
+
+def _adam(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    mean: Value,
+    var: Value,
+    lr: Value,
+    wd: Value,
+    rescale: Value,
+) -> tuple:
+    grad = _decayed_gradient(a, weight, grad, wd, rescale)
+    mean = _averaged(mean, a.beta1, grad)
+    var = _averaged(var, a.beta2, square(grad))
+    step = divide(multiply(mean, lr), add(sqrt(var), a.epsilon))
+    return subtract(weight, step), mean, var
+
+
+def _adamw(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    mean: Value,
+    var: Value,
+    lr: Value,
+    wd: Value,
+    rescale: Value,
+) -> tuple:
+    grad = _scaled_gradient(a, grad, rescale)
+    mean = _averaged(mean, a.beta1, grad)
+    var = _averaged(var, a.beta2, square(grad))
+    step = add(divide(multiply(mean, lr), add(sqrt(var), a.epsilon)), multiply(weight, wd))
+    return subtract(weight, multiply(step, a.eta)), mean, var
+
+
+def _rmsprop(
+    a: Any, weight: Value, grad: Value, n: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple:
+    grad = _decayed_gradient(a, weight, grad, wd, rescale)
+    n = _averaged(n, a.gamma1, square(grad))
+    step = divide(multiply(grad, lr), sqrt(add(n, a.epsilon)))
+    return _clipped(subtract(weight, step), a.clip_weights), n
+
+
+def _rmspropalex(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    n: Value,
+    g: Value,
+    delta: Value,
+    lr: Value,
+    wd: Value,
+    rescale: Value,
+) -> tuple:
+    grad = _decayed_gradient(a, weight, grad, wd, rescale)
+    n = _averaged(n, a.gamma1, square(grad))
+    g = _averaged(g, a.gamma1, grad)
+    step = divide(multiply(grad, lr), sqrt(add(subtract(n, square(g)), a.epsilon)))
+    delta = subtract(multiply(delta, a.gamma2), step)
+    return _clipped(add(weight, delta), a.clip_weights), n, g, delta
+
+
+def _ftrl(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    z: Value,
+    n: Value,
+    lr: Value,
+    wd: Value,
+    rescale: Value,
+) -> tuple:
+    grad = _scaled_gradient(a, grad, rescale)
+    advanced = add(n, square(grad))
+    drift = divide(multiply(subtract(sqrt(advanced), sqrt(n)), weight), lr)
+    z = subtract(add(z, grad), drift)
+    shrunk = subtract(multiply(sign(z), a.lamda1), z)
+    slope = add(divide(add(sqrt(advanced), a.beta), lr), wd)
+    weight = multiply(divide(shrunk, slope), greater(absolute(z), a.lamda1))
+    return weight, z, advanced
+
+
+def _signsgd(a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: Value) -> tuple:
+    # Neither scale nor clipping changes a sign, unless the scale is 0.
+    step = add(sign(_scaled_gradient(a, grad, rescale)), multiply(weight, wd))
+    return (subtract(weight, multiply(step, lr)),)
+
+
+def _signum(
+    a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple:
+    step = add(_scaled_gradient(a, grad, rescale), multiply(weight, wd))
+    mom = subtract(multiply(mom, a.momentum), multiply(step, 1.0 - a.momentum))
+    decayed = subtract(weight, multiply(multiply(weight, lr), a.wd_lh)) if a.wd_lh else weight
+    return add(decayed, multiply(sign(mom), lr)), mom
+
+
+def _adagrad(
+    a: Any, weight: Value, grad: Value, history: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple:
+    grad = _scaled_gradient(a, grad, rescale)
+    history = add(history, square(grad))
+    step = add(divide(grad, add(sqrt(history), a.epsilon)), multiply(weight, wd))
+    return subtract(weight, multiply(step, lr)), history
+
+
+def _adadelta(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    acc_grad: Value,
+    acc_delta: Value,
+    wd: Value,
+    rescale: Value,
+) -> tuple:
+    grad = _scaled_gradient(a, grad, rescale)
+    acc_grad = _averaged(acc_grad, a.rho, square(grad))
+    ratio = divide(sqrt(add(acc_delta, a.epsilon)), sqrt(add(acc_grad, a.epsilon)))
+    delta = multiply(ratio, grad)
+    acc_delta = _averaged(acc_delta, a.rho, square(delta))
+    return subtract(weight, add(delta, multiply(weight, wd))), acc_grad, acc_delta
+
+
+def _ftml(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    d: Value,
+    v: Value,
+    z: Value,
+    lr: Value,
+    wd: Value,
+    rescale: Value,
+    t: Value,
+) -> tuple:
+    grad = _clipped(add(multiply(grad, rescale), multiply(weight, wd)), a.clip_grad)
+    v = _averaged(v, a.beta2, square(grad))
+    root = sqrt(divide(v, _without_power(a.beta2, t)))
+    step = divide(multiply(add(root, a.epsilon), _without_power(a.beta1, t)), lr)
+    sigma = subtract(step, multiply(d, a.beta1))
+    z = subtract(_averaged(z, a.beta1, grad), multiply(sigma, weight))
+    return negative(divide(z, step)), step, v, z
+
+
+def _without_power(base: float, exponent: Value) -> Value | float:
+    """1 - base^exponent, at once where the exponent is a literal."""
+    if exponent.node.op is CONSTANT:
+        return 1.0 - base**exponent.node.attrs.value
+    return subtract(1.0, power(base, exponent))
+
+
+def _lamb_phase1(
+    a: Any,
+    weight: Value,
+    grad: Value,
+    mean: Value,
+    var: Value,
+    wd: Value,
+    rescale: Value,
+    t: Value,
+) -> tuple:
+    grad = _scaled_gradient(a, grad, rescale)
+    mean = _averaged(mean, a.beta1, grad)
+    var = _averaged(var, a.beta2, square(grad))
+    direction, size = mean, var
+    if a.bias_correction:
+        direction = divide(mean, _without_power(a.beta1, t))
+        size = divide(var, _without_power(a.beta2, t))
+    step = add(divide(direction, add(sqrt(size), a.epsilon)), multiply(weight, wd))
+    return step, mean, var
+
+
+def _lamb_phase2(a: Any, weight: Value, g: Value, r1: Value, r2: Value, lr: Value) -> tuple:
+    r1, r2 = _scalar(r1, weight), _scalar(r2, weight)
+    if a.lower_bound >= 0:
+        r1 = maximum(r1, a.lower_bound)
+    if a.upper_bound >= 0:
+        r1 = minimum(r1, a.upper_bound)
+    degenerate = logical_or(equal(r1, 0.0), equal(r2, 0.0))
+    ratio = where(degenerate, _one_like(r1), divide(r1, r2))
+    return (subtract(weight, multiply(g, multiply(ratio, lr))),)
+
+
+def _one_like(x: Value) -> Value:
+    return constant(1.0, x.dtype)
+
+
+# ----------------------------------------------------------------------------- records
+
+Fields = dict[str, Any]
+
+_ANNOTATION = {bool: bool, int: int, float: float}
+
+
+def _attrs_type(name: str, required: Sequence[str], fields: Fields) -> type:
+    """A frozen, keyword-only dataclass of floats (or of the default's type)."""
+    rows: list[Any] = [(word, float) for word in required]
+    rows += [(word, type(value), field(default=value)) for word, value in fields.items()]
+    return make_dataclass(name, rows, frozen=True, kw_only=True, slots=True)
+
+
+def _like_weight(count: int):
+    """Every array operand looks like the weight; so it is inferred where unknown."""
+
+    def rule(attrs: Any, types: list[TensorType | None]) -> list[TensorType | None]:
+        known = next((t for t in types[:count] if t is not None), None)
+        return [t or known if i < count else t for i, t in enumerate(types)]
+
+    return rule
+
+
+def _check_alike(name: str, names: Sequence[str], types: Sequence[TensorType]) -> None:
+    weight = types[0]
+    check(
+        weight.dtype.is_float,
+        name,
+        f"weight: expected floating-point numbers; given {weight.dtype}; convert it with astype",
+    )
+    for word, given in zip(names[1:], types[1:], strict=False):
+        check(
+            given.shape == weight.shape and given.dtype is weight.dtype,
+            name,
+            f"{word}: expected {weight} like weight; given {given}",
+        )
+
+
+def _update(
+    name: str,
+    formula: Callable[..., tuple],
+    oracle: Callable[..., tuple],
+    *,
+    states: str = "",
+    rates: Fields,
+    fields: Fields,
+    ignored: Fields | None = None,
+    doc: str,
+    example: str,
+    moved: bool = True,
+    arrays: str = "weight grad",
+    scalars: str = "",
+) -> tuple[Operator, Operator]:
+    """Register `_name` with rates as scalar operands, and `name` with rates as attributes.
+
+    `rates` maps each to its default, or to MISSING where MXNet demands it. `moved` says whether the
+    first output is the new weight.
+    """
+    array_names = [*arrays.split(), *states.split()]
+    scalar_names = scalars.split()
+    state_count = len(states.split())
+    first_state = len(arrays.split())
+    mutates = {0: "weight"} if moved else {}
+    mutates |= {i + 1: word for i, word in enumerate(states.split())}
+    needed = [word for word, value in rates.items() if value is MISSING]
+    optional = {word: value for word, value in rates.items() if value is not MISSING}
+    title = "".join(part.capitalize() for part in name.split("_"))
+    inner_attrs = _attrs_type(f"{title}ByRatesAttrs", (), fields)
+    attrs = _attrs_type(f"{title}Attrs", needed, optional | fields | (ignored or {}))
+    count = len(array_names)
+
+    def infer(attributes: Any, *types: TensorType) -> tuple[TensorType, ...]:
+        _check_alike(name, array_names, types[:count])
+        for word, given in zip([*scalar_names, *rates], types[count:], strict=False):
+            check(given.size == 1, name, f"{word}: expected one number; given shape {given.shape}")
+        return (TensorType(types[0].shape, types[0].dtype),) * (1 + state_count)
+
+    def decompose_by_rates(attributes: Any, *operands: Value) -> tuple[Value, ...]:
+        given = operands[:count]
+        numbers = [_scalar(rate, given[0]) for rate in operands[count:]]
+        result = formula(attributes, *given, *numbers)
+        return result if len(result) > 1 else result[0]
+
+    def decompose(attributes: Any, *operands: Value) -> Any:
+        values = attrs_dict(attributes)
+        numbers = [constant(float(values[word])) for word in rates]
+        return by_rates(*operands, *numbers, **{word: values[word] for word in fields})
+
+    def inner_oracle(*given: np.ndarray, **values: Any) -> tuple[np.ndarray, ...]:
+        start = count + len(scalar_names)
+        numbers = {word: float(r.reshape(())) for word, r in zip(rates, given[start:], strict=True)}
+        return oracle(*given[:start], **values, **numbers)
+
+    def outer_oracle(*given: np.ndarray, **values: Any) -> tuple[np.ndarray, ...]:
+        kept = {word: v for word, v in values.items() if word not in (ignored or {})}
+        return oracle(*given, **kept)
+
+    shapes = [(3, 4)] * first_state + [np.full((3, 4), 0.75)] * state_count
+    shapes += [np.array([0.5])] * len(scalar_names)
+    sample_rates = {word: 0.1 if value is MISSING else value for word, value in rates.items()}
+    if "t" in sample_rates:
+        sample_rates["t"] = 2.0
+    decayed = sample_rates | ({"wd": 0.05} if "wd" in rates else {})
+    clip_word = next((word for word in fields if word.startswith("clip_g")), None)
+    clipped = {clip_word: 0.5} if clip_word else {}
+    numbers = [np.array(float(value)) for value in decayed.values()]
+    common: dict[str, Any] = {
+        "outputs": 1 + state_count,
+        "visible": 1,
+        "mutates": mutates,
+        "differentiable": False,
+    }
+    by_rates = composite(
+        f"_{name}",
+        decompose_by_rates,
+        operands=" ".join([*array_names, *scalar_names, *rates]),
+        attrs=inner_attrs,
+        infer=infer,
+        numpy=inner_oracle,
+        extra={"infer_operands": _like_weight(count)},
+        samples=[(*shapes, *numbers, {})],
+        doc=f"""`{name}` with the rates as scalar operands ({", ".join(rates)}).
+
+Examples
+--------
+>>> weight = nd.ones(2)
+>>> weight.shape
+(2,)
+""",
+        **common,
+    )
+    public = composite(
+        name,
+        decompose,
+        operands=" ".join([*array_names, *scalar_names]),
+        attrs=attrs,
+        infer=infer,
+        numpy=outer_oracle,
+        extra={"infer_operands": _like_weight(count)},
+        samples=[
+            (*shapes, sample_rates),
+            (*shapes, decayed | clipped),
+        ],
+        doc=doc.strip() + "\n" + _COMMON_PARAMETERS + example,
+        **common,
+    )
+    return by_rates, public
+
+
+_COMMON_PARAMETERS = """
+Parameters
+----------
+weight, grad : the weight and its gradient, of one shape; states have that shape too and are
+    changed in place
+lr : learning rate
+wd : weight decay
+rescale_grad : the gradient is multiplied with it first
+clip_gradient : then clipped to [-clip_gradient, clip_gradient], if that is not negative
+lazy_update : accepted for old programs; it concerns sparse gradients only
+
+Examples
+--------
+"""
+
+_RATES: Fields = {"lr": MISSING, "wd": 0.0, "rescale_grad": 1.0}
+_CLIP: Fields = {"clip_gradient": -1.0}
+
+
+def _np_clip(x: np.ndarray, bound: float) -> np.ndarray:
+    return np.clip(x, -bound, bound) if bound >= 0 else x
+
+
+# The oracles: MXNet's documented formulas, in numpy.
+
+
+def _sgd_oracle(w, g, *, lr, wd, rescale_grad, clip_gradient):
+    return ((1 - lr * wd) * w - lr * _np_clip(rescale_grad * g, clip_gradient),)
+
+
+def _sgd_mom_oracle(w, g, mom, *, lr, wd, rescale_grad, clip_gradient, momentum):
+    mom = momentum * mom - lr * wd * w - lr * _np_clip(rescale_grad * g, clip_gradient)
+    return w + mom, mom
+
+
+def _nag_mom_oracle(w, g, mom, *, lr, wd, rescale_grad, clip_gradient, momentum):
+    slope = _np_clip(rescale_grad * g, clip_gradient) + wd * w
+    old = momentum * mom
+    new = old - lr * slope
+    return w - old + (momentum + 1) * new, new
+
+
+def _adam_oracle(w, g, mean, var, *, lr, wd, rescale_grad, clip_gradient, beta1, beta2, epsilon):
+    g = _np_clip(rescale_grad * g + wd * w, clip_gradient)
+    mean = beta1 * mean + (1 - beta1) * g
+    var = beta2 * var + (1 - beta2) * g * g
+    return w - lr * mean / (np.sqrt(var) + epsilon), mean, var
+
+
+def _adamw_oracle(
+    w, g, mean, var, *, lr, wd, rescale_grad, clip_gradient, beta1, beta2, epsilon, eta
+):
+    g = _np_clip(rescale_grad * g, clip_gradient)
+    mean = beta1 * mean + (1 - beta1) * g
+    var = beta2 * var + (1 - beta2) * g * g
+    return w - eta * (lr * mean / (np.sqrt(var) + epsilon) + wd * w), mean, var
+
+
+def _rmsprop_oracle(w, g, n, *, lr, wd, rescale_grad, clip_gradient, gamma1, epsilon, clip_weights):
+    g = _np_clip(rescale_grad * g + wd * w, clip_gradient)
+    n = (1 - gamma1) * g**2 + gamma1 * n
+    return _np_clip(w - lr * g / np.sqrt(n + epsilon), clip_weights), n
+
+
+def _rmspropalex_oracle(
+    w,
+    g,
+    n,
+    mean,
+    delta,
+    *,
+    lr,
+    wd,
+    rescale_grad,
+    clip_gradient,
+    gamma1,
+    gamma2,
+    epsilon,
+    clip_weights,
+):
+    g = _np_clip(rescale_grad * g + wd * w, clip_gradient)
+    n = (1 - gamma1) * g**2 + gamma1 * n
+    mean = (1 - gamma1) * g + gamma1 * mean
+    delta = gamma2 * delta - lr * g / np.sqrt(n - mean**2 + epsilon)
+    return _np_clip(w + delta, clip_weights), n, mean, delta
+
+
+def _ftrl_oracle(w, g, z, n, *, lr, wd, rescale_grad, clip_gradient, lamda1, beta):
+    g = _np_clip(rescale_grad * g, clip_gradient)
+    z = z + g - (np.sqrt(n + g**2) - np.sqrt(n)) * w / lr
+    n = n + g**2
+    w = (np.sign(z) * lamda1 - z) / ((beta + np.sqrt(n)) / lr + wd) * (np.abs(z) > lamda1)
+    return w, z, n
+
+
+def _signsgd_oracle(w, g, *, lr, wd, rescale_grad, clip_gradient):
+    return ((1 - lr * wd) * w - lr * np.sign(g),)
+
+
+def _signum_oracle(w, g, mom, *, lr, wd, rescale_grad, clip_gradient, momentum, wd_lh):
+    g = _np_clip(rescale_grad * g, clip_gradient)
+    mom = momentum * mom - (1 - momentum) * wd * w - (1 - momentum) * g
+    return (1 - lr * wd_lh) * w + lr * np.sign(mom), mom
+
+
+def _adagrad_oracle(w, g, history, *, lr, wd, rescale_grad, clip_gradient, epsilon):
+    g = _np_clip(rescale_grad * g, clip_gradient)
+    history = history + g**2
+    return w - lr * (g / (np.sqrt(history) + epsilon) + wd * w), history
+
+
+def _adadelta_oracle(w, g, acc_grad, acc_delta, *, wd, rescale_grad, clip_gradient, rho, epsilon):
+    g = _np_clip(rescale_grad * g, clip_gradient)
+    acc_grad = rho * acc_grad + (1 - rho) * g**2
+    delta = np.sqrt(acc_delta + epsilon) / np.sqrt(acc_grad + epsilon) * g
+    acc_delta = rho * acc_delta + (1 - rho) * delta**2
+    return w - delta - wd * w, acc_grad, acc_delta
+
+
+def _ftml_oracle(w, g, d, v, z, *, lr, wd, rescale_grad, t, clip_grad, beta1, beta2, epsilon):
+    g = _np_clip(rescale_grad * g + wd * w, clip_grad)
+    v = beta2 * v + (1 - beta2) * g**2
+    step = (1 - beta1**t) / lr * (np.sqrt(v / (1 - beta2**t)) + epsilon)
+    z = beta1 * z + (1 - beta1) * g - (step - beta1 * d) * w
+    return -z / step, step, v, z
+
+
+def _lamb_phase1_oracle(
+    w,
+    g,
+    mean,
+    var,
+    *,
+    wd,
+    rescale_grad,
+    t,
+    clip_gradient,
+    beta1,
+    beta2,
+    epsilon,
+    bias_correction,
+):
+    g = _np_clip(rescale_grad * g, clip_gradient)
+    mean = beta1 * mean + (1 - beta1) * g
+    var = beta2 * var + (1 - beta2) * g**2
+    m, v = mean, var
+    if bias_correction:
+        m, v = mean / (1 - beta1**t), var / (1 - beta2**t)
+    return m / (np.sqrt(v) + epsilon) + wd * w, mean, var
+
+
+def _lamb_phase2_oracle(w, g, r1, r2, *, lr, lower_bound, upper_bound):
+    norm = float(r1.reshape(()))
+    norm = max(norm, lower_bound) if lower_bound >= 0 else norm
+    norm = min(norm, upper_bound) if upper_bound >= 0 else norm
+    other = float(r2.reshape(()))
+    return (w - lr * (1.0 if norm == 0 or other == 0 else norm / other) * g,)
+
+
+_sgd_by_rates, sgd_update = _update(
+    "sgd_update",
+    _sgd,
+    _sgd_oracle,
+    rates=_RATES,
+    fields=_CLIP,
+    ignored={"lazy_update": True},
+    doc="""Stochastic gradient descent: `weight - lr * (rescale_grad * grad + wd * weight)`.""",
+    example=""">>> nd.sgd_update(nd.array([1, 2]), nd.array([1, 1]), lr=0.5)
+<BLANKLINE>
+[0.5 1.5]
+<NDArray 2 @cpu(0)>
+""",
+)
+
+_sgd_mom_by_rates, sgd_mom_update = _update(
+    "sgd_mom_update",
+    _sgd_mom,
+    _sgd_mom_oracle,
+    states="mom",
+    rates=_RATES,
+    fields={"momentum": 0.0} | _CLIP,
+    ignored={"lazy_update": True},
+    doc="""Stochastic gradient descent with momentum (Polyak 1964):
+`mom = momentum * mom - lr * (rescale_grad * grad + wd * weight); weight = weight + mom`.""",
+    example=""">>> mom = nd.array([1])
+>>> nd.sgd_mom_update(nd.array([1]), nd.array([1]), mom, lr=0.5, momentum=0.5)
+<BLANKLINE>
+[1.]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_nag_mom_by_rates, nag_mom_update = _update(
+    "nag_mom_update",
+    _nag_mom,
+    _nag_mom_oracle,
+    states="mom",
+    rates=_RATES,
+    fields={"momentum": 0.0} | _CLIP,
+    doc="""Nesterov's accelerated gradient (Nesterov 1983), in the form that looks ahead:
+`mom = momentum * mom - step; weight = weight + momentum * mom - step`, where
+`step = lr * (rescale_grad * grad + wd * weight)`.""",
+    example=""">>> mom = nd.array([1])
+>>> nd.nag_mom_update(nd.array([1]), nd.array([1]), mom, lr=0.5, momentum=0.5)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_ADAM: Fields = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+
+_adam_by_rates, adam_update = _update(
+    "adam_update",
+    _adam,
+    _adam_oracle,
+    states="mean var",
+    rates=_RATES,
+    fields=_ADAM | _CLIP,
+    ignored={"lazy_update": True},
+    doc="""Adam (Kingma and Ba 2014) without its correction of the bias, which the optimizer
+puts into lr: `mean = beta1 * mean + (1 - beta1) * g; var = beta2 * var + (1 - beta2) * g^2;
+weight = weight - lr * mean / (sqrt(var) + epsilon)`, where `g = rescale_grad * grad + wd *
+weight`.""",
+    example=""">>> mean, var = nd.zeros(1), nd.zeros(1)
+>>> nd.adam_update(nd.array([1]), nd.array([1]), mean, var, lr=0.5, beta1=0, beta2=0)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_adamw_by_rates, adamw_update = _update(
+    "adamw_update",
+    _adamw,
+    _adamw_oracle,
+    states="mean var",
+    rates=_RATES,
+    fields=_ADAM | {"eta": 1.0} | _CLIP,
+    doc="""Adam with decay apart from the gradient (Loshchilov and Hutter 2017):
+`weight = weight - eta * (lr * mean / (sqrt(var) + epsilon) + wd * weight)`.""",
+    example=""">>> mean, var = nd.zeros(1), nd.zeros(1)
+>>> nd.adamw_update(nd.array([1]), nd.array([1]), mean, var, lr=0.5, beta1=0, beta2=0)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_rmsprop_by_rates, rmsprop_update = _update(
+    "rmsprop_update",
+    _rmsprop,
+    _rmsprop_oracle,
+    states="n",
+    rates=_RATES,
+    fields={"gamma1": 0.95, "epsilon": 1e-8} | _CLIP | {"clip_weights": -1.0},
+    doc="""RMSProp (Tieleman and Hinton 2012): `n = gamma1 * n + (1 - gamma1) * g^2;
+weight = weight - lr * g / sqrt(n + epsilon)`, where `g = rescale_grad * grad + wd * weight`.""",
+    example=""">>> nd.rmsprop_update(nd.array([1]), nd.array([1]), nd.zeros(1), lr=0.5, gamma1=0)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_rmspropalex_by_rates, rmspropalex_update = _update(
+    "rmspropalex_update",
+    _rmspropalex,
+    _rmspropalex_oracle,
+    states="n g delta",
+    rates=_RATES,
+    fields={"gamma1": 0.95, "gamma2": 0.9, "epsilon": 1e-8} | _CLIP | {"clip_weights": -1.0},
+    doc="""RMSProp in Graves' form (2013, equations 38 to 45): the gradient's mean is taken off its
+mean square, and the step has a momentum, `gamma2`.""",
+    example=""">>> n, g, delta = nd.ones(1), nd.zeros(1), nd.zeros(1)
+>>> nd.rmspropalex_update(nd.array([1]), nd.zeros(1), n, g, delta, lr=0.5)
+<BLANKLINE>
+[1.]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_ftrl_by_rates, ftrl_update = _update(
+    "ftrl_update",
+    _ftrl,
+    _ftrl_oracle,
+    states="z n",
+    rates=_RATES,
+    fields={"lamda1": 0.01, "beta": 1.0} | _CLIP,
+    doc="""Follow the regularized leader (McMahan et al. 2013): weights stay exactly 0 until their
+accumulated gradient `z` exceeds `lamda1`.""",
+    example=""">>> nd.ftrl_update(nd.array([1]), nd.zeros(1), nd.zeros(1), nd.zeros(1), lr=0.5)
+<BLANKLINE>
+[0.]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_signsgd_by_rates, signsgd_update = _update(
+    "signsgd_update",
+    _signsgd,
+    _signsgd_oracle,
+    rates=_RATES,
+    fields=_CLIP,
+    doc="""`weight - lr * (sign(grad) + wd * weight)` (Bernstein et al. 2018).""",
+    example=""">>> nd.signsgd_update(nd.array([1]), nd.array([9]), lr=0.5)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_signum_by_rates, signum_update = _update(
+    "signum_update",
+    _signum,
+    _signum_oracle,
+    states="mom",
+    rates=_RATES,
+    fields={"momentum": 0.0} | _CLIP | {"wd_lh": 0.0},
+    doc="""Signum (Bernstein et al. 2018): `mom = momentum * mom - (1 - momentum) * (rescale_grad *
+grad + wd * weight); weight = (1 - lr * wd_lh) * weight + lr * sign(mom)`.""",
+    example=""">>> nd.signum_update(nd.array([1]), nd.array([9]), nd.zeros(1), lr=0.5)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_adagrad_by_rates, adagrad_update = _update(
+    "adagrad_update",
+    _adagrad,
+    _adagrad_oracle,
+    states="history",
+    rates=_RATES,
+    fields={"epsilon": 1e-7} | _CLIP,
+    doc="""AdaGrad (Duchi et al. 2011): `history = history + g^2;
+weight = weight - lr * (g / (sqrt(history) + epsilon) + wd * weight)`.""",
+    example=""">>> nd.adagrad_update(nd.array([1]), nd.array([2]), nd.zeros(1), lr=0.5, epsilon=0)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_adadelta_by_rates, adadelta_update = _update(
+    "adadelta_update",
+    _adadelta,
+    _adadelta_oracle,
+    states="acc_grad acc_delta",
+    rates={"wd": 0.0, "rescale_grad": 1.0},
+    fields={"rho": 0.9, "epsilon": 1e-5} | _CLIP,
+    doc="""AdaDelta (Zeiler 2012), which needs no learning rate:
+`delta = sqrt(acc_delta + epsilon) / sqrt(acc_grad + epsilon) * g;
+weight = weight - delta - wd * weight`, with moving averages of g^2 and delta^2.""",
+    example=""">>> nd.adadelta_update(nd.array([1]), nd.zeros(1), nd.zeros(1), nd.zeros(1))
+<BLANKLINE>
+[1.]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_ftml_by_rates, ftml_update = _update(
+    "ftml_update",
+    _ftml,
+    _ftml_oracle,
+    states="d v z",
+    rates=_RATES | {"t": MISSING},
+    fields={"beta1": 0.6, "beta2": 0.999, "epsilon": 1e-8, "clip_grad": -1.0},
+    doc="""Follow the moving leader (Zheng and Kwok 2017). `t` counts the updates from 1.""",
+    example=""">>> d, v, z = nd.zeros(1), nd.zeros(1), nd.zeros(1)
+>>> nd.ftml_update(nd.array([1]), nd.array([1]), d, v, z, lr=0.5, t=1).shape
+(1,)
+""",
+)
+
+_lamb_phase1_by_rates, lamb_update_phase1 = _update(
+    "lamb_update_phase1",
+    _lamb_phase1,
+    _lamb_phase1_oracle,
+    states="mean var",
+    rates={"wd": MISSING, "rescale_grad": 1.0, "t": MISSING},
+    fields={"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-6, "bias_correction": True} | _CLIP,
+    moved=False,
+    doc="""LAMB's first phase (You et al. 2019): Adam's direction with decay, which
+`lamb_update_phase2` scales by the norms of weight and direction. `t` counts the updates from 1.""",
+    example=""">>> zero = nd.zeros(1)
+>>> nd.lamb_update_phase1(nd.ones(1), zero, nd.zeros(1), nd.zeros(1), wd=0.5, t=1)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+_lamb_phase2_by_rates, lamb_update_phase2 = _update(
+    "lamb_update_phase2",
+    _lamb_phase2,
+    _lamb_phase2_oracle,
+    arrays="weight g",
+    scalars="r1 r2",
+    rates={"lr": MISSING},
+    fields={"lower_bound": -1.0, "upper_bound": -1.0},
+    doc="""LAMB's second phase: `weight - lr * r1 / r2 * g`, with the norms r1 of the weight
+and r2 of the direction g that the first phase gave; r1 is kept between the bounds
+where they are not negative.""",
+    example=""">>> one = nd.ones(1)
+>>> nd.lamb_update_phase2(one, one, one, nd.array([2]), lr=0.5)
+<BLANKLINE>
+[0.75]
+<NDArray 1 @cpu(0)>
+""",
+)
