@@ -73,7 +73,9 @@ def rational(
             for weight, error in zip(weights, errors, strict=True)
         ]
     assert best is not None
-    print(f"{name}: degrees {upper}/{lower}, worst relative error 2**{float(mp.log(best[0], 2)):.1f}")
+    print(
+        f"{name}: degrees {upper}/{lower}, worst relative error 2**{float(mp.log(best[0], 2)):.1f}"
+    )
     TABLE[f"{name}_p"] = [float(value) for value in best[1]]
     TABLE[f"{name}_q"] = [float(value) for value in best[2]]
 
@@ -105,7 +107,6 @@ def fit() -> None:
     polynomial("log32", log_tail, -0.2932, 0.4146, 8)
     polynomial("log64", square(lambda s: (2 * mp.atanh(s) - 2 * s) / s**3), 1e-30, 0.02945, 7)
     sin_tail = square(tail(mp.sin, [mpf(0), mpf(1)], 3))
-    polynomial("sin_wide32", sin_tail, 1e-30, 2.47, 3)
     polynomial("sin_wide64", sin_tail, 1e-30, 2.5, 7)
     polynomial("sin32", sin_tail, 1e-30, 0.62, 2)
     polynomial("sin64", sin_tail, 1e-30, 0.63, 5)

@@ -143,6 +143,8 @@ def test_special_values(function: str, dtype: DType) -> None:
     worst = int(found.argmax())
     assert found[worst] <= max(2, ULP[function][dtype is float64]), [a[worst] for a in arrays]
     ordinary = ~np.isnan(expected)
+    if function == "lgamma":  # near its zeros only the absolute error is bounded
+        ordinary &= np.abs(expected) > 1e-12
     np.testing.assert_array_equal(np.signbit(got)[ordinary], np.signbit(expected)[ordinary])
 
 
@@ -155,7 +157,13 @@ def test_never_beyond_one(function: str, dtype: DType) -> None:
 
 def test_values_that_must_be_exact() -> None:
     zero = np.zeros(1, np.float32)
-    for function, value in {"exp": 1, "cos": 1, "sigmoid": 0.5, "log1p": 0, "gamma": np.inf}.items():
+    for function, value in {
+        "exp": 1,
+        "cos": 1,
+        "sigmoid": 0.5,
+        "log1p": 0,
+        "gamma": np.inf,
+    }.items():
         assert run(function, [zero], float32)[0] == value
     powers = 2.0 ** np.arange(-20, 20)
     assert np.array_equal(run("log2", [powers], float64), np.arange(-20.0, 20))

@@ -1,7 +1,8 @@
 """Splits a nest into structure and numbers. Nests that differ in extents, strides, offsets and
 scalars only have one structure, hence one native function; the numbers are given at launch.
 
-Kept as they are, because they decide the code: 0, 1 and -1, infinities and NaN, shift counts and
+Kept as they are, because they decide the code: 0, 1 and -1 (but offsets and limits of 1 are
+numbers), infinities and NaN, shift counts and
 bit masks, the constants of hash functions (uint32, uint64), and operands of elementary functions
 (`pow(x, 2)` is a product). Equal numbers of different origin stay different slots: an image that
 happens to be square is no special case. What is one by construction is one slot: the stop of an
@@ -15,6 +16,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
 from tigon.loop.grammar import (
@@ -39,6 +41,8 @@ from tigon.loop.grammar import (
 from tigon.loop.semantics import EXACT
 
 _BITWISE = frozenset(("and", "or", "xor", "shl", "shr", "bitcast"))
+_OFFSET = frozenset("add sub lt le gt ge eq ne floordiv mod truncdiv maximum minimum".split())
+"""Where 1 and -1 of int64 are numbers like any other: a padding of 1 is a padding."""
 _FIXED = (0, 1, -1)
 
 _done: dict[AnyNest, tuple[AnyNest, bytes]] = {}
@@ -237,7 +241,8 @@ class _Abstract(_Rewrite):
 
     def _number(self, const: Const, user: str) -> Expr:
         dtype, value = const.dtype, const.value
-        if user in _BITWISE or (user and user not in EXACT) or value in _FIXED:
+        fixed = (0,) if dtype is int64 and user in _OFFSET else _FIXED
+        if user in _BITWISE or (user and user not in EXACT) or value in fixed:
             return const
         if dtype.kind == "b" or (dtype.kind == "u" and dtype.itemsize >= 4) or not isfinite(value):
             return const

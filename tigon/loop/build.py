@@ -13,7 +13,8 @@ select(gt(load(0, i), 0.0), load(0, i), 0.0)
 >>> add(x, i)
 Traceback (most recent call last):
 ...
-tigon.base.errors.InternalError: loop.add: operands must have one dtype; given float32, int64; cast one
+tigon.base.errors.InternalError: loop.add: operands must have one dtype; given float32, int64; \
+cast one
 """
 
 from __future__ import annotations

@@ -14,23 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base.dtypes import DType, int64
+from tigon.base.dtypes import DType
 from tigon.base.errors import InternalError
 from tigon.loop.grammar import (
     Accumulator,
     AnyNest,
     Apply,
     Axis,
-    Buffer,
     Const,
     Contraction,
     Expr,
     Let,
     Load,
     Local,
-    Loop,
     LoopAxis,
-    Nest,
     Reduce,
     Slot,
     Stmt,
@@ -77,7 +74,7 @@ class _Run:
         self.written: dict[int, np.ndarray] = {}
         if len(arrays) != len(nest.buffers):
             raise InternalError(
-                f"interpret: {len(nest.buffers)} buffers, {len(arrays)} arrays; give None for scratch"
+                f"interpret: {len(nest.buffers)} buffers, {len(arrays)} arrays; None for scratch"
             )
         for number, (buffer, array) in enumerate(zip(nest.buffers, arrays, strict=True)):
             if buffer.role == "scratch":

@@ -104,9 +104,15 @@ def _exactly(digits: str) -> Fraction:
 
 
 _PI = _exactly("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
-_LN2 = _exactly("0.69314718055994530941723212145817656807550013436025525412068000949339362196969471")
-_LOG2E = _exactly("1.44269504088896340735992468100189213742664595415298593413544940693110921918118508")
-_LOG10E = _exactly("0.43429448190325182765112891891660508229439700580366656611445378316586464920887077")
+_LN2 = _exactly(
+    "0.69314718055994530941723212145817656807550013436025525412068000949339362196969471"
+)
+_LOG2E = _exactly(
+    "1.44269504088896340735992468100189213742664595415298593413544940693110921918118508"
+)
+_LOG10E = _exactly(
+    "0.43429448190325182765112891891660508229439700580366656611445378316586464920887077"
+)
 _LOG10_2 = _exactly(
     "0.30102999566398119521373889472449302676818988146210854131042746112710818927442451"
 )
@@ -747,10 +753,10 @@ def _reflect(x: Expr, reflected: Expr) -> tuple[Expr, Expr]:
 
 
 def _sine_of_pi(x: Expr) -> Expr:
-    """|sin(pi * x)| of float64 x."""
-    r = L.mul(L.sub(x, L.rint(x)), float(_PI))
-    z = L.mul(r, r)
-    return L.abs(L.fma(L.mul(r, z), _polynomial(z, _table("sin_wide", _DOUBLE)), r))
+    """|sin(pi * x)| / pi of float64 x; it is x itself for the smallest x."""
+    t = L.sub(x, L.rint(x))
+    z = L.mul(L.mul(t, t), float(_PI**2))
+    return L.abs(L.mul(t, _polynomial(z, (1.0, *_table("sin_wide", _DOUBLE)))))
 
 
 @_rule("gamma")
@@ -765,7 +771,7 @@ def _gamma(x: Expr, form: _Format) -> Expr:
     half = L.mul(floor, 0.5)
     odd = L.ne(L.floor(half), half)
     sine = _sine_of_pi(wide)
-    mirrored = L.div(L.div(float(_PI), value), L.select(odd, L.neg(sine), sine))
+    mirrored = L.div(L.div(1.0, value), L.select(odd, L.neg(sine), sine))
     result = L.select(reflected, mirrored, value)
     pole = L.and_(L.eq(floor, wide), L.lt(wide, 0.0))
     result = L.select(pole, math.nan, result)
@@ -785,9 +791,9 @@ def _lgamma(x: Expr, form: _Format) -> Expr:
     half_log = L.const(0.5 * math.log(2 * math.pi), float64)
     value = L.add(q, L.sub(L.add(rest, half_log), _log(product, _DOUBLE)))
     sine = _sine_of_pi(wide)
-    mirrored = L.sub(L.sub(math.log(math.pi), _log(sine, _DOUBLE)), value)
+    mirrored = L.sub(L.neg(_log(sine, _DOUBLE)), value)
     result = L.select(reflected, mirrored, value)
-    result = L.select(L.gt(L.abs(wide), 2.0**1014), math.inf, result)  # 2**1014 * log overflows
+    result = L.select(L.gt(L.abs(wide), 2.5563481638716905e305), math.inf, result)
     return L.cast(result, form.dtype)
 
 

@@ -1,9 +1,9 @@
-"""Index arithmetic with ranges. Index maps are composed of reshapes, slices, pads and windows; this
-puts them into affine normal form and removes the divisions that ranges make superfluous.
+"""Index arithmetic with ranges. Index maps are composed of reshapes, slices, pads and windows;
+this puts them into affine normal form and removes the divisions that ranges make superfluous.
 
 Floating-point values are rebuilt with the constructors' bit-exact rules only. Divisions and
-comparisons of int64 are rewritten only where every term has a known range: arithmetic on data wraps,
-arithmetic on indices does not.
+comparisons of int64 are rewritten only where every term has a known range: arithmetic on data
+wraps, arithmetic on indices does not.
 """
 
 from __future__ import annotations
@@ -243,14 +243,8 @@ class Simplifier:
             return 0, 1 if operands[0].dtype is bool_ else 2 ** (8 * operands[0].dtype.itemsize) - 1
         if expr.dtype is not int64:
             return None
-        if function == "mod":
-            size = operands[1]
-            return (0, size.value - 1) if isinstance(size, Const) and size.value > 0 else None
-        if function == "floordiv":
-            a, size = self.bounds(operands[0]), operands[1]
-            if a is None or not isinstance(size, Const) or size.value <= 0:
-                return None
-            return a[0] // size.value, a[1] // size.value
+        if function in ("mod", "floordiv"):
+            return self._division_bounds(function, *operands)
         if function in ("select", "maximum", "minimum"):
             a, b = self.bounds(operands[-2]), self.bounds(operands[-1])
             if a is None or b is None:
@@ -260,6 +254,14 @@ class Simplifier:
             pick = max if function == "maximum" else min
             return pick(a[0], b[0]), pick(a[1], b[1])
         return None
+
+    def _division_bounds(self, function: str, a: Expr, size: Expr) -> Bounds:
+        if not isinstance(size, Const) or size.value <= 0:
+            return None
+        if function == "mod":
+            return 0, size.value - 1
+        span = self.bounds(a)
+        return None if span is None else (span[0] // size.value, span[1] // size.value)
 
     def _sum_bounds(self, terms: Terms, constant: int) -> Bounds:
         low = high = constant

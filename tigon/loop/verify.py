@@ -1,4 +1,4 @@
-"""Checks a nest against the grammar. A failure is a bug of a lowering: `InternalError` with text."""
+"""Checks a nest against the grammar. A failure is a bug of a lowering: `InternalError`."""
 
 from __future__ import annotations
 
