@@ -24,6 +24,7 @@ class Compiler:
         self._machine: Any = None
         self._loader: Any = None
         self._keep: list[Any] = []  # loaded code is never unloaded
+        self._helpers: dict[str, int] = {}
         self._modules = 0
         self.seconds = 0.0
 
@@ -40,6 +41,9 @@ class Compiler:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        # Loops are emitted in the form addressing modes want; this pass would look for a better
+        # one for half of all compilation time, and finds none.
+        llvm.set_option("tigon", "-disable-lsr")
         target = self._given or host_target()
         self._machine = llvm.Target.from_triple(target.triple).create_target_machine(
             cpu="", features=target.features, opt=2, reloc="pic", codemodel="default", jit=True
@@ -65,6 +69,20 @@ class Compiler:
 
     def compile(self, functions: Sequence[Function]) -> list[int]:
         """Addresses of functions, which must have names of their own."""
+        self._make_helpers(functions)
+        return self._compile(functions)
+
+    def _make_helpers(self, functions: Sequence[Function]) -> None:
+        """Compile, once per process, what these functions call and no module has yet."""
+        wanted = {name: make for function in functions for name, make in function.helpers.items()}
+        missing = [make(name) for name, make in wanted.items() if name not in self._helpers]
+        if missing:
+            made = self._compile(missing)
+            self._helpers.update(
+                (function.name, address) for function, address in zip(missing, made, strict=True)
+            )
+
+    def _compile(self, functions: Sequence[Function]) -> list[int]:
         import llvmlite.binding as llvm
 
         target = self.target
@@ -76,6 +94,8 @@ class Compiler:
             builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
             for function in functions:
                 builder.export_symbol(function.name)
+                for helper in function.helpers:
+                    builder.import_symbol(helper, self._helpers[helper])
             library = builder.link(self._loader, f"module{self._modules}")
             self._keep.append(library)
             addresses = [library[function.name] for function in functions]

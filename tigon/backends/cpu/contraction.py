@@ -430,40 +430,56 @@ class _Contraction:
                 k = self.op("mul", s, lanes)
                 source = self.at(self.rows_at, k)
                 place = self.at(target, self.op("mul", k, self.width))
-                self.transpose(source, stride, place, self.width)
+                self.out.call_helper(
+                    f"transpose_{self.element}_{lanes}",
+                    lambda name: emit_transpose(name, self.element, lanes, self.dtype.itemsize),
+                    source,
+                    literal(stride, "i64"),
+                    place,
+                    literal(self.width, "i64"),
+                )
 
             self.loop(squares, square, "turn")
 
         self.loop(groups, group, "group")
 
-    def transpose(self, source: Value, stride: int, target: Value, step: int) -> None:
-        """Write a square of lanes x lanes elements with rows and columns exchanged."""
-        out, lanes, align = self.out, self.lanes, self.dtype.itemsize
-        kind = vector_type(self.element, lanes)
-        rows = [
-            out.op(
-                f"load {kind}, ptr {self.at(source, r * stride).name}, align {align}",
-                self.element,
-                lanes,
-            )
-            for r in range(lanes)
-        ]
-        # Butterflies: exchange the off-diagonal quarters of ever smaller squares.
-        half = lanes // 2
-        while half:
-            made = list(rows)
-            low = [i if not i & half else i - half + lanes for i in range(lanes)]
-            high = [i + half if not i & half else i + lanes for i in range(lanes)]
-            for r in range(lanes):
-                if r & half:
-                    continue
-                a, b = rows[r], rows[r + half]
-                for place, order in ((r, low), (r + half, high)):
-                    mask = ", ".join(f"i32 {i}" for i in order)
-                    made[place] = out.op(
-                        f"shufflevector {a}, {b}, <{lanes} x i32> <{mask}>", self.element, lanes
-                    )
-            rows = made
-            half //= 2
-        for r, value in enumerate(rows):
-            out.emit(f"store {value}, ptr {self.at(target, r * step).name}, align {align}")
+
+def emit_transpose(name: str, element: str, lanes: int, align: int) -> Function:
+    """`name(source, stride, target, step)`: write a square of lanes x lanes elements with rows and
+    columns exchanged. One for all kernels, because choosing instructions for its shuffles takes
+    LLVM as long as all the rest of a kernel."""
+    parameters = ("ptr %source", "i64 %stride", "ptr %target", "i64 %step")
+    out = Function(name, parameters, "void")
+    kind = vector_type(element, lanes)
+
+    def places(base: str, stride: str) -> list[Value]:
+        pointers = [Value("ptr", 1, base)]
+        for _ in range(lanes - 1):
+            last = pointers[-1].name
+            pointers.append(out.op(f"getelementptr {element}, ptr {last}, i64 {stride}", "ptr"))
+        return pointers
+
+    rows = [
+        out.op(f"load {kind}, {pointer}, align {align}", element, lanes)
+        for pointer in places("%source", "%stride")
+    ]
+    # Butterflies: exchange the off-diagonal quarters of ever smaller squares.
+    half = lanes // 2
+    while half:
+        low = [i if not i & half else i - half + lanes for i in range(lanes)]
+        high = [i + half if not i & half else i + lanes for i in range(lanes)]
+        made = list(rows)
+        for r in range(lanes):
+            if r & half:
+                continue
+            a, b = rows[r], rows[r + half]
+            for place, order in ((r, low), (r + half, high)):
+                mask = ", ".join(f"i32 {i}" for i in order)
+                made[place] = out.op(
+                    f"shufflevector {a}, {b}, <{lanes} x i32> <{mask}>", element, lanes
+                )
+        rows = made
+        half //= 2
+    for value, pointer in zip(rows, places("%target", "%step"), strict=True):
+        out.emit(f"store {value}, {pointer}, align {align}")
+    return out

@@ -4,7 +4,7 @@ so that code can still be added to a loop's preheader while its body is being wr
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tigon.base.dtypes import DType
 
@@ -105,6 +105,7 @@ class Function:
         self.result = result
         self.blocks: list[Block] = []
         self.declarations: set[str] = set()
+        self.helpers: dict[str, Callable[[str], Function]] = {}  # called, and how to make them
         self._count = 0
         self.block = self.new_block("entry")
 
@@ -141,6 +142,11 @@ class Function:
         self.declarations.add(f"declare void @{name}({types})")
         self.emit(f"call void @{name}({', '.join(map(str, arguments))})")
 
+    def call_helper(self, name: str, make: Callable[[str], Function], *arguments: Value) -> None:
+        """Call a function that all kernels share; `make` writes it when none has needed it yet."""
+        self.helpers[name] = make
+        self.call_void(name, *arguments)
+
     def jump(self, target: Block) -> None:
         self.block.terminator = f"br label %{target.label}"
 
@@ -161,7 +167,9 @@ class Function:
         for block in self.blocks:
             lines.append(f"{block.label}:")
             lines.extend(block.lines)
-            lines.append(block.terminator or "unreachable")
+            lines.append(
+                block.terminator or ("ret void" if self.result == "void" else "unreachable")
+            )
         lines.append("}")
         return "\n".join(lines)
 
