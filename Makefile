@@ -18,6 +18,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 build: $(VENV)/.ready
+	@mkdir -p build
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B $(BUILD) -G Ninja \
 	  -DCMAKE_BUILD_TYPE=Release -DTIGON_IN_PLACE=ON \
 	  -DPython_EXECUTABLE="$(CURDIR)/$(PY)" > $(BUILD)-configure.log 2>&1 \

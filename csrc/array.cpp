@@ -212,6 +212,11 @@ void wait_interruptibly(const Wait& wait) {
   }
 }
 
+bool held_by_callback(const Storage* storage) {
+  Task* host = Task::current_host();
+  return host && host->owns(storage);
+}
+
 void raise_if_failed(Array* array) {
   if (array->storage->failed.load(std::memory_order_acquire))
     throw TravelledError{array->storage->failure};
@@ -222,7 +227,8 @@ void raise_if_failed(Array* array) {
 void wait_to_read(Array* array) {
   check_not_donated(array);
   Ref<Storage> storage = array->storage;
-  if (storage->pending_writes.load(std::memory_order_acquire) != 0)
+  if (storage->pending_writes.load(std::memory_order_acquire) != 0 &&
+      !held_by_callback(storage.get()))
     wait_interruptibly([&](auto most) { return Engine::instance().wait_to_read(*storage, most); });
   raise_if_failed(array);
 }
@@ -230,16 +236,23 @@ void wait_to_read(Array* array) {
 void wait_to_write(Array* array) {
   check_not_donated(array);
   Ref<Storage> storage = array->storage;
-  if (storage->pending_writes.load(std::memory_order_acquire) != 0 ||
-      storage->pending_reads.load(std::memory_order_acquire) != 0)
+  if (!storage->ready_to_write() && !held_by_callback(storage.get()))
     wait_interruptibly([&](auto most) { return Engine::instance().wait_to_write(*storage, most); });
 }
 
-void wait_all() {
+void wait_until_idle() {
+  if (Task::current_host()) return;
   Engine& engine = Engine::instance();
   if (!engine.idle()) wait_interruptibly([&](auto most) { return engine.wait_all(most); });
   run_queued_drops();
-  if (std::shared_ptr<Failure> failure = engine.take_unseen()) throw TravelledError{failure};
+}
+
+void wait_all() {
+  if (Task::current_host())
+    throw UserError("waitall: a host callback cannot wait for all work, of which it is a part");
+  wait_until_idle();
+  if (std::shared_ptr<Failure> failure = Engine::instance().take_unseen())
+    throw TravelledError{failure};
 }
 
 void wait_for_room() {

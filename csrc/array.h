@@ -101,7 +101,8 @@ void check_not_donated(const Array* array);
 // interrupts.
 void wait_to_read(Array* array);
 void wait_to_write(Array* array);
-void wait_all();
+void wait_all();         // raises the first failure nobody has seen
+void wait_until_idle();  // raises none
 void wait_for_room();
 void wait_below(const std::atomic<int>& count, int below);
 

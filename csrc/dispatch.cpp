@@ -389,6 +389,10 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
       saved.type = array->type;
       saved.offset = array->offset;
       saved.version = array->storage->version;
+      // Overwritten by this very call through out=: backward has to say so.
+      for (size_t output = 0; !is_output && output < outputs.size(); ++output) {
+        if (!callee.inputs.empty() && outputs[output]->storage == array->storage) --saved.version;
+      }
     }
   }
   for (size_t index = 0; index < outputs.size(); ++index) {
@@ -458,12 +462,40 @@ ArrayRef reuse_donated(const Program& program, size_t output, Array* const* inpu
 
 // ------------------------------------------------------------------------------------- programs
 
+namespace {
+
+void run_inline(const ProgramCode& code, Array* const* inputs, const Immediate* immediates,
+                size_t count, const std::vector<ArrayRef>& outputs) {
+  Few<void*, 32> in(count);
+  Few<void*, 32> out(outputs.size());
+  for (size_t index = 0; index < count; ++index) {
+    if (inputs[index]) {
+      inputs[index]->storage->materialize();
+      in[index] = inputs[index]->data();
+    } else {
+      in[index] = const_cast<char*>(immediates[index].bytes);
+    }
+  }
+  for (size_t index = 0; index < outputs.size(); ++index) {
+    outputs[index]->storage->materialize();
+    out[index] = outputs[index]->data();
+  }
+  if (code.arena_bytes) {
+    Arena arena(code.arena_bytes);
+    code.execute(in.data(), out.data(), arena.data());
+  } else {
+    code.execute(in.data(), out.data(), nullptr);
+  }
+}
+
+}  // namespace
+
 void run_program(Program& program, PyObject* self, Array* const* inputs,
                  const Immediate* immediates, size_t count, std::vector<ArrayRef>& outputs,
                  const std::vector<uint32_t>* donate, bool record) {
   Engine& engine = Engine::instance();
   ProgramCode& code = *program.code;
-  bool naive = engine.naive.load(std::memory_order_relaxed);
+  bool naive = engine.naive.load(std::memory_order_relaxed) || Task::current_host();
   bool small = naive || code.cost < inline_threshold;
   if (!engine.has_room()) wait_for_room();
   // Two at a time, so that the queue cannot hold the inputs and outputs of many steps.
@@ -474,7 +506,10 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
   for (size_t index = 0; index < count; ++index) {
     if (!inputs[index]) continue;
     check_not_donated(inputs[index]);
-    if (naive) wait_to_read(inputs[index]);
+    if (naive) {
+      wait_to_read(inputs[index]);
+      continue;
+    }
     ready &= inputs[index]->storage->ready_to_read();
   }
 
@@ -487,7 +522,8 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
       if (donate && !recording)
         outputs[index] = reuse_donated(program, index, inputs, count, *donate, taken);
       if (!outputs[index]) outputs[index] = new_array(program.outputs[index]);
-      if (donate) ready &= outputs[index]->storage->ready_to_write();
+      if (donate && !naive) ready &= outputs[index]->storage->ready_to_write();
+      if (donate && naive) wait_to_write(outputs[index].get());
       continue;
     }
     Array* given = outputs[index].get();
@@ -496,8 +532,12 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
       if (overlap(given, outputs[other].get()))
         throw UserError(program.name + ": out=: two outputs overlap; give each its own array");
     }
-    if (naive) wait_to_write(given);
-    ready &= given->storage->ready_to_write();
+    if (naive) {
+      wait_to_write(given);
+      if (given->whole_storage()) given->storage->forget_failure();
+    } else {
+      ready &= given->storage->ready_to_write();
+    }
     if (conflicts(program, index, given, inputs, count)) {
       copies.emplace_back(index, std::move(outputs[index]));
       outputs[index] = new_array(program.outputs[index]);
@@ -510,26 +550,18 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
   ++counters.native_calls;
   if (small && ready) {
     ++counters.inlined;
-    Few<void*, 32> in(count);
-    Few<void*, 32> out(outputs.size());
-    for (size_t index = 0; index < count; ++index) {
-      if (inputs[index]) {
-        inputs[index]->storage->materialize();
-        in[index] = inputs[index]->data();
-      } else {
-        in[index] = const_cast<char*>(immediates[index].bytes);
-      }
-    }
-    for (size_t index = 0; index < outputs.size(); ++index) {
-      outputs[index]->storage->materialize();
-      out[index] = outputs[index]->data();
-    }
     Ref<ProgramCode> held(&code);
-    if (code.arena_bytes) {
-      Arena arena(code.arena_bytes);
-      code.execute(in.data(), out.data(), arena.data());
-    } else {
-      code.execute(in.data(), out.data(), nullptr);
+    bool drained = engine.idle();
+    for (;;) {
+      try {
+        run_inline(code, inputs, immediates, count, outputs);
+        break;
+      } catch (const OutOfMemory&) {
+        // What is in flight may hold the memory.
+        if (drained) throw;
+        drained = true;
+        wait_until_idle();
+      }
     }
     for (auto& [index, given] : copies) {
       ++given->storage->version;
@@ -633,16 +665,17 @@ PyObject* pack(std::vector<ArrayRef>& outputs, size_t visible, bool bare) {
 
 PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject* donate) {
   Program& program = *nb::inst_ptr<Program>(self);
-  nb::object fast = nb::steal(PySequence_Fast(inputs, "a program takes a sequence of inputs"));
+  // A tuple: a list could change while the interpreter lock is given up.
+  nb::object fast = PyTuple_CheckExact(inputs) ? nb::borrow(inputs) : nb::steal(PySequence_Tuple(inputs));
   if (!fast) throw nb::python_error();
-  auto count = static_cast<size_t>(PySequence_Fast_GET_SIZE(fast.ptr()));
+  auto count = static_cast<size_t>(PyTuple_GET_SIZE(fast.ptr()));
   if (count != program.inputs.size())
     throw UserError(program.name + ": expected " + std::to_string(program.inputs.size()) +
                     " inputs; given " + std::to_string(count));
   Few<Array*, 32> arrays(count);
   Few<Immediate, 32> immediates(count);
   for (size_t index = 0; index < count; ++index) {
-    PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
+    PyObject* item = PyTuple_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
     const ArrayType* expected = program.inputs[index].get();
     if (is_array(item)) {
       arrays[index] = as_array(item);

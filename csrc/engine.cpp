@@ -24,6 +24,23 @@ std::shared_ptr<Failure> Failure::from_current_exception() {
   }
 }
 
+namespace {
+thread_local Task* host_task = nullptr;
+}
+
+Task* Task::current_host() { return host_task; }
+Task* Task::set_current_host(Task* task) { return std::exchange(host_task, task); }
+
+bool Task::owns(const Storage* storage) const {
+  for (const Ref<Storage>& read : reads) {
+    if (read.get() == storage) return true;
+  }
+  for (const Write& write : writes) {
+    if (write.storage.get() == storage) return true;
+  }
+  return false;
+}
+
 void Task::run_now() noexcept {
   std::shared_ptr<Failure> failure;
   for (const Ref<Storage>& storage : reads) {

@@ -50,12 +50,18 @@ class Task : public Runnable, public AtomicCounted<Task> {
   static void destroy(Task* task) { delete task; }
   void run_now() noexcept final;
 
+  // The host callback that this thread runs, or null. What runs inside it is synchronous, and its
+  // own storages count as ready: waiting for them would be waiting for itself.
+  static Task* current_host();
+  bool owns(const Storage* storage) const;
+
   std::vector<Ref<Storage>> reads;
   std::vector<Write> writes;
   const char* file = nullptr;  // the caller's place in Python; lives for ever
   int line = 0;
 
  protected:
+  static Task* set_current_host(Task* task);  // returns the previous one
   virtual void execute() = 0;
   virtual void abandon() {}  // in a forked child, which will never run it
 

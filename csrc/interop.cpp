@@ -213,10 +213,7 @@ void copy_from_numpy(Array* array, PyObject* source) {
   array->storage->materialize();
   ++array->storage->version;
   copy_strided(array->data(), static_cast<const char*>(buffer.view.buf), *type, buffer.strides());
-  if (array->whole_storage() && array->storage->failed.load()) {
-    array->storage->failure.reset();
-    array->storage->failed.store(false);
-  }
+  if (array->whole_storage()) array->storage->forget_failure();
 }
 
 PyObject* to_scalar(Array* array) {

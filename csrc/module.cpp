@@ -418,11 +418,14 @@ class HostTask final : public Task {
     if (function_) drop_object(function_);
   }
   bool needs_worker() const override { return true; }
+  const std::string& name() const { return name_; }
 
  protected:
   void execute() override {
     PyGILState_STATE state = PyGILState_Ensure();
+    Task* outer = set_current_host(this);
     PyObject* result = PyObject_CallNoArgs(function_);
+    set_current_host(outer);
     std::shared_ptr<Failure> failure;
     if (result) {
       Py_DECREF(result);
@@ -468,6 +471,7 @@ void push_callable(nb::object function, nb::object reads, nb::object writes, std
       task->writes.push_back({array->storage, array->whole_storage()});
     }
     Engine& engine = Engine::instance();
+    if (Task::current_host()) throw UserError(task->name() + ": push inside a host callback");
     if (!engine.has_room()) wait_for_room();
     task->file = caller_place(&task->line);
     ++counters.pushed;
@@ -535,11 +539,13 @@ PyObject* module_invoke(PyObject*, PyObject* const* arguments, Py_ssize_t count,
   if (operator_id == -1 && PyErr_Occurred()) return nullptr;
   long long attributes_id = PyLong_AsLongLong(arguments[1]);
   if (attributes_id == -1 && PyErr_Occurred()) return nullptr;
-  PyObject* fast = PySequence_Fast(arguments[2], "invoke: operands must be a sequence");
+  // A tuple: a list could change while the interpreter lock is given up.
+  bool is_tuple = PyTuple_CheckExact(arguments[2]);
+  PyObject* fast = is_tuple ? Py_NewRef(arguments[2]) : PySequence_Tuple(arguments[2]);
   if (!fast) return nullptr;
   PyObject* result = guarded([&] {
-    return invoke(operator_id, attributes_id, PySequence_Fast_ITEMS(fast),
-                  static_cast<size_t>(PySequence_Fast_GET_SIZE(fast)), out);
+    return invoke(operator_id, attributes_id, reinterpret_cast<PyTupleObject*>(fast)->ob_item,
+                  static_cast<size_t>(PyTuple_GET_SIZE(fast)), out);
   });
   Py_DECREF(fast);
   return result;
@@ -596,7 +602,6 @@ void set_up(nb::module_& m) {
 
   const char* mode = std::getenv("TIGON_ENGINE");
   Engine::instance().naive = mode && std::string(mode) == "naive";
-  ThreadPool::instance();
   install_fork_handlers();
   // Work in flight when the interpreter ends or forks would touch what is going away.
   nb::object drain = nb::cpp_function([] {

@@ -2,7 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
 #include <cstdlib>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace tigon {
 namespace {
@@ -16,7 +22,19 @@ int default_threads() {
     int count = std::atoi(text);
     if (count > 0) return count;
   }
-  return std::max(1u, std::thread::hardware_concurrency());
+  int count = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) count = CPU_COUNT(&allowed);
+  // A container's quota, in microseconds of every period: "max 100000" or "150000 100000".
+  if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    double quota, period;
+    if (std::fscanf(file, "%lf %lf", &quota, &period) == 2 && period > 0)
+      count = std::min(count, static_cast<int>(std::ceil(quota / period)));
+    std::fclose(file);
+  }
+#endif
+  return std::max(1, count);
 }
 
 }  // namespace
@@ -26,7 +44,14 @@ ThreadPool& ThreadPool::instance() {
   return *pool;
 }
 
-ThreadPool::ThreadPool() : threads_(default_threads()) { start(); }
+ThreadPool::ThreadPool() : threads_(default_threads()) {}
+
+void ThreadPool::start_once() {
+  std::lock_guard<std::mutex> guard(control_mutex_);
+  if (started_.load(std::memory_order_relaxed)) return;
+  start();
+  started_.store(true, std::memory_order_release);
+}
 
 bool ThreadPool::on_worker() { return worker_thread; }
 
@@ -61,9 +86,10 @@ void ThreadPool::stop() {
 void ThreadPool::set_threads(int count) {
   std::lock_guard<std::mutex> guard(control_mutex_);
   if (count == threads()) return;
-  stop();
+  bool started = started_.load(std::memory_order_relaxed);
+  if (started) stop();
   threads_.store(count);
-  start();
+  if (started) start();
   announce(true);
 }
 
@@ -166,6 +192,7 @@ bool ThreadPool::help(uint64_t last_sequence) {
 }
 
 void ThreadPool::submit(Runnable* task) {
+  ensure_started();
   {
     std::lock_guard<SpinLock> guard(lock_);
     tasks_.push_back(task);
@@ -179,6 +206,7 @@ void ThreadPool::run(int64_t count, Chunk chunk, void* context, bool wake) {
     for (int64_t index = 0; index < count; ++index) chunk(context, index);
     return;
   }
+  ensure_started();
   Job job{.chunk = chunk, .context = context, .count = count};
   {
     std::lock_guard<SpinLock> guard(lock_);
@@ -244,7 +272,7 @@ void ThreadPool::after_fork_child() {
   lock_.unlock();
   workers_ = nullptr;
   generation_.fetch_add(1);
-  start();
+  started_.store(false);
 }
 
 void parallel_copy(void* to, const void* from, size_t bytes) {

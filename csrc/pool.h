@@ -47,6 +47,10 @@ class ThreadPool {
   int threads() const { return threads_.load(std::memory_order_relaxed); }
   static bool on_worker();
 
+  void ensure_started() {
+    if (!started_.load(std::memory_order_acquire)) start_once();
+  }
+
   void before_fork();
   void after_fork_parent();
   void after_fork_child();
@@ -62,6 +66,7 @@ class ThreadPool {
   };
 
   ThreadPool();
+  void start_once();
   void start();
   void stop();
   void work(uint64_t generation);
@@ -86,6 +91,7 @@ class ThreadPool {
   std::condition_variable join_;
 
   std::mutex control_mutex_;
+  std::atomic<bool> started_{false};  // by the first work: import and fork cost no threads
   std::atomic<uint64_t> generation_{0};
   std::vector<std::thread>* workers_ = nullptr;  // a forked child abandons it
 };

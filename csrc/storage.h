@@ -81,6 +81,13 @@ class Storage : public AtomicCounted<Storage> {
     return references() == 1 + tasks;
   }
 
+  // Only while no task touches it: its bytes are about to be replaced.
+  void forget_failure() {
+    if (!failed.load(std::memory_order_relaxed)) return;
+    failure.reset();
+    failed.store(false, std::memory_order_relaxed);
+  }
+
   uint64_t version = 0;  // guarded by the caller's lock (Python's GIL)
 
   // Written by the engine only.

@@ -289,7 +289,7 @@ class Walk {
     }
     if (leaf->request == Leaf::Null) return;
     LeafState& state = leaf_state(leaf);
-    if (state.total.array || !direct(*leaf)) {
+    if (state.total.array || (!state.written && !direct(*leaf))) {
       accumulate(state.total, std::move(value));
     } else if (state.written || leaf->request == Leaf::Add) {
       if (sum_operator < 0) throw InternalError("backward: no sum operator is set");

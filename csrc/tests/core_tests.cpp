@@ -1,0 +1,364 @@
+// Storage, pool, engine and programs without Python, made to run under sanitizers.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "engine.h"
+#include "pool.h"
+#include "program.h"
+#include "storage.h"
+
+using namespace tigon;
+
+namespace {
+
+void require(bool condition, const char* text, int line) {
+  if (condition) return;
+  std::fprintf(stderr, "core_tests.cpp:%d: failed: %s\n", line, text);
+  std::exit(1);
+}
+#define REQUIRE(condition) require(condition, #condition, __LINE__)
+
+constexpr auto kLong = std::chrono::seconds(60);
+
+class FunctionTask final : public Task {
+ public:
+  explicit FunctionTask(std::function<void()> function) : function_(std::move(function)) {}
+
+ protected:
+  void execute() override { function_(); }
+
+ private:
+  std::function<void()> function_;
+};
+
+Ref<Task> make_task(std::function<void()> function, const std::vector<Ref<Storage>>& reads,
+                    const std::vector<Ref<Storage>>& writes) {
+  auto* task = new FunctionTask(std::move(function));
+  Ref<Task> owned(task);
+  task->reads = reads;
+  for (const Ref<Storage>& storage : writes) task->writes.push_back({storage, true});
+  return owned;
+}
+
+void wait_for_all() { REQUIRE(Engine::instance().wait_all(kLong)); }
+
+void memory_is_counted_pooled_and_bounded() {
+  size_t before = memory::bytes_now();
+  {
+    Ref<Storage> storage = Storage::create(1000);
+    REQUIRE(memory::bytes_now() == before);  // no memory before the first write
+    storage->materialize();
+    REQUIRE(memory::bytes_now() == before + 1000);
+    REQUIRE(reinterpret_cast<uintptr_t>(storage->data()) % kAlignment == 0);
+    memory::reset_peak();
+    { Arena arena(5000); }
+    REQUIRE(memory::bytes_peak() == before + 6000);
+  }
+  REQUIRE(memory::bytes_now() == before);
+
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 2000; ++round) {
+    size_t bytes = size_t{1} << (random() % 23);
+    bytes += random() % bytes;
+    auto* block = static_cast<char*>(memory::allocate(bytes));
+    REQUIRE(block && reinterpret_cast<uintptr_t>(block) % kAlignment == 0);
+    block[0] = block[bytes - 1] = 1;
+    memory::release(block, bytes);
+  }
+  memory::trim();
+
+  Ref<Storage> empty = Storage::create(0);
+  empty->materialize();
+  REQUIRE(empty->data() != nullptr);
+
+  Ref<Storage> huge = Storage::create(size_t{1} << 60);
+  bool thrown = false;
+  try {
+    huge->materialize();
+  } catch (const OutOfMemory&) {
+    thrown = true;
+  }
+  REQUIRE(thrown && memory::bytes_now() == before);
+
+  int freed = 0;
+  static char foreign[16];
+  Storage::wrap(foreign, 16, [](void* context) { ++*static_cast<int*>(context); }, &freed).reset();
+  REQUIRE(freed == 1);
+}
+
+void memory_is_safe_among_threads() {
+  std::vector<std::thread> threads;
+  for (unsigned seed = 0; seed < 4; ++seed) {
+    threads.emplace_back([seed] {
+      std::mt19937 random(seed);
+      std::vector<std::pair<char*, size_t>> held;
+      for (int round = 0; round < 5000; ++round) {
+        if (held.size() > 20 || (!held.empty() && random() % 2)) {
+          auto [block, bytes] = held.back();
+          held.pop_back();
+          memory::release(block, bytes);
+        } else {
+          size_t bytes = 1 + random() % 5000;
+          auto* block = static_cast<char*>(memory::allocate(bytes));
+          std::memset(block, static_cast<int>(seed), bytes);
+          held.emplace_back(block, bytes);
+        }
+      }
+      for (auto [block, bytes] : held) memory::release(block, bytes);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+void every_point_is_visited_once() {
+  for (int64_t points : {0, 1, 7, 1000, 100003}) {
+    std::vector<int> visits(static_cast<size_t>(points));
+    parallel_for(points, 10, true, [&](int64_t begin, int64_t end) {
+      for (int64_t point = begin; point < end; ++point) ++visits[static_cast<size_t>(point)];
+    });
+    for (int count : visits) REQUIRE(count == 1);
+  }
+}
+
+void loops_nest_and_overlap() {
+  std::atomic<int64_t> total{0};
+  std::vector<std::thread> threads;
+  for (int caller = 0; caller < 4; ++caller) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) {
+        parallel_for(16, 1, true, [&](int64_t begin, int64_t end) {
+          for (int64_t outer = begin; outer < end; ++outer) {
+            parallel_for(8, 1, false, [&](int64_t b, int64_t e) { total.fetch_add(e - b); });
+          }
+        });
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  REQUIRE(total.load() == 4 * 200 * 16 * 8);
+}
+
+void thread_count_changes_while_idle() {
+  for (int count : {1, 3, 2, 4}) {
+    ThreadPool::instance().set_threads(count);
+    std::atomic<int64_t> total{0};
+    parallel_for(1000, 1, true, [&](int64_t begin, int64_t end) { total.fetch_add(end - begin); });
+    REQUIRE(total.load() == 1000);
+  }
+}
+
+void a_failure_travels_with_the_data() {
+  Ref<Storage> a = Storage::create(8), b = Storage::create(8), c = Storage::create(8);
+  Engine& engine = Engine::instance();
+  engine.push(make_task([] { throw UserError("take: index out of range"); }, {}, {a}));
+  bool ran = false;
+  engine.push(make_task([&] { ran = true; }, {a}, {b}));
+  engine.push(make_task([] {}, {}, {c}));
+  REQUIRE(engine.wait_to_read(*b, kLong));
+  wait_for_all();
+  REQUIRE(!ran && b->failed && b->failure == a->failure && !c->failed);
+  REQUIRE(b->failure->message.starts_with("take: index out of range"));
+  REQUIRE(engine.take_unseen() == a->failure && !engine.take_unseen());
+  engine.push(make_task([] {}, {}, {a}));  // overwritten: well again
+  wait_for_all();
+  REQUIRE(!a->failed);
+}
+
+void pending_work_holds_no_memory() {
+  size_t before = memory::bytes_now();
+  std::atomic<bool> go{false};
+  Ref<Storage> gate = Storage::create(8);
+  Ref<Storage> result = Storage::create(1 << 20);
+  Engine& engine = Engine::instance();
+  engine.push(make_task([&] { while (!go) std::this_thread::yield(); }, {}, {gate}));
+  engine.push(make_task([] {}, {gate}, {result}));
+  REQUIRE(memory::bytes_now() <= before + 8);
+  REQUIRE(!result->exclusive() || result->references() == 2);
+  go = true;
+  wait_for_all();
+  REQUIRE(memory::bytes_now() == before + 8 + (1 << 20));
+  REQUIRE(result->exclusive());
+}
+
+void independent_tasks_run_at_the_same_time() {
+  ThreadPool::instance().set_threads(3);
+  std::atomic<int> inside{0};
+  std::atomic<bool> met{false};
+  Ref<Storage> a = Storage::create(8), b = Storage::create(8);
+  auto meet = [&] {
+    inside.fetch_add(1);
+    auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!met && std::chrono::steady_clock::now() < limit) {
+      if (inside.load() == 2) met = true;
+      std::this_thread::yield();
+    }
+  };
+  Engine::instance().push(make_task(meet, {}, {a}));
+  Engine::instance().push(make_task(meet, {}, {b}));
+  wait_for_all();
+  REQUIRE(met);
+}
+
+// Overlapping in-place updates of a few storages from several threads against the same updates in
+// order. A lock stands for Python's, under which calls are made.
+void stress(int updates, int callers, unsigned seed) {
+  constexpr size_t kStorages = 5;
+  constexpr size_t kWidth = 16;
+  std::vector<Ref<Storage>> storages;
+  std::vector<std::vector<uint64_t>> expected(kStorages, std::vector<uint64_t>(kWidth));
+  for (size_t index = 0; index < kStorages; ++index) {
+    storages.push_back(Storage::create(kWidth * sizeof(uint64_t)));
+    storages.back()->materialize();
+    auto* values = reinterpret_cast<uint64_t*>(storages.back()->data());
+    for (size_t place = 0; place < kWidth; ++place)
+      values[place] = expected[index][place] = index * 100 + place;
+  }
+  auto update = [](uint64_t* target, const uint64_t* x, const uint64_t* y, uint64_t factor) {
+    for (size_t place = 0; place < kWidth; ++place)
+      target[place] = (target[place] + x[place] * factor + y[(place + 1) % kWidth]) ^ factor;
+  };
+
+  std::mutex caller_lock;
+  std::vector<std::thread> threads;
+  for (int caller = 0; caller < callers; ++caller) {
+    threads.emplace_back([&, caller] {
+      std::mt19937 random(seed + static_cast<unsigned>(caller));
+      Engine& engine = Engine::instance();
+      for (int round = 0; round < updates / callers; ++round) {
+        while (!engine.has_room()) engine.wait_for_room(std::chrono::milliseconds(50));
+        std::lock_guard<std::mutex> guard(caller_lock);
+        size_t t = random() % kStorages, x = random() % kStorages, y = random() % kStorages;
+        uint64_t factor = random();
+        update(expected[t].data(), expected[x].data(), expected[y].data(), factor);
+        auto values = [&](size_t index) { return storages[index]; };
+        auto run = [update, target = storages[t].get(), first = storages[x].get(),
+                    second = storages[y].get(), factor] {
+          update(reinterpret_cast<uint64_t*>(target->data()),
+                 reinterpret_cast<const uint64_t*>(first->data()),
+                 reinterpret_cast<const uint64_t*>(second->data()), factor);
+        };
+        bool ready = storages[t]->ready_to_write() && storages[x]->ready_to_read() &&
+                     storages[y]->ready_to_read();
+        if (ready && random() % 2) {
+          run();  // inline, as small ready work is
+        } else {
+          engine.push(make_task(run, {values(x), values(y), values(t)}, {values(t)}));
+        }
+        if (random() % 1000 == 0) REQUIRE(engine.wait_to_read(*storages[x], kLong));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  wait_for_all();
+  for (size_t index = 0; index < kStorages; ++index) {
+    auto* values = reinterpret_cast<uint64_t*>(storages[index]->data());
+    for (size_t place = 0; place < kWidth; ++place)
+      REQUIRE(values[place] == expected[index][place]);
+    REQUIRE(storages[index]->exclusive());
+  }
+}
+
+int32_t add_kernel(void* const* buffers, const int64_t* slots, void*, int64_t begin, int64_t end) {
+  auto* x = static_cast<const double*>(buffers[0]);
+  auto* z = static_cast<double*>(buffers[1]);
+  for (int64_t point = begin; point < end; ++point)
+    z[point] = x[point] + static_cast<double>(slots[0]);
+  return 0;
+}
+
+int32_t scratch_kernel(void* const* buffers, const int64_t*, void* scratch, int64_t begin,
+                       int64_t end) {
+  auto* x = static_cast<const double*>(buffers[0]);
+  auto* z = static_cast<double*>(buffers[1]);
+  auto* space = static_cast<double*>(scratch);
+  for (int64_t point = begin; point < end; ++point) {
+    space[point % 128] = 2 * x[point];
+    z[point] = space[point % 128];
+  }
+  return 0;
+}
+
+int32_t failing_kernel(void* const*, const int64_t*, void*, int64_t begin, int64_t) {
+  return begin > 500 ? 1 : 0;
+}
+
+Launch launch(Kernel kernel, std::vector<BufferPlace> buffers, int64_t points, int64_t slot) {
+  return {kernel, std::move(buffers), {slot}, points, 64, 1024, "test", {}};
+}
+
+// out = (x + 1) * 2 through the arena, and out2 = x + 5 beside the first step.
+void programs_run_their_waves() {
+  constexpr int64_t kPoints = 10000;
+  ProgramCode code;
+  code.input_count = 1;
+  code.output_count = 2;
+  code.arena_bytes = kPoints * sizeof(double);
+  code.waves.push_back({launch(add_kernel, {{Space::Input, 0}, {Space::Arena, 0}}, kPoints, 1),
+                        launch(add_kernel, {{Space::Input, 0}, {Space::Output, 1}}, kPoints, 5)});
+  code.waves.push_back(
+      {launch(scratch_kernel, {{Space::Arena, 0}, {Space::Output, 0}}, kPoints, 0)});
+  code.finish();
+  std::vector<double> x(kPoints), first(kPoints), second(kPoints);
+  for (int64_t point = 0; point < kPoints; ++point)
+    x[static_cast<size_t>(point)] = static_cast<double>(point);
+  for (int threads : {1, 2, 4}) {
+    ThreadPool::instance().set_threads(threads);
+    for (int round = 0; round < 50; ++round) {
+      Arena arena(code.arena_bytes);
+      void* inputs[] = {x.data()};
+      void* outputs[] = {first.data(), second.data()};
+      code.execute(inputs, outputs, arena.data());
+      for (int64_t point = 0; point < kPoints; point += 17) {
+        auto place = static_cast<size_t>(point);
+        REQUIRE(first[place] == (x[place] + 1) * 2 && second[place] == x[place] + 5);
+      }
+    }
+  }
+  ThreadPool::instance().set_threads(2);
+
+  ProgramCode failing;
+  failing.waves.push_back({launch(failing_kernel, {}, kPoints, 0)});
+  failing.finish();
+  bool thrown = false;
+  try {
+    failing.execute(nullptr, nullptr, nullptr);
+  } catch (const UserError& error) {
+    thrown = std::string(error.what()).starts_with("test: an index is out of range");
+  }
+  REQUIRE(thrown);
+}
+
+void fork_join_time() {
+  constexpr int kRounds = 20000;
+  ThreadPool::instance().set_threads(2);
+  auto begin = std::chrono::steady_clock::now();
+  for (int round = 0; round < kRounds; ++round)
+    parallel_for(2, 1, false, [](int64_t, int64_t) {});
+  std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - begin;
+  std::printf("fork and join of two threads: %.0f ns\n", spent.count() / kRounds);
+}
+
+}  // namespace
+
+int main() {
+  memory_is_counted_pooled_and_bounded();
+  memory_is_safe_among_threads();
+  ThreadPool::instance().set_threads(4);
+  every_point_is_visited_once();
+  loops_nest_and_overlap();
+  thread_count_changes_while_idle();
+  a_failure_travels_with_the_data();
+  pending_work_holds_no_memory();
+  independent_tasks_run_at_the_same_time();
+  programs_run_their_waves();
+  fork_join_time();
+  ThreadPool::instance().set_threads(4);
+  stress(100000, 3, 7);
+  std::puts("core tests: passed");
+}
