@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -108,7 +109,7 @@ class MultiFactorScheduler(LRScheduler):
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
         check(
-            len(step) >= 1 and all(a < b for a, b in zip(step, step[1:], strict=False)),
+            len(step) >= 1 and all(a < b for a, b in itertools.pairwise(step)),
             "MultiFactorScheduler",
             f"step is a list of increasing numbers; given {step!r}",
         )

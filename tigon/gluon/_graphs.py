@@ -164,7 +164,7 @@ class GraphCache:
             return entries[0].changed() or "a guard changed"
         if self.traces == 0:
             return "first call"
-        structure, training, recording, *types = kind
+        _structure, training, recording, *types = kind
         mode = "train" if training else "predict"
         shown = ", ".join(f"{BY_CODE[code]}{list(shape)}" for shape, code in types)
         return f"new kind of call: ({shown}), {mode} mode{', recording' if recording else ''}"

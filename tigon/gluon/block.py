@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tigon import autograd, initializer
+from tigon import initializer
 from tigon import name as naming
 from tigon.base import TigonError, check
 from tigon.gluon import _epoch
@@ -521,7 +521,7 @@ class HybridBlock(Block):
         params = {name: param.data() for name, param in self._reg_params.items()}
         return self.hybrid_forward(module, *args, **params)
 
-    def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:
         """What the block computes, with the operators of `F`. Subclasses write it."""
         raise NotImplementedError(
             f"{type(self).__name__}: define hybrid_forward(self, F, x) or forward(self, x)"

@@ -157,7 +157,7 @@ class Dense(HybridBlock):
             count *= extent
         self.weight.shape = (self._units, count)
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         out = F.FullyConnected(
             x,
             weight,
@@ -188,7 +188,7 @@ class Dropout(HybridBlock):
         self._rate = rate
         self._axes = tuple(axes)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         if self._rate == 0:
             return F.identity(x)
         return F.Dropout(x, p=self._rate, axes=self._axes, name="fwd")
@@ -230,7 +230,7 @@ class Embedding(HybridBlock):
                 allow_deferred_init=True,
             )
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
         return F.Embedding(
             x, weight, input_dim=self._input_dim, output_dim=self._output_dim, name="fwd"
         )
@@ -247,7 +247,7 @@ class Flatten(HybridBlock):
     (2, 12)
     """
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return F.Flatten(x)
 
     def __repr__(self) -> str:
@@ -299,7 +299,7 @@ class HybridLambda(HybridBlock):
             self._by_name = None
             self._func = function
 
-    def hybrid_forward(self, F: Any, x: Any, *args: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, *args: Any) -> Any:
         if self._by_name is not None:
             return getattr(F, self._by_name)(x, *args)
         return self._func(F, x, *args)

@@ -102,7 +102,7 @@ class _Conv(HybridBlock):
         )
         self.weight.shape = self._weight_shape(x.shape[1])
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         operands = (x, weight) if bias is None else (x, weight, bias)
         out = getattr(F, self._operator)(*operands, name="fwd", **self._attributes)
         return out if self.act is None else self.act(out)
@@ -294,7 +294,7 @@ class _Pooling(HybridBlock):
     def _alias(self) -> str:
         return "pool"
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return F.Pooling(x, name="fwd", **self._attributes)
 
     def __repr__(self) -> str:
@@ -312,7 +312,7 @@ def _pooling(name: str, ndim: int, pool_type: str, doc: str) -> type[_Pooling]:
     """One of the window pooling layers; they differ in axes and in what they take."""
     default_layout = _LAYOUTS[ndim]
 
-    def __init__(  # noqa: N807
+    def __init__(
         self: _Pooling,
         pool_size: int | Sequence[int] = 2,
         strides: int | Sequence[int] | None = None,
@@ -341,7 +341,7 @@ def _pooling(name: str, ndim: int, pool_type: str, doc: str) -> type[_Pooling]:
 def _global_pooling(name: str, ndim: int, pool_type: str, doc: str) -> type[_Pooling]:
     default_layout = _LAYOUTS[ndim]
 
-    def __init__(self: _Pooling, layout: str = default_layout, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: _Pooling, layout: str = default_layout, **kwargs: Any) -> None:
         _Pooling.__init__(
             self, (1,) * ndim, None, 0, True, True, pool_type, layout, **kwargs
         )

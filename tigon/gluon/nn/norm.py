@@ -119,7 +119,7 @@ in_channels=None)
 
     def hybrid_forward(
         self,
-        F: Any,  # noqa: N803
+        F: Any,
         x: Any,
         gamma: Any,
         beta: Any,
@@ -162,7 +162,7 @@ class LayerNorm(_Norm):
         extent = self._extent(x, self._axis)
         self.gamma.shape = self.beta.shape = (extent,)
 
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         return F.LayerNorm(x, gamma, beta, axis=self._axis, eps=self._epsilon, name="fwd")
 
 
@@ -193,7 +193,7 @@ class GroupNorm(_Norm):
         extent = self._extent(x, 1)
         self.gamma.shape = self.beta.shape = (extent,)
 
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         return F.GroupNorm(
             x, gamma, beta, num_groups=self._num_groups, eps=self._epsilon, name="fwd"
         )
@@ -226,7 +226,7 @@ class InstanceNorm(_Norm):
         extent = self._extent(x, self._axis)
         self.gamma.shape = self.beta.shape = (extent,)
 
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         if self._axis == 1:
             return F.InstanceNorm(x, gamma, beta, eps=self._epsilon, name="fwd")
         x = F.swapaxes(x, dim1=1, dim2=self._axis)

@@ -1,0 +1,187 @@
+"""Handwritten digits, written line by line and then compiled.
+
+A small convolutional network learns scikit-learn's 1,797 digits of 8x8 pixels: first imperatively,
+then, from the same seed, after one `net.hybridize()`. At the end the model is exported and read
+again in a fresh process.
+
+    python examples/digits.py [--epochs 8] [--output demo-output]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+from tqdm import tqdm
+
+import tigon as mx
+from tigon import autograd, gluon, nd
+from tigon.gluon import nn
+
+BATCH = 64
+ACCURACY_EXPECTED = 0.97
+
+
+class DigitNet(gluon.HybridBlock):
+    """Two convolutions with batch normalization, pooling, dropout, two dense layers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.features = nn.HybridSequential()
+            with self.features.name_scope():
+                self.features.add(
+                    nn.Conv2D(16, kernel_size=3, padding=1),
+                    nn.BatchNorm(),
+                    nn.Activation("relu"),
+                    nn.MaxPool2D(pool_size=2, strides=2),
+                    nn.Conv2D(32, kernel_size=3, padding=1, activation="relu"),
+                    nn.MaxPool2D(pool_size=2, strides=2),
+                )
+            self.dropout = nn.Dropout(0.2)
+            self.hidden = nn.Dense(64, activation="relu")
+            self.classes = nn.Dense(10)
+
+    def hybrid_forward(self, F, x):
+        return self.classes(self.dropout(self.hidden(self.features(x))))
+
+
+def load_data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Images in [0, 1] of shape (n, 1, 8, 8) and their digits: for training, then for testing."""
+    digits = load_digits()
+    images = (digits.images / 16.0).astype(np.float32)[:, None]
+    order = np.random.RandomState(7).permutation(len(images))
+    images, labels = images[order], digits.target[order].astype(np.float32)
+    cut = 1437
+    return images[:cut], labels[:cut], images[cut:], labels[cut:]
+
+
+def accuracy(net: gluon.Block, images: np.ndarray, labels: np.ndarray) -> float:
+    """The share of test images that are recognized."""
+    metric = mx.metric.Accuracy()
+    metric.update([nd.array(labels)], [net(nd.array(images))])
+    return metric.get()[1]
+
+
+def train(hybridize: bool, epochs: int, data: tuple) -> dict:
+    """Train from the same seed; the one difference is `net.hybridize()`."""
+    images, labels, test_images, test_labels = data
+    mx.random.seed(42)
+    net = DigitNet(prefix="digits_")
+    net.initialize(mx.init.Xavier())
+    if hybridize:
+        net.hybridize()
+    trainer = gluon.Trainer(
+        net.collect_params(), "sgd", {"learning_rate": 0.1, "momentum": 0.9, "wd": 1e-4}
+    )
+    loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
+    loader = gluon.data.DataLoader(
+        gluon.data.ArrayDataset(images, labels), BATCH, shuffle=True, last_batch="discard"
+    )
+    losses, accuracies, rates = [], [], []
+    mode = "hybridized" if hybridize else "imperative"
+    for epoch in range(epochs):
+        total = nd.zeros((1,))
+        began = time.perf_counter()
+        for x, y in tqdm(loader, desc=f"{mode:>10} epoch {epoch + 1}/{epochs}", leave=False):
+            with autograd.record():
+                loss = loss_function(net(x), y)
+            loss.backward()
+            trainer.step(BATCH)
+            total += loss.mean()
+        losses.append(total.asscalar() / len(loader))
+        rates.append(len(loader) * BATCH / (time.perf_counter() - began))
+        accuracies.append(accuracy(net, test_images, test_labels))
+    # The first epoch compiles; it is not what a longer training runs at.
+    steady = float(np.median(rates[1:])) if len(rates) > 1 else rates[0]
+    return {
+        "net": net,
+        "losses": losses,
+        "accuracies": accuracies,
+        "images_per_second": steady,
+        "first_epoch": rates[0],
+    }
+
+
+FRESH_PROCESS = """
+import sys
+import numpy as np
+from tigon import gluon, nd
+symbol_file, params_file, images_file, predictions_file = sys.argv[1:]
+net = gluon.SymbolBlock.imports(symbol_file, ["data"], params_file)
+np.save(predictions_file, net(nd.array(np.load(images_file))).asnumpy())
+"""
+
+
+def predict_in_fresh_process(files: tuple[str, str], images: np.ndarray, output: Path) -> np.ndarray:
+    """Predictions of the exported model by a process that knows nothing but the files."""
+    images_file, predictions_file = output / "images.npy", output / "predictions.npy"
+    np.save(images_file, images)
+    subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, *files, str(images_file), str(predictions_file)],
+        check=True,
+    )
+    return np.load(predictions_file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--output", type=Path, default=Path("demo-output"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+
+    data = load_data()
+    print(f"{len(data[0])} digits to learn from, {len(data[2])} to test on\n")
+    imperative = train(False, options.epochs, data)
+    hybrid = train(True, options.epochs, data)
+
+    print(f"{'':12}{'test accuracy':>15}{'last loss':>12}{'images/s':>12}{'first epoch':>14}")
+    for name, run in (("imperative", imperative), ("hybridized", hybrid)):
+        print(
+            f"{name:12}{run['accuracies'][-1]:>15.2%}{run['losses'][-1]:>12.5f}"
+            f"{run['images_per_second']:>12,.0f}{run['first_epoch']:>14,.0f}"
+        )
+    speedup = hybrid["images_per_second"] / imperative["images_per_second"]
+    print(f"\nhybridize() made training {speedup:.1f} times as fast. What the compiler did:\n")
+    print(hybrid["net"].explain())
+
+    picture = options.output / "curves.png"
+    mx.viz.plot_curves(
+        {
+            "training loss": {"imperative": imperative["losses"], "hybridized": hybrid["losses"]},
+            "test accuracy": {
+                "imperative": imperative["accuracies"],
+                "hybridized": hybrid["accuracies"],
+            },
+        },
+        str(picture),
+        title="Digits: the same program, imperative and hybridized",
+    )
+    files = hybrid["net"].export(str(options.output / "digits"))
+    here = hybrid["net"](nd.array(data[2])).asnumpy()
+    there = predict_in_fresh_process(files, data[2], options.output)
+    same = bool(np.array_equal(here.argmax(1), there.argmax(1)))
+    difference = float(np.abs(here - there).max())
+    print(f"\ncurves: {picture}")
+    print(f"exported: {', '.join(files)}")
+    print(f"a fresh process predicts the same digits: {same} (largest difference {difference:.1e})")
+    print(f"{time.perf_counter() - began:.0f} seconds in all")
+
+    for name, run in (("imperative", imperative), ("hybridized", hybrid)):
+        if run["accuracies"][-1] < ACCURACY_EXPECTED:
+            raise SystemExit(f"{name}: accuracy {run['accuracies'][-1]:.2%} is below 97 %")
+    if abs(imperative["accuracies"][-1] - hybrid["accuracies"][-1]) > 0.003:
+        raise SystemExit("the two ways differ in accuracy")
+    if not same:
+        raise SystemExit("the exported model predicts otherwise")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""DataLoader: batches of a dataset, prepared ahead by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tigon.base import check
+from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+
+
+def default_batchify_fn(samples: list[Any]) -> Any:
+    """Stack samples into arrays; tuples become lists of arrays.
+
+    >>> [part.shape for part in default_batchify_fn([(np.zeros(3), 1), (np.ones(3), 2)])]
+    [(2, 3), (2,)]
+    """
+    from tigon import nd
+
+    first = samples[0]
+    if isinstance(first, nd.NDArray):
+        return nd.stack(*samples)
+    if isinstance(first, (tuple, list)):
+        return [default_batchify_fn(list(part)) for part in zip(*samples, strict=True)]
+    batch = np.asarray(samples)
+    return nd.array(batch, dtype=_kept(batch.dtype))
+
+
+def _kept(dtype: np.dtype) -> Any:
+    """numpy's own defaults are wider than what networks compute with; chosen types stay."""
+    known = ("float32", "float64", "int32", "int64", "uint8", "bool")
+    return dtype.name if dtype.name in known else "float32"
+
+
+class DataLoader:
+    """Iterates over a dataset in batches.
+
+    >>> from tigon.gluon.data import ArrayDataset
+    >>> loader = DataLoader(ArrayDataset(np.zeros((5, 2)), np.arange(5)), batch_size=2)
+    >>> [data.shape for data, label in loader]
+    [(2, 2), (2, 2), (1, 2)]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        sampler: Any = None,
+        last_batch: str | None = None,
+        batch_sampler: Any = None,
+        batchify_fn: Callable[[list[Any]], Any] | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        pin_device_id: int = 0,
+        prefetch: int | None = None,
+        thread_pool: bool = True,
+        timeout: float = 120,
+    ) -> None:
+        check(timeout > 0, "DataLoader", f"timeout must be positive; given {timeout}")
+        if batch_sampler is None:
+            check(
+                batch_size is not None,
+                "DataLoader",
+                "batch_size must be given unless batch_sampler is",
+            )
+            check(
+                not (sampler is not None and shuffle),
+                "DataLoader",
+                "a sampler decides the order; leave shuffle out",
+            )
+            if sampler is None:
+                sampler = (RandomSampler if shuffle else SequentialSampler)(len(dataset))
+            batch_sampler = BatchSampler(sampler, batch_size or 1, last_batch or "keep")
+        else:
+            check(
+                batch_size is None and not shuffle and sampler is None and last_batch is None,
+                "DataLoader",
+                "batch_sampler decides the batches; leave batch_size, shuffle, sampler and "
+                "last_batch out",
+            )
+        self._dataset = dataset
+        self._batch_sampler = batch_sampler
+        self._batchify = batchify_fn or default_batchify_fn
+        self._num_workers = max(num_workers, 0)
+        self._prefetch = max(2 * self._num_workers if prefetch is None else prefetch, 0)
+        self._timeout = timeout
+
+    def _load(self, indices: list[int]) -> Any:
+        return self._batchify([self._dataset[index] for index in indices])
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._num_workers == 0:
+            for indices in self._batch_sampler:
+                yield self._load(indices)
+            return
+        pending: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(self._num_workers) as pool:
+            try:
+                for indices in self._batch_sampler:
+                    pending.append(pool.submit(self._load, indices))
+                    if len(pending) > self._prefetch:
+                        yield pending.popleft().result(self._timeout)
+                while pending:
+                    yield pending.popleft().result(self._timeout)
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def __len__(self) -> int:
+        return len(self._batch_sampler)

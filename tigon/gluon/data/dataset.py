@@ -1,0 +1,137 @@
+"""Datasets: sequences of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tigon.base import check
+
+
+class Dataset:
+    """Base: `__getitem__` and `__len__`.
+
+    >>> SimpleDataset([1, 2, 3]).transform(lambda x: x * 10)[2]
+    30
+    """
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}: define __getitem__")
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__}: define __len__")
+
+    def filter(self, function: Callable[[Any], bool]) -> Dataset:
+        """The samples for which `function` is true."""
+        return Subset(self, [i for i in range(len(self)) if function(self[i])])
+
+    def shard(self, num_shards: int, index: int) -> Dataset:
+        """Part `index` of `num_shards` nearly equal parts.
+
+        >>> [len(SimpleDataset(range(10)).shard(3, i)) for i in range(3)]
+        [4, 3, 3]
+        """
+        check(
+            0 <= index < num_shards,
+            "Dataset.shard",
+            f"index must be in 0..{num_shards - 1}; given {index}",
+        )
+        size, rest = divmod(len(self), num_shards)
+        start = size * index + min(index, rest)
+        return Subset(self, range(start, start + size + (index < rest)))
+
+    def take(self, count: int | None) -> Dataset:
+        """The first `count` samples."""
+        total = len(self)
+        return Subset(self, range(total if count is None else min(count, total)))
+
+    def sample(self, sampler: Any) -> Dataset:
+        """The samples whose numbers a sampler gives."""
+        return Subset(self, list(sampler))
+
+    def transform(self, fn: Callable[..., Any], lazy: bool = True) -> Dataset:
+        """`fn` of each sample, when it is asked for or (not `lazy`) at once."""
+        changed = _Transformed(self, fn)
+        return changed if lazy else SimpleDataset([changed[i] for i in range(len(self))])
+
+    def transform_first(self, fn: Callable[..., Any], lazy: bool = True) -> Dataset:
+        """`fn` of the first element of each sample."""
+        return self.transform(_FirstOnly(fn), lazy)
+
+
+class SimpleDataset(Dataset):
+    """Any sequence as a dataset."""
+
+    def __init__(self, data: Sequence[Any]) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._data[index]
+
+
+class Subset(Dataset):
+    """Chosen samples of another dataset."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self._dataset = dataset
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._dataset[self._indices[index]]
+
+
+class _Transformed(Dataset):
+    def __init__(self, dataset: Dataset, function: Callable[..., Any]) -> None:
+        self._dataset = dataset
+        self._function = function
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        item = self._dataset[index]
+        return self._function(*item) if isinstance(item, tuple) else self._function(item)
+
+
+class _FirstOnly:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, first: Any, *rest: Any) -> Any:
+        return (self._function(first), *rest) if rest else self._function(first)
+
+
+class ArrayDataset(Dataset):
+    """Samples across several arrays of equal length.
+
+    >>> ArrayDataset([1, 2], ["a", "b"])[1]
+    (2, 'b')
+    """
+
+    def __init__(self, *arrays: Any) -> None:
+        check(len(arrays) > 0, "ArrayDataset", "there are no arrays; give at least one")
+        lengths = [len(array) for array in arrays]
+        check(
+            len(set(lengths)) == 1,
+            "ArrayDataset",
+            f"all arrays must have the same length; given {lengths}",
+        )
+        self._length = lengths[0]
+        # One copy to the host: rows of an NDArray would each cost an operator.
+        self._data = [
+            array.asnumpy() if hasattr(array, "asnumpy") else array for array in arrays
+        ]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Any:
+        if len(self._data) == 1:
+            return self._data[0][index]
+        return tuple(data[index] for data in self._data)

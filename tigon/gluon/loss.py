@@ -1,0 +1,356 @@
+"""Losses: one number per sample, averaged over the other axes.
+
+`sample_weight` multiplies the losses before averaging and must broadcast against them; `weight` is
+a factor on all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tigon.base import check
+from tigon.gluon.block import HybridBlock
+
+
+def _weighted(F: Any, loss: Any, weight: float | None, sample_weight: Any) -> Any:  # noqa: N803
+    if sample_weight is not None:
+        loss = F.broadcast_mul(loss, sample_weight)
+    if weight is not None and weight != 1.0:
+        loss = loss * weight
+    return loss
+
+
+class Loss(HybridBlock):
+    """Base of the losses.
+
+    >>> L2Loss()
+    L2Loss(batch_axis=0, w=1.0)
+    """
+
+    def __init__(self, weight: float | None, batch_axis: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check(
+            weight is None or isinstance(weight, (int, float)),
+            type(self).__name__,
+            f"weight is a number; given {type(weight).__name__}; "
+            "weights per sample are given when the loss is called",
+        )
+        self._weight = weight
+        self._batch_axis = batch_axis
+
+    def _reduce(self, F: Any, loss: Any, sample_weight: Any, scale: float = 1.0) -> Any:  # noqa: N803
+        factor = None if self._weight is None else self._weight * scale
+        loss = _weighted(F, loss, factor, sample_weight)
+        return F.mean(loss, axis=self._batch_axis, exclude=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(batch_axis={self._batch_axis}, w={self._weight})"
+
+
+class L2Loss(Loss):
+    """Half the squared difference.
+
+    >>> from tigon import nd
+    >>> L2Loss()(nd.array([[1, 3]]), nd.array([[0, 0]])).asnumpy().tolist()
+    [2.5]
+    """
+
+    def __init__(self, weight: float = 1.0, batch_axis: int = 0, **kwargs: Any) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        label = F.reshape_like(label, pred)
+        return self._reduce(F, F.square(label - pred), sample_weight, 0.5)
+
+
+class L1Loss(Loss):
+    """The absolute difference."""
+
+    def __init__(self, weight: float | None = None, batch_axis: int = 0, **kwargs: Any) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        label = F.reshape_like(label, pred)
+        return self._reduce(F, F.abs(label - pred), sample_weight)
+
+
+class SigmoidBinaryCrossEntropyLoss(Loss):
+    """Cross-entropy of independent yes-or-no predictions, from logits unless `from_sigmoid`."""
+
+    def __init__(
+        self,
+        from_sigmoid: bool = False,
+        weight: float | None = None,
+        batch_axis: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._from_sigmoid = from_sigmoid
+
+    def hybrid_forward(
+        self,
+        F: Any,  # noqa: N803
+        pred: Any,
+        label: Any,
+        sample_weight: Any = None,
+        pos_weight: Any = None,
+    ) -> Any:
+        label = F.reshape_like(label, pred)
+        if not self._from_sigmoid:
+            # log(1 + exp(-|x|)) does not overflow.
+            rest = F.Activation(-F.abs(pred), act_type="softrelu")
+            if pos_weight is None:
+                loss = F.relu(pred) - pred * label + rest
+            else:
+                weight = 1 + F.broadcast_mul(pos_weight - 1, label)
+                loss = pred - pred * label + weight * (rest + F.relu(-pred))
+        else:
+            epsilon = 1e-12
+            positive = F.log(pred + epsilon) * label
+            if pos_weight is not None:
+                positive = F.broadcast_mul(positive, pos_weight)
+            loss = -(positive + F.log(1.0 - pred + epsilon) * (1.0 - label))
+        return self._reduce(F, loss, sample_weight)
+
+
+SigmoidBCELoss = SigmoidBinaryCrossEntropyLoss
+
+
+class SoftmaxCrossEntropyLoss(Loss):
+    """Cross-entropy of one choice among several, from logits unless `from_logits`.
+
+    With `sparse_label` labels are class numbers, otherwise distributions.
+
+    >>> from tigon import nd
+    >>> loss = SoftmaxCrossEntropyLoss()
+    >>> loss(nd.zeros((1, 2)), nd.array([1])).asnumpy().round(4).tolist()
+    [0.6931]
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        sparse_label: bool = True,
+        from_logits: bool = False,
+        weight: float | None = None,
+        batch_axis: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._axis = axis
+        self._sparse_label = sparse_label
+        self._from_logits = from_logits
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        if not self._from_logits:
+            pred = F.log_softmax(pred, axis=self._axis)
+        if self._sparse_label:
+            loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
+        else:
+            label = F.reshape_like(label, pred)
+            loss = -F.sum(pred * label, axis=self._axis, keepdims=True)
+        return self._reduce(F, loss, sample_weight)
+
+
+SoftmaxCELoss = SoftmaxCrossEntropyLoss
+
+
+class KLDivLoss(Loss):
+    """Kullback-Leibler divergence of the prediction from the label's distribution."""
+
+    def __init__(
+        self,
+        from_logits: bool = True,
+        axis: int = -1,
+        weight: float | None = None,
+        batch_axis: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._from_logits = from_logits
+        self._axis = axis
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        if not self._from_logits:
+            pred = F.log_softmax(pred, axis=self._axis)
+        return self._reduce(F, label * (F.log(label + 1e-12) - pred), sample_weight)
+
+
+class HuberLoss(Loss):
+    """Squared near zero, absolute beyond `rho`."""
+
+    def __init__(
+        self, rho: float = 1, weight: float | None = None, batch_axis: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._rho = rho
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        label = F.reshape_like(label, pred)
+        loss = F.abs(label - pred)
+        loss = F.where(
+            loss > self._rho, loss - 0.5 * self._rho, (0.5 / self._rho) * F.square(loss)
+        )
+        return self._reduce(F, loss, sample_weight)
+
+
+class HingeLoss(Loss):
+    """`max(0, margin - pred * label)` for labels -1 and 1."""
+
+    def __init__(
+        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._margin = margin
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        label = F.reshape_like(label, pred)
+        return self._reduce(F, F.relu(self._margin - pred * label), sample_weight)
+
+
+class SquaredHingeLoss(HingeLoss):
+    """The square of the hinge loss."""
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        label = F.reshape_like(label, pred)
+        return self._reduce(F, F.square(F.relu(self._margin - pred * label)), sample_weight)
+
+
+class LogisticLoss(Loss):
+    """`log(1 + exp(-pred * label))`; labels -1 and 1 (`signed`) or 0 and 1 (`binary`)."""
+
+    def __init__(
+        self,
+        weight: float | None = None,
+        batch_axis: int = 0,
+        label_format: str = "signed",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        check(
+            label_format in ("signed", "binary"),
+            "LogisticLoss",
+            f"label_format is 'signed' or 'binary'; given {label_format!r}",
+        )
+        self._label_format = label_format
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+        label = F.reshape_like(label, pred)
+        if self._label_format == "signed":
+            label = (label + 1.0) / 2.0
+        rest = F.Activation(-F.abs(pred), act_type="softrelu")
+        return self._reduce(F, F.relu(pred) - pred * label + rest, sample_weight)
+
+
+class TripletLoss(Loss):
+    """The anchor shall be nearer to the positive than to the negative, by `margin`."""
+
+    def __init__(
+        self, margin: float = 1, weight: float | None = None, batch_axis: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._margin = margin
+
+    def hybrid_forward(
+        self,
+        F: Any,  # noqa: N803
+        pred: Any,
+        positive: Any,
+        negative: Any,
+        sample_weight: Any = None,
+    ) -> Any:
+        positive = F.reshape_like(positive, pred)
+        negative = F.reshape_like(negative, pred)
+        distance = F.sum(
+            F.square(positive - pred) - F.square(negative - pred),
+            axis=self._batch_axis,
+            exclude=True,
+        )
+        return _weighted(F, F.relu(distance + self._margin), self._weight, sample_weight)
+
+
+class PoissonNLLLoss(Loss):
+    """Negative log likelihood of counts; `pred` is the mean, or its logarithm (`from_logits`)."""
+
+    def __init__(
+        self,
+        weight: float | None = None,
+        from_logits: bool = True,
+        batch_axis: int = 0,
+        compute_full: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._from_logits = from_logits
+        self._compute_full = compute_full
+
+    def hybrid_forward(
+        self,
+        F: Any,  # noqa: N803
+        pred: Any,
+        target: Any,
+        sample_weight: Any = None,
+        epsilon: float = 1e-08,
+    ) -> Any:
+        target = F.reshape_like(target, pred)
+        if self._from_logits:
+            loss = F.exp(pred) - target * pred
+        else:
+            loss = pred - target * F.log(pred + epsilon)
+        if self._compute_full:
+            # Stirling's approximation of log(target!), for counts above 1.
+            stirling = (
+                target * F.log(target + epsilon)
+                - target
+                + 0.5 * F.log(2 * math.pi * (target + epsilon))
+            )
+            loss = loss + stirling * (target > 1)
+        return F.mean(_weighted(F, loss, self._weight, sample_weight))
+
+
+class CosineEmbeddingLoss(Loss):
+    """Pairs labelled 1 shall point the same way; pairs labelled -1 apart, by `margin`."""
+
+    def __init__(
+        self, weight: float | None = None, batch_axis: int = 0, margin: float = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._margin = margin
+
+    def hybrid_forward(
+        self,
+        F: Any,  # noqa: N803
+        input1: Any,
+        input2: Any,
+        label: Any,
+        sample_weight: Any = None,
+    ) -> Any:
+        input1 = F.reshape_like(input1, input2)
+        product = F.sum(input1 * input2, axis=-1, keepdims=True)
+        sizes = F.sum(F.square(input1), axis=-1, keepdims=True) * F.sum(
+            F.square(input2), axis=-1, keepdims=True
+        )
+        cosine = product / F.sqrt(F.maximum(sizes, 1e-12))
+        label = F.reshape_like(label, cosine)
+        loss = F.where(label == 1, 1 - cosine, F.relu(cosine - self._margin))
+        return self._reduce(F, loss, sample_weight)
+
+
+__all__ = [
+    "CosineEmbeddingLoss",
+    "HingeLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "L2Loss",
+    "LogisticLoss",
+    "Loss",
+    "PoissonNLLLoss",
+    "SigmoidBCELoss",
+    "SigmoidBinaryCrossEntropyLoss",
+    "SoftmaxCELoss",
+    "SoftmaxCrossEntropyLoss",
+    "SquaredHingeLoss",
+    "TripletLoss",
+]

@@ -1,0 +1,185 @@
+"""Trainer: applies an optimizer to parameters, all of them in one native call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tigon import autograd, optimizer
+from tigon.base import TigonError, check
+from tigon.gluon.parameter import Parameter, ParameterDict
+
+
+class Trainer:
+    """Updates parameters from their gradients.
+
+    >>> from tigon import autograd, nd
+    >>> from tigon.gluon import nn
+    >>> net = nn.Dense(1, in_units=2, weight_initializer="ones")
+    >>> net.initialize()
+    >>> trainer = Trainer(net.collect_params(), "sgd", {"learning_rate": 0.5})
+    >>> with autograd.record():
+    ...     loss = net(nd.ones((1, 2)))
+    >>> loss.backward()
+    >>> trainer.step(batch_size=1)
+    >>> net.weight.data().asnumpy().tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(
+        self,
+        params: ParameterDict | Mapping[str, Parameter] | Sequence[Parameter],
+        optimizer: str | Any,
+        optimizer_params: Mapping[str, Any] | None = None,
+        kvstore: Any = "device",
+        compression_params: Any = None,
+        update_on_kvstore: bool | None = None,
+    ) -> None:
+        listed = list(params.values()) if isinstance(params, (ParameterDict, Mapping)) else params
+        check(
+            isinstance(listed, (list, tuple)),
+            "Trainer",
+            f"expected a ParameterDict or a list of parameters; given {type(params).__name__}",
+        )
+        for param in listed:
+            check(
+                isinstance(param, Parameter),
+                "Trainer",
+                f"expected parameters; given {type(param).__name__}; use net.collect_params()",
+            )
+        check(
+            compression_params is None and not update_on_kvstore,
+            "Trainer",
+            "training on several machines is not supported yet; leave compression_params and "
+            "update_on_kvstore out",
+        )
+        check(
+            kvstore is None or kvstore in ("device", "local"),
+            "Trainer",
+            f"kvstore is 'device', 'local' or None; given {kvstore!r}",
+        )
+        self._all_params: list[Parameter] = list(listed)
+        self._params = [param for param in listed if param.grad_req != "null"]
+        fields = dict(optimizer_params or {})
+        self._scale = float(fields.get("rescale_grad", 1.0))
+        self._optimizer = _create(optimizer, fields)
+        self._optimizer.param_dict = dict(enumerate(self._params))
+        self._updaters: list[Any] = []
+        self._versions: dict[int, Any] = {}
+
+    # -- rates
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer."""
+        return self._optimizer
+
+    @property
+    def learning_rate(self) -> float:
+        """The present learning rate."""
+        return self._optimizer.learning_rate
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Change the learning rate from now on."""
+        self._optimizer.set_learning_rate(lr)
+
+    # -- steps
+
+    def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
+        """Sum gradients over contexts and update, with gradients divided by `batch_size`."""
+        self.allreduce_grads()
+        self.update(batch_size, ignore_stale_grad)
+
+    def allreduce_grads(self) -> None:
+        """Sum each gradient over the contexts; needed only where there are several."""
+        for param in self._params:
+            if param._only is not None or param._arrays is None or len(param._arrays) == 1:
+                continue
+            grads = param.list_grad()
+            with autograd.pause():
+                total = grads[0].copy()
+                for grad in grads[1:]:
+                    total += grad.as_in_context(total.ctx)
+                for grad in grads:
+                    grad[:] = total
+
+    def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
+        """Update all parameters without summing gradients first."""
+        check(
+            batch_size > 0,
+            "Trainer.step",
+            f"batch_size must be positive; given {batch_size}",
+        )
+        self._optimizer.rescale_grad = self._scale / batch_size
+        columns = [param.list_data() for param in self._params]
+        if not columns:
+            return
+        gradients = [[array.grad for array in arrays] for arrays in columns]
+        if not ignore_stale_grad:
+            self._check_fresh(gradients)
+        contexts = max(map(len, columns))
+        while len(self._updaters) < contexts:
+            self._updaters.append(optimizer.get_updater(self._optimizer))
+        counts = dict(self._optimizer._counts)
+        for position in range(contexts):
+            # Every context sees the same update, so each must count it the same.
+            self._optimizer._counts = dict(counts)
+            self._updaters[position](
+                list(range(len(columns))),
+                [grads[position] for grads in gradients],
+                [arrays[position] for arrays in columns],
+            )
+        self._versions = {
+            id(grad): grad.version for grads in gradients for grad in grads
+        }
+
+    def _check_fresh(self, gradients: Sequence[Sequence[Any]]) -> None:
+        stale = [
+            param
+            for param, grads in zip(self._params, gradients, strict=True)
+            if param.grad_req == "write"
+            and any(self._versions.get(id(grad)) == grad.version for grad in grads)
+        ]
+        if stale:
+            raise TigonError(
+                f"Trainer.step: the gradient of {stale[0]._where} was not computed since the last "
+                "step; was the parameter used in forward, and backward called? "
+                "ignore_stale_grad=True updates it all the same"
+            )
+
+    # -- files
+
+    def save_states(self, fname: str) -> None:
+        """Write the optimizer's states and counts."""
+        from tigon import nd
+
+        if not self._updaters:
+            self._updaters.append(optimizer.get_updater(self._optimizer))
+        nd.save(fname, self._updaters[0].to_arrays())
+
+    def load_states(self, fname: str) -> None:
+        """Read what `save_states` wrote. A file that does not fit changes nothing."""
+        from tigon import nd
+
+        arrays = nd.load(fname)
+        check(
+            isinstance(arrays, dict),
+            "load_states",
+            f"{fname} holds no optimizer states; expected what save_states wrote",
+        )
+        if not self._updaters:
+            self._updaters.append(optimizer.get_updater(self._optimizer))
+        weights = [param.list_data()[0] for param in self._params]
+        for updater in self._updaters:
+            updater.from_arrays(arrays, weights, str(fname))
+
+
+def _create(given: Any, fields: Mapping[str, Any]) -> Any:
+    if isinstance(given, optimizer.Optimizer):
+        check(
+            not fields,
+            "Trainer",
+            "optimizer_params must be left out when the optimizer is an instance",
+        )
+        return given
+    return optimizer.create(given, **fields)

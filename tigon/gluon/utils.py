@@ -1,0 +1,97 @@
+"""Helpers: splitting batches, clipping gradients, checking downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from tigon import autograd
+from tigon.base import check
+
+
+def split_data(data: Any, num_slice: int, batch_axis: int = 0, even_split: bool = True) -> list[Any]:
+    """Cut an array into `num_slice` parts along the batch axis.
+
+    >>> from tigon import nd
+    >>> [part.shape for part in split_data(nd.ones((5, 2)), 2, even_split=False)]
+    [(2, 2), (3, 2)]
+    """
+    size = data.shape[batch_axis]
+    check(
+        size >= num_slice,
+        "split_data",
+        f"cannot cut {size} samples along axis {batch_axis} into {num_slice} parts; "
+        "use a larger batch",
+    )
+    check(
+        not even_split or size % num_slice == 0,
+        "split_data",
+        f"{size} samples along axis {batch_axis} do not divide evenly into {num_slice} parts; "
+        "pass even_split=False, or choose another batch size",
+    )
+    if num_slice == 1:
+        return [data]
+    step = size // num_slice
+    ends = [step * (index + 1) for index in range(num_slice - 1)] + [size]
+    starts = [0, *ends[:-1]]
+    return [
+        data.slice_axis(axis=batch_axis, begin=begin, end=end)
+        for begin, end in zip(starts, ends, strict=True)
+    ]
+
+
+def split_and_load(
+    data: Any, ctx_list: Sequence[Any], batch_axis: int = 0, even_split: bool = True
+) -> list[Any]:
+    """Cut an array into one part per context and move each part there."""
+    if not hasattr(data, "as_in_context"):
+        from tigon import nd
+
+        data = nd.array(data, ctx=ctx_list[0])
+    parts = split_data(data, len(ctx_list), batch_axis, even_split)
+    return [part.as_in_context(ctx) for part, ctx in zip(parts, ctx_list, strict=True)]
+
+
+def clip_global_norm(
+    arrays: Sequence[Any], max_norm: float, check_isfinite: bool = True
+) -> float | Any:
+    """Scale arrays in place so that their joint 2-norm is at most `max_norm`; gives the norm.
+
+    >>> from tigon import nd
+    >>> x = nd.array([3.0, 4.0])
+    >>> clip_global_norm([x], 1.0), x.asnumpy().round(2).tolist()
+    (5.0, [0.6, 0.8])
+    """
+    from tigon import nd
+
+    check(len(arrays) > 0, "clip_global_norm", "there are no arrays; give at least one")
+    with autograd.pause():
+        squares = [(array * array).sum() for array in arrays]
+        total = squares[0]
+        for square in squares[1:]:
+            total = total + square
+        norm = nd.sqrt(total)
+        scale = nd.minimum(max_norm / (norm + 1e-8), 1.0)
+        if check_isfinite:
+            value = norm.asscalar()
+            if not math.isfinite(value):
+                warnings.warn(
+                    f"clip_global_norm: the norm is {value}; the result will not be usable",
+                    stacklevel=2,
+                )
+        for array in arrays:
+            array *= scale
+    return float(value) if check_isfinite else norm
+
+
+def check_sha1(filename: str, sha1_hash: str) -> bool:
+    """Whether a file has this SHA-1."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    with open(filename, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    own = digest.hexdigest()
+    return own[: len(sha1_hash)] == sha1_hash

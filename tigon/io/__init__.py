@@ -1,0 +1,5 @@
+"""Data iterators in the style of MXNet's modules."""
+
+from tigon.io.iterators import DataBatch, DataDesc, DataIter, NDArrayIter
+
+__all__ = ["DataBatch", "DataDesc", "DataIter", "NDArrayIter"]

@@ -1,0 +1,175 @@
+"""Summaries as text, and curves as pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tigon.base import TigonError, check
+
+
+def print_summary(
+    symbol: Any,
+    shape: Mapping[str, Sequence[int]] | None = None,
+    line_length: int = 100,
+    positions: Sequence[float] = (0.44, 0.64, 0.74, 1.0),
+) -> None:
+    """Print a table of a symbol's layers: output shape, parameters, and what comes before.
+
+    >>> from tigon import sym
+    >>> net = sym.FullyConnected(sym.var("data"), num_hidden=2, name="fc")
+    >>> print_summary(net, shape={"data": (1, 3)}, line_length=72)
+    ________________________________________________________________________
+    Layer (type)                   Output Shape  Param #Previous Layer
+    ========================================================================
+    data (null)                    (3,)          0
+    fc (FullyConnected)            (2,)          8      data
+    ========================================================================
+    Total params: 8
+    ________________________________________________________________________
+    """
+    print(symbol_summary(symbol, shape, line_length, positions))
+
+
+def symbol_summary(
+    symbol: Any,
+    shape: Mapping[str, Sequence[int]] | None = None,
+    line_length: int = 100,
+    positions: Sequence[float] = (0.44, 0.64, 0.74, 1.0),
+) -> str:
+    """The table of `print_summary`."""
+    shapes = _internal_shapes(symbol, shape or {})
+    given = set(shape or {})
+    columns = [int(line_length * position) for position in positions]
+    rows = []
+    total = 0
+    for node in symbol._nodes():
+        name = node.name or node.op.name
+        if node.op.name == "constant":
+            continue
+        if node.op.name == "null" and name not in given and given:
+            continue
+        parents, count = [], 0
+        for value in node.inputs:
+            source = value.node
+            if source.op.name == "null" and source.name not in given:
+                count += math.prod(shapes.get(source.name, ()) or (0,))
+            elif source.op.name != "constant":
+                parents.append(source.name or source.op.name)
+        total += count
+        own = shapes.get(name if node.op.name == "null" else f"{name}_output")
+        shown = "" if own is None else str(tuple(own[1:]))
+        rows.append((f"{name} ({node.op.name})", shown, str(count), ", ".join(parents)))
+    header = ("Layer (type)", "Output Shape", "Param #", "Previous Layer")
+    lines = ["_" * line_length, _row(header, columns), "=" * line_length]
+    lines += [_row(row, columns) for row in rows]
+    lines += ["=" * line_length, f"Total params: {total}", "_" * line_length]
+    return "\n".join(lines)
+
+
+def _row(fields: Sequence[str], columns: Sequence[int]) -> str:
+    line = ""
+    for field, column in zip(fields, columns, strict=True):
+        line = (line + field)[:column].ljust(column)
+    return line.rstrip()
+
+
+def _internal_shapes(symbol: Any, given: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    if not given:
+        return {}
+    internals = symbol.get_internals()
+    arguments, outputs, auxiliary = internals.infer_shape_partial(
+        **{name: tuple(shape) for name, shape in given.items()}
+    )
+    found = dict(zip(internals.list_outputs(), outputs, strict=True))
+    found.update(zip(internals.list_arguments(), arguments, strict=True))
+    found.update(zip(internals.list_auxiliary_states(), auxiliary, strict=True))
+    return {name: shape for name, shape in found.items() if shape}
+
+
+def block_summary(block: Any, *inputs: Any) -> str:
+    """A table of a block's layers for these inputs: output shape and number of parameters."""
+    check(
+        not getattr(block, "_active", False),
+        "Block.summary",
+        "works layer by layer, which a hybridized block does not; call hybridize(False) first",
+    )
+    rows: list[tuple[str, str, int, int]] = []
+    seen: set[int] = set()
+    handles = []
+
+    def record(layer: Any, _: Any, output: Any) -> None:
+        own = list(layer._reg_params.values())
+        count = sum(math.prod(param.shape) for param in own)
+        new = sum(math.prod(param.shape) for param in own if id(param) not in seen)
+        seen.update(id(param) for param in own)
+        rows.append((f"{type(layer).__name__}-{len(rows) + 1}", _shape_text(output), count, new))
+
+    def attach(layer: Any) -> None:
+        if not layer._children:
+            handles.append(layer.register_forward_hook(record))
+
+    block.apply(attach)
+    try:
+        block(*inputs)
+    finally:
+        for handle in handles:
+            handle.detach()
+    params = block.collect_params().values()
+    total = sum(math.prod(param.shape) for param in params)
+    trainable = sum(math.prod(p.shape) for p in params if p.grad_req != "null")
+    lines = ["-" * 80, f"{'Layer (type)':>20}  {'Output Shape':>42} {'Param #':>15}", "=" * 80]
+    lines.append(f"{'Input':>20}  {_shape_text(inputs):>42} {0:>15}")
+    lines += [f"{name:>20}  {shape:>42} {count:>15}" for name, shape, count, _ in rows]
+    lines += [
+        "=" * 80,
+        "Parameters in forward computation graph, duplicate included",
+        f"   Total params: {sum(count for _, _, count, _ in rows)}",
+        f"   Trainable params: {trainable}",
+        f"   Non-trainable params: {total - trainable}",
+        f"Shared params in forward computation graph: {sum(c - n for _, _, c, n in rows)}",
+        f"Unique parameters in model: {total}",
+        "-" * 80,
+    ]
+    return "\n".join(lines)
+
+
+def _shape_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        parts = [_shape_text(item) for item in value]
+        return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
+    return str(tuple(value.shape)) if hasattr(value, "shape") else repr(value)
+
+
+def plot_curves(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], filename: str, title: str = ""
+) -> None:
+    """Write a picture: one panel per key, one line per name in it.
+
+    Needs matplotlib: `pip install tigon[plot]`.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise TigonError(
+            "plot_curves: needs matplotlib, which is not installed; pip install 'tigon[plot]'"
+        ) from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(curves), figsize=(5 * len(curves), 3.6), squeeze=False)
+    for panel, (label, lines) in zip(panels[0], curves.items(), strict=True):
+        for style, (name, values) in zip(_STYLES * len(lines), lines.items(), strict=False):
+            panel.plot(range(1, len(values) + 1), values, style, label=name)
+        panel.set_xlabel("epoch")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+        panel.legend()
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(filename, dpi=110)
+    pyplot.close(figure)
+
+
+_STYLES = ["o-", "x--", "s:", "^-."]
