@@ -19,7 +19,9 @@ def interpret(graph: Graph, inputs: Sequence[np.ndarray] = ()) -> list[np.ndarra
         if node.outputs[0] in arrays:
             continue
         if node.op is CONSTANT:
-            kind = as_dtype(node.attrs.dtype).numpy
+            # A weak number keeps all its digits until it meets the dtype that it takes.
+            float_literal = node.attrs.weak and isinstance(node.attrs.value, float)
+            kind = np.float64 if float_literal else as_dtype(node.attrs.dtype).numpy
             arrays[node.outputs[0]] = np.array(node.attrs.value, kind).reshape(node.attrs.shape)
             continue
         with np.errstate(all="ignore"):

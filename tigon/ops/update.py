@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
-from tigon.ir.graph import CONSTANT, Value, constant
+from tigon.ir.graph import Value, constant
 from tigon.ops.elementwise import (
     absolute,
     add,
@@ -233,17 +233,17 @@ def _ftml(
 ) -> tuple:
     grad = _clipped(add(multiply(grad, rescale), multiply(weight, wd)), a.clip_grad)
     v = _averaged(v, a.beta2, square(grad))
-    root = sqrt(divide(v, _without_power(a.beta2, t)))
-    step = divide(multiply(add(root, a.epsilon), _without_power(a.beta1, t)), lr)
+    root = sqrt(divide(v, _without_power(a.beta2, t, weight)))
+    step = divide(multiply(add(root, a.epsilon), _without_power(a.beta1, t, weight)), lr)
     sigma = subtract(step, multiply(d, a.beta1))
     z = subtract(_averaged(z, a.beta1, grad), multiply(sigma, weight))
     return negative(divide(z, step)), step, v, z
 
 
-def _without_power(base: float, exponent: Value) -> Value | float:
-    """1 - base^exponent, at once where the exponent is a literal."""
-    if exponent.node.op is CONSTANT:
-        return 1.0 - base**exponent.node.attrs.value
+def _without_power(base: float, exponent: Value, like: Value) -> Value:
+    """1 - base^exponent. Two literals would meet in float32, and 0.999^t needs more digits."""
+    if exponent.type.weak:
+        exponent = cast(exponent, dtype=like.dtype.name)
     return subtract(1.0, power(base, exponent))
 
 
@@ -262,8 +262,8 @@ def _lamb_phase1(
     var = _averaged(var, a.beta2, square(grad))
     direction, size = mean, var
     if a.bias_correction:
-        direction = divide(mean, _without_power(a.beta1, t))
-        size = divide(var, _without_power(a.beta2, t))
+        direction = divide(mean, _without_power(a.beta1, t, weight))
+        size = divide(var, _without_power(a.beta2, t, weight))
     step = add(divide(direction, add(sqrt(size), a.epsilon)), multiply(weight, wd))
     return step, mean, var
 

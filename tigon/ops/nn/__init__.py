@@ -7,6 +7,7 @@ from tigon.ops.nn.convolution import (
     convolution_weight,
     deconvolution,
 )
+from tigon.ops.nn.dropout import dropout
 from tigon.ops.nn.linear import fully_connected
 from tigon.ops.nn.loss import (
     linear_regression_output,
@@ -40,6 +41,7 @@ __all__ = [
     "convolution_data",
     "convolution_weight",
     "deconvolution",
+    "dropout",
     "fully_connected",
     "group_norm",
     "instance_norm",

@@ -9,6 +9,7 @@ from typing import Any
 from tigon.base import TensorType, check
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
+from tigon.ops.creation import zeros_like
 from tigon.ops.elementwise import multiply
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, _unwindow, _window, transpose
@@ -102,6 +103,11 @@ def label_per_row(attrs: Any, types: list[TensorType | None]) -> list[TensorType
     if data is None or data.ndim == 0:
         return types
     return [data, label or TensorType(data.shape[:1], data.dtype)]
+
+
+def is_nothing(cotangent: Value | None) -> bool:
+    """Whether no cotangent came: the output it belongs to was not used."""
+    return cotangent is None or cotangent.node.op is zeros_like
 
 
 # ---------------------------------------------------------------------------- windows

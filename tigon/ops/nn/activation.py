@@ -243,7 +243,10 @@ leaky_relu = composite(
     infer=_infer_leaky,
     present=_present_leaky,
     numpy=_leaky_oracle,
-    extra={"infer_operands": _leaky_operands},
+    extra={
+        "infer_operands": _leaky_operands,
+        "needs_key": lambda attrs: attrs.act_type == "rrelu",
+    },
     samples=[
         ((2, 3), {}),
         ((2, 3, 4), (3,), {"act_type": "prelu"}),

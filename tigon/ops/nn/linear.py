@@ -101,7 +101,7 @@ def _oracle(
     no_bias: bool,
     flatten: bool,
 ) -> np.ndarray:
-    rows = data.reshape(data.shape[0], -1) if flatten else data
+    rows = data.reshape(data.shape[0], prod(data.shape[1:])) if flatten else data
     y = rows @ weight.T
     return y if no_bias else y + bias
 

@@ -185,7 +185,7 @@ def _softmax_output_gradient_oracle(
         if fields["use_ignore"] and ignored:
             row[:] = 0
     if fields["normalization"] != "valid" and fields["multi_output"]:
-        scale /= np.prod(y.shape[2:])
+        scale /= prod(y.shape[2:])
     if fields["normalization"] == "batch":
         scale /= len(y)
     if fields["normalization"] == "valid":

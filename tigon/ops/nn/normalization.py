@@ -31,6 +31,7 @@ from tigon.ops.nn._shared import (
     extent_of,
     float_data,
     inverse_count,
+    is_nothing,
     keep_mean,
     normal_axis,
     other_axes,
@@ -309,15 +310,15 @@ def _grad_batch_norm(
     mean, inverse = y[1], y[2]
     data_parts: list[Value] = []
     gamma_part = beta_part = None
-    if g[0] is not None:
+    if not is_nothing(g[0]):
         part, gamma_part, beta_part = _batch_norm_gradient(
             g[0], data, gamma, mean, inverse, **attrs_dict(attrs)
         )
         data_parts.append(part)
     if _batch_statistics(attrs):
-        if g[1] is not None:
+        if not is_nothing(g[1]):
             data_parts.append(_spread_mean(_along_like(g[1], data, axis=attrs.axis), data))
-        if g[2] is not None:
+        if not is_nothing(g[2]):
             # d(v + eps)^(-1/2) = -1/2 (v + eps)^(-3/2) dv, and dv/dx = 2 (x - mean) / n
             slope = negative(multiply(g[2], multiply(inverse, square(inverse))))
             centred = subtract(data, _along_like(mean, data, axis=attrs.axis))
