@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from keyword import iskeyword
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tigon.base.dtypes import DType, bool_, int64
+from tigon.base.dtypes import DType, bool_, float32, int64
 from tigon.base.errors import InternalError
 from tigon.loop.grammar import FUNCTIONS, Apply, Axis, Const, Expr, Load, Local, Slot
 from tigon.loop.semantics import EXACT, evaluate
@@ -45,6 +46,10 @@ def const(value: Number, dtype: DType = int64) -> Const:
     >>> const(0.1, float32).value, const(-1, uint8).value
     (0.10000000149011612, 255)
     """
+    if dtype is int64 and type(value) is int and -(1 << 63) <= value < 1 << 63:
+        return Const(value)
+    if dtype is float32 and -3e38 < value < 3e38:
+        return Const(_SINGLE.unpack(_SINGLE.pack(value))[0], dtype)
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return Const(float(dtype.numpy.type(value)), dtype)
@@ -54,6 +59,9 @@ def const(value: Number, dtype: DType = int64) -> Const:
     if whole != value:
         raise InternalError(f"loop.const: expected a whole number for {dtype}; given {value!r}")
     return Const(wrap(whole, dtype), dtype)
+
+
+_SINGLE = Struct("<f")
 
 
 def wrap(value: int, dtype: DType) -> int:
@@ -121,19 +129,44 @@ def apply(function: str, *given: Operand, dtype: DType | None = None) -> Expr:
     >>> apply("maximum", axis("i"), 0)
     maximum(i, 0)
     """
-    operands, result = typed(function, given, dtype)
-    if function in EXACT and all(isinstance(operand, Const) for operand in operands):
+    operands, result = _quickly(function, given) or typed(function, given, dtype)
+    if function in EXACT and all(type(operand) is Const for operand in operands):
         folded = _fold(function, operands, result)
         if folded is not None:
             return folded
-    if function in COMMUTATIVE and isinstance(operands[0], Const):
+    if function in COMMUTATIVE and type(operands[0]) is Const:
         operands = (operands[1], operands[0])
     rule = _RULES.get(function)
     if rule is not None:
-        simpler = rule(*operands, result) if result_given(function) else rule(*operands)
+        simpler = rule(*operands, result) if dtype is not None else rule(*operands)
         if simpler is not None:
             return simpler
     return Apply(function, operands, result)
+
+
+def _quickly(function: str, given: tuple[Operand, ...]) -> tuple[tuple[Expr, ...], DType] | None:
+    """`typed` for the usual case, two operands of which the first is an expression; else None."""
+    kinds = _BINARY.get(function)
+    if kinds is None or len(given) != 2:
+        return None
+    a, b = given
+    if not isinstance(a, Expr):
+        return None
+    dtype = a.dtype
+    if not isinstance(b, Expr):
+        b = const(b, dtype)
+    elif b.dtype is not dtype:
+        return None
+    if dtype.kind not in kinds[0]:
+        return None
+    return (a, b), kinds[1] or dtype
+
+
+_BINARY = {
+    name: (record.kinds, bool_ if record.result == "bool" else None)
+    for name, record in FUNCTIONS.items()
+    if record.arity == 2
+}
 
 
 def result_given(function: str) -> bool:

@@ -31,18 +31,21 @@ class Expr:
     """A scalar value. Immutable and interned: `==` is `is`."""
 
     __slots__ = ("__weakref__", "_fields", "dtype")
-    _interned: ClassVar[WeakValueDictionary[tuple, Expr]] = WeakValueDictionary()
+    _interned: ClassVar[WeakValueDictionary[tuple[Any, ...], Expr]] = WeakValueDictionary()
+    _fields: tuple[Any, ...]
     dtype: DType
 
     def __new__(cls, dtype: DType, *fields: Any) -> Any:
-        # repr separates 1, 1.0 and True, and 0.0 from -0.0, which compare equal.
-        key = (cls, dtype.code, *(f if isinstance(f, (Expr, tuple)) else repr(f) for f in fields))
-        found = cls._interned.get(key)
+        return cls._intern((cls, dtype.code, *fields), dtype, fields)
+
+    @classmethod
+    def _intern(cls, key: tuple[Any, ...], dtype: DType, fields: tuple[Any, ...]) -> Any:
+        found = Expr._interned.get(key)
         if found is None:
             found = object.__new__(cls)
             object.__setattr__(found, "dtype", dtype)
             object.__setattr__(found, "_fields", fields)
-            cls._interned[key] = found
+            Expr._interned[key] = found
         return found
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -82,7 +85,9 @@ class Const(Expr):
 
     def __new__(cls, value: float | int | bool, dtype: DType = int64) -> Const:
         kind = float if dtype.kind == "f" else bool if dtype.kind == "b" else int
-        return Expr.__new__(cls, dtype, kind(value))
+        value = kind(value)
+        # repr separates 0.0 from -0.0, which compare equal, and unites NaN, which does not.
+        return cls._intern((cls, dtype.code, repr(value)), dtype, (value,))  # type: ignore[no-any-return]
 
     @property
     def value(self) -> Any:
@@ -96,11 +101,11 @@ class Slot(Expr):
     __slots__ = ()
 
     def __new__(cls, index: int, dtype: DType = int64) -> Slot:
-        return Expr.__new__(cls, dtype, index)
+        return Expr.__new__(cls, dtype, index)  # type: ignore[no-any-return]
 
     @property
     def index(self) -> int:
-        return self._fields[0]
+        return self._fields[0]  # type: ignore[no-any-return]
 
 
 class Axis(Expr):
@@ -109,11 +114,11 @@ class Axis(Expr):
     __slots__ = ()
 
     def __new__(cls, name: str) -> Axis:
-        return Expr.__new__(cls, int64, name)
+        return Expr.__new__(cls, int64, name)  # type: ignore[no-any-return]
 
     @property
     def name(self) -> str:
-        return self._fields[0]
+        return self._fields[0]  # type: ignore[no-any-return]
 
 
 class Local(Expr):
@@ -122,11 +127,11 @@ class Local(Expr):
     __slots__ = ()
 
     def __new__(cls, name: str, dtype: DType) -> Local:
-        return Expr.__new__(cls, dtype, name)
+        return Expr.__new__(cls, dtype, name)  # type: ignore[no-any-return]
 
     @property
     def name(self) -> str:
-        return self._fields[0]
+        return self._fields[0]  # type: ignore[no-any-return]
 
 
 class Load(Expr):
@@ -136,15 +141,15 @@ class Load(Expr):
     __slots__ = ()
 
     def __new__(cls, buffer: int, index: Expr, dtype: DType) -> Load:
-        return Expr.__new__(cls, dtype, buffer, index)
+        return Expr.__new__(cls, dtype, buffer, index)  # type: ignore[no-any-return]
 
     @property
     def buffer(self) -> int:
-        return self._fields[0]
+        return self._fields[0]  # type: ignore[no-any-return]
 
     @property
     def index(self) -> Expr:
-        return self._fields[1]
+        return self._fields[1]  # type: ignore[no-any-return]
 
     @property
     def operands(self) -> tuple[Expr, ...]:
@@ -157,15 +162,15 @@ class Apply(Expr):
     __slots__ = ()
 
     def __new__(cls, function: str, operands: tuple[Expr, ...], dtype: DType) -> Apply:
-        return Expr.__new__(cls, dtype, function, operands)
+        return Expr.__new__(cls, dtype, function, operands)  # type: ignore[no-any-return]
 
     @property
     def function(self) -> str:
-        return self._fields[0]
+        return self._fields[0]  # type: ignore[no-any-return]
 
     @property
     def operands(self) -> tuple[Expr, ...]:
-        return self._fields[1]
+        return self._fields[1]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
