@@ -121,7 +121,11 @@ class _Fuser:
                 continue
             tried.add(group)
             row = self._level(node, domain, group)
-            if row is None or not self._in_step(read, node, group, coords, ranges, row):
+            if row is None:
+                continue
+            # A row may also pick single elements of full members: they are computed again.
+            picks = row and group.axes is not None
+            if not picks and not self._in_step(read, node, group, coords, ranges, row):
                 continue
             plan = self._reads_within(reads, node, group, coords, ranges, row)
             if plan is None:
