@@ -1,0 +1,489 @@
+"""Recording and differentiating imperative code: a thin face over the native tape.
+
+>>> from tigon import autograd, nd
+>>> x = nd.array([1, 2, 3])
+>>> x.attach_grad()
+>>> with autograd.record():
+...     y = (x * x).sum()
+>>> y.backward()
+>>> x.grad.asnumpy().tolist()
+[2.0, 4.0, 6.0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+from tigon.base import TensorType, TigonError, check
+from tigon.ir.graph import CONSTANT, Node, Value, constant, variable
+from tigon.ir.rewrite import substitute
+from tigon.name import NameManager
+from tigon.nd.dispatch import run_node
+from tigon.ops.record import get as operator
+from tigon.passes.gradient import gradient
+from tigon.runtime.cached_graph import GraphCall
+from tigon.runtime.operators import OperatorCall
+from tigon.sym.symbol import Symbol
+
+NDArray = _native.NDArray
+
+
+# ------------------------------------------------------------------------------ scopes
+
+
+class _Scope:
+    """Sets recording and training for a block of code or a function; None leaves one alone."""
+
+    def __init__(self, recording: bool | None, training: bool | None) -> None:
+        self._wanted = (recording, training)
+        self._previous: list[tuple[bool | None, bool | None]] = []
+
+    def __enter__(self) -> _Scope:
+        recording, training = self._wanted
+        self._previous.append(
+            (
+                None if recording is None else _native.set_recording(recording),
+                None if training is None else _native.set_training(training),
+            )
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        recording, training = self._previous.pop()
+        if recording is not None:
+            _native.set_recording(recording)
+        if training is not None:
+            _native.set_training(training)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def within(*arguments: Any, **keywords: Any) -> Any:
+            with _Scope(*self._wanted):
+                return function(*arguments, **keywords)
+
+        return within
+
+
+def record(train_mode: bool = True) -> _Scope:
+    """Inside, operators are recorded for `backward`, in training mode unless told otherwise."""
+    return _Scope(True, train_mode)
+
+
+def pause(train_mode: bool = False) -> _Scope:
+    """Inside, nothing is recorded."""
+    return _Scope(False, train_mode)
+
+
+def train_mode() -> _Scope:
+    """Inside, Dropout drops and BatchNorm uses the batch; recording stays as it is."""
+    return _Scope(None, True)
+
+
+def predict_mode() -> _Scope:
+    """Inside, Dropout and BatchNorm predict; recording stays as it is."""
+    return _Scope(None, False)
+
+
+class NoGradient(_Scope):
+    """Inside, nothing is recorded and nothing is kept for a gradient.
+
+    >>> from tigon import NoGradient, nd
+    >>> x = nd.ones(2)
+    >>> x.attach_grad()
+    >>> with record(), NoGradient():
+    ...     y = x * 2
+    >>> y.has_tape
+    False
+    """
+
+    def __init__(self) -> None:
+        super().__init__(False, None)
+
+
+def is_recording() -> bool:
+    """Whether operators are recorded now."""
+    return _native.is_recording()
+
+
+def is_training() -> bool:
+    """Whether operators work in training mode now."""
+    return _native.is_training()
+
+
+def set_recording(is_recording: bool) -> bool:
+    """Turn recording on or off; returns what it was."""
+    return _native.set_recording(bool(is_recording))
+
+
+def set_training(train_mode: bool) -> bool:
+    """Turn training mode on or off; returns what it was."""
+    return _native.set_training(bool(train_mode))
+
+
+# ----------------------------------------------------------------------------- backward
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> None:
+    """Give arrays the gradients that backward fills.
+
+    >>> from tigon import nd
+    >>> x, dx = nd.ones(1), nd.zeros(1)
+    >>> mark_variables(x, dx)
+    >>> x.grad is dx
+    True
+    """
+    variables, gradients = _listed(variables), _listed(gradients)
+    requests = [grad_reqs] * len(variables) if isinstance(grad_reqs, str) else list(grad_reqs)
+    check(
+        len(variables) == len(gradients) == len(requests),
+        "mark_variables",
+        f"expected one gradient and one grad_req per variable; given {len(variables)} variables, "
+        f"{len(gradients)} gradients and {len(requests)} grad_reqs",
+    )
+    for variable, gradient, request in zip(variables, gradients, requests, strict=True):
+        check(
+            request in ("write", "add", "null"),
+            "mark_variables",
+            f"expected grad_req 'write', 'add' or 'null'; given {request!r}",
+        )
+        check(
+            gradient is None
+            or (gradient.shape == variable.shape and gradient.dtype_code == variable.dtype_code),
+            "mark_variables",
+            f"expected a gradient like its variable, shape {variable.shape}; "
+            f"given {getattr(gradient, 'shape', None)}",
+        )
+        variable.mark_variable(gradient, request)
+
+
+def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list[NDArray | None]]:
+    heads = _listed(heads)
+    grads = [None] * len(heads) if head_grads is None else _listed(head_grads)
+    for head in heads:
+        check(
+            isinstance(head, NDArray),
+            where,
+            f"expected NDArrays as heads; given {type(head).__name__}",
+        )
+    check(
+        len(grads) == len(heads),
+        where,
+        f"expected one head gradient per head; given {len(grads)} for {len(heads)}",
+    )
+    for head, grad in zip(heads, grads, strict=True):
+        check(
+            grad is None or (grad.shape == head.shape and grad.dtype_code == head.dtype_code),
+            where,
+            f"expected a head gradient like its head, shape {head.shape} and {head.dtype.__name__}; "
+            f"given {getattr(grad, 'shape', None)}",
+        )
+    return heads, grads
+
+
+def backward(
+    heads: Any, head_grads: Any = None, retain_graph: bool = False, train_mode: bool = True
+) -> None:
+    """Fill the attached gradients of everything the heads were computed from."""
+    heads, grads = _heads("backward", heads, head_grads)
+    _native.backward(heads, grads, retain_graph)
+
+
+def grad(
+    heads: Any,
+    variables: Any,
+    head_grads: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    train_mode: bool = True,
+) -> Any:
+    """The gradients of the heads with respect to variables, attached ones untouched.
+
+    With `create_graph` the result is recorded itself and can be differentiated again.
+
+    >>> from tigon import nd
+    >>> x = nd.array([3])
+    >>> x.attach_grad()
+    >>> with record():
+    ...     y = x * x * x
+    ...     (dx,) = grad([y], [x], create_graph=True)
+    >>> dx.backward()
+    >>> dx.asscalar(), x.grad.asscalar()
+    (np.float32(27.0), np.float32(18.0))
+    """
+    heads, grads = _heads("grad", heads, head_grads)
+    several = isinstance(variables, (list, tuple))
+    targets = _listed(variables)
+    check(targets, "grad", "expected at least one variable; given none")
+    for target in targets:
+        check(
+            isinstance(target, NDArray),
+            "grad",
+            f"expected NDArrays as variables; given {type(target).__name__}",
+        )
+    if create_graph:
+        results = _differentiable_gradients(heads, grads, targets, train_mode)
+    else:
+        found = _native.backward(heads, grads, bool(retain_graph), targets)
+        results = list(found or [])
+    return results if several else results[0]
+
+
+# --------------------------------------------- gradients that can be differentiated again
+
+
+def _differentiable_gradients(
+    heads: list[NDArray], head_grads: list[NDArray | None], targets: list[NDArray], training: bool
+) -> list[NDArray]:
+    """The reverse walk in recorded operators: each tape node's gradient rule is applied again."""
+    add, ones, zeros = operator("broadcast_add"), operator("ones_like"), operator("zeros_like")
+    with record(training):
+        collected: dict[Any, dict[int, NDArray]] = {}
+        leaves: dict[int, NDArray] = {}
+        wanted = {_leaf_key(target): index for index, target in enumerate(targets)}
+        nodes: dict[Any, _native.TapeNode] = {}
+
+        def receive(array: Any, cotangent: NDArray) -> None:
+            if not isinstance(array, NDArray):
+                return
+            own = _leaf_key(array)
+            if own in wanted:
+                index = wanted[own]
+                leaves[index] = add(leaves[index], cotangent) if index in leaves else cotangent
+            found = _native.tape_node(array)
+            if found is None:
+                return
+            node, output = found
+            nodes[node.sequence] = node
+            slots = collected.setdefault(node.sequence, {})
+            slots[output] = add(slots[output], cotangent) if output in slots else cotangent
+
+        for head, cotangent in zip(heads, head_grads, strict=True):
+            receive(head, ones(head) if cotangent is None else cotangent)
+        while nodes:
+            node = nodes.pop(max(nodes))
+            cotangents = collected.pop(node.sequence)
+            for operand, cotangent in _pull_back(node, cotangents):
+                receive(operand, cotangent)
+        return [
+            leaves[index] if index in leaves else zeros(target)
+            for index, target in enumerate(targets)
+        ]
+
+
+def _leaf_key(array: NDArray) -> Any:
+    """What identifies a variable: its place on the tape, or the array itself."""
+    found = _native.tape_node(array)
+    if found is not None:
+        return found[0].sequence, found[1]
+    return array.storage_id, array.shape, array.storage_offset
+
+
+def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDArray]]:
+    """Cotangents of one call's inputs, computed by recorded operators."""
+    tag = node.tag
+    if isinstance(tag, GraphCall):
+        inputs, outputs = list(tag.graph.inputs), list(tag.graph.outputs)
+        results = outputs
+    elif isinstance(tag, OperatorCall):
+        inputs = [variable(f"x{i}", type_) for i, type_ in enumerate(tag.types)]
+        results = list(Node(tag.op, tuple(inputs), tag.attrs).outputs)
+        outputs = results[: tag.op.visible_count(tag.attrs)]
+    else:
+        raise TigonError(
+            "grad: create_graph=True cannot differentiate through a custom Function; "
+            "write it in operators, or use create_graph=False"
+        )
+    arrays = node.inputs
+    given: list[Value | None] = [
+        variable(f"g{index}", TensorType(output.shape, output.dtype))
+        if index in cotangents
+        else None
+        for index, output in enumerate(outputs)
+    ]
+    targets = [i for i, array in enumerate(arrays) if isinstance(array, NDArray)]
+    found = gradient(outputs, given, [inputs[i] for i in targets])
+    environment: dict[Value, Any] = dict(zip(inputs, arrays, strict=False))
+    for index, output in enumerate(results):
+        saved = node.saved_output(index)
+        if saved is not None:
+            environment[output] = saved
+    for index, value in enumerate(given):
+        if value is not None:
+            environment[value] = cotangents[index]
+    flows = [(i, value) for i, value in zip(targets, found, strict=True) if value is not None]
+    values = evaluate([value for _, value in flows], environment)
+    return [(arrays[i], value) for (i, _), value in zip(flows, values, strict=True)]
+
+
+def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any]:
+    """Run a graph operator by operator on arrays, as the user would have written it."""
+    for node in _pending(values, environment):
+        if node.op is CONSTANT:
+            environment[node.outputs[0]] = _constant(node)
+            continue
+        results = run_node(node.op, node.attrs, [environment[value] for value in node.inputs])
+        environment.update(zip(node.outputs, results, strict=False))
+    return [environment[value] for value in values]
+
+
+def _pending(values: Sequence[Value], known: dict[Value, Any]) -> list[Node]:
+    """The nodes that must run, inputs first; what is known already is not computed again."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack = [(value.node, False) for value in reversed(values) if value not in known]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((v.node, False) for v in reversed(node.inputs) if v not in known)
+    return order
+
+
+def _constant(node: Node) -> Any:
+    attrs = node.attrs
+    if attrs.weak:
+        return attrs.value
+    return _native.from_numpy(np.array(attrs.value, attrs.dtype).reshape(attrs.shape))
+
+
+# --------------------------------------------------------------------- custom functions
+
+
+class Function:
+    """A function with a gradient of one's own: override `forward` and `backward`.
+
+    >>> from tigon import nd
+    >>> class Double(Function):
+    ...     def forward(self, x):
+    ...         return x * 2
+    ...     def backward(self, dy):
+    ...         return dy * 2
+    >>> x = nd.ones(1)
+    >>> x.attach_grad()
+    >>> with record():
+    ...     y = Double()(x)
+    >>> y.backward()
+    >>> x.grad.asscalar()
+    np.float32(2.0)
+    """
+
+    def __init__(self) -> None:
+        self._used = False
+        self.saved_tensors: tuple[NDArray, ...] = ()
+
+    def save_for_backward(self, *arrays: NDArray) -> None:
+        """Keep arrays for `backward`, as `self.saved_tensors`."""
+        self.saved_tensors = arrays
+
+    def __call__(self, *inputs: NDArray) -> Any:
+        check(
+            not self._used,
+            type(self).__name__,
+            "a Function is used once; make a new one for each call",
+        )
+        self._used = True
+        with pause():
+            given = self.forward(*inputs)
+        outputs = [given] if isinstance(given, NDArray) else list(given)
+        if is_recording():
+            outputs = [output.detach() for output in outputs]
+            _native.record_custom(inputs, outputs, self._pull_back)
+        return outputs[0] if isinstance(given, NDArray) else tuple(outputs)
+
+    def _pull_back(self, *cotangents: NDArray) -> list[NDArray | None]:
+        with pause():
+            given = self.backward(*cotangents)
+        return [given] if given is None or isinstance(given, NDArray) else list(given)
+
+    def forward(self, *inputs: NDArray) -> Any:
+        """The outputs, from NDArrays; not recorded."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, *output_grads: NDArray) -> Any:
+        """The gradients of the inputs, from those of the outputs."""
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+
+def get_symbol(x: NDArray) -> Symbol:
+    """The recorded computation behind an array as a Symbol; arrays that were not computed become
+    variables `var0`, `var1`, ...
+
+    >>> from tigon import nd
+    >>> x = nd.ones(2)
+    >>> x.attach_grad()
+    >>> with record():
+    ...     y = x * 2 + x
+    >>> get_symbol(y).list_arguments()
+    ['var0']
+    """
+    check(isinstance(x, NDArray), "get_symbol", f"expected an NDArray; given {type(x).__name__}")
+    found = _native.tape_node(x)
+    check(found, "get_symbol", "expected the result of a recorded computation; given another array")
+    calls: dict[int, Any] = {}
+    stack = [found[0]]
+    while stack:
+        node = stack.pop()
+        if node.sequence not in calls:
+            calls[node.sequence] = node
+            stack.extend(entry[0] for entry in map(_entry, node.inputs) if entry is not None)
+    made: dict[Any, Value] = {}
+    names = NameManager()
+    for sequence in sorted(calls):  # inputs were recorded before their users
+        for index, value in enumerate(_replay(calls[sequence], made, names)):
+            made[sequence, index] = value
+    return Symbol([made[found[0].sequence, found[1]]])
+
+
+def _entry(array: Any) -> Any:
+    return _native.tape_node(array) if isinstance(array, NDArray) else None
+
+
+def _replay(node: Any, made: dict[Any, Value], names: NameManager) -> Sequence[Value]:
+    operands = []
+    for array in node.inputs:
+        if not isinstance(array, NDArray):
+            operands.append(constant(array))
+            continue
+        key = _leaf_key(array)
+        if key not in made:
+            made[key] = variable(names.get(None, "var"))
+        operands.append(made[key])
+    if isinstance(node.tag, GraphCall):
+        graph = node.tag.graph
+        return substitute(graph.outputs, dict(zip(graph.inputs, operands, strict=False)))
+    if not isinstance(node.tag, OperatorCall):
+        raise TigonError("get_symbol: a custom Function has no symbol; write it in operators")
+    op = node.tag.op
+    name = names.get(None, op.name.lower())
+    return Node(op, tuple(operands), node.tag.attrs, name).outputs
+
+
+__all__ = [
+    "Function",
+    "NoGradient",
+    "backward",
+    "evaluate",
+    "get_symbol",
+    "grad",
+    "is_recording",
+    "is_training",
+    "mark_variables",
+    "pause",
+    "predict_mode",
+    "record",
+    "set_recording",
+    "set_training",
+    "train_mode",
+]

@@ -1,0 +1,465 @@
+"""MXNet's -symbol.json: graphs as text, written and read."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tigon.base import TensorType, TigonError
+from tigon.export import mxnet_names
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    ConstantAttrs,
+    Node,
+    Value,
+    VariableAttrs,
+    topological_order,
+)
+from tigon.ops import record
+from tigon.ops.signature import HIDDEN, IGNORED, Signature
+
+VERSION = 10901
+OWN_PREFIX = "_tigon_"
+
+# Record -> (name with the scalar on the right, on the left).
+_SCALAR_FORMS = {
+    "broadcast_add": ("_plus_scalar", "_plus_scalar"),
+    "broadcast_sub": ("_minus_scalar", "_rminus_scalar"),
+    "broadcast_mul": ("_mul_scalar", "_mul_scalar"),
+    "broadcast_div": ("_div_scalar", "_rdiv_scalar"),
+    "broadcast_mod": ("_mod_scalar", "_rmod_scalar"),
+    "broadcast_power": ("_power_scalar", "_rpower_scalar"),
+    "broadcast_maximum": ("_maximum_scalar", "_maximum_scalar"),
+    "broadcast_minimum": ("_minimum_scalar", "_minimum_scalar"),
+    "broadcast_hypot": ("_hypot_scalar", "_hypot_scalar"),
+    "broadcast_equal": ("_equal_scalar", "_equal_scalar"),
+    "broadcast_not_equal": ("_not_equal_scalar", "_not_equal_scalar"),
+    "broadcast_greater": ("_greater_scalar", "_lesser_scalar"),
+    "broadcast_greater_equal": ("_greater_equal_scalar", "_lesser_equal_scalar"),
+    "broadcast_lesser": ("_lesser_scalar", "_greater_scalar"),
+    "broadcast_lesser_equal": ("_lesser_equal_scalar", "_greater_equal_scalar"),
+    "broadcast_logical_and": ("_logical_and_scalar", "_logical_and_scalar"),
+    "broadcast_logical_or": ("_logical_or_scalar", "_logical_or_scalar"),
+    "broadcast_logical_xor": ("_logical_xor_scalar", "_logical_xor_scalar"),
+}
+_FROM_SCALAR: dict[str, tuple[str, bool]] = {}
+for _own, (_right, _left) in _SCALAR_FORMS.items():
+    _FROM_SCALAR.setdefault(_right, (_own, False))
+for _own, (_right, _left) in _SCALAR_FORMS.items():
+    _FROM_SCALAR.setdefault(_left, (_own, True))
+
+_STRICT = {
+    "broadcast_add": "elemwise_add",
+    "broadcast_sub": "elemwise_sub",
+    "broadcast_mul": "elemwise_mul",
+    "broadcast_div": "elemwise_div",
+}
+_PLAIN_HINTS = frozenset(
+    "ctx_group lr_mult wd_mult force_mirroring mirror_stage profiler_scope".split()
+)
+"""Attributes of nodes, rather than operators, that old files write without underscores."""
+
+
+# ------------------------------------------------------------------------------ writing
+
+
+def attribute_texts(node: Node) -> dict[str, str]:
+    """The operator's attributes as a file has them: those that differ from their defaults.
+
+    >>> from tigon.ir import variable
+    >>> from tigon.ops.views import expand_dims
+    >>> attribute_texts(expand_dims(variable("x"), axis=1).node)
+    {'axis': '1'}
+    """
+    if node.op is VARIABLE or node.op is CONSTANT:
+        return {}
+    op: Any = node.op
+    fields = record.attr_fields(op.attrs_type)
+    return {
+        name: as_text(value)
+        for name, value in record.attrs_dict(node.attrs).items()
+        if name not in HIDDEN and value != fields[name][1]
+    }
+
+
+def as_text(value: Any) -> str:
+    """An attribute's value as MXNet writes it.
+
+    >>> as_text((3, 3)), as_text(True), as_text(0.5), as_text("relu")
+    ('(3, 3)', 'True', '0.5', 'relu')
+    """
+    return str(value)
+
+
+def dumps(values: Sequence[Value], types: Mapping[Value, TensorType] | None = None) -> str:
+    """The graph behind these values as JSON text. `types` are those known: they decide between
+    `elemwise_add` (equal shapes) and `broadcast_add`."""
+    return _Writer(values, types or {}).text()
+
+
+class _Writer:
+    def __init__(self, values: Sequence[Value], types: Mapping[Value, TensorType]) -> None:
+        self._values = values
+        self._types = types
+        self._rows: list[dict[str, Any]] = []
+        self._outputs: list[int] = []
+        self._position: dict[Node, int] = {}
+        self._names: dict[str, int] = {}
+        self._own: set[str] = set()
+
+    def text(self) -> str:
+        needed = {value.node for value in self._values}
+        nodes = topological_order(self._values)
+        for node in nodes:
+            if node.op is CONSTANT and node not in needed:
+                continue  # written by its users, mostly as their scalar
+            self._write(node)
+        row_pointer = [0]
+        for count in self._outputs:
+            row_pointer.append(row_pointer[-1] + count)
+        if self._own:
+            warnings.warn(
+                f"this graph holds operators that MXNet does not know ({', '.join(sorted(self._own))}); "
+                f"they are written as {OWN_PREFIX}* and only tigon reads them",
+                stacklevel=5,
+            )
+        document = {
+            "nodes": self._rows,
+            "arg_nodes": [i for i, row in enumerate(self._rows) if row["op"] == "null"],
+            "node_row_ptr": row_pointer,
+            "heads": [[self._position[v.node], v.index, 0] for v in self._values],
+            "attrs": {"mxnet_version": ["int", VERSION]},
+        }
+        return json.dumps(document, indent=2)
+
+    def _write(self, node: Node) -> None:
+        if node.op is VARIABLE:
+            # A type known from tracing belongs to that call, not to the graph: it is left out.
+            self._add(node, "null", node.name, dict(node.hints), [], 1)
+        elif node.op is CONSTANT:
+            texts = {f: as_text(v) for f, v in record.attrs_dict(node.attrs).items()}
+            self._add(node, f"{OWN_PREFIX}constant", self._name(node, "constant"), texts, [], 1)
+        else:
+            self._write_operator(node)
+
+    def _write_operator(self, node: Node) -> None:
+        op: Any = node.op
+        attributes = {**attribute_texts(node), **node.hints}
+        inputs = list(node.inputs)
+        name = op.name
+        weak = [v.node.op is CONSTANT and v.node.attrs.weak for v in inputs]
+        if name in _SCALAR_FORMS and sum(weak) == 1:
+            position = weak.index(True)
+            name = _SCALAR_FORMS[name][1 - position]
+            attributes = {"scalar": as_text(inputs[position].node.attrs.value), **attributes}
+            del inputs[position]
+        elif name in _STRICT and self._equal_shapes(inputs):
+            name = _STRICT[name]
+        elif not mxnet_names.known(name):
+            self._own.add(op.name)
+            name = OWN_PREFIX + name.lstrip("_")
+        for value in inputs:
+            if value.node not in self._position:
+                self._write(value.node)
+        auxiliary = [operand.auxiliary for operand in op.operands]
+        entries = [
+            [self._position[v.node], v.index, int(i < len(auxiliary) and auxiliary[i])]
+            for i, v in enumerate(inputs)
+        ]
+        self._add(node, name, self._name(node, op.name), attributes, entries, len(node.outputs))
+
+    def _equal_shapes(self, inputs: Sequence[Value]) -> bool:
+        types = [v.type if v.is_typed else self._types.get(v) for v in inputs]
+        return types[0] is not None and types[1] is not None and types[0].shape == types[1].shape
+
+    def _name(self, node: Node, hint: str) -> str:
+        if node.name:
+            return node.name
+        stem = hint.lower().lstrip("_")
+        number = self._names.get(stem, 0)
+        self._names[stem] = number + 1
+        return f"{stem}{number}"
+
+    def _add(
+        self, node: Node, op: str, name: str, attributes: dict[str, str], inputs: list, outputs: int
+    ) -> None:
+        row: dict[str, Any] = {"op": op, "name": name}
+        if attributes:
+            row["attrs"] = attributes
+        row["inputs"] = inputs
+        self._position[node] = len(self._rows)
+        self._rows.append(row)
+        self._outputs.append(outputs)
+
+
+# ------------------------------------------------------------------------------ reading
+
+
+def loads(content: str | bytes, where: str) -> tuple[Value, ...]:
+    """The heads of the graph in this text. `where` names the text in errors."""
+    document = _parse(content, where)
+    rows = document.get("nodes")
+    if not isinstance(rows, list) or not rows:
+        raise _error(where, "expected a list of nodes under 'nodes'", rows)
+    nodes = [_Row(where, number, row) for number, row in enumerate(rows)]
+    for row in nodes:
+        row.resolve(len(nodes))
+    outputs: dict[int, tuple[Value, ...]] = {}
+    for number in _order(where, nodes):
+        outputs[number] = nodes[number].build(outputs)
+    heads = document.get("heads", [[len(rows) - 1, 0, 0]])
+    if not isinstance(heads, list) or not heads:
+        raise _error(where, "expected a list of [node, output, version] under 'heads'", heads)
+    return tuple(_entry(where, "heads", entry, outputs) for entry in heads)
+
+
+def _error(where: str, expectation: str, given: Any) -> TigonError:
+    text = repr(given)
+    text = text if len(text) <= 80 else text[:77] + "..."
+    return TigonError(
+        f"{where}: {expectation}; given {text}; the file is damaged or not a -symbol.json"
+    )
+
+
+def _parse(content: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        document = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise TigonError(
+            f"{where}: byte {error.start} is not UTF-8; expected the JSON text of a graph"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise TigonError(
+            f"{where}: line {error.lineno}, column {error.colno}: {error.msg}; expected the JSON "
+            "text of a graph; the file is damaged or cut off"
+        ) from None
+    except RecursionError:
+        raise TigonError(f"{where}: is nested too deeply for the JSON text of a graph") from None
+    except ValueError as error:  # numbers of thousands of digits
+        raise TigonError(f"{where}: {error}; expected the JSON text of a graph") from None
+    if not isinstance(document, dict):
+        raise _error(where, "expected an object with 'nodes' and 'heads'", document)
+    return document
+
+
+def _order(where: str, rows: Sequence[_Row]) -> list[int]:
+    """An order in which every node comes after its inputs; raises on a cycle."""
+    order: list[int] = []
+    state = [0] * len(rows)  # 0 new, 1 open, 2 done
+    for start in range(len(rows)):
+        stack = [(start, 0)]
+        if state[start]:
+            continue
+        state[start] = 1
+        while stack:
+            number, position = stack.pop()
+            inputs = rows[number].inputs
+            if position == len(inputs):
+                state[number] = 2
+                order.append(number)
+                continue
+            stack.append((number, position + 1))
+            child = inputs[position][0]
+            if state[child] == 1:
+                raise TigonError(
+                    f"{where}: node {child} '{rows[child].name}' depends on itself through node "
+                    f"{number} '{rows[number].name}'; a graph has no cycles; the file is damaged"
+                )
+            if state[child] == 0:
+                state[child] = 1
+                stack.append((child, 0))
+    return order
+
+
+def _entry(
+    where: str, what: str, entry: Any, outputs: Mapping[int, tuple[Value, ...]]
+) -> Value:
+    node, output = _check_entry(where, what, entry, len(outputs))
+    if output >= len(outputs[node]):
+        raise _error(
+            where, f"{what}: node {node} has {len(outputs[node])} outputs", list(entry)
+        )
+    return outputs[node][output]
+
+
+def _check_entry(where: str, what: str, entry: Any, count: int) -> tuple[int, int]:
+    if (
+        not isinstance(entry, list)
+        or len(entry) not in (2, 3)
+        or not all(isinstance(part, int) and not isinstance(part, bool) for part in entry)
+        or not 0 <= entry[0] < count
+        or entry[1] < 0
+    ):
+        raise _error(where, f"{what}: expected [node below {count}, output, version]", entry)
+    return entry[0], entry[1]
+
+
+class _Row:
+    """One node of the file."""
+
+    def __init__(self, where: str, number: int, row: Any) -> None:
+        if not isinstance(row, dict):
+            raise _error(where, f"node {number}: expected an object", row)
+        self.where = where
+        self.number = number
+        self.op = self._string(row, "op")
+        self.name = self._string(row, "name")
+        self.inputs: list[tuple[int, int]] = []
+        if row.get("subgraphs"):
+            raise self._fail("control flow (subgraphs) is not supported yet")
+        inputs = row.get("inputs", [])
+        if not isinstance(inputs, list):
+            raise self._fail(f"expected a list under 'inputs'; given {inputs!r}")
+        self._entries = inputs
+        self._read_attributes(row)
+
+    def _string(self, row: dict[str, Any], key: str) -> str:
+        value = row.get(key)
+        if not isinstance(value, str):
+            raise _error(self.where, f"node {self.number}: expected text under '{key}'", value)
+        return value
+
+    def _fail(self, message: str) -> TigonError:
+        return TigonError(f"{self.where}: node {self.number} '{self.name}' ({self.op}): {message}")
+
+    def _read_attributes(self, row: dict[str, Any]) -> None:
+        self.attributes: dict[str, str] = {}
+        for key in ("param", "attr", "attrs"):  # versions up to 0.9, 0.11, and since
+            found = row.get(key, {})
+            if not isinstance(found, dict):
+                raise self._fail(f"expected an object under '{key}'; given {found!r}")
+            for name, value in found.items():
+                if isinstance(value, (dict, list)):
+                    raise self._fail(f"attribute '{name}' expects text; given {value!r}")
+                self.attributes[name] = str(value)
+
+    def resolve(self, count: int) -> None:
+        """Check the inputs against the number of nodes in the file."""
+        self.inputs = [
+            _check_entry(self.where, f"node {self.number} '{self.name}'", entry, count)
+            for entry in self._entries
+        ]
+
+    def build(self, outputs: Mapping[int, tuple[Value, ...]]) -> tuple[Value, ...]:
+        operands = []
+        for node, output in self.inputs:
+            if output >= len(outputs[node]):
+                raise self._fail(f"input [{node}, {output}]: that node has {len(outputs[node])} outputs")
+            operands.append(outputs[node][output])
+        if self.op == "null":
+            if operands:
+                raise self._fail("a variable has no inputs")
+            hints = {_hint_name(name): value for name, value in self.attributes.items()}
+            return Node(VARIABLE, (), VariableAttrs(), self.name, hints).outputs
+        if self.op == f"{OWN_PREFIX}constant":
+            return self._build_constant()
+        if self.op in _FROM_SCALAR:
+            return self._build_scalar_form(operands)
+        return self._build_operator(operands)
+
+    def _build_constant(self) -> tuple[Value, ...]:
+        try:
+            value = _number(self.attributes["value"])
+            shape = ast.literal_eval(self.attributes["shape"])
+            weak = self.attributes["weak"] == "True"
+            count = math.prod(shape)
+            if count != (len(value) if isinstance(value, tuple) else 1):
+                raise ValueError
+            attrs = ConstantAttrs(value, self.attributes["dtype"], tuple(shape), weak)
+            return Node(CONSTANT, (), attrs, self.name).outputs
+        except (KeyError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            raise self._fail(f"expected a constant; given {self.attributes!r}"[:300]) from None
+
+    def _build_scalar_form(self, operands: list[Value]) -> tuple[Value, ...]:
+        name, left = _FROM_SCALAR[self.op]
+        text = self.attributes.pop("scalar", None)
+        if len(operands) != 1 or text is None:
+            raise self._fail("expected one input and the attribute 'scalar'")
+        try:
+            value = _number(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            value = None
+        if not isinstance(value, (bool, int, float)):
+            raise self._fail(f"attribute 'scalar' expects a number; given {text[:80]!r}")
+        self.attributes.pop("is_int", None)
+        kind = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
+        scalar = Node(CONSTANT, (), ConstantAttrs(value, kind)).outputs[0]
+        pair = (scalar, operands[0]) if left else (operands[0], scalar)
+        op = record.get(name)
+        _, hints = self._separate(op)
+        return self._node(op, pair, op.make_attrs({}), hints)
+
+    def _build_operator(self, operands: list[Value]) -> tuple[Value, ...]:
+        op = self._find()
+        given, hints = self._separate(op)
+        try:
+            attrs = op.make_attrs(given)
+            missing = self._auxiliary(op, attrs, len(operands))
+            op.check_operand_count(len(operands) + len(missing))
+        except TigonError as error:
+            raise self._fail(str(error)) from None
+        return self._node(op, (*operands, *missing), attrs, hints)
+
+    def _node(
+        self, op: Any, operands: Sequence[Value], attrs: Any, hints: Mapping[str, str]
+    ) -> tuple[Value, ...]:
+        try:
+            return Node(op, tuple(operands), attrs, self.name, hints).outputs
+        except TigonError as error:
+            raise self._fail(str(error)) from None
+
+    def _find(self) -> Any:
+        name = self.op
+        if name.startswith(OWN_PREFIX):
+            bare = name[len(OWN_PREFIX) :]
+            known = set(record.names())
+            name = f"_{bare}" if f"_{bare}" in known else bare
+        try:
+            return record.get(name)
+        except TigonError:
+            raise self._fail(
+                "this operator is not known; see tigon.ops.names() for all there are"
+            ) from None
+
+    def _separate(self, op: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """The operator's own attributes, and what is said about the node."""
+        fields = record.attr_fields(op.attrs_type)
+        given, hints = {}, {}
+        for name, value in self.attributes.items():
+            if name in fields and name not in HIDDEN:
+                given[name] = value
+            elif name in _PLAIN_HINTS or name in IGNORED or name.startswith("__"):
+                hints[_hint_name(name)] = value
+            else:
+                known = ", ".join(f for f in fields if f not in HIDDEN) or "none"
+                raise self._fail(f"has no attribute '{name}'; it knows: {known}")
+        return given, hints
+
+    def _auxiliary(self, op: Any, attrs: Any, count: int) -> list[Value]:
+        """Old files leave out the auxiliary inputs of BatchNorm."""
+        names = Signature(op).names
+        auxiliary = {operand.name for operand in op.operands if operand.auxiliary}
+        if not auxiliary or count >= len(names) or not auxiliary.issuperset(names[count:]):
+            return []
+        return [
+            Node(VARIABLE, (), VariableAttrs(), f"{self.name}_{name}").outputs[0]
+            for name in names[count:]
+        ]
+
+
+def _hint_name(name: str) -> str:
+    return f"__{name}__" if name in ("lr_mult", "wd_mult") else name
+
+
+def _number(text: str) -> Any:
+    """A literal, with `inf` and `nan` as Python prints them."""
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return float(text)

@@ -1,0 +1,255 @@
+"""Arrays from nothing, from Python and from numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+from tigon.base import DType, TigonError, as_dtype, check
+from tigon.base.dtypes import PUBLIC, float32
+from tigon.context import check_context
+from tigon.nd.dispatch import NDArray, apply
+from tigon.ops import record
+
+
+def check_shape(where: str, shape: Any) -> tuple[int, ...]:
+    """A shape as a tuple of extents that are not negative."""
+    if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
+        shape = (shape,)
+    try:
+        extents = tuple(extent.__index__() for extent in shape)
+    except (TypeError, AttributeError):
+        raise TigonError(f"{where}: expected a shape such as (2, 3); given {shape!r}") from None
+    check(
+        all(extent >= 0 for extent in extents),
+        where,
+        f"expected extents that are not negative; given {extents}",
+    )
+    return extents
+
+
+def check_dtype(where: str, dtype: Any) -> DType:
+    """A dtype that arrays can have; None is float32."""
+    found = float32 if dtype is None else as_dtype(dtype)
+    check(
+        found in PUBLIC,
+        where,
+        f"expected a dtype of {', '.join(map(str, PUBLIC))}; given {found}; convert the data first",
+    )
+    return found
+
+
+def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
+    """An array with the values of a list, a number, a numpy array or another array.
+
+    The dtype is float32 unless it is given or the source is an NDArray.
+
+    >>> array([[1, 2], [3, 4]])
+    <BLANKLINE>
+    [[1. 2.]
+     [3. 4.]]
+    <NDArray 2x2 @cpu(0)>
+    """
+    check_context("array", ctx)
+    if isinstance(source_array, NDArray):
+        return source_array.astype(source_array.dtype if dtype is None else dtype, copy=True)
+    wanted = check_dtype("array", dtype)
+    try:
+        if isinstance(source_array, (list, tuple)) and _holds_arrays(source_array):
+            source_array = [np.asarray(part) for part in source_array]
+        values = np.asarray(source_array)
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"its elements are {values.dtype}")
+        values = values.astype(wanted.numpy, order="C", copy=False)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise TigonError(
+            f"array: expected numbers in a regular shape; given {type(source_array).__name__}: "
+            f"{error}"
+        ) from None
+    return _native.from_numpy(values)
+
+
+def _holds_arrays(source: Sequence[Any]) -> bool:
+    return any(
+        isinstance(part, NDArray) or (isinstance(part, (list, tuple)) and _holds_arrays(part))
+        for part in source[:1]
+    )
+
+
+def from_numpy(ndarray: np.ndarray, zero_copy: bool = True) -> NDArray:
+    """An array of a numpy array's values and dtype, sharing its memory if `zero_copy` and numpy's
+    array owns contiguous, writable memory.
+
+    >>> from_numpy(np.arange(3)).dtype
+    <class 'numpy.int64'>
+    """
+    check_dtype("from_numpy", ndarray.dtype)
+    if zero_copy and ndarray.flags.c_contiguous and ndarray.flags.writeable and ndarray.size:
+        return _native.from_dlpack(ndarray)
+    return _native.from_numpy(ndarray)
+
+
+def from_dlpack(dlpack: Any) -> NDArray:
+    """An array on the memory of another library's tensor."""
+    return _native.from_dlpack(dlpack)
+
+
+def to_dlpack_for_read(data: NDArray) -> Any:
+    """A DLPack capsule on an array's memory, when what is written to it is done."""
+    data.wait_to_read()
+    return data.__dlpack__()
+
+
+def to_dlpack_for_write(data: NDArray) -> Any:
+    """A DLPack capsule on an array's memory, to be written by its consumer."""
+    data.wait_to_read()
+    return data.__dlpack__()
+
+
+def empty(shape: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
+    """An array of undefined values.
+
+    >>> empty((2, 3)).shape
+    (2, 3)
+    """
+    check_context("empty", ctx)
+    return _native.empty(check_shape("empty", shape), check_dtype("empty", dtype).code)
+
+
+def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any) -> Any:
+    check_context(where, ctx)
+    op = record.get("_full")
+    attributes = {
+        "shape": check_shape(where, shape),
+        "dtype": check_dtype(where, dtype if out is None or dtype else out.dtype).name,
+        "value": value,
+    }
+    return apply(op, op.make_attrs(attributes), (), out)
+
+
+def zeros(shape: Any, ctx: Any = None, dtype: Any = None, stype: Any = None, out: Any = None, **_: Any) -> Any:
+    """An array of zeros.
+
+    >>> zeros(2).asnumpy()
+    array([0., 0.], dtype=float32)
+    """
+    return _filled("zeros", shape, 0, ctx, dtype, out)
+
+
+def ones(shape: Any, ctx: Any = None, dtype: Any = None, out: Any = None, **_: Any) -> Any:
+    """An array of ones.
+
+    >>> ones((1, 2), dtype="int32").asnumpy()
+    array([[1, 1]], dtype=int32)
+    """
+    return _filled("ones", shape, 1, ctx, dtype, out)
+
+
+def full(shape: Any, val: Any, ctx: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    """An array of one value.
+
+    >>> full(2, 7).asnumpy()
+    array([7., 7.], dtype=float32)
+    """
+    if isinstance(val, NDArray):
+        check_context("full", ctx)
+        target = empty(shape, ctx, dtype or val.dtype) if out is None else out
+        target[:] = val
+        return target
+    check(
+        isinstance(val, (int, float, bool, np.generic)),
+        "full",
+        f"expected a number; given {type(val).__name__}",
+    )
+    return _filled("full", shape, val, ctx, dtype, out)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1.0,
+    repeat: int = 1,
+    infer_range: bool | None = None,
+    ctx: Any = None,
+    dtype: Any = None,
+) -> NDArray:
+    """Evenly spaced numbers from `start` below `stop`, each `repeat` times.
+
+    >>> arange(2, 6, step=2, repeat=2).asnumpy()
+    array([2., 2., 4., 4.], dtype=float32)
+    """
+    check_context("arange", ctx)
+    op = record.get("_arange")
+    attributes = {
+        "start": start,
+        "stop": stop,
+        "step": step,
+        "repeat": repeat,
+        "dtype": check_dtype("arange", dtype).name,
+    }
+    return apply(op, op.make_attrs(attributes), ())
+
+
+def linspace(
+    start: float, stop: float, num: int, endpoint: bool = True, ctx: Any = None, dtype: Any = None
+) -> NDArray:
+    """`num` evenly spaced numbers from `start` to `stop`.
+
+    >>> linspace(0, 1, 5).asnumpy()
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    check_context("linspace", ctx)
+    op = record.get("_linspace")
+    attributes = {
+        "start": start,
+        "stop": stop,
+        "num": num,
+        "endpoint": endpoint,
+        "dtype": check_dtype("linspace", dtype).name,
+    }
+    return apply(op, op.make_attrs(attributes), ())
+
+
+def eye(N: int, M: int = 0, k: int = 0, ctx: Any = None, dtype: Any = None, **_: Any) -> NDArray:
+    """Ones on the k-th diagonal of an N by M matrix.
+
+    >>> eye(2).asnumpy()
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    check_context("eye", ctx)
+    op = record.get("_eye")
+    attributes = {"N": N, "M": M, "k": k, "dtype": check_dtype("eye", dtype).name}
+    return apply(op, op.make_attrs(attributes), ())
+
+
+def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:
+    """Join arrays along an axis.
+
+    >>> concatenate([ones(1), zeros(1)]).asnumpy()
+    array([1., 0.], dtype=float32)
+    """
+    check(len(arrays) > 0, "concatenate", "expected at least one array; given none")
+    if len(arrays) == 1 and not always_copy:
+        return arrays[0]
+    return record.get("Concat")(*arrays, dim=axis)
+
+
+def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
+    """Move axes to other positions.
+
+    >>> moveaxis(zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    from tigon.ops.signature import moved_axes
+
+    axes = moved_axes("moveaxis", len(tensor.shape), source, destination)
+    return record.get("transpose")(tensor, axes=axes)
+
+
+def waitall() -> None:
+    """Return when all work is done; an error that nobody has seen is raised here."""
+    _native.waitall()

@@ -1,0 +1,183 @@
+"""From a call on arrays to the native runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+from tigon.base import TensorType, TigonError
+from tigon.base.dtypes import BY_CODE
+from tigon.ir.graph import constant
+from tigon.ops.record import Operator
+from tigon.ops.signature import Signature
+from tigon.runtime import keys, tracing
+from tigon.runtime.operators import attributes_id, operator_id
+
+NDArray = _native.NDArray
+
+_PLAIN = frozenset((NDArray, float, int, bool))
+_CACHEABLE = (int, float, str, bool, tuple, type(None))
+
+
+def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:
+    """Run an operator on arrays and numbers; with a symbol among them, or while a block is
+    traced, make it part of the graph instead."""
+    given = list(operands)
+    while given and given[-1] is None:
+        given.pop()
+    arrays = False
+    for position, operand in enumerate(given):
+        kind = type(operand)
+        if kind is NDArray:
+            arrays = True
+        elif kind not in _PLAIN:
+            if hasattr(operand, "apply_op"):
+                return operand.apply_op(op, attrs, given)
+            given[position] = _number(op, position, operand)
+    symbolic = tracing.symbolic()
+    if symbolic is not None and out is None:
+        return symbolic(op, attrs, given)
+    signature = signature_of(op)
+    if not arrays and signature.names and not any(o.optional for o in op.operands):
+        _check_any_array(op, given)
+    if signature.trains and not attrs.training and _native.is_training():
+        attrs = dataclasses.replace(attrs, training=True)
+    if signature.takes_key:  # in prediction too: a traced program advances the counter alike
+        given.append(keys.take())
+    if op.mutates:
+        return _run_mutating(op, attrs, given, out)
+    result = _native.invoke(operator_id(op), attributes_id(attrs), given, out)
+    return list(result) if type(result) is tuple else result
+
+
+def run_node(op: Operator, attrs: Any, operands: Sequence[Any]) -> list[Any]:
+    """Run one node of a graph as it is: mode and random key are settled. All outputs, visible or
+    not."""
+    outputs: list[Any] = []
+    count = op.output_count(attrs)
+    if count == op.visible_count(attrs):
+        result = _native.invoke(operator_id(op), attributes_id(attrs), operands)
+        return list(result) if type(result) is tuple else [result]
+    types = op.infer_types(attrs, tuple(_type(operand) for operand in operands))
+    outputs = [_native.empty(t.shape, t.dtype.code) for t in types]
+    _native.invoke(operator_id(op), attributes_id(attrs), operands, outputs)
+    return outputs
+
+
+def _type(operand: Any) -> TensorType:
+    if type(operand) is NDArray:
+        return TensorType(operand.shape, BY_CODE[operand.dtype_code])
+    return constant(operand).type
+
+
+def _check_any_array(op: Operator, given: Sequence[Any]) -> None:
+    least = sum(not (o.optional or o.variadic or o.random_key) for o in op.operands)
+    if len(given) < least:
+        op.check_operand_count(len(given))
+
+
+_signatures: dict[Operator, Signature] = {}
+
+
+def signature_of(op: Operator) -> Signature:
+    found = _signatures.get(op)
+    if found is None:
+        found = _signatures[op] = Signature(op)
+    return found
+
+
+def _number(op: Operator, position: int, operand: Any) -> Any:
+    if isinstance(operand, np.generic):
+        return operand.item()
+    name = op.operands[min(position, len(op.operands) - 1)].name if op.operands else position
+    raise TigonError(
+        f"{op.name}: operand '{name}': expected an NDArray or a number; given "
+        f"{type(operand).__name__}; convert it with nd.array first"
+    )
+
+
+def _run_mutating(op: Operator, attrs: Any, given: list[Any], out: Any) -> Any:
+    """Operators with states: the new states are written where the old ones are.
+
+    Auxiliary states (running statistics) go to fresh storage that is swapped in, so that what the
+    tape has saved of them stays as it was; optimizer states are overwritten in place."""
+    visible = op.visible_count(attrs)
+    results = list(out) if isinstance(out, (list, tuple)) else [out]
+    results += [None] * (op.output_count(attrs) - len(results))
+    names = [operand.name for operand in op.operands]
+    swaps = []
+    for output, name in op.mutates.items():
+        position = names.index(name)
+        if output < visible or position >= len(given) or type(given[position]) is not NDArray:
+            continue
+        state = given[position]
+        if op.operands[position].auxiliary:
+            if not getattr(attrs, "training", True):
+                continue
+            fresh = _native.empty(state.shape, state.dtype_code)
+            results[output] = fresh
+            swaps.append((state, fresh))
+        else:
+            results[output] = state
+    result = _native.invoke(operator_id(op), attributes_id(attrs), given, results)
+    for state, fresh in swaps:
+        state.swap_storage(fresh)
+    return list(result) if type(result) is tuple else result
+
+
+def make_function(op: Operator, name: str) -> Callable[..., Any]:
+    """The imperative function of one operator under one of its names."""
+    signature = signature_of(op)
+    count = len(signature.names)
+    own = frozenset(signature.names)
+    identity = operator_id(op)
+    # Calls that need nothing but operands and known attributes take the short way.
+    short = not (signature.takes_key or signature.trains or op.mutates)
+    interned: dict[Any, int] = {}
+    invoke, capture = _native.invoke, tracing.capture
+
+    def function(*arguments: Any, out: Any = None, name: str | None = None, **keywords: Any) -> Any:
+        if short and (signature.variadic or len(arguments) <= count):
+            for argument in arguments:
+                if type(argument) not in _PLAIN:
+                    break
+            else:
+                attributes = _intern(op, interned, keywords, own)
+                if attributes is not None and arguments and capture() is None:
+                    result = invoke(identity, attributes, arguments, out)
+                    return list(result) if type(result) is tuple else result
+        operands, attributes = signature.split(arguments, keywords)
+        return apply(op, op.make_attrs(attributes), operands, out)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "tigon.nd"
+    function.__doc__ = op.doc
+    function.__signature__ = signature.python(("out", "name"))  # type: ignore[attr-defined]
+    return function
+
+
+def _intern(op: Operator, interned: dict[Any, int], keywords: dict, own: frozenset) -> int | None:
+    """The attributes' number, or None where the call needs the long way."""
+    if not keywords:
+        found = interned.get(())
+        if found is None:
+            found = interned[()] = attributes_id(op.make_attrs({}))
+        return found
+    if not own.isdisjoint(keywords):
+        return None
+    for value in keywords.values():
+        if not isinstance(value, _CACHEABLE):
+            return None
+    key = (tuple(keywords.items()), tuple(map(type, keywords.values())))
+    try:
+        found = interned.get(key)
+    except TypeError:  # a list within a tuple
+        return None
+    if found is None:
+        _, attributes = signature_of(op).split((), keywords)
+        found = interned[key] = attributes_id(op.make_attrs(attributes))
+    return found

@@ -1,0 +1,110 @@
+"""`nd.random`: draws of given shapes, or one per element of array parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tigon.base import check
+from tigon.context import check_context
+from tigon.nd.creation import check_dtype, check_shape
+from tigon.nd.dispatch import NDArray, apply
+from tigon.ops import record
+
+_NUMBERS = (int, float, np.generic)
+
+
+def _draw(
+    where: str,
+    parameters: dict[str, Any],
+    shape: Any,
+    dtype: Any,
+    ctx: Any,
+    out: Any,
+    default: str = "float32",
+) -> Any:
+    """The operator `_random_X` for numbers, `_sample_X` for arrays of parameters."""
+    check_context(f"random.{where}", ctx)
+    values = list(parameters.values())
+    if all(isinstance(value, _NUMBERS) for value in values):
+        if shape is None:
+            shape = out.shape if out is not None else (1,)
+        dtype = dtype or (out.dtype if out is not None else default)
+        op = record.get(f"_random_{where}")
+        attributes = {
+            **parameters,
+            "shape": check_shape(f"random.{where}", shape),
+            "dtype": check_dtype(f"random.{where}", dtype).name,
+        }
+        return apply(op, op.make_attrs(attributes), (), out)
+    check(
+        all(not isinstance(value, _NUMBERS) for value in values),
+        f"random.{where}",
+        "expected all parameters as numbers, or all as arrays; given a mixture",
+    )
+    op = record.get(f"_sample_{where}")
+    attributes = {"shape": () if shape is None else check_shape(f"random.{where}", shape)}
+    if dtype is not None:
+        attributes["dtype"] = check_dtype(f"random.{where}", dtype).name
+    return apply(op, op.make_attrs(attributes), values, out)
+
+
+def uniform(
+    low: Any = 0, high: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **_: Any
+) -> Any:
+    """Draws from [low, high).
+
+    >>> uniform(shape=(2, 3)).shape
+    (2, 3)
+    """
+    return _draw("uniform", {"low": low, "high": high}, shape, dtype, ctx, out)
+
+
+def normal(
+    loc: Any = 0, scale: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **_: Any
+) -> Any:
+    """Draws from a normal distribution of mean `loc` and standard deviation `scale`.
+
+    >>> normal(0, 1, shape=4).shape
+    (4,)
+    """
+    return _draw("normal", {"loc": loc, "scale": scale}, shape, dtype, ctx, out)
+
+
+def randn(*shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = None, ctx: Any = None, **_: Any) -> Any:
+    """Normal draws of a shape given by position.
+
+    >>> randn(2, 3).shape
+    (2, 3)
+    """
+    return normal(loc, scale, shape or None, dtype, ctx)
+
+
+def randint(
+    low: int, high: int, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **_: Any
+) -> Any:
+    """Integers from [low, high), int32 unless a dtype is given.
+
+    >>> randint(3, 4, shape=2).asnumpy()
+    array([3, 3], dtype=int32)
+    """
+    return _draw("randint", {"low": low, "high": high}, shape, dtype, ctx, out, "int32")
+
+
+def shuffle(data: NDArray, out: Any = None, **_: Any) -> Any:
+    """The rows of an array in random order.
+
+    >>> from tigon import nd
+    >>> sorted(shuffle(nd.arange(4)).asnumpy().tolist())
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    op = record.get("_shuffle")
+    return apply(op, op.make_attrs({}), (data,), out)
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """By name, for the `nd.random` namespace."""
+    own = {"uniform": uniform, "normal": normal, "randn": randn, "randint": randint}
+    return {**own, "shuffle": shuffle}

@@ -1,0 +1,194 @@
+"""How users call an operator: `F.X(data, weight, bias, kernel=...)`, split into operands and
+attributes. Shared by `nd` and `sym`, so that a program means the same in both."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING
+from typing import Any
+
+from tigon.base import TigonError
+from tigon.ops import record
+from tigon.ops.record import Operator
+
+HIDDEN = frozenset(("training", "ordinal", "stream"))
+"""Attributes that the caller of an operator sets, never its user."""
+
+IGNORED = frozenset(("num_args", "ctx", "cudnn_off", "cudnn_tune", "workspace", "__layout__"))
+"""What MXNet programs pass and what means nothing here, unless the operator declares it."""
+
+NAMESPACES = {
+    "random": ("_random_", "random_"),
+    "linalg": ("_linalg_", "linalg_"),
+    "contrib": ("_contrib_",),
+    "image": ("_image_",),
+    "sparse": ("_sparse_",),
+}
+"""`nd.random.uniform` is the operator registered as `_random_uniform`, and so on."""
+
+
+FLUENT = tuple(
+    """
+    abs arccos arccosh arcsin arcsinh arctan arctanh argmax argmax_channel argmin argsort
+    broadcast_axes broadcast_like broadcast_to cbrt ceil clip cos cosh degrees depth_to_space diag
+    exp expand_dims expm1 fix flatten flip floor gamma gammaln log log10 log1p log2 log_softmax max
+    mean min nanprod nansum norm one_hot ones_like pad pick prod radians rcbrt reciprocal relu
+    repeat reshape_like rint round rsqrt shape_array sigmoid sign sin sinh size_array slice
+    slice_axis slice_like softmax softmin sort space_to_depth split split_v2 sqrt square squeeze
+    sum swapaxes take tan tanh tile topk trunc zeros_like
+    """.split()
+)
+"""Functions that are methods too, of arrays and of symbols."""
+
+
+class Signature:
+    """The users' view of an operator: operands without the random key, attributes without the
+    hidden ones.
+
+    >>> from tigon.ops.views import expand_dims
+    >>> Signature(expand_dims).split(("x", 0), {})
+    (['x'], {'axis': 0})
+    """
+
+    __slots__ = ("_fields", "_ignored", "_positions", "names", "op", "takes_key", "trains", "variadic")
+
+    def __init__(self, op: Operator) -> None:
+        self.op = op
+        self.names = tuple(o.name for o in op.operands if not o.random_key)
+        self.variadic = any(o.variadic for o in op.operands)
+        fields = record.attr_fields(op.attrs_type)
+        self._fields = tuple(name for name in fields if name not in HIDDEN)
+        self._ignored = IGNORED.difference(fields)
+        self._positions = {name: i for i, name in enumerate(self.names)}
+        self.takes_key = any(o.random_key for o in op.operands)
+        self.trains = "training" in fields
+
+    def split(
+        self, arguments: Sequence[Any], keywords: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """(operands, attributes). Operands not given are None, trailing ones left out."""
+        if self.variadic:
+            return self._split_variadic(arguments, keywords)
+        count = len(self.names)
+        operands = list(arguments[:count])
+        attributes: dict[str, Any] = {}
+        extra = arguments[count:]
+        if len(extra) > len(self._fields):
+            raise TigonError(
+                f"{self.op.name}: expected at most {count + len(self._fields)} arguments "
+                f"({', '.join((*self.names, *self._fields))}); given {len(arguments)}"
+            )
+        for name, value in zip(self._fields, extra, strict=False):
+            attributes[name] = value
+        for name, value in keywords.items():
+            position = self._positions.get(name)
+            if position is not None:
+                operands.extend([None] * (position + 1 - len(operands)))
+                if operands[position] is not None:
+                    raise TigonError(f"{self.op.name}: operand '{name}' is given twice")
+                operands[position] = value
+            elif name in attributes:
+                raise TigonError(f"{self.op.name}: attribute '{name}' is given twice")
+            elif name not in self._ignored:
+                attributes[name] = value
+        return operands, attributes
+
+    def _split_variadic(
+        self, arguments: Sequence[Any], keywords: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        operands = list(arguments)
+        attributes = {}
+        for name, value in keywords.items():
+            if name in self._positions:
+                operands.extend(value if isinstance(value, (list, tuple)) else [value])
+            elif name not in self._ignored:
+                attributes[name] = value
+        if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+            operands = list(operands[0])
+        return operands, attributes
+
+    def required(self, attrs: Any) -> tuple[str, ...]:
+        """The operands that exist under these attributes, for automatic variables."""
+        if self.op.present is not None:
+            return tuple(self.op.rule(self.op.present, attrs))
+        return tuple(
+            o.name
+            for o in self.op.operands
+            if not (o.optional or o.variadic or o.random_key)
+        )
+
+    def python(self, extra: Sequence[str]) -> inspect.Signature:
+        """What `help` shows."""
+        kinds = inspect.Parameter
+        parameters = []
+        for operand in self.op.operands:
+            if operand.variadic:
+                parameters.append(kinds(operand.name, kinds.VAR_POSITIONAL))
+            elif not operand.random_key:
+                parameters.append(kinds(operand.name, kinds.POSITIONAL_OR_KEYWORD, default=None))
+        kind = kinds.KEYWORD_ONLY if self.variadic else kinds.POSITIONAL_OR_KEYWORD
+        fields = record.attr_fields(self.op.attrs_type)
+        for name in self._fields:
+            default = fields[name][1]
+            parameters.append(kinds(name, kind, default=None if default is MISSING else default))
+        taken = {parameter.name for parameter in parameters}
+        for name in extra:
+            if name in taken:
+                continue
+            parameters.append(kinds(name, kinds.KEYWORD_ONLY, default=None))
+        return inspect.Signature(parameters)
+
+
+def placement(name: str) -> tuple[str, str] | None:
+    """Namespace and short name of a registered name that belongs to one, else None.
+
+    >>> placement("_random_uniform"), placement("linalg_gemm2"), placement("dot")
+    (('random', 'uniform'), ('linalg', 'gemm2'), None)
+    """
+    for namespace, prefixes in NAMESPACES.items():
+        for prefix in prefixes:
+            if name.startswith(prefix) and len(name) > len(prefix):
+                return namespace, name[len(prefix) :]
+    return None
+
+
+def reshape_arguments(shape: tuple[Any, ...], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes behind `x.reshape(2, 3)`, `x.reshape((2, 3))` and `x.reshape(shape=(2, 3))`.
+
+    >>> reshape_arguments((2, -1), {"reverse": True})
+    {'reverse': True, 'shape': (2, -1)}
+    """
+    attributes = dict(keywords)
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    if shape:
+        if "shape" in attributes:
+            raise TigonError("reshape: the shape is given twice, by position and as shape=")
+        attributes["shape"] = shape
+    if "shape" not in attributes:
+        raise TigonError("reshape: expected a shape; given none; write x.reshape(shape=(2, -1))")
+    return attributes
+
+
+def moved_axes(where: str, ndim: int, source: Any, destination: Any) -> tuple[int, ...]:
+    """The permutation that moves axes as `numpy.moveaxis` does.
+
+    >>> moved_axes("moveaxis", 3, 0, -1)
+    (1, 2, 0)
+    """
+    sources = [source] if isinstance(source, int) else list(source)
+    destinations = [destination] if isinstance(destination, int) else list(destination)
+    valid = all(-ndim <= axis < ndim for axis in (*sources, *destinations))
+    sources = [axis % ndim for axis in sources] if valid else []
+    destinations = [axis % ndim for axis in destinations] if valid else []
+    distinct = len(set(sources)) == len(sources) and len(set(destinations)) == len(destinations)
+    if not valid or not distinct or len(sources) != len(destinations):
+        raise TigonError(
+            f"{where}: expected equally many distinct axes within {ndim}; "
+            f"given {source} to {destination}"
+        )
+    order = [axis for axis in range(ndim) if axis not in sources]
+    for target, axis in sorted(zip(destinations, sources, strict=True)):
+        order.insert(target, axis)
+    return tuple(order)

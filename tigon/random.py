@@ -1,0 +1,24 @@
+"""`mx.random`: the seed, and the samplers of `nd.random`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tigon.nd.sampling import normal, randint, randn, shuffle, uniform
+from tigon.runtime import keys
+
+
+def seed(seed_state: int, ctx: Any = "all") -> None:
+    """Start the random numbers anew: the same seed gives the same numbers.
+
+    >>> from tigon import nd
+    >>> seed(7)
+    >>> a = nd.random.uniform(shape=2)
+    >>> seed(7)
+    >>> bool((a == nd.random.uniform(shape=2)).asnumpy().all())
+    True
+    """
+    keys.seed(seed_state)
+
+
+__all__ = ["normal", "randint", "randn", "seed", "shuffle", "uniform"]

@@ -1,0 +1,454 @@
+"""A symbol bound to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import BY_CODE
+from tigon.context import Context, check_context
+from tigon.ir.graph import Graph
+from tigon.runtime.cached_graph import CachedGraph
+from tigon.sym.compiled import as_array
+from tigon.sym.inference import Hint, infer
+from tigon.sym.symbol import Symbol, output_name
+
+NDArray = _native.NDArray
+REQUESTS = ("write", "add", "null")
+
+
+class Executor:
+    """Runs a symbol on the arrays it was bound to, forward and backward.
+
+    >>> from tigon import nd, sym
+    >>> a, b = sym.var("a"), sym.var("b")
+    >>> grad = nd.zeros(1)
+    >>> executor = (a * b).bind(args={"a": nd.array([2]), "b": nd.array([3])}, args_grad={"a": grad})
+    >>> executor.forward()[0].asscalar()
+    np.float32(6.0)
+    >>> executor.backward(out_grads=nd.ones(1))
+    >>> grad.asscalar()
+    np.float32(3.0)
+    """
+
+    def __init__(
+        self,
+        symbol: Symbol,
+        ctx: Context,
+        arguments: Mapping[str, NDArray],
+        gradients: Mapping[str, NDArray | None],
+        requests: Mapping[str, str],
+        auxiliary: Mapping[str, NDArray],
+    ) -> None:
+        self._symbol = symbol
+        self._ctx = ctx
+        self.arg_dict = dict(arguments)
+        self.grad_dict = dict(gradients)
+        self.aux_dict = dict(auxiliary)
+        self._requests = dict(requests)
+        self._graph = CachedGraph(symbol._graph(), name=symbol.name or "executor")
+        self._outputs: list[NDArray] | None = None
+        self._recorded = False
+        self._training = False
+        self._monitor: tuple[Callable[[str, NDArray], None], bool] | None = None
+        # Handles of our own: what backward fills is this executor's business, not that of
+        # gradients the user attached to the same arrays.
+        self._handles = {name: array.detach() for name, array in self.arg_dict.items()}
+        for name, handle in self._handles.items():
+            gradient = self.grad_dict.get(name)
+            if gradient is not None and self._requests[name] != "null":
+                handle.mark_variable(gradient, self._requests[name])
+        self._names = symbol.list_inputs()
+
+    # -- what it holds
+
+    @property
+    def outputs(self) -> list[NDArray]:
+        """The results of the last `forward`."""
+        if self._outputs is None:
+            raise TigonError("Executor.outputs: there are none yet; call forward() first")
+        return self._outputs
+
+    @property
+    def output_dict(self) -> dict[str, NDArray]:
+        return dict(zip(self._symbol.list_outputs(), self.outputs, strict=True))
+
+    @property
+    def arg_arrays(self) -> list[NDArray]:
+        return list(self.arg_dict.values())
+
+    @property
+    def grad_arrays(self) -> list[NDArray | None]:
+        return [self.grad_dict.get(name) for name in self.arg_dict]
+
+    @property
+    def aux_arrays(self) -> list[NDArray]:
+        return list(self.aux_dict.values())
+
+    def _arrays(self) -> list[NDArray]:
+        return [
+            self._handles[name] if name in self._handles else self.aux_dict[name]
+            for name in self._names
+        ]
+
+    # -- running
+
+    def forward(self, is_train: bool = False, **arrays: Any) -> list[NDArray]:
+        """Compute the outputs. Arrays given by name are copied into the bound ones first."""
+        for name, given in arrays.items():
+            self._set(name, given)
+        self._run(bool(is_train))
+        if self._monitor is not None:
+            self._report(bool(is_train))
+        return self.outputs
+
+    def _set(self, name: str, given: Any) -> None:
+        check(
+            name in self.arg_dict,
+            "Executor.forward",
+            f"the symbol has no argument '{name}'; it has: {', '.join(self.arg_dict)}",
+        )
+        target = self.arg_dict[name]
+        array = as_array("Executor.forward", name, given)
+        check(
+            array.shape == target.shape,
+            "Executor.forward",
+            f"argument '{name}': expected shape {target.shape}, as bound; given {array.shape}; "
+            "use Executor.reshape for another shape",
+        )
+        with _paused():
+            array.astype(BY_CODE[target.dtype_code], copy=False).copyto(target)
+
+    def _run(self, training: bool) -> None:
+        """Recorded when training: backward starts from there."""
+        previous = _native.set_recording(training)
+        mode = _native.set_training(training)
+        try:
+            self._outputs = self._graph(self._arrays(), training)
+        finally:
+            _native.set_recording(previous)
+            _native.set_training(mode)
+        self._recorded = self._training = training
+
+    def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
+        """Fill the gradient arrays as their grad_req says. `out_grads` are the cotangents of the
+        outputs; they may be missing only if every output is a loss."""
+        cotangents = self._cotangents(out_grads)
+        if not self._recorded:
+            self._run(True)
+        if not any(self._handles[name].grad_req != "null" for name in self._handles):
+            return
+        outputs = self.outputs
+        pairs = [
+            (output, cotangent)
+            for output, cotangent in zip(outputs, cotangents, strict=True)
+            if output.has_tape
+        ]
+        if not pairs:
+            return
+        _native.backward([output for output, _ in pairs], [grad for _, grad in pairs], True)
+
+    def _cotangents(self, out_grads: Any) -> list[NDArray | None]:
+        values = self._symbol._values
+        if out_grads is None:
+            lacking = [
+                output_name(v) for v in values if not getattr(v.node.op, "is_loss", False)
+            ]
+            check(
+                not lacking,
+                "Executor.backward",
+                f"output '{lacking[0] if lacking else ''}' is not a loss, so its gradient must be "
+                "given; call backward(out_grads=...) with one array per output",
+            )
+            return [None] * len(values)
+        if isinstance(out_grads, Mapping):
+            names = self._symbol.list_outputs()
+            out_grads = [out_grads.get(name) for name in names]
+        listed = list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
+        check(
+            len(listed) == len(values),
+            "Executor.backward",
+            f"expected {len(values)} out_grads, one per output; given {len(listed)}",
+        )
+        return [
+            None if grad is None else as_array("Executor.backward", name, grad)
+            for name, grad in zip(self._symbol.list_outputs(), listed, strict=True)
+        ]
+
+    # -- parameters and shapes
+
+    def copy_params_from(
+        self,
+        arg_params: Mapping[str, Any],
+        aux_params: Mapping[str, Any] | None = None,
+        allow_extra_params: bool = False,
+    ) -> None:
+        """Copy values by name into the bound arrays."""
+        for given, own, kind in (
+            (arg_params, self.arg_dict, "argument"),
+            (aux_params or {}, self.aux_dict, "auxiliary state"),
+        ):
+            for name, value in given.items():
+                if name not in own:
+                    check(
+                        allow_extra_params,
+                        "Executor.copy_params_from",
+                        f"the symbol has no {kind} '{name}'; it has: {', '.join(own)}; "
+                        "pass allow_extra_params=True to skip it",
+                    )
+                    continue
+                target = own[name]
+                array = as_array("Executor.copy_params_from", name, value)
+                check(
+                    array.shape == target.shape,
+                    "Executor.copy_params_from",
+                    f"{kind} '{name}': expected shape {target.shape}; given {array.shape}",
+                )
+                with _paused():
+                    array.astype(BY_CODE[target.dtype_code], copy=False).copyto(target)
+
+    def reshape(
+        self, partial_shaping: bool = False, allow_up_sizing: bool = False, **shapes: Any
+    ) -> Executor:
+        """An executor for other input shapes. Arrays whose shape stays are shared."""
+        types = _types(self._symbol, "Executor.reshape", shapes, self._dtypes())
+        arguments: dict[str, NDArray] = {}
+        gradients: dict[str, NDArray | None] = {}
+        for name, array in self.arg_dict.items():
+            shape = types[name].shape
+            if shape == array.shape:
+                arguments[name], gradients[name] = array, self.grad_dict.get(name)
+                continue
+            check(
+                name in shapes or partial_shaping,
+                "Executor.reshape",
+                f"the shape of '{name}' would change from {array.shape} to {shape}; pass "
+                "partial_shaping=True if that is meant",
+            )
+            arguments[name] = _zeros(types[name])
+            old = self.grad_dict.get(name)
+            gradients[name] = None if old is None else _zeros(types[name])
+        auxiliary = {
+            name: array if types[name].shape == array.shape else _zeros(types[name])
+            for name, array in self.aux_dict.items()
+        }
+        return Executor(
+            self._symbol, self._ctx, arguments, gradients, self._requests, auxiliary
+        )
+
+    def _dtypes(self) -> dict[str, Any]:
+        return {
+            name: BY_CODE[array.dtype_code]
+            for name, array in (*self.arg_dict.items(), *self.aux_dict.items())
+        }
+
+    # -- looking inside
+
+    def _compiled(self) -> Any:
+        return self._graph.compiled(self._arrays(), self._training)
+
+    @property
+    def memory_plan(self) -> Any:
+        """Bytes in total, temporaries, and where everything lies, for the forward program."""
+        return self._compiled().memory_plan
+
+    @property
+    def kernels(self) -> tuple[Any, ...]:
+        """The native functions that one forward runs."""
+        return self._compiled().kernels
+
+    def set_monitor_callback(
+        self, callback: Callable[[str, NDArray], None], monitor_all: bool = False
+    ) -> None:
+        """Call `callback(name, array)` for the output of every operator after each forward; with
+        `monitor_all` for the variables too."""
+        self._monitor = (callback, monitor_all)
+
+    def _report(self, training: bool) -> None:
+        assert self._monitor is not None
+        callback, everything = self._monitor
+        internals = self._symbol.get_internals()
+        chosen = [v for v in internals._values if v.node.inputs]
+        with _paused():
+            graph = CachedGraph(Graph(self._symbol._graph().inputs, chosen), name="monitor")
+            states = [array.copy() for array in self._arrays()]
+            if everything:
+                for name, array in zip(self._names, states, strict=True):
+                    callback(name, array)
+            for value, array in zip(chosen, graph(states, training), strict=True):
+                callback(output_name(value), array)
+
+    def debug_str(self) -> str:
+        """The kernels and the memory plan as text."""
+        return f"{self._symbol.debug_str()}\n{self.memory_plan}"
+
+    def get_optimized_symbol(self) -> Symbol:
+        """The symbol as it is executed: primitives, folded and shared."""
+        return Symbol(self._compiled().graph.outputs)
+
+    def __repr__(self) -> str:
+        return f"<Executor of {self._symbol!r}>"
+
+
+class _paused:
+    def __enter__(self) -> None:
+        self._previous = _native.set_recording(False)
+
+    def __exit__(self, *_: object) -> None:
+        _native.set_recording(self._previous)
+
+
+# -------------------------------------------------------------------------------- binding
+
+
+def bind(
+    symbol: Symbol, ctx: Any, args: Any, args_grad: Any, grad_req: Any, aux_states: Any
+) -> Executor:
+    """See `Symbol.bind`."""
+    context = check_context("bind", ctx)
+    _check_distinct(symbol)
+    names, auxiliary_names = symbol.list_arguments(), symbol.list_auxiliary_states()
+    arguments = _by_name("args", names, args, required=True)
+    auxiliary = _by_name("aux_states", auxiliary_names, aux_states, required=True)
+    gradients = _by_name("args_grad", names, args_grad, required=False)
+    requests = _requests(names, grad_req)
+    for name, gradient in gradients.items():
+        if gradient is None:
+            requests[name] = "null"
+            continue
+        array = arguments[name]
+        check(
+            gradient.shape == array.shape and gradient.dtype_code == array.dtype_code,
+            "bind",
+            f"args_grad of '{name}': expected shape {array.shape} and "
+            f"{BY_CODE[array.dtype_code]}, like the argument; given {gradient.shape} and "
+            f"{BY_CODE[gradient.dtype_code]}",
+        )
+    given = {
+        name: Hint(array.shape, BY_CODE[array.dtype_code], exact=True)
+        for name, array in (*arguments.items(), *auxiliary.items())
+    }
+    infer(symbol._values, given)
+    return Executor(symbol, context, arguments, gradients, requests, auxiliary)
+
+
+def _check_distinct(symbol: Symbol) -> None:
+    names = symbol.list_inputs()
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    check(
+        not repeated,
+        "bind",
+        f"two different variables are named '{repeated[0] if repeated else ''}'; give each a "
+        "name of its own, or use one variable twice",
+    )
+
+
+def _by_name(where: str, names: Sequence[str], given: Any, required: bool) -> dict[str, Any]:
+    """Arrays by name, from a dict or from a list in the order of the names."""
+    if given is None:
+        given = {}
+    if isinstance(given, (list, tuple)):
+        check(
+            len(given) == len(names),
+            "bind",
+            f"{where}: expected {len(names)} arrays ({', '.join(names)}); given {len(given)}",
+        )
+        given = dict(zip(names, given, strict=True))
+    check(
+        isinstance(given, Mapping),
+        "bind",
+        f"{where}: expected a list or a dict of NDArrays; given {type(given).__name__}",
+    )
+    found = {}
+    for name in names:
+        array = given.get(name)
+        check(
+            array is not None or not required,
+            "bind",
+            f"{where}: '{name}' is not bound to an array; it needs: {', '.join(names)}",
+        )
+        check(
+            array is None or isinstance(array, NDArray),
+            "bind",
+            f"{where}: '{name}': expected an NDArray; given {type(array).__name__}; "
+            "convert it with nd.array",
+        )
+        found[name] = array
+    return found
+
+
+def _requests(names: Sequence[str], given: Any) -> dict[str, str]:
+    if isinstance(given, str):
+        found = dict.fromkeys(names, given)
+    elif isinstance(given, Mapping):
+        found = {name: given.get(name, "null") for name in names}
+    else:
+        listed = list(given)
+        check(
+            len(listed) == len(names),
+            "bind",
+            f"grad_req: expected {len(names)} entries ({', '.join(names)}); given {len(listed)}",
+        )
+        found = dict(zip(names, listed, strict=True))
+    for name, request in found.items():
+        check(
+            request in REQUESTS,
+            "bind",
+            f"grad_req of '{name}': expected 'write', 'add' or 'null'; given {request!r}",
+        )
+    return found
+
+
+def _types(
+    symbol: Symbol, where: str, shapes: Mapping[str, Any], dtypes: Mapping[str, Any] | None
+) -> dict[str, TensorType]:
+    """The types of all variables, from the shapes of some."""
+    names = symbol.list_inputs()
+    hints: dict[str, Hint] = {name: Hint(None, as_dtype(d)) for name, d in (dtypes or {}).items()}
+    for name, shape in shapes.items():
+        check(
+            name in names,
+            where,
+            f"the symbol has no argument '{name}'; it has: {', '.join(names)}",
+        )
+        extents = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        known = hints[name].dtype if name in hints else None
+        hints[name] = Hint(extents, known)
+    found = infer(symbol._values, hints)
+    result = {}
+    for node in symbol._variable_nodes():
+        check(
+            node.outputs[0] in found,
+            where,
+            f"the shape of '{node.name}' does not follow from those given; give it too: "
+            f"{where.split('.')[-1]}({node.name}=(...))",
+        )
+        result[node.name] = found[node.outputs[0]]
+    return result
+
+
+def _zeros(type_: TensorType) -> NDArray:
+    array = _native.empty(type_.shape, type_.dtype.code)
+    array.copy_from_numpy(np.zeros(type_.shape, type_.dtype.numpy))
+    return array
+
+
+def simple_bind(
+    symbol: Symbol, ctx: Any, grad_req: Any, type_dict: Any, shapes: Mapping[str, Any]
+) -> Executor:
+    """See `Symbol.simple_bind`."""
+    context = check_context("simple_bind", ctx)
+    _check_distinct(symbol)
+    types = _types(symbol, "simple_bind", shapes, type_dict)
+    names = symbol.list_arguments()
+    requests = _requests(names, grad_req)
+    arguments = {name: _zeros(types[name]) for name in names}
+    gradients = {
+        name: _zeros(types[name]) if requests[name] != "null" else None for name in names
+    }
+    auxiliary = {name: _zeros(types[name]) for name in symbol.list_auxiliary_states()}
+    return Executor(symbol, context, arguments, gradients, requests, auxiliary)

@@ -1,0 +1,344 @@
+"""`sym.X`: one function per registered operator name, and the few written by hand."""
+
+from __future__ import annotations
+
+import math
+import operator as python
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tigon.base import TigonError, as_dtype, check
+from tigon.export import symbol_json
+from tigon.ir.graph import Value
+from tigon.ops import record
+from tigon.ops.record import Operator
+from tigon.ops.signature import FLUENT, Signature
+from tigon.runtime import tracing
+from tigon.sym.symbol import ArraySymbol, Group, Symbol, apply, enter, var
+
+Number = (bool, int, float)
+
+
+def make_function(op: Operator, name: str) -> Callable[..., Any]:
+    """The symbolic function of one operator under one of its names."""
+    signature = Signature(op)
+    hint = name.lower()
+
+    def function(
+        *arguments: Any, name: str | None = None, attr: Mapping[str, str] | None = None, **keywords: Any
+    ) -> Any:
+        operands, attributes = signature.split(arguments, keywords)
+        attrs = op.make_attrs(attributes)
+        return compose(op, signature, attrs, operands, name, hint, attr)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "tigon.sym"
+    function.__doc__ = op.doc
+    function.__signature__ = signature.python(("name", "attr"))  # type: ignore[attr-defined]
+    return function
+
+
+def compose(
+    op: Operator,
+    signature: Signature,
+    attrs: Any,
+    operands: list[Any],
+    name: str | None,
+    hint: str,
+    hints: Mapping[str, str] | None = None,
+) -> Symbol:
+    """Apply an operator, making variables (`fc1_weight`) for the operands that are missing."""
+    from tigon.name import current as current_names
+
+    if signature.variadic:
+        flat = []
+        for operand in operands:  # a symbol of several outputs stands for all of them
+            flat.extend(operand if type(operand) is Symbol and len(operand) > 1 else [operand])
+        return apply(op, attrs, flat, name, hint, hints)
+    required = signature.required(attrs)
+    operands += [None] * (len(signature.names) - len(operands))
+    if any(v is None for own, v in zip(signature.names, operands, strict=False) if own in required):
+        name = current_names().get(name, hint)
+        for position, own in enumerate(signature.names):
+            if operands[position] is None and own in required:
+                operands[position] = var(f"{name}_{own}")
+        # The name is settled: the manager (a Prefix, say) must not change it again.
+        return _apply_named(op, attrs, operands, name, hints)
+    return apply(op, attrs, operands, name, hint, hints)
+
+
+def _apply_named(
+    op: Operator, attrs: Any, operands: list[Any], name: str, hints: Mapping[str, str] | None
+) -> Symbol:
+    from tigon.name import NameManager
+
+    with NameManager():
+        return apply(op, attrs, operands, name, "", hints)
+
+
+# --------------------------------------------------------------- arithmetic of symbols
+
+_BINARY = {
+    # method: (record name, hint of two symbols, hint with a scalar, hint with a scalar on the left)
+    "add": ("broadcast_add", "_plus", "_plusscalar", "_plusscalar"),
+    "sub": ("broadcast_sub", "_minus", "_minusscalar", "_rminusscalar"),
+    "mul": ("broadcast_mul", "_mul", "_mulscalar", "_mulscalar"),
+    "truediv": ("broadcast_div", "_div", "_divscalar", "_rdivscalar"),
+    "mod": ("broadcast_mod", "_mod", "_modscalar", "_rmodscalar"),
+    "pow": ("broadcast_power", "_power", "_powerscalar", "_rpowerscalar"),
+    "matmul": ("matmul", "matmul", "matmul", "matmul"),
+}
+_COMPARE = {
+    "eq": ("broadcast_equal", "_equal"),
+    "ne": ("broadcast_not_equal", "_not_equal"),
+    "gt": ("broadcast_greater", "_greater"),
+    "ge": ("broadcast_greater_equal", "_greater_equal"),
+    "lt": ("broadcast_lesser", "_lesser"),
+    "le": ("broadcast_lesser_equal", "_lesser_equal"),
+}
+
+
+def binary(op: Operator, left: Any, right: Any, hint: str, name: str | None = None) -> Any:
+    return apply(op, op.make_attrs({}), (left, right), name, hint)
+
+
+def _operand(value: Any) -> bool:
+    return isinstance(value, (Symbol, Value, *Number)) or hasattr(value, "apply_op")
+
+
+def install_operators() -> None:
+    """Give `Symbol` Python's operators."""
+    for method, (own, both, scalar, left_scalar) in _BINARY.items():
+        _install_pair(method, record.get(own), both, scalar, left_scalar)
+    for method, (own, both) in _COMPARE.items():
+        _install_comparison(method, record.get(own), both)
+    negative, absolute = record.get("broadcast_mul"), record.get("abs")
+    Symbol.__neg__ = lambda self: binary(negative, self, -1.0, "_mulscalar")  # type: ignore
+    Symbol.__abs__ = lambda self: self.apply_op(absolute, absolute.make_attrs({}), (self,))  # type: ignore
+
+
+def _install_pair(method: str, op: Operator, both: str, scalar: str, left_scalar: str) -> None:
+    def forward(self: Symbol, other: Any) -> Any:
+        if not _operand(other):
+            return NotImplemented
+        return binary(op, self, other, scalar if isinstance(other, Number) else both)
+
+    def reflected(self: Symbol, other: Any) -> Any:
+        if not _operand(other):
+            return NotImplemented
+        return binary(op, other, self, left_scalar if isinstance(other, Number) else both)
+
+    setattr(Symbol, f"__{method}__", forward)
+    setattr(Symbol, f"__r{method}__", reflected)
+
+
+def _install_comparison(method: str, op: Operator, hint: str) -> None:
+    def compare(self: Symbol, other: Any) -> Any:
+        if not _operand(other):
+            return NotImplemented
+        return binary(op, self, other, f"{hint}_scalar" if isinstance(other, Number) else hint)
+
+    setattr(Symbol, f"__{method}__", compare)
+
+
+def _two(name: str, own: str, hint: str, on_numbers: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """A function of two symbols or numbers; of two numbers it is Python's."""
+
+    def function(lhs: Any, rhs: Any, name: str | None = None) -> Any:
+        if isinstance(lhs, Number) and isinstance(rhs, Number):
+            return on_numbers(lhs, rhs)
+        return binary(record.get(own), lhs, rhs, hint, name)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "tigon.sym"
+    function.__doc__ = record.get(own).doc
+    return function
+
+
+def pair_functions() -> dict[str, Callable[..., Any]]:
+    """`sym.maximum(x, 0)` and its kin, which take numbers on either side."""
+    rows = {
+        "add": ("broadcast_add", "_plus", python.add),
+        "subtract": ("broadcast_sub", "_minus", python.sub),
+        "multiply": ("broadcast_mul", "_mul", python.mul),
+        "divide": ("broadcast_div", "_div", python.truediv),
+        "true_divide": ("broadcast_div", "_div", python.truediv),
+        "modulo": ("broadcast_mod", "_mod", python.mod),
+        "power": ("broadcast_power", "_power", python.pow),
+        "pow": ("broadcast_power", "_power", python.pow),
+        "maximum": ("broadcast_maximum", "_maximum", max),
+        "minimum": ("broadcast_minimum", "_minimum", min),
+        "hypot": ("broadcast_hypot", "_hypot", math.hypot),
+    }
+    return {name: _two(name, *row) for name, row in rows.items()}
+
+
+# ------------------------------------------------------------------------- creation
+
+
+def _create(own: str, attributes: Mapping[str, Any], name: str | None) -> Symbol:
+    op = record.get(own)
+    return apply(op, op.make_attrs(attributes), (), name, own.lower())
+
+
+def _shape(where: str, shape: Any) -> tuple[int, ...]:
+    if isinstance(shape, int):
+        return (shape,)
+    check(
+        isinstance(shape, (tuple, list)) and all(isinstance(extent, int) for extent in shape),
+        where,
+        f"expected a shape such as (2, 3); given {shape!r}",
+    )
+    return tuple(shape)
+
+
+def zeros(shape: Any, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+    """Zeros of a shape.
+
+    >>> zeros((2, 3)).shape
+    (2, 3)
+    """
+    given = {"shape": _shape("zeros", shape), "dtype": as_dtype(dtype or "float32").name}
+    return _create("_zeros", given, name)
+
+
+def ones(shape: Any, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+    """Ones of a shape."""
+    given = {"shape": _shape("ones", shape), "dtype": as_dtype(dtype or "float32").name}
+    return _create("_ones", given, name)
+
+
+def full(shape: Any, val: float, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+    """One value everywhere."""
+    given = {"shape": _shape("full", shape), "dtype": as_dtype(dtype or "float32").name}
+    return _create("_full", {**given, "value": val}, name)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1.0,
+    repeat: int = 1,
+    infer_range: bool = False,
+    name: str | None = None,
+    dtype: Any = None,
+) -> Symbol:
+    """Evenly spaced numbers below `stop`."""
+    given = {"start": start, "stop": stop, "step": step, "repeat": repeat}
+    return _create("_arange", {**given, "dtype": as_dtype(dtype or "float32").name}, name)
+
+
+def linspace(
+    start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None
+) -> Symbol:
+    """`num` evenly spaced numbers."""
+    given = {"start": start, "stop": stop, "num": num, "endpoint": endpoint}
+    return _create("_linspace", {**given, "dtype": as_dtype(dtype or "float32").name}, name)
+
+
+def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+    """Ones on a diagonal."""
+    given = {"N": N, "M": M, "k": k, "dtype": as_dtype(dtype or "float32").name}
+    return _create("_eye", given, name)
+
+
+def moveaxis(tensor: Symbol, source: Any, destination: Any) -> Any:
+    """Move axes to other positions; the number of axes must be known."""
+    from tigon.ops.signature import moved_axes
+
+    return tensor.transpose(axes=moved_axes("moveaxis", tensor.ndim, source, destination))
+
+
+# ---------------------------------------------------------------------------- files
+
+
+def load(fname: str) -> Symbol:
+    """Read a graph file, one of MXNet included."""
+    with open(fname, "rb") as file:
+        content = file.read()
+    return Symbol(symbol_json.loads(content, str(fname)))
+
+
+def load_json(json_str: str) -> Symbol:
+    """A symbol from the text that `tojson` gives.
+
+    >>> load_json((var("a") + 1).tojson()).list_arguments()
+    ['a']
+    """
+    check(
+        isinstance(json_str, (str, bytes)),
+        "load_json",
+        f"expected text; given {type(json_str).__name__}",
+    )
+    return Symbol(symbol_json.loads(json_str, "graph text"))
+
+
+# --------------------------------------------------------------------------- methods
+
+
+def install_methods(functions: Mapping[str, Callable[..., Any]]) -> None:
+    """`x.relu()` for `sym.relu(x)`, where the class has no method of its own of that name."""
+    for name in FLUENT:
+        if name in functions and name not in Symbol.__dict__:
+            setattr(Symbol, name, _method(functions[name], name))
+    Symbol.astype = lambda self, dtype, **_: functions["Cast"](self, dtype=as_dtype(dtype).name)  # type: ignore
+    Symbol.T = property(lambda self: functions["transpose"](self))  # type: ignore
+    Symbol.reshape = _reshape  # type: ignore
+    Symbol.transpose = _transpose  # type: ignore
+
+
+def _method(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def method(self: Symbol, *arguments: Any, **keywords: Any) -> Any:
+        return function(self, *arguments, **keywords)
+
+    method.__name__ = name
+    method.__qualname__ = f"Symbol.{name}"
+    method.__doc__ = function.__doc__
+    return method
+
+
+def _reshape(self: Symbol, *shape: Any, **keywords: Any) -> Any:
+    """Another shape; -1 is inferred, and MXNet's codes 0, -2, -3, -4 hold."""
+    from tigon.ops.signature import reshape_arguments
+
+    attributes = reshape_arguments(shape, keywords)
+    name = attributes.pop("name", None)
+    op = record.get("Reshape")
+    return apply(op, op.make_attrs(attributes), (self,), name, "reshape")
+
+
+def _transpose(self: Symbol, *axes: Any, **keywords: Any) -> Any:
+    """Permute the axes; without arguments, reverse them."""
+    if axes:
+        keywords["axes"] = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+    op = record.get("transpose")
+    name = keywords.pop("name", None)
+    return apply(op, op.make_attrs(keywords), (self,), name, "transpose")
+
+
+def _trace(op: Operator, attrs: Any, operands: Sequence[Any]) -> Any:
+    """What an `nd` function without operands does while a block is traced."""
+    return apply(op, attrs, operands, like=ArraySymbol)
+
+
+tracing.set_symbolic(_trace)
+
+__all__ = [
+    "Group",
+    "TigonError",
+    "arange",
+    "compose",
+    "enter",
+    "eye",
+    "full",
+    "install_methods",
+    "install_operators",
+    "linspace",
+    "load",
+    "load_json",
+    "make_function",
+    "moveaxis",
+    "ones",
+    "pair_functions",
+    "zeros",
+]

@@ -1,0 +1,212 @@
+"""Types of a symbol's values, from what is known of its variables.
+
+Shapes flow forward through the operators' type rules. Operators with parameters tell, through
+`record.extra["infer_operands"]`, what shapes their missing operands must have.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tigon.base import DType, TensorType, TigonError, as_dtype
+from tigon.base.dtypes import BY_CODE, float32
+from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order
+from tigon.ops.record import Family
+
+PartialShape = tuple[int, ...] | None
+"""0 stands for an unknown extent, None for an unknown shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What is said about a variable. Zero extents are unknown unless the shape is `exact`."""
+
+    shape: PartialShape = None
+    dtype: DType | None = None
+    exact: bool = False
+
+    @property
+    def known_shape(self) -> bool:
+        return self.shape is not None and (self.exact or all(extent > 0 for extent in self.shape))
+
+
+def hint_of(node: Node) -> Hint:
+    """What a variable says about itself, in its attributes."""
+    if node.types is not None:
+        return Hint(node.types[0].shape, node.types[0].dtype, exact=True)
+    shape, dtype = node.hints.get("__shape__"), node.hints.get("__dtype__")
+    return Hint(_read_shape(node.name, shape), _read_dtype(node.name, dtype))
+
+
+def _read_shape(name: str, text: str | None) -> PartialShape:
+    if text is None:
+        return None
+    try:
+        shape = ast.literal_eval(text)
+        if isinstance(shape, int):
+            shape = (shape,)
+        if all(isinstance(e, int) and e >= -1 for e in shape):
+            return tuple(max(e, 0) for e in shape)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        pass
+    raise TigonError(
+        f"variable '{name}': expected a shape such as (2, 3) in __shape__; given {text!r}"
+    )
+
+
+def _read_dtype(name: str, text: str | None) -> DType | None:
+    if text is None or text == "-1":
+        return None
+    if text.isdigit() and int(text) in BY_CODE:
+        return BY_CODE[int(text)]
+    try:
+        return as_dtype(text)
+    except TigonError:
+        raise TigonError(
+            f"variable '{name}': expected the number of a dtype in __dtype__; given {text!r}"
+        ) from None
+
+
+def infer(outputs: Sequence[Value], given: Mapping[str, Hint]) -> dict[Value, TensorType]:
+    """The types of all values that follow from those of some variables, given by name.
+
+    Raises where an operator does not accept its operands; values whose type does not follow are
+    missing from the result.
+    """
+    order = topological_order(outputs)
+    hints = {
+        node.name: _merge(node, hint_of(node), given.get(node.name))
+        for node in order
+        if node.op is VARIABLE
+    }
+    default = _default_dtype(hints)
+    types: dict[Value, TensorType] = {}
+    for node in order:
+        if node.op is VARIABLE:
+            hint = hints[node.name]
+            if hint.shape is not None and hint.known_shape:
+                types[node.outputs[0]] = TensorType(hint.shape, hint.dtype or default)
+    while _sweep(order, hints, types, default) or _match_operands(order, hints, types, default):
+        pass
+    return types
+
+
+def _merge(node: Node, own: Hint, given: Hint | None) -> Hint:
+    if given is None:
+        return own
+    shape, exact = given.shape, given.exact
+    if shape is None:
+        shape, exact = own.shape, own.exact
+    elif own.shape is not None and node.types is None:
+        agrees = len(shape) == len(own.shape) and all(
+            a == b or a == 0 or b == 0 for a, b in zip(shape, own.shape, strict=True)
+        )
+        if not agrees:
+            raise TigonError(
+                f"variable '{node.name}': was declared with shape {own.shape}; given {shape}"
+            )
+        shape = tuple(a or b for a, b in zip(shape, own.shape, strict=True))
+    return Hint(shape, given.dtype or own.dtype, exact)
+
+
+def _default_dtype(hints: Mapping[str, Hint]) -> DType:
+    """For variables of unknown dtype: the floating type that the known ones share, or float32."""
+    floats = {h.dtype for h in hints.values() if h.dtype is not None and h.dtype.is_float}
+    return floats.pop() if len(floats) == 1 else float32
+
+
+def _sweep(
+    order: Sequence[Node], hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
+) -> bool:
+    """One pass over the nodes; whether anything new was learnt."""
+    before = len(types)
+    for node in order:
+        if node.op is VARIABLE or all(value in types for value in node.outputs):
+            continue
+        if node.op is CONSTANT:
+            types[node.outputs[0]] = node.outputs[0].type
+            continue
+        if not all(value in types for value in node.inputs):
+            _fill_operands(node, hints, types, default)
+        if all(value in types for value in node.inputs):
+            operand_types = tuple(types[value] for value in node.inputs)
+            try:
+                results = node.op.infer_types(node.attrs, operand_types)
+            except TigonError as error:
+                raise _at(node, error) from None
+            types.update(zip(node.outputs, results, strict=True))
+    return len(types) > before
+
+
+def _at(node: Node, error: TigonError) -> TigonError:
+    if node.name and f"'{node.name}'" not in str(error):
+        return TigonError(f"{error} (at {node.label})")
+    return error
+
+
+def _fill_operands(
+    node: Node, hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
+) -> None:
+    """Ask the operator for the types of its missing operands."""
+    rule = getattr(node.op, "extra", {}).get("infer_operands")
+    if rule is None:
+        return
+    known: list[TensorType | None] = [types.get(value) for value in node.inputs]
+    if not any(known):
+        return
+    try:
+        found = rule(node.attrs, known)
+    except TigonError as error:
+        raise _at(node, error) from None
+    if found is None:
+        return
+    for value, current, result in zip(node.inputs, known, found, strict=False):
+        if current is None and result is not None:
+            _learn(value, result, node, hints, types, default)
+
+
+def _learn(
+    value: Value,
+    result: TensorType | tuple[int, ...],
+    node: Node,
+    hints: Mapping[str, Hint],
+    types: dict[Value, TensorType],
+    default: DType,
+) -> None:
+    shape = result.shape if isinstance(result, TensorType) else tuple(result)
+    dtype = result.dtype if isinstance(result, TensorType) else default
+    if value.node.op is VARIABLE:
+        hint = hints[value.node.name]
+        if hint.shape is not None:
+            agrees = len(hint.shape) == len(shape) and all(
+                a == b or a == 0 for a, b in zip(hint.shape, shape, strict=True)
+            )
+            if not agrees:
+                raise TigonError(
+                    f"{node.label}: operand '{value.node.name}' was declared with shape "
+                    f"{hint.shape}; the operator needs {shape}"
+                )
+        dtype = hint.dtype or dtype
+    types[value] = TensorType(shape, dtype)
+
+
+def _match_operands(
+    order: Sequence[Node], hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
+) -> bool:
+    """When nothing else helps: a variable that meets one known array element by element has its
+    shape. This is what MXNet's `+` on symbols promises, where `simple_bind(a=...)` fixes `b`."""
+    for node in order:
+        family = getattr(node.op, "family", None)
+        strict = getattr(node.op, "name", "").startswith("elemwise_")
+        if family is not Family.ELEMENTWISE and not strict:
+            continue
+        known = [types[v] for v in node.inputs if v in types and not types[v].weak]
+        missing = [v for v in node.inputs if v not in types and v.node.op is VARIABLE]
+        if known and missing and len({t.shape for t in known}) == 1:
+            for value in missing:
+                if value not in types:
+                    _learn(value, known[0], node, hints, types, default)
+            return True
+    return False

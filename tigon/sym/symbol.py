@@ -1,0 +1,735 @@
+"""Symbol: a program that has not run yet, as a list of graph values with names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tigon.attribute import current as current_attributes
+from tigon.base import DType, TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import float32
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    Graph,
+    Node,
+    Value,
+    as_value,
+    constant,
+    topological_order,
+    variable,
+)
+from tigon.ir.rewrite import rewrite, substitute
+from tigon.name import current as current_names
+from tigon.ops.record import Operator
+from tigon.runtime import tracing
+from tigon.sym.inference import Hint, infer
+
+
+class NotImplementedForSymbol(TigonError):
+    """What only an array can do was asked of a symbol."""
+
+    def __init__(self, function: object, *_: object) -> None:
+        called = function if isinstance(function, str) else getattr(function, "__name__", "?")
+        super().__init__(
+            f"Symbol.{called}: expected an NDArray, given a Symbol, which has no values yet; "
+            "bind or compile it and call that on the result"
+        )
+
+
+def enter(operand: Any, where: str) -> Value:
+    """The graph value of an operand: a symbol of one output, a value, a number or, while tracing,
+    an array."""
+    if isinstance(operand, Symbol):
+        if len(operand._values) != 1:
+            raise TigonError(
+                f"{where}: expected symbols of one output as operands; given one of "
+                f"{len(operand._values)}; choose an output by [i]"
+            )
+        return operand._values[0]
+    if isinstance(operand, (Value, bool, int, float, np.generic)):
+        return as_value(operand)
+    if hasattr(operand, "apply_op"):
+        handler = tracing.capture()
+        if handler is not None:
+            return enter(handler(operand), where)
+        raise TigonError(
+            f"{where}: expected symbols and numbers as operands; given an NDArray, which has no "
+            "place in a symbol; make it a variable, sym.var('name'), and give the array when "
+            "the symbol runs"
+        )
+    raise TigonError(
+        f"{where}: expected symbols and numbers as operands; given {type(operand).__name__}"
+    )
+
+
+def user_line() -> str:
+    """File and line of the first caller outside the library."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("tigon."):
+        frame = frame.f_back  # type: ignore[assignment]
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown line"
+
+
+class Symbol:
+    """Outputs of a computation to be. Operators on symbols make larger symbols.
+
+    >>> from tigon import sym
+    >>> a, b = sym.var("a"), sym.var("b")
+    >>> c = sym.broadcast_add(a * b, 1, name="c")
+    >>> c, c.list_arguments(), c.list_outputs()
+    (<Symbol c>, ['a', 'b'], ['c_output'])
+    """
+
+    __slots__ = ("__weakref__", "_values")
+    __array_priority__ = 1000.0  # numpy arrays leave arithmetic with symbols to them
+    __array_ufunc__ = None
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        self._values = tuple(values)
+
+    # -- building
+
+    def apply_op(
+        self, op: Any, attrs: Any, operands: Sequence[Any], name: str | None = None, hint: str = ""
+    ) -> Symbol:
+        """Append an operator. Its visible outputs are the new symbol."""
+        return apply(op, attrs, operands, name, hint, like=type(self))
+
+    def _like(self, values: Sequence[Value]) -> Any:
+        return type(self)(values)
+
+    def __call__(self, *arguments: Symbol, name: str | None = None, **keywords: Symbol) -> Symbol:
+        """The same computation over other inputs.
+
+        >>> from tigon import sym
+        >>> x, y = sym.var("x"), sym.var("y")
+        >>> (x * 2)(x=y + 1).list_arguments()
+        ['y']
+        """
+        given = dict(keywords)
+        names = self.list_arguments()
+        check(
+            len(arguments) <= len(names),
+            "compose",
+            f"expected at most {len(names)} symbols ({', '.join(names)}); given {len(arguments)}",
+        )
+        for own, symbol in zip(names, arguments, strict=False):
+            check(own not in given, "compose", f"argument '{own}' is given twice")
+            given[own] = symbol
+        variables = {node.name: node.outputs[0] for node in self._variable_nodes()}
+        for own in given:
+            check(
+                own in variables,
+                "compose",
+                f"the symbol has no argument '{own}'; it has: {', '.join(variables)}",
+            )
+        replacements = {variables[own]: enter(symbol, "compose") for own, symbol in given.items()}
+        values = substitute(self._values, replacements)
+        if name is not None and len({value.node for value in values}) == 1:
+            node = values[0].node
+            renamed = Node(node.op, node.inputs, node.attrs, name, node.hints)
+            values = tuple(renamed.outputs[value.index] for value in values)
+        return self._like(values)
+
+    # -- what it is made of
+
+    @property
+    def name(self) -> str | None:
+        """The name of the node; None for a group of several."""
+        nodes = {value.node for value in self._values}
+        return nodes.pop().name if len(nodes) == 1 else None
+
+    def _nodes(self) -> list[Node]:
+        return topological_order(self._values)
+
+    def _variable_nodes(self) -> list[Node]:
+        return [node for node in self._nodes() if node.op is VARIABLE]
+
+    def _auxiliary_nodes(self) -> set[Node]:
+        return auxiliary_variables(self._nodes())
+
+    def list_inputs(self) -> list[str]:
+        """Names of all variables, auxiliary states included."""
+        return [node.name for node in self._variable_nodes()]
+
+    def list_arguments(self) -> list[str]:
+        """Names of the variables that are not auxiliary states, inputs before users."""
+        auxiliary = self._auxiliary_nodes()
+        return [node.name for node in self._variable_nodes() if node not in auxiliary]
+
+    def list_auxiliary_states(self) -> list[str]:
+        """Names of the variables that operators update on their own."""
+        auxiliary = self._auxiliary_nodes()
+        return [node.name for node in self._variable_nodes() if node in auxiliary]
+
+    def list_outputs(self) -> list[str]:
+        return [output_name(value) for value in self._values]
+
+    def get_internals(self) -> Symbol:
+        """A group of the outputs of every node."""
+        values = [
+            value
+            for node in self._nodes()
+            if node.op is not CONSTANT
+            for value in node.outputs[: visible_count(node)]
+        ]
+        return Symbol(values)
+
+    def get_children(self) -> Symbol | None:
+        """The inputs of the node, or None for a variable."""
+        inputs = [value for node in self._heads() for value in node.inputs]
+        return Symbol([v for v in inputs if v.node.op is not CONSTANT]) if inputs else None
+
+    def _heads(self) -> list[Node]:
+        return list(dict.fromkeys(value.node for value in self._values))
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return (self._like((value,)) for value in self._values)
+
+    def __getitem__(self, index: int | str | slice) -> Symbol:
+        """Select outputs, by position or name."""
+        if isinstance(index, str):
+            names = self.list_outputs()
+            found = [i for i, own in enumerate(names) if own == index]
+            check(found, "Symbol", f"there is no output '{index}'; there are: {', '.join(names)}")
+            check(len(found) == 1, "Symbol", f"there are several outputs '{index}'; use a number")
+            return self._like((self._values[found[0]],))
+        if isinstance(index, slice):
+            return self._like(self._values[index])
+        check(
+            isinstance(index, int),
+            "Symbol",
+            f"expected the number or name of an output in []; given {index!r}; "
+            "use sym.slice for the elements of an array",
+        )
+        if not -len(self._values) <= index < len(self._values):
+            raise IndexError(
+                f"Symbol: output {index} of {len(self._values)} ({', '.join(self.list_outputs())})"
+            )
+        return self._like((self._values[index],))
+
+    # -- attributes
+
+    def attr(self, key: str) -> str | None:
+        """An attribute of the node as text, or None.
+
+        >>> from tigon import sym
+        >>> sym.var("x", lr_mult=2).attr("__lr_mult__")
+        '2'
+        """
+        return self.list_attr().get(key)
+
+    def list_attr(self) -> dict[str, str]:
+        """All attributes of the node, as text."""
+        heads = self._heads()
+        check(len(heads) == 1, "Symbol.list_attr", "expected one node, given a group")
+        return _attributes(heads[0])
+
+    def attr_dict(self) -> dict[str, dict[str, str]]:
+        """Node name -> attributes, for all nodes that have some."""
+        pairs = ((node.name, _attributes(node)) for node in self._nodes() if node.op is not CONSTANT)
+        return {own: attributes for own, attributes in pairs if attributes}
+
+    def _set_attr(self, **attributes: str) -> None:
+        for own, value in attributes.items():
+            check(isinstance(value, str), "Symbol", f"attribute '{own}' expects a string")
+            for node in self._heads():
+                node.hints[own] = value
+
+    # -- types
+
+    def infer_shape(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any, Any]:
+        """(argument shapes, output shapes, auxiliary shapes), or three times None if shapes are
+        missing.
+
+        >>> from tigon import sym
+        >>> a, b = sym.var("a"), sym.var("b")
+        >>> sym.dot(a, b).infer_shape(a=(2, 3), b=(3, 4))
+        ([(2, 3), (3, 4)], [(2, 4)], [])
+        """
+        shapes = self.infer_shape_partial(*arguments, **keywords)
+        known = self._inferred(self._shape_hints(arguments, keywords))
+        complete = all(v in known for node in self._variable_nodes() for v in node.outputs)
+        complete = complete and all(value in known for value in self._values)
+        return shapes if complete else (None, None, None)
+
+    def infer_shape_partial(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any, Any]:
+        """Like `infer_shape`, with () for what is unknown."""
+        types = self._inferred(self._shape_hints(arguments, keywords))
+
+        def shapes(values: Sequence[Value]) -> list[tuple[int, ...]]:
+            return [types[value].shape if value in types else () for value in values]
+
+        arguments_, auxiliary = self._split_variables()
+        return shapes(arguments_), shapes(self._values), shapes(auxiliary)
+
+    def infer_type(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any, Any]:
+        """(argument dtypes, output dtypes, auxiliary dtypes) as numpy types.
+
+        >>> from tigon import sym
+        >>> (sym.var("a") * 2).infer_type(a="float64")
+        ([<class 'numpy.float64'>], [<class 'numpy.float64'>], [])
+        """
+        return self.infer_type_partial(*arguments, **keywords)
+
+    def infer_type_partial(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any, Any]:
+        """Like `infer_type`. Where an operator's result dtype depends on shapes, that of its
+        operands stands in."""
+        given = dict(keywords)
+        for own, dtype in zip(self.list_arguments(), arguments, strict=False):
+            if dtype is not None:
+                given[own] = dtype
+        hints = {own: Hint(None, as_dtype(dtype)) for own, dtype in given.items()}
+        self._check_names("infer_type", hints)
+        types = self._inferred(hints)
+        dtypes = _dtypes_without_shapes(self._nodes(), types, hints)
+
+        def numpy_types(values: Sequence[Value]) -> list[type]:
+            return [dtypes[value].numpy.type for value in values]
+
+        arguments_, auxiliary = self._split_variables()
+        return numpy_types(arguments_), numpy_types(self._values), numpy_types(auxiliary)
+
+    def _split_variables(self) -> tuple[list[Value], list[Value]]:
+        auxiliary = self._auxiliary_nodes()
+        nodes = self._variable_nodes()
+        return (
+            [node.outputs[0] for node in nodes if node not in auxiliary],
+            [node.outputs[0] for node in nodes if node in auxiliary],
+        )
+
+    def _shape_hints(self, arguments: Any, keywords: Mapping[str, Any]) -> dict[str, Hint]:
+        given = dict(keywords)
+        for own, shape in zip(self.list_arguments(), arguments, strict=False):
+            if shape is not None:
+                given[own] = shape
+        self._check_names("infer_shape", given)
+        hints = {}
+        for own, shape in given.items():
+            check(
+                isinstance(shape, (tuple, list)) and all(isinstance(e, int) for e in shape),
+                "infer_shape",
+                f"argument '{own}' expects a shape such as (2, 3); given {shape!r}",
+            )
+            hints[own] = Hint(tuple(shape) or None)
+        return hints
+
+    def _check_names(self, where: str, given: Mapping[str, Any]) -> None:
+        names = self.list_inputs()
+        for own in given:
+            check(
+                own in names,
+                where,
+                f"the symbol has no argument '{own}'; it has: {', '.join(names)}",
+            )
+
+    def _inferred(self, hints: Mapping[str, Hint]) -> dict[Value, TensorType]:
+        return infer(self._values, hints)
+
+    def _type(self) -> TensorType:
+        check(
+            len(self._values) == 1,
+            "Symbol",
+            f"expected one output, given {len(self._values)}; choose one by [i]",
+        )
+        value = self._values[0]
+        if value.is_typed:
+            return value.type
+        found = infer(self._values, {}).get(value)
+        if found is None:
+            unknown = ", ".join(
+                node.name for node in self._variable_nodes() if not node.hints.get("__shape__")
+            )
+            raise TigonError(
+                f"{value.node.label}: its shape is not known yet; it depends on {unknown}; "
+                "give them shapes, sym.var(name, shape=...), or use infer_shape"
+            )
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape, while tracing or where the variables' shapes tell it.
+
+        >>> from tigon import sym
+        >>> (sym.var("a", shape=(2, 3)) * 2).shape
+        (2, 3)
+        """
+        return self._type().shape
+
+    @property
+    def dtype(self) -> type:
+        """The element type as a numpy type, as arrays give it."""
+        return self._type().dtype.numpy.type
+
+    @property
+    def ndim(self) -> int:
+        return len(self._type().shape)
+
+    @property
+    def size(self) -> int:
+        return self._type().size
+
+    # -- differentiation
+
+    def grad(self, wrt: Any) -> Any:
+        """Gradient of the sum of the outputs, as symbols: one per entry of `wrt`.
+
+        >>> from tigon import sym
+        >>> x = sym.var("x")
+        >>> (dx,) = (x * x).grad(wrt=[x])
+        >>> dx.list_arguments()
+        ['x']
+        """
+        from tigon.ops.creation import ones_like, zeros_like
+        from tigon.passes.gradient import gradient
+
+        several = isinstance(wrt, (list, tuple))
+        targets = [self._wrt_value(entry) for entry in (wrt if several else [wrt])]
+        cotangents = [ones_like(value) for value in self._values]
+        found = gradient(self._values, cotangents, targets)
+        results = [
+            self._like((zeros_like(target) if value is None else value,))
+            for target, value in zip(targets, found, strict=True)
+        ]
+        return results if several else results[0]
+
+    def _wrt_value(self, entry: Any) -> Value:
+        nodes = self._nodes()
+        if isinstance(entry, Symbol):
+            value = enter(entry, "Symbol.grad")
+            if value.node in set(nodes):
+                return value
+            entry = value.node.name if value.node.op is VARIABLE else f"{entry!r}"
+        for node in nodes:
+            if node.op is VARIABLE and node.name == entry:
+                return node.outputs[0]
+        raise TigonError(
+            f"Symbol.grad: expected arguments of the symbol in wrt; given '{entry}'; "
+            f"it has: {', '.join(self.list_arguments())}"
+        )
+
+    # -- files
+
+    def tojson(self, remove_amp_cast: bool = True) -> str:
+        """The graph as MXNet's -symbol.json text."""
+        from tigon.export import symbol_json
+
+        try:
+            types = infer(self._values, {})
+        except TigonError:  # a graph can be written even if its declared shapes disagree
+            types = {}
+        return symbol_json.dumps(self._values, types)
+
+    def save(self, fname: str, remove_amp_cast: bool = True) -> None:
+        """Write the graph to a file that `load` (and MXNet, if it holds MXNet operators) reads."""
+        text = self.tojson()
+        with open(fname, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def debug_str(self) -> str:
+        """The graph as readable text."""
+        return str(self._graph())
+
+    def _graph(self) -> Graph:
+        """Inputs in the order of `list_inputs`, outputs in that of `list_outputs`."""
+        return Graph.of(self._values)
+
+    def __reduce__(self) -> Any:
+        from tigon.sym.functions import load_json
+
+        return load_json, (self.tojson(),)
+
+    def __copy__(self) -> Symbol:
+        return self._like(self._values)
+
+    def __deepcopy__(self, memo: Any) -> Symbol:
+        fresh = rewrite(Graph.of(self._values), lambda node, inputs: node.replace(inputs).outputs)
+        return self._like(fresh.outputs)
+
+    # -- running
+
+    def bind(
+        self,
+        ctx: Any = None,
+        args: Any = None,
+        args_grad: Any = None,
+        grad_req: Any = "write",
+        aux_states: Any = None,
+        group2ctx: Any = None,
+        shared_exec: Any = None,
+    ) -> Any:
+        """An executor over these arrays: see `Executor`."""
+        from tigon.sym.executor import bind
+
+        return bind(self, ctx, args, args_grad, grad_req, aux_states)
+
+    def simple_bind(
+        self,
+        ctx: Any = None,
+        grad_req: Any = "write",
+        type_dict: Any = None,
+        stype_dict: Any = None,
+        group2ctx: Any = None,
+        shared_arg_names: Any = None,
+        shared_exec: Any = None,
+        shared_buffer: Any = None,
+        **shapes: Any,
+    ) -> Any:
+        """An executor over new arrays (zeros) whose shapes follow from the given ones."""
+        from tigon.sym.executor import simple_bind
+
+        return simple_bind(self, ctx, grad_req, type_dict, shapes)
+
+    def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
+        """Run once on these arrays.
+
+        >>> from tigon import nd, sym
+        >>> (sym.var("a") + 1).eval(a=nd.array([1, 2]))[0].asnumpy().tolist()
+        [2.0, 3.0]
+        """
+        return self.bind(ctx, arrays, grad_req="null").forward()
+
+    # -- what arrays can do and symbols cannot
+
+    def asnumpy(self) -> Any:
+        raise NotImplementedForSymbol("asnumpy")
+
+    def asscalar(self) -> Any:
+        raise NotImplementedForSymbol("asscalar")
+
+    def item(self) -> Any:
+        raise NotImplementedForSymbol("item")
+
+    def copy(self) -> Any:
+        raise NotImplementedForSymbol("copy")
+
+    def detach(self) -> Any:
+        raise NotImplementedForSymbol("detach")
+
+    def backward(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedForSymbol("backward")
+
+    def as_in_context(self, *_: Any) -> Any:
+        raise NotImplementedForSymbol("as_in_context")
+
+    as_in_ctx = as_in_context
+
+    def wait_to_read(self) -> Any:
+        raise NotImplementedForSymbol("wait_to_read")
+
+    def _no_value(self, conversion: str) -> TigonError:
+        return TigonError(
+            f"Symbol.{conversion}: {self!r} has no value while the program is traced, so Python "
+            f"cannot decide by it at {user_line()}; use F.where(condition, x, y), or do not "
+            "hybridize this block"
+        )
+
+    def __bool__(self) -> bool:
+        raise self._no_value("__bool__")
+
+    def __int__(self) -> int:
+        raise self._no_value("__int__")
+
+    def __float__(self) -> float:
+        raise self._no_value("__float__")
+
+    def __index__(self) -> int:
+        raise self._no_value("__index__")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedForSymbol("__array__")
+
+    def __repr__(self) -> str:
+        own = self.name
+        if own is None:
+            return f"<Symbol group [{', '.join(str(s.name) for s in self)}]>"
+        return f"<Symbol {own}>"
+
+    __hash__ = object.__hash__
+
+
+# ------------------------------------------------------------------------ making symbols
+
+
+def apply(
+    op: Any,
+    attrs: Any,
+    operands: Sequence[Any],
+    name: str | None = None,
+    hint: str = "",
+    hints: Mapping[str, str] | None = None,
+    like: type[Symbol] | None = None,
+) -> Symbol:
+    """A node with these operands, named automatically unless a name is given."""
+    given = list(operands)
+    while given and given[-1] is None:
+        given.pop()
+    values = tuple(enter(operand, op.name) for operand in given)
+    own = current_names().get(name, hint or op.name.lower())
+    node = Node(op, values, attrs, own, current_attributes().get(hints))
+    if like is None or like is Symbol:
+        kinds = [type(o) for o in given if isinstance(o, Symbol) and type(o) is not Symbol]
+        like = kinds[0] if kinds else Symbol
+    return like(node.outputs[: visible_count(node)])
+
+
+def visible_count(node: Node) -> int:
+    op: Any = node.op
+    return op.visible_count(node.attrs) if isinstance(op, Operator) else len(node.outputs)
+
+
+def output_name(value: Value) -> str:
+    """`x` for a variable, `fc_output`, or `split_output1` where a node has several outputs."""
+    node = value.node
+    if node.op is VARIABLE:
+        return node.name
+    several = visible_count(node) > 1
+    return f"{node.name or node.op.name}_output{value.index if several else ''}"
+
+
+def auxiliary_variables(nodes: Sequence[Node]) -> set[Node]:
+    """The variables that stand where an operator has an auxiliary state."""
+    found = set()
+    for node in nodes:
+        declared = getattr(node.op, "operands", ())
+        if not any(operand.auxiliary for operand in declared):
+            continue
+        for operand, value in zip(declared, node.inputs, strict=False):
+            if operand.auxiliary and value.node.op is VARIABLE:
+                found.add(value.node)
+    return found
+
+
+def _attributes(node: Node) -> dict[str, str]:
+    from tigon.export.symbol_json import attribute_texts
+
+    return {**attribute_texts(node), **node.hints}
+
+
+def _dtypes_without_shapes(
+    nodes: Sequence[Node], types: Mapping[Value, TensorType], hints: Mapping[str, Hint]
+) -> dict[Value, DType]:
+    """A dtype for every value, types inferred or not."""
+    from tigon.sym.inference import _default_dtype, hint_of
+
+    every = {n.name: hint_of(n) for n in nodes if n.op is VARIABLE} | dict(hints)
+    default = _default_dtype(every)
+    dtypes: dict[Value, DType] = {}
+    for node in nodes:
+        for value in node.outputs:
+            if value in types:
+                dtypes[value] = types[value].dtype
+            elif node.op is VARIABLE:
+                dtypes[value] = every[node.name].dtype or default
+            else:
+                wanted = getattr(node.attrs, "dtype", None)
+                strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
+                dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
+    return dtypes
+
+
+def var(
+    name: str,
+    attr: Mapping[str, str] | None = None,
+    shape: Sequence[int] | int | None = None,
+    lr_mult: float | None = None,
+    wd_mult: float | None = None,
+    dtype: Any = None,
+    init: Any = None,
+    stype: Any = None,
+    **attributes: Any,
+) -> Symbol:
+    """A variable: a place for an array. What is said about it here travels in its attributes.
+
+    >>> var("x", shape=(2, 3))
+    <Symbol x>
+    """
+    check(isinstance(name, str) and name, "Variable", f"expected a name; given {name!r}")
+    hints = current_attributes().get(attr)
+    if shape is not None:
+        extents = (shape,) if isinstance(shape, int) else tuple(int(extent) for extent in shape)
+        hints["__shape__"] = str(extents)
+    if lr_mult is not None:
+        hints["__lr_mult__"] = str(lr_mult)
+    if wd_mult is not None:
+        hints["__wd_mult__"] = str(wd_mult)
+    if dtype is not None:
+        hints["__dtype__"] = str(as_dtype(dtype).code)
+    if init is not None:
+        hints["__init__"] = init if isinstance(init, str) else init.dumps()
+    for own, value in attributes.items():
+        check(
+            own.startswith("__") and own.endswith("__"),
+            "Variable",
+            f"attribute '{own}' of '{name}' is not known; own attributes are written __{own}__",
+        )
+        hints[own] = str(value)
+    return Symbol((variable(name, None, hints),))
+
+
+Variable = var
+
+
+def Constant(value: Any, dtype: Any = None) -> Symbol:
+    """A literal. A Python number takes the dtype of what it is combined with.
+
+    >>> (var("a") + Constant(1)).list_arguments()
+    ['a']
+    """
+    return Symbol((constant(value, dtype),))
+
+
+def Group(symbols: Sequence[Symbol]) -> Symbol:
+    """One symbol with the outputs of several.
+
+    >>> Group([var("a"), var("b")]).list_outputs()
+    ['a', 'b']
+    """
+    symbols = list(symbols)
+    check(symbols, "Group", "expected at least one symbol; given none")
+    for symbol in symbols:
+        check(
+            isinstance(symbol, Symbol),
+            "Group",
+            f"expected symbols; given {type(symbol).__name__}",
+        )
+    return Symbol([value for symbol in symbols for value in symbol._values])
+
+
+class ArraySymbol(Symbol):
+    """A symbol that stands for one array while a plain `forward(x)` is traced: `[]`, `len` and
+    iteration mean what they mean for the array. Operators on it give its like."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Symbol:
+        from tigon.ops.indexing_plan import getitem
+
+        if len(self._values) > 1 and isinstance(key, (int, str)):
+            return super().__getitem__(key)
+        return getitem(self, key)
+
+    def __len__(self) -> int:
+        return self.shape[0] if len(self._values) == 1 else len(self._values)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        if len(self._values) > 1:
+            return super().__iter__()
+        return (self[i] for i in range(self.shape[0]))
+
+
+def traced_variable(name: str, type: TensorType | None, array: bool = False) -> Symbol:
+    """A variable whose type is known, for tracing; `array` gives it an array's `[]`."""
+    return (ArraySymbol if array else Symbol)((variable(name, type),))
+
