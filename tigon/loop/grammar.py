@@ -232,7 +232,7 @@ class LoopAxis:
 
     name: str
     stop: Expr
-    start: Expr = Const(0)
+    start: Expr = Const(0)  # noqa: RUF009  (immutable and interned)
     vector: bool = False
 
 

@@ -117,7 +117,7 @@ class _Run:
             stop = self._certain(axis.stop, scope, memory)
             least = int(start.min()) if start.size else 0
             count = max(0, (int(stop.max()) if stop.size else 0) - least)
-            running = np.arange(least, least + count, dtype=np.int64)
+            running: Any = np.arange(least, least + count, dtype=np.int64)
             running = running.reshape((count,) + (1,) * len(scope.shape))
             inside = (running >= start) & (running < stop)
             mask = scope.mask if inside.all() else inside
@@ -199,7 +199,7 @@ class _Run:
         for accumulator in reduce.accumulators:
             value = self._value(accumulator.value, inner, memory)
             array = self._flat(value.array, inner, count)
-            bad = None if value.bad is None else self._flat(value.bad, inner, count)
+            bad: Any = None if value.bad is None else self._flat(value.bad, inner, count)
             mask = None if inner.mask is None else self._flat(inner.mask, inner, count)
             if accumulator.combine.startswith("arg"):
                 assert accumulator.position is not None
@@ -219,7 +219,7 @@ class _Run:
             results[accumulator.name] = _Value(np.asarray(result), bad)
         scope.locals.update(results)
 
-    def _flat(self, array: np.ndarray, scope: _Scope, count: int) -> np.ndarray:
+    def _flat(self, array: np.ndarray, scope: _Scope, count: int) -> Any:
         """The `count` newest dimensions as one leading dimension in running order."""
         full = np.broadcast_to(array, scope.shape)
         order = (*reversed(range(count)), *range(count, full.ndim))
@@ -274,13 +274,13 @@ class _Run:
             return _Value(zeros, np.ones(index.array.shape, bool))
         safe = np.where(outside, 0, index.array)
         if node.buffer in self.written:
-            points, safe = np.broadcast_arrays(self.points, safe)
+            points, safe = np.broadcast_arrays(np.asarray(self.points), safe)
             bad = bad | ~self.written[node.buffer][points, safe]
             return _Value(array[points, safe], bad if bad.any() else None)
         return _Value(array[safe], bad if bad.any() else None)
 
 
-def _bad(values: Sequence[_Value]) -> np.ndarray:
+def _bad(values: Sequence[_Value]) -> Any:
     result: Any = np.asarray(False)
     for value in values:
         if value.bad is not None:
@@ -310,9 +310,7 @@ def neutral(combine: str, dtype: DType) -> Any:
     return limits.min if combine == "maximum" else limits.max
 
 
-def _extreme(
-    combine: str, array: np.ndarray, position: np.ndarray, mask: np.ndarray | None
-) -> np.ndarray:
+def _extreme(combine: str, array: np.ndarray, position: np.ndarray, mask: np.ndarray | None) -> Any:
     if array.shape[0] == 0:
         return np.zeros(array.shape[1:], np.int64)
     key = array

@@ -78,8 +78,7 @@ class _Format:
 
     def bits(self, value: float) -> int:
         floats, integers = ("<f", "<I") if self.dtype is float32 else ("<d", "<Q")
-        (pattern,) = struct.unpack(integers, struct.pack(floats, value))
-        return pattern
+        return int(struct.unpack(integers, struct.pack(floats, value))[0])
 
     def parts(self, exact: Fraction, count: int = 2) -> list[float]:
         """`exact` > 0 as a sum of floats, none negative: 0 * part keeps its sign then."""

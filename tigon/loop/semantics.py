@@ -39,7 +39,7 @@ def evaluate(function: str, operands: tuple[Any, ...], dtype: DType) -> Any:
         return np.asarray(_ELEMENTARY[function](*wide)).astype(dtype.numpy)
 
 
-def convert(array: np.ndarray, dtype: DType) -> np.ndarray:
+def convert(array: np.ndarray, dtype: DType) -> Any:
     """`array` as `dtype`: integers wrap, float to integer truncates and saturates, NaN gives 0.
 
     >>> from tigon.base.dtypes import uint8
@@ -55,7 +55,7 @@ def convert(array: np.ndarray, dtype: DType) -> np.ndarray:
     return array.astype(dtype.numpy)
 
 
-def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     if a.dtype != np.float64:
         # The product of two float32 is exact in float64; the sum is rounded to odd there, so that
         # rounding it again to float32 equals rounding once.
@@ -82,7 +82,7 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(corrected), corrected, total)
 
 
-def _product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:
+def _product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> Any:
     def halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = x * 134217729.0
         high = scaled - (scaled - x)
@@ -92,7 +92,7 @@ def _product_error(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndar
     return a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
 
 
-def _truncdiv(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _truncdiv(a: np.ndarray, b: np.ndarray) -> Any:
     quotient = np.floor_divide(a, b)
     inexact = (np.remainder(a, b) != 0) & ((a < 0) != (b < 0)) & (b != 0)
     return np.where(inexact, quotient + 1, quotient).astype(a.dtype)

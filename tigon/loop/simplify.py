@@ -99,7 +99,7 @@ class Simplifier:
         if operands[0].dtype is int64 or (node.dtype is int64 and function == "select"):
             handler = getattr(self, f"_{function}", None)
             if handler is not None:
-                found = handler(*operands)
+                found: Expr | None = handler(*operands)
                 if found is not None:
                     return found
             if function in _COMPARISONS:
@@ -338,9 +338,9 @@ class Simplifier:
             if coefficient % size == 0:
                 continue
             if isinstance(term, Apply) and term.function == "mod":
-                inner, inner_size = term.operands
+                source, inner_size = term.operands
                 if isinstance(inner_size, Const) and coefficient * inner_size.value % size == 0:
-                    more, extra = self.linear(inner)
+                    more, extra = self.linear(source)
                     shift += coefficient * extra
                     reduced = self._merged(reduced, _scaled(more, coefficient))
                     continue
