@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.backends.harness import aligned, check, run
+from tigon.backends.cpu.backend import cpu
 from tigon.base.dtypes import DType, bool_, float32, float64, int32, int64, uint8
 from tigon.loop import build as L
 from tigon.loop.grammar import Accumulator, Buffer, Expr, Let, Loop, LoopAxis, Nest, Reduce, Store
@@ -348,3 +349,17 @@ def test_random_nests(first: Expr, second: Expr, kind: str) -> None:
     data = [np.round(numbers(rows * columns), 2) for _ in range(2)]
     with np.errstate(all="ignore"):
         check(nest, [*data, zeros(rows * columns), zeros(rows * columns)], 1e-5)
+
+
+def test_large_results_are_stored_past_the_caches() -> None:
+    block, count = 16384, 9_000_000
+    x = L.load(0, J, float32)
+    stop = L.minimum(L.mul(L.add(I, 1), block), count)
+    loop = Loop((axis("j", stop, L.mul(I, block), vector=True),), (Store(1, J, L.neg(x)),))
+    nest = Nest(buffers(float32, float32), (axis("i", -(-count // block)),), (loop,))
+    assert "nontemporal" in cpu.llvm(cpu.prepare(nest).structure)
+    data = numbers(count)
+    for shift in (0, 1):  # an address that is no multiple of the vector
+        out = aligned(count + shift, np.float32)[shift:]
+        run(nest, [data, out], ranges=3)
+        np.testing.assert_array_equal(out, -data)

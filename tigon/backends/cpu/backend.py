@@ -34,6 +34,9 @@ from tigon.loop.grammar import (
 FUSE = "fuse"
 """Variant of a contraction that runs as a plain nest."""
 
+STREAM = "stream"
+"""Variant of a nest that writes more than the caches hold."""
+
 
 class CpuBackend:
     """Native code for the machine this process runs on.
@@ -120,6 +123,8 @@ class CpuBackend:
                 microseconds,
             )
         points, grain, microseconds = cost.nest_shape(nest, target)
+        if variant is None and cost.streams(nest):
+            variant = STREAM
         return Launchable(
             Structure(structure, variant),
             slots,
@@ -136,7 +141,8 @@ class CpuBackend:
         if isinstance(nest, Contraction):
             assert isinstance(structure.variant, Plan)
             return emit_contraction(nest, structure.variant, name, target)
-        return emit_nest(nest, name, target, structure.variant == FUSE)
+        variant = structure.variant
+        return emit_nest(nest, name, target, variant == FUSE, variant == STREAM)
 
     def llvm(self, structure: Structure) -> str:
         """The generated LLVM IR, for looking at."""

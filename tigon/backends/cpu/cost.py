@@ -8,6 +8,7 @@ from functools import lru_cache
 from math import ceil, prod
 
 from tigon.backends.cpu.target import Target
+from tigon.base.dtypes import int64
 from tigon.loop.grammar import (
     Apply,
     Axis,
@@ -27,6 +28,9 @@ from tigon.loop.semantics import EXACT
 
 CHUNK_US = 8.0
 """A chunk of work worth handing to another thread, which costs about a microsecond."""
+
+STREAM_BYTES = 32 << 20
+"""Results larger than any cache are not read back from one: storing past it saves a read."""
 
 _OPERATION_NS = 0.3  # one instruction on one register
 _BYTES_PER_NS = 40.0
@@ -116,6 +120,45 @@ def body_ns(body: Sequence[Stmt], lanes: int, target: Target) -> float:
                     for a in stmt.accumulators
                 )
             total += count * inner + 2.0
+    return total
+
+
+def streams(nest: Nest) -> bool:
+    """Whether to store past the caches. Measured on Zen 4: 20 % faster for a multiply-add over
+    40 MB, but 30-60 % slower where more is computed per element than it takes to write it."""
+    points = prod(extent(axis) for axis in nest.space)
+    return points * stored_bytes(nest.body) >= STREAM_BYTES and _arithmetic(nest.body) <= 8
+
+
+def _arithmetic(body: Sequence[Stmt]) -> float:
+    """Instructions per innermost iteration, about."""
+    total = 0.0
+    for stmt in body:
+        if isinstance(stmt, Loop):
+            total += _arithmetic(stmt.body)
+        elif isinstance(stmt, Reduce):
+            total += sum(_instructions(a.value) for a in stmt.accumulators)
+        else:
+            total += _instructions(stmt.value)
+    return total
+
+
+def _instructions(expr: Expr) -> float:
+    return sum(
+        _SLOW.get(node.function, 1 if node.function in EXACT else _ELEMENTARY)
+        for node in walk(expr)
+        if isinstance(node, Apply) and node.dtype is not int64
+    )
+
+
+def stored_bytes(body: Sequence[Stmt]) -> int:
+    """Bytes that the statements write to other than scratch memory, at most."""
+    total = 0
+    for stmt in body:
+        if isinstance(stmt, Store) and not stmt.accumulate:
+            total += stmt.value.dtype.itemsize
+        elif isinstance(stmt, Loop):
+            total += prod(extent(axis) for axis in stmt.axes) * stored_bytes(stmt.body)
     return total
 
 

@@ -81,6 +81,7 @@ class Emitter:
         self.tail: Value | None = None
         self._facts: dict[Expr, Facts] = {}
         self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
+        self.streams = False  # whole vectors are stored past the caches
         self._dummy: Value | None = None
         # Loads that happen under a guard anyway: their other uses need no stronger guard.
         self._certain: dict[Guard, frozenset[Load]] = {(): _NO_LOADS}
@@ -555,7 +556,26 @@ class Emitter:
         mask = self.tail if value.lanes > 1 else None
         if accumulate:
             value = self._accumulated(self.read(pointer, dtype, value.lanes, mask), value, dtype)
+        elif self.streams and value.lanes > 1 and mask is None:
+            self._stream(pointer, value, dtype)
+            return
         self.write(pointer, value, dtype, mask)
+
+    def _stream(self, pointer: Value, value: Value, dtype: DType) -> None:
+        """Past the caches, where the address allows: the same way all through a loop, so that the
+        branch costs nothing."""
+        out, value = self.out, self._to_memory(value, dtype)
+        size = value.lanes * dtype.itemsize
+        address = out.op(f"ptrtoint {pointer} to i64", "i64")
+        offset = out.op(f"and {address}, {size - 1}", "i64")
+        aligned = out.op(f"icmp eq {offset}, 0", "i1")
+        fast, slow, after = (out.new_block(hint) for hint in ("stream", "store", "stored"))
+        out.branch(aligned, fast, slow)
+        for block, tail in ((fast, f"align {size}, !nontemporal !0"), (slow, "align 1")):
+            out.block = block
+            out.emit(f"store {value}, ptr {pointer.name}, {tail}")
+            out.jump(after)
+        self.scopes[-1].block = out.block = after
 
     def write(self, pointer: Value, value: Value, dtype: DType, mask: Value | None) -> None:
         """Consecutive elements to an address."""

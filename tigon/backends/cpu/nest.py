@@ -41,13 +41,19 @@ PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %
 _NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
 
 
-def emit_nest(nest: Nest, name: str, target: Target, fuse: bool = False) -> Function:
+def emit_nest(
+    nest: Nest, name: str, target: Target, fuse: bool = False, stream: bool = False
+) -> Function:
     """The function that runs points [begin, end) of the nest's space. `fuse`: sums of products
-    round once per step, for nests that are contractions."""
+    round once per step, for nests that are contractions. `stream`: store past the caches."""
     out = Function(name, PARAMETERS)
     emitter = Emitter(out, nest.buffers, target)
+    emitter.streams = stream
     place_scratch(emitter, nest.buffers)
     over_points(emitter, nest.space, lambda: Body(emitter, fuse).statements(nest.body))
+    if stream and target.triple.startswith("x86_64"):
+        # Whoever is told that the points are done must also see them.
+        out.call_void("llvm.x86.sse.sfence")
     out.block.terminator = "ret i32 0"
     return out
 
