@@ -63,7 +63,7 @@ def graphs(draw: st.DrawFn, **options: Any) -> Graph:
 
 
 def inputs_for(graph: Graph, seed: int = 0) -> list[np.ndarray]:
-    """Arrays for the graph's variables: floats within ±2, signed zeros among them, small integers."""
+    """Arrays for the graph's variables: floats within 2, zeros of both signs, small integers."""
     rng = np.random.default_rng(seed)
     arrays = []
     for value in graph.inputs:
@@ -87,9 +87,15 @@ def build_graph(
     extents: Sequence[int] = (1, 2, 3, 4, 5, 8),
     composites: bool = True,
     limit: int = 2000,
+    smooth: bool = False,
 ) -> Graph:
-    """A typed graph of up to `steps` operators over one to three variables."""
+    """A typed graph of up to `steps` operators over one to three variables.
+
+    A `smooth` one has derivatives everywhere, for comparison with finite differences.
+    """
     moves = [*PRIMITIVE_MOVES, *(COMPOSITE_MOVES if composites else ())]
+    if smooth:
+        moves = [*SMOOTH_MOVES, *(SMOOTH_COMPOSITE_MOVES if composites else ())]
     values: list[Value] = []
     for number in range(choose.integer(1, 3)):
         shape = tuple(choose.among(extents) for _ in range(choose.integer(0, 4)))
@@ -219,7 +225,9 @@ def _filled(choose: Chooser, values: list[Value]) -> Value | None:
 
 def _cast(choose: Chooser, values: list[Value]) -> Value | None:
     x = _pick(choose, values, lambda value: True)
-    return None if x is None else get("Cast")(x, dtype=choose.among(("float32", "float64", "int32")))
+    return (
+        None if x is None else get("Cast")(x, dtype=choose.among(("float32", "float64", "int32")))
+    )
 
 
 def _reshape(choose: Chooser, values: list[Value]) -> Value | None:
@@ -292,7 +300,10 @@ def _join(choose: Chooser, values: list[Value]) -> Value | None:
         return (
             value.ndim == x.ndim
             and value.dtype is x.dtype
-            and all(a == b or i == axis for i, (a, b) in enumerate(zip(value.shape, x.shape)))
+            and all(
+                a == b or i == axis
+                for i, (a, b) in enumerate(zip(value.shape, x.shape, strict=True))
+            )
         )
 
     others = [_pick(choose, values, fits) for _ in range(choose.integer(0, 2))]
@@ -337,9 +348,9 @@ def _contract(choose: Chooser, values: list[Value]) -> Value | None:
     y = _pick(
         choose,
         values,
-        lambda value: value.dtype is x.dtype
-        and 1 <= value.ndim <= 2
-        and value.shape[0] == x.shape[-1],
+        lambda value: (
+            value.dtype is x.dtype and 1 <= value.ndim <= 2 and value.shape[0] == x.shape[-1]
+        ),
     )
     if y is None:
         return None
@@ -375,6 +386,45 @@ PRIMITIVE_MOVES: tuple[Move, ...] = (
 )
 
 
+def _smooth_unary(choose: Chooser, values: list[Value]) -> Value | None:
+    x = _pick(choose, values, _is_float)
+    name = choose.among(("negative", "tanh", "sigmoid", "sin", "arctan", "square", "_copy"))
+    return None if x is None else get(name)(get("tanh")(x) if name == "square" else x)
+
+
+def _smooth_binary(choose: Chooser, values: list[Value]) -> Value | None:
+    x = _pick(choose, values, _is_float)
+    if x is None:
+        return None
+    y = _pick(choose, values, lambda value: _broadcasts(x, value))
+    return None if y is None else get(choose.among(BINARY[:2]))(x, y)
+
+
+def _smooth_sum(choose: Chooser, values: list[Value]) -> Value | None:
+    x = _pick(choose, values, _is_float)
+    axes = tuple(a for a in range(x.ndim) if choose.integer(0, 1)) if x is not None else ()
+    return None if x is None else get("_reduce_sum")(x, axes=axes)
+
+
+SMOOTH_MOVES: tuple[Move, ...] = (
+    _smooth_unary,
+    _smooth_unary,
+    _smooth_binary,
+    _product,
+    _divide_by_number,
+    _reshape,
+    _transpose,
+    _broadcast,
+    _slice,
+    _pad,
+    _join,
+    _assign,
+    _slice_of_assign,
+    _smooth_sum,
+    _contract,
+)
+
+
 # ------------------------------------------------------------------------- composites
 
 
@@ -382,11 +432,22 @@ def _axis_of(choose: Chooser, x: Value) -> int:
     return choose.integer(-x.ndim, x.ndim - 1)
 
 
+def _smooth_composite(choose: Chooser, values: list[Value]) -> Value | None:
+    x = _pick(choose, values, lambda value: _is_float(value) and value.ndim > 0)
+    if x is None:
+        return None
+    name = choose.among(("mean", "flip", "expand_dims", "swapaxes", "tile"))
+    if name == "swapaxes":
+        return get(name)(x, dim1=_axis_of(choose, x), dim2=_axis_of(choose, x))
+    return get(name)(x, reps=(2, 1)) if name == "tile" else get(name)(x, axis=_axis_of(choose, x))
+
+
 def _composite_unary(choose: Chooser, values: list[Value]) -> Value | None:
     x = _pick(choose, values, lambda value: _is_float(value) and value.ndim > 0 and value.type.size)
     if x is None:
         return None
-    name = choose.among(("mean", "sum", "max", "flip", "expand_dims", "repeat", "tile", "norm"))
+    names = ["mean", "sum", "flip", "expand_dims", "repeat", "tile", "max", "norm"]
+    name = choose.among(names)
     axis = _axis_of(choose, x)
     if name in ("mean", "sum", "max"):
         return get(name)(x, axis=axis, keepdims=bool(choose.integer(0, 1)))
@@ -434,6 +495,12 @@ COMPOSITE_MOVES: tuple[Move, ...] = (
     _composite_unary,
     _composite_join,
     _where,
+    _concat_slice,
+    _sum_back,
+)
+SMOOTH_COMPOSITE_MOVES: tuple[Move, ...] = (
+    _smooth_composite,
+    _composite_join,
     _concat_slice,
     _sum_back,
 )

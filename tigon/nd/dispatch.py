@@ -46,7 +46,7 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         _check_any_array(op, given)
     if signature.trains and not attrs.training and _native.is_training():
         attrs = dataclasses.replace(attrs, training=True)
-    if signature.takes_key:  # in prediction too: a traced program advances the counter alike
+    if signature.takes_key and op.draws(attrs):  # in prediction too: a traced program advances the counter alike
         given.append(keys.take())
     if op.mutates:
         return _run_mutating(op, attrs, given, out)

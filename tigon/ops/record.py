@@ -151,6 +151,13 @@ class Operator:
             return self.output_count(attrs) - len(self.mutates)
         return self.visible if isinstance(self.visible, int) else self.visible(attrs)
 
+    def draws(self, attrs: Any) -> bool:
+        """Whether a random key must be supplied under these attributes."""
+        if not any(operand.random_key for operand in self.operands):
+            return False
+        needs_key = self.extra.get("needs_key")
+        return needs_key is None or bool(needs_key(attrs))
+
     def infer_types(self, attrs: Any, types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
         self.check_operand_count(len(types))
         result = self.rule(self.infer, attrs, *types)

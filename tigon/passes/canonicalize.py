@@ -1,7 +1,7 @@
 """One spelling for equal things: drop what does nothing, merge what follows itself.
 
-Every rule is exact, to the bit and the sign of zero. Rules look at a node and the nodes right below it, which
-are canonical already; they are applied to a node until none fits.
+Every rule is exact, to the bit and the sign of zero. Rules look at a node and the nodes right
+below it, which are canonical already; they are applied to a node until none fits.
 """
 
 from __future__ import annotations

@@ -46,15 +46,17 @@ def gradient(
         f"expected one cotangent per output; given {len(cotangents)} for {len(outputs)} outputs; "
         "pass None for an output that does not count",
     )
-    return _walk(outputs, cotangents, wrt, frozenset())
+    return _walk(outputs, cotangents, wrt)
 
 
 def _walk(
     outputs: Sequence[Value],
     cotangents: Sequence[Value | None],
     wrt: Sequence[Value],
-    stop: frozenset[Value],
+    stop: frozenset[Value] = frozenset(),
+    settled: bool = False,
 ) -> list[Value | None]:
+    """`stop`: values not to be entered. `settled`: keys that are needed are there."""
     order = topological_order(outputs, stop)
     active = _reached_from(wrt, order)
     collected: dict[Value, Value] = {}
@@ -67,7 +69,7 @@ def _walk(
             continue
         if not any(value in collected for value in node.outputs):
             continue
-        for operand, cotangent in _pull_back(node, collected, active):
+        for operand, cotangent in _pull_back(node, collected, active, settled):
             _accumulate(collected, operand, cotangent)
     return [collected.get(value) for value in wrt]
 
@@ -87,7 +89,7 @@ def _accumulate(collected: dict[Value, Value], value: Value, cotangent: Value) -
 
 
 def _pull_back(
-    node: Node, collected: dict[Value, Value], active: set[Value]
+    node: Node, collected: dict[Value, Value], active: set[Value], settled: bool
 ) -> list[tuple[Value, Value]]:
     """(operand, cotangent) pairs that this node contributes."""
     op = node.op
@@ -104,25 +106,26 @@ def _pull_back(
     cotangents = tuple(
         collected[value] if value in collected else zeros_like(value) for value in node.outputs
     )
-    if op.grad is not None:
+    # A random node without its key is known by its place alone: a copy of it, which rules and
+    # decompositions make, would be numbered anew and draw other numbers.
+    awaits_key = not settled and op.draws(node.attrs) and not any(r.random_key for r in roles)
+    if op.grad is not None and not awaits_key:
         return _by_rule(node, cotangents, wanted)
-    # Without a rule of its own each distinct operand gets its total at once.
-    distinct = {node.inputs[position]: position for position in reversed(wanted)}
-    positions = tuple(sorted(distinct.values()))
-    operands = [node.inputs[position] for position in positions]
-    if op.family is not Family.COMPOSITE or op.decompose is None:
+    if not awaits_key and (op.family is not Family.COMPOSITE or op.decompose is None):
         raise TigonError(
             f"{node.label}: has no gradient; expected an operator with a gradient rule; "
             "apply stop_gradient to its operands if none is wanted"
         )
-    if node.types is not None:
+    if node.types is None or awaits_key:
+        # By position: what is one value now may be two operands still.
+        operands = [node.inputs[position] for position in wanted]
+        found: Sequence[Value | None] = _deferred(node, cotangents, wanted)
+    else:
+        # By value: inside, the uses of one value cannot be told apart.
+        operands = list(dict.fromkeys(node.inputs[position] for position in wanted))
         made = op.rule(op.decompose, node.attrs, *node.inputs)
         values = made if isinstance(made, tuple) else (made,)
-        found = _walk(values, cotangents, operands, frozenset(node.inputs))
-    else:
-        attrs = VjpAttrs(op.name, show_attrs(node.attrs), positions, len(cotangents))
-        deferred = Node(_vjp, (*cotangents, *node.outputs, *node.inputs), attrs)
-        found = list(deferred.outputs)
+        found = _walk(values, cotangents, operands, frozenset(node.inputs), settled)
     return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
 
 
@@ -162,7 +165,7 @@ def _check_cotangent(node: Node, position: int, operand: TensorType, given: Tens
         )
 
 
-# ------------------------------------------------- composites whose types are not known yet
+# ------------------------------------------------------- what types or keys are missing for
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,12 @@ class VjpAttrs:
     attrs: str
     wanted: tuple[int, ...]
     count: int
+
+
+def _deferred(node: Node, cotangents: tuple[Value, ...], wanted: list[int]) -> tuple[Value, ...]:
+    attrs = VjpAttrs(node.op.name, show_attrs(node.attrs), tuple(wanted), len(cotangents))
+    operands = (*cotangents, *node.outputs, *node.inputs)
+    return Node(_vjp, operands, attrs, f"{node.name or node.op.name}_backward").outputs
 
 
 def _infer_vjp(attrs: VjpAttrs, *types: TensorType) -> tuple[TensorType, ...]:
@@ -188,7 +197,7 @@ def _decompose_vjp(attrs: VjpAttrs, *operands: Value) -> Value | tuple[Value, ..
     cotangents, inputs = own[: attrs.count], own[2 * attrs.count :]
     node = Node(op, tuple(inputs), op.make_attrs(parse_attrs(attrs.attrs)))
     wrt = [inputs[position] for position in attrs.wanted]
-    found = _walk(node.outputs, cotangents, wrt, frozenset())
+    found = _walk(node.outputs, cotangents, wrt, settled=True)
     results = tuple(
         zeros_like(value) if cotangent is None else cotangent
         for value, cotangent in zip(wrt, found, strict=True)
@@ -208,8 +217,9 @@ _vjp = composite(
 
     Operands are the cotangents of the operator's outputs, these outputs, then its own operands.
     The gradient pass makes these nodes where a composite without a gradient rule is met in an
-    untyped graph. The outputs are not read: they tell which node is meant, so that a later change
-    of mode or key reaches its gradient too (`follow_forward`).
+    untyped graph, and for random nodes whose key is not there yet. The outputs are not read: they
+    tell which node is meant, so that a later change of mode or key reaches its gradient too (see
+    `follow_forward`).
     """,
 )
 

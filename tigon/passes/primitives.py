@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import tigon.ops.contraction
-import tigon.ops.creation
-import tigon.ops.elementwise
-import tigon.ops.reduction
-import tigon.ops.views  # noqa: F401  (registers)
-from tigon.ops.record import get
+from tigon.ops import get
 
 add = get("broadcast_add")
 subtract = get("broadcast_sub")

@@ -47,11 +47,9 @@ def thread_keys(graph: Graph) -> tuple[Graph, int]:
 
 
 def _takes_key(node: Node) -> bool:
-    if node.op is VARIABLE or node.op is CONSTANT:
+    if node.op is VARIABLE or node.op is CONSTANT or not node.op.draws(node.attrs):
         return False
     keys = [operand.random_key for operand in node.op.operands]
-    if not any(keys):
-        return False
     if sum(keys) != 1 or not keys[-1] or not hasattr(node.attrs, "ordinal"):
         raise InternalError(
             f"{node.op.name}: a random operator declares its key last and has an attribute "
