@@ -1,5 +1,6 @@
 #include "dispatch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -424,15 +425,49 @@ void check_given_output(const Program& program, size_t output, Array* given, boo
                     "autograd.record()");
 }
 
+// Arrays by storage: a training step has hundreds of inputs and of outputs given by the caller.
+class ByStorage {
+ public:
+  void add(const Array* array, size_t index) {
+    if (array && array->storage) places_.emplace_back(array->storage.get(), index);
+  }
+  void sort() { std::sort(places_.begin(), places_.end()); }
+  // Those on this array's storage.
+  auto range(const Array* array) const {
+    std::pair<Storage*, size_t> first{array->storage.get(), 0};
+    std::pair<Storage*, size_t> last{array->storage.get(), SIZE_MAX};
+    return std::pair{std::lower_bound(places_.begin(), places_.end(), first),
+                     std::upper_bound(places_.begin(), places_.end(), last)};
+  }
+
+ private:
+  std::vector<std::pair<Storage*, size_t>> places_;
+};
+
+void check_outputs_disjoint(const Program& program, const std::vector<ArrayRef>& outputs) {
+  ByStorage places;
+  for (size_t index = 0; index < outputs.size(); ++index) places.add(outputs[index].get(), index);
+  places.sort();
+  for (size_t index = 0; index < outputs.size(); ++index) {
+    if (!outputs[index] || !outputs[index]->storage) continue;
+    auto [first, last] = places.range(outputs[index].get());
+    for (auto place = first; place != last; ++place) {
+      if (place->second != index && overlap(outputs[index].get(), outputs[place->second].get()))
+        throw UserError(program.name + ": out=: two outputs overlap; give each its own array");
+    }
+  }
+}
+
 // The caller's array cannot be written directly when an input that the kernels still read lies
 // there, unless the compiler has said that this is harmless.
 bool conflicts(const Program& program, size_t output, const Array* given, Array* const* inputs,
-               size_t count) {
-  for (size_t index = 0; index < count; ++index) {
-    const Array* input = inputs[index];
-    if (!input || !overlap(given, input)) continue;
+               const ByStorage& places) {
+  auto [first, last] = places.range(given);
+  for (auto place = first; place != last; ++place) {
+    const Array* input = inputs[place->second];
+    if (!overlap(given, input)) continue;
     bool same = given->offset == input->offset && given->type->nbytes == input->type->nbytes;
-    if (!same || !may_share(program, output, index)) return true;
+    if (!same || !may_share(program, output, place->second)) return true;
   }
   return false;
 }
@@ -515,6 +550,12 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
 
   bool recording = record && is_recording();
   outputs.resize(program.outputs.size());
+  ByStorage input_places;
+  if (std::any_of(outputs.begin(), outputs.end(), [](const ArrayRef& o) { return bool(o); })) {
+    if (outputs.size() > 1) check_outputs_disjoint(program, outputs);
+    for (size_t index = 0; index < count; ++index) input_places.add(inputs[index], index);
+    input_places.sort();
+  }
   std::vector<std::pair<size_t, ArrayRef>> copies;  // output, the caller's array
   std::vector<bool> taken(donate ? count : 0);
   for (size_t index = 0; index < outputs.size(); ++index) {
@@ -528,17 +569,13 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
     }
     Array* given = outputs[index].get();
     check_given_output(program, index, given, recording);
-    for (size_t other = 0; other < index; ++other) {
-      if (overlap(given, outputs[other].get()))
-        throw UserError(program.name + ": out=: two outputs overlap; give each its own array");
-    }
     if (naive) {
       wait_to_write(given);
       if (given->whole_storage()) given->storage->forget_failure();
     } else {
       ready &= given->storage->ready_to_write();
     }
-    if (conflicts(program, index, given, inputs, count)) {
+    if (conflicts(program, index, given, inputs, input_places)) {
       copies.emplace_back(index, std::move(outputs[index]));
       outputs[index] = new_array(program.outputs[index]);
     } else {
