@@ -14,6 +14,7 @@ from tigon.ops.elementwise import multiply
 from tigon.ops.record import Operator
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient
+from tigon.passes.roles import operand_roles
 
 
 def arrays_of(op: Operator, sample: tuple, dtype: str, seed: int = 0) -> tuple[list, dict]:
@@ -62,7 +63,8 @@ def check_gradient(op: Operator, sample: tuple, order: int = 2, seed: int = 1) -
     inputs = inputs_for(arrays)
     node = Node(op, tuple(inputs), op.make_attrs(attributes))
     outputs = list(node.outputs[: op.visible_count(node.attrs)])
-    skipped = [operand.random_key or operand.auxiliary for operand in op.operands]
+    roles = operand_roles(op, node.attrs, len(arrays))
+    skipped = [operand.random_key or operand.auxiliary for operand in roles]
     wrt = [
         i
         for i, array in enumerate(arrays)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, check
+from tigon.base import TensorType, as_dtype, check
 from tigon.ir.graph import Value, constant
 from tigon.ops.elementwise import (
     absolute,
@@ -841,6 +841,112 @@ where they are not negative.""",
 >>> nd.lamb_update_phase2(one, one, one, nd.array([2]), lr=0.5)
 <BLANKLINE>
 [0.75]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+
+# ----------------------------------------------------------------------- mixed precision
+
+
+def _mixed(name: str, base: Operator, states: str, example: str) -> Operator:
+    """`base` on a copy of the weight in higher precision, `weight32`; the weight follows it.
+
+    Operands as MXNet orders them: weight, grad, states, weight32.
+    """
+    state_names = states.split()
+    array_names = ["weight", "grad", *state_names, "weight32"]
+
+    def infer(attributes: Any, *types: TensorType) -> tuple[TensorType, ...]:
+        weight, grad, *others = types
+        _check_alike(name, ["weight", "grad"], [weight, grad])
+        exact = others[-1]
+        check(
+            exact.shape == weight.shape and exact.dtype.is_float,
+            name,
+            f"weight32: expected floating-point numbers of shape {weight.shape}; given {exact}",
+        )
+        _check_alike(name, ["weight32", *state_names], [exact, *others[:-1]])
+        result = TensorType(exact.shape, exact.dtype)
+        return (TensorType(weight.shape, weight.dtype), *(result for _ in others))
+
+    def decompose(attributes: Any, *operands: Value) -> tuple[Value, ...]:
+        weight, grad, *others = operands
+        exact = others[-1]
+        if grad.dtype is not exact.dtype:
+            grad = cast(grad, dtype=exact.dtype.name)
+        moved = base(exact, grad, *others[:-1], **attrs_dict(attributes))
+        new, *rest = moved if isinstance(moved, tuple) else (moved,)
+        rounded = new if new.dtype is weight.dtype else cast(new, dtype=weight.dtype.name)
+        return (rounded, *rest, new)
+
+    def oracle(*given: np.ndarray, **values: Any) -> tuple[np.ndarray, ...]:
+        weight, grad, *others = given
+        attributes = base.make_attrs(values)
+        new, *rest = base.oracle(
+            attributes, others[-1], grad.astype(others[-1].dtype), *others[:-1]
+        )
+        return (new.astype(weight.dtype), *rest, new)
+
+    def infer_operands(attributes: Any, types: list[TensorType | None]) -> list[TensorType | None]:
+        weight = types[0] or types[1]
+        if weight is None:
+            return types
+        exact = TensorType(weight.shape, as_dtype("float32"))
+        return [types[0] or weight, types[1] or weight, *(given or exact for given in types[2:])]
+
+    state_arrays = [np.full((3, 4), 0.75)] * len(state_names)
+    return composite(
+        name,
+        decompose,
+        operands=" ".join(array_names),
+        attrs=base.attrs_type,
+        infer=infer,
+        numpy=oracle,
+        outputs=2 + len(state_names),
+        visible=1,
+        mutates={0: "weight"} | {i + 1: word for i, word in enumerate(array_names[2:])},
+        differentiable=False,
+        extra={"infer_operands": infer_operands},
+        samples=[((3, 4), (3, 4), *state_arrays, (3, 4), {"lr": 0.1, "wd": 0.05})],
+        doc=f"""`{base.name}` on `weight32`, a copy of the weight with more digits, which weight follows.
+"""
+        + _COMMON_PARAMETERS
+        + example,
+    )
+
+
+mp_sgd_update = _mixed(
+    "mp_sgd_update",
+    sgd_update,
+    "",
+    """>>> nd.mp_sgd_update(nd.array([1]), nd.array([1]), nd.array([1]), lr=0.5)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+mp_sgd_mom_update = _mixed(
+    "mp_sgd_mom_update",
+    sgd_mom_update,
+    "mom",
+    """>>> mom, exact = nd.zeros(1), nd.array([1])
+>>> nd.mp_sgd_mom_update(nd.array([1]), nd.array([1]), mom, exact, lr=0.5)
+<BLANKLINE>
+[0.5]
+<NDArray 1 @cpu(0)>
+""",
+)
+
+mp_nag_mom_update = _mixed(
+    "mp_nag_mom_update",
+    nag_mom_update,
+    "mom",
+    """>>> mom, exact = nd.zeros(1), nd.array([1])
+>>> nd.mp_nag_mom_update(nd.array([1]), nd.array([1]), mom, exact, lr=0.5)
+<BLANKLINE>
+[0.5]
 <NDArray 1 @cpu(0)>
 """,
 )

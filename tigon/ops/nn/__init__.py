@@ -26,6 +26,7 @@ from tigon.ops.nn.normalization import (
     lrn,
 )
 from tigon.ops.nn.pooling import pooling
+from tigon.ops.nn.resize import adaptive_avg_pooling, bilinear_resize, crop, upsampling
 from tigon.ops.nn.softmax import (
     log_softmax,
     softmax,
@@ -36,10 +37,13 @@ from tigon.ops.nn.softmax import (
 
 __all__ = [
     "activation",
+    "adaptive_avg_pooling",
     "batch_norm",
+    "bilinear_resize",
     "convolution",
     "convolution_data",
     "convolution_weight",
+    "crop",
     "deconvolution",
     "dropout",
     "fully_connected",
@@ -61,4 +65,5 @@ __all__ = [
     "softmax_output",
     "softmin",
     "svm_output",
+    "upsampling",
 ]
