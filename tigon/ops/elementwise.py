@@ -20,7 +20,7 @@ from tigon.base.dtypes import DType, float64
 from tigon.loop import build as L
 from tigon.loop.grammar import Const, Expr
 from tigon.loop.semantics import convert
-from tigon.ops.record import Operator, common_dtype, composite, elementwise
+from tigon.ops.record import Operator, broadcast_shapes, common_dtype, composite, elementwise
 
 # ------------------------------------------------------------------------- arithmetic
 
@@ -689,83 +689,101 @@ gammaln = elementwise(
     """,
 )
 
-_SHIFT = 8  # the asymptotic series below are exact to double precision from here on
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)  # B2, B4, ...
 
 
-def _lower_digamma(x: Expr) -> Expr:
-    """Recurrence psi(x) = psi(x + 1) - 1/x up to _SHIFT, the asymptotic series from there;
-    reflection psi(1 - x) - pi / tan(pi x) for negative x."""
-    negative_side = L.lt(x, 0.5)
-    z = L.select(negative_side, L.sub(1, x), x)
-    below = L.lt(z, _SHIFT)
-    total: Expr = L.const(0, x.dtype)
-    for step in range(_SHIFT):
-        total = L.add(total, L.div(1, L.add(z, step)))
-    shifted = L.select(below, L.add(z, _SHIFT), z)
-    inverse = L.div(1, L.mul(shifted, shifted))
+def _lower_polygamma(order: int, x: Expr) -> Expr:
+    """The recurrence up to where the asymptotic series is exact to double precision, the series
+    from there, and for x < 1/2 the reflection, whose derivatives are polynomials in cot(pi x).
+
+    psi_n(z) = (-1)^(n+1) [(n-1)!/z^n + n!/(2 z^(n+1)) + sum B_2k (2k+n-1)!/(2k)! / z^(2k+n)],
+    and for n = 0 log z in place of the first term.
+    """
+    shift = 8 + order
+    reflect = L.lt(x, 0.5)
+    z = L.select(reflect, L.sub(1, x), x)
+    small = L.lt(z, shift)
+    far = L.select(small, L.add(z, shift), z)
+    inverse = L.div(1, far)
+    squared = L.mul(inverse, inverse)
     series: Expr = L.const(0, x.dtype)
-    for coefficient in (1 / 12, -691 / 32760, 1 / 132, -1 / 240, 1 / 252, -1 / 120, 1 / 12):
-        series = L.mul(inverse, L.add(series, coefficient))
-    direct = L.sub(L.sub(L.log(shifted), L.div(0.5, shifted)), series)
-    direct = L.select(below, L.sub(direct, total), direct)
-    reflected = L.sub(direct, L.div(math.pi, L.tan(L.mul(math.pi, x))))
+    for index in range(len(_BERNOULLI), 0, -1):
+        weight = math.factorial(2 * index + order - 1) / math.factorial(2 * index)
+        series = L.mul(squared, L.add(series, _BERNOULLI[index - 1] * weight))
+    series = L.add(series, L.mul(inverse, 0.5 * math.factorial(order)))
+    if order:
+        series = L.add(series, math.factorial(order - 1))
+    for _ in range(order):
+        series = L.mul(series, inverse)
+    steps: Expr = L.const(0, x.dtype)
+    for step in range(shift):
+        term = L.div(1, L.add(z, step))
+        power_ = term
+        for _ in range(order):
+            power_ = L.mul(power_, term)
+        steps = L.add(steps, L.mul(power_, math.factorial(order)))
+    total = L.add(series, L.select(small, steps, 0))
+    value = L.sub(L.log(far), total) if order == 0 else total if order % 2 else L.neg(total)
+    cotangent = L.div(1, L.tan(L.mul(x, math.pi)))
+    slope: Expr = L.const(0, x.dtype)
+    for coefficient in reversed(_cotangent_derivative(order)):
+        slope = L.add(L.mul(slope, cotangent), coefficient * math.pi ** (order + 1))
+    mirrored = L.sub(value if order % 2 == 0 else L.neg(value), slope)
     pole = L.and_(L.le(x, 0), L.eq(x, L.floor(x)))
-    return L.select(pole, math.nan, L.select(negative_side, reflected, direct))
+    return L.select(pole, math.nan, L.select(reflect, mirrored, value))
+
+
+def _cotangent_derivative(order: int) -> list[float]:
+    """Coefficients of P with d^n cot / dx^n = P(cot x): each derivative maps P to -(1 + c²) P'."""
+    coefficients = [0.0, 1.0]
+    for _ in range(order):
+        slope = [k * c for k, c in enumerate(coefficients)][1:]
+        coefficients = [0.0] * (len(slope) + 2)
+        for k, c in enumerate(slope):
+            coefficients[k] -= c
+            coefficients[k + 2] -= c
+    return coefficients
+
+
+@dataclass(frozen=True, slots=True)
+class PolygammaAttrs:
+    order: int = 1
+
+
+def _polygamma_oracle(x: np.ndarray, order: int) -> np.ndarray:
+    import scipy.special
+
+    # Shifted by the recurrence, since scipy knows positive numbers only.
+    steps = sum((x.astype(np.float64) + k) ** -(order + 1) for k in range(8))
+    far = scipy.special.polygamma(order, x.astype(np.float64) + 8)
+    return np.asarray(far - (-1) ** order * math.factorial(order) * steps).astype(x.dtype)
 
 
 digamma = elementwise(
     "digamma",
-    lower=_lower_digamma,
-    grad=lambda g, y, x: (g * trigamma(x),),
+    lower=lambda x: _lower_polygamma(0, x),
+    grad=lambda g, y, x: (g * polygamma(x, order=1),),
     numpy=_special("digamma"),
     floats_only=True,
-    domain=(0.5, 4.0),
-    tolerance={"float32": 3e-6},  # cancels near its root 1.46
+    domain=(-0.9, 4.0),
+    tolerance={"float32": 2e-5},  # cancels near its roots
     doc="""Derivative of the logarithm of the gamma function.
 
     >>> nd.digamma(nd.array([1, 2])).asnumpy()
     """,
 )
 
-
-def _lower_trigamma(x: Expr) -> Expr:
-    negative_side = L.lt(x, 0.5)
-    z = L.select(negative_side, L.sub(1, x), x)
-    below = L.lt(z, _SHIFT)
-    total: Expr = L.const(0, x.dtype)
-    for step in range(_SHIFT):
-        total = L.add(total, L.div(1, L.mul(L.add(z, step), L.add(z, step))))
-    shifted = L.select(below, L.add(z, _SHIFT), z)
-    inverse = L.div(1, L.mul(shifted, shifted))
-    series: Expr = L.const(0, x.dtype)
-    for coefficient in (7 / 6, -691 / 2730, 5 / 66, -1 / 30, 1 / 42, -1 / 30, 1 / 6):
-        series = L.mul(inverse, L.add(series, coefficient))
-    direct = L.div(L.add(L.add(1, L.div(0.5, shifted)), series), shifted)
-    direct = L.select(below, L.add(direct, total), direct)
-    sine = L.sin(L.mul(math.pi, x))
-    reflected = L.sub(L.div(math.pi * math.pi, L.mul(sine, sine)), direct)
-    return L.select(negative_side, reflected, direct)
-
-
-def _no_third_derivative(g: Any, y: Any, x: Any) -> Any:
-    raise TigonError("_trigamma: has no derivative here; gamma can be differentiated twice")
-
-
-def _trigamma_oracle(x: np.ndarray) -> np.ndarray:
-    import scipy.special
-
-    return np.asarray(scipy.special.polygamma(1, x)).astype(x.dtype)
-
-
-trigamma = elementwise(
-    "_trigamma",
-    lower=_lower_trigamma,
-    grad=_no_third_derivative,
-    numpy=_trigamma_oracle,
+polygamma = elementwise(
+    "_polygamma",
+    attrs=PolygammaAttrs,
+    lower=lambda a, x: _lower_polygamma(a.order, x),
+    grad=lambda a, g, y, x: (g * polygamma(x, order=a.order + 1),),
+    numpy=_polygamma_oracle,
     floats_only=True,
     domain=(0.5, 4.0),
-    extra={"check_gradient": False},
-    doc="""Derivative of `digamma`.""",
+    tolerance={"float32": 2e-5},
+    samples=(((5,), {}), ((3, 5), {"order": 2}), ((0, 2), {"order": 3})),
+    doc="""Derivative of `digamma`, `order` times.""",
 )
 
 # -------------------------------------------------------------------------- activations
@@ -1174,17 +1192,19 @@ def _decompose_where(condition: Any, x: Any, y: Any) -> Any:
         if not condition.type.weak:  # to 0 and 1 first: a conversion alone may lose what is not 0
             condition = not_equal(condition, 0)
         condition = cast(condition, dtype=dtype.name)
-    rows = condition.ndim == 1 and x.ndim > 1 and condition.shape[0] == x.shape[0]
-    if rows:  # MXNet's other form: one condition per row
+    shape = broadcast_shapes("where", x.shape, y.shape)
+    if condition.ndim == 1 and len(shape) > 1 and condition.shape[0] == shape[0]:
         from tigon.ops.views import _reshape
 
-        condition = _reshape(condition, shape=condition.shape + (1,) * (x.ndim - 1))
+        # MXNet's other form: one condition per row.
+        condition = _reshape(condition, shape=condition.shape + (1,) * (len(shape) - 1))
     return select(condition, x, y)
 
 
 def _where_oracle(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    if condition.ndim == 1 and x.ndim > 1 and len(condition) == len(x):
-        condition = condition.reshape(-1, *(1,) * (x.ndim - 1))
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    if condition.ndim == 1 and len(shape) > 1 and len(condition) == shape[0]:
+        condition = condition.reshape(-1, *(1,) * (len(shape) - 1))
     return np.where(condition != 0, x, y)
 
 

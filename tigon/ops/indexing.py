@@ -268,6 +268,13 @@ embedding = composite(
     attrs=EmbeddingAttrs,
     grad=_grad_embedding,
     numpy=lambda data, weight, **_: _take_oracle(weight, data, 0, "clip"),
+    extra={
+        "infer_operands": lambda attrs, types: [
+            types[0],
+            types[1]
+            or TensorType((attrs.input_dim, attrs.output_dim), as_dtype(attrs.dtype)),
+        ]
+    },
     samples=(
         (np.array([[0, 3], [3, 9]], np.float32), (4, 2), {"input_dim": 4, "output_dim": 2}),
         (np.zeros((0,), np.int32), (4, 2), {"input_dim": 4, "output_dim": 2}),
@@ -703,9 +710,10 @@ def _sequence_mask_oracle(
     axis: int,
 ) -> np.ndarray:
     result = data.copy()
+    filler = convert(np.asarray(value), as_dtype(data.dtype))
     if use_sequence_length:
         for i, length in enumerate(rest[0].astype(int)):
-            np.moveaxis(result, (axis, 1 - axis), (0, 1))[length:, i] = value
+            np.moveaxis(result, (axis, 1 - axis), (0, 1))[length:, i] = filler
     return result
 
 

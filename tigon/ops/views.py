@@ -18,7 +18,7 @@ from tigon.base import TensorType, TigonError, check
 from tigon.ir.graph import constant
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
-from tigon.ops.elementwise import identity
+from tigon.ops.elementwise import cast, identity
 from tigon.ops.record import Family, broadcast_shapes, common_dtype, composite, primitive
 
 Coords = tuple[Expr, ...]
@@ -265,7 +265,7 @@ reshape = composite(
         ((2, 3, 4), {"shape": (2, -4, -1, 3, -2)}),
         ((10, 5, 4), {"shape": (-1, 0), "reverse": True}),
         ((), {"shape": (1,)}),
-        ((0, 3), {"shape": (3, 0)}),
+        ((0, 3), {"shape": (-1, 2)}),
     ),
     doc="""The same elements in row-major order, under another shape.
 
@@ -1831,6 +1831,8 @@ def _slice_assign_oracle(
 
 def _decompose_slice_assign(attrs: SliceAttrs, lhs: Any, rhs: Any) -> Any:
     found = _regions(attrs, lhs.shape)
+    if rhs.type.weak:
+        rhs = cast(rhs, dtype=lhs.dtype.name)
     if rhs.shape != found["extents"]:
         rhs = _broadcast(rhs, shape=found["extents"])
     return _assign_slice(lhs, rhs, start=found["start"], step=found["step"])
