@@ -909,7 +909,7 @@ def _mixed(name: str, base: Operator, states: str, example: str) -> Operator:
         differentiable=False,
         extra={"infer_operands": infer_operands},
         samples=[((3, 4), (3, 4), *state_arrays, (3, 4), {"lr": 0.1, "wd": 0.05})],
-        doc=f"""`{base.name}` on `weight32`, a copy of the weight with more digits, which weight follows.
+        doc=f"""`{base.name}` on `weight32`, a copy of weight with more digits; weight follows it.
 """
         + _COMMON_PARAMETERS
         + example,
