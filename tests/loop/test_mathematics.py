@@ -176,6 +176,23 @@ def test_constant_exponents_become_arithmetic() -> None:
     assert expand(L.pow(x, -1)) is L.div(1.0, x)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("power", [-2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 2.5, -1.5])
+def test_constant_exponents_agree_with_the_general_power(power: float) -> None:
+    x = np.concatenate([np.random.default_rng(0).uniform(-3, 9, 500), SPECIAL, [-0.0, -np.inf]])
+    x = x.astype(np.float32)
+    value = expand(L.pow(L.load(0, L.axis("i"), float32), power))
+    out = np.zeros_like(x)
+    space = (LoopAxis("i", L.const(len(x))),)
+    buffers = (Buffer(float32, "in"), Buffer(float32, "out"))
+    interpret(Nest(buffers, space, (Store(1, L.axis("i"), value),)), [x, out])
+    exact = np.power(x.astype(np.longdouble), power).astype(np.float32)
+    np.testing.assert_array_max_ulp(out[np.isfinite(exact)], exact[np.isfinite(exact)], 2)
+    np.testing.assert_array_equal(out[~np.isfinite(exact)], exact[~np.isfinite(exact)])
+    ordinary = ~np.isnan(exact)
+    np.testing.assert_array_equal(np.signbit(out)[ordinary], np.signbit(exact)[ordinary])
+
+
 def test_expansion_is_arithmetic_only_and_short() -> None:
     x = L.load(0, L.axis("i"), float32)
     lengths = {}

@@ -2,8 +2,8 @@
 scalars only have one structure, hence one native function; the numbers are given at launch.
 
 Kept as they are, because they decide the code: 0, 1 and -1 (but offsets and limits of 1 are
-numbers), infinities and NaN, shift counts and
-bit masks, the constants of hash functions (uint32, uint64), and operands of elementary functions
+numbers), infinities and NaN, shift counts, small powers of two that divide, bit masks, the
+constants of hash functions (uint32, uint64), and operands of elementary functions
 (`pow(x, 2)` is a product). Equal numbers of different origin stay different slots: an image that
 happens to be square is no special case. What is one by construction is one slot: the stop of an
 axis that several statements run over, the index by which several statements reach one buffer.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from math import isfinite
+from threading import RLock
 from typing import Any
 
 from tigon.base.dtypes import int64
@@ -44,9 +45,11 @@ _BITWISE = frozenset(("and", "or", "xor", "shl", "shr", "bitcast"))
 _OFFSET = frozenset("add sub lt le gt ge eq ne floordiv mod truncdiv maximum minimum".split())
 """Where 1 and -1 of int64 are numbers like any other: a padding of 1 is a padding."""
 _FIXED = (0, 1, -1)
+_SHIFTS = (2, 4, 8, 16)  # divisors that need no division
 
 _done: dict[AnyNest, tuple[AnyNest, bytes]] = {}
 _structures: dict[AnyNest, AnyNest] = {}
+_lock = RLock()
 
 
 def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
@@ -66,12 +69,13 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
     """
     found = _done.get(nest)
     if found is None:
-        if len(_done) > 10_000:
-            _done.clear()
         rewriter = _Abstract()
         structure = rewriter.nest(nest)
-        structure = _structures.setdefault(structure, structure)
-        found = _done[nest] = structure, b"".join(rewriter.values)
+        with _lock:
+            if len(_done) > 10_000:
+                _done.clear()
+            structure = _structures.setdefault(structure, structure)
+            found = _done[nest] = structure, b"".join(rewriter.values)
     return found
 
 
@@ -243,6 +247,8 @@ class _Abstract(_Rewrite):
         dtype, value = const.dtype, const.value
         fixed = (0,) if dtype is int64 and user in _OFFSET else _FIXED
         if user in _BITWISE or (user and user not in EXACT) or value in fixed:
+            return const
+        if user in ("floordiv", "mod") and dtype is int64 and value in _SHIFTS:
             return const
         if dtype.kind == "b" or (dtype.kind == "u" and dtype.itemsize >= 4) or not isfinite(value):
             return const

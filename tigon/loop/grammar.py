@@ -19,12 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from tigon.base.dtypes import DType, int64
 
 # ------------------------------------------------------------------------------ expressions
+
+
+_interning = RLock()  # reentrant: collecting garbage inside may run a destructor that builds
 
 
 class Expr:
@@ -42,10 +46,13 @@ class Expr:
     def _intern(cls, key: tuple[Any, ...], dtype: DType, fields: tuple[Any, ...]) -> Any:
         found = Expr._interned.get(key)
         if found is None:
-            found = object.__new__(cls)
-            object.__setattr__(found, "dtype", dtype)
-            object.__setattr__(found, "_fields", fields)
-            Expr._interned[key] = found
+            with _interning:  # two threads must not make two of one expression
+                found = Expr._interned.get(key)
+                if found is None:
+                    found = object.__new__(cls)
+                    object.__setattr__(found, "dtype", dtype)
+                    object.__setattr__(found, "_fields", fields)
+                    Expr._interned[key] = found
         return found
 
     def __setattr__(self, name: str, value: object) -> None:

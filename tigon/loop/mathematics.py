@@ -130,21 +130,23 @@ def expand(expr: Expr) -> Expr:
     >>> expand(L.rsqrt(x))
     div(1.0, sqrt(load(0, i)))
     """
+    global _done
     if len(_done) > 50_000:
-        _done.clear()
+        _done = {}  # not emptied: another thread may be at work in it
+    done = _done
     stack = [expr]
     while stack:
         node = stack[-1]
-        if node in _done:
+        if node in done:
             stack.pop()
             continue
-        missing = [operand for operand in node.operands if operand not in _done]
+        missing = [operand for operand in node.operands if operand not in done]
         if missing:
             stack.extend(missing)
             continue
         stack.pop()
-        _done[node] = _expanded(node, tuple(_done[operand] for operand in node.operands))
-    return _done[expr]
+        done[node] = _expanded(node, tuple(done[operand] for operand in node.operands))
+    return done[expr]
 
 
 def _expanded(node: Expr, operands: tuple[Expr, ...]) -> Expr:
@@ -587,12 +589,26 @@ def _pow(x: Expr, y: Expr, form: _Format) -> Expr:
     return L.select(one, 1.0, result)
 
 
+def _root_of(x: Expr) -> Expr:
+    """x ** 0.5, which differs from the square root at -0.0 and -inf."""
+    return L.select(L.eq(x, -math.inf), math.inf, L.sqrt(L.add(x, 0.0)))
+
+
+def _squared(x: Expr) -> Expr:
+    return L.mul(x, x)
+
+
 _SIMPLE_POWERS: dict[float, Callable[[Expr], Expr]] = {
     0.0: lambda x: L.const(1.0, x.dtype),
+    0.5: _root_of,
     1.0: lambda x: x,
-    2.0: lambda x: L.mul(x, x),
-    3.0: lambda x: L.mul(L.mul(x, x), x),
+    1.5: lambda x: L.mul(L.abs(x), _root_of(x)),
+    2.0: _squared,
+    3.0: lambda x: L.mul(_squared(x), x),
+    4.0: lambda x: _squared(_squared(x)),
+    -0.5: lambda x: L.div(1.0, _root_of(x)),
     -1.0: lambda x: L.div(1.0, x),
+    -2.0: lambda x: _squared(L.div(1.0, x)),
 }
 
 

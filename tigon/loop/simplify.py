@@ -65,10 +65,9 @@ class Simplifier:
         self._order: dict[Expr, tuple[int, str, str]] = {}
 
     def __call__(self, expr: Expr) -> Expr:
+        if len(self._done) > 20_000:  # replaced, since another thread may be at work in them
+            self._done, self._bounds, self._linear, self._order = {}, {}, {}, {}
         done = self._done
-        if len(done) > 20_000:
-            for memory in (done, self._bounds, self._linear, self._order):
-                memory.clear()
         stack = [expr]
         while stack:
             node = stack[-1]
@@ -215,12 +214,13 @@ class Simplifier:
         """Of a simplified expression."""
         if isinstance(expr, Const):
             return (expr.value, expr.value) if expr.dtype is int64 else None
-        if expr in self._bounds:
-            return self._bounds[expr]
+        memory = self._bounds
+        if expr in memory:
+            return memory[expr]
         found = self._find_bounds(expr)
         if found is not None and not (-_LIMIT < found[0] and found[1] < _LIMIT):
             found = None
-        self._bounds[expr] = found
+        memory[expr] = found
         return found
 
     def _find_bounds(self, expr: Expr) -> Bounds:
@@ -480,11 +480,12 @@ def axes_of(expr: Expr) -> frozenset[str]:
     >>> sorted(axes_of(L.add(L.axis("i"), L.load(0, L.axis("j"), int64))))
     ['i', 'j']
     """
+    global _MENTIONED
     found = _MENTIONED.get(expr)
     if found is not None:
         return found
     if len(_MENTIONED) > 50_000:
-        _MENTIONED.clear()
+        _MENTIONED = {}
     here: dict[Expr, frozenset[str]] = {}
     for node in walk(expr):
         if isinstance(node, Axis):

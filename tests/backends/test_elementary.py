@@ -1,0 +1,35 @@
+"""Generated code for the elementary functions equals the interpreter's to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.backends.harness import check
+from tigon.base.dtypes import DType, float32, float64
+from tigon.loop import build as L
+from tigon.loop.grammar import FUNCTIONS, Buffer, Loop, LoopAxis, Nest, Store
+from tigon.loop.mathematics import NAMES, expand
+
+COUNT = 331
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("function", sorted(NAMES))
+def test_as_interpreted(function: str, dtype: DType) -> None:
+    random = np.random.default_rng(11)
+    limits = np.finfo(dtype.numpy)
+    # Beyond their stated range the trigonometric functions promise no particular value.
+    huge = 1e9 if function in ("sin", "cos", "tan") else limits.max
+    special = [0.0, 1.0, 0.5, np.inf, np.nan, huge, limits.smallest_subnormal]
+    arrays = []
+    for number in range(FUNCTIONS[function].arity):
+        values = random.normal(size=COUNT).astype(dtype.numpy) * (3 - 2 * number)
+        values[: 2 * len(special)] = np.concatenate([special, np.negative(special)])
+        arrays.append(values)
+    i = L.axis("i")
+    loads = [L.load(number, i, dtype) for number in range(len(arrays))]
+    value = expand(L.apply(function, *loads))
+    loop = Loop((LoopAxis("i", L.const(COUNT), vector=True),), (Store(len(arrays), i, value),))
+    buffers = (*(Buffer(dtype, "in") for _ in arrays), Buffer(dtype, "out"))
+    check(Nest(buffers, (), (loop,)), [*arrays, np.zeros(COUNT, dtype.numpy)])
