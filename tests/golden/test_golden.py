@@ -56,7 +56,7 @@ def test_golden(case: str) -> None:
     graph = verify(parse(before, get))
     result = show(verify(RUN[case.split("/")[0]](graph)))
     if os.environ.get("TIGON_UPDATE_GOLDEN"):
-        path.write_text(f"{show(graph)}\n{DIVIDER}\n{result}\n")
+        path.write_text(f"{before.rstrip()}\n{DIVIDER}\n{result}\n")
         return
     assert result == after.strip(), f"{case}: if this is meant, run `make golden` and commit"
 

@@ -149,7 +149,8 @@ def _by_rule(
         if cotangent is None:
             continue
         typed = cotangent.is_typed and operand.is_typed
-        if op.family is Family.ELEMENTWISE and not (typed and cotangent.shape == operand.shape):
+        broadcasts = op.family is Family.ELEMENTWISE and len(node.inputs) > 1
+        if broadcasts and not (typed and cotangent.shape == operand.shape):
             cotangent = sum_to_like(cotangent, operand)
         if typed:
             _check_cotangent(node, position, operand.type, cotangent.type)
