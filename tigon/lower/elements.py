@@ -21,8 +21,12 @@ from tigon.ops.record import Family
 Coords = tuple[Expr, ...]
 Stop = Callable[[Value, Coords], "Expr | None"]
 
-TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF})
+TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF, Family.UPDATE})
 """Families that are index maps or formulas: never worth memory of their own."""
+
+
+POINTWISE = frozenset({Family.ELEMENTWISE, Family.UPDATE})
+"""Families computed element by element, each with a formula."""
 
 
 class Elements:
@@ -49,21 +53,24 @@ class Elements:
             if node.attrs.shape:
                 raise InternalError("an array constant has memory")
             return L.const(node.attrs.value, node.types[0].dtype)  # type: ignore[index]
-        if node.op.family is Family.ELEMENTWISE:
+        if node.op.family in POINTWISE:
             return self.formula(node, coords)
         if node.op.family in TRANSPARENT:
             return self._through(node, coords)
         raise InternalError(f"{node.label}: has no scalar expression; it needs a kernel")
 
     def formula(self, node: Node, coords: Coords) -> Expr:
-        """An elementwise node's own expression over its operands."""
+        """A pointwise node's own expression over its operands."""
+        if node.op.family is Family.UPDATE:
+            return self._through(node, coords)
         dtype = operand_dtype(node)
         operands = []
         for value in node.inputs:
             if value.node.op is CONSTANT and not value.node.attrs.shape:
                 operands.append(L.const(_fit(value.node.attrs.value, dtype), dtype))
             else:
-                operands.append(self.at(value, broadcast_coords(coords, value.shape)))
+                operand = self.at(value, broadcast_coords(coords, value.shape))
+                operands.append(L.cast(operand, dtype) if value.type.weak else operand)
         return node.op.rule(node.op.lower, node.attrs, *operands)
 
     def _through(self, node: Node, coords: Coords) -> Expr:

@@ -20,6 +20,7 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Axis, Expr, Local
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import (
+    POINTWISE,
     TRANSPARENT,
     Coords,
     Elements,
@@ -159,13 +160,13 @@ class _Fuser:
             return False
         family = node.op.family
         if group.kind == "contract":
-            return family is Family.ELEMENTWISE
+            return family in POINTWISE
         if family is Family.REDUCTION:
             axes = reduced_axes(node)
             if group.axes is None:
                 return squeezed(group.shape) == squeezed(domain) and not group.rows
             return _same_rows(group, domain, axes)
-        return family is Family.ELEMENTWISE
+        return family in POINTWISE
 
     def _level(self, node: Node, domain: tuple[int, ...], group: Group) -> bool | None:
         """True: a row member; False: a full one; None: neither."""
@@ -220,7 +221,7 @@ class _Fuser:
             if home is group:
                 if self._in_step(read, node, group, coords, ranges, row):
                     continue
-                if producer.op.family is not Family.ELEMENTWISE or group.kind == "contract":
+                if producer.op.family not in POINTWISE or group.kind == "contract":
                     return None
                 pending.extend(node_reads(producer, read.coords, ranges, read.points))
             elif self._expand_cheaply(read):
@@ -249,7 +250,7 @@ class _Fuser:
 
     def _expand_cheaply(self, read: Read) -> bool:
         producer = read.value.node
-        if producer.op.family is not Family.ELEMENTWISE or self.home[producer].kind != "map":
+        if producer.op.family not in POINTWISE or self.home[producer].kind != "map":
             return False
         cost = self._pure_cost(producer)
         if cost is None:
@@ -273,7 +274,7 @@ class _Fuser:
                 producer = read.value.node
                 if producer not in self.home:
                     continue
-                if producer.op.family is not Family.ELEMENTWISE:
+                if producer.op.family not in POINTWISE:
                     continue  # stored anyway: a load
                 below = self._pure_cost(producer)
                 total += below if below is not None else 0
@@ -437,7 +438,7 @@ def reduced_axes(node: Node) -> tuple[int, ...]:
 def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
     """The computed values a node reads, and where, with its own domain at `coords`."""
     family = node.op.family
-    if family is Family.ELEMENTWISE:
+    if family in POINTWISE:
         return node_reads(node, coords, ranges, _size(node.outputs[0].shape))
     found: list[Read] = []
     if family is Family.REDUCTION:

@@ -36,6 +36,7 @@ from tigon.loop.grammar import (
 from tigon.loop.simplify import Ranges, affine, simplify
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import (
+    POINTWISE,
     Coords,
     Elements,
     arithmetic_cost,
@@ -303,14 +304,14 @@ class _Rows(_Body):
     def _full_below(self, node: Node) -> set[Node]:
         """Full elementwise members that a stage computes anew for `node`; stops at reductions."""
         found: set[Node] = set()
-        if node.op.family is Family.ELEMENTWISE:
+        if node.op.family in POINTWISE:
             found.add(node)
         stack = [value.node for value in node.inputs]
         while stack:
             current = stack.pop()
             if current in found or not self._inside(current) or current in self.group.rows:
                 continue
-            if current.op.family is Family.ELEMENTWISE and current in self.group.members:
+            if current.op.family in POINTWISE and current in self.group.members:
                 found.add(current)
             stack.extend(value.node for value in current.inputs)
         return found

@@ -16,10 +16,9 @@ from tigon import _native
 from tigon.base import TensorType, check
 from tigon.base.dtypes import BY_CODE
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
-from tigon.lower.elements import TRANSPARENT, Elements, arithmetic_cost, axes_over
+from tigon.lower.elements import POINTWISE, TRANSPARENT, Elements, arithmetic_cost, axes_over
 from tigon.lower.fuse import CHEAP, is_computed
 from tigon.loop.grammar import Local
-from tigon.ops.record import Family
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
@@ -43,7 +42,7 @@ class _Variant:
     results: int
     states: tuple[tuple[int, int], ...]  # (output, input whose new state it is)
     random_calls: int
-    forward: dict[tuple[bool, ...] | None, CompiledGraph]
+    forward: dict[Any, CompiledGraph]  # by wanted gradients, and donated inputs if any
     backward: dict[tuple[bool, ...], CompiledGraph]
 
 
@@ -88,7 +87,8 @@ class CachedGraph:
             flags = tuple([a.has_tape or a.grad_req != "null" for a in arrays])
             if True in flags:
                 wanted = flags
-        compiled = variant.forward.get(wanted) or self._compile(variant, wanted)
+        slot = (wanted, tuple(donate)) if donate else wanted
+        compiled = variant.forward.get(slot) or self._compile(variant, wanted, tuple(donate))
         given = arrays
         if variant.random_calls:
             given = [*arrays, keys.take(variant.random_calls)]
@@ -105,12 +105,17 @@ class CachedGraph:
         }
 
     def compiled(
-        self, arrays: Sequence[_native.NDArray], training: bool = False, wanted: Any = None
+        self,
+        arrays: Sequence[_native.NDArray],
+        training: bool = False,
+        wanted: Any = None,
+        donated: tuple[int, ...] = (),
     ) -> CompiledGraph:
         """The forward program for these arrays, compiled if need be."""
         key = (training, *[(array.dtype_code, array.shape) for array in arrays])
         variant = self._variants.get(key) or self._add_variant(key, arrays, training)
-        return variant.forward.get(wanted) or self._compile(variant, wanted)
+        slot = (wanted, donated) if donated else wanted
+        return variant.forward.get(slot) or self._compile(variant, wanted, donated)
 
     @property
     def programs(self) -> list[CompiledGraph]:
@@ -152,17 +157,22 @@ class CachedGraph:
         graph = Graph(graph.inputs, outputs)
         return _Variant(graph, len(self.graph.outputs), tuple(states), calls, {}, {})
 
-    def _compile(self, variant: _Variant, wanted: tuple[bool, ...] | None) -> CompiledGraph:
+    def _compile(
+        self, variant: _Variant, wanted: tuple[bool, ...] | None, donated: tuple[int, ...] = ()
+    ) -> CompiledGraph:
+        slot = (wanted, donated) if donated else wanted
         with self._lock:
-            found = variant.forward.get(wanted)
+            found = variant.forward.get(slot)
             if found is not None:
                 count("cache_hits")
                 return found
             if wanted is None:
-                compiled = compile_graph(variant.graph, name=self.name, disabled=self.disabled)
+                compiled = compile_graph(
+                    variant.graph, name=self.name, disabled=self.disabled, donated=donated
+                )
             else:
                 compiled = self._compile_recorded(variant, wanted)
-            variant.forward[wanted] = compiled
+            variant.forward[slot] = compiled
             return compiled
 
     def _compile_recorded(self, variant: _Variant, wanted: tuple[bool, ...]) -> CompiledGraph:
@@ -310,7 +320,7 @@ def _cheap_again(value: Value, known: set[Value]) -> bool:
         node = current.node
         if node.op is VARIABLE:
             continue
-        if node.op.family is Family.ELEMENTWISE:
+        if node.op.family in POINTWISE:
             cost += _formula_cost(node)
             if cost > CHEAP:
                 return False
