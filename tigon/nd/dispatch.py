@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import BY_CODE, float32
 from tigon.ir.graph import constant
 from tigon.ops.record import Operator
 from tigon.ops.signature import Signature
@@ -42,6 +42,8 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
     if symbolic is not None and out is None:
         return symbolic(op, attrs, given)
     signature = signature_of(op)
+    if signature.selects and len(given) == 3:
+        _lift_branches(given)
     if not arrays and signature.names and not any(o.optional for o in op.operands):
         _check_any_array(op, given)
     if signature.trains and not attrs.training and _native.is_training():
@@ -78,6 +80,19 @@ def _check_any_array(op: Operator, given: Sequence[Any]) -> None:
     least = sum(not (o.optional or o.variadic or o.random_key) for o in op.operands)
     if len(given) < least:
         op.check_operand_count(len(given))
+
+
+def _lift_branches(given: list[Any]) -> None:
+    """`where(condition, number, x)`: the number takes the dtype of x, not of the condition."""
+    branches = [operand for operand in given[1:] if type(operand) is NDArray]
+    if len(branches) == 2:
+        return
+    code = branches[0].dtype_code if branches else float32.code
+    for position in (1, 2):
+        if type(given[position]) is not NDArray:
+            lifted = _native.empty((1,), code)
+            lifted.copy_from_numpy(np.array([given[position]]).astype(BY_CODE[code].numpy))
+            given[position] = lifted
 
 
 _signatures: dict[Operator, Signature] = {}
@@ -136,7 +151,7 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     own = frozenset(signature.names)
     identity = operator_id(op)
     # Calls that need nothing but operands and known attributes take the short way.
-    short = not (signature.takes_key or signature.trains or op.mutates)
+    short = not (signature.takes_key or signature.trains or signature.selects or op.mutates)
     interned: dict[Any, int] = {}
     invoke, capture = _native.invoke, tracing.capture
 

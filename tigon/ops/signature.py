@@ -51,7 +51,7 @@ class Signature:
     (['x'], {'axis': 0})
     """
 
-    __slots__ = ("_fields", "_ignored", "_positions", "names", "op", "takes_key", "trains", "variadic")
+    __slots__ = ("_fields", "_ignored", "_positions", "names", "op", "selects", "takes_key", "trains", "variadic")
 
     def __init__(self, op: Operator) -> None:
         self.op = op
@@ -63,6 +63,7 @@ class Signature:
         self._positions = {name: i for i, name in enumerate(self.names)}
         self.takes_key = any(o.random_key for o in op.operands)
         self.trains = "training" in fields
+        self.selects = self.names[:1] == ("condition",)
 
     def split(
         self, arguments: Sequence[Any], keywords: Mapping[str, Any]

@@ -130,6 +130,7 @@ _reshape = primitive(
     "_reshape",
     Family.VIEW,
     attrs=ShapeAttrs,
+    extra={"shares_memory": True},  # imperatively a view, as MXNet's x.reshape
     infer=_infer_raw_reshape,
     lower=_lower_reshape,
     grad=lambda a, g, y, x: (reshape_like(g, x),),
@@ -276,6 +277,8 @@ reshape = composite(
     >>> nd.reshape(nd.zeros((2, 3, 4)), shape=(-3, 0)).shape
     (6, 4)
     >>> nd.reshape(nd.array([1, 2, 3, 4]), shape=(2, -1)).asnumpy()
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
     """,
 )
 
@@ -330,6 +333,8 @@ reshape_like = composite(
     Parameters: `lhs_begin`, `lhs_end`, `rhs_begin`, `rhs_end` restrict both to ranges of axes.
 
     >>> nd.reshape_like(nd.array([1, 2, 3, 4]), nd.zeros((2, 2))).asnumpy()
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
     """,
 )
 
@@ -356,6 +361,8 @@ expand_dims = composite(
     Parameters: `axis` where it goes, negative counted from behind.
 
     >>> nd.expand_dims(nd.array([1, 2]), axis=1).asnumpy()
+    array([[1.],
+           [2.]], dtype=float32)
     """,
 )
 
@@ -392,6 +399,7 @@ squeeze = composite(
     Parameters: `axis` one axis or several; all of extent 1 if not given.
 
     >>> nd.squeeze(nd.array([[[1], [2]]])).asnumpy()
+    array([1., 2.], dtype=float32)
     """,
 )
 
@@ -472,6 +480,8 @@ transpose = primitive(
     Parameters: `axes` the order; reversed if not given.
 
     >>> nd.transpose(nd.array([[1, 2], [3, 4]])).asnumpy()
+    array([[1., 3.],
+           [2., 4.]], dtype=float32)
     """,
 )
 
@@ -503,6 +513,9 @@ swapaxes = composite(
     Parameters: `dim1`, `dim2` the axes.
 
     >>> nd.swapaxes(nd.array([[1, 2, 3]]), dim1=0, dim2=1).asnumpy()
+    array([[1.],
+           [2.],
+           [3.]], dtype=float32)
     """,
 )
 
@@ -607,6 +620,8 @@ broadcast_to = composite(
     Parameters: `shape`, where 0 keeps an axis.
 
     >>> nd.broadcast_to(nd.array([[1, 2]]), shape=(2, 2)).asnumpy()
+    array([[1., 2.],
+           [1., 2.]], dtype=float32)
     """,
 )
 
@@ -654,6 +669,8 @@ broadcast_axis = composite(
     Parameters: `axis` which axes, `size` the new extent of each.
 
     >>> nd.broadcast_axis(nd.array([[1], [2]]), axis=1, size=2).asnumpy()
+    array([[1., 1.],
+           [2., 2.]], dtype=float32)
     """,
 )
 
@@ -707,6 +724,8 @@ broadcast_like = composite(
     Parameters: `lhs_axes`, `rhs_axes` take only these axes' extents.
 
     >>> nd.broadcast_like(nd.array([[1], [2]]), nd.zeros((2, 3))).asnumpy()
+    array([[1., 1., 1.],
+           [2., 2., 2.]], dtype=float32)
     """,
 )
 
@@ -769,6 +788,7 @@ _slice = primitive(
     "_slice",
     Family.VIEW,
     attrs=RawSliceAttrs,
+    extra={"shares_memory": True},  # imperatively, contiguous parts are views
     infer=_infer_raw_slice,
     lower=_lower_slice,
     grad=lambda a, g, y, x: (unslice(g, x, start=a.start, step=a.step),),
@@ -915,6 +935,8 @@ slice = composite(
     axis, negative counted from behind.
 
     >>> nd.slice(nd.array([[1, 2, 3], [4, 5, 6]]), begin=(0, 1), end=(2, 3)).asnumpy()
+    array([[2., 3.],
+           [5., 6.]], dtype=float32)
     """,
 )
 
@@ -957,6 +979,8 @@ slice_axis = composite(
     Parameters: `axis`; `begin`, `end` as in Python's slices, `end` None for the rest.
 
     >>> nd.slice_axis(nd.array([[1, 2, 3], [4, 5, 6]]), axis=1, begin=0, end=2).asnumpy()
+    array([[1., 2.],
+           [4., 5.]], dtype=float32)
     """,
 )
 
@@ -995,6 +1019,7 @@ slice_like = composite(
     Parameters: `axes` restricts this to some axes.
 
     >>> nd.slice_like(nd.array([[1, 2, 3], [4, 5, 6]]), nd.zeros((1, 2))).asnumpy()
+    array([[1., 2.]], dtype=float32)
     """,
 )
 
@@ -1025,6 +1050,7 @@ flip = composite(
     doc="""The elements in reverse order along `axis` (one or several).
 
     >>> nd.flip(nd.array([[1, 2, 3]]), axis=1).asnumpy()
+    array([[3., 2., 1.]], dtype=float32)
     """,
 )
 
@@ -1215,7 +1241,9 @@ pad = composite(
     "reflect" (mirrored at the outermost element); `pad_width` before and after for each axis.
 
     >>> nd.pad(nd.array([[1, 2, 3]]), mode="constant", pad_width=(0, 0, 1, 1)).asnumpy()
+    array([[0., 1., 2., 3., 0.]], dtype=float32)
     >>> nd.pad(nd.array([[1, 2, 3]]), mode="reflect", pad_width=(0, 0, 2, 2)).asnumpy()
+    array([[3., 2., 1., 2., 3., 2., 1.]], dtype=float32)
     """,
 )
 
@@ -1575,6 +1603,7 @@ concat = composite(
     Parameters: `dim` the axis (default 1); all other extents must be equal.
 
     >>> nd.concat(nd.array([[1, 2]]), nd.array([[3]]), dim=1).asnumpy()
+    array([[1., 2., 3.]], dtype=float32)
     """,
 )
 
@@ -1603,6 +1632,8 @@ stack = composite(
     Parameters: `axis` where it goes.
 
     >>> nd.stack(nd.array([1, 2]), nd.array([3, 4]), axis=1).asnumpy()
+    array([[1., 3.],
+           [2., 4.]], dtype=float32)
     """,
 )
 
@@ -1665,6 +1696,7 @@ split = composite(
     axis, which then must have extent 1 in each part.
 
     >>> [part.asnumpy().tolist() for part in nd.split(nd.array([[1, 2, 3, 4]]), num_outputs=2)]
+    [[[1.0, 2.0]], [[3.0, 4.0]]]
     """,
 )
 
@@ -1853,6 +1885,8 @@ slice_assign = composite(
     doc="""`lhs` with a region, given as in `slice`, overwritten by `rhs`, which is broadcast to it.
 
     >>> nd._slice_assign(nd.zeros((2, 2)), nd.array([[5]]), begin=(0, 1), end=(1, 2)).asnumpy()
+    array([[0., 5.],
+           [0., 0.]], dtype=float32)
     """,
 )
 
@@ -1882,6 +1916,8 @@ slice_assign_scalar = composite(
     doc="""The array with a region, given as in `slice`, overwritten by `scalar`.
 
     >>> nd._slice_assign_scalar(nd.zeros((2, 2)), begin=(0, 1), end=(1, 2), scalar=5).asnumpy()
+    array([[0., 5.],
+           [0., 0.]], dtype=float32)
     """,
 )
 
@@ -1920,6 +1956,8 @@ tile = composite(
     Parameters: `reps` how often along each axis, aligned at the last one.
 
     >>> nd.tile(nd.array([1, 2]), reps=(2, 2)).asnumpy()
+    array([[1., 2., 1., 2.],
+           [1., 2., 1., 2.]], dtype=float32)
     """,
 )
 
@@ -1957,6 +1995,7 @@ repeat = composite(
     Parameters: `repeats` how often; `axis` along which, of the flattened array if not given.
 
     >>> nd.repeat(nd.array([[1, 2]]), repeats=2, axis=1).asnumpy()
+    array([[1., 1., 2., 2.]], dtype=float32)
     """,
 )
 
@@ -2021,6 +2060,8 @@ depth_to_space = composite(
     Parameters: `block_size` b.
 
     >>> nd.depth_to_space(nd.array([[[[1]], [[2]], [[3]], [[4]]]]), block_size=2).asnumpy()
+    array([[[[1., 2.],
+             [3., 4.]]]], dtype=float32)
     """,
 )
 
@@ -2051,6 +2092,7 @@ shape_array = composite(
     doc="""The shape as an int64 array.
 
     >>> nd.shape_array(nd.zeros((2, 3))).asnumpy()
+    array([2, 3])
     """,
 )
 
@@ -2063,6 +2105,7 @@ size_array = composite(
     doc="""The number of elements as an int64 array.
 
     >>> nd.size_array(nd.zeros((2, 3))).asnumpy()
+    array([6])
     """,
 )
 

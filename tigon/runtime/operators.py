@@ -161,6 +161,7 @@ SLOTS = {
     "subtract": "broadcast_sub",
     "multiply": "broadcast_mul",
     "true_divide": "broadcast_div",
+    "floor_divide": "floor_divide",
     "remainder": "broadcast_mod",
     "power": "broadcast_power",
     "matmul": "matmul",
