@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tigon.backends.cpu.scalar import emit_function
+from tigon.backends.cpu.scalar import emit_function, intrinsic
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import (
     Block,
@@ -26,7 +26,7 @@ from tigon.backends.cpu.text import (
     vector_type,
     zero,
 )
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
@@ -247,7 +247,10 @@ class Emitter:
                 (b, self._under(guard, L.apply("not", condition), b)),
             ]
         else:
-            parts = [(operand, guard) for operand in expr.operands]
+            operands = expr.operands
+            if expr.function == "mod" and self._divides_indices(expr):
+                operands = (Apply("floordiv", operands, expr.dtype), *operands)
+            parts = [(operand, guard) for operand in operands]
         return (
             [(part, self._weakest(part, under)) for part, under in parts]
             if guard or (isinstance(expr, Apply) and expr.function == "select")
@@ -294,8 +297,23 @@ class Emitter:
                 self.spread(value, lanes, self.level(*child))
                 for child, value in zip(children, values, strict=True)
             ]
+        if self._divides_indices(expr):
+            if expr.function == "floordiv":
+                return floor_quotient(self.out, *values)
+            quotient, dividend, divisor = values
+            whole = self.out.op(f"mul {quotient}, {divisor.name}", "i64", lanes)
+            return self.out.op(f"sub {dividend}, {whole.name}", "i64", lanes)
         source = expr.operands[-1].dtype
         return emit_function(self.out, expr.function, tuple(values), source, expr.dtype)
+
+    def _divides_indices(self, expr: Apply) -> bool:
+        """Vectors of int64 have no division, but indices are exact in float64."""
+        return (
+            expr.function in ("floordiv", "mod")
+            and expr.dtype is int64
+            and self.varies(expr)
+            and all(isinstance(node, (Const, Slot, Axis, Apply)) for node in walk(expr))
+        )
 
     def _slot(self, expr: Slot) -> Value:
         out, dtype = self.out, expr.dtype
@@ -738,6 +756,27 @@ class _Region(_Inner):
         last = self.emitter.scopes[-1].block
         super().__exit__(*exception)
         self.emitter.scopes[-1].block = self.emitter.out.block = last
+
+
+def floor_quotient(out: Function, a: Value, b: Value) -> Value:
+    """a // b of indices, below 2**53 in size: a quotient that is not whole is further from the
+    next whole number than rounding reaches."""
+    shift = _power_of_two(b)
+    if shift is not None:
+        return out.op(f"ashr {a}, {literal(shift, 'i64', a.lanes).name}", "i64", a.lanes)
+    kind = vector_type("double", a.lanes)
+    wide = [out.op(f"sitofp {v} to {kind}", "double", a.lanes) for v in (a, b)]
+    quotient = out.op(f"fdiv {wide[0]}, {wide[1].name}", "double", a.lanes)
+    quotient = intrinsic(out, "floor", quotient)
+    return out.op(f"fptosi {quotient} to {vector_type('i64', a.lanes)}", "i64", a.lanes)
+
+
+def _power_of_two(value: Value) -> int | None:
+    """The exponent, if the value is such a literal."""
+    text = value.name.removeprefix("splat (i64 ").removesuffix(")")
+    if not text.isdigit() or int(text).bit_count() != 1:
+        return None
+    return int(text).bit_length() - 1
 
 
 def literal_vector(value: Value, lanes: int) -> Value:
