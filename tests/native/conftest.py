@@ -28,6 +28,7 @@ BINARY(multiply, float, x[i] * y[i])
 BINARY(subtract, float, x[i] - y[i])
 BINARY(add_scalar, float, x[i] + y[0])
 BINARY(scalar_minus, float, x[0] - y[i])
+BINARY(multiply_scalar, float, x[i] * y[0])
 BINARY(add_int, int32_t, x[i] + y[i])
 BINARY(add_int_scalar, int32_t, x[i] + y[0])
 KERNEL(copy) { UNUSED; const float* x = b[0]; float* z = b[1];
@@ -142,7 +143,7 @@ def install(kernels: Kernels) -> Callable[..., object]:
                 def compile() -> _native.Program:
                     count = len(targets)
                     types = [(FLOAT32, shape)] + [(FLOAT32, () if scalar else shape)] * count
-                    kernel = "add_scalar" if scalar else "multiply"
+                    kernel = "multiply_scalar" if scalar else "multiply"
                     wave = [
                         kernels.launch(kernel, [(0, 0), (0, 1 + i), (1, i)], int(np.prod(shape)))
                         for i in range(count)
@@ -181,7 +182,7 @@ def install(kernels: Kernels) -> Callable[..., object]:
         name = names[operator]
         if dtype == INT32:
             name += "_int"
-        if scalars == (1,) and operator == ADD:
+        if scalars == (1,) and operator in (ADD, MULTIPLY):
             name += "_scalar"
         elif scalars == (0,) and operator == SUBTRACT:
             name = "scalar_minus"
