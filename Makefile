@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build sanitize clean
+.PHONY: build test demo bench check golden sanitize clean
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -24,6 +24,28 @@ build: $(VENV)/.ready
 	  -DPython_EXECUTABLE="$(CURDIR)/$(PY)" > $(BUILD)-configure.log 2>&1 \
 	  || { cat $(BUILD)-configure.log; exit 1; }
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) -j $(JOBS)
+
+# All tests; `make test TESTS=tests/gluon` runs a part.
+TESTS ?= tests
+test: build
+	$(PY) -m pytest $(TESTS)
+
+# The main job: digits, imperatively and hybridized.
+demo: build
+	PYTHONPATH=. $(PY) examples/digits.py --output demo-output
+
+# Side by side with PyTorch (if installed: `pip install torch`) and numpy.
+bench: build
+	PYTHONPATH=. $(PY) benchmarks/run.py $(BENCH)
+
+# What must hold before a commit, in under a minute.
+check: $(VENV)/.ready
+	$(PY) -m ruff check tigon tests examples benchmarks tools
+	$(PY) -m mypy
+
+# Write the golden texts anew; review the difference.
+golden: build
+	TIGON_UPDATE_GOLDEN=1 $(PY) -m pytest -q tests/golden
 
 # Storage, pool, engine and programs without Python, under each set of sanitizers.
 sanitize: $(VENV)/.ready

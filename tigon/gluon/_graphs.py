@@ -12,7 +12,7 @@ from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
-from tigon.ir import Graph, Value
+from tigon.ir import VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
 from tigon.runtime.cached_graph import CachedGraph
 from tigon.sym.symbol import Group, Symbol, traced_variable, var
@@ -41,10 +41,9 @@ class Entry:
             result = block._traced(*_rebuild_arguments(args, iter(symbols)))
         self.trace = trace
         self._collect(trace, symbols, result)
-        # The trace itself may initialize parameters; what it changed is already in the guards.
         self.epoch = -1
         self.cached = (
-            CachedGraph(self.graph, name=block.name) if self.graph.outputs else None
+            CachedGraph(without_types(self.graph), name=block.name) if self.graph.outputs else None
         )
 
     def _collect(self, trace: tracing.Trace, symbols: Sequence[Symbol], result: Any) -> None:
@@ -82,16 +81,20 @@ class Entry:
             for guard in self.trace.guards.values():
                 if not guard.holds():
                     return False
-            for slot, (kind, which) in enumerate(self.sources):
-                if kind == "parameter":
-                    self.template[slot] = which.data()
-                elif kind == "array":
-                    self.template[slot] = which
+            self._bind()
             self.epoch = epoch
         for guard in self.trace.lasting.values():
             if not guard.holds():
                 return False
         return True
+
+    def _bind(self) -> None:
+        """Put the arrays of parameters in their places; they may have been replaced."""
+        for slot, (kind, which) in enumerate(self.sources):
+            if kind == "parameter":
+                self.template[slot] = which.data()
+            elif kind == "array":
+                self.template[slot] = which
 
     def changed(self) -> str:
         """The first thing that changed, for the explanation."""
@@ -152,6 +155,9 @@ class GraphCache:
             reason = self._reason(kind, entries)
             entry = Entry(self._block, leaves, args)
             entry.reason = reason
+            # Code that changes what it reads (`self.calls += 1`) leaves guards that do not hold:
+            # this entry serves the present call only, as it would imperatively.
+            entry._bind()
             entry.holds()
             self.traces += 1
             # A new list: other threads may be reading the old one.
@@ -173,11 +179,18 @@ class GraphCache:
         """What was traced, why, and what the compiler made of it."""
         lines = []
         for number, entry in enumerate(self.entries):
-            operators = sum(bool(node.inputs) for node in entry.graph)
-            lines.append(f"graph {number} of {self._block.name}: {entry.reason}")
-            lines.append(f"  operators: {operators}")
-            if entry.cached is not None:
-                lines += ["  " + line for line in entry.cached.explain().splitlines()]
+            operators = sum(node.op is not VARIABLE for node in entry.graph)
+            lines.append(
+                f"graph {number} of {self._block.name}: {operators} operators ({entry.reason})"
+            )
+            for variant in entry.cached.programs if entry.cached is not None else ():
+                plan = variant.memory_plan
+                lines.append(
+                    f"  {variant.program.name}: {variant.operators} primitives in "
+                    f"{len(variant.kernels)} kernels, {plan.total_bytes:,} bytes planned "
+                    f"({plan.unplanned_bytes:,} unplanned), "
+                    f"compiled in {variant.compile_seconds:.2f} s"
+                )
         return "\n".join(lines) if lines else "not called yet"
 
 
@@ -263,6 +276,17 @@ def _rebuild_outputs(structure: Any, results: Sequence[Any], leaves: Sequence[An
         return {key: _rebuild_outputs(item, results, leaves) for key, item in rest[0].items()}
     parts = [_rebuild_outputs(item, results, leaves) for item in rest]
     return parts if kind == "list" else tuple(parts)
+
+
+def without_types(graph: Graph) -> Graph:
+    """The same graph over untyped variables: mode and random keys are settled before types."""
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op is not VARIABLE:
+            return None
+        return variable(node.name, None, node.hints).node.outputs
+
+    return rewrite(graph, rule)
 
 
 def _type_of(array: Any) -> TensorType:

@@ -146,8 +146,10 @@ class Block:
                 )
             self._children.pop(name, None)
             self._reg_params[name] = value
-        elif "_children" in self.__dict__:
-            replaced = self._children.get(name) or self._reg_params.get(name)
+        elif "_reg_params" in self.__dict__:
+            replaced: Any = self._children.get(name)
+            if replaced is None:
+                replaced = self._reg_params.get(name)
             if replaced is not None and value is not None:
                 raise TypeError(
                     f"{type(self).__name__}.{name}: holds {type(replaced).__name__}; "

@@ -34,6 +34,8 @@ class Parameter:
     Parameter weight (shape=(2, 3), dtype=float32)
     """
 
+    _is_gluon_object = True
+
     def __init__(
         self,
         name: str,
@@ -413,6 +415,8 @@ class ParameterDict:
     >>> params.get("weight", shape=(2, 2)).name
     'net_weight'
     """
+
+    _is_gluon_object = True
 
     def __init__(self, prefix: str = "", shared: ParameterDict | None = None) -> None:
         self._prefix = prefix
