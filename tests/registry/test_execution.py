@@ -1,0 +1,121 @@
+"""Every record as it runs: imperatively, as a compiled graph, and recorded, with its oracle beside
+it. Nothing here names an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.registry.test_records import OPERATORS, cases, operands_of
+from tigon import _native, autograd
+from tigon.base import TigonError
+from tigon.ir import Graph, Node, variable
+from tigon.ops.record import Operator
+from tigon.runtime.cached_graph import CachedGraph
+from tigon.runtime.operators import invoke
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
+
+
+def arrays_of(given: list[np.ndarray]) -> list[_native.NDArray]:
+    return [_native.from_numpy(array) for array in given]
+
+
+def as_graph(node: Node) -> CachedGraph:
+    return CachedGraph(Graph([value for value in node.inputs], visible(node)), name=node.op.name)
+
+
+def visible(node: Node) -> list:
+    return list(node.outputs[: node.op.visible_count(node.attrs)])
+
+
+def run(node: Node, arrays: list[_native.NDArray]) -> list[_native.NDArray]:
+    result = invoke(node.op, node.attrs, arrays)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, op: Operator, what: Any) -> None:
+    expected = np.asarray(expected)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape), what
+    name = found.dtype.name
+    tolerance = max(op.tolerance.get(name, 0.0), TOLERANCE.get(name, 0.0))
+    if found.size:
+        scale = max(
+            1.0, float(np.abs(np.nan_to_num(expected.astype(float), posinf=0, neginf=0)).max())
+        )
+        np.testing.assert_allclose(found, expected, tolerance, tolerance * scale, err_msg=str(what))
+
+
+def sampled(op: Operator) -> list[tuple[Node, list[np.ndarray]]]:
+    """Each sample once, with a dtype that changes from sample to sample: compilation costs."""
+    by_sample: dict[Any, list[tuple[Node, list[np.ndarray]]]] = {}
+    for node, arrays in cases(op):
+        by_sample.setdefault((node.attrs, *[a.shape for a in arrays]), []).append((node, arrays))
+    return [found[index % len(found)] for index, found in enumerate(by_sample.values())]
+
+
+def takes_key(op: Operator) -> bool:
+    """Keys are supplied by whoever runs a graph: tests of randomness cover these."""
+    return any(operand.random_key for operand in op.operands)
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.name)
+def test_execution_means_what_the_oracle_says(op: Operator) -> None:
+    for node, given in sampled(op):
+        what = (node, node.attrs, [value.type for value in node.inputs])
+        with np.errstate(all="ignore"):
+            expected = op.oracle(node.attrs, *given)[: len(visible(node))]
+        imperative = run(node, arrays_of(given))
+        for found, wanted in zip(imperative, expected, strict=True):
+            assert_close(found.asnumpy(), wanted, op, what)
+        if takes_key(op):
+            continue
+        training = getattr(node.attrs, "training", False)
+        compiled = as_graph(node)(arrays_of(given), training)
+        for found, other in zip(compiled, imperative, strict=True):
+            # One program or the other: the same kernels.
+            np.testing.assert_array_equal(found.asnumpy(), other.asnumpy(), str(what))
+
+
+DIFFERENTIABLE = [op for op in OPERATORS if op.differentiable and not takes_key(op)]
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_recorded_gradients_agree(op: Operator) -> None:
+    """The tape of one operator and the backward half of a compiled graph."""
+    for index, sample in enumerate(op.samples[:3]):
+        given = operands_of(op, sample, "float64", seed=index)
+        try:
+            inputs = tuple(variable(f"x{i}", value_type(array)) for i, array in enumerate(given))
+            node = Node(op, inputs, op.make_attrs(sample[-1]))
+        except TigonError:
+            continue
+        shaped = [not isinstance(part, np.ndarray) for part in sample[:-1]]
+        results = []
+        training = getattr(node.attrs, "training", False)
+        graph = as_graph(node)
+        for call in (lambda a, n=node: run(n, a), lambda a: graph(a, training)):
+            arrays = arrays_of(given)
+            for array, free in zip(arrays, shaped, strict=True):
+                if free and array.dtype_code in (0, 1):
+                    array.mark_variable(_native.from_numpy(np.zeros(array.shape)), "write")
+            with autograd.record(train_mode=training):
+                heads = [h for h in call(arrays) if h.dtype_code in (0, 1)]
+            heads = [head for head in heads if head.has_tape]
+            if heads:
+                seeds = [
+                    _native.from_numpy(np.random.default_rng(7).uniform(-1, 1, h.shape))
+                    for h in heads
+                ]
+                _native.backward(heads, seeds, False)
+            results.append([array.grad.asnumpy() for array in arrays if array.grad is not None])
+        for imperative, compiled in zip(*results, strict=True):
+            assert_close(compiled, imperative, op, (node, node.attrs))
+
+
+def value_type(array: np.ndarray) -> Any:
+    from tests.oracle import type_of
+
+    return type_of(array)
