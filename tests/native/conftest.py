@@ -8,7 +8,6 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from tigon import _native
 SOURCE = r"""
 #include <stdint.h>
 #include <unistd.h>
-#define KERNEL(name) int32_t name(void* const* b, const int64_t* s, void* w, int64_t begin, int64_t end)
+#define KERNEL(name) \
+  int32_t name(void* const* b, const int64_t* s, void* w, int64_t begin, int64_t end)
 #define UNUSED (void)b; (void)s; (void)w; (void)begin; (void)end
 #define BINARY(name, type, expression)                              \
   KERNEL(name) { UNUSED; const type* x = b[0]; const type* y = b[1]; type* z = b[2]; \
@@ -118,81 +118,88 @@ ADD, MULTIPLY, SUBTRACT, NEGATE, IDENTITY_VIEW, SLOW = range(1_000_001, 1_000_00
 """Operator numbers far from the registry's."""
 
 
+def add_gradient(kernels: Kernels, shape: tuple[int, ...], targets: list[int]) -> _native.Gradient:
+    def compile() -> _native.Program:
+        count, points = len(targets), int(np.prod(shape))
+        wave = [kernels.launch("copy", [(0, 0), (1, i)], points) for i in range(count)]
+        outputs = [(FLOAT32, shape)] * count
+        alias = [[0]] if count == 1 else []
+        return _native.Program(
+            "add_backward", [(FLOAT32, shape)], outputs, count, 0, [], [wave], may_alias=alias
+        )
+
+    return _native.Gradient([], [0], targets, compile)
+
+
+def multiply_gradient(
+    kernels: Kernels, shape: tuple[int, ...], targets: list[int], scalar: bool
+) -> _native.Gradient:
+    def compile() -> _native.Program:
+        count, points = len(targets), int(np.prod(shape))
+        types = [(FLOAT32, shape)] + [(FLOAT32, () if scalar else shape)] * count
+        name = "multiply_scalar" if scalar else "multiply"
+        wave = [kernels.launch(name, [(0, 0), (0, 1 + i), (1, i)], points) for i in range(count)]
+        outputs = [(FLOAT32, shape)] * count
+        return _native.Program("multiply_backward", types, outputs, count, 0, [], [wave])
+
+    return _native.Gradient([("input", 1 - i) for i in targets], [0], targets, compile)
+
+
+def gradient_of(
+    kernels: Kernels, operator: int, shape: tuple[int, ...], scalar: bool
+) -> Callable[[tuple[bool, ...]], _native.Gradient]:
+    def gradient(wanted: tuple[bool, ...]) -> _native.Gradient:
+        targets = [i for i, want in enumerate(wanted) if want]
+        if operator == ADD:
+            return add_gradient(kernels, shape, targets)
+        if operator == MULTIPLY:
+            return multiply_gradient(kernels, shape, targets, scalar)
+        name = {NEGATE: "negate", IDENTITY_VIEW: "copy"}[operator]
+        return _native.Gradient([], [0], targets, lambda: kernels.program(name, shape, 1))
+
+    return gradient
+
+
+KERNEL_OF = {
+    (ADD, FLOAT32, ()): "add",
+    (ADD, FLOAT32, (1,)): "add_scalar",
+    (ADD, INT32, ()): "add_int",
+    (ADD, INT32, (1,)): "add_int_scalar",
+    (MULTIPLY, FLOAT32, ()): "multiply",
+    (MULTIPLY, FLOAT32, (1,)): "multiply_scalar",
+    (SUBTRACT, FLOAT32, ()): "subtract",
+    (SUBTRACT, FLOAT32, (0,)): "scalar_minus",
+    (NEGATE, FLOAT32, ()): "negate",
+}
+
+
 def install(kernels: Kernels) -> Callable[..., object]:
-    """A small operator set: what the registry and the compiler do, in miniature."""
-
-    def gradient_of(operator: int, shape: tuple[int, ...], scalar: bool) -> Callable:
-        def gradient(wanted: tuple[bool, ...]) -> _native.Gradient | None:
-            targets = [i for i, want in enumerate(wanted) if want]
-            if operator == ADD:
-
-                def compile() -> _native.Program:
-                    outputs = [(FLOAT32, shape)] * len(targets)
-                    wave = [
-                        kernels.launch("copy", [(0, 0), (1, i)], int(np.prod(shape)))
-                        for i in range(len(targets))
-                    ]
-                    return _native.Program(
-                        "add_backward", [(FLOAT32, shape)], outputs, len(targets), 0, [], [wave],
-                        may_alias=[[0]] if len(targets) == 1 else [],
-                    )
-
-                return _native.Gradient([], [0], targets, compile)
-            if operator == MULTIPLY:
-
-                def compile() -> _native.Program:
-                    count = len(targets)
-                    types = [(FLOAT32, shape)] + [(FLOAT32, () if scalar else shape)] * count
-                    kernel = "multiply_scalar" if scalar else "multiply"
-                    wave = [
-                        kernels.launch(kernel, [(0, 0), (0, 1 + i), (1, i)], int(np.prod(shape)))
-                        for i in range(count)
-                    ]
-                    return _native.Program(
-                        "multiply_backward", types, [(FLOAT32, shape)] * count, count, 0, [], [wave]
-                    )
-
-                return _native.Gradient(
-                    [("input", 1 - i) for i in targets], [0], targets, compile
-                )
-            if operator == NEGATE:
-                return _native.Gradient(
-                    [], [0], targets, lambda: kernels.program("negate", shape, 1)
-                )
-            if operator == IDENTITY_VIEW:
-                return _native.Gradient([], [0], [0], lambda: kernels.program("copy", shape, 1))
-            raise AssertionError(operator)
-
-        return gradient
+    """A small operator set: what the registry and the compiler do, in miniature. The attributes'
+    number is the cost in microseconds, or how long `SLOW` sleeps."""
 
     def handler(operator: int, attributes: int, signature: _native.Signature) -> object:
         dtype, shape, _ = next(part for part in signature if not part[2])
         scalars = tuple(i for i, part in enumerate(signature) if part[2])
-        cost = float(attributes)
-        gradient = gradient_of(operator, shape, bool(scalars))
+        gradient = gradient_of(kernels, operator, shape, bool(scalars))
         if operator == SLOW:
-            return kernels.program(
-                "slow", shape, 1, slots=struct.pack("q", attributes), cost=1000.0, may_alias=[[0]]
-            )
+            slots = struct.pack("q", attributes)
+            return kernels.program("slow", shape, 1, slots=slots, cost=1000.0, may_alias=[[0]])
         if operator == IDENTITY_VIEW:
             return _native.View(0, shape, gradient=gradient, tag="view")
-        if operator == NEGATE:
-            return kernels.program("negate", shape, 1, gradient=gradient, cost=cost, may_alias=[[0]])
-        names = {ADD: "add", MULTIPLY: "multiply", SUBTRACT: "subtract"}
-        name = names[operator]
-        if dtype == INT32:
-            name += "_int"
-        if scalars == (1,) and operator in (ADD, MULTIPLY):
-            name += "_scalar"
-        elif scalars == (0,) and operator == SUBTRACT:
-            name = "scalar_minus"
-        elif scalars:
-            raise NotImplementedError(name)
-        if len(signature) == 2 and signature[0][1] != signature[1][1] and not scalars:
-            raise RuntimeError(f"{name}: shapes {signature[0][1]} and {signature[1][1]} differ")
+        name = KERNEL_OF[operator, dtype, scalars]
+        if any(not weak and other != shape for _, other, weak in signature):
+            raise RuntimeError(f"{name}: shapes differ")
         return kernels.program(
-            name, shape, 2, dtype, scalars, may_alias=[[0, 1]], cost=cost, gradient=gradient,
-            tag=name, grain=4096,
+            name,
+            shape,
+            len(signature),
+            dtype,
+            scalars,
+            may_alias=[list(range(len(signature)))],
+            cost=float(attributes),
+            gradient=gradient,
+            tag=name,
+            grain=4096,
         )
 
     return handler
@@ -205,14 +212,20 @@ def operators(kernels: Kernels) -> Iterator[Kernels]:
     _native.clear_signature_cache()
     handler = _native.set_compile_handler(install(kernels))
     slots = {"add": ADD, "multiply": MULTIPLY, "subtract": SUBTRACT, "negative": NEGATE}
-    before = {slot: _native.set_slot_operator(slot, slots[slot], 0) for slot in slots}
+    choices = [(slot, reflected) for slot in slots for reflected in (False, True)]
+    before = {
+        (slot, reflected): _native.set_slot_operator(
+            slot, -1 if reflected else slots[slot], 0, reflected
+        )
+        for slot, reflected in choices
+    }
     sum_before = _native.set_sum_operator(ADD, 0)
     yield kernels
     _native.set_recording(False)
     _native.clear_signature_cache()
     _native.set_compile_handler(handler)
-    for slot, (operator, attributes) in before.items():
-        _native.set_slot_operator(slot, operator, attributes)
+    for (slot, reflected), (operator, attributes) in before.items():
+        _native.set_slot_operator(slot, operator, attributes, reflected)
     _native.set_sum_operator(*sum_before)
 
 

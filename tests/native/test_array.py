@@ -7,8 +7,8 @@ import weakref
 
 import numpy as np
 import pytest
-from tests.native.conftest import FLOAT32, array
 
+from tests.native.conftest import FLOAT32, array
 from tigon import _native
 
 DTYPES = {

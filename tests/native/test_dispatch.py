@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.native.conftest import ADD, FLOAT32, INT32, MULTIPLY, NEGATE, Kernels, array
 
+from tests.native.conftest import ADD, FLOAT32, INT32, MULTIPLY, NEGATE, Kernels, array
 from tigon import _native
 
 
@@ -34,6 +34,7 @@ def test_reflected_operator(operators: Kernels) -> None:
         return lambda *operands: operands
 
     before = _native.set_compile_handler(handler)
+    slots = [_native.set_slot_operator("floor_divide", -1, 0, flag) for flag in (False, True)]
     a = array([1, 2])
     try:
         assert _native.set_slot_operator("floor_divide", 70, 0) == (-1, 0)
@@ -43,8 +44,8 @@ def test_reflected_operator(operators: Kernels) -> None:
         assert a // 3 == (a, 3)
     finally:
         _native.set_compile_handler(before)
-        _native.set_slot_operator("floor_divide", -1, 0)
-        _native.set_slot_operator("floor_divide", -1, 0, reflected=True)
+        for flag in (False, True):
+            _native.set_slot_operator("floor_divide", *slots[flag], flag)
         _native.clear_signature_cache()
     assert [operator for operator, _ in seen] == [70, 71, 70]
     assert seen[0][1] == ((FLOAT32, (), True), (FLOAT32, (2,), False))
@@ -188,7 +189,9 @@ def test_program_checks_its_inputs(kernels: Kernels) -> None:
     good = array(np.zeros(10))
     with pytest.raises(RuntimeError, match="add: expected 2 inputs; given 1"):
         program((good,))
-    with pytest.raises(RuntimeError, match=r"add: input 1: expected float32 \(10,\); given float32"):
+    with pytest.raises(
+        RuntimeError, match=r"add: input 1: expected float32 \(10,\); given float32"
+    ):
         program((good, array([1.0])))
     with pytest.raises(RuntimeError, match="given str"):
         program((good, "x"))
@@ -342,8 +345,8 @@ def test_threads_share_programs_and_operators(operators: Kernels) -> None:
 def test_counters(operators: Kernels) -> None:
     a = array(np.zeros(10))
     before = _native.stats()
-    a + a
-    -a
+    a = a + a
+    a = -a
     after = _native.stats()
     assert after["imperative_operators"] - before["imperative_operators"] == 2
     assert after["native_calls"] - before["native_calls"] == 2

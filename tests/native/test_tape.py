@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from tests.native.conftest import ADD, FLOAT32, IDENTITY_VIEW, MULTIPLY, Kernels, array
 
+from tests.native.conftest import ADD, FLOAT32, IDENTITY_VIEW, MULTIPLY, Kernels, array
 from tigon import _native
 
 
@@ -156,7 +156,9 @@ def test_overwritten_operands_are_noticed(operators: Kernels) -> None:
     with record():
         z = x * y
     y += 1
-    with pytest.raises(RuntimeError, match=r"backward of multiply: input 1 .* overwritten in place"):
+    with pytest.raises(
+        RuntimeError, match=r"backward of multiply: input 1 .* overwritten in place"
+    ):
         backward(z)
     # Addition keeps nothing: its operands may change.
     with record():
@@ -176,7 +178,7 @@ def test_in_place_while_recording(operators: Kernels) -> None:
     with record():
         y = x + x
         for taped in [x, y]:
-            with pytest.raises(RuntimeError, match="in-place add: .* cannot be overwritten"):
+            with pytest.raises(RuntimeError, match=r"in-place add: .* cannot be overwritten"):
                 taped += 1
             with pytest.raises(RuntimeError, match="cannot be overwritten"):
                 _native.invoke(ADD, 0, (plain, plain), out=taped)
