@@ -9,7 +9,7 @@ from dataclasses import replace
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.compiler import Compiler
 from tigon.backends.cpu.contraction import emit_contraction
-from tigon.backends.cpu.nest import emit_nest, scratch_bytes
+from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
 from tigon.backends.cpu.plan import Plan, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
@@ -30,12 +30,6 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
-
-FUSE = "fuse"
-"""Variant of a contraction that runs as a plain nest."""
-
-STREAM = "stream"
-"""Variant of a nest that writes more than the caches hold."""
 
 
 class CpuBackend:
@@ -107,9 +101,8 @@ class CpuBackend:
     def _prepare(self, nest: AnyNest) -> Launchable:
         target = self._compiler.target
         plain = as_nest(nest) if isinstance(nest, Contraction) else None
-        variant = None
         if plain is not None:
-            nest, variant = plain, FUSE
+            nest = plain
         structure, slots = abstract(nest)
         if isinstance(nest, Contraction):
             plan, blocks, scratch = choose(nest, target, len(slots) // 8)
@@ -123,8 +116,7 @@ class CpuBackend:
                 microseconds,
             )
         points, grain, microseconds = cost.nest_shape(nest, target)
-        if variant is None and cost.streams(nest):
-            variant = STREAM
+        variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest))
         return Launchable(
             Structure(structure, variant),
             slots,
@@ -141,8 +133,8 @@ class CpuBackend:
         if isinstance(nest, Contraction):
             assert isinstance(structure.variant, Plan)
             return emit_contraction(nest, structure.variant, name, target)
-        variant = structure.variant
-        return emit_nest(nest, name, target, variant == FUSE, variant == STREAM)
+        assert isinstance(structure.variant, NestPlan)
+        return emit_nest(nest, structure.variant, name, target)
 
     def llvm(self, structure: Structure) -> str:
         """The generated LLVM IR, for looking at."""

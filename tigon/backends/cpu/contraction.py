@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tigon.backends.cpu.emitter import Emitter, spread
-from tigon.backends.cpu.nest import PARAMETERS, Body, over_points
+from tigon.backends.cpu.nest import PARAMETERS, Body, NestPlan, over_points
 from tigon.backends.cpu.plan import Packing, Plan
 from tigon.backends.cpu.scalar import binary, compare, intrinsic, select
 from tigon.backends.cpu.target import Target
@@ -35,7 +35,7 @@ def emit_contraction(nest: Contraction, plan: Plan, name: str, target: Target) -
 class _Contraction:
     def __init__(self, nest: Contraction, plan: Plan, emitter: Emitter) -> None:
         self.nest, self.plan, self.e, self.out = nest, plan, emitter, emitter.out
-        self.body = Body(emitter)
+        self.body = Body(emitter, NestPlan())
         self.dtype = nest.dtype
         self.element = element_type(nest.dtype)
         self.lanes = emitter.target.lanes(nest.dtype.itemsize)

@@ -41,17 +41,25 @@ PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %
 _NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
 
 
-def emit_nest(
-    nest: Nest, name: str, target: Target, fuse: bool = False, stream: bool = False
-) -> Function:
-    """The function that runs points [begin, end) of the nest's space. `fuse`: sums of products
-    round once per step, for nests that are contractions. `stream`: store past the caches."""
+@dataclass(frozen=True, slots=True)
+class NestPlan:
+    """What the backend decides about a nest from its numbers. `fuse`: sums of products round once
+    per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
+    loop runs longer than this power of two, if not 0."""
+
+    fuse: bool = False
+    stream: bool = False
+    lanes: int = 0
+
+
+def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function:
+    """The function that runs points [begin, end) of the nest's space."""
     out = Function(name, PARAMETERS)
     emitter = Emitter(out, nest.buffers, target)
-    emitter.streams = stream
+    emitter.streams = plan.stream
     place_scratch(emitter, nest.buffers)
-    over_points(emitter, nest.space, lambda: Body(emitter, fuse).statements(nest.body))
-    if stream and target.triple.startswith("x86_64"):
+    over_points(emitter, nest.space, lambda: Body(emitter, plan).statements(nest.body))
+    if plan.stream and target.triple.startswith("x86_64"):
         # Whoever is told that the points are done must also see them.
         out.call_void("llvm.x86.sse.sfence")
     out.block.terminator = "ret i32 0"
@@ -130,9 +138,9 @@ class State:
 class Body:
     """Statements, in order."""
 
-    def __init__(self, emitter: Emitter, fuse: bool = False) -> None:
+    def __init__(self, emitter: Emitter, plan: NestPlan) -> None:
         self.e = emitter
-        self.fuse = fuse
+        self.plan = plan
 
     def statements(self, body: Sequence[Stmt]) -> None:
         # Stores wait until all that is computed beside them is computed: an output may share the
@@ -258,11 +266,10 @@ class Body:
             reduces = reduces or isinstance(stmt, (Reduce, Loop))
         lanes = self.e.target.lanes(size)
         # Several vectors at once hide latency where the body is a chain through one accumulator.
-        if reduces and work <= 8:
-            return 4 * lanes
-        if reduces and work <= 24:
-            return 2 * lanes
-        return lanes
+        return self.capped(lanes * _vectors(work) if reduces else lanes)
+
+    def capped(self, lanes: int) -> int:
+        return min(lanes, self.plan.lanes) if self.plan.lanes else lanes
 
     # ---------------------------------------------------------------------------- reductions
 
@@ -311,7 +318,7 @@ class Body:
         size = max(_widest(a.value) for a in stmt.accumulators)
         work = sum(_work(a.value) + (8 if a.position is not None else 1) for a in stmt.accumulators)
         lanes = self.e.target.lanes(size)
-        return lanes * (4 if work <= 8 else 2 if work <= 24 else 1)
+        return self.capped(lanes * _vectors(work))
 
     def neutral(self, accumulator: Accumulator, lanes: int) -> list[Value]:
         dtype, combine = accumulator.value.dtype, accumulator.combine
@@ -334,7 +341,7 @@ class Body:
         lanes = old[0].lanes
         product = accumulator.value
         if (
-            self.fuse
+            self.plan.fuse
             and accumulator.combine == "sum"
             and isinstance(product, Apply)
             and product.function == "mul"
@@ -427,6 +434,11 @@ def _widest(expr: Expr) -> int:
         if isinstance(node, Load) or (isinstance(node, Apply) and node.dtype is not int64)
     ]
     return max(sizes, default=expr.dtype.itemsize)
+
+
+def _vectors(work: int) -> int:
+    """How many vectors at once a reduction of so many operations runs."""
+    return 4 if work <= 8 else 2 if work <= 24 else 1
 
 
 def _work(expr: Expr) -> int:
