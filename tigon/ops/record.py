@@ -32,13 +32,13 @@ import enum
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tigon.base import InternalError, TensorType, TigonError, check
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, int64
 
 
 class Family(enum.Enum):
@@ -200,7 +200,9 @@ def register(op: Operator) -> Operator:
 def get(name: str) -> Operator:
     found = _REGISTRY.get(name)
     if found is None:
-        raise TigonError(f"operator '{name}': is not known; see tigon.ops.names() for all there are")
+        raise TigonError(
+            f"operator '{name}': is not known; see tigon.ops.names() for all there are"
+        )
     return found
 
 
@@ -222,7 +224,7 @@ def attrs_dict(attrs: Any) -> dict[str, Any]:
     return {f.name: getattr(attrs, f.name) for f in dataclasses.fields(attrs)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def attr_fields(attrs_type: type) -> dict[str, tuple[Any, Any]]:
     """Field name -> (annotation, default). `dataclasses.MISSING` where it must be given."""
     hints = typing.get_type_hints(attrs_type)
@@ -419,9 +421,7 @@ def primitive(
     **record: Any,
 ) -> Operator:
     """A primitive of any other family."""
-    return register(
-        Operator(name, family, _parse_operands(operands), attrs, infer, doc, **record)
-    )
+    return register(Operator(name, family, _parse_operands(operands), attrs, infer, doc, **record))
 
 
 def composite(
@@ -441,19 +441,24 @@ def composite(
         from tigon.ir.graph import variable
 
         own, types = (arguments[:1], arguments[1:]) if attrs is not NoAttrs else ((), arguments)
+        if _lacks_key(declared, types):
+            types = (*types, _RANDOM_KEY)
         values = [variable(f"operand{i}", t) for i, t in enumerate(types)]
         try:
             result = decompose(*own, *values)
         except TigonError as error:
-            raise TigonError(f"{name}: {error}") from None
+            text = str(error)
+            own_words = text.startswith(f"{name}:")
+            raise TigonError(text if own_words else f"{name}: {text}") from None
         outputs = result if isinstance(result, tuple) else (result,)
         return tuple(value.type for value in outputs)
 
+    declared = _parse_operands(operands)
     return register(
         Operator(
             name,
             Family.COMPOSITE,
-            _parse_operands(operands),
+            declared,
             attrs,
             infer or infer_by_decomposing,
             doc,
@@ -461,3 +466,16 @@ def composite(
             **record,
         )
     )
+
+
+_RANDOM_KEY = TensorType((2,), int64)
+
+
+def _lacks_key(operands: Sequence[Operand], types: Sequence[TensorType]) -> bool:
+    """Whether the random key is still to come: users' graphs get it when they are compiled, but
+    their types are inferred before."""
+    if not any(operand.random_key for operand in operands):
+        return False
+    if any(operand.optional or operand.variadic for operand in operands):
+        return not types or types[-1] != _RANDOM_KEY
+    return len(types) < len(operands)

@@ -89,6 +89,8 @@ class Signature:
                 if operands[position] is not None:
                     raise TigonError(f"{self.op.name}: operand '{name}' is given twice")
                 operands[position] = value
+            elif name == "ctx":
+                self._take_context(value, attributes)
             elif name in attributes:
                 raise TigonError(f"{self.op.name}: attribute '{name}' is given twice")
             elif name not in self._ignored:
@@ -103,11 +105,21 @@ class Signature:
         for name, value in keywords.items():
             if name in self._positions:
                 operands.extend(value if isinstance(value, (list, tuple)) else [value])
+            elif name == "ctx":
+                self._take_context(value, attributes)
             elif name not in self._ignored:
                 attributes[name] = value
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = list(operands[0])
         return operands, attributes
+
+    def _take_context(self, value: Any, attributes: dict[str, Any]) -> None:
+        """`ctx=mx.cpu()`: there is one place for arrays, so it is checked and dropped."""
+        if str(value).startswith("gpu"):
+            raise TigonError(
+                f"{self.op.name}: {value} is not available: this build computes on the cpu; "
+                "use ctx=mx.cpu()"
+            )
 
     def required(self, attrs: Any) -> tuple[str, ...]:
         """The operands that exist under these attributes, for automatic variables."""

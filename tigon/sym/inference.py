@@ -195,18 +195,27 @@ def _learn(
 def _match_operands(
     order: Sequence[Node], hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
 ) -> bool:
-    """When nothing else helps: a variable that meets one known array element by element has its
+    """When nothing else helps: variables that meet known arrays element by element have their
     shape. This is what MXNet's `+` on symbols promises, where `simple_bind(a=...)` fixes `b`."""
     for node in order:
-        family = getattr(node.op, "family", None)
-        strict = getattr(node.op, "name", "").startswith("elemwise_")
-        if family is not Family.ELEMENTWISE and not strict:
+        if not _works_by_element(node):
             continue
         known = [types[v] for v in node.inputs if v in types and not types[v].weak]
-        missing = [v for v in node.inputs if v not in types and v.node.op is VARIABLE]
-        if known and missing and len({t.shape for t in known}) == 1:
-            for value in missing:
-                if value not in types:
-                    _learn(value, known[0], node, hints, types, default)
+        if not known or len({t.shape for t in known}) > 1:
+            continue
+        before = len(types)
+        stack = [v for v in node.inputs if v not in types]
+        while stack:
+            value = stack.pop()
+            if value.node.op is VARIABLE and value not in types:
+                _learn(value, known[0], node, hints, types, default)
+            elif _works_by_element(value.node):
+                stack.extend(v for v in value.node.inputs if v not in types)
+        if len(types) > before:
             return True
     return False
+
+
+def _works_by_element(node: Node) -> bool:
+    family = getattr(node.op, "family", None)
+    return family is Family.ELEMENTWISE or getattr(node.op, "name", "").startswith("elemwise_")
