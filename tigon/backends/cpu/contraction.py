@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tigon.backends.cpu.emitter import Emitter, spread
+from tigon.backends.cpu.emitter import Emitter, floor_quotient, iota, spread
 from tigon.backends.cpu.nest import PARAMETERS, Body, NestPlan, over_points
 from tigon.backends.cpu.plan import Packing, Plan
 from tigon.backends.cpu.scalar import binary, compare, intrinsic, select
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
+from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Contraction, Expr, LoopAxis, Slot
 
 NOUGHT = literal(0, "i64")
@@ -52,6 +53,8 @@ class _Contraction:
 
     def op(self, opcode: str, a: Value, b: Value | int) -> Value:
         b = literal(b, "i64") if isinstance(b, int) else b
+        if a.lanes > 1:
+            return binary(self.out, opcode, a, spread(self.out, b, a.lanes))
         if a.is_literal and a.name == "0" and opcode in ("mul", "add"):
             return a if opcode == "mul" else b
         return binary(self.out, opcode, a, b)
@@ -166,7 +169,7 @@ class _Contraction:
                 )
                 for v in range(plan.vectors)
             ]
-            if plan.left.along_inner:
+            if plan.left.along != "outer":
                 start, stride = self.at(left, k), plan.depth
             else:
                 start, stride = self.at(left, self.op("mul", k, plan.rows)), 1
@@ -198,7 +201,6 @@ class _Contraction:
         end = self.least(self.op("add", column, self.width), self.n1)
 
         def one_row(r: Value) -> None:
-            self.decode(self.nest.rows, self.plan.flat_rows, self.op("add", row, r))
             sums = self.at(tile, self.op("mul", r, self.width))
 
             def one_run(position: Value) -> None:
@@ -211,46 +213,96 @@ class _Contraction:
             lanes = self.body.loop_lanes(self.nest.body)
             self.runs(self.nest.columns, self.plan.flat_columns, column, end, lanes, one_run)
 
-        self.loop(live, one_row, "row")
+        self.each(self.nest.rows, self.plan.flat_rows, row, live, one_row, "row")
 
     # ------------------------------------------------------------------------- flat positions
 
-    def decode(self, axes: Sequence[LoopAxis], flat: bool, position: Value) -> None:
-        """Bind the axes of a group to what a flat position means."""
-        e = self.e
-        if not axes:
-            return
-        for axis in reversed(axes[1:]):
-            if flat:
-                break
-            extent = self.extent(axis)
-            e.bind_axis(axis.name, self.op("urem", position, extent))
-            position = self.op("udiv", position, extent)
-        if flat:
-            for axis in axes[:-1]:
-                e.bind_axis(axis.name, NOUGHT)
-            e.bind_axis(axes[-1].name, position)
-        else:
-            e.bind_axis(axes[0].name, position)
+    def decode(self, axes: Sequence[LoopAxis], flat: int, position: Value) -> list[Value]:
+        """What a flat position means for each axis of a group, of which the last `flat` count as
+        one."""
+        values: list[Value] = []
+        rest = len(axes) - flat
+        for number in range(len(axes) - 1, 0, -1):
+            if number > rest:
+                continue
+            extent = self.extent(axes[number:]) if number == rest else self.extent([axes[number]])
+            if position.lanes == 1:
+                values.append(self.op("urem", position, extent))
+                position = self.op("udiv", position, extent)
+            else:
+                extent = self.e.spread(extent, position.lanes)
+                quotient = floor_quotient(self.out, position, extent)
+                values.append(self.op("sub", position, self.op("mul", quotient, extent)))
+                position = quotient
+        if axes:
+            values.append(position)
+        values.reverse()
+        return self.spelled(axes, flat, values)
 
-    def extent(self, axis: LoopAxis) -> Value:
-        """At least 1: it divides."""
-        made = self.e.emit(axis.stop)
-        empty = compare(self.out, "icmp eq", made, NOUGHT)
-        return select(self.out, empty, literal(1, "i64"), made)
+    @staticmethod
+    def spelled(axes: Sequence[LoopAxis], flat: int, values: list[Value]) -> list[Value]:
+        """Values of all axes from those of the leading ones and of the merged ones."""
+        if not axes:
+            return []
+        return [*values[:-1], *[NOUGHT] * (flat - 1), values[-1]]
+
+    def bind(self, axes: Sequence[LoopAxis], values: Sequence[Value]) -> None:
+        for axis, value in zip(axes, values, strict=True):
+            self.e.bind_axis(axis.name, value)
+
+    def extent(self, axes: Sequence[LoopAxis]) -> Value:
+        """Of all the axes together, at least 1: it divides."""
+        total: Expr = axes[0].stop
+        for axis in axes[1:]:
+            total = L.apply("mul", total, axis.stop)
+        return self.e.emit(L.apply("maximum", total, L.const(1)))
+
+    def each(
+        self,
+        axes: Sequence[LoopAxis],
+        flat: int,
+        start: Value,
+        number: Value,
+        body: Callable[[Value], None],
+        hint: str,
+    ) -> None:
+        """`number` flat positions of a group from `start`, its axes advancing like an odometer.
+        `body` is given how many went before."""
+        e = self.e
+        lead = len(axes) - flat
+        extents = [self.extent([axis]) for axis in axes[1:lead]]
+        if lead and axes:
+            extents.append(self.extent(axes[lead:]))
+        first = self.decode(axes, flat, start)
+        carried = [*first[:lead], *first[-1:]]
+
+        def run(index: Value, values: list[Value]) -> list[Value]:
+            self.bind(axes, self.spelled(axes, flat, values))
+            body(index)
+            following: list[Value] = []
+            step = literal(1, "i64")
+            for value, extent in zip(reversed(values[1:]), reversed(extents), strict=True):
+                advanced = self.op("add", value, step)
+                wrapped = compare(self.out, "icmp eq", advanced, extent)
+                following.append(select(self.out, wrapped, NOUGHT, advanced))
+                step = self.out.op(f"zext {wrapped} to i64", "i64")
+            if values:
+                following.append(self.op("add", values[0], step))
+            return following[::-1]
+
+        e.loop(NOUGHT, number, 1, carried, run, hint)
 
     def runs(
         self,
         axes: Sequence[LoopAxis],
-        flat: bool,
+        flat: int,
         start: Value,
         end: Value,
         lanes: int,
         body: Callable[[Value], None],
     ) -> None:
         """Vector loops over flat positions [start, end) of a group. `body` is given the flat
-        position of its first lane. Where the group is not flat, each run stays within one row of
-        its last axis."""
+        position of its first lane. Each run stays within one row of the merged axes."""
         e = self.e
         if not axes:  # a group of one position
             with e.region():
@@ -258,28 +310,28 @@ class _Contraction:
                 body(start)
                 e.end_vector()
             return
-        last = axes[-1]
-        if flat or len(axes) == 1:
+        lead, last = len(axes) - flat, axes[-1]
+        if not lead:
             with e.region():
-                self.decode(axes[:-1], True, NOUGHT)
+                self.bind(axes[:-1], [NOUGHT] * (flat - 1))
                 self.vectors(last.name, start, end, lanes, body)
             return
-        extent = self.extent(last)
+        extent = self.extent(axes[lead:])
         first_run = self.op("udiv", start, extent)
         last_run = self.op("udiv", self.op("add", end, self.op("sub", extent, 1)), extent)
 
-        def run(number: Value, carried: list[Value]) -> list[Value]:
-            self.decode(axes[:-1], False, number)
-            base = self.op("mul", number, extent)
+        def run(number: Value) -> None:
+            self.bind(axes[lead:-1], [NOUGHT] * (flat - 1))
+            base = self.op("mul", self.op("add", first_run, number), extent)
             low = self.op("sub", start, base)
             low = select(self.out, compare(self.out, "icmp slt", low, NOUGHT), NOUGHT, low)
             high = self.least(self.op("sub", end, base), extent)
             self.vectors(
                 last.name, low, high, lanes, lambda first: body(self.op("add", base, first))
             )
-            return []
 
-        e.loop(first_run, last_run, 1, [], run, "run")
+        number = self.op("sub", last_run, first_run)
+        self.each(axes[:lead], 1, first_run, number, run, "run")
 
     def vectors(
         self, name: str, start: Value, end: Value, lanes: int, body: Callable[[Value], None]
@@ -312,23 +364,29 @@ class _Contraction:
         e.write(place, value, self.dtype, e.tail)
 
     def pack_left(self) -> None:
-        plan, nest = self.plan, self.nest
-        packing = plan.left
-        if packing.along_inner:
+        plan, nest, packing = self.plan, self.nest, self.plan.left
+        live = self.op("sub", self.m1, self.m0)
+        if packing.along == "gather":
+
+            def place(i: Value, k: Value) -> Value:
+                return self.at(self.at(self.left_at, self.op("mul", i, plan.depth)), k)
+
+            self.gathered(
+                nest.left,
+                (nest.inner, packing.flat_inner, self.k0, self.k1),
+                (nest.rows, packing.flat_outer, self.m0, live),
+                place,
+            )
+            return
+        if packing.along == "inner":
 
             def row(i: Value) -> None:
-                self.decode(nest.rows, packing.flat_outer, self.op("add", self.m0, i))
                 start = self.at(self.left_at, self.op("mul", i, plan.depth))
-                self.runs(
-                    nest.inner,
-                    packing.flat_inner,
-                    self.k0,
-                    self.k1,
-                    self.lanes,
-                    lambda k: self.evaluate(nest.left, self.at(start, self.op("sub", k, self.k0))),
+                self.evaluate_runs(
+                    nest.left, nest.inner, packing.flat_inner, self.k0, self.k1, start
                 )
 
-            self.loop(self.op("sub", self.m1, self.m0), row, "left")
+            self.each(nest.rows, packing.flat_outer, self.m0, live, row, "left")
             return
 
         vectors = -(-plan.rows // self.lanes)
@@ -336,16 +394,8 @@ class _Contraction:
         align = self.dtype.itemsize
 
         def column(k: Value) -> None:
-            self.decode(nest.inner, packing.flat_inner, self.op("add", self.k0, k))
-            self.runs(
-                nest.rows,
-                packing.flat_outer,
-                self.m0,
-                self.m1,
-                self.lanes,
-                lambda m: self.evaluate(
-                    nest.left, self.at(self.rows_at, self.op("sub", m, self.m0))
-                ),
+            self.evaluate_runs(
+                nest.left, nest.rows, packing.flat_outer, self.m0, self.m1, self.rows_at
             )
             start = self.at(self.left_at, self.op("mul", k, plan.rows))
 
@@ -364,19 +414,90 @@ class _Contraction:
 
             self.loop(self.row_panels, panel, "panel")
 
-        self.loop(self.depth, column, "left")
+        self.each(nest.inner, packing.flat_inner, self.k0, self.depth, column, "left")
+
+    def evaluate_runs(
+        self,
+        operand: Expr,
+        axes: Sequence[LoopAxis],
+        flat: int,
+        start: Value,
+        end: Value,
+        place: Value,
+        lanes: int = 0,
+    ) -> None:
+        """The operand along a group of axes, to consecutive places."""
+        self.runs(
+            axes,
+            flat,
+            start,
+            end,
+            lanes or self.lanes,
+            lambda first: self.evaluate(operand, self.at(place, self.op("sub", first, start))),
+        )
+
+    def gathered(
+        self,
+        operand: Expr,
+        vector: tuple[Sequence[LoopAxis], int, Value, Value],
+        scalar: tuple[Sequence[LoopAxis], int, Value, Value],
+        place: Callable[[Value, Value], Value],
+    ) -> None:
+        """The operand with every lane at a position of its own: `vector` is a group with its
+        range, `scalar` one with start and count. Lanes beyond the end repeat the last position.
+        `place` is given the offsets into both."""
+        e, lanes = self.e, self.lanes
+        axes, flat, start, end = vector
+        last = self.op("sub", end, 1)
+
+        def group(g: Value) -> None:
+            offset = self.op("mul", g, lanes)
+            first = spread(self.out, self.op("add", start, offset), lanes)
+            position = binary(self.out, "add", first, iota(lanes, "i64"))
+            position = self.least(position, spread(self.out, last, lanes))
+            values = self.decode(axes, flat, position)
+            named = {axis.name: value for axis, value in zip(axes, values, strict=True)}
+            with e.region():
+                e.begin_gather(named, lanes)
+                self.each(
+                    scalar[0],
+                    scalar[1],
+                    scalar[2],
+                    scalar[3],
+                    lambda number: self.evaluate(operand, place(number, offset)),
+                    "gather",
+                )
+                e.end_vector()
+
+        self.loop(self.panels(self.op("sub", end, start), lanes), group, "group")
 
     def pack_right(self) -> None:
-        if self.plan.right.along_inner:
-            self.pack_right_turned(self.plan.right)
+        packing, nest = self.plan.right, self.nest
+        if packing.along == "inner":
+            self.pack_right_turned(packing)
+        elif packing.along == "outer":
+            self.pack_right_straight(packing)
         else:
-            self.pack_right_straight(self.plan.right)
+
+            def place(k: Value, offset: Value) -> Value:
+                panel = self.op("mul", self.op("udiv", offset, self.width), self.slot["panel"])
+                start = self.at(self.right_at, panel)
+                start = self.at(start, self.op("urem", offset, self.width))
+                return self.at(start, self.op("mul", k, self.width))
+
+            self.gathered(
+                nest.right,
+                (nest.columns, packing.flat_outer, self.n0, self.n1),
+                (nest.inner, packing.flat_inner, self.k0, self.depth),
+                place,
+            )
 
     def pack_right_straight(self, packing: Packing) -> None:
         nest = self.nest
+        # A panel's row is one vector of several registers where it is one run.
+        lanes = self.width if packing.flat_outer == len(nest.columns) else self.lanes
 
         def row(k: Value) -> None:
-            self.decode(nest.inner, packing.flat_inner, self.op("add", self.k0, k))
             offset = self.op("mul", k, self.width)
 
             def panel(j: Value) -> None:
@@ -384,18 +505,13 @@ class _Contraction:
                 start = self.at(start, offset)
                 column = self.op("add", self.n0, self.op("mul", j, self.width))
                 end = self.least(self.op("add", column, self.width), self.n1)
-                self.runs(
-                    nest.columns,
-                    packing.flat_outer,
-                    column,
-                    end,
-                    self.width if packing.flat_outer else self.lanes,
-                    lambda n: self.evaluate(nest.right, self.at(start, self.op("sub", n, column))),
+                self.evaluate_runs(
+                    nest.right, nest.columns, packing.flat_outer, column, end, start, lanes
                 )
 
             self.loop(self.column_panels, panel, "panel")
 
-        self.loop(self.depth, row, "right")
+        self.each(nest.inner, packing.flat_inner, self.k0, self.depth, row, "right")
 
     def pack_right_turned(self, packing: Packing) -> None:
         """Evaluate a few columns along k, then transpose them square by square."""
@@ -409,18 +525,12 @@ class _Contraction:
             live = self.least(self.op("sub", self.n1, first), literal(lanes, "i64"))
 
             def column(c: Value) -> None:
-                self.decode(nest.columns, packing.flat_outer, self.op("add", first, c))
                 start = self.at(self.rows_at, self.op("mul", c, stride))
-                self.runs(
-                    nest.inner,
-                    packing.flat_inner,
-                    self.k0,
-                    self.k1,
-                    lanes,
-                    lambda k: self.evaluate(nest.right, self.at(start, self.op("sub", k, self.k0))),
+                self.evaluate_runs(
+                    nest.right, nest.inner, packing.flat_inner, self.k0, self.k1, start
                 )
 
-            self.loop(live, column, "right")
+            self.each(nest.columns, packing.flat_outer, first, live, column, "right")
             per_panel = self.plan.vectors
             j, v = self.op("udiv", g, per_panel), self.op("urem", g, per_panel)
             target = self.at(self.right_at, self.op("mul", j, self.slot["panel"]))
@@ -428,14 +538,12 @@ class _Contraction:
 
             def square(s: Value) -> None:
                 k = self.op("mul", s, lanes)
-                source = self.at(self.rows_at, k)
-                place = self.at(target, self.op("mul", k, self.width))
                 self.out.call_helper(
                     f"transpose_{self.element}_{lanes}",
                     lambda name: emit_transpose(name, self.element, lanes, self.dtype.itemsize),
-                    source,
+                    self.at(self.rows_at, k),
                     literal(stride, "i64"),
-                    place,
+                    self.at(target, self.op("mul", k, self.width)),
                     literal(self.width, "i64"),
                 )
 

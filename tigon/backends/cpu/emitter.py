@@ -353,6 +353,14 @@ class Emitter:
         self.scopes[0].cache[self.lane()] = iota(lanes, "i64")
         self.varying = frozenset((name, self.lane().name))
 
+    def begin_gather(self, values: dict[str, Value], lanes: int) -> None:
+        """Several axes have a value of their own in each lane; no axis runs evenly."""
+        self.axis, self.lanes, self.tail = None, lanes, None
+        self._affine = {}
+        for name, value in values.items():
+            self.bind_axis(name, value)
+        self.varying = frozenset(name for name, value in values.items() if value.lanes > 1)
+
     def end_vector(self) -> None:
         self.axis, self.lanes, self.tail = None, 1, None
         self.varying = _NO_NAMES
@@ -408,7 +416,7 @@ class Emitter:
         """(scalar start,) of a contiguous run, or (scalar start, vector of offsets)."""
         split = self.affine(index)
         if split is None:
-            return ZERO, index
+            return self._apart(index)
         coefficient, rest = split
         if coefficient is ZERO:
             return (rest,)
@@ -416,6 +424,17 @@ class Emitter:
             return (L.apply("add", rest, self.first()),)
         start = L.apply("add", rest, L.apply("mul", coefficient, self.first()))
         return start, L.apply("mul", self.lane(), coefficient)
+
+    def _apart(self, index: Expr) -> tuple[Expr, Expr]:
+        """`index` as a scalar start plus offsets that vary: what differs between iterations of an
+        enclosing loop is then often only the start."""
+        if not self.varies(index):
+            return index, ZERO
+        if isinstance(index, Apply) and index.function in ("add", "sub"):
+            (start, offset), (start2, offset2) = map(self._apart, index.operands)
+            function = index.function
+            return L.apply(function, start, start2), L.apply(function, offset, offset2)
+        return ZERO, index
 
     def pointer(self, buffer: int, index: Value) -> Value:
         """Address of an element; a vector of addresses for a vector of indices."""

@@ -10,7 +10,7 @@ from math import ceil, prod
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.target import Target
-from tigon.loop.grammar import Const, Contraction, Expr, Load, LoopAxis, Stmt, Store, walk
+from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, Stmt, Store, walk
 from tigon.loop.simplify import affine, mentions
 
 INNER_BLOCK = 384
@@ -23,13 +23,14 @@ MOST_POINTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How one operand is copied into its panels. `along_inner`: vectors run along the summed axes,
-    otherwise along the rows or columns. A group of axes is `flat` when the operand sees it as one
-    axis: then the last axis may stand for all of them."""
+    """How one operand is copied into its panels. `along`: vectors run along the "inner" (summed)
+    axes or along the "outer" ones (rows or columns), or are gathered where neither has a run worth
+    a vector. `flat_outer`, `flat_inner`: how many trailing axes of the group the operand sees as
+    one axis, so that the last may stand for all of them."""
 
-    along_inner: bool
-    flat_outer: bool
-    flat_inner: bool
+    along: str
+    flat_outer: int
+    flat_inner: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Plan:
     depth: int  # elements between the rows of a packed left panel
     left: Packing
     right: Packing
-    flat_rows: bool  # in the body
-    flat_columns: bool
+    flat_rows: int  # in the body
+    flat_columns: int
     first_slot: int
 
 
@@ -104,14 +105,15 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
     left = _packing(nest, nest.left, nest.rows, lanes)
     right = _packing(nest, nest.right, nest.columns, lanes)
     indices = list(_indices(nest.body))
+    values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
     plan = Plan(
         tile_rows,
         vectors,
         depth,
         left,
         right,
-        _is_flat(indices, nest.rows) and not _used_as_number(nest.body, nest.rows),
-        _is_flat(indices, nest.columns) and not _used_as_number(nest.body, nest.columns),
+        _flat(indices, values, nest.rows),
+        _flat(indices, values, nest.columns),
         first_slot,
     )
     blocks = Blocks(
@@ -205,21 +207,27 @@ def _cut(rows: int, columns: int, tile_rows: int, width: int, wanted: float) -> 
 
 def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int) -> Packing:
     indices = [node.index for node in walk(operand) if isinstance(node, Load)]
-    flat_outer = _is_flat(indices, outer) and not _number_in(operand, outer)
-    flat_inner = _is_flat(indices, nest.inner) and not _number_in(operand, nest.inner)
+    flat_outer = _flat(indices, [operand], outer)
+    flat_inner = _flat(indices, [operand], nest.inner)
 
-    def score(axes: Sequence[LoopAxis], flat: bool) -> float:
+    def score(axes: Sequence[LoopAxis], flat: int) -> float:
         """Elements that one vector load brings in along the last of these axes."""
         if not axes or not all(is_contiguous(index, axes[-1]) for index in indices):
             return 0.5
-        return min(lanes, count(axes) if flat else cost.extent(axes[-1]))
+        return min(lanes, count(axes[-flat:]))
 
-    along_outer = score(outer, flat_outer)
-    along_inner = score(nest.inner, flat_inner)
-    is_left = outer is nest.rows
+    along_outer, along_inner = score(outer, flat_outer), score(nest.inner, flat_inner)
     # The packed left panel runs along the inner axes; turning a right panel costs a transposition.
+    is_left = outer is nest.rows
     inner = along_inner >= along_outer if is_left else along_inner > along_outer * 1.5
-    return Packing(inner, flat_outer, flat_inner)
+    along = "inner" if inner else "outer"
+    # Runs this short cost more than gathering from anywhere; short groups are not worth it.
+    if (
+        max(along_outer, along_inner) < lanes / 2
+        and count(nest.inner if is_left else outer) >= lanes
+    ):
+        along = "gather"
+    return Packing(along, flat_outer, flat_inner)
 
 
 def is_contiguous(index: Expr, axis: LoopAxis) -> bool:
@@ -230,12 +238,16 @@ def is_contiguous(index: Expr, axis: LoopAxis) -> bool:
     return isinstance(step, Const) and step.value in (0, 1)
 
 
-def _is_flat(indices: Iterable[Expr], axes: Sequence[LoopAxis]) -> bool:
-    """Whether every index steps evenly through the whole group."""
-    if len(axes) == 1:
-        return True
-    if not axes:
-        return False
+def _flat(indices: Sequence[Expr], values: Sequence[Expr], axes: Sequence[LoopAxis]) -> int:
+    """How many trailing axes every index steps through evenly and nothing else looks at."""
+    for start in range(len(axes) - 1):
+        group = axes[start:]
+        if _is_even(indices, group) and not any(_number_in(value, group) for value in values):
+            return len(group)
+    return min(1, len(axes))
+
+
+def _is_even(indices: Iterable[Expr], axes: Sequence[LoopAxis]) -> bool:
     names = {axis.name for axis in axes}
     for index in indices:
         split = affine(index, names)
@@ -265,10 +277,6 @@ def _number_in(expr: Expr, axes: Sequence[LoopAxis]) -> bool:
             return True
         stack.extend(node.operands)
     return False
-
-
-def _used_as_number(body: Sequence[Stmt], axes: Sequence[LoopAxis]) -> bool:
-    return len(axes) > 1 and any(_number_in(stmt.value, axes) for stmt in body)  # type: ignore
 
 
 def _indices(body: Sequence[Stmt]) -> Iterable[Expr]:
