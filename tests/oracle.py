@@ -123,12 +123,14 @@ def evaluate_lowering(node: Node, operands: Sequence[np.ndarray]) -> np.ndarray:
         ]
         element = op.rule(op.lower, node.attrs, *loads)
     else:
-        element = op.lower(node.attrs, types, coords, read)
+        element = op.rule(op.lower, node.attrs, types, coords, read)
     assert element.dtype is result.dtype, (op, element.dtype, result)
     buffers = (*(Buffer(t.dtype, "in") for t in types), Buffer(result.dtype, "out"))
     body = (Store(len(types), _flat(coords, result.shape), element),)
     out = np.zeros(result.size, result.dtype.numpy)
-    interpret(Nest(buffers, axes, body), [*(np.ascontiguousarray(a).ravel() for a in operands), out])
+    interpret(
+        Nest(buffers, axes, body), [*(np.ascontiguousarray(a).ravel() for a in operands), out]
+    )
     return out.reshape(result.shape)
 
 

@@ -20,9 +20,7 @@ OPERATORS = [op for op in all_operators() if op.name != "_vjp"]
 LARGE = ("tigon.ops.nn", "tigon.ops.update")
 """Their composites have tests of their own, in tests/ops_nn."""
 BASIC = [
-    op
-    for op in OPERATORS
-    if op.decompose is None or not op.decompose.__module__.startswith(LARGE)
+    op for op in OPERATORS if op.decompose is None or not op.decompose.__module__.startswith(LARGE)
 ]
 LOWERED = [op for op in BASIC if op.lower is not None]
 DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
@@ -150,7 +148,7 @@ def node_of_inputs(op: Operator, sample: tuple, inputs: Sequence[Value]) -> Node
 def check_gradient(
     inputs: list[Value], arrays: list[np.ndarray], outputs: list[Value], wrt: Sequence[int]
 ) -> tuple[list[Value], list[np.ndarray], list[Value]]:
-    """Compare directional derivatives; returns the gradient as the next function to differentiate."""
+    """Compare directional derivatives; returns the gradient as the next function to derive."""
     rng = np.random.default_rng(7)
     floating = [value for value in outputs if value.dtype.is_float]
     cotangents = [variable(f"g{len(inputs)}_{i}", v.type) for i, v in enumerate(floating)]

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
-from tigon.ops.record import Family, broadcast_shapes, common_dtype, composite, primitive
+from tigon.ops.record import (
+    Family,
+    Operator,
+    broadcast_shapes,
+    common_dtype,
+    composite,
+    primitive,
+)
 from tigon.ops.views import _reshape
 
 
@@ -50,7 +57,7 @@ def _infer_contract(attrs: ContractAttrs, left: TensorType, right: TensorType) -
     return TensorType(tuple(extents[label] for label in attrs.out), dtype)
 
 
-_contract = primitive(
+_contract: Operator = primitive(
     "_contract",
     Family.CONTRACTION,
     operands="lhs rhs",
@@ -150,6 +157,8 @@ dot = composite(
     `rhs`.
 
     >>> nd.dot(nd.array([[1, 2], [3, 4]]), nd.array([[1, 0], [1, 1]])).asnumpy()
+    array([[3., 2.],
+           [7., 4.]], dtype=float32)
     >>> nd.dot(nd.zeros((2, 3, 4)), nd.zeros((4, 5))).shape
     (2, 3, 5)
     """,
@@ -223,6 +232,7 @@ batch_dot = composite(
     Parameters: `transpose_a`, `transpose_b` transpose the matrices of an operand first.
 
     >>> nd.batch_dot(nd.array([[[1, 2]]]), nd.array([[[3], [4]]])).asnumpy()
+    array([[[11.]]], dtype=float32)
     """,
 )
 
@@ -279,10 +289,11 @@ matmul = composite(
         ((1, 3, 5), (4, 5, 2), {}),
         ((2, 0), (0, 3), {}),
     ),
-    doc="""Matrix product by numpy's rule (`@`): the last two axes are matrices, the axes before them
+    doc="""Matrix product by numpy's rule (`@`): the last two axes are matrices, those before them
     broadcast, a vector is a row on the left and a column on the right. Two vectors give shape (1,).
 
     >>> nd.matmul(nd.array([[1, 2], [3, 4]]), nd.array([1, 1])).asnumpy()
+    array([3., 7.], dtype=float32)
     """,
 )
 
@@ -357,6 +368,7 @@ _GEMM_DOC = """Matrix product of the last two axes{more}.
     the product{beta}; `axis` the axis that holds the rows (default -2).
 
     >>> {example}
+    array({shows}, dtype=float32)
     """
 
 linalg_gemm2 = composite(
@@ -376,6 +388,7 @@ linalg_gemm2 = composite(
         more="",
         beta="",
         example="nd.linalg.gemm2(nd.array([[1, 2]]), nd.array([[3], [4]]), alpha=2).asnumpy()",
+        shows="[[22.]]",
     ),
 )
 
@@ -411,6 +424,7 @@ linalg_gemm = composite(
     doc=_GEMM_DOC.format(
         more=", plus a third operand",
         beta=", `beta` the third operand",
-        example="nd.linalg.gemm(nd.array([[1, 2]]), nd.array([[3], [4]]), nd.array([[5]])).asnumpy()",
+        example="nd.linalg.gemm(nd.array([[1, 2]]), nd.ones((2, 1)), nd.ones((1, 1))).asnumpy()",
+        shows="[[4.]]",
     ),
 )

@@ -55,6 +55,8 @@ _full = primitive(
     Parameters: `shape`, `value`, `dtype` (default float32).
 
     >>> nd._full(shape=(2, 2), value=7).asnumpy()
+    array([[7., 7.],
+           [7., 7.]], dtype=float32)
     """,
 )
 
@@ -80,7 +82,9 @@ def _infer_iota(attrs: IotaAttrs) -> TensorType:
     return TensorType(_checked_shape("_iota", attrs.shape), as_dtype(attrs.dtype))
 
 
-def _lower_iota(attrs: IotaAttrs, types: tuple, coords: Coords, read: Read) -> Expr:
+def _lower_iota(
+    attrs: IotaAttrs, types: tuple[TensorType, ...], coords: Coords, read: Read
+) -> Expr:
     dtype, place = as_dtype(attrs.dtype), coords[attrs.axis]
     if isinstance(attrs.start, int) and isinstance(attrs.step, int):
         return L.cast(L.add(L.mul(place, attrs.step), attrs.start), dtype)
@@ -91,7 +95,7 @@ def _lower_iota(attrs: IotaAttrs, types: tuple, coords: Coords, read: Read) -> E
 
 def _iota_oracle(
     shape: tuple[int, ...], axis: int, start: int | float, step: int | float, dtype: str
-) -> np.ndarray:
+) -> Any:
     line = convert(np.arange(shape[axis]) * step + start, as_dtype(dtype))
     column = line.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return np.broadcast_to(column, shape).copy()
@@ -136,7 +140,8 @@ def _filled(name: str, python_name: str, value: int, word: str) -> Any:
 
     Parameters: `shape`, `dtype` (default float32).
 
-    >>> nd.{name}(shape=(2, 2)).asnumpy()
+    >>> nd.{name}(shape=(2,)).asnumpy()
+    array([{value}., {value}.], dtype=float32)
     """,
     )
 
@@ -154,7 +159,8 @@ def _like(name: str, value: int, word: str) -> Any:
         samples=(((2, 3), {}), ((), {}), ((0,), {})),
         doc=f"""{word} in the shape and dtype of another array.
 
-    >>> nd.{name}(nd.array([[1, 2]])).asnumpy()
+    >>> nd.{name}(nd.array([5, 6])).asnumpy()
+    array([{value}., {value}.], dtype=float32)
     """,
     )
 
@@ -186,6 +192,7 @@ full_like = composite(
     Parameters: `fill_value`, `dtype` (that of the array if not given).
 
     >>> nd.full_like(nd.array([[1, 2]]), fill_value=5).asnumpy()
+    array([[5., 5.]], dtype=float32)
     """,
 )
 
@@ -249,6 +256,7 @@ arange = composite(
     number occurs, `dtype` (default float32).
 
     >>> nd._arange(start=1, stop=7, step=2).asnumpy()
+    array([1., 3., 5.], dtype=float32)
     """,
 )
 
@@ -268,7 +276,7 @@ def _linspace_step(attrs: LinspaceAttrs) -> float:
     return (attrs.stop - attrs.start) / gaps if gaps > 0 else 0.0
 
 
-def _linspace_oracle(**fields: Any) -> np.ndarray:
+def _linspace_oracle(**fields: Any) -> Any:
     attrs = LinspaceAttrs(**fields)
     wide = np.linspace(attrs.start, attrs.stop, attrs.num, attrs.endpoint, dtype=np.float64)
     return convert(wide, as_dtype(attrs.dtype))
@@ -298,6 +306,7 @@ linspace = composite(
     Parameters: `endpoint` whether the last number is `stop` (default True), `dtype`.
 
     >>> nd._linspace(start=0, stop=1, num=5).asnumpy()
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """,
 )
 
@@ -330,6 +339,8 @@ eye = composite(
     Parameters: `N` rows, `M` columns (as many if not given), `k` which diagonal, `dtype`.
 
     >>> nd._eye(N=2, M=3, k=1).asnumpy()
+    array([[0., 1., 0.],
+           [0., 0., 1.]], dtype=float32)
     """,
 )
 
@@ -391,6 +402,7 @@ arange_like = composite(
     Parameters: `start`, `step`, `repeat` how often each number occurs, `axis`.
 
     >>> nd.contrib.arange_like(nd.zeros((2, 2))).asnumpy()
+    array([[0., 1.],
+           [2., 3.]], dtype=float32)
     """,
 )
-

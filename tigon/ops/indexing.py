@@ -30,16 +30,16 @@ from tigon.ops.elementwise import (
     modulo,
     select,
 )
-from tigon.ops.record import Family, composite, primitive
+from tigon.ops.record import Family, Operator, composite, primitive
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import (
     Coords,
     Read,
+    _broadcast,
+    _reshape,
     expand_dims,
     flip,
     normalized_axis,
-    _broadcast,
-    _reshape,
 )
 
 # ------------------------------------------------------------------------------------ take
@@ -68,9 +68,7 @@ def _infer_take(attrs: TakeAttrs, data: TensorType, indices: TensorType) -> Tens
         "take",
         f"nothing to take along the empty axis {axis} of shape {data.shape}",
     )
-    return TensorType(
-        (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype
-    )
+    return TensorType((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
 
 
 def _in_range(index: Expr, size: int, mode: str) -> Expr:
@@ -90,14 +88,14 @@ def _lower_take(
     return read(0, (*coords[:axis], index, *coords[axis + indices.ndim :]))
 
 
-def _oracle_index(indices: np.ndarray, size: int, mode: str) -> np.ndarray:
+def _oracle_index(indices: np.ndarray, size: int, mode: str) -> Any:
     whole = convert(indices, int64)
     if mode == "wrap":
         return whole % max(size, 1)
     return np.clip(whole, 0, max(size - 1, 0))
 
 
-def _take_oracle(data: np.ndarray, indices: np.ndarray, axis: int, mode: str) -> np.ndarray:
+def _take_oracle(data: np.ndarray, indices: np.ndarray, axis: int, mode: str) -> Any:
     return np.take(data, _oracle_index(indices, data.shape[axis], mode), axis)
 
 
@@ -143,6 +141,8 @@ take = composite(
     (also negative ones to 0), "wrap" counts them round.
 
     >>> nd.take(nd.array([[1, 2], [3, 4], [5, 6]]), nd.array([0, 2])).asnumpy()
+    array([[1., 2.],
+           [5., 6.]], dtype=float32)
     """,
 )
 
@@ -221,7 +221,7 @@ def _take_backward_oracle(
     return _scatter_oracle(np.zeros(like.shape, g.dtype), where, g, axis)
 
 
-take_backward = composite(
+take_backward: Operator = composite(
     "_take_backward",
     _decompose_take_backward,
     operands="data indices like",
@@ -271,8 +271,7 @@ embedding = composite(
     extra={
         "infer_operands": lambda attrs, types: [
             types[0],
-            types[1]
-            or TensorType((attrs.input_dim, attrs.output_dim), as_dtype(attrs.dtype)),
+            types[1] or TensorType((attrs.input_dim, attrs.output_dim), as_dtype(attrs.dtype)),
         ]
     },
     samples=(
@@ -286,6 +285,8 @@ embedding = composite(
 
     >>> w = nd.array([[1, 2], [3, 4], [5, 6]])
     >>> nd.Embedding(nd.array([2, 0]), w, input_dim=3, output_dim=2).asnumpy()
+    array([[5., 6.],
+           [1., 2.]], dtype=float32)
     """,
 )
 
@@ -366,7 +367,7 @@ def _unpick_oracle(
     return result
 
 
-unpick = composite(
+unpick: Operator = composite(
     "_unpick",
     _decompose_unpick,
     operands="data index like",
@@ -402,7 +403,9 @@ def _decompose_pick(attrs: PickAttrs, data: Any, index: Any) -> Any:
         axis = normalized_axis("pick", attrs.axis, data.ndim)
     kept = tuple(1 if i == axis else n for i, n in enumerate(data.shape))
     shape = kept[:axis] + kept[axis + 1 :]
-    if index.shape == kept != shape or index.shape != shape and index.type.size == prod(shape) == 1:
+    if index.shape == kept != shape or (
+        index.shape != shape and index.type.size == prod(shape) == 1
+    ):
         index = _reshape(index, shape=shape)
     result = _pick(data, index, axis=axis, mode=attrs.mode)
     if attrs.keepdims:
@@ -443,6 +446,7 @@ pick = composite(
     "wrap" for positions out of range.
 
     >>> nd.pick(nd.array([[1, 2], [3, 4], [5, 6]]), nd.array([0, 1, 0]), axis=1).asnumpy()
+    array([1., 4., 5.], dtype=float32)
     """,
 )
 
@@ -455,6 +459,7 @@ batch_take = composite(
     doc="""Of each row, the element at `indices`.
 
     >>> nd.batch_take(nd.array([[1, 2], [3, 4]]), nd.array([1, 0], dtype="int32")).asnumpy()
+    array([2., 3.], dtype=float32)
     """,
 )
 
@@ -477,13 +482,15 @@ def _decompose_one_hot(attrs: OneHotAttrs, indices: Any) -> Any:
     chosen = cast(hit, dtype=attrs.dtype)
     if (attrs.on_value, attrs.off_value) == (1, 0):
         return chosen
-    on, off = (_full(shape=(), value=v, dtype=attrs.dtype) for v in (attrs.on_value, attrs.off_value))
+    on, off = (
+        _full(shape=(), value=v, dtype=attrs.dtype) for v in (attrs.on_value, attrs.off_value)
+    )
     return select(chosen, on, off)
 
 
 def _one_hot_oracle(
     indices: np.ndarray, depth: int, on_value: float, off_value: float, dtype: str
-) -> np.ndarray:
+) -> Any:
     hit = convert(indices, int64)[..., None] == np.arange(depth)
     kind = as_dtype(dtype)
     return np.where(
@@ -512,6 +519,8 @@ one_hot = composite(
     `dtype`. A number out of range gives no one at all.
 
     >>> nd.one_hot(nd.array([1, 0]), depth=3).asnumpy()
+    array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
     """,
 )
 
@@ -548,7 +557,7 @@ def _lower_gather_nd(types: tuple[TensorType, ...], coords: Coords, read: Read) 
     return read(0, (*found, *coords[indices.ndim - 1 :]))
 
 
-def _gather_nd_oracle(data: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def _gather_nd_oracle(data: np.ndarray, indices: np.ndarray) -> Any:
     rows = tuple(_oracle_index(row, n, "clip") for row, n in zip(indices, data.shape, strict=False))
     return data[rows]
 
@@ -558,7 +567,7 @@ gather_nd = primitive(
     Family.GATHER,
     operands="data indices",
     infer=_infer_gather_nd,
-    lower=lambda attrs, types, coords, read: _lower_gather_nd(types, coords, read),
+    lower=_lower_gather_nd,
     grad=lambda g, y, data, indices: (gather_nd_backward(g, indices, data), None),
     numpy=_gather_nd_oracle,
     samples=(
@@ -571,6 +580,7 @@ gather_nd = primitive(
     axes of `data`. Coordinates out of range are clipped.
 
     >>> nd.gather_nd(nd.array([[1, 2], [3, 4]]), nd.array([[0, 1], [1, 0]])).asnumpy()
+    array([2., 3.], dtype=float32)
     """,
 )
 
@@ -595,14 +605,14 @@ def _column(numbers: list[int], lead: tuple[int, ...]) -> Any:
     return constant(np.array(numbers, np.int64).reshape(-1, *lead))
 
 
-def _points_oracle(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _points_oracle(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -> Any:
     result = np.zeros(shape, g.dtype)
     rows = tuple(_oracle_index(row, n, "clip") for row, n in zip(indices, shape, strict=False))
     np.add.at(result, rows, g)
     return result
 
 
-gather_nd_backward = composite(
+gather_nd_backward: Operator = composite(
     "_gather_nd_backward",
     lambda g, indices, like: _scatter_points(g, indices, like.shape),
     operands="data indices like",
@@ -648,6 +658,8 @@ scatter_nd = composite(
     Parameters: `shape` of the result.
 
     >>> nd.scatter_nd(nd.array([2, 3]), nd.array([[0, 1], [1, 0]]), shape=(2, 2)).asnumpy()
+    array([[0., 2.],
+           [3., 0.]], dtype=float32)
     """,
 )
 
@@ -708,7 +720,7 @@ def _sequence_mask_oracle(
     use_sequence_length: bool,
     value: float,
     axis: int,
-) -> np.ndarray:
+) -> Any:
     result = data.copy()
     filler = convert(np.asarray(value), as_dtype(data.dtype))
     if use_sequence_length:
@@ -738,12 +750,17 @@ sequence_mask = composite(
 
     >>> x = nd.array([[1, 2], [3, 4], [5, 6]])
     >>> nd.SequenceMask(x, nd.array([1, 2]), use_sequence_length=True).asnumpy()
+    array([[1., 2.],
+           [0., 4.],
+           [0., 0.]], dtype=float32)
     """,
 )
 
 
 def _decompose_sequence_last(attrs: SequenceAttrs, data: Any, *rest: Any) -> Any:
-    check(data.ndim >= 2 and attrs.axis in (0, 1), "SequenceLast", "expected axis 0 or 1 of 2 or more")
+    check(
+        data.ndim >= 2 and attrs.axis in (0, 1), "SequenceLast", "expected axis 0 or 1 of 2 or more"
+    )
     size = data.shape[attrs.axis]
     check(size, "SequenceLast", f"the sequences of shape {data.shape} are empty")
     if not attrs.use_sequence_length:
@@ -758,7 +775,7 @@ def _decompose_sequence_last(attrs: SequenceAttrs, data: Any, *rest: Any) -> Any
 
 def _sequence_last_oracle(
     data: np.ndarray, *rest: np.ndarray, use_sequence_length: bool, axis: int
-) -> np.ndarray:
+) -> Any:
     lead = np.moveaxis(data, axis, 0)
     if not use_sequence_length:
         return lead[-1]
@@ -783,6 +800,7 @@ sequence_last = composite(
     `axis` 0 or 1 holds time, the other one the batch.
 
     >>> nd.SequenceLast(nd.array([[1, 2], [3, 4], [5, 6]])).asnumpy()
+    array([5., 6.], dtype=float32)
     """,
 )
 
@@ -803,7 +821,7 @@ def _decompose_sequence_reverse(attrs: SequenceAttrs, data: Any, *rest: Any) -> 
 
 def _sequence_reverse_oracle(
     data: np.ndarray, *rest: np.ndarray, use_sequence_length: bool, axis: int
-) -> np.ndarray:
+) -> Any:
     if not use_sequence_length:
         return data[::-1].copy()
     result = data.copy()
@@ -872,15 +890,15 @@ def _decompose_take_along_backward(attrs: AxisAttrs, g: Any, index: Any, like: A
 
 def _take_along_backward_oracle(
     g: np.ndarray, index: np.ndarray, like: np.ndarray, axis: int
-) -> np.ndarray:
+) -> Any:
     result = np.zeros(like.shape, g.dtype)
-    places = list(np.indices(index.shape))
+    places: list[Any] = list(np.indices(index.shape))
     places[axis] = _oracle_index(index, like.shape[axis], "clip")
     np.add.at(result, tuple(places), g)
     return result
 
 
-take_along_backward = composite(
+take_along_backward: Operator = composite(
     "_take_along_backward",
     _decompose_take_along_backward,
     operands="data index like",
@@ -916,5 +934,8 @@ sequence_reverse = composite(
     Time is axis 0, the batch axis 1.
 
     >>> nd.SequenceReverse(nd.array([[1, 2], [3, 4], [5, 6]])).asnumpy()
+    array([[5., 6.],
+           [3., 4.],
+           [1., 2.]], dtype=float32)
     """,
 )

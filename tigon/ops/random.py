@@ -112,9 +112,7 @@ def philox_oracle(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return np.stack(c).astype(np.uint32)
 
 
-def _bits_oracle(
-    key: np.ndarray, shape: tuple[int, ...], ordinal: int, stream: int
-) -> np.ndarray:
+def _bits_oracle(key: np.ndarray, shape: tuple[int, ...], ordinal: int, stream: int) -> Any:
     place = np.arange(math.prod(shape), dtype=np.uint64)
     seed, call = int(key[0]) % 2**64, (int(key[1]) + ordinal) % 2**64
     counter = np.stack(
@@ -181,7 +179,7 @@ def standard_normal(key: Any, shape: tuple[int, ...], dtype: str, ordinal: int) 
 
 def _unit_oracle(
     key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int, stream: int = 0
-) -> np.ndarray:
+) -> Any:
     words = _bits_oracle(key, shape, ordinal, stream)
     if dtype == "float64":
         more = _bits_oracle(key, shape, ordinal, stream + 1)
@@ -189,7 +187,7 @@ def _unit_oracle(
     return ((words >> 8).astype(np.float32) * np.float32(2.0**-24)).astype(np.float32)
 
 
-def _normal_oracle(key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int) -> np.ndarray:
+def _normal_oracle(key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int) -> Any:
     u = _unit_oracle(key, shape, dtype, ordinal)
     v = _unit_oracle(key, shape, dtype, ordinal, 2 if dtype == "float64" else 1)
     kind = np.dtype(dtype).type
@@ -221,7 +219,7 @@ def _decompose_uniform(attrs: UniformAttrs, key: Any) -> Any:
 
 def _uniform_oracle(
     key: np.ndarray, low: float, high: float, shape: tuple[int, ...], dtype: str, ordinal: int
-) -> np.ndarray:
+) -> Any:
     kind = np.dtype(dtype).type
     return _unit_oracle(key, shape, dtype, ordinal) * kind(high - low) + kind(low)
 
@@ -268,7 +266,7 @@ def _decompose_normal(attrs: NormalAttrs, key: Any) -> Any:
 
 def _random_normal_oracle(
     key: np.ndarray, loc: float, scale: float, shape: tuple[int, ...], dtype: str, ordinal: int
-) -> np.ndarray:
+) -> Any:
     kind = np.dtype(dtype).type
     return _normal_oracle(key, shape, dtype, ordinal) * kind(scale) + kind(loc)
 
@@ -335,8 +333,10 @@ def _decompose_randint(attrs: RandintAttrs, key: Any) -> Any:
         more = cast(_bits(key, attrs.shape, attrs.ordinal, 1), dtype="uint64")
         both = add(multiply(word, _wide(2**32)), more)
         offset = both - multiply(floor_divide(both, _wide(span)), _wide(span))
-    return add(cast(offset, dtype="int64"), attrs.low) if attrs.dtype == "int64" else cast(
-        add(cast(offset, dtype="int64"), attrs.low), dtype=_integer_name(attrs.dtype)
+    return (
+        add(cast(offset, dtype="int64"), attrs.low)
+        if attrs.dtype == "int64"
+        else cast(add(cast(offset, dtype="int64"), attrs.low), dtype=_integer_name(attrs.dtype))
     )
 
 
@@ -390,8 +390,7 @@ class ExponentialAttrs:
 random_exponential = composite(
     "_random_exponential",
     lambda attrs, key: (
-        log(1 - unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal))
-        / -attrs.lam
+        log(1 - unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)) / -attrs.lam
     ),
     operands="key%",
     attrs=ExponentialAttrs,
@@ -441,6 +440,7 @@ random_bernoulli = composite(
     Parameters: `p` (default 0.5), `shape` (default (1,)), `dtype`.
 
     >>> nd.random.bernoulli(p=1, shape=(3,)).asnumpy()
+    array([1., 1., 1.], dtype=float32)
     """,
 )
 
@@ -480,16 +480,26 @@ def _columns(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> tuple[np.n
 
 
 def _sample_uniform_oracle(
-    low: np.ndarray, high: np.ndarray, key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int
-) -> np.ndarray:
+    low: np.ndarray,
+    high: np.ndarray,
+    key: np.ndarray,
+    shape: tuple[int, ...],
+    dtype: str,
+    ordinal: int,
+) -> Any:
     unit = _unit_oracle(key, low.shape + shape, low.dtype.name, ordinal)
     a, b = _columns(low, high, shape)
     return a + unit * (b - a)
 
 
 def _sample_normal_oracle(
-    mu: np.ndarray, sigma: np.ndarray, key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int
-) -> np.ndarray:
+    mu: np.ndarray,
+    sigma: np.ndarray,
+    key: np.ndarray,
+    shape: tuple[int, ...],
+    dtype: str,
+    ordinal: int,
+) -> Any:
     drawn = _normal_oracle(key, mu.shape + shape, mu.dtype.name, ordinal)
     a, b = _columns(mu, sigma, shape)
     return a + drawn * b

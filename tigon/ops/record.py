@@ -29,6 +29,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import enum
+import math
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +107,7 @@ class Operator:
     aliases: tuple[str, ...] = ()
     domain: tuple[float, float] | None = None
     """Where the generated tests sample float operands."""
-    samples: Sequence[tuple] = ()
+    samples: Sequence[tuple[Any, ...]] = ()
     """Generated tests: (operand shapes or arrays..., attrs dict)."""
     differentiable: bool = True
     """False: integer-valued or piecewise constant, the gradient is none everywhere."""
@@ -248,39 +250,66 @@ def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
 def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
     """Bring a user's or a file's value into the declared type, or say what was expected."""
     options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    if isinstance(value, str) and str not in options:
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            raise TigonError(
-                f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given '{value}'"
-            ) from None
+    if isinstance(value, str):
+        value = _read(value, options)
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and float in options:
+        return value  # also where an int would do: -0.0 is not 0
     for option in options:
-        if option is type(None) and value is None:
-            return None
-        if option is bool and isinstance(value, (bool, int)) and value in (0, 1):
-            return bool(value)
-        if option is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if option is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-        if option is float and isinstance(value, (int, float)):
-            return float(value)
-        if option is str and isinstance(value, (str, DType)):
-            return str(value)
-        if option is str and isinstance(value, (type, np.dtype)):
-            return np.dtype(value).name
-        if typing.get_origin(option) is tuple and isinstance(value, (tuple, list)):
-            element = typing.get_args(option)[0]
-            return tuple(_coerce(op, name, element, item) for item in value)
+        fits, result = _as_option(op, name, option, value)
+        if fits:
+            return result
     for option in options:  # a single number where a tuple is wanted
         if typing.get_origin(option) is tuple and isinstance(value, int):
             return (_coerce(op, name, typing.get_args(option)[0], value),)
     raise TigonError(
         f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {value!r}"
     )
+
+
+_WORDS = {"true": True, "false": False, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+
+def _read(text: str, options: Sequence[Any]) -> Any:
+    """A value written in a file; text stays text where text is wanted."""
+    if text == "None" and type(None) in options:
+        return None
+    if str in options:
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return ast.literal_eval(_LONG.sub(r"\1", text))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+
+
+_LONG = re.compile(r"(\d)L\b")  # files written under Python 2 hold shapes such as (3L, 3L)
+
+
+def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, Any]:
+    """Whether `value` is, or stands for, a value of this type, and that value."""
+    number = isinstance(value, (int, float))
+    if option is type(None):
+        return value is None, None
+    if option is bool:
+        return isinstance(value, int) and value in (0, 1), bool(value) if number else None
+    if option is int:
+        whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+        return whole, int(value) if whole else None
+    if option is float:
+        return number, float(value) if number else None
+    if option is str:
+        if isinstance(value, (str, DType)):
+            return True, str(value)
+        if isinstance(value, (type, np.dtype)):
+            return True, np.dtype(value).name
+        return False, None
+    if typing.get_origin(option) is tuple and isinstance(value, (tuple, list)):
+        element = typing.get_args(option)[0]
+        return True, tuple(_coerce(op, name, element, item) for item in value)
+    return False, None
 
 
 def _is_union(annotation: Any) -> bool:
@@ -390,7 +419,7 @@ def elementwise(
 _KINDS = {"f": "floating-point", "fiu": "numeric", "fiub": "numeric or bool"}
 
 
-def _broadcast_samples(count: int) -> tuple[tuple, ...]:
+def _broadcast_samples(count: int) -> tuple[tuple[Any, ...], ...]:
     """Shapes that try the corners: odd, empty, 0-d, and, of several operands, broadcast."""
     if count == 1:
         return (((3, 5), {}), ((7,), {}), ((), {}), ((0, 3), {}))

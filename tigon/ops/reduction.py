@@ -25,7 +25,7 @@ from tigon.ops.elementwise import (
     square,
 )
 from tigon.ops.record import Family, Operator, composite, primitive
-from tigon.ops.views import normalized_axes, _broadcast, _reshape, reshape_like
+from tigon.ops.views import _broadcast, _reshape, normalized_axes, reshape_like
 
 # ---------------------------------------------------------------------------- primitives
 
@@ -58,7 +58,9 @@ def _infer_reduction(name: str, needs_elements: bool) -> Callable[..., TensorTyp
     return infer
 
 
-_SAMPLES = (
+Samples = tuple[tuple[Any, ...], ...]
+
+_SAMPLES: Samples = (
     ((3, 5), {"axes": (1,)}),
     ((2, 3, 4), {"axes": (0, 2)}),
     ((7,), {"axes": (0,)}),
@@ -74,7 +76,7 @@ def _reduction(
     meaning: str,
     oracle: Callable[..., Any],
     grad: Callable[..., Any] | None,
-    samples: tuple,
+    samples: Samples,
     **record: Any,
 ) -> Operator:
     name = f"_reduce_{combine}"
@@ -96,7 +98,7 @@ def _reduction(
 
 
 def _extreme_oracle(best: Any, empty: Callable[[np.dtype], Any]) -> Callable[..., Any]:
-    def oracle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    def oracle(x: np.ndarray, axes: tuple[int, ...]) -> Any:
         return best(x, axis=axes, initial=empty(x.dtype)) if x.size == 0 else best(x, axis=axes)
 
     return oracle
@@ -115,7 +117,7 @@ def _highest(dtype: np.dtype) -> Any:
 
 
 def _arg_oracle(best: Any) -> Callable[..., Any]:
-    def oracle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    def oracle(x: np.ndarray, axes: tuple[int, ...]) -> Any:
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         outer = [x.shape[axis] for axis in kept]
         if x.size == 0:
@@ -145,7 +147,7 @@ def _grad_prod(attrs: Any, g: Any, y: Any, x: Any, axes: dict[str, Any], total: 
     return (spread(g, x, **axes) * select(equal(zeros_elsewhere, 0), rest, 0),)
 
 
-_reduce_prod = _reduction(
+_reduce_prod: Operator = _reduction(
     "prod",
     "Product",
     lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
@@ -245,12 +247,12 @@ def _decompose_spread(attrs: SpreadAttrs, data: Any, like: Any) -> Any:
 
 def _spread_oracle(
     data: np.ndarray, like: np.ndarray, axis: tuple[int, ...] | None, exclude: bool
-) -> np.ndarray:
+) -> Any:
     axes = reduced_axes("_spread", axis, exclude, like.ndim)
     return np.broadcast_to(data.reshape(kept_shape(like.shape, axes, True)), like.shape).copy()
 
 
-spread = composite(
+spread: Operator = composite(
     "_spread",
     _decompose_spread,
     operands="data like",
@@ -287,14 +289,14 @@ def _reducing_oracle(rule: Callable[..., Any]) -> Callable[..., Any]:
         x: np.ndarray, axis: tuple[int, ...] | None, keepdims: bool, exclude: bool
     ) -> np.ndarray:
         axes = reduced_axes("", axis, exclude, x.ndim)
-        return np.asarray(rule(x, axes)).astype(x.dtype).reshape(
-            kept_shape(x.shape, axes, keepdims)
+        return (
+            np.asarray(rule(x, axes)).astype(x.dtype).reshape(kept_shape(x.shape, axes, keepdims))
         )
 
     return oracle
 
 
-_REDUCE_SAMPLES = (
+_REDUCE_SAMPLES: Samples = (
     ((3, 5), {}),
     ((3, 5), {"axis": 1}),
     ((2, 3, 4), {"axis": (0, -1), "keepdims": True}),
@@ -309,21 +311,22 @@ _PARAMETERS = """
     `exclude` reduces all the other axes instead. A full reduction gives shape (1,).
 
     >>> {example}
+    array({shows}, dtype=float32)
     """
 
 
-def _mean_of(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _mean_of(x: np.ndarray, axes: tuple[int, ...]) -> Any:
     with np.errstate(all="ignore"):
         total = np.sum(x, axis=axes, dtype=x.dtype)
         count = product(x.shape[axis] for axis in axes)
         return total / count if x.dtype.kind == "f" else (total / builtins.max(count, 1))
 
 
-def _doc(sentence: str, example: str) -> str:
-    return sentence + _PARAMETERS.format(example=example)
+def _doc(sentence: str, example: str, shows: str) -> str:
+    return sentence + _PARAMETERS.format(example=example, shows=shows)
 
 
-sum = composite(
+sum: Operator = composite(
     "sum",
     _reducing("sum", _reduce_sum),
     attrs=ReduceAttrs,
@@ -331,16 +334,16 @@ sum = composite(
     numpy=_reducing_oracle(lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype)),
     aliases=("sum_axis",),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
-    doc=_doc("Sum of the elements.", "nd.sum(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+    doc=_doc(
+        "Sum of the elements.", "nd.sum(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()", "[4., 6.]"
+    ),
 )
 
 
 def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
     axes = reduced_axes("mean", attrs.axis, attrs.exclude, data.ndim)
     count = product(data.shape[axis] for axis in axes)
-    return divide(
-        sum(data, axis=attrs.axis, keepdims=attrs.keepdims, exclude=attrs.exclude), count
-    )
+    return divide(sum(data, axis=attrs.axis, keepdims=attrs.keepdims, exclude=attrs.exclude), count)
 
 
 mean = composite(
@@ -349,10 +352,12 @@ mean = composite(
     attrs=ReduceAttrs,
     numpy=_reducing_oracle(_mean_of),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
-    doc=_doc("Mean of the elements.", "nd.mean(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+    doc=_doc(
+        "Mean of the elements.", "nd.mean(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()", "[2., 3.]"
+    ),
 )
 
-prod = composite(
+prod: Operator = composite(
     "prod",
     _reducing("prod", _reduce_prod),
     attrs=ReduceAttrs,
@@ -370,7 +375,11 @@ prod = composite(
     numpy=_reducing_oracle(lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype)),
     domain=(0.5, 2.0),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
-    doc=_doc("Product of the elements.", "nd.prod(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+    doc=_doc(
+        "Product of the elements.",
+        "nd.prod(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()",
+        "[3., 8.]",
+    ),
 )
 
 
@@ -388,7 +397,9 @@ max = composite(
     numpy=_reducing_oracle(lambda x, axes: _extreme_oracle(np.max, _lowest)(x, axes)),
     aliases=("max_axis",),
     samples=_REDUCE_SAMPLES,
-    doc=_doc("Largest element.", "nd.max(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+    doc=_doc(
+        "Largest element.", "nd.max(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()", "[3., 4.]"
+    ),
 )
 
 min = composite(
@@ -399,7 +410,9 @@ min = composite(
     numpy=_reducing_oracle(lambda x, axes: _extreme_oracle(np.min, _highest)(x, axes)),
     aliases=("min_axis",),
     samples=_REDUCE_SAMPLES,
-    doc=_doc("Smallest element.", "nd.min(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()"),
+    doc=_doc(
+        "Smallest element.", "nd.min(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()", "[1., 2.]"
+    ),
 )
 
 nansum = composite(
@@ -419,6 +432,7 @@ nansum = composite(
     doc=_doc(
         "Sum of the elements that are numbers.",
         "nd.nansum(nd.array([[1, float('nan')], [3, 4]]), axis=0).asnumpy()",
+        "[4., 4.]",
     ),
 )
 
@@ -440,6 +454,7 @@ nanprod = composite(
     doc=_doc(
         "Product of the elements that are numbers.",
         "nd.nanprod(nd.array([[1, float('nan')], [3, 4]]), axis=0).asnumpy()",
+        "[3., 4.]",
     ),
 )
 
@@ -460,7 +475,7 @@ def _choosing(name: str, primitive_op: Operator) -> Callable[..., Any]:
 
 
 def _choosing_oracle(best: Any) -> Callable[..., Any]:
-    def oracle(x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+    def oracle(x: np.ndarray, axis: int | None, keepdims: bool) -> Any:
         axes = reduced_axes("", None if axis is None else (axis,), False, x.ndim)
         found = _arg_oracle(best)(x, axes)
         return found.reshape(kept_shape(x.shape, axes, keepdims)).astype(np.float32)
@@ -468,7 +483,7 @@ def _choosing_oracle(best: Any) -> Callable[..., Any]:
     return oracle
 
 
-_ARG_SAMPLES = (
+_ARG_SAMPLES: Samples = (
     ((3, 5), {}),
     ((3, 5), {"axis": 1}),
     ((3, 5), {"axis": -2, "keepdims": True}),
@@ -482,6 +497,7 @@ _ARG_DOC = """Position of the {word} element, the first one if several are equal
     with extent 1.
 
     >>> nd.{name}(nd.array([[1, 3, 2], [9, 7, 8]]), axis=1).asnumpy()
+    array({shows}, dtype=float32)
     """
 
 argmax = composite(
@@ -491,7 +507,7 @@ argmax = composite(
     differentiable=False,
     numpy=_choosing_oracle(np.argmax),
     samples=_ARG_SAMPLES,
-    doc=_ARG_DOC.format(word="largest", name="argmax"),
+    doc=_ARG_DOC.format(word="largest", name="argmax", shows="[1., 0.]"),
 )
 
 argmin = composite(
@@ -501,7 +517,7 @@ argmin = composite(
     differentiable=False,
     numpy=_choosing_oracle(np.argmin),
     samples=_ARG_SAMPLES,
-    doc=_ARG_DOC.format(word="smallest", name="argmin"),
+    doc=_ARG_DOC.format(word="smallest", name="argmin", shows="[0., 1.]"),
 )
 
 argmax_channel = composite(
@@ -513,6 +529,7 @@ argmax_channel = composite(
     doc="""Position of the largest element along axis 1, as float32.
 
     >>> nd.argmax_channel(nd.array([[1, 3, 2], [9, 7, 8]])).asnumpy()
+    array([1., 0.], dtype=float32)
     """,
 )
 
@@ -570,6 +587,7 @@ norm = composite(
     this dtype.
 
     >>> nd.norm(nd.array([[3, 4], [6, 8]]), axis=1).asnumpy()
+    array([ 5., 10.], dtype=float32)
     """,
 )
 
@@ -597,7 +615,7 @@ def _decompose_l2_normalization(attrs: L2NormalizationAttrs, data: Any) -> Any:
     return data / sqrt(sum(square(data), axis=axes, keepdims=True) + attrs.eps)
 
 
-def _l2_oracle(x: np.ndarray, eps: float, mode: str) -> np.ndarray:
+def _l2_oracle(x: np.ndarray, eps: float, mode: str) -> Any:
     total = np.sum(x * x, axis=_normalized_over(mode, x.ndim), keepdims=True)
     return x / np.sqrt(total + x.dtype.type(eps))
 
@@ -619,5 +637,6 @@ l2_normalization = composite(
     "spatial" (over the axes behind it); `eps` is added to the sum.
 
     >>> nd.L2Normalization(nd.array([[3, 4]])).asnumpy()
+    array([[0.6, 0.8]], dtype=float32)
     """,
 )

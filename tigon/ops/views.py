@@ -9,17 +9,19 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, TigonError, check
+from tigon.base import TensorType, check
+from tigon.base.dtypes import bool_
 from tigon.ir.graph import constant
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.ops.elementwise import cast, identity
-from tigon.ops.record import Family, broadcast_shapes, common_dtype, composite, primitive
+from tigon.ops.record import Family, Operator, common_dtype, composite, primitive
 
 Coords = tuple[Expr, ...]
 Read = Callable[[int, Coords], Expr]
@@ -53,7 +55,7 @@ def normalized_axes(where: str, axes: Sequence[int], ndim: int) -> tuple[int, ..
 
 
 def _all(conditions: Sequence[Expr]) -> Expr:
-    result = L.const(True, L.bool_)
+    result: Expr = L.const(True, bool_)
     for condition in conditions:
         result = L.and_(result, condition)
     return result
@@ -190,60 +192,53 @@ def _reversed_codes(codes: tuple[int, ...]) -> tuple[int, ...]:
 def _resolve(
     shown: tuple[int, ...], source: tuple[int, ...], codes: tuple[int, ...]
 ) -> tuple[int, ...]:
-    def fail(why: str) -> TigonError:
-        return TigonError(f"reshape: {why}; cannot bring shape {shown} into {codes}")
+    """One code after the other, each taking axes of the source and giving extents."""
+
+    def need(condition: object, why: str) -> None:
+        check(condition, "reshape", f"{why}; cannot bring shape {shown} into {codes}")
 
     result: list[int] = []
     inferred = -1
-    taken = 0  # axes of the source used up
-    position = 0
-    while position < len(codes):
-        code = codes[position]
-        position += 1
+    left = list(source)  # axes not yet used
+    waiting = list(codes)
+    while waiting:
+        code = waiting.pop(0)
+        need(code >= -4, f"{code} has no meaning, codes are 0 to -4")
+        taken = left[: {-2: len(left), -3: 2}.get(code, 1)]
+        del left[: len(taken)]
         if code > 0:
             result.append(code)
-            taken += 1
         elif code == 0:
-            if taken >= len(source):
-                raise fail("a 0 keeps an axis that is not there")
-            result.append(source[taken])
-            taken += 1
+            need(taken, "a 0 keeps an axis that is not there")
+            result += taken
         elif code == -1:
-            if inferred >= 0:
-                raise fail("only one extent can be inferred")
+            need(inferred < 0, "only one extent can be inferred")
             inferred = len(result)
             result.append(1)
-            taken += 1
         elif code == -2:
-            result.extend(source[taken:])
-            taken = len(source)
+            result += taken
         elif code == -3:
-            if taken + 1 >= len(source):
-                raise fail("a -3 merges two axes that are not there")
-            result.append(source[taken] * source[taken + 1])
-            taken += 2
-        elif code == -4:
-            if position + 1 >= len(codes) or taken >= len(source):
-                raise fail("a -4 needs an axis to split and two factors behind it")
-            first, second = codes[position : position + 2]
-            position += 2
-            extent = source[taken]
-            taken += 1
-            if first == -1 and second > 0:
-                first = extent // second
-            elif second == -1 and first > 0:
-                second = extent // first
-            if first < 0 or second < 0 or first * second != extent:
-                raise fail(f"{first} times {second} is not {extent}")
-            result.extend((first, second))
+            need(len(taken) == 2, "a -3 merges two axes that are not there")
+            result.append(prod(taken))
         else:
-            raise fail(f"{code} has no meaning; codes are 0 to -4")
+            need(taken and len(waiting) >= 2, "a -4 needs an axis and two factors behind it")
+            factors = _factors(taken[0], waiting.pop(0), waiting.pop(0))
+            need(prod(factors) == taken[0], f"{factors[0]} times {factors[1]} is not {taken[0]}")
+            result += factors
     if inferred >= 0:
         known = prod(result)
-        if known == 0:
-            raise fail("an extent cannot be inferred next to an empty axis")
+        need(known, "an extent cannot be inferred next to an empty axis")
         result[inferred] = prod(source) // known
     return tuple(result)
+
+
+def _factors(extent: int, first: int, second: int) -> tuple[int, int]:
+    """Both factors of a split; one of them may be -1."""
+    if first == -1 and second > 0:
+        return extent // second, second
+    if second == -1 and first > 0:
+        return first, extent // first
+    return builtins.max(first, 0), builtins.max(second, 0)
 
 
 def _reshape_oracle(x: np.ndarray, **fields: Any) -> np.ndarray:
@@ -309,7 +304,7 @@ def _like_shape(
     return (*left[:first], *right[start:stop], *left[last:])
 
 
-reshape_like = composite(
+reshape_like: Operator = composite(
     "reshape_like",
     lambda attrs, lhs, rhs: (
         _reshape(lhs, shape=_like_shape(attrs, lhs.shape, rhs.shape))
@@ -460,7 +455,7 @@ def _lower_transpose(
     return read(0, tuple(coords[order.index(axis)] for axis in range(len(order))))
 
 
-transpose = primitive(
+transpose: Operator = primitive(
     "transpose",
     Family.VIEW,
     attrs=TransposeAttrs,
@@ -500,7 +495,7 @@ def _decompose_swapaxes(attrs: SwapAxisAttrs, data: Any) -> Any:
     return transpose(data, axes=tuple(order))
 
 
-swapaxes = composite(
+swapaxes: Operator = composite(
     "SwapAxis",
     _decompose_swapaxes,
     attrs=SwapAxisAttrs,
@@ -537,9 +532,7 @@ def _lower_broadcast(
 ) -> Expr:
     source = types[0].shape
     inner = coords[len(coords) - len(source) :]
-    return read(
-        0, tuple(L.const(0) if n == 1 else c for n, c in zip(source, inner, strict=True))
-    )
+    return read(0, tuple(L.const(0) if n == 1 else c for n, c in zip(source, inner, strict=True)))
 
 
 _broadcast = primitive(
@@ -582,7 +575,7 @@ def _decompose_sum_to_like(data: Any, like: Any) -> Any:
     return total if total.shape == like.shape else _reshape(total, shape=like.shape)
 
 
-sum_to_like = composite(
+sum_to_like: Operator = composite(
     "_sum_to_like",
     _decompose_sum_to_like,
     operands="data like",
@@ -700,7 +693,7 @@ def _broadcast_like_shape(
     return tuple(result)
 
 
-broadcast_like = composite(
+broadcast_like: Operator = composite(
     "broadcast_like",
     lambda attrs, lhs, rhs: (
         _broadcast(lhs, shape=_broadcast_like_shape(attrs, lhs.shape, rhs.shape))
@@ -833,9 +826,7 @@ def _decompose_unslice(attrs: RegionAttrs, data: Any, like: Any) -> Any:
         interior.append(builtins.abs(s) - 1)
     if data.shape == like.shape:
         return data
-    return _pad(
-        data, before=tuple(before), after=tuple(after), interior=tuple(interior), value=0.0
-    )
+    return _pad(data, before=tuple(before), after=tuple(after), interior=tuple(interior), value=0.0)
 
 
 def _unslice_oracle(
@@ -846,7 +837,7 @@ def _unslice_oracle(
     return result
 
 
-unslice = composite(
+unslice: Operator = composite(
     "_unslice",
     _decompose_unslice,
     operands="data like",
@@ -861,11 +852,9 @@ unslice = composite(
     doc="""Zeros in the shape of `like` with `data` in the region: the adjoint of a slice.""",
 )
 
-region = composite(
+region: Operator = composite(
     "_region",
-    lambda attrs, data, like: _slice(
-        data, start=attrs.start, step=attrs.step, extents=like.shape
-    ),
+    lambda attrs, data, like: _slice(data, start=attrs.start, step=attrs.step, extents=like.shape),
     operands="data like",
     attrs=RegionAttrs,
     grad=lambda a, g, y, data, like: (unslice(g, data, start=a.start, step=a.step), None),
@@ -918,7 +907,8 @@ slice = composite(
     attrs=SliceAttrs,
     numpy=lambda x, begin, end, step: x[
         tuple(
-            builtins.slice(*part) for part in zip(begin, end, step or (None,) * len(begin), strict=True)
+            builtins.slice(*part)
+            for part in zip(begin, end, step or (None,) * len(begin), strict=True)
         )
     ].copy(),
     aliases=("crop",),
@@ -952,7 +942,7 @@ def _axis_region(
     where: str, shape: tuple[int, ...], axis: int, begin: int | None, end: int | None
 ) -> dict[str, tuple[int, ...]]:
     place = normalized_axis(where, axis, len(shape))
-    start, step, extent = slice_range(where, shape[place], begin, end, None)
+    start, _, extent = slice_range(where, shape[place], begin, end, None)
     return {
         "start": tuple(start if i == place else 0 for i in range(len(shape))),
         "step": (1,) * len(shape),
@@ -1039,7 +1029,7 @@ def _decompose_flip(attrs: ReverseAttrs, data: Any) -> Any:
     )
 
 
-flip = composite(
+flip: Operator = composite(
     "reverse",
     _decompose_flip,
     attrs=ReverseAttrs,
@@ -1126,9 +1116,7 @@ _pad = primitive(
     attrs=RawPadAttrs,
     infer=_infer_raw_pad,
     lower=_lower_pad,
-    grad=lambda a, g, y, x: (
-        region(g, x, start=a.before, step=a.spread(len(a.before))),
-    ),
+    grad=lambda a, g, y, x: (region(g, x, start=a.before, step=a.spread(len(a.before))),),
     numpy=_raw_pad_oracle,
     samples=(
         ((2, 3), {"before": (1, 0), "after": (0, 2)}),
@@ -1209,14 +1197,10 @@ def _along(data: Any, axis: int, start: int, step: int, extent: int) -> Any:
 
 def _edge(data: Any, axis: int, place: int, width: int) -> Any:
     one = _along(data, axis, place, 1, 1)
-    return _broadcast(
-        one, shape=tuple(width if i == axis else n for i, n in enumerate(data.shape))
-    )
+    return _broadcast(one, shape=tuple(width if i == axis else n for i, n in enumerate(data.shape)))
 
 
-def _pad_oracle(
-    x: np.ndarray, mode: str, pad_width: tuple[int, ...], constant_value: float
-) -> np.ndarray:
+def _pad_oracle(x: np.ndarray, mode: str, pad_width: tuple[int, ...], constant_value: float) -> Any:
     pairs = list(zip(pad_width[::2], pad_width[1::2], strict=True))
     if mode == "constant":
         return np.pad(x, pairs, constant_values=constant_value)
@@ -1290,16 +1274,18 @@ def _window_type(
     return TensorType((*x.shape[: x.ndim - 2 * n], *spatial, *x.shape[x.ndim - n :]), x.dtype)
 
 
-def _split_window(attrs: Any, ndim: int, n: int) -> zip:
+def _split_window(attrs: Any, ndim: int, n: int) -> list[tuple[int, ...]]:
     """Per axis: its place, that of its kernel axis, stride, dilation, padding."""
     first = ndim - 2 * n
-    return zip(
-        range(first, first + n),
-        range(first + n, ndim),
-        attrs.stride,
-        attrs.dilate,
-        attrs.pad,
-        strict=True,
+    return list(
+        zip(
+            range(first, first + n),
+            range(first + n, ndim),
+            attrs.stride,
+            attrs.dilate,
+            attrs.pad,
+            strict=True,
+        )
     )
 
 
@@ -1327,8 +1313,7 @@ def _window_indices(
     n = len(spatial)
     grids = np.meshgrid(*(np.arange(e) for e in (*spatial, *kernels)), indexing="ij")
     places = [
-        grids[i] * attrs.stride[i] + grids[n + i] * attrs.dilate[i] - attrs.pad[i]
-        for i in range(n)
+        grids[i] * attrs.stride[i] + grids[n + i] * attrs.dilate[i] - attrs.pad[i] for i in range(n)
     ]
     return places, np.stack(grids[n:]) if n else np.zeros(0)
 
@@ -1342,8 +1327,8 @@ def _window_oracle(x: np.ndarray, **fields: Any) -> np.ndarray:
     for place, size in zip(places, spatial, strict=True):
         inside &= (place >= 0) & (place < size)
     result = np.full((*lead, *attrs.extents, *kernels), attrs.fill, x.dtype)
-    at = tuple(place[inside] for place in places) + tuple(k[inside] for k in kernel_grid)
-    result[(..., inside)] = x[(..., *at)]
+    at = (..., *(place[inside] for place in places), *(k[inside] for k in kernel_grid))
+    result[(..., inside)] = x[at]
     return result
 
 
@@ -1353,9 +1338,7 @@ _window = primitive(
     attrs=WindowAttrs,
     infer=lambda a, x: _window_type("_window", x, (a.stride, a.dilate, a.pad), a.extents),
     lower=_lower_window,
-    grad=lambda a, g, y, x: (
-        unwindow_like(g, x, stride=a.stride, dilate=a.dilate, pad=a.pad),
-    ),
+    grad=lambda a, g, y, x: (unwindow_like(g, x, stride=a.stride, dilate=a.dilate, pad=a.pad),),
     numpy=_window_oracle,
     samples=(
         ((2, 7, 3), {"stride": (2,), "dilate": (1,), "pad": (1,), "extents": (4,)}),
@@ -1392,7 +1375,7 @@ def _lower_unwindow(
     return L.select(_all(inside), read(0, tuple(inner)), L.const(0, x.dtype))
 
 
-def _unwindow_oracle(x: np.ndarray, **fields: Any) -> np.ndarray:
+def _unwindow_oracle(x: np.ndarray, **fields: Any) -> Any:
     attrs = UnwindowAttrs(**fields)
     n = len(attrs.size)
     lead, spatial, kernels = x.shape[: x.ndim - 2 * n], x.shape[-2 * n : -n], x.shape[-n:]
@@ -1401,8 +1384,8 @@ def _unwindow_oracle(x: np.ndarray, **fields: Any) -> np.ndarray:
     for place, size in zip(places, attrs.size, strict=True):
         inside &= (place >= 0) & (place < size)
     result = np.zeros((*lead, *attrs.size, *kernels), x.dtype)
-    at = tuple(place[inside] for place in places) + tuple(k[inside] for k in kernel_grid)
-    result[(..., *at)] = x[(..., inside)]
+    at = (..., *(place[inside] for place in places), *(k[inside] for k in kernel_grid))
+    result[at] = x[(..., inside)]
     return result
 
 
@@ -1431,7 +1414,7 @@ def _spatial(like: tuple[int, ...], n: int) -> tuple[int, ...]:
     return like[len(like) - 2 * n : len(like) - n]
 
 
-unwindow_like = composite(
+unwindow_like: Operator = composite(
     "_unwindow_like",
     lambda attrs, data, like: _unwindow(
         data,
@@ -1453,7 +1436,7 @@ unwindow_like = composite(
     doc="""`_unwindow` to the spatial extents of `like`.""",
 )
 
-window_like = composite(
+window_like: Operator = composite(
     "_window_like",
     lambda attrs, data, like: _window(
         data,
@@ -1537,7 +1520,7 @@ _join = primitive(
 )
 
 
-def _as_tuple(values: Any) -> tuple:
+def _as_tuple(values: Any) -> tuple[Any, ...]:
     return values if isinstance(values, tuple) else (values,)
 
 
@@ -1551,12 +1534,14 @@ def _decompose_unjoin(attrs: UnjoinAttrs, data: Any, *likes: Any) -> Any:
     start = 0
     parts = []
     for like in likes:
-        parts.append(_along(data, attrs.axis, start if like.type.size else 0, 1, like.shape[attrs.axis]))
+        parts.append(
+            _along(data, attrs.axis, start if like.type.size else 0, 1, like.shape[attrs.axis])
+        )
         start += like.shape[attrs.axis]
     return tuple(parts)
 
 
-unjoin = composite(
+unjoin: Operator = composite(
     "_unjoin",
     _decompose_unjoin,
     operands="data *likes",
@@ -1585,9 +1570,7 @@ class ConcatAttrs:
 
 concat = composite(
     "Concat",
-    lambda attrs, *data: _join(
-        *data, axis=normalized_axis("concat", attrs.dim, data[0].ndim)
-    ),
+    lambda attrs, *data: _join(*data, axis=normalized_axis("concat", attrs.dim, data[0].ndim)),
     operands="*data",
     attrs=ConcatAttrs,
     numpy=lambda *xs, dim, num_args: np.concatenate(xs, dim),
@@ -1722,7 +1705,7 @@ def _cuts(attrs: SplitV2Attrs, size: int) -> list[int]:
     inner = attrs.indices[1:] if attrs.indices[:1] == (0,) else attrs.indices
     cuts = [0, *inner, size]
     check(
-        all(a <= b for a, b in zip(cuts, cuts[1:], strict=False)),
+        all(a <= b for a, b in pairwise(cuts)),
         "split_v2",
         f"indices {attrs.indices} must ascend and stay within {size}",
     )
@@ -1739,7 +1722,7 @@ def _decompose_split_v2(attrs: SplitV2Attrs, data: Any) -> Any:
     axis = normalized_axis("split_v2", attrs.axis, data.ndim)
     cuts = _cuts(attrs, data.shape[axis])
     parts = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         part = _along(data, axis, first if last > first else 0, 1, last - first)
         if attrs.squeeze_axis:
             part = _reshape(part, shape=_squeezed(part.shape, (axis,)))
@@ -1811,7 +1794,7 @@ def _lower_assign(
 
 def _assign_oracle(
     data: np.ndarray, value: np.ndarray, start: tuple[int, ...], step: tuple[int, ...]
-) -> np.ndarray:
+) -> Any:
     result = data.copy()
     if data.ndim == 0:
         return value.copy()
@@ -1825,7 +1808,7 @@ def _zeros_like(x: Any) -> Any:
     return zeros_like(x)
 
 
-_assign_slice = primitive(
+_assign_slice: Operator = primitive(
     "_assign_slice",
     Family.UPDATE,
     operands="data value",
@@ -1853,8 +1836,12 @@ def _slice_assign_attrs(attrs: SliceAttrs, shape: tuple[int, ...]) -> dict[str, 
 
 
 def _slice_assign_oracle(
-    lhs: np.ndarray, rhs: np.ndarray, begin: tuple, end: tuple, step: tuple
-) -> np.ndarray:
+    lhs: np.ndarray,
+    rhs: np.ndarray,
+    begin: tuple[Any, ...],
+    end: tuple[Any, ...],
+    step: tuple[Any, ...],
+) -> Any:
     result = lhs.copy()
     parts = zip(begin, end, step or (None,) * len(begin), strict=True)
     result[tuple(builtins.slice(*part) for part in parts)] = rhs
@@ -2065,7 +2052,7 @@ depth_to_space = composite(
     """,
 )
 
-space_to_depth = composite(
+space_to_depth: Operator = composite(
     "space_to_depth",
     _decompose_space_to_depth,
     attrs=BlockSizeAttrs,
@@ -2108,4 +2095,3 @@ size_array = composite(
     array([6])
     """,
 )
-
