@@ -69,11 +69,14 @@ def _read_dtype(name: str, text: str | None) -> DType | None:
         ) from None
 
 
-def infer(outputs: Sequence[Value], given: Mapping[str, Hint]) -> dict[Value, TensorType]:
+def infer(
+    outputs: Sequence[Value], given: Mapping[str, Hint], match: bool = True
+) -> dict[Value, TensorType]:
     """The types of all values that follow from those of some variables, given by name.
 
     Raises where an operator does not accept its operands; values whose type does not follow are
-    missing from the result.
+    missing from the result. With `match`, variables of unknown shape that meet known arrays
+    element by element are taken to have their shape.
     """
     order = topological_order(outputs)
     hints = {
@@ -88,7 +91,9 @@ def infer(outputs: Sequence[Value], given: Mapping[str, Hint]) -> dict[Value, Te
             hint = hints[node.name]
             if hint.shape is not None and hint.known_shape:
                 types[node.outputs[0]] = TensorType(hint.shape, hint.dtype or default)
-    while _sweep(order, hints, types, default) or _match_operands(order, hints, types, default):
+    while _sweep(order, hints, types, default) or (
+        match and _match_operands(order, hints, types, default)
+    ):
         pass
     return types
 

@@ -346,7 +346,7 @@ class Symbol:
         value = self._values[0]
         if value.is_typed:
             return value.type
-        found = infer(self._values, {}).get(value)
+        found = infer(self._values, {}, match=False).get(value)
         if found is None:
             unknown = ", ".join(
                 node.name for node in self._variable_nodes() if not node.hints.get("__shape__")
@@ -426,7 +426,7 @@ class Symbol:
         from tigon.export import symbol_json
 
         try:
-            types = infer(self._values, {})
+            types = infer(self._values, {}, match=False)
         except TigonError:  # a graph can be written even if its declared shapes disagree
             types = {}
         return symbol_json.dumps(self._values, types)
