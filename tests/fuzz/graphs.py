@@ -102,7 +102,7 @@ def build_graph(
         kind = TensorType(shape, as_dtype(choose.among(dtypes)))
         values.append(variable("xyz"[number], kind))
     inputs = list(values)
-    for _ in range(choose.integer(0, steps)):
+    for _ in range(choose.integer(steps // 3, steps)):
         made = choose.among(moves)(choose, values)
         if made is not None and made.type.size <= limit:
             values.append(made)
@@ -331,13 +331,15 @@ def _slice_of_assign(choose: Chooser, values: list[Value]) -> Value | None:
 
 
 def _reduce(choose: Chooser, values: list[Value]) -> Value | None:
-    x = _pick(choose, values, lambda value: _is_number(value) and value.type.size > 0)
+    x = _pick(choose, values, lambda value: _is_number(value))
     if x is None:
         return None
     name = choose.among(
         ("_reduce_sum", "_reduce_max", "_reduce_min", "_reduce_argmax", "_reduce_argmin")
     )
     axes = tuple(axis for axis in range(x.ndim) if choose.integer(0, 1))
+    if "arg" in name and any(x.shape[axis] == 0 for axis in axes):
+        return None  # refused: there is nothing to choose from
     return get(name)(x, axes=axes)
 
 

@@ -18,6 +18,7 @@ from tigon.passes.canonicalize import canonicalize
 from tigon.passes.decompose import decompose
 from tigon.passes.fold_constants import fold_constants
 from tigon.passes.remove_dead_code import remove_dead_code
+from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.set_mode import set_mode
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.thread_keys import thread_keys
@@ -41,6 +42,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "canonicalize": canonicalize,
     "share_common_subexpressions": share_common_subexpressions,
     "remove_dead_code": remove_dead_code,
+    "replace_empty_values": replace_empty_values,
     "set_mode": _mode,
     "thread_keys": _keys,
 }
@@ -70,7 +72,7 @@ def assert_close(results: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("name", PASSES)
-@given(graph=graphs(composites=False))
+@given(graph=graphs(composites=False, extents=(0, 1, 2, 3, 5)))
 @fuzzed
 def test_a_pass_on_primitives(name: str, graph: Graph) -> None:
     run = PASSES[name]

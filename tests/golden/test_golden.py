@@ -20,6 +20,7 @@ from tigon.passes.decompose import decompose
 from tigon.passes.fold_constants import fold_constants
 from tigon.passes.gradient import gradient
 from tigon.passes.remove_dead_code import remove_dead_code
+from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.set_mode import set_mode
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.thread_keys import thread_keys
@@ -41,6 +42,7 @@ RUN: dict[str, Callable[[Graph], Graph]] = {
     "gradient": _gradient,
     "pipeline": lambda graph: pipeline.run(graph, interpret),
     "remove_dead_code": remove_dead_code,
+    "replace_empty_values": replace_empty_values,
     "set_mode": lambda graph: set_mode(graph, True),
     "share_common_subexpressions": share_common_subexpressions,
     "thread_keys": lambda graph: thread_keys(graph)[0],

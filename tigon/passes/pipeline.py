@@ -12,6 +12,7 @@ from tigon.passes.canonicalize import canonicalize
 from tigon.passes.decompose import decompose
 from tigon.passes.fold_constants import Evaluate, fold_constants
 from tigon.passes.remove_dead_code import remove_dead_code
+from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 
 
@@ -32,10 +33,11 @@ class Pass:
 
 PIPELINE = (
     Pass(decompose, "first: all that follows, and lowering, knows primitives only", optional=False),
+    Pass(replace_empty_values, "before all that assumes a first element", optional=False),
     Pass(fold_constants, "early: folded numbers let canonicalize see x * 1", evaluates=True),
     Pass(canonicalize, "before sharing: equal things must be spelled alike to be found equal"),
     Pass(share_common_subexpressions, "before dead code: merged operands widen what is unread"),
-    Pass(remove_dead_code, "reads past joins and writes, which leaves slices and empty values"),
+    Pass(remove_dead_code, "reads past joins and writes, which leaves slices of other things"),
     Pass(canonicalize, "again: slices moved past joins meet other slices"),
     Pass(share_common_subexpressions, "again, for what became equal; last, before fusion copies"),
 )

@@ -1,7 +1,7 @@
 """Drop work whose result nobody can see.
 
 A node that no output depends on is not in the graph to begin with: a graph is what its outputs
-reach. What is left are writes that are never read, and values without elements.
+reach. What is left are writes that are never read.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
-from tigon.passes.primitives import assign_slice, full, join, slice_region
+from tigon.passes.primitives import assign_slice, join, slice_region
 
 
 def remove_dead_code(graph: Graph) -> Graph:
-    """The graph without overwritten data, unread parts and empty computations. Inputs stay.
+    """The graph without overwritten data and unread parts. Inputs stay.
 
     >>> from tigon.base import TensorType, as_dtype
     >>> from tigon.ir import Graph, show, variable
@@ -33,8 +33,6 @@ def remove_dead_code(graph: Graph) -> Graph:
 def _live(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op is VARIABLE or node.op is CONSTANT or node.types is None:
         return None
-    if node.inputs and len(node.outputs) == 1 and node.outputs[0].type.size == 0:
-        return _empty(node)
     if node.op is assign_slice:
         return _overwritten(node, inputs)
     if node.op is slice_region:
@@ -42,18 +40,8 @@ def _live(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     return None
 
 
-def _empty(node: Node) -> Sequence[Value] | None:
-    kind = node.outputs[0].type
-    attrs = full.make_attrs({"shape": kind.shape, "dtype": kind.dtype.name, "value": 0})
-    made = Node(full, (), attrs, node.name, node.hints).outputs
-    return made if made[0].type == kind else None
-
-
 def _overwritten(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    data, value = inputs
-    attrs = node.attrs
-    if value.type.size == 0:
-        return (data,)
+    value, attrs = inputs[1], node.attrs
     whole = value.type == node.outputs[0].type and all(
         start == 0 and (step == 1 or extent == 1)
         for start, step, extent in zip(attrs.start, attrs.step, value.shape, strict=True)
