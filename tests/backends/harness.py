@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def run(
     launch = Launch(nest, arrays, backend)
     points = launch.launchable.points
     cuts = [points * part // ranges for part in range(ranges + 1)]
-    for begin, end in reversed(list(zip(cuts, cuts[1:], strict=False))):
+    for begin, end in reversed(list(pairwise(cuts))):
         launch(begin, end)
 
 

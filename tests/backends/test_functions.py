@@ -61,7 +61,7 @@ def nest_of(function: str, operands: tuple[DType, ...], result: DType, count: in
     loads = [L.load(number, i, dtype) for number, dtype in enumerate(operands)]
     given = result if FUNCTIONS[function].result == "given" else None
     store = Store(len(operands), i, L.apply(function, *loads, dtype=given))
-    buffers = tuple(Buffer(dtype, "in") for dtype in operands) + (Buffer(result, "out"),)
+    buffers = (*(Buffer(dtype, "in") for dtype in operands), Buffer(result, "out"))
     return Nest(buffers, (), (Loop((LoopAxis("i", L.const(count), vector=True),), (store,)),))
 
 

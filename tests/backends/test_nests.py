@@ -13,7 +13,7 @@ from tigon.base.dtypes import DType, bool_, float32, float64, int32, int64, uint
 from tigon.loop import build as L
 from tigon.loop.grammar import Accumulator, Buffer, Expr, Let, Loop, LoopAxis, Nest, Reduce, Store
 
-I, J, K = L.axis("i"), L.axis("j"), L.axis("k")
+I, J, K = (L.axis(name) for name in "ijk")  # noqa: E741
 RANDOM = np.random.default_rng(7)
 
 
