@@ -8,17 +8,16 @@ kept as residuals, except for what is cheaper computed again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from tigon import _native
+from tigon.analysis.min_cut import INFINITE, cheapest_cut
 from tigon.base import TensorType, check
 from tigon.base.dtypes import BY_CODE
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
-from tigon.lower.elements import POINTWISE, TRANSPARENT, Elements, arithmetic_cost, axes_over
-from tigon.lower.fuse import CHEAP, is_computed
-from tigon.loop.grammar import Local
+from tigon.lower.elements import POINTWISE, TRANSPARENT
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
@@ -236,31 +235,16 @@ def cut_joint_graph(joint: Graph, inputs: int, results: int) -> Cut:
     are cotangents) and whose first `results` outputs are the forward graph's (the rest are
     gradients).
 
-    Views, leaves and cheap elementwise work over saved values are repeated in the backward half;
-    other forward values that it reads are saved.
+    The forward values that the backward half reads are saved, or computed again from saved ones:
+    whichever set takes the fewest bytes. Only pointwise work and views are ever repeated.
     """
     forward_outputs = joint.outputs[:results]
     late = _reached_from(joint, set(joint.inputs[inputs:]))
     crossing = _crossing(joint, joint.outputs[results:], late)
-    known = set(joint.inputs[:inputs]) | {v for v in forward_outputs if is_computed(v.node)}
-    kept: list[Value] = []
     order = {node: index for index, node in enumerate(joint.nodes)}
-    for value in sorted(crossing, key=lambda v: (order[v.node], v.index)):
-        if not _cheap_again(value, known):
-            known.add(value)
-    # What the repeated work reads.
-    stack = list(crossing)
-    seen: set[Value] = set()
-    while stack:
-        value = stack.pop()
-        if value in seen or value.node.op is CONSTANT:
-            continue
-        seen.add(value)
-        if value in known:
-            kept.append(value)
-        else:
-            stack.extend(value.node.inputs)
-    kept.sort(key=lambda v: (order[v.node], v.index))
+    kept: list[Value] = sorted(
+        _cheapest_to_keep(crossing, set(forward_outputs)), key=lambda v: (order[v.node], v.index)
+    )
 
     position = {value: index for index, value in enumerate(joint.inputs[:inputs])}
     outputs = list(forward_outputs)
@@ -307,30 +291,28 @@ def _crossing(graph: Graph, gradients: Sequence[Value], late: set[Node]) -> list
     return [value for value in found if value.node.op is not CONSTANT]
 
 
-def _cheap_again(value: Value, known: set[Value]) -> bool:
-    """Whether computing `value` again from what is known beats keeping it."""
-    cost = 0
-    stack = [value]
-    seen: set[Value] = set()
+def _cheapest_to_keep(crossing: Sequence[Value], present: set[Value]) -> set[Value]:
+    """Values to keep so that all of `crossing` can be had in the backward half."""
+    cost: dict[Hashable, float] = {}
+    operands: dict[Hashable, Sequence[Hashable]] = {}
+    given: list[Value] = []
+    stack = list(crossing)
     while stack:
-        current = stack.pop()
-        if current in seen or current in known or current.node.op is CONSTANT:
+        value = stack.pop()
+        node = value.node
+        if value in cost or node.op is CONSTANT:
             continue
-        seen.add(current)
-        node = current.node
-        if node.op is VARIABLE:
+        if node.op is VARIABLE or value in present:
+            cost[value] = 0.0  # in memory anyway
+        elif node.op.family in TRANSPARENT:
+            cost[value] = INFINITE  # a view is read through, never copied
+        else:
+            cost[value] = float(value.type.nbytes) or 1.0
+        if node.op is VARIABLE or not (
+            node.op.family in TRANSPARENT or node.op.family in POINTWISE
+        ):
+            given.append(value)
             continue
-        if node.op.family in POINTWISE:
-            cost += _formula_cost(node)
-            if cost > CHEAP:
-                return False
-        elif node.op.family not in TRANSPARENT:
-            return False
+        operands[value] = [v for v in node.inputs if v.node.op is not CONSTANT]
         stack.extend(node.inputs)
-    return True
-
-
-def _formula_cost(node: Node) -> int:
-    coords, ranges = axes_over(node.outputs[0].shape, "k")
-    elements = Elements(ranges, lambda value, _: Local(f"v{id(value)}", value.dtype))
-    return arithmetic_cost(elements.formula(node, coords))
+    return cast("set[Value]", cheapest_cut(cost, operands, given, crossing))
