@@ -9,10 +9,10 @@ from typing import Any
 from tigon.base import TensorType, check
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.creation import zeros_like
-from tigon.ops.elementwise import multiply
+from tigon.ops.creation import _iota, zeros_like
+from tigon.ops.elementwise import add, multiply
 from tigon.ops.reduction import _reduce_sum
-from tigon.ops.views import _broadcast, _reshape, _unwindow, _window, transpose
+from tigon.ops.views import _broadcast, _reshape, _slice, _unwindow, _window, transpose
 
 Reduce = Callable[..., Any]
 
@@ -204,6 +204,81 @@ def unwindows(y: Value, geometry: Windows, size: Sequence[int]) -> Value:
         dilate=geometry.dilate,
         pad=geometry.pad,
         size=tuple(size),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Which windows an element is in, without a division per element.
+
+    An element at h with h + pad = q * stride + r (r is its phase) is at place k = r + j * stride of
+    window q - j, for each j with k < kernel. So what the windows give back to the elements is, for
+    each phase, a sum over windows of a stride of 1; `count` is how many j there are, `cells` how
+    many q. Without dilation only.
+    """
+
+    count: tuple[int, ...]
+    cells: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @classmethod
+    def of(cls, geometry: Windows, size: Sequence[int]) -> Phases:
+        axes = zip(geometry.kernel, geometry.stride, geometry.pad, size, strict=True)
+        rows = [(-(-k // s), (n + p - 1) // s + 1 if n else 0) for k, s, p, n in axes]
+        count, cells = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
+        return cls(count, cells, geometry.stride, geometry.pad, tuple(size))
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The kernel's extents rounded up to whole strides."""
+        return tuple(j * s for j, s in zip(self.count, self.stride, strict=True))
+
+    def windows(self, y: Value, fill: float = 0.0) -> Value:
+        """(..., *cells, *count): at j' the window q - j, where j = count - 1 - j'."""
+        ones = (1,) * len(self.count)
+        geometry = Windows(self.count, ones, ones, tuple(j - 1 for j in self.count))
+        return windows(y, geometry, self.cells, fill=fill)
+
+    def places(self, axis: int, shape_axis: tuple[int, int], ndim: int, dtype: str) -> Value:
+        """The place k in the kernel along one axis, laid over a phase axis and a count axis of an
+        array of `ndim` axes."""
+        phase, count = shape_axis
+        last = self.stride[axis] * (self.count[axis] - 1)
+        r = _iota(shape=along_shape(self.stride[axis], phase, ndim), axis=phase, dtype=dtype)
+        j = _iota(
+            shape=along_shape(self.count[axis], count, ndim),
+            axis=count,
+            start=last,
+            step=-self.stride[axis],
+            dtype=dtype,
+        )
+        return add(r, j)
+
+    def woven(self, x: Value, first: int) -> Value:
+        """Axes (cells, stride) in turn from `first` on, made one axis each: the elements."""
+        n = len(self.cells)
+        merged = tuple(q * s for q, s in zip(self.cells, self.stride, strict=True))
+        head, tail = x.shape[:first], x.shape[first + 2 * n :]
+        result = _reshape(x, shape=(*head, *merged, *tail))
+        if merged == self.size:
+            return result
+        return _slice(
+            result,
+            start=(*(0 for _ in head), *self.pad, *(0 for _ in tail)),
+            step=(1,) * result.ndim,
+            extents=(*head, *self.size, *tail),
+        )
+
+
+def reversed_axes(x: Value, axes: Sequence[int]) -> Value:
+    """Some axes from back to front: a view."""
+    return _slice(
+        x,
+        start=tuple(n - 1 if axis in axes else 0 for axis, n in enumerate(x.shape)),
+        step=tuple(-1 if axis in axes else 1 for axis in range(x.ndim)),
+        extents=x.shape,
     )
 
 

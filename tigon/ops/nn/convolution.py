@@ -22,9 +22,11 @@ from tigon.ir.graph import Value
 from tigon.ops.contraction import _contract
 from tigon.ops.elementwise import add
 from tigon.ops.nn._shared import (
+    Phases,
     Windows,
     along,
     channels_last,
+    reversed_axes,
     same_dtype,
     to_channels_first,
     unwindows,
@@ -32,10 +34,11 @@ from tigon.ops.nn._shared import (
 )
 from tigon.ops.record import attrs_dict, composite
 from tigon.ops.reduction import sum as sum_
-from tigon.ops.views import _reshape, transpose
+from tigon.ops.views import _pad, _reshape, transpose
 
 SPATIAL = "xyz"
 KERNEL = "uvw"
+PHASE = "rst"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,14 +197,70 @@ def _decompose_data(
             coarse = _reshape(coarse, shape=coarse.shape[:-n])
         flat = _reshape(coarse, shape=(g.shape[0], channels, *size))
         return transpose(flat, axes=(0, *range(2, n + 2), 1)) if last else flat
-    x = _contract(
-        unwindows(cotangent, geometry, size),
-        filters,
-        left=labels.unwindowed,
-        right=labels.weight,
-        out=labels.data,
-    )
+    strided = any(step > 1 for step in geometry.stride)
+    if strided and any(step > 1 for step in geometry.dilate):
+        x = _contract(
+            unwindows(cotangent, geometry, size),
+            filters,
+            left=labels.unwindowed,
+            right=labels.weight,
+            out=labels.data,
+        )
+    elif strided:
+        x = _by_phases(geometry, cotangent, filters, labels, size, last)
+    else:
+        x = _contract(
+            _turned_windows(cotangent, geometry, size),
+            reversed_axes(filters, _kernel_axes(labels)),
+            left=labels.unwindowed,
+            right=labels.weight,
+            out=labels.data,
+        )
     return x if x.shape == shape else _reshape(x, shape=shape)
+
+
+def _kernel_axes(labels: _Labels) -> tuple[int, ...]:
+    return tuple(axis for axis, label in enumerate(labels.weight) if label in KERNEL)
+
+
+def _turned_windows(g: Value, geometry: Windows, size: Shape) -> Value:
+    """With a stride of 1, elements see windows as windows see elements, from the other side."""
+    ones = (1,) * len(size)
+    pad = tuple(reach - 1 - p for reach, p in zip(geometry.reach, geometry.pad, strict=True))
+    return windows(g, Windows(geometry.kernel, ones, geometry.dilate, pad), size)
+
+
+def _by_phases(
+    geometry: Windows, g: Value, filters: Value, labels: _Labels, size: Shape, last: bool
+) -> Value:
+    """Elements whose places differ by a whole stride meet the same part of the kernel, so that the
+    part becomes a filter of its own: one product, without the zeros between strides."""
+    phases = Phases.of(geometry, size)
+    kernel = _kernel_axes(labels)
+    grown = list(filters.shape)
+    cut: list[int] = []
+    names = ""
+    for axis, (label, extent) in enumerate(zip(labels.weight, filters.shape, strict=True)):
+        if axis not in kernel:
+            cut.append(extent)
+            names += label
+            continue
+        place = KERNEL.index(label)
+        grown[axis] = phases.whole[place]
+        cut += [phases.count[place], phases.stride[place]]
+        names += label + PHASE[place]
+    after = tuple(new - old for new, old in zip(grown, filters.shape, strict=True))
+    if any(after):
+        filters = _pad(filters, before=(0,) * filters.ndim, after=after, value=0.0)
+    parts = reversed_axes(
+        _reshape(filters, shape=tuple(cut)),
+        [axis for axis, label in enumerate(names) if label in KERNEL],
+    )
+    out = "".join(
+        label + PHASE[SPATIAL.index(label)] if label in SPATIAL else label for label in labels.data
+    )
+    x = _contract(phases.windows(g), parts, left=labels.unwindowed, right=names, out=out)
+    return phases.woven(x, out.index(SPATIAL[0]))
 
 
 def _decompose_weight(attrs: ConvolutionAttrs, data: Value, g: Value) -> Value:

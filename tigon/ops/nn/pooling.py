@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from tigon.ops.elementwise import (
     cast,
     divide,
     equal,
+    floor,
+    lesser,
     maximum,
     minimum,
     multiply,
@@ -27,19 +31,20 @@ from tigon.ops.elementwise import (
     where,
 )
 from tigon.ops.nn._shared import (
+    Phases,
     Windows,
     along_shape,
     channels_last,
     float_data,
     inverse_count,
+    keep,
     to_channels_first,
     to_channels_last,
-    unwindows,
     windows,
 )
 from tigon.ops.record import attrs_dict, composite
 from tigon.ops.reduction import _reduce_argmax, _reduce_max, _reduce_sum
-from tigon.ops.views import _reshape
+from tigon.ops.views import _broadcast, _reshape, _slice, transpose
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +141,7 @@ def _infer(attrs: PoolingAttrs, data: TensorType) -> TensorType:
 # ----------------------------------------------------------------------- decomposition
 
 
-def _kernel_axes(x: Value, n: int) -> tuple[int, ...]:
+def _trailing(x: Value, n: int) -> tuple[int, ...]:
     return tuple(range(x.ndim - n, x.ndim))
 
 
@@ -144,105 +149,194 @@ def _least(x: Value) -> float:
     return -np.inf if x.dtype.is_float else float(np.iinfo(x.dtype.numpy).min)
 
 
-def _reduced(attrs: PoolingAttrs, found: Value, axes: Shape, divisor: Value | float) -> Value:
-    """From the windows to the result."""
-    if attrs.pool_type == "max":
-        return _reduce_max(found, axes=axes)
-    if attrs.pool_type == "lp":
-        assert attrs.p_value is not None
-        if attrs.p_value == 1:
-            return _reduce_sum(absolute(found), axes=axes)
-        if attrs.p_value == 2:
-            return sqrt(_reduce_sum(square(found), axes=axes))
-        total = _reduce_sum(power(absolute(found), float(attrs.p_value)), axes=axes)
-        return power(total, 1.0 / attrs.p_value)
-    total = _reduce_sum(found, axes=axes)
-    if attrs.pool_type == "sum":
-        return total
-    return multiply(total, divisor) if isinstance(divisor, float) else divide(total, divisor)
+def _channels_last_view(found: Value, n: int) -> Value:
+    """(batch, channels, *windows, *kernel) with the channels behind the windows: moving them before
+    the reduction costs nothing, behind it a copy."""
+    return transpose(found, axes=(0, *range(2, n + 2), 1, *_trailing(found, n)))
 
 
-def _divisor(attrs: PoolingAttrs, x: Value, geometry: Windows, extents: Shape) -> Value | float:
+def _seen(attrs: PoolingAttrs, data: Value, fill: float) -> tuple[Value, tuple[int, ...]]:
+    """What the windows see, with the axes to reduce; the axes that stay have the result's order."""
+    last = _is_last(attrs, data.ndim)
+    n = data.ndim - 2
+    x = to_channels_first(data) if last else data
+    geometry, extents = _geometry(attrs, x.shape[2:])
+    tiled = geometry.kernel == geometry.stride and not any(geometry.pad)
+    fits = tuple(e * k for e, k in zip(extents, geometry.kernel, strict=True))
+    if not tiled or any(f > size for f, size in zip(fits, x.shape[2:], strict=True)):
+        found = windows(x, geometry, extents, fill=fill)
+        found = _channels_last_view(found, n) if last else found
+        return found, _trailing(found, n)
+    # Windows that do not overlap are a reshape: its gradient is one, too.
+    if fits != x.shape[2:]:
+        x = _slice(x, start=(0,) * x.ndim, step=(1,) * x.ndim, extents=(*x.shape[:2], *fits))
+    cut = [part for pair in zip(extents, geometry.kernel, strict=True) for part in pair]
+    cells = _reshape(x, shape=(*x.shape[:2], *cut))
+    axes = tuple(range(3, 2 * n + 3, 2))
+    if last:
+        cells = transpose(cells, axes=(0, *range(2, 2 * n + 2), 1))
+        axes = tuple(axis - 1 for axis in axes)
+    return cells, axes
+
+
+def _divisor(attrs: PoolingAttrs, data: Value) -> Value | float:
     """What the sum over a window is multiplied with, if it is the same for all windows, or divided
     by: the number of elements, which shrinks where a window hangs over the edge."""
-    spatial = x.shape[2:]
+    last = _is_last(attrs, data.ndim)
+    spatial = data.shape[1:-1] if last else data.shape[2:]
+    geometry, extents = _geometry(attrs, spatial)
     include = attrs.count_include_pad is not False
-    whole = all(
-        (include or p == 0) and (e - 1) * s + k <= size + 2 * p
-        for e, s, k, size, p in zip(
-            extents, geometry.stride, geometry.kernel, spatial, geometry.pad, strict=True
-        )
-    )
-    if whole:
-        return inverse_count(int(np.prod(geometry.kernel)))
+    rows = list(zip(extents, geometry.stride, geometry.kernel, spatial, geometry.pad, strict=True))
+    if all((include or p == 0) and (e - 1) * s + k <= n + 2 * p for e, s, k, n, p in rows):
+        return inverse_count(prod(geometry.kernel))
     counts: Value | None = None
-    for axis, (e, s, k, size, p) in enumerate(
-        zip(extents, geometry.stride, geometry.kernel, spatial, geometry.pad, strict=True), 2
-    ):
-        begin = _iota(
-            shape=along_shape(e, axis, x.ndim), axis=axis, start=-p, step=s, dtype="int64"
-        )
-        end = minimum(add(begin, k), size + p)
-        along = subtract(end, begin) if include else subtract(minimum(end, size), maximum(begin, 0))
+    for axis, (e, s, k, n, p) in enumerate(rows, 1 if last else 2):
+        shape = along_shape(e, axis, data.ndim)
+        begin = _iota(shape=shape, axis=axis, start=-p, step=s, dtype="int64")
+        end = minimum(add(begin, k), n + p)
+        if not include:
+            begin, end = maximum(begin, 0), minimum(end, n)
+        along = subtract(end, begin)
         counts = along if counts is None else multiply(counts, along)
     assert counts is not None
-    return cast(counts, dtype=x.dtype.name)
+    return cast(counts, dtype=data.dtype.name)
+
+
+def _summed(attrs: PoolingAttrs, x: Value) -> Value:
+    """The sum over each window."""
+    return pooling_sum(x, **(attrs_dict(attrs) | {"pool_type": "sum"}))
 
 
 def _decompose(attrs: PoolingAttrs, data: Value) -> Value:
-    last = _is_last(attrs, data.ndim)
-    n = data.ndim - 2
+    if attrs.pool_type == "max":
+        return pooling_max(data, **attrs_dict(attrs))
+    if attrs.pool_type == "lp":
+        assert attrs.p_value is not None
+        if attrs.p_value == 1:
+            return _summed(attrs, absolute(data))
+        if attrs.p_value == 2:
+            return sqrt(_summed(attrs, square(data)))
+        total = _summed(attrs, power(absolute(data), float(attrs.p_value)))
+        return power(total, 1.0 / attrs.p_value)
+    total = _summed(attrs, data)
+    if attrs.pool_type == "sum":
+        return total
+    divisor = _divisor(attrs, data)
+    return multiply(total, divisor) if isinstance(divisor, float) else divide(total, divisor)
+
+
+def _reduced(attrs: PoolingAttrs, data: Value, reduce: Any, fill: float) -> Value:
     if attrs.global_pool:
-        axes = tuple(range(1, n + 1)) if last else tuple(range(2, n + 2))
-        spatial = [data.shape[axis] for axis in axes]
-        y = _reduced(attrs, data, axes, inverse_count(int(np.prod(spatial))))
-        kept = tuple(1 if axis in axes else extent for axis, extent in enumerate(data.shape))
-        return _reshape(y, shape=kept)
-    x = to_channels_first(data) if last else data
-    geometry, extents = _geometry(attrs, x.shape[2:])
-    fill = _least(x) if attrs.pool_type == "max" else 0.0
-    found = windows(x, geometry, extents, fill=fill)
-    divisor = _divisor(attrs, x, geometry, extents) if attrs.pool_type == "avg" else 1.0
-    y = _reduced(attrs, found, _kernel_axes(found, n), divisor)
-    return to_channels_last(y) if last else y
+        last = _is_last(attrs, data.ndim)
+        n = data.ndim - 2
+        return keep(reduce, data, tuple(range(1, n + 1)) if last else tuple(range(2, n + 2)))
+    found, axes = _seen(attrs, data, fill)
+    return reduce(found, axes=axes)
 
 
-# ----------------------------------------------------------------- gradient of maxima
+# --------------------------------------------------------------------------- gradients
 
 
-def _places(shape: Shape, n: int) -> Value:
-    """The position within the flattened trailing `n` axes, laid over them."""
-    step = 1
-    total: Value | None = None
-    for axis in reversed(range(len(shape) - n, len(shape))):
-        along = _iota(
-            shape=along_shape(shape[axis], axis, len(shape)), axis=axis, step=step, dtype="int64"
-        )
-        total = along if total is None else add(total, along)
-        step *= shape[axis]
-    assert total is not None
-    return total
+def _from_cells(attrs: PoolingAttrs, x: Value, phases: Phases) -> Value:
+    """(batch, channels, cells and phases in turn) to the shape of data."""
+    result = phases.woven(x, 2)
+    return to_channels_last(result) if _is_last(attrs, result.ndim) else result
+
+
+def _spread_phases(x: Value, n: int) -> Value:
+    """(..., *cells, *count) with an axis of extent 1 for the phase behind each cell axis."""
+    head, cells, count = x.shape[:2], x.shape[2 : n + 2], x.shape[n + 2 :]
+    paired = [part for extent in cells for part in (extent, 1)]
+    return _reshape(x, shape=(*head, *paired, *count))
+
+
+def _places(phases: Phases, axis: int, n: int, dtype: str) -> Value:
+    """The place in the kernel along one axis, over phase and count axes."""
+    return phases.places(axis, (3 + 2 * axis, 2 + 2 * n + axis), 2 + 3 * n, dtype)
+
+
+def _gathered(attrs: PoolingAttrs, terms: Value, phases: Phases, n: int) -> Value:
+    """The sum over the windows that an element is in."""
+    if phases.count == (1,) * n:
+        summed = _reshape(terms, shape=terms.shape[: 2 + 2 * n])
+    else:
+        summed = _reduce_sum(terms, axes=_trailing(terms, n))
+    return _from_cells(attrs, summed, phases)
+
+
+def _first_channels(attrs: PoolingAttrs, x: Value) -> Value:
+    return to_channels_first(x) if _is_last(attrs, x.ndim) else x
+
+
+def _decompose_sum_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value:
+    """Each element gathers the cotangents of the windows that it is in."""
+    if attrs.global_pool:
+        return _broadcast(g, shape=data.shape)
+    n = data.ndim - 2
+    x, cotangent = _first_channels(attrs, data), _first_channels(attrs, g)
+    geometry, _ = _geometry(attrs, x.shape[2:])
+    phases = Phases.of(geometry, x.shape[2:])
+    terms = _spread_phases(phases.windows(cotangent), n)
+    full = (*terms.shape[:2], *_paired(phases), *phases.count)
+    terms = _broadcast(terms, shape=full)
+    for axis, (k, whole) in enumerate(zip(geometry.kernel, phases.whole, strict=True)):
+        if k < whole:  # the last stride of the kernel is not a whole one
+            inside = lesser(_places(phases, axis, n, x.dtype.name), float(k))
+            terms = where(inside, terms, 0.0)
+    return _gathered(attrs, terms, phases, n)
+
+
+def _paired(phases: Phases) -> list[int]:
+    return [part for pair in zip(phases.cells, phases.stride, strict=True) for part in pair]
 
 
 def _decompose_max_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value:
     """Each element gathers the cotangents of the windows whose first maximum it is."""
-    last = _is_last(attrs, data.ndim)
     n = data.ndim - 2
-    x = to_channels_first(data) if last else data
-    cotangent = to_channels_first(g) if last else g
+    x, cotangent = _first_channels(attrs, data), _first_channels(attrs, g)
+    dtype = x.dtype.name  # positions in a kernel are small: floats hold them exactly
     if attrs.global_pool:
-        axes = tuple(range(2, n + 2))
-        chosen = _reshape(_reduce_argmax(x, axes=axes), shape=cotangent.shape)
-        result = where(equal(_places(x.shape, n), chosen), cotangent, 0.0)
-    else:
-        geometry, extents = _geometry(attrs, x.shape[2:])
-        found = windows(x, geometry, extents, fill=_least(x))
-        chosen = _reduce_argmax(found, axes=_kernel_axes(found, n))
-        spread = unwindows(cotangent, geometry, x.shape[2:])
-        at = unwindows(chosen, geometry, x.shape[2:])
-        hit = equal(_places(spread.shape, n), at)
-        result = _reduce_sum(where(hit, spread, 0.0), axes=_kernel_axes(spread, n))
-    return to_channels_last(result) if last else result
+        count = prod(x.shape[2:])
+        dtype = dtype if count < 2**24 else "int64"
+        at = _reduce_argmax(x, axes=tuple(range(2, n + 2)))
+        at = _reshape(at if dtype == "int64" else cast(at, dtype=dtype), shape=cotangent.shape)
+        own = _reshape(_iota(shape=(count,), axis=0, dtype=dtype), shape=(1, 1, *x.shape[2:]))
+        result = where(equal(own, at), cotangent, 0.0)
+        return to_channels_last(result) if _is_last(attrs, data.ndim) else result
+    geometry, _ = _geometry(attrs, x.shape[2:])
+    phases = Phases.of(geometry, x.shape[2:])
+    found, axes = _seen(_with_channels_first(attrs), x, _least(x))
+    at = cast(_reduce_argmax(found, axes=axes), dtype=dtype)
+    at = _recoded(at, geometry.kernel, phases.whole)
+    at = _spread_phases(phases.windows(at, fill=-1.0), n)
+    own: Value | None = None
+    step = 1
+    for axis in reversed(range(n)):
+        place = multiply(_places(phases, axis, n, dtype), float(step))
+        own = place if own is None else add(own, place)
+        step *= phases.whole[axis]
+    assert own is not None
+    terms = where(equal(at, own), _spread_phases(phases.windows(cotangent), n), 0.0)
+    return _gathered(attrs, terms, phases, n)
+
+
+def _with_channels_first(attrs: PoolingAttrs) -> PoolingAttrs:
+    return dataclasses.replace(attrs, layout=None)
+
+
+def _recoded(at: Value, kernel: Shape, whole: Shape) -> Value:
+    """Positions within a kernel as positions within one of larger extents."""
+    if kernel[1:] == whole[1:]:
+        return at
+    result: Value | None = None
+    step = 1
+    for k, extent in reversed(list(zip(kernel, whole, strict=True))):
+        outer = floor(divide(at, float(k)))
+        digit = multiply(subtract(at, multiply(outer, float(k))), float(step))
+        result = digit if result is None else add(result, digit)
+        at, step = outer, step * extent
+    assert result is not None
+    return result
 
 
 def _max_gradient_oracle(g: np.ndarray, data: np.ndarray, **fields: Any) -> np.ndarray:
@@ -282,6 +376,52 @@ Examples
 >>> nd._backward_Pooling_max(nd.ones((1, 1, 1)), nd.array([[[1, 3, 2]]]), global_pool=True)
 <BLANKLINE>
 [[[0. 1. 0.]]]
+<NDArray 1x1x3 @cpu(0)>
+""",
+)
+
+
+def _sum_gradient_oracle(g: np.ndarray, data: np.ndarray, **fields: Any) -> np.ndarray:
+    result = np.zeros_like(data)
+    y, into = _channels_first(g, fields), _channels_first(result, fields)
+    geometry, _ = _geometry(PoolingAttrs(**fields), into.shape[2:])
+    for index in np.ndindex(*y.shape):
+        for place in _inside(geometry, index[2:], into.shape[2:]):
+            into[index[:2] + place] += y[index]
+    return result
+
+
+pooling_sum_gradient = composite(
+    "_backward_Pooling_sum",
+    _decompose_sum_gradient,
+    operands="g like",
+    attrs=PoolingAttrs,
+    infer=lambda attrs, g, data: TensorType(data.shape, g.dtype),
+    grad=lambda attrs, h, y, g, data: (pooling_sum(h, **attrs_dict(attrs)), None),
+    numpy=_sum_gradient_oracle,
+    samples=[
+        ((2, 3, 2, 2), (2, 3, 4, 5), {"kernel": (2, 2), "stride": (2, 2), "pool_type": "sum"}),
+        (
+            (1, 2, 3, 3),
+            (1, 2, 5, 5),
+            {"kernel": (3, 3), "stride": (2, 2), "pad": (1, 1), "pool_type": "sum"},
+        ),
+        ((1, 2, 2), (1, 2, 7), {"kernel": (3,), "stride": (4,), "pool_type": "sum"}),
+        ((1, 4, 2, 2), (1, 5, 4, 2), {"kernel": (2, 3), "layout": "NHWC", "pool_type": "sum"}),
+    ],
+    doc="""The cotangent of what sum pooling pooled: each window gives its own to all its elements.
+
+Parameters
+----------
+g : cotangent of the pooled
+like : what was pooled, of which only the shape counts
+
+Examples
+--------
+>>> g = nd.ones((1, 1, 2))
+>>> nd._backward_Pooling_sum(g, nd.zeros((1, 1, 3)), kernel=(2,), pool_type="sum")
+<BLANKLINE>
+[[[1. 2. 1.]]]
 <NDArray 1x1x3 @cpu(0)>
 """,
 )
@@ -340,16 +480,12 @@ def pooling_oracle(data: np.ndarray, **fields: Any) -> np.ndarray:
 # ---------------------------------------------------------------------------- records
 
 
-def _grad_max(attrs: PoolingAttrs, g: Value, y: Value, data: Value) -> tuple:
-    return (pooling_max_gradient(g, data, **attrs_dict(attrs)),)
-
-
 pooling_max = composite(
     "_pooling_max",
-    _decompose,
+    lambda attrs, data: _reduced(attrs, data, _reduce_max, _least(data)),
     attrs=PoolingAttrs,
     infer=_infer,
-    grad=_grad_max,
+    grad=lambda attrs, g, y, data: (pooling_max_gradient(g, data, **attrs_dict(attrs)),),
     numpy=pooling_oracle,
     samples=[((1, 2, 5), {"kernel": (2,), "stride": (2,)})],
     doc="""`Pooling` with pool_type 'max', whose cotangent goes to the first maximum of each window.
@@ -363,19 +499,31 @@ Examples
 """,
 )
 
+pooling_sum = composite(
+    "_pooling_sum",
+    lambda attrs, data: _reduced(attrs, data, _reduce_sum, 0.0),
+    attrs=PoolingAttrs,
+    infer=_infer,
+    grad=lambda attrs, g, y, data: (pooling_sum_gradient(g, data, **attrs_dict(attrs)),),
+    numpy=pooling_oracle,
+    samples=[
+        ((1, 2, 5), {"kernel": (2,), "stride": (2,), "pool_type": "sum"}),
+        ((1, 2, 5, 4), {"kernel": (3, 3), "pad": (1, 1), "pool_type": "sum"}),
+    ],
+    doc="""`Pooling` with pool_type 'sum'.
 
-def _by_type(attrs: PoolingAttrs, data: Value) -> Value:
-    # Sums, averages and norms are differentiated through their decomposition.
-    return (
-        pooling_max(data, **attrs_dict(attrs))
-        if attrs.pool_type == "max"
-        else _decompose(attrs, data)
-    )
-
+Examples
+--------
+>>> nd.Pooling(nd.array([[[1, 3, 2]]]), kernel=(2,), pool_type="sum")
+<BLANKLINE>
+[[[4. 5.]]]
+<NDArray 1x1x2 @cpu(0)>
+""",
+)
 
 pooling = composite(
     "Pooling",
-    _by_type,
+    _decompose,
     attrs=PoolingAttrs,
     infer=_infer,
     numpy=pooling_oracle,
