@@ -77,7 +77,7 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
     if hybridize:
         net.hybridize()
     trainer = gluon.Trainer(
-        net.collect_params(), "sgd", {"learning_rate": 0.1, "momentum": 0.9, "wd": 1e-4}
+        net.collect_params(), "sgd", {"learning_rate": 0.02, "momentum": 0.9, "wd": 1e-4}
     )
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
     loader = gluon.data.DataLoader(
@@ -131,7 +131,7 @@ def predict_in_fresh_process(files: tuple[str, str], images: np.ndarray, output:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,11 @@ The compiled graph is used again only while every guard holds.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,8 @@ _watched: list[type] = []  # HybridBlock, once it is defined
 _watchers = 0
 _watch_lock = threading.Lock()
 
+_FUNCTIONS = frozenset((FunctionType, MethodType, staticmethod, type, ModuleType))
+
 INTERNAL = frozenset(
     "_children _reg_params _params _scope _prefix _name _empty_prefix _active _flags _graphs "
     "_forward_hooks _forward_pre_hooks __dict__ __class__".split()
@@ -258,11 +261,8 @@ def _recording_getattribute(self: Any, name: str) -> Any:
     trace = getattr(_local, "trace", None)
     if trace is None or name in INTERNAL or name.startswith("__"):
         return value
-    if isinstance(value, (FunctionType, MethodType, staticmethod, type)) or hasattr(
-        value, "apply_op"
-    ):
-        return value
-    if getattr(value, "_is_gluon_object", False):
+    kind = type(value)
+    if kind in _FUNCTIONS or hasattr(kind, "apply_op") or hasattr(kind, "_is_gluon_object"):
         return value
     own = name in object.__getattribute__(self, "__dict__")
     if own or not isinstance(getattr(type(self), name, None), property):
@@ -279,7 +279,7 @@ def is_immutable(value: Any) -> bool:
     return isinstance(value, (FunctionType, MethodType, type, np.dtype))
 
 
-def freeze(value: Any, depth: int = 4) -> Any:
+def freeze(value: Any, depth: int = 2) -> Any:
     """Something to compare a value with later: content where content can change.
 
     >>> freeze([1, 2]) == freeze([1, 2]), freeze(1) == freeze(1.0), freeze(1) == freeze(True)
@@ -298,11 +298,19 @@ def freeze(value: Any, depth: int = 4) -> Any:
         )
     if isinstance(value, np.ndarray):
         return (np.ndarray, value.shape, value.dtype.str, value.tobytes())
-    if hasattr(value, "apply_op") or getattr(value, "_is_gluon_object", False):
-        return (type(value), id(value))
-    if depth and hasattr(value, "__dict__") and not callable(value):
+    if depth and _is_record(value):
         return (type(value), id(value), freeze(dict(vars(value)), depth - 1))
     return (type(value), id(value))
+
+
+def _is_record(value: Any) -> bool:
+    """An object of the user's own class with attributes: a configuration, say. Modules, arrays,
+    functions and objects of libraries are told apart by identity alone."""
+    kind = type(value)
+    if not hasattr(value, "__dict__") or isinstance(value, (ModuleType, type)) or callable(value):
+        return False
+    ours = hasattr(kind, "apply_op") or getattr(kind, "_is_gluon_object", False)
+    return not ours and kind.__module__.split(".")[0] not in sys.stdlib_module_names
 
 
 # ------------------------------------------------------------------------ random keys

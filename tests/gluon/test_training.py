@@ -1,0 +1,338 @@
+"""Optimizers against their formulas in numpy, and the trainer around them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import autograd, gluon, nd
+from tigon.base import TigonError
+from tigon.gluon import nn
+
+
+def sgd(w, g, s, t, lr, wd, momentum):
+    s["m"] = momentum * s.get("m", 0) - lr * (g + wd * w)
+    return w + s["m"]
+
+
+def nag(w, g, s, t, lr, wd, momentum):
+    g = g + wd * w
+    s["m"] = momentum * s.get("m", 0) - lr * g
+    return w + momentum * s["m"] - lr * g
+
+
+def adam(w, g, s, t, lr, wd, b1=0.9, b2=0.999, eps=1e-8):
+    g = g + wd * w
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    rate = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
+    return w - rate * s["m"] / (np.sqrt(s["v"]) + eps)
+
+
+def adamw(w, g, s, t, lr, wd):
+    return adam(w, g, s, t, lr, 0.0) - lr * wd * w
+
+
+def adagrad(w, g, s, t, lr, wd, eps=1e-7):
+    s["h"] = s.get("h", 0) + g * g
+    return w - lr * (g / np.sqrt(s["h"] + eps) + wd * w)
+
+
+def rmsprop(w, g, s, t, lr, wd, decay=0.9, eps=1e-8):
+    g = g + wd * w
+    s["n"] = (1 - decay) * g * g + decay * s.get("n", 0)
+    return w - lr * g / np.sqrt(s["n"] + eps)
+
+
+def rmsprop_centered(w, g, s, t, lr, wd, decay=0.9, eps=1e-8):
+    g = g + wd * w
+    s["n"] = (1 - decay) * g * g + decay * s.get("n", 0)
+    s["g"] = (1 - decay) * g + decay * s.get("g", 0)
+    s["d"] = 0.9 * s.get("d", 0) - lr * g / np.sqrt(s["n"] - s["g"] ** 2 + eps)
+    return w + s["d"]
+
+
+def adadelta(w, g, s, t, lr, wd, rho=0.9, eps=1e-5):
+    s["g"] = rho * s.get("g", 0) + (1 - rho) * g * g
+    delta = np.sqrt(s.get("d", 0) + eps) / np.sqrt(s["g"] + eps) * g
+    s["d"] = rho * s.get("d", 0) + (1 - rho) * delta * delta
+    return w - delta - wd * w
+
+
+def ftrl(w, g, s, t, lr, wd, l1=0.01, beta=1.0):
+    n = s.get("n", np.zeros_like(w))
+    s["z"] = s.get("z", 0) + g - (np.sqrt(n + g * g) - np.sqrt(n)) * w / lr
+    s["n"] = n + g * g
+    new = (np.sign(s["z"]) * l1 - s["z"]) / ((beta + np.sqrt(s["n"])) / lr + wd)
+    return np.where(np.abs(s["z"]) > l1, new, 0)
+
+
+def signum(w, g, s, t, lr, wd, momentum=0.9):
+    s["m"] = momentum * s.get("m", 0) - (1 - momentum) * (g + wd * w)
+    return w + lr * np.sign(s["m"])
+
+
+def adamax(w, g, s, t, lr, wd, b1=0.9, b2=0.999):
+    g = g + wd * w
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["u"] = np.maximum(b2 * s.get("u", 0), np.abs(g))
+    return w - lr / (1 - b1**t) * s["m"] / (s["u"] + 1e-8)
+
+
+def lamb(w, g, s, t, lr, wd, b1=0.9, b2=0.999, eps=1e-6):
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    step = s["m"] / (1 - b1**t) / (np.sqrt(s["v"] / (1 - b2**t)) + eps) + wd * w
+    return w - lr * np.linalg.norm(w) / np.linalg.norm(step) * step
+
+
+def ftml(w, g, s, t, lr, wd, b1=0.6, b2=0.999, eps=1e-8):
+    g = g + wd * w
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    d = (1 - b1**t) / lr * (np.sqrt(s["v"] / (1 - b2**t)) + eps)
+    s["z"] = b1 * s.get("z", 0) + (1 - b1) * g - (d - b1 * s.get("d", 0)) * w
+    s["d"] = d
+    return -s["z"] / d
+
+
+def nadam(w, g, s, t, lr, wd, b1=0.9, b2=0.999, eps=1e-8, decay=0.004):
+    g = g + wd * w
+    now = b1 * (1 - 0.5 * 0.96 ** (t * decay))
+    later = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * decay))
+    s["p"] = s.get("p", 1.0) * now
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    step = (1 - now) * g / (1 - s["p"]) + later * s["m"] / (1 - s["p"] * later)
+    return w - lr * step / (np.sqrt(s["v"] / (1 - b2**t)) + eps)
+
+
+def dcasgd(w, g, s, t, lr, wd, momentum, lamda=0.04):
+    previous = s.get("p", w)
+    s["p"] = w
+    s["m"] = momentum * s.get("m", 0) - lr * (g + wd * w + lamda * g * g * (w - previous))
+    return w + s["m"]
+
+
+def lars(w, g, s, t, lr, wd, momentum, eta=0.001, eps=1e-8):
+    size, steep = np.linalg.norm(w), np.linalg.norm(g)
+    rate = lr * eta * size / (steep + wd * size + eps)
+    return sgd(w, g, s, t, rate, wd, momentum)
+
+
+CASES = [
+    ("sgd", {"momentum": 0.0}, sgd),
+    ("sgd", {"momentum": 0.9}, sgd),
+    ("nag", {"momentum": 0.9}, nag),
+    ("adam", {}, adam),
+    ("adamw", {}, adamw),
+    ("adagrad", {}, adagrad),
+    ("rmsprop", {}, rmsprop),
+    ("rmsprop", {"centered": True}, rmsprop_centered),
+    ("adadelta", {}, adadelta),
+    ("ftrl", {}, ftrl),
+    ("signum", {}, signum),
+    ("adamax", {}, adamax),
+    ("lamb", {}, lamb),
+    ("lars", {"momentum": 0.9}, lars),
+    ("ftml", {}, ftml),
+    ("nadam", {}, nadam),
+    ("dcasgd", {"momentum": 0.9}, dcasgd),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "formula"), CASES)
+def test_optimizer_follows_its_formula(name, fields, formula):
+    random = np.random.RandomState(0)
+    weights = [random.randn(3, 4), random.randn(5)]
+    arrays = [nd.array(w, dtype="float64") for w in weights]
+    update = mx.optimizer.get_updater(
+        mx.optimizer.create(name, learning_rate=0.05, wd=0.01, rescale_grad=0.5, **fields)
+    )
+    states = [{}, {}]
+    constants = {key: value for key, value in fields.items() if key == "momentum"}
+    for t in range(1, 5):
+        grads = [random.randn(*w.shape) for w in weights]
+        update([0, 1], [nd.array(g, dtype="float64") for g in grads], arrays)
+        weights = [
+            formula(w, g * 0.5, s, t, 0.05, 0.01, **constants)
+            for w, g, s in zip(weights, grads, states, strict=True)
+        ]
+        for array, weight in zip(arrays, weights, strict=True):
+            np.testing.assert_allclose(array.asnumpy(), weight, rtol=1e-9, atol=1e-11)
+
+
+def test_gradients_are_clipped():
+    weight = nd.zeros(3)
+    update = mx.optimizer.get_updater(
+        mx.optimizer.create("sgd", learning_rate=1.0, clip_gradient=0.5)
+    )
+    update(0, nd.array([1, -2, 0.25]), weight)
+    assert weight.asnumpy().tolist() == [-0.5, 0.5, -0.25]
+
+
+def deep_network(layers=6):
+    net = nn.HybridSequential()
+    for _ in range(layers):
+        net.add(nn.Dense(4, in_units=4))
+    net.initialize(mx.init.Normal(0.5))
+    return net
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_one_native_call_and_one_kernel_update_all_parameters_in_place(optimizer):
+    net = deep_network()
+    fields = {"momentum": 0.9} if optimizer == "sgd" else {}
+    trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": 0.1, **fields})
+    places = [param.data().storage_id for param in net.collect_params().values()]
+    for step in range(4):
+        trainer.set_learning_rate(0.1 / (step + 1))  # other rates, the same program
+        with autograd.record():
+            loss = net(nd.ones((2, 4))).sum()
+        loss.backward()
+        nd.waitall()
+        before = mx.runtime.stats()
+        trainer.step(2)
+        after = mx.runtime.stats()
+        if step > 0:  # the first step makes the states
+            assert after["native_calls"] - before["native_calls"] == 1
+            assert after["compilations"] == before["compilations"]
+    assert places == [param.data().storage_id for param in net.collect_params().values()]
+    (graph,) = trainer.optimizer._graphs.values()
+    (program,) = graph.cached.programs
+    assert len(program.kernels) == 1
+    assert program.memory_plan.temporaries == 0
+
+
+def test_multipliers_and_schedulers():
+    net = nn.Dense(1, in_units=1, weight_initializer="zeros")
+    net.initialize()
+    net.weight.lr_mult = 0.5
+    net.bias.lr_mult = 0.0
+    schedule = mx.lr_scheduler.MultiFactorScheduler(step=[1, 2], factor=0.1)
+    trainer = gluon.Trainer(
+        net.collect_params(), "sgd", {"learning_rate": 1.0, "lr_scheduler": schedule}
+    )
+    seen = []
+    for _ in range(3):
+        with autograd.record():
+            loss = net(nd.ones((1, 1)))
+        loss.backward()
+        trainer.step(1)
+        seen.append(net.weight.data().asscalar())
+    np.testing.assert_allclose(seen, [-0.5, -0.55, -0.555], rtol=1e-5)
+    assert net.bias.data().asscalar() == 0
+    with pytest.raises(TigonError) as caught:
+        trainer.set_learning_rate(1)
+    assert str(caught.value) == (
+        "SGD: has a lr_scheduler, which decides the rate; change the scheduler instead"
+    )
+
+
+def test_states_survive_a_file(tmp_path):
+    path = str(tmp_path / "trainer.states")
+
+    def step(net, trainer):
+        with autograd.record():
+            loss = net(nd.ones((2, 4))).sum()
+        loss.backward()
+        trainer.step(2)
+
+    net = deep_network(2)
+    trainer = gluon.Trainer(net.collect_params(), "adam")
+    for _ in range(3):
+        step(net, trainer)
+    trainer.save_states(path)
+    net.save_parameters(str(tmp_path / "net.params"))
+    step(net, trainer)
+
+    other = deep_network(2)
+    other.load_parameters(str(tmp_path / "net.params"))
+    resumed = gluon.Trainer(other.collect_params(), "adam")
+    resumed.load_states(path)
+    step(other, resumed)
+    for one, two in zip(
+        net.collect_params().values(), other.collect_params().values(), strict=True
+    ):
+        np.testing.assert_array_equal(one.data().asnumpy(), two.data().asnumpy())
+
+    smaller = nn.Dense(3, in_units=3)
+    smaller.initialize()
+    wrong = gluon.Trainer(smaller.collect_params(), "adam")
+    with pytest.raises(TigonError) as caught:
+        wrong.load_states(path)
+    assert str(caught.value).replace(str(tmp_path), "") == (
+        "load_states: 'state:0:0' expects shape (3, 3); /trainer.states has (4, 4); was it saved "
+        "for another network?"
+    )
+    assert not wrong._updaters[0].states
+
+
+def test_stale_gradients_are_noticed():
+    net = deep_network(1)
+    unused = gluon.Parameter("unused", shape=(1,))
+    unused.initialize()
+    trainer = gluon.Trainer([*net.collect_params().values(), unused], "sgd")
+
+    def step(**options):
+        with autograd.record():
+            loss = net(nd.ones((2, 4))).sum()
+        loss.backward()
+        trainer.step(2, **options)
+
+    step()
+    with pytest.raises(TigonError) as caught:
+        step()
+    assert str(caught.value) == (
+        "Trainer.step: the gradient of Parameter 'unused' was not computed since the last step; "
+        "was the parameter used in forward, and backward called? ignore_stale_grad=True updates it "
+        "all the same"
+    )
+    step(ignore_stale_grad=True)
+
+
+def test_wrong_arguments_say_what_to_do():
+    net = deep_network(1)
+    for call, expected in [
+        (
+            lambda: gluon.Trainer([1], "sgd"),
+            "Trainer: expected parameters; given int; use net.collect_params()",
+        ),
+        (
+            lambda: gluon.Trainer(net.collect_params(), "sgd", {"learning_rte": 1}),
+            "SGD: has no parameter 'learning_rte'; it knows momentum, learning_rate, wd, "
+            "rescale_grad, clip_gradient, lr_scheduler",
+        ),
+        (
+            lambda: gluon.Trainer(net.collect_params(), "sgd").step(0),
+            "Trainer.step: batch_size must be positive; given 0",
+        ),
+    ]:
+        with pytest.raises(TigonError) as caught:
+            call()
+        assert str(caught.value) == expected
+    other = nn.Dense(2)
+    other.initialize()
+    with pytest.raises(TigonError, match="not known before the first forward pass"):
+        gluon.Trainer(other.collect_params(), "sgd").step(1)
+
+
+def test_training_imperatively_by_hand_and_as_operators():
+    weight, grad, momentum = nd.ones(2), nd.array([1.0, 2.0]), nd.zeros(2)
+    nd.sgd_mom_update(weight, grad, momentum, lr=0.1, momentum=0.9, out=weight)
+    np.testing.assert_allclose(weight.asnumpy(), [0.9, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(momentum.asnumpy(), [-0.1, -0.2], rtol=1e-6)
+
+
+def test_clip_global_norm_and_split():
+    arrays = [nd.array([3.0, 0.0]), nd.array([4.0])]
+    assert gluon.utils.clip_global_norm(arrays, 1.0) == pytest.approx(5.0)
+    np.testing.assert_allclose(arrays[1].asnumpy(), [0.8], rtol=1e-5)
+    parts = gluon.utils.split_and_load(np.arange(8).reshape(4, 2), [mx.cpu(), mx.cpu()])
+    assert [part.shape for part in parts] == [(2, 2), (2, 2)]
+    with pytest.raises(TigonError) as caught:
+        gluon.utils.split_data(nd.ones((3, 2)), 2)
+    assert str(caught.value) == (
+        "split_data: 3 samples along axis 0 do not divide evenly into 2 parts; pass "
+        "even_split=False, or choose another batch size"
+    )
