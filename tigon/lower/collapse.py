@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tigon.base.dtypes import int64
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Const, Expr, Load
-from tigon.loop.simplify import affine
+from tigon.loop.simplify import affine, simplify
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,38 @@ def collapse(
         return merged, lambda expr: expr
     order = [axis.name for axes in merged for axis in axes]
     return merged, _Rewriter({root: _rebuild(terms, order) for root, terms in roots.items()})
+
+
+FULL_VECTOR = 16
+"""Iterations that fill a vector of the widest machines, in float32."""
+
+
+def widen(
+    axes: Sequence[Extent], rewrite: Callable[[Expr], Expr]
+) -> tuple[list[Extent], Callable[[Expr], Expr]]:
+    """Merge short innermost axes into the next one even where memory tells them apart: an array of
+    three columns is one loop, and what varies with the column is found by division. Vectors of
+    three lanes would waste the rest."""
+    axes = list(axes)
+    while len(axes) > 1 and axes[-1].extent < FULL_VECTOR:
+        outer, inner = axes[-2], axes[-1]
+        axes[-2:] = [Extent(inner.name, outer.extent * inner.extent)]
+        rewrite = _divided(axes, outer, inner, rewrite)
+    return axes, rewrite
+
+
+def _divided(
+    axes: Sequence[Extent], outer: Extent, inner: Extent, before: Callable[[Expr], Expr]
+) -> Callable[[Expr], Expr]:
+    merged = Axis(inner.name)
+    substitute = _Rewriter(
+        {
+            Axis(outer.name): L.floordiv(merged, inner.extent),
+            merged: L.mod(merged, inner.extent),
+        }
+    )
+    ranges = {axis.name: (0, axis.extent) for axis in axes}
+    return lambda expr: simplify(substitute(before(expr)), ranges)
 
 
 Terms = tuple[dict[str, int], Expr]

@@ -34,7 +34,7 @@ from tigon.loop.grammar import (
     walk,
 )
 from tigon.loop.simplify import Ranges, affine, simplify
-from tigon.lower.collapse import Extent, collapse
+from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import (
     POINTWISE,
     Coords,
@@ -361,6 +361,8 @@ class _Rows(_Body):
         if along_rows and outer and inner[-1].extent < NARROW:
             along_rows = not _dense_along(outer[-1].name, map(rewrite, exprs))
         vector = inner[-1].name if along_rows else None
+        if vector is None:
+            outer, rewrite = widen(outer, rewrite)
         inner_axes = tuple(
             LoopAxis(a.name, L.const(a.extent), vector=a.name == vector) for a in inner
         )
@@ -488,6 +490,7 @@ def _lower_join(group: Group, fusion: Fusion) -> list[LoweredNest]:
         store = Store(body.buffers.of(output, "out"), index, body.elements.at(operand, coords))
         axes = [Extent(f"i{a}", e) for a, e in enumerate(operand.shape) if e != 1]
         (outer,), rewrite = collapse((axes,), _exprs([store]))
+        outer, rewrite = widen(outer, rewrite)
         statements: list[Stmt] = [_rewritten(store, rewrite)]
         space = [LoopAxis(a.name, L.const(a.extent)) for a in outer]
         if outer:

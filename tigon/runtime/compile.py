@@ -202,14 +202,14 @@ class _Assembly:
         return result
 
     def _kernels(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> tuple[Kernel, ...]:
-        """Groups become kernels; elementwise groups of one structure and wave become one."""
+        """Groups become kernels; elementwise groups of one formula and wave become one."""
         parts: dict[Any, list[tuple[Group, list[LoweredNest], list[Launchable]]]] = {}
         for group, nests in lowered:
             launchables = [self.target.prepare(nest.nest) for nest in nests]
             wave = self.wave_of[group]
             key: Any = (wave, group.bit)
             if group.kind == "map" and group.axes is None:
-                key = (wave, launchables[0].structure)
+                key = (wave, tuple((node.op, node.attrs) for node in group.members))
             parts.setdefault(key, []).append((group, nests, launchables))
         kernels = []
         for (wave, _), members in parts.items():
