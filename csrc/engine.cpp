@@ -160,6 +160,9 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
     outstanding_.pop_back();
   }
   ThreadPool& pool = ThreadPool::instance();
+  // Before the successors run, or each link of a chain would hold one buffer too many.
+  task->reads.clear();
+  task->writes.clear();
   for (Task* next : ready) pool.submit(next);
   // Whoever waits for all must find the references gone: memory figures are exact then.
   task->release();
