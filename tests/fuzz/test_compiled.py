@@ -1,5 +1,5 @@
-"""Compiled programs on random graphs: the records' oracles, the loop interpreter and native code
-agree, whichever optional passes run."""
+"""Random graphs through the whole compiler, under every combination of optional passes: all agree
+with each other and with the oracles."""
 
 from __future__ import annotations
 
@@ -8,45 +8,65 @@ import pytest
 
 from tests.fuzz.graphs import inputs_for, random_graph
 from tests.fuzz.interpret import interpret
-from tests.lower.interpreted import run_interpreted
 from tigon import _native
-from tigon.ir import Graph
-from tigon.runtime.compile import compile_graph, optional_passes, prepare
+from tigon.ir import Graph, show, variable
+from tigon.passes.gradient import gradient
+from tigon.runtime.compile import compile_graph, optional_passes
 
-PASSES = optional_passes()
+OPTIONAL = frozenset(optional_passes())
 COMBINATIONS = [
     frozenset(),
-    frozenset({"all"}),
-    *[frozenset(PASSES) - {name} for name in PASSES],
-    *[frozenset({name}) for name in PASSES],
+    OPTIONAL,
+    *(frozenset({name}) for name in sorted(OPTIONAL)),
+    *(OPTIONAL - {name} for name in sorted(OPTIONAL)),
 ]
-"""Every pass, none, each alone, all but each."""
 
 
-def run(graph: Graph, arrays: list[np.ndarray], disabled: frozenset[str]) -> list[np.ndarray]:
+def run(graph: Graph, inputs: list[np.ndarray], disabled: frozenset[str]) -> list[np.ndarray]:
     compiled = compile_graph(graph, disabled=disabled)
-    return [a.asnumpy() for a in compiled.run([_native.from_numpy(array) for array in arrays])]
+    arrays = [_native.from_numpy(array) for array in inputs]
+    return [array.asnumpy() for array in compiled.run(arrays)]
 
 
-def assert_close(got: list[np.ndarray], want: list[np.ndarray]) -> None:
-    for result, expected in zip(got, want, strict=True):
-        assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
-        # Sums of many float32 terms cancel; oracles add them in another order.
-        scale = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
-        double = expected.dtype == np.float64
-        tolerance = (1e-9 if double else 1e-4) * float(scale)
-        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=tolerance)
+def check(graph: Graph, inputs: list[np.ndarray], combinations: list[frozenset[str]]) -> None:
+    expected = interpret(graph, inputs)
+    for disabled in combinations:
+        left_out = ", ".join(sorted(disabled)) or "nothing"
+        for result, wanted in zip(run(graph, inputs, disabled), expected, strict=True):
+            assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+            scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0)
+            np.testing.assert_allclose(
+                result,
+                wanted,
+                rtol=2e-5,
+                atol=2e-6 * scale,
+                err_msg=f"disabled: {left_out}\n{show(graph)}",
+            )
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_compiled_random_graphs(seed: int) -> None:
-    graph = random_graph(seed, steps=14)
-    arrays = inputs_for(graph, seed)
-    expected = interpret(graph, arrays)
-    feeds = {v.node.name: a for v, a in zip(graph.inputs, arrays, strict=True)}
-    with np.errstate(all="ignore"):
-        assert_close(run_interpreted(prepare(graph), feeds), expected)
-    everything = run(graph, arrays, frozenset())
-    assert_close(everything, expected)
-    disabled = COMBINATIONS[1 + seed % (len(COMBINATIONS) - 1)]
-    assert_close(run(graph, arrays, disabled), expected)
+@pytest.mark.parametrize("seed", range(40))
+def test_every_combination_of_passes(seed: int) -> None:
+    graph = random_graph(seed, steps=12)
+    check(graph, inputs_for(graph, seed), COMBINATIONS)
+
+
+@pytest.mark.parametrize("seed", range(1000, 1060))
+def test_unusual_shapes_and_dtypes(seed: int) -> None:
+    graph = random_graph(
+        seed,
+        steps=16,
+        extents=(0, 1, 2, 3, 7, 17, 33),
+        dtypes=("float32", "float64", "int32", "int64", "uint8", "bool"),
+        limit=20_000,
+    )
+    check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_gradients(seed: int) -> None:
+    graph = random_graph(seed, steps=10, dtypes=("float32",), smooth=True)
+    y = graph.outputs[0]
+    g = variable("cotangent", y.type)
+    found = [value for value in gradient([y], [g], graph.inputs) if value is not None]
+    joint = Graph([*graph.inputs, g], [y, *found])
+    check(joint, inputs_for(joint, seed), [frozenset(), OPTIONAL])
