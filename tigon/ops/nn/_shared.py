@@ -9,8 +9,8 @@ from typing import Any
 from tigon.base import TensorType, check
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.creation import _iota, zeros_like
-from tigon.ops.elementwise import add, multiply
+from tigon.ops.creation import zeros_like
+from tigon.ops.elementwise import multiply
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, _slice, _unwindow, _window, transpose
 
@@ -240,21 +240,6 @@ class Phases:
         ones = (1,) * len(self.count)
         geometry = Windows(self.count, ones, ones, tuple(j - 1 for j in self.count))
         return windows(y, geometry, self.cells, fill=fill)
-
-    def places(self, axis: int, shape_axis: tuple[int, int], ndim: int, dtype: str) -> Value:
-        """The place k in the kernel along one axis, laid over a phase axis and a count axis of an
-        array of `ndim` axes."""
-        phase, count = shape_axis
-        last = self.stride[axis] * (self.count[axis] - 1)
-        r = _iota(shape=along_shape(self.stride[axis], phase, ndim), axis=phase, dtype=dtype)
-        j = _iota(
-            shape=along_shape(self.count[axis], count, ndim),
-            axis=count,
-            start=last,
-            step=-self.stride[axis],
-            dtype=dtype,
-        )
-        return add(r, j)
 
     def woven(self, x: Value, first: int) -> Value:
         """Axes (cells, stride) in turn from `first` on, made one axis each: the elements."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -243,25 +244,66 @@ def _from_cells(attrs: PoolingAttrs, x: Value, phases: Phases) -> Value:
     return to_channels_last(result) if _is_last(attrs, result.ndim) else result
 
 
-def _spread_phases(x: Value, n: int) -> Value:
-    """(..., *cells, *count) with an axis of extent 1 for the phase behind each cell axis."""
+_FEW = 9
+"""So many windows per element are added one by one, in one elementwise kernel; more are reduced."""
+
+
+def _choices(phases: Phases) -> list[tuple[int, ...]] | None:
+    """The places along the count axes, if there are few."""
+    return list(np.ndindex(*phases.count)) if prod(phases.count) <= _FEW else None
+
+
+def _spread_phases(x: Value, n: int, choice: tuple[int, ...] | None) -> Value:
+    """(..., *cells, *count) with an axis of extent 1 for the phase behind each cell axis; count
+    axes stay, or one place along them is taken."""
     head, cells, count = x.shape[:2], x.shape[2 : n + 2], x.shape[n + 2 :]
     paired = [part for extent in cells for part in (extent, 1)]
-    return _reshape(x, shape=(*head, *paired, *count))
+    if choice is None:
+        return _reshape(x, shape=(*head, *paired, *count))
+    taken = _slice(
+        x,
+        start=(*(0,) * (n + 2), *choice),
+        step=(1,) * x.ndim,
+        extents=(*x.shape[: n + 2], *(1,) * n),
+    )
+    return _reshape(taken, shape=(*head, *paired))
 
 
-def _places(phases: Phases, axis: int, n: int, dtype: str) -> Value:
-    """The place in the kernel along one axis, over phase and count axes."""
-    return phases.places(axis, (3 + 2 * axis, 2 + 2 * n + axis), 2 + 3 * n, dtype)
+def _places(phases: Phases, axis: int, n: int, choice: tuple[int, ...] | None, dtype: str) -> Value:
+    """The place k = r + j * stride in the kernel along one axis, over its phase axis, and its count
+    axis if that stays; there j runs backwards."""
+    s, j = phases.stride[axis], phases.count[axis]
+    ndim = 2 + 2 * n if choice is not None else 2 + 3 * n
+    first = 0 if choice is None else (j - 1 - choice[axis]) * s
+    phase = 3 + 2 * axis
+    r = _iota(shape=along_shape(s, phase, ndim), axis=phase, start=first, dtype=dtype)
+    if choice is not None:
+        return r
+    count = 2 + 2 * n + axis
+    steps = _iota(
+        shape=along_shape(j, count, ndim), axis=count, start=(j - 1) * s, step=-s, dtype=dtype
+    )
+    return add(r, steps)
 
 
-def _gathered(attrs: PoolingAttrs, terms: Value, phases: Phases, n: int) -> Value:
-    """The sum over the windows that an element is in."""
-    if phases.count == (1,) * n:
-        summed = _reshape(terms, shape=terms.shape[: 2 + 2 * n])
-    else:
-        summed = _reduce_sum(terms, axes=_trailing(terms, n))
-    return _from_cells(attrs, summed, phases)
+def _gathered(
+    attrs: PoolingAttrs,
+    phases: Phases,
+    n: int,
+    term: Callable[[tuple[int, ...] | None], Value],
+) -> Value:
+    """The sum over the windows that an element is in; `term` gives one place along the count axes,
+    or all of them."""
+    choices = _choices(phases)
+    if choices is None:
+        terms = term(None)
+        return _from_cells(attrs, _reduce_sum(terms, axes=_trailing(terms, n)), phases)
+    total: Value | None = None
+    for choice in choices:
+        part = term(choice)
+        total = part if total is None else add(total, part)
+    assert total is not None
+    return _from_cells(attrs, total, phases)
 
 
 def _first_channels(attrs: PoolingAttrs, x: Value) -> Value:
@@ -276,14 +318,19 @@ def _decompose_sum_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value
     x, cotangent = _first_channels(attrs, data), _first_channels(attrs, g)
     geometry, _ = _geometry(attrs, x.shape[2:])
     phases = Phases.of(geometry, x.shape[2:])
-    terms = _spread_phases(phases.windows(cotangent), n)
-    full = (*terms.shape[:2], *_paired(phases), *phases.count)
-    terms = _broadcast(terms, shape=full)
-    for axis, (k, whole) in enumerate(zip(geometry.kernel, phases.whole, strict=True)):
-        if k < whole:  # the last stride of the kernel is not a whole one
-            inside = lesser(_places(phases, axis, n, x.dtype.name), float(k))
-            terms = where(inside, terms, 0.0)
-    return _gathered(attrs, terms, phases, n)
+    seen = phases.windows(cotangent)
+    full = (*seen.shape[:2], *_paired(phases))
+
+    def term(choice: tuple[int, ...] | None) -> Value:
+        count = phases.count if choice is None else ()
+        terms = _broadcast(_spread_phases(seen, n, choice), shape=(*full, *count))
+        for axis, (k, whole) in enumerate(zip(geometry.kernel, phases.whole, strict=True)):
+            if k < whole:  # the last stride of the kernel is not a whole one
+                inside = lesser(_places(phases, axis, n, choice, x.dtype.name), float(k))
+                terms = where(inside, terms, 0.0)
+        return terms
+
+    return _gathered(attrs, phases, n, term)
 
 
 def _paired(phases: Phases) -> list[int]:
@@ -308,16 +355,20 @@ def _decompose_max_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value
     found, axes = _seen(_with_channels_first(attrs), x, _least(x))
     at = cast(_reduce_argmax(found, axes=axes), dtype=dtype)
     at = _recoded(at, geometry.kernel, phases.whole)
-    at = _spread_phases(phases.windows(at, fill=-1.0), n)
-    own: Value | None = None
-    step = 1
-    for axis in reversed(range(n)):
-        place = multiply(_places(phases, axis, n, dtype), float(step))
-        own = place if own is None else add(own, place)
-        step *= phases.whole[axis]
-    assert own is not None
-    terms = where(equal(at, own), _spread_phases(phases.windows(cotangent), n), 0.0)
-    return _gathered(attrs, terms, phases, n)
+    best, seen = phases.windows(at, fill=-1.0), phases.windows(cotangent)
+
+    def term(choice: tuple[int, ...] | None) -> Value:
+        own: Value | None = None
+        step = 1
+        for axis in reversed(range(n)):
+            place = multiply(_places(phases, axis, n, choice, dtype), float(step))
+            own = place if own is None else add(own, place)
+            step *= phases.whole[axis]
+        assert own is not None
+        chosen = equal(_spread_phases(best, n, choice), own)
+        return where(chosen, _spread_phases(seen, n, choice), 0.0)
+
+    return _gathered(attrs, phases, n, term)
 
 
 def _with_channels_first(attrs: PoolingAttrs) -> PoolingAttrs:
