@@ -142,6 +142,7 @@ class _Writer:
             # A type known from tracing belongs to that call, not to the graph: it is left out.
             self._add(node, "null", node.name, dict(node.hints), [], 1)
         elif node.op is CONSTANT:
+            self._own.add("constant")
             texts = {f: as_text(v) for f, v in record.attrs_dict(node.attrs).items()}
             self._add(node, f"{OWN_PREFIX}constant", self._name(node, "constant"), texts, [], 1)
         else:

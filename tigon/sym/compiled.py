@@ -42,6 +42,18 @@ def as_array(where: str, name: str, given: Any) -> NDArray:
     return _native.from_numpy(np.ascontiguousarray(given).reshape(given.shape))
 
 
+def check_distinct(where: str, symbol: Symbol) -> None:
+    """Arrays are given by name, so no two variables may share one."""
+    names = symbol.list_inputs()
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    check(
+        not repeated,
+        where,
+        f"two different variables are named '{repeated[0] if repeated else ''}'; give each a "
+        "name of its own, or use one variable twice",
+    )
+
+
 class CompiledFunction:
     """A compiled symbol. Call it with one array per argument, by keyword.
 
@@ -53,6 +65,7 @@ class CompiledFunction:
     """
 
     def __init__(self, symbol: Symbol, several: bool, donate: Iterable[str]) -> None:
+        check_distinct("compile", symbol)
         self._symbol = symbol
         self._several = several
         self._graph = CachedGraph(symbol._graph(), name=symbol.name or "compiled")

@@ -13,7 +13,7 @@ from tigon.base.dtypes import BY_CODE
 from tigon.context import Context, check_context
 from tigon.ir.graph import Graph
 from tigon.runtime.cached_graph import CachedGraph
-from tigon.sym.compiled import as_array
+from tigon.sym.compiled import as_array, check_distinct
 from tigon.sym.inference import Hint, infer
 from tigon.sym.symbol import Symbol, output_name
 
@@ -310,7 +310,7 @@ def bind(
 ) -> Executor:
     """See `Symbol.bind`."""
     context = check_context("bind", ctx)
-    _check_distinct(symbol)
+    check_distinct("bind", symbol)
     names, auxiliary_names = symbol.list_arguments(), symbol.list_auxiliary_states()
     arguments = _by_name("args", names, args, required=True)
     auxiliary = _by_name("aux_states", auxiliary_names, aux_states, required=True)
@@ -334,17 +334,6 @@ def bind(
     }
     infer(symbol._values, given)
     return Executor(symbol, context, arguments, gradients, requests, auxiliary)
-
-
-def _check_distinct(symbol: Symbol) -> None:
-    names = symbol.list_inputs()
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    check(
-        not repeated,
-        "bind",
-        f"two different variables are named '{repeated[0] if repeated else ''}'; give each a "
-        "name of its own, or use one variable twice",
-    )
 
 
 def _by_name(where: str, names: Sequence[str], given: Any, required: bool) -> dict[str, Any]:
@@ -442,7 +431,7 @@ def simple_bind(
 ) -> Executor:
     """See `Symbol.simple_bind`."""
     context = check_context("simple_bind", ctx)
-    _check_distinct(symbol)
+    check_distinct("simple_bind", symbol)
     types = _types(symbol, "simple_bind", shapes, type_dict)
     names = symbol.list_arguments()
     requests = _requests(names, grad_req)

@@ -351,8 +351,10 @@ class Symbol:
             unknown = ", ".join(
                 node.name for node in self._variable_nodes() if not node.hints.get("__shape__")
             )
+            what = f"variable '{value.node.name}'"
+            what = what if value.node.op is VARIABLE else value.node.label
             raise TigonError(
-                f"{value.node.label}: its shape is not known yet; it depends on {unknown}; "
+                f"{what}: its shape is not known yet; it depends on {unknown}; "
                 "give them shapes, sym.var(name, shape=...), or use infer_shape"
             )
         return found
