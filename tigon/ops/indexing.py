@@ -816,7 +816,7 @@ def _decompose_sequence_reverse(attrs: SequenceAttrs, data: Any, *rest: Any) -> 
     turned = select(lesser(line, ends), ends - 1 - line, line)
     shape = (*turned.shape, *(1,) * (data.ndim - 2))
     index = _broadcast(_reshape(turned, shape=shape), shape=data.shape)
-    return take_along(data, index, axis=0)
+    return _take_along(data, index, axis=0)
 
 
 def _sequence_reverse_oracle(
@@ -850,14 +850,14 @@ def _lower_take_along(
     return read(0, (*coords[: attrs.axis], index, *coords[attrs.axis + 1 :]))
 
 
-take_along = primitive(
+_take_along = primitive(
     "_take_along",
     Family.GATHER,
     operands="data index",
     attrs=AxisAttrs,
     infer=_infer_take_along,
     lower=_lower_take_along,
-    grad=lambda a, g, y, data, index: (take_along_backward(g, index, data, axis=a.axis), None),
+    grad=lambda a, g, y, data, index: (_take_along_backward(g, index, data, axis=a.axis), None),
     numpy=lambda data, index, axis: np.take_along_axis(
         data, _oracle_index(index, data.shape[axis], "clip"), axis
     ),
@@ -898,13 +898,13 @@ def _take_along_backward_oracle(
     return result
 
 
-take_along_backward: Operator = composite(
+_take_along_backward: Operator = composite(
     "_take_along_backward",
     _decompose_take_along_backward,
     operands="data index like",
     attrs=AxisAttrs,
     grad=lambda a, g, y, data, index, like: (
-        take_along(g, index, axis=a.axis),
+        _take_along(g, index, axis=a.axis),
         None,
         None,
     ),

@@ -1,0 +1,432 @@
+"""Order: sort, argsort, topk, shuffle, cumulative sums.
+
+An element's rank is the number of elements before it, counted by comparison: n² comparisons for a
+line of n, all of them independent, fused into one reduction without memory of their own. That is
+fast to some thousand elements and correct beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tigon.base import check
+from tigon.ops.creation import _iota
+from tigon.ops.elementwise import (
+    cast,
+    cast_like,
+    equal,
+    greater,
+    greater_equal,
+    isnan,
+    lesser,
+    lesser_equal,
+    log,
+    logical_and,
+    logical_or,
+    minimum,
+    select,
+)
+from tigon.ops.indexing import _pick, _take, _take_along, _take_along_backward
+from tigon.ops.random import KEY_SAMPLE, _bits_oracle, _random_bits, _unit_oracle, unit_interval
+from tigon.ops.record import composite
+from tigon.ops.reduction import _reduce_sum
+from tigon.ops.views import (
+    _broadcast,
+    _reshape,
+    expand_dims,
+    flip,
+    normalized_axis,
+    reshape_like,
+    slice_axis,
+)
+
+
+def _pairs(x: Any, axis: int) -> tuple[Any, Any, Any]:
+    """Element i and element j of each line as two more axes, and where j < i."""
+    extent = x.shape[axis]
+    own, other = expand_dims(x, axis=axis + 1), expand_dims(x, axis=axis)
+    ndim = x.ndim + 1
+
+    def place(where: int) -> Any:
+        shape = tuple(extent if i == where else 1 for i in range(ndim))
+        return _iota(shape=shape, axis=where)
+
+    return own, other, lesser(place(axis + 1), place(axis))
+
+
+def ranks(x: Any, axis: int, ascending: bool) -> Any:
+    """Position (int64) of each element of a line once it is sorted. Equal elements keep their
+    order; NaN counts as infinity."""
+    if x.dtype.is_float:
+        x = select(isnan(x), float("inf"), x)
+    own, other, earlier = _pairs(x, axis)
+    ahead = lesser(other, own) if ascending else greater(other, own)
+    tied = logical_and(cast(equal(other, own), dtype="int64"), earlier)
+    before = logical_or(cast(ahead, dtype="int64"), tied)
+    return _reduce_sum(before, axes=(axis + 1,))
+
+
+def order(x: Any, axis: int, ascending: bool) -> Any:
+    """Positions (int64) that sort each line: the inverse of the ranks."""
+    return inverse(ranks(x, axis, ascending), axis)
+
+
+def inverse(permutation: Any, axis: int) -> Any:
+    """Of each line, a permutation, the inverse one."""
+    places = _iota(shape=permutation.shape, axis=axis)
+    return _take_along_backward(places, permutation, permutation, axis=axis)
+
+
+def _order_oracle(x: np.ndarray, axis: int, ascending: bool) -> np.ndarray:
+    key = np.where(np.isnan(x), np.inf, x) if x.dtype.kind == "f" else x.astype(np.int64)
+    return np.argsort(key if ascending else -key, axis=axis, kind="stable")
+
+
+def _line(data: Any, axis: int | None) -> tuple[Any, int]:
+    """The data and a non-negative axis; flattened where none is given."""
+    if axis is None:
+        return _reshape(data, shape=(data.type.size,)), 0
+    return data, normalized_axis("sort", axis, data.ndim)
+
+
+# ----------------------------------------------------------------------------------- sorting
+
+
+@dataclass(frozen=True, slots=True)
+class SortAttrs:
+    axis: int | None = -1
+    is_ascend: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ArgsortAttrs:
+    axis: int | None = -1
+    is_ascend: bool = True
+    dtype: str = "float32"
+
+
+def _decompose_sort(attrs: SortAttrs, data: Any) -> Any:
+    data, axis = _line(data, attrs.axis)
+    return _take_along(data, order(data, axis, attrs.is_ascend), axis=axis)
+
+
+def _sort_oracle(x: np.ndarray, axis: int | None, is_ascend: bool) -> np.ndarray:
+    x, axis = (x.ravel(), 0) if axis is None else (x, axis)
+    return np.take_along_axis(x, _order_oracle(x, axis, is_ascend), axis)
+
+
+def _decompose_argsort(attrs: ArgsortAttrs, data: Any) -> Any:
+    data, axis = _line(data, attrs.axis)
+    return cast(order(data, axis, attrs.is_ascend), dtype=attrs.dtype)
+
+
+def _argsort_oracle(x: np.ndarray, axis: int | None, is_ascend: bool, dtype: str) -> np.ndarray:
+    x, axis = (x.ravel(), 0) if axis is None else (x, axis)
+    return _order_oracle(x, axis, is_ascend).astype(dtype)
+
+
+_TIES = np.array([[3, 1, 3, 2, 1], [0, 0, 2, 2, 1]], np.float32)
+_WITH_NAN = np.array([2, np.nan, 1, np.nan, 3], np.float32)
+
+sort = composite(
+    "sort",
+    _decompose_sort,
+    attrs=SortAttrs,
+    numpy=_sort_oracle,
+    samples=(
+        ((3, 5), {}),
+        ((3, 5), {"axis": 0, "is_ascend": False}),
+        ((2, 3), {"axis": None}),
+        ((7,), {}),
+        ((0, 3), {"axis": 0}),
+        (_WITH_NAN, {}),
+    ),
+    doc="""The elements of each line in order. NaN comes last, as infinity does.
+
+    Parameters: `axis` (default the last; None for the flattened array), `is_ascend` (default True).
+
+    >>> nd.sort(nd.array([[3, 1, 2], [9, 8, 7]])).asnumpy()
+    array([[1., 2., 3.],
+           [7., 8., 9.]], dtype=float32)
+    """,
+)
+
+argsort = composite(
+    "argsort",
+    _decompose_argsort,
+    attrs=ArgsortAttrs,
+    differentiable=False,
+    numpy=_argsort_oracle,
+    samples=(
+        ((3, 5), {}),
+        ((3, 5), {"axis": 0, "is_ascend": False, "dtype": "int32"}),
+        ((2, 3), {"axis": None}),
+        (_TIES, {}),
+        (_TIES, {"is_ascend": False}),
+        ((0, 3), {"axis": 0}),
+    ),
+    doc="""Positions that sort each line; equal elements keep their order.
+
+    Parameters: `axis` (default the last; None for the flattened array), `is_ascend` (default
+    True), `dtype` of the positions (default float32).
+
+    >>> nd.argsort(nd.array([[3, 1, 2], [9, 8, 7]])).asnumpy()
+    array([[1., 2., 0.],
+           [2., 1., 0.]], dtype=float32)
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TopkAttrs:
+    axis: int | None = -1
+    k: int = 1
+    ret_typ: str = "indices"
+    is_ascend: bool = False
+    dtype: str = "float32"
+
+
+def _decompose_topk(attrs: TopkAttrs, data: Any) -> Any:
+    check(
+        attrs.ret_typ in ("indices", "value", "both", "mask"),
+        "topk",
+        f"ret_typ is indices, value, both or mask; given '{attrs.ret_typ}'",
+    )
+    shape = data.shape
+    data, axis = _line(data, attrs.axis)
+    extent = data.shape[axis]
+    count = attrs.k if attrs.k > 0 else extent
+    check(count <= extent, "topk", f"k is {count}; there are {extent} elements")
+    rank = ranks(data, axis, attrs.is_ascend)
+    if attrs.ret_typ == "mask":
+        return _reshape(cast(lesser(rank, count), dtype=data.dtype.name), shape=shape)
+    places = slice_axis(inverse(rank, axis), axis=axis, begin=0, end=count)
+    if attrs.ret_typ == "indices":
+        return cast(places, dtype=attrs.dtype)
+    values = _take_along(data, places, axis=axis)
+    return (values, cast(places, dtype=attrs.dtype)) if attrs.ret_typ == "both" else values
+
+
+def _topk_oracle(
+    x: np.ndarray, axis: int | None, k: int, ret_typ: str, is_ascend: bool, dtype: str
+) -> Any:
+    shape = x.shape
+    x, axis = (x.ravel(), 0) if axis is None else (x, axis)
+    k = k if k > 0 else x.shape[axis]
+    places = np.take(_order_oracle(x, axis, is_ascend), np.arange(k), axis)
+    if ret_typ == "mask":
+        mask = np.zeros(x.shape, x.dtype)
+        np.put_along_axis(mask, places, np.ones((), x.dtype), axis)
+        return mask.reshape(shape)
+    values = np.take_along_axis(x, places, axis)
+    indices = places.astype(dtype)
+    return {"indices": indices, "value": values, "both": (values, indices)}[ret_typ]
+
+
+topk = composite(
+    "topk",
+    _decompose_topk,
+    attrs=TopkAttrs,
+    outputs=lambda a: 2 if a.ret_typ == "both" else 1,
+    numpy=_topk_oracle,
+    samples=(
+        ((3, 5), {"k": 2}),
+        ((3, 5), {"k": 3, "axis": 0, "ret_typ": "value", "is_ascend": True}),
+        ((3, 5), {"k": 2, "ret_typ": "both", "dtype": "int32"}),
+        ((3, 5), {"k": 2, "ret_typ": "mask"}),
+        ((3, 5), {"k": 4, "axis": None, "ret_typ": "value"}),
+        (_TIES, {"k": 3}),
+    ),
+    doc="""The first elements of each line in order.
+
+    Parameters: `k` how many (default 1, 0 for all), `axis` (default the last; None for the
+    flattened array), `ret_typ` "indices", "value", "both" (values, indices) or "mask" (1 where an
+    element is among them), `is_ascend` the smallest instead of the largest, `dtype` of the indices.
+
+    >>> nd.topk(nd.array([[3, 1, 2], [9, 8, 7]]), k=2).asnumpy()
+    array([[0., 2.],
+           [0., 1.]], dtype=float32)
+    >>> nd.topk(nd.array([[3, 1, 2], [9, 8, 7]]), k=2, ret_typ="mask").asnumpy()
+    array([[1., 0., 1.],
+           [1., 1., 0.]], dtype=float32)
+    """,
+)
+
+# ---------------------------------------------------------------------------------- shuffling
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffleAttrs:
+    ordinal: int = 0
+
+
+def _decompose_shuffle(attrs: ShuffleAttrs, data: Any, key: Any) -> Any:
+    check(data.ndim, "shuffle", "expected at least one axis; given a 0-d array")
+    bits = _random_bits(key, shape=data.shape[:1], ordinal=attrs.ordinal)
+    return _take(data, order(bits, 0, True), axis=0)
+
+
+def _shuffle_oracle(data: np.ndarray, key: np.ndarray, ordinal: int) -> np.ndarray:
+    return data[np.argsort(_bits_oracle(key, data.shape[:1], ordinal, 0), kind="stable")]
+
+
+shuffle = composite(
+    "_shuffle",
+    _decompose_shuffle,
+    operands="data key%",
+    attrs=ShuffleAttrs,
+    numpy=_shuffle_oracle,
+    aliases=("shuffle", "random_shuffle"),
+    samples=(((7,), KEY_SAMPLE, {}), ((5, 2), KEY_SAMPLE, {"ordinal": 3})),
+    doc="""The entries along the first axis in random order.
+
+    >>> sorted(nd.random.shuffle(nd.array([1, 2, 3])).asnumpy().tolist())
+    [1.0, 2.0, 3.0]
+    """,
+)
+
+# ----------------------------------------------------------------------------- cumulative sums
+
+
+@dataclass(frozen=True, slots=True)
+class CumsumAttrs:
+    axis: int | None = None
+    dtype: str | None = None
+
+
+def _decompose_cumsum(attrs: CumsumAttrs, data: Any) -> Any:
+    if attrs.dtype is not None:
+        data = cast(data, dtype=attrs.dtype)
+    data, axis = _line(data, attrs.axis)
+    ndim, extent = data.ndim + 1, data.shape[axis]
+
+    def place(where: int) -> Any:
+        return _iota(shape=tuple(extent if i == where else 1 for i in range(ndim)), axis=where)
+
+    # A choice, not a product with 0 and 1: that would spread infinities to all sums.
+    reached = cast(lesser_equal(place(axis + 1), place(axis)), dtype=data.dtype.name)
+    return _reduce_sum(select(reached, expand_dims(data, axis=axis), 0), axes=(axis + 1,))
+
+
+def _grad_cumsum(a: CumsumAttrs, g: Any, y: Any, x: Any) -> Any:
+    """The sums from the other end."""
+    axis = (0 if a.axis is None else a.axis,)
+    back = flip(cumsum(flip(g, axis=axis), axis=axis[0]), axis=axis)
+    return (cast_like(reshape_like(back, x) if a.axis is None else back, x),)
+
+
+cumsum = composite(
+    "_np_cumsum",
+    _decompose_cumsum,
+    attrs=CumsumAttrs,
+    grad=_grad_cumsum,
+    numpy=lambda x, axis, dtype: np.cumsum(x, axis, dtype or x.dtype),
+    aliases=("cumsum",),
+    samples=(
+        ((3, 5), {"axis": 1}),
+        ((3, 5), {}),
+        ((3, 5), {"axis": 0, "dtype": "float64"}),
+        ((0, 3), {"axis": 1}),
+        (np.array([1, np.inf, 2], np.float32), {}),
+    ),
+    doc="""Sums of the elements up to each one.
+
+    Parameters: `axis`; of the flattened array if not given; `dtype` to compute in.
+
+    >>> nd.cumsum(nd.array([[1, 2, 3], [4, 5, 6]]), axis=1).asnumpy()
+    array([[ 1.,  3.,  6.],
+           [ 4.,  9., 15.]], dtype=float32)
+    """,
+)
+
+# -------------------------------------------------------------------------------- multinomial
+
+
+@dataclass(frozen=True, slots=True)
+class MultinomialAttrs:
+    shape: tuple[int, ...] = ()
+    get_prob: bool = False
+    dtype: str = "int32"
+    ordinal: int = 0
+
+
+def _drawn_shape(attrs: MultinomialAttrs, lead: tuple[int, ...]) -> tuple[int, ...]:
+    return (*lead, *attrs.shape) or (1,)
+
+
+def _decompose_multinomial(attrs: MultinomialAttrs, data: Any, key: Any) -> Any:
+    check(
+        data.ndim and data.shape[-1],
+        "sample_multinomial",
+        f"expected probabilities along the last axis; given shape {data.shape}",
+    )
+    lead, extent = data.shape[:-1], data.shape[-1]
+    draws = tuple(attrs.shape)
+    wide = _reshape(cumsum(data, axis=-1), shape=(*lead, *(1,) * len(draws), extent))
+    unit = unit_interval(key, (*lead, *draws), data.dtype.name, attrs.ordinal)
+    passed = greater_equal(expand_dims(unit, axis=-1), wide)
+    count = _reduce_sum(cast(passed, dtype="int64"), axes=(len(lead) + len(draws),))
+    # Rounding may leave the last sum below 1.
+    place = minimum(count, extent - 1)
+    result = _reshape(cast(place, dtype=attrs.dtype), shape=_drawn_shape(attrs, lead))
+    if not attrs.get_prob:
+        return result
+    full = (*lead, *draws, extent)
+    column = _reshape(data, shape=(*lead, *(1,) * len(draws), extent))
+    chosen = _pick(_broadcast(column, shape=full), place, axis=len(full) - 1)
+    return result, _reshape(log(chosen), shape=result.shape)
+
+
+def _multinomial_oracle(
+    data: np.ndarray,
+    key: np.ndarray,
+    shape: tuple[int, ...],
+    get_prob: bool,
+    dtype: str,
+    ordinal: int,
+) -> Any:
+    lead = data.shape[:-1]
+    unit = _unit_oracle(key, (*lead, *shape), data.dtype.name, ordinal)
+    wide = data.reshape(*lead, *(1,) * len(shape), -1)
+    place = np.minimum(
+        (unit[..., None] >= np.cumsum(wide, -1, data.dtype)).sum(-1), data.shape[-1] - 1
+    )
+    result = place.astype(dtype).reshape((*lead, *shape) or (1,))
+    if not get_prob:
+        return result
+    chosen = np.take_along_axis(
+        np.broadcast_to(wide, (*place.shape, data.shape[-1])), place[..., None], -1
+    )
+    return result, np.log(chosen).reshape(result.shape)
+
+
+_CHANCES = np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0]], np.float32)
+
+sample_multinomial = composite(
+    "_sample_multinomial",
+    _decompose_multinomial,
+    operands="data key%",
+    attrs=MultinomialAttrs,
+    outputs=lambda a: 2 if a.get_prob else 1,
+    differentiable=False,
+    numpy=_multinomial_oracle,
+    aliases=("sample_multinomial", "random_multinomial"),
+    samples=(
+        (_CHANCES, KEY_SAMPLE, {}),
+        (_CHANCES, KEY_SAMPLE, {"shape": (4,), "get_prob": True}),
+        (_CHANCES[0], KEY_SAMPLE, {"shape": (2, 3), "dtype": "int64"}),
+        (_CHANCES[0], KEY_SAMPLE, {}),
+    ),
+    doc="""Positions drawn with the given probabilities.
+
+    Parameters: `data` probabilities along the last axis, each line adding up to 1; `shape` how many
+    are drawn for each line; `get_prob` gives the logarithm of their probabilities too; `dtype` of
+    the positions (default int32).
+
+    >>> nd.sample_multinomial(nd.array([0, 1, 0]), shape=(3,)).asnumpy()
+    array([1, 1, 1], dtype=int32)
+    """,
+)
