@@ -55,4 +55,5 @@ class Backend(Protocol):
 
     @property
     def counters(self) -> dict[str, float]:
-        """compilations (functions), modules, compile_seconds, cache_hits."""
+        """compilations (functions made native in this process), loaded (those of them that another
+        process had compiled before), modules, compile_seconds, cache_hits."""

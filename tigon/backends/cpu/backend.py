@@ -74,9 +74,9 @@ class CpuBackend:
             missing = [s for s in dict.fromkeys(structures) if s not in self._addresses]
             self._hits += len(structures) - len(missing)
             if missing:
-                count = len(self._addresses)
+                # Names belong to the module: its text then says all there is to know about it.
                 functions = [
-                    self.emit(structure, f"kernel{count + number}")
+                    self.emit(structure, f"kernel{number}")
                     for number, structure in enumerate(missing)
                 ]
                 made = self._compiler.compile(functions)
@@ -91,6 +91,7 @@ class CpuBackend:
     def counters(self) -> dict[str, float]:
         return {
             "compilations": len(self._addresses),
+            "loaded": self._compiler.loaded,
             "modules": self._compiler.modules,
             "compile_seconds": self._compiler.seconds,
             "cache_hits": self._hits,
@@ -116,7 +117,7 @@ class CpuBackend:
                 microseconds,
             )
         points, grain, microseconds = cost.nest_shape(nest, target)
-        variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest))
+        variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest, microseconds))
         return Launchable(
             Structure(structure, variant),
             slots,

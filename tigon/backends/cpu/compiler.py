@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tigon.backends.cpu.store import ObjectStore
 from tigon.backends.cpu.target import Target, host_target
 from tigon.backends.cpu.text import Function
 from tigon.base.errors import InternalError
@@ -26,7 +27,9 @@ class Compiler:
         self._keep: list[Any] = []  # loaded code is never unloaded
         self._helpers: dict[str, int] = {}
         self._modules = 0
+        self._store = ObjectStore()
         self.seconds = 0.0
+        self.loaded = 0  # functions that came from the store
 
     @property
     def target(self) -> Target:
@@ -88,8 +91,14 @@ class Compiler:
         target = self.target
         with self._lock:
             begun = time.perf_counter()
-            module = self._parse(module_text(functions, target))
-            image = self._machine.emit_object(module)
+            text = module_text(functions, target)
+            key = f"{llvm.llvm_version_info} {target}\n{text}"
+            image = self._store.load(key)
+            if image is None:
+                image = self._machine.emit_object(self._parse(text))
+                self._store.save(key, image)
+            else:
+                self.loaded += len(functions)
             self._modules += 1
             builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
             for function in functions:

@@ -19,6 +19,7 @@ from tigon.backends.cpu.plan import Packing, Plan
 from tigon.backends.cpu.scalar import binary, compare, intrinsic, select
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
+from tigon.base.dtypes import DType
 from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Contraction, Expr, LoopAxis, Slot
 
@@ -136,64 +137,26 @@ class _Contraction:
 
     def tile(self, left: Value, right: Value, tile: Value, row: Value, column: Value) -> None:
         """Multiply two panels into a tile of partial sums; finish it after the last block."""
-        e, out, plan = self.e, self.out, self.plan
-        kind = vector_type(self.element, self.lanes)
-        size = self.dtype.itemsize
-        places = [
-            (r, v, r * self.width + v * self.lanes)
-            for r in range(plan.rows)
-            for v in range(plan.vectors)
-        ]
-
-        def resume() -> list[Value]:
-            return [
-                out.op(
-                    f"load {kind}, ptr {self.at(tile, offset).name}, align {size}",
-                    self.element,
-                    self.lanes,
-                )
-                for _, _, offset in places
-            ]
-
-        fresh = [zero(self.element, self.lanes) for _ in places]
-        more = binary(out, "xor", self.is_first, literal(True, "i1"))
-        sums = e.when(more, fresh, resume, "resume")
-
-        def step(k: Value, sums: list[Value]) -> list[Value]:
-            row_of_right = self.at(right, self.op("mul", k, self.width))
-            columns = [
-                out.op(
-                    f"load {kind}, ptr {self.at(row_of_right, v * self.lanes).name}, align {size}",
-                    self.element,
-                    self.lanes,
-                )
-                for v in range(plan.vectors)
-            ]
-            if plan.left.along != "outer":
-                start, stride = self.at(left, k), plan.depth
-            else:
-                start, stride = self.at(left, self.op("mul", k, plan.rows)), 1
-            made = []
-            for r in range(plan.rows):
-                one = out.op(
-                    f"load {self.element}, ptr {self.at(start, r * stride).name}, align {size}",
-                    self.element,
-                )
-                factor = spread(out, one, self.lanes)
-                for v in range(plan.vectors):
-                    old = sums[r * plan.vectors + v]
-                    made.append(intrinsic(out, "fma", factor, columns[v], old))
-            return made
-
-        _, sums = e.loop(NOUGHT, self.depth, 1, sums, step, "sum")
-        for (_, _, offset), value in zip(places, sums, strict=True):
-            out.emit(f"store {value}, ptr {self.at(tile, offset).name}, align {size}")
+        plan = self.plan
+        stride, step = (1, plan.rows) if plan.left.along == "outer" else (plan.depth, 1)
+        name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}_{stride}_{step}"
+        self.out.call_helper(
+            name,
+            lambda name: emit_tile(
+                name, self.e.target, self.dtype, plan.rows, plan.vectors, stride, step
+            ),
+            left,
+            right,
+            tile,
+            self.depth,
+            self.is_first,
+        )
 
         def finish() -> list[Value]:
             self.finish(tile, row, column)
             return []
 
-        e.when(self.is_last, [], finish, "finish")
+        self.e.when(self.is_last, [], finish, "finish")
 
     def finish(self, tile: Value, row: Value, column: Value) -> None:
         """The nest's body over the live part of a tile."""
@@ -550,6 +513,50 @@ class _Contraction:
             self.loop(squares, square, "turn")
 
         self.loop(groups, group, "group")
+
+
+def emit_tile(
+    name: str, target: Target, dtype: DType, rows: int, vectors: int, stride: int, step: int
+) -> Function:
+    """`name(left, right, tile, depth, first)`: add the product of a left panel, whose element
+    (row, k) is at row * stride + k * step, and a right panel to the tile, or store it if `first`.
+    One for all kernels of these sizes: it is half of the code of a contraction."""
+    parameters = ("ptr %left", "ptr %right", "ptr %tile", "i64 %depth", "i1 %first")
+    out = Function(name, parameters, "void")
+    e = Emitter(out, (), target)
+    lanes, element, size = target.lanes(dtype.itemsize), element_type(dtype), dtype.itemsize
+    kind = vector_type(element, lanes)
+    left, right, tile = (Value("ptr", 1, f"%{p}") for p in ("left", "right", "tile"))
+
+    def at(base: Value, index: str) -> Value:
+        return out.op(f"getelementptr {element}, {base}, i64 {index}", "ptr")
+
+    def load(pointer: Value) -> Value:
+        return out.op(f"load {kind}, {pointer}, align {size}", element, lanes)
+
+    places = [str(number * lanes) for number in range(rows * vectors)]
+    fresh = [zero(element, lanes) for _ in places]
+    more = out.op("xor i1 %first, true", "i1")
+    sums = e.when(more, fresh, lambda: [load(at(tile, place)) for place in places], "resume")
+
+    def body(k: Value, sums: list[Value]) -> list[Value]:
+        across = at(right, out.op(f"mul {k}, {vectors * lanes}", "i64").name)
+        columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
+        start = at(left, out.op(f"mul {k}, {step}", "i64").name if step != 1 else k.name)
+        made = []
+        for r in range(rows):
+            pointer = at(start, str(r * stride))
+            one = out.op(f"load {element}, {pointer}, align {size}", element)
+            factor = spread(out, one, lanes)
+            for v in range(vectors):
+                old = sums[r * vectors + v]
+                made.append(intrinsic(out, "fma", factor, columns[v], old))
+        return made
+
+    _, sums = e.loop(NOUGHT, Value("i64", 1, "%depth"), 1, sums, body, "sum")
+    for place, value in zip(places, sums, strict=True):
+        out.emit(f"store {value}, {at(tile, place)}, align {size}")
+    return out
 
 
 def emit_transpose(name: str, element: str, lanes: int, align: int) -> Function:

@@ -123,10 +123,13 @@ def body_ns(body: Sequence[Stmt], lanes: int, target: Target) -> float:
     return total
 
 
-def lanes(nest: Nest) -> int:
-    """The power of two that holds the longest vector loop, 0 if that is longer than vectors are."""
+def lanes(nest: Nest, microseconds: float) -> int:
+    """The most lanes that a nest of short vector loops should run at once; 0: any number. Only
+    where it pays for another function."""
     longest = _longest(nest.body)
-    return 0 if longest > 32 else 1 << max(0, longest - 1).bit_length()
+    if longest > 16 or microseconds < 20:
+        return 0
+    return 4 if longest <= 4 else 16
 
 
 def _longest(body: Sequence[Stmt]) -> int:

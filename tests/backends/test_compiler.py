@@ -1,0 +1,98 @@
+"""Compilation: sharing, threads, and the store of object code on disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.backends.harness import run
+from tigon.backends.cpu.backend import CpuBackend
+from tigon.backends.cpu.store import ObjectStore
+from tigon.base.dtypes import float32
+from tigon.loop import build as L
+from tigon.loop.grammar import Buffer, Loop, LoopAxis, Nest, Store
+
+
+def scaled(count: int, factor: float, times: int = 1) -> Nest:
+    i = L.axis("i")
+    value = L.load(0, i, float32)
+    for _ in range(times):
+        value = L.mul(value, factor)
+    loop = Loop((LoopAxis("i", L.const(count), L.const(0), True),), (Store(1, i, value),))
+    return Nest((Buffer(float32, "in"), Buffer(float32, "out")), (), (loop,))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    made = tmp_path / "kernels"
+    monkeypatch.setenv("TIGON_CACHE", str(made))
+    return made
+
+
+def test_numbers_do_not_compile_again(folder: Path) -> None:
+    backend = CpuBackend()
+    for count, factor in [(10, 2.0), (1000, 3.0)]:
+        x = np.arange(count, dtype=np.float32)
+        out = np.zeros_like(x)
+        run(scaled(count, factor), [x, out], backend=backend)
+        np.testing.assert_array_equal(out, x * np.float32(factor))
+    assert backend.counters["compilations"] == 1
+    assert backend.counters["cache_hits"] == 1
+
+
+def test_several_structures_share_a_module(folder: Path) -> None:
+    backend = CpuBackend()
+    structures = [backend.prepare(scaled(100, 2.0, times)).structure for times in (1, 2, 1)]
+    addresses = backend.compile(structures)
+    assert addresses[0] == addresses[2] != addresses[1]
+    assert backend.counters["modules"] == 1
+
+
+def test_threads_compile_one_function_once(folder: Path) -> None:
+    backend = CpuBackend()
+    structure = backend.prepare(scaled(100, 2.0, 3)).structure
+    addresses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: addresses.extend(backend.compile([structure])))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(addresses)) == 1 and len(addresses) == 8
+    assert backend.counters["compilations"] == 1
+
+
+def test_another_process_finds_the_code(folder: Path) -> None:
+    for loaded in (0, 1):
+        backend = CpuBackend()
+        x, out = np.ones(50, np.float32), np.zeros(50, np.float32)
+        run(scaled(50, 2.0, 4), [x, out], backend=backend)
+        assert backend.counters["loaded"] == loaded
+        assert (out == 16).all()
+
+
+def test_damaged_or_foreign_files_are_not_loaded(folder: Path) -> None:
+    first = CpuBackend()
+    first.compile([first.prepare(scaled(50, 2.0, 5)).structure])
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    second = CpuBackend()
+    second.compile([second.prepare(scaled(50, 2.0, 5)).structure])
+    assert second.counters["loaded"] == 0
+    os.chmod(folder, 0o777)
+    third = CpuBackend()
+    third.compile([third.prepare(scaled(50, 2.0, 5)).structure])
+    assert third.counters["loaded"] == 0
+
+
+def test_without_a_folder_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIGON_CACHE", "0")
+    store = ObjectStore()
+    store.save("text", b"code")
+    assert store.load("text") is None

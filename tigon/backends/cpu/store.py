@@ -1,0 +1,89 @@
+"""Object code of earlier processes, in files named by what they were compiled from.
+
+`TIGON_CACHE` names the folder, "0" turns the store off; otherwise it is `tigon/kernels` under the
+user's cache folder. Code is loaded only from a folder that nobody else can write to, and only if
+it is what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+_VERSION = b"1"
+
+
+class ObjectStore:
+    """A folder of object files; every failure to read or write is a miss, never an error.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = ObjectStore(folder)
+    ...     before = store.load("text")
+    ...     store.save("text", b"code")
+    ...     before, store.load("text"), store.load("other text")
+    (None, b'code', None)
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = Path(folder) if folder is not None else _default_folder()
+        self._checked = False
+
+    def load(self, key: str) -> bytes | None:
+        """What was saved under exactly this key."""
+        if not self._usable():
+            return None
+        assert self._folder is not None
+        try:
+            content = (self._folder / _name(key)).read_bytes()
+        except OSError:
+            return None
+        digest, image = content[:32], content[32:]
+        return image if hashlib.sha256(image).digest() == digest else None
+
+    def save(self, key: str, image: bytes) -> None:
+        if not self._usable():
+            return
+        assert self._folder is not None
+        try:
+            # Renaming is atomic: another process sees the whole file or none.
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(hashlib.sha256(image).digest() + image)
+            os.replace(file.name, self._folder / _name(key))
+        except OSError:
+            self._folder = None
+
+    def _usable(self) -> bool:
+        if self._folder is None or self._checked:
+            return self._folder is not None
+        self._checked = True
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = self._folder.stat()
+        except OSError:
+            self._folder = None
+            return False
+        if hasattr(os, "getuid"):
+            others = stat.S_IWGRP | stat.S_IWOTH
+            if status.st_uid != os.getuid() or status.st_mode & others:
+                self._folder = None
+        return self._folder is not None
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(_VERSION + key.encode()).hexdigest() + ".o"
+
+
+def _default_folder() -> Path | None:
+    given = os.environ.get("TIGON_CACHE")
+    if given == "0":
+        return None
+    if given:
+        return Path(given)
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return Path(base) / "tigon" / "kernels"
