@@ -112,7 +112,7 @@ class Node:
         types: tuple[TensorType, ...] | None = None,
     ) -> None:
         """`types` spares the inference where the caller knows its result."""
-        self.op = op
+        self.op: Any = op  # a record of `ops`, one floor up, or VARIABLE or CONSTANT
         self.inputs = inputs
         self.attrs = attrs
         self.name = name
@@ -180,7 +180,7 @@ class VariableAttrs:
 class ConstantAttrs:
     """A Python scalar (weak: it takes the dtype of the other operand) or a small array."""
 
-    value: float | int | bool | tuple
+    value: float | int | bool | tuple[Any, ...]
     dtype: str
     shape: tuple[int, ...] = ()
     weak: bool = True
@@ -192,7 +192,9 @@ class _Variable:
     def output_count(self, attrs: VariableAttrs) -> int:
         return 1
 
-    def infer_types(self, attrs: VariableAttrs, types: tuple) -> tuple[TensorType, ...]:
+    def infer_types(
+        self, attrs: VariableAttrs, types: tuple[TensorType, ...]
+    ) -> tuple[TensorType, ...]:
         raise TigonError("variable: has no inputs to infer from")
 
 
@@ -202,7 +204,9 @@ class _Constant:
     def output_count(self, attrs: ConstantAttrs) -> int:
         return 1
 
-    def infer_types(self, attrs: ConstantAttrs, types: tuple) -> tuple[TensorType, ...]:
+    def infer_types(
+        self, attrs: ConstantAttrs, types: tuple[TensorType, ...]
+    ) -> tuple[TensorType, ...]:
         return (TensorType(attrs.shape, as_dtype(attrs.dtype), attrs.weak),)
 
 
@@ -273,7 +277,7 @@ class Graph:
         return {value: tuple(nodes) for value, nodes in found.items()}
 
     @cached_property
-    def key(self) -> tuple:
+    def key(self) -> tuple[Any, ...]:
         """Equal keys mean equal structure: operators, attributes, wiring and types."""
         number: dict[Value, tuple[int, int]] = {}
         rows = []

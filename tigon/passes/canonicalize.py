@@ -108,13 +108,12 @@ def _make(op: Operator, inputs: Sequence[Value], like: Node, **attributes: Any) 
 def uniform_value(value: Value) -> float | int | bool | None:
     """The number that all elements are, where the graph says so."""
     node = value.node
-    if node.op is CONSTANT and not isinstance(node.attrs.value, tuple):
-        return node.attrs.value
-    if node.op is CONSTANT and len({repr(number) for number in node.attrs.value}) == 1:
-        return node.attrs.value[0]
-    if node.op is full:
-        return node.attrs.value
-    return None
+    number: float | int | bool | None = None
+    if node.op is full or (node.op is CONSTANT and not isinstance(node.attrs.value, tuple)):
+        number = node.attrs.value
+    elif node.op is CONSTANT and len({repr(element) for element in node.attrs.value}) == 1:
+        number = node.attrs.value[0]
+    return number
 
 
 def _is_number(value: Value, number: float) -> bool:
