@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys as _sys
 
 from tigon import ops  # first: everything above is generated from the registry
+
 from tigon import nd, sym  # isort: skip
 from tigon import attribute, autograd, base, context, name, random, runtime
 from tigon.attribute import AttrScope
@@ -53,26 +54,26 @@ __all__ = [
     "cpu",
     "cpu_pinned",
     "current_context",
+    "gluon",
     "gpu",
+    "init",
+    "initializer",
+    "io",
     "load",
+    "lr_scheduler",
+    "metric",
     "name",
     "nd",
     "ndarray",
     "num_gpus",
     "ops",
+    "optimizer",
     "random",
     "rnd",
     "runtime",
     "sym",
     "symbol",
     "var",
-    "gluon",
-    "init",
-    "initializer",
-    "io",
-    "lr_scheduler",
-    "metric",
-    "optimizer",
     "visualization",
     "viz",
     "waitall",

@@ -149,20 +149,20 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
         f"expected one gradient and one grad_req per variable; given {len(variables)} variables, "
         f"{len(gradients)} gradients and {len(requests)} grad_reqs",
     )
-    for variable, gradient, request in zip(variables, gradients, requests, strict=True):
+    for target, given, request in zip(variables, gradients, requests, strict=True):
         check(
             request in ("write", "add", "null"),
             "mark_variables",
             f"expected grad_req 'write', 'add' or 'null'; given {request!r}",
         )
         check(
-            gradient is None
-            or (gradient.shape == variable.shape and gradient.dtype_code == variable.dtype_code),
+            given is None
+            or (given.shape == target.shape and given.dtype_code == target.dtype_code),
             "mark_variables",
-            f"expected a gradient like its variable, shape {variable.shape}; "
-            f"given {getattr(gradient, 'shape', None)}",
+            f"expected a gradient like its variable, shape {target.shape}; "
+            f"given {getattr(given, 'shape', None)}",
         )
-        variable.mark_variable(gradient, request)
+        target.mark_variable(given, request)
 
 
 def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list[NDArray | None]]:
@@ -183,8 +183,8 @@ def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list
         check(
             grad is None or (grad.shape == head.shape and grad.dtype_code == head.dtype_code),
             where,
-            f"expected a head gradient like its head, shape {head.shape} and {head.dtype.__name__}; "
-            f"given {getattr(grad, 'shape', None)}",
+            "expected a head gradient like its head, shape "
+            f"{head.shape} and {head.dtype.__name__}; given {getattr(grad, 'shape', None)}",
         )
     return heads, grads
 

@@ -178,5 +178,3 @@ def test_folding_of_the_fancy_function():
     f = compile(D)
     assert f().asnumpy() == 10
     assert all("add" not in op for kernel in f.kernels for op in kernel.operators)
-
-

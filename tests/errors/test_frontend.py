@@ -240,7 +240,8 @@ CASES = [
     ),
     (
         lambda: mx.compile(c)(a="x", b=nd.ones(1)),
-        "compiled function: argument 'a': expected an NDArray, a numpy array or a number; given str",
+        "compiled function: argument 'a': expected an NDArray, a numpy array or a number; "
+        "given str",
     ),
     (
         lambda: mx.compile(two_named_alike()),

@@ -54,7 +54,9 @@ def test_reading_names():
 
 
 def test_reading_a_device_that_is_not_here():
-    content = listing([struct.pack("<Ii", 0xF993FAC9, 0) + shape(1) + struct.pack("<iii", 2, 3, 4) + b"\1\0\0\0"])
+    content = listing(
+        [struct.pack("<Ii", 0xF993FAC9, 0) + shape(1) + struct.pack("<iii", 2, 3, 4) + b"\1\0\0\0"]
+    )
     assert nd.load_frombuffer(content)[0].asnumpy().tolist() == [1]
 
 
@@ -129,8 +131,12 @@ HOSTILE = {
     "many arrays": struct.pack("<QQQ", 0x112, 0, 2**60),
     "many axes": struct.pack("<QQQIii", 0x112, 0, 1, 0xF993FAC9, 0, 10**6),
     "negative axes": struct.pack("<QQQIii", 0x112, 0, 1, 0xF993FAC9, 0, -5),
-    "huge extents": listing([struct.pack("<Ii", 0xF993FAC9, 0) + shape(2**62, 2**62) + struct.pack("<iii", 1, 0, 0)]),
-    "negative extents": listing([struct.pack("<Ii", 0xF993FAC9, 0) + shape(-4, -4) + struct.pack("<iii", 1, 0, 0)]),
+    "huge extents": listing(
+        [struct.pack("<Ii", 0xF993FAC9, 0) + shape(2**62, 2**62) + struct.pack("<iii", 1, 0, 0)]
+    ),
+    "negative extents": listing(
+        [struct.pack("<Ii", 0xF993FAC9, 0) + shape(-4, -4) + struct.pack("<iii", 1, 0, 0)]
+    ),
     "unknown dtype": listing([record(2, X, 99)]),
     "sparse": struct.pack("<QQQIi", 0x112, 0, 1, 0xF993FAC9, 1),
     "long name": struct.pack("<QQQQQ", 0x112, 0, 0, 1, 2**61),
@@ -142,7 +148,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_params(content):
-    with pytest.raises(mx.TigonError, match=r"^evil: at byte \d+: expected .*; given .*; the file is"):
+    with pytest.raises(
+        mx.TigonError, match=r"^evil: at byte \d+: expected .*; given .*; the file is"
+    ):
         nd.load_frombuffer(content, "evil")
 
 

@@ -21,7 +21,12 @@ MODERN = {
             "inputs": [[0, 0, 0], [1, 0, 0], [2, 0, 0]],
         },
         {"op": "Activation", "name": "relu1", "attrs": {"act_type": "relu"}, "inputs": [[3, 0, 0]]},
-        {"op": "_mul_scalar", "name": "_mulscalar0", "attrs": {"scalar": "2"}, "inputs": [[4, 0, 0]]},
+        {
+            "op": "_mul_scalar",
+            "name": "_mulscalar0",
+            "attrs": {"scalar": "2"},
+            "inputs": [[4, 0, 0]],
+        },
         {"op": "_rminus_scalar", "name": "r", "attrs": {"scalar": "1.5"}, "inputs": [[5, 0, 0]]},
         {"op": "elemwise_add", "name": "_plus0", "inputs": [[6, 0, 0], [4, 0, 0]]},
     ],
@@ -111,7 +116,9 @@ def test_names_of_operators_in_files():
     for name, symbol in cases.items():
         document = json.loads(symbol.tojson())
         assert document["nodes"][-1]["op"] == name
-        assert all(isinstance(v, str) for n in document["nodes"] for v in n.get("attrs", {}).values())
+        assert all(
+            isinstance(v, str) for n in document["nodes"] for v in n.get("attrs", {}).values()
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert sym.load_json(symbol.tojson()).tojson() == symbol.tojson()
@@ -168,7 +175,9 @@ HOSTILE = {
     "no name": mutated(lambda d: d["nodes"][3].pop("name")),
     "operator": mutated(lambda d: d["nodes"][3].update(op="os.system")),
     "attribute": mutated(lambda d: d["nodes"][3]["attrs"].update(bogus="1")),
-    "attribute value": mutated(lambda d: d["nodes"][3]["attrs"].update(num_hidden="__import__('os')")),
+    "attribute value": mutated(
+        lambda d: d["nodes"][3]["attrs"].update(num_hidden="__import__('os')")
+    ),
     "deep attribute": mutated(lambda d: d["nodes"][3]["attrs"].update(num_hidden="(" * 5000)),
     "attribute type": mutated(lambda d: d["nodes"][3]["attrs"].update(num_hidden={})),
     "missing attribute": mutated(lambda d: d["nodes"][3]["attrs"].pop("num_hidden")),

@@ -208,7 +208,7 @@ def test_symbol_of_a_recording():
     symbol = autograd.get_symbol(y)
     assert symbol.list_arguments() == ["var0", "var1"]
     again = symbol.eval(var0=nd.array([1, 2]), var1=nd.array([3, 4]))[0]
-    assert np.allclose(again.asnumpy(), np.tanh([3, 8]) + [1, 2])
+    assert np.allclose(again.asnumpy(), np.tanh([3, 8]) + np.array([1, 2]))
 
 
 @pytest.mark.parametrize("length", [3000])

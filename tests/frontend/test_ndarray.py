@@ -118,9 +118,7 @@ def test_index_arrays():
     assert np.array_equal(x[mask.astype("bool")].asnumpy(), A[A > 11])
 
 
-@pytest.mark.parametrize(
-    "key", [2, (0, 3), (0, 0, 0, 0), [0, 5], (slice(None), [7])], ids=repr
-)
+@pytest.mark.parametrize("key", [2, (0, 3), (0, 0, 0, 0), [0, 5], (slice(None), [7])], ids=repr)
 def test_indices_out_of_range(key):
     with pytest.raises(IndexError):
         nd.array(A)[key]
@@ -296,7 +294,9 @@ def test_random_numbers_repeat_with_the_seed():
 
     first, second = draw(), draw()
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not np.array_equal(nd.random.uniform(shape=3).asnumpy(), nd.random.uniform(shape=3).asnumpy())
+    assert not np.array_equal(
+        nd.random.uniform(shape=3).asnumpy(), nd.random.uniform(shape=3).asnumpy()
+    )
     per_element = nd.random.uniform(nd.array([0, 10]), nd.array([1, 11])).asnumpy()
     assert 0 <= per_element[0] < 1 and 10 <= per_element[1] < 11
 

@@ -124,8 +124,9 @@ class _Writer:
             row_pointer.append(row_pointer[-1] + count)
         if self._own:
             warnings.warn(
-                f"this graph holds operators that MXNet does not know ({', '.join(sorted(self._own))}); "
-                f"they are written as {OWN_PREFIX}* and only tigon reads them",
+                "this graph holds operators that MXNet does not know "
+                f"({', '.join(sorted(self._own))}); they are written as "
+                f"{OWN_PREFIX}* and only tigon reads them",
                 stacklevel=5,
             )
         document = {
@@ -278,14 +279,10 @@ def _order(where: str, rows: Sequence[_Row]) -> list[int]:
     return order
 
 
-def _entry(
-    where: str, what: str, entry: Any, outputs: Mapping[int, tuple[Value, ...]]
-) -> Value:
+def _entry(where: str, what: str, entry: Any, outputs: Mapping[int, tuple[Value, ...]]) -> Value:
     node, output = _check_entry(where, what, entry, len(outputs))
     if output >= len(outputs[node]):
-        raise _error(
-            where, f"{what}: node {node} has {len(outputs[node])} outputs", list(entry)
-        )
+        raise _error(where, f"{what}: node {node} has {len(outputs[node])} outputs", list(entry))
     return outputs[node][output]
 
 
@@ -351,7 +348,9 @@ class _Row:
         operands = []
         for node, output in self.inputs:
             if output >= len(outputs[node]):
-                raise self._fail(f"input [{node}, {output}]: that node has {len(outputs[node])} outputs")
+                raise self._fail(
+                    f"input [{node}, {output}]: that node has {len(outputs[node])} outputs"
+                )
             operands.append(outputs[node][output])
         if self.op == "null":
             if operands:
@@ -389,7 +388,9 @@ class _Row:
         if not isinstance(value, (bool, int, float)):
             raise self._fail(f"attribute 'scalar' expects a number; given {text[:80]!r}")
         self.attributes.pop("is_int", None)
-        kind = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
+        kind = (
+            "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
+        )
         scalar = Node(CONSTANT, (), ConstantAttrs(value, kind)).outputs[0]
         pair = (scalar, operands[0]) if left else (operands[0], scalar)
         op = record.get(name)

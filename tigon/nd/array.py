@@ -367,8 +367,9 @@ def _write_gathered(self: NDArray, gathering: Gathering, value: Any) -> None:
     values = _value_rows(self, gathering, value, index_shape, rest_shape)
     if len(kept) != len(rows):
         values = _run("take", values, self.index_operand(kept), axis=0)
-    moved = _run("_reshape", _run("transpose", base, axes=(*axes, *rest)), shape=(count, *rest_shape))
-    dtype = BY_CODE[self.dtype_code].name
+    moved = _run(
+        "_reshape", _run("transpose", base, axes=(*axes, *rest)), shape=(count, *rest_shape)
+    )
     zeros = _run("_full", shape=(count,), dtype="float32", value=0)
     ones = _run("_full", shape=(len(kept),), dtype="float32", value=1)
     hit = _run("_scatter_add", zeros, chosen, ones, axis=0)
@@ -425,7 +426,10 @@ def _attach_grad(self: NDArray, grad_req: str = "write", stype: Any = None) -> N
 
 
 def _backward(
-    self: NDArray, out_grad: NDArray | None = None, retain_graph: bool = False, train_mode: bool = True
+    self: NDArray,
+    out_grad: NDArray | None = None,
+    retain_graph: bool = False,
+    train_mode: bool = True,
 ) -> None:
     """Differentiate the recorded computation that made this array; `out_grad` (ones) is its
     cotangent."""
@@ -433,6 +437,7 @@ def _backward(
 
 
 # -------------------------------------------------------------------------- installing
+
 
 def install(functions: Mapping[str, Callable[..., Any]]) -> None:
     """Complete the native class."""

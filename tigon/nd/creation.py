@@ -130,7 +130,9 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
     return apply(op, op.make_attrs(attributes), (), out)
 
 
-def zeros(shape: Any, ctx: Any = None, dtype: Any = None, stype: Any = None, out: Any = None, **_: Any) -> Any:
+def zeros(
+    shape: Any, ctx: Any = None, dtype: Any = None, stype: Any = None, out: Any = None, **_: Any
+) -> Any:
     """An array of zeros.
 
     >>> zeros(2).asnumpy()

@@ -48,7 +48,9 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         _check_any_array(op, given)
     if signature.trains and not attrs.training and _native.is_training():
         attrs = dataclasses.replace(attrs, training=True)
-    if signature.takes_key and op.draws(attrs):  # in prediction too: a traced program advances the counter alike
+    if signature.takes_key and op.draws(
+        attrs
+    ):  # in prediction too: a traced program advances the counter alike
         given.append(keys.take())
     if op.mutates:
         return _run_mutating(op, attrs, given, out)
@@ -169,7 +171,7 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
         return apply(op, op.make_attrs(attributes), operands, out)
 
     function.__name__ = function.__qualname__ = name
-    function.__module__ = "tigon.nd"
+    function.__module__ = "tigon.nd.op"
     function.__doc__ = op.doc
     function.__signature__ = signature.python(("out", "name"))  # type: ignore[attr-defined]
     return function

@@ -22,10 +22,8 @@ def save(fname: str | os.PathLike, data: Any) -> None:
     >>> from tigon import nd
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(folder + "/x", {"w": nd.ones((1,))})
-    ...     print(load(folder + "/x"))
-    {'w': 
-    [1.]
-    <NDArray 1 @cpu(0)>}
+    ...     load(folder + "/x")["w"].asnumpy()
+    array([1.], dtype=float32)
     """
     if isinstance(data, NDArray):
         data = [data]

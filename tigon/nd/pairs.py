@@ -51,6 +51,6 @@ def _make(name: str, own: str, on_numbers: Callable[[Any, Any], Any]) -> Callabl
         return apply(op, attrs, (lhs, rhs), out)
 
     function.__name__ = function.__qualname__ = name
-    function.__module__ = "tigon.nd"
+    function.__module__ = "tigon.nd.op"
     function.__doc__ = op.doc
     return function

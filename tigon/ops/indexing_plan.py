@@ -151,9 +151,7 @@ def _region(shape: tuple[int, ...], entries: Sequence[Any], keep_integers: bool)
         axis += 1
     # MXNet has no arrays of no axes: one element has the shape (1,).
     value_shape = tuple(result)
-    return Region(
-        tuple(start), tuple(step), tuple(extents), value_shape or (1,), value_shape
-    )
+    return Region(tuple(start), tuple(step), tuple(extents), value_shape or (1,), value_shape)
 
 
 def _checked(index: int, size: int, axis: int) -> int:
@@ -205,9 +203,7 @@ def getitem(x: Any, key: Any) -> Any:
 
 def take_region(x: Any, region: Region) -> Any:
     if not region.covers(x.shape):
-        x = record.get("_slice")(
-            x, start=region.start, step=region.step, extents=region.extents
-        )
+        x = record.get("_slice")(x, start=region.start, step=region.step, extents=region.extents)
     if region.shape != region.extents:
         x = record.get("_reshape")(x, shape=region.shape)
     return x

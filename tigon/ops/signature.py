@@ -51,7 +51,17 @@ class Signature:
     (['x'], {'axis': 0})
     """
 
-    __slots__ = ("_fields", "_ignored", "_positions", "names", "op", "selects", "takes_key", "trains", "variadic")
+    __slots__ = (
+        "_fields",
+        "_ignored",
+        "_positions",
+        "names",
+        "op",
+        "selects",
+        "takes_key",
+        "trains",
+        "variadic",
+    )
 
     def __init__(self, op: Operator) -> None:
         self.op = op
@@ -126,9 +136,7 @@ class Signature:
         if self.op.present is not None:
             return tuple(self.op.rule(self.op.present, attrs))
         return tuple(
-            o.name
-            for o in self.op.operands
-            if not (o.optional or o.variadic or o.random_key)
+            o.name for o in self.op.operands if not (o.optional or o.variadic or o.random_key)
         )
 
     def python(self, extra: Sequence[str]) -> inspect.Signature:

@@ -175,5 +175,3 @@ def compile(symbol: Symbol | Sequence[Symbol], donate: Iterable[str] = ()) -> Co
         f"expected a Symbol or a list of them; given {type(symbol).__name__}",
     )
     return CompiledFunction(symbol, len(symbol._values) > 1, donate)
-
-

@@ -27,7 +27,8 @@ class Executor:
     >>> from tigon import nd, sym
     >>> a, b = sym.var("a"), sym.var("b")
     >>> grad = nd.zeros(1)
-    >>> executor = (a * b).bind(args={"a": nd.array([2]), "b": nd.array([3])}, args_grad={"a": grad})
+    >>> arrays = {"a": nd.array([2]), "b": nd.array([3])}
+    >>> executor = (a * b).bind(args=arrays, args_grad={"a": grad})
     >>> executor.forward()[0].asscalar()
     np.float32(6.0)
     >>> executor.backward(out_grads=nd.ones(1))
@@ -155,9 +156,7 @@ class Executor:
     def _cotangents(self, out_grads: Any) -> list[NDArray | None]:
         values = self._symbol._values
         if out_grads is None:
-            lacking = [
-                output_name(v) for v in values if not getattr(v.node.op, "is_loss", False)
-            ]
+            lacking = [output_name(v) for v in values if not getattr(v.node.op, "is_loss", False)]
             check(
                 not lacking,
                 "Executor.backward",
@@ -236,9 +235,7 @@ class Executor:
             name: array if types[name].shape == array.shape else _zeros(types[name])
             for name, array in self.aux_dict.items()
         }
-        return Executor(
-            self._symbol, self._ctx, arguments, gradients, self._requests, auxiliary
-        )
+        return Executor(self._symbol, self._ctx, arguments, gradients, self._requests, auxiliary)
 
     def _dtypes(self) -> dict[str, Any]:
         return {
@@ -436,8 +433,6 @@ def simple_bind(
     names = symbol.list_arguments()
     requests = _requests(names, grad_req)
     arguments = {name: _zeros(types[name]) for name in names}
-    gradients = {
-        name: _zeros(types[name]) if requests[name] != "null" else None for name in names
-    }
+    gradients = {name: _zeros(types[name]) if requests[name] != "null" else None for name in names}
     auxiliary = {name: _zeros(types[name]) for name in symbol.list_auxiliary_states()}
     return Executor(symbol, context, arguments, gradients, requests, auxiliary)

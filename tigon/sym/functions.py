@@ -25,14 +25,17 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     hint = name.lower()
 
     def function(
-        *arguments: Any, name: str | None = None, attr: Mapping[str, str] | None = None, **keywords: Any
+        *arguments: Any,
+        name: str | None = None,
+        attr: Mapping[str, str] | None = None,
+        **keywords: Any,
     ) -> Any:
         operands, attributes = signature.split(arguments, keywords)
         attrs = op.make_attrs(attributes)
         return compose(op, signature, attrs, operands, name, hint, attr)
 
     function.__name__ = function.__qualname__ = name
-    function.__module__ = "tigon.sym"
+    function.__module__ = "tigon.sym.op"
     function.__doc__ = op.doc
     function.__signature__ = signature.python(("name", "attr"))  # type: ignore[attr-defined]
     return function
@@ -141,7 +144,9 @@ def _install_comparison(method: str, op: Operator, hint: str) -> None:
     setattr(Symbol, f"__{method}__", compare)
 
 
-def _two(name: str, own: str, hint: str, on_numbers: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+def _two(
+    name: str, own: str, hint: str, on_numbers: Callable[[Any, Any], Any]
+) -> Callable[..., Any]:
     """A function of two symbols or numbers; of two numbers it is Python's."""
 
     def function(lhs: Any, rhs: Any, name: str | None = None) -> Any:
@@ -150,7 +155,7 @@ def _two(name: str, own: str, hint: str, on_numbers: Callable[[Any, Any], Any]) 
         return binary(record.get(own), lhs, rhs, hint, name)
 
     function.__name__ = function.__qualname__ = name
-    function.__module__ = "tigon.sym"
+    function.__module__ = "tigon.sym.op"
     function.__doc__ = record.get(own).doc
     return function
 
@@ -229,14 +234,21 @@ def arange(
 
 
 def linspace(
-    start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None
+    start: float,
+    stop: float,
+    num: int,
+    endpoint: bool = True,
+    name: str | None = None,
+    dtype: Any = None,
 ) -> Symbol:
     """`num` evenly spaced numbers."""
     given = {"start": start, "stop": stop, "num": num, "endpoint": endpoint}
     return _create("_linspace", {**given, "dtype": as_dtype(dtype or "float32").name}, name)
 
 
-def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+def eye(
+    N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None, **_: Any
+) -> Symbol:
     """Ones on a diagonal."""
     given = {"N": N, "M": M, "k": k, "dtype": as_dtype(dtype or "float32").name}
     return _create("_eye", given, name)

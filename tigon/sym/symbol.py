@@ -238,7 +238,9 @@ class Symbol:
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
         """Node name -> attributes, for all nodes that have some."""
-        pairs = ((node.name, _attributes(node)) for node in self._nodes() if node.op is not CONSTANT)
+        pairs = (
+            (node.name, _attributes(node)) for node in self._nodes() if node.op is not CONSTANT
+        )
         return {own: attributes for own, attributes in pairs if attributes}
 
     def _set_attr(self, **attributes: str) -> None:
@@ -734,4 +736,3 @@ class ArraySymbol(Symbol):
 def traced_variable(name: str, type: TensorType | None, array: bool = False) -> Symbol:
     """A variable whose type is known, for tracing; `array` gives it an array's `[]`."""
     return (ArraySymbol if array else Symbol)((variable(name, type),))
-
