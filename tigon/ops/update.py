@@ -75,14 +75,16 @@ def _decayed_gradient(a: Any, weight: Value, grad: Value, wd: Value, rescale: Va
 # (new weight, *new states).
 
 
-def _sgd(a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: Value) -> tuple:
+def _sgd(
+    a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple[Any, ...]:
     step = add(_scaled_gradient(a, grad, rescale), multiply(weight, wd))
     return (subtract(weight, multiply(step, lr)),)
 
 
 def _sgd_mom(
     a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
-) -> tuple:
+) -> tuple[Any, ...]:
     step = add(_scaled_gradient(a, grad, rescale), multiply(weight, wd))
     mom = subtract(multiply(mom, a.momentum), multiply(step, lr))
     return add(weight, mom), mom
@@ -90,7 +92,7 @@ def _sgd_mom(
 
 def _nag_mom(
     a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
-) -> tuple:
+) -> tuple[Any, ...]:
     step = multiply(add(_scaled_gradient(a, grad, rescale), multiply(weight, wd)), lr)
     mom = subtract(multiply(mom, a.momentum), step)
     return subtract(add(weight, multiply(mom, a.momentum)), step), mom
@@ -105,7 +107,7 @@ def _adam(
     lr: Value,
     wd: Value,
     rescale: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _decayed_gradient(a, weight, grad, wd, rescale)
     mean = _averaged(mean, a.beta1, grad)
     var = _averaged(var, a.beta2, square(grad))
@@ -122,7 +124,7 @@ def _adamw(
     lr: Value,
     wd: Value,
     rescale: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _scaled_gradient(a, grad, rescale)
     mean = _averaged(mean, a.beta1, grad)
     var = _averaged(var, a.beta2, square(grad))
@@ -132,7 +134,7 @@ def _adamw(
 
 def _rmsprop(
     a: Any, weight: Value, grad: Value, n: Value, lr: Value, wd: Value, rescale: Value
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _decayed_gradient(a, weight, grad, wd, rescale)
     n = _averaged(n, a.gamma1, square(grad))
     step = divide(multiply(grad, lr), sqrt(add(n, a.epsilon)))
@@ -149,7 +151,7 @@ def _rmspropalex(
     lr: Value,
     wd: Value,
     rescale: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _decayed_gradient(a, weight, grad, wd, rescale)
     n = _averaged(n, a.gamma1, square(grad))
     g = _averaged(g, a.gamma1, grad)
@@ -167,7 +169,7 @@ def _ftrl(
     lr: Value,
     wd: Value,
     rescale: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _scaled_gradient(a, grad, rescale)
     advanced = add(n, square(grad))
     drift = divide(multiply(subtract(sqrt(advanced), sqrt(n)), weight), lr)
@@ -178,7 +180,9 @@ def _ftrl(
     return weight, z, advanced
 
 
-def _signsgd(a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: Value) -> tuple:
+def _signsgd(
+    a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: Value
+) -> tuple[Any, ...]:
     # Neither scale nor clipping changes a sign, unless the scale is 0.
     step = add(sign(_scaled_gradient(a, grad, rescale)), multiply(weight, wd))
     return (subtract(weight, multiply(step, lr)),)
@@ -186,7 +190,7 @@ def _signsgd(a: Any, weight: Value, grad: Value, lr: Value, wd: Value, rescale: 
 
 def _signum(
     a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
-) -> tuple:
+) -> tuple[Any, ...]:
     step = add(_scaled_gradient(a, grad, rescale), multiply(weight, wd))
     mom = subtract(multiply(mom, a.momentum), multiply(step, 1.0 - a.momentum))
     decayed = subtract(weight, multiply(multiply(weight, lr), a.wd_lh)) if a.wd_lh else weight
@@ -195,7 +199,7 @@ def _signum(
 
 def _adagrad(
     a: Any, weight: Value, grad: Value, history: Value, lr: Value, wd: Value, rescale: Value
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _scaled_gradient(a, grad, rescale)
     history = add(history, square(grad))
     step = add(divide(grad, add(sqrt(history), a.epsilon)), multiply(weight, wd))
@@ -210,7 +214,7 @@ def _adadelta(
     acc_delta: Value,
     wd: Value,
     rescale: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _scaled_gradient(a, grad, rescale)
     acc_grad = _averaged(acc_grad, a.rho, square(grad))
     ratio = divide(sqrt(add(acc_delta, a.epsilon)), sqrt(add(acc_grad, a.epsilon)))
@@ -230,7 +234,7 @@ def _ftml(
     wd: Value,
     rescale: Value,
     t: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _clipped(add(multiply(grad, rescale), multiply(weight, wd)), a.clip_grad)
     v = _averaged(v, a.beta2, square(grad))
     root = sqrt(divide(v, _without_power(a.beta2, t, weight)))
@@ -256,7 +260,7 @@ def _lamb_phase1(
     wd: Value,
     rescale: Value,
     t: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     grad = _scaled_gradient(a, grad, rescale)
     mean = _averaged(mean, a.beta1, grad)
     var = _averaged(var, a.beta2, square(grad))
@@ -268,7 +272,9 @@ def _lamb_phase1(
     return step, mean, var
 
 
-def _lamb_phase2(a: Any, weight: Value, g: Value, r1: Value, r2: Value, lr: Value) -> tuple:
+def _lamb_phase2(
+    a: Any, weight: Value, g: Value, r1: Value, r2: Value, lr: Value
+) -> tuple[Any, ...]:
     r1, r2 = _scalar(r1, weight), _scalar(r2, weight)
     if a.lower_bound >= 0:
         r1 = maximum(r1, a.lower_bound)
@@ -297,7 +303,7 @@ def _attrs_type(name: str, required: Sequence[str], fields: Fields) -> type:
     return make_dataclass(name, rows, frozen=True, kw_only=True, slots=True)
 
 
-def _like_weight(count: int):
+def _like_weight(count: int) -> Callable[..., Any]:
     """Every array operand looks like the weight; so it is inferred where unknown."""
 
     def rule(attrs: Any, types: list[TensorType | None]) -> list[TensorType | None]:
@@ -324,8 +330,8 @@ def _check_alike(name: str, names: Sequence[str], types: Sequence[TensorType]) -
 
 def _update(
     name: str,
-    formula: Callable[..., tuple],
-    oracle: Callable[..., tuple],
+    formula: Callable[..., tuple[Any, ...]],
+    oracle: Callable[..., tuple[Any, ...]],
     *,
     states: str = "",
     rates: Fields,
@@ -459,23 +465,58 @@ def _np_clip(x: np.ndarray, bound: float) -> np.ndarray:
 # The oracles: MXNet's documented formulas, in numpy.
 
 
-def _sgd_oracle(w, g, *, lr, wd, rescale_grad, clip_gradient):
+def _sgd_oracle(
+    w: Any, g: Any, *, lr: Any, wd: Any, rescale_grad: Any, clip_gradient: Any
+) -> tuple[Any, ...]:
     return ((1 - lr * wd) * w - lr * _np_clip(rescale_grad * g, clip_gradient),)
 
 
-def _sgd_mom_oracle(w, g, mom, *, lr, wd, rescale_grad, clip_gradient, momentum):
+def _sgd_mom_oracle(
+    w: Any,
+    g: Any,
+    mom: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    momentum: Any,
+) -> tuple[Any, ...]:
     mom = momentum * mom - lr * wd * w - lr * _np_clip(rescale_grad * g, clip_gradient)
     return w + mom, mom
 
 
-def _nag_mom_oracle(w, g, mom, *, lr, wd, rescale_grad, clip_gradient, momentum):
+def _nag_mom_oracle(
+    w: Any,
+    g: Any,
+    mom: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    momentum: Any,
+) -> tuple[Any, ...]:
     slope = _np_clip(rescale_grad * g, clip_gradient) + wd * w
     old = momentum * mom
     new = old - lr * slope
     return w - old + (momentum + 1) * new, new
 
 
-def _adam_oracle(w, g, mean, var, *, lr, wd, rescale_grad, clip_gradient, beta1, beta2, epsilon):
+def _adam_oracle(
+    w: Any,
+    g: Any,
+    mean: Any,
+    var: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    beta1: Any,
+    beta2: Any,
+    epsilon: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g + wd * w, clip_gradient)
     mean = beta1 * mean + (1 - beta1) * g
     var = beta2 * var + (1 - beta2) * g * g
@@ -483,36 +524,60 @@ def _adam_oracle(w, g, mean, var, *, lr, wd, rescale_grad, clip_gradient, beta1,
 
 
 def _adamw_oracle(
-    w, g, mean, var, *, lr, wd, rescale_grad, clip_gradient, beta1, beta2, epsilon, eta
-):
+    w: Any,
+    g: Any,
+    mean: Any,
+    var: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    beta1: Any,
+    beta2: Any,
+    epsilon: Any,
+    eta: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g, clip_gradient)
     mean = beta1 * mean + (1 - beta1) * g
     var = beta2 * var + (1 - beta2) * g * g
     return w - eta * (lr * mean / (np.sqrt(var) + epsilon) + wd * w), mean, var
 
 
-def _rmsprop_oracle(w, g, n, *, lr, wd, rescale_grad, clip_gradient, gamma1, epsilon, clip_weights):
+def _rmsprop_oracle(
+    w: Any,
+    g: Any,
+    n: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    gamma1: Any,
+    epsilon: Any,
+    clip_weights: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g + wd * w, clip_gradient)
     n = (1 - gamma1) * g**2 + gamma1 * n
     return _np_clip(w - lr * g / np.sqrt(n + epsilon), clip_weights), n
 
 
 def _rmspropalex_oracle(
-    w,
-    g,
-    n,
-    mean,
-    delta,
+    w: Any,
+    g: Any,
+    n: Any,
+    mean: Any,
+    delta: Any,
     *,
-    lr,
-    wd,
-    rescale_grad,
-    clip_gradient,
-    gamma1,
-    gamma2,
-    epsilon,
-    clip_weights,
-):
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    gamma1: Any,
+    gamma2: Any,
+    epsilon: Any,
+    clip_weights: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g + wd * w, clip_gradient)
     n = (1 - gamma1) * g**2 + gamma1 * n
     mean = (1 - gamma1) * g + gamma1 * mean
@@ -520,7 +585,19 @@ def _rmspropalex_oracle(
     return _np_clip(w + delta, clip_weights), n, mean, delta
 
 
-def _ftrl_oracle(w, g, z, n, *, lr, wd, rescale_grad, clip_gradient, lamda1, beta):
+def _ftrl_oracle(
+    w: Any,
+    g: Any,
+    z: Any,
+    n: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    lamda1: Any,
+    beta: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g, clip_gradient)
     z = z + g - (np.sqrt(n + g**2) - np.sqrt(n)) * w / lr
     n = n + g**2
@@ -528,23 +605,57 @@ def _ftrl_oracle(w, g, z, n, *, lr, wd, rescale_grad, clip_gradient, lamda1, bet
     return w, z, n
 
 
-def _signsgd_oracle(w, g, *, lr, wd, rescale_grad, clip_gradient):
+def _signsgd_oracle(
+    w: Any, g: Any, *, lr: Any, wd: Any, rescale_grad: Any, clip_gradient: Any
+) -> tuple[Any, ...]:
     return ((1 - lr * wd) * w - lr * np.sign(g),)
 
 
-def _signum_oracle(w, g, mom, *, lr, wd, rescale_grad, clip_gradient, momentum, wd_lh):
+def _signum_oracle(
+    w: Any,
+    g: Any,
+    mom: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    momentum: Any,
+    wd_lh: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g, clip_gradient)
     mom = momentum * mom - (1 - momentum) * wd * w - (1 - momentum) * g
     return (1 - lr * wd_lh) * w + lr * np.sign(mom), mom
 
 
-def _adagrad_oracle(w, g, history, *, lr, wd, rescale_grad, clip_gradient, epsilon):
+def _adagrad_oracle(
+    w: Any,
+    g: Any,
+    history: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    epsilon: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g, clip_gradient)
     history = history + g**2
     return w - lr * (g / (np.sqrt(history) + epsilon) + wd * w), history
 
 
-def _adadelta_oracle(w, g, acc_grad, acc_delta, *, wd, rescale_grad, clip_gradient, rho, epsilon):
+def _adadelta_oracle(
+    w: Any,
+    g: Any,
+    acc_grad: Any,
+    acc_delta: Any,
+    *,
+    wd: Any,
+    rescale_grad: Any,
+    clip_gradient: Any,
+    rho: Any,
+    epsilon: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g, clip_gradient)
     acc_grad = rho * acc_grad + (1 - rho) * g**2
     delta = np.sqrt(acc_delta + epsilon) / np.sqrt(acc_grad + epsilon) * g
@@ -552,7 +663,22 @@ def _adadelta_oracle(w, g, acc_grad, acc_delta, *, wd, rescale_grad, clip_gradie
     return w - delta - wd * w, acc_grad, acc_delta
 
 
-def _ftml_oracle(w, g, d, v, z, *, lr, wd, rescale_grad, t, clip_grad, beta1, beta2, epsilon):
+def _ftml_oracle(
+    w: Any,
+    g: Any,
+    d: Any,
+    v: Any,
+    z: Any,
+    *,
+    lr: Any,
+    wd: Any,
+    rescale_grad: Any,
+    t: Any,
+    clip_grad: Any,
+    beta1: Any,
+    beta2: Any,
+    epsilon: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g + wd * w, clip_grad)
     v = beta2 * v + (1 - beta2) * g**2
     step = (1 - beta1**t) / lr * (np.sqrt(v / (1 - beta2**t)) + epsilon)
@@ -561,20 +687,20 @@ def _ftml_oracle(w, g, d, v, z, *, lr, wd, rescale_grad, t, clip_grad, beta1, be
 
 
 def _lamb_phase1_oracle(
-    w,
-    g,
-    mean,
-    var,
+    w: Any,
+    g: Any,
+    mean: Any,
+    var: Any,
     *,
-    wd,
-    rescale_grad,
-    t,
-    clip_gradient,
-    beta1,
-    beta2,
-    epsilon,
-    bias_correction,
-):
+    wd: Any,
+    rescale_grad: Any,
+    t: Any,
+    clip_gradient: Any,
+    beta1: Any,
+    beta2: Any,
+    epsilon: Any,
+    bias_correction: Any,
+) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g, clip_gradient)
     mean = beta1 * mean + (1 - beta1) * g
     var = beta2 * var + (1 - beta2) * g**2
@@ -584,7 +710,9 @@ def _lamb_phase1_oracle(
     return m / (np.sqrt(v) + epsilon) + wd * w, mean, var
 
 
-def _lamb_phase2_oracle(w, g, r1, r2, *, lr, lower_bound, upper_bound):
+def _lamb_phase2_oracle(
+    w: Any, g: Any, r1: Any, r2: Any, *, lr: Any, lower_bound: Any, upper_bound: Any
+) -> tuple[Any, ...]:
     norm = float(r1.reshape(()))
     norm = max(norm, lower_bound) if lower_bound >= 0 else norm
     norm = min(norm, upper_bound) if upper_bound >= 0 else norm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,11 @@ from tigon.ops.elementwise import (
 )
 from tigon.ops.nn._shared import along, float_data, same_dtype
 from tigon.ops.random import random_uniform
-from tigon.ops.record import composite, same_type
+from tigon.ops.record import Operator, composite, same_type
 
 # ------------------------------------------------------------------------- Activation
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Operator] = {
     "relu": relu,
     "sigmoid": sigmoid,
     "tanh": tanh,
@@ -58,7 +59,7 @@ def _infer_activation(attrs: ActivationAttrs, data: TensorType) -> TensorType:
     return same_type(data)
 
 
-_NUMPY_ACTIVATIONS = {
+_NUMPY_ACTIVATIONS: dict[str, Any] = {
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": np.tanh,

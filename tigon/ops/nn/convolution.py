@@ -11,6 +11,7 @@ and so its two gradients and it itself are closed under differentiation:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -405,7 +406,9 @@ def _plain(attrs: Any) -> dict[str, Any]:
     return fields | {"no_bias": True}
 
 
-def _grad(attrs: ConvolutionAttrs, g: Value, y: Value, data: Value, *parameters: Value) -> tuple:
+def _grad(
+    attrs: ConvolutionAttrs, g: Value, y: Value, data: Value, *parameters: Value
+) -> tuple[Any, ...]:
     weight, *bias = parameters
     plain = _plain(attrs)
     gradients = (
@@ -420,7 +423,7 @@ def _grad(attrs: ConvolutionAttrs, g: Value, y: Value, data: Value, *parameters:
 
 def _grad_data(
     attrs: ConvolutionDataAttrs, h: Value, y: Value, g: Value, weight: Value, *like: Value
-) -> tuple:
+) -> tuple[Any, ...]:
     plain = _plain(attrs)
     return (
         convolution(h, weight, **plain),
@@ -429,7 +432,9 @@ def _grad_data(
     )
 
 
-def _grad_weight(attrs: ConvolutionAttrs, v: Value, y: Value, data: Value, g: Value) -> tuple:
+def _grad_weight(
+    attrs: ConvolutionAttrs, v: Value, y: Value, data: Value, g: Value
+) -> tuple[Any, ...]:
     plain = _plain(attrs)
     return convolution_data(g, v, data, **plain), convolution(data, v, **plain)
 
@@ -451,7 +456,9 @@ def _first(array: np.ndarray, last: bool) -> np.ndarray:
     return np.moveaxis(array, -1, 1) if last else array
 
 
-def _places(kernel: Shape, stride: Shape, dilate: Shape, extents: Shape):
+def _places(
+    kernel: Shape, stride: Shape, dilate: Shape, extents: Shape
+) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
     """For each place in the kernel: the slices of the padded input that it meets."""
     for place in np.ndindex(*kernel):
         yield (
@@ -480,7 +487,8 @@ def convolution_oracle(
         first = f // (filters // groups) * channels
         for place, where in _places(kernel, stride, dilate, extents):
             for c in range(channels):
-                y[:, f] += x[(slice(None), first + c, *where)] * w[(f, c, *place)]
+                seen, tap = (slice(None), first + c, *where), (f, c, *place)
+                y[:, f] += x[seen] * w[tap]
     if bias is not None:
         y += bias.reshape(-1, *(1,) * len(kernel))
     return np.moveaxis(y, 1, -1) if last else y
@@ -503,9 +511,11 @@ def _data_oracle(
         first = f // (filters // groups) * channels
         for place, where in _places(kernel, stride, dilate, y.shape[2:]):
             for c in range(channels):
-                x[(slice(None), first + c, *where)] += y[:, f] * w[(f, c, *place)]
+                seen, tap = (slice(None), first + c, *where), (f, c, *place)
+                x[seen] += y[:, f] * w[tap]
     inside = tuple(slice(p, p + n) for p, n in zip(pad, size, strict=True))
-    x = x[(slice(None), slice(None), *inside)]
+    whole = (slice(None), slice(None), *inside)
+    x = x[whole]
     return np.moveaxis(x, 1, -1) if last else x
 
 
@@ -519,7 +529,8 @@ def _weight_oracle(data: np.ndarray, g: np.ndarray, **fields: Any) -> np.ndarray
         first = f // (filters // groups) * channels
         for place, where in _places(kernel, stride, dilate, y.shape[2:]):
             for c in range(channels):
-                w[(f, c, *place)] = (x[(slice(None), first + c, *where)] * y[:, f]).sum()
+                seen, tap = (slice(None), first + c, *where), (f, c, *place)
+                w[tap] = (x[seen] * y[:, f]).sum()
     return np.moveaxis(w, 1, -1) if last else w
 
 

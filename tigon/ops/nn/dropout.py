@@ -65,7 +65,7 @@ def _decompose(attrs: DropoutAttrs, data: Value, key: Value | None = None) -> Va
     return where(lesser(bits, threshold), scaled, 0.0)
 
 
-def _grad(attrs: DropoutAttrs, g: Value, y: Value, data: Value, *key: Value) -> tuple:
+def _grad(attrs: DropoutAttrs, g: Value, y: Value, data: Value, *key: Value) -> tuple[Any, ...]:
     # Linear in data and its own adjoint; the key repeats the mask.
     return (dropout(g, *key, **attrs_dict(attrs)), *(None for _ in key))
 

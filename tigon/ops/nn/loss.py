@@ -3,6 +3,7 @@ and ignore the one that comes in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -294,7 +295,7 @@ class RegressionAttrs:
     grad_scale: float = 1.0
 
 
-def _infer_regression(name: str):
+def _infer_regression(name: str) -> Callable[..., TensorType]:
     def infer(attrs: RegressionAttrs, data: TensorType, label: TensorType) -> TensorType:
         float_data(name, data)
         check(

@@ -6,6 +6,7 @@ all digits when the mean is large.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ from tigon.ops.nn._shared import (
     vector_of,
     windows,
 )
-from tigon.ops.record import attrs_dict, composite, same_type
+from tigon.ops.record import Operator, attrs_dict, composite, same_type
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, transpose
 
@@ -113,7 +114,7 @@ Examples
 """,
 )
 
-_standardize_gradient = composite(
+_standardize_gradient: Operator = composite(
     "_backward_standardize",
     _decompose_standardize_gradient,
     operands="g data",
@@ -299,14 +300,14 @@ def _decompose_batch_norm_gradient(
 
 def _grad_batch_norm(
     attrs: BatchNormAttrs,
-    g: tuple,
-    y: tuple,
+    g: tuple[Any, ...],
+    y: tuple[Any, ...],
     data: Value,
     gamma: Value,
     beta: Value,
     moving_mean: Value,
     moving_var: Value,
-) -> tuple:
+) -> tuple[Any, ...]:
     mean, inverse = y[1], y[2]
     data_parts: list[Value] = []
     gamma_part = beta_part = None
@@ -515,7 +516,7 @@ def _decompose_layer_norm(
     return out, mean, deviation
 
 
-def _channel_operands(axis_of: Any):
+def _channel_operands(axis_of: Callable[[Any], int]) -> Callable[..., Any]:
     """gamma and beta as long as one axis of data."""
 
     def rule(attrs: Any, types: list[TensorType | None]) -> list[TensorType | None]:

@@ -43,7 +43,7 @@ from tigon.ops.nn._shared import (
     to_channels_last,
     windows,
 )
-from tigon.ops.record import attrs_dict, composite
+from tigon.ops.record import Operator, attrs_dict, composite
 from tigon.ops.reduction import _reduce_argmax, _reduce_max, _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, _slice, transpose
 
@@ -397,12 +397,12 @@ def _max_gradient_oracle(g: np.ndarray, data: np.ndarray, **fields: Any) -> np.n
     geometry, _ = _geometry(PoolingAttrs(**fields), x.shape[2:])
     for index in np.ndindex(*y.shape):
         window = _inside(geometry, index[2:], x.shape[2:])
-        best = max(window, key=lambda place, index=index: x[index[:2] + place])
+        best = window[int(np.argmax([x[index[:2] + place] for place in window]))]
         into[index[:2] + best] += y[index]
     return result
 
 
-pooling_max_gradient = composite(
+pooling_max_gradient: Operator = composite(
     "_backward_Pooling_max",
     _decompose_max_gradient,
     operands="g data",
@@ -442,7 +442,7 @@ def _sum_gradient_oracle(g: np.ndarray, data: np.ndarray, **fields: Any) -> np.n
     return result
 
 
-pooling_sum_gradient = composite(
+pooling_sum_gradient: Operator = composite(
     "_backward_Pooling_sum",
     _decompose_sum_gradient,
     operands="g like",
@@ -507,7 +507,8 @@ def pooling_oracle(data: np.ndarray, **fields: Any) -> np.ndarray:
     y = np.zeros((*x.shape[:2], *extents), data.dtype)
     for window in np.ndindex(*extents):
         places = _inside(geometry, window, spatial)
-        values = np.array([x[(slice(None), slice(None), *place)] for place in places])
+        spots: list[Any] = [(slice(None), slice(None), *place) for place in places]
+        values = np.array([x[spot] for spot in spots])
         into = (slice(None), slice(None), *window)
         if attrs.pool_type == "max":
             y[into] = values.max(axis=0)
@@ -531,7 +532,7 @@ def pooling_oracle(data: np.ndarray, **fields: Any) -> np.ndarray:
 # ---------------------------------------------------------------------------- records
 
 
-pooling_max = composite(
+pooling_max: Operator = composite(
     "_pooling_max",
     lambda attrs, data: _reduced(attrs, data, _reduce_max, _least(data)),
     attrs=PoolingAttrs,
@@ -550,7 +551,7 @@ Examples
 """,
 )
 
-pooling_sum = composite(
+pooling_sum: Operator = composite(
     "_pooling_sum",
     lambda attrs, data: _reduced(attrs, data, _reduce_sum, 0.0),
     attrs=PoolingAttrs,

@@ -3,6 +3,7 @@ all of it becomes one kernel."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +111,7 @@ def _decompose_log_softmax(
 # ------------------------------------------------------------------------------ types
 
 
-def _infer(name: str):
+def _infer(name: str) -> Callable[..., TensorType]:
     def infer(attrs: Any, data: TensorType, length: TensorType | None = None) -> TensorType:
         float_data(name, data)
         check(data.ndim > 0, name, "data: expected at least one axis; given a scalar; reshape it")
@@ -165,7 +166,7 @@ def _softmax_core(axis: int, g: Value, y: Value) -> Value:
     return multiply(y, subtract(g, sum_(multiply(g, y), axis=axis, keepdims=True)))
 
 
-def _grad_softmax(attrs: SoftmaxAttrs, g: Value, y: Value, *operands: Value) -> tuple:
+def _grad_softmax(attrs: SoftmaxAttrs, g: Value, y: Value, *operands: Value) -> tuple[Any, ...]:
     gx = _cast_back(attrs, _softmax_core(attrs.axis, g, y), operands[0])
     return (_back_through_preparation(attrs, gx), *(None for _ in operands[1:]))
 
@@ -176,7 +177,9 @@ def _cast_back(attrs: Any, gx: Value, data: Value) -> Value:
     return cast_like(gx, data)
 
 
-def _grad_log_softmax(attrs: LogSoftmaxAttrs, g: Value, y: Value, *operands: Value) -> tuple:
+def _grad_log_softmax(
+    attrs: LogSoftmaxAttrs, g: Value, y: Value, *operands: Value
+) -> tuple[Any, ...]:
     if len(operands) > 1:
         # Past the length y is -inf and exp(y) is 0: only the cotangent there must not count.
         g = where(_is_masked(y), 0.0, g)
@@ -300,7 +303,7 @@ Examples
 )
 
 
-def _grad_softmin(attrs: SoftmaxAttrs, g: Value, y: Value, *operands: Value) -> tuple:
+def _grad_softmin(attrs: SoftmaxAttrs, g: Value, y: Value, *operands: Value) -> tuple[Any, ...]:
     first, *rest = _grad_softmax(attrs, g, y, *operands)
     return (negative(first), *rest)
 
@@ -362,7 +365,9 @@ def _activation_oracle(data: np.ndarray, mode: str) -> np.ndarray:
     return powers / powers.sum(axis=axes, keepdims=True)
 
 
-def _grad_activation(attrs: SoftmaxActivationAttrs, g: Value, y: Value, data: Value) -> tuple:
+def _grad_activation(
+    attrs: SoftmaxActivationAttrs, g: Value, y: Value, data: Value
+) -> tuple[Any, ...]:
     if attrs.mode == "channel":
         return (_softmax_core(1, g, y),)
     total = sum_(multiply(g, y), axis=(0,), exclude=True, keepdims=True)
