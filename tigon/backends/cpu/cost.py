@@ -36,7 +36,7 @@ _OPERATION_NS = 0.3  # one instruction on one register
 _BYTES_PER_NS = 40.0
 _SLOW = {"div": 6, "sqrt": 8, "fmod": 60, "rsqrt": 8, "cast": 2}
 _ELEMENTARY = 25
-_DIVISION_NS = 4.0  # integers have no vector division
+_DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
 
 
 def number(expr: Expr, axes: dict[str, int] | None = None) -> int:
@@ -90,7 +90,9 @@ def expression_ns(expr: Expr, lanes: int) -> float:
             total += node.dtype.itemsize / _BYTES_PER_NS + _OPERATION_NS / lanes
         elif isinstance(node, Apply):
             if node.dtype.is_integer and node.function in ("floordiv", "mod", "truncdiv", "fmod"):
-                total += _DIVISION_NS
+                divisor = node.operands[1]
+                shift = isinstance(divisor, Const) and divisor.value in (1, 2, 4, 8, 16)
+                total += _OPERATION_NS / lanes if shift else _DIVISION_NS / min(lanes, 5)
                 continue
             weight = _SLOW.get(node.function, 1 if node.function in EXACT else _ELEMENTARY)
             total += weight * _OPERATION_NS / lanes

@@ -87,9 +87,10 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
     inner_blocks = max(1, ceil(inner / INNER_BLOCK))
     inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
     wanted = min(MOST_POINTS, 2.0 * count(nest.batch) * rows * columns * inner / POINT_FLOPS)
-    row_block, column_block = _cut(
-        rows, columns, tile_rows, width, wanted / max(1, count(nest.batch))
-    )
+    left = _packing(nest, nest.left, nest.rows, lanes)
+    right = _packing(nest, nest.right, nest.columns, lanes)
+    wanted /= max(1, count(nest.batch))
+    row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right)
     row_blocks, column_blocks = ceil(rows / row_block), ceil(columns / column_block)
 
     depth = 144 if inner_block <= 128 else INNER_BLOCK + 16
@@ -102,8 +103,6 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
     rows_at = tiles_at + _up(tiles * tile * size, 64)
     scratch = rows_at + _up((lanes * (INNER_BLOCK + 16) + row_block + 64) * size, 64)
 
-    left = _packing(nest, nest.left, nest.rows, lanes)
-    right = _packing(nest, nest.right, nest.columns, lanes)
     indices = list(_indices(nest.body))
     values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
     plan = Plan(
@@ -182,23 +181,38 @@ def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[in
     return min(tiles, key=time)
 
 
-def _cut(rows: int, columns: int, tile_rows: int, width: int, wanted: float) -> tuple[int, int]:
-    """Block sizes: within the caches, and enough blocks to share among threads."""
-    row_blocks = max(1, ceil(rows / ROW_BLOCK))
-    column_blocks = max(1, ceil(columns / COLUMN_BLOCK))
-    while row_blocks * column_blocks < wanted:
-        row_size, column_size = rows / row_blocks, columns / column_blocks
-        if column_size >= 2 * width and column_size >= row_size:
-            column_blocks += 1
-        elif row_size >= 4 * tile_rows:
-            row_blocks += 1
-        elif column_size >= 2 * width:
-            column_blocks += 1
-        else:
+_PACKING = {"inner": 1.0, "outer": 1.0, "turned": 3.0, "gather": 6.0}
+"""What copying one element into a panel costs, relatively."""
+
+
+def _cut(
+    rows: int,
+    columns: int,
+    tile_rows: int,
+    width: int,
+    wanted: float,
+    left: Packing,
+    right: Packing,
+) -> tuple[int, int]:
+    """Block sizes: within the caches, enough of them to share among threads, and of those the
+    cut that packs least: each block of rows packs the right operand again, each block of columns
+    the left one."""
+    most = (max(1, ceil(rows / tile_rows)), max(1, ceil(columns / width)))
+    least = (max(1, ceil(rows / ROW_BLOCK)), max(1, ceil(columns / COLUMN_BLOCK)))
+    wanted = min(wanted, most[0] * most[1])
+    right_cost = _PACKING["turned" if right.along == "inner" else right.along] * columns
+    left_cost = _PACKING[left.along] * rows
+    best, chosen = float("inf"), least
+    for row_blocks in range(least[0], most[0] + 1):
+        column_blocks = min(most[1], max(least[1], ceil(wanted / row_blocks)))
+        packed = row_blocks * right_cost + column_blocks * left_cost
+        if packed < best and row_blocks * column_blocks >= wanted:
+            best, chosen = packed, (row_blocks, column_blocks)
+        if row_blocks >= wanted:
             break
     return (
-        max(tile_rows, _up(ceil(rows / row_blocks), tile_rows)),
-        max(width, _up(ceil(columns / column_blocks), width)),
+        max(tile_rows, _up(ceil(rows / chosen[0]), tile_rows)),
+        max(width, _up(ceil(columns / chosen[1]), width)),
     )
 
 

@@ -124,7 +124,8 @@ def _floor_adjust(out: Function, rest: Value, b: Value) -> Value:
 
 
 def _truncdiv(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
-    return _integer_division(out, *operands, source.kind == "i")[0]
+    a, b = operands
+    return _integer_division(out, a, b, source.kind == "i")[0]
 
 
 def _floordiv(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
