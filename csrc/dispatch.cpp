@@ -82,7 +82,8 @@ struct AliasCopy {
 
 class ProgramTask final : public Task {
  public:
-  explicit ProgramTask(Ref<ProgramCode> code) : code_(std::move(code)) {
+  ProgramTask(Ref<ProgramCode> code, std::string name)
+      : code_(std::move(code)), name_(std::move(name)) {
     code_->in_flight.fetch_add(1, std::memory_order_relaxed);
   }
   ~ProgramTask() override {
@@ -115,8 +116,11 @@ class ProgramTask final : public Task {
       move_bytes(copy.from->data(), copy.to->data() + copy.offset, copy.bytes);
   }
 
+  std::string title() const override { return name_; }
+
  private:
   Ref<ProgramCode> code_;
+  std::string name_;
   bool abandoned_ = false;
 };
 
@@ -296,7 +300,7 @@ void copy_array(Array* from, Array* to) {
 }
 
 void fill_array(Array* array, double value) {
-  array->storage->materialize();
+  materialize_now(*array->storage);
   Immediate element = convert({Scalar::Float, value, 0}, array->type->dtype);
   size_t width = array->type->itemsize();
   char* to = array->data();
@@ -431,6 +435,7 @@ class ByStorage {
   void add(const Array* array, size_t index) {
     if (array && array->storage) places_.emplace_back(array->storage.get(), index);
   }
+  void reserve(size_t count) { places_.reserve(count); }
   void sort() { std::sort(places_.begin(), places_.end()); }
   // Those on this array's storage.
   auto range(const Array* array) const {
@@ -551,8 +556,10 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
   bool recording = record && is_recording();
   outputs.resize(program.outputs.size());
   ByStorage input_places;
-  if (std::any_of(outputs.begin(), outputs.end(), [](const ArrayRef& o) { return bool(o); })) {
+  if (!outputs.empty() &&
+      std::any_of(outputs.begin(), outputs.end(), [](const ArrayRef& o) { return bool(o); })) {
     if (outputs.size() > 1) check_outputs_disjoint(program, outputs);
+    input_places.reserve(count);
     for (size_t index = 0; index < count; ++index) input_places.add(inputs[index], index);
     input_places.sort();
   }
@@ -593,9 +600,9 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
       try {
         run_inline(code, inputs, immediates, count, outputs);
         break;
-      } catch (const OutOfMemory&) {
+      } catch (const OutOfMemory& error) {
         // What is in flight may hold the memory.
-        if (drained) throw;
+        if (drained) throw OutOfMemory(program.name + ": " + error.what());
         drained = true;
         wait_until_idle();
       }
@@ -606,7 +613,7 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
       move_bytes(outputs[index]->data(), given->data(), given->type->nbytes);
     }
   } else {
-    auto* task = new ProgramTask(program.code);
+    auto* task = new ProgramTask(program.code, program.name);
     Ref<Task> owned(task);
     task->inputs.reserve(count);
     task->outputs.reserve(outputs.size());

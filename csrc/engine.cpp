@@ -59,6 +59,8 @@ void Task::run_now() noexcept {
       execute();
     } catch (...) {
       failure = Failure::from_current_exception();
+      if (failure->type == Failure::Type::Memory && !title().empty())
+        failure->message = title() + ": " + failure->message;
       if (file) failure->message += " (called at " + std::string(file) + ":" + std::to_string(line) + ")";
     }
   }
