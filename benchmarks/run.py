@@ -12,6 +12,7 @@ microseconds, and before anything is timed the results are compared.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -101,7 +102,7 @@ def normal(*shape: int) -> np.ndarray:
 def dense_layers(sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     return [
         (normal(after, before) / np.sqrt(before).astype(np.float32), normal(after) * 0.1)
-        for before, after in zip(sizes, sizes[1:], strict=False)
+        for before, after in itertools.pairwise(sizes)
     ]
 
 
@@ -111,7 +112,10 @@ def gluon_network(layers: list[tuple[np.ndarray, np.ndarray]]) -> gluon.HybridBl
         last = index == len(layers) - 1
         net.add(
             nn.Dense(
-                weight.shape[0], None if last else "relu", in_units=weight.shape[1], prefix=f"d{index}_"
+                weight.shape[0],
+                None if last else "relu",
+                in_units=weight.shape[1],
+                prefix=f"d{index}_",
             )
         )
         net[-1].initialize()

@@ -118,7 +118,9 @@ np.save(predictions_file, net(nd.array(np.load(images_file))).asnumpy())
 """
 
 
-def predict_in_fresh_process(files: tuple[str, str], images: np.ndarray, output: Path) -> np.ndarray:
+def predict_in_fresh_process(
+    files: tuple[str, str], images: np.ndarray, output: Path
+) -> np.ndarray:
     """Predictions of the exported model by a process that knows nothing but the files."""
     images_file, predictions_file = output / "images.npy", output / "predictions.npy"
     np.save(images_file, images)

@@ -143,7 +143,9 @@ class PolyScheduler(LRScheduler):
         warmup_mode: str = "linear",
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-        check(max_update >= 1, "PolyScheduler", f"max_update must be at least 1; given {max_update}")
+        check(
+            max_update >= 1, "PolyScheduler", f"max_update must be at least 1; given {max_update}"
+        )
         self.power = pwr
         self.max_update = max_update
         self.final_lr = final_lr

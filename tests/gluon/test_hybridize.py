@@ -363,7 +363,7 @@ def test_data_dependent_branch_names_the_line_and_the_way_out():
     assert "in block Net" in message
     for convert in (int, float, bool):
         net, _ = make(lambda self, x, convert=convert: x * convert(x.sum()))
-        with pytest.raises(TigonError, match="test_hybridize.py:"):
+        with pytest.raises(TigonError, match=r"test_hybridize\.py:"):
             net(nd.ones(2))
 
 

@@ -71,7 +71,8 @@ def test_layer_imperative_equals_hybridized_in_value_and_gradient(layer, shape):
             y = layer(leaf)
             loss = (y * y).sum()
         loss.backward()
-        grads = [p.grad().asnumpy() for p in layer.collect_params().values() if p.grad_req != "null"]
+        learned = [p for p in layer.collect_params().values() if p.grad_req != "null"]
+        grads = [param.grad().asnumpy() for param in learned]
         results.append([predicted, y.asnumpy(), leaf.grad.asnumpy(), *grads])
     for one, other in zip(*results, strict=True):
         assert np.isfinite(one).all()
@@ -122,9 +123,7 @@ def test_embedding_and_its_gradient():
         with autograd.record():
             y = layer(indices)
         y.backward()
-        np.testing.assert_array_equal(
-            y.asnumpy(), layer.weight.data().asnumpy()[[[1, 3], [3, 0]]]
-        )
+        np.testing.assert_array_equal(y.asnumpy(), layer.weight.data().asnumpy()[[[1, 3], [3, 0]]])
         assert layer.weight.grad().asnumpy()[:, 0].tolist() == [1, 1, 0, 2, 0]
 
 
@@ -174,9 +173,9 @@ LOSSES = [
     (
         gluon.loss.HuberLoss(rho=0.5),
         (PRED, LABEL),
-        np.where(
-            np.abs(PRED - LABEL) > 0.5, np.abs(PRED - LABEL) - 0.25, (PRED - LABEL) ** 2
-        ).mean(1),
+        np.where(np.abs(PRED - LABEL) > 0.5, np.abs(PRED - LABEL) - 0.25, (PRED - LABEL) ** 2).mean(
+            1
+        ),
     ),
     (gluon.loss.HingeLoss(), (PRED, SIGNS), np.maximum(0, 1 - PRED * SIGNS).mean(1)),
     (gluon.loss.SquaredHingeLoss(), (PRED, SIGNS), (np.maximum(0, 1 - PRED * SIGNS) ** 2).mean(1)),
@@ -305,9 +304,7 @@ def test_data_loader():
     assert sorted(first) == sorted(second) == list(range(10))
     assert (first != second).any()
     mx.random.seed(1)
-    np.testing.assert_array_equal(
-        np.concatenate([label.asnumpy() for _, label in shuffled]), first
-    )
+    np.testing.assert_array_equal(np.concatenate([label.asnumpy() for _, label in shuffled]), first)
     changed = dataset.transform_first(lambda x: x * 0).filter(lambda pair: pair[1] > 7)
     assert len(changed) == 2
     assert changed[0][0].tolist() == [0, 0]

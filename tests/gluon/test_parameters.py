@@ -212,9 +212,7 @@ def test_files_that_do_not_fit_change_nothing(tmp_path):
     net = network()
     net.initialize()
     before = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
-    arrays = {
-        name: param.data() + 1 for name, param in net._collect_params_with_prefix().items()
-    }
+    arrays = {name: param.data() + 1 for name, param in net._collect_params_with_prefix().items()}
 
     def attempt(arrays, **options):
         nd.save(path, arrays)
@@ -353,8 +351,7 @@ def test_symbol_block_from_a_symbol():
     with message() as caught:
         gluon.SymbolBlock(outputs, sym.var("dta"))
     assert str(caught.value) == (
-        "SymbolBlock: input 'dta' is not in the graph; its variables are data, fc1_bias, "
-        "fc1_weight"
+        "SymbolBlock: input 'dta' is not in the graph; its variables are data, fc1_bias, fc1_weight"
     )
 
 

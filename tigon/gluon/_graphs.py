@@ -1,4 +1,4 @@
-"""Traced graphs of one block: when one fits a call, it runs; otherwise the block is traced again."""
+"""Traced graphs of one block: where one fits a call, it runs; else the block is traced again."""
 
 from __future__ import annotations
 
@@ -69,9 +69,7 @@ class Entry:
         self.sources = [source[value] for value in inputs]
         self.template: list[Any] = [None] * len(inputs)
         self.input_positions = [
-            (slot, which)
-            for slot, (kind, which) in enumerate(self.sources)
-            if kind == "input"
+            (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
         ]
 
     def holds(self) -> bool:
@@ -224,7 +222,7 @@ def _flatten(item: Any, leaves: list[Any]) -> Any:
 
 
 def _rebuild_arguments(args: Any, symbols: Any) -> Any:
-    """The arguments with a symbol in the place of each array (or of the type that stands for it)."""
+    """The arguments with a symbol in the place of each array, or of a type that stands for it."""
     if isinstance(args, (NDArray, TensorType)):
         return next(symbols)
     if isinstance(args, list):

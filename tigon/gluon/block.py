@@ -1,4 +1,4 @@
-"""Blocks: trees of layers. A `HybridBlock` can be traced once and then run as one compiled graph."""
+"""Blocks: trees of layers. A `HybridBlock` is traced once and then runs as one compiled graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tigon import initializer
+from tigon import initializer, nd, sym
 from tigon import name as naming
 from tigon.base import TigonError, check
 from tigon.gluon import _epoch
@@ -22,6 +22,7 @@ from tigon.gluon.parameter import (
     ParameterDict,
     load_into,
 )
+from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
 
 _scopes = threading.local()
@@ -283,8 +284,6 @@ class Block:
 
     def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
         """Write all values by attribute path, such as `0.weight`."""
-        from tigon import nd
-
         params = self._collect_params_with_prefix()
         if deduplicate:
             first: dict[int, str] = {}
@@ -308,8 +307,6 @@ class Block:
 
         A file that does not fit changes nothing.
         """
-        from tigon import nd
-
         loaded = nd.load(filename)
         check(
             isinstance(loaded, dict),
@@ -363,15 +360,17 @@ class Block:
     # -- running
 
     def __call__(self, *args: Any) -> Any:
-        for hook in tuple(self._forward_pre_hooks.values()):
-            hook(self, args)
+        if self._forward_pre_hooks:
+            for hook in tuple(self._forward_pre_hooks.values()):
+                hook(self, args)
         try:
             result = self._invoke(*args)
         except TigonError as error:
             _add_block_path(error, self)
             raise
-        for hook in tuple(self._forward_hooks.values()):
-            hook(self, args, result)
+        if self._forward_hooks:
+            for hook in tuple(self._forward_hooks.values()):
+                hook(self, args, result)
         return result
 
     def _invoke(self, *args: Any) -> Any:
@@ -470,9 +469,10 @@ class HybridBlock(Block):
     def _invoke(self, *args: Any) -> Any:
         if tracing.active():
             return self._traced(*args)
-        if any(_is_symbol(arg) for arg in args):
-            with tracing.tracing(tracing.Trace(typed=False)):
-                return self._run(*args)
+        for arg in args:
+            if type(arg) is not NDArray and _is_symbol(arg):
+                with tracing.tracing(tracing.Trace(typed=False)):
+                    return self._run(*args)
         if self._active:
             if self._graphs is None:
                 self._graphs = GraphCache(self)
@@ -517,11 +517,13 @@ class HybridBlock(Block):
     def forward(self, *args: Any) -> Any:
         """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
         if tracing.active():
-            from tigon import sym as module
-        else:
-            from tigon import nd as module  # type: ignore[no-redef]
-        params = {name: param.data() for name, param in self._reg_params.items()}
-        return self.hybrid_forward(module, *args, **params)
+            params = {name: param.data() for name, param in self._reg_params.items()}
+            return self.hybrid_forward(sym, *args, **params)
+        params = {
+            name: param.data() if param._only is None else param._only
+            for name, param in self._reg_params.items()
+        }
+        return self.hybrid_forward(nd, *args, **params)
 
     def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:
         """What the block computes, with the operators of `F`. Subclasses write it."""
@@ -534,12 +536,12 @@ class HybridBlock(Block):
 
     def _traced_functions(self) -> list[Callable[..., Any]]:
         """The user's functions that run at each forward, for guards on the names they mention."""
-        functions = [getattr(type(self), "forward", None), getattr(type(self), "hybrid_forward", None)]
+        functions = [type(self).forward, type(self).hybrid_forward]
         hooks = [*self._forward_hooks.values(), *self._forward_pre_hooks.values()]
         return [
             function
             for function in (*functions, *hooks)
-            if function is not None and not getattr(function, "__module__", "").startswith("tigon.")
+            if not getattr(function, "__module__", "").startswith("tigon.")
         ]
 
     # -- what was compiled
@@ -561,8 +563,6 @@ class HybridBlock(Block):
         The graph is that of prediction, for any batch; forward code that reads shapes is traced at
         the shapes of the last call.
         """
-        from tigon import nd
-
         symbol = symbol_for_export(self)
         symbol_file, params_file = f"{path}-symbol.json", f"{path}-{epoch:04d}.params"
         auxiliary = set(symbol.list_auxiliary_states())
@@ -600,8 +600,6 @@ class SymbolBlock(HybridBlock):
 
     def __init__(self, outputs: Any, inputs: Any, params: ParameterDict | None = None) -> None:
         super().__init__(prefix="", params=None)
-        from tigon import sym
-
         outputs = sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
         listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         self._symbol = outputs
@@ -640,8 +638,6 @@ class SymbolBlock(HybridBlock):
         ignore_extra: bool = False,
     ) -> SymbolBlock:
         """Read what `export` wrote."""
-        from tigon import nd, sym
-
         names = [input_names] if isinstance(input_names, str) else list(input_names)
         symbol = sym.load(symbol_file)
         block = SymbolBlock(symbol, [sym.var(name) for name in names])
@@ -665,9 +661,7 @@ class SymbolBlock(HybridBlock):
         shapes = {name: tuple(arg.shape) for name, arg in zip(self._input_names, args, strict=True)}
         argument_shapes, _, auxiliary_shapes = self._symbol.infer_shape(**shapes)
         found = dict(zip(self._symbol.list_arguments(), argument_shapes, strict=True))
-        found.update(
-            zip(self._symbol.list_auxiliary_states(), auxiliary_shapes, strict=True)
-        )
+        found.update(zip(self._symbol.list_auxiliary_states(), auxiliary_shapes, strict=True))
         for name, param in self._reg_params.items():
             if found.get(name) is not None:
                 param.shape = found[name]

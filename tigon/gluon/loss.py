@@ -13,7 +13,7 @@ from tigon.base import check
 from tigon.gluon.block import HybridBlock
 
 
-def _weighted(F: Any, loss: Any, weight: float | None, sample_weight: Any) -> Any:  # noqa: N803
+def _weighted(F: Any, loss: Any, weight: float | None, sample_weight: Any) -> Any:
     if sample_weight is not None:
         loss = F.broadcast_mul(loss, sample_weight)
     if weight is not None and weight != 1.0:
@@ -39,7 +39,7 @@ class Loss(HybridBlock):
         self._weight = weight
         self._batch_axis = batch_axis
 
-    def _reduce(self, F: Any, loss: Any, sample_weight: Any, scale: float = 1.0) -> Any:  # noqa: N803
+    def _reduce(self, F: Any, loss: Any, sample_weight: Any, scale: float = 1.0) -> Any:
         factor = None if self._weight is None else self._weight * scale
         loss = _weighted(F, loss, factor, sample_weight)
         return F.mean(loss, axis=self._batch_axis, exclude=True)
@@ -59,7 +59,7 @@ class L2Loss(Loss):
     def __init__(self, weight: float = 1.0, batch_axis: int = 0, **kwargs: Any) -> None:
         super().__init__(weight, batch_axis, **kwargs)
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         label = F.reshape_like(label, pred)
         return self._reduce(F, F.square(label - pred), sample_weight, 0.5)
 
@@ -70,7 +70,7 @@ class L1Loss(Loss):
     def __init__(self, weight: float | None = None, batch_axis: int = 0, **kwargs: Any) -> None:
         super().__init__(weight, batch_axis, **kwargs)
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         label = F.reshape_like(label, pred)
         return self._reduce(F, F.abs(label - pred), sample_weight)
 
@@ -90,7 +90,7 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
 
     def hybrid_forward(
         self,
-        F: Any,  # noqa: N803
+        F: Any,
         pred: Any,
         label: Any,
         sample_weight: Any = None,
@@ -142,7 +142,7 @@ class SoftmaxCrossEntropyLoss(Loss):
         self._sparse_label = sparse_label
         self._from_logits = from_logits
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         if not self._from_logits:
             pred = F.log_softmax(pred, axis=self._axis)
         if self._sparse_label:
@@ -171,7 +171,7 @@ class KLDivLoss(Loss):
         self._from_logits = from_logits
         self._axis = axis
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         if not self._from_logits:
             pred = F.log_softmax(pred, axis=self._axis)
         return self._reduce(F, label * (F.log(label + 1e-12) - pred), sample_weight)
@@ -186,12 +186,10 @@ class HuberLoss(Loss):
         super().__init__(weight, batch_axis, **kwargs)
         self._rho = rho
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         label = F.reshape_like(label, pred)
         loss = F.abs(label - pred)
-        loss = F.where(
-            loss > self._rho, loss - 0.5 * self._rho, (0.5 / self._rho) * F.square(loss)
-        )
+        loss = F.where(loss > self._rho, loss - 0.5 * self._rho, (0.5 / self._rho) * F.square(loss))
         return self._reduce(F, loss, sample_weight)
 
 
@@ -204,7 +202,7 @@ class HingeLoss(Loss):
         super().__init__(weight, batch_axis, **kwargs)
         self._margin = margin
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         label = F.reshape_like(label, pred)
         return self._reduce(F, F.relu(self._margin - pred * label), sample_weight)
 
@@ -212,7 +210,7 @@ class HingeLoss(Loss):
 class SquaredHingeLoss(HingeLoss):
     """The square of the hinge loss."""
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         label = F.reshape_like(label, pred)
         return self._reduce(F, F.square(F.relu(self._margin - pred * label)), sample_weight)
 
@@ -235,7 +233,7 @@ class LogisticLoss(Loss):
         )
         self._label_format = label_format
 
-    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         label = F.reshape_like(label, pred)
         if self._label_format == "signed":
             label = (label + 1.0) / 2.0
@@ -254,7 +252,7 @@ class TripletLoss(Loss):
 
     def hybrid_forward(
         self,
-        F: Any,  # noqa: N803
+        F: Any,
         pred: Any,
         positive: Any,
         negative: Any,
@@ -287,7 +285,7 @@ class PoissonNLLLoss(Loss):
 
     def hybrid_forward(
         self,
-        F: Any,  # noqa: N803
+        F: Any,
         pred: Any,
         target: Any,
         sample_weight: Any = None,
@@ -320,7 +318,7 @@ class CosineEmbeddingLoss(Loss):
 
     def hybrid_forward(
         self,
-        F: Any,  # noqa: N803
+        F: Any,
         input1: Any,
         input2: Any,
         label: Any,

@@ -639,8 +639,7 @@ def _check_fits(key: str, param: Parameter, array: Any, source: str, cast_dtype:
     check(
         fits,
         "load_parameters",
-        f"'{key}' expects shape {expected}; {source} has {given}; "
-        "was it saved by another network?",
+        f"'{key}' expects shape {expected}; {source} has {given}; was it saved by another network?",
     )
     check(
         cast_dtype or as_dtype(array.dtype) is as_dtype(param.dtype),
@@ -708,5 +707,3 @@ def _as_array(value: Any, dtype: str | None) -> Any:
     from tigon import nd
 
     return nd.array(value) if dtype is None else nd.array(value, dtype=dtype)
-
-

@@ -129,9 +129,7 @@ class Trainer:
                 [grads[position] for grads in gradients],
                 [arrays[position] for arrays in columns],
             )
-        self._versions = {
-            id(grad): grad.version for grads in gradients for grad in grads
-        }
+        self._versions = {id(grad): grad.version for grads in gradients for grad in grads}
 
     def _check_fresh(self, gradients: Sequence[Sequence[Any]]) -> None:
         stale = [

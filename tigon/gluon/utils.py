@@ -12,7 +12,9 @@ from tigon import autograd
 from tigon.base import check
 
 
-def split_data(data: Any, num_slice: int, batch_axis: int = 0, even_split: bool = True) -> list[Any]:
+def split_data(
+    data: Any, num_slice: int, batch_axis: int = 0, even_split: bool = True
+) -> list[Any]:
     """Cut an array into `num_slice` parts along the batch axis.
 
     >>> from tigon import nd

@@ -138,8 +138,7 @@ class NDArrayIter(DataIter):
         check(
             last_batch_handle in ("pad", "discard", "roll_over"),
             "NDArrayIter",
-            "last_batch_handle is 'pad', 'discard' or 'roll_over'; "
-            f"given {last_batch_handle!r}",
+            f"last_batch_handle is 'pad', 'discard' or 'roll_over'; given {last_batch_handle!r}",
         )
         self.data = _named_arrays(data, data_name, required=True)
         self.label = _named_arrays(label, label_name, required=False)

@@ -185,9 +185,7 @@ class Optimizer:
     decay_before_clipping = False
     """Whether `wd * weight` is added to the gradient before it is clipped."""
 
-    def _full_formula(
-        self, weight: Value, grad: Value, states: States, *rates: Value
-    ) -> Updated:
+    def _full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
         lr, wd, *extra, rescale = rates
         grad = grad * rescale
         if self.decay_before_clipping:

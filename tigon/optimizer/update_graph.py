@@ -51,9 +51,7 @@ class UpdateGraph:
             ]
             numbers = []
             for i in range(rates_each):
-                number = _slice(
-                    rates, start=(index * rates_each + i,), step=(1,), extents=(1,)
-                )
+                number = _slice(rates, start=(index * rates_each + i,), step=(1,), extents=(1,))
                 number = _reshape(number, shape=())
                 if self.dtype != type_.dtype.name:
                     number = cast(number, dtype=type_.dtype.name)

@@ -124,9 +124,7 @@ class ArrayDataset(Dataset):
         )
         self._length = lengths[0]
         # One copy to the host: rows of an NDArray would each cost an operator.
-        self._data = [
-            array.asnumpy() if hasattr(array, "asnumpy") else array for array in arrays
-        ]
+        self._data = [array.asnumpy() if hasattr(array, "asnumpy") else array for array in arrays]
 
     def __len__(self) -> int:
         return self._length

@@ -49,9 +49,7 @@ class LeakyReLU(HybridBlock):
 class PReLU(HybridBlock):
     """`x` where positive, `alpha * x` elsewhere, with learned `alpha`."""
 
-    def __init__(
-        self, alpha_initializer: Any = None, in_channels: int = 1, **kwargs: Any
-    ) -> None:
+    def __init__(self, alpha_initializer: Any = None, in_channels: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.alpha = self.params.get(

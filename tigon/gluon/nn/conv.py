@@ -342,9 +342,7 @@ def _global_pooling(name: str, ndim: int, pool_type: str, doc: str) -> type[_Poo
     default_layout = _LAYOUTS[ndim]
 
     def __init__(self: _Pooling, layout: str = default_layout, **kwargs: Any) -> None:
-        _Pooling.__init__(
-            self, (1,) * ndim, None, 0, True, True, pool_type, layout, **kwargs
-        )
+        _Pooling.__init__(self, (1,) * ndim, None, 0, True, True, pool_type, layout, **kwargs)
 
     return type(name, (_Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
 
