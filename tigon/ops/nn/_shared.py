@@ -78,6 +78,14 @@ def float_data(where: str, data: TensorType) -> None:
     )
 
 
+def number_data(where: str, data: TensorType) -> None:
+    check(
+        data.dtype.kind != "b",
+        where,
+        "data: expected numbers; given bool; convert it with astype",
+    )
+
+
 def same_dtype(where: str, data: TensorType, **others: TensorType | None) -> None:
     for name, given in others.items():
         if given is not None and not given.weak:

@@ -27,6 +27,7 @@ from tigon.ops.nn._shared import (
     Windows,
     along,
     channels_last,
+    number_data,
     reversed_axes,
     same_dtype,
     to_channels_first,
@@ -293,6 +294,7 @@ def _decompose_weight(attrs: ConvolutionAttrs, data: Value, g: Value) -> Value:
 
 
 def _check_data(where: str, attrs: Any, data: TensorType) -> bool:
+    number_data(where, data)
     n = len(attrs.kernel)
     last = _is_last(where, attrs)
     layout = attrs.layout if attrs.layout not in (None, "None") else ("NCW", "NCHW", "NCDHW")[n - 1]
@@ -382,6 +384,7 @@ def _infer_operands(
 def _infer_data(
     attrs: ConvolutionDataAttrs, g: TensorType, weight: TensorType, like: TensorType | None = None
 ) -> TensorType:
+    number_data("Convolution", g)
     last = _is_last("Convolution", attrs)
     size = attrs.size if like is None else _spatial(last, like.shape)
     channels = _channels(last, weight.shape) * attrs.num_group
@@ -389,6 +392,7 @@ def _infer_data(
 
 
 def _infer_weight(attrs: ConvolutionAttrs, data: TensorType, g: TensorType) -> TensorType:
+    number_data("Convolution", data)
     last = _is_last("Convolution", attrs)
     channels = _channels(last, data.shape) // attrs.num_group
     return TensorType(

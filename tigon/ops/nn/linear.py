@@ -11,7 +11,7 @@ from tigon.base import TensorType, check
 from tigon.ir.graph import Value
 from tigon.ops.contraction import _contract
 from tigon.ops.elementwise import add
-from tigon.ops.nn._shared import same_dtype
+from tigon.ops.nn._shared import number_data, same_dtype
 from tigon.ops.record import composite
 from tigon.ops.views import _reshape
 
@@ -43,6 +43,7 @@ def _infer(
         if attrs.no_bias
         else "bias is missing; give it, or set no_bias=True",
     )
+    number_data(where, data)
     features = _features(attrs, data)
     expected = (attrs.num_hidden, features)
     columns = weight.shape[1] if weight.ndim == 2 else None

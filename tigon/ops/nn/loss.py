@@ -56,6 +56,12 @@ def _total(x: Value) -> Value:
     return _reduce_sum(x, axes=tuple(range(x.ndim))) if x.ndim else x
 
 
+def _infer_gradient(attrs: Any, y: TensorType, *_: TensorType) -> TensorType:
+    """Of the gradients below: like the output, their first operand."""
+    float_data("loss", y)
+    return same_type(y)
+
+
 # ----------------------------------------------------------------------- SoftmaxOutput
 
 
@@ -206,7 +212,7 @@ _softmax_output_gradient = composite(
     _decompose_softmax_output_gradient,
     operands="g output label",
     attrs=SoftmaxOutputAttrs,
-    infer=lambda attrs, g, y, label: same_type(y),
+    infer=_infer_gradient,
     numpy=_softmax_output_gradient_oracle,
     samples=[
         ((3, 4), (3, 4), _LABELS, {}),
@@ -341,7 +347,7 @@ def _regression(
         decompose,
         operands="output label",
         attrs=RegressionAttrs,
-        infer=lambda attrs, y, label: same_type(y),
+        infer=_infer_gradient,
         numpy=gradient_oracle,
         samples=[((3, 4), (3, 4), {"grad_scale": 0.5}), ((3, 1), (3,), {})],
         doc=f"""The gradient that `{name}` starts backward with.
@@ -583,7 +589,7 @@ _svm_gradient = composite(
     _decompose_svm_gradient,
     operands="output label",
     attrs=SVMOutputAttrs,
-    infer=lambda attrs, y, label: same_type(y),
+    infer=_infer_gradient,
     numpy=_svm_gradient_oracle,
     samples=[((3, 4), _LABELS, {}), ((3, 4), _LABELS, {"use_linear": True, "margin": 0.5})],
     doc="""The gradient that `SVMOutput` starts backward with.

@@ -39,6 +39,8 @@ from tigon.ops.nn._shared import (
     float_data,
     inverse_count,
     keep,
+    number_data,
+    same_dtype,
     to_channels_first,
     to_channels_last,
     windows,
@@ -122,7 +124,9 @@ def _infer(attrs: PoolingAttrs, data: TensorType) -> TensorType:
         name,
         "kernel is missing; give it, or set global_pool=True",
     )
-    if attrs.pool_type != "max":
+    if attrs.pool_type == "max":
+        number_data(name, data)
+    else:
         float_data(name, data)
     if attrs.pool_type == "lp":
         check(
@@ -390,6 +394,12 @@ def _recoded(at: Value, kernel: Shape, whole: Shape) -> Value:
     return result
 
 
+def _infer_gradient(attrs: PoolingAttrs, g: TensorType, data: TensorType) -> TensorType:
+    float_data("Pooling", g)
+    same_dtype("Pooling", data, g=g)
+    return TensorType(data.shape, g.dtype)
+
+
 def _max_gradient_oracle(g: np.ndarray, data: np.ndarray, **fields: Any) -> np.ndarray:
     result = np.zeros_like(data)
     x, y = _channels_first(data, fields), _channels_first(g, fields)
@@ -407,7 +417,7 @@ pooling_max_gradient: Operator = composite(
     _decompose_max_gradient,
     operands="g data",
     attrs=PoolingAttrs,
-    infer=lambda attrs, g, data: TensorType(data.shape, g.dtype),
+    infer=_infer_gradient,
     numpy=_max_gradient_oracle,
     samples=[
         ((2, 3, 2, 2), (2, 3, 4, 5), {"kernel": (2, 2), "stride": (2, 2)}),
@@ -447,7 +457,7 @@ pooling_sum_gradient: Operator = composite(
     _decompose_sum_gradient,
     operands="g like",
     attrs=PoolingAttrs,
-    infer=lambda attrs, g, data: TensorType(data.shape, g.dtype),
+    infer=_infer_gradient,
     grad=lambda attrs, h, y, g, data: (pooling_sum(h, **attrs_dict(attrs)), None),
     numpy=_sum_gradient_oracle,
     samples=[

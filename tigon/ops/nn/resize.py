@@ -158,7 +158,11 @@ def _upsampling_oracle(*data: np.ndarray, **fields: Any) -> np.ndarray:
         return full[:, :, pad : full.shape[2] - pad, pad : full.shape[3] - pad]
     height = data[0].shape[2] * fields["scale"]
     parts = [x.repeat(height // x.shape[2], 2).repeat(height // x.shape[2], 3) for x in data]
-    return np.concatenate(parts, 1) if fields["multi_input_mode"] == "concat" else np.sum(parts, 0)
+    return (
+        np.concatenate(parts, 1)
+        if fields["multi_input_mode"] == "concat"
+        else sum(parts[1:], parts[0])
+    )
 
 
 def _upsampling_operands(
