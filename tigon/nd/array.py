@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,15 @@ from tigon.base.dtypes import BY_CODE
 from tigon.context import Context, check_context, cpu
 from tigon.nd.creation import array, check_dtype, empty
 from tigon.nd.dispatch import NDArray, apply
+from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
 from tigon.ops import record
 from tigon.ops.indexing_plan import Gathering, Region
 from tigon.ops.signature import FLUENT, reshape_arguments
+from tigon.ops.views import resolve_shape
+from tigon.runtime import tracing
 
 _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items()}
-
-
-def _run(name: str, *operands: Any, out: Any = None, **attributes: Any) -> Any:
-    op = record.get(name)
-    return apply(op, op.make_attrs(attributes), operands, out)
 
 
 # ------------------------------------------------------------------------- description
@@ -204,11 +203,22 @@ def _reshape(self: NDArray, *shape: Any, **keywords: Any) -> NDArray:
     >>> nd.zeros((2, 3, 4)).reshape((0, -1)).shape, nd.zeros(6).reshape(2, 3).shape
     ((2, 12), (2, 3))
     """
-    from tigon.ops.views import resolve_shape
+    own = self.shape
+    try:
+        target = _target_shape(own, shape, tuple(keywords.items()))
+    except TypeError:  # lists do not hash
+        target = _target_shape.__wrapped__(own, shape, tuple(keywords.items()))
+    if _native.is_recording() or tracing.active[0]:
+        return _run("_reshape", self, shape=target)
+    return self.view(0, target)
 
-    attributes = reshape_arguments(shape, keywords)
-    attrs = record.get("Reshape").make_attrs(attributes)
-    return _run("_reshape", self, shape=resolve_shape(self.shape, attrs))
+
+@lru_cache(maxsize=4096)
+def _target_shape(
+    source: tuple[int, ...], shape: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]
+) -> tuple[int, ...]:
+    attributes = reshape_arguments(shape, dict(keywords))
+    return resolve_shape(source, record.get("Reshape").make_attrs(attributes))
 
 
 def _transpose(self: NDArray, *axes: Any, **keywords: Any) -> NDArray:
@@ -238,7 +248,12 @@ def _getitem(self: NDArray, key: Any) -> NDArray:
     >>> x[1].asnumpy(), x[:, 1].asnumpy(), x[0, 2].shape
     (array([3., 4., 5.], dtype=float32), array([1., 4.], dtype=float32), (1,))
     """
-    found = indexing.plan(self.shape, key)
+    if type(key) is int and not _native.is_recording():
+        shape = self.shape
+        if shape and -shape[0] <= key < shape[0]:
+            row = shape[1:]
+            return self.view(key % shape[0] * (self.size // shape[0]), row or (1,))
+    found = _plan(self.shape, key)
     if isinstance(found, Region):
         if not _native.is_recording():
             offset = found.offset(self.shape)
@@ -246,8 +261,41 @@ def _getitem(self: NDArray, key: Any) -> NDArray:
                 return self.view(offset, found.shape)
         elif found.covers(self.shape) and found.shape == self.shape:
             return self
-        return indexing.take_region(self, found)
+        return _take_region(self, found)
     return indexing.getitem(self, key)
+
+
+def _take_region(self: NDArray, region: Region) -> NDArray:
+    if not region.covers(self.shape):
+        self = _run("_slice", self, start=region.start, step=region.step, extents=region.extents)
+    return self if region.shape == region.extents else _run("_reshape", self, shape=region.shape)
+
+
+_plans: dict[Any, Region] = {}
+
+
+def _plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
+    """The meaning of a key; that of integers and slices is remembered."""
+    parts = []
+    for entry in key if type(key) is tuple else (key,):
+        if type(entry) is slice:
+            parts.append((entry.start, entry.stop, entry.step))
+        elif type(entry) is int or entry is None or entry is Ellipsis:
+            parts.append(entry)
+        else:
+            return indexing.plan(shape, key)
+    remembered = (shape, *parts)
+    try:
+        found = _plans.get(remembered)
+    except TypeError:  # bounds that do not hash
+        return indexing.plan(shape, key)
+    if found is None:
+        if len(_plans) > 10_000:
+            _plans.clear()
+        found = indexing.plan(shape, key)
+        assert isinstance(found, Region)
+        _plans[remembered] = found
+    return found
 
 
 def _setitem(self: NDArray, key: Any, value: Any) -> None:
@@ -266,7 +314,7 @@ def _setitem(self: NDArray, key: Any, value: Any) -> None:
             operand = value if _is_number(value) else _lift(value, self).reshape((1,))
             _run("where", key, operand, self, out=self)
             return
-    found = indexing.plan(self.shape, key)
+    found = _plan(self.shape, key)
     if isinstance(found, Region):
         _write_region(self, found, value)
     else:

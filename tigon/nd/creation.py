@@ -13,6 +13,8 @@ from tigon.base.dtypes import PUBLIC, float32
 from tigon.context import check_context
 from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
+from tigon.runtime import tracing
+from tigon.runtime.operators import attributes_id, operator_id
 
 
 def check_shape(where: str, shape: Any) -> tuple[int, ...]:
@@ -34,11 +36,13 @@ def check_shape(where: str, shape: Any) -> tuple[int, ...]:
 def check_dtype(where: str, dtype: Any) -> DType:
     """A dtype that arrays can have; None is float32."""
     found = float32 if dtype is None else as_dtype(dtype)
-    check(
-        found in PUBLIC,
-        where,
-        f"expected a dtype of {', '.join(map(str, PUBLIC))}; given {found}; convert the data first",
-    )
+    if found not in PUBLIC:
+        known = ", ".join(map(str, PUBLIC))
+        check(
+            False,
+            where,
+            f"expected a dtype of {known}; given {found}; convert the data first",
+        )
     return found
 
 
@@ -119,15 +123,28 @@ def empty(shape: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
     return _native.empty(check_shape("empty", shape), check_dtype("empty", dtype).code)
 
 
+_constants: dict[Any, tuple[int, int]] = {}
+
+
 def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any) -> Any:
-    check_context(where, ctx)
-    op = record.get("_full")
-    attributes = {
-        "shape": check_shape(where, shape),
-        "dtype": check_dtype(where, dtype if out is None or dtype else out.dtype).name,
-        "value": value,
-    }
-    return apply(op, op.make_attrs(attributes), (), out)
+    key = (shape, value, type(value), dtype, ctx) if value else (shape, str(value), dtype, ctx)
+    try:
+        found = None if tracing.active[0] or out is not None else _constants.get(key)
+    except TypeError:  # a shape given as a list
+        found = key = None
+    if found is None:
+        check_context(where, ctx)
+        op = record.get("_full")
+        attributes = {
+            "shape": check_shape(where, shape),
+            "dtype": check_dtype(where, dtype if out is None or dtype else out.dtype).name,
+            "value": value,
+        }
+        attrs = op.make_attrs(attributes)
+        if tracing.active[0] or out is not None or key is None:
+            return apply(op, attrs, (), out)
+        found = _constants[key] = (operator_id(op), attributes_id(attrs))
+    return _native.invoke(*found, ())
 
 
 def zeros(

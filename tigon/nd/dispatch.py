@@ -12,6 +12,7 @@ from tigon import _native
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.ir.graph import constant
+from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import Signature
 from tigon.runtime import keys, tracing
@@ -149,26 +150,34 @@ def _run_mutating(op: Operator, attrs: Any, given: list[Any], out: Any) -> Any:
 def make_function(op: Operator, name: str) -> Callable[..., Any]:
     """The imperative function of one operator under one of its names."""
     signature = signature_of(op)
-    count = len(signature.names)
-    own = frozenset(signature.names)
+    count = 1_000_000 if signature.variadic else len(signature.names)
     identity = operator_id(op)
-    # Calls that need nothing but operands and known attributes take the short way.
-    short = not (signature.takes_key or signature.trains or signature.selects or op.mutates)
+    takes_key, trains = signature.takes_key, signature.trains
+    # Calls that need nothing but operands and attributes seen before take the short way.
+    short = not (signature.selects or op.mutates)
+    needed = bool(signature.names)
     interned: dict[Any, int] = {}
-    invoke, capture = _native.invoke, tracing.capture
+    invoke, is_training, active = _native.invoke, _native.is_training, tracing.active
 
     def function(*arguments: Any, out: Any = None, name: str | None = None, **keywords: Any) -> Any:
-        if short and (signature.variadic or len(arguments) <= count):
-            for argument in arguments:
-                if type(argument) not in _PLAIN:
+        if short and not active[0]:
+            operands = arguments if len(arguments) <= count else arguments[:count]
+            for operand in operands:
+                if type(operand) not in _PLAIN:
                     break
             else:
-                attributes = _intern(op, interned, keywords, own)
-                if attributes is not None and arguments and capture() is None:
-                    result = invoke(identity, attributes, arguments, out)
+                extra = arguments[count:]
+                mode = trains and is_training()
+                attributes = interned.get(mode) if not (keywords or extra) else None
+                if attributes is None:
+                    attributes = _intern(signature, interned, mode, extra, keywords)
+                if attributes is not None and (operands or not needed):
+                    if takes_key:
+                        operands = (*operands, keys.take())
+                    result = invoke(identity, attributes, operands, out)
                     return list(result) if type(result) is tuple else result
-        operands, attributes = signature.split(arguments, keywords)
-        return apply(op, op.make_attrs(attributes), operands, out)
+        given, values = signature.split(arguments, keywords)
+        return apply(op, op.make_attrs(values), given, out)
 
     function.__name__ = function.__qualname__ = name
     function.__module__ = "tigon.nd.op"
@@ -177,24 +186,52 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     return function
 
 
-def _intern(op: Operator, interned: dict[Any, int], keywords: dict, own: frozenset) -> int | None:
-    """The attributes' number, or None where the call needs the long way."""
-    if not keywords:
-        found = interned.get(())
-        if found is None:
-            found = interned[()] = attributes_id(op.make_attrs({}))
-        return found
-    if not own.isdisjoint(keywords):
-        return None
-    for value in keywords.values():
+def _intern(
+    signature: Signature,
+    interned: dict[Any, int],
+    mode: bool,
+    extra: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> int | None:
+    """The number of these attributes, or None where the call needs the long way."""
+    for name, value in keywords.items():
+        if name in signature.names or not isinstance(value, _CACHEABLE):
+            return None
+    for value in extra:
         if not isinstance(value, _CACHEABLE):
             return None
-    key = (tuple(keywords.items()), tuple(map(type, keywords.values())))
+    # Equal numbers of different types (1, True, 1.0) may mean different attributes.
+    kinds = tuple(map(type, (*extra, *keywords.values())))
+    key = (mode, extra, tuple(keywords.items()), kinds) if kinds else mode
     try:
         found = interned.get(key)
     except TypeError:  # a list within a tuple
         return None
     if found is None:
-        _, attributes = signature_of(op).split((), keywords)
-        found = interned[key] = attributes_id(op.make_attrs(attributes))
+        padding = (None,) * (0 if signature.variadic else len(signature.names))
+        _, values = signature.split((*padding, *extra), keywords)
+        attrs = signature.op.make_attrs(values)
+        if mode:
+            attrs = dataclasses.replace(attrs, training=True)
+        found = interned[key] = attributes_id(attrs)
     return found
+
+
+_calls: dict[Any, tuple[Operator, Any, int, int, bool]] = {}
+
+
+def run(name: str, *operands: Any, out: Any = None, **attributes: Any) -> Any:
+    """Run an operator by name; for the library's own calls, whose attributes are hashable and
+    already checked, and whose operands are arrays and numbers."""
+    key = (name, tuple(attributes.items()))
+    found = _calls.get(key)
+    if found is None:
+        op = record.get(name)
+        attrs = op.make_attrs(attributes)
+        random = signature_of(op).takes_key
+        found = _calls[key] = (op, attrs, operator_id(op), attributes_id(attrs), random)
+    if tracing.active[0]:
+        return apply(found[0], found[1], operands, out)
+    if found[4]:
+        operands = (*operands, keys.take())
+    return _native.invoke(found[2], found[3], operands, out)

@@ -7,8 +7,11 @@ import operator as python
 from collections.abc import Callable
 from typing import Any
 
-from tigon.nd.dispatch import apply
+from tigon import _native
+from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
+from tigon.runtime import tracing
+from tigon.runtime.operators import attributes_id, operator_id
 
 _NUMBERS = (bool, int, float)
 
@@ -44,8 +47,12 @@ def functions() -> dict[str, Callable[..., Any]]:
 def _make(name: str, own: str, on_numbers: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     op = record.get(own)
     attrs = op.make_attrs({})
+    identities = (operator_id(op), attributes_id(attrs))
+    invoke = _native.invoke
 
     def function(lhs: Any, rhs: Any, out: Any = None, name: str | None = None) -> Any:
+        if type(lhs) is NDArray and type(rhs) is NDArray and not tracing.active[0]:
+            return invoke(*identities, (lhs, rhs), out)
         if isinstance(lhs, _NUMBERS) and isinstance(rhs, _NUMBERS):
             return on_numbers(lhs, rhs)
         return apply(op, attrs, (lhs, rhs), out)

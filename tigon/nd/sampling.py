@@ -10,7 +10,7 @@ import numpy as np
 from tigon.base import check
 from tigon.context import check_context
 from tigon.nd.creation import check_dtype, check_shape
-from tigon.nd.dispatch import NDArray, apply
+from tigon.nd.dispatch import NDArray, apply, run
 from tigon.ops import record
 
 _NUMBERS = (int, float, np.generic)
@@ -28,6 +28,9 @@ def _draw(
     """The operator `_random_X` for numbers, `_sample_X` for arrays of parameters."""
     check_context(f"random.{where}", ctx)
     values = list(parameters.values())
+    if out is None and type(shape) in (int, tuple) and all(type(v) in (int, float) for v in values):
+        dtype = check_dtype(f"random.{where}", dtype or default).name
+        return run(f"_random_{where}", shape=shape, dtype=dtype, **parameters)
     if all(isinstance(value, _NUMBERS) for value in values):
         if shape is None:
             shape = out.shape if out is not None else (1,)

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 _local = threading.local()
+_lock = threading.Lock()
+active = [0]
+"""How many threads are tracing: while it is 0, the imperative path need not ask further."""
 
 Capture = Callable[[Any], Any]
 Symbolic = Callable[[Any, Any, Any], Any]
@@ -26,6 +29,8 @@ def set_capture(capture: Capture | None) -> Capture | None:
     previous one."""
     previous = getattr(_local, "capture", None)
     _local.capture = capture
+    with _lock:
+        active[0] += (capture is not None) - (previous is not None)
     return previous
 
 
