@@ -74,7 +74,8 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
   }
   TypeTable& table = type_table();
   size_t mask = table.slots.size() - 1;
-  for (size_t index = hash & mask; ArrayType* type = table.slots[index]; index = (index + 1) & mask) {
+  for (size_t index = hash & mask; ArrayType* type = table.slots[index];
+       index = (index + 1) & mask) {
     if (type->hash == hash && type->dtype == dtype && type->ndim == ndim &&
         std::equal(dims, dims + ndim, type->dims))
       return TypeRef(type);
@@ -101,10 +102,10 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
     std::string text;
     for (size_t axis = 0; axis < ndim; ++axis)
       text += (axis ? ", " : "") + std::to_string(dims[axis]);
-    throw UserError("array: the size of shape (" + text + ") overflows 64 bits; use smaller extents");
+    throw UserError("array: the size of shape (" + text +
+                    ") overflows 64 bits; use smaller extents");
   }
-  auto* type = static_cast<ArrayType*>(
-      std::malloc(sizeof(ArrayType) + sizeof(int64_t) * ndim));
+  auto* type = static_cast<ArrayType*>(std::malloc(sizeof(ArrayType) + sizeof(int64_t) * ndim));
   if (!type) throw std::bad_alloc();
   *type = ArrayType{};
   type->dtype = static_cast<uint8_t>(dtype);
@@ -136,8 +137,7 @@ PyObject* ArrayType::shape_tuple() {
 
 std::string ArrayType::text() const {
   std::string result = std::string(kDTypes[dtype].name) + " (";
-  for (int axis = 0; axis < ndim; ++axis)
-    result += (axis ? ", " : "") + std::to_string(dims[axis]);
+  for (int axis = 0; axis < ndim; ++axis) result += (axis ? ", " : "") + std::to_string(dims[axis]);
   return result + (ndim == 1 ? ",)" : ")");
 }
 
@@ -171,8 +171,8 @@ void array_dealloc(PyObject* self) {
 }  // namespace
 
 ArrayRef new_array(TypeRef type, Ref<Storage> storage, int64_t offset) {
-  Array* array = free_count ? free_arrays[--free_count]
-                            : static_cast<Array*>(PyObject_Malloc(sizeof(Array)));
+  Array* array =
+      free_count ? free_arrays[--free_count] : static_cast<Array*>(PyObject_Malloc(sizeof(Array)));
   if (!array) throw std::bad_alloc();
   PyObject_Init(as_object(array), array_type);
   array->weak_references = nullptr;
@@ -247,6 +247,16 @@ void wait_until_idle() {
   run_queued_drops();
 }
 
+void materialize_now(Storage& storage) {
+  try {
+    storage.materialize();
+  } catch (const OutOfMemory&) {
+    if (Engine::instance().idle()) throw;
+    wait_until_idle();
+    storage.materialize();
+  }
+}
+
 void wait_all() {
   if (Task::current_host())
     throw UserError("waitall: a host callback cannot wait for all work, of which it is a part");
@@ -275,7 +285,9 @@ PyObject* get_shape(PyObject* self, void*) {
 PyObject* get_dtype_code(PyObject* self, void*) {
   return PyLong_FromLong(as_array(self)->type->dtype);
 }
-PyObject* get_size(PyObject* self, void*) { return PyLong_FromLongLong(as_array(self)->type->size); }
+PyObject* get_size(PyObject* self, void*) {
+  return PyLong_FromLongLong(as_array(self)->type->size);
+}
 PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(as_array(self)->type->ndim); }
 PyObject* get_nbytes(PyObject* self, void*) {
   return PyLong_FromSize_t(as_array(self)->type->nbytes);
@@ -303,7 +315,9 @@ PyObject* get_grad(PyObject* self, void*) {
 PyObject* get_grad_req(PyObject* self, void*) {
   Array* array = as_array(self);
   Leaf::Request request = array->leaf ? array->leaf->request : Leaf::Null;
-  return PyUnicode_FromString(request == Leaf::Write ? "write" : request == Leaf::Add ? "add" : "null");
+  return PyUnicode_FromString(request == Leaf::Write ? "write"
+                              : request == Leaf::Add ? "add"
+                                                     : "null");
 }
 PyObject* get_has_tape(PyObject* self, void*) {
   return PyBool_FromLong(static_cast<bool>(as_array(self)->node));

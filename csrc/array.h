@@ -41,8 +41,7 @@ struct ArrayType {
 using TypeRef = Ref<ArrayType>;
 
 struct Array {
-  PyObject_HEAD
-  PyObject* weak_references;
+  PyObject_HEAD PyObject* weak_references;
   Ref<Storage> storage;  // null once donated
   TypeRef type;
   int64_t offset;  // bytes
@@ -103,6 +102,8 @@ void wait_to_read(Array* array);
 void wait_to_write(Array* array);
 void wait_all();         // raises the first failure nobody has seen
 void wait_until_idle();  // raises none
+// Memory for a fresh storage; what is in flight may have to end first.
+void materialize_now(Storage& storage);
 void wait_for_room();
 void wait_below(const std::atomic<int>& count, int below);
 

@@ -116,10 +116,10 @@ struct DTypeInfo {
 
 // Indexed by dtype code: those of MXNet's parameter files, continued.
 inline constexpr DTypeInfo kDTypes[] = {
-    {"float32", 4, Kind::Float},   {"float64", 8, Kind::Float},    {"float16", 2, Kind::Float},
-    {"uint8", 1, Kind::Unsigned},  {"int32", 4, Kind::Signed},     {"int8", 1, Kind::Signed},
-    {"int64", 8, Kind::Signed},    {"bool", 1, Kind::Bool},        {"int16", 2, Kind::Signed},
-    {"uint16", 2, Kind::Unsigned}, {"uint32", 4, Kind::Unsigned},  {"uint64", 8, Kind::Unsigned},
+    {"float32", 4, Kind::Float},   {"float64", 8, Kind::Float},   {"float16", 2, Kind::Float},
+    {"uint8", 1, Kind::Unsigned},  {"int32", 4, Kind::Signed},    {"int8", 1, Kind::Signed},
+    {"int64", 8, Kind::Signed},    {"bool", 1, Kind::Bool},       {"int16", 2, Kind::Signed},
+    {"uint16", 2, Kind::Unsigned}, {"uint32", 4, Kind::Unsigned}, {"uint64", 8, Kind::Unsigned},
 };
 inline constexpr int kDTypeCount = 12;
 

@@ -22,7 +22,8 @@ namespace {
 template <class T, size_t N>
 class Few {
  public:
-  explicit Few(size_t count) : data_(count <= N ? few_ : (many_.reset(new T[count]), many_.get())) {}
+  explicit Few(size_t count)
+      : data_(count <= N ? few_ : (many_.reset(new T[count]), many_.get())) {}
   T* data() { return data_; }
   T& operator[](size_t index) { return data_[index]; }
 
@@ -176,7 +177,8 @@ int64_t truncate(double value) {
 
 bool is_scalar(PyObject* object) {
   return PyFloat_Check(object) || PyLong_Check(object) ||
-         (numpy_generic && PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(numpy_generic)));
+         (numpy_generic &&
+          PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(numpy_generic)));
 }
 
 Scalar read_scalar(PyObject* object) {
@@ -210,28 +212,28 @@ Immediate convert(const Scalar& scalar, int dtype) {
   bool is_float = scalar.type == Scalar::Float;
   int64_t integer = is_float ? truncate(scalar.real) : scalar.integer;
   switch (dtype) {
-    case 0:
-      result.f32 = static_cast<float>(scalar.real);
-      break;
-    case 1:
-      result.f64 = scalar.real;
-      break;
-    case 2: {
-      uint16_t bits = half_bits(scalar.real);
-      std::memcpy(result.bytes, &bits, 2);
-      break;
-    }
-    case 7:
-      result.bytes[0] = is_float ? scalar.real != 0 : integer != 0;
-      break;
-    case 11:
-      result.u64 = is_float && scalar.real >= 9223372036854775808.0
-                       ? static_cast<uint64_t>(std::fmin(scalar.real, 18446744073709549568.0))
-                       : static_cast<uint64_t>(integer);
-      break;
-    default:  // little-endian: the low bytes, as C's narrowing conversions
-      result.i64 = integer;
-      break;
+  case 0:
+    result.f32 = static_cast<float>(scalar.real);
+    break;
+  case 1:
+    result.f64 = scalar.real;
+    break;
+  case 2: {
+    uint16_t bits = half_bits(scalar.real);
+    std::memcpy(result.bytes, &bits, 2);
+    break;
+  }
+  case 7:
+    result.bytes[0] = is_float ? scalar.real != 0 : integer != 0;
+    break;
+  case 11:
+    result.u64 = is_float && scalar.real >= 9223372036854775808.0
+                     ? static_cast<uint64_t>(std::fmin(scalar.real, 18446744073709549568.0))
+                     : static_cast<uint64_t>(integer);
+    break;
+  default:  // little-endian: the low bytes, as C's narrowing conversions
+    result.i64 = integer;
+    break;
   }
   return result;
 }
@@ -243,43 +245,43 @@ PyObject* immediate_to_python(const Immediate& value, int dtype) {
     return result;
   };
   switch (dtype) {
-    case 0:
-      return PyFloat_FromDouble(value.f32);
-    case 1:
-      return PyFloat_FromDouble(value.f64);
-    case 2:
-      return PyFloat_FromDouble(half_value(as(uint16_t{})));
-    case 3:
-      return PyLong_FromLong(as(uint8_t{}));
-    case 4:
-      return PyLong_FromLong(as(int32_t{}));
-    case 5:
-      return PyLong_FromLong(as(int8_t{}));
-    case 6:
-      return PyLong_FromLongLong(value.i64);
-    case 7:
-      return PyBool_FromLong(value.bytes[0] != 0);
-    case 8:
-      return PyLong_FromLong(as(int16_t{}));
-    case 9:
-      return PyLong_FromLong(as(uint16_t{}));
-    case 10:
-      return PyLong_FromUnsignedLong(as(uint32_t{}));
-    default:
-      return PyLong_FromUnsignedLongLong(value.u64);
+  case 0:
+    return PyFloat_FromDouble(value.f32);
+  case 1:
+    return PyFloat_FromDouble(value.f64);
+  case 2:
+    return PyFloat_FromDouble(half_value(as(uint16_t{})));
+  case 3:
+    return PyLong_FromLong(as(uint8_t{}));
+  case 4:
+    return PyLong_FromLong(as(int32_t{}));
+  case 5:
+    return PyLong_FromLong(as(int8_t{}));
+  case 6:
+    return PyLong_FromLongLong(value.i64);
+  case 7:
+    return PyBool_FromLong(value.bytes[0] != 0);
+  case 8:
+    return PyLong_FromLong(as(int16_t{}));
+  case 9:
+    return PyLong_FromLong(as(uint16_t{}));
+  case 10:
+    return PyLong_FromUnsignedLong(as(uint32_t{}));
+  default:
+    return PyLong_FromUnsignedLongLong(value.u64);
   }
 }
 
 int default_dtype(const Scalar& scalar) {
   switch (scalar.type) {
-    case Scalar::Float:
-      return 0;
-    case Scalar::Bool:
-      return 7;
-    case Scalar::Large:
-      return 11;
-    default:
-      return 6;
+  case Scalar::Float:
+    return 0;
+  case Scalar::Bool:
+    return 7;
+  case Scalar::Large:
+    return 11;
+  default:
+    return 6;
   }
 }
 
@@ -365,8 +367,9 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
   PyObject* found = callee.gradient_for(wanted);
   if (found == Py_None) return;
   GradientRule& rule = *nb::inst_ptr<GradientRule>(found);
-  Ref<Node> node = Node::create(static_cast<uint32_t>(count), static_cast<uint32_t>(rule.saved.size()),
-                                static_cast<uint32_t>(outputs.size()));
+  Ref<Node> node =
+      Node::create(static_cast<uint32_t>(count), static_cast<uint32_t>(rule.saved.size()),
+                   static_cast<uint32_t>(outputs.size()));
   Py_INCREF(self);
   node->owner = self;
   Py_INCREF(found);
@@ -408,7 +411,6 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
   }
 }
 
-
 bool may_share(const Program& program, size_t output, size_t input) {
   if (output >= program.may_alias.size()) return false;
   for (uint32_t allowed : program.may_alias[output]) {
@@ -420,8 +422,8 @@ bool may_share(const Program& program, size_t output, size_t input) {
 void check_given_output(const Program& program, size_t output, Array* given, bool recording) {
   check_not_donated(given);
   if (given->type.get() != program.outputs[output].get())
-    throw UserError(program.name + ": out=: " +
-                    expectation(program.outputs[output].get(), as_object(given)));
+    throw UserError(program.name +
+                    ": out=: " + expectation(program.outputs[output].get(), as_object(given)));
   if (recording && given->on_tape())
     throw UserError(program.name +
                     ": an array that takes part in a recording cannot be overwritten (+=, x[:] = "
@@ -663,8 +665,8 @@ ArrayRef run_view(View& view, PyObject* self, Array* operand, bool record) {
   check_not_donated(operand);
   const TypeRef& type = view.outputs[0];
   int64_t offset = operand->offset + view.offset * static_cast<int64_t>(type->itemsize());
-  if (offset < 0 || offset + static_cast<int64_t>(type->nbytes) >
-                        static_cast<int64_t>(operand->storage->bytes()))
+  if (offset < 0 ||
+      offset + static_cast<int64_t>(type->nbytes) > static_cast<int64_t>(operand->storage->bytes()))
     throw InternalError("a view reaches outside its storage");
   std::vector<ArrayRef> outputs;
   outputs.push_back(new_array(type, operand->storage, offset));
@@ -685,8 +687,8 @@ void read_outputs(PyObject* out, size_t count, std::vector<ArrayRef>& outputs, c
   if (!fast) throw nb::python_error();
   auto given = static_cast<size_t>(PySequence_Fast_GET_SIZE(fast.ptr()));
   if (given > count)
-    throw UserError(std::string(where) + ": out= has " + std::to_string(given) +
-                    " arrays for " + std::to_string(count) + " outputs");
+    throw UserError(std::string(where) + ": out= has " + std::to_string(given) + " arrays for " +
+                    std::to_string(count) + " outputs");
   for (size_t index = 0; index < given; ++index) {
     PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
     if (item != Py_None && !is_array(item))
@@ -710,7 +712,8 @@ PyObject* pack(std::vector<ArrayRef>& outputs, size_t visible, bool bare) {
 PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject* donate) {
   Program& program = *nb::inst_ptr<Program>(self);
   // A tuple: a list could change while the interpreter lock is given up.
-  nb::object fast = PyTuple_CheckExact(inputs) ? nb::borrow(inputs) : nb::steal(PySequence_Tuple(inputs));
+  nb::object fast =
+      PyTuple_CheckExact(inputs) ? nb::borrow(inputs) : nb::steal(PySequence_Tuple(inputs));
   if (!fast) throw nb::python_error();
   auto count = static_cast<size_t>(PyTuple_GET_SIZE(fast.ptr()));
   if (count != program.inputs.size())
@@ -821,16 +824,17 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
     PyObject* part;
     if (array) {
       entry->types.push_back(array->type);
-      part = Py_BuildValue("(iNO)", static_cast<int>(array->type->dtype), array->type->shape_tuple(),
-                           Py_False);
+      part = Py_BuildValue("(iNO)", static_cast<int>(array->type->dtype),
+                           array->type->shape_tuple(), Py_False);
     } else {
       part = Py_BuildValue("(i()O)", static_cast<int>(key[index + 1] >> 1), Py_True);
     }
     if (!part) throw nb::python_error();
     PyTuple_SET_ITEM(signature.ptr(), static_cast<Py_ssize_t>(index), part);
   }
-  PyObject* answer = PyObject_CallFunction(compile_handler, "LLO", static_cast<long long>(operator_id),
-                                           static_cast<long long>(attributes_id), signature.ptr());
+  PyObject* answer =
+      PyObject_CallFunction(compile_handler, "LLO", static_cast<long long>(operator_id),
+                            static_cast<long long>(attributes_id), signature.ptr());
   if (!answer) throw nb::python_error();
   entry->owner = nb::steal(answer);
   if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(program_type)) {
@@ -917,7 +921,8 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
     ++counters.signature_hits;
     entry = found->get();
   } else {
-    compiled = compile(operator_id, attributes_id, key.data(), count + 1, hash, arrays.data(), count);
+    compiled =
+        compile(operator_id, attributes_id, key.data(), count + 1, hash, arrays.data(), count);
     entry = compiled.get();
   }
   nb::object owner = entry->owner;
@@ -1002,8 +1007,9 @@ enum Slot {
 };
 
 constexpr const char* kSlotNames[SlotCount] = {
-    "add",    "subtract", "multiply", "true_divide", "floor_divide", "remainder", "power", "matmul",
-    "negative", "absolute", "eq", "ne", "lt", "le", "gt", "ge"};
+    "add",   "subtract", "multiply", "true_divide", "floor_divide", "remainder",
+    "power", "matmul",   "negative", "absolute",    "eq",           "ne",
+    "lt",    "le",       "gt",       "ge"};
 
 SlotOperator slot_operators[SlotCount];
 SlotOperator reflected_operators[SlotCount];
@@ -1030,7 +1036,8 @@ PyObject* binary_slot(PyObject* a, PyObject* b) {
 template <Slot kSlot>
 PyObject* inplace_slot(PyObject* a, PyObject* b) {
   const SlotOperator& chosen = slot_operators[kSlot];
-  if (chosen.operator_id < 0 || !is_array(a) || (!is_array(b) && !is_scalar(b))) return not_implemented();
+  if (chosen.operator_id < 0 || !is_array(a) || (!is_array(b) && !is_scalar(b)))
+    return not_implemented();
   return guarded([&]() -> PyObject* {
     if (is_recording() && as_array(a)->on_tape())
       throw UserError(std::string("in-place ") + kSlotNames[kSlot] +

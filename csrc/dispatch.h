@@ -32,9 +32,9 @@ int default_dtype(const Scalar& scalar);
 // The two kinds of record that answer a call, both with an optional gradient.
 class Callee {
  public:
-  std::vector<TypeRef> inputs;   // of a View: empty
+  std::vector<TypeRef> inputs;  // of a View: empty
   std::vector<TypeRef> outputs;
-  nb::object gradient;           // callable or None
+  nb::object gradient;  // callable or None
   nb::object tag;
   // Gradient objects (or None) by the mask of wanted inputs.
   std::map<std::vector<uint64_t>, nb::object> gradients;

@@ -61,7 +61,8 @@ void Task::run_now() noexcept {
       failure = Failure::from_current_exception();
       if (failure->type == Failure::Type::Memory && !title().empty())
         failure->message = title() + ": " + failure->message;
-      if (file) failure->message += " (called at " + std::string(file) + ":" + std::to_string(line) + ")";
+      if (file)
+        failure->message += " (called at " + std::string(file) + ":" + std::to_string(line) + ")";
     }
   }
   Engine::instance().complete(this, std::move(failure));
@@ -135,8 +136,8 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
   std::vector<Task*> ready;
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (failure && !failure->seen.load() &&
-        (unseen_.empty() || unseen_.back() != failure) && unseen_.size() < 64)
+    if (failure && !failure->seen.load() && (unseen_.empty() || unseen_.back() != failure) &&
+        unseen_.size() < 64)
       unseen_.push_back(failure);
     for (Task::Write& write : task->writes) {
       Storage& storage = *write.storage;
@@ -155,7 +156,8 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
       read->pending_reads.fetch_sub(1, std::memory_order_release);
     }
     for (Task* successor : task->successors_) {
-      if (successor->waits_.fetch_sub(1, std::memory_order_relaxed) == 1) ready.push_back(successor);
+      if (successor->waits_.fetch_sub(1, std::memory_order_relaxed) == 1)
+        ready.push_back(successor);
     }
     outstanding_.back()->position_ = task->position_;
     outstanding_[task->position_] = outstanding_.back();
@@ -240,7 +242,8 @@ void Engine::after_fork_child() {
   ::new (&mutex_) std::mutex;
   waiting_.store(0);
   auto lost = std::make_shared<Failure>(
-      Failure::Type::User, "the process was forked while this value was being computed; wait first");
+      Failure::Type::User,
+      "the process was forked while this value was being computed; wait first");
   lost->seen.store(true);
   for (Task* task : outstanding_) {
     task->abandon();

@@ -64,7 +64,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
   static Task* set_current_host(Task* task);  // returns the previous one
   virtual void execute() = 0;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
-  virtual void abandon() {}  // in a forked child, which will never run it
+  virtual void abandon() {}                         // in a forked child, which will never run it
 
  private:
   friend class Engine;

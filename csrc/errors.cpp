@@ -14,7 +14,7 @@ namespace {
 
 PyObject* error_type = nullptr;
 PyObject* memory_type = nullptr;
-std::string* package_directory = new std::string;
+auto* package_directories = new std::vector<std::string>;
 
 struct Drop {
   void (*function)(void*);
@@ -125,7 +125,7 @@ void drop_object(void* object) {
   }
 }
 
-void set_package_directory(const char* directory) { *package_directory = directory; }
+void add_package_directory(const char* directory) { package_directories->emplace_back(directory); }
 
 const char* caller_place(int* line) {
   // File names stay for ever, with the objects that hold them: there are few.
@@ -143,7 +143,9 @@ const char* caller_place(int* line) {
         PyErr_Clear();
         text = "?";
       }
-      bool ours = !package_directory->empty() && std::string(text).starts_with(*package_directory);
+      bool ours = false;
+      for (const std::string& directory : *package_directories)
+        ours |= std::string_view(text).starts_with(directory);
       Py_INCREF(file);
       found = names->emplace(file, ours ? nullptr : text).first;
     }

@@ -34,6 +34,6 @@ void run_queued_drops();
 
 // The innermost Python frame outside this package, or null.
 const char* caller_place(int* line);
-void set_package_directory(const char* directory);
+void add_package_directory(const char* directory);
 
 }  // namespace tigon

@@ -24,39 +24,39 @@ int dtype_of_format(const char* format, Py_ssize_t itemsize) {
   if (format[0] == 0 || format[1] != 0) return -1;
   auto integer = [&](bool is_signed) {
     switch (itemsize) {
-      case 1:
-        return is_signed ? 5 : 3;
-      case 2:
-        return is_signed ? 8 : 9;
-      case 4:
-        return is_signed ? 4 : 10;
-      default:
-        return is_signed ? 6 : 11;
+    case 1:
+      return is_signed ? 5 : 3;
+    case 2:
+      return is_signed ? 8 : 9;
+    case 4:
+      return is_signed ? 4 : 10;
+    default:
+      return is_signed ? 6 : 11;
     }
   };
   switch (*format) {
-    case 'f':
-      return 0;
-    case 'd':
-      return 1;
-    case 'e':
-      return 2;
-    case '?':
-      return 7;
-    case 'b':
-    case 'h':
-    case 'i':
-    case 'l':
-    case 'q':
-      return integer(true);
-    case 'B':
-    case 'H':
-    case 'I':
-    case 'L':
-    case 'Q':
-      return integer(false);
-    default:
-      return -1;
+  case 'f':
+    return 0;
+  case 'd':
+    return 1;
+  case 'e':
+    return 2;
+  case '?':
+    return 7;
+  case 'b':
+  case 'h':
+  case 'i':
+  case 'l':
+  case 'q':
+    return integer(true);
+  case 'B':
+  case 'H':
+  case 'I':
+  case 'L':
+  case 'Q':
+    return integer(false);
+  default:
+    return -1;
   }
 }
 
@@ -196,7 +196,7 @@ ArrayRef from_numpy(PyObject* source) {
   Buffer buffer(source, "from_numpy");
   TypeRef type = buffer.type("from_numpy");
   ArrayRef result = new_array(type);
-  result->storage->materialize();
+  materialize_now(*result->storage);
   copy_strided(result->data(), static_cast<const char*>(buffer.view.buf), *type, buffer.strides());
   return result;
 }
@@ -273,20 +273,20 @@ int dtype_of_dlpack(DLDataType type) {
   if (type.lanes != 1) return -1;
   Kind kind;
   switch (type.code) {
-    case 0:
-      kind = Kind::Signed;
-      break;
-    case 1:
-      kind = Kind::Unsigned;
-      break;
-    case 2:
-      kind = Kind::Float;
-      break;
-    case 6:
-      kind = Kind::Bool;
-      break;
-    default:
-      return -1;
+  case 0:
+    kind = Kind::Signed;
+    break;
+  case 1:
+    kind = Kind::Unsigned;
+    break;
+  case 2:
+    kind = Kind::Float;
+    break;
+  case 6:
+    kind = Kind::Bool;
+    break;
+  default:
+    return -1;
   }
   for (int code = 0; code < kDTypeCount; ++code) {
     if (kDTypes[code].kind == kind && kDTypes[code].size * 8 == type.bits) return code;
@@ -318,7 +318,8 @@ ArrayRef import_managed(Managed* managed, bool read_only) {
     if (tensor.device.device_type != 1)
       throw UserError("from_dlpack: expected data in main memory; copy it to the cpu first");
     int dtype = dtype_of_dlpack(tensor.dtype);
-    if (dtype < 0) throw UserError("from_dlpack: the element type is not supported; convert it first");
+    if (dtype < 0)
+      throw UserError("from_dlpack: the element type is not supported; convert it first");
     TypeRef type = ArrayType::get(dtype, tensor.shape, static_cast<size_t>(tensor.ndim));
     char* data = static_cast<char*>(tensor.data) + tensor.byte_offset;
     std::vector<int64_t> strides(static_cast<size_t>(tensor.ndim));
@@ -372,7 +373,9 @@ PyObject* to_dlpack(Array* array) {
   tensor.strides = exported->strides;
   tensor.byte_offset = 0;
   exported->managed.manager_ctx = exported;
-  exported->managed.deleter = [](DLManagedTensor* m) { delete static_cast<Export*>(m->manager_ctx); };
+  exported->managed.deleter = [](DLManagedTensor* m) {
+    delete static_cast<Export*>(m->manager_ctx);
+  };
   PyObject* capsule = PyCapsule_New(&exported->managed, "dltensor", [](PyObject* self) {
     if (!PyCapsule_IsValid(self, "dltensor")) return;  // consumed
     auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(self, "dltensor"));

@@ -60,8 +60,8 @@ TypeRef type_of(const TypePair& pair) {
 }
 
 Launch read_launch(nb::handle given) {
-  auto parts = nb::cast<std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes, int64_t,
-                                   int64_t, size_t, std::string>>(given);
+  auto parts = nb::cast<std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes,
+                                   int64_t, int64_t, size_t, std::string>>(given);
   Launch launch{};
   launch.kernel = reinterpret_cast<Kernel>(static_cast<uintptr_t>(std::get<0>(parts)));
   for (auto [space, index] : std::get<1>(parts)) {
@@ -102,7 +102,8 @@ void init_program(Program* program, std::string name, const std::vector<TypePair
     code.cost = cost;
     code.keep_alive = keep_alive.release().ptr();
     code.drop_keep_alive = drop_object;
-    for (const nb::bytes& constant : constants) code.add_constant(constant.c_str(), constant.size());
+    for (const nb::bytes& constant : constants)
+      code.add_constant(constant.c_str(), constant.size());
     for (nb::handle wave : waves) {
       std::vector<Launch>& launches = code.waves.emplace_back();
       for (nb::handle launch : wave) launches.push_back(read_launch(launch));
@@ -198,9 +199,10 @@ void bind_programs(nb::module_& m) {
                                      "A compiled graph: launches over inputs, outputs, constants "
                                      "and one arena.");
   program
-      .def("__init__", init_program, "name"_a, "inputs"_a, "outputs"_a, "visible"_a, "arena_bytes"_a,
-           "constants"_a, "waves"_a, "may_alias"_a = nb::make_tuple(), "cost"_a = 0.0,
-           "gradient"_a = nb::none(), "keep_alive"_a = nb::none(), "tag"_a = nb::none())
+      .def("__init__", init_program, "name"_a, "inputs"_a, "outputs"_a, "visible"_a,
+           "arena_bytes"_a, "constants"_a, "waves"_a, "may_alias"_a = nb::make_tuple(),
+           "cost"_a = 0.0, "gradient"_a = nb::none(), "keep_alive"_a = nb::none(),
+           "tag"_a = nb::none())
       .def_rw("tag", &Program::tag, nb::arg().none())
       .def_ro("name", &Program::name)
       .def_ro("calls", &Program::calls)
@@ -236,7 +238,8 @@ void bind_programs(nb::module_& m) {
               std::vector<std::pair<bool, uint32_t>> kept;
               for (auto& [kind, index] : saved) {
                 if (kind != "input" && kind != "output")
-                  throw InternalError("Gradient.saved: expected 'input' or 'output', given " + kind);
+                  throw InternalError("Gradient.saved: expected 'input' or 'output', given " +
+                                      kind);
                 kept.emplace_back(kind == "output", index);
               }
               ::new (rule) GradientRule;
@@ -271,7 +274,7 @@ nb::object tape_tag(const TapeNode& face) {
     return nb::inst_ptr<Program>(owner)->tag;
   if (owner && Py_TYPE(owner) == reinterpret_cast<PyTypeObject*>(view_type))
     return nb::inst_ptr<View>(owner)->tag;
-  return nb::borrow(owner);
+  return owner ? nb::borrow(owner) : nb::none();
 }
 
 // Operands that the gradient does not need were not kept: they come back with type and history,
@@ -344,22 +347,26 @@ nb::object tape_saved_output(const TapeNode& face, uint32_t index) {
 void bind_tape(nb::module_& m) {
   nb::class_<TapeNode>(m, "TapeNode", "Read-only face of a recorded call.")
       .def_prop_ro("tag", tape_tag)
-      .def_prop_ro("inputs", [](const TapeNode& face) { return translated([&] { return tape_inputs(face); }); })
+      .def_prop_ro(
+          "inputs",
+          [](const TapeNode& face) { return translated([&] { return tape_inputs(face); }); })
       .def_prop_ro("output_count", [](const TapeNode& face) { return face.node->output_count; })
       .def_prop_ro("output_types", tape_outputs, "(dtype code, shape) of each output.")
-      .def("saved_output",
-           [](const TapeNode& face, uint32_t index) {
-             return translated([&] { return tape_saved_output(face, index); });
-           },
-           "index"_a, "The output as an array with its tape entry, or None when it was not kept.")
+      .def(
+          "saved_output",
+          [](const TapeNode& face, uint32_t index) {
+            return translated([&] { return tape_saved_output(face, index); });
+          },
+          "index"_a, "The output as an array with its tape entry, or None when it was not kept.")
       .def_prop_ro("sequence", [](const TapeNode& face) { return face.node->sequence; })
       .def_prop_ro("consumed", [](const TapeNode& face) { return face.node->consumed; })
-      .def("__eq__",
-           [](const TapeNode& face, nb::handle other) {
-             return nb::isinstance<TapeNode>(other) &&
-                    nb::inst_ptr<TapeNode>(other)->node == face.node;
-           },
-           nb::arg().none())
+      .def(
+          "__eq__",
+          [](const TapeNode& face, nb::handle other) {
+            return nb::isinstance<TapeNode>(other) &&
+                   nb::inst_ptr<TapeNode>(other)->node == face.node;
+          },
+          nb::arg().none())
       .def("__hash__", [](const TapeNode& face) { return face.node->sequence; });
 
   m.def("tape_node", [](nb::object array) -> nb::object {
@@ -506,7 +513,8 @@ void bind_engine(nb::module_& m) {
   });
   m.def("set_num_threads", [](int count) {
     translated([&] {
-      if (count < 1) throw UserError("set_num_threads: expected at least 1; given " + std::to_string(count));
+      if (count < 1)
+        throw UserError("set_num_threads: expected at least 1; given " + std::to_string(count));
       wait_all();
       nb::gil_scoped_release released;
       ThreadPool::instance().set_threads(count);
@@ -563,26 +571,26 @@ void bind_arrays(nb::module_& m) {
       [](const std::vector<int64_t>& shape, int64_t dtype_code) {
         return translated([&] {
           ArrayRef array = new_array(ArrayType::get(dtype_code, shape.data(), shape.size()));
-          array->storage->materialize();
+          materialize_now(*array->storage);
           return wrap(std::move(array));
         });
       },
       "shape"_a, "dtype_code"_a);
-  m.def("from_numpy", [](nb::object array) {
-    return translated([&] { return wrap(from_numpy(array.ptr())); });
-  });
+  m.def("from_numpy",
+        [](nb::object array) { return translated([&] { return wrap(from_numpy(array.ptr())); }); });
   m.def("from_dlpack", [](nb::object source) {
     return translated([&] { return wrap(from_dlpack(source.ptr())); });
   });
   m.def("set_compile_handler", set_compile_handler, nb::arg().none());
-  m.def("set_slot_operator",
-        [](const std::string& slot, int64_t operator_id, int64_t attributes_id, bool reflected) {
-          return translated([&] {
-            SlotOperator before = set_slot_operator(slot, {operator_id, attributes_id}, reflected);
-            return std::make_pair(before.operator_id, before.attributes_id);
-          });
-        },
-        "slot"_a, "operator_id"_a, "attributes_id"_a, "reflected"_a = false);
+  m.def(
+      "set_slot_operator",
+      [](const std::string& slot, int64_t operator_id, int64_t attributes_id, bool reflected) {
+        return translated([&] {
+          SlotOperator before = set_slot_operator(slot, {operator_id, attributes_id}, reflected);
+          return std::make_pair(before.operator_id, before.attributes_id);
+        });
+      },
+      "slot"_a, "operator_id"_a, "attributes_id"_a, "reflected"_a = false);
   m.def("clear_signature_cache", clear_signature_cache);
 }
 
@@ -601,7 +609,9 @@ void set_up(nb::module_& m) {
   if (PyModule_AddFunctions(m.ptr(), functions)) throw nb::python_error();
 
   const char* mode = std::getenv("TIGON_ENGINE");
-  Engine::instance().naive = mode && std::string(mode) == "naive";
+  const char* mxnet_mode = std::getenv("MXNET_ENGINE_TYPE");
+  Engine::instance().naive = (mode && std::string(mode) == "naive") ||
+                             (mxnet_mode && std::string(mxnet_mode) == "NaiveEngine");
   install_fork_handlers();
   // Work in flight when the interpreter ends or forks would touch what is going away.
   nb::object drain = nb::cpp_function([] {
@@ -617,9 +627,10 @@ void set_up(nb::module_& m) {
   nb::object os = nb::module_::import_("os");
   if (nb::hasattr(os, "register_at_fork")) os.attr("register_at_fork")("before"_a = drain);
   // Frames of this package are not the user's: errors name the place that called in.
-  if (nb::hasattr(m, "__file__")) {
-    nb::object directory = os.attr("path").attr("dirname")(m.attr("__file__")).attr("__add__")("/");
-    set_package_directory(nb::cast<std::string>(directory).c_str());
+  nb::object package = nb::module_::import_("sys").attr("modules").attr("get")("tigon");
+  if (nb::hasattr(package, "__path__")) {
+    for (nb::handle directory : package.attr("__path__"))
+      add_package_directory((nb::cast<std::string>(nb::str(directory)) + "/").c_str());
   }
 }
 

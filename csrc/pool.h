@@ -76,7 +76,7 @@ class ThreadPool {
   bool spin(uint32_t seen) const;
 
   std::atomic<int> threads_;
-  SpinLock lock_;            // jobs_ and tasks_
+  SpinLock lock_;  // jobs_ and tasks_
   Job* jobs_ = nullptr;
   std::deque<Runnable*> tasks_;
   std::atomic<int> job_count_{0};

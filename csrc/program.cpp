@@ -31,16 +31,16 @@ constexpr int32_t kNoScratch = -1;
 
 const char* describe(int32_t status) {
   switch (status) {
-    case 1:
-      return "an index is out of range; check the indices against the shape of the data";
-    case 2:
-      return "integer division by zero; check the divisor";
-    case 3:
-      return "a value is outside the operator's domain; check the input";
-    case 4:
-      return "the matrix is singular or not positive definite; check the input";
-    default:
-      return nullptr;
+  case 1:
+    return "an index is out of range; check the indices against the shape of the data";
+  case 2:
+    return "integer division by zero; check the divisor";
+  case 3:
+    return "a value is outside the operator's domain; check the input";
+  case 4:
+    return "the matrix is singular or not positive definite; check the input";
+  default:
+    return nullptr;
   }
 }
 
@@ -58,9 +58,9 @@ int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t 
 void KernelFailure::raise() const {
   if (status == kNoScratch) memory::throw_out_of_memory(launch->scratch_bytes);
   const char* text = describe(status);
-  throw UserError(launch->operator_name + ": " +
-                  (text ? std::string(text)
-                        : "the kernel stopped with status " + std::to_string(status)));
+  throw UserError(
+      launch->operator_name + ": " +
+      (text ? std::string(text) : "the kernel stopped with status " + std::to_string(status)));
 }
 
 ProgramCode::~ProgramCode() {
@@ -89,18 +89,18 @@ void ProgramCode::finish() {
       for (const BufferPlace& place : launch.buffers) {
         size_t bound = 0;
         switch (place.space) {
-          case Space::Input:
-            bound = input_count;
-            break;
-          case Space::Output:
-            bound = output_count;
-            break;
-          case Space::Arena:
-            bound = arena_bytes + 1;  // an empty buffer may sit at the very end
-            break;
-          case Space::Constant:
-            bound = constants_.size();
-            break;
+        case Space::Input:
+          bound = input_count;
+          break;
+        case Space::Output:
+          bound = output_count;
+          break;
+        case Space::Arena:
+          bound = arena_bytes + 1;  // an empty buffer may sit at the very end
+          break;
+        case Space::Constant:
+          bound = constants_.size();
+          break;
         }
         check(place.index >= 0 && static_cast<size_t>(place.index) < bound, launch,
               "buffer out of range");
@@ -114,18 +114,18 @@ void ProgramCode::resolve(const Launch& launch, void** buffers, void* const* inp
                           void* const* outputs, char* arena) const {
   for (const BufferPlace& place : launch.buffers) {
     switch (place.space) {
-      case Space::Input:
-        *buffers++ = inputs[place.index];
-        break;
-      case Space::Output:
-        *buffers++ = outputs[place.index];
-        break;
-      case Space::Arena:
-        *buffers++ = arena + place.index;
-        break;
-      case Space::Constant:
-        *buffers++ = constants_[static_cast<size_t>(place.index)];
-        break;
+    case Space::Input:
+      *buffers++ = inputs[place.index];
+      break;
+    case Space::Output:
+      *buffers++ = outputs[place.index];
+      break;
+    case Space::Arena:
+      *buffers++ = arena + place.index;
+      break;
+    case Space::Constant:
+      *buffers++ = constants_[static_cast<size_t>(place.index)];
+      break;
     }
   }
 }

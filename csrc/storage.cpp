@@ -29,7 +29,7 @@ void SpinLock::lock_slow() {
 namespace memory {
 namespace {
 
-constexpr size_t kMapped = size_t{1} << 20;    // from here on blocks come from mmap
+constexpr size_t kMapped = size_t{1} << 20;  // from here on blocks come from mmap
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kLargest = size_t{1} << 47;
 
@@ -58,7 +58,7 @@ struct FreeBlock {
 struct Pool {
   SpinLock lock;
   FreeBlock* free[17 + 48 * 32] = {};
-  size_t cached = 0;
+  std::atomic<size_t> cached{0};
   std::atomic<size_t> mapped{0};
   size_t cache_limit;
   std::atomic<size_t> now{0};
@@ -67,7 +67,8 @@ struct Pool {
   Pool() {
     size_t pages = static_cast<size_t>(sysconf(_SC_PHYS_PAGES));
     cache_limit = pages * static_cast<size_t>(sysconf(_SC_PAGESIZE)) / 2;
-    if (const char* text = std::getenv("TIGON_POOL_LIMIT")) cache_limit = std::strtoull(text, nullptr, 10);
+    if (const char* text = std::getenv("TIGON_POOL_LIMIT"))
+      cache_limit = std::strtoull(text, nullptr, 10);
   }
 };
 
@@ -124,11 +125,15 @@ void* allocate(size_t bytes) {
     std::lock_guard<SpinLock> guard(p.lock);
     if (FreeBlock* block = p.free[wanted.index]) {
       p.free[wanted.index] = block->next;
-      p.cached -= wanted.capacity;
+      p.cached.fetch_sub(wanted.capacity, std::memory_order_relaxed);
       return block;
     }
   }
 #endif
+  // The system promises more memory than it has: give up the cache before it runs out.
+  if (wanted.capacity > kMapped && p.cached.load(std::memory_order_relaxed) > 0 &&
+      p.mapped.load(std::memory_order_relaxed) + wanted.capacity > p.cache_limit / 2 * 3)
+    trim();
   void* block = system_allocate(wanted.capacity);
   if (!block) {
     trim();
@@ -144,9 +149,9 @@ void release(void* block, size_t bytes) {
 #if !defined(TIGON_PLAIN_MEMORY)
   {
     std::lock_guard<SpinLock> guard(p.lock);
-    if (p.cached + held.capacity <= p.cache_limit) {
+    if (p.cached.load(std::memory_order_relaxed) + held.capacity <= p.cache_limit) {
       p.free[held.index] = ::new (block) FreeBlock{p.free[held.index]};
-      p.cached += held.capacity;
+      p.cached.fetch_add(held.capacity, std::memory_order_relaxed);
       return;
     }
   }
@@ -169,7 +174,7 @@ void trim() {
     }
     while (FreeBlock* block = p.free[index]) {
       p.free[index] = block->next;
-      p.cached -= capacity;
+      p.cached.fetch_sub(capacity, std::memory_order_relaxed);
       p.mapped.fetch_sub(capacity, std::memory_order_relaxed);
       system_free(block, capacity);
     }

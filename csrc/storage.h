@@ -74,11 +74,13 @@ class Storage : public AtomicCounted<Storage> {
   bool ready_to_write() const {
     return ready_to_read() && pending_reads.load(std::memory_order_acquire) == 0;
   }
-  // Only one array (or tape entry) holds it; tasks do not count.
+  // Only one array (or tape entry) holds it; tasks do not count. Tasks end meanwhile, first their
+  // count, then their reference: read in this order, sharing is never missed.
   bool exclusive() const {
+    uint32_t held = references();
     uint32_t tasks = pending_reads.load(std::memory_order_acquire) +
                      pending_writes.load(std::memory_order_acquire);
-    return references() == 1 + tasks;
+    return held == 1 + tasks;
   }
 
   // Only while no task touches it: its bytes are about to be replaced.

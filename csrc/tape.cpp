@@ -66,6 +66,8 @@ void Node::consume() {
     edges()[index].node.reset();
     edges()[index].leaf.reset();
   }
+  // A custom function often holds its own outputs: let go, or the circle would never be freed.
+  if (!gradient) Py_CLEAR(owner);
 }
 
 void Node::destroy(Node* node) {
@@ -94,7 +96,8 @@ void Node::destroy(Node* node) {
 std::string node_name(const Node& node) {
   if (node.owner && Py_TYPE(node.owner) == reinterpret_cast<PyTypeObject*>(program_type))
     return nb::inst_ptr<Program>(node.owner)->name;
-  if (node.owner && Py_TYPE(node.owner) == reinterpret_cast<PyTypeObject*>(view_type)) return "view";
+  if (node.owner && Py_TYPE(node.owner) == reinterpret_cast<PyTypeObject*>(view_type))
+    return "view";
   return "custom function";
 }
 
@@ -137,8 +140,8 @@ void record_custom(const std::vector<Array*>& inputs, const std::vector<Array*>&
   bool any = false;
   for (Array* input : inputs) any |= input->on_tape();
   if (!any || !recording) return;
-  Ref<Node> node = Node::create(static_cast<uint32_t>(inputs.size()), 0,
-                                static_cast<uint32_t>(outputs.size()));
+  Ref<Node> node =
+      Node::create(static_cast<uint32_t>(inputs.size()), 0, static_cast<uint32_t>(outputs.size()));
   Py_INCREF(backward);
   node->owner = backward;
   for (size_t index = 0; index < inputs.size(); ++index) {
@@ -176,7 +179,8 @@ class Walk {
       if (variable->leaf) {
         leaves_.try_emplace(variable->leaf.get());
       } else {
-        wanted_.try_emplace(variable->node.get(), std::vector<Cotangent>(variable->node->output_count));
+        wanted_.try_emplace(variable->node.get(),
+                            std::vector<Cotangent>(variable->node->output_count));
       }
     }
   }
@@ -267,7 +271,8 @@ class Walk {
     if (sum_operator < 0) throw InternalError("backward: no sum operator is set");
     if (!into.owned && value.owned) std::swap(into, value);
     Array* out = into.owned && into.array->storage->exclusive() ? into.array.get() : nullptr;
-    into = {invoke_binary(sum_operator, sum_attributes, into.array.get(), value.array.get(), out), true};
+    into = {invoke_binary(sum_operator, sum_attributes, into.array.get(), value.array.get(), out),
+            true};
   }
 
   void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, Cotangent value) {
@@ -331,12 +336,12 @@ class Walk {
       if (!cotangent) cotangent = zeros(node.outputs()[index]);
       arguments.push_back(as_object(cotangent.get()));
     }
-    nb::object answer = nb::steal(
-        PyObject_Vectorcall(node.owner, arguments.data(), arguments.size(), nullptr));
+    nb::object answer =
+        nb::steal(PyObject_Vectorcall(node.owner, arguments.data(), arguments.size(), nullptr));
     if (!answer) throw nb::python_error();
     if (is_array(answer.ptr()) || answer.is_none()) answer = nb::make_tuple(answer);
-    nb::object fast = nb::steal(PySequence_Fast(
-        answer.ptr(), "the backward of a custom function must return arrays"));
+    nb::object fast = nb::steal(
+        PySequence_Fast(answer.ptr(), "the backward of a custom function must return arrays"));
     if (!fast) throw nb::python_error();
     if (PySequence_Fast_GET_SIZE(fast.ptr()) != static_cast<Py_ssize_t>(node.edge_count))
       throw UserError("custom function: backward must return " + std::to_string(node.edge_count) +
@@ -390,7 +395,8 @@ class Walk {
       if (saved.storage->version != saved.version)
         throw UserError("backward of " + node_name(node) + ": " +
                         (saved.is_output ? "output " : "input ") + std::to_string(saved.index) +
-                        " (" + saved.type->text() + ") was overwritten in place after it was "
+                        " (" + saved.type->text() +
+                        ") was overwritten in place after it was "
                         "recorded; make a copy before changing it");
       holders.push_back(new_array(saved.type, saved.storage, saved.offset));
       inputs.push_back(holders.back().get());
@@ -423,8 +429,8 @@ class Walk {
     // What only this walk holds may become the memory of the results.
     for (size_t index = 0; index < rule.cotangents.size(); ++index) {
       Cotangent& cotangent = state.cotangents[rule.cotangents[index]];
-      if (cotangent.owned && std::count(rule.cotangents.begin(), rule.cotangents.end(),
-                                        rule.cotangents[index]) == 1)
+      if (cotangent.owned &&
+          std::count(rule.cotangents.begin(), rule.cotangents.end(), rule.cotangents[index]) == 1)
         donate.push_back(static_cast<uint32_t>(index));
     }
     std::vector<ArrayRef> given = outputs;
@@ -447,7 +453,8 @@ class Walk {
     Edge& edge = node.edges()[rule.targets[target]];
     if (variables_ || edge.node || !edge.leaf || edge.leaf->request != Leaf::Write) return false;
     auto found = leaves_.find(edge.leaf.get());
-    if (found != leaves_.end() && (found->second.written || found->second.total.array)) return false;
+    if (found != leaves_.end() && (found->second.written || found->second.total.array))
+      return false;
     for (size_t other = 0; other < rule.targets.size(); ++other) {
       if (other != target && node.edges()[rule.targets[other]].leaf == edge.leaf) return false;
     }

@@ -57,7 +57,9 @@ void memory_is_counted_pooled_and_bounded() {
     REQUIRE(memory::bytes_now() == before + 1000);
     REQUIRE(reinterpret_cast<uintptr_t>(storage->data()) % kAlignment == 0);
     memory::reset_peak();
-    { Arena arena(5000); }
+    {
+      Arena arena(5000);
+    }
     REQUIRE(memory::bytes_peak() == before + 6000);
   }
   REQUIRE(memory::bytes_now() == before);
@@ -176,7 +178,11 @@ void pending_work_holds_no_memory() {
   Ref<Storage> gate = Storage::create(8);
   Ref<Storage> result = Storage::create(1 << 20);
   Engine& engine = Engine::instance();
-  engine.push(make_task([&] { while (!go) std::this_thread::yield(); }, {}, {gate}));
+  engine.push(make_task(
+      [&] {
+        while (!go) std::this_thread::yield();
+      },
+      {}, {gate}));
   engine.push(make_task([] {}, {gate}, {result}));
   REQUIRE(memory::bytes_now() <= before + 8);
   REQUIRE(!result->exclusive() || result->references() == 2);
@@ -338,8 +344,7 @@ void fork_join_time() {
   constexpr int kRounds = 20000;
   ThreadPool::instance().set_threads(2);
   auto begin = std::chrono::steady_clock::now();
-  for (int round = 0; round < kRounds; ++round)
-    parallel_for(2, 1, false, [](int64_t, int64_t) {});
+  for (int round = 0; round < kRounds; ++round) parallel_for(2, 1, false, [](int64_t, int64_t) {});
   std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - begin;
   std::printf("fork and join of two threads: %.0f ns\n", spent.count() / kRounds);
 }

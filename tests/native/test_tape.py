@@ -272,6 +272,19 @@ def test_custom_functions(operators: Kernels) -> None:
         backward(out)
 
 
+def test_a_custom_function_that_holds_its_output_is_freed(operators: Kernels) -> None:
+    gc.collect()
+    before = _native.stats()["tape_nodes"]
+    x = variable(N)
+    for _ in range(3):
+        out = array(N)
+        with record():
+            _native.record_custom([x], [out], lambda g, out=out: g * out)
+        backward(out)
+        del out
+    assert _native.stats()["tape_nodes"] == before
+
+
 def test_tape_nodes_show_the_history(operators: Kernels) -> None:
     x, c = variable(N), array(N + 1)
     with record():
