@@ -265,6 +265,11 @@ def _getitem(self: NDArray, key: Any) -> NDArray:
     return indexing.getitem(self, key)
 
 
+def _where(condition: NDArray, x: Any, y: Any, out: Any = None) -> NDArray:
+    op = record.get("where")
+    return apply(op, op.make_attrs({}), (condition, x, y), out)
+
+
 def _take_region(self: NDArray, region: Region) -> NDArray:
     if not region.covers(self.shape):
         self = _run("_slice", self, start=region.start, step=region.step, extents=region.extents)
@@ -312,7 +317,7 @@ def _setitem(self: NDArray, key: Any, value: Any) -> None:
     if isinstance(key, NDArray) and key.dtype is np.bool_ and key.shape == self.shape:
         if _is_number(value) or value.size == 1:
             operand = value if _is_number(value) else _lift(value, self).reshape((1,))
-            _run("where", key, operand, self, out=self)
+            _where(key, operand, self, out=self)
             return
     found = _plan(self.shape, key)
     if isinstance(found, Region):
@@ -422,7 +427,7 @@ def _write_gathered(self: NDArray, gathering: Gathering, value: Any) -> None:
     ones = _run("_full", shape=(len(kept),), dtype="float32", value=1)
     hit = _run("_scatter_add", zeros, chosen, ones, axis=0)
     hit = _run("_reshape", hit, shape=(count,) + (1,) * len(rest_shape))
-    cleared = _run("where", hit, 0, moved)
+    cleared = _where(hit, 0, moved)
     written = _run("_scatter_add", cleared, chosen, values, axis=0)
     written = _run("_reshape", written, shape=(*sizes, *rest_shape))
     back = np.argsort([*axes, *rest])
