@@ -4,7 +4,6 @@ whether a program runs on the caller's thread; a factor of two does not matter."
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import ceil, prod
 
 from tigon.backends.cpu.target import Target
@@ -16,6 +15,7 @@ from tigon.loop.grammar import (
     Expr,
     Let,
     Load,
+    Local,
     Loop,
     LoopAxis,
     Nest,
@@ -25,6 +25,7 @@ from tigon.loop.grammar import (
     walk,
 )
 from tigon.loop.semantics import EXACT
+from tigon.loop.simplify import affine
 
 CHUNK_US = 8.0
 """A chunk of work worth handing to another thread, which costs about a microsecond."""
@@ -32,8 +33,12 @@ CHUNK_US = 8.0
 STREAM_BYTES = 32 << 20
 """Results larger than any cache are not read back from one: storing past it saves a read."""
 
-_OPERATION_NS = 0.3  # one instruction on one register
-_BYTES_PER_NS = 40.0
+_OPERATION_NS = 0.15  # one instruction on one register
+_CACHE_BYTES_PER_NS = 100.0
+_MEMORY_BYTES_PER_NS = 40.0
+_GATHER_NS = 0.8  # an element from anywhere
+_LOOP_NS = 1.0
+_POINT_NS = 2.0
 _SLOW = {"div": 6, "sqrt": 8, "fmod": 60, "rsqrt": 8, "cast": 2}
 _ELEMENTARY = 25
 _DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
@@ -81,48 +86,100 @@ def extent(axis: LoopAxis) -> int:
     return max(0, number(axis.stop) - number(axis.start))
 
 
-@lru_cache(maxsize=4096)
-def expression_ns(expr: Expr, lanes: int) -> float:
-    """Nanoseconds per element where `lanes` elements are computed together."""
-    total = 0.0
-    for node in walk(expr):
-        if isinstance(node, Load):
-            total += node.dtype.itemsize / _BYTES_PER_NS + _OPERATION_NS / lanes
-        elif isinstance(node, Apply):
-            if node.dtype.is_integer and node.function in ("floordiv", "mod", "truncdiv", "fmod"):
-                divisor = node.operands[1]
-                shift = isinstance(divisor, Const) and divisor.value in (1, 2, 4, 8, 16)
-                total += _OPERATION_NS / lanes if shift else _DIVISION_NS / min(lanes, 5)
+class _Estimate:
+    """Adds up a nest as the emitter will write it: every subexpression once for each combination
+    of the axes that it mentions, as vectors where the vector axis is among them."""
+
+    def __init__(self, target: Target) -> None:
+        self.nanoseconds = 0.0
+        self.bytes = 0.0
+        self._target = target
+        self._extents: dict[str, int] = {}
+        self._closure: dict[str, frozenset[str]] = {}  # an axis and those its bounds mention
+        self._locals: dict[str, frozenset[str]] = {}
+        self._vector: set[str] = set()
+        self._seen: dict[Expr, frozenset[str]] = {}
+
+    def enter(self, axes: Sequence[LoopAxis]) -> None:
+        for axis in axes:
+            self._extents[axis.name] = extent(axis)
+            bounds = self.axes_of(axis.start) | self.axes_of(axis.stop)
+            self._closure[axis.name] = bounds | {axis.name}
+            if axis.vector:
+                self._vector.add(axis.name)
+
+    def times(self, axes: frozenset[str]) -> float:
+        return prod((self._extents[name] for name in axes), start=1.0)
+
+    def width(self, axes: frozenset[str], itemsize: int) -> int:
+        return self._target.lanes(max(4, itemsize)) if axes & self._vector else 1
+
+    def axes_of(self, expr: Expr) -> frozenset[str]:
+        self.expression(expr)
+        return self._seen[expr]
+
+    def expression(self, expr: Expr) -> None:
+        for node in walk(expr):
+            if node in self._seen:
                 continue
-            weight = _SLOW.get(node.function, 1 if node.function in EXACT else _ELEMENTARY)
-            total += weight * _OPERATION_NS / lanes
-    return total
-
-
-def body_ns(body: Sequence[Stmt], lanes: int, target: Target) -> float:
-    """Nanoseconds for one run of the statements."""
-    total = 0.0
-    for stmt in body:
-        if isinstance(stmt, Let):
-            total += expression_ns(stmt.value, lanes)
-        elif isinstance(stmt, Store):
-            total += expression_ns(stmt.value, lanes) + expression_ns(stmt.index, lanes) / 4
-            total += stmt.value.dtype.itemsize / _BYTES_PER_NS
-        else:
-            width = lanes
-            if any(axis.vector for axis in stmt.axes):
-                width = target.lanes(4)
-            count = prod(extent(axis) for axis in stmt.axes)
-            if isinstance(stmt, Loop):
-                inner = body_ns(stmt.body, width, target)
+            axes: frozenset[str] = frozenset()
+            if isinstance(node, Axis):
+                axes = self._closure.get(node.name, axes)
+            elif isinstance(node, Local):
+                axes = self._locals.get(node.name, axes)
             else:
-                assert isinstance(stmt, Reduce)
-                inner = sum(
-                    expression_ns(a.value, width) + 2 * _OPERATION_NS / width
-                    for a in stmt.accumulators
+                axes = axes.union(*(self._seen[operand] for operand in node.operands))
+            self._seen[node] = axes
+            if isinstance(node, Load):
+                self.bytes += self.times(axes) * node.dtype.itemsize
+                self.nanoseconds += self.times(axes) * self._access(node.index, axes)
+            elif isinstance(node, Apply):
+                self.nanoseconds += self.times(axes) * self._operation(node, axes)
+
+    def _access(self, index: Expr, axes: frozenset[str]) -> float:
+        """Of one element: part of a vector, or gathered."""
+        moving = axes & self._vector
+        if not moving:
+            return _OPERATION_NS
+        split = affine(index, moving)
+        steps = [] if split is None else list(split[0].values())
+        if steps and all(isinstance(step, Const) and step.value in (0, 1) for step in steps):
+            return _OPERATION_NS / self._target.lanes(4)
+        return _GATHER_NS
+
+    def _operation(self, node: Apply, axes: frozenset[str]) -> float:
+        lanes = self.width(axes, node.dtype.itemsize)
+        if node.dtype.is_integer and node.function in ("floordiv", "mod", "truncdiv", "fmod"):
+            divisor = node.operands[1]
+            shift = isinstance(divisor, Const) and divisor.value in (1, 2, 4, 8, 16)
+            return _OPERATION_NS / lanes if shift else _DIVISION_NS / min(lanes, 5)
+        weight = _SLOW.get(node.function, 1 if node.function in EXACT else _ELEMENTARY)
+        return weight * _OPERATION_NS / lanes
+
+    def body(self, body: Sequence[Stmt], around: frozenset[str]) -> None:
+        for stmt in body:
+            if isinstance(stmt, Let):
+                self._locals[stmt.name] = self.axes_of(stmt.value)
+            elif isinstance(stmt, Store):
+                self.expression(stmt.value)
+                self.expression(stmt.index)
+                self.bytes += self.times(around) * stmt.value.dtype.itemsize
+                self.nanoseconds += self.times(around) * self._access(
+                    stmt.index, self._seen[stmt.index]
                 )
-            total += count * inner + 2.0
-    return total
+            else:
+                self.enter(stmt.axes)
+                inside = around | {axis.name for axis in stmt.axes}
+                self.nanoseconds += _LOOP_NS * self.times(around)
+                if isinstance(stmt, Loop):
+                    self.body(stmt.body, inside)
+                    continue
+                assert isinstance(stmt, Reduce)
+                for each in stmt.accumulators:
+                    self.expression(each.value)
+                    lanes = self.width(inside, each.value.dtype.itemsize)
+                    self.nanoseconds += 2 * _OPERATION_NS / lanes * self.times(inside)
+                    self._locals[each.name] = around
 
 
 def lanes(nest: Nest, microseconds: float) -> int:
@@ -186,5 +243,10 @@ def stored_bytes(body: Sequence[Stmt]) -> int:
 def nest_shape(nest: Nest, target: Target) -> tuple[int, int, float]:
     """(points, grain, microseconds on one core) of a nest with numbers."""
     points = prod(extent(axis) for axis in nest.space)
-    point_us = body_ns(nest.body, 1, target) / 1000 + 0.002
-    return points, max(1, ceil(CHUNK_US / point_us)), points * point_us
+    estimate = _Estimate(target)
+    estimate.enter(nest.space)
+    estimate.body(nest.body, frozenset(axis.name for axis in nest.space))
+    rate = _CACHE_BYTES_PER_NS if estimate.bytes < 1 << 20 else _MEMORY_BYTES_PER_NS
+    nanoseconds = estimate.nanoseconds + estimate.bytes / rate + _POINT_NS * points
+    point_us = nanoseconds / 1000 / max(1, points)
+    return points, max(1, ceil(CHUNK_US / point_us)) if points else 1, nanoseconds / 1000

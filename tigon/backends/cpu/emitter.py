@@ -483,8 +483,8 @@ class Emitter:
 
     def _load(self, expr: Load, guard: Guard, mask: Value | None) -> Value:
         parts = []
-        for part in self._address_parts(expr):
-            value = self._find(part, guard)
+        for part, under in self._children(expr, guard):
+            value = self._find(part, under)
             assert value is not None
             parts.append(value)
         dtype = expr.dtype
