@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -218,7 +219,13 @@ def _target_shape(
     source: tuple[int, ...], shape: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]
 ) -> tuple[int, ...]:
     attributes = reshape_arguments(shape, dict(keywords))
-    return resolve_shape(source, record.get("Reshape").make_attrs(attributes))
+    target = resolve_shape(source, record.get("Reshape").make_attrs(attributes))
+    check(
+        prod(target) == prod(source),
+        "reshape",
+        f"cannot bring {prod(source)} elements of shape {source} into shape {target}",
+    )
+    return target
 
 
 def _transpose(self: NDArray, *axes: Any, **keywords: Any) -> NDArray:
