@@ -804,8 +804,10 @@ def _infer_lrn(attrs: LRNAttrs, data: TensorType) -> TensorType:
 def _decompose_lrn(attrs: LRNAttrs, data: Value) -> Value:
     squares = transpose(square(data), axes=(0, 2, 3, 1))
     geometry = Windows((attrs.nsize,), (1,), (1,), (attrs.nsize // 2,))
-    sums = _reduce_sum(windows(squares, geometry, (data.shape[1],)), axes=(4,))
-    norm = add(multiply(transpose(sums, axes=(0, 3, 1, 2)), attrs.alpha / attrs.nsize), attrs.knorm)
+    near = windows(squares, geometry, (data.shape[1],))
+    # Back into data's order before the sum, where it is a view, not behind it, where it is a copy.
+    sums = _reduce_sum(transpose(near, axes=(0, 3, 1, 2, 4)), axes=(4,))
+    norm = add(multiply(sums, attrs.alpha / attrs.nsize), attrs.knorm)
     return multiply(data, power(norm, -attrs.beta))
 
 
