@@ -11,19 +11,23 @@ from tigon.backends.cpu.plan import count, is_contiguous
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
+    Apply,
     Const,
     Contraction,
     Expr,
+    Let,
     Load,
     Loop,
     LoopAxis,
     Nest,
     Reduce,
+    Store,
     walk,
 )
 
 FEW = 4
 _STRIP = 256  # columns per point
+_TOGETHER = 4  # dot products per point
 
 
 def as_nest(nest: Contraction) -> Nest | None:
@@ -57,14 +61,64 @@ def _vector(axis: LoopAxis) -> LoopAxis:
 
 
 def _dots(nest: Contraction) -> Nest:
-    """One result per point, vectors along the sum. The smaller operand's axes turn fastest, so
+    """A few results per point, vectors along the sum. The smaller operand's axes turn fastest, so
     that the larger one is read from memory once."""
     axes = (*nest.inner[:-1], _vector(nest.inner[-1]))
     groups = (nest.columns, nest.rows)
     if count(nest.rows) > count(nest.columns):
         groups = (nest.rows, nest.columns)
-    space = (*nest.batch, *groups[0], *groups[1])
-    return Nest(nest.buffers, space, (_sum(nest, axes), *nest.body))
+    outer, inner = groups
+    if not outer or cost.extent(outer[-1]) < 2 * _TOGETHER or _accumulates(nest):
+        space = (*nest.batch, *outer, *inner)
+        return Nest(nest.buffers, space, (_sum(nest, axes), *nest.body))
+    # Neighbouring results share the loads of the smaller operand. The last point may compute its
+    # last result more than once.
+    last = outer[-1]
+    block = LoopAxis(f"{last.name}.block", Const(-(-cost.extent(last) // _TOGETHER)))
+    accumulators, body = [], []
+    for number in range(_TOGETHER):
+        place = L.add(L.mul(L.axis(block.name), _TOGETHER), number)
+        place = L.minimum(place, cost.extent(last) - 1)
+        total = L.local(f"{nest.accumulator}.{number}", nest.dtype)
+        new = {L.axis(last.name): place, L.local(nest.accumulator, nest.dtype): total}
+        value = L.apply("mul", nest.left, nest.right)
+        accumulators.append(Accumulator(total.name, "sum", substitute(value, new)))
+        for stmt in nest.body:
+            if isinstance(stmt, Let):
+                name = f"{stmt.name}.{number}"
+                body.append(Let(name, substitute(stmt.value, new)))
+                new[L.local(stmt.name, stmt.value.dtype)] = L.local(name, stmt.value.dtype)
+            else:
+                assert isinstance(stmt, Store)
+                index, value = substitute(stmt.index, new), substitute(stmt.value, new)
+                body.append(Store(stmt.buffer, index, value))
+    space = (*nest.batch, *outer[:-1], block, *inner)
+    return Nest(nest.buffers, space, (Reduce(axes, tuple(accumulators)), *body))
+
+
+def _accumulates(nest: Contraction) -> bool:
+    return any(isinstance(stmt, Store) and stmt.accumulate for stmt in nest.body)
+
+
+def substitute(expr: Expr, new: dict[Expr, Expr]) -> Expr:
+    """`expr` with some of its leaves replaced.
+
+    >>> substitute(L.add(L.axis("i"), 1), {L.axis("i"): L.axis("j")})
+    add(j, 1)
+    """
+    made = dict(new)
+    for node in walk(expr):
+        if node in made:
+            continue
+        operands = tuple(made[operand] for operand in node.operands)
+        if operands == node.operands:
+            made[node] = node
+        elif isinstance(node, Load):
+            made[node] = Load(node.buffer, operands[0], node.dtype)
+        else:
+            assert isinstance(node, Apply)
+            made[node] = Apply(node.function, operands, node.dtype)
+    return made[expr]
 
 
 def _strips(nest: Contraction) -> Nest:
