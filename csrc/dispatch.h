@@ -81,6 +81,13 @@ PyObject* invoke(int64_t operator_id, int64_t attributes_id, PyObject* const* op
 // Program.__call__.
 PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject* donate);
 
+// For errors: what was expected and what came.
+std::string expectation(const ArrayType* expected, PyObject* given);
+
+// `outputs`: the caller's arrays or nulls.
+PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                      size_t count, std::vector<ArrayRef>& outputs);
+
 // A call that is not recorded.
 ArrayRef invoke_binary(int64_t operator_id, int64_t attributes_id, Array* a, Array* b, Array* out);
 
