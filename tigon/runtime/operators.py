@@ -75,7 +75,9 @@ def invoke(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -
 def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
     """Answer a miss of the signature cache."""
     op, attrs = _OPERATORS[operator], _ATTRIBUTES[attributes]
-    types = tuple(TensorType(tuple(shape), BY_CODE[code]) for code, shape, _ in signature)
+    # Numbers come in the dtype of the array they meet; among themselves they stay weak.
+    alone = all(number for *_, number in signature)
+    types = tuple(TensorType(tuple(shape), BY_CODE[code], alone) for code, shape, _ in signature)
     operands = [variable(f"x{i}", type_) for i, type_ in enumerate(types)]
     node = Node(op, tuple(operands), attrs)
     call = OperatorCall(op, attrs, types)
