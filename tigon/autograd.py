@@ -246,6 +246,13 @@ def _differentiable_gradients(
     """The reverse walk in recorded operators: each tape node's gradient rule is applied again."""
     add, ones, zeros = operator("broadcast_add"), operator("ones_like"), operator("zeros_like")
     with record(training):
+        for target in targets:
+            check(
+                target.has_tape or target.grad_req != "null",
+                "grad",
+                "a variable takes no part in the recorded computation; call attach_grad on it "
+                "before autograd.record()",
+            )
         collected: dict[Any, dict[int, NDArray]] = {}
         leaves: dict[int, NDArray] = {}
         wanted = {_leaf_key(target): index for index, target in enumerate(targets)}
@@ -309,7 +316,11 @@ def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDA
         else None
         for index, output in enumerate(outputs)
     ]
-    targets = [i for i, array in enumerate(arrays) if isinstance(array, NDArray)]
+    targets = [
+        i
+        for i, array in enumerate(arrays)
+        if isinstance(array, NDArray) and (array.has_tape or array.grad_req != "null")
+    ]
     found = gradient(outputs, given, [inputs[i] for i in targets])
     environment: dict[Value, Any] = dict(zip(inputs, arrays, strict=False))
     for index, output in enumerate(results):
@@ -320,8 +331,27 @@ def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDA
         if value is not None:
             environment[value] = cotangents[index]
     flows = [(i, value) for i, value in zip(targets, found, strict=True) if value is not None]
+    if isinstance(tag, GraphCall):
+        _check_kept(node, tag, [value for _, value in flows], environment)
     values = evaluate([value for _, value in flows], environment)
     return [(arrays[i], value) for (i, _), value in zip(flows, values, strict=True)]
+
+
+def _check_kept(
+    node: Any, call: GraphCall, values: Sequence[Value], environment: dict[Value, Any]
+) -> None:
+    """A compiled graph keeps what its own backward reads, which may not be all that is needed to
+    write that backward down again."""
+    needed = {v for n in _pending(values, environment) for v in n.inputs if v in environment}
+    for index, value in enumerate(call.graph.inputs):
+        array = node.inputs[index]
+        is_variable = array.grad_req != "null" and not array.has_tape
+        if value in needed and index not in call.kept and not is_variable:
+            raise TigonError(
+                f"grad: create_graph=True needs '{value.node.name}', an input of a compiled graph "
+                "that was not kept; call this block without hybridize, or attach a gradient to "
+                "that input"
+            )
 
 
 def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any]:

@@ -31,6 +31,7 @@ class GraphCall:
     """What a tape node of a compiled graph remembers: the typed graph, its random key included."""
 
     graph: Graph
+    kept: frozenset[int]  # inputs that the tape keeps for backward
 
 
 @dataclass
@@ -212,7 +213,10 @@ class CachedGraph:
             name=self.name,
             visible=len(graph.outputs),
             gradient=lambda _wanted: flow,
-            tag=GraphCall(Graph(graph.inputs, results)),
+            tag=GraphCall(
+                Graph(graph.inputs, results),
+                frozenset(index for kind, index in cut.saved if kind == "input"),
+            ),
             disabled=self.disabled,
         )
 
