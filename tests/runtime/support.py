@@ -48,7 +48,7 @@ def replaced_kernels(make: Callable[[int], Callable[[], int]]) -> Iterator[None]
     """Whatever is compiled inside runs `make(number)()` in the place of its kernels, each number
     being that of one launch; the result is the kernel's status. Everything around the kernels (the
     waves, the engine, the tape) is as always."""
-    target = backend()
+    target = backend("cpu")
     count = 0
 
     def replaced(structures: Sequence[object]) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Launchable
-from tigon.base import InternalError, TigonError, check
+from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Fusion, Group, fuse, is_computed
@@ -60,9 +60,9 @@ class CompiledGraph:
 def backend(name: str = "cpu") -> Backend:
     """The backend of that name."""
     if name == "cpu":
-        from tigon.backends.cpu.backend import CpuBackend
+        from tigon.backends.cpu.backend import cpu
 
-        return CpuBackend()
+        return cpu
     if name == "null":
         from tigon.backends.null.backend import NullBackend
 
@@ -110,6 +110,8 @@ def compile_graph(
     disabled = disabled_passes() if disabled is None else disabled
     operators = sum(node.op is not VARIABLE and node.op is not CONSTANT for node in graph.nodes)
     lowered = prepare(graph, disabled)
+    types = [value.type for value in lowered.outputs]
+    lowered = _without_closing_reshapes(lowered)
     target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
     fusion = fuse(lowered, enabled="fuse" not in disabled and "all" not in disabled)
     assembly = _Assembly(lowered, fusion, target)
@@ -118,6 +120,7 @@ def compile_graph(
         len(lowered.outputs) if visible is None else visible,
         gradient,
         tag,
+        types,
         graph,
         donated,
     )
@@ -155,6 +158,21 @@ def _own_outputs(graph: Graph) -> Graph:
         outputs.append(value)
     if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
         return graph
+    return Graph(graph.inputs, outputs)
+
+
+def _without_closing_reshapes(graph: Graph) -> Graph:
+    """Outputs that are copies of reshaped values, as these values: the same bytes in order."""
+    outputs: list[Value] = []
+    for value in graph.outputs:
+        source = value.node.inputs[0] if value.node.op is get("_copy") else value
+        while source.node.op is get("_reshape"):
+            source = source.node.inputs[0]
+        plain = source.node.op is not VARIABLE and source.node.op is not CONSTANT
+        if source is not value and plain and is_computed(source.node):
+            if source not in outputs and source not in graph.outputs:
+                value = source
+        outputs.append(value)
     return Graph(graph.inputs, outputs)
 
 
@@ -233,6 +251,7 @@ class _Assembly:
         visible: int,
         gradient: Callable[..., Any] | None,
         tag: Any,
+        types: Sequence[TensorType],
         given: Graph,
         donated: Sequence[int],
     ) -> tuple[Any, MemoryPlan]:
@@ -282,7 +301,7 @@ class _Assembly:
         program = _native.Program(
             name=name,
             inputs=[(value.dtype.code, value.shape) for value in self.graph.inputs],
-            outputs=[(value.dtype.code, value.shape) for value in self.graph.outputs],
+            outputs=[(type_.dtype.code, type_.shape) for type_ in types],
             visible=visible,
             arena_bytes=arranged.total_bytes,
             constants=[_constant_bytes(value) for value in self.constants],
