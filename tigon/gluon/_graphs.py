@@ -12,7 +12,7 @@ from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
-from tigon.ir import VARIABLE, Graph, Node, Value, rewrite, variable
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
 from tigon.runtime.cached_graph import CachedGraph
 from tigon.sym.symbol import Group, Symbol, traced_variable, var
@@ -177,7 +177,7 @@ class GraphCache:
         """What was traced, why, and what the compiler made of it."""
         lines = []
         for number, entry in enumerate(self.entries):
-            operators = sum(node.op is not VARIABLE for node in entry.graph)
+            operators = sum(node.op not in (VARIABLE, CONSTANT) for node in entry.graph)
             lines.append(
                 f"graph {number} of {self._block.name}: {operators} operators ({entry.reason})"
             )
