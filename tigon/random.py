@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tigon.nd.sampling import normal, randint, randn, shuffle, uniform
+from tigon.nd.sampling import exponential, normal, randint, randn, shuffle, uniform
 from tigon.runtime import keys
 
 
@@ -21,4 +21,4 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
     keys.seed(seed_state)
 
 
-__all__ = ["normal", "randint", "randn", "seed", "shuffle", "uniform"]
+__all__ = ["exponential", "normal", "randint", "randn", "seed", "shuffle", "uniform"]

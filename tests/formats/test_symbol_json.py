@@ -227,3 +227,20 @@ def test_deep_graphs():
     for _ in range(3000):
         y = y + 1
     assert sym.load_json(y.tojson()).list_arguments() == ["x"]
+
+
+def test_what_mxnet_demands_is_written():
+    """Attributes without a default in MXNet, or with another one."""
+    x = sym.var("x")
+    cases = [
+        (sym.concat(x, x, dim=2), {"dim": "2", "num_args": "2"}),
+        (sym.add_n(x, x, x), {"num_args": "3"}),
+        (sym.zeros((1,)), {"shape": "(1,)", "dtype": "float32"}),
+        (sym.full((2,), 0), {"shape": "(2,)", "value": "0", "dtype": "float32"}),
+        (sym.split_v2(x, 2), {"indices": "()", "sections": "2"}),
+    ]
+    for symbol, expected in cases:
+        node = json.loads(symbol.tojson())["nodes"][-1]
+        assert node["attrs"] == expected
+        assert sym.load_json(symbol.tojson()).tojson() == symbol.tojson()
+    assert json.loads(sym.arange(3).tojson())["nodes"][0]["attrs"]["start"] == "3"

@@ -59,6 +59,9 @@ _STRICT = {
     "broadcast_mul": "elemwise_mul",
     "broadcast_div": "elemwise_div",
 }
+_ALWAYS_WRITTEN = frozenset(("indices",))
+"""Attributes that MXNet demands and that have a default here."""
+
 _PLAIN_HINTS = frozenset(
     "ctx_group lr_mult wd_mult force_mirroring mirror_stage profiler_scope".split()
 )
@@ -80,10 +83,14 @@ def attribute_texts(node: Node) -> dict[str, str]:
         return {}
     op: Any = node.op
     fields = record.attr_fields(op.attrs_type)
+    # MXNet has defaults of its own (or none) where arrays are made from nothing.
+    every = not [operand for operand in op.operands if not operand.random_key]
     return {
         name: as_text(value)
         for name, value in record.attrs_dict(node.attrs).items()
-        if name not in HIDDEN and value != fields[name][1]
+        if name not in HIDDEN
+        and name != "num_args"
+        and (value != fields[name][1] or (every and value != "") or name in _ALWAYS_WRITTEN)
     }
 
 
@@ -165,6 +172,8 @@ class _Writer:
         elif not mxnet_names.known(name):
             self._own.add(op.name)
             name = OWN_PREFIX + name.lstrip("_")
+        if any(operand.variadic for operand in op.operands) and mxnet_names.known(name):
+            attributes["num_args"] = str(len(inputs))
         for value in inputs:
             if value.node not in self._position:
                 self._write(value.node)
@@ -434,6 +443,8 @@ class _Row:
         fields = record.attr_fields(op.attrs_type)
         given, hints = {}, {}
         for name, value in self.attributes.items():
+            if name == "num_args":
+                continue  # the number of inputs says it
             if name in fields and name not in HIDDEN:
                 given[name] = value
             elif name in _PLAIN_HINTS or name in IGNORED or name.startswith("__"):

@@ -28,6 +28,7 @@ from tigon.nd.creation import (
     linspace,
     moveaxis,
     ones,
+    split_v2,
     to_dlpack_for_read,
     to_dlpack_for_write,
     waitall,
@@ -66,7 +67,7 @@ for _name, _module in _namespaces.items():
     _sys.modules[_module.__name__] = _module
     globals()[_name] = _module
 
-_array.install(_generated)
+_array.install({**_generated, "split_v2": split_v2})
 
 shuffle = _sampling.shuffle
 NDArray.__module__ = "tigon.nd"
@@ -88,6 +89,7 @@ __all__ = [
     "ones",
     "save",
     "shuffle",
+    "split_v2",
     "to_dlpack_for_read",
     "to_dlpack_for_write",
     "waitall",

@@ -13,7 +13,13 @@ from tigon import _native
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE
 from tigon.context import Context, check_context, cpu
-from tigon.nd.creation import array, check_dtype, empty
+from tigon.nd.creation import (
+    array,
+    check_dtype,
+    empty,
+    to_dlpack_for_read,
+    to_dlpack_for_write,
+)
 from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
@@ -470,6 +476,15 @@ def _value_rows(
     return _run("_reshape", fitted, shape=(count, *rest_shape))
 
 
+def _slice_assign(
+    self: NDArray, rhs: Any, begin: Sequence[int], end: Sequence[int], step: Sequence[int] = ()
+) -> NDArray:
+    """Overwrite the region from `begin` to `end` in place; returns the array."""
+    parts = zip(begin, end, step or (None,) * len(begin), strict=True)
+    self[tuple(slice(*part) for part in parts)] = rhs
+    return self
+
+
 # --------------------------------------------------------------------- differentiation
 
 
@@ -568,6 +583,10 @@ _METHODS: dict[str, Any] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "attach_grad": _attach_grad,
+    "slice_assign": _slice_assign,
+    "slice_assign_scalar": _slice_assign,
+    "to_dlpack_for_read": to_dlpack_for_read,
+    "to_dlpack_for_write": to_dlpack_for_write,
     "backward": _backward,
     "tolist": lambda self: self.asnumpy().tolist(),
 }

@@ -13,6 +13,7 @@ from tigon.base.dtypes import PUBLIC, float32
 from tigon.context import check_context
 from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
+from tigon.ops.signature import split_attributes
 from tigon.runtime import tracing
 from tigon.runtime.operators import attributes_id, operator_id
 
@@ -267,6 +268,20 @@ def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
 
     axes = moved_axes("moveaxis", len(tensor.shape), source, destination)
     return record.get("transpose")(tensor, axes=axes)
+
+
+def split_v2(
+    ary: NDArray, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False
+) -> list[NDArray]:
+    """Split into equal sections, or before each of several indices.
+
+    >>> [part.shape for part in split_v2(zeros((6, 2)), (2, 5))]
+    [(2, 2), (3, 2), (1, 2)]
+    """
+    op = record.get("_split_v2")
+    attributes = split_attributes("split_v2", indices_or_sections, axis, squeeze_axis)
+    result = apply(op, op.make_attrs(attributes), (ary,))
+    return result if isinstance(result, list) else [result]
 
 
 def waitall() -> None:

@@ -116,6 +116,22 @@ def randint(
     return _draw("randint", {"low": low, "high": high}, shape, dtype, ctx, out, "int32")
 
 
+def exponential(
+    scale: float = 1.0,
+    shape: Any = None,
+    dtype: Any = None,
+    ctx: Any = None,
+    out: Any = None,
+    **_: Any,
+) -> Any:
+    """Draws from an exponential distribution of mean `scale`.
+
+    >>> exponential(2.0, shape=3).shape
+    (3,)
+    """
+    return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, ctx, out)
+
+
 def shuffle(data: NDArray, out: Any = None, **_: Any) -> Any:
     """The rows of an array in random order.
 
@@ -129,5 +145,5 @@ def shuffle(data: NDArray, out: Any = None, **_: Any) -> Any:
 
 def functions() -> dict[str, Callable[..., Any]]:
     """By name, for the `nd.random` namespace."""
-    own = {"uniform": uniform, "normal": normal, "randn": randn, "randint": randint}
-    return {**own, "shuffle": shuffle}
+    own = (uniform, normal, randn, randint, exponential, shuffle)
+    return {function.__name__: function for function in own}

@@ -213,3 +213,22 @@ def moved_axes(where: str, ndim: int, source: Any, destination: Any) -> tuple[in
     for target, axis in sorted(zip(destinations, sources, strict=True)):
         order.insert(target, axis)
     return tuple(order)
+
+
+def split_attributes(
+    where: str, indices_or_sections: Any, axis: int, squeeze_axis: bool
+) -> dict[str, Any]:
+    """The attributes behind `split_v2`, as MXNet's files hold them.
+
+    >>> split_attributes("split_v2", (2, 5), 0, False)["indices"]
+    (0, 2, 5)
+    """
+    found: dict[str, Any] = {"axis": axis, "squeeze_axis": squeeze_axis}
+    if isinstance(indices_or_sections, int):
+        return {**found, "indices": (), "sections": indices_or_sections}
+    if not isinstance(indices_or_sections, (tuple, list)):
+        raise TigonError(
+            f"{where}: expected a number of sections or a tuple of indices; "
+            f"given {indices_or_sections!r}"
+        )
+    return {**found, "indices": (0, *indices_or_sections), "sections": 0}

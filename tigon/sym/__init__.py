@@ -16,6 +16,7 @@ from tigon import ops as _ops  # noqa: F401  (registers the operators)
 from tigon.ops import record as _record
 from tigon.ops.signature import placement as _placement
 from tigon.sym import functions as _functions
+from tigon.sym import sampling as _sampling
 from tigon.sym.compiled import CompiledFunction, compile
 from tigon.sym.executor import Executor
 from tigon.sym.functions import (
@@ -27,6 +28,7 @@ from tigon.sym.functions import (
     load_json,
     moveaxis,
     ones,
+    split_v2,
     zeros,
 )
 from tigon.sym.symbol import (
@@ -56,12 +58,14 @@ for _name in _record.names():
         globals()[_name] = _function
 for _name, _function in _functions.pair_functions().items():
     globals()[_name] = _generated[_name] = _function
+for _name, _function in _sampling.functions().items():
+    setattr(_namespaces["random"], _name, _function)
 for _name, _module in _namespaces.items():
     _sys.modules[_module.__name__] = _module
     globals()[_name] = _module
 
 _functions.install_operators()
-_functions.install_methods(_generated)
+_functions.install_methods({**_generated, "split_v2": split_v2})
 
 __all__ = [
     "CompiledFunction",
@@ -80,6 +84,7 @@ __all__ = [
     "load_json",
     "moveaxis",
     "ones",
+    "split_v2",
     "var",
     "zeros",
     *sorted(name for name in _generated if not name.startswith("_")),

@@ -12,7 +12,7 @@ from tigon.export import symbol_json
 from tigon.ir.graph import Value
 from tigon.ops import record
 from tigon.ops.record import Operator
-from tigon.ops.signature import FLUENT, Signature
+from tigon.ops.signature import FLUENT, Signature, split_attributes
 from tigon.runtime import tracing
 from tigon.sym.symbol import ArraySymbol, Group, Symbol, apply, enter, var
 
@@ -261,6 +261,23 @@ def moveaxis(tensor: Symbol, source: Any, destination: Any) -> Any:
     return tensor.transpose(axes=moved_axes("moveaxis", tensor.ndim, source, destination))
 
 
+def split_v2(
+    ary: Symbol,
+    indices_or_sections: Any,
+    axis: int = 0,
+    squeeze_axis: bool = False,
+    name: str | None = None,
+) -> Symbol:
+    """Split into equal sections, or before each of several indices.
+
+    >>> len(split_v2(var("x"), (2, 5)))
+    3
+    """
+    op = record.get("_split_v2")
+    attributes = split_attributes("split_v2", indices_or_sections, axis, squeeze_axis)
+    return apply(op, op.make_attrs(attributes), (ary,), name, "_split_v2")
+
+
 # ---------------------------------------------------------------------------- files
 
 
@@ -352,5 +369,6 @@ __all__ = [
     "moveaxis",
     "ones",
     "pair_functions",
+    "split_v2",
     "zeros",
 ]

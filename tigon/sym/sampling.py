@@ -1,0 +1,70 @@
+"""`sym.random`: draws of given shapes, or one per element of symbols that hold parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tigon.base import as_dtype, check
+from tigon.ops import record
+from tigon.sym.symbol import Symbol, apply
+
+
+def _draw(where: str, parameters: dict[str, Any], shape: Any, dtype: Any, name: Any) -> Symbol:
+    symbols = [value for value in parameters.values() if isinstance(value, Symbol)]
+    check(
+        not symbols or len(symbols) == len(parameters),
+        f"random.{where}",
+        "expected all parameters as numbers, or all as symbols; given a mixture",
+    )
+    attributes: dict[str, Any] = {} if symbols else dict(parameters)
+    if shape is not None:
+        attributes["shape"] = shape
+    if dtype is not None:
+        attributes["dtype"] = as_dtype(dtype).name
+    own = f"_sample_{where}" if symbols else f"_random_{where}"
+    op = record.get(own)
+    return apply(op, op.make_attrs(attributes), symbols, name, own)
+
+
+def uniform(
+    low: Any = 0, high: Any = 1, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+) -> Symbol:
+    """Draws from [low, high).
+
+    >>> uniform(shape=(2, 3)).shape
+    (2, 3)
+    """
+    return _draw("uniform", {"low": low, "high": high}, shape, dtype, name)
+
+
+def normal(
+    loc: Any = 0, scale: Any = 1, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+) -> Symbol:
+    """Draws from a normal distribution of mean `loc` and standard deviation `scale`."""
+    return _draw("normal", {"loc": loc, "scale": scale}, shape, dtype, name)
+
+
+def randn(*shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = None, **_: Any) -> Symbol:
+    """Normal draws of a shape given by position."""
+    return normal(loc, scale, shape or None, dtype)
+
+
+def randint(
+    low: int, high: int, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+) -> Symbol:
+    """Integers from [low, high)."""
+    return _draw("randint", {"low": low, "high": high}, shape, dtype, name)
+
+
+def exponential(
+    scale: float = 1.0, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+) -> Symbol:
+    """Draws from an exponential distribution of mean `scale`."""
+    return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, name)
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """By name, for the `sym.random` namespace."""
+    own = (uniform, normal, randn, randint, exponential)
+    return {function.__name__: function for function in own}
