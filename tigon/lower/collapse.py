@@ -108,9 +108,7 @@ def _index_roots(exprs: Iterable[Expr], axes: frozenset[str]) -> dict[Expr, Term
 
 
 def _follows(outer: str, inner: Extent, roots: Iterable[Terms]) -> bool:
-    return all(
-        terms.get(outer, 0) == terms.get(inner.name, 0) * inner.extent for terms, _ in roots
-    )
+    return all(terms.get(outer, 0) == terms.get(inner.name, 0) * inner.extent for terms, _ in roots)
 
 
 def _rebuild(terms: Terms, order: Sequence[str]) -> Expr:

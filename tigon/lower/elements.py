@@ -84,7 +84,7 @@ class Elements:
         return node.op.rule(node.op.lower, node.attrs, types, coords, read)
 
 
-def operand_dtype(node: Node):  # noqa: ANN201
+def operand_dtype(node: Node):
     """The dtype in which an elementwise node computes: that of its strong operands."""
     strong = [value.type for value in node.inputs if not value.type.weak]
     if strong:
@@ -93,7 +93,7 @@ def operand_dtype(node: Node):  # noqa: ANN201
     return max((value.dtype for value in node.inputs), key=lambda d: ranks.get(d.name, 3))
 
 
-def _fit(number: float, dtype) -> float | int | bool:  # noqa: ANN001
+def _fit(number: float, dtype) -> float | int | bool:
     """A Python scalar beside an array: truncated into an integer type, as MXNet does."""
     return int(number) if dtype.is_integer else number
 
@@ -101,9 +101,7 @@ def _fit(number: float, dtype) -> float | int | bool:  # noqa: ANN001
 def broadcast_coords(coords: Coords, shape: tuple[int, ...]) -> Coords:
     """Coordinates of an operand of `shape` under numpy's broadcasting."""
     tail = coords[len(coords) - len(shape) :]
-    return tuple(
-        L.const(0) if extent == 1 else c for extent, c in zip(shape, tail, strict=True)
-    )
+    return tuple(L.const(0) if extent == 1 else c for extent, c in zip(shape, tail, strict=True))
 
 
 def linear(coords: Sequence[Expr], shape: Sequence[int], ranges: Ranges) -> Expr:
@@ -135,8 +133,7 @@ def axes_over(shape: Sequence[int], letter: str = "i") -> tuple[Coords, Ranges]:
     """One axis per extent (0 where the extent is 1), and their ranges."""
     names = axis_names(len(shape), letter)
     coords = tuple(
-        L.const(0) if extent == 1 else Axis(name)
-        for name, extent in zip(names, shape, strict=True)
+        L.const(0) if extent == 1 else Axis(name) for name, extent in zip(names, shape, strict=True)
     )
     return coords, {name: (0, max(extent, 1)) for name, extent in zip(names, shape, strict=True)}
 

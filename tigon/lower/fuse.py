@@ -128,32 +128,47 @@ class _Fuser:
             picks = row and group.axes is not None
             if not picks and not self._in_step(read, node, group, coords, ranges, row):
                 continue
-            plan = self._reads_within(reads, node, group, coords, ranges, row)
+            merging = self._mergeable(group, reads, node, coords, ranges, row)
+            plan = self._reads_within(reads, node, group, merging, coords, ranges, row)
             if plan is None:
                 continue
             expanded, needed = plan
-            others = {self.home[value.node] for value in needed if value.node in self.home}
-            others.discard(group)
-            mergeable = [
-                other
-                for other in others
-                if self._can_merge(group, other)
-                and all(
-                    self._in_step(other_read, node, other, coords, ranges, row)
-                    for other_read in reads
-                    if self.home.get(other_read.value.node) is other
-                )
-                and not expanded.intersection(other.members)
-            ]
-            blockers = [g for g in others if g not in mergeable]
-            if any(self._before(group, other) for other in blockers):
+            one = {group, *merging}
+            blockers = {self.home[value.node] for value in needed} - one
+            if any(self._before(part, other) for part in one for other in blockers):
                 continue
-            for other in mergeable:
-                if self._independent(group, other):
-                    self._merge(group, other)
+            for other in merging:
+                self._merge(group, other)
             self._add(node, group, row, expanded, needed)
             return group
         return None
+
+    def _mergeable(
+        self,
+        group: Group,
+        reads: list[Read],
+        node: Node,
+        coords: Coords,
+        ranges: Ranges,
+        row: bool,
+    ) -> list[Group]:
+        """Other producers' groups, read in step too, that can become one with `group`."""
+        chosen: list[Group] = []
+        for other in dict.fromkeys(self.home.get(read.value.node) for read in reads):
+            if other is None or other is group or not self._can_merge(group, other):
+                continue
+            size = sum(len(part.members) for part in (group, *chosen, other))
+            if (
+                size < LARGEST_GROUP
+                and all(self._independent(other, part) for part in chosen)
+                and all(
+                    self._in_step(read, node, other, coords, ranges, row)
+                    for read in reads
+                    if self.home.get(read.value.node) is other
+                )
+            ):
+                chosen.append(other)
+        return chosen
 
     def _fits(self, node: Node, domain: tuple[int, ...], group: Group) -> bool:
         if len(group.members) >= LARGEST_GROUP or group.kind in ("join", "scatter"):
@@ -199,6 +214,7 @@ class _Fuser:
         reads: list[Read],
         node: Node,
         group: Group,
+        merging: list[Group],
         coords: Coords,
         ranges: Ranges,
         row: bool,
@@ -218,8 +234,8 @@ class _Fuser:
             home = self.home.get(producer)
             if home is None:
                 continue
-            if home is group:
-                if self._in_step(read, node, group, coords, ranges, row):
+            if home is group or home in merging:
+                if self._in_step(read, node, home, coords, ranges, row):
                     continue
                 if producer.op.family not in POINTWISE or group.kind == "contract":
                     return None
@@ -421,9 +437,7 @@ def fuse(graph: Graph, enabled: bool = True) -> Fusion:
 
 def is_computed(node: Node) -> bool:
     """Neither a leaf nor an index map: a node that a kernel has to compute."""
-    return (
-        node.op is not VARIABLE and node.op is not CONSTANT and node.op.family not in TRANSPARENT
-    )
+    return node.op is not VARIABLE and node.op is not CONSTANT and node.op.family not in TRANSPARENT
 
 
 def node_domain(node: Node) -> tuple[int, ...]:
@@ -464,7 +478,7 @@ def _opaque(node: Node, coords: Coords, ranges: Ranges) -> Expr:
     return Elements(ranges, _recorder([], 0)).formula(node, coords)
 
 
-def _recorder(found: list[Read], points: int):  # noqa: ANN202
+def _recorder(found: list[Read], points: int):
     """Stops at every value that has memory or a kernel, and notes where it is read."""
 
     def stop(value: Value, coords: Coords) -> Expr | None:

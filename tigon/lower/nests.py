@@ -104,7 +104,10 @@ class _Buffers:
 
 
 def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
-    """The nests of one kernel."""
+    """The nests of one kernel; none if all its results are empty."""
+    results = [value for node in group.members for value in node.outputs]
+    if not any(value.type.size for value in results if value in fusion.stored):
+        return []
     match group.kind:
         case "map":
             return [_Rows(group, fusion).lower()]
@@ -251,7 +254,9 @@ class _Rows(_Body):
                 )
             )
             self.bound[output] = self._row_local(node, accumulators[-1])
-        return Reduce(tuple(LoopAxis(a.name, L.const(a.extent)) for a in self.inner), tuple(accumulators))
+        return Reduce(
+            tuple(LoopAxis(a.name, L.const(a.extent)) for a in self.inner), tuple(accumulators)
+        )
 
     def _input_coords(self, node: Node) -> Coords:
         return _reshaped(list(self.coords), self.group.shape, node_domain(node), self.ranges)
@@ -426,8 +431,7 @@ def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
     ranges = {f"l{label}": (0, max(extent, 1)) for label, extent in extents.items()}
     body = _Body(group, fusion, ranges)
     axis = {
-        label: L.const(0) if extent == 1 else Axis(f"l{label}")
-        for label, extent in extents.items()
+        label: L.const(0) if extent == 1 else Axis(f"l{label}") for label, extent in extents.items()
     }
 
     def axes_of(labels: str, keep: Callable[[str], bool]) -> list[Extent]:

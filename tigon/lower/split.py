@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.ops.record import get
-from tigon.ops.record import Family
+from tigon.ops.record import Family, get
 
 FEW_RESULTS = 8
 LONG = 1 << 16

@@ -53,7 +53,9 @@ class CachedGraph:
     advance a state (`record.mutates`) are written back into the arrays passed for these states.
     """
 
-    def __init__(self, graph: Graph, name: str = "graph", disabled: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, name: str = "graph", disabled: frozenset[str] | None = None
+    ) -> None:
         self.graph = graph
         self.name = name
         self.disabled = disabled
@@ -179,16 +181,10 @@ class CachedGraph:
         graph = variant.graph
         results = graph.outputs[: variant.results]
         cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
-        targets = [
-            i
-            for i, want in enumerate(wanted)
-            if want and graph.inputs[i].dtype.is_float
-        ]
+        targets = [i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.is_float]
         found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
         flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
-        joint = Graph(
-            (*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows])
-        )
+        joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
         cut = cut_joint_graph(
             prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
         )

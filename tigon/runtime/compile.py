@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class CompiledGraph:
         return self.program(arrays, **options)
 
 
-@lru_cache(maxsize=None)
+@cache
 def backend(name: str = "cpu") -> Backend:
     """The backend of that name."""
     if name == "cpu":
@@ -191,7 +191,9 @@ class _Assembly:
                 node for node in graph.nodes if is_array_constant(node.outputs[0])
             )
         }
-        lowered = [(group, lower_group(group, fusion)) for group in fusion.groups]
+        lowered = [
+            (group, nests) for group in fusion.groups if (nests := lower_group(group, fusion))
+        ]
         self.wave_of = self._waves(lowered)
         self.kernels = self._kernels(lowered)
         self.producer: dict[Value, Kernel] = {}

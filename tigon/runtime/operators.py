@@ -20,8 +20,7 @@ from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
 from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.lower.fuse import is_computed
-from tigon.ops.record import get
-from tigon.ops.record import Family, Operator
+from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
 from tigon.runtime.compile import compile_graph, prepare
 
@@ -107,7 +106,9 @@ def _as_view(graph: Graph) -> int | None:
     def stop(value: Value, at: Coords) -> Expr | None:
         if value is graph.inputs[0]:
             return Load(0, linear(at, value.shape, ranges), value.dtype)
-        opaque = value in graph.inputs or (hasattr(value.node.op, "family") and is_computed(value.node))
+        opaque = value in graph.inputs or (
+            hasattr(value.node.op, "family") and is_computed(value.node)
+        )
         return Local("opaque", value.dtype) if opaque else None
 
     element = Elements(ranges, stop).at(output, coords)
@@ -133,9 +134,7 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
         return None
     # The rule's y is the result that exists already, not one computed again.
     results = [variable(f"y{i}", value.type) for i, value in enumerate(node.outputs)]
-    outputs = substitute(
-        [grad for _, grad in flows], dict(zip(node.outputs, results, strict=True))
-    )
+    outputs = substitute([grad for _, grad in flows], dict(zip(node.outputs, results, strict=True)))
     graph = prepare(Graph((*cotangents, *operands, *results), outputs))
     sources = {
         **{f"x{i}": ("input", i) for i in range(len(operands))},
