@@ -21,10 +21,10 @@ def print_summary(
     >>> net = sym.FullyConnected(sym.var("data"), num_hidden=2, name="fc")
     >>> print_summary(net, shape={"data": (1, 3)}, line_length=72)
     ________________________________________________________________________
-    Layer (type)                   Output Shape  Param #Previous Layer
+    Layer (type)                   Output Shape   Param #Previous Layer
     ========================================================================
-    data (null)                    (3,)          0
-    fc (FullyConnected)            (2,)          8      data
+    data (null)                    (3,)           0
+    fc (FullyConnected)            (2,)           8      data
     ========================================================================
     Total params: 8
     ________________________________________________________________________

@@ -64,8 +64,8 @@ def clip_global_norm(
 
     >>> from tigon import nd
     >>> x = nd.array([3.0, 4.0])
-    >>> clip_global_norm([x], 1.0), x.asnumpy().round(2).tolist()
-    (5.0, [0.6, 0.8])
+    >>> clip_global_norm([x], 1.0), x.asnumpy().round(2)
+    (5.0, array([0.6, 0.8], dtype=float32))
     """
     from tigon import nd
 

@@ -42,6 +42,7 @@ def interpret(nest: AnyNest, arrays: Sequence[np.ndarray | None], slots: bytes =
 
     >>> from tigon.base.dtypes import float32
     >>> from tigon.loop import build as L
+    >>> from tigon.loop.grammar import Buffer, LoopAxis, Nest, Store
     >>> i = LoopAxis("i", L.const(3))
     >>> body = Store(1, L.axis("i"), L.add(L.load(0, L.axis("i"), float32), 1))
     >>> double = Nest((Buffer(float32, "in"), Buffer(float32, "out")), (i,), (body,))
@@ -294,7 +295,7 @@ _COMBINE = {"sum": np.add, "prod": np.multiply, "maximum": np.maximum, "minimum"
 def neutral(combine: str, dtype: DType) -> Any:
     """What an empty reduction gives.
 
-    >>> from tigon.base.dtypes import float32
+    >>> from tigon.base.dtypes import float32, int64
     >>> neutral("prod", float32), neutral("maximum", float32), neutral("argmax", int64)
     (1, -inf, 0)
     """

@@ -37,7 +37,7 @@ class CpuBackend:
 
     >>> from tigon.base.dtypes import float32
     >>> from tigon.loop import build as L
-    >>> from tigon.loop.grammar import Buffer, LoopAxis
+    >>> from tigon.loop.grammar import Buffer, Loop, LoopAxis, Nest, Store
     >>> store = Store(1, L.axis("i"), L.add(L.load(0, L.axis("i"), float32), 1.0))
     >>> row = Loop((LoopAxis("i", L.const(1000), vector=True),), (store,))
     >>> nest = Nest((Buffer(float32, "in"), Buffer(float32, "out")), (), (row,))
