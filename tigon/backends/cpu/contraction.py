@@ -456,11 +456,12 @@ class _Contraction:
             )
 
     def pack_right_straight(self, packing: Packing) -> None:
-        nest = self.nest
-        # A panel's row is one vector of several registers where it is one run.
-        lanes = self.width if packing.flat_outer == len(nest.columns) else self.lanes
+        nest, lanes = self.nest, self.lanes
+        kind = vector_type(self.element, lanes)
+        align = self.dtype.itemsize
 
-        def row(k: Value) -> None:
+        def one_run(k: Value) -> None:
+            """A panel's row is part of the run, one vector of several registers."""
             offset = self.op("mul", k, self.width)
 
             def panel(j: Value) -> None:
@@ -469,12 +470,38 @@ class _Contraction:
                 column = self.op("add", self.n0, self.op("mul", j, self.width))
                 end = self.least(self.op("add", column, self.width), self.n1)
                 self.evaluate_runs(
-                    nest.right, nest.columns, packing.flat_outer, column, end, start, lanes
+                    nest.right, nest.columns, packing.flat_outer, column, end, start, self.width
                 )
 
             self.loop(self.column_panels, panel, "panel")
 
-        self.each(nest.inner, packing.flat_inner, self.k0, self.depth, row, "right")
+        def many_runs(k: Value) -> None:
+            """Runs would be cut again by panels: put them together first."""
+            self.evaluate_runs(
+                nest.right, nest.columns, packing.flat_outer, self.n0, self.n1, self.rows_at
+            )
+            offset = self.op("mul", k, self.width)
+
+            def panel(j: Value) -> None:
+                source = self.at(self.rows_at, self.op("mul", j, self.width))
+                target = self.at(self.right_at, self.op("mul", j, self.slot["panel"]))
+                target = self.at(target, offset)
+                for v in range(self.plan.vectors):
+                    place = self.at(source, v * lanes)
+                    value = self.out.op(f"load {kind}, {place}, align {align}", self.element, lanes)
+                    self.out.emit(f"store {value}, {self.at(target, v * lanes)}, align {align}")
+
+            self.loop(self.column_panels, panel, "panel")
+
+        whole = packing.flat_outer == len(nest.columns)
+        self.each(
+            nest.inner,
+            packing.flat_inner,
+            self.k0,
+            self.depth,
+            one_run if whole else many_runs,
+            "right",
+        )
 
     def pack_right_turned(self, packing: Packing) -> None:
         """Evaluate a few columns along k, then transpose them square by square."""

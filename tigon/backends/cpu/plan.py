@@ -14,8 +14,8 @@ from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, St
 from tigon.loop.simplify import affine, mentions
 
 INNER_BLOCK = 384
-ROW_BLOCK = 192
-COLUMN_BLOCK = 512
+BLOCK_EDGES = 704
+"""Rows plus columns of a block, so that both packed operands stay in the second-level cache."""
 POINT_FLOPS = 8e6
 MOST_POINTS = 16
 """Enough work for a point; smaller products are not cut further."""
@@ -101,7 +101,8 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
     right_at = _up((padded_rows * depth + 64) * size, 64)
     tiles_at = right_at + _up((padded_columns // width * panel + 64) * size, 64)
     rows_at = tiles_at + _up(tiles * tile * size, 64)
-    scratch = rows_at + _up((lanes * (INNER_BLOCK + 16) + row_block + 64) * size, 64)
+    row = max(lanes * (INNER_BLOCK + 16), padded_rows, padded_columns)
+    scratch = rows_at + _up((row + 64) * size, 64)
 
     indices = list(_indices(nest.body))
     values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
@@ -198,17 +199,20 @@ def _cut(
     cut that packs least: each block of rows packs the right operand again, each block of columns
     the left one."""
     most = (max(1, ceil(rows / tile_rows)), max(1, ceil(columns / width)))
-    least = (max(1, ceil(rows / ROW_BLOCK)), max(1, ceil(columns / COLUMN_BLOCK)))
     wanted = min(wanted, most[0] * most[1])
     right_cost = _PACKING["turned" if right.along == "inner" else right.along] * columns
     left_cost = _PACKING[left.along] * rows
-    best, chosen = float("inf"), least
-    for row_blocks in range(least[0], most[0] + 1):
-        column_blocks = min(most[1], max(least[1], ceil(wanted / row_blocks)))
+    best, chosen = float("inf"), most
+    for row_blocks in range(1, most[0] + 1):
+        room = BLOCK_EDGES - ceil(rows / row_blocks)
+        if room < width:
+            continue
+        column_blocks = max(ceil(columns / room), ceil(wanted / row_blocks))
+        column_blocks = max(1, min(most[1], column_blocks))
         packed = row_blocks * right_cost + column_blocks * left_cost
         if packed < best and row_blocks * column_blocks >= wanted:
             best, chosen = packed, (row_blocks, column_blocks)
-        if row_blocks >= wanted:
+        if row_blocks >= max(wanted, rows / 64):
             break
     return (
         max(tile_rows, _up(ceil(rows / chosen[0]), tile_rows)),
