@@ -105,7 +105,7 @@ void init_program(Program* program, std::string name, const std::vector<TypePair
     for (const nb::bytes& constant : constants)
       code.add_constant(constant.c_str(), constant.size());
     for (nb::handle wave : waves) {
-      std::vector<Launch>& launches = code.waves.emplace_back();
+      std::vector<Launch>& launches = code.waves.emplace_back().launches;
       for (nb::handle launch : wave) launches.push_back(read_launch(launch));
     }
     code.finish();

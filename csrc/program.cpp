@@ -1,7 +1,8 @@
 #include "program.h"
 
-#include <memory>
+#include <algorithm>
 
+#include "few.h"
 #include "storage.h"
 
 namespace tigon {
@@ -83,8 +84,9 @@ void ProgramCode::finish() {
   auto check = [](bool condition, const Launch& launch, const char* what) {
     if (!condition) throw InternalError("launch of " + launch.operator_name + ": " + what);
   };
-  for (std::vector<Launch>& wave : waves) {
-    for (Launch& launch : wave) {
+  for (Wave& wave : waves) {
+    int64_t chunks = 0;
+    for (Launch& launch : wave.launches) {
       check(launch.kernel != nullptr, launch, "null kernel address");
       for (const BufferPlace& place : launch.buffers) {
         size_t bound = 0;
@@ -106,6 +108,10 @@ void ProgramCode::finish() {
               "buffer out of range");
       }
       launch.chunks = Chunking::of(launch.points, launch.grain);
+      chunks += launch.chunks.count;
+      wave.chunk_ends.push_back(chunks);
+      wave.buffer_begins.push_back(wave.buffer_total);
+      wave.buffer_total += launch.buffers.size();
     }
   }
 }
@@ -131,74 +137,48 @@ void ProgramCode::resolve(const Launch& launch, void** buffers, void* const* inp
 }
 
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
-  for (const std::vector<Launch>& wave : waves)
-    run_wave(wave, inputs, outputs, static_cast<char*>(arena));
+  for (const Wave& wave : waves) run_wave(wave, inputs, outputs, static_cast<char*>(arena));
 }
 
-void ProgramCode::run_wave(const std::vector<Launch>& wave, void* const* inputs,
-                           void* const* outputs, char* arena) const {
-  constexpr size_t kInline = 64;
-  size_t buffer_total = 0;
-  int64_t chunk_total = 0;
-  for (const Launch& launch : wave) {
-    buffer_total += launch.buffers.size();
-    chunk_total += launch.chunks.count;
-  }
-  void* few[kInline];
-  std::unique_ptr<void*[]> many;
-  void** buffers = few;
-  if (buffer_total > kInline) {
-    many.reset(new void*[buffer_total]);
-    buffers = many.get();
-  }
-  void** next = buffers;
-  for (const Launch& launch : wave) {
-    resolve(launch, next, inputs, outputs, arena);
-    next += launch.buffers.size();
-  }
+namespace {
 
-  if (chunk_total <= 1 || ThreadPool::instance().threads() == 1) {
-    next = buffers;
-    for (const Launch& launch : wave) {
-      // The same chunks as with many threads: results must not depend on their number.
-      for (int64_t chunk = 0; chunk < launch.chunks.count; ++chunk) {
-        int64_t begin = chunk * launch.chunks.size;
-        int64_t end = std::min(begin + launch.chunks.size, launch.points);
-        if (int32_t status = call(launch, next, begin, end)) KernelFailure{&launch, status}.raise();
-      }
-      next += launch.buffers.size();
+struct RunningWave {
+  const Wave* wave;
+  void** buffers;
+  std::atomic<const Launch*> failed{nullptr};
+  std::atomic<int32_t> status{0};
+
+  void run_chunk(int64_t index) {
+    if (status.load(std::memory_order_relaxed)) return;
+    const std::vector<int64_t>& ends = wave->chunk_ends;
+    auto place =
+        static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
+    const Launch& launch = wave->launches[place];
+    int64_t chunk = index - (ends[place] - launch.chunks.count);
+    int64_t begin = chunk * launch.chunks.size;
+    int64_t end = std::min(begin + launch.chunks.size, launch.points);
+    if (int32_t result = call(launch, buffers + wave->buffer_begins[place], begin, end)) {
+      int32_t none = 0;
+      if (status.compare_exchange_strong(none, result)) failed.store(&launch);
     }
-    return;
   }
+};
 
-  struct Context {
-    const std::vector<Launch>* wave;
-    void** buffers;
-    std::atomic<const Launch*> failed{nullptr};
-    std::atomic<int32_t> status{0};
-  } context{&wave, buffers};
+}  // namespace
+
+void ProgramCode::run_wave(const Wave& wave, void* const* inputs, void* const* outputs,
+                           char* arena) const {
+  Few<void*, 64> buffers(wave.buffer_total);
+  for (size_t place = 0; place < wave.launches.size(); ++place)
+    resolve(wave.launches[place], buffers.data() + wave.buffer_begins[place], inputs, outputs,
+            arena);
+  RunningWave running{&wave, buffers.data()};
+  // With one thread the chunks are the same: results must not depend on the number of threads.
   ThreadPool::instance().run(
-      chunk_total,
-      [](void* opaque, int64_t index) {
-        auto* c = static_cast<Context*>(opaque);
-        if (c->status.load(std::memory_order_relaxed)) return;
-        void** place = c->buffers;
-        for (const Launch& launch : *c->wave) {
-          if (index < launch.chunks.count) {
-            int64_t begin = index * launch.chunks.size;
-            int64_t end = std::min(begin + launch.chunks.size, launch.points);
-            if (int32_t status = call(launch, place, begin, end)) {
-              int32_t none = 0;
-              if (c->status.compare_exchange_strong(none, status)) c->failed.store(&launch);
-            }
-            return;
-          }
-          index -= launch.chunks.count;
-          place += launch.buffers.size();
-        }
-      },
-      &context, cost == 0 || cost > 40);
-  if (int32_t status = context.status.load()) KernelFailure{context.failed.load(), status}.raise();
+      wave.chunk_total(),
+      [](void* context, int64_t index) { static_cast<RunningWave*>(context)->run_chunk(index); },
+      &running, cost == 0 || cost > 40);
+  if (int32_t status = running.status.load()) KernelFailure{running.failed.load(), status}.raise();
 }
 
 }  // namespace tigon

@@ -30,6 +30,16 @@ struct Launch {
   Chunking chunks;
 };
 
+// Launches that run together.
+struct Wave {
+  std::vector<Launch> launches;
+  std::vector<int64_t> chunk_ends;    // running totals: chunk -> launch by bisection
+  std::vector<size_t> buffer_begins;  // of each launch in the resolved buffers
+  size_t buffer_total = 0;
+
+  int64_t chunk_total() const { return chunk_ends.empty() ? 0 : chunk_ends.back(); }
+};
+
 struct KernelFailure {
   const Launch* launch = nullptr;
   int32_t status = 0;
@@ -42,7 +52,7 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   size_t output_count = 0;
   size_t arena_bytes = 0;
   double cost = 0;
-  std::vector<std::vector<Launch>> waves;
+  std::vector<Wave> waves;
   std::atomic<int> in_flight{0};  // pushed executions that have not ended
   void* keep_alive = nullptr;     // whatever owns the kernels' code
   void (*drop_keep_alive)(void*) = nullptr;
@@ -62,8 +72,7 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   void execute(void* const* inputs, void* const* outputs, void* arena) const;
 
  private:
-  void run_wave(const std::vector<Launch>& wave, void* const* inputs, void* const* outputs,
-                char* arena) const;
+  void run_wave(const Wave& wave, void* const* inputs, void* const* outputs, char* arena) const;
   void resolve(const Launch& launch, void** buffers, void* const* inputs, void* const* outputs,
                char* arena) const;
 

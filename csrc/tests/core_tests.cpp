@@ -305,10 +305,11 @@ void programs_run_their_waves() {
   code.input_count = 1;
   code.output_count = 2;
   code.arena_bytes = kPoints * sizeof(double);
-  code.waves.push_back({launch(add_kernel, {{Space::Input, 0}, {Space::Arena, 0}}, kPoints, 1),
-                        launch(add_kernel, {{Space::Input, 0}, {Space::Output, 1}}, kPoints, 5)});
-  code.waves.push_back(
-      {launch(scratch_kernel, {{Space::Arena, 0}, {Space::Output, 0}}, kPoints, 0)});
+  code.waves.emplace_back().launches = {
+      launch(add_kernel, {{Space::Input, 0}, {Space::Arena, 0}}, kPoints, 1),
+      launch(add_kernel, {{Space::Input, 0}, {Space::Output, 1}}, kPoints, 5)};
+  code.waves.emplace_back().launches = {
+      launch(scratch_kernel, {{Space::Arena, 0}, {Space::Output, 0}}, kPoints, 0)};
   code.finish();
   std::vector<double> x(kPoints), first(kPoints), second(kPoints);
   for (int64_t point = 0; point < kPoints; ++point)
@@ -329,7 +330,7 @@ void programs_run_their_waves() {
   ThreadPool::instance().set_threads(2);
 
   ProgramCode failing;
-  failing.waves.push_back({launch(failing_kernel, {}, kPoints, 0)});
+  failing.waves.emplace_back().launches = {launch(failing_kernel, {}, kPoints, 0)};
   failing.finish();
   bool thrown = false;
   try {
