@@ -268,7 +268,7 @@ def stress(operators: Kernels, updates: int, threads: int) -> None:
 
 def test_overlapping_updates_from_threads(operators: Kernels) -> None:
     with np.errstate(all="ignore"):
-        stress(operators, 20_000, 4)
+        stress(operators, 100_000, 4)
 
 
 PRELUDE = """
