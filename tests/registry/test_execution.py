@@ -3,6 +3,7 @@ it. Nothing here names an operator."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_recorded_gradients_agree(op: Operator) -> None:
         results = []
         training = getattr(node.attrs, "training", False)
         graph = as_graph(node)
-        for call in (lambda a, n=node: run(n, a), lambda a: graph(a, training)):
+        for call in (partial(run, node), partial(graph, training=training)):
             arrays = arrays_of(given)
             for array, free in zip(arrays, shaped, strict=True):
                 if free and array.dtype_code in (0, 1):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tigon.base import InternalError
 from tigon.base.types import Shape
-from tigon.ir import VARIABLE, Node, Value
+from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
@@ -137,7 +137,7 @@ class _Body:
         node = value.node
         if node.op is VARIABLE or is_array_constant(value):
             return self.load(value, coords)
-        if not hasattr(node.op, "family") or not is_computed(node):
+        if not is_computed(node):
             return None
         if self.fusion.group_of[node] is self.group or node in self.group.expanded:
             return None
@@ -230,7 +230,7 @@ class _Rows(_Body):
         return found
 
     def _inside(self, node: Node) -> bool:
-        if not hasattr(node.op, "family"):
+        if node.op is VARIABLE or node.op is CONSTANT:
             return False
         return (
             not is_computed(node)
@@ -403,7 +403,7 @@ def _dense_along(axis: str, exprs: Iterable[Expr]) -> bool:
 def _across(
     outer: Sequence[Extent], space: list[LoopAxis], body: list[Stmt], block: int
 ) -> tuple[list[LoopAxis], list[Stmt]]:
-    """Make the last outer axis the vector axis: a loop inside the point, in blocks if it is long."""
+    """Make the last outer axis the vector axis: a loop in the point, in blocks if it is long."""
     last = outer[-1]
     if last.extent <= 2 * block:
         loop = LoopAxis(last.name, L.const(last.extent), vector=True)

@@ -18,6 +18,7 @@ from tigon.base.dtypes import BY_CODE
 from tigon.ir import Graph, Node, Value, substitute, variable
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
+from tigon.loop.simplify import simplify
 from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.lower.fuse import is_computed
 from tigon.ops.record import Family, Operator, get
@@ -106,16 +107,12 @@ def _as_view(graph: Graph) -> int | None:
     def stop(value: Value, at: Coords) -> Expr | None:
         if value is graph.inputs[0]:
             return Load(0, linear(at, value.shape, ranges), value.dtype)
-        opaque = value in graph.inputs or (
-            hasattr(value.node.op, "family") and is_computed(value.node)
-        )
+        opaque = value in graph.inputs or is_computed(value.node)
         return Local("opaque", value.dtype) if opaque else None
 
     element = Elements(ranges, stop).at(output, coords)
     if not isinstance(element, Load):
         return None
-    from tigon.loop.simplify import simplify
-
     offset = simplify(L.sub(element.index, linear(coords, output.shape, ranges)), ranges)
     value = getattr(offset, "value", None)
     return value if isinstance(value, int) else None
