@@ -471,3 +471,64 @@ def test_explain_tells_why():
     assert "first call" in text
     assert "Net.scale changed" in text
     assert "new kind of call: (float32[3]), predict mode" in text
+
+
+def test_threads_call_one_network():
+    from concurrent.futures import ThreadPoolExecutor
+
+    net = nn.HybridSequential()
+    net.add(nn.Dense(16, activation="relu", in_units=8), nn.Dense(4, in_units=16))
+    net.initialize(mx.init.Normal(1))
+    inputs = [nd.random.normal(shape=(1 + i % 5, 8)) for i in range(40)]
+    expected = [net(x).asnumpy() for x in inputs]
+    net.hybridize()
+
+    def run(i):
+        x = inputs[i]
+        if i % 3 == 0:
+            with autograd.record():
+                y = net(x)
+            y.backward()
+            return y.asnumpy()
+        return net(x).asnumpy()
+
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(pool.map(run, range(40)), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    # Five shapes, in prediction or recorded.
+    assert len(net.compiled) <= 10
+
+
+def test_a_trace_does_not_leak_into_other_threads():
+    import threading
+
+    entered, release = threading.Event(), threading.Event()
+
+    class Slow(nn.HybridBlock):
+        def forward(self, x):
+            entered.set()
+            release.wait(10)
+            return x * 2
+
+    slow = Slow()
+    slow.hybridize()
+    other = nn.Dense(2, in_units=3, weight_initializer="ones")
+    other.initialize()
+    thread = threading.Thread(target=lambda: slow(nd.ones(2)))
+    thread.start()
+    entered.wait(10)
+    assert values(other(nd.ones((1, 3)))) == [[3, 3]]
+    release.set()
+    thread.join()
+    assert values(slow(nd.ones(2))) == [2, 2]
+
+
+def test_memory_of_inputs_is_not_kept():
+    net, _ = make(lambda self, x: x * 2)
+    net(nd.ones(2))
+    nd.waitall()
+    before = mx.runtime.stats()["bytes_now"]
+    for _ in range(3):
+        net(nd.ones(1 << 16))
+    nd.waitall()
+    assert mx.runtime.stats()["bytes_now"] == before

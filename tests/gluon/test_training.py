@@ -198,7 +198,7 @@ def test_one_native_call_and_one_kernel_update_all_parameters_in_place(optimizer
             assert after["native_calls"] - before["native_calls"] == 1
             assert after["compilations"] == before["compilations"]
     assert places == [param.data().storage_id for param in net.collect_params().values()]
-    (graph,) = trainer.optimizer._graphs.values()
+    ((_, graph),) = trainer.optimizer._graphs
     (program,) = graph.cached.programs
     if optimizer == "sgd":
         assert len(program.kernels) == 1

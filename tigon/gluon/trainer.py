@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import eq
 from typing import Any
 
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
+from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
 
 
@@ -65,7 +67,9 @@ class Trainer:
         self._optimizer = _create(optimizer, fields)
         self._optimizer.param_dict = dict(enumerate(self._params))
         self._updaters: list[Any] = []
-        self._versions: dict[int, Any] = {}
+        self._weights: list[list[Any]] = []  # per parameter, per context
+        self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
+        self._epoch = -1
 
     # -- rates
 
@@ -111,39 +115,42 @@ class Trainer:
             f"batch_size must be positive; given {batch_size}",
         )
         self._optimizer.rescale_grad = self._scale / batch_size
-        columns = [param.list_data() for param in self._params]
-        if not columns:
+        if self._epoch != _epoch.current:
+            self._weights = [param.list_data() for param in self._params]
+            self._epoch = _epoch.current
+        if not self._weights:
             return
-        gradients = [[array.grad for array in arrays] for arrays in columns]
+        contexts = max(map(len, self._weights))
+        grads = [[arrays[i].grad for arrays in self._weights] for i in range(contexts)]
+        versions = [[grad.version for grad in own] for own in grads]
         if not ignore_stale_grad:
-            self._check_fresh(gradients)
-        contexts = max(map(len, columns))
+            self._check_fresh(grads, versions)
         while len(self._updaters) < contexts:
             self._updaters.append(optimizer.get_updater(self._optimizer))
-        counts = dict(self._optimizer._counts)
-        for position in range(contexts):
-            # Every context sees the same update, so each must count it the same.
-            self._optimizer._counts = dict(counts)
-            self._updaters[position](
-                list(range(len(columns))),
-                [grads[position] for grads in gradients],
-                [arrays[position] for arrays in columns],
-            )
-        self._versions = {id(grad): grad.version for grads in gradients for grad in grads}
+        indices = range(len(self._weights))
+        counts = dict(self._optimizer._counts) if contexts > 1 else self._optimizer._counts
+        for i in range(contexts):
+            if i:
+                # Every context sees the same update, so each must count it the same.
+                self._optimizer._counts = dict(counts)
+            self._updaters[i](indices, grads[i], [arrays[i] for arrays in self._weights])
+        self._seen = grads, versions
 
-    def _check_fresh(self, gradients: Sequence[Sequence[Any]]) -> None:
-        stale = [
-            param
-            for param, grads in zip(self._params, gradients, strict=True)
-            if param.grad_req == "write"
-            and any(self._versions.get(id(grad)) == grad.version for grad in grads)
-        ]
-        if stale:
-            raise TigonError(
-                f"Trainer.step: the gradient of {stale[0]._where} was not computed since the last "
-                "step; was the parameter used in forward, and backward called? "
-                "ignore_stale_grad=True updates it all the same"
-            )
+    def _check_fresh(self, grads: list[list[Any]], versions: list[list[int]]) -> None:
+        """Raise if a gradient is the very one that the last step used."""
+        old_grads, old_versions = self._seen
+        if len(old_grads) != len(grads) or versions == [[]]:
+            return
+        for old, new, before, now in zip(old_grads, grads, old_versions, versions, strict=True):
+            if not any(map(eq, before, now)):
+                continue
+            for param, *pair, was, is_now in zip(self._params, old, new, before, now, strict=True):
+                if pair[0] is pair[1] and was == is_now and param.grad_req == "write":
+                    raise TigonError(
+                        f"Trainer.step: the gradient of {param._where} was not computed since the "
+                        "last step; was the parameter used in forward, and backward called? "
+                        "ignore_stale_grad=True updates it all the same"
+                    )
 
     # -- files
 

@@ -15,6 +15,9 @@ from tigon.optimizer.update_graph import UpdateGraph
 
 _REGISTRY: dict[str, type[Optimizer]] = {}
 
+GRAPHS_KEPT = 256
+"""Updates one by one make a graph per parameter; beyond this many the oldest is made again."""
+
 States = Sequence[Value]
 Updated = tuple[Value, Sequence[Value]]
 
@@ -91,7 +94,7 @@ class Optimizer:
         self.param_dict = dict(param_dict or {})
         self.lr_mult: dict[Any, float] = {}
         self.wd_mult: dict[Any, float] = {}
-        self._graphs: dict[Any, UpdateGraph] = {}
+        self._graphs: list[tuple[Any, UpdateGraph]] = []
         for name in constants:
             known = ", ".join(self.defaults) or "none of its own"
             check(
@@ -145,24 +148,37 @@ class Optimizer:
         """Factors on the weight decay, by parameter name or index."""
         self.wd_mult = dict(args_wd_mult)
 
-    def _multiplier(self, index: Any, table: Mapping[Any, float], attribute: str) -> float:
-        if index in self.param_dict:
-            return getattr(self.param_dict[index], attribute)
-        if index in table:
-            return table[index]
-        return table.get(self.idx2name.get(index), 1.0)
+    def _multipliers(self, index: Any) -> tuple[float, float]:
+        """Factors on rate and decay of one parameter."""
+        param = self.param_dict.get(index)
+        if param is not None:
+            return param.lr_mult, param.wd_mult
+        name = self.idx2name.get(index)
+        return (
+            self.lr_mult.get(index, self.lr_mult.get(name, 1.0)),
+            self.wd_mult.get(index, self.wd_mult.get(name, 1.0)),
+        )
 
     def _update_count(self, index: Any) -> int:
-        count = self._counts.get(index, self.begin_num_update) + 1
-        self._counts[index] = count
-        self.num_update = max(count, self.num_update)
+        count = self._counts[index] = self._counts.get(index, self.begin_num_update) + 1
+        if count > self.num_update:
+            self.num_update = count
         return count
 
-    def _rates(self, index: Any, count: int, learning_rate: float) -> tuple[float, ...]:
-        """What the formula takes after the states: rate, decay, and whatever depends on time."""
-        lr = learning_rate * self._multiplier(index, self.lr_mult, "lr_mult")
-        wd = self.wd * self._multiplier(index, self.wd_mult, "wd_mult")
-        return (*self.schedule(lr, wd, count), self.rescale_grad)
+    def _rates(self, indices: Sequence[Any], learning_rate: float) -> list[float]:
+        """What the formulas take after the states: rate, decay, and whatever depends on time."""
+        rates: list[float] = []
+        known: dict[Any, tuple[float, ...]] = {}  # most parameters share theirs
+        for index in indices:
+            count = self._counts[index]
+            lr_mult, wd_mult = self._multipliers(index)
+            key = (count, lr_mult, wd_mult)
+            found = known.get(key)
+            if found is None:
+                found = self.schedule(learning_rate * lr_mult, self.wd * wd_mult, count)
+                found = known[key] = (*found, self.rescale_grad)
+            rates += found
+        return rates
 
     def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
         """Rates of update number `count` of a parameter: (lr, wd, ...)."""
@@ -200,24 +216,19 @@ class Optimizer:
         """Update one parameter, or lists of them, in one native call."""
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
-        counts = [self._update_count(one) for one in index]
-        learning_rate = self.learning_rate
+        for one in index:
+            self._update_count(one)
+        rates = self._rates(index, self.learning_rate)
         states = [as_list(one) for one in state]
-        rates: list[float] = []
-        each = 0
-        for one, count in zip(index, counts, strict=True):
-            numbers = self._rates(one, count, learning_rate)
-            each = len(numbers)
-            rates += numbers
-        key = (
-            self.clip_gradient,
-            tuple(self.constants.values()),
-            *[(w.shape, w.dtype_code, len(s)) for w, s in zip(weight, states, strict=True)],
-        )
-        graph = self._graphs.get(key)
-        if graph is None:
-            graph = self._graphs[key] = UpdateGraph(self._full_formula, weight, states, each)
-        graph.step(weight, grad, states, rates)
+        flat = [array for own in states for array in own]
+        settings = (self.clip_gradient, *self.constants.values())
+        for known, graph in self._graphs:
+            if known == settings and graph.fits(weight, flat):
+                break
+        else:
+            graph = UpdateGraph(self._full_formula, weight, states, len(rates) // len(index))
+            self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
+        graph.step(grad, rates)
 
     update_multi_precision = update
 

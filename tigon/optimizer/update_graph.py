@@ -8,6 +8,7 @@ ones were.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ Formula = Callable[..., tuple[Value, Sequence[Value]]]
 
 
 class UpdateGraph:
-    """One step for a fixed list of parameters: `step(weights, grads, states, rates)`.
+    """One step for a fixed list of parameters: `step(grads, rates)`.
 
-    `rates` holds, per parameter, the numbers that its formula takes.
+    `rates` holds, per parameter, the `rates_each` numbers that its formula takes. The graph is tied
+    to these very weights and states, so that a step has nothing to look up.
     """
 
     def __init__(
@@ -37,48 +39,61 @@ class UpdateGraph:
         states: Sequence[Sequence[NDArray]],
         rates_each: int,
     ) -> None:
+        self.weights = list(weights)
+        self.states = [state for own in states for state in own]
         dtypes = {as_dtype(weight.dtype).name for weight in weights}
         self.dtype = dtypes.pop() if len(dtypes) == 1 else "float64"
-        count = len(weights)
-        rates = variable("rates", TensorType((max(count * rates_each, 1),), as_dtype(self.dtype)))
-        inputs: list[Value] = [rates]
-        outputs: list[Value] = []
-        for index, (weight, own) in enumerate(zip(weights, states, strict=True)):
-            type_ = _type_of(weight)
-            leaves = [variable(f"weight{index}", type_), variable(f"grad{index}", type_)]
-            leaves += [
-                variable(f"state{index}_{i}", _type_of(state)) for i, state in enumerate(own)
-            ]
-            numbers = []
-            for i in range(rates_each):
-                number = _slice(rates, start=(index * rates_each + i,), step=(1,), extents=(1,))
-                number = _reshape(number, shape=())
-                if self.dtype != type_.dtype.name:
-                    number = cast(number, dtype=type_.dtype.name)
-                numbers.append(number)
-            new_weight, new_states = formula(leaves[0], leaves[1], leaves[2:], *numbers)
-            inputs += leaves
-            outputs += [new_weight, *new_states]
-        self.cached = CachedGraph(Graph(inputs, outputs), name="update")
-        self._arrays: list[Any] = []
-        self._out: list[Any] = []
-        self._identity: tuple[int, ...] = ()
+        self.cached = CachedGraph(self._graph(formula, states, rates_each), name="update")
+        self._out = [*self.weights, *self.states]
+        self._program: Any = None
 
-    def step(
-        self,
-        weights: Sequence[NDArray],
-        grads: Sequence[NDArray],
-        states: Sequence[Sequence[NDArray]],
-        rates: Sequence[float],
-    ) -> None:
+    def _graph(
+        self, formula: Formula, states: Sequence[Sequence[NDArray]], rates_each: int
+    ) -> Graph:
+        count = len(self.weights)
+        rates = variable("rates", TensorType((max(count * rates_each, 1),), as_dtype(self.dtype)))
+        weights = [variable(f"weight{i}", _type_of(w)) for i, w in enumerate(self.weights)]
+        grads = [variable(f"grad{i}", _type_of(w)) for i, w in enumerate(self.weights)]
+        leaves = [
+            [variable(f"state{i}_{j}", _type_of(state)) for j, state in enumerate(own)]
+            for i, own in enumerate(states)
+        ]
+        updated = [
+            formula(weight, grad, own, *self._numbers(rates, index, rates_each, weight))
+            for index, (weight, grad, own) in enumerate(zip(weights, grads, leaves, strict=True))
+        ]
+        return Graph(
+            [rates, *weights, *grads, *[state for own in leaves for state in own]],
+            [weight for weight, _ in updated] + [state for _, own in updated for state in own],
+        )
+
+    def _numbers(self, rates: Value, index: int, count: int, weight: Value) -> list[Value]:
+        numbers = []
+        for position in range(index * count, (index + 1) * count):
+            number = _slice(rates, start=(position,), step=(1,), extents=(1,))
+            number = _reshape(number, shape=())
+            if weight.dtype.name != self.dtype:
+                number = cast(number, dtype=weight.dtype.name)
+            numbers.append(number)
+        return numbers
+
+    def fits(self, weights: Sequence[NDArray], states: Sequence[NDArray]) -> bool:
+        """Whether it was made for these arrays."""
+        return (
+            len(weights) == len(self.weights)
+            and len(states) == len(self.states)
+            and all(map(is_, weights, self.weights))
+            and all(map(is_, states, self.states))
+        )
+
+    def step(self, grads: Sequence[NDArray], rates: Sequence[float]) -> None:
         """Overwrite weights and states with their new values, in one native call."""
-        arrays: list[Any] = [from_numpy(np.array(rates or [0.0], self.dtype))]
-        out: list[Any] = []
-        for weight, grad, own in zip(weights, grads, states, strict=True):
-            arrays += [weight, grad, *own]
-            out += [weight, *own]
+        given = from_numpy(np.array(rates or [0.0], self.dtype), False)
+        arrays = [given, *self.weights, *grads, *self.states]
+        if self._program is None:
+            self._program = self.cached.compiled(arrays).program
         with autograd.pause():
-            self.cached(arrays, False, out)
+            self._program(arrays, self._out)
 
 
 def _type_of(array: Any) -> TensorType:

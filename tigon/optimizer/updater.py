@@ -28,9 +28,13 @@ class Updater:
 
     def __call__(self, index: Any, grad: Any, weight: Any) -> None:
         """Update one parameter, or lists of them."""
-        if isinstance(index, (list, tuple)):
-            states = [self.state(one, w) for one, w in zip(index, weight, strict=True)]
-            self.optimizer.update(list(index), list(weight), list(grad), states)
+        if isinstance(index, (list, tuple, range)):
+            states = self.states
+            own = [
+                states[one] if one in states else self.state(one, w)
+                for one, w in zip(index, weight, strict=True)
+            ]
+            self.optimizer.update(list(index), list(weight), list(grad), own)
         else:
             self.optimizer.update(index, weight, grad, self.state(index, weight))
 
