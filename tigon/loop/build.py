@@ -10,6 +10,8 @@ of a bit in floating point.
 >>> x = load(0, i, float32)
 >>> select(gt(x, 0), x, 0)
 select(gt(load(0, i), 0.0), load(0, i), 0.0)
+>>> ne(cast(gt(x, 0), float32), 0)
+gt(load(0, i), 0.0)
 >>> add(x, i)
 Traceback (most recent call last):
 ...
@@ -368,7 +370,26 @@ def _cast(a: Expr, dtype: DType) -> Expr | None:
         inner = a.operands[0]
         if inner.dtype is dtype and _lossless(dtype, a.dtype):
             return inner
+        if inner.dtype is bool_:  # 0 and 1 pass through every dtype
+            return apply("cast", inner, dtype=dtype)
     return None
+
+
+def _against_zero(a: Expr, b: Expr) -> Expr | None:
+    """The truth value behind a 0 or 1 that is compared with 0."""
+    if isinstance(a, Apply) and a.function == "cast" and isinstance(b, Const) and b.value == 0:
+        return a.operands[0] if a.operands[0].dtype is bool_ else None
+    return None
+
+
+def _not_equal(a: Expr, b: Expr) -> Expr | None:
+    truth = _against_zero(a, b)
+    return truth if truth is not None else _same(False)(a, b)
+
+
+def _equal(a: Expr, b: Expr) -> Expr | None:
+    truth = _against_zero(a, b)
+    return apply("not", truth) if truth is not None else _same(True)(a, b)
 
 
 def _lossless(source: DType, target: DType) -> bool:
@@ -394,10 +415,10 @@ _RULES: dict[str, Callable[..., Expr | None]] = {
     "not": _not,
     "maximum": _idempotent,
     "minimum": _idempotent,
-    "eq": _same(True),
+    "eq": _equal,
     "le": _same(True),
     "ge": _same(True),
-    "ne": _same(False),
+    "ne": _not_equal,
     "lt": _same(False),
     "gt": _same(False),
     "and": _logic(True),

@@ -1,23 +1,26 @@
 """Order: sort, argsort, topk, shuffle, cumulative sums.
 
-An element's rank is the number of elements before it, counted by comparison: n² comparisons for a
-line of n, all of them independent, fused into one reduction without memory of their own. That is
-fast to some thousand elements and correct beyond.
+Sorting needs no kernels of its own. An element's rank is the number of elements before it: short
+runs count it by comparing all pairs, independent comparisons that fuse into one reduction; longer
+lines are merged from runs, each element finding its place in the other run by bisection.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import check
-from tigon.ops.creation import _iota
+from tigon.base.dtypes import DType
+from tigon.ops.creation import _full, _iota
 from tigon.ops.elementwise import (
     cast,
     cast_like,
     equal,
+    floor_divide,
     greater,
     greater_equal,
     isnan,
@@ -27,51 +30,130 @@ from tigon.ops.elementwise import (
     logical_and,
     logical_or,
     minimum,
+    modulo,
     select,
 )
-from tigon.ops.indexing import _pick, _take, _take_along, _take_along_backward
+from tigon.ops.indexing import _pick, _scatter_add, _take, _take_along, _take_along_backward
 from tigon.ops.random import KEY_SAMPLE, _bits_oracle, _random_bits, _unit_oracle, unit_interval
 from tigon.ops.record import composite
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import (
     _broadcast,
+    _inverse,
+    _pad,
     _reshape,
+    _slice,
     expand_dims,
     flip,
     normalized_axis,
     reshape_like,
     slice_axis,
+    transpose,
 )
 
+RUN = 256
+"""Elements whose ranks are counted by comparing all pairs; longer lines are merged from such."""
 
-def _pairs(x: Any, axis: int) -> tuple[Any, Any, Any]:
-    """Element i and element j of each line as two more axes, and where j < i."""
-    extent = x.shape[axis]
+
+def _places(ndim: int, extent: int, where: int) -> Any:
+    """Coordinates along one axis; int32 doubles the lanes of a vector."""
+    shape = tuple(extent if i == where else 1 for i in range(ndim))
+    return _iota(shape=shape, axis=where, dtype="int32")
+
+
+def _counted_ranks(x: Any, axis: int, ascending: bool) -> Any:
+    """The number of elements that come before each one: smaller ones, and equal ones further to
+    the front."""
+    ndim, extent = x.ndim + 1, x.shape[axis]
     own, other = expand_dims(x, axis=axis + 1), expand_dims(x, axis=axis)
-    ndim = x.ndim + 1
-
-    def place(where: int) -> Any:
-        shape = tuple(extent if i == where else 1 for i in range(ndim))
-        return _iota(shape=shape, axis=where)
-
-    return own, other, lesser(place(axis + 1), place(axis))
-
-
-def ranks(x: Any, axis: int, ascending: bool) -> Any:
-    """Position (int64) of each element of a line once it is sorted. Equal elements keep their
-    order; NaN counts as infinity."""
-    if x.dtype.is_float:
-        x = select(isnan(x), float("inf"), x)
-    own, other, earlier = _pairs(x, axis)
+    earlier = lesser(_places(ndim, extent, axis + 1), _places(ndim, extent, axis))
     ahead = lesser(other, own) if ascending else greater(other, own)
-    tied = logical_and(cast(equal(other, own), dtype="int64"), earlier)
-    before = logical_or(cast(ahead, dtype="int64"), tied)
-    return _reduce_sum(before, axes=(axis + 1,))
+    tied = logical_and(cast(equal(other, own), dtype="int32"), earlier)
+    before = logical_or(cast(ahead, dtype="int32"), tied)
+    return cast(_reduce_sum(before, axes=(axis + 1,)), dtype="int64")
+
+
+def _comparable(x: Any) -> Any:
+    """NaN has no place in an order, it counts as infinity; truth values count as numbers."""
+    if x.dtype.kind == "b":
+        return cast(x, dtype="uint8")
+    return select(isnan(x), float("inf"), x) if x.dtype.is_float else x
 
 
 def order(x: Any, axis: int, ascending: bool) -> Any:
-    """Positions (int64) that sort each line: the inverse of the ranks."""
-    return inverse(ranks(x, axis, ascending), axis)
+    """Positions (int64) that sort each line; equal elements keep their order."""
+    x = _comparable(x)
+    if x.shape[axis] <= 4 * RUN:
+        return inverse(_counted_ranks(x, axis, ascending), axis)
+    last = (*(i for i in range(x.ndim) if i != axis), axis)
+    lines = transpose(x, axes=last) if axis != x.ndim - 1 else x
+    extent = x.shape[axis]
+    flat = _reshape(lines, shape=(lines.type.size // extent, extent))
+    found = _reshape(_merged_order(flat, ascending), shape=lines.shape)
+    return transpose(found, axes=_inverse(last)) if axis != x.ndim - 1 else found
+
+
+def _merged_order(x: Any, ascending: bool) -> Any:
+    """Order of each row of a matrix: short runs by counting, then merged two by two. In a merge
+    each element finds by bisection how many of the other run come before it."""
+    rows, extent = x.shape
+    width = RUN
+    while width < extent:
+        width *= 2
+    total = rows * width
+    limit = _last_key(x.dtype, ascending)
+    padded = _pad(x, before=(0, 0), after=(0, width - extent), value=limit)
+    runs = _reshape(padded, shape=(total // RUN, RUN))
+    target = _counted_ranks(runs, 1, ascending) + _iota(shape=(total // RUN, 1), step=RUN)
+    target = _reshape(target, shape=(total,))
+    keys = _moved(_reshape(runs, shape=(total,)), target)
+    places = _moved(_iota(shape=(total,)), target)
+    size = RUN
+    while size < width:
+        target = _merge_target(keys, size, ascending)
+        keys, places = _moved(keys, target), _moved(places, target)
+        size *= 2
+    table = _reshape(places, shape=(rows, width)) - _iota(shape=(rows, 1), step=width)
+    return _slice(table, start=(0, 0), step=(1, 1), extents=(rows, extent))
+
+
+def _moved(values: Any, target: Any) -> Any:
+    """Element i at place target[i], of a permutation."""
+    zeros = _full(shape=values.shape, value=0, dtype=values.dtype.name)
+    return _scatter_add(zeros, target, values, axis=0)
+
+
+def _last_key(dtype: DType, ascending: bool) -> float:
+    """What padding holds: it may equal real elements, which come first all the same."""
+    if dtype.is_float:
+        return math.inf if ascending else -math.inf
+    limits = np.iinfo(dtype.numpy)
+    return limits.max if ascending else limits.min
+
+
+def _merge_target(keys: Any, size: int, ascending: bool) -> Any:
+    """Where each element goes when neighbouring sorted runs of `size` are merged."""
+    total = keys.shape[0]
+    here = _iota(shape=(total,))
+    run = floor_divide(here, size)
+    second = modulo(run, 2)
+    other = (run + 1 - 2 * second) * size
+    late = cast(second, dtype=keys.dtype.name)
+
+    def comes_first(index: Any) -> Any:
+        rival = _take(keys, other + index)
+        ahead = lesser(rival, keys) if ascending else greater(rival, keys)
+        # Equal elements keep their order: those of the first run precede.
+        before = logical_or(ahead, logical_and(late, equal(rival, keys)))
+        return cast(before, dtype="int64")
+
+    count: Any = 0
+    step = size // 2
+    while step:
+        count = count + step * comes_first(count + (step - 1))
+        step //= 2
+    count = count + comes_first(count)
+    return floor_divide(here, 2 * size) * (2 * size) + modulo(here, size) + count
 
 
 def inverse(permutation: Any, axis: int) -> Any:
@@ -200,10 +282,11 @@ def _decompose_topk(attrs: TopkAttrs, data: Any) -> Any:
     extent = data.shape[axis]
     count = attrs.k if attrs.k > 0 else extent
     check(count <= extent, "topk", f"k is {count}; there are {extent} elements")
-    rank = ranks(data, axis, attrs.is_ascend)
+    sorted_places = order(data, axis, attrs.is_ascend)
     if attrs.ret_typ == "mask":
+        rank = inverse(sorted_places, axis)
         return _reshape(cast(lesser(rank, count), dtype=data.dtype.name), shape=shape)
-    places = slice_axis(inverse(rank, axis), axis=axis, begin=0, end=count)
+    places = slice_axis(sorted_places, axis=axis, begin=0, end=count)
     if attrs.ret_typ == "indices":
         return cast(places, dtype=attrs.dtype)
     values = _take_along(data, places, axis=axis)
