@@ -94,7 +94,11 @@ def test_no_inputs_no_outputs() -> None:
         ("graph(%x) {\n  %0 = halve(%x) {**a}\n  return %0\n}", "cannot read the attr"),
         ("graph(%x) {\n  %0 = halve(%x) {size=2}\n  return %0\n}", "no attribute 'size'"),
         ("graph(%x) {\n  %0 = halve(%x)\n  return %0\n}", "'parts' must be given"),
-        ("graph() {\n  %0 = constant() {v=1}\n  return %0\n}", "a value and a dtype"),
+        ("graph() {\n  %0 = constant() {v=1}\n  return %0\n}", "as value and a dtype"),
+        (
+            "graph() {\n  %0 = constant() {value=(1, 2), dtype='int64', shape=(3,)}\n  return\n}",
+            "elements",
+        ),
         (
             "graph(%x) {\n  %0 = toy(%x, %x)\n  return %0\n}".replace("%x)", "%x: int32[1])", 1),
             "toy",

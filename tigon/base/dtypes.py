@@ -89,7 +89,7 @@ given 'complex64'; convert the data first
         return given
     try:
         name = np.dtype(given).name  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # numpy reads text as a little language
         name = str(given)
     found = _BY_NAME.get(name)
     if found is None:

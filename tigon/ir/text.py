@@ -15,6 +15,7 @@ import ast
 import dataclasses
 import re
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from tigon.base import TensorType, TigonError, as_dtype
@@ -144,11 +145,28 @@ def _parse_statement(line: str, operator: Callable[[str], Any], values: dict[str
 
 def _constant_attrs(attributes: dict[str, Any], line: str) -> ConstantAttrs:
     try:
-        return ConstantAttrs(**attributes)
+        attrs = ConstantAttrs(**attributes)
     except TypeError:
+        attrs = None
+    if attrs is None or not _is_constant(attrs):
         raise TigonError(
-            f"graph text: a constant has a value and a dtype; given '{line}'"
-        ) from None
+            f"graph text: a constant has a number as value and a dtype, or a tuple of numbers and "
+            f"a shape of as many elements; given '{line}'"
+        )
+    return attrs
+
+
+def _is_constant(attrs: ConstantAttrs) -> bool:
+    numbers = attrs.value if isinstance(attrs.value, tuple) else (attrs.value,)
+    return (
+        all(isinstance(number, (bool, int, float)) for number in numbers)
+        and isinstance(attrs.dtype, str)
+        and isinstance(attrs.weak, bool)
+        and isinstance(attrs.shape, tuple)
+        and all(type(extent) is int and extent >= 0 for extent in attrs.shape)
+        and isinstance(attrs.value, tuple) == bool(attrs.shape)
+        and len(numbers) == prod(attrs.shape)
+    )
 
 
 def _names(text: str) -> list[str]:

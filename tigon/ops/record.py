@@ -166,7 +166,7 @@ class Operator:
         return result if isinstance(result, tuple) else (result,)
 
     def check_operand_count(self, count: int) -> None:
-        least = sum(not (o.optional or o.variadic or o.random_key) for o in self.operands)
+        least = sum(not (o.optional or o.random_key) for o in self.operands)  # of *x at least one
         most = None if any(o.variadic for o in self.operands) else len(self.operands)
         if count < least or (most is not None and count > most):
             names = ", ".join(o.name + ("?" if o.optional else "") for o in self.operands)

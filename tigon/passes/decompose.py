@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from tigon.base import InternalError, TensorType, TigonError
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, topological_order, variable
@@ -44,7 +44,7 @@ def _expand(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     made = op.rule(op.decompose, node.attrs, *own)
     values = made if isinstance(made, tuple) else (made,)
     _check_types(node, values)
-    _name(values, node)
+    name_after(values, node.name or op.name, node)
     inner = decompose(Graph(own, values))
     return substitute(inner.outputs, dict(zip(inner.inputs, inputs, strict=True)))
 
@@ -58,10 +58,12 @@ def _check_types(node: Node, values: Sequence[Value]) -> None:
         )
 
 
-def _name(values: Sequence[Value], source: Node) -> None:
-    """Name the nodes just made after their source; nobody else has seen them yet."""
-    for node in topological_order(values):
+def name_after(
+    values: Sequence[Value], name: str, source: Node, stop: Container[Value] = ()
+) -> None:
+    """Name nodes just made for `source` (nobody else has seen them), down to those in `stop`."""
+    for node in topological_order(values, stop):
         if node.op is VARIABLE or node.op is CONSTANT:
             continue
-        node.name = node.name or source.name or source.op.name
+        node.name = node.name or name
         node.hints = node.hints or source.hints

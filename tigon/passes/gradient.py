@@ -14,6 +14,7 @@ from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, v
 from tigon.ir.rewrite import substitute
 from tigon.ir.text import parse_attrs, show_attrs
 from tigon.ops.record import Family, Operator, composite, get
+from tigon.passes.decompose import name_after
 from tigon.passes.primitives import add, sum_to_like, zeros_like
 from tigon.passes.roles import operand_roles
 
@@ -125,7 +126,9 @@ def _pull_back(
         operands = list(dict.fromkeys(node.inputs[position] for position in wanted))
         made = op.rule(op.decompose, node.attrs, *node.inputs)
         values = made if isinstance(made, tuple) else (made,)
-        found = _walk(values, cotangents, operands, frozenset(node.inputs), settled)
+        stop = frozenset(node.inputs)
+        name_after(values, node.name or op.name, node, stop)
+        found = _walk(values, cotangents, operands, stop, settled)
     return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
 
 
@@ -143,6 +146,10 @@ def _by_rule(
             f"{node.label}: its gradient rule must give a tuple of {len(node.inputs)} cotangents, "
             f"one per operand; given {given}"
         )
+    if node.name:
+        made = [results[position] for position in wanted if results[position] is not None]
+        known = frozenset((*cotangents, *node.outputs, *node.inputs))
+        name_after(made, f"{node.name}_backward", node, known)
     pairs = []
     for position in wanted:
         cotangent, operand = results[position], node.inputs[position]
