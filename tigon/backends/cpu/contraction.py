@@ -329,7 +329,7 @@ class _Contraction:
     def pack_left(self) -> None:
         plan, nest, packing = self.plan, self.nest, self.plan.left
         live = self.op("sub", self.m1, self.m0)
-        if packing.along == "gather":
+        if packing.along == "gather" or packing.window:
 
             def place(i: Value, k: Value) -> Value:
                 return self.at(self.at(self.left_at, self.op("mul", i, plan.depth)), k)
@@ -339,6 +339,7 @@ class _Contraction:
                 (nest.inner, packing.flat_inner, self.k0, self.k1),
                 (nest.rows, packing.flat_outer, self.m0, live),
                 place,
+                packing.window,
             )
             return
         if packing.along == "inner":
@@ -405,10 +406,12 @@ class _Contraction:
         vector: tuple[Sequence[LoopAxis], int, Value, Value],
         scalar: tuple[Sequence[LoopAxis], int, Value, Value],
         place: Callable[[Value, Value], Value],
+        window: bool,
     ) -> None:
         """The operand with every lane at a position of its own: `vector` is a group with its
         range, `scalar` one with start and count. Lanes beyond the end repeat the last position.
-        `place` is given the offsets into both."""
+        `place` is given the offsets into both. `window`: the lanes lie next to each other in
+        memory and only their guards tell them apart."""
         e, lanes = self.e, self.lanes
         axes, flat, start, end = vector
         last = self.op("sub", end, 1)
@@ -421,7 +424,7 @@ class _Contraction:
             values = self.decode(axes, flat, position)
             named = {axis.name: value for axis, value in zip(axes, values, strict=True)}
             with e.region():
-                e.begin_gather(named, lanes)
+                e.begin_gather(named, lanes, window)
                 self.each(
                     scalar[0],
                     scalar[1],
@@ -438,7 +441,7 @@ class _Contraction:
         packing, nest = self.plan.right, self.nest
         if packing.along == "inner":
             self.pack_right_turned(packing)
-        elif packing.along == "outer":
+        elif packing.along == "outer" and not packing.window:
             self.pack_right_straight(packing)
         else:
 
@@ -453,6 +456,7 @@ class _Contraction:
                 (nest.columns, packing.flat_outer, self.n0, self.n1),
                 (nest.inner, packing.flat_inner, self.k0, self.depth),
                 place,
+                packing.window,
             )
 
     def pack_right_straight(self, packing: Packing) -> None:
@@ -514,13 +518,24 @@ class _Contraction:
             first = self.op("add", self.n0, self.op("mul", g, lanes))
             live = self.least(self.op("sub", self.n1, first), literal(lanes, "i64"))
 
+            def place(c: Value, k: Value) -> Value:
+                return self.at(self.at(self.rows_at, self.op("mul", c, stride)), k)
+
             def column(c: Value) -> None:
-                start = self.at(self.rows_at, self.op("mul", c, stride))
                 self.evaluate_runs(
-                    nest.right, nest.inner, packing.flat_inner, self.k0, self.k1, start
+                    nest.right, nest.inner, packing.flat_inner, self.k0, self.k1, place(c, NOUGHT)
                 )
 
-            self.each(nest.columns, packing.flat_outer, first, live, column, "right")
+            if packing.window:
+                self.gathered(
+                    nest.right,
+                    (nest.inner, packing.flat_inner, self.k0, self.k1),
+                    (nest.columns, packing.flat_outer, first, live),
+                    place,
+                    True,
+                )
+            else:
+                self.each(nest.columns, packing.flat_outer, first, live, column, "right")
             per_panel = self.plan.vectors
             j, v = self.op("udiv", g, per_panel), self.op("urem", g, per_panel)
             target = self.at(self.right_at, self.op("mul", j, self.slot["panel"]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tigon.backends.cpu.rewrite import substitute
 from tigon.backends.cpu.scalar import emit_function, intrinsic
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import (
@@ -82,6 +83,7 @@ class Emitter:
         self._facts: dict[Expr, Facts] = {}
         self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
         self.streams = False  # whole vectors are stored past the caches
+        self._firsts: dict[Expr, Expr] = {}  # axes with lanes of their own, in the first lane
         self._dummy: Value | None = None
         # Loads that happen under a guard anyway: their other uses need no stronger guard.
         self._certain: dict[Guard, frozenset[Load]] = {(): _NO_LOADS}
@@ -353,18 +355,24 @@ class Emitter:
         self.scopes[0].cache[self.lane()] = iota(lanes, "i64")
         self.varying = frozenset((name, self.lane().name))
 
-    def begin_gather(self, values: dict[str, Value], lanes: int) -> None:
-        """Several axes have a value of their own in each lane; no axis runs evenly."""
+    def begin_gather(self, values: dict[str, Value], lanes: int, window: bool) -> None:
+        """Several axes have a value of their own in each lane; no axis runs evenly. `window`: all
+        the same, what varies of any index grows by 1 from lane to lane."""
         self.axis, self.lanes, self.tail = None, lanes, None
         self._affine = {}
         for name, value in values.items():
             self.bind_axis(name, value)
+            if window and value.lanes > 1:
+                first = f"{name}.first"
+                self.bind_axis(first, self.out.op(f"extractelement {value}, i64 0", "i64"))
+                self._firsts[Axis(name)] = Axis(first)
         self.varying = frozenset(name for name, value in values.items() if value.lanes > 1)
 
     def end_vector(self) -> None:
         self.axis, self.lanes, self.tail = None, 1, None
         self.varying = _NO_NAMES
         self._affine = {}
+        self._firsts = {}
 
     def _vector_axis(self) -> Value:
         level = self.levels[self.first().name]
@@ -414,6 +422,8 @@ class Emitter:
 
     def _index_parts(self, index: Expr) -> tuple[Expr, ...]:
         """(scalar start,) of a contiguous run, or (scalar start, vector of offsets)."""
+        if self._firsts:
+            return (substitute(index, self._firsts),)
         split = self.affine(index)
         if split is None:
             return self._apart(index)

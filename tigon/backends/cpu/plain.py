@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.plan import count, is_contiguous
+from tigon.backends.cpu.rewrite import substitute
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
-    Apply,
     Const,
     Contraction,
     Expr,
@@ -98,27 +98,6 @@ def _dots(nest: Contraction) -> Nest:
 
 def _accumulates(nest: Contraction) -> bool:
     return any(isinstance(stmt, Store) and stmt.accumulate for stmt in nest.body)
-
-
-def substitute(expr: Expr, new: dict[Expr, Expr]) -> Expr:
-    """`expr` with some of its leaves replaced.
-
-    >>> substitute(L.add(L.axis("i"), 1), {L.axis("i"): L.axis("j")})
-    add(j, 1)
-    """
-    made = dict(new)
-    for node in walk(expr):
-        if node in made:
-            continue
-        operands = tuple(made[operand] for operand in node.operands)
-        if operands == node.operands:
-            made[node] = node
-        elif isinstance(node, Load):
-            made[node] = Load(node.buffer, operands[0], node.dtype)
-        else:
-            assert isinstance(node, Apply)
-            made[node] = Apply(node.function, operands, node.dtype)
-    return made[expr]
 
 
 def _strips(nest: Contraction) -> Nest:

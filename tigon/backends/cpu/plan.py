@@ -25,10 +25,12 @@ MOST_POINTS = 16
 class Packing:
     """How one operand is copied into its panels. `along`: vectors run along the "inner" (summed)
     axes or along the "outer" ones (rows or columns), or are gathered where neither has a run worth
-    a vector. `flat_outer`, `flat_inner`: how many trailing axes of the group the operand sees as
-    one axis, so that the last may stand for all of them."""
+    a vector. `window`: a vector's elements lie next to each other, but guards see every axis.
+    `flat_outer`, `flat_inner`: how many trailing axes of the group the operand sees as one axis, so
+    that the last may stand for all of them."""
 
     along: str
+    window: bool
     flat_outer: int
     flat_inner: int
 
@@ -228,32 +230,55 @@ def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes:
     flat_outer = _flat(indices, [operand], outer)
     flat_inner = _flat(indices, [operand], nest.inner)
 
-    def score(axes: Sequence[LoopAxis], flat: int) -> float:
-        """Elements that one vector load brings in along the last of these axes."""
-        if not axes or not all(is_contiguous(index, axes[-1]) for index in indices):
-            return 0.5
-        return min(lanes, count(axes[-flat:]))
-
-    along_outer, along_inner = score(outer, flat_outer), score(nest.inner, flat_inner)
-    # The packed left panel runs along the inner axes; turning a right panel costs a transposition.
     is_left = outer is nest.rows
-    inner = along_inner >= along_outer if is_left else along_inner > along_outer * 1.5
-    along = "inner" if inner else "outer"
-    # Runs this short cost more than gathering from anywhere; short groups are not worth it.
-    if (
-        max(along_outer, along_inner) < lanes / 2
-        and count(nest.inner if is_left else outer) >= lanes
-    ):
-        along = "gather"
-    return Packing(along, flat_outer, flat_inner)
+
+    def per_element(axes: Sequence[LoopAxis], flat: int) -> float:
+        """Cycles, where vectors run along the last of these axes."""
+        if not axes or not all(is_contiguous(index, axes[-1]) for index in indices):
+            return _SCATTERED
+        run = max(1, count(axes[-flat:]))
+        return (_RUN + _VECTOR * ceil(run / lanes)) / run
+
+    choices = {
+        ("inner", False): per_element(nest.inner, flat_inner) + (0.0 if is_left else _TURN),
+        ("outer", False): per_element(outer, flat_outer) + (_TURN / 2 if is_left else 0.0),
+    }
+    vector = nest.inner if is_left else outer
+    if count(vector) >= lanes:
+        choices["gather", False] = _GATHER
+    if _is_window(indices, nest.inner, lanes):
+        choices["inner", True] = _WINDOW / lanes + (0.0 if is_left else _TURN)
+    if not is_left and _is_window(indices, outer, lanes):
+        choices["outer", True] = _WINDOW / lanes
+    along, window = min(choices, key=lambda choice: choices[choice])
+    return Packing(along, window, flat_outer, flat_inner)
+
+
+_RUN, _VECTOR, _WINDOW = 20.0, 6.0, 24.0  # cycles to begin a run, per vector of it, of a window
+_GATHER, _SCATTERED, _TURN = 2.8, 3.5, 0.8  # per element
+
+
+def _is_window(indices: Sequence[Expr], axes: Sequence[LoopAxis], lanes: int) -> bool:
+    """Whether elements at `lanes` successive positions, counted from a multiple of that, always
+    lie next to each other."""
+    names = {axis.name for axis in axes}
+    moving = [index for index in indices if mentions(index, names)]
+    for start in range(len(axes)):
+        group = axes[start:]
+        if count(group) and count(group) % lanes == 0:
+            if all(_is_even([index], group) and _step(index, group[-1]) == 1 for index in moving):
+                return True
+    return False
+
+
+def _step(index: Expr, axis: LoopAxis) -> int | None:
+    split = affine(index, {axis.name})
+    step = None if split is None else split[0].get(axis.name, Const(0))
+    return step.value if isinstance(step, Const) else None
 
 
 def is_contiguous(index: Expr, axis: LoopAxis) -> bool:
-    split = affine(index, {axis.name})
-    if split is None:
-        return False
-    step = split[0].get(axis.name, Const(0))
-    return isinstance(step, Const) and step.value in (0, 1)
+    return _step(index, axis) in (0, 1)
 
 
 def _flat(indices: Sequence[Expr], values: Sequence[Expr], axes: Sequence[LoopAxis]) -> int:
