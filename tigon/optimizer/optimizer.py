@@ -9,7 +9,8 @@ from typing import Any
 from tigon.base import TigonError, check
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
-from tigon.ops.elementwise import absolute, clip, greater, maximum, sign, sqrt, square, where
+from tigon.ops.elementwise import absolute, clip, greater, maximum, sqrt, square, where
+from tigon.ops.record import get
 from tigon.ops.reduction import norm
 from tigon.optimizer.update_graph import UpdateGraph
 
@@ -195,20 +196,25 @@ class Optimizer:
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
     ) -> Updated:
-        """New weight and states."""
+        """New weight and states, from a gradient that is rescaled and clipped."""
         raise NotImplementedError(f"{type(self).__name__}: define formula")
 
     decay_before_clipping = False
     """Whether `wd * weight` is added to the gradient before it is clipped."""
 
-    def _full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
+    def full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
+        """The same from the plain gradient; the last rate is `rescale_grad`."""
         lr, wd, *extra, rescale = rates
         grad = grad * rescale
         if self.decay_before_clipping:
             grad = grad + wd * weight
-        if self.clip_gradient is not None and self.clip_gradient >= 0:
-            grad = clip(grad, a_min=-self.clip_gradient, a_max=self.clip_gradient)
+        if self._clip >= 0:
+            grad = clip(grad, a_min=-self._clip, a_max=self._clip)
         return self.formula(weight, grad, states, lr, wd, *extra)
+
+    @property
+    def _clip(self) -> float:
+        return -1.0 if self.clip_gradient is None else self.clip_gradient
 
     # -- running
 
@@ -226,7 +232,7 @@ class Optimizer:
             if known == settings and graph.fits(weight, flat):
                 break
         else:
-            graph = UpdateGraph(self._full_formula, weight, states, len(rates) // len(index))
+            graph = UpdateGraph(self.full_formula, weight, states, len(rates) // len(index))
             self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
         graph.step(grad, rates)
 
@@ -246,6 +252,24 @@ def _zeros_like(weight: Any) -> Any:
     return nd.zeros(weight.shape, dtype=weight.dtype)
 
 
+class _ByRecord(Optimizer):
+    """Its rule is an update operator with the rates as operands: `_sgd_mom_update` and its kin."""
+
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        """Name and attributes of the operator."""
+        raise NotImplementedError(f"{type(self).__name__}: define record")
+
+    def full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
+        lr, wd, *extra, rescale = rates
+        name, attributes = self.record(states)
+        op = get(name)
+        known = {"lr": lr, "wd": wd, "rescale_grad": rescale, "t": extra[0] if extra else None}
+        given = [known[operand.name] for operand in op.operands[2 + len(states) :]]
+        clip_word = "clip_grad" if name == "_ftml_update" else "clip_gradient"
+        found = op(weight, grad, *states, *given, **attributes, **{clip_word: self._clip})
+        return (found[0], found[1:]) if isinstance(found, tuple) else (found, ())
+
+
 class _Stateful(Optimizer):
     """Keeps a fixed number of arrays like the weight, zero at first."""
 
@@ -259,7 +283,7 @@ class _Stateful(Optimizer):
 
 
 @register
-class SGD(Optimizer):
+class SGD(_ByRecord):
     """Stochastic gradient descent, with momentum and weight decay.
 
     `m = momentum * m - lr * (grad + wd * w)`, `w = w + m`.
@@ -275,38 +299,29 @@ class SGD(Optimizer):
 
     create_state_multi_precision = create_state
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        step = lr * (grad + wd * weight)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
         if not states:
-            return weight - step, ()
-        momentum = states[0] * self.constants["momentum"] - step
-        return weight + momentum, (momentum,)
+            return "_sgd_update", {}
+        return "_sgd_mom_update", {"momentum": self.constants["momentum"]}
 
 
 @register
 class NAG(SGD):
     """Nesterov's accelerated gradient."""
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        step = lr * (grad + wd * weight)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
         if not states:
-            return weight - step, ()
-        momentum = states[0] * self.constants["momentum"] - step
-        return weight + momentum * self.constants["momentum"] - step, (momentum,)
+            return "_sgd_update", {}
+        return "_nag_mom_update", {"momentum": self.constants["momentum"]}
 
 
 @register
-class Adam(_Stateful):
+class Adam(_ByRecord, _Stateful):
     """Adam, with the bias corrections folded into the rate."""
 
     defaults = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
     learning_rate_default = 0.001
     state_count = 2
-    decay_before_clipping = True
 
     def __init__(self, learning_rate: float | None = None, lazy_update: bool = True, **fields: Any):
         super().__init__(learning_rate=learning_rate, **fields)
@@ -316,36 +331,20 @@ class Adam(_Stateful):
         second = 1.0 - self.constants["beta2"] ** count
         return (lr * math.sqrt(second) / first, wd)
 
-    def _moments(self, grad: Value, states: States) -> tuple[Value, Value]:
-        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        return (
-            states[0] * beta1 + grad * (1 - beta1),
-            states[1] * beta2 + square(grad) * (1 - beta2),
-        )
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        mean, variance = self._moments(grad, states)
-        step = lr * mean / (sqrt(variance) + self.constants["epsilon"])
-        return weight - step, (mean, variance)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        return "_adam_update", dict(self.constants)
 
 
 @register
 class AdamW(Adam):
     """Adam with weight decay apart from the gradient."""
 
-    decay_before_clipping = False
-
     def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        # The decay is multiplied by the plain rate, not by the corrected one.
-        return (*super().schedule(lr, wd, count), lr)
+        # The decay goes with the plain rate, not with the corrected one.
+        return (super().schedule(lr, wd, count)[0], lr * wd)
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        new, moments = super().formula(weight, grad, states, lr, wd)
-        return new - extra[0] * wd * weight, moments
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        return "_adamw_update", dict(self.constants)
 
 
 @register
@@ -363,7 +362,7 @@ class AdaGrad(_Stateful):
 
 
 @register
-class RMSProp(_Stateful):
+class RMSProp(_ByRecord):
     """Rates divided by a running root mean square; `centered` subtracts the mean."""
 
     defaults = {  # noqa: RUF012
@@ -374,7 +373,6 @@ class RMSProp(_Stateful):
         "clip_weights": 0.0,
     }
     learning_rate_default = 0.001
-    decay_before_clipping = True
 
     def create_state(self, index: Any, weight: Any) -> Any:
         count = 3 if self.constants["centered"] else 1
@@ -382,57 +380,35 @@ class RMSProp(_Stateful):
 
     create_state_multi_precision = create_state
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        decay, epsilon = self.constants["gamma1"], self.constants["epsilon"]
-        power = states[0] * decay + square(grad) * (1 - decay)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        attributes = {name: self.constants[name] for name in ("gamma1", "epsilon")}
+        attributes["clip_weights"] = self.constants["clip_weights"] or -1.0
         if not self.constants["centered"]:
-            return self._bounded(weight - lr * grad / sqrt(power + epsilon)), (power,)
-        mean = states[1] * decay + grad * (1 - decay)
-        delta = states[2] * self.constants["gamma2"] - lr * grad / sqrt(
-            power - square(mean) + epsilon
-        )
-        return self._bounded(weight + delta), (power, mean, delta)
-
-    def _bounded(self, weight: Value) -> Value:
-        bound = self.constants["clip_weights"]
-        return clip(weight, a_min=-bound, a_max=bound) if bound else weight
+            return "_rmsprop_update", attributes
+        return "_rmspropalex_update", {**attributes, "gamma2": self.constants["gamma2"]}
 
 
 @register
-class AdaDelta(_Stateful):
+class AdaDelta(_ByRecord, _Stateful):
     """Steps scaled by the running size of earlier steps; the rate is not used."""
 
     defaults = {"rho": 0.90, "epsilon": 1e-5}  # noqa: RUF012
     state_count = 2
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        rho, epsilon = self.constants["rho"], self.constants["epsilon"]
-        power = states[0] * rho + square(grad) * (1 - rho)
-        delta = sqrt(states[1] + epsilon) / sqrt(power + epsilon) * grad
-        steps = states[1] * rho + square(delta) * (1 - rho)
-        return weight - delta - wd * weight, (power, steps)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        return "_adadelta_update", dict(self.constants)
 
 
 @register
-class Ftrl(_Stateful):
+class Ftrl(_ByRecord, _Stateful):
     """Follow the regularized leader: sparse weights by an L1 term."""
 
     defaults = {"lamda1": 0.01, "beta": 1.0}  # noqa: RUF012
     learning_rate_default = 0.1
     state_count = 2
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        bound = self.constants["lamda1"]
-        power = states[1] + square(grad)
-        z = states[0] + grad - (sqrt(power) - sqrt(states[1])) * weight / lr
-        shrunk = (sign(z) * bound - z) / ((sqrt(power) + self.constants["beta"]) / lr + wd)
-        return where(greater(absolute(z), bound), shrunk, shrunk * 0.0), (z, power)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        return "_ftrl_update", dict(self.constants)
 
 
 @register
@@ -441,14 +417,8 @@ class Signum(SGD):
 
     defaults = {"momentum": 0.9, "wd_lh": 0.0}  # noqa: RUF012
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        momentum, decay = self.constants["momentum"], self.constants["wd_lh"]
-        if not states:
-            return weight - lr * (sign(grad) + wd * weight), ()
-        state = states[0] * momentum - (grad + wd * weight) * (1 - momentum)
-        return weight - lr * decay * weight + lr * sign(state), (state,)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        return ("_signum_update", dict(self.constants)) if states else ("_signsgd_update", {})
 
 
 @register
@@ -474,7 +444,7 @@ class Adamax(_Stateful):
 
 
 @register
-class Nadam(Adam):
+class Nadam(_Stateful):
     """Adam with Nesterov's momentum."""
 
     defaults = {  # noqa: RUF012
@@ -483,6 +453,9 @@ class Nadam(Adam):
         "epsilon": 1e-8,
         "schedule_decay": 0.004,
     }
+    learning_rate_default = 0.001
+    state_count = 2
+    decay_before_clipping = True
 
     def _momentum(self, count: int) -> float:
         decay = 0.96 ** (count * self.constants["schedule_decay"])
@@ -497,7 +470,9 @@ class Nadam(Adam):
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
     ) -> Updated:
-        mean, variance = self._moments(grad, states)
+        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
+        mean = states[0] * beta1 + grad * (1 - beta1)
+        variance = states[1] * beta2 + square(grad) * (1 - beta2)
         step = grad * extra[0] + mean * extra[1]
         return (
             weight - lr * step / (sqrt(variance * extra[2]) + self.constants["epsilon"]),
@@ -506,28 +481,18 @@ class Nadam(Adam):
 
 
 @register
-class FTML(_Stateful):
+class FTML(_ByRecord, _Stateful):
     """Follow the moving leader."""
 
     defaults = {"beta1": 0.6, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
     learning_rate_default = 0.0025
     state_count = 3
-    decay_before_clipping = True
 
     def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        first = 1.0 - self.constants["beta1"] ** count
-        second = 1.0 - self.constants["beta2"] ** count
-        return (first / lr, wd, 1.0 / second)
+        return (lr, wd, float(count))
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        variance = states[1] * beta2 + square(grad) * (1 - beta2)
-        denominator = lr * (sqrt(variance * extra[0]) + self.constants["epsilon"])
-        sigma = denominator - states[0] * beta1
-        z = states[2] * beta1 + grad * (1 - beta1) - sigma * weight
-        return -z / denominator, (denominator, variance, z)
+    def record(self, states: States) -> tuple[str, dict[str, Any]]:
+        return "_ftml_update", dict(self.constants)
 
 
 @register
@@ -580,19 +545,18 @@ class LARS(SGD):
 
     defaults = {"momentum": 0.0, "eta": 0.001, "epsilon": 1e-8}  # noqa: RUF012
 
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
+    def full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
+        lr, wd, rescale = rates
         size = norm(weight)
-        gradient_size = norm(grad) + wd * size + self.constants["epsilon"]
-        rate = lr * where(
-            greater(size, 0.0), size * self.constants["eta"] / gradient_size, size * 0.0 + 1.0
+        steepness = norm(grad) * absolute(rescale) + wd * size + self.constants["epsilon"]
+        ratio = where(
+            greater(size, 0.0), size * self.constants["eta"] / steepness, size * 0.0 + 1.0
         )
-        return super().formula(weight, grad, states, rate, wd)
+        return super().full_formula(weight, grad, states, lr * ratio, wd, rescale)
 
 
 @register
-class DCASGD(SGD):
+class DCASGD(Optimizer):
     """SGD that corrects for stale gradients with the weight of the previous update."""
 
     defaults = {"momentum": 0.0, "lamda": 0.04}  # noqa: RUF012
