@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build test demo bench check golden sanitize clean
+.PHONY: build test demo bench check docs golden sanitize clean
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ bench: build
 check: $(VENV)/.ready
 	$(PY) -m ruff check tigon tests examples benchmarks tools
 	$(PY) -m mypy
+
+# The page of all operators, from their records.
+docs: build
+	PYTHONPATH=. $(PY) tools/operators_page.py
 
 # Write the golden texts anew; review the difference.
 golden: build

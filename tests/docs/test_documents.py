@@ -39,6 +39,14 @@ sys.exit(bool(failures))
 """
 
 
+def test_the_page_of_operators_is_up_to_date():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/operators_page.py"), "--check"],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, "docs/operators.md differs from the records; run `make docs`"
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_code_in_documents_runs(name, tmp_path):
     if "```python" not in (ROOT / name).read_text():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -527,8 +529,9 @@ def test_memory_of_inputs_is_not_kept():
     net, _ = make(lambda self, x: x * 2)
     net(nd.ones(2))
     nd.waitall()
+    gc.collect()
     before = mx.runtime.stats()["bytes_now"]
     for _ in range(3):
         net(nd.ones(1 << 16))
     nd.waitall()
-    assert mx.runtime.stats()["bytes_now"] == before
+    assert mx.runtime.stats()["bytes_now"] <= before
