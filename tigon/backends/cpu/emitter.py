@@ -733,12 +733,11 @@ class Emitter:
         """A scope of its own in the same straight line: names bound in it may be bound again."""
         return _Region(self, self.scopes[-1].block)
 
-    def live_lanes(self, first: Value, stop: Value, lanes: int) -> Value:
-        """Mask of the lanes with first + lane < stop."""
+    def live_lanes(self, live: Value, lanes: int) -> Value:
+        """Mask of the first `live` lanes, of which there are at most `lanes`."""
         out = self.out
         element = "i8" if lanes <= 64 else "i32"
-        rest = out.op(f"sub {stop}, {first.name}", "i64")
-        narrow = spread(out, out.op(f"trunc {rest} to {element}", element), lanes)
+        narrow = spread(out, out.op(f"trunc {live} to {element}", element), lanes)
         return out.op(
             f"icmp ult {narrow.type} {iota(lanes, element).name}, {narrow.name}", "i1", lanes
         )

@@ -38,6 +38,7 @@ from tigon.loop.grammar import (
 
 PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %end")
 
+_HEAVY = 24  # operations per element that make a mask cheap beside them
 _NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
 
 
@@ -182,12 +183,14 @@ class Body:
 
     def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
         lanes = self.loop_lanes(body)
+        flat = not any(isinstance(stmt, (Reduce, Loop)) for stmt in body)
+        work = sum(_work(value) for stmt in body for value in _values(stmt))
 
         def run(carried: list[Value]) -> list[Value]:
             self.statements(body)
             return []
 
-        self.over(axes, lanes, [], run)
+        self.over(axes, lanes, [], run, flat and work >= _HEAVY)
 
     def over(
         self,
@@ -195,6 +198,7 @@ class Body:
         lanes: int,
         carried: list[Value],
         body: Callable[[list[Value]], list[Value]],
+        heavy: bool,
     ) -> list[Value]:
         """Run over the axes, outermost first. The vector axis runs `lanes` at a time where the
         target has masks; elsewhere `body` must cope with being written for one lane, too."""
@@ -203,11 +207,11 @@ class Body:
         axis, rest = axes[0], axes[1:]
 
         def deeper(inner: list[Value]) -> list[Value]:
-            return self.over(rest, lanes, inner, body)
+            return self.over(rest, lanes, inner, body, heavy)
 
         start, stop = self.e.emit(axis.start), self.e.emit(axis.stop)
         if axis.vector and lanes > 1:
-            return self.vector_loop(axis.name, start, stop, lanes, carried, deeper)
+            return self.vector_loop(axis.name, start, stop, lanes, carried, deeper, heavy)
 
         def run(index: Value, inner: list[Value]) -> list[Value]:
             self.e.bind_axis(axis.name, index)
@@ -223,7 +227,10 @@ class Body:
         lanes: int,
         carried: list[Value],
         body: Callable[[list[Value]], list[Value]],
+        heavy: bool = False,
     ) -> list[Value]:
+        """Whole vectors, then a masked one or, without masks, one element at a time. A `heavy`
+        body is written once only, with a mask all through: that costs it little."""
         e = self.e
         if e.axis is not None:
             raise InternalError(f"cpu: vector axis {name} inside vector axis {e.axis}")
@@ -234,6 +241,18 @@ class Body:
             e.end_vector()
             return results
 
+        if heavy and e.target.masks:
+
+            def partial(first: Value, inner: list[Value]) -> list[Value]:
+                rest = binary(e.out, "sub", stop, first)
+                limit = literal(lanes, "i64")
+                live = select(e.out, compare(e.out, "icmp slt", rest, limit), rest, limit)
+                e.begin_vector(name, first, lanes, e.live_lanes(live, lanes))
+                results = body(inner)
+                e.end_vector()
+                return results
+
+            return e.loop(start, stop, lanes, carried, partial, "masked")[1]
         with e.at(e.depth):
             last = binary(e.out, "sub", stop, literal(lanes - 1, "i64"))
         first, carried = e.loop(start, last, lanes, carried, whole, "vector")
@@ -249,7 +268,8 @@ class Body:
         more = compare(e.out, "icmp slt", first, stop)
 
         def masked() -> list[Value]:
-            e.begin_vector(name, first, lanes, e.live_lanes(first, stop, lanes))
+            live = binary(e.out, "sub", stop, first)
+            e.begin_vector(name, first, lanes, e.live_lanes(live, lanes))
             results = body(carried)
             e.end_vector()
             return results
@@ -292,7 +312,8 @@ class Body:
             return [value for state in [*states, *singles] for value in state.values]
 
         carried = [value for state in [*states, *singles] for value in state.values]
-        results = _split(self.over(stmt.axes, lanes, carried, run), [*states, *singles])
+        heavy = sum(_work(a.value) for a in stmt.accumulators) >= _HEAVY
+        results = _split(self.over(stmt.axes, lanes, carried, run, heavy), [*states, *singles])
         for number, state in enumerate(states):
             values = results[number]
             combine = self.combiner(state.accumulator)
