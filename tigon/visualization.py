@@ -147,13 +147,13 @@ def plot_curves(
 ) -> None:
     """Write a picture: one panel per key, one line per name in it.
 
-    Needs matplotlib: `pip install tigon[plot]`.
+    Needs matplotlib: `pip install tigon[demo]`.
     """
     try:
         import matplotlib
     except ImportError:
         raise TigonError(
-            "plot_curves: needs matplotlib, which is not installed; pip install 'tigon[plot]'"
+            "plot_curves: needs matplotlib, which is not installed; pip install 'tigon[demo]'"
         ) from None
     matplotlib.use("Agg")
     from matplotlib import pyplot

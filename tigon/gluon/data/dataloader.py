@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.gluon.data.dataset import ArrayDataset, kept_dtype
 from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 
 
@@ -27,13 +28,7 @@ def default_batchify_fn(samples: list[Any]) -> Any:
     if isinstance(first, (tuple, list)):
         return [default_batchify_fn(list(part)) for part in zip(*samples, strict=True)]
     batch = np.asarray(samples)
-    return nd.array(batch, dtype=_kept(batch.dtype))
-
-
-def _kept(dtype: np.dtype) -> Any:
-    """numpy's own defaults are wider than what networks compute with; chosen types stay."""
-    known = ("float32", "float64", "int32", "int64", "uint8", "bool")
-    return dtype.name if dtype.name in known else "float32"
+    return nd.array(batch, dtype=kept_dtype(batch.dtype))
 
 
 class DataLoader:
@@ -91,6 +86,10 @@ class DataLoader:
         self._timeout = timeout
 
     def _load(self, indices: list[int]) -> Any:
+        if self._batchify is default_batchify_fn and type(self._dataset) is ArrayDataset:
+            batch = self._dataset.rows(indices)
+            if batch is not None:
+                return batch
         return self._batchify([self._dataset[index] for index in indices])
 
     def __iter__(self) -> Iterator[Any]:

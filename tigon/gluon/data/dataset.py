@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tigon.base import check
 
 
@@ -133,3 +135,18 @@ class ArrayDataset(Dataset):
         if len(self._data) == 1:
             return self._data[0][index]
         return tuple(data[index] for data in self._data)
+
+    def rows(self, indices: list[int]) -> Any:
+        """A batch at once, where all data are numpy arrays; else None."""
+        from tigon import nd
+
+        if not all(isinstance(data, np.ndarray) for data in self._data):
+            return None
+        parts = [nd.array(data[indices], dtype=kept_dtype(data.dtype)) for data in self._data]
+        return parts[0] if len(parts) == 1 else parts
+
+
+def kept_dtype(dtype: np.dtype) -> str:
+    """The dtype of a batch: that of the data where arrays can have it, else float32."""
+    known = ("float32", "float64", "int32", "int64", "uint8", "bool")
+    return dtype.name if dtype.name in known else "float32"
