@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from tigon.backends.cpu.emitter import Emitter, floor_quotient, iota, spread
 from tigon.backends.cpu.nest import PARAMETERS, Body, NestPlan, over_points
 from tigon.backends.cpu.plan import Packing, Plan
-from tigon.backends.cpu.scalar import binary, compare, intrinsic, select
+from tigon.backends.cpu.scalar import binary, compare, multiply_add, select
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
@@ -592,7 +592,7 @@ def emit_tile(
             factor = spread(out, one, lanes)
             for v in range(vectors):
                 old = sums[r * vectors + v]
-                made.append(intrinsic(out, "fma", factor, columns[v], old))
+                made.append(multiply_add(out, factor, columns[v], old, target.fused))
         return made
 
     _, sums = e.loop(NOUGHT, Value("i64", 1, "%depth"), 1, sums, body, "sum")

@@ -10,9 +10,9 @@ from tigon.backends.cpu.scalar import (
     binary,
     compare,
     emit_function,
-    intrinsic,
     is_nan,
     logical_not,
+    multiply_add,
     select,
 )
 from tigon.backends.cpu.target import Target
@@ -369,7 +369,9 @@ class Body:
             and product.dtype.is_float
         ):
             factors = [e.spread(e.emit(o), lanes, e.level(o)) for o in product.operands]
-            return self.keep_dead_lanes([intrinsic(e.out, "fma", *factors, old[0])], old, masked)
+            return self.keep_dead_lanes(
+                [multiply_add(e.out, *factors, old[0], e.target.fused)], old, masked
+            )
         value = e.emit(accumulator.value)
         values = [e.spread(value, lanes, e.level(accumulator.value))]
         if accumulator.position is not None:

@@ -56,6 +56,13 @@ def intrinsic(out: Function, name: str, *operands: Value) -> Value:
     return out.call(f"llvm.{name}.{lanes}{suffix}", a.element, a.lanes, *operands)
 
 
+def multiply_add(out: Function, a: Value, b: Value, c: Value, fused: bool) -> Value:
+    """a * b + c for the sums of contractions, which may round once or twice."""
+    if fused:
+        return intrinsic(out, "fma", a, b, c)
+    return binary(out, "fadd", binary(out, "fmul", a, b), c)
+
+
 def same(value: float | int | bool, like: Value) -> Value:
     return literal(value, like.element, like.lanes)
 

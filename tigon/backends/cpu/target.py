@@ -9,7 +9,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Target:
     """`vector_bytes`: width of a register. `registers`: how many there are. `masks`: loads and
-    stores of single lanes cost nothing extra. `gathers`: there is an instruction for them."""
+    stores of single lanes cost nothing extra. `gathers`: there is an instruction for them.
+    `fused`: there is one for multiply-add."""
 
     triple: str
     features: str
@@ -17,6 +18,7 @@ class Target:
     registers: int
     masks: bool
     gathers: bool
+    fused: bool = True
 
     def lanes(self, itemsize: int) -> int:
         return max(1, self.vector_bytes // itemsize)
@@ -34,5 +36,6 @@ def host_target() -> Target:
         return Target(triple, features, 64, 32, True, True)
     if flags.get("avx2", False) and flags.get("fma", False):
         return Target(triple, features, 32, 16, False, True)
-    registers = 32 if platform.machine().lower() in ("aarch64", "arm64") else 16
-    return Target(triple, features, 16, registers, False, False)
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return Target(triple, features, 16, 32, False, False)
+    return Target(triple, features, 16, 16, False, False, bool(flags.get("fma", False)))
