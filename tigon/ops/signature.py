@@ -111,7 +111,7 @@ class Signature:
         self, arguments: Sequence[Any], keywords: Mapping[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         operands = list(arguments)
-        attributes = {}
+        attributes: dict[str, Any] = {}
         for name, value in keywords.items():
             if name in self._positions:
                 operands.extend(value if isinstance(value, (list, tuple)) else [value])
