@@ -344,7 +344,7 @@ def test_an_error_of_pushed_python_keeps_its_cause() -> None:
     _native.push(fail, [], [x], "load batch")
     line = sys._getframe().f_lineno - 1
     y = x * 2
-    for wait in (y.asnumpy, y.wait_to_read, x.asscalar if x.size == 1 else x.asnumpy):
+    for wait in (y.asnumpy, y.wait_to_read, x.asnumpy):
         with pytest.raises(mx.TigonError, match=rf"^load batch: KeyError.*:{line}\)$") as raised:
             wait()
         assert isinstance(raised.value.__cause__, KeyError)
@@ -367,7 +367,7 @@ def test_backward_of_a_failed_forward_raises_and_leaves_the_gradient_usable() ->
     with autograd.record():
         y = (x * bad).sum()
     y.backward()
-    with pytest.raises(mx.TigonError, match="^bad: ZeroDivisionError"):
+    with pytest.raises(mx.TigonError, match=r"^bad: ZeroDivisionError"):
         x.grad.asnumpy()
     with autograd.record():
         y = (x * 2).sum()
@@ -398,7 +398,7 @@ def test_control_c_interrupts_a_wait() -> None:
         gate, x = threading.Event(), nd.ones(2)
         _native.push(lambda: gate.wait(30) and None, [], [x], "gate")
         y = x + 1
-        for wait in (y.asnumpy, y.wait_to_read, nd.waitall, y.asscalar if y.size == 1 else y[0].asscalar):
+        for wait in (y.asnumpy, y.wait_to_read, nd.waitall, y[0].asscalar):
             interrupted(wait)
         gate.set()
         print(y.asnumpy().tolist())
