@@ -261,7 +261,7 @@ def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
         if fits:
             return result
     for option in options:  # a single number where a tuple is wanted
-        if typing.get_origin(option) is tuple and isinstance(value, int):
+        if typing.get_origin(option) is tuple and isinstance(value, (int, float)):
             return (_coerce(op, name, typing.get_args(option)[0], value),)
     raise TigonError(
         f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {value!r}"
@@ -477,12 +477,14 @@ def composite(
             result = decompose(*own, *values)
         except TigonError as error:
             text = str(error)
-            own_words = text.startswith(f"{name}:")
+            spoken = text.partition(":")[0].strip("_").lower()
+            own_words = spoken in own_names
             raise TigonError(text if own_words else f"{name}: {text}") from None
         outputs = result if isinstance(result, tuple) else (result,)
         return tuple(value.type for value in outputs)
 
     declared = _parse_operands(operands)
+    own_names = {word.strip("_").lower() for word in (name, *record.get("aliases", ()))}
     return register(
         Operator(
             name,

@@ -316,10 +316,11 @@ _PARAMETERS = """
 
 
 def _mean_of(x: np.ndarray, axes: tuple[int, ...]) -> Any:
+    count = product(x.shape[axis] for axis in axes)
     with np.errstate(all="ignore"):
-        total = np.sum(x, axis=axes, dtype=x.dtype)
-        count = product(x.shape[axis] for axis in axes)
-        return total / count if x.dtype.kind == "f" else (total / builtins.max(count, 1))
+        if x.dtype.kind == "f":
+            return np.sum(x, axis=axes, dtype=x.dtype) / count
+        return np.trunc(np.sum(x, axis=axes, dtype=np.int64) / builtins.max(count, 1))
 
 
 def _doc(sentence: str, example: str, shows: str) -> str:
@@ -343,7 +344,15 @@ sum: Operator = composite(
 def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
     axes = reduced_axes("mean", attrs.axis, attrs.exclude, data.ndim)
     count = product(data.shape[axis] for axis in axes)
-    return divide(sum(data, axis=attrs.axis, keepdims=attrs.keepdims, exclude=attrs.exclude), count)
+    along: dict[str, Any] = {
+        "axis": attrs.axis,
+        "keepdims": attrs.keepdims,
+        "exclude": attrs.exclude,
+    }
+    if data.dtype.is_float:
+        return divide(sum(data, **along), count)
+    # A narrow integer holds neither the sum nor the count.
+    return cast(divide(sum(cast(data, dtype="int64"), **along), count), dtype=data.dtype.name)
 
 
 mean = composite(
@@ -351,7 +360,7 @@ mean = composite(
     _decompose_mean,
     attrs=ReduceAttrs,
     numpy=_reducing_oracle(_mean_of),
-    samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
+    samples=(*_REDUCE_SAMPLES, ((0, 3), {}), ((300,), {})),
     doc=_doc(
         "Mean of the elements.", "nd.mean(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()", "[2., 3.]"
     ),
@@ -540,8 +549,8 @@ argmax_channel = composite(
 class NormAttrs:
     ord: int = 2
     axis: tuple[int, ...] | None = None
-    keepdims: bool = False
     out_dtype: str | None = None
+    keepdims: bool = False
 
 
 def _decompose_norm(attrs: NormAttrs, data: Any) -> Any:
