@@ -7,14 +7,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from tigon import autograd
+from tigon._native import is_recording, is_training
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
-from tigon.runtime.cached_graph import CachedGraph
+from tigon.runtime import keys
+from tigon.runtime.cached_graph import CachedGraph, Steps
 from tigon.sym.symbol import Group, Symbol, traced_variable, var
 
 GRAPHS_PER_KIND = 8
@@ -26,7 +27,8 @@ class Entry:
     """One traced graph, what it depends on, and where its results go."""
 
     def __init__(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
-        self.training = autograd.is_training()
+        self.training = is_training()
+        self.recording = is_recording()
         self.reason = ""
         self.epoch = _epoch.current
         types = [_type_of(leaf) for leaf in leaves]
@@ -40,6 +42,7 @@ class Entry:
         with tracing.tracing(trace):
             result = block._traced(*_rebuild_arguments(args, iter(symbols)))
         self.trace = trace
+        self.is_steady = not trace.lasting
         self._collect(trace, symbols, result)
         self.epoch = -1
         self.cached = (
@@ -68,6 +71,7 @@ class Entry:
         self.graph = Graph(inputs, outputs)
         self.sources = [source[value] for value in inputs]
         self.template: list[Any] = [None] * len(inputs)
+        self.steps: dict[Any, Steps] = {}
         self.input_positions = [
             (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
         ]
@@ -105,7 +109,21 @@ class Entry:
         arrays = self.template.copy()
         for slot, position in self.input_positions:
             arrays[slot] = leaves[position]
-        results = () if self.cached is None else self.cached(arrays, self.training)
+        if self.cached is None:
+            return _rebuild_outputs(self.structure, (), leaves)
+        wanted: Any = None
+        if self.recording:
+            wanted = tuple([a.has_tape or a.grad_req != "null" for a in arrays])
+            if True not in wanted:
+                wanted = None
+        steps = self.steps.get(wanted)
+        if steps is None:
+            steps = self.steps[wanted] = self.cached.steps(arrays, self.training, wanted)
+        if steps.random_calls:
+            arrays.append(keys.take(steps.random_calls))
+        results = steps.program(arrays)
+        for output, operand in steps.states:
+            arrays[operand].swap_storage(results[output])
         if self.structure is _SINGLE:
             return results[0]
         return _rebuild_outputs(self.structure, results, leaves)
@@ -135,12 +153,12 @@ class GraphCache:
                 break
         kind = (
             structure,
-            autograd.is_training(),
-            autograd.is_recording(),
+            is_training(),
+            is_recording(),
             *[(leaf.shape, leaf.dtype_code) for leaf in leaves],
         )
         for entry in self._by_kind.get(kind, ()):
-            if entry.holds():
+            if (entry.epoch == _epoch.current and entry.is_steady) or entry.holds():
                 return entry(leaves)
         return self._trace(kind, leaves, args)(leaves)
 

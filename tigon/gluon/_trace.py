@@ -121,9 +121,9 @@ class Trace:
             block._structure, block._structure(), f"the children of {block.name}"
         )
         for function in block._traced_functions():
-            self._names(function)
+            self.function(function)
 
-    def _names(self, function: Callable[..., Any]) -> None:
+    def function(self, function: Callable[..., Any]) -> None:
         """Globals and closure variables with plain values that the code mentions."""
         if not isinstance(function, FunctionType) or id(function) in self.seen:
             return
@@ -134,7 +134,7 @@ class Trace:
             value = spaces.get(name, _missing)
             if value is _missing or not isinstance(value, (*PLAIN, tuple, list, dict, set)):
                 if isinstance(value, FunctionType) and not _is_ours(value):
-                    self._names(value)
+                    self.function(value)
                 continue
             self.lasting[id(function), name] = Guard(
                 lambda spaces=spaces, name=name: spaces.get(name, _missing),  # type: ignore[misc]
@@ -155,7 +155,7 @@ class Trace:
                     f"closure variable {name}",
                 )
             elif isinstance(value, FunctionType) and not _is_ours(value):
-                self._names(value)
+                self.function(value)
 
 
 def _mentioned(code: CodeType) -> set[str]:

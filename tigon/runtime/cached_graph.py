@@ -35,7 +35,7 @@ class GraphCall:
 
 
 @dataclass
-class _Variant:
+class Variant:
     """The graph for one set of types and one mode."""
 
     graph: Graph  # typed, mode set, keys threaded; outputs, then new auxiliary states
@@ -44,6 +44,18 @@ class _Variant:
     random_calls: int
     forward: dict[Any, CompiledGraph]  # by wanted gradients, and donated inputs if any
     backward: dict[tuple[bool, ...], CompiledGraph]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A call of a compiled graph, step by step: append the key of `random_calls` draws, run
+    `program`, let the arrays of `states` (output, input) take over their new storage, and give the
+    first `results` outputs."""
+
+    program: Any
+    random_calls: int
+    states: tuple[tuple[int, int], ...]
+    results: int
 
 
 class CachedGraph:
@@ -66,7 +78,7 @@ class CachedGraph:
             name,
             f"two different variables are named {sorted(repeated)}; give each a name of its own",
         )
-        self._variants: dict[Any, _Variant] = {}
+        self._variants: dict[Any, Variant] = {}
         self._lock = threading.RLock()
 
     # -- calling
@@ -100,6 +112,16 @@ class CachedGraph:
                 arrays[operand].swap_storage(results[output])
         return list(results[: variant.results])
 
+    def steps(
+        self, arrays: Sequence[_native.NDArray], training: bool, wanted: tuple[bool, ...] | None
+    ) -> Steps:
+        """What a call on such arrays does, for callers that make it many times. `wanted` says
+        which arrays gradients are recorded for; None where nothing is."""
+        compiled = self.compiled(arrays, training, wanted)
+        key = (training, *[(array.dtype_code, array.shape) for array in arrays])
+        variant = self._variants[key]
+        return Steps(compiled.program, variant.random_calls, variant.states, variant.results)
+
     def types(self, arrays: Sequence[_native.NDArray]) -> dict[str, TensorType]:
         return {
             value.node.name: TensorType(tuple(array.shape), BY_CODE[array.dtype_code])
@@ -131,7 +153,7 @@ class CachedGraph:
 
     # -- compiling
 
-    def _add_variant(self, key: Any, arrays: Sequence[_native.NDArray], mode: bool) -> _Variant:
+    def _add_variant(self, key: Any, arrays: Sequence[_native.NDArray], mode: bool) -> Variant:
         check(
             len(arrays) == len(self.graph.inputs),
             self.name,
@@ -140,10 +162,11 @@ class CachedGraph:
         with self._lock:
             found = self._variants.get(key)
             if found is None:
-                found = self._variants[key] = self._variant(self.types(arrays), mode)
+                found = self._variants[key] = self.variant(self.types(arrays), mode)
             return found
 
-    def _variant(self, types: dict[str, TensorType], mode: bool) -> _Variant:
+    def variant(self, types: dict[str, TensorType], mode: bool) -> Variant:
+        """The graph for these types and this mode, nothing compiled yet."""
         graph, calls = thread_keys(set_mode(self.graph, mode))
         graph = typed(graph, types)
         position = {value: index for index, value in enumerate(graph.inputs)}
@@ -157,10 +180,10 @@ class CachedGraph:
                     states.append((len(outputs), position[source]))
                     outputs.append(node.outputs[output])
         graph = Graph(graph.inputs, outputs)
-        return _Variant(graph, len(self.graph.outputs), tuple(states), calls, {}, {})
+        return Variant(graph, len(self.graph.outputs), tuple(states), calls, {}, {})
 
     def _compile(
-        self, variant: _Variant, wanted: tuple[bool, ...] | None, donated: tuple[int, ...] = ()
+        self, variant: Variant, wanted: tuple[bool, ...] | None, donated: tuple[int, ...] = ()
     ) -> CompiledGraph:
         slot = (wanted, donated) if donated else wanted
         with self._lock:
@@ -177,7 +200,7 @@ class CachedGraph:
             variant.forward[slot] = compiled
             return compiled
 
-    def _compile_recorded(self, variant: _Variant, wanted: tuple[bool, ...]) -> CompiledGraph:
+    def _compile_recorded(self, variant: Variant, wanted: tuple[bool, ...]) -> CompiledGraph:
         graph = variant.graph
         results = graph.outputs[: variant.results]
         cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
