@@ -166,6 +166,10 @@ def widen(array: np.ndarray) -> np.ndarray:
     """
     if array.dtype.name in {dtype.name for dtype in PUBLIC}:
         return array
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise TigonError(
+            f"load: expected whole numbers within int64; given {array.max()} in an array of uint64"
+        )
     return array.astype(
         {"float16": np.float32, "int8": np.int32, "int16": np.int32, "uint16": np.int32}.get(
             array.dtype.name, np.int64
