@@ -8,6 +8,7 @@ from tigon.gluon.parameter import (
     Parameter,
     ParameterDict,
 )
+from tigon.gluon.train_step import TrainStep
 from tigon.gluon.trainer import Trainer
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "SymbolBlock",
+    "TrainStep",
     "Trainer",
     "data",
     "loss",

@@ -130,10 +130,14 @@ class Entry:
 
 
 class GraphCache:
-    """The traced graphs of one block, by kind of call."""
+    """The traced graphs of one block, by kind of call.
 
-    def __init__(self, block: Any) -> None:
+    All that is asked of the block is `name` and `_traced(*args)`; a function will do as well.
+    """
+
+    def __init__(self, block: Any, entry_type: type[Entry] = Entry) -> None:
         self._block = block
+        self._entry_type = entry_type
         self._by_kind: dict[Any, list[Entry]] = {}
         self._lock = threading.Lock()
         self.traces = 0
@@ -169,7 +173,7 @@ class GraphCache:
                 if entry.holds():
                     return entry
             reason = self._reason(kind, entries)
-            entry = Entry(self._block, leaves, args)
+            entry = self._entry_type(self._block, leaves, args)
             entry.reason = reason
             # Code that changes what it reads (`self.calls += 1`) leaves guards that do not hold:
             # this entry serves the present call only, as it would imperatively.

@@ -226,7 +226,7 @@ def _entered(trace: Trace | None) -> Iterator[None]:
 
 # ------------------------------------------------------------------- attribute reads
 
-_watched: list[type] = []  # HybridBlock, once it is defined
+_watched: list[type] = []  # Block, once it is defined
 _watchers = 0
 _watch_lock = threading.Lock()
 

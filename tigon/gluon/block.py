@@ -374,7 +374,21 @@ class Block:
         return result
 
     def _invoke(self, *args: Any) -> Any:
+        # Blocks are not traced by themselves, but in a training step or a compiled function.
+        trace = tracing.current()
+        if trace is not None:
+            trace.block(self)
         return self.forward(*args)
+
+    def _traced_functions(self) -> list[Callable[..., Any]]:
+        """The user's functions that run at each forward, for guards on the names they mention."""
+        functions = [getattr(type(self), name, None) for name in ("forward", "hybrid_forward")]
+        hooks = [*self._forward_hooks.values(), *self._forward_pre_hooks.values()]
+        return [
+            function
+            for function in (*functions, *hooks)
+            if function is not None and not getattr(function, "__module__", "").startswith("tigon.")
+        ]
 
     def forward(self, *args: Any) -> Any:
         """What the block computes. Subclasses write it."""
@@ -466,6 +480,26 @@ class HybridBlock(Block):
 
     # -- running
 
+    def __call__(self, *args: Any) -> Any:
+        # The short way of a compiled block: nothing but the look-up and the call.
+        if (
+            self._active
+            and self._graphs is not None
+            and not self._forward_pre_hooks
+            and not self._forward_hooks
+            and tracing.current() is None
+        ):
+            for arg in args:
+                if type(arg) is not NDArray:
+                    break
+            else:
+                try:
+                    return self._graphs(args)
+                except TigonError as error:
+                    _add_block_path(error, self)
+                    raise
+        return super().__call__(*args)
+
     def _invoke(self, *args: Any) -> Any:
         if tracing.active():
             return self._traced(*args)
@@ -534,16 +568,6 @@ class HybridBlock(Block):
     def _uses_hybrid_forward(self) -> bool:
         return type(self).forward is HybridBlock.forward
 
-    def _traced_functions(self) -> list[Callable[..., Any]]:
-        """The user's functions that run at each forward, for guards on the names they mention."""
-        functions = [type(self).forward, type(self).hybrid_forward]
-        hooks = [*self._forward_hooks.values(), *self._forward_pre_hooks.values()]
-        return [
-            function
-            for function in (*functions, *hooks)
-            if not getattr(function, "__module__", "").startswith("tigon.")
-        ]
-
     # -- what was compiled
 
     def explain(self) -> str:
@@ -578,7 +602,7 @@ class HybridBlock(Block):
         return symbol_file, params_file
 
 
-tracing.watch_class(HybridBlock)
+tracing.watch_class(Block)
 
 
 def _is_symbol(value: Any) -> bool:

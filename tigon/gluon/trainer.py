@@ -152,15 +152,19 @@ class Trainer:
                         "ignore_stale_grad=True updates it all the same"
                     )
 
+    def _updater(self) -> Any:
+        """The states of the first context, which files hold."""
+        if not self._updaters:
+            self._updaters.append(optimizer.get_updater(self._optimizer))
+        return self._updaters[0]
+
     # -- files
 
     def save_states(self, fname: str) -> None:
         """Write the optimizer's states and counts."""
         from tigon import nd
 
-        if not self._updaters:
-            self._updaters.append(optimizer.get_updater(self._optimizer))
-        nd.save(fname, self._updaters[0].to_arrays())
+        nd.save(fname, self._updater().to_arrays())
 
     def load_states(self, fname: str) -> None:
         """Read what `save_states` wrote. A file that does not fit changes nothing."""
