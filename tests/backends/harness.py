@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from tigon.backends.interface import Launchable
 from tigon.loop.grammar import AnyNest
 from tigon.loop.interpret import interpret
 
+_LIBC = ctypes.CDLL(None)
 _KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int32,
     ctypes.c_void_p,
@@ -38,6 +40,20 @@ def aligned(count: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
     raw = np.full(size + 64, 0xFF, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype)
+
+
+def fenced(array: np.ndarray, front: bool = False) -> np.ndarray:
+    """A copy that ends (or begins) at a page that may not be touched."""
+    page = mmap.PAGESIZE
+    pages = -(-max(1, array.nbytes) // page)
+    memory = mmap.mmap(-1, (pages + 2) * page)
+    begin = np.frombuffer(memory, np.uint8).ctypes.data
+    for fence in (begin, begin + (pages + 1) * page):
+        assert _LIBC.mprotect(ctypes.c_void_p(fence), page, 0) == 0
+    start = page if front else (pages + 1) * page - array.nbytes
+    made = np.frombuffer(memory, array.dtype, array.size, start).reshape(array.shape)
+    made[...] = array
+    return made
 
 
 class Launch:
@@ -75,6 +91,7 @@ def run(
     cuts = [points * part // ranges for part in range(ranges + 1)]
     for begin, end in reversed(list(pairwise(cuts))):
         launch(begin, end)
+    assert (launch._scratch[-64:] == 0xFF).all(), "written beyond the scratch memory"
 
 
 def check(
@@ -84,7 +101,8 @@ def check(
     backend: CpuBackend = cpu,
 ) -> list[np.ndarray]:
     """Native against the oracle; the out arrays of the native run."""
-    mine = [None if a is None else a.copy() for a in arrays]
+    front = len(nest.buffers) % 2 == 1
+    mine = [None if a is None else fenced(a, front) for a in arrays]
     theirs = [None if a is None else a.copy() for a in arrays]
     run(nest, mine, 2, backend)
     with np.errstate(all="ignore"):

@@ -6,8 +6,9 @@ register tiles run over the panels. After the last block of the sum the nest's b
 tile while it is in the first-level cache.
 
 Left panel: [row of the tile][k], or [k][row] where the operand is contiguous along the rows.
-Right panel: [k][column of the tile]. Columns and rows beyond the end hold garbage that is computed
-with and never stored."""
+Right panel: [k][column of the tile]. Columns and rows beyond the end are computed with and never
+stored; they are cleared, because whatever was in scratch may be denormal numbers, which some
+processors multiply a hundred times slower."""
 
 from __future__ import annotations
 
@@ -321,14 +322,39 @@ class _Contraction:
     # -------------------------------------------------------------------------------- packing
 
     def evaluate(self, operand: Expr, place: Value) -> None:
-        """The operand in the current lanes, to consecutive places."""
+        """The operand in the current lanes, to consecutive places. Lanes that are not live are
+        written, too: there is room, and what follows is written later."""
         e = self.e
         value = e.spread(e.emit(operand), e.lanes)
-        e.write(place, value, self.dtype, e.tail)
+        e.write(place, value, self.dtype, None)
+
+    def clear(self, start: Value, count: Value) -> None:
+        """Zeros from an address, a whole vector at a time."""
+        kind, size = vector_type(self.element, self.lanes), self.dtype.itemsize
+
+        def vector(index: Value) -> None:
+            place = self.at(start, self.op("mul", index, self.lanes))
+            self.out.emit(f"store {kind} zeroinitializer, {place}, align {size}")
+
+        self.loop(self.panels(count, self.lanes), vector, "clear")
+
+    def clear_rows(self, base: Value, stride: int, start: Value, end: Value) -> None:
+        """Rows [start, end) of a packed operand, each as long as the block of the sum."""
+
+        def row(index: Value) -> None:
+            at = self.op("mul", self.op("add", start, index), stride)
+            self.clear(self.at(base, at), self.depth)
+
+        self.loop(self.op("sub", end, start), row, "clear.row")
 
     def pack_left(self) -> None:
         plan, nest, packing = self.plan, self.nest, self.plan.left
         live = self.op("sub", self.m1, self.m0)
+        padded = self.op("mul", self.row_panels, plan.rows)
+        if packing.along == "outer":
+            self.clear(self.rows_at, padded)
+        else:
+            self.clear_rows(self.left_at, plan.depth, live, padded)
         if packing.along == "gather" or packing.window:
 
             def place(i: Value, k: Value) -> Value:
@@ -498,6 +524,8 @@ class _Contraction:
             self.loop(self.column_panels, panel, "panel")
 
         whole = packing.flat_outer == len(nest.columns)
+        if not whole:
+            self.clear(self.rows_at, self.op("mul", self.column_panels, self.width))
         self.each(
             nest.inner,
             packing.flat_inner,
@@ -517,6 +545,8 @@ class _Contraction:
         def group(g: Value) -> None:
             first = self.op("add", self.n0, self.op("mul", g, lanes))
             live = self.least(self.op("sub", self.n1, first), literal(lanes, "i64"))
+
+            self.clear_rows(self.rows_at, stride, live, literal(lanes, "i64"))
 
             def place(c: Value, k: Value) -> Value:
                 return self.at(self.at(self.rows_at, self.op("mul", c, stride)), k)
