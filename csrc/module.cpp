@@ -113,18 +113,33 @@ void init_program(Program* program, std::string name, const std::vector<TypePair
   });
 }
 
+// By hand: the general parser costs more than a small program.
 PyObject* program_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
-  static const char* names[] = {"inputs", "out", "donate", nullptr};
-  PyObject* inputs;
-  PyObject* out = nullptr;
-  PyObject* donate = nullptr;
-  if (PyTuple_GET_SIZE(arguments) == 1 && !keywords) {
-    inputs = PyTuple_GET_ITEM(arguments, 0);
-  } else if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|OO:__call__",
-                                          const_cast<char**>(names), &inputs, &out, &donate)) {
+  static const char* names[] = {"inputs", "out", "donate"};
+  PyObject* given[3] = {};
+  Py_ssize_t count = PyTuple_GET_SIZE(arguments);
+  Py_ssize_t known = count;
+  for (Py_ssize_t place = 0; place < count && place < 3; ++place)
+    given[place] = PyTuple_GET_ITEM(arguments, place);
+  if (keywords) {
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+    while (PyDict_Next(keywords, &position, &key, &value)) {
+      for (int place = 0; place < 3; ++place) {
+        if (given[place] || PyUnicode_CompareWithASCIIString(key, names[place]) != 0) continue;
+        given[place] = value;
+        ++known;
+        --count;
+        break;
+      }
+      ++count;
+    }
+  }
+  if (!given[0] || known > 3 || count != PyTuple_GET_SIZE(arguments)) {
+    PyErr_SetString(PyExc_TypeError, "a program is called as program(inputs, out=None, donate=())");
     return nullptr;
   }
-  return guarded([&] { return call_program(self, inputs, out, donate); });
+  return guarded([&] { return call_program(self, given[0], given[1], given[2]); });
 }
 
 int visit(const nb::object& object, visitproc visit, void* arg) {

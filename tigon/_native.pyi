@@ -41,15 +41,15 @@ class NDArray:
     has_tape: bool  # result of a recorded operator
     donated: bool  # its memory was given away; every use raises
     storage_offset: int  # bytes from the start of the storage
-    # slots: + - * / // % ** @ unary - abs, comparisons, in-place forms, divmod-free; each invokes the
-    # operator registered with `set_slot_operator`.
+    # slots: + - * / // % ** @ unary - abs, comparisons, in-place forms; each invokes the operator
+    # registered with `set_slot_operator`.
     def asnumpy(self) -> np.ndarray: ...  # waits, copies
     def item(self) -> float | int | bool: ...  # waits; size must be 1
     def wait_to_read(self) -> None: ...
-    def view(self, offset: int, shape: tuple[int, ...]) -> NDArray: ...  # unrecorded, offset in elements
+    def view(self, offset: int, shape: tuple[int, ...]) -> NDArray: ...  # offset in elements
     def detach(self) -> NDArray: ...  # same storage, no tape
     def copy_from_numpy(self, array: np.ndarray) -> None: ...  # waits for readers, overwrites
-    def swap_storage(self, other: NDArray) -> None: ...  # take over other's storage; same shape, dtype
+    def swap_storage(self, other: NDArray) -> None: ...  # take over its storage; same type
     def mark_variable(self, grad: NDArray | None, grad_req: str) -> None: ...
     def __dlpack__(self, **kw: Any) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
@@ -98,8 +98,10 @@ class Program:
     arena_bytes: int
     calls: int
     def __call__(
-        self, inputs: Sequence[NDArray | float | int | bool], out: Sequence[NDArray | None] | None = None,
-        donate: Sequence[int] = (),  # inputs given up: their memory may hold outputs, later use raises
+        self,
+        inputs: Sequence[NDArray | float | int | bool],
+        out: Sequence[NDArray | None] | None = None,
+        donate: Sequence[int] = (),  # inputs given up: outputs may take their memory, use raises
     ) -> tuple[NDArray, ...]: ...  # the visible outputs; records on the tape as `invoke` does
 
 class View:
@@ -114,9 +116,9 @@ class Gradient:
     """How cotangents flow through one recorded call.
 
     `saved` lists what the tape keeps: ("input", i) or ("output", j), residuals included. `compile`
-    is called once, at the first backward, and returns the Program (or View) whose inputs are the cotangents
-    of the outputs numbered `cotangents` followed by the saved arrays, and whose outputs are the
-    cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros."""
+    is called once, at the first backward, and returns the Program (or View) whose inputs are the
+    cotangents of the outputs numbered `cotangents` followed by the saved arrays, and whose outputs
+    are the cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros."""
 
     def __init__(
         self, saved: Sequence[tuple[str, int]], cotangents: Sequence[int], targets: Sequence[int],
@@ -134,8 +136,9 @@ def set_compile_handler(handler: Handler | None) -> Handler | None:
 def set_slot_operator(
     slot: str, operator_id: int, attributes_id: int, reflected: bool = False
 ) -> tuple[int, int]:
-    """`slot`: "add", "subtract", "multiply", "true_divide", "floor_divide", "remainder", "power", "matmul", "negative",
-    "absolute", "eq", "ne", "lt", "le", "gt", "ge". Returns the previous pair; a negative id unsets.
+    """`slot`: "add", "subtract", "multiply", "true_divide", "floor_divide", "remainder", "power",
+    "matmul", "negative", "absolute", "eq", "ne", "lt", "le", "gt", "ge".
+    Returns the previous pair; a negative id unsets.
 
     `scalar - array` calls the slot's operator with (scalar, array), unless one was set with
     `reflected=True`: that is called with (array, scalar)."""
@@ -155,7 +158,9 @@ def set_recording(on: bool) -> bool: ...  # thread-local; returns the previous v
 def set_training(on: bool) -> bool: ...
 def is_recording() -> bool: ...
 def is_training() -> bool: ...
-def set_sum_operator(operator_id: int, attributes_id: int) -> tuple[int, int]: ...  # adds two cotangents
+def set_sum_operator(
+    operator_id: int, attributes_id: int
+) -> tuple[int, int]: ...  # adds two cotangents
 def backward(
     heads: Sequence[NDArray], head_grads: Sequence[NDArray | None],
     retain_graph: bool, variables: Sequence[NDArray] | None = None,

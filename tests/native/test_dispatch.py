@@ -195,8 +195,14 @@ def test_program_checks_its_inputs(kernels: Kernels) -> None:
         program((good, array([1.0])))
     with pytest.raises(RuntimeError, match="given str"):
         program((good, "x"))
+    for wrong in [{}, {"outs": None}, {"inputs": (good, good), "extra": 1}]:
+        with pytest.raises(TypeError, match=r"program\(inputs, out=None, donate=\(\)\)"):
+            program(**wrong)
     with pytest.raises(TypeError):
-        program()
+        program((good, good), None, (), 1)
+    with pytest.raises(TypeError):
+        program((good, good), inputs=(good, good))
+    assert program(inputs=[good, good], donate=(), out=None)[0].size == 10
 
 
 def test_bad_programs_are_bugs(kernels: Kernels) -> None:
