@@ -535,3 +535,28 @@ def test_memory_of_inputs_is_not_kept():
         net(nd.ones(1 << 16))
     nd.waitall()
     assert mx.runtime.stats()["bytes_now"] <= before
+
+
+def test_modes_that_the_code_sets_itself_are_kept():
+    class Net(nn.HybridBlock):
+        def forward(self, x):
+            with autograd.predict_mode():
+                frozen = nd.Dropout(x, p=0.5)
+            with autograd.train_mode():
+                dropped = nd.Dropout(x, p=0.5)
+            with autograd.pause():
+                constant = x * x
+            return frozen, dropped, x * constant
+
+    net = Net()
+    x = nd.ones(50) * 2
+    x.attach_grad()
+    for hybridize in (False, True):
+        net.hybridize(hybridize)
+        for recording in (False, True):
+            with autograd.record() if recording else autograd.pause():
+                frozen, dropped, product = net(x)
+            assert (frozen.asnumpy() == 2).all()
+            assert set(values(dropped)) == {0.0, 4.0}
+        product.backward()
+        assert (x.grad.asnumpy() == 4).all()

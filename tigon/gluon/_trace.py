@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from tigon._native import is_recording, is_training
 from tigon.base import TensorType, as_dtype, check
 from tigon.gluon import _epoch
+from tigon.ir import Node, Value
+from tigon.ops.elementwise import stop_gradient
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
+from tigon.runtime.cached_graph import OWN_MODE
 from tigon.sym.symbol import traced_variable
 
 _local = threading.local()
@@ -59,6 +63,8 @@ class Trace:
 
     def __init__(self, typed: bool = True) -> None:
         self.typed = typed
+        self.training = is_training()
+        self.recording = is_recording()
         self.parameters: dict[int, tuple[Any, Any]] = {}  # id -> (Parameter, symbol)
         self.captured: dict[int, tuple[Any, Any]] = {}  # id -> (array, symbol)
         self.guards: dict[tuple[int, str], Guard] = {}
@@ -94,6 +100,15 @@ class Trace:
             symbol = traced_variable(f"captured{len(self.captured)}", type_, True)
             found = self.captured[id(array)] = (array, symbol)
         return found[1]
+
+    def adapt(self, node: Node) -> Sequence[Value]:
+        """A new node under the modes that the code set for it: its own training mode, and no
+        gradient through what is computed where recording is paused."""
+        if hasattr(node.attrs, "training") and is_training() != self.training:
+            node.hints[OWN_MODE] = str(is_training())
+        if self.recording and not is_recording():
+            return [stop_gradient(value) for value in node.outputs]
+        return node.outputs
 
     # -- guards
 
@@ -216,12 +231,14 @@ def paused() -> Iterator[None]:
 def _entered(trace: Trace | None) -> Iterator[None]:
     previous = current()
     previous_capture = hooks.set_capture(None if trace is None else trace.array)
+    previous_adapter = hooks.set_adapter(None if trace is None else trace.adapt)
     _local.trace = trace
     try:
         yield
     finally:
         _local.trace = previous
         hooks.set_capture(previous_capture)
+        hooks.set_adapter(previous_adapter)
 
 
 # ------------------------------------------------------------------- attribute reads

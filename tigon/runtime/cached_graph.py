@@ -19,7 +19,7 @@ from tigon.base.dtypes import BY_CODE
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
 from tigon.lower.elements import POINTWISE, TRANSPARENT
 from tigon.passes.gradient import gradient
-from tigon.passes.set_mode import set_mode
+from tigon.passes.set_mode import OWN_MODE, set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.runtime import keys
 from tigon.runtime.compile import CompiledGraph, compile_graph, prepare
@@ -172,7 +172,9 @@ class CachedGraph:
         position = {value: index for index, value in enumerate(graph.inputs)}
         outputs = list(graph.outputs)
         states: list[tuple[int, int]] = []
-        for node in graph.nodes if mode else ():
+        for node in graph.nodes:
+            if not getattr(node.attrs, "training", mode):
+                continue
             for output, operand in getattr(node.op, "mutates", {}).items():
                 names = [o.name for o in node.op.operands]
                 source = node.inputs[names.index(operand)]

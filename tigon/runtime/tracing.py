@@ -4,7 +4,8 @@ While a block is traced, its code runs on symbols. Two things would escape the g
 meets a symbol (it must become a variable of the graph, not a constant), and an operator without
 symbols among its operands (`nd.zeros`, `nd.random.normal`: it must become a node, not an array made
 once). The tracer installs `capture` for the first, per thread; the symbolic front end installs the
-second once for all.
+second once for all. What a program does under a mode of its own (`predict_mode`, `pause`) must stay
+so, too: the tracer may `adapt` every new node.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ active = [0]
 
 Capture = Callable[[Any], Any]
 Symbolic = Callable[[Any, Any, Any], Any]
+Adapt = Callable[[Any], Any]
 
 _symbolic: Symbolic | None = None
 
@@ -41,6 +43,18 @@ def capture() -> Capture | None:
     True
     """
     return getattr(_local, "capture", None)
+
+
+def set_adapter(adapt: Adapt | None) -> Adapt | None:
+    """Install this thread's function from a new node to its outputs; returns the previous one."""
+    previous = getattr(_local, "adapter", None)
+    _local.adapter = adapt
+    return previous
+
+
+def adapter() -> Adapt | None:
+    """This thread's function, or None outside of a trace."""
+    return getattr(_local, "adapter", None)
 
 
 def set_symbolic(apply: Symbolic) -> None:

@@ -599,10 +599,12 @@ def apply(
     values = tuple(enter(operand, op.name) for operand in given)
     own = current_names().get(name, hint or op.name.lower())
     node = Node(op, values, attrs, own, current_attributes().get(hints))
+    adapt = tracing.adapter()
+    outputs = node.outputs if adapt is None else adapt(node)
     if like is None or like is Symbol:
         kinds = [type(o) for o in given if isinstance(o, Symbol) and type(o) is not Symbol]
         like = kinds[0] if kinds else Symbol
-    return like(node.outputs[: visible_count(node)])
+    return like(outputs[: visible_count(node)])
 
 
 def visible_count(node: Node) -> int:
