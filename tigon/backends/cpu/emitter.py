@@ -499,8 +499,14 @@ class Emitter:
             parts.append(value)
         dtype = expr.dtype
         varies = self.varies(expr.index)
-        if not varies and (mask is None or mask.lanes == 1):
+        if not varies:
             pointer = self.pointer(expr.buffer, parts[0])
+            if mask is not None and mask.lanes > 1:
+                # One element for all lanes: a number, as whatever uses it expects, read if any
+                # lane may read it.
+                if self.tail is not None:
+                    mask = self.both(mask, self.tail)
+                mask = self.out.call(f"llvm.vector.reduce.or.v{mask.lanes}i1", "i1", 1, mask)
             if mask is not None:
                 pointer = self.out.op(f"select {mask}, {pointer}, {self.dummy()}", "ptr")
             return self.read(pointer, dtype)
@@ -509,11 +515,10 @@ class Emitter:
             mask = self.spread(mask, lanes)
         if self.tail is not None:
             mask = self.tail if mask is None else self.both(mask, self.tail)
-        if varies and len(parts) == 1:
+        if len(parts) == 1:
             return self.read(self.pointer(expr.buffer, parts[0]), dtype, lanes, mask)
         start = self.pointer(expr.buffer, parts[0])
-        offsets = parts[1] if varies else zero("i64", lanes)
-        return self.gather(start, self.spread(offsets, lanes), dtype, mask)
+        return self.gather(start, self.spread(parts[1], lanes), dtype, mask)
 
     def both(self, a: Value, b: Value) -> Value:
         return self.out.op(f"and {a}, {b.name}", "i1", a.lanes)

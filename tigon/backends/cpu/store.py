@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 _VERSION = b"1"
+_MOST = 20_000  # files, of 2 to 10 kB
 
 
 class ObjectStore:
@@ -62,6 +63,7 @@ class ObjectStore:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self._folder.stat()
+            self._forget_the_oldest(self._folder)
         except OSError:
             self._folder = None
             return False
@@ -70,6 +72,15 @@ class ObjectStore:
             if status.st_uid != os.getuid() or status.st_mode & others:
                 self._folder = None
         return self._folder is not None
+
+    @staticmethod
+    def _forget_the_oldest(folder: Path) -> None:
+        """Once per process, and only when there are very many."""
+        files = list(folder.iterdir())
+        if len(files) > _MOST:
+            files.sort(key=lambda file: file.stat().st_mtime)
+            for file in files[: len(files) // 2]:
+                file.unlink(missing_ok=True)
 
 
 def _name(key: str) -> str:
