@@ -61,9 +61,9 @@ def test_bench_runs():
 
     x = nd.random.normal(shape=(1, 512))
     net = get_net()
-    lines = ["Before hybridizing: %.4f sec" % (bench(net, x))]
+    lines = ["Before hybridizing: %.4f sec" % (bench(net, x))]  # noqa: UP031
     net.hybridize()
-    lines.append("After hybridizing: %.4f sec" % (bench(net, x)))
+    lines.append("After hybridizing: %.4f sec" % (bench(net, x)))  # noqa: UP031
     assert all(line.endswith("sec") for line in lines)
 
 

@@ -170,7 +170,7 @@ def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[in
     >>> from tigon.backends.cpu.target import Target
     >>> wide = Target("", "", 64, 32, True, True)
     >>> choose_tile(1024, 1024, 16, wide), choose_tile(64, 10, 16, wide)
-    ((14, 2), (16, 1))
+    ((6, 4), (16, 1))
     """
     tiles = _TILES if target.registers >= 32 else _NARROW_TILES
 
