@@ -353,8 +353,24 @@ class _Fuser:
         if squeezed(group.shape) != squeezed(other.shape):
             return False
         if other.axes is not None:
-            return group.axes is not None and _same_rows(group, other.shape, other.axes)
+            return (
+                group.axes is not None
+                and _same_rows(group, other.shape, other.axes)
+                and self._nothing_between(group, other)
+            )
         return self._independent(group, other)
+
+    def _nothing_between(self, a: Group, b: Group) -> bool:
+        """No third group reads from one and is read by the other: it could run neither before nor
+        after the two as one."""
+        for first, last in ((a, b), (b, a)):
+            if self._before(first, last) and any(
+                self._before(first, third) and self._before(third, last)
+                for third in self.groups
+                if third.merged is None and third is not first and third is not last
+            ):
+                return False
+        return True
 
     def _merge(self, group: Group, other: Group) -> None:
         order = {node: position for position, node in enumerate(self.graph.nodes)}

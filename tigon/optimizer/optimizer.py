@@ -222,12 +222,10 @@ class Optimizer:
         """Update one parameter, or lists of them, in one native call."""
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
-        for one in index:
-            self._update_count(one)
-        rates = self._rates(index, self.learning_rate)
+        rates = self.advance(index)
         states = [as_list(one) for one in state]
         flat = [array for own in states for array in own]
-        settings = (self.clip_gradient, *self.constants.values())
+        settings = self.settings
         for known, graph in self._graphs:
             if known == settings and graph.fits(weight, flat):
                 break
@@ -237,6 +235,17 @@ class Optimizer:
         graph.step(grad, rates)
 
     update_multi_precision = update
+
+    def advance(self, indices: Sequence[Any]) -> list[float]:
+        """Count an update of these parameters; gives its rates, one after another."""
+        for index in indices:
+            self._update_count(index)
+        return self._rates(indices, self.learning_rate)
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What the formula reads besides its operands; it is compiled anew when they change."""
+        return (self.clip_gradient, *self.constants.values())
 
 
 def as_list(state: Any) -> list[Any]:

@@ -41,8 +41,7 @@ class UpdateGraph:
     ) -> None:
         self.weights = list(weights)
         self.states = [state for own in states for state in own]
-        dtypes = {as_dtype(weight.dtype).name for weight in weights}
-        self.dtype = dtypes.pop() if len(dtypes) == 1 else "float64"
+        self.dtype = dtype_of_rates(weights)
         self.cached = CachedGraph(self._graph(formula, states, rates_each), name="update")
         self._out = [*self.weights, *self.states]
         self._program: Any = None
@@ -59,23 +58,13 @@ class UpdateGraph:
             for i, own in enumerate(states)
         ]
         updated = [
-            formula(weight, grad, own, *self._numbers(rates, index, rates_each, weight))
+            formula(weight, grad, own, *numbers_of(rates, index, rates_each, weight))
             for index, (weight, grad, own) in enumerate(zip(weights, grads, leaves, strict=True))
         ]
         return Graph(
             [rates, *weights, *grads, *[state for own in leaves for state in own]],
             [weight for weight, _ in updated] + [state for _, own in updated for state in own],
         )
-
-    def _numbers(self, rates: Value, index: int, count: int, weight: Value) -> list[Value]:
-        numbers = []
-        for position in range(index * count, (index + 1) * count):
-            number = _slice(rates, start=(position,), step=(1,), extents=(1,))
-            number = _reshape(number, shape=())
-            if weight.dtype.name != self.dtype:
-                number = cast(number, dtype=weight.dtype.name)
-            numbers.append(number)
-        return numbers
 
     def fits(self, weights: Sequence[NDArray], states: Sequence[NDArray]) -> bool:
         """Whether it was made for these arrays."""
@@ -94,6 +83,24 @@ class UpdateGraph:
             self._program = self.cached.compiled(arrays).program
         with autograd.pause():
             self._program(arrays, self._out)
+
+
+def dtype_of_rates(weights: Sequence[NDArray]) -> str:
+    """The dtype of the array of rates: the weights', or the widest where they differ."""
+    dtypes = {as_dtype(weight.dtype).name for weight in weights}
+    return dtypes.pop() if len(dtypes) == 1 else "float64"
+
+
+def numbers_of(rates: Value, index: int, count: int, weight: Value) -> list[Value]:
+    """The `count` rates of parameter number `index`, as scalars of its weight's dtype."""
+    numbers = []
+    for position in range(index * count, (index + 1) * count):
+        number = _slice(rates, start=(position,), step=(1,), extents=(1,))
+        number = _reshape(number, shape=())
+        if weight.dtype is not rates.dtype:
+            number = cast(number, dtype=weight.dtype.name)
+        numbers.append(number)
+    return numbers
 
 
 def _type_of(array: Any) -> TensorType:

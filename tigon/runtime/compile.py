@@ -100,11 +100,14 @@ def compile_graph(
     tag: Any = None,
     disabled: frozenset[str] | None = None,
     donated: Sequence[int] = (),
+    in_place: Sequence[tuple[int, int]] = (),
 ) -> CompiledGraph:
     """Compile a typed graph. Program inputs are the graph's inputs, in order.
 
     `visible`: how many of the outputs the caller sees (the rest are residuals); `gradient` and
     `tag` are handed to the native program. `donated` inputs count as given up in the memory plan.
+    `in_place` are pairs (output, input) that the caller will give the same memory: the kernel that
+    writes such an output waits until all others have read the input.
     """
     began = time.perf_counter()
     disabled = disabled_passes() if disabled is None else disabled
@@ -114,7 +117,7 @@ def compile_graph(
     lowered = _without_closing_reshapes(lowered)
     target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
     fusion = fuse(lowered, enabled="fuse" not in disabled and "all" not in disabled)
-    assembly = _Assembly(lowered, fusion, target)
+    assembly = _Assembly(lowered, fusion, target, in_place)
     program, report = assembly.program(
         name,
         len(lowered.outputs) if visible is None else visible,
@@ -122,7 +125,7 @@ def compile_graph(
         tag,
         types,
         graph,
-        donated,
+        (*donated, *[source for _, source in in_place]),
     )
     seconds = time.perf_counter() - began
     count("compilations")
@@ -179,7 +182,13 @@ def _without_closing_reshapes(graph: Graph) -> Graph:
 class _Assembly:
     """Kernels of one graph, arranged in waves and memory."""
 
-    def __init__(self, graph: Graph, fusion: Fusion, target: Backend) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        fusion: Fusion,
+        target: Backend,
+        in_place: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.graph = graph
         self.fusion = fusion
         self.target = target
@@ -194,7 +203,7 @@ class _Assembly:
         lowered = [
             (group, nests) for group in fusion.groups if (nests := lower_group(group, fusion))
         ]
-        self.wave_of = self._waves(lowered)
+        self.wave_of = self._waves(lowered, in_place)
         self.kernels = self._kernels(lowered)
         self.producer: dict[Value, Kernel] = {}
         self.readers: dict[Value, list[Kernel]] = {}
@@ -210,16 +219,36 @@ class _Assembly:
 
     # -- waves
 
-    def _waves(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> dict[Group, int]:
+    def _waves(
+        self,
+        lowered: list[tuple[Group, list[LoweredNest]]],
+        in_place: Sequence[tuple[int, int]],
+    ) -> dict[Group, int]:
         """Each kernel as early as its operands permit; kernels of a wave run together."""
-        wave: dict[Value, int] = {}
-        result: dict[Group, int] = {}
+        loads: dict[Group, set[Value]] = {}
+        writer: dict[Value, Group] = {}
         for group, nests in lowered:
-            loads, stores = _touched(nests)
-            first = max((wave[value] + 1 for value in loads if value in wave), default=0)
-            result[group] = first
-            wave.update((value, first) for value in stores)
-        return result
+            loads[group], stores = _touched(nests)
+            writer.update((value, group) for value in stores)
+        before = {
+            group: {writer[value] for value in read if value in writer}
+            for group, read in loads.items()
+        }
+        for output, source in in_place:
+            _let_readers_go_first(
+                writer.get(self.graph.outputs[output]), self.graph.inputs[source], loads, before
+            )
+        waves: dict[Group, int] = {}
+        stack = [group for group, _ in reversed(lowered)]
+        while stack:
+            group = stack[-1]
+            waiting = [other for other in before[group] if other not in waves]
+            if waiting:
+                stack += waiting
+                continue
+            stack.pop()
+            waves[group] = max((waves[other] + 1 for other in before[group]), default=0)
+        return {group: waves[group] for group, _ in lowered}
 
     def _kernels(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> tuple[Kernel, ...]:
         """Groups become kernels; elementwise groups of one formula and wave become one."""
@@ -415,6 +444,33 @@ def _touched(nests: Sequence[LoweredNest]) -> tuple[set[Value], set[Value]]:
             if value is not None:
                 (stores if buffer.role == "out" else loads).add(value)
     return loads - stores, stores
+
+
+def _let_readers_go_first(
+    writer: Group | None,
+    source: Value,
+    loads: dict[Group, set[Value]],
+    before: dict[Group, set[Group]],
+) -> None:
+    """Order the other readers of `source` before `writer`, except for those that need its results:
+    with one of these the memory cannot be shared, and the program copies."""
+    if writer is None:
+        return
+    for reader, read in loads.items():
+        if source in read and reader is not writer and not _needs(reader, writer, before):
+            before[writer].add(reader)
+
+
+def _needs(group: Group, wanted: Group, before: dict[Group, set[Group]]) -> bool:
+    stack, seen = [group], {group}
+    while stack:
+        for other in before[stack.pop()]:
+            if other is wanted:
+                return True
+            if other not in seen:
+                seen.add(other)
+                stack.append(other)
+    return False
 
 
 def _kernel_name(nodes: Sequence[Node]) -> str:

@@ -1,0 +1,293 @@
+"""A training step as one compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from tigon import autograd
+from tigon.base import TensorType, as_dtype, check
+from tigon.gluon import _trace as tracing
+from tigon.gluon._graphs import Entry, GraphCache, _rebuild_outputs, _type_of
+from tigon.gluon.block import Block
+from tigon.gluon.trainer import Trainer
+from tigon.ir import Value
+from tigon.nd import NDArray, from_numpy
+from tigon.optimizer import Optimizer
+from tigon.optimizer.optimizer import as_list
+from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
+from tigon.runtime.train_step import TrainingGraph, TrainingProgram
+
+
+class TrainStep:
+    """Forward, backward and the update of all parameters in one native call.
+
+    `step(data, label)` does what this loop does, and returns the loss:
+
+        with autograd.record():
+            loss = loss_function(net(data), label)
+        loss.backward()
+        trainer.step(batch_size)
+
+    `data` and `label` are arrays, or tuples or lists of arrays where the network or the loss takes
+    several. `batch_size` divides the gradients; left out, it is the number of losses: one for each
+    sample with Gluon's losses.
+
+    The trainer's rates, multipliers, schedules, counts and states are those of the loop, so that
+    one can take over from the other at any time. What the Python code of network and loss reads is
+    guarded as in `hybridize`: it is traced again when a shape, a dtype or a Python value changes.
+    Changed rates and another `batch_size` compile nothing. Gradients stay inside: `grad()` of
+    parameters is left as it was. Parameters that the trainer does not have, or whose `grad_req` is
+    "null", keep their values.
+
+    With `outputs=True` a step returns `(loss, output of the network)`, for metrics. A parameter of
+    the trainer that the loss does not depend on is an error, as in `Trainer.step`;
+    `ignore_stale_grad=True` leaves it alone.
+
+    >>> from tigon import nd
+    >>> from tigon.gluon import loss, nn
+    >>> net = nn.Dense(1, in_units=2, weight_initializer="ones")
+    >>> net.initialize()
+    >>> trainer = Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    >>> step = TrainStep(net, loss.L2Loss(), trainer)
+    >>> data, label = nd.array([[1, 2], [3, 4]]), nd.array([1, 1])
+    >>> [round(step(data, label).asnumpy().mean().item(), 4) for _ in range(3)]
+    [10.0, 3.46, 1.249]
+    """
+
+    def __init__(
+        self,
+        net: Block,
+        loss: Callable[..., Any],
+        trainer: Trainer,
+        *,
+        outputs: bool = False,
+        ignore_stale_grad: bool = False,
+    ) -> None:
+        check(
+            isinstance(net, Block) or callable(net),
+            "TrainStep",
+            f"net: expected a block; given {type(net).__name__}",
+        )
+        check(
+            callable(loss),
+            "TrainStep",
+            f"loss: expected a block or a function of (output, label); given {type(loss).__name__}",
+        )
+        check(
+            isinstance(trainer, Trainer),
+            "TrainStep",
+            f"trainer: expected a gluon.Trainer; given {type(trainer).__name__}",
+        )
+        optimizer = trainer.optimizer
+        check(
+            type(optimizer).update is Optimizer.update,
+            "TrainStep",
+            f"{type(optimizer).__name__} defines update, which runs on arrays and cannot be "
+            "compiled; define formula(self, weight, grad, states, lr, wd) instead",
+        )
+        self.net = net
+        self.loss = loss
+        self.trainer = trainer
+        self.outputs = outputs
+        self.ignore_stale_grad = ignore_stale_grad
+        self.name = f"{getattr(net, 'name', 'net')}_step"
+        self._graphs = GraphCache(self, _StepEntry)
+        self._batch_size: int | None = None
+
+    def __call__(self, data: Any, label: Any = (), batch_size: int | None = None) -> Any:
+        """One step. Returns the loss, and the network's output if asked for."""
+        self._batch_size = batch_size
+        with autograd.pause(train_mode=True):
+            return self._graphs((data, label))
+
+    def __repr__(self) -> str:
+        return f"TrainStep({self.name[:-5]}, {self.loss!r}, {self.trainer.optimizer!r})"
+
+    def explain(self) -> str:
+        """What was traced and compiled, and why it was traced again."""
+        return self._graphs.explain()
+
+    @property
+    def compiled(self) -> list[Any]:
+        """One entry per traced graph: `graph`, `programs`, `reason`."""
+        return list(self._graphs.entries)
+
+    def _traced(self, data: Any, label: Any) -> Any:
+        """The Python code of a step up to the loss, on symbols."""
+        trace = tracing.current()
+        assert trace is not None
+        for part in (self.net, self.loss):
+            if not isinstance(part, Block):
+                trace.function(part)
+        output = self.net(*_as_tuple(data))
+        return self.loss(output, *_as_tuple(label)), output if self.outputs else None
+
+
+def _as_tuple(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, (list, tuple)) else (given,)
+
+
+class _StepEntry(Entry):
+    """One traced graph of network and loss, and the programs of its training step."""
+
+    def __init__(self, step: TrainStep, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+        # As in the loop, where forward runs under record().
+        with autograd.record():
+            super().__init__(step, leaves, args)
+        self.step = step
+        _, self.loss_structure, self.output_structure = self.structure
+        self.heads = _count_outputs(self.loss_structure)
+        check(
+            self.heads > 0,
+            step.name,
+            "the loss does not depend on anything computed; expected loss(net(data), label)",
+        )
+        self.programs: dict[Any, TrainingProgram] = {}
+        self._training: dict[tuple[int, ...], TrainingGraph] = {}
+        self._bound: _Bound | None = None
+
+    def _bind(self) -> None:
+        super()._bind()
+        self._bound = None
+
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        trainer = self.step.trainer
+        optimizer = trainer._optimizer
+        bound = self._bound
+        if bound is None or not bound.holds(optimizer, trainer._updater()):
+            bound = self._bound = self._prepare()
+        batch_size = self.step._batch_size
+        if batch_size is None:
+            check(
+                bound.training.losses_agree,
+                self.step.name,
+                "there are several losses of different sizes; give batch_size",
+            )
+            batch_size = bound.training.loss_size
+        check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
+        optimizer.rescale_grad = trainer._scale / batch_size
+        rates = optimizer.advance(bound.indices)
+        arrays = self.template.copy()
+        for slot, position in self.input_positions:
+            arrays[slot] = leaves[position]
+        results = bound.program(
+            arrays, from_numpy(np.array(rates or [0.0], bound.dtype), False), bound.states
+        )
+        loss = _rebuild_outputs(self.loss_structure, results, leaves)
+        if not self.step.outputs:
+            return loss
+        return loss, _rebuild_outputs(self.output_structure, results, leaves)
+
+    # -- what a step needs
+
+    def _prepare(self) -> _Bound:
+        """The program for the trainer's present parameters and states."""
+        trainer = self.step.trainer
+        optimizer = trainer._optimizer
+        index_of = {id(param): index for index, param in enumerate(trainer._params)}
+        slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
+        for slot, (kind, param) in enumerate(self.sources):
+            if kind == "parameter" and id(param) in index_of and param.grad_req != "null":
+                slots[slot] = index_of[id(param)]
+        for index in slots.values():
+            self._check(trainer._params[index])
+        training = self._training.get(tuple(slots))
+        if training is None:
+            assert self.cached is not None
+            types = {
+                value.node.name: self.types[which] if kind == "input" else _type_of(array)
+                for value, (kind, which), array in zip(
+                    self.graph.inputs, self.sources, self.template, strict=True
+                )
+            }
+            training = TrainingGraph(self.cached, types, self.heads, list(slots))
+            self._training[tuple(slots)] = training
+        used = {slots[slot] for slot in training.gradients}
+        if not self.step.ignore_stale_grad:
+            for index, param in enumerate(trainer._params):
+                check(
+                    index in used or param.grad_req == "null",
+                    self.step.name,
+                    f"the loss does not depend on {param._where}; leave it out of the trainer, or "
+                    "pass ignore_stale_grad=True to leave it as it is",
+                )
+        indices = [slots[slot] for slot in training.gradients]
+        weights = [self.template[slot] for slot in training.gradients]
+        updater = trainer._updater()
+        states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
+        state_types = [[_type_of(state) for state in own] for own in states]
+        key = (optimizer.settings, tuple(slots), tuple(map(tuple, state_types)))
+        program = self.programs.get(key)
+        if program is None:
+            program = self.programs[key] = self._compile(training, weights, state_types)
+        return _Bound(optimizer, updater, program, training, indices, weights, states)
+
+    def _check(self, param: Any) -> None:
+        check(
+            len(param.list_ctx()) == 1,
+            self.step.name,
+            f"{param._where} lives on several contexts; one program runs on one",
+        )
+        check(
+            param.grad_req == "write",
+            self.step.name,
+            f"{param._where} accumulates gradients (grad_req 'add'), of which a step knows only "
+            "its own; set grad_req to 'write', or use record, backward and Trainer.step",
+        )
+
+    def _compile(
+        self, training: TrainingGraph, weights: Sequence[NDArray], states: Any
+    ) -> TrainingProgram:
+        optimizer = self.step.trainer._optimizer
+        each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
+
+        def update(number: int, weight: Value, grad: Value, own: Any, rates: Value) -> Any:
+            numbers = numbers_of(rates, number, each, weight)
+            return optimizer.full_formula(weight, grad, own, *numbers)
+
+        count = max(len(weights) * each, 1)
+        rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
+        return training.compile(states, rates, update)
+
+
+class _Bound:
+    """A program with the very arrays that it writes over, so that a step looks nothing up."""
+
+    def __init__(
+        self,
+        optimizer: Any,
+        updater: Any,
+        program: TrainingProgram,
+        training: TrainingGraph,
+        indices: list[int],
+        weights: Sequence[Any],
+        states: Sequence[Sequence[Any]],
+    ) -> None:
+        self.settings = optimizer.settings
+        self.program = program
+        self.training = training
+        self.indices = indices
+        self.dtype = dtype_of_rates(weights)
+        self.states = [state for own in states for state in own]
+        self.owners = [updater.states[index] for index in indices]
+
+    def holds(self, optimizer: Any, updater: Any) -> bool:
+        """Whether the states are still these and the rule is still this one."""
+        known = updater.states
+        return (
+            all(map(is_, self.owners, [known.get(index) for index in self.indices]))
+            and optimizer.settings == self.settings
+        )
+
+
+def _count_outputs(structure: Any) -> int:
+    kind, *rest = structure
+    if kind == "output":
+        return 1
+    if kind == "dict":
+        return sum(map(_count_outputs, rest[0].values()))
+    return sum(map(_count_outputs, rest)) if kind in ("list", "tuple") else 0
