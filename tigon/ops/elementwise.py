@@ -1529,6 +1529,8 @@ def _with_scalar(name: str, op: Operator, reverse: bool = False) -> Operator:
         return op.numpy(number, data) if reverse else op.numpy(data, number)
 
     camel = "".join(part.capitalize() for part in name.strip("_").split("_"))
+    if reverse:
+        camel = "R" + camel[1:].capitalize().replace("scalar", "Scalar")
     order = "a number and the elements" if reverse else "the elements and a number"
     return composite(
         name,

@@ -114,7 +114,8 @@ def _im2col_oracle(x: np.ndarray, **fields: Any) -> Any:
     attrs = Im2colAttrs(**fields)
     places, pad = _column_places(attrs, x.shape[2:])
     padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in pad)])
-    found = padded[(slice(None), slice(None), *places)]
+    at = (slice(None), slice(None), *places)
+    found = padded[at]
     return found.reshape(x.shape[0], -1, places.shape[-1])
 
 
@@ -128,8 +129,9 @@ def _col2im_oracle(x: np.ndarray, **fields: Any) -> Any:
     )
     columns = x.reshape(x.shape[0], channels, *places.shape[1:])
     np.add.at(padded, (slice(None), slice(None), *places), columns)
-    inner = tuple(slice(p, p + n) for n, p in zip(size, pad, strict=True))
-    return padded[(slice(None), slice(None), *inner)]
+    inner = [slice(p, p + n) for n, p in zip(size, pad, strict=True)]
+    at = (slice(None), slice(None), *inner)
+    return padded[at]
 
 
 im2col = composite(
