@@ -194,3 +194,20 @@ def test_a_softmax_classifier_with_loss_is_two_kernels_per_direction_at_most() -
     forward, backward = model._graphs.latest.cached.programs
     assert len(forward.kernels) == 2  # the product, and all of the loss
     assert len(backward.kernels) <= 3  # of the scores; of weight; of bias
+
+
+def butterfly(F: Any, x: Any, levels: int) -> Any:
+    """Each level adds to every element a partner further away."""
+    for level in range(levels):
+        partner = F.flip(F.reshape(x, shape=(-1, 2, 1 << level)), axis=1)
+        x = F.tanh(x) + F.reshape(partner, shape=(-1,))
+    return x
+
+
+def test_what_is_computed_again_does_not_double_with_each_level() -> None:
+    """Fused into one kernel, twelve levels would compute the first 4,096 times per element."""
+    x = np.random.default_rng(0).normal(size=4096).astype(np.float32)
+    f = compile(butterfly(sym, sym.var("x", shape=(4096,)), 12))
+    expected = butterfly(nd, nd.array(x), 12).asnumpy()
+    np.testing.assert_array_equal(f(x=x).asnumpy(), expected)
+    assert 4 <= len(f.kernels) <= 12

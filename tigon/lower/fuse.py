@@ -38,6 +38,10 @@ CHEAP = 4
 ROW_EXPANSION = 200
 """Operations expanded into a broadcasting reader: they are hoisted to the loop they vary with."""
 
+REPEATED = 32
+"""Operations of a group's own members that one more member may compute again at other places. Each
+level of a butterfly doubles what the level before it repeats."""
+
 LARGEST_GROUP = 96
 """Members of a group: bounds the size of one native function and the depth of its expressions."""
 
@@ -90,6 +94,7 @@ class _Fuser:
         self.needs: dict[Node, list[Value]] = {}  # what a node loads from other groups
         self.users = graph.users
         self._costs: dict[Node, int] = {}
+        self._own_costs: dict[Node, int] = {}
 
     def run(self) -> Fusion:
         for node in self.graph.nodes:
@@ -220,9 +225,11 @@ class _Fuser:
         row: bool,
     ) -> tuple[set[Node], list[Value]] | None:
         """What joining the group means for the node's reads: which nodes are expanded here and
-        which values are loaded. None: some member of the group is read out of step."""
+        which values are loaded. None: some member of the group is read out of step, and that
+        cannot be helped or costs too much."""
         expanded: set[Node] = set()
         needed: list[Value] = []
+        repeated = 0
         pending = list(reads)
         seen: set[tuple[Value, Coords]] = set()
         while pending:
@@ -237,7 +244,13 @@ class _Fuser:
             if home is group or home in merging:
                 if self._in_step(read, node, home, coords, ranges, row):
                     continue
-                if producer.op.family not in POINTWISE or group.kind == "contract":
+                repeated += max(1, self._own_cost(producer))
+                picked = read.points < _size(read.value.shape)
+                if (
+                    producer.op.family not in POINTWISE
+                    or group.kind == "contract"
+                    or repeated > (ROW_EXPANSION if picked else REPEATED)
+                ):
                     return None
                 pending.extend(node_reads(producer, read.coords, ranges, read.points))
             elif self._expand_cheaply(read):
@@ -285,7 +298,7 @@ class _Fuser:
         """Cost of an elementwise node down to memory; None if a kernel's result lies below it."""
         if node not in self._costs:
             coords, ranges = axes_over(node.outputs[0].shape, "j")
-            total = arithmetic_cost(_opaque(node, coords, ranges))
+            total = self._own_cost(node)
             for read in node_reads(node, coords, ranges):
                 producer = read.value.node
                 if producer not in self.home:
@@ -296,6 +309,16 @@ class _Fuser:
                 total += below if below is not None else 0
             self._costs[node] = total
         return self._costs[node]
+
+    def _own_cost(self, node: Node) -> int:
+        """Cost of one element of a node, its operands given."""
+        if node not in self._own_costs:
+            if node.op.family in POINTWISE:
+                coords, ranges = axes_over(node.outputs[0].shape, "j")
+                self._own_costs[node] = arithmetic_cost(_opaque(node, coords, ranges))
+            else:
+                self._own_costs[node] = 0
+        return self._own_costs[node]
 
     # -- groups
 
