@@ -325,10 +325,16 @@ PyObject* get_has_tape(PyObject* self, void*) {
 PyObject* get_donated(PyObject* self, void*) { return PyBool_FromLong(!as_array(self)->storage); }
 
 PyObject* asnumpy(PyObject* self, PyObject*) {
-  return guarded([&] { return to_numpy(as_array(self)); });
+  return guarded([&] {
+    note_read(self);
+    return to_numpy(as_array(self));
+  });
 }
 PyObject* item(PyObject* self, PyObject*) {
-  return guarded([&] { return to_scalar(as_array(self)); });
+  return guarded([&] {
+    note_read(self);
+    return to_scalar(as_array(self));
+  });
 }
 PyObject* method_wait_to_read(PyObject* self, PyObject*) {
   return guarded([&] {

@@ -214,8 +214,49 @@ PyObject* call_python(PyObject* function, PyObject* const* operands, size_t coun
 
 }  // namespace
 
+thread_local TraceHandlers trace_handlers;
+
+nb::tuple set_trace_handlers(nb::object call, nb::object read) {
+  auto exchange = [](PyObject*& place, nb::object& given) {
+    PyObject* before = std::exchange(place, given.is_none() ? nullptr : given.release().ptr());
+    return before ? nb::steal(before) : nb::none();
+  };
+  nb::object call_before = exchange(trace_handlers.call, call);
+  nb::object read_before = exchange(trace_handlers.read, read);
+  return nb::make_tuple(call_before, read_before);
+}
+
+void note_read(PyObject* array) {
+  if (!trace_handlers.read) return;
+  nb::object handler = nb::borrow(trace_handlers.read);
+  PyObject* result = PyObject_CallOneArg(handler.ptr(), array);
+  if (!result) throw PythonError{};
+  Py_DECREF(result);
+}
+
+namespace {
+
+PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                        size_t count, std::vector<ArrayRef>& outputs) {
+  nb::object handler = nb::borrow(trace_handlers.call);
+  nb::object given = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+  for (size_t index = 0; index < count; ++index) {
+    Py_INCREF(operands[index]);
+    PyTuple_SET_ITEM(given.ptr(), static_cast<Py_ssize_t>(index), operands[index]);
+  }
+  bool writes = false;
+  for (const ArrayRef& output : outputs) writes |= static_cast<bool>(output);
+  return PyObject_CallFunction(handler.ptr(), "LLOO", static_cast<long long>(operator_id),
+                               static_cast<long long>(attributes_id), given.ptr(),
+                               writes ? Py_True : Py_False);
+}
+
+}  // namespace
+
 PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
                       size_t count, std::vector<ArrayRef>& outputs) {
+  if (trace_handlers.call)
+    return call_in_trace(operator_id, attributes_id, operands, count, outputs);
   ++counters.imperative_operators;
   Few<Array*, 16> arrays(count);
   Few<Immediate, 16> immediates(count);

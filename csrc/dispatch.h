@@ -104,6 +104,16 @@ struct SlotOperator {
 SlotOperator set_slot_operator(const std::string& slot, SlotOperator chosen, bool reflected);
 void clear_signature_cache();
 
+// While a thread traces Python code: who answers its operator calls, and who is told of the arrays
+// whose values it reads. Null otherwise. Owned.
+struct TraceHandlers {
+  PyObject* call = nullptr;  // (operator_id, attributes_id, operands, whether out= is given)
+  PyObject* read = nullptr;  // (array)
+};
+extern thread_local TraceHandlers trace_handlers;
+nb::tuple set_trace_handlers(nb::object call, nb::object read);  // returns those before
+void note_read(PyObject* array);
+
 extern double inline_threshold;  // microseconds
 
 struct Counters {

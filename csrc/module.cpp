@@ -607,6 +607,7 @@ void bind_arrays(nb::module_& m) {
       },
       "slot"_a, "operator_id"_a, "attributes_id"_a, "reflected"_a = false);
   m.def("clear_signature_cache", clear_signature_cache);
+  m.def("set_trace_handlers", set_trace_handlers, "call"_a.none(), "read"_a.none());
 }
 
 void set_up(nb::module_& m) {

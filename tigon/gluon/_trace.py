@@ -34,7 +34,29 @@ _local = threading.local()
 PLAIN = (int, float, bool, str, bytes, complex, type(None), np.generic)
 """Immutable values: they change only by assignment."""
 
+CONTENT = (*PLAIN, tuple, list, dict, set, np.ndarray)
+"""Values that are compared by what is in them."""
+
 _missing = object()
+
+
+class Static:
+    """An argument that is no array and not looked into: known by equality."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Static)
+            and type(self.value) is type(other.value)
+            and bool(self.value == other.value)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 class Guard:
@@ -112,6 +134,13 @@ class Trace:
 
     # -- guards
 
+    def value(self, array: Any) -> None:
+        """The code read an array's value, which may have been overwritten by the next call."""
+        key = (id(array), "<value>")
+        if key not in self.lasting:
+            self.keep.append(array)
+            self.lasting[key] = Guard(lambda: array.version, array.version, "an array's value")
+
     def attribute(self, owner: Any, name: str, value: Any, own: bool) -> None:
         """`owner.name` was read. Values that can change without an assignment to a block are
         compared at every call, the others when the epoch has moved."""
@@ -121,8 +150,14 @@ class Trace:
         self.keep.append(owner)
         what = f"{type(owner).__name__}.{name}"
         guard = Guard(lambda: getattr(owner, name), value, what)
-        # Our own layers keep dictionaries, but nobody edits those in place.
-        steady = type(owner).__module__.startswith("tigon.") or (own and is_immutable(value))
+        # Our own layers keep dictionaries, but nobody edits those in place. Of an array it matters
+        # which one it is.
+        array = hasattr(type(value), "apply_op")
+        steady = type(owner).__module__.startswith("tigon.") or (
+            own and (array or is_immutable(value))
+        )
+        if array:
+            self.keep.append(value)
         table = self.guards if steady else self.lasting
         table[key] = guard
 
@@ -139,23 +174,21 @@ class Trace:
             self.function(function)
 
     def function(self, function: Callable[..., Any]) -> None:
-        """Globals and closure variables with plain values that the code mentions."""
+        """A function of the user's was run: globals and closure variables that its code mentions
+        are guarded, and those of the functions it calls."""
         if not isinstance(function, FunctionType) or id(function) in self.seen:
             return
         self.seen.add(id(function))
         self.keep.append(function)
         spaces = function.__globals__
         for name in sorted(_mentioned(function.__code__)):
-            value = spaces.get(name, _missing)
-            if value is _missing or not isinstance(value, (*PLAIN, tuple, list, dict, set)):
-                if isinstance(value, FunctionType) and not _is_ours(value):
-                    self.function(value)
-                continue
-            self.lasting[id(function), name] = Guard(
-                lambda spaces=spaces, name=name: spaces.get(name, _missing),  # type: ignore[misc]
-                value,
-                f"global {name}",
-            )
+            if name in spaces:
+                self._name(
+                    (id(function), name),
+                    spaces[name],
+                    lambda spaces=spaces, name=name: spaces.get(name, _missing),
+                    f"global {name}",
+                )
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
         ):
@@ -163,14 +196,22 @@ class Trace:
                 value = cell.cell_contents
             except ValueError:
                 continue
-            if isinstance(value, (*PLAIN, tuple, list, dict, set)):
-                self.lasting[id(function), f"<{name}>"] = Guard(
-                    lambda cell=cell: cell.cell_contents,  # type: ignore[misc]
-                    value,
-                    f"closure variable {name}",
-                )
-            elif isinstance(value, FunctionType) and not _is_ours(value):
-                self.function(value)
+            self._name(
+                (id(function), f"<{name}>"),
+                value,
+                lambda cell=cell: cell.cell_contents,
+                f"closure variable {name}",
+            )
+
+    def _name(self, key: tuple[int, str], value: Any, read: Callable[[], Any], what: str) -> None:
+        """What a global or closure variable holds; a function of the user's is looked into."""
+        written = isinstance(value, FunctionType) and not _is_ours(value)
+        if written:
+            self.function(value)
+        array = hasattr(type(value), "apply_op")
+        if written or array or isinstance(value, CONTENT) or _is_configuration(value):
+            self.keep.append(value)
+            self.lasting[key] = Guard(read, value, what)
 
 
 def _mentioned(code: CodeType) -> set[str]:
@@ -232,6 +273,7 @@ def _entered(trace: Trace | None) -> Iterator[None]:
     previous = current()
     previous_capture = hooks.set_capture(None if trace is None else trace.array)
     previous_adapter = hooks.set_adapter(None if trace is None else trace.adapt)
+    previous_reader = hooks.set_reader(None if trace is None else trace.value)
     _local.trace = trace
     try:
         yield
@@ -239,6 +281,7 @@ def _entered(trace: Trace | None) -> Iterator[None]:
         _local.trace = previous
         hooks.set_capture(previous_capture)
         hooks.set_adapter(previous_adapter)
+        hooks.set_reader(previous_reader)
 
 
 # ------------------------------------------------------------------- attribute reads
@@ -279,7 +322,7 @@ def _recording_getattribute(self: Any, name: str) -> Any:
     if trace is None or name in INTERNAL or name.startswith("__"):
         return value
     kind = type(value)
-    if kind in _FUNCTIONS or hasattr(kind, "apply_op") or hasattr(kind, "_is_gluon_object"):
+    if kind in _FUNCTIONS or hasattr(kind, "_is_gluon_object"):
         return value
     own = name in object.__getattribute__(self, "__dict__")
     if own or not isinstance(getattr(type(self), name, None), property):
@@ -304,6 +347,8 @@ def freeze(value: Any, depth: int = 2) -> Any:
     """
     if isinstance(value, PLAIN):
         return (type(value), value if value == value else "nan")
+    if isinstance(value, Static):
+        return value
     if isinstance(value, (tuple, list)):
         return (type(value), tuple(freeze(item, depth) for item in value))
     if isinstance(value, (set, frozenset)):
@@ -328,6 +373,10 @@ def _is_record(value: Any) -> bool:
         return False
     ours = hasattr(kind, "apply_op") or getattr(kind, "_is_gluon_object", False)
     return not ours and kind.__module__.split(".")[0] not in sys.stdlib_module_names
+
+
+def _is_configuration(value: Any) -> bool:
+    return _is_record(value) and not type(value).__module__.startswith("tigon.")
 
 
 # ------------------------------------------------------------------------ random keys

@@ -16,7 +16,6 @@ from tigon.context import Context, check_context, cpu
 from tigon.nd.creation import (
     array,
     check_dtype,
-    empty,
     to_dlpack_for_read,
     to_dlpack_for_write,
 )
@@ -340,6 +339,12 @@ def _setitem(self: NDArray, key: Any, value: Any) -> None:
 
 
 def _check_writable(self: NDArray) -> None:
+    if tracing.active[0] and tracing.capture() is not None:
+        raise TigonError(
+            "x[...] = value: an NDArray is overwritten while the program is traced, which would "
+            "happen once and not at every call; make it with nd.zeros inside the block, or do not "
+            "hybridize this block"
+        )
     if _native.is_recording() and (self.has_tape or self.grad_req != "null"):
         raise TigonError(
             "x[...] = value: expected an array outside of the recorded computation; given one "
@@ -495,8 +500,11 @@ def _attach_grad(self: NDArray, grad_req: str = "write", stype: Any = None) -> N
         "attach_grad",
         f"expected grad_req 'write', 'add' or 'null'; given {grad_req!r}",
     )
-    grad = empty(self.shape, dtype=BY_CODE[self.dtype_code])
-    _write_whole(grad, 0)
+    grad = _native.empty(self.shape, self.dtype_code)
+    if tracing.active[0]:  # parameters are initialized in the middle of a trace
+        grad.copy_from_numpy(np.zeros(self.shape, self.dtype))
+    else:
+        _write_whole(grad, 0)
     self.mark_variable(grad, grad_req)
 
 

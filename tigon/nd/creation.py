@@ -122,6 +122,8 @@ def empty(shape: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
     (2, 3)
     """
     check_context("empty", ctx)
+    if tracing.active[0] and tracing.capture() is not None:
+        return zeros(shape, ctx, dtype)  # of the trace, which can tell what is written to it
     return _native.empty(check_shape("empty", shape), check_dtype("empty", dtype).code)
 
 

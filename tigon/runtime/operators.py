@@ -23,6 +23,7 @@ from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.lower.fuse import is_computed
 from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
+from tigon.runtime import tracing
 from tigon.runtime.compile import compile_graph, prepare
 
 _LOCK = threading.Lock()
@@ -179,6 +180,7 @@ def install() -> None:
     """Connect the native dispatcher with the compiler."""
     _native.set_error_type(TigonError)
     _native.set_compile_handler(_compile_operator)
+    tracing.set_lookup(lambda operator, attributes: (_OPERATORS[operator], _ATTRIBUTES[attributes]))
     for slot, name in SLOTS.items():
         op = get(name)
         _native.set_slot_operator(slot, operator_id(op), attributes_id(op.make_attrs({})))

@@ -14,6 +14,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tigon import _native
+from tigon.base import TigonError
+
 _local = threading.local()
 _lock = threading.Lock()
 active = [0]
@@ -22,8 +25,10 @@ active = [0]
 Capture = Callable[[Any], Any]
 Symbolic = Callable[[Any, Any, Any], Any]
 Adapt = Callable[[Any], Any]
+Read = Callable[[Any], None]
 
 _symbolic: Symbolic | None = None
+_lookup: Callable[[int, int], tuple[Any, Any]] | None = None
 
 
 def set_capture(capture: Capture | None) -> Capture | None:
@@ -33,7 +38,40 @@ def set_capture(capture: Capture | None) -> Capture | None:
     _local.capture = capture
     with _lock:
         active[0] += (capture is not None) - (previous is not None)
+    _inform_runtime()
     return previous
+
+
+def set_reader(reader: Read | None) -> Read | None:
+    """Install this thread's function that is told of arrays whose values the code reads: they may
+    differ at the next call. Returns the previous one."""
+    previous = getattr(_local, "reader", None)
+    _local.reader = reader
+    _inform_runtime()
+    return previous
+
+
+def _inform_runtime() -> None:
+    """Operators on arrays alone never meet a symbol: the native side must ask."""
+    traced = getattr(_local, "capture", None) is not None
+    _native.set_trace_handlers(_call if traced else None, getattr(_local, "reader", None))
+
+
+def set_lookup(lookup: Callable[[int, int], tuple[Any, Any]]) -> None:
+    """Installed once: the operator and the attributes behind their numbers."""
+    global _lookup
+    _lookup = lookup
+
+
+def _call(operator: int, attributes: int, operands: tuple[Any, ...], writes: bool) -> Any:
+    assert _lookup is not None and _symbolic is not None
+    op, attrs = _lookup(operator, attributes)
+    if writes:
+        raise TigonError(
+            f"{op.name}: an NDArray is overwritten while the program is traced, which would happen "
+            "once and not at every call; write y = x + ..., or do not hybridize this block"
+        )
+    return _symbolic(op, attrs, operands)
 
 
 def capture() -> Capture | None:
