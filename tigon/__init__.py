@@ -24,6 +24,7 @@ from tigon.sym import Constant, Executor, Group, Symbol, Variable, compile, load
 from tigon import init, initializer, io, lr_scheduler, metric, optimizer, visualization  # isort: skip
 from tigon import visualization as viz  # isort: skip
 from tigon import gluon  # isort: skip
+from tigon.gluon.function import jit  # isort: skip
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "init",
     "initializer",
     "io",
+    "jit",
     "load",
     "lr_scheduler",
     "metric",

@@ -22,6 +22,9 @@ GRAPHS_PER_KIND = 8
 """Traces kept for one kind of input: a Python value that takes many values, such as a step counter,
 must not fill the memory. The least recently made goes first."""
 
+KINDS_KEPT = 512
+"""The same for kinds of calls: a number among the arguments makes a kind of its own."""
+
 
 class Entry:
     """One traced graph, what it depends on, and where its results go."""
@@ -182,6 +185,8 @@ class GraphCache:
             self.traces += 1
             # A new list: other threads may be reading the old one.
             self._by_kind[kind] = [entry, *entries][:GRAPHS_PER_KIND]
+            if len(self._by_kind) > KINDS_KEPT:
+                self._by_kind = dict([*self._by_kind.items()][1:])
             self.latest = entry
             return entry
 
@@ -275,6 +280,9 @@ def _structure_of(result: Any, outputs: list[Value], source: dict[Value, Any]) -
         return places[0] if len(places) == 1 else ("list", *places)
     if isinstance(result, list):
         return ("list", *[_structure_of(item, outputs, source) for item in result])
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        parts = [_structure_of(item, outputs, source) for item in result]
+        return ("record", type(result), *parts)
     if isinstance(result, tuple):
         return ("tuple", *[_structure_of(item, outputs, source) for item in result])
     if isinstance(result, dict):
@@ -294,6 +302,8 @@ def _rebuild_outputs(structure: Any, results: Sequence[Any], leaves: Sequence[An
         return rest[0]
     if kind == "dict":
         return {key: _rebuild_outputs(item, results, leaves) for key, item in rest[0].items()}
+    if kind == "record":
+        return rest[0](*[_rebuild_outputs(item, results, leaves) for item in rest[1:]])
     parts = [_rebuild_outputs(item, results, leaves) for item in rest]
     return parts if kind == "list" else tuple(parts)
 

@@ -1,0 +1,201 @@
+"""`jit`: a function of arrays as a compiled graph."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import Any
+
+from tigon.base import check
+from tigon.gluon import _trace as tracing
+from tigon.gluon._graphs import GraphCache
+from tigon.gluon._trace import Static
+from tigon.nd import NDArray
+from tigon.sym.symbol import Symbol
+
+_KEYWORDS = Static("keywords")
+"""Stands before the dictionary of what is passed by name only."""
+
+
+def jit(
+    function: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+) -> Any:
+    """Compile a function of arrays: its Python code runs once per kind of call, on symbols.
+
+    Arguments and results are arrays in any nest of lists, tuples and dictionaries. A call is one
+    native call; under `autograd.record()` it is recorded as one operation, with its gradient
+    compiled too. The code is traced again when a shape, a dtype, the structure of the arguments,
+    train or predict mode, or a Python value that it reads has changed: numbers and other values
+    among the arguments, globals, closure variables, attributes of blocks. So a number that takes
+    many values is better passed as an array.
+
+    Arguments named by `static_argnums` or `static_argnames` are compared by `==` and must be
+    hashable; whatever else is no array is compared by content, or by identity.
+
+    Where Python must decide by the value of an array, tracing fails; use `nd.where`.
+
+    >>> import tigon
+    >>> from tigon import autograd, nd
+    >>> @tigon.jit
+    ... def scaled(x, options):
+    ...     return {"sum": x.sum(), "scaled": [x * options["by"]]}
+    >>> x = nd.array([1, 2])
+    >>> x.attach_grad()
+    >>> with autograd.record():
+    ...     result = scaled(x, {"by": 3})
+    >>> result["scaled"][0].backward()
+    >>> x.grad.asnumpy().tolist()
+    [3.0, 3.0]
+    >>> @tigon.jit(static_argnames="mode")
+    ... def apply(x, mode="double"):
+    ...     return x * 2 if mode == "double" else x / 2
+    >>> apply(x, mode="halve").asnumpy().tolist()
+    [0.5, 1.0]
+    """
+    if function is None:
+        return functools.partial(
+            jit, static_argnums=static_argnums, static_argnames=static_argnames
+        )
+    check(
+        callable(function),
+        "jit",
+        f"expected a function; given {type(function).__name__}; "
+        "settings are passed by name: jit(static_argnums=...)",
+    )
+    return CompiledFunction(function, static_argnums, static_argnames)
+
+
+class CompiledFunction:
+    """What `jit` makes of a function."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (),
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self._signature = inspect.signature(function)
+        self._static = _static_names(
+            self.name,
+            self._signature,
+            [static_argnums] if isinstance(static_argnums, int) else list(static_argnums),
+            [static_argnames] if isinstance(static_argnames, str) else list(static_argnames),
+        )
+        self._graphs = GraphCache(self)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        trace = tracing.current()
+        if trace is not None:
+            trace.function(self.function)
+            return self.function(*args, **keywords)
+        if keywords or self._static:
+            args = self._arranged(args, keywords)
+        for arg in args:
+            if type(arg) is not NDArray and _holds_symbol(arg):
+                return self._traced(*args)
+        return self._graphs(args)
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        return self if owner is None else MethodType(self, owner)
+
+    def __repr__(self) -> str:
+        return f"jit({self.name}{self._signature})"
+
+    def _arranged(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
+        """By position what can be, the rest by name in alphabetical order, so that a call means
+        the same however it is written."""
+        bound = self._signature.bind(*args, **keywords)
+        for name in self._static:
+            if name in bound.arguments:
+                bound.arguments[name] = self._static_value(name, bound.arguments[name])
+        if not bound.kwargs:
+            return bound.args
+        return (*bound.args, _KEYWORDS, dict(sorted(bound.kwargs.items())))
+
+    def _static_value(self, name: str, value: Any) -> Static:
+        check(
+            not isinstance(value, (NDArray, Symbol)),
+            self.name,
+            f"static argument '{name}' is an array; arrays are traced: do not declare it static",
+        )
+        try:
+            hash(value)
+        except TypeError:
+            check(
+                False,
+                self.name,
+                f"static argument '{name}' must be hashable; given {type(value).__name__}; "
+                "use a tuple, or a frozen dataclass",
+            )
+        return Static(value)
+
+    def _traced(self, *args: Any) -> Any:
+        """The Python code of one call, on symbols."""
+        trace = tracing.current()
+        if trace is not None:
+            trace.function(self.function)
+        keywords: dict[str, Any] = {}
+        if len(args) > 1 and args[-2] is _KEYWORDS:
+            *args, _, keywords = args  # type: ignore[assignment]
+        return self.function(
+            *[_plain(arg) for arg in args], **{name: _plain(arg) for name, arg in keywords.items()}
+        )
+
+    # -- what was compiled
+
+    def explain(self) -> str:
+        """What was traced and compiled, and why it was traced again."""
+        return self._graphs.explain()
+
+    @property
+    def compiled(self) -> list[Any]:
+        """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
+        return list(self._graphs.entries)
+
+
+def _static_names(
+    function: str, signature: inspect.Signature, numbers: list[int], names: list[str]
+) -> list[str]:
+    """The parameters that were declared static, by position or by name."""
+    parameters = list(signature.parameters.values())
+    shown = f"{function}{signature}"
+    found = []
+    for number in numbers:
+        check(
+            -len(parameters) <= number < len(parameters),
+            "jit",
+            f"static_argnums: {shown} has no argument number {number}",
+        )
+        found.append(parameters[number].name)
+    for name in names:
+        check(name in signature.parameters, "jit", f"static_argnames: {shown} has no '{name}'")
+        found.append(name)
+    for name in found:
+        kind = signature.parameters[name].kind
+        check(
+            kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD),
+            "jit",
+            f"'{name}' of {shown} stands for any number of arguments; static ones have a place "
+            "or a name of their own",
+        )
+    return list(dict.fromkeys(found))
+
+
+def _plain(arg: Any) -> Any:
+    return arg.value if isinstance(arg, Static) else arg
+
+
+def _holds_symbol(arg: Any) -> bool:
+    if isinstance(arg, (list, tuple)):
+        return any(map(_holds_symbol, arg))
+    if isinstance(arg, dict):
+        return any(map(_holds_symbol, arg.values()))
+    return isinstance(arg, Symbol)
