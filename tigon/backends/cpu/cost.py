@@ -40,7 +40,7 @@ _GATHER_NS = 0.8  # an element from anywhere
 _LOOP_NS = 1.0
 _POINT_NS = 2.0
 _SLOW = {"div": 6, "sqrt": 8, "fmod": 60, "rsqrt": 8, "cast": 2}
-_ELEMENTARY = 25
+_ELEMENTARY = 50
 _DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
 
 
