@@ -1,0 +1,362 @@
+"""`tigon.jit`: plain functions, compiled; what they compute is what they say."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque, namedtuple
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import autograd, gluon, nd, sym
+from tigon.base import TigonError
+from tigon.gluon import nn
+
+Pair = namedtuple("Pair", "left right")
+FACTOR = 2
+WEIGHT = nd.array([1, 2])
+
+
+def counted(function=None, **options):
+    """A compiled function, and how often its Python code ran."""
+    runs = deque()  # a list would be a guard, and it changes at every run
+
+    def body(*args, **keywords):
+        runs.append(1)
+        return function(*args, **keywords)
+
+    body.__signature__ = inspect.signature(function)
+    body.__name__ = function.__name__
+    return mx.jit(body, **options), runs
+
+
+def values(array):
+    return array.asnumpy().tolist()
+
+
+def test_python_runs_once_and_a_call_is_one_native_call():
+    def chain(a, b):
+        return nd.tanh(b * a + 1) * 0.5 + a
+
+    compiled, runs = counted(chain)
+    a, b = nd.array([0.5, 1, 2]), nd.array([3, 2, 1])
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(a, b).asnumpy(), chain(a, b).asnumpy(), rtol=1e-6)
+    assert len(runs) == 1
+    before = mx.runtime.stats()
+    compiled(a, b)
+    after = mx.runtime.stats()
+    assert after["native_calls"] - before["native_calls"] == 1
+    assert after["imperative_operators"] == before["imperative_operators"]
+    assert after["compilations"] == before["compilations"]
+
+
+def test_containers_in_and_out():
+    @mx.jit
+    def swap(pair, table):
+        return Pair(pair.right, pair.left * 2), [table["a"][0] + table["b"], {"n": 7}], ()
+
+    x, y = nd.array([1, 2]), nd.array([3, 4])
+    pair, (total, rest), nothing = swap(Pair(x, y), {"a": [x], "b": y})
+    assert type(pair) is Pair
+    assert pair.left is y
+    assert values(pair.right) == [2, 4]
+    assert values(total) == [4, 6]
+    assert rest == {"n": 7}
+    assert nothing == ()
+
+
+def test_shapes_dtypes_modes_structures_and_values_trace_again():
+    compiled, runs = counted(lambda x, by: x * (by[0] if isinstance(by, list) else by))
+    x = nd.ones(2)
+    assert values(compiled(x, 2)) == [2, 2]
+    assert values(compiled(x, 3)) == [3, 3]
+    assert values(compiled(x, [3])) == [3, 3]
+    assert values(compiled(nd.ones(1), 2)) == [2]
+    assert compiled(x.astype("float64"), 2).dtype == np.float64
+    assert values(compiled(x, nd.array([5, 6]))) == [5, 6]
+    assert len(runs) == 6
+    with autograd.train_mode():
+        compiled(x, 2)
+    assert len(runs) == 7
+    for by in (2, 3, [3]):
+        compiled(x, by)
+    assert len(runs) == 7
+
+
+def test_globals_closures_and_replaced_arrays_are_guards():
+    scale = 3
+
+    def scaled(x):
+        return x * FACTOR * scale + WEIGHT
+
+    compiled = mx.jit(scaled)
+    x = nd.ones(2)
+    assert values(compiled(x)) == [7, 8]
+    scale = 4
+    assert values(compiled(x)) == [9, 10]
+    spaces = globals()
+    try:
+        spaces["FACTOR"] = 1
+        assert values(compiled(x)) == [5, 6]
+        spaces["WEIGHT"] = nd.zeros(2)
+        assert values(compiled(x)) == [4, 4]
+    finally:
+        spaces["FACTOR"], spaces["WEIGHT"] = 2, nd.array([1, 2])
+
+
+def test_an_array_changed_in_place_is_no_constant():
+    held = nd.array([1, 2])
+    compiled, runs = counted(lambda x: x + held)
+    assert values(compiled(nd.ones(2))) == [2, 3]
+    held[:] = 5
+    assert values(compiled(nd.ones(2))) == [6, 6]
+    assert len(runs) == 1
+
+
+def test_static_arguments_by_position_and_name():
+    def power(x, exponent, mode="plain"):
+        return x**exponent if mode == "plain" else -(x**exponent)
+
+    for options in ({"static_argnums": (1, -1)}, {"static_argnames": ["exponent", "mode"]}):
+        compiled, runs = counted(power, **options)
+        x = nd.array([2, 3])
+        assert values(compiled(x, 2)) == [4, 9]
+        assert values(compiled(x, exponent=2)) == [4, 9]
+        assert values(compiled(exponent=2, x=x)) == [4, 9]
+        assert len(runs) == 1
+        assert values(compiled(x, 2, mode="minus")) == [-4, -9]
+        assert values(compiled(x, 2, "minus")) == [-4, -9]
+        assert len(runs) == 2
+        assert values(compiled(x, 2.0)) == [4, 9]
+        assert len(runs) == 3
+
+
+def test_static_arguments_are_compared_by_equality():
+    class Configuration:
+        def __init__(self, by):
+            self.by = by
+
+        def __eq__(self, other):
+            return self.by == other.by
+
+        def __hash__(self):
+            return hash(self.by)
+
+    compiled, runs = counted(lambda x, options: x * options.by, static_argnums=1)
+    assert values(compiled(nd.ones(1), Configuration(2))) == [2]
+    assert values(compiled(nd.ones(1), Configuration(2))) == [2]
+    assert len(runs) == 1
+    assert values(compiled(nd.ones(1), Configuration(3))) == [3]
+
+
+def test_keyword_only_and_gathered_arguments():
+    @mx.jit
+    def gathered(*arrays, by=1, **more):
+        return sum(arrays[1:], arrays[0]) * by + more.get("bias", 0)
+
+    x = nd.ones(2)
+    assert values(gathered(x, x)) == [2, 2]
+    assert values(gathered(x, x, x, by=2)) == [6, 6]
+    assert values(gathered(x, bias=x)) == [2, 2]
+    assert values(gathered(x, bias=x, by=x)) == [2, 2]
+
+
+def test_gradients_flow_as_through_one_operation():
+    def energy(x, weights):
+        hidden = nd.tanh(nd.dot(x, weights["w"]) + weights["b"])
+        return (hidden * hidden).sum(axis=1), hidden
+
+    def gradients(function):
+        mx.random.seed(3)
+        x, w, b = nd.random.normal(shape=(4, 3)), nd.random.normal(shape=(3, 2)), nd.zeros(2)
+        for array in (x, w, b):
+            array.attach_grad()
+        with autograd.record():
+            total, hidden = function(x * 2, {"w": w, "b": b})
+            loss = total + hidden.sum(axis=1)
+        loss.backward()
+        return [array.grad.asnumpy() for array in (x, w, b)]
+
+    compiled = mx.jit(energy)
+    for mine, theirs in zip(gradients(compiled), gradients(energy), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+    x, weights = nd.ones((4, 3)), {"w": nd.ones((3, 2)), "b": nd.zeros(2)}
+    weights["w"].attach_grad()
+    with autograd.record():
+        compiled(x, weights)
+    nd.waitall()
+    before = mx.runtime.stats()
+    with autograd.record():
+        total, _ = compiled(x, weights)
+    total.backward()
+    after = mx.runtime.stats()
+    assert after["tape_nodes"] - before["tape_nodes"] <= 1
+    assert after["native_calls"] - before["native_calls"] == 2
+
+
+def test_second_derivatives():
+    compiled = mx.jit(lambda x: x * x * x)
+    x = nd.array([1, 2])
+    x.attach_grad()
+    with autograd.record():
+        (first,) = autograd.grad(compiled(x), [x], create_graph=True)
+    first.backward()
+    assert values(x.grad) == [6, 12]
+
+
+def test_blocks_inside_are_traced_with_their_parameters():
+    net = nn.HybridSequential()
+    net.add(nn.Dense(4, activation="relu"), nn.BatchNorm(), nn.Dense(2))
+    net.initialize()
+    plain = nn.Sequential()
+    plain.add(net)
+    compiled, runs = counted(lambda x: nd.softmax(plain(x)))
+    x = nd.random.normal(shape=(3, 5))
+    np.testing.assert_allclose(
+        compiled(x).asnumpy(), nd.softmax(net(x)).asnumpy(), rtol=1e-5, atol=1e-6
+    )
+    with autograd.record():
+        loss = compiled(x)
+    loss.backward()
+    assert np.isfinite(net[0].weight.grad().asnumpy()).all()
+    count = len(runs)
+    net[0].weight.set_data(nd.zeros((4, 5)))
+    np.testing.assert_allclose(
+        compiled(x).asnumpy(), nd.softmax(net(x)).asnumpy(), rtol=1e-5, atol=1e-6
+    )
+    assert len(runs) == count
+    plain.add(nn.Dense(1))
+    plain[1].initialize()
+    assert compiled(x).shape == (3, 1)
+
+
+def test_methods_and_attributes_of_plain_objects():
+    class Model:
+        def __init__(self):
+            self.rate = 2
+            self.offset = nd.array([1])
+
+        @mx.jit
+        def apply(self, x):
+            return x * self.rate + self.offset
+
+    model, other = Model(), Model()
+    other.rate = 5
+    x = nd.array([10])
+    assert values(model.apply(x)) == [21]
+    assert values(other.apply(x)) == [51]
+    model.rate = 3
+    assert values(model.apply(x)) == [31]
+    model.offset = nd.array([2])
+    assert values(model.apply(x)) == [32]
+    assert values(Model.apply(other, x)) == [51]
+
+
+def test_random_numbers_go_on_as_imperatively():
+    def noisy(x):
+        return x + nd.random.uniform(shape=(3,)) * nd.Dropout(x, p=0.5)
+
+    def run(function):
+        mx.random.seed(11)
+        with autograd.train_mode():
+            return [function(nd.ones(3)).asnumpy() for _ in range(3)]
+
+    np.testing.assert_array_equal(run(mx.jit(noisy)), run(noisy))
+
+
+def test_compiled_functions_nest_and_meet_symbols():
+    inner, runs = counted(lambda x: x * 2)
+    outer = mx.jit(lambda x: inner(x) + 1)
+    assert values(outer(nd.ones(2))) == [3, 3]
+    assert values(outer(nd.ones(2))) == [3, 3]
+    assert len(runs) == 1
+    symbol = outer(sym.var("x"))
+    assert symbol.list_arguments() == ["x"]
+
+    class Net(nn.HybridBlock):
+        def forward(self, x):
+            return outer(x)
+
+    net = Net()
+    net.hybridize()
+    assert values(net(nd.ones(2))) == [3, 3]
+
+
+def test_results_without_arrays_and_arguments_without_arrays():
+    assert mx.jit(lambda x: 5)(nd.ones(1)) == 5
+    assert mx.jit(lambda: None)() is None
+    assert values(mx.jit(lambda n: nd.ones(n) * 2)(3)) == [2, 2, 2]
+
+
+def test_name_documentation_and_report():
+    @mx.jit
+    def documented(x):
+        """What it does."""
+        return x + 1
+
+    assert documented.__name__ == "documented"
+    assert documented.__doc__ == "What it does."
+    assert repr(documented) == "jit(documented(x))"
+    assert documented.explain() == "not called yet"
+    documented(nd.ones(2))
+    documented(nd.ones(3))
+    report = documented.explain()
+    assert "graph 0 of documented: 1 operators (first call)" in report
+    assert "new kind of call: (float32[3]), predict mode" in report
+    assert len(documented.compiled) == 2
+
+
+def test_many_kinds_of_calls_do_not_fill_the_memory(monkeypatch):
+    from tigon.gluon import _graphs
+
+    monkeypatch.setattr(_graphs, "KINDS_KEPT", 4)
+    compiled, runs = counted(lambda x, n: x + n)
+    for n in range(10):
+        assert values(compiled(nd.ones(1), n)) == [n + 1]
+    assert len(compiled.compiled) == 4
+    assert values(compiled(nd.ones(1), 9)) == [10]
+    assert len(runs) == 10
+
+
+def provoked(function, *args, **keywords):
+    with pytest.raises(TigonError) as caught:
+        function(*args, **keywords)
+    return str(caught.value)
+
+
+def test_errors():
+    x = nd.ones(2)
+    branch = mx.jit(lambda x: x if x.sum() > 0 else -x)
+    assert "use F.where(condition, x, y)" in provoked(branch, x)
+    assert provoked(mx.jit, 5) == (
+        "jit: expected a function; given int; settings are passed by name: jit(static_argnums=...)"
+    )
+
+    def named(x, mode):
+        return x
+
+    assert provoked(mx.jit, named, static_argnums=2) == (
+        "jit: static_argnums: named(x, mode) has no argument number 2"
+    )
+    assert provoked(mx.jit, named, static_argnames="made") == (
+        "jit: static_argnames: named(x, mode) has no 'made'"
+    )
+    compiled = mx.jit(named, static_argnames="mode")
+    assert provoked(compiled, x, [1]) == (
+        "named: static argument 'mode' must be hashable; given list; "
+        "use a tuple, or a frozen dataclass"
+    )
+    assert provoked(compiled, x, x) == (
+        "named: static argument 'mode' is an array; arrays are traced: do not declare it static"
+    )
+
+
+def test_a_loss_function_of_the_users_in_a_training_step():
+    net = nn.Dense(1, in_units=2)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    step = gluon.TrainStep(net, mx.jit(lambda out, y: nd.square(out - y).mean()), trainer)
+    first = step(nd.ones((4, 2)), nd.ones((4, 1))).asscalar()
+    assert step(nd.ones((4, 2)), nd.ones((4, 1))).asscalar() < first
