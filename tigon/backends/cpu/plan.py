@@ -88,7 +88,10 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
 
     inner_blocks = max(1, ceil(inner / INNER_BLOCK))
     inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
-    wanted = min(MOST_POINTS, 2.0 * count(nest.batch) * rows * columns * inner / POINT_FLOPS)
+    flops = 2.0 * count(nest.batch) * rows * columns * inner
+    # A power of two: threads mostly come in such numbers, and the last one to finish counts.
+    parts = max(1, ceil(min(MOST_POINTS, flops / POINT_FLOPS)))
+    wanted: float = 1 << (parts - 1).bit_length()
     left = _packing(nest, nest.left, nest.rows, lanes)
     right = _packing(nest, nest.right, nest.columns, lanes)
     wanted /= max(1, count(nest.batch))
