@@ -75,18 +75,19 @@ def plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
     >>> plan((4, 5), [0, 2]).axes
     (0,)
     """
-    entries = _expand(shape, key if isinstance(key, tuple) else (key,))
+    entries, gap = _expand(shape, key if isinstance(key, tuple) else (key,))
     if not any(_is_index_array(entry) for entry in entries):
         return _region(shape, entries, keep_integers=False)
-    return _gathering(shape, entries)
+    return _gathering(shape, entries, gap)
 
 
 def _is_index_array(entry: Any) -> bool:
     return not (entry is None or isinstance(entry, (int, slice)))
 
 
-def _expand(shape: tuple[int, ...], key: tuple[Any, ...]) -> list[Any]:
-    """One entry per axis, plus None for new axes; lists and masks become integer arrays."""
+def _expand(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[list[Any], int]:
+    """One entry per axis, plus None for new axes; lists and masks become integer arrays. Also
+    where the Ellipsis was."""
     entries: list[Any] = []
     for entry in key:
         if entry is Ellipsis or entry is None or isinstance(entry, slice):
@@ -110,7 +111,7 @@ def _expand(shape: tuple[int, ...], key: tuple[Any, ...]) -> list[Any]:
         raise IndexError("an index can have only one Ellipsis ('...')")
     position = ellipses[0] if ellipses else len(entries)
     entries[position : position + 1] = [slice(None)] * (len(shape) - used)
-    return entries
+    return entries, position
 
 
 def _host_array(entry: Any) -> list[np.ndarray]:
@@ -160,7 +161,7 @@ def _checked(index: int, size: int, axis: int) -> int:
     return index % size
 
 
-def _gathering(shape: tuple[int, ...], entries: Sequence[Any]) -> Gathering:
+def _gathering(shape: tuple[int, ...], entries: Sequence[Any], gap: int) -> Gathering:
     axes, indices, positions = [], [], []
     axis = 0  # of the array
     where = 0  # of the region's result
@@ -175,6 +176,8 @@ def _gathering(shape: tuple[int, ...], entries: Sequence[Any]) -> Gathering:
         where += 1
         axis += 1
     adjacent = positions == list(range(positions[0], positions[0] + len(positions)))
+    # To numpy an Ellipsis separates even where it stands for no axis.
+    adjacent = adjacent and not positions[0] < gap <= positions[-1]
     region = _region(shape, entries, keep_integers=True)
     return Gathering(region, tuple(axes), tuple(indices), adjacent)
 
