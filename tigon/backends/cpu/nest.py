@@ -368,10 +368,9 @@ class Body:
             and product.function == "mul"
             and product.dtype.is_float
         ):
-            factors = [e.spread(e.emit(o), lanes, e.level(o)) for o in product.operands]
-            return self.keep_dead_lanes(
-                [multiply_add(e.out, *factors, old[0], e.target.fused)], old, masked
-            )
+            a, b = (e.spread(e.emit(o), lanes, e.level(o)) for o in product.operands)
+            total = multiply_add(e.out, a, b, old[0], e.target.fused)
+            return self.keep_dead_lanes([total], old, masked)
         value = e.emit(accumulator.value)
         values = [e.spread(value, lanes, e.level(accumulator.value))]
         if accumulator.position is not None:

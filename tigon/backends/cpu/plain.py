@@ -21,6 +21,7 @@ from tigon.loop.grammar import (
     LoopAxis,
     Nest,
     Reduce,
+    Stmt,
     Store,
     walk,
 )
@@ -75,7 +76,8 @@ def _dots(nest: Contraction) -> Nest:
     # last result more than once.
     last = outer[-1]
     block = LoopAxis(f"{last.name}.block", Const(-(-cost.extent(last) // _TOGETHER)))
-    accumulators, body = [], []
+    accumulators: list[Accumulator] = []
+    body: list[Stmt] = []
     for number in range(_TOGETHER):
         place = L.add(L.mul(L.axis(block.name), _TOGETHER), number)
         place = L.minimum(place, cost.extent(last) - 1)
