@@ -23,6 +23,7 @@ from tigon.base.dtypes import DType, float16, float32, float64, int32, int64, ui
 from tigon.loop import build as L
 from tigon.loop.coefficients import TABLE
 from tigon.loop.grammar import Apply, Const, Expr, Load
+from tigon.loop.rewrite import rebuild
 from tigon.loop.semantics import EXACT
 
 ULP: dict[str, tuple[float, float]] = {
@@ -133,20 +134,7 @@ def expand(expr: Expr) -> Expr:
     global _done
     if len(_done) > 50_000:
         _done = {}  # not emptied: another thread may be at work in it
-    done = _done
-    stack = [expr]
-    while stack:
-        node = stack[-1]
-        if node in done:
-            stack.pop()
-            continue
-        missing = [operand for operand in node.operands if operand not in done]
-        if missing:
-            stack.extend(missing)
-            continue
-        stack.pop()
-        done[node] = _expanded(node, tuple(done[operand] for operand in node.operands))
-    return done[expr]
+    return rebuild(expr, _done, _expanded)
 
 
 def _expanded(node: Expr, operands: tuple[Expr, ...]) -> Expr:

@@ -14,6 +14,7 @@ from math import gcd
 from tigon.base.dtypes import bool_, int64
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Const, Expr, Load, Local, Slot, walk
+from tigon.loop.rewrite import rebuild
 
 Range = tuple[int, int]
 Ranges = dict[str, Range]
@@ -67,22 +68,12 @@ class Simplifier:
     def __call__(self, expr: Expr) -> Expr:
         if len(self._done) > 20_000:  # replaced, since another thread may be at work in them
             self._done, self._bounds, self._linear, self._order = {}, {}, {}, {}
-        done = self._done
-        stack = [expr]
-        while stack:
-            node = stack[-1]
-            if node in done:
-                stack.pop()
-                continue
-            missing = [operand for operand in node.operands if operand not in done]
-            if missing:
-                stack.extend(missing)
-                continue
-            stack.pop()
-            result = self._rebuild(node, tuple(done[operand] for operand in node.operands))
-            done[node] = result
-            done.setdefault(result, result)
-        return done[expr]
+        return rebuild(expr, self._done, self._make)
+
+    def _make(self, node: Expr, operands: tuple[Expr, ...]) -> Expr:
+        result = self._rebuild(node, operands)
+        self._done.setdefault(result, result)
+        return result
 
     def _rebuild(self, node: Expr, operands: tuple[Expr, ...]) -> Expr:
         if isinstance(node, Load):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from tigon.base.dtypes import int64
 from tigon.loop import build as L
-from tigon.loop.grammar import Apply, Axis, Const, Expr, Load
+from tigon.loop.grammar import Axis, Const, Expr, Load
+from tigon.loop.rewrite import rebuild, with_operands
 from tigon.loop.simplify import affine, simplify
 
 
@@ -121,34 +122,10 @@ def _rebuild(terms: Terms, order: Sequence[str]) -> Expr:
 
 
 class _Rewriter:
-    """Replaces subexpressions; remembers, so that shared parts stay shared."""
+    """Replaces subexpressions; remembers, so that what several expressions share stays shared."""
 
     def __init__(self, replaced: dict[Expr, Expr]) -> None:
         self._done = dict(replaced)
 
     def __call__(self, expr: Expr) -> Expr:
-        done = self._done
-        stack = [expr]
-        while stack:
-            node = stack[-1]
-            if node in done:
-                stack.pop()
-                continue
-            missing = [operand for operand in node.operands if operand not in done]
-            if missing:
-                stack.extend(missing)
-                continue
-            stack.pop()
-            done[node] = with_operands(node, tuple(done[operand] for operand in node.operands))
-        return done[expr]
-
-
-def with_operands(expr: Expr, operands: tuple[Expr, ...]) -> Expr:
-    """The same expression over other operands."""
-    if operands == expr.operands:
-        return expr
-    if isinstance(expr, Load):
-        return Load(expr.buffer, operands[0], expr.dtype)
-    if isinstance(expr, Apply):
-        return Apply(expr.function, operands, expr.dtype)
-    return expr
+        return rebuild(expr, self._done, with_operands)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tigon.backends.cpu.rewrite import substitute
 from tigon.backends.cpu.scalar import emit_function, intrinsic
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import (
@@ -31,6 +30,7 @@ from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
+from tigon.loop.rewrite import substitute
 
 Guard = tuple[Expr, ...]
 """Conditions under which a load happens; each is itself evaluated under those before it."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.plan import count, is_contiguous
-from tigon.backends.cpu.rewrite import substitute
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
@@ -25,6 +24,7 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
+from tigon.loop.rewrite import substitute
 
 FEW = 4
 _STRIP = 256  # columns per point
