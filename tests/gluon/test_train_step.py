@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import autograd, gluon, nd
+from tigon import autograd, gluon, nd, optimizer
+from tigon.base import TigonError
 from tigon.gluon import nn
 
 
@@ -116,6 +117,317 @@ def test_weights_and_states_are_written_over_themselves():
     assert [param.data().storage_id for param in params] == places
     assert [state.storage_id for state in trainer._updaters[0].states.values()] == states
     (program,) = step.compiled[0].programs.values()
-    overwritten = program.compiled.memory_plan
-    moved = [row for row in overwritten.rows if row.kind == "output"]
-    assert moved
+    plan = program.compiled.memory_plan
+    counted = sum(row.nbytes for row in plan.rows if row.kind == "input") + plan.arena_bytes
+    counted += sum(value.type.nbytes for value in program.compiled.graph.outputs[: program.kept])
+    assert plan.total_bytes == counted, "some new weight or state needs memory of its own"
+
+
+SETTINGS = {
+    "sgd": {"momentum": 0.9, "wd": 0.01, "clip_gradient": 0.05},
+    "lars": {"momentum": 0.9, "wd": 0.01},
+    "dcasgd": {"momentum": 0.9},
+    "nag": {"momentum": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", sorted(optimizer.Optimizer.opt_registry))
+def test_every_optimizer(name):
+    def build():
+        return network(dropout=0)
+
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    fields = SETTINGS.get(name, {})
+    net, trainer = made(name, fields, build=build)
+    other, other_trainer = made(name, fields, build=build)
+    step = gluon.TrainStep(other, loss, other_trainer)
+    for data, label in batches(4):
+        loop_step(net, loss, trainer, data, label)
+        step(data, label)
+    assert_same_networks(net, other, rtol=5e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize(("name", "fields"), OPTIMIZERS)
+def test_loop_and_step_take_turns_and_files_carry_the_states(name, fields, tmp_path):
+    def build():
+        return network(dropout=0)
+
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    net, trainer = made(name, fields, build=build)
+    for data, label in batches(9):
+        loop_step(net, loss, trainer, data, label)
+    other, other_trainer = made(name, fields, build=build)
+    step = gluon.TrainStep(other, loss, other_trainer)
+    file = str(tmp_path / "states")
+    for number, (data, label) in enumerate(batches(9)):
+        if number % 3 == 1:
+            loop_step(other, loss, other_trainer, data, label)
+        else:
+            step(data, label)
+        if number == 4:
+            other_trainer.save_states(file)
+            other_trainer.load_states(file)
+        if number == 6:
+            other_trainer.save_states(file)
+            other_trainer = gluon.Trainer(other.collect_params(), name, fields)
+            other_trainer.load_states(file)
+            step = gluon.TrainStep(other, loss, other_trainer)
+    assert_same_networks(net, other, rtol=1e-4, atol=1e-5)
+    assert trainer.optimizer.num_update == other_trainer.optimizer.num_update == 9
+
+
+def test_schedules_and_multipliers_are_the_loops():
+    def fields():
+        return {
+            "learning_rate": 0.2,
+            "wd": 0.01,
+            "lr_scheduler": mx.lr_scheduler.FactorScheduler(3, 0.5),
+        }
+
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    nets = []
+    for by_step in (False, True):
+        net, trainer = made("sgd", fields())
+        net[0].weight.lr_mult = 0.1
+        net[3].weight.wd_mult = 10.0
+        step = gluon.TrainStep(net, loss, trainer)
+        for data, label in batches(8):
+            step(data, label) if by_step else loop_step(net, loss, trainer, data, label)
+        nets.append(net)
+    assert_same_networks(*nets, rtol=1e-4, atol=1e-5)
+
+
+def test_the_size_of_the_batch_divides_and_may_be_given():
+    def after(batch_size, scalar):
+        net = nn.Dense(1, in_units=2, weight_initializer="ones", prefix="one_")
+        net.initialize()
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+        l2 = gluon.loss.L2Loss()
+        loss = (lambda out, y: l2(out, y).mean()) if scalar else l2
+        step = gluon.TrainStep(net, loss, trainer)
+        step(nd.array([[1, 2], [3, 4]]), nd.zeros((2, 1)), batch_size=batch_size)
+        return net.weight.data().asnumpy()
+
+    np.testing.assert_allclose(after(None, False), [[1 - 0.1 * 12, 1 - 0.1 * 17]], rtol=1e-6)
+    np.testing.assert_allclose(after(2, False), after(None, False))
+    np.testing.assert_allclose(after(4, False), [[1 - 0.05 * 12, 1 - 0.05 * 17]], rtol=1e-6)
+    np.testing.assert_allclose(after(None, True), after(None, False), rtol=1e-6)
+
+
+def test_other_batch_sizes_and_python_values_trace_again():
+    class Scaled(nn.HybridBlock):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.scale = 1.0
+            self.layer = nn.Dense(1, in_units=2)
+
+        def forward(self, x):
+            return self.layer(x) * self.scale
+
+    net = Scaled()
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.0})
+    step = gluon.TrainStep(net, lambda out, _: out, trainer)
+    x, y = nd.ones((2, 2)), nd.ones(2)
+    once = step(x, y).asnumpy()
+    net.scale = 3.0
+    np.testing.assert_allclose(step(x, y).asnumpy(), 3 * once, rtol=1e-6)
+    net.scale = 1.0
+    np.testing.assert_allclose(step(x, y).asnumpy(), once)
+    assert len(step.compiled) == 2
+    assert step(nd.ones((3, 2)), nd.ones(3)).shape == (3, 1)
+    assert len(step.compiled) == 3
+    assert "Scaled.scale changed" in step.explain()
+
+
+def test_several_inputs_several_losses_and_outputs():
+    class Two(nn.HybridBlock):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.one = nn.Dense(2, in_units=3)
+            self.other = nn.Dense(1, in_units=3)
+
+        def forward(self, x, y):
+            return self.one(x) + y, self.other(x)
+
+    net = Two()
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    cross, squares = gluon.loss.SoftmaxCrossEntropyLoss(), gluon.loss.L2Loss()
+    step = gluon.TrainStep(
+        net,
+        lambda outputs, kind, value: [cross(outputs[0], kind), squares(outputs[1], value)],
+        trainer,
+        outputs=True,
+    )
+    x, y = nd.ones((4, 3)), nd.ones((4, 2))
+    kind, value = nd.zeros(4), nd.ones((4, 1))
+    expected = net(x, y)
+    grads = {}
+    with autograd.record():
+        outputs = net(x, y)
+        losses = [cross(outputs[0], kind), squares(outputs[1], value)]
+    autograd.backward(losses)
+    for name, param in net.collect_params().items():
+        grads[name] = param.data().asnumpy() - 0.1 * param.grad().asnumpy() / 4
+    (first, second), given = step((x, y), [kind, value])
+    np.testing.assert_allclose(first.asnumpy(), losses[0].asnumpy(), rtol=1e-5)
+    np.testing.assert_allclose(second.asnumpy(), losses[1].asnumpy(), rtol=1e-5)
+    for mine, theirs in zip(given, expected, strict=True):
+        np.testing.assert_allclose(mine.asnumpy(), theirs.asnumpy(), rtol=1e-5)
+    for name, param in net.collect_params().items():
+        np.testing.assert_allclose(param.data().asnumpy(), grads[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_block_in_python_is_traced_too():
+    class Plain(gluon.Block):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.half = 0.5
+            self.layer = nn.Dense(2, in_units=2)
+
+        def forward(self, x):
+            return self.layer(x) * self.half
+
+    net = nn.Sequential()
+    net.add(Plain(), nn.Dense(1))
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.0})
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+    x, y = nd.ones((2, 2)), nd.zeros((2, 1))
+    for half in (0.5, 2.0):
+        net[0].half = half
+        expected = gluon.loss.L2Loss()(net(x), y).asnumpy()
+        np.testing.assert_allclose(step(x, y).asnumpy(), expected, rtol=1e-5)
+
+
+def test_parameters_outside_of_the_trainer_and_frozen_ones_keep_their_values():
+    net, _ = made("sgd", {})
+    net(next(batches(1))[0])
+    net[0].bias.grad_req = "null"
+    trainer = gluon.Trainer(net[0].collect_params(), "sgd", {"learning_rate": 0.5})
+    before = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+    for data, label in batches(2):
+        step(data, label)
+    moved = {
+        name.removeprefix("net_")
+        for name, param in net.collect_params().items()
+        if not np.array_equal(param.data().asnumpy(), before[name])
+    }
+    assert moved == {
+        "dense0_weight",
+        "batchnorm0_running_mean",
+        "batchnorm0_running_var",
+    }
+
+
+def test_gradients_and_tape_are_left_alone():
+    net, trainer = made("sgd", {"learning_rate": 0.1})
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    data, label = next(batches(1))
+    loop_step(net, loss, trainer, data, label)
+    grad = net[0].weight.grad().asnumpy()
+    step = gluon.TrainStep(net, loss, trainer)
+    with autograd.record():
+        result = step(data, label)
+    assert not result.has_tape
+    assert not autograd.is_training()
+    np.testing.assert_array_equal(net[0].weight.grad().asnumpy(), grad)
+
+
+def test_parameters_that_move_are_found_again():
+    """A cast, a load, an initialization anew: the program follows."""
+    net, trainer = made("sgd", {"learning_rate": 0.1}, build=lambda: network(dropout=0))
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+    data, label = next(batches(1))
+    first = step(data, label).asnumpy()
+    net.initialize(mx.init.Zero(), force_reinit=True)
+    np.testing.assert_allclose(step(data, label).asnumpy(), np.log(3), rtol=1e-5)
+    net.cast("float64")
+    result = step(data.astype("float64"), label)
+    assert result.dtype == np.float64
+    assert np.isfinite(result.asnumpy()).all()
+    assert first.shape == result.shape
+
+
+def test_a_convolutional_network():
+    def convolutional():
+        net = nn.HybridSequential(prefix="net_")
+        with net.name_scope():
+            net.add(
+                nn.Conv2D(4, 3, padding=1, use_bias=False), nn.BatchNorm(), nn.Activation("relu")
+            )
+            net.add(nn.MaxPool2D(2), nn.Flatten(), nn.Dense(3))
+        return net
+
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    data = nd.random.normal(shape=(4, 2, 6, 6))
+    label = nd.array([0, 1, 2, 1])
+    nets = []
+    for by_step in (False, True):
+        net, trainer = made("adam", {"learning_rate": 0.01}, build=convolutional)
+        step = gluon.TrainStep(net, loss, trainer)
+        for _ in range(5):
+            step(data, label) if by_step else loop_step(net, loss, trainer, data, label)
+        nets.append(net)
+    assert_same_networks(*nets, rtol=1e-3, atol=1e-4)
+
+
+def provoked(function, *args, **keywords):
+    with pytest.raises(TigonError) as caught:
+        function(*args, **keywords)
+    return str(caught.value)
+
+
+def test_errors():
+    net, trainer = made("sgd", {}, build=lambda: nn.Dense(1, in_units=2, prefix="one_"))
+    loss = gluon.loss.L2Loss()
+    data, label = nd.ones((4, 2)), nd.ones((4, 1))
+    assert provoked(gluon.TrainStep, 3, loss, trainer) == (
+        "TrainStep: net: expected a block; given int"
+    )
+    assert provoked(gluon.TrainStep, net, "l2", trainer) == (
+        "TrainStep: loss: expected a block or a function of (output, label); given str"
+    )
+    assert provoked(gluon.TrainStep, net, loss, "sgd") == (
+        "TrainStep: trainer: expected a gluon.Trainer; given str"
+    )
+
+    class Own(optimizer.Optimizer):
+        def update(self, index, weight, grad, state):
+            weight[:] = weight - grad
+
+    assert provoked(gluon.TrainStep, net, loss, gluon.Trainer(net.collect_params(), Own())) == (
+        "TrainStep: Own defines update, which runs on arrays and cannot be compiled; "
+        "define formula(self, weight, grad, states, lr, wd) instead"
+    )
+    step = gluon.TrainStep(net, loss, trainer)
+    assert provoked(step, data, label, batch_size=0) == (
+        "one_step: batch_size must be positive; given 0"
+    )
+    unused = gluon.TrainStep(net, lambda out, y: y * 2, trainer)
+    assert "the loss does not depend on Parameter 'one_weight'" in provoked(unused, data, label)
+    nothing = gluon.TrainStep(net, lambda out, y: 3, trainer)
+    assert "the loss does not depend on anything computed" in provoked(nothing, data, label)
+    several = gluon.TrainStep(net, lambda out, y: (out, out.mean()), trainer)
+    assert "give batch_size" in provoked(several, data, label)
+    branch = gluon.TrainStep(net, lambda out, y: out if out.sum() > 0 else -out, trainer)
+    assert "while the program is traced" in provoked(branch, data, label)
+    net.weight.grad_req = "add"
+    assert "accumulates gradients" in provoked(step, data, label)
+    net.weight.grad_req = "null"
+    step(data, label)
+    assert trainer.optimizer.num_update == 1
+
+
+def test_a_parameter_that_the_loss_does_not_need_is_left_alone_on_demand():
+    net = nn.HybridSequential()
+    net.add(nn.Dense(1, in_units=2), nn.Dense(1, in_units=2))
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1})
+    unused = net[1].weight.data().asnumpy()
+    step = gluon.TrainStep(net[0], gluon.loss.L2Loss(), trainer, ignore_stale_grad=True)
+    step(nd.ones((4, 2)), nd.ones((4, 1)))
+    np.testing.assert_array_equal(net[1].weight.data().asnumpy(), unused)
+    assert trainer.optimizer._counts == {0: 1, 1: 1}
