@@ -481,20 +481,21 @@ class HybridBlock(Block):
     # -- running
 
     def __call__(self, *args: Any) -> Any:
-        # The short way of a compiled block: nothing but the look-up and the call.
+        # The short way on arrays: nothing but the look-up and the call, or the code itself.
         if (
-            self._active
-            and self._graphs is not None
-            and not self._forward_pre_hooks
+            not self._forward_pre_hooks
             and not self._forward_hooks
             and tracing.current() is None
+            and (not self._active or self._graphs is not None)
         ):
             for arg in args:
                 if type(arg) is not NDArray:
                     break
             else:
                 try:
-                    return self._graphs(args)
+                    return self._graphs(args) if self._active else self.forward(*args)
+                except DeferredInitializationError:
+                    pass  # the long way knows what to do
                 except TigonError as error:
                     _add_block_path(error, self)
                     raise
