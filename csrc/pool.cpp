@@ -165,6 +165,7 @@ bool ThreadPool::do_something(bool as_worker, uint64_t last_sequence) {
       int64_t index = job->next.fetch_add(1, std::memory_order_relaxed);
       if (index >= job->count) break;
       job->chunk(job->context, index);
+      if (!as_worker) break;  // a waiting thread looks up after each: Ctrl-C may have come
     }
     leave_job(job);
     return true;

@@ -407,6 +407,55 @@ def test_control_c_interrupts_a_wait() -> None:
     assert printed == ["True"] * 4 + ["[2.0, 2.0]"]
 
 
+def test_control_c_interrupts_the_wait_for_one_large_kernel() -> None:
+    """The waiting thread computes too, but only in pieces."""
+    printed = lines_of(
+        run_script("""
+        import os, signal, threading, time
+        from tigon import _native, nd
+
+        _native.set_num_threads(2)
+        a = nd.ones((6000, 6000))
+        nd.dot(a[:10], a).wait_to_read()
+        y = nd.dot(a, a)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            y.wait_to_read()
+        except KeyboardInterrupt:
+            print("interrupted")
+        timer.join()
+        left = time.perf_counter()
+        y.wait_to_read()
+        print(time.perf_counter() - left > 0.1, y[0, 0].asscalar())
+        """)
+    )
+    assert printed == ["interrupted", "True 6000.0"]
+
+
+def test_control_c_interrupts_a_call_that_waits_for_room() -> None:
+    printed = lines_of(
+        run_script("""
+        import os, signal, threading
+        from tigon import _native, nd
+
+        gate, x = threading.Event(), nd.ones(2)
+        (x + 1).wait_to_read()
+        _native.push(lambda: gate.wait(30) and None, [], [x], "gate")
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        y, added = x, 0
+        try:
+            while True:
+                y = y + 1
+                added += 1
+        except KeyboardInterrupt:
+            gate.set()
+        print(y.asnumpy().tolist() == [1 + added] * 2)
+        """)
+    )
+    assert printed == ["True"]
+
+
 FORK = """
 import os, warnings
 import numpy as np
