@@ -104,6 +104,9 @@ struct Entry {
   View* view = nullptr;
 };
 
+// Shapes that change with every call must not fill the memory; a miss costs about a millisecond.
+constexpr size_t kMostSignatures = 8192;
+
 struct SignatureCache {
   std::vector<std::shared_ptr<Entry>> slots = std::vector<std::shared_ptr<Entry>>(256);
   size_t used = 0;
@@ -120,6 +123,10 @@ struct SignatureCache {
   }
 
   void insert(std::shared_ptr<Entry> entry) {
+    if (used == kMostSignatures) {
+      SignatureCache old;  // emptied only after the swap: what it held may run Python code
+      std::swap(old, *this);
+    }
     if ((used + 1) * 2 > slots.size()) {
       std::vector<std::shared_ptr<Entry>> old(slots.size() * 2);
       old.swap(slots);

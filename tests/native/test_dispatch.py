@@ -116,6 +116,20 @@ def test_many_signatures(operators: Kernels) -> None:
             assert (a + a).asnumpy()[-1] == 2 * (size - 1)
 
 
+def test_the_signature_cache_is_bounded(operators: Kernels) -> None:
+    """Shapes that change with every call do not fill the memory: old entries go."""
+
+    def add_to_each(extents: range) -> int:
+        before = _native.stats()["signature_misses"]
+        for extent in extents:
+            _native.empty((extent,), FLOAT32) + 1.0
+        return _native.stats()["signature_misses"] - before
+
+    assert add_to_each(range(9000)) == 9000
+    assert add_to_each(range(10)) == 10
+    assert add_to_each(range(10)) == 0
+
+
 def test_an_error_of_the_compiler_leaves_nothing_behind(operators: Kernels) -> None:
     with pytest.raises(AssertionError, match="a compile handler must return"):
         before = _native.set_compile_handler(lambda *_: 3)
