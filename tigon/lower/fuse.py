@@ -120,8 +120,8 @@ class _Fuser:
         """Try the groups of the producers that are read in step."""
         reads = direct_reads(node, coords, ranges)
         tried: set[Group] = set()
-        # Groups with reductions first: they can absorb the others, not be absorbed.
-        for read in sorted(reads, key=self._without_reduction):
+        # Contractions and groups with reductions first: they can absorb the others, not be absorbed.
+        for read in sorted(reads, key=self._absorbable):
             group = self.home.get(read.value.node)
             if group is None or group in tried or not self._fits(node, domain, group):
                 continue
@@ -365,9 +365,9 @@ class _Fuser:
     def _independent(self, a: Group, b: Group) -> bool:
         return not self._before(a, b) and not self._before(b, a)
 
-    def _without_reduction(self, read: Read) -> bool:
+    def _absorbable(self, read: Read) -> bool:
         group = self.home.get(read.value.node)
-        return group is None or group.axes is None
+        return group is None or (group.kind == "map" and group.axes is None)
 
     def _can_merge(self, group: Group, other: Group) -> bool:
         """Another producer's group may become part of this one."""
