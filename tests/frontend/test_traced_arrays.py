@@ -7,7 +7,7 @@ import tigon as mx
 from tigon import nd, sym
 from tigon.base import TensorType, as_dtype
 from tigon.gluon import HybridBlock
-from tigon.sym.symbol import ArraySymbol, traced_variable
+from tigon.sym.traced import ArraySymbol, traced_variable
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 

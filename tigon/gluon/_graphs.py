@@ -16,7 +16,8 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
 from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph, Steps
-from tigon.sym.symbol import Group, Symbol, traced_variable, var
+from tigon.sym.symbol import Group, Symbol, var
+from tigon.sym.traced import traced_variable
 
 GRAPHS_PER_KIND = 8
 """Traces kept for one kind of input: a Python value that takes many values, such as a step counter,

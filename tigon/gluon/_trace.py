@@ -27,7 +27,7 @@ from tigon.ops.elementwise import stop_gradient
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
 from tigon.runtime.cached_graph import OWN_MODE
-from tigon.sym.symbol import traced_variable
+from tigon.sym.traced import traced_variable
 
 _local = threading.local()
 

@@ -14,7 +14,8 @@ from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import FLUENT, Signature, split_attributes
 from tigon.runtime import tracing
-from tigon.sym.symbol import ArraySymbol, Group, Symbol, apply, enter, var
+from tigon.sym.symbol import Group, Symbol, apply, enter, var
+from tigon.sym.traced import ArraySymbol
 
 Number = (bool, int, float)
 
