@@ -343,3 +343,18 @@ def test_a_context_manager_chooses_the_device():
         assert mx.current_context() == mx.cpu(1)
     assert mx.current_context() == mx.cpu(0)
     assert mx.num_gpus() == 0
+
+
+def test_a_schedule_of_rates_is_one_program():
+    weight, momentum = nd.ones(3), nd.zeros(3)
+    nd.sgd_mom_update(weight, nd.ones(3), momentum, lr=0.1, momentum=0.9, out=weight)
+    before = mx.runtime.stats()["compilations"]
+    for step in range(5):
+        rate = 0.1 / (step + 2)
+        nd.sgd_mom_update(weight, nd.ones(3), momentum, lr=rate, momentum=0.9, out=weight)
+    assert mx.runtime.stats()["compilations"] == before
+    expected, velocity = 1.0, 0.0
+    for step in range(6):
+        velocity = 0.9 * velocity - 0.1 / (step + 1)
+        expected += velocity
+    assert np.allclose(weight.asnumpy(), expected)

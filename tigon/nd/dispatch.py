@@ -123,6 +123,7 @@ def _run_mutating(op: Operator, attrs: Any, given: list[Any], out: Any) -> Any:
 
     Auxiliary states (running statistics) go to fresh storage that is swapped in, so that what the
     tape has saved of them stays as it was; optimizer states are overwritten in place."""
+    op, attrs, given = _rates_as_operands(op, attrs, given)
     visible = op.visible_count(attrs)
     results = list(out) if isinstance(out, (list, tuple)) else [out]
     results += [None] * (op.output_count(attrs) - len(results))
@@ -145,6 +146,28 @@ def _run_mutating(op: Operator, attrs: Any, given: list[Any], out: Any) -> Any:
     for state, fresh in swaps:
         state.swap_storage(fresh)
     return list(result) if type(result) is tuple else result
+
+
+_by_rates: dict[Operator, tuple[Operator, tuple[str, ...], tuple[str, ...]] | None] = {}
+
+
+def _rates_as_operands(
+    op: Operator, attrs: Any, given: list[Any]
+) -> tuple[Operator, Any, list[Any]]:
+    """Optimizer updates in the form that takes learning rates as operands, where there is one: a
+    schedule of a thousand rates is then one program and not a thousand."""
+    if op not in _by_rates:
+        sibling = record.get(f"_{op.name}") if f"_{op.name}" in record.names() else None
+        _by_rates[op] = None
+        if sibling is not None and sibling.mutates == op.mutates:
+            rates = tuple(o.name for o in sibling.operands[len(op.operands) :])
+            _by_rates[op] = (sibling, rates, tuple(record.attr_fields(sibling.attrs_type)))
+    found = _by_rates[op]
+    if found is None or len(given) != len(op.operands):
+        return op, attrs, given
+    sibling, rates, fields = found
+    own = sibling.attrs_type(**{name: getattr(attrs, name) for name in fields})
+    return sibling, own, [*given, *(getattr(attrs, name) for name in rates)]
 
 
 def make_function(op: Operator, name: str) -> Callable[..., Any]:
