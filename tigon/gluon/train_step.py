@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tigon import autograd
+from tigon import _native, autograd
 from tigon.base import TensorType, as_dtype, check
 from tigon.gluon import _trace as tracing
 from tigon.gluon._graphs import Entry, GraphCache, _rebuild_outputs, _type_of
 from tigon.gluon.block import Block
 from tigon.gluon.trainer import Trainer
 from tigon.ir import Value
-from tigon.nd import NDArray, from_numpy
+from tigon.nd import NDArray
 from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
@@ -175,7 +175,7 @@ class _StepEntry(Entry):
         for slot, position in self.input_positions:
             arrays[slot] = leaves[position]
         results = bound.program(
-            arrays, from_numpy(np.array(rates or [0.0], bound.dtype), False), bound.states
+            arrays, _native.from_numpy(np.array(rates or [0.0], bound.dtype)), bound.states
         )
         loss = _rebuild_outputs(self.loss_structure, results, leaves)
         if not self.step.outputs:
@@ -271,7 +271,7 @@ class _Bound:
         self.program = program
         self.training = training
         self.indices = indices
-        self.dtype = dtype_of_rates(weights)
+        self.dtype = as_dtype(dtype_of_rates(weights)).numpy
         self.states = [state for own in states for state in own]
         self.owners = [updater.states[index] for index in indices]
 
