@@ -335,6 +335,22 @@ def test_an_error_in_a_compiled_graph_names_the_operator_within() -> None:
         y.wait_to_read()
 
 
+def test_an_error_in_a_hybridized_net_names_the_layer_and_the_call() -> None:
+    net = nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        net.add(nn.Dense(700, in_units=700), nn.Dense(700, in_units=700))
+    net.initialize()
+    net.hybridize()
+    x = nd.ones((606, 700))
+    for param in net.collect_params().values():
+        param.data().wait_to_read()
+    with replaced_kernels(lambda number: lambda: 3 * (number == 1)):
+        y = net(x)
+        line = sys._getframe().f_lineno - 1
+    with pytest.raises(mx.TigonError, match=rf"^net_dense1_fwd: .*test_engine\.py:{line}\)$"):
+        y.wait_to_read()
+
+
 def test_an_error_of_pushed_python_keeps_its_cause() -> None:
     x = nd.ones(3)
 

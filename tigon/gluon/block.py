@@ -507,7 +507,7 @@ class HybridBlock(Block):
         for arg in args:
             if type(arg) is not NDArray and _is_symbol(arg):
                 with tracing.tracing(tracing.Trace(typed=False)):
-                    return self._run(*args)
+                    return self._run_named(*args)
         if self._active:
             if self._graphs is None:
                 self._graphs = GraphCache(self)
@@ -520,7 +520,14 @@ class HybridBlock(Block):
         trace = tracing.current()
         assert trace is not None
         trace.block(self)
-        return self._run(*args)
+        return self._run_named(*args)
+
+    def _run_named(self, *args: Any) -> Any:
+        """The same; symbols made here carry the block's prefix in their names."""
+        if self._empty_prefix:
+            return self._run(*args)
+        with naming.Prefix(self._prefix):
+            return self._run(*args)
 
     def _run(self, *args: Any) -> Any:
         """One pass of the Python code, on arrays or on symbols."""
