@@ -163,3 +163,16 @@ def test_constants_are_folded_before_execution() -> None:
     (output,) = graph.outputs
     assert output.node.op.name == "_copy"
     assert output.node.inputs[0].node.attrs.value == 10
+
+
+def test_deep_products_with_few_results_run_in_parts() -> None:
+    x, y = given("x", 4096, 24), given("y", 4096, 60)
+    product = get("dot")(x, y, transpose_a=True)
+    contraction, reduction = [
+        node
+        for node in prepare(Graph.of([product])).nodes
+        if node.op.name in ("_contract", "_reduce_sum")
+    ]
+    assert contraction.outputs[0].shape == (4, 24, 60)
+    assert reduction.outputs[0].shape == (24, 60)
+    check_meaning([product])

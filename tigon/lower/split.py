@@ -1,10 +1,11 @@
-"""Long reductions with few results are cut into blocks, so that they run in parallel. The cut
-depends on the extents only: results are the same for any number of threads."""
+"""Long sums with few results are cut into blocks, so that they run in parallel. The cut depends on
+the extents only: results are the same for any number of threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from string import ascii_letters
 
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
 from tigon.ops.record import Family, get
@@ -13,14 +14,29 @@ FEW_RESULTS = 8
 LONG = 1 << 16
 BLOCK = 1 << 13
 
+SMALL_PRODUCT = 1 << 16
+"""Results of a contraction that make too few tiles to share."""
+
+WORTH_SHARING = 4_000_000
+"""Multiplications that take longer than handing them to another thread and adding the parts."""
+
+PARTS = (4, 8, 6, 5, 7, 3, 2)
+DEEP = 256
+"""Terms that each part keeps at least, so that a tile pays for its loads and stores."""
+
 _NEUTRAL = {"sum": 0.0, "prod": 1.0, "maximum": float("-inf"), "minimum": float("inf")}
 
 
-def split_reductions(graph: Graph) -> Graph:
-    """Reduce long axes in two steps: blocks, then the blocks' results."""
+def split_sums(graph: Graph) -> Graph:
+    """Reduce long axes in two steps, blocks and then the blocks' results; likewise contractions
+    with few results and many terms, such as gradients of weights."""
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op in (VARIABLE, CONSTANT) or node.op.family is not Family.REDUCTION:
+        if node.op in (VARIABLE, CONSTANT):
+            return None
+        if node.op.family is Family.CONTRACTION:
+            return _contract_in_parts(node, *inputs)
+        if node.op.family is not Family.REDUCTION:
             return None
         (data,) = inputs
         axes = node.attrs.axes
@@ -32,6 +48,38 @@ def split_reductions(graph: Graph) -> Graph:
         return (_two_steps(node, data),)
 
     return rewrite(graph, rule)
+
+
+def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | None:
+    left, right, out = node.attrs.left, node.attrs.right, node.attrs.out
+    extents = dict(zip(left, lhs.shape, strict=True)) | dict(zip(right, rhs.shape, strict=True))
+    summed = [label for label in left if label in right and label not in out]
+    terms = prod(extents[label] for label in summed)
+    results = node.outputs[0].type.size
+    if not lhs.dtype.is_float or results > SMALL_PRODUCT or results * terms < WORTH_SHARING:
+        return None
+    for label in summed:
+        for parts in PARTS:
+            if extents[label] % parts == 0 and terms // parts >= DEEP:
+                break
+        else:
+            continue
+        part = next(letter for letter in ascii_letters if letter not in extents)
+        operands = []
+        for value, labels in ((lhs, left), (rhs, right)):
+            axis = labels.index(label)
+            cut = (parts, extents[label] // parts)
+            shape = (*value.shape[:axis], *cut, *value.shape[axis + 1 :])
+            operands.append(get("_reshape")(value, shape=shape))
+        partial = node.op(
+            *operands,
+            left=left.replace(label, part + label),
+            right=right.replace(label, part + label),
+            out=part + out,
+        )
+        partial.node.name = node.name
+        return (get("_reduce_sum")(partial, axes=(0,)),)
+    return None
 
 
 def _two_steps(node: Node, data: Value) -> Value:

@@ -19,7 +19,7 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Fusion, Group, fuse, is_computed
 from tigon.lower.nests import LoweredNest, lower_group
-from tigon.lower.split import split_reductions
+from tigon.lower.split import split_sums
 from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.runtime.counters import count
@@ -138,7 +138,7 @@ def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     optional = set(pipeline.optional_passes())
     left_out = optional if "all" in disabled else optional & disabled
     result = pipeline.run(graph, _evaluate, left_out)
-    result = split_reductions(result)
+    result = split_sums(result)
     return _own_outputs(result)
 
 
