@@ -120,7 +120,7 @@ class _Fuser:
         """Try the groups of the producers that are read in step."""
         reads = direct_reads(node, coords, ranges)
         tried: set[Group] = set()
-        # Contractions and groups with reductions first: they can absorb the others, not be absorbed.
+        # Contractions and groups with reductions first: they absorb the others, not the reverse.
         for read in sorted(reads, key=self._absorbable):
             group = self.home.get(read.value.node)
             if group is None or group in tried or not self._fits(node, domain, group):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tigon.base import InternalError
 from tigon.base.types import Shape
@@ -77,8 +78,12 @@ class LoweredNest:
         source, target = self.values.index(read), self.values.index(written)
         if read.dtype.itemsize != written.dtype.itemsize:
             return False
-        stores, loads = _accesses(self.nest)
+        stores, loads = self._accesses
         return loads.get(source, set()) <= stores[target] and len(stores[target]) == 1
+
+    @cached_property
+    def _accesses(self) -> tuple[dict[int, set[Expr]], dict[int, set[Expr]]]:
+        return _accesses(self.nest)
 
 
 class _Buffers:

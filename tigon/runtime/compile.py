@@ -288,20 +288,34 @@ class _Assembly:
     ) -> tuple[Any, MemoryPlan]:
         temporaries = [value for value in self.producer if value not in self.outputs]
         number = {value: index for index, value in enumerate(temporaries)}
+        alike: dict[int, list[Value]] = {}  # only values of one size take each other's place
+        for value in temporaries:
+            alike.setdefault(value.type.nbytes, []).append(value)
         requests = [
             Request(
                 value.node.name or value.node.op.name,
                 value.type.nbytes,
                 self.producer[value].wave,
                 max((kernel.wave for kernel in self.readers.get(value, ())), default=0),
-                tuple(number[other] for other in temporaries if self._hands_over(other, value)),
+                tuple(
+                    number[other]
+                    for other in alike[value.type.nbytes]
+                    if self._hands_over(other, value)
+                ),
             )
             for value in temporaries
         ]
         arranged = plan(requests)
         place = {value: arranged.offsets[index] for value, index in number.items()}
+        inputs_alike: dict[int, list[Value]] = {}
+        for value in self.inputs:
+            inputs_alike.setdefault(value.type.nbytes, []).append(value)
         may_alias = [
-            [i for value, i in self.inputs.items() if self._hands_over(value, output)]
+            [
+                self.inputs[value]
+                for value in inputs_alike.get(output.type.nbytes, ())
+                if self._hands_over(value, output)
+            ]
             for output in self.graph.outputs
         ]
         addresses = self._compile()
