@@ -279,7 +279,7 @@ def install(functions: Mapping[str, Callable[..., Any]]) -> None:
     """Complete the native class."""
     for name in FLUENT:
         if name in functions:
-            setattr(NDArray, name, _method(functions[name], name))
+            setattr(NDArray, name, functions[name])  # the array is its first operand
     for name, method in _METHODS.items():
         setattr(NDArray, name, method)
     for name, getter in _PROPERTIES.items():
@@ -288,16 +288,6 @@ def install(functions: Mapping[str, Callable[..., Any]]) -> None:
         "An array: values of one type in a regular shape. Made by `nd.array` and its kin; work on "
         "it returns before it is done, and reading a value waits for it."
     )
-
-
-def _method(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def method(self: NDArray, *arguments: Any, **keywords: Any) -> Any:
-        return function(self, *arguments, **keywords)
-
-    method.__name__ = name
-    method.__qualname__ = f"NDArray.{name}"
-    method.__doc__ = function.__doc__
-    return method
 
 
 def _apply_op(self: NDArray, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:

@@ -20,7 +20,7 @@ from tigon.runtime.operators import attributes_id, operator_id
 
 NDArray = _native.NDArray
 
-_PLAIN = frozenset((NDArray, float, int, bool))
+PLAIN = frozenset((NDArray, float, int, bool))
 _CACHEABLE = (int, float, str, bool, tuple, type(None))
 
 
@@ -35,7 +35,7 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         kind = type(operand)
         if kind is NDArray:
             arrays = True
-        elif kind not in _PLAIN:
+        elif kind not in PLAIN:
             if hasattr(operand, "apply_op"):
                 return operand.apply_op(op, attrs, given)
             given[position] = _number(op, position, operand)
@@ -186,7 +186,7 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
         if short and not active[0]:
             operands = arguments if len(arguments) <= count else arguments[:count]
             for operand in operands:
-                if type(operand) not in _PLAIN:
+                if type(operand) not in PLAIN:
                     break
             else:
                 extra = arguments[count:]
@@ -217,20 +217,22 @@ def _intern(
     keywords: dict[str, Any],
 ) -> int | None:
     """The number of these attributes, or None where the call needs the long way."""
-    for name, value in keywords.items():
-        if name in signature.names or not isinstance(value, _CACHEABLE):
-            return None
-    for value in extra:
-        if not isinstance(value, _CACHEABLE):
-            return None
-    # Equal numbers of different types (1, True, 1.0) may mean different attributes.
-    kinds = tuple(map(type, (*extra, *keywords.values())))
-    key = (mode, extra, tuple(keywords.items()), kinds) if kinds else mode
+    if not signature.own.isdisjoint(keywords):
+        return None
+    if not (extra or keywords):
+        key: Any = mode
+    elif signature.mixed:  # equal numbers of different types may mean different attributes
+        kinds = tuple(map(type, (*extra, *keywords.values())))
+        key = (mode, extra, tuple(keywords.items()), kinds)
+    else:
+        key = (mode, extra, tuple(keywords.items()))
     try:
         found = interned.get(key)
-    except TypeError:  # a list within a tuple
+    except TypeError:  # a list, or a tuple of lists
         return None
     if found is None:
+        if not all(isinstance(value, _CACHEABLE) for value in (*extra, *keywords.values())):
+            return None
         padding = (None,) * (0 if signature.variadic else len(signature.names))
         _, values = signature.split((*padding, *extra), keywords)
         attrs = signature.op.make_attrs(values)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tigon import _native
-from tigon.nd.dispatch import NDArray, apply
+from tigon.nd.dispatch import PLAIN, NDArray, apply
 from tigon.ops import record
 from tigon.runtime import tracing
 from tigon.runtime.operators import attributes_id, operator_id
@@ -51,7 +51,8 @@ def _make(name: str, own: str, on_numbers: Callable[[Any, Any], Any]) -> Callabl
     invoke = _native.invoke
 
     def function(lhs: Any, rhs: Any, out: Any = None, name: str | None = None) -> Any:
-        if type(lhs) is NDArray and type(rhs) is NDArray and not tracing.active[0]:
+        kinds = (type(lhs), type(rhs))
+        if NDArray in kinds and PLAIN.issuperset(kinds) and not tracing.active[0]:
             return invoke(*identities, (lhs, rhs), out)
         if isinstance(lhs, _NUMBERS) and isinstance(rhs, _NUMBERS):
             return on_numbers(lhs, rhs)

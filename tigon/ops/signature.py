@@ -4,6 +4,7 @@ attributes. Shared by `nd` and `sym`, so that a program means the same in both."
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
@@ -32,8 +33,8 @@ FLUENT = tuple(
     """
     abs arccos arccosh arcsin arcsinh arctan arctanh argmax argmax_channel argmin argsort
     broadcast_axes broadcast_like broadcast_to cbrt ceil clip cos cosh degrees depth_to_space diag
-    dot exp expand_dims expm1 fix flatten flip floor gamma gammaln log log10 log1p log2 log_softmax max
-    mean min nanprod nansum norm one_hot ones_like pad pick prod radians rcbrt reciprocal relu
+    dot exp expand_dims expm1 fix flatten flip floor gamma gammaln log log10 log1p log2 log_softmax
+    max mean min nanprod nansum norm one_hot ones_like pad pick prod radians rcbrt reciprocal relu
     repeat reshape_like rint round rsqrt shape_array sigmoid sign sin sinh size_array slice
     slice_axis slice_like softmax softmin sort space_to_depth split split_v2 sqrt square squeeze
     sum swapaxes take tan tanh tile topk trunc zeros_like
@@ -55,8 +56,10 @@ class Signature:
         "_fields",
         "_ignored",
         "_positions",
+        "mixed",
         "names",
         "op",
+        "own",
         "selects",
         "takes_key",
         "trains",
@@ -66,8 +69,10 @@ class Signature:
     def __init__(self, op: Operator) -> None:
         self.op = op
         self.names = tuple(o.name for o in op.operands if not o.random_key)
+        self.own = frozenset(self.names)
         self.variadic = any(o.variadic for o in op.operands)
         fields = record.attr_fields(op.attrs_type)
+        self.mixed = any(_several_numbers(annotation) for annotation, _ in fields.values())
         self._fields = tuple(name for name in fields if name not in HIDDEN)
         self._ignored = IGNORED.difference(fields)
         self._positions = {name: i for i, name in enumerate(self.names)}
@@ -159,6 +164,12 @@ class Signature:
                 continue
             parameters.append(kinds(name, kinds.KEYWORD_ONLY, default=None))
         return inspect.Signature(parameters)
+
+
+def _several_numbers(annotation: Any) -> bool:
+    """Whether an attribute tells 1, 1.0 and True apart."""
+    options = set(typing.get_args(annotation)) or {annotation}
+    return len(options & {int, float, bool}) > 1
 
 
 def placement(name: str) -> tuple[str, str] | None:
