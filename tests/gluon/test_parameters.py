@@ -378,3 +378,57 @@ def test_changing_the_kind_of_an_attribute():
     net.layer = nn.Dense(2)
     with pytest.raises(TypeError, match="holds Dense; cannot change it to int"):
         net.layer = 3
+
+
+class ReadsShapes(nn.HybridBlock):
+    def forward(self, x):
+        return x.reshape((x.shape[0], -1)) * x.shape[1]
+
+
+class Joins(nn.HybridBlock):
+    def hybrid_forward(self, F, left, right):
+        return F.concat(left, right, dim=1), left + 1
+
+
+def test_export_without_parameters_of_shapes_read_and_of_several_inputs(tmp_path):
+    path = str(tmp_path / "model")
+    for net, args, names in (
+        (ReadsShapes(), [nd.ones((2, 3, 4))], ["data"]),
+        (Joins(), [nd.ones((2, 3)), nd.ones((2, 3))], ["data0", "data1"]),
+    ):
+        net.hybridize()
+        expected = net(*args)
+        again = gluon.SymbolBlock.imports(*[net.export(path)[0], names, f"{path}-0000.params"])
+        found = again(*args)
+        if not isinstance(expected, tuple):
+            expected, found = [expected], [found]
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
+    symbol_file, _ = Joins().export(path)  # no call is needed to know that it takes two
+    assert mx.sym.load(symbol_file).list_inputs() == ["data0", "data1"]
+
+
+def test_symbol_blocks_inside_other_blocks():
+    inner = gluon.SymbolBlock(
+        mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=4, name="fc"), mx.sym.var("data")
+    )
+    net = nn.HybridSequential()
+    net.add(inner, nn.Dense(2))
+    net.initialize()
+    first = net(nd.ones((3, 5))).asnumpy()
+    net.hybridize()
+    with autograd.record():
+        y = net(nd.ones((3, 5)))
+    y.backward()
+    np.testing.assert_allclose(y.asnumpy(), first, rtol=1e-6)
+    assert inner.collect_params()["fc_weight"].grad().shape == (4, 5)
+
+
+def test_blocks_in_a_plain_list_are_noticed():
+    class Net(nn.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Dense(2), nn.Dense(3)]
+
+    with pytest.warns(UserWarning, match=r"Net\.layers: holds blocks that are not registered"):
+        Net().collect_params()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tigon.gluon.parameter import (
     Parameter,
     ParameterDict,
     load_into,
+    load_named,
 )
 from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
@@ -196,10 +198,25 @@ class Block:
         found = ParameterDict(self._params.prefix)
         pattern = re.compile(select) if select else None
         for block in self._walk():
+            block._warn_of_lost_children()
             for name, param in block._params.items():
                 if pattern is None or pattern.match(name):
                     found.update({name: param})
         return found
+
+    def _warn_of_lost_children(self) -> None:
+        """Blocks in a list or dictionary are not found: their parameters would never learn."""
+        known = {id(child) for child in self._children.values()}
+        for name, value in vars(self).items():
+            if name.startswith("_") or not isinstance(value, (list, tuple, dict)):
+                continue
+            items = value.values() if isinstance(value, dict) else value
+            if any(isinstance(item, Block) and id(item) not in known for item in items):
+                warnings.warn(
+                    f"{type(self).__name__}.{name}: holds blocks that are not registered; call "
+                    "register_child for each, or use nn.HybridSequential",
+                    stacklevel=3,
+                )
 
     def _walk(self) -> Iterator[Block]:
         """This block and all below, each once, parents first."""
@@ -307,12 +324,7 @@ class Block:
 
         A file that does not fit changes nothing.
         """
-        loaded = nd.load(filename)
-        check(
-            isinstance(loaded, dict),
-            "load_parameters",
-            f"{filename} holds a list of arrays without names; expected what save_parameters wrote",
-        )
+        loaded = load_named(filename, "load_parameters", "save_parameters")
         self.load_dict(
             loaded,
             ctx,
@@ -674,12 +686,7 @@ class SymbolBlock(HybridBlock):
         symbol = sym.load(symbol_file)
         block = SymbolBlock(symbol, [sym.var(name) for name in names])
         if param_file is not None:
-            loaded = nd.load(param_file)
-            check(
-                isinstance(loaded, dict),
-                "SymbolBlock.imports",
-                f"{param_file} holds arrays without names; expected what export wrote",
-            )
+            loaded = load_named(param_file, "SymbolBlock.imports", "export")
             arrays = {re.sub("^(arg|aux):", "", name): array for name, array in loaded.items()}
             for name, array in arrays.items():
                 if name in block._reg_params:

@@ -566,9 +566,7 @@ class ParameterDict:
         dtype_source: str = "current",
     ) -> None:
         """Read values written by `save`."""
-        from tigon import nd
-
-        loaded = nd.load(filename)
+        loaded = load_named(filename, "ParameterDict.load", "save")
         arrays = {restore_prefix + _plain_name(name): array for name, array in loaded.items()}
         self.load_dict(
             arrays, ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype
@@ -596,6 +594,21 @@ class ParameterDict:
         match = re.compile(pattern or "")
         chosen.update({name: param for name, param in self.items() if match.match(name)})
         return chosen
+
+
+def load_named(filename: Any, where: str, writer: str) -> dict[str, Any]:
+    """Arrays by name. A file of no arrays at all does not tell whether they had names."""
+    from tigon import nd
+
+    loaded = nd.load(filename)
+    if isinstance(loaded, list) and not loaded:
+        return {}
+    check(
+        isinstance(loaded, dict),
+        where,
+        f"{filename} holds a list of arrays without names; expected what {writer} wrote",
+    )
+    return loaded
 
 
 def load_into(

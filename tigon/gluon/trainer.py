@@ -9,7 +9,7 @@ from typing import Any
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
 from tigon.gluon import _epoch
-from tigon.gluon.parameter import Parameter, ParameterDict
+from tigon.gluon.parameter import Parameter, ParameterDict, load_named
 
 
 class Trainer:
@@ -168,14 +168,7 @@ class Trainer:
 
     def load_states(self, fname: str) -> None:
         """Read what `save_states` wrote. A file that does not fit changes nothing."""
-        from tigon import nd
-
-        arrays = nd.load(fname)
-        check(
-            isinstance(arrays, dict),
-            "load_states",
-            f"{fname} holds no optimizer states; expected what save_states wrote",
-        )
+        arrays = load_named(fname, "load_states", "save_states")
         if not self._updaters:
             self._updaters.append(optimizer.get_updater(self._optimizer))
         weights = [param.list_data()[0] for param in self._params]
