@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tigon.backends.cpu import cost
-from tigon.backends.cpu.compiler import Compiler
+from tigon.backends.cpu.compiler import Compiler, Job
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
@@ -17,6 +18,7 @@ from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
 from tigon.loop.abstract import abstract
+from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import (
     Accumulator,
     AnyNest,
@@ -74,12 +76,8 @@ class CpuBackend:
             missing = [s for s in dict.fromkeys(structures) if s not in self._addresses]
             self._hits += len(structures) - len(missing)
             if missing:
-                # Names belong to the module: its text then says all there is to know about it.
-                functions = [
-                    self.emit(structure, f"kernel{number}")
-                    for number, structure in enumerate(missing)
-                ]
-                made = self._compiler.compile(functions)
+                jobs = [Job(fingerprint(s), partial(self.emit, s)) for s in missing]
+                made = self._compiler.compile(jobs)
                 self._addresses.update(zip(missing, made, strict=True))
             return [self._addresses[structure] for structure in structures]
 

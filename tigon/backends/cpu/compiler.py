@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tigon.backends.cpu.store import ObjectStore
 from tigon.backends.cpu.target import Target, host_target
 from tigon.backends.cpu.text import Function
 from tigon.base.errors import InternalError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One function to have: a key that says all there is to know about it, and how to write it."""
+
+    key: str
+    emit: Callable[[str], Function]
 
 
 class Compiler:
@@ -26,6 +39,7 @@ class Compiler:
         self._loader: Any = None
         self._keep: list[Any] = []  # loaded code is never unloaded
         self._helpers: dict[str, int] = {}
+        self._libraries: dict[str, dict[str, int]] = {}
         self._modules = 0
         self._store = ObjectStore()
         self.seconds = 0.0
@@ -70,50 +84,121 @@ class Compiler:
             raise InternalError(f"cpu: LLVM refuses the generated code: {error}\n{text}") from error
         return module
 
-    def compile(self, functions: Sequence[Function]) -> list[int]:
-        """Addresses of functions, which must have names of their own."""
-        self._make_helpers(functions)
-        return self._compile(functions)
-
-    def _make_helpers(self, functions: Sequence[Function]) -> None:
-        """Compile, once per process, what these functions call and no module has yet."""
-        wanted = {name: make for function in functions for name, make in function.helpers.items()}
-        missing = [make(name) for name, make in wanted.items() if name not in self._helpers]
+    def compile(self, jobs: Sequence[Job]) -> list[int]:
+        """Addresses of functions. What an earlier process left in the store is not even written
+        out as text; the rest becomes one module."""
+        addresses: dict[str, int] = {}
+        missing = []
+        for job in jobs:
+            address = self._stored(job.key)
+            if address is None:
+                missing.append(job)
+            else:
+                addresses[job.key] = address
         if missing:
-            made = self._compile(missing)
-            self._helpers.update(
-                (function.name, address) for function, address in zip(missing, made, strict=True)
-            )
+            # Names belong to the module.
+            functions = [job.emit(f"kernel{number}") for number, job in enumerate(missing)]
+            keys = [job.key for job in missing]
+            made = self._compile_with_helpers(keys, functions)
+            addresses.update(zip(keys, made, strict=True))
+        return [addresses[job.key] for job in jobs]
 
-    def _compile(self, functions: Sequence[Function]) -> list[int]:
+    # -- what earlier processes left
+
+    def _stored(self, key: str) -> int | None:
+        """The address of a function whose module is in the store. An entry names the module and
+        the function's name in it; the module's file begins with the names it has and needs."""
+        entry = self._store.load(self._full(key))
+        if entry is None:
+            return None
+        module, name = entry.decode().split()
+        if module not in self._libraries:
+            content = self._store.load(module)
+            if content is None:
+                return None
+            begun = time.perf_counter()
+            head, _, image = content.partition(b"\n")
+            names = json.loads(head)
+            if not all(self._has_helper(helper) for helper in names["needs"]):
+                return None
+            self._libraries[module] = self._link(image, names["has"], names["needs"])
+            self.seconds += time.perf_counter() - begun
+        self.loaded += 1
+        return self._libraries[module].get(name)
+
+    def _has_helper(self, name: str) -> bool:
+        if name not in self._helpers:
+            address = self._stored(f"helper {name}")
+            if address is None:
+                return False
+            self._helpers[name] = address
+        return True
+
+    def _full(self, key: str) -> str:
+        """The key with all else that the code depends on."""
         import llvmlite.binding as llvm
 
-        target = self.target
-        with self._lock:
-            begun = time.perf_counter()
-            text = module_text(functions, target)
-            key = f"{llvm.llvm_version_info} {target}\n{text}"
-            image = self._store.load(key)
-            if image is None:
-                image = self._machine.emit_object(self._parse(text))
-                self._store.save(key, image)
-            else:
-                self.loaded += len(functions)
-            self._modules += 1
-            builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
-            for function in functions:
-                builder.export_symbol(function.name)
-                for helper in function.helpers:
-                    builder.import_symbol(helper, self._helpers[helper])
-            library = builder.link(self._loader, f"module{self._modules}")
-            self._keep.append(library)
-            addresses = [library[function.name] for function in functions]
-            self.seconds += time.perf_counter() - begun
-        return addresses
+        return f"{generator_version()} {llvm.llvm_version_info} {self.target}\n{key}"
+
+    # -- new code
+
+    def _compile_with_helpers(
+        self, keys: Sequence[str], functions: Sequence[Function]
+    ) -> list[int]:
+        """Compile functions, and before them, once per process, the helpers they call."""
+        wanted = {name: make for function in functions for name, make in function.helpers.items()}
+        missing = [make(name) for name, make in wanted.items() if not self._has_helper(name)]
+        if missing:
+            made = self._compile([f"helper {function.name}" for function in missing], missing)
+            names = [function.name for function in missing]
+            self._helpers.update(zip(names, made, strict=True))
+        return self._compile(keys, functions)
+
+    def _compile(self, keys: Sequence[str], functions: Sequence[Function]) -> list[int]:
+        begun = time.perf_counter()
+        text = module_text(functions, self.target)
+        image = self._machine.emit_object(self._parse(text))
+        has = [function.name for function in functions]
+        needs = sorted({helper for function in functions for helper in function.helpers})
+        library = self._link(image, has, needs)
+        module = f"module {self._full(text)}"
+        module = hashlib.sha256(module.encode()).hexdigest()
+        self._libraries[module] = library
+        head = json.dumps({"has": has, "needs": needs}).encode()
+        self._store.save(module, head + b"\n" + image)
+        for key, name in zip(keys, has, strict=True):
+            self._store.save(self._full(key), f"{module} {name}".encode())
+        self.seconds += time.perf_counter() - begun
+        return [library[name] for name in has]
+
+    def _link(self, image: bytes, has: Sequence[str], needs: Sequence[str]) -> dict[str, int]:
+        """Load object code; the addresses of its functions."""
+        import llvmlite.binding as llvm
+
+        self._modules += 1
+        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+        for name in has:
+            builder.export_symbol(name)
+        for name in needs:
+            builder.import_symbol(name, self._helpers[name])
+        library = builder.link(self._loader, f"module{self._modules}")
+        self._keep.append(library)
+        return {name: library[name] for name in has}
 
     @property
     def modules(self) -> int:
         return self._modules
+
+
+@cache
+def generator_version() -> str:
+    """A digest of the code generator itself: code that another version wrote is not ours."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for folder in (here, here.parents[1] / "loop"):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def module_text(functions: Sequence[Function], target: Target) -> str:
