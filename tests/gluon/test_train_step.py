@@ -237,7 +237,9 @@ def test_other_batch_sizes_and_python_values_trace_again():
     assert len(step.compiled) == 2
     assert step(nd.ones((3, 2)), nd.ones(3)).shape == (3, 1)
     assert len(step.compiled) == 3
-    assert "Scaled.scale changed" in step.explain()
+    report = step.explain()
+    assert "Scaled.scale changed" in report
+    assert report.count("bytes planned") == 3
 
 
 def test_several_inputs_several_losses_and_outputs():
@@ -374,6 +376,25 @@ def test_a_convolutional_network():
     assert_same_networks(*nets, rtol=1e-3, atol=1e-4)
 
 
+def test_an_imported_symbol_and_its_own_graph_learn(tmp_path):
+    net, _ = made("sgd", {}, build=lambda: network(dropout=0))
+    data, label = next(batches(1))
+    net(data)
+    net.hybridize()
+    net(data)
+    files = net.export(str(tmp_path / "net"))
+    losses = []
+    for by_step in (False, True):
+        block = gluon.SymbolBlock.imports(files[0], "data", files[1])
+        trainer = gluon.Trainer(block.collect_params(), "sgd", {"learning_rate": 0.1})
+        loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        step = gluon.TrainStep(block, loss, trainer)
+        for _ in range(3):
+            got = step(data, label) if by_step else loop_step(block, loss, trainer, data, label)
+        losses.append(got.asnumpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
 def provoked(function, *args, **keywords):
     with pytest.raises(TigonError) as caught:
         function(*args, **keywords)
@@ -414,6 +435,7 @@ def test_errors():
     assert "give batch_size" in provoked(several, data, label)
     branch = gluon.TrainStep(net, lambda out, y: out if out.sum() > 0 else -out, trainer)
     assert "while the program is traced" in provoked(branch, data, label)
+    assert "convert it with nd.array" in provoked(step, np.ones((4, 2)), label)
     net.weight.grad_req = "add"
     assert "accumulates gradients" in provoked(step, data, label)
     net.weight.grad_req = "null"

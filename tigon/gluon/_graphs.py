@@ -16,6 +16,7 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
 from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph, Steps
+from tigon.runtime.compile import CompiledGraph
 from tigon.sym.symbol import Group, Symbol, var
 from tigon.sym.traced import traced_variable
 
@@ -101,6 +102,10 @@ class Entry:
                 self.template[slot] = which.data()
             elif kind == "array":
                 self.template[slot] = which
+
+    def compiled_graphs(self) -> list[CompiledGraph]:
+        """What was compiled so far."""
+        return [] if self.cached is None else self.cached.programs
 
     def changed(self) -> str:
         """The first thing that changed, for the explanation."""
@@ -209,7 +214,7 @@ class GraphCache:
             lines.append(
                 f"graph {number} of {self._block.name}: {operators} operators ({entry.reason})"
             )
-            for variant in entry.cached.programs if entry.cached is not None else ():
+            for variant in entry.compiled_graphs():
                 plan = variant.memory_plan
                 lines.append(
                     f"  {variant.program.name}: {variant.operators} primitives in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
@@ -19,6 +20,7 @@ from tigon.nd import NDArray
 from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
+from tigon.runtime.compile import CompiledGraph
 from tigon.runtime.train_step import TrainingGraph, TrainingProgram
 
 
@@ -97,11 +99,12 @@ class TrainStep:
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
+        self._lock = threading.RLock()  # steps write the same arrays: one after another
 
     def __call__(self, data: Any, label: Any = (), batch_size: int | None = None) -> Any:
         """One step. Returns the loss, and the network's output if asked for."""
-        self._batch_size = batch_size
-        with autograd.pause(train_mode=True):
+        with self._lock, autograd.pause(train_mode=True):
+            self._batch_size = batch_size
             return self._graphs((data, label))
 
     def __repr__(self) -> str:
@@ -118,6 +121,13 @@ class TrainStep:
 
     def _traced(self, data: Any, label: Any) -> Any:
         """The Python code of a step up to the loss, on symbols."""
+        for given in (*_as_tuple(data), *_as_tuple(label)):
+            check(
+                not isinstance(given, np.ndarray),
+                self.name,
+                "data and label: expected NDArrays; given a numpy array, whose values would become "
+                "part of the program; convert it with nd.array",
+            )
         trace = tracing.current()
         assert trace is not None
         for part in (self.net, self.loss):
@@ -181,6 +191,9 @@ class _StepEntry(Entry):
         if not self.step.outputs:
             return loss
         return loss, _rebuild_outputs(self.output_structure, results, leaves)
+
+    def compiled_graphs(self) -> list[CompiledGraph]:
+        return [program.compiled for program in self.programs.values()]
 
     # -- what a step needs
 
