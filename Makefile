@@ -43,9 +43,10 @@ check: $(VENV)/.ready
 	$(PY) -m ruff check tigon tests examples benchmarks tools
 	$(PY) -m mypy
 
-# The page of all operators, from their records.
+# The page of all operators and the type stubs of nd and sym, from the operator records.
 docs: build
 	PYTHONPATH=. $(PY) tools/operators_page.py
+	PYTHONPATH=. $(PY) tools/stubs.py
 
 # Write the golden texts anew; review the difference.
 golden: build
