@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build test demo bench check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-check check docs golden sanitize clean
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,14 @@ demo: build
 # Side by side with PyTorch (if installed: `pip install torch`) and numpy.
 bench: build
 	PYTHONPATH=. $(PY) benchmarks/run.py $(BENCH)
+
+# The parts of one call, in nanoseconds.
+bench-path: build
+	PYTHONPATH=. $(PY) benchmarks/path.py
+
+# Instructions of small programs against recorded counts; CHECK=--record records them.
+bench-check: build
+	PYTHONPATH=. $(PY) benchmarks/check.py $(CHECK)
 
 # What must hold before a commit, in under a minute.
 check: $(VENV)/.ready

@@ -1,0 +1,237 @@
+"""Instructions per call of small programs, compared with recorded counts: a slowdown is seen.
+
+    make bench-check                      fails where a row takes over 5 % more than recorded
+    make bench-check CHECK=--record       records what is counted now; review the difference
+
+Counts, unlike times, do not depend on what else the machine does. valgrind's callgrind counts; it
+shows programs a processor without AVX-512, so kernels are the same on all machines with AVX2.
+Each row runs N and then 2 N times: what start-up, warming up and the counting itself cost falls
+out of the difference. Counts belong to a version of Python and are recorded for each. Without
+valgrind, or without a record for this Python, nothing is compared, and that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = Path(__file__).with_name("instructions.json")
+TOLERANCE = 0.05
+# Callgrind writes and clears its counts before each call of this function of the C library, which
+# `os.ctermid` calls and nothing else. (Calls by way of ctypes it cannot see.)
+MARK = "ctermid"
+
+
+# ------------------------------------------------------------------- what is counted
+
+
+def slot_add() -> Callable[[], Any]:
+    from tigon import nd
+
+    x = nd.ones((10,))
+    return lambda: x + x
+
+
+def recorded_add() -> Callable[[], Any]:
+    from tigon import autograd, nd
+
+    x = nd.ones((10,))
+    x.attach_grad()
+
+    def run() -> None:
+        with autograd.record():
+            y = x + x
+        y.backward()
+
+    return run
+
+
+def hybridized_network() -> Callable[[], Any]:
+    """Small layers: the call counts, not the arithmetic."""
+    from tigon import nd
+    from tigon.gluon import nn
+
+    net = nn.HybridSequential()
+    net.add(nn.Dense(8, "relu", in_units=16), nn.Dense(8, "relu", in_units=8))
+    net.add(nn.Dense(2, in_units=8))
+    net.initialize()
+    net.hybridize()
+    x = nd.ones((1, 16))
+    return lambda: net(x)
+
+
+def imperative_chain() -> Callable[[], Any]:
+    from tigon import nd
+
+    a, b = nd.ones((10,)), nd.ones((10,))
+    return lambda: nd.tanh(b * a + 1) * 0.5 + a
+
+
+def hybridized_chain() -> Callable[[], Any]:
+    from tigon import gluon, nd
+
+    class Chain(gluon.HybridBlock):
+        def forward(self, a: Any, b: Any) -> Any:
+            return nd.tanh(b * a + 1) * 0.5 + a
+
+    net = Chain()
+    net.hybridize()
+    a, b = nd.ones((10,)), nd.ones((10,))
+    return lambda: net(a, b)
+
+
+ROWS: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
+    "slot add, 10 elements": (slot_add, 1000),
+    "recorded add and backward, 10 elements": (recorded_add, 100),
+    "hybridized network 16-8-8-2": (hybridized_network, 100),
+    "imperative chain, 10 elements": (imperative_chain, 100),
+    "hybridized chain, 10 elements": (hybridized_chain, 100),
+}
+
+
+def run_rows(names: list[str]) -> None:
+    """In the process that callgrind watches."""
+    for name in names:
+        make, calls = ROWS[name]
+        function = make()
+        for _ in range(20):
+            function()
+        gc.collect()
+        gc.disable()  # it would run in one interval or the other by chance
+        os.ctermid()
+        for _ in range(calls):
+            function()
+        os.ctermid()
+        for _ in range(2 * calls):
+            function()
+        os.ctermid()
+        gc.enable()
+
+
+# ---------------------------------------------------------------------------- counting
+
+
+def count(names: list[str]) -> dict[str, int]:
+    """Instructions per call of each row."""
+    environment = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": os.environ.get("HOME", "/"),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "0",
+        "TIGON_ENGINE": "naive",
+        "TIGON_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    if "TIGON_CACHE" in os.environ:
+        environment["TIGON_CACHE"] = os.environ["TIGON_CACHE"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                f"--callgrind-out-file={folder}/counts",
+                f"--dump-before={MARK}",
+                sys.executable,
+                __file__,
+                "--counted",
+                *names,
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"the counted process failed:\n{done.stderr[-3000:]}")
+        # One file for each mark: what ran since the mark before.
+        spans = [
+            _total(Path(folder, f"counts.{number + 1}").read_text())
+            for number in range(3 * len(names))
+        ]
+    return {
+        name: round((spans[3 * row + 2] - spans[3 * row + 1]) / ROWS[name][1])
+        for row, name in enumerate(names)
+    }
+
+
+def _total(text: str) -> int:
+    found = re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit("callgrind wrote no totals")
+    return int(found.group(1))
+
+
+def python() -> str:
+    """What counts belong to."""
+    name = platform.python_implementation().lower()
+    return f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{platform.machine()}"
+
+
+def compare(counted: dict[str, int], recorded: dict[str, int]) -> bool:
+    """Print both; whether all rows are within the tolerance."""
+    good = True
+    print(f"{'instructions per call':42}{'recorded':>10}{'now':>10}{'':>9}")
+    for name, now in counted.items():
+        before = recorded.get(name)
+        if before is None:
+            print(f"{name:42}{'-':>10}{now:>10,}   new: record it")
+            continue
+        change = now / before - 1
+        word = ""
+        if change > TOLERANCE:
+            good, word = False, "  TOO MANY"
+        elif change < -TOLERANCE:
+            word = "  fewer: record it"
+        print(f"{name:42}{before:>10,}{now:>10,}{change:>+9.1%}{word}")
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="write the counts down")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="the file of counts")
+    parser.add_argument("--counted", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.counted is not None:
+        run_rows(options.counted)
+        return 0
+    if shutil.which("valgrind") is None:
+        print("bench-check: skipped, valgrind is not installed (`apt install valgrind`)")
+        return 0
+    records = json.loads(options.records.read_text()) if options.records.exists() else {}
+    counted = count([name for name in ROWS if options.only in name])
+    recorded = records.get(python(), {})
+    if options.record:
+        records[python()] = {**recorded, **counted}
+        options.records.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+        print(f"recorded for {python()}:")
+        compare(counted, recorded)
+        return 0
+    if not recorded:
+        print(f"bench-check: nothing recorded for {python()}; record with `CHECK=--record`")
+        compare(counted, {})
+        return 0
+    if compare(counted, recorded):
+        return 0
+    print(
+        f"\nA row takes over {TOLERANCE:.0%} more instructions than recorded. Find out why "
+        "(`make bench-path` times the parts of a call), or record anew and say in the commit "
+        "what it buys."
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
