@@ -163,6 +163,20 @@ def test_keyword_only_and_gathered_arguments():
     assert values(gathered(x, bias=x, by=x)) == [2, 2]
 
 
+def test_calls_that_do_not_fit_fail_as_in_python():
+    @mx.jit
+    def pair(x, y, /, scale=1):
+        return (x + y) * scale
+
+    x = nd.ones(1)
+    assert values(pair(x, x, scale=3)) == [6]
+    for args, keywords in (((x,), {}), ((x, x, 1, 2), {}), ((x,), {"y": x}), ((x, x), {"z": 1})):
+        with pytest.raises(TypeError):
+            pair(*args, **keywords)
+    with pytest.raises(TypeError):
+        pair(x, x, 1, scale=2)
+
+
 def test_gradients_flow_as_through_one_operation():
     def energy(x, weights):
         hidden = nd.tanh(nd.dot(x, weights["w"]) + weights["b"])
@@ -360,3 +374,14 @@ def test_a_loss_function_of_the_users_in_a_training_step():
     step = gluon.TrainStep(net, mx.jit(lambda out, y: nd.square(out - y).mean()), trainer)
     first = step(nd.ones((4, 2)), nd.ones((4, 1))).asscalar()
     assert step(nd.ones((4, 2)), nd.ones((4, 1))).asscalar() < first
+
+
+def test_threads_may_call_one_function():
+    from concurrent.futures import ThreadPoolExecutor
+
+    compiled = mx.jit(lambda x, n: x * n + 1)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [(nd.ones(1 + i % 3), i % 4) for i in range(40)]
+        for (x, n), y in zip(jobs, pool.map(lambda job: compiled(*job), jobs), strict=True):
+            assert values(y) == [n + 1] * x.size
+    assert len(compiled.compiled) == 12

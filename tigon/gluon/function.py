@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
-from tigon.base import check
+from tigon.base import TigonError, check
 from tigon.gluon import _trace as tracing
 from tigon.gluon._graphs import GraphCache
 from tigon.gluon._trace import Static
@@ -89,6 +89,13 @@ class CompiledFunction:
             [static_argnums] if isinstance(static_argnums, int) else list(static_argnums),
             [static_argnames] if isinstance(static_argnames, str) else list(static_argnames),
         )
+        kinds = {p.name: p.kind for p in self._signature.parameters.values()}
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self._order = [name for name, kind in kinds.items() if kind in positional]
+        self._unnamed = {name for name, kind in kinds.items() if kind is positional[0]}
+        self._static_positions = [
+            self._order.index(name) for name in self._static if name in self._order
+        ]
         self._graphs = GraphCache(self)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -111,30 +118,36 @@ class CompiledFunction:
 
     def _arranged(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
         """By position what can be, the rest by name in alphabetical order, so that a call means
-        the same however it is written."""
-        bound = self._signature.bind(*args, **keywords)
+        the same however it is written. Whether it fits is found out when the function is called."""
+        listed = list(args)
+        if keywords:
+            for name in self._order[len(listed) :]:
+                if name not in keywords or name in self._unnamed:
+                    break
+                listed.append(keywords.pop(name))
+        for position in self._static_positions:
+            if position < len(listed):
+                listed[position] = self._static_value(self._order[position], listed[position])
+        if not keywords:
+            return tuple(listed)
         for name in self._static:
-            if name in bound.arguments:
-                bound.arguments[name] = self._static_value(name, bound.arguments[name])
-        if not bound.kwargs:
-            return bound.args
-        return (*bound.args, _KEYWORDS, dict(sorted(bound.kwargs.items())))
+            if name in keywords:
+                keywords[name] = self._static_value(name, keywords[name])
+        return (*listed, _KEYWORDS, dict(sorted(keywords.items())))
 
     def _static_value(self, name: str, value: Any) -> Static:
-        check(
-            not isinstance(value, (NDArray, Symbol)),
-            self.name,
-            f"static argument '{name}' is an array; arrays are traced: do not declare it static",
-        )
+        if isinstance(value, (NDArray, Symbol)):
+            raise TigonError(
+                f"{self.name}: static argument '{name}' is an array; arrays are traced: "
+                "do not declare it static"
+            )
         try:
             hash(value)
         except TypeError:
-            check(
-                False,
-                self.name,
-                f"static argument '{name}' must be hashable; given {type(value).__name__}; "
-                "use a tuple, or a frozen dataclass",
-            )
+            raise TigonError(
+                f"{self.name}: static argument '{name}' must be hashable; given "
+                f"{type(value).__name__}; use a tuple, or a frozen dataclass"
+            ) from None
         return Static(value)
 
     def _traced(self, *args: Any) -> Any:
