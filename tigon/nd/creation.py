@@ -155,7 +155,7 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
 
 def zeros(
     shape: Any, ctx: Any = None, dtype: Any = None, stype: Any = None, out: Any = None, **_: Any
-) -> Any:
+) -> NDArray:
     """An array of zeros.
 
     >>> zeros(2).asnumpy()
@@ -164,7 +164,7 @@ def zeros(
     return _filled("zeros", shape, 0, ctx, dtype, out)
 
 
-def ones(shape: Any, ctx: Any = None, dtype: Any = None, out: Any = None, **_: Any) -> Any:
+def ones(shape: Any, ctx: Any = None, dtype: Any = None, out: Any = None, **_: Any) -> NDArray:
     """An array of ones.
 
     >>> ones((1, 2), dtype="int32").asnumpy()
@@ -173,7 +173,7 @@ def ones(shape: Any, ctx: Any = None, dtype: Any = None, out: Any = None, **_: A
     return _filled("ones", shape, 1, ctx, dtype, out)
 
 
-def full(shape: Any, val: Any, ctx: Any = None, dtype: Any = None, out: Any = None) -> Any:
+def full(shape: Any, val: Any, ctx: Any = None, dtype: Any = None, out: Any = None) -> NDArray:
     """An array of one value.
 
     >>> full(2, 7).asnumpy()

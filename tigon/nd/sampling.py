@@ -132,7 +132,7 @@ def exponential(
     return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, ctx, out)
 
 
-def shuffle(data: NDArray, out: Any = None, **_: Any) -> Any:
+def shuffle(data: NDArray, out: Any = None, **_: Any) -> NDArray:
     """The rows of an array in random order.
 
     >>> from tigon import nd
