@@ -515,6 +515,44 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert printed == ["True 300.0", "0"]
 
 
+def test_a_fork_in_the_middle_of_another_thread_s_compilation() -> None:
+    """The child compiles too, though locks were held when it was made."""
+    printed = lines_of(
+        run_script("""
+        import os, signal, threading, time, warnings
+        import numpy as np
+        from tigon import compile, nd, sym
+
+        warnings.simplefilter("ignore")
+        stop = threading.Event()
+
+        def compile_on_and_on():
+            number = 0
+            while not stop.is_set():
+                number += 1
+                x = sym.var("x", shape=(number % 9 + 2, 2, number % 7 + 2))
+                compile(sym.softmax(sym.tanh(x * number) + sym.exp(x), axis=number % 3)).kernels
+
+        other = threading.Thread(target=compile_on_and_on)
+        other.start()
+        good = 0
+        for number in range(25):
+            time.sleep(0.02)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # ends it if it hangs
+                x = sym.var("x", shape=(5, number + 2))
+                f = compile(sym.sum(sym.sin(x) * number, axis=1))
+                os._exit(0 if f(x=nd.zeros((5, number + 2))).asnumpy().sum() == 0 else 1)
+            good += os.waitpid(child, 0)[1] == 0
+        stop.set()
+        other.join()
+        print(good)
+        """)
+    )
+    assert printed == ["25"]
+
+
 def test_multiprocessing_workers_compute() -> None:
     printed = lines_of(
         run_script(

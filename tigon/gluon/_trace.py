@@ -21,6 +21,7 @@ import numpy as np
 
 from tigon._native import is_recording, is_training
 from tigon.base import TensorType, as_dtype, check
+from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
 from tigon.ir import Node, Value
 from tigon.ops.elementwise import stop_gradient
@@ -288,7 +289,7 @@ def _entered(trace: Trace | None) -> Iterator[None]:
 
 _watched: list[type] = []  # Block, once it is defined
 _watchers = 0
-_watch_lock = threading.Lock()
+_watch_lock = plain_lock()
 
 _FUNCTIONS = frozenset((FunctionType, MethodType, staticmethod, type, ModuleType))
 

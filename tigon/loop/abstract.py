@@ -14,11 +14,11 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from math import isfinite
-from threading import RLock
 from typing import Any
 
 from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
+from tigon.base.locks import reentrant_lock
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
@@ -49,7 +49,7 @@ _SHIFTS = (2, 4, 8, 16)  # divisors that need no division
 
 _done: dict[AnyNest, tuple[AnyNest, bytes]] = {}
 _structures: dict[AnyNest, AnyNest] = {}
-_lock = RLock()
+_lock = reentrant_lock()
 
 
 def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:

@@ -19,16 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from tigon.base.dtypes import DType, int64
+from tigon.base.locks import reentrant_lock
 
 # ------------------------------------------------------------------------------ expressions
 
 
-_interning = RLock()  # reentrant: collecting garbage inside may run a destructor that builds
+# Reentrant: collecting garbage inside may run a destructor that builds.
+_interning = reentrant_lock()
 
 
 class Expr:

@@ -7,7 +7,6 @@ kept as residuals, except for what is cheaper computed again.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +15,7 @@ from tigon import _native
 from tigon.analysis.min_cut import INFINITE, cheapest_cut
 from tigon.base import TensorType, check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.locks import reentrant_lock
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
 from tigon.lower.elements import POINTWISE, TRANSPARENT
 from tigon.passes.gradient import gradient
@@ -80,7 +80,7 @@ class CachedGraph:
             f"two different variables are named {sorted(repeated)}; give each a name of its own",
         )
         self._variants: dict[Any, Variant] = {}
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
 
     # -- calling
 

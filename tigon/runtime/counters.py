@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 
-_LOCK = threading.Lock()
+from tigon.base.locks import plain_lock
+
+_LOCK = plain_lock()
 _COUNTS: dict[str, float] = {
     "compilations": 0,
     "kernel_compilations": 0,

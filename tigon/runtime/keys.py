@@ -11,8 +11,9 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
+from tigon.base.locks import plain_lock
 
-_lock = threading.Lock()
+_lock = plain_lock()
 _seed = 0
 _counter = 0
 

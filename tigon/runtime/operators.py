@@ -6,7 +6,6 @@ and operand types; on a miss it asks here.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 from tigon import _native
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE
+from tigon.base.locks import plain_lock
 from tigon.ir import Graph, Node, Value, substitute, variable
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
@@ -26,7 +26,7 @@ from tigon.passes.gradient import gradient
 from tigon.runtime import tracing
 from tigon.runtime.compile import compile_graph, prepare
 
-_LOCK = threading.Lock()
+_LOCK = plain_lock()
 _OPERATORS: list[Operator] = []
 _OPERATOR_IDS: dict[Operator, int] = {}
 _ATTRIBUTES: list[Any] = []

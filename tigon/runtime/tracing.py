@@ -16,9 +16,10 @@ from typing import Any
 
 from tigon import _native
 from tigon.base import TigonError
+from tigon.base.locks import plain_lock
 
 _local = threading.local()
-_lock = threading.Lock()
+_lock = plain_lock()
 active = [0]
 """How many threads are tracing: while it is 0, the imperative path need not ask further."""
 
