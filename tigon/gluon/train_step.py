@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from tigon import _native, autograd
 from tigon.base import TensorType, as_dtype, check
+from tigon.base.locks import reentrant_lock
 from tigon.gluon import _trace as tracing
 from tigon.gluon._graphs import Entry, GraphCache, _rebuild_outputs, _type_of
 from tigon.gluon.block import Block
@@ -99,7 +99,7 @@ class TrainStep:
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
-        self._lock = threading.RLock()  # steps write the same arrays: one after another
+        self._lock = reentrant_lock()  # steps write the same arrays: one after another
 
     def __call__(self, data: Any, label: Any = (), batch_size: int | None = None) -> Any:
         """One step. Returns the loss, and the network's output if asked for."""
