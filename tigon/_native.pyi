@@ -154,7 +154,7 @@ def set_trace_handlers(
     call: Callable[[int, int, tuple[Any, ...], bool], Any] | None,
     read: Callable[[NDArray], None] | None,
 ) -> tuple[Any, Any]:
-    """While this thread traces Python code: `call` answers its operator calls (operator, attributes,
+    """While this thread traces Python: `call` answers its operator calls (operator, attributes,
     operands, whether out= was given), `read` is told of arrays whose values it reads."""
 
 def clear_signature_cache() -> None: ...

@@ -95,7 +95,7 @@ class Const(Expr):
         kind = float if dtype.kind == "f" else bool if dtype.kind == "b" else int
         value = kind(value)
         # repr separates 0.0 from -0.0, which compare equal, and unites NaN, which does not.
-        return cls._intern((cls, dtype.code, repr(value)), dtype, (value,))  # type: ignore[no-any-return]
+        return cls._intern((cls, dtype.code, repr(value)), dtype, (value,))
 
     @property
     def value(self) -> Any:
@@ -109,11 +109,11 @@ class Slot(Expr):
     __slots__ = ()
 
     def __new__(cls, index: int, dtype: DType = int64) -> Slot:
-        return Expr.__new__(cls, dtype, index)  # type: ignore[no-any-return]
+        return Expr.__new__(cls, dtype, index)
 
     @property
     def index(self) -> int:
-        return self._fields[0]  # type: ignore[no-any-return]
+        return self._fields[0]
 
 
 class Axis(Expr):
@@ -122,11 +122,11 @@ class Axis(Expr):
     __slots__ = ()
 
     def __new__(cls, name: str) -> Axis:
-        return Expr.__new__(cls, int64, name)  # type: ignore[no-any-return]
+        return Expr.__new__(cls, int64, name)
 
     @property
     def name(self) -> str:
-        return self._fields[0]  # type: ignore[no-any-return]
+        return self._fields[0]
 
 
 class Local(Expr):
@@ -135,11 +135,11 @@ class Local(Expr):
     __slots__ = ()
 
     def __new__(cls, name: str, dtype: DType) -> Local:
-        return Expr.__new__(cls, dtype, name)  # type: ignore[no-any-return]
+        return Expr.__new__(cls, dtype, name)
 
     @property
     def name(self) -> str:
-        return self._fields[0]  # type: ignore[no-any-return]
+        return self._fields[0]
 
 
 class Load(Expr):
@@ -149,15 +149,15 @@ class Load(Expr):
     __slots__ = ()
 
     def __new__(cls, buffer: int, index: Expr, dtype: DType) -> Load:
-        return Expr.__new__(cls, dtype, buffer, index)  # type: ignore[no-any-return]
+        return Expr.__new__(cls, dtype, buffer, index)
 
     @property
     def buffer(self) -> int:
-        return self._fields[0]  # type: ignore[no-any-return]
+        return self._fields[0]
 
     @property
     def index(self) -> Expr:
-        return self._fields[1]  # type: ignore[no-any-return]
+        return self._fields[1]
 
     @property
     def operands(self) -> tuple[Expr, ...]:
@@ -170,15 +170,15 @@ class Apply(Expr):
     __slots__ = ()
 
     def __new__(cls, function: str, operands: tuple[Expr, ...], dtype: DType) -> Apply:
-        return Expr.__new__(cls, dtype, function, operands)  # type: ignore[no-any-return]
+        return Expr.__new__(cls, dtype, function, operands)
 
     @property
     def function(self) -> str:
-        return self._fields[0]  # type: ignore[no-any-return]
+        return self._fields[0]
 
     @property
     def operands(self) -> tuple[Expr, ...]:
-        return self._fields[1]  # type: ignore[no-any-return]
+        return self._fields[1]
 
 
 @dataclass(frozen=True, slots=True)
