@@ -13,21 +13,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
-from tigon.ir.graph import CONSTANT, Node, Value, constant, variable
+from tigon.ir.graph import CONSTANT, Graph, Node, Value, constant, variable
 from tigon.ir.rewrite import substitute
 from tigon.name import NameManager
 from tigon.nd.dispatch import run_node
+from tigon.ops.record import Operator
 from tigon.ops.record import get as operator
+from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient
 from tigon.runtime.cached_graph import GraphCall
-from tigon.runtime.operators import OperatorCall
+from tigon.runtime.operators import OperatorCall, operator_gradient
 from tigon.sym.symbol import Symbol
 
 NDArray = _native.NDArray
@@ -323,7 +325,7 @@ def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDA
     ]
     found = gradient(outputs, given, [inputs[i] for i in targets])
     environment: dict[Value, Any] = dict(zip(inputs, arrays, strict=False))
-    for index, output in enumerate(results):
+    for index, output in enumerate(outputs):
         saved = node.saved_output(index)
         if saved is not None:
             environment[output] = saved
@@ -331,27 +333,72 @@ def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDA
         if value is not None:
             environment[value] = cotangents[index]
     flows = [(i, value) for i, value in zip(targets, found, strict=True) if value is not None]
-    if isinstance(tag, GraphCall):
-        _check_kept(node, tag, [value for _, value in flows], environment)
-    values = evaluate([value for _, value in flows], environment)
+    wanted = [value for _, value in flows]
+    kept = tag.kept if isinstance(tag, GraphCall) else _kept_inputs(tag, _flags(arrays))
+    wanted = _within_reach(tag, list(zip(inputs, arrays, strict=False)), kept, wanted, environment)
+    values = evaluate(wanted, environment)
     return [(arrays[i], value) for (i, _), value in zip(flows, values, strict=True)]
 
 
-def _check_kept(
-    node: Any, call: GraphCall, values: Sequence[Value], environment: dict[Value, Any]
-) -> None:
-    """A compiled graph keeps what its own backward reads, which may not be all that is needed to
-    write that backward down again."""
+def _flags(arrays: Sequence[Any]) -> tuple[bool, ...]:
+    """Which inputs of a call the tape was asked to differentiate."""
+    return tuple(
+        isinstance(array, NDArray) and (array.has_tape or array.grad_req != "null")
+        for array in arrays
+    )
+
+
+@lru_cache(maxsize=1024)
+def _kept_inputs(call: OperatorCall, wanted: tuple[bool, ...]) -> frozenset[int]:
+    """The inputs that the tape keeps of an operator's call."""
+    rule = operator_gradient(call, wanted)
+    saved = rule.saved if rule is not None else ()
+    return frozenset(index for kind, index in saved if kind == "input")
+
+
+def _within_reach(
+    tag: OperatorCall | GraphCall,
+    inputs: Sequence[tuple[Value, Any]],
+    kept: frozenset[int],
+    values: list[Value],
+    environment: dict[Value, Any],
+) -> list[Value]:
+    """The values in a form that can be computed from what the tape has kept.
+
+    A large operator asks for all of its operands, its parts perhaps not: BatchNorm's gradient does
+    without the running statistics. And its gradient reads outputs that users do not see (the
+    batch's mean), through which the tape lets no cotangent flow: its parts show everything."""
+    hidden = any(
+        isinstance(n.op, Operator) and n.op.visible_count(n.attrs) < len(n.outputs)
+        for n in _pending(values, environment)
+    )
+    if not hidden and _out_of_reach(inputs, kept, values, environment) is None:
+        return values
+    parts = list(decompose(Graph(tuple(environment), values)).outputs)
+    missing = _out_of_reach(inputs, kept, parts, environment)
+    if missing is not None:
+        what = tag.op.name if isinstance(tag, OperatorCall) else "a compiled graph"
+        raise TigonError(
+            f"grad: create_graph=True needs '{missing}', an input of {what} that was not kept; "
+            "call the block without hybridize, or attach a gradient to that input"
+        )
+    return parts
+
+
+def _out_of_reach(
+    inputs: Sequence[tuple[Value, Any]],
+    kept: frozenset[int],
+    values: Sequence[Value],
+    environment: dict[Value, Any],
+) -> str | None:
     needed = {v for n in _pending(values, environment) for v in n.inputs if v in environment}
-    for index, value in enumerate(call.graph.inputs):
-        array = node.inputs[index]
-        is_variable = array.grad_req != "null" and not array.has_tape
-        if value in needed and index not in call.kept and not is_variable:
-            raise TigonError(
-                f"grad: create_graph=True needs '{value.node.name}', an input of a compiled graph "
-                "that was not kept; call this block without hybridize, or attach a gradient to "
-                "that input"
-            )
+    needed.update(value for value in values if value in environment)
+    for index, (value, array) in enumerate(inputs):
+        if value not in needed or index in kept or not isinstance(array, NDArray):
+            continue
+        if array.has_tape or array.grad_req == "null":  # variables themselves are always at hand
+            return value.node.name
+    return None
 
 
 def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any]:

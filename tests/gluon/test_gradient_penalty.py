@@ -1,0 +1,58 @@
+"""Differentiating a gradient through layers, imperatively and hybridized, against differences."""
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import autograd, nd
+from tigon.gluon import nn
+
+C = np.random.default_rng(5).normal(size=(6, 2))
+
+
+def penalty(hybridized, layer, weight=None):
+    """The squared norm of an input gradient, and its gradient with respect to a weight."""
+    net = nn.HybridSequential()
+    net.add(nn.Dense(4, activation="tanh", in_units=3))
+    if layer is not None:
+        net.add(layer())
+    net.add(nn.Dense(2, activation="sigmoid", in_units=4))
+    mx.random.seed(0)
+    net.initialize(mx.init.Normal(1.0))
+    net.cast("float64")
+    if weight is not None:
+        net[0].weight.set_data(nd.array(weight, dtype="float64"))
+    net.hybridize(hybridized)
+    x = nd.array(np.random.default_rng(0).normal(size=(6, 3)), dtype="float64")
+    x.attach_grad()
+    mx.random.seed(3)
+    with autograd.record():
+        y = net(x) * nd.array(C, dtype="float64")
+        (dx,) = autograd.grad([y], [x], create_graph=True)
+        result = (dx * dx).sum()
+    result.backward()
+    return result.asscalar(), net[0].weight.grad().asnumpy(), net[0].weight.data().asnumpy()
+
+
+LAYERS = {
+    "none": None,
+    "dropout": lambda: nn.Dropout(0.5),
+    "batch norm": lambda: nn.BatchNorm(in_channels=4),
+    "layer norm": lambda: nn.LayerNorm(in_channels=4),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
+def test_gradient_penalty(layer):
+    value, gradient, weight = penalty(False, layer)
+    hybrid_value, hybrid_gradient, _ = penalty(True, layer)
+    assert np.isclose(value, hybrid_value, rtol=1e-12)
+    assert np.allclose(gradient, hybrid_gradient, rtol=1e-9, atol=1e-12)
+    step = 1e-5
+    for index in [(0, 0), (1, 2), (3, 1)]:
+        shifted = np.zeros_like(weight)
+        shifted[index] = step
+        slope = (
+            penalty(False, layer, weight + shifted)[0] - penalty(False, layer, weight - shifted)[0]
+        )
+        assert np.isclose(gradient[index], slope / (2 * step), rtol=1e-5, atol=1e-7)
