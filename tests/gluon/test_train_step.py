@@ -376,6 +376,62 @@ def test_a_convolutional_network():
     assert_same_networks(*nets, rtol=1e-3, atol=1e-4)
 
 
+class Attention(nn.HybridBlock):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.words = nn.Embedding(20, 8)
+            self.query = nn.Dense(8, flatten=False)
+            # A bias would have the gradient zero, of which Adam makes steps of rounding errors.
+            self.key = nn.Dense(8, flatten=False, use_bias=False)
+            self.norm, self.drop = nn.LayerNorm(), nn.Dropout(0.2)
+            self.out = nn.Dense(3)
+
+    def forward(self, x):
+        x = self.words(x)
+        scores = nd.batch_dot(self.query(x), self.key(x), transpose_b=True) / 8**0.5
+        mixed = nd.batch_dot(nd.softmax(scores), x)
+        return self.out(self.norm(self.drop(mixed) + x))
+
+
+def test_attention_over_embeddings():
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    words, label = nd.array(np.arange(24).reshape(4, 6) % 20), nd.array([0, 1, 2, 1])
+    nets = []
+    for by_step in (False, True):
+        net, trainer = made("adam", {"learning_rate": 0.01}, build=lambda: Attention(prefix="a_"))
+        step = gluon.TrainStep(net, loss, trainer)
+        for _ in range(5):
+            step(words, label) if by_step else loop_step(net, loss, trainer, words, label)
+        nets.append(net)
+    assert_same_networks(*nets, rtol=1e-3, atol=1e-5)
+
+
+def test_steps_follow_one_another_without_waiting():
+    """Large enough to be pushed to the engine: a step reads what the one before has written."""
+
+    def run(wait):
+        def build():
+            net = nn.HybridSequential(prefix="net_")
+            with net.name_scope():
+                net.add(nn.Dense(256, activation="relu", in_units=300), nn.BatchNorm())
+                net.add(nn.Dropout(0.2), nn.Dense(3))
+            return net
+
+        net, trainer = made("adam", {"learning_rate": 0.01}, build=build)
+        step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+        losses = []
+        for data, label in batches(20, 64, 300):
+            losses.append(step(data, label))
+            if wait:
+                nd.waitall()
+        return [loss.asnumpy() for loss in losses], weights(net)
+
+    for mine, theirs in zip(run(True), run(False), strict=True):
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_an_imported_symbol_and_its_own_graph_learn(tmp_path):
     net, _ = made("sgd", {}, build=lambda: network(dropout=0))
     data, label = next(batches(1))
