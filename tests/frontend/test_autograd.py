@@ -221,3 +221,24 @@ def test_long_chains(length):
             y = y + 1
     y.backward()
     assert x.grad.asscalar() == 1
+
+
+def test_one_variable_asked_for_twice():
+    x = nd.array([3])
+    x.attach_grad()
+    for create_graph in (False, True):
+        with autograd.record():
+            y = x * x
+            a, b = autograd.grad([y], [x, x], create_graph=create_graph)
+        assert a.asscalar() == b.asscalar() == 6
+
+
+def test_a_long_chain_differentiated_with_its_graph():
+    x = nd.ones(1)
+    x.attach_grad()
+    with autograd.record():
+        y = x
+        for _ in range(1000):
+            y = y + x
+        (dx,) = autograd.grad([y], [x], create_graph=True)
+    assert dx.asscalar() == 1001
