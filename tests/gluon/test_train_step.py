@@ -376,6 +376,25 @@ def test_a_convolutional_network():
     assert_same_networks(*nets, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("limit", [0.05, 100.0])
+def test_gradients_are_clipped_by_their_joint_norm(limit):
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    fields = {"learning_rate": 0.1, "momentum": 0.9}
+    net, trainer = made("sgd", fields, build=lambda: network(dropout=0))
+    other, other_trainer = made("sgd", fields, build=lambda: network(dropout=0))
+    step = gluon.TrainStep(other, loss, other_trainer, clip_global_norm=limit)
+    for data, label in batches(5):
+        with autograd.record():
+            mean = loss(net(data), label).mean()
+        mean.backward()
+        gluon.utils.clip_global_norm(
+            [p.grad() for p in net.collect_params().values() if p.grad_req != "null"], limit
+        )
+        trainer.step(1)
+        step(data, label)
+    assert_same_networks(net, other, rtol=1e-4, atol=1e-5)
+
+
 class Attention(nn.HybridBlock):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -478,6 +497,9 @@ def test_errors():
     assert provoked(gluon.TrainStep, net, loss, gluon.Trainer(net.collect_params(), Own())) == (
         "TrainStep: Own defines update, which runs on arrays and cannot be compiled; "
         "define formula(self, weight, grad, states, lr, wd) instead"
+    )
+    assert provoked(gluon.TrainStep, net, loss, trainer, clip_global_norm=0) == (
+        "TrainStep: clip_global_norm is a positive number or None; given 0"
     )
     step = gluon.TrainStep(net, loss, trainer)
     assert provoked(step, data, label, batch_size=0) == (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import is_
+from functools import reduce
+from operator import add, is_
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from tigon.gluon.block import Block
 from tigon.gluon.trainer import Trainer
 from tigon.ir import Value
 from tigon.nd import NDArray
+from tigon.ops.elementwise import absolute, cast, minimum, sqrt, square
+from tigon.ops.reduction import sum as total
+from tigon.ops.views import _reshape
 from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
@@ -47,7 +51,8 @@ class TrainStep:
 
     With `outputs=True` a step returns `(loss, output of the network)`, for metrics. A parameter of
     the trainer that the loss does not depend on is an error, as in `Trainer.step`;
-    `ignore_stale_grad=True` leaves it alone.
+    `ignore_stale_grad=True` leaves it alone. `clip_global_norm` is the largest joint 2-norm of all
+    gradients after their division by `batch_size`; larger ones are scaled down to it.
 
     >>> from tigon import nd
     >>> from tigon.gluon import loss, nn
@@ -68,6 +73,7 @@ class TrainStep:
         *,
         outputs: bool = False,
         ignore_stale_grad: bool = False,
+        clip_global_norm: float | None = None,
     ) -> None:
         check(
             isinstance(net, Block) or callable(net),
@@ -91,11 +97,17 @@ class TrainStep:
             f"{type(optimizer).__name__} defines update, which runs on arrays and cannot be "
             "compiled; define formula(self, weight, grad, states, lr, wd) instead",
         )
+        check(
+            clip_global_norm is None or clip_global_norm > 0,
+            "TrainStep",
+            f"clip_global_norm is a positive number or None; given {clip_global_norm}",
+        )
         self.net = net
         self.loss = loss
         self.trainer = trainer
         self.outputs = outputs
         self.ignore_stale_grad = ignore_stale_grad
+        self.clip_global_norm = clip_global_norm
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
@@ -233,7 +245,8 @@ class _StepEntry(Entry):
         updater = trainer._updater()
         states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
         state_types = [[_type_of(state) for state in own] for own in states]
-        key = (optimizer.settings, tuple(slots), tuple(map(tuple, state_types)))
+        limit = self.step.clip_global_norm
+        key = (optimizer.settings, limit, tuple(slots), tuple(map(tuple, state_types)))
         program = self.programs.get(key)
         if program is None:
             program = self.programs[key] = self._compile(training, weights, state_types)
@@ -262,9 +275,28 @@ class _StepEntry(Entry):
             numbers = numbers_of(rates, number, each, weight)
             return optimizer.full_formula(weight, grad, own, *numbers)
 
+        limit = self.step.clip_global_norm
+
+        def clip(grads: Sequence[Value], rates: Value) -> list[Value]:
+            assert limit is not None
+            return _clipped(grads, limit, numbers_of(rates, 0, each, grads[0])[-1])
+
         count = max(len(weights) * each, 1)
         rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
-        return training.compile(states, rates, update)
+        return training.compile(states, rates, update, None if limit is None else clip)
+
+
+def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value]:
+    """Scaled down so that the joint norm of `grads * rescale` is at most `limit`."""
+    dtype = grads[0].dtype.name
+
+    def of_dtype(value: Value, name: str) -> Value:
+        return value if value.dtype.name == name else cast(value, dtype=name)
+
+    squares = [of_dtype(_reshape(total(square(grad)), shape=()), dtype) for grad in grads]
+    norm = sqrt(reduce(add, squares)) * absolute(rescale)
+    scale = minimum(limit / (norm + 1e-8), 1.0)
+    return [grad * of_dtype(scale, grad.dtype.name) for grad in grads]
 
 
 class _Bound:

@@ -22,6 +22,9 @@ from tigon.runtime.compile import CompiledGraph, compile_graph
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""
 
+Adjust = Callable[[Sequence[Value], Value], Sequence[Value]]
+"""(gradients, all rates) -> gradients to update with."""
+
 
 class TrainingGraph:
     """A forward graph for given types, differentiated by some of its inputs.
@@ -52,7 +55,11 @@ class TrainingGraph:
         self.losses_agree = len({value.type.size for value in losses}) == 1
 
     def compile(
-        self, states: Sequence[Sequence[TensorType]], rates: TensorType, update: Update
+        self,
+        states: Sequence[Sequence[TensorType]],
+        rates: TensorType,
+        update: Update,
+        adjust: Adjust | None = None,
     ) -> TrainingProgram:
         """Append the updates: `states` holds the types of each used weight's states."""
         variant = self.variant
@@ -63,8 +70,11 @@ class TrainingGraph:
             [variable(f"_state{i}_{j}", type_) for j, type_ in enumerate(own)]
             for i, own in enumerate(states)
         ]
+        grads: Sequence[Value] = list(self.gradients.values())
+        if adjust is not None and grads:
+            grads = adjust(grads, rates_value)
         updated = [
-            update(number, inputs[i], self.gradients[i], own, rates_value)
+            update(number, inputs[i], grads[number], own, rates_value)
             for number, (i, own) in enumerate(zip(weights, leaves, strict=True))
         ]
         state_inputs = [state for own in leaves for state in own]
