@@ -173,6 +173,16 @@ def test_variants_are_by_type_and_mode_and_made_once() -> None:
     assert mx.runtime.stats()["compilations"] == before
 
 
+def test_variants_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shapes that change with every call do not fill the memory."""
+    monkeypatch.setattr("tigon.runtime.cached_graph.VARIANTS_KEPT", 3)
+    graph = graph_of(lambda x: x * 2, (1,))
+    for extent in (1, 2, 3, 4, 5, 4):
+        (result,) = graph([nd.ones((extent,))])
+        assert result.asnumpy().tolist() == [2] * extent
+    assert [p.graph.inputs[0].shape for p in graph.programs] == [(3,), (4,), (5,)]
+
+
 def test_the_mode_is_that_of_the_thread_unless_given() -> None:
     graph = graph_of(lambda x: sym.Dropout(x, p=0.9), (100,))
     x = nd.ones(100)

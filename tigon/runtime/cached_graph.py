@@ -59,6 +59,11 @@ class Steps:
     results: int
 
 
+VARIANTS_KEPT = 256
+"""Types and modes of one graph that stay compiled: shapes that change with every call must not
+fill the memory. The oldest goes first."""
+
+
 class CachedGraph:
     """Call a graph on arrays.
 
@@ -163,7 +168,10 @@ class CachedGraph:
         with self._lock:
             found = self._variants.get(key)
             if found is None:
-                found = self._variants[key] = self.variant(self.types(arrays), mode)
+                found = self.variant(self.types(arrays), mode)
+                # A new dictionary: other threads may be reading the old one.
+                kept = [*self._variants.items()][-VARIANTS_KEPT + 1 :]
+                self._variants = dict([*kept, (key, found)])
             return found
 
     def variant(self, types: dict[str, TensorType], mode: bool) -> Variant:
