@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
+# The second parameter says that no exception is swallowed.
+Lock: TypeAlias = "AbstractContextManager[bool, None]"
+
 _freed: WeakSet[Any] = WeakSet()
-_waited_for: WeakSet[Any] = WeakSet()
-_held: list[Any] = []
+_waited_for = threading.RLock()
 
 
-def plain_lock() -> Any:
+def plain_lock() -> Lock:
     """A lock that is free in a forked child. For state that single Python steps change.
 
     >>> with plain_lock():
@@ -27,7 +30,7 @@ def plain_lock() -> Any:
     return made
 
 
-def reentrant_lock() -> Any:
+def reentrant_lock() -> Lock:
     """The same, for a thread that may come back to it while it holds it.
 
     >>> lock = reentrant_lock()
@@ -39,31 +42,20 @@ def reentrant_lock() -> Any:
     return made
 
 
-def lock_without_forks() -> Any:
-    """A reentrant lock that forks wait for. For state that must not be copied half changed, such as
-    that of a C library."""
-    made = threading.RLock()
-    _waited_for.add(made)
-    return made
-
-
-def _before() -> None:
-    for lock in list(_waited_for):
-        lock.acquire()
-        _held.append(lock)
-
-
-def _after_in_parent() -> None:
-    while _held:
-        _held.pop().release()
+def lock_without_forks() -> Lock:
+    """The reentrant lock that forks wait for: one in all, or a fork and its holders could wait for
+    each other. For state that must not be copied half changed, such as that of a C library."""
+    return _waited_for
 
 
 def _after_in_child() -> None:
-    _after_in_parent()
+    _waited_for.release()
     for lock in list(_freed):
         lock._at_fork_reinit()
 
 
 os.register_at_fork(
-    before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    before=_waited_for.acquire,
+    after_in_parent=_waited_for.release,
+    after_in_child=_after_in_child,
 )

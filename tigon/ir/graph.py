@@ -11,13 +11,13 @@ import dataclasses
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.dtypes import bool_, float32, int64
+from tigon.base.lazy import computed_once
 
 
 class OperatorLike(Protocol):
@@ -262,12 +262,12 @@ class Graph:
         nodes = topological_order(outputs)
         return cls([node.outputs[0] for node in nodes if node.op is VARIABLE], outputs)
 
-    @cached_property
+    @computed_once
     def nodes(self) -> tuple[Node, ...]:
         """Every node once, inputs before users; unused input variables included."""
         return tuple(topological_order((*self.inputs, *self.outputs)))
 
-    @cached_property
+    @computed_once
     def users(self) -> dict[Value, tuple[Node, ...]]:
         """The nodes that read each value, once per operand position."""
         found: dict[Value, list[Node]] = {}
@@ -276,7 +276,7 @@ class Graph:
                 found.setdefault(value, []).append(node)
         return {value: tuple(nodes) for value, nodes in found.items()}
 
-    @cached_property
+    @computed_once
     def key(self) -> tuple[Any, ...]:
         """Equal keys mean equal structure: operators, attributes, wiring and types."""
         number: dict[Value, tuple[int, int]] = {}

@@ -15,6 +15,7 @@ from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Launchable
 from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Fusion, Group, fuse, is_computed
@@ -23,6 +24,9 @@ from tigon.lower.split import split_sums
 from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.runtime.counters import count
+
+# Compiling imports modules and calls LLVM: a child forked in the middle could do neither.
+_COMPILING = lock_without_forks()
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,22 @@ def compile_graph(
     `in_place` are pairs (output, input) that the caller will give the same memory: the kernel that
     writes such an output waits until all others have read the input.
     """
-    began = time.perf_counter()
     disabled = disabled_passes() if disabled is None else disabled
+    with _COMPILING:
+        return _compile_graph(graph, name, visible, gradient, tag, disabled, donated, in_place)
+
+
+def _compile_graph(
+    graph: Graph,
+    name: str,
+    visible: int | None,
+    gradient: Callable[[tuple[bool, ...]], Any] | None,
+    tag: Any,
+    disabled: frozenset[str],
+    donated: Sequence[int],
+    in_place: Sequence[tuple[int, int]],
+) -> CompiledGraph:
+    began = time.perf_counter()
     operators = sum(node.op is not VARIABLE and node.op is not CONSTANT for node in graph.nodes)
     lowered = prepare(graph, disabled)
     types = [value.type for value in lowered.outputs]
