@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from tigon._native import is_recording, is_training
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
@@ -148,7 +148,7 @@ class GraphCache:
         self._block = block
         self._entry_type = entry_type
         self._by_kind: dict[Any, list[Entry]] = {}
-        self._lock = threading.Lock()
+        self._lock = plain_lock()
         self.traces = 0
         self.latest: Entry | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from tigon.backends.cpu.scalar import EMITTED
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
+from tigon.base.locks import lock_without_forks
 from tigon.loop.abstract import abstract
 from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import (
@@ -56,7 +56,7 @@ class CpuBackend:
     def __init__(self, target: Target | None = None) -> None:
         """`target`: generate for less than the machine offers, as tests do."""
         self._compiler = Compiler(target)
-        self._lock = threading.RLock()
+        self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
         self._prepared: dict[AnyNest, Launchable] = {}
         self._hits = 0

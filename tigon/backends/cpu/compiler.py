@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tigon.backends.cpu.store import ObjectStore
 from tigon.backends.cpu.target import Target, host_target
 from tigon.backends.cpu.text import Function
 from tigon.base.errors import InternalError
+from tigon.base.locks import plain_lock
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Compiler:
     llvmlite costs 60 ms). Not locked: `CpuBackend` serialises, as llvmlite itself does."""
 
     def __init__(self, given: Target | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = plain_lock()
         self._given = given
         self._target: Target | None = None
         self._machine: Any = None
