@@ -206,7 +206,7 @@ void wait_interruptibly(const Wait& wait) {
   for (;;) {
     PyThreadState* state = PyEval_SaveThread();
     bool done = wait(std::chrono::milliseconds(50));
-    PyEval_RestoreThread(state);
+    in_python([&] { PyEval_RestoreThread(state); });
     if (done) return;
     if (PyErr_CheckSignals()) throw PythonError{};
   }

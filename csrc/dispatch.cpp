@@ -174,9 +174,10 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
     if (!part) throw nb::python_error();
     PyTuple_SET_ITEM(signature.ptr(), static_cast<Py_ssize_t>(index), part);
   }
-  PyObject* answer =
-      PyObject_CallFunction(compile_handler, "LLO", static_cast<long long>(operator_id),
-                            static_cast<long long>(attributes_id), signature.ptr());
+  PyObject* answer = in_python([&] {
+    return PyObject_CallFunction(compile_handler, "LLO", static_cast<long long>(operator_id),
+                                 static_cast<long long>(attributes_id), signature.ptr());
+  });
   if (!answer) throw nb::python_error();
   entry->owner = nb::steal(answer);
   if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(program_type)) {
@@ -207,7 +208,8 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
 
 PyObject* call_python(PyObject* function, PyObject* const* operands, size_t count,
                       std::vector<ArrayRef>& outputs) {
-  if (outputs.empty()) return PyObject_Vectorcall(function, operands, count, nullptr);
+  if (outputs.empty())
+    return in_python([&] { return PyObject_Vectorcall(function, operands, count, nullptr); });
   nb::object arguments = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
   for (size_t index = 0; index < count; ++index) {
     Py_INCREF(operands[index]);
@@ -216,7 +218,7 @@ PyObject* call_python(PyObject* function, PyObject* const* operands, size_t coun
   size_t given = outputs.size();
   nb::object out = nb::steal(pack(outputs, given, true));
   nb::object keywords = nb::steal(Py_BuildValue("{sO}", "out", out.ptr()));
-  return PyObject_Call(function, arguments.ptr(), keywords.ptr());
+  return in_python([&] { return PyObject_Call(function, arguments.ptr(), keywords.ptr()); });
 }
 
 }  // namespace
@@ -236,7 +238,7 @@ nb::tuple set_trace_handlers(nb::object call, nb::object read) {
 void note_read(PyObject* array) {
   if (!trace_handlers.read) return;
   nb::object handler = nb::borrow(trace_handlers.read);
-  PyObject* result = PyObject_CallOneArg(handler.ptr(), array);
+  PyObject* result = in_python([&] { return PyObject_CallOneArg(handler.ptr(), array); });
   if (!result) throw PythonError{};
   Py_DECREF(result);
 }

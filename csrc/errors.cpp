@@ -2,8 +2,10 @@
 
 #include <nanobind/nanobind.h>
 
+#include <chrono>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -60,6 +62,10 @@ void set_failure(const Failure& failure) {
 }
 
 }  // namespace
+
+void sleep_for_ever() {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
 
 void set_error_type(PyObject* type) {
   Py_INCREF(type);

@@ -3,12 +3,46 @@
 
 #include <Python.h>
 
+#include <cxxabi.h>
+
 #include "common.h"
 
 namespace tigon {
 
+[[noreturn]] void sleep_for_ever();
+
+// Around whatever may give up or take the GIL. When the interpreter ends, Python ends its daemon
+// threads by unwinding them (before 3.14). Here such a thread stops instead: our destructors need
+// the interpreter, and no `catch (...)` may swallow the unwinding.
+template <class Call>
+auto in_python(const Call& call) {
+#if defined(__GLIBCXX__)
+  try {
+    return call();
+  } catch (abi::__forced_unwind&) {
+    sleep_for_ever();
+  }
+#else
+  return call();
+#endif
+}
+
 // Python's error indicator is set.
 struct PythonError {};
+
+// Without the GIL while it lives.
+class GilReleased {
+ public:
+  GilReleased() : state_(PyEval_SaveThread()) {}
+  ~GilReleased() {
+    in_python([&] { PyEval_RestoreThread(state_); });
+  }
+  GilReleased(const GilReleased&) = delete;
+  GilReleased& operator=(const GilReleased&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
 
 void set_error_type(PyObject* type);
 PyObject* user_error_type();  // borrowed

@@ -95,17 +95,6 @@ bool contiguous(const int64_t* dims, const int64_t* strides, int ndim, size_t it
   return true;
 }
 
-class GilReleased {
- public:
-  GilReleased() : state_(PyEval_SaveThread()) {}
-  ~GilReleased() { PyEval_RestoreThread(state_); }
-  GilReleased(const GilReleased&) = delete;
-  GilReleased& operator=(const GilReleased&) = delete;
-
- private:
-  PyThreadState* state_;
-};
-
 void copy_strided(char* to, const char* from, const ArrayType& type, const int64_t* strides) {
   if (type.size == 0) return;
   auto copy = [&] {

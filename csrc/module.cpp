@@ -444,9 +444,9 @@ class HostTask final : public Task {
 
  protected:
   void execute() override {
-    PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_STATE state = in_python([] { return PyGILState_Ensure(); });
     Task* outer = set_current_host(this);
-    PyObject* result = PyObject_CallNoArgs(function_);
+    PyObject* result = in_python([&] { return PyObject_CallNoArgs(function_); });
     set_current_host(outer);
     std::shared_ptr<Failure> failure;
     if (result) {
@@ -531,7 +531,7 @@ void bind_engine(nb::module_& m) {
       if (count < 1)
         throw UserError("set_num_threads: expected at least 1; given " + std::to_string(count));
       wait_all();
-      nb::gil_scoped_release released;
+      GilReleased released;
       ThreadPool::instance().set_threads(count);
     });
   });
@@ -574,9 +574,39 @@ PyObject* module_invoke(PyObject*, PyObject* const* arguments, Py_ssize_t count,
   return result;
 }
 
+// Everything a look-up of a traced graph asks of a call, in one step of the interpreter.
+PyObject* module_call_kind(PyObject*, PyObject* arguments) {
+  if (!PyTuple_CheckExact(arguments)) Py_RETURN_NONE;
+  Py_ssize_t count = PyTuple_GET_SIZE(arguments);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* argument = PyTuple_GET_ITEM(arguments, i);
+    if (!is_array(argument) || !as_array(argument)->storage) Py_RETURN_NONE;
+  }
+  PyObject* kind = PyTuple_New(3 + count);
+  if (!kind) return nullptr;
+  PyTuple_SET_ITEM(kind, 0, PyLong_FromSsize_t(count));
+  PyTuple_SET_ITEM(kind, 1, PyBool_FromLong(is_training()));
+  PyTuple_SET_ITEM(kind, 2, PyBool_FromLong(is_recording()));
+  bool made = PyTuple_GET_ITEM(kind, 0) != nullptr;
+  for (Py_ssize_t i = 0; made && i < count; ++i) {
+    const TypeRef& type = as_array(PyTuple_GET_ITEM(arguments, i))->type;
+    PyObject* shape = type->shape_tuple();
+    PyObject* code = shape ? PyLong_FromLong(type->dtype) : nullptr;
+    PyObject* pair = code ? PyTuple_Pack(2, shape, code) : nullptr;
+    Py_XDECREF(shape);
+    Py_XDECREF(code);
+    PyTuple_SET_ITEM(kind, 3 + i, pair);
+    made = pair != nullptr;
+  }
+  if (made) return kind;
+  Py_DECREF(kind);
+  return nullptr;
+}
+
 PyMethodDef functions[] = {
     {"invoke", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(module_invoke)),
      METH_FASTCALL | METH_KEYWORDS, "Run one operator."},
+    {"call_kind", module_call_kind, METH_O, "What a call on arrays is looked up by."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -336,8 +336,9 @@ class Walk {
       if (!cotangent) cotangent = zeros(node.outputs()[index]);
       arguments.push_back(as_object(cotangent.get()));
     }
-    nb::object answer =
-        nb::steal(PyObject_Vectorcall(node.owner, arguments.data(), arguments.size(), nullptr));
+    nb::object answer = nb::steal(in_python([&] {
+      return PyObject_Vectorcall(node.owner, arguments.data(), arguments.size(), nullptr);
+    }));
     if (!answer) throw nb::python_error();
     if (is_array(answer.ptr()) || answer.is_none()) answer = nb::make_tuple(answer);
     nb::object fast = nb::steal(
@@ -367,7 +368,7 @@ class Walk {
     for (uint32_t index : rule.cotangents) any |= static_cast<bool>(state.cotangents[index].array);
     if (!any) return;
     if (!rule.program.is_valid()) {
-      nb::object program = rule.compile();
+      nb::object program = in_python([&] { return rule.compile(); });
       PyTypeObject* type = Py_TYPE(program.ptr());
       if (type != reinterpret_cast<PyTypeObject*>(program_type) &&
           type != reinterpret_cast<PyTypeObject*>(view_type))

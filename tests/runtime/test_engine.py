@@ -553,6 +553,34 @@ def test_a_fork_in_the_middle_of_another_thread_s_compilation() -> None:
     assert printed == ["25"]
 
 
+@pytest.mark.parametrize("work", ["wait", "compile", "callback"])
+def test_a_daemon_thread_does_not_abort_the_end(work: str) -> None:
+    """Python unwinds such threads when it ends; ours stop."""
+    done = run_script(f"""
+        import threading, time
+        from tigon import _native, nd
+
+        x = nd.ones((500, 500))
+        nd.dot(x, x).wait_to_read()
+
+        def on_and_on():
+            number = 0
+            while True:
+                number += 1
+                if {work!r} == "wait":
+                    nd.dot(x, x).wait_to_read()
+                elif {work!r} == "compile":
+                    (nd.ones((number % 50 + 1, number % 60 + 3)) + 1).asnumpy()
+                else:
+                    _native.push(lambda: time.sleep(0.001), [], [x], "callback")
+                    nd.waitall()
+
+        threading.Thread(target=on_and_on, daemon=True).start()
+        time.sleep(0.2)
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_multiprocessing_workers_compute() -> None:
     printed = lines_of(
         run_script(
