@@ -21,7 +21,6 @@ from typing import Any
 import tigon as mx
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import _epoch, nn
-from tigon.gluon import _trace as tracing
 from tigon.ops import record
 from tigon.runtime.operators import attributes_id, operator_id
 
@@ -166,23 +165,22 @@ def hybridized() -> dict[str, Timer]:
     def all_guards() -> bool:
         return all([guard.holds() for guard in guards])
 
+    look_up, kind = "a = (x,); g.run(k(a), a, a)", _native.call_kind
     return {
         "net(x), 3 layers": calls(network, row),
-        "graphs((x,)), 3 layers": calls(network_cache, (row,)),
-        "entry((x,)), 3 layers": calls(network_entry, (row,)),
+        "graphs((x,)), 3 layers": expression(look_up, g=network_cache, k=kind, x=row),
+        "entry((x,)), 3 layers": calls(network_entry.run, (row,)),
         "program, 3 layers": calls(network_program, arrays),
         "net(x), 1 operator": calls(tiny, x),
-        "graphs((x,)), 1 operator": calls(cache, (x,)),
-        "entry((x,)), 1 operator": calls(entry, (x,)),
+        "graphs((x,)), 1 operator": expression(
+            "g.run(k((x,)), (x,), (x,))", g=cache, k=_native.call_kind, x=x
+        ),
+        "entry((x,)), 1 operator": calls(entry.run, (x,)),
         "program, 1 operator": calls(program, [x]),
         "program, no launch": calls(empty, [x]),
         "program, no output": calls(bare, [x]),
         "net(x), nothing computed": calls(nothing, x),
-        "tracing.current()": calls(tracing.current),
-        "is_training(), is_recording()": expression(
-            "t(), r()", t=_native.is_training, r=_native.is_recording
-        ),
-        "shape and dtype": expression("x.shape, x.dtype_code", x=x),
+        "call_kind": expression("k((x,))", k=kind, x=x),
         "guards, unchanged": expression(
             "e.epoch == m.current and e.is_steady", e=network_entry, m=_epoch
         ),
@@ -211,10 +209,8 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
     ("recorded", "with autograd.record(): pass", "with record()", ""),
     ("hybridized", "net(x), 3 small layers, all of it", "net(x), 3 layers", ""),
     ("hybridized", ". Block.__call__", "net(x), 3 layers", "graphs((x,)), 3 layers"),
-    ("hybridized", ". . tracing.current()", "tracing.current()", ""),
     ("hybridized", ". kind, lookup, guard", "graphs((x,)), 3 layers", "entry((x,)), 3 layers"),
-    ("hybridized", ". . is_training(), is_recording()", "is_training(), is_recording()", ""),
-    ("hybridized", ". . shape and dtype of an argument", "shape and dtype", ""),
+    ("hybridized", ". . kind: modes, shapes, dtypes", "call_kind", ""),
     ("hybridized", ". . guard, nothing changed", "guards, unchanged", ""),
     (
         "hybridized",

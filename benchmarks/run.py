@@ -1,54 +1,57 @@
 """One table: tigon with PyTorch and numpy beside it, in one process, turn by turn.
 
-    make bench                          everything (PyTorch's columns are empty without PyTorch)
-    make bench BENCH="--only matmul"    the rows whose name contains a word
-    make bench BENCH="--json out.json"  the figures as JSON, too
+    make bench                                        everything, in under four minutes
+    make bench BENCH="--write docs/benchmarks.md"     into that page, and the main rows into README
+    make bench BENCH="--only matrix"                  the rows whose name contains a word
+    make bench BENCH="--json out.json"                the figures as JSON, too
 
 Each row is measured in rounds; in each round every contestant has its turn, so that a slow moment
-of the machine meets all of them. The table gives the median over rounds of the time per call, in
-microseconds, and the least in brackets, which a busy neighbour disturbs less; the last column
-compares the least. Before anything is timed the results are compared.
+of the machine meets all of them. Before anything is timed the results are compared. Without
+PyTorch (`pip install torch`) its column is empty.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import platform
+import re
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
+from workloads import Row, rows, torch
 
 import tigon as mx
-from tigon import autograd, gluon, nd
-from tigon.gluon import nn
+from tigon import _native
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 7
 SECONDS_PER_TURN = 0.12
-RATE, MOMENTUM = 0.01, 0.9
+COLUMNS = ("tigon", "tigon imperative", "torch", "numpy")
+BEGIN, END = "<!-- figures: written by `make bench`, do not edit -->", "<!-- end of figures -->"
 
 
-@dataclass
-class Row:
-    """One workload: contestants by name, each a function that does it once and waits."""
+@dataclass(frozen=True)
+class Times:
+    """Microseconds per call over the rounds."""
 
-    name: str
-    contestants: dict[str, Callable[[], Any]]
-    results: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
-    tolerance: float = 1e-4
-    per: int = 1  # calls that one turn of the function makes
-    flops: float = 0.0
+    median: float
+    mean: float
+    least: float
+
+
+Measured = list[tuple[Row, dict[str, Times]]]
 
 
 def timed(function: Callable[[], Any], calls: int) -> float:
@@ -58,8 +61,7 @@ def timed(function: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - began) / calls
 
 
-def measure(row: Row) -> dict[str, dict[str, float]]:
-    """Medians and minima in microseconds per call."""
+def measure(row: Row, rounds: int) -> dict[str, Times]:
     check(row)
     calls = {}
     for name, function in row.contestants.items():
@@ -67,11 +69,15 @@ def measure(row: Row) -> dict[str, dict[str, float]]:
         once = max(timed(function, 1), 1e-7)
         calls[name] = max(1, min(int(SECONDS_PER_TURN / once), 20_000))
     turns: dict[str, list[float]] = {name: [] for name in row.contestants}
-    for _ in range(ROUNDS):
-        for name, function in row.contestants.items():
-            turns[name].append(timed(function, calls[name]) / row.per * 1e6)
+    with neighbour() if row.busy else _nothing():
+        for _ in range(rounds):
+            for name, function in row.contestants.items():
+                # The threads of the one before stop spinning, and its data leaves the caches.
+                time.sleep(0.005)
+                timed(function, 2)
+                turns[name].append(timed(function, calls[name]) / row.per * 1e6)
     return {
-        name: {"median": float(np.median(times)), "least": float(np.min(times))}
+        name: Times(statistics.median(times), statistics.mean(times), min(times))
         for name, times in turns.items()
     }
 
@@ -92,319 +98,272 @@ def check(row: Row) -> None:
         )
 
 
-# ------------------------------------------------------------------------- workloads
-
-RANDOM = np.random.RandomState(0)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return RANDOM.randn(*shape).astype(np.float32)
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
 
 
-def dense_layers(sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [
-        (normal(after, before) / np.sqrt(before).astype(np.float32), normal(after) * 0.1)
-        for before, after in itertools.pairwise(sizes)
-    ]
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Another process that uses one core all the time."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.2)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
-def gluon_network(layers: list[tuple[np.ndarray, np.ndarray]]) -> gluon.HybridBlock:
+# --------------------------------------------------------------------------- beginning
+
+FIRST_CALLS = {
+    "first call, network 512-256-128-2": """
+net = network(512, 256, 128, 2)
+net.hybridize()
+x = nd.ones((1, 512))
+x.wait_to_read()
+began = clock()
+net(x).wait_to_read()
+""",
+    "first training step, 784-256-128-10, TrainStep": """
+net = network(784, 256, 128, 10)
+trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.01, "momentum": 0.9})
+step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+x, y = nd.ones((64, 784)), nd.zeros((64,))
+x.wait_to_read()
+began = clock()
+step(x, y).wait_to_read()
+""",
+    "first training step, 784-256-128-10, loop": """
+net = network(784, 256, 128, 10)
+loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
+net.hybridize()
+loss_function.hybridize()
+trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.01, "momentum": 0.9})
+x, y = nd.ones((64, 784)), nd.zeros((64,))
+x.wait_to_read()
+began = clock()
+with autograd.record():
+    loss = loss_function(net(x), y)
+loss.backward()
+trainer.step(64)
+net[-1].bias.data().wait_to_read()
+""",
+    "30 batch sizes through one network 512-256-128-2": """
+net = network(512, 256, 128, 2)
+net.hybridize()
+inputs = [nd.ones((batch, 512)) for batch in range(1, 31)]
+nd.waitall()
+before = mx.runtime.stats()["compilations"]
+began = clock()
+for x in inputs:
+    net(x).wait_to_read()
+count = int(mx.runtime.stats()["compilations"] - before)
+""",
+}
+
+PROCESS = """
+import resource, sys
+from time import perf_counter as clock
+
+import numpy
+
+began = clock()
+import tigon as mx
+
+imported = clock() - began
+with open("/proc/self/statm") as file:
+    resident = int(file.read().split()[1]) * resource.getpagesize()
+from tigon import autograd, gluon, nd
+from tigon.gluon import nn
+
+
+def network(first, *sizes):
     net = nn.HybridSequential()
-    for index, (weight, bias) in enumerate(layers):
-        last = index == len(layers) - 1
-        net.add(
-            nn.Dense(
-                weight.shape[0],
-                None if last else "relu",
-                in_units=weight.shape[1],
-                prefix=f"d{index}_",
-            )
-        )
-        net[-1].initialize()
-        net[-1].weight.set_data(nd.array(weight))
-        net[-1].bias.set_data(nd.array(bias))
+    for index, size in enumerate(sizes):
+        activation = "relu" if index < len(sizes) - 1 else None
+        net.add(nn.Dense(size, activation, in_units=first))
+        first = size
+    net.initialize()
     return net
 
 
-def torch_network(layers: list[tuple[np.ndarray, np.ndarray]]) -> Any:
-    modules: list[Any] = []
-    for index, (weight, bias) in enumerate(layers):
-        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(weight))
-            linear.bias.copy_(torch.from_numpy(bias))
-        modules += [linear] if index == len(layers) - 1 else [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*modules)
+count = 0
+"""
 
 
-def documents_network() -> list[Row]:
-    """Dense(256, relu), Dense(128, relu), Dense(2) on an input of (1, 512)."""
-    layers = dense_layers([512, 256, 128, 2])
-    data = normal(1, 512)
-    x = nd.array(data)
-    imperative, hybrid = gluon_network(layers), gluon_network(layers)
-    hybrid.hybridize()
-
-    def with_numpy() -> np.ndarray:
-        y = data
-        for index, (weight, bias) in enumerate(layers):
-            y = y @ weight.T + bias
-            if index < len(layers) - 1:
-                y = np.maximum(y, 0)
-        return y
-
-    results = {"tigon": lambda: hybrid(x).asnumpy(), "numpy": with_numpy}
-    rows = []
-    for name, net in (("imperative", imperative), ("hybridized", hybrid)):
-        contestants: dict[str, Callable[[], Any]] = {
-            "tigon": lambda net=net: net(x).wait_to_read(),
-            "numpy": with_numpy,
-        }
-        checked = dict(results, tigon=lambda net=net: net(x).asnumpy())
-        if torch is not None:
-            model, tensor = torch_network(layers).eval(), torch.from_numpy(data)
-            if name == "hybridized":
-                with torch.no_grad():
-                    model = torch.jit.freeze(torch.jit.trace(model, tensor))
-
-            def with_torch(model: Any = model, tensor: Any = tensor) -> Any:
-                with torch.inference_mode():
-                    return model(tensor)
-
-            contestants["torch"] = with_torch
-            checked["torch"] = lambda run=with_torch: run().numpy()
-        rows.append(Row(f"512-256-128-2, batch 1, {name}", contestants, checked))
-    return rows
-
-
-def elementwise(size: int) -> list[Row]:
-    """tanh(b * a + 1) * 0.5 + a, imperatively and compiled."""
-    a, b = normal(size), normal(size)
-    array_a, array_b = nd.array(a), nd.array(b)
-
-    class Formula(gluon.HybridBlock):
-        def forward(self, a: Any, b: Any) -> Any:
-            return nd.tanh(b * a + 1) * 0.5 + a
-
-    imperative, hybrid = Formula(), Formula()
-    hybrid.hybridize()
-    buffer = np.empty_like(a)
-
-    def with_numpy() -> np.ndarray:
-        np.multiply(b, a, out=buffer)
-        np.add(buffer, np.float32(1), out=buffer)
-        np.tanh(buffer, out=buffer)
-        np.multiply(buffer, np.float32(0.5), out=buffer)
-        np.add(buffer, a, out=buffer)
-        return buffer
-
-    contestants: dict[str, Callable[[], Any]] = {
-        "tigon": lambda: hybrid(array_a, array_b).wait_to_read(),
-        "tigon imperative": lambda: imperative(array_a, array_b).wait_to_read(),
-        "numpy": with_numpy,
-    }
-    results = {
-        "numpy": with_numpy,
-        "tigon": lambda: hybrid(array_a, array_b).asnumpy(),
-        "tigon imperative": lambda: imperative(array_a, array_b).asnumpy(),
-    }
-    if torch is not None:
-        tensor_a, tensor_b = torch.from_numpy(a), torch.from_numpy(b)
-
-        def with_torch() -> Any:
-            with torch.inference_mode():
-                return torch.tanh(tensor_b * tensor_a + 1) * 0.5 + tensor_a
-
-        contestants["torch"] = with_torch
-        results["torch"] = lambda: with_torch().numpy()
-    return [Row(f"tanh(b*a+1)*0.5+a, {size:,} elements", contestants, results)]
-
-
-def small_adds() -> list[Row]:
-    """1,000 imperative additions of 10 elements."""
-    count = 1000
-    data = normal(10)
-    x = nd.array(data)
-
-    def with_tigon() -> Any:
-        y = x
-        for _ in range(count):
-            y = y + x
-        y.wait_to_read()
-        return y
-
-    def with_numpy() -> np.ndarray:
-        y = data
-        for _ in range(count):
-            y = y + data
-        return y
-
-    contestants = {"tigon": with_tigon, "numpy": with_numpy}
-    results = {"numpy": with_numpy, "tigon": lambda: with_tigon().asnumpy()}
-    if torch is not None:
-        tensor = torch.from_numpy(data)
-
-        def with_torch() -> Any:
-            with torch.inference_mode():
-                y = tensor
-                for _ in range(count):
-                    y = y + tensor
-                return y
-
-        contestants["torch"] = with_torch
-        results["torch"] = lambda: with_torch().numpy()
-    return [Row("one imperative add of 10 elements (of 1,000)", contestants, results, 1e-3, count)]
-
-
-def training_step() -> list[Row]:
-    """784-256-128-10, batch 64, softmax cross-entropy, SGD with momentum."""
-    layers = dense_layers([784, 256, 128, 10])
-    images, labels = normal(64, 784), RANDOM.randint(0, 10, 64)
-
-    def tigon_step(how: str) -> tuple[Callable[[], Any], Callable[[], np.ndarray]]:
-        net = gluon_network(layers)
-        loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
-        if how == "hybridized":
-            net.hybridize()
-            loss_function.hybridize()
-        trainer = gluon.Trainer(
-            net.collect_params(), "sgd", {"learning_rate": RATE, "momentum": MOMENTUM}
-        )
-        x, y = nd.array(images), nd.array(labels)
-        if how == "one program":
-            train_step = gluon.TrainStep(net, loss_function, trainer)
-
-            def one() -> Any:
-                loss = train_step(x, y)
-                loss.wait_to_read()
-                return loss
-
-            return one, lambda: one().mean().asnumpy()
-
-        def step() -> Any:
-            with autograd.record():
-                loss = loss_function(net(x), y)
-            loss.backward()
-            trainer.step(64)
-            net[-1].bias.data().wait_to_read()
-            return loss
-
-        return step, lambda: step().mean().asnumpy()
-
-    hybrid, hybrid_loss = tigon_step("hybridized")
-    imperative, imperative_loss = tigon_step("imperative")
-    program, program_loss = tigon_step("one program")
-    name = "784-256-128-10 training step, batch 64"
-    loop = Row(
-        f"{name}, loop",
-        {"tigon": hybrid, "tigon imperative": imperative},
-        {"tigon": hybrid_loss, "tigon imperative": imperative_loss},
+def _process(body: str, cache: str) -> list[float]:
+    """Milliseconds of the import and of what `body` times, bytes after the import, a count."""
+    script = PROCESS + body + "print(imported * 1e3, (clock() - began) * 1e3, resident, count)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TIGON_CACHE": cache},
+        capture_output=True,
+        text=True,
     )
-    whole = Row(f"{name}, TrainStep", {"tigon": program}, {"tigon": program_loss})
-    if torch is not None:
-        loop.contestants["torch"], loop.results["torch"] = torch_step(layers, images, labels)
-        whole.contestants["torch"], whole.results["torch"] = torch_step(layers, images, labels)
-    return [loop, whole]
+    if done.returncode:
+        raise SystemExit(f"a fresh process failed:\n{done.stderr}")
+    return [float(word) for word in done.stdout.split()]
 
 
-def torch_step(
-    layers: list[tuple[np.ndarray, np.ndarray]], images: np.ndarray, labels: np.ndarray
-) -> tuple[Callable[[], Any], Callable[[], np.ndarray]]:
-    """The same training step in PyTorch, with its fused optimizer."""
-    model = torch_network(layers)
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, fused=True)
-    loss_function = torch.nn.CrossEntropyLoss()
-    x, y = torch.from_numpy(images), torch.from_numpy(labels).long()
-
-    def step() -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step, lambda: step().detach().numpy().reshape(1)
-
-
-def matrix_products() -> list[Row]:
-    rows = []
-    for n in (256, 512, 1024, 2048):
-        a, b = normal(n, n), normal(n, n)
-        array_a, array_b = nd.array(a), nd.array(b)
-        buffer = np.empty((n, n), np.float32)
-        contestants: dict[str, Callable[[], Any]] = {
-            "tigon": lambda a=array_a, b=array_b: nd.dot(a, b).wait_to_read(),
-            "numpy": lambda a=a, b=b, out=buffer: np.matmul(a, b, out=out),
-        }
-        results = {
-            "numpy": lambda a=a, b=b: a @ b,
-            "tigon": lambda a=array_a, b=array_b: nd.dot(a, b).asnumpy(),
-        }
-        if torch is not None:
-            left, right, out = map(torch.from_numpy, (a, b, buffer.copy()))
-            contestants["torch"] = lambda a=left, b=right, out=out: torch.mm(a, b, out=out)
-            results["torch"] = lambda a=left, b=right: (a @ b).numpy()
-        rows.append(Row(f"matrix product, n = {n}", contestants, results, 2e-3, flops=2.0 * n**3))
-    return rows
-
-
-def rows(only: str) -> list[Row]:
-    makers: list[Callable[[], list[Row]]] = [
-        documents_network,
-        lambda: elementwise(1_000),
-        lambda: elementwise(10_000_000),
-        small_adds,
-        training_step,
-        matrix_products,
-    ]
-    return [row for make in makers for row in make() if only in row.name]
-
-
-# ----------------------------------------------------------------------------- table
-
-
-def cell(times: dict[str, float] | None) -> str:
-    if times is None:
-        return "-"
-    digits = 1 if times["median"] < 1000 else 0
-    return f"{times['median']:,.{digits}f} ({times['least']:,.{digits}f})"
-
-
-def table(measured: list[tuple[Row, dict[str, dict[str, float]]]]) -> str:
-    """Markdown: microseconds per call, median over rounds and, in brackets, the least."""
-    columns = ["tigon", "tigon imperative", "torch", "numpy"]
+def beginnings(repeats: int = 3) -> list[str]:
+    """What the first calls of fresh processes take, without and with their code on disk."""
     lines = [
-        "| microseconds per call | " + " | ".join(columns) + " | tigon : best other |",
-        "|---|" + "---|" * (len(columns) + 1),
+        "| milliseconds, each in a process of its own | nothing on disk | code on disk |",
+        "|---|---|---|",
+    ]
+    imports, sizes, notes = [], [], []
+    for name, body in FIRST_CALLS.items():
+        cold, warm = [], []
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as cache:
+                cold.append(_process(body, cache))
+                warm.append(_process(body, cache))
+        for run in cold + warm:
+            imports.append(run[0])
+            sizes.append(run[2])
+        medians = [statistics.median(run[1] for run in runs) for runs in (cold, warm)]
+        if cold[0][3]:
+            notes.append(f"{name}: {cold[0][3]:.0f} graphs compiled.")
+        lines.append(f"| {name} | {medians[0]:,.0f} | {medians[1]:,.0f} |")
+    package = [path for path in Path(mx.__file__).parent.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in package if "__pycache__" not in path.parts)
+    notes += [
+        f"`import tigon`, after numpy: {statistics.median(imports):,.0f} ms, after which the "
+        f"process occupies {statistics.median(sizes) / 1e6:,.0f} MB.",
+        f"The package without numpy and LLVM: {size / 1e6:.1f} MB.",
+    ]
+    return [*lines, "", *(f"- {note}" for note in notes)]
+
+
+# ----------------------------------------------------------------------------- tables
+
+
+def _number(value: float) -> str:
+    digits = 0 if value >= 1000 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def cell(times: Times | None) -> str:
+    """Median and, in brackets, mean."""
+    return "-" if times is None else f"{_number(times.median)} ({_number(times.mean)})"
+
+
+def ratio(times: dict[str, Times], column: str = "tigon") -> str:
+    others = [times[name].median for name in ("torch", "numpy") if name in times]
+    if not others or column not in times:
+        return "-"
+    return f"{times[column].median / min(others):.2f}"
+
+
+def distance(row: Row, times: dict[str, Times], limits: machine.Limits) -> str:
+    """Times of the limit; "-" where nothing but the call itself limits."""
+    if not row.flops and row.size < 1e5:
+        return "-"
+    least = limits.microseconds(row.flops, row.size)
+    return f"{times['tigon'].median / least:.1f} of {_number(least)}"
+
+
+def table(measured: Measured, limits: machine.Limits) -> list[str]:
+    lines = [
+        "| microseconds per call: median (mean) | "
+        + " | ".join(COLUMNS)
+        + " | tigon : best other | tigon : limit |",
+        "|---|" + "---|" * (len(COLUMNS) + 2),
     ]
     for row, times in measured:
-        others = [times[name]["least"] for name in ("torch", "numpy") if name in times]
-        ratio = f"{times['tigon']['least'] / min(others):.2f}" if others else "-"
-        cells = [cell(times.get(column)) for column in columns]
-        speed = f" ({row.flops / times['tigon']['least'] / 1e3:,.0f} GFLOP/s)" if row.flops else ""
-        lines.append(f"| {row.name}{speed} | " + " | ".join(cells) + f" | {ratio} |")
-    return "\n".join(lines)
+        cells = [cell(times.get(column)) for column in COLUMNS]
+        cells += [ratio(times), distance(row, times, limits)]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def short_table(measured: Measured) -> list[str]:
+    lines = [
+        "| microseconds per call | tigon | PyTorch | numpy | tigon : best |",
+        "|---|---|---|---|---|",
+    ]
+    for row, times in measured:
+        if row.main:
+            cells = [
+                _number(times[name].median) if name in times else "-"
+                for name in ("tigon", "torch", "numpy")
+            ]
+            lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {ratio(times)} |")
+    return lines
+
+
+def conditions(limits: machine.Limits, load: float) -> list[str]:
+    """Where and with what this was measured."""
+    versions = f"tigon {mx.__version__}, numpy {np.__version__}"
+    versions += f", PyTorch {torch.__version__}" if torch is not None else ", no PyTorch"
+    lines = [
+        f"- {versions}, Python {platform.python_version()}, {platform.system()}; "
+        f"{limits.threads} threads, float32",
+        f"- {machine.describe()}",
+        f"- all threads together: {limits.peak:,.0f} GFLOP/s of multiply-adds in registers, "
+        f"{limits.cache:,.0f} GB/s read from caches, {limits.memory:,.0f} GB/s from memory "
+        "(measured by `benchmarks/machine.py`)",
+    ]
+    if load > 0.5:
+        lines.append(
+            f"- **The machine was busy** (load {load:.1f} when this began): these figures show "
+            "that the benchmark runs, and nothing else."
+        )
+    return lines
+
+
+EXPLANATION = f"""\
+Medians over {ROUNDS} rounds, means in brackets; in each round every contestant has its turn, and
+results are compared first. *tigon* is hybridized code, one operator where the row is one, or what
+the row's name says; *tigon imperative* the same program as it is written. The limit is the larger
+of operations over peak and bytes over bandwidth (of the caches where everything fits there);
+operations are those of products and convolutions, bytes those that must be read and written at
+least. Rows without one are limited by the call itself. PyTorch runs in inference mode, the frozen
+network by TorchScript, training with its fused optimizer.
+"""
+
+
+def write(path: Path, text: str, heading: str) -> None:
+    """Put the text between the markers of a page; what surrounds them stays."""
+    old = path.read_text() if path.exists() else f"# {heading}\n\n{BEGIN}\n{END}\n"
+    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+    if not pattern.search(old):
+        raise SystemExit(f"{path} has no place for figures; add these lines:\n{BEGIN}\n{END}")
+    path.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text.strip()}\n\n{END}", old))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", default="", help="write the figures here, too")
+    parser.add_argument("--write", type=Path, help="the page to write (and README.md's table)")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
+    load = machine.busy()
+    _native.set_num_threads(options.threads)
     if torch is not None:
         torch.set_num_threads(options.threads)
-    versions = f"tigon {mx.__version__}, numpy {np.__version__}"
-    versions += f", torch {torch.__version__}" if torch is not None else ", no torch"
-    print(f"{versions}, Python {platform.python_version()}, {options.threads} threads\n")
-    measured = []
+    limits = machine.measure(options.threads)
+    measured: Measured = []
     for row in rows(options.only):
-        measured.append((row, measure(row)))
+        measured.append((row, measure(row, options.rounds)))
         print(f"  {row.name}: done", file=sys.stderr)
-    print(table(measured))
+    limits = limits.better(machine.measure(options.threads))
+    where = conditions(limits, load)
+    full = [*where, "", *table(measured, limits)]
+    if not options.only:
+        full += ["", *beginnings()]
+    print("\n".join(full))
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({row.name: times for row, times in measured}, file, indent=1)
+        found = {row.name: {n: vars(t) for n, t in times.items()} for row, times in measured}
+        Path(options.json).write_text(json.dumps(found, indent=1))
+    if options.write:
+        write(options.write, EXPLANATION + "\n" + "\n".join(full), "Benchmarks")
+        write(options.readme, "\n".join([*short_table(measured), "", *where]), "Benchmarks")
 
 
 if __name__ == "__main__":

@@ -157,6 +157,10 @@ def set_trace_handlers(
     """While this thread traces Python: `call` answers its operator calls (operator, attributes,
     operands, whether out= was given), `read` is told of arrays whose values it reads."""
 
+def call_kind(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """(count, training, recording, (shape, dtype code) of each array): what a call of a traced
+    graph is looked up by. None unless all arguments are arrays that still have their memory."""
+
 def clear_signature_cache() -> None: ...
 
 # ------------------------------------------------------------------------------- the tape

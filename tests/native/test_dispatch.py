@@ -372,3 +372,17 @@ def test_counters(operators: Kernels) -> None:
     assert after["native_calls"] - before["native_calls"] == 2
     assert after["inlined"] - before["inlined"] == 2
     assert _native.invoke(MULTIPLY, 0, (a, a)).asnumpy().sum() == 0
+
+
+def test_the_kind_of_a_call() -> None:
+    a, b = array([1, 2]), array([[1.0]])
+    assert _native.call_kind((a, b)) == (2, False, False, ((2,), FLOAT32), ((1, 1), FLOAT32))
+    before = _native.set_recording(True), _native.set_training(True)
+    try:
+        assert _native.call_kind((b,)) == (1, True, True, ((1, 1), FLOAT32))
+    finally:
+        _native.set_recording(before[0])
+        _native.set_training(before[1])
+    assert _native.call_kind(()) == (0, False, False)
+    # Whatever is not an array is for the caller to look into.
+    assert _native.call_kind((a, 1)) is None and _native.call_kind(([a],)) is None

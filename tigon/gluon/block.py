@@ -12,6 +12,7 @@ from typing import Any
 
 from tigon import initializer, nd, sym
 from tigon import name as naming
+from tigon._native import call_kind
 from tigon.base import TigonError, check
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
@@ -25,6 +26,7 @@ from tigon.gluon.parameter import (
     load_named,
 )
 from tigon.nd import NDArray
+from tigon.runtime.tracing import active as tracers
 from tigon.sym.symbol import Symbol
 
 _scopes = threading.local()
@@ -494,18 +496,13 @@ class HybridBlock(Block):
 
     def __call__(self, *args: Any) -> Any:
         # The short way on arrays: nothing but the look-up and the call, or the code itself.
-        if (
-            not self._forward_pre_hooks
-            and not self._forward_hooks
-            and tracing.current() is None
-            and (not self._active or self._graphs is not None)
-        ):
-            for arg in args:
-                if type(arg) is not NDArray:
-                    break
-            else:
+        if not (tracers[0] or self._forward_pre_hooks or self._forward_hooks):
+            kind = call_kind(args)
+            if kind is not None and (self._graphs is not None or not self._active):
                 try:
-                    return self._graphs(args) if self._active else self.forward(*args)
+                    if self._active:
+                        return self._graphs.run(kind, args, args)
+                    return self.forward(*args)
                 except DeferredInitializationError:
                     pass  # the long way knows what to do
                 except TigonError as error:

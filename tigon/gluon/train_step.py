@@ -176,7 +176,7 @@ class _StepEntry(Entry):
         super()._bind()
         self._bound = None
 
-    def __call__(self, leaves: Sequence[Any]) -> Any:
+    def run(self, leaves: Sequence[Any]) -> Any:
         trainer = self.step.trainer
         optimizer = trainer._optimizer
         bound = self._bound
