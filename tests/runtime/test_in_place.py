@@ -1,59 +1,121 @@
-"""Outputs written over inputs: other readers of the old values run first."""
+"""Memory that is shared on purpose: donated inputs, outputs over inputs, arenas reused in place.
+Random graphs, each against itself run without any sharing."""
 
 from __future__ import annotations
+
+import random
 
 import numpy as np
 import pytest
 
-from tigon import nd
-from tigon.base import TensorType
-from tigon.base.dtypes import float32
-from tigon.ir import Graph, variable
-from tigon.ops.contraction import dot
-from tigon.ops.elementwise import add, multiply
-from tigon.ops.views import transpose
+from tests.fuzz.graphs import inputs_for, random_graph
+from tigon import _native, autograd
+from tigon.analysis.memory_plan import ALIGNMENT, Request, check_plan
+from tigon.ir import Graph, show
+from tigon.runtime import compile as runtime_compile
+from tigon.runtime.cached_graph import CachedGraph
 from tigon.runtime.compile import compile_graph
 
-X = np.arange(16, dtype="float32").reshape(4, 4)
-W = np.linspace(-1, 1, 16, dtype="float32").reshape(4, 4)
+SEEDS = range(60)
 
 
-def square(name):
-    return variable(name, TensorType((4, 4), float32))
+def graph_of(seed: int) -> tuple[Graph, list[np.ndarray]]:
+    graph = random_graph(seed, steps=10, extents=(1, 2, 3, 8, 17), dtypes=("float32", "int32"))
+    # More than one result: intermediate ones, each of which may take an input's memory.
+    chooser = random.Random(seed)
+    inner = [value for node in graph.nodes for value in node.outputs if value.is_typed]
+    results = dict.fromkeys([*graph.outputs, *chooser.sample(inner, min(2, len(inner)))])
+    return Graph(graph.inputs, tuple(results)), inputs_for(graph, seed)
 
 
-def run(graph, in_place):
-    compiled = compile_graph(graph, in_place=in_place)
-    x, w = nd.array(X), nd.array(W)
-    out = [None] * len(graph.outputs)
-    for output, _ in in_place:
-        out[output] = w
-    results = compiled.program([x, w], out)
-    return [result.asnumpy() for result in results], w.asnumpy(), compiled
+def arrays_of(inputs: list[np.ndarray]) -> list[_native.NDArray]:
+    return [_native.from_numpy(array) for array in inputs]
 
 
-def test_a_new_weight_waits_for_the_readers_of_the_old_one():
-    x, w = square("x"), square("w")
-    graph = Graph([x, w], [add(w, 1.0), dot(dot(x, x), w)])
-    (new, product), overwritten, compiled = run(graph, [(0, 1)])
-    np.testing.assert_allclose(product, X @ X @ W, rtol=1e-5, atol=1e-4)
-    np.testing.assert_array_equal(new, W + 1)
-    np.testing.assert_array_equal(overwritten, W + 1)
-    waves = {kernel.operators: kernel.wave for kernel in compiled.kernels}
-    assert waves[("broadcast_add",)] > max(
-        wave for operators, wave in waves.items() if "_contract" in operators
-    )
-    plan = compiled.memory_plan
-    assert plan.total_bytes == 3 * X.nbytes + plan.arena_bytes
+def assert_same(found: list, expected: list[np.ndarray], graph: Graph) -> None:
+    for result, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(result.asnumpy(), wanted, err_msg=show(graph))
 
 
-@pytest.mark.parametrize("reader", ["of the result", "out of step"])
-def test_where_the_order_is_impossible_the_program_copies(reader):
-    x, w = square("x"), square("w")
-    new = add(w, x) if reader == "of the result" else add(transpose(w, axes=(1, 0)), x)
-    graph = Graph([x, w], [new, multiply(dot(new, new), w)])
-    (first, second), overwritten, _ = run(graph, [(0, 1)])
-    expected = (W if reader == "of the result" else W.T) + X
-    np.testing.assert_allclose(first, expected, rtol=1e-6)
-    np.testing.assert_allclose(second, (expected @ expected) * W, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(overwritten, expected, rtol=1e-6)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_donation_changes_no_result(seed: int) -> None:
+    graph, inputs = graph_of(seed)
+    cached = CachedGraph(graph, name="graph")
+    expected = [array.asnumpy() for array in cached(arrays_of(inputs))]
+    chooser = random.Random(seed)
+    for donated in (range(len(inputs)), chooser.sample(range(len(inputs)), len(inputs) // 2)):
+        arrays = arrays_of(inputs)
+        assert_same(cached(arrays, donate=tuple(donated)), expected, graph)
+        assert [array.donated for array in arrays] == [i in donated for i in range(len(inputs))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_results_over_inputs_are_the_same(seed: int) -> None:
+    """`out=` names inputs of the same type, whether or not the program can work in place."""
+    graph, inputs = graph_of(seed)
+    compiled = compile_graph(graph)
+    expected = [array.asnumpy() for array in compiled.run(arrays_of(inputs))]
+    for threshold in (_native.inline_threshold(), 0.0):  # inline and pushed
+        arrays = arrays_of(inputs)
+        free = list(range(len(arrays)))
+        random.Random(seed).shuffle(free)
+        targets = []
+        for value in graph.outputs:
+            fitting = [i for i in free if inputs[i].shape == value.shape]
+            fitting = [i for i in fitting if inputs[i].dtype == value.dtype.numpy]
+            targets.append(arrays[fitting[0]] if fitting else None)
+            free = [i for i in free if i not in fitting[:1]]
+        before = _native.inline_threshold()
+        _native.set_inline_threshold(threshold)
+        try:
+            results = compiled.run(arrays, out=targets)
+        finally:
+            _native.set_inline_threshold(before)
+        assert_same(list(results), expected, graph)
+        for target, wanted in zip(targets, expected, strict=True):
+            if target is not None:
+                np.testing.assert_array_equal(target.asnumpy(), wanted)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_plans_of_programs_obey_the_laws(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan that execution obeys, under the checker that does not know how it was made."""
+    checked = 0
+
+    def checking(requests: list[Request]) -> object:
+        nonlocal checked
+        found = original(requests)
+        check_plan(requests, found)
+        for request in requests:
+            assert request.first <= request.last and request.nbytes >= 0
+        assert found.total_bytes % ALIGNMENT == 0
+        checked += 1
+        return found
+
+    original = runtime_compile.plan
+    monkeypatch.setattr(runtime_compile, "plan", checking)
+    graph, _ = graph_of(seed)
+    compiled = compile_graph(graph, disabled=frozenset({"fuse"}))
+    assert checked and compiled.program.arena_bytes == compiled.memory_plan.arena_bytes
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_backward_reads_is_not_overwritten(seed: int) -> None:
+    """Recording keeps donated memory alive: gradients are those without donation."""
+    graph = random_graph(seed, steps=8, dtypes=("float32",), smooth=True)
+    inputs = inputs_for(graph, seed)
+    cached = CachedGraph(graph, name="graph")
+    gradients = []
+    for donate in ((), tuple(range(len(inputs)))):
+        arrays = arrays_of(inputs)
+        filled = [_native.from_numpy(np.zeros(a.shape, a.dtype)) for a in inputs]
+        for array, gradient in zip(arrays, filled, strict=True):
+            if gradient.dtype_code == 0:
+                array.mark_variable(gradient, "write")
+        with autograd.record():
+            heads = [head for head in cached(arrays, donate=donate) if head.has_tape]
+        if heads:
+            _native.backward(heads, [], False)
+        gradients.append([gradient.asnumpy() for gradient in filled])
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(one, other)
