@@ -211,3 +211,20 @@ def test_what_is_computed_again_does_not_double_with_each_level() -> None:
     expected = butterfly(nd, nd.array(x), 12).asnumpy()
     np.testing.assert_array_equal(f(x=x).asnumpy(), expected)
     assert 4 <= len(f.kernels) <= 12
+
+
+def test_along_an_extent_of_one_there_is_one_place() -> None:
+    """The sum over all rows is read back at a shifted row, of which there is only one."""
+    x = nd.array([[[1.0], [2.0], [3.0]]])
+    x.attach_grad()
+
+    class Net(nn.HybridBlock):
+        def forward(self, x):
+            return x + sym.slice_axis(x, axis=1, begin=2, end=3)
+
+    net = Net()
+    net.hybridize()
+    with autograd.record():
+        y = net(x)
+    y.backward()
+    assert x.grad.asnumpy().ravel().tolist() == [1, 1, 4]

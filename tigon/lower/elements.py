@@ -75,9 +75,14 @@ class Elements:
 
     def _through(self, node: Node, coords: Coords) -> Expr:
         def read(operand: int, inner: Sequence[Expr | int]) -> Expr:
-            lifted = (L.lift(coord, L.const(0).dtype) for coord in inner)
+            value, zero = node.inputs[operand], L.const(0)
+            # There is one place along an extent of 1, however it was computed.
             return self.at(
-                node.inputs[operand], tuple(simplify(coord, self.ranges) for coord in lifted)
+                value,
+                tuple(
+                    zero if extent == 1 else simplify(L.lift(coord, zero.dtype), self.ranges)
+                    for coord, extent in zip(inner, value.shape, strict=True)
+                ),
             )
 
         types = tuple(value.type for value in node.inputs)
