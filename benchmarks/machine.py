@@ -3,7 +3,7 @@
     python benchmarks/machine.py
 
 Both limits are measured by native code of a few instructions: independent fused multiply-adds in
-registers, and loads of consecutive memory, out of a cache and out of main memory.
+registers, and loads (and stores) of consecutive memory, in a cache and in main memory.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import numpy as np
 from tigon.backends.cpu.backend import cpu
 
 CACHED = 256 * 1024  # bytes for each thread, in its own cache
-STREAMED = 256 * 1024 * 1024  # bytes in all, in no cache
+STREAMED = 120_000_000  # bytes in all: most of it in no cache, as in the rows of ten million
 TELLING = ("fma", "avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of all threads together: GFLOP/s in float32, GB/s read from caches and from memory."""
+    """Of all threads together: GFLOP/s in float32, GB/s read from caches, and GB/s read or read and
+    written in main memory."""
 
     peak: float
     cache: float
@@ -84,7 +85,9 @@ def busy() -> float:
 def _text(lanes: int, fused: bool) -> str:
     """`peak(count)`: count times 16 independent multiply-adds of vectors. `read(from, count,
     mask)`: the sum of count times 8 vectors; a mask of -1 goes straight on, one of 2**n - 1 begins
-    again after 2**n steps. Both return a sum, so that nothing is left out."""
+    again after 2**n steps. `move(left, right, to, count)` reads two
+    arrays and writes a third past the caches. The sums returned keep the work from being left
+    out."""
     vector = f"<{lanes} x float>"
 
     def loop(name: str, arguments: str, chains: int, body: Callable[[int], list[str]]) -> str:
@@ -138,10 +141,25 @@ def _text(lanes: int, fused: bool) -> str:
             f"  %n{i} = fadd {vector} %s{i}, %v{i}",
         ]
 
+    def move(i: int) -> list[str]:
+        return [
+            f"  %a{i} = mul i64 %i, {8 * lanes}",
+            f"  %b{i} = add i64 %a{i}, {i * lanes}",
+            f"  %p{i} = getelementptr float, ptr %left, i64 %b{i}",
+            f"  %q{i} = getelementptr float, ptr %right, i64 %b{i}",
+            f"  %r{i} = getelementptr float, ptr %to, i64 %b{i}",
+            f"  %v{i} = load {vector}, ptr %p{i}, align 4",
+            f"  %w{i} = load {vector}, ptr %q{i}, align 4",
+            f"  %n{i} = fadd {vector} %v{i}, %w{i}",
+            f"  store {vector} %n{i}, ptr %r{i}, align {4 * lanes}, !nontemporal !0",
+        ]
+
     parts = [
         f"declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})" if fused else "",
         loop("peak", "i64 %count", 12, multiply_add),
         loop("read", "ptr %from, i64 %count, i64 %mask", 8, load),
+        loop("move", "ptr %left, ptr %right, ptr %to, i64 %count", 8, move),
+        "!0 = !{i32 1}",
     ]
     return "\n".join(parts)
 
@@ -167,6 +185,9 @@ class _Probe:
         )
         self.read = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_void_p, integer, integer)(
             self._engine.get_function_address("read")
+        )
+        self.move = ctypes.CFUNCTYPE(ctypes.c_float, *[ctypes.c_void_p] * 3, integer)(
+            self._engine.get_function_address("move")
         )
         self._pool = ThreadPoolExecutor(threads)
         self._meet = Barrier(threads)
@@ -203,11 +224,32 @@ def measure(threads: int, seconds: float = 0.02) -> Limits:
     took = probe.best(lambda t: probe.read(small[t].ctypes.data, count, steps - 1), 12)
     cache = 4.0 * count * 8 * probe.lanes * threads / took / 1e9
 
-    large = np.ones(STREAMED // 4, np.float32)
-    part = STREAMED // 4 // threads
-    chunk = part // (8 * probe.lanes)
-    memory = probe.best(lambda t: probe.read(large.ctypes.data + 4 * part * t, chunk, -1), 8)
-    return Limits(peak, cache, 4.0 * chunk * 8 * probe.lanes * threads / memory / 1e9, threads)
+    memory = max(_read(probe), _move(probe))
+    return Limits(peak, cache, memory, threads)
+
+
+def _read(probe: _Probe) -> float:
+    """GB/s of reading one array."""
+    data = np.ones(STREAMED // 4, np.float32)
+    part = data.size // probe.threads
+    steps = part // (8 * probe.lanes)
+    took = probe.best(lambda t: probe.read(data.ctypes.data + 4 * part * t, steps, -1), 8)
+    return 4.0 * steps * 8 * probe.lanes * probe.threads / took / 1e9
+
+
+def _move(probe: _Probe) -> float:
+    """GB/s of reading two arrays and writing a third; writing is a way of its own on some
+    machines, so this may be more."""
+    size = STREAMED // 3
+    raw = [np.ones(size // 4 + 64, np.float32) for _ in range(3)]
+    places = [array.ctypes.data + -array.ctypes.data % 64 for array in raw]
+    steps = size // 4 // probe.threads // (8 * probe.lanes)
+    step = 4 * 8 * probe.lanes
+
+    def part(thread: int) -> None:
+        probe.move(*(place + thread * steps * step for place in places), steps)
+
+    return 3.0 * steps * step * probe.threads / probe.best(part, 8) / 1e9
 
 
 if __name__ == "__main__":

@@ -262,7 +262,7 @@ def distance(row: Row, times: dict[str, Times], limits: machine.Limits) -> str:
     if not row.flops and row.size < 1e5:
         return "-"
     least = limits.microseconds(row.flops, row.size)
-    return f"{times['tigon'].median / least:.1f} of {_number(least)}"
+    return f"{times['tigon'].median / least:.1f} x {_number(least)}"
 
 
 def table(measured: Measured, limits: machine.Limits) -> list[str]:
@@ -303,8 +303,8 @@ def conditions(limits: machine.Limits, load: float) -> list[str]:
         f"{limits.threads} threads, float32",
         f"- {machine.describe()}",
         f"- all threads together: {limits.peak:,.0f} GFLOP/s of multiply-adds in registers, "
-        f"{limits.cache:,.0f} GB/s read from caches, {limits.memory:,.0f} GB/s from memory "
-        "(measured by `benchmarks/machine.py`)",
+        f"{limits.cache:,.0f} GB/s read from caches, {limits.memory:,.0f} GB/s read or written in "
+        "memory (measured by `benchmarks/machine.py`)",
     ]
     if load > 0.5:
         lines.append(

@@ -189,11 +189,14 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
                 if type(operand) not in PLAIN:
                     break
             else:
-                extra = arguments[count:]
                 mode = trains and is_training()
-                attributes = interned.get(mode) if not (keywords or extra) else None
-                if attributes is None:
+                if keywords or operands is not arguments:
+                    extra = arguments[count:]
                     attributes = _intern(signature, interned, mode, extra, keywords)
+                else:
+                    attributes = interned.get(mode)
+                    if attributes is None:
+                        attributes = _intern(signature, interned, mode, (), keywords)
                 if attributes is not None and (operands or not needed):
                     if takes_key:
                         operands = (*operands, keys.take())
