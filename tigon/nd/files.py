@@ -14,7 +14,7 @@ from tigon.export import params, safetensors
 from tigon.nd.dispatch import NDArray
 
 
-def save(fname: str | os.PathLike, data: Any) -> None:
+def save(fname: str | os.PathLike[str], data: Any) -> None:
     """Write an array, a list of arrays or a dict of arrays to a file: safetensors if its name ends
     so, MXNet's .params otherwise.
 
@@ -62,7 +62,7 @@ def _replace(fname: str, content: bytes) -> None:
         raise
 
 
-def load(fname: str | os.PathLike) -> Any:
+def load(fname: str | os.PathLike[str]) -> Any:
     """The arrays of a file: a dict if they have names, a list otherwise."""
     with open(fname, "rb") as file:
         content = file.read()
