@@ -456,10 +456,14 @@ def test_the_number_of_kept_graphs_is_bounded():
         assert values(net(nd.ones(1), k)) == [k]
     net.step = 0
     net2, _ = make(lambda self, x: x * self.step)
-    for step in range(20):
-        net2.step = step
-        assert values(net2(nd.ones(1))) == [step]
+    before = mx.runtime.stats()["fallbacks"]
+    with pytest.warns(RuntimeWarning, match=f"{net2.name} is traced again and again") as warned:
+        for step in range(20):
+            net2.step = step
+            assert values(net2(nd.ones(1))) == [step]
     assert len(net2.compiled) <= 8
+    assert len(warned) == 1
+    assert mx.runtime.stats()["fallbacks"] == before + 12
 
 
 def test_explain_tells_why():

@@ -17,6 +17,7 @@ from tigon.nd import NDArray
 from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph, Steps
 from tigon.runtime.compile import CompiledGraph
+from tigon.runtime.counters import fall_back
 from tigon.sym.symbol import Group, Symbol, var
 from tigon.sym.traced import traced_variable
 
@@ -195,6 +196,11 @@ class GraphCache:
             self.traces += 1
             # A new list: other threads may be reading the old one.
             self._by_kind[kind] = [entry, *entries][:GRAPHS_PER_KIND]
+            if len(entries) == GRAPHS_PER_KIND:
+                fall_back(
+                    f"{self._block.name} is traced again and again, because what its code reads "
+                    f"keeps changing ({reason}); pass it as an array instead"
+                )
             if len(self._by_kind) > KINDS_KEPT:
                 self._by_kind = dict([*self._by_kind.items()][1:])
             self.latest = entry

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tigon.base import InternalError, TensorType
+from tigon.base import DType, InternalError
 from tigon.base.types import contiguous_strides
 from tigon.ir import CONSTANT, Value
 from tigon.ir.graph import Node
@@ -89,7 +89,7 @@ class Elements:
         return node.op.rule(node.op.lower, node.attrs, types, coords, read)
 
 
-def operand_dtype(node: Node):
+def operand_dtype(node: Node) -> DType:
     """The dtype in which an elementwise node computes: that of its strong operands."""
     strong = [value.type for value in node.inputs if not value.type.weak]
     if strong:
@@ -98,7 +98,7 @@ def operand_dtype(node: Node):
     return max((value.dtype for value in node.inputs), key=lambda d: ranks.get(d.name, 3))
 
 
-def _fit(number: float, dtype) -> float | int | bool:
+def _fit(number: float, dtype: DType) -> float:
     """A Python scalar beside an array: truncated into an integer type, as MXNet does."""
     return int(number) if dtype.is_integer else number
 
@@ -164,7 +164,3 @@ def is_array_constant(value: Value) -> bool:
 
 def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(extent for extent in shape if extent != 1)
-
-
-def value_bytes(type_: TensorType) -> int:
-    return type_.nbytes
