@@ -1,5 +1,10 @@
 """Gluon: networks as blocks, trained imperatively, compiled by `hybridize()`."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 from tigon.gluon import data, loss, nn, utils
 from tigon.gluon.block import Block, HybridBlock, SymbolBlock
 from tigon.gluon.parameter import (
@@ -23,6 +28,14 @@ __all__ = [
     "Trainer",
     "data",
     "loss",
+    "model_zoo",
     "nn",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The zoo is many files that few programs use: it is imported where it is first mentioned.
+    if name == "model_zoo":
+        return import_module("tigon.gluon.model_zoo")
+    raise AttributeError(f"module 'tigon.gluon' has no attribute '{name}'")

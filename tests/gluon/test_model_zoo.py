@@ -1,0 +1,113 @@
+"""The zoo: sizes as published, names as in MXNet's files, hybridized as imperative."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import autograd, gluon, nd
+from tigon.base import TigonError
+from tigon.gluon.model_zoo import vision
+
+RANDOM = np.random.RandomState(5)
+
+# From the page of Gluon's model zoo; running statistics are counted.
+PUBLISHED = {
+    "resnet18_v1": 11_699_112,
+    "resnet34_v1": 21_814_696,
+    "resnet50_v1": 25_629_032,
+    "resnet101_v1": 44_695_144,
+    "resnet152_v1": 60_404_072,
+    "resnet18_v2": 11_695_796,
+    "resnet34_v2": 21_811_380,
+    "resnet50_v2": 25_595_060,
+    "resnet101_v2": 44_639_412,
+    "resnet152_v2": 60_329_140,
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_a_network_has_the_published_number_of_parameters(name):
+    symbol = vision.get_model(name)(mx.sym.var("data"))
+    arguments, outputs, auxiliary = symbol.infer_shape(data=(1, 3, 224, 224))
+    sizes = dict(zip(symbol.list_arguments(), map(math.prod, arguments), strict=True))
+    del sizes["data"]
+    assert sum(sizes.values()) + sum(map(math.prod, auxiliary)) == PUBLISHED[name]
+    assert outputs == [(1, 1000)]
+
+
+@pytest.mark.parametrize("name", ["resnet18_v1", "resnet18_v2", "resnet50_v1", "resnet50_v2"])
+def test_hybridized_gives_what_imperative_gives(name):
+    mx.random.seed(3)
+    net = vision.get_model(name, classes=7, thumbnail=True)
+    net.initialize(mx.init.Xavier())
+    x = nd.array(RANDOM.randn(2, 3, 16, 16))
+    expected = net(x).asnumpy()
+    assert expected.shape == (2, 7)
+    net.hybridize()
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=2e-4, atol=2e-5)
+
+
+def test_a_thumbnail_network_learns():
+    mx.random.seed(7)
+    net = vision.resnet18_v1(classes=3, thumbnail=True)
+    net.initialize(mx.init.Xavier())
+    net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.05})
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    x, labels = nd.array(RANDOM.randn(6, 3, 8, 8)), nd.array([0, 1, 2, 0, 1, 2])
+    losses = []
+    for _ in range(8):
+        with autograd.record():
+            value = loss(net(x), labels)
+        value.backward()
+        trainer.step(6)
+        losses.append(float(value.mean().asscalar()))
+    assert losses[-1] < losses[0] / 2
+
+
+def test_names_are_those_of_mxnet():
+    v1, v2 = vision.resnet18_v1(prefix="net_"), vision.resnet50_v2(prefix="net_")
+    names = list(v1.collect_params())
+    assert names[0] == "net_conv0_weight"
+    assert "net_stage2_conv2_weight" in names  # the projection comes after the body
+    assert "net_stage4_batchnorm4_running_var" in names
+    assert names[-1] == "net_dense0_bias"
+    assert "net_stage1_conv3_weight" in v2.collect_params()
+    assert "net_batchnorm2_running_mean" in v2.collect_params()
+    paths = v1._collect_params_with_prefix()
+    assert {"features.0.weight", "features.4.0.body.1.running_mean"} < set(paths)
+    assert {"features.5.0.downsample.1.gamma", "output.weight"} < set(paths)
+    assert "features.5.0.downsample.weight" in v2._collect_params_with_prefix()
+
+
+def test_pretrained_parameters_come_from_a_file(tmp_path):
+    first = vision.resnet18_v1(classes=4, thumbnail=True)
+    first.initialize()
+    x = nd.array(RANDOM.randn(1, 3, 8, 8))
+    expected = first(x).asnumpy()
+    file = tmp_path / "resnet18_v1-a0666292.params"
+    first.save_parameters(str(file))
+    for root in (tmp_path, file):
+        net = vision.resnet18_v1(pretrained=True, root=root, classes=4, thumbnail=True)
+        np.testing.assert_array_equal(net(x).asnumpy(), expected)
+    with pytest.raises(TigonError, match=r"no parameters for resnet34_v1: .* root="):
+        vision.resnet34_v1(pretrained=True, root=tmp_path)
+    first.save_parameters(str(tmp_path / "resnet18_v1-00000000.params"))
+    with pytest.raises(TigonError, match="several parameters for resnet18_v1"):
+        vision.resnet18_v1(pretrained=True, root=tmp_path)
+
+
+def test_a_name_that_is_not_known_lists_those_that_are():
+    with pytest.raises(TigonError, match=r"there is no network 'resnet19_v1'; .* resnet18_v1"):
+        vision.get_model("resnet19_v1")
+    with pytest.raises(TigonError, match="expected version 1 or 2; given 3"):
+        vision.get_resnet(3, 18)
+    with pytest.raises(TigonError, match="given 19"):
+        vision.get_resnet(1, 19)
+    assert mx.gluon.model_zoo.vision is vision
+    with pytest.raises(AttributeError, match="no attribute 'zoo'"):
+        mx.gluon.zoo  # noqa: B018
