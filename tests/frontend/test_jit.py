@@ -151,6 +151,21 @@ def test_static_arguments_are_compared_by_equality():
     assert values(compiled(nd.ones(1), Configuration(3))) == [3]
 
 
+@pytest.mark.parametrize("options", [{}, {"static_argnums": 1}], ids=["guard", "static"])
+def test_equal_numbers_of_different_meaning(options):
+    compiled, runs = counted(lambda x, by: (x + nd.full((1,), by)) / by, **options)
+    zero = nd.array([-1.0])
+    assert values(compiled(zero, 0.0)) == [-np.inf]
+    assert values(compiled(zero, -0.0)) == [np.inf]
+    assert np.isnan(values(compiled(zero, float("nan")))).all()
+    assert len(runs) == 3
+    compiled(zero, float("nan"))
+    assert len(runs) == 3
+    dtypes, _ = counted(lambda x, value: nd.array([0]).astype(type(value[0]).__name__), **options)
+    given = [dtypes(zero, (value,)).dtype for value in (1, 1.0, True)]
+    assert given == [np.int64, np.float64, np.bool_]
+
+
 def test_keyword_only_and_gathered_arguments():
     @mx.jit
     def gathered(*arrays, by=1, **more):

@@ -8,6 +8,7 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, nd
+from tigon.runtime import operators
 
 A = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
@@ -358,3 +359,56 @@ def test_a_schedule_of_rates_is_one_program():
         velocity = 0.9 * velocity - 0.1 / (step + 1)
         expected += velocity
     assert np.allclose(weight.asnumpy(), expected)
+
+
+# ------------------------------------------------------- attributes equal and of another meaning
+
+
+def is_negative(array):
+    return bool(np.signbit(array.asnumpy()).all())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: nd.full((2,), value),
+        lambda value: nd.full([2], value),
+        lambda value: nd.clip(nd.array([-1.0, -2.0]), value, 1.0),
+        lambda value: nd.clip(nd.array([-1.0, -2.0]), a_min=value, a_max=1.0),
+        lambda value: nd.op._mul_scalar(nd.ones(2), scalar=value),
+        lambda value: nd.ones(2) * value,
+    ],
+    ids="full full_list clip clip_named scalar number".split(),
+)
+def test_zeros_of_both_signs(make):
+    for _ in range(2):
+        assert not is_negative(make(0.0))
+        assert not is_negative(make(0))
+        assert is_negative(make(-0.0))
+
+
+def test_zeros_of_both_signs_are_written():
+    for value in (0.0, -0.0, 0, np.float32(-0.0)):
+        x = nd.ones((3, 2))
+        x[:] = value
+        assert is_negative(x) == bool(np.signbit(value))
+        x[:, 1] = 1
+        x[:, 1] = value
+        assert is_negative(x[:, 1]) == bool(np.signbit(value))
+    x = nd.ones(2, dtype="int32")
+    x[:] = -0.0
+    assert x.asnumpy().tolist() == [0, 0]
+
+
+def test_attributes_that_keep_changing_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(operators, "ATTRIBUTES_KEPT", 8)
+    x = nd.array([1, 2, 3])
+    for step in range(100):
+        assert nd.clip(x, float("nan"), 2.0).shape == (3,)
+        assert nd.clip(x, 0.0, step / 100).asnumpy().max() == np.float32(step / 100)
+        assert nd.full((1 + step,), float("nan")).shape == (1 + step,)
+        assert (x * 2 + x).asnumpy().tolist() == [3, 6, 9]
+        assert nd.maximum(x, 2).asnumpy().tolist() == [2, 2, 3]
+    kept = len(operators._attributes) - len(operators._lasting)
+    assert kept <= 2 * 8
+    assert max(map(len, operators._caches)) <= 8

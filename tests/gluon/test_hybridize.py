@@ -271,6 +271,29 @@ def test_operators_without_operands_become_nodes():
     np.testing.assert_array_equal(net(x).asnumpy(), second)
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_a_draw_whose_result_is_not_used_is_a_draw(used):
+    """Else what comes after would differ from the imperative run."""
+
+    def forward(self, x):
+        nd.random.normal(shape=(2,))
+        nd.Dropout(x, p=0.5)
+        return x + nd.random.uniform(shape=(2,)) if used else x
+
+    def run(hybridize):
+        net, _ = make(forward)
+        net.hybridize(hybridize)
+        mx.random.seed(3)
+        results = []
+        for record in (False, True, True):
+            with autograd.record() if record else autograd.predict_mode():
+                results.append(values(net(nd.zeros(2))))
+            results.append(values(nd.random.uniform(shape=(2,))))
+        return results
+
+    assert run(True) == run(False)
+
+
 def test_plain_forward_with_parameters_and_gradient():
     class Linear(nn.HybridBlock):
         def __init__(self):

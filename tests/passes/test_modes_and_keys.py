@@ -46,6 +46,18 @@ def test_ordinals_follow_the_order_of_the_program() -> None:
     assert again is graph and count == 2
 
 
+def test_draws_whose_results_are_not_used_have_ordinals_too() -> None:
+    x = variable("x")
+    first, second, third = [get("Dropout")(x, p=p) for p in (0.1, 0.2, 0.3)]
+    drawn = [value.node.serial for value in (first, second, third)]
+    graph, count = thread_keys(Graph([x], [second]), drawn)
+    assert count == 3
+    assert [node.attrs.ordinal for node in dropouts(graph)] == [1]
+    graph, count = thread_keys(Graph([x], [get("tanh")(x)]), drawn)
+    assert count == 3
+    assert [value.node.name for value in graph.inputs] == ["x", KEY_NAME]
+
+
 def test_operators_that_draw_under_some_attributes_only() -> None:
     x = variable("x")
     graph = Graph([x], [get("LeakyReLU")(x, act_type="leaky")])

@@ -52,7 +52,9 @@ class Entry:
         self._collect(trace, symbols, result)
         self.epoch = -1
         self.cached = (
-            CachedGraph(without_types(self.graph), name=block.name) if self.graph.outputs else None
+            CachedGraph(without_types(self.graph), name=block.name, drawn=trace.draws)
+            if self.graph.outputs
+            else None
         )
 
     def _collect(self, trace: tracing.Trace, symbols: Sequence[Symbol], result: Any) -> None:
@@ -125,6 +127,7 @@ class Entry:
         if self.plain is not None:
             return self.plain(arrays)[0]
         if self.cached is None:
+            keys.reserve(len(self.trace.draws))
             return _rebuild_outputs(self.structure, (), leaves)
         wanted: Any = None
         if self.recording:

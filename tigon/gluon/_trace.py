@@ -41,6 +41,18 @@ CONTENT = (*PLAIN, tuple, list, dict, set, np.ndarray)
 _missing = object()
 
 
+def _same(a: Any, b: Any) -> bool:
+    """Whether two hashable values mean one program. Equal values may not, such as 1 and 1.0, or 0.0
+    and -0.0; nan, which is not equal to itself, does."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float):
+        return repr(a) == repr(b)
+    return bool(a == b)
+
+
 class Static:
     """An argument that is no array and not looked into: known by equality."""
 
@@ -50,14 +62,10 @@ class Static:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Static)
-            and type(self.value) is type(other.value)
-            and bool(self.value == other.value)
-        )
+        return isinstance(other, Static) and _same(self.value, other.value)
 
     def __hash__(self) -> int:
-        return hash(self.value)
+        return hash(self.value) if self.value == self.value else 0
 
 
 class Guard:
@@ -94,6 +102,7 @@ class Trace:
         self.lasting: dict[tuple[int, str], Guard] = {}
         self.seen: set[int] = set()
         self.keep: list[Any] = []  # objects whose id is a key above
+        self.draws: list[int] = []  # serials of the random nodes, those without a user included
 
     # -- arrays
 
@@ -127,6 +136,8 @@ class Trace:
     def adapt(self, node: Node) -> Sequence[Value]:
         """A new node under the modes that the code set for it: its own training mode, and no
         gradient through what is computed where recording is paused."""
+        if node.op.draws(node.attrs):
+            self.draws.append(node.serial)
         if hasattr(node.attrs, "training") and is_training() != self.training:
             node.hints[OWN_MODE] = str(is_training())
         if self.recording and not is_recording():
@@ -345,9 +356,11 @@ def freeze(value: Any, depth: int = 2) -> Any:
 
     >>> freeze([1, 2]) == freeze([1, 2]), freeze(1) == freeze(1.0), freeze(1) == freeze(True)
     (True, False, False)
+    >>> freeze(0.0) == freeze(-0.0), freeze(float("nan")) == freeze(float("nan"))
+    (False, True)
     """
     if isinstance(value, PLAIN):
-        return (type(value), value if value == value else "nan")
+        return (type(value), value if value and value == value else repr(value))
     if isinstance(value, Static):
         return value
     if isinstance(value, (tuple, list)):

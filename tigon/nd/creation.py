@@ -16,7 +16,7 @@ from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
 from tigon.ops.signature import split_attributes
 from tigon.runtime import tracing
-from tigon.runtime.operators import attributes_id, operator_id
+from tigon.runtime.operators import attributes_id, cache_of_numbers, operator_id, remember
 
 
 def check_shape(where: str, shape: Any) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ def empty(shape: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
     return _native.empty(check_shape("empty", shape), check_dtype("empty", dtype).code)
 
 
-_constants: dict[Any, tuple[int, int]] = {}
+_constants = cache_of_numbers()
 
 
 def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any) -> Any:
@@ -149,7 +149,7 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
         attrs = op.make_attrs(attributes)
         if tracing.active[0] or out is not None or key is None:
             return apply(op, attrs, (), out)
-        found = _constants[key] = (operator_id(op), attributes_id(attrs))
+        found = remember(_constants, key, (operator_id(op), attributes_id(attrs)))
     return _native.invoke(*found, ())
 
 

@@ -16,7 +16,7 @@ from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import Signature
 from tigon.runtime import keys, tracing
-from tigon.runtime.operators import attributes_id, operator_id
+from tigon.runtime.operators import attributes_id, cache_of_numbers, operator_id, remember
 
 NDArray = _native.NDArray
 
@@ -179,7 +179,7 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     # Calls that need nothing but operands and attributes seen before take the short way.
     short = not (signature.selects or op.mutates)
     needed = bool(signature.names)
-    interned: dict[Any, int] = {}
+    interned = cache_of_numbers()
     invoke, is_training, active = _native.invoke, _native.is_training, tracing.active
 
     def function(*arguments: Any, out: Any = None, name: str | None = None, **keywords: Any) -> Any:
@@ -225,8 +225,11 @@ def _intern(
     if not (extra or keywords):
         key: Any = mode
     elif signature.mixed:  # equal numbers of different types may mean different attributes
-        kinds = tuple(map(type, (*extra, *keywords.values())))
+        kinds = tuple(map(repr, (*extra, *keywords.values())))
         key = (mode, extra, tuple(keywords.items()), kinds)
+    elif signature.fractional and (0 in extra or 0 in keywords.values()):  # maybe -0.0
+        zeros = [value for value in (*extra, *keywords.values()) if value == 0]
+        key = (mode, extra, tuple(keywords.items()), *map(str, zeros))
     else:
         key = (mode, extra, tuple(keywords.items()))
     try:
@@ -241,23 +244,24 @@ def _intern(
         attrs = signature.op.make_attrs(values)
         if mode:
             attrs = dataclasses.replace(attrs, training=True)
-        found = interned[key] = attributes_id(attrs)
+        found = remember(interned, key, attributes_id(attrs))
     return found
 
 
-_calls: dict[Any, tuple[Operator, Any, int, int, bool]] = {}
+_calls = cache_of_numbers()
 
 
 def run(name: str, *operands: Any, out: Any = None, **attributes: Any) -> Any:
-    """Run an operator by name; for the library's own calls, whose attributes are hashable and
-    already checked, and whose operands are arrays and numbers."""
+    """Run an operator by name; for the library's own calls, whose attributes are hashable, already
+    checked and meant alike where they are equal, and whose operands are arrays and numbers."""
     key = (name, tuple(attributes.items()))
     found = _calls.get(key)
     if found is None:
         op = record.get(name)
         attrs = op.make_attrs(attributes)
         random = signature_of(op).takes_key
-        found = _calls[key] = (op, attrs, operator_id(op), attributes_id(attrs), random)
+        found = (op, attrs, operator_id(op), attributes_id(attrs), random)
+        remember(_calls, key, found)
     if tracing.active[0]:
         return apply(found[0], found[1], operands, out)
     if found[4]:

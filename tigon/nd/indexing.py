@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -150,7 +151,7 @@ def _fit(value: NDArray, shape: tuple[int, ...]) -> NDArray:
 def write_whole(target: NDArray, value: Any) -> None:
     if _is_number(value):
         dtype = BY_CODE[target.dtype_code]
-        _run("_full", out=target, shape=target.shape, dtype=dtype.name, value=_number(value, dtype))
+        _fill(target.shape, value, dtype, target)
     elif isinstance(value, np.ndarray) and value.shape == target.shape:
         target.copy_from_numpy(value.astype(BY_CODE[target.dtype_code].numpy, order="C"))
     elif isinstance(value, NDArray) and value.shape == target.shape:
@@ -166,11 +167,17 @@ def write_whole(target: NDArray, value: Any) -> None:
         _run("_broadcast", lifted, out=target, shape=target.shape)
 
 
-def _number(value: Any, dtype: DType) -> Any:
-    """A number for an array of this dtype; integers drop what is behind the point."""
+def _fill(shape: tuple[int, ...], value: Any, dtype: DType, out: Any = None) -> Any:
+    """An array of one number; integers drop what is behind the point."""
     if isinstance(value, np.generic):
         value = value.item()
-    return int(value) if dtype.is_integer else value
+    attributes = {"shape": shape, "dtype": dtype.name, "value": value}
+    if dtype.is_integer:
+        attributes["value"] = int(value)
+    elif value == 0 and math.copysign(1, value) < 0:  # equal to 0, but another program
+        op = record.get("_full")
+        return apply(op, op.make_attrs(attributes), (), out)
+    return _run("_full", out=out, **attributes)
 
 
 def _write_region(self: NDArray, region: Region, value: Any) -> None:
@@ -183,7 +190,7 @@ def _write_region(self: NDArray, region: Region, value: Any) -> None:
         return
     if _is_number(value):
         dtype = BY_CODE[self.dtype_code]
-        part = _run("_full", shape=region.extents, dtype=dtype.name, value=_number(value, dtype))
+        part = _fill(region.extents, value, dtype)
     else:
         part = _fit(_lift(value, self), region.value_shape)
         if part.shape != region.extents:
@@ -241,10 +248,7 @@ def _value_rows(
     shape = (*rest_shape[:ahead], *index_shape, *rest_shape[ahead:])
     count = int(np.prod(index_shape))
     if _is_number(value):
-        dtype = BY_CODE[self.dtype_code]
-        return _run(
-            "_full", shape=(count, *rest_shape), dtype=dtype.name, value=_number(value, dtype)
-        )
+        return _fill((count, *rest_shape), value, BY_CODE[self.dtype_code])
     fitted = _fit(_lift(value, self), shape)
     if ahead:
         order = (*range(ahead, ahead + own), *range(ahead), *range(ahead + own, len(shape)))

@@ -47,7 +47,7 @@ def functions() -> dict[str, Callable[..., Any]]:
 def _make(name: str, own: str, on_numbers: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     op = record.get(own)
     attrs = op.make_attrs({})
-    identities = (operator_id(op), attributes_id(attrs))
+    identities = (operator_id(op), attributes_id(attrs, lasting=True))
     invoke = _native.invoke
 
     def function(lhs: Any, rhs: Any, out: Any = None, name: str | None = None) -> Any:

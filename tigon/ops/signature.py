@@ -56,6 +56,7 @@ class Signature:
         "_fields",
         "_ignored",
         "_positions",
+        "fractional",
         "mixed",
         "names",
         "op",
@@ -73,6 +74,7 @@ class Signature:
         self.variadic = any(o.variadic for o in op.operands)
         fields = record.attr_fields(op.attrs_type)
         self.mixed = any(_several_numbers(annotation) for annotation, _ in fields.values())
+        self.fractional = any("float" in str(annotation) for annotation, _ in fields.values())
         self._fields = tuple(name for name in fields if name not in HIDDEN)
         self._ignored = IGNORED.difference(fields)
         self._positions = {name: i for i, name in enumerate(self.names)}

@@ -16,25 +16,29 @@ KEY_TYPE = TensorType((2,), int64)
 """Seed and call counter."""
 
 
-def thread_keys(graph: Graph) -> tuple[Graph, int]:
-    """Pass one key variable (the last graph input) to all random nodes; also gives their number.
+def thread_keys(graph: Graph, drawn: Sequence[int] = ()) -> tuple[Graph, int]:
+    """Pass one key variable (the last graph input) to all random nodes; also gives the number of
+    draws.
 
     Nodes are numbered (attribute `ordinal`) in the order in which the program made them, which
-    is the order in which the same program draws when it runs imperatively. The caller advances
-    the call counter by the number of random nodes. To be run before gradients and decomposition:
-    a recomputed node then has the same ordinal, and so draws the same numbers.
+    is the order in which the same program draws when it runs imperatively. `drawn` are the serials
+    of all random nodes that the program made: one whose result is not used is not in the graph, but
+    has drawn all the same. The caller advances the call counter by the number of draws. To be run
+    before gradients and decomposition: a recomputed node then has the same ordinal, and so draws
+    the same numbers.
     """
-    random = sorted((n for n in graph.nodes if _takes_key(n)), key=lambda node: node.serial)
-    if not random:
+    random = {node: node.serial for node in graph.nodes if _takes_key(node)}
+    serials = sorted({*drawn, *random.values()})
+    if not serials:
         return graph, 0
     present = [value for value in graph.inputs if value.node.name == KEY_NAME]
     key = present[0] if present else variable(KEY_NAME, KEY_TYPE)
-    ordinals = {node: ordinal for ordinal, node in enumerate(random)}
+    ordinals = {serial: ordinal for ordinal, serial in enumerate(serials)}
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        ordinal = ordinals.get(node)
-        if ordinal is None:
+        if node not in random:
             return follow_forward(node, inputs)
+        ordinal = ordinals[node.serial]
         if key in inputs and node.attrs.ordinal == ordinal:
             return None
         attrs = dataclasses.replace(node.attrs, ordinal=ordinal)
@@ -43,7 +47,7 @@ def thread_keys(graph: Graph) -> tuple[Graph, int]:
     result = rewrite(graph, rule)
     if not present:
         result = Graph((*result.inputs, key), result.outputs)
-    return result, len(random)
+    return result, len(serials)
 
 
 def _takes_key(node: Node) -> bool:

@@ -69,12 +69,19 @@ class CachedGraph:
 
     `graph` may be untyped; its inputs are variables with distinct names. Outputs of operators that
     advance a state (`record.mutates`) are written back into the arrays passed for these states.
+    `drawn` are the serials of the random nodes that the program made, where that may be more than
+    the graph holds.
     """
 
     def __init__(
-        self, graph: Graph, name: str = "graph", disabled: frozenset[str] | None = None
+        self,
+        graph: Graph,
+        name: str = "graph",
+        disabled: frozenset[str] | None = None,
+        drawn: Sequence[int] = (),
     ) -> None:
         self.graph = graph
+        self._drawn = tuple(drawn)
         self.name = name
         self.disabled = disabled
         names = [value.node.name for value in graph.inputs]
@@ -176,7 +183,7 @@ class CachedGraph:
 
     def variant(self, types: dict[str, TensorType], mode: bool) -> Variant:
         """The graph for these types and this mode, nothing compiled yet."""
-        graph, calls = thread_keys(set_mode(self.graph, mode))
+        graph, calls = thread_keys(set_mode(self.graph, mode), self._drawn)
         graph = typed(graph, types)
         position = {value: index for index, value in enumerate(graph.inputs)}
         outputs = list(graph.outputs)

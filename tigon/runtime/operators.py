@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 from tigon import _native
@@ -16,6 +17,7 @@ from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.ir import Graph, Node, Value, substitute, variable
+from tigon.ir.graph import attrs_key
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
 from tigon.loop.simplify import simplify
@@ -29,8 +31,6 @@ from tigon.runtime.compile import compile_graph, prepare
 _LOCK = plain_lock()
 _OPERATORS: list[Operator] = []
 _OPERATOR_IDS: dict[Operator, int] = {}
-_ATTRIBUTES: list[Any] = []
-_ATTRIBUTE_IDS: dict[Any, int] = {}
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,65 @@ def operator_id(op: Operator) -> int:
     return found
 
 
-def attributes_id(attrs: Any) -> int:
-    """The integer of interned attributes. Equal attributes of one type share it."""
-    key = (type(attrs), attrs)
-    found = _ATTRIBUTE_IDS.get(key)
+ATTRIBUTES_KEPT = 8192
+"""Attributes interned before a new generation begins: shapes are attributes, and those that change
+with every call must not fill the memory."""
+
+_attributes: dict[int, Any] = {}  # by number: two generations, and the lasting ones
+_recent: dict[Any, int] = {}
+_earlier: dict[Any, int] = {}
+_lasting: dict[Any, int] = {}
+_numbers = count()
+_caches: list[dict[Any, Any]] = []
+
+
+def attributes_id(attrs: Any, lasting: bool = False) -> int:
+    """The integer of interned attributes. Attributes of one meaning share it: not 0.0 and -0.0.
+
+    It is good for at least `ATTRIBUTES_KEPT` further ones; whoever keeps it longer says that it is
+    `lasting`, or keeps it in a `cache_of_numbers`.
+    """
+    key = attrs_key(attrs)
+    found = None if lasting else _recent.get(key)
     if found is None:
         with _LOCK:
-            found = _ATTRIBUTE_IDS.setdefault(key, len(_ATTRIBUTES))
-            if found == len(_ATTRIBUTES):
-                _ATTRIBUTES.append(attrs)
+            found = _intern(key, attrs)
+            if lasting:
+                _lasting[key] = found
     return found
+
+
+def _intern(key: Any, attrs: Any) -> int:
+    global _earlier, _recent
+    found = _recent.get(key)
+    if found is None:
+        if len(_recent) >= ATTRIBUTES_KEPT:
+            for old in _earlier.keys() - _lasting.keys():
+                del _attributes[_earlier[old]]
+            _earlier, _recent = _recent, {}
+            for cache in _caches:
+                cache.clear()
+        found = _lasting.get(key, _earlier.pop(key, None))
+        if found is None:
+            found = next(_numbers)
+            _attributes[found] = attrs
+        _recent[key] = found
+    return found
+
+
+def cache_of_numbers() -> dict[Any, Any]:
+    """A dictionary whose values may hold numbers of attributes; it is emptied before they lapse."""
+    cache: dict[Any, Any] = {}
+    _caches.append(cache)
+    return cache
+
+
+def remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
+    """Put it into a cache of bounded size; returns the value."""
+    if len(cache) >= ATTRIBUTES_KEPT:
+        cache.clear()
+    cache[key] = value
+    return value
 
 
 def invoke(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:
@@ -75,7 +124,7 @@ def invoke(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -
 
 def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
     """Answer a miss of the signature cache."""
-    op, attrs = _OPERATORS[operator], _ATTRIBUTES[attributes]
+    op, attrs = _OPERATORS[operator], _attributes[attributes]
     # Numbers come in the dtype of the array they meet; among themselves they stay weak.
     alone = all(number for *_, number in signature)
     types = tuple(TensorType(tuple(shape), BY_CODE[code], alone) for code, shape, _ in signature)
@@ -180,9 +229,9 @@ def install() -> None:
     """Connect the native dispatcher with the compiler."""
     _native.set_error_type(TigonError)
     _native.set_compile_handler(_compile_operator)
-    tracing.set_lookup(lambda operator, attributes: (_OPERATORS[operator], _ATTRIBUTES[attributes]))
+    tracing.set_lookup(lambda operator, attributes: (_OPERATORS[operator], _attributes[attributes]))
     for slot, name in SLOTS.items():
         op = get(name)
-        _native.set_slot_operator(slot, operator_id(op), attributes_id(op.make_attrs({})))
+        _native.set_slot_operator(slot, operator_id(op), attributes_id(op.make_attrs({}), True))
     add = get("broadcast_add")
-    _native.set_sum_operator(operator_id(add), attributes_id(add.make_attrs({})))
+    _native.set_sum_operator(operator_id(add), attributes_id(add.make_attrs({}), True))
