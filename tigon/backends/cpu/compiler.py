@@ -99,7 +99,7 @@ class Compiler:
             # Names belong to the module.
             functions = [job.emit(f"kernel{number}") for number, job in enumerate(missing)]
             keys = [job.key for job in missing]
-            made = self._compile_with_helpers(keys, functions)
+            made = self._compile(keys, functions)
             addresses.update(zip(keys, made, strict=True))
         return [addresses[job.key] for job in jobs]
 
@@ -128,7 +128,7 @@ class Compiler:
 
     def _has_helper(self, name: str) -> bool:
         if name not in self._helpers:
-            address = self._stored(f"helper {name}")
+            address = self._stored(_helper(name))
             if address is None:
                 return False
             self._helpers[name] = address
@@ -142,34 +142,42 @@ class Compiler:
 
     # -- new code
 
-    def _compile_with_helpers(
-        self, keys: Sequence[str], functions: Sequence[Function]
-    ) -> list[int]:
-        """Compile functions, and before them, once per process, the helpers they call."""
-        wanted = {name: make for function in functions for name, make in function.helpers.items()}
-        missing = [make(name) for name, make in wanted.items() if not self._has_helper(name)]
-        if missing:
-            made = self._compile([f"helper {function.name}" for function in missing], missing)
-            names = [function.name for function in missing]
-            self._helpers.update(zip(names, made, strict=True))
-        return self._compile(keys, functions)
-
     def _compile(self, keys: Sequence[str], functions: Sequence[Function]) -> list[int]:
+        """Compile functions, and with them the helpers they call that are not there yet."""
         begun = time.perf_counter()
-        text = module_text(functions, self.target)
+        wanted = dict(zip(keys, functions, strict=True))
+        needs: set[str] = set()
+        for function in functions:
+            self._add_helpers(function, wanted, needs)
+        everything = list(wanted.values())
+        text = module_text(everything, self.target)
         image = self._machine.emit_object(self._parse(text))
-        has = [function.name for function in functions]
-        needs = sorted({helper for function in functions for helper in function.helpers})
-        library = self._link(image, has, needs)
+        has = [function.name for function in everything]
+        library = self._link(image, has, sorted(needs))
         module = f"module {self._full(text)}"
         module = hashlib.sha256(module.encode()).hexdigest()
         self._libraries[module] = library
-        head = json.dumps({"has": has, "needs": needs}).encode()
+        head = json.dumps({"has": has, "needs": sorted(needs)}).encode()
         self._store.save(module, head + b"\n" + image)
-        for key, name in zip(keys, has, strict=True):
-            self._store.save(self._full(key), f"{module} {name}".encode())
+        for key, function in wanted.items():
+            self._store.save(self._full(key), f"{module} {function.name}".encode())
+            if key == _helper(function.name):
+                self._helpers[function.name] = library[function.name]
         self.seconds += time.perf_counter() - begun
-        return [library[name] for name in has]
+        return [library[function.name] for function in functions]
+
+    def _add_helpers(
+        self, function: Function, wanted: dict[str, Function], needs: set[str]
+    ) -> None:
+        """What `function` calls, and what that calls: to be compiled, or to be linked with."""
+        for name, make in function.helpers.items():
+            if name in needs or _helper(name) in wanted:
+                continue
+            if self._has_helper(name):
+                needs.add(name)
+            else:
+                made = wanted[_helper(name)] = make(name)
+                self._add_helpers(made, wanted, needs)
 
     def _link(self, image: bytes, has: Sequence[str], needs: Sequence[str]) -> dict[str, int]:
         """Load object code; the addresses of its functions."""
@@ -201,13 +209,22 @@ def generator_version() -> str:
     return digest.hexdigest()
 
 
+def _helper(name: str) -> str:
+    """The key of a helper."""
+    return f"helper {name}"
+
+
 def module_text(functions: Sequence[Function], target: Target) -> str:
     """One module: declarations shared, functions in order."""
-    declarations = sorted(set().union(*(function.declarations for function in functions)))
+    declarations: dict[str, str] = {}
+    for function in functions:
+        declarations |= function.declarations
+    for function in functions:
+        declarations.pop(function.name, None)
     return "\n".join(
         [
             f'target triple = "{target.triple}"',
-            *declarations,
+            *sorted(declarations.values()),
             *(function.text() for function in functions),
             "attributes #0 = { nounwind }",
             "!0 = !{i32 1}",

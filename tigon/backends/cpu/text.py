@@ -104,7 +104,7 @@ class Function:
         self.parameters = parameters
         self.result = result
         self.blocks: list[Block] = []
-        self.declarations: set[str] = set()
+        self.declarations: dict[str, str] = {}  # by name
         self.helpers: dict[str, Callable[[str], Function]] = {}  # called, and how to make them
         self._count = 0
         self.block = self.new_block("entry")
@@ -133,13 +133,13 @@ class Function:
         """Call an intrinsic or library function, declared on the way."""
         types = ", ".join(argument.type for argument in arguments)
         result = vector_type(element, lanes)
-        self.declarations.add(f"declare {result} @{name}({types})")
+        self.declarations[name] = f"declare {result} @{name}({types})"
         operands = ", ".join(map(str, arguments))
         return self.op(f"call {result} @{name}({operands})", element, lanes)
 
     def call_void(self, name: str, *arguments: Value) -> None:
         types = ", ".join(argument.type for argument in arguments)
-        self.declarations.add(f"declare void @{name}({types})")
+        self.declarations[name] = f"declare void @{name}({types})"
         self.emit(f"call void @{name}({', '.join(map(str, arguments))})")
 
     def call_helper(self, name: str, make: Callable[[str], Function], *arguments: Value) -> None:
