@@ -1,12 +1,11 @@
 """The null backend takes any well-formed nest, refuses others, and computes nothing."""
 
-from dataclasses import replace
-
 import pytest
 
 from tigon.backends.null import NullBackend
 from tigon.base.dtypes import float32
 from tigon.base.errors import InternalError
+from tigon.base.frozen import replace
 from tigon.loop import build as L
 from tigon.loop.grammar import Buffer, LoopAxis, Nest, Store
 

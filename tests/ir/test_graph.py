@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from tigon.base import InternalError, TensorType, TigonError, as_dtype
+from tigon.base.frozen import Frozen
 from tigon.ir import Graph, Node, Value, constant, parse, rewrite, show, substitute, typed, variable
 from tigon.ir.graph import attrs_key, topological_order
 from tigon.ir.verify import verify
@@ -15,8 +14,7 @@ from tigon.ops.record import Family, NoAttrs, Operand, Operator, same_type
 F32 = as_dtype("float32")
 
 
-@dataclass(frozen=True, slots=True)
-class SplitAttrs:
+class SplitAttrs(Frozen):
     parts: int
     axis: int = 0
     mode: str = "plain"

@@ -1,7 +1,6 @@
 """verify, show, interpret and abstract on whole nests."""
 
 import struct
-from dataclasses import replace
 
 import loop_nests as nests
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from tigon.base.dtypes import bool_, float32, float64, int32, int64
 from tigon.base.errors import InternalError
+from tigon.base.frozen import replace
 from tigon.loop import build as L
 from tigon.loop.abstract import abstract, bind
 from tigon.loop.grammar import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import tigon.ops  # noqa: F401
 from tests.fuzz.graphs import inputs_for, random_graph
 from tests.fuzz.interpret import interpret
 from tigon.base import InternalError, TensorType, TigonError, as_dtype
+from tigon.base.frozen import Frozen
 from tigon.ir import Graph, Value, constant, parse, show, substitute, typed, variable, verify
 from tigon.ir.graph import VARIABLE
 from tigon.ops.record import Family, NoAttrs, Operand, Operator, get, same_type
@@ -140,8 +140,7 @@ def test_second_derivative() -> None:
 # ---------------------------------------------------------- composites, with and without rules
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleAttrs:
+class ScaleAttrs(Frozen):
     scale: float = 2.0
 
 

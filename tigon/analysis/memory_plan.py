@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tigon.base import InternalError
+from tigon.base.frozen import Frozen
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Frozen):
     """One buffer: alive from step `first` to step `last`, both included.
 
     `may_share` lists requests whose memory this one may take over in place, if they end at the
@@ -26,8 +25,7 @@ class Request:
     may_share: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Frozen):
     """One offset per request, the size of the arena, and the most buffers in it at one step."""
 
     offsets: tuple[int, ...]
@@ -193,8 +191,7 @@ def check_plan(requests: Sequence[Request], found: Plan, alignment: int = ALIGNM
 # ------------------------------------------------------------------- what users are shown
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryRow:
+class MemoryRow(Frozen):
     """One array of a program. `offset` is None for what lies outside the arena."""
 
     name: str
@@ -207,8 +204,7 @@ class MemoryRow:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
+class MemoryPlan(Frozen):
     """What a program needs: `executor.memory_plan`. Bytes are those of the arrays themselves.
 
     >>> report = MemoryPlan(240, 0, 0, 320, rows=(

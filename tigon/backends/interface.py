@@ -10,14 +10,13 @@ belong to the native runtime.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from tigon.base.frozen import Frozen
 from tigon.loop.grammar import AnyNest
 
 
-@dataclass(frozen=True, slots=True)
-class Structure:
+class Structure(Frozen):
     """What a native function is compiled from, and the key under which it is found again.
 
     `nest` has slots instead of numbers. `variant` is the schedule that the backend chose from the
@@ -27,8 +26,7 @@ class Structure:
     variant: Hashable = None
 
 
-@dataclass(frozen=True, slots=True)
-class Launchable:
+class Launchable(Frozen):
     """One launch, up to its buffers. Buffer i of the launch is `nest.buffers[i]`; a buffer whose
     role is "scratch" gets no memory from the runtime: its entry is ignored and may be null."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tigon.base.errors import TigonError
+from tigon.base.frozen import Frozen
 
 
-@dataclass(frozen=True, eq=False)
-class DType:
+class DType(Frozen, eq=False):
     """One element type. Instances are unique: compare with `is` or `==`.
 
     >>> as_dtype("float32").itemsize
@@ -33,6 +31,9 @@ class DType:
     @property
     def is_integer(self) -> bool:
         return self.kind in "iu"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return as_dtype, (self.name,)
 
     def __str__(self) -> str:
         return self.name

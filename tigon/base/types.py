@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from tigon.base.dtypes import DType
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class TensorType:
     """Shape and dtype. `weak` marks a Python scalar, which takes the other operand's dtype.
 
@@ -21,9 +20,32 @@ class TensorType:
     24
     """
 
+    # Written out, not a `Frozen` record: a trace makes and compares thousands.
+    __slots__ = ("dtype", "shape", "weak")
     shape: Shape
     dtype: DType
-    weak: bool = False
+    weak: bool
+
+    def __init__(self, shape: Shape, dtype: DType, weak: bool = False) -> None:
+        _set_shape(self, shape)
+        _set_dtype(self, dtype)
+        _set_weak(self, weak)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"TensorType: '{name}' cannot be set; make another type")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not TensorType:
+            return NotImplemented
+        return (
+            self.dtype is other.dtype and self.shape == other.shape and self.weak == other.weak
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype, self.weak))
+
+    def __reduce__(self) -> Any:
+        return TensorType, (self.shape, self.dtype, self.weak)
 
     @property
     def ndim(self) -> int:
@@ -41,6 +63,11 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]{'~' if self.weak else ''}"
 
     __repr__ = __str__
+
+
+_set_shape = TensorType.__dict__["shape"].__set__
+_set_dtype = TensorType.__dict__["dtype"].__set__
+_set_weak = TensorType.__dict__["weak"].__set__
 
 
 def contiguous_strides(shape: Shape) -> tuple[int, ...]:

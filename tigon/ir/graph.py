@@ -7,16 +7,15 @@ as those of the variables are; without them a graph can still be built, printed 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.dtypes import bool_, float32, int64
+from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 
 
@@ -171,13 +170,11 @@ def _same_types(new: tuple[Value, ...] | None, old: tuple[Value, ...]) -> bool:
 # ------------------------------------------------------------------------- leaves
 
 
-@dataclass(frozen=True, slots=True)
-class VariableAttrs:
+class VariableAttrs(Frozen):
     type: TensorType | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConstantAttrs:
+class ConstantAttrs(Frozen):
     """A Python scalar (weak: it takes the dtype of the other operand) or a small array."""
 
     value: float | int | bool | tuple[Any, ...]
@@ -309,8 +306,7 @@ def attrs_key(attrs: Any) -> Any:
     """
     if attrs is None:
         return None
-    values = (getattr(attrs, field.name) for field in dataclasses.fields(attrs))
-    return (type(attrs), *map(_exact, values))
+    return (type(attrs), *map(_exact, vars(attrs).values()))
 
 
 def _exact(value: Any) -> Any:

@@ -12,13 +12,13 @@ Names that are not plain words are quoted: `%'my input'`. Hints are not part of 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import re
 from collections.abc import Callable
 from math import prod
 from typing import Any
 
 from tigon.base import TensorType, TigonError, as_dtype
+from tigon.base.frozen import MISSING, fields
 from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value, variable
 
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -80,10 +80,10 @@ def show_attrs(attrs: Any) -> str:
     if attrs is None:
         return ""
     return ", ".join(
-        f"{f.name}={getattr(attrs, f.name)!r}"
-        for f in dataclasses.fields(attrs)
+        f"{name}={value!r}"
+        for (name, value), default in zip(vars(attrs).items(), fields(attrs).values(), strict=True)
         # Compared as text: 0.0 == -0.0, yet they are different attributes.
-        if f.default is dataclasses.MISSING or repr(getattr(attrs, f.name)) != repr(f.default)
+        if default is MISSING or repr(value) != repr(default)
     )
 
 

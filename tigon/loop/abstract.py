@@ -12,12 +12,12 @@ axis that several statements run over, the index by which several statements rea
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
+from tigon.base.frozen import replace
 from tigon.base.locks import reentrant_lock
 from tigon.loop import build as L
 from tigon.loop.grammar import (

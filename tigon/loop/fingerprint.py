@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from tigon.base.dtypes import DType
+from tigon.base.frozen import Frozen
 from tigon.loop.grammar import Expr, walk
 
 
 def fingerprint(item: Any) -> str:
-    """A nest, statement or expression, or a dataclass or tuple of such and of plain values, as
+    """A nest, statement or expression, or a record or tuple of such and of plain values, as
     text. Equal text means equal items; shared subexpressions are written once.
 
     >>> from tigon.base.dtypes import float32
@@ -37,8 +37,8 @@ def fingerprint(item: Any) -> str:
             return f"({''.join(text(each) + ',' for each in part)})"
         if isinstance(part, DType):
             return part.name
-        if dataclasses.is_dataclass(part):
-            fields = ",".join(text(getattr(part, f.name)) for f in dataclasses.fields(part))
+        if isinstance(part, Frozen):
+            fields = ",".join(map(text, vars(part).values()))
             return f"{type(part).__name__}({fields})"
         return repr(part)
 

@@ -18,11 +18,11 @@ computed once and a tree that is exponential on paper stays small.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from tigon.base.dtypes import DType, int64
+from tigon.base.frozen import Frozen
 from tigon.base.locks import reentrant_lock
 
 # ------------------------------------------------------------------------------ expressions
@@ -181,8 +181,7 @@ class Apply(Expr):
         return self._fields[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Frozen):
     """How a scalar function is typed: the operands' common dtype kinds and the result's."""
 
     arity: int
@@ -232,20 +231,18 @@ FUNCTIONS: dict[str, Function] = {
 # ------------------------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True)
-class LoopAxis:
+class LoopAxis(Frozen):
     """`for name in range(start, stop)`, step 1. At most one vector axis encloses a statement: its
     iterations run `lanes` at a time. Of a reduction, it is the axis whose partial results are
     kept per lane and combined at the end in a fixed tree."""
 
     name: str
     stop: Expr
-    start: Expr = Const(0)  # noqa: RUF009  (immutable and interned)
+    start: Expr = Const(0)
     vector: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Frozen):
     """buffer[index] = value, or buffer[index] += value when `accumulate` (then never inside a
     vector axis whose lanes could meet the same element)."""
 
@@ -255,16 +252,14 @@ class Store:
     accumulate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
+class Let(Frozen):
     """Bind `Local(name, value.dtype)` for the statements that follow in this body."""
 
     name: str
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Accumulator:
+class Accumulator(Frozen):
     """One result of a `Reduce`: `combine` over all iterations of `value`, bound to `name`.
 
     `combine`: "sum", "prod", "maximum", "minimum", "argmax", "argmin". The last two bind the int64
@@ -280,8 +275,7 @@ class Accumulator:
         return int64 if self.combine.startswith("arg") else self.value.dtype
 
 
-@dataclass(frozen=True, slots=True)
-class Reduce:
+class Reduce(Frozen):
     """Run over `axes` (outermost first) and bind every accumulator afterwards. An empty range
     gives the neutral element (0, 1, -inf or the least integer, ...)."""
 
@@ -289,8 +283,7 @@ class Reduce:
     accumulators: tuple[Accumulator, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(Frozen):
     """Run `body` over `axes`, outermost first."""
 
     axes: tuple[LoopAxis, ...]
@@ -302,8 +295,7 @@ Stmt = Store | Let | Reduce | Loop
 # ------------------------------------------------------------------------------------ nests
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(Frozen):
     """An array that a nest touches. `role`: "in", "out" or "scratch" (private to one point of the
     space, `extent` elements, contents undefined at the start). An "out" buffer may also be read
     where the same point has already written it."""
@@ -313,8 +305,7 @@ class Buffer:
     extent: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Nest:
+class Nest(Frozen):
     """`for point in space (parallel): body`."""
 
     buffers: tuple[Buffer, ...]
@@ -322,8 +313,7 @@ class Nest:
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Contraction:
+class Contraction(Frozen):
     """accumulator[b, m, n] = sum over k of left(b, m, k) * right(b, k, n), then `body`.
 
     `batch`, `rows` (m), `columns` (n) and `inner` (k) are groups of axes, outermost first; `left`

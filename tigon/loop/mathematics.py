@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from tigon.base.dtypes import DType, float16, float32, float64, int32, int64, uint32, uint64
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.coefficients import TABLE
 from tigon.loop.grammar import Apply, Const, Expr, Load
@@ -59,8 +59,7 @@ ULP: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Format:
+class _Format(Frozen):
     """The layout of a float type, and what follows from it."""
 
     dtype: DType

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from tigon.base.dtypes import int64
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Const, Expr, Load
 from tigon.loop.rewrite import rebuild, with_operands
 from tigon.loop.simplify import affine, simplify
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(Frozen):
     """A loop axis with a known extent."""
 
     name: str

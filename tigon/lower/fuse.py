@@ -13,9 +13,9 @@ read out of step are expanded in place where that is cheap, else stored.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from tigon.base import InternalError
+from tigon.base.frozen import Frozen
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Axis, Expr, Local
 from tigon.loop.simplify import Ranges
@@ -46,19 +46,21 @@ LARGEST_GROUP = 96
 """Members of a group: bounds the size of one native function and the depth of its expressions."""
 
 
-@dataclass(eq=False)
 class Group:
     """Nodes that become one kernel."""
 
-    kind: str  # "map", "contract", "join", "scatter"
-    bit: int  # its place in bit sets of groups
-    shape: tuple[int, ...]
-    axes: tuple[int, ...] | None = None  # of the domain, reduced; None: no reduction (yet)
-    members: list[Node] = field(default_factory=list)
-    rows: set[Node] = field(default_factory=set)  # the members of row level
-    expanded: set[Node] = field(default_factory=set)  # other groups' nodes computed again here
-    ancestors: int = 0  # bit set: groups that must run before
-    merged: Group | None = None
+    def __init__(
+        self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
+    ) -> None:
+        self.kind = kind  # "map", "contract", "join", "scatter"
+        self.bit = bit  # its place in bit sets of groups
+        self.shape = shape
+        self.axes = axes  # of the domain, reduced; None: no reduction (yet)
+        self.members: list[Node] = []
+        self.rows: set[Node] = set()  # the members of row level
+        self.expanded: set[Node] = set()  # other groups' nodes computed again here
+        self.ancestors = 0  # bit set: groups that must run before
+        self.merged: Group | None = None
 
     @property
     def outer_shape(self) -> tuple[int, ...]:
@@ -66,8 +68,7 @@ class Group:
         return tuple(e for a, e in enumerate(self.shape) if a not in axes)
 
 
-@dataclass
-class Fusion:
+class Fusion(Frozen, eq=False):
     """The groups in an order they can run in, and the values that need memory."""
 
     groups: list[Group]
@@ -75,8 +76,7 @@ class Fusion:
     group_of: dict[Node, Group]
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(Frozen):
     """A node reads element `coords` of `value`; the coordinates run over `points` points."""
 
     value: Value

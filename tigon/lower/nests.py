@@ -8,7 +8,6 @@ full extent. If it is kept, lanes are columns: reductions run across them, one r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from tigon.base import InternalError
@@ -63,12 +62,12 @@ SCRATCH_LIMIT = 32 << 10
 """Bytes of a row kept aside rather than computed again: it has to stay in the first-level cache."""
 
 
-@dataclass
 class LoweredNest:
     """A nest with concrete numbers, and the value behind each of its buffers (None: scratch)."""
 
-    nest: AnyNest
-    values: list[Value | None]
+    def __init__(self, nest: AnyNest, values: list[Value | None]) -> None:
+        self.nest = nest
+        self.values = values
 
     def in_step(self, read: Value, written: Value) -> bool:
         """Whether every read of one is at the element where the other is written: then both may

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE, float32
+from tigon.base.frozen import replace
 from tigon.ir.graph import constant
 from tigon.ops import record
 from tigon.ops.record import Operator
@@ -48,7 +48,7 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
     if not arrays and signature.names and not any(o.optional for o in op.operands):
         _check_any_array(op, given)
     if signature.trains and not attrs.training and _native.is_training():
-        attrs = dataclasses.replace(attrs, training=True)
+        attrs = replace(attrs, training=True)
     if signature.takes_key and op.draws(
         attrs
     ):  # in prediction too: a traced program advances the counter alike
@@ -243,7 +243,7 @@ def _intern(
         _, values = signature.split((*padding, *extra), keywords)
         attrs = signature.op.make_attrs(values)
         if mode:
-            attrs = dataclasses.replace(attrs, training=True)
+            attrs = replace(attrs, training=True)
         found = remember(interned, key, attributes_id(attrs))
     return found
 

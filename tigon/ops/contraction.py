@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.ops.record import (
     Family,
     Operator,
@@ -20,8 +20,7 @@ from tigon.ops.record import (
 from tigon.ops.views import _reshape
 
 
-@dataclass(frozen=True, slots=True)
-class ContractAttrs:
+class ContractAttrs(Frozen):
     left: str
     right: str
     out: str
@@ -88,8 +87,7 @@ _contract: Operator = primitive(
 # ------------------------------------------------------------------------------------ dot
 
 
-@dataclass(frozen=True, slots=True)
-class DotAttrs:
+class DotAttrs(Frozen):
     transpose_a: bool = False
     transpose_b: bool = False
     forward_stype: str | None = None
@@ -300,16 +298,14 @@ matmul = composite(
 # ---------------------------------------------------------------------------------- linalg
 
 
-@dataclass(frozen=True, slots=True)
-class Gemm2Attrs:
+class Gemm2Attrs(Frozen):
     transpose_a: bool = False
     transpose_b: bool = False
     alpha: float = 1.0
     axis: int = -2
 
 
-@dataclass(frozen=True, slots=True)
-class GemmAttrs:
+class GemmAttrs(Frozen):
     transpose_a: bool = False
     transpose_b: bool = False
     alpha: float = 1.0

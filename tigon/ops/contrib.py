@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import check
+from tigon.base.frozen import Frozen
 from tigon.ops.contraction import batch_dot
 from tigon.ops.creation import _full, _iota
 from tigon.ops.elementwise import (
@@ -46,8 +46,7 @@ from tigon.ops.views import (
 # --------------------------------------------------------------- gradients of one's own choosing
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarAttrs:
+class ScalarAttrs(Frozen):
     scalar: float = 1.0
 
 
@@ -90,8 +89,7 @@ round_ste = _straight_through(
 sign_ste = _straight_through("_contrib_sign_ste", sign, np.sign, "-1, 0 or 1", "[-1.,  1.]")
 
 
-@dataclass(frozen=True, slots=True)
-class QuadraticAttrs:
+class QuadraticAttrs(Frozen):
     a: float = 0.0
     b: float = 0.0
     c: float = 0.0
@@ -128,8 +126,7 @@ div_sqrt_dim = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HeadsAttrs:
+class HeadsAttrs(Frozen):
     heads: int
 
 
@@ -271,8 +268,7 @@ interleaved_matmul_encdec_valatt = composite(
 # -------------------------------------------------------------------------------- statistics
 
 
-@dataclass(frozen=True, slots=True)
-class MomentsAttrs:
+class MomentsAttrs(Frozen):
     axes: tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -306,13 +302,11 @@ moments = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CountAttrs:
+class CountAttrs(Frozen):
     num_arrays: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FiniteAttrs:
+class FiniteAttrs(Frozen):
     num_arrays: int = 0
     init_output: bool = True
 
@@ -386,8 +380,7 @@ multi_sum_sq = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AllcloseAttrs:
+class AllcloseAttrs(Frozen):
     rtol: float = 1e-05
     atol: float = 1e-08
     equal_nan: bool = True
@@ -430,8 +423,7 @@ allclose = composite(
 # ----------------------------------------------------------------------------------- indices
 
 
-@dataclass(frozen=True, slots=True)
-class GridAttrs:
+class GridAttrs(Frozen):
     shape: tuple[int, ...] = ()
 
 
@@ -503,8 +495,7 @@ unravel_index = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class IndexArrayAttrs:
+class IndexArrayAttrs(Frozen):
     axes: tuple[int, ...] | None = None
 
 
@@ -615,8 +606,7 @@ fill_element_0index = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ScatterSetAttrs:
+class ScatterSetAttrs(Frozen):
     shape: tuple[int, ...] = ()
 
 
@@ -651,8 +641,7 @@ scatter_set_nd = composite(
 # ------------------------------------------------------------------------------ matrices
 
 
-@dataclass(frozen=True, slots=True)
-class DiagAttrs:
+class DiagAttrs(Frozen):
     k: int = 0
     axis1: int = 0
     axis2: int = 1
@@ -755,8 +744,7 @@ khatri_rao = composite(
 # ------------------------------------------------------------------------------- boxes
 
 
-@dataclass(frozen=True, slots=True)
-class BoxIouAttrs:
+class BoxIouAttrs(Frozen):
     format: str = "corner"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, isfinite
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.dtypes import float64
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.loop.semantics import convert
@@ -18,8 +18,7 @@ from tigon.ops.record import Family, composite, primitive
 from tigon.ops.views import Coords, Read, _reshape, repeat
 
 
-@dataclass(frozen=True, slots=True)
-class FullAttrs:
+class FullAttrs(Frozen):
     shape: tuple[int, ...] = (1,)
     value: int | float = 0
     dtype: str = "float32"
@@ -64,8 +63,7 @@ _full = primitive(
 full = _full
 
 
-@dataclass(frozen=True, slots=True)
-class IotaAttrs:
+class IotaAttrs(Frozen):
     shape: tuple[int, ...]
     axis: int = 0
     start: int | float = 0
@@ -120,8 +118,7 @@ _iota = primitive(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeDtypeAttrs:
+class ShapeDtypeAttrs(Frozen):
     shape: tuple[int, ...] = (1,)
     dtype: str = "float32"
 
@@ -169,8 +166,7 @@ zeros_like = _like("zeros_like", 0, "Zeros")
 ones_like = _like("ones_like", 1, "Ones")
 
 
-@dataclass(frozen=True, slots=True)
-class FullLikeAttrs:
+class FullLikeAttrs(Frozen):
     fill_value: int | float
     dtype: str | None = None
 
@@ -197,8 +193,7 @@ full_like = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ArangeAttrs:
+class ArangeAttrs(Frozen):
     start: int | float = 0
     stop: int | float | None = None
     step: int | float = 1
@@ -261,8 +256,7 @@ arange = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LinspaceAttrs:
+class LinspaceAttrs(Frozen):
     start: int | float
     stop: int | float
     num: int
@@ -311,8 +305,7 @@ linspace = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EyeAttrs:
+class EyeAttrs(Frozen):
     N: int
     M: int = 0
     k: int = 0
@@ -345,8 +338,7 @@ eye = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ArangeLikeAttrs:
+class ArangeLikeAttrs(Frozen):
     start: float = 0.0
     step: float = 1.0
     repeat: int = 1

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import DType, float64
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Const, Expr
 from tigon.loop.semantics import convert
@@ -793,8 +793,7 @@ def _cotangent_derivative(order: int) -> list[float]:
     return coefficients
 
 
-@dataclass(frozen=True, slots=True)
-class PolygammaAttrs:
+class PolygammaAttrs(Frozen):
     order: int = 1
 
 
@@ -920,8 +919,7 @@ mish = elementwise(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HardSigmoidAttrs:
+class HardSigmoidAttrs(Frozen):
     alpha: float = 0.2
     beta: float = 0.5
 
@@ -943,8 +941,7 @@ hard_sigmoid = elementwise(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SmoothL1Attrs:
+class SmoothL1Attrs(Frozen):
     scalar: float = 1.0
 
 
@@ -1322,8 +1319,7 @@ where: Operator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ClipAttrs:
+class ClipAttrs(Frozen):
     a_min: float
     a_max: float
 
@@ -1361,8 +1357,7 @@ clip = elementwise(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CastAttrs:
+class CastAttrs(Frozen):
     dtype: str
 
 
@@ -1468,8 +1463,7 @@ elemwise_mul = _strict("elemwise_mul", multiply, "Product", "[12., 32.]", ("_mul
 elemwise_div = _strict("elemwise_div", divide, "Quotient", "[3., 2.]", ("_div", "_Div"))
 
 
-@dataclass(frozen=True, slots=True)
-class AddNAttrs:
+class AddNAttrs(Frozen):
     num_args: int = 0
 
 
@@ -1511,8 +1505,7 @@ add_n = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarAttrs:
+class ScalarAttrs(Frozen):
     scalar: float
     is_int: bool = True  # MXNet 1.9 writes it; the array's dtype decides here
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
 from tigon.ops.elementwise import cast, lesser, select
 from tigon.ops.random import KEY_SAMPLE, _unit_oracle, unit_interval
@@ -47,8 +47,7 @@ to_tensor = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NormalizeAttrs:
+class NormalizeAttrs(Frozen):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
@@ -98,8 +97,7 @@ def _flip_axis(where: str, x: Any, place: int) -> Any:
     return flip(x, axis=(x.ndim - 3 + place,))
 
 
-@dataclass(frozen=True, slots=True)
-class RandomFlipAttrs:
+class RandomFlipAttrs(Frozen):
     p: float = 0.5
     ordinal: int = 0
 
@@ -156,8 +154,7 @@ flip_top_bottom, random_flip_top_bottom = _flips(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CropAttrs:
+class CropAttrs(Frozen):
     x: int
     y: int
     width: int

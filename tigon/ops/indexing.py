@@ -6,7 +6,6 @@ out of range are clipped or wrapped: a compiled program does not raise for a val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.dtypes import int64
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
@@ -45,8 +45,7 @@ from tigon.ops.views import (
 # ------------------------------------------------------------------------------------ take
 
 
-@dataclass(frozen=True, slots=True)
-class TakeAttrs:
+class TakeAttrs(Frozen):
     axis: int = 0
     mode: str = "clip"
 
@@ -147,8 +146,7 @@ take = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AxisAttrs:
+class AxisAttrs(Frozen):
     axis: int
 
 
@@ -240,8 +238,7 @@ take_backward: Operator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingAttrs:
+class EmbeddingAttrs(Frozen):
     input_dim: int
     output_dim: int
     dtype: str = "float32"
@@ -293,8 +290,7 @@ embedding = composite(
 # ------------------------------------------------------------------------------------ pick
 
 
-@dataclass(frozen=True, slots=True)
-class RawPickAttrs:
+class RawPickAttrs(Frozen):
     axis: int
     mode: str = "clip"
 
@@ -388,8 +384,7 @@ unpick: Operator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PickAttrs:
+class PickAttrs(Frozen):
     axis: int | None = -1
     keepdims: bool = False
     mode: str = "clip"
@@ -466,8 +461,7 @@ batch_take = composite(
 # ---------------------------------------------------------------------------------- one_hot
 
 
-@dataclass(frozen=True, slots=True)
-class OneHotAttrs:
+class OneHotAttrs(Frozen):
     depth: int
     on_value: float = 1.0
     off_value: float = 0.0
@@ -626,8 +620,7 @@ gather_nd_backward: Operator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeAttrs:
+class ShapeAttrs(Frozen):
     shape: tuple[int, ...]
 
 
@@ -666,15 +659,13 @@ scatter_nd = composite(
 # -------------------------------------------------------------------------------- sequences
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceMaskAttrs:
+class SequenceMaskAttrs(Frozen):
     use_sequence_length: bool = False
     value: float = 0.0
     axis: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceAttrs:
+class SequenceAttrs(Frozen):
     use_sequence_length: bool = False
     axis: int = 0
 

@@ -4,17 +4,16 @@ operators, so that it works on arrays and on traced symbols and is differentiabl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TigonError
+from tigon.base.frozen import Frozen
 from tigon.ops import record
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(Frozen):
     """The part of an array that a key without index arrays selects."""
 
     start: tuple[int, ...]
@@ -46,8 +45,7 @@ class Region:
         return position
 
 
-@dataclass(frozen=True, slots=True)
-class Gathering:
+class Gathering(Frozen):
     """A region first, then index arrays over some of its axes."""
 
     region: Region  # integers among index arrays are left as axes

@@ -3,12 +3,12 @@ and belong to a library."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import check
+from tigon.base.frozen import Frozen
 from tigon.ops.contraction import _contract
 from tigon.ops.creation import _iota
 from tigon.ops.elementwise import cast, equal, greater_equal, lesser_equal, log, select
@@ -33,8 +33,7 @@ def _batch_labels(x: Any) -> str:
 # ------------------------------------------------------------------------------- products
 
 
-@dataclass(frozen=True, slots=True)
-class SyrkAttrs:
+class SyrkAttrs(Frozen):
     transpose: bool = False
     alpha: float = 1.0
 
@@ -71,8 +70,7 @@ linalg_syrk = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TrmmAttrs:
+class TrmmAttrs(Frozen):
     transpose: bool = False
     rightside: bool = False
     lower: bool = True
@@ -137,8 +135,7 @@ linalg_trmm = composite(
 # ------------------------------------------------------------------------------- diagonals
 
 
-@dataclass(frozen=True, slots=True)
-class OffsetAttrs:
+class OffsetAttrs(Frozen):
     offset: int = 0
 
 
@@ -238,8 +235,7 @@ def _sum_log(a: Any) -> Any:
 # ------------------------------------------------------------------------------- triangles
 
 
-@dataclass(frozen=True, slots=True)
-class TriangleAttrs:
+class TriangleAttrs(Frozen):
     offset: int = 0
     lower: bool = True
 

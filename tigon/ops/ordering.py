@@ -8,13 +8,13 @@ lines are merged from runs, each element finding its place in the other run by b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import check
 from tigon.base.dtypes import DType
+from tigon.base.frozen import Frozen
 from tigon.ops.creation import _full, _iota
 from tigon.ops.elementwise import (
     cast,
@@ -177,14 +177,12 @@ def _line(data: Any, axis: int | None) -> tuple[Any, int]:
 # ----------------------------------------------------------------------------------- sorting
 
 
-@dataclass(frozen=True, slots=True)
-class SortAttrs:
+class SortAttrs(Frozen):
     axis: int | None = -1
     is_ascend: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ArgsortAttrs:
+class ArgsortAttrs(Frozen):
     axis: int | None = -1
     is_ascend: bool = True
     dtype: str = "float32"
@@ -262,8 +260,7 @@ argsort = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TopkAttrs:
+class TopkAttrs(Frozen):
     axis: int | None = -1
     k: int = 1
     ret_typ: str = "indices"
@@ -341,8 +338,7 @@ topk = composite(
 # ---------------------------------------------------------------------------------- shuffling
 
 
-@dataclass(frozen=True, slots=True)
-class ShuffleAttrs:
+class ShuffleAttrs(Frozen):
     ordinal: int = 0
 
 
@@ -374,8 +370,7 @@ shuffle = composite(
 # ----------------------------------------------------------------------------- cumulative sums
 
 
-@dataclass(frozen=True, slots=True)
-class CumsumAttrs:
+class CumsumAttrs(Frozen):
     axis: int | None = None
     dtype: str | None = None
 
@@ -428,8 +423,7 @@ cumsum = composite(
 # -------------------------------------------------------------------------------- multinomial
 
 
-@dataclass(frozen=True, slots=True)
-class MultinomialAttrs:
+class MultinomialAttrs(Frozen):
     shape: tuple[int, ...] = ()
     get_prob: bool = False
     dtype: str = "int32"

@@ -8,13 +8,13 @@ state: every element depends on seed, call, stream and its own position, and on 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.dtypes import int64, uint32, uint64
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.ops.creation import _full
@@ -38,8 +38,7 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
-@dataclass(frozen=True, slots=True)
-class BitsAttrs:
+class BitsAttrs(Frozen):
     shape: tuple[int, ...]
     ordinal: int = 0
     """Which random node of its program this is: added to the call counter."""
@@ -201,8 +200,7 @@ def _named(dtype: str) -> str:
     return "float32" if dtype in ("None", "") else dtype
 
 
-@dataclass(frozen=True, slots=True)
-class UniformAttrs:
+class UniformAttrs(Frozen):
     low: float = 0.0
     high: float = 1.0
     shape: tuple[int, ...] = (1,)
@@ -248,8 +246,7 @@ random_uniform = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NormalAttrs:
+class NormalAttrs(Frozen):
     loc: float = 0.0
     scale: float = 1.0
     shape: tuple[int, ...] = (1,)
@@ -296,8 +293,7 @@ random_normal = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RandintAttrs:
+class RandintAttrs(Frozen):
     low: int
     high: int
     shape: tuple[int, ...] = (1,)
@@ -379,8 +375,7 @@ random_randint = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ExponentialAttrs:
+class ExponentialAttrs(Frozen):
     lam: float = 1.0
     shape: tuple[int, ...] = (1,)
     dtype: str = "float32"
@@ -413,8 +408,7 @@ random_exponential = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BernoulliAttrs:
+class BernoulliAttrs(Frozen):
     p: float = 0.5
     shape: tuple[int, ...] = (1,)
     dtype: str = "float32"
@@ -447,8 +441,7 @@ random_bernoulli = composite(
 # ----------------------------------------------------- one distribution per element of operands
 
 
-@dataclass(frozen=True, slots=True)
-class SampleAttrs:
+class SampleAttrs(Frozen):
     shape: tuple[int, ...] = ()
     dtype: str = "None"
     ordinal: int = 0

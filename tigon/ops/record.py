@@ -6,7 +6,7 @@ Conventions
   marks an optional one, a leading `*` a variable number, `!` an auxiliary state (not
   differentiated, not a learnable argument), `%` a random key that the caller of the operator
   supplies (users never see it).
-* Attributes are a frozen dataclass; `NoAttrs` when there are none. Rules of an operator *with*
+* Attributes are a `Frozen` record; `NoAttrs` when there are none. Rules of an operator *with*
   attributes take them first: `infer(attrs, *types)`, `grad(attrs, g, y, *x)`,
   `decompose(attrs, *x)`; without: `infer(*types)`, `grad(g, y, *x)`, `decompose(*x)`.
   The oracle takes them as keywords: `numpy(*arrays, **fields)`.
@@ -27,20 +27,20 @@ Conventions
 from __future__ import annotations
 
 import ast
-import dataclasses
 import enum
 import math
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.dtypes import DType, int64
+from tigon.base.frozen import MISSING, Frozen, fields
 
 
 class Family(enum.Enum):
@@ -56,13 +56,11 @@ class Family(enum.Enum):
     COMPOSITE = "composite"
 
 
-@dataclass(frozen=True, slots=True)
-class NoAttrs:
+class NoAttrs(Frozen):
     """The attributes of an operator that has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(Frozen):
     name: str
     optional: bool = False
     variadic: bool = False
@@ -83,8 +81,7 @@ def _parse_operands(text: str) -> tuple[Operand, ...]:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Operator:
+class Operator(Frozen, eq=False):
     """One operator. Records are unique objects; find them by name with `get`."""
 
     name: str
@@ -100,7 +97,7 @@ class Operator:
     numpy: Callable[..., Any] | None = None
     outputs: Callable[[Any], int] | int = 1
     visible: Callable[[Any], int] | int | None = None
-    mutates: Mapping[int, str] = field(default_factory=dict)
+    mutates: Mapping[int, str] = MappingProxyType({})
     """Output index -> operand whose new state it is (auxiliary states, optimizer states)."""
     present: Callable[[Any], tuple[str, ...]] | None = None
     """Which operands exist under these attributes (bias under no_bias), for automatic variables."""
@@ -112,8 +109,8 @@ class Operator:
     differentiable: bool = True
     """False: integer-valued or piecewise constant, the gradient is none everywhere."""
     is_loss: bool = False
-    tolerance: Mapping[str, float] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: Mapping[str, float] = MappingProxyType({})
+    extra: Mapping[str, Any] = MappingProxyType({})
 
     # -- calling
 
@@ -223,14 +220,14 @@ def all_operators() -> list[Operator]:
 
 def attrs_dict(attrs: Any) -> dict[str, Any]:
     """Field name -> value."""
-    return {f.name: getattr(attrs, f.name) for f in dataclasses.fields(attrs)}
+    return dict(vars(attrs))
 
 
 @cache
 def attr_fields(attrs_type: type) -> dict[str, tuple[Any, Any]]:
-    """Field name -> (annotation, default). `dataclasses.MISSING` where it must be given."""
+    """Field name -> (annotation, default). `MISSING` where it must be given."""
     hints = typing.get_type_hints(attrs_type)
-    return {f.name: (hints[f.name], f.default) for f in dataclasses.fields(attrs_type)}
+    return {name: (hints[name], default) for name, default in fields(attrs_type).items()}
 
 
 def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
@@ -242,7 +239,7 @@ def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
             raise TigonError(f"{op.name}: has no attribute '{name}'; it knows: {known}")
         values[name] = _coerce(op, name, fields[name][0], value)
     for name, (_, default) in fields.items():
-        if name not in values and default is dataclasses.MISSING:
+        if name not in values and default is MISSING:
             raise TigonError(f"{op.name}: attribute '{name}' must be given")
     return op.attrs_type(**values)
 

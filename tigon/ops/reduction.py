@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod as product
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.dtypes import int64
+from tigon.base.frozen import Frozen
 from tigon.ops.elementwise import (
     absolute,
     cast,
@@ -30,8 +30,7 @@ from tigon.ops.views import _broadcast, _reshape, normalized_axes, reshape_like
 # ---------------------------------------------------------------------------- primitives
 
 
-@dataclass(frozen=True, slots=True)
-class AxesAttrs:
+class AxesAttrs(Frozen):
     axes: tuple[int, ...]
 
 
@@ -196,14 +195,12 @@ _reduce_argmin = _reduction(
 # ------------------------------------------------------------------------ MXNet's operators
 
 
-@dataclass(frozen=True, slots=True)
-class SpreadAttrs:
+class SpreadAttrs(Frozen):
     axis: tuple[int, ...] | None = None
     exclude: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReduceAttrs:
+class ReduceAttrs(Frozen):
     axis: tuple[int, ...] | None = None
     keepdims: bool = False
     exclude: bool = False
@@ -468,8 +465,7 @@ nanprod = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ArgAttrs:
+class ArgAttrs(Frozen):
     axis: int | None = None
     keepdims: bool = False
 
@@ -545,8 +541,7 @@ argmax_channel = composite(
 # ---------------------------------------------------------------------------------- norms
 
 
-@dataclass(frozen=True, slots=True)
-class NormAttrs:
+class NormAttrs(Frozen):
     ord: int = 2
     axis: tuple[int, ...] | None = None
     out_dtype: str | None = None
@@ -601,8 +596,7 @@ norm = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class L2NormalizationAttrs:
+class L2NormalizationAttrs(Frozen):
     eps: float = 1e-10
     mode: str = "instance"
 

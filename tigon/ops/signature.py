@@ -6,10 +6,10 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING
 from typing import Any
 
 from tigon.base import TigonError
+from tigon.base.frozen import MISSING
 from tigon.ops import record
 from tigon.ops.record import Operator
 

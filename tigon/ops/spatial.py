@@ -3,13 +3,13 @@ as columns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf, prod
 from typing import Any
 
 import numpy as np
 
 from tigon.base import check
+from tigon.base.frozen import Frozen
 from tigon.ops.creation import _iota
 from tigon.ops.elementwise import (
     cast,
@@ -34,16 +34,14 @@ from tigon.ops.views import _broadcast, _reshape, _unwindow, slice_axis, stack, 
 # --------------------------------------------------------------------------------- columns
 
 
-@dataclass(frozen=True, slots=True)
-class Im2colAttrs:
+class Im2colAttrs(Frozen):
     kernel: tuple[int, ...]
     stride: tuple[int, ...] = ()
     dilate: tuple[int, ...] = ()
     pad: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Col2imAttrs:
+class Col2imAttrs(Frozen):
     output_size: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: tuple[int, ...] = ()
@@ -249,8 +247,7 @@ def _pixels(grid: Any, which: int, extent: int) -> Any:
     return (line + 1) * ((extent - 1) / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class SamplerAttrs:
+class SamplerAttrs(Frozen):
     cudnn_off: bool | None = None
 
 
@@ -291,8 +288,7 @@ bilinear_sampler = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GridAttrs:
+class GridAttrs(Frozen):
     transform_type: str
     target_shape: tuple[int, ...] = (0, 0)
 
@@ -374,8 +370,7 @@ grid_generator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TransformerAttrs:
+class TransformerAttrs(Frozen):
     target_shape: tuple[int, ...]
     transform_type: str = "affine"
     sampler_type: str = "bilinear"
@@ -428,8 +423,7 @@ def _region_columns(where: str, data: Any, rois: Any) -> list[Any]:
     return [slice_axis(rois, axis=1, begin=i, end=i + 1) for i in range(5)]
 
 
-@dataclass(frozen=True, slots=True)
-class RoiPoolingAttrs:
+class RoiPoolingAttrs(Frozen):
     pooled_size: tuple[int, ...]
     spatial_scale: float
 
@@ -528,8 +522,7 @@ roi_pooling = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RoiAlignAttrs:
+class RoiAlignAttrs(Frozen):
     pooled_size: tuple[int, ...]
     spatial_scale: float
     sample_ratio: int = -1

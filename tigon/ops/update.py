@@ -9,12 +9,13 @@ updates of all parameters become one kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, field, make_dataclass
+from types import new_class
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
+from tigon.base.frozen import MISSING, Frozen
 from tigon.ir.graph import Value, constant
 from tigon.ops.elementwise import (
     absolute,
@@ -297,10 +298,10 @@ _ANNOTATION = {bool: bool, int: int, float: float}
 
 
 def _attrs_type(name: str, required: Sequence[str], fields: Fields) -> type:
-    """A frozen, keyword-only dataclass of floats (or of the default's type)."""
-    rows: list[Any] = [(word, float) for word in required]
-    rows += [(word, type(value), field(default=value)) for word, value in fields.items()]
-    return make_dataclass(name, rows, frozen=True, kw_only=True, slots=True)
+    """A keyword-only record of floats (or of the default's type)."""
+    annotations = dict.fromkeys(required, float) | {w: type(value) for w, value in fields.items()}
+    body = {"__annotations__": annotations, "__module__": __name__, **fields}
+    return new_class(name, (Frozen,), {"kw_only": True}, lambda namespace: namespace.update(body))
 
 
 def _like_weight(count: int) -> Callable[..., Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.dtypes import bool_
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
@@ -64,8 +64,7 @@ def _all(conditions: Sequence[Expr]) -> Expr:
 # ------------------------------------------------------------------------------ reshape
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeAttrs:
+class ShapeAttrs(Frozen):
     shape: tuple[int, ...]
 
 
@@ -151,8 +150,7 @@ _reshape = primitive(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReshapeAttrs:
+class ReshapeAttrs(Frozen):
     shape: tuple[int, ...] = ()
     reverse: bool = False
     target_shape: tuple[int, ...] = ()  # MXNet's older spelling: 0 means "infer"
@@ -278,8 +276,7 @@ reshape = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReshapeLikeAttrs:
+class ReshapeLikeAttrs(Frozen):
     lhs_begin: int | None = None
     lhs_end: int | None = None
     rhs_begin: int | None = None
@@ -334,8 +331,7 @@ reshape_like: Operator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AxisAttrs:
+class AxisAttrs(Frozen):
     axis: int
 
 
@@ -362,8 +358,7 @@ expand_dims = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SqueezeAttrs:
+class SqueezeAttrs(Frozen):
     axis: tuple[int, ...] | None = None
 
 
@@ -421,8 +416,7 @@ def _flattened(shape: tuple[int, ...]) -> tuple[int, int]:
 # ---------------------------------------------------------------------------- transpose
 
 
-@dataclass(frozen=True, slots=True)
-class TransposeAttrs:
+class TransposeAttrs(Frozen):
     axes: tuple[int, ...] = ()
 
 
@@ -481,8 +475,7 @@ transpose: Operator = primitive(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SwapAxisAttrs:
+class SwapAxisAttrs(Frozen):
     dim1: int = 0
     dim2: int = 0
 
@@ -619,8 +612,7 @@ broadcast_to = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastAxisAttrs:
+class BroadcastAxisAttrs(Frozen):
     axis: tuple[int, ...] = ()
     size: tuple[int, ...] = ()
 
@@ -668,8 +660,7 @@ broadcast_axis = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastLikeAttrs:
+class BroadcastLikeAttrs(Frozen):
     lhs_axes: tuple[int, ...] | None = None
     rhs_axes: tuple[int, ...] | None = None
 
@@ -725,8 +716,7 @@ broadcast_like: Operator = composite(
 # -------------------------------------------------------------------------------- slices
 
 
-@dataclass(frozen=True, slots=True)
-class RawSliceAttrs:
+class RawSliceAttrs(Frozen):
     start: tuple[int, ...]
     step: tuple[int, ...]
     extents: tuple[int, ...]
@@ -799,8 +789,7 @@ _slice = primitive(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RegionAttrs:
+class RegionAttrs(Frozen):
     start: tuple[int, ...]
     step: tuple[int, ...]
 
@@ -877,8 +866,7 @@ def slice_range(
     return (found.start if len(found) else 0), found.step, len(found)
 
 
-@dataclass(frozen=True, slots=True)
-class SliceAttrs:
+class SliceAttrs(Frozen):
     begin: tuple[int | None, ...]
     end: tuple[int | None, ...]
     step: tuple[int | None, ...] = ()
@@ -931,8 +919,7 @@ slice = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SliceAxisAttrs:
+class SliceAxisAttrs(Frozen):
     axis: int
     begin: int
     end: int | None
@@ -975,8 +962,7 @@ slice_axis = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AxesAttrs:
+class AxesAttrs(Frozen):
     axes: tuple[int, ...] = ()
 
 
@@ -1014,8 +1000,7 @@ slice_like = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseAttrs:
+class ReverseAttrs(Frozen):
     axis: tuple[int, ...]
 
 
@@ -1047,8 +1032,7 @@ flip: Operator = composite(
 # ------------------------------------------------------------------------------- padding
 
 
-@dataclass(frozen=True, slots=True)
-class RawPadAttrs:
+class RawPadAttrs(Frozen):
     before: tuple[int, ...]
     after: tuple[int, ...]
     value: float = 0.0
@@ -1130,8 +1114,7 @@ _pad = primitive(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PadAttrs:
+class PadAttrs(Frozen):
     mode: str
     pad_width: tuple[int, ...]
     constant_value: float = 0.0
@@ -1234,8 +1217,7 @@ pad = composite(
 # ------------------------------------------------------------------------------- windows
 
 
-@dataclass(frozen=True, slots=True)
-class WindowAttrs:
+class WindowAttrs(Frozen):
     stride: tuple[int, ...]
     dilate: tuple[int, ...]
     pad: tuple[int, ...]
@@ -1243,16 +1225,14 @@ class WindowAttrs:
     fill: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class UnwindowAttrs:
+class UnwindowAttrs(Frozen):
     stride: tuple[int, ...]
     dilate: tuple[int, ...]
     pad: tuple[int, ...]
     size: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WindowLikeAttrs:
+class WindowLikeAttrs(Frozen):
     stride: tuple[int, ...]
     dilate: tuple[int, ...]
     pad: tuple[int, ...]
@@ -1461,8 +1441,7 @@ window_like: Operator = composite(
 # ------------------------------------------------------------------- joining and writing
 
 
-@dataclass(frozen=True, slots=True)
-class JoinAttrs:
+class JoinAttrs(Frozen):
     axis: int
 
 
@@ -1524,8 +1503,7 @@ def _as_tuple(values: Any) -> tuple[Any, ...]:
     return values if isinstance(values, tuple) else (values,)
 
 
-@dataclass(frozen=True, slots=True)
-class UnjoinAttrs:
+class UnjoinAttrs(Frozen):
     axis: int
     num_outputs: int
 
@@ -1562,8 +1540,7 @@ unjoin: Operator = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ConcatAttrs:
+class ConcatAttrs(Frozen):
     dim: int = 1
     num_args: int = 0
 
@@ -1591,8 +1568,7 @@ concat = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StackAttrs:
+class StackAttrs(Frozen):
     axis: int = 0
     num_args: int = 0
 
@@ -1621,8 +1597,7 @@ stack = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SplitAttrs:
+class SplitAttrs(Frozen):
     num_outputs: int
     axis: int = 1
     squeeze_axis: bool = False
@@ -1684,8 +1659,7 @@ split = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SplitV2Attrs:
+class SplitV2Attrs(Frozen):
     indices: tuple[int, ...] = ()
     axis: int = 0
     squeeze_axis: bool = False
@@ -1762,8 +1736,7 @@ split_v2 = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AssignSliceAttrs:
+class AssignSliceAttrs(Frozen):
     start: tuple[int, ...]
     step: tuple[int, ...]
 
@@ -1878,8 +1851,7 @@ slice_assign = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SliceAssignScalarAttrs:
+class SliceAssignScalarAttrs(Frozen):
     begin: tuple[int | None, ...]
     end: tuple[int | None, ...]
     step: tuple[int | None, ...] = ()
@@ -1911,8 +1883,7 @@ slice_assign_scalar = composite(
 # ------------------------------------------------------------------- repeating and blocks
 
 
-@dataclass(frozen=True, slots=True)
-class TileAttrs:
+class TileAttrs(Frozen):
     reps: tuple[int, ...]
 
 
@@ -1949,8 +1920,7 @@ tile = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatAttrs:
+class RepeatAttrs(Frozen):
     repeats: int
     axis: int | None = None
 
@@ -1987,8 +1957,7 @@ repeat = composite(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSizeAttrs:
+class BlockSizeAttrs(Frozen):
     block_size: int
 
 

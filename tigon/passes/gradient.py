@@ -7,9 +7,9 @@ operators again, so gradients of gradients need nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
 from tigon.ir.rewrite import substitute
 from tigon.ir.text import parse_attrs, show_attrs
@@ -176,8 +176,7 @@ def _check_cotangent(node: Node, position: int, operand: TensorType, given: Tens
 # ------------------------------------------------------- what types or keys are missing for
 
 
-@dataclass(frozen=True, slots=True)
-class VjpAttrs:
+class VjpAttrs(Frozen):
     """Operator, its attributes as graph text, wanted operands and the number of outputs."""
 
     op: str

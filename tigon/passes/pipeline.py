@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
 from tigon.base import TigonError
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import Graph
 from tigon.passes.canonicalize import canonicalize
 from tigon.passes.decompose import decompose
@@ -16,8 +16,7 @@ from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Frozen):
     """One step. An optional one may be left out without changing any result."""
 
     run: Callable[..., Graph]

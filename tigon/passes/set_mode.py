@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
+from tigon.base.frozen import replace
 from tigon.ir.graph import Graph, Node, Value
 from tigon.ir.rewrite import rewrite
 from tigon.passes.gradient import follow_forward
@@ -24,7 +24,7 @@ def set_mode(graph: Graph, training: bool) -> Graph:
         wanted = training if own is None else own == "True"
         if getattr(node.attrs, "training", wanted) == wanted:
             return follow_forward(node, inputs)
-        attrs = dataclasses.replace(node.attrs, training=wanted)
+        attrs = replace(node.attrs, training=wanted)
         return node.replace(inputs, attrs).outputs
 
     return rewrite(graph, rule)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from tigon.base import InternalError, TensorType
 from tigon.base.dtypes import int64
+from tigon.base.frozen import replace
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, variable
 from tigon.ir.rewrite import rewrite
 from tigon.passes.gradient import follow_forward
@@ -41,7 +41,7 @@ def thread_keys(graph: Graph, drawn: Sequence[int] = ()) -> tuple[Graph, int]:
         ordinal = ordinals[node.serial]
         if key in inputs and node.attrs.ordinal == ordinal:
             return None
-        attrs = dataclasses.replace(node.attrs, ordinal=ordinal)
+        attrs = replace(node.attrs, ordinal=ordinal)
         return node.replace(inputs if key in inputs else (*inputs, key), attrs).outputs
 
     result = rewrite(graph, rule)

@@ -8,13 +8,13 @@ kept as residuals, except for what is cheaper computed again.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from tigon import _native
 from tigon.analysis.min_cut import INFINITE, cheapest_cut
 from tigon.base import TensorType, check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.frozen import Frozen
 from tigon.base.locks import reentrant_lock
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
 from tigon.lower.elements import POINTWISE, TRANSPARENT
@@ -27,17 +27,15 @@ from tigon.runtime.compile import CompiledGraph, compile_graph, prepare
 from tigon.runtime.counters import count
 
 
-@dataclass(frozen=True)
-class GraphCall:
+class GraphCall(Frozen):
     """What a tape node of a compiled graph remembers: the typed graph, its random key included."""
 
     graph: Graph
     kept: frozenset[int]  # inputs that the tape keeps for backward
 
 
-@dataclass
-class Variant:
-    """The graph for one set of types and one mode."""
+class Variant(Frozen, eq=False):
+    """The graph for one set of types and one mode. What was compiled of it is added later."""
 
     graph: Graph  # typed, mode set, keys threaded; outputs, then new auxiliary states
     results: int
@@ -47,8 +45,7 @@ class Variant:
     backward: dict[tuple[bool, ...], CompiledGraph]
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(Frozen):
     """A call of a compiled graph, step by step: append the key of `random_calls` draws, run
     `program`, let the arrays of `states` (output, input) take over their new storage, and give the
     first `results` outputs."""
@@ -261,8 +258,7 @@ class CachedGraph:
 # ------------------------------------------------------------------------ the cut
 
 
-@dataclass(frozen=True)
-class Cut:
+class Cut(Frozen):
     """A joint graph in two halves."""
 
     forward: Graph  # outputs: results and states, then residuals

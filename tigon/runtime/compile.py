@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -15,6 +14,7 @@ from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Launchable
 from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.frozen import Frozen
 from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
@@ -29,15 +29,17 @@ from tigon.runtime.counters import count
 _COMPILING = lock_without_forks()
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Frozen):
     """One dispatch of native code: what it computes, and its loops as text."""
 
     name: str
     operators: tuple[str, ...]
-    nests: tuple[LoweredNest, ...] = field(repr=False)
-    launchables: tuple[Launchable, ...] = field(repr=False)
+    nests: tuple[LoweredNest, ...]
+    launchables: tuple[Launchable, ...]
     wave: int = 0
+
+    def __repr__(self) -> str:
+        return f"Kernel(name={self.name!r}, operators={self.operators!r}, wave={self.wave})"
 
     def __str__(self) -> str:
         from tigon.loop.show import show
@@ -45,8 +47,7 @@ class Kernel:
         return "\n".join(show(lowered.nest) for lowered in self.nests)
 
 
-@dataclass(frozen=True)
-class CompiledGraph:
+class CompiledGraph(Frozen):
     """A program and the facts about it."""
 
     graph: Graph  # as it was lowered

@@ -7,7 +7,6 @@ and operand types; on a miss it asks here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from tigon import _native
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE
+from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
 from tigon.ir import Graph, Node, Value, substitute, variable
 from tigon.ir.graph import attrs_key
@@ -33,8 +33,7 @@ _OPERATORS: list[Operator] = []
 _OPERATOR_IDS: dict[Operator, int] = {}
 
 
-@dataclass(frozen=True)
-class OperatorCall:
+class OperatorCall(Frozen):
     """What a tape node of an imperative operator remembers."""
 
     op: Operator

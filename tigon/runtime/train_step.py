@@ -8,10 +8,10 @@ never compiles anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tigon import _native
 from tigon.base import TensorType, TigonError
+from tigon.base.frozen import Frozen
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
@@ -97,8 +97,7 @@ class TrainingGraph:
         )
 
 
-@dataclass(frozen=True)
-class TrainingProgram:
+class TrainingProgram(Frozen):
     """One native call per step.
 
     Inputs: those of the forward graph, the random key if there is one, the rates, the states.

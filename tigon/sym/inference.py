@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tigon.base import DType, TensorType, TigonError, as_dtype
 from tigon.base.dtypes import BY_CODE, float32
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order
 from tigon.ops.record import Family
 
@@ -19,8 +19,7 @@ PartialShape = tuple[int, ...] | None
 """0 stands for an unknown extent, None for an unknown shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(Frozen):
     """What is said about a variable. Zero extents are unknown unless the shape is `exact`."""
 
     shape: PartialShape = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from tigon.backends.cpu import cost
@@ -16,6 +15,7 @@ from tigon.backends.cpu.scalar import EMITTED
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
+from tigon.base.frozen import replace
 from tigon.base.locks import lock_without_forks
 from tigon.loop.abstract import abstract
 from tigon.loop.fingerprint import fingerprint

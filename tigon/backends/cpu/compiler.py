@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from tigon.backends.cpu.store import ObjectStore
 from tigon.backends.cpu.target import Target, host_target
 from tigon.backends.cpu.text import Function
 from tigon.base.errors import InternalError
+from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Frozen):
     """One function to have: a key that says all there is to know about it, and how to write it."""
 
     key: str

@@ -12,7 +12,6 @@ between them and the load runs zero times.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tigon.backends.cpu.scalar import emit_function, intrinsic
 from tigon.backends.cpu.target import Target
@@ -28,6 +27,7 @@ from tigon.backends.cpu.text import (
 )
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import substitute
@@ -47,8 +47,7 @@ class Scope:
         self.volatile: dict[object, Value] = {}  # read from buffers that this nest writes
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Frozen):
     """What an expression mentions: axes and locals by name, its loads, whether one of them is of
     a written buffer, and those of its loads that happen whatever its selects decide."""
 

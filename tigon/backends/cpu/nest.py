@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tigon.backends.cpu.emitter import Emitter, fold_lanes
 from tigon.backends.cpu.scalar import (
@@ -19,6 +18,7 @@ from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
+from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
@@ -42,8 +42,7 @@ _HEAVY = 24  # operations per element that make a mask cheap beside them
 _NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
 
 
-@dataclass(frozen=True, slots=True)
-class NestPlan:
+class NestPlan(Frozen):
     """What the backend decides about a nest from its numbers. `fuse`: sums of products round once
     per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
     loop runs longer than this power of two, if not 0."""
@@ -128,12 +127,12 @@ def over_points(emitter: Emitter, space: Sequence[LoopAxis], body: Callable[[], 
     emitter.loop(begin, end, 1, starts, point, "point")
 
 
-@dataclass(slots=True)
 class State:
     """What one accumulator carries around its loops: its value and, for arg*, the position."""
 
-    accumulator: Accumulator
-    values: list[Value]
+    def __init__(self, accumulator: Accumulator, values: list[Value]) -> None:
+        self.accumulator = accumulator
+        self.values = values
 
 
 class Body:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tigon.backends.cpu.emitter import Emitter, iota, spread
@@ -22,13 +21,13 @@ from tigon.backends.cpu.scalar import binary
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type
 from tigon.base.dtypes import DType
+from tigon.base.frozen import Frozen, replace
 from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import Axis, Buffer, Expr, Load, LoopAxis, Slot
 from tigon.loop.rewrite import rebuild, with_operands
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(Frozen):
     """The block to pack, and where to. Its first panel is at `panels`, the next one `step` elements
     later; a panel has `unit` rows or columns, of which there are [first, end) in all; `line` is
     room for a few rows, `stride` elements apart."""
@@ -48,8 +47,7 @@ class Block:
 _BLOCK = ("panels", "line", "first", "end", "k0", "k1", "count", "unit", "step", "stride")
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(Frozen):
     """All that the code for packing an operand depends on. `vectors`: the registers of one row of
     a panel, where they are written out one by one; otherwise 0."""
 

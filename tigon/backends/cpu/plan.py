@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from math import ceil, prod
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.target import Target
+from tigon.base.frozen import Frozen
 from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, Stmt, Store, walk
 from tigon.loop.simplify import affine, mentions
 
@@ -21,8 +21,7 @@ MOST_POINTS = 16
 """Enough work for a point; smaller products are not cut further."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
+class Packing(Frozen):
     """How one operand is copied into its panels. `along`: vectors run along the "inner" (summed)
     axes or along the "outer" ones (rows or columns), or are gathered where neither has a run worth
     a vector. `window`: a vector's elements lie next to each other, but guards see every axis.
@@ -35,8 +34,7 @@ class Packing:
     flat_inner: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Frozen):
     """The part of the schedule that is compiled in: a tile of `rows` x `vectors` registers."""
 
     rows: int
@@ -49,8 +47,7 @@ class Plan:
     first_slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(Frozen):
     """The part that is given at launch, in slots after those of the nest, in this order."""
 
     rows: int
@@ -69,9 +66,8 @@ class Blocks:
     rows_at: int
 
     def pack(self) -> bytes:
-        return struct.pack(
-            f"<{len(fields(self))}q", *(getattr(self, field.name) for field in fields(self))
-        )
+        numbers = vars(self).values()
+        return struct.pack(f"<{len(numbers)}q", *numbers)
 
 
 def count(axes: Sequence[LoopAxis]) -> int:

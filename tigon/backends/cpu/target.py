@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+
+from tigon.base.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Frozen):
     """`vector_bytes`: width of a register. `registers`: how many there are. `masks`: loads and
     stores of single lanes cost nothing extra. `gathers`: there is an instruction for them.
     `fused`: there is one for multiply-add."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.creation import zeros_like
@@ -121,8 +121,7 @@ def is_nothing(cotangent: Value | None) -> bool:
 # ---------------------------------------------------------------------------- windows
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
+class Windows(Frozen):
     """How windows lie over the spatial axes: one entry per axis in every field."""
 
     kernel: tuple[int, ...]
@@ -215,8 +214,7 @@ def unwindows(y: Value, geometry: Windows, size: Sequence[int]) -> Value:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(Frozen):
     """Which windows an element is in, without a division per element.
 
     An element at h with h + pad = q * stride + r (r is its phase) is at place k = r + j * stride of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, TigonError, check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.elementwise import (
     add,
@@ -42,8 +42,7 @@ _ACTIVATIONS: dict[str, Operator] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActivationAttrs:
+class ActivationAttrs(Frozen, kw_only=True):
     act_type: str
 
 
@@ -100,8 +99,7 @@ _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeakyReLUAttrs:
+class LeakyReLUAttrs(Frozen, kw_only=True):
     act_type: str = "leaky"
     slope: float = 0.25
     lower_bound: float = 0.125

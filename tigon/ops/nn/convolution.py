@@ -10,14 +10,14 @@ and so its two gradients and it itself are closed under differentiation:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
+from tigon.base.frozen import fields as fields_of
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.contraction import _contract
@@ -43,8 +43,7 @@ KERNEL = "uvw"
 PHASE = "rst"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvolutionAttrs:
+class ConvolutionAttrs(Frozen, kw_only=True):
     kernel: tuple[int, ...]
     stride: tuple[int, ...] = ()
     dilate: tuple[int, ...] = ()
@@ -58,8 +57,7 @@ class ConvolutionAttrs:
     layout: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvolutionDataAttrs(ConvolutionAttrs):
+class ConvolutionDataAttrs(ConvolutionAttrs, kw_only=True):
     size: tuple[int, ...] = ()
     """Spatial extents of the result, where no operand shows them."""
 
@@ -722,8 +720,7 @@ Examples
 # ----------------------------------------------------------------------- Deconvolution
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeconvolutionAttrs:
+class DeconvolutionAttrs(Frozen, kw_only=True):
     kernel: tuple[int, ...]
     stride: tuple[int, ...] = ()
     dilate: tuple[int, ...] = ()
@@ -827,8 +824,7 @@ def _decompose_deconvolution(
 def _deconvolution_oracle(
     data: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, **fields: Any
 ) -> np.ndarray:
-    names = {field.name for field in dataclasses.fields(DeconvolutionAttrs)}
-    attrs = DeconvolutionAttrs(**{name: fields[name] for name in names})
+    attrs = DeconvolutionAttrs(**{name: fields[name] for name in fields_of(DeconvolutionAttrs)})
     last = fields["layout"] in ("NWC", "NHWC", "NDHWC")
     pad, size = _transposed(attrs, _spatial(last, data.shape))
     y = _data_oracle(data, weight, **(fields | {"pad": pad, "size": size}))

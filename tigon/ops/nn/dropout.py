@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.elementwise import identity, lesser, multiply, where
@@ -16,8 +16,7 @@ from tigon.ops.random import _random_bits
 from tigon.ops.record import attrs_dict, composite, same_type
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DropoutAttrs:
+class DropoutAttrs(Frozen, kw_only=True):
     p: float = 0.5
     mode: str = "training"
     axes: tuple[int, ...] = ()

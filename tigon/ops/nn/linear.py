@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.contraction import _contract
 from tigon.ops.elementwise import add
@@ -16,8 +16,7 @@ from tigon.ops.record import composite
 from tigon.ops.views import _reshape
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FullyConnectedAttrs:
+class FullyConnectedAttrs(Frozen, kw_only=True):
     num_hidden: int
     no_bias: bool = False
     flatten: bool = True

@@ -4,13 +4,13 @@ and ignore the one that comes in."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.creation import _full, _iota
@@ -65,8 +65,7 @@ def _infer_gradient(attrs: Any, y: TensorType, *_: TensorType) -> TensorType:
 # ----------------------------------------------------------------------- SoftmaxOutput
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SoftmaxOutputAttrs:
+class SoftmaxOutputAttrs(Frozen, kw_only=True):
     grad_scale: float = 1.0
     ignore_label: float = -1.0
     multi_output: bool = False
@@ -296,8 +295,7 @@ Examples
 # ------------------------------------------------------------------- regression outputs
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RegressionAttrs:
+class RegressionAttrs(Frozen, kw_only=True):
     grad_scale: float = 1.0
 
 
@@ -427,8 +425,7 @@ mae_regression_output = _regression(
 # ---------------------------------------------------------------------------- MakeLoss
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MakeLossAttrs:
+class MakeLossAttrs(Frozen, kw_only=True):
     grad_scale: float = 1.0
     valid_thresh: float = 0.0
     normalization: str = "null"
@@ -537,8 +534,7 @@ Examples
 # --------------------------------------------------------------------------- SVMOutput
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SVMOutputAttrs:
+class SVMOutputAttrs(Frozen, kw_only=True):
     margin: float = 1.0
     regularization_coefficient: float = 1.0
     use_linear: bool = False

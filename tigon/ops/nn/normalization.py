@@ -7,12 +7,12 @@ all digits when the mean is large.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.elementwise import (
     add,
@@ -47,8 +47,7 @@ from tigon.ops.views import _broadcast, _reshape, transpose
 # ----------------------------------------------------------------------- standardizing
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StandardizeAttrs:
+class StandardizeAttrs(Frozen, kw_only=True):
     axes: tuple[int, ...]
     eps: float
 
@@ -162,8 +161,7 @@ Examples
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AxisAttrs:
+class AxisAttrs(Frozen, kw_only=True):
     axis: int
 
 
@@ -194,8 +192,7 @@ Examples
 # --------------------------------------------------------------------------- BatchNorm
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchNormAttrs:
+class BatchNormAttrs(Frozen, kw_only=True):
     eps: float = 1e-3
     momentum: float = 0.9
     fix_gamma: bool = True
@@ -472,8 +469,7 @@ Examples
 # --------------------------------------------------------------------------- LayerNorm
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LayerNormAttrs:
+class LayerNormAttrs(Frozen, kw_only=True):
     axis: int = -1
     eps: float = 1e-5
     output_mean_var: bool = False
@@ -582,8 +578,7 @@ Examples
 # -------------------------------------------------------------- InstanceNorm, GroupNorm
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InstanceNormAttrs:
+class InstanceNormAttrs(Frozen, kw_only=True):
     eps: float = 1e-3
 
 
@@ -649,8 +644,7 @@ Examples
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupNormAttrs:
+class GroupNormAttrs(Frozen, kw_only=True):
     num_groups: int = 1
     eps: float = 1e-5
     output_mean_var: bool = False
@@ -782,8 +776,7 @@ Examples
 # --------------------------------------------------------------------------------- LRN
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LRNAttrs:
+class LRNAttrs(Frozen, kw_only=True):
     alpha: float = 1e-4
     beta: float = 0.75
     knorm: float = 2.0

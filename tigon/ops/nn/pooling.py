@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.creation import _iota
@@ -50,8 +49,7 @@ from tigon.ops.reduction import _reduce_argmax, _reduce_max, _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, _slice, transpose
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PoolingAttrs:
+class PoolingAttrs(Frozen, kw_only=True):
     kernel: tuple[int, ...] = ()
     pool_type: str = "max"
     global_pool: bool = False
@@ -376,7 +374,7 @@ def _decompose_max_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value
 
 
 def _with_channels_first(attrs: PoolingAttrs) -> PoolingAttrs:
-    return dataclasses.replace(attrs, layout=None)
+    return replace(attrs, layout=None)
 
 
 def _recoded(at: Value, kernel: Shape, whole: Shape) -> Value:

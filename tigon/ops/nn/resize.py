@@ -6,12 +6,12 @@ are computed where they are used; their gradients are products with its transpos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, TigonError, check
+from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.contraction import _contract
@@ -44,8 +44,7 @@ def _image(where: str, data: TensorType) -> None:
 # -------------------------------------------------------------------------- UpSampling
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UpSamplingAttrs:
+class UpSamplingAttrs(Frozen, kw_only=True):
     scale: int
     num_filter: int = 0
     sample_type: str
@@ -233,8 +232,7 @@ def _along_both(data: Value, rows: Value, columns: Value) -> Value:
 # ----------------------------------------------------------------- AdaptiveAvgPooling2D
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdaptiveAvgPoolingAttrs:
+class AdaptiveAvgPoolingAttrs(Frozen, kw_only=True):
     output_size: tuple[int, ...] = ()
 
 
@@ -322,8 +320,7 @@ Examples
 # -------------------------------------------------------------------- BilinearResize2D
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BilinearResizeAttrs:
+class BilinearResizeAttrs(Frozen, kw_only=True):
     height: int = 1
     width: int = 1
     scale_height: float | None = None
@@ -456,8 +453,7 @@ Examples
 # -------------------------------------------------------------------------------- Crop
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CropAttrs:
+class CropAttrs(Frozen, kw_only=True):
     offset: tuple[int, ...] = (0, 0)
     h_w: tuple[int, ...] = (0, 0)
     center_crop: bool = False

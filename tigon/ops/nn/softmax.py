@@ -4,12 +4,12 @@ all of it becomes one kernel."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.creation import _iota
 from tigon.ops.elementwise import (
@@ -33,16 +33,14 @@ from tigon.ops.reduction import sum as sum_
 from tigon.ops.views import _reshape
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SoftmaxAttrs:
+class SoftmaxAttrs(Frozen, kw_only=True):
     axis: int = -1
     temperature: float | None = None
     dtype: str | None = None
     use_length: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LogSoftmaxAttrs:
+class LogSoftmaxAttrs(Frozen, kw_only=True):
     axis: int = -1
     temperature: float | None = None
     dtype: str | None = None
@@ -337,8 +335,7 @@ Examples
 # ------------------------------------------------------------------- SoftmaxActivation
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SoftmaxActivationAttrs:
+class SoftmaxActivationAttrs(Frozen, kw_only=True):
     mode: str = "instance"
 
 
