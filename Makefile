@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build test demo bench bench-path bench-check check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-launches bench-check check docs golden sanitize clean
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ bench: build
 # The parts of one call, in nanoseconds.
 bench-path: build
 	PYTHONPATH=. $(PY) benchmarks/path.py
+
+# Every launch of a training step, in microseconds.
+bench-launches: build
+	PYTHONPATH=. $(PY) benchmarks/launches.py
 
 # Instructions of small programs against recorded counts; CHECK=--record records them.
 bench-check: build

@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "array.h"
@@ -142,6 +143,50 @@ PyObject* program_call(PyObject* self, PyObject* arguments, PyObject* keywords) 
   return guarded([&] { return call_program(self, given[0], given[1], given[2]); });
 }
 
+const char* const kTimedParts[] = {"wave", "launch", "alone"};
+
+// One execution on arrays that nobody else uses meanwhile; see ProgramCode::execute_timed.
+std::vector<double> program_timed(const Program& program, const std::vector<nb::handle>& inputs,
+                                  const std::vector<nb::handle>& outputs,
+                                  const std::string& part) {
+  auto found = std::find(std::begin(kTimedParts), std::end(kTimedParts), part);
+  if (found == std::end(kTimedParts))
+    throw InternalError("timed: expected wave, launch or alone; given " + part);
+  auto places = [&](const std::vector<nb::handle>& arrays, const std::vector<TypeRef>& types) {
+    if (arrays.size() != types.size()) throw InternalError("timed: wrong number of arrays");
+    std::vector<void*> made;
+    for (size_t index = 0; index < arrays.size(); ++index) {
+      if (!is_array(arrays[index].ptr()) ||
+          as_array(arrays[index].ptr())->type.get() != types[index].get())
+        throw InternalError("timed: " + expectation(types[index].get(), arrays[index].ptr()));
+      Array* array = as_array(arrays[index].ptr());
+      wait_to_read(array);
+      array->storage->materialize();
+      made.push_back(array->data());
+    }
+    return made;
+  };
+  std::vector<void*> in = places(inputs, program.inputs);
+  std::vector<void*> out = places(outputs, program.outputs);
+  GilReleased released;
+  Arena arena(program.code->arena_bytes);
+  return program.code->execute_timed(
+      in.data(), out.data(), arena.data(),
+      static_cast<ProgramCode::Part>(found - std::begin(kTimedParts)));
+}
+
+// (wave, operator, points, chunks) of each launch, in the order of `timed`.
+std::vector<std::tuple<size_t, std::string, int64_t, int64_t>> program_launches(
+    const Program& program) {
+  std::vector<std::tuple<size_t, std::string, int64_t, int64_t>> made;
+  const std::vector<Wave>& waves = program.code->waves;
+  for (size_t wave = 0; wave < waves.size(); ++wave) {
+    for (const Launch& launch : waves[wave].launches)
+      made.emplace_back(wave, launch.operator_name, launch.points, launch.chunks.count);
+  }
+  return made;
+}
+
 int visit(const nb::object& object, visitproc visit, void* arg) {
   Py_VISIT(object.ptr());
   return 0;
@@ -223,7 +268,14 @@ void bind_programs(nb::module_& m) {
       .def_ro("calls", &Program::calls)
       .def_ro("visible", &Program::visible)
       .def_prop_ro("cost", [](const Program& p) { return p.code->cost; })
-      .def_prop_ro("arena_bytes", [](const Program& p) { return p.code->arena_bytes; });
+      .def_prop_ro("arena_bytes", [](const Program& p) { return p.code->arena_bytes; })
+      .def_prop_ro("launches", program_launches,
+                   "(wave, operator, points, chunks) of each launch.")
+      .def("timed", [](const Program& p, const std::vector<nb::handle>& inputs,
+                       const std::vector<nb::handle>& outputs, const std::string& part) {
+        return translated([&] { return program_timed(p, inputs, outputs, part); });
+      }, "inputs"_a, "outputs"_a, "part"_a,
+           "Seconds of each wave, of each launch by itself, or of each launch on one thread.");
   program_type = program.ptr();
 
   auto view = nb::class_<View>(m, "View", nb::type_slots(view_slots),

@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "few.h"
 #include "storage.h"
@@ -137,7 +138,27 @@ void ProgramCode::resolve(const Launch& launch, void** buffers, void* const* inp
 }
 
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
-  for (const Wave& wave : waves) run_wave(wave, inputs, outputs, static_cast<char*>(arena));
+  for (const Wave& wave : waves) run_wave(wave, inputs, outputs, static_cast<char*>(arena), false);
+}
+
+std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const* outputs,
+                                               void* arena, Part part) const {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> seconds;
+  auto timed = [&](const Wave& wave) {
+    auto began = Clock::now();
+    run_wave(wave, inputs, outputs, static_cast<char*>(arena), part == Part::LaunchAlone);
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - began).count());
+  };
+  for (const Wave& wave : waves) {
+    if (part == Part::Wave) {
+      timed(wave);
+      continue;
+    }
+    for (const Launch& launch : wave.launches)
+      timed(Wave{{launch}, {launch.chunks.count}, {0}, launch.buffers.size()});
+  }
+  return seconds;
 }
 
 namespace {
@@ -147,6 +168,10 @@ struct RunningWave {
   void** buffers;
   std::atomic<const Launch*> failed{nullptr};
   std::atomic<int32_t> status{0};
+
+  static void run_chunk_of(void* context, int64_t index) {
+    static_cast<RunningWave*>(context)->run_chunk(index);
+  }
 
   void run_chunk(int64_t index) {
     if (status.load(std::memory_order_relaxed)) return;
@@ -166,18 +191,20 @@ struct RunningWave {
 
 }  // namespace
 
-void ProgramCode::run_wave(const Wave& wave, void* const* inputs, void* const* outputs,
-                           char* arena) const {
+void ProgramCode::run_wave(const Wave& wave, void* const* inputs, void* const* outputs, char* arena,
+                           bool alone) const {
   Few<void*, 64> buffers(wave.buffer_total);
   for (size_t place = 0; place < wave.launches.size(); ++place)
     resolve(wave.launches[place], buffers.data() + wave.buffer_begins[place], inputs, outputs,
             arena);
   RunningWave running{&wave, buffers.data()};
   // With one thread the chunks are the same: results must not depend on the number of threads.
-  ThreadPool::instance().run(
-      wave.chunk_total(),
-      [](void* context, int64_t index) { static_cast<RunningWave*>(context)->run_chunk(index); },
-      &running, cost == 0 || cost > 40);
+  if (alone) {
+    for (int64_t index = 0; index < wave.chunk_total(); ++index) running.run_chunk(index);
+  } else {
+    ThreadPool::instance().run(wave.chunk_total(), RunningWave::run_chunk_of, &running,
+                               cost == 0 || cost > 40);
+  }
   if (int32_t status = running.status.load()) KernelFailure{running.failed.load(), status}.raise();
 }
 

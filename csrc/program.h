@@ -71,8 +71,15 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   // Throws UserError naming the operator when a kernel reports a status.
   void execute(void* const* inputs, void* const* outputs, void* arena) const;
 
+  enum class Part { Wave, Launch, LaunchAlone };  // alone: all its chunks on the calling thread
+  // Executes, launches of a wave one after another unless waves are asked for, and gives the
+  // seconds that each part took.
+  std::vector<double> execute_timed(void* const* inputs, void* const* outputs, void* arena,
+                                    Part part) const;
+
  private:
-  void run_wave(const Wave& wave, void* const* inputs, void* const* outputs, char* arena) const;
+  void run_wave(const Wave& wave, void* const* inputs, void* const* outputs, char* arena,
+                bool alone) const;
   void resolve(const Launch& launch, void** buffers, void* const* inputs, void* const* outputs,
                char* arena) const;
 

@@ -97,6 +97,10 @@ class Program:
     cost: float
     arena_bytes: int
     calls: int
+    launches: list[tuple[int, str, int, int]]  # (wave, operator, points, chunks)
+    def timed(
+        self, inputs: Sequence[NDArray], outputs: Sequence[NDArray], part: str
+    ) -> list[float]: ...  # seconds of each "wave", "launch", or launch "alone" on one thread
     def __call__(
         self,
         inputs: Sequence[NDArray | float | int | bool],

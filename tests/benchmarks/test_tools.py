@@ -31,6 +31,13 @@ def test_the_parts_of_a_call_are_timed(tmp_path):
         assert part in done.stdout
 
 
+def test_the_launches_of_a_step_are_timed(tmp_path):
+    done = run("launches.py", "--turns", "1", home=tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    for part in ("_step:", "_backward:", "update:", "wave 0", "d0_fwd"):
+        assert part in done.stdout
+
+
 def test_figures_go_between_the_markers_of_pages(tmp_path):
     page, readme = tmp_path / "page.md", tmp_path / "README.md"
     lines = (ROOT / "README.md").read_text().splitlines()

@@ -198,6 +198,37 @@ def test_program_with_arena_constants_and_waves(kernels: Kernels) -> None:
     assert (program.tag, program.calls, program.arena_bytes) == ("kept", 1, 8192)
 
 
+def test_launches_are_timed_as_they_run(kernels: Kernels) -> None:
+    n = 1000
+    x, negated = np.arange(n, dtype=np.float32), _native.empty((n,), FLOAT32)
+    total = _native.empty((n,), FLOAT32)
+    program = _native.Program(
+        "timed",
+        [(FLOAT32, (n,))],
+        [(FLOAT32, (n,)), (FLOAT32, (n,))],
+        2,
+        4 * n,
+        [],
+        [
+            [kernels.launch("negate", [(0, 0), (1, 0)], n, grain=100)],
+            [kernels.launch("add", [(0, 0), (1, 0), (1, 1)], n)],
+        ],
+    )
+    assert program.launches == [(0, "negate", n, 10), (1, "add", n, 1)]
+    held = array(x)
+    for part in ("wave", "launch", "alone"):
+        seconds = program.timed([held], [negated, total], part)
+        assert len(seconds) == 2 and min(seconds) > 0
+        np.testing.assert_array_equal(negated.asnumpy(), -x)
+        np.testing.assert_array_equal(total.asnumpy(), 0 * x)
+    with pytest.raises(AssertionError, match="given waves"):
+        program.timed([held], [negated, total], "waves")
+    with pytest.raises(AssertionError, match="expected float32"):
+        program.timed([held], [negated, array([1.0])], "wave")
+    with pytest.raises(AssertionError, match="number of arrays"):
+        program.timed([], [negated, total], "wave")
+
+
 def test_program_checks_its_inputs(kernels: Kernels) -> None:
     program = kernels.program("add")
     good = array(np.zeros(10))
