@@ -1,8 +1,8 @@
-"""Attributes computed at their first use."""
+"""Attributes of objects, modules and classes that are computed at their first use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -37,3 +37,57 @@ class computed_once(Generic[T]):
         value = self._compute(instance)
         instance.__dict__[self._name] = value
         return value
+
+
+def members_on_demand(
+    namespace: dict[str, Any], names: Callable[[], Iterable[str]], make: Callable[[str], Any]
+) -> None:
+    """Give a module, by its namespace, members that are made at their first use (PEP 562). `make`
+    raises KeyError where there is none of a name; `names` are shown by `dir`.
+
+    >>> from types import ModuleType
+    >>> module = ModuleType("shapes")
+    >>> members_on_demand(vars(module), lambda: ["circle"], {"circle": 3}.__getitem__)
+    >>> "circle" in vars(module), module.circle, "circle" in vars(module)
+    (False, 3, True)
+    >>> module.triangle
+    Traceback (most recent call last):
+    ...
+    AttributeError: module 'shapes' has no attribute 'triangle'
+    """
+
+    def __getattr__(name: str) -> Any:
+        try:
+            made = make(name)
+        except KeyError:
+            module = namespace["__name__"]
+            raise AttributeError(f"module {module!r} has no attribute {name!r}") from None
+        return namespace.setdefault(name, made)
+
+    def __dir__() -> list[str]:
+        return sorted({*namespace, *names()})
+
+    namespace["__getattr__"] = __getattr__
+    namespace["__dir__"] = __dir__
+
+
+class method_on_demand:
+    """A method of a class that is made when it is first looked up, and then takes this one's place.
+
+    >>> class Circle: ...
+    >>> method_on_demand.install(Circle, "area", lambda: lambda self: 3)
+    >>> Circle().area(), type(vars(Circle)["area"]).__name__
+    (3, 'function')
+    """
+
+    def __init__(self, owner: type, name: str, make: Callable[[], Any]) -> None:
+        self._owner, self._name, self._make = owner, name, make
+
+    @classmethod
+    def install(cls, owner: type, name: str, make: Callable[[], Any]) -> None:
+        setattr(owner, name, cls(owner, name, make))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        function = self._make()
+        setattr(self._owner, self._name, function)
+        return function.__get__(instance, owner)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 from tigon import _native
 from tigon.base import check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.lazy import method_on_demand
 from tigon.context import Context, check_context, cpu
 from tigon.nd.creation import (
     check_dtype,
+    split_v2,
     to_dlpack_for_read,
     to_dlpack_for_write,
 )
@@ -275,11 +277,12 @@ def _backward(
 # -------------------------------------------------------------------------- installing
 
 
-def install(functions: Mapping[str, Callable[..., Any]]) -> None:
-    """Complete the native class."""
+def install(find: Callable[[str], Callable[..., Any]]) -> None:
+    """Complete the native class. `find` gives the functions that are methods, too: the array is
+    their first operand."""
     for name in FLUENT:
-        if name in functions:
-            setattr(NDArray, name, functions[name])  # the array is its first operand
+        method_on_demand.install(NDArray, name, partial(find, name))
+    NDArray.split_v2 = split_v2
     for name, method in _METHODS.items():
         setattr(NDArray, name, method)
     for name, getter in _PROPERTIES.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator as python
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tigon import _native
@@ -39,9 +40,9 @@ _ROWS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def functions() -> dict[str, Callable[..., Any]]:
-    """By name, for the `nd` namespace."""
-    return {name: _make(name, *row) for name, row in _ROWS.items()}
+def functions() -> dict[str, Callable[[], Callable[..., Any]]]:
+    """By name, for the `nd` namespace, what makes them."""
+    return {name: partial(_make, name, *row) for name, row in _ROWS.items()}
 
 
 def _make(name: str, own: str, on_numbers: Callable[[Any, Any], Any]) -> Callable[..., Any]:

@@ -205,6 +205,10 @@ def get(name: str) -> Operator:
     return found
 
 
+def is_known(name: str) -> bool:
+    return name in _REGISTRY
+
+
 def names() -> list[str]:
     """Every registered name, aliases included, sorted."""
     return sorted(_REGISTRY)

@@ -8,13 +8,9 @@
 
 from __future__ import annotations
 
-import sys as _sys
-import types as _types
-from typing import Any as _Any
-
 from tigon import ops as _ops  # noqa: F401  (registers the operators)
 from tigon.ops import record as _record
-from tigon.ops.signature import placement as _placement
+from tigon.ops.frontend import publish as _publish
 from tigon.sym import functions as _functions
 from tigon.sym import sampling as _sampling
 from tigon.sym.compiled import CompiledFunction, compile
@@ -40,32 +36,15 @@ from tigon.sym.symbol import (
     var,
 )
 
-_namespaces = {
-    name: _types.ModuleType(f"tigon.sym.{name}", f"Operators of the group '{name}' on symbols.")
-    for name in ("random", "linalg", "contrib", "image", "sparse", "op", "_internal")
-}
-_generated: dict[str, _Any] = {}
-for _name in _record.names():
-    _function = _functions.make_function(_record.get(_name), _name)
-    _generated[_name] = _function
-    setattr(_namespaces["op"], _name, _function)
-    if _name.startswith("_"):
-        setattr(_namespaces["_internal"], _name, _function)
-    _placed = _placement(_name)
-    if _placed is not None:
-        setattr(_namespaces[_placed[0]], _placed[1], _function)
-    if _name not in globals():
-        globals()[_name] = _function
-for _name, _function in _functions.pair_functions().items():
-    globals()[_name] = _generated[_name] = _function
-for _name, _function in _sampling.functions().items():
-    setattr(_namespaces["random"], _name, _function)
-for _name, _module in _namespaces.items():
-    _sys.modules[_module.__name__] = _module
-    globals()[_name] = _module
-
 _functions.install_operators()
-_functions.install_methods({**_generated, "split_v2": split_v2})
+_find = _publish(
+    globals(),
+    operands="symbols",
+    make=_functions.make_function,
+    pairs=_functions.pair_functions(),
+    random=_sampling.functions(),
+)
+_functions.install_methods(_find)
 
 __all__ = [
     "CompiledFunction",
@@ -87,5 +66,5 @@ __all__ = [
     "split_v2",
     "var",
     "zeros",
-    *sorted(name for name in _generated if not name.startswith("_")),
+    *sorted(name for name in {*_record.names(), *_functions.pair_functions()} if name[0] != "_"),
 ]

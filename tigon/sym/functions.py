@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import operator as python
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.lazy import method_on_demand
 from tigon.export import symbol_json
 from tigon.ir.graph import Value
 from tigon.ops import record
@@ -161,8 +163,8 @@ def _two(
     return function
 
 
-def pair_functions() -> dict[str, Callable[..., Any]]:
-    """`sym.maximum(x, 0)` and its kin, which take numbers on either side."""
+def pair_functions() -> dict[str, Callable[[], Callable[..., Any]]]:
+    """By name, what makes `sym.maximum(x, 0)` and its kin, which take numbers on either side."""
     rows = {
         "add": ("broadcast_add", "_plus", python.add),
         "subtract": ("broadcast_sub", "_minus", python.sub),
@@ -176,7 +178,7 @@ def pair_functions() -> dict[str, Callable[..., Any]]:
         "minimum": ("broadcast_minimum", "_minimum", min),
         "hypot": ("broadcast_hypot", "_hypot", math.hypot),
     }
-    return {name: _two(name, *row) for name, row in rows.items()}
+    return {name: partial(_two, name, *row) for name, row in rows.items()}
 
 
 # ------------------------------------------------------------------------- creation
@@ -306,18 +308,22 @@ def load_json(json_str: str) -> Symbol:
 # --------------------------------------------------------------------------- methods
 
 
-def install_methods(functions: Mapping[str, Callable[..., Any]]) -> None:
-    """`x.relu()` for `sym.relu(x)`, where the class has no method of its own of that name."""
+def install_methods(find: Callable[[str], Callable[..., Any]]) -> None:
+    """`x.relu()` for `sym.relu(x)`, where the class has no method of its own of that name; `find`
+    gives these functions."""
     for name in FLUENT:
-        if name in functions and name not in Symbol.__dict__:
-            setattr(Symbol, name, _method(functions[name], name))
-    Symbol.astype = lambda self, dtype, **_: functions["Cast"](self, dtype=as_dtype(dtype).name)  # type: ignore
-    Symbol.T = property(lambda self: functions["transpose"](self))  # type: ignore
+        if name not in Symbol.__dict__:
+            method_on_demand.install(Symbol, name, partial(_method, find, name))
+    Symbol.split_v2 = split_v2  # type: ignore
+    Symbol.astype = lambda self, dtype, **_: find("Cast")(self, dtype=as_dtype(dtype).name)  # type: ignore
+    Symbol.T = property(lambda self: find("transpose")(self))  # type: ignore
     Symbol.reshape = _reshape  # type: ignore
     Symbol.transpose = _transpose  # type: ignore
 
 
-def _method(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _method(find: Callable[[str], Callable[..., Any]], name: str) -> Callable[..., Any]:
+    function = find(name)
+
     def method(self: Symbol, *arguments: Any, **keywords: Any) -> Any:
         return function(self, *arguments, **keywords)
 

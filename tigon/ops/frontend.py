@@ -1,0 +1,80 @@
+"""The modules of a front end: a function for every registered name, made at its first use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from tigon.base.lazy import members_on_demand
+from tigon.ops import record
+from tigon.ops.record import Operator
+from tigon.ops.signature import NAMESPACES, placement
+
+Function = Callable[..., Any]
+
+GROUPS = ("op", "_internal", *NAMESPACES)
+"""Modules within a front end: all operators, those of inner names, and the users' namespaces."""
+
+
+def publish(
+    namespace: dict[str, Any],
+    operands: str,
+    make: Callable[[Operator, str], Function],
+    pairs: Mapping[str, Callable[[], Function]],
+    random: Mapping[str, Function],
+) -> Callable[[str], Function]:
+    """Fill a module, whose own members stay, and make its groups. `pairs` are made instead of a
+    record's function in the module itself, `random` stand in that group. Returns what finds the
+    module's function of a name, or raises KeyError."""
+
+    @cache
+    def of_record(name: str) -> Function:
+        if not record.is_known(name):
+            raise KeyError(name)
+        return make(record.get(name), name)
+
+    def find(name: str) -> Function:
+        return pairs[name]() if name in pairs else of_record(name)
+
+    members_on_demand(namespace, lambda: [*record.names(), *pairs], find)
+    for group in GROUPS:
+        name = f"{namespace['__name__']}.{group}"
+        module = ModuleType(name, f"Operators of the group '{group}' on {operands}.")
+        _fill(vars(module), group, of_record)
+        namespace[group] = sys.modules[name] = module
+    vars(namespace["random"]).update(random)
+    return find
+
+
+def _fill(namespace: dict[str, Any], group: str, of_record: Callable[[str], Function]) -> None:
+    members_on_demand(
+        namespace, lambda: members(group), lambda short: of_record(registered(group, short))
+    )
+
+
+def registered(group: str, short: str) -> str:
+    """The registered name behind a group's member, or KeyError.
+
+    >>> registered("linalg", "gemm2"), registered("op", "relu"), registered("_internal", "_copy")
+    ('linalg_gemm2', 'relu', '_copy')
+    """
+    if group == "op" or (group == "_internal" and short.startswith("_")):
+        return short
+    for prefix in reversed(NAMESPACES.get(group, ())):
+        if record.is_known(prefix + short):
+            return prefix + short
+    raise KeyError(short)
+
+
+def members(group: str) -> list[str]:
+    """The names within a group, sorted."""
+    names = record.names()
+    if group == "op":
+        return names
+    if group == "_internal":
+        return [name for name in names if name.startswith("_")]
+    placed = (placement(name) for name in names)
+    return sorted({found[1] for found in placed if found is not None and found[0] == group})
