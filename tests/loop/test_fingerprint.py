@@ -6,6 +6,7 @@ from itertools import combinations
 
 from tests.fuzz.graphs import random_graph
 from tests.lower.test_fusion import ONE_KERNEL
+from tigon.backends.cpu.backend import cpu
 from tigon.base.dtypes import float32, float64
 from tigon.ir import Graph
 from tigon.loop import build as L
@@ -30,10 +31,10 @@ def test_structures_and_texts_correspond() -> None:
     graphs = [Graph.of(build()) for build in ONE_KERNEL]
     graphs += [random_graph(seed, steps=8) for seed in range(12)]
     structures = {
-        launchable.structure
+        cpu.prepare(nest.nest).structure
         for graph in graphs
         for kernel in compile_graph(graph).kernels
-        for launchable in kernel.launchables
+        for nest in kernel.nests
     }
     assert len(structures) > 20
     for one, other in combinations(structures, 2):

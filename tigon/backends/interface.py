@@ -43,8 +43,10 @@ class Backend(Protocol):
 
     name: str
 
-    def prepare(self, nest: AnyNest) -> Launchable:
-        """Choose a schedule for a nest with concrete numbers. Cheap: compiles nothing."""
+    def prepare(self, nest: AnyNest, extents: tuple[int, ...] = ()) -> Launchable:
+        """Choose a schedule for a nest. Cheap: compiles nothing. `extents` are the values of the
+        run-time extents among its numbers, which are known at this moment (`RuntimeExtents.known`).
+        """
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
         """Addresses of the native functions, in order. Equal structures give the same address,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tigon._native import call_kind, is_recording, is_training
 from tigon.base import TensorType, TigonError, as_dtype, check
@@ -29,10 +30,17 @@ KINDS_KEPT = 512
 """The same for kinds of calls: a number among the arguments makes a kind of its own."""
 
 
+CompiledByKey = MutableMapping[Any, CachedGraph]
+
+
 class Entry:
     """One traced graph, what it depends on, and where its results go."""
 
-    def __init__(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
+    ) -> None:
+        """`compiled`: what earlier traces were compiled to, by structure of the graph. Traces for
+        other shapes mostly give the same graph, and then share its programs' code."""
         self.training = is_training()
         self.recording = is_recording()
         self.reason = ""
@@ -52,10 +60,22 @@ class Entry:
         self._collect(trace, symbols, result)
         self.epoch = -1
         self.cached = (
-            CachedGraph(without_types(self.graph), name=block.name, drawn=trace.draws)
-            if self.graph.outputs
-            else None
+            self._compiled(block.name, trace.draws, compiled) if self.graph.outputs else None
         )
+
+    def _compiled(self, name: str, drawn: Sequence[int], compiled: CompiledByKey) -> CachedGraph:
+        graph = without_types(self.graph)
+        ordinals = {serial: ordinal for ordinal, serial in enumerate(sorted(drawn))}
+        key = (
+            graph.key,
+            tuple(value.node.name for value in graph.inputs),
+            len(drawn),
+            tuple(ordinals.get(node.serial) for node in graph.nodes if drawn),
+        )
+        found = compiled.get(key)
+        if found is None:
+            found = compiled[key] = CachedGraph(graph, name=name, drawn=drawn)
+        return found
 
     def _collect(self, trace: tracing.Trace, symbols: Sequence[Symbol], result: Any) -> None:
         """Sort the variables of the graph into inputs, parameters and captured arrays."""
@@ -159,6 +179,7 @@ class GraphCache:
         self._block = block
         self._entry_type = entry_type
         self._by_kind: dict[Any, list[Entry]] = {}
+        self._compiled: CompiledByKey = WeakValueDictionary()
         self._lock = plain_lock()
         self.traces = 0
         self.latest: Entry | None = None
@@ -190,7 +211,7 @@ class GraphCache:
                 if entry.holds():
                     return entry
             reason = self._reason(kind, entries)
-            entry = self._entry_type(self._block, leaves, args)
+            entry = self._entry_type(self._block, leaves, args, self._compiled)
             entry.reason = reason
             # Code that changes what it reads (`self.calls += 1`) leaves guards that do not hold:
             # this entry serves the present call only, as it would imperatively.

@@ -13,7 +13,7 @@ from tigon import _native, autograd
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import _trace as tracing
-from tigon.gluon._graphs import Entry, GraphCache, _rebuild_outputs, _type_of
+from tigon.gluon._graphs import CompiledByKey, Entry, GraphCache, _rebuild_outputs, _type_of
 from tigon.gluon.block import Block
 from tigon.gluon.trainer import Trainer
 from tigon.ir import Value
@@ -156,10 +156,12 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 class _StepEntry(Entry):
     """One traced graph of network and loss, and the programs of its training step."""
 
-    def __init__(self, step: TrainStep, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, step: TrainStep, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
+    ) -> None:
         # As in the loop, where forward runs under record().
         with autograd.record():
-            super().__init__(step, leaves, args)
+            super().__init__(step, leaves, args, compiled)
         self.step = step
         _, self.loss_structure, self.output_structure = self.structure
         self.heads = _count_outputs(self.loss_structure)

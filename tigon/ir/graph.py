@@ -15,6 +15,7 @@ import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.dtypes import bool_, float32, int64
+from tigon.base.extents import RuntimeExtent, RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 
@@ -177,7 +178,7 @@ class VariableAttrs(Frozen):
 class ConstantAttrs(Frozen):
     """A Python scalar (weak: it takes the dtype of the other operand) or a small array."""
 
-    value: float | int | bool | tuple[Any, ...]
+    value: float | int | bool | RuntimeNumber | tuple[Any, ...]
     dtype: str
     shape: tuple[int, ...] = ()
     weak: bool = True
@@ -220,8 +221,9 @@ def variable(
 
 def constant(value: Any, dtype: object = None) -> Value:
     """A literal. Python numbers are weak unless a dtype is given; arrays keep theirs."""
-    if isinstance(value, (bool, int, float)) and dtype is None:
-        kind = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
+    if isinstance(value, (bool, int, float, RuntimeNumber)) and dtype is None:
+        whole = isinstance(value, (int, RuntimeExtent))
+        kind = bool_ if isinstance(value, bool) else int64 if whole else float32
         return Node(CONSTANT, (), ConstantAttrs(value, kind.name)).outputs[0]
     array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
     literal = array.item() if array.ndim == 0 else tuple(array.ravel().tolist())
@@ -233,7 +235,7 @@ def as_value(operand: Any) -> Value:
     """A value as it is; a number as a weak constant."""
     if isinstance(operand, Value):
         return operand
-    if isinstance(operand, (bool, int, float)):
+    if isinstance(operand, (bool, int, float, RuntimeNumber)):
         return constant(operand)
     if isinstance(operand, np.generic):
         return constant(operand.item())

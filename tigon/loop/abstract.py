@@ -17,6 +17,7 @@ from typing import Any
 
 from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
+from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import replace
 from tigon.base.locks import reentrant_lock
 from tigon.loop import build as L
@@ -47,7 +48,10 @@ _OFFSET = frozenset("add sub lt le gt ge eq ne floordiv mod truncdiv maximum min
 _FIXED = (0, 1, -1)
 _SHIFTS = (2, 4, 8, 16)  # divisors that need no division
 
-_done: dict[AnyNest, tuple[AnyNest, bytes]] = {}
+Number = tuple[str, Any]
+"""How a slot is packed, and its value: a run-time extent is one when it is packed, not before."""
+
+_done: dict[AnyNest, tuple[AnyNest, tuple[Number, ...]]] = {}
 _structures: dict[AnyNest, AnyNest] = {}
 _lock = reentrant_lock()
 
@@ -75,8 +79,9 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
             if len(_done) > 10_000:
                 _done.clear()
             structure = _structures.setdefault(structure, structure)
-            found = _done[nest] = structure, b"".join(rewriter.values)
-    return found
+            found = _done[nest] = structure, tuple(rewriter.values)
+    structure, numbers = found
+    return structure, b"".join(struct.pack(form, value) for form, value in numbers)
 
 
 def bind(structure: AnyNest, values: bytes) -> AnyNest:
@@ -170,7 +175,7 @@ class _Rewrite:
 
 class _Abstract(_Rewrite):
     def __init__(self) -> None:
-        self.values: list[bytes] = []
+        self.values: list[Number] = []
         self._names: dict[tuple[str, str], str] = {}
         self._counts = {"a": 0, "v": 0}
         self._bounds: dict[tuple[str, str, Expr], Expr] = {}
@@ -197,7 +202,7 @@ class _Abstract(_Rewrite):
 
     def _slot(self, const: Const) -> Slot:
         form = "<d" if const.dtype.is_float else "<q"
-        self.values.append(struct.pack(form, const.value))
+        self.values.append((form, const.value))
         return Slot(len(self.values) - 1, const.dtype)
 
     def expr(self, expr: Expr, context: object) -> Expr:
@@ -245,6 +250,8 @@ class _Abstract(_Rewrite):
 
     def _number(self, const: Const, user: str) -> Expr:
         dtype, value = const.dtype, const.value
+        if isinstance(value, RuntimeNumber):
+            return self._slot(const)  # whatever it is now, it will be something else
         fixed = (0,) if dtype is int64 and user in _OFFSET else _FIXED
         if user in _BITWISE or (user and user not in EXACT) or value in fixed:
             return const

@@ -30,6 +30,7 @@ import numpy as np
 
 from tigon.base.dtypes import DType, bool_, float32, int64
 from tigon.base.errors import InternalError
+from tigon.base.extents import RuntimeNumber
 from tigon.loop.grammar import FUNCTIONS, Apply, Axis, Const, Expr, Load, Local, Slot
 from tigon.loop.semantics import EXACT, evaluate
 
@@ -50,6 +51,8 @@ def const(value: Number, dtype: DType = int64) -> Const:
     """
     if dtype is int64 and type(value) is int and -(1 << 63) <= value < 1 << 63:
         return Const(value)
+    if isinstance(value, RuntimeNumber):
+        return Const(value, dtype)
     if dtype is float32 and -3e38 < value < 3e38:
         return Const(_SINGLE.unpack(_SINGLE.pack(value))[0], dtype)
     if dtype.kind == "f":
@@ -221,6 +224,8 @@ def _fold(function: str, operands: tuple[Any, ...], dtype: DType) -> Expr | None
         quick = _INTEGERS.get(function)
         if quick is not None:
             return const(quick(operands[0].value, operands[1].value), int64)
+    if any(isinstance(operand.value, RuntimeNumber) for operand in operands):
+        return None
     values = tuple(operand.dtype.numpy.type(operand.value) for operand in operands)
     return const(evaluate(function, values, dtype).item(), dtype)
 
@@ -242,6 +247,7 @@ def is_const(expr: Expr, value: Number) -> bool:
     """Whether `expr` is the literal `value` (0.0 and -0.0 count as different)."""
     return (
         isinstance(expr, Const)
+        and not isinstance(expr.value, RuntimeNumber)
         and expr.value == value
         and (expr.dtype.kind != "f" or np.copysign(1, expr.value) == np.copysign(1, value))
     )
@@ -273,10 +279,10 @@ def _sub(a: Expr, b: Expr) -> Expr | None:
 def _mul(a: Expr, b: Expr) -> Expr | None:
     if not isinstance(b, Const):
         return None
-    if b.value == 1:
+    if is_const(b, 1):
         return a
     if b.dtype.is_integer:
-        if b.value == 0:
+        if is_const(b, 0):
             return b
         if isinstance(a, Apply) and a.function == "mul" and isinstance(a.operands[1], Const):
             return apply("mul", a.operands[0], a.operands[1].value * b.value)

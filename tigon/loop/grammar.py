@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from tigon.base.dtypes import DType, int64
+from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.base.locks import reentrant_lock
 
@@ -87,11 +88,13 @@ def _text(expr: Expr, depth: int) -> str:
 
 
 class Const(Expr):
-    """A literal number."""
+    """A literal number, or one that is known when the kernel is launched."""
 
     __slots__ = ()
 
-    def __new__(cls, value: float | int | bool, dtype: DType = int64) -> Const:
+    def __new__(cls, value: float | int | bool | RuntimeNumber, dtype: DType = int64) -> Const:
+        if isinstance(value, RuntimeNumber):
+            return cls._intern((cls, dtype.code, value), dtype, (value,))
         kind = float if dtype.kind == "f" else bool if dtype.kind == "b" else int
         value = kind(value)
         # repr separates 0.0 from -0.0, which compare equal, and unites NaN, which does not.

@@ -9,9 +9,9 @@ wraps, arithmetic on indices does not.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import gcd
 
 from tigon.base.dtypes import bool_, int64
+from tigon.base.extents import common_divisor, is_one, same
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import rebuild
@@ -81,7 +81,7 @@ class Simplifier:
         if not isinstance(node, Apply):
             if isinstance(node, Axis):
                 start, stop = self._ranges.get(node.name, (0, 2))
-                return L.const(start) if stop == start + 1 else node
+                return L.const(start) if is_one(stop - start) else node
             return node
         function = node.function
         if node.dtype is int64 and function in ("add", "sub", "mul", "neg"):
@@ -275,7 +275,7 @@ class Simplifier:
     def _split(self, terms: Terms, constant: int, size: int) -> tuple[Terms, Terms, int] | None:
         """terms + constant = step * first + second + constant, where 0 <= second + constant' < step
         and step divides `size`; returned are first's terms (divided), second's and the step."""
-        steps = {gcd(coefficient, size) for coefficient in terms.values()}
+        steps = {common_divisor(coefficient, size) for coefficient in terms.values()}
         for step in sorted(steps, reverse=True):
             if step == 1:
                 break
@@ -291,7 +291,7 @@ class Simplifier:
         span = self._sum_bounds(terms, constant)
         if span is None or size == 1:
             return L.floordiv(a, size)
-        if span[0] // size == span[1] // size:
+        if same(span[0] // size, span[1] // size):
             return L.const(span[0] // size)
         # (size*q + r) // size = q + r // size, always.
         whole = {term: c // size for term, c in terms.items() if c % size == 0}
@@ -321,7 +321,7 @@ class Simplifier:
         span = self._sum_bounds(terms, constant)
         if span is None or size == 1:
             return L.mod(a, size)
-        if span[0] // size == span[1] // size:
+        if same(span[0] // size, span[1] // size):
             return self._render(terms, constant - span[0] // size * size)
         reduced: Terms = {}
         shift = constant
@@ -396,7 +396,7 @@ class Simplifier:
         limit = -constant
         if function in ("le", "gt"):
             limit, function = limit + 1, "lt" if function == "le" else "ge"
-        divisor = gcd(*terms.values())
+        divisor = common_divisor(*terms.values())
         if function in ("eq", "ne") and limit % divisor:
             return L.const(function == "ne", bool_)
         limit = -(-limit // divisor)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from tigon.base.dtypes import int64
+from tigon.base.extents import estimate
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Const, Expr, Load
@@ -58,7 +59,7 @@ def widen(
     three columns is one loop, and what varies with the column is found by division. Vectors of
     three lanes would waste the rest."""
     axes = list(axes)
-    while len(axes) > 1 and axes[-1].extent < FULL_VECTOR:
+    while len(axes) > 1 and estimate(axes[-1].extent) < FULL_VECTOR:
         outer, inner = axes[-2], axes[-1]
         axes[-2:] = [Extent(inner.name, outer.extent * inner.extent)]
         rewrite = _divided(axes, outer, inner, rewrite)

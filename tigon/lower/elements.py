@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tigon.base import DType, InternalError
+from tigon.base.extents import RuntimeNumber, is_one
 from tigon.base.types import contiguous_strides
 from tigon.ir import CONSTANT, Value
 from tigon.ir.graph import Node
@@ -80,7 +81,7 @@ class Elements:
             return self.at(
                 value,
                 tuple(
-                    zero if extent == 1 else simplify(L.lift(coord, zero.dtype), self.ranges)
+                    zero if is_one(extent) else simplify(L.lift(coord, zero.dtype), self.ranges)
                     for coord, extent in zip(inner, value.shape, strict=True)
                 ),
             )
@@ -100,20 +101,21 @@ def operand_dtype(node: Node) -> DType:
 
 def _fit(number: float, dtype: DType) -> float:
     """A Python scalar beside an array: truncated into an integer type, as MXNet does."""
-    return int(number) if dtype.is_integer else number
+    whole = dtype.is_integer and not isinstance(number, RuntimeNumber)
+    return int(number) if whole else number
 
 
 def broadcast_coords(coords: Coords, shape: tuple[int, ...]) -> Coords:
     """Coordinates of an operand of `shape` under numpy's broadcasting."""
     tail = coords[len(coords) - len(shape) :]
-    return tuple(L.const(0) if extent == 1 else c for extent, c in zip(shape, tail, strict=True))
+    return tuple(L.const(0) if is_one(extent) else c for extent, c in zip(shape, tail, strict=True))
 
 
 def linear(coords: Sequence[Expr], shape: Sequence[int], ranges: Ranges) -> Expr:
     """Position of an element in C order."""
     index: Expr = L.const(0)
     for coord, extent, stride in zip(coords, shape, contiguous_strides(tuple(shape)), strict=True):
-        if extent != 1:
+        if not is_one(extent):
             index = L.add(index, L.mul(coord, stride))
     return simplify(index, ranges)
 
@@ -122,7 +124,7 @@ def delinearize(index: Expr, shape: Sequence[int], ranges: Ranges) -> Coords:
     """Coordinates of position `index` in C order."""
     coords = []
     for extent, stride in zip(shape, contiguous_strides(tuple(shape)), strict=True):
-        if extent == 1:
+        if is_one(extent):
             coords.append(L.const(0))
         else:
             coord = L.mod(L.floordiv(index, max(stride, 1)), extent)
@@ -138,7 +140,8 @@ def axes_over(shape: Sequence[int], letter: str = "i") -> tuple[Coords, Ranges]:
     """One axis per extent (0 where the extent is 1), and their ranges."""
     names = axis_names(len(shape), letter)
     coords = tuple(
-        L.const(0) if extent == 1 else Axis(name) for name, extent in zip(names, shape, strict=True)
+        L.const(0) if is_one(extent) else Axis(name)
+        for name, extent in zip(names, shape, strict=True)
     )
     return coords, {name: (0, max(extent, 1)) for name, extent in zip(names, shape, strict=True)}
 
@@ -163,4 +166,4 @@ def is_array_constant(value: Value) -> bool:
 
 
 def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(extent for extent in shape if extent != 1)
+    return tuple(extent for extent in shape if not is_one(extent))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tigon.base import InternalError
+from tigon.base.extents import estimate, is_one, same, same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Axis, Expr, Local
@@ -184,7 +185,7 @@ class _Fuser:
         if family is Family.REDUCTION:
             axes = reduced_axes(node)
             if group.axes is None:
-                return squeezed(group.shape) == squeezed(domain) and not group.rows
+                return same_shape(squeezed(group.shape), squeezed(domain)) and not group.rows
             return _same_rows(group, domain, axes)
         return family in POINTWISE
 
@@ -193,10 +194,10 @@ class _Fuser:
         if node.op.family is Family.REDUCTION:
             return True
         if group.axes is None:
-            return False if _size(domain) == _size(group.shape) else None
-        if squeezed(domain) == squeezed(group.shape):
+            return False if same(_size(domain), _size(group.shape)) else None
+        if same_shape(squeezed(domain), squeezed(group.shape)):
             return False
-        return True if squeezed(domain) == squeezed(group.outer_shape) else None
+        return True if same_shape(squeezed(domain), squeezed(group.outer_shape)) else None
 
     def _in_step(
         self, read: Read, node: Node, group: Group, coords: Coords, ranges: Ranges, row: bool
@@ -245,7 +246,7 @@ class _Fuser:
                 if self._in_step(read, node, home, coords, ranges, row):
                     continue
                 repeated += max(1, self._own_cost(producer))
-                picked = read.points < _size(read.value.shape)
+                picked = estimate(read.points) < estimate(_size(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
                     or group.kind == "contract"
@@ -284,7 +285,7 @@ class _Fuser:
         cost = self._pure_cost(producer)
         if cost is None:
             return False
-        if _size(read.value.shape) < read.points and all(
+        if estimate(_size(read.value.shape)) < estimate(read.points) and all(
             isinstance(c, Axis) or not c.operands for c in read.coords
         ):
             return cost <= ROW_EXPANSION and read.value not in self.stored
@@ -373,7 +374,7 @@ class _Fuser:
         """Another producer's group may become part of this one."""
         if other.kind != "map" or len(group.members) + len(other.members) > LARGEST_GROUP:
             return False
-        if squeezed(group.shape) != squeezed(other.shape):
+        if not same_shape(squeezed(group.shape), squeezed(other.shape)):
             return False
         if other.axes is not None:
             return (
@@ -536,12 +537,12 @@ def _outer_part(
     coords: Coords, domain: tuple[int, ...], group: Group
 ) -> tuple[list[Expr], list[int]] | None:
     """Of a full member's coordinates, those along the group's kept axes."""
-    if squeezed(domain) != squeezed(group.shape):
+    if not same_shape(squeezed(domain), squeezed(group.shape)):
         return None
     axes = group.axes or ()
-    kept = [e != 1 and a not in axes for a, e in enumerate(group.shape)]
-    wide = [k for k, e in zip(kept, group.shape, strict=True) if e != 1]
-    mine = [(c, e) for c, e in zip(coords, domain, strict=True) if e != 1]
+    kept = [not is_one(e) and a not in axes for a, e in enumerate(group.shape)]
+    wide = [k for k, e in zip(kept, group.shape, strict=True) if not is_one(e)]
+    mine = [(c, e) for c, e in zip(coords, domain, strict=True) if not is_one(e)]
     outer = [pair for pair, keep in zip(mine, wide, strict=True) if keep]
     return [c for c, _ in outer], [e for _, e in outer]
 
@@ -550,9 +551,12 @@ def _same_rows(group: Group, domain: tuple[int, ...], axes: tuple[int, ...]) -> 
     """Equal domains, unit axes aside, with the same axes reduced."""
 
     def marked(shape: tuple[int, ...], reduced: tuple[int, ...]) -> list[tuple[int, bool]]:
-        return [(e, a in reduced) for a, e in enumerate(shape) if e != 1]
+        return [(e, a in reduced) for a, e in enumerate(shape) if not is_one(e)]
 
-    return marked(group.shape, group.axes or ()) == marked(domain, axes)
+    ours, theirs = marked(group.shape, group.axes or ()), marked(domain, axes)
+    return len(ours) == len(theirs) and all(
+        a[1] == b[1] and same(a[0], b[0]) for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:

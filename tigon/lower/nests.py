@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from tigon.base import InternalError
+from tigon.base.extents import estimate, is_one, same_shape
 from tigon.base.types import Shape
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop import build as L
@@ -169,7 +170,7 @@ class _Rows(_Body):
         self.coords, ranges = axes_over(group.shape)
         super().__init__(group, fusion, ranges)
         reduced = group.axes or ()
-        axes = [Extent(f"i{a}", e) for a, e in enumerate(group.shape) if e != 1]
+        axes = [Extent(f"i{a}", e) for a, e in enumerate(group.shape) if not is_one(e)]
         self.inner = [axis for axis in axes if int(axis.name[1:]) in reduced]
         self.outer = [axis for axis in axes if int(axis.name[1:]) not in reduced]
         self.outer_coords = [c for a, c in enumerate(self.coords) if a not in reduced]
@@ -286,7 +287,11 @@ class _Rows(_Body):
 
     def _worth_keeping(self, reductions: list[list[Node]]) -> dict[Node, int]:
         """Costly full members that several stages use, with the stage that needs them first."""
-        if not reductions or not self.rows_are_contiguous or self.inner[-1].extent < NARROW:
+        if (
+            not reductions
+            or not self.rows_are_contiguous
+            or estimate(self.inner[-1].extent) < NARROW
+        ):
             return {}
         size = 1
         for axis in self.inner:
@@ -306,7 +311,7 @@ class _Rows(_Body):
             node: steps[0]
             for node, steps in uses.items()
             if len(steps) > 1
-            and size * node.outputs[0].dtype.itemsize <= SCRATCH_LIMIT
+            and estimate(size) * node.outputs[0].dtype.itemsize <= SCRATCH_LIMIT
             and self._own_cost(node) >= 10
         }
 
@@ -367,7 +372,7 @@ class _Rows(_Body):
         exprs = list(_exprs([*stages, *full, *row]))
         (outer, inner), rewrite = collapse((self.outer, self.inner), exprs)
         along_rows = inner and (self.rows_are_contiguous or not outer)
-        if along_rows and outer and inner[-1].extent < NARROW:
+        if along_rows and outer and estimate(inner[-1].extent) < NARROW:
             along_rows = not _dense_along(outer[-1].name, map(rewrite, exprs))
         vector = inner[-1].name if along_rows else None
         if vector is None:
@@ -409,7 +414,7 @@ def _across(
 ) -> tuple[list[LoopAxis], list[Stmt]]:
     """Make the last outer axis the vector axis: a loop in the point, in blocks if it is long."""
     last = outer[-1]
-    if last.extent <= 2 * block:
+    if estimate(last.extent) <= 2 * block:
         loop = LoopAxis(last.name, L.const(last.extent), vector=True)
         return space[:-1], [Loop((loop,), tuple(body))]
     blocks = f"{last.name}_block"
@@ -428,18 +433,19 @@ def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
     lhs, rhs = node.inputs
     left, right, out = node.attrs.left, node.attrs.right, node.attrs.out
     extents = dict(zip(left, lhs.shape, strict=True)) | dict(zip(right, rhs.shape, strict=True))
-    wide = [label for label in out if extents[label] != 1]
+    wide = [label for label in out if not is_one(extents[label])]
     if wide and wide[-1] not in right:
         # The output is contiguous along the columns: let the right operand provide them.
         lhs, rhs, left, right = rhs, lhs, right, left
     ranges = {f"l{label}": (0, max(extent, 1)) for label, extent in extents.items()}
     body = _Body(group, fusion, ranges)
     axis = {
-        label: L.const(0) if extent == 1 else Axis(f"l{label}") for label, extent in extents.items()
+        label: L.const(0) if is_one(extent) else Axis(f"l{label}")
+        for label, extent in extents.items()
     }
 
     def axes_of(labels: str, keep: Callable[[str], bool]) -> list[Extent]:
-        return [Extent(f"l{x}", extents[x]) for x in labels if extents[x] != 1 and keep(x)]
+        return [Extent(f"l{x}", extents[x]) for x in labels if not is_one(extents[x]) and keep(x)]
 
     classes = (
         axes_of(out, lambda x: x in left and x in right),
@@ -496,7 +502,7 @@ def _lower_join(group: Group, fusion: Fusion) -> list[LoweredNest]:
         target[axis] = simplify(L.add(coords[axis], offset), ranges)
         index = linear(target, output.shape, ranges)
         store = Store(body.buffers.of(output, "out"), index, body.elements.at(operand, coords))
-        axes = [Extent(f"i{a}", e) for a, e in enumerate(operand.shape) if e != 1]
+        axes = [Extent(f"i{a}", e) for a, e in enumerate(operand.shape) if not is_one(e)]
         (outer,), rewrite = collapse((axes,), _exprs([store]))
         outer, rewrite = widen(outer, rewrite)
         statements: list[Stmt] = [_rewritten(store, rewrite)]
@@ -535,12 +541,14 @@ def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
         stride *= extent
     address = L.add(L.mul(target, stride), position)
     add = Store(body.buffers.of(output, "out"), address, L.cast(update, output.dtype), True)
-    columns = [Extent(f"q{a}", e) for a, e in enumerate(after) if e != 1]
+    columns = [Extent(f"q{a}", e) for a, e in enumerate(after) if not is_one(e)]
     (columns,), rewrite = collapse((columns,), [*_exprs([copy, add]), index])
     copy, add = _rewritten(copy, rewrite), _rewritten(add, rewrite)
-    space = [LoopAxis(f"p{a}", L.const(e)) for a, e in enumerate(before) if e != 1]
+    space = [LoopAxis(f"p{a}", L.const(e)) for a, e in enumerate(before) if not is_one(e)]
     row = LoopAxis("v", L.const(data.shape[axis]))
-    each = tuple(LoopAxis(f"n{a}", L.const(e)) for a, e in enumerate(indices.shape) if e != 1)
+    each = tuple(
+        LoopAxis(f"n{a}", L.const(e)) for a, e in enumerate(indices.shape) if not is_one(e)
+    )
 
     def over_columns(stmt: Stmt) -> Stmt:
         if not columns:
@@ -570,9 +578,9 @@ def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
 
 def _reshaped(coords: list[Expr], shape: Sequence[int], new: Shape, ranges: Ranges) -> Coords:
     """Coordinates of the same element in an array of another shape and equal size."""
-    if squeezed(shape) == squeezed(new):
-        wide = iter([c for c, e in zip(coords, shape, strict=True) if e != 1])
-        return tuple(L.const(0) if e == 1 else next(wide) for e in new)
+    if same_shape(squeezed(shape), squeezed(new)):
+        wide = iter([c for c, e in zip(coords, shape, strict=True) if not is_one(e)])
+        return tuple(L.const(0) if is_one(e) else next(wide) for e in new)
     return delinearize(linear(coords, shape, ranges), new, ranges)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
 
+from tigon.base.extents import estimate, is_known
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
 from tigon.ops.record import Family, get
 
@@ -41,7 +42,7 @@ def split_sums(graph: Graph) -> Graph:
         (data,) = inputs
         axes = node.attrs.axes
         reduced = prod(data.shape[axis] for axis in axes)
-        if data.type.size // max(reduced, 1) >= FEW_RESULTS or reduced < LONG:
+        if reduced < LONG or data.type.size // max(reduced, 1) >= FEW_RESULTS:
             return None
         if node.op.combine not in _NEUTRAL or not data.dtype.is_float:
             return None
@@ -54,13 +55,14 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
     left, right, out = node.attrs.left, node.attrs.right, node.attrs.out
     extents = dict(zip(left, lhs.shape, strict=True)) | dict(zip(right, rhs.shape, strict=True))
     summed = [label for label in left if label in right and label not in out]
-    terms = prod(extents[label] for label in summed)
-    results = node.outputs[0].type.size
+    # The cut changes only how sums are rounded, so that unknown extents may be guessed.
+    terms = prod(estimate(extents[label]) for label in summed)
+    results = estimate(node.outputs[0].type.size)
     if not lhs.dtype.is_float or results > SMALL_PRODUCT or results * terms < WORTH_SHARING:
         return None
-    for label in summed:
+    for label in reversed(summed):  # the batch, which may be unknown, comes last
         for parts in PARTS:
-            if extents[label] % parts == 0 and terms // parts >= DEEP:
+            if is_known(extents[label]) and extents[label] % parts == 0 and terms // parts >= DEEP:
                 break
         else:
             continue
@@ -98,7 +100,7 @@ def _two_steps(node: Node, data: Value) -> Value:
     block = min(BLOCK, merged)
     count = -(-merged // block)
     missing = count * block - merged
-    if missing:
+    if not is_known(missing) or missing:
         before = tuple(0 for _ in shape)
         after = tuple(missing if axis == longest else 0 for axis in range(len(shape)))
         data = get("_pad")(data, before=before, after=after, value=_NEUTRAL[node.op.combine])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ops.contraction import batch_dot
 from tigon.ops.creation import _full, _iota
@@ -782,7 +783,7 @@ def _decompose_box_iou(attrs: BoxIouAttrs, lhs: Any, rhs: Any) -> Any:
     union = areas[0] + areas[1] - shared
     # Empty boxes have no area to share.
     found = select(lesser_equal(union, 0), 0, shared / select(lesser_equal(union, 0), 1, union))
-    return found if found.shape == shape else _broadcast(found, shape=shape)
+    return found if same_shape(found.shape, shape) else _broadcast(found, shape=shape)
 
 
 def _box_iou_oracle(lhs: np.ndarray, rhs: np.ndarray, format: str) -> Any:

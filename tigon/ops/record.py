@@ -40,6 +40,7 @@ import numpy as np
 
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.dtypes import DType, int64
+from tigon.base.extents import RuntimeExtent, is_one
 from tigon.base.frozen import MISSING, Frozen, fields
 
 
@@ -296,6 +297,8 @@ def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, 
         return value is None, None
     if option is bool:
         return isinstance(value, int) and value in (0, 1), bool(value) if number else None
+    if isinstance(value, RuntimeExtent):
+        return option is int, value
     if option is int:
         whole = type(value) is int or (isinstance(value, float) and value.is_integer())
         return whole, int(value) if whole else None
@@ -334,12 +337,13 @@ def broadcast_shapes(where: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     result = [1] * ndim
     for shape in shapes:
         for position, extent in enumerate(shape, ndim - len(shape)):
-            if extent != 1 and result[position] not in (1, extent):
+            known = result[position]
+            if not (is_one(extent) or is_one(known) or known == extent):
                 listed = " and ".join(str(s) for s in shapes)
                 raise TigonError(
                     f"{where}: shapes do not broadcast: {listed}; axes must be equal or 1"
                 )
-            if extent != 1:
+            if not is_one(extent):
                 result[position] = extent
     return tuple(result)
 

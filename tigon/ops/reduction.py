@@ -13,6 +13,7 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.dtypes import int64
+from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ops.elementwise import (
     absolute,
@@ -237,9 +238,9 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) ->
 def _decompose_spread(attrs: SpreadAttrs, data: Any, like: Any) -> Any:
     axes = reduced_axes("_spread", attrs.axis, attrs.exclude, like.ndim)
     column = kept_shape(like.shape, axes, keepdims=True)
-    if data.shape != column:
+    if not same_shape(data.shape, column):
         data = _reshape(data, shape=column)
-    return data if data.shape == like.shape else _broadcast(data, shape=like.shape)
+    return data if same_shape(data.shape, like.shape) else _broadcast(data, shape=like.shape)
 
 
 def _spread_oracle(
@@ -276,7 +277,7 @@ def _reducing(name: str, primitive_op: Operator) -> Callable[..., Any]:
         axes = reduced_axes(name, attrs.axis, attrs.exclude, data.ndim)
         result = primitive_op(data, axes=axes)
         shape = kept_shape(data.shape, axes, attrs.keepdims)
-        return result if result.shape == shape else _reshape(result, shape=shape)
+        return result if same_shape(result.shape, shape) else _reshape(result, shape=shape)
 
     return decompose
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.dtypes import bool_
+from tigon.base.extents import is_one, same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
 from tigon.loop import build as L
@@ -117,7 +118,7 @@ def _lower_reshape(
         for axis in here:
             flat = L.add(L.mul(flat, attrs.shape[axis]), coords[axis])
         for axis in reversed(there):
-            if source[axis] == 1:
+            if is_one(source[axis]):
                 continue
             if prod(source[first] for first in there if first < axis) == 1:
                 inner[axis] = flat
@@ -305,7 +306,7 @@ reshape_like: Operator = composite(
     "reshape_like",
     lambda attrs, lhs, rhs: (
         _reshape(lhs, shape=_like_shape(attrs, lhs.shape, rhs.shape))
-        if lhs.shape != _like_shape(attrs, lhs.shape, rhs.shape)
+        if not same_shape(lhs.shape, _like_shape(attrs, lhs.shape, rhs.shape))
         else lhs
     ),
     operands="lhs rhs",
@@ -513,7 +514,7 @@ swapaxes: Operator = composite(
 def _infer_raw_broadcast(attrs: ShapeAttrs, x: TensorType) -> TensorType:
     lead = len(attrs.shape) - x.ndim
     fits = lead >= 0 and all(
-        extent in (1, wanted)
+        extent in (wanted, 1)
         for extent, wanted in zip(x.shape, attrs.shape[builtins.max(lead, 0) :], strict=False)
     )
     check(fits, "broadcast", f"shape {x.shape} does not broadcast to {attrs.shape}")
@@ -525,7 +526,9 @@ def _lower_broadcast(
 ) -> Expr:
     source = types[0].shape
     inner = coords[len(coords) - len(source) :]
-    return read(0, tuple(L.const(0) if n == 1 else c for n, c in zip(source, inner, strict=True)))
+    return read(
+        0, tuple(L.const(0) if is_one(n) else c for n, c in zip(source, inner, strict=True))
+    )
 
 
 _broadcast = primitive(
@@ -550,22 +553,24 @@ def _summed(shape: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]:
     """The axes of `shape` along which `like` was broadcast."""
     lead = len(shape) - len(like)
     check(
-        lead >= 0 and all(w in (1, n) for n, w in zip(shape[lead:], like, strict=True)),
+        lead >= 0 and all(w in (n, 1) for n, w in zip(shape[lead:], like, strict=True)),
         "_sum_to_like",
         f"shape {like} does not broadcast to {shape}",
     )
-    rest = (lead + axis for axis, n in enumerate(like) if n == 1 and shape[lead + axis] != 1)
+    rest = (
+        lead + axis for axis, n in enumerate(like) if is_one(n) and not is_one(shape[lead + axis])
+    )
     return (*range(lead), *rest)
 
 
 def _decompose_sum_to_like(data: Any, like: Any) -> Any:
     from tigon.ops.reduction import _reduce_sum
 
-    if data.shape == like.shape:
+    if same_shape(data.shape, like.shape):
         return data
     axes = _summed(data.shape, like.shape)
     total = _reduce_sum(data, axes=axes) if axes else data
-    return total if total.shape == like.shape else _reshape(total, shape=like.shape)
+    return total if same_shape(total.shape, like.shape) else _reshape(total, shape=like.shape)
 
 
 sum_to_like: Operator = composite(
@@ -688,7 +693,7 @@ broadcast_like: Operator = composite(
     "broadcast_like",
     lambda attrs, lhs, rhs: (
         _broadcast(lhs, shape=_broadcast_like_shape(attrs, lhs.shape, rhs.shape))
-        if lhs.shape != _broadcast_like_shape(attrs, lhs.shape, rhs.shape)
+        if not same_shape(lhs.shape, _broadcast_like_shape(attrs, lhs.shape, rhs.shape))
         else lhs
     ),
     operands="lhs rhs",
@@ -813,7 +818,7 @@ def _decompose_unslice(attrs: RegionAttrs, data: Any, like: Any) -> Any:
         before.append(low)
         after.append(size - low - span)
         interior.append(builtins.abs(s) - 1)
-    if data.shape == like.shape:
+    if same_shape(data.shape, like.shape):
         return data
     return _pad(data, before=tuple(before), after=tuple(after), interior=tuple(interior), value=0.0)
 

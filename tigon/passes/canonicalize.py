@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import InternalError
+from tigon.base.extents import RuntimeNumber, is_one, same_shape
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, constant
 from tigon.ir.rewrite import rewrite
 from tigon.ops.record import Family, Operator
@@ -111,6 +112,8 @@ def uniform_value(value: Value) -> float | int | bool | None:
     number: float | int | bool | None = None
     if node.op is full or (node.op is CONSTANT and not isinstance(node.attrs.value, tuple)):
         number = node.attrs.value
+        if isinstance(number, RuntimeNumber):
+            return None
     elif node.op is CONSTANT and len({repr(element) for element in node.attrs.value}) == 1:
         number = node.attrs.value[0]
     return number
@@ -182,7 +185,7 @@ def _numpy_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     ndim = max(map(len, shapes))
     padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
     return tuple(
-        next((extent for extent in extents if extent != 1), 1)
+        next((extent for extent in extents if not is_one(extent)), 1)
         for extents in zip(*padded, strict=True)
     )
 
@@ -199,7 +202,7 @@ def _reshape_of_reshape(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 def _reshaped(x: Value, shape: tuple[int, ...], like: Node) -> Value:
     """A canonical value in another shape, canonical again."""
-    if x.shape == shape:
+    if same_shape(x.shape, shape):
         return x
     if x.node.op is reshape:
         return _reshaped(x.node.inputs[0], shape, like)
@@ -223,10 +226,10 @@ def _transpose_in_order(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     """Moving only axes of extent 1 moves no element: a reshape, or nothing at all."""
     (x,) = inputs
     axes = _axes(node)
-    long = [axis for axis in axes if x.shape[axis] != 1]
+    long = [axis for axis in axes if not is_one(x.shape[axis])]
     if x.type.size and long != sorted(long):
         return None
-    if list(axes) == sorted(axes) or x.shape == node.outputs[0].shape:
+    if list(axes) == sorted(axes) or same_shape(x.shape, node.outputs[0].shape):
         return x
     return _make(reshape, inputs, node, shape=node.outputs[0].shape)
 
@@ -257,7 +260,7 @@ def _slice_of_slice(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 def _whole_slice(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     attrs = node.attrs
     whole = attrs.extents == inputs[0].shape and all(
-        extent == 0 or (start == 0 and (step == 1 or extent == 1))
+        extent == 0 or (start == 0 and (step == 1 or is_one(extent)))
         for start, step, extent in zip(attrs.start, attrs.step, attrs.extents, strict=True)
     )
     return inputs[0] if whole else None
@@ -294,7 +297,7 @@ def _pad_of_pad(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 def _pad_of_nothing(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     """Equal shapes mean that nothing was put anywhere."""
-    return inputs[0] if inputs[0].shape == node.outputs[0].shape else None
+    return inputs[0] if same_shape(inputs[0].shape, node.outputs[0].shape) else None
 
 
 def _flat_join(node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -318,7 +321,7 @@ def _flat_join(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 def _reduce_nothing(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     """Over no axes, or over axes of extent 1, the result is the only element."""
     shape = inputs[0].shape
-    if any(shape[axis] != 1 for axis in node.attrs.axes):
+    if any(not is_one(shape[axis]) for axis in node.attrs.axes):
         return None
     only = _reshaped(inputs[0], node.outputs[0].shape, node)
     if node.op is reduce_sum and only.dtype.is_float:
@@ -328,7 +331,7 @@ def _reduce_nothing(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 def _position_of_only(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     shape = inputs[0].shape
-    if any(shape[axis] != 1 for axis in node.attrs.axes):
+    if any(not is_one(shape[axis]) for axis in node.attrs.axes):
         return None
     kind = node.outputs[0].type
     return _make(full, (), node, shape=kind.shape, dtype=kind.dtype.name, value=0)
@@ -352,7 +355,7 @@ def _contract_of_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | Non
 
 
 def _sum_to_same(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    return inputs[0] if inputs[0].shape == inputs[1].shape else None
+    return inputs[0] if same_shape(inputs[0].shape, inputs[1].shape) else None
 
 
 _RULES: Mapping[Any, tuple[Simplify, ...]] = {

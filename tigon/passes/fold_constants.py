@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tigon.base import InternalError
+from tigon.base.extents import RuntimeNumber
 from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
 from tigon.ops.record import Family
@@ -66,6 +67,8 @@ def _foldable(graph: Graph) -> list[Value]:
     """The last small values on the way from constants: one per node to replace."""
     settled: set[Node] = set()
     for node in graph.nodes:
+        if node.op is CONSTANT and isinstance(node.attrs.value, RuntimeNumber):
+            continue
         if node.op is CONSTANT or _is_uniform_leaf(node):
             settled.add(node)
         elif node.op is VARIABLE or node.types is None or len(node.outputs) != 1:

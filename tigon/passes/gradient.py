@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
 from tigon.ir.rewrite import substitute
@@ -157,7 +158,7 @@ def _by_rule(
             continue
         typed = cotangent.is_typed and operand.is_typed
         broadcasts = op.family is Family.ELEMENTWISE and len(node.inputs) > 1
-        if broadcasts and not (typed and cotangent.shape == operand.shape):
+        if broadcasts and not (typed and same_shape(cotangent.shape, operand.shape)):
             cotangent = sum_to_like(cotangent, operand)
         if typed:
             _check_cotangent(node, position, operand.type, cotangent.type)

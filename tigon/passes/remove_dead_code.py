@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tigon.base.extents import is_one
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
 from tigon.passes.primitives import assign_slice, join, slice_region
@@ -43,7 +44,7 @@ def _live(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
 def _overwritten(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     value, attrs = inputs[1], node.attrs
     whole = value.type == node.outputs[0].type and all(
-        start == 0 and (step == 1 or extent == 1)
+        start == 0 and (step == 1 or is_one(extent))
         for start, step, extent in zip(attrs.start, attrs.step, value.shape, strict=True)
     )
     return (value,) if whole else None

@@ -3,18 +3,26 @@
 Per types, mode and wanted gradients there is one forward program and, when recorded, one backward
 program. Both are cut from one joint graph: what the backward half needs from the forward half is
 kept as residuals, except for what is cheaper computed again.
+
+The first types are compiled as they are. When others of the same kind come, the graph is compiled
+once more, with the extents that differ left open; from then on new extents cost a program with
+other numbers (`LoweredGraph.program`), and no compilation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import os
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 from tigon import _native
 from tigon.analysis.min_cut import INFINITE, cheapest_cut
 from tigon.base import TensorType, check
 from tigon.base.dtypes import BY_CODE
-from tigon.base.frozen import Frozen
+from tigon.base.extents import RuntimeExtents, estimate
+from tigon.base.frozen import Frozen, replace
+from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
 from tigon.lower.elements import POINTWISE, TRANSPARENT
@@ -23,26 +31,214 @@ from tigon.passes.set_mode import OWN_MODE as OWN_MODE
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.runtime import keys
-from tigon.runtime.compile import CompiledGraph, compile_graph, prepare
+from tigon.runtime.compile import CompiledGraph, LoweredGraph, lower_graph, prepare
 from tigon.runtime.counters import count
+from tigon.runtime.shape_family import ShapeFamily, Types, kind_of
 
 
-class GraphCall(Frozen):
-    """What a tape node of a compiled graph remembers: the typed graph, its random key included."""
+class GraphCall:
+    """What a tape node of a compiled graph remembers."""
+
+    def __init__(self, variant: Variant, kept: frozenset[int]) -> None:
+        self._variant = variant
+        self.kept = kept  # inputs that the tape keeps for backward
+
+    @computed_once
+    def graph(self) -> Graph:
+        """The typed graph, its random key included."""
+        own = self._variant.own
+        return Graph(own.graph.inputs, own.graph.outputs[: own.results])
+
+
+class ModeGraph(Frozen):
+    """A graph with its mode set and keys threaded; outputs, then new auxiliary states."""
 
     graph: Graph
-    kept: frozenset[int]  # inputs that the tape keeps for backward
-
-
-class Variant(Frozen, eq=False):
-    """The graph for one set of types and one mode. What was compiled of it is added later."""
-
-    graph: Graph  # typed, mode set, keys threaded; outputs, then new auxiliary states
     results: int
     states: tuple[tuple[int, int], ...]  # (output, input whose new state it is)
     random_calls: int
-    forward: dict[Any, CompiledGraph]  # by wanted gradients, and donated inputs if any
-    backward: dict[tuple[bool, ...], CompiledGraph]
+
+    def typed(self, types: Mapping[str, TensorType]) -> ModeGraph:
+        return replace(self, graph=typed(self.graph, types))
+
+
+class Recorded(Frozen, eq=False):
+    """A graph lowered in two halves."""
+
+    cut: Cut
+    targets: list[int]  # inputs that gradients flow to
+    forward: LoweredGraph
+    backward: Callable[[], LoweredGraph]
+
+
+class Lowering:
+    """A typed graph, lowered once per set of wanted gradients. With run-time `extents` it serves
+    every call that they allow."""
+
+    def __init__(
+        self, typed: ModeGraph, extents: RuntimeExtents | None, disabled: frozenset[str] | None
+    ) -> None:
+        self.typed = typed
+        self.extents = extents
+        self.disabled = disabled
+        self._plain: dict[tuple[int, ...], LoweredGraph] = {}
+        self._recorded: dict[tuple[bool, ...], Recorded] = {}
+
+    def allows(self, values: tuple[int, ...]) -> bool:
+        return self.extents is None or self.extents.allow(values)
+
+    def plain(self, donated: tuple[int, ...]) -> LoweredGraph:
+        found = self._plain.get(donated)
+        if found is None:
+            found = lower_graph(self.typed.graph, disabled=self.disabled, donated=donated)
+            self._plain[donated] = found
+        return found
+
+    def recorded(self, wanted: tuple[bool, ...]) -> Recorded:
+        found = self._recorded.get(wanted)
+        if found is None:
+            found = self._recorded[wanted] = self._record(wanted)
+        return found
+
+    def _record(self, wanted: tuple[bool, ...]) -> Recorded:
+        graph = self.typed.graph
+        results = graph.outputs[: self.typed.results]
+        cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
+        targets = [i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.is_float]
+        found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
+        flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
+        joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
+        cut = cut_joint_graph(
+            prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
+        )
+        forward = lower_graph(cut.forward, disabled=self.disabled)
+        backward = cache(lambda: lower_graph(cut.backward, disabled=self.disabled))
+        if self.extents is not None and flows:
+            backward()  # now, so that all conditions are known before anything runs
+        return Recorded(cut, [i for i, _ in flows], forward, backward)
+
+
+class Variant:
+    """The programs for one set of types and one mode."""
+
+    def __init__(
+        self,
+        moded: ModeGraph,
+        types: Mapping[str, TensorType],
+        disabled: frozenset[str] | None,
+        family: Family | None,
+        values: tuple[int, ...],
+    ) -> None:
+        self.results = moded.results
+        self.states = moded.states
+        self.random_calls = moded.random_calls
+        self.family = family
+        self.values = values  # of the family's run-time extents
+        self.disabled = disabled
+        self.forward: dict[Any, CompiledGraph] = {}  # by wanted gradients, and donated inputs
+        self.backward: dict[tuple[bool, ...], CompiledGraph] = {}
+        self._moded = moded
+        self._types = types
+
+    @computed_once
+    def own(self) -> ModeGraph:
+        return self._moded.typed(self._types)
+
+    @computed_once
+    def exact(self) -> Lowering:
+        """For these types and no others."""
+        return Lowering(self.own, None, self.disabled)
+
+    def lowered(
+        self, wanted: tuple[bool, ...] | None, donated: tuple[int, ...]
+    ) -> tuple[Lowering, LoweredGraph | Recorded]:
+        for lowering in () if self.family is None else self.family.lowerings(self):
+            try:
+                found = _lower(lowering, wanted, donated)
+            except Exception as error:  # whatever it is: exact types will say it again
+                assert self.family is not None
+                self.family.refuse(error)
+                break
+            if lowering.allows(self.values):
+                return lowering, found
+        return self.exact, _lower(self.exact, wanted, donated)
+
+
+def _lower(
+    lowering: Lowering, wanted: tuple[bool, ...] | None, donated: tuple[int, ...]
+) -> LoweredGraph | Recorded:
+    return lowering.plain(donated) if wanted is None else lowering.recorded(wanted)
+
+
+class Family:
+    """What the members of a shape family share: one lowered graph, or a few where extents of
+    different size are computed in different ways."""
+
+    def __init__(
+        self, shapes: ShapeFamily, moded: ModeGraph, disabled: frozenset[str] | None
+    ) -> None:
+        self.shapes = shapes
+        self.refused = ""
+        """Why members are compiled one by one, if they are."""
+        self._moded = moded
+        self._disabled = disabled
+        self._made: list[Lowering] = []
+
+    def lowerings(self, member: Variant) -> Iterator[Lowering]:
+        """Those that may serve the member; a new one at last."""
+        for lowering in list(self._made):
+            if lowering.allows(member.values):
+                yield lowering
+        if not self.refused and len(self._made) < REGIMES_KEPT:
+            extents = RuntimeExtents(member.values)
+            types = self.shapes.types(extents)
+            try:
+                made = Lowering(self._moded.typed(types), extents, self._disabled)
+            except Exception as error:
+                self.refuse(error)
+                return
+            if made.allows(member.values):
+                self._made.append(made)
+                yield made
+
+    def refuse(self, error: Exception) -> None:
+        if os.environ.get("TIGON_DEBUG") == "1":
+            raise error
+        self.refused = f"{type(error).__name__}: {error}"
+
+
+class Families:
+    """The shape families of one graph, mode and kind of types."""
+
+    def __init__(self) -> None:
+        self.made: list[Family] = []
+        self._seen: list[Types] = []
+
+    def find(
+        self, types: Types, make: Callable[[ShapeFamily], Family]
+    ) -> tuple[Family | None, tuple[int, ...]]:
+        """The family of `types`, if they belong to one, and their extents in it."""
+        for family in self.made:
+            values = family.shapes.values(types)
+            if values is not None:
+                return family, values
+        if types in self._seen or len(self._seen) == FAMILIES_KEPT:
+            return None, ()
+        self._seen.append(types)
+        if len(self._seen) == 1:
+            return None, ()
+        family = make(ShapeFamily(self._seen))
+        self.made.insert(0, family)
+        values = family.shapes.values(types)
+        assert values is not None
+        return family, values
+
+
+REGIMES_KEPT = 4
+"""Lowered graphs of one shape family."""
+
+FAMILIES_KEPT = 5
+"""Types from which it is learned what varies."""
 
 
 class Steps(Frozen):
@@ -89,6 +285,8 @@ class CachedGraph:
             f"two different variables are named {sorted(repeated)}; give each a name of its own",
         )
         self._variants: dict[Any, Variant] = {}
+        self._families: dict[Any, Families] = {}  # by mode and kind of types
+        self._moded: dict[bool, ModeGraph] = {}
         self._lock = reentrant_lock()
 
     # -- calling
@@ -172,30 +370,24 @@ class CachedGraph:
         with self._lock:
             found = self._variants.get(key)
             if found is None:
-                found = self.variant(self.types(arrays), mode)
+                found = self._variant(self.types(arrays), mode)
                 # A new dictionary: other threads may be reading the old one.
                 kept = [*self._variants.items()][-VARIANTS_KEPT + 1 :]
                 self._variants = dict([*kept, (key, found)])
             return found
 
-    def variant(self, types: dict[str, TensorType], mode: bool) -> Variant:
-        """The graph for these types and this mode, nothing compiled yet."""
-        graph, calls = thread_keys(set_mode(self.graph, mode), self._drawn)
-        graph = typed(graph, types)
-        position = {value: index for index, value in enumerate(graph.inputs)}
-        outputs = list(graph.outputs)
-        states: list[tuple[int, int]] = []
-        for node in graph.nodes:
-            if not getattr(node.attrs, "training", mode):
-                continue
-            for output, operand in getattr(node.op, "mutates", {}).items():
-                names = [o.name for o in node.op.operands]
-                source = node.inputs[names.index(operand)]
-                if source in position:
-                    states.append((len(outputs), position[source]))
-                    outputs.append(node.outputs[output])
-        graph = Graph(graph.inputs, outputs)
-        return Variant(graph, len(self.graph.outputs), tuple(states), calls, {}, {})
+    def _variant(self, types: dict[str, TensorType], mode: bool) -> Variant:
+        moded = self.moded(mode)
+        families = self._families.setdefault((mode, kind_of(types)), Families())
+        family, values = families.find(types, lambda shapes: Family(shapes, moded, self.disabled))
+        return Variant(moded, types, self.disabled, family, values)
+
+    def moded(self, mode: bool) -> ModeGraph:
+        """The graph for this mode; types may be missing."""
+        found = self._moded.get(mode)
+        if found is None:
+            found = self._moded[mode] = _with_mode(self.graph, mode, self._drawn)
+        return found
 
     def _compile(
         self, variant: Variant, wanted: tuple[bool, ...] | None, donated: tuple[int, ...] = ()
@@ -206,53 +398,62 @@ class CachedGraph:
             if found is not None:
                 count("cache_hits")
                 return found
-            if wanted is None:
-                compiled = compile_graph(
-                    variant.graph, name=self.name, disabled=self.disabled, donated=donated
-                )
+            lowering, lowered = variant.lowered(wanted, donated)
+            if isinstance(lowered, Recorded):
+                assert wanted is not None
+                compiled = self._recorded_program(variant, lowering, lowered, wanted)
             else:
-                compiled = self._compile_recorded(variant, wanted)
+                compiled = lowered.program(lowering.extents, variant.values, name=self.name)
             variant.forward[slot] = compiled
             return compiled
 
-    def _compile_recorded(self, variant: Variant, wanted: tuple[bool, ...]) -> CompiledGraph:
-        graph = variant.graph
-        results = graph.outputs[: variant.results]
-        cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
-        targets = [i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.is_float]
-        found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
-        flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
-        joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
-        cut = cut_joint_graph(
-            prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
-        )
-
+    def _recorded_program(
+        self, variant: Variant, lowering: Lowering, recorded: Recorded, wanted: tuple[bool, ...]
+    ) -> CompiledGraph:
         def compile_backward() -> Any:
-            compiled = compile_graph(
-                cut.backward, name=f"{self.name}_backward", disabled=self.disabled
-            )
-            variant.backward[wanted] = compiled
-            return compiled.program
+            with self._lock:
+                compiled = recorded.backward().program(
+                    lowering.extents, variant.values, name=f"{self.name}_backward"
+                )
+                variant.backward[wanted] = compiled
+                return compiled.program
 
+        cut = recorded.cut
         flow = None
-        if flows:
+        if recorded.targets:
             flow = _native.Gradient(
                 saved=cut.saved,
                 cotangents=cut.cotangents,
-                targets=[i for i, _ in flows],
+                targets=recorded.targets,
                 compile=compile_backward,
             )
-        return compile_graph(
-            cut.forward,
+        kept = frozenset(index for kind, index in cut.saved if kind == "input")
+        return recorded.forward.program(
+            lowering.extents,
+            variant.values,
             name=self.name,
-            visible=len(graph.outputs),
+            visible=variant.results + len(variant.states),
             gradient=lambda _wanted: flow,
-            tag=GraphCall(
-                Graph(graph.inputs, results),
-                frozenset(index for kind, index in cut.saved if kind == "input"),
-            ),
-            disabled=self.disabled,
+            tag=GraphCall(variant, kept),
         )
+
+
+def _with_mode(graph: Graph, mode: bool, drawn: Collection[int]) -> ModeGraph:
+    results = len(graph.outputs)
+    graph, calls = thread_keys(set_mode(graph, mode), drawn)
+    position = {value: index for index, value in enumerate(graph.inputs)}
+    outputs = list(graph.outputs)
+    states: list[tuple[int, int]] = []
+    for node in graph.nodes:
+        if not getattr(node.attrs, "training", mode):
+            continue
+        for output, operand in getattr(node.op, "mutates", {}).items():
+            names = [o.name for o in node.op.operands]
+            source = node.inputs[names.index(operand)]
+            if source in position:
+                states.append((len(outputs), position[source]))
+                outputs.append(node.outputs[output])
+    return ModeGraph(Graph(graph.inputs, outputs), results, tuple(states), calls)
 
 
 # ------------------------------------------------------------------------ the cut
@@ -344,7 +545,7 @@ def _cheapest_to_keep(crossing: Sequence[Value], present: set[Value]) -> set[Val
         elif node.op.family in TRANSPARENT:
             cost[value] = INFINITE  # a view is read through, never copied
         else:
-            cost[value] = float(value.type.nbytes) or 1.0
+            cost[value] = float(estimate(value.type.nbytes)) or 1.0
         if node.op is VARIABLE or not (
             node.op.family in TRANSPARENT or node.op.family in POINTWISE
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 
 from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
-from tigon.backends.interface import Backend, Launchable
+from tigon.backends.interface import Backend
 from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
-from tigon.lower.fuse import Fusion, Group, fuse, is_computed
+from tigon.lower.fuse import Group, fuse, is_computed
 from tigon.lower.nests import LoweredNest, lower_group
 from tigon.lower.split import split_sums
 from tigon.ops.record import get
@@ -35,7 +37,6 @@ class Kernel(Frozen):
     name: str
     operators: tuple[str, ...]
     nests: tuple[LoweredNest, ...]
-    launchables: tuple[Launchable, ...]
     wave: int = 0
 
     def __repr__(self) -> str:
@@ -107,49 +108,29 @@ def compile_graph(
     donated: Sequence[int] = (),
     in_place: Sequence[tuple[int, int]] = (),
 ) -> CompiledGraph:
-    """Compile a typed graph. Program inputs are the graph's inputs, in order.
+    """Compile a typed graph without run-time extents. Program inputs are the graph's inputs, in
+    order.
 
     `visible`: how many of the outputs the caller sees (the rest are residuals); `gradient` and
     `tag` are handed to the native program. `donated` inputs count as given up in the memory plan.
     `in_place` are pairs (output, input) that the caller will give the same memory: the kernel that
     writes such an output waits until all others have read the input.
     """
+    lowered = lower_graph(graph, disabled=disabled, donated=donated, in_place=in_place)
+    return lowered.program(name=name, visible=visible, gradient=gradient, tag=tag)
+
+
+def lower_graph(
+    graph: Graph,
+    *,
+    disabled: frozenset[str] | None = None,
+    donated: Sequence[int] = (),
+    in_place: Sequence[tuple[int, int]] = (),
+) -> LoweredGraph:
+    """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
     with _COMPILING:
-        return _compile_graph(graph, name, visible, gradient, tag, disabled, donated, in_place)
-
-
-def _compile_graph(
-    graph: Graph,
-    name: str,
-    visible: int | None,
-    gradient: Callable[[tuple[bool, ...]], Any] | None,
-    tag: Any,
-    disabled: frozenset[str],
-    donated: Sequence[int],
-    in_place: Sequence[tuple[int, int]],
-) -> CompiledGraph:
-    began = time.perf_counter()
-    operators = sum(node.op is not VARIABLE and node.op is not CONSTANT for node in graph.nodes)
-    lowered = prepare(graph, disabled)
-    types = [value.type for value in lowered.outputs]
-    lowered = _without_closing_reshapes(lowered)
-    target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
-    fusion = fuse(lowered, enabled="fuse" not in disabled and "all" not in disabled)
-    assembly = _Assembly(lowered, fusion, target, in_place)
-    program, report = assembly.program(
-        name,
-        len(lowered.outputs) if visible is None else visible,
-        gradient,
-        tag,
-        types,
-        graph,
-        (*donated, *[source for _, source in in_place]),
-    )
-    seconds = time.perf_counter() - began
-    count("compilations")
-    count("compile_seconds", seconds)
-    return CompiledGraph(lowered, program, report, assembly.kernels, seconds, operators)
+        return LoweredGraph(graph, disabled, donated, in_place)
 
 
 def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
@@ -198,19 +179,29 @@ def _without_closing_reshapes(graph: Graph) -> Graph:
     return Graph(graph.inputs, outputs)
 
 
-class _Assembly:
-    """Kernels of one graph, arranged in waves and memory."""
+class LoweredGraph:
+    """Kernels of one graph, arranged in waves. Makes a program for each tuple of values that the
+    run-time extents of its types take: extents, places in the arena and the cut into chunks are
+    numbers of the program, code is shared."""
 
     def __init__(
         self,
-        graph: Graph,
-        fusion: Fusion,
-        target: Backend,
-        in_place: Sequence[tuple[int, int]] = (),
+        given: Graph,
+        disabled: frozenset[str],
+        donated: Sequence[int],
+        in_place: Sequence[tuple[int, int]],
     ) -> None:
-        self.graph = graph
-        self.fusion = fusion
-        self.target = target
+        began = time.perf_counter()
+        prepared = prepare(given, disabled)
+        self.given = given
+        self.graph = graph = _without_closing_reshapes(prepared)
+        self.donated = (*donated, *[source for _, source in in_place])
+        self.target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
+        fusion = fuse(graph, enabled="fuse" not in disabled and "all" not in disabled)
+        self.operators = sum(
+            node.op is not VARIABLE and node.op is not CONSTANT for node in given.nodes
+        )
+        self.output_types = [value.type for value in prepared.outputs]
         self.inputs = {value: index for index, value in enumerate(graph.inputs)}
         self.outputs = {value: index for index, value in enumerate(graph.outputs)}
         self.constants = {
@@ -235,6 +226,12 @@ class _Assembly:
                         self.producer[value] = kernel
                     elif kernel not in self.readers.setdefault(value, []):
                         self.readers[value].append(kernel)
+        self.temporaries = [value for value in self.producer if value not in self.outputs]
+        self.takes_over = self._takers(self.temporaries, self.temporaries)
+        self.may_alias = self._takers(self.graph.inputs, self.graph.outputs)
+        self.seconds = time.perf_counter() - began
+        count("compilations")
+        count("compile_seconds", self.seconds)
 
     # -- waves
 
@@ -271,23 +268,21 @@ class _Assembly:
 
     def _kernels(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> tuple[Kernel, ...]:
         """Groups become kernels; elementwise groups of one formula and wave become one."""
-        parts: dict[Any, list[tuple[Group, list[LoweredNest], list[Launchable]]]] = {}
+        parts: dict[Any, list[tuple[Group, list[LoweredNest]]]] = {}
         for group, nests in lowered:
-            launchables = [self.target.prepare(nest.nest) for nest in nests]
             wave = self.wave_of[group]
             key: Any = (wave, group.bit)
             if group.kind == "map" and group.axes is None:
                 key = (wave, tuple((node.op, node.attrs) for node in group.members))
-            parts.setdefault(key, []).append((group, nests, launchables))
+            parts.setdefault(key, []).append((group, nests))
         kernels = []
         for (wave, _), members in parts.items():
-            nodes = [node for group, _, _ in members for node in group.members]
+            nodes = [node for group, _ in members for node in group.members]
             kernels.append(
                 Kernel(
                     _kernel_name(nodes),
                     tuple(dict.fromkeys(node.op.name for node in nodes)),
-                    tuple(nest for _, nests, _ in members for nest in nests),
-                    tuple(launch for _, _, launches in members for launch in launches),
+                    tuple(nest for _, nests in members for nest in nests),
                     wave,
                 )
             )
@@ -295,95 +290,106 @@ class _Assembly:
 
     # -- memory
 
-    def program(
-        self,
-        name: str,
-        visible: int,
-        gradient: Callable[..., Any] | None,
-        tag: Any,
-        types: Sequence[TensorType],
-        given: Graph,
-        donated: Sequence[int],
-    ) -> tuple[Any, MemoryPlan]:
-        temporaries = [value for value in self.producer if value not in self.outputs]
-        number = {value: index for index, value in enumerate(temporaries)}
-        alike: dict[int, list[Value]] = {}  # only values of one size take each other's place
-        for value in temporaries:
-            alike.setdefault(value.type.nbytes, []).append(value)
-        requests = [
+    def _takers(self, sources: Sequence[Value], takers: Sequence[Value]) -> list[list[int]]:
+        """For each of `takers` the numbers of the sources in whose place it may be written. Only
+        values of one size take each other's place."""
+        alike: dict[Any, list[tuple[int, Value]]] = {}
+        for number, value in enumerate(sources):
+            alike.setdefault(value.type.nbytes, []).append((number, value))
+        return [
+            [
+                number
+                for number, source in alike.get(taker.type.nbytes, ())
+                if self._hands_over(source, taker)
+            ]
+            for taker in takers
+        ]
+
+    def _requests(self) -> list[Request]:
+        return [
             Request(
                 value.node.name or value.node.op.name,
-                value.type.nbytes,
+                int(value.type.nbytes),
                 self.producer[value].wave,
                 max((kernel.wave for kernel in self.readers.get(value, ())), default=0),
-                tuple(
-                    number[other]
-                    for other in alike[value.type.nbytes]
-                    if self._hands_over(other, value)
-                ),
+                tuple(sources),
             )
-            for value in temporaries
+            for value, sources in zip(self.temporaries, self.takes_over, strict=True)
         ]
-        arranged = plan(requests)
-        place = {value: arranged.offsets[index] for value, index in number.items()}
-        inputs_alike: dict[int, list[Value]] = {}
-        for value in self.inputs:
-            inputs_alike.setdefault(value.type.nbytes, []).append(value)
-        may_alias = [
-            [
-                self.inputs[value]
-                for value in inputs_alike.get(output.type.nbytes, ())
-                if self._hands_over(value, output)
-            ]
-            for output in self.graph.outputs
+
+    # -- programs
+
+    def program(
+        self,
+        extents: RuntimeExtents | None = None,
+        values: tuple[int, ...] = (),
+        *,
+        name: str = "graph",
+        visible: int | None = None,
+        gradient: Callable[..., Any] | None = None,
+        tag: Any = None,
+    ) -> CompiledGraph:
+        """The program for these values of the run-time extents that the graph was lowered with."""
+        began = time.perf_counter()
+        with _COMPILING, nullcontext() if extents is None else extents.known(values):
+            requests = self._requests()
+            arranged = plan(requests)
+            waves, cost = self._launches(values, arranged.offsets)
+            program = _native.Program(
+                name=name,
+                inputs=[_signature(value.type) for value in self.graph.inputs],
+                outputs=[_signature(type_) for type_ in self.output_types],
+                visible=len(self.graph.outputs) if visible is None else visible,
+                arena_bytes=arranged.total_bytes,
+                constants=[_constant_bytes(value) for value in self.constants],
+                waves=waves,
+                may_alias=self.may_alias,
+                cost=cost,
+                gradient=gradient,
+                tag=tag,
+            )
+            report = self._report(requests, arranged)
+        seconds = time.perf_counter() - began
+        count("programs")
+        count("compile_seconds", seconds)
+        return CompiledGraph(
+            self.graph, program, report, self.kernels, self.seconds + seconds, self.operators
+        )
+
+    def _launches(
+        self, values: tuple[int, ...], offsets: Sequence[int]
+    ) -> tuple[list[list[tuple]], float]:
+        """The launches of each wave, and an estimate of their time in microseconds."""
+        place = dict(zip(self.temporaries, offsets, strict=True))
+        launches = [
+            (kernel, nest, self.target.prepare(nest.nest, values))
+            for kernel in self.kernels
+            for nest in kernel.nests
         ]
-        addresses = self._compile()
+        before = self.target.counters["compilations"]
+        addresses = self.target.compile([launch.structure for _, _, launch in launches])
+        count("kernel_compilations", self.target.counters["compilations"] - before)
         waves: list[list[tuple]] = [
             [] for _ in range(max((k.wave for k in self.kernels), default=-1) + 1)
         ]
         cost = 0.0
-        position = 0
-        for kernel in self.kernels:
-            for nest, launch in zip(kernel.nests, kernel.launchables, strict=True):
-                address = addresses[position]
-                position += 1
-                cost += launch.cost_us
-                if launch.points == 0:
-                    continue
-                buffers = [self._place(value, place) for value in nest.values]
-                waves[kernel.wave].append(
-                    (
-                        address,
-                        buffers,
-                        launch.slots,
-                        launch.points,
-                        launch.grain,
-                        launch.scratch_bytes,
-                        kernel.name,
-                    )
+        for (kernel, nest, launch), address in zip(launches, addresses, strict=True):
+            cost += launch.cost_us
+            if launch.points == 0:
+                continue
+            buffers = [self._place(value, place) for value in nest.values]
+            waves[kernel.wave].append(
+                (
+                    address,
+                    buffers,
+                    launch.slots,
+                    launch.points,
+                    launch.grain,
+                    launch.scratch_bytes,
+                    kernel.name,
                 )
-        program = _native.Program(
-            name=name,
-            inputs=[(value.dtype.code, value.shape) for value in self.graph.inputs],
-            outputs=[(type_.dtype.code, type_.shape) for type_ in types],
-            visible=visible,
-            arena_bytes=arranged.total_bytes,
-            constants=[_constant_bytes(value) for value in self.constants],
-            waves=[wave for wave in waves if wave],
-            may_alias=may_alias,
-            cost=cost,
-            gradient=gradient,
-            tag=tag,
-        )
-        report = self._report(given, requests, arranged, temporaries, may_alias, donated)
-        return program, report
-
-    def _compile(self) -> list[int]:
-        before = self.target.counters["compilations"]
-        structures = [launch.structure for kernel in self.kernels for launch in kernel.launchables]
-        addresses = self.target.compile(structures)
-        count("kernel_compilations", self.target.counters["compilations"] - before)
-        return addresses
+            )
+        return [wave for wave in waves if wave], cost
 
     def _place(self, value: Value | None, place: dict[Value, int]) -> tuple[int, int]:
         if value is None:
@@ -414,58 +420,56 @@ class _Assembly:
         writing = [nest for nest in writer.nests if taker in nest.values]
         return writing == touching and all(nest.in_step(source, taker) for nest in touching)
 
-    def _report(
-        self,
-        given: Graph,
-        requests: Sequence[Request],
-        arranged: Any,
-        temporaries: Sequence[Value],
-        may_alias: Sequence[Sequence[int]],
-        donated: Sequence[int],
-    ) -> MemoryPlan:
+    def _report(self, requests: Sequence[Request], arranged: Any) -> MemoryPlan:
         last = max((kernel.wave for kernel in self.kernels), default=0)
         rows = []
         total = 0
         reused: set[int] = set()
         for value in self.graph.inputs:
-            rows.append(
-                MemoryRow(value.node.name, "input", str(value.type), value.type.nbytes, 0, last)
-            )
-            total += value.type.nbytes
+            nbytes = int(value.type.nbytes)
+            rows.append(MemoryRow(value.node.name, "input", _text(value.type), nbytes, 0, last))
+            total += nbytes
         for index, value in enumerate(self.graph.outputs):
             first = self.producer[value].wave if value in self.producer else 0
-            rows.append(
-                MemoryRow(_label(value), "output", str(value.type), value.type.nbytes, first, last)
-            )
-            free = [i for i in may_alias[index] if i in donated and i not in reused]
+            nbytes = int(value.type.nbytes)
+            rows.append(MemoryRow(_label(value), "output", _text(value.type), nbytes, first, last))
+            free = [i for i in self.may_alias[index] if i in self.donated and i not in reused]
             if free:
                 reused.add(free[0])
             else:
-                total += value.type.nbytes
-        places: dict[int, int] = {}
-        for value, request, offset in zip(temporaries, requests, arranged.offsets, strict=True):
+                total += nbytes
+        for value, request, offset in zip(
+            self.temporaries, requests, arranged.offsets, strict=True
+        ):
             rows.append(
                 MemoryRow(
                     request.name,
                     "temporary",
-                    str(value.type),
+                    _text(value.type),
                     request.nbytes,
                     request.first,
                     request.last,
                     offset,
                 )
             )
-            places[offset] = max(places.get(offset, 0), request.nbytes)
         total += arranged.total_bytes
         # As if each operator of the program as written had memory of its own.
         unplanned = sum(
-            value.type.nbytes
-            for node in given.nodes
+            int(value.type.nbytes)
+            for node in self.given.nodes
             if node.op is not CONSTANT
             for value in node.outputs
             if value.is_typed
         )
         return MemoryPlan(total, arranged.slots, arranged.total_bytes, unplanned, tuple(rows))
+
+
+def _signature(type_: TensorType) -> tuple[int, tuple[int, ...]]:
+    return type_.dtype.code, tuple(map(int, type_.shape))
+
+
+def _text(type_: TensorType) -> str:
+    return str(TensorType(tuple(map(int, type_.shape)), type_.dtype, type_.weak))
 
 
 def _touched(nests: Sequence[LoweredNest]) -> tuple[set[Value], set[Value]]:

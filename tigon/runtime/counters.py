@@ -9,6 +9,7 @@ from tigon.base.locks import plain_lock
 _LOCK = plain_lock()
 _COUNTS: dict[str, float] = {
     "compilations": 0,
+    "programs": 0,
     "kernel_compilations": 0,
     "compile_seconds": 0.0,
     "cache_hits": 0,
@@ -33,8 +34,9 @@ def fall_back(reason: str) -> None:
 def stats() -> dict[str, float]:
     """What has happened so far in this process.
 
-    `compilations` graphs compiled, `kernel_compilations` native functions made, `compile_seconds`,
-    `cache_hits` of compiled graphs, `native_calls` programs run, `imperative_operators`,
+    `compilations` graphs compiled, `programs` made from them (one per tuple of run-time extents),
+    `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
+    `native_calls` programs run, `imperative_operators`,
     `fallbacks` to a slower way, `bytes_now` and `bytes_peak` (logical bytes of live arrays and
     arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...).
     """

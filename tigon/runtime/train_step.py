@@ -42,7 +42,7 @@ class TrainingGraph:
     ) -> None:
         self.name = cached.name
         self.disabled = cached.disabled
-        self.variant = cached.variant(types, True)
+        self.variant = cached.moded(True).typed(types)
         graph = self.variant.graph
         losses = [value for value in graph.outputs[:heads] if value.dtype.is_float]
         if not losses:

@@ -58,17 +58,17 @@ class CpuBackend:
         self._compiler = Compiler(target)
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
-        self._prepared: dict[AnyNest, Launchable] = {}
+        self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
         self._hits = 0
 
     # ------------------------------------------------------------------------------ verbs
 
-    def prepare(self, nest: AnyNest) -> Launchable:
-        found = self._prepared.get(nest)
+    def prepare(self, nest: AnyNest, extents: tuple[int, ...] = ()) -> Launchable:
+        found = self._prepared.get((nest, extents))
         if found is None:
             if len(self._prepared) > 10_000:
                 self._prepared.clear()
-            found = self._prepared[nest] = self._prepare(nest)
+            found = self._prepared[nest, extents] = self._prepare(nest)
         return found
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:

@@ -54,7 +54,7 @@ def number(expr: Expr, axes: dict[str, int] | None = None) -> int:
     values: dict[Expr, int] = {}
     for node in walk(expr):
         if isinstance(node, Const):
-            values[node] = node.value
+            values[node] = int(node.value)
         elif isinstance(node, Axis):
             values[node] = (axes or {}).get(node.name, 0)
         elif isinstance(node, Apply):

@@ -90,7 +90,7 @@ def scratch_bytes(buffers: Sequence[Buffer]) -> int:
         if buffer.role == "scratch":
             if not isinstance(buffer.extent, Const):
                 raise InternalError(f"cpu: the extent of a scratch buffer is {buffer.extent!r}")
-            total += -(-buffer.extent.value * buffer.dtype.itemsize // 64) * 64
+            total += -(-int(buffer.extent.value) * buffer.dtype.itemsize // 64) * 64
     return total
 
 

@@ -43,7 +43,7 @@ class NullBackend:
         self._modules = 0
         self._hits = 0
 
-    def prepare(self, nest: AnyNest) -> Launchable:
+    def prepare(self, nest: AnyNest, extents: tuple[int, ...] = ()) -> Launchable:
         verify(nest)
         structure, slots = abstract(nest)
         return Launchable(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.base.frozen import fields as fields_of
 from tigon.base.types import Shape
@@ -121,7 +122,7 @@ def _grouped_weight(weight: Value, attrs: Any, last: bool, pointwise: bool) -> V
         rest = rest[-1:] if last else rest[:1]
     head = (groups, filters // groups) if groups > 1 else (filters,)
     shape = (*head, *rest)
-    return weight if shape == weight.shape else _reshape(weight, shape=shape)
+    return weight if same_shape(shape, weight.shape) else _reshape(weight, shape=shape)
 
 
 def _as_channels_first(x: Value, last: bool) -> Value:
@@ -165,7 +166,7 @@ def _decompose(
         out=labels.result,
     )
     shape = _with_channels(last, data.shape[0], attrs.num_filter, extents)
-    if y.shape != shape:
+    if not same_shape(y.shape, shape):
         y = _reshape(y, shape=shape)
     if bias is None:
         return y
@@ -216,7 +217,7 @@ def _decompose_data(
             right=labels.weight,
             out=labels.data,
         )
-    return x if x.shape == shape else _reshape(x, shape=shape)
+    return x if same_shape(x.shape, shape) else _reshape(x, shape=shape)
 
 
 def _kernel_axes(labels: _Labels) -> tuple[int, ...]:
@@ -285,7 +286,7 @@ def _decompose_weight(attrs: ConvolutionAttrs, data: Value, g: Value) -> Value:
     )
     channels = _channels(last, data.shape) // attrs.num_group
     shape = _weight_shape(last, _channels(last, g.shape), channels, attrs.kernel)
-    return found if found.shape == shape else _reshape(found, shape=shape)
+    return found if same_shape(found.shape, shape) else _reshape(found, shape=shape)
 
 
 # ------------------------------------------------------------------------------- types

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
@@ -134,7 +135,7 @@ def _decompose_softmax_output_gradient(
     axes = _class_axes(attrs, y.ndim)
     label = _in_dtype(label, y)
     classes = prod(y.shape[axis] for axis in axes)
-    if label.shape == y.shape:
+    if same_shape(label.shape, y.shape):
         result = multiply(subtract(y, label), attrs.grad_scale)
         return multiply(result, g) if attrs.out_grad else result
     row = tuple(1 if axis in axes else extent for axis, extent in enumerate(y.shape))
@@ -174,7 +175,7 @@ def _softmax_output_gradient_oracle(
     g: np.ndarray, y: np.ndarray, label: np.ndarray, **fields: Any
 ) -> np.ndarray:
     scale = fields["grad_scale"]
-    if label.shape == y.shape:
+    if same_shape(label.shape, y.shape):
         return (y - label) * scale * (g if fields["out_grad"] else 1)
     if fields["multi_output"]:
         rows = np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]).copy()
@@ -327,7 +328,7 @@ def _regression(
 ) -> Any:
     def decompose(attrs: RegressionAttrs, y: Value, label: Value) -> Value:
         target = _in_dtype(label, y)
-        if target.shape != y.shape:
+        if not same_shape(target.shape, y.shape):
             target = _reshape(target, shape=y.shape)
         each = max(y.type.size // max(y.shape[0], 1), 1) if y.ndim else 1
         result = slope(subtract(y, target))
