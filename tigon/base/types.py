@@ -37,7 +37,13 @@ class TensorType:
     def __eq__(self, other: object) -> bool:
         if type(other) is not TensorType:
             return NotImplemented
-        return self.dtype is other.dtype and self.shape == other.shape and self.weak == other.weak
+        # Axes are counted first: comparing extents would be a condition where they are unknown.
+        return (
+            self.dtype is other.dtype
+            and self.weak == other.weak
+            and len(self.shape) == len(other.shape)
+            and self.shape == other.shape
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape, self.dtype, self.weak))
@@ -56,18 +62,6 @@ class TensorType:
     @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
-
-    def __eq__(self, other: object) -> bool:
-        """Axes are counted first: extents of shapes that differ in rank are not compared, which
-        would be a condition where they are unknown."""
-        if not isinstance(other, TensorType):
-            return NotImplemented
-        return (
-            self.dtype == other.dtype
-            and self.weak == other.weak
-            and len(self.shape) == len(other.shape)
-            and self.shape == other.shape
-        )
 
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]{'~' if self.weak else ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, isfinite
+from math import ceil, isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -351,7 +351,7 @@ def _arange_like_shape(attrs: ArangeLikeAttrs, shape: tuple[int, ...]) -> tuple[
 
 def _decompose_arange_like(attrs: ArangeLikeAttrs, data: Any) -> Any:
     shape = _arange_like_shape(attrs, data.shape)
-    size = int(np.prod(shape, dtype=np.int64))
+    size = prod(shape)
     check(
         attrs.repeat > 0,
         "arange_like",

@@ -16,6 +16,7 @@ import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import DType, float64
+from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Const, Expr
@@ -1326,7 +1327,7 @@ class ClipAttrs(Frozen):
 
 def _limit(value: float, dtype: DType) -> float | int:
     """A bound in the array's dtype: truncated as any scalar, and kept in range."""
-    if dtype.is_float:
+    if dtype.is_float or isinstance(value, RuntimeNumber):
         return value
     if math.isnan(value):
         raise TigonError(f"clip: expected a number as bound of {dtype}; given nan")

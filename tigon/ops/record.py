@@ -40,7 +40,7 @@ import numpy as np
 
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.dtypes import DType, int64
-from tigon.base.extents import RuntimeExtent, is_one
+from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_one
 from tigon.base.frozen import MISSING, Frozen, fields
 
 
@@ -297,8 +297,8 @@ def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, 
         return value is None, None
     if option is bool:
         return isinstance(value, int) and value in (0, 1), bool(value) if number else None
-    if isinstance(value, RuntimeExtent):
-        return option is int, value
+    if isinstance(value, RuntimeNumber):
+        return option is float or (option is int and isinstance(value, RuntimeExtent)), value
     if option is int:
         whole = type(value) is int or (isinstance(value, float) and value.is_integer())
         return whole, int(value) if whole else None
