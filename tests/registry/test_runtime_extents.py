@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.oracle import type_of
 from tests.registry.test_execution import arrays_of, as_graph, assert_close, run, takes_key
 from tests.registry.test_records import OPERATORS, operands_of
-from tests.oracle import type_of
 from tigon.base import TigonError
 from tigon.gluon._graphs import without_types
 from tigon.ir import Graph, Node, variable
