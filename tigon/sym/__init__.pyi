@@ -41,107 +41,28 @@ class Symbol(symbol.Symbol):
     def arcsinh(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def arctan(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def arctanh(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def argmax(
-        self,
-        axis: int | None = ...,
-        keepdims: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def argmax_channel(
-        self, *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
-    def argmin(
-        self,
-        axis: int | None = ...,
-        keepdims: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def argsort(
-        self,
-        axis: int | None = ...,
-        is_ascend: bool = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def broadcast_axes(
-        self,
-        axis: int | Sequence[int] = ...,
-        size: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def broadcast_like(
-        self,
-        rhs: Operand | None = ...,
-        lhs_axes: int | Sequence[int] | None = ...,
-        rhs_axes: int | Sequence[int] | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def broadcast_to(
-        self,
-        shape: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def argmax(self, axis: int | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def argmax_channel(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def argmin(self, axis: int | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def argsort(self, axis: int | None = ..., is_ascend: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def broadcast_axes(self, axis: int | Sequence[int] = ..., size: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def broadcast_like(self, rhs: Operand | None = ..., lhs_axes: int | Sequence[int] | None = ..., rhs_axes: int | Sequence[int] | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def broadcast_to(self, shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def cbrt(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def ceil(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def clip(
-        self,
-        a_min: float = ...,
-        a_max: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def clip(self, a_min: float = ..., a_max: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def cos(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def cosh(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def degrees(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def depth_to_space(
-        self, block_size: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
-    def diag(
-        self,
-        k: int = ...,
-        axis1: int = ...,
-        axis2: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def dot(
-        self,
-        rhs: Operand | None = ...,
-        transpose_a: bool = ...,
-        transpose_b: bool = ...,
-        forward_stype: str | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def depth_to_space(self, block_size: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def diag(self, k: int = ..., axis1: int = ..., axis2: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def dot(self, rhs: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., forward_stype: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def exp(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def expand_dims(
-        self, axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def expand_dims(self, axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def expm1(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def fix(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def flatten(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def flip(
-        self,
-        axis: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def flip(self, axis: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def floor(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def gamma(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def gammaln(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
@@ -149,2735 +70,429 @@ class Symbol(symbol.Symbol):
     def log10(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def log1p(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def log2(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def log_softmax(
-        self,
-        length: Operand | None = ...,
-        axis: int = ...,
-        temperature: float | None = ...,
-        dtype: Any = ...,
-        use_length: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def max(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def mean(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def min(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def nanprod(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def nansum(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def norm(
-        self,
-        ord: int = ...,
-        axis: int | Sequence[int] | None = ...,
-        out_dtype: str | None = ...,
-        keepdims: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def one_hot(
-        self,
-        depth: int = ...,
-        on_value: float = ...,
-        off_value: float = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def log_softmax(self, length: Operand | None = ..., axis: int = ..., temperature: float | None = ..., dtype: Any = ..., use_length: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def max(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def mean(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def min(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def nanprod(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def nansum(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def norm(self, ord: int = ..., axis: int | Sequence[int] | None = ..., out_dtype: str | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def one_hot(self, depth: int = ..., on_value: float = ..., off_value: float = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def ones_like(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def pad(
-        self,
-        mode: str = ...,
-        pad_width: int | Sequence[int] = ...,
-        constant_value: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def pick(
-        self,
-        index: Operand | None = ...,
-        axis: int | None = ...,
-        keepdims: bool = ...,
-        mode: str = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def prod(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def pad(self, mode: str = ..., pad_width: int | Sequence[int] = ..., constant_value: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def pick(self, index: Operand | None = ..., axis: int | None = ..., keepdims: bool = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def prod(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def radians(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def rcbrt(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def reciprocal(
-        self, *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def reciprocal(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def relu(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def repeat(
-        self,
-        repeats: int = ...,
-        axis: int | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def reshape_like(
-        self,
-        rhs: Operand | None = ...,
-        lhs_begin: int | None = ...,
-        lhs_end: int | None = ...,
-        rhs_begin: int | None = ...,
-        rhs_end: int | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def repeat(self, repeats: int = ..., axis: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def reshape_like(self, rhs: Operand | None = ..., lhs_begin: int | None = ..., lhs_end: int | None = ..., rhs_begin: int | None = ..., rhs_end: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def rint(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def round(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def rsqrt(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def shape_array(
-        self, *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def shape_array(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def sigmoid(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def sign(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def sin(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def sinh(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def size_array(
-        self, *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
-    def slice(
-        self,
-        begin: int | Sequence[int | None] = ...,
-        end: int | Sequence[int | None] = ...,
-        step: int | Sequence[int | None] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def slice_axis(
-        self,
-        axis: int = ...,
-        begin: int = ...,
-        end: int | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def slice_like(
-        self,
-        shape_like: Operand | None = ...,
-        axes: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def softmax(
-        self,
-        length: Operand | None = ...,
-        axis: int = ...,
-        temperature: float | None = ...,
-        dtype: Any = ...,
-        use_length: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def softmin(
-        self,
-        length: Operand | None = ...,
-        axis: int = ...,
-        temperature: float | None = ...,
-        dtype: Any = ...,
-        use_length: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def sort(
-        self,
-        axis: int | None = ...,
-        is_ascend: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def space_to_depth(
-        self, block_size: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
-    def split(
-        self,
-        num_outputs: int = ...,
-        axis: int = ...,
-        squeeze_axis: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Any: ...
+    def size_array(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def slice(self, begin: int | Sequence[int | None] = ..., end: int | Sequence[int | None] = ..., step: int | Sequence[int | None] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def slice_axis(self, axis: int = ..., begin: int = ..., end: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def slice_like(self, shape_like: Operand | None = ..., axes: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def softmax(self, length: Operand | None = ..., axis: int = ..., temperature: float | None = ..., dtype: Any = ..., use_length: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def softmin(self, length: Operand | None = ..., axis: int = ..., temperature: float | None = ..., dtype: Any = ..., use_length: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def sort(self, axis: int | None = ..., is_ascend: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def space_to_depth(self, block_size: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def split(self, num_outputs: int = ..., axis: int = ..., squeeze_axis: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
     def sqrt(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def square(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def squeeze(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def sum(
-        self,
-        axis: int | Sequence[int] | None = ...,
-        keepdims: bool = ...,
-        exclude: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def swapaxes(
-        self,
-        dim1: int = ...,
-        dim2: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def take(
-        self,
-        indices: Operand | None = ...,
-        axis: int = ...,
-        mode: str = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def squeeze(self, axis: int | Sequence[int] | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def sum(self, axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def swapaxes(self, dim1: int = ..., dim2: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def take(self, indices: Operand | None = ..., axis: int = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def tan(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     def tanh(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def tile(
-        self,
-        reps: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
-    def topk(
-        self,
-        axis: int | None = ...,
-        k: int = ...,
-        ret_typ: str = ...,
-        is_ascend: bool = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Any: ...
+    def tile(self, reps: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+    def topk(self, axis: int | None = ..., k: int = ..., ret_typ: str = ..., is_ascend: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
     def trunc(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
-    def zeros_like(
-        self, *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
-
+    def zeros_like(self, *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
 def Constant(value: Any, dtype: Any = ...) -> Symbol: ...
 def Group(symbols: Sequence[Symbol]) -> Symbol: ...
-def Variable(
-    name: str,
-    attr: Mapping[str, str] | None = ...,
-    shape: Sequence[int] | int | None = ...,
-    lr_mult: float | None = ...,
-    wd_mult: float | None = ...,
-    dtype: Any = ...,
-    init: Any = ...,
-    stype: Any = ...,
-    **attributes: Any,
-) -> Symbol: ...
-def arange(
-    start: float,
-    stop: float | None = ...,
-    step: float = ...,
-    repeat: int = ...,
-    infer_range: bool = ...,
-    name: str | None = ...,
-    dtype: Any = ...,
-) -> Symbol: ...
-def eye(
-    N: int, M: int = ..., k: int = ..., dtype: Any = ..., name: str | None = ..., **_: Any
-) -> Symbol: ...
+def Variable(name: str, attr: Mapping[str, str] | None = ..., shape: Sequence[int] | int | None = ..., lr_mult: float | None = ..., wd_mult: float | None = ..., dtype: Any = ..., init: Any = ..., stype: Any = ..., **attributes: Any) -> Symbol: ...
+def arange(start: float, stop: float | None = ..., step: float = ..., repeat: int = ..., infer_range: bool = ..., name: str | None = ..., dtype: Any = ...) -> Symbol: ...
+def eye(N: int, M: int = ..., k: int = ..., dtype: Any = ..., name: str | None = ..., **_: Any) -> Symbol: ...
 def full(shape: Any, val: float, dtype: Any = ..., name: str | None = ..., **_: Any) -> Symbol: ...
-def linspace(
-    start: float,
-    stop: float,
-    num: int,
-    endpoint: bool = ...,
-    name: str | None = ...,
-    dtype: Any = ...,
-) -> Symbol: ...
+def linspace(start: float, stop: float, num: int, endpoint: bool = ..., name: str | None = ..., dtype: Any = ...) -> Symbol: ...
 def load(fname: str) -> Symbol: ...
 def load_json(json_str: str) -> Symbol: ...
 def moveaxis(tensor: Symbol, source: Any, destination: Any) -> Any: ...
 def ones(shape: Any, dtype: Any = ..., name: str | None = ..., **_: Any) -> Symbol: ...
-def split_v2(
-    ary: Symbol,
-    indices_or_sections: Any,
-    axis: int = ...,
-    squeeze_axis: bool = ...,
-    name: str | None = ...,
-) -> Symbol: ...
-def var(
-    name: str,
-    attr: Mapping[str, str] | None = ...,
-    shape: Sequence[int] | int | None = ...,
-    lr_mult: float | None = ...,
-    wd_mult: float | None = ...,
-    dtype: Any = ...,
-    init: Any = ...,
-    stype: Any = ...,
-    **attributes: Any,
-) -> Symbol: ...
+def split_v2(ary: Symbol, indices_or_sections: Any, axis: int = ..., squeeze_axis: bool = ..., name: str | None = ...) -> Symbol: ...
+def var(name: str, attr: Mapping[str, str] | None = ..., shape: Sequence[int] | int | None = ..., lr_mult: float | None = ..., wd_mult: float | None = ..., dtype: Any = ..., init: Any = ..., stype: Any = ..., **attributes: Any) -> Symbol: ...
 def zeros(shape: Any, dtype: Any = ..., name: str | None = ..., **_: Any) -> Symbol: ...
-def Activation(
-    data: Operand | None = ...,
-    act_type: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def BatchNorm(
-    data: Operand | None = ...,
-    gamma: Operand | None = ...,
-    beta: Operand | None = ...,
-    moving_mean: Operand | None = ...,
-    moving_var: Operand | None = ...,
-    eps: float = ...,
-    momentum: float = ...,
-    fix_gamma: bool = ...,
-    use_global_stats: bool = ...,
-    output_mean_var: bool = ...,
-    axis: int = ...,
-    cudnn_off: bool = ...,
-    min_calib_range: float | None = ...,
-    max_calib_range: float | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def BatchNorm_v1(
-    data: Operand | None = ...,
-    gamma: Operand | None = ...,
-    beta: Operand | None = ...,
-    moving_mean: Operand | None = ...,
-    moving_var: Operand | None = ...,
-    eps: float = ...,
-    momentum: float = ...,
-    fix_gamma: bool = ...,
-    use_global_stats: bool = ...,
-    output_mean_var: bool = ...,
-    axis: int = ...,
-    cudnn_off: bool = ...,
-    min_calib_range: float | None = ...,
-    max_calib_range: float | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def BilinearSampler(
-    data: Operand | None = ...,
-    grid: Operand | None = ...,
-    cudnn_off: bool | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def BlockGrad(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def Cast(
-    data: Operand | None = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Concat(
-    *data: Operand,
-    dim: int = ...,
-    num_args: int = ...,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Convolution(
-    data: Operand | None = ...,
-    weight: Operand | None = ...,
-    bias: Operand | None = ...,
-    kernel: int | Sequence[int] = ...,
-    stride: int | Sequence[int] = ...,
-    dilate: int | Sequence[int] = ...,
-    pad: int | Sequence[int] = ...,
-    num_filter: int = ...,
-    num_group: int = ...,
-    workspace: int = ...,
-    no_bias: bool = ...,
-    cudnn_tune: str | None = ...,
-    cudnn_off: bool = ...,
-    layout: str | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Convolution_v1(
-    data: Operand | None = ...,
-    weight: Operand | None = ...,
-    bias: Operand | None = ...,
-    kernel: int | Sequence[int] = ...,
-    stride: int | Sequence[int] = ...,
-    dilate: int | Sequence[int] = ...,
-    pad: int | Sequence[int] = ...,
-    num_filter: int = ...,
-    num_group: int = ...,
-    workspace: int = ...,
-    no_bias: bool = ...,
-    cudnn_tune: str | None = ...,
-    cudnn_off: bool = ...,
-    layout: str | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Crop(
-    *data: Operand,
-    offset: int | Sequence[int] = ...,
-    h_w: int | Sequence[int] = ...,
-    center_crop: bool = ...,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Deconvolution(
-    data: Operand | None = ...,
-    weight: Operand | None = ...,
-    bias: Operand | None = ...,
-    kernel: int | Sequence[int] = ...,
-    stride: int | Sequence[int] = ...,
-    dilate: int | Sequence[int] = ...,
-    pad: int | Sequence[int] = ...,
-    adj: int | Sequence[int] = ...,
-    target_shape: int | Sequence[int] = ...,
-    num_filter: int = ...,
-    num_group: int = ...,
-    workspace: int = ...,
-    no_bias: bool = ...,
-    cudnn_tune: str | None = ...,
-    cudnn_off: bool = ...,
-    layout: str | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Dropout(
-    data: Operand | None = ...,
-    p: float = ...,
-    mode: str = ...,
-    axes: int | Sequence[int] = ...,
-    cudnn_off: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def ElementWiseSum(
-    *args: Operand, num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def ElemwiseSum(
-    *args: Operand, num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def Embedding(
-    data: Operand | None = ...,
-    weight: Operand | None = ...,
-    input_dim: int = ...,
-    output_dim: int = ...,
-    dtype: Any = ...,
-    sparse_grad: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Flatten(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def FullyConnected(
-    data: Operand | None = ...,
-    weight: Operand | None = ...,
-    bias: Operand | None = ...,
-    num_hidden: int = ...,
-    no_bias: bool = ...,
-    flatten: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def GridGenerator(
-    data: Operand | None = ...,
-    transform_type: str = ...,
-    target_shape: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def GroupNorm(
-    data: Operand | None = ...,
-    gamma: Operand | None = ...,
-    beta: Operand | None = ...,
-    num_groups: int = ...,
-    eps: float = ...,
-    output_mean_var: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def InstanceNorm(
-    data: Operand | None = ...,
-    gamma: Operand | None = ...,
-    beta: Operand | None = ...,
-    eps: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def L2Normalization(
-    data: Operand | None = ...,
-    eps: float = ...,
-    mode: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def LRN(
-    data: Operand | None = ...,
-    alpha: float = ...,
-    beta: float = ...,
-    knorm: float = ...,
-    nsize: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def LayerNorm(
-    data: Operand | None = ...,
-    gamma: Operand | None = ...,
-    beta: Operand | None = ...,
-    axis: int = ...,
-    eps: float = ...,
-    output_mean_var: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def LeakyReLU(
-    data: Operand | None = ...,
-    gamma: Operand | None = ...,
-    act_type: str = ...,
-    slope: float = ...,
-    lower_bound: float = ...,
-    upper_bound: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def LinearRegressionOutput(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    grad_scale: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def LogisticRegressionOutput(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    grad_scale: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def MAERegressionOutput(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    grad_scale: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def MakeLoss(
-    data: Operand | None = ...,
-    grad_scale: float = ...,
-    valid_thresh: float = ...,
-    normalization: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Pad(
-    data: Operand | None = ...,
-    mode: str = ...,
-    pad_width: int | Sequence[int] = ...,
-    constant_value: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Pooling(
-    data: Operand | None = ...,
-    kernel: int | Sequence[int] = ...,
-    pool_type: str = ...,
-    global_pool: bool = ...,
-    cudnn_off: bool = ...,
-    pooling_convention: str = ...,
-    stride: int | Sequence[int] = ...,
-    pad: int | Sequence[int] = ...,
-    p_value: int | None = ...,
-    count_include_pad: bool | None = ...,
-    layout: str | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def ROIPooling(
-    data: Operand | None = ...,
-    rois: Operand | None = ...,
-    pooled_size: int | Sequence[int] = ...,
-    spatial_scale: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def Reshape(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    reverse: bool = ...,
-    target_shape: int | Sequence[int] = ...,
-    keep_highest: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SVMOutput(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    margin: float = ...,
-    regularization_coefficient: float = ...,
-    use_linear: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SequenceLast(
-    data: Operand | None = ...,
-    sequence_length: Operand | None = ...,
-    use_sequence_length: bool = ...,
-    axis: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SequenceMask(
-    data: Operand | None = ...,
-    sequence_length: Operand | None = ...,
-    use_sequence_length: bool = ...,
-    value: float = ...,
-    axis: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SequenceReverse(
-    data: Operand | None = ...,
-    sequence_length: Operand | None = ...,
-    use_sequence_length: bool = ...,
-    axis: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SliceChannel(
-    data: Operand | None = ...,
-    num_outputs: int = ...,
-    axis: int = ...,
-    squeeze_axis: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def Softmax(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    grad_scale: float = ...,
-    ignore_label: float = ...,
-    multi_output: bool = ...,
-    use_ignore: bool = ...,
-    preserve_shape: bool = ...,
-    normalization: str = ...,
-    out_grad: bool = ...,
-    smooth_alpha: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SoftmaxActivation(
-    data: Operand | None = ...,
-    mode: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SoftmaxOutput(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    grad_scale: float = ...,
-    ignore_label: float = ...,
-    multi_output: bool = ...,
-    use_ignore: bool = ...,
-    preserve_shape: bool = ...,
-    normalization: str = ...,
-    out_grad: bool = ...,
-    smooth_alpha: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SpatialTransformer(
-    data: Operand | None = ...,
-    loc: Operand | None = ...,
-    target_shape: int | Sequence[int] = ...,
-    transform_type: str = ...,
-    sampler_type: str = ...,
-    cudnn_off: bool | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def SwapAxis(
-    data: Operand | None = ...,
-    dim1: int = ...,
-    dim2: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def UpSampling(
-    *data: Operand,
-    scale: int = ...,
-    num_filter: int = ...,
-    sample_type: str = ...,
-    multi_input_mode: str = ...,
-    workspace: int = ...,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def abs(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def absolute(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def adadelta_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    acc_grad: Operand | None = ...,
-    acc_delta: Operand | None = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    rho: float = ...,
-    epsilon: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def adagrad_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    history: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    epsilon: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def adam_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mean: Operand | None = ...,
-    var: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    beta1: float = ...,
-    beta2: float = ...,
-    epsilon: float = ...,
-    clip_gradient: float = ...,
-    lazy_update: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def adamw_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mean: Operand | None = ...,
-    var: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    beta1: float = ...,
-    beta2: float = ...,
-    epsilon: float = ...,
-    eta: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def add(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def add_n(
-    *args: Operand, num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def all_finite(
-    data: Operand | None = ...,
-    num_arrays: int = ...,
-    init_output: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def amp_cast(
-    data: Operand | None = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def amp_multicast(
-    *data: Operand, num_arrays: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Any: ...
-def arccos(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def arccosh(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def arcsin(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def arcsinh(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def arctan(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def arctan2(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def arctanh(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def argmax(
-    data: Operand | None = ...,
-    axis: int | None = ...,
-    keepdims: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def argmax_channel(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def argmin(
-    data: Operand | None = ...,
-    axis: int | None = ...,
-    keepdims: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def argsort(
-    data: Operand | None = ...,
-    axis: int | None = ...,
-    is_ascend: bool = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def batch_dot(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    transpose_a: bool = ...,
-    transpose_b: bool = ...,
-    forward_stype: str | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def batch_take(
-    a: Operand | None = ...,
-    indices: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def bernoulli(
-    p: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_add(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_axes(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] = ...,
-    size: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_axis(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] = ...,
-    size: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_div(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_greater(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_greater_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_hypot(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_lesser(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_lesser_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_like(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    lhs_axes: int | Sequence[int] | None = ...,
-    rhs_axes: int | Sequence[int] | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_logical_and(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_logical_or(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_logical_xor(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_maximum(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_minimum(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_minus(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_mod(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_mul(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_not_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_plus(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_power(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_sub(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def broadcast_to(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def cast(
-    data: Operand | None = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def cbrt(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def ceil(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def choose_element_0index(
-    data: Operand | None = ...,
-    index: Operand | None = ...,
-    axis: int | None = ...,
-    keepdims: bool = ...,
-    mode: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def clip(
-    data: Operand | None = ...,
-    a_min: float = ...,
-    a_max: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def col2im(
-    data: Operand | None = ...,
-    output_size: int | Sequence[int] = ...,
-    kernel: int | Sequence[int] = ...,
-    stride: int | Sequence[int] = ...,
-    dilate: int | Sequence[int] = ...,
-    pad: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def concat(
-    *data: Operand,
-    dim: int = ...,
-    num_args: int = ...,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def cos(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def cosh(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def crop(
-    data: Operand | None = ...,
-    begin: int | Sequence[int | None] = ...,
-    end: int | Sequence[int | None] = ...,
-    step: int | Sequence[int | None] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def cumsum(
-    data: Operand | None = ...,
-    axis: int | None = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def degrees(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def depth_to_space(
-    data: Operand | None = ...,
-    block_size: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def diag(
-    data: Operand | None = ...,
-    k: int = ...,
-    axis1: int = ...,
-    axis2: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def digamma(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def divide(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def dot(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    transpose_a: bool = ...,
-    transpose_b: bool = ...,
-    forward_stype: str | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def elemwise_add(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def elemwise_div(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def elemwise_mul(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def elemwise_sub(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def erf(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def erfinv(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def exp(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def expand_dims(
-    data: Operand | None = ...,
-    axis: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def expm1(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def exponential(
-    lam: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def fill_element_0index(
-    lhs: Operand | None = ...,
-    mhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def fix(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def flatten(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def flip(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def floor(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def floor_divide(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def ftml_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    d: Operand | None = ...,
-    v: Operand | None = ...,
-    z: Operand | None = ...,
-    lr: float = ...,
-    t: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    beta1: float = ...,
-    beta2: float = ...,
-    epsilon: float = ...,
-    clip_grad: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def ftrl_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    z: Operand | None = ...,
-    n: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    lamda1: float = ...,
-    beta: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def full_like(
-    data: Operand | None = ...,
-    fill_value: int | float = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def gamma(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def gammaln(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def gather_nd(
-    data: Operand | None = ...,
-    indices: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def greater(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def greater_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def hard_sigmoid(
-    data: Operand | None = ...,
-    alpha: float = ...,
-    beta: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def hypot(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def identity(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def im2col(
-    data: Operand | None = ...,
-    kernel: int | Sequence[int] = ...,
-    stride: int | Sequence[int] = ...,
-    dilate: int | Sequence[int] = ...,
-    pad: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def isfinite(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def isinf(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def isnan(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def khatri_rao(
-    *args: Operand, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def lamb_update_phase1(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mean: Operand | None = ...,
-    var: Operand | None = ...,
-    wd: float = ...,
-    t: float = ...,
-    rescale_grad: float = ...,
-    beta1: float = ...,
-    beta2: float = ...,
-    epsilon: float = ...,
-    bias_correction: bool = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def lamb_update_phase2(
-    weight: Operand | None = ...,
-    g: Operand | None = ...,
-    r1: Operand | None = ...,
-    r2: Operand | None = ...,
-    lr: float = ...,
-    lower_bound: float = ...,
-    upper_bound: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def less(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def less_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def lesser(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def lesser_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_extractdiag(
-    A: Operand | None = ...,
-    offset: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_extracttrian(
-    A: Operand | None = ...,
-    offset: int = ...,
-    lower: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_gemm(
-    A: Operand | None = ...,
-    B: Operand | None = ...,
-    C: Operand | None = ...,
-    transpose_a: bool = ...,
-    transpose_b: bool = ...,
-    alpha: float = ...,
-    beta: float = ...,
-    axis: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_gemm2(
-    A: Operand | None = ...,
-    B: Operand | None = ...,
-    transpose_a: bool = ...,
-    transpose_b: bool = ...,
-    alpha: float = ...,
-    axis: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_makediag(
-    A: Operand | None = ...,
-    offset: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_maketrian(
-    A: Operand | None = ...,
-    offset: int = ...,
-    lower: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_sumlogdiag(
-    A: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def linalg_syrk(
-    A: Operand | None = ...,
-    transpose: bool = ...,
-    alpha: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def linalg_trmm(
-    A: Operand | None = ...,
-    B: Operand | None = ...,
-    transpose: bool = ...,
-    rightside: bool = ...,
-    lower: bool = ...,
-    alpha: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def log(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def log10(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def log1p(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def log2(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def log_sigmoid(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def log_softmax(
-    data: Operand | None = ...,
-    length: Operand | None = ...,
-    axis: int = ...,
-    temperature: float | None = ...,
-    dtype: Any = ...,
-    use_length: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def logical_and(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def logical_not(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def logical_or(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def logical_xor(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def make_loss(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def matmul(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def max(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def max_axis(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def maximum(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def mean(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def min(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def min_axis(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def minimum(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def mish(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def mod(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def modulo(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def moments(
-    data: Operand | None = ...,
-    axes: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def mp_nag_mom_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mom: Operand | None = ...,
-    weight32: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    momentum: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def mp_sgd_mom_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mom: Operand | None = ...,
-    weight32: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    momentum: float = ...,
-    clip_gradient: float = ...,
-    lazy_update: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def mp_sgd_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    weight32: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    clip_gradient: float = ...,
-    lazy_update: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def multi_all_finite(
-    *data: Operand,
-    num_arrays: int = ...,
-    init_output: bool = ...,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def multi_sum_sq(
-    *data: Operand, num_arrays: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def multiply(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def nag_mom_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mom: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    momentum: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def nanprod(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def nansum(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def negative(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def norm(
-    data: Operand | None = ...,
-    ord: int = ...,
-    axis: int | Sequence[int] | None = ...,
-    out_dtype: str | None = ...,
-    keepdims: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def normal(
-    loc: float = ...,
-    scale: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def not_equal(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def one_hot(
-    indices: Operand | None = ...,
-    depth: int = ...,
-    on_value: float = ...,
-    off_value: float = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def ones_like(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def pad(
-    data: Operand | None = ...,
-    mode: str = ...,
-    pad_width: int | Sequence[int] = ...,
-    constant_value: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def pick(
-    data: Operand | None = ...,
-    index: Operand | None = ...,
-    axis: int | None = ...,
-    keepdims: bool = ...,
-    mode: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def pow(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def power(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def prod(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def radians(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def randint(
-    low: int = ...,
-    high: int = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def random_bernoulli(
-    p: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def random_exponential(
-    lam: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def random_multinomial(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    get_prob: bool = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def random_normal(
-    loc: float = ...,
-    scale: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def random_randint(
-    low: int = ...,
-    high: int = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def random_shuffle(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def random_uniform(
-    low: float = ...,
-    high: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def ravel_multi_index(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def rcbrt(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def reciprocal(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def relu(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def repeat(
-    data: Operand | None = ...,
-    repeats: int = ...,
-    axis: int | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def reshape(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    reverse: bool = ...,
-    target_shape: int | Sequence[int] = ...,
-    keep_highest: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def reshape_like(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    lhs_begin: int | None = ...,
-    lhs_end: int | None = ...,
-    rhs_begin: int | None = ...,
-    rhs_end: int | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def reverse(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def rint(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def rmsprop_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    n: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    gamma1: float = ...,
-    epsilon: float = ...,
-    clip_gradient: float = ...,
-    clip_weights: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def rmspropalex_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    n: Operand | None = ...,
-    g: Operand | None = ...,
-    delta: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    gamma1: float = ...,
-    gamma2: float = ...,
-    epsilon: float = ...,
-    clip_gradient: float = ...,
-    clip_weights: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def round(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def rsqrt(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def sample_multinomial(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    get_prob: bool = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def sample_normal(
-    mu: Operand | None = ...,
-    sigma: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def sample_uniform(
-    low: Operand | None = ...,
-    high: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def scatter_nd(
-    data: Operand | None = ...,
-    indices: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def sgd_mom_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mom: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    momentum: float = ...,
-    clip_gradient: float = ...,
-    lazy_update: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def sgd_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    clip_gradient: float = ...,
-    lazy_update: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def shape_array(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def shuffle(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def sigmoid(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def sign(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def signsgd_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    clip_gradient: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def signum_update(
-    weight: Operand | None = ...,
-    grad: Operand | None = ...,
-    mom: Operand | None = ...,
-    lr: float = ...,
-    wd: float = ...,
-    rescale_grad: float = ...,
-    momentum: float = ...,
-    clip_gradient: float = ...,
-    wd_lh: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def sin(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def sinh(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def size_array(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def slice(
-    data: Operand | None = ...,
-    begin: int | Sequence[int | None] = ...,
-    end: int | Sequence[int | None] = ...,
-    step: int | Sequence[int | None] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def slice_axis(
-    data: Operand | None = ...,
-    axis: int = ...,
-    begin: int = ...,
-    end: int | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def slice_like(
-    data: Operand | None = ...,
-    shape_like: Operand | None = ...,
-    axes: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def smooth_l1(
-    data: Operand | None = ...,
-    scalar: float = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def softmax(
-    data: Operand | None = ...,
-    length: Operand | None = ...,
-    axis: int = ...,
-    temperature: float | None = ...,
-    dtype: Any = ...,
-    use_length: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def softmax_cross_entropy(
-    data: Operand | None = ...,
-    label: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def softmin(
-    data: Operand | None = ...,
-    length: Operand | None = ...,
-    axis: int = ...,
-    temperature: float | None = ...,
-    dtype: Any = ...,
-    use_length: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def softsign(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def sort(
-    data: Operand | None = ...,
-    axis: int | None = ...,
-    is_ascend: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def space_to_depth(
-    data: Operand | None = ...,
-    block_size: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def split(
-    data: Operand | None = ...,
-    num_outputs: int = ...,
-    axis: int = ...,
-    squeeze_axis: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def sqrt(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def square(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def squeeze(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def stack(
-    *data: Operand,
-    axis: int = ...,
-    num_args: int = ...,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def stop_gradient(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def subtract(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def sum(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def sum_axis(
-    data: Operand | None = ...,
-    axis: int | Sequence[int] | None = ...,
-    keepdims: bool = ...,
-    exclude: bool = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def swapaxes(
-    data: Operand | None = ...,
-    dim1: int = ...,
-    dim2: int = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def take(
-    a: Operand | None = ...,
-    indices: Operand | None = ...,
-    axis: int = ...,
-    mode: str = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def tan(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def tanh(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def tile(
-    data: Operand | None = ...,
-    reps: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def topk(
-    data: Operand | None = ...,
-    axis: int | None = ...,
-    k: int = ...,
-    ret_typ: str = ...,
-    is_ascend: bool = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Any: ...
-def transpose(
-    data: Operand | None = ...,
-    axes: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def true_divide(
-    lhs: Operand | None = ...,
-    rhs: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def trunc(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
-def uniform(
-    low: float = ...,
-    high: float = ...,
-    shape: int | Sequence[int] = ...,
-    dtype: Any = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def unravel_index(
-    data: Operand | None = ...,
-    shape: int | Sequence[int] = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def where(
-    condition: Operand | None = ...,
-    x: Operand | None = ...,
-    y: Operand | None = ...,
-    *,
-    name: str | None = ...,
-    attr: dict[str, str] | None = ...,
-) -> Symbol: ...
-def zeros_like(
-    data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-) -> Symbol: ...
+def Activation(data: Operand | None = ..., act_type: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def BatchNorm(data: Operand | None = ..., gamma: Operand | None = ..., beta: Operand | None = ..., moving_mean: Operand | None = ..., moving_var: Operand | None = ..., eps: float = ..., momentum: float = ..., fix_gamma: bool = ..., use_global_stats: bool = ..., output_mean_var: bool = ..., axis: int = ..., cudnn_off: bool = ..., min_calib_range: float | None = ..., max_calib_range: float | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def BatchNorm_v1(data: Operand | None = ..., gamma: Operand | None = ..., beta: Operand | None = ..., moving_mean: Operand | None = ..., moving_var: Operand | None = ..., eps: float = ..., momentum: float = ..., fix_gamma: bool = ..., use_global_stats: bool = ..., output_mean_var: bool = ..., axis: int = ..., cudnn_off: bool = ..., min_calib_range: float | None = ..., max_calib_range: float | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def BilinearSampler(data: Operand | None = ..., grid: Operand | None = ..., cudnn_off: bool | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def BlockGrad(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Cast(data: Operand | None = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Concat(*data: Operand, dim: int = ..., num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Convolution(data: Operand | None = ..., weight: Operand | None = ..., bias: Operand | None = ..., kernel: int | Sequence[int] = ..., stride: int | Sequence[int] = ..., dilate: int | Sequence[int] = ..., pad: int | Sequence[int] = ..., num_filter: int = ..., num_group: int = ..., workspace: int = ..., no_bias: bool = ..., cudnn_tune: str | None = ..., cudnn_off: bool = ..., layout: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Convolution_v1(data: Operand | None = ..., weight: Operand | None = ..., bias: Operand | None = ..., kernel: int | Sequence[int] = ..., stride: int | Sequence[int] = ..., dilate: int | Sequence[int] = ..., pad: int | Sequence[int] = ..., num_filter: int = ..., num_group: int = ..., workspace: int = ..., no_bias: bool = ..., cudnn_tune: str | None = ..., cudnn_off: bool = ..., layout: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Crop(*data: Operand, offset: int | Sequence[int] = ..., h_w: int | Sequence[int] = ..., center_crop: bool = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Deconvolution(data: Operand | None = ..., weight: Operand | None = ..., bias: Operand | None = ..., kernel: int | Sequence[int] = ..., stride: int | Sequence[int] = ..., dilate: int | Sequence[int] = ..., pad: int | Sequence[int] = ..., adj: int | Sequence[int] = ..., target_shape: int | Sequence[int] = ..., num_filter: int = ..., num_group: int = ..., workspace: int = ..., no_bias: bool = ..., cudnn_tune: str | None = ..., cudnn_off: bool = ..., layout: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Dropout(data: Operand | None = ..., p: float = ..., mode: str = ..., axes: int | Sequence[int] = ..., cudnn_off: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ElementWiseSum(*args: Operand, num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ElemwiseSum(*args: Operand, num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Embedding(data: Operand | None = ..., weight: Operand | None = ..., input_dim: int = ..., output_dim: int = ..., dtype: Any = ..., sparse_grad: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Flatten(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def FullyConnected(data: Operand | None = ..., weight: Operand | None = ..., bias: Operand | None = ..., num_hidden: int = ..., no_bias: bool = ..., flatten: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def GridGenerator(data: Operand | None = ..., transform_type: str = ..., target_shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def GroupNorm(data: Operand | None = ..., gamma: Operand | None = ..., beta: Operand | None = ..., num_groups: int = ..., eps: float = ..., output_mean_var: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def InstanceNorm(data: Operand | None = ..., gamma: Operand | None = ..., beta: Operand | None = ..., eps: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def L2Normalization(data: Operand | None = ..., eps: float = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def LRN(data: Operand | None = ..., alpha: float = ..., beta: float = ..., knorm: float = ..., nsize: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def LayerNorm(data: Operand | None = ..., gamma: Operand | None = ..., beta: Operand | None = ..., axis: int = ..., eps: float = ..., output_mean_var: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def LeakyReLU(data: Operand | None = ..., gamma: Operand | None = ..., act_type: str = ..., slope: float = ..., lower_bound: float = ..., upper_bound: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def LinearRegressionOutput(data: Operand | None = ..., label: Operand | None = ..., grad_scale: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def LogisticRegressionOutput(data: Operand | None = ..., label: Operand | None = ..., grad_scale: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def MAERegressionOutput(data: Operand | None = ..., label: Operand | None = ..., grad_scale: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def MakeLoss(data: Operand | None = ..., grad_scale: float = ..., valid_thresh: float = ..., normalization: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Pad(data: Operand | None = ..., mode: str = ..., pad_width: int | Sequence[int] = ..., constant_value: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Pooling(data: Operand | None = ..., kernel: int | Sequence[int] = ..., pool_type: str = ..., global_pool: bool = ..., cudnn_off: bool = ..., pooling_convention: str = ..., stride: int | Sequence[int] = ..., pad: int | Sequence[int] = ..., p_value: int | None = ..., count_include_pad: bool | None = ..., layout: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ROIPooling(data: Operand | None = ..., rois: Operand | None = ..., pooled_size: int | Sequence[int] = ..., spatial_scale: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def Reshape(data: Operand | None = ..., shape: int | Sequence[int] = ..., reverse: bool = ..., target_shape: int | Sequence[int] = ..., keep_highest: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SVMOutput(data: Operand | None = ..., label: Operand | None = ..., margin: float = ..., regularization_coefficient: float = ..., use_linear: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SequenceLast(data: Operand | None = ..., sequence_length: Operand | None = ..., use_sequence_length: bool = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SequenceMask(data: Operand | None = ..., sequence_length: Operand | None = ..., use_sequence_length: bool = ..., value: float = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SequenceReverse(data: Operand | None = ..., sequence_length: Operand | None = ..., use_sequence_length: bool = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SliceChannel(data: Operand | None = ..., num_outputs: int = ..., axis: int = ..., squeeze_axis: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def Softmax(data: Operand | None = ..., label: Operand | None = ..., grad_scale: float = ..., ignore_label: float = ..., multi_output: bool = ..., use_ignore: bool = ..., preserve_shape: bool = ..., normalization: str = ..., out_grad: bool = ..., smooth_alpha: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SoftmaxActivation(data: Operand | None = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SoftmaxOutput(data: Operand | None = ..., label: Operand | None = ..., grad_scale: float = ..., ignore_label: float = ..., multi_output: bool = ..., use_ignore: bool = ..., preserve_shape: bool = ..., normalization: str = ..., out_grad: bool = ..., smooth_alpha: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SpatialTransformer(data: Operand | None = ..., loc: Operand | None = ..., target_shape: int | Sequence[int] = ..., transform_type: str = ..., sampler_type: str = ..., cudnn_off: bool | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def SwapAxis(data: Operand | None = ..., dim1: int = ..., dim2: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def UpSampling(*data: Operand, scale: int = ..., num_filter: int = ..., sample_type: str = ..., multi_input_mode: str = ..., workspace: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def abs(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def absolute(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def adadelta_update(weight: Operand | None = ..., grad: Operand | None = ..., acc_grad: Operand | None = ..., acc_delta: Operand | None = ..., wd: float = ..., rescale_grad: float = ..., rho: float = ..., epsilon: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def adagrad_update(weight: Operand | None = ..., grad: Operand | None = ..., history: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., epsilon: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def adam_update(weight: Operand | None = ..., grad: Operand | None = ..., mean: Operand | None = ..., var: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., beta1: float = ..., beta2: float = ..., epsilon: float = ..., clip_gradient: float = ..., lazy_update: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def adamw_update(weight: Operand | None = ..., grad: Operand | None = ..., mean: Operand | None = ..., var: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., beta1: float = ..., beta2: float = ..., epsilon: float = ..., eta: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def add(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def add_n(*args: Operand, num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def all_finite(data: Operand | None = ..., num_arrays: int = ..., init_output: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def amp_cast(data: Operand | None = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def amp_multicast(*data: Operand, num_arrays: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def arccos(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def arccosh(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def arcsin(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def arcsinh(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def arctan(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def arctan2(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def arctanh(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def argmax(data: Operand | None = ..., axis: int | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def argmax_channel(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def argmin(data: Operand | None = ..., axis: int | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def argsort(data: Operand | None = ..., axis: int | None = ..., is_ascend: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def batch_dot(lhs: Operand | None = ..., rhs: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., forward_stype: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def batch_take(a: Operand | None = ..., indices: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def bernoulli(p: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_add(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_axes(data: Operand | None = ..., axis: int | Sequence[int] = ..., size: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_axis(data: Operand | None = ..., axis: int | Sequence[int] = ..., size: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_div(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_greater(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_greater_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_hypot(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_lesser(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_lesser_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_like(lhs: Operand | None = ..., rhs: Operand | None = ..., lhs_axes: int | Sequence[int] | None = ..., rhs_axes: int | Sequence[int] | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_logical_and(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_logical_or(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_logical_xor(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_maximum(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_minimum(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_minus(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_mod(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_mul(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_not_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_plus(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_power(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_sub(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def broadcast_to(data: Operand | None = ..., shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def cast(data: Operand | None = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def cbrt(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ceil(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def choose_element_0index(data: Operand | None = ..., index: Operand | None = ..., axis: int | None = ..., keepdims: bool = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def clip(data: Operand | None = ..., a_min: float = ..., a_max: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def col2im(data: Operand | None = ..., output_size: int | Sequence[int] = ..., kernel: int | Sequence[int] = ..., stride: int | Sequence[int] = ..., dilate: int | Sequence[int] = ..., pad: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def concat(*data: Operand, dim: int = ..., num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def cos(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def cosh(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def crop(data: Operand | None = ..., begin: int | Sequence[int | None] = ..., end: int | Sequence[int | None] = ..., step: int | Sequence[int | None] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def cumsum(data: Operand | None = ..., axis: int | None = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def degrees(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def depth_to_space(data: Operand | None = ..., block_size: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def diag(data: Operand | None = ..., k: int = ..., axis1: int = ..., axis2: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def digamma(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def divide(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def dot(lhs: Operand | None = ..., rhs: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., forward_stype: str | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def elemwise_add(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def elemwise_div(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def elemwise_mul(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def elemwise_sub(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def erf(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def erfinv(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def exp(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def expand_dims(data: Operand | None = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def expm1(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def exponential(lam: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def fill_element_0index(lhs: Operand | None = ..., mhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def fix(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def flatten(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def flip(data: Operand | None = ..., axis: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def floor(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def floor_divide(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ftml_update(weight: Operand | None = ..., grad: Operand | None = ..., d: Operand | None = ..., v: Operand | None = ..., z: Operand | None = ..., lr: float = ..., t: float = ..., wd: float = ..., rescale_grad: float = ..., beta1: float = ..., beta2: float = ..., epsilon: float = ..., clip_grad: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ftrl_update(weight: Operand | None = ..., grad: Operand | None = ..., z: Operand | None = ..., n: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., lamda1: float = ..., beta: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def full_like(data: Operand | None = ..., fill_value: int | float = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def gamma(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def gammaln(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def gather_nd(data: Operand | None = ..., indices: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def greater(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def greater_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def hard_sigmoid(data: Operand | None = ..., alpha: float = ..., beta: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def hypot(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def identity(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def im2col(data: Operand | None = ..., kernel: int | Sequence[int] = ..., stride: int | Sequence[int] = ..., dilate: int | Sequence[int] = ..., pad: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def isfinite(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def isinf(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def isnan(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def khatri_rao(*args: Operand, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def lamb_update_phase1(weight: Operand | None = ..., grad: Operand | None = ..., mean: Operand | None = ..., var: Operand | None = ..., wd: float = ..., t: float = ..., rescale_grad: float = ..., beta1: float = ..., beta2: float = ..., epsilon: float = ..., bias_correction: bool = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def lamb_update_phase2(weight: Operand | None = ..., g: Operand | None = ..., r1: Operand | None = ..., r2: Operand | None = ..., lr: float = ..., lower_bound: float = ..., upper_bound: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def less(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def less_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def lesser(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def lesser_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_extractdiag(A: Operand | None = ..., offset: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_extracttrian(A: Operand | None = ..., offset: int = ..., lower: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_gemm(A: Operand | None = ..., B: Operand | None = ..., C: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., alpha: float = ..., beta: float = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_gemm2(A: Operand | None = ..., B: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., alpha: float = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_makediag(A: Operand | None = ..., offset: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_maketrian(A: Operand | None = ..., offset: int = ..., lower: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_sumlogdiag(A: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_syrk(A: Operand | None = ..., transpose: bool = ..., alpha: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def linalg_trmm(A: Operand | None = ..., B: Operand | None = ..., transpose: bool = ..., rightside: bool = ..., lower: bool = ..., alpha: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def log(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def log10(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def log1p(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def log2(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def log_sigmoid(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def log_softmax(data: Operand | None = ..., length: Operand | None = ..., axis: int = ..., temperature: float | None = ..., dtype: Any = ..., use_length: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def logical_and(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def logical_not(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def logical_or(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def logical_xor(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def make_loss(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def matmul(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def max(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def max_axis(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def maximum(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def mean(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def min(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def min_axis(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def minimum(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def mish(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def mod(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def modulo(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def moments(data: Operand | None = ..., axes: int | Sequence[int] | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def mp_nag_mom_update(weight: Operand | None = ..., grad: Operand | None = ..., mom: Operand | None = ..., weight32: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., momentum: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def mp_sgd_mom_update(weight: Operand | None = ..., grad: Operand | None = ..., mom: Operand | None = ..., weight32: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., momentum: float = ..., clip_gradient: float = ..., lazy_update: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def mp_sgd_update(weight: Operand | None = ..., grad: Operand | None = ..., weight32: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., clip_gradient: float = ..., lazy_update: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def multi_all_finite(*data: Operand, num_arrays: int = ..., init_output: bool = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def multi_sum_sq(*data: Operand, num_arrays: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def multiply(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def nag_mom_update(weight: Operand | None = ..., grad: Operand | None = ..., mom: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., momentum: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def nanprod(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def nansum(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def negative(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def norm(data: Operand | None = ..., ord: int = ..., axis: int | Sequence[int] | None = ..., out_dtype: str | None = ..., keepdims: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def normal(loc: float = ..., scale: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def not_equal(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def one_hot(indices: Operand | None = ..., depth: int = ..., on_value: float = ..., off_value: float = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ones_like(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def pad(data: Operand | None = ..., mode: str = ..., pad_width: int | Sequence[int] = ..., constant_value: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def pick(data: Operand | None = ..., index: Operand | None = ..., axis: int | None = ..., keepdims: bool = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def pow(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def power(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def prod(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def radians(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def randint(low: int = ..., high: int = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def random_bernoulli(p: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def random_exponential(lam: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def random_multinomial(data: Operand | None = ..., shape: int | Sequence[int] = ..., get_prob: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def random_normal(loc: float = ..., scale: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def random_randint(low: int = ..., high: int = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def random_shuffle(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def random_uniform(low: float = ..., high: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def ravel_multi_index(data: Operand | None = ..., shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def rcbrt(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def reciprocal(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def relu(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def repeat(data: Operand | None = ..., repeats: int = ..., axis: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def reshape(data: Operand | None = ..., shape: int | Sequence[int] = ..., reverse: bool = ..., target_shape: int | Sequence[int] = ..., keep_highest: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def reshape_like(lhs: Operand | None = ..., rhs: Operand | None = ..., lhs_begin: int | None = ..., lhs_end: int | None = ..., rhs_begin: int | None = ..., rhs_end: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def reverse(data: Operand | None = ..., axis: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def rint(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def rmsprop_update(weight: Operand | None = ..., grad: Operand | None = ..., n: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., gamma1: float = ..., epsilon: float = ..., clip_gradient: float = ..., clip_weights: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def rmspropalex_update(weight: Operand | None = ..., grad: Operand | None = ..., n: Operand | None = ..., g: Operand | None = ..., delta: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., gamma1: float = ..., gamma2: float = ..., epsilon: float = ..., clip_gradient: float = ..., clip_weights: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def round(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def rsqrt(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sample_multinomial(data: Operand | None = ..., shape: int | Sequence[int] = ..., get_prob: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def sample_normal(mu: Operand | None = ..., sigma: Operand | None = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sample_uniform(low: Operand | None = ..., high: Operand | None = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def scatter_nd(data: Operand | None = ..., indices: Operand | None = ..., shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sgd_mom_update(weight: Operand | None = ..., grad: Operand | None = ..., mom: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., momentum: float = ..., clip_gradient: float = ..., lazy_update: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sgd_update(weight: Operand | None = ..., grad: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., clip_gradient: float = ..., lazy_update: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def shape_array(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def shuffle(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sigmoid(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sign(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def signsgd_update(weight: Operand | None = ..., grad: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., clip_gradient: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def signum_update(weight: Operand | None = ..., grad: Operand | None = ..., mom: Operand | None = ..., lr: float = ..., wd: float = ..., rescale_grad: float = ..., momentum: float = ..., clip_gradient: float = ..., wd_lh: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sin(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sinh(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def size_array(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def slice(data: Operand | None = ..., begin: int | Sequence[int | None] = ..., end: int | Sequence[int | None] = ..., step: int | Sequence[int | None] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def slice_axis(data: Operand | None = ..., axis: int = ..., begin: int = ..., end: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def slice_like(data: Operand | None = ..., shape_like: Operand | None = ..., axes: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def smooth_l1(data: Operand | None = ..., scalar: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def softmax(data: Operand | None = ..., length: Operand | None = ..., axis: int = ..., temperature: float | None = ..., dtype: Any = ..., use_length: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def softmax_cross_entropy(data: Operand | None = ..., label: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def softmin(data: Operand | None = ..., length: Operand | None = ..., axis: int = ..., temperature: float | None = ..., dtype: Any = ..., use_length: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def softsign(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sort(data: Operand | None = ..., axis: int | None = ..., is_ascend: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def space_to_depth(data: Operand | None = ..., block_size: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def split(data: Operand | None = ..., num_outputs: int = ..., axis: int = ..., squeeze_axis: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def sqrt(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def square(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def squeeze(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def stack(*data: Operand, axis: int = ..., num_args: int = ..., name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def stop_gradient(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def subtract(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sum(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def sum_axis(data: Operand | None = ..., axis: int | Sequence[int] | None = ..., keepdims: bool = ..., exclude: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def swapaxes(data: Operand | None = ..., dim1: int = ..., dim2: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def take(a: Operand | None = ..., indices: Operand | None = ..., axis: int = ..., mode: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def tan(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def tanh(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def tile(data: Operand | None = ..., reps: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def topk(data: Operand | None = ..., axis: int | None = ..., k: int = ..., ret_typ: str = ..., is_ascend: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
+def transpose(data: Operand | None = ..., axes: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def true_divide(lhs: Operand | None = ..., rhs: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def trunc(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def uniform(low: float = ..., high: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def unravel_index(data: Operand | None = ..., shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def where(condition: Operand | None = ..., x: Operand | None = ..., y: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
+def zeros_like(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
 
 class random:
     @staticmethod
-    def bernoulli(
-        p: float = ...,
-        shape: int | Sequence[int] = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def bernoulli(p: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def bits(
-        shape: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def bits(shape: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def exponential(
-        lam: float = ...,
-        shape: int | Sequence[int] = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def exponential(lam: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def multinomial(
-        data: Operand | None = ...,
-        shape: int | Sequence[int] = ...,
-        get_prob: bool = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Any: ...
+    def multinomial(data: Operand | None = ..., shape: int | Sequence[int] = ..., get_prob: bool = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Any: ...
     @staticmethod
-    def normal(
-        loc: float = ...,
-        scale: float = ...,
-        shape: int | Sequence[int] = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def normal(loc: float = ..., scale: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def randint(
-        low: int = ...,
-        high: int = ...,
-        shape: int | Sequence[int] = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def randint(low: int = ..., high: int = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def shuffle(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def shuffle(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def uniform(
-        low: float = ...,
-        high: float = ...,
-        shape: int | Sequence[int] = ...,
-        dtype: Any = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def uniform(low: float = ..., high: float = ..., shape: int | Sequence[int] = ..., dtype: Any = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
 
 class linalg:
     @staticmethod
-    def extractdiag(
-        A: Operand | None = ...,
-        offset: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def extractdiag(A: Operand | None = ..., offset: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def extracttrian(
-        A: Operand | None = ...,
-        offset: int = ...,
-        lower: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def extracttrian(A: Operand | None = ..., offset: int = ..., lower: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def gemm(
-        A: Operand | None = ...,
-        B: Operand | None = ...,
-        C: Operand | None = ...,
-        transpose_a: bool = ...,
-        transpose_b: bool = ...,
-        alpha: float = ...,
-        beta: float = ...,
-        axis: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def gemm(A: Operand | None = ..., B: Operand | None = ..., C: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., alpha: float = ..., beta: float = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def gemm2(
-        A: Operand | None = ...,
-        B: Operand | None = ...,
-        transpose_a: bool = ...,
-        transpose_b: bool = ...,
-        alpha: float = ...,
-        axis: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def gemm2(A: Operand | None = ..., B: Operand | None = ..., transpose_a: bool = ..., transpose_b: bool = ..., alpha: float = ..., axis: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def makediag(
-        A: Operand | None = ...,
-        offset: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def makediag(A: Operand | None = ..., offset: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def maketrian(
-        A: Operand | None = ...,
-        offset: int = ...,
-        lower: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def maketrian(A: Operand | None = ..., offset: int = ..., lower: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def sumlogdiag(
-        A: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def sumlogdiag(A: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def syrk(
-        A: Operand | None = ...,
-        transpose: bool = ...,
-        alpha: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def syrk(A: Operand | None = ..., transpose: bool = ..., alpha: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def trmm(
-        A: Operand | None = ...,
-        B: Operand | None = ...,
-        transpose: bool = ...,
-        rightside: bool = ...,
-        lower: bool = ...,
-        alpha: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def trmm(A: Operand | None = ..., B: Operand | None = ..., transpose: bool = ..., rightside: bool = ..., lower: bool = ..., alpha: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
 
 class contrib:
     @staticmethod
-    def AdaptiveAvgPooling2D(
-        data: Operand | None = ...,
-        output_size: int | Sequence[int] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def AdaptiveAvgPooling2D(data: Operand | None = ..., output_size: int | Sequence[int] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def BilinearResize2D(
-        data: Operand | None = ...,
-        like: Operand | None = ...,
-        height: int = ...,
-        width: int = ...,
-        scale_height: float | None = ...,
-        scale_width: float | None = ...,
-        mode: str = ...,
-        align_corners: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def BilinearResize2D(data: Operand | None = ..., like: Operand | None = ..., height: int = ..., width: int = ..., scale_height: float | None = ..., scale_width: float | None = ..., mode: str = ..., align_corners: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def ROIAlign(
-        data: Operand | None = ...,
-        rois: Operand | None = ...,
-        pooled_size: int | Sequence[int] = ...,
-        spatial_scale: float = ...,
-        sample_ratio: int = ...,
-        position_sensitive: bool = ...,
-        aligned: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def ROIAlign(data: Operand | None = ..., rois: Operand | None = ..., pooled_size: int | Sequence[int] = ..., spatial_scale: float = ..., sample_ratio: int = ..., position_sensitive: bool = ..., aligned: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def allclose(
-        a: Operand | None = ...,
-        b: Operand | None = ...,
-        rtol: float = ...,
-        atol: float = ...,
-        equal_nan: bool = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def allclose(a: Operand | None = ..., b: Operand | None = ..., rtol: float = ..., atol: float = ..., equal_nan: bool = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def arange_like(
-        data: Operand | None = ...,
-        start: float = ...,
-        step: float = ...,
-        repeat: int = ...,
-        axis: int | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def arange_like(data: Operand | None = ..., start: float = ..., step: float = ..., repeat: int = ..., axis: int | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def box_iou(
-        lhs: Operand | None = ...,
-        rhs: Operand | None = ...,
-        format: str = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def box_iou(lhs: Operand | None = ..., rhs: Operand | None = ..., format: str = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def div_sqrt_dim(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def div_sqrt_dim(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def gradientmultiplier(
-        data: Operand | None = ...,
-        scalar: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def gradientmultiplier(data: Operand | None = ..., scalar: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def index_array(
-        data: Operand | None = ...,
-        axes: int | Sequence[int] | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def index_array(data: Operand | None = ..., axes: int | Sequence[int] | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def index_copy(
-        old_tensor: Operand | None = ...,
-        index_vector: Operand | None = ...,
-        new_tensor: Operand | None = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def index_copy(old_tensor: Operand | None = ..., index_vector: Operand | None = ..., new_tensor: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def interleaved_matmul_encdec_qk(
-        queries: Operand | None = ...,
-        keys_values: Operand | None = ...,
-        heads: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def interleaved_matmul_encdec_qk(queries: Operand | None = ..., keys_values: Operand | None = ..., heads: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def interleaved_matmul_encdec_valatt(
-        keys_values: Operand | None = ...,
-        attention: Operand | None = ...,
-        heads: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def interleaved_matmul_encdec_valatt(keys_values: Operand | None = ..., attention: Operand | None = ..., heads: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def interleaved_matmul_selfatt_qk(
-        queries_keys_values: Operand | None = ...,
-        heads: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def interleaved_matmul_selfatt_qk(queries_keys_values: Operand | None = ..., heads: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def interleaved_matmul_selfatt_valatt(
-        queries_keys_values: Operand | None = ...,
-        attention: Operand | None = ...,
-        heads: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def interleaved_matmul_selfatt_valatt(queries_keys_values: Operand | None = ..., attention: Operand | None = ..., heads: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def isfinite(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def isfinite(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def isinf(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def isinf(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def isnan(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def isnan(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def quadratic(
-        data: Operand | None = ...,
-        a: float = ...,
-        b: float = ...,
-        c: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def quadratic(data: Operand | None = ..., a: float = ..., b: float = ..., c: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def round_ste(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def round_ste(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def sign_ste(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def sign_ste(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
 
 class image:
     @staticmethod
-    def crop(
-        data: Operand | None = ...,
-        x: int = ...,
-        y: int = ...,
-        width: int = ...,
-        height: int = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def crop(data: Operand | None = ..., x: int = ..., y: int = ..., width: int = ..., height: int = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def flip_left_right(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def flip_left_right(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def flip_top_bottom(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def flip_top_bottom(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def normalize(
-        data: Operand | None = ...,
-        mean: float | Sequence[float] = ...,
-        std: float | Sequence[float] = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def normalize(data: Operand | None = ..., mean: float | Sequence[float] = ..., std: float | Sequence[float] = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def random_flip_left_right(
-        data: Operand | None = ...,
-        p: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def random_flip_left_right(data: Operand | None = ..., p: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def random_flip_top_bottom(
-        data: Operand | None = ...,
-        p: float = ...,
-        *,
-        name: str | None = ...,
-        attr: dict[str, str] | None = ...,
-    ) -> Symbol: ...
+    def random_flip_top_bottom(data: Operand | None = ..., p: float = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
     @staticmethod
-    def to_tensor(
-        data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...
-    ) -> Symbol: ...
+    def to_tensor(data: Operand | None = ..., *, name: str | None = ..., attr: dict[str, str] | None = ...) -> Symbol: ...
