@@ -205,6 +205,21 @@ class TapeNode:
 
 def tape_node(array: NDArray) -> tuple[TapeNode, int] | None: ...
 
+# --------------------------------------------------------------------------- object code
+
+class ObjectCompiler:
+    """Modules of LLVM's text, compiled by threads that live no longer than this object.
+
+    `functions`: addresses of llvmlite's C functions create_context, dispose_context, parse, verify
+    (0: do not), emit, dispose_module, buffer_start, buffer_size, dispose_buffer, dispose_string.
+    `machines`: addresses of target machines that nobody else uses, one for each thread that may
+    work, the caller of `finish` included.
+    """
+    def __init__(self, functions: dict[str, int], machines: Sequence[int]) -> None: ...
+    def add(self, text: str) -> None: ...  # begins at once, where a machine is free
+    def finish(self) -> list[bytes | str]:
+        """Helps. For each text in order its object code, or as `str` why it was refused."""
+
 # ------------------------------------------------------------------- engine and counters
 
 def push(

@@ -1,4 +1,4 @@
-// Storage, pool, engine and programs without Python, made to run under sanitizers.
+// Storage, pool, engine, programs and object code without Python, made to run under sanitizers.
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "engine.h"
+#include "object_code.h"
 #include "pool.h"
 #include "program.h"
 #include "storage.h"
@@ -341,6 +342,67 @@ void programs_run_their_waves() {
   REQUIRE(thrown);
 }
 
+// A code generator whose object code is the text, backwards; it refuses what begins with '!'.
+struct FakeModule {
+  std::string text;
+};
+std::atomic<int> machines_in_use[3], fake_objects{0};
+
+template <class T>
+T* counted(T* object) {
+  ++fake_objects;
+  return object;
+}
+
+const CodeGenerator kBackwards = {
+    []() -> void* { return counted(new int); },
+    [](void* context) { --fake_objects, delete static_cast<int*>(context); },
+    [](void*, const char* text, const char** error) -> void* {
+      if (text[0] != '!') return counted(new FakeModule{text});
+      *error = counted(strdup("refused"));
+      return nullptr;
+    },
+    [](void*, const char** error) {
+      *error = counted(strdup(""));
+      return 0;
+    },
+    [](void* machine, void* module, int, const char**) -> void* {
+      auto* users = static_cast<std::atomic<int>*>(machine);
+      REQUIRE(users->fetch_add(1) == 0);  // a machine is one thread's at a time
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      const std::string& text = static_cast<FakeModule*>(module)->text;
+      users->fetch_sub(1);
+      return counted(new std::string(text.rbegin(), text.rend()));
+    },
+    [](void* module) { --fake_objects, delete static_cast<FakeModule*>(module); },
+    [](void* buffer) -> const void* { return static_cast<std::string*>(buffer)->data(); },
+    [](void* buffer) { return static_cast<std::string*>(buffer)->size(); },
+    [](void* buffer) { --fake_objects, delete static_cast<std::string*>(buffer); },
+    [](const char* text) { --fake_objects, std::free(const_cast<char*>(text)); },
+};
+
+void object_code_comes_in_order() {
+  for (int machines : {1, 3}) {
+    std::vector<void*> pointers;
+    for (int machine = 0; machine < machines; ++machine)
+      pointers.push_back(&machines_in_use[machine]);
+    ObjectCompiler compiler(kBackwards, pointers);
+    for (int number = 0; number < 50; ++number)
+      compiler.add((number == 20 ? "!" : "") + std::to_string(100 + number));
+    std::vector<ObjectCode> found = compiler.finish();
+    REQUIRE(found.size() == 50);
+    for (int number = 0; number < 50; ++number) {
+      std::string text = std::to_string(100 + number);
+      REQUIRE(found[number].refused == (number == 20));
+      REQUIRE(found[number].content ==
+              (number == 20 ? "refused" : std::string(text.rbegin(), text.rend())));
+    }
+    ObjectCompiler abandoned(kBackwards, pointers);
+    for (int number = 0; number < 50; ++number) abandoned.add("text");
+  }
+  REQUIRE(fake_objects == 0);
+}
+
 void fork_join_time() {
   constexpr int kRounds = 20000;
   ThreadPool::instance().set_threads(2);
@@ -363,6 +425,7 @@ int main() {
   pending_work_holds_no_memory();
   independent_tasks_run_at_the_same_time();
   programs_run_their_waves();
+  object_code_comes_in_order();
   fork_join_time();
   ThreadPool::instance().set_threads(4);
   stress(100000, 3, 7);

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from tests.backends.harness import run
+from tigon.backends.cpu import compiler
 from tigon.backends.cpu.backend import CpuBackend
+from tigon.backends.cpu.compiler import Compiler, Job
+from tigon.backends.cpu.llvm import Toolchain
 from tigon.backends.cpu.store import ObjectStore
+from tigon.backends.cpu.text import Function
 from tigon.base.dtypes import float32
+from tigon.base.errors import InternalError
 from tigon.loop import build as L
-from tigon.loop.grammar import Buffer, Loop, LoopAxis, Nest, Store
+from tigon.loop.grammar import Buffer, Contraction, Loop, LoopAxis, Nest, Store
 
 
 def scaled(count: int, factor: float, times: int = 1) -> Nest:
@@ -24,6 +29,24 @@ def scaled(count: int, factor: float, times: int = 1) -> Nest:
         value = L.mul(value, factor)
     loop = Loop((LoopAxis("i", L.const(count), L.const(0), True),), (Store(1, i, value),))
     return Nest((Buffer(float32, "in"), Buffer(float32, "out")), (), (loop,))
+
+
+def product(rows: int, inner: int, columns: int, twice: bool) -> Contraction:
+    m, n, k = (L.axis(name) for name in "mnk")
+    total = L.local("sum", float32)
+    value = L.mul(total, 2.0) if twice else total
+    return Contraction(
+        (Buffer(float32, "in"), Buffer(float32, "in"), Buffer(float32, "out")),
+        (),
+        (LoopAxis("m", L.const(rows)),),
+        (LoopAxis("n", L.const(columns)),),
+        (LoopAxis("k", L.const(inner)),),
+        L.load(0, L.add(L.mul(m, inner), k), float32),
+        L.load(1, L.add(L.mul(k, columns), n), float32),
+        "sum",
+        float32,
+        (Store(2, L.add(L.mul(m, columns), n), value),),
+    )
 
 
 @pytest.fixture
@@ -66,6 +89,53 @@ def test_threads_compile_one_function_once(folder: Path) -> None:
         thread.join()
     assert len(set(addresses)) == 1 and len(addresses) == 8
     assert backend.counters["compilations"] == 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_batch_may_be_cut_anywhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Products share helpers, which may land in other modules than their callers."""
+    monkeypatch.setattr(compiler, "PORTION", 1)
+    monkeypatch.setattr(Toolchain, "threads", lambda self: workers)
+    nests = [scaled(50, 2.0, times) for times in range(1, 6)]
+    nests += [product(20, 30, 40, scale) for scale in (False, True)]
+    for loaded in (0, len(nests)):
+        backend = CpuBackend()
+        prepared = [backend.prepare(nest) for nest in nests]
+        backend.compile([launchable.structure for launchable in prepared])
+        assert backend.counters["modules"] == 1
+        assert backend.counters["loaded"] >= loaded
+        assert backend.counters["compilations"] == len(nests)
+        for times in range(1, 6):
+            out = np.zeros(50, np.float32)
+            run(nests[times - 1], [np.ones(50, np.float32), out], backend=backend)
+            assert (out == 2.0**times).all()
+        a, b = np.ones((20, 30), np.float32), np.ones((30, 40), np.float32)
+        for nest, expected in zip(nests[5:], (30, 60), strict=True):
+            c = np.zeros((20, 40), np.float32)
+            run(nest, [a, b, c], backend=backend)
+            assert (c == expected).all()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_refused_code_is_an_internal_error(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setenv("TIGON_CACHE", "0")
+    monkeypatch.setattr(compiler, "PORTION", 1)
+    monkeypatch.setattr(Toolchain, "threads", lambda self: workers)
+
+    def write(name: str, line: str) -> Function:
+        made = Function(name, ("i64 %a",), "i64")
+        made.block.lines.append(line)
+        made.block.terminator = "ret i64 %b"
+        return made
+
+    good = [Job(f"good {n}", lambda name, n=n: write(name, f"%b = add i64 %a, {n}")) for n in "123"]
+    bad = Job("bad", lambda name: write(name, "%b = nonsense"))
+    backend = Compiler()
+    with pytest.raises(InternalError, match=r"LLVM refuses the generated code(.|\n)*nonsense"):
+        backend.compile([good[0], bad, *good[1:]])
+    assert len(set(backend.compile(good))) == 3
 
 
 def test_another_process_finds_the_code(folder: Path) -> None:

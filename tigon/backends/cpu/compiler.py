@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from tigon.backends.cpu.llvm import Toolchain, refused
 from tigon.backends.cpu.store import ObjectStore
-from tigon.backends.cpu.target import Target, host_target
+from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
-from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
+
+PORTION = 250
+"""Lines of a module where threads share the work: 6 ms of it, with what each module costs apart
+from its functions below a tenth."""
 
 
 class Job(Frozen):
@@ -27,65 +29,37 @@ class Job(Frozen):
 
 
 class Compiler:
-    """One target machine and one loader per process, made at the first compilation (importing
-    llvmlite costs 60 ms). Not locked: `CpuBackend` serialises, as llvmlite itself does."""
+    """All that was compiled or loaded. Not locked: `CpuBackend` serialises."""
 
     def __init__(self, given: Target | None = None) -> None:
         self._lock = plain_lock()
         self._given = given
-        self._target: Target | None = None
-        self._machine: Any = None
-        self._loader: Any = None
-        self._keep: list[Any] = []  # loaded code is never unloaded
+        self._tools: Toolchain | None = None
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
-        self._modules = 0
         self._store = ObjectStore()
+        self.modules = 0
         self.seconds = 0.0
         self.loaded = 0  # functions that came from the store
 
     @property
-    def target(self) -> Target:
+    def tools(self) -> Toolchain:
         with self._lock:
-            if self._target is None:
-                self._start()
-            assert self._target is not None
-            return self._target
+            if self._tools is None:
+                self._tools = Toolchain(self._given)
+            return self._tools
 
-    def _start(self) -> None:
-        import llvmlite.binding as llvm
-
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        # Loops are emitted in the form addressing modes want; this pass would look for a better
-        # one for half of all compilation time, and finds none.
-        llvm.set_option("tigon", "-disable-lsr")
-        target = self._given or host_target()
-        self._machine = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu="", features=target.features, opt=2, reloc="pic", codemodel="default", jit=True
-        )
-        self._loader = llvm.create_lljit_compiler(self._machine, use_jit_link=False)
-        self._target = target
+    @property
+    def target(self) -> Target:
+        return self.tools.target
 
     def assembly(self, functions: Sequence[Function]) -> str:
         """The machine code of functions, as text, for looking at."""
-        target = self.target
-        return self._machine.emit_assembly(self._parse(module_text(functions, target)))
-
-    def _parse(self, text: str) -> Any:
-        import llvmlite.binding as llvm
-
-        try:
-            module = llvm.parse_assembly(text, llvm.create_context())
-            if os.environ.get("TIGON_DEBUG") == "1":
-                module.verify()
-        except RuntimeError as error:
-            raise InternalError(f"cpu: LLVM refuses the generated code: {error}\n{text}") from error
-        return module
+        return self.tools.assembly(module_text(functions, self.target))
 
     def compile(self, jobs: Sequence[Job]) -> list[int]:
         """Addresses of functions. What an earlier process left in the store is not even written
-        out as text; the rest becomes one module."""
+        out as text."""
         addresses: dict[str, int] = {}
         missing = []
         for job in jobs:
@@ -95,35 +69,31 @@ class Compiler:
             else:
                 addresses[job.key] = address
         if missing:
-            # Names belong to the module.
-            functions = [job.emit(f"kernel{number}") for number, job in enumerate(missing)]
-            keys = [job.key for job in missing]
-            made = self._compile(keys, functions)
-            addresses.update(zip(keys, made, strict=True))
+            addresses |= self._compile(missing)
         return [addresses[job.key] for job in jobs]
 
     # -- what earlier processes left
 
     def _stored(self, key: str) -> int | None:
-        """The address of a function whose module is in the store. An entry names the module and
-        the function's name in it; the module's file begins with the names it has and needs."""
+        """The address of a function whose library is in the store. An entry names the library and
+        the function's name in it; a library begins with the names it has and needs."""
         entry = self._store.load(self._full(key))
         if entry is None:
             return None
-        module, name = entry.decode().split()
-        if module not in self._libraries:
-            content = self._store.load(module)
+        library, name = entry.decode().split()
+        if library not in self._libraries:
+            content = self._store.load(library)
             if content is None:
                 return None
             begun = time.perf_counter()
-            head, _, image = content.partition(b"\n")
+            head, _, rest = content.partition(b"\n")
             names = json.loads(head)
             if not all(self._has_helper(helper) for helper in names["needs"]):
                 return None
-            self._libraries[module] = self._link(image, names["has"], names["needs"])
+            self._link(library, _cut(rest, names["sizes"]), names["has"], names["needs"])
             self.seconds += time.perf_counter() - begun
         self.loaded += 1
-        return self._libraries[module].get(name)
+        return self._libraries[library].get(name)
 
     def _has_helper(self, name: str) -> bool:
         if name not in self._helpers:
@@ -141,60 +111,99 @@ class Compiler:
 
     # -- new code
 
-    def _compile(self, keys: Sequence[str], functions: Sequence[Function]) -> list[int]:
-        """Compile functions, and with them the helpers they call that are not there yet."""
+    def _compile(self, jobs: Sequence[Job]) -> dict[str, int]:
+        """Write functions, and the helpers they call that are not there yet; compile them, by
+        portions that begin while the next ones are written; link them as one library."""
         begun = time.perf_counter()
-        wanted = dict(zip(keys, functions, strict=True))
+        portions = _Portions(self.tools, self.target, self.tools.threads() if len(jobs) > 1 else 1)
+        names: dict[str, str] = {}  # by key
         needs: set[str] = set()
-        for function in functions:
-            self._add_helpers(function, wanted, needs)
-        everything = list(wanted.values())
-        text = module_text(everything, self.target)
-        image = self._machine.emit_object(self._parse(text))
-        has = [function.name for function in everything]
-        library = self._link(image, has, sorted(needs))
-        module = f"module {self._full(text)}"
-        module = hashlib.sha256(module.encode()).hexdigest()
-        self._libraries[module] = library
-        head = json.dumps({"has": has, "needs": sorted(needs)}).encode()
-        self._store.save(module, head + b"\n" + image)
-        for key, function in wanted.items():
-            self._store.save(self._full(key), f"{module} {function.name}".encode())
-            if key == _helper(function.name):
-                self._helpers[function.name] = library[function.name]
+        for number, job in enumerate(jobs):
+            function = job.emit(f"kernel{number}")
+            names[job.key] = function.name
+            portions.add(function)
+            for helper in self._new_helpers(function, names, needs):
+                portions.add(helper)
+        images = portions.finish()
+        has, wanted = list(names.values()), sorted(needs)
+        library = hashlib.sha256(self._full("\n".join(portions.texts)).encode()).hexdigest()
+        addresses = self._link(library, images, has, wanted)
+        sizes = [len(image) for image in images]
+        head = json.dumps({"has": has, "needs": wanted, "sizes": sizes}).encode()
+        self._store.save(library, b"\n".join((head, b"".join(images))))
+        for key, name in names.items():
+            self._store.save(self._full(key), f"{library} {name}".encode())
+            if key == _helper(name):
+                self._helpers[name] = addresses[name]
         self.seconds += time.perf_counter() - begun
-        return [library[function.name] for function in functions]
+        return {key: addresses[name] for key, name in names.items()}
 
-    def _add_helpers(
-        self, function: Function, wanted: dict[str, Function], needs: set[str]
-    ) -> None:
-        """What `function` calls, and what that calls: to be compiled, or to be linked with."""
+    def _new_helpers(
+        self, function: Function, names: dict[str, str], needs: set[str]
+    ) -> Iterator[Function]:
+        """What `function` calls, and what that calls, if nobody has compiled it; the names of the
+        rest go to `needs`."""
         for name, make in function.helpers.items():
-            if name in needs or _helper(name) in wanted:
+            if name in needs or _helper(name) in names:
                 continue
             if self._has_helper(name):
                 needs.add(name)
             else:
-                made = wanted[_helper(name)] = make(name)
-                self._add_helpers(made, wanted, needs)
+                names[_helper(name)] = name
+                made = make(name)
+                yield made
+                yield from self._new_helpers(made, names, needs)
 
-    def _link(self, image: bytes, has: Sequence[str], needs: Sequence[str]) -> dict[str, int]:
-        """Load object code; the addresses of its functions."""
-        import llvmlite.binding as llvm
+    def _link(
+        self, library: str, images: Sequence[bytes], has: Sequence[str], needs: Sequence[str]
+    ) -> dict[str, int]:
+        self.modules += 1
+        addresses = self.tools.link(images, has, {name: self._helpers[name] for name in needs})
+        self._libraries[library] = addresses
+        return addresses
 
-        self._modules += 1
-        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
-        for name in has:
-            builder.export_symbol(name)
-        for name in needs:
-            builder.import_symbol(name, self._helpers[name])
-        library = builder.link(self._loader, f"module{self._modules}")
-        self._keep.append(library)
-        return {name: library[name] for name in has}
 
-    @property
-    def modules(self) -> int:
-        return self._modules
+class _Portions:
+    """Functions that become modules of about one size, for threads to compile; one module for one
+    thread. What is computed does not depend on where they are cut."""
+
+    def __init__(self, tools: Toolchain, target: Target, threads: int) -> None:
+        self._target = target
+        self._compiler = tools.object_compiler(threads)
+        self._most = PORTION if threads > 1 else None
+        self._waiting: list[Function] = []
+        self._lines = 0
+        self.texts: list[str] = []
+
+    def add(self, function: Function) -> None:
+        self._waiting.append(function)
+        self._lines += function.lines
+        if self._most is not None and self._lines >= self._most:
+            self._cut()
+
+    def _cut(self) -> None:
+        text = module_text(self._waiting, self._target)
+        self.texts.append(text)
+        self._compiler.add(text)
+        self._waiting, self._lines = [], 0
+
+    def finish(self) -> list[bytes]:
+        if self._waiting:
+            self._cut()
+        images = []
+        for text, code in zip(self.texts, self._compiler.finish(), strict=True):
+            if isinstance(code, str):
+                raise refused(code, text)
+            images.append(code)
+        return images
+
+
+def _cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(content[start : start + size])
+        start += size
+    return parts
 
 
 @cache

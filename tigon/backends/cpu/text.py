@@ -162,6 +162,11 @@ class Function:
         block.lines.append(f"{name} = phi {made.type} [ {start.name}, %{source.label} ]")
         return made
 
+    @property
+    def lines(self) -> int:
+        """How long it is: about what compiling it costs."""
+        return sum(len(block.lines) + 1 for block in self.blocks)
+
     def text(self) -> str:
         lines = [f"define {self.result} @{self.name}({', '.join(self.parameters)}) #0 {{"]
         for block in self.blocks:

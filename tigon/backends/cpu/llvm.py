@@ -1,0 +1,103 @@
+"""LLVM, through llvmlite: its code generator, for several threads at once, and its loader."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tigon import _native
+from tigon.backends.cpu.target import Target, host_target
+from tigon.base.errors import InternalError
+
+_MOST_THREADS = 8
+
+_FUNCTIONS = {
+    "create_context": "ContextCreate",
+    "dispose_context": "ContextDispose",
+    "parse": "ParseAssembly",
+    "verify": "VerifyModule",
+    "emit": "TargetMachineEmitToMemory",
+    "dispose_module": "DisposeModule",
+    "buffer_start": "GetBufferStart",
+    "buffer_size": "GetBufferSize",
+    "dispose_buffer": "DisposeMemoryBuffer",
+    "dispose_string": "DisposeString",
+}
+
+
+class Toolchain:
+    """Made at the first compilation: importing llvmlite costs 60 ms."""
+
+    def __init__(self, given: Target | None) -> None:
+        import llvmlite.binding as llvm
+        from llvmlite.binding import ffi
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        # Loops are emitted in the form addressing modes want; this pass would look for a better
+        # one for half of all compilation time, and finds none.
+        llvm.set_option("tigon", "-disable-lsr")
+        self.target = given or host_target()
+        self._machines = [self._machine()]
+        self._loader = llvm.create_lljit_compiler(self._machines[0], use_jit_link=False)
+        self._libraries: list[Any] = []  # loaded code is never unloaded
+        library = ctypes.CDLL(ffi.lib._name)
+        self._functions = {
+            name: _address(getattr(library, f"LLVMPY_{function}"))
+            for name, function in _FUNCTIONS.items()
+        }
+        if os.environ.get("TIGON_DEBUG") != "1":
+            self._functions["verify"] = 0
+
+    def _machine(self) -> Any:
+        import llvmlite.binding as llvm
+
+        target = self.target
+        return llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu="", features=target.features, opt=2, reloc="pic", codemodel="default", jit=True
+        )
+
+    def threads(self) -> int:
+        """How many may compile at a time: as many as compute."""
+        return min(_native.num_threads(), _MOST_THREADS)
+
+    def object_compiler(self, threads: int) -> _native.ObjectCompiler:
+        """What compiles modules on up to so many threads, the caller's included."""
+        while len(self._machines) < threads:
+            self._machines.append(self._machine())
+        machines = [_address(machine) for machine in self._machines[:threads]]
+        return _native.ObjectCompiler(self._functions, machines)
+
+    def link(
+        self, images: Sequence[bytes], has: Sequence[str], needs: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Load object code as one library; the addresses of its functions."""
+        import llvmlite.binding as llvm
+
+        builder = llvm.JITLibraryBuilder().add_current_process()
+        for image in images:
+            builder.add_object_img(image)
+        for name in has:
+            builder.export_symbol(name)
+        for name, address in needs.items():
+            builder.import_symbol(name, address)
+        library = builder.link(self._loader, f"library{len(self._libraries)}")
+        self._libraries.append(library)
+        return {name: library[name] for name in has}
+
+    def assembly(self, text: str) -> str:
+        """Machine code as text, for looking at."""
+        import llvmlite.binding as llvm
+
+        module = llvm.parse_assembly(text, llvm.create_context())
+        return self._machines[0].emit_assembly(module)
+
+
+def refused(error: str, text: str) -> InternalError:
+    return InternalError(f"cpu: LLVM refuses the generated code: {error}\n{text}")
+
+
+def _address(pointer: Any) -> int:
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
