@@ -64,12 +64,8 @@ def lines(compiled: CompiledGraph, overwritten: dict[int, int], turns: int) -> I
     waves, alone, shared = (
         least(compiled, arrays, out, part, turns) for part in ("wave", "alone", "launch")
     )
-    nests = [
-        nest
-        for kernel in compiled.kernels
-        for nest, launch in zip(kernel.nests, kernel.launchables, strict=True)
-        if launch.points
-    ]
+    # No launch of these programs is empty: there are as many as nests.
+    nests = [nest for kernel in compiled.kernels for nest in kernel.nests]
     program = compiled.program
     yield (
         f"\n{program.name}: {waves.sum():.1f} us in {len(waves)} waves; its launches one after "
