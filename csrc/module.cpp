@@ -627,7 +627,13 @@ nb::dict stats() {
   result["signature_misses"] = counters.signature_misses;
   result["bytes_now"] = memory::bytes_now();
   result["bytes_peak"] = memory::bytes_peak();
-  result["pool_bytes"] = memory::pool_bytes();
+  memory::PoolFigures pool = memory::pool_figures();
+  result["pool_bytes"] = pool.mapped;
+  result["pool_peak"] = pool.peak;
+  result["pool_free"] = pool.free;
+  result["pool_largest_free"] = pool.largest_free;
+  result["pool_rounding"] = pool.rounding;
+  result["pool_fresh_blocks"] = pool.fresh;
   result["pushed"] = counters.pushed;
   result["inlined"] = counters.inlined;
   result["tape_nodes"] = tape_node_count();
@@ -656,6 +662,7 @@ void bind_engine(nb::module_& m) {
   m.def("stats", stats);
   m.def("reset_peak", memory::reset_peak);
   m.def("trim", memory::trim);
+  m.def("turn_pool", [] { memory::turn(true); }, nb::call_guard<nb::gil_scoped_release>());
   m.def("set_error_type", [](nb::object type) { set_error_type(type.ptr()); });
   m.def("set_inline_threshold", [](double microseconds) { inline_threshold = microseconds; });
   m.def("inline_threshold", [] { return inline_threshold; });

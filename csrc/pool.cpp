@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "storage.h"
+
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -63,7 +65,7 @@ void ThreadPool::start() {
   int count = std::max(1, threads() - 1);
   for (int index = 0; index < count; ++index) {
     try {
-      workers->emplace_back([this, generation] { work(generation); });
+      workers->emplace_back([this, generation, index] { work(generation, index == 0); });
     } catch (const std::system_error&) {
       if (index == 0) throw;
       break;
@@ -122,15 +124,23 @@ void ThreadPool::park(uint32_t seen, std::chrono::microseconds most) {
   parked_.fetch_sub(1);
 }
 
-void ThreadPool::work(uint64_t generation) {
+// One of the workers looks after the memory that nobody uses, now and then, when it is idle.
+void ThreadPool::work(uint64_t generation, bool caretaker) {
   worker_thread = true;
+  bool rested = false;
   uint32_t seen = epoch_.load();
   while (generation_.load(std::memory_order_relaxed) == generation) {
     if (do_something(true, UINT64_MAX)) continue;
     if (!spin(seen)) {
+      auto stirs = [&] { return epoch_.load() != seen || generation_.load() != generation; };
+      std::chrono::nanoseconds most(caretaker ? memory::turn_if_due(rested) : 0);
       std::unique_lock<std::mutex> lock(park_mutex_);
       parked_.fetch_add(1);
-      park_.wait(lock, [&] { return epoch_.load() != seen || generation_.load() != generation; });
+      if (caretaker) {
+        rested = !park_.wait_for(lock, most, stirs);
+      } else {
+        park_.wait(lock, stirs);
+      }
       parked_.fetch_sub(1);
     }
     seen = epoch_.load();

@@ -69,7 +69,7 @@ class ThreadPool {
   void start_once();
   void start();
   void stop();
-  void work(uint64_t generation);
+  void work(uint64_t generation, bool caretaker);
   bool do_something(bool as_worker, uint64_t last_sequence);
   Job* join_job();
   void leave_job(Job* job);

@@ -11,15 +11,31 @@ namespace tigon {
 class Task;
 class Failure;
 
-// Blocks by size class. Freed blocks are cached up to a bound, because freshly mapped memory costs
-// a page fault per page: 3-10 times the arithmetic on it.
+// Blocks by size class. Freed blocks are kept, because freshly mapped memory costs a page fault per
+// page: 3-10 times the arithmetic on it. Two bounds hold (docs/adr/0011-pool.md):
+// * time: a block that nobody took for a whole turn of the clock goes back to the system;
+// * amount: kept and used blocks together are at most twice what was lately in use at once.
 namespace memory {
 
 // 64-byte aligned; null when the system has none left even after trimming the cache.
 void* allocate(size_t bytes);
 void release(void* block, size_t bytes);
-void trim();
-size_t pool_bytes();  // mapped, whether in use or cached
+void trim();  // everything not in use goes back to the system
+
+// Ends a turn: what nobody needed since it began goes back. An idle worker, which says so, makes
+// malloc do the same. `turn_if_due` looks at the clock and gives the nanoseconds until the next turn.
+void turn(bool idle);
+int64_t turn_if_due(bool idle);
+
+struct PoolFigures {
+  size_t mapped;        // from the system, in use or kept
+  size_t peak;          // the most that was mapped
+  size_t free;          // kept, not in use
+  size_t largest_free;  // one block of it
+  size_t rounding;      // in use beyond what was asked for: size classes
+  uint64_t fresh;       // blocks asked of the system so far
+};
+PoolFigures pool_figures();
 
 // Logical bytes: what the program asked for, without the rounding of size classes.
 void count(size_t bytes);

@@ -235,8 +235,10 @@ def set_num_threads(count: int) -> None: ...
 def num_threads() -> int: ...
 def stats() -> dict[str, int]:
     """native_calls, imperative_operators, signature_hits, signature_misses, bytes_now, bytes_peak
-    (logical bytes of live storages and arenas), pool_bytes, pushed, inlined, tape_nodes."""
+    (logical bytes of live storages and arenas), pool_bytes, pool_peak, pool_free,
+    pool_largest_free, pool_rounding, pool_fresh_blocks, pushed, inlined, tape_nodes."""
 
 def reset_peak() -> None: ...
 def trim() -> None: ...  # return cached blocks to the system
+def turn_pool() -> None: ...  # return those that nobody needed since the last turn
 def set_error_type(error: type) -> None: ...  # raised for user errors (tigon.base.TigonError)

@@ -95,6 +95,52 @@ void memory_is_counted_pooled_and_bounded() {
   REQUIRE(freed == 1);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // where every block goes back at once
+void unused_memory_goes_back() {
+  constexpr size_t kBlock = size_t{3} << 20;
+  memory::trim();
+  memory::turn(false);
+  memory::turn(false);
+  size_t before = memory::pool_figures().mapped;
+  auto take_and_free = [](size_t bytes, int blocks) {
+    std::vector<void*> held;
+    for (int block = 0; block < blocks; ++block) held.push_back(memory::allocate(bytes));
+    for (void* block : held) memory::release(block, bytes);
+  };
+
+  take_and_free(kBlock, 4);
+  memory::PoolFigures kept = memory::pool_figures();
+  REQUIRE(kept.mapped == before + 4 * kBlock && kept.free >= 4 * kBlock);
+  REQUIRE(kept.largest_free >= kBlock && kept.peak >= kept.mapped);
+  take_and_free(kBlock, 4);
+  REQUIRE(memory::pool_figures().fresh == kept.fresh);  // all from the pool
+  memory::turn(false);
+  REQUIRE(memory::pool_figures().mapped == kept.mapped);  // needed in this turn
+  take_and_free(kBlock, 1);
+  memory::turn(true);
+  REQUIRE(memory::pool_figures().mapped == before + kBlock);
+  memory::turn(true);
+  REQUIRE(memory::pool_figures().mapped == before);
+
+  // Sizes that never come again: no more than twice what was in use at once, and the slack.
+  for (size_t index = 0; index < 200; ++index) take_and_free(kBlock + (index << 20), 1);
+  size_t largest = kBlock + (size_t{199} << 20);
+  memory::PoolFigures after = memory::pool_figures();
+  REQUIRE(after.mapped >= largest);
+  REQUIRE(after.mapped <= before + 2 * (largest + largest / 32) + (size_t{64} << 20));
+  memory::trim();
+  REQUIRE(memory::pool_figures().free == 0);
+
+  size_t rounding = memory::pool_figures().rounding;
+  void* block = memory::allocate(kBlock + 1);
+  REQUIRE(memory::pool_figures().rounding > rounding);
+  memory::release(block, kBlock + 1);
+  REQUIRE(memory::pool_figures().rounding == rounding);
+  memory::reset_peak();
+  REQUIRE(memory::pool_figures().peak == memory::pool_figures().mapped);
+}
+#endif
+
 void memory_is_safe_among_threads() {
   std::vector<std::thread> threads;
   for (unsigned seed = 0; seed < 4; ++seed) {
@@ -107,6 +153,7 @@ void memory_is_safe_among_threads() {
           held.pop_back();
           memory::release(block, bytes);
         } else {
+          if (round % 1000 == 0) memory::turn(true);
           size_t bytes = 1 + random() % 5000;
           auto* block = static_cast<char*>(memory::allocate(bytes));
           std::memset(block, static_cast<int>(seed), bytes);
@@ -416,6 +463,9 @@ void fork_join_time() {
 
 int main() {
   memory_is_counted_pooled_and_bounded();
+#if !defined(__SANITIZE_ADDRESS__)
+  unused_memory_goes_back();
+#endif
   memory_is_safe_among_threads();
   ThreadPool::instance().set_threads(4);
   every_point_is_visited_once();

@@ -193,7 +193,8 @@ def test_every_counter_is_a_number_and_documented() -> None:
     assert all(isinstance(value, (int, float)) for value in found.values())
     for name in (
         "compilations kernel_compilations compile_seconds cache_hits native_calls "
-        "imperative_operators fallbacks bytes_now bytes_peak pushed inlined tape_nodes"
+        "imperative_operators fallbacks bytes_now bytes_peak pushed inlined tape_nodes pool_bytes "
+        "pool_peak pool_free pool_largest_free pool_rounding pool_fresh_blocks"
     ).split():
         assert name in found
         assert f"`{name}`" in str(stats.__doc__)
