@@ -42,9 +42,10 @@ def stats() -> dict[str, float]:
 
     Of the memory pool: `pool_bytes` taken from the system, and `pool_peak`, the most that was;
     `pool_free`, the part of it that is not in use, and `pool_largest_free`, its largest block;
-    `pool_rounding`, what blocks in use have beyond the size asked for; `pool_fresh_blocks`, how many
-    blocks the system was asked for. Free blocks go back to it when nobody has needed them for ten to
-    twenty seconds, and at once when the pool would hold more than twice what was lately in use.
+    `pool_rounding`, what blocks in use have beyond the size asked for; `pool_fresh_blocks`, how
+    many blocks the system was asked for. Free blocks go back to it when nobody has needed them for
+    ten to twenty seconds, and at once when the pool would hold more than twice what was lately in
+    use.
     `mx.cpu().empty_cache()` gives all of them back.
 
     >>> import tigon
