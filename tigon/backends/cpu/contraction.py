@@ -121,13 +121,13 @@ class _Contraction(Positions):
         """Multiply two panels into a tile of partial sums; finish it after the last block."""
         plan = self.plan
         stride, step = (1, plan.rows) if plan.left.along == "outer" else (plan.depth, 1)
-        name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}_{stride}_{step}"
+        name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}"
         self.out.call_helper(
             name,
-            lambda name: emit_tile(
-                name, self.e.target, self.dtype, plan.rows, plan.vectors, stride, step
-            ),
+            lambda name: emit_tile(name, self.e.target, self.dtype, plan.rows, plan.vectors),
             left,
+            literal(stride, "i64"),
+            literal(step, "i64"),
             right,
             tile,
             self.depth,
@@ -161,13 +161,19 @@ class _Contraction(Positions):
         self.each(self.nest.rows, self.plan.flat_rows, row, live, one_row, "row")
 
 
-def emit_tile(
-    name: str, target: Target, dtype: DType, rows: int, vectors: int, stride: int, step: int
-) -> Function:
+def emit_tile(name: str, target: Target, dtype: DType, rows: int, vectors: int) -> Function:
     """`name(left, right, tile, depth, first)`: add the product of a left panel, whose element
     (row, k) is at row * stride + k * step, and a right panel to the tile, or store it if `first`.
     One for all kernels of these sizes: it is half of the code of a contraction."""
-    parameters = ("ptr %left", "ptr %right", "ptr %tile", "i64 %depth", "i1 %first")
+    parameters = (
+        "ptr %left",
+        "i64 %stride",
+        "i64 %step",
+        "ptr %right",
+        "ptr %tile",
+        "i64 %depth",
+        "i1 %first",
+    )
     out = Function(name, parameters, "void")
     e = Emitter(out, (), target)
     lanes, element, size = target.lanes(dtype.itemsize), element_type(dtype), dtype.itemsize
@@ -180,6 +186,7 @@ def emit_tile(
     def load(pointer: Value) -> Value:
         return out.op(f"load {kind}, {pointer}, align {size}", element, lanes)
 
+    offsets = [out.op(f"mul i64 %stride, {r}", "i64") for r in range(rows)]
     places = [str(number * lanes) for number in range(rows * vectors)]
     fresh = [zero(element, lanes) for _ in places]
     more = out.op("xor i1 %first, true", "i1")
@@ -188,10 +195,10 @@ def emit_tile(
     def body(k: Value, sums: list[Value]) -> list[Value]:
         across = at(right, out.op(f"mul {k}, {vectors * lanes}", "i64").name)
         columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
-        start = at(left, out.op(f"mul {k}, {step}", "i64").name if step != 1 else k.name)
+        start = at(left, out.op(f"mul {k}, %step", "i64").name)
         made = []
         for r in range(rows):
-            pointer = at(start, str(r * stride))
+            pointer = at(start, offsets[r].name)
             one = out.op(f"load {element}, {pointer}, align {size}", element)
             factor = spread(out, one, lanes)
             for v in range(vectors):

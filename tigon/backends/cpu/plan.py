@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from math import ceil, prod
+from math import ceil, log2, prod
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.target import Target
@@ -16,9 +16,10 @@ from tigon.loop.simplify import affine, mentions
 INNER_BLOCK = 384
 BLOCK_EDGES = 704
 """Rows plus columns of a block, so that both packed operands stay in the second-level cache."""
-POINT_FLOPS = 8e6
+PART_FLOPS = 1e6
 MOST_POINTS = 16
-"""Enough work for a point; smaller products are not cut further."""
+"""Products of about that work are not cut, those of four times as much in two, of 16 times as much
+in four, and so on."""
 
 
 class Packing(Frozen):
@@ -85,9 +86,7 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
     inner_blocks = max(1, ceil(inner / INNER_BLOCK))
     inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
     flops = 2.0 * count(nest.batch) * rows * columns * inner
-    # A power of two: threads mostly come in such numbers, and the last one to finish counts.
-    parts = max(1, ceil(min(MOST_POINTS, flops / POINT_FLOPS)))
-    wanted: float = 1 << (parts - 1).bit_length()
+    wanted: float = min(MOST_POINTS, _parts(flops))
     left = _packing(nest, nest.left, nest.rows, lanes)
     right = _packing(nest, nest.right, nest.columns, lanes)
     wanted /= max(1, count(nest.batch))
@@ -136,6 +135,17 @@ def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Bl
     return plan, blocks, scratch
 
 
+def _parts(flops: float) -> int:
+    """How many points share a product. Each packs some of the operands again, so they grow with the
+    work; a power of two, because threads mostly come in such numbers, and the last one to finish
+    counts.
+
+    >>> [_parts(flops) for flops in (0, 1e6, 4e6, 26e6, 270e6)]
+    [1, 1, 2, 4, 16]
+    """
+    return 1 << max(0, round(log2(max(1.0, flops / PART_FLOPS)) / 2))
+
+
 def contraction_shape(
     nest: Contraction, plan: Plan, blocks: Blocks, target: Target
 ) -> tuple[int, int, float]:
@@ -159,7 +169,7 @@ def _up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
-_TILES = ((14, 2), (12, 2), (8, 3), (6, 4), (4, 4), (2, 4), (8, 1), (16, 1), (24, 1))
+_TILES = ((8, 3), (6, 4), (4, 4), (2, 4), (8, 1), (16, 1), (24, 1))
 _NARROW_TILES = ((6, 2), (4, 2), (2, 2), (4, 1), (8, 1), (12, 1))
 
 
@@ -169,16 +179,16 @@ def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[in
     >>> from tigon.backends.cpu.target import Target
     >>> wide = Target("", "", 64, 32, True, True)
     >>> choose_tile(1024, 1024, 16, wide), choose_tile(64, 10, 16, wide)
-    ((6, 4), (16, 1))
+    ((4, 4), (8, 1))
     """
     tiles = _TILES if target.registers >= 32 else _NARROW_TILES
 
     def time(tile: tuple[int, int]) -> float:
         height, vectors = tile
         steps = ceil(rows / height) * ceil(columns / (vectors * lanes))
-        # Per step of the sum: multiply-adds, loads (broadcasts among them), and the latency of the
-        # chain through each accumulator, whichever is longest.
-        return steps * max(height * vectors + 1.0, height + vectors + 1.0, 8.0)
+        # Per step of the sum: multiply-adds, loads (two broadcasts in the time of a vector), or the
+        # latency of the chain through each accumulator, whichever is longest.
+        return steps * max(height * vectors, height / 2 + vectors, 8.0)
 
     return min(tiles, key=time)
 
