@@ -28,6 +28,10 @@ reveal_type(nd.relu(x) + 1)
 reveal_type(x.softmax(axis=1).sum())
 reveal_type(sym.FullyConnected(sym.var("x"), num_hidden=3))
 nd.relu(x, bogus=1)
+import tigon as mx
+reveal_type(mx.gluon.nn.Dense)
+reveal_type(mx.viz.print_summary)
+mx.no_such_part
 """
 
 
@@ -43,4 +47,6 @@ def test_a_type_checker_understands_them(tmp_path):
     )
     assert done.stdout.count('"tigon.nd.NDArray"') == 2
     assert done.stdout.count('"tigon.sym.Symbol"') == 1
+    assert "-> tigon.gluon.nn.basic.Dense" in done.stdout and "def (symbol: Any" in done.stdout
+    assert 'Module has no attribute "no_such_part"' in done.stdout
     assert 'Unexpected keyword argument "bogus" for "relu"' in done.stdout

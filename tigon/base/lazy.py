@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -69,6 +70,25 @@ def members_on_demand(
 
     namespace["__getattr__"] = __getattr__
     namespace["__dir__"] = __dir__
+
+
+def imported_on_demand(namespace: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Give a package members that are imported at their first use: each is a module, "json", or
+    something in one, "math:pi".
+
+    >>> from types import ModuleType
+    >>> package = ModuleType("package")
+    >>> imported_on_demand(vars(package), {"pi": "math:pi", "decoder": "json.decoder"})
+    >>> package.pi, package.decoder.__name__
+    (3.141592653589793, 'json.decoder')
+    """
+
+    def find(name: str) -> Any:
+        module, _, member = names[name].partition(":")
+        found = import_module(module)
+        return getattr(found, member) if member else found
+
+    members_on_demand(namespace, lambda: names, find)
 
 
 class method_on_demand:

@@ -3,7 +3,6 @@ eight bytes of header length, the header, and the values."""
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -37,6 +36,8 @@ def write(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None =
     >>> read(write({"w": np.arange(2)}), "memory")
     {'w': array([0, 1])}
     """
+    import json  # not with the module: few programs come by
+
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     parts = []
     at = 0
@@ -91,6 +92,8 @@ def _fail(where: str, at: int, expectation: str, given: object) -> TigonError:
 
 
 def _header(text: memoryview, where: str) -> dict[str, Any]:
+    import json
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):

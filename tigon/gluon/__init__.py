@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tigon.gluon import data, loss, nn, utils
+from tigon.base.lazy import imported_on_demand
+from tigon.gluon import loss, nn
 from tigon.gluon.block import Block, HybridBlock, SymbolBlock
 from tigon.gluon.parameter import (
     Constant,
@@ -15,6 +15,13 @@ from tigon.gluon.parameter import (
 )
 from tigon.gluon.train_step import TrainStep
 from tigon.gluon.trainer import Trainer
+
+if TYPE_CHECKING:
+    from tigon.gluon import data, model_zoo, utils
+else:
+    imported_on_demand(
+        globals(), {part: f"tigon.gluon.{part}" for part in ("data", "model_zoo", "utils")}
+    )
 
 __all__ = [
     "Block",
@@ -33,9 +40,3 @@ __all__ = [
     "utils",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # The zoo is many files that few programs use: it is imported where it is first mentioned.
-    if name == "model_zoo":
-        return import_module("tigon.gluon.model_zoo")
-    raise AttributeError(f"module 'tigon.gluon' has no attribute '{name}'")

@@ -21,16 +21,17 @@ from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.frozen import MISSING, fields
 from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value, variable
 
+# Compiled at their first use, which keeps them: most programs print no graph.
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _NAME = rf"%(?:[\w./-]+|{_STRING})"
 _NAMES = rf"(?:{_NAME}(?:, {_NAME})*)?"
-_TYPE = re.compile(r"(\w+)\[([\d,]*)\](~?)")
-_INPUT = re.compile(rf"({_NAME})(?:: (\w+\[[\d,]*\]~?))?(?:, |$)")
-_STATEMENT = re.compile(
+_TYPE = r"(\w+)\[([\d,]*)\](~?)"
+_INPUT = rf"({_NAME})(?:: (\w+\[[\d,]*\]~?))?(?:, |$)"
+_STATEMENT = (
     rf"(?P<left>{_NAMES}) = (?P<op>[\w.]+)\((?P<inputs>{_NAMES})\)"
     rf"(?: \{{(?P<attrs>.*)\}})?(?: (?P<name>{_STRING}))?$"
 )
-_PLAIN = re.compile(r"[\w./-]+")
+_PLAIN = r"[\w./-]+"
 
 
 def show(graph: Graph) -> str:
@@ -68,7 +69,7 @@ def show(graph: Graph) -> str:
 
 
 def _percent(name: str) -> str:
-    return f"%{name}" if _PLAIN.fullmatch(name) else f"%{name!r}"
+    return f"%{name}" if re.fullmatch(_PLAIN, name) else f"%{name!r}"
 
 
 def show_attrs(attrs: Any) -> str:
@@ -111,7 +112,7 @@ def _parse_inputs(text: str, values: dict[str, Value]) -> list[Value]:
     inputs = []
     position = 0
     while position < len(text):
-        match = _INPUT.match(text, position)
+        match = re.compile(_INPUT).match(text, position)
         if match is None or match[1] in values:
             raise TigonError(
                 f"graph text: cannot read the inputs '{text}' from '{text[position:]}'"
@@ -123,7 +124,7 @@ def _parse_inputs(text: str, values: dict[str, Value]) -> list[Value]:
 
 
 def _parse_statement(line: str, operator: Callable[[str], Any], values: dict[str, Value]) -> None:
-    match = _STATEMENT.match(line)
+    match = re.match(_STATEMENT, line)
     if match is None:
         raise TigonError(f"graph text: cannot read '{line}'")
     operands = tuple(_lookup(values, name, line) for name in _names(match["inputs"]))
@@ -184,7 +185,7 @@ def _lookup(values: dict[str, Value], name: str, line: str) -> Value:
 
 
 def _parse_type(text: str) -> TensorType:
-    match = _TYPE.fullmatch(text)
+    match = re.fullmatch(_TYPE, text)
     if match is None:
         raise TigonError(f"graph text: cannot read the type '{text}'")
     shape = tuple(int(word) for word in match[2].split(",") if word)

@@ -282,12 +282,10 @@ def _read(text: str, options: Sequence[Any]) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:
-        return ast.literal_eval(_LONG.sub(r"\1", text))
+        # Files written under Python 2 hold shapes such as (3L, 3L).
+        return ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
-
-
-_LONG = re.compile(r"(\d)L\b")  # files written under Python 2 hold shapes such as (3L, 3L)
 
 
 def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, Any]:
