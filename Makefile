@@ -34,7 +34,7 @@ test: build
 demo: build
 	PYTHONPATH=. $(PY) examples/digits.py --output demo-output
 
-# Side by side with PyTorch (if installed: `pip install torch`) and numpy.
+# Side by side with PyTorch, JAX, ONNX Runtime (those installed: `pip install tigon[bench]`), numpy.
 bench: build
 	PYTHONPATH=. $(PY) benchmarks/run.py $(BENCH)
 

@@ -6,8 +6,9 @@
 Counts, unlike times, do not depend on what else the machine does. valgrind's callgrind counts; it
 shows programs a processor without AVX-512, so kernels are the same on all machines with AVX2.
 Each row runs N and then 2 N times: what start-up, warming up and the counting itself cost falls
-out of the difference. Counts belong to a version of Python and are recorded for each. Without
-valgrind, or without a record for this Python, nothing is compared, and that is said.
+out of the difference. The counted process sees one thread, seeds of its own and none of the
+environment. Counts belong to a version of Python and to compilers, and are recorded for each.
+Without valgrind, or without a record for this Python, nothing is compared, and that is said.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,18 +60,63 @@ def recorded_add() -> Callable[[], Any]:
     return run
 
 
-def hybridized_network() -> Callable[[], Any]:
+def _network() -> Any:
     """Small layers: the call counts, not the arithmetic."""
-    from tigon import nd
     from tigon.gluon import nn
 
     net = nn.HybridSequential()
     net.add(nn.Dense(8, "relu", in_units=16), nn.Dense(8, "relu", in_units=8))
     net.add(nn.Dense(2, in_units=8))
     net.initialize()
-    net.hybridize()
-    x = nd.ones((1, 16))
+    return net
+
+
+def imperative_network() -> Callable[[], Any]:
+    from tigon import nd
+
+    net, x = _network(), nd.ones((1, 16))
     return lambda: net(x)
+
+
+def hybridized_network() -> Callable[[], Any]:
+    from tigon import nd
+
+    net, x = _network(), nd.ones((1, 16))
+    net.hybridize()
+    return lambda: net(x)
+
+
+def _trained() -> tuple[Any, ...]:
+    """A network with its loss function, trainer, a batch and its labels."""
+    from tigon import gluon, nd
+
+    net = _network()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.01, "momentum": 0.9})
+    return net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer, nd.ones((4, 16)), nd.zeros((4,))
+
+
+def training_program() -> Callable[[], Any]:
+    from tigon import gluon
+
+    net, loss_function, trainer, x, y = _trained()
+    step = gluon.TrainStep(net, loss_function, trainer)
+    return lambda: step(x, y)
+
+
+def training_loop() -> Callable[[], Any]:
+    from tigon import autograd
+
+    net, loss_function, trainer, x, y = _trained()
+    net.hybridize()
+    loss_function.hybridize()
+
+    def run() -> None:
+        with autograd.record():
+            loss = loss_function(net(x), y)
+        loss.backward()
+        trainer.step(4)
+
+    return run
 
 
 def imperative_chain() -> Callable[[], Any]:
@@ -92,10 +139,27 @@ def hybridized_chain() -> Callable[[], Any]:
     return lambda: net(a, b)
 
 
+def compiled_function() -> Callable[[], Any]:
+    """With an argument that is a container, and one that is static."""
+    import tigon
+    from tigon import nd
+
+    def function(pair: dict[str, Any], power: int) -> Any:
+        return pair["a"] ** power + pair["b"]
+
+    compiled = tigon.jit(function, static_argnames=("power",))
+    pair = {"a": nd.ones((10,)), "b": nd.ones((10,))}
+    return lambda: compiled(pair, power=3)
+
+
 ROWS: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
     "slot add, 10 elements": (slot_add, 1000),
     "recorded add and backward, 10 elements": (recorded_add, 100),
+    "imperative network 16-8-8-2": (imperative_network, 50),
     "hybridized network 16-8-8-2": (hybridized_network, 100),
+    "training step 16-8-8-2, one program": (training_program, 50),
+    "training step 16-8-8-2, record/backward/step": (training_loop, 30),
+    "compiled function, nested and static arguments": (compiled_function, 50),
     "imperative chain, 10 elements": (imperative_chain, 100),
     "hybridized chain, 10 elements": (hybridized_chain, 100),
 }
@@ -172,10 +236,24 @@ def _total(text: str) -> int:
     return int(found.group(1))
 
 
-def python() -> str:
-    """What counts belong to."""
-    name = platform.python_implementation().lower()
-    return f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{platform.machine()}"
+def build() -> str:
+    """What counts belong to: the version of Python, and what compiled it and the extension."""
+    python = (
+        f"{platform.python_implementation().lower()}-{sys.version_info[0]}.{sys.version_info[1]}"
+    )
+    by = _compiler(platform.python_compiler())
+    if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""):
+        by += " with profiles"
+    extension = ROOT / "tigon" / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+    comments = re.findall(rb"(?:GCC: \(|clang version )[ -~]+", extension.read_bytes())
+    compiled = _compiler(comments[0].decode()) if comments else "an unknown compiler"
+    return f"{python} on {platform.machine()}, built by {by}, extension by {compiled}"
+
+
+def _compiler(text: str) -> str:
+    """The compiler and its major version, of what compilers leave in programs."""
+    found = re.search(r"(gcc|clang)\D*(?:\([^)]*\) )?(\d+)\.", text, re.IGNORECASE)
+    return " ".join(found.groups()).lower() if found else text
 
 
 def compare(counted: dict[str, int], recorded: dict[str, int]) -> bool:
@@ -211,17 +289,18 @@ def main() -> int:
         print("bench-check: skipped, valgrind is not installed (`apt install valgrind`)")
         return 0
     records = json.loads(options.records.read_text()) if options.records.exists() else {}
-    counted = count([name for name in ROWS if options.only in name])
-    recorded = records.get(python(), {})
-    if options.record:
-        records[python()] = {**recorded, **counted}
-        options.records.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
-        print(f"recorded for {python()}:")
-        compare(counted, recorded)
+    recorded = records.get(build(), {})
+    if not recorded and not options.record:
+        print(f"bench-check: skipped, nothing is recorded for {build()}; CHECK=--record does.")
+        print(f"Recorded are: {'; '.join(records) or 'none'}.")
         return 0
-    if not recorded:
-        print(f"bench-check: nothing recorded for {python()}; record with `CHECK=--record`")
-        compare(counted, {})
+    counted = count([name for name in ROWS if options.only in name])
+    if options.record:
+        merged = {**recorded, **counted}
+        records[build()] = {name: merged[name] for name in ROWS if name in merged}
+        options.records.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+        print(f"recorded for {build()}:")
+        compare(counted, recorded)
         return 0
     if compare(counted, recorded):
         return 0

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import workloads
+from inputs import RANDOM, dense_layers, normal
 
 from tigon import _native, autograd, gluon, nd
 from tigon.backends.cpu.cost import extent
@@ -63,6 +64,7 @@ def lines(compiled: CompiledGraph, overwritten: dict[int, int], turns: int) -> I
     waves, alone, shared = (
         least(compiled, arrays, out, part, turns) for part in ("wave", "alone", "launch")
     )
+    # No launch of these programs is empty: there are as many as nests.
     nests = [nest for kernel in compiled.kernels for nest in kernel.nests]
     program = compiled.program
     yield (
@@ -85,10 +87,10 @@ def lines(compiled: CompiledGraph, overwritten: dict[int, int], turns: int) -> I
 
 def dense_programs() -> Iterator[tuple[CompiledGraph, dict[int, int]]]:
     """The programs of a step of 784-256-128-10, batch 64: whole, and those of the loop."""
-    images, labels = workloads.normal(64, 784), workloads.RANDOM.randint(0, 10, 64)
+    images, labels = normal(64, 784), RANDOM.randint(0, 10, 64)
     x, y = nd.array(images), nd.array(labels)
     for whole in (True, False):
-        net = workloads.gluon_network(workloads.dense_layers([784, 256, 128, 10]))
+        net = workloads.gluon_network(dense_layers([784, 256, 128, 10]))
         loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
         trainer = gluon.Trainer(
             net.collect_params(), "sgd", {"learning_rate": 0.01, "momentum": 0.9}

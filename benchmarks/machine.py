@@ -38,8 +38,11 @@ class Limits:
     memory: float
     threads: int
 
-    def microseconds(self, flops: float, size: float) -> float:
-        """The least time of so many operations and so many bytes read or written."""
+    def least(self, flops: float, size: float) -> float:
+        """Microseconds that so many operations and so many bytes read or written take at least; 0
+        where that is less than a call."""
+        if not flops and size < 1e5:
+            return 0.0
         bandwidth = self.cache if size <= 2 * CACHED * self.threads else self.memory
         return max(flops / self.peak, size / bandwidth) / 1e3
 
@@ -72,11 +75,6 @@ def describe() -> str:
         f"{model} ({family}), {os.cpu_count()} logical processors, "
         f"{about.get('cache size', 'unknown')} cache, {' '.join(told)}"
     )
-
-
-def busy() -> float:
-    """How many processes wanted to run during the last minute."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 # ----------------------------------------------------------------------------- limits

@@ -1,28 +1,45 @@
-"""The rows of the table: one workload each, by tigon, PyTorch (where installed) and numpy."""
+"""The rows of the table: one workload each, by tigon, its peers (where installed) and numpy."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+import peers
+from inputs import RANDOM, Layers, dense_layers, normal
 
 from tigon import autograd, gluon, nd
 from tigon.gluon import nn
 
-try:
+torch_side, jax_side, onnx_side = map(peers.side, ("torch", "jax", "onnxruntime"))
+if torch_side is not None:
     import torch
-except ImportError:
-    torch = None
+if jax_side is not None:
+    import jax
+    import jax.numpy as jnp
 
 RATE, MOMENTUM = 0.01, 0.9
+LOOP = "tigon, record/backward/step"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A function that does the work once and waits for it, one that returns what was computed, and
+    what to be in meanwhile."""
+
+    run: Callable[[], Any]
+    result: Callable[[], Any]
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 @dataclass
 class Row:
-    """One workload: contestants by name, each a function that does it once and waits.
+    """One workload and its contestants by name.
 
     `flops` counts the multiplications and additions of products and convolutions, `size` the bytes
     that must be read and written at least; both for one of the `per` calls that a turn makes.
@@ -30,31 +47,42 @@ class Row:
     """
 
     name: str
-    contestants: dict[str, Callable[[], Any]]
-    results: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     tolerance: float = 1e-4
     per: int = 1
     flops: float = 0.0
     size: float = 0.0
     main: bool = False
     busy: bool = False
+    contestants: dict[str, Contestant] = field(default_factory=dict)
+
+    def enter(
+        self,
+        name: str,
+        run: Callable[[], Any],
+        result: Callable[[], Any] | None = None,
+        within: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        """Add a contestant; where `run` returns the result itself, that is compared."""
+        self.contestants[name] = Contestant(run, result or run, within)
+
+    def enter_tigon(self, name: str, function: Callable[..., Any], *arrays: nd.NDArray) -> None:
+        """Add a call of the function that waits for its array."""
+        call = partial(function, *arrays)
+        self.enter(name, lambda: call().wait_to_read(), lambda: call().asnumpy())
+
+    def enter_torch(self, function: Callable[..., Any], *arrays: np.ndarray) -> None:
+        """Add a call of the function without gradients, if there is PyTorch."""
+        if torch_side is not None:
+            call = partial(function, *map(torch.from_numpy, arrays))
+            self.enter("torch", call, within=torch.inference_mode)
+
+    def enter_jax(self, function: Callable[..., Any], *arrays: np.ndarray) -> None:
+        """Add a call of the function compiled, if there is JAX."""
+        if jax_side is not None:
+            self.enter("jax", jax_side.call(function, *arrays))
 
 
-RANDOM = np.random.RandomState(0)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return RANDOM.randn(*shape).astype(np.float32)
-
-
-def dense_layers(sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [
-        (normal(after, before) / np.sqrt(before).astype(np.float32), normal(after) * 0.1)
-        for before, after in itertools.pairwise(sizes)
-    ]
-
-
-def gluon_network(layers: list[tuple[np.ndarray, np.ndarray]]) -> gluon.HybridBlock:
+def gluon_network(layers: Layers) -> gluon.HybridBlock:
     net = nn.HybridSequential()
     for index, (weight, bias) in enumerate(layers):
         last = index == len(layers) - 1
@@ -72,25 +100,12 @@ def gluon_network(layers: list[tuple[np.ndarray, np.ndarray]]) -> gluon.HybridBl
     return net
 
 
-def torch_network(layers: list[tuple[np.ndarray, np.ndarray]]) -> Any:
-    modules: list[Any] = []
-    for index, (weight, bias) in enumerate(layers):
-        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(weight))
-            linear.bias.copy_(torch.from_numpy(bias))
-        modules += [linear] if index == len(layers) - 1 else [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*modules)
-
-
 def documents_network() -> Iterator[Row]:
     """Dense(256, relu), Dense(128, relu), Dense(2) on an input of (1, 512)."""
     layers = dense_layers([512, 256, 128, 2])
     count = sum(weight.size + bias.size for weight, bias in layers)
     data = normal(1, 512)
     x = nd.array(data)
-    imperative, hybrid = gluon_network(layers), gluon_network(layers)
-    hybrid.hybridize()
 
     def with_numpy() -> np.ndarray:
         y = data
@@ -100,46 +115,44 @@ def documents_network() -> Iterator[Row]:
                 y = np.maximum(y, 0)
         return y
 
-    for name, net in (("hybridized", hybrid), ("imperative", imperative)):
-        contestants: dict[str, Callable[[], Any]] = {
-            "tigon": lambda net=net: net(x).wait_to_read(),
-            "numpy": with_numpy,
-        }
-        checked = {"numpy": with_numpy, "tigon": lambda net=net: net(x).asnumpy()}
-        if torch is not None:
-            model, tensor = torch_network(layers).eval(), torch.from_numpy(data)
-            if name == "hybridized":
-                with torch.no_grad():
-                    model = torch.jit.freeze(torch.jit.trace(model, tensor))
+    def row(how: str) -> Row:
+        made = Row(f"network 512-256-128-2, batch 1, {how}", main=True)
+        made.flops, made.size = 2.0 * count, 4.0 * count
+        made.enter("numpy", with_numpy)
+        return made
 
-            def with_torch(model: Any = model, tensor: Any = tensor) -> Any:
-                with torch.inference_mode():
-                    return model(tensor)
+    hybridized, net = row("hybridized"), gluon_network(layers)
+    net.hybridize()
+    hybridized.enter_tigon("tigon", net, x)
+    if torch_side is not None:
+        hybridized.enter_torch(torch_side.frozen(torch_side.network(layers), data), data)
+    if jax_side is not None:
+        hybridized.enter("jax", jax_side.network(layers, data))
+    if onnx_side is not None:
+        model = onnx_side.network(layers, 1)
+        hybridized.enter("onnxruntime", *onnx_side.bound(model, (1, 2), data))
+        hybridized.enter("onnxruntime, new outputs", onnx_side.call(model, data))
+    yield hybridized
 
-            contestants["torch"] = with_torch
-            checked["torch"] = lambda run=with_torch: run().numpy()
-        yield Row(
-            f"network 512-256-128-2, batch 1, {name}",
-            contestants,
-            checked,
-            flops=2.0 * count,
-            size=4.0 * count,
-            main=True,
-        )
+    imperative = row("imperative")
+    imperative.enter_tigon("tigon", gluon_network(layers), x)
+    if torch_side is not None:
+        imperative.enter_torch(torch_side.network(layers), data)
+    yield imperative
 
 
 def chain(a: Any, b: Any, tanh: Callable[[Any], Any]) -> Any:
     return tanh(b * a + 1) * 0.5 + a
 
 
-def scaled(a: Any, b: Any, _tanh: Callable[[Any], Any]) -> Any:
+def scaled(a: Any, b: Any, tanh: Callable[[Any], Any]) -> Any:
     return b * a + 1
 
 
 def elementwise(size: int, formula: Callable[..., Any], name: str) -> Iterator[Row]:
     """A formula, imperatively and compiled; all results in fresh arrays."""
     a, b = normal(size), normal(size)
-    array_a, array_b = nd.array(a), nd.array(b)
+    arrays = nd.array(a), nd.array(b)
 
     class Formula(gluon.HybridBlock):
         def forward(self, a: Any, b: Any) -> Any:
@@ -147,62 +160,31 @@ def elementwise(size: int, formula: Callable[..., Any], name: str) -> Iterator[R
 
     imperative, hybrid = Formula(), Formula()
     hybrid.hybridize()
-    contestants: dict[str, Callable[[], Any]] = {
-        "tigon": lambda: hybrid(array_a, array_b).wait_to_read(),
-        "tigon imperative": lambda: imperative(array_a, array_b).wait_to_read(),
-        "numpy": lambda: formula(a, b, np.tanh),
-    }
-    results = {
-        "numpy": lambda: formula(a, b, np.tanh),
-        "tigon": lambda: hybrid(array_a, array_b).asnumpy(),
-        "tigon imperative": lambda: imperative(array_a, array_b).asnumpy(),
-    }
-    if torch is not None:
-        tensor_a, tensor_b = torch.from_numpy(a), torch.from_numpy(b)
+    row = Row(f"{name}, {size:,} elements", size=12.0 * size, main=size > 1000)
+    row.enter("numpy", lambda: formula(a, b, np.tanh))
+    row.enter_tigon("tigon", hybrid, *arrays)
+    row.enter_tigon("tigon imperative", imperative, *arrays)
+    if torch_side is not None:
+        row.enter_torch(partial(formula, tanh=torch.tanh), a, b)
+    if jax_side is not None:
+        row.enter_jax(partial(formula, tanh=jnp.tanh), a, b)
+    if onnx_side is not None:
+        model = onnx_side.formula(size, chained=formula is chain)
+        row.enter("onnxruntime", onnx_side.call(model, a, b))
+    if formula is chain:
+        # At its best numpy writes into the same arrays again.
+        buffer, one, half = np.empty_like(a), np.float32(1), np.float32(0.5)
 
-        def with_torch() -> Any:
-            with torch.inference_mode():
-                return formula(tensor_a, tensor_b, torch.tanh)
+        def in_place() -> np.ndarray:
+            np.multiply(b, a, out=buffer)
+            np.add(buffer, one, out=buffer)
+            np.tanh(buffer, out=buffer)
+            np.multiply(buffer, half, out=buffer)
+            np.add(buffer, a, out=buffer)
+            return buffer
 
-        contestants["torch"] = with_torch
-        results["torch"] = lambda: with_torch().numpy()
-    yield Row(
-        f"{name}, {size:,} elements", contestants, results, size=12.0 * size, main=size > 1000
-    )
-
-
-def reused(size: int) -> Iterator[Row]:
-    """The chain against numpy at its best, which writes into the same arrays again."""
-    a, b = normal(size), normal(size)
-    array_a, array_b = nd.array(a), nd.array(b)
-
-    class Formula(gluon.HybridBlock):
-        def forward(self, a: Any, b: Any) -> Any:
-            return chain(a, b, nd.tanh)
-
-    imperative, hybrid = Formula(), Formula()
-    hybrid.hybridize()
-    buffer = np.empty_like(a)
-    one, half = np.float32(1), np.float32(0.5)
-
-    def with_numpy() -> np.ndarray:
-        np.multiply(b, a, out=buffer)
-        np.add(buffer, one, out=buffer)
-        np.tanh(buffer, out=buffer)
-        np.multiply(buffer, half, out=buffer)
-        np.add(buffer, a, out=buffer)
-        return buffer
-
-    yield Row(
-        f"tanh(b*a+1)*0.5+a, {size:,} elements, numpy in place",
-        {
-            "tigon": lambda: hybrid(array_a, array_b).wait_to_read(),
-            "tigon imperative": lambda: imperative(array_a, array_b).wait_to_read(),
-            "numpy": with_numpy,
-        },
-        {"numpy": with_numpy, "tigon": lambda: hybrid(array_a, array_b).asnumpy()},
-        size=12.0 * size,
-    )
+        row.enter("numpy, in place", in_place)
+    yield row
 
 
 def small_adds() -> Iterator[Row]:
@@ -211,24 +193,20 @@ def small_adds() -> Iterator[Row]:
     data = normal(10)
     x = nd.array(data)
 
-    def add(y: Any, x: Any) -> Any:
+    def add(x: Any) -> Any:
+        y = x
         for _ in range(count):
             y = y + x
         return y
 
-    contestants = {"tigon": lambda: add(x, x).wait_to_read(), "numpy": lambda: add(data, data)}
-    results = {"numpy": lambda: add(data, data), "tigon": lambda: add(x, x).asnumpy()}
-    if torch is not None:
-        tensor = torch.from_numpy(data)
-
-        def with_torch() -> Any:
-            with torch.inference_mode():
-                return add(tensor, tensor)
-
-        contestants["torch"] = with_torch
-        results["torch"] = lambda: with_torch().numpy()
-    name = "one imperative add of 10 elements (of 1,000)"
-    yield Row(name, contestants, results, 1e-3, per=count, main=True)
+    row = Row("one imperative add of 10 elements (of 1,000)", 1e-3, per=count, main=True)
+    row.enter("numpy", lambda: add(data))
+    row.enter_tigon("tigon", add, x)
+    row.enter_torch(add, data)
+    if jax_side is not None:
+        given = jnp.asarray(data)
+        row.enter("jax", lambda: add(given).block_until_ready())
+    yield row
 
 
 def recorded_adds() -> Iterator[Row]:
@@ -246,15 +224,10 @@ def recorded_adds() -> Iterator[Row]:
         y.backward()
         return w.grad
 
-    row = Row(
-        "one recorded product of 10 elements, forward and backward (of 100)",
-        {"tigon": lambda: with_tigon().wait_to_read()},
-        {"tigon": lambda: with_tigon().asnumpy()},
-        1e-2,
-        per=count,
-        main=True,
-    )
-    if torch is not None:
+    name = "one recorded product of 10 elements, forward and backward (of 100)"
+    row = Row(name, 1e-2, per=count, main=True)
+    row.enter_tigon("tigon", with_tigon)
+    if torch_side is not None:
         source = torch.from_numpy(start)
         weight = torch.from_numpy(factor.copy()).requires_grad_()
         ones = torch.ones(10)
@@ -267,8 +240,7 @@ def recorded_adds() -> Iterator[Row]:
             y.backward(ones)
             return weight.grad
 
-        row.contestants["torch"] = with_torch
-        row.results["torch"] = lambda: with_torch().numpy()
+        row.enter("torch", with_torch)
     yield row
 
 
@@ -277,9 +249,9 @@ def recorded_adds() -> Iterator[Row]:
 
 def tigon_steps(
     make: Callable[[], gluon.HybridBlock], images: np.ndarray, labels: np.ndarray
-) -> dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]]:
-    """A step, and a step that gives its mean loss: as one program, and as the usual loop over a
-    hybridized network and an imperative one."""
+) -> dict[str, Callable[[], Any]]:
+    """A step that returns its losses: as one program, and as the usual loop over a hybridized
+    network and an imperative one."""
     x, y = nd.array(images), nd.array(labels)
 
     def maker(how: str) -> Callable[[], Any]:
@@ -312,11 +284,7 @@ def tigon_steps(
 
         return step
 
-    made = {}
-    for how in ("TrainStep", "loop", "imperative"):
-        step = maker(how)
-        made[how] = (step, lambda step=step: _third(step).mean().asnumpy())
-    return made
+    return {how: maker(how) for how in ("TrainStep", "loop", "imperative")}
 
 
 def _third(step: Callable[[], Any]) -> Any:
@@ -326,50 +294,22 @@ def _third(step: Callable[[], Any]) -> Any:
     return step()
 
 
-def torch_step(
-    model: Any, images: np.ndarray, labels: np.ndarray
-) -> tuple[Callable[[], Any], Callable[[], np.ndarray]]:
-    """The same training step in PyTorch, with its fused optimizer."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, fused=True)
-    loss_function = torch.nn.CrossEntropyLoss()
-    x, y = torch.from_numpy(images), torch.from_numpy(labels).long()
-
-    def step() -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step, lambda: _third(step).detach().numpy().reshape(1)
-
-
-def step_rows(
+def step_row(
     name: str,
     make: Callable[[], gluon.HybridBlock],
-    make_torch: Callable[[], Any],
+    peer_steps: Callable[[], dict[str, Callable[[], Any]]],
     images: np.ndarray,
     labels: np.ndarray,
     flops: float,
-) -> Iterator[Row]:
-    steps = tigon_steps(make, images, labels)
-    for suffix, column in (
-        ("TrainStep", {"tigon": "TrainStep"}),
-        ("loop", {"tigon": "loop", "tigon imperative": "imperative"}),
-    ):
-        row = Row(
-            f"{name}, {suffix}",
-            {title: steps[how][0] for title, how in column.items()},
-            {title: steps[how][1] for title, how in column.items()},
-            1e-3,
-            flops=flops,
-            main=True,
-        )
-        if torch is not None:
-            row.contestants["torch"], row.results["torch"] = torch_step(
-                make_torch(), images, labels
-            )
-        yield row
+) -> Row:
+    """One row; the second column is imperative, the usual loop over hybridized code an extra."""
+    titles = {"TrainStep": "tigon", "loop": LOOP, "imperative": "tigon imperative"}
+    row = Row(name, 1e-3, flops=flops, main=True)
+    for how, step in tigon_steps(make, images, labels).items():
+        row.enter(titles[how], step, lambda step=step: _third(step).mean().asnumpy())
+    for title, step in peer_steps().items():
+        row.enter(title, step, partial(_third, step))
+    return row
 
 
 def dense_training(busy: bool = False) -> Iterator[Row]:
@@ -378,20 +318,27 @@ def dense_training(busy: bool = False) -> Iterator[Row]:
     layers = dense_layers(sizes)
     images, labels = normal(64, 784), RANDOM.randint(0, 10, 64)
     products = [2.0 * 64 * before * after for before, after in itertools.pairwise(sizes)]
-    found = step_rows(
+    given = images, labels, RATE, MOMENTUM
+
+    def peer_steps() -> dict[str, Callable[[], Any]]:
+        steps = {}
+        if torch_side is not None:
+            steps["torch"] = torch_side.step(torch_side.network(layers), *given)
+        if jax_side is not None:
+            steps["jax"] = jax_side.step(layers, *given)
+        return steps
+
+    row = step_row(
         "training step 784-256-128-10, batch 64",
         lambda: gluon_network(layers),
-        lambda: torch_network(layers),
+        peer_steps,
         images,
         labels,
         3 * sum(products) - products[0],  # nobody wants the gradient of the images
     )
-    if not busy:
-        yield from found
-        return
-    row = next(found)
-    row.name += ", beside a busy process"
-    row.busy, row.main = True, False
+    if busy:
+        row.name += ", beside a busy process"
+        row.busy, row.main = True, False
     yield row
 
 
@@ -419,7 +366,9 @@ def convolutional_training() -> Iterator[Row]:
             layer.bias.set_data(nd.array(bias))
         return net
 
-    def make_torch() -> Any:
+    def peer_steps() -> dict[str, Callable[[], Any]]:
+        if torch_side is None:
+            return {}
         t = torch.nn
         model = t.Sequential(
             t.Conv2d(1, 20, 5), t.ReLU(), t.MaxPool2d(2), t.Conv2d(20, 50, 5), t.ReLU(),
@@ -430,12 +379,12 @@ def convolutional_training() -> Iterator[Row]:
             for layer, weight, bias in zip(layers, weights, biases, strict=True):
                 layer.weight.copy_(torch.from_numpy(weight))
                 layer.bias.copy_(torch.from_numpy(bias))
-        return model
+        return {"torch": torch_side.step(model, images, labels, RATE, MOMENTUM)}
 
     places = (24 * 24, 8 * 8, 1, 1)
     products = [2.0 * 64 * p * weight.size for p, weight in zip(places, weights, strict=True)]
     flops = 3 * sum(products) - products[0]
-    yield from step_rows("training step LeNet, 64x1x28x28", make, make_torch, images, labels, flops)
+    yield step_row("training step LeNet, 64x1x28x28", make, peer_steps, images, labels, flops)
 
 
 # --------------------------------------------------------------------- single operators
@@ -444,56 +393,33 @@ def convolutional_training() -> Iterator[Row]:
 def softmax_rows() -> Iterator[Row]:
     for rows, columns in ((64, 10), (1024, 1000), (65536, 10), (128, 65536)):
         data = normal(rows, columns)
-        array = nd.array(data)
 
         def with_numpy(data: np.ndarray = data) -> np.ndarray:
             shifted = np.exp(data - data.max(axis=1, keepdims=True))
             return shifted / shifted.sum(axis=1, keepdims=True)
 
-        row = Row(
-            f"softmax of {rows:,} rows of {columns:,}",
-            {
-                "tigon": lambda array=array: nd.softmax(array, axis=-1).wait_to_read(),
-                "numpy": with_numpy,
-            },
-            {
-                "numpy": with_numpy,
-                "tigon": lambda array=array: nd.softmax(array, axis=-1).asnumpy(),
-            },
-            1e-5,
-            size=8.0 * rows * columns,
-        )
-        if torch is not None:
-            tensor = torch.from_numpy(data)
-            row.contestants["torch"] = lambda x=tensor: torch.softmax(x, 1)
-            row.results["torch"] = lambda x=tensor: torch.softmax(x, 1).numpy()
+        row = Row(f"softmax of {rows:,} rows of {columns:,}", 1e-5, size=8.0 * rows * columns)
+        row.enter("numpy", with_numpy)
+        row.enter_tigon("tigon", partial(nd.softmax, axis=-1), nd.array(data))
+        if torch_side is not None:
+            row.enter_torch(partial(torch.softmax, dim=1), data)
+        if jax_side is not None:
+            row.enter_jax(jax.nn.softmax, data)
         yield row
 
 
 def matrix_products() -> Iterator[Row]:
     for n in (256, 512, 1024, 2048):
         a, b = normal(n, n), normal(n, n)
-        array_a, array_b = nd.array(a), nd.array(b)
-        buffer = np.empty((n, n), np.float32)
-        row = Row(
-            f"matrix product, n = {n}",
-            {
-                "tigon": lambda a=array_a, b=array_b: nd.dot(a, b).wait_to_read(),
-                "numpy": lambda a=a, b=b, out=buffer: np.matmul(a, b, out=out),
-            },
-            {
-                "numpy": lambda a=a, b=b: a @ b,
-                "tigon": lambda a=array_a, b=array_b: nd.dot(a, b).asnumpy(),
-            },
-            2e-3,
-            flops=2.0 * n**3,
-            size=12.0 * n * n,
-            main=n == 1024,
-        )
-        if torch is not None:
-            left, right, out = map(torch.from_numpy, (a, b, buffer.copy()))
-            row.contestants["torch"] = lambda a=left, b=right, out=out: torch.mm(a, b, out=out)
-            row.results["torch"] = lambda a=left, b=right: (a @ b).numpy()
+        row = Row(f"matrix product, n = {n}", 2e-3, main=n == 1024)
+        row.flops, row.size = 2.0 * n**3, 12.0 * n * n
+        row.enter("numpy", partial(np.matmul, a, b, out=np.empty_like(a)))
+        row.enter_tigon("tigon", nd.dot, nd.array(a), nd.array(b))
+        if torch_side is not None:
+            row.enter_torch(partial(torch.mm, out=torch.empty(n, n)), a, b)
+        row.enter_jax(lambda a, b: a @ b, a, b)
+        if onnx_side is not None:
+            row.enter("onnxruntime", *onnx_side.bound(onnx_side.product(n), (n, n), a, b))
         yield row
 
 
@@ -503,7 +429,6 @@ def rows(only: str) -> Iterator[Row]:
     makers: list[Callable[[], Iterator[Row]]] = [
         documents_network,
         lambda: elementwise(1_000, chain, text),
-        lambda: reused(1_000),
         lambda: elementwise(10_000_000, chain, text),
         lambda: elementwise(10_000_000, scaled, "b*a+1"),
         small_adds,
