@@ -4,6 +4,7 @@
     make bench BENCH="--write docs/benchmarks.md"     into that page, and the main rows into README
     make bench BENCH="--only matrix"                  the rows whose name contains a word
     make bench BENCH="--json out.json"                the figures as JSON, too
+    make bench BENCH="--chart docs/benchmarks.svg"    a picture of the table, on written pages too
 
 Each row is measured in rounds; in each round every contestant has its turn, so that a slow moment
 of the machine meets all of them. Before anything is timed the results are compared. Peers that are
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import sys
 from pathlib import Path
 
 import beginnings
+import chart
 import extents
 import goals
 import machine
@@ -172,13 +175,17 @@ def page(figures: Figures) -> list[str]:
     return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
 
 
-def write(path: Path, text: str, heading: str) -> None:
-    """Put the text between the markers of a page; what surrounds them stays."""
-    old = path.read_text() if path.exists() else f"# {heading}\n\n{BEGIN}\n{END}\n"
+def write(path: Path, lines: list[str], picture: Path | None) -> None:
+    """Put the lines between the markers of a page; what surrounds them stays."""
+    old = path.read_text() if path.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     if not pattern.search(old):
         raise SystemExit(f"{path} has no place for figures; add these lines:\n{BEGIN}\n{END}")
-    path.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text.strip()}\n\n{END}", old))
+    text = "\n".join(lines).strip()
+    if picture is not None:
+        place = os.path.relpath(picture.resolve(), path.resolve().parent)
+        text = f"![Times per call of all contestants, as multiples of tigon's]({place})\n\n{text}"
+    path.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", old))
 
 
 def measure(only: str, rounds: int, threads: int) -> Figures:
@@ -208,6 +215,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--write", type=Path, help="the page to write (and README.md's table)")
+    parser.add_argument("--chart", type=Path, help="the picture to draw (SVG; needs matplotlib)")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--threads", type=int, default=min(2, processors()))
     parser.add_argument("--rounds", type=int, default=turns.ROUNDS)
@@ -219,10 +227,12 @@ def main() -> None:
     print("\n".join(lines))
     if options.json:
         options.json.write_text(json.dumps(figures.json(), indent=1))
+    if options.chart:
+        chart.draw(figures.json(), options.chart)
     if options.write:
-        write(options.write, EXPLANATION + "\n" + "\n".join(lines), "Benchmarks")
+        write(options.write, [EXPLANATION, *lines], options.chart)
         short = [*short_table(figures.rows), "", *figures.conditions]
-        write(options.readme, "\n".join(short), "Benchmarks")
+        write(options.readme, short, options.chart)
 
 
 if __name__ == "__main__":

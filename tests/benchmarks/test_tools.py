@@ -62,11 +62,15 @@ def test_figures_go_between_the_markers_of_pages(tmp_path):
     lines = (ROOT / "README.md").read_text().splitlines()
     begin, end = [line for line in lines if line.startswith("<!--")]
     readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    picture = tmp_path / "pictures" / "chart.svg"
+    picture.parent.mkdir()
     given = ("--only", "softmax of 64", "--rounds", "1", "--write", str(page))
+    given += ("--chart", str(picture))
     done = run("run.py", *given, "--readme", str(readme), home=tmp_path)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     text = page.read_text()
-    assert "| softmax of 64 rows of 10 |" in text
+    assert "| softmax of 64 rows of 10 |" in text and "(pictures/chart.svg)" in text
+    assert "softmax of 64 rows of 10" in picture.read_text()
     assert "GFLOP/s of multiply-adds" in text
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
