@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <new>
 
 namespace tigon {
@@ -41,6 +42,35 @@ bool Task::owns(const Storage* storage) const {
   return false;
 }
 
+// All memory, or none: tasks that wait for it must not hold what others wait for.
+bool Task::obtain_memory() {
+  Engine& engine = Engine::instance();
+  for (;;) {
+    uint64_t completed = engine.completed();
+    std::vector<Storage*> obtained;
+    try {
+      obtained.reserve(writes.size());
+      for (const Write& write : writes) {
+        if (write.storage->data()) continue;
+        write.storage->materialize();
+        obtained.push_back(write.storage.get());
+      }
+      reserve();
+      return true;
+    } catch (const OutOfMemory&) {
+      for (Storage* storage : obtained) storage->dematerialize();
+      switch (engine.postpone(this, completed)) {
+      case Engine::Retry::Now:
+        continue;
+      case Engine::Retry::Later:
+        return false;
+      case Engine::Retry::Never:
+        throw;
+      }
+    }
+  }
+}
+
 void Task::run_now() noexcept {
   std::shared_ptr<Failure> failure;
   for (const Ref<Storage>& storage : reads) {
@@ -55,7 +85,7 @@ void Task::run_now() noexcept {
   }
   if (!failure) {
     try {
-      for (const Write& write : writes) write.storage->materialize();
+      if (!obtain_memory()) return;
       execute();
     } catch (...) {
       failure = Failure::from_current_exception();
@@ -128,8 +158,35 @@ void Engine::push(Ref<Task> task) {
     t->waits_.store(waits, std::memory_order_relaxed);
     pending_.fetch_add(1, std::memory_order_relaxed);
     ready = waits == 0;
+    if (ready && !t->needs_worker()) ++able_;
   }
   if (ready) ThreadPool::instance().submit(t);
+}
+
+Engine::Retry Engine::postpone(Task* task, uint64_t completed_before) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (completed_.load(std::memory_order_relaxed) != completed_before) return Retry::Now;
+  // Host callbacks do not count: one of them may be waiting for this very task.
+  size_t own = task->needs_worker() ? 0 : 1;
+  if (able_ == own) return Retry::Never;
+  able_ -= own;
+  starved_.push_back(task);
+  return Retry::Later;
+}
+
+// When the memory of a task has been given up; the oldest task that waits for some may go on.
+Task* Engine::count_completed(const Task* task) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!task->needs_worker()) --able_;
+  completed_.fetch_add(1, std::memory_order_release);
+  if (starved_.empty()) return nullptr;
+  auto oldest = std::min_element(starved_.begin(), starved_.end(), [](Task* one, Task* other) {
+    return one->sequence < other->sequence;
+  });
+  Task* next = *oldest;
+  starved_.erase(oldest);
+  if (!next->needs_worker()) ++able_;
+  return next;
 }
 
 void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
@@ -162,12 +219,14 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
     outstanding_.back()->position_ = task->position_;
     outstanding_[task->position_] = outstanding_.back();
     outstanding_.pop_back();
+    for (Task* next : ready) able_ += !next->needs_worker();
   }
   ThreadPool& pool = ThreadPool::instance();
   // Before the successors run, or each link of a chain would hold one buffer too many.
   task->reads.clear();
   task->writes.clear();
   for (Task* next : ready) pool.submit(next);
+  if (Task* next = count_completed(task)) pool.submit(next);
   // Whoever waits for all must find the references gone: memory figures are exact then.
   task->release();
   pending_.fetch_sub(1, std::memory_order_release);
@@ -262,6 +321,8 @@ void Engine::after_fork_child() {
     }
   }
   outstanding_.clear();
+  starved_.clear();
+  able_ = 0;
   pending_.store(0);
 }
 

@@ -62,12 +62,15 @@ class Task : public Runnable, public AtomicCounted<Task> {
 
  protected:
   static Task* set_current_host(Task* task);  // returns the previous one
+  virtual void reserve() {}  // memory for the execution beyond the storages
   virtual void execute() = 0;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
   virtual void abandon() {}                         // in a forked child, which will never run it
 
  private:
   friend class Engine;
+  bool obtain_memory();  // false: another task's end will start this one again
+
   std::atomic<int> waits_{0};
   size_t position_ = 0;            // in the engine's list
   std::vector<Task*> successors_;  // guarded by the engine
@@ -104,12 +107,21 @@ class Engine {
   friend class Task;
   Engine() = default;
   void complete(Task* task, std::shared_ptr<Failure> failure);
+  // For a task that found no memory: whether it is to try again, now or when another has ended.
+  // Nobody else who could end means that there is none.
+  enum class Retry : uint8_t { Now, Later, Never };
+  Retry postpone(Task* task, uint64_t completed_before);
+  Task* count_completed(const Task* task);
+  uint64_t completed() const { return completed_.load(std::memory_order_acquire); }
   template <class Condition>
   bool wait(std::chrono::microseconds most, uint64_t last_sequence, const Condition& condition);
   uint64_t last_writer_sequence(Storage& storage);
 
   std::mutex mutex_;
   std::vector<Task*> outstanding_;
+  std::vector<Task*> starved_;  // of the ready ones, those that wait for memory
+  size_t able_ = 0;             // ready, neither starved nor a host callback: sure to end
+  std::atomic<uint64_t> completed_{0};
   std::vector<std::shared_ptr<Failure>> unseen_;
   uint64_t next_sequence_ = 1;
   std::atomic<size_t> pending_{0};

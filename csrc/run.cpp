@@ -82,7 +82,10 @@ class ProgramTask final : public Task {
     code_->in_flight.fetch_sub(1, std::memory_order_release);
   }
 
+  void reserve() override { arena_ = std::make_unique<Arena>(code_->arena_bytes); }
+
   void execute() override {
+    std::unique_ptr<Arena> arena = std::move(arena_);  // ends with the execution
     Few<void*, 64> in(inputs.size());
     Few<void*, 64> out(outputs.size());
     for (size_t index = 0; index < inputs.size(); ++index) {
@@ -92,8 +95,7 @@ class ProgramTask final : public Task {
     }
     for (size_t index = 0; index < outputs.size(); ++index)
       out[index] = outputs[index].storage->data() + outputs[index].offset;
-    Arena arena(code_->arena_bytes);
-    code_->execute(in.data(), out.data(), arena.data());
+    code_->execute(in.data(), out.data(), arena->data());
     for (const AliasCopy& copy : copies)
       move_bytes(copy.from->data(), copy.to->data() + copy.offset, copy.bytes);
   }
@@ -103,6 +105,7 @@ class ProgramTask final : public Task {
  private:
   Ref<ProgramCode> code_;
   std::string name_;
+  std::unique_ptr<Arena> arena_;
   bool abandoned_ = false;
 };
 
@@ -440,7 +443,8 @@ class Call {
         break;
       } catch (const OutOfMemory& error) {
         // What is in flight may hold the memory.
-        if (drained) throw OutOfMemory(program_.name + ": " + error.what());
+        // What had begun may have overwritten its inputs.
+        if (drained || began_) throw OutOfMemory(program_.name + ": " + error.what());
         drained = true;
         wait_until_idle();
       }
@@ -452,7 +456,7 @@ class Call {
     }
   }
 
-  void execute() const {
+  void execute() {
     Few<void*, 32> in(count_);
     Few<void*, 32> out(outputs_.size());
     for (size_t index = 0; index < count_; ++index) {
@@ -469,8 +473,10 @@ class Call {
     }
     if (code_.arena_bytes) {
       Arena arena(code_.arena_bytes);
+      began_ = true;
       code_.execute(in.data(), out.data(), arena.data());
     } else {
+      began_ = true;
       code_.execute(in.data(), out.data(), nullptr);
     }
   }
@@ -515,6 +521,7 @@ class Call {
   bool synchronous_;
   bool small_;
   bool ready_ = true;
+  bool began_ = false;
   ByStorage input_places_;
   std::vector<std::pair<size_t, ArrayRef>> copies_;  // output, the caller's array
 };

@@ -474,6 +474,14 @@ void Storage::allocate() {
   memory::count(bytes_);
 }
 
+void Storage::dematerialize() {
+  if (bytes_) {
+    memory::discount(bytes_);
+    memory::release(data_, bytes_);
+  }
+  data_ = nullptr;
+}
+
 void Storage::destroy(Storage* storage) {
   if (storage->free_foreign_) {
     storage->free_foreign_(storage->foreign_context_);

@@ -78,6 +78,7 @@ class Storage : public AtomicCounted<Storage> {
   void materialize() {
     if (!data_) allocate();
   }
+  void dematerialize();  // whoever alone writes it, and has not begun to
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   uint64_t id() const { return id_; }

@@ -166,6 +166,75 @@ void memory_is_safe_among_threads() {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Takes a share of what little there is while it runs.
+class HungryTask final : public Task {
+ public:
+  explicit HungryTask(std::function<void()> function) : function_(std::move(function)) {}
+  static inline std::atomic<int> left{0};
+  static inline std::atomic<int> refused{0};
+
+ protected:
+  void reserve() override {
+    if (left.fetch_sub(1) > 0) return;
+    left.fetch_add(1);
+    refused.fetch_add(1);
+    throw OutOfMemory("out of memory");
+  }
+  void execute() override {
+    function_();
+    left.fetch_add(1);
+  }
+
+ private:
+  std::function<void()> function_;
+};
+
+void tasks_wait_for_memory_that_others_hold() {
+  size_t before = memory::bytes_now();
+  ThreadPool::instance().set_threads(4);
+  HungryTask::left = 1;
+  HungryTask::refused = 0;
+  std::vector<Ref<Storage>> results;
+  std::atomic<int> done{0};
+  for (int index = 0; index < 20; ++index) {
+    results.push_back(Storage::create(1 << 12));
+    Ref<Task> task(new HungryTask([&done, index] {
+      auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+      while (index == 0 && HungryTask::refused == 0 && std::chrono::steady_clock::now() < patience)
+        std::this_thread::yield();
+      ++done;
+    }));
+    task->writes.push_back({results.back(), true});
+    // Every other one has a successor, which must not be lost either.
+    Engine::instance().push(std::move(task));
+    if (index % 2) {
+      Ref<Storage> next = Storage::create(1 << 12);
+      Engine::instance().push(make_task([&done] { ++done; }, {results.back()}, {next}));
+      results.push_back(std::move(next));
+    }
+  }
+  wait_for_all();
+  REQUIRE(HungryTask::refused > 0 && done == 30);
+  for (const Ref<Storage>& storage : results) REQUIRE(storage->ready_to_read());
+
+  // None for anybody: all fail, none hangs, none keeps what it had obtained.
+  HungryTask::left = 0;
+  results.clear();
+  for (int index = 0; index < 20; ++index) {
+    results.push_back(Storage::create(1 << 12));
+    Ref<Task> task(new HungryTask([] {}));
+    task->writes.push_back({results.back(), true});
+    Engine::instance().push(std::move(task));
+  }
+  wait_for_all();
+  for (const Ref<Storage>& storage : results) {
+    REQUIRE(storage->failed && storage->failure->type == Failure::Type::Memory);
+    REQUIRE(storage->data() == nullptr);
+  }
+  Engine::instance().take_unseen();
+  REQUIRE(memory::bytes_now() == before);
+}
+
 void every_point_is_visited_once() {
   for (int64_t points : {0, 1, 7, 1000, 100003}) {
     std::vector<int> visits(static_cast<size_t>(points));
@@ -468,6 +537,7 @@ int main() {
 #endif
   memory_is_safe_among_threads();
   ThreadPool::instance().set_threads(4);
+  tasks_wait_for_memory_that_others_hold();
   every_point_is_visited_once();
   loops_nest_and_overlap();
   thread_count_changes_while_idle();

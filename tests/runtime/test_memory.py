@@ -383,3 +383,23 @@ def test_two_activations_less_do_not() -> None:
     assert failed.startswith("last: out of memory: ")
     assert failed.endswith(f"(called at <string>:{line})")
     assert after == ["True", "[2.0, 2.0, 2.0]"]
+
+
+TWO_AT_ONCE = (
+    LIMITED[: LIMITED.index("resource.setrlimit")].replace(
+        "f = layers(4096), layers(ROWS)", "f, g = layers(4096), layers(ROWS), layers(ROWS)"
+    )
+    + """
+resource.setrlimit(resource.RLIMIT_AS, (limit := mapped() + needed * 11 // 10 + ACTIVATION, limit))
+x = nd.ones((ROWS, WIDTH))
+for _ in range(3):
+    results = [call(x=x, **weights) for call in (f, g)]
+    print([float(y[5].asnumpy().sum()) for y in results])
+    results = None
+"""
+)
+
+
+def test_executions_that_do_not_fit_beside_each_other_take_turns() -> None:
+    """There is memory for one plan and the results of two: the second waits for the first."""
+    assert lines_of(run_script(TWO_AT_ONCE, TIGON_NUM_THREADS="4")) == ["[16.0, 16.0]"] * 3
