@@ -16,8 +16,10 @@ namespace tigon {
 namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr int kJoinSpins = 4000;
+constexpr uint32_t kMostLanes = 16;
 
-thread_local bool worker_thread = false;
+thread_local uint32_t worker_rank = 0;  // from 1; 0: not a worker
 
 int default_threads() {
   if (const char* text = std::getenv("TIGON_NUM_THREADS")) {
@@ -39,7 +41,92 @@ int default_threads() {
   return std::max(1, count);
 }
 
+// Whether the condition came true before it was time to park.
+template <class Condition>
+bool spin_until(const Condition& condition) {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point deadline{};
+  for (;;) {
+    for (int turn = 0; turn < 64; ++turn) {
+      if (condition()) return true;
+      pause_cpu();
+    }
+    auto now = Clock::now();
+    if (deadline == Clock::time_point{}) deadline = now + kSpin;
+    if (now >= deadline) return false;
+  }
+}
+
 }  // namespace
+
+// Each chunk belongs to a lane, and a thread begins with its own: so in call after call a thread
+// gets the same chunks, whose data lies in its own cache. Then it takes from the other lanes what
+// their threads have not begun.
+struct alignas(64) ThreadPool::Job {
+  // Both numbers are `stage << 32 | n`, stages counted from 1: a thread that is behind sees it.
+  struct alignas(64) Lane {
+    std::atomic<uint64_t> next{0};  // n: the next chunk; of an earlier stage: none was taken yet
+  };
+
+  const StagedWork work;
+  uint32_t lane_count;
+  uint32_t most_helpers;
+  bool heavy;
+  std::atomic<uint32_t> helpers{0};
+  Job* link = nullptr;
+  alignas(64) std::atomic<uint64_t> state{0};  // n: chunks that are not done; past the last: over
+  Lane lanes[kMostLanes];
+
+  Job(const StagedWork& given, bool is_heavy, uint32_t threads) : work(given), heavy(is_heavy) {
+    uint32_t widest = 0;
+    for (uint32_t stage = 0; stage < work.stages; ++stage)
+      widest = std::max(widest, work.counts[stage]);
+    // More threads than gain by it would only get into each other's way.
+    uint32_t wanted = std::min(threads, heavy ? widest : std::max(2u, widest / 4));
+    lane_count = std::min(wanted, kMostLanes);
+    most_helpers = wanted - 1;
+    state.store(first_from(1), std::memory_order_relaxed);
+  }
+
+  uint64_t first_from(uint64_t stage) const {
+    while (stage <= work.stages && work.counts[stage - 1] == 0) ++stage;
+    return stage << 32 | (stage <= work.stages ? work.counts[stage - 1] : 0);
+  }
+
+  bool over(uint64_t seen) const { return seen >> 32 > work.stages; }
+
+  // The next chunk of a lane that nobody has taken, or -1.
+  int64_t next_in(uint32_t lane, uint32_t stage, uint64_t seen) const {
+    uint32_t count = work.counts[stage - 1];
+    uint32_t size = (count + lane_count - 1) / lane_count;
+    uint32_t begin = std::min(count, lane * size);
+    if (seen >> 32 > stage) return -1;
+    uint32_t next = seen >> 32 == stage ? static_cast<uint32_t>(seen) : begin;
+    return next < std::min(count, begin + size) ? int64_t{next} : -1;
+  }
+
+  int64_t take(uint32_t lane, uint32_t stage) {
+    std::atomic<uint64_t>& place = lanes[lane].next;
+    uint64_t seen = place.load(std::memory_order_relaxed);
+    for (;;) {
+      int64_t index = next_in(lane, stage, seen);
+      if (index < 0) return -1;
+      uint64_t taken = uint64_t{stage} << 32 | static_cast<uint64_t>(index + 1);
+      if (place.compare_exchange_weak(seen, taken, std::memory_order_relaxed)) return index;
+    }
+  }
+
+  bool has_chunks() const {
+    uint64_t now = state.load(std::memory_order_relaxed);
+    if (over(now)) return false;
+    for (uint32_t turn = 0; turn < lane_count; ++turn) {
+      uint32_t lane = (worker_rank + turn) % lane_count;
+      uint64_t seen = lanes[lane].next.load(std::memory_order_relaxed);
+      if (next_in(lane, static_cast<uint32_t>(now >> 32), seen) >= 0) return true;
+    }
+    return false;
+  }
+};
 
 ThreadPool& ThreadPool::instance() {
   static ThreadPool* pool = new ThreadPool;  // never destroyed: workers outlive static destruction
@@ -55,7 +142,7 @@ void ThreadPool::start_once() {
   started_.store(true, std::memory_order_release);
 }
 
-bool ThreadPool::on_worker() { return worker_thread; }
+bool ThreadPool::on_worker() { return worker_rank != 0; }
 
 // One worker even for one thread: pushed tasks need someone to run them. The caller of a parallel
 // loop is a participant, hence one worker less than threads.
@@ -65,7 +152,9 @@ void ThreadPool::start() {
   int count = std::max(1, threads() - 1);
   for (int index = 0; index < count; ++index) {
     try {
-      workers->emplace_back([this, generation, index] { work(generation, index == 0); });
+      workers->emplace_back([this, generation, index] {
+        work(generation, static_cast<uint32_t>(index) + 1, index == 0);
+      });
     } catch (const std::system_error&) {
       if (index == 0) throw;
       break;
@@ -106,14 +195,7 @@ void ThreadPool::announce(bool wake) {
 }
 
 bool ThreadPool::spin(uint32_t seen) const {
-  auto deadline = std::chrono::steady_clock::now() + kSpin;
-  do {
-    for (int turn = 0; turn < 64; ++turn) {
-      pause_cpu();
-      if (epoch_.load(std::memory_order_acquire) != seen) return true;
-    }
-  } while (std::chrono::steady_clock::now() < deadline);
-  return false;
+  return spin_until([&] { return epoch_.load(std::memory_order_acquire) != seen; });
 }
 
 void ThreadPool::park(uint32_t seen, std::chrono::microseconds most) {
@@ -125,35 +207,30 @@ void ThreadPool::park(uint32_t seen, std::chrono::microseconds most) {
 }
 
 // One of the workers looks after the memory that nobody uses, now and then, when it is idle.
-void ThreadPool::work(uint64_t generation, bool caretaker) {
-  worker_thread = true;
+void ThreadPool::work(uint64_t generation, uint32_t rank, bool caretaker) {
+  worker_rank = rank;
   bool rested = false;
-  uint32_t seen = epoch_.load();
   while (generation_.load(std::memory_order_relaxed) == generation) {
-    if (do_something(true, UINT64_MAX)) continue;
-    if (!spin(seen)) {
-      auto stirs = [&] { return epoch_.load() != seen || generation_.load() != generation; };
-      std::chrono::nanoseconds most(caretaker ? memory::turn_if_due(rested) : 0);
-      std::unique_lock<std::mutex> lock(park_mutex_);
-      parked_.fetch_add(1);
-      if (caretaker) {
-        rested = !park_.wait_for(lock, most, stirs);
-      } else {
-        park_.wait(lock, stirs);
-      }
-      parked_.fetch_sub(1);
+    uint32_t seen = epoch_.load();
+    if (do_something(true, UINT64_MAX) || spin(seen)) continue;
+    auto stirs = [&] { return epoch_.load() != seen || generation_.load() != generation; };
+    std::chrono::nanoseconds most(caretaker ? memory::turn_if_due(rested) : 0);
+    std::unique_lock<std::mutex> lock(park_mutex_);
+    parked_.fetch_add(1);
+    if (caretaker) {
+      rested = !park_.wait_for(lock, most, stirs);
+    } else {
+      park_.wait(lock, stirs);
     }
-    seen = epoch_.load();
+    parked_.fetch_sub(1);
   }
 }
 
 ThreadPool::Job* ThreadPool::join_job() {
   if (job_count_.load(std::memory_order_acquire) == 0) return nullptr;
   std::lock_guard<SpinLock> guard(lock_);
-  int most = threads() - 1;
   for (Job* job = jobs_; job; job = job->link) {
-    if (job->next.load(std::memory_order_relaxed) < job->count &&
-        job->helpers.load(std::memory_order_relaxed) < most) {
+    if (job->helpers.load(std::memory_order_relaxed) < job->most_helpers && job->has_chunks()) {
       job->helpers.fetch_add(1);
       return job;
     }
@@ -161,22 +238,104 @@ ThreadPool::Job* ThreadPool::join_job() {
   return nullptr;
 }
 
+void ThreadPool::wake_joining() {
+  if (joining_.load() == 0) return;
+  std::lock_guard<std::mutex> guard(join_mutex_);
+  join_.notify_all();
+}
+
 // After the decrement the job, which lies on its caller's stack, may be gone.
 void ThreadPool::leave_job(Job* job) {
-  if (job->helpers.fetch_sub(1) == 1 && joining_.load() > 0) {
-    std::lock_guard<std::mutex> guard(join_mutex_);
-    join_.notify_all();
+  if (job->helpers.fetch_sub(1) == 1) wake_joining();
+}
+
+void ThreadPool::take_part(Job& job, Role role) {
+  uint32_t seen = epoch_.load(std::memory_order_relaxed);
+  uint64_t state = job.state.load(std::memory_order_acquire);
+  while (!job.over(state)) {
+    auto stage = static_cast<uint32_t>(state >> 32);
+    uint32_t done = 0;
+    for (uint32_t turn = 0; turn < job.lane_count; ++turn) {
+      uint32_t lane = (worker_rank + turn) % job.lane_count;
+      for (int64_t index; (index = job.take(lane, stage)) >= 0;) {
+        job.work.chunk(job.work.context, stage - 1, index);
+        ++done;
+        if (role == Role::Visitor) {  // it looks up after each: Ctrl-C may have come
+          finish(job, stage, done, role);
+          return;
+        }
+      }
+    }
+    if (role == Role::Visitor) return;
+    state = done ? finish(job, stage, done, role) : job.state.load(std::memory_order_acquire);
+    if (state >> 32 != stage) continue;
+    if (role == Role::Caller) {
+      await_stage(job, stage);
+    } else if (!spin_until([&] {
+                 return job.state.load(std::memory_order_acquire) >> 32 != stage ||
+                        epoch_.load(std::memory_order_relaxed) != seen;
+               })) {
+      return;
+    }
+    state = job.state.load(std::memory_order_acquire);
+    if (state >> 32 == stage) return;  // other work has come
   }
+}
+
+// Says that chunks are done; the last of a stage begins the next. The state after that.
+uint64_t ThreadPool::finish(Job& job, uint32_t stage, uint32_t chunks, Role role) {
+  uint64_t left = job.state.fetch_sub(chunks, std::memory_order_acq_rel) - chunks;
+  if (static_cast<uint32_t>(left) != 0) return left;
+  uint64_t next = job.first_from(uint64_t{stage} + 1);
+  job.state.store(next);
+  wake_joining();
+  // Helpers that found nothing to do have left. A visitor will not be there for the next stage.
+  bool alone = job.helpers.load(std::memory_order_relaxed) < job.most_helpers;
+  if (static_cast<uint32_t>(next) > 1 && (alone || role == Role::Visitor)) announce_job(job);
+  return next;
+}
+
+// Chunks of this stage that others have begun.
+void ThreadPool::await_stage(Job& job, uint32_t stage) {
+  auto passed = [&] { return job.state.load() >> 32 != stage; };
+  for (int turn = 0; turn < kJoinSpins; ++turn) {
+    if (passed()) return;
+    pause_cpu();
+  }
+  std::unique_lock<std::mutex> lock(join_mutex_);
+  joining_.fetch_add(1);
+  join_.wait(lock, passed);
+  joining_.fetch_sub(1);
+}
+
+// Small work in quick succession is worth a worker that spins from one to the next; a single piece
+// is done before a parked worker is awake.
+bool ThreadPool::in_succession() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kTimes = 8;
+  static thread_local Clock::time_point last;
+  static thread_local int times = 0;
+  auto now = Clock::now();
+  times = now - last < kSpin ? times + 1 : 0;
+  last = now;
+  if (times < kTimes) return false;
+  times = 0;
+  return true;
+}
+
+void ThreadPool::announce_job(const Job& job) {
+  bool wake = job.heavy;
+  if (!wake) {
+    int parked = parked_.load(std::memory_order_relaxed);
+    int awake = std::max(1, threads() - 1) - parked;
+    wake = parked > 0 && awake < static_cast<int>(job.most_helpers) && in_succession();
+  }
+  announce(wake);
 }
 
 bool ThreadPool::do_something(bool as_worker, uint64_t last_sequence) {
   if (Job* job = join_job()) {
-    for (;;) {
-      int64_t index = job->next.fetch_add(1, std::memory_order_relaxed);
-      if (index >= job->count) break;
-      job->chunk(job->context, index);
-      if (!as_worker) break;  // a waiting thread looks up after each: Ctrl-C may have come
-    }
+    take_part(*job, as_worker ? Role::Helper : Role::Visitor);
     leave_job(job);
     return true;
   }
@@ -198,8 +357,8 @@ bool ThreadPool::do_something(bool as_worker, uint64_t last_sequence) {
 }
 
 bool ThreadPool::help(uint64_t last_sequence) {
-  if (threads() == 1 && !worker_thread) return false;  // the one worker is the one thread
-  return do_something(worker_thread, last_sequence);
+  if (threads() == 1 && !on_worker()) return false;  // the one worker is the one thread
+  return do_something(on_worker(), last_sequence);
 }
 
 void ThreadPool::submit(Runnable* task) {
@@ -212,13 +371,18 @@ void ThreadPool::submit(Runnable* task) {
   announce(true);
 }
 
-void ThreadPool::run(int64_t count, Chunk chunk, void* context, bool wake) {
-  if (count <= 1 || threads() == 1) {
-    for (int64_t index = 0; index < count; ++index) chunk(context, index);
+void ThreadPool::run(const StagedWork& work, bool heavy) {
+  bool shared = false;
+  for (uint32_t stage = 0; stage < work.stages; ++stage) shared |= work.counts[stage] > 1;
+  if (!shared || threads() == 1) {
+    for (uint32_t stage = 0; stage < work.stages; ++stage) {
+      for (uint32_t index = 0; index < work.counts[stage]; ++index)
+        work.chunk(work.context, stage, index);
+    }
     return;
   }
   ensure_started();
-  Job job{.chunk = chunk, .context = context, .count = count};
+  Job job(work, heavy, static_cast<uint32_t>(threads()));
   {
     std::lock_guard<SpinLock> guard(lock_);
     Job** end = &jobs_;
@@ -226,12 +390,8 @@ void ThreadPool::run(int64_t count, Chunk chunk, void* context, bool wake) {
     *end = &job;
     job_count_.fetch_add(1, std::memory_order_release);
   }
-  announce(wake);
-  for (;;) {
-    int64_t index = job.next.fetch_add(1, std::memory_order_relaxed);
-    if (index >= count) break;
-    chunk(context, index);
-  }
+  announce_job(job);
+  take_part(job, Role::Caller);
   {
     std::lock_guard<SpinLock> guard(lock_);
     Job** place = &jobs_;
@@ -239,17 +399,16 @@ void ThreadPool::run(int64_t count, Chunk chunk, void* context, bool wake) {
     *place = job.link;
     job_count_.fetch_sub(1, std::memory_order_relaxed);
   }
-  // Each helper is in its last chunk.
-  for (int spin = 0; job.helpers.load(std::memory_order_acquire) != 0; ++spin) {
-    if (spin < 4000) {
-      pause_cpu();
-      continue;
-    }
-    std::unique_lock<std::mutex> lock(join_mutex_);
-    joining_.fetch_add(1);
-    join_.wait(lock, [&] { return job.helpers.load() == 0; });
-    joining_.fetch_sub(1);
+  // Helpers are on their way out.
+  auto alone = [&] { return job.helpers.load() == 0; };
+  for (int turn = 0; turn < kJoinSpins; ++turn) {
+    if (alone()) return;
+    pause_cpu();
   }
+  std::unique_lock<std::mutex> lock(join_mutex_);
+  joining_.fetch_add(1);
+  join_.wait(lock, alone);
+  joining_.fetch_sub(1);
 }
 
 void ThreadPool::before_fork() {
@@ -268,7 +427,7 @@ void ThreadPool::after_fork_parent() {
 
 // The child has one thread: the workers are gone, and with them what they were running.
 void ThreadPool::after_fork_child() {
-  worker_thread = false;
+  worker_rank = 0;
   new (&park_mutex_) std::mutex;
   new (&join_mutex_) std::mutex;
   new (&control_mutex_) std::mutex;

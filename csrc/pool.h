@@ -23,15 +23,23 @@ class Runnable {
   ~Runnable() = default;
 };
 
+// Stages one after the other, each of so many chunks that do not depend on each other.
+struct StagedWork {
+  using Chunk = void (*)(void* context, uint32_t stage, int64_t index);  // must not throw
+
+  Chunk chunk;
+  void* context;
+  const uint32_t* counts;  // chunks of each stage
+  uint32_t stages;
+};
+
 class ThreadPool {
  public:
-  using Chunk = void (*)(void* context, int64_t index);  // must not throw
-
   static ThreadPool& instance();
 
-  // Runs chunk(context, 0 .. count-1). The caller takes part and can finish alone; `wake` says
-  // that the work is worth waking a parked worker (about 23 us).
-  void run(int64_t count, Chunk chunk, void* context, bool wake);
+  // The caller takes part and can finish alone; `heavy` says that the work is worth waking parked
+  // workers (about 23 us). Helpers stay from stage to stage.
+  void run(const StagedWork& work, bool heavy);
 
   void submit(Runnable* task);
 
@@ -56,37 +64,40 @@ class ThreadPool {
   void after_fork_child();
 
  private:
-  struct Job {
-    Chunk chunk;
-    void* context;
-    int64_t count;
-    std::atomic<int64_t> next{0};
-    std::atomic<int> helpers{0};
-    Job* link = nullptr;
-  };
+  struct Job;
 
   ThreadPool();
   void start_once();
   void start();
   void stop();
-  void work(uint64_t generation, bool caretaker);
+  void work(uint64_t generation, uint32_t rank, bool caretaker);
   bool do_something(bool as_worker, uint64_t last_sequence);
   Job* join_job();
   void leave_job(Job* job);
+  enum class Role { Caller, Helper, Visitor };
+  void take_part(Job& job, Role role);
+  uint64_t finish(Job& job, uint32_t stage, uint32_t chunks, Role role);
+  void await_stage(Job& job, uint32_t stage);
+  void announce_job(const Job& job);
+  bool in_succession();
+  void wake_joining();
   bool spin(uint32_t seen) const;
 
   std::atomic<int> threads_;
-  SpinLock lock_;  // jobs_ and tasks_
+
+  // What is written often lies apart from what others spin on.
+  alignas(64) SpinLock lock_;  // jobs_ and tasks_
   Job* jobs_ = nullptr;
-  std::deque<Runnable*> tasks_;
   std::atomic<int> job_count_{0};
   std::atomic<int> task_count_{0};
+  std::deque<Runnable*> tasks_;
 
-  std::atomic<uint32_t> epoch_{0};  // advances when work appears
-  std::atomic<int> parked_{0};
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // advances when work appears
+
+  alignas(64) std::atomic<int> parked_{0};
+  std::atomic<int> joining_{0};
   std::mutex park_mutex_;
   std::condition_variable park_;
-  std::atomic<int> joining_{0};
   std::mutex join_mutex_;
   std::condition_variable join_;
 
@@ -112,7 +123,7 @@ struct Chunking {
 
 // body(begin, end) over [0, points) in ranges of at least `grain`.
 template <class Body>
-void parallel_for(int64_t points, int64_t grain, bool wake, const Body& body) {
+void parallel_for(int64_t points, int64_t grain, bool heavy, const Body& body) {
   struct Context {
     const Body* body;
     int64_t points;
@@ -120,15 +131,14 @@ void parallel_for(int64_t points, int64_t grain, bool wake, const Body& body) {
   };
   Chunking chunks = Chunking::of(points, grain);
   Context context{&body, points, chunks.size};
-  ThreadPool::instance().run(
-      chunks.count,
-      [](void* opaque, int64_t index) {
-        auto* c = static_cast<Context*>(opaque);
-        int64_t begin = index * c->size;
-        int64_t end = begin + c->size < c->points ? begin + c->size : c->points;
-        (*c->body)(begin, end);
-      },
-      &context, wake);
+  auto chunk = [](void* opaque, uint32_t, int64_t index) {
+    auto* c = static_cast<Context*>(opaque);
+    int64_t begin = index * c->size;
+    int64_t end = begin + c->size < c->points ? begin + c->size : c->points;
+    (*c->body)(begin, end);
+  };
+  auto count = static_cast<uint32_t>(chunks.count);
+  ThreadPool::instance().run({chunk, &context, &count, 1}, heavy);
 }
 
 void parallel_copy(void* to, const void* from, size_t bytes);

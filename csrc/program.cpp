@@ -111,43 +111,116 @@ void ProgramCode::finish() {
       launch.chunks = Chunking::of(launch.points, launch.grain);
       chunks += launch.chunks.count;
       wave.chunk_ends.push_back(chunks);
-      wave.buffer_begins.push_back(wave.buffer_total);
-      wave.buffer_total += launch.buffers.size();
+      wave.buffer_begins.push_back(buffer_total_);
+      buffer_total_ += launch.buffers.size();
+    }
+    chunk_counts_.push_back(static_cast<uint32_t>(chunks));
+  }
+}
+
+void ProgramCode::resolve(void** buffers, void* const* inputs, void* const* outputs,
+                          char* arena) const {
+  for (const Wave& wave : waves) {
+    for (const Launch& launch : wave.launches) {
+      for (const BufferPlace& place : launch.buffers) {
+        switch (place.space) {
+        case Space::Input:
+          *buffers++ = inputs[place.index];
+          break;
+        case Space::Output:
+          *buffers++ = outputs[place.index];
+          break;
+        case Space::Arena:
+          *buffers++ = arena + place.index;
+          break;
+        case Space::Constant:
+          *buffers++ = constants_[static_cast<size_t>(place.index)];
+          break;
+        }
+      }
     }
   }
 }
 
-void ProgramCode::resolve(const Launch& launch, void** buffers, void* const* inputs,
-                          void* const* outputs, char* arena) const {
-  for (const BufferPlace& place : launch.buffers) {
-    switch (place.space) {
-    case Space::Input:
-      *buffers++ = inputs[place.index];
-      break;
-    case Space::Output:
-      *buffers++ = outputs[place.index];
-      break;
-    case Space::Arena:
-      *buffers++ = arena + place.index;
-      break;
-    case Space::Constant:
-      *buffers++ = constants_[static_cast<size_t>(place.index)];
-      break;
+namespace {
+
+// Work below this many microseconds is done before another thread has noticed it.
+constexpr double kAlone = 2;
+constexpr double kHeavy = 40;
+
+// Others read it while its thread works on its stack: on cache lines of its own.
+struct alignas(64) Running {
+  std::span<const Wave> waves;
+  void** buffers;
+  std::atomic<const Launch*> failed{nullptr};
+  std::atomic<int32_t> status{0};
+
+  void run_points(const Wave& wave, size_t place, int64_t begin, int64_t end) {
+    const Launch& launch = wave.launches[place];
+    if (int32_t result = call(launch, buffers + wave.buffer_begins[place], begin, end)) {
+      int32_t none = 0;
+      if (status.compare_exchange_strong(none, result)) failed.store(&launch);
     }
   }
+
+  void run_chunk(uint32_t stage, int64_t index) {
+    if (status.load(std::memory_order_relaxed)) return;
+    const Wave& wave = waves[stage];
+    const std::vector<int64_t>& ends = wave.chunk_ends;
+    auto place =
+        static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
+    const Launch& launch = wave.launches[place];
+    int64_t chunk = index - (ends[place] - launch.chunks.count);
+    int64_t begin = chunk * launch.chunks.size;
+    run_points(wave, place, begin, std::min(begin + launch.chunks.size, launch.points));
+  }
+
+  // Points do not depend on each other: without another thread there is no need of chunks.
+  void run_alone() {
+    for (const Wave& wave : waves) {
+      for (size_t place = 0; place < wave.launches.size(); ++place) {
+        int64_t points = wave.launches[place].points;
+        if (points > 0 && !status.load(std::memory_order_relaxed))
+          run_points(wave, place, 0, points);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
+                      bool alone) const {
+  Running running{part, buffers};
+  if (alone) {
+    running.run_alone();
+  } else {
+    auto chunk = [](void* context, uint32_t stage, int64_t index) {
+      static_cast<Running*>(context)->run_chunk(stage, index);
+    };
+    ThreadPool::instance().run({chunk, &running, chunk_counts, static_cast<uint32_t>(part.size())},
+                               cost == 0 || cost > kHeavy);
+  }
+  if (int32_t status = running.status.load()) KernelFailure{running.failed.load(), status}.raise();
 }
 
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
-  for (const Wave& wave : waves) run_wave(wave, inputs, outputs, static_cast<char*>(arena), false);
+  alignas(64) Few<void*, 64> buffers(buffer_total_);
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
+  bool alone = (cost != 0 && cost < kAlone) || ThreadPool::instance().threads() == 1;
+  run(waves, chunk_counts_.data(), buffers.data(), alone);
 }
 
 std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const* outputs,
                                                void* arena, Part part) const {
   using Clock = std::chrono::steady_clock;
+  Few<void*, 64> buffers(buffer_total_);
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
   std::vector<double> seconds;
   auto timed = [&](const Wave& wave) {
+    auto chunks = static_cast<uint32_t>(wave.chunk_ends.empty() ? 0 : wave.chunk_ends.back());
     auto began = Clock::now();
-    run_wave(wave, inputs, outputs, static_cast<char*>(arena), part == Part::LaunchAlone);
+    run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone);
     seconds.push_back(std::chrono::duration<double>(Clock::now() - began).count());
   };
   for (const Wave& wave : waves) {
@@ -155,57 +228,12 @@ std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const*
       timed(wave);
       continue;
     }
-    for (const Launch& launch : wave.launches)
-      timed(Wave{{launch}, {launch.chunks.count}, {0}, launch.buffers.size()});
-  }
-  return seconds;
-}
-
-namespace {
-
-struct RunningWave {
-  const Wave* wave;
-  void** buffers;
-  std::atomic<const Launch*> failed{nullptr};
-  std::atomic<int32_t> status{0};
-
-  static void run_chunk_of(void* context, int64_t index) {
-    static_cast<RunningWave*>(context)->run_chunk(index);
-  }
-
-  void run_chunk(int64_t index) {
-    if (status.load(std::memory_order_relaxed)) return;
-    const std::vector<int64_t>& ends = wave->chunk_ends;
-    auto place =
-        static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
-    const Launch& launch = wave->launches[place];
-    int64_t chunk = index - (ends[place] - launch.chunks.count);
-    int64_t begin = chunk * launch.chunks.size;
-    int64_t end = std::min(begin + launch.chunks.size, launch.points);
-    if (int32_t result = call(launch, buffers + wave->buffer_begins[place], begin, end)) {
-      int32_t none = 0;
-      if (status.compare_exchange_strong(none, result)) failed.store(&launch);
+    for (size_t place = 0; place < wave.launches.size(); ++place) {
+      const Launch& launch = wave.launches[place];
+      timed(Wave{{launch}, {launch.chunks.count}, {wave.buffer_begins[place]}});
     }
   }
-};
-
-}  // namespace
-
-void ProgramCode::run_wave(const Wave& wave, void* const* inputs, void* const* outputs, char* arena,
-                           bool alone) const {
-  Few<void*, 64> buffers(wave.buffer_total);
-  for (size_t place = 0; place < wave.launches.size(); ++place)
-    resolve(wave.launches[place], buffers.data() + wave.buffer_begins[place], inputs, outputs,
-            arena);
-  RunningWave running{&wave, buffers.data()};
-  // With one thread the chunks are the same: results must not depend on the number of threads.
-  if (alone) {
-    for (int64_t index = 0; index < wave.chunk_total(); ++index) running.run_chunk(index);
-  } else {
-    ThreadPool::instance().run(wave.chunk_total(), RunningWave::run_chunk_of, &running,
-                               cost == 0 || cost > 40);
-  }
-  if (int32_t status = running.status.load()) KernelFailure{running.failed.load(), status}.raise();
+  return seconds;
 }
 
 }  // namespace tigon

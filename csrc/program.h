@@ -1,6 +1,7 @@
 // A compiled graph: waves of kernel launches over inputs, outputs, constants and one arena.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,10 +35,7 @@ struct Launch {
 struct Wave {
   std::vector<Launch> launches;
   std::vector<int64_t> chunk_ends;    // running totals: chunk -> launch by bisection
-  std::vector<size_t> buffer_begins;  // of each launch in the resolved buffers
-  size_t buffer_total = 0;
-
-  int64_t chunk_total() const { return chunk_ends.empty() ? 0 : chunk_ends.back(); }
+  std::vector<size_t> buffer_begins;  // of each launch in the program's resolved buffers
 };
 
 struct KernelFailure {
@@ -78,11 +76,12 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
                                     Part part) const;
 
  private:
-  void run_wave(const Wave& wave, void* const* inputs, void* const* outputs, char* arena,
-                bool alone) const;
-  void resolve(const Launch& launch, void** buffers, void* const* inputs, void* const* outputs,
-               char* arena) const;
+  void run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
+           bool alone) const;
+  void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena) const;
 
+  std::vector<uint32_t> chunk_counts_;  // of each wave
+  size_t buffer_total_ = 0;
   std::vector<void*> constants_;
   std::vector<size_t> constant_bytes_;
 };

@@ -263,6 +263,48 @@ void loops_nest_and_overlap() {
   REQUIRE(total.load() == 4 * 200 * 16 * 8);
 }
 
+// Every chunk once, and no stage before the one ahead of it is done.
+void stages_run_in_order() {
+  struct Work {
+    std::vector<uint32_t> counts;
+    std::vector<std::atomic<uint32_t>> done;
+    explicit Work(std::vector<uint32_t> given) : counts(std::move(given)), done(counts.size()) {}
+  };
+  std::vector<std::thread> callers;
+  for (unsigned seed = 0; seed < 3; ++seed) {
+    callers.emplace_back([seed] {
+      std::mt19937 random(seed);
+      for (int round = 0; round < 2000; ++round) {
+        std::vector<uint32_t> counts(1 + random() % 6);
+        for (uint32_t& count : counts)
+          count = random() % 3 ? static_cast<uint32_t>(random() % 40) : 1;
+        Work work(counts);
+        std::atomic<bool> wrong{false};
+        std::vector<std::atomic<int>> visits(6 * 40);
+        struct Context {
+          Work& work;
+          std::atomic<bool>& wrong;
+          std::vector<std::atomic<int>>& visits;
+        } context{work, wrong, visits};
+        auto chunk = [](void* opaque, uint32_t stage, int64_t index) {
+          auto& c = *static_cast<Context*>(opaque);
+          if (stage && c.work.done[stage - 1].load() != c.work.counts[stage - 1]) c.wrong = true;
+          c.visits[stage * 40 + static_cast<size_t>(index)].fetch_add(1);
+          c.work.done[stage].fetch_add(1);
+        };
+        ThreadPool::instance().run(
+            {chunk, &context, counts.data(), static_cast<uint32_t>(counts.size())}, round % 2);
+        REQUIRE(!wrong);
+        for (size_t stage = 0; stage < counts.size(); ++stage) {
+          for (size_t index = 0; index < 40; ++index)
+            REQUIRE(visits[stage * 40 + index].load() == (index < counts[stage] ? 1 : 0));
+        }
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+}
+
 void thread_count_changes_while_idle() {
   for (int count : {1, 3, 2, 4}) {
     ThreadPool::instance().set_threads(count);
@@ -540,6 +582,7 @@ int main() {
   tasks_wait_for_memory_that_others_hold();
   every_point_is_visited_once();
   loops_nest_and_overlap();
+  stages_run_in_order();
   thread_count_changes_while_idle();
   a_failure_travels_with_the_data();
   pending_work_holds_no_memory();

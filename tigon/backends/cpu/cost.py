@@ -4,7 +4,7 @@ whether a program runs on the caller's thread; a factor of two does not matter."
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, prod
+from math import log2, prod, sqrt
 
 from tigon.backends.cpu.target import Target
 from tigon.base.dtypes import int64
@@ -27,8 +27,9 @@ from tigon.loop.grammar import (
 from tigon.loop.semantics import EXACT
 from tigon.loop.simplify import affine
 
-CHUNK_US = 8.0
-"""A chunk of work worth handing to another thread, which costs about a microsecond."""
+CHUNK_US = 0.8
+"""The least work to cut off for another thread that is awake: beginning a chunk costs 30 ns, and a
+thread that has nothing left may wait for the length of one."""
 
 STREAM_BYTES = 32 << 20
 """Results larger than any cache are not read back from one: storing past it saves a read."""
@@ -248,5 +249,18 @@ def nest_shape(nest: Nest, target: Target) -> tuple[int, int, float]:
     estimate.body(nest.body, frozenset(axis.name for axis in nest.space))
     rate = _CACHE_BYTES_PER_NS if estimate.bytes < 1 << 20 else _MEMORY_BYTES_PER_NS
     nanoseconds = estimate.nanoseconds + estimate.bytes / rate + _POINT_NS * points
-    point_us = nanoseconds / 1000 / max(1, points)
-    return points, max(1, ceil(CHUNK_US / point_us)) if points else 1, nanoseconds / 1000
+    microseconds = nanoseconds / 1000
+    return points, grain(points, microseconds), microseconds
+
+
+def grain(points: int, microseconds: float) -> int:
+    """Points of a chunk. With chunks of c microseconds, work of w loses 0.03 * w / c to beginning
+    them and c / 2 to the thread that ends last. A power of two of them: threads mostly come in
+    such numbers, too.
+
+    >>> grain(64, 13.0), grain(64, 1300.0), grain(7, 0.5)
+    (4, 1, 7)
+    """
+    chunk_us = max(CHUNK_US, 0.17 * sqrt(microseconds))
+    chunks = 1 << int(log2(max(1.0, min(points, microseconds / chunk_us))))
+    return max(1, points // chunks)

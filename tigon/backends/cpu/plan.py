@@ -161,8 +161,8 @@ def contraction_shape(
     nanoseconds = tiles * plan.rows * plan.vectors * blocks.inner / 4 + 0.3 * blocks.inner * (
         blocks.row_block + blocks.column_block
     )
-    point_us = nanoseconds / 1000 + 0.1
-    return points, max(1, ceil(cost.CHUNK_US / point_us)), points * point_us
+    microseconds = points * (nanoseconds / 1000 + 0.1)
+    return points, cost.grain(points, microseconds), microseconds
 
 
 def _up(value: int, unit: int) -> int:
