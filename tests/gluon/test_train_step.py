@@ -116,7 +116,7 @@ def test_weights_and_states_are_written_over_themselves():
     assert [param.data() for param in params] == arrays
     assert [param.data().storage_id for param in params] == places
     assert [state.storage_id for state in trainer._updaters[0].states.values()] == states
-    (program,) = step.compiled[0].programs.values()
+    (program,) = step.compiled[0].programs
     plan = program.compiled.memory_plan
     counted = sum(row.nbytes for row in plan.rows if row.kind == "input") + plan.arena_bytes
     counted += sum(value.type.nbytes for value in program.compiled.graph.outputs[: program.kept])

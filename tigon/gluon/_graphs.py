@@ -129,8 +129,9 @@ class Entry:
                 self.template[slot] = which
 
     def compiled_graphs(self) -> list[CompiledGraph]:
-        """What was compiled so far."""
-        return [] if self.cached is None else self.cached.programs
+        """What was compiled so far for calls of this kind."""
+        variants = {steps.variant for steps in self.steps.values()}
+        return [program for variant in variants for program in variant.programs]
 
     def changed(self) -> str:
         """The first thing that changed, for the explanation."""

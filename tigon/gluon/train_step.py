@@ -25,7 +25,12 @@ from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.runtime.compile import CompiledGraph
-from tigon.runtime.train_step import TrainingGraph, TrainingProgram
+from tigon.runtime.train_step import (
+    TrainingGraph,
+    TrainingProgram,
+    TrainingStep,
+    training_program,
+)
 
 
 class TrainStep:
@@ -170,8 +175,7 @@ class _StepEntry(Entry):
             step.name,
             "the loss does not depend on anything computed; expected loss(net(data), label)",
         )
-        self.programs: dict[Any, TrainingProgram] = {}
-        self._training: dict[tuple[int, ...], TrainingGraph] = {}
+        self.known: dict[Any, Any] = {}  # what was made for these types
         self._bound: _Bound | None = None
 
     def _bind(self) -> None:
@@ -187,11 +191,11 @@ class _StepEntry(Entry):
         batch_size = self.step._batch_size
         if batch_size is None:
             check(
-                bound.training.losses_agree,
+                bound.program.losses_agree,
                 self.step.name,
                 "there are several losses of different sizes; give batch_size",
             )
-            batch_size = bound.training.loss_size
+            batch_size = bound.program.loss_size
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
         optimizer.rescale_grad = trainer._scale / batch_size
         rates = optimizer.advance(bound.indices)
@@ -207,7 +211,11 @@ class _StepEntry(Entry):
         return loss, _rebuild_outputs(self.output_structure, results, leaves)
 
     def compiled_graphs(self) -> list[CompiledGraph]:
-        return [program.compiled for program in self.programs.values()]
+        return [program.compiled for program in self.programs]
+
+    @property
+    def programs(self) -> list[TrainingProgram]:
+        return [made for made in self.known.values() if isinstance(made, TrainingProgram)]
 
     # -- what a step needs
 
@@ -222,37 +230,39 @@ class _StepEntry(Entry):
                 slots[slot] = index_of[id(param)]
         for index in slots.values():
             self._check(trainer._params[index])
-        training = self._training.get(tuple(slots))
-        if training is None:
-            assert self.cached is not None
-            types = {
-                value.node.name: self.types[which] if kind == "input" else _type_of(array)
-                for value, (kind, which), array in zip(
-                    self.graph.inputs, self.sources, self.template, strict=True
-                )
-            }
-            training = TrainingGraph(self.cached, types, self.heads, list(slots))
-            self._training[tuple(slots)] = training
-        used = {slots[slot] for slot in training.gradients}
-        if not self.step.ignore_stale_grad:
-            for index, param in enumerate(trainer._params):
-                check(
-                    index in used or param.grad_req == "null",
-                    self.step.name,
-                    f"the loss does not depend on {param._where}; leave it out of the trainer, or "
-                    "pass ignore_stale_grad=True to leave it as it is",
-                )
-        indices = [slots[slot] for slot in training.gradients]
-        weights = [self.template[slot] for slot in training.gradients]
+        assert self.cached is not None
+        types = {
+            value.node.name: self.types[which] if kind == "input" else _type_of(array)
+            for value, (kind, which), array in zip(
+                self.graph.inputs, self.sources, self.template, strict=True
+            )
+        }
         updater = trainer._updater()
+
+        def step(training: TrainingGraph) -> TrainingStep:
+            self._check_used({slots[slot] for slot in training.gradients})
+            weights = [self.template[slot] for slot in training.gradients]
+            indices = [slots[slot] for slot in training.gradients]
+            states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
+            return self._step(training, weights, states)
+
+        program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
+        indices = [slots[slot] for slot in program.updated]
+        weights = [self.template[slot] for slot in program.updated]
         states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
-        state_types = [[_type_of(state) for state in own] for own in states]
-        limit = self.step.clip_global_norm
-        key = (optimizer.settings, limit, tuple(slots), tuple(map(tuple, state_types)))
-        program = self.programs.get(key)
-        if program is None:
-            program = self.programs[key] = self._compile(training, weights, state_types)
-        return _Bound(optimizer, updater, program, training, indices, weights, states)
+        return _Bound(optimizer, updater, program, indices, weights, states)
+
+    def _check_used(self, used: set[int]) -> None:
+        """`used`: indices of the parameters that the loss depends on."""
+        if self.step.ignore_stale_grad:
+            return
+        for index, param in enumerate(self.step.trainer._params):
+            check(
+                index in used or param.grad_req == "null",
+                self.step.name,
+                f"the loss does not depend on {param._where}; leave it out of the trainer, or "
+                "pass ignore_stale_grad=True to leave it as it is",
+            )
 
     def _check(self, param: Any) -> None:
         check(
@@ -267,9 +277,9 @@ class _StepEntry(Entry):
             "its own; set grad_req to 'write', or use record, backward and Trainer.step",
         )
 
-    def _compile(
-        self, training: TrainingGraph, weights: Sequence[NDArray], states: Any
-    ) -> TrainingProgram:
+    def _step(
+        self, training: TrainingGraph, weights: Sequence[NDArray], states: Sequence[Sequence[Any]]
+    ) -> TrainingStep:
         optimizer = self.step.trainer._optimizer
         each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
 
@@ -285,7 +295,9 @@ class _StepEntry(Entry):
 
         count = max(len(weights) * each, 1)
         rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
-        return training.compile(states, rates, update, None if limit is None else clip)
+        types = [[_type_of(state) for state in own] for own in states]
+        key = (optimizer.settings, limit, tuple(map(tuple, types)))
+        return training.step(key, types, rates, update, None if limit is None else clip)
 
 
 def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value]:
@@ -309,14 +321,12 @@ class _Bound:
         optimizer: Any,
         updater: Any,
         program: TrainingProgram,
-        training: TrainingGraph,
         indices: list[int],
         weights: Sequence[Any],
         states: Sequence[Sequence[Any]],
     ) -> None:
         self.settings = optimizer.settings
         self.program = program
-        self.training = training
         self.indices = indices
         self.dtype = as_dtype(dtype_of_rates(weights)).numpy
         self.states = [state for own in states for state in own]

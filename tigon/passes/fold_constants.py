@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from tigon.base import InternalError
-from tigon.base.extents import RuntimeNumber
-from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value
+from tigon.base.extents import RuntimeNumber, is_known
+from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value, attrs_key
 from tigon.ir.rewrite import rewrite
 from tigon.ops.record import Family
 from tigon.passes.canonicalize import uniform_value
@@ -67,7 +68,7 @@ def _foldable(graph: Graph) -> list[Value]:
     """The last small values on the way from constants: one per node to replace."""
     settled: set[Node] = set()
     for node in graph.nodes:
-        if node.op is CONSTANT and isinstance(node.attrs.value, RuntimeNumber):
+        if _is_open(node):
             continue
         if node.op is CONSTANT or _is_uniform_leaf(node):
             settled.add(node)
@@ -98,6 +99,22 @@ def _foldable(graph: Graph) -> list[Value]:
         else:
             used_outside.update(node.inputs)
     return found[::-1]
+
+
+def _is_open(node: Node) -> bool:
+    """Whether a run-time extent decides what the node computes."""
+    values = [*node.inputs, *node.outputs]
+    if not all(is_known(*value.shape) for value in values if value.is_typed):
+        return True
+    return any(isinstance(part, RuntimeNumber) for part in _numbers(attrs_key(node.attrs)))
+
+
+def _numbers(key: Any) -> Iterator[Any]:
+    if isinstance(key, tuple):
+        for part in key:
+            yield from _numbers(part)
+    else:
+        yield key
 
 
 def _is_uniform_leaf(node: Node) -> bool:
@@ -157,6 +174,10 @@ def _scalar_twin(node: Node, scalars: dict[Value, Value]) -> Value | None:
         attrs = ConstantAttrs(_in_dtype(number, kind.dtype.kind), kind.dtype.name, (), kind.weak)
         return Node(CONSTANT, (), attrs).outputs[0]
     if node.op is CONSTANT or not node.inputs:
+        return None
+    if node.op not in _SPREADING and any(
+        isinstance(part, RuntimeNumber) for part in _numbers(attrs_key(node.attrs))
+    ):
         return None
     twins = [scalars.get(value) for value in node.inputs]
     if node.op in _SPREADING:

@@ -11,16 +11,15 @@ other numbers (`LoweredGraph.program`), and no compilation.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, cast
 
 from tigon import _native
 from tigon.analysis.min_cut import INFINITE, cheapest_cut
 from tigon.base import TensorType, check
 from tigon.base.dtypes import BY_CODE
-from tigon.base.extents import RuntimeExtents, estimate
+from tigon.base.extents import estimate, is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
@@ -31,9 +30,9 @@ from tigon.passes.set_mode import OWN_MODE as OWN_MODE
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.runtime import keys
+from tigon.runtime.by_shape import ByShape, Fit, Types
 from tigon.runtime.compile import CompiledGraph, LoweredGraph, lower_graph, prepare
 from tigon.runtime.counters import count
-from tigon.runtime.shape_family import ShapeFamily, Types, kind_of
 
 
 class GraphCall:
@@ -72,20 +71,13 @@ class Recorded(Frozen, eq=False):
 
 
 class Lowering:
-    """A typed graph, lowered once per set of wanted gradients. With run-time `extents` it serves
-    every call that they allow."""
+    """A typed graph, lowered once per set of wanted gradients."""
 
-    def __init__(
-        self, typed: ModeGraph, extents: RuntimeExtents | None, disabled: frozenset[str] | None
-    ) -> None:
+    def __init__(self, typed: ModeGraph, disabled: frozenset[str] | None) -> None:
         self.typed = typed
-        self.extents = extents
         self.disabled = disabled
         self._plain: dict[tuple[int, ...], LoweredGraph] = {}
         self._recorded: dict[tuple[bool, ...], Recorded] = {}
-
-    def allows(self, values: tuple[int, ...]) -> bool:
-        return self.extents is None or self.extents.allow(values)
 
     def plain(self, donated: tuple[int, ...]) -> LoweredGraph:
         found = self._plain.get(donated)
@@ -113,7 +105,7 @@ class Lowering:
         )
         forward = lower_graph(cut.forward, disabled=self.disabled)
         backward = cache(lambda: lower_graph(cut.backward, disabled=self.disabled))
-        if self.extents is not None and flows:
+        if flows and not all(is_known(*value.shape) for value in cut.backward.inputs):
             backward()  # now, so that all conditions are known before anything runs
         return Recorded(cut, [i for i, _ in flows], forward, backward)
 
@@ -122,123 +114,30 @@ class Variant:
     """The programs for one set of types and one mode."""
 
     def __init__(
-        self,
-        moded: ModeGraph,
-        types: Mapping[str, TensorType],
-        disabled: frozenset[str] | None,
-        family: Family | None,
-        values: tuple[int, ...],
+        self, moded: ModeGraph, types: Mapping[str, TensorType], disabled: frozenset[str] | None
     ) -> None:
+        self.types = types
         self.results = moded.results
         self.states = moded.states
         self.random_calls = moded.random_calls
-        self.family = family
-        self.values = values  # of the family's run-time extents
-        self.disabled = disabled
         self.forward: dict[Any, CompiledGraph] = {}  # by wanted gradients, and donated inputs
         self.backward: dict[tuple[bool, ...], CompiledGraph] = {}
         self._moded = moded
-        self._types = types
+        self._disabled = disabled
 
     @computed_once
     def own(self) -> ModeGraph:
-        return self._moded.typed(self._types)
+        return self._moded.typed(self.types)
+
+    @property
+    def programs(self) -> list[CompiledGraph]:
+        """Those compiled so far, forward before backward."""
+        return [*self.forward.values(), *self.backward.values()]
 
     @computed_once
     def exact(self) -> Lowering:
         """For these types and no others."""
-        return Lowering(self.own, None, self.disabled)
-
-    def lowered(
-        self, wanted: tuple[bool, ...] | None, donated: tuple[int, ...]
-    ) -> tuple[Lowering, LoweredGraph | Recorded]:
-        for lowering in () if self.family is None else self.family.lowerings(self):
-            try:
-                found = _lower(lowering, wanted, donated)
-            except Exception as error:  # whatever it is: exact types will say it again
-                assert self.family is not None
-                self.family.refuse(error)
-                break
-            if lowering.allows(self.values):
-                return lowering, found
-        return self.exact, _lower(self.exact, wanted, donated)
-
-
-def _lower(
-    lowering: Lowering, wanted: tuple[bool, ...] | None, donated: tuple[int, ...]
-) -> LoweredGraph | Recorded:
-    return lowering.plain(donated) if wanted is None else lowering.recorded(wanted)
-
-
-class Family:
-    """What the members of a shape family share: one lowered graph, or a few where extents of
-    different size are computed in different ways."""
-
-    def __init__(
-        self, shapes: ShapeFamily, moded: ModeGraph, disabled: frozenset[str] | None
-    ) -> None:
-        self.shapes = shapes
-        self.refused = ""
-        """Why members are compiled one by one, if they are."""
-        self._moded = moded
-        self._disabled = disabled
-        self._made: list[Lowering] = []
-
-    def lowerings(self, member: Variant) -> Iterator[Lowering]:
-        """Those that may serve the member; a new one at last."""
-        for lowering in list(self._made):
-            if lowering.allows(member.values):
-                yield lowering
-        if not self.refused and len(self._made) < REGIMES_KEPT:
-            extents = RuntimeExtents(member.values)
-            types = self.shapes.types(extents)
-            try:
-                made = Lowering(self._moded.typed(types), extents, self._disabled)
-            except Exception as error:
-                self.refuse(error)
-                return
-            if made.allows(member.values):
-                self._made.append(made)
-                yield made
-
-    def refuse(self, error: Exception) -> None:
-        if os.environ.get("TIGON_DEBUG") == "1":
-            raise error
-        self.refused = f"{type(error).__name__}: {error}"
-
-
-class Families:
-    """The shape families of one graph, mode and kind of types."""
-
-    def __init__(self) -> None:
-        self.made: list[Family] = []
-        self._seen: list[Types] = []
-
-    def find(
-        self, types: Types, make: Callable[[ShapeFamily], Family]
-    ) -> tuple[Family | None, tuple[int, ...]]:
-        """The family of `types`, if they belong to one, and their extents in it."""
-        for family in self.made:
-            values = family.shapes.values(types)
-            if values is not None:
-                return family, values
-        if types in self._seen or len(self._seen) == FAMILIES_KEPT:
-            return None, ()
-        self._seen.append(types)
-        if len(self._seen) == 1:
-            return None, ()
-        family = make(ShapeFamily(self._seen))
-        self.made.insert(0, family)
-        values = family.shapes.values(types)
-        assert values is not None
-        return family, values
-
-
-REGIMES_KEPT = 4
-"""Lowered graphs of one shape family."""
-
-FAMILIES_KEPT = 5
-"""Types from which it is learned what varies."""
+        return Lowering(self.own, self._disabled)
 
 
 class Steps(Frozen):
@@ -250,6 +149,7 @@ class Steps(Frozen):
     random_calls: int
     states: tuple[tuple[int, int], ...]
     results: int
+    variant: Variant
 
 
 VARIANTS_KEPT = 256
@@ -285,8 +185,11 @@ class CachedGraph:
             f"two different variables are named {sorted(repeated)}; give each a name of its own",
         )
         self._variants: dict[Any, Variant] = {}
-        self._families: dict[Any, Families] = {}  # by mode and kind of types
         self._moded: dict[bool, ModeGraph] = {}
+        self.by_shape = {mode: ByShape(partial(self._lowering, mode)) for mode in (False, True)}
+        """By mode, what types that differ in extents share."""
+        self.others: dict[Any, Any] = {}
+        """What others made of this graph, to go when it goes."""
         self._lock = reentrant_lock()
 
     # -- calling
@@ -310,7 +213,7 @@ class CachedGraph:
             if True in flags:
                 wanted = flags
         slot = (wanted, tuple(donate)) if donate else wanted
-        compiled = variant.forward.get(slot) or self._compile(variant, wanted, tuple(donate))
+        compiled = variant.forward.get(slot) or self._compile(variant, mode, wanted, tuple(donate))
         given = arrays
         if variant.random_calls:
             given = [*arrays, keys.take(variant.random_calls)]
@@ -328,7 +231,9 @@ class CachedGraph:
         compiled = self.compiled(arrays, training, wanted)
         key = (training, *[(array.dtype_code, array.shape) for array in arrays])
         variant = self._variants[key]
-        return Steps(compiled.program, variant.random_calls, variant.states, variant.results)
+        return Steps(
+            compiled.program, variant.random_calls, variant.states, variant.results, variant
+        )
 
     def types(self, arrays: Sequence[_native.NDArray]) -> dict[str, TensorType]:
         return {
@@ -347,17 +252,12 @@ class CachedGraph:
         key = (training, *[(array.dtype_code, array.shape) for array in arrays])
         variant = self._variants.get(key) or self._add_variant(key, arrays, training)
         slot = (wanted, donated) if donated else wanted
-        return variant.forward.get(slot) or self._compile(variant, wanted, donated)
+        return variant.forward.get(slot) or self._compile(variant, training, wanted, donated)
 
     @property
     def programs(self) -> list[CompiledGraph]:
         """Everything compiled so far, forward before backward."""
-        return [
-            program
-            for variant in self._variants.values()
-            for programs in (variant.forward, variant.backward)
-            for program in programs.values()
-        ]
+        return [program for variant in self._variants.values() for program in variant.programs]
 
     # -- compiling
 
@@ -370,17 +270,14 @@ class CachedGraph:
         with self._lock:
             found = self._variants.get(key)
             if found is None:
-                found = self._variant(self.types(arrays), mode)
+                found = Variant(self.moded(mode), self.types(arrays), self.disabled)
                 # A new dictionary: other threads may be reading the old one.
                 kept = [*self._variants.items()][-VARIANTS_KEPT + 1 :]
                 self._variants = dict([*kept, (key, found)])
             return found
 
-    def _variant(self, types: dict[str, TensorType], mode: bool) -> Variant:
-        moded = self.moded(mode)
-        families = self._families.setdefault((mode, kind_of(types)), Families())
-        family, values = families.find(types, lambda shapes: Family(shapes, moded, self.disabled))
-        return Variant(moded, types, self.disabled, family, values)
+    def _lowering(self, mode: bool, types: Types) -> Lowering:
+        return Lowering(self.moded(mode).typed(types), self.disabled)
 
     def moded(self, mode: bool) -> ModeGraph:
         """The graph for this mode; types may be missing."""
@@ -390,7 +287,11 @@ class CachedGraph:
         return found
 
     def _compile(
-        self, variant: Variant, wanted: tuple[bool, ...] | None, donated: tuple[int, ...] = ()
+        self,
+        variant: Variant,
+        mode: bool,
+        wanted: tuple[bool, ...] | None,
+        donated: tuple[int, ...] = (),
     ) -> CompiledGraph:
         slot = (wanted, donated) if donated else wanted
         with self._lock:
@@ -398,22 +299,29 @@ class CachedGraph:
             if found is not None:
                 count("cache_hits")
                 return found
-            lowering, lowered = variant.lowered(wanted, donated)
-            if isinstance(lowered, Recorded):
-                assert wanted is not None
-                compiled = self._recorded_program(variant, lowering, lowered, wanted)
+            by_shape = self.by_shape[mode]
+            if wanted is None:
+                fit = by_shape.use(
+                    variant.types, lambda made: made.plain(donated), lambda: variant.exact
+                )
+                compiled = fit.result.program(fit.extents, fit.values, name=self.name)
             else:
-                compiled = lowered.program(lowering.extents, variant.values, name=self.name)
+                fit = by_shape.use(
+                    variant.types, lambda made: made.recorded(wanted), lambda: variant.exact
+                )
+                compiled = self._recorded_program(variant, fit, wanted)
             variant.forward[slot] = compiled
             return compiled
 
     def _recorded_program(
-        self, variant: Variant, lowering: Lowering, recorded: Recorded, wanted: tuple[bool, ...]
+        self, variant: Variant, fit: Fit, wanted: tuple[bool, ...]
     ) -> CompiledGraph:
+        recorded: Recorded = fit.result
+
         def compile_backward() -> Any:
             with self._lock:
                 compiled = recorded.backward().program(
-                    lowering.extents, variant.values, name=f"{self.name}_backward"
+                    fit.extents, fit.values, name=f"{self.name}_backward"
                 )
                 variant.backward[wanted] = compiled
                 return compiled.program
@@ -429,8 +337,8 @@ class CachedGraph:
             )
         kept = frozenset(index for kind, index in cut.saved if kind == "input")
         return recorded.forward.program(
-            lowering.extents,
-            variant.values,
+            fit.extents,
+            fit.values,
             name=self.name,
             visible=variant.results + len(variant.states),
             gradient=lambda _wanted: flow,

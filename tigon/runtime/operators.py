@@ -6,14 +6,15 @@ and operand types; on a miss it asks here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
 from tigon import _native
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE
+from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
 from tigon.ir import Graph, Node, Value, substitute, variable
@@ -26,7 +27,8 @@ from tigon.lower.fuse import is_computed
 from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
 from tigon.runtime import tracing
-from tigon.runtime.compile import compile_graph, prepare
+from tigon.runtime.by_shape import ByShape, Fit, Types, first_extent_aside
+from tigon.runtime.compile import LoweredGraph, disabled_passes, lower_graph, prepare
 
 _LOCK = plain_lock()
 _OPERATORS: list[Operator] = []
@@ -127,19 +129,49 @@ def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
     # Numbers come in the dtype of the array they meet; among themselves they stay weak.
     alone = all(number for *_, number in signature)
     types = tuple(TensorType(tuple(shape), BY_CODE[code], alone) for code, shape, _ in signature)
-    operands = [variable(f"x{i}", type_) for i, type_ in enumerate(types)]
-    node = Node(op, tuple(operands), attrs)
     call = OperatorCall(op, attrs, types)
-    visible = op.visible_count(attrs)
     differentiable = op.differentiable and any(t.dtype.is_float for t in types)
     rule = partial(operator_gradient, call) if differentiable else None
-    graph = Graph(operands, node.outputs)
     if op.extra.get("shares_memory"):
-        offset = _as_view(graph)
+        operands = _operands(types)
+        node = Node(op, operands, attrs)
+        offset = _as_view(Graph(operands, node.outputs))
         if offset is not None:
             return _native.View(offset, node.outputs[0].shape, gradient=rule, tag=call)
-    compiled = compile_graph(graph, name=op.name, visible=visible, gradient=rule, tag=call)
-    return compiled.program
+    fit = _use(call, "forward", partial(_lower_operator, op, attrs, alone))
+    program = fit.result.program(
+        fit.extents,
+        fit.values,
+        name=op.name,
+        visible=op.visible_count(attrs),
+        gradient=rule,
+        tag=call,
+    )
+    return program.program
+
+
+def _use(call: OperatorCall, what: Any, make: Callable[[Types], Any]) -> Fit:
+    """What is shared by all calls of the operator with these attributes, for this one."""
+    weak = any(type_.weak for type_ in call.types)
+    key = (call.op, attrs_key(call.attrs), weak, what, disabled_passes())
+    shared = _by_shape.get(key)
+    if shared is None:
+        # Other extents tell layers apart, whose kernels gain from knowing them.
+        shared = remember(_by_shape, key, ByShape(make, first_extent_aside))
+    types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
+    return shared.use(types, lambda made: made)
+
+
+_by_shape: dict[Any, ByShape] = {}
+
+
+def _operands(types: Iterable[TensorType]) -> tuple[Value, ...]:
+    return tuple(variable(f"x{i}", type_) for i, type_ in enumerate(types))
+
+
+def _lower_operator(op: Operator, attrs: Any, weak: bool, types: Types) -> LoweredGraph:
+    operands = _operands(TensorType(type_.shape, type_.dtype, weak) for type_ in types.values())
+    return lower_graph(Graph(operands, Node(op, operands, attrs).outputs))
 
 
 def _as_view(graph: Graph) -> int | None:
@@ -167,11 +199,40 @@ def _as_view(graph: Graph) -> int | None:
     return value if isinstance(value, int) else None
 
 
+class OperatorGradient(Frozen, eq=False):
+    """The backward graph of one operator, and where its inputs come from."""
+
+    saved: list[tuple[str, int]]
+    cotangents: list[int]
+    targets: list[int]
+    lowered: Callable[[], LoweredGraph]
+
+
 def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
     """How cotangents flow through one operator, for these wanted inputs; None if not at all."""
-    operands = [variable(f"x{i}", type_) for i, type_ in enumerate(call.types)]
-    node = Node(call.op, tuple(operands), call.attrs)
-    visible = node.outputs[: call.op.visible_count(call.attrs)]
+    fit = _use(call, wanted, partial(_lower_gradient, call.op, call.attrs, wanted))
+    rule: OperatorGradient | None = fit.result
+    if rule is None:
+        return None
+
+    def compile_backward() -> Any:
+        name = f"{call.op.name}_backward"
+        return rule.lowered().program(fit.extents, fit.values, name=name).program
+
+    return _native.Gradient(
+        saved=rule.saved,
+        cotangents=rule.cotangents,
+        targets=rule.targets,
+        compile=compile_backward,
+    )
+
+
+def _lower_gradient(
+    op: Operator, attrs: Any, wanted: tuple[bool, ...], types: Types
+) -> OperatorGradient | None:
+    operands = _operands(types.values())
+    node = Node(op, operands, attrs)
+    visible = node.outputs[: op.visible_count(attrs)]
     cotangents = [variable(f"g{i}", value.type) for i, value in enumerate(visible)]
     targets = [i for i, want in enumerate(wanted) if want and operands[i].dtype.is_float]
     found = gradient(visible, cotangents, [operands[i] for i in targets])
@@ -191,15 +252,14 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
     kept = [name for name in sources if name in used]
     inputs = [used[f"g{i}"] for i in received] + [used[name] for name in kept]
     backward = Graph(inputs, graph.outputs)
-
-    def compile_backward() -> Any:
-        return compile_graph(backward, name=f"{call.op.name}_backward").program
-
-    return _native.Gradient(
+    lowered = cache(lambda: lower_graph(backward))
+    if not all(is_known(*type_.shape) for type_ in types.values()):
+        lowered()  # now, so that all conditions are known before anything runs
+    return OperatorGradient(
         saved=[sources[name] for name in kept],
         cotangents=received,
         targets=[i for i, _ in flows],
-        compile=compile_backward,
+        lowered=lowered,
     )
 
 

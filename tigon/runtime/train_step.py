@@ -7,17 +7,20 @@ never compiles anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tigon import _native
 from tigon.base import TensorType, TigonError
+from tigon.base.extents import value_of
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
 from tigon.runtime import keys
+from tigon.runtime.by_shape import ByShape
 from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import CompiledGraph, compile_graph
+from tigon.runtime.compile import CompiledGraph, LoweredGraph, lower_graph
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""
@@ -36,14 +39,14 @@ class TrainingGraph:
     def __init__(
         self,
         cached: CachedGraph,
-        types: dict[str, TensorType],
+        types: Mapping[str, TensorType],
         heads: int,
         weights: Sequence[int],
     ) -> None:
         self.name = cached.name
         self.disabled = cached.disabled
-        self.variant = cached.moded(True).typed(types)
-        graph = self.variant.graph
+        self.forward = cached.moded(True).typed(types)
+        graph = self.forward.graph
         losses = [value for value in graph.outputs[:heads] if value.dtype.is_float]
         if not losses:
             raise TigonError(f"{self.name}: there is no loss of floating-point numbers to lower")
@@ -51,19 +54,33 @@ class TrainingGraph:
         found = gradient(losses, ones, [graph.inputs[i] for i in weights])
         self.gradients = {i: g for i, g in zip(weights, found, strict=True) if g is not None}
         self.unused = [i for i in weights if i not in self.gradients]
-        self.loss_size = max(value.type.size or 0 for value in losses)
-        self.losses_agree = len({value.type.size for value in losses}) == 1
+        self.loss_sizes = {value.type.size or 0 for value in losses}
+        self._steps: dict[Any, TrainingStep] = {}
 
-    def compile(
+    def step(
         self,
+        key: Any,
         states: Sequence[Sequence[TensorType]],
         rates: TensorType,
         update: Update,
         adjust: Adjust | None = None,
-    ) -> TrainingProgram:
-        """Append the updates: `states` holds the types of each used weight's states."""
-        variant = self.variant
-        inputs = list(variant.graph.inputs)
+    ) -> TrainingStep:
+        """The updates appended and all of it lowered, once per `key`: `states` holds the types of
+        each used weight's states."""
+        found = self._steps.get(key)
+        if found is None:
+            found = self._steps[key] = self._append(states, rates, update, adjust)
+        return found
+
+    def _append(
+        self,
+        states: Sequence[Sequence[TensorType]],
+        rates: TensorType,
+        update: Update,
+        adjust: Adjust | None,
+    ) -> TrainingStep:
+        forward = self.forward.graph
+        inputs = list(forward.inputs)
         weights = list(self.gradients)
         rates_value = variable("_rates", rates)
         leaves = [
@@ -80,21 +97,69 @@ class TrainingGraph:
         state_inputs = [state for own in leaves for state in own]
         new_weights = [weight for weight, _ in updated]
         new_states = [state for _, own in updated for state in own]
-        first_weight = len(variant.graph.outputs)
+        first_weight = len(forward.outputs)
         first_state = len(inputs) + 1
         overwritten = [*weights, *range(first_state, first_state + len(state_inputs))]
-        compiled = compile_graph(
+        lowered = lower_graph(
             Graph(
                 [*inputs, rates_value, *state_inputs],
-                [*variant.graph.outputs, *new_weights, *new_states],
+                [*forward.outputs, *new_weights, *new_states],
             ),
-            name=self.name,
             disabled=self.disabled,
             in_place=[(first_weight + i, source) for i, source in enumerate(overwritten)],
         )
-        return TrainingProgram(
-            compiled, first_weight, tuple(overwritten), variant.states, variant.random_calls
-        )
+        return TrainingStep(self, lowered, first_weight, tuple(overwritten))
+
+
+class TrainingStep(Frozen, eq=False):
+    """A lowered graph of a step: forward, backward and updates."""
+
+    training: TrainingGraph
+    lowered: LoweredGraph
+    kept: int
+    overwritten: tuple[int, ...]
+
+
+def training_program(
+    cached: CachedGraph,
+    types: Mapping[str, TensorType],
+    heads: int,
+    weights: Sequence[int],
+    then: Callable[[TrainingGraph], TrainingStep],
+    known: dict[Any, Any],
+) -> TrainingProgram:
+    """The program of a step on these types; `then` appends the updates to a differentiated graph,
+    which serves other types too where these differ in extents only. `known` is what was made for
+    these types before."""
+    key = (heads, tuple(weights))
+    shared = cached.others.get(key)
+    if shared is None:
+        shared = ByShape(lambda types: TrainingGraph(cached, types, heads, weights))
+        cached.others[key] = shared
+
+    def exact() -> TrainingGraph:
+        if key not in known:
+            known[key] = TrainingGraph(cached, types, heads, weights)
+        return known[key]
+
+    fit = shared.use(types, then, exact)
+    step: TrainingStep = fit.result
+    if step in known:
+        return known[step]
+    training = step.training
+    compiled = step.lowered.program(fit.extents, fit.values, name=training.name)
+    sizes = {value_of(size, fit.values) for size in training.loss_sizes}
+    known[step] = TrainingProgram(
+        compiled,
+        tuple(training.gradients),
+        step.kept,
+        step.overwritten,
+        training.forward.states,
+        training.forward.random_calls,
+        max(sizes),
+        len(sizes) == 1,
+    )
+    return known[step]
 
 
 class TrainingProgram(Frozen):
@@ -104,10 +169,13 @@ class TrainingProgram(Frozen):
     """
 
     compiled: CompiledGraph
+    updated: tuple[int, ...]  # inputs that are weights with gradients
     kept: int  # outputs that are new arrays: results, then auxiliary states
     overwritten: tuple[int, ...]  # inputs that the further outputs are written over
     auxiliary: tuple[tuple[int, int], ...]  # (output, input whose new state it is)
     random_calls: int
+    loss_size: int
+    losses_agree: bool  # in size
 
     def __call__(
         self, arrays: list[_native.NDArray], rates: _native.NDArray, states: list[_native.NDArray]

@@ -225,7 +225,7 @@ def _decompose(attrs: PoolingAttrs, data: Value) -> Value:
     if attrs.pool_type == "sum":
         return total
     divisor = _divisor(attrs, data)
-    return multiply(total, divisor) if isinstance(divisor, float) else divide(total, divisor)
+    return divide(total, divisor) if isinstance(divisor, Value) else multiply(total, divisor)
 
 
 def _reduced(attrs: PoolingAttrs, data: Value, reduce: Any, fill: float) -> Value:
