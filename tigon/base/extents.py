@@ -336,6 +336,12 @@ def same(a: _Number, b: _Number) -> bool:
     return isinstance(difference, int) and difference == 0
 
 
+def divides(divisor: _Number, number: _Number) -> bool:
+    """Whether the rest is 0 for certain."""
+    rest = number % divisor
+    return isinstance(rest, int) and rest == 0
+
+
 def same_shape(a: Sequence[_Number], b: Sequence[_Number]) -> bool:
     """The same of all extents of two shapes."""
     return len(a) == len(b) and all(map(same, a, b))

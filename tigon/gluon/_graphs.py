@@ -257,6 +257,8 @@ class GraphCache:
                     f"({plan.unplanned_bytes:,} unplanned), "
                     f"compiled in {variant.compile_seconds:.2f} s"
                 )
+        for reason in sorted({r for cached in self._compiled.values() for r in cached.refused}):
+            lines.append(f"  compiled for each shape, because an extent is needed: {reason}")
         return "\n".join(lines) if lines else "not called yet"
 
 

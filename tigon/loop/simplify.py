@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tigon.base.dtypes import bool_, int64
-from tigon.base.extents import common_divisor, is_one, same
+from tigon.base.extents import common_divisor, divides, is_one, same
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import rebuild
@@ -143,14 +143,16 @@ class Simplifier:
             quotient = self._quotient(inner, size.value)
             whole, _ = self.linear(quotient)
             scale = coefficient * size.value
-            if whole and all(terms.get(part) == scale * count for part, count in whole.items()):
+            if whole and all(
+                same(terms.get(part, 0), scale * count) for part, count in whole.items()
+            ):
                 rest = {t: c for t, c in terms.items() if t is not term and t not in whole}
                 # The constant of `whole` is 0: _quotient of a mod's operand leaves none.
                 if self.linear(quotient)[1] == 0:
                     return self._joined(rest, inner, coefficient)
             for other, count in terms.items():
                 if (
-                    count == scale
+                    same(count, scale)
                     and isinstance(other, Apply)
                     and other.function == "mod"
                     and other.operands[0] is quotient
@@ -279,10 +281,10 @@ class Simplifier:
         for step in sorted(steps, reverse=True):
             if step == 1:
                 break
-            inner = {term: c for term, c in terms.items() if c % step}
+            inner = {term: c for term, c in terms.items() if not divides(step, c)}
             span = self._sum_bounds(inner, constant % step)
             if span is not None and span[0] >= 0 and span[1] < step:
-                outer = {term: c // step for term, c in terms.items() if c % step == 0}
+                outer = {term: c // step for term, c in terms.items() if divides(step, c)}
                 return outer, inner, step
         return None
 
@@ -294,8 +296,8 @@ class Simplifier:
         if same(span[0] // size, span[1] // size):
             return L.const(span[0] // size)
         # (size*q + r) // size = q + r // size, always.
-        whole = {term: c // size for term, c in terms.items() if c % size == 0}
-        rest = {term: c for term, c in terms.items() if c % size}
+        whole = {term: c // size for term, c in terms.items() if divides(size, c)}
+        rest = {term: c for term, c in terms.items() if not divides(size, c)}
         if whole or not 0 <= constant < size:
             whole_constant, constant = divmod(constant, size)
             inner = self._quotient(self._render(rest, constant), size)
@@ -326,17 +328,17 @@ class Simplifier:
         reduced: Terms = {}
         shift = constant
         for term, coefficient in terms.items():
-            if coefficient % size == 0:
+            if divides(size, coefficient):
                 continue
             if isinstance(term, Apply) and term.function == "mod":
                 source, inner_size = term.operands
-                if isinstance(inner_size, Const) and coefficient * inner_size.value % size == 0:
+                if isinstance(inner_size, Const) and divides(size, coefficient * inner_size.value):
                     more, extra = self.linear(source)
                     shift += coefficient * extra
                     reduced = self._merged(reduced, _scaled(more, coefficient))
                     continue
             reduced = self._merged(reduced, {term: coefficient})
-        reduced = {term: c for term, c in reduced.items() if c % size}
+        reduced = {term: c for term, c in reduced.items() if not divides(size, c)}
         shift %= size
         if (reduced, shift) != (terms, constant):
             return self._remainder(self._render(reduced, shift), size)

@@ -404,7 +404,7 @@ def _dense_along(axis: str, exprs: Iterable[Expr]) -> bool:
             if isinstance(part, Load):
                 form = affine(part.index, {axis})
                 stride = form[0].get(axis) if form else None
-                if isinstance(stride, Const) and 0 < stride.value <= 4:
+                if isinstance(stride, Const) and 0 < estimate(stride.value) <= 4:
                     return True
     return False
 

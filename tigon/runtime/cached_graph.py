@@ -259,6 +259,11 @@ class CachedGraph:
         """Everything compiled so far, forward before backward."""
         return [program for variant in self._variants.values() for program in variant.programs]
 
+    @property
+    def refused(self) -> list[str]:
+        """Why types that differ in extents are compiled one by one, where they are."""
+        return [reason for shared in self.by_shape.values() for reason in shared.refused]
+
     # -- compiling
 
     def _add_variant(self, key: Any, arrays: Sequence[_native.NDArray], mode: bool) -> Variant:

@@ -130,7 +130,9 @@ def lower_graph(
     """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
     with _COMPILING:
-        return LoweredGraph(graph, disabled, donated, in_place)
+        lowered = LoweredGraph(graph, disabled, donated, in_place)
+        count("compilations")
+        return lowered
 
 
 def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
@@ -144,8 +146,8 @@ def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
 
 def _evaluate(graph: Graph) -> list[np.ndarray]:
     """Constant folding's evaluator: the same compiler, on a small graph without inputs."""
-    compiled = compile_graph(graph, name="constant", disabled=frozenset({"fold_constants"}))
-    return [array.asnumpy() for array in compiled.run([])]
+    lowered = LoweredGraph(graph, frozenset({"fold_constants"}), (), ())
+    return [array.asnumpy() for array in lowered.program(name="constant").run([])]
 
 
 def _own_outputs(graph: Graph) -> Graph:
@@ -230,7 +232,6 @@ class LoweredGraph:
         self.takes_over = self._takers(self.temporaries, self.temporaries)
         self.may_alias = self._takers(self.graph.inputs, self.graph.outputs)
         self.seconds = time.perf_counter() - began
-        count("compilations")
         count("compile_seconds", self.seconds)
 
     # -- waves

@@ -13,9 +13,9 @@ from typing import Any
 
 from tigon import _native
 from tigon.base import TensorType, TigonError
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.extents import is_known
-from tigon.base.frozen import Frozen
+from tigon.base.frozen import Frozen, replace
 from tigon.base.locks import plain_lock
 from tigon.ir import Graph, Node, Value, substitute, variable
 from tigon.ir.graph import attrs_key
@@ -138,7 +138,10 @@ def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
         offset = _as_view(Graph(operands, node.outputs))
         if offset is not None:
             return _native.View(offset, node.outputs[0].shape, gradient=rule, tag=call)
-    fit = _use(call, "forward", partial(_lower_operator, op, attrs, alone))
+    if not types or all(operand.random_key for operand in op.operands):
+        fit = _use_leaf(call)
+    else:
+        fit = _use(call, "forward", partial(_lower_operator, op, attrs, alone))
     program = fit.result.program(
         fit.extents,
         fit.values,
@@ -160,6 +163,25 @@ def _use(call: OperatorCall, what: Any, make: Callable[[Types], Any]) -> Fit:
         shared = remember(_by_shape, key, ByShape(make, first_extent_aside))
     types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
     return shared.use(types, lambda made: made)
+
+
+def _use_leaf(call: OperatorCall) -> Fit:
+    """The same for an operator without arrays: its shape is an attribute."""
+    shape = getattr(call.attrs, "shape", None)
+    if not isinstance(shape, tuple) or not shape:
+        return _use(call, "leaf", lambda types: _lower_operator(call.op, call.attrs, False, types))
+
+    def lower(types: Types) -> LoweredGraph:
+        given = {name: type_ for name, type_ in types.items() if name != "shape"}
+        attrs = replace(call.attrs, shape=types["shape"].shape)
+        return _lower_operator(call.op, attrs, False, given)
+
+    key = (call.op, attrs_key(replace(call.attrs, shape=())), len(shape), disabled_passes())
+    shared = _by_shape.get(key)
+    if shared is None:
+        shared = remember(_by_shape, key, ByShape(lower))
+    types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
+    return shared.use({**types, "shape": TensorType(shape, float32)}, lambda made: made)
 
 
 _by_shape: dict[Any, ByShape] = {}
