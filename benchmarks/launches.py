@@ -98,7 +98,7 @@ def dense_programs() -> Iterator[tuple[CompiledGraph, dict[int, int]]]:
         if whole:
             step = gluon.TrainStep(net, loss_function, trainer)
             step(x, y)
-            (training,) = step.compiled[0].programs.values()
+            (training,) = step.compiled[0].programs
             into = enumerate(training.overwritten, training.kept)
             yield training.compiled, dict(into)
             continue
