@@ -136,11 +136,21 @@ for x in inputs:
 """,
     },
 }
-MODULES = ("numpy", "llvmlite.binding", "tigon", "torch", "jax", "onnxruntime")
+IMPORTS = {
+    "numpy": ("numpy", ""),
+    "llvmlite.binding": ("llvmlite.binding", ""),
+    "tigon": ("tigon", ""),
+    "tigon, after numpy": ("tigon", "import numpy"),
+    "torch": ("torch", ""),
+    "jax": ("jax", ""),
+    "onnxruntime": ("onnxruntime", ""),
+}
+"""By what is shown: the module, and what was imported before it."""
 IMPORT = """
 import sys
 from time import perf_counter as clock
 import resource
+{before}
 began = clock()
 import {module}
 took = clock() - began
@@ -184,9 +194,9 @@ def measure(repeats: int = 3, only: str = "") -> Beginnings:
             found.first[name] = _first(scripts, repeats)
     if not only:
         found.imports = {
-            name: _import(name, repeats)
-            for name in MODULES
-            if name not in peers.NAMES or peers.installed(name)
+            name: _import(module, before, repeats)
+            for name, (module, before) in IMPORTS.items()
+            if module not in peers.NAMES or peers.installed(module)
         }
     return found
 
@@ -210,10 +220,10 @@ def _first(scripts: dict[str, str], repeats: int) -> First:
     return First(medians, medians.pop("warm"), int(compilations), int(kernels))
 
 
-def _import(name: str, repeats: int) -> Import:
-    runs = [_process(IMPORT.format(module=name)) for _ in range(repeats)]
+def _import(module: str, before: str, repeats: int) -> Import:
+    runs = [_process(IMPORT.format(module=module, before=before)) for _ in range(repeats)]
     milliseconds, resident = (statistics.median(column) for column in zip(*runs, strict=True))
-    return Import(milliseconds, resident, _installed(name) / 1e6)
+    return Import(milliseconds, resident, _installed(module) / 1e6)
 
 
 def _process(script: str, cache: str = "0") -> list[float]:

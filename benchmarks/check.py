@@ -196,6 +196,7 @@ def count(names: list[str]) -> dict[str, int]:
         "PYTHONHASHSEED": "0",
         "TIGON_ENGINE": "naive",
         "TIGON_NUM_THREADS": "1",
+        "TIGON_POOL_SECONDS": "1e6",  # or it would tidy up in one interval by chance
         "OPENBLAS_NUM_THREADS": "1",
     }
     if "TIGON_CACHE" in os.environ:

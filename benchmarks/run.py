@@ -119,12 +119,12 @@ def import_table(found: dict[str, beginnings.Import]) -> list[str]:
     if not found:
         return []
     lines = [
-        "| | import, milliseconds | in memory after it, MB | installed, MB |",
+        "| import of | milliseconds | in memory after it, MB | installed, MB |",
         "|---|---|---|---|",
     ]
     for name, imported in found.items():
         cells = (imported.milliseconds, imported.resident, imported.installed)
-        lines.append(f"| `import {name}` | {' | '.join(map(number, cells))} |")
+        lines.append(f"| {name} | {' | '.join(map(number, cells))} |")
     return lines
 
 

@@ -141,7 +141,7 @@ def test_first_calls_are_made_in_fresh_processes(tmp_path):
 import beginnings
 (found,) = beginnings.measure(1, beginnings.NETWORK).first.values()
 assert found.cold["tigon"] > 0 and found.warm > 0 and found.kernel_compilations > 0
-imported = beginnings._import("numpy", 1)
+imported = beginnings._import("numpy", "", 1)
 assert imported.milliseconds > 0 and imported.resident > 1 and imported.installed > 1
 print(found.compilations)
 """,
