@@ -420,7 +420,7 @@ def _scaled(terms: Terms, factor: int) -> Terms:
 # -------------------------------------------------------------------------------- affine view
 
 
-def affine(expr: Expr, axes: frozenset[str] | set[str]) -> tuple[dict[str, Expr], Expr] | None:
+def affine(expr: Expr, axes: frozenset[str] | set[str]) -> Affine:
     """`expr` as sum over `axes` of coefficient * axis, plus a rest; coefficients and rest mention
     none of `axes`. None if it is no such sum. Coefficients are expressions: they may be slots.
 
@@ -430,6 +430,22 @@ def affine(expr: Expr, axes: frozenset[str] | set[str]) -> tuple[dict[str, Expr]
     >>> affine(L.floordiv(L.axis("i"), 2), {"i"}) is None
     True
     """
+    global _AFFINE
+    known = _AFFINE
+    key = (expr, frozenset(axes))
+    if key not in known:
+        if len(known) > 20_000:  # replaced, since another thread may be at work in it
+            known = _AFFINE = {}
+        known[key] = _affine(expr, axes)
+    return known[key]
+
+
+Affine = tuple[dict[str, Expr], Expr] | None
+
+_AFFINE: dict[tuple[Expr, frozenset[str]], Affine] = {}
+
+
+def _affine(expr: Expr, axes: frozenset[str] | set[str]) -> Affine:
     if isinstance(expr, Axis) and expr.name in axes:
         return {expr.name: L.const(1)}, L.const(0)
     if not mentions(expr, axes):

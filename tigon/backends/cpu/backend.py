@@ -10,7 +10,7 @@ from tigon.backends.cpu.compiler import Compiler, Job
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
-from tigon.backends.cpu.plan import Plan, choose, contraction_shape
+from tigon.backends.cpu.plan import Plan, Tile, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
@@ -59,6 +59,7 @@ class CpuBackend:
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
+        self._tiles: dict[AnyNest, dict[Tile, None]] = {}  # by structure, in order of first use
         self._hits = 0
 
     # ------------------------------------------------------------------------------ verbs
@@ -68,7 +69,7 @@ class CpuBackend:
         if found is None:
             if len(self._prepared) > 10_000:
                 self._prepared.clear()
-            found = self._prepared[nest, extents] = self._prepare(nest)
+            found = self._prepared[nest, extents] = self._prepare(nest, bool(extents))
         return found
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
@@ -97,14 +98,17 @@ class CpuBackend:
 
     # ----------------------------------------------------------------------------- inside
 
-    def _prepare(self, nest: AnyNest) -> Launchable:
+    def _prepare(self, nest: AnyNest, is_open: bool) -> Launchable:
         target = self._compiler.target
         plain = as_nest(nest) if isinstance(nest, Contraction) else None
         if plain is not None:
             nest = plain
         structure, slots = abstract(nest)
         if isinstance(nest, Contraction):
-            plan, blocks, scratch = choose(nest, target, len(slots) // 8)
+            # Among the many sizes of one program, code is not multiplied for a little speed.
+            tiles = self._tiles.setdefault(structure, {})
+            plan, blocks, scratch = choose(nest, target, len(slots) // 8, tiles if is_open else ())
+            tiles[plan.rows, plan.vectors] = None
             points, grain, microseconds = contraction_shape(nest, plan, blocks, target)
             return Launchable(
                 Structure(structure, plan),

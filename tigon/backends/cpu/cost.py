@@ -52,6 +52,8 @@ def number(expr: Expr, axes: dict[str, int] | None = None) -> int:
     >>> number(L.minimum(L.add(L.axis("i"), 8), 5))
     5
     """
+    if isinstance(expr, Const):
+        return int(expr.value)
     values: dict[Expr, int] = {}
     for node in walk(expr):
         if isinstance(node, Const):

@@ -4,7 +4,7 @@ their numbers, never from the number of threads: results do not depend on who co
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import ceil, log2, prod
 
 from tigon.backends.cpu import cost
@@ -75,12 +75,15 @@ def count(axes: Sequence[LoopAxis]) -> int:
     return prod(cost.extent(axis) for axis in axes)
 
 
-def choose(nest: Contraction, target: Target, first_slot: int) -> tuple[Plan, Blocks, int]:
-    """The plan, the blocks and the bytes of scratch."""
+def choose(
+    nest: Contraction, target: Target, first_slot: int, present: Collection[Tile] = ()
+) -> tuple[Plan, Blocks, int]:
+    """The plan, the blocks and the bytes of scratch. `present`: tiles to be preferred, because
+    their code exists already."""
     size = nest.dtype.itemsize
     lanes = target.lanes(size)
     rows, columns, inner = count(nest.rows), count(nest.columns), count(nest.inner)
-    tile_rows, vectors = choose_tile(rows, columns, lanes, target)
+    tile_rows, vectors = choose_tile(rows, columns, lanes, target, present)
     width = vectors * lanes
 
     inner_blocks = max(1, ceil(inner / INNER_BLOCK))
@@ -173,7 +176,16 @@ _TILES = ((8, 3), (6, 4), (4, 4), (2, 4), (8, 1), (16, 1), (24, 1))
 _NARROW_TILES = ((6, 2), (4, 2), (2, 2), (4, 1), (8, 1), (12, 1))
 
 
-def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[int, int]:
+Tile = tuple[int, int]
+"""Rows, and vectors of columns. Every element is summed in the same order whatever the tile."""
+
+WORTH_COMPILING = 1.1
+"""How much slower a tile may be whose code exists already."""
+
+
+def choose_tile(
+    rows: int, columns: int, lanes: int, target: Target, present: Collection[Tile] = ()
+) -> Tile:
     """The tile that wastes least on these extents.
 
     >>> from tigon.backends.cpu.target import Target
@@ -183,14 +195,16 @@ def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[in
     """
     tiles = _TILES if target.registers >= 32 else _NARROW_TILES
 
-    def time(tile: tuple[int, int]) -> float:
+    def time(tile: Tile) -> float:
         height, vectors = tile
         steps = ceil(rows / height) * ceil(columns / (vectors * lanes))
         # Per step of the sum: multiply-adds, loads (two broadcasts in the time of a vector), or the
         # latency of the chain through each accumulator, whichever is longest.
         return steps * max(height * vectors, height / 2 + vectors, 8.0)
 
-    return min(tiles, key=time)
+    best = min(tiles, key=time)
+    known = min(present, key=time, default=best)
+    return known if time(known) <= WORTH_COMPILING * time(best) else best
 
 
 _PACKING = {"inner": 1.0, "outer": 1.0, "turned": 3.0, "gather": 6.0}
