@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build test demo bench bench-path bench-launches bench-check check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-launches bench-check soak check docs golden sanitize clean
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -49,6 +49,10 @@ bench-launches: build
 # Instructions of small programs against recorded counts; CHECK=--record records them.
 bench-check: build
 	PYTHONPATH=. $(PY) benchmarks/check.py $(CHECK)
+
+# Ever new shapes for five minutes, or as many as SOAK says: memory must not grow.
+soak: build
+	PYTHONPATH=. $(PY) benchmarks/soak.py $(SOAK)
 
 # What must hold before a commit, in under a minute.
 check: $(VENV)/.ready

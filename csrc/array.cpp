@@ -118,6 +118,8 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
   return TypeRef(type);
 }
 
+size_t ArrayType::count() { return type_table().used; }
+
 void ArrayType::forget() const {
   type_table().erase(this);
   Py_XDECREF(shape);

@@ -33,6 +33,7 @@ struct ArrayType {
 
   // Throws UserError for unknown dtypes, negative extents and sizes that overflow.
   static Ref<ArrayType> get(int64_t dtype, const int64_t* dims, size_t ndim);
+  static size_t count();
 
  private:
   void forget() const;

@@ -105,7 +105,7 @@ struct Entry {
 };
 
 // Shapes that change with every call must not fill the memory; a miss costs about a millisecond.
-constexpr size_t kMostSignatures = 8192;
+size_t most_signatures = 8192;
 
 struct SignatureCache {
   std::vector<std::shared_ptr<Entry>> slots = std::vector<std::shared_ptr<Entry>>(256);
@@ -123,7 +123,7 @@ struct SignatureCache {
   }
 
   void insert(std::shared_ptr<Entry> entry) {
-    if (used == kMostSignatures) {
+    if (used >= most_signatures) {
       SignatureCache old;  // emptied only after the swap: what it held may run Python code
       std::swap(old, *this);
     }
@@ -361,6 +361,9 @@ nb::object set_compile_handler(nb::object handler) {
   nb::object before = nb::steal(std::exchange(compile_handler, handler.release().ptr()));
   return before.is_valid() ? before : nb::none();
 }
+
+void set_most_signatures(size_t most) { most_signatures = most; }
+size_t signature_count() { return signature_cache().used; }
 
 void clear_signature_cache() {
   SignatureCache old;

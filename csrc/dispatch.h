@@ -103,6 +103,8 @@ struct SlotOperator {
 };
 SlotOperator set_slot_operator(const std::string& slot, SlotOperator chosen, bool reflected);
 void clear_signature_cache();
+size_t signature_count();
+void set_most_signatures(size_t most);
 
 // While a thread traces Python code: who answers its operator calls, and who is told of the arrays
 // whose values it reads. Null otherwise. Owned.

@@ -625,6 +625,8 @@ nb::dict stats() {
   result["imperative_operators"] = counters.imperative_operators;
   result["signature_hits"] = counters.signature_hits;
   result["signature_misses"] = counters.signature_misses;
+  result["signatures"] = signature_count();
+  result["types"] = ArrayType::count();
   result["bytes_now"] = memory::bytes_now();
   result["bytes_peak"] = memory::bytes_peak();
   memory::PoolFigures pool = memory::pool_figures();
@@ -760,7 +762,15 @@ void bind_arrays(nb::module_& m) {
         });
       },
       "slot"_a, "operator_id"_a, "attributes_id"_a, "reflected"_a = false);
+  m.def("give_up", [](nb::object array) {
+    translated([&] {
+      Array* given = expect_array(array, "give_up");
+      given->storage.reset();
+      given->node.reset();
+    });
+  });
   m.def("clear_signature_cache", clear_signature_cache);
+  m.def("set_most_signatures", set_most_signatures);
   m.def("set_trace_handlers", set_trace_handlers, "call"_a.none(), "read"_a.none());
 }
 

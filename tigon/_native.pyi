@@ -234,11 +234,14 @@ def set_naive(on: bool) -> None: ...  # TIGON_ENGINE=naive at import
 def set_num_threads(count: int) -> None: ...
 def num_threads() -> int: ...
 def stats() -> dict[str, int]:
-    """native_calls, imperative_operators, signature_hits, signature_misses, bytes_now, bytes_peak
-    (logical bytes of live storages and arenas), pool_bytes, pool_peak, pool_free,
-    pool_largest_free, pool_rounding, pool_fresh_blocks, pushed, inlined, tape_nodes."""
+    """native_calls, imperative_operators, signature_hits, signature_misses, signatures and types
+    remembered, bytes_now, bytes_peak (logical bytes of live storages and arenas), pool_bytes,
+    pool_peak, pool_free, pool_largest_free, pool_rounding, pool_fresh_blocks, pushed, inlined,
+    tape_nodes."""
 
 def reset_peak() -> None: ...
 def trim() -> None: ...  # return cached blocks to the system
+def give_up(array: NDArray) -> None: ...  # what donation does to an array
+def set_most_signatures(count: int) -> None: ...  # 8192: as many the signature cache may hold
 def turn_pool() -> None: ...  # return those that nobody needed since the last turn
 def set_error_type(error: type) -> None: ...  # raised for user errors (tigon.base.TigonError)

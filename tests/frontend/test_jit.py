@@ -11,7 +11,7 @@ import pytest
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
 from tigon.base import TigonError
-from tigon.gluon import nn
+from tigon.gluon import _graphs, nn
 
 Pair = namedtuple("Pair", "left right")
 FACTOR = 2
@@ -338,7 +338,6 @@ def test_name_documentation_and_report():
 
 
 def test_many_kinds_of_calls_do_not_fill_the_memory(monkeypatch):
-    from tigon.gluon import _graphs
 
     monkeypatch.setattr(_graphs, "KINDS_KEPT", 4)
     compiled, runs = counted(lambda x, n: x + n)
@@ -353,6 +352,130 @@ def provoked(function, *args, **keywords):
     with pytest.raises(TigonError) as caught:
         function(*args, **keywords)
     return str(caught.value)
+
+
+def test_kinds_of_calls_that_fail_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(_graphs, "KINDS_KEPT", 4)
+
+    @mx.jit
+    def picky(x):
+        if x.shape[0] % 2:
+            raise ValueError(x.shape)
+        return x * 2
+
+    for size in range(1, 20):
+        try:
+            picky(nd.ones(size))
+        except ValueError:
+            pass
+    assert len(picky._graphs._by_kind) <= 4
+
+
+@pytest.mark.parametrize("options", [{"donate_argnums": 0}, {"donate_argnames": ["state"]}])
+def test_donated_arguments_hold_the_result(options):
+    compiled, runs = counted(lambda state, x: state * 0.5 + x, **options)
+    state, x = nd.ones((3, 4)), nd.ones((3, 4))
+    storage = state.storage_id
+    for _ in range(3):
+        old, state = state, compiled(state, x)
+        assert state.storage_id == storage
+        assert old.donated and not x.donated
+        with pytest.raises(TigonError, match="donated"):
+            old + 1
+        with pytest.raises(TigonError, match="donated"):
+            compiled(old, x)
+    assert values(state[0]) == [1.875] * 4
+    assert len(runs) == 1
+
+
+def test_donated_containers_and_keywords():
+    @mx.jit(donate_argnames=("states", "last"))
+    def step(x, states, scale=2, *, last, first=None):
+        total = x + last + (0 if first is None else first)
+        return {
+            "mean": states["mean"] * scale,
+            "rest": [part + 1 for part in states["rest"]],
+        }, total
+
+    x, last, first = nd.ones(2), nd.ones(2), nd.ones(2)
+    states = {"count": 3, "mean": nd.ones(2), "rest": [nd.ones(3), nd.ones(4)]}
+    result, total = step(x, states=states, last=last, first=first)
+    assert states["mean"].donated and all(part.donated for part in states["rest"])
+    assert last.donated and not x.donated and not first.donated
+    assert values(total) == [3, 3]
+    assert values(result["mean"]) == [2, 2]
+    assert [values(part) for part in result["rest"]] == [[2] * 3, [2] * 4]
+
+
+def test_donated_arguments_that_are_not_used_or_handed_through():
+    @mx.jit(donate_argnums=(0, 1, 2))
+    def pass_on(a, b, c):
+        return [b, b * 2], c
+
+    a, b, c = nd.ones(2), nd.array([1, 2]), nd.array([3, 4])
+    storage = b.storage_id
+    (same, doubled), handed = pass_on(a, b, c)
+    assert a.donated and b.donated and c.donated
+    assert same.storage_id == storage
+    assert values(same) == [1, 2] and values(doubled) == [2, 4] and values(handed) == [3, 4]
+
+
+def test_donation_with_aliases_gradients_and_failures():
+    compiled = mx.jit(lambda a, b: a * 2 + b, donate_argnums=0)
+    x = nd.array([1, 2])
+    assert values(compiled(x, x)) == [3, 6]  # one array twice
+    assert x.donated
+    y = nd.array([[1, 2], [3, 4]])
+    assert values(compiled(y[0], y[1])) == [5, 8]  # memory that others see is not written
+    assert values(y) == [[1, 2], [3, 4]]
+
+    a, b = nd.array([1, 2]), nd.array([3, 4])
+    a.attach_grad()
+    with autograd.record():
+        product = a * b
+        result = mx.jit(lambda p, q: (p * p).sum() + q.sum(), donate_argnums=0)(product, b)
+    assert product.donated
+    result.backward()
+    assert values(a.grad) == [2 * 1 * 9, 2 * 2 * 16]
+
+    z = nd.ones(2)
+    with pytest.raises(TigonError):
+        compiled(z, nd.ones(3))
+    assert not z.donated
+
+
+def test_donation_inside_of_a_trace_is_none():
+    inner = mx.jit(lambda x: x * 2, donate_argnums=0)
+    x = nd.ones(2)
+    assert values(mx.jit(lambda x: inner(x) + x)(x)) == [3, 3]
+    assert not x.donated
+
+
+def test_errors_of_donation():
+    def named(x, mode, *rest):
+        return x
+
+    for options, message in (
+        ({"donate_argnums": 3}, "donate_argnums: named(x, mode, *rest) has no argument number 3"),
+        ({"donate_argnames": "made"}, "donate_argnames: named(x, mode, *rest) has no 'made'"),
+        (
+            {"donate_argnums": 2},
+            "donate: 'rest' of named(x, mode, *rest) stands for any number of arguments; name one "
+            "that has a place or a name of its own",
+        ),
+        (
+            {"donate_argnums": 1, "static_argnames": "mode"},
+            "'mode' of named(x, mode, *rest) is declared static and donated; only arrays can be "
+            "donated",
+        ),
+    ):
+        assert provoked(mx.jit, named, **options) == f"jit: {message}"
+    compiled = mx.jit(named, donate_argnums=1)
+    assert provoked(compiled, nd.ones(1), 3) == (
+        "named: donated argument 'mode': only NDArrays can be donated; given int; convert it with "
+        "nd.array, or do not donate it"
+    )
+    assert provoked(compiled, nd.ones(1), np.ones(1)).startswith("named: donated argument 'mode'")
 
 
 def test_errors():

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+from tigon import _native
 from tigon._native import call_kind, is_recording, is_training
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
@@ -99,6 +100,7 @@ class Entry:
         self.graph = Graph(inputs, outputs)
         self.sources = [source[value] for value in inputs]
         self.template: list[Any] = [None] * len(inputs)
+        self.donated: tuple[int, ...] = ()  # inputs of the graph whose memory may hold results
         self.steps: dict[Any, Steps] = {}
         # The program of calls that need nothing around it: no tape, no random key, no new states.
         self.plain: Any = None
@@ -160,14 +162,42 @@ class Entry:
             steps = self.steps[wanted] = self.cached.steps(arrays, self.training, wanted)
         if steps.random_calls:
             arrays.append(keys.take(steps.random_calls))
-        results = steps.program(arrays)
+        donated = self.donated
+        results = steps.program(arrays, None, donated) if donated else steps.program(arrays)
         for output, operand in steps.states:
             arrays[operand].swap_storage(results[output])
         if self.structure is _SINGLE:
-            if not (self.recording or steps.random_calls or steps.states):
+            if not (self.recording or steps.random_calls or steps.states or donated):
                 self.plain = steps.program
             return results[0]
         return _rebuild_outputs(self.structure, results, leaves)
+
+
+class DonatingEntry(Entry):
+    """One whose block gives up some arguments: `block.donated_leaves(args)` says which arrays."""
+
+    def __init__(
+        self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
+    ) -> None:
+        super().__init__(block, leaves, args, compiled)
+        self.given_up = block.donated_leaves(args)
+        # Their memory goes to the result, where it is the argument itself.
+        self.handed_through = _inputs_in(self.structure).intersection(self.given_up)
+        self.donated = tuple(
+            slot
+            for slot, position in self.input_positions
+            if position in self.given_up and position not in self.handed_through
+        )
+
+    def run(self, leaves: Sequence[Any]) -> Any:
+        given = list(leaves)
+        for position in self.handed_through:
+            given[position] = given[position].reshape(given[position].shape)
+        result = super().run(given)
+        for position in self.given_up:
+            if not leaves[position].donated:
+                _native.give_up(leaves[position])
+        return result
 
 
 class GraphCache:
@@ -195,6 +225,12 @@ class GraphCache:
             return self.run(kind, args, args)
         leaves: list[Any] = []
         structure = tuple(_flatten(item, leaves) for item in args)
+        check(
+            not any(leaf.donated for leaf in leaves),
+            self._block.name,
+            "an array among the arguments holds nothing: its memory was donated to a program; make "
+            "a copy before donating it",
+        )
         types = [(leaf.shape, leaf.dtype_code) for leaf in leaves]
         return self.run((structure, is_training(), is_recording(), *types), leaves, args)
 
@@ -207,7 +243,7 @@ class GraphCache:
 
     def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Entry:
         with self._lock:
-            entries = self._by_kind.setdefault(kind, [])
+            entries = self._by_kind.get(kind, [])
             for entry in entries:
                 if entry.holds():
                     return entry
@@ -227,7 +263,7 @@ class GraphCache:
                     f"keeps changing ({reason}); pass it as an array instead"
                 )
             if len(self._by_kind) > KINDS_KEPT:
-                self._by_kind = dict([*self._by_kind.items()][1:])
+                self._by_kind = dict([*self._by_kind.items()][-KINDS_KEPT:])
             self.latest = entry
             return entry
 
@@ -291,6 +327,13 @@ def _flatten(item: Any, leaves: list[Any]) -> Any:
     return tracing.freeze(item)
 
 
+def arrays_in(item: Any) -> list[Any]:
+    """The arrays of an argument, in order."""
+    leaves: list[Any] = []
+    _flatten(item, leaves)
+    return leaves
+
+
 def _rebuild_arguments(args: Any, symbols: Any) -> Any:
     """The arguments with a symbol in the place of each array, or of a type that stands for it."""
     if isinstance(args, (NDArray, TensorType)):
@@ -331,6 +374,18 @@ def _structure_of(result: Any, outputs: list[Value], source: dict[Value, Any]) -
     if isinstance(result, dict):
         return ("dict", {key: _structure_of(item, outputs, source) for key, item in result.items()})
     return ("value", result)
+
+
+def _inputs_in(structure: Any) -> set[int]:
+    """The arrays of the call that the result holds as they are."""
+    kind, *rest = structure if structure is not _SINGLE else ("output", 0)
+    if kind == "input":
+        return {rest[0]}
+    if kind in ("list", "tuple"):
+        return set().union(*map(_inputs_in, rest))
+    if kind == "record":
+        return set().union(*map(_inputs_in, rest[1:]))
+    return set().union(*map(_inputs_in, rest[0].values())) if kind == "dict" else set()
 
 
 def _rebuild_outputs(structure: Any, results: Sequence[Any], leaves: Sequence[Any]) -> Any:

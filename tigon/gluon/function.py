@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from types import MethodType
 from typing import Any
 
 from tigon.base import TigonError, check
 from tigon.gluon import _trace as tracing
-from tigon.gluon._graphs import GraphCache
+from tigon.gluon._graphs import DonatingEntry, Entry, GraphCache, arrays_in
 from tigon.gluon._trace import Static
 from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
@@ -24,6 +25,8 @@ def jit(
     *,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
+    donate_argnums: int | Sequence[int] = (),
+    donate_argnames: str | Sequence[str] = (),
 ) -> Any:
     """Compile a function of arrays: its Python code runs once per kind of call, on symbols.
 
@@ -34,8 +37,14 @@ def jit(
     among the arguments, globals, closure variables, attributes of blocks. So a number that takes
     many values is better passed as an array.
 
-    Arguments named by `static_argnums` or `static_argnames` are compared by `==` and must be
-    hashable; whatever else is no array is compared by content, or by identity.
+    Arguments named by `static_argnums` or `static_argnames` must be hashable and are compared by
+    type and `==` (numbers by their bits: 0.0 is not -0.0); whatever else is no array is compared by
+    content, or by identity.
+
+    Arguments named by `donate_argnums` or `donate_argnames` are given up: the memory of their
+    arrays may hold results, and to use such an array afterwards is an error. They must hold at
+    least one NDArray; a number in them is a number. While a block or another function is traced, a
+    call becomes a part of it, and nothing is given up.
 
     Where Python must decide by the value of an array, tracing fails; use `nd.where`.
 
@@ -56,10 +65,22 @@ def jit(
     ...     return x * 2 if mode == "double" else x / 2
     >>> apply(x, mode="halve").asnumpy().tolist()
     [0.5, 1.0]
+    >>> @tigon.jit(donate_argnums=0)
+    ... def decay(state, rate):
+    ...     return {"mean": state["mean"] * rate}
+    >>> state = {"mean": nd.array([2, 4])}
+    >>> old = state["mean"]
+    >>> state = decay(state, nd.array([0.5]))
+    >>> state["mean"].asnumpy().tolist(), old.donated
+    ([1.0, 2.0], True)
     """
     if function is None:
         return functools.partial(
-            jit, static_argnums=static_argnums, static_argnames=static_argnames
+            jit,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            donate_argnames=donate_argnames,
         )
     check(
         callable(function),
@@ -67,7 +88,9 @@ def jit(
         f"expected a function; given {type(function).__name__}; "
         "settings are passed by name: jit(static_argnums=...)",
     )
-    return CompiledFunction(function, static_argnums, static_argnames)
+    return CompiledFunction(
+        function, static_argnums, static_argnames, donate_argnums, donate_argnames
+    )
 
 
 class CompiledFunction:
@@ -78,17 +101,22 @@ class CompiledFunction:
         function: Callable[..., Any],
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
+        donate_argnums: int | Sequence[int] = (),
+        donate_argnames: str | Sequence[str] = (),
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         self._signature = inspect.signature(function)
-        self._static = _static_names(
-            self.name,
-            self._signature,
-            [static_argnums] if isinstance(static_argnums, int) else list(static_argnums),
-            [static_argnames] if isinstance(static_argnames, str) else list(static_argnames),
-        )
+        shown = f"{self.name}{self._signature}"
+        self._static = _declared("static", shown, self._signature, static_argnums, static_argnames)
+        self._donated = _declared("donate", shown, self._signature, donate_argnums, donate_argnames)
+        for name in self._donated:
+            check(
+                name not in self._static,
+                "jit",
+                f"'{name}' of {shown} is declared static and donated; only arrays can be donated",
+            )
         kinds = {p.name: p.kind for p in self._signature.parameters.values()}
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         self._order = [name for name, kind in kinds.items() if kind in positional]
@@ -96,7 +124,7 @@ class CompiledFunction:
         self._static_positions = [
             self._order.index(name) for name in self._static if name in self._order
         ]
-        self._graphs = GraphCache(self)
+        self._graphs = GraphCache(self, DonatingEntry if self._donated else Entry)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         trace = tracing.current()
@@ -150,6 +178,28 @@ class CompiledFunction:
             ) from None
         return Static(value)
 
+    def donated_leaves(self, args: tuple[Any, ...]) -> list[int]:
+        """The numbers, among all arrays of a call, of those that are given up."""
+        keywords: dict[str, Any] = {}
+        if len(args) > 1 and args[-2] is _KEYWORDS:
+            keywords = args[-1]
+            args = args[:-2]
+        named = [*zip_longest(self._order[: len(args)], args), *keywords.items()]
+        found: list[int] = []
+        count = 0
+        for name, part in named:
+            arrays = arrays_in(part)
+            if name in self._donated:
+                check(
+                    bool(arrays),
+                    self.name,
+                    f"donated argument '{name}': only NDArrays can be donated; given "
+                    f"{type(part).__name__}; convert it with nd.array, or do not donate it",
+                )
+                found += range(count, count + len(arrays))
+            count += len(arrays)
+        return found
+
     def _traced(self, *args: Any) -> Any:
         """The Python code of one call, on symbols."""
         trace = tracing.current()
@@ -174,30 +224,33 @@ class CompiledFunction:
         return list(self._graphs.entries)
 
 
-def _static_names(
-    function: str, signature: inspect.Signature, numbers: list[int], names: list[str]
+def _declared(
+    what: str,
+    shown: str,
+    signature: inspect.Signature,
+    numbers: int | Sequence[int],
+    names: str | Sequence[str],
 ) -> list[str]:
-    """The parameters that were declared static, by position or by name."""
+    """The parameters that were declared static or donated, by position or by name."""
     parameters = list(signature.parameters.values())
-    shown = f"{function}{signature}"
     found = []
-    for number in numbers:
+    for number in [numbers] if isinstance(numbers, int) else numbers:
         check(
             -len(parameters) <= number < len(parameters),
             "jit",
-            f"static_argnums: {shown} has no argument number {number}",
+            f"{what}_argnums: {shown} has no argument number {number}",
         )
         found.append(parameters[number].name)
-    for name in names:
-        check(name in signature.parameters, "jit", f"static_argnames: {shown} has no '{name}'")
+    for name in [names] if isinstance(names, str) else names:
+        check(name in signature.parameters, "jit", f"{what}_argnames: {shown} has no '{name}'")
         found.append(name)
     for name in found:
         kind = signature.parameters[name].kind
         check(
             kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD),
             "jit",
-            f"'{name}' of {shown} stands for any number of arguments; static ones have a place "
-            "or a name of their own",
+            f"{what}: '{name}' of {shown} stands for any number of arguments; name one that has a "
+            "place or a name of its own",
         )
     return list(dict.fromkeys(found))
 

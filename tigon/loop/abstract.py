@@ -51,6 +51,9 @@ _SHIFTS = (2, 4, 8, 16)  # divisors that need no division
 Number = tuple[str, Any]
 """How a slot is packed, and its value: a run-time extent is one when it is packed, not before."""
 
+NESTS_KEPT = 10_000
+"""Nests remembered with their structure. The structures stay: there is native code for each."""
+
 _done: dict[AnyNest, tuple[AnyNest, tuple[Number, ...]]] = {}
 _structures: dict[AnyNest, AnyNest] = {}
 _lock = reentrant_lock()
@@ -76,7 +79,7 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
         rewriter = _Abstract()
         structure = rewriter.nest(nest)
         with _lock:
-            if len(_done) > 10_000:
+            if len(_done) >= NESTS_KEPT:
                 _done.clear()
             structure = _structures.setdefault(structure, structure)
             found = _done[nest] = structure, tuple(rewriter.values)

@@ -38,7 +38,8 @@ def stats() -> dict[str, float]:
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
     `fallbacks` to a slower way, `bytes_now` and `bytes_peak` (logical bytes of live arrays and
-    arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...).
+    arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the
+    calls of single operators whose programs are remembered, `types` the shapes and dtypes.
 
     Of the memory pool: `pool_bytes` taken from the system, and `pool_peak`, the most that was;
     `pool_free`, the part of it that is not in use, and `pool_largest_free`, its largest block;

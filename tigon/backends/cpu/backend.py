@@ -33,6 +33,9 @@ from tigon.loop.grammar import (
     walk,
 )
 
+NESTS_KEPT = 10_000
+"""Nests remembered with how they are launched: shapes that change must not fill the memory."""
+
 
 class CpuBackend:
     """Native code for the machine this process runs on.
@@ -67,7 +70,7 @@ class CpuBackend:
     def prepare(self, nest: AnyNest, extents: tuple[int, ...] = ()) -> Launchable:
         found = self._prepared.get((nest, extents))
         if found is None:
-            if len(self._prepared) > 10_000:
+            if len(self._prepared) >= NESTS_KEPT:
                 self._prepared.clear()
             found = self._prepared[nest, extents] = self._prepare(nest, bool(extents))
         return found
