@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+
 import numpy as np
 import pytest
 
@@ -82,6 +85,24 @@ def test_layouts_and_tails(left: str, right: str) -> None:
         verify(m, n, k, left, right)
     verify(11, 21, 40, left, right, b=3)
     verify(33, 65, 500, left, right, b=2, dtype=float64)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="needs POSIX memory maps")
+def test_nothing_is_read_behind_the_left_operand() -> None:
+    page = mmap.PAGESIZE
+    region = mmap.mmap(-1, 9 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(region))
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    assert protect(start + 8 * page, page, 0) == 0
+    for m, n, k in [(5, 40, 9), (6, 65, 50), (7, 33, 400), (9, 16, 64), (15, 100, 33)]:
+        for left in ("mk", "km"):
+            x, y = whole(m, k), whole(k, n)
+            one = np.frombuffer(region, np.float32, m * k, 8 * page - 4 * m * k)
+            one[:] = (x if left == "mk" else x.T).ravel()
+            out = np.zeros((m, n), np.float32)
+            run(product(m, n, k, left), [one, y, out], 2)
+            np.testing.assert_array_equal(out, x @ y)
 
 
 @pytest.mark.parametrize("left,right", LAYOUTS)

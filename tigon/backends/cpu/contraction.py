@@ -18,7 +18,7 @@ from tigon.backends.cpu.scalar import compare, multiply_add
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
-from tigon.loop.grammar import Axis, Contraction, LoopAxis, Slot
+from tigon.loop.grammar import Axis, Contraction, Load, LoopAxis, Slot
 
 
 def emit_contraction(nest: Contraction, plan: Plan, name: str, target: Target) -> Function:
@@ -36,7 +36,7 @@ class _Contraction(Positions):
         self.width = plan.vectors * self.lanes
         names = (
             "rows columns inner row_block column_block inner_block row_blocks column_blocks"
-            " inner_blocks panel tile right_at tiles_at rows_at"
+            " inner_blocks panel tile left_row left_step right_at tiles_at rows_at"
         ).split()
         self.slot = {
             name: emitter.emit(Slot(plan.first_slot + number)) for number, name in enumerate(names)
@@ -71,6 +71,13 @@ class _Contraction(Positions):
         )
         self.row_panels = self.panels(self.op("sub", self.m1, self.m0), self.plan.rows)
         self.column_panels = self.panels(self.op("sub", self.n1, self.n0), self.width)
+        if self.plan.left is None:
+            assert isinstance(self.nest.left, Load)
+            with self.e.region():
+                for axes in (self.nest.rows, self.nest.inner):
+                    self.bind(axes, [NOUGHT] * len(axes))
+                origin = self.e.emit(self.nest.left.index)
+            self.left_at = self.at(self.e.base(self.nest.left.buffer), origin)
         self.loop(self.slot["inner_blocks"], self.inner_block, "inner")
 
     def inner_block(self, number: Value) -> None:
@@ -88,17 +95,27 @@ class _Contraction(Positions):
             before = self.op("mul", j, self.row_panels)
 
             def rows(i: Value) -> None:
-                left = self.at(self.left_at, self.op("mul", i, self.plan.rows * self.plan.depth))
                 tile = self.op("mul", self.op("add", before, i), self.slot["tile"])
                 row = self.op("add", self.m0, self.op("mul", i, self.plan.rows))
-                self.tile(left, right, self.at(self.tiles_at, tile), row, column)
+                self.tile(i, right, self.at(self.tiles_at, tile), row, column)
 
             self.loop(self.row_panels, rows, "rows")
 
         self.loop(self.column_panels, columns, "columns")
 
+    def left_tile(self, number: Value, row: Value) -> tuple[Value, Value]:
+        """Where the left operand of a tile begins, and with which row. Where it is not packed, the
+        last tile begins early enough to stay inside: it computes some rows again."""
+        plan = self.plan
+        if plan.left is not None:
+            return self.at(self.left_at, self.op("mul", number, plan.rows * plan.depth)), row
+        start = self.least(row, self.op("sub", self.slot["rows"], plan.rows))
+        offset = self.op("mul", start, self.slot["left_row"])
+        offset = self.op("add", offset, self.op("mul", self.k0, self.slot["left_step"]))
+        return self.at(self.left_at, offset), start
+
     def pack(self) -> None:
-        """Both operands of this block of the sum, into panels."""
+        """Operands of this block of the sum, into panels."""
         plan, nest = self.plan, self.nest
         stride = literal(plan.depth, "i64")
         width, rows = literal(self.width, "i64"), literal(plan.rows, "i64")
@@ -108,6 +125,8 @@ class _Contraction(Positions):
         place = (self.right_at, self.rows_at, self.n0, self.n1, self.k0, self.k1)
         step = self.slot["panel"]
         call_packing(self.e, right, Block(*place, self.column_panels, width, step, stride))
+        if plan.left is None:
+            return
         registers = -(-plan.rows // self.lanes) if plan.left.along == "outer" else 0
         form = (nest.inner, nest.buffers, nest.dtype, plan.left, registers)
         left = Operand(True, nest.left, nest.rows, *form)
@@ -117,17 +136,17 @@ class _Contraction(Positions):
 
     # ------------------------------------------------------------------------------ the tile
 
-    def tile(self, left: Value, right: Value, tile: Value, row: Value, column: Value) -> None:
+    def tile(self, number: Value, right: Value, tile: Value, row: Value, column: Value) -> None:
         """Multiply two panels into a tile of partial sums; finish it after the last block."""
         plan = self.plan
-        stride, step = (1, plan.rows) if plan.left.along == "outer" else (plan.depth, 1)
+        left, first = self.left_tile(number, row)
         name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}"
         self.out.call_helper(
             name,
             lambda name: emit_tile(name, self.e.target, self.dtype, plan.rows, plan.vectors),
             left,
-            literal(stride, "i64"),
-            literal(step, "i64"),
+            self.slot["left_row"],
+            self.slot["left_step"],
             right,
             tile,
             self.depth,
@@ -135,13 +154,14 @@ class _Contraction(Positions):
         )
 
         def finish() -> list[Value]:
-            self.finish(tile, row, column)
+            above = self.op("mul", self.op("sub", row, first), self.width)
+            self.finish(self.at(tile, above), row, column)
             return []
 
         self.e.when(self.is_last, [], finish, "finish")
 
     def finish(self, tile: Value, row: Value, column: Value) -> None:
-        """The nest's body over the live part of a tile."""
+        """The nest's body over the live part of a tile, which begins at `row`."""
         live = self.least(self.op("sub", self.m1, row), literal(self.plan.rows, "i64"))
         end = self.least(self.op("add", column, self.width), self.n1)
 

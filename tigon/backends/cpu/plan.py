@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Sequence
-from math import ceil, log2, prod
+from math import ceil, gcd, log2, prod
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.target import Target
@@ -41,7 +41,7 @@ class Plan(Frozen):
     rows: int
     vectors: int
     depth: int  # elements between the rows of a packed left panel
-    left: Packing
+    left: Packing | None  # None: read where it lies
     right: Packing
     flat_rows: int  # in the body
     flat_columns: int
@@ -62,6 +62,8 @@ class Blocks(Frozen):
     inner_blocks: int
     panel: int  # elements between two packed right panels
     tile: int  # elements between two tiles of partial sums; 0 if one is enough
+    left_row: int  # elements between rows of the left operand: of its panels, or where it lies
+    left_step: int  # elements between its steps of the sum
     right_at: int  # byte offsets into scratch
     tiles_at: int
     rows_at: int
@@ -90,7 +92,8 @@ def choose(
     inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
     flops = 2.0 * count(nest.batch) * rows * columns * inner
     wanted: float = min(MOST_POINTS, _parts(flops))
-    left = _packing(nest, nest.left, nest.rows, lanes)
+    in_memory = _steps_in_memory(nest, tile_rows, inner_block)
+    left = None if in_memory else _packing(nest, nest.left, nest.rows, lanes)
     right = _packing(nest, nest.right, nest.columns, lanes)
     wanted /= max(1, count(nest.batch))
     row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right)
@@ -101,7 +104,8 @@ def choose(
     padded_rows, padded_columns = _up(row_block, tile_rows), _up(column_block, width)
     tile = tile_rows * width
     tiles = (padded_rows // tile_rows) * (padded_columns // width) if inner_blocks > 1 else 1
-    right_at = _up((padded_rows * depth + 64) * size, 64)
+    right_at = _up((padded_rows * depth + 64) * size, 64) if left else 0
+    packed = (1, tile_rows) if left and left.along == "outer" else (depth, 1)
     tiles_at = right_at + _up((padded_columns // width * panel + 64) * size, 64)
     rows_at = tiles_at + _up(tiles * tile * size, 64)
     row = max(lanes * (INNER_BLOCK + 16), padded_rows, padded_columns)
@@ -131,6 +135,7 @@ def choose(
         inner_blocks,
         panel,
         tile if inner_blocks > 1 else 0,
+        *(in_memory or packed),
         right_at,
         tiles_at,
         rows_at,
@@ -217,7 +222,7 @@ def _cut(
     tile_rows: int,
     width: int,
     wanted: float,
-    left: Packing,
+    left: Packing | None,
     right: Packing,
 ) -> tuple[int, int]:
     """Block sizes: within the caches, enough of them to share among threads, and of those the
@@ -226,7 +231,7 @@ def _cut(
     most = (max(1, ceil(rows / tile_rows)), max(1, ceil(columns / width)))
     wanted = min(wanted, most[0] * most[1])
     right_cost = _PACKING["turned" if right.along == "inner" else right.along] * columns
-    left_cost = _PACKING[left.along] * rows
+    left_cost = 0.0 if left is None else _PACKING[left.along] * rows
     best, chosen = float("inf"), most
     for row_blocks in range(1, most[0] + 1):
         room = BLOCK_EDGES - ceil(rows / row_blocks)
@@ -246,6 +251,29 @@ def _cut(
 
 
 # ------------------------------------------------------------------------------- index maps
+
+
+def _steps_in_memory(nest: Contraction, tile_rows: int, depth: int) -> tuple[int, int] | None:
+    """How far apart rows and steps of the sum of the left operand lie, if it can be read from where
+    it is: an array of the sum's dtype with at least the rows of a tile. Where its steps lie apart,
+    one cache line for each, the `depth` of them that are read together must not crowd into a few
+    sets; rows are few at a time, and powers of two between them cost nothing that was measured."""
+    left, rows = nest.left, count(nest.rows)
+    if not isinstance(left, Load) or left.dtype is not nest.dtype or rows < tile_rows:
+        return None
+    groups = (nest.rows, nest.inner)
+    if not all(_is_even([left.index], axes) for axes in groups if axes):
+        return None
+    row, step = (_step(left.index, axes[-1]) if axes else 1 for axes in groups)
+    if row is None or step is None or 1 not in (row, step):
+        return None
+    row, step = int(row), int(step)
+    places = _SETS_BYTES // gcd(_SETS_BYTES, step * left.dtype.itemsize)
+    return (row, step) if step == 1 or depth <= _WAYS * places else None
+
+
+_SETS_BYTES, _WAYS = 1 << 16, 8
+"""The second-level cache: what lies a multiple of that apart shares a set of so many lines."""
 
 
 def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int) -> Packing:
