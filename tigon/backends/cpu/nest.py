@@ -182,14 +182,13 @@ class Body:
 
     def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
         lanes = self.loop_lanes(body)
-        flat = not any(isinstance(stmt, (Reduce, Loop)) for stmt in body)
         work = sum(_work(value) for stmt in body for value in _values(stmt))
 
         def run(carried: list[Value]) -> list[Value]:
             self.statements(body)
             return []
 
-        self.over(axes, lanes, [], run, flat and work >= _HEAVY)
+        self.over(axes, lanes, [], run, work >= _HEAVY)
 
     def over(
         self,

@@ -324,7 +324,8 @@ class _Packer(Positions):
                 start = self.at(start, offset)
                 column = self.op("add", block.first, self.op("mul", j, block.unit))
                 end = self.least(self.op("add", column, block.unit), block.end)
-                self.along_outer(column, end, start, self.operand.vectors * self.lanes)
+                vectors = self.operand.vectors
+                self.along_outer(column, end, start, (vectors & -vectors) * self.lanes)
 
             self.loop(block.count, panel, "panel")
 
@@ -372,7 +373,7 @@ class _Packer(Positions):
                 k = self.op("mul", s, lanes)
                 self.out.call_helper(
                     f"transpose_{self.element}_{lanes}",
-                    lambda name: emit_transpose(name, self.element, lanes, self.dtype.itemsize),
+                    lambda name: emit_transpose(name, self.e.target, self.dtype),
                     self.at(block.line, k),
                     block.stride,
                     self.at(target, self.op("mul", k, block.unit)),
@@ -384,42 +385,63 @@ class _Packer(Positions):
         self.loop(groups, group, "group")
 
 
-def emit_transpose(name: str, element: str, lanes: int, align: int) -> Function:
-    """`name(source, stride, target, step)`: write a square of lanes x lanes elements with rows and
-    columns exchanged. One for all kernels, because choosing instructions for its shuffles takes
-    LLVM as long as all the rest of a kernel."""
-    parameters = ("ptr %source", "i64 %stride", "ptr %target", "i64 %step")
-    out = Function(name, parameters, "void")
-    kind = vector_type(element, lanes)
+def emit_transpose(name: str, target: Target, dtype: DType) -> Function:
+    """`name(source, stride, target, step)`: write a square, as wide as a register, with rows and
+    columns exchanged. A few columns at a time: pieces of 128 bits from all rows, put together so
+    that what is left is the same exchange in each piece, by interleaving."""
+    out = Function(name, ("ptr %source", "i64 %stride", "ptr %target", "i64 %step"), "void")
+    e = Emitter(out, (), target)
+    element, size, lanes = element_type(dtype), dtype.itemsize, target.lanes(dtype.itemsize)
+    piece = 16 // size
 
-    def places(base: str, stride: str) -> list[Value]:
-        pointers = [Value("ptr", 1, base)]
-        for _ in range(lanes - 1):
-            last = pointers[-1].name
-            pointers.append(out.op(f"getelementptr {element}, ptr {last}, i64 {stride}", "ptr"))
-        return pointers
+    def at(base: str, index: Value) -> Value:
+        return out.op(f"getelementptr {element}, ptr {base}, {index}", "ptr")
 
-    rows = [
-        out.op(f"load {kind}, {pointer}, align {align}", element, lanes)
-        for pointer in places("%source", "%stride")
-    ]
-    # Butterflies: exchange the off-diagonal quarters of ever smaller squares.
-    half = lanes // 2
-    while half:
-        low = [i if not i & half else i - half + lanes for i in range(lanes)]
-        high = [i + half if not i & half else i + lanes for i in range(lanes)]
-        made = list(rows)
-        for r in range(lanes):
-            if r & half:
-                continue
-            a, b = rows[r], rows[r + half]
-            for place, order in ((r, low), (r + half, high)):
-                mask = ", ".join(f"i32 {i}" for i in order)
-                made[place] = out.op(
-                    f"shufflevector {a}, {b}, <{lanes} x i32> <{mask}>", element, lanes
+    def shuffle(a: Value, b: Value, order: Sequence[int]) -> Value:
+        mask = ", ".join(f"i32 {i}" for i in order)
+        count = len(order)
+        return out.op(f"shufflevector {a}, {b}, <{count} x i32> <{mask}>", element, count)
+
+    offsets = [literal(0, "i64")]
+    for _ in range(lanes - 1):
+        offsets.append(binary(out, "add", offsets[-1], Value("i64", 1, "%stride")))
+
+    def columns(first: Value, carried: list[Value]) -> list[Value]:
+        corner = at("%source", first)
+        rows = []
+        for r in range(piece):
+            parts = [
+                out.op(
+                    f"load <{piece} x {element}>, {at(corner.name, offset)}, align {size}",
+                    element,
+                    piece,
                 )
-        rows = made
-        half //= 2
-    for value, pointer in zip(rows, places("%target", "%step"), strict=True):
-        out.emit(f"store {value}, {pointer}, align {align}")
+                for offset in offsets[r::piece]
+            ]
+            while len(parts) > 1:
+                whole = range(2 * parts[0].lanes)
+                parts = [shuffle(a, b, whole) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            rows += parts
+        half = piece // 2
+        low = [
+            start + i
+            for start in range(0, lanes, piece)
+            for j in range(half)
+            for i in (j, lanes + j)
+        ]
+        rounds = half
+        while rounds:
+            rows = [
+                shuffle(a, b, order)
+                for a, b in zip(rows[:half], rows[half:], strict=True)
+                for order in (low, [i + half for i in low])
+            ]
+            rounds //= 2
+        place = at("%target", binary(out, "mul", first, Value("i64", 1, "%step")))
+        for row in rows:
+            out.emit(f"store {row}, {place}, align {size}")
+            place = at(place.name, Value("i64", 1, "%step"))
+        return []
+
+    e.loop(literal(0, "i64"), literal(lanes, "i64"), piece, [], columns, "columns")
     return out
