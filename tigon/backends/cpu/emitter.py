@@ -12,6 +12,7 @@ between them and the load runs zero times.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tigon.backends.cpu.scalar import emit_function, intrinsic
 from tigon.backends.cpu.target import Target
@@ -27,7 +28,6 @@ from tigon.backends.cpu.text import (
 )
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
-from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import substitute
@@ -47,18 +47,32 @@ class Scope:
         self.volatile: dict[object, Value] = {}  # read from buffers that this nest writes
 
 
-class Facts(Frozen):
+class Facts:
     """What an expression mentions: axes and locals by name, its loads, whether one of them is of
     a written buffer, and those of its loads that happen whatever its selects decide."""
 
-    names: frozenset[str]
-    loads: frozenset[Load]
-    certain: frozenset[Load]
-    volatile: bool
+    __slots__ = ("certain", "loads", "names", "volatile")
+
+    def __init__(
+        self,
+        names: frozenset[str],
+        loads: frozenset[Load],
+        certain: frozenset[Load],
+        volatile: bool,
+    ) -> None:
+        self.names = names
+        self.loads = loads
+        self.certain = certain
+        self.volatile = volatile
 
 
 _NO_NAMES: frozenset[str] = frozenset()
 _NO_LOADS: frozenset[Load] = frozenset()
+_NOTHING = Facts(_NO_NAMES, _NO_LOADS, _NO_LOADS, False)
+
+
+def _union(a: frozenset[Any], b: frozenset[Any]) -> frozenset[Any]:
+    return a | b if a and b and a is not b else a or b
 
 
 class Emitter:
@@ -80,6 +94,7 @@ class Emitter:
         self.lanes = 1
         self.tail: Value | None = None
         self._facts: dict[Expr, Facts] = {}
+        self._literals: dict[Const, Value] = {}
         self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
         self.streams = False  # whole vectors are stored past the caches
         self._firsts: dict[Expr, Expr] = {}  # axes with lanes of their own, in the first lane
@@ -91,37 +106,60 @@ class Emitter:
     # ------------------------------------------------------------------------------ facts
 
     def facts(self, expr: Expr) -> Facts:
-        found = self._facts.get(expr)
+        known = self._facts
+        found = known.get(expr)
         if found is not None:
             return found
-        for node in walk(expr):
-            if node in self._facts:
+        stack = [expr]
+        while stack:
+            node = stack[-1]
+            operands = node.operands
+            missing = [operand for operand in operands if operand not in known]
+            if missing:
+                stack += missing
                 continue
-            parts = [self._facts[operand] for operand in node.operands]
-            names = _NO_NAMES.union(*(part.names for part in parts)) if parts else _NO_NAMES
+            stack.pop()
+            if node not in known:
+                known[node] = self._find_facts(node, [known[operand] for operand in operands])
+        return known[expr]
+
+    def _find_facts(self, node: Expr, parts: Sequence[Facts]) -> Facts:
+        if not parts:
             if isinstance(node, (Axis, Local)):
-                names = frozenset((node.name,))
-            loads = _NO_LOADS.union(*(part.loads for part in parts)) if parts else _NO_LOADS
-            certain = _NO_LOADS.union(*(part.certain for part in parts)) if parts else _NO_LOADS
-            if isinstance(node, Load):
-                loads, certain = loads | {node}, certain | {node}
-            elif isinstance(node, Apply) and node.function == "select" and loads:
-                certain = parts[0].certain | (parts[1].certain & parts[2].certain)
-            volatile = any(part.volatile for part in parts) or (
-                isinstance(node, Load) and node.buffer in self.written
-            )
-            self._facts[node] = Facts(names, loads, certain, volatile)
-        return self._facts[expr]
+                return Facts(frozenset((node.name,)), _NO_LOADS, _NO_LOADS, False)
+            return _NOTHING
+        if isinstance(node, Load):
+            (index,) = parts
+            own = frozenset((node,))
+            volatile = index.volatile or node.buffer in self.written
+            return Facts(index.names, index.loads | own, index.certain | own, volatile)
+        # Most operands mention nothing, or nothing new: the sets are shared then.
+        names, loads, certain, volatile = _NO_NAMES, _NO_LOADS, _NO_LOADS, False
+        for part in parts:
+            names = _union(names, part.names)
+            loads = _union(loads, part.loads)
+            certain = _union(certain, part.certain)
+            volatile = volatile or part.volatile
+        if loads and isinstance(node, Apply) and node.function == "select":
+            certain = parts[0].certain | (parts[1].certain & parts[2].certain)
+        return Facts(names, loads, certain, volatile)
 
     def varies(self, expr: Expr) -> bool:
         """Whether the value differs between the lanes of the current vector loop."""
         return bool(self.varying) and not self.varying.isdisjoint(self.facts(expr).names)
 
     def level(self, expr: Expr, guard: Guard = ()) -> int:
-        facts = self.facts(expr)
+        facts = self._facts.get(expr) or self.facts(expr)
+        return self._level(facts, guard)
+
+    def _level(self, facts: Facts, guard: Guard) -> int:
         if facts.volatile:
             return len(self.scopes) - 1
-        level = max((self.levels[name] for name in facts.names), default=0)
+        level, levels = 0, self.levels
+        for name in facts.names:
+            found = levels[name]
+            if found > level:
+                level = found
         if guard and facts.loads:
             level = max(level, *(self.level(condition) for condition in guard))
         return level
@@ -176,17 +214,23 @@ class Emitter:
 
     def _emit(self, expr: Expr, guard: Guard) -> Value:
         stack: list[tuple[Expr, Guard]] = [(expr, guard)]
+        children: dict[tuple[Expr, Guard], list[tuple[Expr, Guard]]] = {}
         while stack:
-            node, under = stack[-1]
-            if self._find(node, under) is not None:
-                stack.pop()
-                continue
-            missing = [child for child in self._children(node, under) if self._find(*child) is None]
-            if missing:
-                stack.extend(reversed(missing))
-                continue
+            entry = stack[-1]
+            known = children.get(entry)
+            if known is None:
+                if self._find(*entry) is not None:
+                    stack.pop()
+                    continue
+                known = children[entry] = self._children(*entry)
+                missing = [child for child in known if self._find(*child) is None]
+                if missing:
+                    missing.reverse()
+                    stack += missing
+                    continue
             stack.pop()
-            self._compute(node, under)
+            if self._find(*entry) is None:
+                self._compute(*entry, known)
         found = self._find(expr, guard)
         assert found is not None
         return found
@@ -228,12 +272,17 @@ class Emitter:
         return guard
 
     def _find(self, expr: Expr, guard: Guard) -> Value | None:
-        if isinstance(expr, Const):
-            return literal(expr.value, element_type(expr.dtype))
-        key = self._key(expr, guard)
-        if self.facts(expr).volatile:
+        if type(expr) is Const:
+            found = self._literals.get(expr)
+            if found is None:
+                found = literal(expr.value, element_type(expr.dtype))
+                self._literals[expr] = found
+            return found
+        facts = self._facts.get(expr) or self.facts(expr)
+        key = (expr, guard) if guard and facts.loads else expr
+        if facts.volatile:
             return self.scopes[-1].volatile.get(key)
-        return self.scopes[self.level(expr, guard)].cache.get(key)
+        return self.scopes[self._level(facts, guard)].cache.get(key)
 
     def _children(self, expr: Expr, guard: Guard) -> list[tuple[Expr, Guard]]:
         if isinstance(expr, Load):
@@ -266,16 +315,16 @@ class Emitter:
         self._certain[longer] = known | self.facts(branch).certain
         return longer
 
-    def _compute(self, expr: Expr, guard: Guard) -> None:
+    def _compute(self, expr: Expr, guard: Guard, children: Sequence[tuple[Expr, Guard]]) -> None:
         level = self.level(expr, guard)
         volatile = self.facts(expr).volatile
         if isinstance(expr, Load):
             mask = self._guard_value(guard) if guard else None
         with self.at(level):
             if isinstance(expr, Apply):
-                value = self._apply(expr, guard)
+                value = self._apply(expr, children)
             elif isinstance(expr, Load):
-                value = self._load(expr, guard, mask)
+                value = self._load(expr, children, mask)
             elif isinstance(expr, Slot):
                 value = self._slot(expr)
             elif isinstance(expr, Axis) and expr.name == self.axis:
@@ -285,8 +334,7 @@ class Emitter:
         scope = self.scopes[level]
         (scope.volatile if volatile else scope.cache)[self._key(expr, guard)] = value
 
-    def _apply(self, expr: Apply, guard: Guard) -> Value:
-        children = self._children(expr, guard)
+    def _apply(self, expr: Apply, children: Sequence[tuple[Expr, Guard]]) -> Value:
         values = []
         for child, under in children:
             value = self._find(child, under)
@@ -490,9 +538,11 @@ class Emitter:
                 scope.cache[key] = found
         return found
 
-    def _load(self, expr: Load, guard: Guard, mask: Value | None) -> Value:
+    def _load(
+        self, expr: Load, children: Sequence[tuple[Expr, Guard]], mask: Value | None
+    ) -> Value:
         parts = []
-        for part, under in self._children(expr, guard):
+        for part, under in children:
             value = self._find(part, under)
             assert value is not None
             parts.append(value)

@@ -122,7 +122,8 @@ class Function:
 
     def op(self, text: str, element: str, lanes: int = 1) -> Value:
         """Append `%n = text` to the current block."""
-        name = self.fresh()
+        self._count += 1
+        name = f"%v{self._count}"
         self.block.lines.append(f"{name} = {text}")
         return Value(element, lanes, name)
 
