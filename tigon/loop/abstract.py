@@ -3,10 +3,10 @@ scalars only have one structure, hence one native function; the numbers are give
 
 Kept as they are, because they decide the code: 0, 1 and -1 (but offsets and limits of 1 are
 numbers), infinities and NaN, shift counts, small powers of two that divide, bit masks, the
-constants of hash functions (uint32, uint64), and operands of elementary functions
-(`pow(x, 2)` is a product). Equal numbers of different origin stay different slots: an image that
-happens to be square is no special case. What is one by construction is one slot: the stop of an
-axis that several statements run over, the index by which several statements reach one buffer.
+constants of hash functions (uint32, uint64), and exponents that make a power a product or a root.
+Equal numbers of different origin stay different slots: an image that happens to be square is no
+special case. What is one by construction is one slot: the stop of an axis that several statements
+run over, the index by which several statements reach one buffer.
 """
 
 from __future__ import annotations
@@ -40,12 +40,15 @@ from tigon.loop.grammar import (
     Stmt,
     Store,
 )
-from tigon.loop.semantics import EXACT
+from tigon.loop.semantics import EXACT, PLAIN_POWERS
 
 _BITWISE = frozenset(("and", "or", "xor", "shl", "shr", "bitcast"))
 _OFFSET = frozenset("add sub lt le gt ge eq ne floordiv mod truncdiv maximum minimum".split())
 """Where 1 and -1 of int64 are numbers like any other: a padding of 1 is a padding."""
 _FIXED = (0, 1, -1)
+_FREE = frozenset(("pow", "hypot"))
+"""Elementary functions whose code is the same for nearly every number: one function for each
+exponent would be native code without end."""
 _SHIFTS = (2, 4, 8, 16)  # divisors that need no division
 
 Number = tuple[str, Any]
@@ -256,7 +259,9 @@ class _Abstract(_Rewrite):
         if isinstance(value, RuntimeNumber):
             return self._slot(const)  # whatever it is now, it will be something else
         fixed = (0,) if dtype is int64 and user in _OFFSET else _FIXED
-        if user in _BITWISE or (user and user not in EXACT) or value in fixed:
+        if user in _BITWISE or value in fixed:
+            return const
+        if user and user not in EXACT and (user not in _FREE or value in PLAIN_POWERS):
             return const
         if user in ("floordiv", "mod") and dtype is int64 and value in _SHIFTS:
             return const

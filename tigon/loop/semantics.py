@@ -18,6 +18,10 @@ EXACT = frozenset(
 """Functions with one right answer to the bit; folding a constant through them changes nothing."""
 
 
+PLAIN_POWERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, -0.5, -1.0, -2.0)
+"""Exponents for which there is something simpler than a power."""
+
+
 def evaluate(function: str, operands: tuple[Any, ...], dtype: DType) -> Any:
     """`function` of numpy arrays (or scalars) of the operands' dtypes, as an array of `dtype`.
 
