@@ -168,10 +168,12 @@ def hybridized() -> dict[str, Timer]:
     look_up, kind = "a = (x,); g.run(k(a), a, a)", _native.call_kind
     return {
         "net(x), 3 layers": calls(network, row),
+        "long, 3 layers": calls(network._long_call, row),
         "graphs((x,)), 3 layers": expression(look_up, g=network_cache, k=kind, x=row),
         "entry((x,)), 3 layers": calls(network_entry.run, (row,)),
         "program, 3 layers": calls(network_program, arrays),
         "net(x), 1 operator": calls(tiny, x),
+        "long, 1 operator": calls(tiny._long_call, x),
         "graphs((x,)), 1 operator": expression(
             "g.run(k((x,)), (x,), (x,))", g=cache, k=_native.call_kind, x=x
         ),
@@ -208,7 +210,10 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
     ("recorded", "per add of a chain of 100, and backward", "per add of 100, with backward", ""),
     ("recorded", "with autograd.record(): pass", "with record()", ""),
     ("hybridized", "net(x), 3 small layers, all of it", "net(x), 3 layers", ""),
-    ("hybridized", ". Block.__call__", "net(x), 3 layers", "graphs((x,)), 3 layers"),
+    ("hybridized", ". shortcut: kind, epoch, names", "net(x), 3 layers", "program, 3 layers"),
+    ("hybridized", ". program: checks, allocation, launches", "program, 3 layers", ""),
+    ("hybridized", "the same the long way, after a change", "long, 3 layers", ""),
+    ("hybridized", ". Block", "long, 3 layers", "graphs((x,)), 3 layers"),
     ("hybridized", ". kind, lookup, guard", "graphs((x,)), 3 layers", "entry((x,)), 3 layers"),
     ("hybridized", ". . kind: modes, shapes, dtypes", "call_kind", ""),
     ("hybridized", ". . guard, nothing changed", "guards, unchanged", ""),
@@ -218,9 +223,10 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
         "entry((x,)), 3 layers",
         "program, 3 layers",
     ),
-    ("hybridized", ". program: checks, allocation, launches", "program, 3 layers", ""),
     ("hybridized", "net(x), 1 operator, all of it", "net(x), 1 operator", ""),
-    ("hybridized", ". Block.__call__", "net(x), 1 operator", "graphs((x,)), 1 operator"),
+    ("hybridized", ". shortcut: kind, epoch, names", "net(x), 1 operator", "program, 1 operator"),
+    ("hybridized", "the same the long way, after a change", "long, 1 operator", ""),
+    ("hybridized", ". Block", "long, 1 operator", "graphs((x,)), 1 operator"),
     ("hybridized", ". kind, lookup, guard", "graphs((x,)), 1 operator", "entry((x,)), 1 operator"),
     ("hybridized", ". arguments, result", "entry((x,)), 1 operator", "program, 1 operator"),
     ("hybridized", ". launch", "program, 1 operator", "program, no launch"),

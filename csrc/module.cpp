@@ -14,6 +14,7 @@
 #include "errors.h"
 #include "object_code.h"
 #include "program.h"
+#include "shortcut.h"
 #include "tape.h"
 
 namespace tigon {
@@ -784,6 +785,7 @@ void set_up(nb::module_& m) {
   m.attr("CONSTANT") = static_cast<int>(Space::Constant);
   bind_arrays(m);
   bind_programs(m);
+  bind_shortcuts(m);
   bind_tape(m);
   bind_engine(m);
   bind_object_code(m);

@@ -165,6 +165,32 @@ def call_kind(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """(count, training, recording, (shape, dtype code) of each array): what a call of a traced
     graph is looked up by. None unless all arguments are arrays that still have their memory."""
 
+def set_epoch(now: int) -> None:
+    """How often blocks and parameters were changed so far: shortcuts of an earlier epoch end."""
+
+class Shortcuts:
+    """Programs of a traced block by kind of call: modes and types of the arguments."""
+
+    def __init__(self) -> None: ...
+    def add(
+        self,
+        program: Program,
+        arrays: list[NDArray | None],
+        inputs: Sequence[tuple[int, int]],
+        arguments: tuple[NDArray, ...],
+        epoch: int,
+        names: list[tuple[Any, str | None, Any]],
+    ) -> None:
+        """From now on, calls of this kind in the present mode, unrecorded, run `program` on
+        `arrays`, with argument `j` at place `i` for each (i, j) of `inputs`; as long as it is this
+        epoch and each name (a space, the key in it or None for a cell) holds this very value."""
+
+class ShortCall:
+    """A base of classes whose calls take a shortcut from `self._shortcuts` where there is one,
+    else `self._long_call`. Errors on the short way are given to `self._name_in`."""
+
+    def __call__(self, *args: Any) -> Any: ...
+
 def clear_signature_cache() -> None: ...
 
 # ------------------------------------------------------------------------------- the tape

@@ -8,6 +8,8 @@ microseconds.
 
 from __future__ import annotations
 
+from tigon._native import set_epoch
+
 current = 0
 
 
@@ -15,3 +17,4 @@ def advance() -> None:
     """Say that a block or a parameter was changed."""
     global current
     current += 1
+    set_epoch(current)

@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from tigon import _native
-from tigon._native import call_kind, is_recording, is_training
+from tigon._native import Shortcuts, call_kind, is_recording, is_training
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
@@ -172,6 +172,15 @@ class Entry:
             return results[0]
         return _rebuild_outputs(self.structure, results, leaves)
 
+    def shorten(self, shortcuts: Shortcuts, args: tuple[Any, ...]) -> None:
+        """Let calls like this one, which has just been made, find their program natively."""
+        names = []
+        for guard in self.trace.lasting.values():
+            if guard.name is None:
+                return
+            names.append((*guard.name, guard.value))
+        shortcuts.add(self.plain, self.template, self.input_positions, args, self.epoch, names)
+
 
 class DonatingEntry(Entry):
     """One whose block gives up some arguments: `block.donated_leaves(args)` says which arrays."""
@@ -234,12 +243,22 @@ class GraphCache:
         types = [(leaf.shape, leaf.dtype_code) for leaf in leaves]
         return self.run((structure, is_training(), is_recording(), *types), leaves, args)
 
-    def run(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Any:
-        """A call of a known kind."""
+    def run(
+        self,
+        kind: Any,
+        leaves: Sequence[Any],
+        args: tuple[Any, ...],
+        shortcuts: Shortcuts | None = None,
+    ) -> Any:
+        """A call of a known kind. Where the program is all there is to it, `shortcuts` learn it."""
         for entry in self._by_kind.get(kind, ()):
             if (entry.epoch == _epoch.current and entry.is_steady) or entry.holds():
-                return entry.run(leaves)
-        return self._trace(kind, leaves, args).run(leaves)
+                break
+        else:
+            entry = self._trace(kind, leaves, args)
+        if shortcuts is not None and entry.plain is not None:
+            entry.shorten(shortcuts, args)
+        return entry.run(leaves)
 
     def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Entry:
         with self._lock:

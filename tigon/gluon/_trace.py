@@ -69,20 +69,38 @@ class Static:
 
 
 class Guard:
-    """One value that the trace read: how to read it again, and what it was."""
+    """One value that the trace read: how to read it again, and what it was.
 
-    __slots__ = ("frozen", "read", "what")
+    `name`, where it is known: the dictionary and key, or the cell and None, of a variable whose
+    value cannot change otherwise than by assignment."""
 
-    def __init__(self, read: Callable[[], Any], value: Any, what: str) -> None:
+    __slots__ = ("frozen", "name", "read", "value", "what")
+
+    def __init__(
+        self,
+        read: Callable[[], Any],
+        value: Any,
+        what: str,
+        name: tuple[Any, str | None] | None = None,
+    ) -> None:
         self.read = read
         self.what = what
         self.frozen = freeze(value)
+        self.name = name
+        self.value = None if name is None else value
 
     def holds(self) -> bool:
         try:
-            return bool(freeze(self.read()) == self.frozen)
+            value = self.read()
         except AttributeError:
             return False
+        if self.name is not None and value is self.value:
+            return True
+        if freeze(value) != self.frozen:
+            return False
+        if self.name is not None:
+            self.value = value
+        return True
 
 
 class Trace:
@@ -200,6 +218,7 @@ class Trace:
                     spaces[name],
                     lambda spaces=spaces, name=name: spaces.get(name, _missing),
                     f"global {name}",
+                    (spaces, name),
                 )
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
@@ -213,9 +232,17 @@ class Trace:
                 value,
                 lambda cell=cell: cell.cell_contents,
                 f"closure variable {name}",
+                (cell, None),
             )
 
-    def _name(self, key: tuple[int, str], value: Any, read: Callable[[], Any], what: str) -> None:
+    def _name(
+        self,
+        key: tuple[int, str],
+        value: Any,
+        read: Callable[[], Any],
+        what: str,
+        place: tuple[Any, str | None],
+    ) -> None:
         """What a global or closure variable holds; a function of the user's is looked into."""
         written = isinstance(value, FunctionType) and not _is_ours(value)
         if written:
@@ -223,7 +250,8 @@ class Trace:
         array = hasattr(type(value), "apply_op")
         if written or array or isinstance(value, CONTENT) or _is_configuration(value):
             self.keep.append(value)
-            self.lasting[key] = Guard(read, value, what)
+            assigned = array or is_immutable(value)
+            self.lasting[key] = Guard(read, value, what, place if assigned else None)
 
 
 def _mentioned(code: CodeType) -> set[str]:
@@ -306,7 +334,7 @@ _FUNCTIONS = frozenset((FunctionType, MethodType, staticmethod, type, ModuleType
 
 INTERNAL = frozenset(
     "_children _reg_params _params _scope _prefix _name _empty_prefix _active _flags _graphs "
-    "_forward_hooks _forward_pre_hooks __dict__ __class__".split()
+    "_forward_hooks _forward_pre_hooks _shortcuts __dict__ __class__".split()
 )
 
 

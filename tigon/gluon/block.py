@@ -12,7 +12,7 @@ from typing import Any
 
 from tigon import initializer, nd, sym
 from tigon import name as naming
-from tigon._native import call_kind
+from tigon._native import ShortCall, Shortcuts, call_kind
 from tigon.base import TigonError, check
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
@@ -445,7 +445,7 @@ def _add_block_path(error: TigonError, block: Block) -> None:
     error.args = (f"{error.__dict__['bare_message']}\n  in block {path}{kind}",)
 
 
-class HybridBlock(Block):
+class HybridBlock(ShortCall, Block):
     """A block whose forward can be traced: after `hybridize()` its Python code runs once per kind
     of input, and calls run the compiled graph.
 
@@ -459,6 +459,7 @@ class HybridBlock(Block):
         self._active = False
         self._flags: dict[str, Any] = {}
         self._graphs: GraphCache | None = None
+        self._shortcuts: Shortcuts | None = None
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         check(
@@ -485,6 +486,7 @@ class HybridBlock(Block):
         self._active = active
         self._flags = {"static_alloc": static_alloc, "static_shape": static_shape, **flags}
         self._graphs = None
+        self._shortcuts = Shortcuts() if active else None
         super().hybridize(active, static_alloc=static_alloc, static_shape=static_shape, **flags)
 
     def cast(self, dtype: Any) -> None:
@@ -494,21 +496,26 @@ class HybridBlock(Block):
 
     # -- running
 
-    def __call__(self, *args: Any) -> Any:
-        # The short way on arrays: nothing but the look-up and the call, or the code itself.
+    def _long_call(self, *args: Any) -> Any:
+        """A call that no shortcut serves."""
+        # On arrays nothing but the look-up and the call, or the code itself.
         if not (tracers[0] or self._forward_pre_hooks or self._forward_hooks):
             kind = call_kind(args)
             if kind is not None and (self._graphs is not None or not self._active):
                 try:
                     if self._active:
-                        return self._graphs.run(kind, args, args)
+                        return self._graphs.run(kind, args, args, self._shortcuts)
                     return self.forward(*args)
                 except DeferredInitializationError:
                     pass  # the long way knows what to do
                 except TigonError as error:
                     _add_block_path(error, self)
                     raise
-        return super().__call__(*args)
+        return super(ShortCall, self).__call__(*args)  # that of Block, hooks and all
+
+    def _name_in(self, error: TigonError) -> None:
+        """Let an error of a shortcut say that it happened here."""
+        _add_block_path(error, self)
 
     def _invoke(self, *args: Any) -> Any:
         if tracing.active():

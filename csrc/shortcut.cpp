@@ -1,0 +1,254 @@
+#include "shortcut.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include "dispatch.h"
+#include "errors.h"
+#include "few.h"
+
+namespace tigon {
+namespace {
+
+using namespace nb::literals;
+
+int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
+
+// A global or closure variable that traced code mentions, and what it held.
+struct Name {
+  nb::object space;  // a dictionary or a cell
+  nb::object key;    // None for a cell
+  nb::object value;
+
+  bool holds() const {
+    if (PyCell_Check(space.ptr())) return PyCell_GET(space.ptr()) == value.ptr();
+    PyObject* found = PyDict_GetItemWithError(space.ptr(), key.ptr());
+    if (!found) PyErr_Clear();
+    return found == value.ptr();
+  }
+};
+
+// One program for one kind of call, and all that must be as it was.
+struct Shortcut {
+  int64_t epoch;
+  bool training;
+  std::vector<TypeRef> types;  // of the arguments
+  std::vector<Name> names;
+  nb::object owner;  // of the program
+  Program* program;
+  std::vector<ArrayRef> arrays;  // null where an argument goes
+  std::vector<std::pair<size_t, size_t>> inputs;  // (place among the arrays, argument)
+
+  bool fits(PyObject* arguments) const {
+    if (epoch != tigon::epoch || training != is_training()) return false;
+    if (static_cast<size_t>(PyTuple_GET_SIZE(arguments)) != types.size()) return false;
+    for (size_t index = 0; index < types.size(); ++index) {
+      PyObject* argument = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
+      if (!is_array(argument) || as_array(argument)->type.get() != types[index].get()) return false;
+    }
+    for (const Name& name : names) {
+      if (!name.holds()) return false;
+    }
+    return true;
+  }
+
+  PyObject* run(PyObject* arguments) const {
+    Few<Array*, 32> operands(arrays.size());
+    for (size_t index = 0; index < arrays.size(); ++index) operands[index] = arrays[index].get();
+    for (auto [place, argument] : inputs)
+      operands[place] = as_array(PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(argument)));
+    std::vector<ArrayRef> outputs;
+    run_program(*program, owner.ptr(), operands.data(), nullptr, arrays.size(), outputs, nullptr,
+                false);
+    return as_object(outputs[0].release());
+  }
+};
+
+class Shortcuts {
+ public:
+  using Held = std::shared_ptr<const Shortcut>;
+
+  Held find(PyObject* arguments) const {
+    for (const Held& one : all_) {
+      if (one->fits(arguments)) return one;
+    }
+    return nullptr;
+  }
+
+  void add(nb::object program, nb::list arrays,
+           const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments, int64_t epoch,
+           nb::list names) {
+    if (Py_TYPE(program.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
+      throw InternalError("a shortcut leads to a Program");
+    auto made = std::make_shared<Shortcut>();
+    made->epoch = epoch;
+    made->training = is_training();
+    made->program = nb::inst_ptr<Program>(program);
+    made->owner = std::move(program);
+    made->inputs = inputs;
+    const std::vector<TypeRef>& expected = made->program->inputs;
+    if (arrays.size() != expected.size() || made->program->visible != 1)
+      throw InternalError("a shortcut needs all operands and gives one result");
+    std::vector<bool> given(arrays.size());
+    for (nb::handle argument : arguments) {
+      if (!is_array(argument.ptr())) throw InternalError("the arguments of a shortcut are arrays");
+      made->types.push_back(as_array(argument.ptr())->type);
+    }
+    for (auto [place, argument] : inputs) {
+      if (place >= expected.size() || argument >= made->types.size() ||
+          expected[place].get() != made->types[argument].get())
+        throw InternalError("an argument of a shortcut does not fit");
+      given[place] = true;
+    }
+    for (size_t index = 0; index < expected.size(); ++index) {
+      PyObject* array = nb::handle(arrays[index]).ptr();
+      bool fits = is_array(array) && as_array(array)->type.get() == expected[index].get();
+      if (!fits && !given[index]) throw InternalError("an operand of a shortcut does not fit");
+      made->arrays.push_back(given[index] ? ArrayRef() : ArrayRef::borrow(as_array(array)));
+    }
+    for (nb::handle name : names) {
+      nb::tuple parts = nb::cast<nb::tuple>(name);
+      nb::object space = parts[0];
+      if (!PyCell_Check(space.ptr()) && !PyDict_Check(space.ptr()))
+        throw InternalError("a name is in a dictionary or in a cell");
+      made->names.push_back({std::move(space), parts[1], parts[2]});
+    }
+    // What goes is dropped last: that may run Python code.
+    std::vector<Held> kept{std::move(made)};
+    for (const Held& one : all_) {
+      bool same = one->types.size() == kept[0]->types.size() &&
+                  one->training == kept[0]->training &&
+                  std::equal(one->types.begin(), one->types.end(), kept[0]->types.begin());
+      if (!same && one->epoch == tigon::epoch && kept.size() < kMost) kept.push_back(one);
+    }
+    all_.swap(kept);
+  }
+
+  int traverse(visitproc visit, void* arg) const {
+    for (const Held& one : all_) {
+      Py_VISIT(one->owner.ptr());
+      for (const Name& name : one->names) {
+        Py_VISIT(name.space.ptr());
+        Py_VISIT(name.key.ptr());
+        Py_VISIT(name.value.ptr());
+      }
+    }
+    return 0;
+  }
+
+  void clear() {
+    std::vector<Held> all;
+    all.swap(all_);
+  }
+
+ private:
+  static constexpr size_t kMost = 8;
+  std::vector<Held> all_;
+};
+
+PyObject* shortcuts_type = nullptr;
+PyObject* shortcuts_name = nullptr;
+PyObject* long_name = nullptr;
+PyObject* failed_name = nullptr;
+
+// Lets the block say in a user's error where it happened.
+void explain_failure(PyObject* self) {
+  if (!PyErr_ExceptionMatches(user_error_type())) return;
+  PyObject *kind, *value, *trace;
+  PyErr_Fetch(&kind, &value, &trace);
+  PyErr_NormalizeException(&kind, &value, &trace);
+  PyObject* done =
+      in_python([&] { return PyObject_CallMethodOneArg(self, failed_name, value); });
+  if (!done) PyErr_Clear();
+  Py_XDECREF(done);
+  PyErr_Restore(kind, value, trace);
+}
+
+PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  if (!(keywords && PyDict_GET_SIZE(keywords)) && !trace_handlers.call && !is_recording()) {
+    nb::object table = nb::steal(in_python([&] { return PyObject_GetAttr(self, shortcuts_name); }));
+    if (!table.is_valid()) PyErr_Clear();  // the long way finds out why
+    bool any = table.is_valid() &&
+               Py_TYPE(table.ptr()) == reinterpret_cast<PyTypeObject*>(shortcuts_type);
+    if (any) {
+      if (Shortcuts::Held found = nb::inst_ptr<Shortcuts>(table)->find(arguments)) {
+        PyObject* result = guarded([&] { return found->run(arguments); });
+        if (!result) explain_failure(self);
+        return result;
+      }
+    }
+  }
+  if (!(keywords && PyDict_GET_SIZE(keywords))) {
+    auto count = static_cast<size_t>(PyTuple_GET_SIZE(arguments));
+    Few<PyObject*, 8> given(count + 1);
+    given[0] = self;
+    for (size_t index = 0; index < count; ++index)
+      given[index + 1] = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
+    return in_python(
+        [&] { return PyObject_VectorcallMethod(long_name, given.data(), count + 1, nullptr); });
+  }
+  nb::object method = nb::steal(PyObject_GetAttr(self, long_name));
+  if (!method.is_valid()) return nullptr;
+  return in_python([&] { return PyObject_Call(method.ptr(), arguments, keywords); });
+}
+
+int traverse_shortcuts(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  return nb::inst_ready(self) ? nb::inst_ptr<Shortcuts>(self)->traverse(visit, arg) : 0;
+}
+
+int clear_shortcuts(PyObject* self) {
+  if (nb::inst_ready(self)) nb::inst_ptr<Shortcuts>(self)->clear();
+  return 0;
+}
+
+PyType_Slot shortcuts_slots[] = {
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse_shortcuts)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear_shortcuts)},
+    {0, nullptr},
+};
+
+// Without members: classes derived from it and from others have the layout of the others.
+PyType_Slot short_call_slots[] = {
+    {Py_tp_call, reinterpret_cast<void*>(short_call)},
+    {Py_tp_doc, const_cast<char*>("Calls go to `_shortcuts` first, then to `_long_call`.")},
+    {0, nullptr},
+};
+PyType_Spec short_call_spec{"tigon._native.ShortCall", 0, 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, short_call_slots};
+
+}  // namespace
+
+void bind_shortcuts(nb::module_& m) {
+  shortcuts_name = PyUnicode_InternFromString("_shortcuts");
+  long_name = PyUnicode_InternFromString("_long_call");
+  failed_name = PyUnicode_InternFromString("_name_in");
+  auto shortcuts = nb::class_<Shortcuts>(m, "Shortcuts", nb::type_slots(shortcuts_slots),
+                                         "Programs of a traced block by kind of call.");
+  shortcuts.def(nb::init<>())
+      .def(
+          "add",
+          [](Shortcuts& all, nb::object program, nb::list arrays,
+             const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments,
+             int64_t epoch, nb::list names) {
+            try {
+              all.add(std::move(program), std::move(arrays), inputs, std::move(arguments), epoch,
+                      std::move(names));
+            } catch (...) {
+              set_python_error();
+              throw nb::python_error();
+            }
+          },
+          "program"_a, "arrays"_a, "inputs"_a, "arguments"_a, "epoch"_a, "names"_a);
+  shortcuts_type = shortcuts.ptr();
+  PyObject* base = PyType_FromSpec(&short_call_spec);
+  if (!base) throw nb::python_error();
+  m.attr("ShortCall") = nb::steal(base);
+  m.def("set_epoch", [](int64_t now) { epoch = now; }, "now"_a);
+}
+
+}  // namespace tigon
