@@ -30,6 +30,7 @@ import ast
 import enum
 import math
 import re
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -231,8 +232,19 @@ def attrs_dict(attrs: Any) -> dict[str, Any]:
 @cache
 def attr_fields(attrs_type: type) -> dict[str, tuple[Any, Any]]:
     """Field name -> (annotation, default). `MISSING` where it must be given."""
-    hints = typing.get_type_hints(attrs_type)
-    return {name: (hints[name], default) for name, default in fields(attrs_type).items()}
+    types: dict[str, Any] = {}
+    for cls in reversed(attrs_type.__mro__[: attrs_type.__mro__.index(Frozen)]):
+        for name, annotation in cls.__annotations__.items():
+            types[name] = _evaluated(annotation, cls.__module__)
+    return {name: (types[name], default) for name, default in fields(attrs_type).items()}
+
+
+@cache
+def _evaluated(annotation: Any, module: str) -> Any:
+    """An annotation that is kept as text. `typing.get_type_hints` would compile each one anew."""
+    if not isinstance(annotation, str):
+        return annotation
+    return eval(annotation, vars(sys.modules[module]))
 
 
 def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend
 from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base.collector import collector_paused
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.base.locks import lock_without_forks
@@ -129,7 +130,7 @@ def lower_graph(
 ) -> LoweredGraph:
     """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
-    with _COMPILING:
+    with _COMPILING, collector_paused():
         lowered = LoweredGraph(graph, disabled, donated, in_place)
         count("compilations")
         return lowered
@@ -332,7 +333,8 @@ class LoweredGraph:
     ) -> CompiledGraph:
         """The program for these values of the run-time extents that the graph was lowered with."""
         began = time.perf_counter()
-        with _COMPILING, nullcontext() if extents is None else extents.known(values):
+        known = nullcontext() if extents is None else extents.known(values)
+        with _COMPILING, collector_paused(), known:
             requests = self._requests()
             arranged = plan(requests)
             waves, cost = self._launches(values, arranged.offsets)
