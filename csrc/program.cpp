@@ -81,12 +81,24 @@ void ProgramCode::add_constant(const void* data, size_t bytes) {
   constant_bytes_.push_back(bytes);
 }
 
+void Wave::order_chunks() {
+  for (size_t launch = 0; launch < launches.size(); ++launch) {
+    for (int64_t number = 0; number < launches[launch].chunks.count; ++number)
+      chunks.push_back({static_cast<uint32_t>(launch), static_cast<uint32_t>(number)});
+  }
+  if (launches.size() < 2) return;
+  // By the middle of the chunk as a fraction of its launch.
+  std::stable_sort(chunks.begin(), chunks.end(), [&](const Chunk& a, const Chunk& b) {
+    return (2 * int64_t{a.number} + 1) * launches[b.launch].chunks.count <
+           (2 * int64_t{b.number} + 1) * launches[a.launch].chunks.count;
+  });
+}
+
 void ProgramCode::finish() {
   auto check = [](bool condition, const Launch& launch, const char* what) {
     if (!condition) throw InternalError("launch of " + launch.operator_name + ": " + what);
   };
   for (Wave& wave : waves) {
-    int64_t chunks = 0;
     for (Launch& launch : wave.launches) {
       check(launch.kernel != nullptr, launch, "null kernel address");
       for (const BufferPlace& place : launch.buffers) {
@@ -109,12 +121,11 @@ void ProgramCode::finish() {
               "buffer out of range");
       }
       launch.chunks = Chunking::of(launch.points, launch.grain);
-      chunks += launch.chunks.count;
-      wave.chunk_ends.push_back(chunks);
       wave.buffer_begins.push_back(buffer_total_);
       buffer_total_ += launch.buffers.size();
     }
-    chunk_counts_.push_back(static_cast<uint32_t>(chunks));
+    wave.order_chunks();
+    chunk_counts_.push_back(static_cast<uint32_t>(wave.chunks.size()));
   }
 }
 
@@ -166,12 +177,9 @@ struct alignas(64) Running {
   void run_chunk(uint32_t stage, int64_t index) {
     if (status.load(std::memory_order_relaxed)) return;
     const Wave& wave = waves[stage];
-    const std::vector<int64_t>& ends = wave.chunk_ends;
-    auto place =
-        static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
+    auto [place, number] = wave.chunks[static_cast<size_t>(index)];
     const Launch& launch = wave.launches[place];
-    int64_t chunk = index - (ends[place] - launch.chunks.count);
-    int64_t begin = chunk * launch.chunks.size;
+    int64_t begin = number * launch.chunks.size;
     run_points(wave, place, begin, std::min(begin + launch.chunks.size, launch.points));
   }
 
@@ -218,7 +226,7 @@ std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const*
   resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
   std::vector<double> seconds;
   auto timed = [&](const Wave& wave) {
-    auto chunks = static_cast<uint32_t>(wave.chunk_ends.empty() ? 0 : wave.chunk_ends.back());
+    auto chunks = static_cast<uint32_t>(wave.chunks.size());
     auto began = Clock::now();
     run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone);
     seconds.push_back(std::chrono::duration<double>(Clock::now() - began).count());
@@ -229,8 +237,9 @@ std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const*
       continue;
     }
     for (size_t place = 0; place < wave.launches.size(); ++place) {
-      const Launch& launch = wave.launches[place];
-      timed(Wave{{launch}, {launch.chunks.count}, {wave.buffer_begins[place]}});
+      Wave one{{wave.launches[place]}, {wave.buffer_begins[place]}, {}};
+      one.order_chunks();
+      timed(one);
     }
   }
   return seconds;

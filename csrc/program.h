@@ -34,8 +34,16 @@ struct Launch {
 // Launches that run together.
 struct Wave {
   std::vector<Launch> launches;
-  std::vector<int64_t> chunk_ends;    // running totals: chunk -> launch by bisection
   std::vector<size_t> buffer_begins;  // of each launch in the program's resolved buffers
+  struct Chunk {
+    uint32_t launch;
+    uint32_t number;
+  };
+  // Such that any part of the list has about that part of every launch: the pool gives each thread
+  // a part, and launches differ in the length of their chunks.
+  std::vector<Chunk> chunks;
+
+  void order_chunks();
 };
 
 struct KernelFailure {
