@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -267,3 +268,24 @@ def test_kinds_of_types_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for axes in range(10):
         shared.use({"x": TensorType((2,) * axes, as_dtype("float32"))}, lambda made: made)
     assert len(shared._kinds) == 3
+
+
+def test_threads_share_what_is_compiled_for_all_sizes() -> None:
+    mx.random.seed(3)
+    net = nn.HybridSequential()
+    net.add(nn.Dense(12, "tanh", in_units=7), nn.Dense(5, in_units=12))
+    net.initialize(mx.init.Xavier())
+    given = {size: RANDOM.standard_normal((size, 7)).astype("float32") for size in range(1, 25)}
+    expected = {size: net(nd.array(x)).asnumpy() for size, x in given.items()}
+    net.hybridize()
+
+    def work(seed: int) -> None:
+        for size in np.random.default_rng(seed).permutation(24) + 1:
+            found = net(nd.array(given[size]) * 1).asnumpy()
+            np.testing.assert_allclose(found, expected[size], rtol=1e-5, atol=1e-6)
+
+    before = mx.runtime.stats()["compilations"]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(8)))
+    # Two of the network and two of the product; one row may be another way of computing it.
+    assert mx.runtime.stats()["compilations"] - before <= 6
