@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "arguments.h"
 #include "array.h"
 #include "dispatch.h"
 #include "engine.h"
@@ -701,39 +702,25 @@ PyObject* module_invoke(PyObject*, PyObject* const* arguments, Py_ssize_t count,
   return result;
 }
 
-// Everything a look-up of a traced graph asks of a call, in one step of the interpreter.
 PyObject* module_call_kind(PyObject*, PyObject* arguments) {
-  if (!PyTuple_CheckExact(arguments)) Py_RETURN_NONE;
-  Py_ssize_t count = PyTuple_GET_SIZE(arguments);
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* argument = PyTuple_GET_ITEM(arguments, i);
-    if (!is_array(argument) || !as_array(argument)->storage) Py_RETURN_NONE;
+  return guarded([&] { return call_kind(arguments); });
+}
+
+PyObject* module_nested_call_kind(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+  if (count != 2) {
+    PyErr_SetString(PyExc_TypeError, "nested_call_kind(arguments, freeze)");
+    return nullptr;
   }
-  PyObject* kind = PyTuple_New(3 + count);
-  if (!kind) return nullptr;
-  PyTuple_SET_ITEM(kind, 0, PyLong_FromSsize_t(count));
-  PyTuple_SET_ITEM(kind, 1, PyBool_FromLong(is_training()));
-  PyTuple_SET_ITEM(kind, 2, PyBool_FromLong(is_recording()));
-  bool made = PyTuple_GET_ITEM(kind, 0) != nullptr;
-  for (Py_ssize_t i = 0; made && i < count; ++i) {
-    const TypeRef& type = as_array(PyTuple_GET_ITEM(arguments, i))->type;
-    PyObject* shape = type->shape_tuple();
-    PyObject* code = shape ? PyLong_FromLong(type->dtype) : nullptr;
-    PyObject* pair = code ? PyTuple_Pack(2, shape, code) : nullptr;
-    Py_XDECREF(shape);
-    Py_XDECREF(code);
-    PyTuple_SET_ITEM(kind, 3 + i, pair);
-    made = pair != nullptr;
-  }
-  if (made) return kind;
-  Py_DECREF(kind);
-  return nullptr;
+  return guarded([&] { return nested_call_kind(arguments[0], arguments[1]); });
 }
 
 PyMethodDef functions[] = {
     {"invoke", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(module_invoke)),
      METH_FASTCALL | METH_KEYWORDS, "Run one operator."},
     {"call_kind", module_call_kind, METH_O, "What a call on arrays is looked up by."},
+    {"nested_call_kind",
+     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(module_nested_call_kind)),
+     METH_FASTCALL, "The same of arguments in containers."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -165,6 +165,12 @@ def call_kind(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """(count, training, recording, (shape, dtype code) of each array): what a call of a traced
     graph is looked up by. None unless all arguments are arrays that still have their memory."""
 
+def nested_call_kind(
+    arguments: tuple[Any, ...], freeze: Callable[[Any], Any]
+) -> tuple[tuple[Any, ...], tuple[NDArray, ...]] | None:
+    """(kind, arrays) of arguments in lists, tuples and dictionaries; `freeze` makes other values
+    hashable. None where an array has given up its memory."""
+
 def set_epoch(now: int) -> None:
     """How often blocks and parameters were changed so far: shortcuts of an earlier epoch end."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from tigon import _native
-from tigon._native import Shortcuts, call_kind, is_recording, is_training
+from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
@@ -232,16 +232,15 @@ class GraphCache:
         kind = call_kind(args)
         if kind is not None:
             return self.run(kind, args, args)
-        leaves: list[Any] = []
-        structure = tuple(_flatten(item, leaves) for item in args)
+        found = nested_call_kind(args, tracing.freeze)
         check(
-            not any(leaf.donated for leaf in leaves),
+            found is not None,
             self._block.name,
             "an array among the arguments holds nothing: its memory was donated to a program; make "
             "a copy before donating it",
         )
-        types = [(leaf.shape, leaf.dtype_code) for leaf in leaves]
-        return self.run((structure, is_training(), is_recording(), *types), leaves, args)
+        kind, leaves = found
+        return self.run(kind, leaves, args)
 
     def run(
         self,
@@ -322,35 +321,10 @@ class GraphCache:
 _SINGLE = "single"
 
 
-class _Leaf:
-    """Where an array is in the arguments."""
-
-    __slots__ = ()
-
-
-_ARRAY = _Leaf()
-
-
-def _flatten(item: Any, leaves: list[Any]) -> Any:
-    """The structure of an argument, hashable; arrays go to `leaves`, Python values stay."""
-    if isinstance(item, NDArray):
-        leaves.append(item)
-        return _ARRAY
-    if isinstance(item, (list, tuple)):
-        return (type(item).__name__, *[_flatten(part, leaves) for part in item])
-    if isinstance(item, dict):
-        return (
-            "dict",
-            *[(tracing.freeze(key), _flatten(part, leaves)) for key, part in item.items()],
-        )
-    return tracing.freeze(item)
-
-
-def arrays_in(item: Any) -> list[Any]:
+def arrays_in(item: Any) -> Sequence[Any]:
     """The arrays of an argument, in order."""
-    leaves: list[Any] = []
-    _flatten(item, leaves)
-    return leaves
+    found = nested_call_kind((item,), tracing.freeze)
+    return () if found is None else found[1]
 
 
 def _rebuild_arguments(args: Any, symbols: Any) -> Any:
