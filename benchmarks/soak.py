@@ -320,7 +320,7 @@ def report(noted: list[Figures]) -> bool:
 
 
 def draw(noted: list[Figures], path: Path) -> None:
-    """Resident memory and pool above, caches relative to their ends below."""
+    """Resident memory and pool above, caches relative to the most they held below."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -333,12 +333,17 @@ def draw(noted: list[Figures], path: Path) -> None:
         above.plot(minutes, [row[name] / MB for row in noted], label=name)
     above.set(ylabel="MB", ylim=(0, None))
     caches = [name for name in noted[0] if name not in ("seconds", "rounds", *_BYTES)]
-    for name in caches:
-        last = noted[-1][name] or 1
-        below.plot(minutes, [row[name] / last for row in noted], label=f"{name} ({last:,.0f})")
-    below.set(xlabel="minutes", ylabel="entries, the last count being 1", ylim=(0, None))
+    for number, name in enumerate(caches):
+        most = max(row[name] for row in noted) or 1
+        below.plot(
+            minutes,
+            [row[name] / most for row in noted],
+            label=f"{name} ({most:,.0f})",
+            linestyle="-" if number < 6 else "--",
+        )
+    below.set(xlabel="minutes", ylabel="entries, relative to the most", ylim=(0, None))
     for axes in (above, below):
-        axes.legend(fontsize=7, ncols=2)
+        axes.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.2))
         axes.grid(alpha=0.3)
     figure.savefig(path)
     print(f"wrote {path}")
