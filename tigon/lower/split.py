@@ -15,7 +15,7 @@ FEW_RESULTS = 8
 LONG = 1 << 16
 BLOCK = 1 << 13
 
-SMALL_PRODUCT = 1 << 16
+SMALL_PRODUCT = 1 << 14
 """Results of a contraction that make too few tiles to share."""
 
 WORTH_SHARING = 4_000_000

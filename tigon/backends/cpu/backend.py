@@ -10,7 +10,7 @@ from tigon.backends.cpu.compiler import Compiler, Job
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
-from tigon.backends.cpu.plan import Plan, Tile, choose, contraction_shape
+from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
@@ -106,11 +106,13 @@ class CpuBackend:
         plain = as_nest(nest) if isinstance(nest, Contraction) else None
         if plain is not None:
             nest = plain
-        structure, slots = abstract(nest)
         if isinstance(nest, Contraction):
+            nest, slide = arrange(nest, target)
+            structure, slots = abstract(nest)
             # Among the many sizes of one program, code is not multiplied for a little speed.
             tiles = self._tiles.setdefault(structure, {})
-            plan, blocks, scratch = choose(nest, target, len(slots) // 8, tiles if is_open else ())
+            present = tuple(tiles) if is_open else ()
+            plan, blocks, scratch = choose(nest, slide, target, len(slots) // 8, present)
             tiles[plan.rows, plan.vectors] = None
             points, grain, microseconds = contraction_shape(nest, plan, blocks, target)
             return Launchable(
@@ -121,6 +123,7 @@ class CpuBackend:
                 scratch,
                 microseconds,
             )
+        structure, slots = abstract(nest)
         points, grain, microseconds = cost.nest_shape(nest, target)
         variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest, microseconds))
         return Launchable(

@@ -37,6 +37,7 @@ class _Contraction(Positions):
         names = (
             "rows columns inner row_block column_block inner_block row_blocks column_blocks"
             " inner_blocks panel tile left_row left_step right_at tiles_at rows_at"
+            " pitch plane planes table_at"
         ).split()
         self.slot = {
             name: emitter.emit(Slot(plan.first_slot + number)) for number, name in enumerate(names)
@@ -47,7 +48,7 @@ class _Contraction(Positions):
     def emit(self) -> None:
         scratch = Value("ptr", 1, "%scratch")
         self.left_at = scratch
-        for name in ("right_at", "tiles_at", "rows_at"):
+        for name in ("right_at", "tiles_at", "rows_at", "table_at"):
             place = self.out.op(f"getelementptr i8, ptr %scratch, {self.slot[name]}", "ptr")
             setattr(self, name, place)
         blocks = [
@@ -59,6 +60,7 @@ class _Contraction(Positions):
     right_at: Value
     tiles_at: Value
     rows_at: Value
+    table_at: Value
 
     def point(self) -> None:
         cache = self.e.scopes[-1].cache
@@ -78,7 +80,43 @@ class _Contraction(Positions):
                     self.bind(axes, [NOUGHT] * len(axes))
                 origin = self.e.emit(self.nest.left.index)
             self.left_at = self.at(self.e.base(self.nest.left.buffer), origin)
+        if self.plan.right.steps:
+            self.list_places()
         self.loop(self.slot["inner_blocks"], self.inner_block, "inner")
+
+    def list_places(self) -> None:
+        """Where in the planes each place of the window lies, for all of a block of the sum."""
+        steps = self.plan.right.steps
+        number = len(steps)
+        extents = [self.extent([axis]) for axis in self.nest.inner[-number:]]
+        apart = [self.slot["pitch"], literal(1, "i64")][-number:]
+
+        def places(part: int, index: Value, plane: Value, shift: Value) -> None:
+            if part == number:
+                shift = self.op("add", shift, self.op("mul", plane, self.slot["plane"]))
+                where = self.out.op(f"getelementptr i64, ptr {self.table_at.name}, {index}", "ptr")
+                self.out.emit(f"store {shift}, {where}, align 8")
+                return
+            extent, step = extents[part], steps[part]
+
+            def offset(u: Value) -> None:
+                here, lines = plane, u
+                if step > 1:
+                    several = self.least(extent, literal(step, "i64"))
+                    here = self.op("add", self.op("mul", plane, several), self.op("urem", u, step))
+                    lines = self.op("udiv", u, step)
+                places(
+                    part + 1,
+                    self.op("add", self.op("mul", index, extent), u),
+                    here,
+                    self.op("add", shift, self.op("mul", lines, apart[part])),
+                )
+
+            self.loop(extent, offset, "place")
+
+        size = extents[0] if number == 1 else self.op("mul", *extents)
+        images = self.op("udiv", self.slot["inner_block"], size)
+        self.loop(images, lambda image: places(0, image, image, NOUGHT), "image")
 
     def inner_block(self, number: Value) -> None:
         self.k0 = self.op("mul", number, self.slot["inner_block"])
@@ -90,8 +128,8 @@ class _Contraction(Positions):
         self.pack()
 
         def columns(j: Value) -> None:
-            right = self.at(self.right_at, self.op("mul", j, self.slot["panel"]))
             column = self.op("add", self.n0, self.op("mul", j, self.width))
+            right = self.panel(j, column)
             before = self.op("mul", j, self.row_panels)
 
             def rows(i: Value) -> None:
@@ -114,6 +152,17 @@ class _Contraction(Positions):
         offset = self.op("add", offset, self.op("mul", self.k0, self.slot["left_step"]))
         return self.at(self.left_at, offset), start
 
+    def panel(self, j: Value, column: Value) -> Value:
+        """The address of a right panel."""
+        steps = self.plan.right.steps
+        if not steps:
+            return self.at(self.right_at, self.op("mul", j, self.slot["panel"]))
+        origin = self.n0
+        if len(steps) > 1:
+            line = self.op("udiv", self.n0, self.slot["pitch"])
+            origin = self.op("mul", line, self.slot["pitch"])
+        return self.at(self.right_at, self.op("sub", column, origin))
+
     def pack(self) -> None:
         """Operands of this block of the sum, into panels."""
         plan, nest = self.plan, self.nest
@@ -123,8 +172,10 @@ class _Contraction(Positions):
         form = (nest.inner, nest.buffers, nest.dtype, plan.right, plan.vectors if straight else 0)
         right = Operand(False, nest.right, nest.columns, *form)
         place = (self.right_at, self.rows_at, self.n0, self.n1, self.k0, self.k1)
-        step = self.slot["panel"]
-        call_packing(self.e, right, Block(*place, self.column_panels, width, step, stride))
+        sizes = (self.column_panels, width, self.slot["panel"], stride)
+        if plan.right.steps:
+            sizes = (self.slot["planes"], NOUGHT, self.slot["plane"], self.slot["pitch"])
+        call_packing(self.e, right, Block(*place, *sizes))
         if plan.left is None:
             return
         registers = -(-plan.rows // self.lanes) if plan.left.along == "outer" else 0
@@ -140,10 +191,14 @@ class _Contraction(Positions):
         """Multiply two panels into a tile of partial sums; finish it after the last block."""
         plan = self.plan
         left, first = self.left_tile(number, row)
+        slides = bool(plan.right.steps)
         name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}"
+        name += "_listed" if slides else ""
         self.out.call_helper(
             name,
-            lambda name: emit_tile(name, self.e.target, self.dtype, plan.rows, plan.vectors),
+            lambda name: emit_tile(
+                name, self.e.target, self.dtype, plan.rows, plan.vectors, slides
+            ),
             left,
             self.slot["left_row"],
             self.slot["left_step"],
@@ -151,6 +206,7 @@ class _Contraction(Positions):
             tile,
             self.depth,
             self.is_first,
+            *([self.table_at] if slides else []),
         )
 
         def finish() -> list[Value]:
@@ -176,16 +232,23 @@ class _Contraction(Positions):
                 self.body.statements(self.nest.body)
 
             lanes = self.body.loop_lanes(self.nest.body)
-            self.runs(self.nest.columns, self.plan.flat_columns, column, end, lanes, one_run)
+            columns, flat = self.nest.columns, self.plan.flat_columns
+            pitch = None
+            if self.plan.right.steps:
+                flat, pitch = 1, self.slot["pitch"]
+            self.runs(columns, flat, column, end, lanes, one_run, pitch)
 
         self.each(self.nest.rows, self.plan.flat_rows, row, live, one_row, "row")
 
 
-def emit_tile(name: str, target: Target, dtype: DType, rows: int, vectors: int) -> Function:
+def emit_tile(
+    name: str, target: Target, dtype: DType, rows: int, vectors: int, listed: bool
+) -> Function:
     """`name(left, right, tile, depth, first)`: add the product of a left panel, whose element
     (row, k) is at row * stride + k * step, and a right panel to the tile, or store it if `first`.
+    If `listed`, one more argument lists for each k how far from `right` its row lies.
     One for all kernels of these sizes: it is half of the code of a contraction."""
-    parameters = (
+    parameters = [
         "ptr %left",
         "i64 %stride",
         "i64 %step",
@@ -193,7 +256,9 @@ def emit_tile(name: str, target: Target, dtype: DType, rows: int, vectors: int) 
         "ptr %tile",
         "i64 %depth",
         "i1 %first",
-    )
+    ]
+    if listed:
+        parameters.append("ptr %list")
     out = Function(name, parameters, "void")
     e = Emitter(out, (), target)
     lanes, element, size = target.lanes(dtype.itemsize), element_type(dtype), dtype.itemsize
@@ -206,19 +271,26 @@ def emit_tile(name: str, target: Target, dtype: DType, rows: int, vectors: int) 
     def load(pointer: Value) -> Value:
         return out.op(f"load {kind}, {pointer}, align {size}", element, lanes)
 
-    offsets = [out.op(f"mul i64 %stride, {r}", "i64") for r in range(rows)]
+    # Addresses of one register and a scaled one reach three rows from each of a few starts.
+    offsets = [out.op(f"mul i64 %stride, {r}", "i64") for r in range(rows) if r < 3 or r % 3 == 0]
     places = [str(number * lanes) for number in range(rows * vectors)]
     fresh = [zero(element, lanes) for _ in places]
     more = out.op("xor i1 %first, true", "i1")
     sums = e.when(more, fresh, lambda: [load(at(tile, place)) for place in places], "resume")
 
     def body(k: Value, sums: list[Value]) -> list[Value]:
-        across = at(right, out.op(f"mul {k}, {vectors * lanes}", "i64").name)
+        if listed:
+            place = out.op(f"getelementptr i64, ptr %list, {k}", "ptr")
+            across = at(right, out.op(f"load i64, {place}, align 8", "i64").name)
+        else:
+            across = at(right, out.op(f"mul {k}, {vectors * lanes}", "i64").name)
         columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
         start = at(left, out.op(f"mul {k}, %step", "i64").name)
         made = []
         for r in range(rows):
-            pointer = at(start, offsets[r].name)
+            if r % 3 == 0:
+                base = at(start, offsets[r // 3 + 2].name) if r else start
+            pointer = at(base, offsets[r % 3].name) if r % 3 else base
             one = out.op(f"load {element}, {pointer}, align {size}", element)
             factor = spread(out, one, lanes)
             for v in range(vectors):

@@ -14,9 +14,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from tigon.backends.cpu.emitter import Emitter, iota, spread
+from tigon.backends.cpu.emitter import Emitter, floor_quotient, iota, spread
 from tigon.backends.cpu.plan import Packing
-from tigon.backends.cpu.positions import Positions
+from tigon.backends.cpu.positions import NOUGHT, Positions
 from tigon.backends.cpu.scalar import binary
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type
@@ -93,7 +93,8 @@ def _form(operand: Operand) -> tuple[Operand, str, tuple[int, ...], tuple[Expr, 
 
     def group(axes: Sequence[LoopAxis]) -> tuple[LoopAxis, ...]:
         # The extent of the leading axis is never asked for: a position is divided by the others.
-        stops = [axis.stop if n else axis.start for n, axis in enumerate(axes)]
+        whole = operand.packing.along == "slide"
+        stops = [axis.stop if n or whole else axis.start for n, axis in enumerate(axes)]
         return tuple(
             replace(axis, name=new[Axis(axis.name)].name, stop=rebuild(stop, new, make))  # type: ignore[attr-defined]
             for axis, stop in zip(axes, stops, strict=True)
@@ -293,7 +294,9 @@ class _Packer(Positions):
 
     def pack_right(self) -> None:
         packing, block = self.packing, self.block
-        if packing.along == "inner":
+        if packing.along == "slide":
+            self.pack_right_sliding()
+        elif packing.along == "inner":
             self.pack_right_turned()
         elif packing.along == "outer" and not packing.window:
             self.pack_right_straight()
@@ -345,6 +348,138 @@ class _Packer(Positions):
         if not whole:
             self.clear(block.line, self.op("mul", block.count, block.unit))
         self.each_inner(one_run if whole else many_runs)
+
+    def pack_right_sliding(self) -> None:
+        """The image under the window, as planes: `step` elements of them, `stride` to a line,
+        `count` elements in all."""
+        block, steps = self.block, self.packing.steps
+        number = len(steps)
+        lead, window = self.operand.inner[:-number], self.operand.inner[-number:]
+        extents = [self.extent([axis]) for axis in window]
+        size = extents[0] if number == 1 else self.op("mul", *extents)
+        self.clear(block.panels, block.count)
+        start, images = self.op("udiv", block.k0, size), self.op("udiv", self.depth, size)
+
+        def each_image(body: Callable[[Value], None]) -> None:
+            self.each(lead, min(1, len(lead)), start, images, body, "image")
+
+        several = [
+            None if step == 1 else self.least(extent, literal(step, "i64"))
+            for extent, step in zip(extents, steps, strict=True)
+        ]
+
+        def remainders(part: int, plane: Value, reach: list[Value]) -> None:
+            """Over the remainders of the window's places, axis by axis."""
+            if part == number:
+                made(plane, reach)
+                return
+            axis, extent, step, count = window[part], extents[part], steps[part], several[part]
+            if count is None:
+                self.e.bind_axis(axis.name, NOUGHT)
+                remainders(part + 1, plane, [*reach, self.op("sub", extent, 1)])
+                return
+            first = self.op("mul", plane, count)
+
+            def remainder(rest: Value) -> None:
+                self.e.bind_axis(axis.name, rest)
+                beyond = self.op("udiv", self.op("sub", self.op("sub", extent, 1), rest), step)
+                remainders(part + 1, self.op("add", first, rest), [*reach, beyond])
+
+            self.loop(count, remainder, "plane")
+
+        planes = literal(1, "i64")
+        for count in several:
+            planes = planes if count is None else self.op("mul", planes, count)
+
+        def made(plane: Value, reach: list[Value]) -> None:
+            def place(image: Value, offset: Value) -> Value:
+                number = self.op("add", self.op("mul", image, planes), plane)
+                start = self.at(block.panels, self.op("mul", number, block.step))
+                return self.at(start, offset)
+
+            pack = self.gather_plane if self.packing.flat_outer > 1 else self.pack_lines
+            pack(reach, each_image, place)
+
+        with self.e.region():
+            remainders(0, NOUGHT, [])
+
+    def pack_lines(
+        self,
+        reach: list[Value],
+        each_image: Callable[[Callable[[Value], None]], None],
+        place: Callable[[Value, Value], Value],
+    ) -> None:
+        """One plane of all images, a vector's width of every line after the other: what guards
+        say of a place within a line is worked out once."""
+        block, e, lanes = self.block, self.e, self.lanes
+        *lines, last = self.operand.outer
+        start, stop = (NOUGHT, self.extent([last])) if lines else (block.first, block.end)
+        size = self.op("sub", self.op("add", stop, reach[-1]), start)
+        live = self.least(size, literal(lanes, "i64"))
+        low, end = self.lines() if lines else (NOUGHT, NOUGHT)
+
+        def group(g: Value) -> None:
+            # The last vector ends with the line, lest it write over the next one.
+            offset = self.least(self.op("mul", g, lanes), self.op("sub", size, live))
+            first = spread(self.out, self.op("add", start, offset), lanes)
+            position = binary(self.out, "add", first, iota(lanes, "i64"))
+            live_lanes = None if self.packing.whole else e.live_lanes(live, lanes)
+
+            def image(index: Value) -> None:
+                if not lines:
+                    self.evaluate(place(index, offset))
+                    return
+
+                def line(number: Value) -> None:
+                    e.bind_axis(lines[0].name, self.op("add", low, number))
+                    at = self.op("add", self.op("mul", number, block.stride), offset)
+                    self.evaluate(place(index, at))
+
+                self.loop(self.op("sub", self.op("add", end, reach[0]), low), line, "line")
+
+            with e.region():
+                e.begin_gather({last.name: position}, lanes, self.packing.window)
+                e.tail = live_lanes
+                each_image(image)
+                e.end_vector()
+
+        self.loop(self.panels(size, lanes), group, "group")
+
+    def gather_plane(
+        self,
+        reach: list[Value],
+        each_image: Callable[[Callable[[Value], None]], None],
+        place: Callable[[Value, Value], Value],
+    ) -> None:
+        """The same plane of all images, a vector of it after the other, whatever lines it lies in:
+        of short lines, each would be a vector of its own."""
+        block, e, lanes = self.block, self.e, self.lanes
+        line, last = self.operand.outer
+        low, stop = self.lines()
+        size = self.op("mul", self.op("sub", self.op("add", stop, reach[0]), low), block.stride)
+        furthest = self.op("sub", self.op("add", self.extent([last]), reach[1]), 1)
+
+        def group(g: Value) -> None:
+            offset = self.op("mul", g, lanes)
+            position = binary(self.out, "add", spread(self.out, offset, lanes), iota(lanes, "i64"))
+            position = self.least(position, spread(self.out, self.op("sub", size, 1), lanes))
+            quotient = floor_quotient(self.out, position, spread(self.out, block.stride, lanes))
+            rest = self.op("sub", position, self.op("mul", quotient, block.stride))
+            rest = self.least(rest, spread(self.out, furthest, lanes))
+            named = {line.name: self.op("add", quotient, low), last.name: rest}
+            with e.region():
+                e.begin_gather(named, lanes, False)
+                each_image(lambda image: self.evaluate(place(image, offset)))
+                e.end_vector()
+
+        self.loop(self.panels(size, lanes), group, "group")
+
+    def lines(self) -> tuple[Value, Value]:
+        """The lines of the image that hold the columns of the block."""
+        block = self.block
+        last = self.op("sub", block.end, 1)
+        low = self.op("udiv", block.first, block.stride)
+        return low, self.op("add", self.op("udiv", last, block.stride), 1)
 
     def pack_right_turned(self) -> None:
         """Evaluate a few columns along k, then transpose them square by square."""

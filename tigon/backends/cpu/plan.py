@@ -8,12 +8,16 @@ from collections.abc import Collection, Iterable, Sequence
 from math import ceil, gcd, log2, prod
 
 from tigon.backends.cpu import cost
+from tigon.backends.cpu.sliding import Slide, find_slide
 from tigon.backends.cpu.target import Target
-from tigon.base.frozen import Frozen
+from tigon.base.frozen import Frozen, replace
 from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, Stmt, Store, walk
 from tigon.loop.simplify import affine, mentions
 
 INNER_BLOCK = 384
+SHORT_LINE = 24
+"""Lines of a plane so short that vectors had better take what they need of several."""
+
 BLOCK_EDGES = 704
 """Rows plus columns of a block, so that both packed operands stay in the second-level cache."""
 PART_FLOPS = 1e6
@@ -27,12 +31,17 @@ class Packing(Frozen):
     axes or along the "outer" ones (rows or columns), or are gathered where neither has a run worth
     a vector. `window`: a vector's elements lie next to each other, but guards see every axis.
     `flat_outer`, `flat_inner`: how many trailing axes of the group the operand sees as one axis, so
-    that the last may stand for all of them."""
+    that the last may stand for all of them.
+
+    "slide": planes, over which a window slides by `steps`; vectors run along their lines, each of
+    which fills one if `whole`, or regardless of lines (`flat_outer` = 2)."""
 
     along: str
     window: bool
     flat_outer: int
     flat_inner: int
+    steps: tuple[int, ...] = ()
+    whole: bool = False
 
 
 class Plan(Frozen):
@@ -67,6 +76,11 @@ class Blocks(Frozen):
     right_at: int  # byte offsets into scratch
     tiles_at: int
     rows_at: int
+    # Of a window that slides:
+    pitch: int = 0  # elements between the lines of a plane
+    plane: int = 0  # elements of a plane
+    planes: int = 0  # elements of all planes, and of what is read beyond them
+    table_at: int = 0  # byte offset of the places of the window within the planes
 
     def pack(self) -> bytes:
         numbers = vars(self).values()
@@ -77,26 +91,90 @@ def count(axes: Sequence[LoopAxis]) -> int:
     return prod(cost.extent(axis) for axis in axes)
 
 
+def arrange(nest: Contraction, target: Target) -> tuple[Contraction, Slide | None]:
+    """The nest as it is to be planned: where a window slides over each image by itself, the images
+    are points."""
+    slide = find_slide(nest)
+    if slide is None or slide.window > INNER_BLOCK:
+        return nest, None
+    lanes = target.lanes(nest.dtype.itemsize)
+    number = len(slide.steps)
+    rows, places = count(nest.rows), count(nest.columns[-number:])
+    images = count(nest.columns) // max(1, places)
+    left = _ways(nest, nest.left, nest.rows, lanes)
+    right = _ways(nest, nest.right, nest.columns, lanes)
+    if not rows or min(left, key=left.__getitem__)[1]:
+        return nest, None
+    # Cycles per place and element of the sum: multiply-adds, those beyond the end included, and
+    # packing, of the left operand once for all columns or once per image.
+    width = 2 * lanes
+    left_cost = min(left.values()) * rows
+    together = _up(places * images, width) / (places * images) * rows / lanes
+    together += min(right.values()) + left_cost / (places * images)
+    apart = _up(slide.columns, width) / places * rows / lanes + left_cost / places
+    copied = slide.planes * slide.plane(slide.columns) / (slide.window * places)
+    apart += copied * (_STRAIGHT if _runs(nest) else _GATHER)
+    if apart >= together:
+        return nest, None
+    batch, columns = (*nest.batch, *nest.columns[:-number]), nest.columns[-number:]
+    return replace(nest, batch=batch, columns=columns), slide
+
+
+def _runs(nest: Contraction) -> bool:
+    """Whether neighbouring columns are neighbours in memory."""
+    last = nest.columns[-1]
+    indices = [node.index for node in walk(nest.right) if isinstance(node, Load)]
+    return all(_step(index, last) == 1 for index in indices if mentions(index, {last.name}))
+
+
 def choose(
-    nest: Contraction, target: Target, first_slot: int, present: Collection[Tile] = ()
+    nest: Contraction,
+    slide: Slide | None,
+    target: Target,
+    first_slot: int,
+    present: Collection[Tile] = (),
 ) -> tuple[Plan, Blocks, int]:
     """The plan, the blocks and the bytes of scratch. `present`: tiles to be preferred, because
     their code exists already."""
     size = nest.dtype.itemsize
     lanes = target.lanes(size)
     rows, columns, inner = count(nest.rows), count(nest.columns), count(nest.inner)
+    step = 16
+    if slide is not None:
+        columns, step = slide.columns, slide.window
+    if len(nest.columns) > 1 and target.registers >= 32:
+        present = (*present, _IMAGE_TILE)
     tile_rows, vectors = choose_tile(rows, columns, lanes, target, present)
     width = vectors * lanes
 
-    inner_blocks = max(1, ceil(inner / INNER_BLOCK))
-    inner_block = max(16, _up(ceil(inner / inner_blocks), 16))
+    inner_blocks = max(1, ceil(inner / (INNER_BLOCK // step * step)))
+    inner_block = max(step, _up(ceil(inner / inner_blocks), step))
     flops = 2.0 * count(nest.batch) * rows * columns * inner
     wanted: float = min(MOST_POINTS, _parts(flops))
     in_memory = _steps_in_memory(nest, tile_rows, inner_block)
     left = None if in_memory else _packing(nest, nest.left, nest.rows, lanes)
-    right = _packing(nest, nest.right, nest.columns, lanes)
+    if slide is None:
+        right = _packing(nest, nest.right, nest.columns, lanes)
+    else:
+        runs = _runs(nest)
+        flat = 2 if len(slide.steps) > 1 and not runs and slide.pitch < SHORT_LINE else 1
+        # Where masks cost nothing, one function serves lines of any length.
+        whole = not target.masks and len(slide.steps) > 1 and slide.shortest >= lanes
+        right = Packing("slide", runs, flat, 1, slide.steps, whole)
     wanted /= max(1, count(nest.batch))
-    row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right)
+    if slide is not None:
+        wanted *= _FEWER
+    if slide is None:
+        row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right)
+    else:
+        left_cost = 0.0 if left is None else _STRAIGHT * rows
+        element = _STRAIGHT if right.window else _GATHER
+        element *= slide.planes / slide.window
+        shared = slide.lines(1) * slide.pitch  # elements that neighbouring blocks pack both
+        costs = (left_cost, element * columns, element * shared)
+        row_block, column_block = _cut_evenly(
+            rows, columns, (tile_rows, vectors), lanes, wanted, costs
+        )
     row_blocks, column_blocks = ceil(rows / row_block), ceil(columns / column_block)
 
     depth = 144 if inner_block <= 128 else INNER_BLOCK + 16
@@ -106,10 +184,18 @@ def choose(
     tiles = (padded_rows // tile_rows) * (padded_columns // width) if inner_blocks > 1 else 1
     right_at = _up((padded_rows * depth + 64) * size, 64) if left else 0
     packed = (1, tile_rows) if left and left.along == "outer" else (depth, 1)
-    tiles_at = right_at + _up((padded_columns // width * panel + 64) * size, 64)
+    right_elements = padded_columns // width * panel
+    plane = planes = 0
+    if slide is not None:
+        plane = _up(slide.plane(padded_columns), lanes)
+        # The last panel reads up to a line and a panel beyond the last plane.
+        planes = inner_block // slide.window * slide.planes * plane
+        planes = right_elements = planes + slide.pitch + 2 * width
+    tiles_at = right_at + _up((right_elements + 64) * size, 64)
     rows_at = tiles_at + _up(tiles * tile * size, 64)
     row = max(lanes * (INNER_BLOCK + 16), padded_rows, padded_columns)
-    scratch = rows_at + _up((row + 64) * size, 64)
+    table_at = rows_at + _up((row + 64) * size, 64)
+    scratch = table_at if slide is None else table_at + _up(inner_block * 8, 64)
 
     indices = list(_indices(nest.body))
     values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
@@ -139,6 +225,10 @@ def choose(
         right_at,
         tiles_at,
         rows_at,
+        0 if slide is None else slide.pitch,
+        plane,
+        planes,
+        table_at,
     )
     return plan, blocks, scratch
 
@@ -180,12 +270,18 @@ def _up(value: int, unit: int) -> int:
 _TILES = ((8, 3), (6, 4), (4, 4), (2, 4), (8, 1), (16, 1), (24, 1))
 _NARROW_TILES = ((6, 2), (4, 2), (2, 2), (4, 1), (8, 1), (12, 1))
 
-
 Tile = tuple[int, int]
 """Rows, and vectors of columns. Every element is summed in the same order whatever the tile."""
 
 WORTH_COMPILING = 1.1
 """How much slower a tile may be whose code exists already."""
+
+_IMAGE_TILE = (13, 2)
+"""One tile for all layers of a network, which then share their code. Of five, hardly a row of 64
+filters is wasted, of ten of 128, and so on."""
+
+_FEWER = 0.6
+"""Of all points, for convolutions: each packs an image, and even ones share well."""
 
 
 def choose_tile(
@@ -250,6 +346,36 @@ def _cut(
     )
 
 
+def _cut_evenly(
+    rows: int,
+    columns: int,
+    tile: Tile,
+    lanes: int,
+    wanted: float,
+    costs: tuple[float, float, float],
+) -> tuple[int, int]:
+    """The same for convolutions. A smaller last block is time for which one of two threads waits.
+
+    `costs`: of packing left and right operands, and of what blocks of columns pack more than once,
+    in cycles per step of the sum."""
+    tile_rows, width = tile[0], tile[1] * lanes
+    left_cost, right_cost, shared_cost = costs
+    tall, wide = max(1, ceil(rows / tile_rows)), max(1, ceil(columns / width))
+    wanted = min(wanted, tall * wide)
+    best, chosen = float("inf"), (tall, wide)
+    for row_blocks in range(1, min(tall, MOST_POINTS) + 1):
+        height = ceil(tall / row_blocks)
+        room = max(1, (BLOCK_EDGES - height * tile_rows) // width)
+        least = max(1, min(wide, max(ceil(wide / room), ceil(wanted / row_blocks))))
+        for column_blocks in range(least, min(wide, 2 * least) + 1):
+            idle = row_blocks * height * column_blocks * ceil(wide / column_blocks) - tall * wide
+            time = row_blocks * (right_cost + (column_blocks - 1) * shared_cost)
+            time += column_blocks * left_cost + idle / 2 * tile[0] * tile[1]
+            if time < best and row_blocks * column_blocks >= wanted:
+                best, chosen = time, (height, ceil(wide / column_blocks))
+    return chosen[0] * tile_rows, chosen[1] * width
+
+
 # ------------------------------------------------------------------------------- index maps
 
 
@@ -278,6 +404,17 @@ _SETS_BYTES, _WAYS = 1 << 16, 8
 
 def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int) -> Packing:
     indices = [node.index for node in walk(operand) if isinstance(node, Load)]
+    ways = _ways(nest, operand, outer, lanes)
+    along, window = min(ways, key=ways.__getitem__)
+    flats = [_flat(indices, [operand], axes) for axes in (outer, nest.inner)]
+    return Packing(along, window, *flats)
+
+
+def _ways(
+    nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int
+) -> dict[tuple[str, bool], float]:
+    """Cycles per element of each way to pack an operand: along what, and whether as a window."""
+    indices = [node.index for node in walk(operand) if isinstance(node, Load)]
     flat_outer = _flat(indices, [operand], outer)
     flat_inner = _flat(indices, [operand], nest.inner)
 
@@ -301,12 +438,11 @@ def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes:
         choices["inner", True] = _WINDOW / lanes + (0.0 if is_left else _TURN)
     if not is_left and _is_window(indices, outer, lanes):
         choices["outer", True] = _WINDOW / lanes
-    along, window = min(choices, key=lambda choice: choices[choice])
-    return Packing(along, window, flat_outer, flat_inner)
+    return choices
 
 
 _RUN, _VECTOR, _WINDOW = 20.0, 6.0, 24.0  # cycles to begin a run, per vector of it, of a window
-_GATHER, _SCATTERED, _TURN = 2.8, 3.5, 0.8  # per element
+_GATHER, _SCATTERED, _TURN, _STRAIGHT = 2.8, 3.5, 0.8, 0.8  # per element
 
 
 def _is_window(indices: Sequence[Expr], axes: Sequence[LoopAxis], lanes: int) -> bool:

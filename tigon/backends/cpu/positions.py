@@ -137,9 +137,11 @@ class Positions:
         end: Value,
         lanes: int,
         body: Callable[[Value], None],
+        pitch: Value | None = None,
     ) -> None:
         """Vector loops over flat positions [start, end) of a group. `body` is given the flat
-        position of its first lane. Each run stays within one row of the merged axes."""
+        position of its first lane. Each run stays within one row of the merged axes; `pitch`:
+        positions from row to row, of which those beyond the row are skipped."""
         e = self.e
         if not axes:  # a group of one position
             with e.region():
@@ -154,12 +156,13 @@ class Positions:
                 self.vectors(last.name, start, end, lanes, body)
             return
         extent = self.extent(axes[lead:])
-        first_run = self.op("udiv", start, extent)
-        last_run = self.op("udiv", self.op("add", end, self.op("sub", extent, 1)), extent)
+        pitch = pitch or extent
+        first_run = self.op("udiv", start, pitch)
+        last_run = self.op("udiv", self.op("add", end, self.op("sub", pitch, 1)), pitch)
 
         def run(number: Value) -> None:
             self.bind(axes[lead:-1], [NOUGHT] * (flat - 1))
-            base = self.op("mul", self.op("add", first_run, number), extent)
+            base = self.op("mul", self.op("add", first_run, number), pitch)
             low = self.op("sub", start, base)
             low = select(self.out, compare(self.out, "icmp slt", low, NOUGHT), NOUGHT, low)
             high = self.least(self.op("sub", end, base), extent)
