@@ -235,12 +235,14 @@ class Pairs(gluon.HybridBlock):
 def test_what_needs_to_know_the_extent_is_compiled_for_each() -> None:
     net = Pairs()
     net.hybridize()
+    before = mx.runtime.stats()["extents_needed"]
     for size in (4, 6, 2, 8):
         x = RANDOM.standard_normal((size, 3)).astype("float32")
         np.testing.assert_allclose(net(nd.array(x)).asnumpy(), x.reshape(-1, 2).sum(1), rtol=1e-6)
     with pytest.raises(mx.TigonError, match="cannot"):
         net(nd.ones((3, 3)))
     assert "compiled for each shape" in net.explain()
+    assert mx.runtime.stats()["extents_needed"] == before + 1
 
 
 def test_sizes_that_differ_where_they_were_equal_are_told_apart() -> None:

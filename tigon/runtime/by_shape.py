@@ -15,6 +15,7 @@ from tigon.base import TensorType
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.base.locks import reentrant_lock
+from tigon.runtime.counters import count
 
 Types = Mapping[str, TensorType]
 
@@ -162,6 +163,7 @@ class _Family(Generic[Made]):
             if os.environ.get("TIGON_DEBUG") == "1":
                 raise
             self.refused = f"{type(error).__name__}: {error}"
+            count("extents_needed")
             return None
         if not extents.allow(values):
             return None

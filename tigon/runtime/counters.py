@@ -13,6 +13,7 @@ _COUNTS: dict[str, float] = {
     "kernel_compilations": 0,
     "compile_seconds": 0.0,
     "cache_hits": 0,
+    "extents_needed": 0,
     "fallbacks": 0,
 }
 _WARNED: set[str] = set()
@@ -37,7 +38,8 @@ def stats() -> dict[str, float]:
     `compilations` graphs compiled, `programs` made from them (one per tuple of run-time extents),
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
-    `fallbacks` to a slower way, `bytes_now` and `bytes_peak` (logical bytes of live arrays and
+    `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
+    a slower way, `bytes_now` and `bytes_peak` (logical bytes of live arrays and
     arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the
     calls of single operators whose programs are remembered, `types` the shapes and dtypes.
 
