@@ -245,6 +245,17 @@ def test_what_needs_to_know_the_extent_is_compiled_for_each() -> None:
     assert mx.runtime.stats()["extents_needed"] == before + 1
 
 
+def test_sizes_beyond_any_memory_are_refused_as_ever() -> None:
+    for size in (2, 3, 4):
+        nd.zeros((size, size + 1))
+    for shape in ((1 << 40, 1 << 40), (1 << 61, 5)):
+        with pytest.raises(mx.TigonError) as caught:
+            nd.zeros(shape)
+        assert str(caught.value) == (
+            f"array: the size of shape {shape} overflows 64 bits; use smaller extents"
+        )
+
+
 def test_sizes_that_differ_where_they_were_equal_are_told_apart() -> None:
     class Product(gluon.HybridBlock):
         def hybrid_forward(self, F: Any, x: Any, y: Any) -> Any:

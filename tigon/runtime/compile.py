@@ -335,6 +335,8 @@ class LoweredGraph:
         began = time.perf_counter()
         known = nullcontext() if extents is None else extents.known(values)
         with _COMPILING, collector_paused(), known:
+            if extents is not None:
+                self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)
             waves, cost = self._launches(values, arranged.offsets)
@@ -358,6 +360,16 @@ class LoweredGraph:
         return CompiledGraph(
             self.graph, program, report, self.kernels, self.seconds + seconds, self.operators
         )
+
+    def _check_sizes(self) -> None:
+        """Strides of arrays that are too large would not fit into slots."""
+        for value in (*self.graph.inputs, *self.graph.outputs, *self.temporaries):
+            shape = tuple(map(int, value.shape))
+            check(
+                int(value.type.nbytes) < 1 << 63,
+                "array",
+                f"the size of shape {shape} overflows 64 bits; use smaller extents",
+            )
 
     def _launches(
         self, values: tuple[int, ...], offsets: Sequence[int]
