@@ -232,6 +232,7 @@ ThreadPool::Job* ThreadPool::join_job() {
   for (Job* job = jobs_; job; job = job->link) {
     if (job->helpers.load(std::memory_order_relaxed) < job->most_helpers && job->has_chunks()) {
       job->helpers.fetch_add(1);
+      joins_.store(joins_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       return job;
     }
   }
@@ -309,17 +310,23 @@ void ThreadPool::await_stage(Job& job, uint32_t stage) {
 }
 
 // Small work in quick succession is worth a worker that spins from one to the next; a single piece
-// is done before a parked worker is awake.
+// is done before a parked worker is awake. Where others use the processors, the worker may only get
+// the caller's own: it then spins in vain while the caller waits. So whoever was woken and did not
+// come often enough is woken again after twice as many pieces.
 bool ThreadPool::in_succession() {
   using Clock = std::chrono::steady_clock;
-  constexpr int kTimes = 8;
+  constexpr uint32_t kTimes = 8, kMostTimes = 4096;
   static thread_local Clock::time_point last;
-  static thread_local int times = 0;
+  static thread_local uint32_t times = 0;
   auto now = Clock::now();
   times = now - last < kSpin ? times + 1 : 0;
   last = now;
-  if (times < kTimes) return false;
+  uint32_t patience = patience_.load(std::memory_order_relaxed);
+  if (times < patience) return false;
   times = 0;
+  uint32_t joins = joins_.load(std::memory_order_relaxed);
+  bool came = joins - joins_at_wake_.exchange(joins, std::memory_order_relaxed) >= kTimes;
+  patience_.store(came ? kTimes : std::min(2 * patience, kMostTimes), std::memory_order_relaxed);
   return true;
 }
 

@@ -90,12 +90,15 @@ class ThreadPool {
   Job* jobs_ = nullptr;
   std::atomic<int> job_count_{0};
   std::atomic<int> task_count_{0};
+  std::atomic<uint32_t> joins_{0};  // how often a job was joined, written under the lock
   std::deque<Runnable*> tasks_;
 
   alignas(64) std::atomic<uint32_t> epoch_{0};  // advances when work appears
 
   alignas(64) std::atomic<int> parked_{0};
   std::atomic<int> joining_{0};
+  std::atomic<uint32_t> patience_{8};  // pieces of small work before a worker is woken for them
+  std::atomic<uint32_t> joins_at_wake_{0};
   std::mutex park_mutex_;
   std::condition_variable park_;
   std::mutex join_mutex_;
