@@ -39,6 +39,10 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr:
     return _simplifier(tuple(ranges.items()))(expr)
 
 
+RESULTS_KEPT = 20_000
+"""Expressions of which each of the tables here remembers a fact."""
+
+
 @lru_cache(maxsize=128)
 def _simplifier(ranges: tuple[tuple[str, Range], ...]) -> Simplifier:
     return Simplifier(dict(ranges))
@@ -66,7 +70,7 @@ class Simplifier:
         self._order: dict[Expr, tuple[int, str, str]] = {}
 
     def __call__(self, expr: Expr) -> Expr:
-        if len(self._done) > 20_000:  # replaced, since another thread may be at work in them
+        if len(self._done) > RESULTS_KEPT:  # replaced, since another thread may be at work in them
             self._done, self._bounds, self._linear, self._order = {}, {}, {}, {}
         return rebuild(expr, self._done, self._make)
 
@@ -434,7 +438,7 @@ def affine(expr: Expr, axes: frozenset[str] | set[str]) -> Affine:
     known = _AFFINE
     key = (expr, frozenset(axes))
     if key not in known:
-        if len(known) > 20_000:  # replaced, since another thread may be at work in it
+        if len(known) > RESULTS_KEPT:  # replaced, since another thread may be at work in it
             known = _AFFINE = {}
         known[key] = _affine(expr, axes)
     return known[key]
@@ -493,7 +497,7 @@ def axes_of(expr: Expr) -> frozenset[str]:
     found = _MENTIONED.get(expr)
     if found is not None:
         return found
-    if len(_MENTIONED) > 50_000:
+    if len(_MENTIONED) > RESULTS_KEPT:
         _MENTIONED = {}
     here: dict[Expr, frozenset[str]] = {}
     for node in walk(expr):

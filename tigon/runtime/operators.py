@@ -107,9 +107,9 @@ def cache_of_numbers() -> dict[Any, Any]:
     return cache
 
 
-def remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
+def remember(cache: dict[Any, Any], key: Any, value: Any, most: int | None = None) -> Any:
     """Put it into a cache of bounded size; returns the value."""
-    if len(cache) >= ATTRIBUTES_KEPT:
+    if len(cache) >= (ATTRIBUTES_KEPT if most is None else most):
         cache.clear()
     cache[key] = value
     return value
@@ -160,7 +160,7 @@ def _use(call: OperatorCall, what: Any, make: Callable[[Types], Any]) -> Fit:
     shared = _by_shape.get(key)
     if shared is None:
         # Other extents tell layers apart, whose kernels gain from knowing them.
-        shared = remember(_by_shape, key, ByShape(make, first_extent_aside))
+        shared = remember(_by_shape, key, ByShape(make, first_extent_aside), PROGRAMS_KEPT)
     types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
     return shared.use(types, lambda made: made)
 
@@ -179,12 +179,15 @@ def _use_leaf(call: OperatorCall) -> Fit:
     key = (call.op, attrs_key(replace(call.attrs, shape=())), len(shape), disabled_passes())
     shared = _by_shape.get(key)
     if shared is None:
-        shared = remember(_by_shape, key, ByShape(lower))
+        shared = remember(_by_shape, key, ByShape(lower), PROGRAMS_KEPT)
     types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
     return shared.use({**types, "shape": TensorType(shape, float32)}, lambda made: made)
 
 
 _by_shape: dict[Any, ByShape] = {}
+
+PROGRAMS_KEPT = 1024
+"""Operators under attributes whose lowered graphs are remembered, tens of kilobytes for each."""
 
 
 def _operands(types: Iterable[TensorType]) -> tuple[Value, ...]:
