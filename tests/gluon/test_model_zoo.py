@@ -26,6 +26,25 @@ PUBLISHED = {
     "resnet50_v2": 25_595_060,
     "resnet101_v2": 44_639_412,
     "resnet152_v2": 60_329_140,
+    "alexnet": 61_100_840,
+    "mobilenet1.0": 4_253_864,
+    "mobilenet0.75": 2_601_976,
+    "mobilenet0.5": 1_342_536,
+    "mobilenet0.25": 475_544,
+    "mobilenetv2_1.0": 3_539_136,
+    "mobilenetv2_0.75": 2_653_864,
+    "mobilenetv2_0.5": 1_983_104,
+    "mobilenetv2_0.25": 1_526_856,
+    "squeezenet1.0": 1_248_424,
+    "squeezenet1.1": 1_235_496,
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_874_344,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_059_624,
+    "vgg16": 138_357_544,
+    "vgg16_bn": 138_374_440,
+    "vgg19": 143_667_240,
+    "vgg19_bn": 143_689_256,
 }
 
 
@@ -49,6 +68,26 @@ def test_hybridized_gives_what_imperative_gives(name):
     assert expected.shape == (2, 7)
     net.hybridize()
     np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilenet0.25", "mobilenetv2_0.25"])
+def test_small_networks_hybridized(name):
+    mx.random.seed(3)
+    net = vision.get_model(name, classes=7)
+    net.initialize(mx.init.Xavier())
+    x = nd.array(RANDOM.randn(1, 3, 32, 32))
+    expected = net(x).asnumpy()
+    assert expected.shape == (1, 7)
+    net.hybridize()
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=2e-4, atol=2e-5)
+
+
+def test_names_of_the_other_networks():
+    names = list(vision.mobilenet_v2_0_5(prefix="net_").collect_params())
+    assert "net_features_linearbottleneck0_conv0_weight" in names  # no part for the sequence
+    assert names[-1] == "net_output_pred_weight"
+    paths = vision.squeezenet1_1()._collect_params_with_prefix()
+    assert {"features.3.0.0.weight", "features.3.1.1.0.bias", "output.0.weight"} < set(paths)
 
 
 def test_a_thumbnail_network_learns():
@@ -108,6 +147,10 @@ def test_a_name_that_is_not_known_lists_those_that_are():
         vision.get_resnet(3, 18)
     with pytest.raises(TigonError, match="given 19"):
         vision.get_resnet(1, 19)
+    with pytest.raises(TigonError, match="given 12"):
+        vision.get_vgg(12)
+    with pytest.raises(TigonError, match=r"given '2\.0'"):
+        vision.get_squeezenet("2.0")
     assert mx.gluon.model_zoo.vision is vision
     with pytest.raises(AttributeError, match="no attribute 'zoo'"):
         mx.gluon.zoo  # noqa: B018

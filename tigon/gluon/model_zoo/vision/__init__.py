@@ -15,6 +15,25 @@ from typing import Any
 
 from tigon.base import check
 from tigon.gluon.block import HybridBlock
+from tigon.gluon.model_zoo.vision.alexnet import (
+    AlexNet,
+    alexnet,
+)
+from tigon.gluon.model_zoo.vision.mobilenet import (
+    LinearBottleneck,
+    MobileNet,
+    MobileNetV2,
+    get_mobilenet,
+    get_mobilenet_v2,
+    mobilenet0_5,
+    mobilenet0_25,
+    mobilenet0_75,
+    mobilenet1_0,
+    mobilenet_v2_0_5,
+    mobilenet_v2_0_25,
+    mobilenet_v2_0_75,
+    mobilenet_v2_1_0,
+)
 from tigon.gluon.model_zoo.vision.resnet import (
     BasicBlockV1,
     BasicBlockV2,
@@ -34,6 +53,24 @@ from tigon.gluon.model_zoo.vision.resnet import (
     resnet152_v1,
     resnet152_v2,
 )
+from tigon.gluon.model_zoo.vision.squeezenet import (
+    SqueezeNet,
+    get_squeezenet,
+    squeezenet1_0,
+    squeezenet1_1,
+)
+from tigon.gluon.model_zoo.vision.vgg import (
+    VGG,
+    get_vgg,
+    vgg11,
+    vgg11_bn,
+    vgg13,
+    vgg13_bn,
+    vgg16,
+    vgg16_bn,
+    vgg19,
+    vgg19_bn,
+)
 
 _MODELS: dict[str, Callable[..., HybridBlock]] = {
     "resnet18_v1": resnet18_v1,
@@ -46,6 +83,25 @@ _MODELS: dict[str, Callable[..., HybridBlock]] = {
     "resnet50_v2": resnet50_v2,
     "resnet101_v2": resnet101_v2,
     "resnet152_v2": resnet152_v2,
+    "alexnet": alexnet,
+    "squeezenet1.0": squeezenet1_0,
+    "squeezenet1.1": squeezenet1_1,
+    "vgg11": vgg11,
+    "vgg11_bn": vgg11_bn,
+    "vgg13": vgg13,
+    "vgg13_bn": vgg13_bn,
+    "vgg16": vgg16,
+    "vgg16_bn": vgg16_bn,
+    "vgg19": vgg19,
+    "vgg19_bn": vgg19_bn,
+    "mobilenet1.0": mobilenet1_0,
+    "mobilenet0.75": mobilenet0_75,
+    "mobilenet0.5": mobilenet0_5,
+    "mobilenet0.25": mobilenet0_25,
+    "mobilenetv2_1.0": mobilenet_v2_1_0,
+    "mobilenetv2_0.75": mobilenet_v2_0_75,
+    "mobilenetv2_0.5": mobilenet_v2_0_5,
+    "mobilenetv2_0.25": mobilenet_v2_0_25,
 }
 
 
@@ -73,14 +129,33 @@ def get_model(name: str, **kwargs: Any) -> HybridBlock:
 
 
 __all__ = [
+    "VGG",
+    "AlexNet",
     "BasicBlockV1",
     "BasicBlockV2",
     "BottleneckV1",
     "BottleneckV2",
+    "LinearBottleneck",
+    "MobileNet",
+    "MobileNetV2",
     "ResNetV1",
     "ResNetV2",
+    "SqueezeNet",
+    "alexnet",
+    "get_mobilenet",
+    "get_mobilenet_v2",
     "get_model",
     "get_resnet",
+    "get_squeezenet",
+    "get_vgg",
+    "mobilenet0_5",
+    "mobilenet0_25",
+    "mobilenet0_75",
+    "mobilenet1_0",
+    "mobilenet_v2_0_5",
+    "mobilenet_v2_0_25",
+    "mobilenet_v2_0_75",
+    "mobilenet_v2_1_0",
     "resnet18_v1",
     "resnet18_v2",
     "resnet34_v1",
@@ -91,4 +166,14 @@ __all__ = [
     "resnet101_v2",
     "resnet152_v1",
     "resnet152_v2",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
 ]
