@@ -88,20 +88,28 @@ def test_layouts_and_tails(left: str, right: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="needs POSIX memory maps")
-def test_nothing_is_read_behind_the_left_operand() -> None:
+def test_nothing_is_read_behind_an_operand() -> None:
     page = mmap.PAGESIZE
-    region = mmap.mmap(-1, 9 * page)
+    region = mmap.mmap(-1, 17 * page)
     start = ctypes.addressof(ctypes.c_char.from_buffer(region))
     protect = ctypes.CDLL(None, use_errno=True).mprotect
     protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    assert protect(start + 8 * page, page, 0) == 0
+    assert protect(start + 16 * page, page, 0) == 0
     for m, n, k in [(5, 40, 9), (6, 65, 50), (7, 33, 400), (9, 16, 64), (15, 100, 33)]:
         for left in ("mk", "km"):
             x, y = whole(m, k), whole(k, n)
-            one = np.frombuffer(region, np.float32, m * k, 8 * page - 4 * m * k)
+            one = np.frombuffer(region, np.float32, m * k, 16 * page - 4 * m * k)
             one[:] = (x if left == "mk" else x.T).ravel()
             out = np.zeros((m, n), np.float32)
             run(product(m, n, k, left), [one, y, out], 2)
+            np.testing.assert_array_equal(out, x @ y)
+    for m, n, k in [(5, 40, 9), (16, 65, 50), (7, 33, 400), (64, 20, 64), (30, 17, 128)]:
+        for right in ("kn", "nk"):
+            x, y = whole(m, k), whole(k, n)
+            other = np.frombuffer(region, np.float32, k * n, 16 * page - 4 * k * n)
+            other[:] = (y if right == "kn" else y.T).ravel()
+            out = np.zeros((m, n), np.float32)
+            run(product(m, n, k, "mk", right), [x, other, out], 2)
             np.testing.assert_array_equal(out, x @ y)
 
 

@@ -9,6 +9,8 @@ Columns and rows of the panels beyond the end are computed with and never stored
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tigon.backends.cpu.emitter import Emitter, spread
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.packing import Block, Operand, call_packing
@@ -18,7 +20,7 @@ from tigon.backends.cpu.scalar import compare, multiply_add
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
-from tigon.loop.grammar import Axis, Contraction, Load, LoopAxis, Slot
+from tigon.loop.grammar import Axis, Contraction, Expr, Load, LoopAxis, Slot
 
 
 def emit_contraction(nest: Contraction, plan: Plan, name: str, target: Target) -> Function:
@@ -34,9 +36,10 @@ class _Contraction(Positions):
         super().__init__(emitter, nest.dtype)
         self.nest, self.plan = nest, plan
         self.width = plan.vectors * self.lanes
+        self.window = () if plan.right is None else plan.right.steps
         names = (
             "rows columns inner row_block column_block inner_block row_blocks column_blocks"
-            " inner_blocks panel tile left_row left_step right_at tiles_at rows_at"
+            " inner_blocks panel tile left_row left_step right_step right_at tiles_at rows_at"
             " pitch plane planes table_at"
         ).split()
         self.slot = {
@@ -74,19 +77,25 @@ class _Contraction(Positions):
         self.row_panels = self.panels(self.op("sub", self.m1, self.m0), self.plan.rows)
         self.column_panels = self.panels(self.op("sub", self.n1, self.n0), self.width)
         if self.plan.left is None:
-            assert isinstance(self.nest.left, Load)
-            with self.e.region():
-                for axes in (self.nest.rows, self.nest.inner):
-                    self.bind(axes, [NOUGHT] * len(axes))
-                origin = self.e.emit(self.nest.left.index)
-            self.left_at = self.at(self.e.base(self.nest.left.buffer), origin)
-        if self.plan.right.steps:
+            self.left_at = self.origin(self.nest.left, self.nest.rows)
+        if self.plan.right is None:
+            self.right_at = self.origin(self.nest.right, self.nest.columns)
+        if self.window:
             self.list_places()
         self.loop(self.slot["inner_blocks"], self.inner_block, "inner")
 
+    def origin(self, operand: Expr, outer: Sequence[LoopAxis]) -> Value:
+        """Where an operand that is read where it lies has its first element."""
+        assert isinstance(operand, Load)
+        with self.e.region():
+            for axes in (outer, self.nest.inner):
+                self.bind(axes, [NOUGHT] * len(axes))
+            index = self.e.emit(operand.index)
+        return self.at(self.e.base(operand.buffer), index)
+
     def list_places(self) -> None:
         """Where in the planes each place of the window lies, for all of a block of the sum."""
-        steps = self.plan.right.steps
+        steps = self.window
         number = len(steps)
         extents = [self.extent([axis]) for axis in self.nest.inner[-number:]]
         apart = [self.slot["pitch"], literal(1, "i64")][-number:]
@@ -129,7 +138,7 @@ class _Contraction(Positions):
 
         def columns(j: Value) -> None:
             column = self.op("add", self.n0, self.op("mul", j, self.width))
-            right = self.panel(j, column)
+            right, self.first_column = self.panel(j, column)
             before = self.op("mul", j, self.row_panels)
 
             def rows(i: Value) -> None:
@@ -152,38 +161,45 @@ class _Contraction(Positions):
         offset = self.op("add", offset, self.op("mul", self.k0, self.slot["left_step"]))
         return self.at(self.left_at, offset), start
 
-    def panel(self, j: Value, column: Value) -> Value:
-        """The address of a right panel."""
-        steps = self.plan.right.steps
+    first_column: Value
+
+    def panel(self, j: Value, column: Value) -> tuple[Value, Value]:
+        """The address of a right panel, and its first column; see `left_tile`."""
+        steps = self.window
+        if self.plan.right is None:
+            start = self.least(column, self.op("sub", self.slot["columns"], self.width))
+            offset = self.op("mul", self.k0, self.slot["right_step"])
+            return self.at(self.right_at, self.op("add", start, offset)), start
         if not steps:
-            return self.at(self.right_at, self.op("mul", j, self.slot["panel"]))
+            return self.at(self.right_at, self.op("mul", j, self.slot["panel"])), column
         origin = self.n0
         if len(steps) > 1:
             line = self.op("udiv", self.n0, self.slot["pitch"])
             origin = self.op("mul", line, self.slot["pitch"])
-        return self.at(self.right_at, self.op("sub", column, origin))
+        return self.at(self.right_at, self.op("sub", column, origin)), column
 
     def pack(self) -> None:
         """Operands of this block of the sum, into panels."""
         plan, nest = self.plan, self.nest
         stride = literal(plan.depth, "i64")
         width, rows = literal(self.width, "i64"), literal(plan.rows, "i64")
-        straight = plan.right.along == "outer" and not plan.right.window
-        form = (nest.inner, nest.buffers, nest.dtype, plan.right, plan.vectors if straight else 0)
-        right = Operand(False, nest.right, nest.columns, *form)
-        place = (self.right_at, self.rows_at, self.n0, self.n1, self.k0, self.k1)
-        sizes = (self.column_panels, width, self.slot["panel"], stride)
-        if plan.right.steps:
-            sizes = (self.slot["planes"], NOUGHT, self.slot["plane"], self.slot["pitch"])
-        call_packing(self.e, right, Block(*place, *sizes))
-        if plan.left is None:
-            return
-        registers = -(-plan.rows // self.lanes) if plan.left.along == "outer" else 0
-        form = (nest.inner, nest.buffers, nest.dtype, plan.left, registers)
-        left = Operand(True, nest.left, nest.rows, *form)
-        place = (self.left_at, self.rows_at, self.m0, self.m1, self.k0, self.k1)
-        step = literal(plan.rows * plan.depth, "i64")
-        call_packing(self.e, left, Block(*place, self.row_panels, rows, step, stride))
+        if plan.right is not None:
+            straight = plan.right.along == "outer" and not plan.right.window
+            registers = plan.vectors if straight else 0
+            form = (nest.inner, nest.buffers, nest.dtype, plan.right, registers)
+            right = Operand(False, nest.right, nest.columns, *form)
+            place = (self.right_at, self.rows_at, self.n0, self.n1, self.k0, self.k1)
+            sizes = (self.column_panels, width, self.slot["panel"], stride)
+            if self.window:
+                sizes = (self.slot["planes"], NOUGHT, self.slot["plane"], self.slot["pitch"])
+            call_packing(self.e, right, Block(*place, *sizes))
+        if plan.left is not None:
+            registers = -(-plan.rows // self.lanes) if plan.left.along == "outer" else 0
+            form = (nest.inner, nest.buffers, nest.dtype, plan.left, registers)
+            left = Operand(True, nest.left, nest.rows, *form)
+            place = (self.left_at, self.rows_at, self.m0, self.m1, self.k0, self.k1)
+            step = literal(plan.rows * plan.depth, "i64")
+            call_packing(self.e, left, Block(*place, self.row_panels, rows, step, stride))
 
     # ------------------------------------------------------------------------------ the tile
 
@@ -191,7 +207,7 @@ class _Contraction(Positions):
         """Multiply two panels into a tile of partial sums; finish it after the last block."""
         plan = self.plan
         left, first = self.left_tile(number, row)
-        slides = bool(plan.right.steps)
+        slides = bool(self.window)
         name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}"
         name += "_listed" if slides else ""
         self.out.call_helper(
@@ -203,6 +219,7 @@ class _Contraction(Positions):
             self.slot["left_row"],
             self.slot["left_step"],
             right,
+            self.slot["right_step"],
             tile,
             self.depth,
             self.is_first,
@@ -210,14 +227,15 @@ class _Contraction(Positions):
         )
 
         def finish() -> list[Value]:
-            above = self.op("mul", self.op("sub", row, first), self.width)
-            self.finish(self.at(tile, above), row, column)
+            before = self.op("mul", self.op("sub", row, first), self.width)
+            before = self.op("add", before, self.op("sub", column, self.first_column))
+            self.finish(self.at(tile, before), row, column)
             return []
 
         self.e.when(self.is_last, [], finish, "finish")
 
     def finish(self, tile: Value, row: Value, column: Value) -> None:
-        """The nest's body over the live part of a tile, which begins at `row`."""
+        """The nest's body over the live part of a tile, which begins at `row` and `column`."""
         live = self.least(self.op("sub", self.m1, row), literal(self.plan.rows, "i64"))
         end = self.least(self.op("add", column, self.width), self.n1)
 
@@ -234,7 +252,7 @@ class _Contraction(Positions):
             lanes = self.body.loop_lanes(self.nest.body)
             columns, flat = self.nest.columns, self.plan.flat_columns
             pitch = None
-            if self.plan.right.steps:
+            if self.window:
                 flat, pitch = 1, self.slot["pitch"]
             self.runs(columns, flat, column, end, lanes, one_run, pitch)
 
@@ -244,8 +262,9 @@ class _Contraction(Positions):
 def emit_tile(
     name: str, target: Target, dtype: DType, rows: int, vectors: int, listed: bool
 ) -> Function:
-    """`name(left, right, tile, depth, first)`: add the product of a left panel, whose element
-    (row, k) is at row * stride + k * step, and a right panel to the tile, or store it if `first`.
+    """`name(left, stride, step, right, across, tile, depth, first)`: add to the tile, or store
+    in it if `first`, the product of a left operand, whose element (row, k) is at row * stride + k *
+    step, and a right one, whose columns of step k begin at k * across.
     If `listed`, one more argument lists for each k how far from `right` its row lies.
     One for all kernels of these sizes: it is half of the code of a contraction."""
     parameters = [
@@ -253,6 +272,7 @@ def emit_tile(
         "i64 %stride",
         "i64 %step",
         "ptr %right",
+        "i64 %across",
         "ptr %tile",
         "i64 %depth",
         "i1 %first",
@@ -283,7 +303,7 @@ def emit_tile(
             place = out.op(f"getelementptr i64, ptr %list, {k}", "ptr")
             across = at(right, out.op(f"load i64, {place}, align 8", "i64").name)
         else:
-            across = at(right, out.op(f"mul {k}, {vectors * lanes}", "i64").name)
+            across = at(right, out.op(f"mul {k}, %across", "i64").name)
         columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
         start = at(left, out.op(f"mul {k}, %step", "i64").name)
         made = []

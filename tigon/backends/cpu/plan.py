@@ -51,7 +51,7 @@ class Plan(Frozen):
     vectors: int
     depth: int  # elements between the rows of a packed left panel
     left: Packing | None  # None: read where it lies
-    right: Packing
+    right: Packing | None
     flat_rows: int  # in the body
     flat_columns: int
     first_slot: int
@@ -73,6 +73,7 @@ class Blocks(Frozen):
     tile: int  # elements between two tiles of partial sums; 0 if one is enough
     left_row: int  # elements between rows of the left operand: of its panels, or where it lies
     left_step: int  # elements between its steps of the sum
+    right_step: int  # the same of the right operand
     right_at: int  # byte offsets into scratch
     tiles_at: int
     rows_at: int
@@ -151,10 +152,12 @@ def choose(
     inner_block = max(step, _up(ceil(inner / inner_blocks), step))
     flops = 2.0 * count(nest.batch) * rows * columns * inner
     wanted: float = min(MOST_POINTS, _parts(flops))
-    in_memory = _steps_in_memory(nest, tile_rows, inner_block)
-    left = None if in_memory else _packing(nest, nest.left, nest.rows, lanes)
+    left_steps = _left_in_memory(nest, tile_rows, inner_block)
+    left = None if left_steps else _packing(nest, nest.left, nest.rows, lanes)
+    right_step = None if slide else _right_in_memory(nest, width, inner_block)
+    right: Packing | None = None
     if slide is None:
-        right = _packing(nest, nest.right, nest.columns, lanes)
+        right = None if right_step else _packing(nest, nest.right, nest.columns, lanes)
     else:
         runs = _runs(nest)
         flat = 2 if len(slide.steps) > 1 and not runs and slide.pitch < SHORT_LINE else 1
@@ -168,7 +171,7 @@ def choose(
         row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right)
     else:
         left_cost = 0.0 if left is None else _STRAIGHT * rows
-        element = _STRAIGHT if right.window else _GATHER
+        element = _STRAIGHT if right and right.window else _GATHER
         element *= slide.planes / slide.window
         shared = slide.lines(1) * slide.pitch  # elements that neighbouring blocks pack both
         costs = (left_cost, element * columns, element * shared)
@@ -184,7 +187,7 @@ def choose(
     tiles = (padded_rows // tile_rows) * (padded_columns // width) if inner_blocks > 1 else 1
     right_at = _up((padded_rows * depth + 64) * size, 64) if left else 0
     packed = (1, tile_rows) if left and left.along == "outer" else (depth, 1)
-    right_elements = padded_columns // width * panel
+    right_elements = padded_columns // width * panel if right else 0
     plane = planes = 0
     if slide is not None:
         plane = _up(slide.plane(padded_columns), lanes)
@@ -221,7 +224,8 @@ def choose(
         inner_blocks,
         panel,
         tile if inner_blocks > 1 else 0,
-        *(in_memory or packed),
+        *(left_steps or packed),
+        right_step or width,
         right_at,
         tiles_at,
         rows_at,
@@ -319,15 +323,19 @@ def _cut(
     width: int,
     wanted: float,
     left: Packing | None,
-    right: Packing,
+    right: Packing | None,
 ) -> tuple[int, int]:
     """Block sizes: within the caches, enough of them to share among threads, and of those the
     cut that packs least: each block of rows packs the right operand again, each block of columns
-    the left one."""
+    the left one. Where nothing is packed, rows are cut: such blocks of a result are in one piece.
+    """
     most = (max(1, ceil(rows / tile_rows)), max(1, ceil(columns / width)))
     wanted = min(wanted, most[0] * most[1])
-    right_cost = _PACKING["turned" if right.along == "inner" else right.along] * columns
-    left_cost = 0.0 if left is None else _PACKING[left.along] * rows
+    right_cost, left_cost = 0.0, 1.0
+    if right is not None:
+        right_cost = _PACKING["turned" if right.along == "inner" else right.along] * columns
+    if left is not None:
+        left_cost = _PACKING[left.along] * rows
     best, chosen = float("inf"), most
     for row_blocks in range(1, most[0] + 1):
         room = BLOCK_EDGES - ceil(rows / row_blocks)
@@ -379,27 +387,45 @@ def _cut_evenly(
 # ------------------------------------------------------------------------------- index maps
 
 
-def _steps_in_memory(nest: Contraction, tile_rows: int, depth: int) -> tuple[int, int] | None:
+def _left_in_memory(nest: Contraction, tile_rows: int, depth: int) -> tuple[int, int] | None:
     """How far apart rows and steps of the sum of the left operand lie, if it can be read from where
-    it is: an array of the sum's dtype with at least the rows of a tile. Where its steps lie apart,
-    one cache line for each, the `depth` of them that are read together must not crowd into a few
-    sets; rows are few at a time, and powers of two between them cost nothing that was measured."""
-    left, rows = nest.left, count(nest.rows)
-    if not isinstance(left, Load) or left.dtype is not nest.dtype or rows < tile_rows:
+    it is. Where its steps lie apart, one cache line for each, the `depth` of them that are read
+    together must not crowd into a few sets; rows are few at a time, and powers of two between them
+    cost nothing that was measured."""
+    found = _steps_in_memory(nest, nest.left, nest.rows, tile_rows)
+    if found is None or 1 not in found:
         return None
-    groups = (nest.rows, nest.inner)
-    if not all(_is_even([left.index], axes) for axes in groups if axes):
+    places = _SETS_BYTES // gcd(_SETS_BYTES, found[1] * nest.dtype.itemsize)
+    return found if found[1] == 1 or depth <= _WAYS * places else None
+
+
+def _right_in_memory(nest: Contraction, width: int, depth: int) -> int | None:
+    """The same for the steps of the right operand, which are vectors of its columns: while they lie
+    on few pages."""
+    found = _steps_in_memory(nest, nest.right, nest.columns, width)
+    if found is None or found[0] != 1 or depth * found[1] * nest.dtype.itemsize > _PAGES_BYTES:
         return None
-    row, step = (_step(left.index, axes[-1]) if axes else 1 for axes in groups)
-    if row is None or step is None or 1 not in (row, step):
+    return found[1]
+
+
+def _steps_in_memory(
+    nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], least: int
+) -> tuple[int, int] | None:
+    """The steps along the outer axes and along the sum of an operand that is an array of the sum's
+    dtype, evenly spaced, and with at least `least` rows or columns: a tile."""
+    if not isinstance(operand, Load) or operand.dtype is not nest.dtype or count(outer) < least:
         return None
-    row, step = int(row), int(step)
-    places = _SETS_BYTES // gcd(_SETS_BYTES, step * left.dtype.itemsize)
-    return (row, step) if step == 1 or depth <= _WAYS * places else None
+    groups = (outer, nest.inner)
+    if not all(_is_even([operand.index], axes) for axes in groups if axes):
+        return None
+    along, step = (_step(operand.index, axes[-1]) if axes else 1 for axes in groups)
+    return None if along is None or step is None else (int(along), int(step))
 
 
 _SETS_BYTES, _WAYS = 1 << 16, 8
 """The second-level cache: what lies a multiple of that apart shares a set of so many lines."""
+_PAGES_BYTES = 56 << 12
+"""Of the pages that can be addressed without a search, the most that one operand should take."""
 
 
 def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes: int) -> Packing:
