@@ -22,6 +22,7 @@ cast one
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from keyword import iskeyword
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def const(value: Number, dtype: DType = int64) -> Const:
     (0.10000000149011612, 255)
     """
     if dtype is int64 and type(value) is int and -(1 << 63) <= value < 1 << 63:
-        return Const(value)
+        return _whole(value)
     if isinstance(value, RuntimeNumber):
         return Const(value, dtype)
     if dtype is float32 and -3e38 < value < 3e38:
@@ -67,6 +68,8 @@ def const(value: Number, dtype: DType = int64) -> Const:
 
 
 _SINGLE = Struct("<f")
+_whole = lru_cache(4096)(Const)
+"""Literals of int64, asked for all the time: remembering them is quicker than interning."""
 
 
 def wrap(value: int, dtype: DType) -> int:

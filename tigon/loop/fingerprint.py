@@ -27,7 +27,8 @@ def fingerprint(item: Any) -> str:
 
     def text(part: Any) -> str:
         if isinstance(part, Expr):
-            for node in walk(part):
+            # Fields are looked up only: what they mention was written before them.
+            for node in () if part in numbers else walk(part):
                 if node not in numbers:
                     fields = " ".join(text(field) for field in node._fields)
                     lines.append(f"#{len(numbers)}={type(node).__name__} {node.dtype} {fields}")

@@ -96,6 +96,7 @@ class _Fuser:
         self.users = graph.users
         self._costs: dict[Node, int] = {}
         self._own_costs: dict[Node, int] = {}
+        self._formulas: dict[Node, tuple[Expr, list[Read]]] = {}
 
     def run(self) -> Fusion:
         for node in self.graph.nodes:
@@ -110,16 +111,32 @@ class _Fuser:
     def _place(self, node: Node) -> None:
         domain = node_domain(node)
         coords, ranges = axes_over(domain, "j")
-        joined = self._join(node, domain, coords, ranges) if self.enabled else None
+        pointwise = node.op.family in POINTWISE
+        reads = self._own(node)[1] if pointwise else direct_reads(node, coords, ranges)
+        joined = self._join(node, domain, reads, coords, ranges) if self.enabled else None
         if joined is None:
-            joined = self._new_group(node, domain)
-            self._settle(node, joined, coords, ranges)
+            self._settle(node, self._new_group(node, domain), reads, ranges)
+
+    def _own(self, node: Node) -> tuple[Expr, list[Read]]:
+        """An elementwise node over its own domain: its formula, and what it reads where."""
+        found = self._formulas.get(node)
+        if found is None:
+            shape = node.outputs[0].shape
+            coords, ranges = axes_over(shape, "j")
+            reads: list[Read] = []
+            formula = Elements(ranges, _recorder(reads, _size(shape))).formula(node, coords)
+            found = self._formulas[node] = formula, reads
+        return found
 
     def _join(
-        self, node: Node, domain: tuple[int, ...], coords: Coords, ranges: Ranges
+        self,
+        node: Node,
+        domain: tuple[int, ...],
+        reads: list[Read],
+        coords: Coords,
+        ranges: Ranges,
     ) -> Group | None:
         """Try the groups of the producers that are read in step."""
-        reads = direct_reads(node, coords, ranges)
         tried: set[Group] = set()
         # Contractions and groups with reductions first: they absorb the others, not the reverse.
         for read in sorted(reads, key=self._absorbable):
@@ -261,11 +278,11 @@ class _Fuser:
                 needed.append(read.value)
         return expanded, needed
 
-    def _settle(self, node: Node, group: Group, coords: Coords, ranges: Ranges) -> None:
+    def _settle(self, node: Node, group: Group, reads: list[Read], ranges: Ranges) -> None:
         """A node alone: decide what it expands and what it loads."""
         expanded: set[Node] = set()
         needed: list[Value] = []
-        pending = direct_reads(node, coords, ranges)
+        pending = list(reads)
         while pending:
             read = pending.pop()
             producer = read.value.node
@@ -298,9 +315,8 @@ class _Fuser:
     def _pure_cost(self, node: Node) -> int | None:
         """Cost of an elementwise node down to memory; None if a kernel's result lies below it."""
         if node not in self._costs:
-            coords, ranges = axes_over(node.outputs[0].shape, "j")
             total = self._own_cost(node)
-            for read in node_reads(node, coords, ranges):
+            for read in self._own(node)[1]:
                 producer = read.value.node
                 if producer not in self.home:
                     continue
@@ -314,11 +330,8 @@ class _Fuser:
     def _own_cost(self, node: Node) -> int:
         """Cost of one element of a node, its operands given."""
         if node not in self._own_costs:
-            if node.op.family in POINTWISE:
-                coords, ranges = axes_over(node.outputs[0].shape, "j")
-                self._own_costs[node] = arithmetic_cost(_opaque(node, coords, ranges))
-            else:
-                self._own_costs[node] = 0
+            pointwise = node.op.family in POINTWISE
+            self._own_costs[node] = arithmetic_cost(self._own(node)[0]) if pointwise else 0
         return self._own_costs[node]
 
     # -- groups
@@ -490,12 +503,10 @@ def reduced_axes(node: Node) -> tuple[int, ...]:
 
 
 def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
-    """The computed values a node reads, and where, with its own domain at `coords`."""
-    family = node.op.family
-    if family in POINTWISE:
-        return node_reads(node, coords, ranges, _size(node.outputs[0].shape))
+    """The computed values that a node which is not elementwise reads, and where, with its own
+    domain at `coords`."""
     found: list[Read] = []
-    if family is Family.REDUCTION:
+    if node.op.family is Family.REDUCTION:
         domain = node.inputs[0]
         Elements(ranges, _recorder(found, _size(domain.shape))).at(domain, coords)
     else:
@@ -508,14 +519,10 @@ def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
 
 
 def node_reads(node: Node, coords: Coords, ranges: Ranges, points: int = 0) -> list[Read]:
-    """The same for an elementwise node at any coordinates, which run over `points` points."""
+    """The same for an elementwise node, at any coordinates, which run over `points` points."""
     found: list[Read] = []
     Elements(ranges, _recorder(found, points)).formula(node, coords)
     return found
-
-
-def _opaque(node: Node, coords: Coords, ranges: Ranges) -> Expr:
-    return Elements(ranges, _recorder([], 0)).formula(node, coords)
 
 
 def _recorder(found: list[Read], points: int):

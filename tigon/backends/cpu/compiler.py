@@ -38,6 +38,7 @@ class Compiler:
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
         self._store = ObjectStore()
+        self._origin = ""
         self.modules = 0
         self.seconds = 0.0
         self.loaded = 0  # functions that came from the store
@@ -105,9 +106,12 @@ class Compiler:
 
     def _full(self, key: str) -> str:
         """The key with all else that the code depends on."""
-        import llvmlite.binding as llvm
+        if not self._origin:
+            import llvmlite.binding as llvm
 
-        return f"{generator_version()} {llvm.llvm_version_info} {self.target}\n{key}"
+            origin = f"{generator_version()} {llvm.llvm_version_info} {self.target}"
+            self._origin = hashlib.sha256(origin.encode()).hexdigest()
+        return f"{self._origin}\n{key}"
 
     # -- new code
 
