@@ -38,6 +38,15 @@ class Launchable(Frozen):
     cost_us: float  # estimate for all points on one core
 
 
+class Store(Protocol):
+    """Content by key; every failure is a miss."""
+
+    @property
+    def usable(self) -> bool: ...
+    def load(self, key: str) -> bytes | None: ...
+    def save(self, key: str, image: bytes) -> None: ...
+
+
 class Backend(Protocol):
     """A device's compiler."""
 
@@ -52,6 +61,20 @@ class Backend(Protocol):
         """Addresses of the native functions, in order. Equal structures give the same address,
         new ones are compiled together in one module. Addresses stay valid for the life of the
         process. Any thread may call."""
+
+    @property
+    def version(self) -> str:
+        """All that schedules and code depend on besides the nests."""
+
+    @property
+    def store(self) -> Store:
+        """Where what was compiled is kept for later processes."""
+
+    def names(self, structures: Sequence[Structure]) -> list[str]:
+        """Names under which a later process finds the functions of compiled structures."""
+
+    def find(self, names: Sequence[str]) -> list[int] | None:
+        """Addresses of functions that an earlier process compiled; None if one is missing."""
 
     @property
     def counters(self) -> dict[str, float]:

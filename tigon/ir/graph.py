@@ -15,7 +15,7 @@ import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.dtypes import bool_, float32, int64
-from tigon.base.extents import RuntimeExtent, RuntimeNumber
+from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_known
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 
@@ -315,6 +315,24 @@ def _exact(value: Any) -> Any:
     if isinstance(value, float):
         return (float, repr(value))
     return tuple(map(_exact, value)) if isinstance(value, tuple) else value
+
+
+def is_open(node: Node) -> bool:
+    """Whether run-time extents decide what the node computes."""
+    values = [value for value in (*node.inputs, *node.outputs) if value.is_typed]
+    return not all(is_known(*value.shape) for value in values) or has_open_attributes(node)
+
+
+def has_open_attributes(node: Node) -> bool:
+    return any(isinstance(part, RuntimeNumber) for part in _parts(attrs_key(node.attrs)))
+
+
+def _parts(key: Any) -> Iterator[Any]:
+    if isinstance(key, tuple):
+        for part in key:
+            yield from _parts(part)
+    else:
+        yield key
 
 
 def topological_order(values: Sequence[Value], stop: Container[Value] = ()) -> list[Node]:

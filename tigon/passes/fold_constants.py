@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tigon.base import InternalError
-from tigon.base.extents import RuntimeNumber, is_known
-from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value, attrs_key
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    ConstantAttrs,
+    Graph,
+    Node,
+    Value,
+    has_open_attributes,
+    is_open,
+)
 from tigon.ir.rewrite import rewrite
 from tigon.ops.record import Family
 from tigon.passes.canonicalize import uniform_value
@@ -68,7 +75,7 @@ def _foldable(graph: Graph) -> list[Value]:
     """The last small values on the way from constants: one per node to replace."""
     settled: set[Node] = set()
     for node in graph.nodes:
-        if _is_open(node):
+        if is_open(node):
             continue
         if node.op is CONSTANT or _is_uniform_leaf(node):
             settled.add(node)
@@ -99,22 +106,6 @@ def _foldable(graph: Graph) -> list[Value]:
         else:
             used_outside.update(node.inputs)
     return found[::-1]
-
-
-def _is_open(node: Node) -> bool:
-    """Whether a run-time extent decides what the node computes."""
-    values = [*node.inputs, *node.outputs]
-    if not all(is_known(*value.shape) for value in values if value.is_typed):
-        return True
-    return any(isinstance(part, RuntimeNumber) for part in _numbers(attrs_key(node.attrs)))
-
-
-def _numbers(key: Any) -> Iterator[Any]:
-    if isinstance(key, tuple):
-        for part in key:
-            yield from _numbers(part)
-    else:
-        yield key
 
 
 def _is_uniform_leaf(node: Node) -> bool:
@@ -175,9 +166,7 @@ def _scalar_twin(node: Node, scalars: dict[Value, Value]) -> Value | None:
         return Node(CONSTANT, (), attrs).outputs[0]
     if node.op is CONSTANT or not node.inputs:
         return None
-    if node.op not in _SPREADING and any(
-        isinstance(part, RuntimeNumber) for part in _numbers(attrs_key(node.attrs))
-    ):
+    if node.op not in _SPREADING and has_open_attributes(node):
         return None
     twins = [scalars.get(value) for value in node.inputs]
     if node.op in _SPREADING:

@@ -13,11 +13,12 @@ import numpy as np
 
 from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
-from tigon.backends.interface import Backend
+from tigon.backends.interface import Backend, Structure
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.collector import collector_paused
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.lower.elements import is_array_constant
@@ -26,6 +27,7 @@ from tigon.lower.nests import LoweredNest, lower_group
 from tigon.lower.split import split_sums
 from tigon.ops.record import get
 from tigon.passes import pipeline
+from tigon.runtime import stored
 from tigon.runtime.counters import count
 
 # Compiling imports modules and calls LLVM: a child forked in the middle could do neither.
@@ -52,12 +54,20 @@ class Kernel(Frozen):
 class CompiledGraph(Frozen):
     """A program and the facts about it."""
 
-    graph: Graph  # as it was lowered
+    lowered: LoweredGraph | StoredGraph
     program: Any  # _native.Program
     memory_plan: MemoryPlan
-    kernels: tuple[Kernel, ...]
     compile_seconds: float
     operators: int  # nodes of the graph as it was given
+
+    @property
+    def graph(self) -> Graph:
+        """As it was lowered."""
+        return self.lowered.graph
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return self.lowered.kernels
 
     def run(self, arrays: Sequence[Any], **options: Any) -> tuple[Any, ...]:
         return self.program(arrays, **options)
@@ -127,13 +137,21 @@ def lower_graph(
     disabled: frozenset[str] | None = None,
     donated: Sequence[int] = (),
     in_place: Sequence[tuple[int, int]] = (),
-) -> LoweredGraph:
+) -> LoweredGraph | StoredGraph:
     """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
     with _COMPILING, collector_paused():
-        lowered = LoweredGraph(graph, disabled, donated, in_place)
         count("compilations")
-        return lowered
+        target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
+        key = None
+        if target.store.usable:
+            key = stored.key_of(graph, disabled, donated, in_place, target.version)
+        if key is not None:
+            content = target.store.load(key)
+            program = None if content is None else stored.load(content)
+            if program is not None:
+                return StoredGraph(graph, disabled, donated, in_place, target, program)
+        return LoweredGraph(graph, disabled, donated, in_place, key)
 
 
 def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
@@ -182,6 +200,74 @@ def _without_closing_reshapes(graph: Graph) -> Graph:
     return Graph(graph.inputs, outputs)
 
 
+class StoredGraph:
+    """A graph that an earlier process compiled: its program without lowering it."""
+
+    def __init__(
+        self,
+        given: Graph,
+        disabled: frozenset[str],
+        donated: Sequence[int],
+        in_place: Sequence[tuple[int, int]],
+        target: Backend,
+        program: stored.StoredProgram,
+    ) -> None:
+        self.given = given
+        self._options = (disabled, donated, in_place)
+        self._target = target
+        self._stored = program
+
+    @computed_once
+    def lowered(self) -> LoweredGraph:
+        """For those who want to look at it."""
+        with _COMPILING, collector_paused():
+            return LoweredGraph(self.given, *self._options)
+
+    @property
+    def graph(self) -> Graph:
+        return self.lowered.graph
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return self.lowered.kernels
+
+    def program(
+        self,
+        extents: RuntimeExtents | None = None,
+        values: tuple[int, ...] = (),
+        *,
+        name: str = "graph",
+        visible: int | None = None,
+        gradient: Callable[..., Any] | None = None,
+        tag: Any = None,
+    ) -> CompiledGraph:
+        """As `LoweredGraph.program`; there are no run-time extents."""
+        began = time.perf_counter()
+        with _COMPILING, collector_paused():
+            made = self._stored
+            addresses = self._target.find(made.functions)
+            if addresses is None:  # files that were tidied away
+                return self.lowered.program(name=name, visible=visible, gradient=gradient, tag=tag)
+            following = iter(addresses)
+            program = _native.Program(
+                name=name,
+                inputs=[_signature(value.type) for value in self.given.inputs],
+                outputs=made.outputs,
+                visible=len(made.outputs) if visible is None else visible,
+                arena_bytes=made.arena_bytes,
+                constants=made.constants,
+                waves=[[(next(following), *launch) for launch in wave] for wave in made.waves],
+                may_alias=made.may_alias,
+                cost=made.cost,
+                gradient=gradient,
+                tag=tag,
+            )
+        seconds = time.perf_counter() - began
+        count("programs")
+        count("compile_seconds", seconds)
+        return CompiledGraph(self, program, made.plan, seconds, made.operators)
+
+
 class LoweredGraph:
     """Kernels of one graph, arranged in waves. Makes a program for each tuple of values that the
     run-time extents of its types take: extents, places in the arena and the cut into chunks are
@@ -193,10 +279,13 @@ class LoweredGraph:
         disabled: frozenset[str],
         donated: Sequence[int],
         in_place: Sequence[tuple[int, int]],
+        key: str | None = None,
     ) -> None:
+        """`key`: under which its program is kept for later processes."""
         began = time.perf_counter()
         prepared = prepare(given, disabled)
         self.given = given
+        self.key = key
         self.graph = graph = _without_closing_reshapes(prepared)
         self.donated = (*donated, *[source for _, source in in_place])
         self.target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
@@ -339,14 +428,16 @@ class LoweredGraph:
                 self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)
-            waves, cost = self._launches(values, arranged.offsets)
+            waves, structures, cost = self._launches(values, arranged.offsets)
+            outputs = [_signature(type_) for type_ in self.output_types]
+            constants = [_constant_bytes(value) for value in self.constants]
             program = _native.Program(
                 name=name,
                 inputs=[_signature(value.type) for value in self.graph.inputs],
-                outputs=[_signature(type_) for type_ in self.output_types],
+                outputs=outputs,
                 visible=len(self.graph.outputs) if visible is None else visible,
                 arena_bytes=arranged.total_bytes,
-                constants=[_constant_bytes(value) for value in self.constants],
+                constants=constants,
                 waves=waves,
                 may_alias=self.may_alias,
                 cost=cost,
@@ -354,12 +445,23 @@ class LoweredGraph:
                 tag=tag,
             )
             report = self._report(requests, arranged)
+            if self.key is not None:
+                made = stored.StoredProgram(
+                    self.target.names(structures),
+                    [[list(launch[1:]) for launch in wave] for wave in waves],
+                    outputs,
+                    arranged.total_bytes,
+                    constants,
+                    self.may_alias,
+                    cost,
+                    report,
+                    self.operators,
+                )
+                self.target.store.save(self.key, stored.dump(made))
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
-        return CompiledGraph(
-            self.graph, program, report, self.kernels, self.seconds + seconds, self.operators
-        )
+        return CompiledGraph(self, program, report, self.seconds + seconds, self.operators)
 
     def _check_sizes(self) -> None:
         """Strides of arrays that are too large would not fit into slots."""
@@ -373,8 +475,9 @@ class LoweredGraph:
 
     def _launches(
         self, values: tuple[int, ...], offsets: Sequence[int]
-    ) -> tuple[list[list[tuple]], float]:
-        """The launches of each wave, and an estimate of their time in microseconds."""
+    ) -> tuple[list[list[tuple]], list[Structure], float]:
+        """The launches of each wave, their structures in order, and an estimate of their time in
+        microseconds."""
         place = dict(zip(self.temporaries, offsets, strict=True))
         launches = [
             (kernel, nest, self.target.prepare(nest.nest, values))
@@ -384,14 +487,17 @@ class LoweredGraph:
         before = self.target.counters["compilations"]
         addresses = self.target.compile([launch.structure for _, _, launch in launches])
         count("kernel_compilations", self.target.counters["compilations"] - before)
+        # Kernels come in order of their waves.
         waves: list[list[tuple]] = [
             [] for _ in range(max((k.wave for k in self.kernels), default=-1) + 1)
         ]
+        structures = []
         cost = 0.0
         for (kernel, nest, launch), address in zip(launches, addresses, strict=True):
             cost += launch.cost_us
             if launch.points == 0:
                 continue
+            structures.append(launch.structure)
             buffers = [self._place(value, place) for value in nest.values]
             waves[kernel.wave].append(
                 (
@@ -404,7 +510,7 @@ class LoweredGraph:
                     kernel.name,
                 )
             )
-        return [wave for wave in waves if wave], cost
+        return [wave for wave in waves if wave], structures, cost
 
     def _place(self, value: Value | None, place: dict[Value, int]) -> tuple[int, int]:
         if value is None:

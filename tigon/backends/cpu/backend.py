@@ -12,6 +12,7 @@ from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
 from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
 from tigon.backends.cpu.scalar import EMITTED
+from tigon.backends.cpu.store import ObjectStore
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
@@ -63,6 +64,7 @@ class CpuBackend:
         self._addresses: dict[Structure, int] = {}
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
         self._tiles: dict[AnyNest, dict[Tile, None]] = {}  # by structure, in order of first use
+        self._found: dict[str, int] = {}  # functions of earlier processes, by name
         self._hits = 0
 
     # ------------------------------------------------------------------------------ verbs
@@ -84,6 +86,28 @@ class CpuBackend:
                 made = self._compiler.compile(jobs)
                 self._addresses.update(zip(missing, made, strict=True))
             return [self._addresses[structure] for structure in structures]
+
+    @property
+    def version(self) -> str:
+        return self._compiler.version
+
+    @property
+    def store(self) -> ObjectStore:
+        return self._compiler.store
+
+    def names(self, structures: Sequence[Structure]) -> list[str]:
+        return [self._compiler.name(fingerprint(structure)) for structure in structures]
+
+    def find(self, names: Sequence[str]) -> list[int] | None:
+        with self._lock:
+            found = []
+            for name in names:
+                address = self._found.get(name) or self._compiler.find(name)
+                if address is None:
+                    return None
+                self._found[name] = address
+                found.append(address)
+            return found
 
     @property
     def target(self) -> Target:

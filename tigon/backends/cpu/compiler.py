@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tigon.backends.cpu.llvm import Toolchain, refused
-from tigon.backends.cpu.store import ObjectStore
+from tigon.backends.cpu.store import ObjectStore, name_of
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import Function
 from tigon.base.frozen import Frozen
@@ -37,8 +37,8 @@ class Compiler:
         self._tools: Toolchain | None = None
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
-        self._store = ObjectStore()
-        self._origin = ""
+        self.store = ObjectStore()
+        self._version = ""
         self.modules = 0
         self.seconds = 0.0
         self.loaded = 0  # functions that came from the store
@@ -76,14 +76,21 @@ class Compiler:
     # -- what earlier processes left
 
     def _stored(self, key: str) -> int | None:
+        return self.find(self.name(key))
+
+    def name(self, key: str) -> str:
+        """Under which a later process finds the function of that key."""
+        return name_of(self._full(key))
+
+    def find(self, name: str) -> int | None:
         """The address of a function whose library is in the store. An entry names the library and
         the function's name in it; a library begins with the names it has and needs."""
-        entry = self._store.load(self._full(key))
+        entry = self.store.load_named(name)
         if entry is None:
             return None
         library, name = entry.decode().split()
         if library not in self._libraries:
-            content = self._store.load(library)
+            content = self.store.load(library)
             if content is None:
                 return None
             begun = time.perf_counter()
@@ -106,12 +113,17 @@ class Compiler:
 
     def _full(self, key: str) -> str:
         """The key with all else that the code depends on."""
-        if not self._origin:
+        return f"{self.version}\n{key}"
+
+    @property
+    def version(self) -> str:
+        """A digest of the generator, of LLVM, and of what is generated for."""
+        if not self._version:
             import llvmlite.binding as llvm
 
-            origin = f"{generator_version()} {llvm.llvm_version_info} {self.target}"
-            self._origin = hashlib.sha256(origin.encode()).hexdigest()
-        return f"{self._origin}\n{key}"
+            version = f"{generator_version()} {llvm.llvm_version_info} {self.target}"
+            self._version = hashlib.sha256(version.encode()).hexdigest()
+        return self._version
 
     # -- new code
 
@@ -134,9 +146,9 @@ class Compiler:
         addresses = self._link(library, images, has, wanted)
         sizes = [len(image) for image in images]
         head = json.dumps({"has": has, "needs": wanted, "sizes": sizes}).encode()
-        self._store.save(library, b"\n".join((head, b"".join(images))))
+        self.store.save(library, b"\n".join((head, b"".join(images))))
         for key, name in names.items():
-            self._store.save(self._full(key), f"{library} {name}".encode())
+            self.store.save(self._full(key), f"{library} {name}".encode())
             if key == _helper(name):
                 self._helpers[name] = addresses[name]
         self.seconds += time.perf_counter() - begun

@@ -34,29 +34,34 @@ class ObjectStore:
 
     def load(self, key: str) -> bytes | None:
         """What was saved under exactly this key."""
-        if not self._usable():
+        return self.load_named(name_of(key))
+
+    def load_named(self, name: str) -> bytes | None:
+        """The same by the name of the key."""
+        if not self.usable:
             return None
         assert self._folder is not None
         try:
-            content = (self._folder / _name(key)).read_bytes()
+            content = (self._folder / name).read_bytes()
         except OSError:
             return None
         digest, image = content[:32], content[32:]
         return image if hashlib.sha256(image).digest() == digest else None
 
     def save(self, key: str, image: bytes) -> None:
-        if not self._usable():
+        if not self.usable:
             return
         assert self._folder is not None
         try:
             # Renaming is atomic: another process sees the whole file or none.
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 file.write(hashlib.sha256(image).digest() + image)
-            os.replace(file.name, self._folder / _name(key))
+            os.replace(file.name, self._folder / name_of(key))
         except OSError:
             self._folder = None
 
-    def _usable(self) -> bool:
+    @property
+    def usable(self) -> bool:
         if self._folder is None or self._checked:
             return self._folder is not None
         self._checked = True
@@ -83,7 +88,8 @@ class ObjectStore:
                 file.unlink(missing_ok=True)
 
 
-def _name(key: str) -> str:
+def name_of(key: str) -> str:
+    """The file of a key."""
     return hashlib.sha256(_VERSION + key.encode()).hexdigest() + ".o"
 
 

@@ -20,6 +20,17 @@ _Kernel = ctypes.CFUNCTYPE(
 )
 
 
+class NoStore:
+    """Keeps nothing: there is no code."""
+
+    usable = False
+
+    def load(self, key: str) -> bytes | None:
+        return None
+
+    def save(self, key: str, image: bytes) -> None: ...
+
+
 class NullBackend:
     """Outputs keep whatever their memory held.
 
@@ -56,6 +67,18 @@ class NullBackend:
         self._modules += bool(new)
         self._hits += len(structures) - len(new)
         return [self._address] * len(structures)
+
+    version = "null"
+
+    @property
+    def store(self) -> NoStore:
+        return NoStore()
+
+    def names(self, structures: Sequence[Structure]) -> list[str]:
+        return []
+
+    def find(self, names: Sequence[str]) -> list[int] | None:
+        return None
 
     @property
     def counters(self) -> dict[str, float]:

@@ -1,0 +1,115 @@
+"""Programs that an earlier process compiled."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
+from tigon.base import TensorType, as_dtype
+from tigon.ir import Graph, variable
+from tigon.ops.record import get
+from tigon.runtime import stored
+
+PROGRAM = """
+import json, sys
+import numpy as np
+import tigon as mx
+from tigon import gluon, nd
+from tigon.gluon import nn
+
+mx.random.seed(1)
+net = nn.HybridSequential()
+net.add(nn.Dense(6, "relu", in_units=5), nn.BatchNorm(), nn.Dense(3, in_units=6))
+net.initialize(mx.init.Xavier())
+net.hybridize()
+trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1})
+step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+x = nd.array(np.linspace(-1, 1, 20).reshape(4, 5))
+losses = [step(x, nd.array([0, 1, 2, 0])).asnumpy().tolist() for _ in range(3)]
+(program,) = step.compiled[0].compiled_graphs()
+stats = mx.runtime.stats()
+print(json.dumps({
+    "losses": losses,
+    "out": net(x).asnumpy().tolist(),
+    "plan": str(program.memory_plan),
+    "lowered": type(program.lowered).__name__,
+    "kernels": len(program.kernels) if "look" in sys.argv else None,
+    "functions": stats["kernel_compilations"],
+}))
+"""
+
+
+def run(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**os.environ, "TIGON_CACHE": str(folder)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_second_process_computes_the_same_without_lowering(tmp_path: Path) -> None:
+    first, second, third = run(tmp_path), run(tmp_path), run(tmp_path, "look")
+    assert (first.pop("lowered"), second.pop("lowered")) == ("LoweredGraph", "StoredGraph")
+    assert first.pop("functions") > second.pop("functions")
+    assert first == second
+    assert third["kernels"] > 3  # lowered after all, to be looked at
+
+
+def test_damaged_files_and_missing_functions_are_made_again(tmp_path: Path) -> None:
+    expected = run(tmp_path)
+    for number, file in enumerate(sorted(tmp_path.iterdir())):
+        if number % 3 == 0:
+            file.unlink()
+        elif number % 3 == 1:
+            file.write_bytes(file.read_bytes()[:-7])
+    found = run(tmp_path)
+    assert (found["losses"], found["out"]) == (expected["losses"], expected["out"])
+
+
+def test_what_is_written_can_be_read() -> None:
+    rows = (
+        MemoryRow("x", "input", "float32[3]", 12),
+        MemoryRow("t", "temporary", "x", 4, 0, 1, 64),
+    )
+    given = stored.StoredProgram(
+        ["one", "two"],
+        [[[[(0, 1), (2, 64)], b"\x01\x02", 5, 1, 0, "add"]], [[[(1, 0)], b"", 1, 1, 64, "sum"]]],
+        [(0, (2, 3)), (1, ())],
+        128,
+        [b"\x00\xff"],
+        [[0], []],
+        1.5,
+        MemoryPlan(100, 2, 128, 200, rows),
+        7,
+    )
+    read = stored.load(stored.dump(given))
+    assert read is not None and stored.dump(read) == stored.dump(given)
+    assert read.plan == given.plan and read.outputs == given.outputs
+    assert read.waves[0][0][0] == [(0, 1), (2, 64)] and read.waves[0][0][1] == b"\x01\x02"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"plan": 3}', b"\xff\xfe"])
+def test_foreign_content_is_a_miss(content: bytes) -> None:
+    assert stored.load(content) is None
+
+
+def test_keys_tell_graphs_apart() -> None:
+    def key(extent: int, name: str = "x", op: str = "tanh", disabled: Any = ()) -> str | None:
+        x = variable(name, TensorType((extent,), as_dtype("float32")))
+        graph = Graph([x], [get(op)(x)])
+        return stored.key_of(graph, frozenset(disabled), (), (), "cpu")
+
+    keys = [key(3), key(4), key(3, "y"), key(3, op="exp"), key(3, disabled=["fuse"])]
+    assert len(set(keys)) == len(keys) and None not in keys
+    assert key(3) == keys[0]

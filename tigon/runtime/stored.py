@@ -1,0 +1,117 @@
+"""Programs of earlier processes. What a graph was compiled to is kept on disk as numbers and names
+of functions, under the graph itself: the next process neither runs passes nor lowers anything.
+
+A file holds JSON, no code; the functions it names are found in the same store or not at all. The
+files of this package are part of the key by size and time of change: another version's programs are
+not ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
+from tigon.base.frozen import Frozen
+from tigon.ir import Graph
+from tigon.ir.graph import is_open
+
+
+class StoredProgram(Frozen, eq=False):
+    """All that a native program is made of but the addresses of its functions."""
+
+    functions: list[str]
+    """Names under which the backend finds them, one per launch."""
+    waves: list[list[list[Any]]]
+    """Per launch: buffers, slots, points, grain, bytes of scratch, name of the kernel."""
+    outputs: list[tuple[int, tuple[int, ...]]]
+    arena_bytes: int
+    constants: list[bytes]
+    may_alias: list[list[int]]
+    cost: float
+    plan: MemoryPlan
+    operators: int
+
+
+def key_of(
+    graph: Graph,
+    disabled: frozenset[str],
+    donated: Sequence[int],
+    in_place: Sequence[tuple[int, int]],
+    backend: str,
+) -> str | None:
+    """What a program depends on, as text; None for graphs that cannot be told apart by text."""
+    if any(map(is_open, graph.nodes)):
+        return None
+    names = [node.name for node in graph.nodes]
+    text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
+    if " at 0x" in text:
+        return None  # an attribute that is known by identity only
+    return f"program {_package_version()} {backend} {text}"
+
+
+def dump(stored: StoredProgram) -> bytes:
+    plan = stored.plan
+    return json.dumps(
+        {
+            **vars(stored),
+            "waves": [
+                [[buffers, slots.hex(), *rest] for buffers, slots, *rest in wave]
+                for wave in stored.waves
+            ],
+            "constants": [constant.hex() for constant in stored.constants],
+            "plan": [
+                plan.total_bytes,
+                plan.temporaries,
+                plan.arena_bytes,
+                plan.unplanned_bytes,
+                [list(vars(row).values()) for row in plan.rows],
+            ],
+        }
+    ).encode()
+
+
+def load(content: bytes) -> StoredProgram | None:
+    """None where the file is not what `dump` writes."""
+    try:
+        fields = json.loads(content)
+        *numbers, rows = fields["plan"]
+        plan = MemoryPlan(*numbers, rows=tuple(MemoryRow(*row) for row in rows))
+        waves = [
+            [
+                [[tuple(place) for place in buffers], bytes.fromhex(slots), *rest]
+                for buffers, slots, *rest in wave
+            ]
+            for wave in fields["waves"]
+        ]
+        return StoredProgram(
+            fields["functions"],
+            waves,
+            [(code, tuple(shape)) for code, shape in fields["outputs"]],
+            fields["arena_bytes"],
+            [bytes.fromhex(constant) for constant in fields["constants"]],
+            fields["may_alias"],
+            fields["cost"],
+            plan,
+            fields["operators"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@cache
+def _package_version() -> str:
+    """Reading all files would take longer than what is saved."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(files):
+            if name.endswith((".py", ".so", ".pyd")):
+                status = os.stat(os.path.join(folder, name))
+                digest.update(f"{folder}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
