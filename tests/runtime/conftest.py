@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tigon import _native
+from tigon.runtime import stored
 
 
 @pytest.fixture
@@ -15,6 +16,12 @@ def four_threads() -> Iterator[None]:
     yield
     _native.waitall()
     _native.set_num_threads(before)
+
+
+@pytest.fixture
+def nothing_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are lowered, whatever earlier processes left on disk."""
+    monkeypatch.setattr(stored, "key_of", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from tigon.runtime.compile import compile_graph
 
 
 @pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.usefixtures("nothing_stored")
 def test_compiling_pauses_the_collector_and_leaves_the_users_setting(enabled, monkeypatch):
     during = []
     run = pipeline.run

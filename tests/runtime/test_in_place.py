@@ -77,6 +77,7 @@ def test_results_over_inputs_are_the_same(seed: int) -> None:
                 np.testing.assert_array_equal(target.asnumpy(), wanted)
 
 
+@pytest.mark.usefixtures("nothing_stored")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_plans_of_programs_obey_the_laws(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan that execution obeys, under the checker that does not know how it was made."""

@@ -7,12 +7,9 @@ not ours."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
@@ -55,6 +52,8 @@ def key_of(
 
 
 def dump(stored: StoredProgram) -> bytes:
+    import json  # not needed where nothing is stored
+
     plan = stored.plan
     return json.dumps(
         {
@@ -77,6 +76,8 @@ def dump(stored: StoredProgram) -> bytes:
 
 def load(content: bytes) -> StoredProgram | None:
     """None where the file is not what `dump` writes."""
+    import json
+
     try:
         fields = json.loads(content)
         *numbers, rows = fields["plan"]
@@ -106,8 +107,10 @@ def load(content: bytes) -> StoredProgram | None:
 @cache
 def _package_version() -> str:
     """Reading all files would take longer than what is saved."""
+    import hashlib
+
     digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
+    root = os.path.dirname(os.path.dirname(__file__))
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         for name in sorted(files):
