@@ -160,12 +160,6 @@ class Optimizer:
             self.wd_mult.get(index, self.wd_mult.get(name, 1.0)),
         )
 
-    def _update_count(self, index: Any) -> int:
-        count = self._counts[index] = self._counts.get(index, self.begin_num_update) + 1
-        if count > self.num_update:
-            self.num_update = count
-        return count
-
     def _rates(self, indices: Sequence[Any], learning_rate: float) -> list[float]:
         """What the formulas take after the states: rate, decay, and whatever depends on time."""
         rates: list[float] = []
@@ -238,8 +232,11 @@ class Optimizer:
 
     def advance(self, indices: Sequence[Any]) -> list[float]:
         """Count an update of these parameters; gives its rates, one after another."""
+        counts, begin = self._counts, self.begin_num_update
         for index in indices:
-            self._update_count(index)
+            count = counts[index] = counts.get(index, begin) + 1
+            if count > self.num_update:
+                self.num_update = count
         return self._rates(indices, self.learning_rate)
 
     @property

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tigon import autograd
+from tigon import _native, autograd
 from tigon.base import TensorType, as_dtype
 from tigon.ir import Graph, Value, variable
-from tigon.nd import NDArray, from_numpy
+from tigon.nd import NDArray
 from tigon.ops.elementwise import cast
 from tigon.ops.views import _reshape, _slice
 from tigon.runtime.cached_graph import CachedGraph
@@ -77,7 +77,7 @@ class UpdateGraph:
 
     def step(self, grads: Sequence[NDArray], rates: Sequence[float]) -> None:
         """Overwrite weights and states with their new values, in one native call."""
-        given = from_numpy(np.array(rates or [0.0], self.dtype), False)
+        given = _native.from_numpy(np.array(rates or [0.0], self.dtype))
         arrays = [given, *self.weights, *grads, *self.states]
         if self._program is None:
             self._program = self.cached.compiled(arrays).program
