@@ -10,7 +10,13 @@ import pytest
 import tigon as mx
 from tests.runtime.support import replaced_kernels
 from tigon import Constant, Variable, autograd, compile, nd, sym
+from tigon.base import TensorType, as_dtype
 from tigon.gluon import nn
+from tigon.ir import Graph, variable
+from tigon.ir.graph import constant
+from tigon.ops.record import get
+from tigon.runtime.compile import lower_graph
+from tigon.runtime.counters import stats
 
 
 def operators_of(compiled: Any) -> list[str]:
@@ -228,3 +234,13 @@ def test_along_an_extent_of_one_there_is_one_place() -> None:
         y = net(x)
     y.backward()
     assert x.grad.asnumpy().ravel().tolist() == [1, 1, 4]
+
+
+@pytest.mark.usefixtures("nothing_stored")
+def test_numbers_need_no_code_to_be_folded() -> None:
+    x = variable("x", TensorType((3,), as_dtype("float32")))
+    two = get("broadcast_add")(constant(1.0), constant(1.0))
+    before = stats()["kernel_compilations"]
+    lowered = lower_graph(Graph([x], [x * two]))
+    assert stats()["kernel_compilations"] == before
+    assert "2.0" in str(lowered.kernels[0])

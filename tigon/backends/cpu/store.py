@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
+import threading
 from pathlib import Path
 
 _VERSION = b"1"
@@ -54,9 +54,11 @@ class ObjectStore:
         assert self._folder is not None
         try:
             # Renaming is atomic: another process sees the whole file or none.
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            name = os.path.join(self._folder, name_of(key))
+            unfinished = f"{name}.{os.getpid()}.{threading.get_ident()}"
+            with open(unfinished, "wb", buffering=0) as file:
                 file.write(hashlib.sha256(image).digest() + image)
-            os.replace(file.name, self._folder / name_of(key))
+            os.replace(unfinished, name)
         except OSError:
             self._folder = None
 
