@@ -38,12 +38,16 @@ class Limits:
     memory: float
     threads: int
 
+    def in_memory(self, size: float) -> bool:
+        """Whether so many bytes are in no cache."""
+        return size > 2 * CACHED * self.threads
+
     def least(self, flops: float, size: float) -> float:
         """Microseconds that so many operations and so many bytes read or written take at least; 0
         where that is less than a call."""
         if not flops and size < 1e5:
             return 0.0
-        bandwidth = self.cache if size <= 2 * CACHED * self.threads else self.memory
+        bandwidth = self.memory if self.in_memory(size) else self.cache
         return max(flops / self.peak, size / bandwidth) / 1e3
 
     def better(self, other: Limits) -> Limits:
@@ -222,8 +226,16 @@ def measure(threads: int, seconds: float = 0.02) -> Limits:
     took = probe.best(lambda t: probe.read(small[t].ctypes.data, count, steps - 1), 12)
     cache = 4.0 * count * 8 * probe.lanes * threads / took / 1e9
 
-    memory = max(_read(probe), _move(probe))
-    return Limits(peak, cache, memory, threads)
+    return Limits(peak, cache, _memory(probe), threads)
+
+
+def memory(threads: int) -> float:
+    """GB/s of main memory at this moment: where a machine is shared it changes within minutes."""
+    return _memory(_Probe(threads))
+
+
+def _memory(probe: _Probe) -> float:
+    return max(_read(probe), _move(probe))
 
 
 def _read(probe: _Probe) -> float:

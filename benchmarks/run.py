@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import beginnings
@@ -154,7 +155,8 @@ one for each thread; results are compared first. *tigon* is hybridized code, a t
 program (`TrainStep`), or one operator where the row is one; *tigon imperative* the same program as
 it is written. The limit is the larger of operations over peak and bytes over bandwidth (of the
 caches where everything fits there); operations are those of products and convolutions, bytes those
-that must be read and written at least. Rows without one are limited by the call itself.
+that must be read and written at least; the bandwidth of main memory is measured beside each row
+that depends on it. Rows without one are limited by the call itself.
 
 PyTorch runs in inference mode, the hybridized network frozen by TorchScript, training with its
 fused optimizer. JAX runs compiled functions (`jit`), networks with constant weights, training steps
@@ -192,9 +194,12 @@ def measure(only: str, rounds: int, threads: int) -> Figures:
     """Everything whose name contains a word."""
     figures = Figures()
     limits = machine.measure(threads)
-    found: list[tuple[Row, dict[str, Times]]] = []
+    found: list[tuple[Row, dict[str, Times], float]] = []
     for row in rows(only):
-        found.append((row, turns.measure(row, rounds)))
+        around = [machine.memory(threads)] if limits.in_memory(row.size) else []
+        times = turns.measure(row, rounds)
+        around += [machine.memory(threads) for _ in around]
+        found.append((row, times, max(around, default=limits.memory)))
         row.contestants.clear()  # and with them their arrays
         print(f"  {row.name}: done", file=sys.stderr)
     if only in extents.NAME:
@@ -202,10 +207,12 @@ def measure(only: str, rounds: int, threads: int) -> Figures:
     figures.beginnings = beginnings.measure(only=only)
     limits = limits.better(machine.measure(threads))
     figures.rows = [
-        Measured(row.name, times, limits.least(row.flops, row.size), row.main)
-        for row, times in found
+        Measured(
+            row.name, times, replace(limits, memory=memory).least(row.flops, row.size), row.main
+        )
+        for row, times, memory in found
     ]
-    quiet = [times.others for row, of in found if not row.busy for times in of.values()]
+    quiet = [times.others for row, of, _ in found if not row.busy for times in of.values()]
     figures.conditions = conditions(limits, sum(quiet) / max(1, len(quiet)))
     return figures
 
