@@ -352,3 +352,14 @@ def test_logic() -> None:
 def test_misuse_is_named(call: object, message: str) -> None:
     with pytest.raises(InternalError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_updates_of_all_parameters_have_one_structure() -> None:
+    """Each reads its own rates, at 0 and 1 or further on."""
+    structures = set()
+    for place in (0, 1, 5):
+        rate = L.load(1, L.const(place), float32)
+        store = Store(2, L.axis("i"), L.mul(L.load(0, L.axis("i"), float32), rate))
+        buffers = (Buffer(float32, "in"), Buffer(float32, "in"), Buffer(float32, "out"))
+        structures.add(abstract(Nest(buffers, (LoopAxis("i", L.const(8)),), (store,)))[0])
+    assert len(structures) == 1

@@ -6,7 +6,8 @@ numbers), infinities and NaN, shift counts, small powers of two that divide, bit
 constants of hash functions (uint32, uint64), and exponents that make a power a product or a root.
 Equal numbers of different origin stay different slots: an image that happens to be square is no
 special case. What is one by construction is one slot: the stop of an axis that several statements
-run over, the index by which several statements reach one buffer.
+run over, the index by which several statements reach one buffer. The place of a single number (a
+rate among those of all parameters) is a slot, be it 0 or 1.
 """
 
 from __future__ import annotations
@@ -243,6 +244,9 @@ class _Abstract(_Rewrite):
             raise InternalError(f"loop.abstract: the nest has a slot already: {node!r}")
         if isinstance(node, Const):
             return self._number(node, "")
+        if isinstance(node, Load) and isinstance(node.index, Const):
+            # The place of one number, say a rate among those of all parameters.
+            return Load(node.buffer, self._slot(node.index), node.dtype)
         operands = tuple(
             self._number(operand, node.function if isinstance(node, Apply) else "")
             if isinstance(operand, Const)
