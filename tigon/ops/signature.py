@@ -3,15 +3,17 @@ attributes. Shared by `nd` and `sym`, so that a program means the same in both."
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tigon.base import TigonError
 from tigon.base.frozen import MISSING
 from tigon.ops import record
 from tigon.ops.record import Operator
+
+if TYPE_CHECKING:
+    import inspect
 
 HIDDEN = frozenset(("training", "ordinal", "stream"))
 """Attributes that the caller of an operator sets, never its user."""
@@ -148,6 +150,8 @@ class Signature:
 
     def python(self, extra: Sequence[str]) -> inspect.Signature:
         """What `help` shows."""
+        import inspect  # asked for by those who look, not by those who call
+
         kinds = inspect.Parameter
         parameters = []
         for operand in self.op.operands:
