@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import tigon as mx
 from tigon import autograd, gluon, nd
+from tigon.base import TensorType, as_dtype
 from tigon.base.extents import RuntimeExtents, UnknownExtent, value_of
 from tigon.gluon import nn
 from tigon.runtime.by_shape import ByShape
@@ -273,11 +274,22 @@ def test_sizes_that_differ_where_they_were_equal_are_told_apart() -> None:
         net(nd.ones((4, 4)), nd.ones((5, 2)))
 
 
+def test_what_did_not_serve_one_size_serves_the_next() -> None:
+    made: list[Any] = []
+
+    def make(types: Any) -> Any:
+        made.append(types["x"].shape[0])
+        return made[-1] == 1  # a condition that an extent of 1 does not meet
+
+    shared = ByShape(make)
+    for size in (64, 1, 32, 16):
+        shared.use({"x": TensorType((size,), as_dtype("float32"))}, lambda result: result)
+    assert [str(extent) for extent in made] == ["64", "n0", "1"]
+
+
 def test_kinds_of_types_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tigon.runtime.by_shape.KINDS_KEPT", 3)
     shared = ByShape(lambda types: types)
-    from tigon.base import TensorType, as_dtype
-
     for axes in range(10):
         shared.use({"x": TensorType((2,) * axes, as_dtype("float32"))}, lambda made: made)
     assert len(shared._kinds) == 3

@@ -3,7 +3,7 @@
 A graph whose types hold such extents is compiled like any other. They are numbers to the code that
 works on shapes: sums and products of them are polynomials, and comparing them gives an answer. An
 answer that is not certain for every value is that of an example, and becomes a condition of the
-program (a guard, DECISIONS on run-time extents): where all conditions hold for other values, the
+program, a guard: where all conditions hold for other values, the
 compiler would have gone the same way, so the same program is right for them, with other numbers.
 
 Nothing can be asked of such an extent that would make it a plain number unseen: `int()`, `range()`
@@ -353,7 +353,8 @@ def is_known(*extents: _Number) -> bool:
 
 
 def estimate(extent: _Number) -> int:
-    """A plain number of the likely size, for decisions that change speed and no result."""
+    """A plain number of the likely size, for decisions that change speed or how long sums are
+    rounded, and nothing else."""
     if isinstance(extent, int):
         return extent
     return extent.example if extent.extents.values is None else int(extent)

@@ -28,7 +28,6 @@ TYPES_SEEN = 5
 REGIMES_KEPT = 4
 """Graphs of one family, where extents of different size are computed in different ways."""
 
-
 KINDS_KEPT = 256
 """Kinds of types that one graph is called with; the oldest goes first."""
 
@@ -159,16 +158,15 @@ class _Family(Generic[Made]):
             extents = RuntimeExtents(values)
             made = make(self.shapes.types(extents))
             result = then(made)
+            # Kept also where it does not serve these values: it may serve the next.
+            self._regimes.append((extents, made))
+            return Fit(result, extents, values) if extents.allow(values) else None
         except Exception as error:  # whatever it is, the exact types will say it again
             if os.environ.get("TIGON_DEBUG") == "1":
                 raise
             self.refused = f"{type(error).__name__}: {error}"
             count("extents_needed")
             return None
-        if not extents.allow(values):
-            return None
-        self._regimes.append((extents, made))
-        return Fit(result, extents, values)
 
 
 class ShapeFamily:

@@ -229,6 +229,31 @@ def _without_closing_reshapes(graph: Graph) -> Graph:
     return Graph(graph.inputs, outputs)
 
 
+def _native_program(
+    made: stored.StoredProgram,
+    addresses: Sequence[int],
+    inputs: Sequence[tuple[int, tuple[int, ...]]],
+    name: str,
+    visible: int | None,
+    gradient: Callable[..., Any] | None,
+    tag: Any,
+) -> Any:
+    following = iter(addresses)
+    return _native.Program(
+        name=name,
+        inputs=inputs,
+        outputs=made.outputs,
+        visible=len(made.outputs) if visible is None else visible,
+        arena_bytes=made.arena_bytes,
+        constants=made.constants,
+        waves=[[(next(following), *launch) for launch in wave] for wave in made.waves],
+        may_alias=made.may_alias,
+        cost=made.cost,
+        gradient=gradient,
+        tag=tag,
+    )
+
+
 class StoredGraph:
     """A graph that an earlier process compiled: its program without lowering it."""
 
@@ -277,20 +302,8 @@ class StoredGraph:
             addresses = self._target.find(made.functions)
             if addresses is None:  # files that were tidied away
                 return self.lowered.program(name=name, visible=visible, gradient=gradient, tag=tag)
-            following = iter(addresses)
-            program = _native.Program(
-                name=name,
-                inputs=[_signature(value.type) for value in self.given.inputs],
-                outputs=made.outputs,
-                visible=len(made.outputs) if visible is None else visible,
-                arena_bytes=made.arena_bytes,
-                constants=made.constants,
-                waves=[[(next(following), *launch) for launch in wave] for wave in made.waves],
-                may_alias=made.may_alias,
-                cost=made.cost,
-                gradient=gradient,
-                tag=tag,
-            )
+            inputs = [_signature(value.type) for value in self.given.inputs]
+            program = _native_program(made, addresses, inputs, name, visible, gradient, tag)
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
@@ -457,40 +470,26 @@ class LoweredGraph:
                 self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)
-            waves, structures, cost = self._launches(values, arranged.offsets)
-            outputs = [_signature(type_) for type_ in self.output_types]
-            constants = [_constant_bytes(value) for value in self.constants]
-            program = _native.Program(
-                name=name,
-                inputs=[_signature(value.type) for value in self.graph.inputs],
-                outputs=outputs,
-                visible=len(self.graph.outputs) if visible is None else visible,
-                arena_bytes=arranged.total_bytes,
-                constants=constants,
-                waves=waves,
-                may_alias=self.may_alias,
-                cost=cost,
-                gradient=gradient,
-                tag=tag,
+            waves, addresses, structures, cost = self._launches(values, arranged.offsets)
+            made = stored.StoredProgram(
+                [] if self.key is None else self.target.names(structures),
+                waves,
+                [_signature(type_) for type_ in self.output_types],
+                arranged.total_bytes,
+                [_constant_bytes(value) for value in self.constants],
+                self.may_alias,
+                cost,
+                self._report(requests, arranged),
+                self.operators,
             )
-            report = self._report(requests, arranged)
+            inputs = [_signature(value.type) for value in self.graph.inputs]
+            program = _native_program(made, addresses, inputs, name, visible, gradient, tag)
             if self.key is not None:
-                made = stored.StoredProgram(
-                    self.target.names(structures),
-                    [[list(launch[1:]) for launch in wave] for wave in waves],
-                    outputs,
-                    arranged.total_bytes,
-                    constants,
-                    self.may_alias,
-                    cost,
-                    report,
-                    self.operators,
-                )
                 self.target.store.save(self.key, stored.dump(made))
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
-        return CompiledGraph(self, program, report, self.seconds + seconds, self.operators)
+        return CompiledGraph(self, program, made.plan, self.seconds + seconds, self.operators)
 
     def _check_sizes(self) -> None:
         """Strides of arrays that are too large would not fit into slots."""
@@ -504,9 +503,9 @@ class LoweredGraph:
 
     def _launches(
         self, values: tuple[int, ...], offsets: Sequence[int]
-    ) -> tuple[list[list[tuple]], list[Structure], float]:
-        """The launches of each wave, their structures in order, and an estimate of their time in
-        microseconds."""
+    ) -> tuple[list[list[list[Any]]], list[int], list[Structure], float]:
+        """The launches of each wave; in order of them addresses and structures; and an estimate of
+        their time in microseconds."""
         place = dict(zip(self.temporaries, offsets, strict=True))
         launches = [
             (kernel, nest, self.target.prepare(nest.nest, values))
@@ -514,32 +513,32 @@ class LoweredGraph:
             for nest in kernel.nests
         ]
         before = self.target.counters["compilations"]
-        addresses = self.target.compile([launch.structure for _, _, launch in launches])
+        compiled = self.target.compile([launch.structure for _, _, launch in launches])
         count("kernel_compilations", self.target.counters["compilations"] - before)
         # Kernels come in order of their waves.
-        waves: list[list[tuple]] = [
+        waves: list[list[list[Any]]] = [
             [] for _ in range(max((k.wave for k in self.kernels), default=-1) + 1)
         ]
-        structures = []
+        addresses, structures = [], []
         cost = 0.0
-        for (kernel, nest, launch), address in zip(launches, addresses, strict=True):
+        for (kernel, nest, launch), address in zip(launches, compiled, strict=True):
             cost += launch.cost_us
             if launch.points == 0:
                 continue
+            addresses.append(address)
             structures.append(launch.structure)
             buffers = [self._place(value, place) for value in nest.values]
             waves[kernel.wave].append(
-                (
-                    address,
+                [
                     buffers,
                     launch.slots,
                     launch.points,
                     launch.grain,
                     launch.scratch_bytes,
                     kernel.name,
-                )
+                ]
             )
-        return [wave for wave in waves if wave], structures, cost
+        return [wave for wave in waves if wave], addresses, structures, cost
 
     def _place(self, value: Value | None, place: dict[Value, int]) -> tuple[int, int]:
         if value is None:
