@@ -156,13 +156,9 @@ def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
 def _use(call: OperatorCall, what: Any, make: Callable[[Types], Any]) -> Fit:
     """What is shared by all calls of the operator with these attributes, for this one."""
     weak = any(type_.weak for type_ in call.types)
-    key = (call.op, attrs_key(call.attrs), weak, what, disabled_passes())
-    shared = _by_shape.get(key)
-    if shared is None:
-        # Other extents tell layers apart, whose kernels gain from knowing them.
-        shared = remember(_by_shape, key, ByShape(make, first_extent_aside), PROGRAMS_KEPT)
-    types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
-    return shared.use(types, lambda made: made)
+    key = (call.op, attrs_key(call.attrs), weak, what)
+    # Other extents tell layers apart, whose kernels gain from knowing them.
+    return _shared(key, lambda: ByShape(make, first_extent_aside), _named(call.types))
 
 
 def _use_leaf(call: OperatorCall) -> Fit:
@@ -176,12 +172,21 @@ def _use_leaf(call: OperatorCall) -> Fit:
         attrs = replace(call.attrs, shape=types["shape"].shape)
         return _lower_operator(call.op, attrs, False, given)
 
-    key = (call.op, attrs_key(replace(call.attrs, shape=())), len(shape), disabled_passes())
+    key = (call.op, attrs_key(replace(call.attrs, shape=())), len(shape))
+    types = {**_named(call.types), "shape": TensorType(shape, float32)}
+    return _shared(key, lambda: ByShape(lower), types)
+
+
+def _shared(key: Any, make: Callable[[], ByShape], types: Types) -> Fit:
+    key = (key, disabled_passes())
     shared = _by_shape.get(key)
     if shared is None:
-        shared = remember(_by_shape, key, ByShape(lower), PROGRAMS_KEPT)
-    types = {f"x{i}": type_ for i, type_ in enumerate(call.types)}
-    return shared.use({**types, "shape": TensorType(shape, float32)}, lambda made: made)
+        shared = remember(_by_shape, key, make(), PROGRAMS_KEPT)
+    return shared.use(types, lambda made: made)
+
+
+def _named(types: Iterable[TensorType]) -> dict[str, TensorType]:
+    return {f"x{i}": type_ for i, type_ in enumerate(types)}
 
 
 _by_shape: dict[Any, ByShape] = {}
@@ -191,7 +196,7 @@ PROGRAMS_KEPT = 1024
 
 
 def _operands(types: Iterable[TensorType]) -> tuple[Value, ...]:
-    return tuple(variable(f"x{i}", type_) for i, type_ in enumerate(types))
+    return tuple(variable(name, type_) for name, type_ in _named(types).items())
 
 
 def _lower_operator(op: Operator, attrs: Any, weak: bool, types: Types) -> LoweredGraph:
