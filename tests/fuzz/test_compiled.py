@@ -8,6 +8,7 @@ import pytest
 
 from tests.fuzz.graphs import inputs_for, random_graph
 from tests.fuzz.interpret import interpret
+from tests.fuzz.residuals import residual_graph
 from tigon import _native
 from tigon.ir import Graph, show, variable
 from tigon.passes.gradient import gradient
@@ -59,6 +60,12 @@ def test_unusual_shapes_and_dtypes(seed: int) -> None:
         dtypes=("float32", "float64", "int32", "int64", "uint8", "bool"),
         limit=20_000,
     )
+    check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_residuals_at_the_edges_of_tiles(seed: int) -> None:
+    graph = residual_graph(seed)
     check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.fuzz.graphs import inputs_for, random_graph
+from tests.fuzz.residuals import residual_graph
 from tigon import _native, autograd
 from tigon.analysis.memory_plan import ALIGNMENT, Request, check_plan
 from tigon.ir import Graph, show
@@ -16,11 +17,16 @@ from tigon.runtime import compile as runtime_compile
 from tigon.runtime.cached_graph import CachedGraph
 from tigon.runtime.compile import compile_graph
 
-SEEDS = range(60)
+SEEDS = range(120)
 
 
 def graph_of(seed: int) -> tuple[Graph, list[np.ndarray]]:
-    graph = random_graph(seed, steps=10, extents=(1, 2, 3, 8, 17), dtypes=("float32", "int32"))
+    """Anything at all, or products with residuals, whose extents lie around the edges of tiles."""
+    if seed % 2:
+        graph = residual_graph(seed)
+    else:
+        extents, dtypes = (1, 2, 3, 8, 17), ("float32", "int32")
+        graph = random_graph(seed, steps=10, extents=extents, dtypes=dtypes)
     # More than one result: intermediate ones, each of which may take an input's memory.
     chooser = random.Random(seed)
     inner = [value for node in graph.nodes for value in node.outputs if value.is_typed]
@@ -98,6 +104,17 @@ def test_plans_of_programs_obey_the_laws(seed: int, monkeypatch: pytest.MonkeyPa
     graph, _ = graph_of(seed)
     compiled = compile_graph(graph, disabled=frozenset({"fuse"}))
     assert checked and compiled.program.arena_bytes == compiled.memory_plan.arena_bytes
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reuse_within_a_program_changes_no_result(seed: int) -> None:
+    """Intermediates over one another, against the same kernels without that."""
+    graph, inputs = graph_of(seed)
+    expected = [array.asnumpy() for array in compile_graph(graph).run(arrays_of(inputs))]
+    lowered = runtime_compile.LoweredGraph(graph, frozenset(), (), ())
+    lowered.takes_over = [[] for _ in lowered.takes_over]
+    alone = lowered.program().run(arrays_of(inputs))
+    assert_same(list(alone), expected, graph)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -5,6 +5,11 @@
 
 A backend sees loop nests only, never a graph or an operator. Memory, copies and synchronization
 belong to the native runtime.
+
+The memory plan puts results over operands where each point of a nest reads an element before it
+writes it (`LoweredNest.in_step`). A backend may run points in any order, several as one, and
+compute values more than once, but of what it runs as one it computes all values of a run of lets
+and stores before it writes the first (`tests/backends/test_in_place.py`).
 """
 
 from __future__ import annotations

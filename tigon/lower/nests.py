@@ -71,19 +71,57 @@ class LoweredNest:
         self.values = values
 
     def in_step(self, read: Value, written: Value) -> bool:
-        """Whether every read of one is at the element where the other is written: then both may
-        be the same memory."""
+        """Whether both may be the same memory: every read of one is at the element where the same
+        point writes the other, and comes before that write. A backend may compute a point's values
+        more than once or several points at a time, as long as it keeps to this order."""
         if read not in self.values or written not in self.values:
             return False
-        source, target = self.values.index(read), self.values.index(written)
         if read.dtype.itemsize != written.dtype.itemsize:
             return False
-        stores, loads = self._accesses
-        return loads.get(source, set()) <= stores[target] and len(stores[target]) == 1
+        loads, stores = self._accesses
+        here = [access for access in stores if self.values[access.buffer] is written]
+        if len(here) != 1:
+            return False
+        (store,) = here
+        return not store.accumulate and all(
+            access.index == store.index
+            and access.time <= store.time
+            and access.covers_as(store)
+            for access in loads
+            if self.values[access.buffer] is read
+        )
 
     @cached_property
-    def _accesses(self) -> tuple[dict[int, set[Expr]], dict[int, set[Expr]]]:
+    def _accesses(self) -> tuple[list[_Access], list[_Access]]:
         return _accesses(self.nest)
+
+
+class _Access:
+    """A load or store of a nest. `time`: a run of lets and stores is one moment, since all its
+    values are computed before the first is written. `axes`: of the loops around it."""
+
+    __slots__ = ("accumulate", "axes", "buffer", "index", "time")
+
+    def __init__(
+        self,
+        buffer: int,
+        index: Expr,
+        time: int,
+        axes: dict[str, tuple[Expr, Expr]],
+        accumulate: bool = False,
+    ) -> None:
+        self.buffer = buffer
+        self.index = index
+        self.time = time
+        self.axes = axes
+        self.accumulate = accumulate
+
+    def covers_as(self, other: _Access) -> bool:
+        """Whether equal indices stand for the same elements in both places."""
+        if self.axes == other.axes:
+            return True
+        names = {part.name for part in walk(self.index) if isinstance(part, Axis)}
+        return all(self.axes.get(name) == other.axes.get(name) for name in names)
 
 
 class _Buffers:
@@ -636,25 +674,37 @@ def _with_axes(stmt: Stmt, axes: tuple[LoopAxis, ...]) -> Stmt:
     return stmt
 
 
-def _accesses(nest: AnyNest) -> tuple[dict[int, set[Expr]], dict[int, set[Expr]]]:
-    """Per buffer, the indices stored to and loaded from."""
-    stores: dict[int, set[Expr]] = {}
-    loads: dict[int, set[Expr]] = {}
+def _accesses(nest: AnyNest) -> tuple[list[_Access], list[_Access]]:
+    """Loads and stores of a nest, with the order in which a point makes them."""
+    loads: list[_Access] = []
+    stores: list[_Access] = []
+    time = 0
 
-    def visit(stmt: Stmt) -> None:
-        if isinstance(stmt, Store):
-            stores.setdefault(stmt.buffer, set()).add(stmt.index)
-        if isinstance(stmt, Loop):
-            for inner in stmt.body:
-                visit(inner)
+    def read(exprs: Iterable[Expr], axes: dict[str, tuple[Expr, Expr]]) -> None:
+        for expr in exprs:
+            for part in walk(expr):
+                if isinstance(part, Load):
+                    loads.append(_Access(part.buffer, part.index, time, axes))
 
-    for stmt in nest.body:
-        visit(stmt)
-    exprs = _exprs(nest.body)
+    def visit(body: Sequence[Stmt], axes: dict[str, tuple[Expr, Expr]]) -> None:
+        nonlocal time
+        for stmt in body:
+            if isinstance(stmt, (Loop, Reduce)):
+                time += 1
+                inner = axes | {axis.name: (axis.start, axis.stop) for axis in stmt.axes}
+                if isinstance(stmt, Loop):
+                    visit(stmt.body, inner)
+                else:
+                    read(_exprs([stmt]), inner)
+                time += 1
+                continue
+            read(_exprs([stmt]), axes)
+            if isinstance(stmt, Store):
+                stores.append(_Access(stmt.buffer, stmt.index, time, axes, stmt.accumulate))
+
     if isinstance(nest, Contraction):
-        exprs += [nest.left, nest.right]
-    for expr in exprs:
-        for part in walk(expr):
-            if isinstance(part, Load):
-                loads.setdefault(part.buffer, set()).add(part.index)
-    return stores, loads
+        inner = {axis.name: (axis.start, axis.stop) for axis in nest.inner}
+        read([nest.left, nest.right], inner)
+        time = 1
+    visit(nest.body, {})
+    return loads, stores

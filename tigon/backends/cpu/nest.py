@@ -143,10 +143,12 @@ class Body:
         self.plan = plan
 
     def statements(self, body: Sequence[Stmt]) -> None:
-        # Stores wait until all that is computed beside them is computed: an output may share the
-        # memory of an input whose same element a later statement still reads.
+        """Stores wait until all values beside them are computed: an output may share the memory of
+        an input that a later statement reads, at the same element or, where a point computes
+        several, at theirs. Only a read of a buffer that the nest itself writes ends the waiting.
+        """
         waiting: list[Callable[[], None]] = []
-        touched: set[int] = set()
+        pending: set[int] = set()
 
         def flush() -> None:
             for write in waiting:
@@ -154,21 +156,25 @@ class Body:
             if waiting:
                 self.e.invalidate()
             waiting.clear()
-            touched.clear()
+            pending.clear()
+
+        def reads_pending(*exprs: Expr) -> bool:
+            return bool(pending) and any(
+                load.buffer in pending for expr in exprs for load in self.e.facts(expr).loads
+            )
 
         for stmt in body:
             if isinstance(stmt, Let):
-                if touched and self.e.facts(stmt.value).volatile:
+                if reads_pending(stmt.value):
                     flush()
                 self.e.let(stmt.name, stmt.value)
             elif isinstance(stmt, Store):
-                volatile = self.e.facts(stmt.value).volatile or self.e.facts(stmt.index).volatile
-                if touched and (volatile or stmt.buffer in touched):
+                if reads_pending(stmt.index, stmt.value):
                     flush()
                 waiting.append(
                     self.e.prepare_store(stmt.buffer, stmt.index, stmt.value, stmt.accumulate)
                 )
-                touched.add(stmt.buffer)
+                pending.add(stmt.buffer)
             else:
                 flush()
                 if isinstance(stmt, Loop):
