@@ -22,6 +22,7 @@ from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import substitute
 from tigon.name import NameManager
 from tigon.nd.replay import differentiable_gradients, leaf_key
+from tigon.runtime import tracing
 from tigon.runtime.cached_graph import GraphCall
 from tigon.runtime.operators import OperatorCall
 from tigon.sym.symbol import Symbol
@@ -41,6 +42,8 @@ class _Scope:
 
     def __enter__(self) -> _Scope:
         recording, training = self._wanted
+        if tracing.active[0] and training is not None:
+            tracing.count_mode_scopes(+1)
         self._previous.append(
             (
                 None if recording is None else _native.set_recording(recording),
@@ -55,6 +58,8 @@ class _Scope:
             _native.set_recording(recording)
         if training is not None:
             _native.set_training(training)
+            if tracing.active[0]:
+                tracing.count_mode_scopes(-1)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

@@ -66,14 +66,16 @@ def test_operators_that_draw_under_some_attributes_only() -> None:
     assert thread_keys(drawing)[1] == 1
 
 
-def test_mode_is_set_and_unset() -> None:
+def test_mode_is_settled_once() -> None:
     x = variable("x")
     graph = Graph([x], [get("Dropout")(x)])
     training = set_mode(graph, True)
     assert [node.attrs.training for node in dropouts(training)] == [True]
     assert set_mode(training, True) is training
-    assert set_mode(graph, False) is graph
-    assert set_mode(training, False).key == graph.key
+    assert set_mode(training, False) is training  # settled once
+    predicting = set_mode(graph, False)
+    assert [node.attrs.training for node in dropouts(predicting)] == [False]
+    assert len({graph.key, training.key, predicting.key}) == 3
 
 
 def _dropout_and_gradient(early: bool) -> Graph:

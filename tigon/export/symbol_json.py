@@ -68,6 +68,10 @@ _PLAIN_HINTS = frozenset(
 """Attributes of nodes, rather than operators, that old files write without underscores."""
 
 
+_OWN_MODE = "__training__"
+"""The mode that a program has set for one node: an attribute here, a remark to MXNet."""
+
+
 # ------------------------------------------------------------------------------ writing
 
 
@@ -85,13 +89,24 @@ def attribute_texts(node: Node) -> dict[str, str]:
     fields = record.attr_fields(op.attrs_type)
     # MXNet has defaults of its own (or none) where arrays are made from nothing.
     every = not [operand for operand in op.operands if not operand.random_key]
-    return {
+    own_mode = getattr(node.attrs, "training", None)
+    texts = {} if own_mode is None else {_OWN_MODE: as_text(own_mode)}
+    return texts | {
         name: as_text(value)
         for name, value in record.attrs_dict(node.attrs).items()
         if name not in HIDDEN
         and name != "num_args"
         and (value != fields[name][1] or (every and value != "") or name in _ALWAYS_WRITTEN)
     }
+
+
+def all_texts(node: Node) -> dict[str, str]:
+    """The same and the hints of the node. These say nothing about what it computes: one that would
+    be read back as an attribute is left out."""
+    fields = vars(node.attrs) if node.op is not VARIABLE and node.op is not CONSTANT else {}
+    reserved = {*fields, _OWN_MODE} if "training" in fields else fields
+    hints = {name: text for name, text in node.hints.items() if name not in reserved}
+    return attribute_texts(node) | hints
 
 
 def as_text(value: Any) -> str:
@@ -158,7 +173,7 @@ class _Writer:
 
     def _write_operator(self, node: Node) -> None:
         op: Any = node.op
-        attributes = {**attribute_texts(node), **node.hints}
+        attributes = all_texts(node)
         inputs = list(node.inputs)
         name = op.name
         weak = [v.node.op is CONSTANT and v.node.attrs.weak for v in inputs]
@@ -447,6 +462,8 @@ class _Row:
                 continue  # the number of inputs says it
             if name in fields and name not in HIDDEN:
                 given[name] = value
+            elif name == _OWN_MODE and "training" in fields:
+                given["training"] = value
             elif name in _PLAIN_HINTS or name in IGNORED or name.startswith("__"):
                 hints[_hint_name(name)] = value
             else:

@@ -21,13 +21,13 @@ import numpy as np
 
 from tigon._native import is_recording, is_training
 from tigon.base import TensorType, as_dtype, check
+from tigon.base.frozen import replace
 from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
 from tigon.ir import Node, Value
 from tigon.ops.elementwise import stop_gradient
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
-from tigon.runtime.cached_graph import OWN_MODE
 from tigon.sym.traced import traced_variable
 
 _local = threading.local()
@@ -156,11 +156,14 @@ class Trace:
         gradient through what is computed where recording is paused."""
         if node.op.draws(node.attrs):
             self.draws.append(node.serial)
-        if hasattr(node.attrs, "training") and is_training() != self.training:
-            node.hints[OWN_MODE] = str(is_training())
+        if getattr(node.attrs, "training", False) is None and self._is_mode_set():
+            node = node.replace(attrs=replace(node.attrs, training=is_training()))
         if self.recording and not is_recording():
             return [stop_gradient(value) for value in node.outputs]
         return node.outputs
+
+    def _is_mode_set(self) -> bool:
+        return hooks.count_mode_scopes(0) > 0 or is_training() != self.training
 
     # -- guards
 
@@ -314,6 +317,7 @@ def _entered(trace: Trace | None) -> Iterator[None]:
     previous_capture = hooks.set_capture(None if trace is None else trace.array)
     previous_adapter = hooks.set_adapter(None if trace is None else trace.adapt)
     previous_reader = hooks.set_reader(None if trace is None else trace.value)
+    previous_scopes = hooks.set_mode_scopes(0)
     _local.trace = trace
     try:
         yield
@@ -322,6 +326,7 @@ def _entered(trace: Trace | None) -> Iterator[None]:
         hooks.set_capture(previous_capture)
         hooks.set_adapter(previous_adapter)
         hooks.set_reader(previous_reader)
+        hooks.set_mode_scopes(previous_scopes)
 
 
 # ------------------------------------------------------------------- attribute reads

@@ -9,22 +9,18 @@ from tigon.ir.graph import Graph, Node, Value
 from tigon.ir.rewrite import rewrite
 from tigon.passes.gradient import follow_forward
 
-OWN_MODE = "__training__"
-
 
 def set_mode(graph: Graph, training: bool) -> Graph:
-    """The graph with the attribute `training` of every node that has it set.
+    """The graph with the attribute `training` of every node that has it settled.
 
     To be run before decomposition, which bakes the mode in. A node whose mode was chosen by the
-    program itself, under `predict_mode()` say, carries it as the hint `__training__` and keeps it.
+    program itself, under `predict_mode()` say, has it as this attribute already and keeps it; all
+    others have None there.
     """
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        own = node.hints.get(OWN_MODE)
-        wanted = training if own is None else own == "True"
-        if getattr(node.attrs, "training", wanted) == wanted:
+        if getattr(node.attrs, "training", training) is not None:
             return follow_forward(node, inputs)
-        attrs = replace(node.attrs, training=wanted)
-        return node.replace(inputs, attrs).outputs
+        return node.replace(inputs, replace(node.attrs, training=training)).outputs
 
     return rewrite(graph, rule)

@@ -26,7 +26,6 @@ from tigon.base.locks import reentrant_lock
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
 from tigon.lower.elements import POINTWISE, TRANSPARENT
 from tigon.passes.gradient import gradient
-from tigon.passes.set_mode import OWN_MODE as OWN_MODE
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.runtime import keys

@@ -91,6 +91,22 @@ def set_adapter(adapt: Adapt | None) -> Adapt | None:
     return previous
 
 
+def count_mode_scopes(change: int) -> int:
+    """Note that this thread's code enters or leaves a scope that sets the training mode; returns in
+    how many such scopes it is. What is computed there has a mode of its own, even where it is the
+    mode of the whole."""
+    count: int = getattr(_local, "mode_scopes", 0) + change
+    _local.mode_scopes = count
+    return count
+
+
+def set_mode_scopes(count: int) -> int:
+    """A trace begins in none, whatever it was called from; returns the previous number."""
+    previous: int = getattr(_local, "mode_scopes", 0)
+    _local.mode_scopes = count
+    return previous
+
+
 def adapter() -> Adapt | None:
     """This thread's function, or None outside of a trace."""
     return getattr(_local, "adapter", None)

@@ -633,9 +633,9 @@ def auxiliary_variables(nodes: Sequence[Node]) -> set[Node]:
 
 
 def _attributes(node: Node) -> dict[str, str]:
-    from tigon.export.symbol_json import attribute_texts
+    from tigon.export.symbol_json import all_texts
 
-    return {**attribute_texts(node), **node.hints}
+    return all_texts(node)
 
 
 def _dtypes_without_shapes(

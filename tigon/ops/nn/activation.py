@@ -104,7 +104,7 @@ class LeakyReLUAttrs(Frozen, kw_only=True):
     slope: float = 0.25
     lower_bound: float = 0.125
     upper_bound: float = 0.334
-    training: bool = False
+    training: bool | None = None
     ordinal: int = 0
 
 
@@ -213,7 +213,7 @@ def _leaky_oracle(
     slope: float,
     lower_bound: float,
     upper_bound: float,
-    training: bool,
+    training: bool | None,
     ordinal: int,
 ) -> np.ndarray:
     result = np.array(data)

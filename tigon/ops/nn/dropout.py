@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, check
+from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
@@ -21,12 +21,12 @@ class DropoutAttrs(Frozen, kw_only=True):
     mode: str = "training"
     axes: tuple[int, ...] = ()
     cudnn_off: bool = False
-    training: bool = False
+    training: bool | None = None
     ordinal: int = 0
 
 
 def _is_active(attrs: DropoutAttrs) -> bool:
-    return attrs.p > 0.0 and (attrs.training or attrs.mode == "always")
+    return attrs.p > 0.0 and (attrs.training is True or attrs.mode == "always")
 
 
 def _mask_shape(attrs: DropoutAttrs, shape: Shape) -> Shape:
@@ -46,17 +46,14 @@ def _infer(attrs: DropoutAttrs, data: TensorType, key: TensorType | None = None)
     )
     for axis in attrs.axes:
         normal_axis(name, axis, data.ndim)
-    check(
-        not _is_active(attrs) or key is not None,
-        name,
-        "a random key is needed in training; operators called through nd, sym or Gluon get one",
-    )
     return same_type(data)
 
 
 def _decompose(attrs: DropoutAttrs, data: Value, key: Value | None = None) -> Value:
     if not _is_active(attrs):
         return identity(data)
+    if key is None:
+        raise TigonError("Dropout: draws at random under these attributes; its key is missing")
     kept = 1.0 - attrs.p
     threshold = min(round(kept * 2**32), 2**32 - 1)
     bits = _random_bits(key, shape=_mask_shape(attrs, data.shape), ordinal=attrs.ordinal)

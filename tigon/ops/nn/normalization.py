@@ -202,7 +202,7 @@ class BatchNormAttrs(Frozen, kw_only=True):
     cudnn_off: bool = False
     min_calib_range: float | None = None
     max_calib_range: float | None = None
-    training: bool = False
+    training: bool | None = None
 
 
 def _infer_batch_norm(
@@ -233,7 +233,7 @@ def _infer_batch_norm(
 
 def _batch_statistics(attrs: Any) -> bool:
     """Whether the batch's own mean and variance are used, and the moving ones advanced."""
-    return attrs.training and not attrs.use_global_stats
+    return bool(attrs.training) and not attrs.use_global_stats
 
 
 def _decompose_batch_norm(
