@@ -19,7 +19,7 @@ from typing import Any
 from tigon import _native
 from tigon.base import TigonError, check
 from tigon.ir.graph import Node, Value, constant, variable
-from tigon.ir.rewrite import substitute
+from tigon.ir.rewrite import copied
 from tigon.name import NameManager
 from tigon.nd.replay import differentiable_gradients, leaf_key
 from tigon.runtime import tracing
@@ -341,8 +341,8 @@ def _replay(node: Any, made: dict[Any, Value], names: NameManager) -> Sequence[V
             made[key] = variable(names.get(None, "var"))
         operands.append(made[key])
     if isinstance(node.tag, GraphCall):
-        graph = node.tag.graph
-        return substitute(graph.outputs, dict(zip(graph.inputs, operands, strict=False)))
+        graph = node.tag.source
+        return copied(graph.outputs, dict(zip(graph.inputs, operands, strict=False)))
     if not isinstance(node.tag, OperatorCall):
         raise TigonError("get_symbol: a custom Function has no symbol; write it in operators")
     op = node.tag.op

@@ -22,6 +22,7 @@ from tigon.ir.graph import (
 )
 from tigon.ops import record
 from tigon.ops.signature import HIDDEN, IGNORED, Signature
+from tigon.passes.thread_states import order_of_calls, shares_states
 
 VERSION = 10901
 OWN_PREFIX = "_tigon_"
@@ -136,7 +137,9 @@ class _Writer:
 
     def text(self) -> str:
         needed = {value.node for value in self._values}
-        nodes = topological_order(self._values)
+        nodes: Sequence[Node] = topological_order(self._values)
+        if shares_states(nodes):
+            nodes = order_of_calls(nodes)  # which is read back from the order of the rows
         for node in nodes:
             if node.op is CONSTANT and node not in needed:
                 continue  # written by its users, mostly as their scalar

@@ -17,7 +17,7 @@ from tigon.gluon import _trace as tracing
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
 from tigon.runtime import keys
-from tigon.runtime.cached_graph import CachedGraph, Steps
+from tigon.runtime.cached_graph import CachedGraph, Steps, thread_states
 from tigon.runtime.compile import CompiledGraph
 from tigon.runtime.counters import fall_back
 from tigon.sym.symbol import Group, Symbol, var
@@ -72,10 +72,12 @@ class Entry:
             tuple(value.node.name for value in graph.inputs),
             len(drawn),
             tuple(ordinals.get(node.serial) for node in graph.nodes if drawn),
+            self.states,
         )
         found = compiled.get(key)
         if found is None:
-            found = compiled[key] = CachedGraph(graph, name=name, drawn=drawn)
+            made = CachedGraph(graph, name=name, drawn=drawn, states=self.states)
+            found = compiled[key] = made
         return found
 
     def _collect(self, trace: tracing.Trace, symbols: Sequence[Symbol], result: Any) -> None:
@@ -84,12 +86,14 @@ class Entry:
         source: dict[Value, tuple[str, Any]] = {}
         for position, symbol in enumerate(symbols):
             source[symbol._values[0]] = ("input", position)
-        for param, symbol in trace.parameters.values():
-            source[symbol._values[0]] = ("parameter", param)
         for array, symbol in trace.captured.values():
             source[symbol._values[0]] = ("array", array)
+        for param, symbol in trace.parameters.values():
+            source[symbol._values[0]] = ("parameter", param)
         self.structure = _collect_outputs(result, outputs, source)
-        inputs = [value for value in Graph.of(outputs).inputs]
+        reached = Graph.of([*outputs, *[node.outputs[0] for node in trace.calls]])
+        self.graph, self.states = thread_states(Graph(reached.inputs, outputs), trace.calls)
+        inputs = self.graph.inputs
         for value in inputs:
             check(
                 value in source,
@@ -97,7 +101,6 @@ class Entry:
                 f"the traced code used the symbol '{value.node.name}', which belongs to no "
                 "argument and no parameter; create symbols outside of blocks only",
             )
-        self.graph = Graph(inputs, outputs)
         self.sources = [source[value] for value in inputs]
         self.template: list[Any] = [None] * len(inputs)
         self.donated: tuple[int, ...] = ()  # inputs of the graph whose memory may hold results

@@ -121,6 +121,7 @@ class Trace:
         self.seen: set[int] = set()
         self.keep: list[Any] = []  # objects whose id is a key above
         self.draws: list[int] = []  # serials of the random nodes, those without a user included
+        self.calls: list[Node] = []  # nodes with states, those without a user included
 
     # -- arrays
 
@@ -128,13 +129,24 @@ class Trace:
         """The symbol that stands for a parameter."""
         found = self.parameters.get(id(param))
         if found is None:
-            symbol = (
-                traced_variable(param.name, TensorType(param.shape, as_dtype(param.dtype)), True)
-                if self.typed
-                else param.var()
-            )
-            found = self.parameters[id(param)] = (param, symbol)
+            found = self.parameters[id(param)] = (param, self._parameter_symbol(param))
         return found[1]
+
+    def _parameter_symbol(self, param: Any) -> Any:
+        if not self.typed:
+            return param.var()
+        known = self.captured.get(id(param._only))
+        if known is not None:
+            self._same_array(param)
+            return known[1]
+        return traced_variable(param.name, TensorType(param.shape, as_dtype(param.dtype)), True)
+
+    def _same_array(self, param: Any) -> None:
+        """The code reached a parameter's array in two ways: one variable, while that is so."""
+        self.keep.append(param)
+        self.guards[id(param), "<array>"] = Guard(
+            lambda: param._only, param._only, f"the array of {param.name}"
+        )
 
     def array(self, array: Any) -> Any:
         """The symbol that stands for an array which the code used without being given it."""
@@ -146,8 +158,13 @@ class Trace:
                 "an NDArray that is no parameter meets a Symbol; make it a parameter with "
                 "params.get_constant, so that it has a name",
             )
-            type_ = TensorType(tuple(array.shape), as_dtype(array.dtype))
-            symbol = traced_variable(f"captured{len(self.captured)}", type_, True)
+            owner = next((p for p, _ in self.parameters.values() if p._only is array), None)
+            if owner is not None:
+                self._same_array(owner)
+                symbol = self.parameters[id(owner)][1]
+            else:
+                type_ = TensorType(tuple(array.shape), as_dtype(array.dtype))
+                symbol = traced_variable(f"captured{len(self.captured)}", type_, True)
             found = self.captured[id(array)] = (array, symbol)
         return found[1]
 
@@ -158,6 +175,8 @@ class Trace:
             self.draws.append(node.serial)
         if getattr(node.attrs, "training", False) is None and self._is_mode_set():
             node = node.replace(attrs=replace(node.attrs, training=is_training()))
+        if node.op.mutates:
+            self.calls.append(node)
         if self.recording and not is_recording():
             return [stop_gradient(value) for value in node.outputs]
         return node.outputs

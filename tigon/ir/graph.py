@@ -158,6 +158,12 @@ class Node:
 _serials = itertools.count()
 
 
+def number_anew(nodes: Sequence[Node]) -> None:
+    """Nodes that nobody else has seen yet become the latest ones, in the order they had."""
+    for node in sorted(nodes, key=lambda node: node.serial):
+        node.serial = next(_serials)
+
+
 def _same_types(new: tuple[Value, ...] | None, old: tuple[Value, ...]) -> bool:
     """Whether a node of known types keeps them over the new inputs."""
     if new is None:

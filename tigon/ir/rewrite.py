@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tigon.base import TensorType
-from tigon.ir.graph import VARIABLE, Graph, Node, Value, VariableAttrs
+from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, VariableAttrs, number_anew
 
 Rule = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | None"]
 """Given a node and its already rewritten inputs: its new outputs, or None to keep it."""
@@ -46,6 +46,40 @@ def substitute(outputs: Sequence[Value], replacements: Mapping[Value, Value]) ->
         return tuple(replacements.get(value, value) for value in node.outputs)
 
     return rewrite(graph, rule).outputs[len(leaves) :]
+
+
+def copied(
+    outputs: Sequence[Value],
+    replacements: Mapping[Value, Value],
+    adapt: Callable[[Node], Sequence[Value]] | None = None,
+) -> tuple[Value, ...]:
+    """The same program once more, over other leaves: its calls are calls of their own, made now, in
+    the order of the old ones. What draws draws anew, and states advance once more. `adapt` gives
+    the outputs to use of each new node."""
+    leaves = tuple(replacements)
+    graph = Graph((), (*leaves, *outputs))
+    made: list[Node] = []
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if any(value in replacements for value in node.outputs):
+            return tuple(replacements.get(value, value) for value in node.outputs)
+        if node.op is VARIABLE or node.op is CONSTANT:
+            return None
+        made.append(node.replace(inputs))
+        return made[-1].outputs
+
+    result = rewrite(graph, rule)
+    number_anew(made)
+    if adapt is not None:
+        new = set(made)
+
+        def adapted(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+            if node not in new:
+                return None
+            return adapt(node if inputs == node.inputs else node.replace(inputs))
+
+        result = rewrite(result, adapted)
+    return result.outputs[len(leaves) :]
 
 
 def typed(graph: Graph, types: Mapping[str, TensorType]) -> Graph:

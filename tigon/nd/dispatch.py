@@ -124,19 +124,15 @@ def _run_mutating(op: Operator, attrs: Any, given: list[Any], out: Any) -> Any:
     Auxiliary states (running statistics) go to fresh storage that is swapped in, so that what the
     tape has saved of them stays as it was; optimizer states are overwritten in place."""
     op, attrs, given = _rates_as_operands(op, attrs, given)
-    visible = op.visible_count(attrs)
     results = list(out) if isinstance(out, (list, tuple)) else [out]
     results += [None] * (op.output_count(attrs) - len(results))
-    names = [operand.name for operand in op.operands]
     swaps = []
-    for output, name in op.mutates.items():
-        position = names.index(name)
-        if output < visible or position >= len(given) or type(given[position]) is not NDArray:
-            continue
+    states = op.states(attrs, len(given)) if op.advances(attrs) else {}
+    for output, position in states.items():
         state = given[position]
+        if type(state) is not NDArray:
+            continue
         if op.operands[position].auxiliary:
-            if not getattr(attrs, "training", True):
-                continue
             fresh = _native.empty(state.shape, state.dtype_code)
             results[output] = fresh
             swaps.append((state, fresh))

@@ -100,7 +100,8 @@ class Operator(Frozen, eq=False):
     outputs: Callable[[Any], int] | int = 1
     visible: Callable[[Any], int] | int | None = None
     mutates: Mapping[int, str] = MappingProxyType({})
-    """Output index -> operand whose new state it is (auxiliary states, optimizer states)."""
+    """Output index -> operand whose new state it is (auxiliary states, optimizer states). Where
+    `training` is an attribute, prediction hands the states through."""
     present: Callable[[Any], tuple[str, ...]] | None = None
     """Which operands exist under these attributes (bias under no_bias), for automatic variables."""
     aliases: tuple[str, ...] = ()
@@ -151,6 +152,21 @@ class Operator(Frozen, eq=False):
         if self.visible is None:
             return self.output_count(attrs) - len(self.mutates)
         return self.visible if isinstance(self.visible, int) else self.visible(attrs)
+
+    def states(self, attrs: Any, count: int) -> dict[int, int]:
+        """Output -> operand (of `count`) whose new state it is. An output that the user sees is a
+        result like any other: whoever wants it written over an operand says `out=`."""
+        visible = self.visible_count(attrs)
+        place = {operand.name: position for position, operand in enumerate(self.operands)}
+        return {
+            output: place[name]
+            for output, name in self.mutates.items()
+            if output >= visible and place[name] < count
+        }
+
+    def advances(self, attrs: Any) -> bool:
+        """Whether its states come out changed. Where there are modes, it is in training only."""
+        return bool(getattr(attrs, "training", True))
 
     def draws(self, attrs: Any) -> bool:
         """Whether a random key must be supplied under these attributes."""

@@ -11,7 +11,7 @@ other numbers (`LoweredGraph.program`), and no compilation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, cast
 
@@ -28,6 +28,8 @@ from tigon.lower.elements import POINTWISE, TRANSPARENT
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
+from tigon.passes.thread_states import States, keep_states
+from tigon.passes.thread_states import thread_states as thread_states
 from tigon.runtime import keys
 from tigon.runtime.by_shape import ByShape, Fit, Types
 from tigon.runtime.compile import CompiledGraph, LoweredGraph, lower_graph, prepare
@@ -41,6 +43,11 @@ class GraphCall:
         self._variant = variant
         self.kept = kept  # inputs that the tape keeps for backward
 
+    @property
+    def source(self) -> Graph:
+        """The graph in no mode yet and without its random key."""
+        return self._variant.own.source
+
     @computed_once
     def graph(self) -> Graph:
         """The typed graph, its random key included."""
@@ -53,8 +60,9 @@ class ModeGraph(Frozen):
 
     graph: Graph
     results: int
-    states: tuple[tuple[int, int], ...]  # (output, input whose new state it is)
+    states: States
     random_calls: int
+    source: Graph  # as it was before, without the states among its outputs
 
     def typed(self, types: Mapping[str, TensorType]) -> ModeGraph:
         return replace(self, graph=typed(self.graph, types))
@@ -146,7 +154,7 @@ class Steps(Frozen):
 
     program: Any
     random_calls: int
-    states: tuple[tuple[int, int], ...]
+    states: States
     results: int
     variant: Variant
 
@@ -159,8 +167,9 @@ fill the memory. The oldest goes first."""
 class CachedGraph:
     """Call a graph on arrays.
 
-    `graph` may be untyped; its inputs are variables with distinct names. Outputs of operators that
-    advance a state (`record.mutates`) are written back into the arrays passed for these states.
+    `graph` may be untyped; its inputs are variables with distinct names. States that operators
+    advance (`record.mutates`) are written back into the arrays passed for them. `states` tells which
+    of the last outputs are new states of which inputs, where `thread_states` was run already.
     `drawn` are the serials of the random nodes that the program made, where that may be more than
     the graph holds.
     """
@@ -171,8 +180,9 @@ class CachedGraph:
         name: str = "graph",
         disabled: frozenset[str] | None = None,
         drawn: Sequence[int] = (),
+        states: States | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self._states = thread_states(graph) if states is None else (graph, states)
         self._drawn = tuple(drawn)
         self.name = name
         self.disabled = disabled
@@ -287,7 +297,7 @@ class CachedGraph:
         """The graph for this mode; types may be missing."""
         found = self._moded.get(mode)
         if found is None:
-            found = self._moded[mode] = _with_mode(self.graph, mode, self._drawn)
+            found = self._moded[mode] = _with_mode(self.graph, self._states, mode, self._drawn)
         return found
 
     def _compile(
@@ -350,22 +360,12 @@ class CachedGraph:
         )
 
 
-def _with_mode(graph: Graph, mode: bool, drawn: Collection[int]) -> ModeGraph:
-    results = len(graph.outputs)
-    graph, calls = thread_keys(set_mode(graph, mode), drawn)
-    position = {value: index for index, value in enumerate(graph.inputs)}
-    outputs = list(graph.outputs)
-    states: list[tuple[int, int]] = []
-    for node in graph.nodes:
-        if not getattr(node.attrs, "training", mode):
-            continue
-        for output, operand in getattr(node.op, "mutates", {}).items():
-            names = [o.name for o in node.op.operands]
-            source = node.inputs[names.index(operand)]
-            if source in position:
-                states.append((len(outputs), position[source]))
-                outputs.append(node.outputs[output])
-    return ModeGraph(Graph(graph.inputs, outputs), results, tuple(states), calls)
+def _with_mode(graph: Graph, states: States, mode: bool, drawn: Sequence[int]) -> ModeGraph:
+    results = len(graph.outputs) - len(states)
+    source = Graph(graph.inputs, graph.outputs[:results])
+    settled, kept = keep_states(set_mode(graph, mode), states)
+    keyed, calls = thread_keys(settled, drawn)
+    return ModeGraph(keyed, results, kept, calls, source)
 
 
 # ------------------------------------------------------------------------ the cut

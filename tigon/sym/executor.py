@@ -11,7 +11,8 @@ from tigon import _native
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.context import Context, check_context
-from tigon.ir.graph import Graph
+from tigon.ir.graph import Graph, Value
+from tigon.ir.rewrite import substitute
 from tigon.runtime.cached_graph import CachedGraph
 from tigon.sym.compiled import as_array, check_distinct
 from tigon.sym.inference import Hint, infer
@@ -51,7 +52,7 @@ class Executor:
         self.grad_dict = dict(gradients)
         self.aux_dict = dict(auxiliary)
         self._requests = dict(requests)
-        self._graph = CachedGraph(symbol._graph(), name=symbol.name or "executor")
+        self._graph = CachedGraph(_merged(symbol, auxiliary), name=symbol.name or "executor")
         self._outputs: list[NDArray] | None = None
         self._recorded = False
         self._training = False
@@ -331,6 +332,19 @@ def bind(
     }
     infer(symbol._values, given)
     return Executor(symbol, context, arguments, gradients, requests, auxiliary)
+
+
+def _merged(symbol: Symbol, auxiliary: Mapping[str, NDArray]) -> Graph:
+    """The graph in which states that were given one array are one: each call of an operator then
+    reads what the one before has left in it."""
+    graph = symbol._graph()
+    first: dict[int, Value] = {}
+    same: dict[Value, Value] = {}
+    for value in graph.inputs:
+        array = auxiliary.get(value.node.name)
+        if array is not None and first.setdefault(id(array), value) is not value:
+            same[value] = first[id(array)]
+    return Graph(graph.inputs, substitute(graph.outputs, same)) if same else graph
 
 
 def _by_name(where: str, names: Sequence[str], given: Any, required: bool) -> dict[str, Any]:

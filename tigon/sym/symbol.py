@@ -22,7 +22,7 @@ from tigon.ir.graph import (
     topological_order,
     variable,
 )
-from tigon.ir.rewrite import rewrite, substitute
+from tigon.ir.rewrite import copied, rewrite
 from tigon.name import current as current_names
 from tigon.ops.record import Operator
 from tigon.runtime import tracing
@@ -128,7 +128,7 @@ class Symbol:
                 f"the symbol has no argument '{own}'; it has: {', '.join(variables)}",
             )
         replacements = {variables[own]: enter(symbol, "compose") for own, symbol in given.items()}
-        values = substitute(self._values, replacements)
+        values = copied(self._values, replacements, tracing.adapter())
         if name is not None and len({value.node for value in values}) == 1:
             node = values[0].node
             renamed = Node(node.op, node.inputs, node.attrs, name, node.hints)
