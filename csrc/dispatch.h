@@ -61,10 +61,13 @@ class View : public Callee {
 class GradientRule {
  public:
   std::vector<std::pair<bool, uint32_t>> saved;  // (is output, index)
+  uint32_t own_saved = 0;                        // those after the first few are for `predict`
   std::vector<uint32_t> cotangents;
   std::vector<uint32_t> targets;
   nb::object compile;
+  nb::object predict;  // none: prediction has the same gradient
   nb::object program;  // after the first backward
+  nb::object prediction_program;
 };
 
 // `outputs` comes with the wanted targets or nulls and leaves with all outputs.

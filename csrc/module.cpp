@@ -228,7 +228,9 @@ int traverse_gradient(PyObject* self, visitproc visitor, void* arg) {
   if (!nb::inst_ready(self)) return 0;
   GradientRule& rule = *nb::inst_ptr<GradientRule>(self);
   Py_VISIT(rule.compile.ptr());
+  Py_VISIT(rule.predict.ptr());
   Py_VISIT(rule.program.ptr());
+  Py_VISIT(rule.prediction_program.ptr());
   return 0;
 }
 
@@ -236,7 +238,9 @@ int clear_gradient(PyObject* self) {
   if (!nb::inst_ready(self)) return 0;
   GradientRule& rule = *nb::inst_ptr<GradientRule>(self);
   nb::object compile = std::exchange(rule.compile, nb::none());
+  nb::object predict = std::exchange(rule.predict, nb::none());
   nb::object program = std::exchange(rule.program, nb::object());
+  nb::object prediction_program = std::exchange(rule.prediction_program, nb::object());
   return 0;
 }
 
@@ -303,23 +307,29 @@ void bind_programs(nb::module_& m) {
       .def(
           "__init__",
           [](GradientRule* rule, const std::vector<std::pair<std::string, uint32_t>>& saved,
-             std::vector<uint32_t> cotangents, std::vector<uint32_t> targets, nb::object compile) {
+             std::vector<uint32_t> cotangents, std::vector<uint32_t> targets, nb::object compile,
+             nb::object predict, const std::vector<std::pair<std::string, uint32_t>>& also_saved) {
             translated([&] {
               std::vector<std::pair<bool, uint32_t>> kept;
-              for (auto& [kind, index] : saved) {
-                if (kind != "input" && kind != "output")
-                  throw InternalError("Gradient.saved: expected 'input' or 'output', given " +
-                                      kind);
-                kept.emplace_back(kind == "output", index);
+              for (auto* list : {&saved, &also_saved}) {
+                for (auto& [kind, index] : *list) {
+                  if (kind != "input" && kind != "output")
+                    throw InternalError("Gradient.saved: expected 'input' or 'output', given " +
+                                        kind);
+                  kept.emplace_back(kind == "output", index);
+                }
               }
               ::new (rule) GradientRule;
               rule->saved = std::move(kept);
+              rule->own_saved = static_cast<uint32_t>(saved.size());
               rule->cotangents = std::move(cotangents);
               rule->targets = std::move(targets);
               rule->compile = std::move(compile);
+              rule->predict = std::move(predict);
             });
           },
-          "saved"_a, "cotangents"_a, "targets"_a, "compile"_a)
+          "saved"_a, "cotangents"_a, "targets"_a, "compile"_a, "predict"_a = nb::none(),
+          "also_saved"_a = nb::list())
       .def_prop_ro("saved",
                    [](const GradientRule& rule) {
                      nb::list saved;
@@ -453,7 +463,8 @@ void bind_tape(nb::module_& m) {
   m.def("set_sum_operator", set_sum_operator);
   m.def(
       "backward",
-      [](nb::object heads, nb::object head_grads, bool retain_graph, nb::object variables) {
+      [](nb::object heads, nb::object head_grads, bool retain_graph, nb::object variables,
+         bool predict) {
         return translated([&]() -> nb::object {
           nb::object held[3];
           std::vector<Array*> head_list = expect_arrays(heads, "backward", false, held[0]);
@@ -462,17 +473,19 @@ void bind_tape(nb::module_& m) {
             throw UserError("backward: " + std::to_string(head_list.size()) + " heads but " +
                             std::to_string(grad_list.size()) + " head gradients");
           if (variables.is_none()) {
-            run_backward(head_list, grad_list, retain_graph, nullptr);
+            run_backward(head_list, grad_list, retain_graph, nullptr, predict);
             return nb::none();
           }
           std::vector<Array*> wanted = expect_arrays(variables, "grad", false, held[2]);
           nb::list results;
-          for (ArrayRef& result : run_backward(head_list, grad_list, retain_graph, &wanted))
+          for (ArrayRef& result :
+               run_backward(head_list, grad_list, retain_graph, &wanted, predict))
             results.append(wrap(std::move(result)));
           return results;
         });
       },
-      "heads"_a, "head_grads"_a, "retain_graph"_a, "variables"_a = nb::none());
+      "heads"_a, "head_grads"_a, "retain_graph"_a, "variables"_a = nb::none(),
+      "predict"_a = false);
   m.def(
       "record_custom",
       [](nb::object inputs, nb::object outputs, nb::object backward) {

@@ -170,7 +170,8 @@ struct Cotangent {
 
 class Walk {
  public:
-  Walk(bool retain, const std::vector<Array*>* variables) : retain_(retain), variables_(variables) {
+  Walk(bool retain, const std::vector<Array*>* variables, bool predict)
+      : retain_(retain), predict_(predict), variables_(variables) {
     if (!variables) return;
     for (Array* variable : *variables) {
       if (!variable->on_tape())
@@ -367,13 +368,15 @@ class Walk {
     bool any = rule.cotangents.empty();
     for (uint32_t index : rule.cotangents) any |= static_cast<bool>(state.cotangents[index].array);
     if (!any) return;
-    if (!rule.program.is_valid()) {
-      nb::object program = in_python([&] { return rule.compile(); });
-      PyTypeObject* type = Py_TYPE(program.ptr());
+    bool predict = predict_ && !rule.predict.is_none();
+    nb::object& callee = predict ? rule.prediction_program : rule.program;
+    if (!callee.is_valid()) {
+      nb::object made = in_python([&] { return predict ? rule.predict() : rule.compile(); });
+      PyTypeObject* type = Py_TYPE(made.ptr());
       if (type != reinterpret_cast<PyTypeObject*>(program_type) &&
           type != reinterpret_cast<PyTypeObject*>(view_type))
         throw InternalError("Gradient.compile must return a Program or a View");
-      rule.program = program;
+      callee = made;
     }
 
     std::vector<ArrayRef> holders;
@@ -386,7 +389,7 @@ class Walk {
       holders.push_back(cotangent.array);
       inputs.push_back(cotangent.array.get());
     }
-    for (uint32_t index = 0; index < node.saved_count; ++index) {
+    for (uint32_t index = 0; index < (predict ? node.saved_count : rule.own_saved); ++index) {
       Saved& saved = node.saved()[index];
       if (!saved.type) {  // a Python scalar
         immediates[inputs.size()] = node.edges()[saved.index].scalar;
@@ -404,19 +407,19 @@ class Walk {
       if (!retain_) saved.storage.reset();
     }
 
-    if (Py_TYPE(rule.program.ptr()) == reinterpret_cast<PyTypeObject*>(view_type)) {
-      View& view = *nb::inst_ptr<View>(rule.program);
+    if (Py_TYPE(callee.ptr()) == reinterpret_cast<PyTypeObject*>(view_type)) {
+      View& view = *nb::inst_ptr<View>(callee);
       if (inputs.empty() || !inputs[0] || rule.targets.size() != 1)
         throw InternalError("a View as a gradient needs one cotangent and one target");
       view.bind(inputs[0]->type->dtype);
       Edge& edge = node.edges()[rule.targets[0]];
-      ArrayRef value = run_view(view, rule.program.ptr(), inputs[0], false);
+      ArrayRef value = run_view(view, callee.ptr(), inputs[0], false);
       check_target(node, rule.targets[0], value.get());
       deliver(edge.node, edge.leaf, edge.output, {std::move(value), false});
       return;
     }
 
-    Program& program = *nb::inst_ptr<Program>(rule.program);
+    Program& program = *nb::inst_ptr<Program>(callee);
     check_inputs(node, program, inputs);
     if (program.outputs.size() < rule.targets.size())
       throw InternalError("backward of " + node_name(node) + ": the program has too few outputs");
@@ -435,7 +438,7 @@ class Walk {
         donate.push_back(static_cast<uint32_t>(index));
     }
     std::vector<ArrayRef> given = outputs;
-    run_program(program, rule.program.ptr(), inputs.data(), immediates.data(), inputs.size(),
+    run_program(program, callee.ptr(), inputs.data(), immediates.data(), inputs.size(),
                 outputs, donate.empty() ? nullptr : &donate, false);
     state.cotangents.clear();
     holders.clear();
@@ -485,6 +488,7 @@ class Walk {
   }
 
   bool retain_;
+  bool predict_;
   const std::vector<Array*>* variables_;
   std::unordered_map<Node*, State> states_;
   std::unordered_map<Node*, std::vector<Cotangent>> wanted_;
@@ -498,9 +502,9 @@ class Walk {
 
 std::vector<ArrayRef> run_backward(const std::vector<Array*>& heads,
                                    const std::vector<Array*>& head_grads, bool retain_graph,
-                                   const std::vector<Array*>* variables) {
+                                   const std::vector<Array*>* variables, bool predict) {
   RecordingOff off;
-  Walk walk(retain_graph, variables);
+  Walk walk(retain_graph, variables, predict);
   for (size_t index = 0; index < heads.size(); ++index)
     walk.seed(heads[index], index < head_grads.size() ? head_grads[index] : nullptr);
   walk.run();

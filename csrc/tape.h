@@ -92,10 +92,11 @@ std::string node_name(const Node& node);
 // Returns what was set before.
 std::pair<int64_t, int64_t> set_sum_operator(int64_t operator_id, int64_t attributes_id);
 
-// New references, or an empty vector when the attached gradients were filled instead.
+// New references, or an empty vector when the attached gradients were filled instead. `predict`:
+// the gradient of what each call computes in prediction, whatever mode it was recorded in.
 std::vector<ArrayRef> run_backward(const std::vector<Array*>& heads,
                                    const std::vector<Array*>& head_grads, bool retain_graph,
-                                   const std::vector<Array*>* variables);
+                                   const std::vector<Array*>* variables, bool predict);
 
 void record_custom(const std::vector<Array*>& inputs, const std::vector<Array*>& outputs,
                    PyObject* backward);

@@ -122,11 +122,14 @@ class Gradient:
     `saved` lists what the tape keeps: ("input", i) or ("output", j), residuals included. `compile`
     is called once, at the first backward, and returns the Program (or View) whose inputs are the
     cotangents of the outputs numbered `cotangents` followed by the saved arrays, and whose outputs
-    are the cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros."""
+    are the cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros.
+    `predict`, where there is one, makes the program of a backward that asks for prediction; it gets
+    those in `also_saved` after the others."""
 
     def __init__(
         self, saved: Sequence[tuple[str, int]], cotangents: Sequence[int], targets: Sequence[int],
-        compile: Callable[[], Program],
+        compile: Callable[[], Program], predict: Callable[[], Program] | None = None,
+        also_saved: Sequence[tuple[str, int]] = (),
     ) -> None: ...
 
 # ----------------------------------------------------------------- the imperative path
@@ -210,11 +213,12 @@ def set_sum_operator(
 ) -> tuple[int, int]: ...  # adds two cotangents
 def backward(
     heads: Sequence[NDArray], head_grads: Sequence[NDArray | None],
-    retain_graph: bool, variables: Sequence[NDArray] | None = None,
+    retain_graph: bool, variables: Sequence[NDArray] | None = None, predict: bool = False,
 ) -> list[NDArray] | None:
     """Native, iterative reverse walk. Without `variables` it fills attached gradients as their
     grad_req says; with them it returns their cotangents and touches no attached gradient.
-    A missing head gradient is ones. Raises if a saved array was overwritten since."""
+    A missing head gradient is ones. `predict`: as if recorded in prediction.
+    Raises if a saved array was overwritten since."""
 
 def record_custom(
     inputs: Sequence[NDArray], outputs: Sequence[NDArray],

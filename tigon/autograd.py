@@ -193,9 +193,14 @@ def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list
 def backward(
     heads: Any, head_grads: Any = None, retain_graph: bool = False, train_mode: bool = True
 ) -> None:
-    """Fill the attached gradients of everything the heads were computed from."""
+    """Fill the attached gradients of everything the heads were computed from.
+
+    With `train_mode=False` they are those of what would have been computed in prediction; otherwise
+    each call has the mode in which it was recorded. A compiled graph knows the gradient of its own
+    mode only: to ask for the other one, where it matters, is an error.
+    """
     heads, grads = _heads("backward", heads, head_grads)
-    _native.backward(heads, grads, retain_graph)
+    _native.backward(heads, grads, retain_graph, predict=not train_mode)
 
 
 def grad(
@@ -208,7 +213,8 @@ def grad(
 ) -> Any:
     """The gradients of the heads with respect to variables, attached ones untouched.
 
-    With `create_graph` the result is recorded itself and can be differentiated again.
+    With `create_graph` the result is recorded itself and can be differentiated again. `train_mode`
+    is that of `backward`.
 
     >>> from tigon import nd
     >>> x = nd.array([3])
@@ -233,7 +239,7 @@ def grad(
     if create_graph:
         results = differentiable_gradients(heads, grads, targets, train_mode)
     else:
-        found = _native.backward(heads, grads, bool(retain_graph), targets)
+        found = _native.backward(heads, grads, bool(retain_graph), targets, not train_mode)
         results = list(found or [])
     return results if several else results[0]
 

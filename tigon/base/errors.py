@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class TigonError(RuntimeError):
     """A mistake in the program or its data. The message names the operator, what was expected,
@@ -27,3 +29,11 @@ def check(condition: object, where: str, message: str) -> None:
     """
     if not condition:
         raise TigonError(f"{where}: {message}")
+
+
+def user_line() -> str:
+    """File and line of the first caller outside the library."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("tigon."):
+        frame = frame.f_back  # type: ignore[assignment]
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown line"

@@ -270,8 +270,9 @@ def _backward(
     train_mode: bool = True,
 ) -> None:
     """Differentiate the recorded computation that made this array; `out_grad` (ones) is its
-    cotangent."""
-    _native.backward([self], [out_grad], retain_graph)
+    cotangent. `train_mode=False` takes the gradient of what would have been computed in prediction;
+    otherwise each call has the mode in which it was recorded."""
+    _native.backward([self], [out_grad], retain_graph, predict=not train_mode)
 
 
 # -------------------------------------------------------------------------- installing

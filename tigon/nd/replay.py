@@ -17,6 +17,7 @@ from tigon.ops.record import Operator
 from tigon.ops.record import get as operator
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient
+from tigon.passes.set_mode import in_prediction, trains
 from tigon.runtime.cached_graph import GraphCall
 from tigon.runtime.operators import OperatorCall, operator_gradient
 
@@ -62,7 +63,7 @@ def differentiable_gradients(
         while latest:
             node = nodes.pop(-heappop(latest))
             cotangents = collected.pop(node.sequence)
-            for operand, cotangent in _pull_back(node, cotangents):
+            for operand, cotangent in _pull_back(node, cotangents, training):
                 receive(operand, cotangent)
         return [
             leaves[own] if own in leaves else zeros(target)
@@ -81,15 +82,25 @@ def leaf_key(array: NDArray) -> Any:
     return array.storage_id, array.shape, array.storage_offset
 
 
-def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDArray]]:
-    """Cotangents of one call's inputs, computed by recorded operators."""
+def _pull_back(
+    node: Any, cotangents: dict[int, NDArray], training: bool
+) -> list[tuple[Any, NDArray]]:
+    """Cotangents of one call's inputs, computed by recorded operators. Unless `training`, they are
+    those of what it would have computed in prediction."""
     tag = node.tag
+    exists = True  # what its gradient may read as its results
     if isinstance(tag, GraphCall):
+        if not training:
+            tag.check_predicts()
         inputs, outputs = list(tag.graph.inputs), list(tag.graph.outputs)
         results = outputs
     elif isinstance(tag, OperatorCall):
         inputs = [variable(f"x{i}", type_) for i, type_ in enumerate(tag.types)]
-        results = list(Node(tag.op, tuple(inputs), tag.attrs).outputs)
+        made = Node(tag.op, tuple(inputs), tag.attrs)
+        if not training and trains(made):
+            made = Node(tag.op, tuple(inputs), in_prediction(tag.attrs))
+            exists = False
+        results = list(made.outputs)
         outputs = results[: tag.op.visible_count(tag.attrs)]
     else:
         raise TigonError(
@@ -111,7 +122,7 @@ def _pull_back(node: Any, cotangents: dict[int, NDArray]) -> list[tuple[Any, NDA
     found = gradient(outputs, given, [inputs[i] for i in targets])
     environment: dict[Value, Any] = dict(zip(inputs, arrays, strict=False))
     for index, output in enumerate(outputs):
-        saved = node.saved_output(index)
+        saved = node.saved_output(index) if exists else None
         if saved is not None:
             environment[output] = saved
     for index, value in enumerate(given):

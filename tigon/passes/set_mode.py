@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tigon.base.frozen import replace
-from tigon.ir.graph import Graph, Node, Value
+from tigon.ir.graph import Graph, Node, Value, variable
 from tigon.ir.rewrite import rewrite
+from tigon.passes.decompose import decompose
 from tigon.passes.gradient import follow_forward
 
 
@@ -24,3 +26,21 @@ def set_mode(graph: Graph, training: bool) -> Graph:
         return node.replace(inputs, replace(node.attrs, training=training)).outputs
 
     return rewrite(graph, rule)
+
+
+def trains(node: Node) -> bool:
+    """Whether a typed node computes something that prediction would not."""
+    if not getattr(node.attrs, "training", False):
+        return False
+    operands = tuple(variable(f"x{i}", value.type) for i, value in enumerate(node.inputs))
+
+    def made_of(training: bool) -> Graph:
+        attrs = replace(node.attrs, training=training)
+        return decompose(Graph(operands, Node(node.op, operands, attrs).outputs))
+
+    return made_of(True).key != made_of(False).key
+
+
+def in_prediction(attrs: Any) -> Any:
+    """Attributes as they are in prediction."""
+    return replace(attrs, training=False)

@@ -45,10 +45,10 @@ def keep_states(graph: Graph, states: States) -> tuple[Graph, States]:
         own = states_of(node)
         if not own or node.op.advances(node.attrs):
             return None
-        made = node if inputs == node.inputs else node.replace(inputs)
-        return [
-            inputs[own[index]] if index in own else value for index, value in enumerate(made.outputs)
-        ]
+        outputs = list((node if inputs == node.inputs else node.replace(inputs)).outputs)
+        for output, position in own.items():
+            outputs[output] = inputs[position]
+        return outputs
 
     if not states:
         return graph, states

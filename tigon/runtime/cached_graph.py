@@ -17,8 +17,9 @@ from typing import Any, cast
 
 from tigon import _native
 from tigon.analysis.min_cut import INFINITE, cheapest_cut
-from tigon.base import TensorType, check
+from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.errors import user_line
 from tigon.base.extents import estimate, is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
@@ -26,7 +27,7 @@ from tigon.base.locks import reentrant_lock
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, typed, variable
 from tigon.lower.elements import POINTWISE, TRANSPARENT
 from tigon.passes.gradient import gradient
-from tigon.passes.set_mode import set_mode
+from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import States, keep_states
 from tigon.passes.thread_states import thread_states as thread_states
@@ -47,6 +48,17 @@ class GraphCall:
     def source(self) -> Graph:
         """The graph in no mode yet and without its random key."""
         return self._variant.own.source
+
+    def check_predicts(self) -> None:
+        """Raise where backward asks for prediction and that is not what was compiled."""
+        differing = [node.label for node in self.graph.nodes if trains(node)]
+        if differing:
+            raise TigonError(
+                f"backward in prediction at {user_line()}: {self._variant.name} was recorded in "
+                f"training, as one compiled graph, in which {', '.join(differing)} would compute "
+                "something else in prediction; record it under record(train_mode=False), or call "
+                "it without hybridize"
+            )
 
     @computed_once
     def graph(self) -> Graph:
@@ -121,9 +133,14 @@ class Variant:
     """The programs for one set of types and one mode."""
 
     def __init__(
-        self, moded: ModeGraph, types: Mapping[str, TensorType], disabled: frozenset[str] | None
+        self,
+        moded: ModeGraph,
+        types: Mapping[str, TensorType],
+        disabled: frozenset[str] | None,
+        name: str,
     ) -> None:
         self.types = types
+        self.name = name
         self.results = moded.results
         self.states = moded.states
         self.random_calls = moded.random_calls
@@ -168,8 +185,8 @@ class CachedGraph:
     """Call a graph on arrays.
 
     `graph` may be untyped; its inputs are variables with distinct names. States that operators
-    advance (`record.mutates`) are written back into the arrays passed for them. `states` tells which
-    of the last outputs are new states of which inputs, where `thread_states` was run already.
+    advance (`record.mutates`) are written back into the arrays passed for them. `states` tells
+    which of the last outputs are new states of which inputs, where `thread_states` was run already.
     `drawn` are the serials of the random nodes that the program made, where that may be more than
     the graph holds.
     """
@@ -284,7 +301,9 @@ class CachedGraph:
         with self._lock:
             found = self._variants.get(key)
             if found is None:
-                found = Variant(self.moded(mode), self.types(arrays), self.disabled)
+                found = Variant(
+                    self.moded(mode), self.types(arrays), self.disabled, self.name
+                )
                 # A new dictionary: other threads may be reading the old one.
                 kept = [*self._variants.items()][-VARIANTS_KEPT + 1 :]
                 self._variants = dict([*kept, (key, found)])
@@ -341,6 +360,13 @@ class CachedGraph:
                 return compiled.program
 
         cut = recorded.cut
+        kept = frozenset(index for kind, index in cut.saved if kind == "input")
+        call = GraphCall(variant, kept)
+
+        def predict() -> Any:
+            call.check_predicts()
+            return compile_backward()
+
         flow = None
         if recorded.targets:
             flow = _native.Gradient(
@@ -348,15 +374,15 @@ class CachedGraph:
                 cotangents=cut.cotangents,
                 targets=recorded.targets,
                 compile=compile_backward,
+                predict=predict,
             )
-        kept = frozenset(index for kind, index in cut.saved if kind == "input")
         return recorded.forward.program(
             fit.extents,
             fit.values,
             name=self.name,
             visible=variant.results + len(variant.states),
             gradient=lambda _wanted: flow,
-            tag=GraphCall(variant, kept),
+            tag=call,
         )
 
 

@@ -26,9 +26,17 @@ from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.lower.fuse import is_computed
 from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
+from tigon.passes.primitives import zeros_like
+from tigon.passes.set_mode import in_prediction, trains
 from tigon.runtime import tracing
 from tigon.runtime.by_shape import ByShape, Fit, Types, first_extent_aside
-from tigon.runtime.compile import LoweredGraph, disabled_passes, lower_graph, prepare
+from tigon.runtime.compile import (
+    LoweredGraph,
+    compile_graph,
+    disabled_passes,
+    lower_graph,
+    prepare,
+)
 
 _LOCK = plain_lock()
 _OPERATORS: list[Operator] = []
@@ -236,6 +244,8 @@ class OperatorGradient(Frozen, eq=False):
     cotangents: list[int]
     targets: list[int]
     lowered: Callable[[], LoweredGraph]
+    has_modes: bool  # in prediction it would be another graph,
+    also_saved: list[tuple[str, int]]  # which reads these, too
 
 
 def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
@@ -244,53 +254,90 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
     rule: OperatorGradient | None = fit.result
     if rule is None:
         return None
+    name = f"{call.op.name}_backward"
 
     def compile_backward() -> Any:
-        name = f"{call.op.name}_backward"
         return rule.lowered().program(fit.extents, fit.values, name=name).program
+
+    def compile_prediction() -> Any:
+        _, (_, graph) = _backward_graphs(call.op, call.attrs, wanted, _named(call.types))
+        places = [*rule.saved, *rule.also_saved]
+        return compile_graph(_over(graph, rule.cotangents, places), name=name).program
 
     return _native.Gradient(
         saved=rule.saved,
         cotangents=rule.cotangents,
         targets=rule.targets,
         compile=compile_backward,
+        predict=compile_prediction if rule.has_modes else None,
+        also_saved=rule.also_saved,
     )
 
 
 def _lower_gradient(
     op: Operator, attrs: Any, wanted: tuple[bool, ...], types: Types
 ) -> OperatorGradient | None:
-    operands = _operands(types.values())
-    node = Node(op, operands, attrs)
-    visible = node.outputs[: op.visible_count(attrs)]
-    cotangents = [variable(f"g{i}", value.type) for i, value in enumerate(visible)]
-    targets = [i for i, want in enumerate(wanted) if want and operands[i].dtype.is_float]
-    found = gradient(visible, cotangents, [operands[i] for i in targets])
-    flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
-    if not flows:
+    targets, graphs = _backward_graphs(op, attrs, wanted, types)
+    if not targets:
         return None
-    # The rule's y is the result that exists already, not one computed again.
-    results = [variable(f"y{i}", value.type) for i, value in enumerate(node.outputs)]
-    outputs = substitute([grad for _, grad in flows], dict(zip(node.outputs, results, strict=True)))
-    graph = prepare(Graph((*cotangents, *operands, *results), outputs))
-    sources = {
-        **{f"x{i}": ("input", i) for i in range(len(operands))},
-        **{f"y{i}": ("output", i) for i in range(len(results))},
-    }
-    used = {value.node.name: value for value in Graph.of(graph.outputs).inputs}
-    received = [i for i, value in enumerate(cotangents) if value.node.name in used]
-    kept = [name for name in sources if name in used]
-    inputs = [used[f"g{i}"] for i in received] + [used[name] for name in kept]
-    backward = Graph(inputs, graph.outputs)
+    read = [{value.node.name for value in Graph.of(graph.outputs).inputs} for graph in graphs]
+    places = [("input", i) for i in range(len(types))]
+    places += [("output", i) for i in range(op.output_count(attrs))]
+    saved = [place for place in places if _variable_name(*place) in read[0]]
+    also = [p for p in places if _variable_name(*p) in read[-1] and p not in saved]
+    cotangents = [
+        i
+        for i in range(op.visible_count(attrs))
+        if any(_variable_name("cotangent", i) in names for names in read)
+    ]
+    backward = _over(graphs[0], cotangents, saved)
     lowered = cache(lambda: lower_graph(backward))
     if not all(is_known(*type_.shape) for type_ in types.values()):
         lowered()  # now, so that all conditions are known before anything runs
-    return OperatorGradient(
-        saved=[sources[name] for name in kept],
-        cotangents=received,
-        targets=[i for i, _ in flows],
-        lowered=lowered,
-    )
+    return OperatorGradient(saved, cotangents, targets, lowered, len(graphs) > 1, also)
+
+
+def _backward_graphs(
+    op: Operator, attrs: Any, wanted: tuple[bool, ...], types: Types
+) -> tuple[list[int], list[Graph]]:
+    """The wanted operands that something flows to, and their cotangents as a graph over those of
+    the results, the operands and the results; then the same of prediction, over operands alone,
+    where that is another graph than that of the call."""
+    operands = _operands(types.values())
+    node = Node(op, operands, attrs)
+    nodes = [node, Node(op, operands, in_prediction(attrs))] if trains(node) else [node]
+    given = [
+        variable(_variable_name("cotangent", i), value.type)
+        for i, value in enumerate(node.outputs[: op.visible_count(attrs)])
+    ]
+    floats = [i for i, want in enumerate(wanted) if want and operands[i].dtype.is_float]
+    found = [gradient(n.outputs[: len(given)], given, [operands[i] for i in floats]) for n in nodes]
+    flows = [i for i in range(len(floats)) if any(grads[i] is not None for grads in found)]
+    # The rule's y is the result that exists already, not one computed again. What prediction would
+    # have given does not exist.
+    results = [variable(_variable_name("output", i), v.type) for i, v in enumerate(node.outputs)]
+    known = dict(zip(node.outputs, results, strict=True))
+    graphs = []
+    for grads in found:
+        outputs = [
+            zeros_like(operands[floats[place]]) if grads[place] is None else grads[place]
+            for place in flows
+        ]
+        inputs = (*given, *operands, *results)
+        graphs.append(prepare(Graph(inputs, substitute(outputs, known))))
+    return [floats[place] for place in flows], graphs
+
+
+def _variable_name(kind: str, index: int) -> str:
+    letters = {"cotangent": "g", "input": "x", "output": "y"}
+    return f"{letters[kind]}{index}"
+
+
+def _over(graph: Graph, cotangents: Sequence[int], places: Sequence[tuple[str, int]]) -> Graph:
+    """The graph with these inputs, in this order."""
+    inputs = {value.node.name: value for value in graph.inputs}
+    named = [*[("cotangent", i) for i in cotangents], *places]
+    return Graph([inputs[_variable_name(*place)] for place in named], graph.outputs)
 
 
 SLOTS = {

@@ -103,7 +103,7 @@ class Executor:
         """Compute the outputs. Arrays given by name are copied into the bound ones first."""
         for name, given in arrays.items():
             self._set(name, given)
-        self._run(bool(is_train))
+        self._run(bool(is_train), bool(is_train))
         if self._monitor is not None:
             self._report(bool(is_train))
         return self.outputs
@@ -125,23 +125,24 @@ class Executor:
         with _paused():
             array.astype(BY_CODE[target.dtype_code], copy=False).copyto(target)
 
-    def _run(self, training: bool) -> None:
-        """Recorded when training: backward starts from there."""
-        previous = _native.set_recording(training)
+    def _run(self, training: bool, recorded: bool) -> None:
+        """Backward starts from what is recorded."""
+        previous = _native.set_recording(recorded)
         mode = _native.set_training(training)
         try:
             self._outputs = self._graph(self._arrays(), training)
         finally:
             _native.set_recording(previous)
             _native.set_training(mode)
-        self._recorded = self._training = training
+        self._recorded, self._training = recorded, training
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Fill the gradient arrays as their grad_req says. `out_grads` are the cotangents of the
-        outputs; they may be missing only if every output is a loss."""
+        outputs; they may be missing only if every output is a loss. With `is_train=False` the
+        gradient is that of prediction, for which `forward` must not have been in training."""
         cotangents = self._cotangents(out_grads)
         if not self._recorded:
-            self._run(True)
+            self._run(bool(is_train), True)
         if not any(self._handles[name].grad_req != "null" for name in self._handles):
             return
         outputs = self.outputs
@@ -152,7 +153,8 @@ class Executor:
         ]
         if not pairs:
             return
-        _native.backward([output for output, _ in pairs], [grad for _, grad in pairs], True)
+        heads, grads = [output for output, _ in pairs], [grad for _, grad in pairs]
+        _native.backward(heads, grads, True, predict=not is_train)
 
     def _cotangents(self, out_grads: Any) -> list[NDArray | None]:
         values = self._symbol._values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from tigon.attribute import current as current_attributes
 from tigon.base import DType, TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import float32
+from tigon.base.errors import user_line
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -64,14 +64,6 @@ def enter(operand: Any, where: str) -> Value:
     raise TigonError(
         f"{where}: expected symbols and numbers as operands; given {type(operand).__name__}"
     )
-
-
-def user_line() -> str:
-    """File and line of the first caller outside the library."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("tigon."):
-        frame = frame.f_back  # type: ignore[assignment]
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown line"
 
 
 class Symbol:

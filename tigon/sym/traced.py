@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, TigonError
+from tigon.base.errors import user_line
 from tigon.ir.graph import VARIABLE, Value, constant, variable
 from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic, plan
 from tigon.ops.record import get
 from tigon.ops.signature import reshape_arguments
-from tigon.sym.symbol import NotImplementedForSymbol, Symbol, apply, user_line
+from tigon.sym.symbol import NotImplementedForSymbol, Symbol, apply
 
 
 class ArraySymbol(Symbol):
