@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from tigon.base import check
+from tigon.base import TigonError, check
 
 _current = threading.local()
 
@@ -55,6 +55,7 @@ class Context:
         return f"{self.device_type}({self.device_id})"
 
     def __enter__(self) -> Context:
+        check_context("with", self)
         self._previous.append(getattr(_current, "value", None))
         _current.value = self
         return self
@@ -66,6 +67,7 @@ class Context:
         """Give the unused blocks of the memory pool back to the system."""
         from tigon import _native
 
+        check_context("empty_cache", self)
         _native.trim()
 
 
@@ -80,7 +82,7 @@ def cpu_pinned(device_id: int = 0) -> Context:
 
 
 def gpu(device_id: int = 0) -> Context:
-    """Names a graphics processor. Putting an array there raises: this build has no such backend."""
+    """Names a graphics processor. To use it raises: this version has no such backend."""
     return Context("gpu", device_id)
 
 
@@ -104,23 +106,30 @@ def current_context() -> Context:
     return getattr(_current, "value", None) or _CPU
 
 
-def check_context(where: str, context: Any) -> Context:
-    """The device for `ctx=`; None means the default one."""
-    if context is None:
-        context = current_context()
-    if isinstance(context, Context) and context.device_typeid != 2:  # messages cost more than this
-        return context
+def check_context(where: str, given: Any) -> Context:
+    """The device for `ctx=`; None means the default one, and a list of one means that one.
+
+    Whatever takes a context asks here, so that what this version cannot do is refused everywhere in
+    the same words: to compute on a gpu, and to compute on several contexts at once.
+    """
+    if given is None:
+        given = current_context()
+    if isinstance(given, (list, tuple)) and len(given) == 1:
+        given = given[0]
+    if isinstance(given, Context) and given.device_typeid != 2:  # messages cost more than this
+        return given
+    several = isinstance(given, (list, tuple))
+    known = all(isinstance(one, Context) for one in (given if several else (given,)))
     check(
-        isinstance(context, Context),
+        known and not (several and not given),
         where,
-        f"expected a Context such as mx.cpu(); given {context!r}",
+        f"expected a Context such as mx.cpu(); given {given!r}",
     )
-    check(
-        context.device_type != "gpu",
-        where,
-        f"{context} is not available: this build computes on the cpu; use ctx=mx.cpu()",
+    shown = ", ".join(map(str, given)) if several else given
+    raise TigonError(
+        f"{where}: given {shown}; this version computes on one cpu context, on no gpu and not on "
+        "several; use ctx=mx.cpu()"
     )
-    return context
 
 
 _CPU = Context("cpu", 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tigon.context import check_context
 from tigon.nd.sampling import exponential, normal, randint, randn, shuffle, uniform
 from tigon.runtime import keys
 
@@ -18,6 +19,8 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
     >>> bool((a == nd.random.uniform(shape=2)).asnumpy().all())
     True
     """
+    if ctx != "all":
+        check_context("random.seed", ctx)
     keys.seed(seed_state)
 
 

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "tigon"
 FLOORS = {
     "base": 0,
     "_native": 0,
+    "context": 1,
     "ir": 1,
     "loop": 1,
     "ops": 2,
@@ -20,7 +21,6 @@ FLOORS = {
     "lower": 4,
     "backends": 4,
     "runtime": 5,
-    "context": 6,
     "attribute": 6,
     "name": 6,
     "nd": 6,

@@ -55,7 +55,8 @@ CASES = [
     # -- making arrays
     (
         lambda: nd.zeros(2, ctx=mx.gpu(0)),
-        "zeros: gpu(0) is not available: this build computes on the cpu; use ctx=mx.cpu()",
+        "zeros: given gpu(0); this version computes on one cpu context, on no gpu and not on "
+        "several; use ctx=mx.cpu()",
     ),
     (
         lambda: nd.array(["a"]),

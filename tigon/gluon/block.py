@@ -14,6 +14,7 @@ from tigon import initializer, nd, sym
 from tigon import name as naming
 from tigon._native import ShortCall, Shortcuts, call_kind
 from tigon.base import TigonError, check
+from tigon.context import check_context
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
 from tigon.gluon._graphs import GraphCache, infer_shapes_from_graph, symbol_for_export
@@ -348,6 +349,7 @@ class Block:
         source: str = "the dictionary",
     ) -> None:
         """Take values by attribute path, or by full name where no name has a dot."""
+        check_context("load_parameters", ctx)
         self._label_parameters()
         arrays = {re.sub("^(arg|aux):", "", name): array for name, array in arrays.items()}
         by_path = self._collect_params_with_prefix()
@@ -686,6 +688,7 @@ class SymbolBlock(HybridBlock):
         ignore_extra: bool = False,
     ) -> SymbolBlock:
         """Read what `export` wrote."""
+        check_context("SymbolBlock.imports", ctx)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
         symbol = sym.load(symbol_file)
         block = SymbolBlock(symbol, [sym.var(name) for name in names])

@@ -9,7 +9,7 @@ from typing import Any
 
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
-from tigon.context import Context, current_context
+from tigon.context import Context, check_context, current_context
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
 
@@ -152,6 +152,7 @@ class Parameter:
         The random numbers it will use are reserved now, so that the values do not depend on when
         the shape becomes known.
         """
+        contexts = [check_context(self._where, ctx)]
         if self._arrays is not None and not force_reinit:
             import warnings
 
@@ -160,7 +161,6 @@ class Parameter:
                 stacklevel=2,
             )
             return
-        contexts = _as_contexts(ctx)
         default = initializer.create(default_init if default_init is not None else "uniform")
         key = tracing.reserve_random_key()
         self._deferred = (init, contexts, default, key)
@@ -215,6 +215,7 @@ class Parameter:
 
     def _load(self, array: Any, ctx: Any = None, cast_dtype: bool = False) -> None:
         """Take over values read from a file; initializes where needed."""
+        context = check_context(self._where, ctx)
         given = tuple(array.shape)
         if self._shape is not None:
             fits = len(self._shape) == len(given) and all(
@@ -236,7 +237,7 @@ class Parameter:
             array = array.astype(self._dtype.name)
         self._shape = given
         if self._arrays is None:
-            contexts = self._deferred[1] if self._deferred and ctx is None else _as_contexts(ctx)
+            contexts = self._deferred[1] if self._deferred and ctx is None else [context]
             self._deferred = None
             with tracing.paused(), autograd.pause():
                 self._set_arrays(array.copy(), contexts)
@@ -247,6 +248,8 @@ class Parameter:
 
     def data(self, ctx: Context | None = None) -> Any:
         """The array; while a hybridized block is traced, the symbol that stands for it."""
+        if ctx is not None:
+            check_context(self._where, ctx)
         trace = tracing.current()
         if trace is not None:
             if trace.typed:
@@ -264,6 +267,8 @@ class Parameter:
 
     def grad(self, ctx: Context | None = None) -> Any:
         """The gradient that the last `backward` left."""
+        if ctx is not None:
+            check_context(self._where, ctx)
         array = self._only if self._only is not None else self._find(ctx)
         check(
             self._grad_req != "null",
@@ -312,8 +317,8 @@ class Parameter:
                 array.grad[:] = 0
 
     def reset_ctx(self, ctx: Any) -> None:
-        """Move to other contexts."""
-        contexts = _as_contexts(ctx)
+        """Move to another context."""
+        contexts = [check_context(self._where, ctx)]
         if self._arrays is not None:
             with tracing.paused(), autograd.pause():
                 self._set_arrays(next(iter(self._arrays.values())).copy(), contexts)
@@ -512,6 +517,7 @@ class ParameterDict:
         self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
     ) -> None:
         """Initialize every parameter; `init` serves those that have none of their own."""
+        check_context("initialize", ctx)
         default = initializer.create(init if init is not None else "uniform")
         if verbose:
             default.set_verbosity(verbose=True)
@@ -525,6 +531,7 @@ class ParameterDict:
 
     def reset_ctx(self, ctx: Any) -> None:
         """Move all parameters."""
+        check_context("ParameterDict.reset_ctx", ctx)
         for param in self.values():
             param.reset_ctx(ctx)
 
@@ -622,6 +629,7 @@ def load_into(
 ) -> None:
     """Give `params` the arrays of the same key. All names and shapes are checked first, so that a
     file that does not fit changes nothing."""
+    check_context("load_parameters", ctx)
     missing = [key for key in params if key not in arrays]
     check(
         allow_missing or not missing,
@@ -699,15 +707,6 @@ def _merge(old: tuple[int, ...] | None, new: tuple[int, ...]) -> tuple[int, ...]
 
 def _as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
     return (given,) if isinstance(given, int) else tuple(int(extent) for extent in given)
-
-
-def _as_contexts(given: Any) -> list[Context]:
-    if given is None:
-        return [current_context()]
-    if isinstance(given, Context):
-        return [given]
-    check(len(given) > 0, "initialize", "ctx is an empty list; give at least one context")
-    return list(given)
 
 
 def _zeros(shape: Any, dtype: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
+from tigon.context import check_context
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict, load_named
 
@@ -116,6 +117,7 @@ class Trainer:
         )
         self._optimizer.rescale_grad = self._scale / batch_size
         if self._epoch != _epoch.current:
+            self._check_contexts()
             self._weights = [param.list_data() for param in self._params]
             self._epoch = _epoch.current
         if not self._weights:
@@ -135,6 +137,11 @@ class Trainer:
                 self._optimizer._counts = dict(counts)
             self._updaters[i](indices, grads[i], [arrays[i] for arrays in self._weights])
         self._seen = grads, versions
+
+    def _check_contexts(self) -> None:
+        contexts = {context for param in self._params for context in param.list_ctx()}
+        if len(contexts) > 1:
+            check_context("Trainer", sorted(contexts, key=str))
 
     def _check_fresh(self, grads: list[list[Any]], versions: list[list[int]]) -> None:
         """Raise if a gradient is the very one that the last step used."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tigon import autograd
 from tigon.base import check
+from tigon.context import check_context
 
 
 def split_data(
@@ -48,7 +49,8 @@ def split_data(
 def split_and_load(
     data: Any, ctx_list: Sequence[Any], batch_axis: int = 0, even_split: bool = True
 ) -> list[Any]:
-    """Cut an array into one part per context and move each part there."""
+    """Cut an array into one part per context and move each part there. There is one context."""
+    check_context("split_and_load", ctx_list)
     if not hasattr(data, "as_in_context"):
         from tigon import nd
 

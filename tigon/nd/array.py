@@ -168,7 +168,7 @@ def _copy(self: NDArray) -> NDArray:
 
 def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
     """Write the values into another array of the same shape, or copy to a device."""
-    if isinstance(other, Context):
+    if isinstance(other, (Context, list, tuple)):
         check_context("copyto", other)
         return self.copy()
     check(

@@ -47,7 +47,7 @@ class Executor:
         auxiliary: Mapping[str, NDArray],
     ) -> None:
         self._symbol = symbol
-        self._ctx = ctx
+        self._ctx = check_context("Executor", ctx)
         self.arg_dict = dict(arguments)
         self.grad_dict = dict(gradients)
         self.aux_dict = dict(auxiliary)

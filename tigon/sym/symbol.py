@@ -11,6 +11,7 @@ from tigon.attribute import current as current_attributes
 from tigon.base import DType, TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import float32
 from tigon.base.errors import user_line
+from tigon.context import check_context
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -468,6 +469,7 @@ class Symbol:
         """An executor over these arrays: see `Executor`."""
         from tigon.sym.executor import bind
 
+        _check_groups("bind", group2ctx)
         return bind(self, ctx, args, args_grad, grad_req, aux_states)
 
     def simple_bind(
@@ -485,6 +487,7 @@ class Symbol:
         """An executor over new arrays (zeros) whose shapes follow from the given ones."""
         from tigon.sym.executor import simple_bind
 
+        _check_groups("simple_bind", group2ctx)
         return simple_bind(self, ctx, grad_req, type_dict, shapes)
 
     def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
@@ -568,6 +571,12 @@ class Symbol:
         return f"<Symbol {own}>"
 
     __hash__ = object.__hash__
+
+
+def _check_groups(where: str, group2ctx: Mapping[str, Any] | None) -> None:
+    """Groups of nodes are computed in the one place there is, whatever their number."""
+    for contexts in (group2ctx or {}).values():
+        check_context(where, contexts)
 
 
 # ------------------------------------------------------------------------ making symbols

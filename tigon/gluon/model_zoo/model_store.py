@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tigon.base import check
+from tigon.context import check_context
 from tigon.gluon.block import Block
 
 DEFAULT_ROOT = "~/.mxnet/models"
@@ -48,6 +49,7 @@ def with_parameters(
     network: Network, name: str, pretrained: bool, ctx: Any, root: str | Path
 ) -> Network:
     """The network itself, its parameters loaded if `pretrained`."""
+    check_context("model_zoo", ctx)
     if pretrained:
         network.load_parameters(get_model_file(name, root), ctx=ctx)
     return network

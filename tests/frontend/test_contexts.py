@@ -1,0 +1,247 @@
+"""There is one context: whatever takes one refuses gpus and several, and ignores none silently."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import autograd, gluon, nd, sym
+from tigon.gluon import nn
+from tigon.gluon.model_zoo import vision
+from tigon.ops.record import all_operators, attr_fields
+from tigon.ops.signature import Signature
+
+NAMES = ("ctx", "context", "contexts", "ctx_list", "device", "group2ctx")
+REFUSED = [mx.gpu(0), mx.gpu(1), [mx.gpu(0)], [mx.cpu(0), mx.cpu(1)], (mx.cpu(0), mx.gpu(0))]
+REFUSED += [[mx.cpu(0), mx.cpu(0)]]
+ACCEPTED = [None, mx.cpu(), mx.cpu(0), [mx.cpu()], (mx.cpu(0),), mx.cpu(1), mx.cpu_pinned()]
+SENTENCE = "this version computes on one cpu context, on no gpu and not on several"
+
+
+def public_callables() -> Iterator[tuple[str, Any]]:
+    """Functions and methods of the package, found by looking around."""
+    seen: set[Any] = set()
+    stack: list[tuple[str, Any]] = [("tigon", mx)]
+    while stack:
+        where, owner = stack.pop()
+        for name in sorted(dir(owner)):
+            if name.startswith("_"):
+                continue
+            try:
+                value = getattr(owner, name)
+            except AttributeError:
+                continue
+            module = getattr(value, "__name__" if inspect.ismodule(value) else "__module__", "")
+            if not isinstance(module, str) or not module.startswith("tigon") or "._" in module:
+                if not isinstance(owner, type):
+                    continue
+            if (inspect.ismodule(value) or isinstance(value, type)) and value not in seen:
+                seen.add(value)
+                stack.append((f"{where}.{name}", value))
+            if callable(value):
+                yield f"{where}.{name}", value
+
+
+def taking_a_context() -> dict[str, tuple[Any, str]]:
+    """By where they are written, so that inherited methods count once."""
+    found: dict[str, tuple[Any, str]] = {}
+    for _, function in public_callables():
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            continue
+        for name in NAMES:
+            if name in parameters:
+                plain = inspect.unwrap(function)
+                home = f"{plain.__module__}.{plain.__qualname__}({name})"
+                found.setdefault(home, (function, name))
+    return found
+
+
+def dense() -> Any:
+    net = nn.Dense(1, in_units=2)
+    net.initialize()
+    return net
+
+
+def saved(folder: Path) -> str:
+    path = str(folder / "net.params")
+    dense().save_parameters(path)
+    return path
+
+
+def exported(folder: Path) -> str:
+    net = nn.Dense(1, in_units=2)
+    net.initialize()
+    net.hybridize()
+    net(nd.ones((1, 2)))
+    net.export(str(folder / "net"))
+    return str(folder / "net")
+
+
+S = sym.var("a") + 1
+
+RECIPES: dict[str, Callable[[Any, Path], Any]] = {
+    "tigon.nd.array._as_in_context(context)": lambda c, _: nd.ones(2).as_in_context(c),
+    "tigon.nd.creation.array(ctx)": lambda c, _: nd.array([1, 2], ctx=c),
+    "tigon.nd.creation.empty(ctx)": lambda c, _: nd.empty(2, ctx=c),
+    "tigon.nd.creation.zeros(ctx)": lambda c, _: nd.zeros(2, ctx=c),
+    "tigon.nd.creation.ones(ctx)": lambda c, _: nd.ones(2, ctx=c),
+    "tigon.nd.creation.full(ctx)": lambda c, _: nd.full(2, 7, ctx=c),
+    "tigon.nd.creation.arange(ctx)": lambda c, _: nd.arange(3, ctx=c),
+    "tigon.nd.creation.linspace(ctx)": lambda c, _: nd.linspace(0, 1, 3, ctx=c),
+    "tigon.nd.creation.eye(ctx)": lambda c, _: nd.eye(2, ctx=c),
+    "tigon.nd.sampling.uniform(ctx)": lambda c, _: nd.random.uniform(shape=2, ctx=c),
+    "tigon.nd.sampling.normal(ctx)": lambda c, _: nd.random.normal(shape=2, ctx=c),
+    "tigon.nd.sampling.randn(ctx)": lambda c, _: nd.random.randn(2, ctx=c),
+    "tigon.nd.sampling.randint(ctx)": lambda c, _: nd.random.randint(0, 3, shape=2, ctx=c),
+    "tigon.nd.sampling.exponential(ctx)": lambda c, _: nd.random.exponential(shape=2, ctx=c),
+    "tigon.random.seed(ctx)": lambda c, _: mx.random.seed(1, ctx="all" if c is None else c),
+    "tigon.sym.executor.Executor(ctx)": lambda c, _: mx.Executor(
+        S, c, {"a": nd.ones(1)}, {}, {"a": "null"}, {}
+    ),
+    "tigon.sym.symbol.Symbol.bind(ctx)": lambda c, _: S.bind(c, {"a": nd.ones(1)}),
+    "tigon.sym.symbol.Symbol.bind(group2ctx)": lambda c, _: S.bind(
+        None, {"a": nd.ones(1)}, group2ctx={"g": c}
+    ),
+    "tigon.sym.symbol.Symbol.simple_bind(ctx)": lambda c, _: S.simple_bind(c, a=(1,)),
+    "tigon.sym.executor.bind(ctx)": lambda c, _: S.bind(c, {"a": nd.ones(1)}),
+    "tigon.sym.executor.simple_bind(ctx)": lambda c, _: S.simple_bind(c, a=(1,)),
+    "tigon.sym.symbol.Symbol.simple_bind(group2ctx)": lambda c, _: S.simple_bind(
+        None, a=(1,), group2ctx={"g": c}
+    ),
+    "tigon.sym.symbol.Symbol.eval(ctx)": lambda c, _: S.eval(c, a=nd.ones(1)),
+    "tigon.gluon.block.Block.initialize(ctx)": lambda c, _: nn.Dense(1).initialize(ctx=c),
+    "tigon.gluon.block.Block.load_parameters(ctx)": lambda c, f: dense().load_parameters(
+        saved(f), ctx=c
+    ),
+    "tigon.gluon.block.Block.load_dict(ctx)": lambda c, _: dense().load_dict(
+        {"weight": nd.ones((1, 2)), "bias": nd.ones(1)}, ctx=c
+    ),
+    "tigon.gluon.block.SymbolBlock.imports(ctx)": lambda c, f: gluon.SymbolBlock.imports(
+        f"{exported(f)}-symbol.json", "data", ctx=c
+    ),
+    "tigon.gluon.parameter.Parameter.data(ctx)": lambda c, _: dense().weight.data(c),
+    "tigon.gluon.parameter.Parameter.grad(ctx)": lambda c, _: dense().weight.grad(c),
+    "tigon.gluon.parameter.Parameter.initialize(ctx)": lambda c, _: dense().weight.initialize(
+        ctx=c, force_reinit=True
+    ),
+    "tigon.gluon.parameter.Parameter.reset_ctx(ctx)": lambda c, _: dense().weight.reset_ctx(c),
+    "tigon.gluon.parameter.ParameterDict.initialize(ctx)": lambda c, _: (
+        gluon.ParameterDict().initialize(ctx=c)
+    ),
+    "tigon.gluon.parameter.ParameterDict.reset_ctx(ctx)": lambda c, _: (
+        gluon.ParameterDict().reset_ctx(c)
+    ),
+    "tigon.gluon.parameter.ParameterDict.load(ctx)": lambda c, f: (
+        dense().collect_params().load(saved(f), ctx=c, ignore_extra=True, allow_missing=True)
+    ),
+    "tigon.gluon.parameter.ParameterDict.load_dict(ctx)": lambda c, _: (
+        gluon.ParameterDict().load_dict({}, ctx=c)
+    ),
+    "tigon.gluon.parameter.load_into(ctx)": lambda c, _: gluon.ParameterDict().load_dict({}, c),
+    "tigon.gluon.utils.split_and_load(ctx_list)": lambda c, _: gluon.utils.split_and_load(
+        nd.ones((2, 3)), [mx.cpu()] if c is None else c if isinstance(c, (list, tuple)) else [c]
+    ),
+    "tigon.gluon.model_zoo.model_store.with_parameters(ctx)": lambda c, _: vision.get_model(
+        "alexnet", ctx=c
+    ),
+}
+for _name in "alexnet get_mobilenet get_mobilenet_v2 get_resnet get_squeezenet get_vgg".split():
+    _arguments = {
+        "alexnet": (),
+        "get_mobilenet": (0.25,),
+        "get_mobilenet_v2": (0.25,),
+        "get_resnet": (1, 18),
+        "get_squeezenet": ("1.0",),
+        "get_vgg": (11,),
+    }[_name]
+    RECIPES[f"{_name}(ctx)"] = lambda c, _, name=_name, arguments=_arguments: getattr(
+        vision, name
+    )(*arguments, ctx=c)
+
+
+def recipe(home: str) -> Callable[[Any, Path], Any] | None:
+    return RECIPES.get(home) or RECIPES.get(home.rpartition(".")[2])
+
+
+def test_every_taker_of_a_context_is_tried() -> None:
+    found = taking_a_context()
+    assert len(found) > 30
+    without = sorted(home for home in found if recipe(home) is None)
+    assert not without, "say here how to call them"
+
+
+@pytest.mark.parametrize("home", sorted(RECIPES))
+def test_gpus_and_several_contexts_are_refused(home: str, tmp_path: Path) -> None:
+    for context in REFUSED:
+        with pytest.raises(mx.TigonError, match=SENTENCE):
+            RECIPES[home](context, tmp_path)
+
+
+@pytest.mark.parametrize("home", sorted(RECIPES))
+def test_one_cpu_context_is_accepted(home: str, tmp_path: Path) -> None:
+    for context in ACCEPTED:
+        if context is not None or "as_in_context" not in home:
+            RECIPES[home](context, tmp_path)
+
+
+@pytest.mark.parametrize("context", REFUSED, ids=str)
+def test_other_ways_to_name_a_context(context: Any) -> None:
+    for use in (
+        lambda: nd.ones(2).copyto(context),
+        lambda: nd.ones(2).as_in_ctx(context),
+        lambda: nd.ones(2).to_device(context),
+    ):
+        with pytest.raises(mx.TigonError, match=SENTENCE):
+            use()
+    if isinstance(context, mx.Context):
+        with pytest.raises(mx.TigonError, match=SENTENCE), context:
+            pass
+    assert mx.current_context() == mx.cpu()
+
+
+def test_every_operator_refuses() -> None:
+    for op in all_operators():
+        if "ctx" in attr_fields(op.attrs_type):
+            continue
+        for context in (*REFUSED, "gpu(0)"):
+            with pytest.raises(mx.TigonError, match=SENTENCE):
+                Signature(op).split((), {"ctx": context})
+        for context in (*ACCEPTED, "cpu(0)", "cpu"):
+            Signature(op).split((), {"ctx": context})
+
+
+def test_there_are_no_gpus() -> None:
+    assert mx.num_gpus() == mx.context.num_gpus() == 0
+
+
+def test_a_trainer_of_parameters_in_two_places() -> None:
+    one, other = dense(), nn.Dense(1, in_units=2)
+    other.initialize(ctx=mx.cpu(1))
+    params = [*one.collect_params().values(), *other.collect_params().values()]
+    trainer = gluon.Trainer(params, "sgd")
+    with autograd.record():
+        loss = one(nd.ones((1, 2))) + other(nd.ones((1, 2)))
+    loss.backward()
+    with pytest.raises(mx.TigonError, match="Trainer: given cpu\\(0\\), cpu\\(1\\); this version"):
+        trainer.step(1)
+
+
+@pytest.mark.parametrize("context", [mx.cpu(), [mx.cpu(0)], mx.cpu(1), mx.cpu_pinned()], ids=str)
+def test_training_on_one_context(context: Any) -> None:
+    net = nn.Dense(1, in_units=1, weight_initializer="ones", use_bias=False)
+    net.initialize(ctx=context)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1.0})
+    (part,) = gluon.utils.split_and_load(np.array([[4.0], [12.0]]), net.weight.list_ctx())
+    with autograd.record():
+        loss = net(part)
+    loss.backward()
+    trainer.step(1)
+    assert net.weight.data().asscalar() == 1 - 16
