@@ -12,7 +12,6 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
-from tigon.gluon import nn
 from tigon.ops.record import all_operators, attr_fields
 
 SCOPES: dict[str, Callable[[], Any]] = {

@@ -199,7 +199,7 @@ class CachedGraph:
         drawn: Sequence[int] = (),
         states: States | None = None,
     ) -> None:
-        self.graph, self._states = thread_states(graph) if states is None else (graph, states)
+        self.graph, self.states = thread_states(graph) if states is None else (graph, states)
         self._drawn = tuple(drawn)
         self.name = name
         self.disabled = disabled
@@ -316,7 +316,7 @@ class CachedGraph:
         """The graph for this mode; types may be missing."""
         found = self._moded.get(mode)
         if found is None:
-            found = self._moded[mode] = _with_mode(self.graph, self._states, mode, self._drawn)
+            found = self._moded[mode] = _with_mode(self.graph, self.states, mode, self._drawn)
         return found
 
     def _compile(

@@ -65,6 +65,8 @@ class Executor:
             if gradient is not None and self._requests[name] != "null":
                 handle.mark_variable(gradient, self._requests[name])
         self._names = symbol.list_inputs()
+        advanced = {self._names[source] for _, source in self._graph.states}
+        self._advanced = sorted(advanced.intersection(self._handles))
 
     # -- what it holds
 
@@ -134,6 +136,8 @@ class Executor:
         finally:
             _native.set_recording(previous)
             _native.set_training(mode)
+        for name in self._advanced:  # states of optimizers are arguments
+            self.arg_dict[name].swap_storage(self._handles[name])
         self._recorded, self._training = recorded, training
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
