@@ -118,3 +118,33 @@ def test_mask_writes():
     x = traced() * 1
     x[(x > 5).astype("bool")] = 0
     assert np.array_equal(value(x), np.where(X > 5, 0, X))
+
+
+def test_out_is_written_to():
+    def into(x):
+        y = nd.zeros((3, 4))
+        z = y
+        assert nd.broadcast_add(x, 1, out=y) is y
+        parts = [nd.zeros((3, 2)), nd.zeros((3, 2))]
+        nd.split(x, num_outputs=2, axis=1, out=parts)
+        return z, parts[1]
+
+    for function in (into, mx.jit(into)):
+        z, part = function(nd.array(X))
+        assert np.array_equal(z.asnumpy(), X + 1)
+        assert np.array_equal(part.asnumpy(), X[:, 2:])
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (lambda x, held: held, "broadcast_add: out= is an array that the traced program has not"),
+        (lambda x, held: x, "belongs to the caller"),
+        (lambda x, held: nd.zeros((3, 1)), "broadcast_add: out= expects shape"),
+    ],
+)
+def test_out_that_cannot_be_written_to(target, message):
+    held = nd.zeros((3, 4))
+    with pytest.raises(mx.TigonError, match=message):
+        mx.jit(lambda x: nd.broadcast_add(x, 1, out=target(x, held)))(nd.array(X))
+    assert not held.asnumpy().any()

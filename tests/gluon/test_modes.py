@@ -254,3 +254,103 @@ def test_calling_a_symbol_again_draws_again() -> None:
     both = sym.Group([dropped, dropped(x=x)])
     first, second = both.bind(args={"x": nd.ones(100)}).forward(is_train=True)
     assert first.asnumpy().tolist() != second.asnumpy().tolist()
+
+
+# --------------------------------------------------------------- backward in prediction
+
+
+def once(operator: str, recorded_in: bool, **backward: Any) -> list[list[float]]:
+    """The gradients of one call of an operator, imperatively."""
+    mx.random.seed(3)
+    x, gamma, beta = nd.array(X), nd.array([2, 3, 4]), nd.zeros(3)
+    for array in (x, gamma, beta):
+        array.attach_grad()
+    states = [gamma, beta, nd.array([0.5, 0, 1]), nd.array([1, 4, 2])]
+    with autograd.record(recorded_in):
+        y = OPERATORS[operator](nd, x, states)
+    autograd.backward([y], [nd.array(X)], **backward)
+    return [array.grad.asnumpy().round(4).tolist() for array in (x, gamma, beta)]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_backward_in_prediction_of_single_operators(operator: str) -> None:
+    predicted = once(operator, False)
+    assert once(operator, False, train_mode=False) == predicted
+    assert once(operator, True, train_mode=False) == predicted
+    assert once(operator, True, train_mode=True) == once(operator, True)
+    depends = "always" not in operator and "global" not in operator
+    assert (once(operator, True) != predicted) == depends
+
+
+@pytest.mark.parametrize("operator", [name for name in OPERATORS if name != "BatchNorm global"])
+def test_differentiable_gradients_in_prediction(operator: str) -> None:
+    found = []
+    for create_graph in (False, True):
+        mx.random.seed(3)
+        x, gamma = nd.array(X), nd.array([2, 3, 4])
+        states = [gamma, nd.zeros(3), nd.array([0.5, 0, 1]), nd.array([1, 4, 2])]
+        x.attach_grad()
+        with autograd.record():
+            y = OPERATORS[operator](nd, x, states)
+        (dx,) = autograd.grad(
+            [y], [x], [nd.array(X)], create_graph=create_graph, train_mode=False
+        )
+        found.append(dx.asnumpy().round(4).tolist())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("recorded_in", [True, False])
+def test_the_numbers_of_batch_norm(recorded_in: bool) -> None:
+    """x = 1, 3 and head 1, 2: the gradient of prediction is 1, 2."""
+    x = nd.array([[1], [3]])
+    x.attach_grad()
+    one, zero = nd.ones(1), nd.zeros(1)
+    with autograd.record(train_mode=recorded_in):
+        y = nd.BatchNorm(x, one, zero, nd.zeros(1), nd.ones(1), eps=0)
+    y.backward(nd.array([[1], [2]]), train_mode=False)
+    assert x.grad.asnumpy().ravel().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_compiled_graph_of_the_other_mode_refuses(operator: str) -> None:
+    net = Moded(operator)
+    net.initialize()
+    net.hybridize()
+    depends = "always" not in operator and "global" not in operator
+    for recorded_in in (True, False):
+        x = nd.array(X)
+        x.attach_grad()
+        with autograd.record(recorded_in):
+            y = net(x)
+        refused = depends and recorded_in
+        for backward in (
+            lambda y=y: y.backward(nd.array(X), train_mode=False, retain_graph=True),
+            lambda y=y, x=x: autograd.grad([y], [x], train_mode=False, retain_graph=True),
+            lambda y=y, x=x: autograd.grad([y], [x], train_mode=False, create_graph=True),
+        ):
+            if not refused:
+                if recorded_in or operator.startswith("Dropout"):
+                    backward()
+                continue
+            with pytest.raises(mx.TigonError) as caught:
+                backward()
+            text = str(caught.value)
+            assert f"{__file__}:" in text
+            assert operator.split()[0] in text
+            assert "was recorded in training" in text
+        y.backward(nd.array(X))  # as it was recorded
+
+
+def test_executors_differentiate_prediction() -> None:
+    x = sym.var("x")
+    symbol = sym.BatchNorm(x, name="bn", eps=0.0)
+    arguments = {"x": nd.array([[1], [3]]), "bn_gamma": nd.ones(1), "bn_beta": nd.zeros(1)}
+    states = {"bn_moving_mean": nd.zeros(1), "bn_moving_var": nd.ones(1)}
+    gradients = {"x": nd.zeros((2, 1))}
+    executor = symbol.bind(None, arguments, gradients, "write", states)
+    executor.forward(is_train=False)
+    executor.backward(nd.array([[1], [2]]), is_train=False)
+    assert gradients["x"].asnumpy().ravel().tolist() == [1, 2]
+    executor.forward(is_train=True)
+    with pytest.raises(mx.TigonError, match="was recorded in training"):
+        executor.backward(nd.array([[1], [2]]), is_train=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import TensorType, TigonError
+from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.frozen import replace
 from tigon.ir.graph import constant
@@ -37,7 +37,8 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
             arrays = True
         elif kind not in PLAIN:
             if hasattr(operand, "apply_op"):
-                return operand.apply_op(op, attrs, given)
+                result = operand.apply_op(op, attrs, given)
+                return result if out is None else _written(op, out, result)
             given[position] = _number(op, position, operand)
     symbolic = tracing.symbolic()
     if symbolic is not None and out is None:
@@ -106,6 +107,27 @@ def signature_of(op: Operator) -> Signature:
     if found is None:
         found = _signatures[op] = Signature(op)
     return found
+
+
+def _written(op: Operator, out: Any, result: Any) -> Any:
+    """`out=` in traced code: the symbol that stands for an array gets the result as its value."""
+    targets = list(out) if isinstance(out, (list, tuple)) else [out]
+    values = list(result) if len(targets) > 1 else [result]
+    for target, value in zip(targets, values, strict=True):
+        check(
+            hasattr(target, "_update"),
+            op.name,
+            "out= is an array that the traced program has not made, which would be overwritten "
+            "once and not at every call; leave out= away, or make it with nd.zeros inside the "
+            "program",
+        )
+        check(
+            target.shape == value.shape,
+            op.name,
+            f"out= expects shape {value.shape}; given {target.shape}",
+        )
+        target._update(f"{op.name}(out=...)", value)
+    return out
 
 
 def _number(op: Operator, position: int, operand: Any) -> Any:
