@@ -22,6 +22,7 @@ from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.set_mode import set_mode
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.thread_keys import thread_keys
+from tigon.passes.thread_states import thread_states
 
 
 def _fold(graph: Graph) -> Graph:
@@ -30,6 +31,10 @@ def _fold(graph: Graph) -> Graph:
 
 def _keys(graph: Graph) -> Graph:
     return thread_keys(graph)[0]
+
+
+def _states(graph: Graph) -> Graph:
+    return thread_states(graph)[0]
 
 
 def _mode(graph: Graph) -> Graph:
@@ -45,6 +50,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "replace_empty_values": replace_empty_values,
     "set_mode": _mode,
     "thread_keys": _keys,
+    "thread_states": _states,
 }
 
 fuzzed = settings(

@@ -24,6 +24,7 @@ from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.set_mode import set_mode
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.thread_keys import thread_keys
+from tigon.passes.thread_states import keep_states, thread_states
 
 HERE = Path(__file__).parent
 DIVIDER = "-" * 20
@@ -46,6 +47,8 @@ RUN: dict[str, Callable[[Graph], Graph]] = {
     "set_mode": lambda graph: set_mode(graph, True),
     "share_common_subexpressions": share_common_subexpressions,
     "thread_keys": lambda graph: thread_keys(graph)[0],
+    "thread_states": lambda graph: thread_states(graph)[0],
+    "keep_states": lambda graph: keep_states(*thread_states(set_mode(graph, True)))[0],
 }
 
 CASES = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("*/*.txt"))

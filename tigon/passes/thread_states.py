@@ -116,7 +116,8 @@ class _Flow:
             return plain
         state = self.latest(value)
         if state not in self._seen:
-            self._seen[state] = stop_gradient(state)
+            seen = self._seen[state] = stop_gradient(state)
+            seen.node.serial = state.node.serial  # before the next call, should it be asked again
         return self._seen[state]
 
 
