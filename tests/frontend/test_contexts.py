@@ -102,6 +102,16 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.nd.sampling.randn(ctx)": lambda c, _: nd.random.randn(2, ctx=c),
     "tigon.nd.sampling.randint(ctx)": lambda c, _: nd.random.randint(0, 3, shape=2, ctx=c),
     "tigon.nd.sampling.exponential(ctx)": lambda c, _: nd.random.exponential(shape=2, ctx=c),
+    "tigon.nd.sampling.shuffle(ctx)": lambda c, _: nd.random.shuffle(nd.ones(2), ctx=c),
+    "tigon.sym.sampling.uniform(ctx)": lambda c, _: sym.random.uniform(shape=(2,), ctx=c),
+    "tigon.sym.sampling.normal(ctx)": lambda c, _: sym.random.normal(shape=(2,), ctx=c),
+    "tigon.sym.sampling.randn(ctx)": lambda c, _: sym.random.randn(2, ctx=c),
+    "tigon.sym.sampling.randint(ctx)": lambda c, _: sym.random.randint(0, 3, shape=(2,), ctx=c),
+    "tigon.sym.sampling.exponential(ctx)": lambda c, _: sym.random.exponential(shape=(2,), ctx=c),
+    "tigon.sym.functions.zeros(ctx)": lambda c, _: sym.zeros((2,), ctx=c),
+    "tigon.sym.functions.ones(ctx)": lambda c, _: sym.ones((2,), ctx=c),
+    "tigon.sym.functions.full(ctx)": lambda c, _: sym.full((2,), 7, ctx=c),
+    "tigon.sym.functions.eye(ctx)": lambda c, _: sym.eye(2, ctx=c),
     "tigon.random.seed(ctx)": lambda c, _: mx.random.seed(1, ctx="all" if c is None else c),
     "tigon.sym.executor.Executor(ctx)": lambda c, _: mx.Executor(
         S, c, {"a": nd.ones(1)}, {}, {"a": "null"}, {}
@@ -216,6 +226,22 @@ def test_every_operator_refuses() -> None:
                 Signature(op).split((), {"ctx": context})
         for context in (*ACCEPTED, "cpu(0)", "cpu"):
             Signature(op).split((), {"ctx": context})
+
+
+def test_nothing_takes_a_context_among_words_without_meaning() -> None:
+    """`**_` is for what other versions of MXNet take: a context is never among it."""
+    swallowing = []
+    for where, function in public_callables():
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            continue
+        nameless = "_" in parameters and parameters["_"].kind is inspect.Parameter.VAR_KEYWORD
+        # Not `Symbol.astype`, which makes no array, nor what is no function of ours.
+        own = inspect.isfunction(function) and function.__name__ != "<lambda>"
+        if nameless and own and "ctx" not in parameters and ".base." not in function.__module__:
+            swallowing.append(where)
+    assert not swallowing
 
 
 def test_there_are_no_gpus() -> None:

@@ -132,13 +132,14 @@ def exponential(
     return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, ctx, out)
 
 
-def shuffle(data: NDArray, out: Any = None, **_: Any) -> NDArray:
+def shuffle(data: NDArray, out: Any = None, ctx: Any = None, **_: Any) -> NDArray:
     """The rows of an array in random order.
 
     >>> from tigon import nd
     >>> sorted(shuffle(nd.arange(4)).asnumpy().tolist())
     [0.0, 1.0, 2.0, 3.0]
     """
+    check_context("random.shuffle", ctx)
     op = record.get("_shuffle")
     return apply(op, op.make_attrs({}), (data,), out)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.lazy import method_on_demand
+from tigon.context import check_context
 from tigon.export import symbol_json
 from tigon.ir.graph import Value
 from tigon.ops import record
@@ -200,24 +201,33 @@ def _shape(where: str, shape: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def zeros(shape: Any, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+def zeros(
+    shape: Any, dtype: Any = None, name: str | None = None, ctx: Any = None, **_: Any
+) -> Symbol:
     """Zeros of a shape.
 
     >>> zeros((2, 3)).shape
     (2, 3)
     """
+    check_context("zeros", ctx)
     given = {"shape": _shape("zeros", shape), "dtype": as_dtype(dtype or "float32").name}
     return _create("_zeros", given, name)
 
 
-def ones(shape: Any, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+def ones(
+    shape: Any, dtype: Any = None, name: str | None = None, ctx: Any = None, **_: Any
+) -> Symbol:
     """Ones of a shape."""
+    check_context("ones", ctx)
     given = {"shape": _shape("ones", shape), "dtype": as_dtype(dtype or "float32").name}
     return _create("_ones", given, name)
 
 
-def full(shape: Any, val: float, dtype: Any = None, name: str | None = None, **_: Any) -> Symbol:
+def full(
+    shape: Any, val: float, dtype: Any = None, name: str | None = None, ctx: Any = None, **_: Any
+) -> Symbol:
     """One value everywhere."""
+    check_context("full", ctx)
     given = {"shape": _shape("full", shape), "dtype": as_dtype(dtype or "float32").name}
     return _create("_full", {**given, "value": val}, name)
 
@@ -250,9 +260,16 @@ def linspace(
 
 
 def eye(
-    N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None, **_: Any
+    N: int,
+    M: int = 0,
+    k: int = 0,
+    dtype: Any = None,
+    name: str | None = None,
+    ctx: Any = None,
+    **_: Any,
 ) -> Symbol:
     """Ones on a diagonal."""
+    check_context("eye", ctx)
     given = {"N": N, "M": M, "k": k, "dtype": as_dtype(dtype or "float32").name}
     return _create("_eye", given, name)
 

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from tigon.base import as_dtype, check
+from tigon.context import check_context
 from tigon.ops import record
 from tigon.sym.symbol import Symbol, apply
 
 
-def _draw(where: str, parameters: dict[str, Any], shape: Any, dtype: Any, name: Any) -> Symbol:
+def _draw(
+    where: str, parameters: dict[str, Any], shape: Any, dtype: Any, name: Any, ctx: Any
+) -> Symbol:
+    check_context(f"random.{where}", ctx)
     symbols = [value for value in parameters.values() if isinstance(value, Symbol)]
     check(
         not symbols or len(symbols) == len(parameters),
@@ -28,40 +32,65 @@ def _draw(where: str, parameters: dict[str, Any], shape: Any, dtype: Any, name: 
 
 
 def uniform(
-    low: Any = 0, high: Any = 1, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+    low: Any = 0,
+    high: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
 ) -> Symbol:
     """Draws from [low, high).
 
     >>> uniform(shape=(2, 3)).shape
     (2, 3)
     """
-    return _draw("uniform", {"low": low, "high": high}, shape, dtype, name)
+    return _draw("uniform", {"low": low, "high": high}, shape, dtype, name, ctx)
 
 
 def normal(
-    loc: Any = 0, scale: Any = 1, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+    loc: Any = 0,
+    scale: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
 ) -> Symbol:
     """Draws from a normal distribution of mean `loc` and standard deviation `scale`."""
-    return _draw("normal", {"loc": loc, "scale": scale}, shape, dtype, name)
+    return _draw("normal", {"loc": loc, "scale": scale}, shape, dtype, name, ctx)
 
 
-def randn(*shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = None, **_: Any) -> Symbol:
+def randn(
+    *shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = None, ctx: Any = None, **_: Any
+) -> Symbol:
     """Normal draws of a shape given by position."""
-    return normal(loc, scale, shape or None, dtype)
+    return normal(loc, scale, shape or None, dtype, ctx=ctx)
 
 
 def randint(
-    low: int, high: int, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+    low: int,
+    high: int,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
 ) -> Symbol:
     """Integers from [low, high)."""
-    return _draw("randint", {"low": low, "high": high}, shape, dtype, name)
+    return _draw("randint", {"low": low, "high": high}, shape, dtype, name, ctx)
 
 
 def exponential(
-    scale: float = 1.0, shape: Any = None, dtype: Any = None, name: Any = None, **_: Any
+    scale: float = 1.0,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
 ) -> Symbol:
     """Draws from an exponential distribution of mean `scale`."""
-    return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, name)
+    return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, name, ctx)
 
 
 def functions() -> dict[str, Callable[..., Any]]:
