@@ -29,6 +29,10 @@ from tigon.sym.symbol import Symbol
 
 NDArray = _native.NDArray
 
+# Names of this module's own: every recorded call passes through here.
+_set_recording, _set_training = _native.set_recording, _native.set_training
+_tracers = tracing.active
+
 
 # ------------------------------------------------------------------------------ scopes
 
@@ -42,23 +46,22 @@ class _Scope:
 
     def __enter__(self) -> _Scope:
         recording, training = self._wanted
-        if tracing.active[0] and training is not None:
-            tracing.count_mode_scopes(+1)
-        self._previous.append(
-            (
-                None if recording is None else _native.set_recording(recording),
-                None if training is None else _native.set_training(training),
-            )
-        )
+        if recording is not None:
+            recording = _set_recording(recording)
+        if training is not None:
+            training = _set_training(training)
+            if _tracers[0]:
+                tracing.count_mode_scopes(+1)
+        self._previous.append((recording, training))
         return self
 
     def __exit__(self, *_: object) -> None:
         recording, training = self._previous.pop()
         if recording is not None:
-            _native.set_recording(recording)
+            _set_recording(recording)
         if training is not None:
-            _native.set_training(training)
-            if tracing.active[0]:
+            _set_training(training)
+            if _tracers[0]:
                 tracing.count_mode_scopes(-1)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,7 +203,7 @@ def backward(
     mode only: to ask for the other one, where it matters, is an error.
     """
     heads, grads = _heads("backward", heads, head_grads)
-    _native.backward(heads, grads, retain_graph, predict=not train_mode)
+    _native.backward(heads, grads, retain_graph, None, not train_mode)
 
 
 def grad(

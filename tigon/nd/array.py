@@ -272,7 +272,7 @@ def _backward(
     """Differentiate the recorded computation that made this array; `out_grad` (ones) is its
     cotangent. `train_mode=False` takes the gradient of what would have been computed in prediction;
     otherwise each call has the mode in which it was recorded."""
-    _native.backward([self], [out_grad], retain_graph, predict=not train_mode)
+    _native.backward([self], [out_grad], retain_graph, None, not train_mode)
 
 
 # -------------------------------------------------------------------------- installing

@@ -158,7 +158,7 @@ class Executor:
         if not pairs:
             return
         heads, grads = [output for output, _ in pairs], [grad for _, grad in pairs]
-        _native.backward(heads, grads, True, predict=not is_train)
+        _native.backward(heads, grads, True, None, not is_train)
 
     def _cotangents(self, out_grads: Any) -> list[NDArray | None]:
         values = self._symbol._values
