@@ -116,13 +116,6 @@ def backward(name: str, *arrays: np.ndarray, **attributes: object) -> np.ndarray
             {"lr": 0.1},
             "sgd_update: grad: expected float32[2,3] like weight; given float32[3,2]",
         ),
-        (
-            "Dropout",
-            [(2, 3)],
-            {"training": True},
-            "Dropout: a random key is needed in training; operators called through nd, sym or "
-            "Gluon get one",
-        ),
     ],
 )
 def test_errors_say_what_to_do(name: str, shapes: list, attributes: dict, message: str) -> None:
@@ -131,6 +124,15 @@ def test_errors_say_what_to_do(name: str, shapes: list, attributes: dict, messag
     with pytest.raises(TigonError) as caught:
         op.infer_types(op.make_attrs(attributes), types)
     assert str(caught.value) == message
+
+
+def test_dropout_gets_its_key_after_its_type() -> None:
+    dropout = get("Dropout")
+    data = variable("data", TensorType((2, 3), FLOAT))
+    value = dropout(data, training=True)
+    assert value.type == data.type
+    with pytest.raises(TigonError, match="its key is missing"):
+        decompose(Graph([data], [value]))
 
 
 # ----------------------------------------------------------------------- missing operands
