@@ -242,10 +242,27 @@ void wait_to_write(Array* array) {
     wait_interruptibly([&](auto most) { return Engine::instance().wait_to_write(*storage, most); });
 }
 
-void wait_until_idle() {
+void wait_for_pushed() {
   if (Task::current_host()) return;
   Engine& engine = Engine::instance();
-  if (!engine.idle()) wait_interruptibly([&](auto most) { return engine.wait_all(most); });
+  if (!engine.idle()) {
+    uint64_t last = engine.last_pushed();
+    wait_interruptibly([&](auto most) { return engine.wait_for_pushed(last, most); });
+  }
+  run_queued_drops();
+}
+
+// Results that nobody has waited for are not missed; callbacks may be. What is running afterwards,
+// or pushed by daemon threads, is in nobody's way: it holds all that it touches, and nothing of it
+// goes away before the process does.
+void wait_before_end() {
+  constexpr auto kMost = std::chrono::seconds(2);
+  Engine& engine = Engine::instance();
+  uint64_t last = engine.last_pushed();
+  auto deadline = std::chrono::steady_clock::now() + kMost;
+  wait_interruptibly([&](auto most) {
+    return engine.watch_pushed(last, most) || std::chrono::steady_clock::now() >= deadline;
+  });
   run_queued_drops();
 }
 
@@ -254,7 +271,7 @@ void materialize_now(Storage& storage) {
     storage.materialize();
   } catch (const OutOfMemory&) {
     if (Engine::instance().idle()) throw;
-    wait_until_idle();
+    wait_for_pushed();
     storage.materialize();
   }
 }
@@ -262,7 +279,7 @@ void materialize_now(Storage& storage) {
 void wait_all() {
   if (Task::current_host())
     throw UserError("waitall: a host callback cannot wait for all work, of which it is a part");
-  wait_until_idle();
+  wait_for_pushed();
   if (std::shared_ptr<Failure> failure = Engine::instance().take_unseen())
     throw TravelledError{failure};
 }

@@ -101,8 +101,9 @@ void check_not_donated(const Array* array);
 // interrupts.
 void wait_to_read(Array* array);
 void wait_to_write(Array* array);
-void wait_all();         // raises the first failure nobody has seen
-void wait_until_idle();  // raises none
+void wait_all();         // for what was pushed before; raises the first failure nobody has seen
+void wait_for_pushed();  // the same, raises none
+void wait_before_end();  // the same, but not for long
 // Memory for a fresh storage; what is in flight may have to end first.
 void materialize_now(Storage& storage);
 void wait_for_room();

@@ -72,12 +72,9 @@ bool Task::obtain_memory() {
 }
 
 void Task::run_now() noexcept {
-  std::shared_ptr<Failure> failure;
+  std::shared_ptr<Failure> failure = lost_;
   for (const Ref<Storage>& storage : reads) {
-    if (storage->failed.load(std::memory_order_acquire)) {
-      failure = storage->failure;
-      break;
-    }
+    if (!failure && storage->failed.load(std::memory_order_acquire)) failure = storage->failure;
   }
   for (const Write& write : writes) {
     if (!failure && write.reads && write.storage->failed.load(std::memory_order_acquire))
@@ -110,8 +107,7 @@ void Engine::push(Ref<Task> task) {
   {
     std::lock_guard<std::mutex> guard(mutex_);
     t->sequence = next_sequence_++;
-    t->position_ = outstanding_.size();
-    outstanding_.push_back(t);
+    t->place_ = outstanding_.insert(outstanding_.end(), {t->sequence, t});
     int waits = 0;
     auto depend = [&](Task* earlier) {
       if (!earlier || earlier == t) return;
@@ -174,11 +170,15 @@ Engine::Retry Engine::postpone(Task* task, uint64_t completed_before) {
   return Retry::Later;
 }
 
-// When the memory of a task has been given up; the oldest task that waits for some may go on.
-Task* Engine::count_completed(const Task* task) {
+// When all that a task held has been given up; the oldest task that waits for memory may go on.
+Task* Engine::retire(std::list<Outstanding>::iterator place, bool host) {
   std::lock_guard<std::mutex> guard(mutex_);
-  if (!task->needs_worker()) --able_;
+  if (!host) --able_;
   completed_.fetch_add(1, std::memory_order_release);
+  outstanding_.erase(place);
+  first_pending_.store(outstanding_.empty() ? next_sequence_ : outstanding_.front().sequence,
+                       std::memory_order_release);
+  pending_.fetch_sub(1, std::memory_order_release);
   if (starved_.empty()) return nullptr;
   auto oldest = std::min_element(starved_.begin(), starved_.end(), [](Task* one, Task* other) {
     return one->sequence < other->sequence;
@@ -216,9 +216,7 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
       if (successor->waits_.fetch_sub(1, std::memory_order_relaxed) == 1)
         ready.push_back(successor);
     }
-    outstanding_.back()->position_ = task->position_;
-    outstanding_[task->position_] = outstanding_.back();
-    outstanding_.pop_back();
+    task->place_->task = nullptr;
     for (Task* next : ready) able_ += !next->needs_worker();
   }
   ThreadPool& pool = ThreadPool::instance();
@@ -226,10 +224,11 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
   task->reads.clear();
   task->writes.clear();
   for (Task* next : ready) pool.submit(next);
-  if (Task* next = count_completed(task)) pool.submit(next);
-  // Whoever waits for all must find the references gone: memory figures are exact then.
+  // Whoever waits for it must find the references gone: memory figures are exact then.
+  std::list<Outstanding>::iterator place = task->place_;
+  bool host = task->needs_worker();
   task->release();
-  pending_.fetch_sub(1, std::memory_order_release);
+  if (Task* next = retire(place, host)) pool.submit(next);
   if (waiting_.load() > 0) pool.announce(true);
 }
 
@@ -238,6 +237,7 @@ bool Engine::wait(std::chrono::microseconds most, uint64_t last_sequence,
                   const Condition& condition) {
   if (condition()) return true;
   ThreadPool& pool = ThreadPool::instance();
+  pool.ensure_started();  // a forked child has inherited work, but no workers
   auto deadline = std::chrono::steady_clock::now() + most;
   waiting_.fetch_add(1);
   bool met = false;
@@ -271,8 +271,17 @@ bool Engine::wait_to_write(Storage& storage, std::chrono::microseconds most) {
   });
 }
 
-bool Engine::wait_all(std::chrono::microseconds most) {
-  return wait(most, UINT64_MAX, [&] { return idle(); });
+uint64_t Engine::last_pushed() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return next_sequence_ - 1;
+}
+
+bool Engine::wait_for_pushed(uint64_t last, std::chrono::microseconds most) {
+  return wait(most, last, [&] { return ended(last); });
+}
+
+bool Engine::watch_pushed(uint64_t last, std::chrono::microseconds most) {
+  return wait(most, 0, [&] { return ended(last); });
 }
 
 bool Engine::wait_for_room(std::chrono::microseconds most) {
@@ -296,7 +305,8 @@ std::shared_ptr<Failure> Engine::take_unseen() {
 void Engine::before_fork() { mutex_.lock(); }
 void Engine::after_fork_parent() { mutex_.unlock(); }
 
-// What was pending will never run in the child: its results fail instead of hanging.
+// No native task was half done at the fork, so the child computes what was pending as its parent
+// does. A callback may have been in the middle, and belongs to the parent: its results fail.
 void Engine::after_fork_child() {
   ::new (&mutex_) std::mutex;
   waiting_.store(0);
@@ -304,31 +314,25 @@ void Engine::after_fork_child() {
       Failure::Type::User,
       "the process was forked while this value was being computed; wait first");
   lost->seen.store(true);
-  for (Task* task : outstanding_) {
-    task->abandon();
-    for (Task::Write& write : task->writes) {
-      Storage& storage = *write.storage;
-      storage.failure = lost;
-      storage.failed.store(true);
-      storage.pending_writes.store(0);
-      storage.pending_reads.store(0);
-      storage.last_writer = nullptr;
-      storage.readers.clear();
-    }
-    for (Ref<Storage>& read : task->reads) {
-      read->pending_reads.store(0);
-      read->readers.clear();
-    }
-  }
-  outstanding_.clear();
+  std::erase_if(outstanding_, [](const Outstanding& entry) { return !entry.task; });
+  pending_.store(outstanding_.size());
+  first_pending_.store(outstanding_.empty() ? next_sequence_ : outstanding_.front().sequence);
   starved_.clear();
   able_ = 0;
-  pending_.store(0);
+  std::deque<Runnable*> ready;
+  for (auto [sequence, task] : outstanding_) {
+    if (task->needs_worker()) task->lost_ = lost;
+    if (task->waits_.load(std::memory_order_relaxed) != 0) continue;
+    ready.push_back(task);
+    able_ += !task->needs_worker();
+  }
+  ThreadPool::instance().after_fork_child(std::move(ready));
 }
 
 void install_fork_handlers() {
   pthread_atfork(
       [] {
+        ThreadPool::instance().hold();
         Engine::instance().before_fork();
         ThreadPool::instance().before_fork();
         memory::before_fork();
@@ -337,11 +341,11 @@ void install_fork_handlers() {
         memory::after_fork();
         ThreadPool::instance().after_fork_parent();
         Engine::instance().after_fork_parent();
+        ThreadPool::instance().go_on();
       },
       [] {
         memory::after_fork();
         Engine::instance().after_fork_child();
-        ThreadPool::instance().after_fork_child();
       });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -38,6 +39,14 @@ struct TravelledError {
   std::shared_ptr<Failure> failure;
 };
 
+class Task;
+
+// A task that was pushed and has not ended, in the order of the pushes.
+struct Outstanding {
+  uint64_t sequence;
+  Task* task;  // null: it was run, and what it held is given up now
+};
+
 class Task : public Runnable, public AtomicCounted<Task> {
  public:
   struct Write {
@@ -65,15 +74,15 @@ class Task : public Runnable, public AtomicCounted<Task> {
   virtual void reserve() {}  // memory for the execution beyond the storages
   virtual void execute() = 0;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
-  virtual void abandon() {}                         // in a forked child, which will never run it
 
  private:
   friend class Engine;
   bool obtain_memory();  // false: another task's end will start this one again
 
   std::atomic<int> waits_{0};
-  size_t position_ = 0;            // in the engine's list
-  std::vector<Task*> successors_;  // guarded by the engine
+  std::shared_ptr<Failure> lost_;  // it cannot run in this process
+  std::list<Outstanding>::iterator place_;
+  std::vector<Task*> successors_;  // guarded by the engine, as all above
 };
 
 // Calls that touch the same storages must be serialised by the caller (Python's GIL does).
@@ -85,14 +94,20 @@ class Engine {
 
   void push(Ref<Task> task);
 
-  // Each returns false when `most` has passed; they help with other work meanwhile.
+  // Each returns false when `most` has passed; they help with other work meanwhile, which `watch`
+  // does not: a task that it had begun could take longer.
   bool wait_to_read(Storage& storage, std::chrono::microseconds most);
   bool wait_to_write(Storage& storage, std::chrono::microseconds most);
-  bool wait_all(std::chrono::microseconds most);
+  bool wait_for_pushed(uint64_t last, std::chrono::microseconds most);  // up to this number
+  bool watch_pushed(uint64_t last, std::chrono::microseconds most);
   bool wait_for_room(std::chrono::microseconds most);
   bool wait_until(const std::atomic<int>& count, int below, std::chrono::microseconds most);
   bool has_room() const { return pending_.load(std::memory_order_relaxed) < kMostPending; }
   bool idle() const { return pending_.load(std::memory_order_acquire) == 0; }
+  // Tasks are numbered as they are pushed: whoever waits for the last one does not wait for those
+  // that other threads push meanwhile.
+  uint64_t last_pushed();
+  bool ended(uint64_t last) const { return first_pending_.load(std::memory_order_acquire) > last; }
 
   // The first failure nobody has seen, or null; forgets all.
   std::shared_ptr<Failure> take_unseen();
@@ -111,19 +126,20 @@ class Engine {
   // Nobody else who could end means that there is none.
   enum class Retry : uint8_t { Now, Later, Never };
   Retry postpone(Task* task, uint64_t completed_before);
-  Task* count_completed(const Task* task);
+  Task* retire(std::list<Outstanding>::iterator place, bool host);
   uint64_t completed() const { return completed_.load(std::memory_order_acquire); }
   template <class Condition>
   bool wait(std::chrono::microseconds most, uint64_t last_sequence, const Condition& condition);
   uint64_t last_writer_sequence(Storage& storage);
 
   std::mutex mutex_;
-  std::vector<Task*> outstanding_;
+  std::list<Outstanding> outstanding_;
   std::vector<Task*> starved_;  // of the ready ones, those that wait for memory
   size_t able_ = 0;             // ready, neither starved nor a host callback: sure to end
   std::atomic<uint64_t> completed_{0};
   std::vector<std::shared_ptr<Failure>> unseen_;
   uint64_t next_sequence_ = 1;
+  std::atomic<uint64_t> first_pending_{1};  // the least number of a task that has not ended
   std::atomic<size_t> pending_{0};
   std::atomic<int> waiting_{0};
 };

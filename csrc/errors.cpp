@@ -103,6 +103,7 @@ void set_python_error() noexcept {
 }
 
 void run_with_gil_later(void (*function)(void*), void* context) {
+  if (python_ends()) return;  // for nobody
   {
     std::lock_guard<SpinLock> guard(drop_lock);
     drops->push_back({function, context});
@@ -123,6 +124,7 @@ void run_queued_drops() {
 }
 
 void drop_object(void* object) {
+  if (python_ends()) return;  // whoever asks for the GIL then is told anything
   auto decrement = [](void* opaque) { Py_DECREF(static_cast<PyObject*>(opaque)); };
   if (PyGILState_Check()) {
     decrement(object);

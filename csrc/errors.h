@@ -11,6 +11,15 @@ namespace tigon {
 
 [[noreturn]] void sleep_for_ever();
 
+// Whether the interpreter is being taken down: other threads must leave its objects alone.
+inline bool python_ends() {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+
 // Around whatever may give up or take the GIL. When the interpreter ends, Python ends its daemon
 // threads by unwinding them (before 3.14). Here such a thread stops instead: our destructors need
 // the interpreter, and no `catch (...)` may swallow the unwinding.

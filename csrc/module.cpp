@@ -576,6 +576,7 @@ class HostTask final : public Task {
 
  protected:
   void execute() override {
+    if (python_ends()) sleep_for_ever();  // after the very end there is no state to make
     PyGILState_STATE state = in_python([] { return PyGILState_Ensure(); });
     Task* outer = set_current_host(this);
     PyObject* result = in_python([&] { return PyObject_CallNoArgs(function_); });
@@ -796,19 +797,20 @@ void set_up(nb::module_& m) {
   Engine::instance().naive = (mode && std::string(mode) == "naive") ||
                              (mxnet_mode && std::string(mxnet_mode) == "NaiveEngine");
   install_fork_handlers();
-  // Work in flight when the interpreter ends or forks would touch what is going away.
-  nb::object drain = nb::cpp_function([] {
-    try {
-      wait_all();
-    } catch (const TravelledError&) {
-    } catch (...) {
-      set_python_error();
-      PyErr_Clear();
-    }
-  });
-  nb::module_::import_("atexit").attr("register")(drain);
+  auto quietly = [](void (*wait)()) {
+    return nb::cpp_function([wait] {
+      try {
+        wait();
+      } catch (...) {
+        set_python_error();
+        PyErr_Clear();
+      }
+    });
+  };
+  nb::module_::import_("atexit").attr("register")(quietly(wait_before_end));
   nb::object os = nb::module_::import_("os");
-  if (nb::hasattr(os, "register_at_fork")) os.attr("register_at_fork")("before"_a = drain);
+  if (nb::hasattr(os, "register_at_fork"))
+    os.attr("register_at_fork")("before"_a = quietly(wait_for_pushed));
   // Frames of this package are not the user's: errors name the place that called in.
   nb::object package = nb::module_::import_("sys").attr("modules").attr("get")("tigon");
   if (nb::hasattr(package, "__path__")) {

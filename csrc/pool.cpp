@@ -348,18 +348,23 @@ bool ThreadPool::do_something(bool as_worker, uint64_t last_sequence) {
   }
   if (task_count_.load(std::memory_order_acquire) == 0) return false;
   Runnable* task = nullptr;
+  bool host = false;
   {
     std::lock_guard<SpinLock> guard(lock_);
+    if (holds_) return false;
     for (auto place = tasks_.begin(); place != tasks_.end(); ++place) {
       if (!as_worker && ((*place)->needs_worker() || (*place)->sequence > last_sequence)) continue;
       task = *place;
       tasks_.erase(place);
       task_count_.fetch_sub(1, std::memory_order_relaxed);
+      host = task->needs_worker();
+      if (!host) running_.fetch_add(1, std::memory_order_relaxed);
       break;
     }
   }
   if (!task) return false;
   task->run_now();
+  if (!host && running_.fetch_sub(1) == 1) wake_joining();
   return true;
 }
 
@@ -418,6 +423,25 @@ void ThreadPool::run(const StagedWork& work, bool heavy) {
   joining_.fetch_sub(1);
 }
 
+void ThreadPool::hold() {
+  {
+    std::lock_guard<SpinLock> guard(lock_);
+    ++holds_;
+  }
+  std::unique_lock<std::mutex> lock(join_mutex_);
+  joining_.fetch_add(1);
+  join_.wait(lock, [&] { return running_.load() == 0; });
+  joining_.fetch_sub(1);
+}
+
+void ThreadPool::go_on() {
+  {
+    std::lock_guard<SpinLock> guard(lock_);
+    --holds_;
+  }
+  announce(true);
+}
+
 void ThreadPool::before_fork() {
   control_mutex_.lock();
   lock_.lock();
@@ -432,8 +456,8 @@ void ThreadPool::after_fork_parent() {
   control_mutex_.unlock();
 }
 
-// The child has one thread: the workers are gone, and with them what they were running.
-void ThreadPool::after_fork_child() {
+// The child has one thread: workers are started anew by the first who pushes or waits.
+void ThreadPool::after_fork_child(std::deque<Runnable*> ready) {
   worker_rank = 0;
   new (&park_mutex_) std::mutex;
   new (&join_mutex_) std::mutex;
@@ -444,8 +468,10 @@ void ThreadPool::after_fork_child() {
   joining_.store(0);
   jobs_ = nullptr;
   job_count_.store(0);
-  tasks_.clear();
-  task_count_.store(0);
+  tasks_ = std::move(ready);
+  task_count_.store(static_cast<int>(tasks_.size()));
+  holds_ = 0;
+  running_.store(0);
   lock_.unlock();
   workers_ = nullptr;
   generation_.fetch_add(1);

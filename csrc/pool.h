@@ -59,9 +59,14 @@ class ThreadPool {
     if (!started_.load(std::memory_order_acquire)) start_once();
   }
 
+  // No task begins between the two; `hold` returns when those that have begun have ended, except for
+  // host callbacks, which may be waiting for the caller.
+  void hold();
+  void go_on();
+
   void before_fork();
   void after_fork_parent();
-  void after_fork_child();
+  void after_fork_child(std::deque<Runnable*> ready);
 
  private:
   struct Job;
@@ -86,12 +91,14 @@ class ThreadPool {
   std::atomic<int> threads_;
 
   // What is written often lies apart from what others spin on.
-  alignas(64) SpinLock lock_;  // jobs_ and tasks_
+  alignas(64) SpinLock lock_;  // jobs_, tasks_, holds_
   Job* jobs_ = nullptr;
   std::atomic<int> job_count_{0};
   std::atomic<int> task_count_{0};
   std::atomic<uint32_t> joins_{0};  // how often a job was joined, written under the lock
   std::deque<Runnable*> tasks_;
+  int holds_ = 0;
+  std::atomic<int> running_{0};  // tasks that have begun, without host callbacks
 
   alignas(64) std::atomic<uint32_t> epoch_{0};  // advances when work appears
 

@@ -68,20 +68,13 @@ class ProgramTask final : public Task {
       : code_(std::move(code)), name_(std::move(name)) {
     code_->in_flight.fetch_add(1, std::memory_order_relaxed);
   }
-  ~ProgramTask() override {
-    if (!abandoned_) code_->in_flight.fetch_sub(1, std::memory_order_release);
-  }
+  ~ProgramTask() override { code_->in_flight.fetch_sub(1, std::memory_order_release); }
 
   std::vector<Place> inputs;
   std::vector<Place> outputs;
   std::vector<AliasCopy> copies;
 
  protected:
-  void abandon() override {
-    abandoned_ = true;
-    code_->in_flight.fetch_sub(1, std::memory_order_release);
-  }
-
   void reserve() override { arena_ = std::make_unique<Arena>(code_->arena_bytes); }
 
   void execute() override {
@@ -106,7 +99,6 @@ class ProgramTask final : public Task {
   Ref<ProgramCode> code_;
   std::string name_;
   std::unique_ptr<Arena> arena_;
-  bool abandoned_ = false;
 };
 
 void push(Ref<Task> task) {
@@ -343,6 +335,8 @@ std::string expectation(const ArrayType* expected, PyObject* given) {
 
 namespace {
 
+constexpr double kNoticeable = 10'000;  // microseconds
+
 // One call on its way.
 class Call {
  public:
@@ -403,11 +397,14 @@ class Call {
   void run() {
     ++program_.calls;
     ++counters.native_calls;
-    if (small_ && ready_) {
+    if (synchronous_ && code_.cost > kNoticeable && !Task::current_host()) {
+      ++counters.inlined;
+      run_and_wait();
+    } else if (small_ && ready_) {
       ++counters.inlined;
       run_inline();
     } else {
-      push_task();
+      push(make_task());
     }
     for (auto& [index, given] : copies_) outputs_[index] = std::move(given);
   }
@@ -446,7 +443,7 @@ class Call {
         // What had begun may have overwritten its inputs.
         if (drained || began_) throw OutOfMemory(program_.name + ": " + error.what());
         drained = true;
-        wait_until_idle();
+        wait_for_pushed();
       }
     }
     for (auto& [index, given] : copies_) {
@@ -481,7 +478,15 @@ class Call {
     }
   }
 
-  void push_task() {
+  // Long work of the naive engine: other Python threads and Ctrl-C have their turn meanwhile, and
+  // the order of tasks is kept.
+  void run_and_wait() {
+    Engine::instance().push(make_task());
+    for (const ArrayRef& output : outputs_) wait_to_read(output.get());
+    for (auto& [index, given] : copies_) wait_to_read(given.get());
+  }
+
+  Ref<Task> make_task() {
     auto* task = new ProgramTask(program_.code, program_.name);
     Ref<Task> owned(task);
     task->inputs.reserve(count_);
@@ -507,7 +512,7 @@ class Call {
                               given->type->nbytes});
       task->writes.push_back({given->storage, given->whole_storage()});
     }
-    push(std::move(owned));
+    return owned;
   }
 
   Program& program_;

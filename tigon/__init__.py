@@ -15,7 +15,13 @@ from tigon import ops  # first: everything above is generated from the registry
 
 from tigon import nd  # isort: skip
 from tigon import base, context, random, runtime
-from tigon.base import InternalError, MXNetError, TigonError
+from tigon.base import (
+    InternalError,
+    MXNetError,
+    TigonError,
+    TigonIndexError,
+    TigonTimeoutError,
+)
 from tigon.base.lazy import imported_on_demand as _imported_on_demand
 from tigon.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
 from tigon.nd import NDArray, waitall
@@ -76,6 +82,8 @@ __all__ = [
     "NoGradient",
     "Symbol",
     "TigonError",
+    "TigonIndexError",
+    "TigonTimeoutError",
     "Variable",
     "attribute",
     "autograd",

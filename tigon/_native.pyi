@@ -263,7 +263,7 @@ def push(
 ) -> None:
     """Run a Python callable on the engine when its arrays allow (host callback)."""
 
-def waitall() -> None: ...  # raises the first error nobody has seen; Ctrl-C interrupts
+def waitall() -> None: ...  # for what was pushed before; raises the first error nobody has seen
 def set_inline_threshold(microseconds: float) -> None: ...
 def inline_threshold() -> float: ...
 def set_naive(on: bool) -> None: ...  # TIGON_ENGINE=naive at import

@@ -1,6 +1,8 @@
 // Storage, pool, engine, programs and object code without Python, made to run under sanitizers.
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -47,7 +49,10 @@ Ref<Task> make_task(std::function<void()> function, const std::vector<Ref<Storag
   return owned;
 }
 
-void wait_for_all() { REQUIRE(Engine::instance().wait_all(kLong)); }
+void wait_for_all() {
+  Engine& engine = Engine::instance();
+  REQUIRE(engine.wait_for_pushed(engine.last_pushed(), kLong));
+}
 
 void memory_is_counted_pooled_and_bounded() {
   size_t before = memory::bytes_now();
@@ -429,6 +434,117 @@ void stress(int updates, int callers, unsigned seed) {
   }
 }
 
+// Threads that push one task after the other, each of which adds one to a storage of their own.
+class Pushers {
+ public:
+  static constexpr size_t kWidth = 4000;
+
+  explicit Pushers(int count) {
+    for (int number = 0; number < count; ++number) {
+      storages.push_back(Storage::create(kWidth * sizeof(uint64_t)));
+      storages.back()->materialize();
+      std::memset(storages.back()->data(), 0, kWidth * sizeof(uint64_t));
+    }
+    for (const Ref<Storage>& storage : storages) {
+      threads_.emplace_back([this, storage] {
+        while (!stop_) {
+          while (!Engine::instance().has_room())
+            Engine::instance().wait_for_room(std::chrono::milliseconds(50));
+          auto add = [values = values_of(storage)] {
+            for (size_t place = 0; place < kWidth; ++place) ++values[place];
+          };
+          Engine::instance().push(make_task(add, {storage}, {storage}));
+        }
+      });
+    }
+  }
+
+  ~Pushers() {
+    stop_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  static uint64_t* values_of(const Ref<Storage>& storage) {
+    return reinterpret_cast<uint64_t*>(storage->data());
+  }
+
+  // Every task was run as a whole or not at all.
+  bool whole() const {
+    for (const Ref<Storage>& storage : storages) {
+      uint64_t* values = values_of(storage);
+      if (storage->failed || std::count(values, values + kWidth, values[0]) != kWidth) return false;
+    }
+    return true;
+  }
+
+  std::vector<Ref<Storage>> storages;
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+void waiting_ends_though_others_push() {
+  Engine& engine = Engine::instance();
+  {
+    Pushers pushers(2);
+    Ref<Storage> own = Storage::create(8);
+    for (int round = 0; round < 200; ++round) {
+      std::atomic<bool> done{false};
+      engine.push(make_task([&done] { done = true; }, {}, {own}));
+      uint64_t last = engine.last_pushed();
+      REQUIRE(engine.wait_for_pushed(last, kLong));
+      REQUIRE(done && engine.ended(last));
+    }
+    uint64_t last = engine.last_pushed();
+    while (!engine.watch_pushed(last, std::chrono::milliseconds(1))) {
+    }
+  }
+  wait_for_all();
+  REQUIRE(engine.idle() && engine.ended(engine.last_pushed()));
+}
+
+void a_held_pool_begins_no_task() {
+  ThreadPool& pool = ThreadPool::instance();
+  {
+    Pushers pushers(2);
+    for (int round = 0; round < 100; ++round) {
+      pool.hold();
+      REQUIRE(pushers.whole());
+      uint64_t before = *Pushers::values_of(pushers.storages[0]);
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      REQUIRE(before == *Pushers::values_of(pushers.storages[0]));
+      pool.go_on();
+    }
+  }
+  wait_for_all();
+}
+
+#if !defined(__SANITIZE_THREAD__)  // which allows no threads in a forked child
+void a_forked_child_finds_whole_results_and_goes_on() {
+  install_fork_handlers();
+  for (int round = 0; round < 20; ++round) {
+    Pushers pushers(3);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    pid_t child = fork();
+    if (child == 0) {
+      alarm(30);  // ends it if it hangs
+      bool good = pushers.whole();
+      wait_for_all();
+      good = good && pushers.whole() && Engine::instance().idle();
+      Ref<Storage> fresh = Storage::create(8);
+      Engine::instance().push(make_task(
+          [&fresh] { *Pushers::values_of(fresh) = 5; }, {}, {fresh}));
+      wait_for_all();
+      _exit(good && *Pushers::values_of(fresh) == 5 ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+  }
+  wait_for_all();
+}
+#endif
+
 int32_t add_kernel(void* const* buffers, const int64_t* slots, void*, int64_t begin, int64_t end) {
   auto* x = static_cast<const double*>(buffers[0]);
   auto* z = static_cast<double*>(buffers[1]);
@@ -587,6 +703,11 @@ int main() {
   a_failure_travels_with_the_data();
   pending_work_holds_no_memory();
   independent_tasks_run_at_the_same_time();
+  waiting_ends_though_others_push();
+  a_held_pool_begins_no_task();
+#if !defined(__SANITIZE_THREAD__)
+  a_forked_child_finds_whole_results_and_goes_on();
+#endif
   programs_run_their_waves();
   object_code_comes_in_order();
   fork_join_time();

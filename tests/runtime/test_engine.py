@@ -581,6 +581,100 @@ def test_a_daemon_thread_does_not_abort_the_end(work: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+PUSHING = {
+    "products": "nd.dot(x, x)",
+    "in place": "x += 1",
+    "callbacks": "_native.push(lambda: time.sleep(0.001), [], [x], 'callback')",
+    "long": "nd.dot(big, big)",
+    "long callbacks": "_native.push(lambda: time.sleep(9), [], [], 'callback')",
+}
+"""What another thread pushes without end."""
+
+PUSHER = """
+import os, signal, sys, threading, time
+from tigon import _native, nd
+
+_native.set_inline_threshold(0)  # all is pushed
+x, big = nd.ones((300, 300)), nd.ones((2500, 2500))
+nd.waitall()
+
+def on_and_on():
+    global x
+    while True:
+        {work}
+
+threading.Thread(target=on_and_on, daemon=True).start()
+time.sleep(0.2)
+began = time.monotonic()
+"""
+
+
+@pytest.mark.parametrize("work", ["products", "in place", "callbacks"])
+def test_waiting_ends_though_another_thread_pushes(work: str) -> None:
+    done = run_script(
+        PUSHER.format(work=PUSHING[work])
+        + """
+own = nd.zeros((1000,))
+for _ in range(5):
+    own += 1
+    nd.waitall()
+print(own.asnumpy().sum(), time.monotonic() - began < 20, flush=True)
+os._exit(0)
+"""
+    )
+    assert lines_of(done) == ["5000.0 True"]
+
+
+@pytest.mark.parametrize("work", ["products", "in place", "callbacks"])
+def test_a_fork_does_not_wait_for_a_thread_that_pushes(work: str) -> None:
+    """The child finds every result whole, and computes on."""
+    done = run_script(
+        PUSHER.format(work=PUSHING[work])
+        + f"""
+good = 0
+for number in range(4):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends it if it hangs
+        if {work!r} != "callbacks":
+            values = x.asnumpy()
+            assert (values == values[0, 0]).all()
+        y = nd.dot(nd.ones((300, 300)), nd.ones((300, 300)))
+        nd.waitall()
+        os._exit(0 if (y.asnumpy() == 300).all() else 1)
+    good += os.waitpid(child, 0)[1] == 0
+print(good, time.monotonic() - began < 40, flush=True)
+os._exit(0)
+"""
+    )
+    assert lines_of(done) == ["4 True"]
+
+
+@pytest.mark.parametrize("naive", [False, True])
+@pytest.mark.parametrize("work", PUSHING)
+def test_a_daemon_thread_does_not_keep_the_process(work: str, naive: bool) -> None:
+    began = time.monotonic()
+    done = run_script(
+        PUSHER.format(work=PUSHING[work]) + "print('end', flush=True)",
+        **({"TIGON_ENGINE": "naive"} if naive else {}),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+    assert time.monotonic() - began < 15
+
+
+def test_what_runs_at_the_end_of_python_computes() -> None:
+    """Whoever registered before us comes after us, and may still need results."""
+    done = run_script("""
+        import atexit
+        atexit.register(lambda: print(float((y + 1).asnumpy()[0, 0])))
+        from tigon import nd
+        y = nd.ones((300, 300))
+        for _ in range(50):
+            y = nd.dot(y, nd.ones((300, 300))) / 300
+    """)
+    assert lines_of(done) == ["2.0"]
+
+
 def test_multiprocessing_workers_compute() -> None:
     printed = lines_of(
         run_script(

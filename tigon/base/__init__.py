@@ -1,7 +1,14 @@
 """Floor 0: dtypes, tensor types and errors. Imports nothing of tigon."""
 
 from tigon.base.dtypes import DType, as_dtype
-from tigon.base.errors import InternalError, MXNetError, TigonError, check
+from tigon.base.errors import (
+    InternalError,
+    MXNetError,
+    TigonError,
+    TigonIndexError,
+    TigonTimeoutError,
+    check,
+)
 from tigon.base.types import Shape, TensorType
 
 __all__ = [
@@ -11,6 +18,8 @@ __all__ = [
     "Shape",
     "TensorType",
     "TigonError",
+    "TigonIndexError",
+    "TigonTimeoutError",
     "as_dtype",
     "check",
 ]

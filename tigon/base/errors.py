@@ -14,6 +14,14 @@ MXNetError = TigonError
 """The name under which MXNet programs catch it."""
 
 
+class TigonIndexError(TigonError, IndexError):
+    """An index that is out of range. Where it is data, it is raised where the result is read."""
+
+
+class TigonTimeoutError(TigonError, TimeoutError):
+    """Something that was not there in time."""
+
+
 class InternalError(AssertionError):
     """A broken invariant inside tigon: a bug to report, never the user's fault."""
 

@@ -290,5 +290,6 @@ def split_v2(
 
 
 def waitall() -> None:
-    """Return when all work is done; an error that nobody has seen is raised here."""
+    """Return when all that was asked for before is done; an error that nobody has seen is raised
+    here. What other threads ask for meanwhile is not waited for."""
     _native.waitall()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from queue import SimpleQueue
+from threading import TIMEOUT_MAX, Thread
 from typing import Any
 
 import numpy as np
 
-from tigon.base import check
+from tigon.base import TigonTimeoutError, check
 from tigon.gluon.data.dataset import ArrayDataset, kept_dtype
 from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 
@@ -31,8 +34,45 @@ def default_batchify_fn(samples: list[Any]) -> Any:
     return nd.array(batch, dtype=kept_dtype(batch.dtype))
 
 
+class _Workers:
+    """Threads that load batches ahead. Nobody waits for them, neither the end of a loop nor that of
+    the process: one may be stuck in the dataset's code."""
+
+    def __init__(self, load: Callable[[list[int]], Any], count: int) -> None:
+        self._count = count
+        self._orders: SimpleQueue[tuple[Future[Any], list[int]] | None] = SimpleQueue()
+        for _ in range(count):
+            Thread(target=_work, args=(load, self._orders), daemon=True).start()
+
+    def load(self, indices: list[int]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._orders.put((future, indices))
+        return future
+
+    def dismiss(self) -> None:
+        """Let each go when it has done what it is doing."""
+        for _ in range(self._count):
+            self._orders.put(None)
+
+
+def _work(load: Callable[[list[int]], Any], orders: SimpleQueue[Any]) -> None:
+    while (order := orders.get()) is not None:
+        future, indices = order
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(load(indices))
+        except BaseException as error:
+            future.set_exception(error)
+        del order, future  # nor must a batch live until the next one is ordered
+
+
 class DataLoader:
     """Iterates over a dataset in batches.
+
+    With `num_workers`, that many threads load up to `prefetch` batches ahead (twice as many as
+    there are threads, unless given). A batch that is not there `timeout` seconds after it was asked
+    for is a `TigonTimeoutError`. Leaving the loop early waits for no thread.
 
     >>> from tigon.gluon.data import ArrayDataset
     >>> loader = DataLoader(ArrayDataset(np.zeros((5, 2)), np.arange(5)), batch_size=2)
@@ -97,18 +137,36 @@ class DataLoader:
             for indices in self._batch_sampler:
                 yield self._load(indices)
             return
-        pending: deque[Future[Any]] = deque()
-        with ThreadPoolExecutor(self._num_workers) as pool:
-            try:
-                for indices in self._batch_sampler:
-                    pending.append(pool.submit(self._load, indices))
-                    if len(pending) > self._prefetch:
-                        yield pending.popleft().result(self._timeout)
-                while pending:
-                    yield pending.popleft().result(self._timeout)
-            finally:
-                for future in pending:
-                    future.cancel()
+        workers = _Workers(self._load, self._num_workers)
+        pending: deque[tuple[Future[Any], list[int]]] = deque()
+        number = 0
+        try:
+            for indices in self._batch_sampler:
+                pending.append((workers.load(indices), indices))
+                if len(pending) > self._prefetch:
+                    yield self._result(number, *pending.popleft())
+                    number += 1
+            while pending:
+                yield self._result(number, *pending.popleft())
+                number += 1
+        finally:
+            for future, _ in pending:
+                future.cancel()
+            workers.dismiss()
+
+    def _result(self, number: int, future: Future[Any], indices: list[int]) -> Any:
+        try:
+            return future.result(min(self._timeout, TIMEOUT_MAX))
+        except NotInTime:
+            if future.done():  # meanwhile, or the error is the dataset's own
+                return future.result()
+        samples = ", ".join(str(index) for index in indices[:8])
+        raise TigonTimeoutError(
+            f"DataLoader: expected batch {number} (samples {samples}"
+            f"{', ...' if len(indices) > 8 else ''}) within timeout={self._timeout} seconds; it is "
+            "not there; try these samples with dataset[...], give a larger timeout, or "
+            "num_workers=0 to see where it is stuck"
+        )
 
     def __len__(self) -> int:
         return len(self._batch_sampler)
