@@ -14,9 +14,13 @@ namespace tigon {
 inline constexpr size_t kAlignment = 64;
 inline constexpr int kMaxDims = 32;
 
-// A mistake of the user's: becomes the type given to `set_error_type`.
+// A mistake of the user's: becomes the type given to `set_error_types`.
 struct UserError : std::runtime_error {
   using std::runtime_error::runtime_error;
+};
+
+struct IndexOutOfRange : UserError {
+  using UserError::UserError;
 };
 
 struct OutOfMemory : std::runtime_error {

@@ -16,6 +16,8 @@ std::shared_ptr<Failure> Failure::from_current_exception() {
     return std::make_shared<Failure>(Type::Memory, error.what());
   } catch (const std::bad_alloc&) {
     return std::make_shared<Failure>(Type::Memory, "out of memory");
+  } catch (const IndexOutOfRange& error) {
+    return std::make_shared<Failure>(Type::Index, error.what());
   } catch (const UserError& error) {
     return std::make_shared<Failure>(Type::User, error.what());
   } catch (const std::exception& error) {

@@ -16,7 +16,7 @@ namespace tigon {
 // An error on its way: it stays with the storages that could not be computed.
 class Failure {
  public:
-  enum class Type : uint8_t { User, Memory, Internal };
+  enum class Type : uint8_t { User, Index, Memory, Internal };
 
   Failure(Type type_, std::string message_) : type(type_), message(std::move(message_)) {}
   Failure(const Failure&) = delete;

@@ -15,6 +15,7 @@ namespace tigon {
 namespace {
 
 PyObject* error_type = nullptr;
+PyObject* index_type = nullptr;
 PyObject* memory_type = nullptr;
 auto* package_directories = new std::vector<std::string>;
 
@@ -44,8 +45,11 @@ PyObject* memory_error() {
   return memory_type ? memory_type : PyExc_MemoryError;
 }
 
+PyObject* index_error_type() { return index_type ? index_type : PyExc_IndexError; }
+
 void set_failure(const Failure& failure) {
   PyObject* type = failure.type == Failure::Type::User     ? user_error_type()
+                   : failure.type == Failure::Type::Index  ? index_error_type()
                    : failure.type == Failure::Type::Memory ? memory_error()
                                                            : PyExc_AssertionError;
   PyErr_SetString(type, failure.message.c_str());
@@ -67,10 +71,9 @@ void sleep_for_ever() {
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
-void set_error_type(PyObject* type) {
-  Py_INCREF(type);
-  Py_XDECREF(error_type);
-  error_type = type;
+void set_error_types(PyObject* user, PyObject* index) {
+  Py_XSETREF(error_type, Py_NewRef(user));
+  Py_XSETREF(index_type, Py_NewRef(index));
   Py_CLEAR(memory_type);
   memory_error();
 }
@@ -87,6 +90,8 @@ void set_python_error() noexcept {
   } catch (const TravelledError& error) {
     error.failure->seen.store(true);
     set_failure(*error.failure);
+  } catch (const IndexOutOfRange& error) {
+    PyErr_SetString(index_error_type(), error.what());
   } catch (const UserError& error) {
     PyErr_SetString(user_error_type(), error.what());
   } catch (const OutOfMemory& error) {

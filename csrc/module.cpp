@@ -681,7 +681,9 @@ void bind_engine(nb::module_& m) {
   m.def("reset_peak", memory::reset_peak);
   m.def("trim", memory::trim);
   m.def("turn_pool", [] { memory::turn(true); }, nb::call_guard<nb::gil_scoped_release>());
-  m.def("set_error_type", [](nb::object type) { set_error_type(type.ptr()); });
+  m.def("set_error_types", [](nb::object user, nb::object index) {
+    set_error_types(user.ptr(), index.ptr());
+  });
   m.def("set_inline_threshold", [](double microseconds) { inline_threshold = microseconds; });
   m.def("inline_threshold", [] { return inline_threshold; });
 }

@@ -30,6 +30,7 @@ struct Scratch {
 thread_local Scratch scratch;
 
 constexpr int32_t kNoScratch = -1;
+constexpr int32_t kIndexOutOfRange = 5;  // with details, which 1 has not
 
 const char* describe(int32_t status) {
   switch (status) {
@@ -57,8 +58,20 @@ int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t 
 
 }  // namespace
 
+std::string KernelFailure::index_out_of_range() const {
+  auto [index, count, least, axis] = details;
+  // What is no number, and what int64 cannot hold, comes as the greatest one.
+  std::string given = index == INT64_MAX ? "nan or beyond int64" : std::to_string(index);
+  return "index " + given + " is out of bounds for axis " + std::to_string(axis) + " with size " +
+         std::to_string(count) + "; " +
+         (count ? "expected " + std::to_string(least) + " to " + std::to_string(count - 1)
+                : "there is nothing to index");
+}
+
 void KernelFailure::raise() const {
   if (status == kNoScratch) memory::throw_out_of_memory(launch->scratch_bytes);
+  if (status == kIndexOutOfRange)
+    throw IndexOutOfRange(launch->operator_name + ": " + index_out_of_range());
   const char* text = describe(status);
   throw UserError(
       launch->operator_name + ": " +
@@ -163,14 +176,18 @@ constexpr double kHeavy = 40;
 struct alignas(64) Running {
   std::span<const Wave> waves;
   void** buffers;
-  std::atomic<const Launch*> failed{nullptr};
   std::atomic<int32_t> status{0};
+  KernelFailure failure{};  // written by the thread that changed the status
 
   void run_points(const Wave& wave, size_t place, int64_t begin, int64_t end) {
     const Launch& launch = wave.launches[place];
     if (int32_t result = call(launch, buffers + wave.buffer_begins[place], begin, end)) {
       int32_t none = 0;
-      if (status.compare_exchange_strong(none, result)) failed.store(&launch);
+      if (!status.compare_exchange_strong(none, result)) return;
+      failure.launch = &launch;
+      failure.status = result;
+      if (launch.scratch_bytes >= sizeof(failure.details))
+        std::memcpy(failure.details, scratch.block, sizeof(failure.details));
     }
   }
 
@@ -209,7 +226,7 @@ void ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, 
     ThreadPool::instance().run({chunk, &running, chunk_counts, static_cast<uint32_t>(part.size())},
                                cost == 0 || cost > kHeavy);
   }
-  if (int32_t status = running.status.load()) KernelFailure{running.failed.load(), status}.raise();
+  if (running.status.load()) running.failure.raise();
 }
 
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {

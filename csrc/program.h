@@ -47,9 +47,15 @@ struct Wave {
 };
 
 struct KernelFailure {
+  static constexpr size_t kDetails = 4;
+
   const Launch* launch = nullptr;
   int32_t status = 0;
+  int64_t details[kDetails] = {};  // what the kernel left in its scratch memory
   [[noreturn]] void raise() const;
+
+ private:
+  std::string index_out_of_range() const;
 };
 
 class ProgramCode : public AtomicCounted<ProgramCode> {

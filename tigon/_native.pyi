@@ -280,4 +280,4 @@ def trim() -> None: ...  # return cached blocks to the system
 def give_up(array: NDArray) -> None: ...  # what donation does to an array
 def set_most_signatures(count: int) -> None: ...  # 8192: as many the signature cache may hold
 def turn_pool() -> None: ...  # return those that nobody needed since the last turn
-def set_error_type(error: type) -> None: ...  # raised for user errors (tigon.base.TigonError)
+def set_error_types(user: type, index: type) -> None: ...  # TigonError, TigonIndexError

@@ -565,6 +565,12 @@ int32_t scratch_kernel(void* const* buffers, const int64_t*, void* scratch, int6
   return 0;
 }
 
+int32_t index_kernel(void* const*, const int64_t*, void* scratch, int64_t, int64_t) {
+  const int64_t details[] = {7, 5, -5, 1};
+  std::memcpy(scratch, details, sizeof(details));
+  return 5;
+}
+
 int32_t failing_kernel(void* const*, const int64_t*, void*, int64_t begin, int64_t) {
   return begin > 500 ? 1 : 0;
 }
@@ -612,6 +618,18 @@ void programs_run_their_waves() {
     failing.execute(nullptr, nullptr, nullptr);
   } catch (const UserError& error) {
     thrown = std::string(error.what()).starts_with("test: an index is out of range");
+  }
+  REQUIRE(thrown);
+
+  ProgramCode indexing;
+  indexing.waves.emplace_back().launches = {launch(index_kernel, {}, kPoints, 0)};
+  indexing.finish();
+  thrown = false;
+  try {
+    indexing.execute(nullptr, nullptr, nullptr);
+  } catch (const IndexOutOfRange& error) {
+    thrown = std::string(error.what()) ==
+             "test: index 7 is out of bounds for axis 1 with size 5; expected -5 to 4";
   }
   REQUIRE(thrown);
 }

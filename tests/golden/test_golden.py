@@ -16,6 +16,7 @@ from tigon.ir import Graph, parse, show, verify
 from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.passes.canonicalize import canonicalize
+from tigon.passes.check_indices import check_indices
 from tigon.passes.decompose import decompose
 from tigon.passes.fold_constants import fold_constants
 from tigon.passes.gradient import gradient
@@ -38,6 +39,7 @@ def _gradient(graph: Graph) -> Graph:
 
 RUN: dict[str, Callable[[Graph], Graph]] = {
     "canonicalize": canonicalize,
+    "check_indices": check_indices,
     "decompose": decompose,
     "fold_constants": lambda graph: fold_constants(graph, interpret),
     "gradient": _gradient,

@@ -24,6 +24,7 @@ def test_every_step_says_why() -> None:
     for step in pipeline.PIPELINE:
         assert len(step.reason.split()) > 3
     assert [step.name for step in pipeline.PIPELINE if not step.optional] == [
+        "check_indices",
         "decompose",
         "replace_empty_values",
     ]

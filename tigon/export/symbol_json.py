@@ -60,6 +60,9 @@ _STRICT = {
     "broadcast_mul": "elemwise_mul",
     "broadcast_div": "elemwise_div",
 }
+_WHERE_IT_DOES_NOT_FAIL = {"_index": ("take", {"mode": "wrap"})}
+"""Operators that refuse what one of MXNet's, under these attributes, takes in some way."""
+
 _ALWAYS_WRITTEN = frozenset(("indices",))
 """Attributes that MXNet demands and that have a default here."""
 
@@ -187,6 +190,9 @@ class _Writer:
             del inputs[position]
         elif name in _STRICT and self._equal_shapes(inputs):
             name = _STRICT[name]
+        elif name in _WHERE_IT_DOES_NOT_FAIL:
+            name, more = _WHERE_IT_DOES_NOT_FAIL[name]
+            attributes.update(more)
         elif not mxnet_names.known(name):
             self._own.add(op.name)
             name = OWN_PREFIX + name.lstrip("_")

@@ -31,6 +31,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Fail,
     Let,
     Load,
     Local,
@@ -166,6 +167,8 @@ class _Rewrite:
             return Store(statement.buffer, index, value, statement.accumulate)
         if isinstance(statement, Loop):
             return Loop(self.axes(statement.axes), self.body(statement.body))
+        if isinstance(statement, Fail):
+            return Fail(self.expr(statement.condition, "value"), statement.status)
         assert isinstance(statement, Reduce)
         axes = self.axes(statement.axes)
         return Reduce(axes, tuple(self.accumulator(each) for each in statement.accumulators))

@@ -1,7 +1,7 @@
 """The loop language: everything a backend sees, on one page.
 
     expr  := Const | Slot | Axis | Local | Load | Apply
-    stmt  := Store | Let | Reduce | Loop
+    stmt  := Store | Let | Reduce | Loop | Fail
     nest  := Nest(buffers, space, body) | Contraction(buffers, batch, rows, columns, inner, ...)
 
 Expressions are scalar and pure. An index is an int64 expression counted in elements. A nest's
@@ -293,7 +293,20 @@ class Loop(Frozen):
     body: tuple[Stmt, ...]
 
 
-Stmt = Store | Let | Reduce | Loop
+class Fail(Frozen):
+    """Where `condition` holds, the function ends here and returns `status`; what the runtime does
+    with it is in `csrc/program.cpp`. The first scratch buffer may tell more about it. Only directly
+    in the body of a nest."""
+
+    condition: Expr
+    status: int
+
+
+INDEX_OUT_OF_RANGE = 5
+"""A status. Scratch holds the index, how many there are, the least that is right, and the axis."""
+
+
+Stmt = Store | Let | Reduce | Loop | Fail
 
 # ------------------------------------------------------------------------------------ nests
 

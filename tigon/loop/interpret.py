@@ -24,6 +24,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Fail,
     Let,
     Load,
     Local,
@@ -52,6 +53,14 @@ def interpret(nest: AnyNest, arrays: Sequence[np.ndarray | None], slots: bytes =
     [2.0, 3.0, 4.0]
     """
     _Run(nest, arrays, slots).run()
+
+
+class KernelFailure(Exception):
+    """A native function would return this status, with these numbers in its scratch memory."""
+
+    def __init__(self, status: int, details: list[int]) -> None:
+        super().__init__(f"status {status}: {details}")
+        self.status, self.details = status, details
 
 
 @dataclass
@@ -141,8 +150,18 @@ class _Run:
                 self._store(statement, scope)
             elif isinstance(statement, Reduce):
                 self._reduce(statement, scope)
+            elif isinstance(statement, Fail):
+                self._fail(statement, scope)
             else:
                 self._loop(statement.axes, statement.body, scope)
+
+    def _fail(self, fail: Fail, scope: _Scope) -> None:
+        """Points are independent: which of those that fail is the first one is open."""
+        condition = np.broadcast_to(self._certain(fail.condition, scope, {}), scope.shape)
+        if condition.any():
+            scratch = next(iter(self.written), None)
+            details = () if scratch is None else self.arrays[scratch][np.argmax(condition.ravel())]
+            raise KernelFailure(fail.status, [int(detail) for detail in details])
 
     def _loop(self, axes: tuple[LoopAxis, ...], body: tuple[Stmt, ...], scope: _Scope) -> None:
         if not axes:

@@ -12,6 +12,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Fail,
     Let,
     Load,
     LoopAxis,
@@ -146,6 +147,8 @@ def _body(body: tuple[Stmt, ...], lines: list[str], indent: str) -> None:
                 if accumulator.position is not None:
                     head += f" at {expression(accumulator.position)}"
                 _value(f"{head}: ", accumulator.value, lines, indent)
+        elif isinstance(statement, Fail):
+            _value(f"fail {statement.status} if ", statement.condition, lines, indent)
         else:
             lines.append(f"{indent}for {_axes(statement.axes)}:")
             _body(statement.body, lines, indent + "  ")

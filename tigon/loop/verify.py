@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tigon.base.dtypes import DType, int64
+from tigon.base.dtypes import DType, bool_, int64
 from tigon.base.errors import InternalError, TigonError
 from tigon.loop import build as L
 from tigon.loop.grammar import (
@@ -14,6 +14,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Fail,
     Let,
     Load,
     Local,
@@ -81,7 +82,7 @@ class _Check:
         for axis in nest.space:
             self._outer_axis(axis)
             self._enter(axis)
-        self._body(nest.body)
+        self._body(nest.body, outermost=True)
 
     def _buffer(self, number: int, buffer: Buffer) -> None:
         _require(buffer.role in _ROLES, f"buffer {number}: no such role {buffer.role!r}")
@@ -106,7 +107,7 @@ class _Check:
             _require(outer is None, f"vector axis {axis.name} inside vector axis {outer}")
         self.axes[axis.name] = axis
 
-    def _body(self, body: tuple[Stmt, ...]) -> None:
+    def _body(self, body: tuple[Stmt, ...], outermost: bool = False) -> None:
         outer = dict(self.locals)
         for statement in body:
             if isinstance(statement, Let):
@@ -116,6 +117,10 @@ class _Check:
                 self._store(statement)
             elif isinstance(statement, Reduce):
                 self._reduce(statement)
+            elif isinstance(statement, Fail):
+                _require(outermost, "a failure belongs directly into the body of a nest")
+                _require(statement.status > 0, f"status {statement.status} is none of a failure")
+                self._expr(statement.condition, bool_, "condition of a failure")
             else:
                 for axis in statement.axes:
                     self._enter(axis)

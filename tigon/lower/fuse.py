@@ -53,7 +53,7 @@ class Group:
     def __init__(
         self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
     ) -> None:
-        self.kind = kind  # "map", "contract", "join", "scatter"
+        self.kind = kind  # "map", "contract", "join", "scatter", "check"
         self.bit = bit  # its place in bit sets of groups
         self.shape = shape
         self.axes = axes  # of the domain, reduced; None: no reduction (yet)
@@ -194,7 +194,7 @@ class _Fuser:
         return chosen
 
     def _fits(self, node: Node, domain: tuple[int, ...], group: Group) -> bool:
-        if len(group.members) >= LARGEST_GROUP or group.kind in ("join", "scatter"):
+        if len(group.members) >= LARGEST_GROUP or group.kind in ("join", "scatter", "check"):
             return False
         family = node.op.family
         if group.kind == "contract":
@@ -341,6 +341,7 @@ class _Fuser:
             Family.CONTRACTION: "contract",
             Family.JOIN: "join",
             Family.SCATTER: "scatter",
+            Family.CHECK: "check",
         }.get(node.op.family, "map")
         group = Group(kind, len(self.groups), domain)
         self.groups.append(group)

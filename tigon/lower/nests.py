@@ -16,6 +16,7 @@ from tigon.base.types import Shape
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop import build as L
 from tigon.loop.grammar import (
+    INDEX_OUT_OF_RANGE,
     Accumulator,
     AnyNest,
     Axis,
@@ -23,6 +24,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Fail,
     Let,
     Load,
     Local,
@@ -160,6 +162,8 @@ def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
             return _lower_join(group, fusion)
         case "scatter":
             return [_lower_scatter(group, fusion)]
+        case "check":
+            return [_lower_check(group, fusion)]
     raise InternalError(f"lower: unknown kind of group {group.kind}")
 
 
@@ -611,6 +615,62 @@ def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
     return LoweredNest(nest, body.buffers.values)
 
 
+# --------------------------------------------------------------------------------- checks
+
+
+def _lower_check(group: Group, fusion: Fusion) -> LoweredNest:
+    """Each point looks through its block of indices, fails or writes it."""
+    (node,) = group.members
+    (indices,) = node.inputs
+    output, attrs = node.outputs[0], node.attrs
+    dtype = output.dtype
+    coords, ranges = axes_over(indices.shape)
+    body = _Body(group, fusion, ranges)
+    given = body.elements.at(indices, coords)
+    index = L.cast(given, dtype)
+    if given.dtype.is_float:
+        index = L.select(L.ne(given, given), L.greatest(dtype), index)
+    checked = index
+    if attrs.ignored is not None:
+        checked = L.select(L.eq(given, L.const(attrs.ignored, given.dtype)), 0, index)
+    rows = len(attrs.sizes) > 1
+    size, least, axis = L.lift(attrs.sizes[0], dtype), L.const(0), L.const(attrs.axis)
+    if rows:
+        for row, extent in enumerate(attrs.sizes[1:], 1):
+            size = L.select(L.eq(coords[0], row), extent, size)
+        axis = L.add(coords[0], axis)
+    if attrs.negative:
+        least = L.neg(size)
+        index = L.select(L.lt(index, 0), L.add(index, size), index)
+    store = body.store(output, coords, index)
+    wide = [Extent(f"i{a}", e) for a, e in enumerate(indices.shape) if not is_one(e)]
+    lead, rest = (wide[:1], wide[1:]) if rows else ([], wide)
+    (rest,), rewrite = collapse((rest,), [store.index, store.value, checked])
+    space = [LoopAxis(a.name, L.const(a.extent)) for a in (*lead, *rest)]
+    inner: tuple[LoopAxis, ...] = ()
+    if rest:
+        space, wrapped = _across(rest, space, [], BLOCK)
+        inner = wrapped[0].axes  # type: ignore[union-attr]
+    high, low = L.local("high", dtype), L.local("low", dtype)
+    highest = Accumulator("high", "maximum", rewrite(checked))
+    lowest = Accumulator("low", "minimum", rewrite(checked))
+    too_high = L.le(size, high)
+    details = body.buffers.scratch(output, 4)
+    told = (L.select(too_high, high, low), size, least, axis)
+    write = _rewritten(store, rewrite)
+    nest = Nest(
+        tuple(body.buffers.buffers),
+        tuple(space),
+        (
+            Reduce(inner, (highest, lowest)),
+            *(Store(details, L.const(n), rewrite(detail)) for n, detail in enumerate(told)),
+            Fail(rewrite(L.or_(too_high, L.lt(low, least))), INDEX_OUT_OF_RANGE),
+            Loop(inner, (write,)) if inner else write,
+        ),
+    )
+    return LoweredNest(nest, body.buffers.values)
+
+
 # ------------------------------------------------------------------------------- helpers
 
 
@@ -631,6 +691,8 @@ def _exprs(statements: Sequence[Stmt]) -> list[Expr]:
                 found += [stmt.index, stmt.value]
             case Let():
                 found.append(stmt.value)
+            case Fail():
+                found.append(stmt.condition)
             case Reduce():
                 for accumulator in stmt.accumulators:
                     found.append(accumulator.value)
@@ -660,6 +722,8 @@ def _rewritten(stmt: Stmt, rewrite: Callable[[Expr], Expr]) -> Stmt:
                     for a in stmt.accumulators
                 ),
             )
+        case Fail():
+            return Fail(rewrite(stmt.condition), stmt.status)
         case Loop():
             return Loop(stmt.axes, tuple(_rewritten(inner, rewrite) for inner in stmt.body))
     raise InternalError(f"lower: unknown statement {stmt}")

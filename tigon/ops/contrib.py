@@ -31,8 +31,8 @@ from tigon.ops.elementwise import (
     square,
     where,
 )
-from tigon.ops.indexing import _positions, _scatter_points, _take, gather_nd
-from tigon.ops.record import Operator, composite
+from tigon.ops.indexing import _gather_nd, _positions, _scatter_points, _take
+from tigon.ops.record import Operator, Positions, composite
 from tigon.ops.reduction import _reduce_max, _reduce_min, _reduce_sum, mean
 from tigon.ops.views import (
     _broadcast,
@@ -555,6 +555,7 @@ index_copy = composite(
     "_contrib_index_copy",
     _decompose_index_copy,
     operands="old_tensor index_vector new_tensor",
+    indices={"index_vector": lambda old, *_: Positions(old.shape[0], 0)},
     numpy=_index_copy_oracle,
     samples=(
         ((5, 3), np.array([0, 4], np.int64), (2, 3), {}),
@@ -596,6 +597,7 @@ fill_element_0index = composite(
     "fill_element_0index",
     _decompose_fill,
     operands="lhs mhs rhs",
+    indices={"rhs": lambda lhs, *_: Positions(lhs.shape[1], 1)},
     numpy=_fill_oracle,
     samples=(((3, 4), (3,), np.array([0, 3, 1], np.float32), {}),),
     doc="""A matrix in which one element of each row is replaced: row i at column rhs[i] by mhs[i].
@@ -673,7 +675,7 @@ def _decompose_diag(attrs: DiagAttrs, data: Any) -> Any:
     rest = [axis for axis in range(data.ndim) if axis not in (first, second)]
     matrix = transpose(data, axes=(first, second, *rest))
     points = stack(_iota(shape=(length,), start=row), _iota(shape=(length,), start=column), axis=0)
-    found = gather_nd(matrix, points)
+    found = _gather_nd(matrix, points)
     return transpose(found, axes=(*range(1, found.ndim), 0))
 
 

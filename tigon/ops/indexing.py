@@ -1,7 +1,9 @@
 """Reading and writing at positions that are data.
 
-Indices may have any dtype, as in MXNet (float32 by default); they are truncated to int64. Positions
-out of range are clipped or wrapped: a compiled program does not raise for a value.
+Indices may have any dtype, as in MXNet (float32 by default); they are truncated to int64. Of those
+out of range MXNet refuses some and clips, wraps or ignores others, each operator in its own way:
+`_checked_index` refuses, and whatever reads its result may take it to be in range. What the records
+declare as `indices` is refused if `TIGON_CHECK_INDICES=1` asks for it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, as_dtype, check
+from tigon.base import TensorType, TigonIndexError, as_dtype, check
 from tigon.base.dtypes import int64
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
@@ -30,7 +32,7 @@ from tigon.ops.elementwise import (
     modulo,
     select,
 )
-from tigon.ops.record import Family, Operator, composite, primitive
+from tigon.ops.record import Family, Operator, Positions, composite, primitive
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import (
     Coords,
@@ -42,6 +44,71 @@ from tigon.ops.views import (
     normalized_axis,
 )
 
+# ----------------------------------------------------------------------------------- checks
+
+
+class CheckedIndexAttrs(Frozen):
+    sizes: tuple[int, ...]
+    axis: int = 0
+    operator: str = ""
+    negative: bool = False
+    ignored: float | None = None
+
+
+def _infer_checked_index(attrs: CheckedIndexAttrs, indices: TensorType) -> TensorType:
+    rows = len(attrs.sizes)
+    check(
+        rows == 1 or (rows and indices.shape[:1] == (rows,)),
+        "_checked_index",
+        f"{rows} sizes do not fit indices {indices}",
+    )
+    return TensorType(indices.shape, int64)
+
+
+def _checked_index_oracle(
+    indices: np.ndarray,
+    sizes: tuple[int, ...],
+    axis: int,
+    operator: str,
+    negative: bool,
+    ignored: float | None,
+) -> np.ndarray:
+    size = np.reshape(sizes, (-1,) + (1,) * (indices.ndim - 1)) if len(sizes) > 1 else sizes[0]
+    whole = convert(indices, int64)
+    bad = (whole >= size) | (whole < (-size if negative else 0)) | np.isnan(indices)
+    if ignored is not None:
+        bad &= indices != ignored
+    if bad.any():
+        raise TigonIndexError(f"{operator}: {indices[bad][0]}")
+    return np.where(whole < 0, whole + size, whole) if negative else whole
+
+
+_checked_index = primitive(
+    "_checked_index",
+    Family.CHECK,
+    operands="indices",
+    attrs=CheckedIndexAttrs,
+    infer=_infer_checked_index,
+    differentiable=False,
+    numpy=_checked_index_oracle,
+    samples=(
+        (np.array([[0, -1, 4], [2, -5, 3]], np.float32), {"sizes": (5,), "negative": True}),
+        (np.array([[0, -1, 4], [2, -2, 1]], np.int32), {"sizes": (5, 3), "negative": True}),
+        (np.array([0, -7, 4], np.float64), {"sizes": (5,), "ignored": -7.0}),
+        (np.array(4, np.int64), {"sizes": (5,)}),
+        (np.zeros((2, 0), np.int64), {"sizes": (0, 3)}),
+    ),
+    doc="""Indices as int64, counted from 0; one that is out of range is a `TigonIndexError`.
+
+    Parameters: `sizes` how many elements there are, one number for all indices or one for each of
+    their rows; `negative` says that -1 is the last element; `ignored` is a number that may be
+    there, too, and stays; `axis` (of the first row) and `operator` are for the message.
+
+    >>> nd._checked_index(nd.array([0, -1]), sizes=(3,), negative=True).asnumpy()
+    array([0, 2])
+    """,
+)
+
 # ------------------------------------------------------------------------------------ take
 
 
@@ -50,23 +117,25 @@ class TakeAttrs(Frozen):
     mode: str = "clip"
 
 
-def _check_mode(where: str, mode: str) -> None:
+def _check_mode(where: str, mode: str, raises: bool = False) -> None:
+    modes = ("clip", "wrap", "raise") if raises else ("clip", "wrap")
     check(
-        mode in ("clip", "wrap"),
+        mode in modes,
         where,
-        f"mode is 'clip' or 'wrap'; given '{mode}'; a compiled program cannot raise for a value, "
-        "check the indices before",
+        f"mode: expected {', '.join(map(repr, modes[:-1]))} or {modes[-1]!r}; given {mode!r}",
     )
+
+
+def _check_nothing(where: str, indices: TensorType, place: str) -> None:
+    if indices.size:
+        raise TigonIndexError(f"{where}: there is nothing to take {place}; given indices {indices}")
 
 
 def _infer_take(attrs: TakeAttrs, data: TensorType, indices: TensorType) -> TensorType:
     _check_mode("take", attrs.mode)
     axis = normalized_axis("take", attrs.axis, data.ndim)
-    check(
-        data.shape[axis] or not indices.size,
-        "take",
-        f"nothing to take along the empty axis {axis} of shape {data.shape}",
-    )
+    if not data.shape[axis]:
+        _check_nothing("take", indices, f"along the empty axis {axis} of shape {data.shape}")
     return TensorType((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
 
 
@@ -119,25 +188,48 @@ _take = primitive(
     doc="""Entries of `data` along `axis` at `indices`, whose axes replace that axis.""",
 )
 
+def _decompose_take(attrs: TakeAttrs, a: Any, indices: Any) -> Any:
+    _check_mode("take", attrs.mode, raises=True)
+    if attrs.mode != "raise":
+        return _take(a, indices, axis=attrs.axis, mode=attrs.mode)
+    axis = normalized_axis("take", attrs.axis, a.ndim)
+    where = _checked_index(indices, sizes=(a.shape[axis],), axis=axis, operator="take")
+    return _take(a, where, axis=axis)
+
+
+def _positions_of_take(
+    attrs: TakeAttrs, data: TensorType, indices: TensorType
+) -> Positions | None:
+    axis = attrs.axis % data.ndim
+    return Positions(data.shape[axis], axis) if attrs.mode == "clip" else None
+
+
+def _mode_of_gradient(mode: str) -> str:
+    """What the forward part let pass is in range."""
+    return "clip" if mode == "raise" else mode
+
+
 take = composite(
     "take",
-    lambda attrs, a, indices: _take(a, indices, axis=attrs.axis, mode=attrs.mode),
+    _decompose_take,
     operands="a indices",
     attrs=TakeAttrs,
+    indices={"indices": _positions_of_take},
     grad=lambda a, g, y, data, indices: (
-        take_backward(g, indices, data, axis=a.axis, mode=a.mode),
+        take_backward(g, indices, data, axis=a.axis, mode=_mode_of_gradient(a.mode)),
         None,
     ),
     numpy=_take_oracle,
     samples=(
         ((5, 3), np.array([0, 4, 9], np.float32), {}),
         ((2, 4), np.array([[1, -1], [7, 0]], np.int32), {"axis": -1, "mode": "wrap"}),
+        ((2, 4), np.array([[1, 3], [0, 0]], np.float32), {"axis": 1, "mode": "raise"}),
         ((0, 3), np.zeros((2,), np.int64), {"axis": 1}),
     ),
     doc="""Entries along an axis at given positions.
 
     Parameters: `axis` (default 0); `mode` "clip" brings positions out of range to the nearest end
-    (also negative ones to 0), "wrap" counts them round.
+    (also negative ones to 0), "wrap" counts them round, "raise" refuses them.
 
     >>> nd.take(nd.array([[1, 2], [3, 4], [5, 6]]), nd.array([0, 2])).asnumpy()
     array([[1., 2.],
@@ -148,6 +240,34 @@ take = composite(
 
 class AxisAttrs(Frozen):
     axis: int
+
+
+def _decompose_index(attrs: AxisAttrs, data: Any, indices: Any) -> Any:
+    size = data.shape[attrs.axis]
+    where = _checked_index(
+        indices, sizes=(size,), axis=attrs.axis, operator="x[...]", negative=True
+    )
+    return _take(data, where, axis=attrs.axis)
+
+
+index = composite(
+    "_index",
+    _decompose_index,
+    operands="data indices",
+    attrs=AxisAttrs,
+    grad=lambda a, g, y, data, indices: (
+        take_backward(g, indices, data, axis=a.axis, mode="wrap"),
+        None,
+    ),
+    numpy=lambda data, indices, axis: np.take(data, convert(indices, int64), axis),
+    samples=(
+        ((5, 3), np.array([0, 4, -5], np.float32), {"axis": 0}),
+        ((2, 4), np.array([[1, -1], [-4, 0]], np.int32), {"axis": 1}),
+        ((2, 0), np.zeros((2, 0), np.int64), {"axis": 1}),
+    ),
+    doc="""What `x[..., indices]` means: entries along `axis`, -1 the last one; a position out of
+    range is a `TigonIndexError`.""",
+)
 
 
 def _infer_scatter(
@@ -263,6 +383,7 @@ embedding = composite(
     _decompose_embedding,
     operands="data weight",
     attrs=EmbeddingAttrs,
+    indices={"data": lambda attrs, *_: Positions(attrs.input_dim, 0)},
     grad=_grad_embedding,
     numpy=lambda data, weight, **_: _take_oracle(weight, data, 0, "clip"),
     extra={
@@ -305,11 +426,8 @@ def _infer_pick(attrs: RawPickAttrs, data: TensorType, index: TensorType) -> Ten
         f"index should have shape {shape}, that of data without axis {attrs.axis}; "
         f"it has {index.shape}",
     )
-    check(
-        data.shape[attrs.axis] or not index.size,
-        "pick",
-        f"nothing to pick along the empty axis {attrs.axis} of shape {data.shape}",
-    )
+    if not data.shape[attrs.axis]:
+        _check_nothing("pick", index, f"along the empty axis {attrs.axis} of shape {data.shape}")
     return TensorType(shape, data.dtype)
 
 
@@ -421,11 +539,23 @@ def _pick_oracle(
     return found if found.ndim else found.reshape(1)
 
 
+def _positions_of_pick(
+    attrs: PickAttrs, data: TensorType, index: TensorType
+) -> Positions | None:
+    if attrs.mode != "clip":
+        return None
+    if attrs.axis is None:
+        return Positions(data.size, 0)
+    axis = attrs.axis % data.ndim
+    return Positions(data.shape[axis], axis)
+
+
 pick = composite(
     "pick",
     _decompose_pick,
     operands="data index",
     attrs=PickAttrs,
+    indices={"index": _positions_of_pick},
     numpy=_pick_oracle,
     aliases=("choose_element_0index",),
     samples=(
@@ -449,6 +579,7 @@ batch_take = composite(
     "batch_take",
     lambda a, indices: pick(a, indices, axis=1),
     operands="a indices",
+    indices={"indices": lambda a, _: Positions(a.shape[1], 1)},
     numpy=lambda a, indices: _pick_oracle(a, indices, 1, False, "clip"),
     samples=(((3, 4), np.array([0, 3, 1], np.int32), {}),),
     doc="""Of each row, the element at `indices`.
@@ -497,6 +628,7 @@ one_hot = composite(
     _decompose_one_hot,
     operands="indices",
     attrs=OneHotAttrs,
+    indices={"indices": lambda attrs, indices: Positions(attrs.depth, indices.ndim)},
     differentiable=False,
     numpy=_one_hot_oracle,
     samples=(
@@ -531,13 +663,16 @@ def _nd_shape(where: str, data: tuple[int, ...], indices: tuple[int, ...]) -> tu
     return (*indices[1:], *data[indices[0] :])
 
 
+def _points(indices: Any, shape: tuple[int, ...]) -> Any:
+    """The coordinates of points in the leading axes of `shape`, -1 the last of an axis."""
+    sizes = shape[: indices.shape[0]]
+    return _checked_index(indices, sizes=sizes, operator="gather_nd", negative=True)
+
+
 def _infer_gather_nd(data: TensorType, indices: TensorType) -> TensorType:
     shape = _nd_shape("gather_nd", data.shape, indices.shape)
-    check(
-        all(data.shape[: indices.shape[0]]) or not prod(indices.shape[1:]),
-        "gather_nd",
-        f"nothing to take from the empty axes of shape {data.shape}",
-    )
+    if not all(data.shape[: indices.shape[0]]):
+        _check_nothing("gather_nd", indices, f"from the empty axes of shape {data.shape}")
     return TensorType(shape, data.dtype)
 
 
@@ -552,26 +687,41 @@ def _lower_gather_nd(types: tuple[TensorType, ...], coords: Coords, read: Read) 
 
 
 def _gather_nd_oracle(data: np.ndarray, indices: np.ndarray) -> Any:
-    rows = tuple(_oracle_index(row, n, "clip") for row, n in zip(indices, data.shape, strict=False))
-    return data[rows]
+    return data[tuple(convert(indices, int64))]
 
 
-gather_nd = primitive(
-    "gather_nd",
+_gather_nd = primitive(
+    "_gather_nd",
     Family.GATHER,
     operands="data indices",
     infer=_infer_gather_nd,
     lower=_lower_gather_nd,
     grad=lambda g, y, data, indices: (gather_nd_backward(g, indices, data), None),
+    numpy=lambda data, indices: data[
+        tuple(_oracle_index(row, n, "clip") for row, n in zip(indices, data.shape, strict=False))
+    ],
+    samples=(
+        ((3, 4), np.array([[0, 2, 1], [1, 3, 0]], np.float32), {}),
+        ((3, 4, 2), np.array([[[0, 2]], [[1, 3]]], np.int64), {}),
+    ),
+    doc="""Entries at points, which must be in range (the operators that use it see to that).""",
+)
+
+gather_nd = composite(
+    "gather_nd",
+    lambda data, indices: _gather_nd(data, _points(indices, data.shape)),
+    operands="data indices",
+    infer=_infer_gather_nd,
+    grad=lambda g, y, data, indices: (gather_nd_backward(g, indices, data), None),
     numpy=_gather_nd_oracle,
     samples=(
-        ((3, 4), np.array([[0, 2, 9], [1, 3, -1]], np.float32), {}),
+        ((3, 4), np.array([[0, 2, -3], [1, 3, -1]], np.float32), {}),
         ((3, 4), np.array([[0, 2, 0]], np.int32), {}),
         ((3, 4, 2), np.array([[[0, 2]], [[1, 3]]], np.int64), {}),
         ((3, 2), np.zeros((1, 0), np.int64), {}),
     ),
     doc="""Entries at points: column i of `indices` holds the coordinates of entry i in the leading
-    axes of `data`. Coordinates out of range are clipped.
+    axes of `data`, -1 the last along an axis. One that is out of range is a `TigonIndexError`.
 
     >>> nd.gather_nd(nd.array([[1, 2], [3, 4]]), nd.array([[0, 1], [1, 0]])).asnumpy()
     array([2., 3.], dtype=float32)
@@ -583,12 +733,9 @@ def _scatter_points(g: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     """`g` added up at points of zeros of this shape: the points' axes are merged into one."""
     rows = indices.shape[0]
     size = prod(shape[:rows])
-    whole = cast(indices, dtype="int64") if indices.dtype is not int64 else indices
     strides = [prod(shape[axis + 1 : rows]) for axis in range(rows)]
     lead = (1,) * (indices.ndim - 1)
-    limit = _column([max(n - 1, 0) for n in shape[:rows]], lead)
-    inside = minimum(maximum(whole, 0), limit)
-    flat = _reduce_sum(inside * _column(strides, lead), axes=(0,))
+    flat = _reduce_sum(_points(indices, shape) * _column(strides, lead), axes=(0,))
     flat = _reshape(flat, shape=(prod(indices.shape[1:]),))
     zeros = _full(shape=(size, *shape[rows:]), value=0, dtype=g.dtype.name)
     updates = _reshape(g, shape=(prod(indices.shape[1:]), *shape[rows:]))
@@ -601,8 +748,7 @@ def _column(numbers: list[int], lead: tuple[int, ...]) -> Any:
 
 def _points_oracle(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -> Any:
     result = np.zeros(shape, g.dtype)
-    rows = tuple(_oracle_index(row, n, "clip") for row, n in zip(indices, shape, strict=False))
-    np.add.at(result, rows, g)
+    np.add.at(result, tuple(convert(indices, int64)), g)
     return result
 
 
@@ -645,8 +791,9 @@ scatter_nd = composite(
         ((2,), np.array([[0, 2], [1, 3]], np.float32), {"shape": (3, 4)}),
         ((2, 4), np.array([[0, 2]], np.int32), {"shape": (3, 4)}),
     ),
-    doc="""Zeros with `data` at points: column i of `indices` holds the coordinates of entry i. What
-    meets at one point is added up.
+    doc="""Zeros with `data` at points: column i of `indices` holds the coordinates of entry i, -1
+    the last along an axis. What meets at one point is added up. A coordinate out of range is a
+    `TigonIndexError`.
 
     Parameters: `shape` of the result.
 

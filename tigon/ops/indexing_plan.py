@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TigonError
+from tigon.base import TigonError, TigonIndexError, as_dtype
+from tigon.base.dtypes import int64
 from tigon.base.frozen import Frozen
+from tigon.loop.semantics import convert
 from tigon.ops import record
 
 
@@ -66,7 +68,7 @@ def is_basic(key: Any) -> bool:
 
 
 def plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
-    """Read a key against a shape; IndexError where it does not fit.
+    """Read a key against a shape; TigonIndexError where it does not fit.
 
     >>> plan((4, 5), (1, slice(0, None, 2))).shape
     (3,)
@@ -87,45 +89,75 @@ def _expand(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[list[Any], in
     """One entry per axis, plus None for new axes; lists and masks become integer arrays. Also
     where the Ellipsis was."""
     entries: list[Any] = []
+    arrays: list[tuple[int, Any, bool]] = []  # where its entries begin, and whether it is a mask
     for entry in key:
         if entry is Ellipsis or entry is None or isinstance(entry, slice):
             entries.append(entry)
-        elif isinstance(entry, (bool, np.bool_)):
-            raise IndexError("indexing by a single bool is not supported; use an array of bools")
-        elif isinstance(entry, (int, np.integer)):
+        elif isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
             entries.append(int(entry))
-        elif hasattr(entry, "apply_op"):
-            if getattr(entry, "dtype", None) is np.bool_:
-                entries.extend(np.nonzero(entry.asnumpy()))
-            else:
-                entries.append(entry)
         else:
-            entries.extend(_host_array(entry))
+            array = entry if hasattr(entry, "apply_op") else _host_array(entry)
+            dtype = getattr(array, "dtype", None)
+            mask = dtype is not None and dtype == np.bool_
+            arrays.append((len(entries), array, mask))
+            entries.extend(_places(array) if mask else [array])
     used = sum(entry is not None and entry is not Ellipsis for entry in entries)
     if used > len(shape):
-        raise IndexError(f"too many indices: {used} for an array of shape {shape}")
+        raise TigonIndexError(f"too many indices: {used} for an array of shape {shape}")
     ellipses = [i for i, entry in enumerate(entries) if entry is Ellipsis]
     if len(ellipses) > 1:
-        raise IndexError("an index can have only one Ellipsis ('...')")
+        raise TigonIndexError("an index can have only one Ellipsis ('...')")
     position = ellipses[0] if ellipses else len(entries)
-    entries[position : position + 1] = [slice(None)] * (len(shape) - used)
+    missing = len(shape) - used
+    entries[position : position + 1] = [slice(None)] * missing
+    for begin, array, mask in arrays:
+        before = entries[: begin + missing - 1 if begin > position else begin]
+        first = sum(entry is not None for entry in before)
+        _check_fits(array, shape[first : first + len(array.shape)], mask)
     return entries, position
 
 
-def _host_array(entry: Any) -> list[np.ndarray]:
+def _places(mask: Any) -> tuple[np.ndarray, ...]:
+    values = mask if isinstance(mask, np.ndarray) else mask.asnumpy()
+    if not values.ndim:
+        raise TigonIndexError(
+            "indexing by a single bool is not supported; use an array of bools"
+        )
+    return np.nonzero(values)
+
+
+def _check_fits(array: Any, shape: tuple[int, ...], mask: bool) -> None:
+    """Masks have the shape of what they index; row numbers in floating point have not. A comparison
+    gives numbers in MXNet, and its zeros and ones would be taken for rows without a word. Over one
+    axis, where both occur, numbers are meant."""
+    given = tuple(array.shape)
+    if mask and given != shape:
+        raise TigonIndexError(f"a mask of shape {given} does not fit axes of shape {shape}")
+    if mask or len(given) < 2 or given != shape or isinstance(array, np.ndarray):
+        return
+    if as_dtype(array.dtype).is_float:
+        raise TigonIndexError(
+            f"x[...]: expected integers or a bool mask; given a floating-point array of the shape "
+            f"{given} that it indexes, as a comparison gives; use nd.where(condition, x, y) or "
+            "nd.contrib.boolean_mask(x, condition), make it a mask by astype('bool'), or, if it "
+            "holds row numbers, astype('int32')"
+        )
+
+
+def _host_array(entry: Any) -> np.ndarray:
     try:
         array = np.asarray(entry)
     except ValueError:
         array = np.asarray(None)
     if array.dtype == np.bool_:
-        return list(np.nonzero(array))
-    if array.size == 0:
-        return [array.astype(np.int64)]
-    if array.dtype.kind not in "iu":
-        raise IndexError(
+        return array
+    if array.size and array.dtype.kind not in "iu":
+        raise TigonIndexError(
             f"expected integers, slices, None, Ellipsis or index arrays in []; given {entry!r}"
         )
-    return [array.astype(np.int64)]
+    if array.dtype == np.uint64:
+        array = np.minimum(array, np.iinfo(np.int64).max)
+    return array.astype(np.int64)
 
 
 def _region(shape: tuple[int, ...], entries: Sequence[Any], keep_integers: bool) -> Region:
@@ -155,7 +187,7 @@ def _region(shape: tuple[int, ...], entries: Sequence[Any], keep_integers: bool)
 
 def _checked(index: int, size: int, axis: int) -> int:
     if not -size <= index < size:
-        raise IndexError(f"index {index} is out of bounds for axis {axis} with size {size}")
+        raise TigonIndexError(f"index {index} is out of bounds for axis {axis} with size {size}")
     return index % size
 
 
@@ -186,7 +218,7 @@ def _normalized(entry: Any, size: int, axis: int) -> Any:
     if isinstance(entry, np.ndarray):
         if entry.size and (entry.min() < -size or entry.max() >= size):
             bad = entry.min() if entry.min() < -size else entry.max()
-            raise IndexError(f"index {bad} is out of bounds for axis {axis} with size {size}")
+            raise TigonIndexError(f"index {bad} is out of bounds for axis {axis} with size {size}")
         return np.where(entry < 0, entry + size, entry)
     return entry
 
@@ -214,14 +246,17 @@ def _gather(x: Any, gathering: Gathering) -> Any:
     axes = gathering.axes
     take = record.get("take")
     if len(axes) == 1:
-        return take(x, _operand(x, gathering.indices[0]), axis=axes[0], mode="wrap")
+        (index,) = gathering.indices
+        if isinstance(index, np.ndarray):
+            return take(x, x.index_operand(index), axis=axes[0])
+        return record.get("_index")(x, index, axis=axes[0])
     sizes = [x.shape[axis] for axis in axes]
-    position, index_shape = _position(x, gathering.indices, sizes)
+    position, index_shape = _position(x, gathering)
     rest = [axis for axis in range(len(x.shape)) if axis not in axes]
     x = record.get("transpose")(x, axes=(*axes, *rest))
     rest_shape = tuple(x.shape[len(axes) :])
     x = record.get("_reshape")(x, shape=(int(np.prod(sizes)), *rest_shape))
-    x = take(x, position, axis=0, mode="wrap")
+    x = take(x, position, axis=0)
     if not index_shape:
         x = record.get("_reshape")(x, shape=rest_shape or (1,))
     if gathering.adjacent and axes[0]:
@@ -235,21 +270,23 @@ def _gather(x: Any, gathering: Gathering) -> Any:
     return x
 
 
-def _operand(x: Any, index: Any) -> Any:
-    return x.index_operand(index) if isinstance(index, np.ndarray) else index
-
-
-def _position(x: Any, indices: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, tuple[int, ...]]:
+def _position(x: Any, gathering: Gathering) -> tuple[Any, tuple[int, ...]]:
     """Row numbers over the joined index axes, and their shape."""
+    indices = gathering.indices
+    sizes = [x.shape[axis] for axis in gathering.axes]
     if all(isinstance(index, np.ndarray) for index in indices):
         joined = np.zeros((), np.int64)
         for index, size in zip(indices, sizes, strict=True):
             joined = joined * size + index
         return x.index_operand(joined), joined.shape
-    cast = record.get("Cast")
+    checked = record.get("_checked_index")
     joined_operand: Any = None
-    for index, size in zip(indices, sizes, strict=True):
-        part = cast(_operand(x, index), dtype="int64") % size  # negative ones count from behind
+    for axis, index, size in zip(gathering.axes, indices, sizes, strict=True):
+        part = (
+            x.index_operand(index)
+            if isinstance(index, np.ndarray)
+            else checked(index, sizes=(size,), axis=axis, operator="x[...]", negative=True)
+        )
         joined_operand = part if joined_operand is None else joined_operand * size + part
     return joined_operand, tuple(joined_operand.shape)
 
@@ -262,7 +299,10 @@ def host_indices(gathering: Gathering) -> list[np.ndarray]:
     arrays = []
     for axis, index in zip(gathering.axes, gathering.indices, strict=True):
         if not isinstance(index, np.ndarray):
-            index = index.asnumpy().astype(np.int64)
+            values = index.asnumpy()
+            if np.isnan(values).any():
+                raise TigonIndexError(f"index nan is out of bounds for axis {axis}")
+            index = convert(values, int64)
             index = _normalized(index, gathering.region.extents[axis], axis)
         arrays.append(index)
     return arrays

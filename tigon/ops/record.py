@@ -21,6 +21,7 @@ Conventions
   REDUCTION    `combine` over `attrs.axes` (sorted, non-negative), which disappear
   CONTRACTION  sum over labels shared by both operands: attrs.left, attrs.right, attrs.out
   JOIN, UPDATE, SCATTER   kernels that write parts of their output: see `lower`
+  CHECK        indices, or a failure where one is out of range: see `lower`
   COMPOSITE    `decompose` into other operators
 """
 
@@ -55,6 +56,7 @@ class Family(enum.Enum):
     JOIN = "join"
     UPDATE = "update"
     SCATTER = "scatter"
+    CHECK = "check"
     COMPOSITE = "composite"
 
 
@@ -68,6 +70,16 @@ class Operand(Frozen):
     variadic: bool = False
     auxiliary: bool = False
     random_key: bool = False
+
+
+class Positions(Frozen):
+    """What an operand of positions may hold: 0 to `count` - 1, and the number `ignored`."""
+
+    count: int
+    axis: int  # of what is indexed, for the message
+    ignored: float | None = None
+    column: int | None = None  # of the operand's last axis, which holds them beside other numbers
+    read: bool = True  # False: by the gradient only
 
 
 def _parse_operands(text: str) -> tuple[Operand, ...]:
@@ -109,6 +121,10 @@ class Operator(Frozen, eq=False):
     """Where the generated tests sample float operands."""
     samples: Sequence[tuple[Any, ...]] = ()
     """Generated tests: (operand shapes or arrays..., attrs dict)."""
+    indices: Mapping[str, Callable[..., Positions | None]] = MappingProxyType({})
+    """Operands that hold positions, and which ones are right: `(attrs, *types)` tells, None where
+    under these attributes or types all are. Others are clipped or ignored, as in MXNet, unless
+    `TIGON_CHECK_INDICES=1` has `passes/check_indices.py` refuse them."""
     differentiable: bool = True
     """False: integer-valued or piecewise constant, the gradient is none everywhere."""
     is_loss: bool = False
@@ -510,7 +526,7 @@ def composite(
             text = str(error)
             spoken = text.partition(":")[0].strip("_").lower()
             own_words = spoken in own_names
-            raise TigonError(text if own_words else f"{name}: {text}") from None
+            raise type(error)(text if own_words else f"{name}: {text}") from None
         outputs = result if isinstance(result, tuple) else (result,)
         return tuple(value.type for value in outputs)
 

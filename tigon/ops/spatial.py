@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import check
+from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
 from tigon.ops.creation import _iota
 from tigon.ops.elementwise import (
@@ -27,7 +27,7 @@ from tigon.ops.elementwise import (
 )
 from tigon.ops.indexing import _take, _take_along
 from tigon.ops.nn._shared import Windows, float_data, windows
-from tigon.ops.record import composite
+from tigon.ops.record import Positions, composite
 from tigon.ops.reduction import _reduce_max, _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, _unwindow, slice_axis, stack, transpose
 
@@ -444,6 +444,10 @@ def _bins(first: Any, last: Any, count: int, extent: int) -> Any:
     )
 
 
+def _pictures(attrs: Any, data: TensorType, rois: TensorType) -> Positions:
+    return Positions(data.shape[0], 0, column=0)
+
+
 def _decompose_roi_pooling(attrs: RoiPoolingAttrs, data: Any, rois: Any) -> Any:
     index, *corners = _region_columns("ROIPooling", data, rois)
     x1, y1, x2, y2 = (stop_gradient(corner) * attrs.spatial_scale for corner in corners)
@@ -503,6 +507,7 @@ roi_pooling = composite(
     _decompose_roi_pooling,
     operands="data rois",
     attrs=RoiPoolingAttrs,
+    indices={"rois": _pictures},
     numpy=_roi_pooling_oracle,
     samples=(
         ((2, 3, 6, 7), _ROIS, {"pooled_size": (2, 3), "spatial_scale": 1.0}),
@@ -607,6 +612,7 @@ roi_align = composite(
     _decompose_roi_align,
     operands="data rois",
     attrs=RoiAlignAttrs,
+    indices={"rois": _pictures},
     numpy=_roi_align_oracle,
     tolerance={"float32": 1e-5},
     samples=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -9,6 +10,7 @@ from tigon.base import TigonError
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Graph
 from tigon.passes.canonicalize import canonicalize
+from tigon.passes.check_indices import check_indices
 from tigon.passes.decompose import decompose
 from tigon.passes.fold_constants import Evaluate, fold_constants
 from tigon.passes.remove_dead_code import remove_dead_code
@@ -24,6 +26,8 @@ class Pass(Frozen):
     optional: bool = True
     evaluates: bool = False
     """Whether it takes the evaluator as a second argument."""
+    switch: str = ""
+    """The environment variable that must be 1 for it to run: it changes what a graph means."""
 
     @property
     def name(self) -> str:
@@ -31,7 +35,13 @@ class Pass(Frozen):
 
 
 PIPELINE = (
-    Pass(decompose, "first: all that follows, and lowering, knows primitives only", optional=False),
+    Pass(
+        check_indices,
+        "first: the records of users' operators tell; what those are made of is in range",
+        optional=False,
+        switch="TIGON_CHECK_INDICES",
+    ),
+    Pass(decompose, "before the rest: all that follows, and lowering, knows primitives only", optional=False),
     Pass(replace_empty_values, "before all that assumes a first element", optional=False),
     Pass(fold_constants, "early: folded numbers let canonicalize see x * 1", evaluates=True),
     Pass(canonicalize, "before sharing: equal things must be spelled alike to be found equal"),
@@ -51,6 +61,13 @@ def optional_passes() -> tuple[str, ...]:
     return tuple(sorted({step.name for step in PIPELINE if step.optional}))
 
 
+def switched_on() -> frozenset[str]:
+    """Names of the passes that an environment variable asks for."""
+    return frozenset(
+        step.name for step in PIPELINE if step.switch and os.environ.get(step.switch) == "1"
+    )
+
+
 def run(graph: Graph, evaluate: Evaluate, disabled: Collection[str] = frozenset()) -> Graph:
     """Put the graph through all passes but the disabled ones."""
     unknown = sorted(set(disabled) - set(optional_passes()))
@@ -59,8 +76,9 @@ def run(graph: Graph, evaluate: Evaluate, disabled: Collection[str] = frozenset(
             f"pipeline: cannot disable {', '.join(unknown)}; "
             f"optional passes are {', '.join(optional_passes())}"
         )
+    switched_off = {step.name for step in PIPELINE if step.switch} - switched_on()
     for step in PIPELINE:
-        if step.name not in disabled:
+        if step.name not in disabled and step.name not in switched_off:
             arguments: tuple[Any, ...] = (graph, evaluate) if step.evaluates else (graph,)
             graph = step.run(*arguments)
     return graph

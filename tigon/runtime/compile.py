@@ -26,7 +26,7 @@ from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Group, fuse, is_computed
 from tigon.lower.nests import LoweredNest, lower_group
 from tigon.lower.split import split_sums
-from tigon.ops.record import get
+from tigon.ops.record import Family, get
 from tigon.passes import pipeline
 from tigon.runtime import stored
 from tigon.runtime.counters import count
@@ -146,7 +146,8 @@ def lower_graph(
         target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
         key = None
         if target.store.usable:
-            key = stored.key_of(graph, disabled, donated, in_place, target.version)
+            options = disabled | pipeline.switched_on()
+            key = stored.key_of(graph, options, donated, in_place, target.version)
         if key is not None:
             content = target.store.load(key)
             program = None if content is None else stored.load(content)
@@ -660,8 +661,15 @@ def _needs(group: Group, wanted: Group, before: dict[Group, set[Group]]) -> bool
 
 
 def _kernel_name(nodes: Sequence[Node]) -> str:
-    names = [node.name or node.op.name for node in nodes]
+    names = [_who(node) for node in nodes]
     return "+".join(dict.fromkeys(names[:4])) + ("+..." if len(names) > 4 else "")
+
+
+def _who(node: Node) -> str:
+    """Whom an error of the kernel speaks of."""
+    if node.op.family is Family.CHECK and node.attrs.operator:
+        return str(node.attrs.operator)
+    return node.name or node.op.name
 
 
 def _label(value: Value) -> str:

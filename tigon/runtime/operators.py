@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from tigon import _native
-from tigon.base import TensorType, TigonError
+from tigon.base import TensorType, TigonError, TigonIndexError
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
@@ -26,6 +26,7 @@ from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.lower.fuse import is_computed
 from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
+from tigon.passes.pipeline import switched_on
 from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
 from tigon.runtime import tracing
@@ -186,7 +187,7 @@ def _use_leaf(call: OperatorCall) -> Fit:
 
 
 def _shared(key: Any, make: Callable[[], ByShape], types: Types) -> Fit:
-    key = (key, disabled_passes())
+    key = (key, disabled_passes(), switched_on())
     shared = _by_shape.get(key)
     if shared is None:
         shared = remember(_by_shape, key, make(), PROGRAMS_KEPT)
@@ -363,7 +364,7 @@ SLOTS = {
 
 def install() -> None:
     """Connect the native dispatcher with the compiler."""
-    _native.set_error_type(TigonError)
+    _native.set_error_types(TigonError, TigonIndexError)
     _native.set_compile_handler(_compile_operator)
     tracing.set_lookup(lambda operator, attributes: (_OPERATORS[operator], _attributes[attributes]))
     for slot, name in SLOTS.items():

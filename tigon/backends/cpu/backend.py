@@ -26,6 +26,7 @@ from tigon.loop.grammar import (
     Apply,
     Contraction,
     Expr,
+    Fail,
     Let,
     Loop,
     Reduce,
@@ -203,6 +204,8 @@ def _map_body(body: tuple[Stmt, ...], change: Callable[[Expr], Expr]) -> tuple[S
     for stmt in body:
         if isinstance(stmt, (Let, Store)):
             made.append(replace(stmt, value=change(stmt.value)))
+        elif isinstance(stmt, Fail):
+            made.append(replace(stmt, condition=change(stmt.condition)))
         elif isinstance(stmt, Loop):
             made.append(replace(stmt, body=_map_body(stmt.body, change)))
         else:

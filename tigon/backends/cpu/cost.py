@@ -13,6 +13,7 @@ from tigon.loop.grammar import (
     Axis,
     Const,
     Expr,
+    Fail,
     Let,
     Load,
     Local,
@@ -170,6 +171,8 @@ class _Estimate:
                 self.nanoseconds += self.times(around) * self._access(
                     stmt.index, self._seen[stmt.index]
                 )
+            elif isinstance(stmt, Fail):
+                self.expression(stmt.condition)
             else:
                 self.enter(stmt.axes)
                 inside = around | {axis.name for axis in stmt.axes}
@@ -220,7 +223,7 @@ def _arithmetic(body: Sequence[Stmt]) -> float:
         elif isinstance(stmt, Reduce):
             total += sum(_instructions(a.value) for a in stmt.accumulators)
         else:
-            total += _instructions(stmt.value)
+            total += _instructions(stmt.condition if isinstance(stmt, Fail) else stmt.value)
     return total
 
 

@@ -26,6 +26,7 @@ from tigon.loop.grammar import (
     Buffer,
     Const,
     Expr,
+    Fail,
     Let,
     Load,
     Loop,
@@ -177,12 +178,24 @@ class Body:
                 pending.add(stmt.buffer)
             else:
                 flush()
-                if isinstance(stmt, Loop):
+                if isinstance(stmt, Fail):
+                    self.fail(stmt)
+                elif isinstance(stmt, Loop):
                     self.loops(stmt.axes, stmt.body)
                     self.e.invalidate()
                 else:
                     self.reduce(stmt)
         flush()
+
+    def fail(self, stmt: Fail) -> None:
+        e, out = self.e, self.e.out
+        condition = e.emit(stmt.condition)
+        here = e.scopes[-1]
+        stop, following = out.new_block("fail"), out.new_block("right")
+        stop.terminator = f"ret i32 {stmt.status}"
+        out.block = here.block
+        out.branch(condition, stop, following)
+        here.block = out.block = following
 
     # --------------------------------------------------------------------------------- loops
 
@@ -433,6 +446,8 @@ def _values(stmt: Stmt) -> list[Expr]:
     """The value expressions of a statement and of those inside it (no indices)."""
     if isinstance(stmt, (Store, Let)):
         return [stmt.value]
+    if isinstance(stmt, Fail):
+        return [stmt.condition]
     if isinstance(stmt, Reduce):
         return [a.value for a in stmt.accumulators]
     return [value for inner in stmt.body for value in _values(inner)]

@@ -33,7 +33,7 @@ from tigon.ops.elementwise import (
 )
 from tigon.ops.nn._shared import along_shape, float_data, label_per_row
 from tigon.ops.nn.softmax import softmax_over
-from tigon.ops.record import attrs_dict, composite, same_type
+from tigon.ops.record import Positions, attrs_dict, composite, same_type
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import _reshape
 
@@ -161,6 +161,17 @@ def _decompose_softmax_output_gradient(
     return multiply(result, g) if attrs.out_grad else result
 
 
+def _classes(
+    attrs: SoftmaxOutputAttrs, data: TensorType, label: TensorType, read: bool
+) -> Positions | None:
+    if same_shape(label.shape, data.shape):
+        return None  # probabilities
+    axes = _class_axes(attrs, data.ndim)
+    count = prod(data.shape[axis] for axis in axes)
+    ignored = attrs.ignore_label if attrs.use_ignore else None
+    return Positions(count, axes[0], ignored, read=read)
+
+
 def _constant_like(y: Value, value: float) -> Value:
     return _full(shape=(), dtype=y.dtype.name, value=value)
 
@@ -212,6 +223,7 @@ _softmax_output_gradient = composite(
     _decompose_softmax_output_gradient,
     operands="g output label",
     attrs=SoftmaxOutputAttrs,
+    indices={"label": lambda attrs, g, y, label: _classes(attrs, y, label, True)},
     infer=_infer_gradient,
     numpy=_softmax_output_gradient_oracle,
     samples=[
@@ -250,6 +262,7 @@ softmax_output = composite(
     lambda attrs, data, label: softmax_over(data, _class_axes(attrs, data.ndim)),
     operands="data label",
     attrs=SoftmaxOutputAttrs,
+    indices={"label": lambda attrs, data, label: _classes(attrs, data, label, False)},
     infer=_infer_softmax_output,
     grad=lambda attrs, g, y, data, label: (
         _softmax_output_gradient(g, y, label, **attrs_dict(attrs)),
@@ -586,6 +599,7 @@ _svm_gradient = composite(
     _decompose_svm_gradient,
     operands="output label",
     attrs=SVMOutputAttrs,
+    indices={"label": lambda attrs, y, _: Positions(y.shape[1], 1)},
     infer=_infer_gradient,
     numpy=_svm_gradient_oracle,
     samples=[((3, 4), _LABELS, {}), ((3, 4), _LABELS, {"use_linear": True, "margin": 0.5})],
@@ -605,6 +619,7 @@ svm_output = composite(
     lambda attrs, data, label: identity(data),
     operands="data label",
     attrs=SVMOutputAttrs,
+    indices={"label": lambda attrs, data, _: Positions(data.shape[1], 1, read=False)},
     infer=_infer_svm,
     grad=lambda attrs, g, y, data, label: (_svm_gradient(y, label, **attrs_dict(attrs)), None),
     numpy=lambda data, label, **_: data,

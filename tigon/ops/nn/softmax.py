@@ -27,7 +27,7 @@ from tigon.ops.elementwise import (
 )
 from tigon.ops.indexing import pick
 from tigon.ops.nn._shared import along_shape, float_data, keep, label_per_row, normal_axis
-from tigon.ops.record import Operator, composite, same_type
+from tigon.ops.record import Operator, Positions, composite, same_type
 from tigon.ops.reduction import _reduce_max, _reduce_sum
 from tigon.ops.reduction import sum as sum_
 from tigon.ops.views import _reshape
@@ -424,6 +424,7 @@ softmax_cross_entropy = composite(
     lambda data, label: negative(sum_(pick(log_softmax(data, axis=-1), label, axis=-1), axis=None)),
     operands="data label",
     infer=_infer_cross_entropy,
+    indices={"label": lambda data, _: Positions(data.shape[1], 1)},
     numpy=_cross_entropy_oracle,
     samples=[((3, 4), np.array([0, 3, 1], np.float32), {})],
     extra={"infer_operands": label_per_row},
