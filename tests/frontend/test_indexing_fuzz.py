@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from tigon import autograd, nd
+import tigon as mx
+from tigon import autograd, gluon, nd
 
 
 def random_key(rng, shape):
@@ -65,3 +66,110 @@ def test_an_ellipsis_of_no_axes_separates():
     a = np.arange(24.0, dtype=np.float32).reshape(4, 2, 3)
     key = (slice(0, 2), [0], ..., [1])
     assert nd.array(a)[key].shape == a[key].shape == (1, 2)
+
+
+INDEX_DTYPES = ["int32", "int64", "uint8", "float32", "float64"]
+
+
+def as_index(rng, array, shape):
+    """An index array as a list, a numpy array or an NDArray."""
+    form = rng.randrange(3)
+    if form == 0:
+        return array.tolist()
+    if form == 1:
+        return array
+    dtypes = INDEX_DTYPES if array.size and array.min() < 0 else INDEX_DTYPES[2:]
+    dtype = rng.choice([name for name in dtypes if name != "uint8" or array.min(initial=0) >= 0])
+    if dtype.startswith("float") and array.ndim > 1:  # might look like a comparison
+        dtype = "int64"
+    return nd.array(array, dtype=dtype)
+
+
+def key_with_arrays(rng, shape):
+    """A key for numpy, the same one for NDArrays, and whether an index array is out of range."""
+    index_shape = rng.choice([(2,), (3,), (2, 2), (1,)])
+    ours, theirs = [], []
+    for size in shape[: rng.randint(1, len(shape))]:
+        if rng.random() < 0.3:
+            ours.append(slice(rng.choice([None, 0, 1]), None, rng.choice([None, -1])))
+            theirs.append(ours[-1])
+            continue
+        count = int(np.prod(index_shape))
+        array = np.array([rng.randint(-size, max(size - 1, -size)) for _ in range(count)])
+        if rng.random() < 0.25:
+            array[rng.randrange(count)] = rng.choice([size, -size - 1, size + 100, -1000])
+        array = array.reshape(index_shape)
+        theirs.append(array)
+        ours.append(as_index(rng, array, shape))
+    return tuple(ours), tuple(theirs)
+
+
+class Reading(gluon.HybridBlock):
+    """Reads at a key, whose arrays are arguments."""
+
+    def __init__(self, key):
+        super().__init__()
+        self.key = key
+
+    def forward(self, x, *arrays):
+        given = iter(arrays)
+        return x[tuple(next(given) if isinstance(e, nd.NDArray) else e for e in self.key)] * 1
+
+
+def outcome(read):
+    try:
+        return read().asnumpy()
+    except mx.TigonIndexError as error:
+        assert isinstance(error, IndexError) and "out of bounds" in str(error)
+        return "out of bounds"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_out_of_range_as_in_numpy(seed):
+    """Reads, gradients, traced programs and writes agree about what is refused."""
+    rng = random.Random(seed)
+    refused = 0
+    for _ in range(40):
+        shape = tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 3)))
+        a = np.random.default_rng(rng.randrange(1000)).normal(size=shape).astype(np.float32)
+        ours, theirs = key_with_arrays(rng, shape)
+        what = (shape, ours)
+        try:
+            expected = a[theirs]
+        except IndexError:
+            expected = None
+            refused += 1
+        x = nd.array(a)
+        x.attach_grad()
+
+        def recorded(x=x, ours=ours):
+            with autograd.record():
+                y = x[ours] * 1
+            y.backward()
+            return y
+
+        def written(x=x, ours=ours):
+            x = x.copy()
+            x[ours] = 7
+            return x
+
+        net = Reading(ours)
+        net.hybridize()
+        arrays = [entry for entry in ours if isinstance(entry, nd.NDArray)]
+        reads = [lambda x=x, o=ours: x[o], recorded, lambda n=net, x=x, a=arrays: n(x, *a)]
+        for read in reads:
+            found = outcome(read)
+            if expected is None:
+                assert isinstance(found, str), what
+            else:
+                np.testing.assert_array_equal(found.reshape(expected.shape), expected, str(what))
+        found = outcome(written)
+        assert isinstance(found, str) == (expected is None), what
+        np.testing.assert_array_equal(x.asnumpy(), a)
+        if expected is not None:
+            gradient, changed = np.zeros_like(a), a.copy()
+            np.add.at(gradient, theirs, 1)
+            changed[theirs] = 7
+            np.testing.assert_array_equal(x.grad.asnumpy(), gradient, str(what))
+            np.testing.assert_array_equal(found, changed, str(what))
+    assert refused > 2

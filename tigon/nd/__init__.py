@@ -33,6 +33,7 @@ from tigon.nd.creation import (
 from tigon.nd.dispatch import NDArray
 from tigon.nd.dispatch import make_function as _make_function
 from tigon.nd.files import load, load_frombuffer, save
+from tigon.nd.indexing import boolean_mask as _boolean_mask
 from tigon.ops import record as _record
 from tigon.ops.frontend import publish as _publish
 from tigon.runtime import operators as _operators
@@ -44,7 +45,7 @@ _find = _publish(
     operands="arrays",
     make=_make_function,
     pairs=_pairs.functions(),
-    random=_sampling.functions(),
+    own={"random": _sampling.functions(), "contrib": {"boolean_mask": _boolean_mask}},
 )
 _array.install(_find)
 

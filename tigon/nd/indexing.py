@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import DType, TigonError
+from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE
 from tigon.nd.creation import array
 from tigon.nd.dispatch import NDArray, apply
@@ -17,6 +17,7 @@ from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
 from tigon.ops import record
 from tigon.ops.indexing_plan import Gathering, Region
+from tigon.ops.views import normalized_axis
 from tigon.runtime import tracing
 
 
@@ -85,6 +86,27 @@ def _plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
         assert isinstance(found, Region)
         _plans[remembered] = found
     return found
+
+
+def boolean_mask(data: NDArray, index: NDArray, axis: int = 0) -> NDArray:
+    """The entries along an axis where `index`, of one axis, is not 0. How many there are depends on
+    the values, so that they are waited for.
+
+    >>> from tigon import nd
+    >>> x = nd.array([[1, 2], [3, 4], [5, 6]])
+    >>> nd.contrib.boolean_mask(x, nd.array([0, 1, 1])).asnumpy()
+    array([[3., 4.],
+           [5., 6.]], dtype=float32)
+    """
+    axis = normalized_axis("boolean_mask", axis, len(data.shape))
+    check(
+        index.shape == data.shape[axis : axis + 1],
+        "boolean_mask",
+        f"index: expected shape {data.shape[axis : axis + 1]}, one number for each entry of axis "
+        f"{axis}; given {index.shape}",
+    )
+    (chosen,) = np.nonzero(index.asnumpy())
+    return _run("take", data, index_operand(data, chosen), axis=axis)
 
 
 def setitem(self: NDArray, key: Any, value: Any) -> None:

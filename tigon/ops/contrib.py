@@ -615,9 +615,10 @@ class ScatterSetAttrs(Frozen):
 
 def _decompose_scatter_set(attrs: ScatterSetAttrs, lhs: Any, rhs: Any, indices: Any) -> Any:
     ones = _full(shape=rhs.shape, value=1, dtype=lhs.dtype.name)
-    count = _scatter_points(ones, indices, lhs.shape)
+    count = _scatter_points("_scatter_set_nd", ones, indices, lhs.shape)
     # Where several meet, their mean: MXNet leaves open which one stays.
-    return where(count, _scatter_points(rhs, indices, lhs.shape) / maximum(count, 1), lhs)
+    total = _scatter_points("_scatter_set_nd", rhs, indices, lhs.shape)
+    return where(count, total / maximum(count, 1), lhs)
 
 
 def _scatter_set_oracle(

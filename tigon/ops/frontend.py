@@ -24,11 +24,11 @@ def publish(
     operands: str,
     make: Callable[[Operator, str], Function],
     pairs: Mapping[str, Callable[[], Function]],
-    random: Mapping[str, Function],
+    own: Mapping[str, Mapping[str, Function]],
 ) -> Callable[[str], Function]:
     """Fill a module, whose own members stay, and make its groups. `pairs` are made instead of a
-    record's function in the module itself, `random` stand in that group. Returns what finds the
-    module's function of a name, or raises KeyError."""
+    record's function in the module itself, those of `own` stand in their group. Returns what finds
+    the module's function of a name, or raises KeyError."""
 
     @cache
     def of_record(name: str) -> Function:
@@ -45,7 +45,8 @@ def publish(
         module = ModuleType(name, f"Operators of the group '{group}' on {operands}.")
         _fill(vars(module), group, of_record)
         namespace[group] = sys.modules[name] = module
-    vars(namespace["random"]).update(random)
+    for group, functions in own.items():
+        vars(namespace[group]).update(functions)
     return find
 
 

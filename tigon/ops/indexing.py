@@ -27,8 +27,6 @@ from tigon.ops.elementwise import (
     equal,
     identity,
     lesser,
-    maximum,
-    minimum,
     modulo,
     select,
 )
@@ -188,6 +186,7 @@ _take = primitive(
     doc="""Entries of `data` along `axis` at `indices`, whose axes replace that axis.""",
 )
 
+
 def _decompose_take(attrs: TakeAttrs, a: Any, indices: Any) -> Any:
     _check_mode("take", attrs.mode, raises=True)
     if attrs.mode != "raise":
@@ -197,9 +196,7 @@ def _decompose_take(attrs: TakeAttrs, a: Any, indices: Any) -> Any:
     return _take(a, where, axis=axis)
 
 
-def _positions_of_take(
-    attrs: TakeAttrs, data: TensorType, indices: TensorType
-) -> Positions | None:
+def _positions_of_take(attrs: TakeAttrs, data: TensorType, indices: TensorType) -> Positions | None:
     axis = attrs.axis % data.ndim
     return Positions(data.shape[axis], axis) if attrs.mode == "clip" else None
 
@@ -250,11 +247,19 @@ def _decompose_index(attrs: AxisAttrs, data: Any, indices: Any) -> Any:
     return _take(data, where, axis=attrs.axis)
 
 
+def _infer_index(attrs: AxisAttrs, data: TensorType, indices: TensorType) -> TensorType:
+    axis = attrs.axis
+    if not data.shape[axis]:
+        _check_nothing("x[...]", indices, f"along the empty axis {axis} of shape {data.shape}")
+    return TensorType((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
+
+
 index = composite(
     "_index",
     _decompose_index,
     operands="data indices",
     attrs=AxisAttrs,
+    infer=_infer_index,
     grad=lambda a, g, y, data, indices: (
         take_backward(g, indices, data, axis=a.axis, mode="wrap"),
         None,
@@ -539,9 +544,7 @@ def _pick_oracle(
     return found if found.ndim else found.reshape(1)
 
 
-def _positions_of_pick(
-    attrs: PickAttrs, data: TensorType, index: TensorType
-) -> Positions | None:
+def _positions_of_pick(attrs: PickAttrs, data: TensorType, index: TensorType) -> Positions | None:
     if attrs.mode != "clip":
         return None
     if attrs.axis is None:
@@ -663,10 +666,10 @@ def _nd_shape(where: str, data: tuple[int, ...], indices: tuple[int, ...]) -> tu
     return (*indices[1:], *data[indices[0] :])
 
 
-def _points(indices: Any, shape: tuple[int, ...]) -> Any:
+def _points(where: str, indices: Any, shape: tuple[int, ...]) -> Any:
     """The coordinates of points in the leading axes of `shape`, -1 the last of an axis."""
     sizes = shape[: indices.shape[0]]
-    return _checked_index(indices, sizes=sizes, operator="gather_nd", negative=True)
+    return _checked_index(indices, sizes=sizes, operator=where, negative=True)
 
 
 def _infer_gather_nd(data: TensorType, indices: TensorType) -> TensorType:
@@ -709,7 +712,7 @@ _gather_nd = primitive(
 
 gather_nd = composite(
     "gather_nd",
-    lambda data, indices: _gather_nd(data, _points(indices, data.shape)),
+    lambda data, indices: _gather_nd(data, _points("gather_nd", indices, data.shape)),
     operands="data indices",
     infer=_infer_gather_nd,
     grad=lambda g, y, data, indices: (gather_nd_backward(g, indices, data), None),
@@ -729,13 +732,13 @@ gather_nd = composite(
 )
 
 
-def _scatter_points(g: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+def _scatter_points(where: str, g: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     """`g` added up at points of zeros of this shape: the points' axes are merged into one."""
     rows = indices.shape[0]
     size = prod(shape[:rows])
     strides = [prod(shape[axis + 1 : rows]) for axis in range(rows)]
     lead = (1,) * (indices.ndim - 1)
-    flat = _reduce_sum(_points(indices, shape) * _column(strides, lead), axes=(0,))
+    flat = _reduce_sum(_points(where, indices, shape) * _column(strides, lead), axes=(0,))
     flat = _reshape(flat, shape=(prod(indices.shape[1:]),))
     zeros = _full(shape=(size, *shape[rows:]), value=0, dtype=g.dtype.name)
     updates = _reshape(g, shape=(prod(indices.shape[1:]), *shape[rows:]))
@@ -754,7 +757,7 @@ def _points_oracle(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -
 
 gather_nd_backward: Operator = composite(
     "_gather_nd_backward",
-    lambda g, indices, like: _scatter_points(g, indices, like.shape),
+    lambda g, indices, like: _scatter_points("gather_nd", g, indices, like.shape),
     operands="data indices like",
     grad=lambda g, y, data, indices, like: (gather_nd(g, indices), None, None),
     numpy=lambda g, indices, like: _points_oracle(g, indices, like.shape),
@@ -777,7 +780,7 @@ def _decompose_scatter_nd(attrs: ShapeAttrs, data: Any, indices: Any) -> Any:
         "scatter_nd",
         f"data should have shape {expected}; it has {data.shape}",
     )
-    return _scatter_points(data, indices, attrs.shape)
+    return _scatter_points("scatter_nd", data, indices, attrs.shape)
 
 
 scatter_nd = composite(

@@ -120,9 +120,7 @@ def _expand(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[list[Any], in
 def _places(mask: Any) -> tuple[np.ndarray, ...]:
     values = mask if isinstance(mask, np.ndarray) else mask.asnumpy()
     if not values.ndim:
-        raise TigonIndexError(
-            "indexing by a single bool is not supported; use an array of bools"
-        )
+        raise TigonIndexError("indexing by a single bool is not supported; use an array of bools")
     return np.nonzero(values)
 
 
@@ -138,9 +136,9 @@ def _check_fits(array: Any, shape: tuple[int, ...], mask: bool) -> None:
     if as_dtype(array.dtype).is_float:
         raise TigonIndexError(
             f"x[...]: expected integers or a bool mask; given a floating-point array of the shape "
-            f"{given} that it indexes, as a comparison gives; use nd.where(condition, x, y) or "
-            "nd.contrib.boolean_mask(x, condition), make it a mask by astype('bool'), or, if it "
-            "holds row numbers, astype('int32')"
+            f"{given} that it indexes, as a comparison gives; use nd.where(condition, x, y), "
+            "nd.contrib.boolean_mask for whole rows, a mask by astype('bool') for single elements, "
+            "or, if it holds row numbers, astype('int32')"
         )
 
 

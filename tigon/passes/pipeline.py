@@ -41,7 +41,7 @@ PIPELINE = (
         optional=False,
         switch="TIGON_CHECK_INDICES",
     ),
-    Pass(decompose, "before the rest: all that follows, and lowering, knows primitives only", optional=False),
+    Pass(decompose, "early: all that follows, and lowering, knows primitives only", optional=False),
     Pass(replace_empty_values, "before all that assumes a first element", optional=False),
     Pass(fold_constants, "early: folded numbers let canonicalize see x * 1", evaluates=True),
     Pass(canonicalize, "before sharing: equal things must be spelled alike to be found equal"),

@@ -42,7 +42,7 @@ _find = _publish(
     operands="symbols",
     make=_functions.make_function,
     pairs=_functions.pair_functions(),
-    random=_sampling.functions(),
+    own={"random": _sampling.functions()},
 )
 _functions.install_methods(_find)
 
