@@ -177,7 +177,9 @@ struct alignas(64) Running {
   std::span<const Wave> waves;
   void** buffers;
   std::atomic<int32_t> status{0};
-  KernelFailure failure{};  // written by the thread that changed the status
+  KernelFailure failure;  // by the thread that changed the status; writing it each time would cost
+
+  Running(std::span<const Wave> part, void** where) : waves(part), buffers(where) {}
 
   void run_points(const Wave& wave, size_t place, int64_t begin, int64_t end) {
     const Launch& launch = wave.launches[place];

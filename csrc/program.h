@@ -49,9 +49,9 @@ struct Wave {
 struct KernelFailure {
   static constexpr size_t kDetails = 4;
 
-  const Launch* launch = nullptr;
-  int32_t status = 0;
-  int64_t details[kDetails] = {};  // what the kernel left in its scratch memory
+  const Launch* launch;
+  int32_t status;
+  int64_t details[kDetails];  // what the kernel left in its scratch memory
   [[noreturn]] void raise() const;
 
  private:
