@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 from typing import Any
+
+from tigon.base.files import write_file
 
 # Colours that stay apart for the colour-blind, and markers for those who print.
 MARKS = {
@@ -81,7 +84,9 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     figure.legend(
         [seen[name] for name in order], order, loc="outside upper center", ncols=6, frameon=False
     )
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg", metadata={"Date": None})
+    write_file(path, picture.getbuffer())
     pyplot.close(figure)
 
 

@@ -28,6 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tigon.base.files import write_file
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.02
@@ -299,7 +301,8 @@ def main() -> int:
     if options.record:
         merged = {**recorded, **counted}
         records[build()] = {name: merged[name] for name in ROWS if name in merged}
-        options.records.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+        text = json.dumps(records, indent=1, sort_keys=True) + "\n"
+        write_file(options.records, text.encode())
         print(f"recorded for {build()}:")
         compare(counted, recorded)
         return 0

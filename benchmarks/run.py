@@ -36,6 +36,7 @@ from workloads import Row, rows
 
 import tigon as mx
 from tigon import _native
+from tigon.base.files import write_file
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("tigon", "tigon imperative", *OTHERS)
@@ -187,7 +188,7 @@ def write(path: Path, lines: list[str], picture: Path | None) -> None:
     if picture is not None:
         place = os.path.relpath(picture.resolve(), path.resolve().parent)
         text = f"![Times per call of all contestants, as multiples of tigon's]({place})\n\n{text}"
-    path.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", old))
+    write_file(path, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", old).encode())
 
 
 def measure(only: str, rounds: int, threads: int) -> Figures:
@@ -233,7 +234,7 @@ def main() -> None:
     lines = page(figures)
     print("\n".join(lines))
     if options.json:
-        options.json.write_text(json.dumps(figures.json(), indent=1))
+        write_file(options.json, json.dumps(figures.json(), indent=1).encode())
     if options.chart:
         chart.draw(figures.json(), options.chart)
     if options.write:

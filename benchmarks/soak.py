@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import gc
 import heapq
+import io
 import math
 import os
 import sys
@@ -35,6 +36,7 @@ import tigon as mx
 from tigon import _native, autograd, gluon, nd
 from tigon.backends.cpu import backend as cpu_backend
 from tigon.base import TigonError
+from tigon.base.files import write_file
 from tigon.gluon import _graphs, nn
 from tigon.loop import abstract, grammar, simplify
 from tigon.runtime import cached_graph, operators
@@ -352,7 +354,9 @@ def draw(noted: list[Figures], path: Path) -> None:
     for axes in (above, below):
         axes.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.2))
         axes.grid(alpha=0.3)
-    figure.savefig(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg")
+    write_file(path, picture.getbuffer())
     print(f"wrote {path}")
 
 
@@ -370,9 +374,9 @@ def main() -> int:
     shrink_caches(options.shrink)
     noted = soak(options.minutes, options.seed, options.largest)
     options.output.mkdir(parents=True, exist_ok=True)
-    with open(options.output / "soak.csv", "w") as file:
-        file.write(",".join(noted[0]) + "\n")
-        file.writelines(",".join(f"{value:.10g}" for value in row.values()) + "\n" for row in noted)
+    lines = [",".join(noted[0])]
+    lines += [",".join(f"{value:.10g}" for value in row.values()) for row in noted]
+    write_file(options.output / "soak.csv", ("\n".join(lines) + "\n").encode())
     held = report(noted)
     draw(noted, options.output / "soak.svg")
     return 0 if held else 1

@@ -124,11 +124,11 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
 
 FRESH_PROCESS = """
 import sys
-import numpy as np
 from tigon import gluon, nd
 symbol_file, params_file, images_file, predictions_file = sys.argv[1:]
 net = gluon.SymbolBlock.imports(symbol_file, ["data"], params_file)
-np.save(predictions_file, net(nd.array(np.load(images_file))).asnumpy())
+(images,) = nd.load(images_file)
+nd.save(predictions_file, net(images))
 """
 
 
@@ -136,13 +136,14 @@ def predict_in_fresh_process(
     files: tuple[str, str], images: np.ndarray, output: Path
 ) -> np.ndarray:
     """Predictions of the exported model by a process that knows nothing but the files."""
-    images_file, predictions_file = output / "images.npy", output / "predictions.npy"
-    np.save(images_file, images)
+    images_file, predictions_file = output / "images.params", output / "predictions.params"
+    nd.save(images_file, nd.array(images))
     subprocess.run(
         [sys.executable, "-c", FRESH_PROCESS, *files, str(images_file), str(predictions_file)],
         check=True,
     )
-    return np.load(predictions_file)
+    (predictions,) = nd.load(predictions_file)
+    return predictions.asnumpy()
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
+from tigon.export.params import plain_names
 
 __all__ = [
     "Bilinear",
@@ -369,11 +371,18 @@ class Load:
     """Values from a dictionary or a file; `default_init` for what is missing."""
 
     def __init__(self, param: Any, default_init: Any = None, verbose: bool = False) -> None:
-        if isinstance(param, str):
+        source = "the dictionary"
+        if not isinstance(param, Mapping):
             from tigon import nd
 
+            source = os.fsdecode(param)
             param = nd.load(param)
-        self.param = {re.sub("^(arg|aux):", "", name): array for name, array in param.items()}
+            check(
+                isinstance(param, Mapping),
+                "initializer.Load",
+                f"{source} holds arrays without names; expected what save_parameters wrote",
+            )
+        self.param = plain_names(param, source)
         self.default_init = default_init
         self.verbose = verbose
 

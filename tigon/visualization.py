@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
+from tigon.base.files import AnyPath, write_file
 
 
 def print_summary(
@@ -143,7 +146,7 @@ def _shape_text(value: Any) -> str:
 
 
 def plot_curves(
-    curves: Mapping[str, Mapping[str, Sequence[float]]], filename: str, title: str = ""
+    curves: Mapping[str, Mapping[str, Sequence[float]]], filename: AnyPath, title: str = ""
 ) -> None:
     """Write a picture: one panel per key, one line per name in it.
 
@@ -168,7 +171,10 @@ def plot_curves(
         panel.legend()
     figure.suptitle(title)
     figure.tight_layout()
-    figure.savefig(filename, dpi=110)
+    suffix = os.path.splitext(os.fsdecode(filename))[1]
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format=suffix[1:] or "png")
+    write_file(filename, picture.getbuffer())
     pyplot.close(figure)
 
 

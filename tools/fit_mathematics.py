@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mpmath import mp, mpf
 
+from tigon.base.files import write_file
+
 mp.dps = 90
 Function = Callable[[mpf], mpf]
 TABLE: dict[str, list[float]] = {}
@@ -156,7 +158,7 @@ def main() -> None:
         lines.append("    ),")
     lines.append("}")
     target = Path(__file__).parents[1] / "tigon" / "loop" / "coefficients.py"
-    target.write_text("\n".join(lines) + "\n")
+    write_file(target, ("\n".join(lines) + "\n").encode())
 
 
 if __name__ == "__main__":

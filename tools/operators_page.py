@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tigon.base.files import write_file
 from tigon.ops import all_operators
 from tigon.ops.record import Family, Operator
 from tigon.ops.signature import Signature
@@ -44,4 +45,4 @@ def page() -> str:
 if __name__ == "__main__":
     if "--check" in sys.argv:
         sys.exit(PAGE.read_text() != page())
-    PAGE.write_text(page())
+    write_file(PAGE, page().encode())

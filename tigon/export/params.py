@@ -3,18 +3,18 @@ has no number, are read; version 2 is written."""
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from tigon.base import DType, TigonError
-from tigon.base.dtypes import BY_CODE, PUBLIC
+from tigon.base import DType, TigonError, check
+from tigon.base.dtypes import BY_CODE
+from tigon.export.values import MOST_AXES, array_of, repeated, size_of
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-MOST_AXES = 32
 
 Arrays = "list[np.ndarray] | dict[str, np.ndarray]"
 
@@ -50,6 +50,24 @@ def read(content: bytes | memoryview, where: str) -> list[np.ndarray] | dict[str
     """The arrays of a file: a dict if it has names, else a list. They are read-only views of
     `content`."""
     return _Reader(content, where).read()
+
+
+def plain_names(arrays: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Arrays by the names of parameters. MXNet's files of whole models say of each whether it is an
+    argument or an auxiliary state.
+
+    >>> plain_names({"arg:fc_weight": 1, "aux:bn_moving_mean": 2}, "the file")
+    {'fc_weight': 1, 'bn_moving_mean': 2}
+    """
+    names = [name[4:] if name.startswith(("arg:", "aux:")) else name for name in arrays]
+    twice = repeated(names)
+    check(
+        twice is None,
+        source,
+        f"expected every parameter once; given several arrays named {twice!r:.80} but for 'arg:' "
+        "and 'aux:' before it; rename one, or drop it",
+    )
+    return dict(zip(names, arrays.values(), strict=True))
 
 
 class _Reader:
@@ -95,15 +113,16 @@ class _Reader:
         self._number("Q", "the reserved word")
         arrays = [self._array() for _ in range(self._count("arrays", 4))]
         names = [self._name() for _ in range(self._count("names", 8))]
+        if self._at != len(self._content):
+            raise self._fail("the end of the file", f"{len(self._content) - self._at} more bytes")
         if not names:
             return arrays
         if len(names) != len(arrays):
             raise self._fail(f"{len(arrays)} names, one per array", len(names))
-        result = dict(zip(names, arrays, strict=True))
-        if len(result) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise self._fail("every name once", f"'{twice}' twice")
-        return result
+        twice = repeated(names)
+        if twice is not None:
+            raise self._fail("every name once", f"{twice!r:.80} twice")
+        return dict(zip(names, arrays, strict=True))
 
     def _name(self) -> str:
         at = self._at
@@ -152,26 +171,14 @@ class _Reader:
         if dtype is None:
             known = ", ".join(f"{d.code} ({d})" for d in BY_CODE.values())
             raise self._fail(f"a dtype out of {known}", code, at)
-        # Python's integers do not overflow: a hostile shape is compared, never allocated.
-        data = self._take(math.prod(shape) * dtype.itemsize, f"{dtype} values of shape {shape}")
-        little = dtype.numpy.newbyteorder("<")
-        return np.frombuffer(data, little).reshape(shape)
+        # A hostile shape is compared, never allocated.
+        size = size_of(dtype, shape)
+        if size is None:
+            raise self._fail("a shape of less than 2**63 bytes", f"{dtype} of shape {shape}", at)
+        data = self._take(size, f"{dtype} values of shape {shape}")
+        start = self._at - size
 
+        def fail(expectation: str, given: object, offset: int) -> TigonError:
+            return self._fail(expectation, given, start + offset)
 
-def widen(array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that arrays have today; narrower ones of a file are widened.
-
-    >>> widen(np.ones(2, np.float16)).dtype
-    dtype('float32')
-    """
-    if array.dtype.name in {dtype.name for dtype in PUBLIC}:
-        return array
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise TigonError(
-            f"load: expected whole numbers within int64; given {array.max()} in an array of uint64"
-        )
-    return array.astype(
-        {"float16": np.float32, "int8": np.int32, "int16": np.int32, "uint16": np.int32}.get(
-            array.dtype.name, np.int64
-        )
-    )
+        return array_of(data, dtype, shape, fail)

@@ -3,7 +3,7 @@ eight bytes of header length, the header, and the values."""
 
 from __future__ import annotations
 
-import math
+import json
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, as_dtype
+from tigon.export.values import MOST_AXES, array_of, repeated, size_of
 
 _TAGS = {
     "F64": "float64",
@@ -36,8 +37,6 @@ def write(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None =
     >>> read(write({"w": np.arange(2)}), "memory")
     {'w': array([0, 1])}
     """
-    import json  # not with the module: few programs come by
-
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     parts = []
     at = 0
@@ -67,84 +66,121 @@ def is_safetensors(content: bytes | memoryview) -> bool:
 
 def read(content: bytes | memoryview, where: str) -> dict[str, np.ndarray]:
     """The arrays of a file, as read-only views of `content`."""
-    data = memoryview(content)
-    if len(data) < 8:
-        raise _fail(where, 0, "8 bytes of header length", f"{len(data)} bytes")
-    length = struct.unpack("<Q", data[:8])[0]
-    if length > min(len(data) - 8, MOST_HEADER):
-        raise _fail(where, 0, f"a header of at most {len(data) - 8} bytes", f"{length}")
-    header = _header(data[8 : 8 + length], where)
-    values = data[8 + length :]
-    result = {
-        name: _array(where, name, entry, values)
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
-    _check_layout(where, header, len(values))
-    return result
+    return _Reader(memoryview(content), where).read()
 
 
-def _fail(where: str, at: int, expectation: str, given: object) -> TigonError:
-    return TigonError(
-        f"{where}: at byte {at}: expected {expectation}; given {given}; "
-        "the file is damaged, cut off or not a safetensors file"
-    )
+class _Reader:
+    def __init__(self, content: memoryview, where: str) -> None:
+        self._content = content
+        self._where = where
+        self._text = ""
+        self._start = 8  # of the values
+
+    def _fail(self, at: int, expectation: str, given: object) -> TigonError:
+        return TigonError(
+            f"{self._where}: at byte {at}: expected {expectation}; given {given}; "
+            "the file is damaged, cut off or not a safetensors file"
+        )
+
+    def _fail_entry(self, name: str, expectation: str, given: object) -> TigonError:
+        """At the entry's place in the header, as far as it is spelt in the usual way."""
+        place = max(self._text.find(json.dumps(name, ensure_ascii=False)), 0)
+        return self._fail(self._byte(place), expectation, given)
+
+    def _byte(self, character: int) -> int:
+        return 8 + len(self._text[:character].encode())
+
+    def read(self) -> dict[str, np.ndarray]:
+        count = len(self._content)
+        if count < 8:
+            raise self._fail(0, "8 bytes of header length", f"{count} bytes")
+        length = struct.unpack("<Q", self._content[:8])[0]
+        most = min(count - 8, MOST_HEADER)
+        if length > most:
+            raise self._fail(0, f"a header of at most {most} bytes", length)
+        self._start += length
+        header = self._header()
+        self._check_metadata(header.pop("__metadata__", {}))
+        result = {name: self._array(name, entry) for name, entry in header.items()}
+        self._check_layout(header)
+        return result
+
+    def _header(self) -> dict[str, Any]:
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            twice = repeated([name for name, _ in pairs])
+            if twice is not None:
+                raise self._fail_entry(twice, "every name once", f"{twice!r:.80} twice")
+            return dict(pairs)
+
+        try:
+            self._text = bytes(self._content[8 : self._start]).decode()
+            header = json.loads(self._text, object_pairs_hook=unique)
+        except UnicodeDecodeError as error:
+            raise self._fail(8 + error.start, "a header in UTF-8", "other bytes") from None
+        except json.JSONDecodeError as error:
+            at = self._byte(error.pos)
+            raise self._fail(at, "the JSON text of the header", error.msg) from None
+        except (ValueError, RecursionError) as error:
+            raise self._fail(8, "the JSON text of the header", str(error)[:80]) from None
+        if not isinstance(header, dict):
+            raise self._fail(8, "an object", type(header).__name__)
+        return header
+
+    def _check_metadata(self, found: Any) -> None:
+        if not isinstance(found, dict) or not all(isinstance(t, str) for t in found.values()):
+            raise self._fail_entry("__metadata__", "an object of texts", f"{found!r:.40}")
+
+    def _array(self, name: str, entry: Any) -> np.ndarray:
+        def fail(expectation: str, given: object) -> TigonError:
+            return self._fail_entry(name, f"{expectation} for {name!r:.80}", f"{given!r:.80}")
+
+        if not _is_text(name):
+            raise fail("a name in UTF-8", name)
+        if not isinstance(entry, dict):
+            raise fail("an object", type(entry).__name__)
+        tag, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+        if not isinstance(tag, str) or tag not in _TAGS:
+            raise fail(f"a dtype of {', '.join(_TAGS)}", tag)
+        if not isinstance(shape, list) or len(shape) > MOST_AXES or not all(map(_natural, shape)):
+            raise fail("a shape", shape)
+        if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
+            raise fail("two data_offsets", offsets)
+        start, end = offsets
+        dtype = as_dtype(_TAGS[tag])
+        size = size_of(dtype, shape)
+        if size is None:
+            raise fail("a shape of less than 2**63 bytes", shape)
+        held = len(self._content) - self._start
+        if end - start != size or end > held:
+            of = f"{dtype} of shape {tuple(shape)}"
+            raise fail(f"data_offsets of {size} bytes ({of}) within {held}", offsets)
+        first = self._start + start
+        return array_of(
+            self._content[first : first + size],
+            dtype,
+            shape,
+            lambda expectation, given, offset: self._fail(first + offset, expectation, given),
+        )
+
+    def _check_layout(self, header: Mapping[str, Any]) -> None:
+        """Values follow one another without holes or overlap, as the format demands."""
+        at = 0
+        for start, end, name in sorted((*e["data_offsets"], name) for name, e in header.items()):
+            if start != at:
+                raise self._fail_entry(name, f"values that start at {at}", start)
+            at = end
+        if self._start + at != len(self._content):
+            raise self._fail(self._start + at, "the end of the file", "more bytes")
 
 
-def _header(text: memoryview, where: str) -> dict[str, Any]:
-    import json
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise _fail(where, 8, "every name once", "a name twice")
-        return found
-
+def _is_text(name: str) -> bool:
+    """JSON can spell halves of surrogate pairs, which no text has."""
     try:
-        header = json.loads(bytes(text).decode(), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise _fail(where, 8, "the JSON text of the header", str(error)[:80]) from None
-    if not isinstance(header, dict):
-        raise _fail(where, 8, "an object", type(header).__name__)
-    return header
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _natural(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _array(where: str, name: str, entry: Any, values: memoryview) -> np.ndarray:
-    if not isinstance(entry, dict):
-        raise _fail(where, 8, f"an object for '{name}'", type(entry).__name__)
-    tag, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(tag, str) or tag not in _TAGS:
-        raise _fail(where, 8, f"a dtype of {', '.join(_TAGS)} for '{name}'", repr(tag)[:40])
-    if not isinstance(shape, list) or len(shape) > 32 or not all(map(_natural, shape)):
-        raise _fail(where, 8, f"a shape for '{name}'", repr(shape)[:40])
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
-        raise _fail(where, 8, f"two data_offsets for '{name}'", repr(offsets)[:40])
-    start, end = offsets
-    dtype = as_dtype(_TAGS[tag])
-    size = math.prod(shape) * dtype.itemsize
-    if end - start != size or end > len(values):
-        raise _fail(
-            where,
-            8,
-            f"{size} bytes for '{name}' ({dtype} of shape {tuple(shape)}) within {len(values)}",
-            f"data_offsets {offsets}",
-        )
-    return np.frombuffer(values[start:end], dtype.numpy.newbyteorder("<")).reshape(shape)
-
-
-def _check_layout(where: str, header: Mapping[str, Any], size: int) -> None:
-    """Values follow one another without holes or overlap, as the format demands."""
-    spans = sorted(
-        tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__"
-    )
-    at = 0
-    for start, end in spans:
-        if start != at:
-            raise _fail(where, 8, f"values that start at {at}", start)
-        at = end
-    if at != size:
-        raise _fail(where, 8, f"values that end with the file, at {size}", at)

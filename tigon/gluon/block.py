@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import warnings
@@ -14,7 +15,9 @@ from tigon import initializer, nd, sym
 from tigon import name as naming
 from tigon._native import ShortCall, Shortcuts, call_kind
 from tigon.base import TigonError, check
+from tigon.base.files import AnyPath
 from tigon.context import check_context
+from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
 from tigon.gluon._graphs import GraphCache, infer_shapes_from_graph, symbol_for_export
@@ -302,7 +305,7 @@ class Block:
 
     # -- files
 
-    def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
+    def save_parameters(self, filename: AnyPath, deduplicate: bool = False) -> None:
         """Write all values by attribute path, such as `0.weight`."""
         params = self._collect_params_with_prefix()
         if deduplicate:
@@ -316,7 +319,7 @@ class Block:
 
     def load_parameters(
         self,
-        filename: str,
+        filename: AnyPath,
         ctx: Any = None,
         allow_missing: bool = False,
         ignore_extra: bool = False,
@@ -333,9 +336,9 @@ class Block:
             ctx,
             allow_missing,
             ignore_extra,
-            cast_dtype or dtype_source == "saved",
+            cast_dtype,
             dtype_source,
-            source=str(filename),
+            source=os.fsdecode(filename),
         )
 
     def load_dict(
@@ -351,7 +354,7 @@ class Block:
         """Take values by attribute path, or by full name where no name has a dot."""
         check_context("load_parameters", ctx)
         self._label_parameters()
-        arrays = {re.sub("^(arg|aux):", "", name): array for name, array in arrays.items()}
+        arrays = plain_names(arrays, source)
         by_path = self._collect_params_with_prefix()
         by_name = dict(self.collect_params().items())
         use_names = not any("." in name for name in arrays) and any("." in p for p in by_path)
@@ -364,11 +367,9 @@ class Block:
                 for name, param in params.items()
                 if name in arrays or id(param) not in given
             }
-        if dtype_source == "saved":
-            for name, param in params.items():
-                if name in arrays:
-                    param.cast(arrays[name].dtype)
-        load_into(params, arrays, source, ctx, allow_missing, ignore_extra, cast_dtype)
+        load_into(
+            params, arrays, source, ctx, allow_missing, ignore_extra, cast_dtype, dtype_source
+        )
 
     save_params = save_parameters
     load_params = load_parameters
@@ -607,14 +608,17 @@ class HybridBlock(ShortCall, Block):
 
     # -- export
 
-    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True) -> tuple[str, str]:
+    def export(
+        self, path: AnyPath, epoch: int = 0, remove_amp_cast: bool = True
+    ) -> tuple[str, str]:
         """Write `path-symbol.json` and `path-0000.params`, for `SymbolBlock.imports` or MXNet.
 
         The graph is that of prediction, for any batch; forward code that reads shapes is traced at
         the shapes of the last call.
         """
         symbol = symbol_for_export(self)
-        symbol_file, params_file = f"{path}-symbol.json", f"{path}-{epoch:04d}.params"
+        stem = os.fsdecode(path)
+        symbol_file, params_file = f"{stem}-symbol.json", f"{stem}-{epoch:04d}.params"
         auxiliary = set(symbol.list_auxiliary_states())
         arguments = set(symbol.list_arguments())
         arrays = {}
@@ -680,9 +684,9 @@ class SymbolBlock(HybridBlock):
 
     @staticmethod
     def imports(
-        symbol_file: str,
+        symbol_file: AnyPath,
         input_names: str | Sequence[str],
-        param_file: str | None = None,
+        param_file: AnyPath | None = None,
         ctx: Any = None,
         allow_missing: bool = False,
         ignore_extra: bool = False,
@@ -694,12 +698,15 @@ class SymbolBlock(HybridBlock):
         block = SymbolBlock(symbol, [sym.var(name) for name in names])
         if param_file is not None:
             loaded = load_named(param_file, "SymbolBlock.imports", "export")
-            arrays = {re.sub("^(arg|aux):", "", name): array for name, array in loaded.items()}
-            for name, array in arrays.items():
-                if name in block._reg_params:
-                    block._reg_params[name].cast(array.dtype)
+            source = os.fsdecode(param_file)
             load_into(
-                block._reg_params, arrays, param_file, ctx, allow_missing, ignore_extra, False
+                block._reg_params,
+                plain_names(loaded, source),
+                source,
+                ctx,
+                allow_missing,
+                ignore_extra,
+                dtype_source="saved",
             )
         return block
 

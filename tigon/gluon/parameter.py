@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,9 @@ from typing import Any
 
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.files import AnyPath
 from tigon.context import Context, check_context, current_context
+from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
 
@@ -547,7 +550,7 @@ class ParameterDict:
         for param in self.values():
             setattr(param, name, value)
 
-    def save(self, filename: str, strip_prefix: str = "") -> None:
+    def save(self, filename: AnyPath, strip_prefix: str = "") -> None:
         """Write all values under their full names, less `strip_prefix`."""
         from tigon import nd
 
@@ -564,7 +567,7 @@ class ParameterDict:
 
     def load(
         self,
-        filename: str,
+        filename: AnyPath,
         ctx: Any = None,
         allow_missing: bool = False,
         ignore_extra: bool = False,
@@ -572,11 +575,16 @@ class ParameterDict:
         cast_dtype: bool = False,
         dtype_source: str = "current",
     ) -> None:
-        """Read values written by `save`."""
-        loaded = load_named(filename, "ParameterDict.load", "save")
-        arrays = {restore_prefix + _plain_name(name): array for name, array in loaded.items()}
+        """Read values written by `save`, whose names lack `restore_prefix`."""
         self.load_dict(
-            arrays, ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype
+            load_named(filename, "ParameterDict.load", "save"),
+            ctx,
+            allow_missing,
+            ignore_extra,
+            restore_prefix,
+            os.fsdecode(filename),
+            cast_dtype,
+            dtype_source,
         )
 
     def load_dict(
@@ -588,11 +596,20 @@ class ParameterDict:
         restore_prefix: str = "",
         filename: str = "the dictionary",
         cast_dtype: bool = False,
+        dtype_source: str = "current",
     ) -> None:
         """Take values from a dictionary of arrays. Checks every name and shape before the first
         parameter changes."""
+        plain = plain_names(arrays, filename)
         load_into(
-            dict(self._params), arrays, filename, ctx, allow_missing, ignore_extra, cast_dtype
+            dict(self._params),
+            {restore_prefix + name: array for name, array in plain.items()},
+            filename,
+            ctx,
+            allow_missing,
+            ignore_extra,
+            cast_dtype,
+            dtype_source,
         )
 
     def select(self, pattern: str | None) -> ParameterDict:
@@ -613,7 +630,8 @@ def load_named(filename: Any, where: str, writer: str) -> dict[str, Any]:
     check(
         isinstance(loaded, dict),
         where,
-        f"{filename} holds a list of arrays without names; expected what {writer} wrote",
+        f"{os.fsdecode(filename)} holds a list of arrays without names; expected what {writer} "
+        "wrote",
     )
     return loaded
 
@@ -625,11 +643,19 @@ def load_into(
     ctx: Any,
     allow_missing: bool,
     ignore_extra: bool,
-    cast_dtype: bool,
+    cast_dtype: bool = False,
+    dtype_source: str = "current",
 ) -> None:
     """Give `params` the arrays of the same key. All names and shapes are checked first, so that a
-    file that does not fit changes nothing."""
+    file that does not fit changes nothing. With `dtype_source` "saved" parameters take the dtypes
+    of the arrays, otherwise arrays (under `cast_dtype`) those of the parameters."""
     check_context("load_parameters", ctx)
+    check(
+        dtype_source in ("current", "saved"),
+        "load_parameters",
+        f"dtype_source is 'current' or 'saved'; given {dtype_source!r}",
+    )
+    saved = dtype_source == "saved"
     missing = [key for key in params if key not in arrays]
     check(
         allow_missing or not missing,
@@ -646,8 +672,10 @@ def load_into(
     )
     wanted = [(key, param) for key, param in params.items() if key in arrays]
     for key, param in wanted:
-        _check_fits(key, param, arrays[key], source, cast_dtype)
+        _check_fits(key, param, arrays[key], source, cast_dtype or saved)
     for key, param in wanted:
+        if saved:
+            param.cast(arrays[key].dtype)
         param._load(arrays[key], ctx, cast_dtype)
 
 
@@ -668,10 +696,6 @@ def _check_fits(key: str, param: Parameter, array: Any, source: str, cast_dtype:
         f"'{key}' expects {param.dtype}; {source} has {as_dtype(array.dtype)}; "
         "pass cast_dtype=True or cast the block first",
     )
-
-
-def _plain_name(name: str) -> str:
-    return name[4:] if name.startswith(("arg:", "aux:")) else name
 
 
 def _listed(names: list[str], most: int = 8) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from operator import eq
 from typing import Any
 
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
+from tigon.base.files import AnyPath
 from tigon.context import check_context
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict, load_named
@@ -167,20 +169,20 @@ class Trainer:
 
     # -- files
 
-    def save_states(self, fname: str) -> None:
+    def save_states(self, fname: AnyPath) -> None:
         """Write the optimizer's states and counts."""
         from tigon import nd
 
         nd.save(fname, self._updater().to_arrays())
 
-    def load_states(self, fname: str) -> None:
+    def load_states(self, fname: AnyPath) -> None:
         """Read what `save_states` wrote. A file that does not fit changes nothing."""
         arrays = load_named(fname, "load_states", "save_states")
         if not self._updaters:
             self._updaters.append(optimizer.get_updater(self._optimizer))
         weights = [param.list_data()[0] for param in self._params]
         for updater in self._updaters:
-            updater.from_arrays(arrays, weights, str(fname))
+            updater.from_arrays(arrays, weights, os.fsdecode(fname))
 
 
 def _create(given: Any, fields: Mapping[str, Any]) -> Any:

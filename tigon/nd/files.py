@@ -10,11 +10,13 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
-from tigon.export import params, safetensors
+from tigon.base.files import AnyPath, write_file
+from tigon.export import params
+from tigon.export.values import widen
 from tigon.nd.dispatch import NDArray
 
 
-def save(fname: str | os.PathLike[str], data: Any) -> None:
+def save(fname: AnyPath, data: Any) -> None:
     """Write an array, a list of arrays or a dict of arrays to a file: safetensors if its name ends
     so, MXNet's .params otherwise.
 
@@ -39,42 +41,42 @@ def save(fname: str | os.PathLike[str], data: Any) -> None:
             "save",
             f"entry {name!r}: expected an NDArray; given {type(array).__name__}",
         )
-    if os.fspath(fname).endswith(".safetensors"):
+    if _is_named_safetensors(fname):
+        from tigon.export import safetensors  # few programs come by
+
         check(named, "save", "expected a dict of arrays: a safetensors file holds names")
         content = safetensors.write({name: array.asnumpy() for name, array in data.items()})
     elif named:
         content = params.write({name: array.asnumpy() for name, array in data.items()})
     else:
         content = params.write([array.asnumpy() for array in data])
-    _replace(os.fspath(fname), content)
+    write_file(fname, content)
 
 
-def _replace(fname: str, content: bytes) -> None:
-    """Write beside the file and rename, so that a failure leaves the old one."""
-    temporary = f"{fname}.{os.getpid()}.part"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-        os.replace(temporary, fname)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-
-
-def load(fname: str | os.PathLike[str]) -> Any:
+def load(fname: AnyPath) -> Any:
     """The arrays of a file: a dict if they have names, a list otherwise."""
     with open(fname, "rb") as file:
         content = file.read()
-    return load_frombuffer(content, os.fspath(fname))
+    return _read(content, os.fsdecode(fname), _is_named_safetensors(fname))
+
+
+def _is_named_safetensors(fname: AnyPath) -> bool:
+    return os.fsdecode(fname).endswith(".safetensors")
 
 
 def load_frombuffer(buf: bytes, where: str = "buffer") -> Any:
     """Like `load`, from the bytes of a file."""
-    if safetensors.is_safetensors(buf):
-        found: Mapping[str, np.ndarray] | Sequence[np.ndarray] = safetensors.read(buf, where)
+    return _read(buf, where, False)
+
+
+def _read(content: bytes, where: str, named_safetensors: bool) -> Any:
+    from tigon.export import safetensors
+
+    found: Mapping[str, np.ndarray] | Sequence[np.ndarray]
+    if named_safetensors or safetensors.is_safetensors(content):
+        found = safetensors.read(content, where)
     else:
-        found = params.read(buf, where)
+        found = params.read(content, where)
     if isinstance(found, Mapping):
-        return {name: _native.from_numpy(params.widen(array)) for name, array in found.items()}
-    return [_native.from_numpy(params.widen(array)) for array in found]
+        return {name: _native.from_numpy(widen(array)) for name, array in found.items()}
+    return [_native.from_numpy(widen(array)) for array in found]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import operator as python
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.files import AnyPath
 from tigon.base.lazy import method_on_demand
 from tigon.context import check_context
 from tigon.export import symbol_json
@@ -301,11 +303,11 @@ def split_v2(
 # ---------------------------------------------------------------------------- files
 
 
-def load(fname: str) -> Symbol:
+def load(fname: AnyPath) -> Symbol:
     """Read a graph file, one of MXNet included."""
     with open(fname, "rb") as file:
         content = file.read()
-    return Symbol(symbol_json.loads(content, str(fname)))
+    return Symbol(symbol_json.loads(content, os.fsdecode(fname)))
 
 
 def load_json(json_str: str) -> Symbol:

@@ -11,6 +11,7 @@ from tigon.attribute import current as current_attributes
 from tigon.base import DType, TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import float32
 from tigon.base.errors import user_line
+from tigon.base.files import AnyPath, write_file
 from tigon.context import check_context
 from tigon.ir.graph import (
     CONSTANT,
@@ -428,11 +429,9 @@ class Symbol:
             types = {}
         return symbol_json.dumps(self._values, types)
 
-    def save(self, fname: str, remove_amp_cast: bool = True) -> None:
+    def save(self, fname: AnyPath, remove_amp_cast: bool = True) -> None:
         """Write the graph to a file that `load` (and MXNet, if it holds MXNet operators) reads."""
-        text = self.tojson()
-        with open(fname, "w", encoding="utf-8") as file:
-            file.write(text)
+        write_file(fname, self.tojson().encode())
 
     def debug_str(self) -> str:
         """The graph as readable text."""
