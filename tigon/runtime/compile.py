@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ def backend(name: str = "cpu") -> Backend:
     if name == "cpu":
         from tigon.backends.cpu.backend import cpu
 
+        cpu.store.on_refused = partial(count, "refused_entries")
         return cpu
     if name == "null":
         from tigon.backends.null.backend import NullBackend

@@ -14,6 +14,7 @@ _COUNTS: dict[str, float] = {
     "compile_seconds": 0.0,
     "cache_hits": 0,
     "extents_needed": 0,
+    "refused_entries": 0,
     "fallbacks": 0,
 }
 _WARNED: set[str] = set()
@@ -39,9 +40,11 @@ def stats() -> dict[str, float]:
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
     `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
-    a slower way, `bytes_now` and `bytes_peak` (logical bytes of live arrays and
-    arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the
-    calls of single operators whose programs are remembered, `types` the shapes and dtypes.
+    a slower way, `refused_entries` of the cache folder that are damaged or lie under another
+    entry's name (what they held is compiled again), `bytes_now` and `bytes_peak` (logical bytes of
+    live arrays and arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...).
+    `signatures` are the calls of single operators whose programs are remembered, `types` the shapes
+    and dtypes.
 
     Of the memory pool: `pool_bytes` taken from the system, and `pool_peak`, the most that was;
     `pool_free`, the part of it that is not in use, and `pool_largest_free`, its largest block;
