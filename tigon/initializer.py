@@ -69,16 +69,21 @@ constant, gaussian, lstmbias, msraprelu, normal, one, ones, orthogonal, uniform,
         if given.startswith("["):
             try:
                 name, fields = json.loads(given)
-            except ValueError:
+                if not isinstance(name, str) or not isinstance(fields, dict):
+                    raise ValueError
+            except (ValueError, RecursionError):
                 raise TigonError(
-                    f"initializer: expected JSON such as '[\"one\", {{}}]'; given {given!r}"
+                    f"initializer: expected JSON such as '[\"one\", {{}}]'; given {given!r:.80}"
                 ) from None
             return create(name, **fields)
         found = _REGISTRY.get(given.lower())
         known = ", ".join(sorted(_REGISTRY))
         check(found, "initializer", f"'{given}' is not known; choose one of {known}")
         assert found is not None
-        return found(**fields)
+        try:
+            return found(**fields)
+        except TypeError as error:
+            raise TigonError(f"initializer '{given}': {error}; given {fields!r:.80}") from None
     check(
         callable(given),
         "initializer",

@@ -94,5 +94,7 @@ def as_dtype(given: object) -> DType:
     found = _BY_NAME.get(name)
     if found is None:
         names = ", ".join(dtype.name for dtype in PUBLIC)
-        raise TigonError(f"dtype: expected one of {names}; given {given!r}; convert the data first")
+        raise TigonError(
+            f"dtype: expected one of {names}; given {given!r:.80}; convert the data first"
+        )
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, as_dtype
-from tigon.export.values import MOST_AXES, array_of, repeated, size_of
+from tigon.export.values import MOST_AXES, array_of, is_text, repeated, size_of
 
 _TAGS = {
     "F64": "float64",
@@ -134,7 +134,7 @@ class _Reader:
         def fail(expectation: str, given: object) -> TigonError:
             return self._fail_entry(name, f"{expectation} for {name!r:.80}", f"{given!r:.80}")
 
-        if not _is_text(name):
+        if not is_text(name):
             raise fail("a name in UTF-8", name)
         if not isinstance(entry, dict):
             raise fail("an object", type(entry).__name__)
@@ -171,15 +171,6 @@ class _Reader:
             at = end
         if self._start + at != len(self._content):
             raise self._fail(self._start + at, "the end of the file", "more bytes")
-
-
-def _is_text(name: str) -> bool:
-    """JSON can spell halves of surrogate pairs, which no text has."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _natural(value: object) -> bool:

@@ -9,8 +9,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon.base import TensorType, TigonError
+import numpy as np
+
+from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.export import mxnet_names
+from tigon.export.hints import note_initial_values, read_dtype, read_shape
+from tigon.export.values import MOST_AXES, is_text, repeated
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -66,10 +70,14 @@ _WHERE_IT_DOES_NOT_FAIL = {"_index": ("take", {"mode": "wrap"})}
 _ALWAYS_WRITTEN = frozenset(("indices",))
 """Attributes that MXNet demands and that have a default here."""
 
-_PLAIN_HINTS = frozenset(
+MOST_OUTPUTS = 100_000
+"""Of one node: a number in a file must not decide how much memory is asked for."""
+
+_PLAIN_HINTS = tuple(
     "ctx_group lr_mult wd_mult force_mirroring mirror_stage profiler_scope".split()
 )
-"""Attributes of nodes, rather than operators, that old files write without underscores."""
+"""Attributes of nodes, rather than operators, that old files write without underscores; with the
+name of an operand before them (`weight_lr_mult`) they are about its variable."""
 
 
 _OWN_MODE = "__training__"
@@ -238,33 +246,66 @@ class _Writer:
 def loads(content: str | bytes, where: str) -> tuple[Value, ...]:
     """The heads of the graph in this text. `where` names the text in errors."""
     document = _parse(content, where)
+    version = _version(document, where)
     rows = document.get("nodes")
     if not isinstance(rows, list) or not rows:
-        raise _error(where, "expected a list of nodes under 'nodes'", rows)
-    nodes = [_Row(where, number, row) for number, row in enumerate(rows)]
+        raise _error(where, "nodes", "expected a list of nodes", rows)
+    nodes = [_Row(where, number, row, version) for number, row in enumerate(rows)]
     for row in nodes:
         row.resolve(len(nodes))
-    outputs: dict[int, tuple[Value, ...]] = {}
-    for number in _order(where, nodes):
-        outputs[number] = nodes[number].build(outputs)
     heads = document.get("heads", [[len(rows) - 1, 0, 0]])
     if not isinstance(heads, list) or not heads:
-        raise _error(where, "expected a list of [node, output, version] under 'heads'", heads)
-    return tuple(_entry(where, "heads", entry, outputs) for entry in heads)
+        raise _error(where, "heads", "expected a list of [node, output, version]", heads)
+    ends = [
+        _entry(where, f"heads[{number}]", entry, len(nodes)) for number, entry in enumerate(heads)
+    ]
+    outputs: dict[int, tuple[Value, ...]] = {}
+    for number in _order(where, nodes, [node for node, _ in ends]):
+        outputs[number] = nodes[number].build(outputs)
+    for number, (node, output) in enumerate(ends):
+        if output >= len(outputs[node]):
+            found = f"expected an output of node {node}, which has {len(outputs[node])}"
+            raise _error(where, f"heads[{number}]", found, output)
+    return tuple(outputs[node][output] for node, output in ends)
 
 
-def _error(where: str, expectation: str, given: Any) -> TigonError:
+def _error(where: str, place: str, expectation: str, given: Any) -> TigonError:
+    """`place` is a path into the JSON document."""
     text = repr(given)
     text = text if len(text) <= 80 else text[:77] + "..."
     return TigonError(
-        f"{where}: {expectation}; given {text}; the file is damaged or not a -symbol.json"
+        f"{where}: at {place}: {expectation}; given {text}; the file is damaged or not a "
+        "-symbol.json"
     )
+
+
+class _Repeating(dict):
+    """An object that has a name twice."""
+
+    twice = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    damaged = _Repeating(found)
+    damaged.twice = repeated([name for name, _ in pairs]) or ""
+    return damaged
+
+
+def _as_object(where: str, place: str, found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise _error(where, place, "expected an object", found)
+    if isinstance(found, _Repeating):
+        raise _error(where, place, "expected every name once", f"{found.twice} twice")
+    return found
 
 
 def _parse(content: str | bytes, where: str) -> dict[str, Any]:
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise TigonError(
             f"{where}: byte {error.start} is not UTF-8; expected the JSON text of a graph"
@@ -278,16 +319,24 @@ def _parse(content: str | bytes, where: str) -> dict[str, Any]:
         raise TigonError(f"{where}: is nested too deeply for the JSON text of a graph") from None
     except ValueError as error:  # numbers of thousands of digits
         raise TigonError(f"{where}: {error}; expected the JSON text of a graph") from None
-    if not isinstance(document, dict):
-        raise _error(where, "expected an object with 'nodes' and 'heads'", document)
-    return document
+    return _as_object(where, "the beginning", document)
 
 
-def _order(where: str, rows: Sequence[_Row]) -> list[int]:
-    """An order in which every node comes after its inputs; raises on a cycle."""
+def _version(document: dict[str, Any], where: str) -> int:
+    """Of MXNet, as it counts them: 1.9.1 is 10901. Files did not say it before 0.9."""
+    attributes = _as_object(where, "attrs", document.get("attrs", {}))
+    entry = attributes.get("mxnet_version", ["int", 800])
+    if not isinstance(entry, list) or len(entry) != 2 or type(entry[1]) is not int:
+        raise _error(where, "attrs.mxnet_version", 'expected ["int", version]', entry)
+    return entry[1]
+
+
+def _order(where: str, rows: Sequence[_Row], heads: Sequence[int]) -> list[int]:
+    """An order in which every node comes after its inputs, whatever the order in the file; raises
+    on a cycle."""
     order: list[int] = []
     state = [0] * len(rows)  # 0 new, 1 open, 2 done
-    for start in range(len(rows)):
+    for start in (*heads, *range(len(rows))):
         stack = [(start, 0)]
         if state[start]:
             continue
@@ -302,9 +351,10 @@ def _order(where: str, rows: Sequence[_Row]) -> list[int]:
             stack.append((number, position + 1))
             child = inputs[position][0]
             if state[child] == 1:
-                raise TigonError(
-                    f"{where}: node {child} '{rows[child].name}' depends on itself through node "
-                    f"{number} '{rows[number].name}'; a graph has no cycles; the file is damaged"
+                raise rows[number].fail(
+                    f"depends on itself through node {child} {rows[child].name!r:.80}; a graph has "
+                    "no cycles; the file is damaged",
+                    f".inputs[{position}]",
                 )
             if state[child] == 0:
                 state[child] = 1
@@ -312,188 +362,243 @@ def _order(where: str, rows: Sequence[_Row]) -> list[int]:
     return order
 
 
-def _entry(where: str, what: str, entry: Any, outputs: Mapping[int, tuple[Value, ...]]) -> Value:
-    node, output = _check_entry(where, what, entry, len(outputs))
-    if output >= len(outputs[node]):
-        raise _error(where, f"{what}: node {node} has {len(outputs[node])} outputs", list(entry))
-    return outputs[node][output]
-
-
-def _check_entry(where: str, what: str, entry: Any, count: int) -> tuple[int, int]:
+def _entry(where: str, place: str, entry: Any, count: int) -> tuple[int, int]:
     if (
         not isinstance(entry, list)
         or len(entry) not in (2, 3)
-        or not all(isinstance(part, int) and not isinstance(part, bool) for part in entry)
+        or not all(type(part) is int for part in entry)
         or not 0 <= entry[0] < count
         or entry[1] < 0
     ):
-        raise _error(where, f"{what}: expected [node below {count}, output, version]", entry)
+        raise _error(where, place, f"expected [node below {count}, output, version]", entry)
     return entry[0], entry[1]
 
 
 class _Row:
     """One node of the file."""
 
-    def __init__(self, where: str, number: int, row: Any) -> None:
-        if not isinstance(row, dict):
-            raise _error(where, f"node {number}: expected an object", row)
+    def __init__(self, where: str, number: int, row: Any, version: int) -> None:
         self.where = where
         self.number = number
-        self.op = self._string(row, "op")
-        self.name = self._string(row, "name")
+        self.version = version
+        self.place = f"nodes[{number}]"
+        row = _as_object(where, self.place, row)
+        self.op = self._text(row, "op")
+        self.name = self._text(row, "name")
         self.inputs: list[tuple[int, int]] = []
         if row.get("subgraphs"):
-            raise self._fail("control flow (subgraphs) is not supported yet")
+            raise self.fail("control flow (subgraphs) is not supported yet", ".subgraphs")
         inputs = row.get("inputs", [])
         if not isinstance(inputs, list):
-            raise self._fail(f"expected a list under 'inputs'; given {inputs!r}")
+            raise self.fail(f"expected a list; given {inputs!r:.80}", ".inputs")
         self._entries = inputs
-        self._read_attributes(row)
+        self.attributes = self._read_attributes(row)
 
-    def _string(self, row: dict[str, Any], key: str) -> str:
+    def fail(self, message: str, path: str = "") -> TigonError:
+        return TigonError(
+            f"{self.where}: node {self.number} {self.name!r:.80} ({self.op:.80}), at "
+            f"{self.place}{path}: {message}"
+        )
+
+    def _text(self, row: dict[str, Any], key: str) -> str:
         value = row.get(key)
-        if not isinstance(value, str):
-            raise _error(self.where, f"node {self.number}: expected text under '{key}'", value)
+        if not isinstance(value, str) or not is_text(value):
+            raise _error(self.where, f"{self.place}.{key}", "expected text", value)
         return value
 
-    def _fail(self, message: str) -> TigonError:
-        return TigonError(f"{self.where}: node {self.number} '{self.name}' ({self.op}): {message}")
-
-    def _read_attributes(self, row: dict[str, Any]) -> None:
-        self.attributes: dict[str, str] = {}
-        for key in ("param", "attr", "attrs"):  # versions up to 0.9, 0.11, and since
-            found = row.get(key, {})
-            if not isinstance(found, dict):
-                raise self._fail(f"expected an object under '{key}'; given {found!r}")
-            for name, value in found.items():
-                if isinstance(value, (dict, list)):
-                    raise self._fail(f"attribute '{name}' expects text; given {value!r}")
-                self.attributes[name] = str(value)
+    def _read_attributes(self, row: dict[str, Any]) -> dict[str, str]:
+        """Those of all three names: versions up to 0.9 write `param`, up to 0.11 `attr`."""
+        found: dict[str, str] = {}
+        for key in ("param", "attr", "attrs"):
+            place = f"{self.place}.{key}"
+            for name, value in _as_object(self.where, place, row.get(key, {})).items():
+                # Some writers do not put numbers into quotes.
+                plain = value is None or isinstance(value, (str, int, float))
+                if not plain or not is_text(name) or not is_text(str(value)):
+                    raise self.fail(f"expected text; given {value!r:.80}", f".{key}.{name!r:.80}")
+                found[name] = str(value)
+        return found
 
     def resolve(self, count: int) -> None:
         """Check the inputs against the number of nodes in the file."""
         self.inputs = [
-            _check_entry(self.where, f"node {self.number} '{self.name}'", entry, count)
-            for entry in self._entries
+            _entry(self.where, f"{self.place}.inputs[{position}]", entry, count)
+            for position, entry in enumerate(self._entries)
         ]
 
     def build(self, outputs: Mapping[int, tuple[Value, ...]]) -> tuple[Value, ...]:
         operands = []
-        for node, output in self.inputs:
+        for position, (node, output) in enumerate(self.inputs):
             if output >= len(outputs[node]):
-                raise self._fail(
-                    f"input [{node}, {output}]: that node has {len(outputs[node])} outputs"
+                raise self.fail(
+                    f"expected an output of node {node}, which has {len(outputs[node])}; "
+                    f"given {output}",
+                    f".inputs[{position}]",
                 )
             operands.append(outputs[node][output])
         if self.op == "null":
-            if operands:
-                raise self._fail("a variable has no inputs")
-            hints = {_hint_name(name): value for name, value in self.attributes.items()}
-            return Node(VARIABLE, (), VariableAttrs(), self.name, hints).outputs
+            return self._build_variable(operands)
         if self.op == f"{OWN_PREFIX}constant":
             return self._build_constant()
         if self.op in _FROM_SCALAR:
             return self._build_scalar_form(operands)
         return self._build_operator(operands)
 
+    def _build_variable(self, operands: list[Value]) -> tuple[Value, ...]:
+        if operands:
+            raise self.fail("a variable has no inputs", ".inputs")
+        hints = _hints(self.attributes)
+        try:
+            read_dtype(self.name, hints.get("__dtype__"))
+            shape = read_shape(self.name, hints.get("__shape__"))
+        except TigonError as error:
+            raise self.fail(str(error)) from None
+        if "L" in hints.get("__shape__", ""):
+            hints["__shape__"] = str(shape)
+        return Node(VARIABLE, (), VariableAttrs(), self.name, hints).outputs
+
     def _build_constant(self) -> tuple[Value, ...]:
         try:
             value = _number(self.attributes["value"])
             shape = ast.literal_eval(self.attributes["shape"])
             weak = self.attributes["weak"] == "True"
-            count = math.prod(shape)
-            if count != (len(value) if isinstance(value, tuple) else 1):
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not _is_shape(shape) or len(numbers) != math.prod(shape):
                 raise ValueError
-            attrs = ConstantAttrs(value, self.attributes["dtype"], tuple(shape), weak)
+            if not all(isinstance(number, (bool, int, float)) for number in numbers):
+                raise ValueError
+            dtype = as_dtype(self.attributes["dtype"])
+            np.array(numbers, dtype.numpy)  # raises where a number does not fit
+            attrs = ConstantAttrs(value, dtype.name, tuple(shape), weak)
             return Node(CONSTANT, (), attrs, self.name).outputs
-        except (KeyError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            raise self._fail(f"expected a constant; given {self.attributes!r}"[:300]) from None
+        except (KeyError, TigonError, *_NO_LITERAL):
+            given = f"{self.attributes!r:.200}"
+            raise self.fail(f"expected a constant; given {given}") from None
 
     def _build_scalar_form(self, operands: list[Value]) -> tuple[Value, ...]:
         name, left = _FROM_SCALAR[self.op]
-        text = self.attributes.pop("scalar", None)
+        text = self.attributes.get("scalar")
         if len(operands) != 1 or text is None:
-            raise self._fail("expected one input and the attribute 'scalar'")
+            raise self.fail("expected one input and the attribute 'scalar'")
         try:
             value = _number(text)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        except _NO_LITERAL:
             value = None
-        if not isinstance(value, (bool, int, float)):
-            raise self._fail(f"attribute 'scalar' expects a number; given {text[:80]!r}")
-        self.attributes.pop("is_int", None)
+        if not isinstance(value, (bool, int, float)) or (
+            isinstance(value, int) and not -(2**63) <= value < 2**63
+        ):
+            raise self.fail(f"attribute 'scalar' expects a number; given {text!r:.80}")
         kind = (
             "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
         )
         scalar = Node(CONSTANT, (), ConstantAttrs(value, kind)).outputs[0]
         pair = (scalar, operands[0]) if left else (operands[0], scalar)
         op = record.get(name)
-        _, hints = self._separate(op)
+        _, hints = self._separate(op, {"scalar", "is_int"})
         return self._node(op, pair, op.make_attrs({}), hints)
 
     def _build_operator(self, operands: list[Value]) -> tuple[Value, ...]:
         op = self._find()
-        given, hints = self._separate(op)
+        given, hints = self._separate(op, {"num_args"})  # the number of inputs says it
+        if self.op in ("argmax", "argmin") and self.version < 905 and given.get("axis") == "-1":
+            del given["axis"]  # it meant all axes
         try:
             attrs = op.make_attrs(given)
-            missing = self._auxiliary(op, attrs, len(operands))
+            missing = self._missing(op, attrs, len(operands))
             op.check_operand_count(len(operands) + len(missing))
+            count = op.output_count(attrs)
+            check(count <= MOST_OUTPUTS, op.name, f"has {count} outputs; expected fewer in a file")
         except TigonError as error:
-            raise self._fail(str(error)) from None
+            raise self.fail(str(error)) from None
         return self._node(op, (*operands, *missing), attrs, hints)
 
     def _node(
-        self, op: Any, operands: Sequence[Value], attrs: Any, hints: Mapping[str, str]
+        self, op: Any, operands: Sequence[Value], attrs: Any, hints: dict[str, str]
     ) -> tuple[Value, ...]:
+        self._hand_over(op, operands, attrs, hints)
         try:
-            return Node(op, tuple(operands), attrs, self.name, hints).outputs
+            node = Node(op, tuple(operands), attrs, self.name, hints)
         except TigonError as error:
-            raise self._fail(str(error)) from None
+            raise self.fail(str(error)) from None
+        note_initial_values(node)
+        return node.outputs
 
     def _find(self) -> Any:
         name = self.op
         if name.startswith(OWN_PREFIX):
             bare = name[len(OWN_PREFIX) :]
-            known = set(record.names())
-            name = f"_{bare}" if f"_{bare}" in known else bare
-        try:
-            return record.get(name)
-        except TigonError:
-            raise self._fail(
-                "this operator is not known; see tigon.ops.names() for all there are"
-            ) from None
+            name = f"_{bare}" if record.is_known(f"_{bare}") else bare
+        if not record.is_known(name):
+            raise self.fail("this operator is not known; see tigon.ops.names() for all there are")
+        return record.get(name)
 
-    def _separate(self, op: Any) -> tuple[dict[str, str], dict[str, str]]:
-        """The operator's own attributes, and what is said about the node."""
+    def _separate(self, op: Any, told: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """The operator's own attributes, and what is said about the node; what was `told` in
+        another way is left out."""
         fields = record.attr_fields(op.attrs_type)
         given, hints = {}, {}
         for name, value in self.attributes.items():
-            if name == "num_args":
-                continue  # the number of inputs says it
+            if name in told:
+                continue
             if name in fields and name not in HIDDEN:
                 given[name] = value
             elif name == _OWN_MODE and "training" in fields:
                 given["training"] = value
-            elif name in _PLAIN_HINTS or name in IGNORED or name.startswith("__"):
-                hints[_hint_name(name)] = value
+            elif name.endswith(_PLAIN_HINTS) or name in IGNORED or name.startswith("__"):
+                hints[name] = value
             else:
                 known = ", ".join(f for f in fields if f not in HIDDEN) or "none"
-                raise self._fail(f"has no attribute '{name}'; it knows: {known}")
-        return given, hints
+                raise self.fail(f"has no attribute {name!r:.80}; it knows: {known}")
+        return given, _hints(hints)
 
-    def _auxiliary(self, op: Any, attrs: Any, count: int) -> list[Value]:
-        """Old files leave out the auxiliary inputs of BatchNorm."""
-        names = Signature(op).names
+    def _hand_over(
+        self, op: Any, operands: Sequence[Value], attrs: Any, hints: dict[str, str]
+    ) -> None:
+        """Up to version 0.8 what is said about a variable stood at its operator."""
+        names = _operand_names(op, attrs, len(operands))
+        for key in _PLAIN_HINTS:
+            for name, value in zip(names, operands, strict=False):
+                if f"{name}_{key}" in hints and value.node.op is VARIABLE:
+                    value.node.hints[_hint_name(key)] = hints.pop(f"{name}_{key}")
+
+    def _missing(self, op: Any, attrs: Any, count: int) -> list[Value]:
+        """Variables for what old files leave out: auxiliary states, before 0.9 any operand."""
+        signature = Signature(op)
+        names = () if signature.variadic or not count else signature.required(attrs)[count:]
         auxiliary = {operand.name for operand in op.operands if operand.auxiliary}
-        if not auxiliary or count >= len(names) or not auxiliary.issuperset(names[count:]):
+        if self.version >= 900 and not auxiliary.issuperset(names):
             return []
         return [
-            Node(VARIABLE, (), VariableAttrs(), f"{self.name}_{name}").outputs[0]
-            for name in names[count:]
+            Node(VARIABLE, (), VariableAttrs(), f"{self.name}_{name}").outputs[0] for name in names
         ]
+
+
+def _operand_names(op: Any, attrs: Any, count: int) -> Sequence[str]:
+    signature = Signature(op)
+    if signature.variadic:
+        return [f"arg{position}" for position in range(count)]
+    return signature.names if op.present is None else signature.required(attrs)
+
+
+def _hints(given: Mapping[str, str]) -> dict[str, str]:
+    """By their names of today. What is written in both ways is as the old one says."""
+    spelt = {_hint_name(name): value for name, value in given.items()}
+    return spelt | {_hint_name(n): value for n, value in given.items() if n in _PLAIN_HINTS}
 
 
 def _hint_name(name: str) -> str:
     return f"__{name}__" if name in ("lr_mult", "wd_mult") else name
+
+
+_NO_LITERAL = (
+    ValueError,
+    SyntaxError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""What Python raises for text that is no literal, or too deep a one."""
 
 
 def _number(text: str) -> Any:
@@ -502,3 +607,11 @@ def _number(text: str) -> Any:
         return ast.literal_eval(text)
     except ValueError:
         return float(text)
+
+
+def _is_shape(given: Any) -> bool:
+    return (
+        isinstance(given, tuple)
+        and len(given) <= MOST_AXES
+        and all(type(extent) is int and 0 <= extent < 2**63 for extent in given)
+    )

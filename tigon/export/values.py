@@ -7,14 +7,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tigon.base import DType, TigonError
-from tigon.base.dtypes import PUBLIC
+from tigon.base import DType, TigonError, as_dtype
+from tigon.base.dtypes import PUBLIC, float32, int32, int64
 
 MOST_AXES = 32
 _MOST_BYTES = 2**63 - 1
 
 Fail = Callable[[str, object, int], TigonError]
 """What was expected, what was given, and how many bytes into the values."""
+
+
+def is_text(name: str) -> bool:
+    """JSON can spell halves of surrogate pairs, which no text has."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def repeated(names: Sequence[str]) -> str | None:
@@ -51,16 +60,20 @@ def array_of(data: memoryview, dtype: DType, shape: Sequence[int], fail: Fail) -
     return array.reshape(tuple(shape))
 
 
-def widen(array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that arrays have today; narrower ones of a file are widened.
+def widened(dtype: DType) -> DType:
+    """The dtype that arrays have today for this one of a file.
 
-    >>> widen(np.ones(2, np.float16)).dtype
-    dtype('float32')
+    >>> from tigon.base import as_dtype
+    >>> widened(as_dtype("float16")), widened(as_dtype("uint32")), widened(as_dtype("bool"))
+    (float32, int64, bool)
     """
-    if array.dtype.name in {dtype.name for dtype in PUBLIC}:
-        return array
-    return array.astype(
-        {"float16": np.float32, "int8": np.int32, "int16": np.int32, "uint16": np.int32}.get(
-            array.dtype.name, np.int64
-        )
-    )
+    if dtype in PUBLIC:
+        return dtype
+    if dtype.is_float:
+        return float32
+    return int32 if dtype.itemsize <= 2 else int64
+
+
+def widen(array: np.ndarray) -> np.ndarray:
+    """The array in a dtype that arrays have today."""
+    return array.astype(widened(as_dtype(array.dtype)).numpy, copy=False)

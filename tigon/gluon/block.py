@@ -668,6 +668,7 @@ class SymbolBlock(HybridBlock):
             )
         auxiliary = set(outputs.list_auxiliary_states())
         given = dict(params.items()) if params is not None else {}
+        said = outputs.attr_dict()
         for name in outputs.list_inputs():
             if name in self._input_names:
                 continue
@@ -676,6 +677,7 @@ class SymbolBlock(HybridBlock):
                 param = self.params.get(
                     name,
                     grad_req="null" if name in auxiliary else "write",
+                    init=said.get(name, {}).get("__init__"),
                     allow_deferred_init=True,
                 )
             else:

@@ -71,10 +71,11 @@ def philox(counter: tuple[Expr, ...], key: tuple[Expr, Expr]) -> tuple[Expr, ...
     return c0, c1, c2, c3
 
 
-def _infer_bits(attrs: BitsAttrs, key: TensorType) -> TensorType:
+def _infer_bits(attrs: BitsAttrs, key: TensorType | None = None) -> TensorType:
+    """The key is threaded through a graph when it is compiled."""
     check(all(n >= 0 for n in attrs.shape), "random", f"shape {attrs.shape} has a negative extent")
     check(
-        key == TensorType((2,), int64),
+        key is None or key == TensorType((2,), int64),
         "random",
         f"expected as key an int64 array (seed, call counter); given {key}",
     )

@@ -114,6 +114,8 @@ class Operator(Frozen, eq=False):
     mutates: Mapping[int, str] = MappingProxyType({})
     """Output index -> operand whose new state it is (auxiliary states, optimizer states). Where
     `training` is an attribute, prediction hands the states through."""
+    initial: Mapping[str, str] = MappingProxyType({})
+    """Operand -> what a variable that stands there is filled with at first, as files say it."""
     present: Callable[[Any], tuple[str, ...]] | None = None
     """Which operands exist under these attributes (bias under no_bias), for automatic variables."""
     aliases: tuple[str, ...] = ()
@@ -310,7 +312,7 @@ def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
         if typing.get_origin(option) is tuple and isinstance(value, (int, float)):
             return (_coerce(op, name, typing.get_args(option)[0], value),)
     raise TigonError(
-        f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {value!r}"
+        f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {value!r:.300}"
     )
 
 
@@ -343,9 +345,11 @@ def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, 
         return option is float or (option is int and isinstance(value, RuntimeExtent)), value
     if option is int:
         whole = type(value) is int or (isinstance(value, float) and value.is_integer())
-        return whole, int(value) if whole else None
+        fits = whole and -(2**63) <= value < 2**63
+        return fits, int(value) if fits else None
     if option is float:
-        return number, float(value) if number else None
+        fits = isinstance(value, float) or (number and abs(value) <= sys.float_info.max)
+        return fits, float(value) if fits else None
     if option is str:
         if isinstance(value, (str, DType)):
             return True, str(value)

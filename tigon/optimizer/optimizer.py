@@ -110,9 +110,9 @@ class Optimizer:
             for name in sym.list_arguments():
                 own = attributes.get(name, {})
                 if "__lr_mult__" in own:
-                    self.lr_mult[name] = float(own["__lr_mult__"])
+                    self.lr_mult[name] = _multiplier(name, "__lr_mult__", own["__lr_mult__"])
                 if "__wd_mult__" in own:
-                    self.wd_mult[name] = float(own["__wd_mult__"])
+                    self.wd_mult[name] = _multiplier(name, "__wd_mult__", own["__wd_mult__"])
 
     opt_registry = _REGISTRY
     register = staticmethod(register)
@@ -243,6 +243,15 @@ class Optimizer:
     def settings(self) -> tuple[Any, ...]:
         """What the formula reads besides its operands; it is compiled anew when they change."""
         return (self.clip_gradient, *self.constants.values())
+
+
+def _multiplier(variable: str, hint: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise TigonError(
+            f"optimizer: {hint} of variable '{variable}' expects a number; given {text!r:.80}"
+        ) from None
 
 
 def as_list(state: Any) -> list[Any]:

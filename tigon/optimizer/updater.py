@@ -83,15 +83,27 @@ class Updater:
                 found.append(arrays[name].astype(state.dtype))
             states[index] = None if not found else found[0] if len(found) == 1 else tuple(found)
             if f"count:{index}" in arrays:
-                counts[index] = int(arrays[f"count:{index}"].asscalar())
+                counts[index] = _count(arrays, f"count:{index}", source)
         check(
             "num_update" in arrays,
             "load_states",
             f"{source} holds no optimizer states; expected what save_states wrote",
         )
+        num_update = _count(arrays, "num_update", source)
         self.states = states
         self.optimizer._counts = counts
-        self.optimizer.num_update = int(arrays["num_update"].asscalar())
+        self.optimizer.num_update = num_update
+
+
+def _count(arrays: Mapping[str, Any], name: str, source: str) -> int:
+    array = arrays[name].asnumpy()
+    check(
+        array.dtype == np.int64 and array.shape == (1,) and array[0] >= 0,
+        "load_states",
+        f"'{name}' expects one whole number that is not negative; {source} has {array.dtype} of "
+        f"shape {array.shape}: {array.ravel()[:3].tolist()}",
+    )
+    return int(array[0])
 
 
 def get_updater(optimizer: Optimizer) -> Updater:

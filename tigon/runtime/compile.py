@@ -468,8 +468,7 @@ class LoweredGraph:
         began = time.perf_counter()
         known = nullcontext() if extents is None else extents.known(values)
         with _COMPILING, collector_paused(), known:
-            if extents is not None:
-                self._check_sizes()
+            self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)
             waves, addresses, structures, cost = self._launches(values, arranged.offsets)

@@ -6,17 +6,14 @@ Shapes flow forward through the operators' type rules. Operators with parameters
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 
-from tigon.base import DType, TensorType, TigonError, as_dtype
-from tigon.base.dtypes import BY_CODE, float32
+from tigon.base import DType, TensorType, TigonError
+from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
+from tigon.export.hints import PartialShape, read_dtype, read_shape
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order
 from tigon.ops.record import Family
-
-PartialShape = tuple[int, ...] | None
-"""0 stands for an unknown extent, None for an unknown shape."""
 
 
 class Hint(Frozen):
@@ -36,36 +33,7 @@ def hint_of(node: Node) -> Hint:
     if node.types is not None:
         return Hint(node.types[0].shape, node.types[0].dtype, exact=True)
     shape, dtype = node.hints.get("__shape__"), node.hints.get("__dtype__")
-    return Hint(_read_shape(node.name, shape), _read_dtype(node.name, dtype))
-
-
-def _read_shape(name: str, text: str | None) -> PartialShape:
-    if text is None:
-        return None
-    try:
-        shape = ast.literal_eval(text)
-        if isinstance(shape, int):
-            shape = (shape,)
-        if all(isinstance(e, int) and e >= -1 for e in shape):
-            return tuple(max(e, 0) for e in shape)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        pass
-    raise TigonError(
-        f"variable '{name}': expected a shape such as (2, 3) in __shape__; given {text!r}"
-    )
-
-
-def _read_dtype(name: str, text: str | None) -> DType | None:
-    if text is None or text == "-1":
-        return None
-    if text.isdigit() and int(text) in BY_CODE:
-        return BY_CODE[int(text)]
-    try:
-        return as_dtype(text)
-    except TigonError:
-        raise TigonError(
-            f"variable '{name}': expected the number of a dtype in __dtype__; given {text!r}"
-        ) from None
+    return Hint(read_shape(node.name, shape), read_dtype(node.name, dtype))
 
 
 def infer(

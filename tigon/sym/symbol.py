@@ -13,6 +13,7 @@ from tigon.base.dtypes import float32
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
 from tigon.context import check_context
+from tigon.export.hints import note_initial_values
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -123,6 +124,8 @@ class Symbol:
             )
         replacements = {variables[own]: enter(symbol, "compose") for own, symbol in given.items()}
         values = copied(self._values, replacements, tracing.adapter())
+        for node in topological_order(values):
+            note_initial_values(node)
         if name is not None and len({value.node for value in values}) == 1:
             node = values[0].node
             renamed = Node(node.op, node.inputs, node.attrs, name, node.hints)
@@ -597,6 +600,7 @@ def apply(
     values = tuple(enter(operand, op.name) for operand in given)
     own = current_names().get(name, hint or op.name.lower())
     node = Node(op, values, attrs, own, current_attributes().get(hints))
+    note_initial_values(node)
     adapt = tracing.adapter()
     outputs = node.outputs if adapt is None else adapt(node)
     if like is None or like is Symbol:

@@ -240,6 +240,7 @@ leaky_relu = composite(
     operands="data gamma? key?%",
     attrs=LeakyReLUAttrs,
     infer=_infer_leaky,
+    initial={"gamma": '["Constant", {"value": 0.25}]'},
     present=_present_leaky,
     numpy=_leaky_oracle,
     extra={

@@ -427,6 +427,7 @@ batch_norm = composite(
     outputs=5,
     visible=lambda attrs: 3 if attrs.output_mean_var else 1,
     mutates={3: "moving_mean", 4: "moving_var"},
+    initial={"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'},
     numpy=_batch_norm_oracle,
     aliases=("BatchNorm_v1",),
     extra={"infer_operands": _batch_norm_operands},

@@ -1,0 +1,398 @@
+"""Whatever is wrong in a file, reading it raises a `TigonError` that says where, and asks for no
+more memory than the file is worth."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+import struct
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tests.formats.test_params import listing, record
+from tigon import gluon, nd, sym
+from tigon.export import safetensors, symbol_json
+from tigon.ops import names
+
+FIGURES = np.arange(6, dtype=np.float32).reshape(2, 3)
+POSITION = re.compile(
+    r"^evil: (at byte \d+|byte \d+|line \d+, column \d+|at [\w.\[\]']+|node \d+ .* at nodes\[\d+\]"
+    r"|is nested too deeply|Exceeds the limit)",
+    re.DOTALL,
+)
+
+
+def was_read(read: Callable[..., Any], *arguments: Any, what: object, place: bool = True) -> bool:
+    """Whether it was read. Everything but a `TigonError` that says where goes through."""
+    try:
+        read(*arguments)
+        return True
+    except mx.TigonError as error:
+        assert len(str(error)) < 4000, what
+        assert not place or POSITION.match(str(error)), (what, str(error))
+        return False
+    except Exception as error:
+        raise AssertionError(what) from error
+
+
+# -------------------------------------------------------------------------- of bytes
+
+
+def binary_files() -> dict[str, bytes]:
+    arrays = [FIGURES, np.array([True, False]), np.array([7], np.int64), np.zeros((0, 3), np.uint8)]
+    codes = [0, 7, 6, 3]
+    named = dict(zip("abcd", arrays, strict=True))
+    return {
+        "params": listing(
+            [record(2, array, code) for array, code in zip(arrays, codes, strict=True)],
+            [b"arg:w", b"aux:m", "\u03b2".encode(), b""],
+        ),
+        "params without names": listing([record(v, FIGURES, 0) for v in range(4)]),
+        "params of scalars": listing([record(3, np.float32(2), 0), record(3, np.int32(2), 4)]),
+        "safetensors": safetensors.write(named, {"format": "np"}),
+        "safetensors, other types": safetensors.write(
+            {t: np.ones(2, t) for t in ("float16", "int8", "uint16", "uint64", "int16", "uint32")}
+        ),
+    }
+
+
+EXTREMES = [0, 1, 2, 31, 32, 33, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1,
+            2**63, 2**64 - 1]  # fmt: skip
+
+
+def mutated_bytes(content: bytes, draw: random.Random) -> bytes:
+    for _ in range(draw.randint(1, 3)):
+        place = draw.randrange(len(content) + 1)
+        kind = draw.randrange(6)
+        if kind == 0:
+            content = content[:place]
+        elif kind == 1 and place < len(content):
+            bit = content[place] ^ (1 << draw.randrange(8))
+            content = content[:place] + bytes([bit]) + content[place + 1 :]
+        elif kind == 2:  # sizes, counts, extents, codes
+            width = draw.choice([1, 4, 8])
+            number = draw.choice(EXTREMES) % 2 ** (8 * width)
+            place -= place % 4
+            content = content[:place] + number.to_bytes(width, "little") + content[place + width :]
+        elif kind == 3:
+            content = content[:place] + draw.randbytes(draw.randint(1, 9)) + content[place:]
+        elif kind == 4:
+            content = content[:place] + content[place + draw.randint(1, 16) :]
+        else:
+            other = draw.randrange(len(content) + 1)
+            content = content[:place] + content[other : other + 24] + content[place:]
+        if not content:
+            return content
+    return content
+
+
+@pytest.mark.parametrize("kind", binary_files())
+def test_damaged_bytes(kind: str, tmp_path: Path) -> None:
+    draw = random.Random(kind)
+    good = binary_files()[kind]
+    suffix = ".safetensors" if kind.startswith("safetensors") else ".params"
+    read = 0
+    for number in range(3000):
+        content = mutated_bytes(good, draw)
+        if number < len(good):
+            content = good[:number]
+        read += was_read(nd.load_frombuffer, content, "evil", what=content)
+        if number % 100 == 0:
+            path = tmp_path / f"evil{suffix}"
+            path.write_bytes(content)
+            try:
+                nd.load(path)
+            except mx.TigonError as error:
+                assert str(error).startswith(f"{path}: at byte ")
+    assert read < 2500
+
+
+@pytest.mark.parametrize("kind", binary_files())
+def test_every_truncation_and_every_addition_is_noticed(kind: str) -> None:
+    good = binary_files()[kind]
+    nd.load_frombuffer(good)
+    for length in range(len(good)):
+        assert not was_read(nd.load_frombuffer, good[:length], "evil", what=length)
+    assert not was_read(nd.load_frombuffer, good + b"\0", "evil", what="longer")
+
+
+SIZES = [
+    (0, 2**62, 2**62), (2**62, 0, 2**62), (2**62, 2**62, 0), (0, 2**63 - 1, 2), (2**62, 2**62),
+    (2**31, 2**31, 2**31), (0, -1), (-5, -5), (1,) * 40, (2**63 - 1,), (2**61, 0, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "float64"])
+def test_shapes_that_no_array_has(shape: tuple[int, ...], dtype: str) -> None:
+    code = {"float32": 0, "uint8": 3, "float64": 1}[dtype]
+    tag = {"float32": "F32", "uint8": "U8", "float64": "F64"}[dtype]
+    head = struct.pack(f"<Iii{len(shape)}q", 0xF993FAC9, 0, len(shape), *shape)
+    params = listing([head + struct.pack("<iii", 1, 0, code)])
+    header = json.dumps({"w": {"dtype": tag, "shape": shape, "data_offsets": [0, 0]}}).encode()
+    tensors = struct.pack("<Q", len(header)) + header
+    for content in (params, tensors):
+        if was_read(nd.load_frombuffer, content, "evil", what=shape):
+            # An extent of -1 means in MXNet's files that nothing was ever put in.
+            assert np.prod(shape) == 0 or (content is params and -1 in shape)
+
+
+def test_damaged_sizes_ask_for_no_memory() -> None:
+    draw = random.Random(5)
+    good = binary_files()["params"]
+    tracemalloc.start()
+    try:
+        for _ in range(500):
+            content = mutated_bytes(good, draw)
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            was_read(nd.load_frombuffer, content, "evil", what=content)
+            assert tracemalloc.get_traced_memory()[1] - before < 200 * len(content) + 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["params", "safetensors"])
+def test_truth_values_are_0_or_1(kind: str) -> None:
+    if kind == "params":
+        content = listing([record(2, np.array([0, 1, 2], np.uint8), 7)])
+    else:
+        content = safetensors.write({"a": np.ones(3, bool)})[:-1] + b"\x02"
+    at = content.rindex(b"\x02")
+    with pytest.raises(mx.TigonError, match=f"evil: at byte {at}: expected 0 or 1 .* given 2;"):
+        nd.load_frombuffer(content, "evil")
+
+
+def test_whole_numbers_beyond_int64_are_refused() -> None:
+    content = safetensors.write({"a": np.array([1, 2**63 - 1, 2**63], np.uint64)})
+    at = len(content) - 8
+    with pytest.raises(mx.TigonError, match=f"evil: at byte {at}: expected whole numbers within"):
+        nd.load_frombuffer(content, "evil")
+
+
+def test_safetensors_say_where_in_the_header() -> None:
+    arrays = {"first": FIGURES, "second": FIGURES}
+    good = safetensors.write(arrays)
+    content = good.replace(b'"second":{"dtype":"F32"', b'"second":{"dtype":"X32"')
+    at = content.index(b'"second"')
+    with pytest.raises(mx.TigonError, match=f"evil: at byte {at}: expected a dtype of .*'second'"):
+        safetensors.read(content, "evil")
+
+
+# ------------------------------------------------------------------- of optimizer states
+
+
+def trained(optimizer: str) -> Any:
+    net = gluon.nn.Dense(2, in_units=3, prefix="net_")
+    net.initialize(mx.init.One())
+    trainer = gluon.Trainer(net.collect_params(), optimizer)
+    for _ in range(2):
+        with mx.autograd.record():
+            loss = net(nd.ones((1, 3))).sum()
+        loss.backward()
+        trainer.step(1)
+    return trainer
+
+
+def test_damaged_states_change_nothing(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    trainer = trained("adam")
+    path = tmp_path / "states"
+    trainer.save_states(path)
+    good = path.read_bytes()
+    arrays = nd.load(path)
+    damaged: list[dict[str, Any]] = []
+    for name in arrays:
+        damaged.append({n: a for n, a in arrays.items() if n != name or n.startswith("count")})
+        for other in (nd.zeros((0,)), nd.ones((3, 3)), nd.array([float("nan")]), nd.array([-1])):
+            damaged.append({**arrays, name: other})
+    for entry in damaged:
+        nd.save(path, entry)
+        before = trainer._updater().to_arrays()
+        if not was_read(trainer.load_states, path, what=entry, place=False):
+            after = trainer._updater().to_arrays()
+            assert all((after[n].asnumpy() == a.asnumpy()).all() for n, a in before.items())
+        else:
+            assert entry.keys() == arrays.keys() or len(entry) == len(arrays)
+        path.write_bytes(good)
+        trainer.load_states(path)
+    for _ in range(300):
+        path.write_bytes(mutated_bytes(good, draw))
+        was_read(trainer.load_states, path, what=path, place=False)
+
+
+# ---------------------------------------------------------------------------- of graphs
+
+
+def graph_files() -> dict[str, dict[str, Any]]:
+    data = sym.var("data", shape=(2, 0), dtype="float32", lr_mult=2.0, init=mx.init.One())
+    hidden = sym.FullyConnected(data, num_hidden=3, name="fc")
+    hidden = sym.BatchNorm(sym.LeakyReLU(hidden, act_type="prelu", name="pr"), name="bn")
+    split = sym.SliceChannel(hidden, num_outputs=3, name="sl")
+    net = sym.SoftmaxOutput(sym.concat(split[0], split[2], dim=1) * 2 - 1, name="softmax")
+    images = sym.Pooling(
+        sym.Convolution(sym.var("x"), kernel=(3, 3), num_filter=2, pad=(1, 1), name="conv"),
+        kernel=(2, 2),
+        stride=(2, 2),
+        pool_type="max",
+    )
+    more = sym.Group([images.reshape((0, -1)), sym.zeros((2, 3)), sym.arange(3).sum()])
+    with pytest.warns(UserWarning):
+        constant = json.loads((sym.var("x") + mx.Constant(np.array([1.0, 2.0]))).tojson())
+    old = json.loads(net.tojson().replace('"attrs"', '"attr"'))
+    old["attrs"] = old.pop("attr")
+    return {
+        "net": json.loads(net.tojson()),
+        "old": old,
+        "images": json.loads(more.tojson()),
+        "constant": constant,
+    }
+
+
+VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, -(2**63) - 1, 10**400, 1.5, 1e300,
+    float("nan"), float("inf"), "", "x", "\ud800", "\0", "0", "-1", "9" * 5000, "1e999", "None",
+    "(", "()" , "(-1, -1)", "(0, 0)", "(4611686018427387904, 4611686018427387904)", "(1.5, 2)",
+    "(8L, 3L)", "9223372036854775807", "-9223372036854775809", "(" * 3000, "[" * 200 + "]" * 200,
+    "nan", "inf", "True", "float16", "int3", ",", "f4,f4", "\u00b2", "('a',)", "{1: 2}", "b'x'",
+    "lambda: 0", "1" + "0" * 400, "-" * 2000 + "1", "1j", "(2**9,)", [], {}, [[]], [None], {"": ""},
+    [0, 0, 0], [0], [10**6, 0, 0], [0, 10**6, 0], [-1, 0, 0], [0, 0.0, 0], [[0, 0, 0]] * 40,
+    ["int", 10901], ["int", "x"], {"op": "null", "name": "y", "inputs": []},
+]  # fmt: skip
+
+
+def places(part: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a document."""
+    if path:
+        yield path
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield from places(value, (*path, key))
+    elif isinstance(part, list):
+        for index, value in enumerate(part):
+            yield from places(value, (*path, index))
+
+
+def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    document = copy.deepcopy(document)
+    parent_of(document, path)[path[-1]] = value
+    return document
+
+
+def without(document: Any, path: tuple[Any, ...]) -> Any:
+    document = copy.deepcopy(document)
+    del parent_of(document, path)[path[-1]]
+    return document
+
+
+def parent_of(document: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
+        document = document[key]
+    return document
+
+
+def load(content: str | bytes) -> Any:
+    return sym.Symbol(symbol_json.loads(content, "evil"))
+
+
+def load_and_infer(document: Any) -> Any:
+    """Shapes that do not fit are no matter of the file's form: that is said by the operators."""
+    symbol = load(document if isinstance(document, bytes) else json.dumps(document))
+    arguments = symbol.list_arguments()
+    given = {name: (2, 4) for name in ("data", "x") if name in arguments}
+    try:
+        symbol.infer_shape_partial(**given)
+    except mx.TigonError:
+        pass
+    symbol.attr_dict()
+    symbol.tojson()
+
+
+@pytest.mark.filterwarnings("ignore:this graph holds operators:UserWarning")
+@pytest.mark.parametrize("kind", ["net", "old", "images", "constant"])
+def test_any_value_at_any_place_of_a_graph(kind: str) -> None:
+    good = graph_files()[kind]
+    load_and_infer(good)
+    draw = random.Random(kind)
+    read = []
+    for path in places(good):
+        was_read(load_and_infer, without(good, path), what=path)
+        for value in draw.sample(VALUES, 15):
+            read.append(was_read(load_and_infer, with_value(good, path, value), what=(path, value)))
+    assert 0 < sum(read) < len(read) / 2
+
+
+@pytest.mark.filterwarnings("ignore:this graph holds operators:UserWarning")
+def test_any_operator_in_the_place_of_any_other() -> None:
+    good = graph_files()["net"]
+    draw = random.Random(4)
+    for row in good["nodes"]:
+        if row["op"] in ("null", "FullyConnected", "BatchNorm"):
+            own = row["op"], row.get("attrs", {})
+            for name in names():
+                row["op"], row["attrs"] = name, draw.choice([own[1], {"shape": "(2, -3)"}, {}])
+                was_read(load_and_infer, good, what=(own, row["attrs"], name))
+            row["op"], row["attrs"] = own
+
+
+@pytest.mark.filterwarnings("ignore:this graph holds operators:UserWarning")
+def test_damaged_text_of_a_graph() -> None:
+    draw = random.Random(3)
+    for kind, good in graph_files().items():
+        text = json.dumps(good, indent=1).encode()
+        for number in range(1500):
+            content = text[:number] if number < 300 else mutated_bytes(text, draw)
+            was_read(load_and_infer, content, what=(kind, content))
+
+
+def test_a_number_of_outputs_asks_for_no_memory() -> None:
+    good = graph_files()["net"]
+    (split,) = (n for n, row in enumerate(good["nodes"]) if row["name"] == "sl")
+    damaged = with_value(good, ("nodes", split, "attrs", "num_outputs"), str(10**9))
+    with pytest.raises(mx.TigonError, match=r"nodes\[\d+\]: SliceChannel: has 1000000000 outputs"):
+        load(json.dumps(damaged))
+
+
+@pytest.mark.parametrize("place", ["document", "node", "attributes", "version"])
+def test_a_name_twice_is_refused(place: str) -> None:
+    text = json.dumps(graph_files()["net"])
+    damaged = {
+        "document": text[:-1] + ', "heads": [[0, 0, 0]]}',
+        "node": text.replace('"op": "FullyConnected"', '"op": "FullyConnected", "op": "sin"'),
+        "attributes": text.replace('"num_hidden": "3"', '"num_hidden": "3", "num_hidden": "4"'),
+        "version": text.replace(
+            '"mxnet_version"', '"mxnet_version": ["int", 800], "mxnet_version"'
+        ),
+    }[place]
+    assert damaged != text
+    with pytest.raises(mx.TigonError, match=r"^evil: at .*: expected every name once; given"):
+        load(damaged)
+
+
+def test_where_is_said_exactly() -> None:
+    good = graph_files()["net"]
+    fc = next(n for n, row in enumerate(good["nodes"]) if row["name"] == "fc")
+    cases = [
+        (("nodes", fc, "inputs", 1, 0), 99, f"at nodes[{fc}].inputs[1]:"),
+        (("nodes", fc, "inputs", 1, 1), 9, f"at nodes[{fc}].inputs[1]:"),
+        (("nodes", fc, "op"), 3, f"at nodes[{fc}].op:"),
+        (("nodes", fc, "attrs", "num_hidden"), "x", f"node {fc} 'fc' (FullyConnected), at nodes["),
+        (("nodes", fc, "attrs", "num_hidden"), [], f"at nodes[{fc}].attrs.'num_hidden':"),
+        (("nodes", 0, "attrs", "__shape__"), "(2, 'x')", "node 0 'data' (null), at nodes[0]:"),
+        (("nodes", 0, "attrs", "__dtype__"), "9" * 5000, "node 0 'data' (null), at nodes[0]:"),
+        (("nodes", fc, "name"), "\ud800", f"at nodes[{fc}].name:"),
+        (("heads", 0, 1), 7, "at heads[0]:"),
+        (("attrs", "mxnet_version"), "x", "at attrs.mxnet_version:"),
+    ]
+    for path, value, expected in cases:
+        with pytest.raises(mx.TigonError) as caught:
+            load(json.dumps(with_value(good, path, value)))
+        assert str(caught.value).startswith("evil: ") and expected in str(caught.value), path
