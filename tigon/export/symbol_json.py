@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -305,21 +306,37 @@ def _as_object(where: str, place: str, found: Any) -> dict[str, Any]:
 def _parse(content: str | bytes, where: str) -> dict[str, Any]:
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
-        document = json.loads(text, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise TigonError(
             f"{where}: byte {error.start} is not UTF-8; expected the JSON text of a graph"
         ) from None
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        raise TigonError(
-            f"{where}: line {error.lineno}, column {error.colno}: {error.msg}; expected the JSON "
-            "text of a graph; the file is damaged or cut off"
-        ) from None
+        place, wrong = error.pos, error.msg
     except RecursionError:
-        raise TigonError(f"{where}: is nested too deeply for the JSON text of a graph") from None
-    except ValueError as error:  # numbers of thousands of digits
-        raise TigonError(f"{where}: {error}; expected the JSON text of a graph") from None
-    return _as_object(where, "the beginning", document)
+        place, wrong = _deep_place(text), "is nested too deeply"
+    except ValueError:
+        digits = re.search("[0-9]{4000,}", text)
+        place, wrong = digits.start() if digits else 0, "is a number of too many digits"
+    else:
+        return _as_object(where, "line 1", document)
+    line = text.count("\n", 0, place) + 1
+    column = place - text.rfind("\n", 0, place)
+    raise TigonError(
+        f"{where}: line {line}, column {column}: {wrong}; expected the JSON text of a graph; the "
+        "file is damaged or cut off"
+    )
+
+
+def _deep_place(text: str) -> int:
+    """Where objects and lists lie more deeply in each other than in any graph."""
+    depth = 0
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        depth += 1 if found.group() in "[{" else -1 if found.group() in "]}" else 0
+        if depth > 100:
+            return found.start()
+    return 0
 
 
 def _version(document: dict[str, Any], where: str) -> int:

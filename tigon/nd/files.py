@@ -66,6 +66,11 @@ def _is_named_safetensors(fname: AnyPath) -> bool:
 
 def load_frombuffer(buf: bytes, where: str = "buffer") -> Any:
     """Like `load`, from the bytes of a file."""
+    check(
+        isinstance(buf, (bytes, bytearray, memoryview)),
+        "load_frombuffer",
+        f"expected the bytes of a file; given {type(buf).__name__}",
+    )
     return _read(buf, where, False)
 
 
