@@ -1,5 +1,7 @@
 """MXNet's .params, byte by byte, and safetensors."""
 
+import itertools
+import json
 import struct
 
 import numpy as np
@@ -113,6 +115,21 @@ def test_safetensors_agrees_with_the_library(tmp_path):
     }
     found = safetensors.read(library.save(arrays), "memory")
     assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+
+
+def test_the_order_of_a_safetensors_header_means_nothing():
+    arrays = {"a": X, "b": np.arange(3), "c": np.array([True]), "empty": np.zeros((0, 2))}
+    content = safetensors.write(arrays, {"format": "np"})
+    (length,) = struct.unpack("<Q", content[:8])
+    entries = list(json.loads(content[8 : 8 + length]).items())
+    for order in itertools.permutations(entries):
+        parts = [(name, dict(reversed(list(entry.items())))) for name, entry in order]
+        for indent in (None, 3):
+            header = json.dumps(dict(parts), indent=indent).encode()
+            changed = struct.pack("<Q", len(header)) + header + content[8 + length :]
+            found = safetensors.read(changed, "memory")
+            assert found.keys() == arrays.keys()
+            assert all(np.array_equal(found[name], array) for name, array in arrays.items())
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path):

@@ -99,7 +99,9 @@ def test_what_is_written_can_be_read() -> None:
     assert read.waves[0][0][0] == [(0, 1), (2, 64)] and read.waves[0][0][1] == b"\x01\x02"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"plan": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"plan": 3}', b"\xff\xfe", b"[" * 99_999]
+)
 def test_foreign_content_is_a_miss(content: bytes) -> None:
     assert stored.load(content) is None
 

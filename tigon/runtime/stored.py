@@ -100,7 +100,7 @@ def load(content: bytes) -> StoredProgram | None:
             plan,
             fields["operators"],
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
