@@ -164,6 +164,12 @@ def test_names_of_open_files(tmp_path: Path) -> None:
         file.seek(0)
         assert file.read() == b"new"
     assert not list(tmp_path.iterdir())
+    with open(tmp_path / "held", "w+b") as file:
+        os.symlink(f"/proc/self/fd/{file.fileno()}", tmp_path / "link")
+        for name in (f"/dev/fd/{file.fileno()}", str(tmp_path / "link")):
+            write_file(name, os.fsencode(name))
+            file.seek(0)
+            assert file.read() == os.fsencode(name)
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "ä" * 127, "a b\n'\"", "-", ".hidden"])

@@ -23,8 +23,8 @@ def write_file(path: AnyPath, content: bytes | memoryview, durable: bool = True)
 
     A file keeps its mode and owner; one that may not be written to is not replaced either. Of a
     symbolic link the target is replaced, not the link; other hard links keep the old content. A
-    pipe or a device is written to as it is. `durable`: on return the content is on the disk;
-    waiting for that does not pay where it can be made again.
+    pipe, a device or the name of an open file (/dev/stdout) is written to as it is. `durable`: on
+    return the content is on the disk; waiting for that does not pay where it can be made again.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -38,11 +38,8 @@ def write_file(path: AnyPath, content: bytes | memoryview, durable: bool = True)
     name = os.fsdecode(path)
     try:
         old = _status(name)
-        is_link = os.path.islink(name)
-        target = os.path.realpath(name) if is_link else name
-        # A link such as /dev/stdout may lead to a file that has no name (any more).
-        has_name = not is_link or os.path.lexists(target)
-        if old is None or (stat.S_ISREG(old.st_mode) and has_name):
+        if old is None or (stat.S_ISREG(old.st_mode) and not _is_descriptor(name)):
+            target = os.path.realpath(name) if os.path.islink(name) else name
             _replace(target, content, old, durable)
         else:
             _write(os.open(name, os.O_WRONLY | os.O_TRUNC), content, durable=False)
@@ -71,6 +68,17 @@ def _status(name: str) -> os.stat_result | None:
         return os.stat(name)
     except FileNotFoundError:
         return None
+
+
+def _is_descriptor(name: str) -> bool:
+    """Whether the name stands for an open file, as /dev/stdout does: who holds it open would not
+    see what takes its place, and it may have no other name."""
+    while os.path.islink(name):
+        folder = os.path.realpath(os.path.dirname(name))
+        if folder.startswith("/proc/"):
+            return True
+        name = os.path.join(folder, os.readlink(name))
+    return False
 
 
 def _replace(
