@@ -19,9 +19,7 @@ COUNT = 331
 def test_as_interpreted(function: str, dtype: DType) -> None:
     random = np.random.default_rng(11)
     limits = np.finfo(dtype.numpy)
-    # Beyond their stated range the trigonometric functions promise no particular value.
-    huge = 1e9 if function in ("sin", "cos", "tan") else limits.max
-    special = [0.0, 1.0, 0.5, np.inf, np.nan, huge, limits.smallest_subnormal]
+    special = [0.0, 1.0, 0.5, np.inf, np.nan, limits.max, limits.smallest_subnormal]
     arrays = []
     for number in range(FUNCTIONS[function].arity):
         values = random.normal(size=COUNT).astype(dtype.numpy) * (3 - 2 * number)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.backends.harness import check
-from tigon.base.dtypes import ALL, DType, bool_, float16, int64
+from tests.backends.harness import check, narrow
+from tigon.backends.cpu.backend import CpuBackend, cpu
+from tigon.base.dtypes import ALL, DType, bool_, float16, float32, float64, int32, int64, uint8
 from tigon.loop import build as L
 from tigon.loop.grammar import FUNCTIONS, Buffer, Loop, LoopAxis, Nest, Store
 from tigon.loop.semantics import EXACT
@@ -83,8 +84,8 @@ def test_exact_functions(dtype: DType) -> None:
         if dtype.kind not in record.kinds or (function == "fma" and dtype.itemsize == 8):
             continue
         operands = (dtype,) * record.arity
-        if function == "select":
-            operands = (bool_, dtype, dtype)
+        if function in ("select", "seldom"):
+            operands = (bool_, *operands[1:])
         run(function, operands, bool_ if record.result == "bool" else dtype)
 
 
@@ -94,6 +95,28 @@ def test_casts(source: DType) -> None:
         run("cast", (source,), target)
         if target.itemsize == source.itemsize and "b" not in source.kind + target.kind:
             run("bitcast", (source,), target)
+
+
+@pytest.mark.parametrize("backend", [cpu, narrow(32), narrow(16)], ids=str)
+@pytest.mark.parametrize("dtype", [float32, float64, int32, uint8], ids=str)
+def test_the_rare_case_wherever_it_is_met(dtype: DType, backend: CpuBackend) -> None:
+    """In no lane, in some, in all; of vectors, of single elements, of what a loop has in common."""
+    count = 77
+    for stop in (0, 1, 3, 40, count):
+        x = (np.arange(count) % 40).astype(dtype.numpy)
+        for index in (L.axis("i"), L.const(5), L.axis("o")):
+            given = L.mul(L.load(0, index, dtype), 2)
+            rare = L.sub(L.mul(given, given), L.add(given, 3))
+            value = L.seldom(L.lt(given, stop), given, rare, L.add(given, 1))
+            place = L.add(L.mul(L.axis("o"), count), L.axis("i"))
+            loop = Loop(
+                (LoopAxis("i", L.const(count), vector=True),),
+                (Store(1, place, L.add(value, L.load(0, L.axis("i"), dtype))),),
+            )
+            nest = Nest(
+                (Buffer(dtype, "in"), Buffer(dtype, "out")), (LoopAxis("o", L.const(9)),), (loop,)
+            )
+            check(nest, [x, np.zeros(9 * count, dtype.numpy)], backend=backend)
 
 
 def test_integer_division_never_traps() -> None:

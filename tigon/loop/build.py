@@ -192,11 +192,11 @@ def typed(
             f"loop.{function}: expected {record.arity} operands; given {len(given)}"
         )
     condition: tuple[Expr, ...] = ()
-    if function == "select":
+    if function in ("select", "seldom"):
         condition, given = (lift(given[0], bool_),), given[1:]
         if condition[0].dtype is not bool_:
             raise InternalError(
-                f"loop.select: expected a bool condition; given {condition[0].dtype}"
+                f"loop.{function}: expected a bool condition; given {condition[0].dtype}"
             )
     common = next((operand.dtype for operand in given if isinstance(operand, Expr)), None)
     if common is None and all(type(operand) is int for operand in given):
@@ -372,6 +372,10 @@ def _select(condition: Expr, a: Expr, b: Expr) -> Expr | None:
     return None
 
 
+def _seldom(condition: Expr, given: Expr, a: Expr, b: Expr) -> Expr | None:
+    return _select(condition, a, b) if isinstance(condition, Const) or a is b else None
+
+
 def _cast(a: Expr, dtype: DType) -> Expr | None:
     if a.dtype is dtype:
         return a
@@ -433,6 +437,7 @@ _RULES: dict[str, Callable[..., Expr | None]] = {
     "and": _logic(True),
     "or": _logic(False),
     "select": _select,
+    "seldom": _seldom,
     "cast": _cast,
     "bitcast": _bitcast,
 }

@@ -214,6 +214,9 @@ FUNCTIONS: dict[str, Function] = {
     "shl": Function(2, "iu"),
     "shr": Function(2, "iu"),  # arithmetic for signed, logical for unsigned
     "select": Function(3, _A),  # (condition: bool, if true, if false)
+    # (condition: bool, given, if true, if false), a select whose condition holds for hardly any
+    # element: a backend may look first, and compute the third from `given` only where it must
+    "seldom": Function(4, _A),
     "cast": Function(1, _A, "given"),  # float -> int truncates and saturates, NaN -> 0
     "bitcast": Function(1, _N, "given"),  # same size
     # rounding

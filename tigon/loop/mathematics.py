@@ -11,6 +11,7 @@ Patterns that recur:
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Callable
@@ -34,7 +35,7 @@ ULP: dict[str, tuple[float, float]] = {
     "log1p": (1.5, 1.5),
     "log2": (1.5, 1.5),
     "log10": (1.5, 1.5),
-    "sin": (2, 2),  # these three for |x| < 2**45; beyond, some value in range
+    "sin": (2, 2),
     "cos": (2, 2),
     "tan": (3.5, 3.5),
     "arcsin": (3, 3),
@@ -102,7 +103,22 @@ def _exactly(digits: str) -> Fraction:
     return Fraction(digits)
 
 
-_PI = _exactly("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
+def _pi(bits: int) -> Fraction:
+    """Machin's formula: pi = 16 arctan(1/5) - 4 arctan(1/239)."""
+
+    def arctangent(inverse: int) -> int:
+        power = (1 << bits + 16) // inverse
+        total, divisor = power, 1
+        while power:
+            power //= -inverse * inverse
+            divisor += 2
+            total += power // divisor
+        return total
+
+    return Fraction(16 * arctangent(5) - 4 * arctangent(239), 1 << bits + 16)
+
+
+_PI = _pi(1300)  # the greatest float64 has 1024 bits before the point
 _LN2 = _exactly(
     "0.69314718055994530941723212145817656807550013436025525412068000949339362196969471"
 )
@@ -392,22 +408,51 @@ def _cos(x: Expr, form: _Format) -> Expr:
 
 def _wave(x: Expr, form: _Format, quarters: int) -> Expr:
     """sin(x + quarters * pi / 2)."""
-    sine, cosine, quadrant = _quarter_turn(x, form, quarters)
-    value = L.select(L.ne(L.and_(quadrant, 1), 0), cosine, sine)
-    sign = L.shl(L.and_(quadrant, 2), 8 * form.dtype.itemsize - 2)
-    return _float(L.xor(_integer(value, form), sign), form)
+
+    def value(r: Expr, quadrant: Expr) -> Expr:
+        sine, cosine = _sine_and_cosine(r, form)
+        value = L.select(L.ne(L.and_(quadrant, 1), 0), cosine, sine)
+        sign = L.shl(L.and_(quadrant, 2), 8 * form.dtype.itemsize - 2)
+        return _float(L.xor(_integer(value, form), sign), form)
+
+    return _of_angle(x, form, value, quarters)
 
 
 @_rule("tan")
 def _tan(x: Expr, form: _Format) -> Expr:
-    sine, cosine, quadrant = _quarter_turn(x, form, 0)
-    odd = L.ne(L.and_(quadrant, 1), 0)
-    return L.div(L.select(odd, L.neg(cosine), sine), L.select(odd, sine, cosine))
+    def value(r: Expr, quadrant: Expr) -> Expr:
+        sine, cosine = _sine_and_cosine(r, form)
+        odd = L.ne(L.and_(quadrant, 1), 0)
+        return L.div(L.select(odd, L.neg(cosine), sine), L.select(odd, sine, cosine))
+
+    return _of_angle(x, form, value, 0)
 
 
-def _quarter_turn(x: Expr, form: _Format, quarters: int) -> tuple[Expr, Expr, Expr]:
-    """sin(r), cos(r) and k + quarters, where x = k*pi/2 + r with |r| <= pi/4. float32 is reduced
-    in float64. Good for |x| < 2**45; beyond, r is arbitrary but stays in range."""
+def _sine_and_cosine(r: Expr, form: _Format) -> tuple[Expr, Expr]:
+    """For |r| <= pi/4."""
+    z = L.mul(r, r)
+    sine = L.mul(r, _polynomial(z, (1.0, *_table("sin", form))))
+    return sine, _polynomial(z, (1.0, -0.5, *_table("cos", form)))
+
+
+_FAR = 45
+"""From 2**45 on, pi/2 as a sum of three floats times a whole number is not exact enough."""
+
+
+def _of_angle(
+    x: Expr, form: _Format, value: Callable[[Expr, Expr], Expr], quarters: int
+) -> Expr:
+    """`value(r, k + quarters)`, where x = k*pi/2 + r with |r| <= pi/4. Hardly any program has
+    angles so large that the remainder takes hundreds of digits of pi."""
+    near = value(*_turned(x, form, quarters))
+    r, quadrant = _far_turned(x, form)
+    far = value(r, L.add(quadrant, quarters))
+    far = L.select(L.eq(L.abs(x), math.inf), math.nan, far)
+    return L.seldom(L.ge(L.abs(x), 2.0**_FAR), x, far, near)
+
+
+def _turned(x: Expr, form: _Format, quarters: int) -> tuple[Expr, Expr]:
+    """r and k + quarters for |x| < 2**45. float32 is reduced in float64."""
     wide = L.cast(x, float64)
     magic = _DOUBLE.magic + quarters
     shifted = L.fma(wide, float(2 / _PI), magic)
@@ -415,11 +460,95 @@ def _quarter_turn(x: Expr, form: _Format, quarters: int) -> tuple[Expr, Expr, Ex
     r = wide
     for part in _DOUBLE.parts(_PI / 2, 2 if form is _SINGLE else 3):
         r = L.fma(k, -part, r)
-    r = _at_most(_at_least(L.cast(r, form.dtype), -0.79), 0.79)
-    z = L.mul(r, r)
-    sine = L.mul(r, _polynomial(z, (1.0, *_table("sin", form))))
-    cosine = _polynomial(z, (1.0, -0.5, *_table("cos", form)))
-    return sine, cosine, L.cast(_integer(shifted, _DOUBLE), form.unsigned)
+    return L.cast(r, form.dtype), L.cast(_integer(shifted, _DOUBLE), form.unsigned)
+
+
+def _far_turned(x: Expr, form: _Format) -> tuple[Expr, Expr]:
+    """r and k for finite |x| >= 2**45, after Payne and Hanek: x is a whole number times 2**s, and
+    of 2/pi * 2**s only the digits from the second before the point on matter, since four quarter
+    turns are none. Numbers in limbs of 32 bits, the highest first, each in an uint64.
+
+    The remainder of a float64 may begin with 62 zeros, of a float32 with 30: hence the limbs."""
+    limbs = 3 if form is _SINGLE else 6
+    bits = L.cast(_integer(L.abs(x), form), uint64)
+    mantissa = L.or_(L.and_(bits, (1 << form.mantissa) - 1), 1 << form.mantissa)
+    start = L.sub(L.shr(bits, form.mantissa), form.bias + _FAR)
+    factor = _digits_of_two_over_pi(start, form, limbs)
+    product = _low_product(factor, mantissa, form)
+    # Beyond half a quarter turn the next quadrant is nearer: r is then what is missing to it.
+    past = L.and_(L.shr(product[0], 29), 1)
+    quadrant = L.add(L.shr(product[0], 30), past)
+    flip = L.sub(0, past)
+    rest = [_limb(L.xor(limb, flip)) for limb in product]
+    rest[0] = L.and_(rest[0], (1 << 30) - 1)
+    parts = [_scaled(limb, -30 - 32 * place) for place, limb in enumerate(rest)]
+    if form is _SINGLE:
+        r = L.mul(L.add(L.add(parts[0], parts[1]), parts[2]), float(_PI / 2))
+    else:
+        high, high_rest = _two_sum(parts[0], parts[1])
+        tail = L.add(parts[2], L.add(parts[3], parts[4]))
+        turn, turn_rest = _two_sum(high, L.add(high_rest, tail))
+        half_pi, half_pi_rest = _DOUBLE.parts(_PI / 2)
+        r = L.mul(turn, half_pi)
+        rounding = L.fma(turn, half_pi, L.neg(r))
+        r = L.add(r, L.add(rounding, L.fma(turn, half_pi_rest, L.mul(turn_rest, half_pi))))
+    negative = L.xor(L.shl(past, 63), L.and_(_integer(L.cast(x, float64), _DOUBLE), 1 << 63))
+    r = _float(L.xor(_integer(r, _DOUBLE), negative), _DOUBLE)
+    quadrant = L.select(L.lt(x, 0.0), L.sub(0, quadrant), quadrant)
+    return L.cast(r, form.dtype), L.cast(quadrant, form.unsigned)
+
+
+def _digits_of_two_over_pi(start: Expr, form: _Format, limbs: int) -> list[Expr]:
+    """The limbs of 2/pi * 2**s mod 4, where the lowest s gives `start` 0: a window on a constant
+    of many words, half of which go at each of the steps that the bits of `start` decide."""
+    most = form.bias - _FAR  # of `start`, for the greatest float
+    needed = limbs // 2 + 1 + limbs % 2
+    steps = (most >> 6).bit_length()
+    count = needed + (1 << steps) - 1
+    lowest = _FAR - form.mantissa
+    whole = int(2 / _PI * Fraction(2) ** (64 * count + lowest - 2))
+    words: list[Expr] = [
+        L.const(whole >> 64 * place & (1 << 64) - 1, uint64) for place in range(count)[::-1]
+    ]
+    for step in range(steps)[::-1]:
+        here = L.ne(L.and_(start, 64 << step), 0)
+        words = [
+            L.select(here, words[place + (1 << step)], words[place])
+            for place in range(needed + (1 << step) - 1)
+        ]
+    shift = L.and_(start, 63)
+    back = L.sub(63, shift)
+    found = []
+    for first, second in itertools.pairwise(words):
+        word = L.or_(L.shl(first, shift), L.shr(L.shr(second, 1), back))
+        found += [L.shr(word, 32), _limb(word)]
+    return found[:limbs]
+
+
+def _low_product(factor: list[Expr], mantissa: Expr, form: _Format) -> list[Expr]:
+    """factor * mantissa in as many limbs as `factor` has, the highest dropped."""
+    low, high = _limb(mantissa), L.shr(mantissa, 32)
+    carry: Expr = L.const(0, uint64)
+    product: list[Expr] = []
+    for place in range(len(factor))[::-1]:
+        partial = L.mul(factor[place], low)
+        total, rest = L.add(_limb(partial), carry), L.shr(partial, 32)
+        if form is _DOUBLE and place + 1 < len(factor):
+            partial = L.mul(factor[place + 1], high)
+            total, rest = L.add(total, _limb(partial)), L.add(rest, L.shr(partial, 32))
+        product.append(_limb(total))
+        carry = L.add(L.shr(total, 32), rest)
+    return product[::-1]
+
+
+def _limb(word: Expr) -> Expr:
+    return L.and_(word, 0xFFFFFFFF)
+
+
+def _scaled(limb: Expr, exponent: int) -> Expr:
+    """limb * 2**exponent as a float64: the low bits of a number with that last place."""
+    base = 2.0 ** (exponent + _DOUBLE.mantissa)
+    return L.sub(_float(L.or_(limb, _DOUBLE.bits(base)), _DOUBLE), base)
 
 
 @_rule("arctan")

@@ -13,7 +13,7 @@ from tigon.base.dtypes import DType
 
 EXACT = frozenset(
     "add sub mul div floordiv mod fmod truncdiv neg abs maximum minimum eq ne lt le gt ge and or"
-    " xor not shl shr select cast bitcast floor ceil trunc rint sqrt".split()
+    " xor not shl shr select seldom cast bitcast floor ceil trunc rint sqrt".split()
 )
 """Functions with one right answer to the bit; folding a constant through them changes nothing."""
 
@@ -133,6 +133,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "shl": _shift(np.left_shift),
     "shr": _shift(np.right_shift),
     "select": np.where,
+    "seldom": lambda condition, given, then, otherwise: np.where(condition, then, otherwise),
     "floor": np.floor,
     "ceil": np.ceil,
     "trunc": np.trunc,

@@ -252,5 +252,6 @@ def module_text(functions: Sequence[Function], target: Target) -> str:
             *(function.text() for function in functions),
             "attributes #0 = { nounwind }",
             "!0 = !{i32 1}",
+            '!1 = !{!"branch_weights", i32 1, i32 2000}',
         ]
     )

@@ -11,10 +11,11 @@ between them and the load runs zero times.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tigon.backends.cpu.scalar import emit_function, intrinsic
+from tigon.backends.cpu.scalar import emit_function, intrinsic, select
 from tigon.backends.cpu.target import Target
 from tigon.backends.cpu.text import (
     Block,
@@ -29,6 +30,7 @@ from tigon.backends.cpu.text import (
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
+from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import substitute
 
@@ -36,6 +38,9 @@ Guard = tuple[Expr, ...]
 """Conditions under which a load happens; each is itself evaluated under those before it."""
 
 ZERO, ONE = Const(0), Const(1)
+
+GIVEN = "given"
+"""The name of what the rare case of a `seldom` is computed from."""
 
 
 class Scope:
@@ -298,6 +303,9 @@ class Emitter:
             ]
         else:
             operands = expr.operands
+            if expr.function == "seldom":
+                condition, given, value, otherwise = operands
+                operands = (condition, given if self._is_rare(expr) else value, otherwise)
             if expr.function == "mod" and self._divides_indices(expr):
                 operands = (Apply("floordiv", operands, expr.dtype), *operands)
             parts = [(operand, guard) for operand in operands]
@@ -352,8 +360,51 @@ class Emitter:
             quotient, dividend, divisor = values
             whole = self.out.op(f"mul {quotient}, {divisor.name}", "i64", lanes)
             return self.out.op(f"sub {dividend}, {whole.name}", "i64", lanes)
+        if expr.function == "seldom" and self._is_rare(expr):
+            return self._seldom(expr, *values)
         source = expr.operands[-1].dtype
         return emit_function(self.out, expr.function, tuple(values), source, expr.dtype)
+
+    def _is_rare(self, expr: Apply) -> bool:
+        """Whether the third operand is computed from the second alone."""
+        _, given, value, _ = expr.operands
+        argument = L.local(GIVEN, given.dtype)
+        parts = walk(substitute(value, {given: argument}))
+        return all(part is argument or isinstance(part, (Const, Slot, Apply)) for part in parts)
+
+    def _seldom(self, expr: Apply, condition: Value, given: Value, otherwise: Value) -> Value:
+        """The rare case is worked out by a function of its own, so that neither the code nor the
+        registers of the usual one are burdened with it."""
+        out, dtype, lanes = self.out, expr.dtype, otherwise.lanes
+        argument = L.local(GIVEN, dtype)
+        value = substitute(expr.operands[2], {expr.operands[1]: argument})
+        digest = hashlib.sha256(fingerprint(value).encode()).hexdigest()
+        place = out.at_start(f"alloca {otherwise.type}", "ptr")
+        arguments = [place, Value("ptr", 1, "%slots")][: 1 + _has_slots(value)]
+
+        def rare() -> Value:
+            self.write(place, given, dtype, None)
+            out.call_helper(
+                f"seldom_{lanes}_{digest[:32]}",
+                lambda name: _emit_seldom(name, argument, value, self.target, lanes),
+                *arguments,
+            )
+            return select(out, condition, self.read(place, dtype, lanes), otherwise)
+
+        if self._place != self.depth:
+            return rare()  # in front of a loop that has begun, code cannot branch any more
+        some = condition
+        if lanes > 1:
+            some = out.call(f"llvm.vector.reduce.or.v{lanes}i1", "i1", 1, condition)
+        before, inside, after = out.block, out.new_block("seldom"), out.new_block("seldom.end")
+        out.branch(some, inside, after, seldom=True)
+        out.block = inside
+        chosen = rare()
+        out.jump(after)
+        joined = out.phi(after, chosen.element, lanes, otherwise, before)
+        joined.close(chosen, inside)
+        self.scopes[-1].block = out.block = after
+        return joined
 
     def _divides_indices(self, expr: Apply) -> bool:
         """Vectors of int64 have no division, but indices are exact in float64."""
@@ -798,18 +849,23 @@ class Emitter:
 
 
 class _Place:
-    __slots__ = ("emitter", "level", "saved")
+    __slots__ = ("emitter", "level", "same", "saved")
 
     def __init__(self, emitter: Emitter, level: int) -> None:
         self.emitter, self.level = emitter, level
 
     def __enter__(self) -> None:
         emitter = self.emitter
+        block = emitter.scopes[self.level].block
         self.saved = (emitter.out.block, emitter._place)
-        emitter.out.block, emitter._place = emitter.scopes[self.level].block, self.level
+        self.same = emitter.out.block is block
+        emitter.out.block, emitter._place = block, self.level
 
     def __exit__(self, *exception: object) -> None:
-        self.emitter.out.block, self.emitter._place = self.saved
+        emitter = self.emitter
+        block, emitter._place = self.saved
+        # The scope written to may have gone on in another block.
+        emitter.out.block = emitter.scopes[self.level].block if self.same else block
 
 
 class _Inner:
@@ -838,6 +894,23 @@ class _Region(_Inner):
         last = self.emitter.scopes[-1].block
         super().__exit__(*exception)
         self.emitter.scopes[-1].block = self.emitter.out.block = last
+
+
+def _has_slots(expr: Expr) -> bool:
+    return any(type(node) is Slot for node in walk(expr))
+
+
+def _emit_seldom(
+    name: str, argument: Local, value: Expr, target: Target, lanes: int
+) -> Function:
+    """The function that puts `value` where it finds `argument`."""
+    out = Function(name, ["ptr %place", "ptr %slots"][: 1 + _has_slots(value)], "void")
+    e = Emitter(out, (), target)
+    place, dtype = Value("ptr", 1, "%place"), argument.dtype
+    e.lanes = lanes
+    e.bind_local(argument.name, dtype, e.read(place, dtype, lanes))
+    e.write(place, e.vector(value), dtype, None)
+    return out
 
 
 def floor_quotient(out: Function, a: Value, b: Value) -> Value:

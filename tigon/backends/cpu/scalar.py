@@ -354,6 +354,7 @@ _TABLE: dict[str, Emit] = {
     "shl": _shl,
     "shr": _shr,
     "select": _select,
+    "seldom": _select,
     "cast": _cast,
     "bitcast": _bitcast,
     "floor": _rounding("floor"),

@@ -127,6 +127,12 @@ class Function:
         self.block.lines.append(f"{name} = {text}")
         return Value(element, lanes, name)
 
+    def at_start(self, text: str, element: str) -> Value:
+        """`op`, where the function begins: the place of what is to be done once."""
+        name = self.fresh()
+        self.blocks[0].lines.insert(0, f"{name} = {text}")
+        return Value(element, 1, name)
+
     def emit(self, text: str) -> None:
         self.block.lines.append(text)
 
@@ -151,8 +157,10 @@ class Function:
     def jump(self, target: Block) -> None:
         self.block.terminator = f"br label %{target.label}"
 
-    def branch(self, condition: Value, then: Block, other: Block) -> None:
-        self.block.terminator = f"br i1 {condition.name}, label %{then.label}, label %{other.label}"
+    def branch(self, condition: Value, then: Block, other: Block, seldom: bool = False) -> None:
+        """`seldom`: registers are kept for the other way."""
+        targets = f"label %{then.label}, label %{other.label}"
+        self.block.terminator = f"br i1 {condition.name}, {targets}{', !prof !1' * seldom}"
 
     def phi(self, block: Block, element: str, lanes: int, start: Value, source: Block) -> Phi:
         """A phi at the head of `block`; `Phi.close` adds the value that comes around the loop."""
