@@ -40,6 +40,33 @@ int64_t truncate(double value) {
   return static_cast<int64_t>(value);
 }
 
+// A fraction is dropped, and refused beside a bool; what does not fit then would stand for
+// another number.
+void check_fits(const Scalar& scalar, const DTypeInfo& dtype, int64_t integer) {
+  bool is_signed = dtype.kind == Kind::Signed, is_bool = dtype.kind == Kind::Bool;
+  int bits = is_bool ? 1 : 8 * dtype.size - is_signed;
+  uint64_t most = UINT64_MAX >> (64 - bits);
+  int64_t least = is_signed ? -static_cast<int64_t>(most) - 1 : 0;
+  bool fits;
+  if (scalar.type == Scalar::Float) {
+    double whole = is_bool ? scalar.real : std::trunc(scalar.real);
+    fits = whole >= static_cast<double>(least) && whole < std::ldexp(1.0, bits) &&
+           (!is_bool || whole == std::trunc(whole));
+  } else if (scalar.type == Scalar::Large) {
+    fits = most > INT64_MAX;
+  } else {
+    fits = integer >= least && (integer < 0 || static_cast<uint64_t>(integer) <= most);
+  }
+  if (fits) return;
+  nb::object number = nb::steal(
+      scalar.type == Scalar::Float   ? PyFloat_FromDouble(scalar.real)
+      : scalar.type == Scalar::Large ? PyLong_FromUnsignedLongLong(static_cast<uint64_t>(integer))
+                                     : PyLong_FromLongLong(integer));
+  throw UserError(std::string("the number ") + nb::repr(number).c_str() + " does not fit " +
+                  dtype.name + ", which holds " + std::to_string(least) + " to " +
+                  std::to_string(most) + "; use another dtype (astype converts an array)");
+}
+
 }  // namespace
 
 bool is_scalar(PyObject* object) {
@@ -78,6 +105,7 @@ Immediate convert(const Scalar& scalar, int dtype) {
   Immediate result{};
   bool is_float = scalar.type == Scalar::Float;
   int64_t integer = is_float ? truncate(scalar.real) : scalar.integer;
+  if (kDTypes[dtype].kind != Kind::Float) check_fits(scalar, kDTypes[dtype], integer);
   switch (dtype) {
   case 0:
     result.f32 = static_cast<float>(scalar.real);

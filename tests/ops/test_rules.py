@@ -110,6 +110,8 @@ def test_python_operators() -> None:
         lambda x: x * 2,
         lambda x: x / 2,
         lambda x: 2 / x,
+        lambda x: x // 2,
+        lambda x: 7 // x,
         lambda x: x % 3,
         lambda x: 7 % x,
         lambda x: x**2,
@@ -122,7 +124,7 @@ def test_python_operators() -> None:
         np.testing.assert_allclose(run(form, x), form(x), rtol=1e-6)
     assert run(lambda x: x @ x, x).tolist() == [17.0]
     assert run(lambda x: 2 > x, x).tolist() == [1.0, 0.0]
-    assert set(BINARY) == {"add", "sub", "mul", "truediv", "mod", "pow", "matmul"}
+    assert set(BINARY) == {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"}
 
 
 def test_equality_of_values_is_identity() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 
 from tigon.base.errors import TigonError
@@ -39,6 +41,29 @@ class DType(Frozen, eq=False):
         return self.name
 
     __repr__ = __str__
+
+
+def whole_number(where: str, number: float, dtype: DType) -> int:
+    """A Python number beside an array of integers or truth values, as MXNet takes it: a fraction is
+    dropped. What does not fit then would stand for another number.
+
+    >>> whole_number("add", -2.5, int32)
+    -2
+    >>> whole_number("add", 300, uint8)
+    Traceback (most recent call last):
+    ...
+    tigon.base.errors.TigonError: add: the number 300 does not fit uint8, which holds 0 to 255; \
+use another dtype (astype converts an array)
+    """
+    bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize - (dtype.kind == "i")
+    least, most = -(1 << bits) if dtype.kind == "i" else 0, (1 << bits) - 1
+    whole = int(number) if isfinite(number) else None
+    if whole is None or not least <= whole <= most or (dtype.kind == "b" and whole != number):
+        raise TigonError(
+            f"{where}: the number {number!r} does not fit {dtype}, which holds {least} to {most}; "
+            "use another dtype (astype converts an array)"
+        )
+    return whole
 
 
 float32 = DType("float32", 0, 4, "f")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tigon.base import DType, InternalError
+from tigon.base.dtypes import whole_number
 from tigon.base.extents import RuntimeNumber, is_one
 from tigon.base.types import contiguous_strides
 from tigon.ir import CONSTANT, Value
@@ -68,7 +69,7 @@ class Elements:
         operands = []
         for value in node.inputs:
             if value.node.op is CONSTANT and not value.node.attrs.shape:
-                operands.append(L.const(_fit(value.node.attrs.value, dtype), dtype))
+                operands.append(L.const(_fit(node, value.node.attrs.value, dtype), dtype))
             else:
                 operand = self.at(value, broadcast_coords(coords, value.shape))
                 operands.append(L.cast(operand, dtype) if value.type.weak else operand)
@@ -99,10 +100,11 @@ def operand_dtype(node: Node) -> DType:
     return max((value.dtype for value in node.inputs), key=lambda d: ranks.get(d.name, 3))
 
 
-def _fit(number: float, dtype: DType) -> float:
+def _fit(node: Node, number: float, dtype: DType) -> float:
     """A Python scalar beside an array: truncated into an integer type, as MXNet does."""
-    whole = dtype.is_integer and not isinstance(number, RuntimeNumber)
-    return int(number) if whole else number
+    if dtype.is_float or isinstance(number, RuntimeNumber):
+        return number
+    return whole_number(node.op.name.strip("_"), number, dtype)
 
 
 def broadcast_coords(coords: Coords, shape: tuple[int, ...]) -> Coords:

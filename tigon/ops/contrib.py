@@ -32,6 +32,7 @@ from tigon.ops.elementwise import (
     where,
 )
 from tigon.ops.indexing import _gather_nd, _positions, _scatter_points, _take
+from tigon.ops.nn._shared import float_data
 from tigon.ops.record import Operator, Positions, composite
 from tigon.ops.reduction import _reduce_max, _reduce_min, _reduce_sum, mean
 from tigon.ops.views import (
@@ -113,9 +114,14 @@ quadratic = composite(
 
 # -------------------------------------------------------------------------------- attention
 
+def _by_root_of_size(where: str, data: Any) -> Any:
+    float_data(where, data.type)
+    return data / math.sqrt(data.shape[-1])
+
+
 div_sqrt_dim = composite(
     "_contrib_div_sqrt_dim",
-    lambda data: data / math.sqrt(data.shape[-1]),
+    lambda data: _by_root_of_size("div_sqrt_dim", data),
     numpy=lambda x: (x / x.dtype.type(math.sqrt(x.shape[-1]))).astype(x.dtype),
     samples=(((2, 3), {}), ((0, 4), {})),
     domain=(-2.0, 2.0),
@@ -156,7 +162,7 @@ def _join_heads(x: Any, heads: int) -> Any:
 
 
 def _scores(queries: Any, keys: Any) -> Any:
-    return batch_dot(queries / math.sqrt(queries.shape[-1]), keys, transpose_b=True)
+    return batch_dot(_by_root_of_size("interleaved_matmul", queries), keys, transpose_b=True)
 
 
 def _selfatt_qk(attrs: HeadsAttrs, data: Any) -> Any:
@@ -275,6 +281,7 @@ class MomentsAttrs(Frozen):
 
 
 def _decompose_moments(attrs: MomentsAttrs, data: Any) -> Any:
+    float_data("moments", data.type)
     centre = mean(data, axis=attrs.axes, keepdims=True)
     variance = mean(square(data - centre), axis=attrs.axes, keepdims=attrs.keepdims)
     return mean(data, axis=attrs.axes, keepdims=attrs.keepdims), variance

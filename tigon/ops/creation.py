@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import ceil, isfinite, prod
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
-from tigon.base.dtypes import float64
+from tigon.base.dtypes import float64, whole_number
+from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.loop.semantics import convert
-from tigon.ops.elementwise import cast, equal
+from tigon.ops.elementwise import (
+    add,
+    cast,
+    equal,
+    floor_divide,
+    lesser,
+    logical_and,
+    modulo,
+    not_equal,
+)
 from tigon.ops.record import Family, composite, primitive
 from tigon.ops.views import Coords, Read, _reshape, repeat
 
@@ -30,7 +41,15 @@ def _checked_shape(where: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _number(value: int | float, dtype: str) -> Any:
-    return convert(np.asarray(value), as_dtype(dtype)).item()
+    kind = as_dtype(dtype)
+    if kind.is_float or isinstance(value, RuntimeNumber):
+        return value
+    return bool(value) if kind.kind == "b" else whole_number("full", value, kind)
+
+
+def _infer_full(attrs: FullAttrs) -> TensorType:
+    _number(attrs.value, attrs.dtype)
+    return TensorType(_checked_shape("full", attrs.shape), as_dtype(attrs.dtype))
 
 
 _full = primitive(
@@ -38,7 +57,7 @@ _full = primitive(
     Family.LEAF,
     operands="",
     attrs=FullAttrs,
-    infer=lambda a: TensorType(_checked_shape("full", a.shape), as_dtype(a.dtype)),
+    infer=_infer_full,
     lower=lambda a, types, coords, read: L.const(_number(a.value, a.dtype), as_dtype(a.dtype)),
     differentiable=False,
     numpy=lambda shape, value, dtype: np.full(shape, _number(value, dtype), dtype),
@@ -84,17 +103,34 @@ def _lower_iota(
     attrs: IotaAttrs, types: tuple[TensorType, ...], coords: Coords, read: Read
 ) -> Expr:
     dtype, place = as_dtype(attrs.dtype), coords[attrs.axis]
-    if isinstance(attrs.start, int) and isinstance(attrs.step, int):
-        return L.cast(L.add(L.mul(place, attrs.step), attrs.start), dtype)
+    start, step = attrs.start, attrs.step
+    if dtype.is_integer:  # a whole number may be spelled as a float, such as a step of 1.0
+        start, step = _whole(start), _whole(step)
+    if isinstance(start, int) and isinstance(step, int):
+        return L.cast(L.add(L.mul(place, step), start), dtype)
     # In double precision, rounded once: else errors of a float32 step would grow with the index.
     wide = L.add(L.mul(L.cast(place, float64), attrs.step), attrs.start)
     return L.cast(wide, dtype)
 
 
+def _whole(number: int | float) -> int | float:
+    is_whole = isinstance(number, float) and number.is_integer() and abs(number) < 2.0**63
+    return int(number) if is_whole else number
+
+
+def _line(length: int, start: int | float, step: int | float, dtype: str) -> np.ndarray:
+    """start, start + step, ... exactly, then converted."""
+    kind = as_dtype(dtype)
+    if kind.is_integer and all(isinstance(_whole(number), int) for number in (start, step)):
+        numbers = [L.wrap(int(start) + i * int(step), kind) for i in range(length)]
+        return np.array(numbers, kind.numpy)
+    return np.asarray(convert(np.arange(length) * step + start, kind))
+
+
 def _iota_oracle(
     shape: tuple[int, ...], axis: int, start: int | float, step: int | float, dtype: str
 ) -> Any:
-    line = convert(np.arange(shape[axis]) * step + start, as_dtype(dtype))
+    line = _line(shape[axis], start, step, dtype)
     column = line.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return np.broadcast_to(column, shape).copy()
 
@@ -227,8 +263,7 @@ def _decompose_arange(attrs: ArangeAttrs) -> Any:
 def _arange_oracle(**fields: Any) -> np.ndarray:
     attrs = ArangeAttrs(**fields)
     start, length = _arange_length(attrs)
-    line = convert(np.arange(length) * attrs.step + start, as_dtype(attrs.dtype))
-    return np.repeat(line, attrs.repeat)
+    return np.repeat(_line(length, start, attrs.step, attrs.dtype), attrs.repeat)
 
 
 arange = composite(
@@ -243,6 +278,7 @@ arange = composite(
         ({"start": 5},),
         ({"start": 1, "stop": 7, "step": 2.5},),
         ({"start": 3, "stop": 0, "step": -1, "dtype": "int32", "repeat": 2},),
+        ({"start": 2**60 + 1, "stop": 2**60 + 4, "step": 1.0, "dtype": "int64"},),
         ({"start": 2, "stop": 2},),
     ),
     doc="""Evenly spaced numbers from `start` up to, not including, `stop`.
@@ -270,20 +306,42 @@ def _linspace_step(attrs: LinspaceAttrs) -> float:
     return (attrs.stop - attrs.start) / gaps if gaps > 0 else 0.0
 
 
+def _decompose_linspace(attrs: LinspaceAttrs) -> Any:
+    step = _linspace_step(attrs)
+    start, stop = _whole(attrs.start), _whole(attrs.stop)
+    if as_dtype(attrs.dtype).is_integer and isinstance(start, int) and isinstance(stop, int):
+        return _whole_linspace(attrs, start, stop)
+    return _iota(shape=(attrs.num,), start=float(attrs.start), step=step, dtype=attrs.dtype)
+
+
+def _whole_linspace(attrs: LinspaceAttrs, start: int, stop: int) -> Any:
+    """By whole numbers, exactly: start + place * distance / gaps, rounded towards zero."""
+    gaps = max(1, attrs.num - attrs.endpoint)
+    check(
+        abs(stop - start) * max(1, attrs.num) < 2**63,
+        "linspace",
+        f"{attrs.num} whole numbers from {start} to {stop} are too far apart; use arange",
+    )
+    ahead = _iota(shape=(attrs.num,), step=stop - start)
+    value = add(floor_divide(ahead, gaps), start)
+    cut = logical_and(lesser(value, 0), not_equal(modulo(ahead, gaps), 0))
+    return cast(add(value, cut), dtype=attrs.dtype)
+
+
 def _linspace_oracle(**fields: Any) -> Any:
     attrs = LinspaceAttrs(**fields)
+    start, stop = _whole(attrs.start), _whole(attrs.stop)
+    if as_dtype(attrs.dtype).is_integer and isinstance(start, int) and isinstance(stop, int):
+        gaps = max(1, attrs.num - attrs.endpoint)
+        ahead = [Fraction(place * (stop - start), gaps) for place in range(attrs.num)]
+        return np.array([int(start + each) for each in ahead], attrs.dtype)
     wide = np.linspace(attrs.start, attrs.stop, attrs.num, attrs.endpoint, dtype=np.float64)
     return convert(wide, as_dtype(attrs.dtype))
 
 
 linspace = composite(
     "_linspace",
-    lambda attrs: _iota(
-        shape=(attrs.num,),
-        start=float(attrs.start),
-        step=_linspace_step(attrs),
-        dtype=attrs.dtype,
-    ),
+    _decompose_linspace,
     operands="",
     attrs=LinspaceAttrs,
     differentiable=False,
@@ -293,6 +351,8 @@ linspace = composite(
         ({"start": 0, "stop": 1, "num": 5},),
         ({"start": 2, "stop": -1, "num": 3, "endpoint": False, "dtype": "float64"},),
         ({"start": 2, "stop": 3, "num": 1},),
+        ({"start": -(2**60) - 1, "stop": -(2**60) + 6, "num": 4, "dtype": "int64"},),
+        ({"start": -3, "stop": 4, "num": 6, "endpoint": False, "dtype": "int32"},),
         ({"start": 2, "stop": 3, "num": 0},),
     ),
     doc="""`num` evenly spaced numbers from `start` to `stop`.
@@ -373,8 +433,9 @@ def _decompose_arange_like(attrs: ArangeLikeAttrs, data: Any) -> Any:
 def _arange_like_oracle(x: np.ndarray, **fields: Any) -> np.ndarray:
     attrs = ArangeLikeAttrs(**fields)
     shape = _arange_like_shape(attrs, x.shape)
-    places = np.arange(int(np.prod(shape))) // attrs.repeat
-    return (places * attrs.step + attrs.start).astype(x.dtype).reshape(shape)
+    size = int(np.prod(shape))
+    line = _line(-(-size // attrs.repeat), attrs.start, attrs.step, x.dtype.name)
+    return np.repeat(line, attrs.repeat)[:size].reshape(shape)
 
 
 arange_like = composite(

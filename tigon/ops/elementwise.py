@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
-from tigon.base.dtypes import DType, float64
+from tigon.base.dtypes import DType
 from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
@@ -159,7 +159,7 @@ floor_divide = elementwise(
 
 def _lower_power(x: Expr, y: Expr) -> Expr:
     if not x.dtype.is_float:
-        return L.cast(L.pow(L.cast(x, float64), L.cast(y, float64)), x.dtype)
+        return _lower_integer_power(x, y)
     if isinstance(y, Const):  # exact, and far cheaper than the general power
         if y.value == 2:
             return L.mul(x, x)
@@ -170,8 +170,38 @@ def _lower_power(x: Expr, y: Expr) -> Expr:
     return L.pow(x, y)
 
 
+def _lower_integer_power(x: Expr, y: Expr) -> Expr:
+    """Squares and products that wrap: exact modulo 2**bits. 1/x**n is rounded towards zero as every
+    quotient of integers, and 0 where x is 0."""
+    dtype = x.dtype
+    if isinstance(y, Const) and not isinstance(y.value, RuntimeNumber):
+        bits = abs(y.value).bit_length()
+    else:
+        bits = 8 * dtype.itemsize - (dtype.kind == "i")
+    result: Expr = L.const(1, dtype)
+    square = x
+    for bit in range(bits):
+        result = L.select(L.ne(L.and_(y, 1 << bit), 0), L.mul(result, square), result)
+        square = L.mul(square, square)
+    if dtype.kind == "u":
+        return result
+    sign = L.select(L.ne(L.and_(y, 1), 0), x, 1)  # of +-1, which alone have an inverse
+    inverse = L.select(L.eq(L.abs(x), 1), sign, 0)
+    return L.select(L.lt(y, 0), inverse, result)
+
+
+def _exact_power(x: np.integer, y: np.integer, modulus: int) -> int:
+    if y < 0:
+        return int(x) ** (int(y) % 2) if abs(int(x)) == 1 else 0
+    return pow(int(x), int(y), modulus)
+
+
 def _integer_power(x: np.ndarray, y: np.ndarray) -> Any:
-    return convert(np.power(x.astype(np.float64), y.astype(np.float64)), as_dtype(x.dtype))
+    modulus = 1 << 8 * x.dtype.itemsize
+    x, y = np.broadcast_arrays(x, y)
+    exact = [_exact_power(*pair, modulus) for pair in zip(x.flat, y.flat, strict=True)]
+    wrapped = np.array([power % modulus for power in exact], f"u{x.dtype.itemsize}")
+    return wrapped.astype(x.dtype).reshape(x.shape)
 
 
 power: Operator = elementwise(
@@ -179,15 +209,17 @@ power: Operator = elementwise(
     operands="lhs rhs",
     lower=_lower_power,
     grad=lambda g, z, x, y: (
-        g * y * power(x, y - 1),
-        # The limit of z log x for z -> 0 is 0, where the formula alone gives NaN.
-        g * where(equal(z, 0), z, z * log(x)),
+        # The formulas alone give 0 times infinity where x ** 0 is 1 for all x, where z log x has
+        # the limit 0 for z -> 0, and at 0 ** 0, from where on 0 ** y does not change.
+        g * select(equal(y, 0), 0, y * power(x, y - 1)),
+        g * select(equal(z, 0), 0, z * log(select(logical_and(equal(x, 0), equal(y, 0)), 1, x))),
     ),
     numpy=_integer_oracle(np.power, _integer_power),
     kinds="fiu",
     aliases=("_power", "_Power", "power", "pow"),
     domain=(0.5, 2.0),
-    doc="""First array to the power of the second, broadcast against each other.
+    doc="""First array to the power of the second, broadcast against each other. Integers are exact
+    and wrap; with a negative exponent they are 1 / x^n rounded towards zero, and 0 where x is 0.
 
     >>> nd.broadcast_power(nd.array([[1, 2, 3]]), nd.array([[2], [3]])).asnumpy()
     array([[ 1.,  4.,  9.],
@@ -225,11 +257,16 @@ minimum = elementwise(
     """,
 )
 
-hypot = elementwise(
+def _direction(x: Any, length: Any) -> Any:
+    """x / length, the slope of a length along x; at the origin, where there is none, 0."""
+    return select(equal(length, 0), 0, x / length)
+
+
+hypot: Operator = elementwise(
     "broadcast_hypot",
     operands="lhs rhs",
     lower=L.hypot,
-    grad=lambda g, z, x, y: (g * x / z, g * y / z),
+    grad=lambda g, z, x, y: (g * _direction(x, z), g * _direction(y, z)),
     numpy=np.hypot,
     floats_only=True,
     aliases=("_hypot", "hypot"),
@@ -241,14 +278,16 @@ hypot = elementwise(
     """,
 )
 
+def _turning(x: Any, length: Any) -> Any:
+    """x / length², not by the sum of squares, which may overflow or vanish; at the origin 0."""
+    return select(equal(length, 0), 0, x / length / length)
+
+
 arctan2 = elementwise(
     "arctan2",
     operands="lhs rhs",
     lower=L.atan2,
-    grad=lambda g, z, y, x: (
-        g * x / (square(x) + square(y)),
-        -g * y / (square(x) + square(y)),
-    ),
+    grad=lambda g, z, y, x: (g * _turning(x, hypot(x, y)), -g * _turning(y, hypot(x, y))),
     numpy=np.arctan2,
     floats_only=True,
     aliases=("_npi_arctan2",),

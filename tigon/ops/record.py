@@ -349,7 +349,7 @@ def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, 
         return fits, int(value) if fits else None
     if option is float:
         fits = isinstance(value, float) or (number and abs(value) <= sys.float_info.max)
-        return fits, float(value) if fits else None
+        return fits, _real(value) if fits else None
     if option is str:
         if isinstance(value, (str, DType)):
             return True, str(value)
@@ -360,6 +360,13 @@ def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, 
         element = typing.get_args(option)[0]
         return True, tuple(_coerce(op, name, element, item) for item in value)
     return False, None
+
+
+def _real(value: int | float) -> int | float:
+    """A number where a float is declared. A whole one that no float equals stays whole: it is
+    meant for an integer array."""
+    real = float(value)
+    return real if real == value or isinstance(value, float) else value
 
 
 def _is_union(annotation: Any) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
+from fractions import Fraction
 from math import prod as product
 from typing import Any
 
@@ -17,10 +18,16 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ops.elementwise import (
     absolute,
+    add,
     cast,
     divide,
     equal,
+    floor_divide,
     isnan,
+    lesser,
+    logical_and,
+    modulo,
+    not_equal,
     select,
     sqrt,
     square,
@@ -318,7 +325,8 @@ def _mean_of(x: np.ndarray, axes: tuple[int, ...]) -> Any:
     with np.errstate(all="ignore"):
         if x.dtype.kind == "f":
             return np.sum(x, axis=axes, dtype=x.dtype) / count
-        return np.trunc(np.sum(x, axis=axes, dtype=np.int64) / builtins.max(count, 1))
+        mean_of = np.frompyfunc(lambda total: int(Fraction(total, builtins.max(count, 1))), 1, 1)
+        return mean_of(np.sum(x, axis=axes, dtype=object))
 
 
 def _doc(sentence: str, example: str, shows: str) -> str:
@@ -349,8 +357,15 @@ def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
     }
     if data.dtype.is_float:
         return divide(sum(data, **along), count)
-    # A narrow integer holds neither the sum nor the count.
-    return cast(divide(sum(cast(data, dtype="int64"), **along), count), dtype=data.dtype.name)
+    wide = cast(data, dtype="int64")
+    if data.dtype.itemsize < 8:
+        # A narrow integer holds neither the sum nor the count.
+        return cast(divide(sum(wide, **along), count), dtype=data.dtype.name)
+    # The sum of the quotients is in range where that of the elements may not be.
+    rest = sum(modulo(wide, count), **along)
+    whole = add(sum(floor_divide(wide, count), **along), floor_divide(rest, count))
+    cut = logical_and(lesser(whole, 0), not_equal(modulo(rest, count), 0))
+    return add(whole, cut)
 
 
 mean = composite(

@@ -132,8 +132,6 @@ def _is_number(value: Value, number: float) -> bool:
 def _drop_one(node: Node, inputs: tuple[Value, ...]) -> Value | None:
     """x * 1, x / 1 and x to the power of 1 are x."""
     x, y = inputs
-    if node.op is power and not x.dtype.is_float:
-        return None  # computed in float64, which rounds large integers
     if _is_number(y, 1):
         return x
     return y if node.op is multiply and _is_number(x, 1) else None

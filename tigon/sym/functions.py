@@ -93,6 +93,7 @@ _BINARY = {
     "sub": ("broadcast_sub", "_minus", "_minusscalar", "_rminusscalar"),
     "mul": ("broadcast_mul", "_mul", "_mulscalar", "_mulscalar"),
     "truediv": ("broadcast_div", "_div", "_divscalar", "_rdivscalar"),
+    "floordiv": ("floor_divide", "floor_divide", "floor_divide", "floor_divide"),
     "mod": ("broadcast_mod", "_mod", "_modscalar", "_rmodscalar"),
     "pow": ("broadcast_power", "_power", "_powerscalar", "_rpowerscalar"),
     "matmul": ("matmul", "matmul", "matmul", "matmul"),
@@ -121,9 +122,16 @@ def install_operators() -> None:
         _install_pair(method, record.get(own), both, scalar, left_scalar)
     for method, (own, both) in _COMPARE.items():
         _install_comparison(method, record.get(own), both)
-    negative, absolute = record.get("broadcast_mul"), record.get("abs")
-    Symbol.__neg__ = lambda self: binary(negative, self, -1.0, "_mulscalar")  # type: ignore
+    absolute = record.get("abs")
+    Symbol.__neg__ = _negative  # type: ignore[attr-defined]
     Symbol.__abs__ = lambda self: self.apply_op(absolute, absolute.make_attrs({}), (self,))  # type: ignore
+
+
+def _negative(self: Symbol) -> Any:
+    value = self._values[0]
+    if value.is_typed and value.dtype.kind == "u":  # it wraps, but holds no -1
+        return record.get("negative")(self)
+    return binary(record.get("broadcast_mul"), self, -1.0, "_mulscalar")
 
 
 def _install_pair(method: str, op: Operator, both: str, scalar: str, left_scalar: str) -> None:

@@ -140,13 +140,18 @@ def _spread_mean_oracle(g: np.ndarray, like: np.ndarray) -> np.ndarray:
     return np.broadcast_to(g / (like.size / g.size), like.shape).astype(like.dtype)
 
 
+def _infer_spread_mean(g: TensorType, like: TensorType) -> TensorType:
+    float_data("_spread_mean", g)
+    return TensorType(like.shape, g.dtype)
+
+
 _spread_mean = composite(
     "_spread_mean",
     lambda g, like: multiply(
         _broadcast(g, shape=like.shape), inverse_count(like.type.size // max(g.type.size, 1))
     ),
     operands="g like",
-    infer=lambda g, like: TensorType(like.shape, g.dtype),
+    infer=_infer_spread_mean,
     numpy=_spread_mean_oracle,
     samples=[((2, 1, 3), (2, 4, 3), {})],
     doc="""The cotangent of a mean with kept axes, spread over what was averaged.
@@ -388,16 +393,20 @@ def _batch_norm_gradient_oracle(
 
 _VECTORS = ((3,), (3,), (3,), np.array([0.5, 1.0, 2.0]))
 
+def _infer_batch_norm_gradient(
+    attrs: BatchNormAttrs, g: TensorType, data: TensorType, gamma: TensorType, *_: TensorType
+) -> tuple[TensorType, ...]:
+    float_data("_backward_BatchNorm", data)
+    vector = TensorType(gamma.shape, data.dtype)
+    return same_type(data), vector, vector
+
+
 _batch_norm_gradient = composite(
     "_backward_BatchNorm",
     _decompose_batch_norm_gradient,
     operands="g data gamma mean inverse_deviation",
     attrs=BatchNormAttrs,
-    infer=lambda attrs, g, data, gamma, *_: (
-        same_type(data),
-        TensorType(gamma.shape, data.dtype),
-        TensorType(gamma.shape, data.dtype),
-    ),
+    infer=_infer_batch_norm_gradient,
     outputs=3,
     numpy=_batch_norm_gradient_oracle,
     samples=[
