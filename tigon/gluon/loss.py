@@ -21,6 +21,13 @@ def _weighted(F: Any, loss: Any, weight: float | None, sample_weight: Any) -> An
     return loss
 
 
+def _logistic(F: Any, pred: Any, label: Any) -> Any:
+    """log(1 + exp(x)) - x * label; log(1 + exp(-|x|)) does not overflow. The gradient of -|x|, so
+    written, is 1 at 0, that of relu 0: together they are sigmoid(x) - label there too."""
+    rest = F.Activation(F.minimum(pred, -pred), act_type="softrelu")
+    return F.relu(pred) - pred * label + rest
+
+
 class Loss(HybridBlock):
     """Base of the losses.
 
@@ -98,12 +105,11 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
     ) -> Any:
         label = F.reshape_like(label, pred)
         if not self._from_sigmoid:
-            # log(1 + exp(-|x|)) does not overflow.
-            rest = F.Activation(-F.abs(pred), act_type="softrelu")
             if pos_weight is None:
-                loss = F.relu(pred) - pred * label + rest
+                loss = _logistic(F, pred, label)
             else:
                 weight = 1 + F.broadcast_mul(pos_weight - 1, label)
+                rest = F.Activation(F.minimum(-pred, pred), act_type="softrelu")
                 loss = pred - pred * label + weight * (rest + F.relu(-pred))
         else:
             epsilon = 1e-12
@@ -237,8 +243,7 @@ class LogisticLoss(Loss):
         label = F.reshape_like(label, pred)
         if self._label_format == "signed":
             label = (label + 1.0) / 2.0
-        rest = F.Activation(-F.abs(pred), act_type="softrelu")
-        return self._reduce(F, F.relu(pred) - pred * label + rest, sample_weight)
+        return self._reduce(F, _logistic(F, pred, label), sample_weight)
 
 
 class TripletLoss(Loss):
@@ -326,10 +331,8 @@ class CosineEmbeddingLoss(Loss):
     ) -> Any:
         input1 = F.reshape_like(input1, input2)
         product = F.sum(input1 * input2, axis=-1, keepdims=True)
-        sizes = F.sum(F.square(input1), axis=-1, keepdims=True) * F.sum(
-            F.square(input2), axis=-1, keepdims=True
-        )
-        cosine = product / F.sqrt(F.maximum(sizes, 1e-12))
+        sizes = F.norm(input1, axis=-1, keepdims=True) * F.norm(input2, axis=-1, keepdims=True)
+        cosine = product / F.maximum(sizes, 1e-12)
         label = F.reshape_like(label, cosine)
         loss = F.where(label == 1, 1 - cosine, F.relu(cosine - self._margin))
         return self._reduce(F, loss, sample_weight)

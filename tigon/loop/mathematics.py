@@ -279,7 +279,7 @@ def _sigmoid(x: Expr, form: _Format) -> Expr:
 @_rule("tanh")
 def _tanh(x: Expr, form: _Format) -> Expr:
     if form is _SINGLE:
-        return _odd_quotient(x, 9.02, "tanh32")
+        return _odd_quotient(x, 9.2, "tanh32")  # where it is 1
     e = _exp_minus_one(_at_most(L.mul(L.abs(x), 2.0), 40.0), form, 0)
     return _with_sign(L.div(e, L.add(e, 2.0)), x, form)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, float64
 from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
@@ -204,6 +204,10 @@ def _integer_power(x: np.ndarray, y: np.ndarray) -> Any:
     return wrapped.astype(x.dtype).reshape(x.shape)
 
 
+def _without_logarithm(x: Any, y: Any, z: Any) -> Any:
+    return logical_or(equal(z, 0), logical_and(equal(x, 0), equal(y, 0)))
+
+
 power: Operator = elementwise(
     "broadcast_power",
     operands="lhs rhs",
@@ -211,8 +215,8 @@ power: Operator = elementwise(
     grad=lambda g, z, x, y: (
         # The formulas alone give 0 times infinity where x ** 0 is 1 for all x, where z log x has
         # the limit 0 for z -> 0, and at 0 ** 0, from where on 0 ** y does not change.
-        g * select(equal(y, 0), 0, y * power(x, y - 1)),
-        g * select(equal(z, 0), 0, z * log(select(logical_and(equal(x, 0), equal(y, 0)), 1, x))),
+        g * (y * power(select(equal(y, 0), 1, x), y - 1)),
+        g * (z * log(select(_without_logarithm(x, y, z), 1, x))),
     ),
     numpy=_integer_oracle(np.power, _integer_power),
     kinds="fiu",
@@ -257,9 +261,14 @@ minimum = elementwise(
     """,
 )
 
+def _not_zero(length: Any) -> Any:
+    """1 in place of 0, where what is divided is 0 too: so all further derivatives are numbers."""
+    return select(equal(length, 0), 1, length)
+
+
 def _direction(x: Any, length: Any) -> Any:
     """x / length, the slope of a length along x; at the origin, where there is none, 0."""
-    return select(equal(length, 0), 0, x / length)
+    return x / _not_zero(length)
 
 
 hypot: Operator = elementwise(
@@ -280,7 +289,7 @@ hypot: Operator = elementwise(
 
 def _turning(x: Any, length: Any) -> Any:
     """x / length², not by the sum of squares, which may overflow or vanish; at the origin 0."""
-    return select(equal(length, 0), 0, x / length / length)
+    return x / _not_zero(length) / _not_zero(length)
 
 
 arctan2 = elementwise(
@@ -785,8 +794,9 @@ def _lower_polygamma(order: int, x: Expr) -> Expr:
     from there, and for x < 1/2 the reflection, whose derivatives are polynomials in cot(pi x).
 
     psi_n(z) = (-1)^(n+1) [(n-1)!/z^n + n!/(2 z^(n+1)) + sum B_2k (2k+n-1)!/(2k)! / z^(2k+n)],
-    and for n = 0 log z in place of the first term.
+    and for n = 0 log z in place of the first term. In double precision: it cancels near its roots.
     """
+    result, x = x.dtype, L.cast(x, float64)
     shift = 8 + order
     reflect = L.lt(x, 0.5)
     z = L.select(reflect, L.sub(1, x), x)
@@ -812,13 +822,15 @@ def _lower_polygamma(order: int, x: Expr) -> Expr:
         steps = L.add(steps, L.mul(power_, math.factorial(order)))
     total = L.add(series, L.select(small, steps, 0))
     value = L.sub(L.log(far), total) if order == 0 else total if order % 2 else L.neg(total)
-    cotangent = L.div(1, L.tan(L.mul(x, math.pi)))
-    slope: Expr = L.const(0, x.dtype)
-    for coefficient in reversed(_cotangent_derivative(order)):
-        slope = L.add(L.mul(slope, cotangent), coefficient * math.pi ** (order + 1))
+    # Of the whole number next to x nothing is left to be rounded away.
+    cotangent = L.div(1, L.tan(L.mul(L.sub(x, L.rint(x)), math.pi)))
+    *lower, highest = (c * math.pi ** (order + 1) for c in _cotangent_derivative(order))
+    slope: Expr = L.const(highest, x.dtype)
+    for coefficient in reversed(lower):
+        slope = L.add(L.mul(slope, cotangent), coefficient)
     mirrored = L.sub(value if order % 2 == 0 else L.neg(value), slope)
     pole = L.and_(L.le(x, 0), L.eq(x, L.floor(x)))
-    return L.select(pole, math.nan, L.select(reflect, mirrored, value))
+    return L.cast(L.select(pole, math.nan, L.select(reflect, mirrored, value)), result)
 
 
 def _cotangent_derivative(order: int) -> list[float]:
@@ -853,11 +865,10 @@ digamma: Operator = elementwise(
     numpy=_special("digamma"),
     floats_only=True,
     domain=(-0.9, 4.0),
-    tolerance={"float32": 2e-5},  # cancels near its roots
-    doc="""Derivative of the logarithm of the gamma function.
+    doc="""Derivative of the logarithm of the gamma function; NaN at 0, -1, -2, ...
 
-    >>> nd.digamma(nd.array([1, 2])).asnumpy()
-    array([-0.5772,  0.4228], dtype=float32)
+    >>> nd.digamma(nd.array([1])).asnumpy()
+    array([-0.5772], dtype=float32)
     """,
 )
 
@@ -889,9 +900,15 @@ sigmoid = elementwise(
     """,
 )
 
+def _lower_softsign(x: Expr) -> Expr:
+    most = float(np.finfo(x.dtype.numpy).max)  # infinity by infinity is no number
+    finite = L.minimum(L.maximum(x, -most), most)
+    return L.div(finite, L.add(L.abs(finite), 1))
+
+
 softsign = elementwise(
     "softsign",
-    lower=lambda x: L.div(x, L.add(L.abs(x), 1)),
+    lower=_lower_softsign,
     grad=lambda g, y, x: (g / square(1 + absolute(x)),),
     numpy=lambda x: x / (1 + np.abs(x)),
     floats_only=True,
@@ -943,12 +960,32 @@ log_sigmoid = elementwise(
     """,
 )
 
+def _lower_mish(x: Expr) -> Expr:
+    """With e = exp(x) it is x·e·(e + 2) / (e·(e + 2) + 2). For x far below 0, e has lost its digits
+    where x·e has them still: e is multiplied as two roots. From 20 on it is x."""
+    low = L.select(L.lt(x, -1000), -1000, x)
+    near = L.select(L.gt(low, 20), 20, low)
+    root = L.exp(L.mul(near, 0.5))
+    e = L.mul(root, root)
+    more = L.add(e, 2)
+    ratio = L.div(more, L.add(L.mul(e, more), 2))
+    return L.select(L.gt(x, 20), x, L.mul(L.mul(L.mul(near, root), ratio), root))
+
+
+def _slope_of_mish(x: Any) -> Any:
+    """e·w / d² with w = 4(x + 1) + e·(4x + 6 + e·(4 + e)) and d = e·(e + 2) + 2."""
+    near = clip(x, a_min=-1000, a_max=20)
+    root = exp(near * 0.5)
+    e = square(root)
+    w = 4 * (near + 1) + e * (4 * near + 6 + e * (4 + e))
+    d = e * (e + 2) + 2
+    return where(greater(x, 20), 1, where(isnan(x), x, root * (w / square(d)) * root))
+
+
 mish = elementwise(
     "mish",
-    lower=lambda x: L.mul(x, L.tanh(_lower_softrelu(x))),
-    grad=lambda g, y, x: (
-        g * (tanh(softrelu(x)) + x * sigmoid(x) * (1 - square(tanh(softrelu(x))))),
-    ),
+    lower=_lower_mish,
+    grad=lambda g, y, x: (g * _slope_of_mish(x),),
     numpy=lambda x: x * np.tanh(np.logaddexp(x, x.dtype.type(0))),
     floats_only=True,
     doc="""x · tanh(log(1 + exp(x))).

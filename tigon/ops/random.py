@@ -14,6 +14,7 @@ import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.dtypes import int64, uint32, uint64
+from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
@@ -23,9 +24,14 @@ from tigon.ops.elementwise import (
     cast,
     cos,
     floor_divide,
+    greater_equal,
+    isinf,
     lesser,
     log,
+    logical_and,
+    minimum,
     multiply,
+    select,
     sqrt,
 )
 from tigon.ops.record import Family, composite, primitive
@@ -209,18 +215,43 @@ class UniformAttrs(Frozen):
     ordinal: int = 0
 
 
+def _in_range(where: str, dtype: str, **numbers: float) -> None:
+    limit = float(np.finfo(as_dtype(dtype).numpy).max)
+    for name, number in numbers.items():
+        check(
+            isinstance(number, RuntimeNumber) or abs(number) <= limit,
+            where,
+            f"{name} is {number!r}, which {dtype} does not hold; give a finite number",
+        )
+
+
 def _decompose_uniform(attrs: UniformAttrs, key: Any) -> Any:
-    unit = unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)
+    dtype = _named(attrs.dtype)
+    unit = unit_interval(key, attrs.shape, dtype, attrs.ordinal)
     if (attrs.low, attrs.high) == (0, 1):
         return unit
-    return unit * (attrs.high - attrs.low) + attrs.low
+    _in_range("uniform", dtype, low=attrs.low, high=attrs.high)
+    drawn = unit * (attrs.high - attrs.low) + attrs.low
+    if isinstance(attrs.low + attrs.high, RuntimeNumber):
+        return drawn
+    kind = as_dtype(dtype).numpy.type
+    if attrs.high - attrs.low > float(np.finfo(kind).max):
+        drawn = unit * attrs.high + (1 - unit) * attrs.low
+    # Rounding may reach `high`, which is not to be drawn.
+    low, high = kind(attrs.low), kind(attrs.high)
+    return minimum(drawn, float(np.nextafter(high, low))) if low < high else drawn
 
 
 def _uniform_oracle(
     key: np.ndarray, low: float, high: float, shape: tuple[int, ...], dtype: str, ordinal: int
 ) -> Any:
     kind = np.dtype(dtype).type
-    return _unit_oracle(key, shape, dtype, ordinal) * kind(high - low) + kind(low)
+    unit = _unit_oracle(key, shape, dtype, ordinal)
+    if high - low > float(np.finfo(kind).max):
+        drawn = unit * kind(high) + (1 - unit) * kind(low)
+    else:
+        drawn = unit * kind(high - low) + kind(low)
+    return np.minimum(drawn, np.nextafter(kind(high), kind(low))) if low < high else drawn
 
 
 random_uniform = composite(
@@ -234,6 +265,7 @@ random_uniform = composite(
     samples=(
         (KEY_SAMPLE, {"shape": (3, 5)}),
         (KEY_SAMPLE, {"shape": (4,), "low": -1, "high": 3, "dtype": "float64", "ordinal": 2}),
+        (KEY_SAMPLE, {"shape": (4,), "low": -3e38, "high": 3e38}),
         (KEY_SAMPLE, {"shape": (0, 2)}),
     ),
     doc="""Numbers drawn evenly from [low, high).
@@ -257,6 +289,7 @@ class NormalAttrs(Frozen):
 
 def _decompose_normal(attrs: NormalAttrs, key: Any) -> Any:
     drawn = standard_normal(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)
+    _in_range("normal", _named(attrs.dtype), loc=attrs.loc, scale=attrs.scale)
     if attrs.scale != 1:
         drawn = drawn * attrs.scale
     return drawn + attrs.loc if attrs.loc != 0 else drawn
@@ -459,7 +492,12 @@ def _decompose_sample_uniform(attrs: SampleAttrs, low: Any, high: Any, key: Any)
     wide_low, dtype = _per_element(attrs, low)
     wide_high, _ = _per_element(attrs, high)
     unit = unit_interval(key, low.shape + attrs.shape, dtype, attrs.ordinal)
-    return wide_low + unit * (wide_high - wide_low)
+    span = wide_high - wide_low
+    mixed = unit * wide_high + (1 - unit) * wide_low
+    drawn = select(isinf(span), mixed, wide_low + unit * span)
+    # Where rounding reaches `high`, which is not to be drawn, the other end is as likely.
+    beyond = logical_and(greater_equal(drawn, wide_high), lesser(wide_low, wide_high))
+    return select(beyond, wide_low, drawn)
 
 
 def _decompose_sample_normal(attrs: SampleAttrs, mu: Any, sigma: Any, key: Any) -> Any:
