@@ -59,9 +59,10 @@ check: $(VENV)/.ready
 	$(PY) -m ruff check tigon tests examples benchmarks tools
 	$(PY) -m mypy
 
-# The page of all operators and the type stubs of nd and sym, from the operator records.
+# The pages of all operators, of differences, of bounds; the type stubs of nd and sym, from the operator records.
 docs: build
 	PYTHONPATH=. $(PY) tools/operators_page.py
+	PYTHONPATH=. $(PY) tools/differences_page.py
 	PYTHONPATH=. $(PY) tools/stubs.py
 
 # Write the golden texts anew; review the difference.

@@ -122,6 +122,40 @@ def test_bound_of_two_operands(function: str, dtype: DType) -> None:
     assert errors(function, whole, run(function, whole, dtype)).max() <= 2
 
 
+SLOW = ("erf", "erfinv", "gamma", "lgamma")
+"""Their oracles are computed one by one, in double precision."""
+
+
+def every_exponent(dtype: DType, count: int, seed: int) -> np.ndarray:
+    """`count` floats at even distances among all there are: each sign and exponent, subnormal
+    numbers, infinity and NaN by their share."""
+    bits = 8 * dtype.itemsize
+    rng = np.random.default_rng(seed)
+    step = 2**bits // count
+    starts = np.arange(count, dtype=np.uint64) * np.uint64(step)
+    places = starts + rng.integers(0, step, count, np.uint64)
+    return places.astype(f"u{dtype.itemsize}").view(dtype.numpy)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("function", sorted(ULP))
+def test_bound_over_the_whole_range(function: str, dtype: DType) -> None:
+    arity, count = FUNCTIONS[function].arity, 20_000 if function in SLOW else 150_000
+    arrays = [every_exponent(dtype, count, number) for number in range(arity)]
+    if arity == 2:  # most pairs of any magnitudes have a trivial result
+        rng = np.random.default_rng(9)
+        rng.shuffle(arrays[1])
+        near = (arrays[0] * rng.uniform(0.1, 10, count)).astype(dtype.numpy)
+        if function == "pow":  # a result that is neither 0 nor infinite
+            power = 2 ** rng.uniform(-7, 10, count) * rng.choice([-1, 1], count)
+            near = (power / np.log2(np.abs(arrays[0].astype(np.longdouble)))).astype(dtype.numpy)
+        arrays[1] = np.where(np.arange(count) % 4 == 0, arrays[1], near)
+    found = errors(function, arrays, run(function, arrays, dtype))
+    worst = int(found.argmax())
+    assert found[worst] <= ULP[function][dtype is float64], [a[worst] for a in arrays]
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", [float32, float64], ids=str)
 @pytest.mark.parametrize("function", sorted(ULP))

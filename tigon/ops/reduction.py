@@ -56,6 +56,11 @@ def _kept(name: str, attrs: AxesAttrs, x: TensorType) -> tuple[int, ...]:
 def _infer_reduction(name: str, needs_elements: bool) -> Callable[..., TensorType]:
     def infer(attrs: AxesAttrs, x: TensorType) -> TensorType:
         shape = _kept(name, attrs, x)
+        check(
+            x.dtype.kind != "b" or name not in ("_reduce_sum", "_reduce_prod"),
+            name.removeprefix("_reduce_"),
+            "expected numbers; given bool; use astype",
+        )
         reduced = product(x.shape[axis] for axis in attrs.axes)
         check(
             reduced or not needs_elements,

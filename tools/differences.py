@@ -1,0 +1,367 @@
+"""Where tigon answers otherwise than MXNet 1.9.1, each with a program that shows it. The page
+`docs/differences.md` is written from this, and tests run every program."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Difference(NamedTuple):
+    topic: str
+    mxnet: str
+    tigon: str
+    program: str
+
+
+PREAMBLE = """import tempfile
+
+import numpy as np
+import tigon as mx
+from tigon import autograd, gluon, nd, sym
+"""
+
+RULES = (
+    Difference(
+        "operations wrap",
+        "C's arithmetic, in part through floating point: the square of 50000 in int32 is -2^31",
+        "exact modulo 2 to the number of bits, as numpy: sums, products, powers, `abs` and "
+        "negation of the least integer",
+        """
+x = nd.array([2**63 - 1, -(2**63)], dtype="int64")
+assert (x + 1).asnumpy().tolist() == [-(2**63), -(2**63) + 1]
+assert nd.abs(x).asnumpy().tolist() == [2**63 - 1, -(2**63)]
+assert nd.square(nd.array([50000], dtype="int32")).asscalar() == 50000**2 - 2**32
+assert nd.sum(nd.full((3,), 200, dtype="uint8")).asscalar() == 600 % 256
+""",
+    ),
+    Difference(
+        "division",
+        "`/` rounds towards zero, `%` has the divisor's sign, x % 0 is 0; there is no `//`",
+        "`/` rounds towards zero, `//` down, `%` has the divisor's sign; by 0 all three give 0; "
+        "the least integer by -1 wraps",
+        """
+x = nd.array([7, -7, -(2**31)], dtype="int32")
+assert (x / 2).asnumpy().tolist() == [3, -3, -(2**30)]
+assert (x // 2).asnumpy().tolist() == [3, -4, -(2**30)]
+assert (x % 4).asnumpy().tolist() == [3, 1, 0]
+assert (x / 0).asnumpy().tolist() == (x % 0).asnumpy().tolist() == [0, 0, 0]
+assert (x / -1).asnumpy().tolist() == [-7, 7, -(2**31)]
+""",
+    ),
+    Difference(
+        "power",
+        "through floating point",
+        "exact; with a negative exponent 1 / x^n rounded towards zero, and 0 where x is 0",
+        """
+x = nd.array([3, 1, -1, 0], dtype="int64")
+assert (x**39).asnumpy().tolist() == [3**39, 1, -1, 0]
+assert (x**-3).asnumpy().tolist() == [0, 1, -1, 0]
+""",
+    ),
+    Difference(
+        "a number beside an integer array",
+        "converted from double to the array's dtype, as C does it: what does not fit becomes "
+        "another number",
+        "its fraction is dropped first, as in MXNet; every digit of a Python int counts; what does "
+        "not fit is refused",
+        """
+x = nd.array([3, 200], dtype="uint8")
+assert (x * 1.5).asnumpy().tolist() == [3, 200]
+assert (nd.array([3], dtype="int32") / 2).asscalar() == 1
+big = nd.array([2**53 + 1], dtype="int64")
+assert (big == 2**53 + 1).asscalar() == 1 and (big == 2**53).asscalar() == 0
+for call in (lambda: x < 300, lambda: x + -1, lambda: x * float("inf")):
+    try:
+        call()
+    except mx.TigonError as error:
+        assert "does not fit uint8" in str(error)
+    else:
+        raise AssertionError
+""",
+    ),
+    Difference(
+        "attributes of operators",
+        "doubles: whole numbers above 2^53 lose digits",
+        "whole numbers stay whole, in `clip`, `arange`, `linspace`, `full`, `one_hot`, `pad`",
+        """
+big = 2**60 + 1
+x = nd.arange(big, big + 3, dtype="int64")
+assert nd.clip(x, big + 1, big + 1).asnumpy().tolist() == [big + 1] * 3
+assert nd.linspace(big, big + 2, 3, dtype="int64").asnumpy().tolist() == [big, big + 1, big + 2]
+""",
+    ),
+    Difference(
+        "mean",
+        "the sum in the array's own dtype: the mean of four times 200 in uint8 is 8",
+        "exact, rounded towards zero, whatever the sum is",
+        """
+assert nd.mean(nd.full((4,), 200, dtype="uint8")).asscalar() == 200
+assert nd.mean(nd.array([2**62 + 1, 2**62 + 3], dtype="int64")).asscalar() == 2**62 + 2
+assert nd.mean(nd.array([-3, -4], dtype="int32")).asscalar() == -3
+""",
+    ),
+    Difference(
+        "sum, product, dot, cumsum",
+        "in the array's dtype; `dot` knows floats only",
+        "in the array's dtype, wrapping; `dot` and its kin take integers too",
+        """
+x = nd.array([2**40, 2**40], dtype="int64")
+assert nd.prod(x).asscalar() == 0 and nd.dot(x, x).asscalar() == 0
+assert nd.dot(nd.ones((2, 2), dtype="int32"), nd.ones((2, 2), dtype="int32")).dtype == np.int32
+""",
+    ),
+    Difference(
+        "conversion",
+        "float to uint8 wraps or is undefined",
+        "floats lose their fraction and saturate, NaN gives 0; integers wrap",
+        """
+x = nd.array([-1.5, 3.9, 300, float("nan"), float("inf")])
+assert x.astype("uint8").asnumpy().tolist() == [0, 3, 255, 0, 255]
+assert nd.array([300, -5], dtype="int32").astype("uint8").asnumpy().tolist() == [44, 251]
+""",
+    ),
+    Difference(
+        "roots, logarithms, `exp`, `norm`, ... of integers",
+        "computed in double and cut off: the norm of 3, 4 in int32 is 4",
+        "refused: convert with `astype` first",
+        """
+for function in (nd.sqrt, nd.exp, nd.log, nd.sigmoid, nd.norm):
+    try:
+        function(nd.array([3, 4], dtype="int32"))
+    except mx.TigonError as error:
+        assert "expected floating-point data" in str(error)
+    else:
+        raise AssertionError
+""",
+    ),
+    Difference(
+        "positions: `argmax`, `argsort`, `topk`",
+        "`argmax` in the dtype of its operand, the others float32 unless a dtype is given",
+        "float32 unless a dtype is given: in uint8 no position beyond 255 could be told",
+        """
+x = nd.array([2, 3], dtype="int64")
+assert nd.argmax(x, axis=0).dtype == nd.argsort(x).dtype == np.float32
+line = nd.one_hot(nd.array([300]), depth=400, dtype="uint8")
+assert nd.argmax(line, axis=1).asscalar() == 300
+assert nd.argsort(x, dtype="int32").dtype == np.int32
+""",
+    ),
+)
+
+ELSEWHERE = (
+    Difference(
+        "`SoftmaxOutput(out_grad=True)`",
+        "multiplies by its own output and never reads the head gradient",
+        "the documented meaning: multiplied by the head gradient",
+        """
+x = nd.array([[1.0, 2.0]])
+x.attach_grad()
+slopes = []
+for head in (1.0, 2.0):
+    with autograd.record():
+        y = nd.SoftmaxOutput(x, nd.array([1]), out_grad=True)
+    y.backward(nd.full((1, 2), head))
+    slopes.append(x.grad.asnumpy().copy())
+assert np.allclose(slopes[1], 2 * slopes[0])
+""",
+    ),
+    Difference(
+        "gradient of max pooling behind a reshaped view",
+        "random with oneDNN",
+        "right",
+        """
+x = nd.arange(16)
+x.attach_grad()
+with autograd.record():
+    y = nd.Pooling(x.reshape((1, 1, 4, 4)), kernel=(2, 2), stride=(2, 2), pool_type="max")
+y.backward()
+assert np.flatnonzero(x.grad.asnumpy()).tolist() == [5, 7, 13, 15]
+""",
+    ),
+    Difference(
+        "gradient of BatchNorm after `record(train_mode=False)`",
+        "the training formula",
+        "that of the formula that was computed: here x itself",
+        """
+x = nd.array([[1.0], [3.0]])
+x.attach_grad()
+ones, zeros = nd.ones((1,)), nd.zeros((1,))
+with autograd.record(train_mode=False):
+    y = nd.BatchNorm(x, ones, zeros, zeros, ones, fix_gamma=False, eps=0)
+y.backward(nd.array([[1.0], [2.0]]), train_mode=False)
+assert np.allclose(x.grad.asnumpy().ravel(), [1, 2])
+""",
+    ),
+    Difference(
+        "when BatchNorm moves its statistics",
+        "while backward runs, in reverse order of calls, twice for two backwards; never for a "
+        "forward alone",
+        "in forward, in the order of calls; so does a forward alone in training mode",
+        """
+norm = gluon.nn.BatchNorm(momentum=0.5)
+norm.initialize()
+norm(nd.zeros((2, 1)))
+with autograd.record():
+    norm(nd.array([[1.0], [3.0]]))
+    norm(nd.array([[11.0], [13.0]]))
+assert norm.running_mean.data().asnumpy().tolist() == [6.5]
+""",
+    ),
+    Difference(
+        "`fix_gamma` of BatchNorm",
+        "writes 1 into the caller's gamma",
+        "gamma is left alone, and counts as 1",
+        """
+gamma = nd.array([5.0])
+zeros, ones = nd.zeros((1,)), nd.ones((1,))
+nd.BatchNorm(nd.ones((2, 1)), gamma, zeros, zeros, ones, fix_gamma=True)
+assert gamma.asscalar() == 5
+""",
+    ),
+    Difference(
+        "Dropout with p = 1",
+        "NaN in training",
+        "zeros",
+        """
+with autograd.record():
+    y = nd.Dropout(nd.ones((4,)), p=1)
+assert y.asnumpy().tolist() == [0, 0, 0, 0]
+""",
+    ),
+    Difference(
+        "`arange(5, 2)`",
+        "an error",
+        "empty, as in numpy",
+        """
+assert nd.arange(5, 2).shape == (0,)
+""",
+    ),
+    Difference(
+        "reductions over `axis=()`",
+        "over all axes",
+        "over none, as in numpy: `axis=None` is all",
+        """
+x = nd.ones((2, 3))
+assert nd.sum(x, axis=()).shape == (2, 3) and nd.sum(x).shape == (1,)
+""",
+    ),
+    Difference(
+        "F1 and MCC with labels of shape (N, 1)",
+        "a perfect prediction scores 0.5, or 0",
+        "1",
+        """
+label, pred = nd.array([[1], [0], [1]]), nd.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+for metric in (mx.metric.F1(), mx.metric.MCC()):
+    metric.update([label], [pred])
+    assert metric.get()[1] == 1
+""",
+    ),
+    Difference(
+        "`NDArrayIter(last_batch_handle='roll_over')`",
+        "the first batch of the next epoch says pad 2 though all its rows count",
+        "pad 0",
+        """
+batches = mx.io.NDArrayIter(np.arange(5.0), batch_size=2, last_batch_handle="roll_over")
+assert [batch.pad for batch in batches] == [0, 0]
+batches.reset()
+first = next(batches)
+assert first.pad == 0 and first.data[0].asnumpy().tolist() == [4, 0]
+""",
+    ),
+    Difference(
+        "a failed symbol call",
+        "uses up an automatic name",
+        "uses none",
+        """
+with mx.name.NameManager():
+    try:
+        sym.FullyConnected(sym.var("data"), num_hidden="many")
+    except mx.TigonError:
+        pass
+    assert sym.FullyConnected(sym.var("data"), num_hidden=3).name == "fullyconnected0"
+""",
+    ),
+    Difference(
+        "outputs of an executor",
+        "overwritten by the next forward",
+        "arrays of their own",
+        """
+executor = (sym.var("x") * 2).bind(mx.cpu(), {"x": nd.array([1.0])})
+first = executor.forward()[0]
+executor.forward(x=nd.array([5.0]))
+assert first.asscalar() == 2
+""",
+    ),
+    Difference(
+        "flips of odd width",
+        "leave the middle unwritten",
+        "right",
+        """
+image = nd.arange(9).reshape((3, 3, 1))
+flipped = nd.image.flip_left_right(image).asnumpy()[:, :, 0]
+assert flipped.tolist() == [[2, 1, 0], [5, 4, 3], [8, 7, 6]]
+""",
+    ),
+    Difference(
+        "a parameter shared by two blocks, in a saved file",
+        "the last name is kept",
+        "both names, so that the file loads whether they are shared or not",
+        """
+first = gluon.nn.Dense(2, in_units=2)
+net = gluon.nn.Sequential()
+net.add(first, gluon.nn.Dense(2, in_units=2, params=first.params))
+net.initialize()
+with tempfile.TemporaryDirectory() as folder:
+    net.save_parameters(f"{folder}/net.params")
+    names = sorted(nd.load(f"{folder}/net.params"))
+    net.load_parameters(f"{folder}/net.params")
+assert names == ["0.bias", "0.weight", "1.bias", "1.weight"]
+""",
+    ),
+    Difference(
+        "gradients at points without a slope",
+        "NaN: the norm of zeros, `x ** 0` at 0",
+        "0: `norm`, `hypot` and `arctan2` at the origin, `x ** 0` and `0 ** y` at 0. Roots are "
+        "steep at 0: the slopes of `sqrt` and `cbrt` are infinite there",
+        """
+x = nd.zeros((3,))
+x.attach_grad()
+for function in (nd.norm, lambda x: x**0, lambda x: nd.arctan2(x, nd.zeros((3,)))):
+    with autograd.record():
+        y = function(x)
+    y.backward()
+    assert x.grad.asnumpy().tolist() == [0, 0, 0]
+with autograd.record():
+    y = nd.sqrt(x)
+y.backward()
+assert np.isinf(x.grad.asnumpy()).all()
+""",
+    ),
+    Difference(
+        "`SigmoidBinaryCrossEntropyLoss` at a logit of 0",
+        "the slope is -label",
+        "sigmoid(0) - label, as everywhere",
+        """
+x = nd.zeros((2, 1))
+x.attach_grad()
+with autograd.record():
+    y = gluon.loss.SigmoidBinaryCrossEntropyLoss()(x, nd.array([[0.0], [1.0]]))
+y.backward()
+assert x.grad.asnumpy().ravel().tolist() == [0.5, -0.5]
+""",
+    ),
+    Difference(
+        "`random.uniform` over a range wider than the dtype",
+        "infinite",
+        "numbers from [low, high); bounds that the dtype does not hold are refused",
+        """
+x = nd.random.uniform(-3e38, 3e38, shape=(1000,)).asnumpy()
+assert np.isfinite(x).all() and x.min() < -1e38 and x.max() > 1e38
+""",
+    ),
+)
+
+
+def run(difference: Difference) -> None:
+    """Its program; an assertion fails where the page is wrong."""
+    exec(compile(PREAMBLE + difference.program, difference.topic, "exec"), {})

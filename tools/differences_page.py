@@ -1,0 +1,68 @@
+"""Write `docs/differences.md` from `tools/differences.py`, and `docs/mathematics.md` from the
+bounds in `tigon/loop/mathematics.py`: `make docs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from differences import ELSEWHERE, PREAMBLE, RULES, Difference
+
+from tigon.loop.mathematics import ULP
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+DIFFERENCES = """# Differences from MXNet 1.9.1
+
+Written by `make docs` from `tools/differences.py`; tests run the program of every row, which stands
+below the tables. What MXNet does was recorded from its wheel for Linux. Where it is plainly wrong,
+or only odd, tigon stays right.
+"""
+
+MATHEMATICS = """# Elementary functions
+
+Written by `make docs` from `tigon/loop/mathematics.py`. How far a result may be from the exact one,
+in units in the last place, for every float there is, subnormal numbers included: tests draw from
+all exponents, `tests/loop/test_mathematics.py`. float16 is computed in float32 and rounded once.
+Infinities, NaN and signs of zero are those of C's functions.
+
+`+ - * /`, comparisons, rounding and `sqrt` are exact to the last bit.
+"""
+
+NOTES = {
+    "lgamma": "float64: of max(1, abs(result)), for it has zeros",
+    "sin": "of every angle, up to the largest float",
+    "cos": "as sin",
+    "tan": "as sin",
+}
+
+
+def table(rows: Sequence[Difference]) -> list[str]:
+    lines = ["| | MXNet 1.9.1 | tigon |", "|---|---|---|"]
+    return [*lines, *(f"| {row.topic} | {row.mxnet} | {row.tigon} |" for row in rows), ""]
+
+
+def differences() -> str:
+    lines = [DIFFERENCES, "## Integers", "", *table(RULES), "## Elsewhere", "", *table(ELSEWHERE)]
+    lines += ["## The programs", "", "```python", PREAMBLE.rstrip(), "```", ""]
+    for row in (*RULES, *ELSEWHERE):
+        title = row.topic[0].upper() + row.topic[1:]
+        lines += [f"{title}:", "", "```python", row.program.strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def mathematics() -> str:
+    lines = [MATHEMATICS, "| function | float32 | float64 | |", "|---|---|---|---|"]
+    for name, (single, double) in sorted(ULP.items()):
+        lines.append(f"| `{name}` | {single} | {double} | {NOTES.get(name, '')} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"differences.md": differences, "mathematics.md": mathematics}
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(any((DOCS / name).read_text() != page() for name, page in PAGES.items()))
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
