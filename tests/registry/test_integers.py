@@ -264,3 +264,19 @@ def test_attributes_keep_every_digit() -> None:
         nd.full((1,), 256, dtype="uint8")
     x[1] = big + 4
     assert x.asnumpy()[1] == big + 4
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_floats_saturate_however_they_become_integers(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    values = [-1.5, 3.9, 1e30, -1e30, np.inf, -np.inf, np.nan, float(limits.max), 2.0**63]
+    within = [min(max(v, limits.min), limits.max) if v == v else 0 for v in values]
+    wanted = [limits.max if v >= limits.max else int(v) for v in within]
+    for source in ("float32", "float64"):
+        array = np.array(values, source)
+        assert nd.array(array, dtype=dtype).asnumpy().tolist() == wanted
+        assert nd.array(array, dtype=source).astype(dtype).asnumpy().tolist() == wanted
+        x = nd.zeros((len(values),), dtype=dtype)
+        x[:] = nd.array(array, dtype=source).astype(dtype)
+        assert x.asnumpy().tolist() == wanted

@@ -12,6 +12,7 @@ from tigon import _native
 from tigon.base import DType, TigonError, as_dtype, check
 from tigon.base.dtypes import PUBLIC, float32
 from tigon.context import check_context
+from tigon.loop.semantics import convert
 from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
 from tigon.ops.signature import split_attributes
@@ -69,13 +70,23 @@ def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
         values = np.asarray(source_array)
         if values.dtype.kind not in "biuf":
             raise ValueError(f"its elements are {values.dtype}")
-        values = values.astype(wanted.numpy, order="C", copy=False)
+        values = _converted(values, wanted)
     except (ValueError, TypeError, OverflowError) as error:
         raise TigonError(
             f"array: expected numbers in a regular shape; given {type(source_array).__name__}: "
             f"{error}"
         ) from None
     return _native.from_numpy(values)
+
+
+def _converted(values: np.ndarray, wanted: DType) -> np.ndarray:
+    """As `astype` converts: a float that has no integer in the dtype becomes the nearest one. numpy
+    leaves these undefined; it is quicker with the others."""
+    if values.dtype.kind == "f" and wanted.is_integer and values.size:
+        limits = np.iinfo(wanted.numpy)
+        if not (values.min() >= limits.min and values.max() < 2.0 ** (limits.max.bit_length())):
+            values = np.asarray(convert(values, wanted))
+    return values.astype(wanted.numpy, order="C", copy=False)
 
 
 def _holds_arrays(source: Sequence[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from math import ceil, isfinite, prod
 from typing import Any
 
@@ -24,6 +23,7 @@ from tigon.ops.elementwise import (
     logical_and,
     modulo,
     not_equal,
+    towards_zero,
 )
 from tigon.ops.record import Family, composite, primitive
 from tigon.ops.views import Coords, Read, _reshape, repeat
@@ -333,8 +333,8 @@ def _linspace_oracle(**fields: Any) -> Any:
     start, stop = _whole(attrs.start), _whole(attrs.stop)
     if as_dtype(attrs.dtype).is_integer and isinstance(start, int) and isinstance(stop, int):
         gaps = max(1, attrs.num - attrs.endpoint)
-        ahead = [Fraction(place * (stop - start), gaps) for place in range(attrs.num)]
-        return np.array([int(start + each) for each in ahead], attrs.dtype)
+        ahead = [start * gaps + place * (stop - start) for place in range(attrs.num)]
+        return np.array([towards_zero(each, gaps) for each in ahead], attrs.dtype)
     wide = np.linspace(attrs.start, attrs.stop, attrs.num, attrs.endpoint, dtype=np.float64)
     return convert(wide, as_dtype(attrs.dtype))
 

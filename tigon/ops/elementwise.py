@@ -92,6 +92,15 @@ def _lower_divide(x: Expr, y: Expr) -> Expr:
     return L.truncdiv(x, y)
 
 
+def towards_zero(a: int, b: int) -> int:
+    """a / b without its fraction, for b > 0.
+
+    >>> towards_zero(7, 2), towards_zero(-7, 2)
+    (3, -3)
+    """
+    return a // b if a >= 0 else -(-a // b)
+
+
 def _truncated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     quotient = np.abs(x.astype(object)) // np.where(y == 0, 1, np.abs(y.astype(object)))
     signed = np.where((x < 0) != (y < 0), -quotient, quotient)

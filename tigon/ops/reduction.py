@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from fractions import Fraction
 from math import prod as product
 from typing import Any
 
@@ -33,6 +32,7 @@ from tigon.ops.elementwise import (
     sign,
     sqrt,
     square,
+    towards_zero,
 )
 from tigon.ops.record import Family, Operator, composite, primitive
 from tigon.ops.views import _broadcast, _reshape, normalized_axes, reshape_like
@@ -332,7 +332,7 @@ def _mean_of(x: np.ndarray, axes: tuple[int, ...]) -> Any:
     with np.errstate(all="ignore"):
         if x.dtype.kind == "f":
             return np.sum(x, axis=axes, dtype=x.dtype) / count
-        mean_of = np.frompyfunc(lambda total: int(Fraction(total, builtins.max(count, 1))), 1, 1)
+        mean_of = np.frompyfunc(lambda total: towards_zero(total, builtins.max(count, 1)), 1, 1)
         return mean_of(np.sum(x, axis=axes, dtype=object))
 
 
