@@ -237,6 +237,7 @@ _toy = composite(
     operands="data total!",
     outputs=2,
     mutates={1: "total"},
+    initial={"total": '["zero", {}]'},
     numpy=lambda data, total: (data * (total - data), total + data),
     samples=[((3,), (3,), {})],
     doc="Times what has come before, which it adds to.",

@@ -260,14 +260,22 @@ def loads(content: str | bytes, where: str) -> tuple[Value, ...]:
     ends = [
         _entry(where, f"heads[{number}]", entry, len(nodes)) for number, entry in enumerate(heads)
     ]
-    outputs: dict[int, tuple[Value, ...]] = {}
-    for number in _order(where, nodes, [node for node, _ in ends]):
-        outputs[number] = nodes[number].build(outputs)
+    outputs = _built(nodes, _order(where, nodes, [node for node, _ in ends]))
     for number, (node, output) in enumerate(ends):
         if output >= len(outputs[node]):
             found = f"expected an output of node {node}, which has {len(outputs[node])}"
             raise _error(where, f"heads[{number}]", found, output)
+    made = {value.node: None for values in outputs.values() for value in values}
+    if shares_states(list(made)):  # calls come in the order of the rows
+        outputs = _built(nodes, _order(where, nodes, ()))
     return tuple(outputs[node][output] for node, output in ends)
+
+
+def _built(rows: Sequence[_Row], order: Sequence[int]) -> dict[int, tuple[Value, ...]]:
+    outputs: dict[int, tuple[Value, ...]] = {}
+    for number in order:
+        outputs[number] = rows[number].build(outputs)
+    return outputs
 
 
 def _error(where: str, place: str, expectation: str, given: Any) -> TigonError:
