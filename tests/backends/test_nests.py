@@ -7,11 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.backends.harness import aligned, check, run
-from tigon.backends.cpu.backend import cpu
+from tests.backends.harness import aligned, check, narrow, run
+from tigon.backends.cpu.backend import CpuBackend, cpu
 from tigon.base.dtypes import DType, bool_, float32, float64, int32, int64, uint8
 from tigon.loop import build as L
-from tigon.loop.grammar import Accumulator, Buffer, Expr, Let, Loop, LoopAxis, Nest, Reduce, Store
+from tigon.loop.grammar import (
+    Accumulator,
+    Buffer,
+    Expr,
+    Let,
+    Loop,
+    LoopAxis,
+    Nest,
+    Reduce,
+    Scan,
+    Store,
+)
 
 I, J, K = (L.axis(name) for name in "ijk")  # noqa: E741
 RANDOM = np.random.default_rng(7)
@@ -267,6 +278,65 @@ def test_results_do_not_depend_on_chunks() -> None:
         run(nest, [data, out], ranges)
         results.append(out)
     assert all(np.array_equal(results[0], other) for other in results)
+
+
+SCAN_TARGETS = {"host": cpu, "32 bytes": narrow(32), "16 bytes": narrow(16)}
+
+
+@pytest.mark.parametrize("backend", SCAN_TARGETS.values(), ids=SCAN_TARGETS)
+@pytest.mark.parametrize("size", [0, 1, 3, 16, 64, 65, 259])
+@pytest.mark.parametrize("along", ["vector", "in order", "columns"])
+@pytest.mark.parametrize("dtype", [float32, float64, int32, int64, uint8], ids=str)
+def test_scans(size: int, along: str, dtype: DType, backend: CpuBackend) -> None:
+    lines = 5
+    at = L.add(L.mul(I, size), J)
+    if along == "columns":
+        at = L.add(L.mul(J, lines), I)
+    x = L.load(0, at, dtype)
+    combines = ["sum", "maximum", "minimum", "prod"]
+    accumulators = tuple(Accumulator(c, c, x) for c in combines)
+    # The last store is of something else beside the scan: what the axis does to it, too.
+    stores = [Store(1 + n, at, L.local(c, dtype)) for n, c in enumerate(combines)]
+    stores.append(Store(5, at, L.add(x, L.local("sum", dtype))))
+    scan = Scan(axis("j", size, vector=along == "vector"), accumulators, tuple(stores))
+    space, body = (axis("i", lines),), (scan,)
+    if along == "columns":
+        space, body = (), (Loop((axis("i", lines, vector=True),), (scan,)),)
+    nest = Nest(buffers(dtype, *[dtype] * 5, out=5), space, body)
+    data = numbers(lines * size, dtype)
+    if dtype.kind == "f":
+        data /= 4
+        if size > 3:
+            data[2 * size + 2] = np.nan
+    else:
+        data %= 3
+    outs = [zeros(lines * size, dtype) for _ in range(5)]
+    check(nest, [data, *outs], 1e-4 if dtype.kind == "f" else 0.0, backend)
+
+
+def test_scan_of_guarded_and_mirrored_elements() -> None:
+    size = 75
+    inside = L.lt(J, size - 5)
+    x = L.select(inside, L.load(0, J, float32), L.const(0.5, float32))
+    body = (Store(1, L.sub(size - 1, J), L.local("s", float32)),)
+    scan = Scan(axis("j", size, vector=True), (Accumulator("s", "sum", L.exp(x)),), body)
+    nest = Nest(buffers(float32, float32), (), (scan,))
+    for backend in SCAN_TARGETS.values():
+        check(nest, [numbers(size - 5), zeros(size)], 1e-4, backend)
+
+
+def test_scan_in_place() -> None:
+    """The planner lays the result over what is read in step."""
+    size = 1000
+    body = (Store(1, J, L.mul(L.local("s", float32), L.load(0, J, float32))),)
+    x = L.load(0, J, float32)
+    scan = Scan(axis("j", size, vector=True), (Accumulator("s", "sum", x),), body)
+    nest = Nest(buffers(float32, float32), (), (scan,))
+    data = numbers(size)
+    apart, shared = zeros(size), data.copy()
+    run(nest, [data, apart])
+    run(nest, [shared, shared])
+    np.testing.assert_array_equal(shared, apart)
 
 
 def test_unaligned_buffers() -> None:

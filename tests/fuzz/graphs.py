@@ -88,14 +88,18 @@ def build_graph(
     composites: bool = True,
     limit: int = 2000,
     smooth: bool = False,
+    scans: bool = False,
 ) -> Graph:
     """A typed graph of up to `steps` operators over one to three variables.
 
-    A `smooth` one has derivatives everywhere, for comparison with finite differences.
+    A `smooth` one has derivatives everywhere, for comparison with finite differences. One with
+    `scans` has many of them.
     """
     moves = [*PRIMITIVE_MOVES, *(COMPOSITE_MOVES if composites else ())]
     if smooth:
         moves = [*SMOOTH_MOVES, *(SMOOTH_COMPOSITE_MOVES if composites else ())]
+    if scans:
+        moves += [_smooth_scan if smooth else _scan] * 4
     values: list[Value] = []
     for number in range(choose.integer(1, 3)):
         shape = tuple(choose.among(extents) for _ in range(choose.integer(0, 4)))
@@ -341,6 +345,19 @@ def _reduce(choose: Chooser, values: list[Value]) -> Value | None:
     if "arg" in name and any(x.shape[axis] == 0 for axis in axes):
         return None  # refused: there is nothing to choose from
     return get(name)(x, axes=axes)
+
+
+def _scan(choose: Chooser, values: list[Value]) -> Value | None:
+    x = _pick(choose, values, lambda value: _is_number(value) and value.ndim > 0)
+    if x is None:
+        return None
+    axis, reverse = choose.integer(0, x.ndim - 1), bool(choose.integer(0, 1))
+    return get("_scan_sum")(get("tanh")(x) if _is_float(x) else x, axis=axis, reverse=reverse)
+
+
+def _smooth_scan(choose: Chooser, values: list[Value]) -> Value | None:
+    x = _pick(choose, values, lambda value: _is_float(value) and value.ndim > 0)
+    return None if x is None else _scan(choose, [x])
 
 
 def _contract(choose: Chooser, values: list[Value]) -> Value | None:

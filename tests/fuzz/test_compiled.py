@@ -69,6 +69,12 @@ def test_residuals_at_the_edges_of_tiles(seed: int) -> None:
     check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL])
 
 
+@pytest.mark.parametrize("seed", range(2000, 2030))
+def test_scans_among_other_work(seed: int) -> None:
+    graph = random_graph(seed, steps=12, extents=(1, 2, 3, 15, 16, 33), limit=20_000, scans=True)
+    check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL, frozenset({"fuse"})])
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_gradients(seed: int) -> None:
     graph = random_graph(seed, steps=10, dtypes=("float32",), smooth=True)

@@ -12,6 +12,7 @@ from tigon.loop.grammar import (
     LoopAxis,
     Nest,
     Reduce,
+    Scan,
     Store,
 )
 
@@ -108,6 +109,22 @@ def running_sum(rows: int, length: int) -> Nest:
         Buffer(float32, "scratch", L.const(1)),
     )
     return Nest(buffers, (axis("i", rows),), body)
+
+
+def scans(rows: int, length: int) -> Nest:
+    """What the elements of each row come to, halved, and the greatest so far."""
+    at = _at(L.axis("i"), L.axis("t"), length)
+    x = L.load(0, at, float32)
+    scan = Scan(
+        axis("t", length, vector=True),
+        (Accumulator("s", "sum", x), Accumulator("m", "maximum", L.mul(x, x))),
+        (
+            Store(1, at, L.mul(L.local("s", float32), 0.5)),
+            Store(2, at, L.local("m", float32)),
+        ),
+    )
+    buffers = (Buffer(float32, "in"), Buffer(float32, "out"), Buffer(float32, "out"))
+    return Nest(buffers, (axis("i", rows),), (scan,))
 
 
 def _at(i: Expr, t: Expr, length: int) -> Expr:

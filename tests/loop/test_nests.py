@@ -21,6 +21,7 @@ from tigon.loop.grammar import (
     LoopAxis,
     Nest,
     Reduce,
+    Scan,
     Store,
 )
 from tigon.loop.interpret import interpret
@@ -33,6 +34,7 @@ ALL: dict[str, AnyNest] = {
     "product": nests.matrix_product(3, 4, 5),
     "extremes": nests.first_extremes(4, 6),
     "running": nests.running_sum(2, 7),
+    "scans": nests.scans(2, 7),
 }
 
 
@@ -90,6 +92,13 @@ def test_sequential_loop_and_scratch() -> None:
     x = uniform(2, 7)
     (got,) = run(ALL["running"], [x.ravel()], [14])
     np.testing.assert_array_equal(got.reshape(2, 7), x.cumsum(1, dtype=np.float32))
+
+
+def test_scan() -> None:
+    x = uniform(2, 7)
+    halves, greatest = run(ALL["scans"], [x.ravel()], [14, 14])
+    np.testing.assert_array_equal(halves.reshape(2, 7), x.cumsum(1, dtype=np.float32) / 2)
+    np.testing.assert_array_equal(greatest.reshape(2, 7), np.maximum.accumulate(x * x, 1))
 
 
 def test_bounds_may_depend_on_outer_axes() -> None:
@@ -170,6 +179,7 @@ def test_good_nests_verify(name: str) -> None:
 I_, X = L.axis("i"), L.load(0, L.axis("i"), float32)
 SPACE = (nests.axis("i", 4),)
 VECTOR = nests.axis("v", 4, vector=True)
+SUM, FIRST = Accumulator("a", "sum", X), Accumulator("a", "argmax", X, I_)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +200,9 @@ VECTOR = nests.axis("v", 4, vector=True)
         ((Reduce((VECTOR,), (Accumulator("a", "mean", X),)),), "no such combination 'mean'"),
         ((Reduce((VECTOR,), (Accumulator("a", "argmax", X),)),), "a position belongs"),
         ((Loop((VECTOR,), (Let("a", X),)), Store(1, I_, L.local("a", float32))), "not in scope"),
+        ((Scan(VECTOR, (SUM,), ()), Store(1, I_, L.local("a", float32))), "not in scope"),
+        ((Scan(VECTOR, (FIRST,), ()),), "a scan keeps values, not positions"),
+        ((Scan(VECTOR, (SUM,), (Store(1, I_, X),)),), "all lanes of v store to one element"),
     ],
 )
 def test_bad_nests_are_refused(body: tuple, message: str) -> None:
@@ -218,6 +231,21 @@ parallel i < 3:
   s = sum over k < 5 (vector): exp(b0[i * 5 + k] * 0.5 - m)
   for k < 5 (vector):
     b1[i * 5 + k] = exp(b0[i * 5 + k] * 0.5 - m) / s"""
+    )
+
+
+def test_text_of_scan() -> None:
+    assert (
+        show(ALL["scans"])
+        == """\
+nest b0: float32 in, b1: float32 out, b2: float32 out
+parallel i < 2:
+  scan t < 7 (vector):
+    s = sum so far: b0[i * 7 + t]
+    t0 = b0[i * 7 + t]
+    m = maximum so far: t0 * t0
+    b1[i * 7 + t] = s * 0.5
+    b2[i * 7 + t] = m"""
     )
 
 
@@ -257,6 +285,7 @@ def test_binding_the_numbers_gives_the_nest_back(name: str) -> None:
     verify(bound)
     rng = np.random.default_rng(5)
     sizes = {"softmax": [15], "pool": [12], "product": [12], "extremes": [4, 4], "running": [14]}
+    sizes["scans"] = [14, 14]
     inputs = [
         rng.uniform(-1, 1, 60).astype(buffer.dtype.numpy)
         for buffer in bound.buffers

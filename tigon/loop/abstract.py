@@ -38,6 +38,7 @@ from tigon.loop.grammar import (
     Loop,
     LoopAxis,
     Reduce,
+    Scan,
     Slot,
     Stmt,
     Store,
@@ -169,6 +170,10 @@ class _Rewrite:
             return Loop(self.axes(statement.axes), self.body(statement.body))
         if isinstance(statement, Fail):
             return Fail(self.expr(statement.condition, "value"), statement.status)
+        if isinstance(statement, Scan):
+            (axis,) = self.axes((statement.axis,))
+            accumulators = tuple(self.accumulator(each) for each in statement.accumulators)
+            return Scan(axis, accumulators, self.body(statement.body))
         assert isinstance(statement, Reduce)
         axes = self.axes(statement.axes)
         return Reduce(axes, tuple(self.accumulator(each) for each in statement.accumulators))

@@ -1,7 +1,7 @@
 """The loop language: everything a backend sees, on one page.
 
     expr  := Const | Slot | Axis | Local | Load | Apply
-    stmt  := Store | Let | Reduce | Loop | Fail
+    stmt  := Store | Let | Reduce | Scan | Loop | Fail
     nest  := Nest(buffers, space, body) | Contraction(buffers, batch, rows, columns, inner, ...)
 
 Expressions are scalar and pure. An index is an int64 expression counted in elements. A nest's
@@ -133,7 +133,8 @@ class Axis(Expr):
 
 
 class Local(Expr):
-    """A value bound earlier in the same or an enclosing body by `Let` or `Reduce`."""
+    """A value bound earlier in the same or an enclosing body by `Let` or `Reduce`, or by the `Scan`
+    around it."""
 
     __slots__ = ()
 
@@ -289,6 +290,20 @@ class Reduce(Frozen):
     accumulators: tuple[Accumulator, ...]
 
 
+class Scan(Frozen):
+    """Run over `axis` from its start and, at each step, run `body` with every accumulator bound to
+    what it has combined so far, this step included. "sum", "prod", "maximum" and "minimum" only.
+
+    Along a vector axis the elements of a vector are combined in a fixed binary tree and then, on
+    the right, with what came before them. In any case a sum never falls where what is added is not
+    negative, and stays where it is 0: each step's value is that of one tree over all elements, the
+    later ones left out."""
+
+    axis: LoopAxis
+    accumulators: tuple[Accumulator, ...]
+    body: tuple[Stmt, ...]
+
+
 class Loop(Frozen):
     """Run `body` over `axes`, outermost first."""
 
@@ -309,7 +324,7 @@ INDEX_OUT_OF_RANGE = 5
 """A status. Scratch holds the index, how many there are, the least that is right, and the axis."""
 
 
-Stmt = Store | Let | Reduce | Loop | Fail
+Stmt = Store | Let | Reduce | Scan | Loop | Fail
 
 # ------------------------------------------------------------------------------------ nests
 

@@ -30,6 +30,7 @@ from tigon.loop.grammar import (
     Local,
     LoopAxis,
     Reduce,
+    Scan,
     Slot,
     Stmt,
     Store,
@@ -152,6 +153,8 @@ class _Run:
                 self._reduce(statement, scope)
             elif isinstance(statement, Fail):
                 self._fail(statement, scope)
+            elif isinstance(statement, Scan):
+                self._scan(statement, scope)
             else:
                 self._loop(statement.axes, statement.body, scope)
 
@@ -238,6 +241,28 @@ class _Run:
                 bad = (bad if mask is None else bad & mask).any(axis=0)
             results[accumulator.name] = _Value(np.asarray(result), bad)
         scope.locals.update(results)
+
+    def _scan(self, scan: Scan, scope: _Scope) -> None:
+        inner = self._enter(scope, (scan.axis,))
+        inner = replace(inner, locals=dict(inner.locals))
+        memory: dict[Expr, _Value] = {}
+        for accumulator in scan.accumulators:
+            value = self._value(accumulator.value, inner, memory)
+            array: Any = np.broadcast_to(value.array, inner.shape)
+            bad: Any = value.bad
+            if bad is not None:
+                bad = np.broadcast_to(bad, inner.shape)
+            if inner.mask is not None:
+                mask = np.broadcast_to(inner.mask, inner.shape)
+                array = np.where(mask, array, neutral(accumulator.combine, accumulator.dtype))
+                bad = None if bad is None else bad & mask
+            if bad is not None:
+                bad = np.logical_or.accumulate(bad, axis=0)
+            combine = _COMBINE[accumulator.combine]
+            so_far = combine.accumulate(array, axis=0, dtype=accumulator.dtype.numpy)
+            inner.locals[accumulator.name] = _Value(so_far, bad)
+        # As dimensions, not step by step: what one step stores, no other may read or store.
+        self._body(scan.body, inner)
 
     def _flat(self, array: np.ndarray, scope: _Scope, count: int) -> Any:
         """The `count` newest dimensions as one leading dimension in running order."""

@@ -17,6 +17,7 @@ from tigon.loop.grammar import (
     Load,
     LoopAxis,
     Reduce,
+    Scan,
     Stmt,
     Store,
     walk,
@@ -149,6 +150,12 @@ def _body(body: tuple[Stmt, ...], lines: list[str], indent: str) -> None:
                 _value(f"{head}: ", accumulator.value, lines, indent)
         elif isinstance(statement, Fail):
             _value(f"fail {statement.status} if ", statement.condition, lines, indent)
+        elif isinstance(statement, Scan):
+            lines.append(f"{indent}scan {_axis(statement.axis)}:")
+            for accumulator in statement.accumulators:
+                head = f"{accumulator.name} = {accumulator.combine} so far: "
+                _value(head, accumulator.value, lines, indent + "  ")
+            _body(statement.body, lines, indent + "  ")
         else:
             lines.append(f"{indent}for {_axes(statement.axes)}:")
             _body(statement.body, lines, indent + "  ")

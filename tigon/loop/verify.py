@@ -7,6 +7,7 @@ from tigon.base.errors import InternalError, TigonError
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     FUNCTIONS,
+    Accumulator,
     AnyNest,
     Apply,
     Axis,
@@ -20,6 +21,7 @@ from tigon.loop.grammar import (
     Local,
     LoopAxis,
     Reduce,
+    Scan,
     Slot,
     Stmt,
     Store,
@@ -121,6 +123,8 @@ class _Check:
                 _require(outermost, "a failure belongs directly into the body of a nest")
                 _require(statement.status > 0, f"status {statement.status} is none of a failure")
                 self._expr(statement.condition, bool_, "condition of a failure")
+            elif isinstance(statement, Scan):
+                self._scan(statement)
             else:
                 for axis in statement.axes:
                     self._enter(axis)
@@ -155,23 +159,41 @@ class _Check:
         for axis in reduce.axes:
             self._enter(axis)
         for accumulator in reduce.accumulators:
-            where = f"accumulator {accumulator.name}"
-            kinds = _COMBINES.get(accumulator.combine)
-            _require(kinds is not None, f"{where}: no such combination {accumulator.combine!r}")
-            self._expr(accumulator.value, None, where)
-            kind = accumulator.value.dtype.kind
-            _require(kind in (kinds or ""), f"{where}: no {accumulator.combine} of {kind!r}")
-            positioned = accumulator.combine.startswith("arg")
-            _require(
-                (accumulator.position is not None) == positioned,
-                f"{where}: a position belongs to argmax and argmin, and only there",
-            )
-            if accumulator.position is not None:
-                self._expr(accumulator.position, int64, f"position of {where}")
+            self._accumulator(accumulator)
         for axis in reduce.axes:
             del self.axes[axis.name]
         for accumulator in reduce.accumulators:
             self._bind(accumulator.name, accumulator.dtype)
+
+    def _scan(self, scan: Scan) -> None:
+        self._enter(scan.axis)
+        outer = dict(self.locals)
+        for accumulator in scan.accumulators:
+            self._accumulator(accumulator)
+            _require(
+                accumulator.position is None,
+                f"accumulator {accumulator.name}: a scan keeps values, not positions",
+            )
+        for accumulator in scan.accumulators:
+            self._bind(accumulator.name, accumulator.dtype)
+        self._body(scan.body)
+        self.locals = outer
+        del self.axes[scan.axis.name]
+
+    def _accumulator(self, accumulator: Accumulator) -> None:
+        where = f"accumulator {accumulator.name}"
+        kinds = _COMBINES.get(accumulator.combine)
+        _require(kinds is not None, f"{where}: no such combination {accumulator.combine!r}")
+        self._expr(accumulator.value, None, where)
+        kind = accumulator.value.dtype.kind
+        _require(kind in (kinds or ""), f"{where}: no {accumulator.combine} of {kind!r}")
+        positioned = accumulator.combine.startswith("arg")
+        _require(
+            (accumulator.position is not None) == positioned,
+            f"{where}: a position belongs to argmax and argmin, and only there",
+        )
+        if accumulator.position is not None:
+            self._expr(accumulator.position, int64, f"position of {where}")
 
     def _contraction(self, nest: Contraction) -> None:
         groups = {

@@ -3,7 +3,8 @@
 A group has a domain, the shape over which its loops run. *Full* members have one element per
 point of the domain; once the group holds a reduction, *row* members have one per point of the axes
 that are kept. Softmax is one group: max and sum are reductions over the rows of one domain, the
-rest full members of it. A contraction takes the elementwise work on its result as its epilogue.
+rest full members of it. A contraction takes the elementwise work on its result as its epilogue,
+and so does a scan.
 
 Nodes are visited in order; each joins the group of a producer when it reads that producer in step
 (same element, or same row), and when no path leads out of the group and back into it. Producers
@@ -47,13 +48,17 @@ LARGEST_GROUP = 96
 """Members of a group: bounds the size of one native function and the depth of its expressions."""
 
 
+EPILOGUES = ("contract", "scan")
+"""Kinds of groups that are one node and elementwise work on its result."""
+
+
 class Group:
     """Nodes that become one kernel."""
 
     def __init__(
         self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
     ) -> None:
-        self.kind = kind  # "map", "contract", "join", "scatter", "check"
+        self.kind = kind  # "map", "contract", "scan", "join", "scatter", "check"
         self.bit = bit  # its place in bit sets of groups
         self.shape = shape
         self.axes = axes  # of the domain, reduced; None: no reduction (yet)
@@ -197,7 +202,7 @@ class _Fuser:
         if len(group.members) >= LARGEST_GROUP or group.kind in ("join", "scatter", "check"):
             return False
         family = node.op.family
-        if group.kind == "contract":
+        if group.kind in EPILOGUES:
             return family in POINTWISE
         if family is Family.REDUCTION:
             axes = reduced_axes(node)
@@ -266,7 +271,7 @@ class _Fuser:
                 picked = estimate(read.points) < estimate(_size(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
-                    or group.kind == "contract"
+                    or group.kind in EPILOGUES
                     or repeated > (ROW_EXPANSION if picked else REPEATED)
                 ):
                     return None
@@ -288,14 +293,16 @@ class _Fuser:
             producer = read.value.node
             if producer not in self.home:
                 continue
-            if self.enabled and self._expand_cheaply(read):
+            # What a scan reads once, nothing computes again.
+            limit = ROW_EXPANSION if node.op.family is Family.SCAN else CHEAP
+            if self.enabled and self._expand_cheaply(read, limit):
                 expanded.add(producer)
                 pending.extend(node_reads(producer, read.coords, ranges, read.points))
             else:
                 needed.append(read.value)
         self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
 
-    def _expand_cheaply(self, read: Read) -> bool:
+    def _expand_cheaply(self, read: Read, limit: int = CHEAP) -> bool:
         producer = read.value.node
         if producer.op.family not in POINTWISE or self.home[producer].kind != "map":
             return False
@@ -307,7 +314,7 @@ class _Fuser:
         ):
             return cost <= ROW_EXPANSION and read.value not in self.stored
         return (
-            cost <= CHEAP
+            cost <= limit
             and len(self.users.get(read.value, ())) == 1
             and read.value not in self.stored
         )
@@ -339,6 +346,7 @@ class _Fuser:
     def _new_group(self, node: Node, domain: tuple[int, ...]) -> Group:
         kind = {
             Family.CONTRACTION: "contract",
+            Family.SCAN: "scan",
             Family.JOIN: "join",
             Family.SCATTER: "scatter",
             Family.CHECK: "check",

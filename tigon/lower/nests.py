@@ -32,10 +32,12 @@ from tigon.loop.grammar import (
     LoopAxis,
     Nest,
     Reduce,
+    Scan,
     Stmt,
     Store,
     walk,
 )
+from tigon.loop.rewrite import substitute
 from tigon.loop.simplify import Ranges, affine, simplify
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import (
@@ -158,6 +160,8 @@ def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
             return [_Rows(group, fusion).lower()]
         case "contract":
             return [_lower_contraction(group, fusion)]
+        case "scan":
+            return [_lower_scan(group, fusion)]
         case "join":
             return _lower_join(group, fusion)
         case "scatter":
@@ -197,6 +201,14 @@ class _Body:
     def store(self, value: Value, coords: Coords, element: Expr) -> Store:
         index = linear(coords, value.shape, self.ranges)
         return Store(self.buffers.of(value, "out"), index, L.cast(element, value.dtype))
+
+    def bind_result(self, node: Node, name: str) -> Value:
+        """The epilogue reads the element just made. Fusion lets it read no other
+        (`_reads_within`), which coordinates do not always show: after a chain of reshapes the same
+        place is spelled in other ways."""
+        (output,) = node.outputs
+        self.bound[output] = lambda coords: Local(name, output.dtype)
+        return output
 
     def stored(self, node: Node) -> list[Value]:
         return [value for value in node.outputs if value in self.fusion.stored]
@@ -497,15 +509,8 @@ def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
     )
     left_element = body.elements.at(lhs, tuple(axis[x] for x in left))
     right_element = body.elements.at(rhs, tuple(axis[x] for x in right))
-    output = node.outputs[0]
     here = [axis[label] for label in out]
-
-    def accumulated(coords: Coords) -> Expr:
-        if coords != tuple(here):
-            raise InternalError(f"{node.label}: its result is read out of step")
-        return Local("sum", output.dtype)
-
-    body.bound[output] = accumulated
+    output = body.bind_result(node, "sum")
     stores: list[Stmt] = []
     for member in group.members:
         for value in body.stored(member):
@@ -524,6 +529,53 @@ def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
         dtype,
         tuple(_rewritten(stmt, rewrite) for stmt in stores),
     )
+    return LoweredNest(nest, body.buffers.values)
+
+
+# ------------------------------------------------------------------------------------ scans
+
+
+def _lower_scan(group: Group, fusion: Fusion) -> LoweredNest:
+    """Each line in order, by one point; lines are what runs in parallel. Along a contiguous line
+    vectors hold neighbours, else elements of neighbouring lines."""
+    node = next(n for n in group.members if n.op.family is Family.SCAN)
+    output, along = node.outputs[0], node.attrs.axis
+    here, ranges = axes_over(output.shape)
+    body = _Body(group, fusion, ranges)
+    element = L.cast(body.elements.at(node.inputs[0], here), output.dtype)
+    body.bind_result(node, "so_far")
+    stores: list[Stmt] = []
+    for member in group.members:
+        for value in body.stored(member):
+            coords = _reshaped(list(here), output.shape, value.shape, ranges)
+            stores.append(body.store(value, coords, body.elements.at(value, coords)))
+    axes = [Extent(f"i{a}", e) for a, e in enumerate(output.shape) if not is_one(e)]
+    line = Extent(f"i{along}", output.shape[along])
+    outer = [axis for axis in axes if axis.name != line.name]
+    if node.attrs.reverse:
+        last = L.sub(line.extent - 1, Axis(line.name))
+        mirror: dict[Expr, Expr] = {Axis(line.name): last}
+        element = simplify(substitute(element, mirror), ranges)
+        stores = [_rewritten(s, lambda e: simplify(substitute(e, mirror), ranges)) for s in stores]
+    exprs = [element, *_exprs(stores)]
+    (outer,), rewrite = collapse((outer,), exprs)
+    contiguous = not outer or axes[-1].name == line.name
+    narrow = estimate(line.extent) < NARROW
+    # Decided by the extents alone, for this is how sums are rounded: in a tree or in order.
+    vector = contiguous and not narrow and not node.attrs.in_order
+    if contiguous and narrow and outer:
+        contiguous = not _dense_along(outer[-1].name, map(rewrite, exprs))
+    if not contiguous:
+        outer, rewrite = widen(outer, rewrite)
+    axis = LoopAxis(line.name, L.const(line.extent), vector=vector)
+    total = Accumulator("so_far", node.op.combine, rewrite(element))
+    statements: list[Stmt] = [
+        Scan(axis, (total,), tuple(_rewritten(store, rewrite) for store in stores))
+    ]
+    space = [LoopAxis(a.name, L.const(a.extent)) for a in outer]
+    if outer and not contiguous:
+        space, statements = _across(outer, space, statements, COLUMN_BLOCK)
+    nest = Nest(tuple(body.buffers.buffers), tuple(space), tuple(statements))
     return LoweredNest(nest, body.buffers.values)
 
 
@@ -698,6 +750,9 @@ def _exprs(statements: Sequence[Stmt]) -> list[Expr]:
                     found.append(accumulator.value)
                     if accumulator.position is not None:
                         found.append(accumulator.position)
+            case Scan():
+                found += [accumulator.value for accumulator in stmt.accumulators]
+                found += _exprs(stmt.body)
             case Loop():
                 found += _exprs(stmt.body)
     return found
@@ -753,13 +808,14 @@ def _accesses(nest: AnyNest) -> tuple[list[_Access], list[_Access]]:
     def visit(body: Sequence[Stmt], axes: dict[str, tuple[Expr, Expr]]) -> None:
         nonlocal time
         for stmt in body:
-            if isinstance(stmt, (Loop, Reduce)):
+            if isinstance(stmt, (Loop, Reduce, Scan)):
                 time += 1
-                inner = axes | {axis.name: (axis.start, axis.stop) for axis in stmt.axes}
-                if isinstance(stmt, Loop):
+                own = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
+                inner = axes | {axis.name: (axis.start, axis.stop) for axis in own}
+                if not isinstance(stmt, Loop):
+                    read(_exprs([Reduce(own, stmt.accumulators)]), inner)
+                if not isinstance(stmt, Reduce):
                     visit(stmt.body, inner)
-                else:
-                    read(_exprs([stmt]), inner)
                 time += 1
                 continue
             read(_exprs([stmt]), axes)

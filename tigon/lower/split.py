@@ -1,5 +1,5 @@
-"""Long sums with few results are cut into blocks, so that they run in parallel. The cut depends on
-the extents only: results are the same for any number of threads."""
+"""Long sums and scans of few lines are cut into blocks, so that they run in parallel. The cut
+depends on the extents only: results are the same for any number of threads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from string import ascii_letters
 
 from tigon.base.extents import estimate, is_known
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
+from tigon.lower.nests import COLUMN_BLOCK
 from tigon.ops.record import Family, get
 
 FEW_RESULTS = 8
 LONG = 1 << 16
 BLOCK = 1 << 13
+
+FEW_POINTS = 8
+"""Pieces of a scan's lines that make too few for all threads."""
+
+SCAN_BLOCK = 1 << 12
+"""Elements of a line scanned as one block, when the line is at least four such."""
 
 SMALL_PRODUCT = 1 << 14
 """Results of a contraction that make too few tiles to share."""
@@ -25,18 +32,22 @@ PARTS = (4, 8, 6, 5, 7, 3, 2)
 DEEP = 256
 """Terms that each part keeps at least, so that a tile pays for its loads and stores."""
 
+_JOINING = {"sum": "broadcast_add"}
 _NEUTRAL = {"sum": 0.0, "prod": 1.0, "maximum": float("-inf"), "minimum": float("inf")}
 
 
 def split_sums(graph: Graph) -> Graph:
     """Reduce long axes in two steps, blocks and then the blocks' results; likewise contractions
-    with few results and many terms, such as gradients of weights."""
+    with few results and many terms, such as gradients of weights. Long lines of scans become
+    blocks, the scan of their sums, and what each block adds to its elements."""
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op in (VARIABLE, CONSTANT):
             return None
         if node.op.family is Family.CONTRACTION:
             return _contract_in_parts(node, *inputs)
+        if node.op.family is Family.SCAN:
+            return _scan_in_blocks(node, *inputs)
         if node.op.family is not Family.REDUCTION:
             return None
         (data,) = inputs
@@ -82,6 +93,48 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
         partial.node.name = node.name
         return (get("_reduce_sum")(partial, axes=(0,)),)
     return None
+
+
+def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:
+    axis, reverse = node.attrs.axis, node.attrs.reverse
+    before, extent, after = data.shape[:axis], data.shape[axis], data.shape[axis + 1 :]
+    points = prod(before) * -(-prod(after) // COLUMN_BLOCK)
+    if node.attrs.in_order or extent < 4 * SCAN_BLOCK or points >= FEW_POINTS:
+        return None
+    count = -(-extent // SCAN_BLOCK)
+    missing = count * SCAN_BLOCK - extent
+    uneven = not is_known(missing) or missing > 0
+    if uneven:
+        widths = tuple(missing if place == axis else 0 for place in range(data.ndim))
+        value = _NEUTRAL[node.op.combine]
+        data = get("_pad")(data, before=(0,) * data.ndim, after=widths, value=value)
+    data = get("_reshape")(data, shape=(*before, count, SCAN_BLOCK, *after))
+    inside = node.op(data, axis=axis + 1, reverse=reverse)
+    inside.node.name = node.name
+
+    def part(value: Value, along: int, start: int, length: int) -> Value:
+        return get("_slice")(
+            value,
+            start=tuple(start if place == along else 0 for place in range(value.ndim)),
+            step=(1,) * value.ndim,
+            extents=(*value.shape[:along], length, *value.shape[along + 1 :]),
+        )
+
+    # The last sum of each block is added to all that follow, one after the other: the sums at the
+    # borders of blocks are then those which the next block begins with.
+    ends = part(inside, axis + 1, 0 if reverse else SCAN_BLOCK - 1, 1)
+    up_to = node.op(ends, axis=axis, reverse=reverse, in_order=True)
+    others = part(up_to, axis, 1 if reverse else 0, count - 1)
+    first, last = (0, 1) if reverse else (1, 0)
+    offsets = get("_pad")(
+        others,
+        before=tuple(first if place == axis else 0 for place in range(others.ndim)),
+        after=tuple(last if place == axis else 0 for place in range(others.ndim)),
+        value=_NEUTRAL[node.op.combine],
+    )
+    whole = (*before, count * SCAN_BLOCK, *after)
+    result = get("_reshape")(get(_JOINING[node.op.combine])(inside, offsets), shape=whole)
+    return (part(result, axis, 0, extent) if uneven else result,)
 
 
 def _two_steps(node: Node, data: Value) -> Value:

@@ -21,6 +21,7 @@ from tigon.ops import (  # noqa: F401  (a test compares with the files that are 
     ordering,
     random,
     reduction,
+    scan,
     spatial,
     update,
     views,

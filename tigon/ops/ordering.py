@@ -1,4 +1,4 @@
-"""Order: sort, argsort, topk, shuffle, cumulative sums.
+"""Order: sort, argsort, topk, shuffle, multinomial.
 
 Sorting needs no kernels of its own. An element's rank is the number of elements before it: short
 runs count it by comparing all pairs, independent comparisons that fuse into one reduction; longer
@@ -18,14 +18,12 @@ from tigon.base.frozen import Frozen
 from tigon.ops.creation import _full, _iota
 from tigon.ops.elementwise import (
     cast,
-    cast_like,
     equal,
     floor_divide,
     greater,
     greater_equal,
     isnan,
     lesser,
-    lesser_equal,
     log,
     logical_and,
     logical_or,
@@ -37,6 +35,7 @@ from tigon.ops.indexing import _pick, _scatter_add, _take, _take_along, _take_al
 from tigon.ops.random import KEY_SAMPLE, _bits_oracle, _random_bits, _unit_oracle, unit_interval
 from tigon.ops.record import composite
 from tigon.ops.reduction import _reduce_sum
+from tigon.ops.scan import cumsum
 from tigon.ops.views import (
     _broadcast,
     _inverse,
@@ -44,9 +43,7 @@ from tigon.ops.views import (
     _reshape,
     _slice,
     expand_dims,
-    flip,
     normalized_axis,
-    reshape_like,
     slice_axis,
     transpose,
 )
@@ -364,59 +361,6 @@ shuffle = composite(
 
     >>> sorted(nd.random.shuffle(nd.array([1, 2, 3])).asnumpy().tolist())
     [1.0, 2.0, 3.0]
-    """,
-)
-
-# ----------------------------------------------------------------------------- cumulative sums
-
-
-class CumsumAttrs(Frozen):
-    axis: int | None = None
-    dtype: str | None = None
-
-
-def _decompose_cumsum(attrs: CumsumAttrs, data: Any) -> Any:
-    if attrs.dtype is not None:
-        data = cast(data, dtype=attrs.dtype)
-    data, axis = _line(data, attrs.axis)
-    ndim, extent = data.ndim + 1, data.shape[axis]
-
-    def place(where: int) -> Any:
-        return _iota(shape=tuple(extent if i == where else 1 for i in range(ndim)), axis=where)
-
-    # A choice, not a product with 0 and 1: that would spread infinities to all sums.
-    reached = cast(lesser_equal(place(axis + 1), place(axis)), dtype=data.dtype.name)
-    return _reduce_sum(select(reached, expand_dims(data, axis=axis), 0), axes=(axis + 1,))
-
-
-def _grad_cumsum(a: CumsumAttrs, g: Any, y: Any, x: Any) -> Any:
-    """The sums from the other end."""
-    axis = (0 if a.axis is None else a.axis,)
-    back = flip(cumsum(flip(g, axis=axis), axis=axis[0]), axis=axis)
-    return (cast_like(reshape_like(back, x) if a.axis is None else back, x),)
-
-
-cumsum = composite(
-    "_np_cumsum",
-    _decompose_cumsum,
-    attrs=CumsumAttrs,
-    grad=_grad_cumsum,
-    numpy=lambda x, axis, dtype: np.cumsum(x, axis, dtype or x.dtype),
-    aliases=("cumsum",),
-    samples=(
-        ((3, 5), {"axis": 1}),
-        ((3, 5), {}),
-        ((3, 5), {"axis": 0, "dtype": "float64"}),
-        ((0, 3), {"axis": 1}),
-        (np.array([1, np.inf, 2], np.float32), {}),
-    ),
-    doc="""Sums of the elements up to each one.
-
-    Parameters: `axis`; of the flattened array if not given; `dtype` to compute in.
-
-    >>> nd.cumsum(nd.array([[1, 2, 3], [4, 5, 6]]), axis=1).asnumpy()
-    array([[ 1.,  3.,  6.],
-           [ 4.,  9., 15.]], dtype=float32)
     """,
 )
 

@@ -19,6 +19,8 @@ Conventions
   GATHER       these coordinates. A VIEW moves its first operand about and costs nothing; a
   LEAF         GATHER reads indices; a LEAF reads nothing that varies (iota, random bits)
   REDUCTION    `combine` over `attrs.axes` (sorted, non-negative), which disappear
+  SCAN         `combine` of the elements up to each one along `attrs.axis`, from the end if
+               `attrs.reverse`
   CONTRACTION  sum over labels shared by both operands: attrs.left, attrs.right, attrs.out
   JOIN, UPDATE, SCATTER   kernels that write parts of their output: see `lower`
   CHECK        indices, or a failure where one is out of range: see `lower`
@@ -52,6 +54,7 @@ class Family(enum.Enum):
     GATHER = "gather"
     LEAF = "leaf"
     REDUCTION = "reduction"
+    SCAN = "scan"
     CONTRACTION = "contraction"
     JOIN = "join"
     UPDATE = "update"

@@ -30,6 +30,7 @@ from tigon.loop.grammar import (
     Let,
     Loop,
     Reduce,
+    Scan,
     Stmt,
     Store,
     walk,
@@ -209,16 +210,14 @@ def _map_body(body: tuple[Stmt, ...], change: Callable[[Expr], Expr]) -> tuple[S
         elif isinstance(stmt, Loop):
             made.append(replace(stmt, body=_map_body(stmt.body, change)))
         else:
-            assert isinstance(stmt, Reduce)
-            made.append(
-                replace(
-                    stmt,
-                    accumulators=tuple(
-                        Accumulator(a.name, a.combine, change(a.value), a.position)
-                        for a in stmt.accumulators
-                    ),
-                )
+            assert isinstance(stmt, (Reduce, Scan))
+            accumulators = tuple(
+                Accumulator(a.name, a.combine, change(a.value), a.position)
+                for a in stmt.accumulators
             )
+            if isinstance(stmt, Scan):
+                stmt = replace(stmt, body=_map_body(stmt.body, change))
+            made.append(replace(stmt, accumulators=accumulators))
     return tuple(made)
 
 

@@ -21,6 +21,7 @@ from tigon.loop.grammar import (
     LoopAxis,
     Nest,
     Reduce,
+    Scan,
     Stmt,
     Store,
     walk,
@@ -41,6 +42,7 @@ _MEMORY_BYTES_PER_NS = 40.0
 _GATHER_NS = 0.8  # an element from anywhere
 _LOOP_NS = 1.0
 _POINT_NS = 2.0
+_CHAIN_NS = 1.5  # a step of a scan, which waits for the one before
 _SLOW = {"div": 6, "sqrt": 8, "fmod": 60, "rsqrt": 8, "cast": 2}
 _ELEMENTARY = 50
 _DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
@@ -174,13 +176,19 @@ class _Estimate:
             elif isinstance(stmt, Fail):
                 self.expression(stmt.condition)
             else:
-                self.enter(stmt.axes)
-                inside = around | {axis.name for axis in stmt.axes}
+                axes = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
+                self.enter(axes)
+                inside = around | {axis.name for axis in axes}
                 self.nanoseconds += _LOOP_NS * self.times(around)
-                if isinstance(stmt, Loop):
+                if isinstance(stmt, Scan):
+                    for each in stmt.accumulators:
+                        self.expression(each.value)
+                        self._locals[each.name] = inside
+                        lanes = self.width(inside, each.value.dtype.itemsize)
+                        self.nanoseconds += _CHAIN_NS / lanes * self.times(inside)
+                if not isinstance(stmt, Reduce):
                     self.body(stmt.body, inside)
                     continue
-                assert isinstance(stmt, Reduce)
                 for each in stmt.accumulators:
                     self.expression(each.value)
                     lanes = self.width(inside, each.value.dtype.itemsize)
@@ -200,9 +208,10 @@ def lanes(nest: Nest, microseconds: float) -> int:
 def _longest(body: Sequence[Stmt]) -> int:
     longest = 0
     for stmt in body:
-        if isinstance(stmt, (Loop, Reduce)):
-            here = [extent(axis) for axis in stmt.axes if axis.vector]
-            inner = _longest(stmt.body) if isinstance(stmt, Loop) else 0
+        if isinstance(stmt, (Loop, Reduce, Scan)):
+            axes = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
+            here = [extent(axis) for axis in axes if axis.vector]
+            inner = 0 if isinstance(stmt, Reduce) else _longest(stmt.body)
             longest = max([longest, inner, *here])
     return longest
 
@@ -220,8 +229,9 @@ def _arithmetic(body: Sequence[Stmt]) -> float:
     for stmt in body:
         if isinstance(stmt, Loop):
             total += _arithmetic(stmt.body)
-        elif isinstance(stmt, Reduce):
+        elif isinstance(stmt, (Reduce, Scan)):
             total += sum(_instructions(a.value) for a in stmt.accumulators)
+            total += _arithmetic(stmt.body) if isinstance(stmt, Scan) else 0.0
         else:
             total += _instructions(stmt.condition if isinstance(stmt, Fail) else stmt.value)
     return total
@@ -243,6 +253,8 @@ def stored_bytes(body: Sequence[Stmt]) -> int:
             total += stmt.value.dtype.itemsize
         elif isinstance(stmt, Loop):
             total += prod(extent(axis) for axis in stmt.axes) * stored_bytes(stmt.body)
+        elif isinstance(stmt, Scan):
+            total += extent(stmt.axis) * stored_bytes(stmt.body)
     return total
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tigon.backends.cpu.emitter import Emitter, fold_lanes
+from tigon.backends.cpu.emitter import Emitter, fold_lanes, spread
 from tigon.backends.cpu.scalar import (
     binary,
     compare,
@@ -33,6 +33,7 @@ from tigon.loop.grammar import (
     LoopAxis,
     Nest,
     Reduce,
+    Scan,
     Stmt,
     Store,
 )
@@ -183,6 +184,9 @@ class Body:
                 elif isinstance(stmt, Loop):
                     self.loops(stmt.axes, stmt.body)
                     self.e.invalidate()
+                elif isinstance(stmt, Scan):
+                    self.scan(stmt)
+                    self.e.invalidate()
                 else:
                     self.reduce(stmt)
         flush()
@@ -295,15 +299,15 @@ class Body:
 
     def loop_lanes(self, body: Sequence[Stmt]) -> int:
         """Lanes of a vector loop around `body`."""
-        size, work, reduces = 1, 0, False
+        size, work, chained = 1, 0, False
         for stmt in body:
             for value in _values(stmt):
                 size = max(size, _widest(value))
                 work += _work(value)
-            reduces = reduces or isinstance(stmt, (Reduce, Loop))
+            chained = chained or isinstance(stmt, (Reduce, Scan, Loop))
         lanes = self.e.target.lanes(size)
         # Several vectors at once hide latency where the body is a chain through one accumulator.
-        return self.capped(lanes * _vectors(work) if reduces else lanes)
+        return self.capped(lanes * _vectors(work) if chained else lanes)
 
     def capped(self, lanes: int) -> int:
         return min(lanes, self.plan.lanes) if self.plan.lanes else lanes
@@ -339,6 +343,66 @@ class Body:
             if twice:
                 values = combine(values, results[len(states) + number])
             self.bind(state.accumulator, values)
+
+    def scan(self, stmt: Scan) -> None:
+        e, out = self.e, self.e.out
+        lanes = 1
+        if stmt.axis.vector:
+            lanes = self.capped(e.target.lanes(max(map(_widest, _values(stmt)))))
+        # Along a vector axis what is carried is the last lane.
+        start = [
+            self.nothing(a, 1 if stmt.axis.vector else self.width(a, 1)) for a in stmt.accumulators
+        ]
+
+        def run(carried: list[Value]) -> list[Value]:
+            following = []
+            for accumulator, before in zip(stmt.accumulators, carried, strict=True):
+                combine = self.combiner(accumulator)
+                value = e.spread(
+                    e.emit(accumulator.value),
+                    e.lanes if stmt.axis.vector else before.lanes,
+                    e.level(accumulator.value),
+                )
+                if stmt.axis.vector and e.lanes > 1:
+                    value = self.so_far(accumulator, value)
+                (value,) = combine([spread(out, before, value.lanes)], [value])
+                e.bind_local(accumulator.name, accumulator.dtype, value)
+                if stmt.axis.vector and e.lanes > 1:
+                    last = e.lanes - 1
+                    value = out.op(f"extractelement {value}, i64 {last}", value.element)
+                following.append(value)
+            self.statements(stmt.body)
+            return following
+
+        heavy = sum(_work(a.value) for a in stmt.accumulators) >= _HEAVY
+        self.over((stmt.axis,), lanes, start, run, heavy)
+
+    def so_far(self, accumulator: Accumulator, value: Value) -> Value:
+        """Each lane combined with those before it: the upper half of every two lanes, four, eight,
+        ... takes what the lower half has come to. Dead lanes are the last ones."""
+        out, lanes, combine = self.e.out, value.lanes, self.combiner(accumulator)
+        nothing = self.nothing(accumulator, lanes)
+        width = 1
+        while width < lanes:
+            order = ", ".join(
+                f"i32 {lane // width * width - 1 if lane & width else lanes}"
+                for lane in range(lanes)
+            )
+            before = out.op(
+                f"shufflevector {value}, {nothing}, <{lanes} x i32> <{order}>",
+                value.element,
+                lanes,
+            )
+            (value,) = combine([before], [value])
+            width *= 2
+        return value
+
+    def nothing(self, accumulator: Accumulator, lanes: int) -> Value:
+        """What changes no element that it is combined with, not even -0.0."""
+        dtype = accumulator.dtype
+        if accumulator.combine == "sum" and dtype.is_float:
+            return literal(-0.0, element_type(dtype), lanes)
+        return self.neutral(accumulator, lanes)[0]
 
     def bind(self, accumulator: Accumulator, values: list[Value]) -> None:
         self.e.bind_local(accumulator.name, accumulator.dtype, values[-1])
@@ -450,6 +514,9 @@ def _values(stmt: Stmt) -> list[Expr]:
         return [stmt.condition]
     if isinstance(stmt, Reduce):
         return [a.value for a in stmt.accumulators]
+    if isinstance(stmt, Scan):
+        own = [a.value for a in stmt.accumulators]
+        return own + [value for inner in stmt.body for value in _values(inner)]
     return [value for inner in stmt.body for value in _values(inner)]
 
 
