@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tigon as mx
 from tests.oracle import evaluate
 from tigon.base import TensorType, as_dtype
 from tigon.ir.graph import Graph, variable
@@ -93,3 +94,19 @@ def test_one_distribution_per_element() -> None:
     found = draw("_sample_uniform", operands=(low, high), shape=(1000,))
     assert found.shape == (2, 1000)
     np.testing.assert_allclose(found.mean(1), [0.5, 15], atol=0.5)
+
+
+@pytest.mark.parametrize("extent", [2, 255, 256, 257, 20_000])
+def test_only_what_has_a_chance_is_drawn(extent: int) -> None:
+    """Sums of chances are searched by bisection: at every border of them."""
+    rng = np.random.default_rng(extent)
+    chances = (rng.uniform(0, 1, (2, extent)) * (rng.random((2, extent)) < 0.5)).astype(np.float32)
+    chances[:, 0] = 0
+    chances[:, 1] = 0.5
+    chances /= chances.sum(1, keepdims=True)
+    drawn = mx.nd.sample_multinomial(mx.nd.array(chances), shape=(3000,)).asnumpy()
+    taken = np.take_along_axis(chances, drawn, 1)
+    assert (taken > 0).all()
+    position = drawn.mean(1)
+    expected = (chances * np.arange(extent)).sum(1)
+    np.testing.assert_allclose(position, expected, 0, 0.05 * extent)

@@ -315,9 +315,20 @@ class _Fuser:
             return cost <= ROW_EXPANSION and read.value not in self.stored
         return (
             cost <= limit
-            and len(self.users.get(read.value, ())) == 1
+            and self._has_one_reader(read.value)
             and read.value not in self.stored
         )
+
+    def _has_one_reader(self, value: Value) -> bool:
+        """A view that several nodes read hands the value to each of them."""
+        while True:
+            users = self.users.get(value, ())
+            if len(users) != 1:
+                return False
+            (user,) = users
+            if user.op.family is not Family.VIEW:
+                return True
+            value = user.outputs[0]
 
     def _pure_cost(self, node: Node) -> int | None:
         """Cost of an elementwise node down to memory; None if a kernel's result lies below it."""

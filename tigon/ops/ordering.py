@@ -24,6 +24,7 @@ from tigon.ops.elementwise import (
     greater_equal,
     isnan,
     lesser,
+    lesser_equal,
     log,
     logical_and,
     logical_or,
@@ -378,6 +379,27 @@ def _drawn_shape(attrs: MultinomialAttrs, lead: tuple[int, ...]) -> tuple[int, .
     return (*lead, *attrs.shape) or (1,)
 
 
+def _passed(sums: Any, unit: Any, count: int) -> Any:
+    """How many of the first `count` sums of its line each number has reached, by bisection: sums of
+    what is not negative never fall (`Scan`)."""
+    *lead, extent = sums.shape
+    lines = math.prod(lead)
+    flat = _reshape(sums, shape=(lines * extent,))
+    own = (*lead, *(1,) * (unit.ndim - len(lead)))
+    first = _reshape(_iota(shape=(lines,), step=extent), shape=own)
+    passed: Any = _full(shape=unit.shape, value=0, dtype="int64")
+    step = 1
+    while step * 2 <= count:
+        step *= 2
+    while step and count:
+        trial = passed + step
+        reached = greater_equal(unit, _take(flat, first + minimum(trial, count) - 1))
+        both = logical_and(cast(reached, dtype="int64"), lesser_equal(trial, count))
+        passed = passed + step * cast(both, dtype="int64")
+        step //= 2
+    return passed
+
+
 def _decompose_multinomial(attrs: MultinomialAttrs, data: Any, key: Any) -> Any:
     check(
         data.ndim and data.shape[-1],
@@ -386,12 +408,9 @@ def _decompose_multinomial(attrs: MultinomialAttrs, data: Any, key: Any) -> Any:
     )
     lead, extent = data.shape[:-1], data.shape[-1]
     draws = tuple(attrs.shape)
-    wide = _reshape(cumsum(data, axis=-1), shape=(*lead, *(1,) * len(draws), extent))
     unit = unit_interval(key, (*lead, *draws), data.dtype.name, attrs.ordinal)
-    passed = greater_equal(expand_dims(unit, axis=-1), wide)
-    count = _reduce_sum(cast(passed, dtype="int64"), axes=(len(lead) + len(draws),))
-    # Rounding may leave the last sum below 1.
-    place = minimum(count, extent - 1)
+    # Rounding may leave the last sum below 1: it is never asked for.
+    place = _passed(cumsum(data, axis=-1), unit, extent - 1)
     result = _reshape(cast(place, dtype=attrs.dtype), shape=_drawn_shape(attrs, lead))
     if not attrs.get_prob:
         return result
