@@ -313,11 +313,7 @@ class _Fuser:
             isinstance(c, Axis) or not c.operands for c in read.coords
         ):
             return cost <= ROW_EXPANSION and read.value not in self.stored
-        return (
-            cost <= limit
-            and self._has_one_reader(read.value)
-            and read.value not in self.stored
-        )
+        return cost <= limit and self._has_one_reader(read.value) and read.value not in self.stored
 
     def _has_one_reader(self, value: Value) -> bool:
         """A view that several nodes read hands the value to each of them."""

@@ -12,6 +12,7 @@ from tigon.base.frozen import Frozen
 from tigon.ops.record import (
     Family,
     Operator,
+    Work,
     broadcast_shapes,
     common_dtype,
     composite,
@@ -66,6 +67,7 @@ _contract: Operator = primitive(
         _contract(g, rhs, left=a.out, right=a.right, out=a.left),
         _contract(lhs, g, left=a.left, right=a.out, out=a.right),
     ),
+    work=Work.PRODUCT,
     numpy=lambda lhs, rhs, left, right, out: np.einsum(
         f"{left},{right}->{out}", lhs, rhs, dtype=lhs.dtype
     ),
@@ -137,6 +139,7 @@ dot = composite(
     _decompose_dot,
     operands="lhs rhs",
     attrs=DotAttrs,
+    work=Work.PRODUCT,
     numpy=_dot_oracle,
     samples=(
         ((3, 5), (5, 4), {}),
@@ -215,6 +218,7 @@ batch_dot = composite(
     operands="lhs rhs",
     attrs=DotAttrs,
     grad=_grad_batch_dot,
+    work=Work.PRODUCT,
     numpy=lambda lhs, rhs, transpose_a, transpose_b, forward_stype: np.matmul(
         _swapped(lhs, transpose_a), _swapped(rhs, transpose_b)
     ),
@@ -276,6 +280,7 @@ matmul = composite(
     "_matmul",
     _decompose_matmul,
     operands="lhs rhs",
+    work=Work.PRODUCT,
     numpy=_matmul_oracle,
     aliases=("matmul", "_npi_matmul"),
     samples=(
@@ -372,6 +377,7 @@ linalg_gemm2 = composite(
     _decompose_gemm2,
     operands="A B",
     attrs=Gemm2Attrs,
+    work=Work.PRODUCT,
     numpy=_gemm2_oracle,
     aliases=("_linalg_gemm2",),
     samples=(
@@ -411,6 +417,7 @@ linalg_gemm = composite(
     _decompose_gemm,
     operands="A B C",
     attrs=GemmAttrs,
+    work=Work.PRODUCT,
     numpy=lambda a, b, c, beta, **f: _gemm2_oracle(a, b, **f) + c * c.dtype.type(beta),
     aliases=("_linalg_gemm",),
     samples=(

@@ -25,15 +25,17 @@ from tigon.ops.elementwise import (
     maximum,
     minimum,
     modulo,
+    not_equal,
     round,
     select,
     sign,
     square,
     where,
 )
-from tigon.ops.indexing import _gather_nd, _positions, _scatter_points, _take
+from tigon.ops.indexing import _gather_nd, _positions, _scatter_add, _scatter_points, _take
 from tigon.ops.nn._shared import float_data
-from tigon.ops.record import Operator, Positions, composite
+from tigon.ops.ordering import order
+from tigon.ops.record import Operator, Positions, Work, composite
 from tigon.ops.reduction import _reduce_max, _reduce_min, _reduce_sum, mean
 from tigon.ops.views import (
     _broadcast,
@@ -216,6 +218,7 @@ interleaved_matmul_selfatt_qk = composite(
     _selfatt_qk,
     operands="queries_keys_values",
     attrs=HeadsAttrs,
+    work=Work.PRODUCT,
     numpy=lambda x, heads: _scores_oracle(*_heads_of(x, heads, 3)[:2]),
     samples=(((3, 2, 12), {"heads": 2}), ((2, 1, 9), {"heads": 1})),
     doc="""Attention scores: products of queries and keys, divided by the root of their size."""
@@ -230,6 +233,7 @@ interleaved_matmul_selfatt_valatt = composite(
     lambda attrs, data, attention: _weighted(attrs, data, attention, 3),
     operands="queries_keys_values attention",
     attrs=HeadsAttrs,
+    work=Work.PRODUCT,
     numpy=lambda x, attention, heads: _weighted_oracle(x, attention, heads, 3),
     samples=(((3, 2, 12), (4, 3, 3), {"heads": 2}),),
     doc="""Values weighted by attention."""
@@ -245,6 +249,7 @@ interleaved_matmul_encdec_qk = composite(
     _encdec_qk,
     operands="queries keys_values",
     attrs=HeadsAttrs,
+    work=Work.PRODUCT,
     numpy=lambda q, kv, heads: _scores_oracle(
         _heads_of(q, heads, 1)[0], _heads_of(kv, heads, 2)[0]
     ),
@@ -262,6 +267,7 @@ interleaved_matmul_encdec_valatt = composite(
     lambda attrs, data, attention: _weighted(attrs, data, attention, 2),
     operands="keys_values attention",
     attrs=HeadsAttrs,
+    work=Work.PRODUCT,
     numpy=lambda x, attention, heads: _weighted_oracle(x, attention, heads, 2),
     samples=(((5, 2, 8), (4, 3, 5), {"heads": 2}),),
     doc="""Values of another sequence weighted by attention."""
@@ -539,17 +545,24 @@ def _decompose_index_copy(old: Any, index: Any, new: Any) -> Any:
         f"{new.type} should have a row of {old.shape[1:]} for each of {index.type}",
     )
     rows, count = old.shape[0], index.shape[0]
-    where_to = _reshape(_positions(index, rows, "clip"), shape=(1, count))
-    here = equal(_iota(shape=(rows, 1)), where_to)
-    last = _reduce_last(here, count)
+    last = _last_entries(_positions(index, rows, "clip"), rows, count)
     column = (rows,) + (1,) * (old.ndim - 1)
     taken = _take(new, maximum(last, 0), axis=0)
     hit = cast(lesser_equal(0, last), dtype=old.dtype.name)
     return select(_reshape(hit, shape=column), taken, old)
 
 
-def _reduce_last(hits: Any, count: int) -> Any:
-    return _reduce_max(select(hits, _iota(shape=(1, count), axis=1), -1), axes=(1,))
+def _last_entries(where_to: Any, rows: int, count: int) -> Any:
+    """For each row the number of the last entry that goes there, -1 where there is none. In stable
+    order the last one of a row is followed by an entry of another row."""
+    entries = order(where_to, 0, True)
+    sorted_rows = _take(where_to, entries)
+    following = _take(sorted_rows, minimum(_iota(shape=(count,)) + 1, count - 1))
+    here = _iota(shape=(count,))
+    ends = logical_or(not_equal(sorted_rows, following), equal(here, count - 1))
+    number = select(ends, entries + 1, 0)
+    none = _full(shape=(rows,), value=0, dtype="int64")
+    return _scatter_add(none, sorted_rows, number, axis=0) - 1
 
 
 def _index_copy_oracle(old: np.ndarray, index: np.ndarray, new: np.ndarray) -> Any:
@@ -563,10 +576,12 @@ index_copy = composite(
     _decompose_index_copy,
     operands="old_tensor index_vector new_tensor",
     indices={"index_vector": lambda old, *_: Positions(old.shape[0], 0)},
+    work=Work.SORTING,
     numpy=_index_copy_oracle,
     samples=(
         ((5, 3), np.array([0, 4], np.int64), (2, 3), {}),
         ((4,), np.array([1, 2, 0], np.float32), (3,), {}),
+        ((4, 2), np.array([3, 1, 3, 3, 1], np.int64), (5, 2), {}),
     ),
     doc="""The rows of an array, some of them replaced.
 

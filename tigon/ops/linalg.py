@@ -13,7 +13,7 @@ from tigon.ops.contraction import _contract
 from tigon.ops.creation import _iota
 from tigon.ops.elementwise import cast, equal, greater_equal, lesser_equal, log, select
 from tigon.ops.indexing import _scatter_add, _take
-from tigon.ops.record import composite
+from tigon.ops.record import Work, composite
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import _reshape
 
@@ -56,6 +56,7 @@ linalg_syrk = composite(
     _decompose_syrk,
     operands="A",
     attrs=SyrkAttrs,
+    work=Work.PRODUCT,
     numpy=_syrk_oracle,
     aliases=("_linalg_syrk",),
     samples=(((3, 4), {}), ((2, 3, 4), {"transpose": True, "alpha": 2.0})),
@@ -113,6 +114,7 @@ linalg_trmm = composite(
     _decompose_trmm,
     operands="A B",
     attrs=TrmmAttrs,
+    work=Work.PRODUCT,
     numpy=_trmm_oracle,
     aliases=("_linalg_trmm",),
     samples=(
@@ -267,6 +269,7 @@ linalg_extracttrian = composite(
     _decompose_extracttrian,
     operands="A",
     attrs=TriangleAttrs,
+    extra={"has_table": True},
     numpy=_extracttrian_oracle,
     aliases=("_linalg_extracttrian",),
     samples=(((3, 3), {}), ((2, 4, 4), {"lower": False}), ((3, 3), {"offset": 1})),

@@ -34,7 +34,7 @@ from tigon.ops.elementwise import (
 )
 from tigon.ops.indexing import _pick, _scatter_add, _take, _take_along, _take_along_backward
 from tigon.ops.random import KEY_SAMPLE, _bits_oracle, _random_bits, _unit_oracle, unit_interval
-from tigon.ops.record import composite
+from tigon.ops.record import Work, composite
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.scan import cumsum
 from tigon.ops.views import (
@@ -213,6 +213,7 @@ sort = composite(
     "sort",
     _decompose_sort,
     attrs=SortAttrs,
+    work=Work.SORTING,
     numpy=_sort_oracle,
     samples=(
         ((3, 5), {}),
@@ -237,6 +238,7 @@ argsort = composite(
     _decompose_argsort,
     attrs=ArgsortAttrs,
     differentiable=False,
+    work=Work.SORTING,
     numpy=_argsort_oracle,
     samples=(
         ((3, 5), {}),
@@ -309,6 +311,7 @@ topk = composite(
     _decompose_topk,
     attrs=TopkAttrs,
     outputs=lambda a: 2 if a.ret_typ == "both" else 1,
+    work=Work.SORTING,
     numpy=_topk_oracle,
     samples=(
         ((3, 5), {"k": 2}),
@@ -355,6 +358,7 @@ shuffle = composite(
     _decompose_shuffle,
     operands="data key%",
     attrs=ShuffleAttrs,
+    work=Work.SORTING,
     numpy=_shuffle_oracle,
     aliases=("shuffle", "random_shuffle"),
     samples=(((7,), KEY_SAMPLE, {}), ((5, 2), KEY_SAMPLE, {"ordinal": 3})),
@@ -452,6 +456,7 @@ sample_multinomial = composite(
     attrs=MultinomialAttrs,
     outputs=lambda a: 2 if a.get_prob else 1,
     differentiable=False,
+    work=Work.SORTING,
     numpy=_multinomial_oracle,
     aliases=("sample_multinomial", "random_multinomial"),
     samples=(

@@ -63,6 +63,15 @@ class Family(enum.Enum):
     COMPOSITE = "composite"
 
 
+class Work(enum.Enum):
+    """How the operations of an operator, and those of its gradient, grow with the sizes of operands
+    and results; `tests/registry/test_work.py` counts them in the loops."""
+
+    LINEAR = "linear"
+    SORTING = "n log² n"
+    PRODUCT = "n to the power of 1.5: contractions, cubic in the extent of a matrix"
+
+
 class NoAttrs(Frozen):
     """The attributes of an operator that has none."""
 
@@ -133,6 +142,7 @@ class Operator(Frozen, eq=False):
     differentiable: bool = True
     """False: integer-valued or piecewise constant, the gradient is none everywhere."""
     is_loss: bool = False
+    work: Work = Work.LINEAR
     tolerance: Mapping[str, float] = MappingProxyType({})
     extra: Mapping[str, Any] = MappingProxyType({})
 

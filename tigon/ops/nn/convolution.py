@@ -35,7 +35,7 @@ from tigon.ops.nn._shared import (
     unwindows,
     windows,
 )
-from tigon.ops.record import attrs_dict, composite
+from tigon.ops.record import Work, attrs_dict, composite
 from tigon.ops.reduction import sum as sum_
 from tigon.ops.views import _pad, _reshape, transpose
 
@@ -585,6 +585,7 @@ convolution = composite(
     infer=_infer,
     grad=_grad,
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
+    work=Work.PRODUCT,
     numpy=convolution_oracle,
     aliases=("Convolution_v1",),
     extra={"infer_operands": _infer_operands},
@@ -623,6 +624,7 @@ convolution_data = composite(
     attrs=ConvolutionDataAttrs,
     infer=_infer_data,
     grad=_grad_data,
+    work=Work.PRODUCT,
     numpy=_data_oracle,
     samples=[
         (
@@ -682,6 +684,7 @@ convolution_weight = composite(
     attrs=ConvolutionAttrs,
     infer=_infer_weight,
     grad=_grad_weight,
+    work=Work.PRODUCT,
     numpy=_weight_oracle,
     samples=[
         (
@@ -841,6 +844,7 @@ deconvolution = composite(
     attrs=DeconvolutionAttrs,
     infer=_infer_deconvolution,
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
+    work=Work.PRODUCT,
     numpy=_deconvolution_oracle,
     extra={"infer_operands": _deconvolution_operands},
     samples=[

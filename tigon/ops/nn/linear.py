@@ -12,7 +12,7 @@ from tigon.ir.graph import Value
 from tigon.ops.contraction import _contract
 from tigon.ops.elementwise import add
 from tigon.ops.nn._shared import number_data, same_dtype
-from tigon.ops.record import composite
+from tigon.ops.record import Work, composite
 from tigon.ops.views import _reshape
 
 
@@ -113,6 +113,7 @@ fully_connected = composite(
     attrs=FullyConnectedAttrs,
     infer=_infer,
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
+    work=Work.PRODUCT,
     numpy=_oracle,
     extra={"infer_operands": _infer_operands},
     samples=[

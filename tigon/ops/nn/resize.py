@@ -32,7 +32,7 @@ from tigon.ops.elementwise import (
 )
 from tigon.ops.nn._shared import float_data, inverse_count
 from tigon.ops.nn.convolution import deconvolution
-from tigon.ops.record import composite
+from tigon.ops.record import Work, composite
 from tigon.ops.reduction import _reduce_sum
 from tigon.ops.views import _broadcast, _reshape, _slice, concat
 
@@ -423,6 +423,7 @@ bilinear_resize = composite(
     attrs=BilinearResizeAttrs,
     infer=_infer_resize,
     present=lambda attrs: ("data", "like") if attrs.mode == "like" else ("data",),
+    work=Work.PRODUCT,  # products with matrices of weights, most of which are 0
     numpy=_resize_oracle,
     samples=[
         ((1, 2, 3, 4), {"height": 5, "width": 7}),
