@@ -15,6 +15,7 @@ from tigon.base.dtypes import as_dtype
 from tigon.ir import Graph, variable
 from tigon.lower.split import SCAN_BLOCK
 from tigon.ops import get
+from tigon.runtime.cached_graph import CachedGraph
 from tigon.runtime.compile import compile_graph, prepare
 
 LONG = 4 * SCAN_BLOCK
@@ -164,3 +165,18 @@ def test_views_are_read_where_they_lie() -> None:
     graph = mx.sym.cumsum(mx.sym.reshape(column, (-1,)))
     (found,) = graph.bind(mx.cpu(), {"x": nd.array(x)}).forward()
     np.testing.assert_allclose(found.asnumpy(), np.cumsum(x[:, 0], dtype=np.float64), 0, 1e-4)
+
+
+def test_one_program_for_lengths_on_both_sides_of_the_cut() -> None:
+    graph = mx.sym.cumsum(mx.sym.var("x") * 2, axis=0)._graph()
+    shared = CachedGraph(graph, name="shared")
+    for size in (100, 5000, 16_000, LONG, LONG + 1, LONG + SCAN_BLOCK, 30_001, 7, 1):
+        x = data((size, 2), "float64")
+        given = nd.array(x, dtype="float64")
+        given.attach_grad()
+        with autograd.record():
+            (found,) = shared([given])
+        found.backward()
+        np.testing.assert_allclose(found.asnumpy(), np.cumsum(x * 2, 0), 0, 1e-10)
+        slope = np.repeat(2.0 * np.arange(size, 0, -1)[:, None], 2, 1)
+        np.testing.assert_array_equal(given.grad.asnumpy(), slope)

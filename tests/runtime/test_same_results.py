@@ -31,6 +31,9 @@ def reductions() -> list[Any]:
         nd.argmax(wide, axis=1),
         nd.prod(wide * 0.01 + 1, axis=1),
         given(90_000, dtype="float64").sum(),
+        nd.cumsum(long),
+        nd.cumsum(wide, axis=0),
+        nd.cumsum(wide, axis=1),
     ]
 
 
