@@ -47,50 +47,84 @@ PyObject* kind_of(PyObject* structure, const Arrays& arrays, size_t count) {
   return kind;
 }
 
+// Levels of containers, as in tigon/base/nested.py.
+constexpr size_t kDeepest = 1000;
+
 class Flattened {
  public:
   explicit Flattened(PyObject* freeze) : freeze_(freeze) {}
 
-  // A hashable description, a new reference: None for an array, the type before what is inside a
-  // container, and of anything else what `freeze` makes of it. Null where Python has an error.
-  PyObject* describe(PyObject* item) {
-    if (is_array(item)) {
-      all_live_ &= static_cast<bool>(as_array(item)->storage);
-      arrays_.push_back(nb::borrow(item));
-      Py_RETURN_NONE;
+  // Notes a hashable description without nesting: None for an array, the type and the number of
+  // parts before what is inside a container, and of anything else what `freeze` makes of it. False
+  // where Python has an error.
+  bool describe(PyObject* arguments) {
+    if (!add(arguments)) return false;
+    while (!open_.empty()) {
+      Container& last = open_.back();
+      if (last.next == PyTuple_GET_SIZE(last.parts.ptr())) {
+        open_.pop_back();
+      } else if (!add(PyTuple_GET_ITEM(last.parts.ptr(), last.next++))) {
+        return false;
+      }
     }
-    if (PyList_Check(item) || PyTuple_Check(item)) return describe_sequence(item);
-    if (PyDict_Check(item)) return describe_dictionary(item);
-    return describe_value(item);
+    return true;
   }
 
   bool all_live() const { return all_live_; }
 
-  PyObject* kind(PyObject* structure) const {
-    std::vector<PyObject*> arrays;
-    arrays.reserve(arrays_.size());
-    for (const nb::object& array : arrays_) arrays.push_back(array.ptr());
-    return kind_of(structure, arrays, arrays.size());
-  }
+  PyObject* kind() const { return kind_of(tuple_of(tokens_), Pointers{&arrays_}, arrays_.size()); }
+  PyObject* leaves() const { return tuple_of(arrays_); }
 
-  PyObject* leaves() const {
-    PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(arrays_.size()));
-    for (size_t index = 0; tuple && index < arrays_.size(); ++index)
-      PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(index), Py_NewRef(arrays_[index].ptr()));
+ private:
+  struct Container {
+    nb::object parts;  // a tuple of its own: what `freeze` runs could change a list
+    Py_ssize_t next;
+  };
+
+  struct Pointers {
+    const std::vector<nb::object>* arrays;
+    PyObject* operator[](size_t index) const { return (*arrays)[index].ptr(); }
+  };
+
+  static PyObject* tuple_of(const std::vector<nb::object>& items) {
+    PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(items.size()));
+    for (size_t index = 0; tuple && index < items.size(); ++index)
+      PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(index), Py_NewRef(items[index].ptr()));
     return tuple;
   }
 
- private:
-  PyObject* describe_sequence(PyObject* item) {
-    // A tuple of its own: what `freeze` runs could change a list.
-    nb::object parts = nb::steal(PySequence_Tuple(item));
-    if (!parts) return nullptr;
-    return describe_parts(Py_TYPE(item), parts.ptr());
+  bool add(PyObject* item) {
+    if (is_array(item)) {
+      all_live_ &= static_cast<bool>(as_array(item)->storage);
+      arrays_.push_back(nb::borrow(item));
+      tokens_.push_back(nb::none());
+      return true;
+    }
+    if (PyList_Check(item) || PyTuple_Check(item))
+      return open(item, nb::steal(PySequence_Tuple(item)));
+    if (PyDict_Check(item)) return open(item, keys_and_values(item));
+    tokens_.push_back(nb::steal(describe_value(item)));
+    return tokens_.back().is_valid();
   }
 
-  PyObject* describe_dictionary(PyObject* item) {
+  bool open(PyObject* item, nb::object parts) {
+    if (!parts) return false;
+    if (open_.size() >= kDeepest) {
+      PyErr_Format(user_error_type(),
+                   "call: containers are nested more than %d deep; one of them may contain itself; "
+                   "pass arrays in lists, tuples or dictionaries that end",
+                   static_cast<int>(kDeepest));
+      return false;
+    }
+    tokens_.push_back(nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(item))));
+    tokens_.push_back(nb::steal(PyLong_FromSsize_t(PyTuple_GET_SIZE(parts.ptr()))));
+    open_.push_back({std::move(parts), 0});
+    return tokens_.back().is_valid();
+  }
+
+  static nb::object keys_and_values(PyObject* item) {
     nb::object pairs = nb::steal(PyDict_Items(item));
-    if (!pairs) return nullptr;
+    if (!pairs) return nb::object();
     Py_ssize_t count = PyList_GET_SIZE(pairs.ptr());
     nb::object parts = nb::steal(PyTuple_New(2 * count));
     for (Py_ssize_t index = 0; parts && index < count; ++index) {
@@ -98,25 +132,7 @@ class Flattened {
       PyTuple_SET_ITEM(parts.ptr(), 2 * index, Py_NewRef(PyTuple_GET_ITEM(pair, 0)));
       PyTuple_SET_ITEM(parts.ptr(), 2 * index + 1, Py_NewRef(PyTuple_GET_ITEM(pair, 1)));
     }
-    return parts ? describe_parts(Py_TYPE(item), parts.ptr()) : nullptr;
-  }
-
-  PyObject* describe_parts(PyTypeObject* type, PyObject* parts) {
-    if (Py_EnterRecursiveCall(" while looking into the arguments of a call")) return nullptr;
-    Py_ssize_t count = PyTuple_GET_SIZE(parts);
-    nb::object described = nb::steal(PyTuple_New(count + 1));
-    if (described)
-      PyTuple_SET_ITEM(described.ptr(), 0, Py_NewRef(reinterpret_cast<PyObject*>(type)));
-    for (Py_ssize_t index = 0; described && index < count; ++index) {
-      PyObject* part = describe(PyTuple_GET_ITEM(parts, index));
-      if (part) {
-        PyTuple_SET_ITEM(described.ptr(), index + 1, part);
-      } else {
-        described.reset();
-      }
-    }
-    Py_LeaveRecursiveCall();
-    return described.release().ptr();
+    return parts;
   }
 
   PyObject* describe_value(PyObject* item) {
@@ -126,6 +142,8 @@ class Flattened {
   }
 
   PyObject* freeze_;
+  std::vector<Container> open_;
+  std::vector<nb::object> tokens_;
   std::vector<nb::object> arrays_;
   bool all_live_ = true;
 };
@@ -144,13 +162,9 @@ PyObject* call_kind(PyObject* arguments) {
 
 PyObject* nested_call_kind(PyObject* arguments, PyObject* freeze) {
   Flattened flattened(freeze);
-  PyObject* structure = flattened.describe(arguments);
-  if (!structure) return nullptr;
-  if (!flattened.all_live()) {
-    Py_DECREF(structure);
-    Py_RETURN_NONE;
-  }
-  nb::object kind = nb::steal(flattened.kind(structure));
+  if (!flattened.describe(arguments)) return nullptr;
+  if (!flattened.all_live()) Py_RETURN_NONE;
+  nb::object kind = nb::steal(flattened.kind());
   nb::object leaves = nb::steal(kind ? flattened.leaves() : nullptr);
   return leaves ? PyTuple_Pack(2, kind.ptr(), leaves.ptr()) : nullptr;
 }

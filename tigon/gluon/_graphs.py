@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from tigon import _native
 from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
-from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base import TensorType, TigonError, as_dtype, check, nested
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
@@ -321,7 +321,7 @@ class GraphCache:
 
 # --------------------------------------------------------------------------- structures
 
-_SINGLE = "single"
+_SINGLE = (("output", 0),)
 
 
 def arrays_in(item: Any) -> Sequence[Any]:
@@ -332,74 +332,59 @@ def arrays_in(item: Any) -> Sequence[Any]:
 
 def _rebuild_arguments(args: Any, symbols: Any) -> Any:
     """The arguments with a symbol in the place of each array, or of a type that stands for it."""
-    if isinstance(args, (NDArray, TensorType)):
-        return next(symbols)
-    if isinstance(args, list):
-        return [_rebuild_arguments(item, symbols) for item in args]
-    if isinstance(args, tuple):
-        parts = [_rebuild_arguments(item, symbols) for item in args]
-        return type(args)(*parts) if hasattr(args, "_fields") else tuple(parts)
-    if isinstance(args, dict):
-        return {key: _rebuild_arguments(item, symbols) for key, item in args.items()}
-    return args
+    made: list[Any] = []
+    for kind, what in nested.steps(args, "call"):
+        if kind == "leaf":
+            made.append(next(symbols) if isinstance(what, (NDArray, TensorType)) else what)
+        else:
+            nested.close(made, kind, what)
+    return made[0]
 
 
-def _collect_outputs(result: Any, outputs: list[Value], source: dict[Value, Any]) -> Any:
+Structure = tuple[nested.Step, ...]
+"""How to build a result: ("output", number), ("input", number), ("parameter", it), ("array", it) or
+("value", it), and containers of the last so many."""
+
+
+def _collect_outputs(result: Any, outputs: list[Value], source: dict[Value, Any]) -> Structure:
     """The structure of a result. An argument or a parameter handed through stays itself."""
-    structure = _structure_of(result, outputs, source)
-    return _SINGLE if structure == ("output", 0) and len(outputs) == 1 else structure
+    structure: list[nested.Step] = []
+    for kind, what in nested.steps(result, "hybridize"):
+        if kind != "leaf":
+            structure.append((kind, what))
+        elif not isinstance(what, Symbol):
+            structure.append(("value", what))
+        else:
+            for value in what._values:
+                if value not in source:
+                    structure.append(("output", len(outputs)))
+                    outputs.append(value)
+                else:
+                    structure.append(source[value])
+            if len(what._values) != 1:
+                structure.append(("list", len(what._values)))
+    return _SINGLE if structure == [("output", 0)] else tuple(structure)
 
 
-def _structure_of(result: Any, outputs: list[Value], source: dict[Value, Any]) -> Any:
-    if isinstance(result, Symbol):
-        places = []
-        for value in result._values:
-            if value in source:
-                places.append(source[value])
-            else:
-                places.append(("output", len(outputs)))
-                outputs.append(value)
-        return places[0] if len(places) == 1 else ("list", *places)
-    if isinstance(result, list):
-        return ("list", *[_structure_of(item, outputs, source) for item in result])
-    if isinstance(result, tuple) and hasattr(result, "_fields"):
-        parts = [_structure_of(item, outputs, source) for item in result]
-        return ("record", type(result), *parts)
-    if isinstance(result, tuple):
-        return ("tuple", *[_structure_of(item, outputs, source) for item in result])
-    if isinstance(result, dict):
-        return ("dict", {key: _structure_of(item, outputs, source) for key, item in result.items()})
-    return ("value", result)
-
-
-def _inputs_in(structure: Any) -> set[int]:
+def _inputs_in(structure: Structure) -> set[int]:
     """The arrays of the call that the result holds as they are."""
-    kind, *rest = structure if structure is not _SINGLE else ("output", 0)
-    if kind == "input":
-        return {rest[0]}
-    if kind in ("list", "tuple"):
-        return set().union(*map(_inputs_in, rest))
-    if kind == "record":
-        return set().union(*map(_inputs_in, rest[1:]))
-    return set().union(*map(_inputs_in, rest[0].values())) if kind == "dict" else set()
+    return {which for kind, which in structure if kind == "input"}
 
 
-def _rebuild_outputs(structure: Any, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
-    kind, *rest = structure
-    if kind == "output":
-        return results[rest[0]]
-    if kind == "input":
-        return leaves[rest[0]]
-    if kind == "parameter":
-        return rest[0].data()
-    if kind in ("array", "value"):
-        return rest[0]
-    if kind == "dict":
-        return {key: _rebuild_outputs(item, results, leaves) for key, item in rest[0].items()}
-    if kind == "record":
-        return rest[0](*[_rebuild_outputs(item, results, leaves) for item in rest[1:]])
-    parts = [_rebuild_outputs(item, results, leaves) for item in rest]
-    return parts if kind == "list" else tuple(parts)
+def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
+    made: list[Any] = []
+    for kind, what in structure:
+        if kind == "output":
+            made.append(results[what])
+        elif kind == "input":
+            made.append(leaves[what])
+        elif kind == "parameter":
+            made.append(what.data())
+        elif kind in ("array", "value"):
+            made.append(what)
+        else:
+            nested.close(made, kind, what)
+    return made[0]
 
 
 def without_types(graph: Graph) -> Graph:
@@ -433,7 +418,7 @@ def infer_shapes_from_graph(block: Any, args: Sequence[Any]) -> None:
     trace = tracing.Trace(typed=False)
     with tracing.tracing(trace):
         result = block.forward(*[var(name, shape=shapes[name]) for name in names])
-    symbol = Group(list(_symbols_in(result)))
+    symbol = Group(_symbols_in(result))
     given = {name: shape for name, shape in shapes.items() if name in symbol.list_inputs()}
     argument_shapes, _, auxiliary_shapes = symbol.infer_shape_partial(**given)
     found = dict(zip(symbol.list_arguments(), argument_shapes, strict=True))
@@ -452,15 +437,13 @@ def infer_shapes_from_graph(block: Any, args: Sequence[Any]) -> None:
         )
 
 
-def _symbols_in(result: Any) -> Any:
-    if isinstance(result, Symbol):
-        yield result
-    elif isinstance(result, dict):
-        for item in result.values():
-            yield from _symbols_in(item)
-    elif isinstance(result, (list, tuple)):
-        for item in result:
-            yield from _symbols_in(item)
+def _symbols_in(result: Any) -> list[Symbol]:
+    return [leaf for leaf in nested.leaves(result, "forward") if isinstance(leaf, Symbol)]
+
+
+def holds_symbol(argument: Any) -> bool:
+    """Whether an argument is or contains a symbol."""
+    return nested.holds(argument, Symbol)
 
 
 def symbol_for_export(block: Any) -> Symbol:
@@ -486,7 +469,7 @@ def symbol_for_export(block: Any) -> Symbol:
                 for name, type_ in zip(names, latest.types, strict=True)
             )
             result = block(*_rebuild_arguments(latest.arguments, typed))
-    found = list(_symbols_in(result))
+    found = _symbols_in(result)
     return found[0] if len(found) == 1 else Group(found)
 
 

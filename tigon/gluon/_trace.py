@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -44,13 +44,18 @@ _missing = object()
 def _same(a: Any, b: Any) -> bool:
     """Whether two hashable values mean one program. Equal values may not, such as 1 and 1.0, or 0.0
     and -0.0; nan, which is not equal to itself, does."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, float):
-        return repr(a) == repr(b)
-    return bool(a == b)
+    pairs = [(a, b)]
+    while pairs:
+        a, b = pairs.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, tuple):
+            if len(a) != len(b):
+                return False
+            pairs.extend(zip(a, b, strict=True))
+        elif not (repr(a) == repr(b) if isinstance(a, float) else a == b):
+            return False
+    return True
 
 
 class Static:
@@ -278,10 +283,12 @@ class Trace:
 
 def _mentioned(code: CodeType) -> set[str]:
     """Names in the code and in the functions written inside it."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _mentioned(constant)
+    names: set[str] = set()
+    stack = [code]
+    while stack:
+        code = stack.pop()
+        names.update(code.co_names)
+        stack.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
     return names
 
 
@@ -396,11 +403,17 @@ def _recording_getattribute(self: Any, name: str) -> Any:
 
 def is_immutable(value: Any) -> bool:
     """Whether it changes only by assigning another value."""
-    if isinstance(value, PLAIN):
-        return True
-    if isinstance(value, (tuple, frozenset)):
-        return all(is_immutable(item) for item in value)
-    return isinstance(value, (FunctionType, MethodType, type, np.dtype))
+    seen: set[int] = set()
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, (tuple, frozenset)):
+            if id(item) not in seen:
+                seen.add(id(item))
+                stack.extend(item)
+        elif not isinstance(item, (*PLAIN, FunctionType, MethodType, type, np.dtype)):
+            return False
+    return True
 
 
 def freeze(value: Any, depth: int = 2) -> Any:
@@ -415,20 +428,92 @@ def freeze(value: Any, depth: int = 2) -> Any:
         return (type(value), value if value and value == value else repr(value))
     if isinstance(value, Static):
         return value
-    if isinstance(value, (tuple, list)):
-        return (type(value), tuple(freeze(item, depth) for item in value))
-    if isinstance(value, (set, frozenset)):
-        return (type(value), frozenset(freeze(item, depth) for item in value))
-    if isinstance(value, dict):
-        return (
-            dict,
-            tuple((freeze(key, depth), freeze(item, depth)) for key, item in value.items()),
-        )
-    if isinstance(value, np.ndarray):
-        return (np.ndarray, value.shape, value.dtype.str, value.tobytes())
-    if depth and _is_record(value):
-        return (type(value), id(value), freeze(dict(vars(value)), depth - 1))
-    return (type(value), id(value))
+    found = _content(value, depth, None)
+    return _content(value, depth, {}) if found is None else found
+
+
+PLAINLY = 200
+"""Containers in one value that are written out wherever they occur."""
+
+
+def _content(
+    value: Any, depth: int, known: dict[tuple[int, int], int] | None, in_set: bool = False
+) -> Any:
+    """What is in a value, without nesting: each container in turn, those in it by their number.
+
+    In `known` every container has one number, so that what contains itself ends, and what is shared
+    is written once. Without it equal content is equal however it is shared; None, if that is long.
+    What is in a set cannot change: sets `in_set` are known by identity.
+    """
+    tokens: list[Any] = []
+    pending = [(value, depth)]
+
+    def later(item: Any, depth: int) -> int:
+        if known is None:
+            pending.append((item, depth))
+            return 0
+        number = known.setdefault((id(item), depth), len(pending))
+        if number == len(pending):
+            pending.append((item, depth))
+        return number
+
+    def add(items: Iterable[Any], depth: int) -> None:
+        for item in items:
+            if isinstance(item, PLAIN):
+                tokens.append((type(item), item if item and item == item else repr(item)))
+            elif isinstance(item, Static):
+                tokens.append(item)
+            else:
+                tokens.append(later(item, depth))
+
+    if known is not None:
+        known[id(value), depth] = 0
+    for item, level in pending:
+        if known is None and len(pending) > PLAINLY:
+            return None
+        if isinstance(item, (tuple, list)):
+            tokens += (type(item), len(item))
+            add(item, level)
+        elif isinstance(item, (set, frozenset)):
+            tokens += (type(item), _Itself(item) if in_set else _members(item, level))
+        elif isinstance(item, dict):
+            tokens += (dict, len(item))
+            add(item.keys(), level)
+            add(item.values(), level)
+        elif isinstance(item, np.ndarray):
+            tokens += (np.ndarray, item.shape, item.dtype.str, item.tobytes())
+        elif level and _is_record(item):
+            tokens += (type(item), id(item), len(vars(item)), *vars(item))
+            add(vars(item).values(), level - 1)
+        else:
+            tokens += (type(item), id(item))
+    return tuple(tokens)
+
+
+class _Itself:
+    """An object, known by identity and kept alive."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.item is self.item
+
+    def __hash__(self) -> int:
+        return id(self.item)
+
+
+def _members(items: set[Any] | frozenset[Any], depth: int) -> frozenset[Any]:
+    found = []
+    for item in items:
+        if isinstance(item, (*PLAIN, Static)):
+            found.append(freeze(item))
+        else:
+            content = _content(item, depth, None, True)
+            found.append(_content(item, depth, {}, True) if content is None else content)
+    return frozenset(found)
 
 
 def _is_record(value: Any) -> bool:

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from tigon import initializer, nd, sym
@@ -20,7 +20,12 @@ from tigon.context import check_context
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import _trace as tracing
-from tigon.gluon._graphs import GraphCache, infer_shapes_from_graph, symbol_for_export
+from tigon.gluon._graphs import (
+    GraphCache,
+    holds_symbol,
+    infer_shapes_from_graph,
+    symbol_for_export,
+)
 from tigon.gluon.parameter import (
     Constant,
     DeferredInitializationError,
@@ -31,7 +36,6 @@ from tigon.gluon.parameter import (
 )
 from tigon.nd import NDArray
 from tigon.runtime.tracing import active as tracers
-from tigon.sym.symbol import Symbol
 
 _scopes = threading.local()
 
@@ -224,8 +228,9 @@ class Block:
                     stacklevel=3,
                 )
 
-    def _walk(self) -> Iterator[Block]:
-        """This block and all below, each once, parents first."""
+    def _walk(self, method: str = "") -> Iterator[Block]:
+        """This block and all below, each once, parents first. Those below a block whose class has
+        a `method` of its own, which looks after them, are left out."""
         seen: set[int] = set()
         stack: list[Block] = [self]
         while stack:
@@ -234,14 +239,55 @@ class Block:
                 continue
             seen.add(id(block))
             yield block
-            stack.extend(reversed(block._children.values()))
+            if block is self or not method or not block._overrides(method):
+                stack.extend(reversed(block._children.values()))
+
+    def _tour(self, method: str) -> Iterator[tuple[str, str, str, Block]]:
+        """("enter" or "leave", prefix, name, block) for this block and, by every way that leads to
+        it, each one below: its attribute path is prefix + name. A block inside itself is met
+        "again" and not entered. Nor is one below whose class has a `method` of its own."""
+        open_: list[tuple[str, str, Block, Iterator[tuple[str, Block]]]] = []
+        on_the_way: set[int] = set()
+        todo: tuple[str, str, Block] | None = ("", "", self)
+        while todo or open_:
+            if todo:
+                prefix, name, block = todo
+                todo = None
+                if id(block) in on_the_way:
+                    yield "again", prefix, name, block
+                    continue
+                yield "enter", prefix, name, block
+                leads_on = block is self or not block._overrides(method)
+                children = tuple(block._children.items()) if leads_on else ()
+                open_.append((prefix, name, block, iter(children)))
+                on_the_way.add(id(block))
+            prefix, name, block, rest = open_[-1]
+            for child_name, child in rest:
+                if child is not None:
+                    todo = (f"{prefix}{name}." if open_[1:] else "", child_name, child)
+                    break
+            else:
+                open_.pop()
+                on_the_way.discard(id(block))
+                yield "leave", prefix, name, block
+
+    def _overrides(self, method: str) -> bool:
+        """Whether the class has this method from elsewhere than here."""
+        own = getattr(type(self), method)
+        return own is not getattr(HybridBlock, method) and own is not getattr(Block, method)
 
     def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
         """Parameters by attribute path: `features.0.weight`."""
         start = prefix + "." if prefix else ""
-        found = {start + name: param for name, param in self._reg_params.items()}
-        for name, child in self._children.items():
-            found.update(child._collect_params_with_prefix(start + name))
+        found: dict[str, Parameter] = {}
+        for event, above, name, block in self._tour("_collect_params_with_prefix"):
+            if event != "enter":
+                continue
+            if block is not self and block._overrides("_collect_params_with_prefix"):
+                found.update(block._collect_params_with_prefix(start + above + name))
+                continue
+            path = f"{start}{above}{name}." if block is not self else start
+            found.update({path + own: param for own, param in block._reg_params.items()})
         return found
 
     def _structure(self) -> tuple[Any, ...]:
@@ -270,9 +316,13 @@ class Block:
 
     def apply(self, function: Callable[[Block], Any]) -> Block:
         """Call `function` on every block, children first."""
-        for child in self._children.values():
-            child.apply(function)
-        function(self)
+        for event, _, _, block in self._tour("apply"):
+            if event != "leave":
+                continue
+            if block is not self and block._overrides("apply"):
+                block.apply(function)
+            else:
+                function(block)
         return self
 
     def initialize(
@@ -293,13 +343,25 @@ class Block:
 
     def hybridize(self, active: bool = True, **flags: Any) -> None:
         """Hybridize the children that can be."""
-        for child in self._children.values():
-            child.hybridize(active, **flags)
+        for block in self._walk("hybridize"):
+            if block is not self and block._overrides("hybridize"):
+                block.hybridize(active, **flags)
+            else:
+                block._hybridize_itself(active, flags)
+
+    def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
+        """What `hybridize` does to a block, those below apart."""
 
     def cast(self, dtype: Any) -> None:
         """Change the element type of all parameters."""
-        for child in self._children.values():
-            child.cast(dtype)
+        for block in self._walk("cast"):
+            if block is not self and block._overrides("cast"):
+                block.cast(dtype)
+            else:
+                block._cast_itself(dtype)
+
+    def _cast_itself(self, dtype: Any) -> None:
+        """What `cast` does to a block, those below apart."""
         for param in self._params.values():
             param.cast(dtype)
 
@@ -418,13 +480,22 @@ class Block:
         print(block_summary(self, *inputs))
 
     def __repr__(self) -> str:
-        lines = [
-            f"  ({name}): {_indent(repr(child))}"
-            for name, child in self._children.items()
-            if child is not None
-        ]
-        body = "\n".join(lines)
-        return f"{type(self).__name__}(\n{body}\n)" if lines else f"{type(self).__name__}(\n\n)"
+        text = ""
+        children: list[list[str]] = []  # of each block that is open, as text
+        for event, _, name, block in self._tour("__repr__"):
+            if event == "enter":
+                children.append([])
+                continue
+            text = "..."
+            if event == "leave":
+                lines = children.pop()
+                if block is not self and block._overrides("__repr__"):
+                    text = repr(block)
+                else:
+                    text = "\n".join([f"{type(block).__name__}(", "\n".join(lines), ")"])
+            if children:
+                children[-1].append(f"  ({name}): {_indent(text)}")
+        return text
 
 
 def _indent(text: str) -> str:
@@ -485,17 +556,18 @@ class HybridBlock(ShortCall, Block):
         Memory is always planned ahead and shapes are always specialized where it pays, so
         `static_alloc` and `static_shape` are accepted and change nothing.
         """
-        _epoch.advance()
-        self._active = active
-        self._flags = {"static_alloc": static_alloc, "static_shape": static_shape, **flags}
-        self._graphs = None
-        self._shortcuts = Shortcuts() if active else None
         super().hybridize(active, static_alloc=static_alloc, static_shape=static_shape, **flags)
 
-    def cast(self, dtype: Any) -> None:
-        """Change the element type of all parameters."""
+    def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
+        _epoch.advance()
+        self._active = active
+        self._flags = {"static_alloc": False, "static_shape": False, **flags}
         self._graphs = None
-        super().cast(dtype)
+        self._shortcuts = Shortcuts() if active else None
+
+    def _cast_itself(self, dtype: Any) -> None:
+        self._graphs = None
+        super()._cast_itself(dtype)
 
     # -- running
 
@@ -514,19 +586,34 @@ class HybridBlock(ShortCall, Block):
                 except TigonError as error:
                     _add_block_path(error, self)
                     raise
-        return super(ShortCall, self).__call__(*args)  # that of Block, hooks and all
+        if not tracing.active():
+            return super(ShortCall, self).__call__(*args)  # that of Block, hooks and all
+        # No more frames than a call on arrays takes: blocks may be nested as deeply as for those.
+        for hook in tuple(self._forward_pre_hooks.values()):
+            hook(self, args)
+        try:
+            with self._traced_here():
+                try:
+                    result = self.forward(*args)
+                except DeferredInitializationError:
+                    self._deferred_initialize(*args)
+                    result = self.forward(*args)
+        except TigonError as error:
+            _add_block_path(error, self)
+            raise
+        for hook in tuple(self._forward_hooks.values()):
+            hook(self, args, result)
+        return result
 
     def _name_in(self, error: TigonError) -> None:
         """Let an error of a shortcut say that it happened here."""
         _add_block_path(error, self)
 
     def _invoke(self, *args: Any) -> Any:
-        if tracing.active():
-            return self._traced(*args)
         for arg in args:
-            if type(arg) is not NDArray and _is_symbol(arg):
+            if type(arg) is not NDArray and holds_symbol(arg):
                 with tracing.tracing(tracing.Trace(typed=False)):
-                    return self._run_named(*args)
+                    return self._traced(*args)
         if self._active:
             if self._graphs is None:
                 self._graphs = GraphCache(self)
@@ -536,17 +623,15 @@ class HybridBlock(ShortCall, Block):
     def _traced(self, *args: Any) -> Any:
         """The Python code of one call, while tracing: children's hooks included, own ones not,
         because those run at every call."""
+        with self._traced_here():
+            return self._run(*args)
+
+    def _traced_here(self) -> AbstractContextManager[Any]:
+        """A block is being traced: symbols made in it carry its prefix in their names."""
         trace = tracing.current()
         assert trace is not None
         trace.block(self)
-        return self._run_named(*args)
-
-    def _run_named(self, *args: Any) -> Any:
-        """The same; symbols made here carry the block's prefix in their names."""
-        if self._empty_prefix:
-            return self._run(*args)
-        with naming.Prefix(self._prefix):
-            return self._run(*args)
+        return nullcontext() if self._empty_prefix else naming.Prefix(self._prefix)
 
     def _run(self, *args: Any) -> Any:
         """One pass of the Python code, on arrays or on symbols."""
@@ -633,12 +718,6 @@ class HybridBlock(ShortCall, Block):
 
 
 tracing.watch_class(Block)
-
-
-def _is_symbol(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(_is_symbol(item) for item in value)
-    return isinstance(value, Symbol)
 
 
 class SymbolBlock(HybridBlock):

@@ -11,7 +11,7 @@ from typing import Any
 
 from tigon.base import TigonError, check
 from tigon.gluon import _trace as tracing
-from tigon.gluon._graphs import DonatingEntry, Entry, GraphCache, arrays_in
+from tigon.gluon._graphs import DonatingEntry, Entry, GraphCache, arrays_in, holds_symbol
 from tigon.gluon._trace import Static
 from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
@@ -134,7 +134,7 @@ class CompiledFunction:
         if keywords or self._static:
             args = self._arranged(args, keywords)
         for arg in args:
-            if type(arg) is not NDArray and _holds_symbol(arg):
+            if type(arg) is not NDArray and holds_symbol(arg):
                 return self._traced(*args)
         return self._graphs(args)
 
@@ -259,9 +259,3 @@ def _plain(arg: Any) -> Any:
     return arg.value if isinstance(arg, Static) else arg
 
 
-def _holds_symbol(arg: Any) -> bool:
-    if isinstance(arg, (list, tuple)):
-        return any(map(_holds_symbol, arg))
-    if isinstance(arg, dict):
-        return any(map(_holds_symbol, arg.values()))
-    return isinstance(arg, Symbol)

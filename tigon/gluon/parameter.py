@@ -465,14 +465,16 @@ class ParameterDict:
         return self._params.values()
 
     def _find(self, name: str) -> Parameter | None:
-        if name in self._params:
-            return self._params[name]
-        if self._shared is not None:
-            found = self._shared._find(name)
-            if found is not None:
-                self._params[name] = found
-            return found
-        return None
+        without: list[ParameterDict] = []
+        owner: ParameterDict | None = self
+        while owner is not None and name not in owner._params:
+            without.append(owner)
+            owner = owner._shared
+        if owner is None:
+            return None
+        for dictionary in without:
+            dictionary._params[name] = owner._params[name]
+        return owner._params[name]
 
     def get(self, name: str, **fields: Any) -> Parameter:
         """The parameter `prefix + name`, created with these fields if it is new."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native, autograd
-from tigon.base import TensorType, as_dtype, check
+from tigon.base import TensorType, as_dtype, check, nested
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import _trace as tracing
 from tigon.gluon._graphs import CompiledByKey, Entry, GraphCache, _rebuild_outputs, _type_of
@@ -168,8 +168,8 @@ class _StepEntry(Entry):
         with autograd.record():
             super().__init__(step, leaves, args, compiled)
         self.step = step
-        _, self.loss_structure, self.output_structure = self.structure
-        self.heads = _count_outputs(self.loss_structure)
+        self.loss_structure, self.output_structure = nested.parts(self.structure)
+        self.heads = sum(kind == "output" for kind, _ in self.loss_structure)
         check(
             self.heads > 0,
             step.name,
@@ -339,12 +339,3 @@ class _Bound:
             all(map(is_, self.owners, [known.get(index) for index in self.indices]))
             and optimizer.settings == self.settings
         )
-
-
-def _count_outputs(structure: Any) -> int:
-    kind, *rest = structure
-    if kind == "output":
-        return 1
-    if kind == "dict":
-        return sum(map(_count_outputs, rest[0].values()))
-    return sum(map(_count_outputs, rest)) if kind in ("list", "tuple") else 0

@@ -78,7 +78,9 @@ def _text(expr: Expr, depth: int) -> str:
         return f"${expr.index}"
     if depth == 0:
         return "..."
-    inner = [_text(operand, depth - 1) for operand in expr.operands]
+    inner = []
+    for operand in expr.operands:
+        inner.append(_text(operand, depth - 1))
     if isinstance(expr, Load):
         return f"load({expr.buffer}, {inner[0]})"
     assert isinstance(expr, Apply)

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from tigon.base.dtypes import bool_, int64
 from tigon.base.extents import common_divisor, divides, is_one, same
+from tigon.base.recursion import descend
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import rebuild
@@ -22,6 +23,9 @@ Bounds = tuple[int, int] | None  # both ends included; None: unknown
 Terms = dict[Expr, int]  # sum of coefficient * term
 
 _LIMIT = 1 << 62
+_EXACT = 1 << 48
+"""Below it lies whatever stands for a remainder: vectors are divided in float64, which is exact for
+sums of some such numbers."""
 
 
 def simplify(expr: Expr, ranges: Ranges) -> Expr:
@@ -68,10 +72,13 @@ class Simplifier:
         self._bounds: dict[Expr, Bounds] = {}
         self._linear: dict[Expr, tuple[Terms, int]] = {}
         self._order: dict[Expr, tuple[int, str, str]] = {}
+        self._quotients: dict[tuple[Expr, int], Expr] = {}
+        self._remainders: dict[tuple[Expr, int], Expr] = {}
 
     def __call__(self, expr: Expr) -> Expr:
         if len(self._done) > RESULTS_KEPT:  # replaced, since another thread may be at work in them
             self._done, self._bounds, self._linear, self._order = {}, {}, {}, {}
+            self._quotients, self._remainders = {}, {}
         return rebuild(expr, self._done, self._make)
 
     def _make(self, node: Expr, operands: tuple[Expr, ...]) -> Expr:
@@ -108,12 +115,12 @@ class Simplifier:
         if isinstance(expr, Const):
             return {}, expr.value
         found = self._linear.get(expr)
-        if found is None:
-            found = {expr: 1}, 0
-            if isinstance(expr, Apply) and expr.function in ("add", "mul"):
-                found = self._arithmetic(expr.function, expr.operands)
-            self._linear[expr] = found
-        return found
+        return descend(self._linear, expr, self._find_linear) if found is None else found
+
+    def _find_linear(self, expr: Expr) -> tuple[Terms, int]:
+        if isinstance(expr, Apply) and expr.function in ("add", "mul"):
+            return self._arithmetic(expr.function, expr.operands)
+        return {expr: 1}, 0
 
     def _arithmetic(self, function: str, operands: tuple[Expr, ...]) -> tuple[Terms, int]:
         first, constant = self.linear(operands[0])
@@ -138,6 +145,12 @@ class Simplifier:
 
     def _recombine(self, terms: Terms) -> Terms:
         """c*n*(x // n) + c*(x % n) -> c*x, and c*n*((x // n) % m) + c*(x % n) -> c*(x % (n*m))."""
+        joined: Terms | None = terms
+        while joined is not None:
+            terms, joined = joined, self._recombined_once(joined)
+        return terms
+
+    def _recombined_once(self, terms: Terms) -> Terms | None:
         for term, coefficient in terms.items():
             if not (isinstance(term, Apply) and term.function == "mod"):
                 continue
@@ -165,7 +178,7 @@ class Simplifier:
                     rest = {t: c for t, c in terms.items() if t is not term and t is not other}
                     joined = self._remainder(inner, size.value * other.operands[1].value)
                     return self._joined(rest, joined, coefficient)
-        return terms
+        return None
 
     def _joined(self, rest: Terms, expr: Expr, coefficient: int) -> Terms:
         added, constant = self.linear(expr)
@@ -178,7 +191,7 @@ class Simplifier:
                 terms[term] = total
             else:
                 terms.pop(term, None)
-        return self._recombine(terms)
+        return terms
 
     def _render(self, terms: Terms, constant: int) -> Expr:
         result: Expr | None = None
@@ -212,15 +225,14 @@ class Simplifier:
         if isinstance(expr, Const):
             return (expr.value, expr.value) if expr.dtype is int64 else None
         memory = self._bounds
-        if expr in memory:
-            return memory[expr]
-        found = self._find_bounds(expr)
-        if found is not None and not (-_LIMIT < found[0] and found[1] < _LIMIT):
-            found = None
-        memory[expr] = found
-        return found
+        return memory[expr] if expr in memory else descend(memory, expr, self._find_bounds)
 
     def _find_bounds(self, expr: Expr) -> Bounds:
+        found = self._bounds_by_rule(expr)
+        inside = found is None or (-_LIMIT < found[0] and found[1] < _LIMIT)
+        return found if inside else None
+
+    def _bounds_by_rule(self, expr: Expr) -> Bounds:
         if isinstance(expr, Axis):
             span = self._ranges.get(expr.name)
             return None if span is None else (span[0], max(span[0], span[1] - 1))
@@ -293,6 +305,11 @@ class Simplifier:
         return None
 
     def _quotient(self, a: Expr, size: int) -> Expr:
+        found = self._quotients.get((a, size))
+        return descend(self._quotients, (a, size), self._find_quotient) if found is None else found
+
+    def _find_quotient(self, key: tuple[Expr, int]) -> Expr:
+        a, size = key
         terms, constant = self.linear(a)
         span = self._sum_bounds(terms, constant)
         if span is None or size == 1:
@@ -323,6 +340,13 @@ class Simplifier:
         return L.floordiv(self._render(terms, constant), size)
 
     def _remainder(self, a: Expr, size: int) -> Expr:
+        found = self._remainders.get((a, size))
+        if found is None:
+            found = descend(self._remainders, (a, size), self._find_remainder)
+        return found
+
+    def _find_remainder(self, key: tuple[Expr, int]) -> Expr:
+        a, size = key
         terms, constant = self.linear(a)
         span = self._sum_bounds(terms, constant)
         if span is None or size == 1:
@@ -338,9 +362,13 @@ class Simplifier:
                 source, inner_size = term.operands
                 if isinstance(inner_size, Const) and divides(size, coefficient * inner_size.value):
                     more, extra = self.linear(source)
-                    shift += coefficient * extra
-                    reduced = self._merged(reduced, _scaled(more, coefficient))
-                    continue
+                    more = _scaled(more, coefficient)
+                    span = self._sum_bounds(more, 0)
+                    # Each such step makes numbers larger by a factor, a chain of them without end.
+                    if span is not None and -_EXACT < span[0] and span[1] < _EXACT:
+                        shift += coefficient * extra
+                        reduced = self._merged(reduced, more)
+                        continue
             reduced = self._merged(reduced, {term: coefficient})
         reduced = {term: c for term, c in reduced.items() if not divides(size, c)}
         shift %= size
@@ -437,11 +465,11 @@ def affine(expr: Expr, axes: frozenset[str] | set[str]) -> Affine:
     global _AFFINE
     known = _AFFINE
     key = (expr, frozenset(axes))
-    if key not in known:
-        if len(known) > RESULTS_KEPT:  # replaced, since another thread may be at work in it
-            known = _AFFINE = {}
-        known[key] = _affine(expr, axes)
-    return known[key]
+    if key in known:
+        return known[key]
+    if len(known) > RESULTS_KEPT:  # replaced, since another thread may be at work in it
+        known = _AFFINE = {}
+    return descend(known, key, _affine)
 
 
 Affine = tuple[dict[str, Expr], Expr] | None
@@ -449,7 +477,8 @@ Affine = tuple[dict[str, Expr], Expr] | None
 _AFFINE: dict[tuple[Expr, frozenset[str]], Affine] = {}
 
 
-def _affine(expr: Expr, axes: frozenset[str] | set[str]) -> Affine:
+def _affine(key: tuple[Expr, frozenset[str]]) -> Affine:
+    expr, axes = key
     if isinstance(expr, Axis) and expr.name in axes:
         return {expr.name: L.const(1)}, L.const(0)
     if not mentions(expr, axes):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from tigon.base import DType, InternalError
 from tigon.base.dtypes import whole_number
 from tigon.base.extents import RuntimeNumber, is_one
+from tigon.base.recursion import descend
 from tigon.base.types import contiguous_strides
 from tigon.ir import CONSTANT, Value
 from tigon.ir.graph import Node
@@ -43,12 +44,12 @@ class Elements:
         """The element of `value` at `coords` (int64, simplified, one per axis)."""
         key = (value, coords)
         found = self._known.get(key)
-        if found is None:
-            found = self._stop(value, coords)
-            if found is None:
-                found = self._expand(value.node, coords)
-            self._known[key] = found
-        return found
+        return descend(self._known, key, self._find) if found is None else found
+
+    def _find(self, key: tuple[Value, Coords]) -> Expr:
+        value, coords = key
+        found = self._stop(value, coords)
+        return self._expand(value.node, coords) if found is None else found
 
     def _expand(self, node: Node, coords: Coords) -> Expr:
         if node.op is CONSTANT:

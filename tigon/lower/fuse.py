@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from tigon.base import InternalError
 from tigon.base.extents import estimate, is_one, same, same_shape
 from tigon.base.frozen import Frozen
+from tigon.base.recursion import descend
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Axis, Expr, Local
 from tigon.loop.simplify import Ranges
@@ -32,6 +33,7 @@ from tigon.lower.elements import (
     linear,
     squeezed,
 )
+from tigon.lower.shorten import far_readers
 from tigon.ops.record import Family
 
 CHEAP = 4
@@ -99,6 +101,7 @@ class _Fuser:
         self.stored: set[Value] = set(graph.outputs)
         self.needs: dict[Node, list[Value]] = {}  # what a node loads from other groups
         self.users = graph.users
+        self.far = far_readers(graph)
         self._costs: dict[Node, int] = {}
         self._own_costs: dict[Node, int] = {}
         self._formulas: dict[Node, tuple[Expr, list[Read]]] = {}
@@ -271,6 +274,7 @@ class _Fuser:
                 picked = estimate(read.points) < estimate(_size(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
+                    or producer in self.far
                     or group.kind in EPILOGUES
                     or repeated > (ROW_EXPANSION if picked else REPEATED)
                 ):
@@ -306,9 +310,9 @@ class _Fuser:
         producer = read.value.node
         if producer.op.family not in POINTWISE or self.home[producer].kind != "map":
             return False
-        cost = self._pure_cost(producer)
-        if cost is None:
+        if producer in self.far:
             return False
+        cost = self._pure_cost(producer)
         if estimate(_size(read.value.shape)) < estimate(read.points) and all(
             isinstance(c, Axis) or not c.operands for c in read.coords
         ):
@@ -326,20 +330,18 @@ class _Fuser:
                 return True
             value = user.outputs[0]
 
-    def _pure_cost(self, node: Node) -> int | None:
-        """Cost of an elementwise node down to memory; None if a kernel's result lies below it."""
-        if node not in self._costs:
-            total = self._own_cost(node)
-            for read in self._own(node)[1]:
-                producer = read.value.node
-                if producer not in self.home:
-                    continue
-                if producer.op.family not in POINTWISE:
-                    continue  # stored anyway: a load
-                below = self._pure_cost(producer)
-                total += below if below is not None else 0
-            self._costs[node] = total
-        return self._costs[node]
+    def _pure_cost(self, node: Node) -> int:
+        """Cost of an elementwise node down to memory and to what is stored anyway."""
+        found = self._costs.get(node)
+        return descend(self._costs, node, self._find_pure_cost) if found is None else found
+
+    def _find_pure_cost(self, node: Node) -> int:
+        producers = [read.value.node for read in self._own(node)[1]]
+        return self._own_cost(node) + sum(
+            self._pure_cost(producer)
+            for producer in producers
+            if producer in self.home and producer.op.family in POINTWISE
+        )
 
     def _own_cost(self, node: Node) -> int:
         """Cost of one element of a node, its operands given."""

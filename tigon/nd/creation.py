@@ -89,11 +89,16 @@ def _converted(values: np.ndarray, wanted: DType) -> np.ndarray:
     return values.astype(wanted.numpy, order="C", copy=False)
 
 
-def _holds_arrays(source: Sequence[Any]) -> bool:
-    return any(
-        isinstance(part, NDArray) or (isinstance(part, (list, tuple)) and _holds_arrays(part))
-        for part in source[:1]
-    )
+_MOST_AXES = 64  # of numpy, which refuses more
+
+
+def _holds_arrays(source: Any) -> bool:
+    """Whether the first element of the first element, and so on, is an array."""
+    for _ in range(_MOST_AXES):
+        if not isinstance(source, (list, tuple)) or not source:
+            break
+        source = source[0]
+    return isinstance(source, NDArray)
 
 
 def from_numpy(ndarray: np.ndarray, zero_copy: bool = True) -> NDArray:

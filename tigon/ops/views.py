@@ -1474,16 +1474,18 @@ def _lower_join(
 ) -> Expr:
     """The gather form, for readers that fuse a join instead of writing it part by part."""
     axis = attrs.axis
-
-    def part(index: int, start: int) -> Expr:
-        place = L.sub(coords[axis], start)
+    parts: list[tuple[Expr, int]] = []  # with where each ends
+    stop = 0
+    for index, type_ in enumerate(types):
+        place = L.sub(coords[axis], stop)
         here = read(index, (*coords[:axis], place, *coords[axis + 1 :]))
-        if index == len(types) - 1:
-            return here
-        stop = start + types[index].shape[axis]
-        return L.select(L.lt(coords[axis], stop), here, part(index + 1, stop))
-
-    return part(0, 0)
+        stop = stop + type_.shape[axis]
+        parts.append((here, stop))
+    result, _ = parts.pop()
+    while parts:
+        here, stop = parts.pop()
+        result = L.select(L.lt(coords[axis], stop), here, result)
+    return result
 
 
 _join = primitive(

@@ -25,6 +25,7 @@ from tigon.loop.grammar import Const, Loop, Store
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Group, fuse, is_computed
 from tigon.lower.nests import LoweredNest, lower_group
+from tigon.lower.shorten import shorten_views
 from tigon.lower.split import split_sums
 from tigon.ops.record import Family, get
 from tigon.passes import pipeline
@@ -162,7 +163,7 @@ def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     optional = set(pipeline.optional_passes())
     left_out = optional if "all" in disabled else optional & disabled
     result = pipeline.run(graph, _evaluate, left_out)
-    result = split_sums(result)
+    result = shorten_views(split_sums(result))
     return _own_outputs(result)
 
 

@@ -6,7 +6,10 @@ line of blocks, interrupted by the loops inside it. What is computed for an inne
 depend on it is appended to the outer scope's open block, which is the inner loop's preheader.
 
 Assumed of every nest: an index is in range whenever the axes it mentions are, even if some loop
-between them and the load runs zero times.
+between them and the load runs zero times. And an index that is made of axes alone is not kept in
+range by data: a condition on values that were loaded chooses between results, not between what may
+be read. Otherwise a branch of each of n nested choices would be computed under conditions of its
+own, 2 ** n of them.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from tigon.backends.cpu.text import (
 )
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
+from tigon.base.recursion import descend
 from tigon.loop import build as L
 from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
@@ -54,7 +58,7 @@ class Scope:
 
 class Facts:
     """What an expression mentions: axes and locals by name, its loads, whether one of them is of
-    a written buffer, and those of its loads that happen whatever its selects decide."""
+    a written buffer, and those of its loads that may happen whatever its selects decide."""
 
     __slots__ = ("certain", "loads", "names", "volatile")
 
@@ -71,6 +75,7 @@ class Facts:
         self.volatile = volatile
 
 
+_CONNECTIVES = frozenset(("and", "or", "xor", "not"))
 _NO_NAMES: frozenset[str] = frozenset()
 _NO_LOADS: frozenset[Load] = frozenset()
 _NOTHING = Facts(_NO_NAMES, _NO_LOADS, _NO_LOADS, False)
@@ -101,6 +106,9 @@ class Emitter:
         self._facts: dict[Expr, Facts] = {}
         self._literals: dict[Const, Value] = {}
         self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
+        self._parts: dict[Expr, tuple[Expr, Expr]] = {}
+        self._of_data: dict[Expr, bool] = {}
+        self._of_axes: dict[Load, bool] = {}
         self.streams = False  # whole vectors are stored past the caches
         self._firsts: dict[Expr, Expr] = {}  # axes with lanes of their own, in the first lane
         self._dummy: Value | None = None
@@ -147,7 +155,38 @@ class Emitter:
             volatile = volatile or part.volatile
         if loads and isinstance(node, Apply) and node.function == "select":
             certain = parts[0].certain | (parts[1].certain & parts[2].certain)
+            if self._is_of_data(node.operands[0]):
+                either = parts[1].certain | parts[2].certain
+                certain |= {load for load in either - certain if self._is_of_axes(load)}
         return Facts(names, loads, certain, volatile)
+
+    def _is_of_data(self, condition: Expr) -> bool:
+        """Whether every comparison in a condition is of something that was loaded or summed up."""
+        found = self._of_data.get(condition)
+        if found is None:
+            compared: list[Expr] = []
+            parts, seen = [condition], {condition}
+            while parts:
+                part = parts.pop()
+                if isinstance(part, Apply) and part.function in _CONNECTIVES:
+                    parts += [operand for operand in part.operands if operand not in seen]
+                    seen.update(part.operands)
+                else:
+                    compared.append(part)
+            found = self._of_data[condition] = all(
+                any(isinstance(node, (Load, Local)) for node in walk(part)) for part in compared
+            )
+        return found
+
+    def _is_of_axes(self, load: Load) -> bool:
+        """Whether its index is arithmetic on axes and numbers, and on nothing else."""
+        found = self._of_axes.get(load)
+        if found is None:
+            found = self._of_axes[load] = all(
+                isinstance(node, (Const, Slot, Axis, Apply)) and node.dtype.kind in "ib"
+                for node in walk(load.index)
+            )
+        return found
 
     def varies(self, expr: Expr) -> bool:
         """Whether the value differs between the lanes of the current vector loop."""
@@ -443,7 +482,7 @@ class Emitter:
     def begin_vector(self, name: str, first: Value, lanes: int, tail: Value | None) -> None:
         """Enter a vector loop's body, whose scope has just been opened."""
         self.axis, self.lanes, self.tail = name, lanes, tail
-        self._affine = {}
+        self._affine, self._parts = {}, {}
         if lanes == 1:
             self.bind_axis(name, first)
             return
@@ -457,7 +496,7 @@ class Emitter:
         """Several axes have a value of their own in each lane; no axis runs evenly. `window`: all
         the same, what varies of any index grows by 1 from lane to lane."""
         self.axis, self.lanes, self.tail = None, lanes, None
-        self._affine = {}
+        self._affine, self._parts = {}, {}
         for name, value in values.items():
             self.bind_axis(name, value)
             if window and value.lanes > 1:
@@ -469,7 +508,7 @@ class Emitter:
     def end_vector(self) -> None:
         self.axis, self.lanes, self.tail = None, 1, None
         self.varying = _NO_NAMES
-        self._affine = {}
+        self._affine, self._parts = {}, {}
         self._firsts = {}
 
     def _vector_axis(self) -> Value:
@@ -479,11 +518,8 @@ class Emitter:
 
     def affine(self, expr: Expr) -> tuple[Expr, Expr] | None:
         """`expr` as coefficient * vector axis + rest, neither of which varies; or None."""
-        if expr in self._affine:
-            return self._affine[expr]
-        found = self._find_affine(expr)
-        self._affine[expr] = found
-        return found
+        known = self._affine
+        return known[expr] if expr in known else descend(known, expr, self._find_affine)
 
     def _find_affine(self, expr: Expr) -> tuple[Expr, Expr] | None:
         if not self.varies(expr):
@@ -536,6 +572,10 @@ class Emitter:
     def _apart(self, index: Expr) -> tuple[Expr, Expr]:
         """`index` as a scalar start plus offsets that vary: what differs between iterations of an
         enclosing loop is then often only the start."""
+        known = self._parts
+        return known[index] if index in known else descend(known, index, self._find_parts)
+
+    def _find_parts(self, index: Expr) -> tuple[Expr, Expr]:
         if not self.varies(index):
             return index, ZERO
         if isinstance(index, Apply) and index.function in ("add", "sub"):

@@ -23,13 +23,26 @@ def default_batchify_fn(samples: list[Any]) -> Any:
     >>> [part.shape for part in default_batchify_fn([(np.zeros(3), 1), (np.ones(3), 2)])]
     [(2, 3), (2,)]
     """
+    return _stacked(samples, 0)
+
+
+_DEEPEST_SAMPLE = 32
+
+
+def _stacked(samples: list[Any], depth: int) -> Any:
     from tigon import nd
 
     first = samples[0]
     if isinstance(first, nd.NDArray):
         return nd.stack(*samples)
     if isinstance(first, (tuple, list)):
-        return [default_batchify_fn(list(part)) for part in zip(*samples, strict=True)]
+        check(
+            depth < _DEEPEST_SAMPLE,
+            "default_batchify_fn",
+            f"samples are tuples nested more than {_DEEPEST_SAMPLE} deep; return arrays, or pass a "
+            "batchify_fn of your own",
+        )
+        return [_stacked(list(part), depth + 1) for part in zip(*samples, strict=True)]
     batch = np.asarray(samples)
     return nd.array(batch, dtype=kept_dtype(batch.dtype))
 

@@ -43,17 +43,15 @@ class Sequential(Block):
     def __iter__(self) -> Iterator[Block]:
         return iter(self._children.values())
 
-    def hybridize(self, active: bool = True, **flags: Any) -> None:
-        """Hybridize the children that can be."""
+    def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
         if self._children and all(isinstance(c, HybridBlock) for c in self._children.values()):
             import warnings
 
             warnings.warn(
                 f"{self.name}: all children are HybridBlocks; HybridSequential would compile them "
                 "together",
-                stacklevel=2,
+                stacklevel=3,
             )
-        super().hybridize(active, **flags)
 
 
 class HybridSequential(HybridBlock):

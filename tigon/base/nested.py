@@ -1,0 +1,110 @@
+"""Lists, tuples and dictionaries in each other, as deep as `DEEPEST`: what they hold, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from tigon.base.errors import TigonError
+
+DEEPEST = 1000
+"""Levels of containers. The native look-up of arguments knows the same number."""
+
+Step = tuple[str, Any]
+"""What to make next when a nest is built: ("leaf", item), or a container of the last so many."""
+
+
+def steps(item: Any, where: str) -> Iterator[Step]:
+    """How to build the nest again from its leaves, each container after its parts.
+
+    >>> list(steps([1, {"a": (2,)}], "f"))  # doctest: +NORMALIZE_WHITESPACE
+    [('leaf', 1), ('leaf', 2), ('tuple', 1), ('dict', ['a']), ('list', 2)]
+    """
+    stack: list[tuple[Step | None, Iterator[Any]]] = [(None, iter((item,)))]
+    while stack:
+        closing, rest = stack[-1]
+        for part in rest:
+            if isinstance(part, dict):
+                stack.append((("dict", list(part)), iter(list(part.values()))))
+            elif isinstance(part, list):
+                stack.append((("list", len(part)), iter(list(part))))
+            elif isinstance(part, tuple):
+                named = hasattr(part, "_fields")
+                step = ("record", (type(part), len(part))) if named else ("tuple", len(part))
+                stack.append((step, iter(part)))
+            else:
+                yield "leaf", part
+                continue
+            if len(stack) > DEEPEST + 1:
+                raise TigonError(
+                    f"{where}: containers are nested more than {DEEPEST} deep; one of them may "
+                    "contain itself; pass arrays in lists, tuples or dictionaries that end"
+                )
+            break
+        else:
+            stack.pop()
+            if closing is not None:
+                yield closing
+
+
+def close(made: list[Any], kind: str, what: Any) -> None:
+    """Put a container, as `steps` names it, in the place of its parts at the end of `made`."""
+    start = len(made) - count_of(kind, what)
+    parts = made[start:]
+    del made[start:]
+    if kind == "dict":
+        made.append(dict(zip(what, parts, strict=True)))
+    elif kind == "record":
+        made.append(what[0](*parts))
+    else:
+        made.append(parts if kind == "list" else tuple(parts))
+
+
+def parts(structure: Sequence[Step]) -> list[Sequence[Step]]:
+    """How to build each part of the outermost container.
+
+    >>> parts((("leaf", 1), ("leaf", 2), ("leaf", 3), ("tuple", 2), ("list", 2)))
+    [(('leaf', 1),), (('leaf', 2), ('leaf', 3), ('tuple', 2))]
+    """
+    starts: list[int] = []
+    for position, (kind, what) in enumerate(structure[:-1]):
+        count = count_of(kind, what)
+        starts[len(starts) - count :] = [starts[len(starts) - count] if count else position]
+    return [structure[a:b] for a, b in pairwise([*starts, len(structure) - 1])]
+
+
+def count_of(kind: str, what: Any) -> int:
+    """How many of the last parts a step takes: none, if it is no container."""
+    if kind in ("list", "tuple"):
+        return int(what)
+    return len(what) if kind == "dict" else what[1] if kind == "record" else 0
+
+
+def leaves(item: Any, where: str) -> Iterator[Any]:
+    """Everything in a nest that is no list, tuple or dictionary, in order.
+
+    >>> list(leaves([1, {"a": (2,)}], "f"))
+    [1, 2]
+    """
+    for kind, what in steps(item, where):
+        if kind == "leaf":
+            yield what
+
+
+def holds(item: Any, kinds: type | tuple[type, ...]) -> bool:
+    """Whether something of these types is in a nest, which may contain itself.
+
+    >>> holds([1, {"a": ("b",)}], str)
+    True
+    """
+    seen: set[int] = set()
+    stack = [item]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, kinds):
+            return True
+        if isinstance(part, (list, tuple, dict)) and id(part) not in seen:
+            seen.add(id(part))
+            stack.extend(part.values() if isinstance(part, dict) else part)
+    return False
