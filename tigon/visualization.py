@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon.base import TigonError, check
+from tigon.base import TigonError, check, nested
 from tigon.base.files import AnyPath, write_file
 
 
@@ -139,10 +139,15 @@ def block_summary(block: Any, *inputs: Any) -> str:
 
 
 def _shape_text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        parts = [_shape_text(item) for item in value]
-        return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
-    return str(tuple(value.shape)) if hasattr(value, "shape") else repr(value)
+    texts: list[str] = []
+    for kind, what in nested.steps(value, "summary"):
+        if kind == "leaf":
+            texts.append(str(tuple(what.shape)) if hasattr(what, "shape") else repr(what))
+            continue
+        start = len(texts) - nested.count_of(kind, what)
+        parts = texts[start:]
+        texts[start:] = [parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"]
+    return texts[0]
 
 
 def plot_curves(

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.fuzz.graphs import graphs, inputs_for
 from tests.fuzz.interpret import interpret
 from tigon.ir import Graph, parse, show, verify
+from tigon.lower.shorten import shorten_views
 from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.passes.canonicalize import canonicalize
@@ -47,6 +48,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "canonicalize": canonicalize,
     "share_common_subexpressions": share_common_subexpressions,
     "remove_dead_code": remove_dead_code,
+    "shorten_views": shorten_views,
     "replace_empty_values": replace_empty_values,
     "set_mode": _mode,
     "thread_keys": _keys,

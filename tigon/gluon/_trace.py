@@ -233,6 +233,12 @@ class Trace:
     def function(self, function: Callable[..., Any]) -> None:
         """A function of the user's was run: globals and closure variables that its code mentions
         are guarded, and those of the functions it calls."""
+        waiting = [function]
+        while waiting:
+            self._function(waiting.pop(), waiting)
+
+    def _function(self, function: Any, waiting: list[Any]) -> None:
+        """One of them; those that it mentions are left `waiting`."""
         if not isinstance(function, FunctionType) or id(function) in self.seen:
             return
         self.seen.add(id(function))
@@ -246,6 +252,7 @@ class Trace:
                     lambda spaces=spaces, name=name: spaces.get(name, _missing),
                     f"global {name}",
                     (spaces, name),
+                    waiting,
                 )
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
@@ -260,6 +267,7 @@ class Trace:
                 lambda cell=cell: cell.cell_contents,
                 f"closure variable {name}",
                 (cell, None),
+                waiting,
             )
 
     def _name(
@@ -269,11 +277,12 @@ class Trace:
         read: Callable[[], Any],
         what: str,
         place: tuple[Any, str | None],
+        waiting: list[Any],
     ) -> None:
         """What a global or closure variable holds; a function of the user's is looked into."""
         written = isinstance(value, FunctionType) and not _is_ours(value)
         if written:
-            self.function(value)
+            waiting.append(value)
         array = hasattr(type(value), "apply_op")
         if written or array or isinstance(value, CONTENT) or _is_configuration(value):
             self.keep.append(value)

@@ -257,5 +257,3 @@ def _declared(
 
 def _plain(arg: Any) -> Any:
     return arg.value if isinstance(arg, Static) else arg
-
-

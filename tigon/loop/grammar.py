@@ -17,7 +17,7 @@ computed once and a tree that is exponential on paper stays small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
@@ -373,8 +373,9 @@ class Contraction(Frozen):
 AnyNest = Nest | Contraction
 
 
-def walk(expr: Expr) -> Iterator[Expr]:
-    """Every distinct subexpression once, operands before users."""
+def walk(expr: Expr, stop: Container[Expr] = ()) -> Iterator[Expr]:
+    """Every distinct subexpression once, operands before users; what is below `expr` and in `stop`
+    is left out."""
     seen: set[Expr] = set()
     stack: list[tuple[Expr, bool]] = [(expr, False)]
     while stack:
@@ -384,4 +385,7 @@ def walk(expr: Expr) -> Iterator[Expr]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((operand, False) for operand in node.operands)
+            operands = node.operands
+            if stop:
+                operands = tuple(operand for operand in operands if operand not in stop)
+            stack.extend((operand, False) for operand in operands)

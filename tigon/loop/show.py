@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from tigon.loop.grammar import (
     FUNCTIONS,
@@ -58,22 +59,39 @@ def expression(expr: Expr, names: dict[Expr, str] | None = None) -> str:
 def _text(expr: Expr, names: dict[Expr, str], level: int, top: bool = False) -> str:
     if expr in names and not top:
         return names[expr]
+    texts: dict[Expr, str] = {}
+    for node in walk(expr, names):
+        texts[node] = _spelled(node, lambda part, level: _closed(part, names, texts, level))
+    return _bracketed(expr, texts[expr], level)
+
+
+def _closed(expr: Expr, names: dict[Expr, str], texts: dict[Expr, str], level: int) -> str:
+    """A part of an expression, in brackets if it binds less than `level`."""
+    return names[expr] if expr in names else _bracketed(expr, texts[expr], level)
+
+
+def _bracketed(expr: Expr, text: str, level: int) -> str:
     if isinstance(expr, Const):
-        text = repr(expr.value)
         return f"({text})" if text.startswith("-") and level else text
+    infix = _INFIX.get(expr.function) if isinstance(expr, Apply) else None
+    return f"({text})" if infix is not None and infix[1] < level else text
+
+
+def _spelled(expr: Expr, part: Callable[[Expr, int], str]) -> str:
+    """An expression, its operands being spelled by `part`."""
+    if isinstance(expr, Const):
+        return repr(expr.value)
     if isinstance(expr, Load):
-        return f"b{expr.buffer}[{_text(expr.index, names, 0)}]"
+        return f"b{expr.buffer}[{part(expr.index, 0)}]"
     if not isinstance(expr, Apply):
         return repr(expr)
     infix = _INFIX.get(expr.function)
     if infix is not None:
         symbol, own = infix
-        left = _text(expr.operands[0], names, own)
         # One above its own level on the right: a - (b - c) and comparisons do not associate.
-        right = _text(expr.operands[1], names, own + 1)
-        joined = f"{left} {symbol} {right}"
-        return f"({joined})" if own < level else joined
-    inner = [_text(operand, names, 0) for operand in expr.operands]
+        left, right = part(expr.operands[0], own), part(expr.operands[1], own + 1)
+        return f"{left} {symbol} {right}"
+    inner = [part(operand, 0) for operand in expr.operands]
     if FUNCTIONS[expr.function].result == "given":
         inner.append(str(expr.dtype))
     return f"{expr.function}({', '.join(inner)})"

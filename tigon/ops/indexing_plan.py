@@ -58,13 +58,13 @@ class Gathering(Frozen):
 
 def is_basic(key: Any) -> bool:
     """Whether a key holds integers, slices, None and Ellipsis only."""
-    if isinstance(key, tuple):
-        return all(is_basic(entry) for entry in key if not isinstance(entry, tuple)) and not any(
-            isinstance(entry, tuple) for entry in key
-        )
-    if isinstance(key, (bool, np.bool_)):
-        return False
-    return key is None or key is Ellipsis or isinstance(key, (int, np.integer, slice))
+    entries = key if isinstance(key, tuple) else (key,)
+    return all(
+        entry is None
+        or entry is Ellipsis
+        or (isinstance(entry, (int, np.integer, slice)) and not isinstance(entry, bool))
+        for entry in entries
+    )
 
 
 def plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
@@ -151,7 +151,8 @@ def _host_array(entry: Any) -> np.ndarray:
         return array
     if array.size and array.dtype.kind not in "iu":
         raise TigonIndexError(
-            f"expected integers, slices, None, Ellipsis or index arrays in []; given {entry!r}"
+            "expected integers, slices, None, Ellipsis or index arrays in []; given "
+            + record.shown(entry)
         )
     if array.dtype == np.uint64:
         array = np.minimum(array, np.iinfo(np.int64).max)

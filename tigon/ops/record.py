@@ -325,8 +325,16 @@ def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
         if typing.get_origin(option) is tuple and isinstance(value, (int, float)):
             return (_coerce(op, name, typing.get_args(option)[0], value),)
     raise TigonError(
-        f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {value!r:.300}"
+        f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {shown(value):.300}"
     )
+
+
+def shown(value: Any) -> str:
+    """A value in a message: nested too deeply to be printed, it is named by its type."""
+    try:
+        return repr(value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
 
 
 _WORDS = {"true": True, "false": False, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}

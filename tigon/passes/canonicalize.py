@@ -202,8 +202,10 @@ def _reshaped(x: Value, shape: tuple[int, ...], like: Node) -> Value:
     """A canonical value in another shape, canonical again."""
     if same_shape(x.shape, shape):
         return x
-    if x.node.op is reshape:
-        return _reshaped(x.node.inputs[0], shape, like)
+    while x.node.op is reshape:
+        x = x.node.inputs[0]
+    if same_shape(x.shape, shape):
+        return x
     return _make(reshape, (x,), like, shape=shape)
 
 

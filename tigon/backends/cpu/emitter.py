@@ -612,22 +612,26 @@ class Emitter:
 
     def _guard_value(self, guard: Guard) -> Value:
         """The conjunction, computed in the scope of its deepest condition."""
-        level = max(self.level(condition) for condition in guard)
-        volatile = any(self.facts(condition).volatile for condition in guard)
-        key = ("guard", guard)
-        scope = self.scopes[level]
-        found = None if volatile else scope.cache.get(key)
-        if found is None:
-            found = self.emit(guard[-1], guard[:-1])
-            if len(guard) > 1:
-                before = self._guard_value(guard[:-1])
-                with self.at(level):
-                    lanes = max(found.lanes, before.lanes)
-                    a, b = self.spread(before, lanes), self.spread(found, lanes)
-                    found = self.out.op(f"and {a}, {b.name}", "i1", lanes)
-            if not volatile:
-                scope.cache[key] = found
-        return found
+        before: Value | None = None
+        level, volatile = 0, False
+        for length, condition in enumerate(guard, 1):
+            level = max(level, self.level(condition))
+            volatile = volatile or self.facts(condition).volatile
+            key = ("guard", guard[:length])
+            scope = self.scopes[level]
+            found = None if volatile else scope.cache.get(key)
+            if found is None:
+                found = self.emit(condition, guard[: length - 1])
+                if before is not None:
+                    with self.at(level):
+                        lanes = max(found.lanes, before.lanes)
+                        a, b = self.spread(before, lanes), self.spread(found, lanes)
+                        found = self.out.op(f"and {a}, {b.name}", "i1", lanes)
+                if not volatile:
+                    scope.cache[key] = found
+            before = found
+        assert before is not None
+        return before
 
     def _load(
         self, expr: Load, children: Sequence[tuple[Expr, Guard]], mask: Value | None

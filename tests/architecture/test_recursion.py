@@ -1,0 +1,159 @@
+"""No walk is as deep as the user's program: functions that call themselves are listed here, with
+what bounds them. Whatever else has to recurse goes through `tigon.base.recursion.descend`."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "tigon"
+
+RANK = "the loops of a nest: the axes of arrays, 32 at most, and a few stages"
+ONCE = "one level: the inner call takes the other branch"
+BOUNDED = {
+    "autograd._heads grad": "not recursive: a flag of the same name",
+    "backends.cpu.backend._map_body": RANK,
+    "backends.cpu.compiler.Compiler._has_helper Compiler._stored Compiler.find": "a helper calls "
+    "no other: its own is found in the store",
+    "backends.cpu.compiler.Compiler._new_helpers": "helpers that our own helpers call",
+    "backends.cpu.contraction._Contraction.list_places.places "
+    "_Contraction.list_places.places.offset": RANK,
+    "backends.cpu.cost._Estimate.body": RANK,
+    "backends.cpu.cost._arithmetic": RANK,
+    "backends.cpu.cost._longest": RANK,
+    "backends.cpu.cost.stored_bytes": RANK,
+    "backends.cpu.emitter.Emitter._compute Emitter._emit Emitter._guard_value Emitter.emit": "the "
+    "conditions of a guard, each found where it was computed as an operand",
+    "backends.cpu.emitter.Emitter._level Emitter.level": ONCE,
+    "backends.cpu.nest.Body.loops Body.loops.run Body.statements": RANK,
+    "backends.cpu.nest.Body.over Body.over.deeper Body.over.run": RANK,
+    "backends.cpu.nest._values": RANK,
+    "backends.cpu.packing._Packer.pack_right_sliding.remainders "
+    "_Packer.pack_right_sliding.remainders.remainder": RANK,
+    "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",
+    "gluon._trace._content _members freeze": "a set in a set is known by identity",
+    "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
+    "gluon.function.jit": ONCE,
+    "initializer.create": ONCE,
+    "ir.graph._exact": "attributes, nested once",
+    "ir.graph._parts": "attributes, nested once",
+    "ir.text._literal": "what Python has parsed; caught where it is too deep",
+    "loop.abstract._Rewrite.body _Rewrite.statement": RANK,
+    "loop.fingerprint.fingerprint.text": RANK,
+    "loop.grammar._text": "counted: 12",
+    "loop.interpret._Run._body _Run._loop": RANK,
+    "loop.show._body": RANK,
+    "loop.verify._Check._body": RANK,
+    "lower.nests._accesses.visit": RANK,
+    "lower.nests._exprs": RANK,
+    "lower.nests._rewritten": RANK,
+    "metric.create": "checked: a list of metrics holds no list",
+    "ops.record._as_option _coerce": "the declared type",
+    "sym.symbol.enter": "a captured array's symbol enters at once",
+    "passes.decompose._expand decompose": "composites made of composites",
+    "passes.gradient._pull_back _walk": "composites made of composites",
+}
+"""By module and the functions of one circle: why it ends soon, whatever the user's program."""
+
+Name = tuple[str, ...]
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[Name, Name, ast.AST]]:
+    """(path, path of the class or (), function) for every function, inner ones included."""
+    stack: list[tuple[ast.AST, Name, Name]] = [(tree, (), ())]
+    while stack:
+        node, path, owner = stack.pop()
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef):
+                inner = (*path, child.name)
+                yield inner, owner, child
+                stack.append((child, inner, owner))
+            elif isinstance(child, ast.ClassDef):
+                stack.append((child, (*path, child.name), (*path, child.name)))
+            else:
+                stack.append((child, path, owner))
+
+
+def mentioned(function: ast.AST) -> Iterator[ast.Name | ast.Attribute]:
+    """Names and attributes in a function's own code. What `descend` is given is not called here."""
+    stack = list(ast.iter_child_nodes(function))
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            yield node
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "descend":
+            stack.extend(node.args[:2])
+        elif not isinstance(node, ast.FunctionDef):
+            stack.extend(ast.iter_child_nodes(node))
+
+
+METHODS = frozenset(
+    "apply cast collect_params explain hybridize initialize summary update reset get bounds linear"
+    " visit walk run body expand emit formula at read text show __repr__ __hash__ __eq__"
+    " __deepcopy__ __reduce__ __del__".split()
+)
+"""Of another object these names are taken for the method they stand in: trees call such."""
+
+ONE_OF_A_KIND = {
+    "gluon.parameter.ParameterDict.initialize": "a parameter's",
+    "gluon.parameter.ParameterDict.update": "the dictionary inside",
+    "gluon.block.Block.apply": "only where a class has its own",
+    "gluon.block.Block.initialize": "that of the parameters",
+    "gluon._graphs.GraphCache.run": "that of an entry",
+    "gluon.block.Block.cast": "only where a class has its own",
+    "gluon.block.Block.hybridize": "only where a class has its own",
+    "gluon.block.HybridBlock.explain": "the cache's",
+    "gluon.function.CompiledFunction.explain": "the cache's",
+    "gluon.train_step.TrainStep.explain": "the cache's",
+    "name.NameManager.get": "that of a dictionary",
+    "metric.CompositeEvalMetric.reset": "metrics that the user has put into each other by hand",
+    "metric.CompositeEvalMetric.update": "metrics that the user has put into each other by hand",
+}
+"""Methods that call one of the same name, of an object of another kind or of a bounded number."""
+
+
+def circles() -> set[str]:
+    """The functions of each module that call themselves or each other, by name."""
+    found: set[str] = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        known = {
+            name: (owner, node) for name, owner, node in functions(ast.parse(path.read_text()))
+        }
+        calls: dict[Name, set[Name]] = defaultdict(set)
+        for name, (owner, node) in known.items():
+            for part in mentioned(node):
+                if isinstance(part, ast.Name):
+                    scopes = [(*name[:k], part.id) for k in range(len(name), -1, -1)]
+                    calls[name].update(
+                        s for s in scopes if s in known and (len(s) == 1 or known[s][0] != s[:-1])
+                    )
+                elif isinstance(part.value, ast.Name) and part.value.id in ("self", "cls"):
+                    calls[name].update({(*owner, part.attr)} & known.keys())
+                elif part.attr == name[-1] and owner and part.attr in METHODS:
+                    is_super = isinstance(part.value, ast.Call) and "super" in ast.dump(part.value)
+                    calls[name].update(() if is_super else {name})
+        reached = {name: _reached(name, calls) for name in known}
+        for name in known:
+            circle = {other for other in reached[name] if name in reached[other]}
+            if circle:
+                found.add(f"{module}." + " ".join(sorted(".".join(n) for n in circle)))
+    return found
+
+
+def _reached(name: Name, calls: dict[Name, set[Name]]) -> set[Name]:
+    seen: set[Name] = set()
+    stack = [name]
+    while stack:
+        new = calls[stack.pop()] - seen
+        seen |= new
+        stack.extend(new)
+    return seen
+
+
+def test_recursion_is_declared_with_its_bound() -> None:
+    declared = BOUNDED.keys() | ONE_OF_A_KIND.keys()
+    assert circles() - declared == set(), "walk iteratively, use descend, or say what bounds it"
+    assert declared - circles() == set(), "no longer recursive: leave it out of the list"
