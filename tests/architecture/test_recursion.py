@@ -33,7 +33,6 @@ BOUNDED = {
     "backends.cpu.packing._Packer.pack_right_sliding.remainders "
     "_Packer.pack_right_sliding.remainders.remainder": RANK,
     "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",
-    "gluon._trace._content _members freeze": "a set in a set is known by identity",
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
     "gluon.function.jit": ONCE,
     "initializer.create": ONCE,

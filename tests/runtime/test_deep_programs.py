@@ -211,7 +211,7 @@ def test_trees_of_blocks(kind: Any, tmp_path: Path) -> None:
         assert repr(block).count(kind.__name__) == 500
         block.save_parameters(str(tmp_path / "deep.params"))
         block.load_parameters(str(tmp_path / "deep.params"))
-        assert {p.dtype for p in block.collect_params().values()} == {np.float64}
+        assert {p.dtype for p in block.collect_params().values()} == {"float64"}
 
 
 def test_nested_blocks_are_traced_as_deeply_as_they_run(tmp_path: Path) -> None:

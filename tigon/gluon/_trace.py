@@ -437,66 +437,84 @@ def freeze(value: Any, depth: int = 2) -> Any:
         return (type(value), value if value and value == value else repr(value))
     if isinstance(value, Static):
         return value
-    found = _content(value, depth, None)
-    return _content(value, depth, {}) if found is None else found
+    return _content(value, depth)
 
 
 PLAINLY = 200
 """Containers in one value that are written out wherever they occur."""
 
 
-def _content(
-    value: Any, depth: int, known: dict[tuple[int, int], int] | None, in_set: bool = False
-) -> Any:
+class _Content:
     """What is in a value, without nesting: each container in turn, those in it by their number.
 
-    In `known` every container has one number, so that what contains itself ends, and what is shared
-    is written once. Without it equal content is equal however it is shared; None, if that is long.
+    If `numbered`, every container has one number, so that what contains itself ends, and what is
+    shared is written once. Else equal content is equal however it is shared.
     What is in a set cannot change: sets `in_set` are known by identity.
     """
-    tokens: list[Any] = []
-    pending = [(value, depth)]
 
-    def later(item: Any, depth: int) -> int:
-        if known is None:
-            pending.append((item, depth))
-            return 0
-        number = known.setdefault((id(item), depth), len(pending))
-        if number == len(pending):
-            pending.append((item, depth))
-        return number
+    def __init__(self, value: Any, depth: int, numbered: bool, in_set: bool) -> None:
+        self.tokens: list[Any] = []
+        self.pending = [(value, depth)]
+        self.known: dict[tuple[int, int], int] | None = {(id(value), depth): 0}
+        if not numbered:
+            self.known = None
+        self.in_set = in_set
 
-    def add(items: Iterable[Any], depth: int) -> None:
+    def write(self) -> tuple[Any, ...] | None:
+        """None if there is too much to be written without numbers."""
+        for item, depth in self.pending:  # which grows
+            if self.known is None and len(self.pending) > PLAINLY:
+                return None
+            self._head(item, depth)
+        return tuple(self.tokens)
+
+    def _head(self, item: Any, depth: int) -> None:
+        """A container's type and what is in it; of another object which one it is."""
+        if isinstance(item, (tuple, list)):
+            self.tokens += (type(item), len(item))
+            self._parts(item, depth)
+        elif isinstance(item, (set, frozenset)):
+            members = _Itself(item) if self.in_set else frozenset(_member(i, depth) for i in item)
+            self.tokens += (type(item), members)
+        elif isinstance(item, dict):
+            self.tokens += (dict, len(item))
+            self._parts(item.keys(), depth)
+            self._parts(item.values(), depth)
+        elif isinstance(item, np.ndarray):
+            self.tokens += (np.ndarray, item.shape, item.dtype.str, item.tobytes())
+        elif depth and _is_record(item):
+            self.tokens += (type(item), id(item), len(vars(item)), *vars(item))
+            self._parts(vars(item).values(), depth - 1)
+        else:
+            self.tokens += (type(item), id(item))
+
+    def _parts(self, items: Iterable[Any], depth: int) -> None:
         for item in items:
             if isinstance(item, PLAIN):
-                tokens.append((type(item), item if item and item == item else repr(item)))
+                self.tokens.append((type(item), item if item and item == item else repr(item)))
             elif isinstance(item, Static):
-                tokens.append(item)
+                self.tokens.append(item)
             else:
-                tokens.append(later(item, depth))
+                self.tokens.append(self._later(item, depth))
 
-    if known is not None:
-        known[id(value), depth] = 0
-    for item, level in pending:
-        if known is None and len(pending) > PLAINLY:
-            return None
-        if isinstance(item, (tuple, list)):
-            tokens += (type(item), len(item))
-            add(item, level)
-        elif isinstance(item, (set, frozenset)):
-            tokens += (type(item), _Itself(item) if in_set else _members(item, level))
-        elif isinstance(item, dict):
-            tokens += (dict, len(item))
-            add(item.keys(), level)
-            add(item.values(), level)
-        elif isinstance(item, np.ndarray):
-            tokens += (np.ndarray, item.shape, item.dtype.str, item.tobytes())
-        elif level and _is_record(item):
-            tokens += (type(item), id(item), len(vars(item)), *vars(item))
-            add(vars(item).values(), level - 1)
-        else:
-            tokens += (type(item), id(item))
-    return tuple(tokens)
+    def _later(self, item: Any, depth: int) -> int:
+        number = 0
+        if self.known is not None:
+            number = self.known.setdefault((id(item), depth), len(self.pending))
+            if number < len(self.pending):
+                return number
+        self.pending.append((item, depth))
+        return number
+
+
+def _content(value: Any, depth: int, in_set: bool = False) -> Any:
+    found = _Content(value, depth, False, in_set).write()
+    return _Content(value, depth, True, in_set).write() if found is None else found
+
+
+def _member(item: Any, depth: int) -> Any:
+    """The same of what is in a set."""
+    return freeze(item) if isinstance(item, (*PLAIN, Static)) else _content(item, depth, True)
 
 
 class _Itself:
@@ -512,17 +530,6 @@ class _Itself:
 
     def __hash__(self) -> int:
         return id(self.item)
-
-
-def _members(items: set[Any] | frozenset[Any], depth: int) -> frozenset[Any]:
-    found = []
-    for item in items:
-        if isinstance(item, (*PLAIN, Static)):
-            found.append(freeze(item))
-        else:
-            content = _content(item, depth, None, True)
-            found.append(_content(item, depth, {}, True) if content is None else content)
-    return frozenset(found)
 
 
 def _is_record(value: Any) -> bool:
