@@ -46,12 +46,15 @@ def descend(
 
     >>> lengths = {}
     >>> def length(count):
-    ...     return count and 1 + (lengths.get(count - 1) or descend(lengths, count - 1, length))
+    ...     below = count - 1
+    ...     return 1 + (lengths.get(below) or descend(lengths, below, length)) if below else 1
     >>> descend(lengths, 100_000, length)
     100000
     """
     depth = _state.depth
     if depth == DEPTH:
+        if key in known:  # or what asks for it would be begun again without end
+            return known[key]
         raise _Below(known, key, compute)
     if depth:
         _state.depth = depth + 1
