@@ -9,6 +9,7 @@ from pathlib import Path
 
 from differences import ELSEWHERE, PREAMBLE, RULES, Difference
 
+from tigon.base.files import write_file
 from tigon.loop.mathematics import ULP
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -65,4 +66,4 @@ if __name__ == "__main__":
     if "--check" in sys.argv:
         sys.exit(any((DOCS / name).read_text() != page() for name, page in PAGES.items()))
     for name, page in PAGES.items():
-        (DOCS / name).write_text(page())
+        write_file(DOCS / name, page().encode())

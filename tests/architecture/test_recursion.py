@@ -27,9 +27,11 @@ BOUNDED = {
     "backends.cpu.emitter.Emitter._compute Emitter._emit Emitter._guard_value Emitter.emit": "the "
     "conditions of a guard, each found where it was computed as an operand",
     "backends.cpu.emitter.Emitter._level Emitter.level": ONCE,
-    "backends.cpu.nest.Body.loops Body.loops.run Body.statements": RANK,
+    "backends.cpu.nest.Body.loops Body.loops.run Body.nested Body.scan Body.scan.run "
+    "Body.statements": RANK,
     "backends.cpu.nest.Body.over Body.over.deeper Body.over.run": RANK,
     "backends.cpu.nest._values": RANK,
+    "backends.cpu.store._marked": "once more, for the folder of our own",
     "backends.cpu.packing._Packer.pack_right_sliding.remainders "
     "_Packer.pack_right_sliding.remainders.remainder": RANK,
     "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",
@@ -42,9 +44,9 @@ BOUNDED = {
     "loop.abstract._Rewrite.body _Rewrite.statement": RANK,
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",
-    "loop.interpret._Run._body _Run._loop": RANK,
+    "loop.interpret._Run._body _Run._loop _Run._scan": RANK,
     "loop.show._body": RANK,
-    "loop.verify._Check._body": RANK,
+    "loop.verify._Check._body _Check._scan": RANK,
     "lower.nests._accesses.visit": RANK,
     "lower.nests._exprs": RANK,
     "lower.nests._rewritten": RANK,

@@ -411,9 +411,9 @@ def _wave(x: Expr, form: _Format, quarters: int) -> Expr:
 
     def value(r: Expr, quadrant: Expr) -> Expr:
         sine, cosine = _sine_and_cosine(r, form)
-        value = L.select(L.ne(L.and_(quadrant, 1), 0), cosine, sine)
+        either = L.select(L.ne(L.and_(quadrant, 1), 0), cosine, sine)
         sign = L.shl(L.and_(quadrant, 2), 8 * form.dtype.itemsize - 2)
-        return _float(L.xor(_integer(value, form), sign), form)
+        return _float(L.xor(_integer(either, form), sign), form)
 
     return _of_angle(x, form, value, quarters)
 

@@ -36,7 +36,7 @@ from tigon.ops.indexing import _gather_nd, _positions, _scatter_add, _scatter_po
 from tigon.ops.nn._shared import float_data
 from tigon.ops.ordering import order
 from tigon.ops.record import Operator, Positions, Work, composite
-from tigon.ops.reduction import _reduce_max, _reduce_min, _reduce_sum, mean
+from tigon.ops.reduction import _reduce_min, _reduce_sum, mean
 from tigon.ops.views import (
     _broadcast,
     _join,

@@ -160,36 +160,40 @@ class Body:
             waiting.clear()
             pending.clear()
 
-        def reads_pending(*exprs: Expr) -> bool:
+        def reads_pending(stmt: Let | Store) -> bool:
+            exprs = (stmt.value,) if isinstance(stmt, Let) else (stmt.index, stmt.value)
             return bool(pending) and any(
                 load.buffer in pending for expr in exprs for load in self.e.facts(expr).loads
             )
 
         for stmt in body:
-            if isinstance(stmt, Let):
-                if reads_pending(stmt.value):
-                    flush()
-                self.e.let(stmt.name, stmt.value)
-            elif isinstance(stmt, Store):
-                if reads_pending(stmt.index, stmt.value):
-                    flush()
-                waiting.append(
-                    self.e.prepare_store(stmt.buffer, stmt.index, stmt.value, stmt.accumulate)
-                )
-                pending.add(stmt.buffer)
-            else:
+            if not isinstance(stmt, (Let, Store)):
                 flush()
-                if isinstance(stmt, Fail):
-                    self.fail(stmt)
-                elif isinstance(stmt, Loop):
-                    self.loops(stmt.axes, stmt.body)
-                    self.e.invalidate()
-                elif isinstance(stmt, Scan):
-                    self.scan(stmt)
-                    self.e.invalidate()
-                else:
-                    self.reduce(stmt)
+                self.nested(stmt)
+                continue
+            if reads_pending(stmt):
+                flush()
+            if isinstance(stmt, Let):
+                self.e.let(stmt.name, stmt.value)
+            else:
+                place, value = stmt.index, stmt.value
+                write = self.e.prepare_store(stmt.buffer, place, value, stmt.accumulate)
+                waiting.append(write)
+                pending.add(stmt.buffer)
         flush()
+
+    def nested(self, stmt: Loop | Reduce | Scan | Fail) -> None:
+        """A statement with statements or control flow of its own."""
+        if isinstance(stmt, Fail):
+            self.fail(stmt)
+        elif isinstance(stmt, Reduce):
+            self.reduce(stmt)
+        else:
+            if isinstance(stmt, Scan):
+                self.scan(stmt)
+            else:
+                self.loops(stmt.axes, stmt.body)
+            self.e.invalidate()
 
     def fail(self, stmt: Fail) -> None:
         e, out = self.e, self.e.out
