@@ -36,9 +36,9 @@ class Dataset:
 
 @pytest.fixture
 def loading():
-    """How many threads of loaders there are, beside those at the start."""
-    before = threading.active_count()
-    return lambda: threading.active_count() - before
+    """How many threads there are that were not there at the start."""
+    before = set(threading.enumerate())
+    return lambda: len(set(threading.enumerate()) - before)
 
 
 def numbers(batches):
@@ -104,9 +104,9 @@ def test_leaving_early_does_not_wait(leave, loading):
             del cycle
         del batches
         gc.collect()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # a stuck sample takes longer; busy machines are slow
     dataset.free.set()
-    assert within(5, lambda: loading() == 0)
+    assert within(30, lambda: loading() == 0)
 
 
 def test_an_error_of_the_dataset_comes_in_its_place():

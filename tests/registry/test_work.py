@@ -20,6 +20,7 @@ from tigon.loop.grammar import (
     Apply,
     Contraction,
     Expr,
+    Fail,
     Let,
     Load,
     LoopAxis,
@@ -71,6 +72,8 @@ def _body(body: Sequence[Stmt], where: dict[str, int]) -> int:
 def _statement(statement: Stmt, where: dict[str, int]) -> int:
     if isinstance(statement, (Let, Store)):
         return _weight(statement.value)
+    if isinstance(statement, Fail):
+        return _weight(statement.condition)
     if isinstance(statement, (Reduce, Scan)):
         own = _weight(*(accumulator.value for accumulator in statement.accumulators))
         if isinstance(statement, Reduce):
