@@ -98,6 +98,17 @@ def holds(item: Any, kinds: type | tuple[type, ...]) -> bool:
     >>> holds([1, {"a": ("b",)}], str)
     True
     """
+    if not isinstance(item, (list, tuple, dict)):
+        return isinstance(item, kinds)
+    deeper = False
+    for part in item.values() if isinstance(item, dict) else item:
+        if isinstance(part, kinds):
+            return True
+        deeper = deeper or isinstance(part, (list, tuple, dict))
+    return deeper and _holds_deep(item, kinds)
+
+
+def _holds_deep(item: Any, kinds: type | tuple[type, ...]) -> bool:
     seen: set[int] = set()
     stack = [item]
     while stack:

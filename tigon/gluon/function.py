@@ -16,6 +16,8 @@ from tigon.gluon._trace import Static
 from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
 
+_HOLD_NOTHING = frozenset((NDArray, Static, int, float, bool, str, type(None)))
+
 _KEYWORDS = Static("keywords")
 """Stands before the dictionary of what is passed by name only."""
 
@@ -134,7 +136,7 @@ class CompiledFunction:
         if keywords or self._static:
             args = self._arranged(args, keywords)
         for arg in args:
-            if type(arg) is not NDArray and holds_symbol(arg):
+            if type(arg) not in _HOLD_NOTHING and holds_symbol(arg):
                 return self._traced(*args)
         return self._graphs(args)
 
