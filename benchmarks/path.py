@@ -160,10 +160,10 @@ def hybridized() -> dict[str, Timer]:
         arrays[slot] = (row,)[position]
     empty = _native.Program("empty", [(0, (10,))], [(0, (10,))], 1, 0, (), ())
     bare = _native.Program("bare", [(0, (10,))], [], 0, 0, (), ())
-    guards = tuple(network_entry.trace.guards.values())
+    guards = network_entry.steady
 
     def all_guards() -> bool:
-        return all([guard.holds() for guard in guards])
+        return guards.native.hold()
 
     look_up, kind = "a = (x,); g.run(k(a), a, a)", _native.call_kind
     return {
@@ -210,7 +210,7 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
     ("recorded", "per add of a chain of 100, and backward", "per add of 100, with backward", ""),
     ("recorded", "with autograd.record(): pass", "with record()", ""),
     ("hybridized", "net(x), 3 small layers, all of it", "net(x), 3 layers", ""),
-    ("hybridized", ". shortcut: kind, epoch, names", "net(x), 3 layers", "program, 3 layers"),
+    ("hybridized", ". shortcut: kind, epoch, guards", "net(x), 3 layers", "program, 3 layers"),
     ("hybridized", ". program: checks, allocation, launches", "program, 3 layers", ""),
     ("hybridized", "the same the long way, after a change", "long, 3 layers", ""),
     ("hybridized", ". Block", "long, 3 layers", "graphs((x,)), 3 layers"),
@@ -224,7 +224,7 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
         "program, 3 layers",
     ),
     ("hybridized", "net(x), 1 operator, all of it", "net(x), 1 operator", ""),
-    ("hybridized", ". shortcut: kind, epoch, names", "net(x), 1 operator", "program, 1 operator"),
+    ("hybridized", ". shortcut: kind, epoch, guards", "net(x), 1 operator", "program, 1 operator"),
     ("hybridized", "the same the long way, after a change", "long, 1 operator", ""),
     ("hybridized", ". Block", "long, 1 operator", "graphs((x,)), 1 operator"),
     ("hybridized", ". kind, lookup, guard", "graphs((x,)), 1 operator", "entry((x,)), 1 operator"),

@@ -264,8 +264,12 @@ PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* co
 
 PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
                       size_t count, std::vector<ArrayRef>& outputs) {
-  if (trace_handlers.call)
-    return call_in_trace(operator_id, attributes_id, operands, count, outputs);
+  if (trace_handlers.call) {
+    PyObject* result = call_in_trace(operator_id, attributes_id, operands, count, outputs);
+    // What a graph cannot hold is done at once.
+    if (result != Py_NotImplemented) return result;
+    Py_DECREF(result);
+  }
   ++counters.imperative_operators;
   Few<Array*, 16> arrays(count);
   Few<Immediate, 16> immediates(count);

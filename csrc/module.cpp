@@ -13,6 +13,7 @@
 #include "dispatch.h"
 #include "engine.h"
 #include "errors.h"
+#include "guards.h"
 #include "object_code.h"
 #include "program.h"
 #include "shortcut.h"
@@ -788,6 +789,7 @@ void set_up(nb::module_& m) {
   m.attr("CONSTANT") = static_cast<int>(Space::Constant);
   bind_arrays(m);
   bind_programs(m);
+  bind_guards(m);
   bind_shortcuts(m);
   bind_tape(m);
   bind_engine(m);

@@ -10,6 +10,7 @@
 #include "dispatch.h"
 #include "errors.h"
 #include "few.h"
+#include "guards.h"
 
 namespace tigon {
 namespace {
@@ -18,26 +19,13 @@ using namespace nb::literals;
 
 int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
 
-// A global or closure variable that traced code mentions, and what it held.
-struct Name {
-  nb::object space;  // a dictionary or a cell
-  nb::object key;    // None for a cell
-  nb::object value;
-
-  bool holds() const {
-    if (PyCell_Check(space.ptr())) return PyCell_GET(space.ptr()) == value.ptr();
-    PyObject* found = PyDict_GetItemWithError(space.ptr(), key.ptr());
-    if (!found) PyErr_Clear();
-    return found == value.ptr();
-  }
-};
-
 // One program for one kind of call, and all that must be as it was.
 struct Shortcut {
   int64_t epoch;
   bool training;
   std::vector<TypeRef> types;  // of the arguments
-  std::vector<Name> names;
+  nb::object guards;  // of what the traced code read
+  Guards* guarded;
   nb::object owner;  // of the program
   Program* program;
   std::vector<ArrayRef> arrays;  // null where an argument goes
@@ -49,9 +37,6 @@ struct Shortcut {
     for (size_t index = 0; index < types.size(); ++index) {
       PyObject* argument = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
       if (!is_array(argument) || as_array(argument)->type.get() != types[index].get()) return false;
-    }
-    for (const Name& name : names) {
-      if (!name.holds()) return false;
     }
     return true;
   }
@@ -73,15 +58,18 @@ class Shortcuts {
   using Held = std::shared_ptr<const Shortcut>;
 
   Held find(PyObject* arguments) const {
-    for (const Held& one : all_) {
-      if (one->fits(arguments)) return one;
+    for (size_t index = 0; index < all_.size(); ++index) {
+      if (!all_[index]->fits(arguments)) continue;
+      Held found = all_[index];  // a guard may run Python code, which may change them all
+      if (hold(*found->guarded)) return found;
     }
     return nullptr;
   }
 
   void add(nb::object program, nb::list arrays,
            const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments, int64_t epoch,
-           nb::list names) {
+           nb::object guards) {
+    if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
     if (Py_TYPE(program.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
       throw InternalError("a shortcut leads to a Program");
     auto made = std::make_shared<Shortcut>();
@@ -110,13 +98,8 @@ class Shortcuts {
       if (!fits && !given[index]) throw InternalError("an operand of a shortcut does not fit");
       made->arrays.push_back(given[index] ? ArrayRef() : ArrayRef::borrow(as_array(array)));
     }
-    for (nb::handle name : names) {
-      nb::tuple parts = nb::cast<nb::tuple>(name);
-      nb::object space = parts[0];
-      if (!PyCell_Check(space.ptr()) && !PyDict_Check(space.ptr()))
-        throw InternalError("a name is in a dictionary or in a cell");
-      made->names.push_back({std::move(space), parts[1], parts[2]});
-    }
+    made->guarded = nb::inst_ptr<Guards>(guards);
+    made->guards = std::move(guards);
     // What goes is dropped last: that may run Python code.
     std::vector<Held> kept{std::move(made)};
     for (const Held& one : all_) {
@@ -131,11 +114,7 @@ class Shortcuts {
   int traverse(visitproc visit, void* arg) const {
     for (const Held& one : all_) {
       Py_VISIT(one->owner.ptr());
-      for (const Name& name : one->names) {
-        Py_VISIT(name.space.ptr());
-        Py_VISIT(name.key.ptr());
-        Py_VISIT(name.value.ptr());
-      }
+      Py_VISIT(one->guards.ptr());
     }
     return 0;
   }
@@ -154,18 +133,19 @@ PyObject* shortcuts_type = nullptr;
 PyObject* shortcuts_name = nullptr;
 PyObject* long_name = nullptr;
 PyObject* failed_name = nullptr;
+PyObject* hide_name = nullptr;
 
-// Lets the block say in a user's error where it happened.
-void explain_failure(PyObject* self) {
-  if (!PyErr_ExceptionMatches(user_error_type())) return;
+// Lets the block say in a user's error where it happened, and leave our own frames out.
+void explain_failure(PyObject* self, PyObject* method) {
   PyObject *kind, *value, *trace;
   PyErr_Fetch(&kind, &value, &trace);
   PyErr_NormalizeException(&kind, &value, &trace);
-  PyObject* done =
-      in_python([&] { return PyObject_CallMethodOneArg(self, failed_name, value); });
+  if (trace) PyException_SetTraceback(value, trace);
+  PyObject* done = in_python([&] { return PyObject_CallMethodOneArg(self, method, value); });
   if (!done) PyErr_Clear();
   Py_XDECREF(done);
-  PyErr_Restore(kind, value, trace);
+  Py_XDECREF(trace);
+  PyErr_Restore(kind, value, PyException_GetTraceback(value));
 }
 
 PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
@@ -177,7 +157,7 @@ PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
     if (any) {
       if (Shortcuts::Held found = nb::inst_ptr<Shortcuts>(table)->find(arguments)) {
         PyObject* result = guarded([&] { return found->run(arguments); });
-        if (!result) explain_failure(self);
+        if (!result && PyErr_ExceptionMatches(user_error_type())) explain_failure(self, failed_name);
         return result;
       }
     }
@@ -188,8 +168,10 @@ PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
     given[0] = self;
     for (size_t index = 0; index < count; ++index)
       given[index + 1] = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
-    return in_python(
+    PyObject* result = in_python(
         [&] { return PyObject_VectorcallMethod(long_name, given.data(), count + 1, nullptr); });
+    if (!result) explain_failure(self, hide_name);
+    return result;
   }
   nb::object method = nb::steal(PyObject_GetAttr(self, long_name));
   if (!method.is_valid()) return nullptr;
@@ -227,6 +209,7 @@ void bind_shortcuts(nb::module_& m) {
   shortcuts_name = PyUnicode_InternFromString("_shortcuts");
   long_name = PyUnicode_InternFromString("_long_call");
   failed_name = PyUnicode_InternFromString("_name_in");
+  hide_name = PyUnicode_InternFromString("_hide_frames");
   auto shortcuts = nb::class_<Shortcuts>(m, "Shortcuts", nb::type_slots(shortcuts_slots),
                                          "Programs of a traced block by kind of call.");
   shortcuts.def(nb::init<>())
@@ -234,16 +217,16 @@ void bind_shortcuts(nb::module_& m) {
           "add",
           [](Shortcuts& all, nb::object program, nb::list arrays,
              const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments,
-             int64_t epoch, nb::list names) {
+             int64_t epoch, nb::object guards) {
             try {
               all.add(std::move(program), std::move(arrays), inputs, std::move(arguments), epoch,
-                      std::move(names));
+                      std::move(guards));
             } catch (...) {
               set_python_error();
               throw nb::python_error();
             }
           },
-          "program"_a, "arrays"_a, "inputs"_a, "arguments"_a, "epoch"_a, "names"_a);
+          "program"_a, "arrays"_a, "inputs"_a, "arguments"_a, "epoch"_a, "guards"_a);
   shortcuts_type = shortcuts.ptr();
   PyObject* base = PyType_FromSpec(&short_call_spec);
   if (!base) throw nb::python_error();

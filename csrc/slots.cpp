@@ -52,11 +52,26 @@ PyObject* binary_slot(PyObject* a, PyObject* b) {
   });
 }
 
+// What stands for an array in traced code says which one, since `x += symbol` must not make a new
+// array. Null and no error for anything else.
+nb::object array_behind(PyObject* object) {
+  nb::object method = nb::steal(PyObject_GetAttrString(object, "_in_place_operand"));
+  if (!method.is_valid()) {
+    PyErr_Clear();
+    return method;
+  }
+  return nb::steal(in_python([&] { return PyObject_CallNoArgs(method.ptr()); }));
+}
+
 template <Slot kSlot>
 PyObject* inplace_slot(PyObject* a, PyObject* b) {
   const SlotOperator& chosen = slot_operators[kSlot];
-  if (chosen.operator_id < 0 || !is_array(a) || (!is_array(b) && !is_scalar(b)))
-    return not_implemented();
+  if (chosen.operator_id < 0 || !is_array(a)) return not_implemented();
+  if (!is_array(b) && !is_scalar(b)) {
+    nb::object array = array_behind(b);
+    if (!array.is_valid()) return PyErr_Occurred() ? nullptr : not_implemented();
+    return is_array(array.ptr()) ? inplace_slot<kSlot>(a, array.ptr()) : not_implemented();
+  }
   return guarded([&]() -> PyObject* {
     if (is_recording() && as_array(a)->on_tape())
       throw UserError(std::string("in-place ") + kSlotNames[kSlot] +

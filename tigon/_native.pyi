@@ -188,11 +188,59 @@ class Shortcuts:
         inputs: Sequence[tuple[int, int]],
         arguments: tuple[NDArray, ...],
         epoch: int,
-        names: list[tuple[Any, str | None, Any]],
+        guards: Guards,
     ) -> None:
         """From now on, calls of this kind in the present mode, unrecorded, run `program` on
         `arrays`, with argument `j` at place `i` for each (i, j) of `inputs`; as long as it is this
-        epoch and each name (a space, the key in it or None for a cell) holds this very value."""
+        epoch and the guards hold."""
+
+class Guards:
+    """Values that traced code read, and where. Each method notes one place and what is there now,
+    and returns its number; immutable values are compared by value, others by identity."""
+
+    def __init__(self) -> None: ...
+    def item(self, space: dict[Any, Any], key: Any) -> int: ...
+    def object(self, owner: Any) -> int:
+        """The class of an object, and which dictionary holds its attributes."""
+
+    def cell(self, cell: Any) -> int: ...
+    def sequence(self, sequence: list[Any] | tuple[Any, ...]) -> int: ...
+    def mapping(self, mapping: dict[Any, Any]) -> int: ...
+    def attribute(self, owner: Any, name: str) -> int:
+        """What `getattr` gives, for attributes that run no code of the user's."""
+
+    def function(self, function: Any) -> int:
+        """The code and the defaults of a function."""
+
+    def type(self, type: type, names: tuple[str, ...], values: tuple[Any, ...]) -> int:
+        """What the names mean in a class and its bases; looked up when its version changes."""
+
+    def check(self, function: Callable[[], bool]) -> int: ...
+    def hold(self) -> bool: ...
+    def failed(self) -> int:
+        """The number of the first that does not hold, or -1."""
+
+    def __len__(self) -> int: ...
+
+MISSING: object
+"""What a guard or `type_lookup` finds where there is nothing."""
+
+def instance_dict(object: Any) -> dict[str, Any] | None:
+    """The attributes of an instance, without running its code."""
+
+def type_lookup(type: type, name: str) -> Any:
+    """What a name means in a class and its bases, as it lies there, or MISSING."""
+
+def set_watcher(
+    classify: Callable[[Any], bool],
+    entered: Callable[[Any], None],
+    called: Callable[[Any, Any], None],
+    functions: list[Any],
+) -> None:
+    """Once: which code is watched, and who is told of its frames and of calls of the functions."""
+
+def watch(on: bool) -> None:
+    """Whether frames of this thread are shown from now on."""
 
 class ShortCall:
     """A base of classes whose calls take a shortcut from `self._shortcuts` where there is one,

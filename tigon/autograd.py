@@ -18,6 +18,7 @@ from typing import Any
 
 from tigon import _native
 from tigon.base import TigonError, check
+from tigon.base.errors import user_line
 from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
@@ -132,6 +133,13 @@ def set_training(train_mode: bool) -> bool:
 # ----------------------------------------------------------------------------- backward
 
 
+def _arrays(where: str, *items: Any) -> Any:
+    """What needs arrays makes a trace give way."""
+    if tracing.installed().giver is None and tracing.eager() is None:
+        return items
+    return tracing.concrete(items, f"it calls autograd.{where} at {user_line()}")
+
+
 def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
@@ -145,7 +153,7 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
     >>> x.grad is dx
     True
     """
-    variables, gradients = _listed(variables), _listed(gradients)
+    variables, gradients = _arrays("mark_variables", _listed(variables), _listed(gradients))
     requests = [grad_reqs] * len(variables) if isinstance(grad_reqs, str) else list(grad_reqs)
     check(
         len(variables) == len(gradients) == len(requests),
@@ -170,7 +178,7 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
 
 
 def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list[NDArray | None]]:
-    heads = _listed(heads)
+    heads, head_grads = _arrays(where, _listed(heads), head_grads)
     grads = [None] * len(heads) if head_grads is None else _listed(head_grads)
     for head in heads:
         check(
@@ -229,6 +237,7 @@ def grad(
     >>> dx.asscalar(), x.grad.asscalar()
     (np.float32(27.0), np.float32(18.0))
     """
+    heads, variables = _arrays("grad", heads, variables)
     heads, grads = _heads("grad", heads, head_grads)
     several = isinstance(variables, (list, tuple))
     targets = _listed(variables)
@@ -283,6 +292,9 @@ class Function:
             "a Function is used once; make a new one for each call",
         )
         self._used = True
+        inputs = tracing.concrete(
+            inputs, f"it calls the autograd.Function {type(self).__name__} at {user_line()}"
+        )
         with pause():
             given = self.forward(*inputs)
         outputs = [given] if isinstance(given, NDArray) else list(given)

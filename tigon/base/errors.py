@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from types import TracebackType
 
 
 class TigonError(RuntimeError):
@@ -37,6 +39,27 @@ def check(condition: object, where: str, message: str) -> None:
     """
     if not condition:
         raise TigonError(f"{where}: {message}")
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_DEBUG = os.environ.get("TIGON_DEBUG", "0") != "0"
+
+
+def hide_inner_frames(error: BaseException) -> None:
+    """Leave the frames of this package out of an error's traceback, so that those of the user's
+    code remain; with `TIGON_DEBUG=1` all are shown."""
+    if _DEBUG:
+        return
+    kept = []
+    trace = error.__traceback__
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            kept.append(trace)
+        trace = trace.tb_next
+    following = None
+    for trace in reversed(kept):
+        following = TracebackType(following, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+    error.__traceback__ = following
 
 
 def user_line() -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +16,33 @@ Step = tuple[str, Any]
 """What to make next when a nest is built: ("leaf", item), or a container of the last so many."""
 
 
-def steps(item: Any, where: str) -> Iterator[Step]:
-    """How to build the nest again from its leaves, each container after its parts.
+def filled(container: Any, items: Iterable[tuple[Any, Any]]) -> Any:
+    """A copy of a list or dictionary, of its class, with other items in these places."""
+    made = copy.copy(container)
+    put = list.__setitem__ if isinstance(made, list) else dict.__setitem__
+    for key, item in items:
+        put(made, key, item)
+    return made
+
+
+def _step(part: Any) -> Step | None:
+    """What closes a container; None for a leaf."""
+    if isinstance(part, (dict, list)):
+        keys = list(part) if isinstance(part, dict) else list(range(len(part)))
+        if type(part) not in (dict, list):
+            return "items", (filled(part, [(key, None) for key in keys]), keys)
+        return ("dict", keys) if isinstance(part, dict) else ("list", len(part))
+    if isinstance(part, tuple):
+        named = hasattr(part, "_fields")
+        return ("record", (type(part), len(part))) if named else ("tuple", len(part))
+    return None
+
+
+def steps(
+    item: Any, where: str, keeps: Callable[[Any], bool] | None = None
+) -> Iterator[Step]:
+    """How to build the nest again from its leaves, each container after its parts. Lists and
+    dictionaries that `keeps` are leaves, too.
 
     >>> list(steps([1, {"a": (2,)}], "f"))  # doctest: +NORMALIZE_WHITESPACE
     [('leaf', 1), ('leaf', 2), ('tuple', 1), ('dict', ['a']), ('list', 2)]
@@ -25,17 +51,12 @@ def steps(item: Any, where: str) -> Iterator[Step]:
     while stack:
         closing, rest = stack[-1]
         for part in rest:
-            if isinstance(part, dict):
-                stack.append((("dict", list(part)), iter(list(part.values()))))
-            elif isinstance(part, list):
-                stack.append((("list", len(part)), iter(list(part))))
-            elif isinstance(part, tuple):
-                named = hasattr(part, "_fields")
-                step = ("record", (type(part), len(part))) if named else ("tuple", len(part))
-                stack.append((step, iter(part)))
-            else:
+            step = _step(part)
+            if step is None or (keeps and not isinstance(part, tuple) and keeps(part)):
                 yield "leaf", part
                 continue
+            inside = part.values() if isinstance(part, dict) else part
+            stack.append((step, iter(list(inside))))
             if len(stack) > DEEPEST + 1:
                 raise TigonError(
                     f"{where}: containers are nested more than {DEEPEST} deep; one of them may "
@@ -55,6 +76,8 @@ def close(made: list[Any], kind: str, what: Any) -> None:
     del made[start:]
     if kind == "dict":
         made.append(dict(zip(what, parts, strict=True)))
+    elif kind == "items":
+        made.append(filled(what[0], zip(what[1], parts, strict=True)))
     elif kind == "record":
         made.append(what[0](*parts))
     else:
@@ -78,6 +101,8 @@ def count_of(kind: str, what: Any) -> int:
     """How many of the last parts a step takes: none, if it is no container."""
     if kind in ("list", "tuple"):
         return int(what)
+    if kind == "items":
+        return len(what[1])
     return len(what) if kind == "dict" else what[1] if kind == "record" else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import MutableMapping, Sequence
 from typing import Any
@@ -13,13 +14,14 @@ from tigon.base import TensorType, TigonError, as_dtype, check, nested
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
-from tigon.gluon import _trace as tracing
+from tigon.gluon import trace as tracing
+from tigon.gluon.trace.kinds import PLAIN
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
 from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph, Steps, thread_states
 from tigon.runtime.compile import CompiledGraph
-from tigon.runtime.counters import fall_back
+from tigon.runtime.counters import count, fall_back, give_way
 from tigon.sym.symbol import Group, Symbol, var
 from tigon.sym.traced import traced_variable
 
@@ -31,7 +33,29 @@ KINDS_KEPT = 512
 """The same for kinds of calls: a number among the arguments makes a kind of its own."""
 
 
+SECOND_LOOKS = 2
+"""How often a kind of call that gave way is traced again, where the code changed what it read: a
+table that it makes at its first call is there at the second."""
+
+
 CompiledByKey = MutableMapping[Any, CachedGraph]
+
+
+class GaveWay(Exception):
+    """The code of a call was no program. It has run, and this is its result."""
+
+    def __init__(self, result: Any, trace: tracing.Trace) -> None:
+        super().__init__(trace.reason)
+        self.result = result
+        self.trace = trace
+
+
+class Yielded:
+    """A kind of call that gave way."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.looks = 0
 
 
 class Entry:
@@ -53,12 +77,24 @@ class Entry:
         ]
         self.arguments = _rebuild_arguments(args, iter(types))
         self.types = types
-        trace = tracing.Trace()
+        given = [*zip(symbols, leaves, strict=True)]
+        trace = tracing.Trace(arguments=given, strict=getattr(block, "strict", False))
         with tracing.tracing(trace):
-            result = block._traced(*_rebuild_arguments(args, iter(symbols)))
+            given_args = _rebuild_arguments(args, iter(symbols))
+            trace.reads.reach(given_args)
+            result = block._traced(*given_args)
+            _check_results(result, trace)
+            trace.result = result
+        if trace.reason is not None:
+            raise GaveWay(trace.concrete(result), trace)
         self.trace = trace
-        self.is_steady = not trace.lasting
+        self.steady = trace.reads.steady
+        self.lasting = trace.reads.lasting
+        self._steady_holds = self.steady.native.hold
+        self._lasting_holds = self.lasting.native.hold
+        self.is_steady = not self.lasting
         self._collect(trace, symbols, result)
+        trace.release()
         self.epoch = -1
         self.cached = (
             self._compiled(block.name, trace.draws, compiled) if self.graph.outputs else None
@@ -90,7 +126,7 @@ class Entry:
             source[symbol._values[0]] = ("array", array)
         for param, symbol in trace.parameters.values():
             source[symbol._values[0]] = ("parameter", param)
-        self.structure = _collect_outputs(result, outputs, source)
+        self.structure = _collect_outputs(result, outputs, source, trace)
         reached = Graph.of([*outputs, *[node.outputs[0] for node in trace.calls]])
         self.graph, self.states = thread_states(Graph(reached.inputs, outputs), trace.calls)
         inputs = self.graph.inputs
@@ -115,15 +151,11 @@ class Entry:
         """Whether nothing that the trace read has changed."""
         if self.epoch != _epoch.current:
             epoch = _epoch.current
-            for guard in self.trace.guards.values():
-                if not guard.holds():
-                    return False
+            if not self._steady_holds():
+                return False
             self._bind()
             self.epoch = epoch
-        for guard in self.trace.lasting.values():
-            if not guard.holds():
-                return False
-        return True
+        return self._lasting_holds()
 
     def _bind(self) -> None:
         """Put the arrays of parameters in their places; they may have been replaced."""
@@ -140,10 +172,8 @@ class Entry:
 
     def changed(self) -> str:
         """The first thing that changed, for the explanation."""
-        for guard in (*self.trace.guards.values(), *self.trace.lasting.values()):
-            if not guard.holds():
-                return f"{guard.what} changed"
-        return ""
+        failed = self.steady.failed() or self.lasting.failed()
+        return "" if failed is None else f"{failed} changed"
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """The result for these arrays. (A method by name: `entry(...)` would cost 60 ns more.)"""
@@ -177,12 +207,8 @@ class Entry:
 
     def shorten(self, shortcuts: Shortcuts, args: tuple[Any, ...]) -> None:
         """Let calls like this one, which has just been made, find their program natively."""
-        names = []
-        for guard in self.trace.lasting.values():
-            if guard.name is None:
-                return
-            names.append((*guard.name, guard.value))
-        shortcuts.add(self.plain, self.template, self.input_positions, args, self.epoch, names)
+        guards = self.lasting.native
+        shortcuts.add(self.plain, self.template, self.input_positions, args, self.epoch, guards)
 
 
 class DonatingEntry(Entry):
@@ -223,6 +249,7 @@ class GraphCache:
         self._entry_type = entry_type
         self._by_kind: dict[Any, list[Entry]] = {}
         self._compiled: CompiledByKey = WeakValueDictionary()
+        self._yielded: dict[Any, Yielded] = {}
         self._lock = plain_lock()
         self.traces = 0
         self.latest: Entry | None = None
@@ -257,10 +284,44 @@ class GraphCache:
             if (entry.epoch == _epoch.current and entry.is_steady) or entry.holds():
                 break
         else:
-            entry = self._trace(kind, leaves, args)
+            yielded = self._yielded.get(kind)
+            if yielded is not None and yielded.looks == 0:
+                return self._block._imperatively(args)
+            try:
+                entry = self._trace(kind, leaves, args)
+            except GaveWay as error:
+                gone = error
+            else:
+                gone = None
+            if gone is not None:
+                return self._give_way(kind, gone, args)
         if shortcuts is not None and entry.plain is not None:
             entry.shorten(shortcuts, args)
         return entry.run(leaves)
+
+    def _give_way(self, kind: Any, gone: GaveWay, args: tuple[Any, ...]) -> Any:
+        """From now on calls of this kind run the Python code; this one has."""
+        trace = gone.trace
+        assert trace.reason is not None
+        yielded = self._yielded.get(kind)
+        first = yielded is None
+        if yielded is None:
+            yielded = Yielded(trace.reason)
+            yielded.looks = SECOND_LOOKS if trace.changes else 0
+            if len(self._yielded) > KINDS_KEPT:
+                self._yielded.clear()
+            self._yielded[kind] = yielded
+        else:
+            yielded.looks = yielded.looks - 1 if trace.changes else 0
+            yielded.reason = trace.reason
+        if yielded.looks == 0:
+            give_way(
+                f"{self._block.name} gives way to its Python code: {yielded.reason}. Calls of this "
+                "kind run imperatively from now on"
+            )
+        elif first:
+            count("second_looks")
+        return self._block._gave_way(gone.result, args)
 
     def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Entry:
         with self._lock:
@@ -269,13 +330,11 @@ class GraphCache:
                 if entry.holds():
                     return entry
             reason = self._reason(kind, entries)
+            self.traces += 1
             entry = self._entry_type(self._block, leaves, args, self._compiled)
             entry.reason = reason
-            # Code that changes what it reads (`self.calls += 1`) leaves guards that do not hold:
-            # this entry serves the present call only, as it would imperatively.
             entry._bind()
-            entry.holds()
-            self.traces += 1
+            self._yielded.pop(kind, None)
             # A new list: other threads may be reading the old one.
             self._by_kind[kind] = [entry, *entries][:GRAPHS_PER_KIND]
             if len(entries) == GRAPHS_PER_KIND:
@@ -314,6 +373,9 @@ class GraphCache:
                     f"({plan.unplanned_bytes:,} unplanned), "
                     f"compiled in {variant.compile_seconds:.2f} s"
                 )
+        for yielded in self._yielded.values():
+            if yielded.looks == 0:
+                lines.append(f"{self._block.name} runs imperatively: {yielded.reason}")
         for reason in sorted({r for cached in self._compiled.values() for r in cached.refused}):
             lines.append(f"  compiled for each shape, because an extent is needed: {reason}")
         return "\n".join(lines) if lines else "not called yet"
@@ -342,33 +404,62 @@ def _rebuild_arguments(args: Any, symbols: Any) -> Any:
 
 
 Structure = tuple[nested.Step, ...]
-"""How to build a result: ("output", number), ("input", number), ("parameter", it), ("array", it) or
-("value", it), and containers of the last so many."""
+"""How to build a result: ("output", number), ("input", number), ("parameter", it), ("array", it),
+("value", it), ("fresh", it): a copy for each call, ("view", (step, functions)): of what the step
+gives, and containers of the last so many."""
 
 
-def _collect_outputs(result: Any, outputs: list[Value], source: dict[Value, Any]) -> Structure:
-    """The structure of a result. An argument or a parameter handed through stays itself."""
+def _collect_outputs(
+    result: Any, outputs: list[Value], source: dict[Value, Any], trace: tracing.Trace
+) -> Structure:
+    """The structure of a result. An argument or a parameter handed through stays itself, and a view
+    of one is a view of it."""
     structure: list[nested.Step] = []
-    for kind, what in nested.steps(result, "hybridize"):
+    for kind, what in nested.steps(result, "hybridize", trace.reads.has_reached):
         if kind != "leaf":
             structure.append((kind, what))
-        elif not isinstance(what, Symbol):
-            structure.append(("value", what))
-        else:
-            for value in what._values:
-                if value not in source:
-                    structure.append(("output", len(outputs)))
-                    outputs.append(value)
-                else:
-                    structure.append(source[value])
+        elif isinstance(what, Symbol):
+            structure += [_place_of(value, outputs, source, trace) for value in what._values]
             if len(what._values) != 1:
                 structure.append(("list", len(what._values)))
+        else:
+            lasts = isinstance(what, PLAIN) or callable(what) or trace.reads.has_reached(what)
+            structure.append(("value" if lasts else "fresh", what))
     return _SINGLE if structure == [("output", 0)] else tuple(structure)
+
+
+def _check_results(result: Any, trace: tracing.Trace) -> None:
+    """An object of the user's that holds arrays cannot be made again at every call."""
+    for item in nested.leaves(result, "hybridize"):
+        held = None if isinstance(item, Symbol) else _native.instance_dict(item)
+        if held is not None and any(isinstance(part, Symbol) for part in held.values()):
+            trace.cannot(
+                f"it returns a {type(item).__name__} that holds arrays; return the arrays in a "
+                "tuple, a list or a dictionary"
+            )
+
+
+def _place_of(
+    value: Value, outputs: list[Value], source: dict[Value, Any], trace: tracing.Trace
+) -> nested.Step:
+    if value in source:
+        return source[value]
+    views = []
+    base = value
+    while base in trace.views:
+        base, view = trace.views[base]
+        views.append(view)
+    if views and base in source:
+        return ("view", (source[base], tuple(reversed(views))))
+    if value not in outputs:
+        outputs.append(value)
+    return ("output", outputs.index(value))
 
 
 def _inputs_in(structure: Structure) -> set[int]:
     """The arrays of the call that the result holds as they are."""
-    return {which for kind, which in structure if kind == "input"}
+    places = [what[0] if kind == "view" else (kind, what) for kind, what in structure]
+    return {which for kind, which in places if kind == "input"}
 
 
 def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
@@ -382,6 +473,14 @@ def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Seque
             made.append(what.data())
         elif kind in ("array", "value"):
             made.append(what)
+        elif kind == "fresh":
+            made.append(copy.deepcopy(what))
+        elif kind == "view":
+            base, views = what
+            array = _rebuild_outputs((base,), results, leaves)
+            for view in views:
+                array = view(array)
+            made.append(array)
         else:
             nested.close(made, kind, what)
     return made[0]

@@ -9,17 +9,19 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import count
 from typing import Any
 
 from tigon import initializer, nd, sym
 from tigon import name as naming
 from tigon._native import ShortCall, Shortcuts, call_kind
 from tigon.base import TigonError, check
+from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
 from tigon.context import check_context
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
-from tigon.gluon import _trace as tracing
+from tigon.gluon import trace as tracing
 from tigon.gluon._graphs import (
     GraphCache,
     holds_symbol,
@@ -84,12 +86,15 @@ class _BlockScope:
             _scopes.current = previous
 
 
+_hook_numbers = count()
+
+
 class HookHandle:
     """Removes a hook: `handle.detach()`, or leaving a `with`."""
 
     def __init__(self, table: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
         self._table = table
-        self._key = id(self)
+        self._key = next(_hook_numbers)  # a handle need not be kept: its address is no name
         table[self._key] = hook
         _epoch.advance()
 
@@ -129,6 +134,7 @@ class Block:
     """
 
     _is_gluon_object = True
+    _is_block = True
 
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         self._empty_prefix = prefix == ""
@@ -439,13 +445,18 @@ class Block:
     # -- running
 
     def __call__(self, *args: Any) -> Any:
-        if self._forward_pre_hooks:
+        if self._forward_pre_hooks or self._forward_hooks:
+            trace = tracing.current()
+            if trace is not None and trace.eager:
+                args = trace.concrete(args)
             for hook in tuple(self._forward_pre_hooks.values()):
                 hook(self, args)
         try:
             result = self._invoke(*args)
-        except TigonError as error:
-            _add_block_path(error, self)
+        except Exception as error:
+            if isinstance(error, TigonError):
+                _add_block_path(error, self)
+            hide_inner_frames(error)
             raise
         if self._forward_hooks:
             for hook in tuple(self._forward_hooks.values()):
@@ -456,18 +467,11 @@ class Block:
         # Blocks are not traced by themselves, but in a training step or a compiled function.
         trace = tracing.current()
         if trace is not None:
-            trace.block(self)
+            if trace.eager:
+                args = trace.concrete(args)
+            else:
+                trace.block(self)
         return self.forward(*args)
-
-    def _traced_functions(self) -> list[Callable[..., Any]]:
-        """The user's functions that run at each forward, for guards on the names they mention."""
-        functions = [getattr(type(self), name, None) for name in ("forward", "hybrid_forward")]
-        hooks = [*self._forward_hooks.values(), *self._forward_pre_hooks.values()]
-        return [
-            function
-            for function in (*functions, *hooks)
-            if function is not None and not getattr(function, "__module__", "").startswith("tigon.")
-        ]
 
     def forward(self, *args: Any) -> Any:
         """What the block computes. Subclasses write it."""
@@ -531,6 +535,7 @@ class HybridBlock(ShortCall, Block):
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         super().__init__(prefix, params)
         self._active = False
+        self.strict = False
         self._flags: dict[str, Any] = {}
         self._graphs: GraphCache | None = None
         self._shortcuts: Shortcuts | None = None
@@ -549,18 +554,25 @@ class HybridBlock(ShortCall, Block):
         active: bool = True,
         static_alloc: bool = False,
         static_shape: bool = False,
+        strict: bool = False,
         **flags: Any,
     ) -> None:
         """Compile the calls from now on (or stop, with `active=False`).
 
+        Where the code does what a graph cannot hold (it decides by the value of an array, draws
+        from `random`, writes to an argument), calls of that kind run as Python code from then on,
+        and a warning says why; with `strict=True` that is an error.
+
         Memory is always planned ahead and shapes are always specialized where it pays, so
         `static_alloc` and `static_shape` are accepted and change nothing.
         """
-        super().hybridize(active, static_alloc=static_alloc, static_shape=static_shape, **flags)
+        flags = {"static_alloc": static_alloc, "static_shape": static_shape, **flags}
+        super().hybridize(active, strict=strict, **flags)
 
     def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
         _epoch.advance()
         self._active = active
+        self.strict = bool(flags.get("strict", False))
         self._flags = {"static_alloc": False, "static_shape": False, **flags}
         self._graphs = None
         self._shortcuts = Shortcuts() if active else None
@@ -605,11 +617,17 @@ class HybridBlock(ShortCall, Block):
             hook(self, args, result)
         return result
 
+    def _hide_frames(self, error: Exception) -> None:
+        hide_inner_frames(error)
+
     def _name_in(self, error: TigonError) -> None:
         """Let an error of a shortcut say that it happened here."""
         _add_block_path(error, self)
 
     def _invoke(self, *args: Any) -> Any:
+        trace = tracing.current()
+        if trace is not None and trace.eager:
+            args = trace.concrete(args)
         for arg in args:
             if type(arg) is not NDArray and holds_symbol(arg):
                 with tracing.tracing(tracing.Trace(typed=False)):
@@ -623,15 +641,23 @@ class HybridBlock(ShortCall, Block):
     def _traced(self, *args: Any) -> Any:
         """The Python code of one call, while tracing: children's hooks included, own ones not,
         because those run at every call."""
-        with self._traced_here():
+        with self._traced_here(hooks_run=False):
             return self._run(*args)
 
-    def _traced_here(self) -> AbstractContextManager[Any]:
+    def _traced_here(self, hooks_run: bool = True) -> AbstractContextManager[Any]:
         """A block is being traced: symbols made in it carry its prefix in their names."""
         trace = tracing.current()
         assert trace is not None
-        trace.block(self)
+        trace.block(self, hooks_run)
         return nullcontext() if self._empty_prefix else naming.Prefix(self._prefix)
+
+    def _imperatively(self, args: tuple[Any, ...]) -> Any:
+        """A call of a kind that gave way."""
+        return self._run(*args)
+
+    def _gave_way(self, result: Any, args: tuple[Any, ...]) -> Any:
+        """The call that found out has run."""
+        return result
 
     def _run(self, *args: Any) -> Any:
         """One pass of the Python code, on arrays or on symbols."""
@@ -717,7 +743,6 @@ class HybridBlock(ShortCall, Block):
         return symbol_file, params_file
 
 
-tracing.watch_class(Block)
 
 
 class SymbolBlock(HybridBlock):

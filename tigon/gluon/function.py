@@ -9,10 +9,11 @@ from itertools import zip_longest
 from types import MethodType
 from typing import Any
 
-from tigon.base import TigonError, check
-from tigon.gluon import _trace as tracing
+from tigon import _native
+from tigon.base import TigonError, check, nested
+from tigon.gluon import trace as tracing
 from tigon.gluon._graphs import DonatingEntry, Entry, GraphCache, arrays_in, holds_symbol
-from tigon.gluon._trace import Static
+from tigon.gluon.trace import Static
 from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
 
@@ -48,7 +49,8 @@ def jit(
     least one NDArray; a number in them is a number. While a block or another function is traced, a
     call becomes a part of it, and nothing is given up.
 
-    Where Python must decide by the value of an array, tracing fails; use `nd.where`.
+    Where the code does what a graph cannot hold, such as deciding by the value of an array, calls
+    of that kind run it as it is, and a warning says why.
 
     >>> import tigon
     >>> from tigon import autograd, nd
@@ -130,9 +132,11 @@ class CompiledFunction:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         trace = tracing.current()
-        if trace is not None:
+        if trace is not None and not trace.eager:
             trace.function(self.function)
             return self.function(*args, **keywords)
+        if trace is not None:
+            args, keywords = trace.concrete((args, keywords))
         if keywords or self._static:
             args = self._arranged(args, keywords)
         for arg in args:
@@ -214,6 +218,26 @@ class CompiledFunction:
             *[_plain(arg) for arg in args], **{name: _plain(arg) for name, arg in keywords.items()}
         )
 
+    def _imperatively(self, args: tuple[Any, ...]) -> Any:
+        """A call of a kind that gave way."""
+        return self._gave_way(self._traced(*args), args)
+
+    def _gave_way(self, result: Any, args: tuple[Any, ...]) -> Any:
+        """The code has run on the arrays themselves; what was donated is given up all the same."""
+        if not self._donated:
+            return result
+        leaves = arrays_in(args)
+        given_up = {id(leaves[number]): leaves[number] for number in self.donated_leaves(args)}
+
+        def handle(array: Any) -> Any:
+            return array.reshape(array.shape) if id(array) in given_up else array
+
+        result = _with_arrays(result, handle)
+        for array in given_up.values():
+            if not array.donated:
+                _native.give_up(array)
+        return result
+
     # -- what was compiled
 
     def explain(self) -> str:
@@ -255,6 +279,17 @@ def _declared(
             "place or a name of its own",
         )
     return list(dict.fromkeys(found))
+
+
+def _with_arrays(item: Any, change: Callable[[Any], Any]) -> Any:
+    """The same structure with other arrays."""
+    made: list[Any] = []
+    for kind, what in nested.steps(item, "jit"):
+        if kind == "leaf":
+            made.append(change(what) if isinstance(what, NDArray) else what)
+        else:
+            nested.close(made, kind, what)
+    return made[0]
 
 
 def _plain(arg: Any) -> Any:

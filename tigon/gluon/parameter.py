@@ -10,11 +10,13 @@ from typing import Any
 
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.errors import user_line
 from tigon.base.files import AnyPath
 from tigon.context import Context, check_context, current_context
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
-from tigon.gluon import _trace as tracing
+from tigon.gluon import trace as tracing
+from tigon.runtime import tracing as hooks
 
 GRAD_REQUESTS = ("write", "add", "null")
 
@@ -254,7 +256,7 @@ class Parameter:
         if ctx is not None:
             check_context(self._where, ctx)
         trace = tracing.current()
-        if trace is not None:
+        if trace is not None and not trace.eager:
             if trace.typed:
                 self._check_initialized()
             return trace.parameter(self)
@@ -294,6 +296,7 @@ class Parameter:
 
     def set_data(self, data: Any) -> None:
         """Overwrite the values, on every context."""
+        data = hooks.concrete(data, f"it overwrites {self._where} at {user_line()}")
         self.shape = data.shape
         if self._arrays is None:
             check(

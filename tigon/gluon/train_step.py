@@ -12,10 +12,18 @@ import numpy as np
 from tigon import _native, autograd
 from tigon.base import TensorType, as_dtype, check, nested
 from tigon.base.locks import reentrant_lock
-from tigon.gluon import _trace as tracing
-from tigon.gluon._graphs import CompiledByKey, Entry, GraphCache, _rebuild_outputs, _type_of
+from tigon.gluon import trace as tracing
+from tigon.gluon._graphs import (
+    CompiledByKey,
+    Entry,
+    GraphCache,
+    _rebuild_outputs,
+    _type_of,
+    arrays_in,
+)
 from tigon.gluon.block import Block
 from tigon.gluon.trainer import Trainer
+from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
 from tigon.nd import NDArray
 from tigon.ops.elementwise import absolute, cast, minimum, sqrt, square
@@ -148,10 +156,81 @@ class TrainStep:
         trace = tracing.current()
         assert trace is not None
         for part in (self.net, self.loss):
-            if not isinstance(part, Block):
-                trace.function(part)
+            trace.function(part)
         output = self.net(*_as_tuple(data))
         return self.loss(output, *_as_tuple(label)), output if self.outputs else None
+
+
+    # -- as a loop, where network or loss give way
+
+    def _imperatively(self, args: tuple[Any, ...]) -> Any:
+        """A step of a kind that gave way."""
+        data, label = args
+        with autograd.record():
+            output = self.net(*_as_tuple(data))
+            loss = self.loss(output, *_as_tuple(label))
+        return self._gave_way((loss, output if self.outputs else None), args)
+
+    def _gave_way(self, result: Any, args: tuple[Any, ...]) -> Any:
+        """Forward has run under record(): the rest of the step. Gradients stay inside."""
+        loss, output = result
+        losses = list(arrays_in(loss))
+        batch_size = self._batch_size
+        if batch_size is None:
+            sizes = {array.size for array in losses}
+            check(
+                len(sizes) == 1,
+                self.name,
+                "there are several losses of different sizes; give batch_size",
+            )
+            batch_size = sizes.pop()
+        check(batch_size > 0, self.name, f"batch_size must be positive; given {batch_size}")
+        trainer = self.trainer
+        trained = {i: p for i, p in enumerate(trainer._params) if p.grad_req != "null"}
+        grads = {index: param.grad() for index, param in trained.items()}
+        before = {index: (grad.version, grad.copy()) for index, grad in grads.items()}
+        try:
+            autograd.backward(losses)
+            used = [index for index, grad in grads.items() if grad.version != before[index][0]]
+            self._check_used(set(used))
+            for index in used:
+                self._check(trained[index])
+            rescale = trainer._scale / batch_size
+            if self.clip_global_norm is not None:
+                limit = self.clip_global_norm / abs(rescale)
+                clip_global_norm([grads[index] for index in used], limit, check_isfinite=False)
+            trainer._optimizer.rescale_grad = rescale
+            weights = [trained[index].list_data()[0] for index in used]
+            trainer._updater()(used, [grads[index] for index in used], weights)
+        finally:
+            for index, grad in grads.items():
+                grad[:] = before[index][1]
+        return (loss, output) if self.outputs else loss
+
+    def _check_used(self, used: set[int]) -> None:
+        """`used`: indices of the parameters that the loss depends on."""
+        if self.ignore_stale_grad:
+            return
+        for index, param in enumerate(self.trainer._params):
+            check(
+                index in used or param.grad_req == "null",
+                self.name,
+                f"the loss does not depend on {param._where}; leave it out of the trainer, or "
+                "pass ignore_stale_grad=True to leave it as it is",
+            )
+
+    def _check(self, param: Any) -> None:
+        check(
+            len(param.list_ctx()) == 1,
+            self.name,
+            f"{param._where} lives on several contexts; one program runs on one",
+        )
+        check(
+            param.grad_req == "write",
+            self.name,
+            f"{param._where} accumulates gradients (grad_req 'add'), of which a step knows only "
+            "its own; set grad_req to 'write', or use record, backward and Trainer.step",
+        )
 
 
 def _as_tuple(given: Any) -> tuple[Any, ...]:
@@ -229,7 +308,7 @@ class _StepEntry(Entry):
             if kind == "parameter" and id(param) in index_of and param.grad_req != "null":
                 slots[slot] = index_of[id(param)]
         for index in slots.values():
-            self._check(trainer._params[index])
+            self.step._check(trainer._params[index])
         assert self.cached is not None
         types = {
             value.node.name: self.types[which] if kind == "input" else _type_of(array)
@@ -240,7 +319,7 @@ class _StepEntry(Entry):
         updater = trainer._updater()
 
         def step(training: TrainingGraph) -> TrainingStep:
-            self._check_used({slots[slot] for slot in training.gradients})
+            self.step._check_used({slots[slot] for slot in training.gradients})
             weights = [self.template[slot] for slot in training.gradients]
             indices = [slots[slot] for slot in training.gradients]
             states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
@@ -251,31 +330,6 @@ class _StepEntry(Entry):
         weights = [self.template[slot] for slot in program.updated]
         states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
         return _Bound(optimizer, updater, program, indices, weights, states)
-
-    def _check_used(self, used: set[int]) -> None:
-        """`used`: indices of the parameters that the loss depends on."""
-        if self.step.ignore_stale_grad:
-            return
-        for index, param in enumerate(self.step.trainer._params):
-            check(
-                index in used or param.grad_req == "null",
-                self.step.name,
-                f"the loss does not depend on {param._where}; leave it out of the trainer, or "
-                "pass ignore_stale_grad=True to leave it as it is",
-            )
-
-    def _check(self, param: Any) -> None:
-        check(
-            len(param.list_ctx()) == 1,
-            self.step.name,
-            f"{param._where} lives on several contexts; one program runs on one",
-        )
-        check(
-            param.grad_req == "write",
-            self.step.name,
-            f"{param._where} accumulates gradients (grad_req 'add'), of which a step knows only "
-            "its own; set grad_req to 'write', or use record, backward and Trainer.step",
-        )
 
     def _step(
         self, training: TrainingGraph, weights: Sequence[NDArray], states: Sequence[Sequence[Any]]

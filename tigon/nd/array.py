@@ -209,6 +209,10 @@ def _reshape(self: NDArray, *shape: Any, **keywords: Any) -> NDArray:
     >>> nd.zeros((2, 3, 4)).reshape((0, -1)).shape, nd.zeros(6).reshape(2, 3).shape
     ((2, 12), (2, 3))
     """
+    if tracing.active[0]:
+        capture = tracing.capture()
+        if capture is not None:  # the symbol knows what shares memory
+            return capture(self).reshape(*shape, **keywords)
     own = self.shape
     try:
         target = _target_shape(own, shape, tuple(keywords.items()))

@@ -10,6 +10,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
+from tigon.base.errors import user_line
 from tigon.base.frozen import replace
 from tigon.ir.graph import constant
 from tigon.ops import record
@@ -114,8 +115,9 @@ def _written(op: Operator, out: Any, result: Any) -> Any:
     targets = list(out) if isinstance(out, (list, tuple)) else [out]
     values = list(result) if len(targets) > 1 else [result]
     for target, value in zip(targets, values, strict=True):
+        own = hasattr(target, "_assign")
         check(
-            hasattr(target, "_update"),
+            own or tracing.give_way(f"it overwrites an array (out=) at {user_line()}"),
             op.name,
             "out= is an array that the traced program has not made, which would be overwritten "
             "once and not at every call; leave out= away, or make it with nd.zeros inside the "
@@ -126,7 +128,10 @@ def _written(op: Operator, out: Any, result: Any) -> Any:
             op.name,
             f"out= expects shape {value.shape}; given {target.shape}",
         )
-        target._update(f"{op.name}(out=...)", value)
+        if own:
+            target._assign(f"{op.name}(out=...)", value)
+        else:
+            target[:] = tracing.concrete(value, "out=")
     return out
 
 

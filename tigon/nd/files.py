@@ -10,10 +10,12 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
+from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
 from tigon.export import params
 from tigon.export.values import widen
 from tigon.nd.dispatch import NDArray
+from tigon.runtime import tracing
 
 
 def save(fname: AnyPath, data: Any) -> None:
@@ -55,6 +57,7 @@ def save(fname: AnyPath, data: Any) -> None:
 
 def load(fname: AnyPath) -> Any:
     """The arrays of a file: a dict if they have names, a list otherwise."""
+    tracing.give_way(f"it reads a file at {user_line()}")
     with open(fname, "rb") as file:
         content = file.read()
     return _read(content, os.fsdecode(fname), _is_named_safetensors(fname))

@@ -11,6 +11,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.errors import user_line
 from tigon.nd.creation import array
 from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
@@ -120,6 +121,9 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
     [[1.0, 0.0], [5.0, 6.0]]
     """
     _check_writable(self)
+    trace = tracing.eager()
+    if trace is not None:
+        key, value = trace.concrete((key, value))
     if isinstance(key, NDArray) and key.dtype is np.bool_ and key.shape == self.shape:
         if _is_number(value) or value.size == 1:
             operand = value if _is_number(value) else _lift(value, self).reshape((1,))
@@ -134,11 +138,13 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
 
 def _check_writable(self: NDArray) -> None:
     if tracing.active[0] and tracing.capture() is not None:
-        raise TigonError(
-            "x[...] = value: an NDArray is overwritten while the program is traced, which would "
-            "happen once and not at every call; make it with nd.zeros inside the block, or do not "
-            "hybridize this block"
-        )
+        reason = f"it overwrites an array at {user_line()}; make it with nd.zeros inside the block"
+        if not tracing.give_way(reason):
+            raise TigonError(
+                "x[...] = value: an NDArray is overwritten while the program is traced, which "
+                "would happen once and not at every call; make it with nd.zeros inside the block, "
+                "or do not hybridize this block"
+            )
     if _native.is_recording() and (self.has_tape or self.grad_req != "null"):
         raise TigonError(
             "x[...] = value: expected an array outside of the recorded computation; given one "

@@ -16,6 +16,7 @@ _COUNTS: dict[str, float] = {
     "extents_needed": 0,
     "refused_entries": 0,
     "fallbacks": 0,
+    "given_way": 0,
 }
 _WARNED: set[str] = set()
 
@@ -33,6 +34,12 @@ def fall_back(reason: str) -> None:
         warnings.warn(f"tigon falls back: {reason}", RuntimeWarning, stacklevel=3)
 
 
+def give_way(reason: str) -> None:
+    """Note that a kind of call runs as Python code from now on: a counter and a warning."""
+    count("given_way")
+    warnings.warn(reason, RuntimeWarning, stacklevel=4)
+
+
 def stats() -> dict[str, float]:
     """What has happened so far in this process.
 
@@ -40,11 +47,11 @@ def stats() -> dict[str, float]:
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
     `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
-    a slower way, `refused_entries` of the cache folder that are damaged or lie under another
-    entry's name (what they held is compiled again), `bytes_now` and `bytes_peak` (logical bytes of
-    live arrays and arenas), and the runtime's own (`pushed`, `inlined`, `tape_nodes`, ...).
-    `signatures` are the calls of single operators whose programs are remembered, `types` the shapes
-    and dtypes.
+    a slower way, `given_way` kinds of hybridized calls that run as Python code, `refused_entries`
+    of the cache folder that are damaged or lie under another entry's name (what they held is
+    compiled again), `bytes_now` and `bytes_peak` (logical bytes of live arrays and arenas), and the
+    runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the calls of single
+    operators whose programs are remembered, `types` the shapes and dtypes.
 
     Of the memory pool: `pool_bytes` taken from the system, and `pool_peak`, the most that was;
     `pool_free`, the part of it that is not in use, and `pool_largest_free`, its largest block;

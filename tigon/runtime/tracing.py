@@ -16,6 +16,7 @@ from typing import Any
 
 from tigon import _native
 from tigon.base import TigonError
+from tigon.base.errors import user_line
 from tigon.base.locks import plain_lock
 
 _local = threading.local()
@@ -28,34 +29,74 @@ Symbolic = Callable[[Any, Any, Any], Any]
 Adapt = Callable[[Any], Any]
 Read = Callable[[Any], None]
 
+
+class Hooks:
+    """What a tracer has installed in one thread.
+
+    `capture` makes the symbol that stands for an array; `adapt` gives the outputs of a new node;
+    `reader` is told of arrays whose values the code reads, which may differ at the next call;
+    `giver` is the trace that can give way (`give_way(reason)`); `eager` is one that has, whose
+    symbols stand for arrays (`apply(op, attrs, operands)`, `concrete(item)`)."""
+
+    __slots__ = ("adapt", "capture", "eager", "giver", "reader")
+
+    def __init__(
+        self,
+        capture: Capture | None = None,
+        adapt: Adapt | None = None,
+        reader: Read | None = None,
+        giver: Any = None,
+        eager: Any = None,
+    ) -> None:
+        self.capture = capture
+        self.adapt = adapt
+        self.reader = reader
+        self.giver = giver
+        self.eager = eager
+
+
+_NONE = Hooks()
 _symbolic: Symbolic | None = None
 _lookup: Callable[[int, int], tuple[Any, Any]] | None = None
 
 
-def set_capture(capture: Capture | None) -> Capture | None:
-    """Install this thread's function from an array to the symbol that stands for it; returns the
-    previous one."""
-    previous = getattr(_local, "capture", None)
-    _local.capture = capture
+def installed() -> Hooks:
+    """This thread's hooks; without any outside of a trace."""
+    return getattr(_local, "hooks", _NONE)
+
+
+def install(hooks: Hooks) -> None:
+    """Let these be this thread's hooks."""
+    previous = installed()
+    _local.hooks = hooks
     with _lock:
-        active[0] += (capture is not None) - (previous is not None)
-    _inform_runtime()
-    return previous
+        active[0] += (hooks.capture is not None) - (previous.capture is not None)
+    # Operators on arrays alone never meet a symbol: the native side must ask.
+    _native.set_trace_handlers(None if hooks.capture is None else _call, hooks.reader)
 
 
-def set_reader(reader: Read | None) -> Read | None:
-    """Install this thread's function that is told of arrays whose values the code reads: they may
-    differ at the next call. Returns the previous one."""
-    previous = getattr(_local, "reader", None)
-    _local.reader = reader
-    _inform_runtime()
-    return previous
+def give_way(reason: str) -> bool:
+    """The code does what a graph cannot hold, such as reading a value: from here on it runs on
+    arrays, if a trace that can give way is on. Whether it now does."""
+    hooks = installed()
+    trace = hooks.eager or hooks.giver
+    if trace is None:
+        return False
+    trace.give_way(reason)
+    return True
 
 
-def _inform_runtime() -> None:
-    """Operators on arrays alone never meet a symbol: the native side must ask."""
-    traced = getattr(_local, "capture", None) is not None
-    _native.set_trace_handlers(_call if traced else None, getattr(_local, "reader", None))
+def concrete(item: Any, reason: str) -> Any:
+    """What this thread's trace has computed in the place of symbols in `item`, after giving way;
+    without such a trace, the item itself."""
+    if not give_way(reason):
+        return item
+    return installed().eager.concrete(item)
+
+
+def eager() -> Any:
+    """This thread's trace, if it has given way."""
+    return installed().eager
 
 
 def set_lookup(lookup: Callable[[int, int], tuple[Any, Any]]) -> None:
@@ -68,6 +109,8 @@ def _call(operator: int, attributes: int, operands: tuple[Any, ...], writes: boo
     assert _lookup is not None and _symbolic is not None
     op, attrs = _lookup(operator, attributes)
     if writes:
+        if give_way(f"it overwrites an array at {user_line()}; write y = x + ..."):
+            return NotImplemented  # to be done on the arrays
         raise TigonError(
             f"{op.name}: an NDArray is overwritten while the program is traced, which would happen "
             "once and not at every call; write y = x + ..., or do not hybridize this block"
@@ -76,19 +119,18 @@ def _call(operator: int, attributes: int, operands: tuple[Any, ...], writes: boo
 
 
 def capture() -> Capture | None:
-    """This thread's function, or None outside of a trace.
+    """This thread's function from an array to the symbol that stands for it, or None outside of a
+    trace.
 
     >>> capture() is None
     True
     """
-    return getattr(_local, "capture", None)
+    return installed().capture
 
 
-def set_adapter(adapt: Adapt | None) -> Adapt | None:
-    """Install this thread's function from a new node to its outputs; returns the previous one."""
-    previous = getattr(_local, "adapter", None)
-    _local.adapter = adapt
-    return previous
+def adapter() -> Adapt | None:
+    """This thread's function from a new node to its outputs, or None outside of a trace."""
+    return installed().adapt
 
 
 def count_mode_scopes(change: int) -> int:
@@ -107,11 +149,6 @@ def set_mode_scopes(count: int) -> int:
     return previous
 
 
-def adapter() -> Adapt | None:
-    """This thread's function, or None outside of a trace."""
-    return getattr(_local, "adapter", None)
-
-
 def set_symbolic(apply: Symbolic) -> None:
     """Install what makes a symbol of (operator, attributes, operands)."""
     global _symbolic
@@ -120,4 +157,4 @@ def set_symbolic(apply: Symbolic) -> None:
 
 def symbolic() -> Symbolic | None:
     """What makes a symbol of a call, or None outside of a trace."""
-    return None if getattr(_local, "capture", None) is None else _symbolic
+    return None if installed().capture is None else _symbolic

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.files import AnyPath
 from tigon.base.lazy import method_on_demand
@@ -22,7 +24,7 @@ from tigon.runtime import tracing
 from tigon.sym.symbol import Group, Symbol, apply, enter, var
 from tigon.sym.traced import ArraySymbol
 
-Number = (bool, int, float)
+Number = (bool, int, float, np.generic)
 
 
 def make_function(op: Operator, name: str) -> Callable[..., Any]:

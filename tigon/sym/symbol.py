@@ -597,6 +597,9 @@ def apply(
     given = list(operands)
     while given and given[-1] is None:
         given.pop()
+    trace = tracing.eager()
+    if trace is not None and not any(type(operand) is Symbol for operand in given):
+        return trace.apply(op, attrs, given)
     values = tuple(enter(operand, op.name) for operand in given)
     own = current_names().get(name, hint or op.name.lower())
     node = Node(op, values, attrs, own, current_attributes().get(hints))

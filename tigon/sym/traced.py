@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, TigonError
+from tigon._native import NDArray
+from tigon.base import TensorType
 from tigon.base.errors import user_line
+from tigon.context import current_context
 from tigon.ir.graph import VARIABLE, Value, constant, variable
 from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic, plan
 from tigon.ops.record import get
 from tigon.ops.signature import reshape_arguments
+from tigon.runtime import tracing
 from tigon.sym.symbol import NotImplementedForSymbol, Symbol, apply
 
 
@@ -21,30 +26,63 @@ class ArraySymbol(Symbol):
     iteration mean what they mean for the array, and so do writes. Operators on it give its like.
 
     A write gives the handle a new value, which every name of it sees. What cannot be told in a
-    graph is refused: a write to an argument of the block, which its caller would see, and a write
-    to an array that shares memory with a slice or a reshape of it."""
+    graph makes the trace give way: reading a value, a write to an argument of the block, which its
+    caller would see, and a write to an array that shares memory with a slice or a reshape of it."""
 
-    __slots__ = ("_shares",)
+    __slots__ = ("_shares", "stands_for")
 
     def __init__(self, values: Sequence[Value]) -> None:
         super().__init__(values)
         self._shares = False
+        self.stands_for: Any = None
+        """An array, where the trace is over and the code has kept this."""
+        trace = tracing.installed().giver
+        if trace is not None:
+            trace.symbols.append(weakref.ref(self))
+
+    def _array(self) -> Any:
+        """What it stands for where the code runs on arrays; None while it is traced."""
+        if self.stands_for is not None:
+            return self.stands_for
+        trace = tracing.eager()
+        return None if trace is None else trace.concrete(self)
+
+    def apply_op(self, op: Any, attrs: Any, operands: Sequence[Any], *names: Any) -> Any:
+        """Append an operator, or run it after the trace."""
+        if any(isinstance(o, ArraySymbol) and o.stands_for is not None for o in operands):
+            given = [o._array() if isinstance(o, ArraySymbol) else o for o in operands]
+            first = next(o for o in given if isinstance(o, NDArray))
+            return first.apply_op(op, attrs, given)
+        return super().apply_op(op, attrs, operands, *names)
 
     def __getitem__(self, key: Any) -> Symbol:
         if len(self._values) > 1 and isinstance(key, (int, str)):
             return super().__getitem__(key)
+        array = self._array()
+        if array is not None:
+            return array[key._array() if isinstance(key, ArraySymbol) else key]
         result = getitem(self, key)
         if is_basic(key):
-            self._shares = result._shares = True
+            self._view(result, lambda array: array[key])
         return result
+
+    def _view(self, result: Any, of: Callable[[Any], Any]) -> None:
+        """`result` shares memory with this array, of whose value `of` gives it."""
+        self._shares = result._shares = True
+        trace = tracing.installed().giver
+        if trace is not None:
+            trace.view(result, self, of)
 
     def reshape(self, *shape: Any, **keywords: Any) -> ArraySymbol:
         """Another shape; the result shares memory with this array."""
+        array = self._array()
+        if array is not None:
+            return array.reshape(*shape, **keywords)
         attributes = reshape_arguments(shape, keywords)
         name = attributes.pop("name", None)
         op = get("Reshape")
         result: Any = apply(op, op.make_attrs(attributes), (self,), name, "reshape")
-        self._shares = result._shares = True
+        self._view(result, lambda array: array.reshape(*shape, **keywords))
         return result
 
     def index_operand(self, values: np.ndarray) -> Symbol:
@@ -60,7 +98,10 @@ class ArraySymbol(Symbol):
         return (self[i] for i in range(self.shape[0]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._check_writable("x[...] = value")
+        if not self._is_writable() or self._array() is not None:
+            array, key, value = self._concrete("x[...] = value", (key, value))
+            array[key] = value
+            return
         shape = self.shape
         if isinstance(key, ArraySymbol) and key.dtype is np.bool_ and key.shape == shape:
             self._values = get("where")(key, value, self)._values
@@ -70,8 +111,9 @@ class ArraySymbol(Symbol):
             raise NotImplementedForSymbol("__setitem__ with index arrays")
         part = get("_cast_like")(value, self) if isinstance(value, Symbol) else value
         if not isinstance(part, Symbol):
-            part = get("_full")(shape=(1,), value=part, dtype=np.dtype(self.dtype).name)
-            part = type(self)((part,))
+            filled = get("_full")
+            fields = {"shape": (1,), "value": part, "dtype": np.dtype(self.dtype).name}
+            part = apply(filled, filled.make_attrs(fields), (), like=type(self))
         check_value_shape(part.shape, found.value_shape)
         extra = len(part.shape) - len(found.value_shape)
         if extra > 0:
@@ -81,34 +123,116 @@ class ArraySymbol(Symbol):
         written = get("_assign_slice")(self, part, start=found.start, step=found.step)
         self._values = written._values
 
-    def _check_writable(self, what: str) -> None:
-        if self._values[0].node.op is VARIABLE or self._shares:
-            reason = "shares memory with another" if self._shares else "belongs to the caller"
-            raise TigonError(
-                f"{what}: {self!r} {reason}, and a traced program cannot write to it "
-                f"({user_line()}); write y = x + ... or copy it first: x = x.copy()"
-            )
+    def _is_writable(self) -> bool:
+        return self._values[0].node.op is not VARIABLE and not self._shares
+
+    def _concrete(self, what: str, operands: Sequence[Any] = ()) -> Any:
+        """The array that this stands for, with the operands' own, after giving way; an error where
+        there is none."""
+        if self.stands_for is not None:
+            made = tuple(o._array() if isinstance(o, ArraySymbol) else o for o in operands)
+            return (self.stands_for, *made) if operands else self.stands_for
+        reason = f"it does {what} at {user_line()}, which needs the array itself"
+        found = tracing.concrete((self, *operands), reason)
+        if isinstance(found[0], ArraySymbol):
+            raise NotImplementedForSymbol(what)
+        return found if operands else found[0]
 
     def copy(self) -> Symbol:
         """An array of its own, which may be written to."""
         return get("_copy")(self)
 
-    def _update(self, what: str, result: Any) -> ArraySymbol:
-        self._check_writable(what)
-        self._values = get("_cast_like")(result, self)._values
+    def _update(self, operation: Callable[[Any, Any], Any], what: str, other: Any) -> Any:
+        if not self._is_writable() or self._array() is not None:
+            array, operand = self._concrete(what, (other,))
+            return getattr(array, f"__i{operation.__name__}__")(operand)
+        self._values = get("_cast_like")(operation(self, other), self)._values
         return self
 
-    def __iadd__(self, other: Any) -> ArraySymbol:
-        return self._update("x += y", self + other)
+    def _assign(self, what: str, value: Any) -> None:
+        """`out=` of an operator."""
+        if self._is_writable() and self._array() is None:
+            self._values = get("_cast_like")(value, self)._values
+            return
+        array, value = self._concrete(what, (value,))
+        array[:] = value
 
-    def __isub__(self, other: Any) -> ArraySymbol:
-        return self._update("x -= y", self - other)
+    def _in_place_operand(self) -> Any:
+        """The array, for `array += self`."""
+        return self._concrete("x += y")
 
-    def __imul__(self, other: Any) -> ArraySymbol:
-        return self._update("x *= y", self * other)
+    def __iadd__(self, other: Any) -> Any:
+        return self._update(operator.add, "x += y", other)
 
-    def __itruediv__(self, other: Any) -> ArraySymbol:
-        return self._update("x /= y", self / other)
+    def __isub__(self, other: Any) -> Any:
+        return self._update(operator.sub, "x -= y", other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._update(operator.mul, "x *= y", other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._update(operator.truediv, "x /= y", other)
+
+    # -- what an array has
+
+    @property
+    def context(self) -> Any:
+        """Where the array is."""
+        return current_context()
+
+    ctx = device = context
+
+    @property
+    def stype(self) -> str:
+        return "default"
+
+    def as_in_context(self, *_: Any) -> Any:
+        return self
+
+    as_in_ctx = to_device = as_nd_ndarray = as_in_context
+
+    def detach(self) -> Any:
+        return get("BlockGrad")(self)
+
+    @property
+    def grad(self) -> Any:  # type: ignore[override]
+        """The gradient of the array, which it has outside of a graph only."""
+        return self._concrete("x.grad").grad
+
+    def __format__(self, specification: str) -> str:
+        if not specification:
+            return str(self)
+        return format(self._concrete(f"format(x, {specification!r})"), specification)
+
+    def __getattr__(self, name: str) -> Any:
+        """What arrays have and symbols do not."""
+        if name.startswith("_") or not hasattr(NDArray, name):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        return getattr(self._concrete(f"x.{name}"), name)
+
+
+_READS = (
+    "asnumpy asscalar item tolist wait_to_read wait_to_write backward attach_grad copyto "
+    "__bool__ __int__ __float__ __index__ __complex__ __array__ __contains__ __reduce__ "
+    "__dlpack__ __dlpack_device__"
+)
+"""Methods that need the array itself."""
+
+
+def _install_read(name: str) -> None:
+    what = f"{name[2:-2]}(x)" if name.startswith("__") else f"x.{name}()"
+
+    def method(self: ArraySymbol, *arguments: Any, **keywords: Any) -> Any:
+        array, arguments, keywords = self._concrete(what, (arguments, keywords))
+        return getattr(array, name)(*arguments, **keywords)
+
+    method.__name__ = name
+    setattr(ArraySymbol, name, method)
+
+
+for _name in _READS.split():
+    if hasattr(NDArray, _name):
+        _install_read(_name)
 
 
 def traced_variable(name: str, type: TensorType | None, array: bool = False) -> Symbol:

@@ -1,0 +1,662 @@
+"""What the Python code of a trace read, as guards that are compared natively at every call.
+
+A guard is what was read: the name in a dictionary, a cell, the element of a list, and the very
+object that was found there, or the value of an immutable one. Nothing is copied deeply. Which names
+are read of an object is over-estimated: all those that the code of any frame of the trace mentions.
+"""
+
+from __future__ import annotations
+
+import abc as std_abc
+import array
+import builtins
+import contextvars
+import enum
+import functools
+import operator
+import os
+import random
+import sys
+import threading
+import weakref
+from collections import OrderedDict, abc, deque
+from collections.abc import Callable, Iterator, Sequence
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+from tigon.gluon.trace import watch
+from tigon.sym.symbol import Symbol
+
+CONTAINER_LIMIT = 1000
+"""Elements of a container that are compared at every call."""
+
+ARRAY_LIMIT = 4096
+"""Bytes of a numpy array that are compared at every call."""
+
+MISSING = _native.MISSING
+
+ATOMS = (
+    int,
+    float,
+    bool,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type(...),
+    np.generic,
+    np.dtype,
+    range,
+    slice,
+    CodeType,
+    BuiltinFunctionType,
+    Symbol,
+    _native.NDArray,
+)
+"""Values without an inside: they change only by assigning others. Of an array it matters which one
+it is; what it holds is an operand."""
+
+_PLAIN = (int, float, bool, complex, str, bytes, type(None))
+
+_INTERNAL = frozenset(
+    "_children _reg_params _params _scope _prefix _name _empty_prefix _active _flags _graphs "
+    "_forward_hooks _forward_pre_hooks _shortcuts".split()
+)
+"""Attributes of blocks that no program reads, or whose changes the structure shows."""
+
+
+_CachedFunction = type(functools.lru_cache(lambda: None))
+
+
+class GuardSet:
+    """Native guards with a description each."""
+
+    def __init__(self) -> None:
+        self.native = _native.Guards()
+        self.described: list[str] = []
+
+    def add(self, what: str, kind: str, *arguments: Any) -> None:
+        getattr(self.native, kind)(*arguments)
+        self.described.append(what)
+
+    def failed(self) -> str | None:
+        """The first that does not hold, in words."""
+        number = self.native.failed()
+        return None if number < 0 else self.described[number]
+
+    def __len__(self) -> int:
+        return len(self.described)
+
+
+class Reads:
+    """What one trace has read so far. `give_way(reason)` is called for what cannot be guarded."""
+
+    def __init__(self, give_way: Callable[[str], None]) -> None:
+        self.steady = GuardSet()
+        """Of blocks: compared when some block or parameter was changed."""
+        self.lasting = GuardSet()
+        """Compared at every call."""
+        self._give_way = give_way
+        self._names: dict[str, None] = {"forward": None, "hybrid_forward": None}
+        self._asked: set[str] = set()
+        self._everything = False
+        self._reached: dict[int, Any] = {}
+        self._records: list[Any] = []
+        self._types: dict[type, dict[str, Any]] = {}
+        self._codes: set[CodeType] = set()
+        self._layers: set[tuple[int, CodeType]] = set()
+        self._spaces: set[tuple[int, str]] = set()
+        self._guarded: set[tuple[int, str]] = set()
+        self._globals: dict[int, dict[str, Any]] = {}
+        self.cells: list[CellType] = []
+        self._caches: list[Any] = []
+        self._imports: dict[str, None] = {}
+        self._generators: list[tuple[Callable[[], Any], Any]] = []
+        self._pending: list[Any] = []
+        self._fresh: dict[int, Any] = {}
+        self._marks: set[str] = set()
+        self._kept: list[Any] = []  # objects whose id is a key above
+
+    # ------------------------------------------------------------------------------ frames
+
+    def frame(self, frame: FrameType) -> None:
+        """A frame of user code was entered: its names are read of everything within its reach."""
+        code = frame.f_code
+        given = frame.f_locals
+        count = code.co_argcount + code.co_kwonlyargcount
+        count += bool(code.co_flags & 4) + bool(code.co_flags & 8)  # *args, **kwargs
+        if watch.is_layer(code.co_filename):
+            self._layer(code, given)
+            return
+        found = watch.mentions(code)
+        if code not in self._codes:
+            self._codes.add(code)
+            self._more_names(found)
+        spaces = frame.f_globals
+        self._globals[id(spaces)] = spaces
+        for name in found.spaces:
+            self._global(spaces, name, name in found.asked)
+        # Containers among the arguments are made by the code itself, or reached in other ways; so
+        # are instances whose __init__ has run in this trace.
+        for name in code.co_varnames[:count]:
+            value = given.get(name)
+            if name == code.co_varnames[0] and _is_made_by(code, value):
+                self._fresh[id(value)] = value
+            elif id(value) not in self._fresh and _is_record(value):
+                self.reach(value)
+        self._imports.update(dict.fromkeys(found.imports))
+        if found.modules is not None:
+            for name in (*found.modules, spaces.get("__name__")):
+                module = sys.modules.get(name) if isinstance(name, str) else None
+                if module is not None:
+                    self.reach(module)
+        self._settle()
+
+    def _layer(self, code: CodeType, given: dict[str, Any]) -> None:
+        """A block of ours runs: what its code reads of itself."""
+        block = given.get("self")
+        key = (id(block), code)
+        if block is None or key in self._layers:
+            return
+        self._layers.add(key)
+        self._kept.append(block)
+        own = _native.instance_dict(block)
+        for name in watch.mentions(code).attributes:
+            if own is not None and name in own and name not in _INTERNAL:
+                self._item(self.steady, own, name, f"{type(block).__name__}.{name}")
+
+    def _as_if_run(self, function: FunctionType) -> None:
+        """Names of a function that may have run before, and whose result is remembered."""
+        if function.__code__ not in self._codes:
+            self._codes.add(function.__code__)
+            found = watch.mentions(function.__code__)
+            self._more_names(found)
+            for name in found.spaces:
+                self._global(function.__globals__, name, name in found.asked)
+
+    def _also_names(self, names: Sequence[str]) -> None:
+        new = [name for name in names if name not in self._names]
+        self._names.update(dict.fromkeys(new))
+        for record in list(self._records) if new else ():
+            self._record(record, new)
+
+    def _more_names(self, found: watch.Mentions) -> None:
+        new = [name for name in found.attributes if name not in self._names]
+        self._names.update(dict.fromkeys(new))
+        asked = found.asked - self._asked
+        self._asked |= asked
+        if found.unseeded is not None:
+            self._give_way(
+                f"it makes a generator of random numbers ({found.unseeded}) without a seed; make "
+                "it outside, or use nd.random"
+            )
+        if "random" in new:  # numpy's own generator has no place where its name could be seen
+            self.reach(np.random.mtrand._rand)
+        again = [*new, *(name for name in asked if name not in new)]
+        if found.everything and not self._everything:
+            self._everything = True
+            for record in self._records:
+                self._whole_record(record)
+        elif again:
+            for record in self._records:
+                self._record(record, again)
+
+    def _global(self, spaces: dict[str, Any], name: str, asked: bool) -> None:
+        key = (id(spaces), name)
+        if key in self._spaces:
+            return
+        if name in spaces:
+            self._spaces.add(key)
+            self.lasting.add(f"global {name}", "item", spaces, name)
+            self.reach(spaces[name])
+        elif asked or hasattr(builtins, name):
+            self._spaces.add(key)
+            self.lasting.add(f"global {name}", "item", spaces, name)
+
+    def finish(self) -> None:
+        """The trace is over: what was imported in it, and types by the names that were read."""
+        for name in self._imports:
+            module = sys.modules.get(name)
+            if module is not None:
+                self.reach(module)
+        self._settle()
+        for kind, names in self._types.items():
+            found = tuple(names.values())
+            self.lasting.add(f"class {kind.__name__}", "type", kind, tuple(names), found)
+        self._types = {}
+        for cached in self._caches:
+            # What it remembers is read without running its code; as it is after the trace.
+            misses = cached.cache_info().misses
+            self.lasting.add(
+                f"what {cached.__name__} remembers",
+                "check",
+                lambda cached=cached, misses=misses: cached.cache_info().misses == misses,
+            )
+
+    def drew(self) -> bool:
+        """Whether a generator of random numbers within reach has moved."""
+        return any(not _equal_states(state(), before) for state, before in self._generators)
+
+    def spaces(self) -> Iterator[Any]:
+        """Lists and dictionaries in which the code may have put something."""
+        yield from self._globals.values()
+        for value in self._reached.values():
+            if isinstance(value, (list, dict)):
+                yield value
+            elif (own := _native.instance_dict(value)) is not None:
+                yield own
+
+    def has_reached(self, value: Any) -> bool:
+        """Whether an object was there before the code ran."""
+        return id(value) in self._reached
+
+    # ------------------------------------------------------------------------------ values
+
+    def reach(self, value: Any) -> None:
+        """The value is within reach of the code."""
+        self._pending.append(value)
+
+    def _settle(self) -> None:
+        while self._pending:
+            value = self._pending.pop()
+            if isinstance(value, BuiltinFunctionType):
+                value = value.__self__  # of `random.random`, say: the generator behind it
+            if id(value) in self._reached:
+                continue
+            if isinstance(value, ATOMS) and not _is_users(type(value)):
+                continue
+            self._reached[id(value)] = value
+            self._look_into(value)
+
+    def _look_into(self, value: Any) -> None:
+        if isinstance(value, (FunctionType, MethodType, functools.partial)):
+            self._function(value)
+        elif isinstance(value, (staticmethod, classmethod)):
+            self.reach(value.__func__)
+        elif isinstance(value, property):
+            for part in (value.fget, value.fset):
+                self.reach(part)
+        elif isinstance(value, np.ndarray):
+            self._array(value)
+        elif isinstance(value, (bytearray, array.array, memoryview)):
+            self._bytes(value)
+        elif isinstance(value, (tuple, list, dict, set, frozenset, deque, MappingProxyType)):
+            self._container(value)
+        else:
+            self._look_into_object(value)
+
+    def _look_into_object(self, value: Any) -> None:
+        caches = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+        if isinstance(value, caches) or value is sys.stdout or value is sys.stderr:
+            return  # caches change no result, and what is printed is printed while tracing
+        if isinstance(value, (random.Random, np.random.Generator, np.random.RandomState)):
+            state = _state_of(value)
+            self._generators.append((state, state()))
+        elif isinstance(value, weakref.ReferenceType):
+            self.reach(value())
+        elif isinstance(value, _CachedFunction):
+            self._caches.append(value)
+            self.reach(value.__wrapped__)
+            if isinstance(value.__wrapped__, FunctionType):
+                self._as_if_run(value.__wrapped__)
+        elif isinstance(value, contextvars.ContextVar):
+            known = value.get(MISSING)
+            self.lasting.add(
+                f"context variable {value.name}", "check", lambda: value.get(MISSING) is known
+            )
+            self.reach(known)
+        elif isinstance(value, operator.attrgetter):
+            for path in value.__reduce__()[1]:
+                self._also_names(path.split("."))
+        elif hasattr(type(value), "__next__") and not hasattr(type(value), "_is_gluon_object"):
+            self._give_way(
+                f"it reads an iterator ({type(value).__name__}) that is not made in it; "
+                "make it inside, or pass what it gives as an argument"
+            )
+        elif value is os.environ:
+            self.lasting.add("the environment", "mapping", os.environ._data)  # type: ignore[attr-defined]
+        else:
+            if isinstance(value, enum.Enum):
+                self.reach(value._value_)
+            self._new_record(value)
+
+    def _new_record(self, value: Any) -> None:
+        if isinstance(value, ModuleType):
+            path = getattr(value, "__file__", None) or ""
+            if watch.is_own(path) or value is sys.modules.get("builtins"):
+                return
+        elif isinstance(value, type) and not _is_users(value):
+            return
+        if hasattr(type(value), "_is_block"):
+            known = value._structure()
+            self.steady.add(
+                f"the children of {value.name}",
+                "check",
+                lambda: bool(value._structure() == known),
+            )
+        self._records.append(value)
+        # A mapping or sequence of a library holds what is in it in attributes of its own.
+        whole = self._everything or (
+            isinstance(value, (abc.Mapping, abc.Sequence, abc.Set)) and not _is_users(type(value))
+        )
+        if whole:
+            self._whole_record(value)
+        else:
+            self._record(value, list(self._names))
+
+    def _function(self, value: Any) -> None:
+        if isinstance(value, MethodType):
+            self.reach(value.__self__)
+            self.reach(value.__func__)
+            return
+        if isinstance(value, functools.partial):
+            self.reach(value.func)
+            self.reach(value.args)
+            self.reach(value.keywords)
+            return
+        users = watch.is_user(value.__code__.co_filename)
+        if users:
+            self.lasting.add(f"function {value.__name__}", "function", value)
+            self.reach(value.__defaults__)
+            self.reach(value.__kwdefaults__)
+        elif watch.is_own(value.__code__.co_filename):
+            return
+        # A library's function may stand around one of the user's, which its closure holds.
+        for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if users:
+                self.lasting.add(f"closure variable {free}", "cell", cell)
+                self.cells.append(cell)
+            self.reach(content_of(cell))
+        if users and value.__dict__:
+            self._new_record(value)
+
+    def _array(self, value: np.ndarray) -> None:
+        if value.dtype.hasobject or value.nbytes > ARRAY_LIMIT:
+            self._give_way(
+                f"it reads a numpy array of {value.nbytes:,} bytes, too large to be compared at "
+                "every call; make it an NDArray, or a constant with params.get_constant"
+            )
+            return
+        known = (value.shape, value.dtype, value.tobytes())
+        self.lasting.add(
+            "a numpy array",
+            "check",
+            lambda: (value.shape, value.dtype, value.tobytes()) == known,
+        )
+
+    def _bytes(self, value: Any) -> None:
+        known = bytes(value)
+        if len(known) > ARRAY_LIMIT:
+            self._give_way(
+                f"it reads a {type(value).__name__} of {len(known):,} bytes, too large to be "
+                "compared at every call; take what is needed out of it when the block is made"
+            )
+            return
+        self.lasting.add(f"a {type(value).__name__}", "check", lambda: bytes(value) == known)
+
+    def _container(self, value: Any) -> None:
+        if len(value) > CONTAINER_LIMIT:
+            self._give_way(
+                f"it reads a {type(value).__name__} of {len(value):,} elements, too many to be "
+                "compared at every call; take what is needed out of it when the block is made"
+            )
+            return
+        what = f"a {type(value).__name__}"
+        if isinstance(value, list):
+            self.lasting.add(what, "sequence", value)
+        elif isinstance(value, OrderedDict):  # whose order is not that of the dictionary below it
+            self.lasting.add(what, "check", _content_check(value))
+        elif isinstance(value, dict):
+            self.lasting.add(what, "mapping", value)
+        elif isinstance(value, (set, deque, MappingProxyType)):
+            self.lasting.add(what, "check", _content_check(value))
+        items: Iterator[Any] = iter(value)
+        if isinstance(value, (dict, MappingProxyType)):
+            items = iter([*value.keys(), *value.values()])
+        for item in items:
+            self.reach(item)
+        if type(value) not in (tuple, list, dict, set, frozenset, deque):
+            self._new_record(value)
+
+    # ------------------------------------------------------------------------------ records
+
+    def _whole_record(self, value: Any) -> None:
+        """All names of an object, and that there are no others. Of a module, its plain values."""
+        if type(value).__module__.startswith("tigon.") and not hasattr(type(value), "_is_block"):
+            self._record(value, list(self._names))
+            return
+        if isinstance(value, ModuleType):
+            plain = [name for name, item in vars(value).items() if isinstance(item, _PLAIN)]
+            self._record(value, [*self._names, *plain])
+            return
+        kind = value if isinstance(value, type) else type(value)
+        spaces = [vars(base) for base in _users_bases(kind)]
+        own = None if isinstance(value, type) else _native.instance_dict(value)
+        if own is not None:
+            spaces.append(own)
+        names = dict.fromkeys(self._names)
+        for space in spaces:
+            keys = tuple(space)
+            names.update(dict.fromkeys(key for key in keys if isinstance(key, str)))
+            if (id(space), "<keys>") not in self._guarded and space is own:
+                self._guarded.add((id(space), "<keys>"))
+                self._kept.append(space)
+                self.lasting.add(
+                    f"the names of a {type(value).__name__}",
+                    "check",
+                    lambda space=space, keys=keys: tuple(space) == keys,
+                )
+        self._record(value, [name for name in names if not name.startswith("__")])
+
+    def _record(self, value: Any, names: Sequence[str]) -> None:
+        """Names read of an object: of its own, or of its type."""
+        if isinstance(value, type):
+            self._class(value, names)
+            return
+        if isinstance(value, ModuleType):
+            self._module(value, names)
+            return
+        kind = type(value)
+        own = _native.instance_dict(value)
+        block = hasattr(kind, "_is_block")
+        users = _is_users(kind)
+        if (own is not None or users) and (id(value), "") not in self._guarded:
+            self._guarded.add((id(value), ""))
+            table = self.steady if block else self.lasting  # Block.__setattr__ sees both
+            table.add(f"the class or the attributes of a {kind.__name__}", "object", value)
+        if isinstance(value, threading.local):
+            own = None
+            for name in names:
+                if hasattr(value, name) and (id(value), name) not in self._guarded:
+                    self._guarded.add((id(value), name))
+                    self.lasting.add(f"{kind.__name__}.{name}", "attribute", value, name)
+                    self.reach(getattr(value, name))
+        if users:
+            self._class(kind, names)
+        for name in names:
+            if block and name in _INTERNAL:
+                continue
+            self._attribute(value, kind, own, name, users, block)
+
+    def _attribute(
+        self,
+        value: Any,
+        kind: type,
+        own: dict[str, Any] | None,
+        name: str,
+        users: bool,
+        block: bool,
+    ) -> None:
+        what = f"{kind.__name__}.{name}"
+        of_type = _native.type_lookup(kind, name)
+        table = self.steady if block and not users else self.lasting
+        if of_type is not MISSING and hasattr(type(of_type), "__set__"):  # before its own
+            if isinstance(of_type, property):
+                if not users:
+                    self._own_property(value, name, what)
+            elif (id(value), name) not in self._guarded:
+                self._guarded.add((id(value), name))
+                self.lasting.add(what, "attribute", value, name)
+                found = getattr(value, name, None)
+                self.reach(found)
+            return
+        if own is None:
+            return
+        if name in own:
+            if hasattr(type(own[name]), "_is_gluon_object"):  # assigned by Block.__setattr__ only
+                table = self.steady
+            self._item(table, own, name, what)
+            self.reach(own[name])
+        elif (
+            name in self._asked
+            or (of_type is not MISSING and (users or block))
+            or (users and _native.type_lookup(kind, "__getattr__") is not MISSING)
+        ):
+            # A method of a block is hidden by Block.__setattr__ only.
+            steady = block and isinstance(of_type, (FunctionType, staticmethod, classmethod))
+            self._item(self.steady if steady else table, own, name, what)
+
+    def _own_property(self, value: Any, name: str, what: str) -> None:
+        """A property of a class of ours or of a library: asked again at every call, if what it
+        gives is a plain value."""
+        if not type(value).__module__.startswith("tigon.") or (id(value), name) in self._guarded:
+            return
+        try:
+            found = getattr(value, name)
+        except Exception:
+            return
+        if isinstance(found, _PLAIN):
+            self._guarded.add((id(value), name))
+            self.lasting.add(what, "attribute", value, name)
+
+    def _item(self, table: GuardSet, own: dict[str, Any], name: str, what: str) -> None:
+        key = (id(own), name)
+        if key not in self._guarded:
+            self._guarded.add(key)
+            self._kept.append(own)
+            table.add(what, "item", own, name)
+
+    def _module(self, module: ModuleType, names: Sequence[str]) -> None:
+        path = getattr(module, "__file__", None) or ""
+        library = watch.is_library(path) or (module.__spec__ is not None and not path)
+        own = vars(module)
+        for name in names:
+            if name in own:
+                self._item(self.lasting, own, name, f"{module.__name__}.{name}")
+                if not library or own[name] is os.environ:
+                    self.reach(own[name])
+            elif name in self._asked and not library:
+                self._item(self.lasting, own, name, f"{module.__name__}.{name}")
+            if name == "getenv" and module is os:
+                self.reach(os.environ)
+
+    def _class(self, kind: type, names: Sequence[str]) -> None:
+        """Names read of a class: where they are found in it and its bases, each of which `super`
+        may begin with."""
+        meta = type(kind)
+        if _is_users(meta):
+            self._class(meta, names)
+        if issubclass(meta, std_abc.ABCMeta) and "<abstract>" not in self._marks:
+            self._marks.add("<abstract>")
+            token = std_abc.get_cache_token()
+            self.lasting.add(
+                "which classes are registered with abstract ones",
+                "check",
+                lambda: std_abc.get_cache_token() == token,
+            )
+        own = self._types.setdefault(kind, {})
+        for base in _users_bases(kind):
+            known = self._types.setdefault(base, {})
+            space = vars(base)
+            for name in (*names, *(name for name in space if name.startswith("__"))):
+                if name in space and name not in ("__dict__", "__weakref__", "__doc__"):
+                    known.setdefault(name, _native.type_lookup(base, name))
+                    own.setdefault(name, _native.type_lookup(kind, name))
+                    self.reach(space[name])
+        for name in names:
+            if name in self._asked or _is_users(meta):
+                own.setdefault(name, _native.type_lookup(kind, name))
+
+
+def _is_users(kind: type) -> bool:
+    """Whether a class is written in Python and belongs neither to a library nor to us."""
+    if not kind.__flags__ & (1 << 9):  # not on the heap: a class of C
+        return False
+    module = kind.__module__
+    return not isinstance(module, str) or module.split(".")[0] not in watch.UNWATCHED_MODULES
+
+
+def _is_made_by(code: CodeType, value: Any) -> bool:
+    """Whether this is the code of `__init__` of the value's class."""
+    made_by = _native.type_lookup(type(value), "__init__")
+    return isinstance(made_by, FunctionType) and made_by.__code__ is code
+
+
+def _users_bases(kind: type) -> list[type]:
+    """The user's classes among a class and its bases."""
+    return [base for base in type.mro(kind) if _is_users(base)] if kind is not type else []
+
+
+def content_of(cell: CellType) -> Any:
+    """What a closure variable holds; None if it holds nothing yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _is_record(value: Any) -> bool:
+    """Whether it is an instance of a class of the user's, other than a container."""
+    return _is_users(type(value)) and not isinstance(value, (tuple, list, dict, set, frozenset))
+
+
+def _content_check(value: Any) -> Callable[[], bool]:
+    if isinstance(value, set):
+        known = frozenset(value)
+        return lambda: value == known
+
+    def listed() -> list[Any]:
+        if isinstance(value, (MappingProxyType, OrderedDict)):
+            return [*value.keys(), *value.values()]
+        return list(value)
+
+    items = listed()
+
+    def holds() -> bool:
+        now = listed()
+        return len(now) == len(items) and all(
+            a is b or (type(a) is type(b) and isinstance(a, ATOMS) and a == b)
+            for a, b in zip(now, items, strict=True)
+        )
+
+    return holds
+
+
+def _state_of(value: Any) -> Callable[[], Any]:
+    if isinstance(value, random.Random):
+        return value.getstate
+    if isinstance(value, np.random.RandomState):
+        return value.get_state
+    return lambda: value.bit_generator.state
+
+
+def _equal_states(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return bool(np.array_equal(a, b))
+    if isinstance(a, dict):
+        return all(_equal_states(a[key], b[key]) for key in a)
+    if isinstance(a, tuple):
+        return all(map(_equal_states, a, b))
+    return bool(a == b)

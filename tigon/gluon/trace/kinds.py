@@ -1,0 +1,148 @@
+"""What tells calls apart before any guard is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+PLAIN = (int, float, bool, str, bytes, complex, type(None), np.generic)
+"""Immutable values: they change only by assignment."""
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two hashable values mean one program. Equal values may not, such as 1 and 1.0, or 0.0
+    and -0.0; nan, which is not equal to itself, does."""
+    pairs = [(a, b)]
+    while pairs:
+        a, b = pairs.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, tuple):
+            if len(a) != len(b):
+                return False
+            pairs.extend(zip(a, b, strict=True))
+        elif not (repr(a) == repr(b) if isinstance(a, float) else a == b):
+            return False
+    return True
+
+
+class Static:
+    """An argument that is no array and not looked into: known by equality."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and _same(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value) if self.value == self.value else 0
+
+
+def freeze(value: Any) -> Any:
+    """What a value among the arguments contributes to the kind of a call: the content of numbers
+    and containers, and which object anything else is; what is read of it is guarded.
+
+    >>> freeze([1, 2]) == freeze([1, 2]), freeze(1) == freeze(1.0), freeze(1) == freeze(True)
+    (True, False, False)
+    >>> freeze(0.0) == freeze(-0.0), freeze(float("nan")) == freeze(float("nan"))
+    (False, True)
+    """
+    if isinstance(value, PLAIN):
+        return (type(value), value if value and value == value else repr(value))
+    if isinstance(value, Static):
+        return value
+    return _content(value)
+
+
+PLAINLY = 200
+"""Containers in one value that are written out wherever they occur."""
+
+
+class _Content:
+    """What is in a value, without nesting: each container in turn, those in it by their number.
+
+    If `numbered`, every container has one number, so that what contains itself ends, and what is
+    shared is written once. Else equal content is equal however it is shared.
+    What is in a set cannot change: sets `in_set` are known by identity.
+    """
+
+    def __init__(self, value: Any, numbered: bool, in_set: bool) -> None:
+        self.tokens: list[Any] = []
+        self.pending = [value]
+        self.known: dict[int, int] | None = {id(value): 0}
+        if not numbered:
+            self.known = None
+        self.in_set = in_set
+
+    def write(self) -> tuple[Any, ...] | None:
+        """None if there is too much to be written without numbers."""
+        for item in self.pending:  # which grows
+            if self.known is None and len(self.pending) > PLAINLY:
+                return None
+            self._head(item)
+        return tuple(self.tokens)
+
+    def _head(self, item: Any) -> None:
+        """A container's type and what is in it; of another object which one it is."""
+        if isinstance(item, (tuple, list)):
+            self.tokens += (type(item), len(item))
+            self._parts(item)
+        elif isinstance(item, (set, frozenset)):
+            members = _Itself(item) if self.in_set else frozenset(_member(i) for i in item)
+            self.tokens += (type(item), members)
+        elif isinstance(item, dict):
+            self.tokens += (dict, len(item))
+            self._parts(item.keys())
+            self._parts(item.values())
+        elif isinstance(item, np.ndarray):
+            self.tokens += (np.ndarray, item.shape, item.dtype.str, item.tobytes())
+        else:
+            self.tokens += (type(item), id(item))
+
+    def _parts(self, items: Iterable[Any]) -> None:
+        for item in items:
+            if isinstance(item, PLAIN):
+                self.tokens.append((type(item), item if item and item == item else repr(item)))
+            elif isinstance(item, Static):
+                self.tokens.append(item)
+            else:
+                self.tokens.append(self._later(item))
+
+    def _later(self, item: Any) -> int:
+        number = 0
+        if self.known is not None:
+            number = self.known.setdefault(id(item), len(self.pending))
+            if number < len(self.pending):
+                return number
+        self.pending.append(item)
+        return number
+
+
+def _content(value: Any, in_set: bool = False) -> Any:
+    found = _Content(value, False, in_set).write()
+    return _Content(value, True, in_set).write() if found is None else found
+
+
+def _member(item: Any) -> Any:
+    """The same of what is in a set."""
+    return freeze(item) if isinstance(item, (*PLAIN, Static)) else _content(item, True)
+
+
+class _Itself:
+    """An object, known by identity and kept alive."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.item is self.item
+
+    def __hash__(self) -> int:
+        return id(self.item)

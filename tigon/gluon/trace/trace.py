@@ -1,0 +1,464 @@
+"""Tracing: what a hybridized block's Python code does, once, on symbols; and what it depended on.
+
+A trace collects
+* inputs: one typed symbol per array of the call,
+* parameters and captured arrays: symbols that stand for arrays read along the way,
+* guards: what the code read (`guards.py`), seen by watching the frames that ran (`watch.py`).
+
+The compiled graph is used again only while every guard holds. Where the code does what a graph
+cannot hold, the trace gives way: what was traced so far is computed on the arrays of this very
+call, in order, and the rest of the code runs on them. Nothing runs twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from tigon import nd
+from tigon._native import (
+    is_recording,
+    is_training,
+    set_recording,
+    set_training,
+)
+from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested
+from tigon.base.collector import collector_paused
+from tigon.base.frozen import replace
+from tigon.gluon import _epoch
+from tigon.gluon.trace import watch
+from tigon.gluon.trace.guards import Reads, content_of
+from tigon.ir import CONSTANT, Node, Value
+from tigon.nd.dispatch import apply as apply_on_arrays
+from tigon.ops.elementwise import stop_gradient
+from tigon.runtime import keys
+from tigon.runtime import tracing as hooks
+from tigon.sym.symbol import Symbol
+from tigon.sym.traced import ArraySymbol, traced_variable
+
+_local = threading.local()
+
+
+class Step:
+    """One thing that a trace did: a node, or a view of what a symbol stands for."""
+
+    __slots__ = ("node", "outputs", "recording", "training", "view")
+
+    def __init__(
+        self,
+        node: Node | None,
+        outputs: Sequence[Value],
+        recording: bool,
+        training: bool,
+        view: tuple[Value, Callable[[Any], Any]] | None = None,
+    ) -> None:
+        self.node = node
+        self.outputs = outputs
+        self.recording = recording
+        self.training = training
+        self.view = view
+
+
+class Trace:
+    """What one run of Python code on symbols has met so far.
+
+    A typed trace stands for one kind of input: its symbols know their shapes and use arrays freely.
+    An untyped one (`net(sym.var("data"))`, export) is made of named variables only.
+    """
+
+    def __init__(
+        self,
+        typed: bool = True,
+        arguments: Sequence[tuple[Symbol, Any]] = (),
+        strict: bool = False,
+    ) -> None:
+        """`arguments`: the symbols of the call and the arrays that they stand for, without which a
+        trace cannot give way. `strict`: it is an error if it would."""
+        self.typed = typed
+        self.strict = strict
+        self.arguments = arguments
+        self.training = is_training()
+        self.recording = is_recording()
+        self.parameters: dict[int, tuple[Any, Any]] = {}  # id -> (Parameter, symbol)
+        self.captured: dict[int, tuple[Any, Any]] = {}  # id -> (array, symbol)
+        self.seen: set[Any] = set()
+        self.keep: list[Any] = []  # objects whose id is a key above
+        self.draws: list[int] = []  # serials of the random nodes, those without a user included
+        self.calls: list[Node] = []  # nodes with states, those without a user included
+        self.reads = Reads(self.cannot)
+        self.reason: str | None = None
+        """Why this trace is no program, if it is none."""
+        self.changes: str | None = None
+        """What the code changed that it also read: a second trace may find it as it left it."""
+        self.eager = False
+        """Whether the code runs on arrays by now."""
+        self.views: dict[Value, tuple[Value, Callable[[Any], Any]]] = {}
+        """Of what each value is a view, and how it is made of that."""
+        self.result: Any = None
+        self.symbols: list[weakref.ref[ArraySymbol]] = []
+        """Made in this trace: one that outlives it was put somewhere."""
+        self._steps: list[Step] = []
+        self._arrays: dict[Value, Any] = {}
+
+    # -- arrays
+
+    def parameter(self, param: Any) -> Any:
+        """The symbol that stands for a parameter."""
+        found = self.parameters.get(id(param))
+        if found is None:
+            found = self.parameters[id(param)] = (param, self._parameter_symbol(param))
+        return found[1]
+
+    def _parameter_symbol(self, param: Any) -> Any:
+        if not self.typed:
+            return param.var()
+        known = self.captured.get(id(param._only))
+        if known is not None:
+            self._same_array(param)
+            return known[1]
+        return traced_variable(param.name, TensorType(param.shape, as_dtype(param.dtype)), True)
+
+    def _same_array(self, param: Any) -> None:
+        """The code reached a parameter's array in two ways: one variable, while that is so."""
+        array = param._only
+        self.keep += (param, array)
+        self.reads.steady.add(
+            f"the array of {param.name}", "check", lambda: param._only is array
+        )
+
+    def array(self, array: Any) -> Any:
+        """The symbol that stands for an array which the code used without being given it."""
+        found = self.captured.get(id(array))
+        if found is None:
+            check(
+                self.typed,
+                "forward",
+                "an NDArray that is no parameter meets a Symbol; make it a parameter with "
+                "params.get_constant, so that it has a name",
+            )
+            owner = next((p for p, _ in self.parameters.values() if p._only is array), None)
+            if owner is not None:
+                self._same_array(owner)
+                symbol = self.parameters[id(owner)][1]
+            else:
+                type_ = TensorType(tuple(array.shape), as_dtype(array.dtype))
+                symbol = traced_variable(f"captured{len(self.captured)}", type_, True)
+            found = self.captured[id(array)] = (array, symbol)
+        return found[1]
+
+    def adapt(self, node: Node) -> Sequence[Value]:
+        """A new node under the modes that the code set for it: its own training mode, and no
+        gradient through what is computed where recording is paused."""
+        if node.op.draws(node.attrs):
+            self.draws.append(node.serial)
+        if getattr(node.attrs, "training", False) is None and self._is_mode_set():
+            node = node.replace(attrs=replace(node.attrs, training=is_training()))
+        if node.op.mutates:
+            self.calls.append(node)
+        outputs: Sequence[Value] = node.outputs
+        if self.recording and not is_recording():
+            outputs = [stop_gradient(value) for value in node.outputs]
+        if self.typed:
+            self._steps.append(Step(node, outputs, is_recording(), is_training()))
+        return outputs
+
+    def _is_mode_set(self) -> bool:
+        return hooks.count_mode_scopes(0) > 0 or is_training() != self.training
+
+    def view(self, result: Symbol, source: Symbol, of: Callable[[Any], Any]) -> None:
+        """`result` was made as a view of `source`, which `of` gives of its array."""
+        if self.typed:
+            step = Step(None, result._values, is_recording(), is_training())
+            step.view = (source._values[0], of)
+            self._steps.append(step)
+            self.views[result._values[0]] = step.view
+
+    # -- what was read
+
+    def value(self, array: Any) -> None:
+        """The code read an array's value, which may have been overwritten by the next call."""
+        key = id(array)
+        if ("value", key) not in self.seen:
+            self.seen.add(("value", key))
+            self.keep.append(array)
+            version = array.version
+            self.reads.lasting.add(
+                "an array's value", "check", lambda: bool(array.version == version)
+            )
+
+    def block(self, block: Any, hooks_run: bool = True) -> None:
+        """A block was run: its children are guarded, and the code it runs; hooks of the traced
+        block itself run outside."""
+        if id(block) in self.seen:
+            return
+        self.seen.add(id(block))
+        self.keep.append(block)
+        self.reads.reach(block)
+        for hook in (*block._forward_hooks.values(), *block._forward_pre_hooks.values()):
+            if hooks_run:
+                self.reads.reach(hook)
+
+    def function(self, function: Callable[..., Any]) -> None:
+        """A function of the user's is run."""
+        self.keep.append(function)
+        self.reads.reach(function)
+
+    def entered(self, frame: FrameType) -> None:
+        """A frame of user code was entered."""
+        if not self.eager:
+            self.reads.frame(frame)
+
+    def called(self, frame: FrameType, function: Any, caller: FrameType) -> None:
+        """User code calls what gives something else each time; `caller` is the frame that does,
+        which may be of a library."""
+        name = function.__name__
+        if name == "seed" and caller.f_locals.get("a", "a seed") is not None:
+            return
+        generator = getattr(function, "__self__", None)
+        if name in ("random", "getrandbits") and not watch.is_shared_generator(generator):
+            return  # made by the code, from a seed, or within reach: then its state tells
+        name = getattr(function, "__qualname__", str(function))
+        self.cannot(
+            f"it calls {name} at {watch.user_line(frame)}, which a compiled graph would do once; "
+            "pass what it gives as an argument"
+        )
+
+    def release(self) -> None:
+        """The trace is a program: it needs the arrays of this call no longer."""
+        self.arguments = ()
+        self._steps, self._arrays, self.views = [], {}, {}
+
+    # -- giving way
+
+    def cannot(self, reason: str) -> None:
+        """This trace is no program; its results are right for this call alone."""
+        if self.reason is None:
+            self.reason = reason
+            if self.strict or not self.typed:
+                raise TigonError(f"hybridize: {reason}, or do not hybridize this block")
+
+    def give_way(self, reason: str) -> None:
+        """From here on the code runs on arrays."""
+        self.cannot(reason)
+        if not self.eager:
+            self.eager = True
+            _install(self)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Compute what was traced so far, in order, under the modes of each step."""
+        steps, self._steps = self._steps, []
+        if not steps:
+            return
+        with _entered(None), watch.unwatched():
+            for step in steps:
+                with modes(step.recording, step.training):
+                    self._do(step)
+
+    def _do(self, step: Step) -> None:
+        if step.view is not None:
+            source, of = step.view
+            self._arrays[step.outputs[0]] = of(self._array(source))
+            return
+        node = step.node
+        assert node is not None
+        made = apply_on_arrays(node.op, node.attrs, [self._array(v) for v in node.inputs])
+        results = made if isinstance(made, list) else [made]
+        for value, result in zip(step.outputs, results, strict=False):
+            self._arrays[value] = result
+
+    def _array(self, value: Value) -> Any:
+        """What a value stands for: an array, or a number."""
+        found = self._arrays.get(value)
+        if found is not None:
+            return found
+        if value.node.op is CONSTANT:
+            attrs = value.node.attrs
+            if not attrs.shape and not isinstance(attrs.value, tuple):
+                return attrs.value
+            values = np.array(attrs.value, value.dtype.numpy).reshape(attrs.shape)
+            return nd.array(values, dtype=value.dtype.numpy)
+        for symbol, array in self.arguments:
+            self._arrays.setdefault(symbol._values[0], array)
+        for param, symbol in self.parameters.values():
+            self._arrays.setdefault(symbol._values[0], param.data())
+        for array, symbol in self.captured.values():
+            self._arrays.setdefault(symbol._values[0], array)
+        if value not in self._arrays:
+            raise InternalError(f"trace: {value.node.label} was never computed")
+        return self._arrays[value]
+
+    def concrete(self, item: Any) -> Any:
+        """The same with arrays in the place of this trace's symbols, through containers."""
+        if isinstance(item, ArraySymbol):
+            if item.stands_for is not None:
+                return item.stands_for
+            self._catch_up()
+            found = [self._array(value) for value in item._values]
+            return found[0] if len(found) == 1 else found
+        if not nested.holds(item, ArraySymbol):
+            return item
+        made: list[Any] = []
+        for kind, what in nested.steps(item, "hybridize"):
+            if kind == "leaf":
+                made.append(self.concrete(what) if isinstance(what, ArraySymbol) else what)
+            else:
+                nested.close(made, kind, what)
+        return made[0]
+
+    def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
+        """An operator, after giving way."""
+        return apply_on_arrays(op, attrs, [self.concrete(operand) for operand in operands])
+
+    def finish(self) -> None:
+        """The code has run. What it changed, and what it keeps, shows whether it is a program."""
+        if self.eager:
+            self._hand_over()
+            return
+        self.reads.finish()
+        if self.reads.drew():
+            self.cannot("it draws from Python's or numpy's random numbers; use nd.random")
+        failed = self.reads.steady.failed() or self.reads.lasting.failed()
+        if failed is not None and self.reason is None:
+            self.changes = failed
+            self.cannot(
+                f"it changes {failed}, which a compiled graph would do once; return the new value, "
+                "or change it outside"
+            )
+        if self._kept():
+            self.cannot("it keeps an array beyond the call; return it instead")
+        if self.reason is not None and self.typed:
+            self.give_way(self.reason)
+            self._hand_over()
+
+    def _kept(self) -> list[ArraySymbol]:
+        """Symbols that the code has put somewhere, and does not return."""
+        known = {id(symbol) for symbol, _ in self.arguments}
+        known.update(id(symbol) for _, symbol in self.parameters.values())
+        known.update(id(symbol) for _, symbol in self.captured.values())
+        known.update(map(id, nested.leaves(self.result, "hybridize")))
+        alive = (reference() for reference in self.symbols)
+        return [symbol for symbol in alive if symbol is not None and id(symbol) not in known]
+
+    def _hand_over(self) -> None:
+        """Put arrays where the code has put symbols."""
+        own = {id(symbol) for symbol in (reference() for reference in self.symbols)}
+
+        def is_symbol(item: Any) -> bool:
+            """Whether there are symbols of this trace in it, and of no other."""
+            if not nested.holds(item, ArraySymbol):
+                return False
+            leaves = nested.leaves(item, "hybridize")
+            return all(id(leaf) in own for leaf in leaves if isinstance(leaf, ArraySymbol))
+
+        for space in self.reads.spaces():
+            items = enumerate(space) if isinstance(space, list) else space.items()
+            for key, item in list(items):
+                if is_symbol(item):
+                    space[key] = self.concrete(item)
+        for cell in self.reads.cells:
+            if is_symbol(content_of(cell)):
+                cell.cell_contents = self.concrete(cell.cell_contents)
+        for symbol in self._kept():
+            symbol.stands_for = self.concrete(symbol)
+
+
+@contextmanager
+def modes(recording: bool, training: bool) -> Iterator[None]:
+    """Record and train, or not, for the length of a `with`."""
+    before = (set_recording(recording), set_training(training))
+    try:
+        yield
+    finally:
+        set_recording(before[0])
+        set_training(before[1])
+
+
+# --------------------------------------------------------------------- which trace is on
+
+
+def current() -> Trace | None:
+    """The trace that this thread is in, if any."""
+    return getattr(_local, "trace", None)
+
+
+def active() -> bool:
+    """Whether this thread's code runs on symbols."""
+    trace = getattr(_local, "trace", None)
+    return trace is not None and not trace.eager
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Python code in here runs on symbols; what it reads is written into `trace`."""
+    if not trace.typed:  # what the code does, it does for the symbol that it makes
+        with _entered(trace):
+            yield trace
+        return
+    # What the collector would run meanwhile is no part of the program.
+    with collector_paused(), _entered(trace), watch.watched(trace):
+        yield trace
+        trace.finish()
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Concrete work in the middle of a trace, such as initializing a parameter."""
+    if current() is None:
+        yield
+        return
+    with _entered(None), watch.unwatched():
+        yield
+
+
+@contextmanager
+def _entered(trace: Trace | None) -> Iterator[None]:
+    previous = current()
+    before, scopes = hooks.installed(), hooks.set_mode_scopes(0)
+    _local.trace = trace
+    _install(trace)
+    try:
+        yield
+    finally:
+        _local.trace = previous
+        hooks.set_mode_scopes(scopes)
+        if previous is not None and previous.eager:
+            _install(previous)
+        else:
+            hooks.install(before)
+
+
+def _install(trace: Trace | None) -> None:
+    if trace is None:
+        hooks.install(hooks.Hooks())
+    elif trace.eager:
+        hooks.install(hooks.Hooks(eager=trace))
+    else:
+        giver = trace if trace.typed else None
+        hooks.install(hooks.Hooks(trace.array, trace.adapt, trace.value, giver, None))
+
+
+# ------------------------------------------------------------------------ random keys
+
+
+def reserve_random_key() -> tuple[int, int]:
+    """A part of the random stream, for use later."""
+    return keys.reserve(1024)
+
+
+@contextmanager
+def random_key(key: tuple[int, int]) -> Iterator[None]:
+    """Draw from a reserved part of the stream."""
+    with keys.scope(*key):
+        yield
+
+
+def epoch() -> int:
+    """How often blocks and parameters were changed so far."""
+    return _epoch.current

@@ -1,0 +1,312 @@
+"""Which Python code runs while a block is traced, and what its instructions mention.
+
+The native runtime shows every frame of user code as it is entered, and calls of the few functions
+of C whose results nobody can foresee. Frames of this package, of the standard library and of numpy
+are not shown: they read what they are given.
+"""
+
+from __future__ import annotations
+
+import builtins
+import datetime
+import dis
+import os
+import random
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_PLACES = sysconfig.get_paths()
+_LIBRARIES = tuple(
+    os.path.abspath(place) + os.sep
+    for place in {_PLACES["stdlib"], _PLACES["platstdlib"], os.path.dirname(np.__file__)}
+)
+_INSTALLED = tuple(
+    os.path.abspath(place) + os.sep for place in {_PLACES["purelib"], _PLACES["platlib"]}
+)
+_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+
+
+def is_library(path: str) -> bool:
+    """Whether a file belongs to Python or to numpy, whose inside is not looked at."""
+    if path.startswith("<frozen") or path.startswith(_NUMPY):
+        return True
+    return path.startswith(_LIBRARIES) and not path.startswith(_INSTALLED)
+
+
+def is_own(path: str) -> bool:
+    """Whether a file belongs to this package."""
+    return path.startswith(_PACKAGE)
+
+
+_LAYERS = tuple(
+    _PACKAGE + os.path.join("gluon", part) for part in ("nn", "loss.py", "model_zoo", "contrib")
+)
+
+
+def is_layer(path: str) -> bool:
+    """Whether a file holds blocks of ours, whose attributes are read like those of user's."""
+    return path.startswith(_LAYERS)
+
+
+def is_user(path: str) -> bool:
+    """Whether a file is none of these."""
+    return not (is_own(path) or is_library(path))
+
+
+# ----------------------------------------------------------------------- what code mentions
+
+_READS = frozenset(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"))
+_WRITES = frozenset(("STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL"))
+_ASKS = frozenset(("getattr", "hasattr", "attrgetter", "methodcaller", "__getattribute__"))
+_TAKES_ALL = frozenset(
+    "vars __dict__ dir asdict astuple fields deepcopy copy replace __getstate__ __reduce__ "
+    "__dataclass_fields__ _asdict getmembers".split()
+)
+
+
+_MODULES = frozenset(("modules", "import_module", "__import__", "globals"))
+
+
+class Mentions:
+    """The names in the instructions of one function."""
+
+    __slots__ = (
+        "asked",
+        "attributes",
+        "everything",
+        "imports",
+        "modules",
+        "spaces",
+        "stored",
+        "unseeded",
+    )
+
+    def __init__(self, code: CodeType) -> None:
+        attributes: dict[str, None] = {}
+        spaces: dict[str, None] = {}
+        stored: dict[str, None] = {}
+        imports: dict[str, None] = {}
+        asked: set[str] = set()
+        instructions = list(dis.get_instructions(code))
+        self.everything = False
+        self.unseeded: str | None = None
+        """What makes a generator of random numbers without a seed."""
+        for number, instruction in enumerate(instructions):
+            name, value = instruction.opname, instruction.argval
+            if name in _READS:
+                attributes[value] = None
+            elif name in ("LOAD_GLOBAL", "LOAD_NAME"):
+                spaces[value] = None
+            elif name in _WRITES:
+                (attributes if name.endswith("ATTR") else spaces)[value] = stored[value] = None
+            elif name == "IMPORT_NAME":
+                imports[value] = None
+            elif name == "IMPORT_FROM":
+                attributes[value] = None
+            elif name == "MATCH_CLASS":
+                before = instructions[number - 1].argval
+                attributes.update(dict.fromkeys(before if isinstance(before, tuple) else ()))
+                self.everything = self.everything or bool(instruction.arg)  # by position
+                continue
+            else:
+                continue
+            if value in _GENERATORS and _is_called_without_seed(instructions[number + 1 :]):
+                self.unseeded = value
+            found = _constant_names(instructions[number + 1 :]) if value in _ASKS else set()
+            asked |= found
+            if value in _TAKES_ALL or (value in _ASKS and not found):
+                self.everything = True
+        if _handles_errors(code, instructions):
+            asked |= attributes.keys() | spaces.keys()
+        texts = [text for text in code.co_consts if isinstance(text, str)]
+        if "globals" in spaces:
+            spaces.update(dict.fromkeys(texts))
+            asked.update(texts)
+        self.modules = tuple(texts) if _MODULES & {*attributes, *spaces} else None
+        """Names that modules may be looked up by; None where none is."""
+        self.attributes = tuple(dict.fromkeys((*attributes, *asked)))
+        self.spaces = tuple(spaces)
+        self.stored = tuple(stored)
+        self.imports = tuple(imports)
+        self.asked = frozenset(asked) | stored.keys()
+        """Names that may be missing without an error."""
+
+
+_GENERATORS = frozenset(("default_rng", "RandomState", "SeedSequence", "SystemRandom", "Random"))
+
+
+def _is_called_without_seed(instructions: list[dis.Instruction]) -> bool:
+    """Whether a call without arguments, or of None alone, comes next."""
+    given = []
+    for instruction in instructions:
+        if instruction.opname.startswith("CALL"):
+            return all(value is None for value in given)
+        if instruction.opname == "LOAD_CONST":
+            given.append(instruction.argval)
+        elif instruction.opname not in ("PUSH_NULL", "PRECALL", "CACHE", "KW_NAMES"):
+            return False
+    return False
+
+
+def _constant_names(instructions: list[dis.Instruction]) -> set[str]:
+    """The names that a call of getattr or its like gives as constants; none if it computes one."""
+    found: set[str] = set()
+    for instruction in instructions:
+        value = instruction.argval
+        if instruction.opname == "LOAD_CONST" and isinstance(value, str):
+            if not all(part.isidentifier() for part in value.split(".")):
+                return set()
+            found.update(value.split("."))
+        elif instruction.opname.startswith(("CALL", "BUILD_STRING", "FORMAT", "BINARY")):
+            return found if instruction.opname.startswith("CALL") else set()
+    return found
+
+
+def _handles_errors(code: CodeType, instructions: list[dis.Instruction]) -> bool:
+    table = getattr(code, "co_exceptiontable", None)
+    if table is not None:
+        return bool(table)
+    return any(i.opname.startswith("SETUP_") for i in instructions)
+
+
+_known: dict[CodeType, Mentions] = {}
+
+
+def mentions(code: CodeType) -> Mentions:
+    """What the code mentions; functions written inside it are frames of their own."""
+    found = _known.get(code)
+    if found is None:
+        if len(_known) > 20_000:
+            _known.clear()
+        found = _known[code] = Mentions(code)
+    return found
+
+
+# ------------------------------------------------------------------------------ who watches
+
+_UNFORESEEN: tuple[Any, ...] = (
+    builtins.open,
+    builtins.input,
+    os.urandom,
+    os.getpid,
+    os.listdir,
+    os.stat,
+    os.getcwd,
+    *(
+        getattr(time, name)
+        for name in (
+            "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time "
+            "process_time_ns thread_time thread_time_ns clock_gettime clock_gettime_ns localtime "
+            "gmtime strftime ctime asctime sleep"
+        ).split()
+        if hasattr(time, name)
+    ),
+    datetime.datetime.now,
+    datetime.datetime.utcnow,
+    datetime.date.today,
+    random.random,
+    random.getrandbits,
+    super(random.Random, random.Random(0)).seed,
+)
+"""Functions of C whose results differ from call to call, or that do something each time."""
+
+UNWATCHED_MODULES = (sys.stdlib_module_names | {"tigon", "numpy"}) - {"__main__"}
+
+_local = threading.local()
+
+
+def is_shared_generator(generator: Any) -> bool:
+    """Whether it is the one behind `random.random`."""
+    return generator is random.random.__self__  # type: ignore[attr-defined]
+
+
+def _classify(code: CodeType) -> bool:
+    path = code.co_filename
+    return is_user(path) or is_layer(path)
+
+
+def _entered(frame: FrameType) -> None:
+    handler = getattr(_local, "handler", None)
+    if handler is None:
+        return
+    # Text that is evaluated, such as type hints, belongs to the module that it is evaluated in.
+    if frame.f_code.co_filename == "<string>":
+        if str(frame.f_globals.get("__name__")).split(".")[0] in UNWATCHED_MODULES:
+            return
+    if not _is_of_an_import(frame):
+        handler.entered(frame)
+
+
+def _is_of_an_import(frame: FrameType) -> bool:
+    """Whether it runs because something is imported: what a module's body does, it does once."""
+    caller = frame.f_back
+    while caller is not None and not is_own(caller.f_code.co_filename):
+        if caller.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        caller = caller.f_back
+    return False
+
+
+def _called(frame: FrameType, function: Any) -> None:
+    handler = getattr(_local, "handler", None)
+    if handler is None:
+        return
+    # Who wanted it: the innermost frame that is not of a library.
+    asking: FrameType | None = frame
+    while asking is not None and is_library(asking.f_code.co_filename):
+        # Logging asks for the time of day; what it writes speaks while tracing, as print does.
+        if os.sep + "logging" + os.sep in asking.f_code.co_filename:
+            return
+        asking = asking.f_back
+    if asking is not None and is_user(asking.f_code.co_filename):
+        handler.called(asking, function, frame)
+
+
+_native.set_watcher(_classify, _entered, _called, list(_UNFORESEEN))
+
+
+@contextmanager
+def watched(handler: Any) -> Iterator[None]:
+    """Show this thread's frames of user code to `handler.entered(frame)`, and calls of what nobody
+    can foresee to `handler.called(frame, function)`. A profiler of the user's rests meanwhile."""
+    previous, profiler = getattr(_local, "handler", None), sys.getprofile()
+    _local.handler = handler
+    _native.watch(True)
+    try:
+        yield
+    finally:
+        _local.handler = previous
+        if previous is None:
+            _native.watch(False)
+            if callable(profiler):
+                sys.setprofile(profiler)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Work of ours in the middle of a trace that would show itself as the user's."""
+    previous = getattr(_local, "handler", None)
+    _local.handler = None
+    try:
+        yield
+    finally:
+        _local.handler = previous
+
+
+def user_line(frame: FrameType) -> str:
+    """File and line of a frame."""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+Handler = Callable[[FrameType], None]
