@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque, namedtuple
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -18,24 +18,50 @@ FACTOR = 2
 WEIGHT = nd.array([1, 2])
 
 
-def counted(function=None, **options):
-    """A compiled function, and how often its Python code ran."""
-    runs = deque()  # a list would be a guard, and it changes at every run
+class Runs:
+    """How often the Python code of a function ran, by what it printed: printing speaks while code
+    is traced and changes nothing. For a counter that it moved, a function would give way."""
 
-    def body(*args, **keywords):
-        runs.append(1)
-        return function(*args, **keywords)
+    def __init__(self, shown):
+        self.shown = shown
+        self.line = f"run of function {len(shown.of)}\n"
+        shown.of.append(self)
 
-    body.__signature__ = inspect.signature(function)
-    body.__name__ = function.__name__
-    return mx.jit(body, **options), runs
+    def __len__(self):
+        self.shown.text += self.shown.capsys.readouterr().out
+        return self.shown.text.count(self.line)
+
+
+class Shown:
+    def __init__(self, capsys):
+        self.capsys, self.text, self.of = capsys, "", []
+
+
+@pytest.fixture
+def counted(capsys):
+    """Makes compiled functions, each with how often its Python code ran."""
+    shown = Shown(capsys)
+
+    def make(function, **options):
+        runs = Runs(shown)
+        line = runs.line
+
+        def body(*args, **keywords):
+            print(line, end="")
+            return function(*args, **keywords)
+
+        body.__signature__ = inspect.signature(function)
+        body.__name__ = function.__name__
+        return mx.jit(body, **options), runs
+
+    return make
 
 
 def values(array):
     return array.asnumpy().tolist()
 
 
-def test_python_runs_once_and_a_call_is_one_native_call():
+def test_python_runs_once_and_a_call_is_one_native_call(counted):
     def chain(a, b):
         return nd.tanh(b * a + 1) * 0.5 + a
 
@@ -67,7 +93,7 @@ def test_containers_in_and_out():
     assert nothing == ()
 
 
-def test_shapes_dtypes_modes_structures_and_values_trace_again():
+def test_shapes_dtypes_modes_structures_and_values_trace_again(counted):
     compiled, runs = counted(lambda x, by: x * (by[0] if isinstance(by, list) else by))
     x = nd.ones(2)
     assert values(compiled(x, 2)) == [2, 2]
@@ -106,7 +132,7 @@ def test_globals_closures_and_replaced_arrays_are_guards():
         spaces["FACTOR"], spaces["WEIGHT"] = 2, nd.array([1, 2])
 
 
-def test_an_array_changed_in_place_is_no_constant():
+def test_an_array_changed_in_place_is_no_constant(counted):
     held = nd.array([1, 2])
     compiled, runs = counted(lambda x: x + held)
     assert values(compiled(nd.ones(2))) == [2, 3]
@@ -115,7 +141,7 @@ def test_an_array_changed_in_place_is_no_constant():
     assert len(runs) == 1
 
 
-def test_static_arguments_by_position_and_name():
+def test_static_arguments_by_position_and_name(counted):
     def power(x, exponent, mode="plain"):
         return x**exponent if mode == "plain" else -(x**exponent)
 
@@ -133,7 +159,7 @@ def test_static_arguments_by_position_and_name():
         assert len(runs) == 3
 
 
-def test_static_arguments_are_compared_by_equality():
+def test_static_arguments_are_compared_by_equality(counted):
     class Configuration:
         def __init__(self, by):
             self.by = by
@@ -152,7 +178,7 @@ def test_static_arguments_are_compared_by_equality():
 
 
 @pytest.mark.parametrize("options", [{}, {"static_argnums": 1}], ids=["guard", "static"])
-def test_equal_numbers_of_different_meaning(options):
+def test_equal_numbers_of_different_meaning(options, counted):
     compiled, runs = counted(lambda x, by: (x + nd.full((1,), by)) / by, **options)
     zero = nd.array([-1.0])
     assert values(compiled(zero, 0.0)) == [-np.inf]
@@ -235,7 +261,7 @@ def test_second_derivatives():
     assert values(x.grad) == [6, 12]
 
 
-def test_blocks_inside_are_traced_with_their_parameters():
+def test_blocks_inside_are_traced_with_their_parameters(counted):
     net = nn.HybridSequential()
     net.add(nn.Dense(4, activation="relu"), nn.BatchNorm(), nn.Dense(2))
     net.initialize()
@@ -295,7 +321,7 @@ def test_random_numbers_go_on_as_imperatively():
     np.testing.assert_array_equal(run(mx.jit(noisy)), run(noisy))
 
 
-def test_compiled_functions_nest_and_meet_symbols():
+def test_compiled_functions_nest_and_meet_symbols(counted):
     inner, runs = counted(lambda x: x * 2)
     outer = mx.jit(lambda x: inner(x) + 1)
     assert values(outer(nd.ones(2))) == [3, 3]
@@ -337,7 +363,7 @@ def test_name_documentation_and_report():
     assert len(documented.compiled) == 2
 
 
-def test_many_kinds_of_calls_do_not_fill_the_memory(monkeypatch):
+def test_many_kinds_of_calls_do_not_fill_the_memory(monkeypatch, counted):
 
     monkeypatch.setattr(_graphs, "KINDS_KEPT", 4)
     compiled, runs = counted(lambda x, n: x + n)
@@ -372,7 +398,7 @@ def test_kinds_of_calls_that_fail_do_not_fill_the_memory(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{"donate_argnums": 0}, {"donate_argnames": ["state"]}])
-def test_donated_arguments_hold_the_result(options):
+def test_donated_arguments_hold_the_result(options, counted):
     compiled, runs = counted(lambda state, x: state * 0.5 + x, **options)
     state, x = nd.ones((3, 4)), nd.ones((3, 4))
     storage = state.storage_id
@@ -480,8 +506,6 @@ def test_errors_of_donation():
 
 def test_errors():
     x = nd.ones(2)
-    branch = mx.jit(lambda x: x if x.sum() > 0 else -x)
-    assert "use F.where(condition, x, y)" in provoked(branch, x)
     assert provoked(mx.jit, 5) == (
         "jit: expected a function; given int; settings are passed by name: jit(static_argnums=...)"
     )
@@ -503,6 +527,37 @@ def test_errors():
     assert provoked(compiled, x, x) == (
         "named: static argument 'mode' is an array; arrays are traced: do not declare it static"
     )
+
+
+def test_a_branch_on_data_gives_way_and_names_the_line():
+    def branch(x):
+        return x if x.sum() > 0 else -x
+
+    line = branch.__code__.co_firstlineno + 1
+    compiled = mx.jit(branch)
+    before = mx.runtime.stats()["given_way"]
+    with pytest.warns(RuntimeWarning, match=rf"^branch gives way .*test_jit\.py:{line}") as warned:
+        assert values(compiled(nd.array([1, -3]))) == [-1, 3]
+    assert values(compiled(nd.array([1, 3]))) == [1, 3]
+    assert len(warned) == 1
+    assert mx.runtime.stats()["given_way"] == before + 1
+    report = compiled.explain()
+    assert "branch runs imperatively: it does bool(x) at " in report
+    assert f"test_jit.py:{line}" in report
+
+
+def test_functions_that_count_their_calls_give_way_with_the_right_count():
+    calls = []
+
+    @mx.jit
+    def counting(x):
+        calls.append(x.shape)
+        return x * len(calls)
+
+    with pytest.warns(RuntimeWarning, match="^counting gives way") as warned:
+        assert [values(counting(nd.ones(1))) for _ in range(5)] == [[1], [2], [3], [4], [5]]
+    assert calls == [(1,)] * 5
+    assert len(warned) == 1
 
 
 def test_a_loss_function_of_the_users_in_a_training_step():

@@ -94,75 +94,69 @@ def test_one_native_call_forward_and_one_backward_whatever_the_depth():
         assert after["fallbacks"] == before["fallbacks"]
 
 
-class Counted(nn.HybridBlock):
-    """Counts how often its Python code ran."""
+@pytest.fixture
+def make(capsys):
+    """Makes hybridized blocks of functions, each with a way to ask how often its Python code ran.
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.runs = []
+    The code prints, which speaks while it is traced and changes nothing; for a counter that it
+    moved, a block would give way.
+    """
+    shown = []
 
-    def forward(self, *args):
-        type(self).log.append(1)
-        return self.compute(*args)
+    def of(compute):
+        class Net(nn.HybridBlock):
+            def forward(self, *args):
+                print(f"{self.name} runs")
+                return compute(self, *args)
 
+        net = Net()
+        net.hybridize()
 
-def make(compute):
-    """A block of this function that counts its runs."""
+        def count():
+            shown.append(capsys.readouterr().out)
+            return "".join(shown).count(f"{net.name} runs\n")
 
-    class Net(nn.HybridBlock):
-        log = None
+        return net, count
 
-        def forward(self, *args):
-            object.__getattribute__(self, "ran")()
-            return compute(self, *args)
-
-    net = Net()
-    count = [0]
-
-    def ran():
-        count[0] += 1
-
-    net.__dict__["ran"] = ran
-    net.hybridize()
-    return net, count
+    return of
 
 
 def values(array):
     return array.asnumpy().tolist()
 
 
-def test_shapes_dtypes_and_modes_trace_again_and_nothing_else_does():
+def test_shapes_dtypes_and_modes_trace_again_and_nothing_else_does(make):
     net, count = make(lambda self, x: x * x.shape[0])
     assert values(net(nd.ones(2))) == [2, 2]
     assert values(net(nd.ones(2) * 3)) == [6, 6]
-    assert count == [1]
+    assert count() == 1
     assert values(net(nd.ones(3))) == [3, 3, 3]
-    assert count == [2]
+    assert count() == 2
     assert net(nd.ones(2, dtype="float64")).dtype == np.float64
-    assert count == [3]
+    assert count() == 3
     with autograd.record():
         net(nd.ones(2))
-    assert count == [4]
+    assert count() == 4
     assert values(net(nd.ones(2))) == [2, 2]
-    assert count == [4]
+    assert count() == 4
 
 
-def test_python_arguments_and_structure_are_guards():
+def test_python_arguments_and_structure_are_guards(make):
     net, count = make(lambda self, xs, factor: xs[0] * factor + (0 if len(xs) == 1 else xs[1]))
     x = nd.ones(2)
     assert values(net([x], 2)) == [2, 2]
     assert values(net([x], 3)) == [3, 3]
     assert values(net([x, x], 3)) == [4, 4]
     assert values(net([x], 2)) == [2, 2]
-    assert count == [3]
+    assert count() == 3
     # 1, 1.0 and True compare equal in Python, but are other programs.
     assert values(net([x], 1)) == [1, 1]
     assert values(net([x], 1.0)) == [1, 1]
     assert values(net([x], True)) == [1, 1]
-    assert count == [6]
+    assert count() == 6
 
 
-def test_attributes_that_the_trace_read_are_guards():
+def test_attributes_that_the_trace_read_are_guards(make):
     net, count = make(lambda self, x: x * self.scale + self.config["shift"])
     net.scale = 2
     net.config = {"shift": 1}
@@ -171,15 +165,15 @@ def test_attributes_that_the_trace_read_are_guards():
     assert values(net(x)) == [3]
     net.unrelated = 5
     assert values(net(x)) == [3]
-    assert count == [1]
+    assert count() == 1
     net.scale = 3
     assert values(net(x)) == [4]
     net.config["shift"] = 10  # changed in place, without any assignment to the block
     assert values(net(x)) == [13]
-    assert count == [3]
+    assert count() == 3
     net.scale, net.config["shift"] = 2, 1
     assert values(net(x)) == [3]
-    assert count == [3]  # the first graph fits again
+    assert count() == 3  # the first graph fits again
 
 
 def test_attributes_of_children_and_of_classes_are_guards():
@@ -223,14 +217,14 @@ def test_globals_and_closures_are_guards():
     SCALE = 2
 
 
-def test_is_training_is_a_guard():
+def test_is_training_is_a_guard(make):
     net, count = make(lambda self, x: x * (2 if autograd.is_training() else 3))
     x = nd.ones(1)
     assert values(net(x)) == [3]
     with autograd.train_mode():
         assert values(net(x)) == [2]
     assert values(net(x)) == [3]
-    assert count == [2]
+    assert count() == 2
 
 
 def test_code_that_changes_what_it_reads_is_never_reused():
@@ -245,25 +239,34 @@ def test_code_that_changes_what_it_reads_is_never_reused():
 
     net = Net()
     net.hybridize()
-    assert [values(net(nd.ones(1)))[0] for _ in range(3)] == [1, 2, 3]
+    before = mx.runtime.stats()["given_way"]
+    with pytest.warns(RuntimeWarning, match=r"it changes Net\.calls") as warned:
+        assert [values(net(nd.ones(1)))[0] for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert net.calls == 6
+    assert net.compiled == []
+    assert len(warned) == 1
+    assert mx.runtime.stats()["given_way"] == before + 1
+    net.hybridize(strict=True)
+    with pytest.raises(TigonError, match=r"it changes Net\.calls, which a compiled graph would do"):
+        net(nd.ones(1))
 
 
-def test_captured_arrays_are_read_at_each_call():
+def test_captured_arrays_are_read_at_each_call(make):
     table = nd.array([1, 2])
     net, count = make(lambda self, x: x + table)
     x = nd.zeros(2)
     assert values(net(x)) == [1, 2]
     table[:] = nd.array([5, 6])
     assert values(net(x)) == [5, 6]
-    assert count == [1]
+    assert count() == 1
 
 
-def test_operators_without_operands_become_nodes():
+def test_operators_without_operands_become_nodes(make):
     net, count = make(lambda self, x: x + nd.random.uniform(shape=(100,)) + nd.ones(100))
     x = nd.zeros(100)
     mx.random.seed(3)
     first, second = net(x).asnumpy(), net(x).asnumpy()
-    assert count == [1]
+    assert count() == 1
     assert (first != second).any()
     net.hybridize(False)
     mx.random.seed(3)
@@ -272,7 +275,7 @@ def test_operators_without_operands_become_nodes():
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_a_draw_whose_result_is_not_used_is_a_draw(used):
+def test_a_draw_whose_result_is_not_used_is_a_draw(used, make):
     """Else what comes after would differ from the imperative run."""
 
     def forward(self, x):
@@ -371,28 +374,45 @@ def test_auxiliary_states_advance_as_imperatively():
         np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
-def test_data_dependent_branch_names_the_line_and_the_way_out():
+def test_data_dependent_branch_gives_way_and_names_the_line():
     class Net(nn.HybridBlock):
         def forward(self, x):
-            if x.sum() > 0:
+            if x.sum() > 0:  # here
                 return x
             return -x
 
+    line = Net.forward.__code__.co_firstlineno + 1
     net = Net()
     assert values(net(nd.ones(2))) == [1, 1]
     net.hybridize()
+    before = mx.runtime.stats()["given_way"]
+    with pytest.warns(RuntimeWarning, match=rf"test_hybridize\.py:{line}") as warned:
+        assert values(net(nd.ones(2))) == [1, 1]
+    assert values(net(-nd.ones(2))) == [1, 1]
+    assert len(warned) == 1
+    assert mx.runtime.stats()["given_way"] == before + 1
+    assert f"test_hybridize.py:{line}" in net.explain()
+    net.hybridize(strict=True)
     with pytest.raises(TigonError) as caught:
         net(nd.ones(2))
     message = str(caught.value)
-    assert "test_hybridize.py:" in message
+    assert f"test_hybridize.py:{line}" in message
     assert "in block Net" in message
-    for convert in (int, float, bool):
-        net, _ = make(lambda self, x, convert=convert: x * convert(x.sum()))
-        with pytest.raises(TigonError, match=r"test_hybridize\.py:"):
-            net(nd.ones(2))
 
 
-def test_results_of_any_structure_and_arguments_handed_through():
+@pytest.mark.parametrize("convert", [int, float, bool])
+def test_numbers_made_of_arrays_give_way_and_name_the_line(make, convert):
+    net, count = make(lambda self, x: x * convert(x.sum()))
+    with pytest.warns(RuntimeWarning, match=r"test_hybridize\.py:"):
+        assert values(net(nd.ones(2))) == [2 if convert is not bool else 1] * 2
+    assert values(net(nd.ones(2) * 3)) == [18 if convert is not bool else 3] * 2
+    assert count() == 2
+    net.hybridize(strict=True)
+    with pytest.raises(TigonError, match=r"test_hybridize\.py:"):
+        net(nd.ones(2))
+
+
+def test_results_of_any_structure_and_arguments_handed_through(make):
     net, _ = make(lambda self, x, y: {"sum": x + y, "pair": (x, [y * 2]), "n": 3})
     x, y = nd.ones(1), nd.ones(1)
     result = net(x, y)
@@ -473,7 +493,7 @@ def test_losses_agree_over_a_training():
     np.testing.assert_allclose(one, other, rtol=2e-4)
 
 
-def test_the_number_of_kept_graphs_is_bounded():
+def test_the_number_of_kept_graphs_is_bounded(make):
     net, _ = make(lambda self, x, k: x * k)
     for k in range(30):
         assert values(net(nd.ones(1), k)) == [k]
@@ -489,7 +509,7 @@ def test_the_number_of_kept_graphs_is_bounded():
     assert mx.runtime.stats()["fallbacks"] == before + 12
 
 
-def test_explain_tells_why():
+def test_explain_tells_why(make):
     net, _ = make(lambda self, x: x * self.scale)
     net.scale = 1
     net(nd.ones(1))
@@ -552,7 +572,7 @@ def test_a_trace_does_not_leak_into_other_threads():
     assert values(slow(nd.ones(2))) == [2, 2]
 
 
-def test_memory_of_inputs_is_not_kept():
+def test_memory_of_inputs_is_not_kept(make):
     net, _ = make(lambda self, x: x * 2)
     net(nd.ones(2))
     nd.waitall()

@@ -76,10 +76,19 @@ class Outer(gluon.HybridBlock):
     def __init__(self, operator: str) -> None:
         super().__init__(prefix="outer_")
         self.inner = Moded(operator, "outer_inner_")
-        self.chain: tuple[str, ...] = ()
+        self.chain = ()
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        return self._chain
+
+    @chain.setter
+    def chain(self, chain: tuple[str, ...]) -> None:
+        """Set here and not in forward, which would give way for it."""
+        self._chain = chain
+        self.inner.chain = chain[1:]
 
     def forward(self, x: Any) -> Any:
-        self.inner.chain = self.chain[1:]
         with ExitStack() as stack:
             for name in self.chain[:1]:
                 stack.enter_context(SCOPES[name]())

@@ -511,14 +511,53 @@ def test_errors():
     assert "the loss does not depend on anything computed" in provoked(nothing, data, label)
     several = gluon.TrainStep(net, lambda out, y: (out, out.mean()), trainer)
     assert "give batch_size" in provoked(several, data, label)
-    branch = gluon.TrainStep(net, lambda out, y: out if out.sum() > 0 else -out, trainer)
-    assert "while the program is traced" in provoked(branch, data, label)
     assert "convert it with nd.array" in provoked(step, np.ones((4, 2)), label)
     net.weight.grad_req = "add"
     assert "accumulates gradients" in provoked(step, data, label)
     net.weight.grad_req = "null"
     step(data, label)
     assert trainer.optimizer.num_update == 1
+
+
+@pytest.mark.parametrize(("optimizer", "fields"), OPTIMIZERS)
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_loss_that_decides_on_data_gives_way_to_the_loop(optimizer, fields, clip):
+    """Same losses, weights, states and gradients left alone as in the loop; one warning."""
+    entropy = gluon.loss.SoftmaxCrossEntropyLoss()
+
+    def robust(out, y):
+        loss = entropy(out, y)
+        return loss if loss.mean() < 1 else nd.sqrt(loss + 1)
+
+    line = robust.__code__.co_firstlineno + 2
+    loss_of_loop, loss_of_steps = [], []
+    net, trainer = made(optimizer, fields)
+    params = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    for data, label in batches(4):
+        with autograd.record():
+            loss = robust(net(data), label)
+        loss.backward()
+        if clip is not None:
+            gluon.utils.clip_global_norm([p.grad() for p in params], clip * data.shape[0])
+        trainer.step(data.shape[0])
+        loss_of_loop.append(loss.asnumpy())
+    other, trainer = made(optimizer, fields)
+    step = gluon.TrainStep(other, robust, trainer, clip_global_norm=clip)
+    before = mx.runtime.stats()["given_way"]
+    with pytest.warns(
+        RuntimeWarning, match=rf"net_step gives way.*test_train_step\.py:{line}"
+    ) as w:
+        for data, label in batches(4):
+            loss_of_steps.append(step(data, label).asnumpy())
+    assert len(w) == 1
+    assert mx.runtime.stats()["given_way"] == before + 1
+    assert f"test_train_step.py:{line}" in step.explain()
+    assert step.compiled == []
+    np.testing.assert_allclose(loss_of_loop, loss_of_steps, rtol=1e-4, atol=1e-5)
+    assert_same_networks(net, other, rtol=1e-4, atol=1e-5)
+    for param in other.collect_params().values():
+        if param.grad_req != "null":
+            assert not param.grad().asnumpy().any()  # gradients stay inside of a step
 
 
 def test_a_parameter_that_the_loss_does_not_need_is_left_alone_on_demand():
