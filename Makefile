@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build test demo bench bench-path bench-launches bench-check soak check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-launches bench-check soak fuzz check docs golden sanitize clean
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -53,6 +53,11 @@ bench-check: build
 # Ever new shapes for five minutes, or as many as SOAK says: memory must not grow.
 soak: build
 	PYTHONPATH=. $(PY) benchmarks/soak.py $(SOAK)
+
+# Random programs, imperatively against compiled: ten minutes, or as much as FUZZ says, in minutes
+# (FUZZ=30m) or in programs (FUZZ=5000). Failing ones are shown as small as they get.
+fuzz: build
+	PYTHONPATH=. $(PY) -m tests.fuzz.program_runs $(FUZZ)
 
 # What must hold before a commit, in under a minute.
 check: $(VENV)/.ready
