@@ -33,6 +33,9 @@ from tigon.base.files import write_file
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.02
+RECOUNTS = 2
+"""How often a row beyond the tolerance is counted again, of which the least counts: where Python's
+collector falls into the counted calls, they seem dearer by a few percent."""
 # Callgrind writes and clears its counts before each call of this function of the C library, which
 # `os.ctermid` calls and nothing else. (Calls by way of ctypes it cannot see.)
 MARK = "ctermid"
@@ -259,6 +262,10 @@ def _compiler(text: str) -> str:
     return " ".join(found.groups()).lower() if found else text
 
 
+def _is_too_many(now: int, before: int | None) -> bool:
+    return before is not None and now / before - 1 > TOLERANCE
+
+
 def compare(counted: dict[str, int], recorded: dict[str, int]) -> bool:
     """Print both; whether all rows are within the tolerance."""
     good = True
@@ -270,7 +277,7 @@ def compare(counted: dict[str, int], recorded: dict[str, int]) -> bool:
             continue
         change = now / before - 1
         word = ""
-        if change > TOLERANCE:
+        if _is_too_many(now, before):
             good, word = False, "  TOO MANY"
         elif change < -TOLERANCE:
             word = "  fewer: record it"
@@ -306,6 +313,11 @@ def main() -> int:
         print(f"recorded for {build()}:")
         compare(counted, recorded)
         return 0
+    for _ in range(RECOUNTS):
+        many = [name for name in counted if _is_too_many(counted[name], recorded.get(name))]
+        if many:
+            again = count(many)
+            counted.update({name: min(counted[name], again[name]) for name in many})
     if compare(counted, recorded):
         return 0
     print(
