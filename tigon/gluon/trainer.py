@@ -112,11 +112,8 @@ class Trainer:
 
     def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
         """Update all parameters without summing gradients first."""
-        check(
-            batch_size > 0,
-            "Trainer.step",
-            f"batch_size must be positive; given {batch_size}",
-        )
+        if batch_size <= 0:  # the message is made where it is needed: this runs at every step
+            raise TigonError(f"Trainer.step: batch_size must be positive; given {batch_size}")
         self._optimizer.rescale_grad = self._scale / batch_size
         if self._epoch != _epoch.current:
             self._check_contexts()
