@@ -115,6 +115,25 @@ def test_a_folder_that_others_can_write_to_is_not_used(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_under_a_name_of_ours_is_a_miss_and_stays(folder: Path, kind: str) -> None:
+    ours = ObjectStore(str(folder))
+    ours.save("first", b"code")
+    path, other = folder / name_of("second"), folder.parent / "other"
+    other.write_bytes(b"mine")
+    if kind == "link":
+        path.symlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    assert ours.load("second") is None
+    ours.save("second", b"code")
+    assert ours.load("second") is None
+    assert path.is_symlink() == (kind == "link") and other.read_bytes() == b"mine"
+    assert ours.load("first") == b"code"
+
+
 @pytest.mark.parametrize("most", [0, 1, 40, 100])
 def test_a_write_that_stops_leaves_no_entry(
     folder: Path, monkeypatch: pytest.MonkeyPatch, most: int

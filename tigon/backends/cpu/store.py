@@ -56,8 +56,11 @@ class ObjectStore:
         if not self.usable:
             return None
         assert self._folder is not None
+        path = self._folder / name
+        if not _is_file(path):
+            return None
         try:
-            content = (self._folder / name).read_bytes()
+            content = path.read_bytes()
         except OSError:
             return None
         head = len(_VERSION) + _DIGEST
@@ -72,9 +75,12 @@ class ObjectStore:
             return
         assert self._folder is not None
         name = name_of(key)
+        path = self._folder / name
+        if os.path.lexists(path) and not _is_file(path):
+            return
         try:
             # Waiting for the disk would cost more than compiling; what a crash left is refused.
-            write_file(self._folder / name, _head(name, image) + image, durable=False)
+            write_file(path, _head(name, image) + image, durable=False)
         except OSError:
             self._folder = None
 
@@ -95,6 +101,14 @@ class ObjectStore:
 def name_of(key: str) -> str:
     """The file of a key."""
     return hashlib.sha256(_VERSION + key.encode()).hexdigest() + ".o"
+
+
+def _is_file(path: Path) -> bool:
+    """Not a link, which would lead elsewhere, nor a pipe, which would wait."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _head(name: str, image: bytes) -> bytes:
