@@ -3,6 +3,8 @@
 #include <climits>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include <nanobind/stl/string.h>
@@ -288,11 +290,9 @@ Guard type_guard(nb::object type, nb::tuple names, nb::tuple values) {
 
 // ------------------------------------------------------------------------- frames that run
 
-enum Who : unsigned char { kUnwatched = 0, kWatched = 1 };
-
-// Held by their addresses, which is why they are kept alive.
-std::unordered_map<PyObject*, Who>& known_codes() {
-  static auto* codes = new std::unordered_map<PyObject*, Who>;
+// Whether frames of a code are shown; by its address, which is why it is kept alive.
+std::unordered_map<PyObject*, bool>& known_codes() {
+  static auto* codes = new std::unordered_map<PyObject*, bool>;
   return *codes;
 }
 
@@ -302,23 +302,23 @@ struct Watcher {
   PyObject* classify;  // code -> bool: whether its frames are shown
   PyObject* entered;   // frame ->
   PyObject* called;    // (frame, function) ->, for the listed functions of C
-  std::unordered_map<void*, bool> listed;
+  std::unordered_set<void*> listed;
 };
 
 Watcher* watcher = nullptr;  // installed once; guarded by the GIL
 
-Who who(PyObject* code) {
+bool is_watched(PyObject* code) {
   auto& codes = known_codes();
   auto found = codes.find(code);
   if (found != codes.end()) return found->second;
   nb::object answer = nb::steal(PyObject_CallOneArg(watcher->classify, code));
   if (!answer.is_valid()) throw nb::python_error();
   if (codes.size() >= kMostCodes) {
-    std::unordered_map<PyObject*, Who> old;
+    std::unordered_map<PyObject*, bool> old;
     old.swap(codes);
     for (auto& [one, _] : old) Py_DECREF(one);
   }
-  Who result = answer.ptr() == Py_True ? kWatched : kUnwatched;
+  bool result = answer.ptr() == Py_True;
   codes.emplace(Py_NewRef(code), result);
   return result;
 }
@@ -329,7 +329,7 @@ int on_event(PyObject*, PyFrameObject* frame, int what, PyObject* argument) {
     auto* shown = reinterpret_cast<PyObject*>(frame);
     if (what == PyTrace_CALL) {
       nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-      if (who(code.ptr()) != kWatched) return 0;
+      if (!is_watched(code.ptr())) return 0;
       nb::object done = nb::steal(PyObject_CallOneArg(watcher->entered, shown));
       return done.is_valid() ? 0 : -1;
     }
@@ -421,14 +421,28 @@ void bind_guards(nb::module_& m) {
                              called.release().ptr(), {}};
     for (nb::handle function : functions) {
       expect(PyCFunction_Check(function.ptr()), "set_watcher: not a function of C");
-      made->listed[reinterpret_cast<void*>(PyCFunction_GET_FUNCTION(function.ptr()))] = true;
+      made->listed.insert(reinterpret_cast<void*>(PyCFunction_GET_FUNCTION(function.ptr())));
     }
     watcher = made;  // one for the process, never freed: another thread may be in it
   });
-  // This thread's frames are shown from now on, or no longer.
+  m.def("same", [](nb::object a, nb::object b) { return same(a.ptr(), b.ptr()); },
+        "a"_a.none(), "b"_a.none());
+  // This thread's frames are shown from now on, or no longer. A profiler of the user's, written in
+  // C or in Python, rests meanwhile.
   m.def("watch", [](bool on) {
+    static thread_local Py_tracefunc rests = nullptr;
+    static thread_local PyObject* rests_with = nullptr;
     expect(watcher || !on, "watch: no watcher");
-    PyEval_SetProfile(on ? on_event : nullptr, nullptr);
+    PyThreadState* thread = PyThreadState_Get();
+    if (on && thread->c_profilefunc != on_event) {
+      rests = thread->c_profilefunc;
+      rests_with = thread->c_profileobj;
+      Py_XINCREF(rests_with);
+      PyEval_SetProfile(on_event, nullptr);
+    } else if (!on && thread->c_profilefunc == on_event) {
+      PyEval_SetProfile(std::exchange(rests, nullptr), rests_with);
+      Py_CLEAR(rests_with);
+    }
   });
 }
 

@@ -7,8 +7,10 @@ the same, whichever call it was that found out.
 
 from __future__ import annotations
 
+import cProfile
 import datetime
 import itertools
+import math
 import os
 import random
 import re
@@ -1349,6 +1351,7 @@ SLOW_CLOCKS = {
     "strftime": lambda: time.strftime("%Y-%m-%d %H:%M:%S"),
     "ctime": lambda: time.ctime(),
     "today": lambda: datetime.date.today().year,
+    "getcwd": lambda: len(os.getcwd()),
 }
 
 
@@ -1360,6 +1363,20 @@ def test_slow_clocks_give_way_too(clock):
     net.hybridize()
     with pytest.warns(RuntimeWarning, match="gives way to its Python code"):
         net(nd.array(DATA))
+
+
+def test_a_profiler_goes_on_after_a_trace():
+    net = Net(lambda self, x: self.body(x))
+    net.initialize()
+    net.hybridize()
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        net(nd.array(DATA))
+        math.gamma(0.5)
+    finally:
+        profile.disable()
+    assert any("gamma" in str(entry.code) for entry in profile.getstats())
 
 
 def test_other_kinds_of_calls_stay_compiled():

@@ -1813,12 +1813,6 @@ def the_environment_by_membership():
     return net, lambda: os.environ.__setitem__("TIGON_TEST_BY", "3"), nothing
 
 
-@case(fails="the working folder is not seen")
-def the_working_folder():
-    net = Net(lambda self, x: x * len(os.getcwd()))
-    return net, lambda: os.chdir("/"), nothing
-
-
 @case()
 def a_context_variable():
     import contextvars

@@ -21,7 +21,7 @@ from tigon.nd import NDArray
 from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph, Steps, thread_states
 from tigon.runtime.compile import CompiledGraph
-from tigon.runtime.counters import count, fall_back, give_way
+from tigon.runtime.counters import fall_back, give_way
 from tigon.sym.symbol import Group, Symbol, var
 from tigon.sym.traced import traced_variable
 
@@ -304,7 +304,6 @@ class GraphCache:
         trace = gone.trace
         assert trace.reason is not None
         yielded = self._yielded.get(kind)
-        first = yielded is None
         if yielded is None:
             yielded = Yielded(trace.reason)
             yielded.looks = SECOND_LOOKS if trace.changes else 0
@@ -319,8 +318,6 @@ class GraphCache:
                 f"{self._block.name} gives way to its Python code: {yielded.reason}. Calls of this "
                 "kind run imperatively from now on"
             )
-        elif first:
-            count("second_looks")
         return self._block._gave_way(gone.result, args)
 
     def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Entry:

@@ -140,14 +140,8 @@ class Reads:
         if watch.is_layer(code.co_filename):
             self._layer(code, given)
             return
-        found = watch.mentions(code)
-        if code not in self._codes:
-            self._codes.add(code)
-            self._more_names(found)
         spaces = frame.f_globals
-        self._globals[id(spaces)] = spaces
-        for name in found.spaces:
-            self._global(spaces, name, name in found.asked)
+        found = self._code(code, spaces)
         # Containers among the arguments are made by the code itself, or reached in other ways; so
         # are instances whose __init__ has run in this trace.
         for name in code.co_varnames[:count]:
@@ -177,24 +171,24 @@ class Reads:
             if own is not None and name in own and name not in _INTERNAL:
                 self._item(self.steady, own, name, f"{type(block).__name__}.{name}")
 
-    def _as_if_run(self, function: FunctionType) -> None:
-        """Names of a function that may have run before, and whose result is remembered."""
-        if function.__code__ not in self._codes:
-            self._codes.add(function.__code__)
-            found = watch.mentions(function.__code__)
+    def _code(self, code: CodeType, spaces: dict[str, Any]) -> watch.Mentions:
+        """A code that runs, or whose results are remembered from when it has run."""
+        found = watch.mentions(code)
+        if code not in self._codes:
+            self._codes.add(code)
             self._more_names(found)
-            for name in found.spaces:
-                self._global(function.__globals__, name, name in found.asked)
+        self._globals[id(spaces)] = spaces
+        for name in found.spaces:
+            self._global(spaces, name, name in found.asked)
+        return found
 
-    def _also_names(self, names: Sequence[str]) -> None:
+    def _new_names(self, names: Sequence[str]) -> list[str]:
         new = [name for name in names if name not in self._names]
         self._names.update(dict.fromkeys(new))
-        for record in list(self._records) if new else ():
-            self._record(record, new)
+        return new
 
     def _more_names(self, found: watch.Mentions) -> None:
-        new = [name for name in found.attributes if name not in self._names]
-        self._names.update(dict.fromkeys(new))
+        new = self._new_names(found.attributes)
         asked = found.asked - self._asked
         self._asked |= asked
         if found.unseeded is not None:
@@ -310,7 +304,7 @@ class Reads:
             self._caches.append(value)
             self.reach(value.__wrapped__)
             if isinstance(value.__wrapped__, FunctionType):
-                self._as_if_run(value.__wrapped__)
+                self._code(value.__wrapped__.__code__, value.__wrapped__.__globals__)
         elif isinstance(value, contextvars.ContextVar):
             known = value.get(MISSING)
             self.lasting.add(
@@ -318,8 +312,7 @@ class Reads:
             )
             self.reach(known)
         elif isinstance(value, operator.attrgetter):
-            for path in value.__reduce__()[1]:
-                self._also_names(path.split("."))
+            self._look_into_getter(value)
         elif hasattr(type(value), "__next__") and not hasattr(type(value), "_is_gluon_object"):
             self._give_way(
                 f"it reads an iterator ({type(value).__name__}) that is not made in it; "
@@ -331,6 +324,12 @@ class Reads:
             if isinstance(value, enum.Enum):
                 self.reach(value._value_)
             self._new_record(value)
+
+    def _look_into_getter(self, value: operator.attrgetter[Any]) -> None:
+        for path in value.__reduce__()[1]:
+            new = self._new_names(path.split("."))
+            for record in self._records if new else ():
+                self._record(record, new)
 
     def _new_record(self, value: Any) -> None:
         if isinstance(value, ModuleType):
@@ -529,8 +528,7 @@ class Reads:
             self._item(self.steady if steady else table, own, name, what)
 
     def _own_property(self, value: Any, name: str, what: str) -> None:
-        """A property of a class of ours or of a library: asked again at every call, if what it
-        gives is a plain value."""
+        """A property of a class of ours: asked again at every call, if it gives a plain value."""
         if not type(value).__module__.startswith("tigon.") or (id(value), name) in self._guarded:
             return
         try:
@@ -624,8 +622,8 @@ def _is_record(value: Any) -> bool:
 
 def _content_check(value: Any) -> Callable[[], bool]:
     if isinstance(value, set):
-        known = frozenset(value)
-        return lambda: value == known
+        known = {(type(item), item) for item in value}
+        return lambda: {(type(item), item) for item in value} == known
 
     def listed() -> list[Any]:
         if isinstance(value, (MappingProxyType, OrderedDict)):
@@ -636,10 +634,7 @@ def _content_check(value: Any) -> Callable[[], bool]:
 
     def holds() -> bool:
         now = listed()
-        return len(now) == len(items) and all(
-            a is b or (type(a) is type(b) and isinstance(a, ATOMS) and a == b)
-            for a, b in zip(now, items, strict=True)
-        )
+        return len(now) == len(items) and all(map(_native.same, now, items))
 
     return holds
 

@@ -31,7 +31,6 @@ from tigon._native import (
 from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested
 from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
-from tigon.gluon import _epoch
 from tigon.gluon.trace import watch
 from tigon.gluon.trace.guards import Reads, content_of
 from tigon.ir import CONSTANT, Node, Value
@@ -128,9 +127,7 @@ class Trace:
         """The code reached a parameter's array in two ways: one variable, while that is so."""
         array = param._only
         self.keep += (param, array)
-        self.reads.steady.add(
-            f"the array of {param.name}", "check", lambda: param._only is array
-        )
+        self.reads.steady.add(f"the array of {param.name}", "check", lambda: param._only is array)
 
     def array(self, array: Any) -> Any:
         """The symbol that stands for an array which the code used without being given it."""
@@ -174,10 +171,8 @@ class Trace:
     def view(self, result: Symbol, source: Symbol, of: Callable[[Any], Any]) -> None:
         """`result` was made as a view of `source`, which `of` gives of its array."""
         if self.typed:
-            step = Step(None, result._values, is_recording(), is_training())
-            step.view = (source._values[0], of)
-            self._steps.append(step)
-            self.views[result._values[0]] = step.view
+            view = self.views[result._values[0]] = (source._values[0], of)
+            self._steps.append(Step(None, result._values, is_recording(), is_training(), view))
 
     # -- what was read
 
@@ -230,9 +225,10 @@ class Trace:
         )
 
     def release(self) -> None:
-        """The trace is a program: it needs the arrays of this call no longer."""
-        self.arguments = ()
+        """The trace is a program: what it met on the way is needed no longer, its guards apart."""
+        self.arguments, self.result, self.symbols = (), None, []
         self._steps, self._arrays, self.views = [], {}, {}
+        del self.reads
 
     # -- giving way
 
@@ -457,8 +453,3 @@ def random_key(key: tuple[int, int]) -> Iterator[None]:
     """Draw from a reserved part of the stream."""
     with keys.scope(*key):
         yield
-
-
-def epoch() -> int:
-    """How often blocks and parameters were changed so far."""
-    return _epoch.current

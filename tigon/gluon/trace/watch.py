@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
@@ -280,7 +280,7 @@ _native.set_watcher(_classify, _entered, _called, list(_UNFORESEEN))
 def watched(handler: Any) -> Iterator[None]:
     """Show this thread's frames of user code to `handler.entered(frame)`, and calls of what nobody
     can foresee to `handler.called(frame, function)`. A profiler of the user's rests meanwhile."""
-    previous, profiler = getattr(_local, "handler", None), sys.getprofile()
+    previous = getattr(_local, "handler", None)
     _local.handler = handler
     _native.watch(True)
     try:
@@ -289,8 +289,6 @@ def watched(handler: Any) -> Iterator[None]:
         _local.handler = previous
         if previous is None:
             _native.watch(False)
-            if callable(profiler):
-                sys.setprofile(profiler)
 
 
 @contextmanager
@@ -307,6 +305,3 @@ def unwatched() -> Iterator[None]:
 def user_line(frame: FrameType) -> str:
     """File and line of a frame."""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-Handler = Callable[[FrameType], None]
