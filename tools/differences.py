@@ -91,6 +91,24 @@ assert nd.linspace(big, big + 2, 3, dtype="int64").asnumpy().tolist() == [big, b
 """,
     ),
     Difference(
+        "reductions of bool",
+        "its legacy operators take no bool",
+        "`sum`, `prod` and `cumsum` count in int64, as numpy's; `mean` is refused, for it would be "
+        "a bool too",
+        """
+x = nd.array([1, 1, 0]).astype("bool")
+assert nd.sum(x).dtype == nd.prod(x).dtype == nd.cumsum(x).dtype == np.int64
+assert nd.sum(x).asscalar() == 2 and nd.prod(x).asscalar() == 0
+assert nd.max(x).dtype == np.bool_
+try:
+    nd.mean(x)
+except mx.TigonError as error:
+    assert "use astype('float32')" in str(error)
+else:
+    raise AssertionError
+""",
+    ),
+    Difference(
         "mean",
         "the sum in the array's own dtype: the mean of four times 200 in uint8 is 8",
         "exact, rounded towards zero, whatever the sum is",

@@ -1,5 +1,5 @@
 """Computes the coefficients of `tigon/loop/mathematics.py`: `python tools/fit_mathematics.py`
-rewrites `tigon/loop/coefficients.py`. Needs mpmath; nothing else in the project does.
+rewrites `tigon/loop/coefficients.py`. Needs mpmath, as the tests do.
 
 Polynomials interpolate at Chebyshev nodes, which is within a factor of about two of the minimax
 error; rational functions minimise the relative error by weighted linear least squares.
@@ -124,6 +124,9 @@ def fit() -> None:
     polynomial("asin64", asin_tail, 1e-30, 0.25, 11)
     rational("erf32", square(lambda x: mp.erf(x) / x), 1e-30, 15.5, 5, 5)
     polynomial("erf64", square(lambda x: mp.erf(x) / x), 1e-30, 1.0, 12)
+    # Phi(-x) * exp(x**2 / 2), as far as Phi(-x) is no zero
+    rational("normal_tail32", normal_tail, 0, 14.5, 4, 5)
+    rational("normal_tail64", normal_tail, 0, 39, 10, 11)
     # log(erfc) on [1, 6] in the centred variable x - 3.5
     polynomial("erfc64", lambda u: mp.log(mp.erfc(u + mpf(7) / 2)), -2.5, 2.5, 24)
     # erfinv(x) / x in w = -log(1 - x**2), centred; in sqrt(w) where w is large
@@ -134,6 +137,10 @@ def fit() -> None:
     polynomial("erfinv_far64", lambda u: inverse((u + 5) ** 2), -1.01, 1.13, 19)
     polynomial("log_rest64", square(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5),
                1e-20, 0.02945, 7)  # fmt: skip
+
+
+def normal_tail(x: mpf) -> mpf:
+    return mp.exp(x * x / 2) * mp.erfc(x / mp.sqrt(2)) / 2
 
 
 def inverse(w: mpf) -> mpf:

@@ -1,7 +1,9 @@
 """Every elementary function keeps its stated bound, at dense samples and at special values."""
 
 import math
+from collections.abc import Callable
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -36,6 +38,8 @@ DOMAINS: dict[str, tuple] = {
     "sigmoid": ((-6, 6), (-800, 800)),
     "erf": ((-1, 1), (-7, 7), "small"),
     "erfinv": ((-1, 1), (0.99, 1), "small"),
+    "normal_cdf": ((-3, 3), (-39, 9), "wide"),
+    "gelu": ((-3, 3), (-39, 9), (-15, -10), "wide"),
     "gamma": ((0.1, 35), (-9.9, 0)),
     "lgamma": ((0.1, 35), (-9.9, 0), "positive"),
     "cbrt": ((-10, 10), "wide"),
@@ -84,7 +88,40 @@ def errors(function: str, arrays: list[np.ndarray], got: np.ndarray) -> np.ndarr
     return np.where(both, distance, np.where(same | edge, 0, np.inf))
 
 
+def _precisely(function: Callable[[mpmath.mpf], mpmath.mpf]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of mpmath on arrays, to the last bit of long double."""
+
+    def one(x: np.longdouble) -> np.longdouble:
+        if np.isnan(x):
+            return x
+        with mpmath.workprec(120):
+            exact = function(mpmath.mpf(float(x)))
+            high = float(exact)
+            if math.isinf(high):
+                return np.longdouble(high)
+            return np.longdouble(high) + np.longdouble(float(exact - high))
+
+    return np.vectorize(one, otypes=[np.longdouble])
+
+
+def _normal_cdf(x: mpmath.mpf) -> mpmath.mpf:
+    near = max(min(x, mpmath.mpf(200)), mpmath.mpf(-200))
+    return mpmath.erfc(-near / mpmath.sqrt(2)) / 2
+
+
+def _gelu(x: mpmath.mpf) -> mpmath.mpf:
+    return mpmath.mpf(0) if x < -200 else x * _normal_cdf(x)
+
+
+PRECISE = {
+    "normal_cdf": _precisely(_normal_cdf),
+    "gelu": lambda x: np.copysign(_precisely(_gelu)(x), x),  # mpmath has no -0
+}
+
+
 def _oracle(function: str, arrays: list[np.ndarray]) -> np.ndarray:
+    if function in PRECISE:
+        return PRECISE[function](*arrays)
     from tigon.loop.semantics import _ELEMENTARY
 
     return _ELEMENTARY[function](*(array.astype(np.longdouble) for array in arrays))
@@ -122,8 +159,8 @@ def test_bound_of_two_operands(function: str, dtype: DType) -> None:
     assert errors(function, whole, run(function, whole, dtype)).max() <= 2
 
 
-SLOW = ("erf", "erfinv", "gamma", "lgamma")
-"""Their oracles are computed one by one, in double precision."""
+SLOW = ("erf", "erfinv", "gamma", "lgamma", *PRECISE)
+"""Their oracles are computed one by one."""
 
 
 def every_exponent(dtype: DType, count: int, seed: int) -> np.ndarray:
@@ -200,6 +237,19 @@ def test_values_that_must_be_exact() -> None:
         assert run(function, [zero], float32)[0] == value
     powers = 2.0 ** np.arange(-20, 20)
     assert np.array_equal(run("log2", [powers], float64), np.arange(-20.0, 20))
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+def test_powers_that_are_floats_come_out_exactly(dtype: DType) -> None:
+    limit = 2.0 ** (24 if dtype is float32 else 53)
+    pairs = [(b, e) for b in range(1, 200) for e in range(40) if float(b) ** e < limit]
+    pairs += [(b * b, 0.5) for b in range(1, 200)] + [(2, -e) for e in range(100)]
+    base, exponent = np.array(pairs, dtype.numpy).T.copy()
+    exact = [float(b) ** e if e < 0 else b ** (int(e) if e != 0.5 else 0.5) for b, e in pairs]
+    for sign in (1, -1):
+        odd = np.where(exponent % 2 == 1, sign, np.where(exponent == 0.5, np.nan, 1))
+        wanted = np.array(exact, dtype.numpy) * (odd if sign < 0 else 1)
+        np.testing.assert_array_equal(run("pow", [sign * base, exponent], dtype), wanted)
 
 
 def test_constant_exponents_become_arithmetic() -> None:

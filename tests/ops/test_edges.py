@@ -83,6 +83,22 @@ def test_gradients_that_are_zero(name: str, mode: str) -> None:
 def test_gradients_beside_them(mode: str) -> None:
     (_, norm) = differentiated(lambda x: nd.norm(x, axis=1), [[0, 0], [3, 4]], mode=mode)
     assert_close(norm, [[0, 0], [0.6, 0.8]])
+    for size in (1e-37, 1e-30, 1e-20, 1e20, 1e30, 6e37):
+        y, norm = differentiated(nd.norm, [3 * size, -4 * size], mode=mode)
+        exact = np.array([3 * size, -4 * size], np.float32).astype(np.float64)
+        length = np.hypot(*exact)
+        assert_close(y, length)
+        assert_close(norm, exact / length)
+    for size in (1e-300, 1e-160, 1.0, 1e160, 3e307):
+        pair = np.array([3 * size, -4 * size, size * 1e-3, 0])
+        y, norm = differentiated(nd.norm, pair, mode=mode, dtype="float64")
+        length = np.hypot(np.hypot(pair[0], pair[1]), pair[2])
+        np.testing.assert_allclose(y, length, rtol=1e-15)
+        np.testing.assert_allclose(norm, pair / length, rtol=1e-15)
+    mixed = nd.array([1e-200, 1e200, 3.0, np.inf], dtype="float64")
+    assert nd.norm(mixed[:3]).asscalar() == 1e200
+    assert nd.norm(mixed).asscalar() == np.inf
+    assert np.isnan(nd.norm(nd.array([1e200, np.nan], dtype="float64")).asscalar())
     for size in (1e-30, 1.0, 1e30):
         _, dy, dx = differentiated(nd.arctan2, [3 * size], [4 * size], mode=mode)
         assert_close(np.array([dy[0] * size, dx[0] * size]), [4 / 25, -3 / 25])
@@ -155,7 +171,15 @@ WIDE: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], tuple[Any, An
         nd.smooth_l1,
         lambda x: (np.where(abs(x) < 1, x * x / 2, abs(x) - 0.5), np.clip(x, -1, 1)),
     ),
+    "gelu": (
+        lambda x: nd.LeakyReLU(x, act_type="gelu"),
+        lambda x: (
+            np.where(x < -40, 0, x) * special.erfc(-x / np.sqrt(2)) / 2,
+            special.erfc(-x / np.sqrt(2)) / 2 + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi),
+        ),
+    ),
     "arctan": (nd.arctan, lambda x: (np.arctan(x), 1 / (1 + x * x))),
+    "arcsinh": (nd.arcsinh, lambda x: (np.arcsinh(x), 1 / np.sqrt(1 + x * x))),
 }
 
 
@@ -181,10 +205,33 @@ def test_infinities_of_activations() -> None:
         nd.tanh: [1, -1],
         nd.softsign: [1, -1],
         nd.mish: [np.inf, 0],
+        lambda x: nd.LeakyReLU(x, act_type="gelu"): [np.inf, 0],
         nd.erf: [1, -1],
         nd.log_sigmoid: [0, -np.inf],
     }.items():
         np.testing.assert_array_equal(function(x).asnumpy(), wanted)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_slopes_of_activations_at_infinity(mode: str) -> None:
+    for dtype in ("float32", "float64"):
+        for function, wanted in {
+            nd.relu: [1, 0],
+            nd.sigmoid: [0, 0],
+            nd.tanh: [0, 0],
+            nd.softsign: [0, 0],
+            nd.mish: [1, 0],
+            nd.erf: [0, 0],
+            nd.log_sigmoid: [0, 1],
+            nd.arctan: [0, 0],
+            nd.arcsinh: [0, 0],
+            lambda x: nd.Activation(x, act_type="softrelu"): [1, 0],
+            lambda x: nd.LeakyReLU(x, act_type="gelu"): [1, 0],
+            lambda x: nd.LeakyReLU(x, act_type="elu"): [1, 0],
+            lambda x: nd.LeakyReLU(x, act_type="leaky", slope=0.5): [1, 0.5],
+        }.items():
+            _, slope = differentiated(function, [np.inf, -np.inf], mode=mode, dtype=dtype)
+            np.testing.assert_array_equal(slope, wanted)
 
 
 # ------------------------------------------------------------------------------ gamma and its kin

@@ -229,7 +229,8 @@ FUNCTIONS: dict[str, Function] = {
         name: Function(1, _F)
         for name in (
             "sqrt rsqrt cbrt exp expm1 log log1p log2 log10 sin cos tan arcsin arccos arctan "
-            "sinh cosh tanh arcsinh arccosh arctanh erf erfinv gamma lgamma sigmoid"
+            "sinh cosh tanh arcsinh arccosh arctanh erf erfinv normal_cdf gelu gamma lgamma "
+            "sigmoid"
         ).split()
     },
     "pow": Function(2, _F),

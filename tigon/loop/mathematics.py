@@ -50,9 +50,11 @@ ULP: dict[str, tuple[float, float]] = {
     "sigmoid": (3.5, 3.5),
     "erf": (5.5, 3),
     "erfinv": (3.5, 4),
+    "normal_cdf": (6, 8),
+    "gelu": (6, 8),
     "gamma": (1, 16),
     "lgamma": (1, 20),  # for float64 of max(1, |result|): it has zeros at 1 and 2
-    "pow": (1, 2),
+    "pow": (1, 1),
     "atan2": (2.5, 2.5),
     "hypot": (1, 1.5),
     "cbrt": (1, 1),
@@ -237,7 +239,7 @@ def _exp(x: Expr, form: _Format) -> Expr:
     return _exp_of_clamped(_at_most(_at_least(x, low), high), form)
 
 
-def _exp_of_clamped(x: Expr, form: _Format, factor: float = 1.0) -> Expr:
+def _exp_of_clamped(x: Expr, form: _Format, factor: Expr | float = 1.0) -> Expr:
     """factor * e**x. x = 2*k*ln2 + r, and 2**k is multiplied twice: so the exponent neither
     overflows before the result does nor loses the denormal numbers."""
     offset = form.magic + form.bias
@@ -746,10 +748,28 @@ def _pow_double(x: Expr, y: Expr) -> Expr:
     rest = L.fma(y, low, L.fma(y, high, L.neg(product)))
     finite = L.lt(L.abs(product), 1000.0)
     rest = L.select(finite, rest, 0.0)
-    clamped = _at_most(_at_least(product, -746.5), 711.0)
-    e = _exp_of_clamped(clamped, _DOUBLE)
-    # e ** (p + rest) = e**p * (1 + rest); an overflowed e stays as it is.
-    return L.select(L.lt(e, math.inf), L.fma(e, rest, e), e)
+    return _exp_of_sum(_at_most(_at_least(product, -746.5), 711.0), rest)
+
+
+def _exp_of_sum(x: Expr, rest: Expr) -> Expr:
+    """e ** (x + rest) of clamped float64 x, less than half a unit off before the last rounding: so
+    a power that is a float comes out exactly. 2**k is multiplied in two halves."""
+    k = L.sub(L.fma(x, float(_LOG2E), _DOUBLE.magic), _DOUBLE.magic)
+    high, low = _short_ln2(_DOUBLE)
+    near = L.fma(k, -high, x)  # exact
+    r = L.fma(k, -low, near)
+    r_rest = L.add(L.fma(k, -low, L.sub(near, r)), rest)
+    tail = L.mul(L.mul(r, r), _polynomial(r, _table("exp", _DOUBLE)))
+    tail = L.add(tail, L.fma(r_rest, L.add(tail, r), r_rest))
+    offset = _DOUBLE.magic + _DOUBLE.bias
+    first = L.fma(k, 0.5, offset)
+    second = L.add(L.sub(k, L.sub(first, offset)), offset)
+    total = L.add(r, 1.0)
+    value = L.add(total, L.add(L.add(L.sub(1.0, total), r), tail))
+    for half in (first, second):
+        scale = _float(L.shl(_integer(half, _DOUBLE), _DOUBLE.mantissa), _DOUBLE)
+        value = L.mul(value, scale)
+    return value
 
 
 def _two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
@@ -841,6 +861,37 @@ def _erfinv(x: Expr, form: _Format) -> Expr:
         ratio = L.select(L.lt(w, 6.25), near, L.select(L.lt(w, 16.0), middle, far))
     result = L.mul(ratio, x)
     return L.select(L.eq(L.abs(x), 1.0), L.mul(x, math.inf), result)
+
+
+# ------------------------------------------------------------------- the normal distribution
+
+
+def _normal_tail(x: Expr, form: _Format, factor: Expr | float) -> Expr:
+    """factor * Phi(-x) for x >= 0, up to where it vanishes: exp(-x**2 / 2) * P(x) / Q(x), nowhere
+    1 - erf. What rounding took from x**2 is made good, or the tail would lose its digits."""
+    name = f"normal_tail{form.name}"
+    ratio = L.div(_polynomial(x, TABLE[f"{name}_p"]), _polynomial(x, TABLE[f"{name}_q"]))
+    squared = L.mul(x, x)
+    rest = L.fma(x, x, L.neg(squared))
+    ratio = L.mul(L.fma(L.mul(rest, -0.5), ratio, ratio), factor)
+    return _exp_of_clamped(L.mul(squared, -0.5), form, ratio)
+
+
+def _tail_end(x: Expr, form: _Format) -> Expr:
+    return _at_most(L.abs(x), 14.5 if form is _SINGLE else 39.0)
+
+
+@_rule("normal_cdf")
+def _normal_cdf(x: Expr, form: _Format) -> Expr:
+    tail = _normal_tail(_tail_end(x, form), form, 1.0)
+    return L.select(L.lt(x, 0.0), tail, L.sub(1.0, tail))
+
+
+@_rule("gelu")
+def _gelu(x: Expr, form: _Format) -> Expr:
+    t = _tail_end(x, form)
+    product = _normal_tail(t, form, t)
+    return L.select(L.lt(x, 0.0), L.neg(product), L.sub(x, product))
 
 
 # -------------------------------------------------------------------------- the gamma function

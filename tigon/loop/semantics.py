@@ -166,6 +166,10 @@ def _lgamma(x: float) -> float:
     return math.inf if x <= 0 and x == math.floor(x) else math.lgamma(x)
 
 
+def _gelu(x: float) -> float:
+    return x if x == math.inf else -0.0 if x < -40 else x * math.erfc(-x * math.sqrt(0.5)) / 2
+
+
 def _erfinv(y: float) -> float:
     if not -1 < y < 1:
         return math.copysign(math.inf, y) if abs(y) == 1 else math.nan
@@ -206,6 +210,8 @@ _ELEMENTARY: dict[str, Callable[..., Any]] = {
     "arctanh": np.arctanh,
     "erf": _double(math.erf),
     "erfinv": _double(_erfinv),
+    "normal_cdf": _double(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
+    "gelu": _double(_gelu),
     "gamma": _double(_gamma),
     "lgamma": _double(_lgamma),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),

@@ -151,7 +151,8 @@ def axes_over(shape: Sequence[int], letter: str = "i") -> tuple[Coords, Ranges]:
 
 _EXPENSIVE = frozenset(
     "exp expm1 log log1p log2 log10 sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh "
-    "arccosh arctanh erf erfinv gamma lgamma sigmoid pow atan2 hypot cbrt rsqrt sqrt div".split()
+    "arccosh arctanh erf erfinv normal_cdf gelu gamma lgamma "
+    "sigmoid pow atan2 hypot cbrt rsqrt sqrt div".split()
 )
 
 

@@ -138,7 +138,7 @@ modulo = elementwise(
     "broadcast_mod",
     operands="lhs rhs",
     lower=_lower_modulo,
-    grad=lambda g, z, x, y: (g, -g * floor(x / y)),
+    grad=lambda g, z, x, y: (g, g * rint((z - x) / y)),  # x / y may vanish below 0
     numpy=_integer_oracle(lambda x, y: np.where(y == 0, 0, np.mod(x, y)), np.mod),
     kinds="fiu",
     aliases=("_mod", "_Mod", "modulo", "mod"),
@@ -456,7 +456,7 @@ log1p = elementwise(
 log2 = elementwise(
     "log2",
     lower=L.log2,
-    grad=lambda g, y, x: (g / (x * math.log(2)),),
+    grad=lambda g, y, x: (g * (1 / math.log(2)) / x,),
     numpy=np.log2,
     floats_only=True,
     domain=(0.1, 10.0),
@@ -470,7 +470,7 @@ log2 = elementwise(
 log10 = elementwise(
     "log10",
     lower=L.log10,
-    grad=lambda g, y, x: (g / (x * math.log(10)),),
+    grad=lambda g, y, x: (g * (1 / math.log(10)) / x,),
     numpy=np.log10,
     floats_only=True,
     domain=(0.1, 10.0),
@@ -529,6 +529,7 @@ rcbrt = elementwise(
     grad=lambda g, y, x: (-g * y / (3 * x),),
     numpy=lambda x: (1 / np.cbrt(x)).astype(x.dtype),
     floats_only=True,
+    ulp=(2, 2),
     domain=(0.1, 10.0),
     doc="""1 / cbrt(x).
 
@@ -582,7 +583,7 @@ tan = elementwise(
 arcsin = elementwise(
     "arcsin",
     lower=L.arcsin,
-    grad=lambda g, y, x: (g * rsqrt(1 - square(x)),),
+    grad=lambda g, y, x: (g * rsqrt((1 - x) * (1 + x)),),
     numpy=np.arcsin,
     floats_only=True,
     domain=(-0.9, 0.9),
@@ -596,7 +597,7 @@ arcsin = elementwise(
 arccos = elementwise(
     "arccos",
     lower=L.arccos,
-    grad=lambda g, y, x: (-g * rsqrt(1 - square(x)),),
+    grad=lambda g, y, x: (-g * rsqrt((1 - x) * (1 + x)),),
     numpy=np.arccos,
     floats_only=True,
     domain=(-0.9, 0.9),
@@ -610,7 +611,7 @@ arccos = elementwise(
 arctan = elementwise(
     "arctan",
     lower=L.arctan,
-    grad=lambda g, y, x: (g / (1 + square(x)),),
+    grad=lambda g, y, x: (g * _turning(1, hypot(x, 1)),),
     numpy=np.arctan,
     floats_only=True,
     doc="""The angle between -π/2 and π/2 whose tangent is x.
@@ -662,7 +663,7 @@ tanh = elementwise(
 arcsinh = elementwise(
     "arcsinh",
     lower=L.arcsinh,
-    grad=lambda g, y, x: (g * rsqrt(square(x) + 1),),
+    grad=lambda g, y, x: (g / hypot(x, 1),),
     numpy=np.arcsinh,
     floats_only=True,
     doc="""The number whose hyperbolic sine is x.
@@ -675,7 +676,7 @@ arcsinh = elementwise(
 arccosh = elementwise(
     "arccosh",
     lower=L.arccosh,
-    grad=lambda g, y, x: (g * rsqrt(square(x) - 1),),
+    grad=lambda g, y, x: (g * rsqrt(x - 1) * rsqrt(x + 1),),
     numpy=np.arccosh,
     floats_only=True,
     domain=(1.5, 10.0),
@@ -689,7 +690,7 @@ arccosh = elementwise(
 arctanh = elementwise(
     "arctanh",
     lower=L.arctanh,
-    grad=lambda g, y, x: (g / (1 - square(x)),),
+    grad=lambda g, y, x: (g / (1 - x) / (1 + x),),
     numpy=np.arctanh,
     floats_only=True,
     domain=(-0.9, 0.9),
@@ -874,6 +875,7 @@ digamma: Operator = elementwise(
     numpy=_special("digamma"),
     floats_only=True,
     domain=(-0.9, 4.0),
+    ulp=(4, 40),
     doc="""Derivative of the logarithm of the gamma function; NaN at 0, -1, -2, ...
 
     >>> nd.digamma(nd.array([1])).asnumpy()
@@ -918,7 +920,7 @@ def _lower_softsign(x: Expr) -> Expr:
 softsign = elementwise(
     "softsign",
     lower=_lower_softsign,
-    grad=lambda g, y, x: (g / square(1 + absolute(x)),),
+    grad=lambda g, y, x: (g / (1 + absolute(x)) / (1 + absolute(x)),),
     numpy=lambda x: x / (1 + np.abs(x)),
     floats_only=True,
     doc="""x / (1 + abs(x)).
@@ -953,6 +955,7 @@ softrelu = elementwise(
     grad=lambda g, y, x: (g * sigmoid(x),),
     numpy=lambda x: np.logaddexp(x, x.dtype.type(0)),
     floats_only=True,
+    ulp=(3, 3),
     doc="""log(1 + exp(x)), which MXNet's `Activation` calls softrelu.""",
 )
 
@@ -962,6 +965,7 @@ log_sigmoid = elementwise(
     grad=lambda g, y, x: (g * sigmoid(-x),),
     numpy=lambda x: -np.logaddexp(-x, x.dtype.type(0)),
     floats_only=True,
+    ulp=(3, 3),
     doc="""log(1 / (1 + exp(-x))), without underflow.
 
     >>> nd.log_sigmoid(nd.array([0, -100])).asnumpy()
@@ -997,11 +1001,40 @@ mish = elementwise(
     grad=lambda g, y, x: (g * _slope_of_mish(x),),
     numpy=lambda x: x * np.tanh(np.logaddexp(x, x.dtype.type(0))),
     floats_only=True,
+    ulp=(8, 8),
     doc="""x · tanh(log(1 + exp(x))).
 
     >>> nd.mish(nd.array([0, 3])).asnumpy()
     array([0.    , 2.9865], dtype=float32)
     """,
+)
+
+_normal_cdf = elementwise(
+    "_normal_cdf",
+    lower=L.normal_cdf,
+    grad=lambda g, y, x: (g * _normal_density(x),),
+    numpy=_special("ndtr"),
+    floats_only=True,
+    doc="""The normal distribution's Phi: the share of it below x.""",
+)
+
+
+def _normal_density(x: Any) -> Any:
+    return exp(square(x) * -0.5) * (1 / math.sqrt(2 * math.pi))
+
+
+def _slope_of_gelu(x: Any) -> Any:
+    near = clip(x, a_min=-40, a_max=40)  # beyond, the density is 0, and infinity times it is not
+    return _normal_cdf(x) + near * _normal_density(near)
+
+
+gelu = elementwise(
+    "_gelu",
+    lower=L.gelu,
+    grad=lambda g, y, x: (g * _slope_of_gelu(x),),
+    numpy=lambda x: x * _special("ndtr")(x),
+    floats_only=True,
+    doc="""x · Phi(x), which `LeakyReLU` knows as 'gelu' (Hendrycks and Gimpel 2016).""",
 )
 
 
@@ -1125,7 +1158,7 @@ def _lower_rint(x: Expr) -> Expr:
     return L.select(L.le(L.sub(x, low), L.sub(high, x)), low, high)
 
 
-rint = elementwise(
+rint: Operator = elementwise(
     "rint",
     lower=_rounding(_lower_rint),
     numpy=_whole(lambda x: np.where(x - np.floor(x) <= np.ceil(x) - x, np.floor(x), np.ceil(x))),
@@ -1200,6 +1233,7 @@ def _predicate(
         numpy=_truth_oracle(oracle),
         aliases=aliases,
         differentiable=False,
+        answers_truth=True,
         domain=(-2.0, 2.0),
         doc=f"""1 where {meaning}, else 0, in the operands' dtype.
 

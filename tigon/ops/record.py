@@ -85,13 +85,14 @@ class Operand(Frozen):
 
 
 class Positions(Frozen):
-    """What an operand of positions may hold: 0 to `count` - 1, and the number `ignored`."""
+    """What an operand of positions may hold: 0 to `count` - 1 (or of each of its rows another
+    count), and the number `ignored`."""
 
-    count: int
+    count: int | tuple[int, ...]
     axis: int  # of what is indexed, for the message
     ignored: float | None = None
     column: int | None = None  # of the operand's last axis, which holds them beside other numbers
-    read: bool = True  # False: by the gradient only
+    read: bool = True  # False: by the gradient only, or as numbers whose dtype the result has
 
 
 def _parse_operands(text: str) -> tuple[Operand, ...]:
@@ -142,7 +143,12 @@ class Operator(Frozen, eq=False):
     differentiable: bool = True
     """False: integer-valued or piecewise constant, the gradient is none everywhere."""
     is_loss: bool = False
+    answers_truth: bool = False
+    """Its zeros and ones say whether something holds: no positions, where an index is expected."""
     work: Work = Work.LINEAR
+    ulp: tuple[float, float] | None = None
+    """Bounds for float32 and float64 in units in the last place, of formulas that are more than
+    arithmetic and one elementary function (whose bounds stand in `loop/mathematics.py`)."""
     tolerance: Mapping[str, float] = MappingProxyType({})
     extra: Mapping[str, Any] = MappingProxyType({})
 

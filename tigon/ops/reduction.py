@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
-from tigon.base.dtypes import int64
+from tigon.base.dtypes import bool_, float16, float64, int64
 from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ops.elementwise import (
@@ -23,9 +23,11 @@ from tigon.ops.elementwise import (
     divide,
     equal,
     floor_divide,
+    greater,
     isnan,
     lesser,
     logical_and,
+    logical_or,
     modulo,
     not_equal,
     select,
@@ -286,9 +288,13 @@ spread: Operator = composite(
 )
 
 
-def _reducing(name: str, primitive_op: Operator) -> Callable[..., Any]:
+def _reducing(name: str, primitive_op: Operator, counts: bool = False) -> Callable[..., Any]:
+    """`counts`: of bools it is an int64, as in numpy."""
+
     def decompose(attrs: ReduceAttrs, data: Any) -> Any:
         axes = reduced_axes(name, attrs.axis, attrs.exclude, data.ndim)
+        if counts and data.dtype is bool_:
+            data = cast(data, dtype="int64")
         result = primitive_op(data, axes=axes)
         shape = kept_shape(data.shape, axes, attrs.keepdims)
         return result if same_shape(result.shape, shape) else _reshape(result, shape=shape)
@@ -296,14 +302,15 @@ def _reducing(name: str, primitive_op: Operator) -> Callable[..., Any]:
     return decompose
 
 
-def _reducing_oracle(rule: Callable[..., Any]) -> Callable[..., Any]:
+def _reducing_oracle(rule: Callable[..., Any], counts: bool = False) -> Callable[..., Any]:
     def oracle(
         x: np.ndarray, axis: tuple[int, ...] | None, keepdims: bool, exclude: bool
     ) -> np.ndarray:
         axes = reduced_axes("", axis, exclude, x.ndim)
-        return (
-            np.asarray(rule(x, axes)).astype(x.dtype).reshape(kept_shape(x.shape, axes, keepdims))
-        )
+        if counts and x.dtype == np.bool_:
+            x = x.astype(np.int64)
+        result = np.asarray(rule(x, axes)).astype(x.dtype)
+        return result.reshape(kept_shape(x.shape, axes, keepdims))
 
     return oracle
 
@@ -342,10 +349,10 @@ def _doc(sentence: str, example: str, shows: str) -> str:
 
 sum: Operator = composite(
     "sum",
-    _reducing("sum", _reduce_sum),
+    _reducing("sum", _reduce_sum, counts=True),
     attrs=ReduceAttrs,
     grad=lambda a, g, y, x: (spread(g, x, axis=a.axis, exclude=a.exclude),),
-    numpy=_reducing_oracle(lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype)),
+    numpy=_reducing_oracle(lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype), counts=True),
     aliases=("sum_axis",),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
     doc=_doc(
@@ -355,6 +362,7 @@ sum: Operator = composite(
 
 
 def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
+    check(data.dtype is not bool_, "mean", "expected numbers; given bool; use astype('float32')")
     axes = reduced_axes("mean", attrs.axis, attrs.exclude, data.ndim)
     count = product(data.shape[axis] for axis in axes)
     along: dict[str, Any] = {
@@ -388,7 +396,7 @@ mean = composite(
 
 prod: Operator = composite(
     "prod",
-    _reducing("prod", _reduce_prod),
+    _reducing("prod", _reduce_prod, counts=True),
     attrs=ReduceAttrs,
     grad=lambda a, g, y, x: _grad_prod(
         a,
@@ -401,7 +409,7 @@ prod: Operator = composite(
             lambda v: sum(v, axis=a.axis, exclude=a.exclude),
         ),
     ),
-    numpy=_reducing_oracle(lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype)),
+    numpy=_reducing_oracle(lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype), counts=True),
     domain=(0.5, 2.0),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
     doc=_doc(
@@ -453,7 +461,7 @@ nansum = composite(
         exclude=attrs.exclude,
     ),
     attrs=ReduceAttrs,
-    numpy=_reducing_oracle(lambda x, axes: np.nansum(x, axis=axes, dtype=x.dtype)),
+    numpy=_reducing_oracle(lambda x, axes: np.nansum(x, axis=axes, dtype=x.dtype), counts=True),
     samples=(
         *_REDUCE_SAMPLES,
         (np.array([[1, np.nan], [np.nan, np.nan]], np.float32), {"axis": 1}),
@@ -474,7 +482,7 @@ nanprod = composite(
         exclude=attrs.exclude,
     ),
     attrs=ReduceAttrs,
-    numpy=_reducing_oracle(lambda x, axes: np.nanprod(x, axis=axes, dtype=x.dtype)),
+    numpy=_reducing_oracle(lambda x, axes: np.nanprod(x, axis=axes, dtype=x.dtype), counts=True),
     domain=(0.5, 2.0),
     samples=(
         *_REDUCE_SAMPLES,
@@ -578,7 +586,31 @@ def _decompose_norm(attrs: NormAttrs, data: Any) -> Any:
     along: dict[str, Any] = {"axis": attrs.axis, "keepdims": attrs.keepdims}
     if attrs.ord == 1:
         return sum(absolute(data), **along)
-    return sqrt(sum(square(data), **along))
+    if not data.dtype.is_float:
+        return sqrt(sum(square(data), **along))  # refused by the root, in its words
+    if data.dtype is float64:
+        return _length_of_doubles(data, along)
+    # No square overflows or vanishes there.
+    wide = cast(data, dtype="float32" if data.dtype is float16 else "float64")
+    return cast(sqrt(sum(square(wide), **along)), dtype=data.dtype.name)
+
+
+def _length_of_doubles(data: Any, along: dict[str, Any]) -> Any:
+    """Blue 1978, "A portable Fortran program to find the Euclidean norm of a vector": the squares
+    of large, ordinary and small elements are summed apart, the first and the last scaled."""
+    size = absolute(data)
+    large, small = greater(size, 2.0**480), lesser(size, 2.0**-480)
+    ordinary = select(logical_or(large, small), 0, data)
+    most = sum(square(select(large, data * 2.0**-600, 0)), **along)
+    middle = sum(square(ordinary), **along)
+    least = sum(square(select(small, data * 2.0**600, 0)), **along)
+    without_large = select(
+        equal(middle, 0),
+        sqrt(least) * 2.0**-600,
+        sqrt(middle + least * 2.0**-600 * 2.0**-600),
+    )
+    with_large = sqrt(most + middle * 2.0**-600 * 2.0**-600) * 2.0**600
+    return select(equal(most, 0), without_large, with_large)
 
 
 def _grad_norm(attrs: NormAttrs, g: Any, y: Any, x: Any) -> Any:

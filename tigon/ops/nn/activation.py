@@ -11,9 +11,8 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.elementwise import (
-    add,
-    erf,
     expm1,
+    gelu,
     greater,
     log_sigmoid,
     mish,
@@ -163,7 +162,7 @@ def _decompose_leaky(
         assert gamma is not None
         return _leak(data, along(gamma, _gamma_axis(data.type), data.ndim))
     if kind == "gelu":
-        return multiply(multiply(data, 0.5), add(erf(multiply(data, math.sqrt(0.5))), 1.0))
+        return gelu(data)
     if kind == "rrelu":
         if not attrs.training:
             return _leak(data, (attrs.lower_bound + attrs.upper_bound) / 2)
@@ -219,7 +218,7 @@ def _leaky_oracle(
     result = np.array(data)
     for index, x in np.ndenumerate(data):
         if act_type == "gelu":
-            result[index] = 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+            result[index] = 0.5 * x * math.erfc(-x / math.sqrt(2))
         elif act_type == "selu":
             result[index] = _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * math.expm1(x))
         elif x <= 0 and act_type == "elu":

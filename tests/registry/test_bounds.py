@@ -1,0 +1,160 @@
+"""Every elementwise operator keeps its stated bound over all floats, and its slope in float32 is
+that of float64: no formula overflows, cancels or divides 0 by 0 on the way to a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.loop.test_mathematics import every_exponent
+from tigon import autograd, nd
+from tigon.base.dtypes import DType, float32, float64
+from tigon.loop import build as L
+from tigon.loop.grammar import Apply, Expr, walk
+from tigon.loop.mathematics import ULP
+from tigon.loop.semantics import EXACT
+from tigon.ops.record import Family, Operator, all_operators
+
+ELEMENTWISE = sorted(
+    {op for op in all_operators() if op.family is Family.ELEMENTWISE}, key=lambda op: op.name
+)
+UNARY = [op for op in ELEMENTWISE if len(op.operands) == 1]
+
+
+def lowered(op: Operator, attrs: Any, dtype: DType = float32) -> Expr:
+    operands = (L.load(k, L.axis("i"), dtype) for k in range(len(op.operands)))
+    return op.rule(op.lower, attrs, *operands)
+
+
+def test_every_formula_is_bounded() -> None:
+    """Arithmetic is exact to the last bit, an elementary function alone has its bound."""
+    unbounded = []
+    for op in ELEMENTWISE:
+        if op.infer is None or op.ulp is not None or op.name == "_polygamma":
+            continue
+        value = lowered(op, op.make_attrs(op.samples[0][-1]))
+        inner = [n.function for n in walk(value) if isinstance(n, Apply)]
+        elementary = [function for function in inner if function not in EXACT | {"fma"}]
+        if elementary and not (len(inner) == 1 and inner[0] in ULP):
+            unbounded.append(op.name)
+    assert unbounded == []
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("op", [op for op in ELEMENTWISE if op.ulp], ids=lambda op: op.name)
+def test_bound_over_the_whole_range(op: Operator, dtype: DType) -> None:
+    assert op.ulp is not None
+    x = every_exponent(dtype, 60_000, 1)
+    x = np.concatenate([x, np.linspace(-30, 30, 20_001).astype(dtype.numpy)])
+    if op.name == "digamma":  # `tests/ops/test_edges.py` has its oracle below 0
+        x = np.abs(x[x != 0])
+    found = op(nd.array(x, dtype=dtype.name)).asnumpy()
+    assert op.numpy is not None
+    wide = x.astype(np.float64 if op.name == "digamma" else np.longdouble)
+    exact = op.numpy(wide)
+    rounded = exact.astype(dtype.numpy)
+    assert np.array_equal(np.isnan(found), np.isnan(rounded))
+    finite = np.isfinite(rounded) & np.isfinite(found)
+    edge = np.abs(exact) > 0.999999 * np.finfo(dtype.numpy).max
+    same = (found == rounded) | edge | np.isnan(found)
+    assert same[~finite].all(), x[~finite & ~same][:5]
+    size = np.maximum(np.abs(rounded), 1) if op.name == "digamma" else np.abs(rounded)
+    off = np.abs(found - exact)[finite] / np.spacing(size[finite])
+    assert off.max() <= op.ulp[dtype is float64], (x[finite][off.argmax()], off.max())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+@pytest.mark.parametrize("kind", ["elu", "selu"])
+def test_rectifiers_are_one_more_than_expm1(kind: str, dtype: DType) -> None:
+    x = every_exponent(dtype, 60_000, 6)
+    found = nd.LeakyReLU(nd.array(x, dtype=dtype.name), act_type=kind, slope=0.7).asnumpy()
+    up, down = (1.0, 0.7) if kind == "elu" else (SELU[0], SELU[0] * SELU[1])
+    up, down = (np.longdouble(float(dtype.numpy.type(factor))) for factor in (up, down))
+    wide = x.astype(np.longdouble)
+    exact = np.where(wide > 0, wide * up, np.expm1(wide) * down)
+    finite = np.isfinite(exact.astype(dtype.numpy))
+    assert np.array_equal(np.isnan(found), np.isnan(x))
+    off = np.abs(found - exact)[finite] / np.spacing(np.abs(exact.astype(dtype.numpy)))[finite]
+    assert off.max() <= ULP["expm1"][dtype is float64] + 1
+
+
+SELU = (1.0507009873554805, 1.6732632423543772)
+
+# --------------------------------------------------------------------------------------- slopes
+
+AS_PRECISE_AS_THE_RESULT = {
+    "tanh": "1 - y²",
+    "sigmoid": "y (1 - y)",
+    "expm1": "y + 1",
+}
+"""Slopes made from the result, which has lost the digits that they would need: absolutely, to a
+few units in the last place of 1."""
+
+
+def slope(function: Callable[..., Any], arrays: list[np.ndarray], dtype: str) -> list[np.ndarray]:
+    operands = [nd.array(array, dtype=dtype) for array in arrays]
+    for operand in operands:
+        operand.attach_grad()
+    with autograd.record():
+        y = function(*operands)
+    y.backward()
+    return [operand.grad.asnumpy().astype(np.float64) for operand in operands]
+
+
+def far_off(found: np.ndarray, wanted: np.ndarray, relative: float, absolute: float) -> np.ndarray:
+    most, least = np.finfo(np.float32).max, np.finfo(np.float32).smallest_subnormal
+    near = np.abs(found - wanted) <= relative * np.abs(wanted) + max(absolute, 20 * float(least))
+    beyond = (np.abs(wanted) > 0.999 * most) & (np.sign(found) == np.sign(wanted))
+    beyond &= np.abs(found) > 0.99 * most
+    return ~(near | beyond | (found == wanted) | (np.isnan(found) & np.isnan(wanted)))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    "op", [op for op in UNARY if op.differentiable and op.grad], ids=lambda op: op.name
+)
+def test_slope_in_float32_is_that_of_float64(op: Operator) -> None:
+    attributes = op.samples[0][-1]
+    if op.name == "Cast":
+        attributes = {"dtype": "float64"}
+    x = every_exponent(float32, 6_000, 2)
+    x = np.concatenate([x, np.linspace(-20, 20, 4_001, dtype=np.float32)])
+    (found,) = slope(lambda x: op(x, **attributes), [x], "float32")
+    (wanted,) = slope(lambda x: op(x, **attributes), [x], "float64")
+    absolute = 2.0**-21 if op.name in AS_PRECISE_AS_THE_RESULT else 0.0
+    off = far_off(found, wanted, 3e-5, absolute)
+    assert not off.any(), list(zip(x[off], found[off], wanted[off], strict=True))[:8]
+
+
+BINARY = [
+    op for op in ELEMENTWISE if len(op.operands) == 2 and op.differentiable and op.grad is not None
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("op", BINARY, ids=lambda op: op.name)
+def test_slopes_of_two_operands_in_float32_are_those_of_float64(op: Operator) -> None:
+    x, y = (every_exponent(float32, 8_000, seed) for seed in (3, 4))
+    rng = np.random.default_rng(5)
+    rng.shuffle(y)
+    near = (x * rng.uniform(0.3, 3, len(x))).astype(np.float32)  # of about one size
+    y = np.where(np.arange(len(x)) % 2 == 0, near, y)
+    small = rng.uniform(-9, 9, (2, 2_000)).astype(np.float32)
+    x, y = np.concatenate([x, small[0]]), np.concatenate([y, small[1]])
+    if op.name in ("arctan2", "broadcast_hypot"):  # whose length float32 holds
+        held = ~(np.hypot(x, y) > np.finfo(np.float32).max)
+        x, y = x[held], y[held]
+    if op.name == "broadcast_power":  # where it has a value, and 1 / x one too
+        held = (np.abs(x) > 1 / np.finfo(np.float32).max) & ~np.isnan(np.power(x, y))
+        x, y = x[held], y[held]
+    for found, wanted in zip(
+        slope(op, [x, y], "float32"), slope(op, [x, y], "float64"), strict=True
+    ):
+        # The smallest float32 times a logarithm, of a power.
+        off = far_off(found, wanted, 3e-5, 2e-43 if op.name == "broadcast_power" else 0.0)
+        assert not off.any(), list(zip(x[off], y[off], found[off], wanted[off], strict=True))[:8]
