@@ -183,6 +183,7 @@ ArrayRef new_array(TypeRef type, Ref<Storage> storage, int64_t offset) {
   array->offset = offset;
   ::new (&array->node) Ref<Node>();
   array->output = 0;
+  array->is_comparison = false;
   ::new (&array->leaf) Ref<Leaf>();
   return ArrayRef::steal(array);
 }
@@ -341,6 +342,9 @@ PyObject* get_grad_req(PyObject* self, void*) {
 PyObject* get_has_tape(PyObject* self, void*) {
   return PyBool_FromLong(static_cast<bool>(as_array(self)->node));
 }
+PyObject* get_is_comparison(PyObject* self, void*) {
+  return PyBool_FromLong(as_array(self)->is_comparison);
+}
 PyObject* get_donated(PyObject* self, void*) { return PyBool_FromLong(!as_array(self)->storage); }
 
 PyObject* asnumpy(PyObject* self, PyObject*) {
@@ -474,6 +478,8 @@ PyGetSetDef properties[] = {
     {"grad", get_grad, nullptr, "The array that backward fills, or None.", nullptr},
     {"grad_req", get_grad_req, nullptr, "'null', 'write' or 'add'.", nullptr},
     {"has_tape", get_has_tape, nullptr, "Whether a recorded operator made it.", nullptr},
+    {"is_comparison", get_is_comparison, nullptr,
+     "Whether a comparison made it: its zeros and ones are answers.", nullptr},
     {"donated", get_donated, nullptr, "Whether its memory was given away.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

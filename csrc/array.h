@@ -48,7 +48,8 @@ struct Array {
   int64_t offset;  // bytes
   Ref<Node> node;  // of the recorded call that made it
   uint32_t output;
-  Ref<Leaf> leaf;  // attached gradient
+  bool is_comparison;  // its zeros and ones are answers, not numbers
+  Ref<Leaf> leaf;      // attached gradient
 
   char* data() const { return storage->data() + offset; }
   bool on_tape() const { return node || leaf; }

@@ -46,6 +46,7 @@ class Program : public Callee {
  public:
   std::string name;
   size_t visible = 0;
+  bool answers_truth = false;  // of a comparison: its zeros and ones are no numbers
   std::vector<std::vector<uint32_t>> may_alias;
   Ref<ProgramCode> code;
   uint64_t calls = 0;

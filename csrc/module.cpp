@@ -272,6 +272,7 @@ void bind_programs(nb::module_& m) {
            "cost"_a = 0.0, "gradient"_a = nb::none(), "keep_alive"_a = nb::none(),
            "tag"_a = nb::none())
       .def_rw("tag", &Program::tag, nb::arg().none())
+      .def_rw("answers_truth", &Program::answers_truth)
       .def_ro("name", &Program::name)
       .def_ro("calls", &Program::calls)
       .def_ro("visible", &Program::visible)

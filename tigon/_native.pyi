@@ -39,6 +39,7 @@ class NDArray:
     grad: NDArray | None  # the array that backward fills, None unless attached
     grad_req: str  # "null", "write" or "add"
     has_tape: bool  # result of a recorded operator
+    is_comparison: bool  # its zeros and ones are answers, not numbers
     donated: bool  # its memory was given away; every use raises
     storage_offset: int  # bytes from the start of the storage
     # slots: + - * / // % ** @ unary - abs, comparisons, in-place forms; each invokes the operator
@@ -92,6 +93,7 @@ class Program:
         tag: Any = None,  # whatever the owner wants to find again (an operator call, a graph)
     ) -> None: ...
     tag: Any
+    answers_truth: bool  # a comparison, whose zeros and ones are no numbers
     name: str
     visible: int
     cost: float

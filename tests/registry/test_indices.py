@@ -77,7 +77,9 @@ def declared(node: Node) -> list[Place]:
         assert positions is None or isinstance(positions, Positions)
         if positions is not None:
             operand, ignored, column = names.index(name), positions.ignored, positions.column
-            found.append(Place(operand, (positions.count,), ignored=ignored, column=column))
+            count = positions.count
+            sizes = count if isinstance(count, tuple) else (count,)
+            found.append(Place(operand, sizes, ignored=ignored, column=column))
     return found
 
 
@@ -116,7 +118,7 @@ def assert_refused(node: Node, arrays: list[np.ndarray], place: Place, kind: str
                 result.asnumpy()
         assert isinstance(error.value, IndexError)
         text = str(error.value)
-        assert f"index {'nan' if kind == 'nan' else value}" in text, text
+        assert f"index {'nan, or' if kind == 'nan' else value}" in text, text
         assert f" with size {size}; " in text, text
         # Its own name, or that of the operator whose gradient it is.
         assert text.partition(":")[0].strip("_") in (*spoken(node.op), "x[...]"), text
@@ -124,6 +126,7 @@ def assert_refused(node: Node, arrays: list[np.ndarray], place: Place, kind: str
 
 def spoken(op: Operator) -> list[str]:
     names = [name.strip("_") for name in (op.name, *op.aliases)]
+    names += [name.removeprefix("contrib_") for name in names]
     names += [name.removeprefix("backward_").removesuffix("_backward") for name in names]
     return [*names, "gather_nd"] if "nd" in op.name.split("_") else names
 

@@ -32,7 +32,14 @@ from tigon.ops.elementwise import (
     square,
     where,
 )
-from tigon.ops.indexing import _gather_nd, _positions, _scatter_add, _scatter_points, _take
+from tigon.ops.indexing import (
+    _checked_index,
+    _gather_nd,
+    _positions,
+    _scatter_add,
+    _scatter_points,
+    _take,
+)
 from tigon.ops.nn._shared import float_data
 from tigon.ops.ordering import order
 from tigon.ops.record import Operator, Positions, Work, composite
@@ -462,6 +469,7 @@ ravel_multi_index = composite(
     "_ravel_multi_index",
     _decompose_ravel,
     attrs=GridAttrs,
+    indices={"data": lambda a, _: Positions(a.shape, 0, read=False)},
     differentiable=False,
     numpy=lambda x, shape: np.tensordot(np.array(_strides(shape), x.dtype), x, 1).astype(x.dtype),
     aliases=("ravel_multi_index",),
@@ -482,8 +490,10 @@ ravel_multi_index = composite(
 def _decompose_unravel(attrs: GridAttrs, data: Any) -> Any:
     whole = cast(data, dtype="int64")
     rows = []
-    for extent, stride in zip(attrs.shape, _strides(attrs.shape), strict=True):
-        rows.append(modulo(floor_divide(whole, max(stride, 1)), max(extent, 1)))
+    for axis, stride in enumerate(_strides(attrs.shape)):
+        row = floor_divide(whole, max(stride, 1))
+        # As in MXNet, what is beyond the shape is beyond it along the first axis.
+        rows.append(modulo(row, max(attrs.shape[axis], 1)) if axis else row)
     return cast(stack(*rows, axis=0), dtype=data.dtype.name)
 
 
@@ -491,6 +501,7 @@ unravel_index = composite(
     "_unravel_index",
     _decompose_unravel,
     attrs=GridAttrs,
+    indices={"data": lambda a, _: Positions(math.prod(a.shape), 0, read=False)},
     differentiable=False,
     numpy=lambda x, shape: np.stack(np.unravel_index(x.astype(np.int64), shape)).astype(x.dtype),
     aliases=("unravel_index",),
@@ -545,7 +556,8 @@ def _decompose_index_copy(old: Any, index: Any, new: Any) -> Any:
         f"{new.type} should have a row of {old.shape[1:]} for each of {index.type}",
     )
     rows, count = old.shape[0], index.shape[0]
-    last = _last_entries(_positions(index, rows, "clip"), rows, count)
+    where_to = _checked_index(index, sizes=(rows,), operator="index_copy", negative=True)
+    last = _last_entries(where_to, rows, count)
     column = (rows,) + (1,) * (old.ndim - 1)
     taken = _take(new, maximum(last, 0), axis=0)
     hit = cast(lesser_equal(0, last), dtype=old.dtype.name)
@@ -575,7 +587,6 @@ index_copy = composite(
     "_contrib_index_copy",
     _decompose_index_copy,
     operands="old_tensor index_vector new_tensor",
-    indices={"index_vector": lambda old, *_: Positions(old.shape[0], 0)},
     work=Work.SORTING,
     numpy=_index_copy_oracle,
     samples=(
@@ -583,7 +594,8 @@ index_copy = composite(
         ((4,), np.array([1, 2, 0], np.float32), (3,), {}),
         ((4, 2), np.array([3, 1, 3, 3, 1], np.int64), (5, 2), {}),
     ),
-    doc="""The rows of an array, some of them replaced.
+    doc="""The rows of an array, some of them replaced. -1 is the last row; a number out of range is
+    a `TigonIndexError`, and of several entries for one row the last one stays.
 
     Parameters: `index_vector` which rows, `new_tensor` the new ones.
 

@@ -131,15 +131,27 @@ def _check_fits(array: Any, shape: tuple[int, ...], mask: bool) -> None:
     given = tuple(array.shape)
     if mask and given != shape:
         raise TigonIndexError(f"a mask of shape {given} does not fit axes of shape {shape}")
-    if mask or len(given) < 2 or given != shape or isinstance(array, np.ndarray):
+    if mask or len(given) < 2 or isinstance(array, np.ndarray):
         return
-    if as_dtype(array.dtype).is_float:
+    answers = getattr(array, "is_comparison", False)
+    if (answers or as_dtype(array.dtype).is_float) and _spreads_over(given, shape):
+        kind = "a comparison" if answers else "a floating-point array"
         raise TigonIndexError(
-            f"x[...]: expected integers or a bool mask; given a floating-point array of the shape "
-            f"{given} that it indexes, as a comparison gives; use nd.where(condition, x, y), "
+            f"x[...]: expected integers or a bool mask; given {kind} of shape {given} over axes of "
+            f"shape {shape}, as if it were a mask; use nd.where(condition, x, y), "
             "nd.contrib.boolean_mask for whole rows, a mask by astype('bool') for single elements, "
             "or, if it holds row numbers, astype('int32')"
         )
+
+
+def _spreads_over(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether every element of `shape` has one of `given`, which is not of single elements only."""
+    if given == shape:
+        return True
+    spread = len(given) == len(shape) and all(
+        own in (1, extent) for own, extent in zip(given, shape, strict=True)
+    )
+    return spread and any(own > 1 for own in given)
 
 
 def _host_array(entry: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tigon.base import TigonError
+from tigon.base.dtypes import check_dtype
 from tigon.base.frozen import MISSING
 from tigon.context import Context, check_context
 from tigon.ops import record
@@ -56,6 +57,7 @@ class Signature:
     """
 
     __slots__ = (
+        "_dtypes",
         "_fields",
         "_ignored",
         "_positions",
@@ -79,6 +81,7 @@ class Signature:
         self.mixed = any(_several_numbers(annotation) for annotation, _ in fields.values())
         self.fractional = any("float" in str(annotation) for annotation, _ in fields.values())
         self._fields = tuple(name for name in fields if name not in HIDDEN)
+        self._dtypes = tuple(name for name in ("dtype", "out_dtype") if name in fields)
         self._ignored = IGNORED.difference(fields)
         self._positions = {name: i for i, name in enumerate(self.names)}
         self.takes_key = any(o.random_key for o in op.operands)
@@ -115,6 +118,9 @@ class Signature:
                 raise TigonError(f"{self.op.name}: attribute '{name}' is given twice")
             elif name not in self._ignored:
                 attributes[name] = value
+        for name in self._dtypes:
+            if attributes.get(name) is not None:
+                check_dtype(self.op.name, attributes[name])
         return operands, attributes
 
     def _split_variadic(

@@ -35,9 +35,10 @@ def _checked(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         positions = rule and op.rule(rule, node.attrs, *(value.type for value in inputs))
         if not positions or inputs[place].node.op is _CHECKED:
             continue
+        counts = positions.count
         attrs = _CHECKED.make_attrs(
             {
-                "sizes": (positions.count,),
+                "sizes": counts if isinstance(counts, tuple) else (counts,),
                 "axis": positions.axis,
                 "operator": op.name.removeprefix("_backward_"),
                 "ignored": positions.ignored,

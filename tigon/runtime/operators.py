@@ -158,8 +158,9 @@ def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
         visible=op.visible_count(attrs),
         gradient=rule,
         tag=call,
-    )
-    return program.program
+    ).program
+    program.answers_truth = op.answers_truth
+    return program
 
 
 def _use(call: OperatorCall, what: Any, make: Callable[[Types], Any]) -> Fit:

@@ -123,6 +123,11 @@ class ArraySymbol(Symbol):
         written = get("_assign_slice")(self, part, start=found.start, step=found.step)
         self._values = written._values
 
+    @property
+    def is_comparison(self) -> bool:
+        """Whether its zeros and ones are answers, not numbers."""
+        return getattr(self._values[0].node.op, "answers_truth", False)  # not of a variable
+
     def _is_writable(self) -> bool:
         return self._values[0].node.op is not VARIABLE and not self._shares
 
