@@ -69,6 +69,19 @@ CASES = [
         "zeros: expected a dtype of float32, float64, int32, int64, uint8, bool; given float16; "
         "convert the data first",
     ),
+    *(
+        (
+            lambda convert=convert: convert(nd.zeros(2)),
+            f"{who}: expected a dtype of float32, float64, int32, int64, uint8, bool; given "
+            "float16; convert the data first",
+        )
+        for who, convert in {
+            "Cast": lambda x: nd.cast(x, dtype="float16"),
+            "astype": lambda x: x.astype("float16"),
+            "astype ": mx.jit(lambda x: x.astype("float16") * 1),
+        }.items()
+        for who in [who.strip()]
+    ),
     (
         lambda: nd.zeros(2, dtype="complex64"),
         "dtype: expected one of float32, float64, int32, int64, uint8, bool; given 'complex64'; "

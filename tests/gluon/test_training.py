@@ -232,7 +232,9 @@ def test_multipliers_and_schedulers():
     )
 
 
-def test_states_survive_a_file(tmp_path):
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_states_survive_a_file(tmp_path, name, steps):
     path = str(tmp_path / "trainer.states")
 
     def step(net, trainer):
@@ -242,8 +244,9 @@ def test_states_survive_a_file(tmp_path):
         trainer.step(2)
 
     net = deep_network(2)
-    trainer = gluon.Trainer(net.collect_params(), "adam")
-    for _ in range(3):
+    trainer = gluon.Trainer(net.collect_params(), name)
+    net(nd.ones((2, 4)))
+    for _ in range(steps):
         step(net, trainer)
     trainer.save_states(path)
     net.save_parameters(str(tmp_path / "net.params"))
@@ -251,7 +254,7 @@ def test_states_survive_a_file(tmp_path):
 
     other = deep_network(2)
     other.load_parameters(str(tmp_path / "net.params"))
-    resumed = gluon.Trainer(other.collect_params(), "adam")
+    resumed = gluon.Trainer(other.collect_params(), name)
     resumed.load_states(path)
     step(other, resumed)
     for one, two in zip(
@@ -259,6 +262,16 @@ def test_states_survive_a_file(tmp_path):
     ):
         np.testing.assert_array_equal(one.data().asnumpy(), two.data().asnumpy())
 
+
+def test_states_of_another_network_are_refused(tmp_path):
+    path = str(tmp_path / "trainer.states")
+    net = deep_network(2)
+    trainer = gluon.Trainer(net.collect_params(), "adam")
+    with autograd.record():
+        loss = net(nd.ones((2, 4))).sum()
+    loss.backward()
+    trainer.step(2)
+    trainer.save_states(path)
     smaller = nn.Dense(3, in_units=3)
     smaller.initialize()
     wrong = gluon.Trainer(smaller.collect_params(), "adam")

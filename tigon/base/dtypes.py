@@ -123,3 +123,14 @@ def as_dtype(given: object) -> DType:
             f"dtype: expected one of {names}; given {given!r:.80}; convert the data first"
         )
     return found
+
+
+def check_dtype(where: str, dtype: object) -> DType:
+    """A dtype that users' arrays can have; None is float32."""
+    found = float32 if dtype is None else as_dtype(dtype)
+    if found not in PUBLIC:
+        known = ", ".join(map(str, PUBLIC))
+        raise TigonError(
+            f"{where}: expected a dtype of {known}; given {found}; convert the data first"
+        )
+    return found

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import DType, TigonError, as_dtype, check
-from tigon.base.dtypes import PUBLIC, float32
+from tigon.base import DType, TigonError, check
+from tigon.base.dtypes import check_dtype
 from tigon.context import check_context
 from tigon.loop.semantics import convert
 from tigon.nd.dispatch import NDArray, apply
@@ -34,19 +34,6 @@ def check_shape(where: str, shape: Any) -> tuple[int, ...]:
         f"expected extents that are not negative; given {extents}",
     )
     return extents
-
-
-def check_dtype(where: str, dtype: Any) -> DType:
-    """A dtype that arrays can have; None is float32."""
-    found = float32 if dtype is None else as_dtype(dtype)
-    if found not in PUBLIC:
-        known = ", ".join(map(str, PUBLIC))
-        check(
-            False,
-            where,
-            f"expected a dtype of {known}; given {found}; convert the data first",
-        )
-    return found
 
 
 def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:

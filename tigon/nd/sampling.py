@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.base.dtypes import check_dtype
 from tigon.context import check_context
-from tigon.nd.creation import check_dtype, check_shape
+from tigon.nd.creation import check_shape
 from tigon.nd.dispatch import NDArray, apply, run
 from tigon.ops import record
 

@@ -62,9 +62,16 @@ class Updater:
         self, arrays: Mapping[str, Any], weights: Sequence[Any], source: str = "the file"
     ) -> None:
         """Take over what `to_arrays` gave. Everything is checked before anything changes."""
+        check(
+            "num_update" in arrays,
+            "load_states",
+            f"{source} holds no optimizer states; expected what save_states wrote",
+        )
+        num_update = _count(arrays, "num_update", source)
+        before_any_step = num_update == 0 and not any(key.startswith("state:") for key in arrays)
         states: dict[int, Any] = {}
         counts: dict[Any, int] = {}
-        for index, weight in enumerate(weights):
+        for index, weight in enumerate([] if before_any_step else weights):
             expected = as_list(self.optimizer.create_state(index, weight))
             found = []
             for position, state in enumerate(expected):
@@ -84,12 +91,6 @@ class Updater:
             states[index] = None if not found else found[0] if len(found) == 1 else tuple(found)
             if f"count:{index}" in arrays:
                 counts[index] = _count(arrays, f"count:{index}", source)
-        check(
-            "num_update" in arrays,
-            "load_states",
-            f"{source} holds no optimizer states; expected what save_states wrote",
-        )
-        num_update = _count(arrays, "num_update", source)
         self.states = states
         self.optimizer._counts = counts
         self.optimizer.num_update = num_update

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.dtypes import check_dtype
 from tigon.base.files import AnyPath
 from tigon.base.lazy import method_on_demand
 from tigon.context import check_context
@@ -344,7 +345,9 @@ def install_methods(find: Callable[[str], Callable[..., Any]]) -> None:
         if name not in Symbol.__dict__:
             method_on_demand.install(Symbol, name, partial(_method, find, name))
     Symbol.split_v2 = split_v2  # type: ignore
-    Symbol.astype = lambda self, dtype, **_: find("Cast")(self, dtype=as_dtype(dtype).name)  # type: ignore
+    Symbol.astype = lambda self, dtype, **_: find("Cast")(  # type: ignore
+        self, dtype=check_dtype("astype", dtype).name
+    )
     Symbol.T = property(lambda self: find("transpose")(self))  # type: ignore
     Symbol.reshape = _reshape  # type: ignore
     Symbol.transpose = _transpose  # type: ignore
