@@ -144,6 +144,54 @@ def hybridized_chain() -> Callable[[], Any]:
     return lambda: net(a, b)
 
 
+def configured() -> Any:
+    """A block guarded by ten objects of ten fields, all of which it reads."""
+    from types import SimpleNamespace
+
+    from tigon import gluon
+
+    class Configured(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            fields = {f"scale{field}": 1.0 for field in range(10)}
+            self.configurations = [SimpleNamespace(**fields) for _ in range(10)]
+
+        def forward(self, x: Any) -> Any:
+            for own in self.configurations:
+                x = x * (own.scale0 + own.scale1 + own.scale2 + own.scale3 + own.scale4)
+                x = x + (own.scale5 + own.scale6 + own.scale7 + own.scale8 + own.scale9)
+            return x
+
+    net = Configured()
+    net.hybridize()
+    return net
+
+
+def predicting() -> Any:
+    """A layer and a Dropout, which draws nothing in prediction."""
+    from tigon.gluon import nn
+
+    net = nn.HybridSequential()
+    net.add(nn.Dense(8, in_units=16), nn.Dropout(0.5))
+    net.initialize()
+    net.hybridize()
+    return net
+
+
+def configured_call() -> Callable[[], Any]:
+    from tigon import nd
+
+    net, x = configured(), nd.ones((10,))
+    return lambda: net(x)
+
+
+def predicting_dropout() -> Callable[[], Any]:
+    from tigon import nd
+
+    net, x = predicting(), nd.ones((1, 16))
+    return lambda: net(x)
+
+
 def compiled_function() -> Callable[[], Any]:
     """With an argument that is a container, and one that is static."""
     import tigon
@@ -167,6 +215,8 @@ ROWS: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
     "compiled function, nested and static arguments": (compiled_function, 50),
     "imperative chain, 10 elements": (imperative_chain, 100),
     "hybridized chain, 10 elements": (hybridized_chain, 100),
+    "hybridized, 10 configurations of 10 fields": (configured_call, 100),
+    "hybridized Dense and Dropout in prediction": (predicting_dropout, 100),
 }
 
 

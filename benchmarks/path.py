@@ -19,6 +19,7 @@ from itertools import repeat
 from typing import Any
 
 import tigon as mx
+from benchmarks.check import configured, predicting
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import _epoch, nn
 from tigon.ops import record
@@ -188,6 +189,8 @@ def hybridized() -> dict[str, Timer]:
         ),
         f"guards, {len(guards)} checked": calls(all_guards),
         "wait_to_read": expression("x.wait_to_read()", x=x),
+        "configurations": calls(configured(), x),
+        "dropout": calls(predicting(), row),
     }
 
 
@@ -237,6 +240,8 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
         "program, no output",
     ),
     ("hybridized", ". call and argument check", "program, no output", ""),
+    ("hybridized", "net(x), 10 configurations of 10 fields", "configurations", ""),
+    ("hybridized", "net(x), Dense and Dropout in prediction", "dropout", ""),
     ("hybridized", "net(x) that gives x back", "net(x), nothing computed", ""),
     ("hybridized", "wait_to_read of a ready array", "wait_to_read", ""),
 )

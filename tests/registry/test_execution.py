@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from tests.registry.test_records import OPERATORS, cases, operands_of
-from tigon import _native, autograd
+from tigon import _native, autograd, jit
 from tigon.base import TigonError
 from tigon.ir import Graph, Node, variable
-from tigon.ops.record import Operator
+from tigon.nd.dispatch import apply, make_function
+from tigon.ops.record import Operator, attrs_dict
+from tigon.ops.signature import HIDDEN
+from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph
 from tigon.runtime.operators import invoke
 
@@ -59,7 +62,7 @@ def sampled(op: Operator) -> list[tuple[Node, list[np.ndarray]]]:
 
 def takes_key(op: Operator) -> bool:
     """Keys are supplied by whoever runs a graph: tests of randomness cover these."""
-    return any(operand.random_key for operand in op.operands)
+    return op.takes_key
 
 
 @pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.name)
@@ -120,3 +123,37 @@ def value_type(array: np.ndarray) -> Any:
     from tests.oracle import type_of
 
     return type_of(array)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["prediction", "training"])
+@pytest.mark.parametrize("op", [op for op in OPERATORS if op.takes_key], ids=lambda op: op.name)
+def test_the_random_stream_advances_alike(op: Operator, training: bool) -> None:
+    """By either way to the dispatcher and traced, and only where the key is of consequence."""
+    function = make_function(op, op.name)
+    for node, given in sampled(op):
+        attributes = {k: v for k, v in attrs_dict(node.attrs).items() if k not in HIDDEN}
+        key = given and given[-1].dtype == np.int64 and given[-1].shape == (2,)
+        operands = arrays_of(given[:-1] if key else given)
+
+        def short(*arrays: Any, attributes: Any = attributes) -> Any:
+            return function(*arrays, **attributes)
+
+        def long(*arrays: Any, attributes: Any = attributes) -> Any:
+            return apply(op, op.make_attrs(attributes), arrays)
+
+        found = []
+        for way in (short, long, jit(short)):
+            with autograd.train_mode() if training else autograd.predict_mode():
+                keys.seed(7)
+                first = as_bytes(way(*operands))
+                draws = keys.state()[1]
+                others = {as_bytes(way(*operands)) for _ in range(20)} - {first}
+            found.append((draws, first))
+            certain = attributes.get("p", 0.5) > 0.9  # so that twenty calls are alike
+            assert draws == 1 if others else not draws or certain or not first, node.attrs
+        assert found[0] == found[1] == found[2], (node.attrs, [draws for draws, _ in found])
+
+
+def as_bytes(result: Any) -> bytes:
+    results = result if isinstance(result, (list, tuple)) else [result]
+    return b"|".join(array.asnumpy().tobytes() for array in results)

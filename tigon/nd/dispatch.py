@@ -17,7 +17,13 @@ from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import Signature
 from tigon.runtime import keys, tracing
-from tigon.runtime.operators import attributes_id, cache_of_numbers, operator_id, remember
+from tigon.runtime.operators import (
+    attributes_id,
+    attributes_of,
+    cache_of_numbers,
+    operator_id,
+    remember,
+)
 
 NDArray = _native.NDArray
 
@@ -51,9 +57,7 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         _check_any_array(op, given)
     if signature.trains and not attrs.training and _native.is_training():
         attrs = replace(attrs, training=True)
-    if signature.takes_key and op.draws(
-        attrs
-    ):  # in prediction too: a traced program advances the counter alike
+    if signature.takes_key and op.draws(attrs, training=False):
         given.append(keys.take())
     if op.mutates:
         return _run_mutating(op, attrs, given, out)
@@ -198,7 +202,7 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     signature = signature_of(op)
     count = 1_000_000 if signature.variadic else len(signature.names)
     identity = operator_id(op)
-    takes_key, trains = signature.takes_key, signature.trains
+    trains, draws = signature.trains, _draws(op)
     # Calls that need nothing but operands and attributes seen before take the short way.
     short = not (signature.selects or op.mutates)
     needed = bool(signature.names)
@@ -221,7 +225,7 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
                     if attributes is None:
                         attributes = _intern(signature, interned, mode, (), keywords)
                 if attributes is not None and (operands or not needed):
-                    if takes_key:
+                    if draws is not None and draws(attributes):
                         operands = (*operands, keys.take())
                     result = invoke(identity, attributes, operands, out)
                     return list(result) if type(result) is tuple else result
@@ -233,6 +237,23 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     function.__doc__ = op.doc
     function.__signature__ = signature.python(("out", "name"))  # type: ignore[attr-defined]
     return function
+
+
+def _draws(op: Operator) -> Callable[[int], bool] | None:
+    """Whether calls under attributes of this number draw; None where none ever does."""
+    if not op.takes_key:
+        return None
+    if op.draws_if is None:
+        return lambda number: True
+    known = cache_of_numbers()
+
+    def draws(number: int) -> bool:
+        found = known.get(number)
+        if found is None:
+            found = remember(known, number, op.draws(attributes_of(number), training=False))
+        return bool(found)
+
+    return draws
 
 
 def _intern(
@@ -282,8 +303,8 @@ def run(name: str, *operands: Any, out: Any = None, **attributes: Any) -> Any:
     if found is None:
         op = record.get(name)
         attrs = op.make_attrs(attributes)
-        random = signature_of(op).takes_key
-        found = (op, attrs, operator_id(op), attributes_id(attrs), random)
+        draws = op.draws(attrs, training=False)
+        found = (op, attrs, operator_id(op), attributes_id(attrs), draws)
         remember(_calls, key, found)
     if tracing.active[0]:
         return apply(found[0], found[1], operands, out)

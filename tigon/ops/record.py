@@ -45,7 +45,7 @@ import numpy as np
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.dtypes import DType, int64
 from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_one
-from tigon.base.frozen import MISSING, Frozen, fields
+from tigon.base.frozen import MISSING, Frozen, fields, replace
 
 
 class Family(enum.Enum):
@@ -146,6 +146,8 @@ class Operator(Frozen, eq=False):
     answers_truth: bool = False
     """Its zeros and ones say whether something holds: no positions, where an index is expected."""
     work: Work = Work.LINEAR
+    draws_if: Callable[[Any], bool] | None = None
+    """Of random operators: under which attributes, mode included; if not given, always."""
     ulp: tuple[float, float] | None = None
     """Bounds for float32 and float64 in units in the last place, of formulas that are more than
     arithmetic and one elementary function (whose bounds stand in `loop/mathematics.py`)."""
@@ -205,12 +207,20 @@ class Operator(Frozen, eq=False):
         """Whether its states come out changed. Where there are modes, it is in training only."""
         return bool(getattr(attrs, "training", True))
 
-    def draws(self, attrs: Any) -> bool:
-        """Whether a random key must be supplied under these attributes."""
-        if not any(operand.random_key for operand in self.operands):
+    def draws(self, attrs: Any, training: bool = True) -> bool:
+        """Whether a random key must be supplied under these attributes, in the mode that they name
+        or else in this one: without a mode, whether it ever draws."""
+        if not self.takes_key:
             return False
-        needs_key = self.extra.get("needs_key")
-        return needs_key is None or bool(needs_key(attrs))
+        if self.draws_if is None:
+            return True
+        if getattr(attrs, "training", False) is None:
+            attrs = replace(attrs, training=training)
+        return bool(self.draws_if(attrs))
+
+    @property
+    def takes_key(self) -> bool:
+        return any(operand.random_key for operand in self.operands)
 
     def infer_types(self, attrs: Any, types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
         self.check_operand_count(len(types))

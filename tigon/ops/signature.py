@@ -84,7 +84,7 @@ class Signature:
         self._dtypes = tuple(name for name in ("dtype", "out_dtype") if name in fields)
         self._ignored = IGNORED.difference(fields)
         self._positions = {name: i for i, name in enumerate(self.names)}
-        self.takes_key = any(o.random_key for o in op.operands)
+        self.takes_key = op.takes_key
         self.trains = "training" in fields
         self.selects = self.names[:1] == ("condition",)
 
@@ -119,7 +119,7 @@ class Signature:
             elif name not in self._ignored:
                 attributes[name] = value
         for name in self._dtypes:
-            if attributes.get(name) is not None:
+            if attributes.get(name) not in (None, "None"):
                 check_dtype(self.op.name, attributes[name])
         return operands, attributes
 

@@ -91,6 +91,11 @@ def attributes_id(attrs: Any, lasting: bool = False) -> int:
     return found
 
 
+def attributes_of(number: int) -> Any:
+    """The attributes behind an integer that has not lapsed."""
+    return _attributes[number]
+
+
 def _intern(key: Any, attrs: Any) -> int:
     global _earlier, _recent
     found = _recent.get(key)

@@ -152,7 +152,7 @@ class Trace:
     def adapt(self, node: Node) -> Sequence[Value]:
         """A new node under the modes that the code set for it: its own training mode, and no
         gradient through what is computed where recording is paused."""
-        if node.op.draws(node.attrs):
+        if node.op.draws(node.attrs, training=is_training()):
             self.draws.append(node.serial)
         if getattr(node.attrs, "training", False) is None and self._is_mode_set():
             node = node.replace(attrs=replace(node.attrs, training=is_training()))

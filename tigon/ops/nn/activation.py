@@ -242,10 +242,8 @@ leaky_relu = composite(
     initial={"gamma": '["Constant", {"value": 0.25}]'},
     present=_present_leaky,
     numpy=_leaky_oracle,
-    extra={
-        "infer_operands": _leaky_operands,
-        "needs_key": lambda attrs: attrs.act_type == "rrelu",
-    },
+    draws_if=lambda attrs: attrs.act_type == "rrelu" and attrs.training is True,
+    extra={"infer_operands": _leaky_operands},
     samples=[
         ((2, 3), {}),
         ((2, 3, 4), (3,), {"act_type": "prelu"}),

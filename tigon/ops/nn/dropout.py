@@ -86,6 +86,7 @@ dropout = composite(
     _decompose,
     operands="data key?%",
     attrs=DropoutAttrs,
+    draws_if=_is_active,
     infer=_infer,
     grad=_grad,
     numpy=_oracle,
