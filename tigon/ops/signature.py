@@ -119,8 +119,9 @@ class Signature:
             elif name not in self._ignored:
                 attributes[name] = value
         for name in self._dtypes:
-            if attributes.get(name) not in (None, "None"):
-                check_dtype(self.op.name, attributes[name])
+            value = attributes.get(name)
+            if value is not None and not (isinstance(value, str) and value in ("None", "")):
+                check_dtype(self.op.name, value)
         return operands, attributes
 
     def _split_variadic(
