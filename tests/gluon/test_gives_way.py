@@ -50,12 +50,11 @@ class Net(nn.HybridBlock):
 class Case:
     """A block that gives way (or need not: `compiles`), and what else is to be compared."""
 
-    def __init__(self, make, compiles=False, records=True, strict=True, fails=None):
+    def __init__(self, make, compiles=False, records=True, strict=True):
         self.make = make
         self.compiles = compiles
         self.records = records
         self.strict = strict
-        self.fails = fails
 
 
 CASES: dict[str, Case] = {}
@@ -124,9 +123,8 @@ def outcome(case, hybridize, recorded):
 def parameters():
     for name, one in CASES.items():
         for recorded in (False, True) if one.records else (False,):
-            marks = [pytest.mark.xfail(strict=True, reason=one.fails)] if one.fails else []
             mode = "recorded" if recorded else "predicting"
-            yield pytest.param(name, recorded, marks=marks, id=f"{name}-{mode}")
+            yield pytest.param(name, recorded, id=f"{name}-{mode}")
 
 
 OPEN: list = []
@@ -806,7 +804,7 @@ def keeps_what_it_computed_under_a_new_name():
     return net, lambda: net.fresh
 
 
-@case(fails="symbols are left in objects")
+@case()
 def keeps_what_it_computed_in_other_objects():
     state = SimpleNamespace(h=None, inner=SimpleNamespace(h=None))
     window = deque(maxlen=3)
@@ -850,7 +848,7 @@ def keeps_what_it_computed_in_a_closure():
     return Net(forward), lambda: last
 
 
-@case(fails="a symbol is left in a new object")
+@case()
 def keeps_an_object_that_holds_what_it_computed():
     class Record:
         def __init__(self, h):
@@ -1277,7 +1275,7 @@ def test_hybridized_calls_do_what_the_code_says(name, recorded):
 
 @pytest.mark.parametrize(
     "name",
-    [name for name, one in CASES.items() if not one.compiles and not one.fails and one.strict],
+    [name for name, one in CASES.items() if not one.compiles and one.strict],
 )
 def test_strict_blocks_raise_instead(name):
     net, _ = CASES[name].make()

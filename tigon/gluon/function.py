@@ -97,6 +97,16 @@ def jit(
     )
 
 
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # of some types and functions in C nothing is known
+        kinds = inspect.Parameter
+        return inspect.Signature(
+            [kinds("args", kinds.VAR_POSITIONAL), kinds("keywords", kinds.VAR_KEYWORD)]
+        )
+
+
 class CompiledFunction:
     """What `jit` makes of a function."""
 
@@ -111,7 +121,7 @@ class CompiledFunction:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
-        self._signature = inspect.signature(function)
+        self._signature = _signature_of(function)
         shown = f"{self.name}{self._signature}"
         self._static = _declared("static", shown, self._signature, static_argnums, static_argnames)
         self._donated = _declared("donate", shown, self._signature, donate_argnums, donate_argnames)

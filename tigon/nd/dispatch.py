@@ -48,8 +48,9 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
                 return result if out is None else _written(op, out, result)
             given[position] = _number(op, position, operand)
     symbolic = tracing.symbolic()
-    if symbolic is not None and out is None:
-        return symbolic(op, attrs, given)
+    if symbolic is not None and (out is None or _holds_symbols(out)):
+        result = symbolic(op, attrs, given)
+        return result if out is None else _written(op, out, result)
     signature = signature_of(op)
     if signature.selects and len(given) == 3:
         _lift_branches(given)
@@ -112,6 +113,11 @@ def signature_of(op: Operator) -> Signature:
     if found is None:
         found = _signatures[op] = Signature(op)
     return found
+
+
+def _holds_symbols(out: Any) -> bool:
+    """Whether a traced program has made what is to be written."""
+    return any(hasattr(o, "_assign") for o in (out if isinstance(out, (list, tuple)) else [out]))
 
 
 def _written(op: Operator, out: Any, result: Any) -> Any:

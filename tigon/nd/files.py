@@ -29,6 +29,7 @@ def save(fname: AnyPath, data: Any) -> None:
     ...     load(folder + "/x")["w"].asnumpy()
     array([1.], dtype=float32)
     """
+    data = tracing.concrete(data, f"it writes a file at {user_line()}")
     if isinstance(data, NDArray):
         data = [data]
     check(

@@ -99,6 +99,8 @@ def boolean_mask(data: NDArray, index: NDArray, axis: int = 0) -> NDArray:
     array([[3., 4.],
            [5., 6.]], dtype=float32)
     """
+    reason = f"the shape of boolean_mask depends on values at {user_line()}"
+    data, index = tracing.concrete((data, index), reason)
     axis = normalized_axis("boolean_mask", axis, len(data.shape))
     check(
         index.shape == data.shape[axis : axis + 1],

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
+from tigon.base.errors import user_line
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
 from tigon.ops.elementwise import absolute, clip, greater, maximum, sqrt, square, where
 from tigon.ops.record import get
 from tigon.ops.reduction import norm
 from tigon.optimizer.update_graph import UpdateGraph
+from tigon.runtime import tracing
 
 _REGISTRY: dict[str, type[Optimizer]] = {}
 
@@ -214,6 +216,9 @@ class Optimizer:
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """Update one parameter, or lists of them, in one native call."""
+        if tracing.active[0] or tracing.eager() is not None:
+            reason = f"it updates weights by an optimizer at {user_line()}"
+            weight, grad, state = tracing.concrete((weight, grad, state), reason)
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
         rates = self.advance(index)

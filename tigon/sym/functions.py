@@ -357,6 +357,8 @@ def _method(find: Callable[[str], Callable[..., Any]], name: str) -> Callable[..
     function = find(name)
 
     def method(self: Symbol, *arguments: Any, **keywords: Any) -> Any:
+        if keywords.get("out", self) is None:  # as numpy's functions pass it
+            del keywords["out"]
         return function(self, *arguments, **keywords)
 
     method.__name__ = name

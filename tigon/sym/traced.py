@@ -40,6 +40,11 @@ class ArraySymbol(Symbol):
         if trace is not None:
             trace.symbols.append(weakref.ref(self))
 
+    @property
+    def __class__(self) -> type:
+        """What `isinstance` looks at, too: code asks whether it was given an array."""
+        return NDArray
+
     def _array(self) -> Any:
         """What it stands for where the code runs on arrays; None while it is traced."""
         if self.stands_for is not None:
@@ -53,7 +58,9 @@ class ArraySymbol(Symbol):
             given = [o._array() if isinstance(o, ArraySymbol) else o for o in operands]
             first = next(o for o in given if isinstance(o, NDArray))
             return first.apply_op(op, attrs, given)
-        return super().apply_op(op, attrs, operands, *names)
+        result = super().apply_op(op, attrs, operands, *names)
+        many = isinstance(result, Symbol) and len(result._values) > 1
+        return list(result) if many else result
 
     def __getitem__(self, key: Any) -> Symbol:
         if len(self._values) > 1 and isinstance(key, (int, str)):
@@ -147,6 +154,13 @@ class ArraySymbol(Symbol):
         """An array of its own, which may be written to."""
         return get("_copy")(self)
 
+    def __copy__(self) -> Symbol:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Symbol:
+        copied = memo[id(self)] = self.copy()
+        return copied
+
     def _update(self, operation: Callable[[Any, Any], Any], what: str, other: Any) -> Any:
         if not self._is_writable() or self._array() is not None:
             array, operand = self._concrete(what, (other,))
@@ -177,6 +191,18 @@ class ArraySymbol(Symbol):
 
     def __itruediv__(self, other: Any) -> Any:
         return self._update(operator.truediv, "x /= y", other)
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return self._update(operator.floordiv, "x //= y", other)
+
+    def __imod__(self, other: Any) -> Any:
+        return self._update(operator.mod, "x %= y", other)
+
+    def __ipow__(self, other: Any) -> Any:
+        return self._update(operator.pow, "x **= y", other)
+
+    def __pos__(self) -> Any:
+        return self
 
     # -- what an array has
 
