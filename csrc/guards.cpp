@@ -427,6 +427,19 @@ void bind_guards(nb::module_& m) {
   });
   m.def("same", [](nb::object a, nb::object b) { return same(a.ptr(), b.ptr()); },
         "a"_a.none(), "b"_a.none());
+  // What runs until `resume` is ours and reads nothing of the user's: it is not shown, which saves
+  // most of what watching costs. Gives whether there was anything to suspend. From Python 3.12 on,
+  // where every change of the profile function has all code instrumented anew, it does nothing.
+  m.def("suspend", [] {
+#if PY_VERSION_HEX < 0x030C0000
+    if (PyThreadState_Get()->c_profilefunc == on_event) {
+      PyEval_SetProfile(nullptr, nullptr);
+      return true;
+    }
+#endif
+    return false;
+  });
+  m.def("resume", [] { PyEval_SetProfile(on_event, nullptr); });
   // This thread's frames are shown from now on, or no longer. A profiler of the user's, written in
   // C or in Python, rests meanwhile.
   m.def("watch", [](bool on) {

@@ -244,6 +244,11 @@ def set_watcher(
 def watch(on: bool) -> None:
     """Whether frames of this thread are shown from now on; a profiler rests meanwhile."""
 
+def suspend() -> bool:
+    """Show no frames until `resume`, where that is cheaper; whether it does."""
+
+def resume() -> None: ...
+
 def same(a: Any, b: Any) -> bool:
     """Whether two objects are one, or immutable and equal to the bit."""
 

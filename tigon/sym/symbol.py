@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon import _native
 from tigon.attribute import current as current_attributes
 from tigon.base import DType, TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import float32
@@ -600,16 +601,21 @@ def apply(
     trace = tracing.eager()
     if trace is not None and not any(type(operand) is Symbol for operand in given):
         return trace.apply(op, attrs, given)
-    values = tuple(enter(operand, op.name) for operand in given)
-    own = current_names().get(name, hint or op.name.lower())
-    node = Node(op, values, attrs, own, current_attributes().get(hints))
-    note_initial_values(node)
-    adapt = tracing.adapter()
-    outputs = node.outputs if adapt is None else adapt(node)
-    if like is None or like is Symbol:
-        kinds = [type(o) for o in given if isinstance(o, Symbol) and type(o) is not Symbol]
-        like = kinds[0] if kinds else Symbol
-    return like(outputs[: visible_count(node)])
+    own, hints = current_names().get(name, hint or op.name.lower()), current_attributes().get(hints)
+    suspended = _native.suspend()
+    try:
+        values = tuple(enter(operand, op.name) for operand in given)
+        node = Node(op, values, attrs, own, hints)
+        note_initial_values(node)
+        adapt = tracing.adapter()
+        outputs = node.outputs if adapt is None else adapt(node)
+        if like is None or like is Symbol:
+            kinds = [type(o) for o in given if isinstance(o, Symbol) and type(o) is not Symbol]
+            like = kinds[0] if kinds else Symbol
+        return like(outputs[: visible_count(node)])
+    finally:
+        if suspended:
+            _native.resume()
 
 
 def visible_count(node: Node) -> int:
