@@ -1402,7 +1402,6 @@ def test_other_kinds_of_calls_stay_compiled():
     assert mx.runtime.stats()["native_calls"] == before + 1
 
 
-@pytest.mark.xfail(strict=True, reason="symbols are left where the code failed")
 @pytest.mark.parametrize("recorded", [False, True])
 def test_a_part_that_gives_way_leaves_no_symbols_when_the_code_fails(recorded):
     """What was done before an error stays done, once, and with arrays."""

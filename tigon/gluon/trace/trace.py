@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -342,8 +343,16 @@ class Trace:
         alive = (reference() for reference in self.symbols)
         return [symbol for symbol in alive if symbol is not None and id(symbol) not in known]
 
-    def _hand_over(self) -> None:
-        """Put arrays where the code has put symbols."""
+    def fail(self) -> None:
+        """The code has raised. What it has put somewhere stays there, as an array."""
+        if not self.eager:
+            if self.strict or next(self._places(), None) is None:
+                return
+            self.give_way("it keeps an array and raises an error")
+        self._hand_over()
+
+    def _places(self) -> Iterator[tuple[Callable[[Any], None], Any]]:
+        """Where the code has put symbols: how to replace them, and what is there."""
         own = {id(symbol) for symbol in (reference() for reference in self.symbols)}
 
         def is_symbol(item: Any) -> bool:
@@ -357,10 +366,15 @@ class Trace:
             items = enumerate(space) if isinstance(space, list) else space.items()
             for key, item in list(items):
                 if is_symbol(item):
-                    space[key] = self.concrete(item)
+                    yield partial(space.__setitem__, key), item
         for cell in self.reads.cells:
             if is_symbol(content_of(cell)):
-                cell.cell_contents = self.concrete(cell.cell_contents)
+                yield partial(setattr, cell, "cell_contents"), cell.cell_contents
+
+    def _hand_over(self) -> None:
+        """Put arrays where the code has put symbols."""
+        for put, item in self._places():
+            put(self.concrete(item))
         for symbol in self._kept():
             symbol.stands_for = self.concrete(symbol)
 
@@ -399,7 +413,11 @@ def tracing(trace: Trace) -> Iterator[Trace]:
         return
     # What the collector would run meanwhile is no part of the program.
     with collector_paused(), _entered(trace), watch.watched(trace):
-        yield trace
+        try:
+            yield trace
+        except BaseException:
+            trace.fail()
+            raise
         trace.finish()
 
 
