@@ -24,13 +24,26 @@ PyObject* type_pair(const Array* array) {
   return shape && code ? PyTuple_Pack(2, shape.ptr(), code.ptr()) : nullptr;
 }
 
+// (structure, first place of each array); takes over `structure`.
+template <class Arrays>
+PyObject* with_places(PyObject* structure, const Arrays& arrays, size_t count) {
+  nb::object own = nb::steal(structure);
+  nb::object places = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+  for (size_t index = 0; places && index < count; ++index) {
+    PyObject* place = PyLong_FromSize_t(first_place(arrays, index));
+    PyTuple_SET_ITEM(places.ptr(), static_cast<Py_ssize_t>(index), place);
+  }
+  return places ? PyTuple_Pack(2, own.ptr(), places.ptr()) : nullptr;
+}
+
 // (structure, training, recording, type pairs); takes over `structure`, which may be null.
 template <class Arrays>
 PyObject* kind_of(PyObject* structure, const Arrays& arrays, size_t count) {
   if (!structure) return nullptr;
-  PyObject* kind = PyTuple_New(static_cast<Py_ssize_t>(3 + count));
+  if (repeats(arrays, count)) structure = with_places(structure, arrays, count);
+  PyObject* kind = structure ? PyTuple_New(static_cast<Py_ssize_t>(3 + count)) : nullptr;
   if (!kind) {
-    Py_DECREF(structure);
+    Py_XDECREF(structure);
     return nullptr;
   }
   PyTuple_SET_ITEM(kind, 0, structure);

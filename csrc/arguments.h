@@ -6,8 +6,24 @@
 namespace tigon {
 
 // (count, training, recording, (shape, dtype code) of each array) of a tuple of arrays that have
-// their memory; None of anything else. New references, null with Python's error set.
+// their memory, None of anything else. Where one array is given twice, the first place of each is
+// with the count. New references, null with Python's error set.
 PyObject* call_kind(PyObject* arguments);
+
+// The first place of the object at `index`: code can tell by `is` whether it was given before.
+template <class Objects>
+size_t first_place(const Objects& objects, size_t index) {
+  size_t first = 0;
+  while (objects[first] != objects[index]) ++first;
+  return first;
+}
+
+template <class Objects>
+bool repeats(const Objects& objects, size_t count) {
+  for (size_t index = 1; index < count; ++index)
+    if (first_place(objects, index) != index) return true;
+  return false;
+}
 
 // (kind, arrays) of arguments that may be nested in lists, tuples and dictionaries; `freeze` makes
 // other values hashable. None where an array has no memory.

@@ -7,6 +7,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
+#include "arguments.h"
 #include "dispatch.h"
 #include "errors.h"
 #include "few.h"
@@ -38,7 +39,9 @@ struct Shortcut {
       PyObject* argument = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
       if (!is_array(argument) || as_array(argument)->type.get() != types[index].get()) return false;
     }
-    return true;
+    // Calls that give one array twice are of a kind of their own, and go the long way.
+    return types.size() < 2 ||
+           !repeats(reinterpret_cast<PyTupleObject*>(arguments)->ob_item, types.size());
   }
 
   PyObject* run(PyObject* arguments) const {

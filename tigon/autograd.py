@@ -122,11 +122,13 @@ def is_training() -> bool:
 
 def set_recording(is_recording: bool) -> bool:
     """Turn recording on or off; returns what it was."""
+    tracing.give_way(f"it calls autograd.set_recording at {user_line()}; use autograd.record()")
     return _native.set_recording(bool(is_recording))
 
 
 def set_training(train_mode: bool) -> bool:
     """Turn training mode on or off; returns what it was."""
+    tracing.give_way(f"it calls autograd.set_training at {user_line()}; use autograd.train_mode()")
     return _native.set_training(bool(train_mode))
 
 

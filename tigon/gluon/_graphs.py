@@ -71,10 +71,11 @@ class Entry:
         self.reason = ""
         self.epoch = _epoch.current
         types = [_type_of(leaf) for leaf in leaves]
-        symbols = [
-            traced_variable(name, type_, True)
-            for name, type_ in zip(_input_names(len(leaves)), types, strict=True)
-        ]
+        made = {
+            id(leaf): traced_variable(name, type_, True)  # one symbol, where one array comes twice
+            for name, type_, leaf in zip(_input_names(len(leaves)), types, leaves, strict=True)
+        }
+        symbols = [made[id(leaf)] for leaf in leaves]
         self.arguments = _rebuild_arguments(args, iter(types))
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
@@ -295,7 +296,9 @@ class GraphCache:
                 gone = None
             if gone is not None:
                 return self._give_way(kind, gone, args)
-        if shortcuts is not None and entry.plain is not None:
+        if shortcuts is not None and entry.plain is not None and len({*map(id, leaves)}) == len(
+            leaves
+        ):
             entry.shorten(shortcuts, args)
         return entry.run(leaves)
 

@@ -77,6 +77,8 @@ _INTERNAL = frozenset(
 """Attributes of blocks that no program reads, or whose changes the structure shows."""
 
 
+_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+
 _CachedFunction = type(functools.lru_cache(lambda: None))
 
 
@@ -269,6 +271,9 @@ class Reads:
                 value = value.__self__  # of `random.random`, say: the generator behind it
             if id(value) in self._reached:
                 continue
+            if type(value) is _native.NDArray:
+                self._reached[id(value)] = value
+                continue
             if isinstance(value, ATOMS) and not _is_users(type(value)):
                 continue
             self._reached[id(value)] = value
@@ -311,8 +316,10 @@ class Reads:
                 f"context variable {value.name}", "check", lambda: value.get(MISSING) is known
             )
             self.reach(known)
-        elif isinstance(value, operator.attrgetter):
+        elif isinstance(value, (operator.attrgetter, operator.methodcaller)):
             self._look_into_getter(value)
+        elif isinstance(value, _VIEWS):
+            self.reach(value.mapping)
         elif hasattr(type(value), "__next__") and not hasattr(type(value), "_is_gluon_object"):
             self._give_way(
                 f"it reads an iterator ({type(value).__name__}) that is not made in it; "
@@ -325,8 +332,10 @@ class Reads:
                 self.reach(value._value_)
             self._new_record(value)
 
-    def _look_into_getter(self, value: operator.attrgetter[Any]) -> None:
-        for path in value.__reduce__()[1]:
+    def _look_into_getter(self, value: Any) -> None:
+        _, given = value.__reduce__()
+        paths = given if isinstance(value, operator.attrgetter) else (value.__reduce__()[1][0],)
+        for path in paths:
             new = self._new_names(path.split("."))
             for record in self._records if new else ():
                 self._record(record, new)
@@ -346,9 +355,14 @@ class Reads:
                 lambda: bool(value._structure() == known),
             )
         self._records.append(value)
-        # A mapping or sequence of a library holds what is in it in attributes of its own.
+        # A mapping or sequence of a library holds what is in it in attributes of its own, and so do
+        # queues, events and threads.
         whole = self._everything or (
-            isinstance(value, (abc.Mapping, abc.Sequence, abc.Set)) and not _is_users(type(value))
+            (
+                isinstance(value, (abc.Mapping, abc.Sequence, abc.Set))
+                or type(value).__module__ in ("queue", "threading")
+            )
+            and not _is_users(type(value))
         )
         if whole:
             self._whole_record(value)
@@ -553,7 +567,7 @@ class Reads:
         for name in names:
             if name in own:
                 self._item(self.lasting, own, name, f"{module.__name__}.{name}")
-                if not library or own[name] is os.environ:
+                if not library or own[name] is os.environ or type(own[name]) is list:
                     self.reach(own[name])
             elif name in self._asked and not library:
                 self._item(self.lasting, own, name, f"{module.__name__}.{name}")

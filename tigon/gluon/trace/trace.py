@@ -214,9 +214,10 @@ class Trace:
         """User code calls what gives something else each time; `caller` is the frame that does,
         which may be of a library."""
         name = function.__name__
-        if name == "seed" and caller.f_locals.get("a", "a seed") is not None:
-            return
         generator = getattr(function, "__self__", None)
+        given = name == "seed" and caller.f_locals.get("a", "a seed") is not None
+        if given and not watch.is_shared_generator(generator):
+            return
         if name in ("random", "getrandbits") and not watch.is_shared_generator(generator):
             return  # made by the code, from a seed, or within reach: then its state tells
         name = getattr(function, "__qualname__", str(function))

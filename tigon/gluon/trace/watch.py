@@ -12,6 +12,7 @@ import datetime
 import dis
 import os
 import random
+import re
 import sys
 import sysconfig
 import threading
@@ -75,6 +76,17 @@ _TAKES_ALL = frozenset(
 )
 
 
+_FIELD = re.compile(r"\{([^{}:!]*)")
+"""A field of a format, such as `{0.name}`."""
+
+
+def _names_in_formats(texts: list[str], attributes: dict[str, None]) -> list[str]:
+    if not attributes.keys() & {"format", "format_map"}:
+        return []
+    fields = " ".join(found for text in texts for found in _FIELD.findall(text))
+    return re.findall(r"\.(\w+)", fields)
+
+
 _MODULES = frozenset(("modules", "import_module", "__import__", "globals"))
 
 
@@ -130,6 +142,7 @@ class Mentions:
         if _handles_errors(code, instructions):
             asked |= attributes.keys() | spaces.keys()
         texts = [text for text in code.co_consts if isinstance(text, str)]
+        attributes.update(dict.fromkeys(_names_in_formats(texts, attributes)))
         if "globals" in spaces:
             spaces.update(dict.fromkeys(texts))
             asked.update(texts)
@@ -200,9 +213,15 @@ _UNFORESEEN: tuple[Any, ...] = (
     builtins.input,
     os.urandom,
     os.getpid,
-    os.listdir,
-    os.stat,
-    os.getcwd,
+    *(
+        getattr(os, name)
+        for name in (
+            "access chdir chmod getcwd getppid getloadavg link listdir lstat mkdir open pipe read "
+            "readlink remove rename replace rmdir scandir stat symlink system times truncate "
+            "unlink utime write"
+        ).split()
+        if hasattr(os, name)
+    ),
     *(
         getattr(time, name)
         for name in (
