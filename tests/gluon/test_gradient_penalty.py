@@ -56,3 +56,23 @@ def test_gradient_penalty(layer):
             penalty(False, layer, weight + shifted)[0] - penalty(False, layer, weight - shifted)[0]
         )
         assert np.isclose(gradient[index], slope / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, -1, 2.5])
+@pytest.mark.parametrize("base", [False, True])
+def test_second_order_of_powers_in_compiled_functions(exponent, base):
+    """What numbers alone make in a gradient's formula stays a number."""
+
+    def function(x):
+        return 2.0**x * exponent if base else x**exponent
+
+    seen = []
+    for call in (function, mx.jit(function)):
+        x = nd.array([1, 2, 3])
+        x.attach_grad()
+        with autograd.record():
+            (slope,) = autograd.grad(call(x), [x], create_graph=True)
+            total = (slope * slope + x).sum()
+        total.backward()
+        seen.append(x.grad.asnumpy())
+    np.testing.assert_allclose(seen[0], seen[1], rtol=1e-6)
