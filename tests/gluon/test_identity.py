@@ -76,6 +76,42 @@ def test_an_array_that_the_block_holds_comes_back_itself() -> None:
         assert results[2] is net.listed[0]
 
 
+SHARING: dict[str, Callable[[Any], Any]] = {
+    "T": lambda x: x.T,
+    "astype": lambda x: x.astype("float32", copy=False),
+    "as_in_context": lambda x: x.as_in_context(mx.cpu()),
+    "detach": lambda x: x.detach(),
+    "slice": lambda x: x[1:],
+    "reshape": lambda x: x.reshape((1, -1)),
+    "expand_dims": lambda x: x.expand_dims(0),
+    "copy": lambda x: x.copy(),
+    "astype, copied": lambda x: x.astype("float32"),
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_results_share_memory_as_imperatively(name: str) -> None:
+    """A write to the result is seen in the argument, or not; inside of the block, too."""
+    share = SHARING[name]
+
+    def inside(x: Any) -> Any:
+        y = share(x)
+        y += 1
+        return x * 2
+
+    compiled, compiled_inside = mx.jit(share), mx.jit(inside)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for _ in range(3):
+            seen = []
+            for call, within in ((share, inside), (compiled, compiled_inside)):
+                x = nd.array([1, 2, 3])
+                result = call(x)
+                result += 1
+                seen.append((result is x, x.asnumpy().tolist(), within(x).asnumpy().tolist()))
+            assert seen[0] == seen[1]
+
+
 FLAGS: dict[str, Any] = {"event": threading.Event(), "items": queue.Queue(), "table": {"a": 1.0}}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tigon._native import NDArray
 from tigon.base import TensorType
+from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
 from tigon.context import current_context
 from tigon.ir.graph import VARIABLE, Value, constant, variable
@@ -223,7 +224,21 @@ class ArraySymbol(Symbol):
     as_in_ctx = to_device = as_nd_ndarray = as_in_context
 
     def detach(self) -> Any:
-        return get("BlockGrad")(self)
+        result = get("BlockGrad")(self)
+        if isinstance(result, Symbol):
+            self._view(result, lambda array: array.detach())
+        return result
+
+    @property
+    def T(self) -> Any:
+        """With the axes in reverse order; an array of one axis is itself."""
+        return self if len(self.shape) < 2 else get("transpose")(self)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        wanted = check_dtype("astype", dtype)
+        if not copy and wanted.numpy == self.dtype:
+            return self
+        return get("Cast")(self, dtype=wanted.name)
 
     @property
     def grad(self) -> Any:  # type: ignore[override]
