@@ -203,8 +203,9 @@ def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any
         if node.op is CONSTANT:
             environment[node.outputs[0]] = _constant(node)
             continue
-        results = run_node(node.op, node.attrs, [environment[value] for value in node.inputs])
-        if all(value.type.weak for value in node.outputs):  # of numbers alone: a number again
+        given = [environment[value] for value in node.inputs]
+        results = run_node(node.op, node.attrs, given)
+        if given and not any(isinstance(one, NDArray) for one in given):  # a number again
             results = [result.item() for result in results]
         environment.update(zip(node.outputs, results, strict=False))
     return [environment[value] for value in values]
