@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import os
+import pickle
 import queue
 import random
 import sys
@@ -74,6 +76,28 @@ def test_an_array_that_the_block_holds_comes_back_itself() -> None:
         assert results[0] is x
         assert results[1] is held
         assert results[2] is net.listed[0]
+
+
+class Factor(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 2.0
+
+    def forward(self, x: Any) -> Any:
+        return x * self.factor
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))])
+def test_a_copy_has_graphs_of_its_own(how: Callable[[Any], Any]) -> None:
+    net = Factor()
+    net.hybridize()
+    x = nd.array([1, 2])
+    net(x)
+    other = how(net)
+    other.factor = 5.0
+    for _ in range(3):
+        assert other(x).asnumpy().tolist() == [5, 10]
+        assert net(x).asnumpy().tolist() == [2, 4]
 
 
 SHARING: dict[str, Callable[[Any], Any]] = {

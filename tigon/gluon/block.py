@@ -540,6 +540,14 @@ class HybridBlock(ShortCall, Block):
         self._graphs: GraphCache | None = None
         self._shortcuts: Shortcuts | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over. Its graphs are its own."""
+        return {**self.__dict__, "_graphs": None, "_shortcuts": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._shortcuts = Shortcuts() if self._active else None
+
     def register_child(self, block: Block, name: str | None = None) -> None:
         check(
             isinstance(block, HybridBlock),
