@@ -134,6 +134,23 @@ def test_what_is_no_file_under_a_name_of_ours_is_a_miss_and_stays(folder: Path, 
     assert ours.load("first") == b"code"
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_under_the_mark_s_name_marks_nothing(folder: Path, kind: str) -> None:
+    mark = folder / MARK
+    if kind == "link":
+        (folder.parent / "other").write_bytes(b"mine")
+        mark.symlink_to(folder.parent / "other")
+    elif kind == "pipe":
+        os.mkfifo(mark)
+    else:
+        mark.mkdir()
+    for _ in range(2):
+        ours = ObjectStore(str(folder))
+        ours.save("first", b"code")
+        assert ours.load("first") == b"code"
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".o")] == []
+
+
 @pytest.mark.parametrize("most", [0, 1, 40, 100])
 def test_a_write_that_stops_leaves_no_entry(
     folder: Path, monkeypatch: pytest.MonkeyPatch, most: int

@@ -56,12 +56,8 @@ class ObjectStore:
         if not self.usable:
             return None
         assert self._folder is not None
-        path = self._folder / name
-        if not _is_file(path):
-            return None
-        try:
-            content = path.read_bytes()
-        except OSError:
+        content = _content_of(self._folder / name)
+        if content is None:
             return None
         head = len(_VERSION) + _DIGEST
         image = content[head:]
@@ -111,6 +107,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _content_of(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if _is_file(path) else None
+    except OSError:
+        return None
+
+
 def _head(name: str, image: bytes) -> bytes:
     """What an entry begins with: the same content under another name begins otherwise."""
     return _VERSION + hashlib.sha256(name.encode() + image).digest()
@@ -130,10 +133,7 @@ def _marked(folder: Path) -> Path | None:
 
 
 def _is_marked(folder: Path) -> bool:
-    try:
-        return (folder / MARK).read_bytes() == _MARK_TEXT
-    except OSError:
-        return False
+    return _content_of(folder / MARK) == _MARK_TEXT
 
 
 def _is_private(folder: Path) -> bool:
