@@ -3,6 +3,10 @@
 
 #include <Python.h>
 
+#include <algorithm>
+#include <functional>
+#include <vector>
+
 namespace tigon {
 
 // (count, training, recording, (shape, dtype code) of each array) of a tuple of arrays that have
@@ -20,9 +24,17 @@ size_t first_place(const Objects& objects, size_t index) {
 
 template <class Objects>
 bool repeats(const Objects& objects, size_t count) {
-  for (size_t index = 1; index < count; ++index)
-    if (first_place(objects, index) != index) return true;
-  return false;
+  constexpr size_t kComparedByPairs = 16;
+  if (count <= kComparedByPairs) {
+    for (size_t index = 1; index < count; ++index)
+      if (first_place(objects, index) != index) return true;
+    return false;
+  }
+  std::vector<PyObject*> sorted;
+  sorted.reserve(count);
+  for (size_t index = 0; index < count; ++index) sorted.push_back(objects[index]);
+  std::sort(sorted.begin(), sorted.end(), std::less<>());
+  return std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
 }
 
 // (kind, arrays) of arguments that may be nested in lists, tuples and dictionaries; `freeze` makes

@@ -61,7 +61,8 @@ int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t 
 std::string KernelFailure::index_out_of_range() const {
   auto [index, count, least, axis] = details;
   // What is no number, and what int64 cannot hold, comes as the greatest one.
-  std::string given = index == INT64_MAX ? "nan, or 9223372036854775807 or more," : std::to_string(index);
+  std::string given =
+      index == INT64_MAX ? "nan, or 9223372036854775807 or more," : std::to_string(index);
   return "index " + given + " is out of bounds for axis " + std::to_string(axis) + " with size " +
          std::to_string(count) + "; " +
          (count ? "expected " + std::to_string(least) + " to " + std::to_string(count - 1)

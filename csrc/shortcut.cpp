@@ -18,6 +18,11 @@ namespace {
 
 using namespace nb::literals;
 
+bool repeats_in(PyObject* tuple) {
+  PyObject** items = reinterpret_cast<PyTupleObject*>(tuple)->ob_item;
+  return repeats(items, static_cast<size_t>(PyTuple_GET_SIZE(tuple)));
+}
+
 int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
 
 // One program for one kind of call, and all that must be as it was.
@@ -40,8 +45,7 @@ struct Shortcut {
       if (!is_array(argument) || as_array(argument)->type.get() != types[index].get()) return false;
     }
     // Calls that give one array twice are of a kind of their own, and go the long way.
-    return types.size() < 2 ||
-           !repeats(reinterpret_cast<PyTupleObject*>(arguments)->ob_item, types.size());
+    return !repeats_in(arguments);
   }
 
   PyObject* run(PyObject* arguments) const {
@@ -72,6 +76,8 @@ class Shortcuts {
   void add(nb::object program, nb::list arrays,
            const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments, int64_t epoch,
            nb::object guards) {
+    // Of calls that give one array twice there are none: `fits` does not look for them.
+    if (repeats_in(arguments.ptr())) return;
     if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
     if (Py_TYPE(program.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
       throw InternalError("a shortcut leads to a Program");

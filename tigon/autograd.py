@@ -18,7 +18,6 @@ from typing import Any
 
 from tigon import _native
 from tigon.base import TigonError, check
-from tigon.base.errors import user_line
 from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
@@ -122,13 +121,13 @@ def is_training() -> bool:
 
 def set_recording(is_recording: bool) -> bool:
     """Turn recording on or off; returns what it was."""
-    tracing.give_way(f"it calls autograd.set_recording at {user_line()}; use autograd.record()")
+    tracing.needs_arrays("calls autograd.set_recording")
     return _native.set_recording(bool(is_recording))
 
 
 def set_training(train_mode: bool) -> bool:
     """Turn training mode on or off; returns what it was."""
-    tracing.give_way(f"it calls autograd.set_training at {user_line()}; use autograd.train_mode()")
+    tracing.needs_arrays("calls autograd.set_training")
     return _native.set_training(bool(train_mode))
 
 
@@ -137,9 +136,7 @@ def set_training(train_mode: bool) -> bool:
 
 def _arrays(where: str, *items: Any) -> Any:
     """What needs arrays makes a trace give way."""
-    if tracing.installed().giver is None and tracing.eager() is None:
-        return items
-    return tracing.concrete(items, f"it calls autograd.{where} at {user_line()}")
+    return tracing.needs_arrays(f"calls autograd.{where}", items)
 
 
 def _listed(given: Any) -> list[Any]:
@@ -294,9 +291,8 @@ class Function:
             "a Function is used once; make a new one for each call",
         )
         self._used = True
-        inputs = tracing.concrete(
-            inputs, f"it calls the autograd.Function {type(self).__name__} at {user_line()}"
-        )
+        what = f"calls the autograd.Function {type(self).__name__}"
+        inputs = tracing.needs_arrays(what, inputs)
         with pause():
             given = self.forward(*inputs)
         outputs = [given] if isinstance(given, NDArray) else list(given)

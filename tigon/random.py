@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tigon.base.errors import user_line
 from tigon.context import check_context
 from tigon.nd.sampling import exponential, normal, randint, randn, shuffle, uniform
 from tigon.runtime import keys, tracing
@@ -22,7 +21,7 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
     """
     if ctx != "all":
         check_context("random.seed", ctx)
-    tracing.give_way(f"it seeds random numbers at {user_line()}")
+    tracing.needs_arrays("seeds random numbers")
     keys.seed(seed_state)
 
 

@@ -1483,3 +1483,41 @@ def test_the_warning_says_where_and_what_to_write_instead():
     assert match is not None, text
     assert int(match[2]) == line
     assert match[1] in net.explain()
+
+
+def written(path):
+    def forward(x):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, b"a")
+        os.close(handle)
+        return x * 2
+
+    return forward
+
+
+def test_what_is_done_to_the_system_is_done_at_each_call(tmp_path) -> None:
+    effects = {
+        "write": (written(tmp_path / "w"), lambda: (tmp_path / "w").stat().st_size),
+        "scandir": (
+            lambda x: x * len(list(os.scandir(tmp_path))),
+            lambda: (tmp_path / str(len(list(tmp_path.iterdir())))).write_text(""),
+        ),
+        "random.seed": (lambda x: (random.seed(3), x * 1)[1], lambda: random.random()),
+        "set_training": (
+            lambda x: (autograd.set_training(True), x * 1)[1],
+            lambda: autograd.set_training(False),
+        ),
+    }
+    for name, (forward, observe) in effects.items():
+        seen = []
+        for hybridize in (False, True):
+            for left in tmp_path.iterdir():
+                left.unlink()
+            net = Net(lambda self, x, forward=forward: forward(x))
+            net.initialize()
+            net.hybridize(hybridize)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                calls = [(net(nd.ones((2,))).asnumpy().tolist(), observe()) for _ in range(4)]
+            seen.append(calls)
+        assert seen[0] == seen[1], name

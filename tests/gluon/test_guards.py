@@ -923,6 +923,44 @@ def names_by_an_attrgetter_made_outside():
 
 
 @case()
+def a_method_by_a_methodcaller_made_outside():
+    class Config:
+        def scale(self, by):
+            return by
+
+    config, scale = Config(), operator.methodcaller("scale", 3)
+    return (
+        Net(lambda self, x: x * scale(config)),
+        lambda: setattr(Config, "scale", lambda self, by: 2 * by),
+        lambda: setattr(config, "other", 1),
+    )
+
+
+@case()
+def a_method_by_a_methodcaller_with_keywords():
+    class Config:
+        def scale(self, by):
+            return by
+
+    config, scale = Config(), operator.methodcaller("scale", by=3)
+    return (
+        Net(lambda self, x: x * scale(config)),
+        lambda: setattr(config, "scale", lambda by: 2 * by),
+        nothing,
+    )
+
+
+@case()
+def an_attribute_in_a_field_of_a_format():
+    config = types.SimpleNamespace(by=2, other=1)
+    return (
+        Net(lambda self, x: x * float("{0.by}".format(config))),  # noqa: UP030, UP032
+        lambda: setattr(config, "by", 3),
+        lambda: setattr(config, "other", 3),
+    )
+
+
+@case()
 def fields_of_a_data_class():
     @dataclasses.dataclass
     class Config:
@@ -1835,6 +1873,62 @@ def a_weak_reference():
 
 
 @case()
+def values_of_a_dictionary():
+    table = {"a": 2.0}
+    view = table.values()
+    return Net(lambda self, x: x * sum(view)), lambda: table.update(a=3.0), nothing
+
+
+@case()
+def items_of_a_dictionary():
+    table = {"a": 2.0}
+    view = table.items()
+    return Net(lambda self, x: x * sum(v for _, v in view)), lambda: table.update(b=3.0), nothing
+
+
+@case()
+def an_event():
+    import threading
+
+    event = threading.Event()
+    return Net(lambda self, x: x * 2 if event.is_set() else x), event.set, nothing
+
+
+@case()
+def the_length_of_a_queue():
+    import queue
+
+    items = queue.Queue()
+    items.put(1)
+    return Net(lambda self, x: x * items.qsize()), lambda: items.put(2), nothing
+
+
+@case()
+def the_arguments_of_the_program():
+    return (
+        Net(lambda self, x: x * (3 if "by three" in sys.argv else 2)),
+        lambda: sys.argv.append("by three"),
+        nothing,
+    )
+
+
+@case()
+def a_set_of_equal_elements_of_another_type():
+    names = {1}
+    return (
+        Net(lambda self, x: x * (3 if any(n is True for n in self.names) else 2), names=names),
+        lambda: (names.clear(), names.add(True)),
+        nothing,
+    )
+
+
+@case()
+def what_a_deque_holds():
+    last = collections.deque([1.0, 2.0], maxlen=2)
+    return Net(lambda self, x: x * sum(last)), lambda: last.append(5.0), nothing
+
+
+@case()
 def an_attribute_of_a_thread():
     import threading
 
@@ -1919,6 +2013,7 @@ def outside(tmp_path, monkeypatch):
     (tmp_path / "guarded_by_a_test.py").write_text("by = 2\n\n\ndef scale(x):\n    return x * by\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("TIGON_TEST_BY", raising=False)
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
     sys.modules.pop("guarded_by_a_test", None)

@@ -5,11 +5,15 @@ the second and for other values. Where a graph cannot hold it, the block gives w
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+import itertools
 import math
+import operator
 import os
 import pickle
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -491,8 +495,7 @@ ELSEWHERE: dict[str, Callable[[Any], Any]] = {
     **{f"initializer {name}": initialized(name) for name in ("xavier", "normal", "one")},
     **{
         f"metric {name}": metric_of(name, lambda x: x[:, 0] > 1, nd.softmax)
-        for name in ("acc", "ce", "nll_loss", "f1", "mcc", "top_k_accuracy", "perplexity")
-        if name not in ("f1", "mcc", "top_k_accuracy", "perplexity")
+        for name in ("acc", "ce", "nll_loss", "perplexity")
     },
     **{
         f"metric {name}": metric_of(name, signs, lambda x: x * 2) for name in ("mse", "mae", "rmse")
@@ -551,15 +554,15 @@ ELSEWHERE: dict[str, Callable[[Any], Any]] = {
     "numpy scalar, left": lambda x: np.float32(2) * x + np.int32(1),
     "numpy array": lambda x: x + nd.array(np.ones(3)),
     "collections": lambda x: {"a": [x, (x * 2, None)], "b": {}},
-    "operator": lambda x: (lambda f: f(x))(__import__("operator").itemgetter(1)),
-    "functools.reduce": lambda x: __import__("functools").reduce(lambda a, b: a + b, x),
-    "itertools.chain": lambda x: list(__import__("itertools").chain(x, x)),
+    "operator": lambda x: (lambda f: f(x))(operator.itemgetter(1)),
+    "functools.reduce": lambda x: functools.reduce(lambda a, b: a + b, x),
+    "itertools.chain": lambda x: list(itertools.chain(x, x)),
     "sym of it": lambda x: mx.nd.add_n(*[x, x, x]),
     "hasattr": lambda x: (hasattr(x, "asnumpy"), hasattr(x, "nothing"), getattr(x, "T")),  # noqa: B009
     "setattr": lambda x: raised_by(lambda: setattr(x, "name", "a")),
     "dir": lambda x: "asnumpy" in dir(x),
     "equality": lambda x: x is x and x.shape == (2, 3),
-    "weakref": lambda x: __import__("weakref").ref(x)() is x,
+    "weakref": lambda x: weakref.ref(x)() is x,
 }
 
 

@@ -60,11 +60,6 @@ def sampled(op: Operator) -> list[tuple[Node, list[np.ndarray]]]:
     return [found[index % len(found)] for index, found in enumerate(by_sample.values())]
 
 
-def takes_key(op: Operator) -> bool:
-    """Keys are supplied by whoever runs a graph: tests of randomness cover these."""
-    return op.takes_key
-
-
 @pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.name)
 def test_execution_means_what_the_oracle_says(op: Operator) -> None:
     for node, given in sampled(op):
@@ -74,7 +69,7 @@ def test_execution_means_what_the_oracle_says(op: Operator) -> None:
         imperative = run(node, arrays_of(given))
         for found, wanted in zip(imperative, expected, strict=True):
             assert_close(found.asnumpy(), wanted, op, what)
-        if takes_key(op):
+        if op.takes_key:  # supplied by whoever runs a graph: tests of randomness cover these
             continue
         training = getattr(node.attrs, "training", False)
         compiled = as_graph(node)(arrays_of(given), training)
@@ -83,7 +78,7 @@ def test_execution_means_what_the_oracle_says(op: Operator) -> None:
             np.testing.assert_array_equal(found.asnumpy(), other.asnumpy(), str(what))
 
 
-DIFFERENTIABLE = [op for op in OPERATORS if op.differentiable and not takes_key(op)]
+DIFFERENTIABLE = [op for op in OPERATORS if op.differentiable and not op.takes_key]
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)

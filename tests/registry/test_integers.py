@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.registry.test_execution import arrays_of, as_graph, run, takes_key, visible
+from tests.registry.test_execution import arrays_of, as_graph, run, visible
 from tests.registry.test_records import OPERATORS, node_of
 from tigon import nd
 from tigon.base import TigonError, as_dtype
@@ -82,7 +82,7 @@ def oracle(node: Node, given: list[np.ndarray]) -> Sequence[np.ndarray] | None:
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in OPERATORS if not takes_key(op)], ids=lambda op: op.name
+    "op", [op for op in OPERATORS if not op.takes_key], ids=lambda op: op.name
 )
 def test_integers_are_exact_or_refused(op: Operator) -> None:
     for node, given in integer_cases(op):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.oracle import type_of
-from tests.registry.test_execution import arrays_of, assert_close, takes_key, visible
+from tests.registry.test_execution import arrays_of, assert_close, visible
 from tests.registry.test_records import OPERATORS, operands_of
 from tigon.base import TigonError
 from tigon.gluon._graphs import without_types
@@ -39,7 +39,7 @@ def extents_of(sample: tuple[Any, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in OPERATORS if not takes_key(op)], ids=lambda op: op.name
+    "op", [op for op in OPERATORS if not op.takes_key], ids=lambda op: op.name
 )
 def test_programs_for_open_extents_mean_the_same(op: Operator) -> None:
     for number, sample in enumerate(op.samples[:SAMPLES]):

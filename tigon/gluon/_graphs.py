@@ -296,9 +296,7 @@ class GraphCache:
                 gone = None
             if gone is not None:
                 return self._give_way(kind, gone, args)
-        if shortcuts is not None and entry.plain is not None and len({*map(id, leaves)}) == len(
-            leaves
-        ):
+        if shortcuts is not None and entry.plain is not None:
             entry.shorten(shortcuts, args)
         return entry.run(leaves)
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
-from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
 from tigon.export import params
 from tigon.export.values import widen
@@ -29,7 +28,7 @@ def save(fname: AnyPath, data: Any) -> None:
     ...     load(folder + "/x")["w"].asnumpy()
     array([1.], dtype=float32)
     """
-    data = tracing.concrete(data, f"it writes a file at {user_line()}")
+    data = tracing.needs_arrays("writes a file", data)
     if isinstance(data, NDArray):
         data = [data]
     check(
@@ -58,7 +57,7 @@ def save(fname: AnyPath, data: Any) -> None:
 
 def load(fname: AnyPath) -> Any:
     """The arrays of a file: a dict if they have names, a list otherwise."""
-    tracing.give_way(f"it reads a file at {user_line()}")
+    tracing.needs_arrays("reads a file")
     with open(fname, "rb") as file:
         content = file.read()
     return _read(content, os.fsdecode(fname), _is_named_safetensors(fname))

@@ -99,8 +99,7 @@ def boolean_mask(data: NDArray, index: NDArray, axis: int = 0) -> NDArray:
     array([[3., 4.],
            [5., 6.]], dtype=float32)
     """
-    reason = f"the shape of boolean_mask depends on values at {user_line()}"
-    data, index = tracing.concrete((data, index), reason)
+    data, index = tracing.needs_arrays("makes a shape of values", (data, index))
     axis = normalized_axis("boolean_mask", axis, len(data.shape))
     check(
         index.shape == data.shape[axis : axis + 1],

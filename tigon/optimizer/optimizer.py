@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
-from tigon.base.errors import user_line
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
 from tigon.ops.elementwise import absolute, clip, greater, maximum, sqrt, square, where
@@ -216,9 +215,9 @@ class Optimizer:
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """Update one parameter, or lists of them, in one native call."""
-        if tracing.active[0] or tracing.eager() is not None:
-            reason = f"it updates weights by an optimizer at {user_line()}"
-            weight, grad, state = tracing.concrete((weight, grad, state), reason)
+        weight, grad, state = tracing.needs_arrays(
+            "updates weights by an optimizer", (weight, grad, state)
+        )
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
         rates = self.advance(index)

@@ -94,6 +94,15 @@ def concrete(item: Any, reason: str) -> Any:
     return installed().eager.concrete(item)
 
 
+def needs_arrays(what: str, item: Any = None) -> Any:
+    """Give way because the code does something that a graph cannot hold, "calls this" or "writes
+    that"; `item` with arrays in the place of symbols. Outside of a trace it looks up no line."""
+    hooks = installed()
+    if hooks.eager is None and hooks.giver is None:
+        return item
+    return concrete(item, f"it {what} at {user_line()}")
+
+
 def eager() -> Any:
     """This thread's trace, if it has given way."""
     return installed().eager

@@ -181,27 +181,6 @@ class ArraySymbol(Symbol):
         """The array, for `array += self`."""
         return self._concrete("x += y")
 
-    def __iadd__(self, other: Any) -> Any:
-        return self._update(operator.add, "x += y", other)
-
-    def __isub__(self, other: Any) -> Any:
-        return self._update(operator.sub, "x -= y", other)
-
-    def __imul__(self, other: Any) -> Any:
-        return self._update(operator.mul, "x *= y", other)
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self._update(operator.truediv, "x /= y", other)
-
-    def __ifloordiv__(self, other: Any) -> Any:
-        return self._update(operator.floordiv, "x //= y", other)
-
-    def __imod__(self, other: Any) -> Any:
-        return self._update(operator.mod, "x %= y", other)
-
-    def __ipow__(self, other: Any) -> Any:
-        return self._update(operator.pow, "x **= y", other)
-
     def __pos__(self) -> Any:
         return self
 
@@ -279,6 +258,31 @@ def _install_read(name: str) -> None:
 for _name in _READS.split():
     if hasattr(NDArray, _name):
         _install_read(_name)
+
+
+_IN_PLACE = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+}
+
+
+def _install_update(name: str, sign: str) -> None:
+    operation = getattr(operator, name)
+
+    def method(self: ArraySymbol, other: Any) -> Any:
+        return self._update(operation, f"x {sign}= y", other)
+
+    method.__name__ = f"__i{name}__"
+    setattr(ArraySymbol, method.__name__, method)
+
+
+for _name, _sign in _IN_PLACE.items():
+    _install_update(_name, _sign)
 
 
 def traced_variable(name: str, type: TensorType | None, array: bool = False) -> Symbol:

@@ -333,9 +333,10 @@ class Reads:
             self._new_record(value)
 
     def _look_into_getter(self, value: Any) -> None:
-        _, given = value.__reduce__()
-        paths = given if isinstance(value, operator.attrgetter) else (value.__reduce__()[1][0],)
-        for path in paths:
+        maker, given = value.__reduce__()
+        if isinstance(value, operator.methodcaller):  # with keywords it is made by a partial
+            given = (maker.args if isinstance(maker, functools.partial) else given)[:1]
+        for path in given:
             new = self._new_names(path.split("."))
             for record in self._records if new else ():
                 self._record(record, new)
