@@ -18,11 +18,6 @@ namespace {
 
 using namespace nb::literals;
 
-bool repeats_in(PyObject* tuple) {
-  PyObject** items = reinterpret_cast<PyTupleObject*>(tuple)->ob_item;
-  return repeats(items, static_cast<size_t>(PyTuple_GET_SIZE(tuple)));
-}
-
 int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
 
 // One program for one kind of call, and all that must be as it was.
@@ -43,9 +38,11 @@ struct Shortcut {
     for (size_t index = 0; index < types.size(); ++index) {
       PyObject* argument = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
       if (!is_array(argument) || as_array(argument)->type.get() != types[index].get()) return false;
+      // Calls that give one array twice are of a kind of their own, and go the long way.
+      for (size_t earlier = 0; earlier < index; ++earlier)
+        if (PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(earlier)) == argument) return false;
     }
-    // Calls that give one array twice are of a kind of their own, and go the long way.
-    return !repeats_in(arguments);
+    return true;
   }
 
   PyObject* run(PyObject* arguments) const {
@@ -76,8 +73,8 @@ class Shortcuts {
   void add(nb::object program, nb::list arrays,
            const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments, int64_t epoch,
            nb::object guards) {
-    // Of calls that give one array twice there are none: `fits` does not look for them.
-    if (repeats_in(arguments.ptr())) return;
+    PyObject** given_objects = reinterpret_cast<PyTupleObject*>(arguments.ptr())->ob_item;
+    if (repeats(given_objects, arguments.size()) || arguments.size() > kMostArguments) return;
     if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
     if (Py_TYPE(program.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
       throw InternalError("a shortcut leads to a Program");
@@ -135,6 +132,7 @@ class Shortcuts {
 
  private:
   static constexpr size_t kMost = 8;
+  static constexpr size_t kMostArguments = 32;  // which are compared pair by pair
   std::vector<Held> all_;
 };
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tigon._native import NDArray
 from tigon.base import TigonError, check
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
@@ -215,11 +216,12 @@ class Optimizer:
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """Update one parameter, or lists of them, in one native call."""
-        weight, grad, state = tracing.needs_arrays(
-            "updates weights by an optimizer", (weight, grad, state)
-        )
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
+        if index and not type(weight[0]) is type(grad[0]) is NDArray:  # symbols, of a trace
+            weight, grad, state = tracing.needs_arrays(
+                "updates weights by an optimizer", (weight, grad, state)
+            )
         rates = self.advance(index)
         states = [as_list(one) for one in state]
         flat = [array for own in states for array in own]
