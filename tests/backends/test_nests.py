@@ -433,3 +433,18 @@ def test_large_results_are_stored_past_the_caches() -> None:
         out = aligned(count + shift, np.float32)[shift:]
         run(nest, [data, out], ranges=3)
         np.testing.assert_array_equal(out, -data)
+
+
+def test_code_for_a_chain_of_selects_grows_with_its_length() -> None:
+    """Both branches of each select need what the one before it chose, which loads under a guard."""
+    far = L.load(0, L.load(1, J, int64), float32)
+    lines = []
+    for length in (8, 16):
+        chosen = L.select(L.gt(J, 0), far, L.const(0.0, float32))
+        for step in range(1, length):
+            chosen = L.select(L.gt(J, step), L.add(chosen, 1), chosen)
+        loop = Loop((axis("j", 20, vector=True),), (Store(2, J, chosen),))
+        nest = Nest(buffers(float32, int64, float32), (), (loop,))
+        check(nest, [numbers(20), RANDOM.permutation(20), zeros(20)])
+        lines.append(len(cpu.llvm(cpu.prepare(nest).structure).splitlines()))
+    assert lines[1] < 2 * lines[0]

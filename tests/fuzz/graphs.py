@@ -89,17 +89,20 @@ def build_graph(
     limit: int = 2000,
     smooth: bool = False,
     scans: bool = False,
+    windows: bool = False,
 ) -> Graph:
     """A typed graph of up to `steps` operators over one to three variables.
 
     A `smooth` one has derivatives everywhere, for comparison with finite differences. One with
-    `scans` has many of them.
+    `scans` has many of them; one with `windows` little else.
     """
     moves = [*PRIMITIVE_MOVES, *(COMPOSITE_MOVES if composites else ())]
     if smooth:
         moves = [*SMOOTH_MOVES, *(SMOOTH_COMPOSITE_MOVES if composites else ())]
     if scans:
         moves += [_smooth_scan if smooth else _scan] * 4
+    if windows:
+        moves = [_window, _window, _binary, _unary]
     values: list[Value] = []
     for number in range(choose.integer(1, 3)):
         shape = tuple(choose.among(extents) for _ in range(choose.integer(0, 4)))
@@ -508,6 +511,30 @@ def _sum_back(choose: Chooser, values: list[Value]) -> Value | None:
         return None
     y = _pick(choose, values, lambda v: _broadcasts(x, v) and prod(v.shape) >= prod(x.shape))
     return None if y is None else get("_sum_to_like")(get("broadcast_add")(x, y), x)
+
+
+def _window(choose: Chooser, values: list[Value]) -> Value | None:
+    """Sums and means along windows and rows that keep the shape, so that they are applied to each
+    other's results and added to what they were made from."""
+    x = _pick(choose, values, lambda v: _is_float(v) and v.ndim > 0 and v.type.size > 0)
+    if x is None:
+        return None
+    if choose.integer(0, 2) == 0:
+        made = get(choose.among(("softmax", "log_softmax")))(x, axis=_axis_of(choose, x))
+    else:
+        left = choose.among((0, x.ndim - 1))
+        batch, line = prod(x.shape[:left]), prod(x.shape[left:])
+        if choose.integer(0, 1):
+            four = get("_reshape")(x, shape=(batch, 1, line, 1))
+            size = choose.among((1, 3, 3))
+            kind = choose.among(("avg", "max", "sum"))
+            made = get("Pooling")(four, kernel=(size, 1), pad=(size // 2, 0), pool_type=kind)
+            made = made / 3 if kind == "sum" else made
+        else:
+            four = get("_reshape")(x, shape=(batch, line, 1, 1))
+            made = get("LRN")(four, nsize=3, alpha=0.5)
+        made = get("_reshape")(made, shape=x.shape)
+    return get("broadcast_add")(x, made) if choose.integer(0, 1) else made
 
 
 COMPOSITE_MOVES: tuple[Move, ...] = (

@@ -75,6 +75,12 @@ def test_scans_among_other_work(seed: int) -> None:
     check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL, frozenset({"fuse"})])
 
 
+@pytest.mark.parametrize("seed", range(3000, 3040))
+def test_windows_over_windows(seed: int) -> None:
+    graph = random_graph(seed, steps=8, dtypes=("float32",), extents=(1, 2, 4, 9), windows=True)
+    check(graph, inputs_for(graph, seed), [frozenset(), OPTIONAL])
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_gradients(seed: int) -> None:
     graph = random_graph(seed, steps=10, dtypes=("float32",), smooth=True)

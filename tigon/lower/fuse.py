@@ -118,12 +118,17 @@ class _Fuser:
 
     def _place(self, node: Node) -> None:
         domain = node_domain(node)
-        coords, ranges = axes_over(domain, "j")
-        pointwise = node.op.family in POINTWISE
-        reads = self._own(node)[1] if pointwise else direct_reads(node, coords, ranges)
+        reads, coords, ranges = self._reads_of(node)
         joined = self._join(node, domain, reads, coords, ranges) if self.enabled else None
         if joined is None:
             self._settle(node, self._new_group(node, domain), reads, ranges)
+
+    def _reads_of(self, node: Node) -> tuple[list[Read], Coords, Ranges]:
+        """What a node reads, at which coordinates of its domain, and their ranges."""
+        coords, ranges = axes_over(node_domain(node), "j")
+        pointwise = node.op.family in POINTWISE
+        reads = self._own(node)[1] if pointwise else direct_reads(node, coords, ranges)
+        return reads, coords, ranges
 
     def _own(self, node: Node) -> tuple[Expr, list[Read]]:
         """An elementwise node over its own domain: its formula, and what it reads where."""
@@ -412,6 +417,8 @@ class _Fuser:
                 group.axes is not None
                 and _same_rows(group, other.shape, other.axes)
                 and self._nothing_between(group, other)
+                and self._reads_in_step(group, other)
+                and self._reads_in_step(other, group)
             )
         return self._independent(group, other)
 
@@ -425,6 +432,24 @@ class _Fuser:
                 if third.merged is None and third is not first and third is not last
             ):
                 return False
+        return True
+
+    def _reads_in_step(self, later: Group, earlier: Group) -> bool:
+        """What members of the one read of the other lies at their own point, or in their row."""
+        if not self._before(earlier, later):
+            return True
+        for node in later.members:
+            reads, coords, ranges = self._reads_of(node)
+            pending = list(reads)
+            while pending:
+                read = pending.pop()
+                producer = read.value.node
+                if producer in later.expanded:
+                    pending.extend(node_reads(producer, read.coords, ranges, read.points))
+                elif self.home.get(producer) is earlier and not self._in_step(
+                    read, node, earlier, coords, ranges, node in later.rows
+                ):
+                    return False
         return True
 
     def _merge(self, group: Group, other: Group) -> None:

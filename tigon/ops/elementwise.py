@@ -187,9 +187,11 @@ def _lower_integer_power(x: Expr, y: Expr) -> Expr:
         bits = abs(y.value).bit_length()
     else:
         bits = 8 * dtype.itemsize - (dtype.kind == "i")
-    result: Expr = L.const(1, dtype)
-    square = x
-    for bit in range(bits):
+    # The first bit needs no select: then x is needed whatever the others decide, and where it is
+    # gathered, it is not gathered anew for each of them.
+    result = L.add(L.mul(L.sub(x, 1), L.and_(y, 1)), 1) if bits else L.const(1, dtype)
+    square = L.mul(x, x)
+    for bit in range(1, bits):
         result = L.select(L.ne(L.and_(y, 1 << bit), 0), L.mul(result, square), result)
         square = L.mul(square, square)
     if dtype.kind == "u":

@@ -58,7 +58,8 @@ class Scope:
 
 class Facts:
     """What an expression mentions: axes and locals by name, its loads, whether one of them is of
-    a written buffer, and those of its loads that may happen whatever its selects decide."""
+    a written buffer; and, of its loads and the selects that have some, what is needed whatever
+    its selects decide."""
 
     __slots__ = ("certain", "loads", "names", "volatile")
 
@@ -66,7 +67,7 @@ class Facts:
         self,
         names: frozenset[str],
         loads: frozenset[Load],
-        certain: frozenset[Load],
+        certain: frozenset[Expr],
         volatile: bool,
     ) -> None:
         self.names = names
@@ -78,7 +79,8 @@ class Facts:
 _CONNECTIVES = frozenset(("and", "or", "xor", "not"))
 _NO_NAMES: frozenset[str] = frozenset()
 _NO_LOADS: frozenset[Load] = frozenset()
-_NOTHING = Facts(_NO_NAMES, _NO_LOADS, _NO_LOADS, False)
+_NONE: frozenset[Expr] = frozenset()
+_NOTHING = Facts(_NO_NAMES, _NO_LOADS, _NONE, False)
 
 
 def _union(a: frozenset[Any], b: frozenset[Any]) -> frozenset[Any]:
@@ -112,8 +114,10 @@ class Emitter:
         self.streams = False  # whole vectors are stored past the caches
         self._firsts: dict[Expr, Expr] = {}  # axes with lanes of their own, in the first lane
         self._dummy: Value | None = None
-        # Loads that happen under a guard anyway: their other uses need no stronger guard.
-        self._certain: dict[Guard, frozenset[Load]] = {(): _NO_LOADS}
+        # What is needed under a guard anyway: its other uses need no stronger guard. With loads
+        # alone, a value that both branches of a select share would be worked out under each, which
+        # doubles with every select of a chain.
+        self._certain: dict[Guard, frozenset[Expr]] = {(): _NONE}
         self._place: int | None = None
 
     # ------------------------------------------------------------------------------ facts
@@ -139,7 +143,7 @@ class Emitter:
     def _find_facts(self, node: Expr, parts: Sequence[Facts]) -> Facts:
         if not parts:
             if isinstance(node, (Axis, Local)):
-                return Facts(frozenset((node.name,)), _NO_LOADS, _NO_LOADS, False)
+                return Facts(frozenset((node.name,)), _NO_LOADS, _NONE, False)
             return _NOTHING
         if isinstance(node, Load):
             (index,) = parts
@@ -147,7 +151,7 @@ class Emitter:
             volatile = index.volatile or node.buffer in self.written
             return Facts(index.names, index.loads | own, index.certain | own, volatile)
         # Most operands mention nothing, or nothing new: the sets are shared then.
-        names, loads, certain, volatile = _NO_NAMES, _NO_LOADS, _NO_LOADS, False
+        names, loads, certain, volatile = _NO_NAMES, _NO_LOADS, _NONE, False
         for part in parts:
             names = _union(names, part.names)
             loads = _union(loads, part.loads)
@@ -157,7 +161,12 @@ class Emitter:
             certain = parts[0].certain | (parts[1].certain & parts[2].certain)
             if self._is_of_data(node.operands[0]):
                 either = parts[1].certain | parts[2].certain
-                certain |= {load for load in either - certain if self._is_of_axes(load)}
+                certain |= {
+                    part
+                    for part in either - certain
+                    if isinstance(part, Load) and self._is_of_axes(part)
+                }
+            certain |= {node}
         return Facts(names, loads, certain, volatile)
 
     def _is_of_data(self, condition: Expr) -> bool:
@@ -306,12 +315,13 @@ class Emitter:
         return (expr, guard) if guard and self.facts(expr).loads else expr
 
     def _weakest(self, expr: Expr, guard: Guard) -> Guard:
-        """The shortest prefix of the guard under which all loads of `expr` happen anyway."""
+        """The shortest prefix of the guard under which `expr` or all its loads are needed anyway."""
         loads = self.facts(expr).loads
         if not loads:
             return ()
         for length in range(len(guard)):
-            if loads <= self._certain[guard[:length]]:
+            certain = self._certain[guard[:length]]
+            if expr in certain or loads <= certain:
                 return guard[:length]
         return guard
 
@@ -944,9 +954,7 @@ def _has_slots(expr: Expr) -> bool:
     return any(type(node) is Slot for node in walk(expr))
 
 
-def _emit_seldom(
-    name: str, argument: Local, value: Expr, target: Target, lanes: int
-) -> Function:
+def _emit_seldom(name: str, argument: Local, value: Expr, target: Target, lanes: int) -> Function:
     """The function that puts `value` where it finds `argument`."""
     out = Function(name, ["ptr %place", "ptr %slots"][: 1 + _has_slots(value)], "void")
     e = Emitter(out, (), target)
