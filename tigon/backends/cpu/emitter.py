@@ -315,7 +315,7 @@ class Emitter:
         return (expr, guard) if guard and self.facts(expr).loads else expr
 
     def _weakest(self, expr: Expr, guard: Guard) -> Guard:
-        """The shortest prefix of the guard under which `expr` or all its loads are needed anyway."""
+        """The shortest prefix of the guard under which `expr` or all it loads are needed anyway."""
         loads = self.facts(expr).loads
         if not loads:
             return ()
