@@ -146,6 +146,25 @@ EXTREMES = np.array([*TINY, *HUGE], np.float32)
 EXTREMES = np.concatenate([EXTREMES, -EXTREMES])
 
 
+@pytest.mark.parametrize(
+    "row", [[0, 2, 3], [0, 0, 3], [0, 5], [0, 0, 0], [2, 3, 4], [1e-10, 1e10]], ids=str
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_second_order_of_a_product_at_zeros(row: list[float], mode: str) -> None:
+    x, weights = nd.array(row, dtype="float64"), np.arange(1.0, len(row) + 1)
+    x.attach_grad()
+    product = mx.jit(nd.prod) if mode == "hybridized" else nd.prod
+    with autograd.record():
+        slopes = autograd.grad(product(x), x, create_graph=True)
+        total = (slopes * nd.array(weights, dtype="float64")).sum()
+    total.backward()
+    places = range(len(row))
+    without = [
+        sum(weights[i] * np.prod(np.delete(row, [i, j])) for i in places if i != j) for j in places
+    ]
+    np.testing.assert_allclose(x.grad.asnumpy(), without, rtol=1e-12)
+
+
 def mish(x: np.ndarray) -> tuple[Any, Any]:
     e = np.exp(np.clip(x, None, 40).astype(np.longdouble))
     n = e * (e + 2)

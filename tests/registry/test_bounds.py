@@ -29,11 +29,15 @@ def lowered(op: Operator, attrs: Any, dtype: DType = float32) -> Expr:
     return op.rule(op.lower, attrs, *operands)
 
 
+UNSTATED = ("_polygamma", "_direction", "_turning", "_slope_of_mish", "_slope_of_softrelu")
+"""Slopes, which no caller names."""
+
+
 def test_every_formula_is_bounded() -> None:
     """Arithmetic is exact to the last bit, an elementary function alone has its bound."""
     unbounded = []
     for op in ELEMENTWISE:
-        if op.infer is None or op.ulp is not None or op.name == "_polygamma":
+        if op.infer is None or op.ulp is not None or op.name in UNSTATED:
             continue
         value = lowered(op, op.make_attrs(op.samples[0][-1]))
         inner = [n.function for n in walk(value) if isinstance(n, Apply)]
@@ -106,12 +110,21 @@ def slope(function: Callable[..., Any], arrays: list[np.ndarray], dtype: str) ->
     return [operand.grad.asnumpy().astype(np.float64) for operand in operands]
 
 
-def far_off(found: np.ndarray, wanted: np.ndarray, relative: float, absolute: float) -> np.ndarray:
+def far_off(
+    found: np.ndarray, wanted: np.ndarray, relative: float, absolute: float | np.ndarray
+) -> np.ndarray:
     most, least = np.finfo(np.float32).max, np.finfo(np.float32).smallest_subnormal
-    near = np.abs(found - wanted) <= relative * np.abs(wanted) + max(absolute, 20 * float(least))
+    allowed = relative * np.abs(wanted) + np.maximum(absolute, 20 * float(least))
+    near = np.abs(found - wanted) <= allowed
     beyond = (np.abs(wanted) > 0.999 * most) & (np.sign(found) == np.sign(wanted))
     beyond &= np.abs(found) > 0.99 * most
     return ~(near | beyond | (found == wanted) | (np.isnan(found) & np.isnan(wanted)))
+
+
+def around_roots(op: Operator, x: np.ndarray, absolute: float) -> np.ndarray:
+    """Where the second derivative is 0 elsewhere than at 0, it has only digits of its parts."""
+    near = (np.abs(x) < 4) & (op.name in ("mish", "_slope_of_mish"))
+    return np.where(near, np.maximum(absolute, 2.0**-21), absolute)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -126,9 +139,77 @@ def test_slope_in_float32_is_that_of_float64(op: Operator) -> None:
     x = np.concatenate([x, np.linspace(-20, 20, 4_001, dtype=np.float32)])
     (found,) = slope(lambda x: op(x, **attributes), [x], "float32")
     (wanted,) = slope(lambda x: op(x, **attributes), [x], "float64")
+    defined = ~np.isnan(op(nd.array(x, dtype="float64"), **attributes).asnumpy())
+    x, found, wanted = x[defined], found[defined], wanted[defined]
     absolute = 2.0**-21 if op.name in AS_PRECISE_AS_THE_RESULT else 0.0
-    off = far_off(found, wanted, 3e-5, absolute)
+    off = far_off(found, wanted, 3e-5, around_roots(op, x, absolute))
     assert not off.any(), list(zip(x[off], found[off], wanted[off], strict=True))[:8]
+
+
+STRAIGHT = "Cast _copy abs clip degrees hard_sigmoid negative radians relu".split()
+"""Operators whose slope does not depend on where it is taken."""
+
+CURVED = [
+    op
+    for op in UNARY
+    if op.differentiable and op.grad and op.name not in STRAIGHT and op.name not in UNSTATED
+]
+
+
+def slope_and_curvature(op: Operator, x: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    operand = nd.array(x, dtype=dtype)
+    operand.attach_grad()
+    with autograd.record():
+        y = op(operand, **op.samples[0][-1])
+        first = autograd.grad(y, operand, create_graph=True, retain_graph=True)
+    first.backward()
+    return first.asnumpy(), operand.grad.asnumpy().astype(np.float64)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("op", CURVED, ids=lambda op: op.name)
+def test_curvature_in_float32_is_that_of_float64_and_a_number_where_the_slope_is(
+    op: Operator,
+) -> None:
+    ends = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf], np.float32)
+    x = np.concatenate([every_exponent(float32, 6_000, 8), np.linspace(-20, 20, 4_001), ends])
+    x = x.astype(np.float32)
+    x = x[~np.isnan(op(nd.array(x), **op.samples[0][-1]).asnumpy())]
+    if op.name == "gamma":
+        x = x[x < np.inf]  # infinity times trigamma's 0
+    _, found = slope_and_curvature(op, x, "float32")
+    slopes, wanted = slope_and_curvature(op, x, "float64")
+    lost = np.isnan(wanted) & ~np.isnan(slopes)
+    assert not lost.any(), list(zip(x[lost], slopes[lost], strict=True))[:8]
+    absolute = 2.0**-20 if op.name in AS_PRECISE_AS_THE_RESULT else 1e-42
+    off = far_off(found, wanted, 1e-4, around_roots(op, x, absolute))
+    off &= np.abs(wanted) < np.finfo(np.float32).max / 8  # on the way it may be a few times larger
+    assert not off.any(), list(zip(x[off], found[off], wanted[off], strict=True))[:8]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ["arctan2", "broadcast_hypot"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lengths_and_angles_have_slopes_at_the_origin_and_at_infinity(
+    name: str, dtype: str
+) -> None:
+    points = np.array([0.0, -0.0, 1.0, 1e-30, 1e30, np.inf, -np.inf])
+    x, y = (part.ravel() for part in np.meshgrid(points, points))
+    operands = [nd.array(part, dtype=dtype) for part in (x, y)]
+    for operand in operands:
+        operand.attach_grad()
+    with autograd.record():
+        z = getattr(nd, name)(*operands)
+        slopes = autograd.grad(z, operands, create_graph=True, retain_graph=True)
+    autograd.backward(slopes)
+    bounded = [np.abs(slope.asnumpy()) <= 1 for slope in slopes]
+    if name == "broadcast_hypot":
+        assert np.all(bounded)
+    assert not np.isnan([slope.asnumpy() for slope in slopes]).any()
+    assert not np.isnan([operand.grad.asnumpy() for operand in operands]).any()
+    origin = (x == 0) & (y == 0)
+    for value in (*slopes, *(operand.grad for operand in operands)):
+        assert not value.asnumpy()[origin].any()
 
 
 BINARY = [
@@ -146,8 +227,13 @@ def test_slopes_of_two_operands_in_float32_are_those_of_float64(op: Operator) ->
     y = np.where(np.arange(len(x)) % 2 == 0, near, y)
     small = rng.uniform(-9, 9, (2, 2_000)).astype(np.float32)
     x, y = np.concatenate([x, small[0]]), np.concatenate([y, small[1]])
-    if op.name in ("arctan2", "broadcast_hypot"):  # whose length float32 holds
-        held = ~(np.hypot(x, y) > np.finfo(np.float32).max)
+    if op.name in ("arctan2", "broadcast_hypot", "_direction", "_turning"):
+        # Whose length float32 holds, and of slopes that are those of slopes its inverse too.
+        length = np.hypot(x, y)
+        held = length <= np.finfo(np.float32).max
+        held &= (length > 1e-12) | (op.name[0] != "_")
+        if op.name == "_turning":  # its slope along x is 0 where both are equal
+            held &= np.abs(np.abs(x) - np.abs(y)) > 0.1 * length
         x, y = x[held], y[held]
     if op.name == "broadcast_power":  # where it has a value, and 1 / x one too
         held = (np.abs(x) > 1 / np.finfo(np.float32).max) & ~np.isnan(np.power(x, y))

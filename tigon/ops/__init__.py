@@ -19,6 +19,7 @@ from tigon.ops import (  # noqa: F401  (a test compares with the files that are 
     linalg,
     nn,
     ordering,
+    product,
     random,
     reduction,
     scan,

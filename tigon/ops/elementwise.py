@@ -272,21 +272,11 @@ minimum = elementwise(
     """,
 )
 
-def _not_zero(length: Any) -> Any:
-    """1 in place of 0, where what is divided is 0 too: so all further derivatives are numbers."""
-    return select(equal(length, 0), 1, length)
-
-
-def _direction(x: Any, length: Any) -> Any:
-    """x / length, the slope of a length along x; at the origin, where there is none, 0."""
-    return x / _not_zero(length)
-
-
 hypot: Operator = elementwise(
     "broadcast_hypot",
     operands="lhs rhs",
     lower=L.hypot,
-    grad=lambda g, z, x, y: (g * _direction(x, z), g * _direction(y, z)),
+    grad=lambda g, z, x, y: (g * _direction(x, y), g * _direction(y, x)),
     numpy=np.hypot,
     floats_only=True,
     aliases=("_hypot", "hypot"),
@@ -298,16 +288,65 @@ hypot: Operator = elementwise(
     """,
 )
 
-def _turning(x: Any, length: Any) -> Any:
-    """x / length², not by the sum of squares, which may overflow or vanish; at the origin 0."""
-    return x / _not_zero(length) / _not_zero(length)
+def _lower_direction(x: Expr, y: Expr) -> Expr:
+    """Where the other is nothing beside it, +-1, at infinity too; at the origin 0."""
+    length = L.hypot(x, y)
+    alone = L.eq(L.abs(x), length)
+    return L.select(alone, _lower_sign(x), L.div(x, length))
 
+
+def _direction_oracle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    length = np.hypot(x, y)
+    return np.where(np.abs(x) == length, np.sign(x), x / np.where(length == 0, 1, length))
+
+
+_direction: Operator = elementwise(
+    "_direction",
+    operands="lhs rhs",
+    lower=_lower_direction,
+    grad=lambda g, z, x, y: (
+        g * _turning(y, x) * _direction(y, x),
+        -g * _turning(y, x) * z,
+    ),
+    numpy=_direction_oracle,
+    floats_only=True,
+    domain=(0.5, 2.0),
+    doc="""x / hypot(x, y), the slope of a length along x; at the origin 0.""",
+)
+
+
+def _length(x: Any, y: Any) -> Any:
+    """1 in place of 0, where what is divided is 0 too."""
+    length = hypot(x, y)
+    return select(equal(length, 0), 1, length)
+
+
+def _lower_turning(x: Expr, y: Expr) -> Expr:
+    length = L.hypot(x, y)
+    return L.select(L.eq(length, 0), 0, L.div(_lower_direction(x, y), length))
+
+
+_turning: Operator = elementwise(
+    "_turning",
+    operands="lhs rhs",
+    lower=_lower_turning,
+    grad=lambda g, z, x, y: (
+        g * (_turning(y, x) + z) * (_direction(y, x) - _direction(x, y)) / _length(x, y),
+        -2 * g * z * _turning(y, x),
+    ),
+    numpy=lambda x, y: _direction_oracle(x, y)
+    / np.where(np.hypot(x, y) == 0, 1, np.hypot(x, y)),
+    floats_only=True,
+    domain=(0.5, 2.0),
+    doc="""x / (x² + y²), the slope of an angle, not by the sum of squares, which may overflow or
+    vanish; at the origin 0.""",
+)
 
 arctan2 = elementwise(
     "arctan2",
     operands="lhs rhs",
     lower=L.atan2,
-    grad=lambda g, z, y, x: (g * _turning(x, hypot(x, y)), -g * _turning(y, hypot(x, y))),
+    grad=lambda g, z, y, x: (g * _turning(x, y), -g * _turning(y, x)),
     numpy=np.arctan2,
     floats_only=True,
     aliases=("_npi_arctan2",),
@@ -514,7 +553,7 @@ rsqrt = elementwise(
 cbrt = elementwise(
     "cbrt",
     lower=L.cbrt,
-    grad=lambda g, y, x: (g / (3 * square(y)),),
+    grad=lambda g, y, x: (g * square(reciprocal(y)) / 3,),
     numpy=np.cbrt,
     floats_only=True,
     domain=(0.1, 10.0),
@@ -582,10 +621,19 @@ tan = elementwise(
     """,
 )
 
+_complement: Operator = elementwise(
+    "_one_minus_square",
+    lower=lambda x: L.mul(L.sub(1, x), L.add(1, x)),
+    grad=lambda g, y, x: (-2 * g * x,),
+    numpy=lambda x: (1 - x) * (1 + x),
+    floats_only=True,
+    doc="""1 - x², exact near 1, with a slope that is exact near 0.""",
+)
+
 arcsin = elementwise(
     "arcsin",
     lower=L.arcsin,
-    grad=lambda g, y, x: (g * rsqrt((1 - x) * (1 + x)),),
+    grad=lambda g, y, x: (g * rsqrt(_complement(x)),),
     numpy=np.arcsin,
     floats_only=True,
     domain=(-0.9, 0.9),
@@ -599,7 +647,7 @@ arcsin = elementwise(
 arccos = elementwise(
     "arccos",
     lower=L.arccos,
-    grad=lambda g, y, x: (-g * rsqrt((1 - x) * (1 + x)),),
+    grad=lambda g, y, x: (-g * rsqrt(_complement(x)),),
     numpy=np.arccos,
     floats_only=True,
     domain=(-0.9, 0.9),
@@ -613,7 +661,7 @@ arccos = elementwise(
 arctan = elementwise(
     "arctan",
     lower=L.arctan,
-    grad=lambda g, y, x: (g * _turning(1, hypot(x, 1)),),
+    grad=lambda g, y, x: (g * _turning(1, x),),
     numpy=np.arctan,
     floats_only=True,
     doc="""The angle between -π/2 and π/2 whose tangent is x.
@@ -692,7 +740,7 @@ arccosh = elementwise(
 arctanh = elementwise(
     "arctanh",
     lower=L.arctanh,
-    grad=lambda g, y, x: (g / (1 - x) / (1 + x),),
+    grad=lambda g, y, x: (g / _complement(x),),
     numpy=np.arctanh,
     floats_only=True,
     domain=(-0.9, 0.9),
@@ -743,10 +791,15 @@ def _special(name: str) -> Callable[..., Any]:
     return oracle
 
 
+def _bell(x: Any, rate: float) -> Any:
+    """exp(-rate x²). Far out it is 0, and of its slope infinity times 0 would be left."""
+    return exp(square(clip(x, a_min=-40, a_max=40)) * -rate)
+
+
 erf = elementwise(
     "erf",
     lower=L.erf,
-    grad=lambda g, y, x: (g * (2 / math.sqrt(math.pi)) * exp(-square(x)),),
+    grad=lambda g, y, x: (g * (2 / math.sqrt(math.pi)) * _bell(x, 1),),
     numpy=_special("erf"),
     floats_only=True,
     doc="""The error function, 2/sqrt(π) times the integral of exp(-t²) from 0 to x.
@@ -954,17 +1007,26 @@ def _lower_softrelu(x: Expr) -> Expr:
 softrelu = elementwise(
     "_softrelu",
     lower=_lower_softrelu,
-    grad=lambda g, y, x: (g * sigmoid(x),),
+    grad=lambda g, y, x: (g * _slope_of_softrelu(x),),
     numpy=lambda x: np.logaddexp(x, x.dtype.type(0)),
     floats_only=True,
     ulp=(3, 3),
     doc="""log(1 + exp(x)), which MXNet's `Activation` calls softrelu.""",
 )
 
+_slope_of_softrelu: Operator = elementwise(
+    "_slope_of_softrelu",
+    lower=L.sigmoid,
+    grad=lambda g, y, x: (g * y * sigmoid(-x),),
+    numpy=sigmoid.numpy,
+    floats_only=True,
+    doc="""`sigmoid`, but with a slope that keeps its digits where the result is nearly 1.""",
+)
+
 log_sigmoid = elementwise(
     "log_sigmoid",
     lower=lambda x: L.neg(_lower_softrelu(L.neg(x))),
-    grad=lambda g, y, x: (g * sigmoid(-x),),
+    grad=lambda g, y, x: (g * _slope_of_softrelu(-x),),
     numpy=lambda x: -np.logaddexp(-x, x.dtype.type(0)),
     floats_only=True,
     ulp=(3, 3),
@@ -987,15 +1049,43 @@ def _lower_mish(x: Expr) -> Expr:
     return L.select(L.gt(x, 20), x, L.mul(L.mul(L.mul(near, root), ratio), root))
 
 
-def _slope_of_mish(x: Any) -> Any:
-    """e·w / d² with w = 4(x + 1) + e·(4x + 6 + e·(4 + e)) and d = e·(e + 2) + 2."""
-    near = clip(x, a_min=-1000, a_max=20)
-    root = exp(near * 0.5)
-    e = square(root)
-    w = 4 * (near + 1) + e * (4 * near + 6 + e * (4 + e))
-    d = e * (e + 2) + 2
-    return where(greater(x, 20), 1, where(isnan(x), x, root * (w / square(d)) * root))
+def _slope_of_mish_oracle(x: np.ndarray) -> np.ndarray:
+    inner = np.tanh(np.logaddexp(x, x.dtype.type(0)))
+    return inner + x * (1 - inner * inner) / (1 + np.exp(-x))
 
+
+def _lower_slope_of_mish(x: Expr) -> Expr:
+    """e·w / d² with w = 4(x + 1) + e·(4x + 6 + e·(4 + e)) and d = e·(e + 2) + 2."""
+    near = L.select(L.lt(x, -1000), -1000, L.select(L.gt(x, 20), 20, x))
+    root = L.exp(L.mul(near, 0.5))
+    e = L.mul(root, root)
+    inner = L.add(L.add(L.mul(4, near), 6), L.mul(e, L.add(4, e)))
+    w = L.add(L.mul(4, L.add(near, 1)), L.mul(e, inner))
+    d = L.add(L.mul(e, L.add(e, 2)), 2)
+    slope = L.mul(L.mul(root, L.div(w, L.mul(d, d))), root)
+    return L.select(L.gt(x, 20), 1, slope)
+
+
+def _curvature_of_mish(x: Any) -> Any:
+    """With e = exp(-|x|) on either side, so that no power overflows and no digits are lost but near
+    where it is 0."""
+    near = clip(x, a_min=-1000, a_max=1000)
+    e = exp(-absolute(near))
+    d = 2 + e * (2 + e)
+    below = 4 * e * (2 * (1 + e) * d + near * (2 + e * (2 - e * (3 + 2 * e)))) / (d * square(d))
+    d = 1 + 2 * e * (1 + e)
+    above = 2 * (1 + e) * d - near * (2 + e * (3 - 2 * e * (1 + e)))
+    return where(greater(near, 0), 4 * e * above / (d * square(d)) * e, below)
+
+
+_slope_of_mish: Operator = elementwise(
+    "_slope_of_mish",
+    lower=_lower_slope_of_mish,
+    grad=lambda g, y, x: (g * _curvature_of_mish(x),),
+    numpy=_slope_of_mish_oracle,
+    floats_only=True,
+    doc="""The slope of `mish`.""",
+)
 
 mish = elementwise(
     "mish",
@@ -1022,12 +1112,12 @@ _normal_cdf = elementwise(
 
 
 def _normal_density(x: Any) -> Any:
-    return exp(square(x) * -0.5) * (1 / math.sqrt(2 * math.pi))
+    return _bell(x, 0.5) * (1 / math.sqrt(2 * math.pi))
 
 
 def _slope_of_gelu(x: Any) -> Any:
     near = clip(x, a_min=-40, a_max=40)  # beyond, the density is 0, and infinity times it is not
-    return _normal_cdf(x) + near * _normal_density(near)
+    return _normal_cdf(x) + near * _normal_density(x)
 
 
 gelu = elementwise(

@@ -153,31 +153,6 @@ _reduce_sum = _reduction(
 )
 
 
-def _grad_prod(attrs: Any, g: Any, y: Any, x: Any, axes: dict[str, Any], total: Any) -> Any:
-    """g · (product of the others): y / x, except where zeros make that 0 / 0: one zero alone
-    leaves the product of the rest to itself and nothing to the others, two leave nothing."""
-    zero = equal(x, 0)
-    filled = select(zero, 1, x)
-    rest = spread(total[0](filled), x, **axes) / filled
-    zeros_elsewhere = spread(total[1](zero), x, **axes) - zero
-    return (spread(g, x, **axes) * select(equal(zeros_elsewhere, 0), rest, 0),)
-
-
-_reduce_prod: Operator = _reduction(
-    "prod",
-    "Product",
-    lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
-    lambda a, g, y, x: _grad_prod(
-        a,
-        g,
-        y,
-        x,
-        {"axis": a.axes},
-        (lambda v: _reduce_prod(v, axes=a.axes), lambda v: _reduce_sum(v, axes=a.axes)),
-    ),
-    _WITH_EMPTY,
-    domain=(0.5, 2.0),
-)
 _reduce_max = _reduction(
     "maximum",
     "Largest element (NaN if there is one)",
@@ -394,32 +369,6 @@ mean = composite(
     ),
 )
 
-prod: Operator = composite(
-    "prod",
-    _reducing("prod", _reduce_prod, counts=True),
-    attrs=ReduceAttrs,
-    grad=lambda a, g, y, x: _grad_prod(
-        a,
-        g,
-        y,
-        x,
-        {"axis": a.axis, "exclude": a.exclude},
-        (
-            lambda v: prod(v, axis=a.axis, exclude=a.exclude),
-            lambda v: sum(v, axis=a.axis, exclude=a.exclude),
-        ),
-    ),
-    numpy=_reducing_oracle(lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype), counts=True),
-    domain=(0.5, 2.0),
-    samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
-    doc=_doc(
-        "Product of the elements.",
-        "nd.prod(nd.array([[1, 2], [3, 4]]), axis=0).asnumpy()",
-        "[3., 8.]",
-    ),
-)
-
-
 def _grad_extreme(a: Any, g: Any, y: Any, x: Any) -> Any:
     """Every element that equals the extreme receives the whole gradient, as in MXNet."""
     back = {"axis": a.axis, "exclude": a.exclude}
@@ -472,29 +421,6 @@ nansum = composite(
         "[4., 4.]",
     ),
 )
-
-nanprod = composite(
-    "nanprod",
-    lambda attrs, data: prod(
-        select(isnan(data), 1, data),
-        axis=attrs.axis,
-        keepdims=attrs.keepdims,
-        exclude=attrs.exclude,
-    ),
-    attrs=ReduceAttrs,
-    numpy=_reducing_oracle(lambda x, axes: np.nanprod(x, axis=axes, dtype=x.dtype), counts=True),
-    domain=(0.5, 2.0),
-    samples=(
-        *_REDUCE_SAMPLES,
-        (np.array([[1, np.nan], [np.nan, np.nan]], np.float32), {"axis": 1}),
-    ),
-    doc=_doc(
-        "Product of the elements that are numbers.",
-        "nd.nanprod(nd.array([[1, float('nan')], [3, 4]]), axis=0).asnumpy()",
-        "[3., 4.]",
-    ),
-)
-
 
 class ArgAttrs(Frozen):
     axis: int | None = None
@@ -614,12 +540,13 @@ def _length_of_doubles(data: Any, along: dict[str, Any]) -> Any:
 
 
 def _grad_norm(attrs: NormAttrs, g: Any, y: Any, x: Any) -> Any:
-    """At 0 the Euclidean norm has no slope; 0 is the least of its subgradients."""
+    """At 0 the Euclidean norm has no slope; 0 is the least of its subgradients, of all orders."""
     wide, along = cast_like(x, y), {"axis": attrs.axis}
     if attrs.ord == 1:
         return (cast_like(spread(g, x, **along) * sign(wide), x),)
-    direction = wide / spread(select(equal(y, 0), 1, y), x, **along)
-    return (cast_like(spread(g, x, **along) * direction, x),)
+    nothing = equal(y, 0)
+    direction = wide / spread(select(nothing, 1, y), x, **along)
+    return (cast_like(spread(select(nothing, 0, g), x, **along) * direction, x),)
 
 
 def _norm_oracle(
