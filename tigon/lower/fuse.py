@@ -84,12 +84,19 @@ class Fusion(Frozen, eq=False):
     group_of: dict[Node, Group]
 
 
+class Loops(Frozen):
+    """How many points some coordinates run over, and the last of them that runs at all."""
+
+    points: int
+    innermost: Expr | None
+
+
 class Read(Frozen):
-    """A node reads element `coords` of `value`; the coordinates run over `points` points."""
+    """A node reads element `coords` of `value`, for every point of `loops`."""
 
     value: Value
     coords: Coords
-    points: int
+    loops: Loops
 
 
 class _Fuser:
@@ -137,7 +144,8 @@ class _Fuser:
             shape = node.outputs[0].shape
             coords, ranges = axes_over(shape, "j")
             reads: list[Read] = []
-            formula = Elements(ranges, _recorder(reads, _size(shape))).formula(node, coords)
+            recorder = _recorder(reads, _loops(shape, coords))
+            formula = Elements(ranges, recorder).formula(node, coords)
             found = self._formulas[node] = formula, reads
         return found
 
@@ -276,7 +284,7 @@ class _Fuser:
                 if self._in_step(read, node, home, coords, ranges, row):
                     continue
                 repeated += max(1, self._own_cost(producer))
-                picked = estimate(read.points) < estimate(_size(read.value.shape))
+                picked = estimate(read.loops.points) < estimate(_size(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
                     or producer in self.far
@@ -284,10 +292,10 @@ class _Fuser:
                     or repeated > (ROW_EXPANSION if picked else REPEATED)
                 ):
                     return None
-                pending.extend(node_reads(producer, read.coords, ranges, read.points))
+                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
             elif self._expand_cheaply(read):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges, read.points))
+                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
             else:
                 needed.append(read.value)
         return expanded, needed
@@ -306,7 +314,7 @@ class _Fuser:
             limit = ROW_EXPANSION if node.op.family is Family.SCAN else CHEAP
             if self.enabled and self._expand_cheaply(read, limit):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges, read.points))
+                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
             else:
                 needed.append(read.value)
         self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
@@ -318,9 +326,10 @@ class _Fuser:
         if producer in self.far:
             return False
         cost = self._pure_cost(producer)
-        if estimate(_size(read.value.shape)) < estimate(read.points) and all(
-            isinstance(c, Axis) or not c.operands for c in read.coords
-        ):
+        size, points = estimate(_size(read.value.shape)), estimate(read.loops.points)
+        if size < points and all(isinstance(c, Axis) or not c.operands for c in read.coords):
+            if read.loops.innermost in read.coords:  # no loop is inside of it
+                cost *= points // max(size, 1)
             return cost <= ROW_EXPANSION and read.value not in self.stored
         return cost <= limit and self._has_one_reader(read.value) and read.value not in self.stored
 
@@ -445,7 +454,7 @@ class _Fuser:
                 read = pending.pop()
                 producer = read.value.node
                 if producer in later.expanded:
-                    pending.extend(node_reads(producer, read.coords, ranges, read.points))
+                    pending.extend(node_reads(producer, read.coords, ranges, read.loops))
                 elif self.home.get(producer) is earlier and not self._in_step(
                     read, node, earlier, coords, ranges, node in later.rows
                 ):
@@ -551,24 +560,24 @@ def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
     found: list[Read] = []
     if node.op.family is Family.REDUCTION:
         domain = node.inputs[0]
-        Elements(ranges, _recorder(found, _size(domain.shape))).at(domain, coords)
+        Elements(ranges, _recorder(found, _loops(domain.shape, coords))).at(domain, coords)
     else:
         # Every operand at fresh coordinates of its own: what matters is which values are read.
         for number, value in enumerate(node.inputs):
             own, own_ranges = axes_over(value.shape, f"o{number}_")
             ranges.update(own_ranges)
-            Elements(ranges, _recorder(found, _size(value.shape))).at(value, own)
+            Elements(ranges, _recorder(found, _loops(value.shape, own))).at(value, own)
     return found
 
 
-def node_reads(node: Node, coords: Coords, ranges: Ranges, points: int = 0) -> list[Read]:
-    """The same for an elementwise node, at any coordinates, which run over `points` points."""
+def node_reads(node: Node, coords: Coords, ranges: Ranges, loops: Loops) -> list[Read]:
+    """The same for an elementwise node, at any coordinates, which run over `loops`."""
     found: list[Read] = []
-    Elements(ranges, _recorder(found, points)).formula(node, coords)
+    Elements(ranges, _recorder(found, loops)).formula(node, coords)
     return found
 
 
-def _recorder(found: list[Read], points: int):
+def _recorder(found: list[Read], loops: Loops):
     """Stops at every value that has memory or a kernel, and notes where it is read."""
 
     def stop(value: Value, coords: Coords) -> Expr | None:
@@ -577,7 +586,7 @@ def _recorder(found: list[Read], points: int):
             return Local(f"v{id(value)}", value.dtype)
         if node.op is CONSTANT or not is_computed(node):
             return None
-        found.append(Read(value, coords, points))
+        found.append(Read(value, coords, loops))
         return Local(f"v{id(value)}_{len(found)}", value.dtype)
 
     return stop
@@ -607,6 +616,11 @@ def _same_rows(group: Group, domain: tuple[int, ...], axes: tuple[int, ...]) -> 
     return len(ours) == len(theirs) and all(
         a[1] == b[1] and same(a[0], b[0]) for a, b in zip(ours, theirs, strict=True)
     )
+
+
+def _loops(shape: tuple[int, ...], coords: Coords) -> Loops:
+    running = [c for c, extent in zip(coords, shape, strict=True) if not is_one(extent)]
+    return Loops(_size(shape), running[-1] if running else None)
 
 
 def _size(shape: tuple[int, ...]) -> int:
