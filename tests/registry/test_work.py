@@ -14,6 +14,7 @@ from tests.registry.test_records import OPERATORS
 from tigon.backends.cpu.cost import number
 from tigon.base import InternalError, TensorType, TigonError, as_dtype
 from tigon.base.dtypes import float32
+from tigon.base.frozen import fields
 from tigon.ir import Graph, Node, Value, variable
 from tigon.loop.grammar import (
     AnyNest,
@@ -244,12 +245,40 @@ def test_work_grows_as_declared(op: Operator) -> None:
         if found is None:
             continue
         covered = True
-        how, (small, large) = found
-        for part in small.keys() & large.keys():
-            (before, sizes), (after, more) = small[part], large[part]
-            limit = allowed(op.work, more) / max(allowed(op.work, sizes), 1.0)
-            assert after <= MARGIN * limit * max(before, 1), (
-                f"{op.name}, {part}: {op.work} is declared; {before} operations for sizes {sizes}, "
-                f"{after} for {more} (sample {sample}, grown {how})"
-            )
+        how, sizes = found
+        check(op, sizes, f"sample {sample}, grown {how}")
     assert covered, "no sample can grow: give one whose extents may be others"
+
+
+def check(op: Operator, found: list[Measured], what: str) -> None:
+    small, large = found
+    for part in small.keys() & large.keys():
+        (before, sizes), (after, more) = small[part], large[part]
+        limit = allowed(op.work, more) / max(allowed(op.work, sizes), 1.0)
+        assert after <= MARGIN * limit * max(before, 1), (
+            f"{op.name}, {part}: {op.work} is declared; {before} operations for sizes {sizes}, "
+            f"{after} for {more} ({what})"
+        )
+
+
+POOLING = [
+    op
+    for op in OPERATORS
+    if op.work is Work.LINEAR
+    and "kernel" in fields(op.attrs_type)
+    and len(op.operands) == 1
+    and "2" not in op.name
+]
+"""Not im2col and col2im, whose windows are their result."""
+
+
+@pytest.mark.parametrize("op", POOLING, ids=lambda op: op.name)
+@pytest.mark.parametrize("lines", [1, 2])
+def test_windows_as_long_as_the_line(op: Operator, lines: int) -> None:
+    """One window, or a few, are no reason to look for each element in as many as it is long."""
+    found = []
+    for size in (1 << 12, 1 << 16):
+        x = variable("x", TensorType((1, 2, size, 3), float32))
+        attrs = {**op.samples[0][-1], "kernel": (size, lines), "stride": (1, 1)}
+        found.append(measured([x], Node(op, (x,), op.make_attrs(attrs))))
+    check(op, found, f"a kernel of {lines} columns")

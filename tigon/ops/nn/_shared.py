@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tigon.base import TensorType, check
-from tigon.base.frozen import Frozen
+from tigon.base.extents import is_one
+from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.creation import zeros_like
@@ -184,6 +185,14 @@ class Windows(Frozen):
             )
             result.append((size + 2 * pad - reach) // step + 1)
         return tuple(result)
+
+    def striding_alone(self, extents: Sequence[int]) -> Windows:
+        """The same windows, `extents` of them: where an axis has one alone, its step is its length,
+        so that no element is looked for in windows that are not there."""
+        if any(d > 1 for d in self.dilate):
+            return self
+        steps = zip(self.kernel, self.stride, extents, strict=True)
+        return replace(self, stride=tuple(k if is_one(e) else s for k, s, e in steps))
 
 
 def windows(x: Value, geometry: Windows, extents: Sequence[int], fill: float = 0.0) -> Value:

@@ -182,7 +182,7 @@ def _decompose_data(
     size = attrs.size if like is None else _spatial(last, like.shape)
     channels = _channels(last, weight.shape) * attrs.num_group
     shape = _with_channels(last, g.shape[0], channels, size)
-    geometry = _windows(where, attrs)
+    geometry = _windows(where, attrs).striding_alone(_spatial(last, g.shape))
     single = _is_single(attrs)
     labels = _Labels(attrs, last, single)
     filters = _grouped_weight(weight, attrs, last, single)

@@ -72,10 +72,15 @@ def _is_last(attrs: PoolingAttrs, ndim: int) -> bool:
 
 def _geometry(attrs: PoolingAttrs, spatial: Shape) -> tuple[Windows, Shape]:
     """The windows and how many there are along each axis."""
-    name = "Pooling"
     if attrs.global_pool:
-        return Windows.of(name, spatial), (1,) * len(spatial)
-    geometry = Windows.of(name, attrs.kernel, attrs.stride, (), attrs.pad)
+        return Windows.of("Pooling", spatial), (1,) * len(spatial)
+    given = Windows.of("Pooling", attrs.kernel, attrs.stride, (), attrs.pad)
+    extents = _extents(attrs, given, spatial)
+    return given.striding_alone(extents), extents
+
+
+def _extents(attrs: PoolingAttrs, geometry: Windows, spatial: Shape) -> Shape:
+    name = "Pooling"
     check(
         len(attrs.kernel) == len(spatial),
         name,
@@ -83,7 +88,7 @@ def _geometry(attrs: PoolingAttrs, spatial: Shape) -> tuple[Windows, Shape]:
         f"given {attrs.kernel}",
     )
     if attrs.pooling_convention == "valid":
-        return geometry, geometry.extents(name, spatial)
+        return geometry.extents(name, spatial)
     extents = []
     for size, k, s, p in zip(spatial, geometry.kernel, geometry.stride, geometry.pad, strict=True):
         if attrs.pooling_convention == "same":
@@ -96,7 +101,7 @@ def _geometry(attrs: PoolingAttrs, spatial: Shape) -> tuple[Windows, Shape]:
             "side; use a smaller kernel or more padding",
         )
         extents.append(-(-(size + 2 * p - k) // s) + 1)
-    return geometry, tuple(extents)
+    return tuple(extents)
 
 
 def _infer(attrs: PoolingAttrs, data: TensorType) -> TensorType:
@@ -547,7 +552,7 @@ pooling_max: Operator = composite(
     infer=_infer,
     grad=lambda attrs, g, y, data: (pooling_max_gradient(g, data, **attrs_dict(attrs)),),
     numpy=pooling_oracle,
-    samples=[((1, 2, 5), {"kernel": (2,), "stride": (2,)})],
+    samples=[((1, 2, 5), {"kernel": (2,), "stride": (2,)}), ((1, 2, 7), {"kernel": (7,)})],
     doc="""`Pooling` with pool_type 'max', whose cotangent goes to the first maximum of each window.
 
 Examples
@@ -569,6 +574,7 @@ pooling_sum: Operator = composite(
     samples=[
         ((1, 2, 5), {"kernel": (2,), "stride": (2,), "pool_type": "sum"}),
         ((1, 2, 5, 4), {"kernel": (3, 3), "pad": (1, 1), "pool_type": "sum"}),
+        ((1, 2, 7, 3), {"kernel": (7, 2), "pool_type": "sum"}),
     ],
     doc="""`Pooling` with pool_type 'sum'.
 
