@@ -68,7 +68,6 @@ class Group:
         self.rows: set[Node] = set()  # the members of row level
         self.expanded: set[Node] = set()  # other groups' nodes computed again here
         self.ancestors = 0  # bit set: groups that must run before
-        self.merged: Group | None = None
 
     @property
     def outer_shape(self) -> tuple[int, ...]:
@@ -103,7 +102,10 @@ class _Fuser:
     def __init__(self, graph: Graph, enabled: bool) -> None:
         self.graph = graph
         self.enabled = enabled
-        self.groups: list[Group] = []
+        self.groups: list[Group] = []  # those that did not become a part of another
+        self.made = 0
+        self.followed = 0  # bit set: groups that others run after
+        self.order = {node: position for position, node in enumerate(graph.nodes)}
         self.home: dict[Node, Group] = {}
         self.stored: set[Value] = set(graph.outputs)
         self.needs: dict[Node, list[Value]] = {}  # what a node loads from other groups
@@ -117,7 +119,7 @@ class _Fuser:
         for node in self.graph.nodes:
             if is_computed(node):
                 self._place(node)
-        groups = self._ordered([group for group in self.groups if group.merged is None])
+        groups = self._ordered(self.groups)
         stored = self._settle_memory(groups)
         return Fusion([group for group in groups if group.members], stored, self.home)
 
@@ -374,7 +376,8 @@ class _Fuser:
             Family.SCATTER: "scatter",
             Family.CHECK: "check",
         }.get(node.op.family, "map")
-        group = Group(kind, len(self.groups), domain)
+        group = Group(kind, self.made, domain)
+        self.made += 1
         self.groups.append(group)
         return group
 
@@ -401,6 +404,9 @@ class _Fuser:
         if not before & ~group.ancestors:
             return
         group.ancestors |= before
+        self.followed |= before
+        if not self.followed >> group.bit & 1:
+            return
         for other in self.groups:
             if other.ancestors >> group.bit & 1:
                 other.ancestors |= group.ancestors
@@ -438,7 +444,7 @@ class _Fuser:
             if self._before(first, last) and any(
                 self._before(first, third) and self._before(third, last)
                 for third in self.groups
-                if third.merged is None and third is not first and third is not last
+                if third is not first and third is not last
             ):
                 return False
         return True
@@ -462,14 +468,15 @@ class _Fuser:
         return True
 
     def _merge(self, group: Group, other: Group) -> None:
-        order = {node: position for position, node in enumerate(self.graph.nodes)}
-        group.members = sorted(group.members + other.members, key=order.__getitem__)
+        group.members = sorted(group.members + other.members, key=self.order.__getitem__)
         group.rows |= other.rows
         group.expanded |= other.expanded
-        other.merged = group
+        self.groups.remove(other)
         for node in other.members:
             self.home[node] = group
         bit = 1 << other.bit
+        if self.followed & bit:
+            self.followed |= 1 << group.bit
         group.ancestors = (group.ancestors | other.ancestors) & ~bit & ~(1 << group.bit)
         for third in self.groups:
             if third.ancestors & bit:

@@ -427,19 +427,37 @@ class LoweredGraph:
     # -- memory
 
     def _takers(self, sources: Sequence[Value], takers: Sequence[Value]) -> list[list[int]]:
-        """For each of `takers` the numbers of the sources in whose place it may be written. Only
-        values of one size take each other's place."""
-        alike: dict[Any, list[tuple[int, Value]]] = {}
+        """For each of `takers` the numbers of the sources in whose place it may be written: those
+        that its kernel reads last, element by element in step, and inputs that are read only
+        earlier, or never. Only values of one size take each other's place."""
+        alike: dict[Any, dict[Value, int]] = {}  # by lookup: == would settle what n bytes are
         for number, value in enumerate(sources):
-            alike.setdefault(value.type.nbytes, []).append((number, value))
-        return [
-            [
-                number
-                for number, source in alike.get(taker.type.nbytes, ())
-                if self._hands_over(source, taker)
-            ]
-            for taker in takers
-        ]
+            alike.setdefault(value.type.nbytes, {})[value] = number
+        unread: dict[Value, int] = {
+            value: max((kernel.wave for kernel in self.readers.get(value, ())), default=-1)
+            for value in sources
+            if value in self.inputs and value not in self.outputs
+        }
+        found = []
+        for taker in takers:
+            numbers, writer = alike.get(taker.type.nbytes), self.producer.get(taker)
+            if writer is None or numbers is None:
+                found.append([])
+                continue
+            touched = dict.fromkeys(value for nest in writer.nests for value in nest.values)
+            found.append(
+                sorted(
+                    numbers[source]
+                    for source in (touched if numbers.keys().isdisjoint(unread) else numbers)
+                    if source in numbers
+                    and (
+                        self._hands_over(source, taker, writer)
+                        if source in touched
+                        else unread.get(source, writer.wave) < writer.wave
+                    )
+                )
+            )
+        return found
 
     def _requests(self) -> list[Request]:
         return [
@@ -553,21 +571,13 @@ class LoweredGraph:
             return (_native.CONSTANT, self.constants[value])
         return (_native.ARENA, place[value])
 
-    def _hands_over(self, source: Value, taker: Value) -> bool:
-        """Whether `taker` may be written where `source` lies: it is read last by the kernel that
-        writes `taker`, element by element in step."""
-        writer = self.producer.get(taker)
-        if writer is None or source is taker or source.type.nbytes != taker.type.nbytes:
+    def _hands_over(self, source: Value, taker: Value, writer: Kernel) -> bool:
+        """Whether the kernel that writes `taker` is the last to read `source`, in step with it."""
+        if source is taker or source in self.outputs:
             return False
-        readers = self.readers.get(source, [])
-        if not all(k is writer or k.wave < writer.wave for k in readers):
-            return False
-        if source in self.outputs:
+        if not all(k is writer or k.wave < writer.wave for k in self.readers.get(source, ())):
             return False
         touching = [nest for nest in writer.nests if source in nest.values]
-        if not touching:
-            # Read only earlier, or never: free from this wave on.
-            return source in self.inputs and all(k.wave < writer.wave for k in readers)
         writing = [nest for nest in writer.nests if taker in nest.values]
         return writing == touching and all(nest.in_step(source, taker) for nest in touching)
 
