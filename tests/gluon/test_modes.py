@@ -358,8 +358,12 @@ def test_executors_differentiate_prediction() -> None:
     gradients = {"x": nd.zeros((2, 1))}
     executor = symbol.bind(None, arguments, gradients, "write", states)
     executor.forward(is_train=False)
-    executor.backward(nd.array([[1], [2]]), is_train=False)
-    assert gradients["x"].asnumpy().ravel().tolist() == [1, 2]
+    for told in ({"is_train": False}, {}):  # what was computed is differentiated
+        gradients["x"][:] = 0
+        executor.backward(nd.array([[1], [2]]), **told)
+        assert gradients["x"].asnumpy().ravel().tolist() == [1, 2]
+        assert executor.outputs[0].asnumpy().ravel().tolist() == [1, 3]
+        assert states["bn_moving_mean"].asnumpy() == 0
     executor.forward(is_train=True)
     with pytest.raises(mx.TigonError, match="was recorded in training"):
         executor.backward(nd.array([[1], [2]]), is_train=False)

@@ -413,8 +413,13 @@ def _decompose_multinomial(attrs: MultinomialAttrs, data: Any, key: Any) -> Any:
     lead, extent = data.shape[:-1], data.shape[-1]
     draws = tuple(attrs.shape)
     unit = unit_interval(key, (*lead, *draws), data.dtype.name, attrs.ordinal)
-    # Rounding may leave the last sum below 1: it is never asked for.
-    place = _passed(cumsum(data, axis=-1), unit, extent - 1)
+    # Of what the chances come to, which rounding may leave below 1: less than that is drawn, so
+    # that nothing behind the last of them is.
+    sums = cumsum(data, axis=-1)
+    total = _reshape(
+        slice_axis(sums, axis=-1, begin=-1, end=None), shape=(*lead, *(1,) * len(draws))
+    )
+    place = _passed(sums, unit * total, extent - 1)
     result = _reshape(cast(place, dtype=attrs.dtype), shape=_drawn_shape(attrs, lead))
     if not attrs.get_prob:
         return result
@@ -435,9 +440,9 @@ def _multinomial_oracle(
     lead = data.shape[:-1]
     unit = _unit_oracle(key, (*lead, *shape), data.dtype.name, ordinal)
     wide = data.reshape(*lead, *(1,) * len(shape), -1)
-    place = np.minimum(
-        (unit[..., None] >= np.cumsum(wide, -1, data.dtype)).sum(-1), data.shape[-1] - 1
-    )
+    sums = np.cumsum(wide, -1, data.dtype)
+    share = unit * sums[..., -1]
+    place = np.minimum((share[..., None] >= sums).sum(-1), data.shape[-1] - 1)
     result = place.astype(dtype).reshape((*lead, *shape) or (1,))
     if not get_prob:
         return result

@@ -142,11 +142,13 @@ class Executor:
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Fill the gradient arrays as their grad_req says. `out_grads` are the cotangents of the
-        outputs; they may be missing only if every output is a loss. With `is_train=False` the
-        gradient is that of prediction, for which `forward` must not have been in training."""
+        outputs; they may be missing only if every output is a loss. The gradient is that of what
+        `forward` computed, in its mode; only where none was called does `is_train` choose it. With
+        `is_train=False` it is that of prediction, for which `forward` must not have been in
+        training."""
         cotangents = self._cotangents(out_grads)
         if not self._recorded:
-            self._run(bool(is_train), True)
+            self._run(bool(is_train) if self._outputs is None else self._training, True)
         if not any(self._handles[name].grad_req != "null" for name in self._handles):
             return
         outputs = self.outputs
