@@ -224,3 +224,13 @@ def test_hostile_safetensors(header):
 def test_a_header_longer_than_the_file():
     with pytest.raises(mx.TigonError, match="a header of at most 4 bytes"):
         safetensors.read(struct.pack("<Q", 2**60) + b"{}  ", "evil")
+
+
+@pytest.mark.parametrize("suffix", ["params", "safetensors"])
+def test_a_name_that_no_reader_takes_is_not_written(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    nd.save(str(path), {"a": nd.ones(2)})
+    before = path.read_bytes()
+    with pytest.raises(mx.TigonError, match="'w.udc80' is no text"):
+        nd.save(str(path), {"w\udc80": nd.ones(2)})
+    assert path.read_bytes() == before

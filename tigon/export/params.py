@@ -11,7 +11,7 @@ import numpy as np
 
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE
-from tigon.export.values import MOST_AXES, array_of, repeated, size_of
+from tigon.export.values import MOST_AXES, array_of, repeated, size_of, written_name
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
@@ -33,7 +33,7 @@ def write(arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> bytes:
         parts.extend(_write_array(np.asarray(array)))
     parts.append(struct.pack("<Q", len(names)))
     for name in names:
-        encoded = name.encode()
+        encoded = written_name(name)
         parts.append(struct.pack("<Q", len(encoded)) + encoded)
     return b"".join(parts)
 

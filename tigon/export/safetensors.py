@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, as_dtype
-from tigon.export.values import MOST_AXES, array_of, is_text, repeated, size_of
+from tigon.export.values import (
+    MOST_AXES,
+    array_of,
+    is_text,
+    repeated,
+    size_of,
+    written_name,
+)
 
 _TAGS = {
     "F64": "float64",
@@ -43,6 +50,7 @@ def write(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None =
     # Wide types first, as the library does: every array is then aligned to its own size.
     names = sorted(arrays, key=lambda name: (-np.asarray(arrays[name]).itemsize, name))
     for name in names:
+        written_name(name)
         array = np.asarray(arrays[name])
         data = np.ascontiguousarray(array).tobytes()
         header[name] = {

@@ -26,6 +26,13 @@ def is_text(name: str) -> bool:
     return True
 
 
+def written_name(name: str) -> bytes:
+    """A name as files hold it."""
+    if not is_text(name):
+        raise TigonError(f"save: the name {name!r} is no text, it has half of a surrogate pair")
+    return name.encode()
+
+
 def repeated(names: Sequence[str]) -> str | None:
     """The first name that stands twice."""
     seen: set[str] = set()
