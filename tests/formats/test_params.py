@@ -231,6 +231,6 @@ def test_a_name_that_no_reader_takes_is_not_written(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     nd.save(str(path), {"a": nd.ones(2)})
     before = path.read_bytes()
-    with pytest.raises(mx.TigonError, match="'w.udc80' is no text"):
+    with pytest.raises(mx.TigonError, match="is no text"):
         nd.save(str(path), {"w\udc80": nd.ones(2)})
     assert path.read_bytes() == before
