@@ -32,6 +32,14 @@ def random_key(rng, shape):
     return tuple(entries)
 
 
+def key_of_arrays(rng, key):
+    """The same key, some of its lists as arrays."""
+    return tuple(
+        nd.array(entry, dtype="int32") if isinstance(entry, list) and rng.random() < 0.5 else entry
+        for entry in key
+    )
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_random_keys(seed):
     rng = random.Random(seed)
@@ -45,6 +53,7 @@ def test_random_keys(seed):
         except IndexError:
             continue
         x = nd.array(a)
+        key_of_numpy, key = key, key_of_arrays(rng, key)
         got = x[key]
         assert got.shape == (expected.shape or (1,)), (shape, key)
         assert np.array_equal(got.asnumpy().reshape(expected.shape), expected), (shape, key)
@@ -53,13 +62,41 @@ def test_random_keys(seed):
             y = (x[key] * 2).sum()
         y.backward()
         gradient = np.zeros_like(a)
-        np.add.at(gradient, key, 2)
+        np.add.at(gradient, key_of_numpy, 2)
         assert np.array_equal(x.grad.asnumpy(), gradient), (shape, key)
         value = values.normal(size=rng.choice([expected.shape, expected.shape[-1:]]))
-        a[key] = value
+        a[key_of_numpy] = value
         x = nd.array(x.asnumpy())
         x[key] = nd.array(value) if rng.random() < 0.7 else np.asarray(value, np.float32)
         assert np.array_equal(x.asnumpy(), a), (shape, key)
+        a[key_of_numpy] += 1
+        x[key] += 1
+        assert np.array_equal(x.asnumpy(), a), (shape, key)
+
+
+@pytest.mark.filterwarnings("ignore:.*gives way:RuntimeWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_random_keys_written_in_traced_code(seed):
+    rng = random.Random(seed)
+    values = np.random.default_rng(seed)
+    for _ in range(10):
+        shape = tuple(rng.choice([1, 2, 3, 4]) for _ in range(rng.randint(1, 3)))
+        a = values.normal(size=shape).astype(np.float32)
+        key = random_key(rng, shape)
+        ours = key_of_arrays(rng, key)
+
+        def write(x, ours=ours):
+            y = x * 2
+            y[ours] = 7
+            y[ours] += 1
+            return y
+
+        expected = a * 2
+        expected[key] = 7
+        expected[key] += 1
+        compiled = mx.jit(write)
+        for _ in range(2):
+            assert np.array_equal(compiled(nd.array(a)).asnumpy(), expected), (shape, key)
 
 
 def test_an_ellipsis_of_no_axes_separates():

@@ -1300,6 +1300,7 @@ CLOCKS = {
     "datetime.today": lambda: datetime.datetime.today(),
     "os.urandom": lambda: os.urandom(8),
     "uuid4": lambda: uuid.uuid4(),
+    "uuid1": lambda: uuid.uuid1(),
     "SystemRandom": lambda: random.SystemRandom().random(),
     "default_rng": lambda: np.random.default_rng().normal(),
     "time.clock_gettime": lambda: time.clock_gettime(time.CLOCK_MONOTONIC),

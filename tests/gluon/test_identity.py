@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import warnings
 from collections.abc import Callable
@@ -136,3 +137,65 @@ def test_results_share_memory_as_imperatively(name: str) -> None:
                 result += 1
                 seen.append((result is x, x.asnumpy().tolist(), within(x).asnumpy().tolist()))
             assert seen[0] == seen[1]
+
+
+class Doubler:
+    def double(self, x: Any) -> Any:
+        return x * 2
+
+
+def one_list_twice(x: Any) -> Any:
+    both = [x * 2]
+    return both, both
+
+
+ONCE: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
+    "generator": (lambda self, x: (x * i for i in range(3)), list),
+    "generator of results": (lambda self, x: (y + 1 for y in [x * 2]), list),
+    "map": (lambda self, x: map(lambda i: x * i, range(2)), list),
+    "zip": (lambda self, x: zip([x * 2], [x], strict=True), lambda made: list(next(made))),
+    "closure": (lambda self, x: lambda y: y * x, lambda made: [made(nd.ones(3) * 2)]),
+    "closure over a result": (
+        lambda self, x: (lambda z: (z, lambda: z + x))(x * 3),
+        lambda made: [made[0], made[1]()],
+    ),
+    "partial": (
+        lambda self, x: functools.partial(nd.broadcast_add, x),
+        lambda made: [made(nd.ones(3))],
+    ),
+    "method": (lambda self, x: (x * 2).sum, lambda made: [made()]),
+    "method of an argument": (lambda self, x: x.sum, lambda made: [made()]),
+    "method of an object": (lambda self, x: (x, Doubler().double), lambda made: [made[1](made[0])]),
+    "list twice": (
+        lambda self, x: one_list_twice(x),
+        lambda made: made[0] if made[0] is made[1] else [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_each_call_makes_anew(name: str) -> None:
+    function, look = ONCE[name]
+    net = Net(function)
+    wanted = [[part.asnumpy() for part in look(net(nd.array(row)))] for row in ROWS]
+    net.hybridize()
+    with pytest.warns(RuntimeWarning, match="gives way to its Python code: it returns"):
+        found = [[part.asnumpy() for part in look(net(nd.array(row)))] for row in ROWS]
+    np.testing.assert_array_equal(found, wanted)
+
+
+ROWS = ([1, 2, 3], [4, 5, 6], [4, 5, 6])
+
+
+@pytest.mark.parametrize(
+    "view", [lambda k: k[0:2], lambda k: k[1], lambda k: k.reshape((2, 2)), lambda k: k[1:][:2]]
+)
+def test_views_of_an_array_that_the_block_holds(view: Callable[[Any], Any]) -> None:
+    seen = []
+    for hybridized in (False, True):
+        net = Net(lambda self, x: (x + 1, view(self.held)), held=nd.arange(4))
+        net.hybridize(active=hybridized)
+        net(nd.ones(3))
+        net(nd.ones(3))[1][:] = 9
+        seen.append([net.held.asnumpy().tolist(), net(nd.ones(3))[1].asnumpy().tolist()])
+    assert seen[0] == seen[1]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tigon as mx
 from tests.loop.test_mathematics import every_exponent
 from tigon import autograd, nd
 from tigon.base.dtypes import DType, float32, float64
@@ -244,3 +245,20 @@ def test_slopes_of_two_operands_in_float32_are_those_of_float64(op: Operator) ->
         # The smallest float32 times a logarithm, of a power.
         off = far_off(found, wanted, 3e-5, 2e-43 if op.name == "broadcast_power" else 0.0)
         assert not off.any(), list(zip(x[off], y[off], found[off], wanted[off], strict=True))[:8]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("op", BINARY, ids=lambda op: op.name)
+def test_slopes_beside_numbers_have_all_digits_compiled(op: Operator, side: str) -> None:
+    """What a rule computes of a number alone (1/3 - 1 of x ** (1/3)) is as precise as the array."""
+    x, number = [np.array([2.5, 1.7])], 1 / 3
+    function = (lambda x: op(number, x)) if side == "left" else (lambda x: op(x, number))
+    (one,), (other,) = slope(function, x, "float64"), slope(mx.jit(function), x, "float64")
+    (array,) = slope(lambda x: function_of_arrays(op, side, x, number), x, "float64")
+    np.testing.assert_allclose(one, array, rtol=1e-15)
+    np.testing.assert_allclose(other, array, rtol=1e-15)
+
+
+def function_of_arrays(op: Operator, side: str, x: Any, number: float) -> Any:
+    numbers = nd.array([number, number], dtype="float64")
+    return op(numbers, x) if side == "left" else op(x, numbers)

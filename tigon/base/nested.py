@@ -106,6 +106,48 @@ def count_of(kind: str, what: Any) -> int:
     return len(what) if kind == "dict" else what[1] if kind == "record" else 0
 
 
+def replaced(item: Any, of: Callable[[Any], Any]) -> Any:
+    """The nest with `of(leaf)` in the place of each leaf. Lists and dictionaries stay themselves,
+    wherever they are held, and may contain themselves.
+
+    >>> inner = [1]
+    >>> replaced((inner, {"a": inner}), lambda leaf: leaf + 1), inner
+    (([2], {'a': [2]}), [2])
+    """
+    made: dict[int, Any] = {}
+
+    def value(part: Any) -> Any:
+        return made[id(part)] if isinstance(part, (list, tuple, dict)) else of(part)
+
+    stack = [item] if isinstance(item, (list, tuple, dict)) else []
+    opened: dict[int, bool] = {}  # whether it is finished, too
+    while stack:
+        part: Any = stack[-1]
+        inside = list(part.values() if isinstance(part, dict) else part)
+        if id(part) not in opened:
+            opened[id(part)] = False
+            if not isinstance(part, tuple):
+                made[id(part)] = part
+            stack += [p for p in inside if isinstance(p, (list, tuple, dict)) and id(p) not in made]
+            continue
+        stack.pop()
+        if opened[id(part)]:
+            continue
+        opened[id(part)] = True
+        values = [value(held) for held in inside]
+        if isinstance(part, tuple):
+            step = _step(part)
+            assert step is not None
+            close(values, *step)
+            made[id(part)] = values[0]
+        else:
+            put: Any = list.__setitem__ if isinstance(part, list) else dict.__setitem__
+            keys = range(len(values)) if isinstance(part, list) else list(part)
+            for key, new in zip(keys, values, strict=True):
+                put(part, key, new)
+    return value(item)
+
+
 def leaves(item: Any, where: str) -> Iterator[Any]:
     """Everything in a nest that is no list, tuple or dictionary, in order.
 

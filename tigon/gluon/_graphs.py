@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -426,9 +428,43 @@ def _collect_outputs(
     return _SINGLE if structure == [("output", 0)] else tuple(structure)
 
 
+def _is_made(item: Any, trace: tracing.Trace) -> bool:
+    """Whether it is a function that knows something of the call that made it."""
+    if not callable(item) or trace.reads.has_reached(item):
+        return False
+    if isinstance(item, (functools.partial, FunctionType)):
+        return isinstance(item, functools.partial) or item.__closure__ is not None
+    owner = getattr(item, "__self__", None)  # of a bound method
+    if owner is None or isinstance(owner, (ModuleType, type)):
+        return False
+    return isinstance(owner, Symbol) or not trace.reads.has_reached(owner)
+
+
 def _check_results(result: Any, trace: tracing.Trace) -> None:
-    """An object of the user's that holds arrays cannot be made again at every call."""
-    for item in nested.leaves(result, "hybridize"):
+    """What cannot be made again at every call: a list that is there twice, iterators and functions
+    that the call made, and objects of the user's that hold arrays."""
+    met: set[int] = set()
+
+    def keeps(container: Any) -> bool:
+        if trace.reads.has_reached(container):
+            return True
+        if id(container) in met:
+            trace.cannot(
+                f"it returns one {type(container).__name__} in two places; return it once, or "
+                "another one in each"
+            )
+        met.add(id(container))
+        return False
+
+    for kind, item in nested.steps(result, "hybridize", keeps):
+        if kind != "leaf":
+            continue
+        if isinstance(item, Iterator):
+            trace.give_way(
+                f"it returns a {type(item).__name__}, which can be read once; return a list"
+            )
+        if _is_made(item, trace):
+            trace.give_way("it returns a function that it made; return the arrays that it needs")
         held = None if isinstance(item, Symbol) else _native.instance_dict(item)
         if held is not None and any(isinstance(part, Symbol) for part in held.values()):
             trace.cannot(

@@ -34,6 +34,10 @@ def getitem(self: NDArray, key: Any) -> NDArray:
     >>> x[1].asnumpy(), x[:, 1].asnumpy(), x[0, 2].shape
     (array([3., 4., 5.], dtype=float32), array([1., 4.], dtype=float32), (1,))
     """
+    if tracing.active[0]:
+        capture = tracing.capture()
+        if capture is not None:  # the symbol knows what shares memory
+            return capture(self)[key]
     if type(key) is int and not _native.is_recording():
         shape = self.shape
         if shape and -shape[0] <= key < shape[0]:
@@ -192,7 +196,8 @@ def write_whole(target: NDArray, value: Any) -> None:
         lifted = _lift(value, target)
         indexing.check_value_shape(lifted.shape, target.shape)
         if len(lifted.shape) > len(target.shape):
-            lifted = _run("_reshape", lifted, shape=lifted.shape[-len(target.shape) :] or (1,))
+            kept = lifted.shape[len(lifted.shape) - len(target.shape) :]
+            lifted = _run("_reshape", lifted, shape=kept)
         _run("_broadcast", lifted, out=target, shape=target.shape)
 
 

@@ -314,7 +314,7 @@ def host_indices(gathering: Gathering) -> list[np.ndarray]:
             if np.isnan(values).any():
                 raise TigonIndexError(f"index nan is out of bounds for axis {axis}")
             index = convert(values, int64)
-            index = _normalized(index, gathering.region.extents[axis], axis)
+            index = _normalized(index, gathering.region.shape[axis], axis)
         arrays.append(index)
     return arrays
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.extents import same_shape
-from tigon.base.frozen import Frozen
+from tigon.base.frozen import Frozen, replace
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
 from tigon.ir.rewrite import substitute
 from tigon.ir.text import parse_attrs, show_attrs
@@ -140,7 +140,7 @@ def _by_rule(
     several = len(node.outputs) > 1
     g = cotangents if several else cotangents[0]
     y = node.outputs if several else node.outputs[0]
-    results = op.rule(op.grad, node.attrs, g, y, *node.inputs)
+    results = op.rule(op.grad, node.attrs, g, y, *_in_one_dtype(node))
     if not isinstance(results, tuple) or len(results) != len(node.inputs):
         given = f"{len(results)}" if isinstance(results, tuple) else type(results).__name__
         raise InternalError(
@@ -164,6 +164,22 @@ def _by_rule(
             _check_cotangent(node, position, operand.type, cotangent.type)
         pairs.append((operand, cotangent))
     return pairs
+
+
+def _in_one_dtype(node: Node) -> tuple[Value, ...]:
+    """The operands, numbers among them in the dtype of the arrays that they meet: what a rule
+    computes of them alone (1/3 - 1 of x ** (1/3)) would else have the digits of a float32."""
+    strong = [value.type.dtype for value in node.inputs if value.is_typed and not value.type.weak]
+    if node.op.family is not Family.ELEMENTWISE or not strong or not strong[0].is_float:
+        return node.inputs
+
+    def own(value: Value) -> Value:
+        if value.node.op is not CONSTANT or not value.node.attrs.weak:
+            return value
+        attrs = replace(value.node.attrs, dtype=strong[0].name, weak=False)
+        return Node(CONSTANT, (), attrs).outputs[0]
+
+    return tuple(map(own, node.inputs))
 
 
 def _check_cotangent(node: Node, position: int, operand: TensorType, given: TensorType) -> None:

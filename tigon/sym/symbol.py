@@ -81,6 +81,9 @@ class Symbol:
     """
 
     __slots__ = ("__weakref__", "_values")
+
+    stands_for: Any = None
+    """An array, where the trace is over and the code has kept this."""
     __array_priority__ = 1000.0  # numpy arrays leave arithmetic with symbols to them
     __array_ufunc__ = None
 
@@ -601,6 +604,10 @@ def apply(
     trace = tracing.eager()
     if trace is not None and not any(type(operand) is Symbol for operand in given):
         return trace.apply(op, attrs, given)
+    if any(isinstance(operand, Symbol) and operand.stands_for is not None for operand in given):
+        arrays = [o if getattr(o, "stands_for", None) is None else o.stands_for for o in given]
+        owner = next(a for a in arrays if hasattr(a, "apply_op") and not isinstance(a, Symbol))
+        return owner.apply_op(op, attrs, arrays)
     own, hints = current_names().get(name, hint or op.name.lower()), current_attributes().get(hints)
     suspended = _native.suspend()
     try:

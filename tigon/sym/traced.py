@@ -35,8 +35,7 @@ class ArraySymbol(Symbol):
     def __init__(self, values: Sequence[Value]) -> None:
         super().__init__(values)
         self._shares = False
-        self.stands_for: Any = None
-        """An array, where the trace is over and the code has kept this."""
+        self.stands_for = None
         trace = tracing.installed().giver
         if trace is not None:
             trace.symbols.append(weakref.ref(self))
@@ -54,11 +53,7 @@ class ArraySymbol(Symbol):
         return None if trace is None else trace.concrete(self)
 
     def apply_op(self, op: Any, attrs: Any, operands: Sequence[Any], *names: Any) -> Any:
-        """Append an operator, or run it after the trace."""
-        if any(isinstance(o, ArraySymbol) and o.stands_for is not None for o in operands):
-            given = [o._array() if isinstance(o, ArraySymbol) else o for o in operands]
-            first = next(o for o in given if isinstance(o, NDArray))
-            return first.apply_op(op, attrs, given)
+        """Append an operator, or run it after the trace. Several results are a list."""
         result = super().apply_op(op, attrs, operands, *names)
         many = isinstance(result, Symbol) and len(result._values) > 1
         return list(result) if many else result
@@ -116,7 +111,9 @@ class ArraySymbol(Symbol):
             return
         found = plan(shape, key)
         if not isinstance(found, Region):
-            raise NotImplementedForSymbol("__setitem__ with index arrays")
+            array, key, value = self._concrete("x[indices] = value", (key, value))
+            array[key] = value
+            return
         part = get("_cast_like")(value, self) if isinstance(value, Symbol) else value
         if not isinstance(part, Symbol):
             filled = get("_full")

@@ -293,7 +293,7 @@ class Trace:
         return self._arrays[value]
 
     def concrete(self, item: Any) -> Any:
-        """The same with arrays in the place of this trace's symbols, through containers."""
+        """The same with arrays in the place of this trace's symbols, in its containers, too."""
         if isinstance(item, ArraySymbol):
             if item.stands_for is not None:
                 return item.stands_for
@@ -302,13 +302,9 @@ class Trace:
             return found[0] if len(found) == 1 else found
         if not nested.holds(item, ArraySymbol):
             return item
-        made: list[Any] = []
-        for kind, what in nested.steps(item, "hybridize"):
-            if kind == "leaf":
-                made.append(self.concrete(what) if isinstance(what, ArraySymbol) else what)
-            else:
-                nested.close(made, kind, what)
-        return made[0]
+        return nested.replaced(
+            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, ArraySymbol) else leaf
+        )
 
     def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
         """An operator, after giving way."""
@@ -335,14 +331,22 @@ class Trace:
             self.give_way(self.reason)
             self._hand_over()
 
+    def _given(self) -> list[ArraySymbol]:
+        """Symbols that the code did not make."""
+        return [
+            *(symbol for symbol, _ in self.arguments),
+            *(symbol for _, symbol in self.parameters.values()),
+            *(symbol for _, symbol in self.captured.values()),
+        ]
+
+    def _alive(self) -> list[ArraySymbol]:
+        made = (reference() for reference in self.symbols)
+        return [*self._given(), *(symbol for symbol in made if symbol is not None)]
+
     def _kept(self) -> list[ArraySymbol]:
         """Symbols that the code has put somewhere, and does not return."""
-        known = {id(symbol) for symbol, _ in self.arguments}
-        known.update(id(symbol) for _, symbol in self.parameters.values())
-        known.update(id(symbol) for _, symbol in self.captured.values())
-        known.update(map(id, nested.leaves(self.result, "hybridize")))
-        alive = (reference() for reference in self.symbols)
-        return [symbol for symbol in alive if symbol is not None and id(symbol) not in known]
+        known = {*map(id, self._given()), *map(id, nested.leaves(self.result, "hybridize"))}
+        return [symbol for symbol in self._alive() if id(symbol) not in known]
 
     def fail(self) -> None:
         """The code has raised. What it has put somewhere stays there, as an array."""
@@ -376,7 +380,7 @@ class Trace:
         """Put arrays where the code has put symbols."""
         for put, item in self._places():
             put(self.concrete(item))
-        for symbol in self._kept():
+        for symbol in self._alive():
             symbol.stands_for = self.concrete(symbol)
 
 

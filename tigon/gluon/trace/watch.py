@@ -26,6 +26,11 @@ import numpy as np
 
 from tigon import _native
 
+try:
+    import _uuid  # of uuid.uuid1
+except ImportError:  # some builds of Python have none: then it asks the clock
+    _uuid = None  # type: ignore[assignment]
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _PLACES = sysconfig.get_paths()
 _LIBRARIES = tuple(
@@ -237,6 +242,7 @@ _UNFORESEEN: tuple[Any, ...] = (
     random.random,
     random.getrandbits,
     super(random.Random, random.Random(0)).seed,
+    *(() if _uuid is None else (_uuid.generate_time_safe,)),
 )
 """Functions of C whose results differ from call to call, or that do something each time."""
 

@@ -187,12 +187,12 @@ class Windows(Frozen):
         return tuple(result)
 
     def striding_alone(self, extents: Sequence[int]) -> Windows:
-        """The same windows, `extents` of them: where an axis has one alone, its step is its length,
-        so that no element is looked for in windows that are not there."""
+        """The same windows, `extents` of them: where an axis has one alone, its step is no shorter
+        than it is long, so that no element is looked for in windows that are not there."""
         if any(d > 1 for d in self.dilate):
             return self
         steps = zip(self.kernel, self.stride, extents, strict=True)
-        return replace(self, stride=tuple(k if is_one(e) else s for k, s, e in steps))
+        return replace(self, stride=tuple(max(k, s) if is_one(e) else s for k, s, e in steps))
 
 
 def windows(x: Value, geometry: Windows, extents: Sequence[int], fill: float = 0.0) -> Value:

@@ -272,7 +272,8 @@ def _band(attrs: ResampleAttrs, place: Value) -> tuple[Value, int]:
     corners = attrs.rule == "corners"
     step = (size - 1) / max(count - 1, 1) if corners else size / count
     first = subtract(place, 1.0) if corners else subtract(place, 0.5 + step / 2)
-    return add(floor(divide(first, step)), 1.0), min(math.ceil(2 / step), count)
+    start = maximum(add(floor(divide(first, step)), 1.0), 0.0)
+    return start, min(math.ceil(2 / step), count)
 
 
 def _decompose_resample(attrs: ResampleAttrs, data: Value) -> Value:
