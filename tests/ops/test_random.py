@@ -122,3 +122,23 @@ def test_whatever_chances_come_to(dtype: str) -> None:
         places = np.bincount(drawn.asnumpy(), minlength=10)
         assert places[[0, 8, 9]].sum() == 0
         assert places[1:8].min() > 2_500
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["imperative", "compiled"])
+def test_the_likelihood_of_a_draw_has_a_slope(compiled: bool) -> None:
+    """d log p_i / d p_j is 1 / p_i where j is what was drawn, else 0."""
+    chances = mx.nd.array([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]])
+    weights = np.array([[1, 2, 3, 4], [1, 1, 1, 1]], np.float32)
+    chances.attach_grad()
+
+    def draw(p):
+        return mx.nd.random.multinomial(p, shape=4, get_prob=True)
+
+    with mx.autograd.record():
+        drawn, likelihood = (mx.jit(draw) if compiled else draw)(chances)
+        total = (likelihood * mx.nd.array(weights)).sum()
+    total.backward()
+    slope = np.zeros((2, 3))
+    for (line, place), position in np.ndenumerate(drawn.asnumpy()):
+        slope[line, position] += weights[line, place] / chances.asnumpy()[line, position]
+    np.testing.assert_allclose(chances.grad.asnumpy(), slope, rtol=1e-6)

@@ -460,7 +460,6 @@ sample_multinomial = composite(
     operands="data key%",
     attrs=MultinomialAttrs,
     outputs=lambda a: 2 if a.get_prob else 1,
-    differentiable=False,
     work=Work.SORTING,
     numpy=_multinomial_oracle,
     aliases=("sample_multinomial", "random_multinomial"),
@@ -473,7 +472,8 @@ sample_multinomial = composite(
     doc="""Positions drawn with the given probabilities.
 
     Parameters: `data` probabilities along the last axis, each line adding up to 1; `shape` how many
-    are drawn for each line; `get_prob` gives the logarithm of their probabilities too; `dtype` of
+    are drawn for each line; `get_prob` gives the logarithm of their probabilities too, which can be
+    differentiated (Williams 1992, "Simple statistical gradient-following algorithms"); `dtype` of
     the positions (default int32).
 
     >>> nd.sample_multinomial(nd.array([0, 1, 0]), shape=(3,)).asnumpy()
