@@ -509,6 +509,21 @@ def test_the_number_of_kept_graphs_is_bounded(make):
     assert mx.runtime.stats()["fallbacks"] == before + 12
 
 
+def test_what_changes_at_every_call_is_soon_seldom_traced(make):
+    net, _ = make(lambda self, x: x * self.step)
+    with pytest.warns(RuntimeWarning, match="most calls run as Python code") as warned:
+        for step in range(3000):
+            net.step = step
+            assert values(net(nd.ones(1))) == [step]
+    assert len(warned) == 1
+    assert net._graphs.traces < 30
+    for _ in range(1100):  # once it stands still, it is compiled again
+        assert values(net(nd.ones(1))) == [2999]
+    before = mx.runtime.stats()["fallbacks"]
+    assert values(net(nd.ones(1))) == [2999]
+    assert mx.runtime.stats()["fallbacks"] == before
+
+
 def test_explain_tells_why(make):
     net, _ = make(lambda self, x: x * self.scale)
     net.scale = 1

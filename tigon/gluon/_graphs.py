@@ -23,7 +23,7 @@ from tigon.nd import NDArray
 from tigon.runtime import keys
 from tigon.runtime.cached_graph import CachedGraph, Steps, thread_states
 from tigon.runtime.compile import CompiledGraph
-from tigon.runtime.counters import fall_back, give_way
+from tigon.runtime.counters import count, fall_back, give_way
 from tigon.sym.symbol import Group, Symbol, var
 from tigon.sym.traced import traced_variable
 
@@ -50,6 +50,21 @@ class GaveWay(Exception):
         super().__init__(trace.reason)
         self.result = result
         self.trace = trace
+
+
+TRACES_BEFORE_A_REST = 8
+LONGEST_REST = 1024
+"""Calls. Where every call is traced again, which takes a thousand times what a call takes, it soon
+runs as Python code most of the time; once what it reads stands still, a graph serves it again."""
+
+
+class Rest:
+    """How often a kind of call was traced in place of an older trace, and how many calls of it are
+    not traced from now on."""
+
+    def __init__(self) -> None:
+        self.traces = 0
+        self.calls = 0
 
 
 class Yielded:
@@ -253,6 +268,7 @@ class GraphCache:
         self._by_kind: dict[Any, list[Entry]] = {}
         self._compiled: CompiledByKey = WeakValueDictionary()
         self._yielded: dict[Any, Yielded] = {}
+        self._resting: dict[Any, Rest] = {}
         self._lock = plain_lock()
         self.traces = 0
         self.latest: Entry | None = None
@@ -288,7 +304,7 @@ class GraphCache:
                 break
         else:
             yielded = self._yielded.get(kind)
-            if yielded is not None and yielded.looks == 0:
+            if (yielded is not None and yielded.looks == 0) or self._rests(kind):
                 return self._block._imperatively(args)
             try:
                 entry = self._trace(kind, leaves, args)
@@ -301,6 +317,15 @@ class GraphCache:
         if shortcuts is not None and entry.plain is not None:
             entry.shorten(shortcuts, args)
         return entry.run(leaves)
+
+    def _rests(self, kind: Any) -> bool:
+        """Whether calls of this kind have been traced so often that this one is not."""
+        rest = self._resting.get(kind)
+        if rest is None or rest.calls == 0:
+            return False
+        rest.calls -= 1
+        count("fallbacks")
+        return True
 
     def _give_way(self, kind: Any, gone: GaveWay, args: tuple[Any, ...]) -> Any:
         """From now on calls of this kind run the Python code; this one has."""
@@ -340,10 +365,16 @@ class GraphCache:
             if len(entries) == GRAPHS_PER_KIND:
                 fall_back(
                     f"{self._block.name} is traced again and again, because what its code reads "
-                    f"keeps changing ({reason}); pass it as an array instead"
+                    f"keeps changing ({reason}); pass it as an array instead. While it does, most "
+                    "calls run as Python code"
                 )
+                rest = self._resting.setdefault(kind, Rest())
+                rest.traces += 1
+                if rest.traces > TRACES_BEFORE_A_REST:
+                    rest.calls = min(2 ** (rest.traces - TRACES_BEFORE_A_REST), LONGEST_REST)
             if len(self._by_kind) > KINDS_KEPT:
                 self._by_kind = dict([*self._by_kind.items()][-KINDS_KEPT:])
+                self._resting = {k: v for k, v in self._resting.items() if k in self._by_kind}
             self.latest = entry
             return entry
 
