@@ -71,7 +71,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
 
  protected:
   static Task* set_current_host(Task* task);  // returns the previous one
-  virtual void reserve() {}  // memory for the execution beyond the storages
+  virtual void reserve() {}                   // memory for the execution beyond the storages
   virtual void execute() = 0;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
 

@@ -19,7 +19,7 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
-PyObject* missing = nullptr;      // stands for a name that was not there
+PyObject* missing = nullptr;  // stands for a name that was not there
 PyObject* guards_type = nullptr;
 
 // Whether two objects are one, or immutable and equal to the bit.
@@ -66,8 +66,18 @@ nb::object instance_dict(PyObject* object) {
   return found;
 }
 
-enum class Place { kItem, kDict, kCell, kSequence, kMapping, kAttribute, kPlainFunction, kFunction, kType,
-                  kCheck };
+enum class Place {
+  kItem,
+  kDict,
+  kCell,
+  kSequence,
+  kMapping,
+  kAttribute,
+  kPlainFunction,
+  kFunction,
+  kType,
+  kCheck
+};
 
 struct Guard {
   Place place;
@@ -99,39 +109,39 @@ struct Guard {
   bool holds() {
     PyObject* self = owner.ptr();
     switch (place) {
-      case Place::kItem: {
-        PyObject* found = PyDict_GetItemWithError(self, key.ptr());
-        if (!found) PyErr_Clear();
-        return update(found ? found : missing);
-      }
-      case Place::kDict:  // of an object of this class
-        return reinterpret_cast<PyObject*>(Py_TYPE(self)) == key.ptr() &&
-               (value.ptr() == Py_None || instance_dict(self).ptr() == value.ptr());
-      case Place::kCell: {
-        PyObject* found = PyCell_GET(self);
-        return update(found ? found : missing);
-      }
-      case Place::kSequence:
-        return sequence_holds();
-      case Place::kMapping:
-        return mapping_holds();
-      case Place::kAttribute: {
-        nb::object found = nb::steal(PyObject_GetAttr(self, key.ptr()));
-        if (!found.is_valid()) PyErr_Clear();
-        return update(found.is_valid() ? found.ptr() : missing);
-      }
-      case Place::kPlainFunction:
-      case Place::kFunction:
-        return PyFunction_GET_CODE(self) == key.ptr() &&
-               or_none(PyFunction_GET_DEFAULTS(self)) == PyTuple_GET_ITEM(value.ptr(), 0) &&
-               or_none(PyFunction_GET_KW_DEFAULTS(self)) == PyTuple_GET_ITEM(value.ptr(), 1);
-      case Place::kType:
-        return type_holds();
-      case Place::kCheck: {
-        nb::object answer = nb::steal(in_python([&] { return PyObject_CallNoArgs(self); }));
-        if (!answer.is_valid()) PyErr_Clear();
-        return answer.ptr() == Py_True;
-      }
+    case Place::kItem: {
+      PyObject* found = PyDict_GetItemWithError(self, key.ptr());
+      if (!found) PyErr_Clear();
+      return update(found ? found : missing);
+    }
+    case Place::kDict:  // of an object of this class
+      return reinterpret_cast<PyObject*>(Py_TYPE(self)) == key.ptr() &&
+             (value.ptr() == Py_None || instance_dict(self).ptr() == value.ptr());
+    case Place::kCell: {
+      PyObject* found = PyCell_GET(self);
+      return update(found ? found : missing);
+    }
+    case Place::kSequence:
+      return sequence_holds();
+    case Place::kMapping:
+      return mapping_holds();
+    case Place::kAttribute: {
+      nb::object found = nb::steal(PyObject_GetAttr(self, key.ptr()));
+      if (!found.is_valid()) PyErr_Clear();
+      return update(found.is_valid() ? found.ptr() : missing);
+    }
+    case Place::kPlainFunction:
+    case Place::kFunction:
+      return PyFunction_GET_CODE(self) == key.ptr() &&
+             or_none(PyFunction_GET_DEFAULTS(self)) == PyTuple_GET_ITEM(value.ptr(), 0) &&
+             or_none(PyFunction_GET_KW_DEFAULTS(self)) == PyTuple_GET_ITEM(value.ptr(), 1);
+    case Place::kType:
+      return type_holds();
+    case Place::kCheck: {
+      nb::object answer = nb::steal(in_python([&] { return PyObject_CallNoArgs(self); }));
+      if (!answer.is_valid()) PyErr_Clear();
+      return answer.ptr() == Py_True;
+    }
     }
     return false;
   }
@@ -336,8 +346,8 @@ int on_event(PyObject*, PyFrameObject* frame, int what, PyObject* argument) {
     if (!argument || !PyCFunction_Check(argument)) return 0;
     auto* address = reinterpret_cast<void*>(PyCFunction_GET_FUNCTION(argument));
     if (!watcher->listed.count(address)) return 0;
-    nb::object done = nb::steal(
-        PyObject_CallFunctionObjArgs(watcher->called, shown, argument, nullptr));
+    nb::object done =
+        nb::steal(PyObject_CallFunctionObjArgs(watcher->called, shown, argument, nullptr));
     return done.is_valid() ? 0 : -1;
   } catch (nb::python_error& error) {
     error.restore();
@@ -351,65 +361,77 @@ void bind_guards(nb::module_& m) {
   auto guards = nb::class_<Guards>(m, "Guards", nb::type_slots(guards_slots),
                                    "Values that traced code read, and where.");
   guards.def(nb::init<>())
-      .def("item", [](Guards& all, nb::object space, nb::object key) {
-        return all.add(item_guard(std::move(space), std::move(key)));
-      })
-      .def("object", [](Guards& all, nb::object owner) {
-        nb::object found = instance_dict(owner.ptr());
-        if (!found.is_valid()) found = nb::none();
-        nb::object kind = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(owner.ptr())));
-        return all.add({Place::kDict, std::move(owner), std::move(kind), std::move(found)});
-      })
-      .def("cell", [](Guards& all, nb::object cell) {
-        expect(PyCell_Check(cell.ptr()), "guards: not a cell");
-        PyObject* found = PyCell_GET(cell.ptr());
-        nb::object value = nb::borrow(found ? found : missing);
-        return all.add({Place::kCell, std::move(cell), nb::object(), std::move(value)});
-      })
-      .def("sequence", [](Guards& all, nb::object sequence) {
-        expect(PyList_Check(sequence.ptr()) || PyTuple_Check(sequence.ptr()),
-               "guards: a sequence is a list or a tuple");
-        nb::object content = required(PySequence_Tuple(sequence.ptr()));
-        return all.add({Place::kSequence, std::move(sequence), nb::object(), std::move(content)});
-      })
-      .def("mapping", [](Guards& all, nb::object mapping) {
-        return all.add(mapping_guard(std::move(mapping)));
-      })
-      .def("attribute", [](Guards& all, nb::object owner, nb::object name) {
-        nb::object found = nb::steal(PyObject_GetAttr(owner.ptr(), name.ptr()));
-        if (!found.is_valid()) PyErr_Clear();
-        if (!found.is_valid()) found = nb::borrow(missing);
-        return all.add({Place::kAttribute, std::move(owner), std::move(name), std::move(found)});
-      })
-      .def("function", [](Guards& all, nb::object function) {
-        PyObject* f = function.ptr();
-        expect(PyFunction_Check(f), "guards: not a function");
-        nb::object parts = required(PyTuple_Pack(2, Guard::or_none(PyFunction_GET_DEFAULTS(f)),
-                                                 Guard::or_none(PyFunction_GET_KW_DEFAULTS(f))));
-        nb::object code = nb::borrow(PyFunction_GET_CODE(f));
-        bool plain = !PyFunction_GET_DEFAULTS(f) && !PyFunction_GET_KW_DEFAULTS(f);
-        return all.add({plain ? Place::kPlainFunction : Place::kFunction, std::move(function),
-                        std::move(code), std::move(parts)});
-      })
-      .def("type", [](Guards& all, nb::object type, nb::tuple names, nb::tuple values) {
-        return all.add(type_guard(std::move(type), std::move(names), std::move(values)));
-      })
-      .def("check", [](Guards& all, nb::object function) {
-        return all.add({Place::kCheck, std::move(function), nb::object(), nb::object()});
-      })
+      .def("item",
+           [](Guards& all, nb::object space, nb::object key) {
+             return all.add(item_guard(std::move(space), std::move(key)));
+           })
+      .def("object",
+           [](Guards& all, nb::object owner) {
+             nb::object found = instance_dict(owner.ptr());
+             if (!found.is_valid()) found = nb::none();
+             nb::object kind = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(owner.ptr())));
+             return all.add({Place::kDict, std::move(owner), std::move(kind), std::move(found)});
+           })
+      .def("cell",
+           [](Guards& all, nb::object cell) {
+             expect(PyCell_Check(cell.ptr()), "guards: not a cell");
+             PyObject* found = PyCell_GET(cell.ptr());
+             nb::object value = nb::borrow(found ? found : missing);
+             return all.add({Place::kCell, std::move(cell), nb::object(), std::move(value)});
+           })
+      .def("sequence",
+           [](Guards& all, nb::object sequence) {
+             expect(PyList_Check(sequence.ptr()) || PyTuple_Check(sequence.ptr()),
+                    "guards: a sequence is a list or a tuple");
+             nb::object content = required(PySequence_Tuple(sequence.ptr()));
+             return all.add(
+                 {Place::kSequence, std::move(sequence), nb::object(), std::move(content)});
+           })
+      .def("mapping", [](Guards& all,
+                         nb::object mapping) { return all.add(mapping_guard(std::move(mapping))); })
+      .def("attribute",
+           [](Guards& all, nb::object owner, nb::object name) {
+             nb::object found = nb::steal(PyObject_GetAttr(owner.ptr(), name.ptr()));
+             if (!found.is_valid()) PyErr_Clear();
+             if (!found.is_valid()) found = nb::borrow(missing);
+             return all.add(
+                 {Place::kAttribute, std::move(owner), std::move(name), std::move(found)});
+           })
+      .def("function",
+           [](Guards& all, nb::object function) {
+             PyObject* f = function.ptr();
+             expect(PyFunction_Check(f), "guards: not a function");
+             nb::object parts =
+                 required(PyTuple_Pack(2, Guard::or_none(PyFunction_GET_DEFAULTS(f)),
+                                       Guard::or_none(PyFunction_GET_KW_DEFAULTS(f))));
+             nb::object code = nb::borrow(PyFunction_GET_CODE(f));
+             bool plain = !PyFunction_GET_DEFAULTS(f) && !PyFunction_GET_KW_DEFAULTS(f);
+             return all.add({plain ? Place::kPlainFunction : Place::kFunction, std::move(function),
+                             std::move(code), std::move(parts)});
+           })
+      .def("type",
+           [](Guards& all, nb::object type, nb::tuple names, nb::tuple values) {
+             return all.add(type_guard(std::move(type), std::move(names), std::move(values)));
+           })
+      .def("check",
+           [](Guards& all, nb::object function) {
+             return all.add({Place::kCheck, std::move(function), nb::object(), nb::object()});
+           })
       .def("hold", &Guards::hold)
       .def("failed", [](Guards& all) { return all.failed(); })
       .def("__len__", &Guards::size);
   guards_type = guards.ptr();
 
-  missing = Py_NewRef(required(PyObject_CallNoArgs(
-                                   reinterpret_cast<PyObject*>(&PyBaseObject_Type)))
-                          .ptr());
+  missing = Py_NewRef(
+      required(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type))).ptr());
   m.attr("MISSING") = nb::borrow(missing);
-  m.def("instance_dict", [](nb::object object) -> nb::object {
-    nb::object found = instance_dict(object.ptr());
-    return found.is_valid() ? found : nb::none();
-  }, "object"_a.none());
+  m.def(
+      "instance_dict",
+      [](nb::object object) -> nb::object {
+        nb::object found = instance_dict(object.ptr());
+        return found.is_valid() ? found : nb::none();
+      },
+      "object"_a.none());
   m.def("type_lookup", [](nb::object type, nb::object name) -> nb::object {
     expect(PyType_Check(type.ptr()), "type_lookup: not a type");
     PyObject* found = _PyType_Lookup(reinterpret_cast<PyTypeObject*>(type.ptr()), name.ptr());
@@ -417,16 +439,17 @@ void bind_guards(nb::module_& m) {
   });
   m.def("set_watcher", [](nb::object classify, nb::object entered, nb::object called,
                           nb::list functions) {
-    auto* made = new Watcher{classify.release().ptr(), entered.release().ptr(),
-                             called.release().ptr(), {}};
+    auto* made =
+        new Watcher{classify.release().ptr(), entered.release().ptr(), called.release().ptr(), {}};
     for (nb::handle function : functions) {
       expect(PyCFunction_Check(function.ptr()), "set_watcher: not a function of C");
       made->listed.insert(reinterpret_cast<void*>(PyCFunction_GET_FUNCTION(function.ptr())));
     }
     watcher = made;  // one for the process, never freed: another thread may be in it
   });
-  m.def("same", [](nb::object a, nb::object b) { return same(a.ptr(), b.ptr()); },
-        "a"_a.none(), "b"_a.none());
+  m.def(
+      "same", [](nb::object a, nb::object b) { return same(a.ptr(), b.ptr()); }, "a"_a.none(),
+      "b"_a.none());
   // What runs until `resume` is ours and reads nothing of the user's: it is not shown, which saves
   // most of what watching costs. Gives whether there was anything to suspend. From Python 3.12 on,
   // where every change of the profile function has all code instrumented anew, it does nothing.

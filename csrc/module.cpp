@@ -151,8 +151,7 @@ const char* const kTimedParts[] = {"wave", "launch", "alone"};
 
 // One execution on arrays that nobody else uses meanwhile; see ProgramCode::execute_timed.
 std::vector<double> program_timed(const Program& program, const std::vector<nb::handle>& inputs,
-                                  const std::vector<nb::handle>& outputs,
-                                  const std::string& part) {
+                                  const std::vector<nb::handle>& outputs, const std::string& part) {
   auto found = std::find(std::begin(kTimedParts), std::end(kTimedParts), part);
   if (found == std::end(kTimedParts))
     throw InternalError("timed: expected wave, launch or alone; given " + part);
@@ -180,8 +179,8 @@ std::vector<double> program_timed(const Program& program, const std::vector<nb::
 }
 
 // (wave, operator, points, chunks) of each launch, in the order of `timed`.
-std::vector<std::tuple<size_t, std::string, int64_t, int64_t>> program_launches(
-    const Program& program) {
+std::vector<std::tuple<size_t, std::string, int64_t, int64_t>>
+program_launches(const Program& program) {
   std::vector<std::tuple<size_t, std::string, int64_t, int64_t>> made;
   const std::vector<Wave>& waves = program.code->waves;
   for (size_t wave = 0; wave < waves.size(); ++wave) {
@@ -278,13 +277,15 @@ void bind_programs(nb::module_& m) {
       .def_ro("visible", &Program::visible)
       .def_prop_ro("cost", [](const Program& p) { return p.code->cost; })
       .def_prop_ro("arena_bytes", [](const Program& p) { return p.code->arena_bytes; })
-      .def_prop_ro("launches", program_launches,
-                   "(wave, operator, points, chunks) of each launch.")
-      .def("timed", [](const Program& p, const std::vector<nb::handle>& inputs,
-                       const std::vector<nb::handle>& outputs, const std::string& part) {
-        return translated([&] { return program_timed(p, inputs, outputs, part); });
-      }, "inputs"_a, "outputs"_a, "part"_a,
-           "Seconds of each wave, of each launch by itself, or of each launch on one thread.");
+      .def_prop_ro("launches", program_launches, "(wave, operator, points, chunks) of each launch.")
+      .def(
+          "timed",
+          [](const Program& p, const std::vector<nb::handle>& inputs,
+             const std::vector<nb::handle>& outputs, const std::string& part) {
+            return translated([&] { return program_timed(p, inputs, outputs, part); });
+          },
+          "inputs"_a, "outputs"_a, "part"_a,
+          "Seconds of each wave, of each launch by itself, or of each launch on one thread.");
   program_type = program.ptr();
 
   auto view = nb::class_<View>(m, "View", nb::type_slots(view_slots),
@@ -486,8 +487,7 @@ void bind_tape(nb::module_& m) {
           return results;
         });
       },
-      "heads"_a, "head_grads"_a, "retain_graph"_a, "variables"_a = nb::none(),
-      "predict"_a = false);
+      "heads"_a, "head_grads"_a, "retain_graph"_a, "variables"_a = nb::none(), "predict"_a = false);
   m.def(
       "record_custom",
       [](nb::object inputs, nb::object outputs, nb::object backward) {
@@ -683,9 +683,8 @@ void bind_engine(nb::module_& m) {
   m.def("reset_peak", memory::reset_peak);
   m.def("trim", memory::trim);
   m.def("turn_pool", [] { memory::turn(true); }, nb::call_guard<nb::gil_scoped_release>());
-  m.def("set_error_types", [](nb::object user, nb::object index) {
-    set_error_types(user.ptr(), index.ptr());
-  });
+  m.def("set_error_types",
+        [](nb::object user, nb::object index) { set_error_types(user.ptr(), index.ptr()); });
   m.def("set_inline_threshold", [](double microseconds) { inline_threshold = microseconds; });
   m.def("inline_threshold", [] { return inline_threshold; });
 }

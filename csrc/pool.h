@@ -59,8 +59,8 @@ class ThreadPool {
     if (!started_.load(std::memory_order_acquire)) start_once();
   }
 
-  // No task begins between the two; `hold` returns when those that have begun have ended, except for
-  // host callbacks, which may be waiting for the caller.
+  // No task begins between the two; `hold` returns when those that have begun have ended, except
+  // for host callbacks, which may be waiting for the caller.
   void hold();
   void go_on();
 

@@ -149,8 +149,8 @@ PyObject* Callee::gradient_for(const std::vector<uint64_t>& wanted) {
     Py_INCREF(flag);
     PyTuple_SET_ITEM(mask.ptr(), static_cast<Py_ssize_t>(index), flag);
   }
-  nb::object rule = nb::steal(
-      in_python([&] { return PyObject_CallOneArg(gradient.ptr(), mask.ptr()); }));
+  nb::object rule =
+      nb::steal(in_python([&] { return PyObject_CallOneArg(gradient.ptr(), mask.ptr()); }));
   if (!rule) throw nb::python_error();
   if (!rule.is_none()) {
     if (Py_TYPE(rule.ptr()) != reinterpret_cast<PyTypeObject*>(gradient_type))

@@ -58,10 +58,10 @@ void check_fits(const Scalar& scalar, const DTypeInfo& dtype, int64_t integer) {
     fits = integer >= least && (integer < 0 || static_cast<uint64_t>(integer) <= most);
   }
   if (fits) return;
-  nb::object number = nb::steal(
-      scalar.type == Scalar::Float   ? PyFloat_FromDouble(scalar.real)
-      : scalar.type == Scalar::Large ? PyLong_FromUnsignedLongLong(static_cast<uint64_t>(integer))
-                                     : PyLong_FromLongLong(integer));
+  nb::object number = nb::steal(scalar.type == Scalar::Float ? PyFloat_FromDouble(scalar.real)
+                                : scalar.type == Scalar::Large
+                                    ? PyLong_FromUnsignedLongLong(static_cast<uint64_t>(integer))
+                                    : PyLong_FromLongLong(integer));
   throw UserError(std::string("the number ") + nb::repr(number).c_str() + " does not fit " +
                   dtype.name + ", which holds " + std::to_string(least) + " to " +
                   std::to_string(most) + "; use another dtype (astype converts an array)");

@@ -25,11 +25,11 @@ struct Shortcut {
   int64_t epoch;
   bool training;
   std::vector<TypeRef> types;  // of the arguments
-  nb::object guards;  // of what the traced code read
+  nb::object guards;           // of what the traced code read
   Guards* guarded;
   nb::object owner;  // of the program
   Program* program;
-  std::vector<ArrayRef> arrays;  // null where an argument goes
+  std::vector<ArrayRef> arrays;                   // null where an argument goes
   std::vector<std::pair<size_t, size_t>> inputs;  // (place among the arrays, argument)
 
   bool fits(PyObject* arguments) const {
@@ -159,12 +159,13 @@ PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
   if (!(keywords && PyDict_GET_SIZE(keywords)) && !trace_handlers.call && !is_recording()) {
     nb::object table = nb::steal(in_python([&] { return PyObject_GetAttr(self, shortcuts_name); }));
     if (!table.is_valid()) PyErr_Clear();  // the long way finds out why
-    bool any = table.is_valid() &&
-               Py_TYPE(table.ptr()) == reinterpret_cast<PyTypeObject*>(shortcuts_type);
+    bool any =
+        table.is_valid() && Py_TYPE(table.ptr()) == reinterpret_cast<PyTypeObject*>(shortcuts_type);
     if (any) {
       if (Shortcuts::Held found = nb::inst_ptr<Shortcuts>(table)->find(arguments)) {
         PyObject* result = guarded([&] { return found->run(arguments); });
-        if (!result && PyErr_ExceptionMatches(user_error_type())) explain_failure(self, failed_name);
+        if (!result && PyErr_ExceptionMatches(user_error_type()))
+          explain_failure(self, failed_name);
         return result;
       }
     }

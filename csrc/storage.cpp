@@ -44,8 +44,8 @@ constexpr size_t kLargest = size_t{1} << 47;
 constexpr size_t kSlack = size_t{64} << 20;  // kept whatever was in use
 constexpr size_t kTiny = 1024;               // up to here only the lengths of lists are counted
 constexpr size_t kTinyLists = kTiny / kAlignment + 1;
-constexpr uint32_t kBlocksPerLook = 256;     // at the clock, for blocks below kMapped
-constexpr uint32_t kBatch = 64;              // blocks given back per hold of the lock
+constexpr uint32_t kBlocksPerLook = 256;  // at the clock, for blocks below kMapped
+constexpr uint32_t kBatch = 64;           // blocks given back per hold of the lock
 
 struct SizeClass {
   size_t index;
@@ -91,8 +91,8 @@ int64_t now_in_nanoseconds() {
 }
 
 size_t bytes_of_machine() {
-  size_t bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) *
-                 static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  size_t bytes =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 #if defined(__linux__)
   if (std::FILE* file = std::fopen("/sys/fs/cgroup/memory.max", "r")) {  // a container's share
     unsigned long long share;
@@ -174,8 +174,7 @@ struct Pool {
       for (FreeList& list : std::span(lists).subspan(kTinyLists)) {
         if (list.first && (!coldest || list.last_use < coldest->last_use)) coldest = &list;
       }
-      while (coldest->first && mapped + capacity > bound)
-        chain = pop_to_give_back(*coldest, chain);
+      while (coldest->first && mapped + capacity > bound) chain = pop_to_give_back(*coldest, chain);
     }
     return chain;
   }
@@ -224,8 +223,8 @@ void system_free(void* block, size_t capacity) {
   }
 }
 
-// Without the lock: for a large block it takes the system milliseconds. Gives the bytes that went to
-// malloc.
+// Without the lock: for a large block it takes the system milliseconds. Gives the bytes that went
+// to malloc.
 size_t give_back(FreeBlock* chain) {
   size_t small = 0;
   while (chain) {

@@ -23,7 +23,8 @@ void release(void* block, size_t bytes);
 void trim();  // everything not in use goes back to the system
 
 // Ends a turn: what nobody needed since it began goes back. An idle worker, which says so, makes
-// malloc do the same. `turn_if_due` looks at the clock and gives the nanoseconds until the next turn.
+// malloc do the same. `turn_if_due` looks at the clock and gives the nanoseconds until the next
+// turn.
 void turn(bool idle);
 int64_t turn_if_due(bool idle);
 

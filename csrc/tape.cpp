@@ -438,8 +438,8 @@ class Walk {
         donate.push_back(static_cast<uint32_t>(index));
     }
     std::vector<ArrayRef> given = outputs;
-    run_program(program, callee.ptr(), inputs.data(), immediates.data(), inputs.size(),
-                outputs, donate.empty() ? nullptr : &donate, false);
+    run_program(program, callee.ptr(), inputs.data(), immediates.data(), inputs.size(), outputs,
+                donate.empty() ? nullptr : &donate, false);
     state.cotangents.clear();
     holders.clear();
     for (size_t index = 0; index < rule.targets.size(); ++index) {

@@ -30,6 +30,15 @@ class NDArray:
     The class is completed from Python: `nd` attaches the methods generated from the registry."""
 
     shape: tuple[int, ...]
+    dtype: Any  # from here to `split_v2` attached by `nd`
+    context: Any
+    astype: Any
+    reshape: Any
+    copy: Any
+    index_operand: Any
+    split_v2: Any
+    def __getitem__(self, key: Any) -> Any: ...
+    def __setitem__(self, key: Any, value: Any) -> None: ...
     dtype_code: int
     size: int
     ndim: int
@@ -83,9 +92,7 @@ class Program:
         visible: int,
         arena_bytes: int,
         constants: Sequence[bytes],
-        waves: Sequence[
-            Sequence[tuple[int, Sequence[tuple[int, int]], bytes, int, int, int, str]]
-        ],
+        waves: Sequence[Sequence[tuple[int, Sequence[tuple[int, int]], bytes, int, int, int, str]]],
         may_alias: Sequence[Sequence[int]] = (),
         cost: float = 0.0,
         gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None,
@@ -114,8 +121,11 @@ class View:
     """Instead of a Program: the result shares the first operand's storage. Offset in elements."""
 
     def __init__(
-        self, offset: int, shape: tuple[int, ...],
-        gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None, tag: Any = None,
+        self,
+        offset: int,
+        shape: tuple[int, ...],
+        gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None,
+        tag: Any = None,
     ) -> None: ...
 
 class Gradient:
@@ -129,8 +139,12 @@ class Gradient:
     those in `also_saved` after the others."""
 
     def __init__(
-        self, saved: Sequence[tuple[str, int]], cotangents: Sequence[int], targets: Sequence[int],
-        compile: Callable[[], Program], predict: Callable[[], Program] | None = None,
+        self,
+        saved: Sequence[tuple[str, int]],
+        cotangents: Sequence[int],
+        targets: Sequence[int],
+        compile: Callable[[], Program],
+        predict: Callable[[], Program] | None = None,
         also_saved: Sequence[tuple[str, int]] = (),
     ) -> None: ...
 
@@ -153,7 +167,9 @@ def set_slot_operator(
     `reflected=True`: that is called with (array, scalar)."""
 
 def invoke(
-    operator_id: int, attributes_id: int, operands: Sequence[NDArray | float | int | bool],
+    operator_id: int,
+    attributes_id: int,
+    operands: Sequence[NDArray | float | int | bool],
     out: Sequence[NDArray | None] | None = None,
 ) -> NDArray | tuple[NDArray, ...]:
     """Run one operator: signature lookup, allocation, run or push, tape. A single visible output
@@ -248,7 +264,6 @@ def suspend() -> bool:
     """Show no frames until `resume`, where that is cheaper; whether it does."""
 
 def resume() -> None: ...
-
 def same(a: Any, b: Any) -> bool:
     """Whether two objects are one, or immutable and equal to the bit."""
 
@@ -270,8 +285,11 @@ def set_sum_operator(
     operator_id: int, attributes_id: int
 ) -> tuple[int, int]: ...  # adds two cotangents
 def backward(
-    heads: Sequence[NDArray], head_grads: Sequence[NDArray | None],
-    retain_graph: bool, variables: Sequence[NDArray] | None = None, predict: bool = False,
+    heads: Sequence[NDArray],
+    head_grads: Sequence[NDArray | None],
+    retain_graph: bool,
+    variables: Sequence[NDArray] | None = None,
+    predict: bool = False,
 ) -> list[NDArray] | None:
     """Native, iterative reverse walk. Without `variables` it fills attached gradients as their
     grad_req says; with them it returns their cotangents and touches no attached gradient.
@@ -279,7 +297,8 @@ def backward(
     Raises if a saved array was overwritten since."""
 
 def record_custom(
-    inputs: Sequence[NDArray], outputs: Sequence[NDArray],
+    inputs: Sequence[NDArray],
+    outputs: Sequence[NDArray],
     backward: Callable[..., Sequence[NDArray | None]],
 ) -> None:
     """Put a Python function on the tape: called with the outputs' cotangents."""
@@ -317,7 +336,10 @@ class ObjectCompiler:
 # ------------------------------------------------------------------- engine and counters
 
 def push(
-    function: Callable[[], None], reads: Sequence[NDArray], writes: Sequence[NDArray], name: str,
+    function: Callable[[], None],
+    reads: Sequence[NDArray],
+    writes: Sequence[NDArray],
+    name: str,
 ) -> None:
     """Run a Python callable on the engine when its arrays allow (host callback)."""
 

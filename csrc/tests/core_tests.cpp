@@ -533,8 +533,7 @@ void a_forked_child_finds_whole_results_and_goes_on() {
       wait_for_all();
       good = good && pushers.whole() && Engine::instance().idle();
       Ref<Storage> fresh = Storage::create(8);
-      Engine::instance().push(make_task(
-          [&fresh] { *Pushers::values_of(fresh) = 5; }, {}, {fresh}));
+      Engine::instance().push(make_task([&fresh] { *Pushers::values_of(fresh) = 5; }, {}, {fresh}));
       wait_for_all();
       _exit(good && *Pushers::values_of(fresh) == 5 ? 0 : 1);
     }

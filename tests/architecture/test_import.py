@@ -13,8 +13,12 @@ ROOT = Path(__file__).parents[2]
 
 def modules_after(program: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, numpy\nbefore = set(sys.modules)\n{program}\n"
-         "print(*sorted(set(sys.modules) - before))"],
+        [
+            sys.executable,
+            "-c",
+            f"import sys, numpy\nbefore = set(sys.modules)\n{program}\n"
+            "print(*sorted(set(sys.modules) - before))",
+        ],
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,

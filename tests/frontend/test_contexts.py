@@ -172,9 +172,9 @@ for _name in "alexnet get_mobilenet get_mobilenet_v2 get_resnet get_squeezenet g
         "get_squeezenet": ("1.0",),
         "get_vgg": (11,),
     }[_name]
-    RECIPES[f"{_name}(ctx)"] = lambda c, _, name=_name, arguments=_arguments: getattr(
-        vision, name
-    )(*arguments, ctx=c)
+    RECIPES[f"{_name}(ctx)"] = lambda c, _, name=_name, arguments=_arguments: getattr(vision, name)(
+        *arguments, ctx=c
+    )
 
 
 def recipe(home: str) -> Callable[[Any, Path], Any] | None:

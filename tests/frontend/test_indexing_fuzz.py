@@ -210,3 +210,25 @@ def test_out_of_range_as_in_numpy(seed):
             np.testing.assert_array_equal(x.grad.asnumpy(), gradient, str(what))
             np.testing.assert_array_equal(found, changed, str(what))
     assert refused > 2
+
+
+@pytest.mark.filterwarnings("ignore:.*gives way:RuntimeWarning")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_single_elements_take_arrays_of_one_element(compiled):
+    """What `x[0]` gives has shape (1,), so it can be put back."""
+
+    def swap(x):
+        y = x * 1
+        y[0] += 1
+        y[1, 2] = x[0, 0]
+        y[1, ..., 0] = x.sum()
+        y[0, 1] = nd.array([5]) if not compiled else x[1, 1]
+        return y
+
+    x = nd.array([[1, 2, 3], [4, 5, 6]])
+    found = (mx.jit(swap) if compiled else swap)(x)
+    assert found.asnumpy().tolist() == [[2, 5, 4], [21, 5, 1]]
+    x[0, 0] = nd.array([9])
+    x[1, 0] += nd.array([1])
+    x[1, 1] = np.ones((1, 1))
+    assert x.asnumpy().tolist() == [[9, 2, 3], [5, 1, 6]]

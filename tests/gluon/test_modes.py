@@ -301,9 +301,7 @@ def test_differentiable_gradients_in_prediction(operator: str) -> None:
         x.attach_grad()
         with autograd.record():
             y = OPERATORS[operator](nd, x, states)
-        (dx,) = autograd.grad(
-            [y], [x], [nd.array(X)], create_graph=create_graph, train_mode=False
-        )
+        (dx,) = autograd.grad([y], [x], [nd.array(X)], create_graph=create_graph, train_mode=False)
         found.append(dx.asnumpy().round(4).tolist())
     assert found[0] == found[1]
 

@@ -87,7 +87,10 @@ class Count(gluon.HybridBlock):
     def forward(self, x: Any) -> Any:
         F = module_of(x)
         step = F.sgd_mom_update(
-            F.mean(F.BlockGrad(x)), F.mean(F.BlockGrad(x)), self.mom.data(), lr=1.0,
+            F.mean(F.BlockGrad(x)),
+            F.mean(F.BlockGrad(x)),
+            self.mom.data(),
+            lr=1.0,
             momentum=self.momentum,
         )
         return F.broadcast_add(x, step)
@@ -279,9 +282,7 @@ def test_every_record_with_states(op: Operator, mode: bool) -> None:
 
     def called(*arrays: Any) -> Any:
         given = list(arrays[: len(first)])
-        other = [
-            given[i] if i in states else array for i, array in enumerate(arrays[len(first) :])
-        ]
+        other = [given[i] if i in states else array for i, array in enumerate(arrays[len(first) :])]
         y = op(*given, **attributes)
         op(*other, **attributes)
         z = op(*given, **attributes)

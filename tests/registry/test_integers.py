@@ -81,9 +81,7 @@ def oracle(node: Node, given: list[np.ndarray]) -> Sequence[np.ndarray] | None:
         return None
 
 
-@pytest.mark.parametrize(
-    "op", [op for op in OPERATORS if not op.takes_key], ids=lambda op: op.name
-)
+@pytest.mark.parametrize("op", [op for op in OPERATORS if not op.takes_key], ids=lambda op: op.name)
 def test_integers_are_exact_or_refused(op: Operator) -> None:
     for node, given in integer_cases(op):
         what = str((node, node.attrs, [value.type for value in node.inputs]))

@@ -38,9 +38,7 @@ def extents_of(sample: tuple[Any, ...]) -> list[int]:
     return list(dict.fromkeys(extent for extent in shapes[0] if extent)) if shapes else []
 
 
-@pytest.mark.parametrize(
-    "op", [op for op in OPERATORS if not op.takes_key], ids=lambda op: op.name
-)
+@pytest.mark.parametrize("op", [op for op in OPERATORS if not op.takes_key], ids=lambda op: op.name)
 def test_programs_for_open_extents_mean_the_same(op: Operator) -> None:
     for number, sample in enumerate(op.samples[:SAMPLES]):
         for extent in extents_of(sample):

@@ -38,9 +38,7 @@ def _step(part: Any) -> Step | None:
     return None
 
 
-def steps(
-    item: Any, where: str, keeps: Callable[[Any], bool] | None = None
-) -> Iterator[Step]:
+def steps(item: Any, where: str, keeps: Callable[[Any], bool] | None = None) -> Iterator[Step]:
     """How to build the nest again from its leaves, each container after its parts. Lists and
     dictionaries that `keeps` are leaves, too.
 

@@ -751,8 +751,6 @@ class HybridBlock(ShortCall, Block):
         return symbol_file, params_file
 
 
-
-
 class SymbolBlock(HybridBlock):
     """A block made from a symbol.
 

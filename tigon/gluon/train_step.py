@@ -160,7 +160,6 @@ class TrainStep:
         output = self.net(*_as_tuple(data))
         return self.loss(output, *_as_tuple(label)), output if self.outputs else None
 
-
     # -- as a loop, where network or loss give way
 
     def _imperatively(self, args: tuple[Any, ...]) -> Any:

@@ -441,9 +441,7 @@ _FAR = 45
 """From 2**45 on, pi/2 as a sum of three floats times a whole number is not exact enough."""
 
 
-def _of_angle(
-    x: Expr, form: _Format, value: Callable[[Expr, Expr], Expr], quarters: int
-) -> Expr:
+def _of_angle(x: Expr, form: _Format, value: Callable[[Expr, Expr], Expr], quarters: int) -> Expr:
     """`value(r, k + quarters)`, where x = k*pi/2 + r with |r| <= pi/4. Hardly any program has
     angles so large that the remainder takes hundreds of digits of pi."""
     near = value(*_turned(x, form, quarters))

@@ -67,7 +67,7 @@ class Elements:
         if node.op.family is Family.UPDATE:
             return self._through(node, coords)
         dtype = operand_dtype(node)
-        operands = []
+        operands: list[Expr] = []
         for value in node.inputs:
             if value.node.op is CONSTANT and not value.node.attrs.shape:
                 operands.append(L.const(_fit(node, value.node.attrs.value, dtype), dtype))
@@ -125,7 +125,7 @@ def linear(coords: Sequence[Expr], shape: Sequence[int], ranges: Ranges) -> Expr
 
 def delinearize(index: Expr, shape: Sequence[int], ranges: Ranges) -> Coords:
     """Coordinates of position `index` in C order."""
-    coords = []
+    coords: list[Expr] = []
     for extent, stride in zip(shape, contiguous_strides(tuple(shape)), strict=True):
         if is_one(extent):
             coords.append(L.const(0))

@@ -27,6 +27,7 @@ from tigon.lower.elements import (
     TRANSPARENT,
     Coords,
     Elements,
+    Stop,
     arithmetic_cost,
     axes_over,
     is_array_constant,
@@ -584,7 +585,7 @@ def node_reads(node: Node, coords: Coords, ranges: Ranges, loops: Loops) -> list
     return found
 
 
-def _recorder(found: list[Read], loops: Loops):
+def _recorder(found: list[Read], loops: Loops) -> Stop:
     """Stops at every value that has memory or a kernel, and notes where it is read."""
 
     def stop(value: Value, coords: Coords) -> Expr | None:

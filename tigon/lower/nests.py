@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from tigon.base import InternalError
+from tigon.base.dtypes import int64
 from tigon.base.extents import estimate, is_one, same_shape
 from tigon.base.types import Shape
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
@@ -88,9 +89,7 @@ class LoweredNest:
             return False
         (store,) = here
         return not store.accumulate and all(
-            access.index == store.index
-            and access.time <= store.time
-            and access.covers_as(store)
+            access.index == store.index and access.time <= store.time and access.covers_as(store)
             for access in loads
             if self.values[access.buffer] is read
         )
@@ -509,7 +508,7 @@ def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
     )
     left_element = body.elements.at(lhs, tuple(axis[x] for x in left))
     right_element = body.elements.at(rhs, tuple(axis[x] for x in right))
-    here = [axis[label] for label in out]
+    here: list[Expr] = [axis[label] for label in out]
     output = body.bind_result(node, "sum")
     stores: list[Stmt] = []
     for member in group.members:
@@ -519,10 +518,15 @@ def _lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
     dtype = output.dtype
     parts = [L.cast(left_element, dtype), L.cast(right_element, dtype)]
     merged, rewrite = collapse(classes, [*parts, *_exprs(stores)])
-    groups = [tuple(LoopAxis(a.name, L.const(a.extent)) for a in axes) for axes in merged]
+    batch, rows, columns, inner = (
+        tuple(LoopAxis(a.name, L.const(a.extent)) for a in axes) for axes in merged
+    )
     nest = Contraction(
         tuple(body.buffers.buffers),
-        *groups,
+        batch,
+        rows,
+        columns,
+        inner,
         rewrite(parts[0]),
         rewrite(parts[1]),
         "sum",
@@ -624,7 +628,7 @@ def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
     ranges = {**ranges, "v": (0, max(data.shape[axis], 1)), **place_ranges, **tail_ranges}
     body = _Body(group, fusion, ranges)
     where = (*lead, L.axis("v"), *tail)
-    copy = body.store(output, where, body.elements.at(data, where))
+    copy: Stmt = body.store(output, where, body.elements.at(data, where))
     index = L.cast(body.elements.at(indices, place), L.const(0).dtype)
     target = L.local("row", index.dtype)
     bounded = L.maximum(L.minimum(index, data.shape[axis] - 1), 0)
@@ -634,7 +638,7 @@ def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
     for extent in after:
         stride *= extent
     address = L.add(L.mul(target, stride), position)
-    add = Store(body.buffers.of(output, "out"), address, L.cast(update, output.dtype), True)
+    add: Stmt = Store(body.buffers.of(output, "out"), address, L.cast(update, output.dtype), True)
     columns = [Extent(f"q{a}", e) for a, e in enumerate(after) if not is_one(e)]
     (columns,), rewrite = collapse((columns,), [*_exprs([copy, add]), index])
     copy, add = _rewritten(copy, rewrite), _rewritten(add, rewrite)
@@ -645,18 +649,17 @@ def _lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:
     )
 
     def over_columns(stmt: Stmt) -> Stmt:
-        if not columns:
-            return stmt
-        axes = [LoopAxis(a.name, L.const(a.extent)) for a in columns[:-1]]
-        return Loop((*axes, last), (stmt,))
+        return Loop((*outer, *last), (stmt,)) if columns else stmt
 
-    last = None
+    outer = [LoopAxis(a.name, L.const(a.extent)) for a in columns[:-1]]
+    last: tuple[LoopAxis, ...] = ()
     if columns:
-        extent = columns[-1]
-        space, wrapped = _across(
-            columns[-1:], [*space, LoopAxis(extent.name, L.const(extent.extent))], [], BLOCK
+        inmost = columns[-1]
+        space, (wrapped,) = _across(
+            columns[-1:], [*space, LoopAxis(inmost.name, L.const(inmost.extent))], [], BLOCK
         )
-        last = wrapped[0].axes[0]  # type: ignore[union-attr]
+        assert isinstance(wrapped, Loop)
+        last = wrapped.axes
     statements = (
         Loop((row,), (over_columns(copy),)),
         Loop(each, (Let("row", bounded), over_columns(add))) if each else None,
@@ -686,7 +689,7 @@ def _lower_check(group: Group, fusion: Fusion) -> LoweredNest:
     if attrs.ignored is not None:
         checked = L.select(L.eq(given, L.const(attrs.ignored, given.dtype)), 0, index)
     rows = len(attrs.sizes) > 1
-    size, least, axis = L.lift(attrs.sizes[0], dtype), L.const(0), L.const(attrs.axis)
+    size, least, axis = L.lift(attrs.sizes[0], dtype), L.lift(0, int64), L.lift(attrs.axis, int64)
     if rows:
         for row, extent in enumerate(attrs.sizes[1:], 1):
             size = L.select(L.eq(coords[0], row), extent, size)

@@ -11,11 +11,10 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import BY_CODE, check_dtype
 from tigon.base.lazy import method_on_demand
 from tigon.context import Context, check_context, cpu
 from tigon.nd.creation import (
-    check_dtype,
     split_v2,
     to_dlpack_for_read,
     to_dlpack_for_write,

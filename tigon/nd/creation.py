@@ -136,7 +136,9 @@ _constants = cache_of_numbers()
 def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any) -> Any:
     if value != value:
         value = math.nan  # one object, so that equal calls are seen to be equal
-    key = (shape, value, type(value), dtype, ctx) if value else (shape, str(value), dtype, ctx)
+    key: Any = (shape, value, type(value), dtype, ctx)
+    if not value:  # 0.0 and -0.0 are equal
+        key = (shape, str(value), dtype, ctx)
     try:
         found = None if tracing.active[0] or out is not None else _constants.get(key)
     except TypeError:  # a shape given as a list
@@ -153,7 +155,8 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
         if tracing.active[0] or out is not None or key is None:
             return apply(op, attrs, (), out)
         found = remember(_constants, key, (operator_id(op), attributes_id(attrs)))
-    return _native.invoke(*found, ())
+    operator, attributes_number = found
+    return _native.invoke(operator, attributes_number, ())
 
 
 def zeros(

@@ -71,7 +71,7 @@ _plans: dict[Any, Region] = {}
 
 def _plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
     """The meaning of a key; that of integers and slices is remembered."""
-    parts = []
+    parts: list[Any] = []
     for entry in key if type(key) is tuple else (key,):
         if type(entry) is slice:
             parts.append((entry.start, entry.stop, entry.step))
@@ -87,9 +87,9 @@ def _plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
     if found is None:
         if len(_plans) > 10_000:
             _plans.clear()
-        found = indexing.plan(shape, key)
-        assert isinstance(found, Region)
-        _plans[remembered] = found
+        made = indexing.plan(shape, key)
+        assert isinstance(made, Region)
+        found = _plans[remembered] = made
     return found
 
 

@@ -123,6 +123,7 @@ quadratic = composite(
 
 # -------------------------------------------------------------------------------- attention
 
+
 def _by_root_of_size(where: str, data: Any) -> Any:
     float_data(where, data.type)
     return data / math.sqrt(data.shape[-1])

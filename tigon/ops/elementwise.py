@@ -288,6 +288,7 @@ hypot: Operator = elementwise(
     """,
 )
 
+
 def _lower_direction(x: Expr, y: Expr) -> Expr:
     """Where the other is nothing beside it, +-1, at infinity too; at the origin 0."""
     length = L.hypot(x, y)
@@ -334,8 +335,7 @@ _turning: Operator = elementwise(
         g * (_turning(y, x) + z) * (_direction(y, x) - _direction(x, y)) / _length(x, y),
         -2 * g * z * _turning(y, x),
     ),
-    numpy=lambda x, y: _direction_oracle(x, y)
-    / np.where(np.hypot(x, y) == 0, 1, np.hypot(x, y)),
+    numpy=lambda x, y: _direction_oracle(x, y) / np.where(np.hypot(x, y) == 0, 1, np.hypot(x, y)),
     floats_only=True,
     domain=(0.5, 2.0),
     doc="""x / (x² + y²), the slope of an angle, not by the sum of squares, which may overflow or
@@ -966,6 +966,7 @@ sigmoid = elementwise(
     """,
 )
 
+
 def _lower_softsign(x: Expr) -> Expr:
     most = float(np.finfo(x.dtype.numpy).max)  # infinity by infinity is no number
     finite = L.minimum(L.maximum(x, -most), most)
@@ -1036,6 +1037,7 @@ log_sigmoid = elementwise(
     array([  -0.6931, -100.    ], dtype=float32)
     """,
 )
+
 
 def _lower_mish(x: Expr) -> Expr:
     """With e = exp(x) it is x·e·(e + 2) / (e·(e + 2) + 2). For x far below 0, e has lost its digits

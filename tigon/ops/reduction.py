@@ -369,6 +369,7 @@ mean = composite(
     ),
 )
 
+
 def _grad_extreme(a: Any, g: Any, y: Any, x: Any) -> Any:
     """Every element that equals the extreme receives the whole gradient, as in MXNet."""
     back = {"axis": a.axis, "exclude": a.exclude}
@@ -421,6 +422,7 @@ nansum = composite(
         "[4., 4.]",
     ),
 )
+
 
 class ArgAttrs(Frozen):
     axis: int | None = None

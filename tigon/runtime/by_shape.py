@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from tigon.base import TensorType
 from tigon.base.extents import RuntimeExtents
@@ -198,7 +198,7 @@ class ShapeFamily:
         return {
             name: TensorType(
                 tuple(
-                    extents.unknown[self._number[name, axis]]
+                    cast(int, extents.unknown[self._number[name, axis]])
                     if (name, axis) in self._number
                     else extent
                     for axis, extent in enumerate(type_.shape)

@@ -6,7 +6,7 @@ kept as residuals, except for what is cheaper computed again.
 
 The first types are compiled as they are. When others of the same kind come, the graph is compiled
 once more, with the extents that differ left open; from then on new extents cost a program with
-other numbers (`LoweredGraph.program`), and no compilation.
+other numbers (`AnyLowered.program`), and no compilation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tigon.passes.thread_states import States, keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.runtime import keys
 from tigon.runtime.by_shape import ByShape, Fit, Types
-from tigon.runtime.compile import CompiledGraph, LoweredGraph, lower_graph, prepare
+from tigon.runtime.compile import AnyLowered, CompiledGraph, lower_graph, prepare
 from tigon.runtime.counters import count
 
 
@@ -85,8 +85,8 @@ class Recorded(Frozen, eq=False):
 
     cut: Cut
     targets: list[int]  # inputs that gradients flow to
-    forward: LoweredGraph
-    backward: Callable[[], LoweredGraph]
+    forward: AnyLowered
+    backward: Callable[[], AnyLowered]
 
 
 class Lowering:
@@ -95,10 +95,10 @@ class Lowering:
     def __init__(self, typed: ModeGraph, disabled: frozenset[str] | None) -> None:
         self.typed = typed
         self.disabled = disabled
-        self._plain: dict[tuple[int, ...], LoweredGraph] = {}
+        self._plain: dict[tuple[int, ...], AnyLowered] = {}
         self._recorded: dict[tuple[bool, ...], Recorded] = {}
 
-    def plain(self, donated: tuple[int, ...]) -> LoweredGraph:
+    def plain(self, donated: tuple[int, ...]) -> AnyLowered:
         found = self._plain.get(donated)
         if found is None:
             found = lower_graph(self.typed.graph, disabled=self.disabled, donated=donated)
@@ -301,9 +301,7 @@ class CachedGraph:
         with self._lock:
             found = self._variants.get(key)
             if found is None:
-                found = Variant(
-                    self.moded(mode), self.types(arrays), self.disabled, self.name
-                )
+                found = Variant(self.moded(mode), self.types(arrays), self.disabled, self.name)
                 # A new dictionary: other threads may be reading the old one.
                 kept = [*self._variants.items()][-VARIANTS_KEPT + 1 :]
                 self._variants = dict([*kept, (key, found)])

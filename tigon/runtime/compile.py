@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -134,13 +134,16 @@ def compile_graph(
     return lowered.program(name=name, visible=visible, gradient=gradient, tag=tag)
 
 
+AnyLowered: TypeAlias = "LoweredGraph | StoredGraph"
+
+
 def lower_graph(
     graph: Graph,
     *,
     disabled: frozenset[str] | None = None,
     donated: Sequence[int] = (),
     in_place: Sequence[tuple[int, int]] = (),
-) -> LoweredGraph | StoredGraph:
+) -> AnyLowered:
     """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
     with _COMPILING, collector_paused():
@@ -438,7 +441,7 @@ class LoweredGraph:
             for value in sources
             if value in self.inputs and value not in self.outputs
         }
-        found = []
+        found: list[list[int]] = []
         for taker in takers:
             numbers, writer = alike.get(taker.type.nbytes), self.producer.get(taker)
             if writer is None or numbers is None:

@@ -32,7 +32,7 @@ from tigon.passes.set_mode import in_prediction, trains
 from tigon.runtime import tracing
 from tigon.runtime.by_shape import ByShape, Fit, Types, first_extent_aside
 from tigon.runtime.compile import (
-    LoweredGraph,
+    AnyLowered,
     compile_graph,
     disabled_passes,
     lower_graph,
@@ -182,7 +182,7 @@ def _use_leaf(call: OperatorCall) -> Fit:
     if not isinstance(shape, tuple) or not shape:
         return _use(call, "leaf", lambda types: _lower_operator(call.op, call.attrs, False, types))
 
-    def lower(types: Types) -> LoweredGraph:
+    def lower(types: Types) -> AnyLowered:
         given = {name: type_ for name, type_ in types.items() if name != "shape"}
         attrs = replace(call.attrs, shape=types["shape"].shape)
         return _lower_operator(call.op, attrs, False, given)
@@ -192,7 +192,7 @@ def _use_leaf(call: OperatorCall) -> Fit:
     return _shared(key, lambda: ByShape(lower), types)
 
 
-def _shared(key: Any, make: Callable[[], ByShape], types: Types) -> Fit:
+def _shared(key: Any, make: Callable[[], ByShape[AnyLowered]], types: Types) -> Fit:
     key = (key, disabled_passes(), switched_on())
     shared = _by_shape.get(key)
     if shared is None:
@@ -204,7 +204,7 @@ def _named(types: Iterable[TensorType]) -> dict[str, TensorType]:
     return {f"x{i}": type_ for i, type_ in enumerate(types)}
 
 
-_by_shape: dict[Any, ByShape] = {}
+_by_shape: dict[Any, ByShape[AnyLowered]] = {}
 
 PROGRAMS_KEPT = 1024
 """Operators under attributes whose lowered graphs are remembered, tens of kilobytes for each."""
@@ -214,7 +214,7 @@ def _operands(types: Iterable[TensorType]) -> tuple[Value, ...]:
     return tuple(variable(name, type_) for name, type_ in _named(types).items())
 
 
-def _lower_operator(op: Operator, attrs: Any, weak: bool, types: Types) -> LoweredGraph:
+def _lower_operator(op: Operator, attrs: Any, weak: bool, types: Types) -> AnyLowered:
     operands = _operands(TensorType(type_.shape, type_.dtype, weak) for type_ in types.values())
     return lower_graph(Graph(operands, Node(op, operands, attrs).outputs))
 
@@ -250,7 +250,7 @@ class OperatorGradient(Frozen, eq=False):
     saved: list[tuple[str, int]]
     cotangents: list[int]
     targets: list[int]
-    lowered: Callable[[], LoweredGraph]
+    lowered: Callable[[], AnyLowered]
     has_modes: bool  # in prediction it would be another graph,
     also_saved: list[tuple[str, int]]  # which reads these, too
 
@@ -327,8 +327,9 @@ def _backward_graphs(
     graphs = []
     for grads in found:
         outputs = [
-            zeros_like(operands[floats[place]]) if grads[place] is None else grads[place]
+            zeros_like(operands[floats[place]]) if grad is None else grad
             for place in flows
+            for grad in (grads[place],)
         ]
         inputs = (*given, *operands, *results)
         graphs.append(prepare(Graph(inputs, substitute(outputs, known))))

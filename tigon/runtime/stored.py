@@ -80,8 +80,9 @@ def load(content: bytes) -> StoredProgram | None:
 
     try:
         fields = json.loads(content)
-        *numbers, rows = fields["plan"]
-        plan = MemoryPlan(*numbers, rows=tuple(MemoryRow(*row) for row in rows))
+        total, slots, arena, unplanned, rows = fields["plan"]
+        report = tuple(MemoryRow(*row) for row in rows)
+        plan = MemoryPlan(total, slots, arena, unplanned, report)
         waves = [
             [
                 [[tuple(place) for place in buffers], bytes.fromhex(slots), *rest]

@@ -20,7 +20,7 @@ from tigon.passes.gradient import gradient
 from tigon.runtime import keys
 from tigon.runtime.by_shape import ByShape
 from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import CompiledGraph, LoweredGraph, lower_graph
+from tigon.runtime.compile import AnyLowered, CompiledGraph, lower_graph
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""
@@ -115,7 +115,7 @@ class TrainingStep(Frozen, eq=False):
     """A lowered graph of a step: forward, backward and updates."""
 
     training: TrainingGraph
-    lowered: LoweredGraph
+    lowered: AnyLowered
     kept: int
     overwritten: tuple[int, ...]
 

@@ -432,8 +432,8 @@ def _packing(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], lanes:
     indices = [node.index for node in walk(operand) if isinstance(node, Load)]
     ways = _ways(nest, operand, outer, lanes)
     along, window = min(ways, key=ways.__getitem__)
-    flats = [_flat(indices, [operand], axes) for axes in (outer, nest.inner)]
-    return Packing(along, window, *flats)
+    flat_outer, flat_inner = (_flat(indices, [operand], axes) for axes in (outer, nest.inner))
+    return Packing(along, window, flat_outer, flat_inner)
 
 
 def _ways(

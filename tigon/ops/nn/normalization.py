@@ -393,6 +393,7 @@ def _batch_norm_gradient_oracle(
 
 _VECTORS = ((3,), (3,), (3,), np.array([0.5, 1.0, 2.0]))
 
+
 def _infer_batch_norm_gradient(
     attrs: BatchNormAttrs, g: TensorType, data: TensorType, gamma: TensorType, *_: TensorType
 ) -> tuple[TensorType, ...]:
