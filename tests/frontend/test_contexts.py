@@ -116,14 +116,12 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.sym.executor.Executor(ctx)": lambda c, _: mx.Executor(
         S, c, {"a": nd.ones(1)}, {}, {"a": "null"}, {}
     ),
-    "tigon.sym.symbol.Symbol.bind(ctx)": lambda c, _: S.bind(c, {"a": nd.ones(1)}),
-    "tigon.sym.symbol.Symbol.bind(group2ctx)": lambda c, _: S.bind(
+    "tigon.sym.executor.bind(group2ctx)": lambda c, _: S.bind(
         None, {"a": nd.ones(1)}, group2ctx={"g": c}
     ),
-    "tigon.sym.symbol.Symbol.simple_bind(ctx)": lambda c, _: S.simple_bind(c, a=(1,)),
     "tigon.sym.executor.bind(ctx)": lambda c, _: S.bind(c, {"a": nd.ones(1)}),
     "tigon.sym.executor.simple_bind(ctx)": lambda c, _: S.simple_bind(c, a=(1,)),
-    "tigon.sym.symbol.Symbol.simple_bind(group2ctx)": lambda c, _: S.simple_bind(
+    "tigon.sym.executor.simple_bind(group2ctx)": lambda c, _: S.simple_bind(
         None, a=(1,), group2ctx={"g": c}
     ),
     "tigon.sym.symbol.Symbol.eval(ctx)": lambda c, _: S.eval(c, a=nd.ones(1)),

@@ -302,11 +302,6 @@ class Graph:
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
 
-    def __str__(self) -> str:
-        from tigon.ir.text import show
-
-        return show(self)
-
 
 def attrs_key(attrs: Any) -> Any:
     """What attributes mean, hashable. Unlike `==` it tells 0.0 from -0.0 and knows nan.

@@ -218,3 +218,6 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Tuple):
         return tuple(_literal(item) for item in node.elts)
     return ast.literal_eval(node)
+
+
+Graph.__str__ = show  # type: ignore[method-assign,assignment]

@@ -26,7 +26,7 @@ from tigon.ops.elementwise import (
     towards_zero,
 )
 from tigon.ops.record import Family, composite, primitive
-from tigon.ops.views import Coords, Read, _reshape, repeat
+from tigon.ops.views import Coords, Read, _reshape, repeat, slice_axis
 
 
 class FullAttrs(Frozen):
@@ -424,8 +424,6 @@ def _decompose_arange_like(attrs: ArangeLikeAttrs, data: Any) -> Any:
         dtype=data.dtype.name,
     )
     if attrs.repeat != 1:
-        from tigon.ops.views import slice_axis
-
         line = slice_axis(repeat(line, repeats=attrs.repeat), axis=0, begin=0, end=size)
     return _reshape(line, shape=shape)
 

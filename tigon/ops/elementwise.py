@@ -21,7 +21,7 @@ from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Const, Expr
 from tigon.loop.semantics import convert
-from tigon.ops.record import Operator, broadcast_shapes, common_dtype, composite, elementwise
+from tigon.ops.record import Operator, broadcast_shapes, common_dtype, composite, elementwise, get
 
 # ------------------------------------------------------------------------- arithmetic
 
@@ -1483,10 +1483,8 @@ def _decompose_where(condition: Any, x: Any, y: Any) -> Any:
         condition = cast(condition, dtype=dtype.name)
     shape = broadcast_shapes("where", x.shape, y.shape)
     if condition.ndim == 1 and len(shape) > 1 and condition.shape[0] == shape[0]:
-        from tigon.ops.views import _reshape
-
         # MXNet's other form: one condition per row.
-        condition = _reshape(condition, shape=condition.shape + (1,) * (len(shape) - 1))
+        condition = get("_reshape")(condition, shape=condition.shape + (1,) * (len(shape) - 1))
     return select(condition, x, y)
 
 
@@ -1498,12 +1496,10 @@ def _where_oracle(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nda
 
 
 def _grad_where(g: Any, z: Any, condition: Any, x: Any, y: Any) -> Any:
-    from tigon.ops.views import sum_to_like
-
     return (
         None,
-        sum_to_like(where(condition, g, 0), x),
-        sum_to_like(where(condition, 0, g), y),
+        get("_sum_to_like")(where(condition, g, 0), x),
+        get("_sum_to_like")(where(condition, 0, g), y),
     )
 
 

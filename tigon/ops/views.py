@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, check
+from tigon.base import TensorType, as_dtype, check
 from tigon.base.dtypes import bool_
 from tigon.base.extents import is_one, same_shape
 from tigon.base.frozen import Frozen
@@ -22,7 +22,7 @@ from tigon.ir.graph import constant
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.ops.elementwise import cast, identity
-from tigon.ops.record import Family, Operator, common_dtype, composite, primitive
+from tigon.ops.record import Family, Operator, common_dtype, composite, get, primitive
 
 Coords = tuple[Expr, ...]
 Read = Callable[[int, Coords], Expr]
@@ -564,12 +564,10 @@ def _summed(shape: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _decompose_sum_to_like(data: Any, like: Any) -> Any:
-    from tigon.ops.reduction import _reduce_sum
-
     if same_shape(data.shape, like.shape):
         return data
     axes = _summed(data.shape, like.shape)
-    total = _reduce_sum(data, axes=axes) if axes else data
+    total = get("_reduce_sum")(data, axes=axes) if axes else data
     return total if same_shape(total.shape, like.shape) else _reshape(total, shape=like.shape)
 
 
@@ -1091,8 +1089,6 @@ def _raw_pad_oracle(
     interior: tuple[int, ...],
 ) -> np.ndarray:
     attrs = RawPadAttrs(before, after, value, interior)
-    from tigon.base import as_dtype
-
     shape = _infer_raw_pad(attrs, TensorType(x.shape, as_dtype(x.dtype))).shape
     result = np.full(shape, value, x.dtype)
     result[_region_slices(before, attrs.spread(x.ndim), x.shape)] = x
@@ -1782,12 +1778,6 @@ def _assign_oracle(
     return result
 
 
-def _zeros_like(x: Any) -> Any:
-    from tigon.ops.creation import zeros_like
-
-    return zeros_like(x)
-
-
 _assign_slice: Operator = primitive(
     "_assign_slice",
     Family.UPDATE,
@@ -1796,7 +1786,7 @@ _assign_slice: Operator = primitive(
     infer=_infer_assign,
     lower=_lower_assign,
     grad=lambda a, g, y, data, value: (
-        _assign_slice(g, _zeros_like(value), start=a.start, step=a.step),
+        _assign_slice(g, get("zeros_like")(value), start=a.start, step=a.step),
         region(g, value, start=a.start, step=a.step),
     ),
     numpy=_assign_oracle,

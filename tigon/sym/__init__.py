@@ -20,8 +20,6 @@ from tigon.sym.functions import (
     eye,
     full,
     linspace,
-    load,
-    load_json,
     moveaxis,
     ones,
     split_v2,
@@ -33,6 +31,8 @@ from tigon.sym.symbol import (
     NotImplementedForSymbol,
     Symbol,
     Variable,
+    load,
+    load_json,
     var,
 )
 

@@ -311,13 +311,27 @@ class _paused:
 # -------------------------------------------------------------------------------- binding
 
 
+def _check_groups(where: str, group2ctx: Mapping[str, Any] | None) -> None:
+    """Groups of nodes are computed in the one place there is, whatever their number."""
+    for contexts in (group2ctx or {}).values():
+        check_context(where, contexts)
+
+
 def bind(
-    symbol: Symbol, ctx: Any, args: Any, args_grad: Any, grad_req: Any, aux_states: Any
+    self: Symbol,
+    ctx: Any = None,
+    args: Any = None,
+    args_grad: Any = None,
+    grad_req: Any = "write",
+    aux_states: Any = None,
+    group2ctx: Any = None,
+    shared_exec: Any = None,
 ) -> Executor:
-    """See `Symbol.bind`."""
+    """An executor over these arrays: see `Executor`."""
+    _check_groups("bind", group2ctx)
     context = check_context("bind", ctx)
-    check_distinct("bind", symbol)
-    names, auxiliary_names = symbol.list_arguments(), symbol.list_auxiliary_states()
+    check_distinct("bind", self)
+    names, auxiliary_names = self.list_arguments(), self.list_auxiliary_states()
     arguments = _by_name("args", names, args, required=True)
     auxiliary = _by_name("aux_states", auxiliary_names, aux_states, required=True)
     gradients = _by_name("args_grad", names, args_grad, required=False)
@@ -338,8 +352,8 @@ def bind(
         name: Hint(array.shape, BY_CODE[array.dtype_code], exact=True)
         for name, array in (*arguments.items(), *auxiliary.items())
     }
-    infer(symbol._values, given)
-    return Executor(symbol, context, arguments, gradients, requests, auxiliary)
+    infer(self._values, given)
+    return Executor(self, context, arguments, gradients, requests, auxiliary)
 
 
 def _merged(symbol: Symbol, auxiliary: Mapping[str, NDArray]) -> Graph:
@@ -446,15 +460,29 @@ def _zeros(type_: TensorType) -> NDArray:
 
 
 def simple_bind(
-    symbol: Symbol, ctx: Any, grad_req: Any, type_dict: Any, shapes: Mapping[str, Any]
+    self: Symbol,
+    ctx: Any = None,
+    grad_req: Any = "write",
+    type_dict: Any = None,
+    stype_dict: Any = None,
+    group2ctx: Any = None,
+    shared_arg_names: Any = None,
+    shared_exec: Any = None,
+    shared_buffer: Any = None,
+    **shapes: Any,
 ) -> Executor:
-    """See `Symbol.simple_bind`."""
+    """An executor over new arrays (zeros) whose shapes follow from the given ones."""
+    _check_groups("simple_bind", group2ctx)
     context = check_context("simple_bind", ctx)
-    check_distinct("simple_bind", symbol)
-    types = _types(symbol, "simple_bind", shapes, type_dict)
-    names = symbol.list_arguments()
+    check_distinct("simple_bind", self)
+    types = _types(self, "simple_bind", shapes, type_dict)
+    names = self.list_arguments()
     requests = _requests(names, grad_req)
     arguments = {name: _zeros(types[name]) for name in names}
     gradients = {name: _zeros(types[name]) if requests[name] != "null" else None for name in names}
-    auxiliary = {name: _zeros(types[name]) for name in symbol.list_auxiliary_states()}
-    return Executor(symbol, context, arguments, gradients, requests, auxiliary)
+    auxiliary = {name: _zeros(types[name]) for name in self.list_auxiliary_states()}
+    return Executor(self, context, arguments, gradients, requests, auxiliary)
+
+
+Symbol.bind = bind
+Symbol.simple_bind = simple_bind

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator as python
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,10 +12,8 @@ import numpy as np
 
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.dtypes import check_dtype
-from tigon.base.files import AnyPath
 from tigon.base.lazy import method_on_demand
 from tigon.context import check_context
-from tigon.export import symbol_json
 from tigon.ir.graph import Value
 from tigon.ops import record
 from tigon.ops.record import Operator
@@ -312,30 +309,6 @@ def split_v2(
     return apply(op, op.make_attrs(attributes), (ary,), name, "_split_v2")
 
 
-# ---------------------------------------------------------------------------- files
-
-
-def load(fname: AnyPath) -> Symbol:
-    """Read a graph file, one of MXNet included."""
-    with open(fname, "rb") as file:
-        content = file.read()
-    return Symbol(symbol_json.loads(content, os.fsdecode(fname)))
-
-
-def load_json(json_str: str) -> Symbol:
-    """A symbol from the text that `tojson` gives.
-
-    >>> load_json((var("a") + 1).tojson()).list_arguments()
-    ['a']
-    """
-    check(
-        isinstance(json_str, (str, bytes)),
-        "load_json",
-        f"expected text; given {type(json_str).__name__}",
-    )
-    return Symbol(symbol_json.loads(json_str, "graph text"))
-
-
 # --------------------------------------------------------------------------- methods
 
 
@@ -405,8 +378,6 @@ __all__ = [
     "install_methods",
     "install_operators",
     "linspace",
-    "load",
-    "load_json",
     "make_function",
     "moveaxis",
     "ones",

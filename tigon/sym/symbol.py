@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tigon.base import DType, TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import float32
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
-from tigon.context import check_context
+from tigon.export import symbol_json
 from tigon.export.hints import note_initial_values
 from tigon.ir.graph import (
     CONSTANT,
@@ -428,8 +429,6 @@ class Symbol:
 
     def tojson(self, remove_amp_cast: bool = True) -> str:
         """The graph as MXNet's -symbol.json text."""
-        from tigon.export import symbol_json
-
         try:
             types = infer(self._values, {}, match=False)
         except TigonError:  # a graph can be written even if its declared shapes disagree
@@ -449,8 +448,6 @@ class Symbol:
         return Graph.of(self._values)
 
     def __reduce__(self) -> Any:
-        from tigon.sym.functions import load_json
-
         return load_json, (self.tojson(),)
 
     def __copy__(self) -> Symbol:
@@ -462,39 +459,8 @@ class Symbol:
 
     # -- running
 
-    def bind(
-        self,
-        ctx: Any = None,
-        args: Any = None,
-        args_grad: Any = None,
-        grad_req: Any = "write",
-        aux_states: Any = None,
-        group2ctx: Any = None,
-        shared_exec: Any = None,
-    ) -> Any:
-        """An executor over these arrays: see `Executor`."""
-        from tigon.sym.executor import bind
-
-        _check_groups("bind", group2ctx)
-        return bind(self, ctx, args, args_grad, grad_req, aux_states)
-
-    def simple_bind(
-        self,
-        ctx: Any = None,
-        grad_req: Any = "write",
-        type_dict: Any = None,
-        stype_dict: Any = None,
-        group2ctx: Any = None,
-        shared_arg_names: Any = None,
-        shared_exec: Any = None,
-        shared_buffer: Any = None,
-        **shapes: Any,
-    ) -> Any:
-        """An executor over new arrays (zeros) whose shapes follow from the given ones."""
-        from tigon.sym.executor import simple_bind
-
-        _check_groups("simple_bind", group2ctx)
-        return simple_bind(self, ctx, grad_req, type_dict, shapes)
+    bind: Callable[..., Any]  # these two are attached by `executor`
+    simple_bind: Callable[..., Any]
 
     def eval(self, ctx: Any = None, **arrays: Any) -> list[Any]:
         """Run once on these arrays.
@@ -579,12 +545,6 @@ class Symbol:
     __hash__ = object.__hash__
 
 
-def _check_groups(where: str, group2ctx: Mapping[str, Any] | None) -> None:
-    """Groups of nodes are computed in the one place there is, whatever their number."""
-    for contexts in (group2ctx or {}).values():
-        check_context(where, contexts)
-
-
 # ------------------------------------------------------------------------ making symbols
 
 
@@ -653,9 +613,7 @@ def auxiliary_variables(nodes: Sequence[Node]) -> set[Node]:
 
 
 def _attributes(node: Node) -> dict[str, str]:
-    from tigon.export.symbol_json import all_texts
-
-    return all_texts(node)
+    return symbol_json.all_texts(node)
 
 
 def _dtypes_without_shapes(
@@ -746,3 +704,27 @@ def Group(symbols: Sequence[Symbol]) -> Symbol:
             f"expected symbols; given {type(symbol).__name__}",
         )
     return Symbol([value for symbol in symbols for value in symbol._values])
+
+
+# ---------------------------------------------------------------------------- files
+
+
+def load(fname: AnyPath) -> Symbol:
+    """Read a graph file, one of MXNet included."""
+    with open(fname, "rb") as file:
+        content = file.read()
+    return Symbol(symbol_json.loads(content, os.fsdecode(fname)))
+
+
+def load_json(json_str: str) -> Symbol:
+    """A symbol from the text that `tojson` gives.
+
+    >>> load_json((var("a") + 1).tojson()).list_arguments()
+    ['a']
+    """
+    check(
+        isinstance(json_str, (str, bytes)),
+        "load_json",
+        f"expected text; given {type(json_str).__name__}",
+    )
+    return Symbol(symbol_json.loads(json_str, "graph text"))

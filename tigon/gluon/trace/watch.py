@@ -19,17 +19,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
 
 from tigon import _native
-
-try:
-    import _uuid  # of uuid.uuid1
-except ImportError:  # some builds of Python have none: then it asks the clock
-    _uuid = None  # type: ignore[assignment]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _PLACES = sysconfig.get_paths()
@@ -242,7 +238,6 @@ _UNFORESEEN: tuple[Any, ...] = (
     random.random,
     random.getrandbits,
     super(random.Random, random.Random(0)).seed,
-    *(() if _uuid is None else (_uuid.generate_time_safe,)),
 )
 """Functions of C whose results differ from call to call, or that do something each time."""
 
@@ -301,10 +296,19 @@ def _called(frame: FrameType, function: Any) -> None:
 _native.set_watcher(_classify, _entered, _called, list(_UNFORESEEN))
 
 
+@cache
+def _watch_uuids() -> None:
+    """`uuid.uuid1` asks a module of C that is there once a program has imported `uuid`."""
+    found = [*_UNFORESEEN, sys.modules["_uuid"].generate_time_safe]
+    _native.set_watcher(_classify, _entered, _called, found)
+
+
 @contextmanager
 def watched(handler: Any) -> Iterator[None]:
     """Show this thread's frames of user code to `handler.entered(frame)`, and calls of what nobody
     can foresee to `handler.called(frame, function)`. A profiler of the user's rests meanwhile."""
+    if "_uuid" in sys.modules:
+        _watch_uuids()
     previous = getattr(_local, "handler", None)
     _local.handler = handler
     _native.watch(True)
