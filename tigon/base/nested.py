@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -104,20 +104,21 @@ def count_of(kind: str, what: Any) -> int:
     return len(what) if kind == "dict" else what[1] if kind == "record" else 0
 
 
-def replaced(item: Any, of: Callable[[Any], Any]) -> Any:
+def replaced(item: Any, of: Callable[[Any], Any], known: Mapping[int, Any] | None = None) -> Any:
     """The nest with `of(leaf)` in the place of each leaf. Lists and dictionaries stay themselves,
-    wherever they are held, and may contain themselves.
+    wherever they are held, and may contain themselves; those `known` by their `id` are replaced as
+    they are.
 
     >>> inner = [1]
     >>> replaced((inner, {"a": inner}), lambda leaf: leaf + 1), inner
     (([2], {'a': [2]}), [2])
     """
-    made: dict[int, Any] = {}
+    made: dict[int, Any] = dict(known or {})
 
     def value(part: Any) -> Any:
         return made[id(part)] if isinstance(part, (list, tuple, dict)) else of(part)
 
-    stack = [item] if isinstance(item, (list, tuple, dict)) else []
+    stack = [item] if isinstance(item, (list, tuple, dict)) and id(item) not in made else []
     opened: dict[int, bool] = {}  # whether it is finished, too
     while stack:
         part: Any = stack[-1]
@@ -144,6 +145,53 @@ def replaced(item: Any, of: Callable[[Any], Any]) -> Any:
             for key, new in zip(keys, values, strict=True):
                 put(part, key, new)
     return value(item)
+
+
+def rebuilt(item: Any, of: Callable[[Any], Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+    """A nest with `of(leaf)` in the place of each leaf, asked for in order, and its new containers
+    beside the old ones. A container in which nothing is replaced stays itself; what stands twice is
+    made once.
+
+    >>> plain, arrays = {"rate": 1}, ["x"]
+    >>> made, pairs = rebuilt((plain, arrays), lambda leaf: leaf * 2 if leaf == "x" else leaf)
+    >>> made, made[0] is plain, pairs[0][1] is arrays
+    (({'rate': 1}, ['xx']), True, True)
+    """
+    made: dict[int, Any] = {}
+    pairs: list[tuple[Any, Any]] = []
+    kinds = (list, tuple, dict)
+    if not isinstance(item, kinds):
+        return of(item), pairs
+    opened: list[tuple[Any, Iterator[Any], list[Any]]] = [(item, _inside(item), [])]
+    while True:
+        part, rest, values = opened[-1]
+        for held in rest:
+            if not isinstance(held, kinds):
+                values.append(of(held))
+                continue
+            if id(held) not in made:
+                opened.append((held, _inside(held), []))
+                break
+            for leaf in leaves(held, "rebuilt"):  # asked for once more, in its place
+                of(leaf)
+            values.append(made[id(held)])
+        else:
+            opened.pop()
+            made[id(part)] = part
+            if any(new is not old for new, old in zip(values, _inside(part), strict=True)):
+                step = _step(part)
+                assert step is not None
+                close(values, *step)
+                made[id(part)] = values[0]
+                if not isinstance(part, tuple):
+                    pairs.append((values[0], part))
+            if not opened:
+                return made[id(item)], pairs
+            opened[-1][2].append(made[id(part)])
+
+
+def _inside(container: Any) -> Iterator[Any]:
+    return iter(list(container.values() if isinstance(container, dict) else container))
 
 
 def leaves(item: Any, where: str) -> Iterator[Any]:

@@ -10,6 +10,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 from tigon import _native
 from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
 from tigon.base import TensorType, TigonError, as_dtype, check, nested
@@ -98,7 +100,8 @@ class Entry:
         given = [*zip(symbols, leaves, strict=True)]
         trace = tracing.Trace(arguments=given, strict=getattr(block, "strict", False))
         with tracing.tracing(trace):
-            given_args = _rebuild_arguments(args, iter(symbols))
+            given_args, containers = _rebuild(args, iter(symbols))
+            trace.take(containers)
             trace.reads.reach(given_args)
             result = block._traced(*given_args)
             _check_results(result, trace)
@@ -425,13 +428,13 @@ def arrays_in(item: Any) -> Sequence[Any]:
 
 def _rebuild_arguments(args: Any, symbols: Any) -> Any:
     """The arguments with a symbol in the place of each array, or of a type that stands for it."""
-    made: list[Any] = []
-    for kind, what in nested.steps(args, "call"):
-        if kind == "leaf":
-            made.append(next(symbols) if isinstance(what, (NDArray, TensorType)) else what)
-        else:
-            nested.close(made, kind, what)
-    return made[0]
+    return _rebuild(args, symbols)[0]
+
+
+def _rebuild(args: Any, symbols: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+    return nested.rebuilt(
+        args, lambda leaf: next(symbols) if isinstance(leaf, (NDArray, TensorType)) else leaf
+    )
 
 
 Structure = tuple[nested.Step, ...]
@@ -446,16 +449,24 @@ def _collect_outputs(
     """The structure of a result. An argument or a parameter handed through stays itself, and a view
     of one is a view of it."""
     structure: list[nested.Step] = []
+    results = {
+        value
+        for leaf in nested.leaves(result, "hybridize")
+        if isinstance(leaf, Symbol)
+        for value in leaf._values
+        if value not in source
+    }
     for kind, what in nested.steps(result, "hybridize", trace.reads.has_reached):
         if kind != "leaf":
             structure.append((kind, what))
         elif isinstance(what, Symbol):
-            structure += [_place_of(value, outputs, source, trace) for value in what._values]
+            structure += [
+                _place_of(value, outputs, source, results, trace) for value in what._values
+            ]
             if len(what._values) != 1:
                 structure.append(("list", len(what._values)))
         else:
-            lasts = isinstance(what, PLAIN) or callable(what) or trace.reads.has_reached(what)
-            structure.append(("value" if lasts else "fresh", what))
+            structure.append(("value" if _lasts(what, trace) else "fresh", what))
     return _SINGLE if structure == [("output", 0)] else tuple(structure)
 
 
@@ -471,12 +482,29 @@ def _is_made(item: Any, trace: tracing.Trace) -> bool:
     return isinstance(owner, Symbol) or not trace.reads.has_reached(owner)
 
 
+def _lasts(item: Any, trace: tracing.Trace) -> bool:
+    """Whether a result is the same object at every call."""
+    return isinstance(item, PLAIN) or callable(item) or trace.reads.has_reached(item)
+
+
+def _is_copied(item: Any) -> bool:
+    if isinstance(item, (Symbol, NDArray, np.ndarray)):
+        return True
+    try:
+        copy.deepcopy(item)
+    except Exception:  # whatever a class of the user's raises
+        return False
+    return True
+
+
 def _check_results(result: Any, trace: tracing.Trace) -> None:
     """What cannot be made again at every call: a list that is there twice, iterators and functions
     that the call made, and objects of the user's that hold arrays."""
     met: set[int] = set()
 
     def keeps(container: Any) -> bool:
+        if id(container) in trace.containers:
+            trace.cannot(f"it returns a {type(container).__name__} that it is given; return a copy")
         if trace.reads.has_reached(container):
             return True
         if id(container) in met:
@@ -494,6 +522,10 @@ def _check_results(result: Any, trace: tracing.Trace) -> None:
             trace.give_way(
                 f"it returns a {type(item).__name__}, which can be read once; return a list"
             )
+        if not _lasts(item, trace) and not _is_copied(item):
+            trace.cannot(
+                f"it returns a {type(item).__name__}, which cannot be copied for each call"
+            )
         if _is_made(item, trace):
             trace.give_way("it returns a function that it made; return the arrays that it needs")
         held = None if isinstance(item, Symbol) else _native.instance_dict(item)
@@ -505,7 +537,11 @@ def _check_results(result: Any, trace: tracing.Trace) -> None:
 
 
 def _place_of(
-    value: Value, outputs: list[Value], source: dict[Value, Any], trace: tracing.Trace
+    value: Value,
+    outputs: list[Value],
+    source: dict[Value, Any],
+    results: set[Value],
+    trace: tracing.Trace,
 ) -> nested.Step:
     if value in source:
         return source[value]
@@ -516,9 +552,12 @@ def _place_of(
         views.append(view)
     if views and base in source:
         return ("view", (source[base], tuple(reversed(views))))
-    if value not in outputs:
-        outputs.append(value)
-    return ("output", outputs.index(value))
+    shares = bool(views) and base in results
+    place = base if shares else value
+    if place not in outputs:
+        outputs.append(place)
+    output = ("output", outputs.index(place))
+    return ("view", (output, tuple(reversed(views)))) if shares else output
 
 
 def _inputs_in(structure: Structure) -> set[int]:

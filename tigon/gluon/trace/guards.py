@@ -11,6 +11,8 @@ import abc as std_abc
 import array
 import builtins
 import contextvars
+import copy
+import dataclasses
 import enum
 import functools
 import operator
@@ -182,6 +184,10 @@ class Reads:
         self._globals[id(spaces)] = spaces
         for name in found.spaces:
             self._global(spaces, name, name in found.asked)
+        if "globals" in found.spaces:  # they are looked up by names that may be computed
+            for name, value in list(spaces.items()):
+                if isinstance(value, (*_PLAIN, list, tuple, dict, set)):
+                    self._global(spaces, name, True)
         return found
 
     def _new_names(self, names: Sequence[str]) -> list[str]:
@@ -201,13 +207,26 @@ class Reads:
         if "random" in new:  # numpy's own generator has no place where its name could be seen
             self.reach(np.random.mtrand._rand)
         again = [*new, *(name for name in asked if name not in new)]
-        if found.everything and not self._everything:
-            self._everything = True
+        if "collect_params" in new or "params" in new:
             for record in self._records:
-                self._whole_record(record)
+                self._reach_parameters(record)
+        if found.everything and not self._everything:
+            self._take_everything()
         elif again:
             for record in self._records:
                 self._record(record, again)
+
+    def _take_everything(self) -> None:
+        """The code may read attributes by any name."""
+        if not self._everything:
+            self._everything = True
+            for record in self._records:
+                self._whole_record(record)
+
+    def _reach_parameters(self, record: Any) -> None:
+        if hasattr(type(record), "_is_block"):
+            for param in record._reg_params.values():
+                self.reach(param)
 
     def _global(self, spaces: dict[str, Any], name: str, asked: bool) -> None:
         key = (id(spaces), name)
@@ -267,6 +286,10 @@ class Reads:
     def _settle(self) -> None:
         while self._pending:
             value = self._pending.pop()
+            if id(value) in _TAKE_ALL:
+                self._take_everything()
+            elif value is os.getenv or value is os.path.expandvars:
+                self._pending.append(os.environ)
             if isinstance(value, BuiltinFunctionType):
                 value = value.__self__  # of `random.random`, say: the generator behind it
             if id(value) in self._reached:
@@ -311,9 +334,9 @@ class Reads:
             if isinstance(value.__wrapped__, FunctionType):
                 self._code(value.__wrapped__.__code__, value.__wrapped__.__globals__)
         elif isinstance(value, contextvars.ContextVar):
-            known = value.get(MISSING)
+            known = _value_of(value)
             self.lasting.add(
-                f"context variable {value.name}", "check", lambda: value.get(MISSING) is known
+                f"context variable {value.name}", "check", lambda: _value_of(value) is known
             )
             self.reach(known)
         elif isinstance(value, (operator.attrgetter, operator.methodcaller)):
@@ -355,15 +378,23 @@ class Reads:
                 "check",
                 lambda: bool(value._structure() == known),
             )
+            for child in value._children.values():
+                self.reach(child)
+            if self._names.keys() & {"collect_params", "params"}:
+                self._reach_parameters(value)
         self._records.append(value)
         # A mapping or sequence of a library holds what is in it in attributes of its own, and so do
         # queues, events and threads.
-        whole = self._everything or (
-            (
-                isinstance(value, (abc.Mapping, abc.Sequence, abc.Set))
-                or type(value).__module__ in ("queue", "threading")
+        whole = (
+            self._everything
+            or _is_own_record(value)
+            or (
+                (
+                    isinstance(value, (abc.Mapping, abc.Sequence, abc.Set))
+                    or type(value).__module__ in ("queue", "threading")
+                )
+                and not _is_users(type(value))
             )
-            and not _is_users(type(value))
         )
         if whole:
             self._whole_record(value)
@@ -393,7 +424,7 @@ class Reads:
                 self.lasting.add(f"closure variable {free}", "cell", cell)
                 self.cells.append(cell)
             self.reach(content_of(cell))
-        if users and value.__dict__:
+        if users:
             self._new_record(value)
 
     def _array(self, value: np.ndarray) -> None:
@@ -448,11 +479,17 @@ class Reads:
 
     def _whole_record(self, value: Any) -> None:
         """All names of an object, and that there are no others. Of a module, its plain values."""
-        if type(value).__module__.startswith("tigon.") and not hasattr(type(value), "_is_block"):
+        gluon = hasattr(type(value), "_is_gluon_object") and not hasattr(type(value), "_is_block")
+        if gluon:
             self._record(value, list(self._names))
             return
         if isinstance(value, ModuleType):
-            plain = [name for name, item in vars(value).items() if isinstance(item, _PLAIN)]
+            space = vars(value)
+            users = watch.is_user(getattr(value, "__file__", None) or "")
+            kinds: Any = (*_PLAIN, list, tuple, dict, set) if users else _PLAIN
+            plain = [name for name, item in space.items() if isinstance(item, kinds)]
+            if users:
+                self._guard_names(value, space)
             self._record(value, [*self._names, *plain])
             return
         kind = value if isinstance(value, type) else type(value)
@@ -464,15 +501,33 @@ class Reads:
         for space in spaces:
             keys = tuple(space)
             names.update(dict.fromkeys(key for key in keys if isinstance(key, str)))
-            if (id(space), "<keys>") not in self._guarded and space is own:
-                self._guarded.add((id(space), "<keys>"))
-                self._kept.append(space)
-                self.lasting.add(
-                    f"the names of a {type(value).__name__}",
-                    "check",
-                    lambda space=space, keys=keys: tuple(space) == keys,
-                )
+            if space is own:
+                self._guard_names(value, space)
         self._record(value, [name for name in names if not name.startswith("__")])
+
+    def _of_this_thread(self, value: threading.local, names: Sequence[str]) -> None:
+        for name in names:
+            what = f"{type(value).__name__}.{name}"
+            if (id(value), name) in self._guarded:
+                continue
+            if hasattr(value, name):
+                self.lasting.add(what, "attribute", value, name)
+                self.reach(getattr(value, name))
+            elif name in self._asked:
+                self.lasting.add(what, "check", lambda name=name: not hasattr(value, name))
+            else:
+                continue
+            self._guarded.add((id(value), name))
+
+    def _guard_names(self, value: Any, space: dict[str, Any]) -> None:
+        if (id(space), "<keys>") in self._guarded:
+            return
+        self._guarded.add((id(space), "<keys>"))
+        self._kept.append(space)
+        keys = tuple(space)
+        self.lasting.add(
+            f"the names of a {type(value).__name__}", "check", lambda: tuple(space) == keys
+        )
 
     def _record(self, value: Any, names: Sequence[str]) -> None:
         """Names read of an object: of its own, or of its type."""
@@ -486,17 +541,16 @@ class Reads:
         own = _native.instance_dict(value)
         block = hasattr(kind, "_is_block")
         users = _is_users(kind)
-        if (own is not None or users) and (id(value), "") not in self._guarded:
+        function = isinstance(value, FunctionType)  # a guard of its own sees its code
+        if function:
+            own = value.__dict__
+        if (own is not None or users) and not function and (id(value), "") not in self._guarded:
             self._guarded.add((id(value), ""))
             table = self.steady if block else self.lasting  # Block.__setattr__ sees both
             table.add(f"the class or the attributes of a {kind.__name__}", "object", value)
         if isinstance(value, threading.local):
             own = None
-            for name in names:
-                if hasattr(value, name) and (id(value), name) not in self._guarded:
-                    self._guarded.add((id(value), name))
-                    self.lasting.add(f"{kind.__name__}.{name}", "attribute", value, name)
-                    self.reach(getattr(value, name))
+            self._of_this_thread(value, names)
         if users:
             self._class(kind, names)
         for name in names:
@@ -572,8 +626,11 @@ class Reads:
                     self.reach(own[name])
             elif name in self._asked and not library:
                 self._item(self.lasting, own, name, f"{module.__name__}.{name}")
-            if name == "getenv" and module is os:
+            found = own.get(name)
+            if found is os.getenv or found is os.path.expandvars:
                 self.reach(os.environ)
+            elif found is os.path:
+                self.reach(found)
 
     def _class(self, kind: type, names: Sequence[str]) -> None:
         """Names read of a class: where they are found in it and its bases, each of which `super`
@@ -603,12 +660,54 @@ class Reads:
                 own.setdefault(name, _native.type_lookup(kind, name))
 
 
+_TAKE_ALL = frozenset(
+    map(
+        id,
+        (
+            getattr,
+            hasattr,
+            setattr,
+            vars,
+            dir,
+            copy.copy,
+            copy.deepcopy,
+            dataclasses.asdict,
+            dataclasses.astuple,
+            dataclasses.fields,
+            dataclasses.replace,
+        ),
+    )
+)
+"""What reads attributes of any name; seen where it is reached under another name than its own, too.
+Builtins are only reached so."""
+
+
+def _value_of(variable: contextvars.ContextVar[Any]) -> Any:
+    try:
+        return variable.get()
+    except LookupError:
+        return MISSING
+
+
+def _is_own_record(value: Any) -> bool:
+    """A schedule, a metric, a dataset of ours: its methods, which nobody watches, read what it
+    holds."""
+    return type(value).__module__.startswith(_OWN_RECORDS)
+
+
+_OWN_RECORDS = ("tigon.lr_scheduler", "tigon.metric", "tigon.initializer", "tigon.gluon.data")
+
+
 def _is_users(kind: type) -> bool:
     """Whether a class is written in Python and belongs neither to a library nor to us."""
     if not kind.__flags__ & (1 << 9):  # not on the heap: a class of C
         return False
     module = kind.__module__
-    return not isinstance(module, str) or module.split(".")[0] not in watch.UNWATCHED_MODULES
+    if not isinstance(module, str) or module.split(".")[0] not in watch.UNWATCHED_MODULES:
+        return True
+    # A program's own file may have the name of a module of the standard library.
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return path is not None and watch.is_user(path)
 
 
 def _is_made_by(code: CodeType, value: Any) -> bool:

@@ -100,11 +100,19 @@ class Trace:
         """Whether the code runs on arrays by now."""
         self.views: dict[Value, tuple[Value, Callable[[Any], Any]]] = {}
         """Of what each value is a view, and how it is made of that."""
+        self.containers: dict[int, tuple[Any, Any, Any]] = {}
+        """Among the arguments, those with symbols in them: what the code was given, what its caller
+        gave, and what was in it."""
         self.result: Any = None
         self.symbols: list[weakref.ref[ArraySymbol]] = []
         """Made in this trace: one that outlives it was put somewhere."""
         self._steps: list[Step] = []
         self._arrays: dict[Value, Any] = {}
+
+    def take(self, containers: Sequence[tuple[Any, Any]]) -> None:
+        """Lists and dictionaries of the arguments, made anew, beside those of the caller."""
+        for made, given in containers:
+            self.containers[id(made)] = (made, given, _contents(made))
 
     # -- arrays
 
@@ -302,8 +310,9 @@ class Trace:
             return found[0] if len(found) == 1 else found
         if not nested.holds(item, ArraySymbol):
             return item
+        known = {key: given for key, (_, given, _) in self.containers.items()}
         return nested.replaced(
-            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, ArraySymbol) else leaf
+            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, ArraySymbol) else leaf, known
         )
 
     def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
@@ -312,6 +321,11 @@ class Trace:
 
     def finish(self) -> None:
         """The code has run. What it changed, and what it keeps, shows whether it is a program."""
+        changed = [held for held in self.containers.values() if _is_changed(held[0], held[2])]
+        if changed:
+            self.cannot(
+                f"it changes a {type(changed[0][0]).__name__} that it is given; return the new one"
+            )
         if self.eager:
             self._hand_over()
             return
@@ -377,11 +391,30 @@ class Trace:
                 yield partial(setattr, cell, "cell_contents"), cell.cell_contents
 
     def _hand_over(self) -> None:
-        """Put arrays where the code has put symbols."""
+        """Put arrays where the code has put symbols, and changes where the caller sees them."""
+        for made, given, before in self.containers.values():
+            if _is_changed(made, before):
+                items = [(key, self.concrete(item)) for key, item in _contents(made)]
+                given.clear()
+                if isinstance(given, list):
+                    given.extend(item for _, item in items)
+                else:
+                    given.update(items)
         for put, item in self._places():
             put(self.concrete(item))
         for symbol in self._alive():
             symbol.stands_for = self.concrete(symbol)
+
+
+def _contents(container: Any) -> list[tuple[Any, Any]]:
+    return list(container.items() if isinstance(container, dict) else enumerate(container))
+
+
+def _is_changed(container: Any, before: list[tuple[Any, Any]]) -> bool:
+    now = _contents(container)
+    return len(now) != len(before) or any(
+        key != old or item is not held for (key, item), (old, held) in zip(now, before, strict=True)
+    )
 
 
 @contextmanager

@@ -70,7 +70,17 @@ def is_user(path: str) -> bool:
 
 _READS = frozenset(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"))
 _WRITES = frozenset(("STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL"))
-_ASKS = frozenset(("getattr", "hasattr", "attrgetter", "methodcaller", "__getattribute__"))
+_ASKS: dict[str, int | None] = {
+    "getattr": 2,
+    "hasattr": 2,
+    "setattr": 2,
+    "delattr": 2,
+    "methodcaller": 1,
+    "attrgetter": None,
+    "__getattribute__": None,
+}
+"""What finds attributes by a name that may be computed: which operand it is; None for all, or the
+last."""
 _TAKES_ALL = frozenset(
     "vars __dict__ dir asdict astuple fields deepcopy copy replace __getstate__ __reduce__ "
     "__dataclass_fields__ _asdict getmembers".split()
@@ -136,9 +146,10 @@ class Mentions:
                 continue
             if value in _GENERATORS and _is_called_without_seed(instructions[number + 1 :]):
                 self.unseeded = value
-            found = _constant_names(instructions[number + 1 :]) if value in _ASKS else set()
+            asks = value in _ASKS and name not in _WRITES
+            found = _constant_names(value, instructions[number + 1 :]) if asks else set()
             asked |= found
-            if value in _TAKES_ALL or (value in _ASKS and not found):
+            if value in _TAKES_ALL or (asks and not found):
                 self.everything = True
         if _handles_errors(code, instructions):
             asked |= attributes.keys() | spaces.keys()
@@ -162,7 +173,7 @@ _GENERATORS = frozenset(("default_rng", "RandomState", "SeedSequence", "SystemRa
 
 def _is_called_without_seed(instructions: list[dis.Instruction]) -> bool:
     """Whether a call without arguments, or of None alone, comes next."""
-    given = []
+    given: list[Any] = []
     for instruction in instructions:
         if instruction.opname.startswith("CALL"):
             return all(value is None for value in given)
@@ -173,18 +184,52 @@ def _is_called_without_seed(instructions: list[dis.Instruction]) -> bool:
     return False
 
 
-def _constant_names(instructions: list[dis.Instruction]) -> set[str]:
-    """The names that a call of getattr or its like gives as constants; none if it computes one."""
+def _constant_names(asks: str, instructions: list[dis.Instruction]) -> set[str]:
+    """The names that a call of getattr or its like gives as constants; none if it computes one, or
+    if it is not called here."""
+    operands = _operands(instructions)
+    if operands is None:
+        return set()
+    place = _ASKS[asks]
+    constants = [
+        number
+        for number, (instruction, depth) in enumerate(operands)
+        if instruction.opname == "LOAD_CONST"
+        and isinstance(instruction.argval, str)
+        and (place is None or depth == place)
+        and all(later > depth for _, later in operands[number + 1 :])
+    ]
+    if asks == "attrgetter":
+        constants = [n for n, (ins, _) in enumerate(operands) if isinstance(ins.argval, str)]
+        if len(constants) < len(operands):
+            return set()
     found: set[str] = set()
-    for instruction in instructions:
-        value = instruction.argval
-        if instruction.opname == "LOAD_CONST" and isinstance(value, str):
-            if not all(part.isidentifier() for part in value.split(".")):
-                return set()
-            found.update(value.split("."))
-        elif instruction.opname.startswith(("CALL", "BUILD_STRING", "FORMAT", "BINARY")):
-            return found if instruction.opname.startswith("CALL") else set()
+    for number in constants:
+        name = operands[number][0].argval
+        if not all(part.isidentifier() for part in name.split(".")):
+            return set()
+        found.update(name.split("."))
     return found
+
+
+def _operands(
+    instructions: list[dis.Instruction],
+) -> list[tuple[dis.Instruction, int]] | None:
+    """The instructions that make the operands of the function that was just loaded, up to its call,
+    and how many values lie above it after each; None if it is not called, or if operands branch."""
+    found: list[tuple[dis.Instruction, int]] = []
+    depth = 0
+    for number, instruction in enumerate(instructions):
+        name, opcode = instruction.opname, instruction.opcode
+        if number == 0 and name == "PUSH_NULL":
+            continue
+        if opcode in dis.hasjrel or opcode in dis.hasjabs:
+            return None
+        depth += dis.stack_effect(opcode, instruction.arg if opcode >= dis.HAVE_ARGUMENT else None)
+        if depth <= 0:
+            return found if name.startswith(("CALL", "PRECALL")) else None
+        found.append((instruction, depth))
+    return None
 
 
 def _handles_errors(code: CodeType, instructions: list[dis.Instruction]) -> bool:
@@ -238,6 +283,7 @@ _UNFORESEEN: tuple[Any, ...] = (
     random.random,
     random.getrandbits,
     super(random.Random, random.Random(0)).seed,
+    np.fromfile,
 )
 """Functions of C whose results differ from call to call, or that do something each time."""
 
