@@ -46,10 +46,6 @@ class _Scope:
 
     def __enter__(self) -> _Scope:
         recording, training = self._wanted
-        if recording and _tracers[0]:
-            trace = tracing.installed().giver
-            if trace is not None and not trace.recording:
-                tracing.needs_arrays("calls autograd.record", ())
         if recording is not None:
             recording = _set_recording(recording)
         if training is not None:

@@ -133,6 +133,7 @@ def calls(
     return seen
 
 
+@pytest.mark.filterwarnings("ignore:.*it records operators:RuntimeWarning")
 @pytest.mark.parametrize("ambient", ["predict", "train", "record train", "record predict"])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_scopes_in_traced_code(operator: str, ambient: str) -> None:
@@ -146,6 +147,7 @@ def test_scopes_in_traced_code(operator: str, ambient: str) -> None:
             )
 
 
+@pytest.mark.filterwarnings("ignore:.*it records operators:RuntimeWarning")
 @pytest.mark.parametrize("make", [Moded, Outer])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_nested_scopes_and_blocks(operator: str, make: Any) -> None:

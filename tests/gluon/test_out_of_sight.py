@@ -3,6 +3,7 @@ hybridized, before and after the change."""
 
 from __future__ import annotations
 
+import collections
 import contextvars
 import dataclasses
 import functools
@@ -10,6 +11,7 @@ import os
 import threading
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict as to_dictionary
 from os import getenv
 from typing import Any
@@ -300,6 +302,71 @@ def kinds(call: Callable[..., Any]) -> Any:
     return [type(part).__name__ for part in call(nd.array([1, 2]))]
 
 
+ONE = nd.array([1, 2])
+
+
+def kinds_of(call: Callable[..., Any]) -> Any:
+    """The result, with the names of kinds in the place of arrays."""
+    made = call(ONE)
+    if isinstance(made, ValueError):
+        made.args = tuple(type(part).__name__ for part in made.args)
+    else:
+        made.value = type(made.value).__name__
+    return made
+
+
+class Slots:
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Row(tuple):
+    __slots__ = ()
+
+
+def in_threads(self: Any, x: Any) -> Any:
+    with ThreadPoolExecutor(2) as pool:
+        parts = list(pool.map(lambda factor: x * factor, [1, 2]))
+    return parts[0] + parts[1]
+
+
+def written_and_multiplied(self: Any, x: Any) -> Any:
+    made = nd.zeros((2,))
+    made[0] = x[0]
+    return made * x
+
+
+def overwritten(self: Any, x: Any) -> Any:
+    made = x * 2
+    with autograd.pause():
+        made[0] = 9
+    return made * x
+
+
+def rows_put_together(self: Any, x: Any) -> Any:
+    made = nd.zeros((2, 2))
+    made[0] = x[0]
+    made[1] += x[1]
+    return made * x
+
+
+def masked(self: Any, x: Any) -> Any:
+    mask = nd.ones((2,))
+    mask[0] = 0
+    return mask * x
+
+
+def slopes(call: Callable[..., Any]) -> Any:
+    x = nd.array([1, 3])
+    x.attach_grad()
+    with autograd.record():
+        y = call(x)
+    y.backward()
+    return shown([y, x.grad])
+
+
 CHANGED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "a dictionary that is given": (
         lambda self, x, given: (change_item(given, "k", x * 2), x)[1],
@@ -327,6 +394,20 @@ CHANGED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         written(0, 1),
     ),
     "keys": (lambda self, x: [{"a": 1}.keys(), x], kinds),
+    "a queue of arrays": (lambda self, x: collections.deque([x * 2]), kinds),
+    "a set of arrays": (lambda self, x: {x * 2}, kinds),
+    "an error with an array": (lambda self, x: ValueError(x * 2), lambda call: kinds_of(call).args),
+    "an object with slots": (lambda self, x: Slots(x * 2), lambda call: [kinds_of(call).value]),
+    "a tuple of the program's": (lambda self, x: Row((x * 2, 1)), lambda call: type(call(ONE))),
+    "what it holds, in what it makes": (
+        lambda self, x: (x * 1, types.SimpleNamespace(owner=self, names=NAMES)),
+        lambda call: (lambda made: (made.owner is call, made.names is NAMES))(call(ONE)[1]),
+    ),
+    "work of threads": (in_threads, lambda call: shown(call(ONE))),
+    "a write into a new array, recorded": (written_and_multiplied, slopes),
+    "a write into a computed array, paused": (overwritten, slopes),
+    "rows put together, recorded": (rows_put_together, slopes),
+    "a mask, recorded": (masked, slopes),
     "a lock": (lambda self, x: [threading.Lock(), x], kinds),
 }
 

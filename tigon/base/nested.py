@@ -33,8 +33,10 @@ def _step(part: Any) -> Step | None:
             return "items", (filled(part, [(key, None) for key in keys]), keys)
         return ("dict", keys) if isinstance(part, dict) else ("list", len(part))
     if isinstance(part, tuple):
+        if type(part) is tuple:
+            return "tuple", len(part)
         named = hasattr(part, "_fields")
-        return ("record", (type(part), len(part))) if named else ("tuple", len(part))
+        return "record" if named else "subclass", (type(part), len(part))
     return None
 
 
@@ -78,6 +80,8 @@ def close(made: list[Any], kind: str, what: Any) -> None:
         made.append(filled(what[0], zip(what[1], parts, strict=True)))
     elif kind == "record":
         made.append(what[0](*parts))
+    elif kind == "subclass":
+        made.append(what[0](parts))
     else:
         made.append(parts if kind == "list" else tuple(parts))
 
@@ -101,7 +105,7 @@ def count_of(kind: str, what: Any) -> int:
         return int(what)
     if kind == "items":
         return len(what[1])
-    return len(what) if kind == "dict" else what[1] if kind == "record" else 0
+    return len(what) if kind == "dict" else what[1] if kind in ("record", "subclass") else 0
 
 
 def replaced(item: Any, of: Callable[[Any], Any], known: Mapping[int, Any] | None = None) -> Any:

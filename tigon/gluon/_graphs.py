@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import inspect
 from collections.abc import Iterator, MutableMapping, Sequence
 from types import FunctionType, ModuleType
@@ -27,7 +28,7 @@ from tigon.runtime.cached_graph import CachedGraph, Steps, thread_states
 from tigon.runtime.compile import CompiledGraph
 from tigon.runtime.counters import count, fall_back, give_way
 from tigon.sym.symbol import Group, Symbol, var
-from tigon.sym.traced import traced_variable
+from tigon.sym.traced import ArraySymbol, traced_variable
 
 GRAPHS_PER_KIND = 8
 """Traces kept for one kind of input: a Python value that takes many values, such as a step counter,
@@ -107,7 +108,7 @@ class Entry:
             _check_results(result, trace)
             trace.result = result
         if trace.reason is not None:
-            raise GaveWay(trace.concrete(result), trace)
+            raise GaveWay(trace.concrete_within(result), trace)
         self.trace = trace
         self.steady = trace.reads.steady
         self.lasting = trace.reads.lasting
@@ -466,7 +467,10 @@ def _collect_outputs(
             if len(what._values) != 1:
                 structure.append(("list", len(what._values)))
         else:
-            structure.append(("value" if _lasts(what, trace) else "fresh", what))
+            if _lasts(what, trace):
+                structure.append(("value", what))
+            else:
+                structure.append(("fresh", _Fresh(what, trace)))
     return _SINGLE if structure == [("output", 0)] else tuple(structure)
 
 
@@ -487,14 +491,61 @@ def _lasts(item: Any, trace: tracing.Trace) -> bool:
     return isinstance(item, PLAIN) or callable(item) or trace.reads.has_reached(item)
 
 
-def _is_copied(item: Any) -> bool:
+class _Fresh:
+    """Something that each call makes: copied for each, but for what was there before the call."""
+
+    def __init__(self, item: Any, trace: tracing.Trace) -> None:
+        self.item = item
+        self.held: dict[int, Any] = {}
+        memo = _Memo(self.held, trace)
+        self.made = copy.deepcopy(item, memo)
+
+    def copy(self) -> Any:
+        return copy.deepcopy(self.item, dict(self.held))
+
+
+class _Memo(dict[int, Any]):
+    """For `copy.deepcopy`: what a trace has reached is its own copy, and noted in `held`."""
+
+    def __init__(self, held: dict[int, Any], trace: tracing.Trace) -> None:
+        self.held = held
+        self.reads = trace.reads
+
+    def get(self, key: int, default: Any = None) -> Any:
+        found = self.reads.reached(key)
+        if found is None:
+            return super().get(key, default)
+        self.held[key] = found
+        return found
+
+
+def _is_copied(item: Any, trace: tracing.Trace) -> bool:
     if isinstance(item, (Symbol, NDArray, np.ndarray)):
         return True
     try:
-        copy.deepcopy(item)
+        _Fresh(item, trace)
     except Exception:  # whatever a class of the user's raises
         return False
-    return True
+    return not _holds_symbols(item, trace)
+
+
+def _holds_symbols(item: Any, trace: tracing.Trace) -> bool:
+    """Whether there is a symbol anywhere inside of something that the call made."""
+    seen: dict[int, Any] = {}
+    stack = [item]
+    while stack and len(seen) < MOST_LOOKED_INTO:
+        part = stack.pop()
+        if type(part) is ArraySymbol:
+            return True
+        if id(part) in seen or isinstance(part, (type, ModuleType, FunctionType, Symbol)):
+            continue
+        seen[id(part)] = part
+        if not trace.reads.has_reached(part):
+            stack += gc.get_referents(part)
+    return False
+
+
+MOST_LOOKED_INTO = 10_000
 
 
 def _check_results(result: Any, trace: tracing.Trace) -> None:
@@ -522,7 +573,7 @@ def _check_results(result: Any, trace: tracing.Trace) -> None:
             trace.give_way(
                 f"it returns a {type(item).__name__}, which can be read once; return a list"
             )
-        if not _lasts(item, trace) and not _is_copied(item):
+        if not _lasts(item, trace) and not _is_copied(item, trace):
             trace.cannot(
                 f"it returns a {type(item).__name__}, which cannot be copied for each call"
             )
@@ -578,7 +629,7 @@ def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Seque
         elif kind in ("array", "value"):
             made.append(what)
         elif kind == "fresh":
-            made.append(copy.deepcopy(what))
+            made.append(what.copy())
         elif kind == "view":
             base, views = what
             array = _rebuild_outputs((base,), results, leaves)

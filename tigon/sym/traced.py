@@ -14,7 +14,7 @@ from tigon.base import TensorType
 from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
 from tigon.context import current_context
-from tigon.ir.graph import VARIABLE, Value, constant, variable
+from tigon.ir.graph import VARIABLE, Graph, Value, constant, variable
 from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic, plan
 from tigon.ops.record import get
 from tigon.ops.signature import reshape_arguments
@@ -119,6 +119,13 @@ class ArraySymbol(Symbol):
             filled = get("_full")
             fields = {"shape": (1,), "value": part, "dtype": np.dtype(self.dtype).name}
             part = apply(filled, filled.make_attrs(fields), (), like=type(self))
+        trace = tracing.installed().giver
+        if trace is not None and trace.recording:
+            if Graph.of(self._values).inputs:  # it may be on the tape
+                array, key, value = self._concrete("x[...] = value while recording", (key, value))
+                array[key] = value
+                return
+            part = get("BlockGrad")(part)  # a write is not recorded
         check_value_shape(part.shape, found.value_shape)
         extra = len(part.shape) - len(found.value_shape)
         if extra > 0:

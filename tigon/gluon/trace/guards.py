@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
+from tigon.base import TigonError
 from tigon.gluon.trace import watch
 from tigon.sym.symbol import Symbol
 
@@ -156,8 +157,9 @@ class Reads:
                 self.reach(value)
         self._imports.update(dict.fromkeys(found.imports))
         if found.modules is not None:
-            for name in (*found.modules, spaces.get("__name__")):
-                module = sys.modules.get(name) if isinstance(name, str) else None
+            named = [sys.modules.get(name) for name in found.modules]
+            computed = [m for m in sys.modules.values() if watch.is_user(_file_of(m))]
+            for module in dict.fromkeys((*named, *computed)):
                 if module is not None:
                     self.reach(module)
         self._settle()
@@ -277,6 +279,10 @@ class Reads:
         """Whether an object was there before the code ran."""
         return id(value) in self._reached
 
+    def reached(self, number: int) -> Any:
+        """The object of that `id`, if it was there before the code ran."""
+        return self._reached.get(number)
+
     # ------------------------------------------------------------------------------ values
 
     def reach(self, value: Any) -> None:
@@ -286,21 +292,30 @@ class Reads:
     def _settle(self) -> None:
         while self._pending:
             value = self._pending.pop()
-            if id(value) in _TAKE_ALL:
-                self._take_everything()
-            elif value is os.getenv or value is os.path.expandvars:
-                self._pending.append(os.environ)
-            if isinstance(value, BuiltinFunctionType):
-                value = value.__self__  # of `random.random`, say: the generator behind it
-            if id(value) in self._reached:
-                continue
-            if type(value) is _native.NDArray:
-                self._reached[id(value)] = value
-                continue
-            if isinstance(value, ATOMS) and not _is_users(type(value)):
-                continue
+            try:
+                self._settle_one(value)
+            except TigonError:  # a strict block
+                raise
+            except Exception as error:  # of a class of the user's that answers everything itself
+                kind = type(value).__name__
+                self._give_way(f"it reads a {kind} that cannot be looked into ({error!r})")
+
+    def _settle_one(self, value: Any) -> None:
+        if id(value) in _TAKE_ALL:
+            self._take_everything()
+        elif value is os.getenv or value is os.path.expandvars:
+            self._pending.append(os.environ)
+        if isinstance(value, BuiltinFunctionType):
+            value = value.__self__  # of `random.random`, say: the generator behind it
+        if id(value) in self._reached:
+            return
+        if type(value) is _native.NDArray:
             self._reached[id(value)] = value
-            self._look_into(value)
+            return
+        if isinstance(value, ATOMS) and not _is_users(type(value)):
+            return
+        self._reached[id(value)] = value
+        self._look_into(value)
 
     def _look_into(self, value: Any) -> None:
         if isinstance(value, (FunctionType, MethodType, functools.partial)):
@@ -680,6 +695,11 @@ _TAKE_ALL = frozenset(
 )
 """What reads attributes of any name; seen where it is reached under another name than its own, too.
 Builtins are only reached so."""
+
+
+def _file_of(module: Any) -> str:
+    path = getattr(module, "__file__", None)
+    return path if isinstance(path, str) and path else os.__file__
 
 
 def _value_of(variable: contextvars.ContextVar[Any]) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -229,6 +230,11 @@ class Trace:
         if name in ("random", "getrandbits") and not watch.is_shared_generator(generator):
             return  # made by the code, from a seed, or within reach: then its state tells
         name = getattr(function, "__qualname__", str(function))
+        if function in watch.THREADS:  # whose operators no trace would see
+            self.give_way(f"it starts a thread at {watch.user_line(frame)}")
+            for symbol in self._alive():
+                symbol.stands_for = self.concrete(symbol)
+            return
         self.cannot(
             f"it calls {name} at {watch.user_line(frame)}, which a compiled graph would do once; "
             "pass what it gives as an argument"
@@ -315,6 +321,28 @@ class Trace:
             item, lambda leaf: self.concrete(leaf) if isinstance(leaf, ArraySymbol) else leaf, known
         )
 
+    def concrete_within(self, result: Any) -> Any:
+        """The same of a result, and of sets, queues, errors and objects that the call made."""
+        for leaf in nested.leaves(result, "hybridize"):
+            if not isinstance(leaf, ArraySymbol) and not self.reads.has_reached(leaf):
+                self._put_arrays(leaf)
+        return self.concrete(result)
+
+    def _put_arrays(self, made: Any) -> None:
+        if isinstance(made, set):
+            items = [self.concrete(item) for item in made]
+            made.clear()
+            made.update(items)
+        elif isinstance(made, deque):
+            for place, item in enumerate(made):
+                made[place] = self.concrete(item)
+        elif isinstance(made, BaseException):
+            made.args = self.concrete(made.args)
+        for kind in type.mro(type(made)):
+            for name in vars(kind).get("__slots__", ()):
+                if type(held := getattr(made, name, None)) is ArraySymbol:
+                    object.__setattr__(made, name, self.concrete(held))
+
     def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
         """An operator, after giving way."""
         return apply_on_arrays(op, attrs, [self.concrete(operand) for operand in operands])
@@ -338,6 +366,11 @@ class Trace:
             self.cannot(
                 f"it changes {failed}, which a compiled graph would do once; return the new value, "
                 "or change it outside"
+            )
+        if not self.recording and any(step.recording for step in self._steps):
+            self.cannot(
+                "it records operators by autograd.record, which its caller may differentiate; "
+                "record around the call"
             )
         if self._kept():
             self.cannot("it keeps an array beyond the call; return it instead")

@@ -7,6 +7,7 @@ are not shown: they read what they are given.
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import datetime
 import dis
@@ -254,6 +255,12 @@ def mentions(code: CodeType) -> Mentions:
 
 # ------------------------------------------------------------------------------ who watches
 
+THREADS = tuple(
+    getattr(_thread, name)
+    for name in ("start_new_thread", "start_joinable_thread")
+    if hasattr(_thread, name)
+)
+
 _UNFORESEEN: tuple[Any, ...] = (
     builtins.open,
     builtins.input,
@@ -284,6 +291,7 @@ _UNFORESEEN: tuple[Any, ...] = (
     random.getrandbits,
     super(random.Random, random.Random(0)).seed,
     np.fromfile,
+    *THREADS,
 )
 """Functions of C whose results differ from call to call, or that do something each time."""
 
