@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
@@ -352,3 +354,38 @@ def test_clip_global_norm_and_split():
         "split_data: 3 samples along axis 0 do not divide evenly into 2 parts; pass "
         "even_split=False, or choose another batch size"
     )
+
+
+@pytest.mark.parametrize("how", ["trainer", "step"])
+def test_what_the_formula_of_a_subclass_reads_is_compared(how):
+    class Scaled(mx.optimizer.Optimizer):
+        def __init__(self):
+            super().__init__(learning_rate=1.0)
+            self.factor = 1.0
+            self.space = types.SimpleNamespace(more=[1.0])
+
+        def formula(self, weight, grad, states, lr, wd, *extra):
+            return weight - lr * grad * self.factor * self.space.more[0], []
+
+    net = nn.Dense(1, in_units=1, use_bias=False)
+    net.initialize(mx.init.One())
+    optimizer, x = Scaled(), nd.ones((1, 1))
+    trainer = gluon.Trainer(net.collect_params(), optimizer)
+    whole = gluon.TrainStep(net, lambda y, _: y.sum(), trainer)
+    found = []
+    for number in range(5):
+        if number == 2:
+            optimizer.factor = 2.0
+        if number == 3:
+            optimizer.space.more[0] = 5.0
+        if number == 4:
+            Scaled.formula = lambda self, weight, grad, states, lr, wd, *extra: (weight * 0, [])
+        if how == "step":
+            whole(x, x)
+        else:
+            with autograd.record():
+                loss = net(x).sum()
+            loss.backward()
+            trainer.step(1)
+        found.append(net.weight.data().asscalar())
+    assert found == [0, -1, -3, -13, 0]

@@ -247,8 +247,29 @@ class Optimizer:
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """What the formula reads besides its operands; it is compiled anew when they change."""
-        return (self.clip_gradient, *self.constants.values())
+        """What the formula reads besides its operands; it is compiled anew when they change. Of a
+        subclass outside of this package that is also the formula itself, and what the subclass
+        keeps in attributes: numbers, texts, and containers or objects of these."""
+        known = (self.clip_gradient, *self.constants.values())
+        kind = type(self)
+        if kind.__module__.startswith("tigon."):
+            return known
+        own = {name: _plain(held) for name, held in vars(self).items() if name not in _BASE}
+        return (*known, kind.formula, tuple(own.items()))
+
+
+def _plain(held: Any, depth: int = 3) -> Any:
+    """A value that can be compared, of what an attribute holds."""
+    if isinstance(held, (int, float, str, bytes, bool, type(None))):
+        return type(held), held, str(held)  # 0.0 is not -0.0, nor 1 True
+    if depth and isinstance(held, (list, tuple)):
+        return type(held), tuple(_plain(item, depth - 1) for item in held)
+    if depth and isinstance(held, dict):
+        return dict, tuple((key, _plain(item, depth - 1)) for key, item in held.items())
+    own = getattr(held, "__dict__", None)
+    if depth and isinstance(own, dict) and not isinstance(held, type):
+        return id(held), _plain(own, depth - 1)
+    return id(held)
 
 
 def _multiplier(variable: str, hint: str, text: str) -> float:
@@ -258,6 +279,9 @@ def _multiplier(variable: str, hint: str, text: str) -> float:
         raise TigonError(
             f"optimizer: {hint} of variable '{variable}' expects a number; given {text!r:.80}"
         ) from None
+
+
+_BASE = frozenset(vars(Optimizer()))
 
 
 def as_list(state: Any) -> list[Any]:
