@@ -272,6 +272,8 @@ class Reads:
         for value in self._reached.values():
             if isinstance(value, (list, dict)):
                 yield value
+            elif isinstance(value, threading.local):
+                yield vars(value)
             elif (own := _native.instance_dict(value)) is not None:
                 yield own
 

@@ -79,6 +79,8 @@ _ASKS: dict[str, int | None] = {
     "methodcaller": 1,
     "attrgetter": None,
     "__getattribute__": None,
+    "__setattr__": None,
+    "__delattr__": None,
 }
 """What finds attributes by a name that may be computed: which operand it is; None for all, or the
 last."""
