@@ -15,19 +15,19 @@ from tigon.ir import Graph, parse, show, verify
 from tigon.lower.shorten import shorten_views
 from tigon.ops.record import get
 from tigon.passes import pipeline
-from tigon.passes.canonicalize import canonicalize
 from tigon.passes.decompose import decompose
-from tigon.passes.fold_constants import fold_constants
-from tigon.passes.remove_dead_code import remove_dead_code
-from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.set_mode import set_mode
-from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import thread_states
 
 
-def _fold(graph: Graph) -> Graph:
-    return fold_constants(graph, interpret)
+def in_pipeline() -> dict[str, Callable[[Graph], Graph]]:
+    """Every pass that each graph goes through, by name."""
+
+    def runs(step: pipeline.Pass) -> Callable[[Graph], Graph]:
+        return lambda graph: step.run(graph, interpret) if step.evaluates else step.run(graph)
+
+    return {step.name: runs(step) for step in pipeline.PIPELINE}
 
 
 def _keys(graph: Graph) -> Graph:
@@ -43,13 +43,8 @@ def _mode(graph: Graph) -> Graph:
 
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {
-    "decompose": decompose,
-    "fold_constants": _fold,
-    "canonicalize": canonicalize,
-    "share_common_subexpressions": share_common_subexpressions,
-    "remove_dead_code": remove_dead_code,
+    **{name: step for name, step in in_pipeline().items() if name != "check_indices"},
     "shorten_views": shorten_views,
-    "replace_empty_values": replace_empty_values,
     "set_mode": _mode,
     "thread_keys": _keys,
     "thread_states": _states,

@@ -12,18 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.interpret import interpret
+from tests.fuzz.test_laws import in_pipeline
 from tigon.ir import Graph, parse, show, verify
 from tigon.ops.record import get
 from tigon.passes import pipeline
-from tigon.passes.canonicalize import canonicalize
-from tigon.passes.check_indices import check_indices
-from tigon.passes.decompose import decompose
-from tigon.passes.fold_constants import fold_constants
 from tigon.passes.gradient import gradient
-from tigon.passes.remove_dead_code import remove_dead_code
-from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.set_mode import set_mode
-from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import keep_states, thread_states
 
@@ -38,16 +32,10 @@ def _gradient(graph: Graph) -> Graph:
 
 
 RUN: dict[str, Callable[[Graph], Graph]] = {
-    "canonicalize": canonicalize,
-    "check_indices": check_indices,
-    "decompose": decompose,
-    "fold_constants": lambda graph: fold_constants(graph, interpret),
+    **in_pipeline(),
     "gradient": _gradient,
     "pipeline": lambda graph: pipeline.run(graph, interpret),
-    "remove_dead_code": remove_dead_code,
-    "replace_empty_values": replace_empty_values,
     "set_mode": lambda graph: set_mode(graph, True),
-    "share_common_subexpressions": share_common_subexpressions,
     "thread_keys": lambda graph: thread_keys(graph)[0],
     "thread_states": lambda graph: thread_states(graph)[0],
     "keep_states": lambda graph: keep_states(*thread_states(set_mode(graph, True)))[0],
