@@ -33,6 +33,7 @@ from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.runtime.compile import CompiledGraph
+from tigon.runtime.tracing import active, needs_arrays
 from tigon.runtime.train_step import (
     TrainingGraph,
     TrainingProgram,
@@ -128,6 +129,8 @@ class TrainStep:
 
     def __call__(self, data: Any, label: Any = (), batch_size: int | None = None) -> Any:
         """One step. Returns the loss, and the network's output if asked for."""
+        if active[0]:
+            data, label = needs_arrays("runs a TrainStep", (data, label))
         with self._lock, autograd.pause(train_mode=True):
             self._batch_size = batch_size
             return self._graphs((data, label))
