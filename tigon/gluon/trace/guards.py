@@ -157,11 +157,17 @@ class Reads:
                 self.reach(value)
         self._imports.update(dict.fromkeys(found.imports))
         if found.modules is not None:
-            named = [sys.modules.get(name) for name in found.modules]
-            computed = [m for m in sys.modules.values() if watch.is_user(_file_of(m))]
-            for module in dict.fromkeys((*named, *computed)):
-                if module is not None:
-                    self.reach(module)
+            named = [
+                sys.modules[name]
+                for name in (*found.modules, spaces.get("__name__"))
+                if isinstance(name, str) and name in sys.modules
+            ]
+            for module in named:
+                self.reach(module)
+            if found.finds_modules and "__name__" not in found.spaces and len(named) < 2:
+                self._give_way(
+                    f"it looks up a module by a computed name in {code.co_name}; import it outside"
+                )
         self._settle()
 
     def _layer(self, code: CodeType, given: dict[str, Any]) -> None:
@@ -697,11 +703,6 @@ _TAKE_ALL = frozenset(
 )
 """What reads attributes of any name; seen where it is reached under another name than its own, too.
 Builtins are only reached so."""
-
-
-def _file_of(module: Any) -> str:
-    path = getattr(module, "__file__", None)
-    return path if isinstance(path, str) and path else os.__file__
 
 
 def _value_of(variable: contextvars.ContextVar[Any]) -> Any:

@@ -101,7 +101,8 @@ def _names_in_formats(texts: list[str], attributes: dict[str, None]) -> list[str
     return re.findall(r"\.(\w+)", fields)
 
 
-_MODULES = frozenset(("modules", "import_module", "__import__", "globals"))
+_FINDERS = frozenset(("modules", "import_module", "__import__"))
+_MODULES = _FINDERS | {"globals"}
 
 
 class Mentions:
@@ -111,6 +112,7 @@ class Mentions:
         "asked",
         "attributes",
         "everything",
+        "finds_modules",
         "imports",
         "modules",
         "spaces",
@@ -161,6 +163,7 @@ class Mentions:
         if "globals" in spaces:
             spaces.update(dict.fromkeys(texts))
             asked.update(texts)
+        self.finds_modules = bool(_FINDERS & {*attributes, *spaces})
         self.modules = tuple(texts) if _MODULES & {*attributes, *spaces} else None
         """Names that modules may be looked up by; None where none is."""
         self.attributes = tuple(dict.fromkeys((*attributes, *asked)))
