@@ -408,6 +408,14 @@ CHANGED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "a write into a computed array, paused": (overwritten, slopes),
     "rows put together, recorded": (rows_put_together, slopes),
     "a mask, recorded": (masked, slopes),
+    "an argument that is kept": (
+        lambda self, x: (object.__setattr__(self, "last", x), x * 2)[1],
+        lambda call: (call(ONE), type(call.last).__name__)[1],
+    ),
+    "a result kept for the thread": (
+        lambda self, x: (setattr(LOCAL, "last", x * 3), x * 2)[1],
+        lambda call: (call(ONE), type(LOCAL.last).__name__)[1],
+    ),
     "a lock": (lambda self, x: [threading.Lock(), x], kinds),
 }
 

@@ -314,7 +314,7 @@ class Trace:
             self._catch_up()
             found = [self._array(value) for value in item._values]
             return found[0] if len(found) == 1 else found
-        if not nested.holds(item, ArraySymbol):
+        if not self.containers and not nested.holds(item, ArraySymbol):
             return item
         known = {key: given for key, (_, given, _) in self.containers.items()}
         return nested.replaced(
@@ -405,7 +405,7 @@ class Trace:
 
     def _places(self) -> Iterator[tuple[Callable[[Any], None], Any]]:
         """Where the code has put symbols: how to replace them, and what is there."""
-        own = {id(symbol) for symbol in (reference() for reference in self.symbols)}
+        own = set(map(id, self._alive()))
 
         def is_symbol(item: Any) -> bool:
             """Whether there are symbols of this trace in it, and of no other."""
