@@ -732,6 +732,72 @@ STATES = [
         changes=["$net.kind$n = int", "$net.kind$n = len"],
     ),
     Feature(
+        "attribute by a name put together",
+        "getattr($self, 'put$n'.lower() + str(1))",
+        init="$self.put$n1 = $v",
+        changes=["$net.put$n1 = $v", "setattr($net, 'PUT$n1'.lower(), $v)"],
+    ),
+    Feature(
+        "attribute by a name from a table",
+        "getattr($self.held$n, table$n.get('k'))",
+        module="table$n = {'k': 'a'}\n" + _CONFIG,
+        init="$self.held$n = Config$n(a=$v, b=$v)",
+        changes=["$net.held$n.a = $v", "table$n['k'] = 'b'", "$net.held$n.b = $v"],
+    ),
+    Feature(
+        "getattr by another name",
+        "fetch$n($self.mine$n, 'a')",
+        module="fetch$n = getattr\n" + _CONFIG,
+        init="$self.mine$n = Config$n(a=$v)",
+        changes=["$net.mine$n.a = $v"],
+    ),
+    Feature(
+        "global by a name put together",
+        "globals()['GLOBAL' + str($n)]",
+        module="GLOBAL$n = $v",
+        changes=["globals()['GLOBAL$n'] = $v"],
+    ),
+    Feature(
+        "attribute that a function has not",
+        "getattr(bare$n, 'k', $v)",
+        module="def bare$n():\n    return None",
+        changes=["bare$n.k = $v", "bare$n.__dict__.pop('k', None)"],
+    ),
+    Feature(
+        "attribute that a thread has not",
+        "getattr(local$n, 'k', $v)",
+        module="import threading\nlocal$n = threading.local()",
+        changes=["local$n.k = $v", "vars(local$n).pop('k', None)"],
+    ),
+    Feature(
+        "default of a context variable",
+        "variable$n.get()[0]",
+        module="import contextvars\ndefault$n = [$v]\n"
+        "variable$n = contextvars.ContextVar('variable$n', default=default$n)",
+        changes=["default$n[0] = $v", "variable$n.set([$v])"],
+    ),
+    Feature(
+        "schedule",
+        "$self.schedule$n(1)",
+        init="$self.schedule$n = mx.lr_scheduler.FactorScheduler(100, 0.5, base_lr=abs($v))",
+        changes=["$net.schedule$n.base_lr = $v"],
+    ),
+    Feature(
+        "flags of layers",
+        "sum($v for one in $self.flagged$n if one.on)",
+        init="$self.flagged$n = nn.HybridSequential()\n"
+        "$self.flagged$n.add(nn.Activation('relu'), nn.Activation('tanh'))\n"
+        "$self.flagged$n[0].on, $self.flagged$n[1].on = True, False",
+        changes=["$net.flagged$n[0].on = not $net.flagged$n[0].on", "$net.flagged$n[1].on = True"],
+        blocks_only=True,
+    ),
+    Feature(
+        "multipliers of all parameters",
+        "sum(p.wd_mult for p in $self.collect_params().values())",
+        changes=["$net.weight.wd_mult = $v", "$net.dense.weight.wd_mult = $v"],
+        blocks_only=True,
+    ),
+    Feature(
         "rate of a parameter",
         "$self.weight.lr_mult",
         changes=["$net.weight.lr_mult = $v"],

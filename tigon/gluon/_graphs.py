@@ -457,13 +457,15 @@ def _collect_outputs(
         for value in leaf._values
         if value not in source
     }
+    places: dict[Value, nested.Step] = {}  # one array, where one stands twice
     for kind, what in nested.steps(result, "hybridize", trace.reads.has_reached):
         if kind != "leaf":
             structure.append((kind, what))
         elif isinstance(what, Symbol):
-            structure += [
-                _place_of(value, outputs, source, results, trace) for value in what._values
-            ]
+            for value in what._values:
+                if value not in places:
+                    places[value] = _place_of(value, outputs, source, results, trace)
+                structure.append(places[value])
             if len(what._values) != 1:
                 structure.append(("list", len(what._values)))
         else:
@@ -619,6 +621,7 @@ def _inputs_in(structure: Structure) -> set[int]:
 
 def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
     made: list[Any] = []
+    seen: dict[int, Any] = {}
     for kind, what in structure:
         if kind == "output":
             made.append(results[what])
@@ -631,11 +634,13 @@ def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Seque
         elif kind == "fresh":
             made.append(what.copy())
         elif kind == "view":
-            base, views = what
-            array = _rebuild_outputs((base,), results, leaves)
-            for view in views:
-                array = view(array)
-            made.append(array)
+            if id(what) not in seen:
+                base, views = what
+                array = _rebuild_outputs((base,), results, leaves)
+                for view in views:
+                    array = view(array)
+                seen[id(what)] = array
+            made.append(seen[id(what)])
         else:
             nested.close(made, kind, what)
     return made[0]
