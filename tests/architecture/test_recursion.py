@@ -36,6 +36,7 @@ BOUNDED = {
     "_Packer.pack_right_sliding.remainders.remainder": RANK,
     "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",
     "ops.product._leaving_out": ONCE,
+    "optimizer.optimizer._plain": "three levels: what lies deeper is told apart by its identity",
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
     "gluon._graphs._rebuild_outputs": "a view is made of an argument or a parameter",
     "gluon.function.jit": ONCE,
