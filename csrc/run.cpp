@@ -177,16 +177,16 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
   if (callee.gradient.is_none()) return;
   static thread_local std::vector<uint64_t> wanted;
   wanted.assign(count / 64 + 1, 0);
-  bool any = false;
+  size_t on_tape = 0;
   for (size_t index = 0; index < count; ++index) {
     Array* input = inputs[index];
     if (!input) continue;
     if (input->node || (input->leaf && input->leaf->request != Leaf::Null)) {
       wanted[index / 64] |= uint64_t{1} << (index % 64);
-      any = true;
+      ++on_tape;
     }
   }
-  if (!any) return;
+  if (!on_tape) return;
   PyObject* found = callee.gradient_for(wanted);
   if (found == Py_None) return;
   GradientRule& rule = *nb::inst_ptr<GradientRule>(found);
@@ -197,6 +197,7 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
   node->owner = self;
   Py_INCREF(found);
   node->gradient = found;
+  node->others = rule.targets.size() != on_tape;
   for (size_t index = 0; index < count; ++index) {
     Edge& edge = node->edges()[index];
     if (Array* input = inputs[index]) {

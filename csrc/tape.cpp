@@ -218,6 +218,10 @@ class Walk {
           wanted->second[index] = state.cotangents[index];
         }
       }
+      if (!state.fed) {
+        reach_all(*next);  // its history stays: another walk may bring a cotangent
+        continue;
+      }
       if (next->consumed) throw UserError(already_freed(*next));
       if (next->gradient) {
         run_rule(*next, state);
@@ -227,7 +231,12 @@ class Walk {
       if (!retain_) next->consume();
     }
     for (auto& [leaf, state] : leaves_) {
-      if (!variables_ && state.total.array) store(*leaf, state.total.array.get());
+      if (variables_) continue;
+      if (state.total.array) {
+        store(*leaf, state.total.array.get());
+      } else if (!state.written && leaf->request == Leaf::Write) {
+        store(*leaf, zeros(leaf->grad->type).get());  // reached with a slope of 0 alone
+      }
     }
   }
 
@@ -247,6 +256,7 @@ class Walk {
   struct State {
     Ref<Node> node;
     std::vector<Cotangent> cotangents;
+    bool fed = false;  // some cotangent has come
   };
   struct LeafState {
     bool written = false;  // the attached gradient holds this walk's sum so far
@@ -284,6 +294,7 @@ class Walk {
         place->second.cotangents.resize(node->output_count);
         queue_.emplace(node->sequence, node.get());
       }
+      place->second.fed = true;
       accumulate(place->second.cotangents[output], std::move(value));
       return;
     }
@@ -305,6 +316,34 @@ class Walk {
     } else {
       copy_array(value.array.get(), leaf->grad.get());
       state.written = true;
+    }
+  }
+
+  // Nothing flows along the edge, but what it leads to takes part: its gradient is 0, not what an
+  // earlier walk has left there.
+  void reach(const Edge& edge) {
+    if (edge.node) {
+      if (edge.node->consumed) return;
+      auto [place, fresh] = states_.try_emplace(edge.node.get());
+      if (!fresh) return;
+      place->second.node = edge.node;
+      place->second.cotangents.resize(edge.node->output_count);
+      queue_.emplace(edge.node->sequence, edge.node.get());
+    } else if (edge.leaf && !variables_) {
+      leaf_state(edge.leaf);
+    }
+  }
+
+  void reach_all(Node& node) {
+    for (uint32_t index = 0; index < node.edge_count; ++index) reach(node.edges()[index]);
+  }
+
+  void reach_others(Node& node, const std::vector<uint32_t>& targets) {
+    for (uint32_t index = 0; index < node.edge_count; ++index) {
+      Edge& edge = node.edges()[index];
+      if ((edge.node || edge.leaf) &&
+          std::find(targets.begin(), targets.end(), index) == targets.end())
+        reach(edge);
     }
   }
 
@@ -351,8 +390,11 @@ class Walk {
                       std::to_string(PySequence_Fast_GET_SIZE(fast.ptr())));
     for (uint32_t index = 0; index < node.edge_count; ++index) {
       PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
-      if (item == Py_None) continue;
       Edge& edge = node.edges()[index];
+      if (item == Py_None) {
+        reach(edge);
+        continue;
+      }
       if (!is_array(item) || as_array(item)->type.get() != edge.type.get())
         throw UserError("custom function: gradient " + std::to_string(index) + " must be " +
                         edge.type->text() + "; given " +
@@ -367,7 +409,8 @@ class Walk {
     GradientRule& rule = *nb::inst_ptr<GradientRule>(node.gradient);
     bool any = rule.cotangents.empty();
     for (uint32_t index : rule.cotangents) any |= static_cast<bool>(state.cotangents[index].array);
-    if (!any) return;
+    if (!any || rule.targets.empty()) return reach_all(node);
+    if (node.others) reach_others(node, rule.targets);
     bool predict = predict_ && !rule.predict.is_none();
     nb::object& callee = predict ? rule.prediction_program : rule.program;
     if (!callee.is_valid()) {

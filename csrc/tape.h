@@ -60,6 +60,7 @@ struct Node {
   uint32_t output_count;
   uint32_t saved_count;
   bool consumed;
+  bool others;  // operands on the tape that nothing flows to
   uint64_t sequence;
   PyObject* owner;     // Program, View, or the function given to record_custom
   PyObject* gradient;  // Gradient; null for a custom function

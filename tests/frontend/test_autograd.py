@@ -242,3 +242,50 @@ def test_a_long_chain_differentiated_with_its_graph():
             y = y + x
         (dx,) = autograd.grad([y], [x], create_graph=True)
     assert dx.asscalar() == 1001
+
+
+ZERO_SLOPES = {
+    "sign": lambda w: nd.sign(w),
+    "round": lambda w: nd.round(w),
+    "argmax": lambda w: nd.argmax(w, axis=0),
+    "a comparison": lambda w: w > 0,
+    "BlockGrad": lambda w: nd.BlockGrad(w * 2),
+    "all of them": lambda w: nd.BlockGrad(nd.sign(w) * (w > 0)),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["imperative", "compiled"])
+@pytest.mark.parametrize("name", ZERO_SLOPES)
+def test_what_is_reached_with_a_slope_of_zero_has_a_gradient_of_zero(name, compiled):
+    """MXNet 1.9.1; an old gradient would be taken for a new one by the next step."""
+    function = mx.jit(ZERO_SLOPES[name]) if compiled else ZERO_SLOPES[name]
+    for beside in (True, False):
+        x, w, added = (nd.array([1, 2, 3]) for _ in range(3))
+        for array, request in ((x, "write"), (w, "write"), (added, "add")):
+            array.attach_grad(grad_req=request)
+            array.grad[:] = 5
+        with autograd.record():
+            y = function(w) + function(added)
+            if beside:
+                y = y + x * 2
+        y.backward()
+        assert w.grad.asnumpy().tolist() == [0, 0, 0]
+        assert added.grad.asnumpy().tolist() == [5, 5, 5]
+        assert x.grad.asnumpy().tolist() == ([2, 2, 2] if beside else [5, 5, 5])
+
+
+def test_what_is_reached_without_a_slope_keeps_its_history():
+    w = nd.array([1, 2])
+    w.attach_grad()
+    with autograd.record():
+        made = w * w
+        other = nd.BlockGrad(made) * 2
+        total = made.sum()
+    other.backward()
+    assert w.grad.asnumpy().tolist() == [0, 0]
+    total.backward()
+    assert w.grad.asnumpy().tolist() == [2, 4]
+    with autograd.record():  # the history of `made` is used up: nothing needs it
+        again = nd.BlockGrad(made) + w
+    again.backward()
+    assert w.grad.asnumpy().tolist() == [1, 1]

@@ -65,6 +65,11 @@ class Optimizer:
     defaults: Mapping[str, float] = {}
     """Rates and constants of the rule with MXNet's defaults: keyword arguments of the class."""
     learning_rate_default = 0.01
+    _is_ours = True
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._is_ours = cls.__module__.startswith("tigon.")
 
     def __init__(
         self,
@@ -250,12 +255,11 @@ class Optimizer:
         """What the formula reads besides its operands; it is compiled anew when they change. Of a
         subclass outside of this package that is also the formula itself, and what the subclass
         keeps in attributes: numbers, texts, and containers or objects of these."""
-        known = (self.clip_gradient, *self.constants.values())
-        kind = type(self)
-        if kind.__module__.startswith("tigon."):
-            return known
+        if self._is_ours:
+            return (self.clip_gradient, *self.constants.values())
         own = {name: _plain(held) for name, held in vars(self).items() if name not in _BASE}
-        return (*known, kind.formula, tuple(own.items()))
+        known = (self.clip_gradient, *self.constants.values())
+        return (*known, type(self).formula, tuple(own.items()))
 
 
 def _plain(held: Any, depth: int = 3) -> Any:

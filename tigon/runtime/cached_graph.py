@@ -33,7 +33,13 @@ from tigon.passes.thread_states import States, keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.runtime import keys
 from tigon.runtime.by_shape import ByShape, Fit, Types
-from tigon.runtime.compile import AnyLowered, CompiledGraph, lower_graph, prepare
+from tigon.runtime.compile import (
+    AnyLowered,
+    CompiledGraph,
+    lower_graph,
+    prepare,
+    without_slope,
+)
 from tigon.runtime.counters import count
 
 
@@ -365,7 +371,7 @@ class CachedGraph:
             call.check_predicts()
             return compile_backward()
 
-        flow = None
+        flow = without_slope()
         if recorded.targets:
             flow = _native.Gradient(
                 saved=cut.saved,

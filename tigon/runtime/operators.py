@@ -37,6 +37,7 @@ from tigon.runtime.compile import (
     disabled_passes,
     lower_graph,
     prepare,
+    without_slope,
 )
 
 _LOCK = plain_lock()
@@ -145,7 +146,9 @@ def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
     types = tuple(TensorType(tuple(shape), BY_CODE[code], alone) for code, shape, _ in signature)
     call = OperatorCall(op, attrs, types)
     differentiable = op.differentiable and any(t.dtype.is_float for t in types)
-    rule = partial(operator_gradient, call) if differentiable else None
+    rule: Any = partial(operator_gradient, call) if differentiable else None
+    if not op.differentiable and not op.mutates:
+        rule = _without_slope
     if op.extra.get("shares_memory"):
         operands = _operands(types)
         node = Node(op, operands, attrs)
@@ -260,7 +263,7 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
     fit = _use(call, wanted, partial(_lower_gradient, call.op, call.attrs, wanted))
     rule: OperatorGradient | None = fit.result
     if rule is None:
-        return None
+        return without_slope()
     name = f"{call.op.name}_backward"
 
     def compile_backward() -> Any:
@@ -279,6 +282,10 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
         predict=compile_prediction if rule.has_modes else None,
         also_saved=rule.also_saved,
     )
+
+
+def _without_slope(wanted: tuple[bool, ...]) -> Any:
+    return without_slope()
 
 
 def _lower_gradient(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon._native import NDArray
+from tigon._native import NDArray, set_recording
 from tigon.base import TensorType
 from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
@@ -125,7 +125,15 @@ class ArraySymbol(Symbol):
                 array, key, value = self._concrete("x[...] = value while recording", (key, value))
                 array[key] = value
                 return
-            part = get("BlockGrad")(part)  # a write is not recorded
+            before = set_recording(False)  # a write is not recorded
+            try:
+                self._write(found, part)
+            finally:
+                set_recording(before)
+            return
+        self._write(found, part)
+
+    def _write(self, found: Region, part: Any) -> None:
         check_value_shape(part.shape, found.value_shape)
         extra = len(part.shape) - len(found.value_shape)
         if extra > 0:
