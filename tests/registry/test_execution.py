@@ -12,6 +12,7 @@ import pytest
 from tests.registry.test_records import OPERATORS, cases, operands_of
 from tigon import _native, autograd, jit
 from tigon.base import TigonError
+from tigon.base.dtypes import BY_CODE
 from tigon.ir import Graph, Node, variable
 from tigon.nd.dispatch import apply, make_function
 from tigon.ops.record import Operator, attrs_dict
@@ -105,7 +106,11 @@ def test_recorded_gradients_agree(op: Operator) -> None:
             heads = [head for head in heads if head.has_tape]
             if heads:
                 seeds = [
-                    _native.from_numpy(np.random.default_rng(7).uniform(-1, 1, h.shape))
+                    _native.from_numpy(
+                        np.random.default_rng(7)
+                        .uniform(-1, 1, h.shape)
+                        .astype(BY_CODE[h.dtype_code].numpy)
+                    )
                     for h in heads
                 ]
                 _native.backward(heads, seeds, False)

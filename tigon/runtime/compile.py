@@ -137,7 +137,11 @@ def compile_graph(
 def without_slope() -> Any:
     """Nothing flows through the call, but what it is made of takes part: gradients of 0, as in
     MXNet."""
-    return _native.Gradient(saved=[], cotangents=[], targets=[], compile=without_slope)
+    return _native.Gradient(saved=[], cotangents=[], targets=[], compile=_no_program)
+
+
+def _no_program() -> Any:
+    raise InternalError("a gradient without targets was asked for its program")
 
 
 AnyLowered: TypeAlias = "LoweredGraph | StoredGraph"
