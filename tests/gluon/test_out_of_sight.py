@@ -315,6 +315,13 @@ def kinds_of(call: Callable[..., Any]) -> Any:
     return made
 
 
+class OneSlot:
+    __slots__ = "value"  # a string is one name, not many
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Slots:
     __slots__ = ("value",)
 
@@ -330,6 +337,12 @@ def in_threads(self: Any, x: Any) -> Any:
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(lambda factor: x * factor, [1, 2]))
     return parts[0] + parts[1]
+
+
+def written_by_a_mask(self: Any, x: Any) -> Any:
+    made = nd.zeros(x.shape) + 1
+    made[(x > 2).astype("bool")] = x[:1]
+    return made * x
 
 
 def written_and_multiplied(self: Any, x: Any) -> Any:
@@ -406,6 +419,8 @@ CHANGED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "work of threads": (in_threads, lambda call: shown(call(ONE))),
     "a write into a new array, recorded": (written_and_multiplied, slopes),
     "a write into a computed array, paused": (overwritten, slopes),
+    "a masked write into a new array, recorded": (written_by_a_mask, slopes),
+    "an object with a slot": (lambda self, x: OneSlot(x * 2), lambda call: [kinds_of(call).value]),
     "rows put together, recorded": (rows_put_together, slopes),
     "a mask, recorded": (masked, slopes),
     "an argument that is kept": (

@@ -6,7 +6,7 @@ kept as residuals, except for what is cheaper computed again.
 
 The first types are compiled as they are. When others of the same kind come, the graph is compiled
 once more, with the extents that differ left open; from then on new extents cost a program with
-other numbers (`AnyLowered.program`), and no compilation.
+other numbers (`LoweredGraph.program`), and no compilation.
 """
 
 from __future__ import annotations

@@ -109,8 +109,7 @@ _COMPARE = {
 
 
 def binary(op: Operator, left: Any, right: Any, hint: str, name: str | None = None) -> Any:
-    own = left if isinstance(left, Symbol) else right
-    return own.apply_op(op, op.make_attrs({}), (left, right), name, hint)
+    return apply(op, op.make_attrs({}), (left, right), name, hint)
 
 
 def _operand(value: Any) -> bool:

@@ -564,10 +564,10 @@ def apply(
     trace = tracing.eager()
     if trace is not None and not any(type(operand) is Symbol for operand in given):
         return trace.apply(op, attrs, given)
-    if any(isinstance(operand, Symbol) and operand.stands_for is not None for operand in given):
-        arrays = [o if getattr(o, "stands_for", None) is None else o.stands_for for o in given]
-        owner = next(a for a in arrays if hasattr(a, "apply_op") and not isinstance(a, Symbol))
-        return owner.apply_op(op, attrs, arrays)
+    for operand in given:
+        if isinstance(operand, Symbol) and operand.stands_for is not None:
+            arrays = [o if getattr(o, "stands_for", None) is None else o.stands_for for o in given]
+            return operand.stands_for.apply_op(op, attrs, arrays)
     own, hints = current_names().get(name, hint or op.name.lower()), current_attributes().get(hints)
     suspended = _native.suspend()
     try:

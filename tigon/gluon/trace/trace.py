@@ -339,7 +339,8 @@ class Trace:
         elif isinstance(made, BaseException):
             made.args = self.concrete(made.args)
         for kind in type.mro(type(made)):
-            for name in vars(kind).get("__slots__", ()):
+            slots = vars(kind).get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
                 if type(held := getattr(made, name, None)) is ArraySymbol:
                     object.__setattr__(made, name, self.concrete(held))
 

@@ -265,6 +265,7 @@ THREADS = tuple(
     for name in ("start_new_thread", "start_joinable_thread")
     if hasattr(_thread, name)
 )
+"""Functions of C that start a thread; which of them there are depends on Python's version."""
 
 _UNFORESEEN: tuple[Any, ...] = (
     builtins.open,
