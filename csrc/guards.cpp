@@ -1,6 +1,6 @@
 #include "guards.h"
 
-#include <climits>
+#include <cstdint>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
@@ -66,8 +66,47 @@ nb::object instance_dict(PyObject* object) {
   return found;
 }
 
+void expect(bool right, const char* message) {
+  if (right) return;
+  PyErr_SetString(PyExc_AssertionError, message);
+  throw nb::python_error();
+}
+
+nb::object required(PyObject* made) {
+  if (!made) throw nb::python_error();
+  return nb::steal(made);
+}
+
+// A number that differs once a dictionary has changed since it was last asked; 0 where nobody
+// knows. Python tags dictionaries up to 3.11 and tells watchers from 3.12 on; theirs is one count
+// for all.
+#if PY_VERSION_HEX < 0x030C0000
+uint64_t dict_version(PyObject* dict) {
+  return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag;
+}
+
+uint64_t watch_dict(PyObject* dict) { return dict_version(dict); }
+#else
+uint64_t dict_changes = 1;
+
+uint64_t dict_version(PyObject*) { return dict_changes; }
+
+int on_dict_change(PyDict_WatchEvent, PyObject*, PyObject*, PyObject*) {
+  ++dict_changes;
+  return 0;
+}
+
+uint64_t watch_dict(PyObject* dict) {
+  static const int watcher = PyDict_AddWatcher(on_dict_change);
+  if (watcher >= 0 && PyDict_Watch(watcher, dict) == 0) return dict_changes;
+  PyErr_Clear();
+  return 0;
+}
+#endif
+
 enum class Place {
   kItem,
+  kNames,
   kDict,
   kCell,
   kSequence,
@@ -84,7 +123,7 @@ struct Guard {
   nb::object owner;
   nb::object key;
   nb::object value;
-  unsigned int version = 0;
+  uint64_t version = 0;  // of a type or a dictionary
 
   bool update(PyObject* now) {
     PyObject* before = value.ptr();
@@ -97,13 +136,19 @@ struct Guard {
   // The commonest ones, without a call.
   bool surely_holds() const {
     PyObject* self = owner.ptr();
-    if (place == Place::kCell) return PyCell_GET(self) == value.ptr();
-    if (place == Place::kType)
+    switch (place) {
+    case Place::kType:
       return reinterpret_cast<PyTypeObject*>(self)->tp_version_tag == version;
-    if (place == Place::kPlainFunction)
+    case Place::kNames:
+      return dict_version(self) == version;
+    case Place::kCell:
+      return PyCell_GET(self) == value.ptr();
+    case Place::kPlainFunction:
       return PyFunction_GET_CODE(self) == key.ptr() && !PyFunction_GET_DEFAULTS(self) &&
              !PyFunction_GET_KW_DEFAULTS(self);
-    return false;
+    default:
+      return false;
+    }
   }
 
   bool holds() {
@@ -114,6 +159,8 @@ struct Guard {
       if (!found) PyErr_Clear();
       return update(found ? found : missing);
     }
+    case Place::kNames:
+      return !differing_name().is_valid();
     case Place::kDict:  // of an object of this class
       return reinterpret_cast<PyObject*>(Py_TYPE(self)) == key.ptr() &&
              (value.ptr() == Py_None || instance_dict(self).ptr() == value.ptr());
@@ -144,6 +191,25 @@ struct Guard {
     }
     }
     return false;
+  }
+
+  // Of names in a dictionary, the first that is another value now. What is found equal is known by
+  // its address from then on, and if there is none, by the version of the dictionary.
+  nb::object differing_name() {
+    PyObject *self = owner.ptr(), *names = key.ptr(), *values = value.ptr();
+    uint64_t now = watch_dict(self);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); ++i) {
+      PyObject* name = PyList_GET_ITEM(names, i);
+      PyObject* found = PyDict_GetItemWithError(self, name);
+      if (!found) PyErr_Clear();
+      if (!found) found = missing;
+      PyObject* before = PyList_GET_ITEM(values, i);
+      if (found == before) continue;
+      if (!same(found, before)) return nb::borrow(name);
+      PyList_SetItem(values, i, Py_NewRef(found));
+    }
+    version = now;
+    return nb::object();
   }
 
   static PyObject* or_none(PyObject* object) { return object ? object : Py_None; }
@@ -181,12 +247,8 @@ struct Guard {
       PyObject* found = _PyType_Lookup(type, PyTuple_GET_ITEM(key.ptr(), i));
       if ((found ? found : missing) != PyTuple_GET_ITEM(value.ptr(), i)) return false;
     }
-    version = known_version(type);
+    version = type->tp_version_tag ? type->tp_version_tag : UINT64_MAX;
     return true;
-  }
-
-  static unsigned int known_version(PyTypeObject* type) {
-    return type->tp_version_tag ? type->tp_version_tag : UINT_MAX;
   }
 };
 
@@ -218,6 +280,31 @@ class Guards {
   }
 
   size_t size() const { return all_.size(); }
+
+  // One guard for all names of a dictionary.
+  size_t add_name(nb::object space, nb::object name) {
+    size_t at = 0;
+    while (at < all_.size() &&
+           !(all_[at].place == Place::kNames && all_[at].owner.ptr() == space.ptr()))
+      ++at;
+    if (at == all_.size())
+      add({Place::kNames, std::move(space), required(PyList_New(0)), required(PyList_New(0))});
+    Guard& all = all_[at];
+    PyObject* found = PyDict_GetItemWithError(all.owner.ptr(), name.ptr());
+    if (!found && PyErr_Occurred()) throw nb::python_error();
+    all.version = UINT64_MAX;
+    if (PyList_Append(all.key.ptr(), name.ptr()) < 0 ||
+        PyList_Append(all.value.ptr(), found ? found : missing) < 0)
+      throw nb::python_error();
+    return at;
+  }
+
+  nb::object differing_name(size_t number) {
+    Guard& one = all_.at(number);
+    nb::object found;
+    if (one.place == Place::kNames) found = one.differing_name();
+    return found.is_valid() ? found : nb::none();
+  }
 
   int traverse(visitproc visit, void* arg) const {
     for (const Guard& one : all_) {
@@ -261,17 +348,6 @@ PyType_Slot guards_slots[] = {
     {0, nullptr},
 };
 
-void expect(bool right, const char* message) {
-  if (right) return;
-  PyErr_SetString(PyExc_AssertionError, message);
-  throw nb::python_error();
-}
-
-nb::object required(PyObject* made) {
-  if (!made) throw nb::python_error();
-  return nb::steal(made);
-}
-
 Guard item_guard(nb::object space, nb::object key) {
   expect(PyDict_Check(space.ptr()), "guards: an item is of a dictionary");
   PyObject* found = PyDict_GetItemWithError(space.ptr(), key.ptr());
@@ -295,7 +371,7 @@ Guard mapping_guard(nb::object mapping) {
 Guard type_guard(nb::object type, nb::tuple names, nb::tuple values) {
   expect(PyType_Check(type.ptr()), "guards: names of a type");
   expect(names.size() == values.size(), "guards: a value for each name");
-  return {Place::kType, std::move(type), std::move(names), std::move(values), UINT_MAX};
+  return {Place::kType, std::move(type), std::move(names), std::move(values), UINT64_MAX};
 }
 
 // ------------------------------------------------------------------------- frames that run
@@ -365,6 +441,12 @@ void bind_guards(nb::module_& m) {
            [](Guards& all, nb::object space, nb::object key) {
              return all.add(item_guard(std::move(space), std::move(key)));
            })
+      .def("name",
+           [](Guards& all, nb::object space, nb::object name) {
+             expect(PyDict_Check(space.ptr()), "guards: a name is of a dictionary");
+             return all.add_name(std::move(space), std::move(name));
+           })
+      .def("differing_name", &Guards::differing_name)
       .def("object",
            [](Guards& all, nb::object owner) {
              nb::object found = instance_dict(owner.ptr());

@@ -218,6 +218,13 @@ class Guards:
 
     def __init__(self) -> None: ...
     def item(self, space: dict[Any, Any], key: Any) -> int: ...
+    def name(self, space: dict[str, Any], name: str) -> int:
+        """A name of a module. All names of one dictionary are one guard, which costs as good as
+        nothing while the dictionary is not changed at all."""
+
+    def differing_name(self, number: int) -> str | None:
+        """Of a guard of names, the first that is another value now."""
+
     def object(self, owner: Any) -> int:
         """The class of an object, and which dictionary holds its attributes."""
 

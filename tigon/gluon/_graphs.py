@@ -114,7 +114,6 @@ class Entry:
         self.lasting = trace.reads.lasting
         self._steady_holds = self.steady.native.hold
         self._lasting_holds = self.lasting.native.hold
-        self.is_steady = not self.lasting
         self._collect(trace, symbols, result)
         trace.release()
         self.epoch = -1
@@ -304,7 +303,10 @@ class GraphCache:
     ) -> Any:
         """A call of a known kind. Where the program is all there is to it, `shortcuts` learn it."""
         for entry in self._by_kind.get(kind, ()):
-            if (entry.epoch == _epoch.current and entry.is_steady) or entry.holds():
+            if entry.epoch == _epoch.current:
+                if entry._lasting_holds():
+                    break
+            elif entry.holds():
                 break
         else:
             yielded = self._yielded.get(kind)

@@ -156,11 +156,8 @@ class Optimizer:
         """Factors on the weight decay, by parameter name or index."""
         self.wd_mult = dict(args_wd_mult)
 
-    def _multipliers(self, index: Any) -> tuple[float, float]:
-        """Factors on rate and decay of one parameter."""
-        param = self.param_dict.get(index)
-        if param is not None:
-            return param.lr_mult, param.wd_mult
+    def _multipliers_by_name(self, index: Any) -> tuple[float, float]:
+        """Factors on rate and decay of what is no Parameter."""
         name = self.idx2name.get(index)
         return (
             self.lr_mult.get(index, self.lr_mult.get(name, 1.0)),
@@ -170,13 +167,19 @@ class Optimizer:
     def _rates(self, indices: Sequence[Any], learning_rate: float) -> list[float]:
         """What the formulas take after the states: rate, decay, and whatever depends on time."""
         rates: list[float] = []
-        known: dict[Any, tuple[float, ...]] = {}  # most parameters share theirs
+        known: dict[tuple[int, tuple[float, float]], tuple[float, ...]] = {}  # most parameters share theirs
         for index in indices:
             count = self._counts[index]
-            lr_mult, wd_mult = self._multipliers(index)
-            key = (count, lr_mult, wd_mult)
+            param = self.param_dict.get(index)
+            multipliers = (
+                self._multipliers_by_name(index)
+                if param is None
+                else (param.lr_mult, param.wd_mult)
+            )
+            key = (count, multipliers)
             found = known.get(key)
             if found is None:
+                lr_mult, wd_mult = multipliers
                 found = self.schedule(learning_rate * lr_mult, self.wd * wd_mult, count)
                 found = known[key] = (*found, self.rescale_grad)
             rates += found
@@ -255,15 +258,15 @@ class Optimizer:
         """What the formula reads besides its operands; it is compiled anew when they change. Of a
         subclass outside of this package that is also the formula itself, and what the subclass
         keeps in attributes: numbers, texts, and containers or objects of these."""
-        if self._is_ours:
-            return (self.clip_gradient, *self.constants.values())
-        own = {name: _plain(held) for name, held in vars(self).items() if name not in _BASE}
         known = (self.clip_gradient, *self.constants.values())
+        if self._is_ours:
+            return known
+        own = {name: _plain(held) for name, held in vars(self).items() if name not in _BASE}
         return (*known, type(self).formula, tuple(own.items()))
 
 
 def _plain(held: Any, depth: int = 3) -> Any:
-    """A value that can be compared, of what an attribute holds."""
+    """A value that can be compared, of what an attribute holds; of arrays, which one it is."""
     if isinstance(held, (int, float, str, bytes, bool, type(None))):
         return type(held), held, str(held)  # 0.0 is not -0.0, nor 1 True
     if depth and isinstance(held, (list, tuple)):

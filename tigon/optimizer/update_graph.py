@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon import _native, autograd
+from tigon import _native
 from tigon.base import TensorType, as_dtype
 from tigon.ir import Graph, Value, variable
 from tigon.nd import NDArray
@@ -81,8 +81,11 @@ class UpdateGraph:
         arrays = [given, *self.weights, *grads, *self.states]
         if self._program is None:
             self._program = self.cached.compiled(arrays).program
-        with autograd.pause():
+        recording = _native.set_recording(False)
+        try:
             self._program(arrays, self._out)
+        finally:
+            _native.set_recording(recording)
 
 
 def dtype_of_rates(weights: Sequence[NDArray]) -> str:

@@ -96,10 +96,18 @@ class GuardSet:
         getattr(self.native, kind)(*arguments)
         self.described.append(what)
 
+    def add_name(self, what: str, space: dict[str, Any], name: str) -> None:
+        """A name of a module; those of one module are one guard. `what` is said before the name."""
+        if self.native.name(space, name) == len(self.described):
+            self.described.append(what)
+
     def failed(self) -> str | None:
         """The first that does not hold, in words."""
         number = self.native.failed()
-        return None if number < 0 else self.described[number]
+        if number < 0:
+            return None
+        name = self.native.differing_name(number)
+        return self.described[number] + ("" if name is None else name)
 
     def __len__(self) -> int:
         return len(self.described)
@@ -153,7 +161,7 @@ class Reads:
             value = given.get(name)
             if name == code.co_varnames[0] and _is_made_by(code, value):
                 self._fresh[id(value)] = value
-            elif id(value) not in self._fresh and _is_record(value):
+            elif id(value) not in self._fresh and (_is_record(value) or _is_own_module(value)):
                 self.reach(value)
         self._imports.update(dict.fromkeys(found.imports))
         if found.modules is not None:
@@ -179,9 +187,12 @@ class Reads:
         self._layers.add(key)
         self._kept.append(block)
         own = _native.instance_dict(block)
-        for name in watch.mentions(code).attributes:
+        names = watch.mentions(code).attributes
+        for name in names:
             if own is not None and name in own and name not in _INTERNAL:
                 self._item(self.steady, own, name, f"{type(block).__name__}.{name}")
+        if isinstance(operators := given.get("F"), ModuleType):
+            self._module(operators, names)
 
     def _code(self, code: CodeType, spaces: dict[str, Any]) -> watch.Mentions:
         """A code that runs, or whose results are remembered from when it has run."""
@@ -240,13 +251,11 @@ class Reads:
         key = (id(spaces), name)
         if key in self._spaces:
             return
+        if name in spaces or asked or hasattr(builtins, name):
+            self._spaces.add(key)
+            self.lasting.add_name("global ", spaces, name)
         if name in spaces:
-            self._spaces.add(key)
-            self.lasting.add(f"global {name}", "item", spaces, name)
             self.reach(spaces[name])
-        elif asked or hasattr(builtins, name):
-            self._spaces.add(key)
-            self.lasting.add(f"global {name}", "item", spaces, name)
 
     def finish(self) -> None:
         """The trace is over: what was imported in it, and types by the names that were read."""
@@ -389,8 +398,7 @@ class Reads:
 
     def _new_record(self, value: Any) -> None:
         if isinstance(value, ModuleType):
-            path = getattr(value, "__file__", None) or ""
-            if watch.is_own(path) or value is sys.modules.get("builtins"):
+            if value is sys.modules.get("builtins"):
                 return
         elif isinstance(value, type) and not _is_users(value):
             return
@@ -506,6 +514,9 @@ class Reads:
         if gluon:
             self._record(value, list(self._names))
             return
+        if _is_own_module(value):
+            self._record(value, list(self._names))
+            return
         if isinstance(value, ModuleType):
             space = vars(value)
             users = watch.is_user(getattr(value, "__file__", None) or "")
@@ -576,6 +587,8 @@ class Reads:
             self._of_this_thread(value, names)
         if users:
             self._class(kind, names)
+        elif block and kind not in self._types:
+            self._class_of_ours(kind)
         for name in names:
             if block and name in _INTERNAL:
                 continue
@@ -640,20 +653,45 @@ class Reads:
 
     def _module(self, module: ModuleType, names: Sequence[str]) -> None:
         path = getattr(module, "__file__", None) or ""
+        ours = watch.is_own(path)
         library = watch.is_library(path) or (module.__spec__ is not None and not path)
         own = vars(module)
         for name in names:
-            if name in own:
-                self._item(self.lasting, own, name, f"{module.__name__}.{name}")
+            if ours:
+                getattr(module, name, None)  # operators are made when they are first looked up
+            if name in own or (name in self._asked and not library):
+                key = (id(own), name)
+                if key not in self._spaces:
+                    self._spaces.add(key)
+                    self._kept.append(own)
+                    self.lasting.add_name(f"{module.__name__}.", own, name)
+            if name in own and ours:
+                self._of_ours(own[name])
+            elif name in own:
                 if not library or own[name] is os.environ or type(own[name]) is list:
                     self.reach(own[name])
-            elif name in self._asked and not library:
-                self._item(self.lasting, own, name, f"{module.__name__}.{name}")
             found = own.get(name)
             if found is os.getenv or found is os.path.expandvars:
                 self.reach(os.environ)
             elif found is os.path:
                 self.reach(found)
+
+    def _of_ours(self, value: Any) -> None:
+        """A name of ours was read: what a program put in its place is the program's own."""
+        if isinstance(value, ModuleType) or (
+            isinstance(value, FunctionType) and watch.is_user(value.__code__.co_filename)
+        ):
+            self.reach(value)
+
+    def _class_of_ours(self, kind: type) -> None:
+        """A layer's class: a program may replace its methods."""
+        own = self._types.setdefault(kind, {})
+        for base in type.mro(kind):
+            for name, found in vars(base).items():
+                private = name.startswith("_") and name != "__call__"  # how calls are made
+                if isinstance(found, FunctionType) and not private and name not in own:
+                    own[name] = _native.type_lookup(kind, name)
+                    self._of_ours(found)
 
     def _class(self, kind: type, names: Sequence[str]) -> None:
         """Names read of a class: where they are found in it and its bases, each of which `super`
@@ -731,6 +769,11 @@ def _is_users(kind: type) -> bool:
     # A program's own file may have the name of a module of the standard library.
     path = getattr(sys.modules.get(module), "__file__", None)
     return path is not None and watch.is_user(path)
+
+
+def _is_own_module(value: Any) -> bool:
+    """Whether it is a module of ours, such as `nd`."""
+    return isinstance(value, ModuleType) and watch.is_own(getattr(value, "__file__", None) or "")
 
 
 def _is_made_by(code: CodeType, value: Any) -> bool:
