@@ -1860,19 +1860,6 @@ def a_context_variable():
 
 
 @case()
-def a_weak_reference():
-    import weakref
-
-    class Config:
-        by = 2
-
-    config = Config()
-    config.by = 2
-    reference = weakref.ref(config)
-    return Net(lambda self, x: x * reference().by), lambda: setattr(config, "by", 5), nothing
-
-
-@case()
 def values_of_a_dictionary():
     table = {"a": 2.0}
     view = table.values()

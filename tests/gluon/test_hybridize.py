@@ -563,6 +563,7 @@ def test_threads_call_one_network():
     assert len(net.compiled) <= 10
 
 
+@pytest.mark.filterwarnings("ignore:slow0 gives way:RuntimeWarning")
 def test_a_trace_does_not_leak_into_other_threads():
     import threading
 

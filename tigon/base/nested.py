@@ -215,8 +215,8 @@ def holds(item: Any, kinds: type | tuple[type, ...]) -> bool:
     >>> holds([1, {"a": ("b",)}], str)
     True
     """
-    if not isinstance(item, (list, tuple, dict)):
-        return isinstance(item, kinds)
+    if not issubclass(type(item), (list, tuple, dict)):  # `isinstance` would ask a proxy
+        return issubclass(type(item), kinds)
     deeper = False
     for part in item.values() if isinstance(item, dict) else item:
         if isinstance(part, kinds):

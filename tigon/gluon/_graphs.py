@@ -105,7 +105,7 @@ class Entry:
             trace.take(containers)
             trace.reads.reach(given_args)
             result = block._traced(*given_args)
-            _check_results(result, trace)
+            fresh = _check_results(result, trace)
             trace.result = result
         if trace.reason is not None:
             raise GaveWay(trace.concrete_within(result), trace)
@@ -114,7 +114,7 @@ class Entry:
         self.lasting = trace.reads.lasting
         self._steady_holds = self.steady.native.hold
         self._lasting_holds = self.lasting.native.hold
-        self._collect(trace, symbols, result)
+        self._collect(trace, symbols, result, fresh)
         trace.release()
         self.epoch = -1
         self.cached = (
@@ -137,7 +137,13 @@ class Entry:
             found = compiled[key] = made
         return found
 
-    def _collect(self, trace: tracing.Trace, symbols: Sequence[Symbol], result: Any) -> None:
+    def _collect(
+        self,
+        trace: tracing.Trace,
+        symbols: Sequence[Symbol],
+        result: Any,
+        fresh: dict[int, Any],
+    ) -> None:
         """Sort the variables of the graph into inputs, parameters and captured arrays."""
         outputs: list[Value] = []
         source: dict[Value, tuple[str, Any]] = {}
@@ -147,7 +153,7 @@ class Entry:
             source[symbol._values[0]] = ("array", array)
         for param, symbol in trace.parameters.values():
             source[symbol._values[0]] = ("parameter", param)
-        self.structure = _collect_outputs(result, outputs, source, trace)
+        self.structure = _collect_outputs(result, outputs, source, fresh, trace)
         reached = Graph.of([*outputs, *[node.outputs[0] for node in trace.calls]])
         self.graph, self.states = thread_states(Graph(reached.inputs, outputs), trace.calls)
         inputs = self.graph.inputs
@@ -447,7 +453,11 @@ gives, and containers of the last so many."""
 
 
 def _collect_outputs(
-    result: Any, outputs: list[Value], source: dict[Value, Any], trace: tracing.Trace
+    result: Any,
+    outputs: list[Value],
+    source: dict[Value, Any],
+    made: dict[int, Any],
+    trace: tracing.Trace,
 ) -> Structure:
     """The structure of a result. An argument or a parameter handed through stays itself, and a view
     of one is a view of it."""
@@ -471,10 +481,8 @@ def _collect_outputs(
             if len(what._values) != 1:
                 structure.append(("list", len(what._values)))
         else:
-            if _lasts(what, trace):
-                structure.append(("value", what))
-            else:
-                structure.append(("fresh", _Fresh(what, trace)))
+            fresh = made.get(id(what))
+            structure.append(("value", what) if fresh is None else ("fresh", fresh))
     return _SINGLE if structure == [("output", 0)] else tuple(structure)
 
 
@@ -501,11 +509,20 @@ class _Fresh:
     def __init__(self, item: Any, trace: tracing.Trace) -> None:
         self.item = item
         self.held: dict[int, Any] = {}
-        memo = _Memo(self.held, trace)
-        self.made = copy.deepcopy(item, memo)
+        copy.deepcopy(item, _Memo(self.held, trace))
 
     def copy(self) -> Any:
         return copy.deepcopy(self.item, dict(self.held))
+
+
+class _FreshView:
+    """A view of a numpy array that was there before the call: a view for each."""
+
+    def __init__(self, item: np.ndarray) -> None:
+        self.item = item
+
+    def copy(self) -> Any:
+        return self.item.view()
 
 
 class _Memo(dict[int, Any]):
@@ -523,23 +540,31 @@ class _Memo(dict[int, Any]):
         return found
 
 
-def _is_copied(item: Any, trace: tracing.Trace) -> bool:
-    if isinstance(item, (Symbol, NDArray, np.ndarray)):
-        return True
+def _fresh(item: Any, trace: tracing.Trace) -> _Fresh | _FreshView | None:
+    """How to make it for each call; None if it cannot be copied."""
+    if isinstance(item, np.ndarray):
+        base = item.base
+        while isinstance(base, np.ndarray):
+            if trace.reads.has_reached(base):
+                return _FreshView(item)
+            base = base.base
     try:
-        _Fresh(item, trace)
+        return _Fresh(item, trace)
     except Exception:  # whatever a class of the user's raises
-        return False
-    return not _holds_symbols(item, trace)
+        return None
+
+
+MOST_LOOKED_INTO = 10_000
+"""Objects within one result. What is larger counts as holding symbols."""
 
 
 def _holds_symbols(item: Any, trace: tracing.Trace) -> bool:
     """Whether there is a symbol anywhere inside of something that the call made."""
     seen: dict[int, Any] = {}
     stack = [item]
-    while stack and len(seen) < MOST_LOOKED_INTO:
+    while stack:
         part = stack.pop()
-        if type(part) is ArraySymbol:
+        if type(part) is ArraySymbol or len(seen) == MOST_LOOKED_INTO:
             return True
         if id(part) in seen or isinstance(part, (type, ModuleType, FunctionType, Symbol)):
             continue
@@ -549,13 +574,12 @@ def _holds_symbols(item: Any, trace: tracing.Trace) -> bool:
     return False
 
 
-MOST_LOOKED_INTO = 10_000
-
-
-def _check_results(result: Any, trace: tracing.Trace) -> None:
-    """What cannot be made again at every call: a list that is there twice, iterators and functions
-    that the call made, and objects of the user's that hold arrays."""
+def _check_results(result: Any, trace: tracing.Trace) -> dict[int, Any]:
+    """How to make again what a call makes, by the identity of each. Not at every call can be made a
+    list that is there twice, iterators and functions that the call made, and objects of the user's
+    that hold arrays."""
     met: set[int] = set()
+    made: dict[int, Any] = {}
 
     def keeps(container: Any) -> bool:
         if id(container) in trace.containers:
@@ -571,24 +595,24 @@ def _check_results(result: Any, trace: tracing.Trace) -> None:
         return False
 
     for kind, item in nested.steps(result, "hybridize", keeps):
-        if kind != "leaf":
+        if kind != "leaf" or isinstance(item, Symbol):
             continue
+        what = f"it returns a {type(item).__name__}"
         if isinstance(item, Iterator):
-            trace.give_way(
-                f"it returns a {type(item).__name__}, which can be read once; return a list"
-            )
-        if not _lasts(item, trace) and not _is_copied(item, trace):
-            trace.cannot(
-                f"it returns a {type(item).__name__}, which cannot be copied for each call"
-            )
-        if _is_made(item, trace):
+            trace.give_way(f"{what}, which can be read once; return a list")
+        elif _is_made(item, trace):
             trace.give_way("it returns a function that it made; return the arrays that it needs")
-        held = None if isinstance(item, Symbol) else _native.instance_dict(item)
-        if held is not None and any(isinstance(part, Symbol) for part in held.values()):
+        elif _lasts(item, trace):
+            continue
+        elif _holds_symbols(item, trace):
             trace.cannot(
-                f"it returns a {type(item).__name__} that holds arrays; return the arrays in a "
-                "tuple, a list or a dictionary"
+                f"{what} that holds arrays; return the arrays in a tuple, a list or a dictionary"
             )
+        else:
+            made[id(item)] = _fresh(item, trace)
+            if made[id(item)] is None:
+                trace.cannot(f"{what}, which cannot be copied for each call")
+    return made
 
 
 def _place_of(

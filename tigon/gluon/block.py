@@ -38,6 +38,7 @@ from tigon.gluon.parameter import (
 )
 from tigon.nd import NDArray
 from tigon.runtime.tracing import active as tracers
+from tigon.runtime.tracing import changes
 
 _scopes = threading.local()
 
@@ -94,12 +95,14 @@ class HookHandle:
 
     def __init__(self, table: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
         self._table = table
+        changes("registers a hook")
         self._key = next(_hook_numbers)  # a handle need not be kept: its address is no name
         table[self._key] = hook
         _epoch.advance()
 
     def detach(self) -> None:
         """Remove it."""
+        changes("removes a hook")
         self._table.pop(self._key, None)
         _epoch.advance()
 

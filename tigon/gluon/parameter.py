@@ -123,6 +123,7 @@ class Parameter:
         given = given if self._differentiable else "null"
         if given == self._grad_req:
             return
+        hooks.changes(f"sets grad_req of {self._where}")
         self._grad_req = given
         _epoch.advance()
         if self._arrays is not None:
@@ -166,6 +167,7 @@ class Parameter:
                 stacklevel=2,
             )
             return
+        hooks.changes(f"initializes {self._where}")
         default = initializer.create(default_init if default_init is not None else "uniform")
         key = tracing.reserve_random_key()
         self._deferred = (init, contexts, default, key)
@@ -305,11 +307,13 @@ class Parameter:
                 "is not initialized; call initialize() before set_data()",
             )
             assert self._deferred is not None
+            hooks.changes(f"sets the values of {self._where}")
             contexts = self._deferred[1]
             self._deferred = None
             with tracing.paused(), autograd.pause():
                 self._set_arrays(_as_array(data, self._dtype.name), contexts)
             return
+        hooks.changes(f"sets the values of {self._where}")
         with tracing.paused(), autograd.pause():
             for array in self._arrays.values():
                 array[:] = data
@@ -318,12 +322,14 @@ class Parameter:
         """Set the gradient to zero; needed with `grad_req="add"`."""
         if self._grad_req == "null" or self._arrays is None:
             return
+        hooks.changes(f"clears the gradient of {self._where}")
         with tracing.paused(), autograd.pause():
             for array in self._arrays.values():
                 array.grad[:] = 0
 
     def reset_ctx(self, ctx: Any) -> None:
         """Move to another context."""
+        hooks.changes(f"moves {self._where}")
         contexts = [check_context(self._where, ctx)]
         if self._arrays is not None:
             with tracing.paused(), autograd.pause():
@@ -336,6 +342,7 @@ class Parameter:
 
     def cast(self, dtype: Any) -> None:
         """Change the element type of values and gradient."""
+        hooks.changes(f"casts {self._where}")
         self._dtype = as_dtype(dtype)
         self._variable = None
         _epoch.advance()

@@ -141,6 +141,7 @@ class Optimizer:
 
     def set_learning_rate(self, lr: float) -> None:
         """Change the rate from now on."""
+        tracing.changes("sets a learning rate")
         check(
             self.lr_scheduler is None,
             type(self).__name__,
@@ -150,10 +151,12 @@ class Optimizer:
 
     def set_lr_mult(self, args_lr_mult: Mapping[Any, float]) -> None:
         """Factors on the rate, by parameter name or index."""
+        tracing.changes("sets factors on learning rates")
         self.lr_mult = dict(args_lr_mult)
 
     def set_wd_mult(self, args_wd_mult: Mapping[Any, float]) -> None:
         """Factors on the weight decay, by parameter name or index."""
+        tracing.changes("sets factors on weight decays")
         self.wd_mult = dict(args_wd_mult)
 
     def _multipliers_by_name(self, index: Any) -> tuple[float, float]:
@@ -167,7 +170,9 @@ class Optimizer:
     def _rates(self, indices: Sequence[Any], learning_rate: float) -> list[float]:
         """What the formulas take after the states: rate, decay, and whatever depends on time."""
         rates: list[float] = []
-        known: dict[tuple[int, tuple[float, float]], tuple[float, ...]] = {}  # most parameters share theirs
+        known: dict[
+            tuple[int, tuple[float, float]], tuple[float, ...]
+        ] = {}  # most parameters share theirs
         for index in indices:
             count = self._counts[index]
             param = self.param_dict.get(index)

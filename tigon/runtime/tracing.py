@@ -103,6 +103,14 @@ def needs_arrays(what: str, item: Any = None) -> Any:
     return concrete(item, f"it {what} at {user_line()}")
 
 
+def changes(what: str) -> None:
+    """Say that the code "sets this" or "adds that", which lasts beyond the call: a compiled graph
+    would not do it again. A later trace that finds nothing left to do may be a program."""
+    hooks = installed()
+    if hooks.giver is not None:
+        hooks.giver.change(f"{what} at {user_line()}")
+
+
 def eager() -> Any:
     """This thread's trace, if it has given way."""
     return installed().eager

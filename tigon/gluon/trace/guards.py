@@ -39,7 +39,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TigonError
-from tigon.gluon.trace import watch
+from tigon.gluon.trace import classes, surroundings, watch
 from tigon.sym.symbol import Symbol
 
 CONTAINER_LIMIT = 1000
@@ -80,7 +80,16 @@ _INTERNAL = frozenset(
 """Attributes of blocks that no program reads, or whose changes the structure shows."""
 
 
+_WEAK_CONTAINERS = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+
+_GENERATORS = (
+    random.Random,
+    np.random.Generator,
+    np.random.RandomState,
+    np.random.BitGenerator,
+)
 
 _CachedFunction = type(functools.lru_cache(lambda: None))
 
@@ -159,9 +168,11 @@ class Reads:
         # are instances whose __init__ has run in this trace.
         for name in code.co_varnames[:count]:
             value = given.get(name)
-            if name == code.co_varnames[0] and _is_made_by(code, value):
+            if name == code.co_varnames[0] and classes.is_made_by(code, value):
                 self._fresh[id(value)] = value
-            elif id(value) not in self._fresh and (_is_record(value) or _is_own_module(value)):
+            elif id(value) not in self._fresh and (
+                classes.is_record(value) or classes.is_own_module(value)
+            ):
                 self.reach(value)
         self._imports.update(dict.fromkeys(found.imports))
         if found.modules is not None:
@@ -318,10 +329,12 @@ class Reads:
                 self._give_way(f"it reads a {kind} that cannot be looked into ({error!r})")
 
     def _settle_one(self, value: Any) -> None:
+        if type(value) in weakref.ProxyTypes:
+            self._weak(value, "a weak proxy")
+            return
         if id(value) in _TAKE_ALL:
             self._take_everything()
-        elif value is os.getenv or value is os.path.expandvars:
-            self._pending.append(os.environ)
+        self._surroundings(value)
         if isinstance(value, BuiltinFunctionType):
             value = value.__self__  # of `random.random`, say: the generator behind it
         if id(value) in self._reached:
@@ -329,10 +342,22 @@ class Reads:
         if type(value) is _native.NDArray:
             self._reached[id(value)] = value
             return
-        if isinstance(value, ATOMS) and not _is_users(type(value)):
+        if isinstance(value, ATOMS) and not classes.is_users(type(value)):
             return
         self._reached[id(value)] = value
         self._look_into(value)
+
+    def _surroundings(self, value: Any) -> None:
+        """State that is set elsewhere is guarded where something may read it."""
+        found = surroundings.read_by(value)
+        if found is None or found.what in self._marks:
+            return
+        self._marks.add(found.what)
+        if found is surroundings.ENVIRONMENT:
+            self.lasting.add(found.what, "mapping", os.environ._data)  # type: ignore[attr-defined]
+        else:
+            known, state = found.state(), found.state
+            self.lasting.add(found.what, "check", lambda: bool(state() == known))
 
     def _look_into(self, value: Any) -> None:
         if isinstance(value, (FunctionType, MethodType, functools.partial)):
@@ -352,42 +377,97 @@ class Reads:
             self._look_into_object(value)
 
     def _look_into_object(self, value: Any) -> None:
-        caches = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
-        if isinstance(value, caches) or value is sys.stdout or value is sys.stderr:
-            return  # caches change no result, and what is printed is printed while tracing
-        if isinstance(value, (random.Random, np.random.Generator, np.random.RandomState)):
-            state = _state_of(value)
-            self._generators.append((state, state()))
-        elif isinstance(value, weakref.ReferenceType):
-            self.reach(value())
-        elif isinstance(value, _CachedFunction):
-            self._caches.append(value)
-            self.reach(value.__wrapped__)
-            if isinstance(value.__wrapped__, FunctionType):
-                self._code(value.__wrapped__.__code__, value.__wrapped__.__globals__)
-        elif isinstance(value, contextvars.ContextVar):
-            known = _value_of(value)
-            self.lasting.add(
-                f"context variable {value.name}", "check", lambda: _value_of(value) is known
-            )
-            self.reach(known)
-        elif isinstance(value, (operator.attrgetter, operator.methodcaller)):
-            self._look_into_getter(value)
-        elif isinstance(value, _VIEWS):
-            self.reach(value.mapping)
+        for types, look in _INSIDES:
+            if isinstance(value, types):
+                look(self, value)
+                return
+        if value is sys.stdout or value is sys.stderr or value is os.environ:
+            return  # what is printed is printed while tracing; the environment is guarded already
+        if surroundings.is_logger(value):
+            self._logger(value)
         elif hasattr(type(value), "__next__") and not hasattr(type(value), "_is_gluon_object"):
             self._give_way(
                 f"it reads an iterator ({type(value).__name__}) that is not made in it; "
                 "make it inside, or pass what it gives as an argument"
             )
-        elif value is os.environ:
-            self.lasting.add("the environment", "mapping", os.environ._data)  # type: ignore[attr-defined]
+        elif classes.is_opaque(type(value)):
+            self._opaque(value)
         else:
-            if isinstance(value, enum.Enum):
-                self.reach(value._value_)
             self._new_record(value)
 
-    def _look_into_getter(self, value: Any) -> None:
+    def _generator(self, value: Any) -> None:
+        state = _state_of(value)
+        self._generators.append((state, state()))
+
+    def _reference(self, value: Any) -> None:
+        if value() is None:
+            self.lasting.add("a weak reference", "check", lambda: value() is None)
+        else:
+            self._weak(value(), "a weak reference")
+
+    def _cache_of_a_function(self, value: Any) -> None:
+        self._caches.append(value)
+        self.reach(value.__wrapped__)
+        if isinstance(value.__wrapped__, FunctionType):
+            self._code(value.__wrapped__.__code__, value.__wrapped__.__globals__)
+
+    def _context_variable(self, value: Any) -> None:
+        known = _value_of(value)
+        self.lasting.add(
+            f"context variable {value.name}", "check", lambda: _value_of(value) is known
+        )
+        self.reach(known)
+
+    def _logger(self, value: Any) -> None:
+        level = surroundings.level_of(value)
+        self.lasting.add(
+            f"the level of the logger {value.name}",
+            "check",
+            lambda: bool(surroundings.level_of(value) == level),
+        )
+
+    def _member_of_enum(self, value: Any) -> None:
+        self.reach(value._value_)
+        self._new_record(value)
+
+    def _weak(self, target: Any, what: str) -> None:
+        """What a graph depends on it keeps alive."""
+        self._give_way(
+            f"it reads {what} to a {type(target).__name__}, which a compiled graph would keep "
+            "alive; hold the object itself"
+        )
+
+    def _weak_container(self, value: Any) -> None:
+        """Its entries, but not what lies inside of them: a cache, mostly."""
+        weak = weakref.ReferenceType
+
+        def entries() -> list[Any]:
+            if isinstance(value, weakref.WeakSet):
+                return list(value.data)
+            return [part for entry in list(value.data.items()) for part in entry]
+
+        # Of what is held weakly its references are held, of other things their identity.
+        known = [part if isinstance(part, (weak, *_PLAIN)) else id(part) for part in entries()]
+
+        def hold() -> bool:
+            now = entries()
+            return len(now) == len(known) and all(
+                (was is part and part() is not None)
+                if isinstance(part, weak)
+                else was == (part if isinstance(part, _PLAIN) else id(part))
+                for was, part in zip(known, now, strict=True)
+            )
+
+        self.lasting.add(f"the entries of a {type(value).__name__}", "check", hold)
+
+    def _opaque(self, value: Any) -> None:
+        kind = type(value)
+        self._give_way(
+            f"it uses a {kind.__name__} (of {kind.__module__}), which keeps to itself what it "
+            "holds; take out what is needed outside, and pass it as an argument"
+        )
+
+    def _getter(self, value: Any) -> None:
         maker, given = value.__reduce__()
         if isinstance(value, operator.methodcaller):  # with keywords it is made by a partial
             given = (maker.args if isinstance(maker, functools.partial) else given)[:1]
@@ -400,7 +480,7 @@ class Reads:
         if isinstance(value, ModuleType):
             if value is sys.modules.get("builtins"):
                 return
-        elif isinstance(value, type) and not _is_users(value):
+        elif isinstance(value, type) and not classes.is_users(value):
             return
         if hasattr(type(value), "_is_block"):
             known = value._structure()
@@ -418,13 +498,13 @@ class Reads:
         # queues, events and threads.
         whole = (
             self._everything
-            or _is_own_record(value)
+            or classes.is_own_record(value)
             or (
                 (
                     isinstance(value, (abc.Mapping, abc.Sequence, abc.Set))
                     or type(value).__module__ in ("queue", "threading")
                 )
-                and not _is_users(type(value))
+                and not classes.is_users(type(value))
             )
         )
         if whole:
@@ -454,7 +534,9 @@ class Reads:
             if users:
                 self.lasting.add(f"closure variable {free}", "cell", cell)
                 self.cells.append(cell)
-            self.reach(content_of(cell))
+            found = content_of(cell)
+            if users or not (classes.is_hidden(found) or isinstance(found, _WEAK_CONTAINERS)):
+                self.reach(found)
         if users:
             self._new_record(value)
 
@@ -514,7 +596,7 @@ class Reads:
         if gluon:
             self._record(value, list(self._names))
             return
-        if _is_own_module(value):
+        if classes.is_own_module(value):
             self._record(value, list(self._names))
             return
         if isinstance(value, ModuleType):
@@ -527,7 +609,7 @@ class Reads:
             self._record(value, [*self._names, *plain])
             return
         kind = value if isinstance(value, type) else type(value)
-        spaces = [vars(base) for base in _users_bases(kind)]
+        spaces = [vars(base) for base in classes.users_bases(kind)]
         own = None if isinstance(value, type) else _native.instance_dict(value)
         if own is not None:
             spaces.append(own)
@@ -574,7 +656,7 @@ class Reads:
         kind = type(value)
         own = _native.instance_dict(value)
         block = hasattr(kind, "_is_block")
-        users = _is_users(kind)
+        users = classes.is_users(kind)
         function = isinstance(value, FunctionType)  # a guard of its own sees its code
         if function:
             own = value.__dict__
@@ -622,7 +704,8 @@ class Reads:
             if hasattr(type(own[name]), "_is_gluon_object"):  # assigned by Block.__setattr__ only
                 table = self.steady
             self._item(table, own, name, what)
-            self.reach(own[name])
+            if users or block or not classes.is_hidden(own[name]):  # locks of libraries
+                self.reach(own[name])
         elif (
             name in self._asked
             or (of_type is not MISSING and (users or block))
@@ -668,13 +751,10 @@ class Reads:
             if name in own and ours:
                 self._of_ours(own[name])
             elif name in own:
-                if not library or own[name] is os.environ or type(own[name]) is list:
+                if not library or own[name] is os.path or type(own[name]) is list:
                     self.reach(own[name])
-            found = own.get(name)
-            if found is os.getenv or found is os.path.expandvars:
-                self.reach(os.environ)
-            elif found is os.path:
-                self.reach(found)
+            if name in own:
+                self._surroundings(own[name])
 
     def _of_ours(self, value: Any) -> None:
         """A name of ours was read: what a program put in its place is the program's own."""
@@ -697,7 +777,7 @@ class Reads:
         """Names read of a class: where they are found in it and its bases, each of which `super`
         may begin with."""
         meta = type(kind)
-        if _is_users(meta):
+        if classes.is_users(meta):
             self._class(meta, names)
         if issubclass(meta, std_abc.ABCMeta) and "<abstract>" not in self._marks:
             self._marks.add("<abstract>")
@@ -708,7 +788,7 @@ class Reads:
                 lambda: std_abc.get_cache_token() == token,
             )
         own = self._types.setdefault(kind, {})
-        for base in _users_bases(kind):
+        for base in classes.users_bases(kind):
             known = self._types.setdefault(base, {})
             space = vars(base)
             for name in (*names, *(name for name in space if name.startswith("__"))):
@@ -717,9 +797,19 @@ class Reads:
                     own.setdefault(name, _native.type_lookup(kind, name))
                     self.reach(space[name])
         for name in names:
-            if name in self._asked or _is_users(meta):
+            if name in self._asked or classes.is_users(meta):
                 own.setdefault(name, _native.type_lookup(kind, name))
+            if (
+                name in _OF_TYPES
+                and classes.is_users(kind)
+                and (id(kind), name) not in self._guarded
+            ):
+                self._guarded.add((id(kind), name))
+                self.lasting.add(f"{kind.__name__}.{name}", "attribute", kind, name)
 
+
+_OF_TYPES = ("__name__", "__qualname__", "__bases__", "__mro__")
+"""What lies in a class itself, not in its dictionary."""
 
 _TAKE_ALL = frozenset(
     map(
@@ -743,48 +833,24 @@ _TAKE_ALL = frozenset(
 Builtins are only reached so."""
 
 
+_INSIDES: tuple[tuple[Any, Callable[[Reads, Any], None]], ...] = (
+    (_WEAK_CONTAINERS, Reads._weak_container),
+    (_GENERATORS, Reads._generator),
+    (weakref.ReferenceType, Reads._reference),
+    (_CachedFunction, Reads._cache_of_a_function),
+    (contextvars.ContextVar, Reads._context_variable),
+    ((operator.attrgetter, operator.methodcaller), Reads._getter),
+    (_VIEWS, lambda reads, value: reads.reach(value.mapping)),
+    (enum.Enum, Reads._member_of_enum),
+)
+"""How objects of libraries are looked into that are not known by their attributes."""
+
+
 def _value_of(variable: contextvars.ContextVar[Any]) -> Any:
     try:
         return variable.get()
     except LookupError:
         return MISSING
-
-
-def _is_own_record(value: Any) -> bool:
-    """A schedule, a metric, a dataset of ours: its methods, which nobody watches, read what it
-    holds."""
-    return type(value).__module__.startswith(_OWN_RECORDS)
-
-
-_OWN_RECORDS = ("tigon.lr_scheduler", "tigon.metric", "tigon.initializer", "tigon.gluon.data")
-
-
-def _is_users(kind: type) -> bool:
-    """Whether a class is written in Python and belongs neither to a library nor to us."""
-    if not kind.__flags__ & (1 << 9):  # not on the heap: a class of C
-        return False
-    module = kind.__module__
-    if not isinstance(module, str) or module.split(".")[0] not in watch.UNWATCHED_MODULES:
-        return True
-    # A program's own file may have the name of a module of the standard library.
-    path = getattr(sys.modules.get(module), "__file__", None)
-    return path is not None and watch.is_user(path)
-
-
-def _is_own_module(value: Any) -> bool:
-    """Whether it is a module of ours, such as `nd`."""
-    return isinstance(value, ModuleType) and watch.is_own(getattr(value, "__file__", None) or "")
-
-
-def _is_made_by(code: CodeType, value: Any) -> bool:
-    """Whether this is the code of `__init__` of the value's class."""
-    made_by = _native.type_lookup(type(value), "__init__")
-    return isinstance(made_by, FunctionType) and made_by.__code__ is code
-
-
-def _users_bases(kind: type) -> list[type]:
-    """The user's classes among a class and its bases."""
-    return [base for base in type.mro(kind) if _is_users(base)] if kind is not type else []
 
 
 def content_of(cell: CellType) -> Any:
@@ -793,11 +859,6 @@ def content_of(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:
         return None
-
-
-def _is_record(value: Any) -> bool:
-    """Whether it is an instance of a class of the user's, other than a container."""
-    return _is_users(type(value)) and not isinstance(value, (tuple, list, dict, set, frozenset))
 
 
 def _content_check(value: Any) -> Callable[[], bool]:
@@ -824,7 +885,8 @@ def _state_of(value: Any) -> Callable[[], Any]:
         return value.getstate
     if isinstance(value, np.random.RandomState):
         return value.get_state
-    return lambda: value.bit_generator.state
+    bits = value if isinstance(value, np.random.BitGenerator) else value.bit_generator
+    return lambda: bits.state
 
 
 def _equal_states(a: Any, b: Any) -> bool:

@@ -230,15 +230,28 @@ class Trace:
         if name in ("random", "getrandbits") and not watch.is_shared_generator(generator):
             return  # made by the code, from a seed, or within reach: then its state tells
         name = getattr(function, "__qualname__", str(function))
-        if function in watch.THREADS:  # whose operators no trace would see
-            self.give_way(f"it starts a thread at {watch.user_line(frame)}")
-            for symbol in self._alive():
-                symbol.stands_for = self.concrete(symbol)
+        if function in watch.THREADS:
+            self._leaves(f"it starts a thread at {watch.user_line(frame)}")
+            return
+        if name.startswith("SimpleQueue."):
+            self.tells(frame)
+            return
+        if function is watch.FRAMES and not _asks_for_frames(frame, caller):
             return
         self.cannot(
             f"it calls {name} at {watch.user_line(frame)}, which a compiled graph would do once; "
             "pass what it gives as an argument"
         )
+
+    def tells(self, frame: FrameType) -> None:
+        """User code meets another thread."""
+        self._leaves(f"it meets another thread at {watch.user_line(frame)}")
+
+    def _leaves(self, reason: str) -> None:
+        """Other threads, whose operators no trace would see, may work with what there is."""
+        self.give_way(reason)
+        for symbol in self._alive():
+            symbol.stands_for = self.concrete(symbol)
 
     def release(self) -> None:
         """The trace is a program: what it met on the way is needed no longer, its guards apart."""
@@ -254,6 +267,12 @@ class Trace:
             self.reason = reason
             if self.strict or not self.typed:
                 raise TigonError(f"hybridize: {reason}, or do not hybridize this block")
+
+    def change(self, what: str) -> None:
+        """The code changes something that lasts; what it traces from then on may be right."""
+        if self.reason is None:
+            self.changes = what
+        self.cannot(f"it {what}, which a compiled graph would do once; do it outside")
 
     def give_way(self, reason: str) -> None:
         """From here on the code runs on arrays."""
@@ -438,6 +457,13 @@ class Trace:
             put(self.concrete(item))
         for symbol in self._alive():
             symbol.stands_for = self.concrete(symbol)
+
+
+def _asks_for_frames(asking: FrameType, caller: FrameType) -> bool:
+    """Whether it is the program that wants to know who called it, and not a library that makes a
+    class and wants to know where."""
+    path = caller.f_code.co_filename
+    return caller is asking or path.endswith(("inspect.py", "traceback.py"))
 
 
 def _contents(container: Any) -> list[tuple[Any, Any]]:

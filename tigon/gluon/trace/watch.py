@@ -7,11 +7,14 @@ are not shown: they read what they are given.
 
 from __future__ import annotations
 
+import _queue
 import _thread
 import builtins
 import datetime
 import dis
+import gc
 import os
+import queue
 import random
 import re
 import sys
@@ -267,6 +270,25 @@ THREADS = tuple(
 )
 """Functions of C that start a thread; which of them there are depends on Python's version."""
 
+TELLERS = (_queue.SimpleQueue().put, _queue.SimpleQueue().get)
+"""Functions of C that hand something to another thread, which takes it up outside of the trace."""
+
+_TELLING = frozenset(
+    function.__code__
+    for function in (
+        queue.Queue.put,
+        queue.Queue.get,
+        threading.Event.set,
+        threading.Event.wait,
+        threading.Condition.notify,
+        threading.Condition.wait,
+        threading.Barrier.wait,
+    )
+)
+"""The same, of Python."""
+
+FRAMES = sys._getframe
+
 _UNFORESEEN: tuple[Any, ...] = (
     builtins.open,
     builtins.input,
@@ -297,7 +319,12 @@ _UNFORESEEN: tuple[Any, ...] = (
     random.getrandbits,
     super(random.Random, random.Random(0)).seed,
     np.fromfile,
+    gc.get_objects,
+    gc.get_referrers,
+    type.__subclasses__.__get__(object),
+    FRAMES,
     *THREADS,
+    *TELLERS,
 )
 """Functions of C whose results differ from call to call, or that do something each time."""
 
@@ -313,7 +340,7 @@ def is_shared_generator(generator: Any) -> bool:
 
 def _classify(code: CodeType) -> bool:
     path = code.co_filename
-    return is_user(path) or is_layer(path)
+    return is_user(path) or is_layer(path) or code in _TELLING
 
 
 def _entered(frame: FrameType) -> None:
@@ -324,7 +351,11 @@ def _entered(frame: FrameType) -> None:
     if frame.f_code.co_filename == "<string>":
         if str(frame.f_globals.get("__name__")).split(".")[0] in UNWATCHED_MODULES:
             return
-    if not _is_of_an_import(frame):
+    if frame.f_code in _TELLING:
+        asking = _asking(frame)
+        if asking is not None:
+            handler.tells(asking)
+    elif not _is_of_an_import(frame):
         handler.entered(frame)
 
 
@@ -342,15 +373,20 @@ def _called(frame: FrameType, function: Any) -> None:
     handler = getattr(_local, "handler", None)
     if handler is None:
         return
-    # Who wanted it: the innermost frame that is not of a library.
+    asking = _asking(frame)
+    if asking is not None:
+        handler.called(asking, function, frame)
+
+
+def _asking(frame: FrameType) -> FrameType | None:
+    """Who wanted it: the innermost frame that is not of a library, if it is the user's."""
     asking: FrameType | None = frame
     while asking is not None and is_library(asking.f_code.co_filename):
         # Logging asks for the time of day; what it writes speaks while tracing, as print does.
         if os.sep + "logging" + os.sep in asking.f_code.co_filename:
-            return
+            return None
         asking = asking.f_back
-    if asking is not None and is_user(asking.f_code.co_filename):
-        handler.called(asking, function, frame)
+    return asking if asking is not None and is_user(asking.f_code.co_filename) else None
 
 
 _native.set_watcher(_classify, _entered, _called, list(_UNFORESEEN))

@@ -1,0 +1,586 @@
+"""What lies around a program: classes and functions of ours that are replaced, state that libraries
+hold in C, weak references, other threads, and changes that last. Imperatively and hybridized."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import decimal
+import gc
+import inspect
+import io
+import logging
+import queue
+import sqlite3
+import sys
+import threading
+import weakref
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import gluon, nd
+from tigon.gluon import nn
+from tigon.gluon.trace import classes
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*gives way:RuntimeWarning", "ignore:.*traced again:RuntimeWarning"
+)
+
+Case = Callable[["Make"], list[Any]]
+CASES: dict[str, Case] = {}
+
+
+def case(function: Case) -> Case:
+    CASES[function.__name__.replace("_", " ")] = function
+    return function
+
+
+class Make:
+    """Makes blocks of a function, hybridized or not."""
+
+    def __init__(self, hybridized: bool) -> None:
+        self.hybridized = hybridized
+
+    def __call__(self, function: Callable[..., Any], **attributes: Any) -> Any:
+        class Net(gluon.HybridBlock):
+            def forward(self, *args: Any) -> Any:
+                return function(self, *args)
+
+        net = Net()
+        for name, value in attributes.items():
+            setattr(net, name, value)
+        if self.hybridized:
+            net.hybridize()
+        return net
+
+    def of(self, net: Any) -> Any:
+        if self.hybridized:
+            net.hybridize()
+        return net
+
+
+def called(net: Any) -> Any:
+    result = net(nd.array([1, 2]))
+    return result.asnumpy().tolist() if hasattr(result, "asnumpy") else result
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+# ------------------------------------------------------------------------------- replacements
+
+
+@case
+def a_method_of_a_layer_is_replaced(make: Make) -> list[Any]:
+    layer = nn.Activation("relu")
+    outer, net = make(lambda self, x: self.layer(x), layer=layer), make.of(nn.Activation("relu"))
+    seen = [called(outer), called(net)]
+    with replaced(nn.Activation, "forward", lambda self, x: x * 5):
+        seen += [called(outer), called(net)]
+    return [*seen, called(outer), called(net)]
+
+
+@case
+def a_method_of_all_blocks_is_replaced(make: Make) -> list[Any]:
+    net = make.of(nn.HybridSequential())
+    net.add(nn.Activation("relu"))
+    seen = [called(net)]
+    with replaced(nn.HybridSequential, "forward", lambda self, x: x * 5):
+        seen.append(called(net))
+    return [*seen, called(net)]
+
+
+@case
+def a_function_is_replaced(make: Make) -> list[Any]:
+    net = make(lambda self, x: nd.relu(x) + nd.square(x))
+    seen = [called(net), called(net)]
+    with replaced(nd, "relu", lambda x: x * 7):
+        seen.append(called(net))
+    return [*seen, called(net)]
+
+
+@case
+def a_replacement_reads_what_changes(make: Make) -> list[Any]:
+    factor = [7]
+    net = make(lambda self, x: mx.nd.relu(x))
+    seen = [called(net)]
+    with replaced(nd, "relu", lambda x: x * factor[0]):
+        seen.append(called(net))
+        factor[0] = 3
+        seen.append(called(net))
+    return seen
+
+
+@case
+def functions_that_a_layer_calls_are_replaced(make: Make) -> list[Any]:
+    net = make.of(nn.Activation("relu"))
+    seen = [called(net)]
+    with (
+        replaced(nd, "Activation", lambda x, **_: x * 7),
+        replaced(mx.sym, "Activation", lambda x, **_: x * 7),
+    ):
+        seen.append(called(net))
+    return seen
+
+
+@case
+def the_name_of_a_class(make: Make) -> list[Any]:
+    class Kind:
+        pass
+
+    net = make(lambda self, x: x * len(Kind.__name__))
+    seen = [called(net)]
+    Kind.__name__ = "Another"
+    return [*seen, called(net)]
+
+
+# -------------------------------------------------------------------------------- surroundings
+
+
+@case
+def the_thread(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * len(threading.current_thread().name))
+    seen = [called(net)]
+    thread = threading.Thread(target=lambda: seen.append(called(net)), name="a")
+    thread.start()
+    thread.join()
+    return [*seen, called(net)]
+
+
+@case
+def the_decimal_context(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * float(decimal.Decimal(1) / 3))
+    seen = [called(net)]
+    with decimal.localcontext() as context:
+        context.prec = 2
+        seen.append(called(net))
+    return seen
+
+
+@case
+def how_numpy_handles_errors(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * 2 if np.geterr()["divide"] == "ignore" else x)
+    seen = [called(net)]
+    with np.errstate(divide="ignore"):
+        seen.append(called(net))
+    return [*seen, called(net)]
+
+
+@case
+def how_numpy_prints(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * len(np.array2string(np.array([1 / 3]))))
+    seen = [called(net)]
+    with np.printoptions(precision=2):
+        seen.append(called(net))
+    return seen
+
+
+@case
+def the_context(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * (mx.current_context().device_id + 1))
+    seen = [called(net)]
+    with mx.cpu(1):
+        seen.append(called(net))
+    return seen
+
+
+@case
+def the_level_of_a_logger(make: Make) -> list[Any]:
+    logger = logging.getLogger("tigon.test_surroundings")
+    logger.setLevel(logging.WARNING)
+    net = make(lambda self, x: x * 2 if logger.isEnabledFor(logging.DEBUG) else x)
+    seen = [called(net)]
+    logger.setLevel(logging.DEBUG)
+    seen.append(called(net))
+    logger.setLevel(logging.WARNING)
+    return [*seen, called(net)]
+
+
+@case
+def who_calls(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * sum(frame.function == "deeper" for frame in inspect.stack()))
+
+    def deeper() -> Any:
+        return called(net)
+
+    return [called(net), deeper(), called(net)]
+
+
+@case
+def subclasses(make: Make) -> list[Any]:
+    class Base:
+        pass
+
+    net = make(lambda self, x: x * (1 + len(Base.__subclasses__())))
+    seen = [called(net)]
+
+    class Derived(Base):
+        pass
+
+    return [*seen, called(net), Derived.__name__]
+
+
+# ---------------------------------------------------------------------------------- state in C
+
+
+@case
+def a_lock(make: Make) -> list[Any]:
+    lock = threading.Lock()
+    net = make(lambda self, x: x * 2 if lock.locked() else x)
+    seen = [called(net)]
+    with lock:
+        seen.append(called(net))
+    return seen
+
+
+@case
+def an_array_of_c(make: Make) -> list[Any]:
+    held = (ctypes.c_int * 2)(1, 2)
+    net = make(lambda self, x: x * self.held[0], held=held)
+    seen = [called(net)]
+    held[0] = 5
+    return [*seen, called(net)]
+
+
+@case
+def an_element_of_a_tree(make: Make) -> list[Any]:
+    element = ElementTree.fromstring("<a by='2'/>")
+    net = make(lambda self, x: x * float(element.get("by")))
+    seen = [called(net)]
+    element.set("by", "5")
+    return [*seen, called(net)]
+
+
+@case
+def rows_are_written(make: Make) -> list[Any]:
+    text = io.StringIO()
+    writer = csv.writer(text)
+
+    def forward(self: Any, x: Any) -> Any:
+        writer.writerow([1, 2])
+        return x
+
+    net = make(forward)
+    return [called(net), called(net), called(net), text.getvalue()]
+
+
+@case
+def a_database_is_written(make: Make) -> list[Any]:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("create table calls(number)")
+
+    def forward(self: Any, x: Any) -> Any:
+        connection.execute("insert into calls values(1)")
+        return x
+
+    net = make(forward)
+    seen = [called(net), called(net), connection.execute("select count(*) from calls").fetchall()]
+    connection.close()
+    return seen
+
+
+@case
+def a_generator_of_bits(make: Make) -> list[Any]:
+    bits = np.random.PCG64(3)
+    net = make(lambda self, x: x * float(np.random.Generator(bits).random()))
+    return [called(net), called(net)]
+
+
+# ----------------------------------------------------------------------------- weak references
+
+
+@case
+def a_weak_reference(make: Make) -> list[Any]:
+    class Kind:
+        pass
+
+    target = Kind()
+    net = make(lambda self, x: x * 2 if self.held() is None else x * 3)
+    net.held = weakref.ref(target)
+    seen = [called(net), called(net)]
+    del target
+    gc.collect()
+    return [*seen, called(net), called(net)]
+
+
+@case
+def a_weak_reference_to_an_array(make: Make) -> list[Any]:
+    target = nd.array([1, 2])
+    net = make(lambda self, x: x * 2 if self.held() is None else x * self.held())
+    net.held = weakref.ref(target)
+    seen = [called(net)]
+    del target
+    gc.collect()
+    return [*seen, called(net)]
+
+
+@case
+def a_proxy(make: Make) -> list[Any]:
+    class Kind:
+        by = 2
+
+    target = Kind()
+    net = make(lambda self, x: x * self.held.by, held=weakref.proxy(target))
+    seen = [called(net)]
+    target.by = 5
+    return [*seen, called(net)]
+
+
+@case
+def what_was_referred_to_by_what_is_read(make: Make) -> list[Any]:
+    class Kind:
+        by = 2
+
+    net = make(lambda self, x: x * (2 if self.held() is None else self.held().by))
+    net.target = Kind()
+    net.held = weakref.ref(net.target)
+    seen = [called(net)]
+    net.target = None
+    gc.collect()
+    return [*seen, called(net)]
+
+
+@case
+def entries_of_a_weak_dictionary(make: Make) -> list[Any]:
+    class Kind:
+        pass
+
+    key, table = Kind(), weakref.WeakKeyDictionary()
+    table[key] = 2.0
+    net = make(lambda self, x: x * table[key])
+    seen = [called(net), called(net)]
+    table[key] = 5.0
+    return [*seen, called(net)]
+
+
+@case
+def the_size_of_a_weak_set(make: Make) -> list[Any]:
+    class Kind:
+        pass
+
+    one, other = Kind(), Kind()
+    found = weakref.WeakSet([one])
+    net = make(lambda self, x: x * len(found))
+    seen = [called(net)]
+    found.add(other)
+    return [*seen, called(net)]
+
+
+@case
+def an_object_that_answers_with_other_errors(make: Make) -> list[Any]:
+    class Proxy:
+        def __getattribute__(self, name: str) -> Any:
+            return {"by": 3}[name]
+
+    proxy = Proxy()
+    net = make(lambda self, x: x * proxy.by)
+    return [called(net), called(net)]
+
+
+# --------------------------------------------------------------------------------- other threads
+
+
+@case
+def a_pool_of_threads_that_runs_already(make: Make) -> list[Any]:
+    calls = [0]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+
+        def forward(self: Any, x: Any) -> Any:
+            def work() -> Any:
+                calls[0] += 1
+                return x * calls[0]
+
+            return pool.submit(work).result() + x
+
+        net = make(forward)
+        return [called(net), called(net), called(net)]
+
+
+@case
+def a_thread_that_waits_at_a_queue(make: Make) -> list[Any]:
+    asked: queue.Queue[Any] = queue.Queue()
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def work() -> None:
+        while (item := asked.get()) is not None:
+            answers.put(item * 2)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def forward(self: Any, x: Any) -> Any:
+        asked.put(x + 1)
+        return answers.get(timeout=30) + x
+
+    net = make(forward)
+    seen = [called(net), called(net)]
+    asked.put(None)
+    thread.join()
+    return seen
+
+
+# ---------------------------------------------------------------------------- changes that last
+
+
+def dense() -> nn.Dense:
+    layer = nn.Dense(1, in_units=2)
+    layer.initialize(mx.init.One())
+    return layer
+
+
+class Counting(mx.init.Initializer):
+    """Another value each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def _init_weight(self, name: Any, array: Any) -> None:
+        self.count += 1
+        array[:] = self.count
+
+
+@case
+def parameters_are_initialized_again(make: Make) -> list[Any]:
+    layer, values = dense(), Counting()
+
+    def forward(self: Any, x: Any) -> Any:
+        layer.initialize(values, force_reinit=True)
+        return layer(x.reshape((1, 2)))
+
+    net = make(forward, layer=layer)
+    return [called(net), called(net), called(net)]
+
+
+@case
+def parameters_are_initialized_at_the_first_call(make: Make) -> list[Any]:
+    layer = nn.Dense(1, in_units=2)
+
+    def forward(self: Any, x: Any) -> Any:
+        if not self.ready:
+            layer.initialize(mx.init.One())
+            self.ready = True
+        return layer(x.reshape((1, 2)))
+
+    net = make(forward, layer=layer, ready=False)
+    seen = [called(net) for _ in range(4)]
+    if make.hybridized:
+        assert "imperatively" not in net.explain()
+    return seen
+
+
+@case
+def a_learning_rate_is_set(make: Make) -> list[Any]:
+    trainer = gluon.Trainer(dense().collect_params(), "sgd", {"learning_rate": 0.1})
+
+    def forward(self: Any, x: Any) -> Any:
+        trainer.set_learning_rate(0.5)
+        return x
+
+    net, seen = make(forward), []
+    for _ in range(4):
+        called(net)
+        seen.append(trainer.learning_rate)
+        trainer.set_learning_rate(0.1)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer.weight.zero_grad(),
+        lambda layer: layer.weight.set_data(nd.ones((1, 2)) * 3),
+        lambda layer: layer.cast("float64"),
+        lambda layer: setattr(layer.weight, "grad_req", "add"),
+        lambda layer: layer.collect_params().initialize(mx.init.One(), force_reinit=True),
+    ],
+    ids=["zero_grad", "set_data", "cast", "grad_req", "initialize"],
+)
+def test_what_parameters_are_told_they_are_told_at_each_call(change: Any) -> None:
+    def forward(self: Any, x: Any) -> Any:
+        change(layer)
+        return x * 2
+
+    def state(layer: Any) -> Any:
+        weight = layer.weight
+        data, grad = weight.data().asnumpy(), weight.grad().asnumpy()
+        return data.tolist(), str(data.dtype), grad.tolist(), weight.grad_req
+
+    seen = []
+    for hybridized in (False, True):
+        layer = dense()
+        net, own = Make(hybridized)(forward, layer=layer), []
+        for _ in range(3):
+            layer.cast("float32")
+            layer.weight.grad_req = "write"
+            layer.weight.set_data(nd.ones((1, 2)) * 7)
+            layer.weight.data().grad[:] = 7
+            called(net)
+            own.append(state(layer))
+        seen.append(own)
+    assert seen[0] == seen[1]
+
+
+@case
+def a_view_of_a_numpy_array_is_returned(make: Make) -> list[Any]:
+    held = np.arange(6.0)
+    net = make(lambda self, x: (x, self.held[1:3]), held=held)
+    seen = []
+    for _ in range(3):
+        net(nd.array([1, 2]))[1][:] += 1
+        seen.append(held.tolist())
+    return seen
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hybridized_calls_see_what_lies_around_them(name: str) -> None:
+    assert CASES[name](Make(False)) == CASES[name](Make(True))
+
+
+OPAQUE = (
+    threading.Lock(),
+    threading.RLock(),
+    sqlite3.connect(":memory:"),
+    csv.writer(io.StringIO()),
+    ctypes.c_int(1),
+    ElementTree.Element("a"),
+    queue.SimpleQueue(),
+)
+
+
+@pytest.mark.parametrize("item", OPAQUE, ids=lambda item: type(item).__name__)
+def test_objects_with_state_in_c_are_known(item: Any) -> None:
+    assert classes.is_opaque(type(item))
+
+
+def python_objects() -> list[Any]:
+    class Slots:
+        __slots__ = ("a", "b")
+
+    class More(Slots):
+        __slots__ = ("__dict__", "__weakref__", "c")
+
+    class Fault(ValueError):
+        pass
+
+    return [Slots(), More(), Fault(), logging.getLogger(), sys.flags, decimal.Decimal(1), dense()]
+
+
+@pytest.mark.parametrize("item", python_objects(), ids=lambda item: type(item).__name__)
+def test_objects_of_python_can_be_looked_into(item: Any) -> None:
+    assert not classes.is_opaque(type(item))
