@@ -223,7 +223,12 @@ class Entry:
         if steps.random_calls:
             arrays.append(keys.take(steps.random_calls))
         donated = self.donated
-        results = steps.program(arrays, None, donated) if donated else steps.program(arrays)
+        try:
+            results = steps.program(arrays, None, donated) if donated else steps.program(arrays)
+        except BaseException:  # an interruption, too
+            if steps.random_calls:
+                keys.give_back(arrays[-1], steps.random_calls)
+            raise
         for output, operand in steps.states:
             arrays[operand].swap_storage(results[output])
         if self.structure is _SINGLE:

@@ -279,13 +279,18 @@ class _StepEntry(Entry):
             batch_size = bound.program.loss_size
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
         optimizer.rescale_grad = trainer._scale / batch_size
+        before = optimizer.num_update
         rates = optimizer.advance(bound.indices)
         arrays = self.template.copy()
         for slot, position in self.input_positions:
             arrays[slot] = leaves[position]
-        results = bound.program(
-            arrays, _native.from_numpy(np.array(rates or [0.0], bound.dtype)), bound.states
-        )
+        try:
+            results = bound.program(
+                arrays, _native.from_numpy(np.array(rates or [0.0], bound.dtype)), bound.states
+            )
+        except BaseException:
+            optimizer.withdraw(bound.indices, before)
+            raise
         loss = _rebuild_outputs(self.loss_structure, results, leaves)
         if not self.step.outputs:
             return loss

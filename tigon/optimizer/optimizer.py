@@ -258,6 +258,12 @@ class Optimizer:
                 self.num_update = count
         return self._rates(indices, self.learning_rate)
 
+    def withdraw(self, indices: Sequence[Any], num_update: int) -> None:
+        """Undo `advance` for an update that failed; `num_update` is what it was before."""
+        for index in indices:
+            self._counts[index] -= 1
+        self.num_update = num_update
+
     @property
     def settings(self) -> tuple[Any, ...]:
         """What the formula reads besides its operands; it is compiled anew when they change. Of a

@@ -249,7 +249,13 @@ class CachedGraph:
         given = arrays
         if variant.random_calls:
             given = [*arrays, keys.take(variant.random_calls)]
-        results = compiled.program(given, out, donate) if out or donate else compiled.program(given)
+        run = compiled.program
+        try:
+            results = run(given, out, donate) if out or donate else run(given)
+        except BaseException:
+            if variant.random_calls:
+                keys.give_back(given[-1], variant.random_calls)
+            raise
         if variant.states:
             for output, operand in variant.states:
                 arrays[operand].swap_storage(results[output])

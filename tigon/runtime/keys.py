@@ -43,6 +43,20 @@ def take(calls: int = 1) -> _native.NDArray:
     return _native.from_numpy(np.array(key, np.int64))
 
 
+def give_back(key: _native.NDArray, calls: int) -> None:
+    """Undo a `take` for a call that raised, unless something was drawn since."""
+    global _counter
+    seed, counter = key.asnumpy().tolist()
+    scope = getattr(_local, "scope", None)
+    if scope is not None:
+        if scope == [seed, counter + calls]:
+            scope[1] = counter
+        return
+    with _lock:
+        if (_seed, _counter) == (seed, counter + calls):
+            _counter = counter
+
+
 _local = threading.local()
 
 

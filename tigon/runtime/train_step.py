@@ -181,10 +181,15 @@ class TrainingProgram(Frozen):
         self, arrays: list[_native.NDArray], rates: _native.NDArray, states: list[_native.NDArray]
     ) -> Sequence[_native.NDArray]:
         """Run; `arrays` are the forward graph's inputs without the key."""
-        given = [*arrays, keys.take(self.random_calls)] if self.random_calls else arrays
-        given = [*given, rates, *states]
+        key = [keys.take(self.random_calls)] if self.random_calls else []
+        given = [*arrays, *key, rates, *states]
         out = [*[None] * self.kept, *[given[i] for i in self.overwritten]]
-        results = self.compiled.program(given, out)
+        try:
+            results = self.compiled.program(given, out)
+        except BaseException:
+            if key:
+                keys.give_back(key[0], self.random_calls)
+            raise
         for output, source in self.auxiliary:
             arrays[source].swap_storage(results[output])
         return results
