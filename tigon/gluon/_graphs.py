@@ -220,15 +220,12 @@ class Entry:
         steps = self.steps.get(wanted)
         if steps is None:
             steps = self.steps[wanted] = self.cached.steps(arrays, self.training, wanted)
-        if steps.random_calls:
-            arrays.append(keys.take(steps.random_calls))
         donated = self.donated
-        try:
-            results = steps.program(arrays, None, donated) if donated else steps.program(arrays)
-        except BaseException:  # an interruption, too
-            if steps.random_calls:
-                keys.give_back(arrays[-1], steps.random_calls)
-            raise
+        rest = (None, donated) if donated else ()
+        if steps.random_calls:
+            results = keys.drawing(steps.random_calls, steps.program, arrays, *rest)
+        else:
+            results = steps.program(arrays, *rest)
         for output, operand in steps.states:
             arrays[operand].swap_storage(results[output])
         if self.structure is _SINGLE:

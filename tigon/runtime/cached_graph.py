@@ -246,16 +246,11 @@ class CachedGraph:
                 wanted = flags
         slot = (wanted, tuple(donate)) if donate else wanted
         compiled = variant.forward.get(slot) or self._compile(variant, mode, wanted, tuple(donate))
-        given = arrays
+        rest = (out, donate) if out or donate else ()
         if variant.random_calls:
-            given = [*arrays, keys.take(variant.random_calls)]
-        run = compiled.program
-        try:
-            results = run(given, out, donate) if out or donate else run(given)
-        except BaseException:
-            if variant.random_calls:
-                keys.give_back(given[-1], variant.random_calls)
-            raise
+            results = keys.drawing(variant.random_calls, compiled.program, arrays, *rest)
+        else:
+            results = compiled.program(arrays, *rest)
         if variant.states:
             for output, operand in variant.states:
                 arrays[operand].swap_storage(results[output])

@@ -4,8 +4,9 @@ imperative and traced programs that make the same calls draw the same numbers.""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,16 @@ def give_back(key: _native.NDArray, calls: int) -> None:
     with _lock:
         if (_seed, _counter) == (seed, counter + calls):
             _counter = counter
+
+
+def drawing(calls: int, run: Callable[..., Any], arrays: Sequence[Any], *rest: Any) -> Any:
+    """Call `run` on these arrays and a key of so many calls. If it raises, nothing was drawn."""
+    key = take(calls)
+    try:
+        return run([*arrays, key], *rest)
+    except BaseException:  # an interruption, too
+        give_back(key, calls)
+        raise
 
 
 _local = threading.local()
