@@ -24,7 +24,7 @@ from tigon.ops.record import Family, common_dtype
 def evaluate(graph: Graph, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Arrays of the graph's outputs, given those of its inputs by name.
 
-    >>> from tigon.ops.elementwise import exp
+    >>> from tigon.ops.primitive.functions import exp
     >>> x = variable("x", TensorType((2,), as_dtype("float32")))
     >>> evaluate(Graph([x], [exp(x) - 1]), {"x": np.zeros(2, np.float32)})
     [array([0., 0.], dtype=float32)]

@@ -35,7 +35,7 @@ BOUNDED = {
     "backends.cpu.packing._Packer.pack_right_sliding.remainders "
     "_Packer.pack_right_sliding.remainders.remainder": RANK,
     "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",
-    "ops.product._leaving_out": ONCE,
+    "ops.tensor.product._leaving_out": ONCE,
     "optimizer.optimizer._plain": "three levels: what lies deeper is told apart by its identity",
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
     "gluon._graphs._rebuild_outputs": "a view is made of an argument or a parameter",

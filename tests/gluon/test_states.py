@@ -13,7 +13,7 @@ import tigon as mx
 from tigon import autograd, gluon, nd, sym
 from tigon.gluon import nn
 from tigon.ops import record
-from tigon.ops.elementwise import add, multiply, subtract
+from tigon.ops.primitive.arithmetic import add, multiply, subtract
 from tigon.ops.record import Operator, all_operators, composite
 
 X = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype("float32")

@@ -10,7 +10,7 @@ from tests.oracle import evaluate
 from tigon.base import TensorType, as_dtype
 from tigon.ir.graph import Graph, variable
 from tigon.ops import get
-from tigon.ops.random import philox_oracle
+from tigon.ops.primitive.random import philox_oracle
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,17 @@ import pytest
 from tests.oracle import evaluate, type_of
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.ir.graph import Graph, Value, constant, variable
-from tigon.ops import contraction, elementwise, get, reduction, views
+from tigon.ops import get
+from tigon.ops.mxnet import elemwise_add
 from tigon.ops.operators import BINARY, COMPARISON
+from tigon.ops.primitive.arithmetic import add
+from tigon.ops.primitive.choose import clip
+from tigon.ops.primitive.functions import exp
+from tigon.ops.primitive.reduce import sum as total
+from tigon.ops.tensor.join import concat, split
+from tigon.ops.tensor.matmul import dot, matmul
+from tigon.ops.tensor.reduce import argmax
+from tigon.ops.tensor.shape import reshape, squeeze
 
 
 def value(*shape: int, dtype: str = "float32") -> Value:
@@ -43,7 +52,7 @@ def run(function, *arrays: np.ndarray) -> np.ndarray:
 )
 def test_reshape_codes(source: tuple, codes: tuple, result: tuple) -> None:
     """The table of MXNet's documentation."""
-    assert views.reshape(value(*source), shape=codes).shape == result
+    assert reshape(value(*source), shape=codes).shape == result
 
 
 @pytest.mark.parametrize(
@@ -58,8 +67,8 @@ def test_reshape_from_the_right(
     source: tuple, codes: tuple, forward: tuple | None, backward: tuple | None
 ) -> None:
     if forward is not None:
-        assert views.reshape(value(*source), shape=codes).shape == forward
-        assert views.reshape(value(*source), shape=codes, reverse=True).shape == backward
+        assert reshape(value(*source), shape=codes).shape == forward
+        assert reshape(value(*source), shape=codes, reverse=True).shape == backward
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "prod", "max", "min", "norm", "argmax"])
@@ -69,18 +78,18 @@ def test_full_reductions_have_shape_1(name: str) -> None:
 
 
 def test_exclude_reduces_the_other_axes() -> None:
-    assert reduction.sum(value(2, 3, 4), axis=1, exclude=True).shape == (3,)
-    assert reduction.sum(value(2, 3, 4), axis=(0, -1), exclude=True).shape == (2, 4)
+    assert total(value(2, 3, 4), axis=1, exclude=True).shape == (3,)
+    assert total(value(2, 3, 4), axis=(0, -1), exclude=True).shape == (2, 4)
 
 
 def test_positions_are_float32() -> None:
-    assert reduction.argmax(value(2, 3, dtype="int32"), axis=0).dtype.name == "float32"
+    assert argmax(value(2, 3, dtype="int32"), axis=0).dtype.name == "float32"
 
 
 def test_dot_takes_the_first_axis_of_the_right_operand() -> None:
     x, y = value(2, 3, 4), value(4, 5, 6)
-    assert contraction.dot(x, y).shape == (2, 3, 5, 6)
-    assert contraction.dot(value(4), value(4)).shape == (1,)
+    assert dot(x, y).shape == (2, 3, 5, 6)
+    assert dot(value(4), value(4)).shape == (1,)
 
 
 @pytest.mark.parametrize("name", sorted(COMPARISON))
@@ -152,59 +161,59 @@ def test_attributes_are_read_as_files_hold_them() -> None:
     ("call", "message"),
     [
         (
-            lambda: elementwise.add(value(2, 3), value(4)),
+            lambda: add(value(2, 3), value(4)),
             "broadcast_add: shapes do not broadcast: (2, 3) and (4,); axes must be equal or 1",
         ),
         (
-            lambda: elementwise.add(value(2), value(2, dtype="int32")),
+            lambda: add(value(2), value(2, dtype="int32")),
             "broadcast_add: dtypes differ: float32[2] and int32[2]; convert one with astype",
         ),
         (
-            lambda: elementwise.exp(value(2, dtype="int32")),
+            lambda: exp(value(2, dtype="int32")),
             "exp: expected floating-point data; given int32; use astype",
         ),
         (
-            lambda: elementwise.add(value(2, dtype="bool"), 1),
+            lambda: add(value(2, dtype="bool"), 1),
             "broadcast_add: expected numeric data; given bool; use astype",
         ),
         (
-            lambda: elementwise.elemwise_add(value(2, 3), value(1, 3)),
+            lambda: elemwise_add(value(2, 3), value(1, 3)),
             "elemwise_add: shapes differ: (2, 3) and (1, 3); use broadcast_add to broadcast",
         ),
         (
-            lambda: contraction.dot(value(2, 3), value(4, 5)),
+            lambda: dot(value(2, 3), value(4, 5)),
             "dot: inner sizes differ: 3 of (2, 3) and 4 of (4, 5); transpose one operand?",
         ),
         (
-            lambda: contraction.matmul(value(2, 3), value(4, 5)),
+            lambda: matmul(value(2, 3), value(4, 5)),
             "matmul: inner sizes differ: (2, 3) @ (4, 5); transpose one operand?",
         ),
         (
-            lambda: views.reshape(value(2, 3), shape=(4, -1)),
+            lambda: reshape(value(2, 3), shape=(4, -1)),
             "reshape: cannot bring 6 elements of shape (2, 3) into shape (4, 1)",
         ),
         (
-            lambda: views.reshape(value(2, 3), shape=(-1, -1)),
+            lambda: reshape(value(2, 3), shape=(-1, -1)),
             "reshape: only one extent can be inferred; cannot bring shape (2, 3) into (-1, -1)",
         ),
         (
-            lambda: views.squeeze(value(2, 3), axis=0),
+            lambda: squeeze(value(2, 3), axis=0),
             "squeeze: axis 0 of shape (2, 3) has extent 2; only 1 can go",
         ),
         (
-            lambda: reduction.sum(value(2, 3), axis=2),
+            lambda: total(value(2, 3), axis=2),
             "sum: axis 2 is out of range for 2 dimensions; use -2 to 1",
         ),
         (
-            lambda: reduction.argmax(value(2, 0), axis=1),
+            lambda: argmax(value(2, 0), axis=1),
             "reduce_argmax: nothing to choose from along the empty axes (1,) of shape (2, 0)",
         ),
         (
-            lambda: views.split(value(2, 5), num_outputs=2),
+            lambda: split(value(2, 5), num_outputs=2),
             "split: axis 1 of shape (2, 5) does not divide into 2 equal parts",
         ),
         (
-            lambda: views.concat(value(2, 3), value(3, 3), dim=1),
+            lambda: concat(value(2, 3), value(3, 3), dim=1),
             "concat: shapes (2, 3) and (3, 3) do not join along axis 1; "
             "all other extents must be equal",
         ),
@@ -213,19 +222,19 @@ def test_attributes_are_read_as_files_hold_them() -> None:
             "take: mode: expected 'clip', 'wrap' or 'raise'; given 'round'",
         ),
         (
-            lambda: reduction.sum(value(2), axes=1),
+            lambda: total(value(2), axes=1),
             "sum: has no attribute 'axes'; it knows: axis, keepdims, exclude",
         ),
         (
-            lambda: reduction.sum(value(2), keepdims="maybe"),
+            lambda: total(value(2), keepdims="maybe"),
             "sum: attribute 'keepdims' expects bool; given 'maybe'",
         ),
         (
-            lambda: elementwise.clip(value(2), a_min=0),
+            lambda: clip(value(2), a_min=0),
             "clip: attribute 'a_max' must be given",
         ),
         (
-            lambda: elementwise.add(value(2)),
+            lambda: add(value(2)),
             "broadcast_add: expected operands (lhs, rhs); given 1 of them; operands are "
             "positional, attributes keyword",
         ),

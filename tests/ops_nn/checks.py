@@ -10,7 +10,7 @@ import numpy as np
 from tests.fuzz.interpret import interpret
 from tigon.base import TensorType, as_dtype
 from tigon.ir import Graph, Node, Value, variable
-from tigon.ops.elementwise import multiply
+from tigon.ops.primitive.arithmetic import multiply
 from tigon.ops.record import Operator
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient

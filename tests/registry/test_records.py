@@ -17,7 +17,7 @@ from tigon.ops.record import Family, Operator, all_operators
 from tigon.passes.gradient import gradient
 
 OPERATORS = [op for op in all_operators() if op.name != "_vjp"]
-LARGE = ("tigon.ops.nn", "tigon.ops.update")
+LARGE = ("tigon.ops.nn", "tigon.ops.optimizer", "tigon.ops.vision.resize")
 """Their composites have tests of their own, in tests/ops_nn."""
 BASIC = [
     op for op in OPERATORS if op.decompose is None or not op.decompose.__module__.startswith(LARGE)

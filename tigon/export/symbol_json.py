@@ -92,7 +92,7 @@ def attribute_texts(node: Node) -> dict[str, str]:
     """The operator's attributes as a file has them: those that differ from their defaults.
 
     >>> from tigon.ir import variable
-    >>> from tigon.ops.views import expand_dims
+    >>> from tigon.ops.tensor.shape import expand_dims
     >>> attribute_texts(expand_dims(variable("x"), axis=1).node)
     {'axis': '1'}
     """

@@ -26,9 +26,11 @@ from tigon.gluon.trainer import Trainer
 from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
 from tigon.nd import NDArray
-from tigon.ops.elementwise import absolute, cast, minimum, sqrt, square
-from tigon.ops.reduction import sum as total
-from tigon.ops.views import _reshape
+from tigon.ops.primitive.arithmetic import absolute, minimum, square
+from tigon.ops.primitive.choose import cast
+from tigon.ops.primitive.functions import sqrt
+from tigon.ops.primitive.reduce import sum as total
+from tigon.ops.primitive.view import _reshape
 from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of

@@ -24,7 +24,7 @@ from tigon.nd.dispatch import run as _run
 from tigon.nd.indexing import getitem, index_operand, setitem, slice_assign, write_whole
 from tigon.ops import record
 from tigon.ops.signature import FLUENT, reshape_arguments
-from tigon.ops.views import resolve_shape
+from tigon.ops.tensor.shape import resolve_shape
 from tigon.runtime import tracing
 
 _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items()}

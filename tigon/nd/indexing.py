@@ -18,7 +18,7 @@ from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
 from tigon.ops import record
 from tigon.ops.indexing_plan import Gathering, Region
-from tigon.ops.views import normalized_axis
+from tigon.ops.primitive.view import normalized_axis
 from tigon.runtime import tracing
 
 

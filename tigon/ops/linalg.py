@@ -9,13 +9,15 @@ import numpy as np
 
 from tigon.base import check
 from tigon.base.frozen import Frozen
-from tigon.ops.contraction import _contract
-from tigon.ops.creation import _iota
-from tigon.ops.elementwise import cast, equal, greater_equal, lesser_equal, log, select
-from tigon.ops.indexing import _scatter_add, _take
+from tigon.ops.primitive.choose import cast, select
+from tigon.ops.primitive.compare import equal, greater_equal, lesser_equal
+from tigon.ops.primitive.contract import _contract
+from tigon.ops.primitive.create import _iota
+from tigon.ops.primitive.functions import log
+from tigon.ops.primitive.gather import _scatter_add, _take
+from tigon.ops.primitive.reduce import _reduce_sum
+from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Work, composite
-from tigon.ops.reduction import _reduce_sum
-from tigon.ops.views import _reshape
 
 
 def _check_square(where: str, x: Any) -> None:
@@ -297,7 +299,7 @@ def _triangle_size(count: int, offset: int) -> int:
 
 def _decompose_maketrian(attrs: TriangleAttrs, a: Any) -> Any:
     from tigon.ir.graph import constant
-    from tigon.ops.creation import _full
+    from tigon.ops.primitive.create import _full
 
     size = _triangle_size(a.shape[-1], attrs.offset)
     lead = a.shape[:-1]

@@ -9,23 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from tigon.ir.graph import Value
-from tigon.ops.contraction import matmul
-from tigon.ops.elementwise import (
+from tigon.ops.primitive.arithmetic import (
     absolute,
     add,
     divide,
     floor_divide,
-    greater,
-    greater_equal,
-    lesser,
-    lesser_equal,
     modulo,
     multiply,
     negative,
-    power,
     subtract,
 )
+from tigon.ops.primitive.compare import greater, greater_equal, lesser, lesser_equal
+from tigon.ops.primitive.functions import power
 from tigon.ops.record import Operator
+from tigon.ops.tensor.matmul import matmul
 
 BINARY: dict[str, Operator] = {
     "add": add,

@@ -51,7 +51,7 @@ class Signature:
     """The users' view of an operator: operands without the random key, attributes without the
     hidden ones.
 
-    >>> from tigon.ops.views import expand_dims
+    >>> from tigon.ops.tensor.shape import expand_dims
     >>> Signature(expand_dims).split(("x", 0), {})
     (['x'], {'axis': 0})
     """

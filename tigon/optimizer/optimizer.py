@@ -10,9 +10,12 @@ from tigon._native import NDArray
 from tigon.base import TigonError, check
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
-from tigon.ops.elementwise import absolute, clip, greater, maximum, sqrt, square, where
+from tigon.ops.primitive.arithmetic import absolute, maximum, square
+from tigon.ops.primitive.choose import clip, where
+from tigon.ops.primitive.compare import greater
+from tigon.ops.primitive.functions import sqrt
 from tigon.ops.record import get
-from tigon.ops.reduction import norm
+from tigon.ops.tensor.reduce import norm
 from tigon.optimizer.update_graph import UpdateGraph
 from tigon.runtime import tracing
 

@@ -17,8 +17,8 @@ from tigon import _native
 from tigon.base import TensorType, as_dtype
 from tigon.ir import Graph, Value, variable
 from tigon.nd import NDArray
-from tigon.ops.elementwise import cast
-from tigon.ops.views import _reshape, _slice
+from tigon.ops.primitive.choose import cast
+from tigon.ops.primitive.view import _reshape, _slice
 from tigon.runtime.cached_graph import CachedGraph
 
 Formula = Callable[..., tuple[Value, Sequence[Value]]]

@@ -18,7 +18,7 @@ def decompose(graph: Graph) -> Graph:
 
     >>> from tigon.base import TensorType, as_dtype
     >>> from tigon.ir import Graph, show, variable
-    >>> from tigon.ops.creation import zeros_like
+    >>> from tigon.ops.tensor.create import zeros_like
     >>> x = variable("x", TensorType((2, 3), as_dtype("float32")))
     >>> print(show(decompose(Graph([x], [zeros_like(x)]))))
     graph(%x: float32[2,3]) {

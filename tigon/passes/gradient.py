@@ -29,7 +29,7 @@ def gradient(
     `wrt` may be interior; each gets its whole cotangent. Types are not needed.
 
     >>> from tigon.ir import Graph, show, variable
-    >>> from tigon.ops.elementwise import multiply
+    >>> from tigon.ops.primitive.arithmetic import multiply
     >>> x, g = variable("x"), variable("g")
     >>> (dx,) = gradient([multiply(x, x)], [g], [x])
     >>> print(show(Graph([g, x], [dx])))

@@ -397,7 +397,7 @@ class Symbol:
         >>> dx.list_arguments()
         ['x']
         """
-        from tigon.ops.creation import ones_like, zeros_like
+        from tigon.ops.tensor.create import ones_like, zeros_like
         from tigon.passes.gradient import gradient
 
         several = isinstance(wrt, (list, tuple))

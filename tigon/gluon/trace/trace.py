@@ -37,7 +37,7 @@ from tigon.gluon.trace import watch
 from tigon.gluon.trace.guards import Reads, content_of
 from tigon.ir import CONSTANT, Node, Value
 from tigon.nd.dispatch import apply as apply_on_arrays
-from tigon.ops.elementwise import stop_gradient
+from tigon.ops.primitive.choose import stop_gradient
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
 from tigon.sym.symbol import Symbol

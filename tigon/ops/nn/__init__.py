@@ -26,7 +26,7 @@ from tigon.ops.nn.normalization import (
     lrn,
 )
 from tigon.ops.nn.pooling import pooling
-from tigon.ops.nn.resize import adaptive_avg_pooling, bilinear_resize, crop, upsampling
+from tigon.ops.nn.sequence import sequence_last, sequence_mask, sequence_reverse
 from tigon.ops.nn.softmax import (
     log_softmax,
     softmax,
@@ -37,13 +37,10 @@ from tigon.ops.nn.softmax import (
 
 __all__ = [
     "activation",
-    "adaptive_avg_pooling",
     "batch_norm",
-    "bilinear_resize",
     "convolution",
     "convolution_data",
     "convolution_weight",
-    "crop",
     "deconvolution",
     "dropout",
     "fully_connected",
@@ -59,11 +56,13 @@ __all__ = [
     "make_loss",
     "make_loss_output",
     "pooling",
+    "sequence_last",
+    "sequence_mask",
+    "sequence_reverse",
     "softmax",
     "softmax_activation",
     "softmax_cross_entropy",
     "softmax_output",
     "softmin",
     "svm_output",
-    "upsampling",
 ]

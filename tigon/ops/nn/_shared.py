@@ -10,10 +10,11 @@ from tigon.base.extents import is_one
 from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.creation import zeros_like
-from tigon.ops.elementwise import multiply
-from tigon.ops.reduction import _reduce_sum
-from tigon.ops.views import _broadcast, _reshape, _slice, _unwindow, _window, transpose
+from tigon.ops.primitive.arithmetic import multiply
+from tigon.ops.primitive.reduce import _reduce_sum
+from tigon.ops.primitive.view import _broadcast, _reshape, _slice, transpose
+from tigon.ops.primitive.window import _unwindow, _window
+from tigon.ops.tensor.create import zeros_like
 
 Reduce = Callable[..., Any]
 

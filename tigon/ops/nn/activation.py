@@ -10,23 +10,22 @@ import numpy as np
 from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.elementwise import (
-    expm1,
+from tigon.ops.nn._shared import along, float_data, same_dtype
+from tigon.ops.primitive.activation import (
     gelu,
-    greater,
     log_sigmoid,
     mish,
-    multiply,
     relu,
     sigmoid,
     softrelu,
     softsign,
-    tanh,
-    where,
 )
-from tigon.ops.nn._shared import along, float_data, same_dtype
-from tigon.ops.random import random_uniform
+from tigon.ops.primitive.arithmetic import multiply
+from tigon.ops.primitive.choose import where
+from tigon.ops.primitive.compare import greater
+from tigon.ops.primitive.functions import expm1, tanh
 from tigon.ops.record import Operator, composite, same_type
+from tigon.ops.tensor.random import random_uniform
 
 # ------------------------------------------------------------------------- Activation
 

@@ -21,8 +21,6 @@ from tigon.base.frozen import Frozen
 from tigon.base.frozen import fields as fields_of
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.contraction import _contract
-from tigon.ops.elementwise import add
 from tigon.ops.nn._shared import (
     Phases,
     Windows,
@@ -35,9 +33,11 @@ from tigon.ops.nn._shared import (
     unwindows,
     windows,
 )
+from tigon.ops.primitive.arithmetic import add
+from tigon.ops.primitive.contract import _contract
+from tigon.ops.primitive.reduce import sum as sum_
+from tigon.ops.primitive.view import _pad, _reshape, transpose
 from tigon.ops.record import Work, attrs_dict, composite
-from tigon.ops.reduction import sum as sum_
-from tigon.ops.views import _pad, _reshape, transpose
 
 SPATIAL = "xyz"
 KERNEL = "uvw"

@@ -10,9 +10,11 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.elementwise import identity, lesser, multiply, where
 from tigon.ops.nn._shared import float_data, normal_axis
-from tigon.ops.random import _random_bits
+from tigon.ops.primitive.arithmetic import multiply
+from tigon.ops.primitive.choose import identity, where
+from tigon.ops.primitive.compare import lesser
+from tigon.ops.primitive.random import _random_bits
 from tigon.ops.record import attrs_dict, composite, same_type
 
 
@@ -70,7 +72,7 @@ def _oracle(data: np.ndarray, key: np.ndarray | None = None, **fields: Any) -> n
     attrs = DropoutAttrs(**fields)
     if not _is_active(attrs):
         return data
-    from tigon.ops.random import _random_bits as bits_op
+    from tigon.ops.primitive.random import _random_bits as bits_op
 
     assert key is not None and bits_op.numpy is not None
     shape = _mask_shape(attrs, data.shape)

@@ -9,11 +9,11 @@ import numpy as np
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.contraction import _contract
-from tigon.ops.elementwise import add
 from tigon.ops.nn._shared import number_data, same_dtype
+from tigon.ops.primitive.arithmetic import add
+from tigon.ops.primitive.contract import _contract
+from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Work, composite
-from tigon.ops.views import _reshape
 
 
 class FullyConnectedAttrs(Frozen, kw_only=True):

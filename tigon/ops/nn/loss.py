@@ -14,28 +14,16 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.creation import _full, _iota
-from tigon.ops.elementwise import (
-    add,
-    cast,
-    divide,
-    equal,
-    greater,
-    identity,
-    maximum,
-    multiply,
-    negative,
-    not_equal,
-    sigmoid,
-    sign,
-    subtract,
-    where,
-)
 from tigon.ops.nn._shared import along_shape, float_data, label_per_row
 from tigon.ops.nn.softmax import softmax_over
+from tigon.ops.primitive.activation import sigmoid
+from tigon.ops.primitive.arithmetic import add, divide, maximum, multiply, negative, sign, subtract
+from tigon.ops.primitive.choose import cast, identity, where
+from tigon.ops.primitive.compare import equal, greater, not_equal
+from tigon.ops.primitive.create import _full, _iota
+from tigon.ops.primitive.reduce import _reduce_sum
+from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Positions, attrs_dict, composite, same_type
-from tigon.ops.reduction import _reduce_sum
-from tigon.ops.views import _reshape
 
 _NORMALIZATIONS = ("null", "batch", "valid")
 

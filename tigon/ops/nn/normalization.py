@@ -14,17 +14,6 @@ import numpy as np
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.elementwise import (
-    add,
-    divide,
-    multiply,
-    negative,
-    power,
-    rsqrt,
-    sqrt,
-    square,
-    subtract,
-)
 from tigon.ops.nn._shared import (
     Windows,
     along,
@@ -40,9 +29,11 @@ from tigon.ops.nn._shared import (
     vector_of,
     windows,
 )
+from tigon.ops.primitive.arithmetic import add, divide, multiply, negative, square, subtract
+from tigon.ops.primitive.functions import power, rsqrt, sqrt
+from tigon.ops.primitive.reduce import _reduce_sum
+from tigon.ops.primitive.view import _broadcast, _reshape, transpose
 from tigon.ops.record import Operator, attrs_dict, composite, same_type
-from tigon.ops.reduction import _reduce_sum
-from tigon.ops.views import _broadcast, _reshape, transpose
 
 # ----------------------------------------------------------------------- standardizing
 

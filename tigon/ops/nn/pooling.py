@@ -12,24 +12,6 @@ from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.creation import _iota
-from tigon.ops.elementwise import (
-    absolute,
-    add,
-    cast,
-    divide,
-    equal,
-    floor,
-    lesser,
-    maximum,
-    minimum,
-    multiply,
-    power,
-    sqrt,
-    square,
-    subtract,
-    where,
-)
 from tigon.ops.nn._shared import (
     Phases,
     Windows,
@@ -44,9 +26,24 @@ from tigon.ops.nn._shared import (
     to_channels_last,
     windows,
 )
+from tigon.ops.primitive.arithmetic import (
+    absolute,
+    add,
+    divide,
+    floor,
+    maximum,
+    minimum,
+    multiply,
+    square,
+    subtract,
+)
+from tigon.ops.primitive.choose import cast, where
+from tigon.ops.primitive.compare import equal, lesser
+from tigon.ops.primitive.create import _iota
+from tigon.ops.primitive.functions import power, sqrt
+from tigon.ops.primitive.reduce import _reduce_argmax, _reduce_max, _reduce_sum
+from tigon.ops.primitive.view import _broadcast, _reshape, _slice, transpose
 from tigon.ops.record import Operator, attrs_dict, composite
-from tigon.ops.reduction import _reduce_argmax, _reduce_max, _reduce_sum
-from tigon.ops.views import _broadcast, _reshape, _slice, transpose
 
 
 class PoolingAttrs(Frozen, kw_only=True):

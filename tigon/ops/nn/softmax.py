@@ -11,26 +11,17 @@ import numpy as np
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.creation import _iota
-from tigon.ops.elementwise import (
-    cast,
-    cast_like,
-    equal,
-    exp,
-    lesser,
-    log,
-    multiply,
-    negative,
-    reciprocal,
-    subtract,
-    where,
-)
-from tigon.ops.indexing import pick
 from tigon.ops.nn._shared import along_shape, float_data, keep, label_per_row, normal_axis
+from tigon.ops.primitive.arithmetic import multiply, negative, reciprocal, subtract
+from tigon.ops.primitive.choose import cast, cast_like, where
+from tigon.ops.primitive.compare import equal, lesser
+from tigon.ops.primitive.create import _iota
+from tigon.ops.primitive.functions import exp, log
+from tigon.ops.primitive.reduce import _reduce_max, _reduce_sum
+from tigon.ops.primitive.reduce import sum as sum_
+from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Operator, Positions, composite, same_type
-from tigon.ops.reduction import _reduce_max, _reduce_sum
-from tigon.ops.reduction import sum as sum_
-from tigon.ops.views import _reshape
+from tigon.ops.tensor.index import pick
 
 
 class SoftmaxAttrs(Frozen, kw_only=True):

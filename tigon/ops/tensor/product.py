@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
-from tigon.ops.creation import _full
-from tigon.ops.elementwise import cast_like, equal, isnan, select
-from tigon.ops.record import Operator, composite
-from tigon.ops.reduction import (
+from tigon.ops.primitive.choose import cast_like, select
+from tigon.ops.primitive.compare import equal, isnan
+from tigon.ops.primitive.create import _full
+from tigon.ops.primitive.reduce import (
     _REDUCE_SAMPLES,
     _WITH_EMPTY,
     ReduceAttrs,
@@ -26,8 +26,9 @@ from tigon.ops.reduction import (
     reduced_axes,
     spread,
 )
-from tigon.ops.scan import _scan_sum
-from tigon.ops.views import _broadcast, _pad, _reshape, _slice
+from tigon.ops.primitive.scan import _scan_sum
+from tigon.ops.primitive.view import _broadcast, _pad, _reshape, _slice
+from tigon.ops.record import Operator, composite
 
 _reduce_prod: Operator = _reduction(
     "prod",
@@ -78,8 +79,6 @@ nanprod = composite(
         "[3., 4.]",
     ),
 )
-
-# ---------------------------------------------------------------------------- slopes
 
 
 def _along(attrs: SpreadAttrs) -> dict[str, Any]:

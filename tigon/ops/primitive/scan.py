@@ -8,9 +8,9 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
-from tigon.ops.elementwise import cast
+from tigon.ops.primitive.choose import cast
+from tigon.ops.primitive.view import _reshape, normalized_axis
 from tigon.ops.record import Family, Operator, composite, primitive
-from tigon.ops.views import _reshape, normalized_axis
 
 # ---------------------------------------------------------------------------- primitives
 

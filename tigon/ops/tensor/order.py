@@ -15,39 +15,37 @@ import numpy as np
 from tigon.base import check
 from tigon.base.dtypes import DType
 from tigon.base.frozen import Frozen
-from tigon.ops.creation import _full, _iota
-from tigon.ops.elementwise import (
-    cast,
+from tigon.ops.primitive.arithmetic import floor_divide, minimum, modulo
+from tigon.ops.primitive.choose import cast, select
+from tigon.ops.primitive.compare import (
     equal,
-    floor_divide,
     greater,
     greater_equal,
     isnan,
     lesser,
     lesser_equal,
-    log,
     logical_and,
     logical_or,
-    minimum,
-    modulo,
-    select,
 )
-from tigon.ops.indexing import _pick, _scatter_add, _take, _take_along, _take_along_backward
-from tigon.ops.random import KEY_SAMPLE, _bits_oracle, _random_bits, _unit_oracle, unit_interval
-from tigon.ops.record import Work, composite
-from tigon.ops.reduction import _reduce_sum
-from tigon.ops.scan import cumsum
-from tigon.ops.views import (
+from tigon.ops.primitive.create import _full, _iota
+from tigon.ops.primitive.functions import log
+from tigon.ops.primitive.gather import _pick, _scatter_add, _take, _take_along, _take_along_backward
+from tigon.ops.primitive.random import KEY_SAMPLE, _bits_oracle, _random_bits
+from tigon.ops.primitive.reduce import _reduce_sum
+from tigon.ops.primitive.scan import cumsum
+from tigon.ops.primitive.view import (
     _broadcast,
     _inverse,
     _pad,
     _reshape,
     _slice,
-    expand_dims,
     normalized_axis,
-    slice_axis,
     transpose,
 )
+from tigon.ops.record import Work, composite
+from tigon.ops.tensor.random import _unit_oracle, unit_interval
+from tigon.ops.tensor.shape import expand_dims
+from tigon.ops.tensor.slice import slice_axis
 
 RUN = 256
 """Elements whose ranks are counted by comparing all pairs; longer lines are merged from such."""

@@ -10,26 +10,18 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
-from tigon.ops.creation import _iota
-from tigon.ops.elementwise import (
-    cast,
-    ceil,
-    floor,
-    greater_equal,
-    lesser,
-    lesser_equal,
-    logical_and,
-    maximum,
-    minimum,
-    round,
-    select,
-    stop_gradient,
-)
-from tigon.ops.indexing import _take, _take_along
 from tigon.ops.nn._shared import Windows, float_data, windows
+from tigon.ops.primitive.arithmetic import ceil, floor, maximum, minimum, round
+from tigon.ops.primitive.choose import cast, select, stop_gradient
+from tigon.ops.primitive.compare import greater_equal, lesser, lesser_equal, logical_and
+from tigon.ops.primitive.create import _iota
+from tigon.ops.primitive.gather import _take, _take_along
+from tigon.ops.primitive.reduce import _reduce_max, _reduce_sum
+from tigon.ops.primitive.view import _broadcast, _reshape, transpose
+from tigon.ops.primitive.window import _unwindow
 from tigon.ops.record import Positions, composite
-from tigon.ops.reduction import _reduce_max, _reduce_sum
-from tigon.ops.views import _broadcast, _reshape, _unwindow, slice_axis, stack, transpose
+from tigon.ops.tensor.join import stack
+from tigon.ops.tensor.slice import slice_axis
 
 # --------------------------------------------------------------------------------- columns
 

@@ -16,29 +16,27 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.creation import _iota
-from tigon.ops.elementwise import (
+from tigon.ops.nn._shared import float_data, inverse_count
+from tigon.ops.nn.convolution import deconvolution
+from tigon.ops.primitive.arithmetic import (
     absolute,
     add,
-    cast,
     ceil,
     divide,
     floor,
-    greater,
-    greater_equal,
-    lesser,
-    lesser_equal,
     maximum,
     minimum,
     multiply,
     subtract,
 )
-from tigon.ops.indexing import _take
-from tigon.ops.nn._shared import float_data, inverse_count
-from tigon.ops.nn.convolution import deconvolution
+from tigon.ops.primitive.choose import cast
+from tigon.ops.primitive.compare import greater, greater_equal, lesser, lesser_equal
+from tigon.ops.primitive.create import _iota
+from tigon.ops.primitive.gather import _take
+from tigon.ops.primitive.reduce import _reduce_sum
+from tigon.ops.primitive.view import _broadcast, _reshape, _slice
 from tigon.ops.record import Operator, composite
-from tigon.ops.reduction import _reduce_sum
-from tigon.ops.views import _broadcast, _reshape, _slice, concat
+from tigon.ops.tensor.join import concat
 
 
 def _image(where: str, data: TensorType) -> None:

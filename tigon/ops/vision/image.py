@@ -9,10 +9,13 @@ import numpy as np
 from tigon.base import check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
-from tigon.ops.elementwise import cast, lesser, select
-from tigon.ops.random import KEY_SAMPLE, _unit_oracle, unit_interval
+from tigon.ops.primitive.choose import cast, select
+from tigon.ops.primitive.compare import lesser
+from tigon.ops.primitive.random import KEY_SAMPLE
+from tigon.ops.primitive.view import _slice, transpose
 from tigon.ops.record import Operator, composite
-from tigon.ops.views import _slice, flip, transpose
+from tigon.ops.tensor.random import _unit_oracle, unit_interval
+from tigon.ops.tensor.slice import flip
 
 
 def _check_picture(where: str, x: Any) -> None:

@@ -1,0 +1,1 @@
+"""Primitives: operators that lower to loops, by family. Composites are made of these."""

@@ -1,0 +1,1 @@
+"""Operators on tensors with MXNet's conventions: composites of primitives."""

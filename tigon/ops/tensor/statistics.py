@@ -1,0 +1,173 @@
+"""Moments, finiteness and closeness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tigon.base import check
+from tigon.base.frozen import Frozen
+from tigon.ops.nn._shared import float_data
+from tigon.ops.primitive.arithmetic import absolute, minimum, square
+from tigon.ops.primitive.choose import cast
+from tigon.ops.primitive.compare import equal, isfinite, lesser_equal, logical_and, logical_or
+from tigon.ops.primitive.join import _join
+from tigon.ops.primitive.reduce import _reduce_min, _reduce_sum
+from tigon.ops.primitive.view import _reshape
+from tigon.ops.record import composite
+from tigon.ops.tensor.reduce import mean
+
+
+class MomentsAttrs(Frozen):
+    axes: tuple[int, ...] | None = None
+    keepdims: bool = False
+
+
+def _decompose_moments(attrs: MomentsAttrs, data: Any) -> Any:
+    float_data("moments", data.type)
+    centre = mean(data, axis=attrs.axes, keepdims=True)
+    variance = mean(square(data - centre), axis=attrs.axes, keepdims=attrs.keepdims)
+    return mean(data, axis=attrs.axes, keepdims=attrs.keepdims), variance
+
+
+def _moments_oracle(x: np.ndarray, axes: tuple[int, ...] | None, keepdims: bool) -> Any:
+    shape = (1,) if axes is None and not keepdims else None
+    found = [f(x, axis=axes, keepdims=keepdims, dtype=x.dtype) for f in (np.mean, np.var)]
+    return tuple(np.asarray(f) if shape is None else np.reshape(f, shape) for f in found)
+
+
+moments = composite(
+    "moments",
+    _decompose_moments,
+    attrs=MomentsAttrs,
+    outputs=2,
+    numpy=_moments_oracle,
+    samples=(((3, 5), {"axes": 0}), ((2, 3, 4), {"axes": (0, 2), "keepdims": True}), ((3,), {})),
+    doc="""Mean and variance.
+
+    Parameters: `axes` one axis or several, all if not given; `keepdims` leaves them with extent 1.
+
+    >>> [part.asnumpy().tolist() for part in nd.moments(nd.array([[1, 2], [3, 6]]), axes=0)]
+    [[2.0, 4.0], [1.0, 4.0]]
+    """,
+)
+
+
+class CountAttrs(Frozen):
+    num_arrays: int = 0
+
+
+class FiniteAttrs(Frozen):
+    num_arrays: int = 0
+    init_output: bool = True
+
+
+def _all_finite(data: Any) -> Any:
+    ok = cast(isfinite(data), dtype="float32")
+    return _reshape(_reduce_min(ok, axes=tuple(range(data.ndim))), shape=(1,))
+
+
+def _decompose_finite(attrs: FiniteAttrs, *data: Any) -> Any:
+    check(data, "multi_all_finite", "expected at least one array; given none")
+    result = minimum(_all_finite(data[0]), 1)
+    for one in data[1:]:
+        result = minimum(result, _all_finite(one))
+    return result
+
+
+def _finite_oracle(*xs: np.ndarray, **_: Any) -> Any:
+    return np.array([float(all(np.isfinite(x).all() for x in xs))], np.float32)
+
+
+_INFINITE = np.array([1, np.inf], np.float32)
+
+all_finite = composite(
+    "all_finite",
+    lambda attrs, data: _decompose_finite(attrs, data),
+    attrs=FiniteAttrs,
+    differentiable=False,
+    numpy=_finite_oracle,
+    samples=(((2, 3), {}), (_INFINITE, {}), ((0,), {})),
+    doc="""1 if no element is infinite or NaN, else 0.
+
+    >>> nd.all_finite(nd.array([1, float("inf")])).asnumpy()
+    array([0.], dtype=float32)
+    """,
+)
+
+multi_all_finite = composite(
+    "multi_all_finite",
+    _decompose_finite,
+    operands="*data",
+    attrs=FiniteAttrs,
+    differentiable=False,
+    numpy=_finite_oracle,
+    samples=(((2, 3), (4,), {}), ((2, 3), _INFINITE, {})),
+    doc="""1 if no element of any array is infinite or NaN, else 0.
+
+    >>> nd.multi_all_finite(nd.array([1, 2]), nd.array([3])).asnumpy()
+    array([1.], dtype=float32)
+    """,
+)
+
+
+def _decompose_sum_sq(attrs: CountAttrs, *data: Any) -> Any:
+    sums = [_reshape(_reduce_sum(square(x), axes=tuple(range(x.ndim))), shape=(1,)) for x in data]
+    return _join(*sums, axis=0)
+
+
+multi_sum_sq = composite(
+    "multi_sum_sq",
+    _decompose_sum_sq,
+    operands="*data",
+    attrs=CountAttrs,
+    numpy=lambda *xs, num_arrays: np.array([(x * x).sum(dtype=x.dtype) for x in xs], xs[0].dtype),
+    samples=(((2, 3), (4,), {}), ((5,), {}), ((0,), (2,), {})),
+    doc="""The sum of squares of each array.
+
+    >>> nd.multi_sum_sq(nd.array([1, 2]), nd.array([3])).asnumpy()
+    array([5., 9.], dtype=float32)
+    """,
+)
+
+
+class AllcloseAttrs(Frozen):
+    rtol: float = 1e-05
+    atol: float = 1e-08
+    equal_nan: bool = True
+
+
+def _decompose_allclose(attrs: AllcloseAttrs, a: Any, b: Any) -> Any:
+    # The difference of equal infinities is NaN: ask for equality first.
+    near = lesser_equal(absolute(a - b), absolute(b) * attrs.rtol + attrs.atol)
+    close = logical_or(equal(a, b), near)
+    if attrs.equal_nan:
+        close = logical_or(close, logical_and(1 - equal(a, a), 1 - equal(b, b)))
+    return _reshape(
+        _reduce_min(cast(close, dtype="float32"), axes=tuple(range(a.ndim))), shape=(1,)
+    )
+
+
+allclose = composite(
+    "_contrib_allclose",
+    _decompose_allclose,
+    operands="a b",
+    attrs=AllcloseAttrs,
+    differentiable=False,
+    numpy=lambda a, b, rtol, atol, equal_nan: np.array(
+        [np.allclose(a, b, rtol, atol, equal_nan)], np.float32
+    ),
+    samples=(
+        ((2, 3), (2, 3), {}),
+        (_INFINITE, _INFINITE, {}),
+        (np.array([1, np.nan], np.float32), np.array([1 + 1e-6, np.nan], np.float32), {}),
+    ),
+    doc="""1 if all elements of two arrays agree to abs(a - b) <= atol + rtol · abs(b), else 0.
+
+    Parameters: `rtol`, `atol`, `equal_nan` whether NaN equals NaN.
+
+    >>> nd.contrib.allclose(nd.array([1, 2]), nd.array([1, 2.1])).asnumpy()
+    array([0.], dtype=float32)
+    """,
+)
