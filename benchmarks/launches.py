@@ -23,7 +23,7 @@ from tigon import _native, autograd, gluon, nd
 from tigon.backends.cpu.cost import extent
 from tigon.loop.grammar import Contraction
 from tigon.lower.nests import LoweredNest
-from tigon.runtime.compile import CompiledGraph
+from tigon.program.lowered import CompiledGraph
 
 
 def flops(nest: LoweredNest) -> float:

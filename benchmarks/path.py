@@ -23,7 +23,7 @@ from benchmarks.check import configured, predicting
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import _epoch, nn
 from tigon.ops import record
-from tigon.runtime.operators import attributes_id, operator_id
+from tigon.program.operators import attributes_id, operator_id
 
 TURNS, CALLS = 15, 3000
 
@@ -185,7 +185,7 @@ def hybridized() -> dict[str, Timer]:
         "net(x), nothing computed": calls(nothing, x),
         "call_kind": expression("k((x,))", k=kind, x=x),
         "guards, unchanged": expression(
-            "e.epoch == m.current and e.is_steady", e=network_entry, m=_epoch
+            "e.epoch == m.current and e._lasting_holds()", e=network_entry, m=_epoch
         ),
         f"guards, {len(guards)} checked": calls(all_guards),
         "wait_to_read": expression("x.wait_to_read()", x=x),

@@ -39,8 +39,8 @@ from tigon.base import TigonError
 from tigon.base.files import write_file
 from tigon.gluon import _graphs, nn
 from tigon.loop import abstract, grammar, simplify
-from tigon.runtime import cached_graph, operators
-from tigon.runtime.compile import CompiledGraph
+from tigon.program import cached_graph, operators
+from tigon.program.lowered import CompiledGraph
 
 MB = 1e6
 Figures = dict[str, float]

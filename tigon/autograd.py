@@ -22,9 +22,9 @@ from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
 from tigon.nd.replay import differentiable_gradients, leaf_key
+from tigon.program.cached_graph import GraphCall
+from tigon.program.operators import OperatorCall
 from tigon.runtime import tracing
-from tigon.runtime.cached_graph import GraphCall
-from tigon.runtime.operators import OperatorCall
 from tigon.sym.symbol import Symbol
 
 NDArray = _native.NDArray

@@ -23,7 +23,7 @@ from tigon.ir import Graph, Value
 from tigon.loop.grammar import Contraction, Loop, Store
 from tigon.loop.interpret import interpret
 from tigon.lower.nests import LoweredNest
-from tigon.runtime.compile import LoweredGraph
+from tigon.program.lowered import LoweredGraph
 
 NARROW = narrow(32)
 

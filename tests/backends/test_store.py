@@ -22,7 +22,8 @@ from tigon.base import TensorType, as_dtype
 from tigon.base import files as writing
 from tigon.ir import Graph, variable
 from tigon.ops.record import get
-from tigon.runtime import compile as compiling
+from tigon.program import compile as compiling
+from tigon.program import lowered, target
 from tigon.runtime.counters import stats
 
 
@@ -256,10 +257,11 @@ def test_damaged_programs_are_lowered_again(folder: Path, damage: str) -> None:
     def compute() -> float:
         """By a backend that has compiled nothing yet."""
         fresh = CpuBackend()
-        fresh.store.on_refused = compiling.backend("cpu").store.on_refused
+        fresh.store.on_refused = target.backend("cpu").store.on_refused
         before = stats()["refused_entries"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compiling, "backend", lambda name: fresh)
+            for module in (compiling, lowered):
+                patch.setattr(module, "backend", lambda name: fresh)
             for op, graph in graphs.items():
                 assert np.array_equal(result(graph), expected[op])
         return stats()["refused_entries"] - before

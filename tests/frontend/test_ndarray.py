@@ -8,7 +8,7 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, nd
-from tigon.runtime import operators
+from tigon.program import operators
 
 A = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

@@ -30,7 +30,7 @@ from tests.fuzz.programs import program
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import _graphs
 from tigon.nd.replay import evaluate
-from tigon.runtime.cached_graph import CachedGraph, Steps
+from tigon.program.cached_graph import CachedGraph, Steps
 
 FILE = "<program>"
 

@@ -12,7 +12,8 @@ from tests.fuzz.residuals import residual_graph
 from tigon import _native
 from tigon.ir import Graph, show, variable
 from tigon.passes.gradient import gradient
-from tigon.runtime.compile import compile_graph, optional_passes
+from tigon.program.compile import compile_graph
+from tigon.program.target import optional_passes
 
 OPTIONAL = frozenset(optional_passes())
 COMBINATIONS = [

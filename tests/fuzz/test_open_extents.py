@@ -13,8 +13,8 @@ import pytest
 from tigon import autograd, nd, sym
 from tigon.base import TensorType, as_dtype
 from tigon.ir import typed
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import compile_graph
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.compile import compile_graph
 
 SIZES = (4, 6, 3, 1, 5, 12, 2)  # 3, 4 and 5 are extents of other axes, too
 PROGRAMS = 60

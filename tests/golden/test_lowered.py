@@ -16,7 +16,7 @@ from tigon.analysis.memory_plan import plan
 from tigon.ir import Graph, Value, parse, verify
 from tigon.loop.show import show as show_nest
 from tigon.ops.record import get
-from tigon.runtime.compile import LoweredGraph
+from tigon.program.lowered import LoweredGraph
 
 HERE = Path(__file__).parent / "lowered"
 CASES = sorted(path.stem for path in HERE.glob("*.txt"))

@@ -12,7 +12,7 @@ from tigon.ir import Graph
 from tigon.loop import build as L
 from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import Const
-from tigon.runtime.compile import compile_graph
+from tigon.program.compile import compile_graph
 
 
 def test_what_prints_alike_is_told_apart() -> None:

@@ -13,7 +13,8 @@ from tigon.base import TensorType
 from tigon.base.dtypes import float32
 from tigon.ir import Graph, Value, variable
 from tigon.ops import get
-from tigon.runtime.compile import compile_graph, prepare
+from tigon.program.compile import compile_graph
+from tigon.program.lowered import prepare
 
 
 def given(name: str, *shape: int) -> Value:

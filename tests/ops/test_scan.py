@@ -15,8 +15,9 @@ from tigon.base.dtypes import as_dtype
 from tigon.ir import Graph, variable
 from tigon.lower.split import SCAN_BLOCK
 from tigon.ops import get
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import compile_graph, prepare
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.compile import compile_graph
+from tigon.program.lowered import prepare
 
 LONG = 4 * SCAN_BLOCK
 SHAPES = [

@@ -21,7 +21,7 @@ from tigon.ops.record import Operator, attr_fields
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import thread_states
-from tigon.runtime.compile import prepare
+from tigon.program.lowered import prepare
 
 HINTS = {
     "__training__": "True",

@@ -17,9 +17,9 @@ from tigon.ir import Graph, Node, variable
 from tigon.nd.dispatch import apply, make_function
 from tigon.ops.record import Operator, attrs_dict
 from tigon.ops.signature import HIDDEN
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.operators import invoke
 from tigon.runtime import keys
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.operators import invoke
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
 

@@ -14,8 +14,8 @@ from tigon.base import TigonError
 from tigon.gluon._graphs import without_types
 from tigon.ir import Graph, Node, variable
 from tigon.ops.record import Operator
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import compile_graph
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.compile import compile_graph
 
 SAMPLES = 2
 GROWTH = (0, 3, 1)

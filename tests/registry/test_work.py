@@ -35,7 +35,7 @@ from tigon.lower.fuse import fuse
 from tigon.lower.nests import lower_group
 from tigon.ops.record import Operator, Work
 from tigon.passes.gradient import gradient
-from tigon.runtime.compile import prepare
+from tigon.program.lowered import prepare
 
 SAMPLES = 3
 ELEMENTS = (1 << 19, 1 << 26)

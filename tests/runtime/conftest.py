@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tigon import _native
-from tigon.runtime import stored
+from tigon.program import stored
 
 
 @pytest.fixture

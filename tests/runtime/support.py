@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tigon.runtime.compile import backend
+from tigon.program.target import backend
 
 ROOT = Path(__file__).resolve().parents[2]
 

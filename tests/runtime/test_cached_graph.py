@@ -12,8 +12,8 @@ import tigon as mx
 from tigon import _native, autograd, nd, sym
 from tigon.gluon import nn
 from tigon.ir import Graph, variable
+from tigon.program.cached_graph import CachedGraph
 from tigon.runtime import keys
-from tigon.runtime.cached_graph import CachedGraph
 
 FLOAT = 4
 
@@ -175,7 +175,7 @@ def test_variants_are_by_type_and_mode_and_made_once() -> None:
 
 def test_variants_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shapes that change with every call do not fill the memory."""
-    monkeypatch.setattr("tigon.runtime.cached_graph.VARIANTS_KEPT", 3)
+    monkeypatch.setattr("tigon.program.cached_graph.VARIANTS_KEPT", 3)
     graph = graph_of(lambda x: x * 2, (1,))
     for extent in (1, 2, 3, 4, 5, 4):
         (result,) = graph([nd.ones((extent,))])

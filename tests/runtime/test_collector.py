@@ -7,7 +7,7 @@ from tigon.base.collector import collector_paused
 from tigon.ir import Graph, variable
 from tigon.ops import get
 from tigon.passes import pipeline
-from tigon.runtime.compile import compile_graph
+from tigon.program.compile import compile_graph
 
 
 @pytest.mark.parametrize("enabled", [True, False])

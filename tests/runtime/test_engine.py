@@ -15,7 +15,7 @@ import tigon as mx
 from tests.runtime.support import lines_of, replaced_kernels, run_script
 from tigon import _native, autograd, nd, sym
 from tigon.gluon import nn
-from tigon.runtime.cached_graph import CachedGraph
+from tigon.program.cached_graph import CachedGraph
 
 PATIENCE = 20.0
 """Seconds after which two things that should meet are said not to run at the same time."""

@@ -13,9 +13,9 @@ from tests.fuzz.residuals import residual_graph
 from tigon import _native, autograd
 from tigon.analysis.memory_plan import ALIGNMENT, Request, check_plan
 from tigon.ir import Graph, show
-from tigon.runtime import compile as runtime_compile
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import compile_graph
+from tigon.program import lowered as lowering
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.compile import compile_graph
 
 SEEDS = range(120)
 
@@ -99,8 +99,8 @@ def test_plans_of_programs_obey_the_laws(seed: int, monkeypatch: pytest.MonkeyPa
         checked += 1
         return found
 
-    original = runtime_compile.plan
-    monkeypatch.setattr(runtime_compile, "plan", checking)
+    original = lowering.plan
+    monkeypatch.setattr(lowering, "plan", checking)
     graph, _ = graph_of(seed)
     compiled = compile_graph(graph, disabled=frozenset({"fuse"}))
     assert checked and compiled.program.arena_bytes == compiled.memory_plan.arena_bytes
@@ -111,7 +111,7 @@ def test_reuse_within_a_program_changes_no_result(seed: int) -> None:
     """Intermediates over one another, against the same kernels without that."""
     graph, inputs = graph_of(seed)
     expected = [array.asnumpy() for array in compile_graph(graph).run(arrays_of(inputs))]
-    lowered = runtime_compile.LoweredGraph(graph, frozenset(), (), ())
+    lowered = lowering.LoweredGraph(graph, frozenset(), (), ())
     lowered.takes_over = [[] for _ in lowered.takes_over]
     alone = lowered.program().run(arrays_of(inputs))
     assert_same(list(alone), expected, graph)

@@ -17,7 +17,7 @@ from tigon import autograd, gluon, nd
 from tigon.base import TensorType, as_dtype
 from tigon.base.extents import RuntimeExtents, UnknownExtent, value_of
 from tigon.gluon import nn
-from tigon.runtime.by_shape import ByShape
+from tigon.program.by_shape import ByShape
 
 RANDOM = np.random.default_rng(5)
 
@@ -288,7 +288,7 @@ def test_what_did_not_serve_one_size_serves_the_next() -> None:
 
 
 def test_kinds_of_types_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tigon.runtime.by_shape.KINDS_KEPT", 3)
+    monkeypatch.setattr("tigon.program.by_shape.KINDS_KEPT", 3)
     shared = ByShape(lambda types: types)
     for axes in range(10):
         shared.use({"x": TensorType((2,) * axes, as_dtype("float32"))}, lambda made: made)

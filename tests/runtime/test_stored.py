@@ -15,7 +15,7 @@ from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.base import TensorType, as_dtype
 from tigon.ir import Graph, variable
 from tigon.ops.record import get
-from tigon.runtime import stored
+from tigon.program import stored
 
 PROGRAM = """
 import json, sys

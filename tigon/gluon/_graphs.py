@@ -23,9 +23,9 @@ from tigon.gluon import trace as tracing
 from tigon.gluon.trace.kinds import PLAIN
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.nd import NDArray
+from tigon.program.cached_graph import CachedGraph, Steps, thread_states
+from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
-from tigon.runtime.cached_graph import CachedGraph, Steps, thread_states
-from tigon.runtime.compile import CompiledGraph
 from tigon.runtime.counters import count, fall_back, give_way
 from tigon.sym.symbol import Group, Symbol, var
 from tigon.sym.traced import ArraySymbol, traced_variable

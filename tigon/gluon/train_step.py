@@ -34,14 +34,9 @@ from tigon.ops.primitive.view import _reshape
 from tigon.optimizer import Optimizer
 from tigon.optimizer.optimizer import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
-from tigon.runtime.compile import CompiledGraph
+from tigon.program.lowered import CompiledGraph
+from tigon.program.training import TrainingGraph, TrainingProgram, TrainingStep, training_program
 from tigon.runtime.tracing import active, needs_arrays
-from tigon.runtime.train_step import (
-    TrainingGraph,
-    TrainingProgram,
-    TrainingStep,
-    training_program,
-)
 
 
 class TrainStep:

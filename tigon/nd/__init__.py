@@ -36,7 +36,7 @@ from tigon.nd.files import load, load_frombuffer, save
 from tigon.nd.indexing import boolean_mask as _boolean_mask
 from tigon.ops import record as _record
 from tigon.ops.frontend import publish as _publish
-from tigon.runtime import operators as _operators
+from tigon.program import operators as _operators
 
 _operators.install()
 

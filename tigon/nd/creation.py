@@ -16,8 +16,8 @@ from tigon.loop.semantics import convert
 from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
 from tigon.ops.signature import split_attributes
+from tigon.program.operators import attributes_id, cache_of_numbers, operator_id, remember
 from tigon.runtime import tracing
-from tigon.runtime.operators import attributes_id, cache_of_numbers, operator_id, remember
 
 
 def check_shape(where: str, shape: Any) -> tuple[int, ...]:

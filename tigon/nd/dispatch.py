@@ -16,14 +16,14 @@ from tigon.ir.graph import constant
 from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import Signature
-from tigon.runtime import keys, tracing
-from tigon.runtime.operators import (
+from tigon.program.operators import (
     attributes_id,
     attributes_of,
     cache_of_numbers,
     operator_id,
     remember,
 )
+from tigon.runtime import keys, tracing
 
 NDArray = _native.NDArray
 

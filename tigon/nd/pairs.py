@@ -11,8 +11,8 @@ from typing import Any
 from tigon import _native
 from tigon.nd.dispatch import PLAIN, NDArray, apply
 from tigon.ops import record
+from tigon.program.operators import attributes_id, operator_id
 from tigon.runtime import tracing
-from tigon.runtime.operators import attributes_id, operator_id
 
 _NUMBERS = (bool, int, float)
 

@@ -18,8 +18,8 @@ from tigon.ops.record import get as operator
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import in_prediction, trains
-from tigon.runtime.cached_graph import GraphCall
-from tigon.runtime.operators import OperatorCall, operator_gradient
+from tigon.program.cached_graph import GraphCall
+from tigon.program.operators import OperatorCall, operator_gradient
 
 
 def differentiable_gradients(

@@ -19,7 +19,7 @@ from tigon.ir import Graph, Value, variable
 from tigon.nd import NDArray
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.view import _reshape, _slice
-from tigon.runtime.cached_graph import CachedGraph
+from tigon.program.cached_graph import CachedGraph
 
 Formula = Callable[..., tuple[Value, Sequence[Value]]]
 """(weight, gradient, states, *rates) -> (new weight, new states), in operators on graph values."""

@@ -1,4 +1,4 @@
-"""Floor 5: compiling graphs into programs, and finding them again.
+"""Floor 4: what runs beside programs: counters, random keys, and where front ends learn of traces.
 
 >>> {"compilations", "native_calls", "bytes_peak"} <= set(stats())
 True

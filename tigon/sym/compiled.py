@@ -10,8 +10,8 @@ import numpy as np
 from tigon import _native
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.dtypes import PUBLIC
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import CompiledGraph
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.lowered import CompiledGraph
 from tigon.sym.inference import Hint, infer
 from tigon.sym.symbol import Group, Symbol
 

@@ -13,7 +13,7 @@ from tigon.base.dtypes import BY_CODE
 from tigon.context import Context, check_context
 from tigon.ir.graph import Graph, Value
 from tigon.ir.rewrite import substitute
-from tigon.runtime.cached_graph import CachedGraph
+from tigon.program.cached_graph import CachedGraph
 from tigon.sym.compiled import as_array, check_distinct
 from tigon.sym.inference import Hint, infer
 from tigon.sym.symbol import Symbol, output_name

@@ -1,4 +1,5 @@
-"""Graph -> passes -> kernels -> memory plan -> native program."""
+"""A graph that is lowered: its kernels, in waves, for all extents that fit it; and the programs
+made of it."""
 
 from __future__ import annotations
 
@@ -6,15 +7,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cache, partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Structure
-from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base import InternalError, TensorType, check
 from tigon.base.collector import collector_paused
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
@@ -23,13 +23,15 @@ from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Loop, Store
 from tigon.lower.elements import is_array_constant
-from tigon.lower.fuse import Group, fuse, is_computed
+from tigon.lower.fuse import Group, fuse
 from tigon.lower.nests import LoweredNest, lower_group
 from tigon.lower.shorten import shorten_views
 from tigon.lower.split import split_sums
-from tigon.ops.record import Family, get
+from tigon.ops.record import Family
 from tigon.passes import pipeline
-from tigon.runtime import stored
+from tigon.program import stored
+from tigon.program.outputs import own_outputs, without_closing_reshapes
+from tigon.program.target import backend
 from tigon.runtime.counters import count
 
 # Compiling imports modules and calls LLVM: a child forked in the middle could do neither.
@@ -75,109 +77,13 @@ class CompiledGraph(Frozen):
         return self.program(arrays, **options)
 
 
-@cache
-def backend(name: str = "cpu") -> Backend:
-    """The backend of that name."""
-    if name == "cpu":
-        from tigon.backends.cpu.backend import cpu
-
-        cpu.store.on_refused = partial(count, "refused_entries")
-        return cpu
-    if name == "null":
-        from tigon.backends.null.backend import NullBackend
-
-        return NullBackend()
-    raise TigonError(f"backend: expected 'cpu' or 'null'; given '{name}'")
-
-
-def optional_passes() -> tuple[str, ...]:
-    """Names of what may be turned off without changing a result.
-
-    >>> "fuse" in optional_passes()
-    True
-    """
-    return (*pipeline.optional_passes(), "fuse")
-
-
-def disabled_passes() -> frozenset[str]:
-    """Optional passes turned off by `TIGON_DISABLE_PASSES=fuse,fold_constants,...` ("all")."""
-    given = frozenset(filter(None, os.environ.get("TIGON_DISABLE_PASSES", "").split(",")))
-    unknown = sorted(given - {*optional_passes(), "all"})
-    check(
-        not unknown,
-        "TIGON_DISABLE_PASSES",
-        f"expected names among {', '.join(optional_passes())} or all; given {', '.join(unknown)}",
-    )
-    return given
-
-
-def compile_graph(
-    graph: Graph,
-    *,
-    name: str = "graph",
-    visible: int | None = None,
-    gradient: Callable[[tuple[bool, ...]], Any] | None = None,
-    tag: Any = None,
-    disabled: frozenset[str] | None = None,
-    donated: Sequence[int] = (),
-    in_place: Sequence[tuple[int, int]] = (),
-) -> CompiledGraph:
-    """Compile a typed graph without run-time extents. Program inputs are the graph's inputs, in
-    order.
-
-    `visible`: how many of the outputs the caller sees (the rest are residuals); `gradient` and
-    `tag` are handed to the native program. `donated` inputs count as given up in the memory plan.
-    `in_place` are pairs (output, input) that the caller will give the same memory: the kernel that
-    writes such an output waits until all others have read the input.
-    """
-    lowered = lower_graph(graph, disabled=disabled, donated=donated, in_place=in_place)
-    return lowered.program(name=name, visible=visible, gradient=gradient, tag=tag)
-
-
-def without_slope() -> Any:
-    """Nothing flows through the call, but what it is made of takes part: gradients of 0, as in
-    MXNet."""
-    return _native.Gradient(saved=[], cotangents=[], targets=[], compile=_no_program)
-
-
-def _no_program() -> Any:
-    raise InternalError("a gradient without targets was asked for its program")
-
-
-AnyLowered: TypeAlias = "LoweredGraph | StoredGraph"
-
-
-def lower_graph(
-    graph: Graph,
-    *,
-    disabled: frozenset[str] | None = None,
-    donated: Sequence[int] = (),
-    in_place: Sequence[tuple[int, int]] = (),
-) -> AnyLowered:
-    """All of compiling that does not depend on the values of run-time extents."""
-    disabled = disabled_passes() if disabled is None else disabled
-    with _COMPILING, collector_paused():
-        count("compilations")
-        target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
-        key = None
-        if target.store.usable:
-            options = disabled | pipeline.switched_on()
-            key = stored.key_of(graph, options, donated, in_place, target.version)
-        if key is not None:
-            content = target.store.load(key)
-            program = None if content is None else stored.load(content)
-            if program is not None:
-                return StoredGraph(graph, disabled, donated, in_place, target, program)
-        return LoweredGraph(graph, disabled, donated, in_place, key)
-
-
 def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     """The graph as primitives, each output a value that some kernel computes."""
     optional = set(pipeline.optional_passes())
     left_out = optional if "all" in disabled else optional & disabled
     result = pipeline.run(graph, _evaluate, left_out)
     result = shorten_views(split_sums(result))
-    return _own_outputs(result)
+    return own_outputs(result)
 
 
 def _evaluate(graph: Graph) -> list[np.ndarray]:
@@ -212,37 +118,6 @@ def _known_while_lowered(lowered: LoweredGraph) -> list[np.ndarray] | None:
         np.full(type_.shape, numbers[value], type_.dtype.numpy)
         for value, type_ in zip(lowered.graph.outputs, lowered.output_types, strict=True)
     ]
-
-
-def _own_outputs(graph: Graph) -> Graph:
-    """Copy outputs that are inputs, views, constants or repeated: each gets memory of its own."""
-    seen: set[Value] = set()
-    outputs = []
-    for value in graph.outputs:
-        if value.node.op is VARIABLE or value.node.op is CONSTANT or not is_computed(value.node):
-            value = get("_copy")(value)
-        elif value in seen:
-            value = get("_copy")(value)
-        seen.add(value)
-        outputs.append(value)
-    if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
-        return graph
-    return Graph(graph.inputs, outputs)
-
-
-def _without_closing_reshapes(graph: Graph) -> Graph:
-    """Outputs that are copies of reshaped values, as these values: the same bytes in order."""
-    outputs: list[Value] = []
-    for value in graph.outputs:
-        source = value.node.inputs[0] if value.node.op is get("_copy") else value
-        while source.node.op is get("_reshape"):
-            source = source.node.inputs[0]
-        plain = source.node.op is not VARIABLE and source.node.op is not CONSTANT
-        if source is not value and plain and is_computed(source.node):
-            if source not in outputs and source not in graph.outputs:
-                value = source
-        outputs.append(value)
-    return Graph(graph.inputs, outputs)
 
 
 def _native_program(
@@ -344,7 +219,7 @@ class LoweredGraph:
         prepared = prepare(given, disabled)
         self.given = given
         self.key = key
-        self.graph = graph = _without_closing_reshapes(prepared)
+        self.graph = graph = without_closing_reshapes(prepared)
         self.donated = (*donated, *[source for _, source in in_place])
         self.target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
         fusion = fuse(graph, enabled="fuse" not in disabled and "all" not in disabled)

@@ -29,16 +29,11 @@ from tigon.passes.gradient import gradient
 from tigon.passes.pipeline import switched_on
 from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
+from tigon.program.by_shape import ByShape, Fit, Types, first_extent_aside
+from tigon.program.compile import AnyLowered, compile_graph, lower_graph, without_slope
+from tigon.program.lowered import prepare
+from tigon.program.target import disabled_passes
 from tigon.runtime import tracing
-from tigon.runtime.by_shape import ByShape, Fit, Types, first_extent_aside
-from tigon.runtime.compile import (
-    AnyLowered,
-    compile_graph,
-    disabled_passes,
-    lower_graph,
-    prepare,
-    without_slope,
-)
 
 _LOCK = plain_lock()
 _OPERATORS: list[Operator] = []

@@ -17,10 +17,11 @@ from tigon.base.frozen import Frozen
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
+from tigon.program.by_shape import ByShape
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.compile import AnyLowered, lower_graph
+from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
-from tigon.runtime.by_shape import ByShape
-from tigon.runtime.cached_graph import CachedGraph
-from tigon.runtime.compile import AnyLowered, CompiledGraph, lower_graph
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""

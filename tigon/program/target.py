@@ -1,0 +1,47 @@
+"""Which backend compiles, and which optional passes are left out."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, partial
+
+from tigon.backends.interface import Backend
+from tigon.base import TigonError, check
+from tigon.passes import pipeline
+from tigon.runtime.counters import count
+
+
+@cache
+def backend(name: str = "cpu") -> Backend:
+    """The backend of that name."""
+    if name == "cpu":
+        from tigon.backends.cpu.backend import cpu
+
+        cpu.store.on_refused = partial(count, "refused_entries")
+        return cpu
+    if name == "null":
+        from tigon.backends.null.backend import NullBackend
+
+        return NullBackend()
+    raise TigonError(f"backend: expected 'cpu' or 'null'; given '{name}'")
+
+
+def optional_passes() -> tuple[str, ...]:
+    """Names of what may be turned off without changing a result.
+
+    >>> "fuse" in optional_passes()
+    True
+    """
+    return (*pipeline.optional_passes(), "fuse")
+
+
+def disabled_passes() -> frozenset[str]:
+    """Optional passes turned off by `TIGON_DISABLE_PASSES=fuse,fold_constants,...` ("all")."""
+    given = frozenset(filter(None, os.environ.get("TIGON_DISABLE_PASSES", "").split(",")))
+    unknown = sorted(given - {*optional_passes(), "all"})
+    check(
+        not unknown,
+        "TIGON_DISABLE_PASSES",
+        f"expected names among {', '.join(optional_passes())} or all; given {', '.join(unknown)}",
+    )
+    return given
