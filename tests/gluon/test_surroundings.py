@@ -3,17 +3,24 @@ hold in C, weak references, other threads, and changes that last. Imperatively a
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import csv
 import ctypes
 import decimal
+import functools
 import gc
 import inspect
 import io
 import logging
 import queue
 import sqlite3
+import string
 import sys
 import threading
+import types
+import typing
+import warnings
 import weakref
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -25,7 +32,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import gluon, nd
+from tigon import autograd, gluon, nd
 from tigon.gluon import nn
 from tigon.gluon.trace import classes
 
@@ -59,6 +66,9 @@ class Make:
         if self.hybridized:
             net.hybridize()
         return net
+
+    def jit(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return mx.jit(function) if self.hybridized else function
 
     def of(self, net: Any) -> Any:
         if self.hybridized:
@@ -545,6 +555,260 @@ def a_view_of_a_numpy_array_is_returned(make: Make) -> list[Any]:
         net(nd.array([1, 2]))[1][:] += 1
         seen.append(held.tolist())
     return seen
+
+
+# ------------------------------------------------------------------------- objects as wholes
+
+
+def before_and_after(make: Make, function: Callable[..., Any], change: Callable[[], Any]) -> Any:
+    compiled = make.jit(function)
+    seen = [called(compiled), called(compiled)]
+    change()
+    return [*seen, called(compiled)]
+
+
+@case
+def a_gradient_that_a_held_array_has(make: Make) -> list[Any]:
+    held = nd.array([1, 2])
+    compiled = make.jit(lambda x: x * 2 if held.grad is None else x + held.grad)
+    seen = [called(compiled)]
+    held.attach_grad()
+    seen.append(called(compiled))
+    held.grad[:] = 5
+    seen.append(called(compiled))
+    held.attach_grad()
+    return [*seen, called(compiled)]
+
+
+@case
+def whether_a_namespace_holds_a_name(make: Make) -> list[Any]:
+    options = argparse.Namespace(by=1)
+    compiled = make.jit(lambda x: x * options.by if "by" in options else x)
+    seen = [called(compiled)]
+    del options.by
+    seen.append(called(compiled))
+    options.by = 2
+    return [*seen, called(compiled)]
+
+
+@case
+def whether_namespaces_are_equal(make: Make) -> list[Any]:
+    one, other = argparse.Namespace(by=1), argparse.Namespace(by=1)
+    return before_and_after(
+        make, lambda x: x * 2 if one == other else x, lambda: setattr(one, "by", 3)
+    )
+
+
+@case
+def how_a_namespace_prints(make: Make) -> list[Any]:
+    options = argparse.Namespace(by=1)
+    return before_and_after(
+        make, lambda x: x * len(f"{options}"), lambda: setattr(options, "by", 333)
+    )
+
+
+FORMAT = "{0.by}"
+
+
+@case
+def a_format_from_elsewhere(make: Make) -> list[Any]:
+    options = types.SimpleNamespace(by=1)
+    return before_and_after(
+        make, lambda x: x * float(FORMAT.format(options)), lambda: setattr(options, "by", 3)
+    )
+
+
+@case
+def a_template(make: Make) -> list[Any]:
+    text = string.Template("1$by")
+    return before_and_after(
+        make,
+        lambda x: x * float(text.substitute(by="2")),
+        lambda: setattr(text, "template", "3"),
+    )
+
+
+@case
+def an_attribute_read_statically(make: Make) -> list[Any]:
+    class Kind:
+        by = 1
+
+    item = Kind()
+    return before_and_after(
+        make, lambda x: x * inspect.getattr_static(item, "by"), lambda: setattr(item, "by", 4)
+    )
+
+
+@case
+def a_protocol(make: Make) -> list[Any]:
+    @typing.runtime_checkable
+    class Protocol(typing.Protocol):
+        by: int
+
+    class Kind:
+        pass
+
+    item = Kind()
+    return before_and_after(
+        make, lambda x: x * 2 if isinstance(item, Protocol) else x, lambda: setattr(item, "by", 4)
+    )
+
+
+def add_special_method(name: str, method: Callable[..., Any]) -> Case:
+    def run(make: Make) -> list[Any]:
+        class Kind:
+            pass
+
+        item = Kind()
+        return before_and_after(
+            make,
+            lambda x: x * (2 if item else 3) * (5 if callable(item) else 7),
+            lambda: setattr(Kind, name, method),
+        )
+
+    return run
+
+
+for special, method in {
+    "__bool__": lambda self: False,
+    "__len__": lambda self: 0,
+    "__call__": lambda self: 1,
+}.items():
+    CASES[f"{special} is added"] = add_special_method(special, method)
+
+
+class Count(int):
+    pass
+
+
+class Values(np.ndarray):
+    pass
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda: Count(2), lambda: np.ones(2).view(Values), lambda: functools.partial(int)],
+    ids=["a number", "an array", "a partial"],
+)
+def test_attributes_of_subclasses_of_builtins(made: Any) -> None:
+    def run(make: Make) -> Any:
+        item = made()
+        item.by = 1
+        return before_and_after(make, lambda x: x * item.by, lambda: setattr(item, "by", 4))
+
+    assert run(Make(False)) == run(Make(True))
+
+
+@case
+def the_text_about_a_class(make: Make) -> list[Any]:
+    class Kind:
+        """One."""
+
+    return before_and_after(
+        make, lambda x: x * len(Kind.__doc__ or ""), lambda: setattr(Kind, "__doc__", "Another.")
+    )
+
+
+class Exit(Exception):
+    pass
+
+
+@case
+def an_error_that_holds_an_array(make: Make) -> list[Any]:
+    def forward(x: Any) -> Any:
+        error = Exit(x * 2)
+        error.also = x * 3
+        raise error from ValueError(x * 4)
+
+    compiled, seen = make.jit(forward), []
+    for _ in range(2):
+        try:
+            called(compiled)
+        except Exit as error:
+            parts = error.args[0], error.also, error.__cause__.args[0]
+            seen.append([part.asnumpy().tolist() for part in parts])
+    return seen
+
+
+@case
+def an_error_that_is_caught_outside_of_its_block(make: Make) -> list[Any]:
+    def leave(self: Any, x: Any) -> Any:
+        raise Exit(x * 2)
+
+    def forward(self: Any, x: Any) -> Any:
+        try:
+            return self.inner(x)
+        except Exit as error:
+            return error.args[0] + 1
+
+    net = make(forward, inner=make(leave))
+    return [called(net), called(net)]
+
+
+HELD = np.array([[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, held: (x * 2)[:],
+        lambda x, held: x[:][0],
+        lambda x, held: x[...][0],
+        lambda x, held: x[0:2][0:1],
+        lambda x, held: x[:, :3][:, 0],
+        lambda x, held: held[: x.shape[0]][0],
+        lambda x, held: (x[:], x[0])[1],
+        lambda x, held: ((x * 2)[:2], (x * 2)[0]),
+        lambda x, held: [row for row in x[:2]],
+        lambda x, held: x[:],
+        lambda x, held: held[:],
+        lambda x, held: x.reshape(x.shape),
+        lambda x, held: x.detach().detach(),
+        lambda x, held: x.reshape((-1,)).reshape((2, 2)),
+    ],
+)
+def test_views_of_all_of_an_array(function: Any, recorded: bool) -> None:
+    """Each is another array that shares memory."""
+
+    def run(make: Make) -> Any:
+        held, seen = nd.array(HELD), []
+        compiled = make.jit(lambda x: function(x, held))
+        for _ in range(2):
+            x = nd.array(HELD)
+            with autograd.record() if recorded else contextlib.nullcontext():
+                result = compiled(x)
+            first = result[0] if isinstance(result, (list, tuple)) else result
+            first[:] = 9
+            seen += [first is x, x.asnumpy().tolist(), held.asnumpy().tolist()]
+        return seen
+
+    assert run(Make(False)) == run(Make(True))
+
+
+def test_what_only_has_a_name_of_a_method_is_not_read(tmp_path: Any) -> None:
+    class Net(gluon.HybridBlock):
+        def __init__(self, log: Any) -> None:
+            super().__init__()
+            self.mean, self.data, self.log = np.zeros((64, 64)), list(range(2000)), log
+            self.size = threading.Lock()
+
+        def forward(self, x: Any) -> Any:
+            return nd.log(x - x.mean() + 9) * x.size
+
+    with open(tmp_path / "log", "w") as log, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = Net(log)
+        expected = called(net)
+        net.hybridize()
+        assert called(net) == pytest.approx(expected)
+
+
+def test_much_in_many_containers_gives_way() -> None:
+    tables = [[float(i) for i in range(900)] for _ in range(20)]
+    net = Make(True)(lambda self, x: x * sum(table[-1] for table in tables))
+    with pytest.warns(RuntimeWarning, match="too much to be compared at every call"):
+        assert called(net) == [17980, 35960]
 
 
 @pytest.mark.parametrize("name", CASES)

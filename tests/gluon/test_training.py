@@ -389,3 +389,35 @@ def test_what_the_formula_of_a_subclass_reads_is_compared(how):
             trainer.step(1)
         found.append(net.weight.data().asscalar())
     assert found == [0, -1, -3, -13, 0]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("frozen_first", [False, True])
+def test_parameters_are_frozen_and_trained_again(optimizer, frozen_first, tmp_path):
+    """Whether a gradient is asked for counts at each step, not when the trainer is made."""
+    net = nn.Dense(1, in_units=3)
+    net.initialize(mx.init.One())
+    if frozen_first:
+        net.weight.grad_req = "null"
+    fields = {"learning_rate": 0.1, "wd": 0.0}
+    trainer = mx.gluon.Trainer(net.collect_params(), optimizer, fields)
+
+    def step():
+        with autograd.record():
+            loss = net(nd.ones((2, 3)))
+        loss.backward()
+        before = [p.data().asnumpy() for p in (net.weight, net.bias)]
+        trainer.step(2)
+        after = [p.data().asnumpy() for p in (net.weight, net.bias)]
+        return [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+
+    assert step() == [not frozen_first, True]
+    net.weight.grad_req = "null"
+    assert step() == [False, True]
+    trainer.save_states(str(tmp_path / "states"))
+    net.weight.grad_req = "write"
+    assert step() == [True, True]
+    trainer.save_states(str(tmp_path / "states"))
+    trainer.load_states(str(tmp_path / "states"))
+    net.bias.grad_req = "null"
+    assert step() == [True, False]

@@ -63,14 +63,16 @@ class Trainer:
             "Trainer",
             f"kvstore is 'device', 'local' or None; given {kvstore!r}",
         )
-        self._all_params: list[Parameter] = list(listed)
-        self._params = [param for param in listed if param.grad_req != "null"]
+        # Those that are frozen now may be trained later; their numbers follow, so that files of
+        # states do not depend on them.
+        self._params: list[Parameter] = sorted(listed, key=lambda param: param.grad_req == "null")
         fields = dict(optimizer_params or {})
         self._scale = float(fields.get("rescale_grad", 1.0))
         self._optimizer = _create(optimizer, fields)
         self._optimizer.param_dict = dict(enumerate(self._params))
         self._updaters: list[Any] = []
-        self._weights: list[list[Any]] = []  # per parameter, per context
+        self._indices: list[int] = []  # of the parameters that are trained
+        self._weights: list[list[Any]] = []  # of each of these, per context
         self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
         self._epoch = -1
 
@@ -116,8 +118,7 @@ class Trainer:
             raise TigonError(f"Trainer.step: batch_size must be positive; given {batch_size}")
         self._optimizer.rescale_grad = self._scale / batch_size
         if self._epoch != _epoch.current:
-            self._check_contexts()
-            self._weights = [param.list_data() for param in self._params]
+            self._collect_weights()
             self._epoch = _epoch.current
         if not self._weights:
             return
@@ -128,7 +129,7 @@ class Trainer:
             self._check_fresh(grads, versions)
         while len(self._updaters) < contexts:
             self._updaters.append(optimizer.get_updater(self._optimizer))
-        indices = range(len(self._weights))
+        indices = self._indices
         counts = dict(self._optimizer._counts) if contexts > 1 else self._optimizer._counts
         for i in range(contexts):
             if i:
@@ -137,10 +138,15 @@ class Trainer:
             self._updaters[i](indices, grads[i], [arrays[i] for arrays in self._weights])
         self._seen = grads, versions
 
-    def _check_contexts(self) -> None:
-        contexts = {context for param in self._params for context in param.list_ctx()}
+    def _collect_weights(self) -> None:
+        indices = [i for i, param in enumerate(self._params) if param.grad_req != "null"]
+        params = [self._params[index] for index in indices]
+        contexts = {context for param in params for context in param.list_ctx()}
         if len(contexts) > 1:
             check_context("Trainer", sorted(contexts, key=str))
+        if indices != self._indices:
+            self._indices, self._seen = indices, ([], [])
+        self._weights = [param.list_data() for param in params]
 
     def _check_fresh(self, grads: list[list[Any]], versions: list[list[int]]) -> None:
         """Raise if a gradient is the very one that the last step used."""
@@ -150,7 +156,8 @@ class Trainer:
         for old, new, before, now in zip(old_grads, grads, old_versions, versions, strict=True):
             if not any(map(eq, before, now)):
                 continue
-            for param, *pair, was, is_now in zip(self._params, old, new, before, now, strict=True):
+            for index, *pair, was, is_now in zip(self._indices, old, new, before, now, strict=True):
+                param = self._params[index]
                 if pair[0] is pair[1] and was == is_now and param.grad_req == "write":
                     raise TigonError(
                         f"Trainer.step: the gradient of {param._where} was not computed since the "
@@ -177,7 +184,11 @@ class Trainer:
         arrays = load_named(fname, "load_states", "save_states")
         if not self._updaters:
             self._updaters.append(optimizer.get_updater(self._optimizer))
-        weights = [param.list_data()[0] for param in self._params]
+        weights = {
+            index: param.list_data()[0]
+            for index, param in enumerate(self._params)
+            if param.grad_req != "null" or f"count:{index}" in arrays
+        }
         for updater in self._updaters:
             updater.from_arrays(arrays, weights, os.fsdecode(fname))
 

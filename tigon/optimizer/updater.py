@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Updater:
         return arrays
 
     def from_arrays(
-        self, arrays: Mapping[str, Any], weights: Sequence[Any], source: str = "the file"
+        self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
     ) -> None:
         """Take over what `to_arrays` gave. Everything is checked before anything changes."""
         check(
@@ -71,7 +71,7 @@ class Updater:
         before_any_step = num_update == 0 and not any(key.startswith("state:") for key in arrays)
         states: dict[int, Any] = {}
         counts: dict[Any, int] = {}
-        for index, weight in enumerate([] if before_any_step else weights):
+        for index, weight in () if before_any_step else weights.items():
             expected = as_list(self.optimizer.create_state(index, weight))
             found = []
             for position, state in enumerate(expected):

@@ -65,16 +65,18 @@ class ArraySymbol(Symbol):
         if array is not None:
             return array[key._array() if isinstance(key, ArraySymbol) else key]
         result = getitem(self, key)
-        if is_basic(key):
-            self._view(result, lambda array: array[key])
-        return result
+        return self._view(result, lambda array: array[key]) if is_basic(key) else result
 
-    def _view(self, result: Any, of: Callable[[Any], Any]) -> None:
-        """`result` shares memory with this array, of whose value `of` gives it."""
+    def _view(self, result: Any, of: Callable[[Any], Any]) -> Any:
+        """`result` shares memory with this array, of whose value `of` gives it. A view of all of it
+        is another array, too."""
+        if result._values[0] is self._values[0]:
+            result = get("_reshape")(self, shape=self.shape)
         self._shares = result._shares = True
         trace = tracing.installed().giver
         if trace is not None:
             trace.view(result, self, of)
+        return result
 
     def reshape(self, *shape: Any, **keywords: Any) -> ArraySymbol:
         """Another shape; the result shares memory with this array."""
@@ -85,8 +87,7 @@ class ArraySymbol(Symbol):
         name = attributes.pop("name", None)
         op = get("Reshape")
         result: Any = apply(op, op.make_attrs(attributes), (self,), name, "reshape")
-        self._view(result, lambda array: array.reshape(*shape, **keywords))
-        return result
+        return self._view(result, lambda array: array.reshape(*shape, **keywords))
 
     def index_operand(self, values: np.ndarray) -> Symbol:
         """An index array as a literal of the graph."""
@@ -216,9 +217,9 @@ class ArraySymbol(Symbol):
 
     def detach(self) -> Any:
         result = get("BlockGrad")(self)
-        if isinstance(result, Symbol):
-            self._view(result, lambda array: array.detach())
-        return result
+        if not isinstance(result, Symbol):  # after giving way
+            return result
+        return self._view(result, lambda array: array.detach())
 
     @property
     def T(self) -> Any:

@@ -22,7 +22,7 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict, abc, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -47,6 +47,9 @@ CONTAINER_LIMIT = 1000
 
 ARRAY_LIMIT = 4096
 """Bytes of a numpy array that are compared at every call."""
+
+ELEMENTS_LIMIT, BYTES_LIMIT = 10_000, 65_536
+"""The same of all containers and arrays together."""
 
 MISSING = _native.MISSING
 
@@ -81,6 +84,8 @@ _INTERNAL = frozenset(
 
 
 _WEAK_CONTAINERS = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+
+_OF_ARRAYS = ("grad", "grad_req")
 
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 
@@ -149,6 +154,9 @@ class Reads:
         self._pending: list[Any] = []
         self._fresh: dict[int, Any] = {}
         self._marks: set[str] = set()
+        self._arrays: list[Any] = []
+        self._formats: set[str] = set()
+        self._bytes_compared = self._elements = 0
         self._kept: list[Any] = []  # objects whose id is a key above
 
     # ------------------------------------------------------------------------------ frames
@@ -163,7 +171,7 @@ class Reads:
             self._layer(code, given)
             return
         spaces = frame.f_globals
-        found = self._code(code, spaces)
+        found = self._code(code, spaces, self._of_others(code, given, spaces))
         # Containers among the arguments are made by the code itself, or reached in other ways; so
         # are instances whose __init__ has run in this trace.
         for name in code.co_varnames[:count]:
@@ -189,6 +197,23 @@ class Reads:
                 )
         self._settle()
 
+    def method_of_library(self, frame: FrameType) -> None:
+        """A method of an object that was there before: what its code reads of that object."""
+        value = frame.f_locals.get("self")
+        key = (id(value), frame.f_code)
+        if id(value) not in self._reached or key in self._layers or surroundings.is_logger(value):
+            return
+        self._layers.add(key)
+        if classes.is_users(type(value)) or classes.is_opaque(type(value)):
+            return
+        found = watch.mentions(frame.f_code)
+        self._asked |= found.asked
+        if found.everything:
+            self._whole_record(value)
+        else:
+            self._record(value, found.attributes)
+        self._settle()
+
     def _layer(self, code: CodeType, given: dict[str, Any]) -> None:
         """A block of ours runs: what its code reads of itself."""
         block = given.get("self")
@@ -205,12 +230,41 @@ class Reads:
         if isinstance(operators := given.get("F"), ModuleType):
             self._module(operators, names)
 
-    def _code(self, code: CodeType, spaces: dict[str, Any]) -> watch.Mentions:
-        """A code that runs, or whose results are remembered from when it has run."""
+    def _of_others(self, code: CodeType, given: dict[str, Any], spaces: dict[str, Any]) -> set[str]:
+        """Attributes that the code reads of arrays and modules only: in `x.mean()` and `nd.log(x)`
+        nothing is read of an object that happens to have an attribute of that name."""
         found = watch.mentions(code)
-        if code not in self._codes:
+        others: set[str] = set()
+        for name, receivers in found.receivers.items():
+            if name in _OF_ARRAYS:
+                continue
+            modules = []
+            for kind, variable in receivers:
+                if kind == "local" and variable in found.assigned:
+                    break
+                holder = (given if kind == "local" else spaces).get(variable)
+                if type(holder) is ModuleType:
+                    modules.append(holder)
+                elif not issubclass(type(holder), (Symbol, _native.NDArray)):
+                    break
+            else:
+                others.add(name)
+                for module in modules:
+                    self.reach(module)
+                    self._module(module, [name])
+        return others
+
+    def _code(
+        self, code: CodeType, spaces: dict[str, Any], others: Set[str] = frozenset()
+    ) -> watch.Mentions:
+        """A code that runs, or whose results are remembered from when it has run; its attributes
+        but for those of `others`."""
+        found = watch.mentions(code)
+        if code not in self._codes or any(
+            name not in self._names and name not in others for name in found.receivers
+        ):
             self._codes.add(code)
-            self._more_names(found)
+            self._more_names(found, others)
         self._globals[id(spaces)] = spaces
         for name in found.spaces:
             self._global(spaces, name, name in found.asked)
@@ -225,8 +279,8 @@ class Reads:
         self._names.update(dict.fromkeys(new))
         return new
 
-    def _more_names(self, found: watch.Mentions) -> None:
-        new = self._new_names(found.attributes)
+    def _more_names(self, found: watch.Mentions, others: Set[str]) -> None:
+        new = self._new_names([name for name in found.attributes if name not in others])
         asked = found.asked - self._asked
         self._asked |= asked
         if found.unseeded is not None:
@@ -234,8 +288,14 @@ class Reads:
                 f"it makes a generator of random numbers ({found.unseeded}) without a seed; make "
                 "it outside, or use nd.random"
             )
-        if "random" in new:  # numpy's own generator has no place where its name could be seen
+        if (
+            "random" in found.attributes
+        ):  # numpy's own generator has no place where its name could be seen
             self.reach(np.random.mtrand._rand)
+        if {"format", "format_map"} & {*new}:
+            self._names_of_formats()
+        for held in self._arrays if {*found.attributes} & {*_OF_ARRAYS} else ():
+            self._of_array(held)
         again = [*new, *(name for name in asked if name not in new)]
         if "collect_params" in new or "params" in new:
             for record in self._records:
@@ -341,6 +401,12 @@ class Reads:
             return
         if type(value) is _native.NDArray:
             self._reached[id(value)] = value
+            self._arrays.append(value)
+            self._of_array(value)
+            return
+        if type(value) is str and "{" in value and value not in self._formats:
+            self._formats.add(value)
+            self._names_of_formats()
             return
         if isinstance(value, ATOMS) and not classes.is_users(type(value)):
             return
@@ -359,6 +425,20 @@ class Reads:
             known, state = found.state(), found.state
             self.lasting.add(found.what, "check", lambda: bool(state() == known))
 
+    def _of_array(self, held: Any) -> None:
+        """What `attach_grad` changes of an array that the code holds."""
+        for name in _OF_ARRAYS:
+            if name in self._names and (id(held), name) not in self._guarded:
+                self._guarded.add((id(held), name))
+                self.lasting.add(f"{name} of an array", "attribute", held, name)
+
+    def _names_of_formats(self) -> None:
+        """Fields of texts within reach, where they may be formatted."""
+        if self._names.keys() & {"format", "format_map"}:
+            new = self._new_names(watch.names_in_formats(self._formats))
+            for record in self._records if new else ():
+                self._record(record, new)
+
     def _look_into(self, value: Any) -> None:
         if isinstance(value, (FunctionType, MethodType, functools.partial)):
             self._function(value)
@@ -369,6 +449,8 @@ class Reads:
                 self.reach(part)
         elif isinstance(value, np.ndarray):
             self._array(value)
+            if classes.is_users(type(value)):
+                self._new_record(value)
         elif isinstance(value, (bytearray, array.array, memoryview)):
             self._bytes(value)
         elif isinstance(value, (tuple, list, dict, set, frozenset, deque, MappingProxyType)):
@@ -482,6 +564,13 @@ class Reads:
                 return
         elif isinstance(value, type) and not classes.is_users(value):
             return
+        elif isinstance(value, type) and vars(value).get(
+            "_is_protocol"
+        ):  # `isinstance` asks for its attributes
+            asked = [name for base in value.__mro__ for name in (*vars(base), *_annotated(base))]
+            self._asked.update(asked)
+            for record in self._records if (new := self._new_names(asked)) else ():
+                self._record(record, new)
         if hasattr(type(value), "_is_block"):
             known = value._structure()
             self.steady.add(
@@ -521,6 +610,7 @@ class Reads:
             self.reach(value.func)
             self.reach(value.args)
             self.reach(value.keywords)
+            self._new_record(value)
             return
         users = watch.is_user(value.__code__.co_filename)
         if users:
@@ -547,6 +637,7 @@ class Reads:
                 "every call; make it an NDArray, or a constant with params.get_constant"
             )
             return
+        self._count(value.nbytes, 0)
         known = (value.shape, value.dtype, value.tobytes())
         self.lasting.add(
             "a numpy array",
@@ -562,7 +653,18 @@ class Reads:
                 "compared at every call; take what is needed out of it when the block is made"
             )
             return
+        self._count(len(known), 0)
         self.lasting.add(f"a {type(value).__name__}", "check", lambda: bytes(value) == known)
+
+    def _count(self, size: int, elements: int) -> None:
+        self._bytes_compared += size
+        self._elements += elements
+        if self._bytes_compared > BYTES_LIMIT or self._elements > ELEMENTS_LIMIT:
+            self._give_way(
+                f"it reads {self._elements:,} elements of containers and {self._bytes_compared:,} "
+                "bytes of arrays, too much to be compared at every call; take what is needed out "
+                "of them when the block is made"
+            )
 
     def _container(self, value: Any) -> None:
         if len(value) > CONTAINER_LIMIT:
@@ -571,6 +673,7 @@ class Reads:
                 "compared at every call; take what is needed out of it when the block is made"
             )
             return
+        self._count(0, len(value))
         what = f"a {type(value).__name__}"
         if isinstance(value, list):
             self.lasting.add(what, "sequence", value)
@@ -788,11 +891,15 @@ class Reads:
                 lambda: std_abc.get_cache_token() == token,
             )
         own = self._types.setdefault(kind, {})
+        for name in _SPECIAL:
+            own.setdefault(name, _native.type_lookup(kind, name))
         for base in classes.users_bases(kind):
             known = self._types.setdefault(base, {})
             space = vars(base)
             for name in (*names, *(name for name in space if name.startswith("__"))):
-                if name in space and name not in ("__dict__", "__weakref__", "__doc__"):
+                if name == "__doc__" and name not in self._names:
+                    continue
+                if name in space and name not in ("__dict__", "__weakref__"):
                     known.setdefault(name, _native.type_lookup(base, name))
                     own.setdefault(name, _native.type_lookup(kind, name))
                     self.reach(space[name])
@@ -807,6 +914,16 @@ class Reads:
                 self._guarded.add((id(kind), name))
                 self.lasting.add(f"{kind.__name__}.{name}", "attribute", kind, name)
 
+
+_SPECIAL = tuple(
+    f"__{name}__"
+    for name in (
+        "bool len eq ne lt le gt ge hash iter next contains call getitem setitem delitem missing "
+        "repr str format getattr getattribute setattr delattr enter exit int float index add radd "
+        "sub rsub mul rmul truediv rtruediv neg abs get set"
+    ).split()
+)
+"""Methods that operators and functions of Python look for, and that a class may be given later."""
 
 _OF_TYPES = ("__name__", "__qualname__", "__bases__", "__mro__")
 """What lies in a class itself, not in its dictionary."""
@@ -844,6 +961,10 @@ _INSIDES: tuple[tuple[Any, Callable[[Reads, Any], None]], ...] = (
     (enum.Enum, Reads._member_of_enum),
 )
 """How objects of libraries are looked into that are not known by their attributes."""
+
+
+def _annotated(kind: type) -> Sequence[str]:
+    return tuple(vars(kind).get("__annotations__", ()))
 
 
 def _value_of(variable: contextvars.ContextVar[Any]) -> Any:

@@ -12,6 +12,7 @@ call, in order, and the rest of the code runs on them. Nothing runs twice.
 
 from __future__ import annotations
 
+import gc
 import threading
 import weakref
 from collections import deque
@@ -109,6 +110,7 @@ class Trace:
         """Made in this trace: one that outlives it was put somewhere."""
         self._steps: list[Step] = []
         self._arrays: dict[Value, Any] = {}
+        self._error: BaseException | None = None
 
     def take(self, containers: Sequence[tuple[Any, Any]]) -> None:
         """Lists and dictionaries of the arguments, made anew, beside those of the caller."""
@@ -218,6 +220,11 @@ class Trace:
         """A frame of user code was entered."""
         if not self.eager:
             self.reads.frame(frame)
+
+    def entered_library(self, frame: FrameType) -> None:
+        """A method of a library's object was entered."""
+        if not self.eager:
+            self.reads.method_of_library(frame)
 
     def called(self, frame: FrameType, function: Any, caller: FrameType) -> None:
         """User code calls what gives something else each time; `caller` is the frame that does,
@@ -392,7 +399,7 @@ class Trace:
                 "it records operators by autograd.record, which its caller may differentiate; "
                 "record around the call"
             )
-        if self._kept():
+        if self._kept() and (gc.collect(0), self._kept())[1]:  # errors that it caught keep frames
             self.cannot("it keeps an array beyond the call; return it instead")
         if self.reason is not None and self.typed:
             self.give_way(self.reason)
@@ -415,8 +422,9 @@ class Trace:
         known = {*map(id, self._given()), *map(id, nested.leaves(self.result, "hybridize"))}
         return [symbol for symbol in self._alive() if id(symbol) not in known]
 
-    def fail(self) -> None:
-        """The code has raised. What it has put somewhere stays there, as an array."""
+    def fail(self, error: BaseException) -> None:
+        """The code has raised. What it has put somewhere, or the error holds, stays, as arrays."""
+        self._error = error
         if not self.eager:
             if self.strict or next(self._places(), None) is None:
                 return
@@ -439,6 +447,12 @@ class Trace:
             for key, item in list(items):
                 if is_symbol(item):
                     yield partial(space.__setitem__, key), item
+        for error in _chain(self._error):
+            if is_symbol(error.args):
+                yield partial(setattr, error, "args"), error.args
+            for name, item in list(vars(error).items()):
+                if is_symbol(item):
+                    yield partial(setattr, error, name), item
         for cell in self.reads.cells:
             if is_symbol(content_of(cell)):
                 yield partial(setattr, cell, "cell_contents"), cell.cell_contents
@@ -457,6 +471,18 @@ class Trace:
             put(self.concrete(item))
         for symbol in self._alive():
             symbol.stands_for = self.concrete(symbol)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            pending += [one.__cause__, one.__context__]
 
 
 def _asks_for_frames(asking: FrameType, caller: FrameType) -> bool:
@@ -513,8 +539,8 @@ def tracing(trace: Trace) -> Iterator[Trace]:
     with collector_paused(), _entered(trace), watch.watched(trace):
         try:
             yield trace
-        except BaseException:
-            trace.fail()
+        except BaseException as error:
+            trace.fail(error)
             raise
         trace.finish()
 

@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import CodeType, FrameType
@@ -76,6 +76,7 @@ _READS = frozenset(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_M
 _WRITES = frozenset(("STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL"))
 _ASKS: dict[str, int | None] = {
     "getattr": 2,
+    "getattr_static": 2,
     "hasattr": 2,
     "setattr": 2,
     "delattr": 2,
@@ -97,9 +98,8 @@ _FIELD = re.compile(r"\{([^{}:!]*)")
 """A field of a format, such as `{0.name}`."""
 
 
-def _names_in_formats(texts: list[str], attributes: dict[str, None]) -> list[str]:
-    if not attributes.keys() & {"format", "format_map"}:
-        return []
+def names_in_formats(texts: Iterable[str]) -> list[str]:
+    """The attributes in the fields of texts such as `"{0.name}"`."""
     fields = " ".join(found for text in texts for found in _FIELD.findall(text))
     return re.findall(r"\.(\w+)", fields)
 
@@ -113,11 +113,13 @@ class Mentions:
 
     __slots__ = (
         "asked",
+        "assigned",
         "attributes",
         "everything",
         "finds_modules",
         "imports",
         "modules",
+        "receivers",
         "spaces",
         "stored",
         "unseeded",
@@ -129,6 +131,7 @@ class Mentions:
         stored: dict[str, None] = {}
         imports: dict[str, None] = {}
         asked: set[str] = set()
+        receivers: dict[str, set[tuple[str, str] | None]] = {}
         instructions = list(dis.get_instructions(code))
         self.everything = False
         self.unseeded: str | None = None
@@ -137,6 +140,7 @@ class Mentions:
             name, value = instruction.opname, instruction.argval
             if name in _READS:
                 attributes[value] = None
+                receivers.setdefault(value, set()).add(_receiver(instructions, number))
             elif name in ("LOAD_GLOBAL", "LOAD_NAME"):
                 spaces[value] = None
             elif name in _WRITES:
@@ -162,7 +166,7 @@ class Mentions:
         if _handles_errors(code, instructions):
             asked |= attributes.keys() | spaces.keys()
         texts = [text for text in code.co_consts if isinstance(text, str)]
-        attributes.update(dict.fromkeys(_names_in_formats(texts, attributes)))
+        self._names_in_texts(texts, attributes, asked, instructions)
         if "globals" in spaces:
             spaces.update(dict.fromkeys(texts))
             asked.update(texts)
@@ -175,6 +179,43 @@ class Mentions:
         self.imports = tuple(imports)
         self.asked = frozenset(asked) | stored.keys()
         """Names that may be missing without an error."""
+        self.assigned = _assigned(instructions)
+        """Local variables that are assigned to."""
+        self.receivers = {
+            name: frozenset(found)  # type: ignore[arg-type]
+            for name, found in receivers.items()
+            if None not in found and name not in asked and name not in stored
+        }
+        """Attributes that are read of variables only: of which, each as (kind, name)."""
+
+    @staticmethod
+    def _names_in_texts(
+        texts: list[str],
+        attributes: dict[str, None],
+        asked: set[str],
+        instructions: list[dis.Instruction],
+    ) -> None:
+        if attributes.keys() & {"format", "format_map"}:
+            attributes.update(dict.fromkeys(names_in_formats(texts)))
+        if any(instruction.opname == "CONTAINS_OP" for instruction in instructions):
+            asked.update(text for text in texts if text.isidentifier())
+
+
+def _assigned(instructions: list[dis.Instruction]) -> frozenset[str]:
+    stores = [i.argval for i in instructions if i.opname.startswith("STORE_FAST")]
+    names = [(stored,) if isinstance(stored, str) else stored for stored in stores]
+    return frozenset(name for pair in names for name in pair)
+
+
+def _receiver(instructions: list[dis.Instruction], number: int) -> tuple[str, str] | None:
+    """The variable that an attribute is read of, if it is one, as (kind, name)."""
+    before = instructions[number - 1]
+    name = before.argval[-1] if isinstance(before.argval, tuple) else before.argval
+    if before.opname.startswith("LOAD_FAST"):
+        return "local", name
+    if before.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+        return "global", name
+    return ("local", name) if before.opname == "LOAD_DEREF" else None
 
 
 _GENERATORS = frozenset(("default_rng", "RandomState", "SeedSequence", "SystemRandom", "Random"))
@@ -340,7 +381,9 @@ def is_shared_generator(generator: Any) -> bool:
 
 def _classify(code: CodeType) -> bool:
     path = code.co_filename
-    return is_user(path) or is_layer(path) or code in _TELLING
+    if not is_own(path) and is_library(path):
+        return code in _TELLING or (code.co_argcount > 0 and code.co_varnames[0] == "self")
+    return is_user(path) or is_layer(path)
 
 
 def _entered(frame: FrameType) -> None:
@@ -355,6 +398,8 @@ def _entered(frame: FrameType) -> None:
         asking = _asking(frame)
         if asking is not None:
             handler.tells(asking)
+    elif is_library(frame.f_code.co_filename):
+        handler.entered_library(frame)
     elif not _is_of_an_import(frame):
         handler.entered(frame)
 
