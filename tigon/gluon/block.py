@@ -282,8 +282,7 @@ class Block:
 
     def _overrides(self, method: str) -> bool:
         """Whether the class has this method from elsewhere than here."""
-        own = getattr(type(self), method)
-        return own is not getattr(HybridBlock, method) and own is not getattr(Block, method)
+        return getattr(type(self), method) is not getattr(Block, method)
 
     def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
         """Parameters by attribute path: `features.0.weight`."""
@@ -542,6 +541,10 @@ class HybridBlock(ShortCall, Block):
         self._flags: dict[str, Any] = {}
         self._graphs: GraphCache | None = None
         self._shortcuts: Shortcuts | None = None
+
+    def _overrides(self, method: str) -> bool:
+        own = getattr(type(self), method)
+        return own is not getattr(HybridBlock, method) and super()._overrides(method)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over. Its graphs are its own."""
