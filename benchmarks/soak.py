@@ -37,7 +37,8 @@ from tigon import _native, autograd, gluon, nd
 from tigon.backends.cpu import backend as cpu_backend
 from tigon.base import TigonError
 from tigon.base.files import write_file
-from tigon.gluon import _graphs, nn
+from tigon.gluon import graphs as traced_graphs
+from tigon.gluon import nn
 from tigon.loop import abstract, grammar, simplify
 from tigon.program import cached_graph, operators
 from tigon.program.lowered import CompiledGraph
@@ -234,7 +235,7 @@ def shrink_caches(factor: int) -> dict[str, int]:
     operators.ATTRIBUTES_KEPT //= factor
     operators.PROGRAMS_KEPT //= factor
     simplify.RESULTS_KEPT //= factor
-    _graphs.KINDS_KEPT //= factor
+    traced_graphs.KINDS_KEPT //= factor
     cached_graph.VARIANTS_KEPT //= factor
     abstract.NESTS_KEPT //= factor
     cpu_backend.NESTS_KEPT //= factor
@@ -245,7 +246,7 @@ def shrink_caches(factor: int) -> dict[str, int]:
         "operators_by_shape": operators.PROGRAMS_KEPT,
         "nests": cpu_backend.NESTS_KEPT,
         "abstracted": abstract.NESTS_KEPT,
-        "traced_graphs": 4 * _graphs.KINDS_KEPT
+        "traced_graphs": 4 * traced_graphs.KINDS_KEPT
         + 1,  # of what a `Soak` holds, and a passing network
     }
 
@@ -272,7 +273,7 @@ def figures() -> Figures:
         "structures": len(abstract._structures),
         "expressions": len(grammar.Expr._interned),
         "native_functions": cpu.counters["compilations"],
-        "traced_graphs": sum(isinstance(thing, _graphs.Entry) for thing in objects),
+        "traced_graphs": sum(isinstance(thing, traced_graphs.Entry) for thing in objects),
         "compiled_graphs": sum(isinstance(thing, CompiledGraph) for thing in objects),
         "objects": len(objects),
     }

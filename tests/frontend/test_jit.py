@@ -11,7 +11,8 @@ import pytest
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
 from tigon.base import TigonError
-from tigon.gluon import _graphs, nn
+from tigon.gluon import graphs as traced_graphs
+from tigon.gluon import nn
 
 Pair = namedtuple("Pair", "left right")
 FACTOR = 2
@@ -365,7 +366,7 @@ def test_name_documentation_and_report():
 
 def test_many_kinds_of_calls_do_not_fill_the_memory(monkeypatch, counted):
 
-    monkeypatch.setattr(_graphs, "KINDS_KEPT", 4)
+    monkeypatch.setattr(traced_graphs, "KINDS_KEPT", 4)
     compiled, runs = counted(lambda x, n: x + n)
     for n in range(10):
         assert values(compiled(nd.ones(1), n)) == [n + 1]
@@ -381,7 +382,7 @@ def provoked(function, *args, **keywords):
 
 
 def test_kinds_of_calls_that_fail_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(_graphs, "KINDS_KEPT", 4)
+    monkeypatch.setattr(traced_graphs, "KINDS_KEPT", 4)
 
     @mx.jit
     def picky(x):

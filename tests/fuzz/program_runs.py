@@ -28,7 +28,7 @@ import numpy as np
 import tigon as mx
 from tests.fuzz.programs import program
 from tigon import _native, autograd, gluon, nd
-from tigon.gluon import _graphs
+from tigon.gluon import graphs as traced_graphs
 from tigon.nd.replay import evaluate
 from tigon.program.cached_graph import CachedGraph, Steps
 
@@ -374,13 +374,13 @@ class EvaluatedGraph(CachedGraph):
 @contextmanager
 def evaluated() -> Iterator[None]:
     """Graphs run operator by operator in here. Natively shortened calls need a compiled one."""
-    before = (_graphs.CachedGraph, _graphs.Entry.shorten)
-    _graphs.CachedGraph = EvaluatedGraph  # type: ignore[misc]
-    _graphs.Entry.shorten = lambda *_: None  # type: ignore[method-assign]
+    before = (traced_graphs.CachedGraph, traced_graphs.Entry.shorten)
+    traced_graphs.CachedGraph = EvaluatedGraph  # type: ignore[misc]
+    traced_graphs.Entry.shorten = lambda *_: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        _graphs.CachedGraph, _graphs.Entry.shorten = before  # type: ignore[misc, method-assign]
+        traced_graphs.CachedGraph, traced_graphs.Entry.shorten = before  # type: ignore[misc, method-assign]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.fuzz.programs import (
     Writer,
     program,
 )
-from tigon.gluon import _graphs
+from tigon.gluon import graphs as traced_graphs
 
 EACH = 200
 
@@ -74,8 +74,8 @@ def _first_failure(count: int) -> tuple[int, str, Outcome]:
 
 def test_a_stale_graph_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were guards not compared, the programs would show it."""
-    holds = _graphs.Entry.holds
-    monkeypatch.setattr(_graphs.Entry, "holds", lambda entry: holds(entry) or True)
+    holds = traced_graphs.Entry.holds
+    monkeypatch.setattr(traced_graphs.Entry, "holds", lambda entry: holds(entry) or True)
     seed, source, outcome = _first_failure(60)
     text = shrunk(seed, source, outcome, seconds=10)
     small = text.partition("\n\n")[2]
@@ -87,9 +87,11 @@ def test_a_stale_graph_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_wrong_random_stream_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were unused draws forgotten, the numbers drawn afterwards would differ."""
-    made = _graphs.Entry._compiled
+    made = traced_graphs.Entry._compiled
     monkeypatch.setattr(
-        _graphs.Entry, "_compiled", lambda entry, name, drawn, known: made(entry, name, (), known)
+        traced_graphs.Entry,
+        "_compiled",
+        lambda entry, name, drawn, known: made(entry, name, (), known),
     )
     for seed in range(400):
         _, outcome = outcome_of(seed)

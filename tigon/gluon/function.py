@@ -12,7 +12,9 @@ from typing import Any
 from tigon import _native
 from tigon.base import TigonError, check, nested
 from tigon.gluon import trace as tracing
-from tigon.gluon._graphs import DonatingEntry, Entry, GraphCache, arrays_in, holds_symbol
+from tigon.gluon.graphs import DonatingEntry, Entry, GraphCache
+from tigon.gluon.structure import arrays_in
+from tigon.gluon.symbolic import holds_symbol
 from tigon.gluon.trace import Static
 from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol

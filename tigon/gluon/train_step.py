@@ -13,15 +13,9 @@ from tigon import _native, autograd
 from tigon.base import TensorType, as_dtype, check, nested
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import trace as tracing
-from tigon.gluon._graphs import (
-    CompiledByKey,
-    Entry,
-    GraphCache,
-    _rebuild_outputs,
-    _type_of,
-    arrays_in,
-)
 from tigon.gluon.block import Block
+from tigon.gluon.graphs import CompiledByKey, Entry, GraphCache, _type_of
+from tigon.gluon.structure import _rebuild_outputs, arrays_in
 from tigon.gluon.trainer import Trainer
 from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value

@@ -12,7 +12,8 @@ from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
 from tigon.context import check_context
 from tigon.gluon import _epoch
-from tigon.gluon.parameter import Parameter, ParameterDict, load_named
+from tigon.gluon.parameter import Parameter, ParameterDict
+from tigon.gluon.parameter.files import load_named
 
 
 class Trainer:

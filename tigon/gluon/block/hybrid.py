@@ -1,0 +1,254 @@
+"""A `HybridBlock` is traced once and then runs as one compiled graph."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from tigon import name as naming
+from tigon import nd, sym
+from tigon._native import ShortCall, Shortcuts, call_kind
+from tigon.base import TigonError, check
+from tigon.base.errors import hide_inner_frames
+from tigon.base.files import AnyPath
+from tigon.gluon import _epoch
+from tigon.gluon import trace as tracing
+from tigon.gluon.block.block import Block, _add_block_path
+from tigon.gluon.graphs import GraphCache
+from tigon.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
+from tigon.gluon.symbolic import holds_symbol, infer_shapes_from_graph, symbol_for_export
+from tigon.nd import NDArray
+from tigon.runtime.tracing import active as tracers
+
+
+class HybridBlock(ShortCall, Block):
+    """A block whose forward can be traced: after `hybridize()` its Python code runs once per kind
+    of input, and calls run the compiled graph.
+
+    Write either `hybrid_forward(self, F, x, **params)`, where `F` is `tigon.nd` or, while tracing,
+    `tigon.sym`; or a plain `forward(self, x)`. The graph is traced again when a shape, a dtype,
+    train or predict mode, an argument, or a Python value that the code read has changed.
+    """
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        super().__init__(prefix, params)
+        self._active = False
+        self.strict = False
+        self._flags: dict[str, Any] = {}
+        self._graphs: GraphCache | None = None
+        self._shortcuts: Shortcuts | None = None
+
+    def _overrides(self, method: str) -> bool:
+        own = getattr(type(self), method)
+        return own is not getattr(HybridBlock, method) and super()._overrides(method)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over. Its graphs are its own."""
+        return {**self.__dict__, "_graphs": None, "_shortcuts": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._shortcuts = Shortcuts() if self._active else None
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        check(
+            isinstance(block, HybridBlock),
+            type(self).__name__,
+            f"children of a HybridBlock must be HybridBlocks; given {type(block).__name__}; "
+            "derive it from HybridBlock, or use Block or Sequential outside",
+        )
+        super().register_child(block, name)
+
+    def hybridize(
+        self,
+        active: bool = True,
+        static_alloc: bool = False,
+        static_shape: bool = False,
+        strict: bool = False,
+        **flags: Any,
+    ) -> None:
+        """Compile the calls from now on (or stop, with `active=False`).
+
+        Where the code does what a graph cannot hold (it decides by the value of an array, draws
+        from `random`, writes to an argument), calls of that kind run as Python code from then on,
+        and a warning says why; with `strict=True` that is an error.
+
+        Memory is always planned ahead and shapes are always specialized where it pays, so
+        `static_alloc` and `static_shape` are accepted and change nothing.
+        """
+        flags = {"static_alloc": static_alloc, "static_shape": static_shape, **flags}
+        super().hybridize(active, strict=strict, **flags)
+
+    def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
+        _epoch.advance()
+        self._active = active
+        self.strict = bool(flags.get("strict", False))
+        self._flags = {"static_alloc": False, "static_shape": False, **flags}
+        self._graphs = None
+        self._shortcuts = Shortcuts() if active else None
+
+    def _cast_itself(self, dtype: Any) -> None:
+        self._graphs = None
+        super()._cast_itself(dtype)
+
+    # -- running
+
+    def _long_call(self, *args: Any) -> Any:
+        """A call that no shortcut serves."""
+        # On arrays nothing but the look-up and the call, or the code itself.
+        if not (tracers[0] or self._forward_pre_hooks or self._forward_hooks):
+            kind = call_kind(args)
+            if kind is not None and (self._graphs is not None or not self._active):
+                try:
+                    if self._active:
+                        return self._graphs.run(kind, args, args, self._shortcuts)
+                    return self.forward(*args)
+                except DeferredInitializationError:
+                    pass  # the long way knows what to do
+                except TigonError as error:
+                    _add_block_path(error, self)
+                    raise
+        if not tracing.active():
+            return super(ShortCall, self).__call__(*args)  # that of Block, hooks and all
+        # No more frames than a call on arrays takes: blocks may be nested as deeply as for those.
+        for hook in tuple(self._forward_pre_hooks.values()):
+            hook(self, args)
+        try:
+            with self._traced_here():
+                try:
+                    result = self.forward(*args)
+                except DeferredInitializationError:
+                    self._deferred_initialize(*args)
+                    result = self.forward(*args)
+        except TigonError as error:
+            _add_block_path(error, self)
+            raise
+        for hook in tuple(self._forward_hooks.values()):
+            hook(self, args, result)
+        return result
+
+    def _hide_frames(self, error: Exception) -> None:
+        hide_inner_frames(error)
+
+    def _name_in(self, error: TigonError) -> None:
+        """Let an error of a shortcut say that it happened here."""
+        _add_block_path(error, self)
+
+    def _invoke(self, *args: Any) -> Any:
+        trace = tracing.current()
+        if trace is not None and trace.eager:
+            args = trace.concrete(args)
+        for arg in args:
+            if type(arg) is not NDArray and holds_symbol(arg):
+                with tracing.tracing(tracing.Trace(typed=False)):
+                    return self._traced(*args)
+        if self._active:
+            if self._graphs is None:
+                self._graphs = GraphCache(self)
+            return self._graphs(args)
+        return self._run(*args)
+
+    def _traced(self, *args: Any) -> Any:
+        """The Python code of one call, while tracing: children's hooks included, own ones not,
+        because those run at every call."""
+        with self._traced_here(hooks_run=False):
+            return self._run(*args)
+
+    def _traced_here(self, hooks_run: bool = True) -> AbstractContextManager[Any]:
+        """A block is being traced: symbols made in it carry its prefix in their names."""
+        trace = tracing.current()
+        assert trace is not None
+        trace.block(self, hooks_run)
+        return nullcontext() if self._empty_prefix else naming.Prefix(self._prefix)
+
+    def _imperatively(self, args: tuple[Any, ...]) -> Any:
+        """A call of a kind that gave way."""
+        return self._run(*args)
+
+    def _gave_way(self, result: Any, args: tuple[Any, ...]) -> Any:
+        """The call that found out has run."""
+        return result
+
+    def _run(self, *args: Any) -> Any:
+        """One pass of the Python code, on arrays or on symbols."""
+        try:
+            return self.forward(*args)
+        except DeferredInitializationError:
+            self._deferred_initialize(*args)
+            return self.forward(*args)
+
+    def _deferred_initialize(self, *args: Any) -> None:
+        """Infer the shapes of this block's own parameters and create them."""
+        self.infer_shape(*args)
+        for param in self._own_parameters():
+            param._finish_initialization()
+
+    def _own_parameters(self) -> list[Parameter]:
+        return [*self._reg_params.values()]
+
+    def infer_shape(self, *args: Any) -> None:
+        """Set the unknown extents of this block's parameters from example inputs.
+
+        Layers know their own rule; otherwise the graph of `hybrid_forward` is asked.
+        """
+        infer_shapes_from_graph(self, args)
+
+    def infer_type(self, *args: Any) -> None:
+        """Parameters take their dtype from `cast`; nothing is inferred."""
+
+    def forward(self, *args: Any) -> Any:
+        """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
+        if tracing.active():
+            params = {name: param.data() for name, param in self._reg_params.items()}
+            return self.hybrid_forward(sym, *args, **params)
+        params = {
+            name: param.data() if param._only is None else param._only
+            for name, param in self._reg_params.items()
+        }
+        return self.hybrid_forward(nd, *args, **params)
+
+    def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:
+        """What the block computes, with the operators of `F`. Subclasses write it."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: define hybrid_forward(self, F, x) or forward(self, x)"
+        )
+
+    def _uses_hybrid_forward(self) -> bool:
+        return type(self).forward is HybridBlock.forward
+
+    # -- what was compiled
+
+    def explain(self) -> str:
+        """What was traced and compiled for this block, and why it was traced again."""
+        return "not hybridized" if self._graphs is None else self._graphs.explain()
+
+    @property
+    def compiled(self) -> list[Any]:
+        """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
+        return [] if self._graphs is None else list(self._graphs.entries)
+
+    # -- export
+
+    def export(
+        self, path: AnyPath, epoch: int = 0, remove_amp_cast: bool = True
+    ) -> tuple[str, str]:
+        """Write `path-symbol.json` and `path-0000.params`, for `SymbolBlock.imports` or MXNet.
+
+        The graph is that of prediction, for any batch; forward code that reads shapes is traced at
+        the shapes of the last call.
+        """
+        symbol = symbol_for_export(self)
+        stem = os.fsdecode(path)
+        symbol_file, params_file = f"{stem}-symbol.json", f"{stem}-{epoch:04d}.params"
+        auxiliary = set(symbol.list_auxiliary_states())
+        arguments = set(symbol.list_arguments())
+        arrays = {}
+        for name, param in self.collect_params().items():
+            if name in auxiliary:
+                arrays[f"aux:{name}"] = param.list_data()[0]
+            elif name in arguments:
+                arrays[f"arg:{name}"] = param.list_data()[0]
+        symbol.save(symbol_file)
+        nd.save(params_file, arrays)
+        return symbol_file, params_file

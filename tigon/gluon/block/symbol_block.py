@@ -1,0 +1,125 @@
+"""A block made of a symbol, such as one read from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from tigon import sym
+from tigon.base import check
+from tigon.base.files import AnyPath
+from tigon.context import check_context
+from tigon.export.params import plain_names
+from tigon.gluon import trace as tracing
+from tigon.gluon.block.hybrid import HybridBlock
+from tigon.gluon.graphs import GraphCache
+from tigon.gluon.parameter import ParameterDict
+from tigon.gluon.parameter.files import load_into, load_named
+
+
+class SymbolBlock(HybridBlock):
+    """A block made from a symbol.
+
+    >>> from tigon import nd, sym
+    >>> data = sym.var("data")
+    >>> net = SymbolBlock(sym.FullyConnected(data, num_hidden=2, name="fc"), data)
+    >>> net.initialize()
+    >>> net(nd.ones((1, 3))).shape
+    (1, 2)
+    """
+
+    def __init__(self, outputs: Any, inputs: Any, params: ParameterDict | None = None) -> None:
+        super().__init__(prefix="", params=None)
+        outputs = sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
+        listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        self._symbol = outputs
+        self._input_names = [symbol.name for symbol in listed]
+        known = set(outputs.list_inputs())
+        for name in self._input_names:
+            check(
+                name in known,
+                "SymbolBlock",
+                f"input '{name}' is not in the graph; its variables are "
+                f"{', '.join(sorted(known)) or 'none'}",
+            )
+        auxiliary = set(outputs.list_auxiliary_states())
+        given = dict(params.items()) if params is not None else {}
+        said = outputs.attr_dict()
+        for name in outputs.list_inputs():
+            if name in self._input_names:
+                continue
+            param = given.get(name)
+            if param is None:
+                param = self.params.get(
+                    name,
+                    grad_req="null" if name in auxiliary else "write",
+                    init=said.get(name, {}).get("__init__"),
+                    allow_deferred_init=True,
+                )
+            else:
+                self.params.update({name: param})
+            self._reg_params[name] = param
+
+    @staticmethod
+    def imports(
+        symbol_file: AnyPath,
+        input_names: str | Sequence[str],
+        param_file: AnyPath | None = None,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+    ) -> SymbolBlock:
+        """Read what `export` wrote."""
+        check_context("SymbolBlock.imports", ctx)
+        names = [input_names] if isinstance(input_names, str) else list(input_names)
+        symbol = sym.load(symbol_file)
+        block = SymbolBlock(symbol, [sym.var(name) for name in names])
+        if param_file is not None:
+            loaded = load_named(param_file, "SymbolBlock.imports", "export")
+            source = os.fsdecode(param_file)
+            load_into(
+                block._reg_params,
+                plain_names(loaded, source),
+                source,
+                ctx,
+                allow_missing,
+                ignore_extra,
+                dtype_source="saved",
+            )
+        return block
+
+    def infer_shape(self, *args: Any) -> None:
+        shapes = {name: tuple(arg.shape) for name, arg in zip(self._input_names, args, strict=True)}
+        argument_shapes, _, auxiliary_shapes = self._symbol.infer_shape(**shapes)
+        found = dict(zip(self._symbol.list_arguments(), argument_shapes, strict=True))
+        found.update(zip(self._symbol.list_auxiliary_states(), auxiliary_shapes, strict=True))
+        for name, param in self._reg_params.items():
+            if found.get(name) is not None:
+                param.shape = found[name]
+
+    def _run(self, *args: Any) -> Any:
+        check(
+            len(args) == len(self._input_names),
+            "SymbolBlock",
+            f"expected inputs ({', '.join(self._input_names)}); given {len(args)} of them",
+        )
+        if any(param._deferred is not None for param in self._reg_params.values()):
+            self._deferred_initialize(*args)
+        if tracing.active():
+            return self._apply_symbol(*args)
+        # Imperatively, too, a symbol is run as the compiled graph that it is.
+        if self._graphs is None:
+            self._graphs = GraphCache(self)
+        return self._graphs(args)
+
+    def _apply_symbol(self, *args: Any) -> Any:
+        leaves = dict(zip(self._input_names, args, strict=True))
+        leaves.update({name: param.data() for name, param in self._reg_params.items()})
+        return self._symbol(**leaves)
+
+    def forward(self, *args: Any) -> Any:
+        return self._run(*args)
+
+    def __repr__(self) -> str:
+        return f"SymbolBlock({', '.join(self._symbol.list_outputs())})"

@@ -1,0 +1,101 @@
+"""Blocks on symbols: shapes of parameters by inference, and the graph for export."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from tigon.base import TigonError, check, nested
+from tigon.gluon import trace as tracing
+from tigon.gluon.structure import _rebuild_arguments
+from tigon.sym.symbol import Group, Symbol, var
+
+# -------------------------------------------------------------------- graphs of symbols
+
+
+def infer_shapes_from_graph(block: Any, args: Sequence[Any]) -> None:
+    """Run the block on variables of the inputs' shapes and ask the graph for the parameters'."""
+    check(
+        all(hasattr(arg, "shape") for arg in args),
+        block.name,
+        "cannot infer the shapes of its parameters from arguments that are not arrays; "
+        "define infer_shape, or give the shapes when the block is made",
+    )
+    names = [f"data{position}" for position in range(len(args))]
+    shapes = {name: tuple(arg.shape) for name, arg in zip(names, args, strict=True)}
+    trace = tracing.Trace(typed=False)
+    with tracing.tracing(trace):
+        result = block.forward(*[var(name, shape=shapes[name]) for name in names])
+    symbol = Group(_symbols_in(result))
+    given = {name: shape for name, shape in shapes.items() if name in symbol.list_inputs()}
+    argument_shapes, _, auxiliary_shapes = symbol.infer_shape_partial(**given)
+    found = dict(zip(symbol.list_arguments(), argument_shapes, strict=True))
+    found.update(zip(symbol.list_auxiliary_states(), auxiliary_shapes, strict=True))
+    for param, _ in trace.parameters.values():
+        shape = found.get(param.name)
+        if shape:
+            param.shape = shape
+    for name, param in block._reg_params.items():
+        check(
+            param.is_shape_known,
+            f"{type(block).__name__}.{name}",
+            f"its shape {param.shape} does not follow from the inputs "
+            f"{', '.join(map(str, shapes.values()))}; define infer_shape(self, x), "
+            "or give the shape when the block is made",
+        )
+
+
+def _symbols_in(result: Any) -> list[Symbol]:
+    return [leaf for leaf in nested.leaves(result, "forward") if isinstance(leaf, Symbol)]
+
+
+def holds_symbol(argument: Any) -> bool:
+    """Whether an argument is or contains a symbol."""
+    return nested.holds(argument, Symbol)
+
+
+def symbol_for_export(block: Any) -> Symbol:
+    """The block as a symbol of variables `data` (or `data0`, `data1`, ...) and its parameters."""
+    for name, param in block.collect_params().items():
+        check(
+            param.is_initialized,
+            "export",
+            f"parameter '{name}' has no values yet; run one batch through the network first",
+        )
+    latest = None if block._graphs is None else block._graphs.latest
+    if latest is None:
+        names = _input_names(_count_inputs(block))
+        result = block(*map(var, names))
+    else:
+        names = _input_names(len(latest.types))
+        try:
+            result = block(*_rebuild_arguments(latest.arguments, iter(map(var, names))))
+        except TigonError:
+            # The code reads shapes: those of the last call then become part of the graph.
+            typed = (
+                var(name, shape=type_.shape, dtype=type_.dtype)
+                for name, type_ in zip(names, latest.types, strict=True)
+            )
+            result = block(*_rebuild_arguments(latest.arguments, typed))
+    found = _symbols_in(result)
+    return found[0] if len(found) == 1 else Group(found)
+
+
+def _count_inputs(block: Any) -> int:
+    """How many arguments forward demands, for a block that was never traced."""
+    own_forward = not block._uses_hybrid_forward()
+    function = block.forward if own_forward else block.hybrid_forward
+    parameters = list(inspect.signature(function).parameters.values())
+    required = [
+        p
+        for p in parameters
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        and p.default is p.empty
+        and p.name not in block._reg_params
+    ]
+    return max(len(required) - (not own_forward), 1)
+
+
+def _input_names(count: int) -> list[str]:
+    return ["data"] if count == 1 else [f"data{position}" for position in range(count)]
