@@ -22,7 +22,7 @@ from inputs import RANDOM, dense_layers, normal
 from tigon import _native, autograd, gluon, nd
 from tigon.backends.cpu.cost import extent
 from tigon.loop.grammar import Contraction
-from tigon.lower.nests import LoweredNest
+from tigon.lower.body import LoweredNest
 from tigon.program.lowered import CompiledGraph
 
 

@@ -22,7 +22,7 @@ from tigon.base import as_dtype
 from tigon.ir import Graph, Value
 from tigon.loop.grammar import Contraction, Loop, Store
 from tigon.loop.interpret import interpret
-from tigon.lower.nests import LoweredNest
+from tigon.lower.body import LoweredNest
 from tigon.program.lowered import LoweredGraph
 
 NARROW = narrow(32)

@@ -9,7 +9,7 @@ from string import ascii_letters
 
 from tigon.base.extents import estimate, is_known
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.lower.nests import COLUMN_BLOCK
+from tigon.lower.rows import COLUMN_BLOCK
 from tigon.ops.record import Family, get
 
 FEW_RESULTS = 8

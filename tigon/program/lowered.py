@@ -22,9 +22,10 @@ from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Loop, Store
+from tigon.lower.body import LoweredNest
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Group, fuse
-from tigon.lower.nests import LoweredNest, lower_group
+from tigon.lower.nests import lower_group
 from tigon.lower.shorten import shorten_views
 from tigon.lower.split import split_sums
 from tigon.ops.record import Family

@@ -1,0 +1,265 @@
+"""What every kind of nest is written with: buffers, accesses, coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+from tigon.base import InternalError
+from tigon.base.extents import is_one, same_shape
+from tigon.base.types import Shape
+from tigon.ir import VARIABLE, Node, Value
+from tigon.loop import build as L
+from tigon.loop.grammar import (
+    Accumulator,
+    AnyNest,
+    Axis,
+    Buffer,
+    Contraction,
+    Expr,
+    Fail,
+    Let,
+    Load,
+    Local,
+    Loop,
+    LoopAxis,
+    Reduce,
+    Scan,
+    Stmt,
+    Store,
+    walk,
+)
+from tigon.loop.simplify import Ranges
+from tigon.lower.elements import Coords, Elements, delinearize, is_array_constant, linear, squeezed
+from tigon.lower.fuse import Fusion, Group, is_computed
+
+
+class LoweredNest:
+    """A nest with concrete numbers, and the value behind each of its buffers (None: scratch)."""
+
+    def __init__(self, nest: AnyNest, values: list[Value | None]) -> None:
+        self.nest = nest
+        self.values = values
+
+    def in_step(self, read: Value, written: Value) -> bool:
+        """Whether both may be the same memory: every read of one is at the element where the same
+        point writes the other, and comes before that write. A backend may compute a point's values
+        more than once or several points at a time, as long as it keeps to this order."""
+        if read not in self.values or written not in self.values:
+            return False
+        if read.dtype.itemsize != written.dtype.itemsize:
+            return False
+        loads, stores = self._accesses
+        here = [access for access in stores if self.values[access.buffer] is written]
+        if len(here) != 1:
+            return False
+        (store,) = here
+        return not store.accumulate and all(
+            access.index == store.index and access.time <= store.time and access.covers_as(store)
+            for access in loads
+            if self.values[access.buffer] is read
+        )
+
+    @cached_property
+    def _accesses(self) -> tuple[list[_Access], list[_Access]]:
+        return _accesses(self.nest)
+
+
+class _Access:
+    """A load or store of a nest. `time`: a run of lets and stores is one moment, since all its
+    values are computed before the first is written. `axes`: of the loops around it."""
+
+    __slots__ = ("accumulate", "axes", "buffer", "index", "time")
+
+    def __init__(
+        self,
+        buffer: int,
+        index: Expr,
+        time: int,
+        axes: dict[str, tuple[Expr, Expr]],
+        accumulate: bool = False,
+    ) -> None:
+        self.buffer = buffer
+        self.index = index
+        self.time = time
+        self.axes = axes
+        self.accumulate = accumulate
+
+    def covers_as(self, other: _Access) -> bool:
+        """Whether equal indices stand for the same elements in both places."""
+        if self.axes == other.axes:
+            return True
+        names = {part.name for part in walk(self.index) if isinstance(part, Axis)}
+        return all(self.axes.get(name) == other.axes.get(name) for name in names)
+
+
+class _Buffers:
+    """Numbers the buffers of one nest."""
+
+    def __init__(self) -> None:
+        self.values: list[Value | None] = []
+        self.buffers: list[Buffer] = []
+        self._index: dict[tuple[Value, str], int] = {}
+
+    def of(self, value: Value, role: str) -> int:
+        key = (value, role)
+        if key not in self._index:
+            self._index[key] = len(self.values)
+            self.values.append(value)
+            self.buffers.append(Buffer(value.dtype, role))
+        return self._index[key]
+
+    def scratch(self, value: Value, extent: int) -> int:
+        self.values.append(None)
+        self.buffers.append(Buffer(value.dtype, "scratch", L.const(extent)))
+        return len(self.values) - 1
+
+
+class Body:
+    """What the lowerings share: buffers, and expressions that stop at memory."""
+
+    def __init__(self, group: Group, fusion: Fusion, ranges: Ranges) -> None:
+        self.group = group
+        self.fusion = fusion
+        self.ranges = ranges
+        self.buffers = _Buffers()
+        self.bound: dict[Value, Callable[[Coords], Expr | None]] = {}
+        self.elements = Elements(ranges, self._stop)
+
+    def _stop(self, value: Value, coords: Coords) -> Expr | None:
+        if value in self.bound:
+            return self.bound[value](coords)
+        node = value.node
+        if node.op is VARIABLE or is_array_constant(value):
+            return self.load(value, coords)
+        if not is_computed(node):
+            return None
+        if self.fusion.group_of[node] is self.group or node in self.group.expanded:
+            return None
+        return self.load(value, coords)
+
+    def load(self, value: Value, coords: Coords) -> Expr:
+        index = linear(coords, value.shape, self.ranges)
+        return Load(self.buffers.of(value, "in"), index, value.dtype)
+
+    def store(self, value: Value, coords: Coords, element: Expr) -> Store:
+        index = linear(coords, value.shape, self.ranges)
+        return Store(self.buffers.of(value, "out"), index, L.cast(element, value.dtype))
+
+    def bind_result(self, node: Node, name: str) -> Value:
+        """The epilogue reads the element just made. Fusion lets it read no other
+        (`_reads_within`), which coordinates do not always show: after a chain of reshapes the same
+        place is spelled in other ways."""
+        (output,) = node.outputs
+        self.bound[output] = lambda coords: Local(name, output.dtype)
+        return output
+
+    def stored(self, node: Node) -> list[Value]:
+        return [value for value in node.outputs if value in self.fusion.stored]
+
+
+# ------------------------------------------------------------------------------- helpers
+
+
+def reshaped(coords: list[Expr], shape: Sequence[int], new: Shape, ranges: Ranges) -> Coords:
+    """Coordinates of the same element in an array of another shape and equal size."""
+    if same_shape(squeezed(shape), squeezed(new)):
+        wide = iter([c for c, e in zip(coords, shape, strict=True) if not is_one(e)])
+        return tuple(L.const(0) if is_one(e) else next(wide) for e in new)
+    return delinearize(linear(coords, shape, ranges), new, ranges)
+
+
+def expressions_of(statements: Sequence[Stmt]) -> list[Expr]:
+    """The expressions of statements, axis bounds aside."""
+    found: list[Expr] = []
+    for stmt in statements:
+        match stmt:
+            case Store():
+                found += [stmt.index, stmt.value]
+            case Let():
+                found.append(stmt.value)
+            case Fail():
+                found.append(stmt.condition)
+            case Reduce():
+                for accumulator in stmt.accumulators:
+                    found.append(accumulator.value)
+                    if accumulator.position is not None:
+                        found.append(accumulator.position)
+            case Scan():
+                found += [accumulator.value for accumulator in stmt.accumulators]
+                found += expressions_of(stmt.body)
+            case Loop():
+                found += expressions_of(stmt.body)
+    return found
+
+
+def rewritten(stmt: Stmt, rewrite: Callable[[Expr], Expr]) -> Stmt:
+    match stmt:
+        case Store():
+            return Store(stmt.buffer, rewrite(stmt.index), rewrite(stmt.value), stmt.accumulate)
+        case Let():
+            return Let(stmt.name, rewrite(stmt.value))
+        case Reduce():
+            return Reduce(
+                stmt.axes,
+                tuple(
+                    Accumulator(
+                        a.name,
+                        a.combine,
+                        rewrite(a.value),
+                        None if a.position is None else rewrite(a.position),
+                    )
+                    for a in stmt.accumulators
+                ),
+            )
+        case Fail():
+            return Fail(rewrite(stmt.condition), stmt.status)
+        case Loop():
+            return Loop(stmt.axes, tuple(rewritten(inner, rewrite) for inner in stmt.body))
+    raise InternalError(f"lower: unknown statement {stmt}")
+
+
+def with_axes(stmt: Stmt, axes: tuple[LoopAxis, ...]) -> Stmt:
+    """A stage over the axes as they are after collapsing."""
+    if isinstance(stmt, Reduce):
+        return Reduce(axes, stmt.accumulators)
+    if isinstance(stmt, Loop):
+        return Loop(axes, stmt.body)
+    return stmt
+
+
+def _accesses(nest: AnyNest) -> tuple[list[_Access], list[_Access]]:
+    """Loads and stores of a nest, with the order in which a point makes them."""
+    loads: list[_Access] = []
+    stores: list[_Access] = []
+    time = 0
+
+    def read(exprs: Iterable[Expr], axes: dict[str, tuple[Expr, Expr]]) -> None:
+        for expr in exprs:
+            for part in walk(expr):
+                if isinstance(part, Load):
+                    loads.append(_Access(part.buffer, part.index, time, axes))
+
+    def visit(body: Sequence[Stmt], axes: dict[str, tuple[Expr, Expr]]) -> None:
+        nonlocal time
+        for stmt in body:
+            if isinstance(stmt, (Loop, Reduce, Scan)):
+                time += 1
+                own = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
+                inner = axes | {axis.name: (axis.start, axis.stop) for axis in own}
+                if not isinstance(stmt, Loop):
+                    read(expressions_of([Reduce(own, stmt.accumulators)]), inner)
+                if not isinstance(stmt, Reduce):
+                    visit(stmt.body, inner)
+                time += 1
+                continue
+            read(expressions_of([stmt]), axes)
+            if isinstance(stmt, Store):
+                stores.append(_Access(stmt.buffer, stmt.index, time, axes, stmt.accumulate))
+
+    if isinstance(nest, Contraction):
+        inner = {axis.name: (axis.start, axis.stop) for axis in nest.inner}
+        read([nest.left, nest.right], inner)
+        time = 1
+    visit(nest.body, {})
+    return loads, stores
