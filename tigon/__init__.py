@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 
 ndarray = nd
 _sys.modules["tigon.ndarray"] = nd
+_sys.modules["tigon.ndarray.ndarray"] = nd.ndarray
 rnd = random
 
 # What a program may do without is imported where it is first mentioned.

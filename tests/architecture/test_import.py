@@ -74,3 +74,11 @@ def test_every_file_of_operators_is_imported():
     files = {path.relative_to(ROOT).with_suffix("") for path in folder.rglob("*.py")}
     names = {".".join(path.parts).removesuffix(".__init__") for path in files}
     assert names - {"tigon.ops.frontend"} <= modules_after("import tigon.ops") | {"tigon.ops"}
+
+
+def test_arrays_are_found_under_the_names_that_mxnet_gives_their_file():
+    modules_after(
+        "import tigon as mx\nimport tigon.ndarray.ndarray as found\n"
+        "assert found is mx.nd.ndarray and found.NDArray is mx.nd.NDArray\n"
+        "assert callable(mx.nd.array) and callable(mx.ndarray.array)"
+    )

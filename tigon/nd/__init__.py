@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from tigon import ops as _ops  # noqa: F401  (registers the operators)
-from tigon.nd import array as _array
+from tigon.nd import ndarray as _array
 from tigon.nd import pairs as _pairs
 from tigon.nd import sampling as _sampling
 from tigon.nd.creation import (

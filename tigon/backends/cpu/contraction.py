@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tigon.backends.cpu.emitter import Emitter, spread
+from tigon.backends.cpu.emitter import Emitter
+from tigon.backends.cpu.lanes import spread
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.packing import Block, Operand, call_packing
 from tigon.backends.cpu.plan import Plan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tigon.backends.cpu.emitter import Emitter, fold_lanes, spread
+from tigon.backends.cpu.emitter import Emitter
+from tigon.backends.cpu.lanes import fold_lanes, spread
 from tigon.backends.cpu.scalar import (
     binary,
     compare,

@@ -14,7 +14,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from tigon.backends.cpu.emitter import Emitter, floor_quotient, iota, spread
+from tigon.backends.cpu.emitter import Emitter
+from tigon.backends.cpu.lanes import floor_quotient, iota, spread
 from tigon.backends.cpu.plan import Packing
 from tigon.backends.cpu.positions import NOUGHT, Positions
 from tigon.backends.cpu.scalar import binary

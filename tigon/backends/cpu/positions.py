@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tigon.backends.cpu.emitter import Emitter, floor_quotient, spread
+from tigon.backends.cpu.emitter import Emitter
+from tigon.backends.cpu.lanes import floor_quotient, spread
 from tigon.backends.cpu.nest import Body, NestPlan
 from tigon.backends.cpu.scalar import binary, compare, select
 from tigon.backends.cpu.text import Value, element_type, literal
