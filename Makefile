@@ -63,7 +63,7 @@ fuzz: build
 check: $(VENV)/.ready
 	$(PY) -m ruff check tigon tests examples benchmarks tools
 	$(PY) -m ruff format --check tigon tests examples benchmarks tools
-	$(VENV)/bin/clang-format --dry-run --Werror csrc/*.cpp csrc/*.h csrc/tests/*.cpp
+	$(VENV)/bin/clang-format --dry-run --Werror csrc/*/*.cpp csrc/*/*.h
 	$(PY) -m mypy
 
 # The pages of all operators, of differences, of bounds; the type stubs of nd and sym, from the operator records.

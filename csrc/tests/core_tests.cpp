@@ -10,11 +10,11 @@
 #include <random>
 #include <thread>
 
-#include "engine.h"
-#include "object_code.h"
-#include "pool.h"
-#include "program.h"
-#include "storage.h"
+#include "engine/engine.h"
+#include "engine/pool.h"
+#include "memory/storage.h"
+#include "program/object_code.h"
+#include "program/program.h"
 
 using namespace tigon;
 

@@ -1,0 +1,378 @@
+#include "call/dispatch.h"
+
+#include "core/few.h"
+#include "python/errors.h"
+
+namespace tigon {
+
+PyObject* program_type = nullptr;
+PyObject* view_type = nullptr;
+PyObject* gradient_type = nullptr;
+
+namespace {
+
+// What `out=` may be: None, an array, or a sequence of arrays and Nones.
+void read_outputs(PyObject* out, size_t count, std::vector<ArrayRef>& outputs, const char* where) {
+  if (!out || out == Py_None) return;
+  if (is_array(out)) {
+    outputs.push_back(ArrayRef::borrow(as_array(out)));
+    return;
+  }
+  nb::object fast = nb::steal(PySequence_Fast(out, "out= must be an NDArray or a sequence"));
+  if (!fast) throw nb::python_error();
+  auto given = static_cast<size_t>(PySequence_Fast_GET_SIZE(fast.ptr()));
+  if (given > count)
+    throw UserError(std::string(where) + ": out= has " + std::to_string(given) + " arrays for " +
+                    std::to_string(count) + " outputs");
+  for (size_t index = 0; index < given; ++index) {
+    PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
+    if (item != Py_None && !is_array(item))
+      throw UserError(std::string(where) + ": out= must hold NDArrays; given " +
+                      Py_TYPE(item)->tp_name);
+    outputs.push_back(item == Py_None ? ArrayRef() : ArrayRef::borrow(as_array(item)));
+  }
+}
+
+PyObject* pack(std::vector<ArrayRef>& outputs, size_t visible, bool bare) {
+  if (bare && visible == 1) return as_object(outputs[0].release());
+  PyObject* result = PyTuple_New(static_cast<Py_ssize_t>(visible));
+  if (!result) throw PythonError{};
+  for (size_t index = 0; index < visible; ++index)
+    PyTuple_SET_ITEM(result, static_cast<Py_ssize_t>(index), as_object(outputs[index].release()));
+  return result;
+}
+
+}  // namespace
+
+PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject* donate) {
+  Program& program = *nb::inst_ptr<Program>(self);
+  // A tuple: a list could change while the interpreter lock is given up.
+  nb::object fast =
+      PyTuple_CheckExact(inputs) ? nb::borrow(inputs) : nb::steal(PySequence_Tuple(inputs));
+  if (!fast) throw nb::python_error();
+  auto count = static_cast<size_t>(PyTuple_GET_SIZE(fast.ptr()));
+  if (count != program.inputs.size())
+    throw UserError(program.name + ": expected " + std::to_string(program.inputs.size()) +
+                    " inputs; given " + std::to_string(count));
+  Few<Array*, 32> arrays(count);
+  Few<Immediate, 32> immediates(count);
+  for (size_t index = 0; index < count; ++index) {
+    PyObject* item = PyTuple_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
+    const ArrayType* expected = program.inputs[index].get();
+    if (is_array(item)) {
+      arrays[index] = as_array(item);
+      if (arrays[index]->type.get() == expected) continue;
+    } else if (expected->ndim == 0 && is_scalar(item)) {
+      arrays[index] = nullptr;
+      immediates[index] = convert(read_scalar(item), expected->dtype);
+      continue;
+    }
+    throw UserError(program.name + ": input " + std::to_string(index) + ": " +
+                    expectation(expected, item));
+  }
+  std::vector<ArrayRef> outputs;
+  read_outputs(out, program.outputs.size(), outputs, program.name.c_str());
+  std::vector<uint32_t> given_up;
+  if (donate && donate != Py_None) {
+    nb::object list = nb::steal(PySequence_Fast(donate, "donate= must be a sequence of numbers"));
+    if (!list) throw nb::python_error();
+    for (Py_ssize_t index = 0; index < PySequence_Fast_GET_SIZE(list.ptr()); ++index) {
+      long value = PyLong_AsLong(PySequence_Fast_GET_ITEM(list.ptr(), index));
+      if (value == -1 && PyErr_Occurred()) throw nb::python_error();
+      if (value < 0 || static_cast<size_t>(value) >= count || !arrays[static_cast<size_t>(value)])
+        throw UserError(program.name + ": donate=: input " + std::to_string(value) +
+                        " is not an NDArray of this call");
+      given_up.push_back(static_cast<uint32_t>(value));
+    }
+  }
+  nb::object alive = nb::borrow(self);
+  run_program(program, self, arrays.data(), immediates.data(), count, outputs,
+              given_up.empty() ? nullptr : &given_up, true);
+  return pack(outputs, program.visible, false);
+}
+
+// -------------------------------------------------------------------------- the signature cache
+
+namespace {
+
+struct Entry {
+  uint64_t hash;
+  std::vector<uint64_t> key;
+  std::vector<TypeRef> types;  // the key holds their addresses
+  nb::object owner;
+  Program* program = nullptr;
+  View* view = nullptr;
+};
+
+// Shapes that change with every call must not fill the memory; a miss costs about a millisecond.
+size_t most_signatures = 8192;
+
+struct SignatureCache {
+  std::vector<std::shared_ptr<Entry>> slots = std::vector<std::shared_ptr<Entry>>(256);
+  size_t used = 0;
+
+  const std::shared_ptr<Entry>* find(const uint64_t* key, size_t words, uint64_t hash) const {
+    size_t mask = slots.size() - 1;
+    for (size_t index = hash & mask; slots[index]; index = (index + 1) & mask) {
+      const Entry& entry = *slots[index];
+      if (entry.hash == hash && entry.key.size() == words &&
+          std::memcmp(entry.key.data(), key, words * sizeof(uint64_t)) == 0)
+        return &slots[index];
+    }
+    return nullptr;
+  }
+
+  void insert(std::shared_ptr<Entry> entry) {
+    if (used >= most_signatures) {
+      SignatureCache old;  // emptied only after the swap: what it held may run Python code
+      std::swap(old, *this);
+    }
+    if ((used + 1) * 2 > slots.size()) {
+      std::vector<std::shared_ptr<Entry>> old(slots.size() * 2);
+      old.swap(slots);
+      for (std::shared_ptr<Entry>& moved : old) {
+        if (moved) place(std::move(moved));
+      }
+    }
+    place(std::move(entry));
+    ++used;
+  }
+
+  void place(std::shared_ptr<Entry> entry) {
+    size_t mask = slots.size() - 1;
+    size_t index = entry->hash & mask;
+    while (slots[index]) index = (index + 1) & mask;
+    slots[index] = std::move(entry);
+  }
+};
+
+SignatureCache& signature_cache() {
+  static auto* cache = new SignatureCache;
+  return *cache;
+}
+
+PyObject* compile_handler = nullptr;
+
+std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const uint64_t* key,
+                               size_t words, uint64_t hash, Array* const* arrays, size_t count) {
+  ++counters.signature_misses;
+  if (!compile_handler) throw InternalError("invoke: no compile handler is set");
+  auto entry = std::make_shared<Entry>();
+  entry->hash = hash;
+  entry->key.assign(key, key + words);
+  nb::object signature = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+  for (size_t index = 0; index < count; ++index) {
+    Array* array = arrays[index];
+    PyObject* part;
+    if (array) {
+      entry->types.push_back(array->type);
+      part = Py_BuildValue("(iNO)", static_cast<int>(array->type->dtype),
+                           array->type->shape_tuple(), Py_False);
+    } else {
+      part = Py_BuildValue("(i()O)", static_cast<int>(key[index + 1] >> 1), Py_True);
+    }
+    if (!part) throw nb::python_error();
+    PyTuple_SET_ITEM(signature.ptr(), static_cast<Py_ssize_t>(index), part);
+  }
+  PyObject* answer = in_python([&] {
+    return PyObject_CallFunction(compile_handler, "LLO", static_cast<long long>(operator_id),
+                                 static_cast<long long>(attributes_id), signature.ptr());
+  });
+  if (!answer) throw nb::python_error();
+  entry->owner = nb::steal(answer);
+  if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(program_type)) {
+    entry->program = nb::inst_ptr<Program>(answer);
+    if (entry->program->inputs.size() != count)
+      throw InternalError(entry->program->name + ": the compiled program takes " +
+                          std::to_string(entry->program->inputs.size()) + " inputs, the call has " +
+                          std::to_string(count));
+    for (size_t index = 0; index < count; ++index) {
+      const ArrayType* expected = entry->program->inputs[index].get();
+      bool same = arrays[index] ? arrays[index]->type.get() == expected
+                                : expected->ndim == 0 && expected->dtype == key[index + 1] >> 1;
+      if (!same)
+        throw InternalError(entry->program->name + ": input " + std::to_string(index) +
+                            " of the compiled program is " + expected->text() +
+                            ", which is not the operand's type");
+    }
+  } else if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(view_type)) {
+    entry->view = nb::inst_ptr<View>(answer);
+    if (count == 0 || !arrays[0]) throw InternalError("a View needs an array operand");
+    entry->view->bind(arrays[0]->type->dtype);
+  } else if (!PyCallable_Check(answer)) {
+    throw InternalError("a compile handler must return a Program, a View or a callable");
+  }
+  signature_cache().insert(entry);
+  return entry;
+}
+
+PyObject* call_python(PyObject* function, PyObject* const* operands, size_t count,
+                      std::vector<ArrayRef>& outputs) {
+  if (outputs.empty())
+    return in_python([&] { return PyObject_Vectorcall(function, operands, count, nullptr); });
+  nb::object arguments = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+  for (size_t index = 0; index < count; ++index) {
+    Py_INCREF(operands[index]);
+    PyTuple_SET_ITEM(arguments.ptr(), static_cast<Py_ssize_t>(index), operands[index]);
+  }
+  size_t given = outputs.size();
+  nb::object out = nb::steal(pack(outputs, given, true));
+  nb::object keywords = nb::steal(Py_BuildValue("{sO}", "out", out.ptr()));
+  return in_python([&] { return PyObject_Call(function, arguments.ptr(), keywords.ptr()); });
+}
+
+}  // namespace
+
+thread_local TraceHandlers trace_handlers;
+
+nb::tuple set_trace_handlers(nb::object call, nb::object read) {
+  auto exchange = [](PyObject*& place, nb::object& given) {
+    PyObject* before = std::exchange(place, given.is_none() ? nullptr : given.release().ptr());
+    return before ? nb::steal(before) : nb::none();
+  };
+  nb::object call_before = exchange(trace_handlers.call, call);
+  nb::object read_before = exchange(trace_handlers.read, read);
+  return nb::make_tuple(call_before, read_before);
+}
+
+void note_read(PyObject* array) {
+  if (!trace_handlers.read) return;
+  nb::object handler = nb::borrow(trace_handlers.read);
+  PyObject* result = in_python([&] { return PyObject_CallOneArg(handler.ptr(), array); });
+  if (!result) throw PythonError{};
+  Py_DECREF(result);
+}
+
+namespace {
+
+PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                        size_t count, std::vector<ArrayRef>& outputs) {
+  nb::object handler = nb::borrow(trace_handlers.call);
+  nb::object given = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+  for (size_t index = 0; index < count; ++index) {
+    Py_INCREF(operands[index]);
+    PyTuple_SET_ITEM(given.ptr(), static_cast<Py_ssize_t>(index), operands[index]);
+  }
+  bool writes = false;
+  for (const ArrayRef& output : outputs) writes |= static_cast<bool>(output);
+  return PyObject_CallFunction(handler.ptr(), "LLOO", static_cast<long long>(operator_id),
+                               static_cast<long long>(attributes_id), given.ptr(),
+                               writes ? Py_True : Py_False);
+}
+
+}  // namespace
+
+PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                      size_t count, std::vector<ArrayRef>& outputs) {
+  if (trace_handlers.call) {
+    PyObject* result = call_in_trace(operator_id, attributes_id, operands, count, outputs);
+    // What a graph cannot hold is done at once.
+    if (result != Py_NotImplemented) return result;
+    Py_DECREF(result);
+  }
+  ++counters.imperative_operators;
+  Few<Array*, 16> arrays(count);
+  Few<Immediate, 16> immediates(count);
+  Few<uint64_t, 17> key(count + 1);
+  int first_dtype = -1;
+  bool scalars = false;
+  key[0] = static_cast<uint64_t>(operator_id) << 32 ^ static_cast<uint64_t>(attributes_id);
+  for (size_t index = 0; index < count; ++index) {
+    if (is_array(operands[index])) {
+      arrays[index] = as_array(operands[index]);
+      key[index + 1] = reinterpret_cast<uint64_t>(arrays[index]->type.get());
+      if (first_dtype < 0) first_dtype = arrays[index]->type->dtype;
+    } else {
+      arrays[index] = nullptr;
+      scalars = true;
+    }
+  }
+  if (scalars) {
+    for (size_t index = 0; index < count; ++index) {
+      if (arrays[index]) continue;
+      if (!is_scalar(operands[index]))
+        throw UserError(std::string("operand ") + std::to_string(index) +
+                        ": expected an NDArray or a number; given " +
+                        Py_TYPE(operands[index])->tp_name + "; convert it with nd.array first");
+      Scalar scalar = read_scalar(operands[index]);
+      int dtype = first_dtype >= 0 ? first_dtype : default_dtype(scalar);
+      immediates[index] = convert(scalar, dtype);
+      key[index + 1] = static_cast<uint64_t>(dtype) << 1 | 1;
+    }
+  }
+  uint64_t hash = count;
+  for (size_t index = 0; index <= count; ++index) {
+    hash = (hash ^ key[index]) * 0xD6E8FEB86659FD93u;
+    hash ^= hash >> 32;
+  }
+  // The compiler may run Python and so change the cache: hold the entry itself.
+  std::shared_ptr<Entry> compiled;
+  Entry* entry;
+  if (const std::shared_ptr<Entry>* found = signature_cache().find(key.data(), count + 1, hash)) {
+    ++counters.signature_hits;
+    entry = found->get();
+  } else {
+    compiled =
+        compile(operator_id, attributes_id, key.data(), count + 1, hash, arrays.data(), count);
+    entry = compiled.get();
+  }
+  nb::object owner = entry->owner;
+  if (entry->program) {
+    Program& program = *entry->program;
+    if (outputs.size() > program.outputs.size())
+      throw UserError(program.name + ": out= has more arrays than there are outputs");
+    run_program(program, owner.ptr(), arrays.data(), immediates.data(), count, outputs, nullptr,
+                true);
+    if (!outputs.empty()) outputs[0]->is_comparison = program.answers_truth;
+    return pack(outputs, program.visible, true);
+  }
+  if (entry->view) {
+    ArrayRef result = run_view(*entry->view, owner.ptr(), arrays[0], true);
+    if (outputs.empty() || !outputs[0]) return as_object(result.release());
+    Array* given = outputs[0].get();
+    check_not_donated(given);
+    if (is_recording() && (given->on_tape() || result->node))
+      throw UserError("view: out= is not supported while recording");
+    if (given->type.get() != result->type.get())
+      throw UserError("view: out=: " + expectation(result->type.get(), as_object(given)));
+    copy_array(result.get(), given);
+    return as_object(outputs[0].release());
+  }
+  return call_python(owner.ptr(), operands, count, outputs);
+}
+
+PyObject* invoke(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                 size_t count, PyObject* out) {
+  std::vector<ArrayRef> outputs;
+  read_outputs(out, SIZE_MAX, outputs, "invoke");
+  return invoke_with(operator_id, attributes_id, operands, count, outputs);
+}
+
+ArrayRef invoke_binary(int64_t operator_id, int64_t attributes_id, Array* a, Array* b, Array* out) {
+  std::vector<ArrayRef> outputs;
+  if (out) outputs.push_back(ArrayRef::borrow(out));
+  PyObject* operands[2] = {as_object(a), as_object(b)};
+  PyObject* result = invoke_with(operator_id, attributes_id, operands, 2, outputs);
+  if (!result) throw PythonError{};
+  if (!is_array(result)) {
+    Py_DECREF(result);
+    throw InternalError("the operator that adds cotangents must return one array");
+  }
+  return ArrayRef::steal(as_array(result));
+}
+
+nb::object set_compile_handler(nb::object handler) {
+  if (handler.is_none()) handler = nb::object();
+  nb::object before = nb::steal(std::exchange(compile_handler, handler.release().ptr()));
+  return before.is_valid() ? before : nb::none();
+}
+
+void set_most_signatures(size_t most) { most_signatures = most; }
+size_t signature_count() { return signature_cache().used; }
+
+void clear_signature_cache() {
+  SignatureCache old;
+  std::swap(old, signature_cache());
+}
+
+}  // namespace tigon

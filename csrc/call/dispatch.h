@@ -1,0 +1,143 @@
+// From operands to a running program: signature cache, allocation, inline run or push, tape.
+#pragma once
+
+#include <Python.h>
+#include <nanobind/nanobind.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "array/array.h"
+#include "program/program.h"
+#include "tape/tape.h"
+
+namespace tigon {
+
+namespace nb = nanobind;
+
+// A Python number on its way into a kernel.
+struct Scalar {
+  enum Type : uint8_t { Float, Integer, Large, Bool } type;
+  double real;
+  int64_t integer;
+};
+
+bool is_scalar(PyObject* object);
+Scalar read_scalar(PyObject* object);  // throws
+Immediate convert(const Scalar& scalar, int dtype);
+PyObject* immediate_to_python(const Immediate& value, int dtype);
+int default_dtype(const Scalar& scalar);
+
+// The two kinds of record that answer a call, both with an optional gradient.
+class Callee {
+ public:
+  std::vector<TypeRef> inputs;  // of a View: empty
+  std::vector<TypeRef> outputs;
+  nb::object gradient;  // callable or None
+  nb::object tag;
+  // Gradient objects (or None) by the mask of wanted inputs.
+  std::map<std::vector<uint64_t>, nb::object> gradients;
+
+  PyObject* gradient_for(const std::vector<uint64_t>& wanted);  // borrowed
+};
+
+class Program : public Callee {
+ public:
+  std::string name;
+  size_t visible = 0;
+  bool answers_truth = false;  // of a comparison: its zeros and ones are no numbers
+  std::vector<std::vector<uint32_t>> may_alias;
+  Ref<ProgramCode> code;
+  uint64_t calls = 0;
+};
+
+class View : public Callee {
+ public:
+  int64_t offset = 0;  // elements
+  std::vector<int64_t> shape;
+  void bind(int dtype);  // fixes `outputs` on first use
+};
+
+class GradientRule {
+ public:
+  std::vector<std::pair<bool, uint32_t>> saved;  // (is output, index)
+  uint32_t own_saved = 0;                        // those after the first few are for `predict`
+  std::vector<uint32_t> cotangents;
+  std::vector<uint32_t> targets;
+  nb::object compile;
+  nb::object predict;  // none: prediction has the same gradient
+  nb::object program;  // after the first backward
+  nb::object prediction_program;
+};
+
+// `outputs` comes with the wanted targets or nulls and leaves with all outputs.
+// `inputs[i]` null: the operand is `immediates[i]`.
+void run_program(Program& program, PyObject* self, Array* const* inputs,
+                 const Immediate* immediates, size_t count, std::vector<ArrayRef>& outputs,
+                 const std::vector<uint32_t>* donate, bool record);
+
+ArrayRef run_view(View& view, PyObject* self, Array* operand, bool record);
+
+PyObject* invoke(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                 size_t count, PyObject* out);
+
+// Program.__call__.
+PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject* donate);
+
+// For errors: what was expected and what came.
+std::string expectation(const ArrayType* expected, PyObject* given);
+
+// `outputs`: the caller's arrays or nulls.
+PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                      size_t count, std::vector<ArrayRef>& outputs);
+
+// A call that is not recorded.
+ArrayRef invoke_binary(int64_t operator_id, int64_t attributes_id, Array* a, Array* b, Array* out);
+
+// Copies, ordered by the engine.
+void copy_array(Array* from, Array* to);
+void fill_array(Array* array, double value);  // small set of constants: 0 and 1
+
+// The setters return what was set before.
+nb::object set_compile_handler(nb::object handler);
+struct SlotOperator {
+  int64_t operator_id = -1;  // negative: none
+  int64_t attributes_id = 0;
+};
+SlotOperator set_slot_operator(const std::string& slot, SlotOperator chosen, bool reflected);
+void clear_signature_cache();
+size_t signature_count();
+void set_most_signatures(size_t most);
+
+// While a thread traces Python code: who answers its operator calls, and who is told of the arrays
+// whose values it reads. Null otherwise. Owned.
+struct TraceHandlers {
+  PyObject* call = nullptr;  // (operator_id, attributes_id, operands, whether out= is given)
+  PyObject* read = nullptr;  // (array)
+};
+extern thread_local TraceHandlers trace_handlers;
+nb::tuple set_trace_handlers(nb::object call, nb::object read);  // returns those before
+void note_read(PyObject* array);
+
+extern double inline_threshold;  // microseconds
+
+struct Counters {
+  uint64_t native_calls = 0;
+  uint64_t imperative_operators = 0;
+  uint64_t signature_hits = 0;
+  uint64_t signature_misses = 0;
+  uint64_t pushed = 0;
+  uint64_t inlined = 0;
+};
+extern Counters counters;
+
+PyObject* compare_slot(PyObject* a, PyObject* b, int operation);
+const PyType_Slot* operator_slots(size_t* count);
+
+// Types registered with nanobind, cached for quick checks.
+extern PyObject* program_type;
+extern PyObject* view_type;
+extern PyObject* gradient_type;
+
+}  // namespace tigon

@@ -1,0 +1,268 @@
+#include "program/program.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/few.h"
+#include "memory/storage.h"
+
+namespace tigon {
+namespace {
+
+// Each thread keeps its largest scratch block: kernels never nest.
+struct Scratch {
+  void* block = nullptr;
+  size_t bytes = 0;
+  ~Scratch() {
+    if (block) memory::release(block, bytes);
+  }
+  void* get(size_t wanted) {
+    if (wanted <= bytes) return block;
+    void* fresh = memory::allocate(wanted);
+    if (!fresh) return nullptr;
+    if (block) memory::release(block, bytes);
+    block = fresh;
+    bytes = wanted;
+    return block;
+  }
+};
+
+thread_local Scratch scratch;
+
+constexpr int32_t kNoScratch = -1;
+constexpr int32_t kIndexOutOfRange = 5;  // with details, which 1 has not
+
+const char* describe(int32_t status) {
+  switch (status) {
+  case 1:
+    return "an index is out of range; check the indices against the shape of the data";
+  case 2:
+    return "integer division by zero; check the divisor";
+  case 3:
+    return "a value is outside the operator's domain; check the input";
+  case 4:
+    return "the matrix is singular or not positive definite; check the input";
+  default:
+    return nullptr;
+  }
+}
+
+int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t end) {
+  void* space = nullptr;
+  if (launch.scratch_bytes) {
+    space = scratch.get(launch.scratch_bytes);
+    if (!space) return kNoScratch;
+  }
+  return launch.kernel(buffers, launch.slots.data(), space, begin, end);
+}
+
+}  // namespace
+
+std::string KernelFailure::index_out_of_range() const {
+  auto [index, count, least, axis] = details;
+  // What is no number, and what int64 cannot hold, comes as the greatest one.
+  std::string given =
+      index == INT64_MAX ? "nan, or 9223372036854775807 or more," : std::to_string(index);
+  return "index " + given + " is out of bounds for axis " + std::to_string(axis) + " with size " +
+         std::to_string(count) + "; " +
+         (count ? "expected " + std::to_string(least) + " to " + std::to_string(count - 1)
+                : "there is nothing to index");
+}
+
+void KernelFailure::raise() const {
+  if (status == kNoScratch) memory::throw_out_of_memory(launch->scratch_bytes);
+  if (status == kIndexOutOfRange)
+    throw IndexOutOfRange(launch->operator_name + ": " + index_out_of_range());
+  const char* text = describe(status);
+  throw UserError(
+      launch->operator_name + ": " +
+      (text ? std::string(text) : "the kernel stopped with status " + std::to_string(status)));
+}
+
+ProgramCode::~ProgramCode() {
+  if (drop_keep_alive) drop_keep_alive(keep_alive);
+  for (size_t index = 0; index < constants_.size(); ++index)
+    memory::release(constants_[index], constant_bytes_[index]);
+}
+
+void ProgramCode::add_constant(const void* data, size_t bytes) {
+  constants_.reserve(constants_.size() + 1);
+  constant_bytes_.reserve(constants_.size() + 1);
+  void* block = memory::allocate(bytes);
+  if (!block) memory::throw_out_of_memory(bytes);
+  if (bytes) std::memcpy(block, data, bytes);
+  constants_.push_back(block);
+  constant_bytes_.push_back(bytes);
+}
+
+void Wave::order_chunks() {
+  for (size_t launch = 0; launch < launches.size(); ++launch) {
+    for (int64_t number = 0; number < launches[launch].chunks.count; ++number)
+      chunks.push_back({static_cast<uint32_t>(launch), static_cast<uint32_t>(number)});
+  }
+  if (launches.size() < 2) return;
+  // By the middle of the chunk as a fraction of its launch.
+  std::stable_sort(chunks.begin(), chunks.end(), [&](const Chunk& a, const Chunk& b) {
+    return (2 * int64_t{a.number} + 1) * launches[b.launch].chunks.count <
+           (2 * int64_t{b.number} + 1) * launches[a.launch].chunks.count;
+  });
+}
+
+void ProgramCode::finish() {
+  auto check = [](bool condition, const Launch& launch, const char* what) {
+    if (!condition) throw InternalError("launch of " + launch.operator_name + ": " + what);
+  };
+  for (Wave& wave : waves) {
+    for (Launch& launch : wave.launches) {
+      check(launch.kernel != nullptr, launch, "null kernel address");
+      for (const BufferPlace& place : launch.buffers) {
+        size_t bound = 0;
+        switch (place.space) {
+        case Space::Input:
+          bound = input_count;
+          break;
+        case Space::Output:
+          bound = output_count;
+          break;
+        case Space::Arena:
+          bound = arena_bytes + 1;  // an empty buffer may sit at the very end
+          break;
+        case Space::Constant:
+          bound = constants_.size();
+          break;
+        }
+        check(place.index >= 0 && static_cast<size_t>(place.index) < bound, launch,
+              "buffer out of range");
+      }
+      launch.chunks = Chunking::of(launch.points, launch.grain);
+      wave.buffer_begins.push_back(buffer_total_);
+      buffer_total_ += launch.buffers.size();
+    }
+    wave.order_chunks();
+    chunk_counts_.push_back(static_cast<uint32_t>(wave.chunks.size()));
+  }
+}
+
+void ProgramCode::resolve(void** buffers, void* const* inputs, void* const* outputs,
+                          char* arena) const {
+  for (const Wave& wave : waves) {
+    for (const Launch& launch : wave.launches) {
+      for (const BufferPlace& place : launch.buffers) {
+        switch (place.space) {
+        case Space::Input:
+          *buffers++ = inputs[place.index];
+          break;
+        case Space::Output:
+          *buffers++ = outputs[place.index];
+          break;
+        case Space::Arena:
+          *buffers++ = arena + place.index;
+          break;
+        case Space::Constant:
+          *buffers++ = constants_[static_cast<size_t>(place.index)];
+          break;
+        }
+      }
+    }
+  }
+}
+
+namespace {
+
+// Work below this many microseconds is done before another thread has noticed it.
+constexpr double kAlone = 2;
+constexpr double kHeavy = 40;
+
+// Others read it while its thread works on its stack: on cache lines of its own.
+struct alignas(64) Running {
+  std::span<const Wave> waves;
+  void** buffers;
+  std::atomic<int32_t> status{0};
+  KernelFailure failure;  // by the thread that changed the status; writing it each time would cost
+
+  Running(std::span<const Wave> part, void** where) : waves(part), buffers(where) {}
+
+  void run_points(const Wave& wave, size_t place, int64_t begin, int64_t end) {
+    const Launch& launch = wave.launches[place];
+    if (int32_t result = call(launch, buffers + wave.buffer_begins[place], begin, end)) {
+      int32_t none = 0;
+      if (!status.compare_exchange_strong(none, result)) return;
+      failure.launch = &launch;
+      failure.status = result;
+      if (launch.scratch_bytes >= sizeof(failure.details))
+        std::memcpy(failure.details, scratch.block, sizeof(failure.details));
+    }
+  }
+
+  void run_chunk(uint32_t stage, int64_t index) {
+    if (status.load(std::memory_order_relaxed)) return;
+    const Wave& wave = waves[stage];
+    auto [place, number] = wave.chunks[static_cast<size_t>(index)];
+    const Launch& launch = wave.launches[place];
+    int64_t begin = number * launch.chunks.size;
+    run_points(wave, place, begin, std::min(begin + launch.chunks.size, launch.points));
+  }
+
+  // Points do not depend on each other: without another thread there is no need of chunks.
+  void run_alone() {
+    for (const Wave& wave : waves) {
+      for (size_t place = 0; place < wave.launches.size(); ++place) {
+        int64_t points = wave.launches[place].points;
+        if (points > 0 && !status.load(std::memory_order_relaxed))
+          run_points(wave, place, 0, points);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
+                      bool alone) const {
+  Running running{part, buffers};
+  if (alone) {
+    running.run_alone();
+  } else {
+    auto chunk = [](void* context, uint32_t stage, int64_t index) {
+      static_cast<Running*>(context)->run_chunk(stage, index);
+    };
+    ThreadPool::instance().run({chunk, &running, chunk_counts, static_cast<uint32_t>(part.size())},
+                               cost == 0 || cost > kHeavy);
+  }
+  if (running.status.load()) running.failure.raise();
+}
+
+void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
+  alignas(64) Few<void*, 64> buffers(buffer_total_);
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
+  bool alone = (cost != 0 && cost < kAlone) || ThreadPool::instance().threads() == 1;
+  run(waves, chunk_counts_.data(), buffers.data(), alone);
+}
+
+std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const* outputs,
+                                               void* arena, Part part) const {
+  using Clock = std::chrono::steady_clock;
+  Few<void*, 64> buffers(buffer_total_);
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
+  std::vector<double> seconds;
+  auto timed = [&](const Wave& wave) {
+    auto chunks = static_cast<uint32_t>(wave.chunks.size());
+    auto began = Clock::now();
+    run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone);
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - began).count());
+  };
+  for (const Wave& wave : waves) {
+    if (part == Part::Wave) {
+      timed(wave);
+      continue;
+    }
+    for (size_t place = 0; place < wave.launches.size(); ++place) {
+      Wave one{{wave.launches[place]}, {wave.buffer_begins[place]}, {}};
+      one.order_chunks();
+      timed(one);
+    }
+  }
+  return seconds;
+}
+
+}  // namespace tigon

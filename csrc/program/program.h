@@ -1,0 +1,103 @@
+// A compiled graph: waves of kernel launches over inputs, outputs, constants and one arena.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/common.h"
+#include "engine/pool.h"
+
+namespace tigon {
+
+using Kernel = int32_t (*)(void* const* buffers, const int64_t* slots, void* scratch, int64_t begin,
+                           int64_t end);
+
+enum class Space : uint8_t { Input, Output, Arena, Constant };
+
+struct BufferPlace {
+  Space space;
+  int64_t index;  // a byte offset for Space::Arena
+};
+
+struct Launch {
+  Kernel kernel;
+  std::vector<BufferPlace> buffers;
+  std::vector<int64_t> slots;
+  int64_t points;
+  int64_t grain;
+  size_t scratch_bytes;
+  std::string operator_name;
+  Chunking chunks;
+};
+
+// Launches that run together.
+struct Wave {
+  std::vector<Launch> launches;
+  std::vector<size_t> buffer_begins;  // of each launch in the program's resolved buffers
+  struct Chunk {
+    uint32_t launch;
+    uint32_t number;
+  };
+  // Such that any part of the list has about that part of every launch: the pool gives each thread
+  // a part, and launches differ in the length of their chunks.
+  std::vector<Chunk> chunks;
+
+  void order_chunks();
+};
+
+struct KernelFailure {
+  static constexpr size_t kDetails = 4;
+
+  const Launch* launch;
+  int32_t status;
+  int64_t details[kDetails];  // what the kernel left in its scratch memory
+  [[noreturn]] void raise() const;
+
+ private:
+  std::string index_out_of_range() const;
+};
+
+class ProgramCode : public AtomicCounted<ProgramCode> {
+ public:
+  size_t input_count = 0;
+  size_t output_count = 0;
+  size_t arena_bytes = 0;
+  double cost = 0;
+  std::vector<Wave> waves;
+  std::atomic<int> in_flight{0};  // pushed executions that have not ended
+  void* keep_alive = nullptr;     // whatever owns the kernels' code
+  void (*drop_keep_alive)(void*) = nullptr;
+
+  ProgramCode() = default;
+  ProgramCode(const ProgramCode&) = delete;
+  ProgramCode& operator=(const ProgramCode&) = delete;
+  ~ProgramCode();
+  static void destroy(ProgramCode* code) { delete code; }
+
+  void add_constant(const void* data, size_t bytes);
+  size_t constant_count() const { return constants_.size(); }
+  // Checks places and fixes the chunks; to be called once, when all is filled in.
+  void finish();
+
+  // Throws UserError naming the operator when a kernel reports a status.
+  void execute(void* const* inputs, void* const* outputs, void* arena) const;
+
+  enum class Part { Wave, Launch, LaunchAlone };  // alone: all its chunks on the calling thread
+  // Executes, launches of a wave one after another unless waves are asked for, and gives the
+  // seconds that each part took.
+  std::vector<double> execute_timed(void* const* inputs, void* const* outputs, void* arena,
+                                    Part part) const;
+
+ private:
+  void run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
+           bool alone) const;
+  void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena) const;
+
+  std::vector<uint32_t> chunk_counts_;  // of each wave
+  size_t buffer_total_ = 0;
+  std::vector<void*> constants_;
+  std::vector<size_t> constant_bytes_;
+};
+
+}  // namespace tigon

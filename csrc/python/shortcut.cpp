@@ -1,0 +1,245 @@
+#include "python/shortcut.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include "call/dispatch.h"
+#include "core/few.h"
+#include "python/arguments.h"
+#include "python/errors.h"
+#include "python/guards.h"
+
+namespace tigon {
+namespace {
+
+using namespace nb::literals;
+
+int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
+
+// One program for one kind of call, and all that must be as it was.
+struct Shortcut {
+  int64_t epoch;
+  bool training;
+  std::vector<TypeRef> types;  // of the arguments
+  nb::object guards;           // of what the traced code read
+  Guards* guarded;
+  nb::object owner;  // of the program
+  Program* program;
+  std::vector<ArrayRef> arrays;                   // null where an argument goes
+  std::vector<std::pair<size_t, size_t>> inputs;  // (place among the arrays, argument)
+
+  bool fits(PyObject* arguments) const {
+    if (epoch != tigon::epoch || training != is_training()) return false;
+    if (static_cast<size_t>(PyTuple_GET_SIZE(arguments)) != types.size()) return false;
+    for (size_t index = 0; index < types.size(); ++index) {
+      PyObject* argument = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
+      if (!is_array(argument) || as_array(argument)->type.get() != types[index].get()) return false;
+      // Calls that give one array twice are of a kind of their own, and go the long way.
+      for (size_t earlier = 0; earlier < index; ++earlier)
+        if (PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(earlier)) == argument) return false;
+    }
+    return true;
+  }
+
+  PyObject* run(PyObject* arguments) const {
+    Few<Array*, 32> operands(arrays.size());
+    for (size_t index = 0; index < arrays.size(); ++index) operands[index] = arrays[index].get();
+    for (auto [place, argument] : inputs)
+      operands[place] = as_array(PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(argument)));
+    std::vector<ArrayRef> outputs;
+    run_program(*program, owner.ptr(), operands.data(), nullptr, arrays.size(), outputs, nullptr,
+                false);
+    return as_object(outputs[0].release());
+  }
+};
+
+class Shortcuts {
+ public:
+  using Held = std::shared_ptr<const Shortcut>;
+
+  Held find(PyObject* arguments) const {
+    for (size_t index = 0; index < all_.size(); ++index) {
+      if (!all_[index]->fits(arguments)) continue;
+      Held found = all_[index];  // a guard may run Python code, which may change them all
+      if (hold(*found->guarded)) return found;
+    }
+    return nullptr;
+  }
+
+  void add(nb::object program, nb::list arrays,
+           const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments, int64_t epoch,
+           nb::object guards) {
+    PyObject** given_objects = reinterpret_cast<PyTupleObject*>(arguments.ptr())->ob_item;
+    if (repeats(given_objects, arguments.size()) || arguments.size() > kMostArguments) return;
+    if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
+    if (Py_TYPE(program.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
+      throw InternalError("a shortcut leads to a Program");
+    auto made = std::make_shared<Shortcut>();
+    made->epoch = epoch;
+    made->training = is_training();
+    made->program = nb::inst_ptr<Program>(program);
+    made->owner = std::move(program);
+    made->inputs = inputs;
+    const std::vector<TypeRef>& expected = made->program->inputs;
+    if (arrays.size() != expected.size() || made->program->visible != 1)
+      throw InternalError("a shortcut needs all operands and gives one result");
+    std::vector<bool> given(arrays.size());
+    for (nb::handle argument : arguments) {
+      if (!is_array(argument.ptr())) throw InternalError("the arguments of a shortcut are arrays");
+      made->types.push_back(as_array(argument.ptr())->type);
+    }
+    for (auto [place, argument] : inputs) {
+      if (place >= expected.size() || argument >= made->types.size() ||
+          expected[place].get() != made->types[argument].get())
+        throw InternalError("an argument of a shortcut does not fit");
+      given[place] = true;
+    }
+    for (size_t index = 0; index < expected.size(); ++index) {
+      PyObject* array = nb::handle(arrays[index]).ptr();
+      bool fits = is_array(array) && as_array(array)->type.get() == expected[index].get();
+      if (!fits && !given[index]) throw InternalError("an operand of a shortcut does not fit");
+      made->arrays.push_back(given[index] ? ArrayRef() : ArrayRef::borrow(as_array(array)));
+    }
+    made->guarded = nb::inst_ptr<Guards>(guards);
+    made->guards = std::move(guards);
+    // What goes is dropped last: that may run Python code.
+    std::vector<Held> kept{std::move(made)};
+    for (const Held& one : all_) {
+      bool same = one->types.size() == kept[0]->types.size() &&
+                  one->training == kept[0]->training &&
+                  std::equal(one->types.begin(), one->types.end(), kept[0]->types.begin());
+      if (!same && one->epoch == tigon::epoch && kept.size() < kMost) kept.push_back(one);
+    }
+    all_.swap(kept);
+  }
+
+  int traverse(visitproc visit, void* arg) const {
+    for (const Held& one : all_) {
+      Py_VISIT(one->owner.ptr());
+      Py_VISIT(one->guards.ptr());
+    }
+    return 0;
+  }
+
+  void clear() {
+    std::vector<Held> all;
+    all.swap(all_);
+  }
+
+ private:
+  static constexpr size_t kMost = 8;
+  static constexpr size_t kMostArguments = 32;  // which are compared pair by pair
+  std::vector<Held> all_;
+};
+
+PyObject* shortcuts_type = nullptr;
+PyObject* shortcuts_name = nullptr;
+PyObject* long_name = nullptr;
+PyObject* failed_name = nullptr;
+PyObject* hide_name = nullptr;
+
+// Lets the block say in a user's error where it happened, and leave our own frames out.
+void explain_failure(PyObject* self, PyObject* method) {
+  PyObject *kind, *value, *trace;
+  PyErr_Fetch(&kind, &value, &trace);
+  PyErr_NormalizeException(&kind, &value, &trace);
+  if (trace) PyException_SetTraceback(value, trace);
+  PyObject* done = in_python([&] { return PyObject_CallMethodOneArg(self, method, value); });
+  if (!done) PyErr_Clear();
+  Py_XDECREF(done);
+  Py_XDECREF(trace);
+  PyErr_Restore(kind, value, PyException_GetTraceback(value));
+}
+
+PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  if (!(keywords && PyDict_GET_SIZE(keywords)) && !trace_handlers.call && !is_recording()) {
+    nb::object table = nb::steal(in_python([&] { return PyObject_GetAttr(self, shortcuts_name); }));
+    if (!table.is_valid()) PyErr_Clear();  // the long way finds out why
+    bool any =
+        table.is_valid() && Py_TYPE(table.ptr()) == reinterpret_cast<PyTypeObject*>(shortcuts_type);
+    if (any) {
+      if (Shortcuts::Held found = nb::inst_ptr<Shortcuts>(table)->find(arguments)) {
+        PyObject* result = guarded([&] { return found->run(arguments); });
+        if (!result && PyErr_ExceptionMatches(user_error_type()))
+          explain_failure(self, failed_name);
+        return result;
+      }
+    }
+  }
+  if (!(keywords && PyDict_GET_SIZE(keywords))) {
+    auto count = static_cast<size_t>(PyTuple_GET_SIZE(arguments));
+    Few<PyObject*, 8> given(count + 1);
+    given[0] = self;
+    for (size_t index = 0; index < count; ++index)
+      given[index + 1] = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
+    PyObject* result = in_python(
+        [&] { return PyObject_VectorcallMethod(long_name, given.data(), count + 1, nullptr); });
+    if (!result) explain_failure(self, hide_name);
+    return result;
+  }
+  nb::object method = nb::steal(PyObject_GetAttr(self, long_name));
+  if (!method.is_valid()) return nullptr;
+  return in_python([&] { return PyObject_Call(method.ptr(), arguments, keywords); });
+}
+
+int traverse_shortcuts(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  return nb::inst_ready(self) ? nb::inst_ptr<Shortcuts>(self)->traverse(visit, arg) : 0;
+}
+
+int clear_shortcuts(PyObject* self) {
+  if (nb::inst_ready(self)) nb::inst_ptr<Shortcuts>(self)->clear();
+  return 0;
+}
+
+PyType_Slot shortcuts_slots[] = {
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse_shortcuts)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear_shortcuts)},
+    {0, nullptr},
+};
+
+// Without members: classes derived from it and from others have the layout of the others.
+PyType_Slot short_call_slots[] = {
+    {Py_tp_call, reinterpret_cast<void*>(short_call)},
+    {Py_tp_doc, const_cast<char*>("Calls go to `_shortcuts` first, then to `_long_call`.")},
+    {0, nullptr},
+};
+PyType_Spec short_call_spec{"tigon._native.ShortCall", 0, 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, short_call_slots};
+
+}  // namespace
+
+void bind_shortcuts(nb::module_& m) {
+  shortcuts_name = PyUnicode_InternFromString("_shortcuts");
+  long_name = PyUnicode_InternFromString("_long_call");
+  failed_name = PyUnicode_InternFromString("_name_in");
+  hide_name = PyUnicode_InternFromString("_hide_frames");
+  auto shortcuts = nb::class_<Shortcuts>(m, "Shortcuts", nb::type_slots(shortcuts_slots),
+                                         "Programs of a traced block by kind of call.");
+  shortcuts.def(nb::init<>())
+      .def(
+          "add",
+          [](Shortcuts& all, nb::object program, nb::list arrays,
+             const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments,
+             int64_t epoch, nb::object guards) {
+            try {
+              all.add(std::move(program), std::move(arrays), inputs, std::move(arguments), epoch,
+                      std::move(guards));
+            } catch (...) {
+              set_python_error();
+              throw nb::python_error();
+            }
+          },
+          "program"_a, "arrays"_a, "inputs"_a, "arguments"_a, "epoch"_a, "guards"_a);
+  shortcuts_type = shortcuts.ptr();
+  PyObject* base = PyType_FromSpec(&short_call_spec);
+  if (!base) throw nb::python_error();
+  m.attr("ShortCall") = nb::steal(base);
+  m.def("set_epoch", [](int64_t now) { epoch = now; }, "now"_a);
+}
+
+}  // namespace tigon

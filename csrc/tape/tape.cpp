@@ -1,0 +1,557 @@
+#include "tape/tape.h"
+
+#include <algorithm>
+#include <memory>
+#include <queue>
+#include <unordered_map>
+
+#include "call/dispatch.h"
+#include "python/errors.h"
+
+namespace tigon {
+namespace {
+
+thread_local bool recording = false;
+thread_local bool training = false;
+uint64_t live_nodes = 0;
+uint64_t next_sequence = 1;
+int64_t sum_operator = -1;
+int64_t sum_attributes = 0;
+
+class RecordingOff {
+ public:
+  RecordingOff() : before_(set_recording(false)) {}
+  ~RecordingOff() { set_recording(before_); }
+  RecordingOff(const RecordingOff&) = delete;
+  RecordingOff& operator=(const RecordingOff&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace
+
+bool is_recording() { return recording; }
+bool is_training() { return training; }
+bool set_recording(bool on) { return std::exchange(recording, on); }
+bool set_training(bool on) { return std::exchange(training, on); }
+uint64_t tape_node_count() { return live_nodes; }
+
+std::pair<int64_t, int64_t> set_sum_operator(int64_t operator_id, int64_t attributes_id) {
+  return {std::exchange(sum_operator, operator_id), std::exchange(sum_attributes, attributes_id)};
+}
+
+// --------------------------------------------------------------------------------------- nodes
+
+Ref<Node> Node::create(uint32_t edges, uint32_t saved, uint32_t outputs) {
+  Node shape{};
+  shape.edge_count = edges;
+  shape.saved_count = saved;
+  shape.output_count = outputs;
+  void* place = memory::allocate(shape.bytes());
+  if (!place) memory::throw_out_of_memory(shape.bytes());
+  auto* node = ::new (place) Node(shape);
+  node->sequence = next_sequence++;
+  std::uninitialized_value_construct_n(node->edges(), edges);
+  std::uninitialized_value_construct_n(node->saved(), saved);
+  std::uninitialized_value_construct_n(node->outputs(), outputs);
+  ++live_nodes;
+  return Ref<Node>(node);
+}
+
+void Node::consume() {
+  consumed = true;
+  for (uint32_t index = 0; index < saved_count; ++index) saved()[index].storage.reset();
+  for (uint32_t index = 0; index < edge_count; ++index) {
+    edges()[index].node.reset();
+    edges()[index].leaf.reset();
+  }
+  // A custom function often holds its own outputs: let go, or the circle would never be freed.
+  if (!gradient) Py_CLEAR(owner);
+}
+
+void Node::destroy(Node* node) {
+  static auto* doomed = new std::vector<Node*>;
+  static bool draining = false;
+  doomed->push_back(node);
+  if (draining) return;
+  draining = true;
+  while (!doomed->empty()) {
+    Node* next = doomed->back();
+    doomed->pop_back();
+    PyObject* owner = next->owner;
+    PyObject* gradient = next->gradient;
+    size_t bytes = next->bytes();
+    std::destroy_n(next->edges(), next->edge_count);
+    std::destroy_n(next->saved(), next->saved_count);
+    std::destroy_n(next->outputs(), next->output_count);
+    memory::release(next, bytes);
+    --live_nodes;
+    Py_XDECREF(gradient);
+    Py_XDECREF(owner);
+  }
+  draining = false;
+}
+
+std::string node_name(const Node& node) {
+  if (node.owner && Py_TYPE(node.owner) == reinterpret_cast<PyTypeObject*>(program_type))
+    return nb::inst_ptr<Program>(node.owner)->name;
+  if (node.owner && Py_TYPE(node.owner) == reinterpret_cast<PyTypeObject*>(view_type))
+    return "view";
+  return "custom function";
+}
+
+void mark_variable(Array* array, PyObject* grad, const char* request) {
+  std::string name = request;
+  Leaf::Request kind;
+  if (name == "write") {
+    kind = Leaf::Write;
+  } else if (name == "add") {
+    kind = Leaf::Add;
+  } else if (name == "null") {
+    kind = Leaf::Null;
+  } else {
+    throw UserError("attach_grad: grad_req must be 'write', 'add' or 'null'; given '" + name + "'");
+  }
+  check_not_donated(array);
+  if (grad == Py_None && kind != Leaf::Null)
+    throw UserError("attach_grad: grad_req '" + name + "' needs an array for the gradient");
+  if (grad != Py_None && !is_array(grad))
+    throw UserError(std::string("attach_grad: the gradient must be an NDArray; given ") +
+                    Py_TYPE(grad)->tp_name);
+  if (grad != Py_None && as_array(grad)->type.get() != array->type.get())
+    throw UserError("attach_grad: the gradient must be " + array->type->text() + "; given " +
+                    as_array(grad)->type->text());
+  if (grad == as_object(array)) throw UserError("attach_grad: an array cannot be its own gradient");
+  if (array->leaf && array->leaf->variable == array) array->leaf->variable = nullptr;
+  Ref<Node> node = std::move(array->node);
+  if (grad == Py_None) {
+    array->leaf.reset();
+    return;
+  }
+  array->leaf = Ref<Leaf>(new Leaf);
+  array->leaf->grad = ArrayRef::borrow(as_array(grad));
+  array->leaf->request = kind;
+  array->leaf->variable = array;
+}
+
+void record_custom(const std::vector<Array*>& inputs, const std::vector<Array*>& outputs,
+                   PyObject* backward) {
+  bool any = false;
+  for (Array* input : inputs) any |= input->on_tape();
+  if (!any || !recording) return;
+  Ref<Node> node =
+      Node::create(static_cast<uint32_t>(inputs.size()), 0, static_cast<uint32_t>(outputs.size()));
+  Py_INCREF(backward);
+  node->owner = backward;
+  for (size_t index = 0; index < inputs.size(); ++index) {
+    Edge& edge = node->edges()[index];
+    edge.node = inputs[index]->node;
+    edge.leaf = inputs[index]->leaf;
+    edge.type = inputs[index]->type;
+    edge.output = inputs[index]->output;
+  }
+  for (size_t index = 0; index < outputs.size(); ++index) {
+    node->outputs()[index] = outputs[index]->type;
+    outputs[index]->node = node;
+    outputs[index]->output = static_cast<uint32_t>(index);
+    outputs[index]->leaf.reset();
+  }
+}
+
+// ------------------------------------------------------------------------------------ backward
+
+namespace {
+
+struct Cotangent {
+  ArrayRef array;
+  bool owned = false;  // nobody else sees it: sums may go into it
+};
+
+class Walk {
+ public:
+  Walk(bool retain, const std::vector<Array*>* variables, bool predict)
+      : retain_(retain), predict_(predict), variables_(variables) {
+    if (!variables) return;
+    for (Array* variable : *variables) {
+      if (!variable->on_tape())
+        throw UserError("grad: a variable takes no part in the recorded computation; call "
+                        "attach_grad on it before autograd.record()");
+      if (variable->leaf) {
+        leaves_.try_emplace(variable->leaf.get());
+      } else {
+        wanted_.try_emplace(variable->node.get(),
+                            std::vector<Cotangent>(variable->node->output_count));
+      }
+    }
+  }
+
+  void seed(Array* head, Array* grad) {
+    if (!head->on_tape())
+      throw UserError("backward: the array was not recorded; compute it inside autograd.record() "
+                      "from arrays with attach_grad");
+    if (head->node && head->node->consumed) throw UserError(already_freed(*head->node));
+    Cotangent value;
+    if (grad) {
+      check_not_donated(grad);
+      if (grad->type.get() != head->type.get())
+        throw UserError("backward: the head gradient must be " + head->type->text() + "; given " +
+                        grad->type->text());
+      value.array = ArrayRef::borrow(grad);
+    } else {
+      value = {new_array(head->type), true};
+      fill_array(value.array.get(), 1);
+    }
+    deliver(head->node, head->leaf, head->output, std::move(value));
+  }
+
+  void run() {
+    while (!queue_.empty()) {
+      Node* next = queue_.top().second;
+      queue_.pop();
+      auto found = states_.find(next);
+      State state = std::move(found->second);
+      states_.erase(found);
+      if (auto wanted = wanted_.find(next); wanted != wanted_.end()) {
+        for (uint32_t index = 0; index < next->output_count; ++index) {
+          state.cotangents[index].owned = false;
+          wanted->second[index] = state.cotangents[index];
+        }
+      }
+      if (!state.fed) {
+        reach_all(*next);  // its history stays: another walk may bring a cotangent
+        continue;
+      }
+      if (next->consumed) throw UserError(already_freed(*next));
+      if (next->gradient) {
+        run_rule(*next, state);
+      } else {
+        run_custom(*next, state);
+      }
+      if (!retain_) next->consume();
+    }
+    for (auto& [leaf, state] : leaves_) {
+      if (variables_) continue;
+      if (state.total.array) {
+        store(*leaf, state.total.array.get());
+      } else if (!state.written && leaf->request == Leaf::Write) {
+        store(*leaf, zeros(leaf->grad->type).get());  // reached with a slope of 0 alone
+      }
+    }
+  }
+
+  std::vector<ArrayRef> results() {
+    std::vector<ArrayRef> found;
+    if (!variables_) return found;
+    for (Array* variable : *variables_) {
+      ArrayRef value = variable->leaf ? leaves_[variable->leaf.get()].total.array
+                                      : wanted_[variable->node.get()][variable->output].array;
+      if (!value) value = zeros(variable->type);
+      found.push_back(std::move(value));
+    }
+    return found;
+  }
+
+ private:
+  struct State {
+    Ref<Node> node;
+    std::vector<Cotangent> cotangents;
+    bool fed = false;  // some cotangent has come
+  };
+  struct LeafState {
+    bool written = false;  // the attached gradient holds this walk's sum so far
+    Cotangent total;       // else it is collected here and stored at the end
+  };
+
+  static std::string already_freed(const Node& node) {
+    return "backward: the history of " + node_name(node) +
+           " was used up by an earlier backward; pass retain_graph=True to it";
+  }
+
+  static ArrayRef zeros(const TypeRef& type) {
+    ArrayRef array = new_array(type);
+    fill_array(array.get(), 0);
+    return array;
+  }
+
+  static void accumulate(Cotangent& into, Cotangent value) {
+    if (!into.array) {
+      into = std::move(value);
+      return;
+    }
+    if (sum_operator < 0) throw InternalError("backward: no sum operator is set");
+    if (!into.owned && value.owned) std::swap(into, value);
+    Array* out = into.owned && into.array->storage->exclusive() ? into.array.get() : nullptr;
+    into = {invoke_binary(sum_operator, sum_attributes, into.array.get(), value.array.get(), out),
+            true};
+  }
+
+  void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, Cotangent value) {
+    if (node) {
+      auto [place, fresh] = states_.try_emplace(node.get());
+      if (fresh) {
+        place->second.node = node;
+        place->second.cotangents.resize(node->output_count);
+        queue_.emplace(node->sequence, node.get());
+      }
+      place->second.fed = true;
+      accumulate(place->second.cotangents[output], std::move(value));
+      return;
+    }
+    if (!leaf) return;
+    if (variables_) {
+      auto place = leaves_.find(leaf.get());
+      if (place != leaves_.end()) accumulate(place->second.total, std::move(value));
+      return;
+    }
+    if (leaf->request == Leaf::Null) return;
+    LeafState& state = leaf_state(leaf);
+    if (state.total.array || (!state.written && !direct(*leaf))) {
+      accumulate(state.total, std::move(value));
+    } else if (state.written || leaf->request == Leaf::Add) {
+      if (sum_operator < 0) throw InternalError("backward: no sum operator is set");
+      invoke_binary(sum_operator, sum_attributes, leaf->grad.get(), value.array.get(),
+                    leaf->grad.get());
+      state.written = true;
+    } else {
+      copy_array(value.array.get(), leaf->grad.get());
+      state.written = true;
+    }
+  }
+
+  // Nothing flows along the edge, but what it leads to takes part: its gradient is 0, not what an
+  // earlier walk has left there.
+  void reach(const Edge& edge) {
+    if (edge.node) {
+      if (edge.node->consumed) return;
+      auto [place, fresh] = states_.try_emplace(edge.node.get());
+      if (!fresh) return;
+      place->second.node = edge.node;
+      place->second.cotangents.resize(edge.node->output_count);
+      queue_.emplace(edge.node->sequence, edge.node.get());
+    } else if (edge.leaf && !variables_) {
+      leaf_state(edge.leaf);
+    }
+  }
+
+  void reach_all(Node& node) {
+    for (uint32_t index = 0; index < node.edge_count; ++index) reach(node.edges()[index]);
+  }
+
+  void reach_others(Node& node, const std::vector<uint32_t>& targets) {
+    for (uint32_t index = 0; index < node.edge_count; ++index) {
+      Edge& edge = node.edges()[index];
+      if ((edge.node || edge.leaf) &&
+          std::find(targets.begin(), targets.end(), index) == targets.end())
+        reach(edge);
+    }
+  }
+
+  LeafState& leaf_state(const Ref<Leaf>& leaf) {
+    auto [place, fresh] = leaves_.try_emplace(leaf.get());
+    if (fresh) held_.push_back(leaf);
+    return place->second;
+  }
+
+  // Whether the attached gradient may be written while the walk goes on: somebody else who holds
+  // its memory (a saved operand, a head gradient) must still read the old values.
+  static bool direct(const Leaf& leaf) {
+    return leaf.grad->storage && leaf.grad->storage->exclusive();
+  }
+
+  static void store(Leaf& leaf, Array* total) {
+    check_not_donated(leaf.grad.get());
+    if (leaf.request == Leaf::Add) {
+      if (sum_operator < 0) throw InternalError("backward: no sum operator is set");
+      invoke_binary(sum_operator, sum_attributes, leaf.grad.get(), total, leaf.grad.get());
+    } else {
+      copy_array(total, leaf.grad.get());
+    }
+  }
+
+  void run_custom(Node& node, State& state) {
+    std::vector<PyObject*> arguments;
+    for (uint32_t index = 0; index < node.output_count; ++index) {
+      ArrayRef& cotangent = state.cotangents[index].array;
+      if (!cotangent) cotangent = zeros(node.outputs()[index]);
+      arguments.push_back(as_object(cotangent.get()));
+    }
+    nb::object answer = nb::steal(in_python([&] {
+      return PyObject_Vectorcall(node.owner, arguments.data(), arguments.size(), nullptr);
+    }));
+    if (!answer) throw nb::python_error();
+    if (is_array(answer.ptr()) || answer.is_none()) answer = nb::make_tuple(answer);
+    nb::object fast = nb::steal(
+        PySequence_Fast(answer.ptr(), "the backward of a custom function must return arrays"));
+    if (!fast) throw nb::python_error();
+    if (PySequence_Fast_GET_SIZE(fast.ptr()) != static_cast<Py_ssize_t>(node.edge_count))
+      throw UserError("custom function: backward must return " + std::to_string(node.edge_count) +
+                      " gradients, one for each input; given " +
+                      std::to_string(PySequence_Fast_GET_SIZE(fast.ptr())));
+    for (uint32_t index = 0; index < node.edge_count; ++index) {
+      PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
+      Edge& edge = node.edges()[index];
+      if (item == Py_None) {
+        reach(edge);
+        continue;
+      }
+      if (!is_array(item) || as_array(item)->type.get() != edge.type.get())
+        throw UserError("custom function: gradient " + std::to_string(index) + " must be " +
+                        edge.type->text() + "; given " +
+                        (is_array(item) ? as_array(item)->type->text() : Py_TYPE(item)->tp_name));
+      check_not_donated(as_array(item));
+      deliver(edge.node, edge.leaf, edge.output, {ArrayRef::borrow(as_array(item)), false});
+    }
+  }
+
+  void run_rule(Node& node, State& state) {
+    nb::object held_rule = nb::borrow(node.gradient);
+    GradientRule& rule = *nb::inst_ptr<GradientRule>(node.gradient);
+    bool any = rule.cotangents.empty();
+    for (uint32_t index : rule.cotangents) any |= static_cast<bool>(state.cotangents[index].array);
+    if (!any || rule.targets.empty()) return reach_all(node);
+    if (node.others) reach_others(node, rule.targets);
+    bool predict = predict_ && !rule.predict.is_none();
+    nb::object& callee = predict ? rule.prediction_program : rule.program;
+    if (!callee.is_valid()) {
+      nb::object made = in_python([&] { return predict ? rule.predict() : rule.compile(); });
+      PyTypeObject* type = Py_TYPE(made.ptr());
+      if (type != reinterpret_cast<PyTypeObject*>(program_type) &&
+          type != reinterpret_cast<PyTypeObject*>(view_type))
+        throw InternalError("Gradient.compile must return a Program or a View");
+      callee = made;
+    }
+
+    std::vector<ArrayRef> holders;
+    std::vector<Array*> inputs;
+    std::vector<Immediate> immediates(rule.cotangents.size() + rule.saved.size());
+    std::vector<uint32_t> donate;
+    for (uint32_t index : rule.cotangents) {
+      Cotangent& cotangent = state.cotangents[index];
+      if (!cotangent.array) cotangent = {zeros(node.outputs()[index]), true};
+      holders.push_back(cotangent.array);
+      inputs.push_back(cotangent.array.get());
+    }
+    for (uint32_t index = 0; index < (predict ? node.saved_count : rule.own_saved); ++index) {
+      Saved& saved = node.saved()[index];
+      if (!saved.type) {  // a Python scalar
+        immediates[inputs.size()] = node.edges()[saved.index].scalar;
+        inputs.push_back(nullptr);
+        continue;
+      }
+      if (saved.storage->version != saved.version)
+        throw UserError("backward of " + node_name(node) + ": " +
+                        (saved.is_output ? "output " : "input ") + std::to_string(saved.index) +
+                        " (" + saved.type->text() +
+                        ") was overwritten in place after it was "
+                        "recorded; make a copy before changing it");
+      holders.push_back(new_array(saved.type, saved.storage, saved.offset));
+      inputs.push_back(holders.back().get());
+      if (!retain_) saved.storage.reset();
+    }
+
+    if (Py_TYPE(callee.ptr()) == reinterpret_cast<PyTypeObject*>(view_type)) {
+      View& view = *nb::inst_ptr<View>(callee);
+      if (inputs.empty() || !inputs[0] || rule.targets.size() != 1)
+        throw InternalError("a View as a gradient needs one cotangent and one target");
+      view.bind(inputs[0]->type->dtype);
+      Edge& edge = node.edges()[rule.targets[0]];
+      ArrayRef value = run_view(view, callee.ptr(), inputs[0], false);
+      check_target(node, rule.targets[0], value.get());
+      deliver(edge.node, edge.leaf, edge.output, {std::move(value), false});
+      return;
+    }
+
+    Program& program = *nb::inst_ptr<Program>(callee);
+    check_inputs(node, program, inputs);
+    if (program.outputs.size() < rule.targets.size())
+      throw InternalError("backward of " + node_name(node) + ": the program has too few outputs");
+    std::vector<ArrayRef> outputs(program.outputs.size());
+    for (size_t index = 0; index < rule.targets.size(); ++index) {
+      if (can_write_directly(node, rule, index)) {
+        Leaf& leaf = *node.edges()[rule.targets[index]].leaf;
+        if (program.outputs[index].get() == leaf.grad->type.get()) outputs[index] = leaf.grad;
+      }
+    }
+    // What only this walk holds may become the memory of the results.
+    for (size_t index = 0; index < rule.cotangents.size(); ++index) {
+      Cotangent& cotangent = state.cotangents[rule.cotangents[index]];
+      if (cotangent.owned &&
+          std::count(rule.cotangents.begin(), rule.cotangents.end(), rule.cotangents[index]) == 1)
+        donate.push_back(static_cast<uint32_t>(index));
+    }
+    std::vector<ArrayRef> given = outputs;
+    run_program(program, callee.ptr(), inputs.data(), immediates.data(), inputs.size(), outputs,
+                donate.empty() ? nullptr : &donate, false);
+    state.cotangents.clear();
+    holders.clear();
+    for (size_t index = 0; index < rule.targets.size(); ++index) {
+      Edge& edge = node.edges()[rule.targets[index]];
+      if (given[index]) {
+        leaf_state(edge.leaf).written = true;
+        continue;
+      }
+      check_target(node, rule.targets[index], outputs[index].get());
+      deliver(edge.node, edge.leaf, edge.output, {std::move(outputs[index]), true});
+    }
+  }
+
+  bool can_write_directly(Node& node, const GradientRule& rule, size_t target) {
+    Edge& edge = node.edges()[rule.targets[target]];
+    if (variables_ || edge.node || !edge.leaf || edge.leaf->request != Leaf::Write) return false;
+    auto found = leaves_.find(edge.leaf.get());
+    if (found != leaves_.end() && (found->second.written || found->second.total.array))
+      return false;
+    for (size_t other = 0; other < rule.targets.size(); ++other) {
+      if (other != target && node.edges()[rule.targets[other]].leaf == edge.leaf) return false;
+    }
+    return direct(*edge.leaf);
+  }
+
+  static void check_target(Node& node, uint32_t input, Array* value) {
+    const TypeRef& expected = node.edges()[input].type;
+    if (expected && value->type.get() != expected.get())
+      throw InternalError("backward of " + node_name(node) + ": the cotangent of input " +
+                          std::to_string(input) + " is " + value->type->text() + ", not " +
+                          expected->text());
+  }
+
+  static void check_inputs(Node& node, const Program& program, const std::vector<Array*>& inputs) {
+    if (program.inputs.size() != inputs.size())
+      throw InternalError("backward of " + node_name(node) + ": the program takes " +
+                          std::to_string(program.inputs.size()) + " inputs, the tape has " +
+                          std::to_string(inputs.size()));
+    for (size_t index = 0; index < inputs.size(); ++index) {
+      const ArrayType* expected = program.inputs[index].get();
+      if (inputs[index] ? inputs[index]->type.get() != expected : expected->ndim != 0)
+        throw InternalError("backward of " + node_name(node) + ": input " + std::to_string(index) +
+                            " of the program is " + expected->text() + ", the tape has " +
+                            (inputs[index] ? inputs[index]->type->text() : "a number"));
+    }
+  }
+
+  bool retain_;
+  bool predict_;
+  const std::vector<Array*>* variables_;
+  std::unordered_map<Node*, State> states_;
+  std::unordered_map<Node*, std::vector<Cotangent>> wanted_;
+  std::unordered_map<Leaf*, LeafState> leaves_;
+  std::vector<Ref<Leaf>> held_;
+  // Latest first: a cotangent is complete only after all users of its value.
+  std::priority_queue<std::pair<uint64_t, Node*>> queue_;
+};
+
+}  // namespace
+
+std::vector<ArrayRef> run_backward(const std::vector<Array*>& heads,
+                                   const std::vector<Array*>& head_grads, bool retain_graph,
+                                   const std::vector<Array*>* variables, bool predict) {
+  RecordingOff off;
+  Walk walk(retain_graph, variables, predict);
+  for (size_t index = 0; index < heads.size(); ++index)
+    walk.seed(heads[index], index < head_grads.size() ? head_grads[index] : nullptr);
+  walk.run();
+  return walk.results();
+}
+
+}  // namespace tigon

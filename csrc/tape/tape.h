@@ -1,0 +1,107 @@
+// The tape: recorded calls and the reverse walk over them. Guarded by the GIL.
+#pragma once
+
+#include <Python.h>
+
+#include <vector>
+
+#include "array/array.h"
+
+namespace tigon {
+
+struct Leaf;
+class GradientRule;
+
+union Immediate {
+  char bytes[8];
+  double f64;
+  float f32;
+  int64_t i64;
+  uint64_t u64;
+};
+
+// A variable with an attached gradient.
+struct Leaf {
+  uint32_t references = 0;
+  ArrayRef grad;
+  enum Request : uint8_t { Null, Write, Add } request = Null;
+  Array* variable = nullptr;  // not owned; null once it is gone
+
+  void retain() { ++references; }
+  void release() {
+    if (--references == 0) delete this;
+  }
+};
+
+// Where an operand of a recorded call came from.
+struct Edge {
+  Ref<Node> node;
+  Ref<Leaf> leaf;
+  TypeRef type;  // null for a Python scalar
+  Immediate scalar;
+  uint8_t scalar_dtype;
+  uint32_t output;
+};
+
+struct Saved {
+  Ref<Storage> storage;
+  TypeRef type;
+  int64_t offset;
+  uint64_t version;
+  bool is_output;
+  uint32_t index;
+};
+
+// One recorded call. The parts lie behind it in one block; release is iterative, since a chain of
+// 300,000 must not use the stack.
+struct Node {
+  uint32_t references;
+  uint32_t edge_count;
+  uint32_t output_count;
+  uint32_t saved_count;
+  bool consumed;
+  bool others;  // operands on the tape that nothing flows to
+  uint64_t sequence;
+  PyObject* owner;     // Program, View, or the function given to record_custom
+  PyObject* gradient;  // Gradient; null for a custom function
+
+  Edge* edges() { return reinterpret_cast<Edge*>(this + 1); }
+  Saved* saved() { return reinterpret_cast<Saved*>(edges() + edge_count); }
+  TypeRef* outputs() { return reinterpret_cast<TypeRef*>(saved() + saved_count); }
+  size_t bytes() const {
+    return sizeof(Node) + edge_count * sizeof(Edge) + saved_count * sizeof(Saved) +
+           output_count * sizeof(TypeRef);
+  }
+
+  void retain() { ++references; }
+  void release() {
+    if (--references == 0) destroy(this);
+  }
+  static Ref<Node> create(uint32_t edges, uint32_t saved, uint32_t outputs);
+  void consume();  // gives up everything but the types
+  static void destroy(Node* node);
+};
+
+bool is_recording();
+bool is_training();
+bool set_recording(bool on);
+bool set_training(bool on);
+uint64_t tape_node_count();
+
+std::string node_name(const Node& node);
+
+// Returns what was set before.
+std::pair<int64_t, int64_t> set_sum_operator(int64_t operator_id, int64_t attributes_id);
+
+// New references, or an empty vector when the attached gradients were filled instead. `predict`:
+// the gradient of what each call computes in prediction, whatever mode it was recorded in.
+std::vector<ArrayRef> run_backward(const std::vector<Array*>& heads,
+                                   const std::vector<Array*>& head_grads, bool retain_graph,
+                                   const std::vector<Array*>* variables, bool predict);
+
+void record_custom(const std::vector<Array*>& inputs, const std::vector<Array*>& outputs,
+                   PyObject* backward);
+
+void mark_variable(Array* array, PyObject* grad, const char* request);
+
+}  // namespace tigon
