@@ -4,6 +4,7 @@ hold in C, weak references, other threads, and changes that last. Imperatively a
 from __future__ import annotations
 
 import argparse
+import builtins
 import contextlib
 import csv
 import ctypes
@@ -809,6 +810,183 @@ def test_much_in_many_containers_gives_way() -> None:
     net = Make(True)(lambda self, x: x * sum(table[-1] for table in tables))
     with pytest.warns(RuntimeWarning, match="too much to be compared at every call"):
         assert called(net) == [17980, 35960]
+
+
+# --------------------------------------------------- attributes of arrays and of other things
+
+
+class Sized:
+    def __init__(self, size: float) -> None:
+        self.size = size
+
+
+class Wrapped:
+    gain = 2
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+
+SIZED = Sized(2)
+CURRENT: Any = nd.array([1, 2])
+
+
+def by_either(x: Any) -> Any:
+    return x * (SIZED or x).size
+
+
+def by_condition(x: Any) -> Any:
+    return x * (SIZED if SIZED.size else x).size
+
+
+def by_argument_that_is_a_cell(x: Any) -> Any:
+    x = Wrapped(x)
+    return sum([x.x * i for i in range(3)]) * x.gain
+
+
+def by_name_that_others_assign(x: Any) -> Any:
+    held = x
+
+    def choose() -> None:
+        nonlocal held
+        held = SIZED
+
+    choose()
+    return x * held.size
+
+
+def by_format_too(x: Any) -> Any:
+    return x * float(f"{SIZED.size}") + x.size
+
+
+def by_match_too(x: Any) -> Any:
+    match SIZED:
+        case Sized(size=size):
+            return x * size + x.size
+
+
+def by_global_for_a_while(x: Any) -> Any:
+    global CURRENT
+    before, CURRENT = CURRENT, SIZED
+    size = CURRENT.size
+    CURRENT = before
+    return x * size
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        by_either,
+        by_condition,
+        by_argument_that_is_a_cell,
+        by_name_that_others_assign,
+        by_format_too,
+        by_match_too,
+        by_global_for_a_while,
+    ],
+)
+def test_an_attribute_of_arrays_may_be_one_of_others_too(function: Any) -> None:
+    def run(make: Make) -> Any:
+        compiled = make.jit(function)
+        seen = [called(compiled)]
+        with replaced(SIZED, "size", 9), replaced(Wrapped, "gain", 5):
+            seen.append(called(compiled))
+        return [*seen, called(compiled)]
+
+    assert run(Make(False)) == run(Make(True))
+
+
+@case
+def a_name_imported_inside(make: Make) -> list[Any]:
+    module = types.ModuleType("settings_of_a_test")
+    module.clip = 2
+
+    def forward(x: Any) -> Any:
+        from settings_of_a_test import clip
+
+        return x.clip(-clip, clip) * 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        compiled = make.jit(forward)
+        seen = [called(compiled)]
+        module.clip = 1
+        seen.append(called(compiled))
+        other = types.ModuleType(module.__name__)
+        other.clip = 0.5
+        patch.setitem(sys.modules, module.__name__, other)
+        return [*seen, called(compiled)]
+
+
+@case
+def a_module_that_answers_itself(make: Make) -> list[Any]:
+    module = types.ModuleType("answers_of_a_test")
+    module.__getattr__ = lambda name: {"by": 2}[name]
+    compiled = make.jit(lambda x: x * module.by)
+    seen = [called(compiled)]
+    module.by = 5
+    seen.append(called(compiled))
+    del module.by
+    return [*seen, called(compiled)]
+
+
+@case
+def a_builtin_is_replaced(make: Make) -> list[Any]:
+    compiled = make.jit(lambda x: x * abs(-2))
+    seen = [called(compiled)]
+    with replaced(builtins, "abs", lambda value: 5):
+        seen.append(called(compiled))
+    return [*seen, called(compiled)]
+
+
+@case
+def an_attribute_of_a_block_that_is_named_as_one_of_ours(make: Make) -> list[Any]:
+    net = make(lambda self, x: x * 2 if self._name == "l2" else x * 5, _name="l2")
+    seen = [called(net)]
+    net._name = "l1"
+    return [*seen, called(net)]
+
+
+@case
+def a_property_is_added(make: Make) -> list[Any]:
+    class Kind:
+        pass
+
+    item = Kind()
+    item.by = 2
+    return before_and_after(
+        make, lambda x: x * item.by, lambda: setattr(Kind, "by", property(lambda self: 50))
+    )
+
+
+class Slotted(Exception):
+    __slots__ = ("part",)
+
+
+@case
+def an_error_that_holds_an_array_deep_inside(make: Make) -> list[Any]:
+    def forward(x: Any) -> Any:
+        error = Slotted(types.SimpleNamespace(x=x * 2, table={"k": Wrapped(x * 3)}))
+        error.part = x * 4
+        raise error
+
+    try:
+        called(make.jit(forward))
+    except Slotted as error:
+        inner = error.args[0]
+        parts = inner.x, inner.table["k"].x, error.part
+    return [part.asnumpy().tolist() for part in parts]
+
+
+def test_objects_that_hold_arrays_for_a_while_are_no_reason() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        held = Wrapped(x * 2)
+        return held.x + 1 if "a_b".replace("_", " ") else {"a": 1}.copy()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = Make(True)(forward, lock=threading.Lock())
+        assert called(net) == [3, 5]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -50,7 +50,7 @@ def is_own_module(value: Any) -> bool:
     """Whether it is a module of ours, such as `nd`."""
     if not issubclass(type(value), ModuleType):
         return False
-    return watch.is_own(getattr(value, "__file__", None) or "")
+    return watch.is_own(vars(value).get("__file__") or "")
 
 
 def is_made_by(code: CodeType, value: Any) -> bool:

@@ -77,7 +77,7 @@ it is; what it holds is an operand."""
 _PLAIN = (int, float, bool, complex, str, bytes, type(None))
 
 _INTERNAL = frozenset(
-    "_children _reg_params _params _scope _prefix _name _empty_prefix _active _flags _graphs "
+    "_children _reg_params _params _prefix _empty_prefix _active _graphs "
     "_forward_hooks _forward_pre_hooks _shortcuts".split()
 )
 """Attributes of blocks that no program reads, or whose changes the structure shows."""
@@ -240,11 +240,14 @@ class Reads:
                 continue
             modules = []
             for kind, variable in receivers:
-                if kind == "local" and variable in found.assigned:
+                if variable in found.assigned:
                     break
-                holder = (given if kind == "local" else spaces).get(variable)
+                holder = (spaces if kind == "global" else given).get(variable)
                 if type(holder) is ModuleType:
                     modules.append(holder)
+                # Others may assign to global and free variables while the code runs.
+                elif kind == "global" or variable in code.co_freevars:
+                    break
                 elif not issubclass(type(holder), (Symbol, _native.NDArray)):
                     break
             else:
@@ -327,6 +330,8 @@ class Reads:
             self.lasting.add_name("global ", spaces, name)
         if name in spaces:
             self.reach(spaces[name])
+        elif hasattr(builtins, name):
+            self.lasting.add_name("builtin ", vars(builtins), name)
 
     def finish(self) -> None:
         """The trace is over: what was imported in it, and types by the names that were read."""
@@ -334,6 +339,10 @@ class Reads:
             module = sys.modules.get(name)
             if module is not None:
                 self.reach(module)
+                self.lasting.add(f"module {name}", "item", sys.modules, name)
+                above, _, own_name = name.rpartition(".")
+                if above in sys.modules:
+                    self._module(sys.modules[above], [own_name])
         self._settle()
         for kind, names in self._types.items():
             found = tuple(names.values())
@@ -347,6 +356,7 @@ class Reads:
                 "check",
                 lambda cached=cached, misses=misses: cached.cache_info().misses == misses,
             )
+        self._fresh = {}  # or they would keep arrays alive, as if the code had put them somewhere
 
     def drew(self) -> bool:
         """Whether a generator of random numbers within reach has moved."""
@@ -434,10 +444,9 @@ class Reads:
 
     def _names_of_formats(self) -> None:
         """Fields of texts within reach, where they may be formatted."""
-        if self._names.keys() & {"format", "format_map"}:
-            new = self._new_names(watch.names_in_formats(self._formats))
-            for record in self._records if new else ():
-                self._record(record, new)
+        new = self._new_names(watch.names_in_formats(self._formats, self._names))
+        for record in self._records if new else ():
+            self._record(record, new)
 
     def _look_into(self, value: Any) -> None:
         if isinstance(value, (FunctionType, MethodType, functools.partial)):
@@ -507,6 +516,8 @@ class Reads:
             "check",
             lambda: bool(surroundings.level_of(value) == level),
         )
+        self._records.append(value)
+        self._record(value, list(self._names))
 
     def _member_of_enum(self, value: Any) -> None:
         self.reach(value._value_)
@@ -699,12 +710,12 @@ class Reads:
         if gluon:
             self._record(value, list(self._names))
             return
-        if classes.is_own_module(value):
+        if classes.is_own_module(value) or surroundings.is_logger(value):
             self._record(value, list(self._names))
             return
         if isinstance(value, ModuleType):
             space = vars(value)
-            users = watch.is_user(getattr(value, "__file__", None) or "")
+            users = watch.is_user(vars(value).get("__file__") or "")
             kinds: Any = (*_PLAIN, list, tuple, dict, set) if users else _PLAIN
             plain = [name for name, item in space.items() if isinstance(item, kinds)]
             if users:
@@ -838,14 +849,15 @@ class Reads:
             table.add(what, "item", own, name)
 
     def _module(self, module: ModuleType, names: Sequence[str]) -> None:
-        path = getattr(module, "__file__", None) or ""
+        path = vars(module).get("__file__") or ""
         ours = watch.is_own(path)
-        library = watch.is_library(path) or (module.__spec__ is not None and not path)
+        library = watch.is_library(path) or (vars(module).get("__spec__") is not None and not path)
         own = vars(module)
         for name in names:
             if ours:
                 getattr(module, name, None)  # operators are made when they are first looked up
-            if name in own or (name in self._asked and not library):
+            may_be_missing = name in self._asked or ("__getattr__" in own and not ours)
+            if name in own or (may_be_missing and not library):
                 key = (id(own), name)
                 if key not in self._spaces:
                     self._spaces.add(key)
@@ -858,6 +870,8 @@ class Reads:
                     self.reach(own[name])
             if name in own:
                 self._surroundings(own[name])
+                if id(own[name]) in _TAKE_ALL:
+                    self._take_everything()
 
     def _of_ours(self, value: Any) -> None:
         """A name of ours was read: what a program put in its place is the program's own."""
@@ -904,8 +918,7 @@ class Reads:
                     own.setdefault(name, _native.type_lookup(kind, name))
                     self.reach(space[name])
         for name in names:
-            if name in self._asked or classes.is_users(meta):
-                own.setdefault(name, _native.type_lookup(kind, name))
+            own.setdefault(name, _native.type_lookup(kind, name))
             if (
                 name in _OF_TYPES
                 and classes.is_users(kind)

@@ -19,12 +19,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from tigon import nd
+from tigon import _native, nd
 from tigon._native import (
     is_recording,
     is_training,
@@ -447,15 +447,34 @@ class Trace:
             for key, item in list(items):
                 if is_symbol(item):
                     yield partial(space.__setitem__, key), item
-        for error in _chain(self._error):
-            if is_symbol(error.args):
-                yield partial(setattr, error, "args"), error.args
-            for name, item in list(vars(error).items()):
+        for held in self._of_errors():
+            error = isinstance(held, BaseException)
+            put: Any = BaseException.__setattr__ if error else object.__setattr__
+            for name, item in _attributes(held):
                 if is_symbol(item):
-                    yield partial(setattr, error, name), item
+                    yield partial(put, held, name), item
         for cell in self.reads.cells:
             if is_symbol(content_of(cell)):
                 yield partial(setattr, cell, "cell_contents"), cell.cell_contents
+
+    def _of_errors(self) -> Iterator[Any]:
+        """The error that the code has raised, those that led to it, and objects in them."""
+        seen: set[int] = set()
+        pending: list[Any] = [self._error]
+        while pending:
+            held = pending.pop()
+            if held is None or id(held) in seen or self.reads.has_reached(held):
+                continue
+            seen.add(id(held))
+            yield held
+            if isinstance(held, BaseException):
+                pending += [held.__cause__, held.__context__, *getattr(held, "exceptions", ())]
+            for _, item in _attributes(held):
+                try:
+                    leaves = [*nested.leaves(item, "hybridize")]
+                except TigonError:  # nested too deep
+                    continue
+                pending += [leaf for leaf in leaves if _attributes(leaf)]
 
     def _hand_over(self) -> None:
         """Put arrays where the code has put symbols, and changes where the caller sees them."""
@@ -473,16 +492,19 @@ class Trace:
             symbol.stands_for = self.concrete(symbol)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that led to it."""
-    seen: set[int] = set()
-    pending = [error]
-    while pending:
-        one = pending.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            pending += [one.__cause__, one.__context__]
+def _attributes(held: Any) -> list[tuple[str, Any]]:
+    """What an instance holds, by attribute; nothing for arrays, classes and functions."""
+    if isinstance(held, (ArraySymbol, type, ModuleType, FunctionType)):
+        return []
+    found = dict(_native.instance_dict(held) or {})
+    for kind in type.mro(type(held)):
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(held, name):
+                found[name] = getattr(held, name)
+    if isinstance(held, BaseException):
+        found["args"] = held.args
+    return [(name, item) for name, item in found.items() if isinstance(name, str)]
 
 
 def _asks_for_frames(asking: FrameType, caller: FrameType) -> bool:

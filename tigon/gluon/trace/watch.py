@@ -89,7 +89,7 @@ _ASKS: dict[str, int | None] = {
 """What finds attributes by a name that may be computed: which operand it is; None for all, or the
 last."""
 _TAKES_ALL = frozenset(
-    "vars __dict__ dir asdict astuple fields deepcopy copy replace __getstate__ __reduce__ "
+    "vars __dict__ dir asdict astuple fields deepcopy __getstate__ __reduce__ "
     "__dataclass_fields__ _asdict getmembers".split()
 )
 
@@ -98,8 +98,10 @@ _FIELD = re.compile(r"\{([^{}:!]*)")
 """A field of a format, such as `{0.name}`."""
 
 
-def names_in_formats(texts: Iterable[str]) -> list[str]:
-    """The attributes in the fields of texts such as `"{0.name}"`."""
+def names_in_formats(texts: Iterable[str], mentioned: Iterable[str]) -> list[str]:
+    """The attributes in the fields of texts such as `"{0.name}"`, if `format` is mentioned."""
+    if not {"format", "format_map"} & {*mentioned}:
+        return []
     fields = " ".join(found for text in texts for found in _FIELD.findall(text))
     return re.findall(r"\.(\w+)", fields)
 
@@ -147,26 +149,24 @@ class Mentions:
                 (attributes if name.endswith("ATTR") else spaces)[value] = stored[value] = None
             elif name == "IMPORT_NAME":
                 imports[value] = None
-            elif name == "IMPORT_FROM":
-                attributes[value] = None
-            elif name == "MATCH_CLASS":
-                before = instructions[number - 1].argval
-                attributes.update(dict.fromkeys(before if isinstance(before, tuple) else ()))
-                self.everything = self.everything or bool(instruction.arg)  # by position
+            elif name in ("IMPORT_FROM", "MATCH_CLASS"):
+                before = instructions[number - 1].argval  # of a match, its names
+                for read in (value,) if name == "IMPORT_FROM" else before or ():
+                    attributes[read] = None
+                    receivers.setdefault(read, set()).add(None)
+                by_position = name == "MATCH_CLASS" and bool(instruction.arg)
+                self.everything = self.everything or by_position
                 continue
             else:
                 continue
-            if value in _GENERATORS and _is_called_without_seed(instructions[number + 1 :]):
-                self.unseeded = value
-            asks = value in _ASKS and name not in _WRITES
-            found = _constant_names(value, instructions[number + 1 :]) if asks else set()
-            asked |= found
-            if value in _TAKES_ALL or (asks and not found):
-                self.everything = True
+            asked |= self._asked_by(value, name not in _WRITES, instructions[number + 1 :])
         if _handles_errors(code, instructions):
             asked |= attributes.keys() | spaces.keys()
         texts = [text for text in code.co_consts if isinstance(text, str)]
-        self._names_in_texts(texts, attributes, asked, instructions)
+        in_formats = names_in_formats(texts, attributes)
+        attributes.update(dict.fromkeys(in_formats))
+        if any(instruction.opname == "CONTAINS_OP" for instruction in instructions):
+            asked.update(text for text in texts if text.isidentifier())
         if "globals" in spaces:
             spaces.update(dict.fromkeys(texts))
             asked.update(texts)
@@ -179,43 +179,52 @@ class Mentions:
         self.imports = tuple(imports)
         self.asked = frozenset(asked) | stored.keys()
         """Names that may be missing without an error."""
-        self.assigned = _assigned(instructions)
+        self.assigned = _assigned(code, instructions) | stored.keys()
         """Local variables that are assigned to."""
         self.receivers = {
             name: frozenset(found)  # type: ignore[arg-type]
             for name, found in receivers.items()
-            if None not in found and name not in asked and name not in stored
+            if None not in found and not {name} & {*asked, *stored, *in_formats}
         }
         """Attributes that are read of variables only: of which, each as (kind, name)."""
 
-    @staticmethod
-    def _names_in_texts(
-        texts: list[str],
-        attributes: dict[str, None],
-        asked: set[str],
-        instructions: list[dis.Instruction],
-    ) -> None:
-        if attributes.keys() & {"format", "format_map"}:
-            attributes.update(dict.fromkeys(names_in_formats(texts)))
-        if any(instruction.opname == "CONTAINS_OP" for instruction in instructions):
-            asked.update(text for text in texts if text.isidentifier())
+    def _asked_by(self, value: str, is_read: bool, later: list[dis.Instruction]) -> set[str]:
+        """Names that a function of this name, which is called next, is given to look for."""
+        if value in _GENERATORS and _is_called_without_seed(later):
+            self.unseeded = value
+        asks = value in _ASKS and is_read
+        found = _constant_names(value, later) if asks else set()
+        if value in _TAKES_ALL or (asks and not found):
+            self.everything = True
+        return found
 
 
-def _assigned(instructions: list[dis.Instruction]) -> frozenset[str]:
-    stores = [i.argval for i in instructions if i.opname.startswith("STORE_FAST")]
+def _assigned(code: CodeType, instructions: list[dis.Instruction]) -> frozenset[str]:
+    """Variables that a code, or one written inside it, assigns to."""
+    stores = [i.argval for i in instructions if i.opname.startswith(("STORE_FAST", "STORE_DEREF"))]
     names = [(stored,) if isinstance(stored, str) else stored for stored in stores]
-    return frozenset(name for pair in names for name in pair)
+    found = {name for pair in names for name in pair}
+    pending = [part for part in code.co_consts if isinstance(part, CodeType)]
+    while pending:
+        inner = pending.pop()
+        stored = (i for i in dis.get_instructions(inner) if i.opname == "STORE_DEREF")
+        found.update(instruction.argval for instruction in stored)
+        pending += [part for part in inner.co_consts if isinstance(part, CodeType)]
+    return frozenset(found)
 
 
 def _receiver(instructions: list[dis.Instruction], number: int) -> tuple[str, str] | None:
-    """The variable that an attribute is read of, if it is one, as (kind, name)."""
+    """The variable that an attribute is read of, if it is one, as (kind, name). Where branches
+    meet, such as in `(a or b).c`, it is none."""
     before = instructions[number - 1]
     name = before.argval[-1] if isinstance(before.argval, tuple) else before.argval
+    if instructions[number].is_jump_target:
+        return None
     if before.opname.startswith("LOAD_FAST"):
         return "local", name
-    if before.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+    if before.opname == "LOAD_GLOBAL":
         return "global", name
-    return ("local", name) if before.opname == "LOAD_DEREF" else None
+    return ("cell", name) if before.opname == "LOAD_DEREF" else None
 
 
 _GENERATORS = frozenset(("default_rng", "RandomState", "SeedSequence", "SystemRandom", "Random"))
@@ -419,7 +428,7 @@ def _called(frame: FrameType, function: Any) -> None:
     if handler is None:
         return
     asking = _asking(frame)
-    if asking is not None:
+    if asking is not None and not _is_of_an_import(frame):
         handler.called(asking, function, frame)
 
 
