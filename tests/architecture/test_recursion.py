@@ -41,6 +41,8 @@ BOUNDED = {
     "gluon.structure._rebuild_outputs": "a view is made of an argument or a parameter",
     "gluon.function.jit": ONCE,
     "gluon.trace.guards.Reads._class": "classes of classes",
+    "gluon.trace.guards.Reads._module Reads._record Reads._take_everything "
+    "Reads._whole_record": "a mark: everything is taken once",
     "gluon.trace.guards._equal_states": "what generators of random numbers give",
     "gluon.trace.trace.Trace.concrete": ONCE,
     "initializer.create": ONCE,

@@ -88,7 +88,7 @@ def exported(folder: Path) -> str:
 S = sym.var("a") + 1
 
 RECIPES: dict[str, Callable[[Any, Path], Any]] = {
-    "tigon.nd.array._as_in_context(context)": lambda c, _: nd.ones(2).as_in_context(c),
+    "tigon.nd.ndarray._as_in_context(context)": lambda c, _: nd.ones(2).as_in_context(c),
     "tigon.nd.creation.array(ctx)": lambda c, _: nd.array([1, 2], ctx=c),
     "tigon.nd.creation.empty(ctx)": lambda c, _: nd.empty(2, ctx=c),
     "tigon.nd.creation.zeros(ctx)": lambda c, _: nd.zeros(2, ctx=c),
@@ -125,35 +125,39 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
         None, a=(1,), group2ctx={"g": c}
     ),
     "tigon.sym.symbol.Symbol.eval(ctx)": lambda c, _: S.eval(c, a=nd.ones(1)),
-    "tigon.gluon.block.Block.initialize(ctx)": lambda c, _: nn.Dense(1).initialize(ctx=c),
-    "tigon.gluon.block.Block.load_parameters(ctx)": lambda c, f: dense().load_parameters(
+    "tigon.gluon.block.block.Block.initialize(ctx)": lambda c, _: nn.Dense(1).initialize(ctx=c),
+    "tigon.gluon.block.block.Block.load_parameters(ctx)": lambda c, f: dense().load_parameters(
         saved(f), ctx=c
     ),
-    "tigon.gluon.block.Block.load_dict(ctx)": lambda c, _: dense().load_dict(
+    "tigon.gluon.block.block.Block.load_dict(ctx)": lambda c, _: dense().load_dict(
         {"weight": nd.ones((1, 2)), "bias": nd.ones(1)}, ctx=c
     ),
-    "tigon.gluon.block.SymbolBlock.imports(ctx)": lambda c, f: gluon.SymbolBlock.imports(
-        f"{exported(f)}-symbol.json", "data", ctx=c
+    "tigon.gluon.block.symbol_block.SymbolBlock.imports(ctx)": lambda c, f: (
+        gluon.SymbolBlock.imports(f"{exported(f)}-symbol.json", "data", ctx=c)
     ),
-    "tigon.gluon.parameter.Parameter.data(ctx)": lambda c, _: dense().weight.data(c),
-    "tigon.gluon.parameter.Parameter.grad(ctx)": lambda c, _: dense().weight.grad(c),
-    "tigon.gluon.parameter.Parameter.initialize(ctx)": lambda c, _: dense().weight.initialize(
-        ctx=c, force_reinit=True
+    "tigon.gluon.parameter.parameter.Parameter.data(ctx)": lambda c, _: dense().weight.data(c),
+    "tigon.gluon.parameter.parameter.Parameter.grad(ctx)": lambda c, _: dense().weight.grad(c),
+    "tigon.gluon.parameter.parameter.Parameter.initialize(ctx)": lambda c, _: (
+        dense().weight.initialize(ctx=c, force_reinit=True)
     ),
-    "tigon.gluon.parameter.Parameter.reset_ctx(ctx)": lambda c, _: dense().weight.reset_ctx(c),
-    "tigon.gluon.parameter.ParameterDict.initialize(ctx)": lambda c, _: (
+    "tigon.gluon.parameter.parameter.Parameter.reset_ctx(ctx)": lambda c, _: (
+        dense().weight.reset_ctx(c)
+    ),
+    "tigon.gluon.parameter.dictionary.ParameterDict.initialize(ctx)": lambda c, _: (
         gluon.ParameterDict().initialize(ctx=c)
     ),
-    "tigon.gluon.parameter.ParameterDict.reset_ctx(ctx)": lambda c, _: (
+    "tigon.gluon.parameter.dictionary.ParameterDict.reset_ctx(ctx)": lambda c, _: (
         gluon.ParameterDict().reset_ctx(c)
     ),
-    "tigon.gluon.parameter.ParameterDict.load(ctx)": lambda c, f: (
+    "tigon.gluon.parameter.dictionary.ParameterDict.load(ctx)": lambda c, f: (
         dense().collect_params().load(saved(f), ctx=c, ignore_extra=True, allow_missing=True)
     ),
-    "tigon.gluon.parameter.ParameterDict.load_dict(ctx)": lambda c, _: (
+    "tigon.gluon.parameter.dictionary.ParameterDict.load_dict(ctx)": lambda c, _: (
         gluon.ParameterDict().load_dict({}, ctx=c)
     ),
-    "tigon.gluon.parameter.load_into(ctx)": lambda c, _: gluon.ParameterDict().load_dict({}, c),
+    "tigon.gluon.parameter.files.load_into(ctx)": lambda c, _: gluon.ParameterDict().load_dict(
+        {}, c
+    ),
     "tigon.gluon.utils.split_and_load(ctx_list)": lambda c, _: gluon.utils.split_and_load(
         nd.ones((2, 3)), [mx.cpu()] if c is None else c if isinstance(c, (list, tuple)) else [c]
     ),

@@ -461,7 +461,7 @@ class Trace:
         """The error that the code has raised, those that led to it, and objects in them."""
         seen: set[int] = set()
         pending: list[Any] = [self._error]
-        while pending:
+        while pending and len(seen) < MOST_HELD:
             held = pending.pop()
             if held is None or id(held) in seen or self.reads.has_reached(held):
                 continue
@@ -492,10 +492,17 @@ class Trace:
             symbol.stands_for = self.concrete(symbol)
 
 
+MOST_HELD = 1000
+"""Objects in an error that are looked into."""
+
+
 def _attributes(held: Any) -> list[tuple[str, Any]]:
     """What an instance holds, by attribute; nothing for arrays, classes and functions."""
-    if isinstance(held, (ArraySymbol, type, ModuleType, FunctionType)):
+    kind = type(held)
+    if issubclass(kind, (ArraySymbol, type, ModuleType, FunctionType)):
         return []
+    if kind.__module__.startswith("tigon.") and not issubclass(kind, BaseException):
+        return []  # blocks, say, which an error names
     found = dict(_native.instance_dict(held) or {})
     for kind in type.mro(type(held)):
         slots = vars(kind).get("__slots__", ())
