@@ -19,6 +19,7 @@ import sqlite3
 import string
 import sys
 import threading
+import time
 import types
 import typing
 import warnings
@@ -1026,3 +1027,18 @@ def python_objects() -> list[Any]:
 @pytest.mark.parametrize("item", python_objects(), ids=lambda item: type(item).__name__)
 def test_objects_of_python_can_be_looked_into(item: Any) -> None:
     assert not classes.is_opaque(type(item))
+
+
+def test_what_is_called_at_collections_is_no_part_of_a_program() -> None:
+    def told(phase: str, facts: Any) -> None:
+        time.perf_counter()
+
+    held: list[Any] = []
+    gc.callbacks.append(told)
+    try:
+        net = Make(True)(lambda self, x: held.append(x * 2) or x)
+        with pytest.warns(RuntimeWarning) as caught:
+            called(net)
+    finally:
+        gc.callbacks.remove(told)
+    assert not any("perf_counter" in str(warning.message) for warning in caught)

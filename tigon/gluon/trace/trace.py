@@ -399,7 +399,10 @@ class Trace:
                 "it records operators by autograd.record, which its caller may differentiate; "
                 "record around the call"
             )
-        if self._kept() and (gc.collect(0), self._kept())[1]:  # errors that it caught keep frames
+        if self._kept():
+            with watch.unwatched():  # programs may be told of collections
+                gc.collect(0)  # errors that the code caught keep its frames
+        if self._kept():
             self.cannot("it keeps an array beyond the call; return it instead")
         if self.reason is not None and self.typed:
             self.give_way(self.reason)
