@@ -217,10 +217,9 @@ class Guards:
     and returns its number; immutable values are compared by value, others by identity."""
 
     def __init__(self) -> None: ...
-    def item(self, space: dict[Any, Any], key: Any) -> int: ...
     def name(self, space: dict[str, Any], name: str) -> int:
-        """A name of a module. All names of one dictionary are one guard, which costs as good as
-        nothing while the dictionary is not changed at all."""
+        """A name of a module or an attribute of an instance. All names of one dictionary are one
+        guard, which costs as good as nothing while the dictionary is not changed at all."""
 
     def differing_name(self, number: int) -> str | None:
         """Of a guard of names, the first that is another value now."""

@@ -105,7 +105,6 @@ uint64_t watch_dict(PyObject* dict) {
 #endif
 
 enum class Place {
-  kItem,
   kNames,
   kDict,
   kCell,
@@ -154,11 +153,6 @@ struct Guard {
   bool holds() {
     PyObject* self = owner.ptr();
     switch (place) {
-    case Place::kItem: {
-      PyObject* found = PyDict_GetItemWithError(self, key.ptr());
-      if (!found) PyErr_Clear();
-      return update(found ? found : missing);
-    }
     case Place::kNames:
       return !differing_name().is_valid();
     case Place::kDict:  // of an object of this class
@@ -348,13 +342,6 @@ PyType_Slot guards_slots[] = {
     {0, nullptr},
 };
 
-Guard item_guard(nb::object space, nb::object key) {
-  expect(PyDict_Check(space.ptr()), "guards: an item is of a dictionary");
-  PyObject* found = PyDict_GetItemWithError(space.ptr(), key.ptr());
-  if (!found && PyErr_Occurred()) throw nb::python_error();
-  return {Place::kItem, std::move(space), std::move(key), nb::borrow(found ? found : missing)};
-}
-
 Guard mapping_guard(nb::object mapping) {
   expect(PyDict_Check(mapping.ptr()), "guards: a mapping is a dictionary");
   nb::object content = required(PyTuple_New(2 * PyDict_GET_SIZE(mapping.ptr())));
@@ -437,10 +424,6 @@ void bind_guards(nb::module_& m) {
   auto guards = nb::class_<Guards>(m, "Guards", nb::type_slots(guards_slots),
                                    "Values that traced code read, and where.");
   guards.def(nb::init<>())
-      .def("item",
-           [](Guards& all, nb::object space, nb::object key) {
-             return all.add(item_guard(std::move(space), std::move(key)));
-           })
       .def("name",
            [](Guards& all, nb::object space, nb::object name) {
              expect(PyDict_Check(space.ptr()), "guards: a name is of a dictionary");

@@ -38,7 +38,7 @@ BOUNDED = {
     "ops.tensor.product._leaving_out": ONCE,
     "optimizer.optimizer._plain": "three levels: what lies deeper is told apart by its identity",
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
-    "gluon.structure._rebuild_outputs": "a view is made of an argument or a parameter",
+    "gluon.structure.rebuild_outputs": "a view is made of an argument or a parameter",
     "gluon.function.jit": ONCE,
     "gluon.trace.guards.Reads._class": "classes of classes",
     "gluon.trace.guards.Reads._module Reads._record Reads._take_everything "

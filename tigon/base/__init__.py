@@ -9,7 +9,7 @@ from tigon.base.errors import (
     TigonTimeoutError,
     check,
 )
-from tigon.base.types import Shape, TensorType
+from tigon.base.types import Shape, TensorType, type_of
 
 __all__ = [
     "DType",
@@ -22,4 +22,5 @@ __all__ = [
     "TigonTimeoutError",
     "as_dtype",
     "check",
+    "type_of",
 ]

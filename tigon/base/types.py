@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, as_dtype
 
 Shape = tuple[int, ...]
 
@@ -86,3 +86,13 @@ def contiguous_strides(shape: Shape) -> tuple[int, ...]:
         strides.append(step)
         step *= extent
     return tuple(reversed(strides))
+
+
+def type_of(array: Any) -> TensorType:
+    """That of an array.
+
+    >>> import numpy as np
+    >>> type_of(np.zeros((2, 3), "float32"))
+    float32[2,3]
+    """
+    return TensorType(tuple(array.shape), as_dtype(array.dtype))

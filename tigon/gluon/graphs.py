@@ -8,21 +8,21 @@ from weakref import WeakValueDictionary
 
 from tigon import _native
 from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
-from tigon.base import TensorType, as_dtype, check
+from tigon.base import check, type_of
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.structure import (
-    _SINGLE,
-    _check_results,
-    _collect_outputs,
-    _inputs_in,
-    _rebuild,
-    _rebuild_arguments,
-    _rebuild_outputs,
+    SINGLE,
+    check_results,
+    collect_outputs,
+    inputs_in,
+    rebuild,
+    rebuild_arguments,
+    rebuild_outputs,
 )
-from tigon.gluon.symbolic import _input_names
+from tigon.gluon.symbolic import input_names
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 from tigon.program.cached_graph import CachedGraph, Steps, thread_states
 from tigon.program.lowered import CompiledGraph
@@ -91,22 +91,22 @@ class Entry:
         self.recording = is_recording()
         self.reason = ""
         self.epoch = _epoch.current
-        types = [_type_of(leaf) for leaf in leaves]
+        types = [type_of(leaf) for leaf in leaves]
         made = {
             id(leaf): traced_variable(name, type_, True)  # one symbol, where one array comes twice
-            for name, type_, leaf in zip(_input_names(len(leaves)), types, leaves, strict=True)
+            for name, type_, leaf in zip(input_names(len(leaves)), types, leaves, strict=True)
         }
         symbols = [made[id(leaf)] for leaf in leaves]
-        self.arguments = _rebuild_arguments(args, iter(types))
+        self.arguments = rebuild_arguments(args, iter(types))
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
         trace = tracing.Trace(arguments=given, strict=getattr(block, "strict", False))
         with tracing.tracing(trace):
-            given_args, containers = _rebuild(args, iter(symbols))
+            given_args, containers = rebuild(args, iter(symbols))
             trace.take(containers)
             trace.reads.reach(given_args)
             result = block._traced(*given_args)
-            fresh = _check_results(result, trace)
+            fresh = check_results(result, trace)
             trace.result = result
         if trace.reason is not None:
             raise GaveWay(trace.concrete_within(result), trace)
@@ -154,7 +154,7 @@ class Entry:
             source[symbol._values[0]] = ("array", array)
         for param, symbol in trace.parameters.values():
             source[symbol._values[0]] = ("parameter", param)
-        self.structure = _collect_outputs(result, outputs, source, fresh, trace)
+        self.structure = collect_outputs(result, outputs, source, fresh, trace)
         reached = Graph.of([*outputs, *[node.outputs[0] for node in trace.calls]])
         self.graph, self.states = thread_states(Graph(reached.inputs, outputs), trace.calls)
         inputs = self.graph.inputs
@@ -212,7 +212,7 @@ class Entry:
             return self.plain(arrays)[0]
         if self.cached is None:
             keys.reserve(len(self.trace.draws))
-            return _rebuild_outputs(self.structure, (), leaves)
+            return rebuild_outputs(self.structure, (), leaves)
         wanted: Any = None
         if self.recording:
             wanted = tuple([a.has_tape or a.grad_req != "null" for a in arrays])
@@ -229,11 +229,11 @@ class Entry:
             results = steps.program(arrays, *rest)
         for output, operand in steps.states:
             arrays[operand].swap_storage(results[output])
-        if self.structure is _SINGLE:
+        if self.structure is SINGLE:
             if not (self.recording or steps.random_calls or steps.states or donated):
                 self.plain = steps.program
             return results[0]
-        return _rebuild_outputs(self.structure, results, leaves)
+        return rebuild_outputs(self.structure, results, leaves)
 
     def shorten(self, shortcuts: Shortcuts, args: tuple[Any, ...]) -> None:
         """Let calls like this one, which has just been made, find their program natively."""
@@ -250,7 +250,7 @@ class DonatingEntry(Entry):
         super().__init__(block, leaves, args, compiled)
         self.given_up = block.donated_leaves(args)
         # Their memory goes to the result, where it is the argument itself.
-        self.handed_through = _inputs_in(self.structure).intersection(self.given_up)
+        self.handed_through = inputs_in(self.structure).intersection(self.given_up)
         self.donated = tuple(
             slot
             for slot, position in self.input_positions
@@ -436,7 +436,3 @@ def without_types(graph: Graph) -> Graph:
         return variable(node.name, None, node.hints).node.outputs
 
     return rewrite(graph, rule)
-
-
-def _type_of(array: Any) -> TensorType:
-    return TensorType(tuple(array.shape), as_dtype(array.dtype))

@@ -22,7 +22,7 @@ from tigon.sym.traced import ArraySymbol
 
 # --------------------------------------------------------------------------- structures
 
-_SINGLE = (("output", 0),)
+SINGLE = (("output", 0),)
 
 
 def arrays_in(item: Any) -> Sequence[Any]:
@@ -31,12 +31,12 @@ def arrays_in(item: Any) -> Sequence[Any]:
     return () if found is None else found[1]
 
 
-def _rebuild_arguments(args: Any, symbols: Any) -> Any:
+def rebuild_arguments(args: Any, symbols: Any) -> Any:
     """The arguments with a symbol in the place of each array, or of a type that stands for it."""
-    return _rebuild(args, symbols)[0]
+    return rebuild(args, symbols)[0]
 
 
-def _rebuild(args: Any, symbols: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+def rebuild(args: Any, symbols: Any) -> tuple[Any, list[tuple[Any, Any]]]:
     return nested.rebuilt(
         args, lambda leaf: next(symbols) if isinstance(leaf, (NDArray, TensorType)) else leaf
     )
@@ -48,7 +48,7 @@ Structure = tuple[nested.Step, ...]
 gives, and containers of the last so many."""
 
 
-def _collect_outputs(
+def collect_outputs(
     result: Any,
     outputs: list[Value],
     source: dict[Value, Any],
@@ -79,7 +79,7 @@ def _collect_outputs(
         else:
             fresh = made.get(id(what))
             structure.append(("value", what) if fresh is None else ("fresh", fresh))
-    return _SINGLE if structure == [("output", 0)] else tuple(structure)
+    return SINGLE if structure == [("output", 0)] else tuple(structure)
 
 
 def _is_made(item: Any, trace: tracing.Trace) -> bool:
@@ -170,7 +170,7 @@ def _holds_symbols(item: Any, trace: tracing.Trace) -> bool:
     return False
 
 
-def _check_results(result: Any, trace: tracing.Trace) -> dict[int, Any]:
+def check_results(result: Any, trace: tracing.Trace) -> dict[int, Any]:
     """How to make again what a call makes, by the identity of each. Not at every call can be made a
     list that is there twice, iterators and functions that the call made, and objects of the user's
     that hold arrays."""
@@ -235,13 +235,13 @@ def _place_of(
     return ("view", (output, tuple(reversed(views)))) if shares else output
 
 
-def _inputs_in(structure: Structure) -> set[int]:
+def inputs_in(structure: Structure) -> set[int]:
     """The arrays of the call that the result holds as they are."""
     places = [what[0] if kind == "view" else (kind, what) for kind, what in structure]
     return {which for kind, which in places if kind == "input"}
 
 
-def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
+def rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
     made: list[Any] = []
     seen: dict[int, Any] = {}
     for kind, what in structure:
@@ -258,7 +258,7 @@ def _rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Seque
         elif kind == "view":
             if id(what) not in seen:
                 base, views = what
-                array = _rebuild_outputs((base,), results, leaves)
+                array = rebuild_outputs((base,), results, leaves)
                 for view in views:
                     array = view(array)
                 seen[id(what)] = array

@@ -8,7 +8,7 @@ from typing import Any
 
 from tigon.base import TigonError, check, nested
 from tigon.gluon import trace as tracing
-from tigon.gluon.structure import _rebuild_arguments
+from tigon.gluon.structure import rebuild_arguments
 from tigon.sym.symbol import Group, Symbol, var
 
 # -------------------------------------------------------------------- graphs of symbols
@@ -65,19 +65,19 @@ def symbol_for_export(block: Any) -> Symbol:
         )
     latest = None if block._graphs is None else block._graphs.latest
     if latest is None:
-        names = _input_names(_count_inputs(block))
+        names = input_names(_count_inputs(block))
         result = block(*map(var, names))
     else:
-        names = _input_names(len(latest.types))
+        names = input_names(len(latest.types))
         try:
-            result = block(*_rebuild_arguments(latest.arguments, iter(map(var, names))))
+            result = block(*rebuild_arguments(latest.arguments, iter(map(var, names))))
         except TigonError:
             # The code reads shapes: those of the last call then become part of the graph.
             typed = (
                 var(name, shape=type_.shape, dtype=type_.dtype)
                 for name, type_ in zip(names, latest.types, strict=True)
             )
-            result = block(*_rebuild_arguments(latest.arguments, typed))
+            result = block(*rebuild_arguments(latest.arguments, typed))
     found = _symbols_in(result)
     return found[0] if len(found) == 1 else Group(found)
 
@@ -97,5 +97,5 @@ def _count_inputs(block: Any) -> int:
     return max(len(required) - (not own_forward), 1)
 
 
-def _input_names(count: int) -> list[str]:
+def input_names(count: int) -> list[str]:
     return ["data"] if count == 1 else [f"data{position}" for position in range(count)]

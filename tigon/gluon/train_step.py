@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from tigon import _native, autograd
-from tigon.base import TensorType, as_dtype, check, nested
+from tigon.base import TensorType, as_dtype, check, nested, type_of
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import trace as tracing
 from tigon.gluon.block import Block
-from tigon.gluon.graphs import CompiledByKey, Entry, GraphCache, _type_of
-from tigon.gluon.structure import _rebuild_outputs, arrays_in
+from tigon.gluon.graphs import CompiledByKey, Entry, GraphCache
+from tigon.gluon.structure import arrays_in, rebuild_outputs
 from tigon.gluon.trainer import Trainer
 from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
@@ -282,10 +282,10 @@ class _StepEntry(Entry):
         except BaseException:
             optimizer.withdraw(bound.indices, before)
             raise
-        loss = _rebuild_outputs(self.loss_structure, results, leaves)
+        loss = rebuild_outputs(self.loss_structure, results, leaves)
         if not self.step.outputs:
             return loss
-        return loss, _rebuild_outputs(self.output_structure, results, leaves)
+        return loss, rebuild_outputs(self.output_structure, results, leaves)
 
     def compiled_graphs(self) -> list[CompiledGraph]:
         return [program.compiled for program in self.programs]
@@ -309,7 +309,7 @@ class _StepEntry(Entry):
             self.step._check(trainer._params[index])
         assert self.cached is not None
         types = {
-            value.node.name: self.types[which] if kind == "input" else _type_of(array)
+            value.node.name: self.types[which] if kind == "input" else type_of(array)
             for value, (kind, which), array in zip(
                 self.graph.inputs, self.sources, self.template, strict=True
             )
@@ -347,7 +347,7 @@ class _StepEntry(Entry):
 
         count = max(len(weights) * each, 1)
         rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
-        types = [[_type_of(state) for state in own] for own in states]
+        types = [[type_of(state) for state in own] for own in states]
         key = (optimizer.settings, limit, tuple(map(tuple, types)))
         return training.step(key, types, rates, update, None if limit is None else clip)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from tigon.base import InternalError
 from tigon.lower.body import LoweredNest
+from tigon.lower.check import lower_check
 from tigon.lower.contraction import lower_contraction
-from tigon.lower.further import lower_check, lower_join, lower_scan, lower_scatter
 from tigon.lower.fuse import Fusion, Group
+from tigon.lower.join import lower_join
 from tigon.lower.rows import Rows
+from tigon.lower.scan import lower_scan
+from tigon.lower.scatter import lower_scatter
 
 
 def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:

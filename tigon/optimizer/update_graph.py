@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import TensorType, as_dtype
+from tigon.base import TensorType, as_dtype, type_of
 from tigon.ir import Graph, Value, variable
 from tigon.nd import NDArray
 from tigon.ops.primitive.choose import cast
@@ -51,10 +51,10 @@ class UpdateGraph:
     ) -> Graph:
         count = len(self.weights)
         rates = variable("rates", TensorType((max(count * rates_each, 1),), as_dtype(self.dtype)))
-        weights = [variable(f"weight{i}", _type_of(w)) for i, w in enumerate(self.weights)]
-        grads = [variable(f"grad{i}", _type_of(w)) for i, w in enumerate(self.weights)]
+        weights = [variable(f"weight{i}", type_of(w)) for i, w in enumerate(self.weights)]
+        grads = [variable(f"grad{i}", type_of(w)) for i, w in enumerate(self.weights)]
         leaves = [
-            [variable(f"state{i}_{j}", _type_of(state)) for j, state in enumerate(own)]
+            [variable(f"state{i}_{j}", type_of(state)) for j, state in enumerate(own)]
             for i, own in enumerate(states)
         ]
         updated = [
@@ -104,7 +104,3 @@ def numbers_of(rates: Value, index: int, count: int, weight: Value) -> list[Valu
             number = cast(number, dtype=weight.dtype.name)
         numbers.append(number)
     return numbers
-
-
-def _type_of(array: Any) -> TensorType:
-    return TensorType(tuple(array.shape), as_dtype(array.dtype))

@@ -12,7 +12,7 @@ from tigon.base.collector import collector_paused
 from tigon.ir import Graph
 from tigon.passes import pipeline
 from tigon.program import stored
-from tigon.program.lowered import _COMPILING, CompiledGraph, LoweredGraph, StoredGraph
+from tigon.program.lowered import COMPILING, CompiledGraph, LoweredGraph, StoredGraph
 from tigon.program.target import backend, disabled_passes
 from tigon.runtime.counters import count
 
@@ -62,7 +62,7 @@ def lower_graph(
 ) -> AnyLowered:
     """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
-    with _COMPILING, collector_paused():
+    with COMPILING, collector_paused():
         count("compilations")
         target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
         key = None

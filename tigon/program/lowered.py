@@ -36,7 +36,7 @@ from tigon.program.target import backend
 from tigon.runtime.counters import count
 
 # Compiling imports modules and calls LLVM: a child forked in the middle could do neither.
-_COMPILING = lock_without_forks()
+COMPILING = lock_without_forks()
 
 
 class Kernel(Frozen):
@@ -166,7 +166,7 @@ class StoredGraph:
     @computed_once
     def lowered(self) -> LoweredGraph:
         """For those who want to look at it."""
-        with _COMPILING, collector_paused():
+        with COMPILING, collector_paused():
             return LoweredGraph(self.given, *self._options)
 
     @property
@@ -189,7 +189,7 @@ class StoredGraph:
     ) -> CompiledGraph:
         """As `LoweredGraph.program`; there are no run-time extents."""
         began = time.perf_counter()
-        with _COMPILING, collector_paused():
+        with COMPILING, collector_paused():
             made = self._stored
             addresses = self._target.find(made.functions)
             if addresses is None:  # files that were tidied away
@@ -375,7 +375,7 @@ class LoweredGraph:
         """The program for these values of the run-time extents that the graph was lowered with."""
         began = time.perf_counter()
         known = nullcontext() if extents is None else extents.known(values)
-        with _COMPILING, collector_paused(), known:
+        with COMPILING, collector_paused(), known:
             self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)

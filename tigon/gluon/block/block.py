@@ -17,7 +17,7 @@ from tigon.context import check_context
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
-from tigon.gluon.block.scope import HookHandle, _BlockScope
+from tigon.gluon.block.scope import BlockScope, HookHandle
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_into, load_named
 
@@ -50,9 +50,9 @@ class Block:
 
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         self._empty_prefix = prefix == ""
-        self._prefix, self._params = _BlockScope.create(prefix, params, self._alias())
+        self._prefix, self._params = BlockScope.create(prefix, params, self._alias())
         self._name = self._prefix[:-1] if self._prefix.endswith("_") else self._prefix
-        self._scope = _BlockScope(self)
+        self._scope = BlockScope(self)
         self._children: OrderedDict[str, Block] = OrderedDict()
         self._reg_params: dict[str, Parameter] = {}
         self._forward_hooks: dict[int, Callable[..., Any]] = OrderedDict()
@@ -366,7 +366,7 @@ class Block:
             result = self._invoke(*args)
         except Exception as error:
             if isinstance(error, TigonError):
-                _add_block_path(error, self)
+                add_block_path(error, self)
             hide_inner_frames(error)
             raise
         if self._forward_hooks:
@@ -418,7 +418,7 @@ def _indent(text: str) -> str:
     return "\n".join([first, *("  " + line for line in rest)])
 
 
-def _add_block_path(error: TigonError, block: Block) -> None:
+def add_block_path(error: TigonError, block: Block) -> None:
     """Let the message say in which block it happened, from the outermost one on."""
     trail: list[Block] = error.__dict__.setdefault("blocks", [])
     if not trail:

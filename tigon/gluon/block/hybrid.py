@@ -14,7 +14,7 @@ from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
-from tigon.gluon.block.block import Block, _add_block_path
+from tigon.gluon.block.block import Block, add_block_path
 from tigon.gluon.graphs import GraphCache
 from tigon.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
 from tigon.gluon.symbolic import holds_symbol, infer_shapes_from_graph, symbol_for_export
@@ -107,7 +107,7 @@ class HybridBlock(ShortCall, Block):
                 except DeferredInitializationError:
                     pass  # the long way knows what to do
                 except TigonError as error:
-                    _add_block_path(error, self)
+                    add_block_path(error, self)
                     raise
         if not tracing.active():
             return super(ShortCall, self).__call__(*args)  # that of Block, hooks and all
@@ -122,7 +122,7 @@ class HybridBlock(ShortCall, Block):
                     self._deferred_initialize(*args)
                     result = self.forward(*args)
         except TigonError as error:
-            _add_block_path(error, self)
+            add_block_path(error, self)
             raise
         for hook in tuple(self._forward_hooks.values()):
             hook(self, args, result)
@@ -133,7 +133,7 @@ class HybridBlock(ShortCall, Block):
 
     def _name_in(self, error: TigonError) -> None:
         """Let an error of a shortcut say that it happened here."""
-        _add_block_path(error, self)
+        add_block_path(error, self)
 
     def _invoke(self, *args: Any) -> Any:
         trace = tracing.current()

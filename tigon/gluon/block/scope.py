@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _scopes = threading.local()
 
 
-class _BlockScope:
+class BlockScope:
     """Prefixes of the blocks created inside `with block.name_scope()`."""
 
     def __init__(self, block: Block) -> None:
@@ -27,7 +27,7 @@ class _BlockScope:
         self._counter: dict[str, int] = {}
 
     @staticmethod
-    def current() -> _BlockScope | None:
+    def current() -> BlockScope | None:
         return getattr(_scopes, "current", None)
 
     @staticmethod
@@ -35,7 +35,7 @@ class _BlockScope:
         prefix: str | None, params: ParameterDict | None, hint: str
     ) -> tuple[str, ParameterDict]:
         """Prefix and parameters of a new block."""
-        scope = _BlockScope.current()
+        scope = BlockScope.current()
         if scope is None:
             if prefix is None:
                 prefix = naming.current().get(None, hint) + "_"
@@ -55,7 +55,7 @@ class _BlockScope:
         if self._block._empty_prefix:
             yield
             return
-        previous = _BlockScope.current()
+        previous = BlockScope.current()
         _scopes.current = self
         try:
             yield

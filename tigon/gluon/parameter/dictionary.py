@@ -14,7 +14,7 @@ from tigon.base.files import AnyPath
 from tigon.context import Context, check_context
 from tigon.export.params import plain_names
 from tigon.gluon.parameter.files import load_into, load_named
-from tigon.gluon.parameter.parameter import Constant, Parameter, _as_shape
+from tigon.gluon.parameter.parameter import Constant, Parameter, as_shape
 
 
 class ParameterDict:
@@ -227,7 +227,7 @@ def _reconcile(param: Parameter, key: str, value: Any) -> None:
     """A second `get` may fill in what was unknown, and must not contradict what was known."""
     if key == "shape":
         if value is not None:
-            param.shape = _merge(param.shape, _as_shape(value))
+            param.shape = _merge(param.shape, as_shape(value))
         return
     present = getattr(param, key, None)
     if key == "dtype":

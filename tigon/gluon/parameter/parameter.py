@@ -60,7 +60,7 @@ class Parameter:
         self.lr_mult = lr_mult
         self.wd_mult = wd_mult
         self.init = init
-        self._shape = None if shape is None else _as_shape(shape)
+        self._shape = None if shape is None else as_shape(shape)
         self._dtype = as_dtype(dtype)
         self._allow_deferred = allow_deferred_init
         self._differentiable = differentiable
@@ -81,7 +81,7 @@ class Parameter:
 
     @shape.setter
     def shape(self, given: Sequence[int]) -> None:
-        new = _as_shape(given)
+        new = as_shape(given)
         if self._shape is None:
             self._shape = new
         elif self._shape != new:
@@ -422,7 +422,7 @@ class Constant(Parameter):
         return f"Constant {self.name} (shape={self.shape}, dtype={self.dtype})"
 
 
-def _as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
+def as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
     return (given,) if isinstance(given, int) else tuple(int(extent) for extent in given)
 
 

@@ -111,7 +111,8 @@ class GuardSet:
         self.described.append(what)
 
     def add_name(self, what: str, space: dict[str, Any], name: str) -> None:
-        """A name of a module; those of one module are one guard. `what` is said before the name."""
+        """A name of a module or an attribute: those of one dictionary are one guard. `what` is said
+        before the name."""
         if self.native.name(space, name) == len(self.described):
             self.described.append(what)
 
@@ -291,9 +292,7 @@ class Reads:
                 f"it makes a generator of random numbers ({found.unseeded}) without a seed; make "
                 "it outside, or use nd.random"
             )
-        if (
-            "random" in found.attributes
-        ):  # numpy's own generator has no place where its name could be seen
+        if "random" in found.attributes:  # numpy's own generator has no name of its own
             self.reach(np.random.mtrand._rand)
         if {"format", "format_map"} & {*new}:
             self._names_of_formats()
@@ -326,12 +325,19 @@ class Reads:
         if key in self._spaces:
             return
         if name in spaces or asked or hasattr(builtins, name):
-            self._spaces.add(key)
-            self.lasting.add_name("global ", spaces, name)
+            self._named("global ", spaces, name)
         if name in spaces:
             self.reach(spaces[name])
         elif hasattr(builtins, name):
-            self.lasting.add_name("builtin ", vars(builtins), name)
+            self._named("builtin ", vars(builtins), name)
+
+    def _named(self, what: str, space: dict[str, Any], name: str) -> None:
+        """A name of a module was read."""
+        key = (id(space), name)
+        if key not in self._spaces:
+            self._spaces.add(key)
+            self._kept.append(space)
+            self.lasting.add_name(what, space, name)
 
     def finish(self) -> None:
         """The trace is over: what was imported in it, and types by the names that were read."""
@@ -339,7 +345,7 @@ class Reads:
             module = sys.modules.get(name)
             if module is not None:
                 self.reach(module)
-                self.lasting.add(f"module {name}", "item", sys.modules, name)
+                self._named("module ", sys.modules, name)
                 above, _, own_name = name.rpartition(".")
                 if above in sys.modules:
                     self._module(sys.modules[above], [own_name])
@@ -425,7 +431,7 @@ class Reads:
 
     def _surroundings(self, value: Any) -> None:
         """State that is set elsewhere is guarded where something may read it."""
-        found = surroundings.read_by(value)
+        found = surroundings.readers().get(id(value))
         if found is None or found.what in self._marks:
             return
         self._marks.add(found.what)
@@ -846,7 +852,7 @@ class Reads:
         if key not in self._guarded:
             self._guarded.add(key)
             self._kept.append(own)
-            table.add(what, "item", own, name)
+            table.add_name(what.removesuffix(name), own, name)
 
     def _module(self, module: ModuleType, names: Sequence[str]) -> None:
         path = vars(module).get("__file__") or ""
@@ -858,20 +864,17 @@ class Reads:
                 getattr(module, name, None)  # operators are made when they are first looked up
             may_be_missing = name in self._asked or ("__getattr__" in own and not ours)
             if name in own or (may_be_missing and not library):
-                key = (id(own), name)
-                if key not in self._spaces:
-                    self._spaces.add(key)
-                    self._kept.append(own)
-                    self.lasting.add_name(f"{module.__name__}.", own, name)
-            if name in own and ours:
-                self._of_ours(own[name])
-            elif name in own:
-                if not library or own[name] is os.path or type(own[name]) is list:
-                    self.reach(own[name])
-            if name in own:
-                self._surroundings(own[name])
-                if id(own[name]) in _TAKE_ALL:
-                    self._take_everything()
+                self._named(f"{module.__name__}.", own, name)
+            if name not in own:
+                continue
+            found = own[name]
+            self._surroundings(found)
+            if id(found) in _TAKE_ALL:
+                self._take_everything()
+            if ours:
+                self._of_ours(found)
+            elif not library or found is os.path or type(found) is list:
+                self.reach(found)
 
     def _of_ours(self, value: Any) -> None:
         """A name of ours was read: what a program put in its place is the program's own."""

@@ -80,20 +80,19 @@ _READERS: tuple[tuple[Surrounding, str, str], ...] = (
 
 
 @lru_cache(maxsize=1)
-def _by_reader(_loaded: int) -> dict[int, Surrounding]:
-    """What is read, by the identity of what reads it; made anew when modules are loaded."""
+def _by_reader(modules: tuple[Any, ...]) -> dict[int, Surrounding]:
+    """What is read, by the identity of what reads it; `modules` may not all be loaded."""
     found: dict[int, Surrounding] = {}
-    for surrounding, name, readers in _READERS:
-        module = sys.modules.get(name)
-        for reader in readers.split() if module is not None else ():
+    for module, (surrounding, _, readers) in zip(modules, _READERS, strict=True):
+        for reader in readers.split():
             if hasattr(module, reader):
                 found[id(getattr(module, reader))] = surrounding
     return found
 
 
-def read_by(value: Any) -> Surrounding | None:
-    """What a function, a type or an object of a library reads, if it is one of these."""
-    return _by_reader(len(sys.modules)).get(id(value))
+def readers() -> dict[int, Surrounding]:
+    """What functions, types and objects of libraries read, by the identity of each."""
+    return _by_reader(tuple(sys.modules.get(name) for _, name, _ in _READERS))
 
 
 def is_logger(value: Any) -> bool:

@@ -31,7 +31,7 @@ from tigon._native import (
     set_recording,
     set_training,
 )
-from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested
+from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested, type_of
 from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
 from tigon.gluon.trace import watch
@@ -156,8 +156,8 @@ class Trace:
                 self._same_array(owner)
                 symbol = self.parameters[id(owner)][1]
             else:
-                type_ = TensorType(tuple(array.shape), as_dtype(array.dtype))
-                symbol = traced_variable(f"captured{len(self.captured)}", type_, True)
+                name = f"captured{len(self.captured)}"
+                symbol = traced_variable(name, type_of(array), True)
             found = self.captured[id(array)] = (array, symbol)
         return found[1]
 
@@ -362,13 +362,9 @@ class Trace:
         elif isinstance(made, deque):
             for place, item in enumerate(made):
                 made[place] = self.concrete(item)
-        elif isinstance(made, BaseException):
-            made.args = self.concrete(made.args)
-        for kind in type.mro(type(made)):
-            slots = vars(kind).get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if type(held := getattr(made, name, None)) is ArraySymbol:
-                    object.__setattr__(made, name, self.concrete(held))
+        for name, held in _attributes(made):
+            if nested.holds(held, ArraySymbol):
+                _set_attribute(made, name, self.concrete(held))
 
     def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
         """An operator, after giving way."""
@@ -451,11 +447,9 @@ class Trace:
                 if is_symbol(item):
                     yield partial(space.__setitem__, key), item
         for held in self._of_errors():
-            error = isinstance(held, BaseException)
-            put: Any = BaseException.__setattr__ if error else object.__setattr__
             for name, item in _attributes(held):
                 if is_symbol(item):
-                    yield partial(put, held, name), item
+                    yield partial(_set_attribute, held, name), item
         for cell in self.reads.cells:
             if is_symbol(content_of(cell)):
                 yield partial(setattr, cell, "cell_contents"), cell.cell_contents
@@ -515,6 +509,12 @@ def _attributes(held: Any) -> list[tuple[str, Any]]:
     if isinstance(held, BaseException):
         found["args"] = held.args
     return [(name, item) for name, item in found.items() if isinstance(name, str)]
+
+
+def _set_attribute(held: Any, name: str, value: Any) -> None:
+    """Without running its class's code, which may refuse."""
+    put: Any = BaseException.__setattr__ if isinstance(held, BaseException) else object.__setattr__
+    put(held, name, value)
 
 
 def _asks_for_frames(asking: FrameType, caller: FrameType) -> bool:
