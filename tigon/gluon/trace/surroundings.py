@@ -83,8 +83,8 @@ _READERS: tuple[tuple[Surrounding, str, str], ...] = (
 def _by_reader(modules: tuple[Any, ...]) -> dict[int, Surrounding]:
     """What is read, by the identity of what reads it; `modules` may not all be loaded."""
     found: dict[int, Surrounding] = {}
-    for module, (surrounding, _, readers) in zip(modules, _READERS, strict=True):
-        for reader in readers.split():
+    for module, (surrounding, _, names) in zip(modules, _READERS, strict=True):
+        for reader in names.split():
             if hasattr(module, reader):
                 found[id(getattr(module, reader))] = surrounding
     return found
