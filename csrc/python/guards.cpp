@@ -79,7 +79,8 @@ nb::object required(PyObject* made) {
 
 // A number that differs once a dictionary has changed since it was last asked; 0 where nobody
 // knows. Python tags dictionaries up to 3.11 and tells watchers from 3.12 on; theirs is one count
-// for all.
+// for all. Python 3.13 does not tell them of attributes that lie in the object itself, which its
+// dictionary has the values of apart.
 #if PY_VERSION_HEX < 0x030C0000
 uint64_t dict_version(PyObject* dict) {
   return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag;
@@ -98,6 +99,7 @@ int on_dict_change(PyDict_WatchEvent, PyObject*, PyObject*, PyObject*) {
 
 uint64_t watch_dict(PyObject* dict) {
   static const int watcher = PyDict_AddWatcher(on_dict_change);
+  if (reinterpret_cast<PyDictObject*>(dict)->ma_values) return 0;
   if (watcher >= 0 && PyDict_Watch(watcher, dict) == 0) return dict_changes;
   PyErr_Clear();
   return 0;

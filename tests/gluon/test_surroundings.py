@@ -374,3 +374,23 @@ def test_what_is_called_at_collections_is_no_part_of_a_program() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_hybridized_as_imperatively(name: str) -> None:
     assert CASES[name](Make(False)) == CASES[name](Make(True))
+
+
+class Key:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(1, True), (0.0, -0.0), ([2.0], [5.0])], ids=["bool", "sign", "list"]
+)
+def test_entries_of_weak_dictionaries_are_compared_to_the_bit(before: Any, after: Any) -> None:
+    def run(make: Make) -> Any:
+        key, table = Key(), weakref.WeakKeyDictionary()
+        table[key] = before
+        compiled = make.jit(lambda x: x * len(str(table[key])) + (table[key] is True))
+        seen = [called(compiled), called(compiled)]
+        del table[key]
+        table[key] = after
+        return [*seen, called(compiled)]
+
+    assert run(Make(False)) == run(Make(True))

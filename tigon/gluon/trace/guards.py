@@ -545,19 +545,25 @@ class Reads:
                 return list(value.data)
             return [part for entry in list(value.data.items()) for part in entry]
 
-        # Of what is held weakly its references are held, of other things their identity.
-        known = [part if isinstance(part, (weak, *_PLAIN)) else id(part) for part in entries()]
+        def is_known(was: Any, part: Any) -> bool:
+            if isinstance(part, weak):  # of the dictionary's own
+                return was is part and part() is not None
+            return was() is part if isinstance(was, weak) else _native.same(was, part)
 
         def hold() -> bool:
             now = entries()
-            return len(now) == len(known) and all(
-                (was is part and part() is not None)
-                if isinstance(part, weak)
-                else was == (part if isinstance(part, _PLAIN) else id(part))
-                for was, part in zip(known, now, strict=True)
-            )
+            return len(now) == len(known) and all(map(is_known, known, now))
 
-        self.lasting.add(f"the entries of a {type(value).__name__}", "check", hold)
+        what = f"the entries of a {type(value).__name__}"
+        try:
+            known = [
+                part if isinstance(part, (weak, *_PLAIN)) else weakref.ref(part)
+                for part in entries()
+            ]
+        except TypeError:
+            self._give_way(f"it reads {what}, which cannot be compared at every call")
+            return
+        self.lasting.add(what, "check", hold)
 
     def _opaque(self, value: Any) -> None:
         kind = type(value)
@@ -579,15 +585,11 @@ class Reads:
         if isinstance(value, ModuleType):
             if value is sys.modules.get("builtins"):
                 return
-        elif isinstance(value, type) and not classes.is_users(value):
-            return
-        elif isinstance(value, type) and vars(value).get(
-            "_is_protocol"
-        ):  # `isinstance` asks for its attributes
-            asked = [name for base in value.__mro__ for name in (*vars(base), *_annotated(base))]
-            self._asked.update(asked)
-            for record in self._records if (new := self._new_names(asked)) else ():
-                self._record(record, new)
+        elif isinstance(value, type):
+            if not classes.is_users(value):
+                return
+            if vars(value).get("_is_protocol"):
+                self._protocol(value)
         if hasattr(type(value), "_is_block"):
             known = value._structure()
             self.steady.add(
@@ -617,6 +619,13 @@ class Reads:
             self._whole_record(value)
         else:
             self._record(value, list(self._names))
+
+    def _protocol(self, kind: type) -> None:
+        """`isinstance` asks objects for the attributes of a protocol."""
+        asked = [name for base in kind.__mro__ for name in (*vars(base), *_annotated(base))]
+        self._asked.update(asked)
+        for record in self._records if (new := self._new_names(asked)) else ():
+            self._record(record, new)
 
     def _function(self, value: Any) -> None:
         if isinstance(value, MethodType):
