@@ -40,11 +40,11 @@ BOUNDED = {
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
     "gluon.structure.rebuild_outputs": "a view is made of an argument or a parameter",
     "gluon.function.jit": ONCE,
-    "gluon.trace.guards.Reads._class": "classes of classes",
-    "gluon.trace.guards.Reads._module Reads._record Reads._take_everything "
-    "Reads._whole_record": "a mark: everything is taken once",
-    "gluon.trace.guards._equal_states": "what generators of random numbers give",
+    "gluon.trace.records.Records._class": "classes of classes",
+    "gluon.trace.records.Records.read Records.read_module Records.read_whole "
+    "Records.take_everything": "a mark: everything is taken once",
     "gluon.trace.trace.Trace.concrete": ONCE,
+    "gluon.trace.values._equal_states": "what generators of random numbers give",
     "initializer.create": ONCE,
     "ir.graph._exact": "attributes, nested once",
     "ir.graph._parts": "attributes, nested once",

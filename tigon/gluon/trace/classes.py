@@ -24,6 +24,9 @@ import numpy as np
 from tigon import _native
 from tigon.gluon.trace import watch
 
+PLAIN = (int, float, bool, complex, str, bytes, type(None))
+"""Of values that never change and have no inside."""
+
 
 def is_own_record(value: Any) -> bool:
     """A schedule, a metric, a dataset of ours: its methods, which nobody watches, read what it

@@ -3,7 +3,7 @@
 A trace collects
 * inputs: one typed symbol per array of the call,
 * parameters and captured arrays: symbols that stand for arrays read along the way,
-* guards: what the code read (`guards.py`), seen by watching the frames that ran (`watch.py`).
+* guards: what the code read (`reads.py`), seen by watching the frames that ran (`watch.py`).
 
 The compiled graph is used again only while every guard holds. Where the code does what a graph
 cannot hold, the trace gives way: what was traced so far is computed on the arrays of this very
@@ -35,7 +35,8 @@ from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, n
 from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
 from tigon.gluon.trace import watch
-from tigon.gluon.trace.guards import Reads, content_of
+from tigon.gluon.trace.reads import Reads
+from tigon.gluon.trace.values import content_of
 from tigon.ir import CONSTANT, Node, Value
 from tigon.nd.dispatch import apply as apply_on_arrays
 from tigon.ops.primitive.choose import stop_gradient
