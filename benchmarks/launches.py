@@ -109,7 +109,7 @@ def dense_programs() -> Iterator[tuple[CompiledGraph, dict[int, int]]]:
         loss.backward()
         trainer.step(64)
         for block in (net, loss_function):
-            for entry in block._graphs.entries:
+            for entry in block._cached_graphs.entries:
                 for compiled in entry.compiled_graphs():
                     yield compiled, {}
         ((_, update),) = trainer.optimizer._graphs

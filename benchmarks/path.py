@@ -150,7 +150,7 @@ def hybridized() -> dict[str, Timer]:
     for net, given in ((tiny, x), (nothing, x), (network, row)):
         net.hybridize()
         net(given)
-    cache, network_cache = tiny._graphs, network._graphs
+    cache, network_cache = tiny._cached_graphs, network._cached_graphs
     assert cache is not None and network_cache is not None
     entry, network_entry = cache.latest, network_cache.latest
     assert entry is not None and network_entry is not None

@@ -205,7 +205,7 @@ PyType_Slot shortcuts_slots[] = {
 // Without members: classes derived from it and from others have the layout of the others.
 PyType_Slot short_call_slots[] = {
     {Py_tp_call, reinterpret_cast<void*>(short_call)},
-    {Py_tp_doc, const_cast<char*>("Calls go to `_shortcuts` first, then to `_long_call`.")},
+    {Py_tp_doc, const_cast<char*>("Calls go to `_cached_shortcuts` first, then to `_long_call`.")},
     {0, nullptr},
 };
 PyType_Spec short_call_spec{"tigon._native.ShortCall", 0, 0,
@@ -214,7 +214,7 @@ PyType_Spec short_call_spec{"tigon._native.ShortCall", 0, 0,
 }  // namespace
 
 void bind_shortcuts(nb::module_& m) {
-  shortcuts_name = PyUnicode_InternFromString("_shortcuts");
+  shortcuts_name = PyUnicode_InternFromString("_cached_shortcuts");
   long_name = PyUnicode_InternFromString("_long_call");
   failed_name = PyUnicode_InternFromString("_name_in");
   hide_name = PyUnicode_InternFromString("_hide_frames");

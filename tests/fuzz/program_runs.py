@@ -317,7 +317,9 @@ def compare(source: str) -> Outcome:
     gave_way = any(
         yielded.looks == 0
         for made in found.graphs
-        for yielded in ([] if made._graphs is None else made._graphs._yielded.values())
+        for yielded in (
+            [] if made._cached_graphs is None else made._cached_graphs._yielded.values()
+        )
     )
     ended = bool(expected.log) and expected.log[-1][0] == "ended"
     outcome = Outcome(None, compiled=not gave_way, ended=ended)

@@ -1264,7 +1264,7 @@ def test_hybridized_calls_do_what_the_code_says(name, recorded):
     if one.compiles:
         assert reasons == []
         assert len(net.compiled) == 1
-        assert net._graphs.traces <= 3
+        assert net._cached_graphs.traces <= 3
     else:
         assert len(reasons) == 1, reasons
         assert "gives way to its Python code" in reasons[0]

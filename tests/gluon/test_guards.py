@@ -2016,12 +2016,12 @@ def outside(tmp_path, monkeypatch):
 
 def hybridized(net):
     net.hybridize()
-    return net, lambda: net._graphs.traces
+    return net, lambda: net._cached_graphs.traces
 
 
 def jitted(net):
     compiled = mx.jit(lambda x: net(x))
-    return compiled, lambda: compiled._graphs.traces
+    return compiled, lambda: compiled._cached_graphs.traces
 
 
 def listed(cases):
@@ -2105,7 +2105,7 @@ def test_what_the_loss_of_a_training_step_reads_is_compared(kind):
             config.other += 1
             if by_step:
                 results.append(step(x, y).asnumpy())
-                assert step._graphs.traces == (1 if turn < 2 else 2)
+                assert step._cached_graphs.traces == (1 if turn < 2 else 2)
             else:
                 with autograd.record():
                     value = loss(net(x), y)
@@ -2141,7 +2141,7 @@ def test_multipliers_of_parameters_count_in_a_training_step(what):
 
     (theirs, _), (mine, step) = run(False), run(True)
     np.testing.assert_allclose(mine, theirs, rtol=1e-5)
-    assert step._graphs.traces == 1
+    assert step._cached_graphs.traces == 1
 
 
 def test_changes_back_find_the_old_graph():
@@ -2152,7 +2152,7 @@ def test_changes_back_find_the_old_graph():
     for by in (2, 3, 2, 3, 2):
         config.by = by
         assert net(x).asscalar() == by
-    assert net._graphs.traces == 2
+    assert net._cached_graphs.traces == 2
 
 
 def test_explanations_name_what_changed():

@@ -222,6 +222,53 @@ def test_objects_that_hold_arrays_for_a_while_are_no_reason() -> None:
         assert called(net) == [3, 5]
 
 
+@case
+def what_a_module_answers(make: Make) -> list[Any]:
+    module = types.ModuleType("module_of_a_test")
+    module.__getattr__ = lambda name: 2  # type: ignore[method-assign]
+    return before_and_after(
+        make, lambda x: x * module.gain, lambda: setattr(module, "__getattr__", lambda name: 5)
+    )
+
+
+class Answering(types.ModuleType):
+    gain: Any = property(lambda self: 2)
+
+
+@case
+def a_property_of_a_module(make: Make) -> list[Any]:
+    module = Answering("module_of_a_test")
+    with replaced(Answering, "gain", vars(Answering)["gain"]):
+        return before_and_after(
+            make, lambda x: x * module.gain, lambda: setattr(Answering, "gain", 5)
+        )
+
+
+@case
+def the_class_of_a_module(make: Make) -> list[Any]:
+    module = Answering("module_of_a_test")
+
+    class Other(types.ModuleType):
+        gain = 5
+
+    return before_and_after(
+        make, lambda x: x * module.gain, lambda: setattr(module, "__class__", Other)
+    )
+
+
+@case
+def attributes_named_as_what_blocks_keep(make: Make) -> list[Any]:
+    def forward(self: Any, x: Any) -> Any:
+        return x * sum(self._graphs) * self._shortcuts if self.strict else x
+
+    net = make(forward, _graphs=[1, 2], _shortcuts=2, strict=True)
+    seen = [called(net)]
+    net._shortcuts = 3
+    seen.append(called(net))
+    net._graphs.append(2)
+    return [*seen, called(net)]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_hybridized_as_imperatively(name: str) -> None:
     assert CASES[name](Make(False)) == CASES[name](Make(True))

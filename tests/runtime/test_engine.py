@@ -290,7 +290,7 @@ def test_several_threads_call_one_hybridized_net() -> None:
         for output in outputs:
             np.testing.assert_allclose(output, wanted, rtol=1e-5, atol=1e-6)
         assert gradient.shape == x.shape and np.abs(gradient).sum() > 0
-    assert net._graphs.traces == len({x.shape for x in inputs}) * 2
+    assert net._cached_graphs.traces == len({x.shape for x in inputs}) * 2
 
 
 def test_modes_belong_to_threads() -> None:

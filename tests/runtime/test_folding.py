@@ -30,7 +30,7 @@ def hybridized(block: Any, *arrays: Any, training: bool = False) -> Any:
     block.hybridize()
     with autograd.train_mode() if training else autograd.predict_mode():
         block(*arrays)
-    (compiled,) = block._graphs.latest.cached.programs
+    (compiled,) = block._cached_graphs.latest.cached.programs
     return compiled
 
 
@@ -197,7 +197,7 @@ def test_a_softmax_classifier_with_loss_is_two_kernels_per_direction_at_most() -
         with autograd.record():
             y = model(x, label)
         y.backward()
-    forward, backward = model._graphs.latest.cached.programs
+    forward, backward = model._cached_graphs.latest.cached.programs
     assert len(forward.kernels) == 2  # the product, and all of the loss
     assert len(backward.kernels) <= 3  # of the scores; of weight; of bias
 

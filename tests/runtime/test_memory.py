@@ -162,7 +162,7 @@ def test_the_high_water_mark_is_the_plan() -> None:
     """Sizes that are no multiple of the alignment: the arena is counted as planned."""
     net, x = deep_net(), nd.ones((5, 33))
     y = net(x)
-    (compiled,) = net._graphs.latest.cached.programs
+    (compiled,) = net._cached_graphs.latest.cached.programs
     plan = compiled.memory_plan
     assert plan.temporaries == 2
     assert plan.arena_bytes == 2 * aligned(5 * 33 * FLOAT) == compiled.program.arena_bytes
@@ -179,7 +179,7 @@ def test_the_high_water_mark_of_backward_is_its_plan() -> None:
         mx.runtime.reset_peak()
         y.backward()
         nd.waitall()
-    cached = net._graphs.latest.cached
+    cached = net._cached_graphs.latest.cached
     backward = cached.programs[-1]
     assert backward.program.name.endswith("_backward")
     # Gradients are written where they belong; besides the arena there is what backward starts from.
@@ -212,7 +212,7 @@ def test_a_convolutional_network_in_prediction_has_two_temporaries() -> None:
     net.initialize()
     net.hybridize()
     net(nd.ones((2, 3, 16, 16)))
-    (compiled,) = net._graphs.latest.cached.programs
+    (compiled,) = net._cached_graphs.latest.cached.programs
     plan = compiled.memory_plan
     assert plan.temporaries <= 2
     assert plan.arena_bytes == 2 * 2 * 4 * 16 * 16 * FLOAT

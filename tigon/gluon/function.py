@@ -140,7 +140,7 @@ class CompiledFunction:
         self._static_positions = [
             self._order.index(name) for name in self._static if name in self._order
         ]
-        self._graphs = GraphCache(self, DonatingEntry if self._donated else Entry)
+        self._cached_graphs = GraphCache(self, DonatingEntry if self._donated else Entry)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         trace = tracing.current()
@@ -154,7 +154,7 @@ class CompiledFunction:
         for arg in args:
             if type(arg) not in _HOLD_NOTHING and holds_symbol(arg):
                 return self._traced(*args)
-        return self._graphs(args)
+        return self._cached_graphs(args)
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         return self if owner is None else MethodType(self, owner)
@@ -254,12 +254,12 @@ class CompiledFunction:
 
     def explain(self) -> str:
         """What was traced and compiled, and why it was traced again."""
-        return self._graphs.explain()
+        return self._cached_graphs.explain()
 
     @property
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
-        return list(self._graphs.entries)
+        return list(self._cached_graphs.entries)
 
 
 def _declared(

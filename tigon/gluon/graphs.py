@@ -100,7 +100,9 @@ class Entry:
         self.arguments = rebuild_arguments(args, iter(types))
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
-        trace = tracing.Trace(arguments=given, strict=getattr(block, "strict", False))
+        trace = tracing.Trace(
+            arguments=given, strict=getattr(block, "_flags", {}).get("strict", False)
+        )
         with tracing.tracing(trace):
             given_args, containers = rebuild(args, iter(symbols))
             trace.take(containers)

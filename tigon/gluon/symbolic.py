@@ -63,7 +63,7 @@ def symbol_for_export(block: Any) -> Symbol:
             "export",
             f"parameter '{name}' has no values yet; run one batch through the network first",
         )
-    latest = None if block._graphs is None else block._graphs.latest
+    latest = None if block._cached_graphs is None else block._cached_graphs.latest
     if latest is None:
         names = input_names(_count_inputs(block))
         result = block(*map(var, names))

@@ -114,7 +114,7 @@ class TrainStep:
         self.ignore_stale_grad = ignore_stale_grad
         self.clip_global_norm = clip_global_norm
         self.name = f"{getattr(net, 'name', 'net')}_step"
-        self._graphs = GraphCache(self, _StepEntry)
+        self._cached_graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
         self._lock = reentrant_lock()  # steps write the same arrays: one after another
 
@@ -124,19 +124,19 @@ class TrainStep:
             data, label = needs_arrays("runs a TrainStep", (data, label))
         with self._lock, autograd.pause(train_mode=True):
             self._batch_size = batch_size
-            return self._graphs((data, label))
+            return self._cached_graphs((data, label))
 
     def __repr__(self) -> str:
         return f"TrainStep({self.name[:-5]}, {self.loss!r}, {self.trainer.optimizer!r})"
 
     def explain(self) -> str:
         """What was traced and compiled, and why it was traced again."""
-        return self._graphs.explain()
+        return self._cached_graphs.explain()
 
     @property
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `programs`, `reason`."""
-        return list(self._graphs.entries)
+        return list(self._cached_graphs.entries)
 
     def _traced(self, data: Any, label: Any) -> Any:
         """The Python code of a step up to the loss, on symbols."""

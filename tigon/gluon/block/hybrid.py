@@ -34,10 +34,9 @@ class HybridBlock(ShortCall, Block):
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         super().__init__(prefix, params)
         self._active = False
-        self.strict = False
         self._flags: dict[str, Any] = {}
-        self._graphs: GraphCache | None = None
-        self._shortcuts: Shortcuts | None = None
+        self._cached_graphs: GraphCache | None = None
+        self._cached_shortcuts: Shortcuts | None = None
 
     def _overrides(self, method: str) -> bool:
         own = getattr(type(self), method)
@@ -45,11 +44,11 @@ class HybridBlock(ShortCall, Block):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over. Its graphs are its own."""
-        return {**self.__dict__, "_graphs": None, "_shortcuts": None}
+        return {**self.__dict__, "_cached_graphs": None, "_cached_shortcuts": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._shortcuts = Shortcuts() if self._active else None
+        self._cached_shortcuts = Shortcuts() if self._active else None
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         check(
@@ -83,13 +82,12 @@ class HybridBlock(ShortCall, Block):
     def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
         _epoch.advance()
         self._active = active
-        self.strict = bool(flags.get("strict", False))
         self._flags = {"static_alloc": False, "static_shape": False, **flags}
-        self._graphs = None
-        self._shortcuts = Shortcuts() if active else None
+        self._cached_graphs = None
+        self._cached_shortcuts = Shortcuts() if active else None
 
     def _cast_itself(self, dtype: Any) -> None:
-        self._graphs = None
+        self._cached_graphs = None
         super()._cast_itself(dtype)
 
     # -- running
@@ -99,10 +97,10 @@ class HybridBlock(ShortCall, Block):
         # On arrays nothing but the look-up and the call, or the code itself.
         if not (tracers[0] or self._forward_pre_hooks or self._forward_hooks):
             kind = call_kind(args)
-            if kind is not None and (self._graphs is not None or not self._active):
+            if kind is not None and (self._cached_graphs is not None or not self._active):
                 try:
                     if self._active:
-                        return self._graphs.run(kind, args, args, self._shortcuts)
+                        return self._cached_graphs.run(kind, args, args, self._cached_shortcuts)
                     return self.forward(*args)
                 except DeferredInitializationError:
                     pass  # the long way knows what to do
@@ -144,9 +142,9 @@ class HybridBlock(ShortCall, Block):
                 with tracing.tracing(tracing.Trace(typed=False)):
                     return self._traced(*args)
         if self._active:
-            if self._graphs is None:
-                self._graphs = GraphCache(self)
-            return self._graphs(args)
+            if self._cached_graphs is None:
+                self._cached_graphs = GraphCache(self)
+            return self._cached_graphs(args)
         return self._run(*args)
 
     def _traced(self, *args: Any) -> Any:
@@ -221,12 +219,12 @@ class HybridBlock(ShortCall, Block):
 
     def explain(self) -> str:
         """What was traced and compiled for this block, and why it was traced again."""
-        return "not hybridized" if self._graphs is None else self._graphs.explain()
+        return "not hybridized" if self._cached_graphs is None else self._cached_graphs.explain()
 
     @property
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
-        return [] if self._graphs is None else list(self._graphs.entries)
+        return [] if self._cached_graphs is None else list(self._cached_graphs.entries)
 
     # -- export
 

@@ -109,9 +109,9 @@ class SymbolBlock(HybridBlock):
         if tracing.active():
             return self._apply_symbol(*args)
         # Imperatively, too, a symbol is run as the compiled graph that it is.
-        if self._graphs is None:
-            self._graphs = GraphCache(self)
-        return self._graphs(args)
+        if self._cached_graphs is None:
+            self._cached_graphs = GraphCache(self)
+        return self._cached_graphs(args)
 
     def _apply_symbol(self, *args: Any) -> Any:
         leaves = dict(zip(self._input_names, args, strict=True))

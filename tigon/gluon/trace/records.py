@@ -52,8 +52,8 @@ TAKE_ALL = frozenset(
 Builtins are only reached so."""
 
 INTERNAL = frozenset(
-    "_children _reg_params _params _prefix _empty_prefix _active _graphs "
-    "_forward_hooks _forward_pre_hooks _shortcuts".split()
+    "_children _reg_params _params _prefix _empty_prefix _active _cached_graphs "
+    "_forward_hooks _forward_pre_hooks _cached_shortcuts".split()
 )
 """Attributes of blocks that no program reads, or whose changes the structure shows."""
 
@@ -277,6 +277,12 @@ class Records:
         ours = watch.is_own(path)
         library = watch.is_library(path) or (vars(module).get("__spec__") is not None and not path)
         own = vars(module)
+        if classes.is_users(type(module)):  # by which a program gives a module properties
+            if self._reach.is_new(module, ""):
+                self._reach.lasting.add(f"the class of {module.__name__}", "object", module)
+            self._class(type(module), names)
+        elif "__getattr__" in own and not ours:
+            names = [*names, "__getattr__"]
         for name in names:
             if ours:
                 getattr(module, name, None)  # operators are made when they are first looked up
