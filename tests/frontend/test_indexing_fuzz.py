@@ -50,7 +50,7 @@ def test_random_keys(seed):
         key = random_key(rng, shape)
         try:
             expected = a[key]
-        except IndexError:
+        except (IndexError, DeprecationWarning):  # numpy up to 2.2 warns where nothing is read
             continue
         x = nd.array(a)
         key_of_numpy, key = key, key_of_arrays(rng, key)
