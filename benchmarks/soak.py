@@ -236,7 +236,7 @@ def shrink_caches(factor: int) -> dict[str, int]:
     operators.PROGRAMS_KEPT //= factor
     simplify.RESULTS_KEPT //= factor
     traced_graphs.KINDS_KEPT //= factor
-    cached_graph.VARIANTS_KEPT //= factor
+    cached_graph.SEQUENCES_KEPT //= factor
     abstract.NESTS_KEPT //= factor
     cpu_backend.NESTS_KEPT //= factor
     _native.set_most_signatures(8192 // factor)

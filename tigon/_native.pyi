@@ -9,7 +9,7 @@ that handles points [begin, end) of its space; 0 is success. It never throws and
 thread, several ranges at once. `scratch` is private to the call, 64-byte aligned.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -87,13 +87,13 @@ class Program:
     def __init__(
         self,
         name: str,
-        inputs: Sequence[tuple[int, tuple[int, ...]]],
-        outputs: Sequence[tuple[int, tuple[int, ...]]],
+        inputs: Iterable[tuple[int, tuple[int, ...]]],
+        outputs: Iterable[tuple[int, tuple[int, ...]]],
         visible: int,
         arena_bytes: int,
-        constants: Sequence[bytes],
-        waves: Sequence[Sequence[tuple[int, Sequence[tuple[int, int]], bytes, int, int, int, str]]],
-        may_alias: Sequence[Sequence[int]] = (),
+        constants: Iterable[bytes],
+        waves: Iterable[Iterable[tuple[int, Iterable[tuple[int, int]], bytes, int, int, int, str]]],
+        may_alias: Iterable[Iterable[int]] = (),
         cost: float = 0.0,
         gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None,
         keep_alive: Any = None,
@@ -106,15 +106,16 @@ class Program:
     cost: float
     arena_bytes: int
     calls: int
+    inputs: list[tuple[int, tuple[int, ...]]]
     launches: list[tuple[int, str, int, int]]  # (wave, operator, points, chunks)
     def timed(
-        self, inputs: Sequence[NDArray], outputs: Sequence[NDArray], part: str
+        self, inputs: Iterable[NDArray], outputs: Iterable[NDArray], part: str
     ) -> list[float]: ...  # seconds of each "wave", "launch", or launch "alone" on one thread
     def __call__(
         self,
-        inputs: Sequence[NDArray | float | int | bool],
-        out: Sequence[NDArray | None] | None = None,
-        donate: Sequence[int] = (),  # inputs given up: outputs may take their memory, use raises
+        inputs: Iterable[NDArray | float | int | bool],
+        out: Iterable[NDArray | None] | None = None,
+        donate: Iterable[int] = (),  # inputs given up: outputs may take their memory, use raises
     ) -> tuple[NDArray, ...]: ...  # the visible outputs; records on the tape as `invoke` does
 
 class View:
@@ -140,13 +141,75 @@ class Gradient:
 
     def __init__(
         self,
-        saved: Sequence[tuple[str, int]],
-        cotangents: Sequence[int],
-        targets: Sequence[int],
+        saved: Iterable[tuple[str, int]],
+        cotangents: Iterable[int],
+        targets: Iterable[int],
         compile: Callable[[], Program],
         predict: Callable[[], Program] | None = None,
-        also_saved: Sequence[tuple[str, int]] = (),
+        also_saved: Iterable[tuple[str, int]] = (),
     ) -> None: ...
+
+class RandomKey:
+    """The key of a random operator, as an operand."""
+
+    seed: int
+    counter: int
+
+def take_key(calls: int = 1) -> RandomKey: ...
+def seed_keys(seed: int) -> None: ...
+def key_state() -> tuple[int, int]: ...
+def set_key_scope(begin: tuple[int, int] | None) -> tuple[int, int] | None:
+    """From now on this thread draws from here; None: from the stream of all threads. Gives what was
+    set before."""
+
+class Sequence:
+    """A call of compiled code, step by step, over a frame of arrays: those that it is given, then
+    what steps make, in order. Steps are
+
+    - ("run", program, inputs, over, donated): `inputs` are places in the frame, -1 the random key;
+      output i is written over the array in place j for each (i, j) of `over`; visible outputs are
+      added to the frame.
+    - ("host", function, inputs, types): Python code on arrays, which returns arrays of these
+      (dtype code, shape).
+    - ("commit", pairs): the array in place j takes over what is in place i, for each (i, j).
+
+    `draws` random operators share the key. A call that raises has drawn nothing; what it has
+    changed is up to the steps before: states are committed last."""
+
+    def __init__(
+        self,
+        inputs: Iterable[tuple[int, tuple[int, ...]]],
+        steps: Iterable[tuple[Any, ...]],
+        results: Iterable[int],
+        draws: int = 0,
+        tag: Any = None,
+    ) -> None: ...
+    draws: int
+    tag: Any
+    programs: list[Program]
+    def __call__(self, arrays: Iterable[NDArray]) -> tuple[NDArray, ...]: ...
+
+class SequenceCache:
+    """Sequences of one graph by mode, wanted gradients, inputs given up, and types. `make(arrays,
+    training, wanted, donated)` answers a miss, where `wanted` says of which arrays gradients are
+    recorded: None where nothing is. Of more than `most` the older half goes."""
+
+    def __init__(
+        self,
+        make: Callable[
+            [tuple[NDArray, ...], bool, tuple[bool, ...] | None, tuple[int, ...]], Sequence
+        ],
+        most: int,
+    ) -> None: ...
+    def __call__(
+        self, arrays: Iterable[NDArray], training: bool | None, donated: Iterable[int]
+    ) -> tuple[NDArray, ...]:
+        """Run. `training`: None for the mode of the thread."""
+
+    def find(
+        self, arrays: Iterable[NDArray], training: bool | None, donated: Iterable[int]
+    ) -> Sequence: ...
+    sequences: list[Sequence]  # the oldest first
 
 # ----------------------------------------------------------------- the imperative path
 
@@ -169,8 +232,8 @@ def set_slot_operator(
 def invoke(
     operator_id: int,
     attributes_id: int,
-    operands: Sequence[NDArray | float | int | bool],
-    out: Sequence[NDArray | None] | None = None,
+    operands: Iterable[NDArray | RandomKey | float | int | bool],
+    out: Iterable[NDArray | None] | None = None,
 ) -> NDArray | tuple[NDArray, ...]:
     """Run one operator: signature lookup, allocation, run or push, tape. A single visible output
     comes bare. Scalars take the dtype of the first array."""
@@ -196,21 +259,22 @@ def set_epoch(now: int) -> None:
     """How often blocks and parameters were changed so far: shortcuts of an earlier epoch end."""
 
 class Shortcuts:
-    """Programs of a traced block by kind of call: modes and types of the arguments."""
+    """Sequences of traced code by kind of call: modes, types of the arguments, wanted gradients."""
 
     def __init__(self) -> None: ...
     def add(
         self,
-        program: Program,
+        sequence: Sequence,
         arrays: list[NDArray | None],
-        inputs: Sequence[tuple[int, int]],
+        inputs: Iterable[tuple[int, int]],
         arguments: tuple[NDArray, ...],
         epoch: int,
         guards: Guards,
+        form: str,
     ) -> None:
-        """From now on, calls of this kind in the present mode, unrecorded, run `program` on
-        `arrays`, with argument `j` at place `i` for each (i, j) of `inputs`; as long as it is this
-        epoch and the guards hold."""
+        """From now on, calls of this kind in the present mode run `sequence` on `arrays`, with
+        argument `j` at place `i` for each (i, j) of `inputs`; as long as it is this epoch and the
+        guards hold. `form`: "bare" for one array, "tuple" or "list" for all results."""
 
 class Guards:
     """Values that traced code read, and where. Each method notes one place and what is there now,
@@ -291,10 +355,10 @@ def set_sum_operator(
     operator_id: int, attributes_id: int
 ) -> tuple[int, int]: ...  # adds two cotangents
 def backward(
-    heads: Sequence[NDArray],
-    head_grads: Sequence[NDArray | None],
+    heads: Iterable[NDArray],
+    head_grads: Iterable[NDArray | None],
     retain_graph: bool,
-    variables: Sequence[NDArray] | None = None,
+    variables: Iterable[NDArray] | None = None,
     predict: bool = False,
 ) -> list[NDArray] | None:
     """Native, iterative reverse walk. Without `variables` it fills attached gradients as their
@@ -303,9 +367,9 @@ def backward(
     Raises if a saved array was overwritten since."""
 
 def record_custom(
-    inputs: Sequence[NDArray],
-    outputs: Sequence[NDArray],
-    backward: Callable[..., Sequence[NDArray | None]],
+    inputs: Iterable[NDArray],
+    outputs: Iterable[NDArray],
+    backward: Callable[..., Iterable[NDArray | None]],
 ) -> None:
     """Put a Python function on the tape: called with the outputs' cotangents."""
 
@@ -334,7 +398,7 @@ class ObjectCompiler:
     `machines`: addresses of target machines that nobody else uses, one for each thread that may
     work, the caller of `finish` included.
     """
-    def __init__(self, functions: dict[str, int], machines: Sequence[int]) -> None: ...
+    def __init__(self, functions: dict[str, int], machines: Iterable[int]) -> None: ...
     def add(self, text: str) -> None: ...  # begins at once, where a machine is free
     def finish(self) -> list[bytes | str]:
         """Helps. For each text in order its object code, or as `str` why it was refused."""
@@ -343,8 +407,8 @@ class ObjectCompiler:
 
 def push(
     function: Callable[[], None],
-    reads: Sequence[NDArray],
-    writes: Sequence[NDArray],
+    reads: Iterable[NDArray],
+    writes: Iterable[NDArray],
     name: str,
 ) -> None:
     """Run a Python callable on the engine when its arrays allow (host callback)."""

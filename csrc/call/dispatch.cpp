@@ -1,5 +1,7 @@
 #include "call/dispatch.h"
 
+#include "call/keyed_cache.h"
+#include "call/random_key.h"
 #include "core/few.h"
 #include "python/errors.h"
 
@@ -66,6 +68,10 @@ PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject
       arrays[index] = nullptr;
       immediates[index] = convert(read_scalar(item), expected->dtype);
       continue;
+    } else if (expected == key_type().get() && is_random_key(item)) {
+      arrays[index] = nullptr;
+      immediates[index].key = as_random_key(item);
+      continue;
     }
     throw UserError(program.name + ": input " + std::to_string(index) + ": " +
                     expectation(expected, item));
@@ -95,9 +101,7 @@ PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject
 
 namespace {
 
-struct Entry {
-  uint64_t hash;
-  std::vector<uint64_t> key;
+struct Entry : Keyed {
   std::vector<TypeRef> types;  // the key holds their addresses
   nb::object owner;
   Program* program = nullptr;
@@ -105,51 +109,13 @@ struct Entry {
 };
 
 // Shapes that change with every call must not fill the memory; a miss costs about a millisecond.
-size_t most_signatures = 8192;
-
-struct SignatureCache {
-  std::vector<std::shared_ptr<Entry>> slots = std::vector<std::shared_ptr<Entry>>(256);
-  size_t used = 0;
-
-  const std::shared_ptr<Entry>* find(const uint64_t* key, size_t words, uint64_t hash) const {
-    size_t mask = slots.size() - 1;
-    for (size_t index = hash & mask; slots[index]; index = (index + 1) & mask) {
-      const Entry& entry = *slots[index];
-      if (entry.hash == hash && entry.key.size() == words &&
-          std::memcmp(entry.key.data(), key, words * sizeof(uint64_t)) == 0)
-        return &slots[index];
-    }
-    return nullptr;
-  }
-
-  void insert(std::shared_ptr<Entry> entry) {
-    if (used >= most_signatures) {
-      SignatureCache old;  // emptied only after the swap: what it held may run Python code
-      std::swap(old, *this);
-    }
-    if ((used + 1) * 2 > slots.size()) {
-      std::vector<std::shared_ptr<Entry>> old(slots.size() * 2);
-      old.swap(slots);
-      for (std::shared_ptr<Entry>& moved : old) {
-        if (moved) place(std::move(moved));
-      }
-    }
-    place(std::move(entry));
-    ++used;
-  }
-
-  void place(std::shared_ptr<Entry> entry) {
-    size_t mask = slots.size() - 1;
-    size_t index = entry->hash & mask;
-    while (slots[index]) index = (index + 1) & mask;
-    slots[index] = std::move(entry);
-  }
-};
-
-SignatureCache& signature_cache() {
-  static auto* cache = new SignatureCache;
+KeyedCache<Entry>& signature_cache() {
+  static auto* cache = new KeyedCache<Entry>(8192);
   return *cache;
 }
+
+// Words of a signature: the address of a type, or a number's dtype with the lowest bit set.
+bool is_number(uint64_t word) { return word & 1; }
 
 PyObject* compile_handler = nullptr;
 
@@ -158,16 +124,14 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
   ++counters.signature_misses;
   if (!compile_handler) throw InternalError("invoke: no compile handler is set");
   auto entry = std::make_shared<Entry>();
-  entry->hash = hash;
-  entry->key.assign(key, key + words);
+  entry->set_key(key, words, hash);
   nb::object signature = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
   for (size_t index = 0; index < count; ++index) {
-    Array* array = arrays[index];
     PyObject* part;
-    if (array) {
-      entry->types.push_back(array->type);
-      part = Py_BuildValue("(iNO)", static_cast<int>(array->type->dtype),
-                           array->type->shape_tuple(), Py_False);
+    if (!is_number(key[index + 1])) {
+      TypeRef type = arrays[index] ? arrays[index]->type : key_type();
+      part = Py_BuildValue("(iNO)", static_cast<int>(type->dtype), type->shape_tuple(), Py_False);
+      entry->types.push_back(std::move(type));
     } else {
       part = Py_BuildValue("(i()O)", static_cast<int>(key[index + 1] >> 1), Py_True);
     }
@@ -188,8 +152,9 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
                           std::to_string(count));
     for (size_t index = 0; index < count; ++index) {
       const ArrayType* expected = entry->program->inputs[index].get();
-      bool same = arrays[index] ? arrays[index]->type.get() == expected
-                                : expected->ndim == 0 && expected->dtype == key[index + 1] >> 1;
+      uint64_t word = key[index + 1];
+      bool same = is_number(word) ? expected->ndim == 0 && expected->dtype == word >> 1
+                                  : reinterpret_cast<uint64_t>(expected) == word;
       if (!same)
         throw InternalError(entry->program->name + ": input " + std::to_string(index) +
                             " of the compiled program is " + expected->text() +
@@ -290,6 +255,11 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
   if (scalars) {
     for (size_t index = 0; index < count; ++index) {
       if (arrays[index]) continue;
+      if (is_random_key(operands[index])) {
+        immediates[index].key = as_random_key(operands[index]);
+        key[index + 1] = reinterpret_cast<uint64_t>(key_type().get());
+        continue;
+      }
       if (!is_scalar(operands[index]))
         throw UserError(std::string("operand ") + std::to_string(index) +
                         ": expected an NDArray or a number; given " +
@@ -300,11 +270,7 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
       key[index + 1] = static_cast<uint64_t>(dtype) << 1 | 1;
     }
   }
-  uint64_t hash = count;
-  for (size_t index = 0; index <= count; ++index) {
-    hash = (hash ^ key[index]) * 0xD6E8FEB86659FD93u;
-    hash ^= hash >> 32;
-  }
+  uint64_t hash = hash_of(key.data(), count + 1);
   // The compiler may run Python and so change the cache: hold the entry itself.
   std::shared_ptr<Entry> compiled;
   Entry* entry;
@@ -367,12 +333,8 @@ nb::object set_compile_handler(nb::object handler) {
   return before.is_valid() ? before : nb::none();
 }
 
-void set_most_signatures(size_t most) { most_signatures = most; }
-size_t signature_count() { return signature_cache().used; }
-
-void clear_signature_cache() {
-  SignatureCache old;
-  std::swap(old, signature_cache());
-}
+void set_most_signatures(size_t most) { signature_cache().set_most(most); }
+size_t signature_count() { return signature_cache().size(); }
+void clear_signature_cache() { signature_cache().clear(); }
 
 }  // namespace tigon

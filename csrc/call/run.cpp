@@ -181,7 +181,7 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
   for (size_t index = 0; index < count; ++index) {
     Array* input = inputs[index];
     if (!input) continue;
-    if (input->node || (input->leaf && input->leaf->request != Leaf::Null)) {
+    if (wants_gradient(input)) {
       wanted[index / 64] |= uint64_t{1} << (index % 64);
       ++on_tape;
     }
@@ -206,8 +206,9 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
       edge.type = input->type;
       edge.output = input->output;
     } else {
-      edge.scalar = immediates[index];
-      edge.scalar_dtype = callee.inputs[index]->dtype;
+      edge.immediate = immediates[index];
+      edge.is_immediate = true;
+      edge.type = callee.inputs[index];
     }
   }
   for (size_t index = 0; index < rule.saved.size(); ++index) {

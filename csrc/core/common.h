@@ -126,5 +126,6 @@ inline constexpr DTypeInfo kDTypes[] = {
     {"uint16", 2, Kind::Unsigned}, {"uint32", 4, Kind::Unsigned}, {"uint64", 8, Kind::Unsigned},
 };
 inline constexpr int kDTypeCount = 12;
+inline constexpr int kInt64Code = 6;
 
 }  // namespace tigon

@@ -231,6 +231,15 @@ void bind_programs(nb::module_& m) {
       .def_ro("name", &Program::name)
       .def_ro("calls", &Program::calls)
       .def_ro("visible", &Program::visible)
+      .def_prop_ro(
+          "inputs",
+          [](const Program& p) {
+            nb::list types;
+            for (const TypeRef& type : p.inputs)
+              types.append(nb::make_tuple(type->dtype, nb::steal(type->shape_tuple())));
+            return types;
+          },
+          "(dtype code, shape) of each input.")
       .def_prop_ro("cost", [](const Program& p) { return p.code->cost; })
       .def_prop_ro("arena_bytes", [](const Program& p) { return p.code->arena_bytes; })
       .def_prop_ro("launches", program_launches, "(wave, operator, points, chunks) of each launch.")

@@ -22,6 +22,14 @@ nb::object tape_tag(const TapeNode& face) {
   return owner ? nb::borrow(owner) : nb::none();
 }
 
+nb::object immediate_operand(const Edge& edge) {
+  if (edge.type->ndim == 0) return nb::steal(immediate_to_python(edge.immediate, edge.type->dtype));
+  ArrayRef array = new_array(edge.type);
+  materialize_now(*array->storage);
+  std::memcpy(array->data(), edge.immediate.bytes, array->type->nbytes);
+  return wrap(std::move(array));
+}
+
 // Operands that the gradient does not need were not kept: they come back with type and history,
 // and with memory that holds zeros.
 nb::list tape_inputs(const TapeNode& face) {
@@ -32,8 +40,8 @@ nb::list tape_inputs(const TapeNode& face) {
   nb::list inputs;
   for (uint32_t index = 0; index < node.edge_count; ++index) {
     Edge& edge = node.edges()[index];
-    if (!edge.type) {
-      inputs.append(nb::steal(immediate_to_python(edge.scalar, edge.scalar_dtype)));
+    if (edge.is_immediate) {
+      inputs.append(immediate_operand(edge));
       continue;
     }
     if (edge.leaf && edge.leaf->variable) {

@@ -50,6 +50,7 @@ inline std::vector<Array*> expect_arrays(nb::handle sequence, const char* where,
 }
 
 void bind_programs(nb::module_& m);
+void bind_sequences(nb::module_& m);
 void bind_tape(nb::module_& m);
 void bind_object_code(nb::module_& m);
 void bind_engine(nb::module_& m);

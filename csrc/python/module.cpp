@@ -112,6 +112,7 @@ void set_up(nb::module_& m) {
   m.attr("CONSTANT") = static_cast<int>(Space::Constant);
   bind_arrays(m);
   bind_programs(m);
+  bind_sequences(m);
   bind_guards(m);
   bind_shortcuts(m);
   bind_tape(m);

@@ -5,9 +5,10 @@
 #include <vector>
 
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "call/dispatch.h"
+#include "call/sequence.h"
 #include "core/few.h"
 #include "python/arguments.h"
 #include "python/errors.h"
@@ -20,20 +21,34 @@ using namespace nb::literals;
 
 int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
 
-// One program for one kind of call, and all that must be as it was.
+using Operands = Few<Array*, 32>;
+
+// One sequence for one kind of call, and all that must be as it was.
 struct Shortcut {
+  enum Form : uint8_t { Bare, Tuple, List };
+
   int64_t epoch;
   bool training;
-  std::vector<TypeRef> types;  // of the arguments
-  nb::object guards;           // of what the traced code read
+  bool recording;
+  std::vector<TypeRef> types;    // of the arguments
+  std::vector<uint64_t> wanted;  // gradients, by operand
+  nb::object guards;             // of what the traced code read
   Guards* guarded;
-  nb::object owner;  // of the program
-  Program* program;
+  nb::object owner;
+  const Sequence* sequence;
   std::vector<ArrayRef> arrays;                   // null where an argument goes
   std::vector<std::pair<size_t, size_t>> inputs;  // (place among the arrays, argument)
+  Form form;                                      // of the result
+
+  bool is_of(const Shortcut& other) const {
+    return training == other.training && recording == other.recording && wanted == other.wanted &&
+           std::equal(types.begin(), types.end(), other.types.begin(), other.types.end());
+  }
 
   bool fits(PyObject* arguments) const {
-    if (epoch != tigon::epoch || training != is_training()) return false;
+    if (epoch != tigon::epoch) return false;
+    const Modes& now = modes();
+    if (training != now.training || recording != now.recording) return false;
     if (static_cast<size_t>(PyTuple_GET_SIZE(arguments)) != types.size()) return false;
     for (size_t index = 0; index < types.size(); ++index) {
       PyObject* argument = PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(index));
@@ -45,15 +60,26 @@ struct Shortcut {
     return true;
   }
 
-  PyObject* run(PyObject* arguments) const {
-    Few<Array*, 32> operands(arrays.size());
+  void place(PyObject* arguments, Array** operands) const {
     for (size_t index = 0; index < arrays.size(); ++index) operands[index] = arrays[index].get();
     for (auto [place, argument] : inputs)
       operands[place] = as_array(PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(argument)));
-    std::vector<ArrayRef> outputs;
-    run_program(*program, owner.ptr(), operands.data(), nullptr, arrays.size(), outputs, nullptr,
-                false);
-    return as_object(outputs[0].release());
+  }
+
+  bool wants_the_same(PyObject* arguments) const {
+    if (!recording) return true;
+    Operands operands(arrays.size());
+    place(arguments, operands.data());
+    return wanted_gradients(operands.data(), arrays.size()) == wanted;
+  }
+
+  PyObject* run(PyObject* arguments) const {
+    Operands operands(arrays.size());
+    place(arguments, operands.data());
+    std::vector<ArrayRef> results;
+    sequence->run(operands.data(), results, recording);
+    if (form == Bare) return as_object(results[0].release());
+    return packed(results, form == Tuple ? PyTuple_New : PyList_New);
   }
 };
 
@@ -65,28 +91,33 @@ class Shortcuts {
     for (size_t index = 0; index < all_.size(); ++index) {
       if (!all_[index]->fits(arguments)) continue;
       Held found = all_[index];  // a guard may run Python code, which may change them all
-      if (hold(*found->guarded)) return found;
+      if (hold(*found->guarded) && found->wants_the_same(arguments)) return found;
     }
     return nullptr;
   }
 
-  void add(nb::object program, nb::list arrays,
+  void add(nb::object sequence, nb::list arrays,
            const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments, int64_t epoch,
-           nb::object guards) {
+           nb::object guards, const std::string& form) {
     PyObject** given_objects = reinterpret_cast<PyTupleObject*>(arguments.ptr())->ob_item;
     if (repeats(given_objects, arguments.size()) || arguments.size() > kMostArguments) return;
     if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
-    if (Py_TYPE(program.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
-      throw InternalError("a shortcut leads to a Program");
+    if (Py_TYPE(sequence.ptr()) != reinterpret_cast<PyTypeObject*>(sequence_type))
+      throw InternalError("a shortcut leads to a Sequence");
     auto made = std::make_shared<Shortcut>();
     made->epoch = epoch;
     made->training = is_training();
-    made->program = nb::inst_ptr<Program>(program);
-    made->owner = std::move(program);
+    made->recording = is_recording();
+    made->sequence = nb::inst_ptr<Sequence>(sequence);
+    made->owner = std::move(sequence);
     made->inputs = inputs;
-    const std::vector<TypeRef>& expected = made->program->inputs;
-    if (arrays.size() != expected.size() || made->program->visible != 1)
-      throw InternalError("a shortcut needs all operands and gives one result");
+    made->form = form == "tuple"  ? Shortcut::Tuple
+                 : form == "list" ? Shortcut::List
+                                  : Shortcut::Bare;
+    const std::vector<TypeRef>& expected = made->sequence->inputs;
+    if (arrays.size() != expected.size()) throw InternalError("a shortcut needs all operands");
+    if (made->form == Shortcut::Bare && made->sequence->results.size() != 1)
+      throw InternalError("a bare result is one array");
     std::vector<bool> given(arrays.size());
     for (nb::handle argument : arguments) {
       if (!is_array(argument.ptr())) throw InternalError("the arguments of a shortcut are arrays");
@@ -104,15 +135,16 @@ class Shortcuts {
       if (!fits && !given[index]) throw InternalError("an operand of a shortcut does not fit");
       made->arrays.push_back(given[index] ? ArrayRef() : ArrayRef::borrow(as_array(array)));
     }
+    Operands operands(made->arrays.size());
+    made->place(arguments.ptr(), operands.data());
+    made->wanted = wanted_gradients(operands.data(), made->arrays.size());
     made->guarded = nb::inst_ptr<Guards>(guards);
     made->guards = std::move(guards);
     // What goes is dropped last: that may run Python code.
     std::vector<Held> kept{std::move(made)};
     for (const Held& one : all_) {
-      bool same = one->types.size() == kept[0]->types.size() &&
-                  one->training == kept[0]->training &&
-                  std::equal(one->types.begin(), one->types.end(), kept[0]->types.begin());
-      if (!same && one->epoch == tigon::epoch && kept.size() < kMost) kept.push_back(one);
+      bool stays = one->epoch == tigon::epoch && kept.size() < kMost;
+      if (stays && !one->is_of(*kept[0])) kept.push_back(one);
     }
     all_.swap(kept);
   }
@@ -156,7 +188,7 @@ void explain_failure(PyObject* self, PyObject* method) {
 }
 
 PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
-  if (!(keywords && PyDict_GET_SIZE(keywords)) && !trace_handlers.call && !is_recording()) {
+  if (!(keywords && PyDict_GET_SIZE(keywords)) && !trace_handlers.call) {
     nb::object table = nb::steal(in_python([&] { return PyObject_GetAttr(self, shortcuts_name); }));
     if (!table.is_valid()) PyErr_Clear();  // the long way finds out why
     bool any =
@@ -219,22 +251,22 @@ void bind_shortcuts(nb::module_& m) {
   failed_name = PyUnicode_InternFromString("_name_in");
   hide_name = PyUnicode_InternFromString("_hide_frames");
   auto shortcuts = nb::class_<Shortcuts>(m, "Shortcuts", nb::type_slots(shortcuts_slots),
-                                         "Programs of a traced block by kind of call.");
+                                         "Sequences of traced code by kind of call.");
   shortcuts.def(nb::init<>())
       .def(
           "add",
-          [](Shortcuts& all, nb::object program, nb::list arrays,
+          [](Shortcuts& all, nb::object sequence, nb::list arrays,
              const std::vector<std::pair<size_t, size_t>>& inputs, nb::tuple arguments,
-             int64_t epoch, nb::object guards) {
+             int64_t epoch, nb::object guards, const std::string& form) {
             try {
-              all.add(std::move(program), std::move(arrays), inputs, std::move(arguments), epoch,
-                      std::move(guards));
+              all.add(std::move(sequence), std::move(arrays), inputs, std::move(arguments), epoch,
+                      std::move(guards), form);
             } catch (...) {
               set_python_error();
               throw nb::python_error();
             }
           },
-          "program"_a, "arrays"_a, "inputs"_a, "arguments"_a, "epoch"_a, "guards"_a);
+          "sequence"_a, "arrays"_a, "inputs"_a, "arguments"_a, "epoch"_a, "guards"_a, "form"_a);
   shortcuts_type = shortcuts.ptr();
   PyObject* base = PyType_FromSpec(&short_call_spec);
   if (!base) throw nb::python_error();

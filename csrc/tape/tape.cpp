@@ -6,13 +6,13 @@
 #include <unordered_map>
 
 #include "call/dispatch.h"
+#include "call/random_key.h"
 #include "python/errors.h"
 
 namespace tigon {
 namespace {
 
-thread_local bool recording = false;
-thread_local bool training = false;
+thread_local Modes own_modes;
 uint64_t live_nodes = 0;
 uint64_t next_sequence = 1;
 int64_t sum_operator = -1;
@@ -31,10 +31,9 @@ class RecordingOff {
 
 }  // namespace
 
-bool is_recording() { return recording; }
-bool is_training() { return training; }
-bool set_recording(bool on) { return std::exchange(recording, on); }
-bool set_training(bool on) { return std::exchange(training, on); }
+const Modes& modes() { return own_modes; }
+bool set_recording(bool on) { return std::exchange(own_modes.recording, on); }
+bool set_training(bool on) { return std::exchange(own_modes.training, on); }
 uint64_t tape_node_count() { return live_nodes; }
 
 std::pair<int64_t, int64_t> set_sum_operator(int64_t operator_id, int64_t attributes_id) {
@@ -139,7 +138,7 @@ void record_custom(const std::vector<Array*>& inputs, const std::vector<Array*>&
                    PyObject* backward) {
   bool any = false;
   for (Array* input : inputs) any |= input->on_tape();
-  if (!any || !recording) return;
+  if (!any || !is_recording()) return;
   Ref<Node> node =
       Node::create(static_cast<uint32_t>(inputs.size()), 0, static_cast<uint32_t>(outputs.size()));
   Py_INCREF(backward);
@@ -434,8 +433,8 @@ class Walk {
     }
     for (uint32_t index = 0; index < (predict ? node.saved_count : rule.own_saved); ++index) {
       Saved& saved = node.saved()[index];
-      if (!saved.type) {  // a Python scalar
-        immediates[inputs.size()] = node.edges()[saved.index].scalar;
+      if (!saved.type) {
+        immediates[inputs.size()] = node.edges()[saved.index].immediate;
         inputs.push_back(nullptr);
         continue;
       }
@@ -523,7 +522,8 @@ class Walk {
                           std::to_string(inputs.size()));
     for (size_t index = 0; index < inputs.size(); ++index) {
       const ArrayType* expected = program.inputs[index].get();
-      if (inputs[index] ? inputs[index]->type.get() != expected : expected->ndim != 0)
+      bool small = expected->ndim == 0 || expected == key_type().get();
+      if (inputs[index] ? inputs[index]->type.get() != expected : !small)
         throw InternalError("backward of " + node_name(node) + ": input " + std::to_string(index) +
                             " of the program is " + expected->text() + ", the tape has " +
                             (inputs[index] ? inputs[index]->type->text() : "a number"));

@@ -6,19 +6,12 @@
 #include <vector>
 
 #include "array/array.h"
+#include "array/immediate.h"
 
 namespace tigon {
 
 struct Leaf;
 class GradientRule;
-
-union Immediate {
-  char bytes[8];
-  double f64;
-  float f32;
-  int64_t i64;
-  uint64_t u64;
-};
 
 // A variable with an attached gradient.
 struct Leaf {
@@ -37,9 +30,9 @@ struct Leaf {
 struct Edge {
   Ref<Node> node;
   Ref<Leaf> leaf;
-  TypeRef type;  // null for a Python scalar
-  Immediate scalar;
-  uint8_t scalar_dtype;
+  TypeRef type;
+  Immediate immediate;  // if it is one
+  bool is_immediate;
   uint32_t output;
 };
 
@@ -82,8 +75,19 @@ struct Node {
   static void destroy(Node* node);
 };
 
-bool is_recording();
-bool is_training();
+// Whether gradients of recorded calls on it are asked for.
+inline bool wants_gradient(const Array* array) {
+  return array->node || (array->leaf && array->leaf->request != Leaf::Null);
+}
+
+struct Modes {
+  bool recording = false;
+  bool training = false;
+};
+
+const Modes& modes();  // of this thread
+inline bool is_recording() { return modes().recording; }
+inline bool is_training() { return modes().training; }
 bool set_recording(bool on);
 bool set_training(bool on);
 uint64_t tape_node_count();

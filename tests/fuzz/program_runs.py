@@ -30,7 +30,8 @@ from tests.fuzz.programs import program
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import graphs as traced_graphs
 from tigon.nd.replay import evaluate
-from tigon.program.cached_graph import CachedGraph, Steps
+from tigon.program.cached_graph import CachedGraph
+from tigon.runtime import keys
 
 FILE = "<program>"
 
@@ -353,24 +354,30 @@ class EvaluatedGraph(CachedGraph):
     """A graph that runs operator by operator, which needs no compilation: most programs are run
     so, because it is their tracing that is tested."""
 
-    def steps(self, arrays: Sequence[Any], training: bool, wanted: Any) -> Steps:
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.sequences = self._evaluated  # type: ignore[assignment]
+
+    def _evaluated(
+        self, arrays: Sequence[Any], training: bool, donated: Sequence[int]
+    ) -> Sequence[Any]:
         moded = self.moded(training)
         graph = moded.graph
-
-        def evaluated(given: Sequence[Any], *_: Any) -> tuple[Any, ...]:
-            recording = _native.set_recording(wanted is not None)
-            try:
-                known = dict(zip(graph.inputs, given, strict=True))
-                outputs = evaluate(graph.outputs, known)
-                # A program's results are arrays of their own.
-                for number, array in enumerate(outputs):
-                    if any(array is other for other in (*outputs[:number], *given)):
-                        outputs[number] = array.copy()
-                return tuple(outputs)
-            finally:
-                _native.set_recording(recording)
-
-        return Steps(evaluated, moded.random_calls, moded.states, moded.results, None)
+        key = [keys.take(moded.random_calls)] if moded.random_calls else []
+        given = [*arrays, *key]
+        flags = [array.has_tape or array.grad_req != "null" for array in arrays]
+        recording = _native.set_recording(_native.is_recording() and any(flags))
+        try:
+            outputs = evaluate(graph.outputs, dict(zip(graph.inputs, given, strict=True)))
+            # A program's results are arrays of their own.
+            for number, array in enumerate(outputs):
+                if any(array is other for other in (*outputs[:number], *given)):
+                    outputs[number] = array.copy()
+        finally:
+            _native.set_recording(recording)
+        for output, operand in moded.states:
+            arrays[operand].swap_storage(outputs[output])
+        return outputs[: moded.results]
 
 
 @contextmanager

@@ -46,6 +46,8 @@ KERNEL(scratch) { UNUSED; float* z = b[0]; double* t = w;
 KERNEL(fail) { UNUSED; return (int32_t)s[0]; }
 KERNEL(slow) { UNUSED; const float* x = b[0]; float* z = b[1]; usleep((unsigned)s[0]);
   for (int64_t i = begin; i < end; ++i) z[i] = x[i] + 1; return 0; }
+KERNEL(tell_key) { UNUSED; const float* x = b[0]; const int64_t* key = b[1]; float* z = b[2];
+  for (int64_t i = begin; i < end; ++i) z[i] = x[i] + (float)(100 * key[0] + key[1]); return 0; }
 KERNEL(nothing) { UNUSED; return 0; }
 """
 

@@ -175,7 +175,7 @@ def test_variants_are_by_type_and_mode_and_made_once() -> None:
 
 def test_variants_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shapes that change with every call do not fill the memory."""
-    monkeypatch.setattr("tigon.program.cached_graph.VARIANTS_KEPT", 3)
+    monkeypatch.setattr("tigon.program.cached_graph.SEQUENCES_KEPT", 3)
     graph = graph_of(lambda x: x * 2, (1,))
     for extent in (1, 2, 3, 4, 5, 4):
         (result,) = graph([nd.ones((extent,))])
@@ -263,20 +263,20 @@ def test_results_go_where_out_says() -> None:
     a, b = arrays_of((4,), (4,), attach=False)
     total = nd.zeros(4)
     storage = total.storage_id
-    first, second = graph([a, b], out=[total, None])
+    first, second = graph.compiled([a, b]).run([a, b], out=[total, None])
     assert first is total and total.storage_id == storage
     np.testing.assert_allclose(total.asnumpy(), a.asnumpy() + b.asnumpy())
     np.testing.assert_allclose(second.asnumpy(), a.asnumpy() * b.asnumpy())
     # Over an operand: in step in place, out of step through fresh memory.
     values = a.asnumpy()
-    graph([a, b], out=[a, None])
+    graph.compiled([a, b]).run([a, b], out=[a, None])
     np.testing.assert_allclose(a.asnumpy(), values + b.asnumpy())
     turned = graph_of(lambda a: sym.flip(a, axis=0), (4,))
     values = a.asnumpy()
-    turned([a], out=[a])
+    turned.compiled([a]).run([a], out=[a])
     np.testing.assert_array_equal(a.asnumpy(), values[::-1])
     with pytest.raises(mx.TigonError, match=r"^graph: out=: expected float32 \(4,\); given"):
-        graph([a, b], out=[nd.zeros(5), None])
+        graph.compiled([a, b]).run([a, b], out=[nd.zeros(5), None])
 
 
 def test_donated_memory_is_used_once() -> None:

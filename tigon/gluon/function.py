@@ -10,7 +10,9 @@ from types import MethodType
 from typing import Any
 
 from tigon import _native
+from tigon._native import ShortCall, Shortcuts
 from tigon.base import TigonError, check, nested
+from tigon.base.errors import hide_inner_frames
 from tigon.gluon import trace as tracing
 from tigon.gluon.graphs import DonatingEntry, Entry, GraphCache
 from tigon.gluon.structure import arrays_in
@@ -109,7 +111,7 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
         )
 
 
-class CompiledFunction:
+class CompiledFunction(ShortCall):
     """What `jit` makes of a function."""
 
     def __init__(
@@ -141,8 +143,10 @@ class CompiledFunction:
             self._order.index(name) for name in self._static if name in self._order
         ]
         self._cached_graphs = GraphCache(self, DonatingEntry if self._donated else Entry)
+        self._cached_shortcuts = Shortcuts()
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
+    def _long_call(self, *args: Any, **keywords: Any) -> Any:
+        """A call that no shortcut serves."""
         trace = tracing.current()
         if trace is not None and not trace.eager:
             trace.function(self.function)
@@ -154,7 +158,13 @@ class CompiledFunction:
         for arg in args:
             if type(arg) not in _HOLD_NOTHING and holds_symbol(arg):
                 return self._traced(*args)
-        return self._cached_graphs(args)
+        return self._cached_graphs(args, self._cached_shortcuts)
+
+    def _hide_frames(self, error: Exception) -> None:
+        hide_inner_frames(error)
+
+    def _name_in(self, error: Exception) -> None:
+        """An error of a shortcut happened in no block."""
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         return self if owner is None else MethodType(self, owner)

@@ -17,6 +17,7 @@ from tigon.gluon.structure import (
     SINGLE,
     check_results,
     collect_outputs,
+    flat_form,
     inputs_in,
     rebuild,
     rebuild_arguments,
@@ -24,7 +25,7 @@ from tigon.gluon.structure import (
 )
 from tigon.gluon.symbolic import input_names
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
-from tigon.program.cached_graph import CachedGraph, Steps, thread_states
+from tigon.program.cached_graph import CachedGraph, thread_states
 from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
 from tigon.runtime.counters import count, fall_back, give_way
@@ -170,9 +171,7 @@ class Entry:
         self.sources = [source[value] for value in inputs]
         self.template: list[Any] = [None] * len(inputs)
         self.donated: tuple[int, ...] = ()  # inputs of the graph whose memory may hold results
-        self.steps: dict[Any, Steps] = {}
-        # The program of calls that need nothing around it: no tape, no random key, no new states.
-        self.plain: Any = None
+        self.form = flat_form(self.structure)
         self.input_positions = [
             (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
         ]
@@ -197,8 +196,19 @@ class Entry:
 
     def compiled_graphs(self) -> list[CompiledGraph]:
         """What was compiled so far for calls of this kind."""
-        variants = {steps.variant for steps in self.steps.values()}
-        return [program for variant in variants for program in variant.programs]
+        if self.cached is None:
+            return []
+        given = [self._operand_type(slot) for slot in range(len(self.sources))]
+        return self.cached.compiled_for(given, self.training)
+
+    def _operand_type(self, slot: int) -> tuple[int, tuple[int, ...]]:
+        """The type of one operand, as (dtype code, shape)."""
+        kind, which = self.sources[slot]
+        if kind == "input":
+            type_ = self.types[which]
+            return type_.dtype.code, type_.shape
+        held = self.template[slot]
+        return held.dtype_code, held.shape
 
     def changed(self) -> str:
         """The first thing that changed, for the explanation."""
@@ -207,40 +217,28 @@ class Entry:
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """The result for these arrays. (A method by name: `entry(...)` would cost 60 ns more.)"""
-        arrays = self.template.copy()
-        for slot, position in self.input_positions:
-            arrays[slot] = leaves[position]
-        if self.plain is not None:
-            return self.plain(arrays)[0]
         if self.cached is None:
             keys.reserve(len(self.trace.draws))
             return rebuild_outputs(self.structure, (), leaves)
-        wanted: Any = None
-        if self.recording:
-            wanted = tuple([a.has_tape or a.grad_req != "null" for a in arrays])
-            if True not in wanted:
-                wanted = None
-        steps = self.steps.get(wanted)
-        if steps is None:
-            steps = self.steps[wanted] = self.cached.steps(arrays, self.training, wanted)
-        donated = self.donated
-        rest = (None, donated) if donated else ()
-        if steps.random_calls:
-            results = keys.drawing(steps.random_calls, steps.program, arrays, *rest)
-        else:
-            results = steps.program(arrays, *rest)
-        for output, operand in steps.states:
-            arrays[operand].swap_storage(results[output])
+        arrays = self.template.copy()
+        for slot, position in self.input_positions:
+            arrays[slot] = leaves[position]
+        results = self.cached.sequences(arrays, self.training, self.donated)
         if self.structure is SINGLE:
-            if not (self.recording or steps.random_calls or steps.states or donated):
-                self.plain = steps.program
             return results[0]
         return rebuild_outputs(self.structure, results, leaves)
 
     def shorten(self, shortcuts: Shortcuts, args: tuple[Any, ...]) -> None:
-        """Let calls like this one, which has just been made, find their program natively."""
+        """Let calls like this one go the native way from now on."""
+        assert self.cached is not None and self.form is not None
+        arrays = self.template.copy()
+        for slot, position in self.input_positions:
+            arrays[slot] = args[position]
+        sequence = self.cached.sequences.find(arrays, self.training, ())
         guards = self.lasting.native
-        shortcuts.add(self.plain, self.template, self.input_positions, args, self.epoch, guards)
+        shortcuts.add(
+            sequence, self.template, self.input_positions, args, self.epoch, guards, self.form
+        )
 
 
 class DonatingEntry(Entry):
@@ -250,6 +248,7 @@ class DonatingEntry(Entry):
         self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
     ) -> None:
         super().__init__(block, leaves, args, compiled)
+        self.form = None
         self.given_up = block.donated_leaves(args)
         # Their memory goes to the result, where it is the argument itself.
         self.handed_through = inputs_in(self.structure).intersection(self.given_up)
@@ -291,10 +290,10 @@ class GraphCache:
     def entries(self) -> list[Entry]:
         return [entry for entries in self._by_kind.values() for entry in entries]
 
-    def __call__(self, args: tuple[Any, ...]) -> Any:
+    def __call__(self, args: tuple[Any, ...], shortcuts: Shortcuts | None = None) -> Any:
         kind = call_kind(args)
         if kind is not None:
-            return self.run(kind, args, args)
+            return self.run(kind, args, args, shortcuts)
         found = nested_call_kind(args, tracing.freeze)
         check(
             found is not None,
@@ -331,7 +330,7 @@ class GraphCache:
                 gone = None
             if gone is not None:
                 return self._give_way(kind, gone, args)
-        if shortcuts is not None and entry.plain is not None:
+        if shortcuts is not None and entry.form is not None and entry.epoch == _epoch.current:
             entry.shorten(shortcuts, args)
         return entry.run(leaves)
 

@@ -235,6 +235,18 @@ def _place_of(
     return ("view", (output, tuple(reversed(views)))) if shares else output
 
 
+def flat_form(structure: Structure) -> str | None:
+    """How native code makes the result: "bare", or a "tuple" or "list" of all outputs in order;
+    None where it is of another structure."""
+    if structure is SINGLE:
+        return "bare"
+    *parts, (kind, count) = structure
+    if kind not in ("tuple", "list") or not parts or count != len(parts):
+        return None
+    in_order = parts == [("output", number) for number in range(len(parts))]
+    return kind if in_order else None
+
+
 def inputs_in(structure: Structure) -> set[int]:
     """The arrays of the call that the result holds as they are."""
     places = [what[0] if kind == "view" else (kind, what) for kind, what in structure]

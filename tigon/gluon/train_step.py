@@ -276,9 +276,8 @@ class _StepEntry(Entry):
         for slot, position in self.input_positions:
             arrays[slot] = leaves[position]
         try:
-            results = bound.program(
-                arrays, _native.from_numpy(np.array(rates or [0.0], bound.dtype)), bound.states
-            )
+            given = _native.from_numpy(np.array(rates or [0.0], bound.dtype))
+            results = bound.program.sequence((*arrays, given, *bound.states))
         except BaseException:
             optimizer.withdraw(bound.indices, before)
             raise

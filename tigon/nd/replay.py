@@ -197,6 +197,9 @@ def _out_of_reach(
     return None
 
 
+_ARRAYS = (NDArray, _native.RandomKey)
+
+
 def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any]:
     """Run a graph operator by operator on arrays, as the user would have written it."""
     for node in _pending(values, environment):
@@ -205,7 +208,7 @@ def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any
             continue
         given = [environment[value] for value in node.inputs]
         results = run_node(node.op, node.attrs, given)
-        if given and not any(isinstance(one, NDArray) for one in given):  # a number again
+        if given and not any(isinstance(one, _ARRAYS) for one in given):  # a number again
             results = [result.item() for result in results]
         environment.update(zip(node.outputs, results, strict=False))
     return [environment[value] for value in values]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
+from weakref import WeakValueDictionary, ref
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
@@ -33,7 +34,6 @@ from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import AnyLowered, lower_graph, without_slope
 from tigon.program.cut import Cut, cut_joint_graph
 from tigon.program.lowered import CompiledGraph, prepare
-from tigon.runtime import keys
 from tigon.runtime.counters import count
 
 
@@ -164,21 +164,19 @@ class Variant:
         return Lowering(self.own, self._disabled)
 
 
-class Steps(Frozen):
-    """A call of a compiled graph, step by step: append the key of `random_calls` draws, run
-    `program`, let the arrays of `states` (output, input) take over their new storage, and give the
-    first `results` outputs."""
+class Compiled(Frozen, eq=False):
+    """What a sequence was made of."""
 
-    program: Any
-    random_calls: int
-    states: States
-    results: int
     variant: Variant
+    graph: CompiledGraph
 
 
-VARIANTS_KEPT = 256
-"""Types and modes of one graph that stay compiled: shapes that change with every call must not
-fill the memory. The oldest goes first."""
+SEQUENCES_KEPT = 256
+"""Types, modes and wanted gradients for which one graph stays compiled: shapes that change with
+every call must not fill the memory. The older half goes first."""
+
+KEY_SLOT = -1
+"""In the steps of a sequence: the random key of the call."""
 
 
 class CachedGraph:
@@ -210,7 +208,16 @@ class CachedGraph:
             name,
             f"two different variables are named {sorted(repeated)}; give each a name of its own",
         )
-        self._variants: dict[Any, Variant] = {}
+        own = ref(self)  # or what was compiled would hold itself
+
+        def make(*call: Any) -> _native.Sequence:
+            cached = own()
+            assert cached is not None
+            return cached._sequence(*call)
+
+        self.sequences = _native.SequenceCache(make, SEQUENCES_KEPT)
+        """`sequences(arrays, training, donated)` runs the graph."""
+        self._variants: WeakValueDictionary[Any, Variant] = WeakValueDictionary()
         self._moded: dict[bool, ModeGraph] = {}
         self.by_shape = {mode: ByShape(partial(self._lowering, mode)) for mode in (False, True)}
         """By mode, what types that differ in extents share."""
@@ -224,43 +231,11 @@ class CachedGraph:
         self,
         arrays: Sequence[_native.NDArray],
         training: bool | None = None,
-        out: Sequence[_native.NDArray | None] | None = None,
         donate: Sequence[int] = (),
     ) -> list[_native.NDArray]:
-        """The results, in order of the graph's outputs. Recorded on the tape as one call."""
-        mode = _native.is_training() if training is None else training
-        key = (mode, *[(array.dtype_code, array.shape) for array in arrays])
-        variant = self._variants.get(key)
-        if variant is None:
-            variant = self._add_variant(key, arrays, mode)
-        wanted = None
-        if _native.is_recording():
-            flags = tuple([a.has_tape or a.grad_req != "null" for a in arrays])
-            if True in flags:
-                wanted = flags
-        slot = (wanted, tuple(donate)) if donate else wanted
-        compiled = variant.forward.get(slot) or self._compile(variant, mode, wanted, tuple(donate))
-        rest = (out, donate) if out or donate else ()
-        if variant.random_calls:
-            results = keys.drawing(variant.random_calls, compiled.program, arrays, *rest)
-        else:
-            results = compiled.program(arrays, *rest)
-        if variant.states:
-            for output, operand in variant.states:
-                arrays[operand].swap_storage(results[output])
-        return list(results[: variant.results])
-
-    def steps(
-        self, arrays: Sequence[_native.NDArray], training: bool, wanted: tuple[bool, ...] | None
-    ) -> Steps:
-        """What a call on such arrays does, for callers that make it many times. `wanted` says
-        which arrays gradients are recorded for; None where nothing is."""
-        compiled = self.compiled(arrays, training, wanted)
-        key = (training, *[(array.dtype_code, array.shape) for array in arrays])
-        variant = self._variants[key]
-        return Steps(
-            compiled.program, variant.random_calls, variant.states, variant.results, variant
-        )
+        """The results, in order of the graph's outputs. Recorded on the tape as one call. `donate`:
+        inputs whose memory may hold results, and that are empty afterwards."""
+        return list(self.sequences(arrays, training, donate))
 
     def types(self, arrays: Sequence[_native.NDArray]) -> dict[str, TensorType]:
         return {
@@ -272,19 +247,28 @@ class CachedGraph:
         self,
         arrays: Sequence[_native.NDArray],
         training: bool = False,
-        wanted: Any = None,
-        donated: tuple[int, ...] = (),
+        donated: Sequence[int] = (),
     ) -> CompiledGraph:
-        """The forward program for these arrays, compiled if need be."""
-        key = (training, *[(array.dtype_code, array.shape) for array in arrays])
-        variant = self._variants.get(key) or self._add_variant(key, arrays, training)
-        slot = (wanted, donated) if donated else wanted
-        return variant.forward.get(slot) or self._compile(variant, training, wanted, donated)
+        """The forward program for these arrays where nothing is recorded, compiled if need be."""
+        recording = _native.set_recording(False)
+        try:
+            found: Compiled = self.sequences.find(arrays, training, donated).tag
+        finally:
+            _native.set_recording(recording)
+        return found.graph
+
+    def compiled_for(
+        self, types: Sequence[tuple[int, tuple[int, ...]]], training: bool
+    ) -> list[CompiledGraph]:
+        """What was compiled so far for inputs of these (dtype codes, shapes)."""
+        found = self._variants.get((training, *types))
+        return [] if found is None else found.programs
 
     @property
     def programs(self) -> list[CompiledGraph]:
-        """Everything compiled so far, forward before backward."""
-        return [program for variant in self._variants.values() for program in variant.programs]
+        """Everything that is compiled, forward before backward."""
+        variants = dict.fromkeys(made.tag.variant for made in self.sequences.sequences)
+        return [program for variant in variants for program in variant.programs]
 
     @property
     def refused(self) -> list[str]:
@@ -293,20 +277,42 @@ class CachedGraph:
 
     # -- compiling
 
-    def _add_variant(self, key: Any, arrays: Sequence[_native.NDArray], mode: bool) -> Variant:
+    def _sequence(
+        self,
+        arrays: Sequence[_native.NDArray],
+        training: bool,
+        wanted: tuple[bool, ...] | None,
+        donated: tuple[int, ...],
+    ) -> _native.Sequence:
+        """How a call on such arrays goes. `wanted`: of which ones gradients are recorded; None
+        where nothing is."""
         check(
             len(arrays) == len(self.graph.inputs),
             self.name,
             f"expected {len(self.graph.inputs)} arrays; given {len(arrays)}",
         )
+        types = [(array.dtype_code, array.shape) for array in arrays]
+        key = (training, *types)
         with self._lock:
-            found = self._variants.get(key)
-            if found is None:
-                found = Variant(self.moded(mode), self.types(arrays), self.disabled, self.name)
-                # A new dictionary: other threads may be reading the old one.
-                kept = [*self._variants.items()][-VARIANTS_KEPT + 1 :]
-                self._variants = dict([*kept, (key, found)])
-            return found
+            variant = self._variants.get(key)
+            if variant is None:
+                variant = Variant(
+                    self.moded(training), self.types(arrays), self.disabled, self.name
+                )
+                self._variants[key] = variant
+            compiled = self._compile(variant, training, wanted, donated)
+        given = [*range(len(arrays))]
+        drawn = [KEY_SLOT] if variant.random_calls else []
+        steps: list[Any] = [("run", compiled.program, [*given, *drawn], [], donated)]
+        if variant.states:
+            steps.append(("commit", [(len(given) + made, at) for made, at in variant.states]))
+        return _native.Sequence(
+            types,
+            steps,
+            range(len(given), len(given) + variant.results),
+            variant.random_calls,
+            Compiled(variant, compiled),
+        )
 
     def _lowering(self, mode: bool, types: Types) -> Lowering:
         return Lowering(self.moded(mode).typed(types), self.disabled)
@@ -325,25 +331,24 @@ class CachedGraph:
         wanted: tuple[bool, ...] | None,
         donated: tuple[int, ...] = (),
     ) -> CompiledGraph:
-        slot = (wanted, donated) if donated else wanted
-        with self._lock:
-            found = variant.forward.get(slot)
-            if found is not None:
-                count("cache_hits")
-                return found
-            by_shape = self.by_shape[mode]
-            if wanted is None:
-                fit = by_shape.use(
-                    variant.types, lambda made: made.plain(donated), lambda: variant.exact
-                )
-                compiled = fit.result.program(fit.extents, fit.values, name=self.name)
-            else:
-                fit = by_shape.use(
-                    variant.types, lambda made: made.recorded(wanted), lambda: variant.exact
-                )
-                compiled = self._recorded_program(variant, fit, wanted)
-            variant.forward[slot] = compiled
-            return compiled
+        slot = (wanted, donated)
+        found = variant.forward.get(slot)
+        if found is not None:
+            count("cache_hits")
+            return found
+        by_shape = self.by_shape[mode]
+        if wanted is None:
+            fit = by_shape.use(
+                variant.types, lambda made: made.plain(donated), lambda: variant.exact
+            )
+            compiled = fit.result.program(fit.extents, fit.values, name=self.name)
+        else:
+            fit = by_shape.use(
+                variant.types, lambda made: made.recorded(wanted), lambda: variant.exact
+            )
+            compiled = self._recorded_program(variant, fit, wanted)
+        variant.forward[slot] = compiled
+        return compiled
 
     def _recorded_program(
         self, variant: Variant, fit: Fit, wanted: tuple[bool, ...]

@@ -18,10 +18,9 @@ from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
 from tigon.program.by_shape import ByShape
-from tigon.program.cached_graph import CachedGraph
+from tigon.program.cached_graph import KEY_SLOT, CachedGraph
 from tigon.program.compile import AnyLowered, lower_graph
 from tigon.program.lowered import CompiledGraph
-from tigon.runtime import keys
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""
@@ -152,45 +151,39 @@ def training_program(
     sizes = {value_of(size, fit.values) for size in training.loss_sizes}
     known[step] = TrainingProgram(
         compiled,
+        _sequence(compiled, step),
         tuple(training.gradients),
         step.kept,
-        step.overwritten,
-        training.forward.states,
-        training.forward.random_calls,
         max(sizes),
         len(sizes) == 1,
     )
     return known[step]
 
 
-class TrainingProgram(Frozen):
-    """One native call per step.
+def _sequence(compiled: CompiledGraph, step: TrainingStep) -> _native.Sequence:
+    """A step on the forward graph's inputs without the key, the rates, and the states."""
+    forward = step.training.forward
+    draws = forward.random_calls
+    inputs = list(compiled.program.inputs)
+    slots = [*range(len(inputs))]
+    if draws:  # the last input of the forward graph
+        key = len(forward.graph.inputs) - 1
+        del inputs[key]
+        slots = [*range(key), KEY_SLOT, *range(key, len(inputs))]
+    over = [(step.kept + i, slots[source]) for i, source in enumerate(step.overwritten)]
+    steps: list[Any] = [("run", compiled.program, slots, over, ())]
+    if forward.states:
+        steps.append(("commit", [(len(inputs) + made, slots[at]) for made, at in forward.states]))
+    results = range(len(inputs), len(inputs) + step.kept)
+    return _native.Sequence(inputs, steps, results, draws)
 
-    Inputs: those of the forward graph, the random key if there is one, the rates, the states.
-    """
+
+class TrainingProgram(Frozen):
+    """One native call per step: `sequence([*inputs of the forward graph, rates, *states])`."""
 
     compiled: CompiledGraph
+    sequence: _native.Sequence
     updated: tuple[int, ...]  # inputs that are weights with gradients
     kept: int  # outputs that are new arrays: results, then auxiliary states
-    overwritten: tuple[int, ...]  # inputs that the further outputs are written over
-    auxiliary: tuple[tuple[int, int], ...]  # (output, input whose new state it is)
-    random_calls: int
     loss_size: int
     losses_agree: bool  # in size
-
-    def __call__(
-        self, arrays: list[_native.NDArray], rates: _native.NDArray, states: list[_native.NDArray]
-    ) -> Sequence[_native.NDArray]:
-        """Run; `arrays` are the forward graph's inputs without the key."""
-        key = [keys.take(self.random_calls)] if self.random_calls else []
-        given = [*arrays, *key, rates, *states]
-        out = [*[None] * self.kept, *[given[i] for i in self.overwritten]]
-        try:
-            results = self.compiled.program(given, out)
-        except BaseException:
-            if key:
-                keys.give_back(key[0], self.random_calls)
-            raise
-        for output, source in self.auxiliary:
-            arrays[source].swap_storage(results[output])
-        return results
