@@ -3,10 +3,12 @@
 
 #include <nanobind/nanobind.h>
 
+#include <unordered_map>
 #include <vector>
 
 #include "array/array.h"
 #include "python/errors.h"
+#include "python/guards.h"
 #include "tape/tape.h"
 
 namespace tigon {
@@ -129,9 +131,31 @@ class Flattened {
                    static_cast<int>(kDeepest));
       return false;
     }
+    if (!PyTuple_CheckExact(item) && !note_sharing(item)) return false;
     tokens_.push_back(nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(item))));
     tokens_.push_back(nb::steal(PyLong_FromSsize_t(PyTuple_GET_SIZE(parts.ptr()))));
+    if (!tokens_.back().is_valid()) return false;
     open_.push_back({std::move(parts), 0});
+    bool is_derived =
+        !PyTuple_CheckExact(item) && !PyList_CheckExact(item) && !PyDict_CheckExact(item);
+    return !is_derived || describe_attributes(item);
+  }
+
+  // Code can tell by `is` whether a list was given before.
+  bool note_sharing(PyObject* container) {
+    auto [found, is_new] = containers_.try_emplace(container, containers_.size());
+    if (is_new) return true;
+    nb::object first = nb::steal(PyLong_FromSize_t(found->second));
+    if (!first) return false;
+    tokens_.push_back(nb::steal(PyTuple_Pack(1, first.ptr())));
+    return tokens_.back().is_valid();
+  }
+
+  bool describe_attributes(PyObject* item) {
+    nb::object own = instance_dict(item);
+    if (!own || PyDict_GET_SIZE(own.ptr()) == 0) return true;
+    tokens_.push_back(
+        nb::steal(in_python([&] { return PyObject_CallOneArg(freeze_, own.ptr()); })));
     return tokens_.back().is_valid();
   }
 
@@ -158,6 +182,7 @@ class Flattened {
   std::vector<Container> open_;
   std::vector<nb::object> tokens_;
   std::vector<nb::object> arrays_;
+  std::unordered_map<PyObject*, size_t> containers_;  // the arguments hold them
   bool all_live_ = true;
 };
 

@@ -14,6 +14,15 @@
 #include "python/errors.h"
 
 namespace tigon {
+
+nanobind::object instance_dict(PyObject* object) {
+  if (PyModule_Check(object)) return nanobind::borrow(PyModule_GetDict(object));
+  nanobind::object found = nanobind::steal(PyObject_GenericGetDict(object, nullptr));
+  if (!found.is_valid()) PyErr_Clear();
+  if (found.is_valid() && !PyDict_Check(found.ptr())) return nanobind::object();
+  return found;
+}
+
 namespace {
 
 namespace nb = nanobind;
@@ -55,15 +64,6 @@ bool same(PyObject* a, PyObject* b) {
     return equal == 1;
   }
   return false;
-}
-
-// The attributes of an instance as a dictionary, without running its code; null if it has none.
-nb::object instance_dict(PyObject* object) {
-  if (PyModule_Check(object)) return nb::borrow(PyModule_GetDict(object));
-  nb::object found = nb::steal(PyObject_GenericGetDict(object, nullptr));
-  if (!found.is_valid()) PyErr_Clear();
-  if (found.is_valid() && !PyDict_Check(found.ptr())) return nb::object();
-  return found;
 }
 
 void expect(bool right, const char* message) {
@@ -239,6 +239,8 @@ struct Guard {
   // A type keeps its tag until it or a base of it is changed.
   bool type_holds() {
     auto* type = reinterpret_cast<PyTypeObject*>(owner.ptr());
+    PyObject* bases = PyTuple_GET_ITEM(value.ptr(), PyTuple_GET_SIZE(key.ptr()));
+    if (type->tp_mro != bases) return false;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key.ptr()); ++i) {
       PyObject* found = _PyType_Lookup(type, PyTuple_GET_ITEM(key.ptr(), i));
       if ((found ? found : missing) != PyTuple_GET_ITEM(value.ptr(), i)) return false;
@@ -356,11 +358,14 @@ Guard mapping_guard(nb::object mapping) {
   return {Place::kMapping, std::move(mapping), nb::object(), std::move(content)};
 }
 
-// `values`: what was found under the names. The first comparison looks them all up.
+// `values`: what was found under the names. The first comparison looks them all up. After them
+// comes the order of bases.
 Guard type_guard(nb::object type, nb::tuple names, nb::tuple values) {
   expect(PyType_Check(type.ptr()), "guards: names of a type");
   expect(names.size() == values.size(), "guards: a value for each name");
-  return {Place::kType, std::move(type), std::move(names), std::move(values), UINT64_MAX};
+  nb::object bases = nb::borrow(reinterpret_cast<PyTypeObject*>(type.ptr())->tp_mro);
+  nb::object found = required(PySequence_Concat(values.ptr(), nb::make_tuple(bases).ptr()));
+  return {Place::kType, std::move(type), std::move(names), std::move(found), UINT64_MAX};
 }
 
 // ------------------------------------------------------------------------- frames that run

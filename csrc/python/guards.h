@@ -12,6 +12,9 @@ class Guards;
 bool hold(Guards& guards);
 bool is_guards(PyObject* object);
 
+// The attributes of an instance as a dictionary, without running its code; null if it has none.
+nanobind::object instance_dict(PyObject* object);
+
 void bind_guards(nanobind::module_& m);
 
 }  // namespace tigon

@@ -570,3 +570,24 @@ def test_a_parameter_that_the_loss_does_not_need_is_left_alone_on_demand():
     step(nd.ones((4, 2)), nd.ones((4, 1)))
     np.testing.assert_array_equal(net[1].weight.data().asnumpy(), unused)
     assert trainer.optimizer._counts == {0: 1, 1: 1}
+
+
+def test_what_a_step_was_made_of_may_be_changed():
+    net, trainer = made("sgd", {"learning_rate": 0.1})
+    data, label = next(batches(1))
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+    first = step(data, label)
+    step.outputs = True
+    loss, output = step(data, label)
+    assert loss.shape == first.shape and output.shape[0] == data.shape[0]
+    step.outputs = False
+    weight = next(iter(net.collect_params().values())).data()
+    before = weight.copy()
+    step.clip_global_norm = 1e-9
+    step(data, label)
+    np.testing.assert_allclose(weight.asnumpy(), before.asnumpy(), atol=1e-6)
+    step.clip_global_norm = None
+    step(data, label)
+    assert np.abs(weight.asnumpy() - before.asnumpy()).max() > 1e-6
+    step.loss = lambda output, label: output.sum() * 0 + 3
+    np.testing.assert_allclose(step(data, label, 1).asnumpy(), 3)

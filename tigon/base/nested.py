@@ -35,8 +35,7 @@ def _step(part: Any) -> Step | None:
     if isinstance(part, tuple):
         if type(part) is tuple:
             return "tuple", len(part)
-        named = hasattr(part, "_fields")
-        return "record" if named else "subclass", (type(part), len(part))
+        return "subclass", (type(part), len(part), dict(getattr(part, "__dict__", ())))
     return None
 
 
@@ -78,10 +77,11 @@ def close(made: list[Any], kind: str, what: Any) -> None:
         made.append(dict(zip(what, parts, strict=True)))
     elif kind == "items":
         made.append(filled(what[0], zip(what[1], parts, strict=True)))
-    elif kind == "record":
-        made.append(what[0](*parts))
     elif kind == "subclass":
-        made.append(what[0](parts))
+        derived = tuple.__new__(what[0], parts)  # its own code may take other arguments
+        for name, value in what[2].items():
+            object.__setattr__(derived, name, value)
+        made.append(derived)
     else:
         made.append(parts if kind == "list" else tuple(parts))
 
@@ -105,7 +105,7 @@ def count_of(kind: str, what: Any) -> int:
         return int(what)
     if kind == "items":
         return len(what[1])
-    return len(what) if kind == "dict" else what[1] if kind in ("record", "subclass") else 0
+    return len(what) if kind == "dict" else what[1] if kind == "subclass" else 0
 
 
 def replaced(item: Any, of: Callable[[Any], Any], known: Mapping[int, Any] | None = None) -> Any:

@@ -138,6 +138,9 @@ class CompiledFunction(ShortCall):
         kinds = {p.name: p.kind for p in self._signature.parameters.values()}
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         self._order = [name for name, kind in kinds.items() if kind in positional]
+        self._named = {
+            name for name, kind in kinds.items() if kind is not inspect.Parameter.VAR_KEYWORD
+        }
         self._unnamed = {name for name, kind in kinds.items() if kind is positional[0]}
         self._static_positions = [
             self._order.index(name) for name in self._static if name in self._order
@@ -173,8 +176,8 @@ class CompiledFunction(ShortCall):
         return f"jit({self.name}{self._signature})"
 
     def _arranged(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
-        """By position what can be, the rest by name in alphabetical order, so that a call means
-        the same however it is written. Whether it fits is found out when the function is called."""
+        """By position what can be, the rest by name, in one order, so that a call means the same
+        however it is written. Whether it fits is found out when the function is called."""
         listed = list(args)
         if keywords:
             for name in self._order[len(listed) :]:
@@ -189,7 +192,9 @@ class CompiledFunction(ShortCall):
         for name in self._static:
             if name in keywords:
                 keywords[name] = self._static_value(name, keywords[name])
-        return (*listed, _KEYWORDS, dict(sorted(keywords.items())))
+        # In alphabetical order, except for those that the code may go through.
+        named = [name for name in sorted(keywords) if name in self._named]
+        return (*listed, _KEYWORDS, {name: keywords[name] for name in (*named, *keywords)})
 
     def _static_value(self, name: str, value: Any) -> Static:
         if isinstance(value, (NDArray, Symbol)):

@@ -13,6 +13,7 @@ from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
+from tigon.gluon.parameter import Parameter
 from tigon.gluon.structure import (
     SINGLE,
     check_results,
@@ -106,7 +107,7 @@ class Entry:
         )
         with tracing.tracing(trace):
             given_args, containers = rebuild(args, iter(symbols))
-            trace.take(containers)
+            trace.take(given_args, containers)
             trace.reads.reach(given_args)
             result = block._traced(*given_args)
             fresh = check_results(result, trace)
@@ -190,7 +191,7 @@ class Entry:
         """Put the arrays of parameters in their places; they may have been replaced."""
         for slot, (kind, which) in enumerate(self.sources):
             if kind == "parameter":
-                self.template[slot] = which.data()
+                self.template[slot] = Parameter.data(which)  # what derived classes add is traced
             elif kind == "array":
                 self.template[slot] = which
 

@@ -14,6 +14,7 @@ import numpy as np
 from tigon._native import nested_call_kind
 from tigon.base import TensorType, nested
 from tigon.gluon import trace as tracing
+from tigon.gluon.trace import classes
 from tigon.gluon.trace.kinds import PLAIN
 from tigon.ir import Value
 from tigon.nd import NDArray
@@ -86,6 +87,8 @@ def _is_made(item: Any, trace: tracing.Trace) -> bool:
     """Whether it is a function that knows something of the call that made it."""
     if not callable(item) or trace.reads.has_reached(item):
         return False
+    if isinstance(item, type):
+        return classes.is_users(item)
     if isinstance(item, (functools.partial, FunctionType)):
         return isinstance(item, functools.partial) or item.__closure__ is not None
     owner = getattr(item, "__self__", None)  # of a bound method
@@ -178,8 +181,7 @@ def check_results(result: Any, trace: tracing.Trace) -> dict[int, Any]:
     made: dict[int, Any] = {}
 
     def keeps(container: Any) -> bool:
-        if id(container) in trace.containers:
-            trace.cannot(f"it returns a {type(container).__name__} that it is given; return a copy")
+        trace.returns(container)
         if trace.reads.has_reached(container):
             return True
         if id(container) in met:
@@ -193,6 +195,7 @@ def check_results(result: Any, trace: tracing.Trace) -> dict[int, Any]:
     for kind, item in nested.steps(result, "hybridize", keeps):
         if kind != "leaf" or isinstance(item, Symbol):
             continue
+        trace.returns(item)
         what = f"it returns a {type(item).__name__}"
         if isinstance(item, Iterator):
             trace.give_way(f"{what}, which can be read once; return a list")

@@ -126,6 +126,12 @@ class TrainStep:
             self._batch_size = batch_size
             return self._cached_graphs((data, label))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What it was made of may be changed: it is traced anew then."""
+        object.__setattr__(self, name, value)
+        if name in _SETTINGS and hasattr(self, "_cached_graphs"):
+            self._cached_graphs = GraphCache(self, _StepEntry)
+
     def __repr__(self) -> str:
         return f"TrainStep({self.name[:-5]}, {self.loss!r}, {self.trainer.optimizer!r})"
 
@@ -224,6 +230,9 @@ class TrainStep:
             f"{param._where} accumulates gradients (grad_req 'add'), of which a step knows only "
             "its own; set grad_req to 'write', or use record, backward and Trainer.step",
         )
+
+
+_SETTINGS = frozenset("net loss trainer outputs ignore_stale_grad clip_global_norm".split())
 
 
 def _as_tuple(given: Any) -> tuple[Any, ...]:

@@ -201,7 +201,7 @@ class HybridBlock(ShortCall, Block):
             params = {name: param.data() for name, param in self._reg_params.items()}
             return self.hybrid_forward(sym, *args, **params)
         params = {
-            name: param.data() if param._only is None else param._only
+            name: param._only if param._is_plain and param._only is not None else param.data()
             for name, param in self._reg_params.items()
         }
         return self.hybrid_forward(nd, *args, **params)

@@ -26,6 +26,7 @@ class ParameterDict:
     """
 
     _is_gluon_object = True
+    _is_parameter_dictionary = True
 
     def __init__(self, prefix: str = "", shared: ParameterDict | None = None) -> None:
         self._prefix = prefix

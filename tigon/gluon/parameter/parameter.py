@@ -36,6 +36,10 @@ class Parameter:
     """
 
     _is_gluon_object = True
+    _is_plain = True  # `data` is that of this class
+
+    def __init_subclass__(cls) -> None:
+        cls._is_plain = cls.data is Parameter.data
 
     def __init__(
         self,
@@ -178,6 +182,7 @@ class Parameter:
         )
         self._arrays = None
         self._only = None
+        _epoch.advance()
 
     def _finish_initialization(self) -> None:
         """Create what `initialize` promised. Needs a complete shape."""
@@ -256,14 +261,30 @@ class Parameter:
         trace = tracing.current()
         if trace is not None and not trace.eager:
             if trace.typed:
+                if self._arrays is None and self._deferred is None:
+                    trace.state_of_parameter(self)
                 self._check_initialized()
             return trace.parameter(self)
         if self._only is not None:
             return self._only
         return self._find(ctx)
 
+    def _state(self) -> list[Any]:
+        """Contexts, arrays, gradients and whether there are any: objects to be compared by
+        identity."""
+        arrays = {} if self._arrays is None else self._arrays
+        grads = [array.grad for array in arrays.values()]
+        return [*arrays, *arrays.values(), *grads, self._grad_req]
+
+    def _ask(self) -> None:
+        """Code that is traced depends on which arrays there are."""
+        trace = tracing.current()
+        if trace is not None and not trace.eager:
+            trace.state_of_parameter(self)
+
     def list_data(self) -> list[Any]:
         """One array per context."""
+        self._ask()
         self._check_initialized()
         assert self._arrays is not None
         return list(self._arrays.values())
@@ -272,6 +293,7 @@ class Parameter:
         """The gradient that the last `backward` left."""
         if ctx is not None:
             check_context(self._where, ctx)
+        self._ask()
         array = self._only if self._only is not None else self._find(ctx)
         check(
             self._grad_req != "null",
@@ -286,6 +308,7 @@ class Parameter:
 
     def list_ctx(self) -> list[Context]:
         """The contexts it lives on, or will live on."""
+        self._ask()
         if self._arrays is None and self._deferred is not None:
             return list(self._deferred[1])
         self._check_initialized()

@@ -8,7 +8,7 @@ import struct
 import sys
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict, abc, deque
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -28,18 +28,63 @@ PLAIN = (int, float, bool, complex, str, bytes, type(None))
 """Of values that never change and have no inside."""
 
 
-def is_own_record(value: Any) -> bool:
-    """A schedule, a metric, a dataset of ours: its methods, which nobody watches, read what it
-    holds."""
-    return type(value).__module__.startswith(_OWN_RECORDS)
+def is_read_by_others(value: Any) -> bool:
+    """Whether methods that nobody watches read what it holds: those of a schedule, a metric or a
+    dataset of ours, of a mapping or sequence of a library, which holds what is in it in attributes
+    of its own, and of what the user derives from these and other classes."""
+    kind = type(value)
+    if any(base.__module__.startswith(_OWN_RECORDS) for base in type.mro(kind)):
+        return True
+    if is_users(kind):
+        return any(map(_is_of_library, type.mro(kind)))
+    return isinstance(value, (abc.Mapping, abc.Sequence, abc.Set)) or kind.__module__ in (
+        "queue",
+        "threading",
+    )
 
 
-_OWN_RECORDS = ("tigon.lr_scheduler", "tigon.metric", "tigon.initializer", "tigon.gluon.data")
+_OWN_RECORDS = (
+    "tigon.lr_scheduler",
+    "tigon.metric",
+    "tigon.initializer",
+    "tigon.gluon.data",
+    "tigon.optimizer",
+)
+
+_WITHOUT_STATE = frozenset("abc _collections_abc collections.abc typing contextlib enum".split())
+
+
+def _is_of_library(base: type) -> bool:
+    """Whether it is a class of a library, in Python, whose instances may hold something."""
+    if not is_written_in_python(base) or is_users(base) or base.__module__ in _WITHOUT_STATE:
+        return False
+    return not base.__module__.startswith("tigon.")
+
+
+def is_written_in_python(kind: type) -> bool:
+    """Whether a class was made by a class statement, or as such are."""
+    return bool(kind.__flags__ & (1 << 9))
+
+
+def defines(kind: type, name: str) -> type:
+    """The class that a name of a class is found in."""
+    return next(base for base in type.mro(kind) if name in vars(base))
+
+
+def slots_of(kind: type) -> list[str]:
+    """Attributes that lie in the instances themselves."""
+    return [
+        name
+        for base in type.mro(kind)
+        if is_written_in_python(base)
+        for name, found in vars(base).items()
+        if isinstance(found, MemberDescriptorType)
+    ]
 
 
 def is_users(kind: type) -> bool:
     """Whether a class is written in Python and belongs neither to a library nor to us."""
-    if not kind.__flags__ & (1 << 9):  # not on the heap: a class of C
+    if not is_written_in_python(kind):
         return False
     module = kind.__module__
     if not isinstance(module, str) or module.split(".")[0] not in watch.UNWATCHED_MODULES:

@@ -90,6 +90,14 @@ class Reach:
         if self.is_new(space, name):
             table.add_name(what, space, name)
 
+    def names_of(self, value: Any, space: Any) -> None:
+        """All names of an object or a module were read: there may be no others later."""
+        if self.is_new(value, "<names>"):
+            names = tuple(space)
+            self.lasting.add(
+                f"the names of a {type(value).__name__}", "check", lambda: tuple(space) == names
+            )
+
     def surroundings(self, value: Any) -> None:
         """State that is set elsewhere is guarded where something may read it."""
         found = surroundings.readers().get(id(value))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tigon import _native
+
 PLAIN = (int, float, bool, str, bytes, complex, type(None), np.generic)
 """Immutable values: they change only by assignment."""
 
@@ -23,9 +25,17 @@ def _same(a: Any, b: Any) -> bool:
             if len(a) != len(b):
                 return False
             pairs.extend(zip(a, b, strict=True))
-        elif not (repr(a) == repr(b) if isinstance(a, float) else a == b):
+        elif not (repr(a) == repr(b) if isinstance(a, _FRACTIONAL) else a == b):
             return False
     return True
+
+
+_FRACTIONAL = (float, complex, np.inexact)
+"""Numbers of which equal ones may differ, by the sign of a zero; and nan is not itself."""
+
+
+def _number(value: Any) -> Any:
+    return (type(value), repr(value) if isinstance(value, _FRACTIONAL) else value)
 
 
 class Static:
@@ -52,11 +62,16 @@ def freeze(value: Any) -> Any:
     >>> freeze(0.0) == freeze(-0.0), freeze(float("nan")) == freeze(float("nan"))
     (False, True)
     """
-    if isinstance(value, PLAIN):
-        return (type(value), value if value and value == value else repr(value))
     if isinstance(value, Static):
         return value
+    if isinstance(value, PLAIN) and not _own_attributes(value):
+        return _number(value)
     return _content(value)
+
+
+def _own_attributes(value: Any) -> dict[str, Any]:
+    """What an instance of a class derived from a number, a text or a container holds besides."""
+    return _native.instance_dict(value) or {}
 
 
 PLAINLY = 200
@@ -93,21 +108,30 @@ class _Content:
             self.tokens += (type(item), len(item))
             self._parts(item)
         elif isinstance(item, (set, frozenset)):
-            members = _Itself(item) if self.in_set else frozenset(_member(i) for i in item)
+            # In the order in which code goes through it.
+            members = _Itself(item) if self.in_set else tuple(_member(i) for i in item)
             self.tokens += (type(item), members)
         elif isinstance(item, dict):
-            self.tokens += (dict, len(item))
+            self.tokens += (type(item), len(item))
             self._parts(item.keys())
             self._parts(item.values())
         elif isinstance(item, np.ndarray):
-            self.tokens += (np.ndarray, item.shape, item.dtype.str, item.tobytes())
+            layout = (item.shape, item.strides, item.flags.num)
+            self.tokens += (type(item), layout, item.dtype.str, item.tobytes())
+        elif isinstance(item, range):
+            self.tokens += (range, item.start, item.stop, item.step)
+        elif isinstance(item, PLAIN):
+            self.tokens.append(_number(item))
         else:
             self.tokens += (type(item), id(item))
+            return
+        if own := _own_attributes(item):
+            self.tokens.append(self._later(own))
 
     def _parts(self, items: Iterable[Any]) -> None:
         for item in items:
-            if isinstance(item, PLAIN):
-                self.tokens.append((type(item), item if item and item == item else repr(item)))
+            if isinstance(item, PLAIN) and not _own_attributes(item):
+                self.tokens.append(_number(item))
             elif isinstance(item, Static):
                 self.tokens.append(item)
             else:

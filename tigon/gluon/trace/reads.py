@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from types import CellType, CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -27,6 +27,7 @@ class Reads:
         self._records = Records(self._reach)
         self._values = Values(self._reach, self._records, self._code)
         self._codes: set[CodeType] = set()
+        self._stored: set[str] = set()
         self._layers: set[tuple[int, CodeType]] = set()
         self._globals: dict[int, dict[str, Any]] = {}
         self._imports: dict[str, None] = {}
@@ -99,7 +100,7 @@ class Reads:
         ):
             return
         self._layers.add(key)
-        if classes.is_users(type(value)) or classes.is_opaque(type(value)):
+        if classes.is_opaque(type(value)):
             return
         found = watch.mentions(frame.f_code)
         self._reach.asked |= found.asked
@@ -162,6 +163,7 @@ class Reads:
             name not in self._reach.names and name not in others for name in found.receivers
         ):
             self._codes.add(code)
+            self._stored.update(found.stored)
             self._more_names(found, others)
         self._globals[id(spaces)] = spaces
         for name in found.spaces:
@@ -213,6 +215,7 @@ class Reads:
                 above, _, own_name = name.rpartition(".")
                 if above in sys.modules:
                     self._records.read_module(sys.modules[above], [own_name])
+        self._values.look_into_caches()
         self._values.settle()
         self._records.finish()
         self._values.finish()
@@ -224,14 +227,31 @@ class Reads:
 
     def spaces(self) -> Iterator[Any]:
         """Lists and dictionaries in which the code may have put something."""
-        yield from self._globals.values()
+        for space, _ in self._spaces_by_kind():
+            yield space
+
+    def _spaces_by_kind(self) -> Iterator[tuple[Any, bool]]:
+        """The same, and whether each is a container or holds names."""
+        for space in self._globals.values():
+            yield space, False
         for value in self._values.reached.values():
             if isinstance(value, (list, dict)):
-                yield value
+                yield value, True
             elif isinstance(value, threading.local):
-                yield vars(value)
+                yield vars(value), False
             elif (own := _native.instance_dict(value)) is not None:
-                yield own
+                yield own, False
+
+    def kept(self, given: Mapping[int, Any]) -> Iterator[Any]:
+        """What among these the code has put into attributes, global variables or containers."""
+        for space, is_container in self._spaces_by_kind():
+            if id(space) in given:
+                continue
+            names = (*space,) if is_container else self._stored & space.keys()
+            for name in names:
+                item = name if isinstance(space, list) else space[name]
+                if id(item) in given:
+                    yield item
 
     def has_reached(self, value: Any) -> bool:
         """Whether an object was there before the code ran."""

@@ -8,7 +8,6 @@ import dataclasses
 import os
 import sys
 import threading
-from collections import abc
 from collections.abc import Sequence
 from types import FunctionType, ModuleType
 from typing import Any
@@ -20,9 +19,13 @@ from tigon.gluon.trace.guards import MISSING, Reach
 _SPECIAL = tuple(
     f"__{name}__"
     for name in (
-        "bool len eq ne lt le gt ge hash iter next contains call getitem setitem delitem missing "
-        "repr str format getattr getattribute setattr delattr enter exit int float index add radd "
-        "sub rsub mul rmul truediv rtruediv neg abs get set"
+        "bool len eq ne lt le gt ge hash iter next reversed contains call getitem setitem delitem "
+        "missing repr str format bytes getattr getattribute setattr delattr enter exit int float "
+        "complex index round abs neg pos invert get set new init copy deepcopy instancecheck "
+        "subclasscheck reduce reduce_ex getstate array length_hint fspath prepare class_getitem "
+        "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or "
+        "radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror "
+        "iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ixor ior"
     ).split()
 )
 """Methods that operators and functions of Python look for, and that a class may be given later."""
@@ -95,6 +98,7 @@ class Records:
 
     def _reach_parameters(self, record: Any) -> None:
         if hasattr(type(record), "_is_block"):
+            self._reach.add(record._params)
             for param in record._reg_params.values():
                 self._reach.add(param)
 
@@ -108,34 +112,29 @@ class Records:
             if vars(value).get("_is_protocol"):
                 self._read_protocol(value)
         if hasattr(type(value), "_is_block"):
-            known = value._structure()
-            self._reach.steady.add(
-                f"the children of {value.name}",
-                "check",
-                lambda: bool(value._structure() == known),
-            )
-            for child in value._children.values():
-                self._reach.add(child)
-            if self._reach.names.keys() & {"collect_params", "params"}:
-                self._reach_parameters(value)
+            self._add_block(value)
+        elif hasattr(type(value), "_is_parameter_dictionary"):
+            self._reach.lasting.add("the parameters of a dictionary", "mapping", value._params)
+            for param in value._params.values():
+                self._reach.add(param)
         self.known.append(value)
-        # A mapping or sequence of a library holds what is in it in attributes of its own, and so do
-        # queues, events and threads.
-        whole = (
-            self._reach.everything
-            or classes.is_own_record(value)
-            or (
-                (
-                    isinstance(value, (abc.Mapping, abc.Sequence, abc.Set))
-                    or type(value).__module__ in ("queue", "threading")
-                )
-                and not classes.is_users(type(value))
-            )
-        )
-        if whole:
+        if self._reach.everything or classes.is_read_by_others(value):
             self.read_whole(value)
         else:
             self.read(value, list(self._reach.names))
+
+    def _add_block(self, block: Any) -> None:
+        known = block._structure()
+        hooks = (*block._forward_hooks.values(), *block._forward_pre_hooks.values())
+
+        def holds(_kept_alive: Any = hooks) -> bool:  # or others might take over their identity
+            return bool(block._structure() == known)
+
+        self._reach.steady.add(f"the children of {block.name}", "check", holds)
+        for child in block._children.values():
+            self._reach.add(child)
+        if self._reach.names.keys() & {"collect_params", "params"}:
+            self._reach_parameters(block)
 
     def _read_protocol(self, kind: type) -> None:
         """`isinstance` asks objects for the attributes of a protocol."""
@@ -158,20 +157,19 @@ class Records:
             kinds: Any = (*classes.PLAIN, list, tuple, dict, set) if users else classes.PLAIN
             plain = [name for name, item in space.items() if isinstance(item, kinds)]
             if users:
-                self._guard_names(value, space)
+                self._reach.names_of(value, space)
             self.read(value, [*self._reach.names, *plain])
             return
         kind = value if isinstance(value, type) else type(value)
-        spaces = [vars(base) for base in classes.users_bases(kind)]
-        own = None if isinstance(value, type) else _native.instance_dict(value)
-        if own is not None:
-            spaces.append(own)
         names = dict.fromkeys(self._reach.names)
-        for space in spaces:
-            keys = tuple(space)
-            names.update(dict.fromkeys(key for key in keys if isinstance(key, str)))
-            if space is own:
-                self._guard_names(value, space)
+        for base in (*classes.users_bases(kind), *classes.users_bases(type(kind))):
+            names.update(dict.fromkeys(name for name in vars(base) if name != "_abc_impl"))
+            self._reach.names_of(base, vars(base))
+        if not isinstance(value, type):
+            names.update(dict.fromkeys(classes.slots_of(kind)))
+            if (own := _native.instance_dict(value)) is not None:
+                names.update(dict.fromkeys(key for key in tuple(own) if isinstance(key, str)))
+                self._reach.names_of(value, own)
         self.read(value, [name for name in names if not name.startswith("__")])
 
     def _of_this_thread(self, value: threading.local, names: Sequence[str]) -> None:
@@ -183,13 +181,6 @@ class Records:
                     self._reach.add(getattr(value, name))
             elif name in self._reach.asked and self._reach.is_new(value, name):
                 self._reach.lasting.add(what, "check", lambda name=name: not hasattr(value, name))
-
-    def _guard_names(self, value: Any, space: dict[str, Any]) -> None:
-        if self._reach.is_new(space, "<keys>"):
-            keys = tuple(space)
-            self._reach.lasting.add(
-                f"the names of a {type(value).__name__}", "check", lambda: tuple(space) == keys
-            )
 
     def read(self, value: Any, names: Sequence[str]) -> None:
         """Names read of an object: of its own, or of its type."""
@@ -237,20 +228,22 @@ class Records:
         table = self._reach.steady if block and not users else self._reach.lasting
         if of_type is not MISSING and hasattr(type(of_type), "__set__"):  # before its own
             if isinstance(of_type, property):
-                if not users:
-                    self._own_property(value, name, what)
-            elif self._reach.is_new(value, name):
-                self._reach.lasting.add(what, "attribute", value, name)
-                found = getattr(value, name, None)
-                self._reach.add(found)
-            return
+                self._own_property(value, name, what)
+                return
+            if not classes.is_written_in_python(type(of_type)):
+                if self._reach.is_new(value, name):
+                    self._reach.lasting.add(what, "attribute", value, name)
+                    self._reach.add(getattr(value, name, None))
+                return
+            self._reach.add(of_type)  # its code is seen when it runs
         if own is None:
             return
         if name in own:
             if hasattr(type(own[name]), "_is_gluon_object"):  # assigned by Block.__setattr__ only
                 table = self._reach.steady
             self._reach.item(table, own, name, before)
-            if users or block or not classes.is_hidden(own[name]):  # locks of libraries
+            mentioned = (users or block) and name in self._reach.names
+            if mentioned or not classes.is_hidden(own[name]):  # locks of libraries
                 self._reach.add(own[name])
         elif (
             name in self._reach.asked
@@ -262,15 +255,19 @@ class Records:
             self._reach.item(self._reach.steady if steady else table, own, name, before)
 
     def _own_property(self, value: Any, name: str, what: str) -> None:
-        """A property of a class of ours: asked again at every call, if it gives a plain value."""
-        if not type(value).__module__.startswith("tigon."):
+        """A property of a class of ours is asked again at every call, if it gives a plain value or
+        an object that lasts."""
+        if not classes.defines(type(value), name).__module__.startswith("tigon."):
+            return
+        if not self._reach.is_new(value, name):
             return
         try:
-            found = getattr(value, name)
+            found, again = getattr(value, name), getattr(value, name)
         except Exception:
             return
-        if isinstance(found, classes.PLAIN) and self._reach.is_new(value, name):
+        if _native.same(found, again):
             self._reach.lasting.add(what, "attribute", value, name)
+            self._reach.add(found)
 
     def read_module(self, module: ModuleType, names: Sequence[str]) -> None:
         path = vars(module).get("__file__") or ""
@@ -322,6 +319,8 @@ class Records:
         may begin with."""
         meta = type(kind)
         if classes.is_users(meta):
+            if self._reach.is_new(kind, ""):
+                self._reach.lasting.add(f"the class of {kind.__name__}", "object", kind)
             self._class(meta, names)
         if issubclass(meta, std_abc.ABCMeta) and self._reach.is_new(std_abc.ABCMeta, "registered"):
             token = std_abc.get_cache_token()

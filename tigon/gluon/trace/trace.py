@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import is_
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -106,6 +107,9 @@ class Trace:
         self.containers: dict[int, tuple[Any, Any, Any]] = {}
         """Among the arguments, those with symbols in them: what the code was given, what its caller
         gave, and what was in it."""
+        self.given: dict[int, Any] = {}
+        """Among the arguments, by `id`, what may change and is told apart by its content: another
+        call may give another one."""
         self.result: Any = None
         self.symbols: list[weakref.ref[ArraySymbol]] = []
         """Made in this trace: one that outlives it was put somewhere."""
@@ -113,17 +117,48 @@ class Trace:
         self._arrays: dict[Value, Any] = {}
         self._error: BaseException | None = None
 
-    def take(self, containers: Sequence[tuple[Any, Any]]) -> None:
-        """Lists and dictionaries of the arguments, made anew, beside those of the caller."""
+    def take(self, args: tuple[Any, ...], containers: Sequence[tuple[Any, Any]]) -> None:
+        """The arguments as the code gets them; and of these lists and dictionaries that were made
+        anew, beside those of the caller."""
         for made, given in containers:
             self.containers[id(made)] = (made, given, _contents(made))
+        pending: list[Any] = [*args]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, _KNOWN_BY_CONTENT) and id(item) not in self.given:
+                self.given[id(item)] = item
+                pending += item.values() if isinstance(item, dict) else ()
+            if isinstance(item, (list, tuple)):
+                pending += item
+
+    def returns(self, item: Any) -> None:
+        """It is a part of the result."""
+        if id(item) in self.given:
+            self.cannot(f"it returns a {type(item).__name__} that it is given; return a copy")
 
     # -- arrays
+
+    def state_of_parameter(self, param: Any) -> None:
+        """The code was told which arrays a parameter has, or that it has none."""
+        if ("state", id(param)) not in self.seen:
+            self.seen.add(("state", id(param)))
+            known = param._state()
+            self.reads.steady.add(
+                f"the arrays of {param.name}",
+                "check",
+                lambda: len(now := param._state()) == len(known) and all(map(is_, now, known)),
+            )
 
     def parameter(self, param: Any) -> Any:
         """The symbol that stands for a parameter."""
         found = self.parameters.get(id(param))
         if found is None:
+            shape, dtype = param.shape, param.dtype
+            self.reads.steady.add(
+                f"the type of {param.name}",
+                "check",
+                lambda: bool(param.shape == shape and param.dtype == dtype),
+            )
             found = self.parameters[id(param)] = (param, self._parameter_symbol(param))
         return found[1]
 
@@ -382,6 +417,8 @@ class Trace:
             self._hand_over()
             return
         self.reads.finish()
+        for kept in self.reads.kept(self.given):
+            self.cannot(f"it keeps a {type(kept).__name__} that it is given; keep a copy")
         if self.reads.drew():
             self.cannot("it draws from Python's or numpy's random numbers; use nd.random")
         failed = self.reads.steady.failed() or self.reads.lasting.failed()
@@ -489,6 +526,8 @@ class Trace:
         for symbol in self._alive():
             symbol.stands_for = self.concrete(symbol)
 
+
+_KNOWN_BY_CONTENT = (list, dict, set, np.ndarray, bytearray)
 
 MOST_HELD = 1000
 """Objects in an error that are looked into."""

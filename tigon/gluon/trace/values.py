@@ -6,6 +6,7 @@ import array
 import contextvars
 import enum
 import functools
+import gc
 import operator
 import os
 import random
@@ -20,6 +21,7 @@ from types import (
     FunctionType,
     MappingProxyType,
     MethodType,
+    MethodWrapperType,
 )
 from typing import Any
 
@@ -75,6 +77,8 @@ _GENERATORS = (
     np.random.BitGenerator,
 )
 
+_LINK = "_lru_list_elem"
+
 _CachedFunction = type(functools.lru_cache(lambda: None))
 
 
@@ -109,6 +113,11 @@ class Values:
         """Whether a generator of random numbers within reach has moved."""
         return any(not _equal_states(state(), before) for state, before in self._generators)
 
+    def look_into_caches(self) -> None:
+        """What functions remember by now."""
+        for cached in self._caches:
+            self._reach_remembered(cached)
+
     def finish(self) -> None:
         """What functions remember is read without running their code; as it is after the trace."""
         for cached in self._caches:
@@ -137,7 +146,9 @@ class Values:
         if id(value) in TAKE_ALL:
             self._records.take_everything()
         self._reach.surroundings(value)
-        if isinstance(value, BuiltinFunctionType):
+        if isinstance(value, (BuiltinFunctionType, MethodWrapperType)):
+            if type(value.__self__) is str and value.__name__ in ("format", "format_map"):
+                self._records.read_more([value.__name__])
             value = value.__self__  # of `random.random`, say: the generator behind it
         if id(value) in self.reached:
             return
@@ -150,8 +161,9 @@ class Values:
             self._formats.add(value)
             self.names_of_formats()
             return
-        if isinstance(value, ATOMS) and not classes.is_users(type(value)):
-            return
+        if isinstance(value, ATOMS) and not isinstance(value, np.void):
+            if not classes.is_users(type(value)):
+                return
         self.reached[id(value)] = value
         self._look_into(value)
 
@@ -173,7 +185,7 @@ class Values:
         elif isinstance(value, property):
             for part in (value.fget, value.fset):
                 self._reach.add(part)
-        elif isinstance(value, np.ndarray):
+        elif isinstance(value, (np.ndarray, np.void)):
             self._array(value)
             if classes.is_users(type(value)):
                 self._records.add(value)
@@ -216,8 +228,27 @@ class Values:
     def _cache_of_a_function(self, value: Any) -> None:
         self._caches.append(value)
         self._reach.add(value.__wrapped__)
+        self._reach_remembered(value)
         if isinstance(value.__wrapped__, FunctionType):
             self._read_code(value.__wrapped__.__code__, value.__wrapped__.__globals__)
+
+    def _reach_remembered(self, cached: Any) -> None:
+        """Arguments and results lie in it; or in a dictionary in it, if their number is not
+        bounded."""
+        own = (cached.__wrapped__, type(cached), vars(cached))
+        if cached.cache_info().currsize == 0:
+            return
+        is_bounded = cached.cache_parameters()["maxsize"] is not None
+        for part in gc.get_referents(cached):
+            if any(part is one for one in own):
+                continue
+            if type(part) is not dict:
+                self._reach.add(part)
+            elif not is_bounded:
+                for remembered in list(part.values()):
+                    self._reach.add(remembered)
+            elif not any(type(held).__name__ == _LINK for held in part.values()):
+                self._reach.add(part)
 
     def _context_variable(self, value: Any) -> None:
         known = _value_of(value)
@@ -319,7 +350,7 @@ class Values:
         if users:
             self._records.add(value)
 
-    def _array(self, value: np.ndarray) -> None:
+    def _array(self, value: np.ndarray | np.void) -> None:
         if value.dtype.hasobject or value.nbytes > ARRAY_LIMIT:
             self._reach.give_way(
                 f"it reads a numpy array of {value.nbytes:,} bytes, too large to be compared at "
@@ -327,11 +358,15 @@ class Values:
             )
             return
         self._count(value.nbytes, 0)
-        known = (value.shape, value.dtype, value.tobytes())
+        layout = (value.shape, value.strides, value.flags.num, value.dtype)
+        known = value.tobytes()
         self._reach.lasting.add(
             "a numpy array",
             "check",
-            lambda: (value.shape, value.dtype, value.tobytes()) == known,
+            lambda: (
+                (value.shape, value.strides, value.flags.num, value.dtype) == layout
+                and value.tobytes() == known
+            ),
         )
 
     def _bytes(self, value: Any) -> None:
@@ -410,10 +445,6 @@ def content_of(cell: CellType) -> Any:
 
 
 def _content_check(value: Any) -> Callable[[], bool]:
-    if isinstance(value, set):
-        known = {(type(item), item) for item in value}
-        return lambda: {(type(item), item) for item in value} == known
-
     def listed() -> list[Any]:
         if isinstance(value, (MappingProxyType, OrderedDict)):
             return [*value.keys(), *value.values()]

@@ -8,7 +8,9 @@ are not shown: they read what they are given.
 from __future__ import annotations
 
 import _queue
+import _signal
 import _thread
+import atexit
 import builtins
 import datetime
 import dis
@@ -89,7 +91,7 @@ _ASKS: dict[str, int | None] = {
 """What finds attributes by a name that may be computed: which operand it is; None for all, or the
 last."""
 _TAKES_ALL = frozenset(
-    "vars __dict__ dir asdict astuple fields deepcopy __getstate__ __reduce__ "
+    "vars __dict__ dir asdict astuple fields deepcopy __getstate__ __reduce__ __reduce_ex__ "
     "__dataclass_fields__ _asdict getmembers".split()
 )
 
@@ -349,7 +351,7 @@ _UNFORESEEN: tuple[Any, ...] = (
         for name in (
             "access chdir chmod getcwd getppid getloadavg link listdir lstat mkdir open pipe read "
             "readlink remove rename replace rmdir scandir stat symlink system times truncate "
-            "unlink utime write"
+            "umask unlink utime write"
         ).split()
         if hasattr(os, name)
     ),
@@ -371,6 +373,12 @@ _UNFORESEEN: tuple[Any, ...] = (
     np.fromfile,
     gc.get_objects,
     gc.get_referrers,
+    gc.enable,
+    gc.disable,
+    _signal.signal,
+    atexit.register,
+    sys.setswitchinterval,
+    sys.setrecursionlimit,
     type.__subclasses__.__get__(object),
     FRAMES,
     *THREADS,
