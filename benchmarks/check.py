@@ -192,6 +192,53 @@ def predicting_dropout() -> Callable[[], Any]:
     return lambda: net(x)
 
 
+def normalizing() -> Any:
+    """A layer, a BatchNorm, whose states move, and a Dropout, which draws in training."""
+    from tigon.gluon import nn
+
+    net = nn.HybridSequential()
+    net.add(nn.Dense(8, in_units=16), nn.BatchNorm(in_channels=8), nn.Dropout(0.5))
+    net.initialize()
+    net.hybridize()
+    return net
+
+
+def one_weight() -> Any:
+    from tigon.gluon import nn
+
+    net = nn.Dense(8, in_units=16, use_bias=False)
+    net.initialize()
+    net.hybridize()
+    return net
+
+
+def recorded_calls(make: Callable[[], Any], each: int = 10) -> Callable[[], Any]:
+    """Calls under record(), many in one scope."""
+    from tigon import autograd, nd
+
+    net, x = make(), nd.ones((1, 16))
+
+    def run() -> None:
+        with autograd.record():
+            for _ in range(each):
+                net(x)
+
+    return run
+
+
+def jitted() -> Any:
+    import tigon
+
+    return tigon.jit(lambda x: x * 2 + 1)
+
+
+def jitted_call() -> Callable[[], Any]:
+    from tigon import nd
+
+    function, x = jitted(), nd.ones((10,))
+    return lambda: function(x)
+
+
 def compiled_function() -> Callable[[], Any]:
     """With an argument that is a container, and one that is static."""
     import tigon
@@ -217,6 +264,9 @@ ROWS: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
     "hybridized chain, 10 elements": (hybridized_chain, 100),
     "hybridized, 10 configurations of 10 fields": (configured_call, 100),
     "hybridized Dense and Dropout in prediction": (predicting_dropout, 100),
+    "10 recorded calls, Dense, BatchNorm and Dropout": (lambda: recorded_calls(normalizing), 30),
+    "10 recorded calls, one weight": (lambda: recorded_calls(one_weight), 30),
+    "compiled function": (jitted_call, 100),
 }
 
 

@@ -19,7 +19,7 @@ from itertools import repeat
 from typing import Any
 
 import tigon as mx
-from benchmarks.check import configured, predicting
+from benchmarks.check import configured, jitted, normalizing, one_weight, predicting
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import _epoch, nn
 from tigon.ops import record
@@ -131,6 +131,17 @@ def recorded() -> dict[str, Timer]:
     }
 
 
+def recording(net: Any, x: Any) -> Timer:
+    """Calls in training, under one record()."""
+    run = calls(net, x)
+
+    def timer(count: int) -> float:
+        with autograd.record():
+            return run(count)
+
+    return timer
+
+
 def hybridized() -> dict[str, Timer]:
     class Tiny(gluon.HybridBlock):
         def forward(self, x: Any) -> Any:
@@ -154,11 +165,12 @@ def hybridized() -> dict[str, Timer]:
     assert cache is not None and network_cache is not None
     entry, network_entry = cache.latest, network_cache.latest
     assert entry is not None and network_entry is not None
-    program = entry.cached.compiled([x]).program
-    network_program = network_entry.cached.compiled(arrays).program
     arrays = network_entry.template.copy()
     for slot, position in network_entry.input_positions:
         arrays[slot] = (row,)[position]
+    assert entry.cached is not None and network_entry.cached is not None
+    program = entry.cached.compiled([x]).program
+    network_program = network_entry.cached.compiled(arrays).program
     empty = _native.Program("empty", [(0, (10,))], [(0, (10,))], 1, 0, (), ())
     bare = _native.Program("bare", [(0, (10,))], [], 0, 0, (), ())
     guards = network_entry.steady
@@ -191,6 +203,9 @@ def hybridized() -> dict[str, Timer]:
         "wait_to_read": expression("x.wait_to_read()", x=x),
         "configurations": calls(configured(), x),
         "dropout": calls(predicting(), row),
+        "recorded, states and draws": recording(normalizing(), row),
+        "recorded, one weight": recording(one_weight(), row),
+        "jit": calls(jitted(), x),
     }
 
 
@@ -242,6 +257,9 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
     ("hybridized", ". call and argument check", "program, no output", ""),
     ("hybridized", "net(x), 10 configurations of 10 fields", "configurations", ""),
     ("hybridized", "net(x), Dense and Dropout in prediction", "dropout", ""),
+    ("hybridized", "Dense, BatchNorm and Dropout, recorded", "recorded, states and draws", ""),
+    ("hybridized", "one weight, recorded", "recorded, one weight", ""),
+    ("hybridized", "a function of jit", "jit", ""),
     ("hybridized", "net(x) that gives x back", "net(x), nothing computed", ""),
     ("hybridized", "wait_to_read of a ready array", "wait_to_read", ""),
 )
