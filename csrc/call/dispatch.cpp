@@ -2,6 +2,7 @@
 
 #include "call/keyed_cache.h"
 #include "call/random_key.h"
+#include "call/sequence.h"
 #include "core/few.h"
 #include "python/errors.h"
 
@@ -105,6 +106,7 @@ struct Entry : Keyed {
   std::vector<TypeRef> types;  // the key holds their addresses
   nb::object owner;
   Program* program = nullptr;
+  const Sequence* sequence = nullptr;
   View* view = nullptr;
 };
 
@@ -118,6 +120,22 @@ KeyedCache<Entry>& signature_cache() {
 bool is_number(uint64_t word) { return word & 1; }
 
 PyObject* compile_handler = nullptr;
+
+void check_operands(const std::string& name, const std::vector<TypeRef>& inputs,
+                    const uint64_t* key, size_t count) {
+  if (inputs.size() != count)
+    throw InternalError(name + ": what was compiled takes " + std::to_string(inputs.size()) +
+                        " inputs, the call has " + std::to_string(count));
+  for (size_t index = 0; index < count; ++index) {
+    const ArrayType* expected = inputs[index].get();
+    uint64_t word = key[index + 1];
+    bool same = is_number(word) ? expected->ndim == 0 && expected->dtype == word >> 1
+                                : reinterpret_cast<uint64_t>(expected) == word;
+    if (!same)
+      throw InternalError(name + ": input " + std::to_string(index) + " of what was compiled is " +
+                          expected->text() + ", which is not the operand's type");
+  }
+}
 
 std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const uint64_t* key,
                                size_t words, uint64_t hash, Array* const* arrays, size_t count) {
@@ -146,26 +164,16 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
   entry->owner = nb::steal(answer);
   if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(program_type)) {
     entry->program = nb::inst_ptr<Program>(answer);
-    if (entry->program->inputs.size() != count)
-      throw InternalError(entry->program->name + ": the compiled program takes " +
-                          std::to_string(entry->program->inputs.size()) + " inputs, the call has " +
-                          std::to_string(count));
-    for (size_t index = 0; index < count; ++index) {
-      const ArrayType* expected = entry->program->inputs[index].get();
-      uint64_t word = key[index + 1];
-      bool same = is_number(word) ? expected->ndim == 0 && expected->dtype == word >> 1
-                                  : reinterpret_cast<uint64_t>(expected) == word;
-      if (!same)
-        throw InternalError(entry->program->name + ": input " + std::to_string(index) +
-                            " of the compiled program is " + expected->text() +
-                            ", which is not the operand's type");
-    }
+    check_operands(entry->program->name, entry->program->inputs, key, count);
+  } else if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(sequence_type)) {
+    entry->sequence = nb::inst_ptr<Sequence>(answer);
+    check_operands("sequence", entry->sequence->inputs, key, count);
   } else if (Py_TYPE(answer) == reinterpret_cast<PyTypeObject*>(view_type)) {
     entry->view = nb::inst_ptr<View>(answer);
     if (count == 0 || !arrays[0]) throw InternalError("a View needs an array operand");
     entry->view->bind(arrays[0]->type->dtype);
   } else if (!PyCallable_Check(answer)) {
-    throw InternalError("a compile handler must return a Program, a View or a callable");
+    throw InternalError("a compile handler must return a Program, a Sequence, a View or a callable");
   }
   signature_cache().insert(entry);
   return entry;
@@ -291,6 +299,10 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
                 true);
     if (!outputs.empty()) outputs[0]->is_comparison = program.answers_truth;
     return pack(outputs, program.visible, true);
+  }
+  if (entry->sequence) {
+    entry->sequence->run(arrays.data(), outputs, true, immediates.data());
+    return pack(outputs, outputs.size(), true);
   }
   if (entry->view) {
     ArrayRef result = run_view(*entry->view, owner.ptr(), arrays[0], true);

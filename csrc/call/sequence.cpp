@@ -94,12 +94,15 @@ void CommitStep::run(Frame& frame) const {
   for (auto [from, to] : states) take_over(frame[to], frame[from]);
 }
 
-void Sequence::run(Array* const* given, std::vector<ArrayRef>& made, bool record) const {
+void Sequence::run(Array* const* given, std::vector<ArrayRef>& made, bool record,
+                   const Immediate* immediates) const {
   if (only_)
-    return run_program(*only_->program, only_->owner.ptr(), given, nullptr, inputs.size(), made,
+    return run_program(*only_->program, only_->owner.ptr(), given, immediates, inputs.size(), made,
                        nullptr, record);
   auto run = [&](RandomKey key) {
-    direct_ ? run_directly(given, key, made) : run_steps(given, key, made);
+    if (direct_) return run_directly(given, immediates, key, made);
+    if (immediates || !made.empty()) throw InternalError("sequence: it runs on arrays alone");
+    run_steps(given, key, made);
   };
   if (!draws) return run({});
   RandomKey key = take_key(draws);
@@ -118,20 +121,28 @@ void Sequence::run_steps(Array* const* given, RandomKey key, std::vector<ArrayRe
   for (uint32_t slot : results) made.push_back(frame.take(slot));
 }
 
-void Sequence::run_directly(Array* const* given, RandomKey key, std::vector<ArrayRef>& made) const {
+void Sequence::run_directly(Array* const* given, const Immediate* immediates, RandomKey key,
+                            std::vector<ArrayRef>& made) const {
   const auto& step = std::get<RunStep>(steps[0]);
   const std::vector<uint32_t>* donated = step.donated.empty() ? nullptr : &step.donated;
   size_t count = inputs.size();
+  if (made.size() > results.size())
+    throw UserError(step.program->name + ": out= has more arrays than there are outputs");
+  if (!step.over.empty()) made.resize(step.program->outputs.size());
+  for (auto [output, place] : step.over) made[output] = ArrayRef::borrow(given[place]);
   if (draws) {
     Few<Array*, 48> operands(count + 1);
-    Few<Immediate, 49> immediates(count + 1);
-    std::copy_n(given, count, operands.data());
+    Few<Immediate, 49> values(count + 1);
+    for (size_t index = 0; index < count; ++index) {
+      operands[index] = given[index];
+      if (!given[index]) values[index] = immediates[index];
+    }
     operands[count] = nullptr;
-    immediates[count].key = key;
-    run_program(*step.program, step.owner.ptr(), operands.data(), immediates.data(), count + 1,
-                made, donated, true);
+    values[count].key = key;
+    run_program(*step.program, step.owner.ptr(), operands.data(), values.data(), count + 1, made,
+                donated, true);
   } else {
-    run_program(*step.program, step.owner.ptr(), given, nullptr, count, made, donated, true);
+    run_program(*step.program, step.owner.ptr(), given, immediates, count, made, donated, true);
   }
   if (steps.size() > 1) {
     for (auto [from, to] : std::get<CommitStep>(steps[1]).states)
@@ -142,8 +153,11 @@ void Sequence::run_directly(Array* const* given, RandomKey key, std::vector<Arra
 
 bool Sequence::is_direct() const {
   auto* step = steps.empty() ? nullptr : std::get_if<RunStep>(&steps[0]);
-  if (!step || !step->over.empty() || steps.size() > 2) return false;
+  if (!step || steps.size() > 2) return false;
   size_t count = inputs.size();
+  for (auto [output, place] : step->over) {
+    if (place >= count) return false;
+  }
   if (step->inputs.size() != count + (draws ? 1 : 0)) return false;
   for (size_t index = 0; index < step->inputs.size(); ++index) {
     if (step->inputs[index] != (index < count ? index : kKeySlot)) return false;
@@ -222,7 +236,7 @@ void Sequence::finish() {
   direct_ = is_direct();
   auto* first = direct_ ? &std::get<RunStep>(steps[0]) : nullptr;
   bool only = first && !draws && steps.size() == 1 && first->donated.empty() &&
-              results.size() == first->program->outputs.size();
+              first->over.empty() && results.size() == first->program->outputs.size();
   if (only) only_ = first;
 }
 

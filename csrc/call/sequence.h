@@ -76,15 +76,18 @@ class Sequence {
   nb::object tag;
 
   void finish();  // once, when all is filled in
-  // `record`: false where nothing is being recorded.
-  void run(Array* const* given, std::vector<ArrayRef>& made, bool record = true) const;
+  // `made` comes empty, or with arrays or nulls for the results to go to. `record`: false where
+  // nothing is being recorded. `given[i]` null: the operand is `immediates[i]`.
+  void run(Array* const* given, std::vector<ArrayRef>& made, bool record = true,
+           const Immediate* immediates = nullptr) const;
 
   int traverse(visitproc visit, void* arg) const;
   void clear();
 
  private:
   bool is_direct() const;
-  void run_directly(Array* const* given, RandomKey key, std::vector<ArrayRef>& made) const;
+  void run_directly(Array* const* given, const Immediate* immediates, RandomKey key,
+                    std::vector<ArrayRef>& made) const;
   void run_steps(Array* const* given, RandomKey key, std::vector<ArrayRef>& made) const;
 
   size_t frame_size_ = 0;

@@ -368,3 +368,17 @@ def test_tape_nodes_know_their_graph() -> None:
     (gradient,) = autograd.grad(y, [x], create_graph=True)
     (second,) = autograd.grad(gradient, [x])
     assert second.asnumpy().tolist() == [2, 2, 2]
+
+
+def test_an_imperative_call_that_raises_draws_nothing() -> None:
+    x = nd.ones(4)
+    for call in (
+        lambda out: nd.Dropout(x, p=0.5, mode="always", out=out),
+        lambda out: nd.random.uniform(shape=(4,), out=out),
+    ):
+        mx.random.seed(3)
+        with pytest.raises(mx.TigonError, match=r"out=: expected float32 \(4,\)"):
+            call(nd.zeros(5))
+        assert keys.state() == (3, 0)
+        call(nd.zeros(4))
+        assert keys.state() == (3, 1)

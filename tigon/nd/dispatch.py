@@ -18,12 +18,12 @@ from tigon.ops.record import Operator
 from tigon.ops.signature import Signature
 from tigon.program.operators import (
     attributes_id,
-    attributes_of,
     cache_of_numbers,
+    call_id,
     operator_id,
     remember,
 )
-from tigon.runtime import keys, tracing
+from tigon.runtime import tracing
 
 NDArray = _native.NDArray
 
@@ -58,11 +58,9 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         _check_any_array(op, given)
     if signature.trains and not attrs.training and _native.is_training():
         attrs = replace(attrs, training=True)
-    if signature.takes_key and op.draws(attrs, training=False):
-        given.append(keys.take())
     if op.mutates:
-        return _run_mutating(op, attrs, given, out)
-    result = _native.invoke(operator_id(op), attributes_id(attrs), given, out)
+        op, attrs, given = _rates_as_operands(op, attrs, given)
+    result = _native.invoke(call_id(op), attributes_id(attrs), given, out)
     return list(result) if type(result) is tuple else result
 
 
@@ -155,47 +153,26 @@ def _number(op: Operator, position: int, operand: Any) -> Any:
     )
 
 
-def _run_mutating(op: Operator, attrs: Any, given: list[Any], out: Any) -> Any:
-    """Operators with states: the new states are written where the old ones are.
-
-    Auxiliary states (running statistics) go to fresh storage that is swapped in, so that what the
-    tape has saved of them stays as it was; optimizer states are overwritten in place."""
-    op, attrs, given = _rates_as_operands(op, attrs, given)
-    results = list(out) if isinstance(out, (list, tuple)) else [out]
-    results += [None] * (op.output_count(attrs) - len(results))
-    swaps = []
-    states = op.states(attrs, len(given)) if op.advances(attrs) else {}
-    for output, position in states.items():
-        state = given[position]
-        if type(state) is not NDArray:
-            continue
-        if op.operands[position].auxiliary:
-            fresh = _native.empty(state.shape, state.dtype_code)
-            results[output] = fresh
-            swaps.append((state, fresh))
-        else:
-            results[output] = state
-    result = _native.invoke(operator_id(op), attributes_id(attrs), given, results)
-    for state, fresh in swaps:
-        state.swap_storage(fresh)
-    return list(result) if type(result) is tuple else result
-
-
 _by_rates: dict[Operator, tuple[Operator, tuple[str, ...], tuple[str, ...]] | None] = {}
+
+
+def _has_rates(op: Operator) -> bool:
+    """Whether there is a form of an optimizer's update that takes learning rates as operands."""
+    if op not in _by_rates:
+        sibling = record.get(f"_{op.name}") if f"_{op.name}" in record.names() else None
+        _by_rates[op] = None
+        if sibling is not None and op.mutates and sibling.mutates == op.mutates:
+            rates = tuple(o.name for o in sibling.operands[len(op.operands) :])
+            _by_rates[op] = (sibling, rates, tuple(record.attr_fields(sibling.attrs_type)))
+    return _by_rates[op] is not None
 
 
 def _rates_as_operands(
     op: Operator, attrs: Any, given: list[Any]
 ) -> tuple[Operator, Any, list[Any]]:
-    """Optimizer updates in the form that takes learning rates as operands, where there is one: a
-    schedule of a thousand rates is then one program and not a thousand."""
-    if op not in _by_rates:
-        sibling = record.get(f"_{op.name}") if f"_{op.name}" in record.names() else None
-        _by_rates[op] = None
-        if sibling is not None and sibling.mutates == op.mutates:
-            rates = tuple(o.name for o in sibling.operands[len(op.operands) :])
-            _by_rates[op] = (sibling, rates, tuple(record.attr_fields(sibling.attrs_type)))
-    found = _by_rates[op]
+    """An update in that form: a schedule of a thousand rates is then one program and not a
+    thousand."""
+    found = _by_rates[op] if _has_rates(op) else None
     if found is None or len(given) != len(op.operands):
         return op, attrs, given
     sibling, rates, fields = found
@@ -207,10 +184,9 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     """The imperative function of one operator under one of its names."""
     signature = signature_of(op)
     count = 1_000_000 if signature.variadic else len(signature.names)
-    identity = operator_id(op)
-    trains, draws = signature.trains, _draws(op)
+    identity, trains = call_id(op), signature.trains
     # Calls that need nothing but operands and attributes seen before take the short way.
-    short = not (signature.selects or op.mutates)
+    short = not (signature.selects or _has_rates(op))
     needed = bool(signature.names)
     interned = cache_of_numbers()
     invoke, is_training, active = _native.invoke, _native.is_training, tracing.active
@@ -231,8 +207,6 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
                     if attributes is None:
                         attributes = _intern(signature, interned, mode, (), keywords)
                 if attributes is not None and (operands or not needed):
-                    if draws is not None and draws(attributes):
-                        operands = (*operands, keys.take())
                     result = invoke(identity, attributes, operands, out)
                     return list(result) if type(result) is tuple else result
         given, values = signature.split(arguments, keywords)
@@ -243,23 +217,6 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
     function.__doc__ = op.doc
     function.__signature__ = signature.python(("out", "name"))  # type: ignore[attr-defined]
     return function
-
-
-def _draws(op: Operator) -> Callable[[int], bool] | None:
-    """Whether calls under attributes of this number draw; None where none ever does."""
-    if not op.takes_key:
-        return None
-    if op.draws_if is None:
-        return lambda number: True
-    known = cache_of_numbers()
-
-    def draws(number: int) -> bool:
-        found = known.get(number)
-        if found is None:
-            found = remember(known, number, op.draws(attributes_of(number), training=False))
-        return bool(found)
-
-    return draws
 
 
 def _intern(
@@ -309,11 +266,8 @@ def run(name: str, *operands: Any, out: Any = None, **attributes: Any) -> Any:
     if found is None:
         op = record.get(name)
         attrs = op.make_attrs(attributes)
-        draws = op.draws(attrs, training=False)
-        found = (op, attrs, operator_id(op), attributes_id(attrs), draws)
+        found = (op, attrs, call_id(op), attributes_id(attrs))
         remember(_calls, key, found)
     if tracing.active[0]:
         return apply(found[0], found[1], operands, out)
-    if found[4]:
-        operands = (*operands, keys.take())
     return _native.invoke(found[2], found[3], operands, out)

@@ -29,15 +29,17 @@ from tigon.passes.gradient import gradient
 from tigon.passes.pipeline import switched_on
 from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
+from tigon.passes.thread_keys import KEY_TYPE
 from tigon.program.by_shape import ByShape, Fit, Types, first_extent_aside
+from tigon.program.cached_graph import KEY_SLOT
 from tigon.program.compile import AnyLowered, compile_graph, lower_graph, without_slope
 from tigon.program.lowered import prepare
 from tigon.program.target import disabled_passes
 from tigon.runtime import tracing
 
 _LOCK = plain_lock()
-_OPERATORS: list[Operator] = []
-_OPERATOR_IDS: dict[Operator, int] = {}
+_OPERATORS: list[Operator | ImperativeCall] = []
+_OPERATOR_IDS: dict[Operator | ImperativeCall, int] = {}
 
 
 class OperatorCall(Frozen):
@@ -48,8 +50,21 @@ class OperatorCall(Frozen):
     types: tuple[TensorType, ...]
 
 
-def operator_id(op: Operator) -> int:
-    """The integer by which the native dispatcher knows an operator."""
+class ImperativeCall(Frozen):
+    """A call of an operator that draws or has states: it takes a key itself, and new states take
+    the place of the old ones."""
+
+    op: Operator
+
+
+def call_id(op: Operator) -> int:
+    """The integer by which the native dispatcher knows calls of an operator by the user."""
+    return operator_id(ImperativeCall(op) if op.takes_key or op.mutates else op)
+
+
+def operator_id(op: Operator | ImperativeCall) -> int:
+    """The integer by which the native dispatcher knows an operator as a node, whose key is an
+    operand and whose new states are results."""
     found = _OPERATOR_IDS.get(op)
     if found is None:
         with _LOCK:
@@ -136,6 +151,37 @@ def invoke(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -
 def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
     """Answer a miss of the signature cache."""
     op, attrs = _OPERATORS[operator], _attributes[attributes]
+    if isinstance(op, ImperativeCall):
+        return _compile_call(op.op, attrs, signature)
+    return _compile_node(op, attrs, signature)
+
+
+def _compile_call(op: Operator, attrs: Any, signature: Any) -> Any:
+    """A sequence, where the operator draws or its states move."""
+    given, visible = len(signature), op.visible_count(attrs)
+    draws = op.draws(attrs, training=False)
+    states = {
+        output: position
+        for output, position in (op.states(attrs, given) if op.advances(attrs) else {}).items()
+        if not signature[position][2]
+    }
+    if not draws and not states:
+        return _compile_node(op, attrs, signature)
+    key = [(KEY_TYPE.dtype.code, KEY_TYPE.shape, False)] if draws else []
+    program = _compile_node(op, attrs, (*signature, *key), op.output_count(attrs))
+    # What the tape has saved of auxiliary states, as of running statistics, stays as it is;
+    # states of optimizers are overwritten in place.
+    swapped = [(given + o, p) for o, p in states.items() if op.operands[p].auxiliary]
+    over = [(o, p) for o, p in states.items() if not op.operands[p].auxiliary]
+    slots = [*range(given), *([KEY_SLOT] if draws else [])]
+    steps: list[Any] = [("run", program, slots, over, ())]
+    if swapped:
+        steps.append(("commit", swapped))
+    types = [(code, shape) for code, shape, _ in signature]
+    return _native.Sequence(types, steps, range(given, given + visible), int(draws))
+
+
+def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None = None) -> Any:
     # Numbers come in the dtype of the array they meet; among themselves they stay weak.
     alone = all(number for *_, number in signature)
     types = tuple(TensorType(tuple(shape), BY_CODE[code], alone) for code, shape, _ in signature)
@@ -158,7 +204,7 @@ def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
         fit.extents,
         fit.values,
         name=op.name,
-        visible=op.visible_count(attrs),
+        visible=op.visible_count(attrs) if visible is None else visible,
         gradient=rule,
         tag=call,
     ).program
@@ -371,11 +417,16 @@ SLOTS = {
 """Python's operators and the records behind them."""
 
 
+def _looked_up(operator: int, attributes: int) -> tuple[Operator, Any]:
+    op = _OPERATORS[operator]
+    return op.op if isinstance(op, ImperativeCall) else op, _attributes[attributes]
+
+
 def install() -> None:
     """Connect the native dispatcher with the compiler."""
     _native.set_error_types(TigonError, TigonIndexError)
     _native.set_compile_handler(_compile_operator)
-    tracing.set_lookup(lambda operator, attributes: (_OPERATORS[operator], _attributes[attributes]))
+    tracing.set_lookup(_looked_up)
     for slot, name in SLOTS.items():
         op = get(name)
         _native.set_slot_operator(slot, operator_id(op), attributes_id(op.make_attrs({}), True))
