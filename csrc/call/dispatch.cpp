@@ -173,7 +173,8 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
     if (count == 0 || !arrays[0]) throw InternalError("a View needs an array operand");
     entry->view->bind(arrays[0]->type->dtype);
   } else if (!PyCallable_Check(answer)) {
-    throw InternalError("a compile handler must return a Program, a Sequence, a View or a callable");
+    throw InternalError(
+        "a compile handler must return a Program, a Sequence, a View or a callable");
   }
   signature_cache().insert(entry);
   return entry;

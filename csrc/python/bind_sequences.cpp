@@ -181,6 +181,7 @@ void bind_random_keys(nb::module_& m) {
 
 void bind_sequences(nb::module_& m) {
   bind_random_keys(m);
+  m.attr("KEY_SLOT") = -1;
   auto sequence = nb::class_<Sequence>(m, "Sequence", nb::type_slots(sequence_slots),
                                        "A call of compiled code, step by step.");
   sequence

@@ -6,6 +6,8 @@ import os
 import sys
 from types import TracebackType
 
+from tigon.base import config
+
 
 class TigonError(RuntimeError):
     """A mistake in the program or its data. The message names the operator, what was expected,
@@ -42,13 +44,12 @@ def check(condition: object, where: str, message: str) -> None:
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_DEBUG = os.environ.get("TIGON_DEBUG", "0") != "0"
 
 
 def hide_inner_frames(error: BaseException) -> None:
     """Leave the frames of this package out of an error's traceback, so that those of the user's
     code remain; with `TIGON_DEBUG=1` all are shown."""
-    if _DEBUG:
+    if config.is_on("TIGON_DEBUG"):
         return
     kept = []
     trace = error.__traceback__

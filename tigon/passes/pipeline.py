@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tigon.base import TigonError
+from tigon.base import TigonError, config
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Graph
 from tigon.passes.canonicalize import canonicalize
@@ -63,9 +62,7 @@ def optional_passes() -> tuple[str, ...]:
 
 def switched_on() -> frozenset[str]:
     """Names of the passes that an environment variable asks for."""
-    return frozenset(
-        step.name for step in PIPELINE if step.switch and os.environ.get(step.switch) == "1"
-    )
+    return frozenset(step.name for step in PIPELINE if step.switch and config.is_on(step.switch))
 
 
 def run(graph: Graph, evaluate: Evaluate, disabled: Collection[str] = frozenset()) -> Graph:

@@ -7,11 +7,10 @@ which is a condition like any other: where it does not hold, the family does not
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
-from tigon.base import TensorType
+from tigon.base import TensorType, config
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.base.locks import reentrant_lock
@@ -162,7 +161,7 @@ class _Family(Generic[Made]):
             self._regimes.append((extents, made))
             return Fit(result, extents, values) if extents.allow(values) else None
         except Exception as error:  # whatever it is, the exact types will say it again
-            if os.environ.get("TIGON_DEBUG") == "1":
+            if config.is_on("TIGON_DEBUG"):
                 raise
             self.refused = f"{type(error).__name__}: {error}"
             count("extents_needed")

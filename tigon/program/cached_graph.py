@@ -175,9 +175,6 @@ SEQUENCES_KEPT = 256
 """Types, modes and wanted gradients for which one graph stays compiled: shapes that change with
 every call must not fill the memory. The older half goes first."""
 
-KEY_SLOT = -1
-"""In the steps of a sequence: the random key of the call."""
-
 
 class CachedGraph:
     """Call a graph on arrays.
@@ -302,7 +299,7 @@ class CachedGraph:
                 self._variants[key] = variant
             compiled = self._compile(variant, training, wanted, donated)
         given = [*range(len(arrays))]
-        drawn = [KEY_SLOT] if variant.random_calls else []
+        drawn = [_native.KEY_SLOT] if variant.random_calls else []
         steps: list[Any] = [("run", compiled.program, [*given, *drawn], [], donated)]
         if variant.states:
             steps.append(("commit", [(len(given) + made, at) for made, at in variant.states]))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from tigon import _native
-from tigon.base import InternalError
+from tigon.base import InternalError, config
 from tigon.base.collector import collector_paused
 from tigon.ir import Graph
 from tigon.passes import pipeline
@@ -64,7 +63,7 @@ def lower_graph(
     disabled = disabled_passes() if disabled is None else disabled
     with COMPILING, collector_paused():
         count("compilations")
-        target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
+        target = backend(config.text("TIGON_BACKEND"))
         key = None
         if target.store.usable:
             options = disabled | pipeline.switched_on()

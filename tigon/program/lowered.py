@@ -3,7 +3,6 @@ made of it."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ import numpy as np
 from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Structure
-from tigon.base import InternalError, TensorType, check
+from tigon.base import InternalError, TensorType, check, config
 from tigon.base.collector import collector_paused
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
@@ -222,7 +221,7 @@ class LoweredGraph:
         self.key = key
         self.graph = graph = without_closing_reshapes(prepared)
         self.donated = (*donated, *[source for _, source in in_place])
-        self.target = backend(os.environ.get("TIGON_BACKEND", "cpu"))
+        self.target = backend(config.text("TIGON_BACKEND"))
         fusion = fuse(graph, enabled="fuse" not in disabled and "all" not in disabled)
         self.operators = sum(
             node.op is not VARIABLE and node.op is not CONSTANT for node in given.nodes

@@ -31,7 +31,6 @@ from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
 from tigon.passes.thread_keys import KEY_TYPE
 from tigon.program.by_shape import ByShape, Fit, Types, first_extent_aside
-from tigon.program.cached_graph import KEY_SLOT
 from tigon.program.compile import AnyLowered, compile_graph, lower_graph, without_slope
 from tigon.program.lowered import prepare
 from tigon.program.target import disabled_passes
@@ -173,7 +172,7 @@ def _compile_call(op: Operator, attrs: Any, signature: Any) -> Any:
     # states of optimizers are overwritten in place.
     swapped = [(given + o, p) for o, p in states.items() if op.operands[p].auxiliary]
     over = [(o, p) for o, p in states.items() if not op.operands[p].auxiliary]
-    slots = [*range(given), *([KEY_SLOT] if draws else [])]
+    slots = [*range(given), *([_native.KEY_SLOT] if draws else [])]
     steps: list[Any] = [("run", program, slots, over, ())]
     if swapped:
         steps.append(("commit", swapped))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache, partial
 
 from tigon.backends.interface import Backend
-from tigon.base import TigonError, check
+from tigon.base import TigonError, check, config
 from tigon.passes import pipeline
 from tigon.runtime.counters import count
 
@@ -37,7 +36,7 @@ def optional_passes() -> tuple[str, ...]:
 
 def disabled_passes() -> frozenset[str]:
     """Optional passes turned off by `TIGON_DISABLE_PASSES=fuse,fold_constants,...` ("all")."""
-    given = frozenset(filter(None, os.environ.get("TIGON_DISABLE_PASSES", "").split(",")))
+    given = frozenset(filter(None, config.text("TIGON_DISABLE_PASSES").split(",")))
     unknown = sorted(given - {*optional_passes(), "all"})
     check(
         not unknown,

@@ -18,7 +18,7 @@ from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
 from tigon.program.by_shape import ByShape
-from tigon.program.cached_graph import KEY_SLOT, CachedGraph
+from tigon.program.cached_graph import CachedGraph
 from tigon.program.compile import AnyLowered, lower_graph
 from tigon.program.lowered import CompiledGraph
 
@@ -169,7 +169,7 @@ def _sequence(compiled: CompiledGraph, step: TrainingStep) -> _native.Sequence:
     if draws:  # the last input of the forward graph
         key = len(forward.graph.inputs) - 1
         del inputs[key]
-        slots = [*range(key), KEY_SLOT, *range(key, len(inputs))]
+        slots = [*range(key), _native.KEY_SLOT, *range(key, len(inputs))]
     over = [(step.kept + i, slots[source]) for i, source in enumerate(step.overwritten)]
     steps: list[Any] = [("run", compiled.program, slots, over, ())]
     if forward.states:

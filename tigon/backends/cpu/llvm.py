@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon import _native
 from tigon.backends.cpu.target import Target, host_target
+from tigon.base import config
 from tigon.base.errors import InternalError
 
 _MOST_THREADS = 8
@@ -48,7 +48,7 @@ class Toolchain:
             name: _address(getattr(library, f"LLVMPY_{function}"))
             for name, function in _FUNCTIONS.items()
         }
-        if os.environ.get("TIGON_DEBUG") != "1":
+        if not config.is_on("TIGON_DEBUG"):
             self._functions["verify"] = 0
 
     def _machine(self) -> Any:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tigon.base import config
 from tigon.base.files import is_temporary, write_file
 
 MARK = "tigon-cache"
@@ -163,7 +164,7 @@ def _own_files(folder: Path) -> Iterator[tuple[float, str]]:
 
 
 def _default_folder() -> Path | None:
-    given = os.environ.get("TIGON_CACHE")
+    given = config.text("TIGON_CACHE")
     if given == "0":
         return None
     if given:

@@ -1,0 +1,38 @@
+"""What the environment sets: all variables that tigon reads, and nobody else reads them.
+
+Those of the native runtime (`TIGON_NUM_THREADS`, `TIGON_ENGINE`, `TIGON_POOL_*`) are read in
+`csrc/`, when it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+
+SWITCHES = {
+    "TIGON_BACKEND": ("cpu", "what compiles: `cpu`, or `null`, which computes nothing"),
+    "TIGON_CACHE": ("", "folder of compiled programs; `0` keeps none on disk"),
+    "TIGON_CHECK_INDICES": ("0", "`1`: indices out of range raise where MXNet clips them"),
+    "TIGON_DEBUG": ("0", "`1`: tracebacks with our own frames; modules are verified"),
+    "TIGON_DISABLE_PASSES": ("", "optional passes to leave out, by name, or `all`"),
+    "TIGON_ENGINE": ("", "`naive`: every call ends before it returns"),
+    "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
+    "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),
+    "TIGON_POOL_SECONDS": ("", "how long freed memory is kept"),
+    "MXNET_ENGINE_TYPE": ("", "`NaiveEngine`: as `TIGON_ENGINE=naive`"),
+}
+"""Default and meaning of each; set to "1" means on."""
+
+
+def text(name: str) -> str:
+    """What a variable is set to, or its default. Read at each call: tests and users set them late.
+
+    >>> text("TIGON_BACKEND")
+    'cpu'
+    """
+    default, _ = SWITCHES[name]
+    return os.environ.get(name, default)
+
+
+def is_on(name: str) -> bool:
+    """Whether it is set to 1."""
+    return text(name) == "1"
