@@ -166,7 +166,7 @@ class Sequence:
     """A call of compiled code, step by step, over a frame of arrays: those that it is given, then
     what steps make, in order. Steps are
 
-    - ("run", program, inputs, over, donated): `inputs` are places in the frame, KEY_SLOT the random key;
+    - ("run", program, inputs, over, donated): `inputs` are places in the frame, KEY_SLOT the key;
       output i is written over the array in place j for each (i, j) of `over`; visible outputs are
       added to the frame.
     - ("host", function, inputs, types): Python code on arrays, which returns arrays of these

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tigon import TigonError, _native, autograd, nd
+from tigon import TigonError, _native, autograd, jit, nd, random
 from tigon.gluon import HybridBlock, nn
 
 FACTOR = 2.0
@@ -203,3 +203,87 @@ def test_a_class_that_calls_its_base():
     net.hybridize()
     assert settled(net, nd.ones((4, 3))).shape == (4, 2)
     assert Counted.calls == 3
+
+
+class Several(HybridBlock):
+    """States that move, random numbers, and two results."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.norm = nn.BatchNorm(in_channels=3)
+        self.dropout = nn.Dropout(0.5)
+        self.kind = kind
+
+    def forward(self, x):
+        y = self.dropout(self.norm(x))
+        return {"tuple": (y, x * 2), "list": [y, x * 2], "bare": y}[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["bare", "tuple", "list"])
+def test_recorded_calls_with_states_and_draws_are_short(kind, long_calls):
+    def run(hybridized):
+        net, seen = Several(kind), []
+        net.initialize()
+        if hybridized:
+            net.hybridize()
+        random.seed(5)
+        for number in range(6):
+            if number == 4:
+                long_calls[0] = 0
+            x = nd.arange(12).reshape((4, 3)) * (number + 1)
+            with autograd.record():
+                result = net(x)
+                parts = [result] if kind == "bare" else result
+                loss = sum((part**2).sum() for part in parts)
+            loss.backward()
+            seen.append(type(result))
+            seen += [part.asnumpy() for part in parts]
+            seen += [net.norm.gamma.grad().asnumpy(), net.norm.running_mean.data().asnumpy()]
+        return seen
+
+    expected = run(False)
+    found = run(True)
+    assert long_calls[0] == 0
+    for one, other in zip(expected, found, strict=True):
+        if isinstance(one, type):
+            assert one is other
+        else:
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("train_mode", [False, True])
+def test_what_is_recorded_is_told_apart(train_mode):
+    """The same block under record() and outside, with arrays of which gradients are asked for, and
+    of which they are not."""
+    net = Scaled()
+    net.hybridize()
+    plain, leaf = nd.ones((2, 3)), nd.ones((2, 3))
+    leaf.attach_grad()
+    with autograd.train_mode() if train_mode else autograd.predict_mode():
+        settled(net, plain)
+        settled(net, leaf)
+    for _ in range(3):
+        with autograd.record(train_mode=train_mode):
+            assert not net(plain).has_tape
+            y = net(leaf)
+            assert not net(plain).has_tape
+            z = net(y)
+        z.backward()
+        assert leaf.grad.asnumpy().tolist() == [[16] * 3] * 2
+        leaf.grad[:] = 0
+        assert not net(leaf).has_tape
+
+
+def test_functions_of_jit_are_short(monkeypatch):
+    def function(a, b):
+        return a * b, a + b
+
+    compiled = jit(function)
+    a, b = nd.ones((2,)), nd.ones((2,))
+    settled(compiled, a, b)
+    monkeypatch.setattr(type(compiled), "_long_call", None)
+    assert [part.asnumpy().tolist() for part in compiled(a, b)] == [[1, 1], [2, 2]]
+    with pytest.raises(TypeError):
+        compiled(a, b=b)
+    with pytest.raises(TypeError):
+        compiled(a, a)

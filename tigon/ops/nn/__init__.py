@@ -1,12 +1,9 @@
 """The large operators: layers, losses, normalization. Each is a composite of primitives."""
 
 from tigon.ops.nn.activation import activation, leaky_relu
-from tigon.ops.nn.convolution import (
-    convolution,
-    convolution_data,
-    convolution_weight,
-    deconvolution,
-)
+from tigon.ops.nn.batch_norm import batch_norm
+from tigon.ops.nn.convolution import convolution, convolution_data, convolution_weight
+from tigon.ops.nn.deconvolution import deconvolution
 from tigon.ops.nn.dropout import dropout
 from tigon.ops.nn.linear import fully_connected
 from tigon.ops.nn.loss import (
@@ -18,13 +15,7 @@ from tigon.ops.nn.loss import (
     softmax_output,
     svm_output,
 )
-from tigon.ops.nn.normalization import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-    lrn,
-)
+from tigon.ops.nn.normalization import group_norm, instance_norm, layer_norm, lrn
 from tigon.ops.nn.pooling import pooling
 from tigon.ops.nn.sequence import sequence_last, sequence_mask, sequence_reverse
 from tigon.ops.nn.softmax import (

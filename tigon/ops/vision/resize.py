@@ -17,7 +17,7 @@ from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.nn._shared import float_data, inverse_count
-from tigon.ops.nn.convolution import deconvolution
+from tigon.ops.nn.deconvolution import deconvolution
 from tigon.ops.primitive.arithmetic import (
     absolute,
     add,
