@@ -264,7 +264,7 @@ def test_what_is_recorded_is_told_apart(train_mode):
         settled(net, leaf)
     for _ in range(3):
         with autograd.record(train_mode=train_mode):
-            assert not net(plain).has_tape
+            assert not settled(net, plain).has_tape
             y = net(leaf)
             assert not net(plain).has_tape
             z = net(y)
