@@ -173,7 +173,7 @@ def test_missing_operands_follow_from_data(
     op = get(name)
     attrs = op.make_attrs(attributes)
     types: list = [TensorType(data, FLOAT), *(None for _ in expected)]
-    found = op.extra["infer_operands"](attrs, types)
+    found = op.infer_operands(attrs, types)
     assert [t.shape for t in found[1:]] == expected
     op.infer_types(attrs, tuple(found))
 

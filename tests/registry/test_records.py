@@ -112,15 +112,13 @@ def test_lowering_means_the_same(op: Operator) -> None:
 
 
 SMOOTH = [
-    op
-    for op in BASIC
-    if op.differentiable and not op.is_loss and op.extra.get("check_gradient", True) is not False
+    op for op in BASIC if op.differentiable and not op.is_loss and op.check_gradient is not False
 ]
 
 
 @parametrized(SMOOTH)
 def test_gradients_to_second_order(op: Operator) -> None:
-    wanted = op.extra.get("check_gradient", (True,) * len(op.samples))
+    wanted = (True,) * len(op.samples) if op.check_gradient is True else op.check_gradient
     for index, sample in enumerate(op.samples):
         if not wanted[index]:
             continue

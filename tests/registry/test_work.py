@@ -42,7 +42,7 @@ ELEMENTS = (1 << 19, 1 << 26)
 """About how many times more elements the largest operand gets: beyond what lowering does in other
 ways for small arrays."""
 TABLE_ELEMENTS = (1 << 12, 1 << 18)
-"""The same for records marked `extra={"has_table": True}`, which write down every position."""
+"""The same for records marked `has_table`, which write down every position."""
 MARGIN = 1.3
 """Below what a factor of log(n) would show between the two sizes."""
 SIZES = frozenset(
@@ -182,7 +182,7 @@ def growths(op: Operator, sample: tuple[Any, ...]) -> Iterator[tuple[int | None,
     ranks += [len(_numbers(value)) for name, value in sample[-1].items() if name in SIZES]
     for extent in (None, *extents) if extents else ():
         rank = max(ranks) if extent is None else 1
-        elements = TABLE_ELEMENTS if op.extra.get("has_table") else ELEMENTS
+        elements = TABLE_ELEMENTS if op.has_table else ELEMENTS
         small, large = (1 << int(log2(each) // rank) for each in elements)
         yield extent, (small, large)
 

@@ -271,7 +271,7 @@ linalg_extracttrian = composite(
     _decompose_extracttrian,
     operands="A",
     attrs=TriangleAttrs,
-    extra={"has_table": True},
+    has_table=True,
     numpy=_extracttrian_oracle,
     aliases=("_linalg_extracttrian",),
     samples=(((3, 3), {}), ((2, 4, 4), {"lower": False}), ((3, 3), {"offset": 1})),

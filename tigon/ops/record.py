@@ -152,7 +152,16 @@ class Operator(Frozen, eq=False):
     """Bounds for float32 and float64 in units in the last place, of formulas that are more than
     arithmetic and one elementary function (whose bounds stand in `loop/mathematics.py`)."""
     tolerance: Mapping[str, float] = MappingProxyType({})
-    extra: Mapping[str, Any] = MappingProxyType({})
+    infer_operands: Callable[..., Any] | None = None
+    """`(attrs, types)` gives the types of all operands where some are missing (None): what shape a
+    weight must have for its data."""
+    shares_memory: bool = False
+    """Imperatively the result is a view of the first operand, where it is contiguous in it."""
+    has_table: bool = False
+    """It writes down every position of its result."""
+    check_gradient: bool | tuple[bool, ...] = True
+    """Of which samples the generated tests compare the gradient with differences: of a loss, or
+    where it is not the derivative by definition, of none."""
 
     # -- calling
 

@@ -189,7 +189,7 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
     rule: Any = partial(operator_gradient, call) if differentiable else None
     if not op.differentiable and not op.mutates:
         rule = _without_slope
-    if op.extra.get("shares_memory"):
+    if op.shares_memory:
         operands = _operands(types)
         node = Node(op, operands, attrs)
         offset = _as_view(Graph(operands, node.outputs))

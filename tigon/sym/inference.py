@@ -1,7 +1,7 @@
 """Types of a symbol's values, from what is known of its variables.
 
 Shapes flow forward through the operators' type rules. Operators with parameters tell, through
-`record.extra["infer_operands"]`, what shapes their missing operands must have.
+`record.infer_operands`, what shapes their missing operands must have.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _fill_operands(
     node: Node, hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
 ) -> None:
     """Ask the operator for the types of its missing operands."""
-    rule = getattr(node.op, "extra", {}).get("infer_operands")
+    rule = getattr(node.op, "infer_operands", None)
     if rule is None:
         return
     known: list[TensorType | None] = [types.get(value) for value in node.inputs]

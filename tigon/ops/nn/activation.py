@@ -242,7 +242,7 @@ leaky_relu = composite(
     present=_present_leaky,
     numpy=_leaky_oracle,
     draws_if=lambda attrs: attrs.act_type == "rrelu" and attrs.training is True,
-    extra={"infer_operands": _leaky_operands},
+    infer_operands=_leaky_operands,
     samples=[
         ((2, 3), {}),
         ((2, 3, 4), (3,), {"act_type": "prelu"}),

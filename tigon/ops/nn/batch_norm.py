@@ -272,7 +272,7 @@ batch_norm = composite(
     initial={"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'},
     numpy=_batch_norm_oracle,
     aliases=("BatchNorm_v1",),
-    extra={"infer_operands": _batch_norm_operands},
+    infer_operands=_batch_norm_operands,
     samples=[
         ((4, 3), *_VECTORS, {"training": True}),
         ((2, 3, 4, 2), *_VECTORS, {"training": True, "fix_gamma": False}),

@@ -150,7 +150,7 @@ deconvolution = composite(
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
     work=Work.PRODUCT,
     numpy=_deconvolution_oracle,
-    extra={"infer_operands": _deconvolution_operands},
+    infer_operands=_deconvolution_operands,
     samples=[
         ((2, 3, 4), (3, 2, 3), {"kernel": (3,), "num_filter": 2}),
         (

@@ -115,7 +115,7 @@ fully_connected = composite(
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
     work=Work.PRODUCT,
     numpy=_oracle,
-    extra={"infer_operands": _infer_operands},
+    infer_operands=_infer_operands,
     samples=[
         ((3, 5), (4, 5), (4,), {"num_hidden": 4}),
         ((2, 3, 2), (4, 6), {"num_hidden": 4, "no_bias": True}),

@@ -259,7 +259,7 @@ softmax_output = composite(
     numpy=_softmax_output_oracle,
     aliases=("Softmax",),
     is_loss=True,
-    extra={"infer_operands": _softmax_output_operands},
+    infer_operands=_softmax_output_operands,
     samples=[
         ((3, 4), _LABELS, {}),
         ((2, 3, 2), np.zeros(2), {}),
@@ -372,7 +372,7 @@ Examples
         ),
         numpy=lambda data, label, grad_scale: oracle(data),
         is_loss=True,
-        extra={"infer_operands": _label_like_data},
+        infer_operands=_label_like_data,
         samples=[((3, 4), (3, 4), {}), ((3, 1), (3,), {"grad_scale": 2.0})],
         doc=f"""{formula}
 
@@ -612,7 +612,7 @@ svm_output = composite(
     grad=lambda attrs, g, y, data, label: (_svm_gradient(y, label, **attrs_dict(attrs)), None),
     numpy=lambda data, label, **_: data,
     is_loss=True,
-    extra={"infer_operands": label_per_row},
+    infer_operands=label_per_row,
     samples=[((3, 4), _LABELS, {})],
     doc="""Scores whose gradient is that of a support vector machine with one class against all.
 

@@ -111,7 +111,7 @@ layer_norm = composite(
     infer=_infer_layer_norm,
     outputs=lambda attrs: 3 if attrs.output_mean_var else 1,
     numpy=_layer_norm_oracle,
-    extra={"infer_operands": _channel_operands(lambda attrs: attrs.axis)},
+    infer_operands=_channel_operands(lambda attrs: attrs.axis),
     samples=[
         ((3, 5), (5,), (5,), {}),
         ((2, 3, 4), (3,), (3,), {"axis": 1, "eps": 1e-3}),
@@ -185,7 +185,7 @@ instance_norm = composite(
     attrs=InstanceNormAttrs,
     infer=_infer_instance_norm,
     numpy=_instance_norm_oracle,
-    extra={"infer_operands": _channel_operands(lambda attrs: 1)},
+    infer_operands=_channel_operands(lambda attrs: 1),
     samples=[((2, 3, 4), (3,), (3,), {}), ((2, 3, 2, 3), (3,), (3,), {"eps": 1e-5})],
     doc="""Instance normalization (Ulyanov et al. 2016): each channel of each sample is brought to
 mean 0 and deviation 1 over its spatial axes, then scaled by gamma and shifted by beta.
@@ -308,7 +308,7 @@ group_norm = composite(
     infer=_infer_group_norm,
     outputs=lambda attrs: 3 if attrs.output_mean_var else 1,
     numpy=_group_norm_oracle,
-    extra={"infer_operands": _group_norm_operands},
+    infer_operands=_group_norm_operands,
     samples=[
         ((2, 4, 3), (2,), (2,), {"num_groups": 2}),
         ((2, 6, 2, 2), (6,), (6,), {"num_groups": 3}),

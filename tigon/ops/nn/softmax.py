@@ -418,7 +418,7 @@ softmax_cross_entropy = composite(
     indices={"label": lambda data, _: Positions(data.shape[1], 1)},
     numpy=_cross_entropy_oracle,
     samples=[((3, 4), np.array([0, 3, 1], np.float32), {})],
-    extra={"infer_operands": label_per_row},
+    infer_operands=label_per_row,
     doc="""`-sum(log(softmax(data)[i, label[i]]))`: the cross entropy of a whole batch, one number.
 
 Parameters

@@ -175,7 +175,7 @@ def _update(
         attrs=inner_attrs,
         infer=infer,
         numpy=inner_oracle,
-        extra={"infer_operands": _like_weight(count)},
+        infer_operands=_like_weight(count),
         samples=[(*shapes, *numbers, {})],
         doc=f"""`{name}` with the rates as scalar operands ({", ".join(rates)}).
 
@@ -194,7 +194,7 @@ Examples
         attrs=attrs,
         infer=infer,
         numpy=outer_oracle,
-        extra={"infer_operands": _like_weight(count)},
+        infer_operands=_like_weight(count),
         samples=[
             (*shapes, sample_rates),
             (*shapes, decayed | clipped),
@@ -539,7 +539,7 @@ def _mixed(name: str, base: Operator, states: str, example: str) -> Operator:
         visible=1,
         mutates={0: "weight"} | {i + 1: word for i, word in enumerate(array_names[2:])},
         differentiable=False,
-        extra={"infer_operands": infer_operands},
+        infer_operands=infer_operands,
         samples=[((3, 4), (3, 4), *state_arrays, (3, 4), {"lr": 0.1, "wd": 0.05})],
         doc=f"""`{base.name}` on `weight32`, a copy of weight with more digits; weight follows it.
 """

@@ -130,7 +130,7 @@ _reshape = primitive(
     "_reshape",
     Family.VIEW,
     attrs=ShapeAttrs,
-    extra={"shares_memory": True},  # imperatively a view, as MXNet's x.reshape
+    shares_memory=True,  # imperatively a view, as MXNet's x.reshape
     infer=_infer_raw_reshape,
     lower=_lower_reshape,
     grad=lambda a, g, y, x: (reshape_like(g, x),),
@@ -459,7 +459,7 @@ _slice = primitive(
     "_slice",
     Family.VIEW,
     attrs=RawSliceAttrs,
-    extra={"shares_memory": True},  # imperatively, contiguous parts are views
+    shares_memory=True,  # imperatively, contiguous parts are views
     infer=_infer_raw_slice,
     lower=_lower_slice,
     grad=lambda a, g, y, x: (unslice(g, x, start=a.start, step=a.step),),

@@ -22,7 +22,7 @@ gradient_multiplier: Operator = composite(
     attrs=ScalarAttrs,
     grad=lambda a, g, y, x: (gradient_multiplier(g, scalar=a.scalar) * a.scalar,),
     numpy=lambda x, scalar: x.copy(),
-    extra={"check_gradient": False},  # by definition not the derivative of what it gives
+    check_gradient=False,  # by definition not the derivative of what it gives
     samples=(((2, 3), {"scalar": -0.5}), ((0,), {})),
     doc="""The same elements; the gradient is multiplied by `scalar` (a reversed gradient where that
     is negative).
@@ -39,7 +39,7 @@ def _straight_through(name: str, op: Operator, oracle: Any, what: str, shows: st
         lambda data: op(data),
         grad=lambda g, y, x: (g,),
         numpy=oracle,
-        extra={"check_gradient": False},  # by definition not the derivative of what it gives
+        check_gradient=False,  # by definition not the derivative of what it gives
         samples=(((2, 3), {}), ((), {}), ((0, 2), {})),
         doc=f"""{what}, with the gradient of the identity (straight-through estimator).
 

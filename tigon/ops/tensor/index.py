@@ -109,12 +109,10 @@ embedding = composite(
     indices={"data": lambda attrs, *_: Positions(attrs.input_dim, 0)},
     grad=_grad_embedding,
     numpy=lambda data, weight, **_: _take_oracle(weight, data, 0, "clip"),
-    extra={
-        "infer_operands": lambda attrs, types: [
-            types[0],
-            types[1] or TensorType((attrs.input_dim, attrs.output_dim), as_dtype(attrs.dtype)),
-        ]
-    },
+    infer_operands=lambda attrs, types: [
+        types[0],
+        types[1] or TensorType((attrs.input_dim, attrs.output_dim), as_dtype(attrs.dtype)),
+    ],
     samples=(
         (np.array([[0, 3], [3, 9]], np.float32), (4, 2), {"input_dim": 4, "output_dim": 2}),
         (np.zeros((0,), np.int32), (4, 2), {"input_dim": 4, "output_dim": 2}),

@@ -183,7 +183,7 @@ upsampling = composite(
     attrs=UpSamplingAttrs,
     infer=_infer_upsampling,
     numpy=_upsampling_oracle,
-    extra={"infer_operands": _upsampling_operands},
+    infer_operands=_upsampling_operands,
     samples=[
         ((1, 2, 2, 3), {"scale": 2, "sample_type": "nearest"}),
         ((1, 2, 2, 2), (1, 1, 4, 4), {"scale": 4, "sample_type": "nearest"}),
