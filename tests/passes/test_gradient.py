@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tigon.ops  # noqa: F401
+import tigon as mx
 from tests.fuzz.graphs import inputs_for, random_graph
 from tests.fuzz.interpret import interpret
+from tigon import autograd, nd
 from tigon.base import InternalError, TensorType, TigonError, as_dtype
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph, Value, constant, parse, show, substitute, typed, variable, verify
@@ -342,3 +343,22 @@ def test_constants_are_never_differentiated() -> None:
     (dx,) = gradient([y], [g], [x])
     assert dx is not None
     assert interpret(Graph([x, g], [dx]), [np.ones(2), np.ones(2)])[0].tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
+def test_no_gradient_passes_through_integers(dtype: str) -> None:
+    """As on the tape, which records no operators on them."""
+
+    def function(x: Any, w: Any) -> Any:
+        return x.astype(dtype).astype("float32") * w + w
+
+    found = []
+    for run in (function, mx.jit(function)):
+        x, w = nd.array([1.5, 2]), nd.array([3, 4])
+        x.attach_grad()
+        w.attach_grad()
+        with autograd.record():
+            y = run(x, w)
+        y.backward(nd.array([0.5, 0.25]))
+        found.append([x.grad.asnumpy().tolist(), w.grad.asnumpy().tolist()])
+    assert found[0] == found[1] and found[0][0] == [0, 0]

@@ -77,11 +77,12 @@ def _walk(
 
 
 def _reached_from(wrt: Sequence[Value], order: Sequence[Node]) -> set[Value]:
-    """The values that depend differentiably on one of `wrt`."""
+    """The values that depend differentiably on one of `wrt`: no gradient passes through integers,
+    as far as types are known."""
     active = set(wrt)
     for node in order:
         if getattr(node.op, "differentiable", False) and any(v in active for v in node.inputs):
-            active.update(node.outputs)
+            active.update(v for v in node.outputs if v.node.types is None or v.dtype.is_float)
     return active
 
 
