@@ -137,7 +137,8 @@ class Gradient:
     cotangents of the outputs numbered `cotangents` followed by the saved arrays, and whose outputs
     are the cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros.
     `predict`, where there is one, makes the program of a backward that asks for prediction; it gets
-    those in `also_saved` after the others."""
+    those in `also_saved` after the others. `leads`: of each result, the inputs that take part in
+    it; if empty, all do. What takes no part in what backward began at is left alone."""
 
     def __init__(
         self,
@@ -147,6 +148,7 @@ class Gradient:
         compile: Callable[[], Program],
         predict: Callable[[], Program] | None = None,
         also_saved: Iterable[tuple[str, int]] = (),
+        leads: Iterable[Iterable[int]] = (),
     ) -> None: ...
 
 class RandomKey:

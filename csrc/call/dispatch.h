@@ -65,6 +65,8 @@ class GradientRule {
   uint32_t own_saved = 0;                        // those after the first few are for `predict`
   std::vector<uint32_t> cotangents;
   std::vector<uint32_t> targets;
+  // Of each visible output, by input: whether it takes part in it. Empty: all do.
+  std::vector<std::vector<bool>> leads;
   nb::object compile;
   nb::object predict;  // none: prediction has the same gradient
   nb::object program;  // after the first backward

@@ -276,7 +276,8 @@ void bind_programs(nb::module_& m) {
           "__init__",
           [](GradientRule* rule, const std::vector<std::pair<std::string, uint32_t>>& saved,
              std::vector<uint32_t> cotangents, std::vector<uint32_t> targets, nb::object compile,
-             nb::object predict, const std::vector<std::pair<std::string, uint32_t>>& also_saved) {
+             nb::object predict, const std::vector<std::pair<std::string, uint32_t>>& also_saved,
+             const std::vector<std::vector<uint32_t>>& leads) {
             translated([&] {
               std::vector<std::pair<bool, uint32_t>> kept;
               for (auto* list : {&saved, &also_saved}) {
@@ -294,10 +295,17 @@ void bind_programs(nb::module_& m) {
               rule->targets = std::move(targets);
               rule->compile = std::move(compile);
               rule->predict = std::move(predict);
+              for (const std::vector<uint32_t>& inputs : leads) {
+                std::vector<bool>& marks = rule->leads.emplace_back();
+                for (uint32_t input : inputs) {
+                  if (marks.size() <= input) marks.resize(input + 1);
+                  marks[input] = true;
+                }
+              }
             });
           },
           "saved"_a, "cotangents"_a, "targets"_a, "compile"_a, "predict"_a = nb::none(),
-          "also_saved"_a = nb::list())
+          "also_saved"_a = nb::list(), "leads"_a = nb::list())
       .def_prop_ro("saved",
                    [](const GradientRule& rule) {
                      nb::list saved;

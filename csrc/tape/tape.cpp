@@ -218,7 +218,7 @@ class Walk {
         }
       }
       if (!state.fed) {
-        reach_all(*next);  // its history stays: another walk may bring a cotangent
+        reach_all(*next, state);  // its history stays: another walk may bring a cotangent
         continue;
       }
       if (next->consumed) throw UserError(already_freed(*next));
@@ -255,7 +255,20 @@ class Walk {
   struct State {
     Ref<Node> node;
     std::vector<Cotangent> cotangents;
-    bool fed = false;  // some cotangent has come
+    std::vector<bool> reached;  // of the outputs, which take part
+    bool fed = false;           // some cotangent has come
+
+    bool leads_to(uint32_t input) const {
+      if (!node->gradient) return true;
+      const auto& leads = nb::inst_ptr<GradientRule>(node->gradient)->leads;
+      if (leads.empty()) return true;
+      for (size_t output = 0; output < reached.size(); ++output) {
+        if (!reached[output]) continue;
+        if (output >= leads.size()) return true;
+        if (input < leads[output].size() && leads[output][input]) return true;
+      }
+      return false;
+    }
   };
   struct LeafState {
     bool written = false;  // the attached gradient holds this walk's sum so far
@@ -285,16 +298,25 @@ class Walk {
             true};
   }
 
+  // Of a node that takes part with this output.
+  State& state_of(const Ref<Node>& node, uint32_t output) {
+    auto [place, fresh] = states_.try_emplace(node.get());
+    State& state = place->second;
+    if (fresh) {
+      state.node = node;
+      state.cotangents.resize(node->output_count);
+      state.reached.resize(node->output_count);
+      queue_.emplace(node->sequence, node.get());
+    }
+    state.reached[output] = true;
+    return state;
+  }
+
   void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, Cotangent value) {
     if (node) {
-      auto [place, fresh] = states_.try_emplace(node.get());
-      if (fresh) {
-        place->second.node = node;
-        place->second.cotangents.resize(node->output_count);
-        queue_.emplace(node->sequence, node.get());
-      }
-      place->second.fed = true;
-      accumulate(place->second.cotangents[output], std::move(value));
+      State& state = state_of(node, output);
+      state.fed = true;
+      accumulate(state.cotangents[output], std::move(value));
       return;
     }
     if (!leaf) return;
@@ -322,25 +344,22 @@ class Walk {
   // earlier walk has left there.
   void reach(const Edge& edge) {
     if (edge.node) {
-      if (edge.node->consumed) return;
-      auto [place, fresh] = states_.try_emplace(edge.node.get());
-      if (!fresh) return;
-      place->second.node = edge.node;
-      place->second.cotangents.resize(edge.node->output_count);
-      queue_.emplace(edge.node->sequence, edge.node.get());
+      if (!edge.node->consumed) state_of(edge.node, edge.output);
     } else if (edge.leaf && !variables_) {
       leaf_state(edge.leaf);
     }
   }
 
-  void reach_all(Node& node) {
-    for (uint32_t index = 0; index < node.edge_count; ++index) reach(node.edges()[index]);
+  void reach_all(Node& node, const State& state) {
+    for (uint32_t index = 0; index < node.edge_count; ++index) {
+      if (state.leads_to(index)) reach(node.edges()[index]);
+    }
   }
 
-  void reach_others(Node& node, const std::vector<uint32_t>& targets) {
+  void reach_others(Node& node, const State& state, const std::vector<uint32_t>& targets) {
     for (uint32_t index = 0; index < node.edge_count; ++index) {
       Edge& edge = node.edges()[index];
-      if ((edge.node || edge.leaf) &&
+      if ((edge.node || edge.leaf) && state.leads_to(index) &&
           std::find(targets.begin(), targets.end(), index) == targets.end())
         reach(edge);
     }
@@ -408,8 +427,8 @@ class Walk {
     GradientRule& rule = *nb::inst_ptr<GradientRule>(node.gradient);
     bool any = rule.cotangents.empty();
     for (uint32_t index : rule.cotangents) any |= static_cast<bool>(state.cotangents[index].array);
-    if (!any || rule.targets.empty()) return reach_all(node);
-    if (node.others) reach_others(node, rule.targets);
+    if (!any || rule.targets.empty()) return reach_all(node, state);
+    if (node.others) reach_others(node, state, rule.targets);
     bool predict = predict_ && !rule.predict.is_none();
     nb::object& callee = predict ? rule.prediction_program : rule.program;
     if (!callee.is_valid()) {
@@ -467,7 +486,7 @@ class Walk {
       throw InternalError("backward of " + node_name(node) + ": the program has too few outputs");
     std::vector<ArrayRef> outputs(program.outputs.size());
     for (size_t index = 0; index < rule.targets.size(); ++index) {
-      if (can_write_directly(node, rule, index)) {
+      if (state.leads_to(rule.targets[index]) && can_write_directly(node, rule, index)) {
         Leaf& leaf = *node.edges()[rule.targets[index]].leaf;
         if (program.outputs[index].get() == leaf.grad->type.get()) outputs[index] = leaf.grad;
       }
@@ -485,6 +504,7 @@ class Walk {
     state.cotangents.clear();
     holders.clear();
     for (size_t index = 0; index < rule.targets.size(); ++index) {
+      if (!state.leads_to(rule.targets[index])) continue;
       Edge& edge = node.edges()[rule.targets[index]];
       if (given[index]) {
         leaf_state(edge.leaf).written = true;

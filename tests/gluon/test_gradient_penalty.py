@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import autograd, nd
+from tigon import autograd, gluon, nd
 from tigon.gluon import nn
 
 C = np.random.default_rng(5).normal(size=(6, 2))
@@ -76,3 +76,73 @@ def test_second_order_of_powers_in_compiled_functions(exponent, base):
         total.backward()
         seen.append(x.grad.asnumpy())
     np.testing.assert_allclose(seen[0], seen[1], rtol=1e-6)
+
+
+def _paused(x, w):
+    with autograd.pause():
+        y = x * 3
+    return w * 2 + y
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, w: w * 2 + x.detach(),
+        _paused,
+        lambda x, w: w * 2 + nd.BlockGrad(x),
+        lambda x, w: w * 2 + nd.sign(x),
+        lambda x, w: w * 2 + nd.one_hot(x, 2).sum(axis=1),
+        lambda x, w: w * 2 + nd.zeros_like(x),
+        lambda x, w: w * 2 + x.astype("int32").astype("float32"),
+        lambda x, w: w * 2 + (x.detach() + x) * 0,
+        lambda x, w: (x * 2, w * 2)[1],
+    ],
+    ids="detach pause BlockGrad sign one_hot zeros_like integers both unused".split(),
+)
+def test_what_takes_no_part_keeps_its_gradient(function):
+    """What nothing recorded leads to is left alone; what takes part without a slope gets 0."""
+    found = []
+    for run in (function, mx.jit(function)):
+        x, w = nd.array([1, 0]), nd.array([1, 1])
+        for leaf in (x, w):
+            leaf.attach_grad()
+            leaf.grad[:] = 7
+        with autograd.record():
+            y = run(x, w)
+        y.backward()
+        found.append((x.grad.asnumpy().tolist(), w.grad.asnumpy().tolist()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_heads_that_are_trained_by_turns(hybridize):
+    """The gradient of a head that a loss does not depend on is stale, and stays as it is."""
+
+    class Heads(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Dense(2, in_units=3, use_bias=False)
+            self.heads = nn.HybridSequential()
+            self.heads.add(nn.Dense(1, in_units=2), nn.Dense(1, in_units=2))
+
+        def forward(self, x):
+            y = self.body(x)
+            return [head(y) for head in self.heads]
+
+    net = Heads()
+    net.initialize(mx.init.One())
+    if hybridize:
+        net.hybridize()
+    x = nd.ones((1, 3))
+    params = [net.body.weight, net.heads[0].weight, net.heads[1].weight]
+    for param in params:
+        param.grad()[:] = 7
+    for turn in (0, 1, 0, 0):
+        with autograd.record():
+            loss = net(x)[turn].sum()
+        before = [param.grad().version for param in params]
+        loss.backward()
+        moved = [p.grad().version != b for p, b in zip(params, before, strict=True)]
+        assert moved == [True, turn == 0, turn == 1]
+        assert params[1 + turn].grad().asnumpy().tolist() == [[3, 3]]
+        assert net.body.weight.grad().asnumpy().tolist() == [[1] * 3] * 2

@@ -142,6 +142,8 @@ class Operator(Frozen, eq=False):
     `TIGON_CHECK_INDICES=1` has `passes/check_indices.py` refuse them."""
     differentiable: bool = True
     """False: integer-valued or piecewise constant, the gradient is none everywhere."""
+    ends_recording: bool = False
+    """What is before it takes no part in a recording: its gradient is not even 0."""
     is_loss: bool = False
     answers_truth: bool = False
     """Its zeros and ones say whether something holds: no positions, where an index is expected."""

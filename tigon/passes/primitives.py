@@ -17,6 +17,7 @@ negative = get("negative")
 cast = get("Cast")
 identity = get("_copy")
 stop_gradient = get("BlockGrad")
+detach = get("_detach")
 
 reshape = get("_reshape")
 transpose = get("transpose")

@@ -11,6 +11,8 @@ other numbers (`LoweredGraph.program`), and no compilation.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
@@ -24,7 +26,8 @@ from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
-from tigon.ir import Graph, typed, variable
+from tigon.ir import Graph, Node, Value, typed, variable
+from tigon.ir.graph import topological_order
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import thread_keys
@@ -85,6 +88,7 @@ class Recorded(Frozen, eq=False):
 
     cut: Cut
     targets: list[int]  # inputs that gradients flow to
+    leads: list[list[int]]  # of each result, inputs that take part in a recording of it
     forward: AnyLowered
     backward: Callable[[], AnyLowered]
 
@@ -126,7 +130,31 @@ class Lowering:
         backward = cache(lambda: lower_graph(cut.backward, disabled=self.disabled))
         if flows and not all(is_known(*value.shape) for value in cut.backward.inputs):
             backward()  # now, so that all conditions are known before anything runs
-        return Recorded(cut, [i for i, _ in flows], forward, backward)
+        return Recorded(cut, [i for i, _ in flows], _leads(graph, results), forward, backward)
+
+
+def _leads(graph: Graph, results: Sequence[Value]) -> list[list[int]]:
+    """The inputs that take part where operators run one by one: those before what was detached, or
+    before integers, do not."""
+    reached = {value: 1 << i for i, value in enumerate(graph.inputs)}
+    for node in topological_order(results):
+        if not node.inputs or not _is_recorded(node):
+            continue
+        mask = functools.reduce(operator.or_, (reached.get(v, 0) for v in node.inputs))
+        for value in node.outputs:
+            reached[value] = mask
+    return [
+        [i for i in range(len(graph.inputs)) if reached.get(value, 0) >> i & 1] for value in results
+    ]
+
+
+def _is_recorded(node: Node) -> bool:
+    """Whether the tape would hold it: of integers it records only what has no slope anyway."""
+    if node.op.ends_recording:
+        return False
+    if node.op.differentiable:
+        return any(value.dtype.is_float for value in node.inputs)
+    return not node.op.mutates
 
 
 class Variant:
@@ -374,6 +402,7 @@ class CachedGraph:
                 saved=cut.saved,
                 cotangents=cut.cotangents,
                 targets=recorded.targets,
+                leads=recorded.leads,
                 compile=compile_backward,
                 predict=predict,
             )

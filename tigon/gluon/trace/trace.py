@@ -40,7 +40,7 @@ from tigon.gluon.trace.reads import Reads
 from tigon.gluon.trace.values import content_of
 from tigon.ir import CONSTANT, Node, Value
 from tigon.nd.dispatch import apply as apply_on_arrays
-from tigon.ops.primitive.choose import stop_gradient
+from tigon.ops.primitive.choose import detach
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
 from tigon.sym.symbol import Symbol
@@ -208,7 +208,7 @@ class Trace:
             self.calls.append(node)
         outputs: Sequence[Value] = node.outputs
         if self.recording and not is_recording():
-            outputs = [stop_gradient(value) for value in node.outputs]
+            outputs = [detach(value) for value in node.outputs]
         if self.typed:
             self._steps.append(Step(node, outputs, is_recording(), is_training()))
         return outputs

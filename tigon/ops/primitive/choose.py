@@ -193,3 +193,16 @@ stop_gradient = elementwise(
     array([1., 2.], dtype=float32)
     """,
 )
+
+detach = elementwise(
+    "_detach",
+    lower=lambda x: x,
+    numpy=np.copy,
+    differentiable=False,
+    ends_recording=True,
+    doc="""The same elements, without their history: what is computed while recording is paused.
+
+    >>> nd._detach(nd.array([1, 2])).asnumpy()
+    array([1., 2.], dtype=float32)
+    """,
+)
