@@ -255,17 +255,18 @@ class Walk {
   struct State {
     Ref<Node> node;
     std::vector<Cotangent> cotangents;
-    std::vector<bool> reached;  // of the outputs, which take part
-    bool fed = false;           // some cotangent has come
+    uint64_t reached = 0;  // of the outputs, which take part; the 64th and later as one
+    bool fed = false;      // some cotangent has come
+
+    static uint64_t bit(size_t output) { return uint64_t{1} << std::min<size_t>(output, 63); }
 
     bool leads_to(uint32_t input) const {
       if (!node->gradient) return true;
       const auto& leads = nb::inst_ptr<GradientRule>(node->gradient)->leads;
       if (leads.empty()) return true;
-      for (size_t output = 0; output < reached.size(); ++output) {
-        if (!reached[output]) continue;
-        if (output >= leads.size()) return true;
-        if (input < leads[output].size() && leads[output][input]) return true;
+      for (size_t output = 0; output < leads.size(); ++output) {
+        if ((reached & bit(output)) && input < leads[output].size() && leads[output][input])
+          return true;
       }
       return false;
     }
@@ -305,10 +306,9 @@ class Walk {
     if (fresh) {
       state.node = node;
       state.cotangents.resize(node->output_count);
-      state.reached.resize(node->output_count);
       queue_.emplace(node->sequence, node.get());
     }
-    state.reached[output] = true;
+    state.reached |= State::bit(output);
     return state;
   }
 
