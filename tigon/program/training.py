@@ -154,6 +154,7 @@ def training_program(
         _sequence(compiled, step),
         tuple(training.gradients),
         step.kept,
+        step.overwritten,
         max(sizes),
         len(sizes) == 1,
     )
@@ -185,5 +186,6 @@ class TrainingProgram(Frozen):
     sequence: _native.Sequence
     updated: tuple[int, ...]  # inputs that are weights with gradients
     kept: int  # outputs that are new arrays: results, then auxiliary states
+    overwritten: tuple[int, ...]  # inputs of the program that further outputs are written over
     loss_size: int
     losses_agree: bool  # in size
