@@ -255,10 +255,13 @@ def call_kind(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     graph is looked up by. None unless all arguments are arrays that still have their memory."""
 
 def nested_call_kind(
-    arguments: tuple[Any, ...], freeze: Callable[[Any], Any]
+    arguments: tuple[Any, ...],
+    freeze: Callable[[Any], Any],
+    freeze_attributes: Callable[[Any], Any],
 ) -> tuple[tuple[Any, ...], tuple[NDArray, ...]] | None:
     """(kind, arrays) of arguments in lists, tuples and dictionaries; `freeze` makes other values
-    hashable. None where an array has given up its memory."""
+    hashable, `freeze_attributes` what containers of derived classes hold besides. None where an
+    array has given up its memory."""
 
 def set_epoch(now: int) -> None:
     """How often blocks and parameters were changed so far: shortcuts of an earlier epoch end."""

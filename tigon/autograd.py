@@ -351,7 +351,10 @@ def _entry(array: Any) -> Any:
 
 def _replay(node: Any, made: dict[Any, Value], names: NameManager) -> Sequence[Value]:
     operands = []
-    for array in node.inputs:
+    given = node.inputs
+    if isinstance(node.tag, OperatorCall) and node.tag.op.draws(node.tag.attrs):
+        given = given[:-1]  # without the key: the symbol draws anew
+    for array in given:
         if not isinstance(array, NDArray):
             operands.append(constant(array))
             continue

@@ -8,7 +8,6 @@
 
 #include "array/array.h"
 #include "python/errors.h"
-#include "python/guards.h"
 #include "tape/tape.h"
 
 namespace tigon {
@@ -67,7 +66,8 @@ constexpr size_t kDeepest = 1000;
 
 class Flattened {
  public:
-  explicit Flattened(PyObject* freeze) : freeze_(freeze) {}
+  Flattened(PyObject* freeze, PyObject* freeze_attributes)
+      : freeze_(freeze), freeze_attributes_(freeze_attributes) {}
 
   // Notes a hashable description without nesting: None for an array, the type and the number of
   // parts before what is inside a container, and of anything else what `freeze` makes of it. False
@@ -115,11 +115,14 @@ class Flattened {
       tokens_.push_back(nb::none());
       return true;
     }
-    if (PyList_Check(item) || PyTuple_Check(item))
-      return open(item, nb::steal(PySequence_Tuple(item)));
+    // What is in it, whatever a derived class says of that.
+    if (PyList_Check(item)) return open(item, nb::steal(PyList_AsTuple(item)));
+    if (PyTuple_Check(item))
+      return open(item, nb::steal(PyTuple_GetSlice(item, 0, PyTuple_GET_SIZE(item))));
     if (PyDict_Check(item)) return open(item, keys_and_values(item));
     tokens_.push_back(nb::steal(describe_value(item)));
-    return tokens_.back().is_valid();
+    if (!tokens_.back().is_valid()) return false;
+    return is_plain(item) || note_sharing(item);
   }
 
   bool open(PyObject* item, nb::object parts) {
@@ -141,6 +144,11 @@ class Flattened {
     return !is_derived || describe_attributes(item);
   }
 
+  static bool is_plain(PyObject* item) {
+    return item == Py_None || PyUnicode_CheckExact(item) || PyLong_CheckExact(item) ||
+           PyBool_Check(item) || PyFloat_CheckExact(item);
+  }
+
   // Code can tell by `is` whether a list was given before.
   bool note_sharing(PyObject* container) {
     auto [found, is_new] = containers_.try_emplace(container, containers_.size());
@@ -152,10 +160,8 @@ class Flattened {
   }
 
   bool describe_attributes(PyObject* item) {
-    nb::object own = instance_dict(item);
-    if (!own || PyDict_GET_SIZE(own.ptr()) == 0) return true;
     tokens_.push_back(
-        nb::steal(in_python([&] { return PyObject_CallOneArg(freeze_, own.ptr()); })));
+        nb::steal(in_python([&] { return PyObject_CallOneArg(freeze_attributes_, item); })));
     return tokens_.back().is_valid();
   }
 
@@ -179,6 +185,7 @@ class Flattened {
   }
 
   PyObject* freeze_;
+  PyObject* freeze_attributes_;
   std::vector<Container> open_;
   std::vector<nb::object> tokens_;
   std::vector<nb::object> arrays_;
@@ -198,8 +205,8 @@ PyObject* call_kind(PyObject* arguments) {
   return kind_of(PyLong_FromSsize_t(count), items, static_cast<size_t>(count));
 }
 
-PyObject* nested_call_kind(PyObject* arguments, PyObject* freeze) {
-  Flattened flattened(freeze);
+PyObject* nested_call_kind(PyObject* arguments, PyObject* freeze, PyObject* freeze_attributes) {
+  Flattened flattened(freeze, freeze_attributes);
   if (!flattened.describe(arguments)) return nullptr;
   if (!flattened.all_live()) Py_RETURN_NONE;
   nb::object kind = nb::steal(flattened.kind());

@@ -38,7 +38,8 @@ bool repeats(const Objects& objects, size_t count) {
 }
 
 // (kind, arrays) of arguments that may be nested in lists, tuples and dictionaries; `freeze` makes
-// other values hashable. None where an array has no memory.
-PyObject* nested_call_kind(PyObject* arguments, PyObject* freeze);
+// other values hashable, and `freeze_attributes` what containers of derived classes hold besides.
+// None where an array has no memory.
+PyObject* nested_call_kind(PyObject* arguments, PyObject* freeze, PyObject* freeze_attributes);
 
 }  // namespace tigon

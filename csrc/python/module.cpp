@@ -47,11 +47,11 @@ PyObject* module_call_kind(PyObject*, PyObject* arguments) {
 }
 
 PyObject* module_nested_call_kind(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-  if (count != 2) {
-    PyErr_SetString(PyExc_TypeError, "nested_call_kind(arguments, freeze)");
+  if (count != 3) {
+    PyErr_SetString(PyExc_TypeError, "nested_call_kind(arguments, freeze, freeze_attributes)");
     return nullptr;
   }
-  return guarded([&] { return nested_call_kind(arguments[0], arguments[1]); });
+  return guarded([&] { return nested_call_kind(arguments[0], arguments[1], arguments[2]); });
 }
 
 PyMethodDef functions[] = {

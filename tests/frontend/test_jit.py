@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from collections import namedtuple
 
 import numpy as np
@@ -579,3 +581,54 @@ def test_threads_may_call_one_function():
         for (x, n), y in zip(jobs, pool.map(lambda job: compiled(*job), jobs), strict=True):
             assert values(y) == [n + 1] * x.size
     assert len(compiled.compiled) == 12
+
+
+@mx.jit
+def _doubled(x):
+    return x * 2
+
+
+def test_copies_and_pickles_are_those_of_functions():
+    assert copy.copy(_doubled) is _doubled and copy.deepcopy([_doubled])[0] is _doubled
+    assert pickle.loads(pickle.dumps(_doubled)) is _doubled
+
+    class Net(mx.gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.function = _doubled
+
+        def forward(self, x):
+            return self.function(x)
+
+    net = copy.deepcopy(Net())
+    assert net(nd.ones(2)).asnumpy().tolist() == [2, 2]
+
+
+def test_an_argument_named_self():
+    compiled = mx.jit(lambda x, self=1, **others: x * self * others.get("other", 1))
+    assert compiled(nd.ones(1), self=3, other=2).asnumpy().tolist() == [6]
+
+
+def test_objects_that_are_called_bind_nothing():
+    class Times:
+        def __call__(self, x):
+            return x * 3
+
+    class Holder:
+        times = mx.jit(Times())
+
+    assert Holder().times(nd.ones(1)).asnumpy().tolist() == [3]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_symbol_of_recorded_draws_has_no_key(compiled):
+    def function(x):
+        return nd.Dropout(x, p=0.5) * 2
+
+    x = nd.ones(4)
+    x.attach_grad()
+    with mx.autograd.record():
+        y = (mx.jit(function) if compiled else function)(x)
+    symbol = mx.autograd.get_symbol(y)
+    assert symbol.list_arguments() == ["var0"]
+    symbol.bind(mx.cpu(), {"var0": nd.ones(4)}).forward(is_train=True)

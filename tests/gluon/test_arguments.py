@@ -189,3 +189,70 @@ def test_arguments_that_come_back_or_are_kept(make: Any, nested: bool) -> None:
         assert (back[0] if nested else back) is given
         keeping(X, argument)
         assert kept["last"] is given
+
+
+def test_derived_classes_that_tell_less_of_themselves() -> None:
+    """Bits and contents are compared, whatever a class says of them."""
+
+    class Slotted(str):
+        __slots__ = ("by",)
+
+        @staticmethod
+        def of(by: int) -> Any:
+            made = Slotted("a")
+            made.by = by
+            return made
+
+    class Rounded(float):
+        def __repr__(self) -> str:
+            return f"{float(self):.1f}"
+
+    class Loose(str):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = str.__hash__
+
+    class Hiding(tuple):
+        def __iter__(self) -> Any:
+            return iter(())
+
+        def __len__(self) -> int:
+            return 0
+
+    same_both_ways(lambda x, given: x * given.by, (Slotted.of(2),), (Slotted.of(5),))
+    same_both_ways(lambda x, given: x * given[0].by, ([Slotted.of(2)],), ([Slotted.of(5)],))
+    same_both_ways(lambda x, given: x * float(given), (Rounded(1.01),), (Rounded(1.04),))
+    same_both_ways(lambda x, given: x * (1 + given.count("b")), (Loose("a"),), (Loose("b"),))
+    same_both_ways(lambda x, given: x * given[0], (Hiding((2,)),), (Hiding((5,)),))
+
+
+def test_bits_of_numbers() -> None:
+    same_both_ways(
+        lambda x, n: x * math.copysign(1, n), (math.nan,), (math.copysign(math.nan, -1),)
+    )
+    same_both_ways(
+        lambda x, t: x * int(t.astype("timedelta64[s]").astype(int)),
+        (np.timedelta64(60, "s"),),
+        (np.timedelta64(2, "m"),),
+    )
+    record = np.array([(1, 2.0), (5, 2.0)], dtype=[("a", int), ("b", float)])
+    same_both_ways(lambda x, r: x * int(r["a"]), (record[0],), (record[1],))
+
+
+def test_contents_of_slices() -> None:
+    def run(make: Make) -> list[Any]:
+        start = [2]
+        held = slice(start, 3)
+        compiled = make.jit(lambda x: x * held.start[0])
+        given = make.jit(lambda x, part: x * part.start[0])
+        seen = [compiled(X).asnumpy().tolist(), given(X, held).asnumpy().tolist()]
+        start[0] = 5
+        return [*seen, compiled(X).asnumpy().tolist(), given(X, held).asnumpy().tolist()]
+
+    assert run(Make(False)) == run(Make(True))
+
+
+def test_whether_two_arguments_are_one_set() -> None:
+    for one, other in (({1}, {1}), (np.ones(2), np.ones(2))):
+        same_both_ways(lambda x, a, b: x * (2 if a is b else 1), (one, one), (one, other))

@@ -115,3 +115,65 @@ def test_what_parameters_are_told_they_are_told_at_each_call(change: Any) -> Non
 @pytest.mark.parametrize("name", CASES)
 def test_hybridized_as_imperatively(name: str) -> None:
     assert CASES[name](Make(False)) == CASES[name](Make(True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.popitem(),
+        lambda table: table.clear(),
+        lambda table: table.pop("1"),
+        lambda table: table.__delitem__("1"),
+        lambda table: table.move_to_end("0"),
+        lambda table: table.update({"1": table["0"]}),
+    ],
+    ids="popitem clear pop del move_to_end update".split(),
+)
+def test_children_that_are_changed_in_their_table(change):
+    def run(make):
+        net = nn.HybridSequential()
+        net.add(
+            nn.Dense(2, flatten=False, in_units=2),
+            nn.Dense(2, flatten=False, in_units=2, activation="sigmoid"),
+        )
+        net.initialize(mx.init.One())
+        make.of(net)
+        seen = [called(net), called(net)]
+        change(net._children)
+        return [*seen, called(net)]
+
+    assert run(Make(False)) == run(Make(True))
+
+
+def test_hooks_that_are_put_in_their_table():
+    ran = []
+    net = nn.HybridSequential()
+    net.add(nn.Dense(2, flatten=False, in_units=2))
+    net.initialize()
+    net.hybridize()
+    called(net), called(net), called(net)
+    net[0]._forward_hooks["own"] = lambda *_: ran.append("child")
+    net._forward_hooks["own"] = lambda *_: ran.append("net")
+    called(net)
+    assert sorted(ran) == ["child", "net"]
+
+
+@pytest.mark.parametrize("place", ["argument", "view of an argument", "held", "view of held"])
+def test_updates_in_place_reach_views(place):
+    def run(make):
+        momentum = nd.zeros((1, 2))
+        weight, alias = nd.array([1, 2]), momentum.reshape((2,))
+        held = {"held": alias, "view of held": momentum}
+
+        def step(weight, grad, state):
+            own = held[place] if place in held else state
+            own = own[0] if place.startswith("view") else own
+            return nd.sgd_mom_update(weight, grad, own, lr=0.1, momentum=0.9)
+
+        update = make.jit(step)
+        given = momentum if place.startswith("view") else alias
+        for _ in range(3):
+            weight = update(weight, nd.ones((2,)), given)
+        return [weight.asnumpy().tolist(), momentum.asnumpy().tolist(), alias.asnumpy().tolist()]
+
+    assert run(Make(False)) == run(Make(True))

@@ -8,6 +8,10 @@ microseconds.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
 from tigon._native import set_epoch
 
 current = 0
@@ -18,3 +22,23 @@ def advance() -> None:
     global current
     current += 1
     set_epoch(current)
+
+
+def _advancing(method: Callable[..., Any]) -> Callable[..., Any]:
+    def changed(self: Any, *args: Any, **keywords: Any) -> Any:
+        advance()
+        return method(self, *args, **keywords)
+
+    changed.__name__ = method.__name__
+    return changed
+
+
+class Table(OrderedDict[Any, Any]):
+    """Children, parameters or hooks of a block: programs change these in place, too."""
+
+    __setitem__ = _advancing(OrderedDict.__setitem__)
+    __delitem__ = _advancing(OrderedDict.__delitem__)
+    clear = _advancing(OrderedDict.clear)
+    pop = _advancing(OrderedDict.pop)
+    popitem = _advancing(OrderedDict.popitem)
+    move_to_end = _advancing(OrderedDict.move_to_end)

@@ -148,7 +148,7 @@ class CompiledFunction(ShortCall):
         self._cached_graphs = GraphCache(self, DonatingEntry if self._donated else Entry)
         self._cached_shortcuts = Shortcuts()
 
-    def _long_call(self, *args: Any, **keywords: Any) -> Any:
+    def _long_call(self, /, *args: Any, **keywords: Any) -> Any:
         """A call that no shortcut serves."""
         trace = tracing.current()
         if trace is not None and not trace.eager:
@@ -170,7 +170,19 @@ class CompiledFunction(ShortCall):
         """An error of a shortcut happened in no block."""
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
-        return self if owner is None else MethodType(self, owner)
+        binds = hasattr(type(self.function), "__get__")
+        return MethodType(self, owner) if owner is not None and binds else self
+
+    def __copy__(self) -> CompiledFunction:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> CompiledFunction:
+        """Functions are copied as themselves,"""
+        return self
+
+    def __reduce__(self) -> str:
+        """and pickled by name."""
+        return str(self.__qualname__)
 
     def __repr__(self) -> str:
         return f"jit({self.name}{self._signature})"

@@ -295,7 +295,7 @@ class GraphCache:
         kind = call_kind(args)
         if kind is not None:
             return self.run(kind, args, args, shortcuts)
-        found = nested_call_kind(args, tracing.freeze)
+        found = nested_call_kind(args, tracing.freeze, tracing.freeze_attributes)
         check(
             found is not None,
             self._block.name,

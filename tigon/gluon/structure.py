@@ -28,7 +28,7 @@ SINGLE = (("output", 0),)
 
 def arrays_in(item: Any) -> Sequence[Any]:
     """The arrays of an argument, in order."""
-    found = nested_call_kind((item,), tracing.freeze)
+    found = nested_call_kind((item,), tracing.freeze, tracing.freeze_attributes)
     return () if found is None else found[1]
 
 

@@ -34,6 +34,9 @@ _CACHEABLE = (int, float, str, bool, tuple, type(None))
 def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:
     """Run an operator on arrays and numbers; with a symbol among them, or while a block is
     traced, make it part of the graph instead."""
+    if tracing.active[0] and op.overwrites:
+        what = f"updates arrays in place by {op.name}"
+        operands, out = tracing.needs_arrays(what, (tuple(operands), out))
     given = list(operands)
     while given and given[-1] is None:
         given.pop()

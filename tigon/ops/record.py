@@ -46,6 +46,7 @@ from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.dtypes import DType, int64
 from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_one
 from tigon.base.frozen import MISSING, Frozen, fields, replace
+from tigon.base.lazy import computed_once
 
 
 class Family(enum.Enum):
@@ -228,6 +229,12 @@ class Operator(Frozen, eq=False):
         if getattr(attrs, "training", False) is None:
             attrs = replace(attrs, training=training)
         return bool(self.draws_if(attrs))
+
+    @computed_once
+    def overwrites(self) -> bool:
+        """Whether it writes states where they are, as optimizers do, and not fresh ones."""
+        written = set(self.mutates.values())
+        return any(o.name in written and not o.auxiliary for o in self.operands)
 
     @property
     def takes_key(self) -> bool:

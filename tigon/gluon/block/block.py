@@ -53,10 +53,10 @@ class Block:
         self._prefix, self._params = BlockScope.create(prefix, params, self._alias())
         self._name = self._prefix[:-1] if self._prefix.endswith("_") else self._prefix
         self._scope = BlockScope(self)
-        self._children: OrderedDict[str, Block] = OrderedDict()
-        self._reg_params: dict[str, Parameter] = {}
-        self._forward_hooks: dict[int, Callable[..., Any]] = OrderedDict()
-        self._forward_pre_hooks: dict[int, Callable[..., Any]] = OrderedDict()
+        self._children: OrderedDict[str, Block] = _epoch.Table()
+        self._reg_params: dict[str, Parameter] = _epoch.Table()
+        self._forward_hooks: dict[int, Callable[..., Any]] = _epoch.Table()
+        self._forward_pre_hooks: dict[int, Callable[..., Any]] = _epoch.Table()
 
     def _alias(self) -> str:
         return type(self).__name__.lower()

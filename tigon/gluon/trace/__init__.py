@@ -1,6 +1,6 @@
 """Tracing of Python code, and the guards of what it read."""
 
-from tigon.gluon.trace.kinds import Static, freeze
+from tigon.gluon.trace.kinds import Static, freeze, freeze_attributes
 from tigon.gluon.trace.trace import (
     Trace,
     active,
@@ -17,6 +17,7 @@ __all__ = [
     "active",
     "current",
     "freeze",
+    "freeze_attributes",
     "paused",
     "random_key",
     "reserve_random_key",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tigon import _native
+from tigon.gluon.trace import classes
 
 PLAIN = (int, float, bool, str, bytes, complex, type(None), np.generic)
 """Immutable values: they change only by assignment."""
@@ -25,17 +27,24 @@ def _same(a: Any, b: Any) -> bool:
             if len(a) != len(b):
                 return False
             pairs.extend(zip(a, b, strict=True))
-        elif not (repr(a) == repr(b) if isinstance(a, _FRACTIONAL) else a == b):
+        elif not (_number(a) == _number(b) if isinstance(a, PLAIN) else a == b):
             return False
     return True
 
 
-_FRACTIONAL = (float, complex, np.inexact)
-"""Numbers of which equal ones may differ, by the sign of a zero; and nan is not itself."""
-
-
 def _number(value: Any) -> Any:
-    return (type(value), repr(value) if isinstance(value, _FRACTIONAL) else value)
+    """Its type and its bits: equal numbers may differ, by the sign of a zero or a unit, and derived
+    classes may compare and show themselves as they like."""
+    if isinstance(value, np.generic):
+        return (type(value), value.dtype.str, value.tobytes())
+    if isinstance(value, float):
+        return (type(value), struct.pack("d", value))
+    if isinstance(value, complex):
+        return (type(value), struct.pack("dd", value.real, value.imag))
+    for base in (str, bytes, int):
+        if isinstance(value, base):
+            return (type(value), value if type(value) is base else base.__repr__(value))
+    return (type(value), None)
 
 
 class Static:
@@ -71,7 +80,22 @@ def freeze(value: Any) -> Any:
 
 def _own_attributes(value: Any) -> dict[str, Any]:
     """What an instance of a class derived from a number, a text or a container holds besides."""
-    return _native.instance_dict(value) or {}
+    if type(value) in _EXACT:
+        return {}
+    own = dict(_native.instance_dict(value) or {})
+    for name in classes.slots_of(type(value)):
+        if hasattr(value, name):
+            own[name] = getattr(value, name)
+    return own
+
+
+_EXACT = frozenset((*PLAIN[:-1], tuple, list, dict, set, frozenset, np.ndarray, range, slice))
+
+
+def freeze_attributes(value: Any) -> Any:
+    """The same of a container, frozen; None if there is nothing."""
+    own = _own_attributes(value)
+    return freeze(own) if own else None
 
 
 PLAINLY = 200
@@ -105,8 +129,9 @@ class _Content:
     def _head(self, item: Any) -> None:
         """A container's type and what is in it; of another object which one it is."""
         if isinstance(item, (tuple, list)):
-            self.tokens += (type(item), len(item))
-            self._parts(item)
+            base: Any = tuple if isinstance(item, tuple) else list
+            self.tokens += (type(item), base.__len__(item))
+            self._parts(base.__iter__(item))
         elif isinstance(item, (set, frozenset)):
             # In the order in which code goes through it.
             members = _Itself(item) if self.in_set else tuple(_member(i) for i in item)
@@ -118,6 +143,9 @@ class _Content:
         elif isinstance(item, np.ndarray):
             layout = (item.shape, item.strides, item.flags.num)
             self.tokens += (type(item), layout, item.dtype.str, item.tobytes())
+        elif isinstance(item, slice):
+            self.tokens.append(slice)
+            self._parts((item.start, item.stop, item.step))
         elif isinstance(item, range):
             self.tokens += (range, item.start, item.stop, item.step)
         elif isinstance(item, PLAIN):

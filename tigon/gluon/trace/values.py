@@ -55,7 +55,6 @@ ATOMS = (
     np.generic,
     np.dtype,
     range,
-    slice,
     CodeType,
     BuiltinFunctionType,
     Symbol,
@@ -189,6 +188,9 @@ class Values:
             self._array(value)
             if classes.is_users(type(value)):
                 self._records.add(value)
+        elif isinstance(value, slice):
+            for part in (value.start, value.stop, value.step):
+                self._reach.add(part)
         elif isinstance(value, (bytearray, array.array, memoryview)):
             self._bytes(value)
         elif isinstance(value, (tuple, list, dict, set, frozenset, deque, MappingProxyType)):
