@@ -27,9 +27,16 @@ def _same(a: Any, b: Any) -> bool:
             if len(a) != len(b):
                 return False
             pairs.extend(zip(a, b, strict=True))
-        elif not (_number(a) == _number(b) if isinstance(a, PLAIN) else a == b):
+        elif type(a) in _WHOLE or not isinstance(a, PLAIN):
+            if not a == b:
+                return False
+        elif _number(a) != _number(b):
             return False
     return True
+
+
+_WHOLE = frozenset((int, bool, str, bytes, type(None)))
+"""Classes of values that are the same where they are equal."""
 
 
 def _number(value: Any) -> Any:
