@@ -218,7 +218,7 @@ class SequenceCache:
 
 # ----------------------------------------------------------------- the imperative path
 
-Handler = Callable[[int, int, Signature], Program | View | Callable[..., Any]]
+Handler = Callable[[int, int, Signature], Program | Sequence | View | Callable[..., Any]]
 
 def set_compile_handler(handler: Handler | None) -> Handler | None:
     """`handler(operator_id, attributes_id, signature)` answers a miss of the signature cache.
@@ -346,8 +346,8 @@ def same(a: Any, b: Any) -> bool:
     """Whether two objects are one, or immutable and equal to the bit."""
 
 class ShortCall:
-    """A base of classes whose calls take a shortcut from `self._shortcuts` where there is one,
-    else `self._long_call`. Errors on the short way are given to `self._name_in`."""
+    """A base of classes whose calls take a shortcut from `self._cached_shortcuts` where there is
+    one, else `self._long_call`. Errors on the short way are given to `self._name_in`."""
 
     def __call__(self, *args: Any) -> Any: ...
 

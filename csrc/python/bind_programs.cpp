@@ -12,12 +12,6 @@ namespace {
 
 using namespace nb::literals;
 
-using TypePair = std::pair<int64_t, std::vector<int64_t>>;
-
-TypeRef type_of(const TypePair& pair) {
-  return ArrayType::get(pair.first, pair.second.data(), pair.second.size());
-}
-
 Launch read_launch(nb::handle given) {
   auto parts = nb::cast<std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes,
                                    int64_t, int64_t, size_t, std::string>>(given);

@@ -9,12 +9,6 @@ namespace {
 
 using namespace nb::literals;
 
-using TypePair = std::pair<int64_t, std::vector<int64_t>>;
-
-TypeRef type_of(const TypePair& pair) {
-  return ArrayType::get(pair.first, pair.second.data(), pair.second.size());
-}
-
 std::vector<uint32_t> slots_of(nb::handle given) {
   std::vector<uint32_t> slots;
   for (int64_t slot : nb::cast<std::vector<int64_t>>(given))

@@ -49,6 +49,13 @@ inline std::vector<Array*> expect_arrays(nb::handle sequence, const char* where,
   return arrays;
 }
 
+// (dtype code, shape), as Python gives types.
+using TypePair = std::pair<int64_t, std::vector<int64_t>>;
+
+inline TypeRef type_of(const TypePair& pair) {
+  return ArrayType::get(pair.first, pair.second.data(), pair.second.size());
+}
+
 void bind_programs(nb::module_& m);
 void bind_sequences(nb::module_& m);
 void bind_tape(nb::module_& m);

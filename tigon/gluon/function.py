@@ -177,11 +177,11 @@ class CompiledFunction(ShortCall):
         return self
 
     def __deepcopy__(self, memo: Any) -> CompiledFunction:
-        """Functions are copied as themselves,"""
+        """Itself, as functions are copied."""
         return self
 
     def __reduce__(self) -> str:
-        """and pickled by name."""
+        """Pickled by name, as functions are."""
         return str(self.__qualname__)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from tigon import _native
 from tigon.gluon.trace import classes
 
-PLAIN = (int, float, bool, str, bytes, complex, type(None), np.generic)
+PLAIN = (*classes.PLAIN, np.generic)
 """Immutable values: they change only by assignment."""
 
 

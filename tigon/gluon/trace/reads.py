@@ -93,11 +93,7 @@ class Reads:
         """A method of an object that was there before: what its code reads of that object."""
         value = frame.f_locals.get("self")
         key = (id(value), frame.f_code)
-        if (
-            id(value) not in self._values.reached
-            or key in self._layers
-            or surroundings.is_logger(value)
-        ):
+        if key in self._layers or not self.has_reached(value) or surroundings.is_logger(value):
             return
         self._layers.add(key)
         if classes.is_opaque(type(value)):

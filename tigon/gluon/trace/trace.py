@@ -122,14 +122,17 @@ class Trace:
         anew, beside those of the caller."""
         for made, given in containers:
             self.containers[id(made)] = (made, given, _contents(made))
+        met: set[int] = set()
         pending: list[Any] = [*args]
         while pending:
             item = pending.pop()
-            if isinstance(item, _KNOWN_BY_CONTENT) and id(item) not in self.given:
+            if id(item) in met:  # shared by several, or by itself
+                continue
+            met.add(id(item))
+            if isinstance(item, _KNOWN_BY_CONTENT):
                 self.given[id(item)] = item
-                pending += item.values() if isinstance(item, dict) else ()
-            if isinstance(item, (list, tuple)):
-                pending += item
+            if isinstance(item, (list, tuple, dict)):
+                pending += item.values() if isinstance(item, dict) else item
 
     def returns(self, item: Any) -> None:
         """It is a part of the result."""
