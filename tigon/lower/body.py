@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
+from tigon.analysis.views import is_computed
 from tigon.base import InternalError
 from tigon.base.extents import is_one, same_shape
 from tigon.base.types import Shape
@@ -31,7 +32,7 @@ from tigon.loop.grammar import (
 )
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import Coords, Elements, delinearize, is_array_constant, linear, squeezed
-from tigon.lower.fuse import Fusion, Group, is_computed
+from tigon.lower.fuse import Fusion, Group
 
 
 class LoweredNest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tigon.analysis.blocks import BLOCK
 from tigon.base.dtypes import int64
 from tigon.base.extents import is_one
 from tigon.loop import build as L
@@ -19,7 +20,7 @@ from tigon.lower.body import Body, LoweredNest, rewritten
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import axes_over
 from tigon.lower.fuse import Fusion, Group
-from tigon.lower.rows import BLOCK, across
+from tigon.lower.rows import across
 
 
 def lower_check(group: Group, fusion: Fusion) -> LoweredNest:

@@ -19,17 +19,10 @@ from tigon.ir.graph import Node
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Axis, Expr, walk
 from tigon.loop.simplify import Ranges, simplify
-from tigon.ops.record import Family
+from tigon.ops.record import POINTWISE, TRANSPARENT, Family
 
 Coords = tuple[Expr, ...]
 Stop = Callable[[Value, Coords], "Expr | None"]
-
-TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF, Family.UPDATE})
-"""Families that are index maps or formulas: never worth memory of their own."""
-
-
-POINTWISE = frozenset({Family.ELEMENTWISE, Family.UPDATE})
-"""Families computed element by element, each with a formula."""
 
 
 class Elements:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tigon.analysis.views import far_readers, is_computed
 from tigon.base import InternalError
 from tigon.base.extents import estimate, is_one, same, same_shape
 from tigon.base.frozen import Frozen
@@ -23,8 +24,6 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Axis, Expr, Local
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import (
-    POINTWISE,
-    TRANSPARENT,
     Coords,
     Elements,
     Stop,
@@ -34,8 +33,7 @@ from tigon.lower.elements import (
     linear,
     squeezed,
 )
-from tigon.lower.shorten import far_readers
-from tigon.ops.record import Family
+from tigon.ops.record import POINTWISE, Family
 
 CHEAP = 4
 """Operations per element that are rather repeated than stored and loaded again."""
@@ -546,11 +544,6 @@ def fuse(graph: Graph, enabled: bool = True) -> Fusion:
 
 
 # ----------------------------------------------------------------------------- reads
-
-
-def is_computed(node: Node) -> bool:
-    """Neither a leaf nor an index map: a node that a kernel has to compute."""
-    return node.op is not VARIABLE and node.op is not CONSTANT and node.op.family not in TRANSPARENT
 
 
 def node_domain(node: Node) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tigon.analysis.blocks import BLOCK
 from tigon.base.extents import is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import LoopAxis, Nest, Stmt, Store
@@ -10,7 +11,7 @@ from tigon.lower.body import Body, LoweredNest, expressions_of, rewritten
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over, linear
 from tigon.lower.fuse import Fusion, Group
-from tigon.lower.rows import BLOCK, across
+from tigon.lower.rows import across
 
 
 def lower_join(group: Group, fusion: Fusion) -> list[LoweredNest]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from tigon.analysis.blocks import BLOCK, COLUMN_BLOCK
+from tigon.analysis.views import is_computed
 from tigon.base import InternalError
 from tigon.base.extents import estimate, is_one
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
@@ -31,15 +33,9 @@ from tigon.loop.grammar import (
 from tigon.loop.simplify import affine
 from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten, with_axes
 from tigon.lower.collapse import Extent, collapse, widen
-from tigon.lower.elements import POINTWISE, Coords, Elements, arithmetic_cost, axes_over, linear
-from tigon.lower.fuse import Fusion, Group, is_computed, node_domain
-from tigon.ops.record import Family
-
-BLOCK = 4096
-"""Elements of a long vector loop that one point of the space handles."""
-
-COLUMN_BLOCK = 256
-"""The same for columns, when the point runs over all rows."""
+from tigon.lower.elements import Coords, Elements, arithmetic_cost, axes_over, linear
+from tigon.lower.fuse import Fusion, Group, node_domain
+from tigon.ops.record import POINTWISE, Family
 
 NARROW = 16
 """Rows shorter than this do not fill a vector."""

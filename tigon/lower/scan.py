@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tigon.analysis.blocks import COLUMN_BLOCK
 from tigon.base.extents import estimate, is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import Accumulator, Axis, Expr, LoopAxis, Nest, Scan, Stmt
@@ -11,7 +12,7 @@ from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewrit
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over
 from tigon.lower.fuse import Fusion, Group
-from tigon.lower.rows import COLUMN_BLOCK, NARROW, across, dense_along
+from tigon.lower.rows import NARROW, across, dense_along
 from tigon.ops.record import Family
 
 

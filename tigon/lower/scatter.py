@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tigon.analysis.blocks import BLOCK
 from tigon.base.extents import is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import Let, Loop, LoopAxis, Nest, Stmt, Store
@@ -9,7 +10,7 @@ from tigon.lower.body import Body, LoweredNest, expressions_of, rewritten
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import axes_over, linear
 from tigon.lower.fuse import Fusion, Group
-from tigon.lower.rows import BLOCK, across
+from tigon.lower.rows import across
 
 
 def lower_scatter(group: Group, fusion: Fusion) -> LoweredNest:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.lower.elements import TRANSPARENT
+from tigon.analysis.views import MOST_VIEWS, views_of
+from tigon.ir import Graph, Node, Value, rewrite
 from tigon.ops.record import get
-
-MOST_VIEWS = 12
-"""Views that a kernel looks through to one element. An index through n reshapes and transposes that
-do not merge is an expression of about n * n divisions, and its parts grow by a factor each time."""
 
 
 def shorten_views(graph: Graph) -> Graph:
@@ -27,23 +23,3 @@ def shorten_views(graph: Graph) -> Graph:
         return None if same else outputs
 
     return rewrite(graph, rule)
-
-
-def views_of(node: Node, inputs: Sequence[Value], behind: dict[Value, int]) -> int:
-    """How many views one looks through to an element of this node: 0 if it has memory of its own
-    or is computed. Where a view has several operands, each may be looked through."""
-    if node.op is VARIABLE or node.op is CONSTANT or node.op.family not in TRANSPARENT:
-        return 0
-    return 1 + sum(behind.get(value, 0) for value in inputs)
-
-
-def far_readers(graph: Graph) -> set[Node]:
-    """The computed nodes that look through that many views: not to be computed more than once."""
-    behind: dict[Value, int] = {}
-    far: set[Node] = set()
-    for node in graph.nodes:
-        count = views_of(node, node.inputs, behind)
-        behind.update(dict.fromkeys(node.outputs, count))
-        if not count and any(behind[value] >= MOST_VIEWS for value in node.inputs):
-            far.add(node)
-    return far

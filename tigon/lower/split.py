@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
 
+from tigon.analysis.blocks import COLUMN_BLOCK
 from tigon.base.extents import estimate, is_known
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.lower.rows import COLUMN_BLOCK
 from tigon.ops.record import Family, get
 
 FEW_RESULTS = 8

@@ -64,6 +64,13 @@ class Family(enum.Enum):
     COMPOSITE = "composite"
 
 
+TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF, Family.UPDATE})
+"""Families that are index maps or formulas: never worth memory of their own."""
+
+POINTWISE = frozenset({Family.ELEMENTWISE, Family.UPDATE})
+"""Families computed element by element, each with a formula."""
+
+
 class Work(enum.Enum):
     """How the operations of an operator, and those of its gradient, grow with the sizes of operands
     and results; `tests/registry/test_work.py` counts them in the loops."""

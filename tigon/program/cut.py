@@ -9,7 +9,7 @@ from tigon.analysis.min_cut import INFINITE, cheapest_cut
 from tigon.base.extents import estimate
 from tigon.base.frozen import Frozen
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, variable
-from tigon.lower.elements import POINTWISE, TRANSPARENT
+from tigon.ops.record import POINTWISE, TRANSPARENT
 
 # ------------------------------------------------------------------------ the cut
 

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from tigon import _native
+from tigon.analysis.views import is_computed
 from tigon.base import TensorType, TigonError, TigonIndexError
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.extents import is_known
@@ -23,7 +24,6 @@ from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
 from tigon.loop.simplify import simplify
 from tigon.lower.elements import Coords, Elements, axes_over, linear
-from tigon.lower.fuse import is_computed
 from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
 from tigon.passes.pipeline import switched_on

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tigon.analysis.views import is_computed
 from tigon.ir import CONSTANT, VARIABLE, Graph, Value
-from tigon.lower.fuse import is_computed
 from tigon.ops.record import get
 
 
