@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from tests.fuzz.graphs import graphs, inputs_for
 from tests.fuzz.interpret import interpret
 from tigon.ir import Graph, parse, show, verify
-from tigon.lower.shorten import shorten_views
 from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.passes.decompose import decompose
 from tigon.passes.set_mode import set_mode
+from tigon.passes.shorten_views import shorten_views
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import thread_states
 

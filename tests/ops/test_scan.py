@@ -13,8 +13,8 @@ from tigon import autograd, nd
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import as_dtype
 from tigon.ir import Graph, variable
-from tigon.lower.split import SCAN_BLOCK
 from tigon.ops import get
+from tigon.passes.split_sums import SCAN_BLOCK
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.compile import compile_graph
 from tigon.program.lowered import prepare

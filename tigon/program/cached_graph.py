@@ -28,6 +28,7 @@ from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
 from tigon.ir import Graph, Node, Value, typed, variable
 from tigon.ir.graph import topological_order
+from tigon.passes.cut_joint import Cut, cut_joint
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import thread_keys
@@ -35,7 +36,6 @@ from tigon.passes.thread_states import States, keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import AnyLowered, lower_graph, without_slope
-from tigon.program.cut import Cut, cut_joint_graph
 from tigon.program.lowered import CompiledGraph, prepare
 from tigon.runtime.counters import count
 
@@ -123,7 +123,7 @@ class Lowering:
         found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
         flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
         joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
-        cut = cut_joint_graph(
+        cut = cut_joint(
             prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
         )
         forward = lower_graph(cut.forward, disabled=self.disabled)

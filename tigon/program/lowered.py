@@ -25,12 +25,12 @@ from tigon.lower.body import LoweredNest
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse import Group, fuse
 from tigon.lower.nests import lower_group
-from tigon.lower.shorten import shorten_views
-from tigon.lower.split import split_sums
 from tigon.ops.record import Family
 from tigon.passes import pipeline
+from tigon.passes.own_outputs import own_outputs, without_closing_reshapes
+from tigon.passes.shorten_views import shorten_views
+from tigon.passes.split_sums import split_sums
 from tigon.program import stored
-from tigon.program.outputs import own_outputs, without_closing_reshapes
 from tigon.program.target import backend
 from tigon.runtime.counters import count
 

@@ -23,7 +23,7 @@ class Cut(Frozen):
     cotangents: list[int]
 
 
-def cut_joint_graph(joint: Graph, inputs: int, results: int) -> Cut:
+def cut_joint(joint: Graph, inputs: int, results: int) -> Cut:
     """Divide a graph of primitives whose first `inputs` inputs are the forward graph's (the rest
     are cotangents) and whose first `results` outputs are the forward graph's (the rest are
     gradients).
