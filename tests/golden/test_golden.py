@@ -16,6 +16,7 @@ from tests.fuzz.test_laws import in_pipeline
 from tigon.ir import Graph, parse, show, verify
 from tigon.ops.record import get
 from tigon.passes import pipeline
+from tigon.passes.cut_joint import cut_joint
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
@@ -31,8 +32,17 @@ def _gradient(graph: Graph) -> Graph:
     return Graph(graph.inputs, [value for value in found if value is not None])
 
 
-RUN: dict[str, Callable[[Graph], Graph]] = {
+def _cut(joint: Graph) -> str:
+    """The last inputs are cotangents, by name; one result, the rest are gradients."""
+    cotangents = [value for value in joint.inputs if value.node.name.startswith("_cotangent")]
+    cut = cut_joint(joint, len(joint.inputs) - len(cotangents), 1)
+    halves = f"{show(verify(cut.forward))}\n{show(verify(cut.backward))}"
+    return f"{halves}\nsaved {cut.saved}, cotangents {cut.cotangents}"
+
+
+RUN: dict[str, Callable[[Graph], Graph | str]] = {
     **in_pipeline(),
+    "cut_joint": _cut,
     "gradient": _gradient,
     "pipeline": lambda graph: pipeline.run(graph, interpret),
     "set_mode": lambda graph: set_mode(graph, True),
@@ -53,7 +63,8 @@ def test_golden(case: str) -> None:
     path = HERE / case
     before, _, after = path.read_text().partition(f"\n{DIVIDER}\n")
     graph = verify(parse(before, get))
-    result = show(verify(RUN[case.split("/")[0]](graph)))
+    made = RUN[case.split("/")[0]](graph)
+    result = show(verify(made)) if isinstance(made, Graph) else made
     if os.environ.get("TIGON_UPDATE_GOLDEN"):
         path.write_text(f"{before.rstrip()}\n{DIVIDER}\n{result}\n")
         return

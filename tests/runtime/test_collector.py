@@ -16,9 +16,9 @@ def test_compiling_pauses_the_collector_and_leaves_the_users_setting(enabled, mo
     during = []
     run = pipeline.run
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         during.append(gc.isenabled())
-        return run(*arguments)
+        return run(*arguments, **options)
 
     monkeypatch.setattr(pipeline, "run", watched)
     x = variable("x", TensorType((3, 5), as_dtype("float32")))

@@ -11,10 +11,14 @@ from tigon.ir.graph import Graph
 from tigon.passes.canonicalize import canonicalize
 from tigon.passes.check_indices import check_indices
 from tigon.passes.decompose import decompose
+from tigon.passes.drop_closing_reshapes import drop_closing_reshapes
 from tigon.passes.fold_constants import Evaluate, fold_constants
+from tigon.passes.own_outputs import own_outputs
 from tigon.passes.remove_dead_code import remove_dead_code
 from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
+from tigon.passes.shorten_views import shorten_views
+from tigon.passes.split_sums import split_sums
 
 
 class Pass(Frozen):
@@ -25,6 +29,8 @@ class Pass(Frozen):
     optional: bool = True
     evaluates: bool = False
     """Whether it takes the evaluator as a second argument."""
+    keeps_shapes: bool = True
+    """Whether each output comes out in its shape; where not, as the same bytes in order."""
     switch: str = ""
     """The environment variable that must be 1 for it to run: it changes what a graph means."""
 
@@ -47,15 +53,35 @@ PIPELINE = (
     Pass(share_common_subexpressions, "before dead code: merged operands widen what is unread"),
     Pass(remove_dead_code, "reads past joins and writes, which leaves slices of other things"),
     Pass(canonicalize, "again: slices moved past joins meet other slices"),
-    Pass(share_common_subexpressions, "again, for what became equal; last, before fusion copies"),
+    Pass(share_common_subexpressions, "again, for what became equal; before anything is copied"),
+    Pass(
+        split_sums,
+        "after all that would merge the parts again; they are rounded otherwise than the whole",
+        optional=False,
+    ),
+    Pass(
+        shorten_views,
+        "after the last step that makes views; before outputs, for what it copies is in memory",
+        optional=False,
+    ),
+    Pass(own_outputs, "when nothing else changes what computes an output", optional=False),
+    Pass(
+        drop_closing_reshapes,
+        "last: only what is stored goes without its shape, and copies are there to be left out",
+        keeps_shapes=False,
+    ),
 )
 
 
 def optional_passes() -> tuple[str, ...]:
     """Names of the passes that may be disabled.
 
-    >>> optional_passes()
-    ('canonicalize', 'fold_constants', 'remove_dead_code', 'share_common_subexpressions')
+    >>> print(*optional_passes(), sep="\\n")
+    canonicalize
+    drop_closing_reshapes
+    fold_constants
+    remove_dead_code
+    share_common_subexpressions
     """
     return tuple(sorted({step.name for step in PIPELINE if step.optional}))
 
@@ -65,17 +91,25 @@ def switched_on() -> frozenset[str]:
     return frozenset(step.name for step in PIPELINE if step.switch and config.is_on(step.switch))
 
 
-def run(graph: Graph, evaluate: Evaluate, disabled: Collection[str] = frozenset()) -> Graph:
-    """Put the graph through all passes but the disabled ones."""
+def run(
+    graph: Graph,
+    evaluate: Evaluate,
+    disabled: Collection[str] = frozenset(),
+    *,
+    keep_shapes: bool = True,
+) -> Graph:
+    """Put the graph through all passes but the disabled ones, and those that do not keep the shapes
+    of outputs where these matter."""
     unknown = sorted(set(disabled) - set(optional_passes()))
     if unknown:
         raise TigonError(
             f"pipeline: cannot disable {', '.join(unknown)}; "
             f"optional passes are {', '.join(optional_passes())}"
         )
-    switched_off = {step.name for step in PIPELINE if step.switch} - switched_on()
+    left_out = {step.name for step in PIPELINE if step.switch} - switched_on()
+    left_out.update(disabled)
     for step in PIPELINE:
-        if step.name not in disabled and step.name not in switched_off:
+        if step.name not in left_out and (step.keeps_shapes or not keep_shapes):
             arguments: tuple[Any, ...] = (graph, evaluate) if step.evaluates else (graph,)
             graph = step.run(*arguments)
     return graph

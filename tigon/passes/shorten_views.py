@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tigon.analysis.views import MOST_VIEWS, views_of
 from tigon.ir import Graph, Node, Value, rewrite
-from tigon.ops.record import get
+from tigon.passes.primitives import identity
 
 
 def shorten_views(graph: Graph) -> Graph:
@@ -18,7 +18,7 @@ def shorten_views(graph: Graph) -> Graph:
         same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
         outputs = node.outputs if same else node.replace(inputs).outputs
         if count >= MOST_VIEWS:
-            return [get("_copy")(value) for value in outputs]
+            return [identity(value) for value in outputs]
         behind.update(dict.fromkeys(outputs, count))
         return None if same else outputs
 

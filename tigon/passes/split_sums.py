@@ -10,7 +10,8 @@ from string import ascii_letters
 from tigon.analysis.blocks import COLUMN_BLOCK
 from tigon.base.extents import estimate, is_known
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.ops.record import Family, get
+from tigon.ops.record import Family
+from tigon.passes.primitives import add, pad, reduce_sum, reshape, slice_region
 
 FEW_RESULTS = 8
 LONG = 1 << 16
@@ -32,7 +33,7 @@ PARTS = (4, 8, 6, 5, 7, 3, 2)
 DEEP = 256
 """Terms that each part keeps at least, so that a tile pays for its loads and stores."""
 
-_JOINING = {"sum": "broadcast_add"}
+_JOINING = {"sum": add}
 _NEUTRAL = {"sum": 0.0, "prod": 1.0, "maximum": float("-inf"), "minimum": float("inf")}
 
 
@@ -83,7 +84,7 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
             axis = labels.index(label)
             cut = (parts, extents[label] // parts)
             shape = (*value.shape[:axis], *cut, *value.shape[axis + 1 :])
-            operands.append(get("_reshape")(value, shape=shape))
+            operands.append(reshape(value, shape=shape))
         partial = node.op(
             *operands,
             left=left.replace(label, part + label),
@@ -91,7 +92,7 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
             out=part + out,
         )
         partial.node.name = node.name
-        return (get("_reduce_sum")(partial, axes=(0,)),)
+        return (reduce_sum(partial, axes=(0,)),)
     return None
 
 
@@ -107,13 +108,13 @@ def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:
     if uneven:
         widths = tuple(missing if place == axis else 0 for place in range(data.ndim))
         value = _NEUTRAL[node.op.combine]
-        data = get("_pad")(data, before=(0,) * data.ndim, after=widths, value=value)
-    data = get("_reshape")(data, shape=(*before, count, SCAN_BLOCK, *after))
+        data = pad(data, before=(0,) * data.ndim, after=widths, value=value)
+    data = reshape(data, shape=(*before, count, SCAN_BLOCK, *after))
     inside = node.op(data, axis=axis + 1, reverse=reverse)
     inside.node.name = node.name
 
     def part(value: Value, along: int, start: int, length: int) -> Value:
-        return get("_slice")(
+        return slice_region(
             value,
             start=tuple(start if place == along else 0 for place in range(value.ndim)),
             step=(1,) * value.ndim,
@@ -126,14 +127,14 @@ def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:
     up_to = node.op(ends, axis=axis, reverse=reverse, in_order=True)
     others = part(up_to, axis, 1 if reverse else 0, count - 1)
     first, last = (0, 1) if reverse else (1, 0)
-    offsets = get("_pad")(
+    offsets = pad(
         others,
         before=tuple(first if place == axis else 0 for place in range(others.ndim)),
         after=tuple(last if place == axis else 0 for place in range(others.ndim)),
         value=_NEUTRAL[node.op.combine],
     )
     whole = (*before, count * SCAN_BLOCK, *after)
-    result = get("_reshape")(get(_JOINING[node.op.combine])(inside, offsets), shape=whole)
+    result = reshape(_JOINING[node.op.combine](inside, offsets), shape=whole)
     return (part(result, axis, 0, extent) if uneven else result,)
 
 
@@ -147,7 +148,7 @@ def _two_steps(node: Node, data: Value) -> Value:
     else:
         inner, merged = [longest], data.shape[longest]
     shape = (*data.shape[:longest], merged, *data.shape[longest + len(inner) :])
-    data = get("_reshape")(data, shape=shape)
+    data = reshape(data, shape=shape)
     rest = [axis for axis in axes if axis < longest]
     later = [axis - len(inner) + 1 for axis in axes if axis > inner[-1]]
     block = min(BLOCK, merged)
@@ -156,8 +157,8 @@ def _two_steps(node: Node, data: Value) -> Value:
     if not is_known(missing) or missing:
         before = tuple(0 for _ in shape)
         after = tuple(missing if axis == longest else 0 for axis in range(len(shape)))
-        data = get("_pad")(data, before=before, after=after, value=_NEUTRAL[node.op.combine])
+        data = pad(data, before=before, after=after, value=_NEUTRAL[node.op.combine])
     blocked = (*shape[:longest], count, block, *shape[longest + 1 :])
-    data = get("_reshape")(data, shape=blocked)
+    data = reshape(data, shape=blocked)
     partial = node.op(data, axes=(longest + 1,))
     return node.op(partial, axes=tuple(sorted([*rest, longest, *later])))

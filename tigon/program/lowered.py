@@ -27,9 +27,6 @@ from tigon.lower.fuse import Group, fuse
 from tigon.lower.nests import lower_group
 from tigon.ops.record import Family
 from tigon.passes import pipeline
-from tigon.passes.own_outputs import own_outputs, without_closing_reshapes
-from tigon.passes.shorten_views import shorten_views
-from tigon.passes.split_sums import split_sums
 from tigon.program import stored
 from tigon.program.target import backend
 from tigon.runtime.counters import count
@@ -77,13 +74,14 @@ class CompiledGraph(Frozen):
         return self.program(arrays, **options)
 
 
-def prepare(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
-    """The graph as primitives, each output a value that some kernel computes."""
+def prepare(
+    graph: Graph, disabled: frozenset[str] = frozenset(), *, keep_shapes: bool = True
+) -> Graph:
+    """The graph as primitives, each output a value that some kernel computes; in its own shape, or
+    in any that has the same bytes in order."""
     optional = set(pipeline.optional_passes())
     left_out = optional if "all" in disabled else optional & disabled
-    result = pipeline.run(graph, _evaluate, left_out)
-    result = shorten_views(split_sums(result))
-    return own_outputs(result)
+    return pipeline.run(graph, _evaluate, left_out, keep_shapes=keep_shapes)
 
 
 def _evaluate(graph: Graph) -> list[np.ndarray]:
@@ -216,17 +214,16 @@ class LoweredGraph:
     ) -> None:
         """`key`: under which its program is kept for later processes."""
         began = time.perf_counter()
-        prepared = prepare(given, disabled)
         self.given = given
         self.key = key
-        self.graph = graph = without_closing_reshapes(prepared)
+        self.graph = graph = prepare(given, disabled, keep_shapes=False)
         self.donated = (*donated, *[source for _, source in in_place])
         self.target = backend(config.text("TIGON_BACKEND"))
         fusion = fuse(graph, enabled="fuse" not in disabled and "all" not in disabled)
         self.operators = sum(
             node.op is not VARIABLE and node.op is not CONSTANT for node in given.nodes
         )
-        self.output_types = [value.type for value in prepared.outputs]
+        self.output_types = [value.type for value in given.outputs]  # `graph` may reshape them
         self.inputs = {value: index for index, value in enumerate(graph.inputs)}
         self.outputs = {value: index for index, value in enumerate(graph.outputs)}
         self.constants = {
