@@ -8,7 +8,7 @@ import numpy as np
 
 from tigon.ir import CONSTANT, Graph, Value
 from tigon.loop.interpret import interpret
-from tigon.lower.fuse import fuse
+from tigon.lower.fuse.fuser import fuse
 from tigon.lower.nests import lower_group
 
 

@@ -31,7 +31,7 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
-from tigon.lower.fuse import fuse
+from tigon.lower.fuse.fuser import fuse
 from tigon.lower.nests import lower_group
 from tigon.ops.record import Operator, Work
 from tigon.passes.gradient import gradient
