@@ -32,7 +32,7 @@ from tigon.loop.grammar import (
 )
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import Coords, Elements, delinearize, is_array_constant, linear, squeezed
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 
 
 class LoweredNest:

@@ -19,7 +19,7 @@ from tigon.loop.grammar import (
 from tigon.lower.body import Body, LoweredNest, rewritten
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import axes_over
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.rows import across
 
 

@@ -9,7 +9,7 @@ from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Contraction, Expr, LoopAxis, Stmt
 from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten
 from tigon.lower.collapse import Extent, collapse
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 from tigon.ops.record import Family
 
 

@@ -10,7 +10,7 @@ from tigon.loop.simplify import simplify
 from tigon.lower.body import Body, LoweredNest, expressions_of, rewritten
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over, linear
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.rows import across
 
 

@@ -6,7 +6,7 @@ from tigon.base import InternalError
 from tigon.lower.body import LoweredNest
 from tigon.lower.check import lower_check
 from tigon.lower.contraction import lower_contraction
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.join import lower_join
 from tigon.lower.rows import Rows
 from tigon.lower.scan import lower_scan

@@ -34,7 +34,8 @@ from tigon.loop.simplify import affine
 from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten, with_axes
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import Coords, Elements, arithmetic_cost, axes_over, linear
-from tigon.lower.fuse.fuser import Fusion, Group, node_domain
+from tigon.lower.fuse.group import Fusion, Group
+from tigon.lower.fuse.reads import node_domain
 from tigon.ops.record import POINTWISE, Family
 
 NARROW = 16

@@ -11,7 +11,7 @@ from tigon.loop.simplify import simplify
 from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.rows import NARROW, across, dense_along
 from tigon.ops.record import Family
 

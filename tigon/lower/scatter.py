@@ -9,7 +9,7 @@ from tigon.loop.grammar import Let, Loop, LoopAxis, Nest, Stmt, Store
 from tigon.lower.body import Body, LoweredNest, expressions_of, rewritten
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import axes_over, linear
-from tigon.lower.fuse.fuser import Fusion, Group
+from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.rows import across
 
 

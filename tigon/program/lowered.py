@@ -23,7 +23,8 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Loop, Store
 from tigon.lower.body import LoweredNest
 from tigon.lower.elements import is_array_constant
-from tigon.lower.fuse.fuser import Group, fuse
+from tigon.lower.fuse.fuser import fuse
+from tigon.lower.fuse.group import Group
 from tigon.lower.nests import lower_group
 from tigon.ops.record import Family
 from tigon.passes import pipeline

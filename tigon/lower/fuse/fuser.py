@@ -1,10 +1,4 @@
-"""Which nodes share a kernel.
-
-A group has a domain, the shape over which its loops run. *Full* members have one element per
-point of the domain; once the group holds a reduction, *row* members have one per point of the axes
-that are kept. Softmax is one group: max and sum are reductions over the rows of one domain, the
-rest full members of it. A contraction takes the elementwise work on its result as its epilogue,
-and so does a scan.
+"""Puts nodes into groups.
 
 Nodes are visited in order; each joins the group of a producer when it reads that producer in step
 (same element, or same row), and when no path leads out of the group and back into it. Producers
@@ -17,21 +11,21 @@ from collections.abc import Iterable
 
 from tigon.analysis.views import far_readers, is_computed
 from tigon.base import InternalError
-from tigon.base.extents import estimate, is_one, same, same_shape
-from tigon.base.frozen import Frozen
+from tigon.base.extents import estimate, same, same_shape
 from tigon.base.recursion import descend
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
-from tigon.loop.grammar import Axis, Expr, Local
+from tigon.loop.grammar import Axis, Expr
 from tigon.loop.simplify import Ranges
-from tigon.lower.elements import (
-    Coords,
-    Elements,
-    Stop,
-    arithmetic_cost,
-    axes_over,
-    is_array_constant,
-    linear,
-    squeezed,
+from tigon.lower.elements import Coords, arithmetic_cost, axes_over, linear, squeezed
+from tigon.lower.fuse.group import EPILOGUES, Fusion, Group, outer_part, same_rows
+from tigon.lower.fuse.reads import (
+    Read,
+    direct_reads,
+    node_domain,
+    node_reads,
+    own_formula,
+    reduced_axes,
+    size_of,
 )
 from tigon.ops.record import POINTWISE, Family
 
@@ -47,54 +41,6 @@ level of a butterfly doubles what the level before it repeats."""
 
 LARGEST_GROUP = 96
 """Members of a group: bounds the size of one native function and the depth of its expressions."""
-
-
-EPILOGUES = ("contract", "scan")
-"""Kinds of groups that are one node and elementwise work on its result."""
-
-
-class Group:
-    """Nodes that become one kernel."""
-
-    def __init__(
-        self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
-    ) -> None:
-        self.kind = kind  # "map", "contract", "scan", "join", "scatter", "check"
-        self.bit = bit  # its place in bit sets of groups
-        self.shape = shape
-        self.axes = axes  # of the domain, reduced; None: no reduction (yet)
-        self.members: list[Node] = []
-        self.rows: set[Node] = set()  # the members of row level
-        self.expanded: set[Node] = set()  # other groups' nodes computed again here
-        self.ancestors = 0  # bit set: groups that must run before
-
-    @property
-    def outer_shape(self) -> tuple[int, ...]:
-        axes = self.axes or ()
-        return tuple(e for a, e in enumerate(self.shape) if a not in axes)
-
-
-class Fusion(Frozen, eq=False):
-    """The groups in an order they can run in, and the values that need memory."""
-
-    groups: list[Group]
-    stored: set[Value]
-    group_of: dict[Node, Group]
-
-
-class Loops(Frozen):
-    """How many points some coordinates run over, and the last of them that runs at all."""
-
-    points: int
-    innermost: Expr | None
-
-
-class Read(Frozen):
-    """A node reads element `coords` of `value`, for every point of `loops`."""
-
-    value: Value
-    coords: Coords
-    loops: Loops
 
 
 class _Fuser:
@@ -142,12 +88,7 @@ class _Fuser:
         """An elementwise node over its own domain: its formula, and what it reads where."""
         found = self._formulas.get(node)
         if found is None:
-            shape = node.outputs[0].shape
-            coords, ranges = axes_over(shape, "j")
-            reads: list[Read] = []
-            recorder = _recorder(reads, _loops(shape, coords))
-            formula = Elements(ranges, recorder).formula(node, coords)
-            found = self._formulas[node] = formula, reads
+            found = self._formulas[node] = own_formula(node)
         return found
 
     def _join(
@@ -225,7 +166,7 @@ class _Fuser:
             axes = reduced_axes(node)
             if group.axes is None:
                 return same_shape(squeezed(group.shape), squeezed(domain)) and not group.rows
-            return _same_rows(group, domain, axes)
+            return same_rows(group, domain, axes)
         return family in POINTWISE
 
     def _level(self, node: Node, domain: tuple[int, ...], group: Group) -> bool | None:
@@ -233,7 +174,7 @@ class _Fuser:
         if node.op.family is Family.REDUCTION:
             return True
         if group.axes is None:
-            return False if same(_size(domain), _size(group.shape)) else None
+            return False if same(size_of(domain), size_of(group.shape)) else None
         if same_shape(squeezed(domain), squeezed(group.shape)):
             return False
         return True if same_shape(squeezed(domain), squeezed(group.outer_shape)) else None
@@ -248,7 +189,7 @@ class _Fuser:
         if node.op.family is Family.REDUCTION and producer_row:
             return False
         if producer_row and not row:
-            kept = _outer_part(coords, own, group)
+            kept = outer_part(coords, own, group)
             return kept is not None and position == linear(kept[0], kept[1], ranges)
         if row and not producer_row and node.op.family is not Family.REDUCTION:
             return False
@@ -285,7 +226,7 @@ class _Fuser:
                 if self._in_step(read, node, home, coords, ranges, row):
                     continue
                 repeated += max(1, self._own_cost(producer))
-                picked = estimate(read.loops.points) < estimate(_size(read.value.shape))
+                picked = estimate(read.loops.points) < estimate(size_of(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
                     or producer in self.far
@@ -327,7 +268,7 @@ class _Fuser:
         if producer in self.far:
             return False
         cost = self._pure_cost(producer)
-        size, points = estimate(_size(read.value.shape)), estimate(read.loops.points)
+        size, points = estimate(size_of(read.value.shape)), estimate(read.loops.points)
         if size < points and all(isinstance(c, Axis) or not c.operands for c in read.coords):
             if read.loops.innermost in read.coords:  # no loop is inside of it
                 cost *= points // max(size, 1)
@@ -429,7 +370,7 @@ class _Fuser:
         if other.axes is not None:
             return (
                 group.axes is not None
-                and _same_rows(group, other.shape, other.axes)
+                and same_rows(group, other.shape, other.axes)
                 and self._nothing_between(group, other)
                 and self._reads_in_step(group, other)
                 and self._reads_in_step(other, group)
@@ -541,91 +482,3 @@ class _Fuser:
 def fuse(graph: Graph, enabled: bool = True) -> Fusion:
     """Group a typed graph of primitives into kernels. With `enabled=False` each node is alone."""
     return _Fuser(graph, enabled).run()
-
-
-# ----------------------------------------------------------------------------- reads
-
-
-def node_domain(node: Node) -> tuple[int, ...]:
-    """The shape over which a node's own loops run."""
-    return node.inputs[0].shape if node.op.family is Family.REDUCTION else node.outputs[0].shape
-
-
-def reduced_axes(node: Node) -> tuple[int, ...]:
-    return tuple(node.attrs.axes)
-
-
-def direct_reads(node: Node, coords: Coords, ranges: Ranges) -> list[Read]:
-    """The computed values that a node which is not elementwise reads, and where, with its own
-    domain at `coords`."""
-    found: list[Read] = []
-    if node.op.family is Family.REDUCTION:
-        domain = node.inputs[0]
-        Elements(ranges, _recorder(found, _loops(domain.shape, coords))).at(domain, coords)
-    else:
-        # Every operand at fresh coordinates of its own: what matters is which values are read.
-        for number, value in enumerate(node.inputs):
-            own, own_ranges = axes_over(value.shape, f"o{number}_")
-            ranges.update(own_ranges)
-            Elements(ranges, _recorder(found, _loops(value.shape, own))).at(value, own)
-    return found
-
-
-def node_reads(node: Node, coords: Coords, ranges: Ranges, loops: Loops) -> list[Read]:
-    """The same for an elementwise node, at any coordinates, which run over `loops`."""
-    found: list[Read] = []
-    Elements(ranges, _recorder(found, loops)).formula(node, coords)
-    return found
-
-
-def _recorder(found: list[Read], loops: Loops) -> Stop:
-    """Stops at every value that has memory or a kernel, and notes where it is read."""
-
-    def stop(value: Value, coords: Coords) -> Expr | None:
-        node = value.node
-        if node.op is VARIABLE or is_array_constant(value):
-            return Local(f"v{id(value)}", value.dtype)
-        if node.op is CONSTANT or not is_computed(node):
-            return None
-        found.append(Read(value, coords, loops))
-        return Local(f"v{id(value)}_{len(found)}", value.dtype)
-
-    return stop
-
-
-def _outer_part(
-    coords: Coords, domain: tuple[int, ...], group: Group
-) -> tuple[list[Expr], list[int]] | None:
-    """Of a full member's coordinates, those along the group's kept axes."""
-    if not same_shape(squeezed(domain), squeezed(group.shape)):
-        return None
-    axes = group.axes or ()
-    kept = [not is_one(e) and a not in axes for a, e in enumerate(group.shape)]
-    wide = [k for k, e in zip(kept, group.shape, strict=True) if not is_one(e)]
-    mine = [(c, e) for c, e in zip(coords, domain, strict=True) if not is_one(e)]
-    outer = [pair for pair, keep in zip(mine, wide, strict=True) if keep]
-    return [c for c, _ in outer], [e for _, e in outer]
-
-
-def _same_rows(group: Group, domain: tuple[int, ...], axes: tuple[int, ...]) -> bool:
-    """Equal domains, unit axes aside, with the same axes reduced."""
-
-    def marked(shape: tuple[int, ...], reduced: tuple[int, ...]) -> list[tuple[int, bool]]:
-        return [(e, a in reduced) for a, e in enumerate(shape) if not is_one(e)]
-
-    ours, theirs = marked(group.shape, group.axes or ()), marked(domain, axes)
-    return len(ours) == len(theirs) and all(
-        a[1] == b[1] and same(a[0], b[0]) for a, b in zip(ours, theirs, strict=True)
-    )
-
-
-def _loops(shape: tuple[int, ...], coords: Coords) -> Loops:
-    running = [c for c, extent in zip(coords, shape, strict=True) if not is_one(extent)]
-    return Loops(_size(shape), running[-1] if running else None)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
