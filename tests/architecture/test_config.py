@@ -10,7 +10,7 @@ from tigon.base import config
 
 ROOT = Path(__file__).parents[2]
 OTHERS = {
-    "tigon/backends/cpu/store.py": "XDG_CACHE_HOME",
+    "tigon/backends/store.py": "XDG_CACHE_HOME",
     "tigon/gluon/trace/surroundings.py": "what programs read is guarded",
     "tigon/gluon/trace/values.py": "what programs read is guarded",
     "tigon/gluon/trace/guards.py": "what programs read is guarded",

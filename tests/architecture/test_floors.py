@@ -79,6 +79,14 @@ def test_imports_lead_down(path: Path) -> None:
         assert other not in FORBIDDEN.get(part, set()), f"{part} must not import {other}"
 
 
+def test_what_is_written_as_llvm_knows_no_machine() -> None:
+    """Another backend that writes LLVM stands on `llvm/` too."""
+    for path in (PACKAGE / "backends/llvm").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("tigon.backends.cpu"), path.name
+
+
 def test_native_code_knows_no_operator_names() -> None:
     """Operators carry ids; a name in csrc would be a second place for a fact."""
     names = re.compile(

@@ -35,7 +35,8 @@ def test_import_leaves_out_what_only_some_programs_use():
     found = modules_after("import tigon")
     for package in """llvmlite dataclasses concurrent logging json hashlib pkgutil fractions
         tigon.gluon tigon.sym tigon.optimizer tigon.metric tigon.io tigon.initializer
-        tigon.autograd tigon.visualization tigon.backends.cpu tigon.backends.null""".split():
+        tigon.autograd tigon.visualization tigon.backends.cpu
+        tigon.backends.llvm tigon.backends.null""".split():
         assert not under(found, package), package
     # Beyond tigon and numpy: a handful of small ones.
     others = {name for name in found if not under({name}, "tigon")}

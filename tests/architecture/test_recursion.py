@@ -15,23 +15,23 @@ ONCE = "one level: the inner call takes the other branch"
 BOUNDED = {
     "autograd._heads grad": "not recursive: a flag of the same name",
     "backends.cpu.backend._map_body": RANK,
-    "backends.cpu.compiler.Compiler._has_helper Compiler._stored Compiler.find": "a helper calls "
+    "backends.llvm.objects.Compiler._has_helper Compiler._stored Compiler.find": "a helper calls "
     "no other: its own is found in the store",
-    "backends.cpu.compiler.Compiler._new_helpers": "helpers that our own helpers call",
+    "backends.llvm.objects.Compiler._new_helpers": "helpers that our own helpers call",
     "backends.cpu.contraction._Contraction.list_places.places "
     "_Contraction.list_places.places.offset": RANK,
     "backends.cpu.cost._Estimate.body": RANK,
     "backends.cpu.cost._arithmetic": RANK,
     "backends.cpu.cost._longest": RANK,
     "backends.cpu.cost.stored_bytes": RANK,
-    "backends.cpu.emitter.Emitter._compute Emitter._emit Emitter._guard_value Emitter.emit": "the "
+    "backends.llvm.emitter.Emitter._compute Emitter._emit Emitter._guard_value Emitter.emit": "the "
     "conditions of a guard, each found where it was computed as an operand",
-    "backends.cpu.emitter.Emitter._level Emitter.level": ONCE,
+    "backends.llvm.emitter.Emitter._level Emitter.level": ONCE,
     "backends.cpu.nest.Body.loops Body.loops.run Body.nested Body.scan Body.scan.run "
     "Body.statements": RANK,
     "backends.cpu.nest.Body.over Body.over.deeper Body.over.run": RANK,
     "backends.cpu.nest._values": RANK,
-    "backends.cpu.store._marked": "once more, for the folder of our own",
+    "backends.store._marked": "once more, for the folder of our own",
     "backends.cpu.packing._Packer.pack_right_sliding.remainders "
     "_Packer.pack_right_sliding.remainders.remainder": RANK,
     "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from tigon.backends.cpu.backend import CpuBackend, cpu
-from tigon.backends.cpu.target import Target
 from tigon.backends.interface import Launchable
+from tigon.backends.llvm.target import Target
 from tigon.loop.grammar import AnyNest
 from tigon.loop.interpret import interpret
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from tests.backends.harness import run
-from tigon.backends.cpu import compiler
 from tigon.backends.cpu.backend import CpuBackend
-from tigon.backends.cpu.compiler import Compiler, Job
-from tigon.backends.cpu.llvm import Toolchain
-from tigon.backends.cpu.store import ObjectStore
-from tigon.backends.cpu.text import Function
+from tigon.backends.llvm import objects
+from tigon.backends.llvm.objects import Compiler, Job
+from tigon.backends.llvm.text import Function
+from tigon.backends.llvm.toolchain import Toolchain
+from tigon.backends.store import ObjectStore
 from tigon.base.dtypes import float32
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
@@ -96,7 +96,7 @@ def test_a_batch_may_be_cut_anywhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Products share helpers, which may land in other modules than their callers."""
-    monkeypatch.setattr(compiler, "PORTION", 1)
+    monkeypatch.setattr(objects, "PORTION", 1)
     monkeypatch.setattr(Toolchain, "threads", lambda self: workers)
     nests = [scaled(50, 2.0, times) for times in range(1, 6)]
     nests += [product(20, 30, 40, scale) for scale in (False, True)]
@@ -121,7 +121,7 @@ def test_a_batch_may_be_cut_anywhere(
 @pytest.mark.parametrize("workers", [1, 3])
 def test_refused_code_is_an_internal_error(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.setenv("TIGON_CACHE", "0")
-    monkeypatch.setattr(compiler, "PORTION", 1)
+    monkeypatch.setattr(objects, "PORTION", 1)
     monkeypatch.setattr(Toolchain, "threads", lambda self: workers)
 
     def write(name: str, line: str) -> Function:

@@ -15,9 +15,9 @@ import pytest
 from tests.backends.harness import run
 from tests.backends.test_compiler import product, scaled
 from tigon import nd
-from tigon.backends.cpu import store
+from tigon.backends import store
 from tigon.backends.cpu.backend import CpuBackend
-from tigon.backends.cpu.store import MARK, OWN_FOLDER, ObjectStore, name_of
+from tigon.backends.store import MARK, OWN_FOLDER, ObjectStore, name_of
 from tigon.base import TensorType, as_dtype
 from tigon.base import files as writing
 from tigon.ir import Graph, variable

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tigon.backends.cpu import cost
-from tigon.backends.cpu.compiler import Compiler, Job
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
 from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
-from tigon.backends.cpu.scalar import EMITTED
-from tigon.backends.cpu.store import ObjectStore
-from tigon.backends.cpu.target import Target
-from tigon.backends.cpu.text import Function
 from tigon.backends.interface import Launchable, Structure
+from tigon.backends.llvm.objects import Compiler, Job
+from tigon.backends.llvm.scalar import EMITTED
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import Function
+from tigon.backends.store import ObjectStore
 from tigon.base.frozen import replace
 from tigon.base.locks import lock_without_forks
 from tigon.loop.abstract import abstract

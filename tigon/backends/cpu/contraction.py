@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tigon.backends.cpu.emitter import Emitter
-from tigon.backends.cpu.lanes import spread
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.packing import Block, Operand, call_packing
 from tigon.backends.cpu.plan import Plan
 from tigon.backends.cpu.positions import NOUGHT, Positions
-from tigon.backends.cpu.scalar import compare, multiply_add
-from tigon.backends.cpu.target import Target
-from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
+from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.lanes import spread
+from tigon.backends.llvm.scalar import compare, multiply_add
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
 from tigon.loop.grammar import Axis, Contraction, Expr, Load, LoopAxis, Slot
 

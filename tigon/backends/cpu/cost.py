@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log2, prod, sqrt
 
-from tigon.backends.cpu.target import Target
+from tigon.backends.llvm.target import Target
 from tigon.base.dtypes import int64
 from tigon.loop.grammar import (
     Apply,

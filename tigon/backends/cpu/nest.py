@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tigon.backends.cpu.emitter import Emitter
-from tigon.backends.cpu.lanes import fold_lanes, spread
-from tigon.backends.cpu.scalar import (
+from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.lanes import fold_lanes, spread
+from tigon.backends.llvm.scalar import (
     binary,
     compare,
     emit_function,
@@ -15,8 +15,8 @@ from tigon.backends.cpu.scalar import (
     multiply_add,
     select,
 )
-from tigon.backends.cpu.target import Target
-from tigon.backends.cpu.text import Function, Value, element_type, literal
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen

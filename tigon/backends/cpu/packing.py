@@ -14,13 +14,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from tigon.backends.cpu.emitter import Emitter
-from tigon.backends.cpu.lanes import floor_quotient, iota, spread
 from tigon.backends.cpu.plan import Packing
 from tigon.backends.cpu.positions import NOUGHT, Positions
-from tigon.backends.cpu.scalar import binary
-from tigon.backends.cpu.target import Target
-from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type
+from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.lanes import floor_quotient, iota, spread
+from tigon.backends.llvm.scalar import binary
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type
 from tigon.base.dtypes import DType
 from tigon.base.frozen import Frozen, replace
 from tigon.loop.fingerprint import fingerprint

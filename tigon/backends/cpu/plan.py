@@ -9,7 +9,7 @@ from math import ceil, gcd, log2, prod
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.sliding import Slide, find_slide
-from tigon.backends.cpu.target import Target
+from tigon.backends.llvm.target import Target
 from tigon.base.frozen import Frozen, replace
 from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, Stmt, Store, walk
 from tigon.loop.simplify import affine, mentions
@@ -293,7 +293,7 @@ def choose_tile(
 ) -> Tile:
     """The tile that wastes least on these extents.
 
-    >>> from tigon.backends.cpu.target import Target
+    >>> from tigon.backends.llvm.target import Target
     >>> wide = Target("", "", 64, 32, True, True)
     >>> choose_tile(1024, 1024, 16, wide), choose_tile(64, 10, 16, wide)
     ((4, 4), (8, 1))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tigon.backends.cpu.scalar import intrinsic
-from tigon.backends.cpu.text import Function, Value, literal, vector_type
+from tigon.backends.llvm.scalar import intrinsic
+from tigon.backends.llvm.text import Function, Value, literal, vector_type
 
 
 def floor_quotient(out: Function, a: Value, b: Value) -> Value:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tigon.backends.cpu.text import Function, Value, element_type, literal, vector_type, zero
+from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
 from tigon.base.errors import InternalError
 
@@ -25,7 +25,7 @@ def emit_function(
         emit = _TABLE[function]
     except KeyError:
         raise InternalError(
-            f"cpu: no code for the function {function!r}; expand it first"
+            f"llvm: no code for the function {function!r}; expand it first"
         ) from None
     return emit(out, operands, source, result)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon import _native
-from tigon.backends.cpu.target import Target, host_target
+from tigon.backends.llvm.target import Target, host_target
 from tigon.base import config
 from tigon.base.errors import InternalError
 
@@ -96,7 +96,7 @@ class Toolchain:
 
 
 def refused(error: str, text: str) -> InternalError:
-    return InternalError(f"cpu: LLVM refuses the generated code: {error}\n{text}")
+    return InternalError(f"llvm: LLVM refuses the generated code: {error}\n{text}")
 
 
 def _address(pointer: Any) -> int:

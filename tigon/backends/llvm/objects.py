@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from tigon.backends.cpu.llvm import Toolchain, refused
-from tigon.backends.cpu.store import ObjectStore, name_of
-from tigon.backends.cpu.target import Target
-from tigon.backends.cpu.text import Function
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import Function
+from tigon.backends.llvm.toolchain import Toolchain, refused
+from tigon.backends.store import ObjectStore, name_of
 from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
 
@@ -29,7 +29,7 @@ class Job(Frozen):
 
 
 class Compiler:
-    """All that was compiled or loaded. Not locked: `CpuBackend` serialises."""
+    """All that was compiled or loaded. Not locked: the backend serialises."""
 
     def __init__(self, given: Target | None = None) -> None:
         self._lock = plain_lock()
@@ -226,9 +226,9 @@ def _cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
 def generator_version() -> str:
     """A digest of the code generator itself: code that another version wrote is not ours."""
     digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for folder in (here, here.parents[1] / "loop"):
-        for path in sorted(folder.glob("*.py")):
+    backends = Path(__file__).parents[1]
+    for folder in (backends, backends.parent / "loop"):
+        for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

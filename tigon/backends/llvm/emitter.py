@@ -18,10 +18,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tigon.backends.cpu.lanes import floor_quotient, iota, literal_vector, spread, suffix
-from tigon.backends.cpu.scalar import emit_function, select
-from tigon.backends.cpu.target import Target
-from tigon.backends.cpu.text import (
+from tigon.backends.llvm.lanes import floor_quotient, iota, literal_vector, spread, suffix
+from tigon.backends.llvm.scalar import emit_function, select
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import (
     Block,
     Function,
     Value,
@@ -298,7 +298,7 @@ class Emitter:
         if lanes == 1 or value.lanes == lanes:
             return value
         if value.lanes != 1:
-            raise InternalError(f"cpu: {value} cannot have {lanes} lanes")
+            raise InternalError(f"llvm: {value} cannot have {lanes} lanes")
         if value.is_literal:
             return literal_vector(value, lanes)
         if level is None:
@@ -388,7 +388,7 @@ class Emitter:
             elif isinstance(expr, Axis) and expr.name == self.axis:
                 value = self._vector_axis()
             else:
-                raise InternalError(f"cpu: {type(expr).__name__} {expr!r} is not bound here")
+                raise InternalError(f"llvm: {type(expr).__name__} {expr!r} is not bound here")
         scope = self.scopes[level]
         (scope.volatile if volatile else scope.cache)[self._key(expr, guard)] = value
 
@@ -742,11 +742,11 @@ class Emitter:
         """Compute value and address now; the returned function writes."""
         dtype = self.buffers[buffer].dtype
         if value.dtype is not dtype:
-            raise InternalError(f"cpu: storing {value.dtype} into a buffer of {dtype}")
+            raise InternalError(f"llvm: storing {value.dtype} into a buffer of {dtype}")
         made = self.emit(value)
         if not self.varies(index):
             if made.lanes > 1:
-                raise InternalError("cpu: the lanes of a vector loop store to one element")
+                raise InternalError("llvm: the lanes of a vector loop store to one element")
             place = self.pointer(buffer, self.emit(index))
             return lambda: self._write(place, made, dtype, accumulate)
         vector = self.spread(made, self.lanes)
