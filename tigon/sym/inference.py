@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tigon.base import DType, TensorType, TigonError
+from tigon.base import DType, TensorType, TigonError, as_dtype
 from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
 from tigon.export.hints import PartialShape, read_dtype, read_shape
@@ -63,6 +63,26 @@ def infer(
     ):
         pass
     return types
+
+
+def dtypes_without_shapes(
+    nodes: Sequence[Node], types: Mapping[Value, TensorType], hints: Mapping[str, Hint]
+) -> dict[Value, DType]:
+    """A dtype for every value, types inferred or not."""
+    every = {n.name: hint_of(n) for n in nodes if n.op is VARIABLE} | dict(hints)
+    default = _default_dtype(every)
+    dtypes: dict[Value, DType] = {}
+    for node in nodes:
+        for value in node.outputs:
+            if value in types:
+                dtypes[value] = types[value].dtype
+            elif node.op is VARIABLE:
+                dtypes[value] = every[node.name].dtype or default
+            else:
+                wanted = getattr(node.attrs, "dtype", None)
+                strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
+                dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
+    return dtypes
 
 
 def _merge(node: Node, own: Hint, given: Hint | None) -> Hint:

@@ -10,8 +10,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.attribute import current as current_attributes
-from tigon.base import DType, TensorType, TigonError, as_dtype, check
-from tigon.base.dtypes import float32
+from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
 from tigon.export import symbol_json
@@ -31,7 +30,7 @@ from tigon.ir.rewrite import copied, rewrite
 from tigon.name import current as current_names
 from tigon.ops.record import Operator
 from tigon.runtime import tracing
-from tigon.sym.inference import Hint, infer
+from tigon.sym.inference import Hint, dtypes_without_shapes, infer
 
 
 class NotImplementedForSymbol(TigonError):
@@ -297,7 +296,7 @@ class Symbol:
         hints = {own: Hint(None, as_dtype(dtype)) for own, dtype in given.items()}
         self._check_names("infer_type", hints)
         types = self._inferred(hints)
-        dtypes = _dtypes_without_shapes(self._nodes(), types, hints)
+        dtypes = dtypes_without_shapes(self._nodes(), types, hints)
 
         def numpy_types(values: Sequence[Value]) -> list[type]:
             return [dtypes[value].numpy.type for value in values]
@@ -614,28 +613,6 @@ def auxiliary_variables(nodes: Sequence[Node]) -> set[Node]:
 
 def _attributes(node: Node) -> dict[str, str]:
     return symbol_json.all_texts(node)
-
-
-def _dtypes_without_shapes(
-    nodes: Sequence[Node], types: Mapping[Value, TensorType], hints: Mapping[str, Hint]
-) -> dict[Value, DType]:
-    """A dtype for every value, types inferred or not."""
-    from tigon.sym.inference import _default_dtype, hint_of
-
-    every = {n.name: hint_of(n) for n in nodes if n.op is VARIABLE} | dict(hints)
-    default = _default_dtype(every)
-    dtypes: dict[Value, DType] = {}
-    for node in nodes:
-        for value in node.outputs:
-            if value in types:
-                dtypes[value] = types[value].dtype
-            elif node.op is VARIABLE:
-                dtypes[value] = every[node.name].dtype or default
-            else:
-                wanted = getattr(node.attrs, "dtype", None)
-                strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
-                dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
-    return dtypes
 
 
 def var(

@@ -16,7 +16,6 @@ from tigon.ops.nn.convolution import (
     _channels,
     _check_data,
     _check_parameters,
-    _data_oracle,
     _is_last,
     _spatial,
     _weight_shape,
@@ -24,6 +23,7 @@ from tigon.ops.nn.convolution import (
     _with_channels,
     convolution_data,
 )
+from tigon.ops.nn.convolution_oracles import data_oracle
 from tigon.ops.primitive.arithmetic import add
 from tigon.ops.record import Work, composite
 
@@ -135,7 +135,7 @@ def _deconvolution_oracle(
     attrs = DeconvolutionAttrs(**{name: fields[name] for name in fields_of(DeconvolutionAttrs)})
     last = fields["layout"] in ("NWC", "NHWC", "NDHWC")
     pad, size = _transposed(attrs, _spatial(last, data.shape))
-    y = _data_oracle(data, weight, **(fields | {"pad": pad, "size": size}))
+    y = data_oracle(data, weight, **(fields | {"pad": pad, "size": size}))
     if bias is None:
         return y
     return y + (bias if last else bias.reshape(-1, *(1,) * len(size)))
