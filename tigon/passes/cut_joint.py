@@ -11,8 +11,6 @@ from tigon.base.frozen import Frozen
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, substitute, variable
 from tigon.ops.record import POINTWISE, TRANSPARENT
 
-# ------------------------------------------------------------------------ the cut
-
 
 class Cut(Frozen):
     """A joint graph in two halves."""
