@@ -61,13 +61,14 @@ TypeTable& type_table() {
 
 }  // namespace
 
-TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
+TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim, uint8_t device) {
   if (dtype < 0 || dtype >= kDTypeCount)
     throw UserError("array: unknown dtype code " + std::to_string(dtype));
   if (ndim > kMaxDims)
     throw UserError("array: at most " + std::to_string(kMaxDims) + " axes; given " +
                     std::to_string(ndim));
-  uint64_t hash = static_cast<uint64_t>(dtype) * 0x9E3779B97F4A7C15u + ndim;
+  uint64_t hash =
+      (static_cast<uint64_t>(dtype) + (uint64_t{device} << 8)) * 0x9E3779B97F4A7C15u + ndim;
   for (size_t axis = 0; axis < ndim; ++axis) {
     hash = (hash ^ static_cast<uint64_t>(dims[axis])) * 0xD6E8FEB86659FD93u;
     hash ^= hash >> 32;
@@ -77,7 +78,7 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
   for (size_t index = hash & mask; ArrayType* type = table.slots[index];
        index = (index + 1) & mask) {
     if (type->hash == hash && type->dtype == dtype && type->ndim == ndim &&
-        std::equal(dims, dims + ndim, type->dims))
+        type->device == device && std::equal(dims, dims + ndim, type->dims))
       return TypeRef(type);
   }
 
@@ -105,6 +106,8 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
     throw UserError("array: the size of shape (" + text +
                     ") overflows 64 bits; use smaller extents");
   }
+  TypeRef plain;
+  if (device != kFirstCpu) plain = get(dtype, dims, ndim);
   auto* type = static_cast<ArrayType*>(std::malloc(sizeof(ArrayType) + sizeof(int64_t) * ndim));
   if (!type) throw std::bad_alloc();
   *type = ArrayType{};
@@ -114,14 +117,28 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim) {
   type->nbytes = static_cast<size_t>(nbytes);
   type->hash = hash;
   std::copy(dims, dims + ndim, type->dims);
-  table.insert(type);
+  type->device = device;
+  type->layout = Layout::Dense;
+  type->plain = type;
+  if (plain) {
+    plain->retain();
+    type->plain = plain.get();
+  }
+  type_table().insert(type);
   return TypeRef(type);
+}
+
+TypeRef ArrayType::on(uint8_t other) const {
+  if (other == device) return TypeRef(const_cast<ArrayType*>(this));
+  if (other == kFirstCpu) return TypeRef(const_cast<ArrayType*>(plain));
+  return get(dtype, dims, ndim, other);
 }
 
 size_t ArrayType::count() { return type_table().used; }
 
 void ArrayType::forget() const {
   type_table().erase(this);
+  if (plain != this) plain->release();
   Py_XDECREF(shape);
   std::free(const_cast<ArrayType*>(this));
 }
@@ -140,7 +157,8 @@ PyObject* ArrayType::shape_tuple() {
 std::string ArrayType::text() const {
   std::string result = std::string(kDTypes[dtype].name) + " (";
   for (int axis = 0; axis < ndim; ++axis) result += (axis ? ", " : "") + std::to_string(dims[axis]);
-  return result + (ndim == 1 ? ",)" : ")");
+  result += ndim == 1 ? ",)" : ")";
+  return device == kFirstCpu ? result : result + " on " + device_at(device).text();
 }
 
 // ------------------------------------------------------------------------------------- arrays
@@ -190,7 +208,24 @@ ArrayRef new_array(TypeRef type, Ref<Storage> storage, int64_t offset) {
 
 ArrayRef new_array(TypeRef type) {
   size_t bytes = type->nbytes;
-  return new_array(std::move(type), Storage::create(bytes), 0);
+  uint8_t device = type->device;
+  return new_array(std::move(type), Storage::create(bytes, device), 0);
+}
+
+void read_bytes(Array* array, void* to) {
+  Device& device = device_at(array->type->device);
+  array->storage->materialize();
+  if (!device.is_host())
+    return copy_now(device, to, array->data(), array->type->nbytes, DeviceKind::Way::ToHost);
+  if (array->type->nbytes) std::memcpy(to, array->data(), array->type->nbytes);
+}
+
+void write_bytes(Array* array, const void* from) {
+  Device& device = device_at(array->type->device);
+  array->storage->materialize();
+  if (!device.is_host())
+    return copy_now(device, array->data(), from, array->type->nbytes, DeviceKind::Way::FromHost);
+  if (array->type->nbytes) std::memcpy(array->data(), from, array->type->nbytes);
 }
 
 void check_not_donated(const Array* array) {
@@ -345,6 +380,7 @@ PyObject* get_has_tape(PyObject* self, void*) {
 PyObject* get_is_comparison(PyObject* self, void*) {
   return PyBool_FromLong(as_array(self)->is_comparison);
 }
+PyObject* get_device(PyObject* self, void*) { return PyLong_FromLong(as_array(self)->type->device); }
 PyObject* get_donated(PyObject* self, void*) { return PyBool_FromLong(!as_array(self)->storage); }
 
 PyObject* asnumpy(PyObject* self, PyObject*) {
@@ -383,7 +419,8 @@ PyObject* method_view(PyObject* self, PyObject* arguments, PyObject* keywords) {
       dims.push_back(PyLong_AsLongLong(PySequence_Fast_GET_ITEM(fast.ptr(), axis)));
       if (PyErr_Occurred()) throw PythonError{};
     }
-    TypeRef type = ArrayType::get(array->type->dtype, dims.data(), dims.size());
+    TypeRef type =
+        ArrayType::get(array->type->dtype, dims.data(), dims.size(), array->type->device);
     if (offset < 0 || offset > array->type->size || type->size > array->type->size - offset)
       throw UserError("view: elements " + std::to_string(offset) + " to " +
                       std::to_string(offset + type->size) + " of an array of " +
@@ -439,7 +476,12 @@ PyObject* method_mark_variable(PyObject* self, PyObject* arguments, PyObject* ke
 PyObject* method_dlpack(PyObject* self, PyObject*, PyObject*) {
   return guarded([&] { return to_dlpack(as_array(self)); });
 }
-PyObject* method_dlpack_device(PyObject*, PyObject*) { return Py_BuildValue("(ii)", 1, 0); }
+PyObject* method_dlpack_device(PyObject* self, PyObject*) {
+  return guarded([&] {
+    check_on_host(as_array(self), "__dlpack_device__");
+    return Py_BuildValue("(ii)", 1, 0);
+  });
+}
 
 Py_hash_t hash(PyObject* self) {
   return static_cast<Py_hash_t>(reinterpret_cast<uintptr_t>(self) >> 4);
@@ -480,6 +522,7 @@ PyGetSetDef properties[] = {
     {"has_tape", get_has_tape, nullptr, "Whether a recorded operator made it.", nullptr},
     {"is_comparison", get_is_comparison, nullptr,
      "Whether a comparison made it: its zeros and ones are answers.", nullptr},
+    {"device_index", get_device, nullptr, "Number of the device in the table of devices.", nullptr},
     {"donated", get_donated, nullptr, "Whether its memory was given away.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

@@ -12,15 +12,20 @@ namespace tigon {
 struct Node;
 struct Leaf;
 
-// Shape and dtype, interned: equal types are the same object. Guarded by the GIL.
+enum class Layout : uint8_t { Dense };
+
+// Shape, dtype, device and layout, interned: equal types are the same object. Guarded by the GIL.
 struct ArrayType {
   mutable uint32_t references;
   uint8_t dtype;
   uint8_t ndim;
+  uint8_t device;
+  Layout layout;
   int64_t size;
   size_t nbytes;
   uint64_t hash;
-  PyObject* shape;  // the tuple, made on first use
+  PyObject* shape;         // the tuple, made on first use
+  const ArrayType* plain;  // the same on the first cpu: what graphs and programs are typed with
   int64_t dims[1];  // ndim of them
 
   void retain() const { ++references; }
@@ -30,9 +35,11 @@ struct ArrayType {
   size_t itemsize() const { return kDTypes[dtype].size; }
   PyObject* shape_tuple();  // new reference
   std::string text() const;
+  Ref<ArrayType> on(uint8_t other) const;  // the same on another device
 
   // Throws UserError for unknown dtypes, negative extents and sizes that overflow.
-  static Ref<ArrayType> get(int64_t dtype, const int64_t* dims, size_t ndim);
+  static Ref<ArrayType> get(int64_t dtype, const int64_t* dims, size_t ndim,
+                            uint8_t device = kFirstCpu);
   static size_t count();
 
  private:
@@ -94,6 +101,11 @@ class ArrayRef {
 ArrayRef new_array(TypeRef type, Ref<Storage> storage, int64_t offset);
 ArrayRef new_array(TypeRef type);  // fresh storage without memory yet
 
+inline bool is_on_host(const Array* array) { return device_at(array->type->device).is_host(); }
+// Its bytes, which nobody is writing, from and to the host's memory, wherever they are.
+void read_bytes(Array* array, void* to);
+void write_bytes(Array* array, const void* from);
+
 void check_not_donated(const Array* array);
 
 // ------------------------------------------------------------------------ waiting, with the GIL
@@ -113,10 +125,11 @@ void wait_below(const std::atomic<int>& count, int below);
 // --------------------------------------------------------------------------- numpy and friends
 
 PyObject* to_numpy(Array* array);
-ArrayRef from_numpy(PyObject* source);
+ArrayRef from_numpy(PyObject* source, uint8_t device);
 void copy_from_numpy(Array* array, PyObject* source);
 PyObject* to_scalar(Array* array);
 PyObject* to_dlpack(Array* array);
+void check_on_host(const Array* array, const char* where);
 ArrayRef from_dlpack(PyObject* source);
 void load_numpy();
 extern PyObject* numpy_generic;  // the base class of numpy's scalars

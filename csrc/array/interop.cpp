@@ -167,13 +167,13 @@ PyObject* to_numpy(Array* array) {
   if (array->type->size == 0) return result.release().ptr();
   Py_buffer view;
   if (PyObject_GetBuffer(result.ptr(), &view, PyBUF_SIMPLE | PyBUF_WRITABLE)) throw PythonError{};
-  array->storage->materialize();
-  const char* from = array->data();
   size_t bytes = array->type->nbytes;
-  if (bytes < 65536) {
-    std::memcpy(view.buf, from, bytes);
+  if (bytes < 65536 || !is_on_host(array)) {
+    read_bytes(array, view.buf);
   } else {
+    array->storage->materialize();
     Ref<Storage> held = array->storage;
+    const char* from = array->data();
     GilReleased released;
     parallel_copy(view.buf, from, bytes);
   }
@@ -181,19 +181,31 @@ PyObject* to_numpy(Array* array) {
   return result.release().ptr();
 }
 
-ArrayRef from_numpy(PyObject* source) {
+namespace {
+
+void copy_in(Array* array, const Buffer& buffer) {
+  const char* from = static_cast<const char*>(buffer.view.buf);
+  if (is_on_host(array))
+    return copy_strided(array->data(), from, *array->type, buffer.strides());
+  std::vector<char> dense(array->type->nbytes);
+  copy_strided(dense.data(), from, *array->type, buffer.strides());
+  write_bytes(array, dense.data());
+}
+
+}  // namespace
+
+ArrayRef from_numpy(PyObject* source, uint8_t device) {
   Buffer buffer(source, "from_numpy");
-  TypeRef type = buffer.type("from_numpy");
-  ArrayRef result = new_array(type);
+  ArrayRef result = new_array(buffer.type("from_numpy")->on(device));
   materialize_now(*result->storage);
-  copy_strided(result->data(), static_cast<const char*>(buffer.view.buf), *type, buffer.strides());
+  copy_in(result.get(), buffer);
   return result;
 }
 
 void copy_from_numpy(Array* array, PyObject* source) {
   Buffer buffer(source, "copy_from_numpy");
   TypeRef type = buffer.type("copy_from_numpy");
-  if (type.get() != array->type.get())
+  if (type.get() != array->type->plain)
     throw UserError("copy_from_numpy: expected " + array->type->text() + "; given " + type->text());
   if (is_recording() && array->on_tape())
     throw UserError("copy_from_numpy: an array that takes part in a recording cannot be "
@@ -201,7 +213,7 @@ void copy_from_numpy(Array* array, PyObject* source) {
   wait_to_write(array);
   array->storage->materialize();
   ++array->storage->version;
-  copy_strided(array->data(), static_cast<const char*>(buffer.view.buf), *type, buffer.strides());
+  copy_in(array, buffer);
   if (array->whole_storage()) array->storage->forget_failure();
 }
 
@@ -209,9 +221,8 @@ PyObject* to_scalar(Array* array) {
   if (array->type->size != 1)
     throw UserError("item: expected an array of size 1; given " + array->type->text());
   wait_to_read(array);
-  array->storage->materialize();
   Immediate value{};
-  std::memcpy(value.bytes, array->data(), array->type->itemsize());
+  read_bytes(array, value.bytes);
   return immediate_to_python(value, array->type->dtype);
 }
 
@@ -339,7 +350,16 @@ ArrayRef import_managed(Managed* managed, bool read_only) {
 
 }  // namespace
 
+void check_on_host(const Array* array, const char* where) {
+  if (is_on_host(array)) return;
+  throw UserError(std::string(where) + ": the array is on " +
+                  device_at(array->type->device).text() +
+                  ", whose memory other libraries cannot read; copy it with "
+                  "as_in_context(mx.cpu())");
+}
+
 PyObject* to_dlpack(Array* array) {
+  check_on_host(array, "to_dlpack");
   wait_to_read(array);
   array->storage->materialize();
   auto* exported = new Export;

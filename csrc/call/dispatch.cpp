@@ -64,7 +64,7 @@ PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject
     const ArrayType* expected = program.inputs[index].get();
     if (is_array(item)) {
       arrays[index] = as_array(item);
-      if (arrays[index]->type.get() == expected) continue;
+      if (arrays[index]->type->plain == expected) continue;
     } else if (expected->ndim == 0 && is_scalar(item)) {
       arrays[index] = nullptr;
       immediates[index] = convert(read_scalar(item), expected->dtype);
@@ -130,11 +130,25 @@ void check_operands(const std::string& name, const std::vector<TypeRef>& inputs,
     const ArrayType* expected = inputs[index].get();
     uint64_t word = key[index + 1];
     bool same = is_number(word) ? expected->ndim == 0 && expected->dtype == word >> 1
-                                : reinterpret_cast<uint64_t>(expected) == word;
+                                : reinterpret_cast<const ArrayType*>(word)->plain == expected;
     if (!same)
       throw InternalError(name + ": input " + std::to_string(index) + " of what was compiled is " +
                           expected->text() + ", which is not the operand's type");
   }
+}
+
+// The devices of arrays, each once, as a tuple of numbers.
+PyObject* devices_of(Array* const* arrays, size_t count) {
+  std::vector<uint8_t> found;
+  for (size_t index = 0; index < count; ++index) {
+    if (!arrays[index]) continue;
+    uint8_t device = arrays[index]->type->device;
+    if (std::find(found.begin(), found.end(), device) == found.end()) found.push_back(device);
+  }
+  PyObject* devices = PyTuple_New(static_cast<Py_ssize_t>(found.size()));
+  for (size_t place = 0; devices && place < found.size(); ++place)
+    PyTuple_SET_ITEM(devices, static_cast<Py_ssize_t>(place), PyLong_FromLong(found[place]));
+  return devices;
 }
 
 std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const uint64_t* key,
@@ -156,9 +170,12 @@ std::shared_ptr<Entry> compile(int64_t operator_id, int64_t attributes_id, const
     if (!part) throw nb::python_error();
     PyTuple_SET_ITEM(signature.ptr(), static_cast<Py_ssize_t>(index), part);
   }
+  nb::object devices = nb::steal(devices_of(arrays, count));
+  if (!devices.is_valid()) throw nb::python_error();
   PyObject* answer = in_python([&] {
-    return PyObject_CallFunction(compile_handler, "LLO", static_cast<long long>(operator_id),
-                                 static_cast<long long>(attributes_id), signature.ptr());
+    return PyObject_CallFunction(compile_handler, "LLOO", static_cast<long long>(operator_id),
+                                 static_cast<long long>(attributes_id), signature.ptr(),
+                                 devices.ptr());
   });
   if (!answer) throw nb::python_error();
   entry->owner = nb::steal(answer);
@@ -312,7 +329,7 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
     check_not_donated(given);
     if (is_recording() && (given->on_tape() || result->node))
       throw UserError("view: out= is not supported while recording");
-    if (given->type.get() != result->type.get())
+    if (given->type->plain != result->type->plain)
       throw UserError("view: out=: " + expectation(result->type.get(), as_object(given)));
     copy_array(result.get(), given);
     return as_object(outputs[0].release());

@@ -100,6 +100,9 @@ ArrayRef invoke_binary(int64_t operator_id, int64_t attributes_id, Array* a, Arr
 // Copies, ordered by the engine.
 void copy_array(Array* from, Array* to);
 void fill_array(Array* array, double value);  // small set of constants: 0 and 1
+// The values on another device: of the host's memory a view, else a copy.
+ArrayRef placed_on(Array* array, uint8_t device);
+ArrayRef moved_to(Array* array, uint8_t device);  // always a copy
 
 // The setters return what was set before.
 nb::object set_compile_handler(nb::object handler);

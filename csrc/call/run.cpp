@@ -29,7 +29,16 @@ void move_bytes(const char* from, char* to, size_t bytes) {
   }
 }
 
-class CopyTask final : public Task {
+std::shared_ptr<Failure> failure_of(const KernelFailure* failure) {
+  if (!failure) return nullptr;
+  try {
+    failure->raise();
+  } catch (...) {
+    return Failure::from_current_exception();
+  }
+}
+
+class CopyTask final : public Task, private Completion {
  public:
   CopyTask(Array* from, Array* to)
       : source_(from->storage.get()), target_(to->storage.get()), from_(from->offset),
@@ -39,9 +48,33 @@ class CopyTask final : public Task {
   }
 
  protected:
-  void execute() override { move_bytes(source_->data() + from_, target_->data() + to_, bytes_); }
+  bool execute() override {
+    Device& source = device_at(source_->device());
+    Device& target = device_at(target_->device());
+    const char* from = source_->data() + from_;
+    char* to = target_->data() + to_;
+    if (source.is_host() && target.is_host()) {
+      move_bytes(from, to, bytes_);
+      return true;
+    }
+    if (!bytes_) return true;
+    if (!source.is_host() && !target.is_host() && source.index != target.index) {
+      std::vector<char> between(bytes_);
+      copy_now(source, between.data(), from, bytes_, DeviceKind::Way::ToHost);
+      copy_now(target, to, between.data(), bytes_, DeviceKind::Way::FromHost);
+      return true;
+    }
+    auto way = source.is_host()   ? DeviceKind::Way::FromHost
+               : target.is_host() ? DeviceKind::Way::ToHost
+                                  : DeviceKind::Way::Within;
+    Device& device = source.is_host() ? target : source;
+    device.kind->copy(device.number, to, from, bytes_, way, *this);
+    return false;
+  }
 
  private:
+  void ended(const KernelFailure* failure) noexcept override { finish(failure_of(failure)); }
+
   Storage* source_;
   Storage* target_;
   int64_t from_;
@@ -77,7 +110,7 @@ class ProgramTask final : public Task {
  protected:
   void reserve() override { arena_ = std::make_unique<Arena>(code_->arena_bytes); }
 
-  void execute() override {
+  bool execute() override {
     std::unique_ptr<Arena> arena = std::move(arena_);  // ends with the execution
     Few<void*, 64> in(inputs.size());
     Few<void*, 64> out(outputs.size());
@@ -91,6 +124,7 @@ class ProgramTask final : public Task {
     code_->execute(in.data(), out.data(), arena->data());
     for (const AliasCopy& copy : copies)
       move_bytes(copy.from->data(), copy.to->data() + copy.offset, copy.bytes);
+    return true;
   }
 
   std::string title() const override { return name_; }
@@ -98,6 +132,74 @@ class ProgramTask final : public Task {
  private:
   Ref<ProgramCode> code_;
   std::string name_;
+  std::unique_ptr<Arena> arena_;
+};
+
+// One execution on a device whose memory is its own. Numbers lie behind the arena.
+class DeviceTask final : public Task, private Completion {
+ public:
+  DeviceTask(Ref<ProgramCode> code, std::string name, Device& device)
+      : code_(std::move(code)), name_(std::move(name)), device_(device) {
+    code_->in_flight.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~DeviceTask() override { code_->in_flight.fetch_sub(1, std::memory_order_release); }
+
+  std::vector<Place> inputs;
+  std::vector<Place> outputs;
+
+ protected:
+  void reserve() override {
+    arena_ = std::make_unique<Arena>(numbers_begin() + inputs.size() * sizeof(Immediate),
+                                     device_.index);
+  }
+
+  bool execute() override {
+    std::vector<void*> in(inputs.size());
+    std::vector<void*> out(outputs.size());
+    numbers_.resize(inputs.size());
+    bool any = false;
+    for (size_t index = 0; index < inputs.size(); ++index) {
+      Place& place = inputs[index];
+      if (place.storage) {
+        place.storage->materialize();
+        in[index] = place.storage->data() + place.offset;
+        continue;
+      }
+      any = true;
+      numbers_[index] = place.immediate;
+      in[index] = arena_->data() + numbers_begin() + index * sizeof(Immediate);
+    }
+    for (size_t index = 0; index < outputs.size(); ++index)
+      out[index] = outputs[index].storage->data() + outputs[index].offset;
+    if (any)
+      device_.kind->copy(device_.number, arena_->data() + numbers_begin(), numbers_.data(),
+                         numbers_.size() * sizeof(Immediate), DeviceKind::Way::FromHost, sent_);
+    buffers_ = code_->buffers_on(device_, in.data(), out.data(), arena_->data());
+    device_.kind->run(device_.number, code_->waves, buffers_.data(), *this);
+    return false;
+  }
+
+  std::string title() const override { return name_; }
+
+ private:
+  struct Sent final : Completion {  // a copy that failed fails what comes after it
+    void ended(const KernelFailure*) noexcept override {}
+  };
+
+  size_t numbers_begin() const {
+    return (code_->arena_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  void ended(const KernelFailure* failure) noexcept override {
+    arena_.reset();
+    finish(failure_of(failure));
+  }
+
+  Ref<ProgramCode> code_;
+  std::string name_;
+  Device& device_;
+  Sent sent_;
+  std::vector<Immediate> numbers_;
+  std::vector<void*> buffers_;
   std::unique_ptr<Arena> arena_;
 };
 
@@ -114,6 +216,11 @@ void copy_array(Array* from, Array* to) {
   constexpr size_t kInline = 65536;
   ++to->storage->version;
   bool ready = from->storage->ready_to_read() && to->storage->ready_to_write();
+  if (!is_on_host(from) || !is_on_host(to)) {
+    push(Ref<Task>(new CopyTask(from, to)));
+    if (Engine::instance().naive) wait_to_read(to);
+    return;
+  }
   if (ready && (from->type->nbytes < kInline || Engine::instance().naive)) {
     from->storage->materialize();
     to->storage->materialize();
@@ -127,13 +234,31 @@ void fill_array(Array* array, double value) {
   materialize_now(*array->storage);
   Immediate element = convert({Scalar::Float, value, 0}, array->type->dtype);
   size_t width = array->type->itemsize();
-  char* to = array->data();
+  bool here = is_on_host(array);
+  std::vector<char> sent(here ? 0 : array->type->nbytes);
+  char* to = here ? array->data() : sent.data();
   if (value == 0) {
     if (array->type->nbytes) std::memset(to, 0, array->type->nbytes);
-    return;
+  } else {
+    for (int64_t index = 0; index < array->type->size; ++index, to += width)
+      std::memcpy(to, element.bytes, width);
   }
-  for (int64_t index = 0; index < array->type->size; ++index, to += width)
-    std::memcpy(to, element.bytes, width);
+  if (!here) write_bytes(array, sent.data());
+}
+
+ArrayRef placed_on(Array* array, uint8_t device) {
+  TypeRef type = array->type->on(device);
+  if (is_on_host(array) && device_at(device).is_host())
+    return new_array(std::move(type), array->storage, array->offset);
+  ArrayRef copy = new_array(std::move(type));
+  copy_array(array, copy.get());
+  return copy;
+}
+
+ArrayRef moved_to(Array* array, uint8_t device) {
+  ArrayRef copy = new_array(array->type->on(device));
+  copy_array(array, copy.get());
+  return copy;
 }
 
 // ------------------------------------------------------------------------------------ recording
@@ -244,11 +369,22 @@ bool may_share(const Program& program, size_t output, size_t input) {
   return false;
 }
 
-void check_given_output(const Program& program, size_t output, Array* given, bool recording) {
+// Whether kernels of the device may touch an array of this type.
+void check_readable(const std::string& name, const ArrayType& type, const Device& device) {
+  if (type.device == device.index) return;
+  const Device& other = device_at(type.device);
+  if (other.is_host() && device.is_host()) return;
+  throw UserError(name + ": operands are on " + device.text() + " and on " + other.text() +
+                  "; move one with as_in_context");
+}
+
+void check_given_output(const Program& program, size_t output, Array* given, bool recording,
+                        const Device& device) {
   check_not_donated(given);
-  if (given->type.get() != program.outputs[output].get())
+  if (given->type->plain != program.outputs[output].get())
     throw UserError(program.name +
                     ": out=: " + expectation(program.outputs[output].get(), as_object(given)));
+  check_readable(program.name, *given->type, device);
   if (recording && given->on_tape())
     throw UserError(program.name +
                     ": an array that takes part in a recording cannot be overwritten (+=, x[:] = "
@@ -305,7 +441,8 @@ bool conflicts(const Program& program, size_t output, const Array* given, Array*
 }
 
 ArrayRef reuse_donated(const Program& program, size_t output, Array* const* inputs, size_t count,
-                       const std::vector<uint32_t>& donate, std::vector<bool>& taken) {
+                       const std::vector<uint32_t>& donate, std::vector<bool>& taken,
+                       uint8_t device) {
   size_t bytes = program.outputs[output]->nbytes;
   for (uint32_t index : donate) {
     if (index >= count || taken[index] || !inputs[index] || !may_share(program, output, index))
@@ -320,9 +457,20 @@ ArrayRef reuse_donated(const Program& program, size_t output, Array* const* inpu
     if (twice) continue;
     taken[index] = true;
     ++input->storage->version;
-    return new_array(program.outputs[output], input->storage, 0);
+    return new_array(program.outputs[output]->on(device), input->storage, 0);
   }
   return {};
+}
+
+// Where a call computes: where its first array is, which it reads or is to write.
+uint8_t place_of(Array* const* inputs, size_t count, const std::vector<ArrayRef>& outputs) {
+  for (size_t index = 0; index < count; ++index) {
+    if (inputs[index]) return inputs[index]->type->device;
+  }
+  for (const ArrayRef& output : outputs) {
+    if (output) return output->type->device;
+  }
+  return current_device();
 }
 
 }  // namespace
@@ -345,10 +493,12 @@ class Call {
   Call(Program& program, Array* const* inputs, const Immediate* immediates, size_t count,
        std::vector<ArrayRef>& outputs, const std::vector<uint32_t>* donate, bool recording)
       : program_(program), code_(*program.code), inputs_(inputs), immediates_(immediates),
-        count_(count), outputs_(outputs), donate_(donate), recording_(recording),
+        count_(count), outputs_(outputs), donate_(donate),
+        device_(device_at(place_of(inputs, count, outputs))), recording_(recording),
         synchronous_(Engine::instance().naive.load(std::memory_order_relaxed) ||
                      Task::current_host()),
-        small_(synchronous_ || code_.cost < inline_threshold) {}
+        on_host_(device_.is_host()),
+        small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)) {}
 
   // May give up the GIL: nothing about the operands is looked at before.
   void wait_for_turn() const {
@@ -362,6 +512,8 @@ class Call {
     for (size_t index = 0; index < count_; ++index) {
       if (!inputs_[index]) continue;
       check_not_donated(inputs_[index]);
+      if (inputs_[index]->type->device != device_.index)
+        check_readable(program_.name, *inputs_[index]->type, device_);
       if (synchronous_) {
         wait_to_read(inputs_[index]);
       } else {
@@ -387,11 +539,12 @@ class Call {
         continue;
       }
       if (donate_ && !recording_)
-        outputs_[index] = reuse_donated(program_, index, inputs_, count_, *donate_, taken);
+        outputs_[index] = reuse_donated(program_, index, inputs_, count_, *donate_, taken,
+                                        device_.index);
       if (outputs_[index]) {
         await_writable(outputs_[index].get());
       } else {
-        outputs_[index] = new_array(program_.outputs[index]);
+        outputs_[index] = new_array(program_.outputs[index]->on(device_.index));
       }
     }
   }
@@ -399,7 +552,7 @@ class Call {
   void run() {
     ++program_.calls;
     ++counters.native_calls;
-    if (synchronous_ && code_.cost > kNoticeable && !Task::current_host()) {
+    if (synchronous_ && (!on_host_ || (code_.cost > kNoticeable && !Task::current_host()))) {
       ++counters.inlined;
       run_and_wait();
     } else if (small_ && ready_) {
@@ -408,7 +561,10 @@ class Call {
     } else {
       push(make_task());
     }
-    for (auto& [index, given] : copies_) outputs_[index] = std::move(given);
+    for (auto& [index, given] : copies_) {
+      if (!on_host_) copy_array(outputs_[index].get(), given.get());
+      outputs_[index] = std::move(given);
+    }
   }
 
  private:
@@ -422,12 +578,12 @@ class Call {
 
   void place_given(size_t index) {
     Array* given = outputs_[index].get();
-    check_given_output(program_, index, given, recording_);
+    check_given_output(program_, index, given, recording_, device_);
     await_writable(given);
     if (synchronous_ && given->whole_storage()) given->storage->forget_failure();
     if (conflicts(program_, index, given, inputs_, input_places_)) {
       copies_.emplace_back(index, std::move(outputs_[index]));
-      outputs_[index] = new_array(program_.outputs[index]);
+      outputs_[index] = new_array(program_.outputs[index]->on(device_.index));
     } else {
       ++given->storage->version;
     }
@@ -485,12 +641,31 @@ class Call {
   void run_and_wait() {
     Engine::instance().push(make_task());
     for (const ArrayRef& output : outputs_) wait_to_read(output.get());
-    for (auto& [index, given] : copies_) wait_to_read(given.get());
+    if (on_host_) {
+      for (auto& [index, given] : copies_) wait_to_read(given.get());
+    }
   }
 
   Ref<Task> make_task() {
-    auto* task = new ProgramTask(program_.code, program_.name);
-    Ref<Task> owned(task);
+    if (on_host_) {
+      Ref<Task> owned(new ProgramTask(program_.code, program_.name));
+      auto* task = static_cast<ProgramTask*>(owned.get());
+      fill(task);
+      for (auto& [index, given] : copies_) {
+        ++given->storage->version;
+        task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(),
+                                given->offset, given->type->nbytes});
+        task->writes.push_back({given->storage, given->whole_storage()});
+      }
+      return owned;
+    }
+    Ref<Task> owned(new DeviceTask(program_.code, program_.name, device_));
+    fill(static_cast<DeviceTask*>(owned.get()));
+    return owned;
+  }
+
+  template <class Filled>
+  void fill(Filled* task) {
     task->inputs.reserve(count_);
     task->outputs.reserve(outputs_.size());
     for (size_t index = 0; index < count_; ++index) {
@@ -508,13 +683,6 @@ class Call {
       task->outputs.push_back({output->storage.get(), output->offset, {}});
       task->writes.push_back({output->storage, output->whole_storage()});
     }
-    for (auto& [index, given] : copies_) {
-      ++given->storage->version;
-      task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
-                              given->type->nbytes});
-      task->writes.push_back({given->storage, given->whole_storage()});
-    }
-    return owned;
   }
 
   Program& program_;
@@ -524,8 +692,10 @@ class Call {
   size_t count_;
   std::vector<ArrayRef>& outputs_;
   const std::vector<uint32_t>* donate_;
+  Device& device_;
   bool recording_;
   bool synchronous_;
+  bool on_host_;
   bool small_;
   bool ready_ = true;
   bool began_ = false;
@@ -562,7 +732,7 @@ void View::bind(int dtype) {
 
 ArrayRef run_view(View& view, PyObject* self, Array* operand, bool record) {
   check_not_donated(operand);
-  const TypeRef& type = view.outputs[0];
+  TypeRef type = view.outputs[0]->on(operand->type->device);
   int64_t offset = operand->offset + view.offset * static_cast<int64_t>(type->itemsize());
   if (offset < 0 ||
       offset + static_cast<int64_t>(type->nbytes) > static_cast<int64_t>(operand->storage->bytes()))

@@ -81,7 +81,7 @@ void HostStep::run(Frame& frame) const {
   std::vector<ArrayRef> made;
   for (size_t index = 0; index < count; ++index) {
     PyObject* item = PyTuple_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
-    if (!is_array(item) || as_array(item)->type.get() != outputs[index].get())
+    if (!is_array(item) || as_array(item)->type->plain != outputs[index].get())
       throw UserError("host step: result " + std::to_string(index) + ": " +
                       expectation(outputs[index].get(), item));
     check_not_donated(as_array(item));
@@ -320,10 +320,10 @@ std::shared_ptr<KeyedSequence> SequenceCache::find(PyObject* arrays, bool traini
   made->sequence = nb::inst_ptr<Sequence>(made->owner);
   if (made->sequence->inputs.size() != count)
     throw InternalError("a sequence was made for another number of arrays");
-  // The types of the sequence keep the addresses in the key: they must be those.
   for (size_t index = 0; index < count; ++index) {
-    if (made->sequence->inputs[index].get() != given[index]->type.get())
+    if (made->sequence->inputs[index].get() != given[index]->type->plain)
       throw InternalError("a sequence was made for other types");
+    made->types.push_back(given[index]->type);
   }
   // Another thread may have been here meanwhile.
   if (const auto* found = kept_.find(key.data(), words, hash)) return *found;

@@ -103,6 +103,7 @@ PyObject* packed(std::vector<ArrayRef>& arrays, PyObject* (*make)(Py_ssize_t));
 struct KeyedSequence : Keyed {
   nb::object owner;
   const Sequence* sequence;
+  std::vector<TypeRef> types;  // the key holds their addresses
 };
 
 // Which of these arrays gradients are asked for, in bits; nothing unless recording.

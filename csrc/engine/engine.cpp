@@ -85,16 +85,25 @@ void Task::run_now() noexcept {
   if (!failure) {
     try {
       if (!obtain_memory()) return;
-      execute();
+      if (!execute()) return;
     } catch (...) {
-      failure = Failure::from_current_exception();
-      if (failure->type == Failure::Type::Memory && !title().empty())
-        failure->message = title() + ": " + failure->message;
-      if (file)
-        failure->message += " (called at " + std::string(file) + ":" + std::to_string(line) + ")";
+      failure = described(Failure::from_current_exception());
     }
   }
   Engine::instance().complete(this, std::move(failure));
+}
+
+void Task::finish(std::shared_ptr<Failure> failure) noexcept {
+  Engine::instance().complete(this, failure ? described(std::move(failure)) : nullptr);
+}
+
+// Names the task where memory is lacking, and the caller's place.
+std::shared_ptr<Failure> Task::described(std::shared_ptr<Failure> failure) const {
+  if (failure->type == Failure::Type::Memory && !title().empty())
+    failure->message = title() + ": " + failure->message;
+  if (file)
+    failure->message += " (called at " + std::string(file) + ":" + std::to_string(line) + ")";
+  return failure;
 }
 
 Engine& Engine::instance() {

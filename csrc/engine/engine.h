@@ -72,12 +72,15 @@ class Task : public Runnable, public AtomicCounted<Task> {
  protected:
   static Task* set_current_host(Task* task);  // returns the previous one
   virtual void reserve() {}                   // memory for the execution beyond the storages
-  virtual void execute() = 0;
+  // False: it goes on elsewhere, and `finish` will be called, once, by any thread.
+  virtual bool execute() = 0;
+  void finish(std::shared_ptr<Failure> failure) noexcept;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
 
  private:
   friend class Engine;
   bool obtain_memory();  // false: another task's end will start this one again
+  std::shared_ptr<Failure> described(std::shared_ptr<Failure> failure) const;
 
   std::atomic<int> waits_{0};
   std::shared_ptr<Failure> lost_;  // it cannot run in this process

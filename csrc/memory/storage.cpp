@@ -434,23 +434,35 @@ alignas(kAlignment) char empty_block[kAlignment];  // what zero-size arrays poin
 std::atomic<uint64_t> next_id{1};
 }  // namespace
 
-Arena::Arena(size_t bytes) : bytes_(bytes), data_(empty_block) {
-  if (bytes == 0) return;
-  data_ = static_cast<char*>(memory::allocate(bytes));
-  if (!data_) memory::throw_out_of_memory(bytes);
+namespace {
+
+char* allocate_on(uint8_t device, size_t bytes) {
+  void* block =
+      device == kFirstCpu ? memory::allocate(bytes) : device_at(device).allocate(bytes);
+  if (!block) memory::throw_out_of_memory(bytes);
   memory::count(bytes);
+  return static_cast<char*>(block);
+}
+
+void release_on(uint8_t device, void* block, size_t bytes) {
+  memory::discount(bytes);
+  device == kFirstCpu ? memory::release(block, bytes) : device_at(device).release(block, bytes);
+}
+
+}  // namespace
+
+Arena::Arena(size_t bytes, uint8_t device) : bytes_(bytes), data_(empty_block), device_(device) {
+  if (bytes) data_ = allocate_on(device, bytes);
 }
 
 Arena::~Arena() {
-  if (bytes_ == 0) return;
-  memory::discount(bytes_);
-  memory::release(data_, bytes_);
+  if (bytes_) release_on(device_, data_, bytes_);
 }
 
-Ref<Storage> Storage::create(size_t bytes) {
+Ref<Storage> Storage::create(size_t bytes, uint8_t device) {
   void* place = memory::allocate(sizeof(Storage));
   if (!place) memory::throw_out_of_memory(bytes);
-  auto* storage = ::new (place) Storage(bytes);
+  auto* storage = ::new (place) Storage(bytes, device);
   storage->id_ = next_id.fetch_add(1, std::memory_order_relaxed);
   return Ref<Storage>(storage);
 }
@@ -468,16 +480,11 @@ void Storage::allocate() {
     data_ = empty_block;
     return;
   }
-  data_ = static_cast<char*>(memory::allocate(bytes_));
-  if (!data_) memory::throw_out_of_memory(bytes_);
-  memory::count(bytes_);
+  data_ = allocate_on(device_, bytes_);
 }
 
 void Storage::dematerialize() {
-  if (bytes_) {
-    memory::discount(bytes_);
-    memory::release(data_, bytes_);
-  }
+  if (bytes_) release_on(device_, data_, bytes_);
   data_ = nullptr;
 }
 
@@ -485,8 +492,7 @@ void Storage::destroy(Storage* storage) {
   if (storage->free_foreign_) {
     storage->free_foreign_(storage->foreign_context_);
   } else if (storage->data_ && storage->bytes_) {
-    memory::discount(storage->bytes_);
-    memory::release(storage->data_, storage->bytes_);
+    release_on(storage->device_, storage->data_, storage->bytes_);
   }
   storage->~Storage();
   memory::release(storage, sizeof(Storage));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/common.h"
+#include "engine/device.h"
 
 namespace tigon {
 
@@ -52,10 +53,10 @@ void after_fork();
 
 }  // namespace memory
 
-// Counted memory for the length of one execution.
+// Counted memory of a device for the length of one execution.
 class Arena {
  public:
-  explicit Arena(size_t bytes);
+  explicit Arena(size_t bytes, uint8_t device = kFirstCpu);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -64,6 +65,7 @@ class Arena {
  private:
   size_t bytes_;
   char* data_;
+  uint8_t device_;
 };
 
 // Memory of one or more arrays. Engine order, version and failure belong to it.
@@ -71,7 +73,7 @@ class Storage : public AtomicCounted<Storage> {
  public:
   // Memory comes with `materialize`, when the first task that writes it runs: pending work holds
   // no memory.
-  static Ref<Storage> create(size_t bytes);
+  static Ref<Storage> create(size_t bytes, uint8_t device = kFirstCpu);
   // Memory owned by someone else; `free_foreign(context)` gives it back.
   static Ref<Storage> wrap(void* data, size_t bytes, void (*free_foreign)(void*), void* context);
   static void destroy(Storage* storage);
@@ -83,6 +85,7 @@ class Storage : public AtomicCounted<Storage> {
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   uint64_t id() const { return id_; }
+  uint8_t device() const { return device_; }
   bool foreign() const { return free_foreign_ != nullptr; }
 
   bool ready_to_read() const {
@@ -119,12 +122,13 @@ class Storage : public AtomicCounted<Storage> {
   std::shared_ptr<Failure> failure;
 
  private:
-  explicit Storage(size_t bytes) : bytes_(bytes) {}
+  Storage(size_t bytes, uint8_t device) : bytes_(bytes), device_(device) {}
   ~Storage() = default;
   void allocate();
 
   size_t bytes_;
   uint64_t id_ = 0;
+  uint8_t device_;
   char* data_ = nullptr;
   void (*free_foreign_)(void*) = nullptr;
   void* foreign_context_ = nullptr;

@@ -83,6 +83,30 @@ ProgramCode::~ProgramCode() {
   if (drop_keep_alive) drop_keep_alive(keep_alive);
   for (size_t index = 0; index < constants_.size(); ++index)
     memory::release(constants_[index], constant_bytes_[index]);
+  for (auto& [device, blocks] : sent_) {
+    for (size_t index = 0; index < blocks.size(); ++index)
+      device_at(device).release(blocks[index], constant_bytes_[index]);
+  }
+}
+
+void* const* ProgramCode::constants_on(Device& device) const {
+  std::lock_guard<std::mutex> guard(sending_);
+  std::vector<void*>& blocks = sent_[device.index];
+  while (blocks.size() < constants_.size()) {
+    size_t bytes = constant_bytes_[blocks.size()];
+    void* block = device.allocate(bytes);
+    if (!block) memory::throw_out_of_memory(bytes);
+    copy_now(device, block, constants_[blocks.size()], bytes, DeviceKind::Way::FromHost);
+    blocks.push_back(block);
+  }
+  return blocks.data();
+}
+
+std::vector<void*> ProgramCode::buffers_on(Device& device, void* const* inputs,
+                                           void* const* outputs, void* arena) const {
+  std::vector<void*> buffers(buffer_total_);
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena), constants_on(device));
+  return buffers;
 }
 
 void ProgramCode::add_constant(const void* data, size_t bytes) {
@@ -143,8 +167,8 @@ void ProgramCode::finish() {
   }
 }
 
-void ProgramCode::resolve(void** buffers, void* const* inputs, void* const* outputs,
-                          char* arena) const {
+void ProgramCode::resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena,
+                          void* const* constants) const {
   for (const Wave& wave : waves) {
     for (const Launch& launch : wave.launches) {
       for (const BufferPlace& place : launch.buffers) {
@@ -159,7 +183,7 @@ void ProgramCode::resolve(void** buffers, void* const* inputs, void* const* outp
           *buffers++ = arena + place.index;
           break;
         case Space::Constant:
-          *buffers++ = constants_[static_cast<size_t>(place.index)];
+          *buffers++ = constants[place.index];
           break;
         }
       }
@@ -234,7 +258,7 @@ void ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, 
 
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
   alignas(64) Few<void*, 64> buffers(buffer_total_);
-  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena), constants_.data());
   bool alone = (cost != 0 && cost < kAlone) || ThreadPool::instance().threads() == 1;
   run(waves, chunk_counts_.data(), buffers.data(), alone);
 }
@@ -243,7 +267,7 @@ std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const*
                                                void* arena, Part part) const {
   using Clock = std::chrono::steady_clock;
   Few<void*, 64> buffers(buffer_total_);
-  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena));
+  resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena), constants_.data());
   std::vector<double> seconds;
   auto timed = [&](const Wave& wave) {
     auto chunks = static_cast<uint32_t>(wave.chunks.size());

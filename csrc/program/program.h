@@ -1,11 +1,14 @@
 // A compiled graph: waves of kernel launches over inputs, outputs, constants and one arena.
 #pragma once
 
+#include <map>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/common.h"
+#include "engine/device.h"
 #include "engine/pool.h"
 
 namespace tigon {
@@ -77,6 +80,9 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
 
   void add_constant(const void* data, size_t bytes);
   size_t constant_count() const { return constants_.size(); }
+  // Of each launch in order, on a device of its own memory, where constants are sent at first use.
+  std::vector<void*> buffers_on(Device& device, void* const* inputs, void* const* outputs,
+                                void* arena) const;
   // Checks places and fixes the chunks; to be called once, when all is filled in.
   void finish();
 
@@ -92,12 +98,16 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
  private:
   void run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
            bool alone) const;
-  void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena) const;
+  void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena,
+               void* const* constants) const;
+  void* const* constants_on(Device& device) const;
 
   std::vector<uint32_t> chunk_counts_;  // of each wave
   size_t buffer_total_ = 0;
   std::vector<void*> constants_;
   std::vector<size_t> constant_bytes_;
+  mutable std::mutex sending_;
+  mutable std::map<uint8_t, std::vector<void*>> sent_;  // constants by device
 };
 
 }  // namespace tigon

@@ -18,11 +18,14 @@ namespace {
 
 bool is_live_array(PyObject* object) { return is_array(object) && as_array(object)->storage; }
 
-// (shape, dtype code), a new reference.
-PyObject* type_pair(const Array* array) {
+// (shape, dtype code), and the device where it is not the first; a new reference.
+PyObject* type_parts(const Array* array) {
   nb::object shape = nb::steal(array->type->shape_tuple());
   nb::object code = nb::steal(PyLong_FromLong(array->type->dtype));
-  return shape && code ? PyTuple_Pack(2, shape.ptr(), code.ptr()) : nullptr;
+  if (!shape || !code) return nullptr;
+  if (array->type->device == kFirstCpu) return PyTuple_Pack(2, shape.ptr(), code.ptr());
+  nb::object device = nb::steal(PyLong_FromLong(array->type->device));
+  return device ? PyTuple_Pack(3, shape.ptr(), code.ptr(), device.ptr()) : nullptr;
 }
 
 // (structure, first place of each array); takes over `structure`.
@@ -37,7 +40,7 @@ PyObject* with_places(PyObject* structure, const Arrays& arrays, size_t count) {
   return places ? PyTuple_Pack(2, own.ptr(), places.ptr()) : nullptr;
 }
 
-// (structure, training, recording, type pairs); takes over `structure`, which may be null.
+// (structure, training, recording, types); takes over `structure`, which may be null.
 template <class Arrays>
 PyObject* kind_of(PyObject* structure, const Arrays& arrays, size_t count) {
   if (!structure) return nullptr;
@@ -51,9 +54,9 @@ PyObject* kind_of(PyObject* structure, const Arrays& arrays, size_t count) {
   PyTuple_SET_ITEM(kind, 1, PyBool_FromLong(is_training()));
   PyTuple_SET_ITEM(kind, 2, PyBool_FromLong(is_recording()));
   for (size_t index = 0; index < count; ++index) {
-    PyObject* pair = type_pair(as_array(arrays[index]));
-    PyTuple_SET_ITEM(kind, static_cast<Py_ssize_t>(3 + index), pair);
-    if (!pair) {
+    PyObject* parts = type_parts(as_array(arrays[index]));
+    PyTuple_SET_ITEM(kind, static_cast<Py_ssize_t>(3 + index), parts);
+    if (!parts) {
       Py_DECREF(kind);
       return nullptr;
     }

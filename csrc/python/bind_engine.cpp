@@ -22,7 +22,7 @@ class HostTask final : public Task {
   const std::string& name() const { return name_; }
 
  protected:
-  void execute() override {
+  bool execute() override {
     if (python_ends()) sleep_for_ever();  // after the very end there is no state to make
     PyGILState_STATE state = in_python([] { return PyGILState_Ensure(); });
     Task* outer = set_current_host(this);
@@ -51,6 +51,7 @@ class HostTask final : public Task {
     Py_CLEAR(function_);
     PyGILState_Release(state);
     if (failure) throw TravelledError{failure};
+    return true;
   }
 
  private:

@@ -89,7 +89,7 @@ PyObject* sequence_call(PyObject* self, PyObject* arguments, PyObject* keywords)
     for (size_t index = 0; index < expected; ++index) {
       PyObject* item = PyTuple_GET_ITEM(arrays.ptr(), static_cast<Py_ssize_t>(index));
       const ArrayType* type = sequence.inputs[index].get();
-      if (!is_array(item) || as_array(item)->type.get() != type)
+      if (!is_array(item) || as_array(item)->type->plain != type)
         throw UserError("sequence: input " + std::to_string(index) + ": " +
                         expectation(type, item));
     }

@@ -64,19 +64,29 @@ PyMethodDef functions[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
+// Negative: the thread's own.
+uint8_t chosen(int device) {
+  return device < 0 ? current_device() : static_cast<uint8_t>(device);
+}
+
 void bind_arrays(nb::module_& m) {
   m.def(
       "empty",
-      [](const std::vector<int64_t>& shape, int64_t dtype_code) {
+      [](const std::vector<int64_t>& shape, int64_t dtype_code, int device) {
         return translated([&] {
-          ArrayRef array = new_array(ArrayType::get(dtype_code, shape.data(), shape.size()));
+          ArrayRef array = new_array(
+              ArrayType::get(dtype_code, shape.data(), shape.size(), chosen(device)));
           materialize_now(*array->storage);
           return wrap(std::move(array));
         });
       },
-      "shape"_a, "dtype_code"_a);
-  m.def("from_numpy",
-        [](nb::object array) { return translated([&] { return wrap(from_numpy(array.ptr())); }); });
+      "shape"_a, "dtype_code"_a, "device"_a = -1);
+  m.def(
+      "from_numpy",
+      [](nb::object array, int device) {
+        return translated([&] { return wrap(from_numpy(array.ptr(), chosen(device))); });
+      },
+      "array"_a, "device"_a = -1);
   m.def("from_dlpack", [](nb::object source) {
     return translated([&] { return wrap(from_dlpack(source.ptr())); });
   });
@@ -117,6 +127,7 @@ void set_up(nb::module_& m) {
   bind_shortcuts(m);
   bind_tape(m);
   bind_engine(m);
+  bind_devices(m);
   bind_object_code(m);
   if (PyModule_AddFunctions(m.ptr(), functions)) throw nb::python_error();
 

@@ -125,13 +125,13 @@ class Shortcuts {
     }
     for (auto [place, argument] : inputs) {
       if (place >= expected.size() || argument >= made->types.size() ||
-          expected[place].get() != made->types[argument].get())
+          expected[place].get() != made->types[argument]->plain)
         throw InternalError("an argument of a shortcut does not fit");
       given[place] = true;
     }
     for (size_t index = 0; index < expected.size(); ++index) {
       PyObject* array = nb::handle(arrays[index]).ptr();
-      bool fits = is_array(array) && as_array(array)->type.get() == expected[index].get();
+      bool fits = is_array(array) && as_array(array)->type->plain == expected[index].get();
       if (!fits && !given[index]) throw InternalError("an operand of a shortcut does not fit");
       made->arrays.push_back(given[index] ? ArrayRef() : ArrayRef::borrow(as_array(array)));
     }

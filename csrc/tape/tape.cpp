@@ -312,6 +312,13 @@ class Walk {
     return state;
   }
 
+  // Gradients are where their values are; what computed them may be elsewhere.
+  void deliver(const Edge& edge, Cotangent value) {
+    if (edge.type && value.array->type->device != edge.type->device)
+      value = {placed_on(value.array.get(), edge.type->device), value.owned};
+    deliver(edge.node, edge.leaf, edge.output, std::move(value));
+  }
+
   void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, Cotangent value) {
     if (node) {
       State& state = state_of(node, output);
@@ -413,12 +420,12 @@ class Walk {
         reach(edge);
         continue;
       }
-      if (!is_array(item) || as_array(item)->type.get() != edge.type.get())
+      if (!is_array(item) || as_array(item)->type->plain != edge.type->plain)
         throw UserError("custom function: gradient " + std::to_string(index) + " must be " +
                         edge.type->text() + "; given " +
                         (is_array(item) ? as_array(item)->type->text() : Py_TYPE(item)->tp_name));
       check_not_donated(as_array(item));
-      deliver(edge.node, edge.leaf, edge.output, {ArrayRef::borrow(as_array(item)), false});
+      deliver(edge, {ArrayRef::borrow(as_array(item)), false});
     }
   }
 
@@ -476,7 +483,7 @@ class Walk {
       Edge& edge = node.edges()[rule.targets[0]];
       ArrayRef value = run_view(view, callee.ptr(), inputs[0], false);
       check_target(node, rule.targets[0], value.get());
-      deliver(edge.node, edge.leaf, edge.output, {std::move(value), false});
+      deliver(edge, {std::move(value), false});
       return;
     }
 
@@ -488,7 +495,8 @@ class Walk {
     for (size_t index = 0; index < rule.targets.size(); ++index) {
       if (state.leads_to(rule.targets[index]) && can_write_directly(node, rule, index)) {
         Leaf& leaf = *node.edges()[rule.targets[index]].leaf;
-        if (program.outputs[index].get() == leaf.grad->type.get()) outputs[index] = leaf.grad;
+        bool fits = program.outputs[index].get() == leaf.grad->type->plain;
+        if (fits && is_reachable(leaf.grad.get(), inputs)) outputs[index] = leaf.grad;
       }
     }
     // What only this walk holds may become the memory of the results.
@@ -511,8 +519,14 @@ class Walk {
         continue;
       }
       check_target(node, rule.targets[index], outputs[index].get());
-      deliver(edge.node, edge.leaf, edge.output, {std::move(outputs[index]), true});
+      deliver(edge, {std::move(outputs[index]), true});
     }
+  }
+
+  // Whether what computes on these operands can write there.
+  static bool is_reachable(const Array* array, const std::vector<Array*>& inputs) {
+    if (is_on_host(array)) return inputs.empty() || !inputs[0] || is_on_host(inputs[0]);
+    return !inputs.empty() && inputs[0] && inputs[0]->type->device == array->type->device;
   }
 
   bool can_write_directly(Node& node, const GradientRule& rule, size_t target) {
@@ -529,7 +543,7 @@ class Walk {
 
   static void check_target(Node& node, uint32_t input, Array* value) {
     const TypeRef& expected = node.edges()[input].type;
-    if (expected && value->type.get() != expected.get())
+    if (expected && value->type->plain != expected->plain)
       throw InternalError("backward of " + node_name(node) + ": the cotangent of input " +
                           std::to_string(input) + " is " + value->type->text() + ", not " +
                           expected->text());
@@ -543,7 +557,7 @@ class Walk {
     for (size_t index = 0; index < inputs.size(); ++index) {
       const ArrayType* expected = program.inputs[index].get();
       bool small = expected->ndim == 0 || expected == key_type().get();
-      if (inputs[index] ? inputs[index]->type.get() != expected : !small)
+      if (inputs[index] ? inputs[index]->type->plain != expected : !small)
         throw InternalError("backward of " + node_name(node) + ": input " + std::to_string(index) +
                             " of the program is " + expected->text() + ", the tape has " +
                             (inputs[index] ? inputs[index]->type->text() : "a number"));

@@ -323,7 +323,7 @@ def network() -> Any:
 
 def trainer() -> Any:
     made = gluon.Trainer(network().collect_params(), "adam")
-    made._updater().state(0, nd.ones((2, 3)))
+    made._updater.state(0, nd.ones((2, 3)))
     return made
 
 

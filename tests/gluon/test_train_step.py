@@ -106,7 +106,7 @@ def test_weights_and_states_are_written_over_themselves():
     params = [p for p in net.collect_params().values() if p.grad_req != "null"]
     arrays = [param.data() for param in params]
     places = [array.storage_id for array in arrays]
-    states = [state.storage_id for state in trainer._updaters[0].states.values()]
+    states = [state.storage_id for state in trainer._updater.states.values()]
     nd.waitall()
     before = mx.runtime.stats()["bytes_now"]
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_weights_and_states_are_written_over_themselves():
     assert mx.runtime.stats()["bytes_now"] == before
     assert [param.data() for param in params] == arrays
     assert [param.data().storage_id for param in params] == places
-    assert [state.storage_id for state in trainer._updaters[0].states.values()] == states
+    assert [state.storage_id for state in trainer._updater.states.values()] == states
     (program,) = step.compiled[0].programs
     plan = program.compiled.memory_plan
     counted = sum(row.nbytes for row in plan.rows if row.kind == "input") + plan.arena_bytes

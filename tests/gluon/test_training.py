@@ -283,7 +283,7 @@ def test_states_of_another_network_are_refused(tmp_path):
         "load_states: 'state:0:0' expects shape (3, 3); /trainer.states has (4, 4); was it saved "
         "for another network?"
     )
-    assert not wrong._updaters[0].states
+    assert not wrong._updater.states
 
 
 def test_stale_gradients_are_noticed():

@@ -179,7 +179,9 @@ def install(kernels: Kernels) -> Callable[..., object]:
     """A small operator set: what the registry and the compiler do, in miniature. The attributes'
     number is the cost in microseconds, or how long `SLOW` sleeps."""
 
-    def handler(operator: int, attributes: int, signature: _native.Signature) -> object:
+    def handler(
+        operator: int, attributes: int, signature: _native.Signature, devices: tuple[int, ...]
+    ) -> object:
         dtype, shape, _ = next(part for part in signature if not part[2])
         scalars = tuple(i for i, part in enumerate(signature) if part[2])
         gradient = gradient_of(kernels, operator, shape, bool(scalars))

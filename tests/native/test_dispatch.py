@@ -29,7 +29,7 @@ def test_number_slots(operators: Kernels) -> None:
 def test_reflected_operator(operators: Kernels) -> None:
     seen = []
 
-    def handler(operator: int, attributes: int, signature: Any) -> Any:
+    def handler(operator: int, attributes: int, signature: Any, *_: Any) -> Any:
         seen.append((operator, signature))
         return lambda *operands: operands
 

@@ -11,6 +11,7 @@ from tigon._native import Shortcuts, call_kind, is_recording, is_training, neste
 from tigon.base import check, type_of
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
+from tigon.context import context_at, context_in
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.parameter import Parameter
@@ -99,6 +100,8 @@ class Entry:
             for name, type_, leaf in zip(input_names(len(leaves)), types, leaves, strict=True)
         }
         symbols = [made[id(leaf)] for leaf in leaves]
+        self.context = context_in(leaves)
+        """Where calls of this kind are: parameters are taken there."""
         self.arguments = rebuild_arguments(args, iter(types))
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
@@ -191,7 +194,8 @@ class Entry:
         """Put the arrays of parameters in their places; they may have been replaced."""
         for slot, (kind, which) in enumerate(self.sources):
             if kind == "parameter":
-                self.template[slot] = Parameter.data(which)  # what derived classes add is traced
+                # What derived classes add is traced.
+                self.template[slot] = Parameter._for(which, self.context)
             elif kind == "array":
                 self.template[slot] = which
 
@@ -402,7 +406,10 @@ class GraphCache:
             return "first call"
         _structure, training, recording, *types = kind
         mode = "train" if training else "predict"
-        shown = ", ".join(f"{BY_CODE[code]}{list(shape)}" for shape, code in types)
+        shown = ", ".join(
+            f"{BY_CODE[code]}{list(shape)}" + "".join(f" on {context_at(d)}" for d in device)
+            for shape, code, *device in types
+        )
         return f"new kind of call: ({shown}), {mode} mode{', recording' if recording else ''}"
 
     def explain(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tigon._native import nested_call_kind
 from tigon.base import TensorType, nested
+from tigon.context import context_in
 from tigon.gluon import trace as tracing
 from tigon.gluon.trace import classes
 from tigon.gluon.trace.kinds import PLAIN
@@ -265,7 +266,7 @@ def rebuild_outputs(structure: Structure, results: Sequence[Any], leaves: Sequen
         elif kind == "input":
             made.append(leaves[what])
         elif kind == "parameter":
-            made.append(what.data())
+            made.append(what._for(context_in(leaves)) if what._is_plain else what.data())
         elif kind in ("array", "value"):
             made.append(what)
         elif kind == "fresh":

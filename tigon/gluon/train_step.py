@@ -200,7 +200,7 @@ class TrainStep:
                 clip_global_norm([grads[index] for index in used], limit, check_isfinite=False)
             trainer._optimizer.rescale_grad = rescale
             weights = [trained[index].list_data()[0] for index in used]
-            trainer._updater()(used, [grads[index] for index in used], weights)
+            trainer._updater(used, [grads[index] for index in used], weights)
         finally:
             for index, grad in grads.items():
                 grad[:] = before[index][1]
@@ -267,7 +267,7 @@ class _StepEntry(Entry):
         trainer = self.step.trainer
         optimizer = trainer._optimizer
         bound = self._bound
-        if bound is None or not bound.holds(optimizer, trainer._updater()):
+        if bound is None or not bound.holds(optimizer, trainer._updater):
             bound = self._bound = self._prepare()
         batch_size = self.step._batch_size
         if batch_size is None:
@@ -322,7 +322,7 @@ class _StepEntry(Entry):
                 self.graph.inputs, self.sources, self.template, strict=True
             )
         }
-        updater = trainer._updater()
+        updater = trainer._updater
 
         def step(training: TrainingGraph) -> TrainingStep:
             self.step._check_used({slots[slot] for slot in training.gradients})

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import eq
 from typing import Any
 
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
-from tigon.context import check_context
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_named
+from tigon.optimizer import get_updater
 
 
 class Trainer:
@@ -71,7 +71,7 @@ class Trainer:
         self._scale = float(fields.get("rescale_grad", 1.0))
         self._optimizer = _create(optimizer, fields)
         self._optimizer.param_dict = dict(enumerate(self._params))
-        self._updaters: list[Any] = []
+        self._updater = get_updater(self._optimizer)
         self._indices: list[int] = []  # of the parameters that are trained
         self._weights: list[list[Any]] = []  # of each of these, per context
         self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
@@ -96,25 +96,31 @@ class Trainer:
     # -- steps
 
     def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
-        """Sum gradients over contexts and update, with gradients divided by `batch_size`."""
-        self.allreduce_grads()
-        self.update(batch_size, ignore_stale_grad)
+        """Update with the gradients' sums over the contexts, divided by `batch_size`."""
+        self._update(batch_size, ignore_stale_grad, _summed)
 
     def allreduce_grads(self) -> None:
-        """Sum each gradient over the contexts; needed only where there are several."""
+        """Put each gradient's sum over the contexts in its place; needed only before `update`."""
         for param in self._params:
-            if param._only is not None or param._arrays is None or len(param._arrays) == 1:
+            if param.grad_req == "null" or param._only is not None or param._arrays is None:
                 continue
             grads = param.list_grad()
             with autograd.pause():
-                total = grads[0].copy()
-                for grad in grads[1:]:
-                    total += grad.as_in_context(total.ctx)
+                total = _summed(grads)
                 for grad in grads:
                     grad[:] = total
 
     def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
-        """Update all parameters without summing gradients first."""
+        """Update without summing first: the gradients of the first context are taken for those of
+        all, which `allreduce_grads` makes them."""
+        self._update(batch_size, ignore_stale_grad, lambda grads: grads[0])
+
+    def _update(
+        self,
+        batch_size: int,
+        ignore_stale_grad: bool,
+        combined: Callable[[Sequence[Any]], Any],
+    ) -> None:
         if batch_size <= 0:  # the message is made where it is needed: this runs at every step
             raise TigonError(f"Trainer.step: batch_size must be positive; given {batch_size}")
         self._optimizer.rescale_grad = self._scale / batch_size
@@ -123,28 +129,34 @@ class Trainer:
             self._epoch = _epoch.current
         if not self._weights:
             return
-        contexts = max(map(len, self._weights))
+        contexts = len(self._weights[0])
         grads = [[arrays[i].grad for arrays in self._weights] for i in range(contexts)]
         versions = [[grad.version for grad in own] for own in grads]
         if not ignore_stale_grad:
             self._check_fresh(grads, versions)
-        while len(self._updaters) < contexts:
-            self._updaters.append(optimizer.get_updater(self._optimizer))
-        indices = self._indices
-        counts = dict(self._optimizer._counts) if contexts > 1 else self._optimizer._counts
-        for i in range(contexts):
-            if i:
-                # Every context sees the same update, so each must count it the same.
-                self._optimizer._counts = dict(counts)
-            self._updaters[i](indices, grads[i], [arrays[i] for arrays in self._weights])
+        weights = [arrays[0] for arrays in self._weights]
+        if contexts == 1:
+            self._updater(self._indices, grads[0], weights)
+        else:
+            with autograd.pause():
+                totals = [combined(own) for own in zip(*grads, strict=True)]
+                self._updater(self._indices, totals, weights)
+                for first, *others in self._weights:
+                    for other in others:
+                        other[:] = first
         self._seen = grads, versions
 
     def _collect_weights(self) -> None:
         indices = [i for i, param in enumerate(self._params) if param.grad_req != "null"]
         params = [self._params[index] for index in indices]
-        contexts = {context for param in params for context in param.list_ctx()}
-        if len(contexts) > 1:
-            check_context("Trainer", sorted(contexts, key=str))
+        for param in params:
+            check(
+                param.list_ctx() == params[0].list_ctx(),
+                "Trainer",
+                f"expected all parameters on the same contexts; {param._where} is on "
+                f"{', '.join(map(str, param.list_ctx()))}, {params[0]._where} on "
+                f"{', '.join(map(str, params[0].list_ctx()))}; call reset_ctx",
+            )
         if indices != self._indices:
             self._indices, self._seen = indices, ([], [])
         self._weights = [param.list_data() for param in params]
@@ -166,32 +178,31 @@ class Trainer:
                         "ignore_stale_grad=True updates it all the same"
                     )
 
-    def _updater(self) -> Any:
-        """The states of the first context, which files hold."""
-        if not self._updaters:
-            self._updaters.append(optimizer.get_updater(self._optimizer))
-        return self._updaters[0]
-
     # -- files
 
     def save_states(self, fname: AnyPath) -> None:
         """Write the optimizer's states and counts."""
         from tigon import nd
 
-        nd.save(fname, self._updater().to_arrays())
+        nd.save(fname, self._updater.to_arrays())
 
     def load_states(self, fname: AnyPath) -> None:
         """Read what `save_states` wrote. A file that does not fit changes nothing."""
         arrays = load_named(fname, "load_states", "save_states")
-        if not self._updaters:
-            self._updaters.append(optimizer.get_updater(self._optimizer))
         weights = {
             index: param.list_data()[0]
             for index, param in enumerate(self._params)
             if param.grad_req != "null" or f"count:{index}" in arrays
         }
-        for updater in self._updaters:
-            updater.from_arrays(arrays, weights, os.fsdecode(fname))
+        self._updater.from_arrays(arrays, weights, os.fsdecode(fname))
+
+
+def _summed(grads: Sequence[Any]) -> Any:
+    """On the first one's context."""
+    total = grads[0]
+    for grad in grads[1:]:
+        total = total + grad.as_in_context(total.context)
+    return total
 
 
 def _create(given: Any, fields: Mapping[str, Any]) -> Any:

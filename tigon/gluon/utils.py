@@ -10,7 +10,7 @@ from typing import Any
 
 from tigon import autograd
 from tigon.base import check
-from tigon.context import check_context
+from tigon.context import check_contexts
 
 
 def split_data(
@@ -49,8 +49,13 @@ def split_data(
 def split_and_load(
     data: Any, ctx_list: Sequence[Any], batch_axis: int = 0, even_split: bool = True
 ) -> list[Any]:
-    """Cut an array into one part per context and move each part there. There is one context."""
-    check_context("split_and_load", ctx_list)
+    """Cut an array into one part per context and put each part there.
+
+    >>> from tigon import cpu, nd
+    >>> [part.context for part in split_and_load(nd.ones((4, 2)), [cpu(0), cpu(1)])]
+    [cpu(0), cpu(1)]
+    """
+    ctx_list = check_contexts("split_and_load", ctx_list)
     if not hasattr(data, "as_in_context"):
         from tigon import nd
 

@@ -11,7 +11,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import check_dtype
-from tigon.context import check_context
+from tigon.context import current_context, on
 from tigon.loop.semantics import convert
 from tigon.nd.dispatch import NDArray, apply
 from tigon.ops import record
@@ -47,9 +47,10 @@ def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
      [3. 4.]]
     <NDArray 2x2 @cpu(0)>
     """
-    check_context("array", ctx)
     if isinstance(source_array, NDArray):
-        return source_array.astype(source_array.dtype if dtype is None else dtype, copy=True)
+        with on("array", ctx):
+            made = source_array.astype(source_array.dtype if dtype is None else dtype, copy=True)
+            return made.as_in_context(current_context())
     wanted = check_dtype("array", dtype)
     try:
         if isinstance(source_array, (list, tuple)) and _holds_arrays(source_array):
@@ -63,7 +64,8 @@ def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
             f"array: expected numbers in a regular shape; given {type(source_array).__name__}: "
             f"{error}"
         ) from None
-    return _native.from_numpy(values)
+    with on("array", ctx):
+        return _native.from_numpy(values)
 
 
 def _converted(values: np.ndarray, wanted: DType) -> np.ndarray:
@@ -124,10 +126,10 @@ def empty(shape: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
     >>> empty((2, 3)).shape
     (2, 3)
     """
-    check_context("empty", ctx)
     if tracing.active[0] and tracing.capture() is not None:
         return zeros(shape, ctx, dtype)  # of the trace, which can tell what is written to it
-    return _native.empty(check_shape("empty", shape), check_dtype("empty", dtype).code)
+    with on("empty", ctx):
+        return _native.empty(check_shape("empty", shape), check_dtype("empty", dtype).code)
 
 
 _constants = cache_of_numbers()
@@ -136,15 +138,14 @@ _constants = cache_of_numbers()
 def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any) -> Any:
     if value != value:
         value = math.nan  # one object, so that equal calls are seen to be equal
-    key: Any = (shape, value, type(value), dtype, ctx)
+    key: Any = (shape, value, type(value), dtype)
     if not value:  # 0.0 and -0.0 are equal
-        key = (shape, str(value), dtype, ctx)
+        key = (shape, str(value), dtype)
     try:
         found = None if tracing.active[0] or out is not None else _constants.get(key)
     except TypeError:  # a shape given as a list
         found = key = None
     if found is None:
-        check_context(where, ctx)
         op = record.get("_full")
         attributes = {
             "shape": check_shape(where, shape),
@@ -153,10 +154,14 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
         }
         attrs = op.make_attrs(attributes)
         if tracing.active[0] or out is not None or key is None:
-            return apply(op, attrs, (), out)
+            with on(where, ctx):
+                return apply(op, attrs, (), out)
         found = remember(_constants, key, (operator_id(op), attributes_id(attrs)))
     operator, attributes_number = found
-    return _native.invoke(operator, attributes_number, ())
+    if ctx is None:
+        return _native.invoke(operator, attributes_number, ())
+    with on(where, ctx):
+        return _native.invoke(operator, attributes_number, ())
 
 
 def zeros(
@@ -186,7 +191,6 @@ def full(shape: Any, val: Any, ctx: Any = None, dtype: Any = None, out: Any = No
     array([7., 7.], dtype=float32)
     """
     if isinstance(val, NDArray):
-        check_context("full", ctx)
         target = empty(shape, ctx, dtype or val.dtype) if out is None else out
         target[:] = val
         return target
@@ -212,7 +216,6 @@ def arange(
     >>> arange(2, 6, step=2, repeat=2).asnumpy()
     array([2., 2., 4., 4.], dtype=float32)
     """
-    check_context("arange", ctx)
     op = record.get("_arange")
     attributes = {
         "start": start,
@@ -221,7 +224,8 @@ def arange(
         "repeat": repeat,
         "dtype": check_dtype("arange", dtype).name,
     }
-    return apply(op, op.make_attrs(attributes), ())
+    with on("arange", ctx):
+        return apply(op, op.make_attrs(attributes), ())
 
 
 def linspace(
@@ -232,7 +236,6 @@ def linspace(
     >>> linspace(0, 1, 5).asnumpy()
     array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
-    check_context("linspace", ctx)
     op = record.get("_linspace")
     attributes = {
         "start": start,
@@ -241,7 +244,8 @@ def linspace(
         "endpoint": endpoint,
         "dtype": check_dtype("linspace", dtype).name,
     }
-    return apply(op, op.make_attrs(attributes), ())
+    with on("linspace", ctx):
+        return apply(op, op.make_attrs(attributes), ())
 
 
 def eye(N: int, M: int = 0, k: int = 0, ctx: Any = None, dtype: Any = None, **_: Any) -> NDArray:
@@ -251,10 +255,10 @@ def eye(N: int, M: int = 0, k: int = 0, ctx: Any = None, dtype: Any = None, **_:
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    check_context("eye", ctx)
     op = record.get("_eye")
     attributes = {"N": N, "M": M, "k": k, "dtype": check_dtype("eye", dtype).name}
-    return apply(op, op.make_attrs(attributes), ())
+    with on("eye", ctx):
+        return apply(op, op.make_attrs(attributes), ())
 
 
 def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:

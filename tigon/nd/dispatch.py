@@ -12,6 +12,7 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.errors import user_line
 from tigon.base.frozen import replace
+from tigon.context import context_in
 from tigon.ir.graph import constant
 from tigon.ops import record
 from tigon.ops.record import Operator
@@ -76,9 +77,16 @@ def run_node(op: Operator, attrs: Any, operands: Sequence[Any]) -> list[Any]:
         result = _native.invoke(operator_id(op), attributes_id(attrs), operands)
         return list(result) if type(result) is tuple else [result]
     types = op.infer_types(attrs, tuple(_type(operand) for operand in operands))
-    outputs = [_native.empty(t.shape, t.dtype.code) for t in types]
+    device = _device_of(operands)
+    outputs = [_native.empty(t.shape, t.dtype.code, device) for t in types]
     _native.invoke(operator_id(op), attributes_id(attrs), operands, outputs)
     return outputs
+
+
+def _device_of(operands: Sequence[Any]) -> int:
+    """Where a call on these computes."""
+    found = context_in(operands)
+    return _native.current_device() if found is None else found.index
 
 
 def _type(operand: Any) -> TensorType:
@@ -101,7 +109,7 @@ def _lift_branches(given: list[Any]) -> None:
     code = branches[0].dtype_code if branches else float32.code
     for position in (1, 2):
         if type(given[position]) is not NDArray:
-            lifted = _native.empty((1,), code)
+            lifted = _native.empty((1,), code, _device_of(given))
             lifted.copy_from_numpy(np.array([given[position]]).astype(BY_CODE[code].numpy))
             given[position] = lifted
 
@@ -213,7 +221,8 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
                     result = invoke(identity, attributes, operands, out)
                     return list(result) if type(result) is tuple else result
         given, values = signature.split(arguments, keywords)
-        return apply(op, op.make_attrs(values), given, out)
+        with signature.placed(keywords):
+            return apply(op, op.make_attrs(values), given, out)
 
     function.__name__ = function.__qualname__ = name
     function.__module__ = "tigon.nd.op"

@@ -12,6 +12,7 @@ from tigon import _native
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE
 from tigon.base.errors import user_line
+from tigon.context import context_of
 from tigon.nd.creation import array
 from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
@@ -23,7 +24,7 @@ from tigon.runtime import tracing
 
 
 def index_operand(self: NDArray, values: np.ndarray) -> NDArray:
-    return _native.from_numpy(np.ascontiguousarray(values, np.int64))
+    return _native.from_numpy(np.ascontiguousarray(values, np.int64), self.device_index)
 
 
 def getitem(self: NDArray, key: Any) -> NDArray:
@@ -163,12 +164,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _lift(value: Any, like: NDArray) -> NDArray:
-    """A value to be written, as an array of the target's dtype."""
+    """A value to be written, as an array of the target's dtype where the target is."""
     if isinstance(value, NDArray):
+        value = _native.placed(value, like.device_index)
         if value.dtype_code == like.dtype_code:
             return value
         return _run("Cast", value, dtype=BY_CODE[like.dtype_code].name)
-    return array(value, dtype=BY_CODE[like.dtype_code])
+    return array(value, ctx=context_of(like), dtype=BY_CODE[like.dtype_code])
 
 
 def _fit(value: NDArray, shape: tuple[int, ...]) -> NDArray:
@@ -188,6 +190,7 @@ def write_whole(target: NDArray, value: Any) -> None:
     elif isinstance(value, np.ndarray) and value.shape == target.shape:
         target.copy_from_numpy(value.astype(BY_CODE[target.dtype_code].numpy, order="C"))
     elif isinstance(value, NDArray) and value.shape == target.shape:
+        value = _native.placed(value, target.device_index)
         if value.dtype_code == target.dtype_code:
             _run("_copy", value, out=target)
         else:

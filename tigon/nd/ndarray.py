@@ -13,7 +13,7 @@ from tigon import _native
 from tigon.base import check
 from tigon.base.dtypes import BY_CODE, check_dtype
 from tigon.base.lazy import method_on_demand
-from tigon.context import Context, check_context, cpu
+from tigon.context import Context, check_context, context_of
 from tigon.nd.creation import (
     split_v2,
     to_dlpack_for_read,
@@ -35,7 +35,7 @@ _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items()}
 
 def _context(self: NDArray) -> Context:
     """The device of the array."""
-    return cpu(0)
+    return context_of(self)
 
 
 def _dtype(self: NDArray) -> type:
@@ -168,8 +168,7 @@ def _copy(self: NDArray) -> NDArray:
 def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
     """Write the values into another array of the same shape, or copy to a device."""
     if isinstance(other, (Context, list, tuple)):
-        check_context("copyto", other)
-        return self.copy()
+        return _moved(self, check_context("copyto", other))
     check(
         isinstance(other, NDArray),
         "copyto",
@@ -187,9 +186,20 @@ def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
 
 
 def _as_in_context(self: NDArray, context: Context) -> NDArray:
-    """The array on a device: itself, since all arrays are in the processor's memory."""
-    check_context("as_in_context", context)
-    return self
+    """The array on a device: itself, if it is there. Gradients flow back to where it was.
+
+    >>> from tigon import cpu, nd
+    >>> nd.ones(2).as_in_context(cpu(1)).context
+    cpu(1)
+    """
+    context = check_context("as_in_context", context)
+    return self if self.device_index == context.index else _moved(self, context)
+
+
+def _moved(self: NDArray, context: Context) -> NDArray:
+    """A copy on a device."""
+    same = _run("reshape", self, shape=self.shape)  # recorded, and in a trace part of it
+    return _native.move(same, context.index) if isinstance(same, NDArray) else same
 
 
 def _tostype(self: NDArray, stype: str) -> NDArray:
@@ -258,7 +268,7 @@ def _attach_grad(self: NDArray, grad_req: str = "write", stype: Any = None) -> N
         "attach_grad",
         f"expected grad_req 'write', 'add' or 'null'; given {grad_req!r}",
     )
-    grad = _native.empty(self.shape, self.dtype_code)
+    grad = _native.empty(self.shape, self.dtype_code, self.device_index)
     if tracing.active[0]:  # parameters are initialized in the middle of a trace
         grad.copy_from_numpy(np.zeros(self.shape, self.dtype))
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
+from tigon.context import context_of
 from tigon.ir.graph import CONSTANT, Graph, Node, Value, variable
 from tigon.nd.dispatch import NDArray, run_node
 from tigon.ops.record import Operator
@@ -45,6 +46,7 @@ def differentiable_gradients(
         def receive(array: Any, cotangent: NDArray) -> None:
             if not isinstance(array, NDArray):
                 return
+            cotangent = cotangent.as_in_context(context_of(array))
             own = leaf_key(array)
             if own in keys:
                 leaves[own] = add(leaves[own], cotangent) if own in leaves else cotangent
@@ -132,7 +134,8 @@ def _pull_back(
     wanted = [value for _, value in flows]
     kept = tag.kept if isinstance(tag, GraphCall) else _kept_inputs(tag, _flags(arrays))
     wanted = _within_reach(tag, list(zip(inputs, arrays, strict=False)), kept, wanted, environment)
-    values = evaluate(wanted, environment)
+    with context_of(next(iter(cotangents.values()))):
+        values = evaluate(wanted, environment)
     return [(arrays[i], value) for (i, _), value in zip(flows, values, strict=True)]
 
 

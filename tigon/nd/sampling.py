@@ -9,7 +9,7 @@ import numpy as np
 
 from tigon.base import check
 from tigon.base.dtypes import check_dtype
-from tigon.context import check_context
+from tigon.context import on
 from tigon.nd.creation import check_shape
 from tigon.nd.dispatch import NDArray, apply, run
 from tigon.ops import record
@@ -27,7 +27,13 @@ def _draw(
     default: str = "float32",
 ) -> Any:
     """The operator `_random_X` for numbers, `_sample_X` for arrays of parameters."""
-    check_context(f"random.{where}", ctx)
+    with on(f"random.{where}", ctx):
+        return _drawn(where, parameters, shape, dtype, out, default)
+
+
+def _drawn(
+    where: str, parameters: dict[str, Any], shape: Any, dtype: Any, out: Any, default: str
+) -> Any:
     values = list(parameters.values())
     if out is None and type(shape) in (int, tuple) and all(type(v) in (int, float) for v in values):
         dtype = check_dtype(f"random.{where}", dtype or default).name
@@ -140,7 +146,7 @@ def shuffle(data: NDArray, out: Any = None, ctx: Any = None, **_: Any) -> NDArra
     >>> sorted(shuffle(nd.arange(4)).asnumpy().tolist())
     [0.0, 1.0, 2.0, 3.0]
     """
-    check_context("random.shuffle", ctx)
+    on("random.shuffle", ctx)
     op = record.get("_shuffle")
     return apply(op, op.make_attrs({}), (data,), out)
 

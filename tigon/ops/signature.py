@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tigon.base import TigonError
 from tigon.base.dtypes import check_dtype
 from tigon.base.frozen import MISSING
-from tigon.context import Context, check_context
+from tigon.context import Context, on
 from tigon.ops import record
 from tigon.ops.record import Operator
 
@@ -112,8 +112,6 @@ class Signature:
                 if operands[position] is not None:
                     raise TigonError(f"{self.op.name}: operand '{name}' is given twice")
                 operands[position] = value
-            elif name == "ctx":
-                self._take_context(value)
             elif name in attributes:
                 raise TigonError(f"{self.op.name}: attribute '{name}' is given twice")
             elif name not in self._ignored:
@@ -132,20 +130,19 @@ class Signature:
         for name, value in keywords.items():
             if name in self._positions:
                 operands.extend(value if isinstance(value, (list, tuple)) else [value])
-            elif name == "ctx":
-                self._take_context(value)
             elif name not in self._ignored:
                 attributes[name] = value
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = list(operands[0])
         return operands, attributes
 
-    def _take_context(self, value: Any) -> None:
-        """`ctx=mx.cpu()`: there is one place for arrays, so it is checked and dropped."""
+    def placed(self, keywords: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """Where `ctx=` says that an operator without operands makes its result."""
+        value = keywords.get("ctx")
         if isinstance(value, str):  # as symbols have it in old programs
             name, _, number = value.rstrip(")").partition("(")
             value = Context(name, int(number) if number.isdigit() else 0)
-        check_context(self.op.name, value)
+        return on(self.op.name, value)
 
     def required(self, attrs: Any) -> tuple[str, ...]:
         """The operands that exist under these attributes, for automatic variables."""

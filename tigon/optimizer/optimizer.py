@@ -315,7 +315,7 @@ def as_list(state: Any) -> list[Any]:
 def _zeros_like(weight: Any) -> Any:
     from tigon import nd
 
-    return nd.zeros(weight.shape, dtype=weight.dtype)
+    return nd.zeros(weight.shape, ctx=weight.context, dtype=weight.dtype)
 
 
 class _ByRecord(Optimizer):

@@ -26,6 +26,7 @@ from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
+from tigon.context import check_operands
 from tigon.ir import Graph, Node, Value, typed, variable
 from tigon.ir.graph import topological_order
 from tigon.passes.cut_joint import Cut, cut_joint
@@ -316,6 +317,7 @@ class CachedGraph:
             self.name,
             f"expected {len(self.graph.inputs)} arrays; given {len(arrays)}",
         )
+        check_operands(self.name, arrays)
         types = [(array.dtype_code, array.shape) for array in arrays]
         key = (training, *types)
         with self._lock:

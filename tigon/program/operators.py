@@ -18,6 +18,7 @@ from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.locks import plain_lock
+from tigon.context import check_one_kind, context_at
 from tigon.ir import Graph, Node, Value, substitute, variable
 from tigon.ir.graph import attrs_key
 from tigon.loop import build as L
@@ -147,9 +148,14 @@ def invoke(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -
 # ---------------------------------------------------------------- the compile handler
 
 
-def _compile_operator(operator: int, attributes: int, signature: Any) -> Any:
-    """Answer a miss of the signature cache."""
+def _compile_operator(
+    operator: int, attributes: int, signature: Any, devices: tuple[int, ...]
+) -> Any:
+    """Answer a miss of the signature cache. `devices`: those of the operands, each once."""
     op, attrs = _OPERATORS[operator], _attributes[attributes]
+    if len(devices) > 1:
+        name = op.op.name if isinstance(op, ImperativeCall) else op.name
+        check_one_kind(name, map(context_at, devices))
     if isinstance(op, ImperativeCall):
         return _compile_call(op.op, attrs, signature)
     return _compile_node(op, attrs, signature)

@@ -10,7 +10,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
-from tigon.context import Context, check_context
+from tigon.context import Context, check_context, check_one_kind
 from tigon.ir.graph import Graph, Value
 from tigon.ir.rewrite import substitute
 from tigon.program.cached_graph import CachedGraph
@@ -226,24 +226,25 @@ class Executor:
         types = _types(self._symbol, "Executor.reshape", shapes, self._dtypes())
         arguments: dict[str, NDArray] = {}
         gradients: dict[str, NDArray | None] = {}
-        for name, array in self.arg_dict.items():
-            shape = types[name].shape
-            if shape == array.shape:
-                arguments[name], gradients[name] = array, self.grad_dict.get(name)
-                continue
-            check(
-                name in shapes or partial_shaping,
-                "Executor.reshape",
-                f"the shape of '{name}' would change from {array.shape} to {shape}; pass "
-                "partial_shaping=True if that is meant",
-            )
-            arguments[name] = _zeros(types[name])
-            old = self.grad_dict.get(name)
-            gradients[name] = None if old is None else _zeros(types[name])
-        auxiliary = {
-            name: array if types[name].shape == array.shape else _zeros(types[name])
-            for name, array in self.aux_dict.items()
-        }
+        with self._ctx:
+            for name, array in self.arg_dict.items():
+                shape = types[name].shape
+                if shape == array.shape:
+                    arguments[name], gradients[name] = array, self.grad_dict.get(name)
+                    continue
+                check(
+                    name in shapes or partial_shaping,
+                    "Executor.reshape",
+                    f"the shape of '{name}' would change from {array.shape} to {shape}; pass "
+                    "partial_shaping=True if that is meant",
+                )
+                arguments[name] = _zeros(types[name])
+                old = self.grad_dict.get(name)
+                gradients[name] = None if old is None else _zeros(types[name])
+            auxiliary = {
+                name: array if types[name].shape == array.shape else _zeros(types[name])
+                for name, array in self.aux_dict.items()
+            }
         return Executor(self._symbol, self._ctx, arguments, gradients, self._requests, auxiliary)
 
     def _dtypes(self) -> dict[str, Any]:
@@ -312,9 +313,8 @@ class _paused:
 
 
 def _check_groups(where: str, group2ctx: Mapping[str, Any] | None) -> None:
-    """Groups of nodes are computed in the one place there is, whatever their number."""
-    for contexts in (group2ctx or {}).values():
-        check_context(where, contexts)
+    """Groups of nodes are computed where the first argument is, which must have their kind."""
+    check_one_kind(where, [check_context(where, one) for one in (group2ctx or {}).values()])
 
 
 def bind(
@@ -478,9 +478,11 @@ def simple_bind(
     types = _types(self, "simple_bind", shapes, type_dict)
     names = self.list_arguments()
     requests = _requests(names, grad_req)
-    arguments = {name: _zeros(types[name]) for name in names}
-    gradients = {name: _zeros(types[name]) if requests[name] != "null" else None for name in names}
-    auxiliary = {name: _zeros(types[name]) for name in self.list_auxiliary_states()}
+    with context:
+        arguments = {name: _zeros(types[name]) for name in names}
+        gradients = {name: _zeros(types[name]) for name in names if requests[name] != "null"}
+        auxiliary = {name: _zeros(types[name]) for name in self.list_auxiliary_states()}
+    gradients = {name: gradients.get(name) for name in names}
     return Executor(self, context, arguments, gradients, requests, auxiliary)
 
 

@@ -13,7 +13,7 @@ from tigon._native import NDArray, set_recording
 from tigon.base import TensorType
 from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
-from tigon.context import current_context
+from tigon.context import check_context, current_context
 from tigon.ir.graph import VARIABLE, Graph, Value, constant, variable
 from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic, plan
 from tigon.ops.record import get
@@ -202,7 +202,9 @@ class ArraySymbol(Symbol):
     @property
     def context(self) -> Any:
         """Where the array is."""
-        return current_context()
+        trace = tracing.installed().giver
+        here = None if trace is None else trace.context
+        return current_context() if here is None else here
 
     ctx = device = context
 
@@ -210,10 +212,17 @@ class ArraySymbol(Symbol):
     def stype(self) -> str:
         return "default"
 
-    def as_in_context(self, *_: Any) -> Any:
-        return self
+    def as_in_context(self, context: Any) -> Any:
+        """Itself, where it is there; a graph is on one context."""
+        context = check_context("as_in_context", context)
+        if context == self.context:
+            return self
+        return self._concrete(f"x.as_in_context({context})").as_in_context(context)
 
-    as_in_ctx = to_device = as_nd_ndarray = as_in_context
+    as_in_ctx = to_device = as_in_context
+
+    def as_nd_ndarray(self) -> Any:
+        return self
 
     def detach(self) -> Any:
         result = get("_detach")(self)

@@ -13,7 +13,7 @@ from tigon import initializer, nd
 from tigon.base import TigonError
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
-from tigon.context import check_context
+from tigon.context import check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
@@ -331,7 +331,7 @@ class Block:
         source: str = "the dictionary",
     ) -> None:
         """Take values by attribute path, or by full name where no name has a dot."""
-        check_context("load_parameters", ctx)
+        check_contexts("load_parameters", ctx)
         self._label_parameters()
         arrays = plain_names(arrays, source)
         by_path = self._collect_params_with_prefix()

@@ -12,6 +12,7 @@ from tigon._native import ShortCall, Shortcuts, call_kind
 from tigon.base import TigonError, check
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
+from tigon.context import context_in
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.block.block import Block, add_block_path
@@ -201,7 +202,11 @@ class HybridBlock(ShortCall, Block):
             params = {name: param.data() for name, param in self._reg_params.items()}
             return self.hybrid_forward(sym, *args, **params)
         params = {
-            name: param._only if param._is_plain and param._only is not None else param.data()
+            name: param._only
+            if param._is_plain and param._only is not None
+            else param._for(context_in(args))
+            if param._is_plain
+            else param.data()
             for name, param in self._reg_params.items()
         }
         return self.hybrid_forward(nd, *args, **params)

@@ -9,7 +9,7 @@ from typing import Any
 from tigon import sym
 from tigon.base import check
 from tigon.base.files import AnyPath
-from tigon.context import check_context
+from tigon.context import check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon import trace as tracing
 from tigon.gluon.block.hybrid import HybridBlock
@@ -71,7 +71,7 @@ class SymbolBlock(HybridBlock):
         ignore_extra: bool = False,
     ) -> SymbolBlock:
         """Read what `export` wrote."""
-        check_context("SymbolBlock.imports", ctx)
+        check_contexts("SymbolBlock.imports", ctx)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
         symbol = sym.load(symbol_file)
         block = SymbolBlock(symbol, [sym.var(name) for name in names])

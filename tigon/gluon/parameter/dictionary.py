@@ -11,7 +11,7 @@ from typing import Any
 from tigon import initializer
 from tigon.base import as_dtype, check
 from tigon.base.files import AnyPath
-from tigon.context import Context, check_context
+from tigon.context import Context, check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon.parameter.files import load_into, load_named
 from tigon.gluon.parameter.parameter import Constant, Parameter, as_shape
@@ -124,7 +124,7 @@ class ParameterDict:
         self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
     ) -> None:
         """Initialize every parameter; `init` serves those that have none of their own."""
-        check_context("initialize", ctx)
+        check_contexts("initialize", ctx)
         default = initializer.create(init if init is not None else "uniform")
         if verbose:
             default.set_verbosity(verbose=True)
@@ -138,7 +138,7 @@ class ParameterDict:
 
     def reset_ctx(self, ctx: Any) -> None:
         """Move all parameters."""
-        check_context("ParameterDict.reset_ctx", ctx)
+        check_contexts("ParameterDict.reset_ctx", ctx)
         for param in self.values():
             param.reset_ctx(ctx)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tigon.base import as_dtype, check
-from tigon.context import check_context
+from tigon.context import check_contexts
 from tigon.gluon.parameter.parameter import Parameter
 
 
@@ -40,7 +40,7 @@ def load_into(
     """Give `params` the arrays of the same key. All names and shapes are checked first, so that a
     file that does not fit changes nothing. With `dtype_source` "saved" parameters take the dtypes
     of the arrays, otherwise arrays (under `cast_dtype`) those of the parameters."""
-    check_context("load_parameters", ctx)
+    check_contexts("load_parameters", ctx)
     check(
         dtype_source in ("current", "saved"),
         "load_parameters",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.errors import user_line
-from tigon.context import Context, check_context, current_context
+from tigon.context import Context, check_context, check_contexts, current_context
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.runtime import tracing as hooks
@@ -158,7 +158,7 @@ class Parameter:
         The random numbers it will use are reserved now, so that the values do not depend on when
         the shape becomes known.
         """
-        contexts = [check_context(self._where, ctx)]
+        contexts = check_contexts(self._where, ctx)
         if self._arrays is not None and not force_reinit:
             import warnings
 
@@ -206,10 +206,9 @@ class Parameter:
 
     def _set_arrays(self, array: Any, contexts: list[Context]) -> None:
         self._arrays = OrderedDict(
-            (context, array if position == 0 else array.copyto(context))
-            for position, context in enumerate(contexts)
+            (context, array.as_in_context(context).detach()) for context in contexts
         )
-        self._only = array if len(contexts) == 1 else None
+        self._only = self._arrays[contexts[0]] if len(contexts) == 1 else None
         self._attach_grads()
         _epoch.advance()
 
@@ -223,7 +222,13 @@ class Parameter:
 
     def _load(self, array: Any, ctx: Any = None, cast_dtype: bool = False) -> None:
         """Take over values read from a file; initializes where needed."""
-        context = check_context(self._where, ctx)
+        contexts = check_contexts(self._where, ctx)
+        held = self._arrays
+        check(
+            ctx is None or held is None or set(held) == set(contexts),
+            self._where,
+            f"is on {_shown(held or ())}; to be loaded on {_shown(contexts)} it needs reset_ctx",
+        )
         given = tuple(array.shape)
         if self._shape is not None:
             fits = len(self._shape) == len(given) and all(
@@ -245,7 +250,8 @@ class Parameter:
             array = array.astype(self._dtype.name)
         self._shape = given
         if self._arrays is None:
-            contexts = self._deferred[1] if self._deferred and ctx is None else [context]
+            if self._deferred and ctx is None:
+                contexts = self._deferred[1]
             self._deferred = None
             with tracing.paused(), autograd.pause():
                 self._set_arrays(array.copy(), contexts)
@@ -255,9 +261,10 @@ class Parameter:
     # -- use
 
     def data(self, ctx: Context | None = None) -> Any:
-        """The array; while a hybridized block is traced, the symbol that stands for it."""
+        """The array on a context, by default the only one or that of this thread; while a
+        hybridized block is traced, the symbol that stands for it."""
         if ctx is not None:
-            check_context(self._where, ctx)
+            ctx = check_context(self._where, ctx)
         trace = tracing.current()
         if trace is not None and not trace.eager:
             if trace.typed:
@@ -265,9 +272,14 @@ class Parameter:
                     trace.state_of_parameter(self)
                 self._check_initialized()
             return trace.parameter(self)
-        if self._only is not None:
-            return self._only
+        only = self._only
+        if only is not None and (ctx is None or only.device_index == ctx.index):
+            return only
         return self._find(ctx)
+
+    def _for(self, context: Context | None) -> Any:
+        """The array that code uses which computes on this context."""
+        return self._only if self._only is not None else self._find(context)
 
     def _state(self) -> list[Any]:
         """Contexts, arrays, gradients and whether there are any: objects to be compared by
@@ -292,9 +304,11 @@ class Parameter:
     def grad(self, ctx: Context | None = None) -> Any:
         """The gradient that the last `backward` left."""
         if ctx is not None:
-            check_context(self._where, ctx)
+            ctx = check_context(self._where, ctx)
         self._ask()
-        array = self._only if self._only is not None else self._find(ctx)
+        array = self._only
+        if array is None or (ctx is not None and array.device_index != ctx.index):
+            array = self._find(ctx)
         check(
             self._grad_req != "null",
             self._where,
@@ -347,9 +361,9 @@ class Parameter:
                 array.grad[:] = 0
 
     def reset_ctx(self, ctx: Any) -> None:
-        """Move to another context."""
+        """Move to another context, or to several."""
         hooks.changes(f"moves {self._where}")
-        contexts = [check_context(self._where, ctx)]
+        contexts = check_contexts(self._where, ctx)
         if self._arrays is not None:
             with tracing.paused(), autograd.pause():
                 self._set_arrays(next(iter(self._arrays.values())).copy(), contexts)
@@ -396,7 +410,7 @@ class Parameter:
         check(
             found is not None,
             self._where,
-            f"is not on {wanted} but on {', '.join(map(str, self._arrays))}; "
+            f"is not on {wanted} but on {_shown(self._arrays)}; "
             "call reset_ctx or initialize with this ctx",
         )
         return found
@@ -443,6 +457,10 @@ class Constant(Parameter):
 
     def __repr__(self) -> str:
         return f"Constant {self.name} (shape={self.shape}, dtype={self.dtype})"
+
+
+def _shown(contexts: Iterable[Context]) -> str:
+    return ", ".join(map(str, contexts))
 
 
 def as_shape(given: int | Sequence[int]) -> tuple[int, ...]:

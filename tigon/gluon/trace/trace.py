@@ -35,6 +35,7 @@ from tigon._native import (
 from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested, type_of
 from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
+from tigon.context import context_in
 from tigon.gluon.trace import watch
 from tigon.gluon.trace.reads import Reads
 from tigon.gluon.trace.values import content_of
@@ -87,6 +88,7 @@ class Trace:
         self.typed = typed
         self.strict = strict
         self.arguments = arguments
+        self.context = context_in(array for _, array in arguments)
         self.training = is_training()
         self.recording = is_recording()
         self.parameters: dict[int, tuple[Any, Any]] = {}  # id -> (Parameter, symbol)
@@ -364,7 +366,7 @@ class Trace:
         for symbol, array in self.arguments:
             self._arrays.setdefault(symbol._values[0], array)
         for param, symbol in self.parameters.values():
-            self._arrays.setdefault(symbol._values[0], param.data())
+            self._arrays.setdefault(symbol._values[0], param._for(self.context) if param._is_plain else param.data())
         for array, symbol in self.captured.values():
             self._arrays.setdefault(symbol._values[0], array)
         if value not in self._arrays:
