@@ -35,6 +35,7 @@ class NDArray:
     astype: Any
     reshape: Any
     copy: Any
+    as_in_context: Any
     index_operand: Any
     split_v2: Any
     def __getitem__(self, key: Any) -> Any: ...
@@ -49,6 +50,7 @@ class NDArray:
     grad_req: str  # "null", "write" or "add"
     has_tape: bool  # result of a recorded operator
     is_comparison: bool  # its zeros and ones are answers, not numbers
+    device_index: int  # of its device in the table of devices
     donated: bool  # its memory was given away; every use raises
     storage_offset: int  # bytes from the start of the storage
     # slots: + - * / // % ** @ unary - abs, comparisons, in-place forms; each invokes the operator
@@ -64,9 +66,21 @@ class NDArray:
     def __dlpack__(self, **kw: Any) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
-def empty(shape: tuple[int, ...], dtype_code: int) -> NDArray: ...
-def from_numpy(array: np.ndarray) -> NDArray: ...  # copies; a supported dtype
+# `device`: its number, below 0 that of the thread.
+def empty(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
+def from_numpy(array: np.ndarray, device: int = -1) -> NDArray: ...  # copies; a supported dtype
 def from_dlpack(source: Any) -> NDArray: ...  # shares memory; freed through its deleter
+
+FIRST_CPU: int
+
+def device(name: str, number: int) -> int: ...  # raises where there is no such device
+def device_kinds() -> list[tuple[str, int]]: ...  # names, and how many there are of each
+def device_kind(index: int) -> str: ...
+def register_device_kind(capsule: Any) -> None: ...  # "tigon.DeviceKind", see engine/device.h
+def current_device() -> int: ...  # of this thread
+def set_current_device(index: int) -> int: ...  # returns what was set before
+def move(result: NDArray, device: int) -> NDArray: ...  # a copy, recorded as `result` is
+def placed(array: NDArray, device: int) -> NDArray: ...  # itself, a view or a copy; unrecorded
 
 class Program:
     """A compiled graph: launches over inputs, outputs, constants and one arena.
@@ -218,10 +232,13 @@ class SequenceCache:
 
 # ----------------------------------------------------------------- the imperative path
 
-Handler = Callable[[int, int, Signature], Program | Sequence | View | Callable[..., Any]]
+Handler = Callable[
+    [int, int, Signature, tuple[int, ...]], Program | Sequence | View | Callable[..., Any]
+]
 
 def set_compile_handler(handler: Handler | None) -> Handler | None:
-    """`handler(operator_id, attributes_id, signature)` answers a miss of the signature cache.
+    """`handler(operator_id, attributes_id, signature, devices)` answers a miss of the signature
+    cache; `devices` are those of the operands, each once.
     Returns the previous one. A View must serve one signature only."""
 
 def set_slot_operator(

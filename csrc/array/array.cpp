@@ -380,7 +380,9 @@ PyObject* get_has_tape(PyObject* self, void*) {
 PyObject* get_is_comparison(PyObject* self, void*) {
   return PyBool_FromLong(as_array(self)->is_comparison);
 }
-PyObject* get_device(PyObject* self, void*) { return PyLong_FromLong(as_array(self)->type->device); }
+PyObject* get_device(PyObject* self, void*) {
+  return PyLong_FromLong(as_array(self)->type->device);
+}
 PyObject* get_donated(PyObject* self, void*) { return PyBool_FromLong(!as_array(self)->storage); }
 
 PyObject* asnumpy(PyObject* self, PyObject*) {

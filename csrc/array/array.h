@@ -26,7 +26,7 @@ struct ArrayType {
   uint64_t hash;
   PyObject* shape;         // the tuple, made on first use
   const ArrayType* plain;  // the same on the first cpu: what graphs and programs are typed with
-  int64_t dims[1];  // ndim of them
+  int64_t dims[1];         // ndim of them
 
   void retain() const { ++references; }
   void release() const {

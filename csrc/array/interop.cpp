@@ -185,8 +185,7 @@ namespace {
 
 void copy_in(Array* array, const Buffer& buffer) {
   const char* from = static_cast<const char*>(buffer.view.buf);
-  if (is_on_host(array))
-    return copy_strided(array->data(), from, *array->type, buffer.strides());
+  if (is_on_host(array)) return copy_strided(array->data(), from, *array->type, buffer.strides());
   std::vector<char> dense(array->type->nbytes);
   copy_strided(dense.data(), from, *array->type, buffer.strides());
   write_bytes(array, dense.data());

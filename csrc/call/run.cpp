@@ -68,12 +68,17 @@ class CopyTask final : public Task, private Completion {
                : target.is_host() ? DeviceKind::Way::ToHost
                                   : DeviceKind::Way::Within;
     Device& device = source.is_host() ? target : source;
+    check_usable(device);
+    ++on_devices;
     device.kind->copy(device.number, to, from, bytes_, way, *this);
     return false;
   }
 
  private:
-  void ended(const KernelFailure* failure) noexcept override { finish(failure_of(failure)); }
+  void ended(const KernelFailure* failure) noexcept override {
+    finish(failure_of(failure));
+    --on_devices;
+  }
 
   Storage* source_;
   Storage* target_;
@@ -149,11 +154,12 @@ class DeviceTask final : public Task, private Completion {
 
  protected:
   void reserve() override {
-    arena_ = std::make_unique<Arena>(numbers_begin() + inputs.size() * sizeof(Immediate),
-                                     device_.index);
+    arena_ =
+        std::make_unique<Arena>(numbers_begin() + inputs.size() * sizeof(Immediate), device_.index);
   }
 
   bool execute() override {
+    check_usable(device_);
     std::vector<void*> in(inputs.size());
     std::vector<void*> out(outputs.size());
     numbers_.resize(inputs.size());
@@ -162,19 +168,19 @@ class DeviceTask final : public Task, private Completion {
       Place& place = inputs[index];
       if (place.storage) {
         place.storage->materialize();
-        in[index] = place.storage->data() + place.offset;
+        in[index] = address(place);
         continue;
       }
       any = true;
       numbers_[index] = place.immediate;
       in[index] = arena_->data() + numbers_begin() + index * sizeof(Immediate);
     }
-    for (size_t index = 0; index < outputs.size(); ++index)
-      out[index] = outputs[index].storage->data() + outputs[index].offset;
+    for (size_t index = 0; index < outputs.size(); ++index) out[index] = address(outputs[index]);
     if (any)
       device_.kind->copy(device_.number, arena_->data() + numbers_begin(), numbers_.data(),
                          numbers_.size() * sizeof(Immediate), DeviceKind::Way::FromHost, sent_);
     buffers_ = code_->buffers_on(device_, in.data(), out.data(), arena_->data());
+    ++on_devices;
     device_.kind->run(device_.number, code_->waves, buffers_.data(), *this);
     return false;
   }
@@ -186,12 +192,17 @@ class DeviceTask final : public Task, private Completion {
     void ended(const KernelFailure*) noexcept override {}
   };
 
+  static void* address(const Place& place) {
+    return place.storage->bytes() ? place.storage->data() + place.offset : nullptr;
+  }
+
   size_t numbers_begin() const {
     return (code_->arena_bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
   void ended(const KernelFailure* failure) noexcept override {
     arena_.reset();
     finish(failure_of(failure));
+    --on_devices;
   }
 
   Ref<ProgramCode> code_;
@@ -539,8 +550,8 @@ class Call {
         continue;
       }
       if (donate_ && !recording_)
-        outputs_[index] = reuse_donated(program_, index, inputs_, count_, *donate_, taken,
-                                        device_.index);
+        outputs_[index] =
+            reuse_donated(program_, index, inputs_, count_, *donate_, taken, device_.index);
       if (outputs_[index]) {
         await_writable(outputs_[index].get());
       } else {
@@ -653,8 +664,8 @@ class Call {
       fill(task);
       for (auto& [index, given] : copies_) {
         ++given->storage->version;
-        task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(),
-                                given->offset, given->type->nbytes});
+        task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
+                                given->type->nbytes});
         task->writes.push_back({given->storage, given->whole_storage()});
       }
       return owned;

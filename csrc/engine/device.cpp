@@ -62,9 +62,22 @@ Table& table() {
   return *instance;
 }
 
+std::atomic<size_t> inherited{0};  // so many devices were there at the fork
+
 thread_local uint8_t own_device = kFirstCpu;
 
 }  // namespace
+
+std::atomic<int> on_devices{0};
+
+void note_fork() { inherited.store(table().used); }
+
+void check_usable(const Device& device) {
+  if (device.is_host() || device.index >= inherited.load(std::memory_order_relaxed)) return;
+  throw UserError(device.text() +
+                  ": the process was forked after this device was used, and its queues stayed with "
+                  "the parent; start processes by spawn, or use it in one of them only");
+}
 
 void* Device::allocate(size_t bytes) const { return kind->allocate(number, bytes); }
 void Device::release(void* block, size_t bytes) const { kind->release(number, block, bytes); }
@@ -138,6 +151,7 @@ class Waiter final : public Completion {
 
 void copy_now(Device& device, void* to, const void* from, size_t bytes, DeviceKind::Way way) {
   if (!bytes) return;
+  check_usable(device);
   Waiter waiter;
   device.kind->copy(device.number, to, from, bytes, way, waiter);
   waiter.wait();

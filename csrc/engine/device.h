@@ -74,6 +74,13 @@ Device& device_of(const std::string& name, int64_t number);
 void add_device_kind(std::unique_ptr<DeviceKind> kind);  // throws where the name is taken
 std::vector<const DeviceKind*> device_kinds();
 
+// Throws where it belongs to the process that this one was forked from.
+void check_usable(const Device& device);
+void note_fork();  // in the child
+
+// How much that devices were given has not ended.
+extern std::atomic<int> on_devices;
+
 // Waits without Python, for copies that callers want at once. Throws what failed.
 void copy_now(Device& device, void* to, const void* from, size_t bytes, DeviceKind::Way way);
 

@@ -344,6 +344,7 @@ void install_fork_handlers() {
   pthread_atfork(
       [] {
         ThreadPool::instance().hold();
+        while (on_devices.load()) std::this_thread::sleep_for(std::chrono::microseconds(20));
         Engine::instance().before_fork();
         ThreadPool::instance().before_fork();
         memory::before_fork();
@@ -356,6 +357,7 @@ void install_fork_handlers() {
       },
       [] {
         memory::after_fork();
+        note_fork();
         Engine::instance().after_fork_child();
       });
 }

@@ -437,8 +437,7 @@ std::atomic<uint64_t> next_id{1};
 namespace {
 
 char* allocate_on(uint8_t device, size_t bytes) {
-  void* block =
-      device == kFirstCpu ? memory::allocate(bytes) : device_at(device).allocate(bytes);
+  void* block = device == kFirstCpu ? memory::allocate(bytes) : device_at(device).allocate(bytes);
   if (!block) memory::throw_out_of_memory(bytes);
   memory::count(bytes);
   return static_cast<char*>(block);

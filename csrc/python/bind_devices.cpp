@@ -48,8 +48,7 @@ void bind_devices(nb::module_& m) {
     for (const DeviceKind* kind : device_kinds()) kinds.emplace_back(kind->name, kind->count());
     return kinds;
   });
-  m.def(
-      "device_kind", [](uint8_t index) { return device_at(index).kind->name; }, "index"_a);
+  m.def("device_kind", [](uint8_t index) { return device_at(index).kind->name; }, "index"_a);
   m.def("register_device_kind", register_kind, "capsule"_a);
   m.attr("FIRST_CPU") = static_cast<int>(kFirstCpu);
   m.def("current_device", current_device);

@@ -65,17 +65,15 @@ PyMethodDef functions[] = {
 };
 
 // Negative: the thread's own.
-uint8_t chosen(int device) {
-  return device < 0 ? current_device() : static_cast<uint8_t>(device);
-}
+uint8_t chosen(int device) { return device < 0 ? current_device() : static_cast<uint8_t>(device); }
 
 void bind_arrays(nb::module_& m) {
   m.def(
       "empty",
       [](const std::vector<int64_t>& shape, int64_t dtype_code, int device) {
         return translated([&] {
-          ArrayRef array = new_array(
-              ArrayType::get(dtype_code, shape.data(), shape.size(), chosen(device)));
+          ArrayRef array =
+              new_array(ArrayType::get(dtype_code, shape.data(), shape.size(), chosen(device)));
           materialize_now(*array->storage);
           return wrap(std::move(array));
         });

@@ -90,6 +90,7 @@ def exported(folder: Path) -> str:
 
 S = sym.var("a") + 1
 
+
 def traced(context: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it gives way where that is another context
@@ -234,7 +235,7 @@ def test_several_are_refused_by_what_needs_one(home: str, tmp_path: Path) -> Non
 def test_cpu_contexts_are_accepted(home: str, tmp_path: Path) -> None:
     for context in ACCEPTED:
         if any(word in home for word in WHERE_IT_IS) and context in (mx.cpu(1), mx.cpu_pinned()):
-            with pytest.raises(mx.TigonError, match="is (not )?on cpu"):
+            with pytest.raises(mx.TigonError, match=r"is (not )?on cpu"):
                 RECIPES[home](context, tmp_path)
         elif context is not None or "as_in_context" not in home:
             RECIPES[home](context, tmp_path)
@@ -294,7 +295,9 @@ def test_a_trainer_of_parameters_in_two_places() -> None:
     with autograd.record():
         loss = one(nd.ones((1, 2))) + other(nd.ones((1, 2)))
     loss.backward()
-    with pytest.raises(mx.TigonError, match="Trainer: expected all parameters on the same contexts"):
+    with pytest.raises(
+        mx.TigonError, match="Trainer: expected all parameters on the same contexts"
+    ):
         trainer.step(1)
 
 

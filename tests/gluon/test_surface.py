@@ -243,9 +243,9 @@ METHODS: dict[str, list[Callable[[Any], Any]]] = {
 
 NATIVE = frozenset(
     """
-    apply_op copy_from_numpy device_index donated dtype_code has_tape index_operand is_comparison mark_variable
-    storage_id storage_offset swap_storage version view __array_priority__ __array_ufunc__
-    __module__
+    apply_op copy_from_numpy device_index donated dtype_code has_tape index_operand is_comparison
+    mark_variable storage_id storage_offset swap_storage version view __array_priority__
+    __array_ufunc__ __module__
     """.split()
 )
 """The library's own way to an array."""

@@ -285,7 +285,7 @@ class _StepEntry(Entry):
         for slot, position in self.input_positions:
             arrays[slot] = leaves[position]
         try:
-            given = _native.from_numpy(np.array(rates or [0.0], bound.dtype))
+            given = _native.from_numpy(np.array(rates or [0.0], bound.dtype), bound.device)
             results = bound.program.sequence((*arrays, given, *bound.states))
         except BaseException:
             optimizer.withdraw(bound.indices, before)
@@ -389,6 +389,7 @@ class _Bound:
         self.program = program
         self.indices = indices
         self.dtype = as_dtype(dtype_of_rates(weights)).numpy
+        self.device = weights[0].device_index if weights else _native.FIRST_CPU
         self.states = [state for own in states for state in own]
         self.owners = [updater.states[index] for index in indices]
 

@@ -86,5 +86,8 @@ def _read(content: bytes, where: str, named_safetensors: bool) -> Any:
     else:
         found = params.read(content, where)
     if isinstance(found, Mapping):
-        return {name: _native.from_numpy(widen(array), _native.FIRST_CPU) for name, array in found.items()}
+        return {
+            name: _native.from_numpy(widen(array), _native.FIRST_CPU)
+            for name, array in found.items()
+        }
     return [_native.from_numpy(widen(array), _native.FIRST_CPU) for array in found]

@@ -198,8 +198,8 @@ def _as_in_context(self: NDArray, context: Context) -> NDArray:
 
 def _moved(self: NDArray, context: Context) -> NDArray:
     """A copy on a device."""
-    same = _run("reshape", self, shape=self.shape)  # recorded, and in a trace part of it
-    return _native.move(same, context.index) if isinstance(same, NDArray) else same
+    same = _run("_copyto", self)  # recorded, and in a trace part of it
+    return _native.move(same, context.index) if type(same) is NDArray else same
 
 
 def _tostype(self: NDArray, stype: str) -> NDArray:

@@ -42,6 +42,7 @@ class UpdateGraph:
         self.weights = list(weights)
         self.states = [state for own in states for state in own]
         self.dtype = dtype_of_rates(weights)
+        self._device = weights[0].device_index if weights else -1
         self.cached = CachedGraph(self._graph(formula, states, rates_each), name="update")
         self._out = [*self.weights, *self.states]
         self._program: Any = None
@@ -77,7 +78,7 @@ class UpdateGraph:
 
     def step(self, grads: Sequence[NDArray], rates: Sequence[float]) -> None:
         """Overwrite weights and states with their new values, in one native call."""
-        given = _native.from_numpy(np.array(rates or [0.0], self.dtype))
+        given = _native.from_numpy(np.array(rates or [0.0], self.dtype), self._device)
         arrays = [given, *self.weights, *grads, *self.states]
         if self._program is None:
             self._program = self.cached.compiled(arrays).program

@@ -87,7 +87,7 @@ class Updater:
                     f"'{name}' expects shape {tuple(state.shape)}; {source} has "
                     f"{tuple(arrays[name].shape)}; was it saved for another network?",
                 )
-                found.append(arrays[name].astype(state.dtype))
+                found.append(arrays[name].astype(state.dtype).as_in_context(state.context))
             states[index] = None if not found else found[0] if len(found) == 1 else tuple(found)
             if f"count:{index}" in arrays:
                 counts[index] = _count(arrays, f"count:{index}", source)

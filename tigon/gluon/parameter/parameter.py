@@ -201,13 +201,11 @@ class Parameter:
                 self.name, {} if chosen is None else {"__init__": chosen}
             )
             default(description, array)
-        self._deferred = None
-        self._set_arrays(array, contexts)
+            self._deferred = None
+            self._set_arrays(array, contexts)
 
     def _set_arrays(self, array: Any, contexts: list[Context]) -> None:
-        self._arrays = OrderedDict(
-            (context, array.as_in_context(context).detach()) for context in contexts
-        )
+        self._arrays = OrderedDict((context, array.as_in_context(context)) for context in contexts)
         self._only = self._arrays[contexts[0]] if len(contexts) == 1 else None
         self._attach_grads()
         _epoch.advance()

@@ -366,7 +366,9 @@ class Trace:
         for symbol, array in self.arguments:
             self._arrays.setdefault(symbol._values[0], array)
         for param, symbol in self.parameters.values():
-            self._arrays.setdefault(symbol._values[0], param._for(self.context) if param._is_plain else param.data())
+            self._arrays.setdefault(
+                symbol._values[0], param._for(self.context) if param._is_plain else param.data()
+            )
         for array, symbol in self.captured.values():
             self._arrays.setdefault(symbol._values[0], array)
         if value not in self._arrays:

@@ -60,6 +60,25 @@ def _all(conditions: Sequence[Expr]) -> Expr:
     return result
 
 
+# --------------------------------------------------------------------- the same, elsewhere
+
+copyto = primitive(
+    "_copyto",
+    Family.VIEW,
+    operands="data",
+    infer=lambda x: x,
+    lower=lambda types, coords, read: read(0, coords),
+    grad=lambda g, y, x: (g,),
+    numpy=np.copy,
+    samples=[((2, 3), {})],
+    shares_memory=True,
+    doc="""The same array: what is recorded of one that is copied to another device.
+
+    >>> nd._copyto(nd.array([1, 2])).asnumpy()
+    array([1., 2.], dtype=float32)
+    """,
+)
+
 # ------------------------------------------------------------------------------ reshape
 
 

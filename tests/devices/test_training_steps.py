@@ -1,0 +1,7 @@
+"""The tests of `tests.gluon.test_train_step`, with arrays on `mirror(0)`."""
+
+import pytest
+
+from tests.gluon.test_train_step import *  # noqa: F403
+
+pytestmark = pytest.mark.usefixtures("on_mirror")
