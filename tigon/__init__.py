@@ -21,6 +21,7 @@ from tigon.base import (
     TigonError,
     TigonIndexError,
     TigonTimeoutError,
+    TigonTypeError,
 )
 from tigon.base.lazy import imported_on_demand as _imported_on_demand
 from tigon.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
@@ -85,6 +86,7 @@ __all__ = [
     "TigonError",
     "TigonIndexError",
     "TigonTimeoutError",
+    "TigonTypeError",
     "Variable",
     "attribute",
     "autograd",

@@ -46,7 +46,26 @@ CASES = [
     ),
     (
         lambda: nd.ones(2) + nd.ones(2, dtype="int32"),
-        "broadcast_add: dtypes differ: float32[2] and int32[2]; convert one with astype",
+        "broadcast_add: rhs: expected float32 like lhs; given int32; "
+        "convert it with astype('float32')",
+    ),
+    (
+        lambda: nd.concat(nd.ones(2), nd.ones(2), nd.ones(2, dtype="float64"), dim=0),
+        "Concat: data[2]: expected float32 like data[0]; given float64; "
+        "convert it with astype('float32')",
+    ),
+    (
+        lambda: nd.sqrt(nd.ones(2, dtype="int64")),
+        "sqrt: data: expected floating-point numbers; given int64; convert it with "
+        "astype('float32')",
+    ),
+    (
+        lambda: nd.softmax(nd.ones((2, 3)), nd.ones(2), use_length=True),
+        "softmax: length: expected integers; given float32; convert it with astype('int32')",
+    ),
+    (
+        lambda: nd.norm(nd.ones(2, dtype="int32"), out_dtype="int64"),
+        "norm: out_dtype: expected floating-point numbers for ord 2; given int64",
     ),
     (
         lambda: nd.dot(nd.ones((2, 3)), nd.ones((2, 3))),

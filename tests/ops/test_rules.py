@@ -166,15 +166,17 @@ def test_attributes_are_read_as_files_hold_them() -> None:
         ),
         (
             lambda: add(value(2), value(2, dtype="int32")),
-            "broadcast_add: dtypes differ: float32[2] and int32[2]; convert one with astype",
+            "broadcast_add: rhs: expected float32 like lhs; given int32; "
+            "convert it with astype('float32')",
         ),
         (
             lambda: exp(value(2, dtype="int32")),
-            "exp: expected floating-point data; given int32; use astype",
+            "exp: data: expected floating-point numbers; given int32; "
+            "convert it with astype('float32')",
         ),
         (
             lambda: add(value(2, dtype="bool"), 1),
-            "broadcast_add: expected numeric data; given bool; use astype",
+            "broadcast_add: lhs: expected numbers; given bool; convert it with astype('float32')",
         ),
         (
             lambda: elemwise_add(value(2, 3), value(1, 3)),

@@ -143,7 +143,7 @@ def test_infinities_spread_to_what_follows_only(size: int) -> None:
 def test_axes_and_dtypes_are_checked() -> None:
     with pytest.raises(TigonError, match="cumsum"):
         nd.cumsum(nd.ones((2, 3)), axis=2)
-    with pytest.raises(TigonError, match="cumsum: expected a dtype of numbers; given bool"):
+    with pytest.raises(TigonError, match=r"^cumsum: dtype: expected numbers; given bool$"):
         nd.cumsum(nd.ones((2, 3)), dtype="bool")
 
 

@@ -114,7 +114,7 @@ def backward(name: str, *arrays: np.ndarray, **attributes: object) -> np.ndarray
             "sgd_update",
             [(2, 3), (3, 2)],
             {"lr": 0.1},
-            "sgd_update: grad: expected float32[2,3] like weight; given float32[3,2]",
+            "sgd_update: grad: expected shape (2, 3) like weight; given (3, 2)",
         ),
     ],
 )

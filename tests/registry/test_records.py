@@ -12,8 +12,10 @@ import pytest
 import tigon.ops
 from tests.oracle import apply, apply_decomposition, evaluate, evaluate_lowering, type_of
 from tigon.base import TigonError
+from tigon.base.dtypes import PUBLIC, DType, as_dtype, float32, int32
 from tigon.ir.graph import Graph, Node, Value, variable
-from tigon.ops.record import Family, Operator, all_operators
+from tigon.loop.semantics import convert
+from tigon.ops.record import Family, Operand, Operator, all_operators
 from tigon.passes.gradient import gradient
 
 OPERATORS = [op for op in all_operators() if op.name != "_vjp"]
@@ -23,26 +25,86 @@ BASIC = [
     op for op in OPERATORS if op.decompose is None or not op.decompose.__module__.startswith(LARGE)
 ]
 LOWERED = [op for op in BASIC if op.lower is not None]
-DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
 
 
 def operands_of(op: Operator, sample: tuple, dtype: str, seed: int = 0) -> list[np.ndarray]:
     """Arrays for a sample. Given arrays keep their values; floats among them take a float dtype."""
+    kind = as_dtype(dtype)
+    own = [as_dtype(getattr(given, "dtype", kind)) for given in sample[:-1]]
+    return filled(op, sample, [kind if d.is_float and kind.is_float else d for d in own], seed)
+
+
+def filled(op: Operator, sample: tuple, dtypes: Sequence[DType], seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    kind = np.dtype(dtype)
     arrays = []
-    for given in sample[:-1]:
+    for given, dtype in zip(sample[:-1], dtypes, strict=True):
         if isinstance(given, np.ndarray):
-            both_float = given.dtype.kind == kind.kind == "f"
-            arrays.append(given.astype(kind) if both_float else given)
-        elif kind.kind == "f":
+            arrays.append(nearest(given, dtype))
+        elif dtype.is_float:
             low, high = op.domain or (-2.0, 2.0)
-            arrays.append(rng.uniform(low, high, given).astype(kind))
+            arrays.append(rng.uniform(low, high, given).astype(dtype.numpy))
         else:
-            low, high = (0, 2) if kind.kind == "b" else (0 if kind.kind == "u" else -5, 6)
-            arrays.append(rng.integers(low, high, given).astype(kind))
+            low, high = {"b": (0, 2), "u": (0, 6), "i": (-5, 6)}[dtype.kind]
+            arrays.append(rng.integers(low, high, given).astype(dtype.numpy))
     return arrays
+
+
+def nearest(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """In another dtype. What does not fit becomes the nearest limit: positions stay positions."""
+    if dtype.is_integer and array.dtype.kind in "iu":
+        limits = np.iinfo(dtype.numpy)
+        array = array.clip(limits.min, limits.max)
+    return convert(array, dtype)
+
+
+def roles(op: Operator, count: int) -> list[Operand]:
+    """What each of `count` operands is."""
+    return [op.operands[min(place, len(op.operands) - 1)] for place in range(count)]
+
+
+Declared = list[tuple[list[int], str]]
+"""Operands that have one dtype, and its kinds; one that is not declared is by itself."""
+
+
+def declared(op: Operator, sample: tuple) -> Declared:
+    count = len(sample) - 1
+    found = [(op.members(a, count), a.kinds) for a in op.alike(op.make_attrs(sample[-1]))]
+    named = {place for places, _ in found for place in places}
+    keys = {place for place, role in enumerate(roles(op, count)) if role.random_key}
+    alone = [([place], "fiub") for place in range(count) if place not in named | keys]
+    return [(places, kinds) for places, kinds in found if places] + alone
+
+
+def usual(op: Operator, sample: tuple) -> list[DType]:
+    """Dtypes that a sample is given where nothing is said: float32 if that is declared."""
+    dtypes = [
+        as_dtype(given.dtype) if isinstance(given, np.ndarray) else float32 for given in sample[:-1]
+    ]
+    dtypes = [float32 if dtype.is_float else dtype for dtype in dtypes]
+    for places, kinds in declared(op, sample):
+        if any(dtypes[place].kind not in kinds for place in places) or len(places) > 1:
+            for place in places:
+                dtypes[place] = float32 if "f" in kinds else int32
+    return dtypes
+
+
+def assignments(op: Operator, sample: tuple) -> list[tuple[DType, ...]]:
+    """Dtypes of the operands: each one that is declared, of all where it is of all, and alone."""
+    groups, plain = declared(op, sample), usual(op, sample)
+    found = [tuple(plain)]
+    for dtype in PUBLIC:
+        every = list(plain)
+        for places, kinds in groups:
+            changed = [(place, dtype) for place in places if dtype.kind in kinds]
+            alone = list(plain)
+            for place, new in changed:
+                alone[place] = new
+                if len(places) > 1 or not isinstance(sample[place], np.ndarray):
+                    every[place] = new
+            found.append(tuple(alone))
+        found.append(tuple(every))
+    return list(dict.fromkeys(found))
 
 
 def node_of(op: Operator, sample: tuple, arrays: Sequence[np.ndarray]) -> Node:
@@ -51,16 +113,11 @@ def node_of(op: Operator, sample: tuple, arrays: Sequence[np.ndarray]) -> Node:
 
 
 def cases(op: Operator) -> Iterator[tuple[Node, list[np.ndarray]]]:
-    """Typed nodes with operands: every sample under every dtype that the operator accepts."""
+    """Typed nodes with operands: every sample under every dtype that the operator declares."""
     for sample in op.samples:
-        shaped = any(not isinstance(given, np.ndarray) for given in sample[:-1])
-        for dtype in DTYPES if shaped else DTYPES[:1]:
-            arrays = operands_of(op, sample, dtype)
-            try:
-                yield node_of(op, sample, arrays), arrays
-            except TigonError:
-                if dtype == "float32":
-                    raise
+        for dtypes in assignments(op, sample):
+            arrays = filled(op, sample, dtypes, 0)
+            yield node_of(op, sample, arrays), arrays
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray, op: Operator, what: Any) -> None:
@@ -125,11 +182,11 @@ def test_gradients_to_second_order(op: Operator) -> None:
         arrays = operands_of(op, sample, "float64", seed=index)
         inputs = list(node_of(op, sample, arrays).inputs)
         outputs = list(node_of_inputs(op, sample, inputs).outputs)
-        roles = [o for o in op.operands for _ in range(len(arrays) if o.variadic else 1)]
+        role = roles(op, len(arrays))
         wrt = [
             i
             for i, given in enumerate(sample[:-1])
-            if not isinstance(given, np.ndarray) and not (roles[i].auxiliary or roles[i].random_key)
+            if not isinstance(given, np.ndarray) and not (role[i].auxiliary or role[i].random_key)
         ]
         if not all(np.isfinite(a).all() for a in op.oracle(op.make_attrs(sample[-1]), *arrays)):
             continue  # the extreme of nothing, the mean of nothing

@@ -7,6 +7,7 @@ from tigon.base.errors import (
     TigonError,
     TigonIndexError,
     TigonTimeoutError,
+    TigonTypeError,
     check,
 )
 from tigon.base.types import Shape, TensorType, type_of
@@ -20,6 +21,7 @@ __all__ = [
     "TigonError",
     "TigonIndexError",
     "TigonTimeoutError",
+    "TigonTypeError",
     "as_dtype",
     "check",
     "type_of",

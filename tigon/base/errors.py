@@ -22,6 +22,10 @@ class TigonIndexError(TigonError, IndexError):
     """An index that is out of range. Where it is data, it is raised where the result is read."""
 
 
+class TigonTypeError(TigonError, TypeError):
+    """An operand of a dtype that the operator does not take."""
+
+
 class TigonTimeoutError(TigonError, TimeoutError):
     """Something that was not there in time."""
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from tigon.base import check
 from tigon.base.frozen import Frozen
-from tigon.ops.nn._shared import float_data
 from tigon.ops.primitive.view import _reshape, transpose
 from tigon.ops.record import Work, composite
 from tigon.ops.tensor.matmul import batch_dot
@@ -17,13 +16,13 @@ from tigon.ops.tensor.slice import slice_axis
 
 
 def _by_root_of_size(where: str, data: Any) -> Any:
-    float_data(where, data.type)
     return data / math.sqrt(data.shape[-1])
 
 
 div_sqrt_dim = composite(
     "_contrib_div_sqrt_dim",
     lambda data: _by_root_of_size("div_sqrt_dim", data),
+    dtypes="f",
     numpy=lambda x: (x / x.dtype.type(math.sqrt(x.shape[-1]))).astype(x.dtype),
     samples=(((2, 3), {}), ((0, 4), {})),
     domain=(-2.0, 2.0),
@@ -118,6 +117,7 @@ interleaved_matmul_selfatt_qk = composite(
     _selfatt_qk,
     operands="queries_keys_values",
     attrs=HeadsAttrs,
+    dtypes="f",
     work=Work.PRODUCT,
     numpy=lambda x, heads: _scores_oracle(*_heads_of(x, heads, 3)[:2]),
     samples=(((3, 2, 12), {"heads": 2}), ((2, 1, 9), {"heads": 1})),
@@ -133,6 +133,7 @@ interleaved_matmul_selfatt_valatt = composite(
     lambda attrs, data, attention: _weighted(attrs, data, attention, 3),
     operands="queries_keys_values attention",
     attrs=HeadsAttrs,
+    dtypes="fiu",
     work=Work.PRODUCT,
     numpy=lambda x, attention, heads: _weighted_oracle(x, attention, heads, 3),
     samples=(((3, 2, 12), (4, 3, 3), {"heads": 2}),),
@@ -149,6 +150,7 @@ interleaved_matmul_encdec_qk = composite(
     _encdec_qk,
     operands="queries keys_values",
     attrs=HeadsAttrs,
+    dtypes="f",
     work=Work.PRODUCT,
     numpy=lambda q, kv, heads: _scores_oracle(
         _heads_of(q, heads, 1)[0], _heads_of(kv, heads, 2)[0]
@@ -167,6 +169,7 @@ interleaved_matmul_encdec_valatt = composite(
     lambda attrs, data, attention: _weighted(attrs, data, attention, 2),
     operands="keys_values attention",
     attrs=HeadsAttrs,
+    dtypes="fiu",
     work=Work.PRODUCT,
     numpy=lambda x, attention, heads: _weighted_oracle(x, attention, heads, 2),
     samples=(((5, 2, 8), (4, 3, 5), {"heads": 2}),),

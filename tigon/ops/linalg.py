@@ -14,7 +14,7 @@ from tigon.ops.primitive.compare import equal, greater_equal, lesser_equal
 from tigon.ops.primitive.contract import _contract
 from tigon.ops.primitive.create import _iota
 from tigon.ops.primitive.functions import log
-from tigon.ops.primitive.gather import _scatter_add, _take
+from tigon.ops.primitive.gather import _take, added_at
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Work, composite
@@ -58,6 +58,7 @@ linalg_syrk = composite(
     _decompose_syrk,
     operands="A",
     attrs=SyrkAttrs,
+    dtypes="fiu",
     work=Work.PRODUCT,
     numpy=_syrk_oracle,
     aliases=("_linalg_syrk",),
@@ -116,6 +117,7 @@ linalg_trmm = composite(
     _decompose_trmm,
     operands="A B",
     attrs=TrmmAttrs,
+    dtypes="fiu",
     work=Work.PRODUCT,
     numpy=_trmm_oracle,
     aliases=("_linalg_trmm",),
@@ -199,6 +201,7 @@ linalg_makediag = composite(
     _decompose_makediag,
     operands="A",
     attrs=OffsetAttrs,
+    dtypes="fiu",
     numpy=_makediag_oracle,
     aliases=("_linalg_makediag",),
     samples=(((3,), {}), ((2, 3), {"offset": 1}), ((2, 3), {"offset": -2})),
@@ -216,6 +219,7 @@ linalg_sumlogdiag = composite(
     "linalg_sumlogdiag",
     lambda a: _sum_log(a),
     operands="A",
+    dtypes="f",
     numpy=lambda a: (
         np.log(np.diagonal(a, 0, -2, -1)).sum(-1, dtype=a.dtype).reshape(a.shape[:-2] or (1,))
     ),
@@ -299,13 +303,11 @@ def _triangle_size(count: int, offset: int) -> int:
 
 def _decompose_maketrian(attrs: TriangleAttrs, a: Any) -> Any:
     from tigon.ir.graph import constant
-    from tigon.ops.primitive.create import _full
 
     size = _triangle_size(a.shape[-1], attrs.offset)
     lead = a.shape[:-1]
-    zeros = _full(shape=(*lead, size * size), value=0, dtype=a.dtype.name)
     places = constant(_triangle_places(size, attrs))
-    filled = _scatter_add(zeros, places, a, axis=a.ndim - 1)
+    filled = added_at((*lead, size * size), places, a, axis=a.ndim - 1)
     return _reshape(filled, shape=(*lead, size, size))
 
 

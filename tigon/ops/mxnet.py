@@ -52,6 +52,7 @@ def _strict(name: str, op: Operator, word: str, shows: str, aliases: tuple[str, 
         name,
         op,
         operands="lhs rhs",
+        dtypes=op.dtypes,
         infer=infer,
         grad=op.grad,
         numpy=op.numpy,
@@ -104,6 +105,7 @@ add_n = composite(
     _decompose_add_n,
     operands="*args",
     attrs=AddNAttrs,
+    dtypes="fiu",
     grad=lambda a, g, y, *xs: (g,) * len(xs),
     numpy=_sum_of,
     aliases=("ElementWiseSum", "_sum", "ElemwiseSum"),
@@ -140,6 +142,7 @@ def _with_scalar(name: str, op: Operator, reverse: bool = False) -> Operator:
         name,
         decompose,
         attrs=ScalarAttrs,
+        dtypes=op.dtypes,
         numpy=oracle,
         domain=op.domain or (0.5, 2.0),
         aliases=(f"_{camel}",),
@@ -198,9 +201,10 @@ amp_multicast = composite(
     operands="*data",
     attrs=CountAttrs,
     outputs=lambda a: a.num_arrays,
-    numpy=lambda *xs, num_arrays: tuple(x.astype(np.result_type(*xs)) for x in xs),
+    numpy=lambda *xs, num_arrays: _widest_oracle(xs),
     samples=(((2,), (3,), {"num_arrays": 2}),),
-    doc="""Arrays of several float dtypes, all converted to the widest of them.
+    doc="""Arrays of several float dtypes, all converted to the widest of them. Others stay as they
+    are.
 
     Parameters: `num_arrays` how many.
 
@@ -212,5 +216,15 @@ amp_multicast = composite(
 
 
 def _widest(data: tuple[Any, ...]) -> tuple[Any, ...]:
-    target = max((x.dtype for x in data), key=lambda dtype: dtype.itemsize)
-    return tuple(identity(x) if x.dtype is target else cast(x, dtype=target.name) for x in data)
+    widths = [x.dtype.itemsize for x in data if x.dtype.is_float]
+    return tuple(
+        cast(x, dtype=f"float{8 * max(widths)}")
+        if x.dtype.is_float and x.dtype.itemsize < max(widths)
+        else identity(x)
+        for x in data
+    )
+
+
+def _widest_oracle(data: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    floats = [x.dtype for x in data if x.dtype.kind == "f"]
+    return tuple(x.astype(np.result_type(*floats)) if x.dtype.kind == "f" else x for x in data)

@@ -12,6 +12,8 @@ Conventions
   The oracle takes them as keywords: `numpy(*arrays, **fields)`.
 * A gradient rule is written in operators on graph values, never reads a shape, and gives one
   cotangent (or None) per operand. `g` and `y` are tuples where there are several outputs.
+* `dtypes` declares what operands may be, and that is the one place where a dtype is refused; rules
+  rely on it. Kinds are letters: "f" floats, "i" and "u" integers with and without a sign, "b" bool.
 * Families say how an operator is lowered:
 
   ELEMENTWISE  `lower(*exprs)`: one element; operands broadcast as in numpy
@@ -42,11 +44,13 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import InternalError, TensorType, TigonError, check
+from tigon.base import InternalError, TensorType, TigonError, TigonTypeError
 from tigon.base.dtypes import DType, int64
 from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_one
 from tigon.base.frozen import MISSING, Frozen, fields, replace
 from tigon.base.lazy import computed_once
+from tigon.loop import build as L
+from tigon.loop.grammar import FUNCTIONS
 
 
 class Family(enum.Enum):
@@ -103,6 +107,30 @@ class Positions(Frozen):
     read: bool = True  # False: by the gradient only, or as numbers whose dtype the result has
 
 
+class Alike(Frozen):
+    """Operands, by number, that have one dtype, and the kinds of it. Of a variable number of
+    operands all have the number of the first."""
+
+    operands: tuple[int, ...]
+    kinds: str
+
+
+Dtypes = str | Mapping[str, str]
+"""Kinds of the one dtype that all operands have; or names of operands that have the dtype of the
+first of them, "data weight", with its kinds. What is not named takes every dtype."""
+
+EXPECTED = {
+    "f": "floating-point numbers",
+    "iu": "integers",
+    "fiu": "numbers",
+    "fiub": "numbers or bools",
+}
+"""How messages and documentation call what is of these kinds."""
+
+CONVERSION = {"f": "float32", "iu": "int32", "fiu": "float32", "fiub": "float32"}
+"""What messages advise to convert to."""
+
+
 def _parse_operands(text: str) -> tuple[Operand, ...]:
     return tuple(
         Operand(
@@ -125,6 +153,9 @@ class Operator(Frozen, eq=False):
     attrs_type: type
     infer: Callable[..., Any]
     doc: str
+    dtypes: Dtypes | Callable[[Any], Dtypes] = MappingProxyType({})
+    """Which dtypes the operands may have, random keys apart; `(attrs)` tells where it depends on
+    them."""
     lower: Callable[..., Any] | None = None
     combine: str = ""
     decompose: Callable[..., Any] | None = None
@@ -249,8 +280,79 @@ class Operator(Frozen, eq=False):
 
     def infer_types(self, attrs: Any, types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
         self.check_operand_count(len(types))
-        result = self.rule(self.infer, attrs, *types)
+        self._check_dtypes(attrs, types)
+        try:
+            result = self.rule(self.infer, attrs, *types)
+        except TigonTypeError as refusal:
+            raise self._undeclared(refusal) from refusal
         return result if isinstance(result, tuple) else (result,)
+
+    def decomposed(self, attrs: Any, *operands: Any) -> tuple[Any, ...]:
+        """The values that a composite is made of."""
+        assert self.decompose is not None
+        try:
+            result = self.rule(self.decompose, attrs, *operands)
+        except TigonTypeError as refusal:
+            raise self._undeclared(refusal) from refusal
+        return result if isinstance(result, tuple) else (result,)
+
+    def _undeclared(self, refusal: TigonTypeError) -> InternalError:
+        return InternalError(
+            f"{self.name}: takes dtypes that what it is made of refuses; declare fewer: {refusal}"
+        )
+
+    # -- dtypes
+
+    def alike(self, attrs: Any) -> tuple[Alike, ...]:
+        """Which operands have one dtype under these attributes, and of what kinds."""
+        if callable(self.dtypes):
+            return _grouped(self, self.dtypes(attrs))
+        return self._alike
+
+    @computed_once
+    def _alike(self) -> tuple[Alike, ...]:
+        assert not callable(self.dtypes)
+        return _grouped(self, self.dtypes)
+
+    def _check_dtypes(self, attrs: Any, types: tuple[TensorType, ...]) -> None:
+        """Refuse what is not declared. A number takes the dtype of the arrays beside it."""
+        for alike in self.alike(attrs):
+            given = self.members(alike, len(types))
+            arrays = [place for place in given if not types[place].weak]
+            if not given:
+                continue
+            first = (arrays or given)[0]
+            dtype = (
+                types[first].dtype
+                if arrays
+                else common_dtype(self.name, *(types[place] for place in given))
+            )
+            if dtype.kind not in alike.kinds:
+                self._refuse_dtype(first, EXPECTED[alike.kinds], dtype, CONVERSION[alike.kinds])
+            for place in arrays[1:]:
+                if types[place].dtype is not dtype:
+                    expected = f"{dtype} like {self._label(first)}"
+                    self._refuse_dtype(place, expected, types[place].dtype, dtype.name)
+
+    def members(self, alike: Alike, count: int) -> list[int]:
+        """Where these operands stand among `count` that are given."""
+        last = len(self.operands) - 1
+        if last in alike.operands and self.operands[last].variadic:
+            return [*(n for n in alike.operands if n < last), *range(last, count)]
+        return [number for number in alike.operands if number < count]
+
+    def _refuse_dtype(self, place: int, expected: str, given: DType, target: str) -> None:
+        raise TigonTypeError(
+            f"{self.name.lstrip('_')}: {self._label(place)}: expected {expected}; given {given}; "
+            f"convert it with astype('{target}')"
+        )
+
+    def _label(self, place: int) -> str:
+        """An operand in a message."""
+        last = len(self.operands) - 1
+        if place >= last and self.operands[last].variadic:
+            return f"{self.operands[last].name}[{place - last}]"
+        return self.operands[place].name
 
     def check_operand_count(self, count: int) -> None:
         least = sum(not (o.optional or o.random_key) for o in self.operands)  # of *x at least one
@@ -464,7 +566,7 @@ def broadcast_shapes(where: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def common_dtype(where: str, *types: TensorType) -> DType:
-    """The dtype shared by all but the weak operands."""
+    """The dtype shared by all but the weak operands, which are declared to share one."""
     strong = [t for t in types if not t.weak]
     dtypes = {t.dtype for t in strong} or {t.dtype for t in types}
     if len(dtypes) > 1 and not strong:
@@ -472,7 +574,7 @@ def common_dtype(where: str, *types: TensorType) -> DType:
         return max(dtypes, key=lambda dtype: order.index(dtype.name))
     if len(dtypes) > 1:
         listed = " and ".join(str(t) for t in types)
-        raise TigonError(f"{where}: dtypes differ: {listed}; convert one with astype")
+        raise InternalError(f"{where}: dtypes differ: {listed}; declare that they are one")
     return dtypes.pop()
 
 
@@ -492,27 +594,20 @@ def elementwise(
     operands: str = "data",
     attrs: type = NoAttrs,
     result: str = "same",
-    floats_only: bool = False,
-    kinds: str = "fiub",
+    dtypes: str = "",
     **record: Any,
 ) -> Operator:
     """A primitive that works element by element, with numpy's broadcasting.
 
     `lower(*exprs)` (attributes first, if any) gives one element; all exprs have the operands'
-    common dtype, which is one of `kinds`. `result` is "same", "bool", or the name of an attribute
-    that holds a dtype. Cotangents of the gradient rule are summed back to each operand's shape by
-    the family.
+    common dtype, whose kinds are `dtypes`: if not given, those of the function of the loop language
+    that `lower` is, or else all. `result` is "same", "bool", or the name of an attribute that holds
+    a dtype. Cotangents of the gradient rule are summed back to each operand's shape by the family.
     """
-    kinds = "f" if floats_only else kinds
 
     def infer(*arguments: Any) -> TensorType:
         own, types = (arguments[0], arguments[1:]) if attrs is not NoAttrs else (None, arguments)
         dtype = common_dtype(name, *types)
-        check(
-            dtype.kind in kinds,
-            name,
-            f"expected {_KINDS[kinds]} data; given {dtype}; use astype",
-        )
         if result == "bool":
             dtype = _dtype("bool")
         elif result != "same":
@@ -530,13 +625,14 @@ def elementwise(
             attrs,
             infer,
             doc,
+            dtypes=dtypes or _KINDS.get(lower, "fiub"),
             lower=lower,
             **record,
         )
     )
 
 
-_KINDS = {"f": "floating-point", "fiu": "numeric", "fiub": "numeric or bool"}
+_KINDS = {getattr(L, L.spelled(name)): function.kinds for name, function in FUNCTIONS.items()}
 
 
 def _broadcast_samples(count: int) -> tuple[tuple[Any, ...], ...]:
@@ -569,8 +665,13 @@ def primitive(
     attrs: type = NoAttrs,
     **record: Any,
 ) -> Operator:
-    """A primitive of any other family."""
+    """A primitive of any other family. What is joined, and what is contracted, has one dtype."""
+    if family in _DTYPES:
+        record.setdefault("dtypes", _DTYPES[family])
     return register(Operator(name, family, _parse_operands(operands), attrs, infer, doc, **record))
+
+
+_DTYPES = {Family.JOIN: "fiub", Family.UPDATE: "fiub", Family.CONTRACTION: "fiu"}
 
 
 def composite(
@@ -595,6 +696,8 @@ def composite(
         values = [variable(f"operand{i}", t) for i, t in enumerate(types)]
         try:
             result = decompose(*own, *values)
+        except TigonTypeError:
+            raise  # an error of ours, which `infer_types` says
         except TigonError as error:
             text = str(error)
             spoken = text.partition(":")[0].strip("_").lower()
@@ -617,6 +720,20 @@ def composite(
             **record,
         )
     )
+
+
+def _grouped(op: Operator, dtypes: Dtypes) -> tuple[Alike, ...]:
+    """What a record declares, by numbers of operands."""
+    names = [operand.name for operand in op.operands if not operand.random_key]
+    if isinstance(dtypes, str):
+        dtypes = {" ".join(names): dtypes} if names else {}
+    found = tuple(
+        Alike(tuple(names.index(name) for name in alike.split()), kinds)
+        for alike, kinds in dtypes.items()
+    )
+    if any(alike.kinds not in EXPECTED for alike in found):
+        raise InternalError(f"{op.name}: kinds of dtypes are {', '.join(EXPECTED)}; given {dtypes}")
+    return found
 
 
 _RANDOM_KEY = TensorType((2,), int64)

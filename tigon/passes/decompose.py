@@ -41,8 +41,7 @@ def _expand(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     # Over own variables: the rewriting of the result then ends at them, however long the history
     # of the inputs is.
     own = [variable(f"operand{i}", value.type) for i, value in enumerate(inputs)]
-    made = op.rule(op.decompose, node.attrs, *own)
-    values = made if isinstance(made, tuple) else (made,)
+    values = op.decomposed(node.attrs, *own)
     _check_types(node, values)
     name_after(values, node.name or op.name, node)
     inner = decompose(Graph(own, values))

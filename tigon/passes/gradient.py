@@ -126,8 +126,7 @@ def _pull_back(
     else:
         # By value: inside, the uses of one value cannot be told apart.
         operands = list(dict.fromkeys(node.inputs[position] for position in wanted))
-        made = op.rule(op.decompose, node.attrs, *node.inputs)
-        values = made if isinstance(made, tuple) else (made,)
+        values = op.decomposed(node.attrs, *node.inputs)
         stop = frozenset(node.inputs)
         name_after(values, node.name or op.name, node, stop)
         found = _walk(values, cotangents, operands, stop, settled)

@@ -134,7 +134,7 @@ def _sweep(
 
 def _at(node: Node, error: TigonError) -> TigonError:
     if node.name and f"'{node.name}'" not in str(error):
-        return TigonError(f"{error} (at {node.label})")
+        return type(error)(f"{error} (at {node.label})")
     return error
 
 

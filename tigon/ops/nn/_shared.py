@@ -72,33 +72,6 @@ def inverse_count(count: int) -> float:
     return 1.0 / count if count else float("nan")
 
 
-def float_data(where: str, data: TensorType) -> None:
-    check(
-        data.dtype.is_float,
-        where,
-        f"data: expected floating-point numbers; given {data.dtype}; convert it with astype",
-    )
-
-
-def number_data(where: str, data: TensorType) -> None:
-    check(
-        data.dtype.kind != "b",
-        where,
-        "data: expected numbers; given bool; convert it with astype",
-    )
-
-
-def same_dtype(where: str, data: TensorType, **others: TensorType | None) -> None:
-    for name, given in others.items():
-        if given is not None and not given.weak:
-            check(
-                given.dtype is data.dtype,
-                where,
-                f"{name}: expected {data.dtype} like data; given {given.dtype}; "
-                "convert one with astype",
-            )
-
-
 def vector_of(where: str, name: str, given: TensorType, extent: int, meaning: str) -> None:
     check(
         given.shape == (extent,),

@@ -10,7 +10,7 @@ import numpy as np
 from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import along, float_data, same_dtype
+from tigon.ops.nn._shared import along
 from tigon.ops.primitive.activation import (
     gelu,
     log_sigmoid,
@@ -51,8 +51,6 @@ def _infer_activation(attrs: ActivationAttrs, data: TensorType) -> TensorType:
         "Activation",
         f"act_type: expected one of {known}; given '{attrs.act_type}'",
     )
-    if attrs.act_type != "relu":
-        float_data("Activation", data)
     return same_type(data)
 
 
@@ -70,6 +68,7 @@ activation = composite(
     "Activation",
     lambda attrs, data: _ACTIVATIONS[attrs.act_type](data),
     attrs=ActivationAttrs,
+    dtypes=lambda attrs: "fiu" if attrs.act_type == "relu" else "f",
     infer=_infer_activation,
     numpy=lambda data, act_type: _NUMPY_ACTIVATIONS[act_type](data),
     samples=[((2, 7), {"act_type": name}) for name in _ACTIVATIONS],
@@ -125,7 +124,6 @@ def _infer_leaky(
         name,
         f"act_type: expected one of {', '.join(_LEAKY)}; given '{attrs.act_type}'",
     )
-    float_data(name, data)
     if attrs.act_type == "prelu":
         check(gamma is not None, name, "gamma is missing; act_type 'prelu' learns its slopes")
         assert gamma is not None
@@ -136,7 +134,6 @@ def _infer_leaky(
             f"gamma: expected shape ({channels},), one slope per channel, or (1,); "
             f"given {gamma.shape}",
         )
-        same_dtype(name, data, gamma=gamma)
     if attrs.act_type == "rrelu":
         check(
             0 <= attrs.lower_bound <= attrs.upper_bound,
@@ -237,6 +234,7 @@ leaky_relu = composite(
     _decompose_leaky,
     operands="data gamma? key?%",
     attrs=LeakyReLUAttrs,
+    dtypes=lambda attrs: {"data gamma" if attrs.act_type == "prelu" else "data": "f"},
     infer=_infer_leaky,
     initial={"gamma": '["Constant", {"value": 0.25}]'},
     present=_present_leaky,

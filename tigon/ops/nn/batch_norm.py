@@ -12,13 +12,11 @@ from tigon.ir.graph import Value
 from tigon.ops.nn._shared import (
     along,
     extent_of,
-    float_data,
     inverse_count,
     is_nothing,
     keep_mean,
     normal_axis,
     other_axes,
-    same_dtype,
     vector_of,
 )
 from tigon.ops.nn.standardize import _along_like, _spread_mean
@@ -51,7 +49,6 @@ def _infer_batch_norm(
     moving_var: TensorType,
 ) -> tuple[TensorType, ...]:
     name = "BatchNorm"
-    float_data(name, data)
     axis = normal_axis(name, attrs.axis, data.ndim)
     channels = data.shape[axis]
     vectors = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
@@ -63,7 +60,6 @@ def _infer_batch_norm(
             channels,
             f"one per channel: axis {axis} of data, whose shape is {data.shape}",
         )
-    same_dtype(name, data, **vectors)
     vector = TensorType((channels,), data.dtype)
     return (TensorType(data.shape, data.dtype), vector, vector, vector, vector)
 
@@ -229,7 +225,6 @@ _VECTORS = ((3,), (3,), (3,), np.array([0.5, 1.0, 2.0]))
 def _infer_batch_norm_gradient(
     attrs: BatchNormAttrs, g: TensorType, data: TensorType, gamma: TensorType, *_: TensorType
 ) -> tuple[TensorType, ...]:
-    float_data("_backward_BatchNorm", data)
     vector = TensorType(gamma.shape, data.dtype)
     return same_type(data), vector, vector
 
@@ -239,6 +234,7 @@ _batch_norm_gradient = composite(
     _decompose_batch_norm_gradient,
     operands="g data gamma mean inverse_deviation",
     attrs=BatchNormAttrs,
+    dtypes="f",
     infer=_infer_batch_norm_gradient,
     outputs=3,
     numpy=_batch_norm_gradient_oracle,
@@ -264,6 +260,7 @@ batch_norm = composite(
     _decompose_batch_norm,
     operands="data gamma beta moving_mean! moving_var!",
     attrs=BatchNormAttrs,
+    dtypes="f",
     infer=_infer_batch_norm,
     grad=_grad_batch_norm,
     outputs=5,

@@ -22,9 +22,7 @@ from tigon.ops.nn._shared import (
     Windows,
     along,
     channels_last,
-    number_data,
     reversed_axes,
-    same_dtype,
     to_channels_first,
     unwindows,
     windows,
@@ -290,7 +288,6 @@ def _decompose_weight(attrs: ConvolutionAttrs, data: Value, g: Value) -> Value:
 
 
 def _check_data(where: str, attrs: Any, data: TensorType) -> bool:
-    number_data(where, data)
     n = len(attrs.kernel)
     last = _is_last(where, attrs)
     layout = attrs.layout if attrs.layout not in (None, "None") else ("NCW", "NCHW", "NCDHW")[n - 1]
@@ -345,7 +342,6 @@ def _check_parameters(
             where,
             f"bias: expected shape ({attrs.num_filter},), one per filter; given {bias.shape}",
         )
-    same_dtype(where, data, weight=weight, bias=bias)
 
 
 def _infer(
@@ -380,7 +376,6 @@ def _infer_operands(
 def _infer_data(
     attrs: ConvolutionDataAttrs, g: TensorType, weight: TensorType, like: TensorType | None = None
 ) -> TensorType:
-    number_data("Convolution", g)
     last = _is_last("Convolution", attrs)
     size = attrs.size if like is None else _spatial(last, like.shape)
     channels = _channels(last, weight.shape) * attrs.num_group
@@ -388,7 +383,6 @@ def _infer_data(
 
 
 def _infer_weight(attrs: ConvolutionAttrs, data: TensorType, g: TensorType) -> TensorType:
-    number_data("Convolution", data)
     last = _is_last("Convolution", attrs)
     channels = _channels(last, data.shape) // attrs.num_group
     return TensorType(
@@ -484,6 +478,7 @@ convolution = composite(
     _decompose,
     operands="data weight bias?",
     attrs=ConvolutionAttrs,
+    dtypes="fiu",
     infer=_infer,
     grad=_grad,
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
@@ -524,6 +519,7 @@ convolution_data = composite(
     _decompose_data,
     operands="g weight like?",
     attrs=ConvolutionDataAttrs,
+    dtypes={"g weight": "fiu"},
     infer=_infer_data,
     grad=_grad_data,
     work=Work.PRODUCT,
@@ -584,6 +580,7 @@ convolution_weight = composite(
     _decompose_weight,
     operands="data g",
     attrs=ConvolutionAttrs,
+    dtypes="fiu",
     infer=_infer_weight,
     grad=_grad_weight,
     work=Work.PRODUCT,

@@ -146,6 +146,7 @@ deconvolution = composite(
     _decompose_deconvolution,
     operands="data weight bias?",
     attrs=DeconvolutionAttrs,
+    dtypes="fiu",
     infer=_infer_deconvolution,
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
     work=Work.PRODUCT,

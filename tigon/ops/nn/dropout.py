@@ -10,7 +10,7 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import float_data, normal_axis
+from tigon.ops.nn._shared import normal_axis
 from tigon.ops.primitive.arithmetic import multiply
 from tigon.ops.primitive.choose import identity, where
 from tigon.ops.primitive.compare import lesser
@@ -39,7 +39,6 @@ def _mask_shape(attrs: DropoutAttrs, shape: Shape) -> Shape:
 
 def _infer(attrs: DropoutAttrs, data: TensorType, key: TensorType | None = None) -> TensorType:
     name = "Dropout"
-    float_data(name, data)
     check(0.0 <= attrs.p <= 1.0, name, f"p: expected a probability; given {attrs.p}")
     check(
         attrs.mode in ("training", "always"),
@@ -88,6 +87,7 @@ dropout = composite(
     _decompose,
     operands="data key?%",
     attrs=DropoutAttrs,
+    dtypes="f",
     draws_if=_is_active,
     infer=_infer,
     grad=_grad,

@@ -9,7 +9,6 @@ import numpy as np
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import number_data, same_dtype
 from tigon.ops.primitive.arithmetic import add
 from tigon.ops.primitive.contract import _contract
 from tigon.ops.primitive.view import _reshape
@@ -42,7 +41,6 @@ def _infer(
         if attrs.no_bias
         else "bias is missing; give it, or set no_bias=True",
     )
-    number_data(where, data)
     features = _features(attrs, data)
     expected = (attrs.num_hidden, features)
     columns = weight.shape[1] if weight.ndim == 2 else None
@@ -65,7 +63,6 @@ def _infer(
             where,
             f"bias: expected shape ({attrs.num_hidden},), one per hidden unit; given {bias.shape}",
         )
-    same_dtype(where, data, weight=weight, bias=bias)
     head = data.shape[:1] if attrs.flatten else data.shape[:-1]
     return TensorType((*head, attrs.num_hidden), data.dtype)
 
@@ -111,6 +108,7 @@ fully_connected = composite(
     _decompose,
     operands="data weight bias?",
     attrs=FullyConnectedAttrs,
+    dtypes="fiu",
     infer=_infer,
     present=lambda attrs: ("data", "weight") if attrs.no_bias else ("data", "weight", "bias"),
     work=Work.PRODUCT,

@@ -14,7 +14,7 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import along_shape, float_data, label_per_row
+from tigon.ops.nn._shared import along_shape, label_per_row
 from tigon.ops.nn.softmax import softmax_over
 from tigon.ops.primitive.activation import sigmoid
 from tigon.ops.primitive.arithmetic import add, divide, maximum, multiply, negative, sign, subtract
@@ -47,7 +47,6 @@ def _total(x: Value) -> Value:
 
 def _infer_gradient(attrs: Any, y: TensorType, *_: TensorType) -> TensorType:
     """Of the gradients below: like the output, their first operand."""
-    float_data("loss", y)
     return same_type(y)
 
 
@@ -81,7 +80,6 @@ def _infer_softmax_output(
     attrs: SoftmaxOutputAttrs, data: TensorType, label: TensorType
 ) -> TensorType:
     name = "SoftmaxOutput"
-    float_data(name, data)
     _check_normalization(name, attrs.normalization)
     check(data.ndim >= 2, name, f"data: expected at least two axes; given shape {data.shape}")
     expected = _label_shape(attrs, data.shape)
@@ -211,6 +209,7 @@ _softmax_output_gradient = composite(
     _decompose_softmax_output_gradient,
     operands="g output label",
     attrs=SoftmaxOutputAttrs,
+    dtypes={"g output": "f"},
     indices={"label": lambda attrs, g, y, label: _classes(attrs, y, label, True)},
     infer=_infer_gradient,
     numpy=_softmax_output_gradient_oracle,
@@ -250,6 +249,7 @@ softmax_output = composite(
     lambda attrs, data, label: softmax_over(data, _class_axes(attrs, data.ndim)),
     operands="data label",
     attrs=SoftmaxOutputAttrs,
+    dtypes={"data": "f"},
     indices={"label": lambda attrs, data, label: _classes(attrs, data, label, False)},
     infer=_infer_softmax_output,
     grad=lambda attrs, g, y, data, label: (
@@ -303,7 +303,6 @@ class RegressionAttrs(Frozen, kw_only=True):
 
 def _infer_regression(name: str) -> Callable[..., TensorType]:
     def infer(attrs: RegressionAttrs, data: TensorType, label: TensorType) -> TensorType:
-        float_data(name, data)
         check(
             label.size == data.size,
             name,
@@ -337,7 +336,7 @@ def _regression(
         return multiply(result, scale) if scale != 1.0 else result
 
     def gradient_oracle(y: np.ndarray, label: np.ndarray, grad_scale: float) -> np.ndarray:
-        difference = y - label.reshape(y.shape)
+        difference = y - label.reshape(y.shape).astype(y.dtype)
         if name == "MAERegressionOutput":
             difference = np.sign(difference)
         return difference * grad_scale / (y.size / len(y))
@@ -347,6 +346,7 @@ def _regression(
         decompose,
         operands="output label",
         attrs=RegressionAttrs,
+        dtypes={"output": "f"},
         infer=_infer_gradient,
         numpy=gradient_oracle,
         samples=[((3, 4), (3, 4), {"grad_scale": 0.5}), ((3, 1), (3,), {})],
@@ -365,6 +365,7 @@ Examples
         lambda attrs, data, label: forward(data),
         operands="data label",
         attrs=RegressionAttrs,
+        dtypes={"data": "f"},
         infer=_infer_regression(name),
         grad=lambda attrs, g, y, data, label: (
             gradient(y, label, grad_scale=attrs.grad_scale),
@@ -434,7 +435,6 @@ class MakeLossAttrs(Frozen, kw_only=True):
 
 
 def _infer_make_loss(attrs: MakeLossAttrs, data: TensorType) -> TensorType:
-    float_data("MakeLoss", data)
     _check_normalization("MakeLoss", attrs.normalization)
     return same_type(data)
 
@@ -464,6 +464,7 @@ _make_loss_gradient = composite(
     "_backward_MakeLoss",
     _decompose_make_loss_gradient,
     attrs=MakeLossAttrs,
+    dtypes="f",
     infer=lambda attrs, data: same_type(data),
     numpy=_make_loss_gradient_oracle,
     differentiable=False,
@@ -487,6 +488,7 @@ make_loss_output = composite(
     "MakeLoss",
     lambda attrs, data: identity(data),
     attrs=MakeLossAttrs,
+    dtypes="f",
     infer=_infer_make_loss,
     grad=lambda attrs, g, y, data: (_make_loss_gradient(data, **attrs_dict(attrs)),),
     numpy=lambda data, **_: data,
@@ -544,7 +546,6 @@ class SVMOutputAttrs(Frozen, kw_only=True):
 
 def _infer_svm(attrs: SVMOutputAttrs, data: TensorType, label: TensorType) -> TensorType:
     name = "SVMOutput"
-    float_data(name, data)
     check(data.ndim == 2, name, f"data: expected shape (batch, classes); given {data.shape}")
     check(
         label.shape == data.shape[:1],
@@ -587,6 +588,7 @@ _svm_gradient = composite(
     _decompose_svm_gradient,
     operands="output label",
     attrs=SVMOutputAttrs,
+    dtypes={"output": "f"},
     indices={"label": lambda attrs, y, _: Positions(y.shape[1], 1)},
     infer=_infer_gradient,
     numpy=_svm_gradient_oracle,
@@ -607,6 +609,7 @@ svm_output = composite(
     lambda attrs, data, label: identity(data),
     operands="data label",
     attrs=SVMOutputAttrs,
+    dtypes={"data": "f"},
     indices={"label": lambda attrs, data, _: Positions(data.shape[1], 1, read=False)},
     infer=_infer_svm,
     grad=lambda attrs, g, y, data, label: (_svm_gradient(y, label, **attrs_dict(attrs)), None),

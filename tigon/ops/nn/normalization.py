@@ -14,10 +14,8 @@ from tigon.ops.nn._shared import (
     Windows,
     along,
     along_shape,
-    float_data,
     keep_mean,
     normal_axis,
-    same_dtype,
     vector_of,
     windows,
 )
@@ -41,7 +39,6 @@ def _infer_layer_norm(
     attrs: LayerNormAttrs, data: TensorType, gamma: TensorType, beta: TensorType
 ) -> tuple[TensorType, ...]:
     name = "LayerNorm"
-    float_data(name, data)
     axis = normal_axis(name, attrs.axis, data.ndim)
     for operand, given in (("gamma", gamma), ("beta", beta)):
         vector_of(
@@ -51,7 +48,6 @@ def _infer_layer_norm(
             data.shape[axis],
             f"the extent of axis {axis} of data, whose shape is {data.shape}",
         )
-    same_dtype(name, data, gamma=gamma, beta=beta)
     out = TensorType(data.shape, data.dtype)
     if not attrs.output_mean_var:
         return (out,)
@@ -108,6 +104,7 @@ layer_norm = composite(
     _decompose_layer_norm,
     operands="data gamma beta",
     attrs=LayerNormAttrs,
+    dtypes="f",
     infer=_infer_layer_norm,
     outputs=lambda attrs: 3 if attrs.output_mean_var else 1,
     numpy=_layer_norm_oracle,
@@ -148,7 +145,6 @@ def _infer_instance_norm(
     attrs: InstanceNormAttrs, data: TensorType, gamma: TensorType, beta: TensorType
 ) -> TensorType:
     name = "InstanceNorm"
-    float_data(name, data)
     check(
         data.ndim >= 3,
         name,
@@ -156,7 +152,6 @@ def _infer_instance_norm(
     )
     for operand, given in (("gamma", gamma), ("beta", beta)):
         vector_of(name, operand, given, data.shape[1], "one per channel (axis 1 of data)")
-    same_dtype(name, data, gamma=gamma, beta=beta)
     return same_type(data)
 
 
@@ -183,6 +178,7 @@ instance_norm = composite(
     _decompose_instance_norm,
     operands="data gamma beta",
     attrs=InstanceNormAttrs,
+    dtypes="f",
     infer=_infer_instance_norm,
     numpy=_instance_norm_oracle,
     infer_operands=_channel_operands(lambda attrs: 1),
@@ -216,7 +212,6 @@ def _infer_group_norm(
     attrs: GroupNormAttrs, data: TensorType, gamma: TensorType, beta: TensorType
 ) -> tuple[TensorType, ...]:
     name = "GroupNorm"
-    float_data(name, data)
     check(
         data.ndim >= 3,
         name,
@@ -235,7 +230,6 @@ def _infer_group_norm(
             f"{operand}: expected shape ({groups},), one per group, or ({channels},), one per "
             f"channel; given {given.shape}",
         )
-    same_dtype(name, data, gamma=gamma, beta=beta)
     out = TensorType(data.shape, data.dtype)
     moments = TensorType((data.shape[0], groups), data.dtype)
     return (out, moments, moments) if attrs.output_mean_var else (out,)
@@ -305,6 +299,7 @@ group_norm = composite(
     _decompose_group_norm,
     operands="data gamma beta",
     attrs=GroupNormAttrs,
+    dtypes="f",
     infer=_infer_group_norm,
     outputs=lambda attrs: 3 if attrs.output_mean_var else 1,
     numpy=_group_norm_oracle,
@@ -346,7 +341,6 @@ class LRNAttrs(Frozen, kw_only=True):
 
 
 def _infer_lrn(attrs: LRNAttrs, data: TensorType) -> TensorType:
-    float_data("LRN", data)
     check(data.ndim == 4, "LRN", f"data: expected 4 axes, NCHW; given shape {data.shape}")
     check(
         attrs.nsize >= 1 and attrs.nsize % 2 == 1,
@@ -380,6 +374,7 @@ lrn = composite(
     "LRN",
     _decompose_lrn,
     attrs=LRNAttrs,
+    dtypes="f",
     infer=_infer_lrn,
     numpy=_lrn_oracle,
     samples=[((2, 5, 2, 3), {"nsize": 3, "alpha": 0.1})],

@@ -17,11 +17,8 @@ from tigon.ops.nn._shared import (
     Windows,
     along_shape,
     channels_last,
-    float_data,
     inverse_count,
     keep,
-    number_data,
-    same_dtype,
     to_channels_first,
     to_channels_last,
     windows,
@@ -124,10 +121,6 @@ def _infer(attrs: PoolingAttrs, data: TensorType) -> TensorType:
         name,
         "kernel is missing; give it, or set global_pool=True",
     )
-    if attrs.pool_type == "max":
-        number_data(name, data)
-    else:
-        float_data(name, data)
     if attrs.pool_type == "lp":
         check(
             attrs.p_value is not None and attrs.p_value >= 1,
@@ -395,8 +388,6 @@ def _recoded(at: Value, kernel: Shape, whole: Shape) -> Value:
 
 
 def _infer_gradient(attrs: PoolingAttrs, g: TensorType, data: TensorType) -> TensorType:
-    float_data("Pooling", g)
-    same_dtype("Pooling", data, g=g)
     return TensorType(data.shape, g.dtype)
 
 
@@ -417,6 +408,7 @@ pooling_max_gradient: Operator = composite(
     _decompose_max_gradient,
     operands="g data",
     attrs=PoolingAttrs,
+    dtypes="f",
     infer=_infer_gradient,
     numpy=_max_gradient_oracle,
     samples=[
@@ -457,6 +449,7 @@ pooling_sum_gradient: Operator = composite(
     _decompose_sum_gradient,
     operands="g like",
     attrs=PoolingAttrs,
+    dtypes="f",
     infer=_infer_gradient,
     grad=lambda attrs, h, y, g, data: (pooling_sum(h, **attrs_dict(attrs)), None),
     numpy=_sum_gradient_oracle,
@@ -546,6 +539,7 @@ pooling_max: Operator = composite(
     "_pooling_max",
     lambda attrs, data: _reduced(attrs, data, _reduce_max, _least(data)),
     attrs=PoolingAttrs,
+    dtypes="fiu",
     infer=_infer,
     grad=lambda attrs, g, y, data: (pooling_max_gradient(g, data, **attrs_dict(attrs)),),
     numpy=pooling_oracle,
@@ -565,6 +559,7 @@ pooling_sum: Operator = composite(
     "_pooling_sum",
     lambda attrs, data: _reduced(attrs, data, _reduce_sum, 0.0),
     attrs=PoolingAttrs,
+    dtypes="f",
     infer=_infer,
     grad=lambda attrs, g, y, data: (pooling_sum_gradient(g, data, **attrs_dict(attrs)),),
     numpy=pooling_oracle,
@@ -588,6 +583,7 @@ pooling = composite(
     "Pooling",
     _decompose,
     attrs=PoolingAttrs,
+    dtypes=lambda attrs: "fiu" if attrs.pool_type == "max" else "f",
     infer=_infer,
     numpy=pooling_oracle,
     samples=[

@@ -11,7 +11,7 @@ import numpy as np
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import along_shape, float_data, keep, label_per_row, normal_axis
+from tigon.ops.nn._shared import along_shape, keep, label_per_row, normal_axis
 from tigon.ops.primitive.arithmetic import multiply, negative, reciprocal, subtract
 from tigon.ops.primitive.choose import cast, cast_like, where
 from tigon.ops.primitive.compare import equal, lesser
@@ -102,7 +102,6 @@ def _decompose_log_softmax(
 
 def _infer(name: str) -> Callable[..., TensorType]:
     def infer(attrs: Any, data: TensorType, length: TensorType | None = None) -> TensorType:
-        float_data(name, data)
         check(data.ndim > 0, name, "data: expected at least one axis; given a scalar; reshape it")
         axis = normal_axis(name, attrs.axis, data.ndim)
         check(
@@ -124,11 +123,6 @@ def _infer(name: str) -> Callable[..., TensorType]:
                 name,
                 f"length: expected shape {expected}, that of data without axis {axis}; "
                 f"given {length.shape}",
-            )
-            check(
-                length.dtype.is_integer,
-                name,
-                f"length: expected integers; given {length.dtype}; convert it with astype",
             )
         dtype = as_dtype(attrs.dtype) if attrs.dtype not in (None, "None") else data.dtype
         check(dtype.is_float, name, f"dtype: expected a floating-point type; given {dtype}")
@@ -225,6 +219,7 @@ softmax = composite(
     _decompose_softmax,
     operands="data length?",
     attrs=SoftmaxAttrs,
+    dtypes={"data": "f", "length": "iu"},
     infer=_infer("softmax"),
     grad=_grad_softmax,
     present=_present,
@@ -264,6 +259,7 @@ log_softmax = composite(
     _decompose_log_softmax,
     operands="data length?",
     attrs=LogSoftmaxAttrs,
+    dtypes={"data": "f", "length": "iu"},
     infer=_infer("log_softmax"),
     grad=_grad_log_softmax,
     present=_present,
@@ -302,6 +298,7 @@ softmin = composite(
     lambda attrs, data, *length: _decompose_softmax(attrs, negative(data), *length),
     operands="data length?",
     attrs=SoftmaxAttrs,
+    dtypes={"data": "f", "length": "iu"},
     infer=_infer("softmin"),
     grad=_grad_softmin,
     present=_present,
@@ -342,7 +339,6 @@ def softmax_axes(where: str, mode: str, data: TensorType) -> tuple[int, ...]:
 
 
 def _infer_activation(attrs: SoftmaxActivationAttrs, data: TensorType) -> TensorType:
-    float_data("SoftmaxActivation", data)
     softmax_axes("SoftmaxActivation", attrs.mode, data)
     return same_type(data)
 
@@ -368,6 +364,7 @@ softmax_activation: Operator = composite(
         data, softmax_axes("SoftmaxActivation", attrs.mode, data.type)
     ),
     attrs=SoftmaxActivationAttrs,
+    dtypes="f",
     infer=_infer_activation,
     grad=_grad_activation,
     numpy=_activation_oracle,
@@ -393,7 +390,6 @@ Examples
 
 def _infer_cross_entropy(data: TensorType, label: TensorType) -> TensorType:
     name = "softmax_cross_entropy"
-    float_data(name, data)
     check(data.ndim == 2, name, f"data: expected shape (batch, classes); given {data.shape}")
     check(
         label.shape == data.shape[:1],
@@ -414,6 +410,7 @@ softmax_cross_entropy = composite(
     "softmax_cross_entropy",
     lambda data, label: negative(sum_(pick(log_softmax(data, axis=-1), label, axis=-1), axis=None)),
     operands="data label",
+    dtypes={"data": "f"},
     infer=_infer_cross_entropy,
     indices={"label": lambda data, _: Positions(data.shape[1], 1)},
     numpy=_cross_entropy_oracle,

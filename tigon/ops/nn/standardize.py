@@ -11,7 +11,7 @@ import numpy as np
 from tigon.base import TensorType
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import along, along_shape, float_data, inverse_count, keep_mean
+from tigon.ops.nn._shared import along, along_shape, inverse_count, keep_mean
 from tigon.ops.primitive.arithmetic import add, multiply, square, subtract
 from tigon.ops.primitive.functions import rsqrt
 from tigon.ops.primitive.view import _broadcast
@@ -71,6 +71,7 @@ standardize = composite(
     "_standardize",
     _decompose_standardize,
     attrs=StandardizeAttrs,
+    dtypes="f",
     infer=lambda attrs, x: same_type(x),
     grad=lambda attrs, g, y, x: (_standardize_gradient(g, x, axes=attrs.axes, eps=attrs.eps),),
     numpy=_standardize_oracle,
@@ -91,6 +92,7 @@ _standardize_gradient: Operator = composite(
     _decompose_standardize_gradient,
     operands="g data",
     attrs=StandardizeAttrs,
+    dtypes="f",
     infer=lambda attrs, g, x: same_type(x),
     numpy=_standardize_gradient_oracle,
     samples=[
@@ -110,11 +112,10 @@ Examples
 
 
 def _spread_mean_oracle(g: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(g / (like.size / g.size), like.shape).astype(like.dtype)
+    return np.broadcast_to(g / (like.size / g.size), like.shape).astype(g.dtype)
 
 
 def _infer_spread_mean(g: TensorType, like: TensorType) -> TensorType:
-    float_data("_spread_mean", g)
     return TensorType(like.shape, g.dtype)
 
 
@@ -124,6 +125,7 @@ _spread_mean = composite(
         _broadcast(g, shape=like.shape), inverse_count(like.type.size // max(g.type.size, 1))
     ),
     operands="g like",
+    dtypes={"g": "f"},
     infer=_infer_spread_mean,
     numpy=_spread_mean_oracle,
     samples=[((2, 1, 3), (2, 4, 3), {})],

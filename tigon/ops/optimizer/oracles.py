@@ -230,7 +230,7 @@ def _ftml_oracle(
 ) -> tuple[Any, ...]:
     g = _np_clip(rescale_grad * g + wd * w, clip_grad)
     v = beta2 * v + (1 - beta2) * g**2
-    step = (1 - beta1**t) / lr * (np.sqrt(v / (1 - beta2**t)) + epsilon)
+    step = float(np.divide(1 - beta1**t, lr)) * (np.sqrt(v / (1 - beta2**t)) + epsilon)
     z = beta1 * z + (1 - beta1) * g - (step - beta1 * d) * w
     return -z / step, step, v, z
 

@@ -79,18 +79,13 @@ def _like_weight(count: int) -> Callable[..., Any]:
     return rule
 
 
-def _check_alike(name: str, names: Sequence[str], types: Sequence[TensorType]) -> None:
+def _check_shapes(name: str, names: Sequence[str], types: Sequence[TensorType]) -> None:
     weight = types[0]
-    check(
-        weight.dtype.is_float,
-        name,
-        f"weight: expected floating-point numbers; given {weight.dtype}; convert it with astype",
-    )
     for word, given in zip(names[1:], types[1:], strict=False):
         check(
-            given.shape == weight.shape and given.dtype is weight.dtype,
+            given.shape == weight.shape,
             name,
-            f"{word}: expected {weight} like weight; given {given}",
+            f"{word}: expected shape {weight.shape} like weight; given {given.shape}",
         )
 
 
@@ -128,7 +123,7 @@ def _update(
     count = len(array_names)
 
     def infer(attributes: Any, *types: TensorType) -> tuple[TensorType, ...]:
-        _check_alike(name, array_names, types[:count])
+        _check_shapes(name, array_names, types[:count])
         for word, given in zip([*scalar_names, *rates], types[count:], strict=False):
             check(given.size == 1, name, f"{word}: expected one number; given shape {given.shape}")
         return (TensorType(types[0].shape, types[0].dtype),) * (1 + state_count)
@@ -167,6 +162,7 @@ def _update(
         "visible": 1,
         "mutates": mutates,
         "differentiable": False,
+        "dtypes": {" ".join(array_names): "f"},
     }
     by_rates = composite(
         f"_{name}",
@@ -490,15 +486,9 @@ def _mixed(name: str, base: Operator, states: str, example: str) -> Operator:
     array_names = ["weight", "grad", *state_names, "weight32"]
 
     def infer(attributes: Any, *types: TensorType) -> tuple[TensorType, ...]:
-        weight, grad, *others = types
-        _check_alike(name, ["weight", "grad"], [weight, grad])
+        weight, _, *others = types
+        _check_shapes(name, array_names, types)
         exact = others[-1]
-        check(
-            exact.shape == weight.shape and exact.dtype.is_float,
-            name,
-            f"weight32: expected floating-point numbers of shape {weight.shape}; given {exact}",
-        )
-        _check_alike(name, ["weight32", *state_names], [exact, *others[:-1]])
         result = TensorType(exact.shape, exact.dtype)
         return (TensorType(weight.shape, weight.dtype), *(result for _ in others))
 
@@ -533,6 +523,7 @@ def _mixed(name: str, base: Operator, states: str, example: str) -> Operator:
         decompose,
         operands=" ".join(array_names),
         attrs=base.attrs_type,
+        dtypes={"weight grad": "f", " ".join(["weight32", *state_names]): "f"},
         infer=infer,
         numpy=oracle,
         outputs=2 + len(state_names),

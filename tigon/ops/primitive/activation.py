@@ -22,7 +22,6 @@ sigmoid = elementwise(
     lower=L.sigmoid,
     grad=lambda g, y, x: (g * y * (1 - y),),
     numpy=_special("expit"),
-    floats_only=True,
     doc="""1 / (1 + exp(-x)).
 
     >>> nd.sigmoid(nd.array([0, 1])).asnumpy()
@@ -42,7 +41,7 @@ softsign = elementwise(
     lower=_lower_softsign,
     grad=lambda g, y, x: (g / (1 + absolute(x)) / (1 + absolute(x)),),
     numpy=lambda x: x / (1 + np.abs(x)),
-    floats_only=True,
+    dtypes="f",
     doc="""x / (1 + abs(x)).
 
     >>> nd.softsign(nd.array([-1, 0, 3])).asnumpy()
@@ -55,7 +54,7 @@ relu = elementwise(
     lower=lambda x: L.maximum(x, 0),
     grad=lambda g, y, x: (g * greater(y, 0),),
     numpy=lambda x: np.maximum(x, x.dtype.type(0)),
-    kinds="fiu",
+    dtypes="fiu",
     doc="""max(x, 0).
 
     >>> nd.relu(nd.array([-1, 0, 3])).asnumpy()
@@ -74,7 +73,7 @@ softrelu = elementwise(
     lower=_lower_softrelu,
     grad=lambda g, y, x: (g * _slope_of_softrelu(x),),
     numpy=lambda x: np.logaddexp(x, x.dtype.type(0)),
-    floats_only=True,
+    dtypes="f",
     ulp=(3, 3),
     doc="""log(1 + exp(x)), which MXNet's `Activation` calls softrelu.""",
 )
@@ -84,7 +83,6 @@ _slope_of_softrelu: Operator = elementwise(
     lower=L.sigmoid,
     grad=lambda g, y, x: (g * y * sigmoid(-x),),
     numpy=sigmoid.numpy,
-    floats_only=True,
     doc="""`sigmoid`, but with a slope that keeps its digits where the result is nearly 1.""",
 )
 
@@ -93,7 +91,7 @@ log_sigmoid = elementwise(
     lower=lambda x: L.neg(_lower_softrelu(L.neg(x))),
     grad=lambda g, y, x: (g * _slope_of_softrelu(-x),),
     numpy=lambda x: -np.logaddexp(-x, x.dtype.type(0)),
-    floats_only=True,
+    dtypes="f",
     ulp=(3, 3),
     doc="""log(1 / (1 + exp(-x))), without underflow.
 
@@ -149,7 +147,7 @@ _slope_of_mish: Operator = elementwise(
     lower=_lower_slope_of_mish,
     grad=lambda g, y, x: (g * _curvature_of_mish(x),),
     numpy=_slope_of_mish_oracle,
-    floats_only=True,
+    dtypes="f",
     doc="""The slope of `mish`.""",
 )
 
@@ -158,7 +156,7 @@ mish = elementwise(
     lower=_lower_mish,
     grad=lambda g, y, x: (g * _slope_of_mish(x),),
     numpy=lambda x: x * np.tanh(np.logaddexp(x, x.dtype.type(0))),
-    floats_only=True,
+    dtypes="f",
     ulp=(8, 8),
     doc="""x · tanh(log(1 + exp(x))).
 
@@ -172,7 +170,6 @@ _normal_cdf = elementwise(
     lower=L.normal_cdf,
     grad=lambda g, y, x: (g * _normal_density(x),),
     numpy=_special("ndtr"),
-    floats_only=True,
     doc="""The normal distribution's Phi: the share of it below x.""",
 )
 
@@ -191,7 +188,6 @@ gelu = elementwise(
     lower=L.gelu,
     grad=lambda g, y, x: (g * _slope_of_gelu(x),),
     numpy=lambda x: x * _special("ndtr")(x),
-    floats_only=True,
     doc="""x · Phi(x), which `LeakyReLU` knows as 'gelu' (Hendrycks and Gimpel 2016).""",
 )
 
@@ -207,7 +203,7 @@ hard_sigmoid = elementwise(
     lower=lambda a, x: L.maximum(L.minimum(L.add(L.mul(x, a.alpha), a.beta), 1), 0),
     grad=lambda a, g, y, x: (g * a.alpha * logical_and(greater(y, 0), lesser(y, 1)),),
     numpy=lambda x, alpha, beta: np.clip(x * x.dtype.type(alpha) + x.dtype.type(beta), 0, 1),
-    floats_only=True,
+    dtypes="f",
     doc="""alpha · x + beta, clipped to 0 and 1.
 
     Parameters: `alpha` the slope (default 0.2), `beta` the value at 0 (default 0.5).
@@ -236,7 +232,7 @@ smooth_l1 = elementwise(
     numpy=lambda x, scalar: np.where(
         np.abs(x) < 1 / scalar**2, 0.5 * scalar**2 * x * x, np.abs(x) - 0.5 / scalar**2
     ).astype(x.dtype),
-    floats_only=True,
+    dtypes="f",
     samples=(((3, 5), {}), ((7,), {"scalar": 2.0}), ((0, 2), {})),
     doc="""Smooth L1 loss per element: a parabola near 0, abs(x) further out. With s = `scalar`:
     0.5 (s x)² where abs(x) < 1/s², else abs(x) - 0.5/s².

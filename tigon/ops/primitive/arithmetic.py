@@ -40,7 +40,6 @@ add = elementwise(
     lower=L.add,
     grad=lambda g, z, x, y: (g, g),
     numpy=np.add,
-    kinds="fiu",
     aliases=("broadcast_plus", "add"),
     doc="""Sum of two arrays, broadcast against each other.
 
@@ -56,7 +55,6 @@ subtract = elementwise(
     lower=L.sub,
     grad=lambda g, z, x, y: (g, -g),
     numpy=np.subtract,
-    kinds="fiu",
     aliases=("broadcast_minus", "subtract"),
     doc="""Difference of two arrays, broadcast against each other.
 
@@ -72,7 +70,6 @@ multiply = elementwise(
     lower=L.mul,
     grad=lambda g, z, x, y: (g * y, g * x),
     numpy=np.multiply,
-    kinds="fiu",
     aliases=("multiply",),
     doc="""Product of two arrays, element by element, broadcast against each other.
 
@@ -110,7 +107,7 @@ divide = elementwise(
     lower=_lower_divide,
     grad=lambda g, z, x, y: (g / y, -g * z / y),
     numpy=_integer_oracle(np.divide, _truncated),
-    kinds="fiu",
+    dtypes="fiu",
     aliases=("divide", "true_divide"),
     domain=(0.5, 2.0),
     doc="""Quotient of two arrays, broadcast against each other. Integers are rounded towards zero;
@@ -137,7 +134,7 @@ modulo = elementwise(
     lower=_lower_modulo,
     grad=lambda g, z, x, y: (g, g * rint((z - x) / y)),  # x / y may vanish below 0
     numpy=_integer_oracle(lambda x, y: np.where(y == 0, 0, np.mod(x, y)), np.mod),
-    kinds="fiu",
+    dtypes="fiu",
     aliases=("_mod", "_Mod", "modulo", "mod"),
     domain=(0.5, 2.0),
     doc="""Remainder of a division, with the sign of the divisor; x mod 0 is 0.
@@ -152,7 +149,7 @@ floor_divide = elementwise(
     operands="lhs rhs",
     lower=lambda x, y: L.floor(L.div(x, y)) if x.dtype.is_float else L.floordiv(x, y),
     numpy=_integer_oracle(lambda x, y: np.floor(np.divide(x, y)), np.floor_divide),
-    kinds="fiu",
+    dtypes="fiu",
     domain=(0.5, 2.0),
     differentiable=False,
     doc="""Quotient rounded towards minus infinity; an integer divided by 0 gives 0.
@@ -198,7 +195,6 @@ hypot: Operator = elementwise(
     lower=L.hypot,
     grad=lambda g, z, x, y: (g * _direction(x, y), g * _direction(y, x)),
     numpy=np.hypot,
-    floats_only=True,
     aliases=("_hypot", "hypot"),
     domain=(0.5, 2.0),
     doc="""Length of the hypotenuse: square root of x² + y², without overflow in between.
@@ -230,7 +226,7 @@ _direction: Operator = elementwise(
         -g * _turning(y, x) * z,
     ),
     numpy=_direction_oracle,
-    floats_only=True,
+    dtypes="f",
     domain=(0.5, 2.0),
     doc="""x / hypot(x, y), the slope of a length along x; at the origin 0.""",
 )
@@ -256,7 +252,7 @@ _turning: Operator = elementwise(
         -2 * g * z * _turning(y, x),
     ),
     numpy=lambda x, y: _direction_oracle(x, y) / np.where(np.hypot(x, y) == 0, 1, np.hypot(x, y)),
-    floats_only=True,
+    dtypes="f",
     domain=(0.5, 2.0),
     doc="""x / (x² + y²), the slope of an angle, not by the sum of squares, which may overflow or
     vanish; at the origin 0.""",
@@ -268,7 +264,6 @@ arctan2 = elementwise(
     lower=L.atan2,
     grad=lambda g, z, y, x: (g * _turning(x, y), -g * _turning(y, x)),
     numpy=np.arctan2,
-    floats_only=True,
     aliases=("_npi_arctan2",),
     domain=(0.5, 2.0),
     doc="""Angle of the point (rhs, lhs) against the first axis, from -π to π.
@@ -283,7 +278,6 @@ negative = elementwise(
     lower=L.neg,
     grad=lambda g, y, x: (-g,),
     numpy=np.negative,
-    kinds="fiu",
     aliases=("_np_negative",),
     doc="""The elements with the opposite sign.
 
@@ -302,7 +296,7 @@ reciprocal = elementwise(
     lower=_lower_reciprocal,
     grad=lambda g, y, x: (-g * square(y),),
     numpy=np.reciprocal,
-    floats_only=True,
+    dtypes="f",
     domain=(0.5, 2.0),
     doc="""1 / x.
 
@@ -316,7 +310,6 @@ absolute = elementwise(
     lower=L.abs,
     grad=lambda g, y, x: (g * sign(x),),
     numpy=np.absolute,
-    kinds="fiu",
     aliases=("absolute",),
     doc="""The elements without their sign.
 
@@ -336,7 +329,7 @@ sign: Operator = elementwise(
     "sign",
     lower=_lower_sign,
     numpy=np.sign,
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""-1, 0 or 1.
 
@@ -350,7 +343,7 @@ square: Operator = elementwise(
     lower=lambda x: L.mul(x, x),
     grad=lambda g, y, x: (2 * g * x,),
     numpy=np.square,
-    kinds="fiu",
+    dtypes="fiu",
     doc="""x².
 
     >>> nd.square(nd.array([-2, 3])).asnumpy()
@@ -374,7 +367,7 @@ floor: Operator = elementwise(
     "floor",
     lower=_rounding(L.floor),
     numpy=_whole(np.floor),
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""The largest whole number not above x.
 
@@ -387,7 +380,7 @@ ceil = elementwise(
     "ceil",
     lower=_rounding(L.ceil),
     numpy=_whole(np.ceil),
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""The smallest whole number not below x.
 
@@ -400,7 +393,7 @@ trunc = elementwise(
     "trunc",
     lower=_rounding(L.trunc),
     numpy=_whole(np.trunc),
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""x without its fraction.
 
@@ -413,7 +406,7 @@ fix = elementwise(
     "fix",
     lower=_rounding(L.trunc),
     numpy=_whole(np.fix),
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""The whole number next to x towards 0.
 
@@ -432,7 +425,7 @@ rint: Operator = elementwise(
     "rint",
     lower=_rounding(_lower_rint),
     numpy=_whole(lambda x: np.where(x - np.floor(x) <= np.ceil(x) - x, np.floor(x), np.ceil(x))),
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""The nearest whole number; of two equally near ones the lower (MXNet's rule).
 
@@ -455,7 +448,7 @@ round = elementwise(
     numpy=_whole(
         lambda x: np.where(np.abs(x - np.trunc(x)) >= 0.5, np.trunc(x) + np.sign(x), np.trunc(x))
     ),
-    kinds="fiu",
+    dtypes="fiu",
     differentiable=False,
     doc="""The nearest whole number; of two equally near ones the one further from 0.
 

@@ -68,6 +68,7 @@ where: Operator = composite(
     "where",
     _decompose_where,
     operands="condition x y",
+    dtypes={"x y": "fiub"},
     grad=_grad_where,
     numpy=_where_oracle,
     samples=(
@@ -114,7 +115,7 @@ clip = elementwise(
     numpy=lambda x, a_min, a_max: np.clip(
         x, x.dtype.type(_limit(a_min, as_dtype(x.dtype))), _limit(a_max, as_dtype(x.dtype))
     ).astype(x.dtype),
-    kinds="fiu",
+    dtypes="fiu",
     samples=(
         ((3, 5), {"a_min": -0.5, "a_max": 0.7}),
         ((), {"a_min": 0.0, "a_max": 1.0}),

@@ -40,9 +40,8 @@ def _infer_contract(attrs: ContractAttrs, left: TensorType, right: TensorType) -
             f"extents of '{label}' differ in {shown}: {left.shape} and {right.shape}",
         )
         extents[label] = extent
-    dtype = common_dtype(where, left, right)
-    check(dtype.kind != "b", where, "expected numeric data; given bool; use astype")
-    return TensorType(tuple(extents[label] for label in attrs.out), dtype)
+    shape = tuple(extents[label] for label in attrs.out)
+    return TensorType(shape, common_dtype(where, left, right))
 
 
 _contract: Operator = primitive(

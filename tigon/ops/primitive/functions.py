@@ -86,7 +86,7 @@ power: Operator = elementwise(
         g * (z * log(select(_without_logarithm(x, y, z), 1, x))),
     ),
     numpy=_integer_oracle(np.power, _integer_power),
-    kinds="fiu",
+    dtypes="fiu",
     aliases=("_power", "_Power", "power", "pow"),
     domain=(0.5, 2.0),
     doc="""First array to the power of the second, broadcast against each other. Integers are exact
@@ -105,7 +105,6 @@ exp = elementwise(
     lower=L.exp,
     grad=lambda g, y, x: (g * y,),
     numpy=np.exp,
-    floats_only=True,
     doc="""e to the power of x.
 
     >>> nd.exp(nd.array([0, 1])).asnumpy()
@@ -118,7 +117,6 @@ expm1 = elementwise(
     lower=L.expm1,
     grad=lambda g, y, x: (g * (y + 1),),
     numpy=np.expm1,
-    floats_only=True,
     doc="""exp(x) - 1, exact near 0.
 
     >>> nd.expm1(nd.array([0, 1])).asnumpy()
@@ -131,7 +129,6 @@ log: Operator = elementwise(
     lower=L.log,
     grad=lambda g, y, x: (g / x,),
     numpy=np.log,
-    floats_only=True,
     domain=(0.1, 10.0),
     doc="""Natural logarithm.
 
@@ -145,7 +142,6 @@ log1p = elementwise(
     lower=L.log1p,
     grad=lambda g, y, x: (g / (1 + x),),
     numpy=np.log1p,
-    floats_only=True,
     domain=(-0.5, 10.0),
     doc="""log(1 + x), exact near 0.
 
@@ -159,7 +155,6 @@ log2 = elementwise(
     lower=L.log2,
     grad=lambda g, y, x: (g * (1 / math.log(2)) / x,),
     numpy=np.log2,
-    floats_only=True,
     domain=(0.1, 10.0),
     doc="""Logarithm to base 2.
 
@@ -173,7 +168,6 @@ log10 = elementwise(
     lower=L.log10,
     grad=lambda g, y, x: (g * (1 / math.log(10)) / x,),
     numpy=np.log10,
-    floats_only=True,
     domain=(0.1, 10.0),
     doc="""Logarithm to base 10.
 
@@ -187,7 +181,6 @@ sqrt = elementwise(
     lower=L.sqrt,
     grad=lambda g, y, x: (g / (2 * y),),
     numpy=np.sqrt,
-    floats_only=True,
     domain=(0.1, 10.0),
     doc="""Square root.
 
@@ -201,7 +194,6 @@ rsqrt = elementwise(
     lower=L.rsqrt,
     grad=lambda g, y, x: (-g * y / (2 * x),),
     numpy=lambda x: (1 / np.sqrt(x)).astype(x.dtype),
-    floats_only=True,
     domain=(0.1, 10.0),
     doc="""1 / sqrt(x).
 
@@ -215,7 +207,6 @@ cbrt = elementwise(
     lower=L.cbrt,
     grad=lambda g, y, x: (g * square(reciprocal(y)) / 3,),
     numpy=np.cbrt,
-    floats_only=True,
     domain=(0.1, 10.0),
     doc="""Cube root.
 
@@ -229,7 +220,7 @@ rcbrt = elementwise(
     lower=lambda x: L.div(1, L.cbrt(x)),
     grad=lambda g, y, x: (-g * y / (3 * x),),
     numpy=lambda x: (1 / np.cbrt(x)).astype(x.dtype),
-    floats_only=True,
+    dtypes="f",
     ulp=(2, 2),
     domain=(0.1, 10.0),
     doc="""1 / cbrt(x).
@@ -246,7 +237,6 @@ sin = elementwise(
     lower=L.sin,
     grad=lambda g, y, x: (g * cos(x),),
     numpy=np.sin,
-    floats_only=True,
     doc="""Sine of an angle in radians.
 
     >>> nd.sin(nd.array([0, 1])).asnumpy()
@@ -259,7 +249,6 @@ cos: Operator = elementwise(
     lower=L.cos,
     grad=lambda g, y, x: (-g * sin(x),),
     numpy=np.cos,
-    floats_only=True,
     doc="""Cosine of an angle in radians.
 
     >>> nd.cos(nd.array([0, 1])).asnumpy()
@@ -272,7 +261,6 @@ tan = elementwise(
     lower=L.tan,
     grad=lambda g, y, x: (g * (1 + square(y)),),
     numpy=np.tan,
-    floats_only=True,
     domain=(-1.2, 1.2),
     doc="""Tangent of an angle in radians.
 
@@ -286,7 +274,7 @@ _complement: Operator = elementwise(
     lower=lambda x: L.mul(L.sub(1, x), L.add(1, x)),
     grad=lambda g, y, x: (-2 * g * x,),
     numpy=lambda x: (1 - x) * (1 + x),
-    floats_only=True,
+    dtypes="f",
     doc="""1 - x², exact near 1, with a slope that is exact near 0.""",
 )
 
@@ -295,7 +283,6 @@ arcsin = elementwise(
     lower=L.arcsin,
     grad=lambda g, y, x: (g * rsqrt(_complement(x)),),
     numpy=np.arcsin,
-    floats_only=True,
     domain=(-0.9, 0.9),
     doc="""The angle between -π/2 and π/2 whose sine is x.
 
@@ -309,7 +296,6 @@ arccos = elementwise(
     lower=L.arccos,
     grad=lambda g, y, x: (-g * rsqrt(_complement(x)),),
     numpy=np.arccos,
-    floats_only=True,
     domain=(-0.9, 0.9),
     doc="""The angle between 0 and π whose cosine is x.
 
@@ -323,7 +309,6 @@ arctan = elementwise(
     lower=L.arctan,
     grad=lambda g, y, x: (g * _turning(1, x),),
     numpy=np.arctan,
-    floats_only=True,
     doc="""The angle between -π/2 and π/2 whose tangent is x.
 
     >>> nd.arctan(nd.array([0, 1])).asnumpy()
@@ -336,7 +321,6 @@ sinh = elementwise(
     lower=L.sinh,
     grad=lambda g, y, x: (g * cosh(x),),
     numpy=np.sinh,
-    floats_only=True,
     doc="""Hyperbolic sine.
 
     >>> nd.sinh(nd.array([0, 1])).asnumpy()
@@ -349,7 +333,6 @@ cosh: Operator = elementwise(
     lower=L.cosh,
     grad=lambda g, y, x: (g * sinh(x),),
     numpy=np.cosh,
-    floats_only=True,
     doc="""Hyperbolic cosine.
 
     >>> nd.cosh(nd.array([0, 1])).asnumpy()
@@ -362,7 +345,6 @@ tanh = elementwise(
     lower=L.tanh,
     grad=lambda g, y, x: (g * (1 - square(y)),),
     numpy=np.tanh,
-    floats_only=True,
     doc="""Hyperbolic tangent.
 
     >>> nd.tanh(nd.array([0, 1])).asnumpy()
@@ -375,7 +357,6 @@ arcsinh = elementwise(
     lower=L.arcsinh,
     grad=lambda g, y, x: (g / hypot(x, 1),),
     numpy=np.arcsinh,
-    floats_only=True,
     doc="""The number whose hyperbolic sine is x.
 
     >>> nd.arcsinh(nd.array([0, 1])).asnumpy()
@@ -388,7 +369,6 @@ arccosh = elementwise(
     lower=L.arccosh,
     grad=lambda g, y, x: (g * rsqrt(x - 1) * rsqrt(x + 1),),
     numpy=np.arccosh,
-    floats_only=True,
     domain=(1.5, 10.0),
     doc="""The positive number whose hyperbolic cosine is x.
 
@@ -402,7 +382,6 @@ arctanh = elementwise(
     lower=L.arctanh,
     grad=lambda g, y, x: (g / _complement(x),),
     numpy=np.arctanh,
-    floats_only=True,
     domain=(-0.9, 0.9),
     doc="""The number whose hyperbolic tangent is x.
 
@@ -416,7 +395,7 @@ degrees = elementwise(
     lower=lambda x: L.mul(x, 180 / math.pi),
     grad=lambda g, y, x: (g * (180 / math.pi),),
     numpy=np.degrees,
-    floats_only=True,
+    dtypes="f",
     doc="""Radians as degrees.
 
     >>> nd.degrees(nd.array([0, 1])).asnumpy()
@@ -429,7 +408,7 @@ radians = elementwise(
     lower=lambda x: L.mul(x, math.pi / 180),
     grad=lambda g, y, x: (g * (math.pi / 180),),
     numpy=np.radians,
-    floats_only=True,
+    dtypes="f",
     doc="""Degrees as radians.
 
     >>> nd.radians(nd.array([0, 180])).asnumpy()

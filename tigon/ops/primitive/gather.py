@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, TigonIndexError, check
-from tigon.base.dtypes import int64
+from tigon.base.dtypes import bool_, int64
 from tigon.base.frozen import Frozen
+from tigon.base.types import Shape
 from tigon.ir.graph import constant
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
@@ -220,9 +221,9 @@ def _infer_scatter(
     check(0 <= attrs.axis < data.ndim, "_scatter_add", f"axis {attrs.axis} is not one of {data}")
     expected = (*data.shape[: attrs.axis], *indices.shape, *data.shape[attrs.axis + 1 :])
     check(
-        updates.shape == expected and updates.dtype is data.dtype,
+        updates.shape == expected,
         "_scatter_add",
-        f"updates should be {TensorType(expected, data.dtype)}; they are {updates}",
+        f"updates should have shape {expected}; they have {updates.shape}",
     )
     return TensorType(data.shape, data.dtype)
 
@@ -244,6 +245,7 @@ _scatter_add = primitive(
     operands="data indices updates",
     attrs=AxisAttrs,
     infer=_infer_scatter,
+    dtypes={"data updates": "fiu"},
     grad=lambda a, g, y, data, indices, updates: (
         g,
         None,
@@ -260,6 +262,16 @@ _scatter_add = primitive(
 )
 
 
+def added_at(shape: Shape, where: Any, updates: Any, axis: int = 0) -> Any:
+    """Zeros of this shape with `updates` added; of bools, whether any is true."""
+    counts = updates.dtype is bool_
+    if counts:
+        updates = cast(updates, dtype="int64")
+    zeros = _full(shape=shape, value=0, dtype=updates.dtype.name)
+    found = _scatter_add(zeros, where, updates, axis=axis)
+    return cast(found, dtype="bool") if counts else found
+
+
 def _positions(indices: Any, size: int, mode: str) -> Any:
     """Indices as int64 within the range."""
     whole = indices if indices.dtype is int64 else cast(indices, dtype="int64")
@@ -270,9 +282,7 @@ def _positions(indices: Any, size: int, mode: str) -> Any:
 
 def _decompose_take_backward(attrs: TakeAttrs, g: Any, indices: Any, like: Any) -> Any:
     axis = normalized_axis("take", attrs.axis, like.ndim)
-    zeros = _full(shape=like.shape, value=0, dtype=g.dtype.name)
-    where = _positions(indices, like.shape[axis], attrs.mode)
-    return _scatter_add(zeros, where, g, axis=axis)
+    return added_at(like.shape, _positions(indices, like.shape[axis], attrs.mode), g, axis)
 
 
 def _take_backward_oracle(
@@ -481,9 +491,8 @@ def _scatter_points(where: str, g: Any, indices: Any, shape: tuple[int, ...]) ->
     lead = (1,) * (indices.ndim - 1)
     flat = _reduce_sum(_points(where, indices, shape) * _column(strides, lead), axes=(0,))
     flat = _reshape(flat, shape=(prod(indices.shape[1:]),))
-    zeros = _full(shape=(size, *shape[rows:]), value=0, dtype=g.dtype.name)
     updates = _reshape(g, shape=(prod(indices.shape[1:]), *shape[rows:]))
-    return _reshape(_scatter_add(zeros, flat, updates, axis=0), shape=shape)
+    return _reshape(added_at((size, *shape[rows:]), flat, updates), shape=shape)
 
 
 def _column(numbers: list[int], lead: tuple[int, ...]) -> Any:
@@ -559,13 +568,8 @@ def _decompose_take_along_backward(attrs: AxisAttrs, g: Any, index: Any, like: A
         place = where if axis == attrs.axis else _iota(shape=line, axis=axis)
         flat = flat * n + place
     size = index.type.size
-    total = _scatter_add(
-        _full(shape=(like.type.size,), value=0, dtype=g.dtype.name),
-        _reshape(flat, shape=(size,)),
-        _reshape(g, shape=(size,)),
-        axis=0,
-    )
-    return _reshape(total, shape=like.shape)
+    where, updates = _reshape(flat, shape=(size,)), _reshape(g, shape=(size,))
+    return _reshape(added_at((like.type.size,), where, updates), shape=like.shape)
 
 
 def _take_along_backward_oracle(

@@ -41,11 +41,6 @@ def _kept(name: str, attrs: AxesAttrs, x: TensorType) -> tuple[int, ...]:
 def _infer_reduction(name: str, needs_elements: bool) -> Callable[..., TensorType]:
     def infer(attrs: AxesAttrs, x: TensorType) -> TensorType:
         shape = _kept(name, attrs, x)
-        check(
-            x.dtype.kind != "b" or name not in ("_reduce_sum", "_reduce_prod"),
-            name.removeprefix("_reduce_"),
-            "expected numbers; given bool; use astype",
-        )
         reduced = product(x.shape[axis] for axis in attrs.axes)
         check(
             reduced or not needs_elements,
@@ -133,6 +128,7 @@ _reduce_sum = _reduction(
     lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
     lambda a, g, y, x: (spread(g, x, axis=a.axes),),
     _WITH_EMPTY,
+    dtypes="fiu",
 )
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType, check
+from tigon.base import TensorType, as_dtype, check
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.view import _reshape, normalized_axis
-from tigon.ops.record import Family, Operator, composite, primitive
+from tigon.ops.record import EXPECTED, Family, Operator, composite, primitive
 
 # ---------------------------------------------------------------------------- primitives
 
@@ -29,7 +29,6 @@ def _infer_scan(attrs: ScanAttrs, x: TensorType) -> TensorType:
         "_scan_sum",
         f"axis is one of the {x.ndim} of the array, not negative; given {attrs.axis}",
     )
-    check(x.dtype.kind != "b", "cumsum", "expected a dtype of numbers; given bool")
     return TensorType(x.shape, x.dtype)
 
 
@@ -45,6 +44,7 @@ _scan_sum: Operator = primitive(
     combine="sum",
     attrs=ScanAttrs,
     infer=_infer_scan,
+    dtypes="fiu",
     grad=lambda a, g, y, x: (
         _scan_sum(g, axis=a.axis, reverse=not a.reverse, in_order=a.in_order),
     ),
@@ -71,6 +71,11 @@ class CumsumAttrs(Frozen):
 def _decompose_cumsum(attrs: CumsumAttrs, data: Any) -> Any:
     dtype = attrs.dtype or ("int64" if data.dtype.kind == "b" else None)
     if dtype is not None:
+        check(
+            as_dtype(dtype).kind != "b",
+            "cumsum",
+            f"dtype: expected {EXPECTED['fiu']}; given {dtype}",
+        )
         data = cast(data, dtype=dtype)
     if attrs.axis is None:
         return _scan_sum(_reshape(data, shape=(data.type.size,)), axis=0)

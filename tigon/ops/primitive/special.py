@@ -39,7 +39,6 @@ erf = elementwise(
     lower=L.erf,
     grad=lambda g, y, x: (g * (2 / math.sqrt(math.pi)) * _bell(x, 1),),
     numpy=_special("erf"),
-    floats_only=True,
     doc="""The error function, 2/sqrt(π) times the integral of exp(-t²) from 0 to x.
 
     >>> nd.erf(nd.array([0, 1])).asnumpy()
@@ -52,7 +51,6 @@ erfinv = elementwise(
     lower=L.erfinv,
     grad=lambda g, y, x: (g * (math.sqrt(math.pi) / 2) * exp(square(y)),),
     numpy=_special("erfinv"),
-    floats_only=True,
     domain=(-0.9, 0.9),
     doc="""The number whose error function is x.
 
@@ -66,7 +64,6 @@ gamma = elementwise(
     lower=L.gamma,
     grad=lambda g, y, x: (g * y * digamma(x),),
     numpy=_special("gamma"),
-    floats_only=True,
     domain=(0.5, 4.0),
     doc="""The gamma function; (n - 1)! for a whole n.
 
@@ -80,7 +77,6 @@ gammaln = elementwise(
     lower=L.lgamma,
     grad=lambda g, y, x: (g * digamma(x),),
     numpy=_special("gammaln"),
-    floats_only=True,
     domain=(0.5, 4.0),
     doc="""Logarithm of the absolute value of the gamma function.
 
@@ -166,7 +162,7 @@ digamma: Operator = elementwise(
     lower=lambda x: _lower_polygamma(0, x),
     grad=lambda g, y, x: (g * polygamma(x, order=1),),
     numpy=_special("digamma"),
-    floats_only=True,
+    dtypes="f",
     domain=(-0.9, 4.0),
     ulp=(4, 40),
     doc="""Derivative of the logarithm of the gamma function; NaN at 0, -1, -2, ...
@@ -182,7 +178,7 @@ polygamma: Operator = elementwise(
     lower=lambda a, x: _lower_polygamma(a.order, x),
     grad=lambda a, g, y, x: (g * polygamma(x, order=a.order + 1),),
     numpy=_polygamma_oracle,
-    floats_only=True,
+    dtypes="f",
     domain=(0.5, 4.0),
     tolerance={"float32": 2e-5},
     samples=(((5,), {}), ((3, 5), {"order": 2}), ((0, 2), {"order": 3})),

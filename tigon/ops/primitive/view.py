@@ -351,6 +351,7 @@ sum_to_like: Operator = composite(
     "_sum_to_like",
     _decompose_sum_to_like,
     operands="data like",
+    dtypes={"data": "fiu"},
     grad=lambda g, y, data, like: (broadcast_like(g, data), None),
     numpy=lambda data, like: np.sum(
         data, axis=_summed(data.shape, like.shape), dtype=data.dtype

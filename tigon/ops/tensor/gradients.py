@@ -37,6 +37,7 @@ def _straight_through(name: str, op: Operator, oracle: Any, what: str, shows: st
     return composite(
         name,
         lambda data: op(data),
+        dtypes=op.dtypes,
         grad=lambda g, y, x: (g,),
         numpy=oracle,
         check_gradient=False,  # by definition not the derivative of what it gives
@@ -65,6 +66,7 @@ quadratic = composite(
     "_contrib_quadratic",
     lambda attrs, data: (data * attrs.a + attrs.b) * data + attrs.c,
     attrs=QuadraticAttrs,
+    dtypes="fiu",
     numpy=lambda x, a, b, c: (x * x.dtype.type(a) + x.dtype.type(b)) * x + x.dtype.type(c),
     samples=(((2, 3), {"a": 2.0, "b": 1.0, "c": 3.0}), ((0,), {})),
     doc="""a·x² + b·x + c.

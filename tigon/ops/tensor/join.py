@@ -25,6 +25,7 @@ concat = composite(
     lambda attrs, *data: _join(*data, axis=normalized_axis("concat", attrs.dim, data[0].ndim)),
     operands="*data",
     attrs=ConcatAttrs,
+    dtypes="fiub",
     numpy=lambda *xs, dim, num_args: np.concatenate(xs, dim),
     aliases=("concat",),
     samples=(
@@ -59,6 +60,7 @@ stack = composite(
     _decompose_stack,
     operands="*data",
     attrs=StackAttrs,
+    dtypes="fiub",
     numpy=lambda *xs, axis, num_args: np.stack(xs, axis),
     samples=(((2, 3), (2, 3), {}), ((2,), (2,), (2,), {"axis": -1}), ((0,), (0,), {"axis": 1})),
     doc="""The arrays along a new axis.

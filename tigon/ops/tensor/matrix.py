@@ -109,6 +109,7 @@ khatri_rao = composite(
     "khatri_rao",
     _decompose_khatri_rao,
     operands="*args",
+    dtypes="fiu",
     numpy=_khatri_rao_oracle,
     samples=(((2, 3), (4, 3), {}), ((2, 3), {}), ((2, 2), (1, 2), (3, 2), {})),
     doc="""The Kronecker products of the columns of several matrices.

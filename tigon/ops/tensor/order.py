@@ -29,7 +29,7 @@ from tigon.ops.primitive.compare import (
 )
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.functions import log
-from tigon.ops.primitive.gather import _pick, _scatter_add, _take, _take_along, _take_along_backward
+from tigon.ops.primitive.gather import _pick, _take, _take_along, _take_along_backward, added_at
 from tigon.ops.primitive.random import KEY_SAMPLE, _bits_oracle, _random_bits
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.scan import cumsum
@@ -115,8 +115,7 @@ def _merged_order(x: Any, ascending: bool) -> Any:
 
 def _moved(values: Any, target: Any) -> Any:
     """Element i at place target[i], of a permutation."""
-    zeros = _full(shape=values.shape, value=0, dtype=values.dtype.name)
-    return _scatter_add(zeros, target, values, axis=0)
+    return added_at(values.shape, target, values)
 
 
 def _last_key(dtype: DType, ascending: bool) -> float:
@@ -457,6 +456,7 @@ sample_multinomial = composite(
     _decompose_multinomial,
     operands="data key%",
     attrs=MultinomialAttrs,
+    dtypes="f",
     outputs=lambda a: 2 if a.get_prob else 1,
     work=Work.SORTING,
     numpy=_multinomial_oracle,

@@ -16,9 +16,9 @@ from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.gather import (
     _checked_index,
     _positions,
-    _scatter_add,
     _scatter_points,
     _take,
+    added_at,
 )
 from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Positions, Work, composite
@@ -52,6 +52,7 @@ ravel_multi_index = composite(
     "_ravel_multi_index",
     _decompose_ravel,
     attrs=GridAttrs,
+    dtypes="fiu",
     indices={"data": lambda a, _: Positions(a.shape, 0, read=False)},
     differentiable=False,
     numpy=lambda x, shape: np.tensordot(np.array(_strides(shape), x.dtype), x, 1).astype(x.dtype),
@@ -156,8 +157,7 @@ def _last_entries(where_to: Any, rows: int, count: int) -> Any:
     here = _iota(shape=(count,))
     ends = logical_or(not_equal(sorted_rows, following), equal(here, count - 1))
     number = select(ends, entries + 1, 0)
-    none = _full(shape=(rows,), value=0, dtype="int64")
-    return _scatter_add(none, sorted_rows, number, axis=0) - 1
+    return added_at((rows,), sorted_rows, number) - 1
 
 
 def _index_copy_oracle(old: np.ndarray, index: np.ndarray, new: np.ndarray) -> Any:
@@ -170,6 +170,7 @@ index_copy = composite(
     "_contrib_index_copy",
     _decompose_index_copy,
     operands="old_tensor index_vector new_tensor",
+    dtypes={"old_tensor new_tensor": "fiub"},
     work=Work.SORTING,
     numpy=_index_copy_oracle,
     samples=(
@@ -214,6 +215,7 @@ fill_element_0index = composite(
     "fill_element_0index",
     _decompose_fill,
     operands="lhs mhs rhs",
+    dtypes={"lhs mhs": "fiub"},
     indices={"rhs": lambda lhs, *_: Positions(lhs.shape[1], 1)},
     numpy=_fill_oracle,
     samples=(((3, 4), (3,), np.array([0, 3, 1], np.float32), {}),),
@@ -251,6 +253,7 @@ scatter_set_nd = composite(
     _decompose_scatter_set,
     operands="lhs rhs indices",
     attrs=ScatterSetAttrs,
+    dtypes={"lhs rhs": "fiu"},
     numpy=_scatter_set_oracle,
     samples=(
         ((3, 4), (2,), np.array([[0, 2], [1, 3]], np.float32), {}),

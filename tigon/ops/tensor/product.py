@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import check
 from tigon.ops.primitive.choose import cast_like, select
 from tigon.ops.primitive.compare import equal, isnan
 from tigon.ops.primitive.create import _full
@@ -36,6 +35,7 @@ _reduce_prod: Operator = _reduction(
     lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
     lambda a, g, y, x: (spread(g, x, axis=a.axes) * _products_of_others(x, axis=a.axes),),
     _WITH_EMPTY,
+    dtypes="fiu",
     domain=(0.5, 2.0),
 )
 
@@ -119,14 +119,9 @@ def _decompose_sums_of_others(attrs: SpreadAttrs, x: Any) -> Any:
     return total
 
 
-def _check_floats(name: str, x: Any) -> None:
-    check(x.dtype.is_float, name, f"expected floats; given {x.dtype}")
-
-
 def _decompose_products_of_others(attrs: SpreadAttrs, x: Any) -> Any:
     """y / x, except where zeros make that 0 / 0: one zero alone leaves the product of the rest to
     itself and nothing to the others, two leave nothing."""
-    _check_floats("_products_of_others", x)
     axes = _along(attrs)
     zero = cast_like(equal(x, 0), x)
     filled = select(zero, 1, x)
@@ -136,7 +131,6 @@ def _decompose_products_of_others(attrs: SpreadAttrs, x: Any) -> Any:
 
 def _decompose_products_of_pairs(attrs: SpreadAttrs, u: Any, x: Any) -> Any:
     """As above: of the products without i and j those are not 0 that leave out every zero."""
-    _check_floats("_products_of_pairs", x)
     axes = _along(attrs)
     zero = cast_like(equal(x, 0), x)
     filled = select(zero, 1, x)
@@ -202,6 +196,7 @@ _sums_of_others: Operator = composite(
     "_sums_of_others",
     _decompose_sums_of_others,
     attrs=SpreadAttrs,
+    dtypes="fiu",
     grad=lambda a, g, y, x: (_sums_of_others(g, **_along(a)),),
     numpy=_sums_of_others_oracle,
     samples=_OTHERS_SAMPLES,
@@ -212,6 +207,7 @@ _products_of_others: Operator = composite(
     "_products_of_others",
     _decompose_products_of_others,
     attrs=SpreadAttrs,
+    dtypes="f",
     grad=lambda a, g, y, x: (_products_of_pairs(g, x, **_along(a)),),
     numpy=lambda x, axis, exclude: _leaving_out(x, axis, exclude, None),
     domain=(0.5, 2.0),
@@ -224,6 +220,7 @@ _products_of_pairs: Operator = composite(
     _decompose_products_of_pairs,
     operands="weight data",
     attrs=SpreadAttrs,
+    dtypes="f",
     grad=_grad_products_of_pairs,
     numpy=lambda u, x, axis, exclude: _leaving_out(x, axis, exclude, u),
     domain=(0.5, 2.0),

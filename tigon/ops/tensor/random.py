@@ -373,8 +373,11 @@ def _decompose_sample_normal(attrs: SampleAttrs, mu: Any, sigma: Any, key: Any) 
     return mean + standard_normal(key, mu.shape + attrs.shape, dtype, attrs.ordinal) * deviation
 
 
-def _columns(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(x.reshape(x.shape + (1,) * len(shape)) for x in (a, b))  # type: ignore[return-value]
+def _columns(
+    a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    wide = [x.astype(x.dtype if dtype == "None" else dtype) for x in (a, b)]
+    return tuple(x.reshape(x.shape + (1,) * len(shape)) for x in wide)  # type: ignore[return-value]
 
 
 def _sample_uniform_oracle(
@@ -385,8 +388,8 @@ def _sample_uniform_oracle(
     dtype: str,
     ordinal: int,
 ) -> Any:
-    unit = _unit_oracle(key, low.shape + shape, low.dtype.name, ordinal)
-    a, b = _columns(low, high, shape)
+    a, b = _columns(low, high, shape, dtype)
+    unit = _unit_oracle(key, low.shape + shape, a.dtype.name, ordinal)
     return a + unit * (b - a)
 
 
@@ -398,8 +401,8 @@ def _sample_normal_oracle(
     dtype: str,
     ordinal: int,
 ) -> Any:
-    drawn = _normal_oracle(key, mu.shape + shape, mu.dtype.name, ordinal)
-    a, b = _columns(mu, sigma, shape)
+    a, b = _columns(mu, sigma, shape, dtype)
+    drawn = _normal_oracle(key, mu.shape + shape, a.dtype.name, ordinal)
     return a + drawn * b
 
 
@@ -408,10 +411,15 @@ sample_uniform = composite(
     _decompose_sample_uniform,
     operands="low high key%",
     attrs=SampleAttrs,
+    dtypes=lambda attrs: "f" if attrs.dtype == "None" else {},
     differentiable=False,
     numpy=_sample_uniform_oracle,
     aliases=("sample_uniform",),
-    samples=(((2,), (2,), KEY_SAMPLE, {"shape": (3,)}), ((2, 3), (2, 3), KEY_SAMPLE, {})),
+    samples=(
+        ((2,), (2,), KEY_SAMPLE, {"shape": (3,)}),
+        ((2, 3), (2, 3), KEY_SAMPLE, {}),
+        ((2,), (2,), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
+    ),
     doc="""Numbers drawn evenly from [low, high), for each pair of elements of `low` and `high`.
 
     Parameters: `shape` of the draws for each pair, `dtype`.
@@ -426,10 +434,15 @@ sample_normal = composite(
     _decompose_sample_normal,
     operands="mu sigma key%",
     attrs=SampleAttrs,
+    dtypes=lambda attrs: "f" if attrs.dtype == "None" else {},
     differentiable=False,
     numpy=_sample_normal_oracle,
     aliases=("sample_normal",),
-    samples=(((2,), (2,), KEY_SAMPLE, {"shape": (3,)}), ((2, 3), (2, 3), KEY_SAMPLE, {})),
+    samples=(
+        ((2,), (2,), KEY_SAMPLE, {"shape": (3,)}),
+        ((2, 3), (2, 3), KEY_SAMPLE, {}),
+        ((2,), (2,), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
+    ),
     doc="""Numbers drawn from a normal distribution, for each mean in `mu` and deviation in `sigma`.
 
     Parameters: `shape` of the draws for each pair, `dtype`.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import check
-from tigon.base.dtypes import bool_, float16, float64
+from tigon.base import as_dtype, check
+from tigon.base.dtypes import float16, float64
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.arithmetic import absolute, add, divide, floor_divide, modulo, sign, square
 from tigon.ops.primitive.choose import cast, cast_like, select
@@ -45,11 +45,10 @@ from tigon.ops.primitive.reduce import (
     sum,
 )
 from tigon.ops.primitive.view import _reshape
-from tigon.ops.record import Operator, composite
+from tigon.ops.record import EXPECTED, Operator, composite
 
 
 def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
-    check(data.dtype is not bool_, "mean", "expected numbers; given bool; use astype('float32')")
     axes = reduced_axes("mean", attrs.axis, attrs.exclude, data.ndim)
     count = product(data.shape[axis] for axis in axes)
     along: dict[str, Any] = {
@@ -74,6 +73,7 @@ mean = composite(
     "mean",
     _decompose_mean,
     attrs=ReduceAttrs,
+    dtypes="fiu",
     numpy=_reducing_oracle(_mean_of),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {}), ((300,), {})),
     doc=_doc(
@@ -217,15 +217,23 @@ class NormAttrs(Frozen):
     keepdims: bool = False
 
 
+def _dtypes_of_norm(ord: int) -> str:
+    return "fiu" if ord == 1 else "f"
+
+
 def _decompose_norm(attrs: NormAttrs, data: Any) -> Any:
     check(attrs.ord in (1, 2), "norm", f"ord is 1 or 2; given {attrs.ord}")
     if attrs.out_dtype is not None:
+        wanted = _dtypes_of_norm(attrs.ord)
+        check(
+            as_dtype(attrs.out_dtype).kind in wanted,
+            "norm",
+            f"out_dtype: expected {EXPECTED[wanted]} for ord {attrs.ord}; given {attrs.out_dtype}",
+        )
         data = cast(data, dtype=attrs.out_dtype)
     along: dict[str, Any] = {"axis": attrs.axis, "keepdims": attrs.keepdims}
     if attrs.ord == 1:
         return sum(absolute(data), **along)
-    if not data.dtype.is_float:
-        return sqrt(sum(square(data), **along))  # refused by the root, in its words
     if data.dtype is float64:
         return _length_of_doubles(data, along)
     # No square overflows or vanishes there.
@@ -279,6 +287,7 @@ norm = composite(
     "norm",
     _decompose_norm,
     attrs=NormAttrs,
+    dtypes=lambda attrs: _dtypes_of_norm(attrs.ord) if attrs.out_dtype is None else {},
     grad=_grad_norm,
     numpy=_norm_oracle,
     samples=(
@@ -286,6 +295,7 @@ norm = composite(
         ((3, 5), {"axis": 1, "ord": 1}),
         ((2, 3, 4), {"axis": (0, 2), "keepdims": True}),
         ((0, 3), {"axis": 0}),
+        ((3, 5), {"axis": 0, "out_dtype": "float64"}),
     ),
     doc="""Norm of the elements. Its gradient at 0 is 0.
 
@@ -330,6 +340,7 @@ l2_normalization = composite(
     "L2Normalization",
     _decompose_l2_normalization,
     attrs=L2NormalizationAttrs,
+    dtypes="f",
     numpy=_l2_oracle,
     samples=(
         ((3, 5), {}),

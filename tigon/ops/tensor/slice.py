@@ -225,6 +225,7 @@ slice_assign = composite(
     _decompose_slice_assign,
     operands="lhs rhs",
     attrs=SliceAttrs,
+    dtypes={"lhs rhs": "fiub"},
     numpy=_slice_assign_oracle,
     aliases=("_crop_assign",),
     samples=(

@@ -8,7 +8,6 @@ import numpy as np
 
 from tigon.base import check
 from tigon.base.frozen import Frozen
-from tigon.ops.nn._shared import float_data
 from tigon.ops.primitive.arithmetic import absolute, minimum, square
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.compare import equal, isfinite, lesser_equal, logical_and, logical_or
@@ -25,7 +24,6 @@ class MomentsAttrs(Frozen):
 
 
 def _decompose_moments(attrs: MomentsAttrs, data: Any) -> Any:
-    float_data("moments", data.type)
     centre = mean(data, axis=attrs.axes, keepdims=True)
     variance = mean(square(data - centre), axis=attrs.axes, keepdims=attrs.keepdims)
     return mean(data, axis=attrs.axes, keepdims=attrs.keepdims), variance
@@ -41,6 +39,7 @@ moments = composite(
     "moments",
     _decompose_moments,
     attrs=MomentsAttrs,
+    dtypes="f",
     outputs=2,
     numpy=_moments_oracle,
     samples=(((3, 5), {"axes": 0}), ((2, 3, 4), {"axes": (0, 2), "keepdims": True}), ((3,), {})),
@@ -122,6 +121,7 @@ multi_sum_sq = composite(
     _decompose_sum_sq,
     operands="*data",
     attrs=CountAttrs,
+    dtypes="fiu",
     numpy=lambda *xs, num_arrays: np.array([(x * x).sum(dtype=x.dtype) for x in xs], xs[0].dtype),
     samples=(((2, 3), (4,), {}), ((5,), {}), ((0,), (2,), {})),
     doc="""The sum of squares of each array.
@@ -154,6 +154,7 @@ allclose = composite(
     _decompose_allclose,
     operands="a b",
     attrs=AllcloseAttrs,
+    dtypes="fiu",
     differentiable=False,
     numpy=lambda a, b, rtol, atol, equal_nan: np.array(
         [np.allclose(a, b, rtol, atol, equal_nan)], np.float32

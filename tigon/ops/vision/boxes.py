@@ -62,15 +62,18 @@ def _box_iou_oracle(lhs: np.ndarray, rhs: np.ndarray, format: str) -> Any:
     def corners(x: np.ndarray) -> Any:
         if format == "corner":
             return x
-        half = x[..., 2:] / 2
+        half = (x[..., 2:] / 2).astype(x.dtype)
         return np.concatenate([x[..., :2] - half, x[..., :2] + half], -1)
 
     shape = (*lhs.shape[:-1], *rhs.shape[:-1])
     a = corners(lhs).reshape(-1, 1, 4)
     b = corners(rhs).reshape(1, -1, 4)
     sides = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
-    shared = sides.prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    shared, *areas = (
+        sizes.prod(-1, dtype=lhs.dtype)
+        for sizes in (sides, a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2])
+    )
+    union = areas[0] + areas[1] - shared
     with np.errstate(all="ignore"):
         return np.where(union <= 0, 0, shared / union).astype(lhs.dtype).reshape(shape)
 
@@ -82,6 +85,7 @@ box_iou = composite(
     _decompose_box_iou,
     operands="lhs rhs",
     attrs=BoxIouAttrs,
+    dtypes="fiu",
     differentiable=False,
     numpy=_box_iou_oracle,
     samples=(

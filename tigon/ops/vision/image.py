@@ -67,9 +67,9 @@ def _per_channel(numbers: tuple[float, ...], data: Any) -> Any:
 
 def _decompose_normalize(attrs: NormalizeAttrs, data: Any) -> Any:
     check(
-        data.ndim in (3, 4) and data.dtype.is_float,
+        data.ndim in (3, 4),
         "image.normalize",
-        f"expected floats of shape (channels, height, width) or a batch; given {data.type}",
+        f"expected shape (channels, height, width) or a batch; given {data.shape}",
     )
     return (data - _per_channel(attrs.mean, data)) / _per_channel(attrs.std, data)
 
@@ -78,6 +78,7 @@ normalize = composite(
     "_image_normalize",
     _decompose_normalize,
     attrs=NormalizeAttrs,
+    dtypes="f",
     numpy=lambda x, mean, std: (
         (x - np.array(mean, x.dtype).reshape(-1, 1, 1)) / np.array(std, x.dtype).reshape(-1, 1, 1)
     ),

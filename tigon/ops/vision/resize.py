@@ -16,7 +16,7 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
-from tigon.ops.nn._shared import float_data, inverse_count
+from tigon.ops.nn._shared import inverse_count
 from tigon.ops.nn.deconvolution import deconvolution
 from tigon.ops.primitive.arithmetic import (
     absolute,
@@ -107,6 +107,10 @@ def _infer_upsampling(attrs: UpSamplingAttrs, *types: TensorType) -> TensorType:
     return TensorType((batch, channels, height * attrs.scale, width * attrs.scale), types[0].dtype)
 
 
+def _moves_alone(attrs: UpSamplingAttrs) -> bool:
+    return attrs.sample_type == "nearest" and attrs.multi_input_mode == "concat"
+
+
 def _bilinear_kernel(scale: int) -> int:
     return 2 * scale - scale % 2
 
@@ -181,6 +185,7 @@ upsampling = composite(
     _decompose_upsampling,
     operands="*data",
     attrs=UpSamplingAttrs,
+    dtypes=lambda attrs: "fiub" if _moves_alone(attrs) else "fiu",
     infer=_infer_upsampling,
     numpy=_upsampling_oracle,
     infer_operands=_upsampling_operands,
@@ -326,7 +331,6 @@ def _resample_oracle(data: np.ndarray, **fields: Any) -> np.ndarray:
 
 
 def _infer_resample(attrs: ResampleAttrs, data: TensorType) -> TensorType:
-    float_data("_resample", data)
     shape = list(data.shape)
     shape[attrs.axis] = attrs.size if attrs.adjoint else attrs.count
     return TensorType(tuple(shape), data.dtype)
@@ -336,6 +340,7 @@ _resample: Operator = composite(
     "_resample",
     _decompose_resample,
     attrs=ResampleAttrs,
+    dtypes="f",
     infer=_infer_resample,
     grad=lambda a, g, y, x: (_resample(g, **vars(replace(a, adjoint=not a.adjoint))),),
     numpy=_resample_oracle,
@@ -382,7 +387,6 @@ def _output_size(attrs: AdaptiveAvgPoolingAttrs) -> tuple[int, int]:
 def _infer_adaptive(attrs: AdaptiveAvgPoolingAttrs, data: TensorType) -> TensorType:
     name = "AdaptiveAvgPooling2D"
     _image(name, data)
-    float_data(name, data)
     return TensorType((*data.shape[:2], *_output_size(attrs)), data.dtype)
 
 
@@ -411,6 +415,7 @@ adaptive_avg_pooling = composite(
     "_contrib_AdaptiveAvgPooling2D",
     _decompose_adaptive,
     attrs=AdaptiveAvgPoolingAttrs,
+    dtypes="f",
     infer=_infer_adaptive,
     numpy=_adaptive_oracle,
     samples=[
@@ -480,7 +485,6 @@ def _infer_resize(
 ) -> TensorType:
     name = "BilinearResize2D"
     _image(name, data)
-    float_data(name, data)
     if like is not None:
         _image(name, like)
     size = _new_size(attrs, data.shape, None if like is None else like.shape)
@@ -525,6 +529,7 @@ bilinear_resize = composite(
     _decompose_resize,
     operands="data like?",
     attrs=BilinearResizeAttrs,
+    dtypes={"data": "f"},
     infer=_infer_resize,
     present=lambda attrs: ("data", "like") if attrs.mode == "like" else ("data",),
     numpy=_resize_oracle,

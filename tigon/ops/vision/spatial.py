@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
-from tigon.ops.nn._shared import Windows, float_data, windows
+from tigon.ops.nn._shared import Windows, windows
 from tigon.ops.primitive.arithmetic import ceil, floor, maximum, minimum, round
 from tigon.ops.primitive.choose import cast, select, stop_gradient
 from tigon.ops.primitive.compare import greater_equal, lesser, lesser_equal, logical_and
@@ -148,6 +148,7 @@ col2im = composite(
     "col2im",
     _decompose_col2im,
     attrs=Col2imAttrs,
+    dtypes="fiu",
     numpy=_col2im_oracle,
     samples=(
         ((2, 18, 16), {"output_size": (5, 6), "kernel": (2, 3)}),
@@ -244,7 +245,6 @@ class SamplerAttrs(Frozen):
 
 
 def _decompose_sampler(attrs: SamplerAttrs, data: Any, grid: Any) -> Any:
-    float_data("BilinearSampler", data.type)
     _check_grid("BilinearSampler", data, grid)
     height, width = data.shape[2:]
     found = bilinear(data, _pixels(grid, 0, width), _pixels(grid, 1, height))
@@ -265,6 +265,7 @@ bilinear_sampler = composite(
     _decompose_sampler,
     operands="data grid",
     attrs=SamplerAttrs,
+    dtypes="f",
     numpy=_sampler_oracle,
     domain=(-1.2, 1.2),
     tolerance={"float32": 1e-5},
@@ -292,7 +293,6 @@ def _base(extent: int, axis: int, dtype: str, ndim: int) -> Any:
 
 
 def _decompose_grid(attrs: GridAttrs, data: Any) -> Any:
-    float_data("GridGenerator", data.type)
     if attrs.transform_type == "affine":
         return _affine_grid("GridGenerator", data, attrs.target_shape)
     check(
@@ -345,6 +345,7 @@ grid_generator = composite(
     "GridGenerator",
     _decompose_grid,
     attrs=GridAttrs,
+    dtypes="f",
     numpy=_grid_oracle,
     samples=(
         ((2, 6), {"transform_type": "affine", "target_shape": (3, 4)}),
@@ -383,6 +384,7 @@ spatial_transformer = composite(
     _decompose_transformer,
     operands="data loc",
     attrs=TransformerAttrs,
+    dtypes="f",
     numpy=lambda data, loc, target_shape, **_: _sampler_oracle(
         data, _grid_oracle(loc, "affine", target_shape)
     ),
@@ -405,7 +407,6 @@ spatial_transformer = composite(
 
 
 def _region_columns(where: str, data: Any, rois: Any) -> list[Any]:
-    float_data(where, data.type)
     check(
         data.ndim == 4 and rois.ndim == 2 and rois.shape[1] == 5,
         where,
@@ -499,6 +500,7 @@ roi_pooling = composite(
     _decompose_roi_pooling,
     operands="data rois",
     attrs=RoiPoolingAttrs,
+    dtypes="f",
     indices={"rois": _pictures},
     numpy=_roi_pooling_oracle,
     samples=(
@@ -604,6 +606,7 @@ roi_align = composite(
     _decompose_roi_align,
     operands="data rois",
     attrs=RoiAlignAttrs,
+    dtypes="f",
     indices={"rois": _pictures},
     numpy=_roi_align_oracle,
     tolerance={"float32": 1e-5},
