@@ -1,5 +1,5 @@
 """Write `docs/differences.md` from `tools/differences.py`, and `docs/mathematics.md` from the
-bounds in `tigon/loop/mathematics.py`: `make docs`."""
+bounds of elementary functions in `tigon/loop/mathematics/`: `make docs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from differences import ELSEWHERE, PREAMBLE, RULES, Difference
 
 from tigon.base.files import write_file
-from tigon.loop.mathematics import ULP
+from tigon.loop.functions import FUNCTIONS
 from tigon.ops.record import all_operators
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -24,7 +24,7 @@ or only odd, tigon stays right.
 
 MATHEMATICS = """# Elementary functions
 
-Written by `make docs` from `tigon/loop/mathematics.py`. How far a result may be from the exact one,
+Written by `make docs` from `tigon/loop/mathematics/`. How far a result may be from the exact one,
 in units in the last place, for every float there is, subnormal numbers included: tests draw from
 all exponents, `tests/loop/test_mathematics.py`. float16 is computed in float32 and rounded once.
 Infinities, NaN and signs of zero are those of C's functions.
@@ -39,15 +39,8 @@ made from the result (`tanh`, `sigmoid`, `expm1`): to a few units in the last pl
 """
 
 NOTES = {
-    "lgamma": "float64: of max(1, abs(result)), for it has zeros",
     "digamma": "of max(1, abs(result)), for it has zeros",
     "_softrelu": "'softrelu' of `Activation`",
-    "gelu": "'gelu' of `LeakyReLU`, to the end of its tail",
-    "normal_cdf": "the normal distribution's Phi",
-    "pow": "a power that is a float comes out exactly",
-    "sin": "of every angle, up to the largest float",
-    "cos": "as sin",
-    "tan": "as sin",
 }
 
 
@@ -67,8 +60,9 @@ def differences() -> str:
 
 def mathematics() -> str:
     lines = [MATHEMATICS, "| function | float32 | float64 | |", "|---|---|---|---|"]
-    for name, (single, double) in sorted(ULP.items()):
-        lines.append(f"| `{name}` | {single} | {double} | {NOTES.get(name, '')} |")
+    for row in sorted(FUNCTIONS.values(), key=lambda row: row.name):
+        if row.ulp is not None:
+            lines.append(f"| `{row.name}` | {row.ulp[0]} | {row.ulp[1]} | {row.note} |")
     lines += ["", MORE_FORMULAS, "| operator | float32 | float64 | |", "|---|---|---|---|"]
     for op in sorted(set(all_operators()), key=lambda op: op.name):
         if op.ulp is not None:

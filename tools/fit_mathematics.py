@@ -1,4 +1,4 @@
-"""Computes the coefficients of `tigon/loop/mathematics.py`: `python tools/fit_mathematics.py`
+"""Computes the coefficients of `tigon/loop/mathematics/`: `python tools/fit_mathematics.py`
 rewrites `tigon/loop/coefficients.py`. Needs mpmath, as the tests do.
 
 Polynomials interpolate at Chebyshev nodes, which is within a factor of about two of the minimax

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from tigon.base.dtypes import float32
 from tigon.loop import build as L
-from tigon.loop import mathematics
 from tigon.loop.abstract import abstract, bind
 from tigon.loop.grammar import Buffer, LoopAxis, Nest, Store
-from tigon.loop.semantics import PLAIN_POWERS
 
 
 def test_exponents_share_one_function_unless_they_are_plain() -> None:
-    assert set(PLAIN_POWERS) == set(mathematics._SIMPLE_POWERS)
-
     def power(exponent: float) -> Nest:
         value = L.pow(L.load(0, L.axis("i"), float32), exponent)
         buffers = (Buffer(float32, "in"), Buffer(float32, "out"))

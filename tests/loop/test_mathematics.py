@@ -7,12 +7,15 @@ import mpmath
 import numpy as np
 import pytest
 
+from tigon.backends.cpu.scalar import EMITTED
 from tigon.base.dtypes import DType, float16, float32, float64
 from tigon.loop import build as L
-from tigon.loop.grammar import FUNCTIONS, Apply, Buffer, Expr, LoopAxis, Nest, Store, walk
+from tigon.loop.expand import expand
+from tigon.loop.functions import FUNCTIONS, evaluate
+from tigon.loop.grammar import Apply, Buffer, Expr, LoopAxis, Nest, Store, walk
 from tigon.loop.interpret import interpret
-from tigon.loop.mathematics import NAMES, ULP, expand
-from tigon.loop.semantics import EXACT, evaluate
+
+ULP = {name: row.ulp for name, row in FUNCTIONS.items() if row.ulp is not None}
 
 COUNT = 6_000
 # Where the samples lie: intervals, and "wide" for all magnitudes.
@@ -122,9 +125,7 @@ PRECISE = {
 def _oracle(function: str, arrays: list[np.ndarray]) -> np.ndarray:
     if function in PRECISE:
         return PRECISE[function](*arrays)
-    from tigon.loop.semantics import _ELEMENTARY
-
-    return _ELEMENTARY[function](*(array.astype(np.longdouble) for array in arrays))
+    return FUNCTIONS[function].numpy(*(array.astype(np.longdouble) for array in arrays))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -279,10 +280,10 @@ def test_constant_exponents_agree_with_the_general_power(power: float) -> None:
 def test_expansion_is_arithmetic_only_and_short() -> None:
     x = L.load(0, L.axis("i"), float32)
     lengths = {}
-    for function in NAMES:
+    for function in ULP:
         operands = (x,) * FUNCTIONS[function].arity
         nodes = list(walk(expand(L.apply(function, *operands))))
-        assert all(node.function in EXACT | {"fma"} for node in nodes if isinstance(node, Apply))
+        assert not any(FUNCTIONS[n.function].expansion for n in nodes if isinstance(n, Apply))
         lengths[function] = sum(isinstance(node, Apply) for node in nodes)
     assert lengths["exp"] <= 22
     assert lengths["tanh"] <= 22
@@ -296,8 +297,10 @@ def test_float16_goes_through_float32() -> None:
 
 
 def test_every_elementary_function_is_expanded_and_bounded() -> None:
-    elementary = set(FUNCTIONS) - EXACT - {"fma"}
-    assert elementary == set(NAMES) == set(ULP)
+    for name, row in FUNCTIONS.items():
+        assert (row.expansion is None) == (row.ulp is None), name
+        assert row.expansion is not None or name in EMITTED
+        assert not (row.exact and row.expansion), name
 
 
 def test_sharing_survives_expansion() -> None:

@@ -154,7 +154,7 @@ def test_faults_are_noticed(store: Store, message: str) -> None:
 def test_fused_multiply_add_rounds_once() -> None:
     rng = np.random.default_rng(0)
     x, y, z = (rng.standard_normal(400) * 2.0 ** rng.integers(-8, 8, 400) for _ in range(3))
-    from tigon.loop.semantics import evaluate
+    from tigon.loop.functions import evaluate
 
     z[:200] = -(x * y)[:200] * (1 + 1e-9)
     got = evaluate("fma", tuple(v.astype(np.float32) for v in (x, y, z)), float32)

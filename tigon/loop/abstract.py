@@ -22,6 +22,7 @@ from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import replace
 from tigon.base.locks import reentrant_lock
 from tigon.loop import build as L
+from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
     Accumulator,
     AnyNest,
@@ -43,15 +44,11 @@ from tigon.loop.grammar import (
     Stmt,
     Store,
 )
-from tigon.loop.semantics import EXACT, PLAIN_POWERS
 
 _BITWISE = frozenset(("and", "or", "xor", "shl", "shr", "bitcast"))
 _OFFSET = frozenset("add sub lt le gt ge eq ne floordiv mod truncdiv maximum minimum".split())
 """Where 1 and -1 of int64 are numbers like any other: a padding of 1 is a padding."""
 _FIXED = (0, 1, -1)
-_FREE = frozenset(("pow", "hypot"))
-"""Elementary functions whose code is the same for nearly every number: one function for each
-exponent would be native code without end."""
 _SHIFTS = (2, 4, 8, 16)  # divisors that need no division
 
 Number = tuple[str, Any]
@@ -273,7 +270,7 @@ class _Abstract(_Rewrite):
         fixed = (0,) if dtype is int64 and user in _OFFSET else _FIXED
         if user in _BITWISE or value in fixed:
             return const
-        if user and user not in EXACT and (user not in _FREE or value in PLAIN_POWERS):
+        if user and ((kept := FUNCTIONS[user].fixed) is None or value in kept):
             return const
         if user in ("floordiv", "mod") and dtype is int64 and value in _SHIFTS:
             return const

@@ -1,4 +1,4 @@
-"""Typed constructors of the loop language, imported as `L` by lowerings. One function per entry of
+"""Typed constructors of the loop language, imported as `L` by lowerings. One function per row of
 `FUNCTIONS` (Python's keywords with an underscore behind); operands have one dtype, and a Python
 number takes the other operand's. What is certain at once is simplified at once, never at the cost
 of a bit in floating point.
@@ -25,20 +25,18 @@ from collections.abc import Callable
 from functools import lru_cache
 from keyword import iskeyword
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tigon.base.dtypes import DType, bool_, float32, int64
 from tigon.base.errors import InternalError
 from tigon.base.extents import RuntimeNumber
-from tigon.loop.grammar import FUNCTIONS, Apply, Axis, Const, Expr, Load, Local, Slot
-from tigon.loop.semantics import EXACT, evaluate
+from tigon.loop.functions import FUNCTIONS, Function, evaluate
+from tigon.loop.grammar import Apply, Axis, Const, Expr, Load, Local, Slot
 
 Number = float | int | bool
 Operand = Expr | Number
-
-COMMUTATIVE = frozenset("add mul maximum minimum eq ne and or xor hypot".split())
 
 # ---------------------------------------------------------------------------------- leaves
 
@@ -137,12 +135,14 @@ def apply(function: str, *given: Operand, dtype: DType | None = None) -> Expr:
     >>> apply("maximum", axis("i"), 0)
     maximum(i, 0)
     """
-    operands, result = _quickly(function, given) or typed(function, given, dtype)
-    if function in EXACT and all(type(operand) is Const for operand in operands):
+    row = FUNCTIONS.get(function)
+    operands, result = _quickly(row, given) or typed(function, given, dtype)
+    assert row is not None
+    if row.exact and all(type(operand) is Const for operand in operands):
         folded = _fold(function, operands, result)
         if folded is not None:
             return folded
-    if function in COMMUTATIVE and type(operands[0]) is Const:
+    if row.commutes and type(operands[0]) is Const:
         operands = (operands[1], operands[0])
     rule = _RULES.get(function)
     if rule is not None:
@@ -152,10 +152,11 @@ def apply(function: str, *given: Operand, dtype: DType | None = None) -> Expr:
     return Apply(function, operands, result)
 
 
-def _quickly(function: str, given: tuple[Operand, ...]) -> tuple[tuple[Expr, ...], DType] | None:
+def _quickly(
+    row: Function | None, given: tuple[Operand, ...]
+) -> tuple[tuple[Expr, ...], DType] | None:
     """`typed` for the usual case, two operands of which the first is an expression; else None."""
-    kinds = _BINARY.get(function)
-    if kinds is None or len(given) != 2:
+    if row is None or row.arity != 2 or len(given) != 2:
         return None
     a, b = given
     if not isinstance(a, Expr):
@@ -165,16 +166,9 @@ def _quickly(function: str, given: tuple[Operand, ...]) -> tuple[tuple[Expr, ...
         b = const(b, dtype)
     elif b.dtype is not dtype:
         return None
-    if dtype.kind not in kinds[0]:
+    if dtype.kind not in row.kinds:
         return None
-    return (a, b), kinds[1] or dtype
-
-
-_BINARY = {
-    name: (record.kinds, bool_ if record.result == "bool" else None)
-    for name, record in FUNCTIONS.items()
-    if record.arity == 2
-}
+    return (a, b), bool_ if row.result == "bool" else dtype
 
 
 def result_given(function: str) -> bool:
@@ -468,12 +462,13 @@ def spelled(function: str) -> str:
     return function + "_" if iskeyword(function) else function
 
 
-for _name in FUNCTIONS:
-    _made = _constructor(_name)
-    _made.__name__ = _made.__qualname__ = spelled(_name)
-    _made.__doc__ = f"`{_name}` as `loop.grammar.FUNCTIONS` types it."
-    globals()[spelled(_name)] = _made
-
-if TYPE_CHECKING:  # the generated names, for type checkers
-
-    def __getattr__(name: str) -> Callable[..., Expr]: ...
+def __getattr__(name: str) -> Callable[..., Expr]:
+    """Made when it is first asked for: a function may be declared at any time."""
+    function = name.removesuffix("_")
+    if function not in FUNCTIONS or spelled(function) != name:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = _constructor(function)
+    made.__name__ = made.__qualname__ = name
+    made.__doc__ = f"`{function}` as its row in `loop/functions.py` types it."
+    globals()[name] = made
+    return made

@@ -25,6 +25,7 @@ from tigon.base.dtypes import DType, int64
 from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.base.locks import reentrant_lock
+from tigon.loop.functions import FUNCTIONS
 
 # ------------------------------------------------------------------------------ expressions
 
@@ -171,7 +172,7 @@ class Load(Expr):
 
 
 class Apply(Expr):
-    """A scalar function of operands. Names and typing are in `FUNCTIONS`."""
+    """A scalar function of operands. Names and typing are in `loop/functions.py`."""
 
     __slots__ = ()
 
@@ -186,57 +187,6 @@ class Apply(Expr):
     def operands(self) -> tuple[Expr, ...]:
         return self._fields[1]
 
-
-class Function(Frozen):
-    """How a scalar function is typed: the operands' common dtype kinds and the result's."""
-
-    arity: int
-    kinds: str  # operand kinds allowed: any of 'f', 'i', 'u', 'b'
-    result: str = "same"  # "same" | "bool" | "given" (the Apply says)
-
-
-_F, _N, _A = "f", "fiu", "fiub"
-FUNCTIONS: dict[str, Function] = {
-    # arithmetic; integers wrap; integer x // 0 and x % 0 are 0
-    **{name: Function(2, _N) for name in ("add", "sub", "mul", "floordiv", "mod")},
-    "div": Function(2, _F),
-    "fmod": Function(2, _N),  # sign of the dividend, as C
-    "truncdiv": Function(2, "iu"),  # rounds towards zero, as C
-    "neg": Function(1, _N),
-    "abs": Function(1, _N),
-    "fma": Function(3, _F),  # only inside contractions and mathematical functions
-    # NaN propagates through both
-    "maximum": Function(2, _A),
-    "minimum": Function(2, _A),
-    # comparison and logic
-    **{name: Function(2, _A, "bool") for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-    "and": Function(2, "iub"),
-    "or": Function(2, "iub"),
-    "xor": Function(2, "iub"),
-    "not": Function(1, "iub"),
-    "shl": Function(2, "iu"),
-    "shr": Function(2, "iu"),  # arithmetic for signed, logical for unsigned
-    "select": Function(3, _A),  # (condition: bool, if true, if false)
-    # (condition: bool, given, if true, if false), a select whose condition holds for hardly any
-    # element: a backend may look first, and compute the third from `given` only where it must
-    "seldom": Function(4, _A),
-    "cast": Function(1, _A, "given"),  # float -> int truncates and saturates, NaN -> 0
-    "bitcast": Function(1, _N, "given"),  # same size
-    # rounding
-    **{name: Function(1, _F) for name in ("floor", "ceil", "trunc", "rint")},  # rint: half to even
-    # elementary functions, expanded by `loop.mathematics`; the bound in ulp stands there
-    **{
-        name: Function(1, _F)
-        for name in (
-            "sqrt rsqrt cbrt exp expm1 log log1p log2 log10 sin cos tan arcsin arccos arctan "
-            "sinh cosh tanh arcsinh arccosh arctanh erf erfinv normal_cdf gelu gamma lgamma "
-            "sigmoid"
-        ).split()
-    },
-    "pow": Function(2, _F),
-    "atan2": Function(2, _F),
-    "hypot": Function(2, _F),
-}
 
 # ------------------------------------------------------------------------------- statements
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tigon.base.dtypes import DType
 from tigon.base.errors import InternalError
+from tigon.loop.functions import evaluate
 from tigon.loop.grammar import (
     Accumulator,
     AnyNest,
@@ -36,7 +37,6 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
-from tigon.loop.semantics import evaluate
 
 
 def interpret(nest: AnyNest, arrays: Sequence[np.ndarray | None], slots: bytes = b"") -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
-    FUNCTIONS,
     AnyNest,
     Apply,
     Buffer,

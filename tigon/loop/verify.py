@@ -5,8 +5,8 @@ from __future__ import annotations
 from tigon.base.dtypes import DType, bool_, int64
 from tigon.base.errors import InternalError, TigonError
 from tigon.loop import build as L
+from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
-    FUNCTIONS,
     Accumulator,
     AnyNest,
     Apply,

@@ -17,6 +17,7 @@ from tigon.base.types import contiguous_strides
 from tigon.ir import CONSTANT, Value
 from tigon.ir.graph import Node
 from tigon.loop import build as L
+from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import Apply, Axis, Expr, walk
 from tigon.loop.simplify import Ranges, simplify
 from tigon.ops.record import POINTWISE, TRANSPARENT, Family
@@ -142,17 +143,10 @@ def axes_over(shape: Sequence[int], letter: str = "i") -> tuple[Coords, Ranges]:
     return coords, {name: (0, max(extent, 1)) for name, extent in zip(names, shape, strict=True)}
 
 
-_EXPENSIVE = frozenset(
-    "exp expm1 log log1p log2 log10 sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh "
-    "arccosh arctanh erf erfinv normal_cdf gelu gamma lgamma "
-    "sigmoid pow atan2 hypot cbrt rsqrt sqrt div".split()
-)
-
-
 def arithmetic_cost(expr: Expr) -> int:
-    """A rough count of operations on data: 1 each, 10 for an elementary function."""
+    """A rough count of operations on data: 1 each, 10 for a costly one."""
     return sum(
-        10 if part.function in _EXPENSIVE else 1
+        10 if FUNCTIONS[part.function].costly else 1
         for part in walk(expr)
         if isinstance(part, Apply) and part.dtype.name != "int64"
     )

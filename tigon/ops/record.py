@@ -191,7 +191,7 @@ class Operator(Frozen, eq=False):
     """Of random operators: under which attributes, mode included; if not given, always."""
     ulp: tuple[float, float] | None = None
     """Bounds for float32 and float64 in units in the last place, of formulas that are more than
-    arithmetic and one elementary function (whose bounds stand in `loop/mathematics.py`)."""
+    arithmetic and one elementary function (whose bounds stand in `loop/mathematics/`)."""
     tolerance: Mapping[str, float] = MappingProxyType({})
     infer_operands: Callable[..., Any] | None = None
     """`(attrs, types)` gives the types of all operands where some are missing (None): what shape a

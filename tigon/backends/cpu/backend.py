@@ -20,6 +20,7 @@ from tigon.base.frozen import replace
 from tigon.base.locks import lock_without_forks
 from tigon.loop.abstract import abstract
 from tigon.loop.fingerprint import fingerprint
+from tigon.loop.expand import expand as expand_functions
 from tigon.loop.grammar import (
     Accumulator,
     AnyNest,
@@ -186,9 +187,7 @@ def expand(nest: AnyNest) -> AnyNest:
     def expand_expr(expr: Expr) -> Expr:
         if all(node.function in EMITTED for node in walk(expr) if isinstance(node, Apply)):
             return expr
-        from tigon.loop import mathematics  # large, and many programs need none of it
-
-        return mathematics.expand(expr)
+        return expand_functions(expr)
 
     if isinstance(nest, Contraction):
         return replace(

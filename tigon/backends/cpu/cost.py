@@ -8,6 +8,7 @@ from math import log2, prod, sqrt
 
 from tigon.backends.llvm.target import Target
 from tigon.base.dtypes import int64
+from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
     Apply,
     Axis,
@@ -26,7 +27,6 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
-from tigon.loop.semantics import EXACT
 from tigon.loop.simplify import affine
 
 CHUNK_US = 0.8
@@ -43,8 +43,6 @@ _GATHER_NS = 0.8  # an element from anywhere
 _LOOP_NS = 1.0
 _POINT_NS = 2.0
 _CHAIN_NS = 1.5  # a step of a scan, which waits for the one before
-_SLOW = {"div": 6, "sqrt": 8, "fmod": 60, "rsqrt": 8, "cast": 2}
-_ELEMENTARY = 50
 _DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
 
 
@@ -159,8 +157,7 @@ class _Estimate:
             divisor = node.operands[1]
             shift = isinstance(divisor, Const) and divisor.value in (1, 2, 4, 8, 16)
             return _OPERATION_NS / lanes if shift else _DIVISION_NS / min(lanes, 5)
-        weight = _SLOW.get(node.function, 1 if node.function in EXACT else _ELEMENTARY)
-        return weight * _OPERATION_NS / lanes
+        return FUNCTIONS[node.function].price * _OPERATION_NS / lanes
 
     def body(self, body: Sequence[Stmt], around: frozenset[str]) -> None:
         for stmt in body:
@@ -239,7 +236,7 @@ def _arithmetic(body: Sequence[Stmt]) -> float:
 
 def _instructions(expr: Expr) -> float:
     return sum(
-        _SLOW.get(node.function, 1 if node.function in EXACT else _ELEMENTARY)
+        FUNCTIONS[node.function].price
         for node in walk(expr)
         if isinstance(node, Apply) and node.dtype is not int64
     )

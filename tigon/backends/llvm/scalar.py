@@ -1,7 +1,7 @@
 """The scalar functions of the loop language in LLVM IR, for one lane or many.
 
-Every function works on the text of `grammar.FUNCTIONS` and means exactly what
-`loop.semantics.evaluate` computes; elementary functions arrive expanded to arithmetic."""
+Every function is one of `loop/functions.py` and means exactly what `evaluate` there computes;
+elementary functions arrive expanded to arithmetic."""
 
 from __future__ import annotations
 
