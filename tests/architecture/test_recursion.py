@@ -14,7 +14,6 @@ RANK = "the loops of a nest: the axes of arrays, 32 at most, and a few stages"
 ONCE = "one level: the inner call takes the other branch"
 BOUNDED = {
     "autograd._heads grad": "not recursive: a flag of the same name",
-    "backends.cpu.backend._map_body": RANK,
     "backends.llvm.objects.Compiler._has_helper Compiler._stored Compiler.find": "a helper calls "
     "no other: its own is found in the store",
     "backends.llvm.objects.Compiler._new_helpers": "helpers that our own helpers call",
@@ -49,15 +48,13 @@ BOUNDED = {
     "ir.graph._exact": "attributes, nested once",
     "ir.graph._parts": "attributes, nested once",
     "ir.text._literal": "what Python has parsed; caught where it is too deep",
-    "loop.abstract._Rewrite.body _Rewrite.statement": RANK,
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",
     "loop.interpret._Run._body _Run._loop _Run._scan": RANK,
+    "loop.map.Mapper.body Mapper.statement": RANK,
     "loop.show._body": RANK,
     "loop.verify._Check._body _Check._scan": RANK,
     "lower.body._accesses.visit": RANK,
-    "lower.body.expressions_of": RANK,
-    "lower.body.rewritten": RANK,
     "metric.create": "checked: a list of metrics holds no list",
     "ops.record._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",

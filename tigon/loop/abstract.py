@@ -19,31 +19,22 @@ from typing import Any
 from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
 from tigon.base.extents import RuntimeNumber
-from tigon.base.frozen import replace
 from tigon.base.locks import reentrant_lock
 from tigon.loop import build as L
 from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
-    Accumulator,
     AnyNest,
     Apply,
     Axis,
-    Buffer,
     Const,
-    Contraction,
     Expr,
-    Fail,
-    Let,
     Load,
     Local,
-    Loop,
     LoopAxis,
-    Reduce,
-    Scan,
     Slot,
-    Stmt,
-    Store,
 )
+from tigon.loop.map import Mapper
+from tigon.loop.rewrite import rebuild
 
 _BITWISE = frozenset(("and", "or", "xor", "shl", "shr", "bitcast"))
 _OFFSET = frozenset("add sub lt le gt ge eq ne floordiv mod truncdiv maximum minimum".split())
@@ -104,94 +95,30 @@ def bind(structure: AnyNest, values: bytes) -> AnyNest:
     return _Bind(values).nest(structure)
 
 
-class _Rewrite:
-    """Rebuilds a nest; what happens to axes, bounds and expressions is the subclass's."""
-
-    def expr(self, expr: Expr, context: object) -> Expr:
-        raise NotImplementedError
-
-    def bound(self, axis: LoopAxis, side: str) -> Expr:
-        raise NotImplementedError
-
-    def name(self, name: str, prefix: str) -> str:
-        return name
-
-    def nest(self, nest: AnyNest) -> AnyNest:
-        buffers = tuple(
-            buffer
-            if buffer.extent is None
-            else Buffer(buffer.dtype, buffer.role, self.expr(buffer.extent, "extent"))
-            for buffer in nest.buffers
-        )
-        if isinstance(nest, Contraction):
-            groups: dict[str, Any] = {
-                group: self.axes(getattr(nest, group))
-                for group in ("batch", "rows", "columns", "inner")
-            }
-            return Contraction(
-                buffers=buffers,
-                **groups,
-                left=self.expr(nest.left, "value"),
-                right=self.expr(nest.right, "value"),
-                accumulator=self.name(nest.accumulator, "v"),
-                dtype=nest.dtype,
-                body=self.body(nest.body),
-            )
-        return replace(
-            nest, buffers=buffers, space=self.axes(nest.space), body=self.body(nest.body)
-        )
-
-    def axes(self, axes: tuple[LoopAxis, ...]) -> tuple[LoopAxis, ...]:
-        return tuple(
-            LoopAxis(
-                self.name(axis.name, "a"),
-                self.bound(axis, "stop"),
-                self.bound(axis, "start"),
-                axis.vector,
-            )
-            for axis in axes
-        )
-
-    def body(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-        return tuple(self.statement(statement) for statement in body)
-
-    def statement(self, statement: Stmt) -> Stmt:
-        if isinstance(statement, Let):
-            value = self.expr(statement.value, "value")
-            return Let(self.name(statement.name, "v"), value)
-        if isinstance(statement, Store):
-            index = self.expr(statement.index, statement.buffer)
-            value = self.expr(statement.value, "value")
-            return Store(statement.buffer, index, value, statement.accumulate)
-        if isinstance(statement, Loop):
-            return Loop(self.axes(statement.axes), self.body(statement.body))
-        if isinstance(statement, Fail):
-            return Fail(self.expr(statement.condition, "value"), statement.status)
-        if isinstance(statement, Scan):
-            (axis,) = self.axes((statement.axis,))
-            accumulators = tuple(self.accumulator(each) for each in statement.accumulators)
-            return Scan(axis, accumulators, self.body(statement.body))
-        assert isinstance(statement, Reduce)
-        axes = self.axes(statement.axes)
-        return Reduce(axes, tuple(self.accumulator(each) for each in statement.accumulators))
-
-    def accumulator(self, accumulator: Accumulator) -> Accumulator:
-        position = accumulator.position
-        return Accumulator(
-            self.name(accumulator.name, "v"),
-            accumulator.combine,
-            self.expr(accumulator.value, "value"),
-            None if position is None else self.expr(position, "value"),
-        )
-
-
-class _Abstract(_Rewrite):
+class _Abstract(Mapper):
     def __init__(self) -> None:
         self.values: list[Number] = []
         self._names: dict[tuple[str, str], str] = {}
         self._counts = {"a": 0, "v": 0}
         self._bounds: dict[tuple[str, str, Expr], Expr] = {}
         self._memory: dict[tuple[object, Expr], Expr] = {}
+
+    def value(self, expr: Expr) -> Expr:
+        return self.expr(expr, "value")
+
+    position = value
+
+    def index(self, expr: Expr, buffer: int) -> Expr:
+        return self.expr(expr, buffer)
+
+    def extent(self, expr: Expr) -> Expr:
+        return self.expr(expr, "extent")
+
+    def axis_name(self, name: str) -> str:
+        return self.name(name, "a")
+
+    def local_name(self, name: str) -> str:
+        return self.name(name, "v")
 
     def name(self, name: str, prefix: str) -> str:
         found = self._names.get((prefix, name))
@@ -279,34 +206,27 @@ class _Abstract(_Rewrite):
         return self._slot(const)
 
 
-class _Bind(_Rewrite):
+class _Bind(Mapper):
     def __init__(self, values: bytes) -> None:
         self._values = values
         self._memory: dict[Expr, Expr] = {}
 
     def bound(self, axis: LoopAxis, side: str) -> Expr:
-        return self.expr(getattr(axis, side), None)
+        return self.value(getattr(axis, side))
 
-    def expr(self, expr: Expr, context: object) -> Expr:
-        memory = self._memory
-        stack = [expr]
-        while stack:
-            node = stack[-1]
-            missing = [operand for operand in node.operands if operand not in memory]
-            if missing:
-                stack.extend(missing)
-                continue
-            stack.pop()
-            if node not in memory:
-                memory[node] = self._rebuild(node)
-        return memory[expr]
+    def index(self, expr: Expr, buffer: int) -> Expr:
+        return self.value(expr)
 
-    def _rebuild(self, node: Expr) -> Expr:
+    def value(self, expr: Expr) -> Expr:
+        return rebuild(expr, self._memory, self._number)
+
+    position = extent = value
+
+    def _number(self, node: Expr, operands: tuple[Expr, ...]) -> Expr:
         if isinstance(node, Slot):
             form = "<d" if node.dtype.is_float else "<q"
             (number,) = struct.unpack_from(form, self._values, 8 * node.index)
             return Const(number, node.dtype)
-        operands = tuple(self._memory[operand] for operand in node.operands)
         if isinstance(node, Load):
             return Load(node.buffer, operands[0], node.dtype)
         if isinstance(node, Apply):

@@ -222,7 +222,7 @@ class Let(Frozen):
 class Accumulator(Frozen):
     """One result of a `Reduce`: `combine` over all iterations of `value`, bound to `name`.
 
-    `combine`: "sum", "prod", "maximum", "minimum", "argmax", "argmin". The last two bind the int64
+    `combine` is a row of `loop/combine.py`. A positional one ("argmax", "argmin") binds the int64
     value of `position` at the first occurrence (a NaN counts as the extreme, as in numpy)."""
 
     name: str
@@ -232,7 +232,7 @@ class Accumulator(Frozen):
 
     @property
     def dtype(self) -> DType:
-        return int64 if self.combine.startswith("arg") else self.value.dtype
+        return self.value.dtype if self.position is None else int64
 
 
 class Reduce(Frozen):
@@ -245,7 +245,7 @@ class Reduce(Frozen):
 
 class Scan(Frozen):
     """Run over `axis` from its start and, at each step, run `body` with every accumulator bound to
-    what it has combined so far, this step included. "sum", "prod", "maximum" and "minimum" only.
+    what it has combined so far, this step included. No positional ones.
 
     Along a vector axis the elements of a vector are combined in a fixed binary tree and then, on
     the right, with what came before them. In any case a sum never falls where what is added is not
@@ -255,6 +255,10 @@ class Scan(Frozen):
     axis: LoopAxis
     accumulators: tuple[Accumulator, ...]
     body: tuple[Stmt, ...]
+
+    @property
+    def axes(self) -> tuple[LoopAxis]:
+        return (self.axis,)
 
 
 class Loop(Frozen):

@@ -6,20 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from tigon.analysis.views import is_computed
-from tigon.base import InternalError
 from tigon.base.extents import is_one, same_shape
 from tigon.base.types import Shape
 from tigon.ir import VARIABLE, Node, Value
 from tigon.loop import build as L
 from tigon.loop.grammar import (
-    Accumulator,
     AnyNest,
     Axis,
     Buffer,
     Contraction,
     Expr,
-    Fail,
-    Let,
     Load,
     Local,
     Loop,
@@ -30,6 +26,7 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
+from tigon.loop.map import expressions_of
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import Coords, Elements, delinearize, is_array_constant, linear, squeezed
 from tigon.lower.fuse.group import Fusion, Group
@@ -170,56 +167,6 @@ def reshaped(coords: list[Expr], shape: Sequence[int], new: Shape, ranges: Range
     return delinearize(linear(coords, shape, ranges), new, ranges)
 
 
-def expressions_of(statements: Sequence[Stmt]) -> list[Expr]:
-    """The expressions of statements, axis bounds aside."""
-    found: list[Expr] = []
-    for stmt in statements:
-        match stmt:
-            case Store():
-                found += [stmt.index, stmt.value]
-            case Let():
-                found.append(stmt.value)
-            case Fail():
-                found.append(stmt.condition)
-            case Reduce():
-                for accumulator in stmt.accumulators:
-                    found.append(accumulator.value)
-                    if accumulator.position is not None:
-                        found.append(accumulator.position)
-            case Scan():
-                found += [accumulator.value for accumulator in stmt.accumulators]
-                found += expressions_of(stmt.body)
-            case Loop():
-                found += expressions_of(stmt.body)
-    return found
-
-
-def rewritten(stmt: Stmt, rewrite: Callable[[Expr], Expr]) -> Stmt:
-    match stmt:
-        case Store():
-            return Store(stmt.buffer, rewrite(stmt.index), rewrite(stmt.value), stmt.accumulate)
-        case Let():
-            return Let(stmt.name, rewrite(stmt.value))
-        case Reduce():
-            return Reduce(
-                stmt.axes,
-                tuple(
-                    Accumulator(
-                        a.name,
-                        a.combine,
-                        rewrite(a.value),
-                        None if a.position is None else rewrite(a.position),
-                    )
-                    for a in stmt.accumulators
-                ),
-            )
-        case Fail():
-            return Fail(rewrite(stmt.condition), stmt.status)
-        case Loop():
-            return Loop(stmt.axes, tuple(rewritten(inner, rewrite) for inner in stmt.body))
-    raise InternalError(f"lower: unknown statement {stmt}")
-
-
 def with_axes(stmt: Stmt, axes: tuple[LoopAxis, ...]) -> Stmt:
     """A stage over the axes as they are after collapsing."""
     if isinstance(stmt, Reduce):
@@ -246,10 +193,9 @@ def _accesses(nest: AnyNest) -> tuple[list[_Access], list[_Access]]:
         for stmt in body:
             if isinstance(stmt, (Loop, Reduce, Scan)):
                 time += 1
-                own = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
-                inner = axes | {axis.name: (axis.start, axis.stop) for axis in own}
+                inner = axes | {axis.name: (axis.start, axis.stop) for axis in stmt.axes}
                 if not isinstance(stmt, Loop):
-                    read(expressions_of([Reduce(own, stmt.accumulators)]), inner)
+                    read(expressions_of([Reduce(stmt.axes, stmt.accumulators)]), inner)
                 if not isinstance(stmt, Reduce):
                     visit(stmt.body, inner)
                 time += 1

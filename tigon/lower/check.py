@@ -16,7 +16,8 @@ from tigon.loop.grammar import (
     Reduce,
     Store,
 )
-from tigon.lower.body import Body, LoweredNest, rewritten
+from tigon.loop.map import rewritten
+from tigon.lower.body import Body, LoweredNest
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import axes_over
 from tigon.lower.fuse.group import Fusion, Group

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from tigon.base.extents import is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Contraction, Expr, LoopAxis, Stmt
-from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten
+from tigon.loop.map import expressions_of, rewritten
+from tigon.lower.body import Body, LoweredNest, reshaped
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.ops.record import Family

@@ -6,8 +6,9 @@ from tigon.analysis.blocks import BLOCK
 from tigon.base.extents import is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import LoopAxis, Nest, Stmt, Store
+from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.simplify import simplify
-from tigon.lower.body import Body, LoweredNest, expressions_of, rewritten
+from tigon.lower.body import Body, LoweredNest
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over, linear
 from tigon.lower.fuse.group import Fusion, Group

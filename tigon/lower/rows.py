@@ -30,8 +30,9 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
+from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.simplify import affine
-from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten, with_axes
+from tigon.lower.body import Body, LoweredNest, reshaped, with_axes
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import Coords, Elements, arithmetic_cost, axes_over, linear
 from tigon.lower.fuse.group import Fusion, Group

@@ -6,9 +6,10 @@ from tigon.analysis.blocks import COLUMN_BLOCK
 from tigon.base.extents import estimate, is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import Accumulator, Axis, Expr, LoopAxis, Nest, Scan, Stmt
+from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.rewrite import substitute
 from tigon.loop.simplify import simplify
-from tigon.lower.body import Body, LoweredNest, expressions_of, reshaped, rewritten
+from tigon.lower.body import Body, LoweredNest, reshaped
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over
 from tigon.lower.fuse.group import Fusion, Group

@@ -6,7 +6,8 @@ from tigon.analysis.blocks import BLOCK
 from tigon.base.extents import is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import Let, Loop, LoopAxis, Nest, Stmt, Store
-from tigon.lower.body import Body, LoweredNest, expressions_of, rewritten
+from tigon.loop.map import expressions_of, rewritten
+from tigon.lower.body import Body, LoweredNest
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.elements import axes_over, linear
 from tigon.lower.fuse.group import Fusion, Group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from tigon.backends.cpu import cost
@@ -16,26 +16,18 @@ from tigon.backends.llvm.scalar import EMITTED
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function
 from tigon.backends.store import ObjectStore
-from tigon.base.frozen import replace
 from tigon.base.locks import lock_without_forks
 from tigon.loop.abstract import abstract
-from tigon.loop.fingerprint import fingerprint
 from tigon.loop.expand import expand as expand_functions
+from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import (
-    Accumulator,
     AnyNest,
     Apply,
     Contraction,
     Expr,
-    Fail,
-    Let,
-    Loop,
-    Reduce,
-    Scan,
-    Stmt,
-    Store,
     walk,
 )
+from tigon.loop.map import Mapper
 
 NESTS_KEPT = 10_000
 """Nests remembered with how they are launched: shapes that change must not fill the memory."""
@@ -181,43 +173,16 @@ class CpuBackend:
         return self._compiler.assembly([self.emit(structure, "kernel")])
 
 
-def expand(nest: AnyNest) -> AnyNest:
-    """Elementary functions written out as arithmetic."""
-
-    def expand_expr(expr: Expr) -> Expr:
+class _Expander(Mapper):
+    def value(self, expr: Expr) -> Expr:
         if all(node.function in EMITTED for node in walk(expr) if isinstance(node, Apply)):
             return expr
         return expand_functions(expr)
 
-    if isinstance(nest, Contraction):
-        return replace(
-            nest,
-            left=expand_expr(nest.left),
-            right=expand_expr(nest.right),
-            body=_map_body(nest.body, expand_expr),
-        )
-    return replace(nest, body=_map_body(nest.body, expand_expr))
 
-
-def _map_body(body: tuple[Stmt, ...], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
-    made: list[Stmt] = []
-    for stmt in body:
-        if isinstance(stmt, (Let, Store)):
-            made.append(replace(stmt, value=change(stmt.value)))
-        elif isinstance(stmt, Fail):
-            made.append(replace(stmt, condition=change(stmt.condition)))
-        elif isinstance(stmt, Loop):
-            made.append(replace(stmt, body=_map_body(stmt.body, change)))
-        else:
-            assert isinstance(stmt, (Reduce, Scan))
-            accumulators = tuple(
-                Accumulator(a.name, a.combine, change(a.value), a.position)
-                for a in stmt.accumulators
-            )
-            if isinstance(stmt, Scan):
-                stmt = replace(stmt, body=_map_body(stmt.body, change))
-            made.append(replace(stmt, accumulators=accumulators))
-    return tuple(made)
+def expand(nest: AnyNest) -> AnyNest:
+    """Elementary functions written out as arithmetic."""
+    return _Expander().nest(nest)
 
 
 cpu = CpuBackend()
