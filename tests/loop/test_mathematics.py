@@ -9,9 +9,10 @@ import pytest
 
 from tigon.backends.cpu.scalar import EMITTED
 from tigon.base.dtypes import DType, float16, float32, float64
+from tigon.base.errors import InternalError
 from tigon.loop import build as L
 from tigon.loop.expand import expand
-from tigon.loop.functions import FUNCTIONS, evaluate
+from tigon.loop.functions import FUNCTIONS, declare, evaluate
 from tigon.loop.grammar import Apply, Buffer, Expr, LoopAxis, Nest, Store, walk
 from tigon.loop.interpret import interpret
 
@@ -309,3 +310,14 @@ def test_sharing_survives_expansion() -> None:
         x = L.add(L.mul(x, x), x)
     assert sum(1 for _ in walk(expand(L.exp(x)))) < 200
     assert float(evaluate("add", (np.float32(1), np.float32(2)), float32)) == 3
+
+
+def test_a_name_stands_for_one_function_and_has_a_maker() -> None:
+    with pytest.raises(InternalError, match="already"):
+        declare(FUNCTIONS["add"])
+    assert {L.spelled(name) for name in FUNCTIONS} >= {"and_", "add", "gelu"}
+    for name in FUNCTIONS:
+        assert getattr(L, L.spelled(name)).__name__ == L.spelled(name)
+    for name in ("and", "add_", "nothing"):
+        with pytest.raises(AttributeError, match="has no attribute"):
+            getattr(L, name)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tigon.base.dtypes import DType
 from tigon.base.errors import InternalError
+from tigon.loop.combine import COMBINES, Combine
 from tigon.loop.functions import evaluate
 from tigon.loop.grammar import (
     Accumulator,
@@ -224,19 +225,14 @@ class _Run:
             array = self._flat(value.array, inner, count)
             bad: Any = None if value.bad is None else self._flat(value.bad, inner, count)
             mask = None if inner.mask is None else self._flat(inner.mask, inner, count)
-            if accumulator.combine.startswith("arg"):
-                assert accumulator.position is not None
+            combine, dtype = COMBINES[accumulator.combine], accumulator.value.dtype
+            if accumulator.position is not None:
                 position = self._certain(accumulator.position, inner, memory)
-                result = _extreme(
-                    accumulator.combine, array, self._flat(position, inner, count), mask
-                )
+                result = _extreme(combine, array, dtype, self._flat(position, inner, count), mask)
             else:
-                dtype = accumulator.value.dtype
                 if mask is not None:
-                    array = np.where(mask, array, neutral(accumulator.combine, dtype))
-                result = _COMBINE[accumulator.combine].reduce(
-                    array, axis=0, dtype=dtype.numpy, initial=neutral(accumulator.combine, dtype)
-                )
+                    array = np.where(mask, array, combine.neutral(dtype))
+                result = combine.reduced(array, dtype)
             if bad is not None:
                 bad = (bad if mask is None else bad & mask).any(axis=0)
             results[accumulator.name] = _Value(np.asarray(result), bad)
@@ -247,6 +243,7 @@ class _Run:
         inner = replace(inner, locals=dict(inner.locals))
         memory: dict[Expr, _Value] = {}
         for accumulator in scan.accumulators:
+            combine = COMBINES[accumulator.combine]
             value = self._value(accumulator.value, inner, memory)
             array: Any = np.broadcast_to(value.array, inner.shape)
             bad: Any = value.bad
@@ -254,12 +251,11 @@ class _Run:
                 bad = np.broadcast_to(bad, inner.shape)
             if inner.mask is not None:
                 mask = np.broadcast_to(inner.mask, inner.shape)
-                array = np.where(mask, array, neutral(accumulator.combine, accumulator.dtype))
+                array = np.where(mask, array, combine.neutral(accumulator.dtype))
                 bad = None if bad is None else bad & mask
             if bad is not None:
                 bad = np.logical_or.accumulate(bad, axis=0)
-            combine = _COMBINE[accumulator.combine]
-            so_far = combine.accumulate(array, axis=0, dtype=accumulator.dtype.numpy)
+            so_far = combine.accumulated(array, accumulator.dtype)
             inner.locals[accumulator.name] = _Value(so_far, bad)
         # As dimensions, not step by step: what one step stores, no other may read or store.
         self._body(scan.body, inner)
@@ -333,54 +329,18 @@ def _bad(values: Sequence[_Value]) -> Any:
     return result
 
 
-_COMBINE = {"sum": np.add, "prod": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
-
-
-def neutral(combine: str, dtype: DType) -> Any:
-    """What an empty reduction gives.
-
-    >>> from tigon.base.dtypes import float32, int64
-    >>> neutral("prod", float32), neutral("maximum", float32), neutral("argmax", int64)
-    (1, -inf, 0)
-    """
-    if combine == "sum" or combine.startswith("arg"):
-        return 0
-    if combine == "prod":
-        return 1
-    if dtype.kind == "f":
-        return -np.inf if combine == "maximum" else np.inf
-    if dtype.kind == "b":
-        return combine == "minimum"
-    limits = np.iinfo(dtype.numpy)
-    return limits.min if combine == "maximum" else limits.max
-
-
-def _extreme(combine: str, array: np.ndarray, position: np.ndarray, mask: np.ndarray | None) -> Any:
+def _extreme(
+    combine: Combine, array: np.ndarray, dtype: DType, position: np.ndarray, mask: np.ndarray | None
+) -> Any:
     if array.shape[0] == 0:
         return np.zeros(array.shape[1:], np.int64)
     key = array
     if mask is not None:
-        dtype = array.dtype
-        worst = _WORST[combine](dtype)
-        key = np.where(mask, array, worst)
+        key = np.where(mask, array, combine.neutral(dtype))
         # Among masked-in elements equal to the worst value the first one still wins.
         first = np.argmax(mask, axis=0)
-    best = (np.argmax if combine == "argmax" else np.argmin)(key, axis=0)
+    best = combine.numpy(key, axis=0)
     if mask is not None:
         chosen = np.take_along_axis(mask, best[None], 0)[0]
         best = np.where(chosen, best, first)
     return np.take_along_axis(position, best[None], 0)[0]
-
-
-def _worst(combine: str) -> Any:
-    def of(dtype: np.dtype) -> Any:
-        if dtype.kind == "f":
-            return -np.inf if combine == "argmax" else np.inf
-        if dtype.kind == "b":
-            return combine != "argmax"
-        return np.iinfo(dtype).min if combine == "argmax" else np.iinfo(dtype).max
-
-    return of
-
-
-_WORST = {combine: _worst(combine) for combine in ("argmax", "argmin")}

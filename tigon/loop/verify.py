@@ -5,6 +5,7 @@ from __future__ import annotations
 from tigon.base.dtypes import DType, bool_, int64
 from tigon.base.errors import InternalError, TigonError
 from tigon.loop import build as L
+from tigon.loop.combine import COMBINES
 from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
     Accumulator,
@@ -31,14 +32,6 @@ from tigon.loop.show import show
 from tigon.loop.simplify import affine, axes_of
 
 _ROLES = ("in", "out", "scratch")
-_COMBINES = {
-    "sum": "fiu",
-    "prod": "fiu",
-    "maximum": "fiub",
-    "minimum": "fiub",
-    "argmax": "fiub",
-    "argmin": "fiub",
-}
 
 
 def verify(nest: AnyNest) -> None:
@@ -182,14 +175,14 @@ class _Check:
 
     def _accumulator(self, accumulator: Accumulator) -> None:
         where = f"accumulator {accumulator.name}"
-        kinds = _COMBINES.get(accumulator.combine)
-        _require(kinds is not None, f"{where}: no such combination {accumulator.combine!r}")
+        combine = COMBINES.get(accumulator.combine)
+        if combine is None:
+            raise _Broken(f"{where}: no such combination {accumulator.combine!r}")
         self._expr(accumulator.value, None, where)
         kind = accumulator.value.dtype.kind
-        _require(kind in (kinds or ""), f"{where}: no {accumulator.combine} of {kind!r}")
-        positioned = accumulator.combine.startswith("arg")
+        _require(kind in combine.kinds, f"{where}: no {combine.name} of {kind!r}")
         _require(
-            (accumulator.position is not None) == positioned,
+            (accumulator.position is not None) == combine.positional,
             f"{where}: a position belongs to argmax and argmin, and only there",
         )
         if accumulator.position is not None:

@@ -15,6 +15,7 @@ from tigon.base import InternalError
 from tigon.base.extents import estimate, is_one
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop import build as L
+from tigon.loop.combine import COMBINES
 from tigon.loop.grammar import (
     Accumulator,
     Axis,
@@ -132,7 +133,7 @@ class Rows(Body):
             output = node.outputs[0]
             name = f"r{self.group.members.index(node)}"
             value = self.elements.at(node.inputs[0], self._input_coords(node))
-            arg = node.op.combine.startswith("arg")
+            arg = COMBINES[node.op.combine].positional
             accumulators.append(
                 Accumulator(
                     name,

@@ -158,6 +158,9 @@ class Operator(Frozen, eq=False):
     them."""
     lower: Callable[..., Any] | None = None
     combine: str = ""
+    """Of a reduction or a scan: by which row of `loop/combine.py`."""
+    joining: Operator | None = None
+    """Of a scan: combines two of its results, element by element."""
     decompose: Callable[..., Any] | None = None
     grad: Callable[..., Any] | None = None
     numpy: Callable[..., Any] | None = None

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from tigon.base.dtypes import DType
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import rewrite
+from tigon.loop.combine import COMBINES
 from tigon.ops.record import Family, Operator
 from tigon.passes.primitives import (
     assign_slice,
@@ -21,10 +19,6 @@ from tigon.passes.primitives import (
     full,
     join,
     pad,
-    reduce_max,
-    reduce_min,
-    reduce_prod,
-    reduce_sum,
     scatter_add,
     unwindow,
     window,
@@ -36,6 +30,7 @@ def replace_empty_values(graph: Graph) -> Graph:
 
     >>> from tigon.base import TensorType, as_dtype
     >>> from tigon.ir import Graph, show, variable
+    >>> from tigon.passes.primitives import reduce_prod
     >>> x = variable("x", TensorType((0, 3), as_dtype("float32")))
     >>> print(show(replace_empty_values(Graph([x], [reduce_prod(x * 2, axes=(0,))]))))
     graph(%x: float32[0,3]) {
@@ -55,6 +50,8 @@ def _without_empty(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | N
         return _filled(node, 0)
     if all(value.type.size for value in inputs):
         return None
+    if node.op.family is Family.REDUCTION:
+        return _filled(node, COMBINES[node.op.combine].neutral(inputs[0].dtype))
     rule = _RULES.get(node.op)
     return None if rule is None else rule(node, inputs)
 
@@ -65,28 +62,12 @@ def _filled(node: Node, number: float | int) -> tuple[Value, ...]:
     return Node(full, (), attrs, node.name, node.hints).outputs
 
 
-def _lowest(dtype: DType) -> float | int:
-    if dtype.is_float:
-        return -np.inf
-    return int(np.iinfo(dtype.numpy).min) if dtype.is_integer else 0
-
-
-def _highest(dtype: DType) -> float | int:
-    if dtype.is_float:
-        return np.inf
-    return int(np.iinfo(dtype.numpy).max) if dtype.is_integer else 1
-
-
 def _joined(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
     kept = tuple(value for value in inputs if value.type.size)
     return kept if len(kept) == 1 else node.replace(kept).outputs
 
 
 _RULES: dict[Operator, Callable[[Node, tuple[Value, ...]], Any]] = {
-    reduce_sum: lambda node, inputs: _filled(node, 0),
-    reduce_prod: lambda node, inputs: _filled(node, 1),
-    reduce_max: lambda node, inputs: _filled(node, _lowest(inputs[0].dtype)),
-    reduce_min: lambda node, inputs: _filled(node, _highest(inputs[0].dtype)),
     contract: lambda node, inputs: _filled(node, 0),
     pad: lambda node, inputs: _filled(node, node.attrs.value),
     window: lambda node, inputs: _filled(node, node.attrs.fill),

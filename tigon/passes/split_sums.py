@@ -10,8 +10,9 @@ from string import ascii_letters
 from tigon.analysis.blocks import COLUMN_BLOCK
 from tigon.base.extents import estimate, is_known
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
+from tigon.loop.combine import COMBINES
 from tigon.ops.record import Family
-from tigon.passes.primitives import add, pad, reduce_sum, reshape, slice_region
+from tigon.passes.primitives import pad, reduce_sum, reshape, slice_region
 
 FEW_RESULTS = 8
 LONG = 1 << 16
@@ -33,9 +34,6 @@ PARTS = (4, 8, 6, 5, 7, 3, 2)
 DEEP = 256
 """Terms that each part keeps at least, so that a tile pays for its loads and stores."""
 
-_JOINING = {"sum": add}
-_NEUTRAL = {"sum": 0.0, "prod": 1.0, "maximum": float("-inf"), "minimum": float("inf")}
-
 
 def split_sums(graph: Graph) -> Graph:
     """Reduce long axes in two steps, blocks and then the blocks' results; likewise contractions
@@ -56,7 +54,7 @@ def split_sums(graph: Graph) -> Graph:
         reduced = prod(data.shape[axis] for axis in axes)
         if reduced < LONG or data.type.size // max(reduced, 1) >= FEW_RESULTS:
             return None
-        if node.op.combine not in _NEUTRAL or not data.dtype.is_float:
+        if COMBINES[node.op.combine].positional or not data.dtype.is_float:
             return None
         return (_two_steps(node, data),)
 
@@ -105,10 +103,10 @@ def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:
     count = -(-extent // SCAN_BLOCK)
     missing = count * SCAN_BLOCK - extent
     uneven = not is_known(missing) or missing > 0
+    neutral = _neutral(node)
     if uneven:
         widths = tuple(missing if place == axis else 0 for place in range(data.ndim))
-        value = _NEUTRAL[node.op.combine]
-        data = pad(data, before=(0,) * data.ndim, after=widths, value=value)
+        data = pad(data, before=(0,) * data.ndim, after=widths, value=neutral)
     data = reshape(data, shape=(*before, count, SCAN_BLOCK, *after))
     inside = node.op(data, axis=axis + 1, reverse=reverse)
     inside.node.name = node.name
@@ -131,11 +129,15 @@ def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:
         others,
         before=tuple(first if place == axis else 0 for place in range(others.ndim)),
         after=tuple(last if place == axis else 0 for place in range(others.ndim)),
-        value=_NEUTRAL[node.op.combine],
+        value=neutral,
     )
     whole = (*before, count * SCAN_BLOCK, *after)
-    result = reshape(_JOINING[node.op.combine](inside, offsets), shape=whole)
+    result = reshape(node.op.joining(inside, offsets), shape=whole)
     return (part(result, axis, 0, extent) if uneven else result,)
+
+
+def _neutral(node: Node) -> float:
+    return float(COMBINES[node.op.combine].neutral(node.outputs[0].dtype))
 
 
 def _two_steps(node: Node, data: Value) -> Value:
@@ -157,7 +159,7 @@ def _two_steps(node: Node, data: Value) -> Value:
     if not is_known(missing) or missing:
         before = tuple(0 for _ in shape)
         after = tuple(missing if axis == longest else 0 for axis in range(len(shape)))
-        data = pad(data, before=before, after=after, value=_NEUTRAL[node.op.combine])
+        data = pad(data, before=before, after=after, value=_neutral(node))
     blocked = (*shape[:longest], count, block, *shape[longest + 1 :])
     data = reshape(data, shape=blocked)
     partial = node.op(data, axes=(longest + 1,))

@@ -8,6 +8,7 @@ from math import log2, prod, sqrt
 
 from tigon.backends.llvm.target import Target
 from tigon.base.dtypes import int64
+from tigon.loop.combine import COMBINES
 from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
     Apply,
@@ -173,9 +174,8 @@ class _Estimate:
             elif isinstance(stmt, Fail):
                 self.expression(stmt.condition)
             else:
-                axes = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
-                self.enter(axes)
-                inside = around | {axis.name for axis in axes}
+                self.enter(stmt.axes)
+                inside = around | {axis.name for axis in stmt.axes}
                 self.nanoseconds += _LOOP_NS * self.times(around)
                 if isinstance(stmt, Scan):
                     for each in stmt.accumulators:
@@ -189,7 +189,8 @@ class _Estimate:
                 for each in stmt.accumulators:
                     self.expression(each.value)
                     lanes = self.width(inside, each.value.dtype.itemsize)
-                    self.nanoseconds += 2 * _OPERATION_NS / lanes * self.times(inside)
+                    weight = 1 + COMBINES[each.combine].price(each.value.dtype)
+                    self.nanoseconds += weight * _OPERATION_NS / lanes * self.times(inside)
                     self._locals[each.name] = around
 
 
@@ -206,8 +207,7 @@ def _longest(body: Sequence[Stmt]) -> int:
     longest = 0
     for stmt in body:
         if isinstance(stmt, (Loop, Reduce, Scan)):
-            axes = (stmt.axis,) if isinstance(stmt, Scan) else stmt.axes
-            here = [extent(axis) for axis in axes if axis.vector]
+            here = [extent(axis) for axis in stmt.axes if axis.vector]
             inner = 0 if isinstance(stmt, Reduce) else _longest(stmt.body)
             longest = max([longest, inner, *here])
     return longest
@@ -248,10 +248,8 @@ def stored_bytes(body: Sequence[Stmt]) -> int:
     for stmt in body:
         if isinstance(stmt, Store) and not stmt.accumulate:
             total += stmt.value.dtype.itemsize
-        elif isinstance(stmt, Loop):
+        elif isinstance(stmt, (Loop, Scan)):
             total += prod(extent(axis) for axis in stmt.axes) * stored_bytes(stmt.body)
-        elif isinstance(stmt, Scan):
-            total += extent(stmt.axis) * stored_bytes(stmt.body)
     return total
 
 

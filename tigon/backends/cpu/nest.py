@@ -9,7 +9,7 @@ from tigon.backends.llvm.lanes import fold_lanes, spread
 from tigon.backends.llvm.scalar import (
     binary,
     compare,
-    emit_function,
+    emit_expression,
     is_nan,
     logical_not,
     multiply_add,
@@ -21,6 +21,8 @@ from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
+from tigon.loop.combine import COMBINES
+from tigon.loop.expand import expand
 from tigon.loop.grammar import (
     Accumulator,
     Apply,
@@ -404,10 +406,9 @@ class Body:
 
     def nothing(self, accumulator: Accumulator, lanes: int) -> Value:
         """What changes no element that it is combined with, not even -0.0."""
-        dtype = accumulator.dtype
-        if accumulator.combine == "sum" and dtype.is_float:
-            return literal(-0.0, element_type(dtype), lanes)
-        return self.neutral(accumulator, lanes)[0]
+        combine, dtype = COMBINES[accumulator.combine], accumulator.dtype
+        number = (combine.unseen or combine.neutral)(dtype)
+        return literal(L.const(number, dtype).value, element_type(dtype), lanes)
 
     def bind(self, accumulator: Accumulator, values: list[Value]) -> None:
         self.e.bind_local(accumulator.name, accumulator.dtype, values[-1])
@@ -428,17 +429,10 @@ class Body:
         return self.capped(lanes * _vectors(work))
 
     def neutral(self, accumulator: Accumulator, lanes: int) -> list[Value]:
-        dtype, combine = accumulator.value.dtype, accumulator.combine
-        element = element_type(dtype)
-        if combine in ("sum", "prod"):
-            return [literal(0 if combine == "sum" else 1, element, lanes)]
-        bound = (
-            L.least(dtype)
-            if combine.endswith("max") or combine == "maximum"
-            else (L.greatest(dtype))
-        )
-        values = [literal(bound.value, element, lanes)]
-        if combine.startswith("arg"):
+        combine, dtype = COMBINES[accumulator.combine], accumulator.value.dtype
+        number = L.const(combine.neutral(dtype), dtype)
+        values = [literal(number.value, element_type(dtype), lanes)]
+        if combine.positional:
             values.append(literal(_NOWHERE, "i64", lanes))
         return values
 
@@ -473,19 +467,17 @@ class Body:
     def combiner(
         self, accumulator: Accumulator
     ) -> Callable[[list[Value], list[Value]], list[Value]]:
-        dtype, combine, out = accumulator.value.dtype, accumulator.combine, self.e.out
-        if combine.startswith("arg"):
-            return lambda a, b: self.better(a, b, dtype, combine == "argmax")
-        if dtype.kind == "b" and combine in ("sum", "prod"):
-            raise InternalError(f"cpu: {combine} of bool; cast first")
-        function = {"sum": "add", "prod": "mul"}.get(combine, combine)
-        return lambda a, b: [emit_function(out, function, (a[0], b[0]), dtype, dtype)]
+        combine, dtype, out = COMBINES[accumulator.combine], accumulator.value.dtype, self.e.out
+        if combine.step is None:
+            return lambda a, b: self.better(a, b, dtype, combine.order)
+        one, other = L.local("one", dtype), L.local("other", dtype)
+        step = expand(combine.step(one, other))
+        return lambda a, b: [emit_expression(out, step, {one: a[0], other: b[0]})]
 
-    def better(self, a: list[Value], b: list[Value], dtype: DType, most: bool) -> list[Value]:
+    def better(self, a: list[Value], b: list[Value], dtype: DType, order: str) -> list[Value]:
         """Of (value, position) pairs the more extreme, at a tie the earlier; NaN is extreme."""
         out = self.e.out
         (old, old_at), (new, new_at) = a, b
-        order = "gt" if most else "lt"
         if dtype.is_float:
             # Unordered or better, unless the old one is NaN: then only an earlier NaN wins.
             beats = compare(out, f"fcmp u{order}", new, old)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
 from tigon.base.errors import InternalError
+from tigon.loop.grammar import Apply, Const, Expr, walk
 
 Emit = Callable[..., Value]
 
@@ -28,6 +29,19 @@ def emit_function(
             f"llvm: no code for the function {function!r}; expand it first"
         ) from None
     return emit(out, operands, source, result)
+
+
+def emit_expression(out: Function, expr: Expr, values: dict[Expr, Value]) -> Value:
+    """Append a small expression of given values."""
+    lanes = next(iter(values.values())).lanes
+    for node in walk(expr):
+        if isinstance(node, Const):
+            values[node] = literal(node.value, element_type(node.dtype), lanes)
+        elif isinstance(node, Apply):
+            operands = tuple(values[operand] for operand in node.operands)
+            source = node.operands[-1].dtype
+            values[node] = emit_function(out, node.function, operands, source, node.dtype)
+    return values[expr]
 
 
 def binary(out: Function, opcode: str, a: Value, b: Value) -> Value:

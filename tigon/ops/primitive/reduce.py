@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
-from tigon.base.dtypes import bool_, int64
+from tigon.base.dtypes import as_dtype, bool_, int64
 from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
+from tigon.loop.combine import COMBINES, Combine
 from tigon.ops.primitive.arithmetic import towards_zero
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.compare import equal
@@ -38,16 +39,16 @@ def _kept(name: str, attrs: AxesAttrs, x: TensorType) -> tuple[int, ...]:
     return tuple(n for axis, n in enumerate(x.shape) if axis not in attrs.axes)
 
 
-def _infer_reduction(name: str, needs_elements: bool) -> Callable[..., TensorType]:
+def _infer_reduction(name: str, combine: Combine) -> Callable[..., TensorType]:
     def infer(attrs: AxesAttrs, x: TensorType) -> TensorType:
         shape = _kept(name, attrs, x)
         reduced = product(x.shape[axis] for axis in attrs.axes)
         check(
-            reduced or not needs_elements,
+            reduced or not combine.positional,
             name.strip("_"),
             f"nothing to choose from along the empty axes {attrs.axes} of shape {x.shape}",
         )
-        return TensorType(shape, int64 if "arg" in name else x.dtype)
+        return TensorType(shape, int64 if combine.positional else x.dtype)
 
     return infer
 
@@ -65,49 +66,38 @@ _SAMPLES: Samples = (
 _WITH_EMPTY = (*_SAMPLES, ((0, 3), {"axes": (0,)}))
 
 
-def _reduction(
+def reduction(
     combine: str,
     meaning: str,
-    oracle: Callable[..., Any],
+    numpy: Callable[..., Any],
     grad: Callable[..., Any] | None,
-    samples: Samples,
     **record: Any,
 ) -> Operator:
-    name = f"_reduce_{combine}"
-    needs_elements = combine.startswith("arg")
-    short = {"maximum": "max", "minimum": "min"}.get(combine, combine)
-    name = f"_reduce_{short}"
+    """The primitive that combines elements by a row of `loop/combine.py`."""
+    row = COMBINES[combine]
+    name = f"_reduce_{ {'maximum': 'max', 'minimum': 'min'}.get(combine, combine) }"
     return primitive(
         name,
         Family.REDUCTION,
         combine=combine,
         attrs=AxesAttrs,
-        infer=_infer_reduction(name, needs_elements),
+        infer=_infer_reduction(name, row),
+        dtypes=row.kinds,
         grad=grad,
-        numpy=oracle,
-        samples=samples,
+        numpy=numpy,
+        samples=_SAMPLES if row.positional else _WITH_EMPTY,
+        differentiable=not row.positional,
         doc=f"{meaning} over `axes`, which disappear.",
         **record,
     )
 
 
-def _extreme_oracle(best: Any, empty: Callable[[np.dtype], Any]) -> Callable[..., Any]:
+def _extreme_oracle(best: np.ufunc) -> Callable[..., Any]:
     def oracle(x: np.ndarray, axes: tuple[int, ...]) -> Any:
-        return best(x, axis=axes, initial=empty(x.dtype)) if x.size == 0 else best(x, axis=axes)
+        nothing = COMBINES[best.__name__].neutral(as_dtype(x.dtype.name))
+        return best.reduce(x, axis=axes, initial=nothing)
 
     return oracle
-
-
-def _lowest(dtype: np.dtype) -> Any:
-    if dtype.kind == "b":
-        return False
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-
-
-def _highest(dtype: np.dtype) -> Any:
-    if dtype.kind == "b":
-        return True
-    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
 def _arg_oracle(best: Any) -> Callable[..., Any]:
@@ -122,45 +112,37 @@ def _arg_oracle(best: Any) -> Callable[..., Any]:
     return oracle
 
 
-_reduce_sum = _reduction(
+_reduce_sum = reduction(
     "sum",
     "Sum",
     lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
     lambda a, g, y, x: (spread(g, x, axis=a.axes),),
-    _WITH_EMPTY,
-    dtypes="fiu",
 )
 
 
-_reduce_max = _reduction(
+_reduce_max = reduction(
     "maximum",
     "Largest element (NaN if there is one)",
-    _extreme_oracle(np.max, _lowest),
+    _extreme_oracle(np.maximum),
     lambda a, g, y, x: (spread(g, x, axis=a.axes) * equal(x, spread(y, x, axis=a.axes)),),
-    _WITH_EMPTY,
 )
-_reduce_min = _reduction(
+_reduce_min = reduction(
     "minimum",
     "Smallest element (NaN if there is one)",
-    _extreme_oracle(np.min, _highest),
+    _extreme_oracle(np.minimum),
     lambda a, g, y, x: (spread(g, x, axis=a.axes) * equal(x, spread(y, x, axis=a.axes)),),
-    _WITH_EMPTY,
 )
-_reduce_argmax = _reduction(
+_reduce_argmax = reduction(
     "argmax",
     "Position (int64) of the largest element in the flattened axes, the first if several,",
     _arg_oracle(np.argmax),
     None,
-    _SAMPLES,
-    differentiable=False,
 )
-_reduce_argmin = _reduction(
+_reduce_argmin = reduction(
     "argmin",
     "Position (int64) of the smallest element in the flattened axes, the first if several,",
     _arg_oracle(np.argmin),
     None,
-    _SAMPLES,
-    differentiable=False,
 )
 
 # ------------------------------------------------------------------------ MXNet's operators

@@ -8,6 +8,7 @@ import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.frozen import Frozen
+from tigon.ops.primitive.arithmetic import add
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.view import _reshape, normalized_axis
 from tigon.ops.record import EXPECTED, Family, Operator, composite, primitive
@@ -42,6 +43,7 @@ _scan_sum: Operator = primitive(
     "_scan_sum",
     Family.SCAN,
     combine="sum",
+    joining=add,
     attrs=ScanAttrs,
     infer=_infer_scan,
     dtypes="fiu",

@@ -14,28 +14,25 @@ from tigon.ops.primitive.compare import equal, isnan
 from tigon.ops.primitive.create import _full
 from tigon.ops.primitive.reduce import (
     _REDUCE_SAMPLES,
-    _WITH_EMPTY,
     ReduceAttrs,
     SpreadAttrs,
     _doc,
     _reduce_sum,
     _reducing,
     _reducing_oracle,
-    _reduction,
     reduced_axes,
+    reduction,
     spread,
 )
 from tigon.ops.primitive.scan import _scan_sum
 from tigon.ops.primitive.view import _broadcast, _pad, _reshape, _slice
 from tigon.ops.record import Operator, composite
 
-_reduce_prod: Operator = _reduction(
+_reduce_prod: Operator = reduction(
     "prod",
     "Product",
     lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
     lambda a, g, y, x: (spread(g, x, axis=a.axes) * _products_of_others(x, axis=a.axes),),
-    _WITH_EMPTY,
-    dtypes="fiu",
     domain=(0.5, 2.0),
 )
 

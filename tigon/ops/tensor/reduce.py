@@ -30,8 +30,6 @@ from tigon.ops.primitive.reduce import (
     _arg_oracle,
     _doc,
     _extreme_oracle,
-    _highest,
-    _lowest,
     _mean_of,
     _reduce_argmax,
     _reduce_argmin,
@@ -93,7 +91,7 @@ max = composite(
     _reducing("max", _reduce_max),
     attrs=ReduceAttrs,
     grad=_grad_extreme,
-    numpy=_reducing_oracle(lambda x, axes: _extreme_oracle(np.max, _lowest)(x, axes)),
+    numpy=_reducing_oracle(_extreme_oracle(np.maximum)),
     aliases=("max_axis",),
     samples=_REDUCE_SAMPLES,
     doc=_doc(
@@ -106,7 +104,7 @@ min = composite(
     _reducing("min", _reduce_min),
     attrs=ReduceAttrs,
     grad=_grad_extreme,
-    numpy=_reducing_oracle(lambda x, axes: _extreme_oracle(np.min, _highest)(x, axes)),
+    numpy=_reducing_oracle(_extreme_oracle(np.minimum)),
     aliases=("min_axis",),
     samples=_REDUCE_SAMPLES,
     doc=_doc(
