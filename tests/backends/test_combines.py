@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.backends.harness import check
+from tests.backends.harness import check, narrow
+from tigon.backends.cpu.backend import cpu
 from tigon.base.dtypes import DType, float32, float64, int32
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
 from tigon.loop.combine import COMBINES, Combine, declare
+from tigon.loop.fingerprint import declared_elsewhere
 from tigon.loop.grammar import Accumulator, Buffer, LoopAxis, Nest, Reduce, Scan, Store
 from tigon.loop.verify import verify
 
@@ -94,3 +96,28 @@ def test_kinds_are_those_of_the_row() -> None:
     nest = Nest((Buffer(float32, "in"),), (), (total,))
     with pytest.raises(InternalError, match="no toy_norm of 'b'"):
         verify(nest)
+
+
+def test_stored_code_is_that_of_what_was_declared() -> None:
+    x = L.load(0, L.axis("j"), float32)
+    total = Reduce((LoopAxis("j", L.const(3)),), (Accumulator("s", "toy_named", x),))
+    store = Store(1, L.const(0), L.local("s", float32))
+    nest = Nest((Buffer(float32, "in"), Buffer(float32, "out")), (), (total, store))
+    names = {}
+    for step, numpy in ((L.add, np.add), (L.maximum, np.maximum), (L.add, np.add)):
+        declare(Combine("toy_named", "f", lambda dtype: 0, numpy, step))
+        structure = cpu.prepare(nest).structure
+        names.setdefault(step, set()).update(cpu.names([structure]))
+        check(nest, [values(3, float32), np.zeros(1, np.float32)], 0.0, narrow(32))
+        del COMBINES["toy_named"]
+    assert [len(found) for found in names.values()] == [1, 1]
+    assert names[L.add] != names[L.maximum]
+
+
+def test_the_package_itself_has_a_version() -> None:
+    for toy in TOYS:
+        del COMBINES[toy.name]
+    assert declared_elsewhere() == ""
+    for toy in TOYS:
+        declare(toy)
+    assert "toy_norm" in declared_elsewhere()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, bool_, float32, int32, uint8
 from tigon.base.frozen import Frozen
+from tigon.loop import build as L
+from tigon.loop.combine import COMBINES, Combine
+from tigon.loop.functions import FUNCTIONS, Function
 from tigon.loop.grammar import Expr, walk
+from tigon.loop.mathematics.parts import DOUBLE, SINGLE
 
 
 def fingerprint(item: Any) -> str:
@@ -45,3 +50,34 @@ def fingerprint(item: Any) -> str:
 
     head = text(item)
     return "\n".join([head, *lines])
+
+
+def declared_elsewhere() -> str:
+    """What functions and reductions mean that are not the package's own: their names alone do not
+    tell, in the next process, whether they mean the same. Empty if there are none."""
+    if len(FUNCTIONS) == len(_FUNCTIONS) and len(COMBINES) == len(_COMBINES):
+        return ""
+    return _meanings(
+        tuple(row for name, row in sorted(FUNCTIONS.items()) if name not in _FUNCTIONS),
+        tuple(row for name, row in sorted(COMBINES.items()) if name not in _COMBINES),
+    )
+
+
+@lru_cache(64)
+def _meanings(functions: tuple[Function, ...], combines: tuple[Combine, ...]) -> str:
+    found: list[Any] = []
+    for function in functions:
+        if (expansion := function.expansion) is not None:
+            for form in (SINGLE, DOUBLE):
+                operands = [L.local(f"x{place}", form.dtype) for place in range(function.arity)]
+                found.append((function.name, expansion(*operands, form)))
+    for combine in combines:
+        for dtype in (float32, int32, uint8, bool_):
+            if combine.step is not None and dtype.kind in combine.kinds:
+                step = combine.step(L.local("a", dtype), L.local("b", dtype))
+                numbers = (combine.neutral(dtype), combine.unseen and combine.unseen(dtype))
+                found.append((combine.name, step, numbers))
+    return fingerprint(tuple(found))
+
+
+_FUNCTIONS, _COMBINES = frozenset(FUNCTIONS), frozenset(COMBINES)

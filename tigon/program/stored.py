@@ -16,6 +16,7 @@ from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph
 from tigon.ir.graph import is_open
+from tigon.loop.fingerprint import declared_elsewhere
 
 
 class StoredProgram(Frozen, eq=False):
@@ -48,7 +49,7 @@ def key_of(
     text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
     if " at 0x" in text:
         return None  # an attribute that is known by identity only
-    return f"program {_package_version()} {backend} {text}"
+    return f"program {_package_version()}{declared_elsewhere()} {backend} {text}"
 
 
 def dump(stored: StoredProgram) -> bytes:

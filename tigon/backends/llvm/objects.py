@@ -15,6 +15,7 @@ from tigon.backends.llvm.toolchain import Toolchain, refused
 from tigon.backends.store import ObjectStore, name_of
 from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
+from tigon.loop.fingerprint import declared_elsewhere
 
 PORTION = 250
 """Lines of a module where threads share the work: 6 ms of it, with what each module costs apart
@@ -113,7 +114,7 @@ class Compiler:
 
     def _full(self, key: str) -> str:
         """The key with all else that the code depends on."""
-        return f"{self.version}\n{key}"
+        return f"{self.version}{declared_elsewhere()}\n{key}"
 
     @property
     def version(self) -> str:
