@@ -29,7 +29,7 @@ class Combine(Frozen):
     """The step on arrays; of a positional one, where the extreme is along an axis."""
     step: Callable[[Expr, Expr], Expr] | None = None
     """What two elements come to, or what two lots of elements have come to."""
-    unseen: Callable[[DType], Number] | None = None
+    start: Callable[[DType], Number] | None = None
     """What a scan begins with, if not `neutral`: it changes no element that it is combined with,
     while 0.0 + -0.0 is 0.0."""
     order: str = ""
@@ -82,7 +82,7 @@ for _row in (
         lambda dtype: 0,
         np.add,
         L.add,
-        unseen=lambda dtype: -0.0 if dtype.is_float else 0,
+        start=lambda dtype: -0.0 if dtype.is_float else 0,
     ),
     Combine("prod", "fiu", lambda dtype: 1, np.multiply, L.mul),
     Combine("maximum", "fiub", lambda dtype: L.least(dtype).value, np.maximum, L.maximum),

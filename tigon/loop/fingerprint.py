@@ -75,7 +75,7 @@ def _meanings(functions: tuple[Function, ...], combines: tuple[Combine, ...]) ->
         for dtype in (float32, int32, uint8, bool_):
             if combine.step is not None and dtype.kind in combine.kinds:
                 step = combine.step(L.local("a", dtype), L.local("b", dtype))
-                numbers = (combine.neutral(dtype), combine.unseen and combine.unseen(dtype))
+                numbers = (combine.neutral(dtype), combine.start and combine.start(dtype))
                 found.append((combine.name, step, numbers))
     return fingerprint(tuple(found))
 

@@ -136,8 +136,10 @@ def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:
     return (part(result, axis, 0, extent) if uneven else result,)
 
 
-def _neutral(node: Node) -> float:
-    return float(COMBINES[node.op.combine].neutral(node.outputs[0].dtype))
+def _neutral(node: Node) -> float | int:
+    dtype = node.outputs[0].dtype
+    neutral = COMBINES[node.op.combine].neutral(dtype)
+    return float(neutral) if dtype.is_float else neutral
 
 
 def _two_steps(node: Node, data: Value) -> Value:

@@ -407,7 +407,7 @@ class Body:
     def nothing(self, accumulator: Accumulator, lanes: int) -> Value:
         """What changes no element that it is combined with, not even -0.0."""
         combine, dtype = COMBINES[accumulator.combine], accumulator.dtype
-        number = (combine.unseen or combine.neutral)(dtype)
+        number = (combine.start or combine.neutral)(dtype)
         return literal(L.const(number, dtype).value, element_type(dtype), lanes)
 
     def bind(self, accumulator: Accumulator, values: list[Value]) -> None:
