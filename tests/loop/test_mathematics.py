@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from tigon.backends.cpu.scalar import EMITTED
+from tigon.backends.llvm.scalar import EMITTED
 from tigon.base.dtypes import DType, float16, float32, float64
 from tigon.base.errors import InternalError
 from tigon.loop import build as L

@@ -58,7 +58,7 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
     parameter block, 8 bytes per slot.
 
     >>> from tigon.base.dtypes import float32
-    >>> from tigon.loop.grammar import Nest
+    >>> from tigon.loop.grammar import Buffer, Nest, Store
     >>> def scale(count, factor):
     ...     x = L.load(0, L.axis("i"), float32)
     ...     store = Store(1, L.axis("i"), L.mul(x, factor))
@@ -85,7 +85,7 @@ def bind(structure: AnyNest, values: bytes) -> AnyNest:
     """The concrete nest: every slot replaced by its number.
 
     >>> from tigon.base.dtypes import float32
-    >>> from tigon.loop.grammar import Nest
+    >>> from tigon.loop.grammar import Buffer, Nest, Store
     >>> store = Store(0, L.axis("i"), L.slot(1, float32))
     >>> bound = bind(Nest((Buffer(float32, "out"),), (LoopAxis("i", L.slot(0)),), (store,)),
     ...              struct.pack("<qd", 3, 0.5))

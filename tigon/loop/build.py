@@ -4,6 +4,7 @@ number takes the other operand's. What is certain at once is simplified at once,
 of a bit in floating point.
 
 >>> from tigon.base.dtypes import float32
+>>> from tigon.loop.build import add, cast, gt, mul, ne, select
 >>> i = axis("i")
 >>> add(mul(i, 4), add(1, 2)), mul(i, 1) is i
 (add(mul(i, 4), 3), True)
