@@ -472,4 +472,18 @@ def __getattr__(name: str) -> Callable[..., Expr]:
     made.__name__ = made.__qualname__ = name
     made.__doc__ = f"`{function}` as its row in `loop/functions.py` types it."
     globals()[name] = made
+    _rows[made] = FUNCTIONS[function]
     return made
+
+
+_rows: dict[Callable[..., Expr], Function] = {}
+
+
+def row_of(maker: Callable[..., Any]) -> Function | None:
+    """The row of the function that `maker` applies, if that is all it does.
+
+    >>> from tigon.loop import build
+    >>> build.row_of(build.exp).kinds
+    'f'
+    """
+    return _rows.get(maker)

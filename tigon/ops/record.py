@@ -50,7 +50,6 @@ from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_one
 from tigon.base.frozen import MISSING, Frozen, fields, replace
 from tigon.base.lazy import computed_once
 from tigon.loop import build as L
-from tigon.loop.grammar import FUNCTIONS
 
 
 class Family(enum.Enum):
@@ -619,6 +618,7 @@ def elementwise(
         return TensorType(broadcast_shapes(name, *(t.shape for t in types)), dtype, weak)
 
     parsed = _parse_operands(operands)
+    row = L.row_of(lower)
     record.setdefault("samples", _broadcast_samples(len(parsed)))
     return register(
         Operator(
@@ -628,14 +628,11 @@ def elementwise(
             attrs,
             infer,
             doc,
-            dtypes=dtypes or _KINDS.get(lower, "fiub"),
+            dtypes=dtypes or (row.kinds if row else "fiub"),
             lower=lower,
             **record,
         )
     )
-
-
-_KINDS = {getattr(L, L.spelled(name)): function.kinds for name, function in FUNCTIONS.items()}
 
 
 def _broadcast_samples(count: int) -> tuple[tuple[Any, ...], ...]:
