@@ -25,10 +25,11 @@ build: $(VENV)/.ready
 	  || { cat $(BUILD)-configure.log; exit 1; }
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) -j $(JOBS)
 
-# All tests; `make test TESTS=tests/gluon` runs a part.
+# All tests, file by file, by as many processes as JOBS says; `make test TESTS=tests/gluon` runs a
+# part.
 TESTS ?= tests
 test: build
-	$(PY) -m pytest $(TESTS)
+	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 # The main job: digits, imperatively and hybridized.
 demo: build

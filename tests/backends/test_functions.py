@@ -97,7 +97,7 @@ def test_casts(source: DType) -> None:
             run("bitcast", (source,), target)
 
 
-@pytest.mark.parametrize("backend", [cpu, narrow(32), narrow(16)], ids=str)
+@pytest.mark.parametrize("backend", [cpu, narrow(32), narrow(16)], ids=["own", "32", "16"])
 @pytest.mark.parametrize("dtype", [float32, float64, int32, uint8], ids=str)
 def test_the_rare_case_wherever_it_is_met(dtype: DType, backend: CpuBackend) -> None:
     """In no lane, in some, in all; of vectors, of single elements, of what a loop has in common."""

@@ -14,6 +14,8 @@ import tigon as mx
 from tigon import nd
 from tigon.gluon.data import DataLoader
 
+pytestmark = pytest.mark.alone  # it measures time
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
@@ -16,7 +15,10 @@ import numpy as np
 import pytest
 
 from tests.native.conftest import ADD, SLOW, Kernels, array
+from tests.runtime.support import run_script
 from tigon import _native
+
+pytestmark = pytest.mark.alone  # it measures time
 
 ROOT = Path(__file__).resolve().parents[2]
 N = np.arange(10, dtype=np.float32)
@@ -25,14 +27,6 @@ N = np.arange(10, dtype=np.float32)
 def slow_program(kernels: Kernels, milliseconds: float, **options: object) -> _native.Program:
     microseconds = struct.pack("q", int(milliseconds * 1000))
     return kernels.program("slow", (10,), 1, slots=microseconds, cost=1e6, **options)
-
-
-def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True, text=True, timeout=60, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )  # fmt: skip
 
 
 def test_a_call_returns_before_large_work_is_done(kernels: Kernels) -> None:

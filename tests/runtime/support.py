@@ -16,10 +16,14 @@ from tigon.program.target import backend
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Tests that run in the background are given an ignored Ctrl-C. Errors name lines: on the first.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+
+
 def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", INTERRUPTIBLE + textwrap.dedent(script)],
         capture_output=True, text=True, timeout=120, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip

@@ -17,6 +17,8 @@ from tigon import _native, autograd, nd, sym
 from tigon.gluon import nn
 from tigon.program.cached_graph import CachedGraph
 
+pytestmark = pytest.mark.alone  # it measures time
+
 PATIENCE = 20.0
 """Seconds after which two things that should meet are said not to run at the same time."""
 

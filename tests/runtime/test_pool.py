@@ -10,6 +10,8 @@ from tests.runtime.support import lines_of, run_script
 from tigon import _native, nd
 from tigon.runtime import reset_peak, stats
 
+pytestmark = pytest.mark.alone  # it measures time
+
 MIB = 1 << 20
 
 
