@@ -308,8 +308,9 @@ PyObject* Callee::gradient_for(const std::vector<uint64_t>& wanted) {
 
 namespace {
 
+// `overwrites`: some of the outputs are the caller's arrays. Those from `visible` on nobody sees.
 void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Immediate* immediates,
-                 size_t count, std::vector<ArrayRef>& outputs) {
+                 size_t count, std::vector<ArrayRef>& outputs, size_t visible, bool overwrites) {
   if (callee.gradient.is_none()) return;
   static thread_local std::vector<uint64_t> wanted;
   wanted.assign(count / 64 + 1, 0);
@@ -335,37 +336,31 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
   node->gradient = found;
   node->others = rule.targets.size() != on_tape;
   for (size_t index = 0; index < count; ++index) {
-    Edge& edge = node->edges()[index];
+    Edge* edge = node->edges() + index;
     if (Array* input = inputs[index]) {
-      edge.node = input->node;
-      edge.leaf = input->leaf;
-      edge.type = input->type;
-      edge.output = input->output;
+      ::new (edge) Edge{input->node, input->leaf, input->type, {}, false, input->output};
     } else {
-      edge.immediate = immediates[index];
-      edge.is_immediate = true;
-      edge.type = callee.inputs[index];
+      ::new (edge) Edge{{}, {}, callee.inputs[index], immediates[index], true, 0};
     }
   }
   for (size_t index = 0; index < rule.saved.size(); ++index) {
     auto [is_output, source] = rule.saved[index];
-    Saved& saved = node->saved()[index];
-    saved.is_output = is_output;
-    saved.index = source;
     Array* array = is_output ? outputs[source].get() : inputs[source];
-    if (array) {
-      saved.storage = array->storage;
-      saved.type = array->type;
-      saved.offset = array->offset;
-      saved.version = array->storage->version;
-      // Overwritten by this very call through out=: backward has to say so.
-      for (size_t output = 0; !is_output && output < outputs.size(); ++output) {
-        if (!callee.inputs.empty() && outputs[output]->storage == array->storage) --saved.version;
-      }
+    auto* saved = ::new (node->saved() + index) Saved{{}, {}, 0, 0, is_output, source};
+    if (!array) continue;
+    saved->storage = array->storage;
+    saved->type = array->type;
+    saved->offset = array->offset;
+    saved->version = array->storage->version;
+    if (is_output || !overwrites) continue;
+    // By this very call: backward has to say so.
+    for (const ArrayRef& output : outputs) {
+      if (output->storage == array->storage) --saved->version;
     }
   }
   for (size_t index = 0; index < outputs.size(); ++index) {
-    node->outputs()[index] = outputs[index]->type;
+    ::new (node->outputs() + index) TypeRef(outputs[index]->type);
+    if (index >= visible) continue;
     outputs[index]->node = node;
     outputs[index]->output = static_cast<uint32_t>(index);
     outputs[index]->leaf.reset();
@@ -522,7 +517,7 @@ class Call {
   void look_at_inputs() {
     for (size_t index = 0; index < count_; ++index) {
       if (!inputs_[index]) continue;
-      check_not_donated(inputs_[index]);
+      if (!inputs_[index]->storage) check_not_donated(inputs_[index]);
       if (inputs_[index]->type->device != device_.index)
         check_readable(program_.name, *inputs_[index]->type, device_);
       if (synchronous_) {
@@ -535,9 +530,8 @@ class Call {
 
   void place_outputs() {
     outputs_.resize(program_.outputs.size());
-    bool any_given = false;
-    for (const ArrayRef& output : outputs_) any_given |= static_cast<bool>(output);
-    if (any_given) {
+    for (const ArrayRef& output : outputs_) any_given_ |= static_cast<bool>(output);
+    if (any_given_) {
       if (outputs_.size() > 1) check_outputs_disjoint(program_, outputs_);
       input_places_.reserve(count_);
       for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
@@ -559,6 +553,8 @@ class Call {
       }
     }
   }
+
+  bool overwrites() const { return any_given_; }
 
   void run() {
     ++program_.calls;
@@ -601,7 +597,7 @@ class Call {
   }
 
   void run_inline() {
-    Ref<ProgramCode> held(&code_);
+    Ref<ProgramCode> held;
     bool drained = Engine::instance().idle();
     for (;;) {
       try {
@@ -612,6 +608,7 @@ class Call {
         // What had begun may have overwritten its inputs.
         if (drained || began_) throw OutOfMemory(program_.name + ": " + error.what());
         drained = true;
+        held = Ref<ProgramCode>(&code_);  // the wait lets others have the GIL
         wait_for_pushed();
       }
     }
@@ -710,6 +707,7 @@ class Call {
   bool small_;
   bool ready_ = true;
   bool began_ = false;
+  bool any_given_ = false;  // of the outputs, by the caller
   ByStorage input_places_;
   std::vector<std::pair<size_t, ArrayRef>> copies_;  // output, the caller's array
 };
@@ -725,7 +723,9 @@ void run_program(Program& program, PyObject* self, Array* const* inputs,
   call.look_at_inputs();
   call.place_outputs();
   call.run();
-  if (recording) record_call(program, self, inputs, immediates, count, outputs);
+  if (recording)
+    record_call(program, self, inputs, immediates, count, outputs, program.visible,
+                call.overwrites());
   if (!donate) return;
   for (uint32_t index : *donate) {
     if (index >= count || !inputs[index]) continue;
@@ -750,7 +750,7 @@ ArrayRef run_view(View& view, PyObject* self, Array* operand, bool record) {
     throw InternalError("a view reaches outside its storage");
   std::vector<ArrayRef> outputs;
   outputs.push_back(new_array(type, operand->storage, offset));
-  if (record && is_recording()) record_call(view, self, &operand, nullptr, 1, outputs);
+  if (record && is_recording()) record_call(view, self, &operand, nullptr, 1, outputs, 1, false);
   return std::move(outputs[0]);
 }
 

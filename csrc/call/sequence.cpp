@@ -26,6 +26,12 @@ void take_over(Array* array, const Array* made) {
   array->offset = made->offset;
 }
 
+// The same, from an array that nobody else sees.
+void take_over_last(Array* array, Array* made) {
+  array->storage.swap(made->storage);
+  array->offset = made->offset;
+}
+
 }  // namespace
 
 void Frame::add(std::vector<ArrayRef>&& made) {
@@ -145,8 +151,11 @@ void Sequence::run_directly(Array* const* given, const Immediate* immediates, Ra
     run_program(*step.program, step.owner.ptr(), given, immediates, count, made, donated, true);
   }
   if (steps.size() > 1) {
-    for (auto [from, to] : std::get<CommitStep>(steps[1]).states)
-      take_over(given[to], made[from - count].get());
+    for (auto [from, to] : std::get<CommitStep>(steps[1]).states) {
+      Array* state = made[from - count].get();
+      bool own = from - count >= results.size() && Py_REFCNT(as_object(state)) == 1;
+      own ? take_over_last(given[to], state) : take_over(given[to], state);
+    }
   }
   made.resize(results.size());
 }
@@ -168,8 +177,11 @@ bool Sequence::is_direct() const {
   if (steps.size() == 1) return true;
   auto* commit = std::get_if<CommitStep>(&steps[1]);
   if (!commit) return false;
-  for (auto [from, to] : commit->states) {
+  for (size_t index = 0; index < commit->states.size(); ++index) {
+    auto [from, to] = commit->states[index];
     if (from < count || to >= count) return false;
+    for (size_t earlier = 0; earlier < index; ++earlier)
+      if (commit->states[earlier].first == from) return false;
   }
   return true;
 }
@@ -261,6 +273,16 @@ std::vector<uint64_t> wanted_gradients(Array* const* arrays, size_t count) {
     wanted[index / 64] |= uint64_t{1} << (index % 64);
   }
   return wanted;
+}
+
+bool wants_gradients(Array* const* arrays, size_t count, const std::vector<uint64_t>& wanted) {
+  for (size_t first = 0; first < count; first += 64) {
+    uint64_t word = 0;
+    for (size_t index = first; index < std::min(first + 64, count); ++index)
+      word |= uint64_t{wants_gradient(arrays[index])} << (index - first);
+    if (word != (wanted.empty() ? 0 : wanted[first / 64])) return false;
+  }
+  return true;
 }
 
 namespace {

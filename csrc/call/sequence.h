@@ -109,6 +109,9 @@ struct KeyedSequence : Keyed {
 // Which of these arrays gradients are asked for, in bits; nothing unless recording.
 std::vector<uint64_t> wanted_gradients(Array* const* arrays, size_t count);
 
+// Whether that is so, without a vector of them.
+bool wants_gradients(Array* const* arrays, size_t count, const std::vector<uint64_t>& wanted);
+
 // Sequences by mode, wanted gradients, inputs given up, and types.
 class SequenceCache {
  public:

@@ -98,8 +98,9 @@ template <class T>
 class AtomicCounted {
  public:
   void retain() const { references_.fetch_add(1, std::memory_order_relaxed); }
+  // Nobody can join the only holder, who need not tell the others.
   void release() const {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    if (references() == 1 || references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
       T::destroy(const_cast<T*>(static_cast<const T*>(this)));
   }
   uint32_t references() const { return references_.load(std::memory_order_acquire); }

@@ -463,7 +463,8 @@ Ref<Storage> Storage::create(size_t bytes, uint8_t device) {
   if (!place) memory::throw_out_of_memory(bytes);
   auto* storage = ::new (place) Storage(bytes, device);
   storage->id_ = next_id.fetch_add(1, std::memory_order_relaxed);
-  return Ref<Storage>(storage);
+  storage->references_.store(1, std::memory_order_relaxed);
+  return Ref<Storage>::adopt(storage);
 }
 
 Ref<Storage> Storage::wrap(void* data, size_t bytes, void (*free_foreign)(void*), void* context) {

@@ -1,7 +1,6 @@
 #include "python/shortcut.h"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include <nanobind/stl/pair.h>
@@ -39,6 +38,7 @@ struct Shortcut {
   std::vector<ArrayRef> arrays;                   // null where an argument goes
   std::vector<std::pair<size_t, size_t>> inputs;  // (place among the arrays, argument)
   Form form;                                      // of the result
+  mutable uint32_t references = 0;                // guarded by the GIL
 
   bool is_of(const Shortcut& other) const {
     return training == other.training && recording == other.recording && wanted == other.wanted &&
@@ -60,24 +60,24 @@ struct Shortcut {
     return true;
   }
 
+  void retain() const { ++references; }
+  void release() const {
+    if (--references == 0) delete this;
+  }
+
   void place(PyObject* arguments, Array** operands) const {
     for (size_t index = 0; index < arrays.size(); ++index) operands[index] = arrays[index].get();
     for (auto [place, argument] : inputs)
       operands[place] = as_array(PyTuple_GET_ITEM(arguments, static_cast<Py_ssize_t>(argument)));
   }
 
-  bool wants_the_same(PyObject* arguments) const {
-    if (!recording) return true;
-    Operands operands(arrays.size());
-    place(arguments, operands.data());
-    return wanted_gradients(operands.data(), arrays.size()) == wanted;
+  bool wants_the_same(Array* const* operands) const {
+    return !recording || wants_gradients(operands, arrays.size(), wanted);
   }
 
-  PyObject* run(PyObject* arguments) const {
-    Operands operands(arrays.size());
-    place(arguments, operands.data());
+  PyObject* run(Array* const* operands) const {
     std::vector<ArrayRef> results;
-    sequence->run(operands.data(), results, recording);
+    sequence->run(operands, results, recording);
     if (form == Bare) return as_object(results[0].release());
     return packed(results, form == Tuple ? PyTuple_New : PyList_New);
   }
@@ -85,13 +85,19 @@ struct Shortcut {
 
 class Shortcuts {
  public:
-  using Held = std::shared_ptr<const Shortcut>;
+  using Held = Ref<const Shortcut>;
 
-  Held find(PyObject* arguments) const {
+  // Null where no shortcut serves the call, or Python's error is set.
+  PyObject* call(PyObject* arguments, bool* served) const {
     for (size_t index = 0; index < all_.size(); ++index) {
       if (!all_[index]->fits(arguments)) continue;
       Held found = all_[index];  // a guard may run Python code, which may change them all
-      if (hold(*found->guarded) && found->wants_the_same(arguments)) return found;
+      if (!hold(*found->guarded)) continue;
+      Operands operands(found->arrays.size());
+      found->place(arguments, operands.data());
+      if (!found->wants_the_same(operands.data())) continue;
+      *served = true;
+      return guarded([&] { return found->run(operands.data()); });
     }
     return nullptr;
   }
@@ -104,7 +110,7 @@ class Shortcuts {
     if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
     if (Py_TYPE(sequence.ptr()) != reinterpret_cast<PyTypeObject*>(sequence_type))
       throw InternalError("a shortcut leads to a Sequence");
-    auto made = std::make_shared<Shortcut>();
+    Ref<Shortcut> made(new Shortcut);
     made->epoch = epoch;
     made->training = is_training();
     made->recording = is_recording();
@@ -141,7 +147,7 @@ class Shortcuts {
     made->guarded = nb::inst_ptr<Guards>(guards);
     made->guards = std::move(guards);
     // What goes is dropped last: that may run Python code.
-    std::vector<Held> kept{std::move(made)};
+    std::vector<Held> kept{Held(made.get())};
     for (const Held& one : all_) {
       bool stays = one->epoch == tigon::epoch && kept.size() < kMost;
       if (stays && !one->is_of(*kept[0])) kept.push_back(one);
@@ -194,12 +200,11 @@ PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
     bool any =
         table.is_valid() && Py_TYPE(table.ptr()) == reinterpret_cast<PyTypeObject*>(shortcuts_type);
     if (any) {
-      if (Shortcuts::Held found = nb::inst_ptr<Shortcuts>(table)->find(arguments)) {
-        PyObject* result = guarded([&] { return found->run(arguments); });
-        if (!result && PyErr_ExceptionMatches(user_error_type()))
-          explain_failure(self, failed_name);
-        return result;
-      }
+      bool served = false;
+      PyObject* result = nb::inst_ptr<Shortcuts>(table)->call(arguments, &served);
+      if (served && !result && PyErr_ExceptionMatches(user_error_type()))
+        explain_failure(self, failed_name);
+      if (served) return result;
     }
   }
   if (!(keywords && PyDict_GET_SIZE(keywords))) {

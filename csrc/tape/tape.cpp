@@ -51,9 +51,6 @@ Ref<Node> Node::create(uint32_t edges, uint32_t saved, uint32_t outputs) {
   if (!place) memory::throw_out_of_memory(shape.bytes());
   auto* node = ::new (place) Node(shape);
   node->sequence = next_sequence++;
-  std::uninitialized_value_construct_n(node->edges(), edges);
-  std::uninitialized_value_construct_n(node->saved(), saved);
-  std::uninitialized_value_construct_n(node->outputs(), outputs);
   ++live_nodes;
   return Ref<Node>(node);
 }
@@ -144,14 +141,11 @@ void record_custom(const std::vector<Array*>& inputs, const std::vector<Array*>&
   Py_INCREF(backward);
   node->owner = backward;
   for (size_t index = 0; index < inputs.size(); ++index) {
-    Edge& edge = node->edges()[index];
-    edge.node = inputs[index]->node;
-    edge.leaf = inputs[index]->leaf;
-    edge.type = inputs[index]->type;
-    edge.output = inputs[index]->output;
+    const Array& input = *inputs[index];
+    ::new (node->edges() + index) Edge{input.node, input.leaf, input.type, {}, false, input.output};
   }
   for (size_t index = 0; index < outputs.size(); ++index) {
-    node->outputs()[index] = outputs[index]->type;
+    ::new (node->outputs() + index) TypeRef(outputs[index]->type);
     outputs[index]->node = node;
     outputs[index]->output = static_cast<uint32_t>(index);
     outputs[index]->leaf.reset();

@@ -70,6 +70,7 @@ struct Node {
   void release() {
     if (--references == 0) destroy(this);
   }
+  // Its parts are raw memory: whoever calls this constructs all of them.
   static Ref<Node> create(uint32_t edges, uint32_t saved, uint32_t outputs);
   void consume();  // gives up everything but the types
   static void destroy(Node* node);
