@@ -11,6 +11,7 @@ import tigon as mx
 from tigon import autograd, gluon, nd
 from tigon.base import TigonError
 from tigon.gluon import nn
+from tigon.optimizer.update_graph import UpdateGraph
 
 
 def sgd(w, g, s, t, lr, wd, momentum):
@@ -421,3 +422,25 @@ def test_parameters_are_frozen_and_trained_again(optimizer, frozen_first, tmp_pa
     trainer.load_states(str(tmp_path / "states"))
     net.bias.grad_req = "null"
     assert step() == [True, False]
+
+
+@pytest.mark.parametrize("recording", [False, True])
+def test_an_update_goes_over_weights_and_states_and_is_not_recorded(recording):
+    """As one call, whose results are nobody's: views of what was there see them."""
+    weights, states = [nd.ones((3,)), nd.ones((2, 2))], [[nd.zeros((3,))], [nd.zeros((2, 2))]]
+    for weight in weights:
+        weight.attach_grad()
+    views = [array.reshape((-1,)) for array in (*weights, *[state for (state,) in states])]
+
+    def momentum(weight, grad, own, rate):
+        moved = own[0] * 0.5 - grad * rate
+        return weight + moved, [moved]
+
+    graph = UpdateGraph(momentum, weights, states, 1)
+    before = mx.runtime.stats()
+    for _ in range(2):
+        with autograd.record() if recording else autograd.pause():
+            graph.step([nd.ones((3,)), nd.ones((2, 2)) * 2], [1.0, 0.25])
+    after = mx.runtime.stats()
+    assert [view.asnumpy()[0] for view in views] == [-1.5, -0.25, -1.5, -0.75]
+    assert after["tape_nodes"] == before["tape_nodes"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import is_
-from typing import Any
 
 import numpy as np
 
@@ -44,8 +43,7 @@ class UpdateGraph:
         self.dtype = dtype_of_rates(weights)
         self._device = weights[0].device_index if weights else -1
         self.cached = CachedGraph(self._graph(formula, states, rates_each), name="update")
-        self._out = [*self.weights, *self.states]
-        self._program: Any = None
+        self._sequence: _native.Sequence | None = None
 
     def _graph(
         self, formula: Formula, states: Sequence[Sequence[NDArray]], rates_each: int
@@ -80,13 +78,21 @@ class UpdateGraph:
         """Overwrite weights and states with their new values, in one native call."""
         given = _native.from_numpy(np.array(rates or [0.0], self.dtype), self._device)
         arrays = [given, *self.weights, *grads, *self.states]
-        if self._program is None:
-            self._program = self.cached.compiled(arrays).program
+        if self._sequence is None:
+            self._sequence = self._overwriting(self.cached.compiled(arrays).program)
         recording = _native.set_recording(False)
         try:
-            self._program(arrays, self._out)
+            self._sequence(arrays)
         finally:
             _native.set_recording(recording)
+
+    def _overwriting(self, program: _native.Program) -> _native.Sequence:
+        """A call of the program whose results go over weights and states, and are nobody's."""
+        inputs, count = program.inputs, len(self.weights)
+        first_state = len(inputs) - len(self.states)
+        places = [*range(1, 1 + count), *range(first_state, len(inputs))]
+        run = ("run", program, [*range(len(inputs))], [*enumerate(places)], ())
+        return _native.Sequence(inputs, [run], [], 0)
 
 
 def dtype_of_rates(weights: Sequence[NDArray]) -> str:
