@@ -76,6 +76,7 @@ FIRST_CPU: int
 def device(name: str, number: int) -> int: ...  # raises where there is no such device
 def device_kinds() -> list[tuple[str, int]]: ...  # names, and how many there are of each
 def device_kind(index: int) -> str: ...
+def is_host(index: int) -> bool: ...  # its memory is that of the processor
 def register_device_kind(capsule: Any) -> None: ...  # "tigon.DeviceKind", see engine/device.h
 def current_device() -> int: ...  # of this thread
 def set_current_device(index: int) -> int: ...  # returns what was set before

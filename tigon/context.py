@@ -143,6 +143,11 @@ def context_of(array: _native.NDArray) -> Context:
     return _contexts[array.device_index]
 
 
+def shares_memory(array: _native.NDArray) -> bool:
+    """Whether contexts of its kind read each other's arrays."""
+    return _native.is_host(array.device_index)
+
+
 def context_in(operands: Iterable[Any]) -> Context | None:
     """Where the first array among them is."""
     for operand in operands:

@@ -49,6 +49,7 @@ void bind_devices(nb::module_& m) {
     return kinds;
   });
   m.def("device_kind", [](uint8_t index) { return device_at(index).kind->name; }, "index"_a);
+  m.def("is_host", [](uint8_t index) { return device_at(index).is_host(); }, "index"_a);
   m.def("register_device_kind", register_kind, "capsule"_a);
   m.attr("FIRST_CPU") = static_cast<int>(kFirstCpu);
   m.def("current_device", current_device);

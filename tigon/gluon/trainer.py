@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import eq
 from typing import Any
 
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
+from tigon.context import shares_memory
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_named
@@ -97,7 +98,7 @@ class Trainer:
 
     def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
         """Update with the gradients' sums over the contexts, divided by `batch_size`."""
-        self._update(batch_size, ignore_stale_grad, _summed)
+        self._update(batch_size, ignore_stale_grad, summing=True)
 
     def allreduce_grads(self) -> None:
         """Put each gradient's sum over the contexts in its place; needed only before `update`."""
@@ -113,14 +114,9 @@ class Trainer:
     def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
         """Update without summing first: the gradients of the first context are taken for those of
         all, which `allreduce_grads` makes them."""
-        self._update(batch_size, ignore_stale_grad, lambda grads: grads[0])
+        self._update(batch_size, ignore_stale_grad, summing=False)
 
-    def _update(
-        self,
-        batch_size: int,
-        ignore_stale_grad: bool,
-        combined: Callable[[Sequence[Any]], Any],
-    ) -> None:
+    def _update(self, batch_size: int, ignore_stale_grad: bool, summing: bool) -> None:
         if batch_size <= 0:  # the message is made where it is needed: this runs at every step
             raise TigonError(f"Trainer.step: batch_size must be positive; given {batch_size}")
         self._optimizer.rescale_grad = self._scale / batch_size
@@ -137,9 +133,13 @@ class Trainer:
         weights = [arrays[0] for arrays in self._weights]
         if contexts == 1:
             self._updater(self._indices, grads[0], weights)
+        elif summing and self._optimizer.updates_by_formula and shares_memory(weights[0]):
+            copies = [[arrays[i] for arrays in self._weights] for i in range(1, contexts)]
+            flat = [grad for own in grads for grad in own]
+            self._updater.update_all(self._indices, flat, weights, copies)
         else:
             with autograd.pause():
-                totals = [combined(own) for own in zip(*grads, strict=True)]
+                totals = [_summed(own) if summing else own[0] for own in zip(*grads, strict=True)]
                 self._updater(self._indices, totals, weights)
                 for first, *others in self._weights:
                     for other in others:

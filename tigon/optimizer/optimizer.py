@@ -232,6 +232,14 @@ class Optimizer:
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """Update one parameter, or lists of them, in one native call."""
+        self._update(index, weight, grad, state, ())
+
+    def update_all(self, index: Any, weight: Any, grad: Any, state: Any, copies: Any) -> None:
+        """Update weights by the sums of gradients, which come context after context, and `copies`
+        of the weights, of each further context a list, in one native call."""
+        self._update(index, weight, grad, state, copies)
+
+    def _update(self, index: Any, weight: Any, grad: Any, state: Any, copies: Any) -> None:
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
         if index and not type(weight[0]) is type(grad[0]) is NDArray:  # symbols, of a trace
@@ -243,10 +251,11 @@ class Optimizer:
         flat = [array for own in states for array in own]
         settings = self.settings
         for known, graph in self._graphs:
-            if known == settings and graph.fits(weight, flat):
+            if known == settings and graph.fits(weight, flat, copies):
                 break
         else:
-            graph = UpdateGraph(self.full_formula, weight, states, len(rates) // len(index))
+            each = len(rates) // len(index)
+            graph = UpdateGraph(self.full_formula, weight, states, each, copies)
             self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
         graph.step(grad, rates)
 
@@ -266,6 +275,11 @@ class Optimizer:
         for index in indices:
             self._counts[index] -= 1
         self.num_update = num_update
+
+    @property
+    def updates_by_formula(self) -> bool:
+        """Whether no subclass has written an `update` of its own."""
+        return type(self).update is Optimizer.update
 
     @property
     def settings(self) -> tuple[Any, ...]:

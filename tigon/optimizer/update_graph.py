@@ -8,7 +8,8 @@ ones were.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import is_
+from functools import reduce
+from operator import add, is_
 
 import numpy as np
 
@@ -28,7 +29,9 @@ class UpdateGraph:
     """One step for a fixed list of parameters: `step(grads, rates)`.
 
     `rates` holds, per parameter, the `rates_each` numbers that its formula takes. The graph is tied
-    to these very weights and states, so that a step has nothing to look up.
+    to these very weights and states, so that a step has nothing to look up. `copies`: for each
+    further context the weights there. Then gradients come context after context; their sums count,
+    and new weights are written to all.
     """
 
     def __init__(
@@ -37,8 +40,10 @@ class UpdateGraph:
         weights: Sequence[NDArray],
         states: Sequence[Sequence[NDArray]],
         rates_each: int,
+        copies: Sequence[Sequence[NDArray]] = (),
     ) -> None:
         self.weights = list(weights)
+        self.copies = [weight for own in copies for weight in own]
         self.states = [state for own in states for state in own]
         self.dtype = dtype_of_rates(weights)
         self._device = weights[0].device_index if weights else -1
@@ -51,33 +56,49 @@ class UpdateGraph:
         count = len(self.weights)
         rates = variable("rates", TensorType((max(count * rates_each, 1),), as_dtype(self.dtype)))
         weights = [variable(f"weight{i}", type_of(w)) for i, w in enumerate(self.weights)]
-        grads = [variable(f"grad{i}", type_of(w)) for i, w in enumerate(self.weights)]
+        copies = [variable(f"copy{i}", type_of(w)) for i, w in enumerate(self.copies)]
+        grads = [
+            variable(f"grad{i}", type_of(w)) for i, w in enumerate([*self.weights, *self.copies])
+        ]
+        totals = [reduce(add, grads[index::count]) for index in range(count)]
         leaves = [
             [variable(f"state{i}_{j}", type_of(state)) for j, state in enumerate(own)]
             for i, own in enumerate(states)
         ]
         updated = [
             formula(weight, grad, own, *numbers_of(rates, index, rates_each, weight))
-            for index, (weight, grad, own) in enumerate(zip(weights, grads, leaves, strict=True))
+            for index, (weight, grad, own) in enumerate(zip(weights, totals, leaves, strict=True))
         ]
         return Graph(
-            [rates, *weights, *grads, *[state for own in leaves for state in own]],
-            [weight for weight, _ in updated] + [state for _, own in updated for state in own],
+            [rates, *weights, *grads, *[state for own in leaves for state in own], *copies],
+            [
+                *[weight for weight, _ in updated],
+                *[state for _, own in updated for state in own],
+                *[updated[index % count][0] for index in range(len(copies))],
+            ],
         )
 
-    def fits(self, weights: Sequence[NDArray], states: Sequence[NDArray]) -> bool:
+    def fits(
+        self,
+        weights: Sequence[NDArray],
+        states: Sequence[NDArray],
+        copies: Sequence[Sequence[NDArray]] = (),
+    ) -> bool:
         """Whether it was made for these arrays."""
+        others = [weight for own in copies for weight in own]
         return (
             len(weights) == len(self.weights)
             and len(states) == len(self.states)
+            and len(others) == len(self.copies)
             and all(map(is_, weights, self.weights))
             and all(map(is_, states, self.states))
+            and all(map(is_, others, self.copies))
         )
 
     def step(self, grads: Sequence[NDArray], rates: Sequence[float]) -> None:
         """Overwrite weights and states with their new values, in one native call."""
         given = _native.from_numpy(np.array(rates or [0.0], self.dtype), self._device)
-        arrays = [given, *self.weights, *grads, *self.states]
+        arrays = [given, *self.weights, *grads, *self.states, *self.copies]
         if self._sequence is None:
             self._sequence = self._overwriting(self.cached.compiled(arrays).program)
         recording = _native.set_recording(False)
@@ -89,7 +110,7 @@ class UpdateGraph:
     def _overwriting(self, program: _native.Program) -> _native.Sequence:
         """A call of the program whose results go over weights and states, and are nobody's."""
         inputs, count = program.inputs, len(self.weights)
-        first_state = len(inputs) - len(self.states)
+        first_state = len(inputs) - len(self.states) - len(self.copies)
         places = [*range(1, 1 + count), *range(first_state, len(inputs))]
         run = ("run", program, [*range(len(inputs))], [*enumerate(places)], ())
         return _native.Sequence(inputs, [run], [], 0)

@@ -38,6 +38,11 @@ class Updater:
         else:
             self.optimizer.update(index, weight, grad, self.state(index, weight))
 
+    def update_all(self, indices: Any, grads: Any, weights: Any, copies: Any) -> None:
+        """Update lists of parameters that live on several contexts: see `Optimizer.update_all`."""
+        states = [self.state(index, w) for index, w in zip(indices, weights, strict=True)]
+        self.optimizer.update_all(indices, weights, grads, states, copies)
+
     def state(self, index: Any, weight: Any) -> Any:
         """The state of a parameter, created if need be."""
         if index not in self.states:
