@@ -113,6 +113,9 @@ void add_device_kind(std::unique_ptr<DeviceKind> kind) {
   std::lock_guard<std::mutex> guard(t.mutex);
   if (t.kind_named(kind->name))
     throw UserError("the device kind " + kind->name + " is there already");
+  if (kind->target != t.kinds[0]->target)
+    throw UserError("the device kind " + kind->name + " needs code for " + kind->target +
+                    ", which no backend compiles; see docs/adr/0018-devices.md");
   t.kinds.push_back(std::move(kind));
 }
 
