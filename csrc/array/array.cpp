@@ -128,8 +128,7 @@ TypeRef ArrayType::get(int64_t dtype, const int64_t* dims, size_t ndim, uint8_t 
   return TypeRef(type);
 }
 
-TypeRef ArrayType::on(uint8_t other) const {
-  if (other == device) return TypeRef(const_cast<ArrayType*>(this));
+TypeRef ArrayType::elsewhere(uint8_t other) const {
   if (other == kFirstCpu) return TypeRef(const_cast<ArrayType*>(plain));
   return get(dtype, dims, ndim, other);
 }

@@ -35,7 +35,9 @@ struct ArrayType {
   size_t itemsize() const { return kDTypes[dtype].size; }
   PyObject* shape_tuple();  // new reference
   std::string text() const;
-  Ref<ArrayType> on(uint8_t other) const;  // the same on another device
+  Ref<ArrayType> on(uint8_t other) const {  // the same on another device
+    return other == device ? Ref<ArrayType>(const_cast<ArrayType*>(this)) : elsewhere(other);
+  }
 
   // Throws UserError for unknown dtypes, negative extents and sizes that overflow.
   static Ref<ArrayType> get(int64_t dtype, const int64_t* dims, size_t ndim,
@@ -43,6 +45,7 @@ struct ArrayType {
   static size_t count();
 
  private:
+  Ref<ArrayType> elsewhere(uint8_t other) const;
   void forget() const;
 };
 
@@ -101,7 +104,7 @@ class ArrayRef {
 ArrayRef new_array(TypeRef type, Ref<Storage> storage, int64_t offset);
 ArrayRef new_array(TypeRef type);  // fresh storage without memory yet
 
-inline bool is_on_host(const Array* array) { return device_at(array->type->device).is_host(); }
+inline bool is_on_host(const Array* array) { return is_host(array->type->device); }
 // Its bytes, which nobody is writing, from and to the host's memory, wherever they are.
 void read_bytes(Array* array, void* to);
 void write_bytes(Array* array, const void* from);

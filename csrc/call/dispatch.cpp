@@ -77,6 +77,7 @@ PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject
     throw UserError(program.name + ": input " + std::to_string(index) + ": " +
                     expectation(expected, item));
   }
+  check_one_place(program.name, arrays.data(), count);
   std::vector<ArrayRef> outputs;
   read_outputs(out, program.outputs.size(), outputs, program.name.c_str());
   std::vector<uint32_t> given_up;

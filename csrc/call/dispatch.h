@@ -87,6 +87,10 @@ PyObject* invoke(int64_t operator_id, int64_t attributes_id, PyObject* const* op
 // Program.__call__.
 PyObject* call_program(PyObject* self, PyObject* inputs, PyObject* out, PyObject* donate);
 
+// Throws where kernels could not read all of them. Caches do without: their keys hold devices, and
+// what answers a miss has asked.
+void check_one_place(const std::string& name, Array* const* arrays, size_t count);
+
 // For errors: what was expected and what came.
 std::string expectation(const ArrayType* expected, PyObject* given);
 

@@ -384,6 +384,20 @@ void check_readable(const std::string& name, const ArrayType& type, const Device
                   "; move one with as_in_context");
 }
 
+}  // namespace
+
+void check_one_place(const std::string& name, Array* const* arrays, size_t count) {
+  const Array* first = nullptr;
+  for (size_t index = 0; index < count; ++index) {
+    if (!arrays[index]) continue;
+    if (!first) first = arrays[index];
+    if (arrays[index]->type->device != first->type->device)
+      check_readable(name, *arrays[index]->type, device_at(first->type->device));
+  }
+}
+
+namespace {
+
 void check_given_output(const Program& program, size_t output, Array* given, bool recording,
                         const Device& device) {
   check_not_donated(given);
@@ -500,10 +514,10 @@ class Call {
        std::vector<ArrayRef>& outputs, const std::vector<uint32_t>* donate, bool recording)
       : program_(program), code_(*program.code), inputs_(inputs), immediates_(immediates),
         count_(count), outputs_(outputs), donate_(donate),
-        device_(device_at(place_of(inputs, count, outputs))), recording_(recording),
+        device_(place_of(inputs, count, outputs)), recording_(recording),
         synchronous_(Engine::instance().naive.load(std::memory_order_relaxed) ||
                      Task::current_host()),
-        on_host_(device_.is_host()),
+        on_host_(is_host(device_)),
         small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)) {}
 
   // May give up the GIL: nothing about the operands is looked at before.
@@ -518,8 +532,7 @@ class Call {
     for (size_t index = 0; index < count_; ++index) {
       if (!inputs_[index]) continue;
       if (!inputs_[index]->storage) check_not_donated(inputs_[index]);
-      if (inputs_[index]->type->device != device_.index)
-        check_readable(program_.name, *inputs_[index]->type, device_);
+      if (!on_host_) check_readable(program_.name, *inputs_[index]->type, device_at(device_));
       if (synchronous_) {
         wait_to_read(inputs_[index]);
       } else {
@@ -544,12 +557,11 @@ class Call {
         continue;
       }
       if (donate_ && !recording_)
-        outputs_[index] =
-            reuse_donated(program_, index, inputs_, count_, *donate_, taken, device_.index);
+        outputs_[index] = reuse_donated(program_, index, inputs_, count_, *donate_, taken, device_);
       if (outputs_[index]) {
         await_writable(outputs_[index].get());
       } else {
-        outputs_[index] = new_array(program_.outputs[index]->on(device_.index));
+        outputs_[index] = new_array(program_.outputs[index]->on(device_));
       }
     }
   }
@@ -585,12 +597,12 @@ class Call {
 
   void place_given(size_t index) {
     Array* given = outputs_[index].get();
-    check_given_output(program_, index, given, recording_, device_);
+    check_given_output(program_, index, given, recording_, device_at(device_));
     await_writable(given);
     if (synchronous_ && given->whole_storage()) given->storage->forget_failure();
     if (conflicts(program_, index, given, inputs_, input_places_)) {
       copies_.emplace_back(index, std::move(outputs_[index]));
-      outputs_[index] = new_array(program_.outputs[index]->on(device_.index));
+      outputs_[index] = new_array(program_.outputs[index]->on(device_));
     } else {
       ++given->storage->version;
     }
@@ -667,7 +679,7 @@ class Call {
       }
       return owned;
     }
-    Ref<Task> owned(new DeviceTask(program_.code, program_.name, device_));
+    Ref<Task> owned(new DeviceTask(program_.code, program_.name, device_at(device_)));
     fill(static_cast<DeviceTask*>(owned.get()));
     return owned;
   }
@@ -700,7 +712,7 @@ class Call {
   size_t count_;
   std::vector<ArrayRef>& outputs_;
   const std::vector<uint32_t>* donate_;
-  Device& device_;
+  uint8_t device_;
   bool recording_;
   bool synchronous_;
   bool on_host_;

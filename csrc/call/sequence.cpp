@@ -252,6 +252,13 @@ void Sequence::finish() {
   if (only) only_ = first;
 }
 
+std::string Sequence::name() const {
+  for (const Step& step : steps) {
+    if (auto* run = std::get_if<RunStep>(&step)) return run->program->name;
+  }
+  return "sequence";
+}
+
 int Sequence::traverse(visitproc visit, void* arg) const {
   Py_VISIT(tag.ptr());
   for (const Step& step : steps) {

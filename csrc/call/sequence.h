@@ -75,7 +75,8 @@ class Sequence {
   int64_t draws = 0;
   nb::object tag;
 
-  void finish();  // once, when all is filled in
+  std::string name() const;  // of the first program, for errors
+  void finish();             // once, when all is filled in
   // `made` comes empty, or with arrays or nulls for the results to go to. `record`: false where
   // nothing is being recorded. `given[i]` null: the operand is `immediates[i]`.
   void run(Array* const* given, std::vector<ArrayRef>& made, bool record = true,

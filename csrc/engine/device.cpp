@@ -9,7 +9,6 @@
 namespace tigon {
 namespace {
 
-constexpr size_t kMostDevices = 255;
 constexpr int kMostCpus = 1 << 15;
 const char* const kHostNames[] = {"cpu", "cpu_pinned", "cpu_shared"};
 
@@ -32,7 +31,6 @@ class Cpu final : public DeviceKind {
 struct Table {
   std::mutex mutex;
   std::vector<std::unique_ptr<DeviceKind>> kinds;
-  Device* devices[kMostDevices] = {};
   size_t used = 0;
 
   Table() {
@@ -41,7 +39,7 @@ struct Table {
   }
 
   Device& add(const std::string& name, DeviceKind* kind, int number) {
-    auto* device = new Device{static_cast<uint8_t>(used), name, kind, number};
+    auto* device = new Device{static_cast<uint8_t>(used), name, kind, number, kind->is_host()};
     devices[used++] = device;
     return *device;
   }
@@ -66,7 +64,11 @@ std::atomic<size_t> inherited{0};  // so many devices were there at the fork
 
 thread_local uint8_t own_device = kFirstCpu;
 
+[[maybe_unused]] const Table& filled = table();  // before anything asks for a device
+
 }  // namespace
+
+Device* devices[kMostDevices] = {};
 
 std::atomic<int> on_devices{0};
 
@@ -82,13 +84,11 @@ void check_usable(const Device& device) {
 void* Device::allocate(size_t bytes) const { return kind->allocate(number, bytes); }
 void Device::release(void* block, size_t bytes) const { kind->release(number, block, bytes); }
 
-Device& device_at(uint8_t index) { return *table().devices[index]; }
-
 Device& device_of(const std::string& name, int64_t number) {
   Table& t = table();
   std::lock_guard<std::mutex> guard(t.mutex);
   for (size_t index = 0; index < t.used; ++index) {
-    Device& device = *t.devices[index];
+    Device& device = *devices[index];
     if (device.number == number && device.name == name) return device;
   }
   DeviceKind* kind = t.kind_named(name);

@@ -58,8 +58,9 @@ struct Device {
   std::string name;  // of the context: "cpu_pinned" is a name of the host's memory, too
   DeviceKind* kind;
   int number;
+  bool host;  // as its kind says: asked at every call
 
-  bool is_host() const { return kind->is_host(); }
+  bool is_host() const { return host; }
   void* allocate(size_t bytes) const;
   void release(void* block, size_t bytes) const;
   std::string text() const { return name + "(" + std::to_string(number) + ")"; }
@@ -67,8 +68,11 @@ struct Device {
 
 inline constexpr uint8_t kFirstCpu = 0;
 
-// Lives for ever: types and storages refer to it by index.
-Device& device_at(uint8_t index);
+// Devices live for ever: types and storages refer to them by index.
+inline constexpr size_t kMostDevices = 255;
+extern Device* devices[kMostDevices];
+inline Device& device_at(uint8_t index) { return *devices[index]; }
+inline bool is_host(uint8_t index) { return index == kFirstCpu || devices[index]->host; }
 // Throws UserError for unknown names, numbers that do not exist, and after 255 devices.
 Device& device_of(const std::string& name, int64_t number);
 void add_device_kind(std::unique_ptr<DeviceKind> kind);  // throws where the name is taken

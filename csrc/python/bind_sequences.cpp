@@ -67,6 +67,14 @@ PyObject* run_on(const Sequence& sequence, PyObject* arrays) {
   return packed(made, PyTuple_New);
 }
 
+void check_places(const Sequence& sequence, PyObject* arrays) {
+  auto count = static_cast<size_t>(PyTuple_GET_SIZE(arrays));
+  Few<Array*, 48> given(count);
+  for (size_t index = 0; index < count; ++index)
+    given[index] = as_array(PyTuple_GET_ITEM(arrays, static_cast<Py_ssize_t>(index)));
+  check_one_place(sequence.name(), given.data(), count);
+}
+
 // A tuple: a list could change while the interpreter lock is given up.
 nb::object as_tuple(PyObject* given) {
   nb::object made = nb::steal(PySequence_Tuple(given));
@@ -93,6 +101,7 @@ PyObject* sequence_call(PyObject* self, PyObject* arguments, PyObject* keywords)
         throw UserError("sequence: input " + std::to_string(index) + ": " +
                         expectation(type, item));
     }
+    check_places(sequence, arrays.ptr());
     return run_on(sequence, arrays.ptr());
   });
 }
