@@ -34,7 +34,10 @@ class FunctionTask final : public Task {
   explicit FunctionTask(std::function<void()> function) : function_(std::move(function)) {}
 
  protected:
-  void execute() override { function_(); }
+  bool execute() override {
+    function_();
+    return true;
+  }
 
  private:
   std::function<void()> function_;
@@ -48,6 +51,28 @@ Ref<Task> make_task(std::function<void()> function, const std::vector<Ref<Storag
   for (const Ref<Storage>& storage : writes) task->writes.push_back({storage, true});
   return owned;
 }
+
+// What a device does: it ends later, elsewhere.
+class LaterTask final : public Task {
+ public:
+  explicit LaterTask(std::function<void()> function, bool fails = false)
+      : function_(std::move(function)), fails_(fails) {}
+
+ protected:
+  bool execute() override {
+    std::thread([this] {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      if (function_) function_();
+      finish(fails_ ? std::make_shared<Failure>(Failure::Type::User, "the device failed")
+                    : nullptr);
+    }).detach();
+    return false;
+  }
+
+ private:
+  std::function<void()> function_;
+  bool fails_;
+};
 
 void wait_for_all() {
   Engine& engine = Engine::instance();
@@ -185,9 +210,10 @@ class HungryTask final : public Task {
     refused.fetch_add(1);
     throw OutOfMemory("out of memory");
   }
-  void execute() override {
+  bool execute() override {
     function_();
     left.fetch_add(1);
+    return true;
   }
 
  private:
@@ -504,6 +530,35 @@ void waiting_ends_though_others_push() {
   REQUIRE(engine.idle() && engine.ended(engine.last_pushed()));
 }
 
+void what_ends_elsewhere_is_waited_for() {
+  for (int round = 0; round < 200; ++round) {
+    Ref<Storage> storage = Storage::create(sizeof(int));
+    std::atomic<int> seen{0};
+    for (int step = 0; step < 4; ++step) {
+      auto advance = [&seen, step] {
+        int expected = step;
+        REQUIRE(seen.compare_exchange_strong(expected, step + 1));
+      };
+      if (step % 2) {
+        Engine::instance().push(make_task(advance, {}, {storage}));
+      } else {
+        Ref<Task> task(new LaterTask(advance));
+        task->writes.push_back({storage, true});
+        Engine::instance().push(task);
+      }
+    }
+    REQUIRE(Engine::instance().wait_to_read(*storage, kLong));
+    REQUIRE(seen == 4);
+    Ref<Task> failing(new LaterTask(nullptr, true));
+    failing->writes.push_back({storage, true});
+    Engine::instance().push(failing);
+    REQUIRE(Engine::instance().wait_to_read(*storage, kLong));
+    REQUIRE(storage->failed && storage->failure->message == "the device failed");
+    storage->failure->seen = true;
+  }
+  wait_for_all();
+}
+
 void a_held_pool_begins_no_task() {
   ThreadPool& pool = ThreadPool::instance();
   {
@@ -721,6 +776,7 @@ int main() {
   pending_work_holds_no_memory();
   independent_tasks_run_at_the_same_time();
   waiting_ends_though_others_push();
+  what_ends_elsewhere_is_waited_for();
   a_held_pool_begins_no_task();
 #if !defined(__SANITIZE_THREAD__)
   a_forked_child_finds_whole_results_and_goes_on();

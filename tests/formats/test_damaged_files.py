@@ -215,9 +215,9 @@ def test_damaged_states_change_nothing(tmp_path: Path) -> None:
             damaged.append({**arrays, name: other})
     for entry in damaged:
         nd.save(path, entry)
-        before = trainer._updater().to_arrays()
+        before = trainer._updater.to_arrays()
         if not was_read(trainer.load_states, path, what=entry, place=False):
-            after = trainer._updater().to_arrays()
+            after = trainer._updater.to_arrays()
             assert all((after[n].asnumpy() == a.asnumpy()).all() for n, a in before.items())
         else:
             assert entry.keys() == arrays.keys() or len(entry) == len(arrays)
