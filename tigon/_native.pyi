@@ -81,6 +81,9 @@ def register_device_kind(capsule: Any) -> None: ...  # "tigon.DeviceKind", see e
 def current_device() -> int: ...  # of this thread
 def set_current_device(index: int) -> int: ...  # returns what was set before
 def move(result: NDArray, device: int) -> NDArray: ...  # a copy, recorded as `result` is
+def elsewhere(arguments: tuple[Any, ...], arrays: dict[str, Any]) -> str | None:
+    """The first name without an array, or whose array is not where the arguments' first one is."""
+
 def placed(array: NDArray, device: int) -> NDArray: ...  # itself, a view or a copy; unrecorded
 
 class Program:

@@ -54,6 +54,25 @@ PyObject* module_nested_call_kind(PyObject*, PyObject* const* arguments, Py_ssiz
   return guarded([&] { return nested_call_kind(arguments[0], arguments[1], arguments[2]); });
 }
 
+// The first key without an array, or whose array is not where the first one of the arguments is.
+PyObject* module_elsewhere(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  if (count != 2 || !PyTuple_Check(given[0]) || !PyDict_Check(given[1])) {
+    PyErr_SetString(PyExc_TypeError, "elsewhere(arguments, arrays)");
+    return nullptr;
+  }
+  const Array* first = nullptr;
+  for (Py_ssize_t place = 0; !first && place < PyTuple_GET_SIZE(given[0]); ++place) {
+    PyObject* argument = PyTuple_GET_ITEM(given[0], place);
+    if (is_array(argument)) first = as_array(argument);
+  }
+  PyObject *key, *value;
+  for (Py_ssize_t place = 0; PyDict_Next(given[1], &place, &key, &value);) {
+    if (!is_array(value) || (first && as_array(value)->type->device != first->type->device))
+      return Py_NewRef(key);
+  }
+  Py_RETURN_NONE;
+}
+
 PyMethodDef functions[] = {
     {"invoke", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(module_invoke)),
      METH_FASTCALL | METH_KEYWORDS, "Run one operator."},
@@ -61,6 +80,8 @@ PyMethodDef functions[] = {
     {"nested_call_kind",
      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(module_nested_call_kind)),
      METH_FASTCALL, "The same of arguments in containers."},
+    {"elsewhere", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(module_elsewhere)),
+     METH_FASTCALL, "The name of an array that is not where the arguments are, or None."},
     {nullptr, nullptr, 0, nullptr},
 };
 

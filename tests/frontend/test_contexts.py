@@ -293,7 +293,7 @@ def test_a_trainer_of_parameters_in_two_places() -> None:
     params = [*one.collect_params().values(), *other.collect_params().values()]
     trainer = gluon.Trainer(params, "sgd")
     with autograd.record():
-        loss = one(nd.ones((1, 2))) + other(nd.ones((1, 2)))
+        loss = one(nd.ones((1, 2))) + other(nd.ones((1, 2), ctx=mx.cpu(1)))
     loss.backward()
     with pytest.raises(
         mx.TigonError, match="Trainer: expected all parameters on the same contexts"

@@ -234,3 +234,12 @@ def test_results_made_of_nothing_are_made_where_the_input_is():
         net.hybridize(hybridized)
         made = net(nd.ones(2, ctx=mx.cpu(4)))[0]
         assert made.context == mx.cpu(4)
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_a_network_is_where_it_was_put(hybridized: bool):
+    net = network(mx.cpu(1), hybridized)
+    assert net(nd.ones((2, 5), ctx=mx.cpu(1))).context == mx.cpu(1)
+    with pytest.raises(mx.TigonError, match="is not on cpu\\(0\\) but on cpu\\(1\\)"):
+        net(nd.ones((2, 5)))
+    assert net(nd.ones((2, 5), ctx=mx.cpu(1))).context == mx.cpu(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tigon import name as naming
 from tigon import nd, sym
-from tigon._native import ShortCall, Shortcuts, call_kind
+from tigon._native import ShortCall, Shortcuts, call_kind, elsewhere
 from tigon.base import TigonError, check
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
@@ -202,13 +202,13 @@ class HybridBlock(ShortCall, Block):
             params = {name: param.data() for name, param in self._reg_params.items()}
             return self.hybrid_forward(sym, *args, **params)
         params = {
-            name: param._only
-            if param._is_plain and param._only is not None
-            else param._for(context_in(args))
-            if param._is_plain
-            else param.data()
+            name: param._only if param._is_plain and param._only is not None else None
             for name, param in self._reg_params.items()
         }
+        if elsewhere(args, params) is not None:
+            context = context_in(args)
+            for name, param in self._reg_params.items():
+                params[name] = param._for(context) if param._is_plain else param.data()
         return self.hybrid_forward(nd, *args, **params)
 
     def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:

@@ -276,8 +276,11 @@ class Parameter:
         return self._find(ctx)
 
     def _for(self, context: Context | None) -> Any:
-        """The array that code uses which computes on this context."""
-        return self._only if self._only is not None else self._find(context)
+        """The array that code uses which computes on this context, if on any."""
+        only = self._only
+        if only is not None and (context is None or only.device_index == context.index):
+            return only
+        return self._find(context)
 
     def _state(self) -> list[Any]:
         """Contexts, arrays, gradients and whether there are any: objects to be compared by
