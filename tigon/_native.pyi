@@ -442,6 +442,10 @@ def push(
 ) -> None:
     """Run a Python callable on the engine when its arrays allow (host callback)."""
 
+def in_callback() -> bool: ...  # whether this thread runs such a callable
+def set_callback_seconds(seconds: float) -> None: ...  # TIGON_CALLBACK_SECONDS
+def callback_seconds() -> float: ...  # how long a wait for one may take
+def callbacks_given_up() -> int: ...  # how many waits took longer
 def waitall() -> None: ...  # for what was pushed before; raises the first error nobody has seen
 def set_inline_threshold(microseconds: float) -> None: ...
 def inline_threshold() -> float: ...
@@ -459,4 +463,5 @@ def trim() -> None: ...  # return cached blocks to the system
 def give_up(array: NDArray) -> None: ...  # what donation does to an array
 def set_most_signatures(count: int) -> None: ...  # 8192: as many the signature cache may hold
 def turn_pool() -> None: ...  # return those that nobody needed since the last turn
-def set_error_types(user: type, index: type) -> None: ...  # TigonError, TigonIndexError
+def set_error_types(user: type, index: type, timeout: type) -> None:
+    """TigonError, TigonIndexError, TigonTimeoutError."""

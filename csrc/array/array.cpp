@@ -2,7 +2,10 @@
 
 #include <structmember.h>
 
+#include <cmath>
+#include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "call/dispatch.h"
 #include "engine/engine.h"
@@ -235,23 +238,62 @@ void check_not_donated(const Array* array) {
 
 // ------------------------------------------------------------------------------------- waiting
 
+double callback_seconds = [] {
+  const char* text = std::getenv("TIGON_CALLBACK_SECONDS");
+  double seconds = text ? std::strtod(text, nullptr) : 0;
+  return seconds > 0 ? seconds : HUGE_VAL;
+}();
+uint64_t callbacks_given_up = 0;
+
 namespace {
 
-template <class Wait>
-void wait_interruptibly(const Wait& wait) {
+// `late()` is asked from time to time, once it takes longer than host callbacks may.
+template <class Wait, class Late>
+void wait_interruptibly(const Wait& wait, const Late& late) {
+  using Clock = std::chrono::steady_clock;
   run_queued_drops();
+  std::optional<Clock::time_point> began;
   for (;;) {
     PyThreadState* state = PyEval_SaveThread();
     bool done = wait(std::chrono::milliseconds(50));
     in_python([&] { PyEval_RestoreThread(state); });
     if (done) return;
     if (PyErr_CheckSignals()) throw PythonError{};
+    if (!began) began = Clock::now();
+    if (std::chrono::duration<double>(Clock::now() - *began).count() > callback_seconds) late();
   }
+}
+
+template <class Wait>
+void wait_interruptibly(const Wait& wait) {
+  wait_interruptibly(wait, [] {});
+}
+
+// Raises where a callback is what this thread waits for.
+void give_up(const Storage* storage, uint64_t last) {
+  std::string callback = Engine::instance().awaited_callback(storage, last);
+  if (callback.empty()) return;
+  ++callbacks_given_up;
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%g", callback_seconds);
+  throw NotInTime(callback +
+                  ": expected it to return to the thread that waits for its results "
+                  "within " +
+                  seconds +
+                  " s; it is still running; see whether it waits for "
+                  "something that this thread holds, or set TIGON_CALLBACK_SECONDS to more");
 }
 
 bool held_by_callback(const Storage* storage) {
   Task* host = Task::current_host();
   return host && host->owns(storage);
+}
+
+void check_not_behind(const Storage& storage, bool readers) {
+  Task* host = Task::current_host();
+  if (host && Engine::instance().is_behind(host, storage, readers))
+    throw UserError("the callback waits for an array that is computed after it, from its results "
+                    "or by a later callback; compute with the arrays that it is given");
 }
 
 void raise_if_failed(Array* array) {
@@ -265,16 +307,27 @@ void wait_to_read(Array* array) {
   check_not_donated(array);
   Ref<Storage> storage = array->storage;
   if (storage->pending_writes.load(std::memory_order_acquire) != 0 &&
-      !held_by_callback(storage.get()))
-    wait_interruptibly([&](auto most) { return Engine::instance().wait_to_read(*storage, most); });
+      !held_by_callback(storage.get())) {
+    check_not_behind(*storage, false);
+    wait_interruptibly([&](auto most) { return Engine::instance().wait_to_read(*storage, most); },
+                       [&] { give_up(storage.get(), 0); });
+  }
   raise_if_failed(array);
 }
 
 void wait_to_write(Array* array) {
   check_not_donated(array);
   Ref<Storage> storage = array->storage;
-  if (!storage->ready_to_write() && !held_by_callback(storage.get()))
-    wait_interruptibly([&](auto most) { return Engine::instance().wait_to_write(*storage, most); });
+  if (!storage->ready_to_write() && !held_by_callback(storage.get())) {
+    check_not_behind(*storage, true);
+    wait_interruptibly([&](auto most) { return Engine::instance().wait_to_write(*storage, most); },
+                       [&] { give_up(storage.get(), 0); });
+  }
+}
+
+void note_write(Storage& storage) {
+  Task* host = Task::current_host();
+  if (!host || !host->writes_to(&storage)) ++storage.version;
 }
 
 void wait_for_pushed() {
@@ -282,7 +335,8 @@ void wait_for_pushed() {
   Engine& engine = Engine::instance();
   if (!engine.idle()) {
     uint64_t last = engine.last_pushed();
-    wait_interruptibly([&](auto most) { return engine.wait_for_pushed(last, most); });
+    wait_interruptibly([&](auto most) { return engine.wait_for_pushed(last, most); },
+                       [&] { give_up(nullptr, last); });
   }
   run_queued_drops();
 }

@@ -117,6 +117,11 @@ void check_not_donated(const Array* array);
 // interrupts.
 void wait_to_read(Array* array);
 void wait_to_write(Array* array);
+extern double callback_seconds;      // how long a wait for a host callback may take
+extern uint64_t callbacks_given_up;  // how many took longer
+// One more version, which the tape compares. What a host callback writes was counted when it was
+// pushed.
+void note_write(Storage& storage);
 void wait_all();         // for what was pushed before; raises the first failure nobody has seen
 void wait_for_pushed();  // the same, raises none
 void wait_before_end();  // the same, but not for long

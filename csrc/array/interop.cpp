@@ -211,7 +211,7 @@ void copy_from_numpy(Array* array, PyObject* source) {
                     "overwritten; do it outside autograd.record()");
   wait_to_write(array);
   array->storage->materialize();
-  ++array->storage->version;
+  note_write(*array->storage);
   copy_in(array, buffer);
   if (array->whole_storage()) array->storage->forget_failure();
 }

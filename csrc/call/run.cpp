@@ -225,14 +225,19 @@ void push(Ref<Task> task) {
 void copy_array(Array* from, Array* to) {
   if (from->storage.get() == to->storage.get() && from->offset == to->offset) return;
   constexpr size_t kInline = 65536;
-  ++to->storage->version;
-  bool ready = from->storage->ready_to_read() && to->storage->ready_to_write();
+  note_write(*to->storage);
+  bool host = Task::current_host();
+  if (host) {
+    wait_to_read(from);
+    wait_to_write(to);
+  }
+  bool ready = host || (from->storage->ready_to_read() && to->storage->ready_to_write());
   if (!is_on_host(from) || !is_on_host(to)) {
     push(Ref<Task>(new CopyTask(from, to)));
     if (Engine::instance().naive) wait_to_read(to);
     return;
   }
-  if (ready && (from->type->nbytes < kInline || Engine::instance().naive)) {
+  if (ready && (host || from->type->nbytes < kInline || Engine::instance().naive)) {
     from->storage->materialize();
     to->storage->materialize();
     move_bytes(from->data(), to->data(), from->type->nbytes);
@@ -476,7 +481,7 @@ ArrayRef reuse_donated(const Program& program, size_t output, Array* const* inpu
       twice |= other != index && inputs[other] == input && !may_share(program, output, other);
     if (twice) continue;
     taken[index] = true;
-    ++input->storage->version;
+    note_write(*input->storage);
     return new_array(program.outputs[output]->on(device), input->storage, 0);
   }
   return {};
@@ -604,7 +609,7 @@ class Call {
       copies_.emplace_back(index, std::move(outputs_[index]));
       outputs_[index] = new_array(program_.outputs[index]->on(device_));
     } else {
-      ++given->storage->version;
+      note_write(*given->storage);
     }
   }
 
@@ -625,7 +630,7 @@ class Call {
       }
     }
     for (auto& [index, given] : copies_) {
-      ++given->storage->version;
+      note_write(*given->storage);
       given->storage->materialize();
       move_bytes(outputs_[index]->data(), given->data(), given->type->nbytes);
     }

@@ -23,6 +23,10 @@ struct IndexOutOfRange : UserError {
   using UserError::UserError;
 };
 
+struct NotInTime : UserError {
+  using UserError::UserError;
+};
+
 struct OutOfMemory : std::runtime_error {
   explicit OutOfMemory(const std::string& message) : std::runtime_error(message) {}
 };

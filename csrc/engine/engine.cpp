@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <new>
+#include <unordered_set>
 
 namespace tigon {
 
@@ -34,14 +35,18 @@ thread_local Task* host_task = nullptr;
 Task* Task::current_host() { return host_task; }
 Task* Task::set_current_host(Task* task) { return std::exchange(host_task, task); }
 
-bool Task::owns(const Storage* storage) const {
-  for (const Ref<Storage>& read : reads) {
-    if (read.get() == storage) return true;
-  }
+bool Task::writes_to(const Storage* storage) const {
   for (const Write& write : writes) {
     if (write.storage.get() == storage) return true;
   }
   return false;
+}
+
+bool Task::owns(const Storage* storage) const {
+  for (const Ref<Storage>& read : reads) {
+    if (read.get() == storage) return true;
+  }
+  return writes_to(storage);
 }
 
 // All memory, or none: tasks that wait for it must not hold what others wait for.
@@ -280,6 +285,41 @@ bool Engine::wait_to_write(Storage& storage, std::chrono::microseconds most) {
     return storage.pending_writes.load(std::memory_order_acquire) == 0 &&
            storage.pending_reads.load(std::memory_order_acquire) == 0;
   });
+}
+
+bool Engine::leads_to(Task* task, const Storage& storage, bool readers) const {
+  std::vector<Task*> stack{task};
+  std::unordered_set<Task*> seen{task};
+  while (!stack.empty()) {
+    Task* next = stack.back();
+    stack.pop_back();
+    if (storage.last_writer == next) return true;
+    for (size_t index = 0; readers && index < storage.readers.size(); ++index) {
+      if (storage.readers[index] == next) return true;
+    }
+    for (Task* successor : next->successors_) {
+      if (seen.insert(successor).second) stack.push_back(successor);
+    }
+  }
+  return false;
+}
+
+bool Engine::is_behind(Task* task, const Storage& storage, bool readers) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return leads_to(task, storage, readers);
+}
+
+std::string Engine::awaited_callback(const Storage* storage, uint64_t last) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (auto [sequence, task] : outstanding_) {
+    if (!task || !task->needs_worker() || task->waits_.load(std::memory_order_relaxed)) continue;
+    if (storage ? !leads_to(task, *storage, true) : sequence > last) continue;
+    std::string place = task->title();
+    if (task->file)
+      place += " (called at " + std::string(task->file) + ":" + std::to_string(task->line) + ")";
+    return place;
+  }
+  return {};
 }
 
 uint64_t Engine::last_pushed() {

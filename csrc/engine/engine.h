@@ -62,6 +62,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
   // The host callback that this thread runs, or null. What runs inside it is synchronous, and its
   // own storages count as ready: waiting for them would be waiting for itself.
   static Task* current_host();
+  bool writes_to(const Storage* storage) const;
   bool owns(const Storage* storage) const;
 
   std::vector<Ref<Storage>> reads;
@@ -112,6 +113,13 @@ class Engine {
   uint64_t last_pushed();
   bool ended(uint64_t last) const { return first_pending_.load(std::memory_order_acquire) > last; }
 
+  // Whether a task of those that read or write the storage waits for `task`, which has not ended,
+  // or is this one.
+  bool is_behind(Task* task, const Storage& storage, bool readers);
+  // Where the first host callback was pushed that has not returned, and that the storage (null: any
+  // task up to number `last`) waits for; empty if there is none.
+  std::string awaited_callback(const Storage* storage, uint64_t last);
+
   // The first failure nobody has seen, or null; forgets all.
   std::shared_ptr<Failure> take_unseen();
 
@@ -131,6 +139,7 @@ class Engine {
   Retry postpone(Task* task, uint64_t completed_before);
   Task* retire(std::list<Outstanding>::iterator place, bool host);
   uint64_t completed() const { return completed_.load(std::memory_order_acquire); }
+  bool leads_to(Task* task, const Storage& storage, bool readers) const;
   template <class Condition>
   bool wait(std::chrono::microseconds most, uint64_t last_sequence, const Condition& condition);
   uint64_t last_writer_sequence(Storage& storage);

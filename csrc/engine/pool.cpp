@@ -152,15 +152,32 @@ void ThreadPool::start() {
   int count = std::max(1, threads() - 1);
   for (int index = 0; index < count; ++index) {
     try {
-      workers->emplace_back([this, generation, index] {
-        work(generation, static_cast<uint32_t>(index) + 1, index == 0);
-      });
+      add_worker(*workers, generation, index);
     } catch (const std::system_error&) {
       if (index == 0) throw;
       break;
     }
   }
   workers_ = workers;
+}
+
+// A worker that runs Python code may not come back for long, or ever: another does its work.
+void ThreadPool::begin_host() {
+  constexpr int kMostSpare = 16;
+  if (hosting_.fetch_add(1) < spare_.load() || spare_.load() >= kMostSpare) return;
+  std::unique_lock<std::mutex> guard(control_mutex_, std::try_to_lock);
+  if (!guard || !workers_) return;  // the pool stops or starts
+  try {
+    add_worker(*workers_, generation_.load(), static_cast<int>(workers_->size()));
+    spare_.fetch_add(1);
+  } catch (const std::system_error&) {  // it does without
+  }
+}
+
+void ThreadPool::add_worker(std::vector<std::thread>& workers, uint64_t generation, int index) {
+  workers.emplace_back([this, generation, index] {
+    work(generation, static_cast<uint32_t>(index) + 1, index == 0);
+  });
 }
 
 void ThreadPool::stop() {
@@ -172,6 +189,7 @@ void ThreadPool::stop() {
   for (std::thread& worker : *workers_) worker.join();
   delete workers_;
   workers_ = nullptr;
+  spare_.store(0);
 }
 
 void ThreadPool::set_threads(int count) {
@@ -334,7 +352,7 @@ void ThreadPool::announce_job(const Job& job) {
   bool wake = job.heavy;
   if (!wake) {
     int parked = parked_.load(std::memory_order_relaxed);
-    int awake = std::max(1, threads() - 1) - parked;
+    int awake = std::max(1, threads() - 1) + spare_.load(std::memory_order_relaxed) - parked;
     wake = parked > 0 && awake < static_cast<int>(job.most_helpers) && in_succession();
   }
   announce(wake);
@@ -363,7 +381,9 @@ bool ThreadPool::do_something(bool as_worker, uint64_t last_sequence) {
     }
   }
   if (!task) return false;
+  if (host) begin_host();
   task->run_now();
+  if (host) hosting_.fetch_sub(1);
   if (!host && running_.fetch_sub(1) == 1) wake_joining();
   return true;
 }
@@ -474,6 +494,8 @@ void ThreadPool::after_fork_child(std::deque<Runnable*> ready) {
   running_.store(0);
   lock_.unlock();
   workers_ = nullptr;
+  hosting_.store(0);
+  spare_.store(0);
   generation_.fetch_add(1);
   started_.store(false);
 }

@@ -75,6 +75,8 @@ class ThreadPool {
   void start_once();
   void start();
   void stop();
+  void begin_host();
+  void add_worker(std::vector<std::thread>& workers, uint64_t generation, int index);
   void work(uint64_t generation, uint32_t rank, bool caretaker);
   bool do_something(bool as_worker, uint64_t last_sequence);
   Job* join_job();
@@ -115,6 +117,8 @@ class ThreadPool {
   std::atomic<bool> started_{false};  // by the first work: import and fork cost no threads
   std::atomic<uint64_t> generation_{0};
   std::vector<std::thread>* workers_ = nullptr;  // a forked child abandons it
+  std::atomic<int> hosting_{0};                  // workers that run Python code
+  std::atomic<int> spare_{0};                    // workers that were added for these
 };
 
 // Chunks depend on extents only, so that results do not depend on the number of threads.

@@ -22,6 +22,7 @@ class HostTask final : public Task {
   const std::string& name() const { return name_; }
 
  protected:
+  std::string title() const override { return name_; }
   bool execute() override {
     if (python_ends()) sleep_for_ever();  // after the very end there is no state to make
     PyGILState_STATE state = in_python([] { return PyGILState_Ensure(); });
@@ -38,10 +39,11 @@ class HostTask final : public Task {
       if (trace && value) PyException_SetTraceback(value, trace);
       nb::object text = nb::steal(value ? PyObject_Str(value) : nullptr);
       const char* message = text.is_valid() ? PyUnicode_AsUTF8(text.ptr()) : nullptr;
-      failure = std::make_shared<Failure>(
-          Failure::Type::User,
-          name_ + ": " + (type ? reinterpret_cast<PyTypeObject*>(type)->tp_name : "error") + ": " +
-              (message ? message : "?"));
+      std::string kind = type ? reinterpret_cast<PyTypeObject*>(type)->tp_name : "error";
+      bool ours = type && PyErr_GivenExceptionMatches(type, user_error_type());
+      failure =
+          std::make_shared<Failure>(Failure::Type::User, name_ + ": " + (ours ? "" : kind + ": ") +
+                                                             (message ? message : "?"));
       PyErr_Clear();
       failure->cause = value;
       failure->drop_cause = drop_object;
@@ -110,6 +112,7 @@ nb::dict stats() {
 
 void bind_engine(nb::module_& m) {
   m.def("push", push_callable, "function"_a, "reads"_a, "writes"_a, "name"_a);
+  m.def("in_callback", [] { return Task::current_host() != nullptr; });
   m.def("waitall", [] { translated([] { wait_all(); }); });
   m.def("set_naive", [](bool on) {
     translated([&] {
@@ -131,8 +134,12 @@ void bind_engine(nb::module_& m) {
   m.def("reset_peak", memory::reset_peak);
   m.def("trim", memory::trim);
   m.def("turn_pool", [] { memory::turn(true); }, nb::call_guard<nb::gil_scoped_release>());
-  m.def("set_error_types",
-        [](nb::object user, nb::object index) { set_error_types(user.ptr(), index.ptr()); });
+  m.def("set_error_types", [](nb::object user, nb::object index, nb::object timeout) {
+    set_error_types(user.ptr(), index.ptr(), timeout.ptr());
+  });
+  m.def("set_callback_seconds", [](double seconds) { callback_seconds = seconds; });
+  m.def("callback_seconds", [] { return callback_seconds; });
+  m.def("callbacks_given_up", [] { return callbacks_given_up; });
   m.def("set_inline_threshold", [](double microseconds) { inline_threshold = microseconds; });
   m.def("inline_threshold", [] { return inline_threshold; });
 }

@@ -16,6 +16,7 @@ namespace {
 
 PyObject* error_type = nullptr;
 PyObject* index_type = nullptr;
+PyObject* timeout_type = nullptr;
 PyObject* memory_type = nullptr;
 auto* package_directories = new std::vector<std::string>;
 
@@ -71,9 +72,10 @@ void sleep_for_ever() {
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
-void set_error_types(PyObject* user, PyObject* index) {
+void set_error_types(PyObject* user, PyObject* index, PyObject* timeout) {
   Py_XSETREF(error_type, Py_NewRef(user));
   Py_XSETREF(index_type, Py_NewRef(index));
+  Py_XSETREF(timeout_type, Py_NewRef(timeout));
   Py_CLEAR(memory_type);
   memory_error();
 }
@@ -92,6 +94,8 @@ void set_python_error() noexcept {
     set_failure(*error.failure);
   } catch (const IndexOutOfRange& error) {
     PyErr_SetString(index_error_type(), error.what());
+  } catch (const NotInTime& error) {
+    PyErr_SetString(timeout_type ? timeout_type : PyExc_TimeoutError, error.what());
   } catch (const UserError& error) {
     PyErr_SetString(user_error_type(), error.what());
   } catch (const OutOfMemory& error) {

@@ -53,7 +53,7 @@ class GilReleased {
   PyThreadState* state_;
 };
 
-void set_error_types(PyObject* user, PyObject* index);
+void set_error_types(PyObject* user, PyObject* index, PyObject* timeout);
 PyObject* user_error_type();  // borrowed
 
 // From inside a catch block: sets Python's error indicator.
