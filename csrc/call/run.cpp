@@ -677,7 +677,7 @@ class Call {
       auto* task = static_cast<ProgramTask*>(owned.get());
       fill(task);
       for (auto& [index, given] : copies_) {
-        ++given->storage->version;
+        note_write(*given->storage);
         task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
                                 given->type->nbytes});
         task->writes.push_back({given->storage, given->whole_storage()});

@@ -88,6 +88,13 @@ def typed(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op is not VARIABLE or node.name not in types or node.types == (types[node.name],):
             return None
-        return Node(VARIABLE, (), VariableAttrs(types[node.name]), node.name, node.hints).outputs
+        return retyped(node, types[node.name]).outputs
 
     return rewrite(graph, rule)
+
+
+def retyped(node: Node, type: TensorType | None) -> Node:
+    """A variable of another type, in its place in the order of the program."""
+    made = Node(VARIABLE, (), VariableAttrs(type), node.name, node.hints)
+    made.serial = node.serial
+    return made

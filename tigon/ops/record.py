@@ -26,6 +26,7 @@ Conventions
   CONTRACTION  sum over labels shared by both operands: attrs.left, attrs.right, attrs.out
   JOIN, UPDATE, SCATTER   kernels that write parts of their output: see `lower`
   CHECK        indices, or a failure where one is out of range: see `lower`
+  HOST         Python code on arrays, which no kernel holds: graphs are cut around it; `begin`
   COMPOSITE    `decompose` into other operators
 """
 
@@ -64,6 +65,7 @@ class Family(enum.Enum):
     UPDATE = "update"
     SCATTER = "scatter"
     CHECK = "check"
+    HOST = "host"
     COMPOSITE = "composite"
 
 
@@ -72,6 +74,14 @@ TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF, Family.UPDATE}
 
 POINTWISE = frozenset({Family.ELEMENTWISE, Family.UPDATE})
 """Families computed element by element, each with a formula."""
+
+
+class Effect(enum.Enum):
+    """What a call does that shows elsewhere than in its outputs. A call of some effect is never
+    merged with another, dropped, run twice, or moved before an earlier one of its kind."""
+
+    NONE = "none"
+    HOST = "host"
 
 
 class Work(enum.Enum):
@@ -205,6 +215,12 @@ class Operator(Frozen, eq=False):
     check_gradient: bool | tuple[bool, ...] = True
     """Of which samples the generated tests compare the gradient with differences: of a loss, or
     where it is not the derivative by definition, of none."""
+    effect: Effect = Effect.NONE
+    begin: Callable[..., Any] | None = None
+    """Of HOST operators: `(attrs, types)` makes the `HostCode` that computes calls on such
+    operands."""
+    texts: Callable[[Any], dict[str, str]] | None = None
+    """The attributes as a file has them, where they are not the fields of `attrs_type`."""
 
     # -- calling
 
@@ -256,8 +272,9 @@ class Operator(Frozen, eq=False):
         }
 
     def advances(self, attrs: Any) -> bool:
-        """Whether its states come out changed. Where there are modes, it is in training only."""
-        return bool(getattr(attrs, "training", True))
+        """Whether its states come out changed. Where there are modes, it is in training only; of
+        Python code nobody knows."""
+        return self.effect is not Effect.NONE or bool(getattr(attrs, "training", True))
 
     def draws(self, attrs: Any, training: bool = True) -> bool:
         """Whether a random key must be supplied under these attributes, in the mode that they name

@@ -20,6 +20,7 @@ from tigon.ir.graph import (
 from tigon.ir.rewrite import rewrite
 from tigon.ops.record import Family
 from tigon.passes.canonicalize import uniform_value
+from tigon.passes.effects import has_effect
 from tigon.passes.primitives import broadcast, full, reshape, slice_region, transpose
 
 Evaluate = Callable[[Graph], "list[np.ndarray]"]
@@ -75,7 +76,7 @@ def _foldable(graph: Graph) -> list[Value]:
     """The last small values on the way from constants: one per node to replace."""
     settled: set[Node] = set()
     for node in graph.nodes:
-        if is_open(node):
+        if is_open(node) or has_effect(node):
             continue
         if node.op is CONSTANT or _is_uniform_leaf(node):
             settled.add(node)

@@ -114,6 +114,11 @@ def _pull_back(
     awaits_key = not settled and op.draws(node.attrs) and not any(r.random_key for r in roles)
     if op.grad is not None and not awaits_key:
         return _by_rule(node, cotangents, wanted)
+    if op.family is Family.HOST:
+        raise TigonError(
+            f"{node.label}: its gradient is Python code, which runs in backward() and is no part "
+            "of a graph; bind the symbol, or record the call, and call backward()"
+        )
     if not awaits_key and (op.family is not Family.COMPOSITE or op.decompose is None):
         raise TigonError(
             f"{node.label}: has no gradient; expected an operator with a gradient rule; "

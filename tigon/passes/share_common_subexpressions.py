@@ -7,6 +7,7 @@ from typing import Any
 
 from tigon.ir.graph import VARIABLE, Graph, Node, Value, attrs_key
 from tigon.ir.rewrite import rewrite
+from tigon.passes.effects import has_effect
 from tigon.passes.primitives import add, multiply
 
 
@@ -15,12 +16,13 @@ def share_common_subexpressions(graph: Graph) -> Graph:
     products of two merge in either order.
 
     Random operators merge too where their ordinals are equal: equal key and ordinal mean equal
-    numbers, which is how a recomputed dropout mask becomes the one already there.
+    numbers, which is how a recomputed dropout mask becomes the one already there. Calls of effect
+    never merge.
     """
     first: dict[tuple[Any, ...], Node] = {}
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op is VARIABLE:
+        if node.op is VARIABLE or has_effect(node):
             return None
         # Exact, unlike for max(0.0, -0.0), which depends on the order.
         commutes = node.op is add or node.op is multiply

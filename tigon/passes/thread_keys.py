@@ -28,7 +28,7 @@ def thread_keys(graph: Graph, drawn: Sequence[int] = ()) -> tuple[Graph, int]:
     the same numbers.
     """
     random = {node: node.serial for node in graph.nodes if _takes_key(node)}
-    serials = sorted({*drawn, *random.values()})
+    serials = serials_of_draws(graph, drawn)
     if not serials:
         return graph, 0
     present = [value for value in graph.inputs if value.node.name == KEY_NAME]
@@ -48,6 +48,11 @@ def thread_keys(graph: Graph, drawn: Sequence[int] = ()) -> tuple[Graph, int]:
     if not present:
         result = Graph((*result.inputs, key), result.outputs)
     return result, len(serials)
+
+
+def serials_of_draws(graph: Graph, drawn: Sequence[int] = ()) -> list[int]:
+    """The serials of all random nodes, in order: those of the graph and those `drawn` besides."""
+    return sorted({*drawn, *[node.serial for node in graph.nodes if _takes_key(node)]})
 
 
 def _takes_key(node: Node) -> bool:
