@@ -46,6 +46,7 @@ if _TYPE_CHECKING:
         lr_scheduler,
         metric,
         name,
+        operator,
         optimizer,
         sym,
         symbol,
@@ -57,8 +58,8 @@ if _TYPE_CHECKING:
     from tigon.gluon.function import jit
     from tigon.sym import Constant, Executor, Group, Symbol, Variable, compile, load, var
 else:
-    _PARTS = """attribute autograd gluon init initializer io lr_scheduler metric name optimizer sym
-        symbol visualization"""
+    _PARTS = """attribute autograd gluon init initializer io lr_scheduler metric name operator
+        optimizer sym symbol visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile load var"
     _imported_on_demand(
         globals(),
@@ -109,6 +110,7 @@ __all__ = [
     "nd",
     "ndarray",
     "num_gpus",
+    "operator",
     "ops",
     "optimizer",
     "random",

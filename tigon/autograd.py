@@ -17,12 +17,14 @@ from functools import wraps
 from typing import Any
 
 from tigon import _native
-from tigon.base import TigonError, check
+from tigon.base import TensorType, TigonError, check, type_of
+from tigon.base.dtypes import BY_CODE
 from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
 from tigon.nd.replay import differentiable_gradients, leaf_key
 from tigon.program.cached_graph import GraphCall
+from tigon.program.host import HostGradient
 from tigon.program.operators import OperatorCall
 from tigon.runtime import tracing
 from tigon.sym.symbol import Symbol
@@ -293,18 +295,49 @@ class Function:
         self._used = True
         what = f"calls the autograd.Function {type(self).__name__}"
         inputs = tracing.needs_arrays(what, inputs)
-        with pause():
+        for position, array in enumerate(inputs):
+            check(
+                isinstance(array, NDArray),
+                type(self).__name__,
+                f"input {position}: expected an NDArray; given {type(array).__name__}; give "
+                "numbers to __init__",
+            )
+        with _Scope(False, None):
             given = self.forward(*inputs)
-        outputs = [given] if isinstance(given, NDArray) else list(given)
+        outputs = [given] if isinstance(given, NDArray) else given
+        check(
+            isinstance(outputs, (list, tuple)) and all(isinstance(a, NDArray) for a in outputs),
+            f"{type(self).__name__}.forward",
+            f"expected an NDArray, or a list of them, as its result; given {given!r:.80}",
+        )
         if is_recording():
             outputs = [output.detach() for output in outputs]
+            self._training = is_training()
+            self._inputs = [(array.shape, array.dtype_code) for array in inputs]
             _native.record_custom(inputs, outputs, self._pull_back)
         return outputs[0] if isinstance(given, NDArray) else tuple(outputs)
 
-    def _pull_back(self, *cotangents: NDArray) -> list[NDArray | None]:
-        with pause():
+    def _pull_back(self, *cotangents: NDArray) -> Sequence[NDArray | None]:
+        with _Scope(False, self._training):
             given = self.backward(*cotangents)
-        return [given] if given is None or isinstance(given, NDArray) else list(given)
+        listed = [given] if given is None or isinstance(given, NDArray) else given
+        where, expected = f"{type(self).__name__}.backward", self._inputs
+        check(
+            isinstance(listed, (list, tuple)) and len(listed) == len(expected),
+            where,
+            f"expected {len(expected)} gradients, one for each input; given "
+            f"{len(listed) if isinstance(listed, (list, tuple)) else type(given).__name__}",
+        )
+        for number, (array, (shape, code)) in enumerate(zip(listed, expected, strict=True)):
+            fits = isinstance(array, NDArray) and (array.shape, array.dtype_code) == (shape, code)
+            found = f"{type_of(array)}" if isinstance(array, NDArray) else type(array).__name__
+            check(
+                array is None or fits,
+                where,
+                f"gradient {number}: expected {TensorType(shape, BY_CODE[code])}, as the input, or "
+                f"None; given {found}",
+            )
+        return listed
 
     def forward(self, *inputs: NDArray) -> Any:
         """The outputs, from NDArrays; not recorded."""
@@ -365,11 +398,12 @@ def _replay(node: Any, made: dict[Any, Value], names: NameManager) -> Sequence[V
     if isinstance(node.tag, GraphCall):
         graph = node.tag.source
         return copied(graph.outputs, dict(zip(graph.inputs, operands, strict=False)))
-    if not isinstance(node.tag, OperatorCall):
+    call: Any = node.tag.call if isinstance(node.tag, HostGradient) else node.tag
+    if not isinstance(call, OperatorCall) and call is node.tag:
         raise TigonError("get_symbol: a custom Function has no symbol; write it in operators")
-    op = node.tag.op
+    op = call.op
     name = names.get(None, op.name.lower())
-    return Node(op, tuple(operands), node.tag.attrs, name).outputs
+    return Node(op, tuple(operands), call.attrs, name).outputs
 
 
 __all__ = [

@@ -192,6 +192,9 @@ for _name in "alexnet get_mobilenet get_mobilenet_v2 get_resnet get_squeezenet g
 
 RECIPES_OF_THE_ZOO = [home for home in RECIPES if "." not in home]
 
+TOLD = {"tigon.operator.CustomOpProp.create_operator(ctx)"}
+"""Methods that users override, and that are told a context."""
+
 
 def recipe(home: str) -> Callable[[Any, Path], Any] | None:
     return RECIPES.get(home) or RECIPES.get(home.rpartition(".")[2])
@@ -200,7 +203,7 @@ def recipe(home: str) -> Callable[[Any, Path], Any] | None:
 def test_every_taker_of_a_context_is_tried() -> None:
     found = taking_a_context()
     assert len(found) > 30
-    without = sorted(home for home in found if recipe(home) is None)
+    without = sorted(home for home in found if home not in TOLD and recipe(home) is None)
     assert not without, "say here how to call them"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.frozen import replace
 from tigon.export import mxnet_names
 from tigon.export.hints import note_initial_values, read_dtype, read_shape
 from tigon.export.values import MOST_AXES, is_text, repeated
@@ -26,7 +27,9 @@ from tigon.ir.graph import (
     topological_order,
 )
 from tigon.ops import record
+from tigon.ops.custom import custom_operator
 from tigon.ops.signature import HIDDEN, IGNORED, Signature
+from tigon.passes.effects import has_effect
 from tigon.passes.thread_states import order_of_calls, shares_states
 
 VERSION = 10901
@@ -104,6 +107,8 @@ def attribute_texts(node: Node) -> dict[str, str]:
     every = not [operand for operand in op.operands if not operand.random_key]
     own_mode = getattr(node.attrs, "training", None)
     texts = {} if own_mode is None else {_OWN_MODE: as_text(own_mode)}
+    if op.texts is not None:
+        return texts | op.texts(node.attrs)
     return texts | {
         name: as_text(value)
         for name, value in record.attrs_dict(node.attrs).items()
@@ -150,7 +155,7 @@ class _Writer:
     def text(self) -> str:
         needed = {value.node for value in self._values}
         nodes: Sequence[Node] = topological_order(self._values)
-        if shares_states(nodes):
+        if _calls_are_in_order(nodes):
             nodes = order_of_calls(nodes)  # which is read back from the order of the rows
         for node in nodes:
             if node.op is CONSTANT and node not in needed:
@@ -215,7 +220,10 @@ class _Writer:
             [self._position[v.node], v.index, int(i < len(auxiliary) and auxiliary[i])]
             for i, v in enumerate(inputs)
         ]
-        self._add(node, name, self._name(node, op.name), attributes, entries, len(node.outputs))
+        visible = op.visible_count(node.attrs)
+        states = sum(output >= visible for output in op.mutates)  # to MXNet they are no outputs
+        results = len(node.outputs) - states
+        self._add(node, name, self._name(node, op.name), attributes, entries, results)
 
     def _equal_shapes(self, inputs: Sequence[Value]) -> bool:
         types = [v.type if v.is_typed else self._types.get(v) for v in inputs]
@@ -266,9 +274,14 @@ def loads(content: str | bytes, where: str) -> tuple[Value, ...]:
             found = f"expected an output of node {node}, which has {len(outputs[node])}"
             raise _error(where, f"heads[{number}]", found, output)
     made = {value.node: None for values in outputs.values() for value in values}
-    if shares_states(list(made)):  # calls come in the order of the rows
+    if _calls_are_in_order(list(made)):  # calls come in the order of the rows
         outputs = _built(nodes, _order(where, nodes, ()))
     return tuple(outputs[node][output] for node, output in ends)
+
+
+def _calls_are_in_order(nodes: Sequence[Node]) -> bool:
+    """Whether it matters which call comes first: they share states, or have effects."""
+    return shares_states(nodes) or sum(map(has_effect, nodes)) > 1
 
 
 def _built(rows: Sequence[_Row], order: Sequence[int]) -> dict[int, tuple[Value, ...]]:
@@ -467,6 +480,8 @@ class _Row:
             return self._build_constant()
         if self.op in _FROM_SCALAR:
             return self._build_scalar_form(operands)
+        if self.op == "Custom":
+            return self._build_custom(operands)
         return self._build_operator(operands)
 
     def _build_variable(self, operands: list[Value]) -> tuple[Value, ...]:
@@ -521,6 +536,24 @@ class _Row:
         op = record.get(name)
         _, hints = self._separate(op, {"scalar", "is_int"})
         return self._node(op, pair, op.make_attrs({}), hints)
+
+    def _build_custom(self, operands: list[Value]) -> tuple[Value, ...]:
+        """An operator that the user has registered; what it does not know it refuses itself."""
+        hints = {n: value for n, value in self.attributes.items() if n.startswith("__")}
+        given = {n: value for n, value in self.attributes.items() if n not in hints}
+        op_type = given.pop("op_type", None)
+        if op_type is None:
+            raise self.fail("expected the attribute 'op_type', the name of a registered operator")
+        own_mode = hints.pop(_OWN_MODE, None)
+        try:
+            op, attrs = custom_operator(op_type, given)
+            missing = self._missing(op, attrs, len(operands))
+            op.check_operand_count(len(operands) + len(missing))
+        except TigonError as error:
+            raise self.fail(str(error)) from None
+        if own_mode is not None:
+            attrs = replace(attrs, training=own_mode == "True")
+        return self._node(op, (*operands, *missing), attrs, _hints(hints))
 
     def _build_operator(self, operands: list[Value]) -> tuple[Value, ...]:
         op = self._find()

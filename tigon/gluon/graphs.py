@@ -26,7 +26,8 @@ from tigon.gluon.structure import (
     rebuild_outputs,
 )
 from tigon.gluon.symbolic import input_names
-from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
+from tigon.ir.rewrite import retyped
 from tigon.program.cached_graph import CachedGraph, thread_states
 from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
@@ -85,6 +86,8 @@ class Yielded:
 class Entry:
     """One traced graph, what it depends on, and where its results go."""
 
+    may_have_effects = True
+
     def __init__(
         self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
     ) -> None:
@@ -106,7 +109,9 @@ class Entry:
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
         trace = tracing.Trace(
-            arguments=given, strict=getattr(block, "_flags", {}).get("strict", False)
+            arguments=given,
+            strict=getattr(block, "_flags", {}).get("strict", False),
+            effects=self.may_have_effects,
         )
         with tracing.tracing(trace):
             given_args, containers = rebuild(args, iter(symbols))
@@ -138,10 +143,11 @@ class Entry:
             len(drawn),
             tuple(ordinals.get(node.serial) for node in graph.nodes if drawn),
             self.states,
+            self.unread,
         )
         found = compiled.get(key)
         if found is None:
-            made = CachedGraph(graph, name=name, drawn=drawn, states=self.states)
+            made = CachedGraph(graph, name, drawn=drawn, states=self.states, unread=self.unread)
             found = compiled[key] = made
         return found
 
@@ -162,6 +168,10 @@ class Entry:
         for param, symbol in trace.parameters.values():
             source[symbol._values[0]] = ("parameter", param)
         self.structure = collect_outputs(result, outputs, source, fresh, trace)
+        used = set(Graph.of(outputs).nodes)
+        unread = [node.outputs[0] for node in trace.effects if node not in used]
+        self.unread = len(unread)  # calls of effect whose results nobody reads
+        outputs += unread
         reached = Graph.of([*outputs, *[node.outputs[0] for node in trace.calls]])
         self.graph, self.states = thread_states(Graph(reached.inputs, outputs), trace.calls)
         inputs = self.graph.inputs
@@ -442,6 +452,6 @@ def without_types(graph: Graph) -> Graph:
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op is not VARIABLE:
             return None
-        return variable(node.name, None, node.hints).node.outputs
+        return retyped(node, None).outputs
 
     return rewrite(graph, rule)

@@ -242,6 +242,8 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 class _StepEntry(Entry):
     """One traced graph of network and loss, and the programs of its training step."""
 
+    may_have_effects = False  # it is one program
+
     def __init__(
         self, step: TrainStep, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
     ) -> None:

@@ -30,6 +30,7 @@ from tigon.nd.creation import (
     waitall,
     zeros,
 )
+from tigon.nd.custom import Custom as _Custom
 from tigon.nd.dispatch import NDArray
 from tigon.nd.dispatch import make_function as _make_function
 from tigon.nd.files import load, load_frombuffer, save
@@ -44,8 +45,12 @@ _find = _publish(
     globals(),
     operands="arrays",
     make=_make_function,
-    pairs=_pairs.functions(),
-    own={"random": _sampling.functions(), "contrib": {"boolean_mask": _boolean_mask}},
+    pairs={**_pairs.functions(), "Custom": lambda: _Custom},
+    own={
+        "random": _sampling.functions(),
+        "contrib": {"boolean_mask": _boolean_mask},
+        "op": {"Custom": _Custom},
+    },
 )
 _array.install(_find)
 
@@ -74,5 +79,5 @@ __all__ = [
     "to_dlpack_for_write",
     "waitall",
     "zeros",
-    *sorted(name for name in {*_record.names(), *_pairs.functions()} if name[0] != "_"),
+    *sorted(n for n in {*_record.names(), *_pairs.functions(), "Custom"} if n[0] != "_"),
 ]

@@ -15,8 +15,9 @@ from tigon.base.frozen import replace
 from tigon.context import context_in
 from tigon.ir.graph import constant
 from tigon.ops import record
-from tigon.ops.record import Operator
+from tigon.ops.record import Effect, Operator
 from tigon.ops.signature import Signature
+from tigon.program.host import call_host
 from tigon.program.operators import (
     attributes_id,
     cache_of_numbers,
@@ -55,6 +56,13 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
     if symbolic is not None and (out is None or _holds_symbols(out)):
         result = symbolic(op, attrs, given)
         return result if out is None else _written(op, out, result)
+    if op.effect is not Effect.NONE:
+        return call_host(op, attrs, given, out)
+    return _invoke(op, attrs, given, out, arrays)
+
+
+def _invoke(op: Operator, attrs: Any, given: list[Any], out: Any, arrays: bool) -> Any:
+    """`arrays`: whether there are any among the operands."""
     signature = signature_of(op)
     if signature.selects and len(given) == 3:
         _lift_branches(given)

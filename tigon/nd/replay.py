@@ -20,6 +20,7 @@ from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import in_prediction, trains
 from tigon.program.cached_graph import GraphCall
+from tigon.program.host import HostGradient
 from tigon.program.operators import OperatorCall, operator_gradient
 
 
@@ -105,8 +106,9 @@ def _pull_back(
         results = list(made.outputs)
         outputs = results[: tag.op.visible_count(tag.attrs)]
     else:
+        what = tag.call.label if isinstance(tag, HostGradient) else "a custom Function"
         raise TigonError(
-            "grad: create_graph=True cannot differentiate through a custom Function; "
+            f"grad: create_graph=True cannot differentiate through {what}; "
             "write it in operators, or use create_graph=False"
         )
     arrays = node.inputs

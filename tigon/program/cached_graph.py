@@ -11,14 +11,13 @@ other numbers (`LoweredGraph.program`), and no compilation.
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
 from tigon import _native
+from tigon.analysis.leads import leads
 from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE
 from tigon.base.errors import user_line
@@ -27,17 +26,18 @@ from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
 from tigon.context import check_operands
-from tigon.ir import Graph, Node, Value, typed, variable
-from tigon.ir.graph import topological_order
+from tigon.ir import Graph, typed, variable
 from tigon.passes.cut_joint import Cut, cut_joint
+from tigon.passes.effects import has_effect
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode, trains
-from tigon.passes.thread_keys import thread_keys
+from tigon.passes.thread_keys import serials_of_draws, thread_keys
 from tigon.passes.thread_states import States, keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import AnyLowered, lower_graph, without_slope
 from tigon.program.lowered import CompiledGraph, prepare
+from tigon.program.steps import Compiled, CompiledSteps, StepGraph
 from tigon.runtime.counters import count
 
 
@@ -131,31 +131,7 @@ class Lowering:
         backward = cache(lambda: lower_graph(cut.backward, disabled=self.disabled))
         if flows and not all(is_known(*value.shape) for value in cut.backward.inputs):
             backward()  # now, so that all conditions are known before anything runs
-        return Recorded(cut, [i for i, _ in flows], _leads(graph, results), forward, backward)
-
-
-def _leads(graph: Graph, results: Sequence[Value]) -> list[list[int]]:
-    """The inputs that take part where operators run one by one: those before what was detached, or
-    before integers, do not."""
-    reached = {value: 1 << i for i, value in enumerate(graph.inputs)}
-    for node in topological_order(results):
-        if not node.inputs or not _is_recorded(node):
-            continue
-        mask = functools.reduce(operator.or_, (reached.get(v, 0) for v in node.inputs))
-        for value in node.outputs:
-            reached[value] = mask
-    return [
-        [i for i in range(len(graph.inputs)) if reached.get(value, 0) >> i & 1] for value in results
-    ]
-
-
-def _is_recorded(node: Node) -> bool:
-    """Whether the tape would hold it: of integers it records only what has no slope anyway."""
-    if node.op.ends_recording:
-        return False
-    if node.op.differentiable:
-        return any(value.dtype.is_float for value in node.inputs)
-    return not node.op.mutates
+        return Recorded(cut, [i for i, _ in flows], leads(graph, results), forward, backward)
 
 
 class Variant:
@@ -193,13 +169,6 @@ class Variant:
         return Lowering(self.own, self._disabled)
 
 
-class Compiled(Frozen, eq=False):
-    """What a sequence was made of."""
-
-    variant: Variant
-    graph: CompiledGraph
-
-
 SEQUENCES_KEPT = 256
 """Types, modes and wanted gradients for which one graph stays compiled: shapes that change with
 every call must not fill the memory. The older half goes first."""
@@ -210,9 +179,10 @@ class CachedGraph:
 
     `graph` may be untyped; its inputs are variables with distinct names. States that operators
     advance (`record.mutates`) are written back into the arrays passed for them. `states` tells
-    which of the last outputs are new states of which inputs, where `thread_states` was run already.
-    `drawn` are the serials of the random nodes that the program made, where that may be more than
-    the graph holds.
+    which of the last outputs are new states of which inputs, where `thread_states` was run already;
+    `unread` of the outputs before them nobody reads: they stand for calls of effect. `drawn` are
+    the serials of the random nodes that the program made, where that may be more than the graph
+    holds.
     """
 
     def __init__(
@@ -222,8 +192,11 @@ class CachedGraph:
         disabled: frozenset[str] | None = None,
         drawn: Sequence[int] = (),
         states: States | None = None,
+        unread: int = 0,
     ) -> None:
         self.graph, self.states = thread_states(graph) if states is None else (graph, states)
+        self.unread = unread
+        self.has_effects = any(map(has_effect, self.graph.nodes))
         self._drawn = tuple(drawn)
         self.name = name
         self.disabled = disabled
@@ -245,6 +218,8 @@ class CachedGraph:
         """`sequences(arrays, training, donated)` runs the graph."""
         self._variants: WeakValueDictionary[Any, Variant] = WeakValueDictionary()
         self._moded: dict[bool, ModeGraph] = {}
+        self._steps: dict[bool, StepGraph] = {}
+        self._codes: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         self.by_shape = {mode: ByShape(partial(self._lowering, mode)) for mode in (False, True)}
         """By mode, what types that differ in extents share."""
         self.others: dict[Any, Any] = {}
@@ -274,8 +249,8 @@ class CachedGraph:
         arrays: Sequence[_native.NDArray],
         training: bool = False,
         donated: Sequence[int] = (),
-    ) -> CompiledGraph:
-        """The forward program for these arrays where nothing is recorded, compiled if need be."""
+    ) -> CompiledGraph | CompiledSteps:
+        """What runs forward on these arrays where nothing is recorded, compiled if need be."""
         recording = _native.set_recording(False)
         try:
             found: Compiled = self.sequences.find(arrays, training, donated).tag
@@ -288,12 +263,15 @@ class CachedGraph:
     ) -> list[CompiledGraph]:
         """What was compiled so far for inputs of these (dtype codes, shapes)."""
         found = self._variants.get((training, *types))
-        return [] if found is None else found.programs
+        if found is not None:
+            return found.programs
+        steps = self._steps.get(training)
+        return [] if steps is None else steps.programs_for(types)
 
     @property
     def programs(self) -> list[CompiledGraph]:
         """Everything that is compiled, forward before backward."""
-        variants = dict.fromkeys(made.tag.variant for made in self.sequences.sequences)
+        variants = dict.fromkeys(v for made in self.sequences.sequences for v in made.tag.variants)
         return [program for variant in variants for program in variant.programs]
 
     @property
@@ -318,16 +296,12 @@ class CachedGraph:
             f"expected {len(self.graph.inputs)} arrays; given {len(arrays)}",
         )
         check_operands(self.name, arrays)
+        operands = list(self.types(arrays).values())
+        if self.has_effects:
+            with self._lock:
+                return self._stepped(training).sequence(operands, training, wanted, donated)
+        variant, compiled = self.program(operands, training, wanted, donated)
         types = [(array.dtype_code, array.shape) for array in arrays]
-        key = (training, *types)
-        with self._lock:
-            variant = self._variants.get(key)
-            if variant is None:
-                variant = Variant(
-                    self.moded(training), self.types(arrays), self.disabled, self.name
-                )
-                self._variants[key] = variant
-            compiled = self._compile(variant, training, wanted, donated)
         given = [*range(len(arrays))]
         drawn = [_native.KEY_SLOT] if variant.random_calls else []
         steps: list[Any] = [("run", compiled.program, [*given, *drawn], [], donated)]
@@ -338,8 +312,42 @@ class CachedGraph:
             steps,
             range(len(given), len(given) + variant.results),
             variant.random_calls,
-            Compiled(variant, compiled),
+            Compiled((variant,), compiled),
         )
+
+    def program(
+        self,
+        types: Sequence[TensorType],
+        training: bool,
+        wanted: tuple[bool, ...] | None,
+        donated: tuple[int, ...] = (),
+    ) -> tuple[Variant, CompiledGraph]:
+        """What runs, and records, the graph on operands of these types."""
+        key = (training, *[(type_.dtype.code, type_.shape) for type_ in types])
+        with self._lock:
+            variant = self._variants.get(key)
+            if variant is None:
+                names = (value.node.name for value in self.graph.inputs)
+                named = dict(zip(names, types, strict=True))
+                variant = Variant(self.moded(training), named, self.disabled, self.name)
+                self._variants[key] = variant
+            return variant, self._compile(variant, training, wanted, donated)
+
+    def _stepped(self, mode: bool) -> StepGraph:
+        """The graph for this mode, cut at its effects."""
+        found = self._steps.get(mode)
+        if found is None:
+            settled, kept = keep_states(set_mode(self.graph, mode), self.states)
+            drawn = serials_of_draws(settled, self._drawn)
+            found = self._steps[mode] = StepGraph(
+                settled,
+                kept,
+                self.unread,
+                len(drawn),
+                lambda part: CachedGraph(part, self.name, self.disabled, drawn, ()),
+                self._codes,
+            )
+        return found
 
     def _lowering(self, mode: bool, types: Types) -> Lowering:
         return Lowering(self.moded(mode).typed(types), self.disabled)

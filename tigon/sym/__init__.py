@@ -14,6 +14,7 @@ from tigon.ops.frontend import publish as _publish
 from tigon.sym import functions as _functions
 from tigon.sym import sampling as _sampling
 from tigon.sym.compiled import CompiledFunction, compile
+from tigon.sym.custom import Custom as _Custom
 from tigon.sym.executor import Executor
 from tigon.sym.functions import (
     arange,
@@ -41,8 +42,8 @@ _find = _publish(
     globals(),
     operands="symbols",
     make=_functions.make_function,
-    pairs=_functions.pair_functions(),
-    own={"random": _sampling.functions()},
+    pairs={**_functions.pair_functions(), "Custom": lambda: _Custom},
+    own={"random": _sampling.functions(), "op": {"Custom": _Custom}},
 )
 _functions.install_methods(_find)
 
@@ -66,5 +67,5 @@ __all__ = [
     "split_v2",
     "var",
     "zeros",
-    *sorted(name for name in {*_record.names(), *_functions.pair_functions()} if name[0] != "_"),
+    *sorted(n for n in {*_record.names(), *_functions.pair_functions(), "Custom"} if n[0] != "_"),
 ]

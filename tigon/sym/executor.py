@@ -56,6 +56,8 @@ class Executor:
         self._outputs: list[NDArray] | None = None
         self._recorded = False
         self._training = False
+        self._watched: CachedGraph | None = None  # with all that a monitor is told of
+        self._seen: list[NDArray] = []
         self._monitor: tuple[Callable[[str, NDArray], None], bool] | None = None
         # Handles of our own: what backward fills is this executor's business, not that of
         # gradients the user attached to the same arrays.
@@ -132,13 +134,28 @@ class Executor:
         previous = _native.set_recording(recorded)
         mode = _native.set_training(training)
         try:
-            self._outputs = self._graph(self._arrays(), training)
+            self._outputs = self._computed(training)
         finally:
             _native.set_recording(previous)
             _native.set_training(mode)
         for name in self._advanced:  # states of optimizers are arguments
             self.arg_dict[name].swap_storage(self._handles[name])
         self._recorded, self._training = recorded, training
+
+    def _computed(self, training: bool) -> list[NDArray]:
+        """The outputs. What a monitor is to see comes with them where calls have effects, which
+        must not happen twice."""
+        if self._monitor is None or not self._graph.has_effects:
+            return self._graph(self._arrays(), training)
+        if self._watched is None:
+            whole = _merged(self._symbol, self.aux_dict)
+            inner = Symbol(whole.outputs).get_internals()._values
+            graph = Graph(whole.inputs, (*whole.outputs, *[v for v in inner if v.node.inputs]))
+            self._watched = CachedGraph(graph, name=self._graph.name)
+        results = self._watched(self._arrays(), training)
+        count = len(self._symbol._values)
+        self._seen = [array.detach() for array in results[count:]]
+        return results[:count]
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Fill the gradient arrays as their grad_req says. `out_grads` are the cotangents of the
@@ -148,6 +165,12 @@ class Executor:
         training."""
         cotangents = self._cotangents(out_grads)
         if not self._recorded:
+            check(
+                self._outputs is None or not self._graph.has_effects,
+                "Executor.backward",
+                "forward was not in training, and the symbol holds operators that are Python code, "
+                "which would run a second time; call forward(is_train=True) before it",
+            )
             self._run(bool(is_train) if self._outputs is None else self._training, True)
         if not any(self._handles[name].grad_req != "null" for name in self._handles):
             return
@@ -280,6 +303,14 @@ class Executor:
         callback, everything = self._monitor
         internals = self._symbol.get_internals()
         chosen = [v for v in internals._values if v.node.inputs]
+        if self._graph.has_effects:
+            with _paused():
+                if everything:
+                    for name, array in zip(self._names, self._arrays(), strict=True):
+                        callback(name, array.copy())
+                for value, array in zip(chosen, self._seen, strict=True):
+                    callback(output_name(value), array)
+            return
         with _paused():
             graph = CachedGraph(Graph(self._symbol._graph().inputs, chosen), name="monitor")
             states = [array.copy() for array in self._arrays()]

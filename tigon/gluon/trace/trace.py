@@ -41,7 +41,10 @@ from tigon.gluon.trace.reads import Reads
 from tigon.gluon.trace.values import content_of
 from tigon.ir import CONSTANT, Node, Value
 from tigon.nd.dispatch import apply as apply_on_arrays
+from tigon.ops.custom import registration
 from tigon.ops.primitive.choose import detach
+from tigon.ops.record import Effect
+from tigon.program.host import label
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
 from tigon.sym.symbol import Symbol
@@ -82,11 +85,14 @@ class Trace:
         typed: bool = True,
         arguments: Sequence[tuple[Symbol, Any]] = (),
         strict: bool = False,
+        effects: bool = True,
     ) -> None:
         """`arguments`: the symbols of the call and the arrays that they stand for, without which a
-        trace cannot give way. `strict`: it is an error if it would."""
+        trace cannot give way. `strict`: it is an error if it would. `effects`: what is traced may
+        hold operators that are Python code."""
         self.typed = typed
         self.strict = strict
+        self._may_have_effects = effects
         self.arguments = arguments
         self.context = context_in(array for _, array in arguments)
         self.training = is_training()
@@ -97,6 +103,7 @@ class Trace:
         self.keep: list[Any] = []  # objects whose id is a key above
         self.draws: list[int] = []  # serials of the random nodes, those without a user included
         self.calls: list[Node] = []  # nodes with states, those without a user included
+        self.effects: list[Node] = []  # nodes of effect, likewise
         self.reads = Reads(self.cannot)
         self.reason: str | None = None
         """Why this trace is no program, if it is none."""
@@ -211,12 +218,26 @@ class Trace:
             node = node.replace(attrs=replace(node.attrs, training=is_training()))
         if node.op.mutates:
             self.calls.append(node)
+        if node.op.effect is not Effect.NONE:
+            self._note_effect(node)
         outputs: Sequence[Value] = node.outputs
         if self.recording and not is_recording():
             outputs = [detach(value) for value in node.outputs]
         if self.typed:
             self._steps.append(Step(node, outputs, is_recording(), is_training()))
         return outputs
+
+    def _note_effect(self, node: Node) -> None:
+        self.effects.append(node)
+        if not self._may_have_effects:
+            called = label(node.op, node.attrs, node.name)
+            self.cannot(f"it calls {called}, which is Python code, between its operators")
+        op_type = getattr(node.attrs, "op_type", None)
+        if op_type is not None and self.typed:
+            number = node.attrs.registration
+            self.reads.lasting.add(
+                f"what is registered as {op_type}", "check", lambda: registration(op_type) == number
+            )
 
     def _is_mode_set(self) -> bool:
         return hooks.count_mode_scopes(0) > 0 or is_training() != self.training

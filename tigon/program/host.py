@@ -1,0 +1,240 @@
+"""Operators that are Python code: what runs them, on the engine, and puts them on the tape.
+
+The code runs on a thread of the engine when its operands are there, in the order of the calls of
+each thread. It sees arrays of its own, records nothing, and what it raises is raised where a result
+is read. Within such code all is done at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from tigon import _native
+from tigon.base import TensorType, TigonError, check
+from tigon.base.dtypes import BY_CODE, float32
+from tigon.base.errors import user_line
+from tigon.ops.record import Operator
+
+NDArray = _native.NDArray
+
+
+class HostCall:
+    """An operator on operands of given types, call after call. All calls share what `begin` made;
+    the gradient of a call goes to it, too."""
+
+    def __init__(
+        self,
+        op: Operator,
+        attrs: Any,
+        types: Sequence[TensorType],
+        label: str,
+        code: Any = None,
+    ) -> None:
+        self.label = label
+        self.op = op
+        self.attrs = attrs
+        self.visible = op.visible_count(attrs)
+        self.types = op.infer_types(attrs, tuple(types))
+        self.code = code
+        self._states = len(op.states(attrs, len(types)))
+        if code is None:
+            assert op.begin is not None
+            self.code = op.begin(attrs, tuple(types))
+
+    def __call__(self, *arrays: NDArray) -> list[NDArray]:
+        """The results, then the new states; recorded where recording is on."""
+        recording = _native.set_recording(False)
+        try:
+            training = getattr(self.attrs, "training", None)
+            training = _native.is_training() if training is None else training
+            inputs = [array.detach() for array in arrays]
+            outputs = [_native.empty(type_.shape, type_.dtype.code) for type_ in self.types]
+            run = partial(self._forward, training, inputs, outputs)
+            run_host(run, inputs, outputs, self.label)
+            made = [output.detach() for output in outputs]
+        finally:
+            _native.set_recording(recording)
+        if recording and any(map(_takes_part, arrays)):
+            gradient = HostGradient(self, training, arrays, inputs, outputs[: self.visible])
+            _native.record_custom(arrays, made[: self.visible], gradient)
+        return made
+
+    def settled(self, *arrays: NDArray) -> list[NDArray]:
+        """The results, when the states have moved on. Where the code raises they stay as they
+        were, and the error is raised here."""
+        made = self(*arrays)
+        first = len(arrays) - self._states
+        move_states(arrays[first:], made[self.visible :])
+        return made[: self.visible]
+
+    def _forward(
+        self, training: bool, inputs: Sequence[NDArray], outputs: Sequence[NDArray]
+    ) -> None:
+        first = len(inputs) - self._states
+        results, states = outputs[: self.visible], outputs[self.visible :]
+        fill(results, states, inputs[first:])
+        with modes(training):
+            self.code.forward(training, inputs[:first], results, states)
+
+
+class HostGradient:
+    """The gradient of one recorded call."""
+
+    def __init__(
+        self,
+        call: HostCall,
+        training: bool,
+        arrays: Sequence[NDArray],
+        inputs: Sequence[NDArray],
+        results: Sequence[NDArray],
+    ) -> None:
+        first = len(arrays) - call._states
+        self.call = call
+        self._training = training
+        self._inputs = inputs[:first]
+        self._states = arrays[first:]
+        self._results = results
+        self._wanted = [
+            BY_CODE[array.dtype_code].is_float and _takes_part(array) for array in arrays[:first]
+        ]
+        self._versions = [array.version for array in (*self._inputs, *results)]
+        self._label = f"{call.label}, the gradient of the call at {user_line()}"
+
+    def __call__(self, *cotangents: NDArray) -> list[NDArray | None]:
+        kept = (*self._inputs, *self._results)
+        for place, (array, version) in enumerate(zip(kept, self._versions, strict=True)):
+            number = place - len(self._inputs)
+            name = f"input {place}" if number < 0 else f"output {number}"
+            check(
+                array.version == version,
+                self._label,
+                f"{name} was overwritten in place after it was recorded; make a copy before "
+                "changing it",
+            )
+        given = [cotangent.detach() for cotangent in cotangents]
+        gradients = [_native.empty(array.shape, array.dtype_code) for array in self._inputs]
+        old = [state.detach() for state in self._states]
+        states = [_native.empty(state.shape, state.dtype_code) for state in old]
+        run = partial(self._backward, given, gradients, old, states)
+        run_host(run, [*given, *kept, *old], [*gradients, *states], self._label)
+        move_states(self._states, states)
+        found = [
+            gradient.detach() if wanted else None
+            for gradient, wanted in zip(gradients, self._wanted, strict=True)
+        ]
+        return [*found, *[None] * len(states)]
+
+    def _backward(
+        self,
+        cotangents: Sequence[NDArray],
+        gradients: Sequence[NDArray],
+        old: Sequence[NDArray],
+        states: Sequence[NDArray],
+    ) -> None:
+        fill(gradients, states, old)
+        with modes(self._training):
+            self.call.code.backward(
+                self._wanted, cotangents, self._inputs, self._results, gradients, states
+            )
+
+
+def _takes_part(array: NDArray) -> bool:
+    """Whether a gradient of it is asked for."""
+    return array.has_tape or array.grad_req != "null"
+
+
+def fill(results: Sequence[NDArray], states: Sequence[NDArray], old: Sequence[NDArray]) -> None:
+    """What the code is given to write into: zeros, and states as they were."""
+    for result in results:
+        result[:] = 0
+    for state, before in zip(states, old, strict=True):
+        state[:] = before
+
+
+def move_states(states: Sequence[NDArray], new: Sequence[NDArray]) -> None:
+    """Let states take over what was made; where it was not made, its error is raised and none of
+    them moves."""
+    for array in new:
+        array.wait_to_read()
+    for state, array in zip(states, new, strict=True):
+        state.swap_storage(array)
+
+
+def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:
+    """An imperative call: the code is made for it, and for its gradient."""
+    for position, operand in enumerate(operands):
+        check(
+            isinstance(operand, NDArray),
+            op.name,
+            f"operand {position}: expected an NDArray; given {type(operand).__name__}",
+        )
+    types = [TensorType(array.shape, BY_CODE[array.dtype_code]) for array in operands]
+    results = HostCall(op, attrs, types, label(op, attrs)).settled(*operands)
+    if out is None:
+        return results[0] if len(results) == 1 else results
+    targets = list(out) if isinstance(out, (list, tuple)) else [out]
+    check(
+        len(targets) == len(results),
+        op.name,
+        f"out=: expected {len(results)} arrays; given {len(targets)}",
+    )
+    for target, result in zip(targets, results, strict=True):
+        target[:] = result
+    return out
+
+
+def label(op: Operator, attrs: Any, name: str = "") -> str:
+    """Whom messages speak of: the kind, and the name of the node where it has one."""
+    kind = f"{op.name} '{attrs.op_type}'" if hasattr(attrs, "op_type") else op.name
+    return f"{kind} ({name})" if name else kind
+
+
+# ------------------------------------------------------------------------------- running it
+
+_order = threading.local()
+
+
+def _token() -> NDArray:
+    """An array that all Python code called by this thread writes: it runs in order of the calls.
+    What was waited for in vain is waited for no longer."""
+    given_up = _native.callbacks_given_up()
+    if getattr(_order, "given_up", None) != given_up:
+        _order.given_up = given_up
+        _order.token = _native.empty((1,), float32.code)
+    token: NDArray = _order.token
+    return token
+
+
+def run_host(
+    function: Callable[[], None],
+    reads: Sequence[NDArray],
+    writes: Sequence[NDArray],
+    name: str,
+) -> None:
+    """Run Python code when its arrays allow; within other such code, at once."""
+    if not _native.in_callback():
+        _native.push(function, reads, [*writes, _token()], name)
+        return
+    try:
+        function()
+    except TigonError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except Exception as error:
+        raise TigonError(f"{name}: {type(error).__name__}: {error}") from error
+
+
+class modes:
+    """Nothing is recorded, and operators work in this mode, for the length of a `with`."""
+
+    def __init__(self, training: bool) -> None:
+        self._training = training
+
+    def __enter__(self) -> None:
+        self._before = (_native.set_recording(False), _native.set_training(self._training))
+
+    def __exit__(self, *_: object) -> None:
+        _native.set_recording(self._before[0])
+        _native.set_training(self._before[1])
