@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.frontend.custom_operators import (
     register_sum_and_product,
 )
 from tigon import autograd, nd, sym
+from tigon.ops.custom import _kinds
 
 DATA = np.array([1, 2, 3], "float32")
 
@@ -214,6 +216,42 @@ def test_out_is_written() -> None:
     np.testing.assert_array_equal(out.asnumpy(), DATA**2)
 
 
+def test_contexts() -> None:
+    told: list[Any] = []
+
+    def forward(op: Any, in_data: Any, out_data: Any, **_: Any) -> None:
+        told.append((in_data[0].context, in_data[1].context, nd.zeros(1).context))
+        op.assign(out_data[0], "write", in_data[0] * in_data[1])
+
+    def backward(op: Any, in_data: Any, out_grad: Any, in_grad: Any, **_: Any) -> None:
+        op.assign(in_grad[0], "write", out_grad[0] * in_data[1])
+        op.assign(in_grad[1], "write", out_grad[0] * in_data[0])
+
+    def create_operator(self: Any, ctx: Any, shapes: Any, types: Any) -> Any:
+        told.append(ctx)
+        return made(self, ctx, shapes, types)
+
+    register("product", forward, backward, list_arguments=["a", "b"])
+    kind = _kinds["product"].make
+    made, kind.create_operator = kind.create_operator, create_operator
+    net = sym.Custom(sym.var("a"), sym.var("b"), op_type="product", name="p") + 0
+    for call in (partial(nd.Custom, op_type="product"), lambda a, b: compiled(a=a, b=b)):
+        compiled = mx.compile(net)
+        a, b = nd.array(DATA, ctx=mx.cpu(1)), nd.array(DATA, ctx=mx.cpu(2))
+        for array in (a, b):
+            array.attach_grad()
+        with autograd.record():
+            y = call(a, b)
+        y.backward()
+        assert y.context == mx.cpu(1) and y.asnumpy().tolist() == [1, 4, 9]
+        for array in (a, b):
+            assert array.grad.context == array.context
+            assert array.grad.asnumpy().tolist() == [1, 2, 3]
+        nd.waitall()
+        assert told == [mx.cpu(1), (mx.cpu(1), mx.cpu(2), mx.cpu(1))]
+        told.clear()
+
+
 def test_a_later_registration_takes_the_place() -> None:
     register_square("mine")
     assert nd.Custom(nd.array(DATA), op_type="mine").asnumpy().tolist() == [1, 4, 9]
@@ -307,7 +345,7 @@ def test_errors_come_at_the_wait_with_operator_and_line() -> None:
     with pytest.raises(mx.TigonError) as raised:
         z.asnumpy()
     assert str(raised.value) == (
-        f"Custom 'fail': ValueError: the data is sour (called at {__file__}:{line})"
+        f"Custom 'fail' on cpu(0): ValueError: the data is sour (called at {__file__}:{line})"
     )
     assert isinstance(raised.value.__cause__, ValueError)
     assert nd.Custom(nd.array(DATA), op_type="square").asnumpy().tolist() == [1, 4, 9]
@@ -326,7 +364,7 @@ def test_errors_of_gradients_name_the_call() -> None:
     with pytest.raises(mx.TigonError) as raised:
         x.grad.asnumpy()
     assert str(raised.value) == (
-        f"Custom 'half', the gradient of the call at {__file__}:{line}: KeyError: 'lost' (called "
+        f"Custom 'half' on cpu(0), the gradient of the call at {__file__}:{line}: KeyError: 'lost' (called "
         f"at {__file__}:{line + 2})"
     )
 
@@ -342,7 +380,7 @@ def test_a_failed_call_changes_nothing() -> None:
 
     register("maybe", forward, list_auxiliary_states=["count"])
     count = nd.zeros(3)
-    with pytest.raises(mx.TigonError, match="Custom 'maybe': ValueError: not yet"):
+    with pytest.raises(mx.TigonError, match=r"^Custom 'maybe' on cpu\(0\): ValueError: not yet"):
         nd.Custom(nd.array(DATA), count, op_type="maybe")
     assert count.asnumpy().tolist() == [0, 0, 0]
     fails[0] = False
@@ -365,14 +403,14 @@ def test_waiting_for_what_comes_after_is_told() -> None:
     with pytest.raises(mx.TigonError) as raised:
         y.asnumpy()
     assert str(raised.value).partition(" (called")[0] == (
-        "Custom 'impatient': the callback waits for an array that is computed after it, from its "
+        "Custom 'impatient' on cpu(0): the callback waits for an array that is computed after it, from its "
         "results or by a later callback; compute with the arrays that it is given"
     )
 
 
 def test_waiting_for_all_is_told() -> None:
     register("all", lambda op, **_: nd.waitall())
-    with pytest.raises(mx.TigonError, match="Custom 'all': waitall: a host callback cannot wait"):
+    with pytest.raises(mx.TigonError, match="waitall: a host callback cannot wait"):
         nd.Custom(nd.array(DATA), op_type="all").asnumpy()
 
 
@@ -395,7 +433,7 @@ def test_code_that_does_not_return() -> None:
             with pytest.raises(mx.base.TigonTimeoutError) as raised:
                 wait()
             assert str(raised.value) == (
-                f"Custom 'hang' (called at {__file__}:{line}): expected it to return to the thread "
+                f"Custom 'hang' on cpu(0) (called at {__file__}:{line}): expected it to return to the thread "
                 "that waits for its results within 0.2 s; it is still running; see whether it "
                 "waits for something that this thread holds, or set TIGON_CALLBACK_SECONDS to more"
             )
@@ -419,7 +457,7 @@ def test_overwritten_operands_are_noticed() -> None:
     with pytest.raises(mx.TigonError) as raised:
         y.backward()
     assert str(raised.value) == (
-        f"Custom 'square', the gradient of the call at {__file__}:{line}: input 0 was overwritten "
+        f"Custom 'square' on cpu(0), the gradient of the call at {__file__}:{line}: input 0 was overwritten "
         "in place after it was recorded; make a copy before changing it"
     )
 
@@ -509,10 +547,12 @@ def test_wrong_results_are_told_at_the_wait() -> None:
     with pytest.raises(mx.TigonError) as raised:
         nd.Custom(nd.array(DATA), op_type="replaces").asnumpy()
     assert str(raised.value).partition(" (called")[0] == (
-        "Custom 'replaces': forward: out_data holds another array than it was given, which nobody "
+        "Custom 'replaces' on cpu(0): forward: out_data holds another array than it was given, which nobody "
         "reads; write into it: self.assign(out_data[0], req[0], value)"
     )
-    with pytest.raises(mx.TigonError, match=r"^Custom 'misfits': .*\(2, 2\).*\(called at "):
+    with pytest.raises(
+        mx.TigonError, match=r"^Custom 'misfits' on cpu\(0\): .*\(2, 2\).*\(called at "
+    ):
         nd.Custom(nd.array(DATA), op_type="misfits").asnumpy()
 
 
@@ -663,7 +703,7 @@ def test_the_gradient_is_no_graph() -> None:
     with pytest.raises(mx.TigonError) as raised:
         autograd.grad(y, x, create_graph=True)
     assert str(raised.value) == (
-        "grad: create_graph=True cannot differentiate through Custom 'square'; write it in "
+        "grad: create_graph=True cannot differentiate through Custom 'square' on cpu(0); write it in "
         "operators, or use create_graph=False"
     )
 

@@ -138,7 +138,7 @@ def test_errors_name_operator_node_and_line() -> None:
             y.asnumpy()
         assert str(raised.value).startswith("Custom 'fail' (")
         assert str(raised.value).endswith(
-            f"_f): ValueError: sour (called at {__file__}:{first + 9})"
+            f"_f) on cpu(0): ValueError: sour (called at {__file__}:{first + 9})"
         )
 
 

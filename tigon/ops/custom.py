@@ -19,7 +19,7 @@ from tigon.base.errors import hide_inner_frames
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import plain_lock
-from tigon.context import current_context
+from tigon.context import Context
 from tigon.ops.record import Effect, Family, Operand, Operator
 
 
@@ -169,7 +169,7 @@ def _record(kind: _Kind, given: tuple[tuple[str, str], ...]) -> Operator:
         infer_operands=_OperandTypes(kind, given),
         is_loss=not prop.need_top_grad,
         effect=Effect.HOST,
-        begin=lambda attrs, types: Prop(kind, given).begin(types),
+        begin=lambda attrs, types, context: Prop(kind, given).begin(types, context),
         texts=lambda attrs: {"op_type": attrs.op_type, **dict(attrs.given)},
     )
 
@@ -321,14 +321,14 @@ class Prop:
 
     # -- computing
 
-    def begin(self, types: Sequence[TensorType]) -> CustomCode:
-        """What computes calls on such operands."""
+    def begin(self, types: Sequence[TensorType], context: Context) -> CustomCode:
+        """What computes calls on such operands, of which the first is there."""
         operands, _ = self.infer(types)
         arguments = operands[: len(self.arguments)]
         operator = self._asked(
             "create_operator",
             self._prop.create_operator,
-            current_context(),
+            context,
             [list(type_.shape) for type_ in arguments],
             [type_.dtype.numpy.type for type_ in arguments],
         )

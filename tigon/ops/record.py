@@ -217,8 +217,8 @@ class Operator(Frozen, eq=False):
     where it is not the derivative by definition, of none."""
     effect: Effect = Effect.NONE
     begin: Callable[..., Any] | None = None
-    """Of HOST operators: `(attrs, types)` makes the `HostCode` that computes calls on such
-    operands."""
+    """Of HOST operators: `(attrs, types, context)` makes the `HostCode` that computes calls on such
+    operands, of which the first is there."""
     texts: Callable[[Any], dict[str, str]] | None = None
     """The attributes as a file has them, where they are not the fields of `attrs_type`."""
 

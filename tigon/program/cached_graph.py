@@ -25,7 +25,7 @@ from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
-from tigon.context import check_operands
+from tigon.context import check_operands, context_in, current_context
 from tigon.ir import Graph, typed, variable
 from tigon.passes.cut_joint import Cut, cut_joint
 from tigon.passes.effects import has_effect
@@ -299,7 +299,9 @@ class CachedGraph:
         operands = list(self.types(arrays).values())
         if self.has_effects:
             with self._lock:
-                return self._stepped(training).sequence(operands, training, wanted, donated)
+                context = context_in(arrays) or current_context()
+                steps = self._stepped(training)
+                return steps.sequence(operands, training, wanted, donated, context)
         variant, compiled = self.program(operands, training, wanted, donated)
         types = [(array.dtype_code, array.shape) for array in arrays]
         given = [*range(len(arrays))]

@@ -1,8 +1,8 @@
 """Operators that are Python code: what runs them, on the engine, and puts them on the tape.
 
 The code runs on a thread of the engine when its operands are there, in the order of the calls of
-each thread. It sees arrays of its own, records nothing, and what it raises is raised where a result
-is read. Within such code all is done at once.
+each thread. It sees arrays of its own, in memory of the processor, records nothing, and what it
+raises is raised where a result is read. Within such code all is done at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tigon import _native
 from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.errors import user_line
+from tigon.context import Context, check_operands, context_of
 from tigon.ops.record import Operator
 
 NDArray = _native.NDArray
@@ -30,10 +31,11 @@ class HostCall:
         op: Operator,
         attrs: Any,
         types: Sequence[TensorType],
+        context: Context,
         label: str,
         code: Any = None,
     ) -> None:
-        self.label = label
+        self.label = f"{label} on {context}"
         self.op = op
         self.attrs = attrs
         self.visible = op.visible_count(attrs)
@@ -42,7 +44,7 @@ class HostCall:
         self._states = len(op.states(attrs, len(types)))
         if code is None:
             assert op.begin is not None
-            self.code = op.begin(attrs, tuple(types))
+            self.code = op.begin(attrs, tuple(types), context)
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """The results, then the new states; recorded where recording is on."""
@@ -50,11 +52,16 @@ class HostCall:
         try:
             training = getattr(self.attrs, "training", None)
             training = _native.is_training() if training is None else training
-            inputs = [array.detach() for array in arrays]
-            outputs = [_native.empty(type_.shape, type_.dtype.code) for type_ in self.types]
+            inputs = [_own(array) for array in arrays]
+            results = [arrays[0].device_index] * self.visible
+            states = [array.device_index for array in arrays[len(arrays) - self._states :]]
+            outputs = [
+                _fresh(type_.shape, type_.dtype.code, device)
+                for type_, device in zip(self.types, [*results, *states], strict=True)
+            ]
             run = partial(self._forward, training, inputs, outputs)
             run_host(run, inputs, outputs, self.label)
-            made = [output.detach() for output in outputs]
+            made = list(map(_given_back, outputs, [*results, *states]))
         finally:
             _native.set_recording(recording)
         if recording and any(map(_takes_part, arrays)):
@@ -76,7 +83,7 @@ class HostCall:
         first = len(inputs) - self._states
         results, states = outputs[: self.visible], outputs[self.visible :]
         fill(results, states, inputs[first:])
-        with modes(training):
+        with modes(training, inputs[0].device_index):
             self.code.forward(training, inputs[:first], results, states)
 
 
@@ -95,6 +102,7 @@ class HostGradient:
         self.call = call
         self._training = training
         self._inputs = inputs[:first]
+        self._devices = [array.device_index for array in arrays]
         self._states = arrays[first:]
         self._results = results
         self._wanted = [
@@ -114,18 +122,21 @@ class HostGradient:
                 f"{name} was overwritten in place after it was recorded; make a copy before "
                 "changing it",
             )
-        given = [cotangent.detach() for cotangent in cotangents]
-        gradients = [_native.empty(array.shape, array.dtype_code) for array in self._inputs]
-        old = [state.detach() for state in self._states]
-        states = [_native.empty(state.shape, state.dtype_code) for state in old]
-        run = partial(self._backward, given, gradients, old, states)
-        run_host(run, [*given, *kept, *old], [*gradients, *states], self._label)
-        move_states(self._states, states)
-        found = [
-            gradient.detach() if wanted else None
-            for gradient, wanted in zip(gradients, self._wanted, strict=True)
+        given = [_own(cotangent) for cotangent in cotangents]
+        old = [_own(state) for state in self._states]
+        made = [
+            _fresh(array.shape, array.dtype_code, device)
+            for array, device in zip((*self._inputs, *old), self._devices, strict=True)
         ]
-        return [*found, *[None] * len(states)]
+        gradients, states = made[: len(self._inputs)], made[len(self._inputs) :]
+        run = partial(self._backward, given, gradients, old, states)
+        run_host(run, [*given, *kept, *old], made, self._label)
+        found: list[Any] = list(map(_given_back, made, self._devices))
+        move_states(self._states, found[len(gradients) :])
+        return [
+            gradient if wanted else None
+            for gradient, wanted in zip(found, [*self._wanted, *[False] * len(states)], strict=True)
+        ]
 
     def _backward(
         self,
@@ -135,10 +146,33 @@ class HostGradient:
         states: Sequence[NDArray],
     ) -> None:
         fill(gradients, states, old)
-        with modes(self._training):
+        with modes(self._training, self._inputs[0].device_index):
             self.call.code.backward(
                 self._wanted, cotangents, self._inputs, self._results, gradients, states
             )
+
+
+def _in_host_memory(device: int) -> bool:
+    return _native.device_kind(device) == _native.device_kind(_native.FIRST_CPU)
+
+
+def _own(array: NDArray) -> NDArray:
+    """What the code is given of an array: a handle of its own, or a copy of what is elsewhere."""
+    plain = array.detach()
+    if _in_host_memory(array.device_index):
+        return plain
+    return _native.move(plain, _native.FIRST_CPU)
+
+
+def _fresh(shape: tuple[int, ...], code: int, device: int) -> NDArray:
+    """What the code writes in the place of an array on a device."""
+    return _native.empty(shape, code, device if _in_host_memory(device) else _native.FIRST_CPU)
+
+
+def _given_back(array: NDArray, device: int) -> NDArray:
+    """What the code has written, on the device."""
+    plain = array.detach()
+    return plain if plain.device_index == device else _native.move(plain, device)
 
 
 def _takes_part(array: NDArray) -> bool:
@@ -171,8 +205,10 @@ def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None
             op.name,
             f"operand {position}: expected an NDArray; given {type(operand).__name__}",
         )
+    check_operands(label(op, attrs), operands)
     types = [TensorType(array.shape, BY_CODE[array.dtype_code]) for array in operands]
-    results = HostCall(op, attrs, types, label(op, attrs)).settled(*operands)
+    call = HostCall(op, attrs, types, context_of(operands[0]), label(op, attrs))
+    results = call.settled(*operands)
     if out is None:
         return results[0] if len(results) == 1 else results
     targets = list(out) if isinstance(out, (list, tuple)) else [out]
@@ -227,14 +263,18 @@ def run_host(
 
 
 class modes:
-    """Nothing is recorded, and operators work in this mode, for the length of a `with`."""
+    """Nothing is recorded, operators work in this mode, and arrays are made on this device, for
+    the length of a `with`."""
 
-    def __init__(self, training: bool) -> None:
+    def __init__(self, training: bool, device: int) -> None:
         self._training = training
+        self._device = device
 
     def __enter__(self) -> None:
         self._before = (_native.set_recording(False), _native.set_training(self._training))
+        self._outside = _native.set_current_device(self._device)
 
     def __exit__(self, *_: object) -> None:
         _native.set_recording(self._before[0])
         _native.set_training(self._before[1])
+        _native.set_current_device(self._outside)

@@ -15,6 +15,7 @@ from tigon.analysis.leads import leads
 from tigon.analysis.memory_plan import MemoryPlan
 from tigon.base import TensorType, TigonError
 from tigon.base.frozen import Frozen
+from tigon.context import Context
 from tigon.ir import Graph, Node
 from tigon.passes.cut_at_effects import PureStep, cut_at_effects
 from tigon.passes.thread_states import States
@@ -99,8 +100,9 @@ class StepGraph:
         training: bool,
         wanted: tuple[bool, ...] | None,
         donated: Sequence[int],
+        context: Context,
     ) -> _native.Sequence:
-        """How a call on operands of these types goes."""
+        """How a call on operands of these types goes, of which the first is there."""
         frame = _Frame(types, wanted)
         variants: list[Any] = []
         programs: list[CompiledGraph] = []
@@ -123,7 +125,7 @@ class StepGraph:
                     on_tape=any(flags),
                 )
             else:
-                call = self._call(step.node, given)
+                call = self._call(step.node, given, context)
                 frame.steps.append(("host", call, slots, list(map(_signature, call.types))))
                 states = len(call.types) - call.visible
                 frame.add(call.types, [any(flags)] * call.visible + [False] * states)
@@ -144,11 +146,10 @@ class StepGraph:
         found = self._compiled.get(tuple(types))
         return [] if found is None else [p for v in found.variants for p in v.programs]
 
-    def _call(self, node: Node, types: Sequence[TensorType]) -> HostCall:
-        key = (node.serial, *types)
-        call = HostCall(
-            node.op, node.attrs, types, label(node.op, node.attrs, node.name), self._codes.get(key)
-        )
+    def _call(self, node: Node, types: Sequence[TensorType], context: Context) -> HostCall:
+        key = (node.serial, context, *types)
+        name = label(node.op, node.attrs, node.name)
+        call = HostCall(node.op, node.attrs, types, context, name, self._codes.get(key))
         self._codes[key] = call.code
         return call
 
