@@ -235,8 +235,8 @@ def test_contexts() -> None:
     kind = _kinds["product"].make
     made, kind.create_operator = kind.create_operator, create_operator
     net = sym.Custom(sym.var("a"), sym.var("b"), op_type="product", name="p") + 0
+    compiled = mx.compile(net)
     for call in (partial(nd.Custom, op_type="product"), lambda a, b: compiled(a=a, b=b)):
-        compiled = mx.compile(net)
         a, b = nd.array(DATA, ctx=mx.cpu(1)), nd.array(DATA, ctx=mx.cpu(2))
         for array in (a, b):
             array.attach_grad()
@@ -364,8 +364,8 @@ def test_errors_of_gradients_name_the_call() -> None:
     with pytest.raises(mx.TigonError) as raised:
         x.grad.asnumpy()
     assert str(raised.value) == (
-        f"Custom 'half' on cpu(0), the gradient of the call at {__file__}:{line}: KeyError: 'lost' (called "
-        f"at {__file__}:{line + 2})"
+        f"Custom 'half' on cpu(0), the gradient of the call at {__file__}:{line}: KeyError: 'lost' "
+        f"(called at {__file__}:{line + 2})"
     )
 
 
@@ -403,8 +403,8 @@ def test_waiting_for_what_comes_after_is_told() -> None:
     with pytest.raises(mx.TigonError) as raised:
         y.asnumpy()
     assert str(raised.value).partition(" (called")[0] == (
-        "Custom 'impatient' on cpu(0): the callback waits for an array that is computed after it, from its "
-        "results or by a later callback; compute with the arrays that it is given"
+        "Custom 'impatient' on cpu(0): the callback waits for an array that is computed after it, "
+        "from its results or by a later callback; compute with the arrays that it is given"
     )
 
 
@@ -433,9 +433,9 @@ def test_code_that_does_not_return() -> None:
             with pytest.raises(mx.base.TigonTimeoutError) as raised:
                 wait()
             assert str(raised.value) == (
-                f"Custom 'hang' on cpu(0) (called at {__file__}:{line}): expected it to return to the thread "
-                "that waits for its results within 0.2 s; it is still running; see whether it "
-                "waits for something that this thread holds, or set TIGON_CALLBACK_SECONDS to more"
+                f"Custom 'hang' on cpu(0) (called at {__file__}:{line}): expected it to return to "
+                "the thread that waits for its results within 0.2 s; it is still running; see "
+                "whether it waits for something that this thread holds, or set TIGON_CALLBACK_SECONDS to more"
             )
         assert nd.Custom(nd.array(DATA), op_type="square").asnumpy().tolist() == [1, 4, 9]
         assert (nd.ones((300, 300)) @ nd.ones((300, 300))).asnumpy()[0, 0] == 300
@@ -457,8 +457,8 @@ def test_overwritten_operands_are_noticed() -> None:
     with pytest.raises(mx.TigonError) as raised:
         y.backward()
     assert str(raised.value) == (
-        f"Custom 'square' on cpu(0), the gradient of the call at {__file__}:{line}: input 0 was overwritten "
-        "in place after it was recorded; make a copy before changing it"
+        f"Custom 'square' on cpu(0), the gradient of the call at {__file__}:{line}: input 0 was "
+        "overwritten in place after it was recorded; make a copy before changing it"
     )
 
 
@@ -547,8 +547,8 @@ def test_wrong_results_are_told_at_the_wait() -> None:
     with pytest.raises(mx.TigonError) as raised:
         nd.Custom(nd.array(DATA), op_type="replaces").asnumpy()
     assert str(raised.value).partition(" (called")[0] == (
-        "Custom 'replaces' on cpu(0): forward: out_data holds another array than it was given, which nobody "
-        "reads; write into it: self.assign(out_data[0], req[0], value)"
+        "Custom 'replaces' on cpu(0): forward: out_data holds another array than it was given, "
+        "which nobody reads; write into it: self.assign(out_data[0], req[0], value)"
     )
     with pytest.raises(
         mx.TigonError, match=r"^Custom 'misfits' on cpu\(0\): .*\(2, 2\).*\(called at "
@@ -703,8 +703,8 @@ def test_the_gradient_is_no_graph() -> None:
     with pytest.raises(mx.TigonError) as raised:
         autograd.grad(y, x, create_graph=True)
     assert str(raised.value) == (
-        "grad: create_graph=True cannot differentiate through Custom 'square' on cpu(0); write it in "
-        "operators, or use create_graph=False"
+        "grad: create_graph=True cannot differentiate through Custom 'square' on cpu(0); write it "
+        "in operators, or use create_graph=False"
     )
 
 

@@ -13,10 +13,9 @@ from tigon.base.dtypes import float32
 from tigon.ir import Graph, Node, Value, constant, variable
 from tigon.ops.primitive.arithmetic import add, multiply
 from tigon.ops.primitive.functions import sin
-from tigon.ops.record import Effect, Family, NoAttrs, Operand, Operator, all_operators
+from tigon.ops.record import Effect, Family, NoAttrs, Operand, Operator, all_operators, has_effect
 from tigon.passes import pipeline
 from tigon.passes.cut_at_effects import EffectStep, PureStep, cut_at_effects
-from tigon.passes.effects import has_effect
 
 VECTOR = TensorType((3,), float32)
 

@@ -28,8 +28,8 @@ from tigon.ir.graph import (
 )
 from tigon.ops import record
 from tigon.ops.custom import custom_operator
+from tigon.ops.record import has_effect
 from tigon.ops.signature import HIDDEN, IGNORED, Signature
-from tigon.passes.effects import has_effect
 from tigon.passes.thread_states import order_of_calls, shares_states
 
 VERSION = 10901

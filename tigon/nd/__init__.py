@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 from tigon import ops as _ops  # noqa: F401  (registers the operators)
 from tigon.nd import ndarray as _array
 from tigon.nd import pairs as _pairs
@@ -30,7 +33,6 @@ from tigon.nd.creation import (
     waitall,
     zeros,
 )
-from tigon.nd.custom import Custom as _Custom
 from tigon.nd.dispatch import NDArray
 from tigon.nd.dispatch import make_function as _make_function
 from tigon.nd.files import load, load_frombuffer, save
@@ -41,15 +43,20 @@ from tigon.program import operators as _operators
 
 _operators.install()
 
+
+def _custom() -> _Any:
+    """Imported where it is first asked for."""
+    return _import_module("tigon.nd.custom").Custom
+
+
 _find = _publish(
     globals(),
     operands="arrays",
     make=_make_function,
-    pairs={**_pairs.functions(), "Custom": lambda: _Custom},
+    pairs={**_pairs.functions(), "Custom": _custom},
     own={
         "random": _sampling.functions(),
         "contrib": {"boolean_mask": _boolean_mask},
-        "op": {"Custom": _Custom},
     },
 )
 _array.install(_find)

@@ -17,7 +17,6 @@ from tigon.ir.graph import constant
 from tigon.ops import record
 from tigon.ops.record import Effect, Operator
 from tigon.ops.signature import Signature
-from tigon.program.host import call_host
 from tigon.program.operators import (
     attributes_id,
     cache_of_numbers,
@@ -57,6 +56,8 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         result = symbolic(op, attrs, given)
         return result if out is None else _written(op, out, result)
     if op.effect is not Effect.NONE:
+        from tigon.program.host import call_host  # most programs have no such operators
+
         return call_host(op, attrs, given, out)
     return _invoke(op, attrs, given, out, arrays)
 

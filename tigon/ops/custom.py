@@ -169,7 +169,7 @@ def _record(kind: _Kind, given: tuple[tuple[str, str], ...]) -> Operator:
         infer_operands=_OperandTypes(kind, given),
         is_loss=not prop.need_top_grad,
         effect=Effect.HOST,
-        begin=lambda attrs, types, context: Prop(kind, given).begin(types, context),
+        begin=lambda attrs, types, at: Prop(kind, given).begin(types, at),
         texts=lambda attrs: {"op_type": attrs.op_type, **dict(attrs.given)},
     )
 
@@ -321,14 +321,14 @@ class Prop:
 
     # -- computing
 
-    def begin(self, types: Sequence[TensorType], context: Context) -> CustomCode:
+    def begin(self, types: Sequence[TensorType], at: Context) -> CustomCode:
         """What computes calls on such operands, of which the first is there."""
         operands, _ = self.infer(types)
         arguments = operands[: len(self.arguments)]
         operator = self._asked(
             "create_operator",
             self._prop.create_operator,
-            context,
+            at,
             [list(type_.shape) for type_ in arguments],
             [type_.dtype.numpy.type for type_ in arguments],
         )

@@ -84,6 +84,11 @@ class Effect(enum.Enum):
     HOST = "host"
 
 
+def has_effect(node: Any) -> bool:
+    """Whether a call does something that shows elsewhere than in its outputs."""
+    return getattr(node.op, "effect", Effect.NONE) is not Effect.NONE
+
+
 class Work(enum.Enum):
     """How the operations of an operator, and those of its gradient, grow with the sizes of operands
     and results; `tests/registry/test_work.py` counts them in the loops."""
@@ -217,7 +222,7 @@ class Operator(Frozen, eq=False):
     where it is not the derivative by definition, of none."""
     effect: Effect = Effect.NONE
     begin: Callable[..., Any] | None = None
-    """Of HOST operators: `(attrs, types, context)` makes the `HostCode` that computes calls on such
+    """Of HOST operators: `(attrs, types, at)` makes the `HostCode` that computes calls on such
     operands, of which the first is there."""
     texts: Callable[[Any], dict[str, str]] | None = None
     """The attributes as a file has them, where they are not the fields of `attrs_type`."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, variable
-from tigon.passes.effects import has_effect
+from tigon.ops.record import has_effect
 from tigon.passes.thread_states import order_of_calls
 
 

@@ -18,9 +18,8 @@ from tigon.ir.graph import (
     is_open,
 )
 from tigon.ir.rewrite import rewrite
-from tigon.ops.record import Family
+from tigon.ops.record import Family, has_effect
 from tigon.passes.canonicalize import uniform_value
-from tigon.passes.effects import has_effect
 from tigon.passes.primitives import broadcast, full, reshape, slice_region, transpose
 
 Evaluate = Callable[[Graph], "list[np.ndarray]"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tigon.ir.graph import VARIABLE, Graph, Node, Value, attrs_key
 from tigon.ir.rewrite import rewrite
-from tigon.passes.effects import has_effect
+from tigon.ops.record import has_effect
 from tigon.passes.primitives import add, multiply
 
 

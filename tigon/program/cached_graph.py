@@ -27,8 +27,8 @@ from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
 from tigon.context import check_operands, context_in, current_context
 from tigon.ir import Graph, typed, variable
+from tigon.ops.record import has_effect
 from tigon.passes.cut_joint import Cut, cut_joint
-from tigon.passes.effects import has_effect
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import serials_of_draws, thread_keys
@@ -300,8 +300,8 @@ class CachedGraph:
         if self.has_effects:
             with self._lock:
                 context = context_in(arrays) or current_context()
-                steps = self._stepped(training)
-                return steps.sequence(operands, training, wanted, donated, context)
+                stepped = self._stepped(training)
+                return stepped.sequence(operands, training, wanted, donated, context)
         variant, compiled = self.program(operands, training, wanted, donated)
         types = [(array.dtype_code, array.shape) for array in arrays]
         given = [*range(len(arrays))]

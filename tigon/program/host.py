@@ -31,11 +31,11 @@ class HostCall:
         op: Operator,
         attrs: Any,
         types: Sequence[TensorType],
-        context: Context,
+        at: Context,
         label: str,
         code: Any = None,
     ) -> None:
-        self.label = f"{label} on {context}"
+        self.label = f"{label} on {at}"
         self.op = op
         self.attrs = attrs
         self.visible = op.visible_count(attrs)
@@ -44,7 +44,7 @@ class HostCall:
         self._states = len(op.states(attrs, len(types)))
         if code is None:
             assert op.begin is not None
-            self.code = op.begin(attrs, tuple(types), context)
+            self.code = op.begin(attrs, tuple(types), at)
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """The results, then the new states; recorded where recording is on."""
@@ -266,9 +266,9 @@ class modes:
     """Nothing is recorded, operators work in this mode, and arrays are made on this device, for
     the length of a `with`."""
 
-    def __init__(self, training: bool, device: int) -> None:
+    def __init__(self, training: bool, at: int) -> None:
         self._training = training
-        self._device = device
+        self._device = at
 
     def __enter__(self) -> None:
         self._before = (_native.set_recording(False), _native.set_training(self._training))

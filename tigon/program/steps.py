@@ -100,7 +100,7 @@ class StepGraph:
         training: bool,
         wanted: tuple[bool, ...] | None,
         donated: Sequence[int],
-        context: Context,
+        at: Context,
     ) -> _native.Sequence:
         """How a call on operands of these types goes, of which the first is there."""
         frame = _Frame(types, wanted)
@@ -125,7 +125,7 @@ class StepGraph:
                     on_tape=any(flags),
                 )
             else:
-                call = self._call(step.node, given, context)
+                call = self._call(step.node, given, at)
                 frame.steps.append(("host", call, slots, list(map(_signature, call.types))))
                 states = len(call.types) - call.visible
                 frame.add(call.types, [any(flags)] * call.visible + [False] * states)
@@ -146,10 +146,10 @@ class StepGraph:
         found = self._compiled.get(tuple(types))
         return [] if found is None else [p for v in found.variants for p in v.programs]
 
-    def _call(self, node: Node, types: Sequence[TensorType], context: Context) -> HostCall:
-        key = (node.serial, context, *types)
+    def _call(self, node: Node, types: Sequence[TensorType], at: Context) -> HostCall:
+        key = (node.serial, at, *types)
         name = label(node.op, node.attrs, node.name)
-        call = HostCall(node.op, node.attrs, types, context, name, self._codes.get(key))
+        call = HostCall(node.op, node.attrs, types, at, name, self._codes.get(key))
         self._codes[key] = call.code
         return call
 

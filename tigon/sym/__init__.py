@@ -43,7 +43,7 @@ _find = _publish(
     operands="symbols",
     make=_functions.make_function,
     pairs={**_functions.pair_functions(), "Custom": lambda: _Custom},
-    own={"random": _sampling.functions(), "op": {"Custom": _Custom}},
+    own={"random": _sampling.functions()},
 )
 _functions.install_methods(_find)
 
