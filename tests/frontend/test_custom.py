@@ -22,6 +22,7 @@ from tests.frontend.custom_operators import (
     register_sum_and_product,
 )
 from tigon import autograd, nd, sym
+from tigon import current_context as here
 from tigon.ops.custom import _kinds
 
 DATA = np.array([1, 2, 3], "float32")
@@ -345,7 +346,7 @@ def test_errors_come_at_the_wait_with_operator_and_line() -> None:
     with pytest.raises(mx.TigonError) as raised:
         z.asnumpy()
     assert str(raised.value) == (
-        f"Custom 'fail' on cpu(0): ValueError: the data is sour (called at {__file__}:{line})"
+        f"Custom 'fail' on {here()}: ValueError: the data is sour (called at {__file__}:{line})"
     )
     assert isinstance(raised.value.__cause__, ValueError)
     assert nd.Custom(nd.array(DATA), op_type="square").asnumpy().tolist() == [1, 4, 9]
@@ -364,8 +365,8 @@ def test_errors_of_gradients_name_the_call() -> None:
     with pytest.raises(mx.TigonError) as raised:
         x.grad.asnumpy()
     assert str(raised.value) == (
-        f"Custom 'half' on cpu(0), the gradient of the call at {__file__}:{line}: KeyError: 'lost' "
-        f"(called at {__file__}:{line + 2})"
+        f"Custom 'half' on {here()}, the gradient of the call at {__file__}:{line}: KeyError: "
+        f"'lost' (called at {__file__}:{line + 2})"
     )
 
 
@@ -380,7 +381,7 @@ def test_a_failed_call_changes_nothing() -> None:
 
     register("maybe", forward, list_auxiliary_states=["count"])
     count = nd.zeros(3)
-    with pytest.raises(mx.TigonError, match=r"^Custom 'maybe' on cpu\(0\): ValueError: not yet"):
+    with pytest.raises(mx.TigonError, match=r"^Custom 'maybe' on \w+\(0\): ValueError: not yet"):
         nd.Custom(nd.array(DATA), count, op_type="maybe")
     assert count.asnumpy().tolist() == [0, 0, 0]
     fails[0] = False
@@ -403,8 +404,8 @@ def test_waiting_for_what_comes_after_is_told() -> None:
     with pytest.raises(mx.TigonError) as raised:
         y.asnumpy()
     assert str(raised.value).partition(" (called")[0] == (
-        "Custom 'impatient' on cpu(0): the callback waits for an array that is computed after it, "
-        "from its results or by a later callback; compute with the arrays that it is given"
+        f"Custom 'impatient' on {here()}: the callback waits for an array that is computed after "
+        "it, from its results or by a later callback; compute with the arrays that it is given"
     )
 
 
@@ -433,9 +434,10 @@ def test_code_that_does_not_return() -> None:
             with pytest.raises(mx.base.TigonTimeoutError) as raised:
                 wait()
             assert str(raised.value) == (
-                f"Custom 'hang' on cpu(0) (called at {__file__}:{line}): expected it to return to "
-                "the thread that waits for its results within 0.2 s; it is still running; see "
-                "whether it waits for something that this thread holds, or set TIGON_CALLBACK_SECONDS to more"
+                f"Custom 'hang' on {here()} (called at {__file__}:{line}): expected it to return "
+                "to the thread that waits for its results within 0.2 s; it is still running; see "
+                "whether it waits for something that this thread holds, or set "
+                "TIGON_CALLBACK_SECONDS to more"
             )
         assert nd.Custom(nd.array(DATA), op_type="square").asnumpy().tolist() == [1, 4, 9]
         assert (nd.ones((300, 300)) @ nd.ones((300, 300))).asnumpy()[0, 0] == 300
@@ -457,7 +459,7 @@ def test_overwritten_operands_are_noticed() -> None:
     with pytest.raises(mx.TigonError) as raised:
         y.backward()
     assert str(raised.value) == (
-        f"Custom 'square' on cpu(0), the gradient of the call at {__file__}:{line}: input 0 was "
+        f"Custom 'square' on {here()}, the gradient of the call at {__file__}:{line}: input 0 was "
         "overwritten in place after it was recorded; make a copy before changing it"
     )
 
@@ -547,11 +549,11 @@ def test_wrong_results_are_told_at_the_wait() -> None:
     with pytest.raises(mx.TigonError) as raised:
         nd.Custom(nd.array(DATA), op_type="replaces").asnumpy()
     assert str(raised.value).partition(" (called")[0] == (
-        "Custom 'replaces' on cpu(0): forward: out_data holds another array than it was given, "
+        f"Custom 'replaces' on {here()}: forward: out_data holds another array than it was given, "
         "which nobody reads; write into it: self.assign(out_data[0], req[0], value)"
     )
     with pytest.raises(
-        mx.TigonError, match=r"^Custom 'misfits' on cpu\(0\): .*\(2, 2\).*\(called at "
+        mx.TigonError, match=r"^Custom 'misfits' on \w+\(0\): .*\(2, 2\).*\(called at "
     ):
         nd.Custom(nd.array(DATA), op_type="misfits").asnumpy()
 
@@ -703,8 +705,8 @@ def test_the_gradient_is_no_graph() -> None:
     with pytest.raises(mx.TigonError) as raised:
         autograd.grad(y, x, create_graph=True)
     assert str(raised.value) == (
-        "grad: create_graph=True cannot differentiate through Custom 'square' on cpu(0); write it "
-        "in operators, or use create_graph=False"
+        f"grad: create_graph=True cannot differentiate through Custom 'square' on {here()}; write "
+        "it in operators, or use create_graph=False"
     )
 
 
