@@ -20,6 +20,7 @@ constexpr int kJoinSpins = 4000;
 constexpr uint32_t kMostLanes = 16;
 
 thread_local uint32_t worker_rank = 0;  // from 1; 0: not a worker
+thread_local bool hosts = false;        // it runs Python code
 
 int default_threads() {
   if (const char* text = std::getenv("TIGON_NUM_THREADS")) {
@@ -164,6 +165,7 @@ void ThreadPool::start() {
 // A worker that runs Python code may not come back for long, or ever: another does its work.
 void ThreadPool::begin_host() {
   constexpr int kMostSpare = 16;
+  hosts = true;
   if (hosting_.fetch_add(1) < spare_.load() || spare_.load() >= kMostSpare) return;
   std::unique_lock<std::mutex> guard(control_mutex_, std::try_to_lock);
   if (!guard || !workers_) return;  // the pool stops or starts
@@ -172,6 +174,11 @@ void ThreadPool::begin_host() {
     spare_.fetch_add(1);
   } catch (const std::system_error&) {  // it does without
   }
+}
+
+void ThreadPool::end_host() {
+  hosts = false;
+  hosting_.fetch_sub(1);
 }
 
 void ThreadPool::add_worker(std::vector<std::thread>& workers, uint64_t generation, int index) {
@@ -383,14 +390,15 @@ bool ThreadPool::do_something(bool as_worker, uint64_t last_sequence) {
   if (!task) return false;
   if (host) begin_host();
   task->run_now();
-  if (host) hosting_.fetch_sub(1);
+  if (host) end_host();
   if (!host && running_.fetch_sub(1) == 1) wake_joining();
   return true;
 }
 
 bool ThreadPool::help(uint64_t last_sequence) {
   if (threads() == 1 && !on_worker()) return false;  // the one worker is the one thread
-  return do_something(on_worker(), last_sequence);
+  // Python code that waits takes up no other: that could wait for what this one does afterwards.
+  return do_something(on_worker() && !hosts, last_sequence);
 }
 
 void ThreadPool::submit(Runnable* task) {

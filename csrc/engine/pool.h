@@ -76,6 +76,7 @@ class ThreadPool {
   void start();
   void stop();
   void begin_host();
+  void end_host();
   void add_worker(std::vector<std::thread>& workers, uint64_t generation, int index);
   void work(uint64_t generation, uint32_t rank, bool caretaker);
   bool do_something(bool as_worker, uint64_t last_sequence);

@@ -334,6 +334,41 @@ def test_calls_of_one_thread_run_in_their_order() -> None:
     assert seen == list(range(30))
 
 
+def test_code_that_waits_takes_up_no_other_code() -> None:
+    """What another thread calls meanwhile may wait for what this one does afterwards."""
+    first_waits, first_is_done, kernel = (threading.Event() for _ in range(3))
+
+    def first(op: Any, **_: Any) -> None:
+        first_waits.set()
+        late[0].wait_to_read()
+        first_is_done.set()
+
+    def second(op: Any, **_: Any) -> None:
+        assert first_is_done.wait(60)
+
+    def slow(op: Any, in_data: Any, out_data: Any, **_: Any) -> None:
+        assert kernel.wait(60)
+
+    for name, forward in (("first", first), ("second", second), ("slow", slow)):
+        register(name, forward)
+    late: list[Any] = []
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: late.append(nd.Custom(nd.ones(1), op_type="slow")))
+    thread.start()
+    thread.join()
+    results.append(nd.Custom(nd.array(DATA), op_type="first"))
+    assert first_waits.wait(60)
+    thread = threading.Thread(
+        target=lambda: results.append(nd.Custom(nd.ones(1), op_type="second"))
+    )
+    thread.start()
+    thread.join()
+    time.sleep(0.05)
+    kernel.set()
+    for result in results:
+        result.wait_to_read()
+
+
 def test_errors_come_at_the_wait_with_operator_and_line() -> None:
     def forward(op: Any, in_data: Any, **_: Any) -> None:
         raise ValueError("the data is sour")
