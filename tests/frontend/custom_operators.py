@@ -16,8 +16,9 @@ LOG: list[str] = []
 
 @contextmanager
 def only_here() -> Iterator[list[str]]:
-    """The log, empty at first; what is registered meanwhile is forgotten."""
+    """The log, empty at first; nothing else is registered, and what is, is forgotten."""
     before = dict(_kinds)
+    _kinds.clear()
     LOG.clear()
     try:
         yield LOG

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
+from tests.frontend.custom_operators import register_square
 from tests.registry.test_records import operands_of
 from tigon import autograd, gluon, nd
 from tigon.ops import record
@@ -334,6 +335,8 @@ def from_a_buffer(x: Any) -> Any:
             return nd.load_frombuffer(file.read())
 
 
+register_square("square_of_the_surface")
+
 FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "nd.array": [
         nd.array,
@@ -342,6 +345,7 @@ FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
         lambda x: nd.array(x, dtype="int32"),
         lambda x: nd.array([1, 2]) + x[:, :2],
     ],
+    "nd.Custom": [lambda x: nd.Custom(x, op_type="square_of_the_surface") + x],
     "nd.concatenate": [lambda x: nd.concatenate([x, x], axis=1)],
     "nd.contrib.boolean_mask": [lambda x: nd.contrib.boolean_mask(x, x[:, 0] > 1)],
     "nd.empty": [lambda x: nd.empty(x.shape).shape],
