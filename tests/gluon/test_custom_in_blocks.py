@@ -63,6 +63,25 @@ def test_calls_whose_results_nobody_reads(log: list[str]) -> None:
     assert len(net.compiled) == 1
 
 
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_what_takes_no_part_has_no_gradient(hybridized: bool, log: list[str]) -> None:
+    def body(F: Any, x: Any) -> Any:
+        with autograd.pause():
+            y = x * 2
+        return F.Custom(y, op_type="square"), F.Custom(x * 3, op_type="square")
+
+    net = lambda_block(body)
+    net.hybridize(hybridized)
+    x = nd.ones(2)
+    x.attach_grad()
+    with autograd.record():
+        aside, y = net(x)
+        total = aside + y
+    total.backward()
+    assert not aside.has_tape and x.grad.asnumpy().tolist() == [18, 18]
+    assert calls(log) == ["square", "square", "square backward"]
+
+
 def test_results_in_structures_and_the_block_alone(log: list[str]) -> None:
     def body(F: Any, x: Any) -> Any:
         y = F.Custom(x, op_type="square")
