@@ -432,6 +432,19 @@ class ObjectCompiler:
     def finish(self) -> list[bytes | str]:
         """Helps. For each text in order its object code, or as `str` why it was refused."""
 
+# ------------------------------------------------------------------------------ routines
+
+def routine_address(name: str, dtype_code: int) -> int: ...  # a kernel over a batch of matrices
+def routine_scratch_bytes(name: str, dtype_code: int, numbers: Iterable[int]) -> int:
+    """Of each call of the kernel; `numbers` are its slots without the first, the points."""
+
+def set_library_function(name: str, address: int) -> bool:
+    """Of BLAS or LAPACK, by its name there ("dpotrf"); False for what no kernel calls. All that a
+    kernel calls must be there before it runs."""
+
+def set_library_threads(count: int, set_count: int) -> None:
+    """Addresses of `int count()` and `void set_count(int)`: kernels run with one thread of it."""
+
 # ------------------------------------------------------------------- engine and counters
 
 def push(

@@ -30,7 +30,6 @@ struct Scratch {
 thread_local Scratch scratch;
 
 constexpr int32_t kNoScratch = -1;
-constexpr int32_t kIndexOutOfRange = 5;  // with details, which 1 has not
 
 const char* describe(int32_t status) {
   switch (status) {
@@ -40,8 +39,6 @@ const char* describe(int32_t status) {
     return "integer division by zero; check the divisor";
   case 3:
     return "a value is outside the operator's domain; check the input";
-  case 4:
-    return "the matrix is singular or not positive definite; check the input";
   default:
     return nullptr;
   }
@@ -69,10 +66,29 @@ std::string KernelFailure::index_out_of_range() const {
                 : "there is nothing to index");
 }
 
+std::string KernelFailure::matrix() const {
+  std::string which = "matrix " + std::to_string(details[0]) + " of the batch ";
+  std::string counted = std::to_string(details[1]);
+  switch (status) {
+  case kNotPositiveDefinite:
+    return which + "is not positive definite: its leading minor of order " + counted +
+           " is not positive; check that it is symmetric, or add to its diagonal";
+  case kSingular:
+    return which + "is singular: pivot " + counted + " is 0; check it, or add to its diagonal";
+  case kNoConvergence:
+    return which + "has eigenvalues that are not found; check it for nan and infinite elements";
+  default:
+    throw InternalError(launch->operator_name + ": LAPACK refuses argument " + counted + " for " +
+                        which);
+  }
+}
+
 void KernelFailure::raise() const {
   if (status == kNoScratch) memory::throw_out_of_memory(launch->scratch_bytes);
   if (status == kIndexOutOfRange)
     throw IndexOutOfRange(launch->operator_name + ": " + index_out_of_range());
+  if (status >= kNotPositiveDefinite && status <= kRoutineRefused)
+    throw UserError(launch->operator_name + ": " + matrix());
   const char* text = describe(status);
   throw UserError(
       launch->operator_name + ": " +

@@ -49,6 +49,14 @@ struct Wave {
   void order_chunks();
 };
 
+// What kernels report that leave details in their scratch memory.
+inline constexpr int32_t kIndexOutOfRange = 5;  // index, count, least, axis
+// Of a batch of matrices, which one, and what the routine counted.
+inline constexpr int32_t kNotPositiveDefinite = 6;  // the leading minor
+inline constexpr int32_t kSingular = 7;             // the pivot
+inline constexpr int32_t kNoConvergence = 8;
+inline constexpr int32_t kRoutineRefused = 9;  // the argument
+
 struct KernelFailure {
   static constexpr size_t kDetails = 4;
 
@@ -59,6 +67,7 @@ struct KernelFailure {
 
  private:
   std::string index_out_of_range() const;
+  std::string matrix() const;
 };
 
 class ProgramCode : public AtomicCounted<ProgramCode> {

@@ -5,6 +5,7 @@
 
 #include "call/dispatch.h"
 #include "program/program.h"
+#include "program/routines.h"
 #include "tape/tape.h"
 
 namespace tigon {
@@ -310,6 +311,33 @@ void bind_programs(nb::module_& m) {
       .def_ro("cotangents", &GradientRule::cotangents)
       .def_ro("targets", &GradientRule::targets);
   gradient_type = gradient.ptr();
+
+  m.def(
+      "routine_address",
+      [](const std::string& name, int64_t dtype_code) {
+        return translated(
+            [&] { return reinterpret_cast<uintptr_t>(routine_kernel(name, dtype_code)); });
+      },
+      "name"_a, "dtype_code"_a);
+  m.def(
+      "routine_scratch_bytes",
+      [](const std::string& name, int64_t dtype_code, const std::vector<int64_t>& numbers) {
+        return translated([&] { return routine_scratch_bytes(name, dtype_code, numbers); });
+      },
+      "name"_a, "dtype_code"_a, "numbers"_a);
+  m.def(
+      "set_library_function",
+      [](const std::string& name, uintptr_t address) {
+        return set_library_function(name, reinterpret_cast<void*>(address));
+      },
+      "name"_a, "address"_a);
+  m.def(
+      "set_library_threads",
+      [](uintptr_t count, uintptr_t set_count) {
+        set_library_threads(reinterpret_cast<int (*)()>(count),
+                            reinterpret_cast<void (*)(int)>(set_count));
+      },
+      "count"_a, "set_count"_a);
 }
 
 }  // namespace tigon
