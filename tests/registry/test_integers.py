@@ -18,7 +18,7 @@ from tigon import nd
 from tigon.base import TigonError, as_dtype
 from tigon.ir import Node
 from tigon.loop import build as L
-from tigon.ops.record import Operator
+from tigon.ops.record import Operator, is_of
 
 INTEGERS = ("int64", "int32", "uint8")
 
@@ -56,7 +56,7 @@ def takes(op: Operator, sample: tuple, dtype: str) -> bool:
     """Whether operands that are given by their shapes are declared to be such integers."""
     shaped = {i for i, given in enumerate(sample[:-1]) if not isinstance(given, np.ndarray)}
     kinds = [kinds for places, kinds in declared(op, sample) if shaped & {*places}]
-    return bool(shaped) and all(as_dtype(dtype).kind in each for each in kinds)
+    return bool(shaped) and all(is_of(as_dtype(dtype), each) for each in kinds)
 
 
 def results(node: Node, given: list[np.ndarray]) -> list[list[np.ndarray] | None]:

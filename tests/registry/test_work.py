@@ -21,6 +21,7 @@ from tigon.loop.grammar import (
     Apply,
     Contraction,
     Expr,
+    Extern,
     Fail,
     Let,
     Load,
@@ -59,6 +60,8 @@ Measured = dict[str, tuple[int, list[int]]]
 
 def operations(nest: AnyNest) -> int:
     """Loads and functions of all iterations of a nest, those of every axis of a contraction."""
+    if isinstance(nest, Extern):
+        return number(nest.points) * number(nest.operations)
     if isinstance(nest, Contraction):
         space = (*nest.batch, *nest.rows, *nest.columns)
         inner = _repeated((*space, *nest.inner), lambda _: _weight(nest.left, nest.right), {})

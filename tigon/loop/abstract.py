@@ -120,6 +120,10 @@ class _Abstract(Mapper):
     def local_name(self, name: str) -> str:
         return self.name(name, "v")
 
+    def number(self, expr: Expr) -> Expr:
+        assert isinstance(expr, Const)
+        return self._slot(expr)
+
     def name(self, name: str, prefix: str) -> str:
         found = self._names.get((prefix, name))
         if found is None:
@@ -220,7 +224,7 @@ class _Bind(Mapper):
     def value(self, expr: Expr) -> Expr:
         return rebuild(expr, self._memory, self._number)
 
-    position = extent = value
+    position = extent = number = value
 
     def _number(self, node: Expr, operands: tuple[Expr, ...]) -> Expr:
         if isinstance(node, Slot):

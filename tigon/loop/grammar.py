@@ -325,7 +325,23 @@ class Contraction(Frozen):
     body: tuple[Stmt, ...]
 
 
-AnyNest = Nest | Contraction
+class Extern(Frozen):
+    """A routine of the native runtime, which calls a library: no loops that anyone could look into.
+
+    Buffers are dense, in order of the routine's operands and results, each of `points` equal parts;
+    point p works on the p-th of each. `numbers` are the routine's own, constants of int64 or
+    float64. `operations`, of one point, serve estimates. Its slots are `points`, the numbers and
+    `operations`."""
+
+    routine: str
+    dtype: DType
+    buffers: tuple[Buffer, ...]
+    points: Expr
+    numbers: tuple[Expr, ...]
+    operations: Expr
+
+
+AnyNest = Nest | Contraction | Extern
 
 
 def walk(expr: Expr, stop: Container[Expr] = ()) -> Iterator[Expr]:

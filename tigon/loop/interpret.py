@@ -26,6 +26,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Extern,
     Fail,
     Let,
     Load,
@@ -99,6 +100,8 @@ class _Run:
 
     def run(self) -> None:
         nest = self.nest
+        if isinstance(nest, Extern):
+            raise InternalError(f"interpret: {nest.routine} has no loops; its record has an oracle")
         if isinstance(nest, Contraction):
             scope = self._enter(_Scope(), nest.batch + nest.rows + nest.columns)
             self._scratch(scope)

@@ -12,6 +12,7 @@ from tigon.loop.grammar import (
     Buffer,
     Contraction,
     Expr,
+    Extern,
     Fail,
     Let,
     Loop,
@@ -43,6 +44,10 @@ class Mapper:
         """Of a scratch buffer."""
         return expr
 
+    def number(self, expr: Expr) -> Expr:
+        """Of a routine."""
+        return expr
+
     def bound(self, axis: LoopAxis, side: str) -> Expr:
         """`side` is "start" or "stop"."""
         return getattr(axis, side)
@@ -54,6 +59,13 @@ class Mapper:
         return name
 
     def nest(self, nest: AnyNest) -> AnyNest:
+        if isinstance(nest, Extern):
+            return replace(
+                nest,
+                points=self.number(nest.points),
+                numbers=tuple(self.number(number) for number in nest.numbers),
+                operations=self.number(nest.operations),
+            )
         buffers = tuple(
             buffer
             if buffer.extent is None

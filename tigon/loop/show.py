@@ -13,6 +13,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Extern,
     Fail,
     Let,
     Load,
@@ -114,6 +115,10 @@ def show(nest: AnyNest) -> str:
       s = sum over k < 8 (vector): t0 * t0
       b1[i] = sqrt(s)
     """
+    if isinstance(nest, Extern):
+        numbers = ", ".join(map(expression, nest.numbers))
+        call = f"{nest.routine}({numbers}) of {nest.dtype}"
+        return f"{_head('extern', nest.buffers)}\n{call}, {expression(nest.points)} times"
     lines = [_head("nest" if not isinstance(nest, Contraction) else "contraction", nest.buffers)]
     if isinstance(nest, Contraction):
         for group in ("batch", "rows", "columns", "inner"):

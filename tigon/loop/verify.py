@@ -16,6 +16,7 @@ from tigon.loop.grammar import (
     Const,
     Contraction,
     Expr,
+    Extern,
     Fail,
     Let,
     Load,
@@ -71,6 +72,11 @@ class _Check:
         nest = self.nest
         for number, buffer in enumerate(nest.buffers):
             self._buffer(number, buffer)
+        if isinstance(nest, Extern):
+            self._expr(nest.points, int64, "number of points")
+            for part in (*nest.numbers, nest.operations):
+                _require(isinstance(part, (Const, Slot)), f"{part!r} is no number of a routine")
+            return
         if isinstance(nest, Contraction):
             self._contraction(nest)
             return

@@ -16,6 +16,7 @@ from tigon.loop.grammar import (
     Buffer,
     Contraction,
     Expr,
+    Extern,
     Load,
     Local,
     Loop,
@@ -44,6 +45,8 @@ class LoweredNest:
         point writes the other, and comes before that write. A backend may compute a point's values
         more than once or several points at a time, as long as it keeps to this order."""
         if read not in self.values or written not in self.values:
+            return False
+        if isinstance(self.nest, Extern):
             return False
         if read.dtype.itemsize != written.dtype.itemsize:
             return False
@@ -204,6 +207,7 @@ def _accesses(nest: AnyNest) -> tuple[list[_Access], list[_Access]]:
             if isinstance(stmt, Store):
                 stores.append(_Access(stmt.buffer, stmt.index, time, axes, stmt.accumulate))
 
+    assert not isinstance(nest, Extern)
     if isinstance(nest, Contraction):
         inner = {axis.name: (axis.start, axis.stop) for axis in nest.inner}
         read([nest.left, nest.right], inner)

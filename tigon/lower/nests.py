@@ -6,6 +6,7 @@ from tigon.base import InternalError
 from tigon.lower.body import LoweredNest
 from tigon.lower.check import lower_check
 from tigon.lower.contraction import lower_contraction
+from tigon.lower.extern import lower_extern
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.join import lower_join
 from tigon.lower.rows import Rows
@@ -31,4 +32,6 @@ def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
             return [lower_scatter(group, fusion)]
         case "check":
             return [lower_check(group, fusion)]
+        case "extern":
+            return [lower_extern(group)]
     raise InternalError(f"lower: unknown kind of group {group.kind}")

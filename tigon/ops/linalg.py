@@ -1,5 +1,4 @@
-"""Linear algebra that is products, sums and masks. Factorizations are not here: they are sequential
-and belong to a library."""
+"""Linear algebra that is products, sums and masks."""
 
 from __future__ import annotations
 
@@ -81,7 +80,7 @@ class TrmmAttrs(Frozen):
     alpha: float = 1.0
 
 
-def _triangle(x: Any, lower: bool, offset: int = 0) -> Any:
+def triangle(x: Any, lower: bool, offset: int = 0) -> Any:
     """`x` with zeros outside one triangle, whose edge is the diagonal `offset`."""
     rows = _iota(shape=(x.shape[-2], 1), start=offset)
     columns = _iota(shape=(1, x.shape[-1]), axis=1)
@@ -96,7 +95,7 @@ def _decompose_trmm(attrs: TrmmAttrs, a: Any, b: Any) -> Any:
         "linalg_trmm",
         f"expected equal batches; given {a.shape} and {b.shape}",
     )
-    a = _triangle(a, attrs.lower)
+    a = triangle(a, attrs.lower)
     batch = _batch_labels(a)
     inner = "YX" if attrs.transpose != attrs.rightside else "XY"
     pair = ("ZY", "ZX") if attrs.rightside else ("YZ", "XZ")

@@ -27,6 +27,7 @@ Conventions
   JOIN, UPDATE, SCATTER   kernels that write parts of their output: see `lower`
   CHECK        indices, or a failure where one is out of range: see `lower`
   HOST         Python code on arrays, which no kernel holds: graphs are cut around it; `begin`
+  EXTERN       a routine of a library over a batch: `routine(attrs, *types)` says which
   COMPOSITE    `decompose` into other operators
 """
 
@@ -66,6 +67,7 @@ class Family(enum.Enum):
     SCATTER = "scatter"
     CHECK = "check"
     HOST = "host"
+    EXTERN = "extern"
     COMPOSITE = "composite"
 
 
@@ -110,6 +112,17 @@ class Operand(Frozen):
     random_key: bool = False
 
 
+class Routine(Frozen):
+    """A call of the native runtime's `routines.cpp`."""
+
+    name: str
+    points: int
+    """Matrices. Of every operand and result each has an equal part."""
+    numbers: tuple[int | float, ...]
+    operations: int
+    """Of one point, about: for estimates of time."""
+
+
 class Positions(Frozen):
     """What an operand of positions may hold: 0 to `count` - 1 (or of each of its rows another
     count), and the number `ignored`."""
@@ -135,14 +148,20 @@ first of them, "data weight", with its kinds. What is not named takes every dtyp
 
 EXPECTED = {
     "f": "floating-point numbers",
+    "F": "float32 or float64",
     "iu": "integers",
     "fiu": "numbers",
     "fiub": "numbers or bools",
 }
 """How messages and documentation call what is of these kinds."""
 
-CONVERSION = {"f": "float32", "iu": "int32", "fiu": "float32", "fiub": "float32"}
+CONVERSION = {"f": "float32", "F": "float32", "iu": "int32", "fiu": "float32", "fiub": "float32"}
 """What messages advise to convert to."""
+
+
+def is_of(dtype: DType, kinds: str) -> bool:
+    """Whether a dtype is one of those that a record declares by these kinds."""
+    return dtype.name in ("float32", "float64") if kinds == "F" else dtype.kind in kinds
 
 
 def _parse_operands(text: str) -> tuple[Operand, ...]:
@@ -175,6 +194,8 @@ class Operator(Frozen, eq=False):
     """Of a reduction or a scan: by which row of `loop/combine.py`."""
     joining: Operator | None = None
     """Of a scan: combines two of its results, element by element."""
+    routine: Callable[..., Routine] | None = None
+    """Of an extern: `(attrs, *types)` says what is called."""
     decompose: Callable[..., Any] | None = None
     grad: Callable[..., Any] | None = None
     numpy: Callable[..., Any] | None = None
@@ -190,6 +211,9 @@ class Operator(Frozen, eq=False):
     aliases: tuple[str, ...] = ()
     domain: tuple[float, float] | None = None
     """Where the generated tests sample float operands."""
+    sampled: Callable[[np.ndarray], np.ndarray] | None = None
+    """What the generated tests put their first operand through, that it may be symmetric, say.
+    Affine: gradients are compared along what it makes of all directions."""
     samples: Sequence[tuple[Any, ...]] = ()
     """Generated tests: (operand shapes or arrays..., attrs dict)."""
     indices: Mapping[str, Callable[..., Positions | None]] = MappingProxyType({})
@@ -351,7 +375,7 @@ class Operator(Frozen, eq=False):
                 if arrays
                 else common_dtype(self.name, *(types[place] for place in given))
             )
-            if dtype.kind not in alike.kinds:
+            if not is_of(dtype, alike.kinds):
                 self._refuse_dtype(first, EXPECTED[alike.kinds], dtype, CONVERSION[alike.kinds])
             for place in arrays[1:]:
                 if types[place].dtype is not dtype:

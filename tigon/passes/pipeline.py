@@ -19,6 +19,7 @@ from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.shorten_views import shorten_views
 from tigon.passes.split_sums import split_sums
+from tigon.passes.store_operands import store_operands
 
 
 class Pass(Frozen):
@@ -64,6 +65,7 @@ PIPELINE = (
         "after the last step that makes views; before outputs, for what it copies is in memory",
         optional=False,
     ),
+    Pass(store_operands, "after the last step that makes views", optional=False),
     Pass(own_outputs, "when nothing else changes what computes an output", optional=False),
     Pass(
         drop_closing_reshapes,

@@ -20,7 +20,7 @@ from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
-from tigon.loop.grammar import Const, Loop, Store
+from tigon.loop.grammar import Const, Extern, Loop, Store
 from tigon.lower.body import LoweredNest
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse.fuser import fuse
@@ -100,6 +100,8 @@ def _known_while_lowered(lowered: LoweredGraph) -> list[np.ndarray] | None:
     numbers: dict[Value, Any] = {}
     for kernel in lowered.kernels:
         for nest in kernel.nests:
+            if isinstance(nest.nest, Extern):
+                return None
             statements = list(nest.nest.body)
             for statement in statements:
                 if isinstance(statement, Loop):
@@ -351,7 +353,10 @@ class LoweredGraph:
                 value.node.name or value.node.op.name,
                 int(value.type.nbytes),
                 self.producer[value].wave,
-                max((kernel.wave for kernel in self.readers.get(value, ())), default=0),
+                max(
+                    (kernel.wave for kernel in self.readers.get(value, ())),
+                    default=self.producer[value].wave,
+                ),
                 tuple(sources),
             )
             for value, sources in zip(self.temporaries, self.takes_over, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tigon.backends.cpu import cost
+from tigon.backends.cpu import cost, routines
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
@@ -16,6 +16,7 @@ from tigon.backends.llvm.scalar import EMITTED
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function
 from tigon.backends.store import ObjectStore
+from tigon.base import InternalError
 from tigon.base.locks import lock_without_forks
 from tigon.loop.abstract import abstract
 from tigon.loop.expand import expand as expand_functions
@@ -25,6 +26,8 @@ from tigon.loop.grammar import (
     Apply,
     Contraction,
     Expr,
+    Extern,
+    Nest,
     walk,
 )
 from tigon.loop.map import Mapper
@@ -74,13 +77,19 @@ class CpuBackend:
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
         with self._lock:
-            missing = [s for s in dict.fromkeys(structures) if s not in self._addresses]
-            self._hits += len(structures) - len(missing)
+            looped = [s for s in structures if not isinstance(s.nest, Extern)]
+            missing = [s for s in dict.fromkeys(looped) if s not in self._addresses]
+            self._hits += len(looped) - len(missing)
             if missing:
                 jobs = [Job(fingerprint(s), partial(self.emit, s)) for s in missing]
                 made = self._compiler.compile(jobs)
                 self._addresses.update(zip(missing, made, strict=True))
-            return [self._addresses[structure] for structure in structures]
+            return [
+                routines.address(structure.nest)
+                if isinstance(structure.nest, Extern)
+                else self._addresses[structure]
+                for structure in structures
+            ]
 
     @property
     def version(self) -> str:
@@ -91,13 +100,18 @@ class CpuBackend:
         return self._compiler.store
 
     def names(self, structures: Sequence[Structure]) -> list[str]:
-        return [self._compiler.name(fingerprint(structure)) for structure in structures]
+        return [
+            routines.name(structure.nest)
+            if isinstance(structure.nest, Extern)
+            else self._compiler.name(fingerprint(structure))
+            for structure in structures
+        ]
 
     def find(self, names: Sequence[str]) -> list[int] | None:
         with self._lock:
             found = []
             for name in names:
-                address = self._found.get(name) or self._compiler.find(name)
+                address = self._found.get(name) or routines.find(name) or self._compiler.find(name)
                 if address is None:
                     return None
                 self._found[name] = address
@@ -121,6 +135,8 @@ class CpuBackend:
     # ----------------------------------------------------------------------------- inside
 
     def _prepare(self, nest: AnyNest, is_open: bool) -> Launchable:
+        if isinstance(nest, Extern):
+            return routines.prepare(nest)
         target = self._compiler.target
         plain = as_nest(nest) if isinstance(nest, Contraction) else None
         if plain is not None:
@@ -156,12 +172,15 @@ class CpuBackend:
 
     def emit(self, structure: Structure, name: str) -> Function:
         """The function for a structure, as LLVM IR."""
-        nest = expand(structure.nest)
+        nest = structure.nest
+        if isinstance(nest, Extern):
+            raise InternalError(f"cpu: {nest.routine} is a routine of a library, not loops")
+        nest = expand(nest)
         target = self._compiler.target
         if isinstance(nest, Contraction):
             assert isinstance(structure.variant, Plan)
             return emit_contraction(nest, structure.variant, name, target)
-        assert isinstance(structure.variant, NestPlan)
+        assert isinstance(nest, Nest) and isinstance(structure.variant, NestPlan)
         return emit_nest(nest, structure.variant, name, target)
 
     def llvm(self, structure: Structure) -> str:

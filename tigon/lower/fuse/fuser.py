@@ -17,7 +17,7 @@ from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Axis, Expr
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import Coords, arithmetic_cost, axes_over, linear, squeezed
-from tigon.lower.fuse.group import EPILOGUES, Fusion, Group, outer_part, same_rows
+from tigon.lower.fuse.group import CLOSED, EPILOGUES, Fusion, Group, outer_part, same_rows
 from tigon.lower.fuse.reads import (
     Read,
     direct_reads,
@@ -157,7 +157,7 @@ class _Fuser:
         return chosen
 
     def _fits(self, node: Node, domain: tuple[int, ...], group: Group) -> bool:
-        if len(group.members) >= LARGEST_GROUP or group.kind in ("join", "scatter", "check"):
+        if len(group.members) >= LARGEST_GROUP or group.kind in CLOSED:
             return False
         family = node.op.family
         if group.kind in EPILOGUES:
@@ -254,7 +254,8 @@ class _Fuser:
                 continue
             # What a scan reads once, nothing computes again.
             limit = ROW_EXPANSION if node.op.family is Family.SCAN else CHEAP
-            if self.enabled and self._expand_cheaply(read, limit):
+            in_memory = node.op.family is Family.EXTERN
+            if self.enabled and not in_memory and self._expand_cheaply(read, limit):
                 expanded.add(producer)
                 pending.extend(node_reads(producer, read.coords, ranges, read.loops))
             else:
@@ -315,6 +316,7 @@ class _Fuser:
             Family.JOIN: "join",
             Family.SCATTER: "scatter",
             Family.CHECK: "check",
+            Family.EXTERN: "extern",
         }.get(node.op.family, "map")
         group = Group(kind, self.made, domain)
         self.made += 1

@@ -19,13 +19,17 @@ EPILOGUES = ("contract", "scan")
 """Kinds of groups that are one node and elementwise work on its result."""
 
 
+CLOSED = ("join", "scatter", "check", "extern")
+"""Kinds of groups that are one node alone."""
+
+
 class Group:
     """Nodes that become one kernel."""
 
     def __init__(
         self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
     ) -> None:
-        self.kind = kind  # "map", "contract", "scan", "join", "scatter", "check"
+        self.kind = kind  # "map", "contract", "scan", "join", "scatter", "check", "extern"
         self.bit = bit  # its place in bit sets of groups
         self.shape = shape
         self.axes = axes  # of the domain, reduced; None: no reduction (yet)
