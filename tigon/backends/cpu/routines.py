@@ -24,7 +24,7 @@ from tigon.loop.grammar import Extern
 _CALL_US = 0.5
 _OPERATIONS_PER_US = 4000.0
 
-_THREADS = (
+THREADS = (
     ("scipy_openblas_get_num_threads", "scipy_openblas_set_num_threads"),
     ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
     ("openblas_get_num_threads", "openblas_set_num_threads"),
@@ -86,7 +86,7 @@ def _load_library() -> None:
         for function, capsule in library.__pyx_capi__.items():
             _native.set_library_function(function, _address(capsule))
     opened = ctypes.CDLL(library.__file__)  # finds what it is linked against, too
-    for count, set_count in _THREADS:
+    for count, set_count in THREADS:
         if hasattr(opened, count) and hasattr(opened, set_count):
             found = (
                 ctypes.cast(getattr(opened, each), ctypes.c_void_p) for each in (count, set_count)
