@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ if jax_side is not None:
 
 RATE, MOMENTUM = 0.01, 0.9
 LOOP = "tigon, record/backward/step"
+FACTORS = "Cholesky factors of 64 matrices of 32x32"
 
 
 @dataclass(frozen=True)
@@ -423,6 +425,29 @@ def matrix_products() -> Iterator[Row]:
         yield row
 
 
+def cholesky_factors() -> Iterator[Row]:
+    """64 matrices of 32x32; the other triangle is zero in all results."""
+    if find_spec("scipy") is None:
+        return
+    from scipy.linalg import lapack
+
+    given = normal(64, 32, 32)
+    data = given @ given.transpose(0, 2, 1) + 32 * np.eye(32, dtype=np.float32)
+
+    def with_scipy() -> np.ndarray:
+        return np.stack([lapack.spotrf(each, lower=1, clean=1)[0] for each in data])
+
+    row = Row(FACTORS, flops=64 * 32**3 / 3)
+    row.enter("numpy", partial(np.linalg.cholesky, data))
+    row.enter("SciPy's LAPACK in a loop", with_scipy)
+    row.enter_tigon("tigon", nd.linalg.potrf, nd.array(data))
+    if torch_side is not None:
+        row.enter_torch(torch.linalg.cholesky, data)
+    if jax_side is not None:
+        row.enter_jax(jnp.linalg.cholesky, data)
+    yield row
+
+
 def rows(only: str) -> Iterator[Row]:
     """Made as they are asked for, so that their arrays go when they are done."""
     text = "tanh(b*a+1)*0.5+a"
@@ -438,5 +463,6 @@ def rows(only: str) -> Iterator[Row]:
         convolutional_training,
         softmax_rows,
         matrix_products,
+        cholesky_factors,
     ]
     return (row for make in makers for row in make() if only in row.name)

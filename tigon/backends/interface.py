@@ -3,8 +3,8 @@
     launchable = backend.prepare(nest)                     # numbers become a parameter block
     [address, ...] = backend.compile([launchable.structure, ...])
 
-A backend sees loop nests only, never a graph or an operator. Memory, copies and synchronization
-belong to the native runtime.
+A backend sees loop nests and names of routines, never a graph or an operator. Memory, copies and
+synchronization belong to the native runtime.
 
 The memory plan puts results over operands where each point of a nest reads an element before it
 writes it (`LoweredNest.in_step`). A backend may run points in any order, several as one, and
@@ -22,7 +22,8 @@ from tigon.loop.grammar import AnyNest
 
 
 class Structure(Frozen):
-    """What a native function is compiled from, and the key under which it is found again.
+    """What a native function is compiled from, and the key under which it is found again; an
+    `Extern` is found only.
 
     `nest` has slots instead of numbers. `variant` is the schedule that the backend chose from the
     extents (tiles, special cases); other code passes it on without looking."""
