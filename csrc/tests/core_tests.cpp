@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -15,6 +16,7 @@
 #include "memory/storage.h"
 #include "program/object_code.h"
 #include "program/program.h"
+#include "program/routines.h"
 
 using namespace tigon;
 
@@ -688,6 +690,72 @@ void programs_run_their_waves() {
   REQUIRE(thrown);
 }
 
+// A library that takes roots of diagonal matrices, and refuses what is not positive.
+std::atomic<int> library_threads{3};
+
+void fake_potrf(char*, int* n, double* a, int*, int* info) {
+  REQUIRE(library_threads.load() == 1);
+  for (int place = 0; place < *n; ++place) {
+    double& element = a[place * (*n + 1)];
+    if (!(element > 0)) {
+      *info = place + 1;
+      return;
+    }
+    element = std::sqrt(element);
+  }
+}
+
+// Batches in chunks on several threads: matrices find their own memory, the library has one thread
+// meanwhile, and a failure tells which matrix it was.
+void routines_work_through_batches() {
+  constexpr int64_t kMatrices = 999, kSize = 3;
+  REQUIRE(set_library_function("dpotrf", reinterpret_cast<void*>(fake_potrf)));
+  REQUIRE(!set_library_function("dnothing", reinterpret_cast<void*>(fake_potrf)));
+  set_library_threads([] { return library_threads.load(); },
+                      [](int count) { library_threads.store(count); });
+  const std::vector<int64_t> numbers = {kSize, 1};
+  ProgramCode code;
+  code.input_count = code.output_count = 1;
+  code.waves.emplace_back().launches = {{routine_kernel("potrf", 1),
+                                         {{Space::Input, 0}, {Space::Output, 0}},
+                                         {kMatrices, kSize, 1, 0},
+                                         kMatrices,
+                                         1,
+                                         routine_scratch_bytes("potrf", 1, numbers),
+                                         "test",
+                                         {}}};
+  code.finish();
+  std::vector<double> given(kMatrices * kSize * kSize, 7), found(given.size());
+  for (int64_t matrix = 0; matrix < kMatrices; ++matrix) {
+    for (int64_t place = 0; place < kSize; ++place)
+      given[static_cast<size_t>(matrix * kSize * kSize + place * (kSize + 1))] =
+          static_cast<double>(matrix + 1);
+  }
+  void* inputs[] = {given.data()};
+  void* outputs[] = {found.data()};
+  for (int threads : {1, 2, 4}) {
+    ThreadPool::instance().set_threads(threads);
+    for (int round = 0; round < 20; ++round) code.execute(inputs, outputs, nullptr);
+    for (int64_t matrix = 0; matrix < kMatrices; ++matrix) {
+      const double* factor = found.data() + matrix * kSize * kSize;
+      REQUIRE(factor[4] == std::sqrt(matrix + 1.0) && factor[3] == 7 && factor[1] == 0);
+    }
+    REQUIRE(library_threads.load() == 3);
+  }
+  given[321 * kSize * kSize + 4] = -1;
+  bool thrown = false;
+  try {
+    code.execute(inputs, outputs, nullptr);
+  } catch (const UserError& error) {
+    thrown = std::string(error.what())
+                 .starts_with("test: matrix 321 of the batch is not positive definite: its leading "
+                              "minor of order 2 is not positive; ");
+  }
+  REQUIRE(thrown && library_threads.load() == 3);
+  set_library_threads(nullptr, nullptr);
+  ThreadPool::instance().set_threads(2);
+}
+
 // A code generator whose object code is the text, backwards; it refuses what begins with '!'.
 struct FakeModule {
   std::string text;
@@ -782,6 +850,7 @@ int main() {
   a_forked_child_finds_whole_results_and_goes_on();
 #endif
   programs_run_their_waves();
+  routines_work_through_batches();
   object_code_comes_in_order();
   fork_join_time();
   ThreadPool::instance().set_threads(4);
