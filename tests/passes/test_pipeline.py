@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from tests.fuzz.interpret import interpret
+from tests.oracle import evaluate
 from tigon.base import InternalError, TensorType, TigonError, as_dtype
 from tigon.ir import CONSTANT, Graph, constant, variable
 from tigon.ops import get
 from tigon.passes import pipeline
 from tigon.passes.decompose import decompose
 from tigon.passes.fold_constants import LIMIT, fold_constants
+from tigon.passes.store_operands import store_operands
 
 F32 = as_dtype("float32")
 
@@ -29,6 +31,7 @@ def test_every_step_says_why() -> None:
         "replace_empty_values",
         "split_sums",
         "shorten_views",
+        "store_operands",
         "own_outputs",
     ]
 
@@ -37,6 +40,21 @@ def test_every_step_says_why() -> None:
 def test_only_optional_passes_can_be_disabled(name: str) -> None:
     with pytest.raises(TigonError, match=f"cannot disable {name}; optional passes are canon"):
         pipeline.run(Graph([], []), interpret, {name})
+
+
+def test_operands_of_libraries_are_stored_once() -> None:
+    """No random graph has such operators, so the laws of passes hold here."""
+    x = x_of(2, 3, 3)
+    views = [get("transpose")(x, axes=(0, 2, 1)), get("_full")(shape=(3, 3), value=2.0), x]
+    outputs = [get("_linalg_inverse_or_zero")(view) for view in views]
+    graph = Graph([x], [*outputs, get("linalg_trsm")(x, get("exp")(views[0]))])
+    stored = store_operands(graph)
+    copies = [node for node in stored if node.op.name == "_copy"]
+    assert [node.inputs[0] for node in copies] == views[:2]
+    assert store_operands(stored) is stored
+    given = {"x": np.random.default_rng(0).uniform(1, 2, (2, 3, 3)).astype("float32")}
+    for found, wanted in zip(evaluate(stored, given), evaluate(graph, given), strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_numbers_become_one_weak_constant() -> None:
