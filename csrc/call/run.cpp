@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "call/dispatch.h"
+#include "call/tasks.h"
 #include "core/few.h"
 #include "engine/engine.h"
 #include "python/errors.h"
@@ -20,262 +21,7 @@ bool overlap(const Array* a, const Array* b) {
          b->offset < a->offset + static_cast<int64_t>(a->type->nbytes);
 }
 
-void move_bytes(const char* from, char* to, size_t bytes) {
-  bool disjoint = from + bytes <= to || to + bytes <= from;
-  if (disjoint) {
-    parallel_copy(to, from, bytes);
-  } else if (from != to) {
-    std::memmove(to, from, bytes);
-  }
-}
-
-std::shared_ptr<Failure> failure_of(const KernelFailure* failure) {
-  if (!failure) return nullptr;
-  try {
-    failure->raise();
-  } catch (...) {
-    return Failure::from_current_exception();
-  }
-}
-
-class CopyTask final : public Task, private Completion {
- public:
-  CopyTask(Array* from, Array* to)
-      : source_(from->storage.get()), target_(to->storage.get()), from_(from->offset),
-        to_(to->offset), bytes_(from->type->nbytes) {
-    reads.push_back(from->storage);
-    writes.push_back({to->storage, to->whole_storage()});
-  }
-
- protected:
-  bool execute() override {
-    Device& source = device_at(source_->device());
-    Device& target = device_at(target_->device());
-    const char* from = source_->data() + from_;
-    char* to = target_->data() + to_;
-    if (source.is_host() && target.is_host()) {
-      move_bytes(from, to, bytes_);
-      return true;
-    }
-    if (!bytes_) return true;
-    if (!source.is_host() && !target.is_host() && source.index != target.index) {
-      std::vector<char> between(bytes_);
-      copy_now(source, between.data(), from, bytes_, DeviceKind::Way::ToHost);
-      copy_now(target, to, between.data(), bytes_, DeviceKind::Way::FromHost);
-      return true;
-    }
-    auto way = source.is_host()   ? DeviceKind::Way::FromHost
-               : target.is_host() ? DeviceKind::Way::ToHost
-                                  : DeviceKind::Way::Within;
-    Device& device = source.is_host() ? target : source;
-    check_usable(device);
-    ++on_devices;
-    device.kind->copy(device.number, to, from, bytes_, way, *this);
-    return false;
-  }
-
- private:
-  void ended(const KernelFailure* failure) noexcept override {
-    finish(failure_of(failure));
-    --on_devices;
-  }
-
-  Storage* source_;
-  Storage* target_;
-  int64_t from_;
-  int64_t to_;
-  size_t bytes_;
-};
-
-struct Place {
-  Storage* storage;  // null: the immediate; kept alive by the task's lists
-  int64_t offset;
-  Immediate immediate;
-};
-
-struct AliasCopy {
-  Storage* from;
-  Storage* to;
-  int64_t offset;
-  size_t bytes;
-};
-
-class ProgramTask final : public Task {
- public:
-  ProgramTask(Ref<ProgramCode> code, std::string name)
-      : code_(std::move(code)), name_(std::move(name)) {
-    code_->in_flight.fetch_add(1, std::memory_order_relaxed);
-  }
-  ~ProgramTask() override { code_->in_flight.fetch_sub(1, std::memory_order_release); }
-
-  std::vector<Place> inputs;
-  std::vector<Place> outputs;
-  std::vector<AliasCopy> copies;
-
- protected:
-  void reserve() override { arena_ = std::make_unique<Arena>(code_->arena_bytes); }
-
-  bool execute() override {
-    std::unique_ptr<Arena> arena = std::move(arena_);  // ends with the execution
-    Few<void*, 64> in(inputs.size());
-    Few<void*, 64> out(outputs.size());
-    for (size_t index = 0; index < inputs.size(); ++index) {
-      Place& place = inputs[index];
-      if (place.storage) place.storage->materialize();
-      in[index] = place.storage ? place.storage->data() + place.offset : place.immediate.bytes;
-    }
-    for (size_t index = 0; index < outputs.size(); ++index)
-      out[index] = outputs[index].storage->data() + outputs[index].offset;
-    code_->execute(in.data(), out.data(), arena->data());
-    for (const AliasCopy& copy : copies)
-      move_bytes(copy.from->data(), copy.to->data() + copy.offset, copy.bytes);
-    return true;
-  }
-
-  std::string title() const override { return name_; }
-
- private:
-  Ref<ProgramCode> code_;
-  std::string name_;
-  std::unique_ptr<Arena> arena_;
-};
-
-// One execution on a device whose memory is its own. Numbers lie behind the arena.
-class DeviceTask final : public Task, private Completion {
- public:
-  DeviceTask(Ref<ProgramCode> code, std::string name, Device& device)
-      : code_(std::move(code)), name_(std::move(name)), device_(device) {
-    code_->in_flight.fetch_add(1, std::memory_order_relaxed);
-  }
-  ~DeviceTask() override { code_->in_flight.fetch_sub(1, std::memory_order_release); }
-
-  std::vector<Place> inputs;
-  std::vector<Place> outputs;
-
- protected:
-  void reserve() override {
-    arena_ =
-        std::make_unique<Arena>(numbers_begin() + inputs.size() * sizeof(Immediate), device_.index);
-  }
-
-  bool execute() override {
-    check_usable(device_);
-    std::vector<void*> in(inputs.size());
-    std::vector<void*> out(outputs.size());
-    numbers_.resize(inputs.size());
-    bool any = false;
-    for (size_t index = 0; index < inputs.size(); ++index) {
-      Place& place = inputs[index];
-      if (place.storage) {
-        place.storage->materialize();
-        in[index] = address(place);
-        continue;
-      }
-      any = true;
-      numbers_[index] = place.immediate;
-      in[index] = arena_->data() + numbers_begin() + index * sizeof(Immediate);
-    }
-    for (size_t index = 0; index < outputs.size(); ++index) out[index] = address(outputs[index]);
-    if (any)
-      device_.kind->copy(device_.number, arena_->data() + numbers_begin(), numbers_.data(),
-                         numbers_.size() * sizeof(Immediate), DeviceKind::Way::FromHost, sent_);
-    buffers_ = code_->buffers_on(device_, in.data(), out.data(), arena_->data());
-    ++on_devices;
-    device_.kind->run(device_.number, code_->waves, buffers_.data(), *this);
-    return false;
-  }
-
-  std::string title() const override { return name_; }
-
- private:
-  struct Sent final : Completion {  // a copy that failed fails what comes after it
-    void ended(const KernelFailure*) noexcept override {}
-  };
-
-  static void* address(const Place& place) {
-    return place.storage->bytes() ? place.storage->data() + place.offset : nullptr;
-  }
-
-  size_t numbers_begin() const {
-    return (code_->arena_bytes + kAlignment - 1) / kAlignment * kAlignment;
-  }
-  void ended(const KernelFailure* failure) noexcept override {
-    arena_.reset();
-    finish(failure_of(failure));
-    --on_devices;
-  }
-
-  Ref<ProgramCode> code_;
-  std::string name_;
-  Device& device_;
-  Sent sent_;
-  std::vector<Immediate> numbers_;
-  std::vector<void*> buffers_;
-  std::unique_ptr<Arena> arena_;
-};
-
-void push(Ref<Task> task) {
-  task->file = caller_place(&task->line);
-  ++counters.pushed;
-  Engine::instance().push(std::move(task));
-}
-
 }  // namespace
-
-void copy_array(Array* from, Array* to) {
-  if (from->storage.get() == to->storage.get() && from->offset == to->offset) return;
-  constexpr size_t kInline = 65536;
-  note_write(*to->storage);
-  bool host = Task::current_host();
-  if (host) {
-    wait_to_read(from);
-    wait_to_write(to);
-  }
-  bool ready = host || (from->storage->ready_to_read() && to->storage->ready_to_write());
-  if (!is_on_host(from) || !is_on_host(to)) {
-    push(Ref<Task>(new CopyTask(from, to)));
-    if (Engine::instance().naive) wait_to_read(to);
-    return;
-  }
-  if (ready && (host || from->type->nbytes < kInline || Engine::instance().naive)) {
-    from->storage->materialize();
-    to->storage->materialize();
-    move_bytes(from->data(), to->data(), from->type->nbytes);
-    return;
-  }
-  push(Ref<Task>(new CopyTask(from, to)));
-}
-
-void fill_array(Array* array, double value) {
-  materialize_now(*array->storage);
-  Immediate element = convert({Scalar::Float, value, 0}, array->type->dtype);
-  size_t width = array->type->itemsize();
-  bool here = is_on_host(array);
-  std::vector<char> sent(here ? 0 : array->type->nbytes);
-  char* to = here ? array->data() : sent.data();
-  if (value == 0) {
-    if (array->type->nbytes) std::memset(to, 0, array->type->nbytes);
-  } else {
-    for (int64_t index = 0; index < array->type->size; ++index, to += width)
-      std::memcpy(to, element.bytes, width);
-  }
-  if (!here) write_bytes(array, sent.data());
-}
-
-ArrayRef placed_on(Array* array, uint8_t device) {
-  TypeRef type = array->type->on(device);
-  if (is_on_host(array) && device_at(device).is_host())
-    return new_array(std::move(type), array->storage, array->offset);
-  ArrayRef copy = new_array(std::move(type));
-  copy_array(array, copy.get());
-  return copy;
-}
-
-ArrayRef moved_to(Array* array, uint8_t device) {
-  ArrayRef copy = new_array(array->type->on(device));
-  copy_array(array, copy.get());
-  return copy;
-}
 
 // ------------------------------------------------------------------------------------ recording
 
@@ -672,25 +418,7 @@ class Call {
   }
 
   Ref<Task> make_task() {
-    if (on_host_) {
-      Ref<Task> owned(new ProgramTask(program_.code, program_.name));
-      auto* task = static_cast<ProgramTask*>(owned.get());
-      fill(task);
-      for (auto& [index, given] : copies_) {
-        note_write(*given->storage);
-        task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
-                                given->type->nbytes});
-        task->writes.push_back({given->storage, given->whole_storage()});
-      }
-      return owned;
-    }
-    Ref<Task> owned(new DeviceTask(program_.code, program_.name, device_at(device_)));
-    fill(static_cast<DeviceTask*>(owned.get()));
-    return owned;
-  }
-
-  template <class Filled>
-  void fill(Filled* task) {
+    Ref<ExecutionTask> task = execution_task(program_.code, program_.name, device_);
     task->inputs.reserve(count_);
     task->outputs.reserve(outputs_.size());
     for (size_t index = 0; index < count_; ++index) {
@@ -708,6 +436,15 @@ class Call {
       task->outputs.push_back({output->storage.get(), output->offset, {}});
       task->writes.push_back({output->storage, output->whole_storage()});
     }
+    if (on_host_) {
+      for (auto& [index, given] : copies_) {
+        note_write(*given->storage);
+        task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
+                                given->type->nbytes});
+        task->writes.push_back({given->storage, given->whole_storage()});
+      }
+    }
+    return Ref<Task>(task.get());
   }
 
   Program& program_;
