@@ -15,7 +15,8 @@ from typing import Any
 from tigon import nd, sym
 from tigon.base.files import write_file
 from tigon.ops import get, names
-from tigon.ops.record import Operator, attr_fields
+from tigon.ops.attributes import attr_fields
+from tigon.ops.record import Operator
 from tigon.ops.signature import FLUENT, HIDDEN, placement
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -56,7 +56,7 @@ BOUNDED = {
     "loop.verify._Check._body _Check._scan": RANK,
     "lower.body._accesses.visit": RANK,
     "metric.create": "checked: a list of metrics holds no list",
-    "ops.record._as_option _coerce": "the declared type",
+    "ops.attributes._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",
     "passes.decompose._expand decompose": "composites made of composites",
     "passes.gradient._pull_back _walk": "composites made of composites",

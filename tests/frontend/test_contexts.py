@@ -15,7 +15,8 @@ import tigon as mx
 from tigon import autograd, gluon, nd, sym
 from tigon.gluon import nn
 from tigon.gluon.model_zoo import vision
-from tigon.ops.record import all_operators, attr_fields
+from tigon.ops.attributes import attr_fields
+from tigon.ops.record import all_operators
 from tigon.ops.signature import Signature
 
 NAMES = ("ctx", "context", "contexts", "ctx_list", "device", "group2ctx")

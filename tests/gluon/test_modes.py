@@ -12,7 +12,8 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
-from tigon.ops.record import all_operators, attr_fields
+from tigon.ops.attributes import attr_fields
+from tigon.ops.record import all_operators
 
 SCOPES: dict[str, Callable[[], Any]] = {
     "predict": autograd.predict_mode,

@@ -25,7 +25,7 @@ from tests.frontend.custom_operators import register_square
 from tests.registry.test_records import operands_of
 from tigon import autograd, gluon, nd
 from tigon.ops import record
-from tigon.ops.record import attrs_dict
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.signature import HIDDEN
 from tigon.runtime import keys
 

@@ -17,7 +17,8 @@ from tigon.base.frozen import replace
 from tigon.export.symbol_json import dumps, loads
 from tigon.ir import Graph, Node, Value, parse, rewrite, show
 from tigon.ops import get
-from tigon.ops.record import Operator, attr_fields
+from tigon.ops.attributes import attr_fields
+from tigon.ops.record import Operator
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import thread_states

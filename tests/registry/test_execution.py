@@ -17,7 +17,8 @@ from tigon.base import TigonError
 from tigon.base.dtypes import BY_CODE
 from tigon.ir import Graph, Node
 from tigon.nd.dispatch import apply, make_function
-from tigon.ops.record import Operator, attrs_dict
+from tigon.ops.attributes import attrs_dict
+from tigon.ops.record import Operator
 from tigon.ops.signature import HIDDEN
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.operators import invoke

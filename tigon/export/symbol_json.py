@@ -27,6 +27,7 @@ from tigon.ir.graph import (
     topological_order,
 )
 from tigon.ops import record
+from tigon.ops.attributes import attr_fields, attrs_dict
 from tigon.ops.custom import custom_operator
 from tigon.ops.record import has_effect
 from tigon.ops.signature import HIDDEN, IGNORED, Signature
@@ -102,7 +103,7 @@ def attribute_texts(node: Node) -> dict[str, str]:
     if node.op is VARIABLE or node.op is CONSTANT:
         return {}
     op: Any = node.op
-    fields = record.attr_fields(op.attrs_type)
+    fields = attr_fields(op.attrs_type)
     # MXNet has defaults of its own (or none) where arrays are made from nothing.
     every = not [operand for operand in op.operands if not operand.random_key]
     own_mode = getattr(node.attrs, "training", None)
@@ -111,7 +112,7 @@ def attribute_texts(node: Node) -> dict[str, str]:
         return texts | op.texts(node.attrs)
     return texts | {
         name: as_text(value)
-        for name, value in record.attrs_dict(node.attrs).items()
+        for name, value in attrs_dict(node.attrs).items()
         if name not in HIDDEN
         and name != "num_args"
         and (value != fields[name][1] or (every and value != "") or name in _ALWAYS_WRITTEN)
@@ -186,7 +187,7 @@ class _Writer:
             self._add(node, "null", node.name, dict(node.hints), [], 1)
         elif node.op is CONSTANT:
             self._own.add("constant")
-            texts = {f: as_text(v) for f, v in record.attrs_dict(node.attrs).items()}
+            texts = {f: as_text(v) for f, v in attrs_dict(node.attrs).items()}
             self._add(node, f"{OWN_PREFIX}constant", self._name(node, "constant"), texts, [], 1)
         else:
             self._write_operator(node)
@@ -593,7 +594,7 @@ class _Row:
     def _separate(self, op: Any, told: set[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The operator's own attributes, and what is said about the node; what was `told` in
         another way is left out."""
-        fields = record.attr_fields(op.attrs_type)
+        fields = attr_fields(op.attrs_type)
         given, hints = {}, {}
         for name, value in self.attributes.items():
             if name in told:

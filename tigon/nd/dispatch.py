@@ -15,6 +15,7 @@ from tigon.base.frozen import replace
 from tigon.context import context_in
 from tigon.ir.graph import constant
 from tigon.ops import record
+from tigon.ops.attributes import attr_fields
 from tigon.ops.record import Effect, Operator
 from tigon.ops.signature import Signature
 from tigon.program.operators import (
@@ -183,7 +184,7 @@ def _has_rates(op: Operator) -> bool:
         _by_rates[op] = None
         if sibling is not None and op.mutates and sibling.mutates == op.mutates:
             rates = tuple(o.name for o in sibling.operands[len(op.operands) :])
-            _by_rates[op] = (sibling, rates, tuple(record.attr_fields(sibling.attrs_type)))
+            _by_rates[op] = (sibling, rates, tuple(attr_fields(sibling.attrs_type)))
     return _by_rates[op] is not None
 
 

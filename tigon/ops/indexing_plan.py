@@ -13,6 +13,7 @@ from tigon.base.dtypes import int64
 from tigon.base.frozen import Frozen
 from tigon.loop.semantics import convert
 from tigon.ops import record
+from tigon.ops.attributes import shown
 
 
 class Region(Frozen):
@@ -163,8 +164,7 @@ def _host_array(entry: Any) -> np.ndarray:
         return array
     if array.size and array.dtype.kind not in "iu":
         raise TigonIndexError(
-            "expected integers, slices, None, Ellipsis or index arrays in []; given "
-            + record.shown(entry)
+            "expected integers, slices, None, Ellipsis or index arrays in []; given " + shown(entry)
         )
     if array.dtype == np.uint64:
         array = np.minimum(array, np.iinfo(np.int64).max)

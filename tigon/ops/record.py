@@ -33,14 +33,8 @@ Conventions
 
 from __future__ import annotations
 
-import ast
 import enum
-import math
-import re
-import sys
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -48,10 +42,11 @@ import numpy as np
 
 from tigon.base import InternalError, TensorType, TigonError, TigonTypeError
 from tigon.base.dtypes import DType, int64
-from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_one
-from tigon.base.frozen import MISSING, Frozen, fields, replace
+from tigon.base.extents import is_one
+from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.loop import build as L
+from tigon.ops.attributes import attrs_dict, make_attrs
 
 
 class Family(enum.Enum):
@@ -270,7 +265,7 @@ class Operator(Frozen, eq=False):
 
     def make_attrs(self, given: Mapping[str, Any]) -> Any:
         """Checked, normalized attributes (hashable)."""
-        return _make_attrs(self, given)
+        return make_attrs(self, given)
 
     # -- rules, with attributes where there are some
 
@@ -457,136 +452,6 @@ def names() -> list[str]:
 def all_operators() -> list[Operator]:
     """Every record once, in order of name."""
     return sorted(set(_REGISTRY.values()), key=lambda op: op.name)
-
-
-# ----------------------------------------------------------------------- attributes
-
-
-def attrs_dict(attrs: Any) -> dict[str, Any]:
-    """Field name -> value."""
-    return dict(vars(attrs))
-
-
-@cache
-def attr_fields(attrs_type: type) -> dict[str, tuple[Any, Any]]:
-    """Field name -> (annotation, default). `MISSING` where it must be given."""
-    types: dict[str, Any] = {}
-    for cls in reversed(attrs_type.__mro__[: attrs_type.__mro__.index(Frozen)]):
-        for name, annotation in cls.__annotations__.items():
-            types[name] = _evaluated(annotation, cls.__module__)
-    return {name: (types[name], default) for name, default in fields(attrs_type).items()}
-
-
-@cache
-def _evaluated(annotation: Any, module: str) -> Any:
-    """An annotation that is kept as text. `typing.get_type_hints` would compile each one anew."""
-    if not isinstance(annotation, str):
-        return annotation
-    return eval(annotation, vars(sys.modules[module]))
-
-
-def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
-    fields = attr_fields(op.attrs_type)
-    values = {}
-    for name, value in given.items():
-        if name not in fields:
-            known = ", ".join(fields) or "none"
-            raise TigonError(f"{op.name}: has no attribute '{name}'; it knows: {known}")
-        values[name] = _coerce(op, name, fields[name][0], value)
-    for name, (_, default) in fields.items():
-        if name not in values and default is MISSING:
-            raise TigonError(f"{op.name}: attribute '{name}' must be given")
-    return op.attrs_type(**values)
-
-
-def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
-    """Bring a user's or a file's value into the declared type, or say what was expected."""
-    options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    if isinstance(value, str):
-        value = _read(value, options)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and float in options:
-        return value  # also where an int would do: -0.0 is not 0
-    for option in options:
-        fits, result = _as_option(op, name, option, value)
-        if fits:
-            return result
-    for option in options:  # a single number where a tuple is wanted
-        if typing.get_origin(option) is tuple and isinstance(value, (int, float)):
-            return (_coerce(op, name, typing.get_args(option)[0], value),)
-    raise TigonError(
-        f"{op.name}: attribute '{name}' expects {_describe(annotation)}; given {shown(value):.300}"
-    )
-
-
-def shown(value: Any) -> str:
-    """A value in a message: nested too deeply to be printed, it is named by its type."""
-    try:
-        return repr(value)
-    except RecursionError:
-        return f"a deeply nested {type(value).__name__}"
-
-
-_WORDS = {"true": True, "false": False, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}
-
-
-def _read(text: str, options: Sequence[Any]) -> Any:
-    """A value written in a file; text stays text where text is wanted."""
-    if text == "None" and type(None) in options:
-        return None
-    if str in options:
-        return text
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    try:
-        # Files written under Python 2 hold shapes such as (3L, 3L).
-        return ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return text
-
-
-def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, Any]:
-    """Whether `value` is, or stands for, a value of this type, and that value."""
-    number = isinstance(value, (int, float))
-    if option is type(None):
-        return value is None, None
-    if option is bool:
-        return isinstance(value, int) and value in (0, 1), bool(value) if number else None
-    if isinstance(value, RuntimeNumber):
-        return option is float or (option is int and isinstance(value, RuntimeExtent)), value
-    if option is int:
-        whole = type(value) is int or (isinstance(value, float) and value.is_integer())
-        fits = whole and -(2**63) <= value < 2**63
-        return fits, int(value) if fits else None
-    if option is float:
-        fits = isinstance(value, float) or (number and abs(value) <= sys.float_info.max)
-        return fits, _real(value) if fits else None
-    if option is str:
-        if isinstance(value, (str, DType)):
-            return True, str(value)
-        if isinstance(value, (type, np.dtype)):
-            return True, np.dtype(value).name
-        return False, None
-    if typing.get_origin(option) is tuple and isinstance(value, (tuple, list)):
-        element = typing.get_args(option)[0]
-        return True, tuple(_coerce(op, name, element, item) for item in value)
-    return False, None
-
-
-def _real(value: int | float) -> int | float:
-    """A number where a float is declared. A whole one that no float equals stays whole: it is
-    meant for an integer array."""
-    real = float(value)
-    return real if real == value or isinstance(value, float) else value
-
-
-def _is_union(annotation: Any) -> bool:
-    return len(typing.get_args(annotation)) > 0 and typing.get_origin(annotation) is not tuple
-
-
-def _describe(annotation: Any) -> str:
-    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
 
 
 # ---------------------------------------------------------------------- type rules

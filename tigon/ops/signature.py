@@ -12,7 +12,7 @@ from tigon.base import TigonError
 from tigon.base.dtypes import check_dtype
 from tigon.base.frozen import MISSING
 from tigon.context import Context, on
-from tigon.ops import record
+from tigon.ops.attributes import attr_fields
 from tigon.ops.record import Operator
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Signature:
         self.names = tuple(o.name for o in op.operands if not o.random_key)
         self.own = frozenset(self.names)
         self.variadic = any(o.variadic for o in op.operands)
-        fields = record.attr_fields(op.attrs_type)
+        fields = attr_fields(op.attrs_type)
         self.mixed = any(_several_numbers(annotation) for annotation, _ in fields.values())
         self.fractional = any("float" in str(annotation) for annotation, _ in fields.values())
         self._fields = tuple(name for name in fields if name not in HIDDEN)
@@ -165,7 +165,7 @@ class Signature:
             elif not operand.random_key:
                 parameters.append(kinds(operand.name, kinds.POSITIONAL_OR_KEYWORD, default=None))
         kind = kinds.KEYWORD_ONLY if self.variadic else kinds.POSITIONAL_OR_KEYWORD
-        fields = record.attr_fields(self.op.attrs_type)
+        fields = attr_fields(self.op.attrs_type)
         for name in self._fields:
             default = fields[name][1]
             parameters.append(kinds(name, kind, default=None if default is MISSING else default))

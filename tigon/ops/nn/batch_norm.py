@@ -9,6 +9,7 @@ import numpy as np
 from tigon.base import TensorType
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn._shared import (
     along,
     extent_of,
@@ -24,7 +25,7 @@ from tigon.ops.primitive.arithmetic import add, multiply, negative, square, subt
 from tigon.ops.primitive.functions import rsqrt
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.view import _reshape
-from tigon.ops.record import attrs_dict, composite, same_type
+from tigon.ops.record import composite, same_type
 
 
 class BatchNormAttrs(Frozen, kw_only=True):

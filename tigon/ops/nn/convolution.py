@@ -17,6 +17,7 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn._shared import (
     Phases,
     Windows,
@@ -32,7 +33,7 @@ from tigon.ops.primitive.arithmetic import add
 from tigon.ops.primitive.contract import _contract
 from tigon.ops.primitive.reduce import sum as sum_
 from tigon.ops.primitive.view import _pad, _reshape, transpose
-from tigon.ops.record import Work, attrs_dict, composite
+from tigon.ops.record import Work, composite
 
 SPATIAL = "xyz"
 KERNEL = "uvw"

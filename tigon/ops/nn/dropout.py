@@ -10,12 +10,13 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn._shared import normal_axis
 from tigon.ops.primitive.arithmetic import multiply
 from tigon.ops.primitive.choose import identity, where
 from tigon.ops.primitive.compare import lesser
 from tigon.ops.primitive.random import _random_bits
-from tigon.ops.record import attrs_dict, composite, same_type
+from tigon.ops.record import composite, same_type
 
 
 class DropoutAttrs(Frozen, kw_only=True):

@@ -14,6 +14,7 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn._shared import along_shape, label_per_row
 from tigon.ops.nn.softmax import softmax_over
 from tigon.ops.primitive.activation import sigmoid
@@ -23,7 +24,7 @@ from tigon.ops.primitive.compare import equal, greater, not_equal
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.view import _reshape
-from tigon.ops.record import Positions, attrs_dict, composite, same_type
+from tigon.ops.record import Positions, composite, same_type
 
 _NORMALIZATIONS = ("null", "batch", "valid")
 

@@ -12,6 +12,7 @@ from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen, replace
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn._shared import (
     Phases,
     Windows,
@@ -40,7 +41,7 @@ from tigon.ops.primitive.create import _iota
 from tigon.ops.primitive.functions import power, sqrt
 from tigon.ops.primitive.reduce import _reduce_argmax, _reduce_max, _reduce_sum
 from tigon.ops.primitive.view import _broadcast, _reshape, _slice, transpose
-from tigon.ops.record import Operator, attrs_dict, composite
+from tigon.ops.record import Operator, composite
 
 
 class PoolingAttrs(Frozen, kw_only=True):

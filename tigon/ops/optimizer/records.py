@@ -17,6 +17,7 @@ import numpy as np
 from tigon.base import TensorType, as_dtype, check
 from tigon.base.frozen import MISSING, Frozen
 from tigon.ir.graph import Value, constant
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.optimizer.formulas import (
     _adadelta,
     _adagrad,
@@ -53,7 +54,7 @@ from tigon.ops.optimizer.oracles import (
     _signum_oracle,
 )
 from tigon.ops.primitive.choose import cast
-from tigon.ops.record import Operator, attrs_dict, composite
+from tigon.ops.record import Operator, composite
 
 # ----------------------------------------------------------------------------- records
 
