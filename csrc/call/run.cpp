@@ -263,17 +263,16 @@ class Call {
  public:
   Call(Program& program, Array* const* inputs, const Immediate* immediates, size_t count,
        std::vector<ArrayRef>& outputs, const std::vector<uint32_t>* donate, bool recording)
-      : program_(program), code_(*program.code), inputs_(inputs), immediates_(immediates),
-        count_(count), outputs_(outputs), donate_(donate),
+      : engine_(Engine::instance()), program_(program), code_(*program.code), inputs_(inputs),
+        immediates_(immediates), count_(count), outputs_(outputs), donate_(donate),
         device_(place_of(inputs, count, outputs)), recording_(recording),
-        synchronous_(Engine::instance().naive.load(std::memory_order_relaxed) ||
-                     Task::current_host()),
+        synchronous_(engine_.naive.load(std::memory_order_relaxed) || Task::current_host()),
         on_host_(is_host(device_)),
         small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)) {}
 
   // May give up the GIL: nothing about the operands is looked at before.
   void wait_for_turn() const {
-    if (!Engine::instance().has_room()) wait_for_room();
+    if (!engine_.has_room()) wait_for_room();
     // Two at a time, so that the queue cannot hold the inputs and outputs of many steps.
     if (!small_ && code_.arena_bytes && code_.in_flight.load(std::memory_order_relaxed) >= 2)
       wait_below(code_.in_flight, 2);
@@ -301,7 +300,8 @@ class Call {
       for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
       input_places_.sort();
     }
-    std::vector<bool> taken(donate_ ? count_ : 0);
+    std::vector<bool> taken;
+    if (donate_) taken.assign(count_, false);
     for (size_t index = 0; index < outputs_.size(); ++index) {
       if (outputs_[index]) {
         place_given(index);
@@ -361,7 +361,7 @@ class Call {
 
   void run_inline() {
     Ref<ProgramCode> held;
-    bool drained = Engine::instance().idle();
+    bool drained = engine_.idle();
     for (;;) {
       try {
         execute();
@@ -410,7 +410,7 @@ class Call {
   // Long work of the naive engine: other Python threads and Ctrl-C have their turn meanwhile, and
   // the order of tasks is kept.
   void run_and_wait() {
-    Engine::instance().push(make_task());
+    engine_.push(make_task());
     for (const ArrayRef& output : outputs_) wait_to_read(output.get());
     if (on_host_) {
       for (auto& [index, given] : copies_) wait_to_read(given.get());
@@ -447,6 +447,7 @@ class Call {
     return Ref<Task>(task.get());
   }
 
+  Engine& engine_;
   Program& program_;
   ProgramCode& code_;
   Array* const* inputs_;
