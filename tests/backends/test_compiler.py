@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -169,3 +170,15 @@ def test_without_a_folder_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> 
     store = ObjectStore()
     store.save("text", b"code")
     assert store.load("text") is None
+
+
+def test_libraries_that_need_each_other_are_made_again(folder: Path) -> None:
+    """Two processes at once may leave such ones: each has what the other had loaded."""
+    compiler = Compiler()
+    for library, has, needs in (("one", "helper_a", "helper_b"), ("two", "helper_b", "helper_a")):
+        head = json.dumps({"has": [has], "needs": [needs], "sizes": [0]})
+        compiler.store.save(library, head.encode() + b"\n")
+        compiler.store.save(compiler._full(objects._helper(has)), f"{library} {has}".encode())
+    for name in ("helper_a", "helper_b"):
+        assert compiler.find(compiler.name(objects._helper(name))) is None
+    assert compiler.loaded == 0

@@ -38,6 +38,7 @@ class Compiler:
         self._tools: Toolchain | None = None
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
+        self._loading: set[str] = set()
         self.store = ObjectStore()
         self._version = ""
         self.modules = 0
@@ -90,19 +91,28 @@ class Compiler:
         if entry is None:
             return None
         library, name = entry.decode().split()
-        if library not in self._libraries:
-            content = self.store.load(library)
-            if content is None:
-                return None
-            begun = time.perf_counter()
-            head, _, rest = content.partition(b"\n")
-            names = json.loads(head)
-            if not all(self._has_helper(helper) for helper in names["needs"]):
-                return None
-            self._link(library, _cut(rest, names["sizes"]), names["has"], names["needs"])
-            self.seconds += time.perf_counter() - begun
+        if library not in self._libraries and not self._load(library):
+            return None
         self.loaded += 1
         return self._libraries[library].get(name)
+
+    def _load(self, library: str) -> bool:
+        content = None if library in self._loading else self.store.load(library)
+        if content is None:
+            return False
+        begun = time.perf_counter()
+        head, _, rest = content.partition(b"\n")
+        names = json.loads(head)
+        # Processes that ran at the same time may have left two libraries that need each other.
+        self._loading.add(library)
+        try:
+            if not all(self._has_helper(helper) for helper in names["needs"]):
+                return False
+        finally:
+            self._loading.remove(library)
+        self._link(library, _cut(rest, names["sizes"]), names["has"], names["needs"])
+        self.seconds += time.perf_counter() - begun
+        return True
 
     def _has_helper(self, name: str) -> bool:
         if name not in self._helpers:
