@@ -193,6 +193,7 @@ class CachedGraph:
         drawn: Sequence[int] = (),
         states: States | None = None,
         unread: int = 0,
+        one_code: bool = False,
     ) -> None:
         self.graph, self.states = thread_states(graph) if states is None else (graph, states)
         self.unread = unread
@@ -219,7 +220,9 @@ class CachedGraph:
         self._variants: WeakValueDictionary[Any, Variant] = WeakValueDictionary()
         self._moded: dict[bool, ModeGraph] = {}
         self._steps: dict[bool, StepGraph] = {}
-        self._codes: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+        self._codes: WeakValueDictionary[Any, Any] | None = None
+        if one_code:
+            self._codes = WeakValueDictionary()
         self.by_shape = {mode: ByShape(partial(self._lowering, mode)) for mode in (False, True)}
         """By mode, what types that differ in extents share."""
         self.others: dict[Any, Any] = {}

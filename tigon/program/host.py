@@ -8,7 +8,7 @@ raises is raised where a result is read. Within such code all is done at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,9 @@ NDArray = _native.NDArray
 
 
 class HostCall:
-    """An operator on operands of given types, call after call. All calls share what `begin` made;
-    the gradient of a call goes to it, too."""
+    """An operator on operands of given types, call after call. What `begin` makes serves one call
+    and its gradient, so that neither other calls nor other threads change what it keeps; or all
+    calls that share `codes`."""
 
     def __init__(
         self,
@@ -33,18 +34,28 @@ class HostCall:
         types: Sequence[TensorType],
         at: Context,
         label: str,
-        code: Any = None,
+        codes: MutableMapping[Any, Any] | None = None,
+        key: Any = None,
     ) -> None:
         self.label = f"{label} on {at}"
         self.op = op
         self.attrs = attrs
         self.visible = op.visible_count(attrs)
         self.types = op.infer_types(attrs, tuple(types))
-        self.code = code
         self._states = len(op.states(attrs, len(types)))
-        if code is None:
-            assert op.begin is not None
-            self.code = op.begin(attrs, tuple(types), at)
+        self._begin = (attrs, tuple(types), at)
+        self._shared = None
+        if codes is not None:
+            self._shared = codes.get(key)
+            if self._shared is None:
+                self._shared = codes[key] = self.begun()
+
+    def begun(self) -> Any:
+        """The code of one call."""
+        if self._shared is not None:
+            return self._shared
+        assert self.op.begin is not None
+        return self.op.begin(*self._begin)
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """The results, then the new states; recorded where recording is on."""
@@ -59,13 +70,14 @@ class HostCall:
                 _fresh(type_.shape, type_.dtype.code, device)
                 for type_, device in zip(self.types, [*results, *states], strict=True)
             ]
-            run = partial(self._forward, training, inputs, outputs)
+            code = self.begun()
+            run = partial(self._forward, code, training, inputs, outputs)
             run_host(run, inputs, outputs, self.label)
             made = list(map(_given_back, outputs, [*results, *states]))
         finally:
             _native.set_recording(recording)
         if recording and any(map(_takes_part, arrays)):
-            gradient = HostGradient(self, training, arrays, inputs, outputs[: self.visible])
+            gradient = HostGradient(self, code, training, arrays, inputs, outputs[: self.visible])
             _native.record_custom(arrays, made[: self.visible], gradient)
         return made
 
@@ -78,13 +90,13 @@ class HostCall:
         return made[: self.visible]
 
     def _forward(
-        self, training: bool, inputs: Sequence[NDArray], outputs: Sequence[NDArray]
+        self, code: Any, training: bool, inputs: Sequence[NDArray], outputs: Sequence[NDArray]
     ) -> None:
         first = len(inputs) - self._states
         results, states = outputs[: self.visible], outputs[self.visible :]
         fill(results, states, inputs[first:])
         with modes(training, inputs[0].device_index):
-            self.code.forward(training, inputs[:first], results, states)
+            code.forward(training, inputs[:first], results, states)
 
 
 class HostGradient:
@@ -93,6 +105,7 @@ class HostGradient:
     def __init__(
         self,
         call: HostCall,
+        code: Any,
         training: bool,
         arrays: Sequence[NDArray],
         inputs: Sequence[NDArray],
@@ -100,6 +113,7 @@ class HostGradient:
     ) -> None:
         first = len(arrays) - call._states
         self.call = call
+        self._code = code
         self._training = training
         self._inputs = inputs[:first]
         self._devices = [array.device_index for array in arrays]
@@ -147,7 +161,7 @@ class HostGradient:
     ) -> None:
         fill(gradients, states, old)
         with modes(self._training, self._inputs[0].device_index):
-            self.call.code.backward(
+            self._code.backward(
                 self._wanted, cotangents, self._inputs, self._results, gradients, states
             )
 

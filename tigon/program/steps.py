@@ -72,7 +72,7 @@ class Compiled(Frozen, eq=False):
 
 class StepGraph:
     """A graph of one mode, cut at its effects. `codes` keeps the Python code of each node and its
-    types, which the modes of a graph share."""
+    types, where all calls share it, in both modes."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class StepGraph:
         unread: int,
         draws: int,
         make_part: Callable[[Graph], Part],
-        codes: MutableMapping[Any, Any],
+        codes: MutableMapping[Any, Any] | None,
     ) -> None:
         cut = cut_at_effects(graph)
         self._steps = [
@@ -149,9 +149,7 @@ class StepGraph:
     def _call(self, node: Node, types: Sequence[TensorType], at: Context) -> HostCall:
         key = (node.serial, at, *types)
         name = label(node.op, node.attrs, node.name)
-        call = HostCall(node.op, node.attrs, types, at, name, self._codes.get(key))
-        self._codes[key] = call.code
-        return call
+        return HostCall(node.op, node.attrs, types, at, name, self._codes, key)
 
 
 class _Frame:

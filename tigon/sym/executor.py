@@ -52,7 +52,8 @@ class Executor:
         self.grad_dict = dict(gradients)
         self.aux_dict = dict(auxiliary)
         self._requests = dict(requests)
-        self._graph = CachedGraph(_merged(symbol, auxiliary), name=symbol.name or "executor")
+        graph = _merged(symbol, auxiliary)
+        self._graph = CachedGraph(graph, name=symbol.name or "executor", one_code=True)
         self._outputs: list[NDArray] | None = None
         self._recorded = False
         self._training = False
@@ -151,7 +152,7 @@ class Executor:
             whole = _merged(self._symbol, self.aux_dict)
             inner = Symbol(whole.outputs).get_internals()._values
             graph = Graph(whole.inputs, (*whole.outputs, *[v for v in inner if v.node.inputs]))
-            self._watched = CachedGraph(graph, name=self._graph.name)
+            self._watched = CachedGraph(graph, name=self._graph.name, one_code=True)
         results = self._watched(self._arrays(), training)
         count = len(self._symbol._values)
         self._seen = [array.detach() for array in results[count:]]
@@ -312,7 +313,9 @@ class Executor:
                     callback(output_name(value), array)
             return
         with _paused():
-            graph = CachedGraph(Graph(self._symbol._graph().inputs, chosen), name="monitor")
+            graph = CachedGraph(
+                Graph(self._symbol._graph().inputs, chosen), name="monitor", one_code=True
+            )
             states = [array.copy() for array in self._arrays()]
             if everything:
                 for name, array in zip(self._names, states, strict=True):
