@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -40,7 +41,8 @@ class Context:
                 "Context",
                 f"expected a device of {known}; given {device_type!r}; use mx.cpu()",
             )
-            self.device_typeid, self.device_id = self.devstr2type[device_type], int(device_id)
+            number = operator.index(device_id)
+            self.device_typeid, self.device_id = self.devstr2type[device_type], number
         self._index = -1
 
     @property
@@ -75,7 +77,10 @@ class Context:
         return f"{self.device_type}({self.device_id})"
 
     def __enter__(self) -> Context:
-        _entered.devices.append(_native.set_current_device(check_context("with", self).index))
+        index = check_context("with", self).index
+        for told in _told:
+            told(self)
+        _entered.devices.append(_native.set_current_device(index))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,6 +100,14 @@ class _Entered(threading.local):
 
 
 _entered = _Entered()
+_told: list[Callable[[Context], None]] = []
+
+
+def when_entered(told: Callable[[Context], None]) -> None:
+    """Let this be told of each context that becomes a thread's default."""
+    _told.append(told)
+
+
 _contexts: dict[int, Context] = {}
 
 
@@ -202,7 +215,13 @@ def check_contexts(where: str, given: Any) -> list[Context]:
         where,
         f"expected each context once; given {', '.join(map(str, contexts))}",
     )
-    check_one_kind(where, contexts)
+    kinds = dict.fromkeys(context.kind for context in contexts)
+    check(
+        len(kinds) == 1,
+        where,
+        f"expected contexts of one kind; given {', '.join(map(str, contexts))}; leave out those of "
+        "the others",
+    )
     return contexts
 
 

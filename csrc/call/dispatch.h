@@ -74,10 +74,11 @@ class GradientRule {
 };
 
 // `outputs` comes with the wanted targets or nulls and leaves with all outputs.
-// `inputs[i]` null: the operand is `immediates[i]`.
+// `inputs[i]` null: the operand is `immediates[i]`. `keeps`: given outputs stay as they are where
+// an operand has failed.
 void run_program(Program& program, PyObject* self, Array* const* inputs,
                  const Immediate* immediates, size_t count, std::vector<ArrayRef>& outputs,
-                 const std::vector<uint32_t>* donate, bool record);
+                 const std::vector<uint32_t>* donate, bool record, bool keeps = false);
 
 ArrayRef run_view(View& view, PyObject* self, Array* operand, bool record);
 

@@ -262,10 +262,11 @@ constexpr double kNoticeable = 10'000;  // microseconds
 class Call {
  public:
   Call(Program& program, Array* const* inputs, const Immediate* immediates, size_t count,
-       std::vector<ArrayRef>& outputs, const std::vector<uint32_t>* donate, bool recording)
+       std::vector<ArrayRef>& outputs, const std::vector<uint32_t>* donate, bool recording,
+       bool keeps)
       : engine_(Engine::instance()), program_(program), code_(*program.code), inputs_(inputs),
         immediates_(immediates), count_(count), outputs_(outputs), donate_(donate),
-        device_(place_of(inputs, count, outputs)), recording_(recording),
+        device_(place_of(inputs, count, outputs)), recording_(recording), keeps_(keeps),
         synchronous_(engine_.naive.load(std::memory_order_relaxed) || Task::current_host()),
         on_host_(is_host(device_)),
         small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)) {}
@@ -300,6 +301,7 @@ class Call {
       for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
       input_places_.sort();
     }
+    if (keeps_) given_.assign(outputs_.size(), false);
     std::vector<bool> taken;
     if (donate_) taken.assign(count_, false);
     for (size_t index = 0; index < outputs_.size(); ++index) {
@@ -348,6 +350,7 @@ class Call {
 
   void place_given(size_t index) {
     Array* given = outputs_[index].get();
+    if (keeps_) given_[index] = true;
     check_given_output(program_, index, given, recording_, device_at(device_));
     await_writable(given);
     if (synchronous_ && given->whole_storage()) given->storage->forget_failure();
@@ -432,9 +435,11 @@ class Call {
       }
       task->inputs.push_back(place);
     }
-    for (const ArrayRef& output : outputs_) {
+    for (size_t index = 0; index < outputs_.size(); ++index) {
+      const ArrayRef& output = outputs_[index];
+      bool kept = keeps_ && given_[index];
       task->outputs.push_back({output->storage.get(), output->offset, {}});
-      task->writes.push_back({output->storage, output->whole_storage()});
+      task->writes.push_back({output->storage, output->whole_storage(), false, kept});
     }
     if (on_host_) {
       for (auto& [index, given] : copies_) {
@@ -457,12 +462,14 @@ class Call {
   const std::vector<uint32_t>* donate_;
   uint8_t device_;
   bool recording_;
+  bool keeps_;
   bool synchronous_;
   bool on_host_;
   bool small_;
   bool ready_ = true;
   bool began_ = false;
-  bool any_given_ = false;  // of the outputs, by the caller
+  bool any_given_ = false;   // of the outputs, by the caller
+  std::vector<bool> given_;  // which, where they are kept
   ByStorage input_places_;
   std::vector<std::pair<size_t, ArrayRef>> copies_;  // output, the caller's array
 };
@@ -471,9 +478,9 @@ class Call {
 
 void run_program(Program& program, PyObject* self, Array* const* inputs,
                  const Immediate* immediates, size_t count, std::vector<ArrayRef>& outputs,
-                 const std::vector<uint32_t>* donate, bool record) {
+                 const std::vector<uint32_t>* donate, bool record, bool keeps) {
   bool recording = record && is_recording();
-  Call call(program, inputs, immediates, count, outputs, donate, recording);
+  Call call(program, inputs, immediates, count, outputs, donate, recording, keeps);
   call.wait_for_turn();
   call.look_at_inputs();
   call.place_outputs();

@@ -64,7 +64,7 @@ void RunStep::run(Frame& frame) const {
   if (!over.empty()) outputs.resize(program->outputs.size());
   for (auto [output, slot] : over) outputs[output] = ArrayRef::borrow(frame[slot]);
   run_program(*program, owner.ptr(), operands.data(), immediates.data(), count, outputs,
-              donated.empty() ? nullptr : &donated, true);
+              donated.empty() ? nullptr : &donated, true, !over.empty());
   outputs.resize(program->visible);
   frame.add(std::move(outputs));
 }
@@ -146,9 +146,10 @@ void Sequence::run_directly(Array* const* given, const Immediate* immediates, Ra
     operands[count] = nullptr;
     values[count].key = key;
     run_program(*step.program, step.owner.ptr(), operands.data(), values.data(), count + 1, made,
-                donated, true);
+                donated, true, !step.over.empty());
   } else {
-    run_program(*step.program, step.owner.ptr(), given, immediates, count, made, donated, true);
+    run_program(*step.program, step.owner.ptr(), given, immediates, count, made, donated, true,
+                !step.over.empty());
   }
   if (steps.size() > 1) {
     for (auto [from, to] : std::get<CommitStep>(steps[1]).states) {

@@ -87,6 +87,7 @@ void Task::run_now() noexcept {
     if (!failure && write.reads && write.storage->failed.load(std::memory_order_acquire))
       failure = write.storage->failure;
   }
+  bool begun = !failure;
   if (!failure) {
     try {
       if (!obtain_memory()) return;
@@ -95,7 +96,7 @@ void Task::run_now() noexcept {
       failure = described(Failure::from_current_exception());
     }
   }
-  Engine::instance().complete(this, std::move(failure));
+  Engine::instance().complete(this, std::move(failure), begun);
 }
 
 void Task::finish(std::shared_ptr<Failure> failure) noexcept {
@@ -205,7 +206,7 @@ Task* Engine::retire(std::list<Outstanding>::iterator place, bool host) {
   return next;
 }
 
-void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
+void Engine::complete(Task* task, std::shared_ptr<Failure> failure, bool begun) {
   std::vector<Task*> ready;
   {
     std::lock_guard<std::mutex> guard(mutex_);
@@ -214,10 +215,11 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure) {
       unseen_.push_back(failure);
     for (Task::Write& write : task->writes) {
       Storage& storage = *write.storage;
-      if (failure) {
+      bool kept = failure && !begun && write.keeps;
+      if (failure && !kept) {
         storage.failure = failure;
         storage.failed.store(true, std::memory_order_relaxed);
-      } else if (write.whole && storage.failed.load(std::memory_order_relaxed)) {
+      } else if (!kept && write.whole && storage.failed.load(std::memory_order_relaxed)) {
         storage.failure.reset();
         storage.failed.store(false, std::memory_order_relaxed);
       }

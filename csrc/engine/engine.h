@@ -53,6 +53,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
     Ref<Storage> storage;
     bool whole;  // every byte: an earlier failure of the storage is over
     bool reads = false;
+    bool keeps = false;  // where the task cannot begin, it stays as it was
   };
 
   virtual ~Task() = default;
@@ -132,7 +133,7 @@ class Engine {
  private:
   friend class Task;
   Engine() = default;
-  void complete(Task* task, std::shared_ptr<Failure> failure);
+  void complete(Task* task, std::shared_ptr<Failure> failure, bool begun = true);
   // For a task that found no memory: whether it is to try again, now or when another has ended.
   // Nobody else who could end means that there is none.
   enum class Retry : uint8_t { Now, Later, Never };

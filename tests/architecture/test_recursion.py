@@ -14,8 +14,8 @@ RANK = "the loops of a nest: the axes of arrays, 32 at most, and a few stages"
 ONCE = "one level: the inner call takes the other branch"
 BOUNDED = {
     "autograd._heads grad": "not recursive: a flag of the same name",
-    "backends.llvm.objects.Compiler._has_helper Compiler._stored Compiler.find": "a helper calls "
-    "no other: its own is found in the store",
+    "backends.llvm.objects.Compiler._has_helper Compiler._load Compiler._stored "
+    "Compiler.find": "a library is loaded once at a time",
     "backends.llvm.objects.Compiler._new_helpers": "helpers that our own helpers call",
     "backends.cpu.contraction._Contraction.list_places.places "
     "_Contraction.list_places.places.offset": RANK,

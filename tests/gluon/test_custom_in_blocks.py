@@ -447,3 +447,68 @@ def test_what_an_operator_keeps_is_of_one_call(hybridized: bool, log: list[str])
     autograd.backward(results)
     assert first.grad.asnumpy().tolist() == [2, 4]
     assert second.grad.asnumpy().tolist() == [10, 12]
+
+
+@pytest.mark.parametrize("contexts", [[mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]], ids=len)
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_a_failing_loss_updates_nothing(
+    hybridized: bool, contexts: list[Any], log: list[str]
+) -> None:
+    @mx.operator.register("fails_on_demand")
+    class FailingProp(mx.operator.CustomOpProp):
+        def create_operator(self, ctx: Any, shapes: Any, dtypes: Any) -> Any:
+            class Failing(mx.operator.CustomOp):
+                def forward(self, is_train: Any, req: Any, in_data: Any, out_data: Any, aux: Any):
+                    if failing[0]:
+                        raise ValueError("on demand")
+                    self.assign(out_data[0], req[0], in_data[0] * 2)
+
+                def backward(
+                    self,
+                    req: Any,
+                    out_grad: Any,
+                    in_data: Any,
+                    out_data: Any,
+                    in_grad: Any,
+                    aux: Any,
+                ):
+                    self.assign(in_grad[0], req[0], out_grad[0] * 2)
+
+            return Failing()
+
+    class Net(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Dense(2, in_units=3)
+
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return F.Custom(self.dense(x), op_type="fails_on_demand")
+
+    failing = [False]
+    net = Net()
+    net.initialize(ctx=contexts)
+    if hybridized:
+        net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), "adam")
+
+    def step() -> list[Any]:
+        with autograd.record():
+            losses = [net(nd.ones((1, 3), ctx=context)).sum() for context in contexts]
+        autograd.backward(losses)
+        trainer.step(1)
+        return losses
+
+    def weights() -> list[list[Any]]:
+        params = net.collect_params().values()
+        return [array.asnumpy().tolist() for param in params for array in param.list_data()]
+
+    step()
+    before = weights()
+    failing[0] = True
+    for loss in step():
+        with pytest.raises(mx.TigonError, match="on demand"):
+            loss.asnumpy()
+    assert weights() == before
+    failing[0] = False
+    step()
+    assert weights() != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -243,3 +244,37 @@ def test_a_network_is_where_it_was_put(hybridized: bool):
     with pytest.raises(mx.TigonError, match="is not on cpu\\(0\\) but on cpu\\(1\\)"):
         net(nd.ones((2, 5)))
     assert net(nd.ones((2, 5), ctx=mx.cpu(1))).context == mx.cpu(1)
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_what_is_made_of_nothing_alone_is_made_where_it_is_said(hybridized: bool):
+    made: dict[str, Any] = {
+        "there": lambda x: nd.zeros((3,), ctx=x.context),
+        "drawn": lambda x: nd.random.uniform(shape=(3,), ctx=x.context),
+        "elsewhere": lambda x: nd.ones(3, ctx=mx.cpu(2)) + 1,
+        "within": lambda x: entered(mx.cpu(2), lambda: nd.ones(3)) + 1,
+        "both": lambda x: x + nd.ones(2, ctx=mx.cpu(2)),
+    }
+
+    def entered(context: Any, make: Any) -> Any:
+        with context:
+            return make()
+
+    for name, body in made.items():
+
+        class Maker(gluon.HybridBlock):
+            def forward(self, x: Any) -> Any:
+                return body(x)  # noqa: B023
+
+        net = Maker()
+        if hybridized:
+            net.hybridize()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where another context is named it gives way
+            for _ in range(3):
+                found = net(nd.ones(2, ctx=mx.cpu(1))).context
+                wanted = mx.cpu(1) if name in ("there", "drawn", "both") else mx.cpu(2)
+                assert found == wanted, name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert mx.jit(lambda: nd.ones(3, ctx=mx.cpu(1)))().context == mx.cpu(1)

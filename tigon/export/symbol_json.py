@@ -208,6 +208,12 @@ class _Writer:
         elif name in _WHERE_IT_DOES_NOT_FAIL:
             name, more = _WHERE_IT_DOES_NOT_FAIL[name]
             attributes.update(more)
+        elif (
+            f"_{name}" in op.aliases
+            and mxnet_names.known(f"_{name}")
+            and name not in mxnet_names.PUBLIC
+        ):
+            name = f"_{name}"
         elif not mxnet_names.known(name):
             self._own.add(op.name)
             name = OWN_PREFIX + name.lstrip("_")

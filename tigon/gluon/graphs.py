@@ -185,7 +185,7 @@ class Entry:
         self.sources = [source[value] for value in inputs]
         self.template: list[Any] = [None] * len(inputs)
         self.donated: tuple[int, ...] = ()  # inputs of the graph whose memory may hold results
-        self.form = flat_form(self.structure)
+        self.form = flat_form(self.structure) if inputs or self.context is None else None
         self.input_positions = [
             (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
         ]
@@ -238,7 +238,11 @@ class Entry:
         arrays = self.template.copy()
         for slot, position in self.input_positions:
             arrays[slot] = leaves[position]
-        results = self.cached.sequences(arrays, self.training, self.donated)
+        if arrays or self.context is None:
+            results = self.cached.sequences(arrays, self.training, self.donated)
+        else:  # what is made of nothing is made where the arguments are
+            with self.context:
+                results = self.cached.sequences(arrays, self.training, self.donated)
         if self.structure is SINGLE:
             return results[0]
         return rebuild_outputs(self.structure, results, leaves)

@@ -81,7 +81,7 @@ def clip_global_norm(
         squares = [(array * array).sum() for array in arrays]
         total = squares[0]
         for square in squares[1:]:
-            total = total + square
+            total = total + square.as_in_context(total.context)
         norm = nd.sqrt(total)
         scale = nd.minimum(max_norm / (norm + 1e-8), 1.0)
         if check_isfinite:
@@ -92,7 +92,7 @@ def clip_global_norm(
                     stacklevel=2,
                 )
         for array in arrays:
-            array *= scale
+            array *= scale.as_in_context(array.context)
     return float(value) if check_isfinite else norm
 
 

@@ -53,7 +53,7 @@ def getitem(self: NDArray, key: Any) -> NDArray:
         elif found.covers(self.shape) and found.shape == self.shape:
             return self
         return _take_region(self, found)
-    return indexing.getitem(self, key)
+    return indexing.getitem(self, _beside(self, key))
 
 
 def _where(condition: NDArray, x: Any, y: Any, out: Any = None) -> NDArray:
@@ -130,6 +130,22 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
     trace = tracing.eager()
     if trace is not None:
         key, value = trace.concrete((key, value))
+    if self.device_index == _native.current_device():
+        _write(self, key, value)
+    else:
+        with context_of(self):  # what numbers become is made there
+            _write(self, _beside(self, key), value)
+
+
+def _beside(self: NDArray, key: Any) -> Any:
+    """Index arrays where the indexed array is."""
+    several = key if isinstance(key, tuple) else (key,)
+    device = self.device_index
+    found = [_native.placed(one, device) if type(one) is NDArray else one for one in several]
+    return tuple(found) if several is key else found[0]
+
+
+def _write(self: NDArray, key: Any, value: Any) -> None:
     if isinstance(key, NDArray) and key.dtype is np.bool_ and key.shape == self.shape:
         if _is_number(value) or value.size == 1:
             operand = value if _is_number(value) else _lift(value, self).reshape((1,))

@@ -104,6 +104,7 @@ class StepGraph:
     ) -> _native.Sequence:
         """How a call on operands of these types goes, of which the first is there."""
         frame = _Frame(types, wanted)
+        hosted: list[int] = []  # slots that Python code fills
         variants: list[Any] = []
         programs: list[CompiledGraph] = []
         for step, part in self._steps:
@@ -126,12 +127,14 @@ class StepGraph:
                 )
             else:
                 call = self._call(step.node, given, at)
+                hosted += range(len(frame.types), len(frame.types) + len(call.types))
                 frame.steps.append(("host", call, slots, list(map(_signature, call.types))))
                 states = len(call.types) - call.visible
                 frame.add(call.types, [any(flags)] * call.visible + [False] * states)
         moves = [(frame.slot[made], frame.slot[place]) for made, place in self._moves]
         if moves:
-            frame.steps.append(("host", _await, [slot for slot, _ in moves], []))
+            waited = [*hosted, *[slot for slot, _ in moves]]
+            frame.steps.append(("host", _await, waited, []))
             frame.steps.append(("commit", moves))
         if donated:
             frame.steps.append(("host", _give_up, list(donated), []))

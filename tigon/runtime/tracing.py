@@ -18,6 +18,7 @@ from tigon import _native
 from tigon.base import TigonError
 from tigon.base.errors import user_line
 from tigon.base.locks import plain_lock
+from tigon.context import Context, current_context, when_entered
 
 _local = threading.local()
 _lock = plain_lock()
@@ -109,6 +110,18 @@ def changes(what: str) -> None:
     hooks = installed()
     if hooks.giver is not None:
         hooks.giver.change(f"{what} at {user_line()}")
+
+
+def _enters(ctx: Context) -> None:
+    """A graph is on one context: code that makes arrays on another one is no program."""
+    if not active[0]:
+        return
+    trace = installed().giver
+    if trace is not None and ctx != (trace.context or current_context()):
+        give_way(f"it makes arrays on {ctx} at {user_line()}")
+
+
+when_entered(_enters)
 
 
 def eager() -> Any:
