@@ -187,13 +187,13 @@ class Walk {
     Cotangent value;
     if (grad) {
       check_not_donated(grad);
-      bool near = grad->type->device == head->type->device || (is_on_host(grad) && is_on_host(head));
+      bool near =
+          grad->type->device == head->type->device || (is_on_host(grad) && is_on_host(head));
       if (grad->type->plain != head->type->plain || !near)
         throw UserError("backward: the head gradient must be " + head->type->text() + "; given " +
                         grad->type->text() + (near ? "" : "; move it with as_in_context"));
-      value.array = grad->type->device == head->type->device
-                        ? ArrayRef::borrow(grad)
-                        : placed_on(grad, head->type->device);
+      value.array = grad->type->device == head->type->device ? ArrayRef::borrow(grad)
+                                                             : placed_on(grad, head->type->device);
     } else {
       value = {new_array(head->type), true};
       fill_array(value.array.get(), 1);
