@@ -10,13 +10,15 @@ from tigon.ops.record import Operand, Operator
 def operand_roles(op: Operator, attrs: Any, count: int) -> list[Operand]:
     """The declared operand behind each of `count` inputs.
 
-    Operands absent under these attributes (`present`) are skipped; a variadic one takes what the
-    others leave.
+    Operands absent under these attributes (`present`) are skipped, unless so many inputs are given
+    that they are among them; a variadic one takes what the others leave.
     """
     declared = list(op.operands)
     if op.present is not None:
         there = set(op.present(attrs))
-        declared = [o for o in declared if o.name in there or o.random_key]
+        wanted = [o for o in declared if o.name in there or o.random_key]
+        if len(wanted) >= count or any(o.variadic for o in wanted):
+            declared = wanted
     roles: list[Operand] = []
     for position, operand in enumerate(declared):
         if operand.variadic:
