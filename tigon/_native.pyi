@@ -176,11 +176,14 @@ class RandomKey:
     counter: int
 
 def take_key(calls: int = 1) -> RandomKey: ...
-def seed_keys(seed: int) -> None: ...
+def take_callback_key() -> tuple[int, int]:
+    """Seed and counter of the stream of the next host callback."""
+
+def seed_keys(seed: int) -> None: ...  # within a callback, its own stream
 def key_state() -> tuple[int, int]: ...
-def set_key_scope(begin: tuple[int, int] | None) -> tuple[int, int] | None:
-    """From now on this thread draws from here; None: from the stream of all threads. Gives what was
-    set before."""
+def set_key_scope(begin: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """From now on this thread draws from here: seed, counter, and number of callbacks so far; None:
+    from the stream of all threads. Gives what was set before."""
 
 class Sequence:
     """A call of compiled code, step by step, over a frame of arrays: those that it is given, then
@@ -456,6 +459,16 @@ def push(
     """Run a Python callable on the engine when its arrays allow (host callback)."""
 
 def in_callback() -> bool: ...  # whether this thread runs such a callable
+def lend(arrays: Iterable[NDArray | None]) -> list[NDArray | None]:
+    """Within a callback: arrays on the memory of these, each of a storage of its own."""
+
+def take_back(lent: list[NDArray | None]) -> None:
+    """What others than this list refer to gets a copy, and is its own from now on."""
+
+def hand_over(made: list[NDArray], targets: list[NDArray]) -> None:
+    """The values of `made` become those of the targets: in its memory where only this list refers to
+    it, else as a copy."""
+
 def set_callback_seconds(seconds: float) -> None: ...  # TIGON_CALLBACK_SECONDS
 def callback_seconds() -> float: ...  # how long a wait for one may take
 def callbacks_given_up() -> int: ...  # how many waits took longer

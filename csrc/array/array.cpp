@@ -124,7 +124,7 @@ void wait_interruptibly(const Wait& wait) {
 
 // Raises where a callback is what this thread waits for.
 void give_up(const Storage* storage, uint64_t last) {
-  std::string callback = Engine::instance().awaited_callback(storage, last);
+  std::string callback = Engine::instance().awaited_callback(storage, last, callback_seconds);
   if (callback.empty()) return;
   ++callbacks_given_up;
   char seconds[32];
@@ -220,7 +220,8 @@ void materialize_now(Storage& storage) {
 
 void wait_all() {
   if (Task::current_host())
-    throw UserError("waitall: a host callback cannot wait for all work, of which it is a part");
+    throw UserError("waitall: a host callback cannot wait for all work, of which it is a part; wait for "
+                    "the arrays that it needs, by wait_to_read()");
   wait_for_pushed();
   if (std::shared_ptr<Failure> failure = Engine::instance().take_unseen())
     throw TravelledError{failure};

@@ -172,7 +172,7 @@ PyObject* to_numpy(Array* array) {
     read_bytes(array, view.buf);
   } else {
     array->storage->materialize();
-    Ref<Storage> held = array->storage;
+    Ref<Storage> held = Ref<Storage>(array->storage->owner());
     const char* from = array->data();
     GilReleased released;
     parallel_copy(view.buf, from, bytes);
@@ -362,7 +362,7 @@ PyObject* to_dlpack(Array* array) {
   wait_to_read(array);
   array->storage->materialize();
   auto* exported = new Export;
-  exported->storage = array->storage;
+  exported->storage = Ref<Storage>(array->storage->owner());
   const ArrayType& type = *array->type;
   int64_t step = 1;
   for (int axis = type.ndim - 1; axis >= 0; --axis) {

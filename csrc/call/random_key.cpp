@@ -1,6 +1,7 @@
 #include "call/random_key.h"
 
 #include "core/common.h"
+#include "engine/engine.h"
 #include "python/errors.h"
 
 #include <structmember.h>
@@ -8,8 +9,17 @@
 namespace tigon {
 namespace {
 
-RandomKey stream{};
-thread_local std::optional<RandomKey> own_part;
+KeyStream all_threads{};
+thread_local std::optional<KeyStream> own_part;
+
+KeyStream& stream() { return own_part ? *own_part : all_threads; }
+
+// The finalizer of SplitMix64: near numbers become far ones, and different ones stay different.
+uint64_t mixed(uint64_t bits) {
+  bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9;
+  bits = (bits ^ (bits >> 27)) * 0x94d049bb133111eb;
+  return bits ^ (bits >> 31);
+}
 
 struct KeyObject {
   PyObject_HEAD RandomKey key;
@@ -18,22 +28,30 @@ struct KeyObject {
 }  // namespace
 
 RandomKey take_key(int64_t calls) {
-  RandomKey& from = own_part ? *own_part : stream;
+  RandomKey& from = stream().next;
   RandomKey key = from;
   from.counter += calls;
   return key;
 }
 
+RandomKey take_callback_key() {
+  KeyStream& from = stream();
+  constexpr uint64_t kStep = 0x9e3779b97f4a7c15;
+  uint64_t number = static_cast<uint64_t>(++from.callbacks);
+  return {static_cast<int64_t>(mixed(mixed(static_cast<uint64_t>(from.next.seed)) + number * kStep)),
+          0};
+}
+
 void give_back_key(RandomKey key, int64_t calls) {
-  RandomKey& from = own_part ? *own_part : stream;
+  RandomKey& from = stream().next;
   if (from.seed == key.seed && from.counter == key.counter + calls) from.counter = key.counter;
 }
 
-void seed_keys(int64_t seed) { stream = {seed, 0}; }
+void seed_keys(int64_t seed) { (Task::current_host() ? stream() : all_threads) = {{seed, 0}, 0}; }
 
-RandomKey key_state() { return stream; }
+RandomKey key_state() { return all_threads.next; }
 
-std::optional<RandomKey> set_key_scope(std::optional<RandomKey> begin) {
+std::optional<KeyStream> set_key_scope(std::optional<KeyStream> begin) {
   return std::exchange(own_part, begin);
 }
 

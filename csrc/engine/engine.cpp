@@ -311,10 +311,11 @@ bool Engine::is_behind(Task* task, const Storage& storage, bool readers) {
   return leads_to(task, storage, readers);
 }
 
-std::string Engine::awaited_callback(const Storage* storage, uint64_t last) {
+std::string Engine::awaited_callback(const Storage* storage, uint64_t last, double seconds) {
   std::lock_guard<std::mutex> guard(mutex_);
   for (auto [sequence, task] : outstanding_) {
     if (!task || !task->needs_worker() || task->waits_.load(std::memory_order_relaxed)) continue;
+    if (task->running_for() <= seconds) continue;
     if (storage ? !leads_to(task, *storage, true) : sequence > last) continue;
     std::string place = task->title();
     if (task->file)

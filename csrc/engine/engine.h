@@ -78,6 +78,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
   virtual bool execute() = 0;
   void finish(std::shared_ptr<Failure> failure) noexcept;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
+  virtual double running_for() const { return 0; }   // seconds, of a host callback
 
  private:
   friend class Engine;
@@ -117,9 +118,9 @@ class Engine {
   // Whether a task of those that read or write the storage waits for `task`, which has not ended,
   // or is this one.
   bool is_behind(Task* task, const Storage& storage, bool readers);
-  // Where the first host callback was pushed that has not returned, and that the storage (null: any
-  // task up to number `last`) waits for; empty if there is none.
-  std::string awaited_callback(const Storage* storage, uint64_t last);
+  // Where the first host callback was pushed that has been running for longer than that, and that
+  // the storage (null: any task up to number `last`) waits for; empty if there is none.
+  std::string awaited_callback(const Storage* storage, uint64_t last, double seconds);
 
   // The first failure nobody has seen, or null; forgets all.
   std::shared_ptr<Failure> take_unseen();

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <span>
@@ -473,6 +474,32 @@ Ref<Storage> Storage::wrap(void* data, size_t bytes, void (*free_foreign)(void*)
   storage->free_foreign_ = free_foreign;
   storage->foreign_context_ = context;
   return storage;
+}
+
+namespace {
+void release_owner(void* owner) { static_cast<Storage*>(owner)->release(); }
+}  // namespace
+
+Ref<Storage> Storage::lend(Ref<Storage> owner) {
+  Storage* held = owner.get();
+  held->retain();  // until it is kept or destroyed
+  Ref<Storage> storage = wrap(held->data(), held->bytes(), release_owner, held);
+  storage->device_ = held->device_;
+  return storage;
+}
+
+void Storage::keep() {
+  Storage* lender = owner();
+  if (lender == this) return;
+  char* own = bytes_ ? allocate_on(device_, bytes_) : empty_block;
+  std::memcpy(own, data_, bytes_);
+  data_ = own;
+  free_foreign_ = nullptr;
+  lender->release();
+}
+
+Storage* Storage::owner() {
+  return free_foreign_ == release_owner ? static_cast<Storage*>(foreign_context_) : this;
 }
 
 void Storage::allocate() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/common.h"
@@ -87,6 +88,15 @@ class Storage : public AtomicCounted<Storage> {
   uint64_t id() const { return id_; }
   uint8_t device() const { return device_; }
   bool foreign() const { return free_foreign_ != nullptr; }
+
+  // A storage on the memory of another, which has it: with an engine order and a version of its
+  // own, until `keep` gives it a copy.
+  static Ref<Storage> lend(Ref<Storage> owner);
+  void keep();
+  // Whose memory this is: of a lent one its owner's.
+  Storage* owner();
+  // Both are their own, of one size and device; nobody touches either.
+  void exchange_memory(Storage& other) { std::swap(data_, other.data_); }
 
   bool ready_to_read() const {
     return pending_writes.load(std::memory_order_acquire) == 0 &&

@@ -160,6 +160,10 @@ void bind_random_keys(nb::module_& m) {
   m.def(
       "take_key", [](int64_t calls) { return nb::steal(new_random_key(take_key(calls))); },
       "calls"_a = 1);
+  m.def("take_callback_key", [] {
+    RandomKey key = take_callback_key();
+    return std::make_pair(key.seed, key.counter);
+  });
   m.def("seed_keys", seed_keys);
   m.def("key_state", [] {
     RandomKey now = key_state();
@@ -168,14 +172,15 @@ void bind_random_keys(nb::module_& m) {
   m.def(
       "set_key_scope",
       [](nb::object begin) -> nb::object {
-        std::optional<RandomKey> part;
+        std::optional<KeyStream> part;
         if (!begin.is_none()) {
-          auto [seed, counter] = nb::cast<std::pair<int64_t, int64_t>>(begin);
-          part = RandomKey{seed, counter};
+          auto [seed, counter, callbacks] =
+              nb::cast<std::tuple<int64_t, int64_t, int64_t>>(begin);
+          part = KeyStream{{seed, counter}, callbacks};
         }
-        std::optional<RandomKey> before = set_key_scope(part);
+        std::optional<KeyStream> before = set_key_scope(part);
         if (!before) return nb::none();
-        return nb::make_tuple(before->seed, before->counter);
+        return nb::make_tuple(before->next.seed, before->next.counter, before->callbacks);
       },
       "begin"_a.none());
 }

@@ -61,6 +61,7 @@ void bind_sequences(nb::module_& m);
 void bind_tape(nb::module_& m);
 void bind_object_code(nb::module_& m);
 void bind_engine(nb::module_& m);
+void bind_callbacks(nb::module_& m);
 void bind_devices(nb::module_& m);
 
 }  // namespace tigon

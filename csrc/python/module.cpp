@@ -146,6 +146,7 @@ void set_up(nb::module_& m) {
   bind_shortcuts(m);
   bind_tape(m);
   bind_engine(m);
+  bind_callbacks(m);
   bind_devices(m);
   bind_object_code(m);
   if (PyModule_AddFunctions(m.ptr(), functions)) throw nb::python_error();

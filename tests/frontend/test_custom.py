@@ -194,7 +194,10 @@ def test_undeclared_dependencies_are_not_there() -> None:
     )
     x = variable()
     with autograd.record():
-        y = nd.Custom(x, op_type="exp_of_mine")
+        data = x * 1
+        y = nd.Custom(data, op_type="exp_of_mine")
+    assert mx._native.tape_node(y)[0].tag._inputs == [None]  # nor is it kept in memory
+    data.detach()[:] = 0
     y.backward()
     np.testing.assert_array_equal(x.grad.asnumpy(), y.asnumpy())
 
@@ -288,6 +291,119 @@ def test_what_the_code_keeps_stays(log: list[str]) -> None:
     for number, (given, made) in enumerate(kept):
         assert (given.asnumpy() == 2 * number).all() and (made.asnumpy() == 2 * number + 1).all()
     assert len(kept) == 20
+
+
+def test_writes_after_the_call_do_not_meet() -> None:
+    """Neither the caller's into what the code keeps, views included, nor the code's into what the
+    caller has."""
+    kept: list[Any] = []
+
+    def forward(op: Any, in_data: Any, out_data: Any, aux: Any, **_: Any) -> None:
+        out_data[0][:] = in_data[0] + 1
+        kept.extend((in_data[0], in_data[0][1:], out_data[0], out_data[0].reshape((1, 3)), aux[0]))
+
+    def backward(op: Any, in_data: Any, out_grad: Any, in_grad: Any, aux: Any, **_: Any) -> None:
+        in_grad[0][:] = out_grad[0] * 2
+        kept.extend((in_data[0], out_grad[0], in_grad[0], aux[0]))
+
+    register("keep", forward, backward, list_auxiliary_states=["note"])
+    x, note = variable(), nd.full((3,), 7)
+    with autograd.record():
+        y = nd.Custom(x, note, op_type="keep")
+    g = nd.full((3,), 5)
+    y.backward(g)
+    given = [array.asnumpy().tolist() for array in (x, y, note, g, x.grad)]
+    for array in (x, y, note, g, x.grad):
+        array.detach()[:] = 0
+    values = [[1, 2, 3], [2, 3], [2, 3, 4], [[2, 3, 4]], [7] * 3, [1, 2, 3], [5] * 3, [10] * 3]
+    assert [array.asnumpy().tolist() for array in kept] == [*values, [7] * 3]
+    for array, before in zip((x, y, note, g, x.grad), given, strict=True):
+        array.detach()[:] = nd.array(before)
+    for array in kept:
+        array[:] = -1
+    assert [array.asnumpy().tolist() for array in (x, y, note, g, x.grad)] == given
+
+
+def test_what_the_code_does_not_keep_is_not_copied() -> None:
+    places: list[int] = []
+
+    def forward(op: Any, in_data: Any, out_data: Any, **_: Any) -> None:
+        places.extend(np.from_dlpack(array).ctypes.data for array in (in_data[0], out_data[0]))
+
+    register("look", forward)
+    x = nd.array(DATA)
+    y = nd.Custom(x, op_type="look")
+    y.wait_to_read()
+    if here() == mx.cpu():  # memory of other devices is copied
+        assert places == [np.from_dlpack(array).ctypes.data for array in (x, y)]
+
+
+def test_the_code_draws_from_a_stream_of_its_own() -> None:
+    """Whenever it runs; the caller draws what it would draw without it."""
+    gate = threading.Event()
+
+    def forward(op: Any, in_data: Any, out_data: Any, **_: Any) -> None:
+        assert gate.wait(60)
+        out_data[0][:] = nd.random.uniform(shape=3)
+
+    def backward(op: Any, in_grad: Any, **_: Any) -> None:
+        in_grad[0][:] = nd.random.uniform(shape=3)
+
+    register("draws", forward, backward)
+
+    def drawn(late: bool, compiled: bool) -> tuple[list[Any], list[Any]]:
+        """By the caller, and by the code."""
+        gate.clear() if late else gate.set()
+        call: Any = partial(nd.Custom, op_type="draws")
+        call = mx.jit(lambda x: nd.Custom(x, op_type="draws")) if compiled else call
+        mx.random.seed(7)
+        x, outside, inside = variable(), [], []
+        for _ in range(2):
+            with autograd.record():
+                y = call(x)
+            outside.append(nd.random.uniform(shape=2).asnumpy().tolist())
+            gate.set()
+            y.backward()
+            inside += [y.asnumpy().tolist(), x.grad.asnumpy().tolist()]
+        return outside, inside
+
+    mx.random.seed(7)
+    alone = [nd.random.uniform(shape=2).asnumpy().tolist() for _ in range(2)]
+    outside, inside = drawn(late=False, compiled=False)
+    assert outside == alone and len({tuple(values) for values in inside}) == 4
+    for late, compiled in ((True, False), (False, True), (True, True)):
+        assert drawn(late, compiled) == (outside, inside)
+
+
+def test_seeds_set_by_the_code_are_its_own() -> None:
+    def forward(op: Any, in_data: Any, out_data: Any, **_: Any) -> None:
+        mx.random.seed(3)
+        out_data[0][:] = nd.random.uniform(shape=3)
+
+    register("seeds", forward)
+    mx.random.seed(3)
+    expected = nd.random.uniform(shape=3).asnumpy()
+    second = nd.random.uniform(shape=3).asnumpy()
+    mx.random.seed(3)
+    nd.random.uniform(shape=3)
+    np.testing.assert_array_equal(nd.Custom(nd.array(DATA), op_type="seeds").asnumpy(), expected)
+    np.testing.assert_array_equal(nd.random.uniform(shape=3).asnumpy(), second)
+
+
+def test_an_operator_that_calls_itself_is_named_once() -> None:
+    def forward(op: Any, in_data: Any, out_data: Any, **_: Any) -> None:
+        if in_data[0].asscalar() == 0:
+            raise ValueError("the bottom")
+        op.assign(out_data[0], "write", nd.Custom(in_data[0] - 1, op_type="deep"))
+
+    register("deep", forward)
+    y = nd.Custom(nd.array([3]), op_type="deep")
+    line = test_an_operator_that_calls_itself_is_named_once.__code__.co_firstlineno + 7
+    with pytest.raises(mx.TigonError) as raised:
+        y.asnumpy()
+    assert str(raised.value) == (
+        f"Custom 'deep' on cpu(0): ValueError: the bottom (called at {__file__}:{line})"
+    )
 
 
 def test_the_code_may_call_tigon_and_itself() -> None:
@@ -446,8 +562,12 @@ def test_waiting_for_what_comes_after_is_told() -> None:
 
 def test_waiting_for_all_is_told() -> None:
     register("all", lambda op, **_: nd.waitall())
-    with pytest.raises(mx.TigonError, match="waitall: a host callback cannot wait"):
+    with pytest.raises(mx.TigonError) as raised:
         nd.Custom(nd.array(DATA), op_type="all").asnumpy()
+    assert str(raised.value).partition(" (called")[0] == (
+        f"Custom 'all' on {here()}: waitall: a host callback cannot wait for all work, of which it "
+        "is a part; wait for the arrays that it needs, by wait_to_read()"
+    )
 
 
 def test_code_that_does_not_return() -> None:
@@ -480,6 +600,20 @@ def test_code_that_does_not_return() -> None:
         assert y.asnumpy().tolist() == [1, 2, 3]
     finally:
         gate.set()
+        mx._native.set_callback_seconds(before)
+
+
+def test_each_code_may_take_its_time() -> None:
+    def forward(op: Any, **_: Any) -> None:
+        time.sleep(0.3)
+
+    register("slow", forward)
+    before = mx._native.callback_seconds()
+    mx._native.set_callback_seconds(1.2)
+    try:
+        results = [nd.Custom(nd.array(DATA), op_type="slow") for _ in range(6)]
+        results[-1].wait_to_read()  # longer than each of them runs
+    finally:
         mx._native.set_callback_seconds(before)
 
 
@@ -543,6 +677,11 @@ WRONG = {
     "extents": (
         {"infer_shape": lambda self, shapes: (shapes, [[-1]], [])},
         "infer_shape: 'output': expected a shape such as (2, 3); given [-1]",
+    ),
+    "unknown": (
+        {"infer_shape": lambda self, shapes: (shapes, [[]], [])},
+        "infer_shape: 'output': expected a shape; given [], which says that it is not known; write "
+        "[1] for one number",
     ),
     "dtypes": (
         {"infer_type": lambda self, types: (types, ["float31"], [])},

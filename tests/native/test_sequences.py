@@ -152,11 +152,11 @@ def test_what_others_drew_meanwhile_stays_drawn(kernels: Kernels) -> None:
 
 def test_a_part_of_the_stream() -> None:
     _native.seed_keys(1)
-    assert _native.set_key_scope((4, 10)) is None
+    assert _native.set_key_scope((4, 10, 0)) is None
     try:
         key = _native.take_key(3)
         assert (key.seed, key.counter) == (4, 10)
-        assert _native.set_key_scope((5, 0)) == (4, 13)
+        assert _native.set_key_scope((5, 0, 7)) == (4, 13, 0)
     finally:
         _native.set_key_scope(None)
     assert _native.key_state() == (1, 0)

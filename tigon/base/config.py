@@ -10,7 +10,10 @@ import os
 
 SWITCHES = {
     "TIGON_BACKEND": ("cpu", "what compiles: `cpu`, or `null`, which computes nothing"),
-    "TIGON_CALLBACK_SECONDS": ("", "how long to wait for Python code of an operator; for ever"),
+    "TIGON_CALLBACK_SECONDS": (
+        "",
+        "how long Python code of an operator may run while one waits for it; for ever",
+    ),
     "TIGON_CACHE": ("", "folder of compiled programs; `0` keeps none on disk"),
     "TIGON_CHECK_INDICES": ("0", "`1`: indices out of range raise where MXNet clips them"),
     "TIGON_DEBUG": ("0", "`1`: tracebacks with our own frames; modules are verified"),

@@ -27,6 +27,10 @@ class HostCode(Protocol):
     """Python code behind one call, or behind calls of one shape. What it is given to write into
     holds zeros, of states what they were."""
 
+    read: frozenset[int]
+    """What backward reads, numbered as MXNet does: cotangents, then inputs, then results. Of the
+    others it is given None."""
+
     def forward(self, training: bool, inputs: Any, outputs: Any, states: Any) -> None: ...
 
     def backward(
@@ -267,6 +271,8 @@ class Prop:
             _as_shape,
         )
         first = next(type_ for type_ in known if type_ is not None)
+        if not any(type_ is not None and not type_.shape for type_ in known):
+            self._check_known(shapes, known)
         dtypes = self._parts(
             "infer_type",
             [(first if type_ is None else type_).dtype.numpy.type for type_ in known],
@@ -277,6 +283,20 @@ class Prop:
             for part, kinds in zip(shapes, dtypes, strict=True)
         ]
         return (*found[0], *found[2]), found[1]
+
+    def _check_known(self, shapes: list[list[Any]], given: Sequence[TensorType | None]) -> None:
+        """[] is no shape: it stands for what is not known. Of operands that are given their own."""
+        for place, (shape, type_) in enumerate(zip(shapes[0], given, strict=True)):
+            if shape == () and type_ is not None:
+                shapes[0][place] = type_.shape
+        for own, part in zip((self.arguments, self.results, self.states), shapes, strict=True):
+            for name, shape in zip(own, part, strict=True):
+                check(
+                    shape != (),
+                    self.where,
+                    f"infer_shape: '{name}': expected a shape; given [], which says that it is not "
+                    "known; write [1] for one number",
+                )
 
     def _parts(self, method: str, given: list[Any], read: Callable[[Any], Any]) -> list[list[Any]]:
         """What `infer_shape` and `infer_type` answer: for arguments, results and states."""
@@ -381,7 +401,7 @@ class CustomCode:
         self._prop = prop
 
     @computed_once
-    def _read(self) -> frozenset[int]:
+    def read(self) -> frozenset[int]:
         return self._prop.dependencies()
 
     def forward(self, training: bool, inputs: Any, outputs: Any, states: Any) -> None:
@@ -405,19 +425,13 @@ class CustomCode:
         gradients: Any,
         states: Any,
     ) -> None:
-        numbered = itertools.count()
-
-        def declared(arrays: Sequence[Any]) -> list[Any]:
-            """What `declare_backward_dependency` leaves out is None."""
-            return [array if next(numbered) in self._read else None for array in arrays]
-
-        out_grad, in_data, out_data = map(declared, (cotangents, inputs, outputs))
+        declared = enumerate(cotangents)
         in_grad, aux = list(gradients), list(states)
         self._operator.backward(
             req=["write" if want else "null" for want in wanted],
-            out_grad=out_grad,
-            in_data=in_data,
-            out_data=out_data,
+            out_grad=[array if number in self.read else None for number, array in declared],
+            in_data=list(inputs),
+            out_data=list(outputs),
             in_grad=in_grad,
             aux=aux,
         )

@@ -1,8 +1,9 @@
 """Operators that are Python code: what runs them, on the engine, and puts them on the tape.
 
 The code runs on a thread of the engine when its operands are there, in the order of the calls of
-each thread. It sees arrays of its own, in memory of the processor, records nothing, and what it
-raises is raised where a result is read. Within such code all is done at once.
+each thread. It sees arrays of its own, in memory of the processor, draws from a random stream of its
+own, records nothing, and what it raises is raised where a result is read. Within such code all is
+done at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tigon import _native
 from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.errors import user_line
-from tigon.context import Context, check_operands, context_of
+from tigon.context import Context, check_operands, context_at, context_of
 from tigon.ops.record import Operator
 
 NDArray = _native.NDArray
@@ -38,6 +39,8 @@ class HostCall:
         key: Any = None,
     ) -> None:
         self.label = f"{label} on {at}"
+        if not _in_host_memory(at.index):
+            at = context_at(_native.FIRST_CPU)  # where the code's arrays are
         self.op = op
         self.attrs = attrs
         self.visible = op.visible_count(attrs)
@@ -55,7 +58,8 @@ class HostCall:
         if self._shared is not None:
             return self._shared
         assert self.op.begin is not None
-        return self.op.begin(*self._begin)
+        with draws(_native.take_callback_key()):
+            return self.op.begin(*self._begin)
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """The results, then the new states; recorded where recording is on."""
@@ -71,13 +75,17 @@ class HostCall:
                 for type_, device in zip(self.types, [*results, *states], strict=True)
             ]
             code = self.begun()
-            run = partial(self._forward, code, training, inputs, outputs)
+            taking = recording and any(map(_takes_part, arrays))
+            read = code.read if taking else frozenset()
+            key = _native.take_callback_key()
+            run = partial(self._forward, code, training, key, inputs, outputs)
             run_host(run, inputs, outputs, self.label)
             made = list(map(_given_back, outputs, [*results, *states]))
         finally:
             _native.set_recording(recording)
-        if recording and any(map(_takes_part, arrays)):
-            gradient = HostGradient(self, code, training, arrays, inputs, outputs[: self.visible])
+        if taking:
+            results = outputs[: self.visible]
+            gradient = HostGradient(self, code, read, training, arrays, inputs, results)
             _native.record_custom(arrays, made[: self.visible], gradient)
         return made
 
@@ -90,13 +98,22 @@ class HostCall:
         return made[: self.visible]
 
     def _forward(
-        self, code: Any, training: bool, inputs: Sequence[NDArray], outputs: Sequence[NDArray]
+        self,
+        code: Any,
+        training: bool,
+        key: tuple[int, int],
+        inputs: Sequence[NDArray],
+        outputs: list[NDArray],
     ) -> None:
-        first = len(inputs) - self._states
-        results, states = outputs[: self.visible], outputs[self.visible :]
-        fill(results, states, inputs[first:])
-        with modes(training, inputs[0].device_index):
-            code.forward(training, inputs[:first], results, states)
+        first, visible = len(inputs) - self._states, self.visible
+        given = _native.lend(inputs[:first])
+        made = fresh_as(outputs, inputs[first:])
+        with modes(training, inputs[0].device_index), draws(key):
+            try:
+                code.forward(training, given, made[:visible], made[visible:])
+            finally:
+                _native.take_back(given)
+        _native.hand_over(made, outputs)
 
 
 class HostGradient:
@@ -106,6 +123,7 @@ class HostGradient:
         self,
         call: HostCall,
         code: Any,
+        read: frozenset[int],
         training: bool,
         arrays: Sequence[NDArray],
         inputs: Sequence[NDArray],
@@ -115,19 +133,24 @@ class HostGradient:
         self.call = call
         self._code = code
         self._training = training
-        self._inputs = inputs[:first]
+        self._types = [(array.shape, array.dtype_code) for array in inputs[:first]]
+        numbered = enumerate((*inputs[:first], *results), len(results))
+        kept = [array if number in read else None for number, array in numbered]
+        self._inputs, self._results = kept[:first], kept[first:]
+        self._at = inputs[0].device_index
         self._devices = [array.device_index for array in arrays]
         self._states = arrays[first:]
-        self._results = results
         self._wanted = [
             BY_CODE[array.dtype_code].is_float and _takes_part(array) for array in arrays[:first]
         ]
-        self._versions = [array.version for array in (*self._inputs, *results)]
+        self._versions = [None if array is None else array.version for array in kept]
         self._label = f"{call.label}, the gradient of the call at {user_line()}"
 
     def __call__(self, *cotangents: NDArray) -> list[NDArray | None]:
         kept = (*self._inputs, *self._results)
         for place, (array, version) in enumerate(zip(kept, self._versions, strict=True)):
+            if array is None:
+                continue
             number = place - len(self._inputs)
             name = f"input {place}" if number < 0 else f"output {number}"
             check(
@@ -139,31 +162,47 @@ class HostGradient:
         given = [_own(cotangent) for cotangent in cotangents]
         old = [_own(state) for state in self._states]
         made = [
-            _fresh(array.shape, array.dtype_code, device)
-            for array, device in zip((*self._inputs, *old), self._devices, strict=True)
+            _fresh(shape, code, device)
+            for (shape, code), device in zip(
+                [*self._types, *[(state.shape, state.dtype_code) for state in old]],
+                self._devices,
+                strict=True,
+            )
         ]
-        gradients, states = made[: len(self._inputs)], made[len(self._inputs) :]
-        run = partial(self._backward, given, gradients, old, states)
-        run_host(run, [*given, *kept, *old], made, self._label)
+        run = partial(self._backward, _native.take_callback_key(), given, old, made)
+        reads = [array for array in kept if array is not None]
+        run_host(run, [*given, *reads, *old], made, self._label)
         found: list[Any] = list(map(_given_back, made, self._devices))
-        move_states(self._states, found[len(gradients) :])
+        move_states(self._states, found[len(self._types) :])
         return [
             gradient if wanted else None
-            for gradient, wanted in zip(found, [*self._wanted, *[False] * len(states)], strict=True)
+            for gradient, wanted in zip(found, [*self._wanted, *[False] * len(old)], strict=True)
         ]
 
     def _backward(
         self,
+        key: tuple[int, int],
         cotangents: Sequence[NDArray],
-        gradients: Sequence[NDArray],
         old: Sequence[NDArray],
-        states: Sequence[NDArray],
+        outputs: list[NDArray],
     ) -> None:
-        fill(gradients, states, old)
-        with modes(self._training, self._inputs[0].device_index):
-            self._code.backward(
-                self._wanted, cotangents, self._inputs, self._results, gradients, states
-            )
+        given = _native.lend([*cotangents, *self._inputs, *self._results])
+        made = fresh_as(outputs, old)
+        first, last = len(cotangents), len(cotangents) + len(self._inputs)
+        count = len(self._inputs)
+        with modes(self._training, self._at), draws(key):
+            try:
+                self._code.backward(
+                    self._wanted,
+                    given[:first],
+                    given[first:last],
+                    given[last:],
+                    made[:count],
+                    made[count:],
+                )
+            finally:
+                _native.take_back(given)
+        _native.hand_over(made, outputs)
 
 
 def _in_host_memory(device: int) -> bool:
@@ -194,12 +233,15 @@ def _takes_part(array: NDArray) -> bool:
     return array.has_tape or array.grad_req != "null"
 
 
-def fill(results: Sequence[NDArray], states: Sequence[NDArray], old: Sequence[NDArray]) -> None:
-    """What the code is given to write into: zeros, and states as they were."""
-    for result in results:
+def fresh_as(outputs: Sequence[NDArray], old: Sequence[NDArray]) -> list[NDArray]:
+    """What the code is given to write into: zeros, and at the end states as they were."""
+    made = [_native.empty(one.shape, one.dtype_code, one.device_index) for one in outputs]
+    first = len(made) - len(old)
+    for result in made[:first]:
         result[:] = 0
-    for state, before in zip(states, old, strict=True):
+    for state, before in zip(made[first:], old, strict=True):
         state[:] = before
+    return made
 
 
 def move_states(states: Sequence[NDArray], new: Sequence[NDArray]) -> None:
@@ -270,10 +312,14 @@ def run_host(
         return
     try:
         function()
-    except TigonError as error:
-        raise type(error)(f"{name}: {error}") from error
     except Exception as error:
-        raise TigonError(f"{name}: {type(error).__name__}: {error}") from error
+        if hasattr(error, "of_callback"):  # it names the operator in which it arose
+            raise
+        ours = isinstance(error, TigonError)
+        told = f"{name}: {error}" if ours else f"{name}: {type(error).__name__}: {error}"
+        raised = type(error)(told) if ours else TigonError(told)
+        raised.of_callback = True
+        raise raised from error
 
 
 class modes:
@@ -292,3 +338,16 @@ class modes:
         _native.set_recording(self._before[0])
         _native.set_training(self._before[1])
         _native.set_current_device(self._outside)
+
+
+class draws:
+    """Random operators draw from the stream that begins here, for the length of a `with`."""
+
+    def __init__(self, key: tuple[int, int]) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._outside = _native.set_key_scope((*self._key, 0))
+
+    def __exit__(self, *_: object) -> None:
+        _native.set_key_scope(self._outside)
