@@ -465,9 +465,15 @@ def lend(arrays: Iterable[NDArray | None]) -> list[NDArray | None]:
 def take_back(lent: list[NDArray | None]) -> None:
     """What others than this list refer to gets a copy, and is its own from now on."""
 
+def given_outputs(
+    name: str, out: Any, types: Sequence[tuple[int, tuple[int, ...]]], device: int
+) -> list[NDArray | None]:
+    """The arrays of `out=`. Raises where a call on this device cannot write results of these (dtype
+    codes, shapes) there."""
+
 def hand_over(made: list[NDArray], targets: list[NDArray]) -> None:
-    """The values of `made` become those of the targets: in its memory where only this list refers to
-    it, else as a copy."""
+    """The values of `made` become those of the targets: in its memory where only this list refers
+    to it, else as a copy."""
 
 def set_callback_seconds(seconds: float) -> None: ...  # TIGON_CALLBACK_SECONDS
 def callback_seconds() -> float: ...  # how long a wait for one may take

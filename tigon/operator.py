@@ -37,11 +37,11 @@ class CustomOp:
     """What computes: override `forward` and `backward`. They write their results into the arrays
     that they are given, mostly by `assign`.
 
-    These arrays are in the processor's memory, wherever the operands are. What the code keeps of them
-    is its own from its end on: nobody else's writes change it, nor does it change what others have.
-    (It costs a copy of those that are kept, and of no others.) Random operators draw from a stream of
-    this call: a seed gives the same numbers whenever the code runs, and its callers draw the same
-    with and without it.
+    These arrays are in the processor's memory, wherever the operands are. What the code keeps of
+    them is its own from its end on: nobody else's writes change it, nor does it change what others
+    have. (It costs a copy of those that are kept, and of no others.) Random operators draw from a
+    stream of this call: a seed gives the same numbers whenever the code runs, and its callers draw
+    the same with and without it.
     """
 
     def forward(
@@ -114,7 +114,8 @@ class CustomOpProp:
 
     def infer_shape(self, in_shape: Shapes) -> tuple[Shapes, Shapes, Shapes]:
         """Shapes of operands, results and auxiliary states from those of the operands; what is not
-        known yet is [], so that one number has the shape [1]. Unless overridden all that is not known has the shape of the first."""
+        known yet is [], so that one number has the shape [1]. Unless overridden all that is not
+        known has the shape of the first."""
         first = in_shape[0]
         return (
             [shape or first for shape in in_shape],
@@ -138,8 +139,8 @@ class CustomOpProp:
         return [*(out_grad if self.need_top_grad_ else []), *in_data, *out_data]
 
     def create_operator(self, ctx: Any, in_shapes: Shapes, in_dtypes: list[Any]) -> CustomOp:
-        """What computes on operands of these shapes and types. `ctx` is where the code's arrays are:
-        the operands' context, or `cpu(0)` where that is not the processor."""
+        """What computes on operands of these shapes and types. `ctx` is where the code's arrays
+        are: the operands' context, or `cpu(0)` where that is not the processor."""
         raise NotImplementedError(f"{type(self).__name__}.create_operator")
 
 

@@ -220,8 +220,9 @@ void materialize_now(Storage& storage) {
 
 void wait_all() {
   if (Task::current_host())
-    throw UserError("waitall: a host callback cannot wait for all work, of which it is a part; wait for "
-                    "the arrays that it needs, by wait_to_read()");
+    throw UserError(
+        "waitall: a host callback cannot wait for all work, of which it is a part; wait for "
+        "the arrays that it needs, by wait_to_read()");
   wait_for_pushed();
   if (std::shared_ptr<Failure> failure = Engine::instance().take_unseen())
     throw TravelledError{failure};

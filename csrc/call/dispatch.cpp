@@ -12,16 +12,16 @@ PyObject* program_type = nullptr;
 PyObject* view_type = nullptr;
 PyObject* gradient_type = nullptr;
 
-namespace {
-
-// What `out=` may be: None, an array, or a sequence of arrays and Nones.
 void read_outputs(PyObject* out, size_t count, std::vector<ArrayRef>& outputs, const char* where) {
   if (!out || out == Py_None) return;
   if (is_array(out)) {
     outputs.push_back(ArrayRef::borrow(as_array(out)));
     return;
   }
-  nb::object fast = nb::steal(PySequence_Fast(out, "out= must be an NDArray or a sequence"));
+  if (!PyList_Check(out) && !PyTuple_Check(out))
+    throw UserError(std::string(where) + ": out=: expected an NDArray or a list of them; given " +
+                    Py_TYPE(out)->tp_name);
+  nb::object fast = nb::steal(PySequence_Fast(out, ""));
   if (!fast) throw nb::python_error();
   auto given = static_cast<size_t>(PySequence_Fast_GET_SIZE(fast.ptr()));
   if (given > count)
@@ -35,6 +35,8 @@ void read_outputs(PyObject* out, size_t count, std::vector<ArrayRef>& outputs, c
     outputs.push_back(item == Py_None ? ArrayRef() : ArrayRef::borrow(as_array(item)));
   }
 }
+
+namespace {
 
 PyObject* pack(std::vector<ArrayRef>& outputs, size_t visible, bool bare) {
   if (bare && visible == 1) return as_object(outputs[0].release());

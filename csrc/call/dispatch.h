@@ -99,6 +99,12 @@ std::string expectation(const ArrayType* expected, PyObject* given);
 PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
                       size_t count, std::vector<ArrayRef>& outputs);
 
+// What `out=` may be: None, an array, or a sequence of arrays and Nones.
+void read_outputs(PyObject* out, size_t count, std::vector<ArrayRef>& outputs, const char* where);
+// Throws where a call on this device cannot write them; `types` are those of its results.
+void check_outputs(const std::string& name, const std::vector<TypeRef>& types,
+                   const std::vector<ArrayRef>& outputs, uint8_t device);
+
 // A call that is not recorded.
 ArrayRef invoke_binary(int64_t operator_id, int64_t attributes_id, Array* a, Array* b, Array* out);
 

@@ -38,8 +38,9 @@ RandomKey take_callback_key() {
   KeyStream& from = stream();
   constexpr uint64_t kStep = 0x9e3779b97f4a7c15;
   uint64_t number = static_cast<uint64_t>(++from.callbacks);
-  return {static_cast<int64_t>(mixed(mixed(static_cast<uint64_t>(from.next.seed)) + number * kStep)),
-          0};
+  return {
+      static_cast<int64_t>(mixed(mixed(static_cast<uint64_t>(from.next.seed)) + number * kStep)),
+      0};
 }
 
 void give_back_key(RandomKey key, int64_t calls) {

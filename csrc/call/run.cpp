@@ -149,15 +149,14 @@ void check_one_place(const std::string& name, Array* const* arrays, size_t count
 
 namespace {
 
-void check_given_output(const Program& program, size_t output, Array* given, bool recording,
-                        const Device& device) {
+void check_given_output(const std::string& name, const ArrayType* expected, Array* given,
+                        bool recording, const Device& device) {
   check_not_donated(given);
-  if (given->type->plain != program.outputs[output].get())
-    throw UserError(program.name +
-                    ": out=: " + expectation(program.outputs[output].get(), as_object(given)));
-  check_readable(program.name, *given->type, device);
+  if (given->type->plain != expected)
+    throw UserError(name + ": out=: " + expectation(expected, as_object(given)));
+  check_readable(name, *given->type, device);
   if (recording && given->on_tape())
-    throw UserError(program.name +
+    throw UserError(name +
                     ": an array that takes part in a recording cannot be overwritten (+=, x[:] = "
                     "and out= are not differentiable); write y = x + ... or do it outside "
                     "autograd.record()");
@@ -183,7 +182,7 @@ class ByStorage {
   std::vector<std::pair<Storage*, size_t>> places_;
 };
 
-void check_outputs_disjoint(const Program& program, const std::vector<ArrayRef>& outputs) {
+void check_outputs_disjoint(const std::string& name, const std::vector<ArrayRef>& outputs) {
   ByStorage places;
   for (size_t index = 0; index < outputs.size(); ++index) places.add(outputs[index].get(), index);
   places.sort();
@@ -192,7 +191,7 @@ void check_outputs_disjoint(const Program& program, const std::vector<ArrayRef>&
     auto [first, last] = places.range(outputs[index].get());
     for (auto place = first; place != last; ++place) {
       if (place->second != index && overlap(outputs[index].get(), outputs[place->second].get()))
-        throw UserError(program.name + ": out=: two outputs overlap; give each its own array");
+        throw UserError(name + ": out=: two outputs overlap; give each its own array");
     }
   }
 }
@@ -246,6 +245,18 @@ uint8_t place_of(Array* const* inputs, size_t count, const std::vector<ArrayRef>
 
 }  // namespace
 
+void check_outputs(const std::string& name, const std::vector<TypeRef>& types,
+                   const std::vector<ArrayRef>& outputs, uint8_t device) {
+  if (outputs.size() > types.size())
+    throw UserError(name + ": out= has more arrays than there are outputs");
+  check_outputs_disjoint(name, outputs);
+  for (size_t index = 0; index < outputs.size(); ++index) {
+    if (outputs[index])
+      check_given_output(name, types[index].get(), outputs[index].get(), is_recording(),
+                         device_at(device));
+  }
+}
+
 std::string expectation(const ArrayType* expected, PyObject* given) {
   std::string text = "expected " + expected->text() + "; given ";
   if (is_array(given)) return text + as_array(given)->type->text();
@@ -296,7 +307,7 @@ class Call {
     outputs_.resize(program_.outputs.size());
     for (const ArrayRef& output : outputs_) any_given_ |= static_cast<bool>(output);
     if (any_given_) {
-      if (outputs_.size() > 1) check_outputs_disjoint(program_, outputs_);
+      if (outputs_.size() > 1) check_outputs_disjoint(program_.name, outputs_);
       input_places_.reserve(count_);
       for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
       input_places_.sort();
@@ -351,7 +362,8 @@ class Call {
   void place_given(size_t index) {
     Array* given = outputs_[index].get();
     if (keeps_) given_[index] = true;
-    check_given_output(program_, index, given, recording_, device_at(device_));
+    check_given_output(program_.name, program_.outputs[index].get(), given, recording_,
+                       device_at(device_));
     await_writable(given);
     if (synchronous_ && given->whole_storage()) given->storage->forget_failure();
     if (conflicts(program_, index, given, inputs_, input_places_)) {

@@ -78,7 +78,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
   virtual bool execute() = 0;
   void finish(std::shared_ptr<Failure> failure) noexcept;
   virtual std::string title() const { return {}; }  // names it when memory is lacking
-  virtual double running_for() const { return 0; }   // seconds, of a host callback
+  virtual double running_for() const { return 0; }  // seconds, of a host callback
 
  private:
   friend class Engine;

@@ -118,9 +118,7 @@ nb::list lend(nb::object arrays) {
 }
 
 // Whether nothing but this list refers to the array's memory.
-bool is_last(const Array* array) {
-  return Py_REFCNT(array) == 1 && array->storage->exclusive();
-}
+bool is_last(const Array* array) { return Py_REFCNT(array) == 1 && array->storage->exclusive(); }
 
 void await_others(Array* array) {
   const Storage& storage = *array->storage;
@@ -157,10 +155,25 @@ void hand_over(nb::list made, nb::list targets) {
         target->storage->exchange_memory(*array->storage);
       } else {
         target->storage->materialize();
-        if (target->type->nbytes)
-          std::memcpy(target->data(), array->data(), target->type->nbytes);
+        if (target->type->nbytes) std::memcpy(target->data(), array->data(), target->type->nbytes);
       }
     }
+  });
+}
+
+// The arrays of `out=`, each of which a call on this device may write.
+nb::list given_outputs(const std::string& name, nb::object out, const std::vector<TypePair>& types,
+                       uint8_t device) {
+  return translated([&] {
+    std::vector<ArrayRef> outputs;
+    read_outputs(out.ptr(), SIZE_MAX, outputs, name.c_str());
+    std::vector<TypeRef> expected;
+    for (const TypePair& type : types) expected.push_back(type_of(type));
+    check_outputs(name, expected, outputs, device);
+    nb::list given;
+    for (ArrayRef& output : outputs)
+      given.append(output ? wrap(std::move(output)) : nb::object(nb::none()));
+    return given;
   });
 }
 
@@ -172,6 +185,7 @@ void bind_callbacks(nb::module_& m) {
   m.def("lend", lend, "arrays"_a);
   m.def("take_back", take_back, "lent"_a);
   m.def("hand_over", hand_over, "made"_a, "targets"_a);
+  m.def("given_outputs", given_outputs, "name"_a, "out"_a.none(), "types"_a, "device"_a);
   m.def("set_callback_seconds", [](double seconds) { callback_seconds = seconds; });
   m.def("callback_seconds", [] { return callback_seconds; });
   m.def("callbacks_given_up", [] { return callbacks_given_up; });

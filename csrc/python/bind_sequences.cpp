@@ -174,8 +174,7 @@ void bind_random_keys(nb::module_& m) {
       [](nb::object begin) -> nb::object {
         std::optional<KeyStream> part;
         if (!begin.is_none()) {
-          auto [seed, counter, callbacks] =
-              nb::cast<std::tuple<int64_t, int64_t, int64_t>>(begin);
+          auto [seed, counter, callbacks] = nb::cast<std::tuple<int64_t, int64_t, int64_t>>(begin);
           part = KeyStream{{seed, counter}, callbacks};
         }
         std::optional<KeyStream> before = set_key_scope(part);

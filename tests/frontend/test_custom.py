@@ -220,6 +220,34 @@ def test_out_is_written() -> None:
     np.testing.assert_array_equal(out.asnumpy(), DATA**2)
 
 
+def test_out_is_checked_as_that_of_other_operators(log: list[str]) -> None:
+    register_sum_and_product()
+    register_square()
+    x = nd.array(DATA)
+    outs = [5, [5], "abc", nd.zeros(1), nd.zeros((2, 3)), nd.zeros(3, dtype="int32")]
+    outs += [[nd.zeros(3), nd.zeros(3)], nd.zeros((3, 1)), variable()]
+    for out in outs:
+        before = out.asnumpy().tolist() if isinstance(out, nd.NDArray) else None
+        told = []
+        for call in (partial(nd.Custom, op_type="square"), nd.square):
+            with autograd.record(), pytest.raises(mx.TigonError) as raised:
+                call(x, out=out)
+            told.append(str(raised.value).partition(": ")[2])
+        assert told[0] == told[1]
+        assert before is None or out.asnumpy().tolist() == before
+    same = nd.zeros(3)
+    with pytest.raises(mx.TigonError) as raised:
+        nd.Custom(x, x, op_type="sum_and_product", out=[same, same])
+    assert str(raised.value) == (
+        "Custom 'sum_and_product': out=: two outputs overlap; give each its own array"
+    )
+    nd.waitall()
+    assert not [entry for entry in log if not entry.startswith("create")]
+    total, product = nd.Custom(x, x, op_type="sum_and_product", out=[None, same])
+    assert product is same and same.asnumpy().tolist() == [1, 4, 9]
+    assert total.asnumpy().tolist() == [2, 4, 6]
+
+
 def test_contexts() -> None:
     told: list[Any] = []
 

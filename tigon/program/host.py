@@ -1,9 +1,9 @@
 """Operators that are Python code: what runs them, on the engine, and puts them on the tape.
 
 The code runs on a thread of the engine when its operands are there, in the order of the calls of
-each thread. It sees arrays of its own, in memory of the processor, draws from a random stream of its
-own, records nothing, and what it raises is raised where a result is read. Within such code all is
-done at once.
+each thread. It sees arrays of its own, in memory of the processor, draws from a random stream of
+its own, records nothing, and what it raises is raised where a result is read. Within such code all
+is done at once.
 """
 
 from __future__ import annotations
@@ -264,18 +264,14 @@ def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None
     check_operands(label(op, attrs), operands)
     types = [TensorType(array.shape, BY_CODE[array.dtype_code]) for array in operands]
     call = HostCall(op, attrs, types, context_of(operands[0]), label(op, attrs))
-    results = call.settled(*operands)
-    if out is None:
-        return results[0] if len(results) == 1 else results
-    targets = list(out) if isinstance(out, (list, tuple)) else [out]
-    check(
-        len(targets) == len(results),
-        op.name,
-        f"out=: expected {len(results)} arrays; given {len(targets)}",
-    )
-    for target, result in zip(targets, results, strict=True):
-        target[:] = result
-    return out
+    results = [(type_.dtype.code, type_.shape) for type_ in call.types[: call.visible]]
+    given = _native.given_outputs(label(op, attrs), out, results, operands[0].device_index)
+    made = call.settled(*operands)
+    for place, target in enumerate(given):
+        if target is not None:
+            target[:] = made[place]
+            made[place] = target
+    return made[0] if len(made) == 1 else made
 
 
 def label(op: Operator, attrs: Any, name: str = "") -> str:
