@@ -131,12 +131,12 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.sym.executor.bind(group2ctx)": lambda c, _: S.bind(
         None, {"a": nd.ones(1)}, group2ctx={"g": c}
     ),
-    "tigon.sym.executor.bind(ctx)": lambda c, _: S.bind(c, {"a": nd.ones(1)}),
+    "tigon.sym.executor.bind(ctx)": lambda c, _: S.bind(c, {"a": nd.ones(1, ctx=c)}),
     "tigon.sym.executor.simple_bind(ctx)": lambda c, _: S.simple_bind(c, a=(1,)),
     "tigon.sym.executor.simple_bind(group2ctx)": lambda c, _: S.simple_bind(
         None, a=(1,), group2ctx={"g": c}
     ),
-    "tigon.sym.symbol.Symbol.eval(ctx)": lambda c, _: S.eval(c, a=nd.ones(1)),
+    "tigon.sym.symbol.Symbol.eval(ctx)": lambda c, _: S.eval(c, a=nd.ones(1, ctx=c)),
     "tigon.gluon.block.block.Block.initialize(ctx)": lambda c, _: nn.Dense(1).initialize(ctx=c),
     "tigon.gluon.block.block.Block.load_parameters(ctx)": lambda c, f: dense().load_parameters(
         saved(f), ctx=c

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -395,3 +396,56 @@ def test_donation():
         f(a=np.ones(10), donate=["a"])
     with pytest.raises(mx.TigonError, match="donate: the symbol has no argument 'b'"):
         mx.compile(mx.Variable("a") * 2, donate=["b"])
+
+
+# ------------------------------------------------------------------------------ contexts
+
+
+def test_bound_arrays_are_where_it_is_bound() -> None:
+    net = sym.BatchNorm(sym.var("x"), name="bn", fix_gamma=True)
+    names = ["x", "bn_gamma", "bn_beta"]
+    shapes = {"x": (2, 3), "bn_gamma": (3,), "bn_beta": (3,)}
+
+    def bound(at: Any, ctx: Any, **elsewhere: Any) -> Any:
+        def made(name: str, shape: Any) -> Any:
+            return nd.ones(shape, ctx=elsewhere.get(name, at))
+
+        return net.bind(
+            ctx,
+            {name: made(name, shapes[name]) for name in names},
+            {"x": made("grad", shapes["x"])},
+            aux_states=[made("mean", (3,)), made("var", (3,))],
+        )
+
+    for ctx in (mx.cpu(1), [mx.cpu(1)], None):
+        executor = bound(mx.cpu(1), ctx)
+        assert executor.forward()[0].context == mx.cpu(1)
+        smaller = executor.reshape(x=(1, 3), partial_shaping=True)
+        assert smaller.forward()[0].context == mx.cpu(1)
+    for elsewhere, name in (
+        ("bn_gamma", "argument 'bn_gamma'"),
+        ("grad", "gradient of 'x'"),
+        ("var", "auxiliary state 'bn_moving_var'"),
+    ):
+        with pytest.raises(mx.TigonError) as raised:
+            bound(mx.cpu(1), mx.cpu(1), **{elsewhere: mx.cpu(0)})
+        assert str(raised.value) == (
+            f"bind: {name}: expected an array on cpu(1), where it is bound; given one on cpu(0); "
+            "move it with as_in_context, or bind all to cpu(0)"
+        )
+        if elsewhere != "grad":
+            bound(mx.cpu(1), None, **{elsewhere: mx.cpu(0)})  # of one kind, as anywhere else
+    with pytest.raises(mx.TigonError) as raised:
+        bound(mx.cpu(1), None, grad=mx.cpu(0))
+    assert str(raised.value) == (
+        "bind: args_grad of 'x': expected an array on cpu(1), like the argument; given one on "
+        "cpu(0); move it with as_in_context"
+    )
+    with pytest.raises(mx.TigonError, match=r"^bind: argument 'a': expected an array on cpu\(1\)"):
+        (sym.var("a") + 1).eval(mx.cpu(1), a=nd.ones(1))
+    made_of_nothing = sym.zeros((2,))
+    assert made_of_nothing.bind(mx.cpu(1), {}).forward()[0].context == mx.cpu(1)
+    assert made_of_nothing.eval(mx.cpu(1))[0].context == mx.cpu(1)
+    simple = net.simple_bind(mx.cpu(1), x=(2, 3))
+    arrays = (*simple.arg_arrays, *simple.grad_arrays, *simple.aux_arrays, *simple.forward())
+    assert {array.context for array in arrays} == {mx.cpu(1)}

@@ -151,3 +151,11 @@ def test_a_stuck_thread_does_not_keep_the_process(naive):
         capture_output=True, text=True, timeout=20, cwd=ROOT,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "0.0\n", "")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_made_where_the_loop_is(workers: int) -> None:
+    loader = DataLoader(list(range(8)), batch_size=2, num_workers=workers, prefetch=0)
+    with mx.cpu(1):
+        assert [batch.context for batch in loader] == [mx.cpu(1)] * 4
+    assert [batch.context for batch in loader] == [mx.cpu(0)] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
-from tigon.context import Context, check_context, check_one_kind
+from tigon.context import Context, check_context, check_one_kind, context_in, context_of
 from tigon.ir.graph import Graph, Value
 from tigon.ir.rewrite import substitute
 from tigon.program.cached_graph import CachedGraph
@@ -135,7 +136,8 @@ class Executor:
         previous = _native.set_recording(recorded)
         mode = _native.set_training(training)
         try:
-            self._outputs = self._computed(training)
+            with nullcontext() if self._names else self._ctx:  # where its arrays are
+                self._outputs = self._computed(training)
         finally:
             _native.set_recording(previous)
             _native.set_training(mode)
@@ -361,15 +363,27 @@ def bind(
     group2ctx: Any = None,
     shared_exec: Any = None,
 ) -> Executor:
-    """An executor over these arrays: see `Executor`."""
+    """An executor over these arrays: see `Executor`. As in MXNet all of them are on `ctx`, unless
+    there are groups; left out, it is where the first one is."""
     _check_groups("bind", group2ctx)
-    context = check_context("bind", ctx)
+    bound = None if ctx is None else check_context("bind", ctx)
     check_distinct("bind", self)
     names, auxiliary_names = self.list_arguments(), self.list_auxiliary_states()
     arguments = _by_name("args", names, args, required=True)
     auxiliary = _by_name("aux_states", auxiliary_names, aux_states, required=True)
     gradients = _by_name("args_grad", names, args_grad, required=False)
     requests = _requests(names, grad_req)
+    arrays = {
+        f"{kind} '{name}'": array
+        for kind, part in (
+            ("argument", arguments),
+            ("gradient of", gradients),
+            ("auxiliary state", auxiliary),
+        )
+        for name, array in part.items()
+        if array is not None
+    }
+    context = _place(bound, arrays, anywhere=bool(group2ctx))
     for name, gradient in gradients.items():
         if gradient is None:
             requests[name] = "null"
@@ -382,12 +396,32 @@ def bind(
             f"{BY_CODE[array.dtype_code]}, like the argument; given {gradient.shape} and "
             f"{BY_CODE[gradient.dtype_code]}",
         )
+        check(
+            context_of(gradient) == context_of(array),
+            "bind",
+            f"args_grad of '{name}': expected an array on {context_of(array)}, like the argument; "
+            f"given one on {context_of(gradient)}; move it with as_in_context",
+        )
     given = {
         name: Hint(array.shape, BY_CODE[array.dtype_code], exact=True)
         for name, array in (*arguments.items(), *auxiliary.items())
     }
     infer(self._values, given)
     return Executor(self, context, arguments, gradients, requests, auxiliary)
+
+
+def _place(bound: Context | None, arrays: Mapping[str, NDArray], anywhere: bool) -> Context:
+    """Where the executor runs."""
+    context = bound or context_in(arrays.values()) or check_context("bind", None)
+    for name, array in arrays.items():
+        own = context_of(array)
+        check(
+            own == context if bound and not anywhere else own.kind == context.kind,
+            "bind",
+            f"{name}: expected an array on {context}, where it is bound; given one on {own}; move "
+            f"it with as_in_context, or bind all to {own}",
+        )
+    return context
 
 
 def _merged(symbol: Symbol, auxiliary: Mapping[str, NDArray]) -> Graph:

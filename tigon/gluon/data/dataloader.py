@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonTimeoutError, check
+from tigon.context import Context, current_context
 from tigon.gluon.data.dataset import ArrayDataset, kept_dtype
 from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 
@@ -48,18 +49,19 @@ def _stacked(samples: list[Any], depth: int) -> Any:
 
 
 class _Workers:
-    """Threads that load batches ahead. Nobody waits for them, neither the end of a loop nor that of
-    the process: one may be stuck in the dataset's code."""
+    """Threads that load batches ahead, on the context of whoever orders them. Nobody waits for
+    them, neither the end of a loop nor that of the process: one may be stuck in the dataset's
+    code."""
 
     def __init__(self, load: Callable[[list[int]], Any], count: int) -> None:
         self._count = count
-        self._orders: SimpleQueue[tuple[Future[Any], list[int]] | None] = SimpleQueue()
+        self._orders: SimpleQueue[tuple[Future[Any], list[int], Context] | None] = SimpleQueue()
         for _ in range(count):
             Thread(target=_work, args=(load, self._orders), daemon=True).start()
 
     def load(self, indices: list[int]) -> Future[Any]:
         future: Future[Any] = Future()
-        self._orders.put((future, indices))
+        self._orders.put((future, indices, current_context()))
         return future
 
     def dismiss(self) -> None:
@@ -70,11 +72,12 @@ class _Workers:
 
 def _work(load: Callable[[list[int]], Any], orders: SimpleQueue[Any]) -> None:
     while (order := orders.get()) is not None:
-        future, indices = order
+        future, indices, context = order
         if not future.set_running_or_notify_cancel():
             continue
         try:
-            future.set_result(load(indices))
+            with context:
+                future.set_result(load(indices))
         except BaseException as error:
             future.set_exception(error)
         del order, future  # nor must a batch live until the next one is ordered
