@@ -466,7 +466,7 @@ def take_back(lent: list[NDArray | None]) -> None:
     """What others than this list refer to gets a copy, and is its own from now on."""
 
 def given_outputs(
-    name: str, out: Any, types: Sequence[tuple[int, tuple[int, ...]]], device: int
+    name: str, out: Any, types: Iterable[tuple[int, tuple[int, ...]]], device: int
 ) -> list[NDArray | None]:
     """The arrays of `out=`. Raises where a call on this device cannot write results of these (dtype
     codes, shapes) there."""

@@ -12,7 +12,7 @@ class CopyTask final : public Task, private Completion {
       : source_(from->storage.get()), target_(to->storage.get()), from_(from->offset),
         to_(to->offset), bytes_(from->type->nbytes) {
     reads.push_back(from->storage);
-    writes.push_back({to->storage, to->whole_storage()});
+    writes.push_back({to->storage, to->whole_storage(), false, false, {}});
   }
 
  protected:

@@ -73,12 +73,20 @@ class GradientRule {
   nb::object prediction_program;
 };
 
+// Outputs that are new values of states, which are inputs: (output, input), the outputs counted
+// from `first`.
+struct NewStates {
+  const std::vector<std::pair<uint32_t, uint32_t>>* moves = nullptr;
+  size_t first = 0;
+};
+
 // `outputs` comes with the wanted targets or nulls and leaves with all outputs.
 // `inputs[i]` null: the operand is `immediates[i]`. `keeps`: given outputs stay as they are where
-// an operand has failed.
+// an operand has failed. Where the call fails new states have their old values.
 void run_program(Program& program, PyObject* self, Array* const* inputs,
                  const Immediate* immediates, size_t count, std::vector<ArrayRef>& outputs,
-                 const std::vector<uint32_t>* donate, bool record, bool keeps = false);
+                 const std::vector<uint32_t>* donate, bool record, bool keeps = false,
+                 NewStates states = {});
 
 ArrayRef run_view(View& view, PyObject* self, Array* operand, bool record);
 

@@ -274,10 +274,11 @@ class Call {
  public:
   Call(Program& program, Array* const* inputs, const Immediate* immediates, size_t count,
        std::vector<ArrayRef>& outputs, const std::vector<uint32_t>* donate, bool recording,
-       bool keeps)
+       bool keeps, NewStates states)
       : engine_(Engine::instance()), program_(program), code_(*program.code), inputs_(inputs),
         immediates_(immediates), count_(count), outputs_(outputs), donate_(donate),
         device_(place_of(inputs, count, outputs)), recording_(recording), keeps_(keeps),
+        states_(states),
         synchronous_(engine_.naive.load(std::memory_order_relaxed) || Task::current_host()),
         on_host_(is_host(device_)),
         small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)) {}
@@ -451,14 +452,20 @@ class Call {
       const ArrayRef& output = outputs_[index];
       bool kept = keeps_ && given_[index];
       task->outputs.push_back({output->storage.get(), output->offset, {}});
-      task->writes.push_back({output->storage, output->whole_storage(), false, kept});
+      task->writes.push_back({output->storage, output->whole_storage(), false, kept, {}});
+    }
+    for (size_t index = 0; states_.moves && index < states_.moves->size(); ++index) {
+      auto [output, input] = (*states_.moves)[index];
+      const Ref<Storage>& before = inputs_[input]->storage;
+      if (output >= states_.first && inputs_[input]->whole_storage())
+        task->writes[output - states_.first].before = before;
     }
     if (on_host_) {
       for (auto& [index, given] : copies_) {
         note_write(*given->storage);
         task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
                                 given->type->nbytes});
-        task->writes.push_back({given->storage, given->whole_storage()});
+        task->writes.push_back({given->storage, given->whole_storage(), false, false, {}});
       }
     }
     return Ref<Task>(task.get());
@@ -475,6 +482,7 @@ class Call {
   uint8_t device_;
   bool recording_;
   bool keeps_;
+  NewStates states_;
   bool synchronous_;
   bool on_host_;
   bool small_;
@@ -490,9 +498,9 @@ class Call {
 
 void run_program(Program& program, PyObject* self, Array* const* inputs,
                  const Immediate* immediates, size_t count, std::vector<ArrayRef>& outputs,
-                 const std::vector<uint32_t>* donate, bool record, bool keeps) {
+                 const std::vector<uint32_t>* donate, bool record, bool keeps, NewStates states) {
   bool recording = record && is_recording();
-  Call call(program, inputs, immediates, count, outputs, donate, recording, keeps);
+  Call call(program, inputs, immediates, count, outputs, donate, recording, keeps, states);
   call.wait_for_turn();
   call.look_at_inputs();
   call.place_outputs();

@@ -136,6 +136,7 @@ void Sequence::run_directly(Array* const* given, const Immediate* immediates, Ra
     throw UserError(step.program->name + ": out= has more arrays than there are outputs");
   if (!step.over.empty()) made.resize(step.program->outputs.size());
   for (auto [output, place] : step.over) made[output] = ArrayRef::borrow(given[place]);
+  const auto* states = steps.size() > 1 ? &std::get<CommitStep>(steps[1]).states : nullptr;
   if (draws) {
     Few<Array*, 48> operands(count + 1);
     Few<Immediate, 49> values(count + 1);
@@ -146,13 +147,13 @@ void Sequence::run_directly(Array* const* given, const Immediate* immediates, Ra
     operands[count] = nullptr;
     values[count].key = key;
     run_program(*step.program, step.owner.ptr(), operands.data(), values.data(), count + 1, made,
-                donated, true, !step.over.empty());
+                donated, true, !step.over.empty(), {states, count});
   } else {
     run_program(*step.program, step.owner.ptr(), given, immediates, count, made, donated, true,
-                !step.over.empty());
+                !step.over.empty(), {states, count});
   }
-  if (steps.size() > 1) {
-    for (auto [from, to] : std::get<CommitStep>(steps[1]).states) {
+  if (states) {
+    for (auto [from, to] : *states) {
       Array* state = made[from - count].get();
       bool own = from - count >= results.size() && Py_REFCNT(as_object(state)) == 1;
       own ? take_over_last(given[to], state) : take_over(given[to], state);

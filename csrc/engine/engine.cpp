@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <unordered_set>
 
@@ -206,8 +207,44 @@ Task* Engine::retire(std::list<Outstanding>::iterator place, bool host) {
   return next;
 }
 
+// A state whose new value could not be computed has its old one.
+bool Engine::restore(const Task::Write& write) noexcept {
+  const Storage* before = write.before.get();
+  if (!before || before->failed.load(std::memory_order_acquire) || !before->data()) return false;
+  struct Restored final : Completion {
+    Ref<Storage> from, to;
+    void ended(const KernelFailure*) noexcept override {
+      delete this;
+      --on_devices;
+    }
+  };
+  Device& device = device_at(before->device());
+  try {
+    write.storage->materialize();
+    if (!before->bytes()) return true;
+    if (device.is_host()) {
+      std::memcpy(write.storage->data(), before->data(), before->bytes());
+    } else {  // in the order of its number: before whatever reads it
+      auto* restored = new Restored;
+      restored->from = write.before;
+      restored->to = write.storage;
+      ++on_devices;
+      device.kind->copy(device.number, write.storage->data(), before->data(), before->bytes(),
+                        DeviceKind::Way::Within, *restored);
+    }
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 void Engine::complete(Task* task, std::shared_ptr<Failure> failure, bool begun) {
   std::vector<Task*> ready;
+  if (failure) {
+    for (Task::Write& write : task->writes) {
+      if (write.before && !restore(write)) write.before.reset();
+    }
+  }
   {
     std::lock_guard<std::mutex> guard(mutex_);
     if (failure && !failure->seen.load() && (unseen_.empty() || unseen_.back() != failure) &&
@@ -215,7 +252,7 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure, bool begun) 
       unseen_.push_back(failure);
     for (Task::Write& write : task->writes) {
       Storage& storage = *write.storage;
-      bool kept = failure && !begun && write.keeps;
+      bool kept = failure && ((!begun && write.keeps) || write.before);
       if (failure && !kept) {
         storage.failure = failure;
         storage.failed.store(true, std::memory_order_relaxed);

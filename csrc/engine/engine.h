@@ -53,7 +53,8 @@ class Task : public Runnable, public AtomicCounted<Task> {
     Ref<Storage> storage;
     bool whole;  // every byte: an earlier failure of the storage is over
     bool reads = false;
-    bool keeps = false;  // where the task cannot begin, it stays as it was
+    bool keeps = false;   // where the task cannot begin, it stays as it was
+    Ref<Storage> before;  // of a state, which the task reads: its value where the task fails
   };
 
   virtual ~Task() = default;
@@ -134,6 +135,7 @@ class Engine {
  private:
   friend class Task;
   Engine() = default;
+  static bool restore(const Task::Write& write) noexcept;
   void complete(Task* task, std::shared_ptr<Failure> failure, bool begun = true);
   // For a task that found no memory: whether it is to try again, now or when another has ended.
   // Nobody else who could end means that there is none.

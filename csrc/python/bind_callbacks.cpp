@@ -86,7 +86,7 @@ void push_callable(nb::object function, nb::object reads, nb::object writes, std
     for (Array* array : expect_arrays(writes, "push", false, held[1])) {
       check_not_donated(array);
       ++array->storage->version;
-      task->writes.push_back({array->storage, array->whole_storage()});
+      task->writes.push_back({array->storage, array->whole_storage(), false, false, {}});
     }
     Engine& engine = Engine::instance();
     if (Task::current_host()) throw UserError(task->name() + ": push inside a host callback");

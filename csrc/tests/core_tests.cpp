@@ -50,7 +50,8 @@ Ref<Task> make_task(std::function<void()> function, const std::vector<Ref<Storag
   auto* task = new FunctionTask(std::move(function));
   Ref<Task> owned(task);
   task->reads = reads;
-  for (const Ref<Storage>& storage : writes) task->writes.push_back({storage, true});
+  for (const Ref<Storage>& storage : writes)
+    task->writes.push_back({storage, true, false, false, {}});
   return owned;
 }
 
@@ -237,7 +238,7 @@ void tasks_wait_for_memory_that_others_hold() {
         std::this_thread::yield();
       ++done;
     }));
-    task->writes.push_back({results.back(), true});
+    task->writes.push_back({results.back(), true, false, false, {}});
     // Every other one has a successor, which must not be lost either.
     Engine::instance().push(std::move(task));
     if (index % 2) {
@@ -256,7 +257,7 @@ void tasks_wait_for_memory_that_others_hold() {
   for (int index = 0; index < 20; ++index) {
     results.push_back(Storage::create(1 << 12));
     Ref<Task> task(new HungryTask([] {}));
-    task->writes.push_back({results.back(), true});
+    task->writes.push_back({results.back(), true, false, false, {}});
     Engine::instance().push(std::move(task));
   }
   wait_for_all();
@@ -545,14 +546,14 @@ void what_ends_elsewhere_is_waited_for() {
         Engine::instance().push(make_task(advance, {}, {storage}));
       } else {
         Ref<Task> task(new LaterTask(advance));
-        task->writes.push_back({storage, true});
+        task->writes.push_back({storage, true, false, false, {}});
         Engine::instance().push(task);
       }
     }
     REQUIRE(Engine::instance().wait_to_read(*storage, kLong));
     REQUIRE(seen == 4);
     Ref<Task> failing(new LaterTask(nullptr, true));
-    failing->writes.push_back({storage, true});
+    failing->writes.push_back({storage, true, false, false, {}});
     Engine::instance().push(failing);
     REQUIRE(Engine::instance().wait_to_read(*storage, kLong));
     REQUIRE(storage->failed && storage->failure->message == "the device failed");

@@ -568,6 +568,41 @@ def test_a_failed_call_changes_nothing() -> None:
     assert count.asnumpy().tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("large", [False, True])
+def test_states_stay_where_what_moves_them_failed(large: bool, compiled: bool) -> None:
+    """Also those of other operators, whose calls return before it fails."""
+    rows = 40_000 if large else 4
+
+    def forward(op: Any, **_: Any) -> None:
+        time.sleep(0.01)
+        raise ValueError("sour")
+
+    register("fail", forward)
+
+    def layer(*arrays: Any) -> Any:
+        return nd.BatchNorm(*arrays, fix_gamma=False)
+
+    call = mx.jit(layer) if compiled else layer
+    scale, shift, mean, var = nd.ones(3), nd.ones(3), nd.zeros(3), nd.ones(3)
+    x = nd.random.normal(shape=(rows, 3))
+    for _ in range(2):
+        with autograd.train_mode():
+            call(x, scale, shift, mean, var)
+    before = mean.asnumpy(), var.asnumpy()
+    assert before[0].any()
+    for _ in range(2):
+        with autograd.train_mode():
+            y = call(nd.Custom(x, op_type="fail"), scale, shift, mean, var)
+        np.testing.assert_array_equal(mean.asnumpy(), before[0])
+        np.testing.assert_array_equal(var.asnumpy(), before[1])
+        with pytest.raises(mx.TigonError, match="sour"):
+            y.asnumpy()
+    with autograd.train_mode():
+        call(x, scale, shift, mean, var)
+    assert (mean.asnumpy() != before[0]).all()
+
+
 def test_waiting_for_what_comes_after_is_told() -> None:
     later: list[Any] = []
     begins = threading.Event()

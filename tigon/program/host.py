@@ -84,8 +84,8 @@ class HostCall:
         finally:
             _native.set_recording(recording)
         if taking:
-            results = outputs[: self.visible]
-            gradient = HostGradient(self, code, read, training, arrays, inputs, results)
+            seen = outputs[: self.visible]
+            gradient = HostGradient(self, code, read, training, arrays, inputs, seen)
             _native.record_custom(arrays, made[: self.visible], gradient)
         return made
 
@@ -264,7 +264,7 @@ def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None
     check_operands(label(op, attrs), operands)
     types = [TensorType(array.shape, BY_CODE[array.dtype_code]) for array in operands]
     call = HostCall(op, attrs, types, context_of(operands[0]), label(op, attrs))
-    results = [(type_.dtype.code, type_.shape) for type_ in call.types[: call.visible]]
+    results = [(type_.dtype.code, tuple(type_.shape)) for type_ in call.types[: call.visible]]
     given = _native.given_outputs(label(op, attrs), out, results, operands[0].device_index)
     made = call.settled(*operands)
     for place, target in enumerate(given):
@@ -314,7 +314,7 @@ def run_host(
         ours = isinstance(error, TigonError)
         told = f"{name}: {error}" if ours else f"{name}: {type(error).__name__}: {error}"
         raised = type(error)(told) if ours else TigonError(told)
-        raised.of_callback = True
+        raised.of_callback = True  # type: ignore[attr-defined]
         raise raised from error
 
 
