@@ -315,7 +315,9 @@ class Function:
             self._training = is_training()
             self._inputs = [(array.shape, array.dtype_code) for array in inputs]
             _native.record_custom(inputs, outputs, self._pull_back)
-        return outputs[0] if isinstance(given, NDArray) else tuple(outputs)
+        if isinstance(given, NDArray):
+            return outputs[0]
+        return list(outputs) if isinstance(given, list) else tuple(outputs)
 
     def _pull_back(self, *cotangents: NDArray) -> Sequence[NDArray | None]:
         with _Scope(False, self._training):

@@ -361,6 +361,27 @@ def test_functions(hybridized: bool) -> None:
     assert seen == [True, True, False]
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_functions_give_lists_where_they_return_lists(recorded: bool) -> None:
+    class Same(autograd.Function):
+        def __init__(self, kind: Any) -> None:
+            super().__init__()
+            self.kind = kind
+
+        def forward(self, x: Any) -> Any:
+            return self.kind([x * 2])
+
+        def backward(self, g: Any) -> Any:
+            return g * 2
+
+    x = nd.ones(2)
+    x.attach_grad()
+    for kind in (list, tuple):
+        with autograd.record() if recorded else autograd.pause():
+            result = Same(kind)(x)
+        assert type(result) is kind and result[0].asnumpy().tolist() == [2, 2]
+
+
 def test_wrong_functions() -> None:
     class Wrong(autograd.Function):
         def __init__(self, answer: Any, gradient: Any = None) -> None:
