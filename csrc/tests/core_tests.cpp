@@ -706,6 +706,37 @@ void fake_potrf(char*, int* n, double* a, int*, int* info) {
   }
 }
 
+// One program on several threads, on batches of their own: what fails in one is told there, by the
+// number that it has in it, and the others are computed. `given`: a batch, of which one fails.
+void launches_at_once_have_a_status_each(const ProgramCode& code,
+                                         const std::vector<double>& given) {
+  constexpr size_t kThreads = 4, kStride = 9, kFailing = 321;
+  std::vector<std::thread> threads;
+  for (size_t number = 0; number < kThreads; ++number) {
+    threads.emplace_back([&, number] {
+      std::vector<double> own = given, found(given.size());
+      own[kFailing * kStride + 4] = 4;
+      size_t failing = 10 + 200 * number;
+      if (number) own[failing * kStride] = -1;  // the first has none
+      std::string expected = "test: matrix " + std::to_string(failing) +
+                             " of the batch is not positive definite: its leading minor of order 1";
+      for (int round = 0; round < 50; ++round) {
+        void* inputs[] = {own.data()};
+        void* outputs[] = {found.data()};
+        std::string told;
+        try {
+          code.execute(inputs, outputs, nullptr);
+        } catch (const UserError& error) {
+          told = error.what();
+        }
+        REQUIRE(number ? told.starts_with(expected) : told.empty());
+        if (!number) REQUIRE(found[kFailing * kStride + 4] == 2);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 // Batches in chunks on several threads: matrices find their own memory, the library has one thread
 // meanwhile, and a failure tells which matrix it was.
 void routines_work_through_batches() {
@@ -753,6 +784,8 @@ void routines_work_through_batches() {
                               "minor of order 2 is not positive; ");
   }
   REQUIRE(thrown && library_threads.load() == 3);
+  launches_at_once_have_a_status_each(code, given);
+  REQUIRE(library_threads.load() == 3);
   set_library_threads(nullptr, nullptr);
   ThreadPool::instance().set_threads(2);
 }
