@@ -119,6 +119,7 @@ class Program:
     ) -> None: ...
     tag: Any
     answers_truth: bool  # a comparison, whose zeros and ones are no numbers
+    updates: bool  # what it is to write over stays as it was where an operand has failed
     name: str
     visible: int
     cost: float

@@ -317,7 +317,7 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
     if (outputs.size() > program.outputs.size())
       throw UserError(program.name + ": out= has more arrays than there are outputs");
     run_program(program, owner.ptr(), arrays.data(), immediates.data(), count, outputs, nullptr,
-                true);
+                true, program.updates);
     if (!outputs.empty()) outputs[0]->is_comparison = program.answers_truth;
     return pack(outputs, program.visible, true);
   }

@@ -47,6 +47,7 @@ class Program : public Callee {
   std::string name;
   size_t visible = 0;
   bool answers_truth = false;  // of a comparison: its zeros and ones are no numbers
+  bool updates = false;        // given outputs stay as they are where an operand has failed
   std::vector<std::vector<uint32_t>> may_alias;
   Ref<ProgramCode> code;
   uint64_t calls = 0;

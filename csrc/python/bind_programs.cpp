@@ -223,6 +223,7 @@ void bind_programs(nb::module_& m) {
            "tag"_a = nb::none())
       .def_rw("tag", &Program::tag, nb::arg().none())
       .def_rw("answers_truth", &Program::answers_truth)
+      .def_rw("updates", &Program::updates)
       .def_ro("name", &Program::name)
       .def_ro("calls", &Program::calls)
       .def_ro("visible", &Program::visible)

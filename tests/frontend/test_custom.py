@@ -603,6 +603,23 @@ def test_states_stay_where_what_moves_them_failed(large: bool, compiled: bool) -
     assert (mean.asnumpy() != before[0]).all()
 
 
+@pytest.mark.parametrize("name", ["sgd_update", "sgd_mom_update", "signsgd_update"])
+def test_weights_stay_where_their_gradient_failed(name: str) -> None:
+    def forward(op: Any, **_: Any) -> None:
+        time.sleep(0.01)
+        raise ValueError("sour")
+
+    register("fail", forward)
+    gradient = nd.Custom(nd.ones(3), op_type="fail")
+    weight, states = nd.ones(3), [nd.zeros(3)] if "mom" in name else []
+    getattr(nd, name)(weight, gradient, *states, lr=0.1, out=weight)
+    assert weight.asnumpy().tolist() == [1, 1, 1]
+    with pytest.raises(mx.TigonError, match="sour"):
+        gradient.asnumpy()
+    getattr(nd, name)(weight, nd.ones(3), *states, lr=0.5, out=weight)
+    assert weight.asnumpy().tolist() == [0.5, 0.5, 0.5]
+
+
 def test_waiting_for_what_comes_after_is_told() -> None:
     later: list[Any] = []
     begins = threading.Event()

@@ -214,6 +214,7 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
         tag=call,
     ).program
     program.answers_truth = op.answers_truth
+    program.updates = op.overwrites
     return program
 
 
