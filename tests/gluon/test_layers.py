@@ -28,6 +28,11 @@ LAYERS = [
     (nn.Conv2D(3, (1, 3), dilation=(1, 2), use_bias=False), (2, 4, 6, 6)),
     (nn.Conv3D(2, 2), (1, 2, 3, 3, 3)),
     (nn.Conv2DTranspose(3, 3, strides=2, padding=1, output_padding=1), (2, 4, 3, 3)),
+    (nn.Conv1D(4, 2, layout="NWC", groups=2), (2, 6, 4)),
+    (nn.Conv2D(3, (1, 3), layout="NHWC", activation="relu"), (2, 6, 6, 4)),
+    (nn.Conv2DTranspose(4, 3, strides=2, layout="NHWC", groups=2), (2, 3, 3, 4)),
+    (nn.MaxPool2D(3, 2, 1, layout="NHWC"), (2, 6, 6, 4)),
+    (nn.GlobalAvgPool3D(layout="NDHWC"), (2, 3, 3, 3, 4)),
     (nn.MaxPool1D(), (2, 3, 6)),
     (nn.MaxPool2D(3, 2, 1), (2, 4, 6, 6)),
     (nn.MaxPool2D(3, 2, ceil_mode=True), (2, 4, 6, 6)),
@@ -125,6 +130,36 @@ def test_embedding_and_its_gradient():
         y.backward()
         np.testing.assert_array_equal(y.asnumpy(), layer.weight.data().asnumpy()[[[1, 3], [3, 0]]])
         assert layer.weight.grad().asnumpy()[:, 0].tolist() == [1, 1, 0, 2, 0]
+
+
+def test_layouts_with_channels_last():
+    """The same numbers as with the channels second, for moved data and weights."""
+    x = nd.array(IMAGES)
+
+    def move(array):
+        return nd.moveaxis(array, 1, -1)
+
+    for make in (
+        lambda **more: nn.Conv2D(6, 3, 2, 1, groups=2, in_channels=4, **more),
+        lambda **more: nn.Conv2DTranspose(6, 3, 2, 1, 1, groups=2, in_channels=4, **more),
+    ):
+        first, last = make(), make(layout="NHWC")
+        first.initialize()
+        last.initialize()
+        last.weight.set_data(move(first.weight.data()))
+        difference = move(first(x)) - last(move(x))
+        assert abs(difference).max().asscalar() < 1e-5
+        deferred = type(last)(6, 3, groups=2, layout="NHWC")
+        deferred.initialize()
+        deferred(move(x))
+        assert deferred.weight.shape == last.weight.shape
+        assert "layout=NHWC" in repr(last)
+        assert repr(last).startswith(f"{type(last).__name__}(4 -> 6,")
+    for layer in (nn.MaxPool2D, nn.AvgPool2D, nn.GlobalMaxPool2D, nn.GlobalAvgPool2D):
+        difference = move(layer()(x)) - layer(layout="NHWC")(move(x))
+        assert abs(difference).max().asscalar() < 1e-6
+    with pytest.raises(TigonError, match="Conv2D: layout: expected 'NCHW' or 'NHWC'"):
+        nn.Conv2D(1, 1, layout="NCDHW")
 
 
 def test_wrong_rank_for_a_convolution():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tigon.base import TigonError, check
+from tigon.base import TigonError, as_dtype, check
+from tigon.gluon._epoch import Settings
 from tigon.gluon.block import Block, HybridBlock
 from tigon.gluon.nn.activations import Activation
 
@@ -70,6 +71,10 @@ HybridBlocks; given Sequential; derive it from HybridBlock, or use Block or Sequ
         """Append hybrid blocks."""
         for block in blocks:
             self.register_child(block)
+
+    def hybrid_forward(self, F: Any, x: Any, *args: Any) -> Any:
+        """What a `hybrid_forward` of a subclass may call: the blocks one after another."""
+        return HybridSequential.forward(self, x, *args)
 
     def forward(self, x: Any, *args: Any) -> Any:
         """Run the first block on all arguments, the rest on what comes out."""
@@ -219,6 +224,14 @@ class Embedding(HybridBlock):
         )
         self._input_dim = input_dim
         self._output_dim = output_dim
+        self._kwargs = Settings(
+            {
+                "input_dim": input_dim,
+                "output_dim": output_dim,
+                "dtype": str(as_dtype(dtype)),
+                "sparse_grad": sparse_grad,
+            }
+        )
         with self.name_scope():
             self.weight = self.params.get(
                 "weight",
@@ -229,9 +242,7 @@ class Embedding(HybridBlock):
             )
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
-        return F.Embedding(
-            x, weight, input_dim=self._input_dim, output_dim=self._output_dim, name="fwd"
-        )
+        return F.Embedding(x, weight, name="fwd", **self._kwargs)
 
     def __repr__(self) -> str:
         return f"Embedding({self._input_dim} -> {self._output_dim}, {self.weight.dtype})"

@@ -1,4 +1,4 @@
-"""Convolutions and pooling, in the layout NCHW."""
+"""Convolutions and pooling."""
 
 from __future__ import annotations
 
@@ -6,49 +6,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon.base import check
+from tigon.gluon._epoch import Settings
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.nn.activations import Activation
-
-_LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+from tigon.gluon.parameter import ParameterDict
+from tigon.ops.nn._shared import CHANNELS_FIRST, channels_last
 
 
 def _tuple(value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     return (value,) * ndim if isinstance(value, int) else tuple(value)
 
 
-def _check_layout(where: str, layout: str, ndim: int) -> None:
-    check(
-        layout == _LAYOUTS[ndim],
-        where,
-        f"expected layout {_LAYOUTS[ndim]}; given {layout}; transpose the data first",
-    )
+def _channel_axis(where: str, layout: str, ndim: int) -> int:
+    return ndim + 1 if channels_last(where, layout, ndim) else 1
 
 
-class _Conv(HybridBlock):
-    """Convolution over `len(kernel_size)` axes."""
+class Convolutional(HybridBlock):
+    """What convolutions share. Their weight is (channels, in_channels / groups, *kernel), or with
+    the channels at its end under a layout that ends in C."""
 
     _operator = "Convolution"
 
     def __init__(
         self,
+        ndim: int,
         channels: int,
-        kernel_size: tuple[int, ...],
+        kernel_size: int | Sequence[int],
         strides: int | Sequence[int],
         padding: int | Sequence[int],
         dilation: int | Sequence[int],
         groups: int,
         layout: str,
-        in_channels: int = 0,
-        activation: str | None = None,
-        use_bias: bool = True,
-        weight_initializer: Any = None,
-        bias_initializer: Any = "zeros",
-        adj: tuple[int, ...] | None = None,
-        prefix: str | None = None,
-        params: Any = None,
+        activation: str | None,
+        use_bias: bool,
+        weight_initializer: Any,
+        bias_initializer: Any,
+        in_channels: int,
+        prefix: str | None,
+        params: ParameterDict | None,
+        adj: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(prefix=prefix, params=params)
-        ndim = len(kernel_size)
         where = type(self).__name__
         check(channels > 0, where, f"channels must be positive; given {channels}")
         check(
@@ -56,20 +54,23 @@ class _Conv(HybridBlock):
             where,
             f"channels must be multiples of groups={groups}; given {in_channels} -> {channels}",
         )
-        _check_layout(where, layout, ndim)
+        self._layout_axis = _channel_axis(where, layout, ndim)
         self._channels = channels
         self._in_channels = in_channels
-        self._attributes: dict[str, Any] = {
-            "kernel": kernel_size,
-            "stride": _tuple(strides, ndim),
-            "dilate": _tuple(dilation, ndim),
-            "pad": _tuple(padding, ndim),
-            "num_filter": channels,
-            "num_group": groups,
-            "no_bias": not use_bias,
-        }
+        self._kwargs = Settings(
+            {
+                "kernel": _tuple(kernel_size, ndim),
+                "stride": _tuple(strides, ndim),
+                "dilate": _tuple(dilation, ndim),
+                "pad": _tuple(padding, ndim),
+                "num_filter": channels,
+                "num_group": groups,
+                "no_bias": not use_bias,
+                "layout": layout,
+            }
+        )
         if adj is not None:
-            self._attributes["adj"] = adj
+            self._kwargs["adj"] = _tuple(adj, ndim)
         with self.name_scope():
             self.weight = self.params.get(
                 "weight",
@@ -89,44 +90,50 @@ class _Conv(HybridBlock):
     def _alias(self) -> str:
         return "conv"
 
+    def _channel_extents(self, in_channels: int) -> tuple[int, int]:
+        return self._channels, in_channels // self._kwargs["num_group"]
+
     def _weight_shape(self, in_channels: int) -> tuple[int, ...]:
-        groups = self._attributes["num_group"]
-        return (self._channels, in_channels // groups, *self._attributes["kernel"])
+        first, second = self._channel_extents(in_channels)
+        kernel = self._kwargs["kernel"]
+        return (first, second, *kernel) if self._layout_axis == 1 else (first, *kernel, second)
 
     def infer_shape(self, x: Any) -> None:
-        ndim = len(self._attributes["kernel"])
+        ndim = len(self._kwargs["kernel"])
         check(
             len(x.shape) == ndim + 2,
             type(self).__name__,
-            f"expected data of {ndim + 2} axes ({_LAYOUTS[ndim]}); given shape {tuple(x.shape)}",
+            f"expected data of {ndim + 2} axes ({self._kwargs['layout']}); given shape "
+            f"{tuple(x.shape)}",
         )
-        self.weight.shape = self._weight_shape(x.shape[1])
+        self.weight.shape = self._weight_shape(x.shape[self._layout_axis])
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         operands = (x, weight) if bias is None else (x, weight, bias)
-        out = getattr(F, self._operator)(*operands, name="fwd", **self._attributes)
+        out = getattr(F, self._operator)(*operands, name="fwd", **self._kwargs)
         return out if self.act is None else self.act(out)
 
-    def _channels_text(self) -> str:
+    def _known_in_channels(self) -> int | None:
         shape = self.weight.shape
-        known = shape[1] * self._attributes["num_group"] if shape and shape[1] else None
-        return f"{known} -> {self._channels}"
+        return shape[self._layout_axis] * self._kwargs["num_group"] if shape else None
 
     def __repr__(self) -> str:
-        attributes = self._attributes
-        ndim = len(attributes["kernel"])
+        settings = self._kwargs
+        ndim = len(settings["kernel"])
         text = (
-            f"{type(self).__name__}({self._channels_text()}, "
-            f"kernel_size={attributes['kernel']}, stride={attributes['stride']}"
+            f"{type(self).__name__}({self._known_in_channels() or None} -> {self._channels}, "
+            f"kernel_size={settings['kernel']}, stride={settings['stride']}"
         )
-        if attributes["pad"] != (0,) * ndim:
-            text += f", padding={attributes['pad']}"
-        if attributes["dilate"] != (1,) * ndim:
-            text += f", dilation={attributes['dilate']}"
-        if attributes.get("adj", (0,) * ndim) != (0,) * ndim:
-            text += f", output_padding={attributes['adj']}"
-        if attributes["num_group"] != 1:
-            text += f", groups={attributes['num_group']}"
+        if settings["pad"] != (0,) * ndim:
+            text += f", padding={settings['pad']}"
+        if settings["dilate"] != (1,) * ndim:
+            text += f", dilation={settings['dilate']}"
+        if settings.get("adj", (0,) * ndim) != (0,) * ndim:
+            text += f", output_padding={settings['adj']}"
+        if settings["num_group"] != 1:
+            text += f", groups={settings['num_group']}"
+        if self._layout_axis != 1:
+            text += f", layout={settings['layout']}"
         if self.bias is None:
             text += ", bias=False"
         if self.act is not None:
@@ -134,8 +141,8 @@ class _Conv(HybridBlock):
         return text + ")"
 
 
-class Conv1D(_Conv):
-    """Convolution over one axis: data (n, c, w).
+class Conv1D(Convolutional):
+    """Convolution over one axis: data (n, c, w), or (n, w, c) under the layout NWC.
 
     >>> Conv1D(4, 3, in_channels=2)
     Conv1D(2 -> 4, kernel_size=(3,), stride=(1,))
@@ -150,25 +157,40 @@ class Conv1D(_Conv):
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         layout: str = "NCW",
-        **kwargs: Any,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
+            1,
             channels,
-            _tuple(kernel_size, 1),
+            kernel_size,
             strides,
             padding,
             dilation,
             groups,
             layout,
-            **kwargs,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            in_channels,
+            prefix,
+            params,
         )
 
 
-class Conv2D(_Conv):
-    """Convolution over two axes: data (n, c, h, w).
+class Conv2D(Convolutional):
+    """Convolution over two axes: data (n, c, h, w), or (n, h, w, c) under the layout NHWC.
 
     >>> Conv2D(4, kernel_size=3, padding=1, activation="relu")
     Conv2D(None -> 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), Activation(relu))
+    >>> Conv2D(4, 3, in_channels=2, layout="NHWC").weight.shape
+    (4, 3, 3, 2)
     """
 
     def __init__(
@@ -180,22 +202,35 @@ class Conv2D(_Conv):
         dilation: int | Sequence[int] = (1, 1),
         groups: int = 1,
         layout: str = "NCHW",
-        **kwargs: Any,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
+            2,
             channels,
-            _tuple(kernel_size, 2),
+            kernel_size,
             strides,
             padding,
             dilation,
             groups,
             layout,
-            **kwargs,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            in_channels,
+            prefix,
+            params,
         )
 
 
-class Conv3D(_Conv):
-    """Convolution over three axes: data (n, c, d, h, w)."""
+class Conv3D(Convolutional):
+    """Convolution over three axes: data (n, c, d, h, w), or (n, d, h, w, c) under NDHWC."""
 
     def __init__(
         self,
@@ -206,33 +241,46 @@ class Conv3D(_Conv):
         dilation: int | Sequence[int] = (1, 1, 1),
         groups: int = 1,
         layout: str = "NCDHW",
-        **kwargs: Any,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
+            3,
             channels,
-            _tuple(kernel_size, 3),
+            kernel_size,
             strides,
             padding,
             dilation,
             groups,
             layout,
-            **kwargs,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            in_channels,
+            prefix,
+            params,
         )
 
 
-class _ConvTranspose(_Conv):
+class Transposed(Convolutional):
+    """The adjoint of a convolution: its weight is that of the convolution."""
+
     _operator = "Deconvolution"
 
-    def _weight_shape(self, in_channels: int) -> tuple[int, ...]:
-        groups = self._attributes["num_group"]
-        return (in_channels, self._channels // groups, *self._attributes["kernel"])
+    def _channel_extents(self, in_channels: int) -> tuple[int, int]:
+        return in_channels, self._channels // self._kwargs["num_group"]
 
-    def _channels_text(self) -> str:
-        shape = self.weight.shape
-        return f"{(shape[0] if shape else 0) or None} -> {self._channels}"
+    def _known_in_channels(self) -> int | None:
+        return self.weight.shape[0] if self.weight.shape else None
 
 
-class Conv2DTranspose(_ConvTranspose):
+class Conv2DTranspose(Transposed):
     """The adjoint of a convolution over two axes, as used for upsampling.
 
     >>> Conv2DTranspose(4, 3, strides=2, in_channels=2)
@@ -249,22 +297,37 @@ class Conv2DTranspose(_ConvTranspose):
         dilation: int | Sequence[int] = (1, 1),
         groups: int = 1,
         layout: str = "NCHW",
-        **kwargs: Any,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
+            2,
             channels,
-            _tuple(kernel_size, 2),
+            kernel_size,
             strides,
             padding,
             dilation,
             groups,
             layout,
-            adj=_tuple(output_padding, 2),
-            **kwargs,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            in_channels,
+            prefix,
+            params,
+            adj=output_padding,
         )
 
 
-class _Pooling(HybridBlock):
+class Pooling(HybridBlock):
+    """What the layers of pooling share."""
+
     def __init__(
         self,
         pool_size: tuple[int, ...],
@@ -274,88 +337,105 @@ class _Pooling(HybridBlock):
         global_pool: bool,
         pool_type: str,
         layout: str,
-        count_include_pad: bool | None = None,
-        **kwargs: Any,
+        count_include_pad: bool | None,
+        prefix: str | None,
+        params: ParameterDict | None,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(prefix=prefix, params=params)
         ndim = len(pool_size)
-        _check_layout(type(self).__name__, layout, ndim)
-        self._attributes: dict[str, Any] = {
-            "kernel": pool_size,
-            "stride": pool_size if strides is None else _tuple(strides, ndim),
-            "pad": _tuple(padding, ndim),
-            "global_pool": global_pool,
-            "pool_type": pool_type,
-            "pooling_convention": "full" if ceil_mode else "valid",
-        }
+        channels_last(type(self).__name__, layout, ndim)
+        self._kwargs = Settings(
+            {
+                "kernel": pool_size,
+                "stride": pool_size if strides is None else _tuple(strides, ndim),
+                "pad": _tuple(padding, ndim),
+                "global_pool": global_pool,
+                "pool_type": pool_type,
+                "layout": layout,
+                "pooling_convention": "full" if ceil_mode else "valid",
+            }
+        )
         if count_include_pad is not None:
-            self._attributes["count_include_pad"] = count_include_pad
+            self._kwargs["count_include_pad"] = count_include_pad
 
     def _alias(self) -> str:
         return "pool"
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return F.Pooling(x, name="fwd", **self._attributes)
+        return F.Pooling(x, name="fwd", **self._kwargs)
 
     def __repr__(self) -> str:
-        attributes = self._attributes
+        settings = self._kwargs
         return (
-            f"{type(self).__name__}(size={attributes['kernel']}, stride={attributes['stride']}, "
-            f"padding={attributes['pad']}, "
-            f"ceil_mode={attributes['pooling_convention'] == 'full'}, "
-            f"global_pool={attributes['global_pool']}, pool_type={attributes['pool_type']}, "
-            f"layout={_LAYOUTS[len(attributes['kernel'])]})"
+            f"{type(self).__name__}(size={settings['kernel']}, stride={settings['stride']}, "
+            f"padding={settings['pad']}, "
+            f"ceil_mode={settings['pooling_convention'] == 'full'}, "
+            f"global_pool={settings['global_pool']}, pool_type={settings['pool_type']}, "
+            f"layout={settings['layout']})"
         )
 
 
-def _pooling(name: str, ndim: int, pool_type: str, doc: str) -> type[_Pooling]:
-    """One of the window pooling layers; they differ in axes and in what they take."""
-    default_layout = _LAYOUTS[ndim]
-
+def _largest(name: str, ndim: int, doc: str) -> type[Pooling]:
     def __init__(
-        self: _Pooling,
+        self: Pooling,
         pool_size: int | Sequence[int] = 2,
         strides: int | Sequence[int] | None = None,
         padding: int | Sequence[int] = 0,
-        layout: str = default_layout,
+        layout: str = CHANNELS_FIRST[ndim - 1],
         ceil_mode: bool = False,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
-        if pool_type == "avg":
-            kwargs.setdefault("count_include_pad", True)
-        _Pooling.__init__(
-            self,
-            _tuple(pool_size, ndim),
-            strides,
-            padding,
-            ceil_mode,
-            False,
-            pool_type,
-            layout,
-            **kwargs,
+        size = _tuple(pool_size, ndim)
+        Pooling.__init__(
+            self, size, strides, padding, ceil_mode, False, "max", layout, None, prefix, params
         )
 
-    return type(name, (_Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+    return type(name, (Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
 
 
-def _global_pooling(name: str, ndim: int, pool_type: str, doc: str) -> type[_Pooling]:
-    default_layout = _LAYOUTS[ndim]
+def _mean(name: str, ndim: int, doc: str) -> type[Pooling]:
+    def __init__(
+        self: Pooling,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        ceil_mode: bool = False,
+        layout: str = CHANNELS_FIRST[ndim - 1],
+        count_include_pad: bool = True,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
+    ) -> None:
+        size, count = _tuple(pool_size, ndim), count_include_pad
+        Pooling.__init__(
+            self, size, strides, padding, ceil_mode, False, "avg", layout, count, prefix, params
+        )
 
-    def __init__(self: _Pooling, layout: str = default_layout, **kwargs: Any) -> None:
-        _Pooling.__init__(self, (1,) * ndim, None, 0, True, True, pool_type, layout, **kwargs)
-
-    return type(name, (_Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+    return type(name, (Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
 
 
-MaxPool1D = _pooling("MaxPool1D", 1, "max", "The largest in each window along one axis.")
-MaxPool2D = _pooling("MaxPool2D", 2, "max", "The largest in each window over two axes.")
-MaxPool3D = _pooling("MaxPool3D", 3, "max", "The largest in each window over three axes.")
-AvgPool1D = _pooling("AvgPool1D", 1, "avg", "The mean of each window along one axis.")
-AvgPool2D = _pooling("AvgPool2D", 2, "avg", "The mean of each window over two axes.")
-AvgPool3D = _pooling("AvgPool3D", 3, "avg", "The mean of each window over three axes.")
-GlobalMaxPool1D = _global_pooling("GlobalMaxPool1D", 1, "max", "The largest along the last axis.")
-GlobalMaxPool2D = _global_pooling("GlobalMaxPool2D", 2, "max", "The largest over two axes.")
-GlobalMaxPool3D = _global_pooling("GlobalMaxPool3D", 3, "max", "The largest over three axes.")
-GlobalAvgPool1D = _global_pooling("GlobalAvgPool1D", 1, "avg", "The mean along the last axis.")
-GlobalAvgPool2D = _global_pooling("GlobalAvgPool2D", 2, "avg", "The mean over two axes.")
-GlobalAvgPool3D = _global_pooling("GlobalAvgPool3D", 3, "avg", "The mean over three axes.")
+def _whole(name: str, ndim: int, pool_type: str, doc: str) -> type[Pooling]:
+    def __init__(
+        self: Pooling,
+        layout: str = CHANNELS_FIRST[ndim - 1],
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
+    ) -> None:
+        size = (1,) * ndim
+        Pooling.__init__(self, size, None, 0, True, True, pool_type, layout, None, prefix, params)
+
+    return type(name, (Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+
+
+MaxPool1D = _largest("MaxPool1D", 1, "The largest in each window along one axis.")
+MaxPool2D = _largest("MaxPool2D", 2, "The largest in each window over two axes.")
+MaxPool3D = _largest("MaxPool3D", 3, "The largest in each window over three axes.")
+AvgPool1D = _mean("AvgPool1D", 1, "The mean of each window along one axis.")
+AvgPool2D = _mean("AvgPool2D", 2, "The mean of each window over two axes.")
+AvgPool3D = _mean("AvgPool3D", 3, "The mean of each window over three axes.")
+GlobalMaxPool1D = _whole("GlobalMaxPool1D", 1, "max", "The largest along the last axis.")
+GlobalMaxPool2D = _whole("GlobalMaxPool2D", 2, "max", "The largest over two axes.")
+GlobalMaxPool3D = _whole("GlobalMaxPool3D", 3, "max", "The largest over three axes.")
+GlobalAvgPool1D = _whole("GlobalAvgPool1D", 1, "avg", "The mean along the last axis.")
+GlobalAvgPool2D = _whole("GlobalAvgPool2D", 2, "avg", "The mean over two axes.")
+GlobalAvgPool3D = _whole("GlobalAvgPool3D", 3, "avg", "The mean over three axes.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tigon.base import check
+from tigon.gluon._epoch import Settings
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.parameter import Parameter
 
@@ -46,14 +47,13 @@ class _Norm(HybridBlock):
         )
         return x.shape[axis]
 
-    def _settings(self) -> dict[str, Any]:
-        raise NotImplementedError
+    _kwargs: Settings
 
     def _parameters(self) -> list[Parameter]:
         return list(self._reg_params.values())
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value}" for name, value in self._settings().items())
+        shown = ", ".join(f"{name}={value}" for name, value in self._kwargs.items())
         extent = self.gamma.shape[0] if self.gamma.shape and self.gamma.shape[0] else None
         return f"{type(self).__name__}({shown}, in_channels={extent})"
 
@@ -83,13 +83,15 @@ in_channels=None)
     ) -> None:
         super().__init__(**kwargs)
         self._axis = axis
-        self._attributes = {
-            "axis": axis,
-            "eps": epsilon,
-            "momentum": momentum,
-            "fix_gamma": not scale,
-            "use_global_stats": use_global_stats,
-        }
+        self._kwargs = Settings(
+            {
+                "axis": axis,
+                "eps": epsilon,
+                "momentum": momentum,
+                "fix_gamma": not scale,
+                "use_global_stats": use_global_stats,
+            }
+        )
         self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
         for name, init in (
             ("running_mean", running_mean_initializer),
@@ -104,9 +106,6 @@ in_channels=None)
                 differentiable=False,
             )
             setattr(self, name, param)
-
-    def _settings(self) -> dict[str, Any]:
-        return self._attributes
 
     def infer_shape(self, x: Any) -> None:
         extent = self._extent(x, self._axis)
@@ -126,9 +125,7 @@ in_channels=None)
         running_mean: Any,
         running_var: Any,
     ) -> Any:
-        return F.BatchNorm(
-            x, gamma, beta, running_mean, running_var, name="fwd", **self._attributes
-        )
+        return F.BatchNorm(x, gamma, beta, running_mean, running_var, name="fwd", **self._kwargs)
 
 
 class LayerNorm(_Norm):
@@ -152,11 +149,8 @@ class LayerNorm(_Norm):
         super().__init__(**kwargs)
         self._axis = axis
         self._epsilon = epsilon
-        self._flags_shown = {"center": center, "scale": scale}
+        self._kwargs = Settings({"axis": axis, "eps": epsilon, "center": center, "scale": scale})
         self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
-
-    def _settings(self) -> dict[str, Any]:
-        return {"axis": self._axis, "eps": self._epsilon, **self._flags_shown}
 
     def infer_shape(self, x: Any) -> None:
         extent = self._extent(x, self._axis)
@@ -183,11 +177,10 @@ class GroupNorm(_Norm):
         super().__init__(**kwargs)
         self._num_groups = num_groups
         self._epsilon = epsilon
-        self._flags_shown = {"center": center, "scale": scale}
+        self._kwargs = Settings(
+            {"num_groups": num_groups, "eps": epsilon, "center": center, "scale": scale}
+        )
         self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
-
-    def _settings(self) -> dict[str, Any]:
-        return {"num_groups": self._num_groups, "eps": self._epsilon, **self._flags_shown}
 
     def infer_shape(self, x: Any) -> None:
         extent = self._extent(x, 1)
@@ -216,11 +209,8 @@ class InstanceNorm(_Norm):
         super().__init__(**kwargs)
         self._axis = axis
         self._epsilon = epsilon
-        self._flags_shown = {"center": center, "scale": scale}
+        self._kwargs = Settings({"axis": axis, "eps": epsilon, "center": center, "scale": scale})
         self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
-
-    def _settings(self) -> dict[str, Any]:
-        return {"axis": self._axis, "eps": self._epsilon, **self._flags_shown}
 
     def infer_shape(self, x: Any) -> None:
         extent = self._extent(x, self._axis)

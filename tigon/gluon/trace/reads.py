@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
+from tigon.gluon._epoch import Settings
 from tigon.gluon.trace import classes, surroundings, watch
 from tigon.gluon.trace.guards import GuardSet, Reach
 from tigon.gluon.trace.records import INTERNAL, Records
@@ -119,6 +120,10 @@ class Reads:
         for name in names:
             if own is not None and name in own and name not in INTERNAL:
                 self._reach.item(self._reach.steady, own, name, f"{type(block).__name__}.")
+                if isinstance(own[name], dict) and self._reach.is_new(own[name], ""):
+                    says = type(own[name]) is Settings  # that it was changed
+                    table = self._reach.steady if says else self._reach.lasting
+                    table.add(f"{type(block).__name__}.{name}", "mapping", own[name])
         if isinstance(operators := given.get("F"), ModuleType):
             self._records.read_module(operators, names)
 
