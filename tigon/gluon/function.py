@@ -14,6 +14,7 @@ from tigon._native import ShortCall, Shortcuts
 from tigon.base import TigonError, check, nested
 from tigon.base.errors import hide_inner_frames
 from tigon.gluon import trace as tracing
+from tigon.gluon.arguments import packed, unpacked
 from tigon.gluon.graphs import DonatingEntry, Entry, GraphCache
 from tigon.gluon.structure import arrays_in
 from tigon.gluon.symbolic import holds_symbol
@@ -22,9 +23,6 @@ from tigon.nd import NDArray
 from tigon.sym.symbol import Symbol
 
 _HOLD_NOTHING = frozenset((NDArray, Static, int, float, bool, str, type(None)))
-
-_KEYWORDS = Static("keywords")
-"""Stands before the dictionary of what is passed by name only."""
 
 
 def jit(
@@ -206,7 +204,7 @@ class CompiledFunction(ShortCall):
                 keywords[name] = self._static_value(name, keywords[name])
         # In alphabetical order, except for those that the code may go through.
         named = [name for name in sorted(keywords) if name in self._named]
-        return (*listed, _KEYWORDS, {name: keywords[name] for name in (*named, *keywords)})
+        return packed(listed, {name: keywords[name] for name in (*named, *keywords)})
 
     def _static_value(self, name: str, value: Any) -> Static:
         if isinstance(value, (NDArray, Symbol)):
@@ -225,10 +223,7 @@ class CompiledFunction(ShortCall):
 
     def donated_leaves(self, args: tuple[Any, ...]) -> list[int]:
         """The numbers, among all arrays of a call, of those that are given up."""
-        keywords: dict[str, Any] = {}
-        if len(args) > 1 and args[-2] is _KEYWORDS:
-            keywords = args[-1]
-            args = args[:-2]
+        args, keywords = unpacked(args)
         named = [*zip_longest(self._order[: len(args)], args), *keywords.items()]
         found: list[int] = []
         count = 0
@@ -250,9 +245,7 @@ class CompiledFunction(ShortCall):
         trace = tracing.current()
         if trace is not None:
             trace.function(self.function)
-        keywords: dict[str, Any] = {}
-        if len(args) > 1 and args[-2] is _KEYWORDS:
-            *args, _, keywords = args  # type: ignore[assignment]
+        args, keywords = unpacked(args)
         return self.function(
             *[_plain(arg) for arg in args], **{name: _plain(arg) for name, arg in keywords.items()}
         )

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from tigon.base import TigonError, check, nested
 from tigon.gluon import trace as tracing
+from tigon.gluon.arguments import unpacked
 from tigon.gluon.structure import rebuild_arguments
 from tigon.sym.symbol import Group, Symbol, var
 
 # -------------------------------------------------------------------- graphs of symbols
 
 
-def infer_shapes_from_graph(block: Any, args: Sequence[Any]) -> None:
+def infer_shapes_from_graph(block: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     """Run the block on variables of the inputs' shapes and ask the graph for the parameters'."""
-    check(
-        all(hasattr(arg, "shape") for arg in args),
-        block.name,
-        "cannot infer the shapes of its parameters from arguments that are not arrays; "
-        "define infer_shape, or give the shapes when the block is made",
-    )
-    names = [f"data{position}" for position in range(len(args))]
-    shapes = {name: tuple(arg.shape) for name, arg in zip(names, args, strict=True)}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def variable(leaf: Any) -> Any:
+        if isinstance(leaf, np.generic) or not hasattr(leaf, "shape"):
+            return leaf
+        name = f"data{len(shapes)}"
+        shapes[name] = tuple(leaf.shape)
+        return var(name, shape=shapes[name])
+
+    (args, keywords), _ = nested.rebuilt((args, keywords), variable)
     trace = tracing.Trace(typed=False)
     with tracing.tracing(trace):
-        result = block.forward(*[var(name, shape=shapes[name]) for name in names])
+        result = block.forward(*args, **keywords)
     symbol = Group(_symbols_in(result))
     given = {name: shape for name, shape in shapes.items() if name in symbol.list_inputs()}
     argument_shapes, _, auxiliary_shapes = symbol.infer_shape_partial(**given)
@@ -70,16 +75,21 @@ def symbol_for_export(block: Any) -> Symbol:
     else:
         names = input_names(len(latest.types))
         try:
-            result = block(*rebuild_arguments(latest.arguments, iter(map(var, names))))
+            result = _called(block, latest.arguments, map(var, names))
         except TigonError:
             # The code reads shapes: those of the last call then become part of the graph.
             typed = (
                 var(name, shape=type_.shape, dtype=type_.dtype)
                 for name, type_ in zip(names, latest.types, strict=True)
             )
-            result = block(*rebuild_arguments(latest.arguments, typed))
+            result = _called(block, latest.arguments, typed)
     found = _symbols_in(result)
     return found[0] if len(found) == 1 else Group(found)
+
+
+def _called(block: Any, arguments: tuple[Any, ...], symbols: Iterator[Symbol]) -> Any:
+    args, keywords = unpacked(rebuild_arguments(arguments, symbols))
+    return block(*args, **keywords)
 
 
 def _count_inputs(block: Any) -> int:

@@ -17,6 +17,7 @@ from tigon.context import check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
+from tigon.gluon.arguments import Positions
 from tigon.gluon.block.scope import BlockScope, HookHandle
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_into, load_named
@@ -355,15 +356,18 @@ class Block:
 
     # -- running
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """Run the block. What is given by name, hooks see by position where it has one."""
+        if keywords:
+            args, keywords = self._positions().arrange(args, keywords)
         if self._forward_pre_hooks or self._forward_hooks:
             trace = tracing.current()
             if trace is not None and trace.eager:
-                args = trace.concrete(args)
+                args, keywords = trace.concrete((args, keywords))
             for hook in tuple(self._forward_pre_hooks.values()):
                 hook(self, args)
         try:
-            result = self._invoke(*args)
+            result = self._invoke(*args, **keywords)
         except Exception as error:
             if isinstance(error, TigonError):
                 add_block_path(error, self)
@@ -374,15 +378,19 @@ class Block:
                 hook(self, args, result)
         return result
 
-    def _invoke(self, *args: Any) -> Any:
+    def _positions(self) -> Positions:
+        """What calls take, by position or by name."""
+        return Positions(self.forward)
+
+    def _invoke(self, *args: Any, **keywords: Any) -> Any:
         # Blocks are not traced by themselves, but in a training step or a compiled function.
         trace = tracing.current()
         if trace is not None:
             if trace.eager:
-                args = trace.concrete(args)
+                args, keywords = trace.concrete((args, keywords))
             else:
                 trace.block(self)
-        return self.forward(*args)
+        return self.forward(*args, **keywords)
 
     def forward(self, *args: Any) -> Any:
         """What the block computes. Subclasses write it."""

@@ -15,6 +15,7 @@ from tigon.base.files import AnyPath
 from tigon.context import context_in
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
+from tigon.gluon.arguments import Positions, packed, unpacked
 from tigon.gluon.block.block import Block, add_block_path
 from tigon.gluon.graphs import GraphCache
 from tigon.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
@@ -31,6 +32,16 @@ class HybridBlock(ShortCall, Block):
     `tigon.sym`; or a plain `forward(self, x)`. The graph is traced again when a shape, a dtype,
     train or predict mode, an argument, or a Python value that the code read has changed.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Of `forward` and `hybrid_forward` the one of the most derived class runs."""
+        super().__init_subclass__(**keywords)
+        for kind in cls.__mro__:
+            if "forward" in vars(kind):
+                break
+            if "hybrid_forward" in vars(kind):
+                cls.forward = HybridBlock.forward  # type: ignore[method-assign]
+                break
 
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         super().__init__(prefix, params)
@@ -93,10 +104,12 @@ class HybridBlock(ShortCall, Block):
 
     # -- running
 
-    def _long_call(self, *args: Any) -> Any:
+    def _long_call(self, *args: Any, **keywords: Any) -> Any:
         """A call that no shortcut serves."""
+        if keywords:
+            args, keywords = self._positions().arrange(args, keywords)
         # On arrays nothing but the look-up and the call, or the code itself.
-        if not (tracers[0] or self._forward_pre_hooks or self._forward_hooks):
+        if not (keywords or tracers[0] or self._forward_pre_hooks or self._forward_hooks):
             kind = call_kind(args)
             if kind is not None and (self._cached_graphs is not None or not self._active):
                 try:
@@ -109,17 +122,17 @@ class HybridBlock(ShortCall, Block):
                     add_block_path(error, self)
                     raise
         if not tracing.active():
-            return super(ShortCall, self).__call__(*args)  # that of Block, hooks and all
+            return super(ShortCall, self).__call__(*args, **keywords)  # of Block, hooks and all
         # No more frames than a call on arrays takes: blocks may be nested as deeply as for those.
         for hook in tuple(self._forward_pre_hooks.values()):
             hook(self, args)
         try:
             with self._traced_here():
                 try:
-                    result = self.forward(*args)
+                    result = self.forward(*args, **keywords)
                 except DeferredInitializationError:
-                    self._deferred_initialize(*args)
-                    result = self.forward(*args)
+                    self._deferred_initialize(*args, **keywords)
+                    result = self.forward(*args, **keywords)
         except TigonError as error:
             add_block_path(error, self)
             raise
@@ -134,25 +147,32 @@ class HybridBlock(ShortCall, Block):
         """Let an error of a shortcut say that it happened here."""
         add_block_path(error, self)
 
-    def _invoke(self, *args: Any) -> Any:
+    def _positions(self) -> Positions:
+        if not self._uses_hybrid_forward():
+            return super()._positions()
+        return Positions(self.hybrid_forward, own=1).stop_before(self._reg_params)
+
+    def _invoke(self, *args: Any, **keywords: Any) -> Any:
         trace = tracing.current()
         if trace is not None and trace.eager:
-            args = trace.concrete(args)
-        for arg in args:
+            args, keywords = trace.concrete((args, keywords))
+        given = packed(args, keywords)
+        for arg in given:
             if type(arg) is not NDArray and holds_symbol(arg):
                 with tracing.tracing(tracing.Trace(typed=False)):
-                    return self._traced(*args)
+                    return self._traced(*given)
         if self._active:
             if self._cached_graphs is None:
                 self._cached_graphs = GraphCache(self)
-            return self._cached_graphs(args)
-        return self._run(*args)
+            return self._cached_graphs(given)
+        return self._run(*args, **keywords)
 
     def _traced(self, *args: Any) -> Any:
         """The Python code of one call, while tracing: children's hooks included, own ones not,
         because those run at every call."""
+        args, keywords = unpacked(args)
         with self._traced_here(hooks_run=False):
-            return self._run(*args)
+            return self._run(*args, **keywords)
 
     def _traced_here(self, hooks_run: bool = True) -> AbstractContextManager[Any]:
         """A block is being traced: symbols made in it carry its prefix in their names."""
@@ -163,53 +183,55 @@ class HybridBlock(ShortCall, Block):
 
     def _imperatively(self, args: tuple[Any, ...]) -> Any:
         """A call of a kind that gave way."""
-        return self._run(*args)
+        args, keywords = unpacked(args)
+        return self._run(*args, **keywords)
 
     def _gave_way(self, result: Any, args: tuple[Any, ...]) -> Any:
         """The call that found out has run."""
         return result
 
-    def _run(self, *args: Any) -> Any:
+    def _run(self, *args: Any, **keywords: Any) -> Any:
         """One pass of the Python code, on arrays or on symbols."""
         try:
-            return self.forward(*args)
+            return self.forward(*args, **keywords)
         except DeferredInitializationError:
-            self._deferred_initialize(*args)
-            return self.forward(*args)
+            self._deferred_initialize(*args, **keywords)
+            return self.forward(*args, **keywords)
 
-    def _deferred_initialize(self, *args: Any) -> None:
+    def _deferred_initialize(self, *args: Any, **keywords: Any) -> None:
         """Infer the shapes of this block's own parameters and create them."""
-        self.infer_shape(*args)
+        self.infer_shape(*args, **keywords)
         for param in self._own_parameters():
             param._finish_initialization()
 
     def _own_parameters(self) -> list[Parameter]:
         return [*self._reg_params.values()]
 
-    def infer_shape(self, *args: Any) -> None:
+    def infer_shape(self, *args: Any, **keywords: Any) -> None:
         """Set the unknown extents of this block's parameters from example inputs.
 
         Layers know their own rule; otherwise the graph of `hybrid_forward` is asked.
         """
-        infer_shapes_from_graph(self, args)
+        infer_shapes_from_graph(self, args, keywords)
 
     def infer_type(self, *args: Any) -> None:
         """Parameters take their dtype from `cast`; nothing is inferred."""
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **keywords: Any) -> Any:
         """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
         if tracing.active():
             params = {name: param.data() for name, param in self._reg_params.items()}
-            return self.hybrid_forward(sym, *args, **params)
+            return self.hybrid_forward(sym, *args, **keywords, **params)
         params = {
             name: param._only if param._is_plain and param._only is not None else None
             for name, param in self._reg_params.items()
         }
-        if elsewhere(args, params) is not None:
-            context = context_in(args)
+        given = (*args, *keywords.values()) if keywords else args
+        if elsewhere(given, params) is not None:
+            context = context_in(given)
             for name, param in self._reg_params.items():
                 params[name] = param._for(context) if param._is_plain else param.data()
-        return self.hybrid_forward(nd, *args, **params)
+        return self.hybrid_forward(nd, *args, **keywords, **params)
 
     def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:
         """What the block computes, with the operators of `F`. Subclasses write it."""

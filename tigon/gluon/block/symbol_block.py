@@ -12,6 +12,7 @@ from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon import trace as tracing
+from tigon.gluon.arguments import Positions
 from tigon.gluon.block.hybrid import HybridBlock
 from tigon.gluon.graphs import GraphCache
 from tigon.gluon.parameter import ParameterDict
@@ -89,7 +90,7 @@ class SymbolBlock(HybridBlock):
             )
         return block
 
-    def infer_shape(self, *args: Any) -> None:
+    def infer_shape(self, *args: Any, **_: Any) -> None:
         shapes = {name: tuple(arg.shape) for name, arg in zip(self._input_names, args, strict=True)}
         argument_shapes, _, auxiliary_shapes = self._symbol.infer_shape(**shapes)
         found = dict(zip(self._symbol.list_arguments(), argument_shapes, strict=True))
@@ -98,7 +99,18 @@ class SymbolBlock(HybridBlock):
             if found.get(name) is not None:
                 param.shape = found[name]
 
-    def _run(self, *args: Any) -> Any:
+    def _positions(self) -> Positions:
+        positions = super()._positions()
+        positions.names = self._input_names
+        return positions
+
+    def _run(self, *args: Any, **keywords: Any) -> Any:
+        check(
+            not keywords,
+            "SymbolBlock",
+            f"it has no input '{next(iter(keywords), '')}'; given by name can be "
+            f"{', '.join(self._input_names)}",
+        )
         check(
             len(args) == len(self._input_names),
             "SymbolBlock",
@@ -118,8 +130,8 @@ class SymbolBlock(HybridBlock):
         leaves.update({name: param.data() for name, param in self._reg_params.items()})
         return self._symbol(**leaves)
 
-    def forward(self, *args: Any) -> Any:
-        return self._run(*args)
+    def forward(self, *args: Any, **keywords: Any) -> Any:
+        return self._run(*args, **keywords)
 
     def __repr__(self) -> str:
         return f"SymbolBlock({', '.join(self._symbol.list_outputs())})"
