@@ -76,6 +76,10 @@ class Context:
     def __repr__(self) -> str:
         return f"{self.device_type}({self.device_id})"
 
+    def __reduce__(self) -> Any:
+        """By name: the number of a device is that of a process."""
+        return type(self), (self.device_type, self.device_id)
+
     def __enter__(self) -> Context:
         index = check_context("with", self).index
         for told in _told:

@@ -78,6 +78,10 @@ class Trainer:
         self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
         self._epoch = -1
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes over: parameters, optimizer and its states."""
+        return {**self.__dict__, "_weights": [], "_seen": ([], []), "_epoch": -1}
+
     # -- rates
 
     @property

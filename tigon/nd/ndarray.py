@@ -136,12 +136,12 @@ def _contains(self: NDArray, value: Any) -> bool:
     return bool((self == value).asnumpy().any())
 
 
-def _rebuild(values: np.ndarray) -> NDArray:
-    return _native.from_numpy(values)
+def _rebuild(values: np.ndarray, context: Context | None = None) -> NDArray:
+    return _native.from_numpy(values, _native.FIRST_CPU if context is None else context.index)
 
 
 def _reduce(self: NDArray) -> Any:
-    return _rebuild, (self.asnumpy(),)
+    return _rebuild, (self.asnumpy(), context_of(self))
 
 
 # ---------------------------------------------------------------------------- copies

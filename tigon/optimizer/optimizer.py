@@ -59,15 +59,22 @@ adam, adamax, adamw, dcasgd, ftml, ftrl, lamb, lars, nadam, nag, rmsprop, sgd, s
 
 
 class Optimizer:
-    """Base. A subclass writes `formula`, and `create_state` if it keeps any.
+    """Base. A subclass writes `formula` or `update`, and `create_state` if it keeps any.
 
     `formula(weight, grad, states, lr, wd, *extra)` works on graph values; `grad` comes rescaled and
     clipped. The update of all parameters is one compiled graph of these formulas.
+
+    `update(index, weight, grad, state)` works on arrays, which it overwrites, of one parameter at a
+    time (or on lists, if `aggregate_num` says of how many); rescaling, clipping and counting are
+    its own: `self.rescale_grad`, `self.clip_gradient`, `self._update_count(index)`,
+    `self._get_lr(index)`, `self._get_wd(index)`.
     """
 
     defaults: Mapping[str, float] = {}
     """Rates and constants of the rule with MXNet's defaults: keyword arguments of the class."""
     learning_rate_default = 0.01
+    aggregate_num = 0
+    """How many parameters an `update` of a subclass takes at once, as lists; 0: one, as it is."""
     _is_ours = True
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -124,6 +131,10 @@ class Optimizer:
                 if "__wd_mult__" in own:
                     self.wd_mult[name] = _multiplier(name, "__wd_mult__", own["__wd_mult__"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes over. Its graphs are its own."""
+        return {**self.__dict__, "_graphs": []}
+
     opt_registry = _REGISTRY
     register = staticmethod(register)
     create_optimizer = staticmethod(create)
@@ -162,8 +173,11 @@ class Optimizer:
         tracing.changes("sets factors on weight decays")
         self.wd_mult = dict(args_wd_mult)
 
-    def _multipliers_by_name(self, index: Any) -> tuple[float, float]:
-        """Factors on rate and decay of what is no Parameter."""
+    def _multipliers(self, index: Any) -> tuple[float, float]:
+        """Factors on rate and decay: a Parameter brings its own."""
+        param = self.param_dict.get(index)
+        if param is not None:
+            return param.lr_mult, param.wd_mult
         name = self.idx2name.get(index)
         return (
             self.lr_mult.get(index, self.lr_mult.get(name, 1.0)),
@@ -178,12 +192,7 @@ class Optimizer:
         ] = {}  # most parameters share theirs
         for index in indices:
             count = self._counts[index]
-            param = self.param_dict.get(index)
-            multipliers = (
-                self._multipliers_by_name(index)
-                if param is None
-                else (param.lr_mult, param.wd_mult)
-            )
+            multipliers = self._multipliers(index)
             key = (count, multipliers)
             found = known.get(key)
             if found is None:
@@ -203,13 +212,15 @@ class Optimizer:
         """What is kept per parameter: None, an array, or a tuple of arrays."""
         return None
 
-    create_state_multi_precision = create_state
+    def create_state_multi_precision(self, index: Any, weight: Any) -> Any:
+        """The same: there are no masters of half-precision weights."""
+        return self.create_state(index, weight)
 
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
     ) -> Updated:
         """New weight and states, from a gradient that is rescaled and clipped."""
-        raise NotImplementedError(f"{type(self).__name__}: define formula")
+        raise NotImplementedError(f"{type(self).__name__}: define formula, or update")
 
     decay_before_clipping = False
     """Whether `wd * weight` is added to the gradient before it is clipped."""
@@ -259,15 +270,43 @@ class Optimizer:
             self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
         graph.step(grad, rates)
 
-    update_multi_precision = update
+    def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
+        """The same as `update`: there are no masters of half-precision weights."""
+        self.update(index, weight, grad, state)
+
+    # -- for an `update` of a subclass
+
+    @property
+    def _index_update_count(self) -> dict[Any, int]:
+        return self._counts
+
+    def _update_count(self, index: Any) -> None:
+        """Count an update of one parameter, or of several."""
+        counts, begin = self._counts, self.begin_num_update
+        for one in index if isinstance(index, (list, tuple)) else [index]:
+            count = counts[one] = counts.get(one, begin) + 1
+            if count > self.num_update:
+                self.num_update = count
+
+    def _get_lr(self, index: Any) -> float:
+        """The present rate of one parameter."""
+        return self.learning_rate * self._multipliers(index)[0]
+
+    def _get_lrs(self, indices: Sequence[Any]) -> list[float]:
+        return [self._get_lr(index) for index in indices]
+
+    def _get_wd(self, index: Any) -> float:
+        """The weight decay of one parameter."""
+        return self.wd * self._multipliers(index)[1]
+
+    def _get_wds(self, indices: Sequence[Any]) -> list[float]:
+        return [self._get_wd(index) for index in indices]
+
+    # -- running
 
     def advance(self, indices: Sequence[Any]) -> list[float]:
         """Count an update of these parameters; gives its rates, one after another."""
-        counts, begin = self._counts, self.begin_num_update
-        for index in indices:
-            count = counts[index] = counts.get(index, begin) + 1
-            if count > self.num_update:
-                self.num_update = count
+        self._update_count(indices)
         return self._rates(indices, self.learning_rate)
 
     def withdraw(self, indices: Sequence[Any], num_update: int) -> None:
@@ -359,8 +398,6 @@ class _Stateful(Optimizer):
         states = tuple(_zeros_like(weight) for _ in range(self.state_count))
         return states[0] if len(states) == 1 else states or None
 
-    create_state_multi_precision = create_state
-
 
 @register
 class SGD(_ByRecord):
@@ -376,8 +413,6 @@ class SGD(_ByRecord):
 
     def create_state(self, index: Any, weight: Any) -> Any:
         return _zeros_like(weight) if self.constants["momentum"] else None
-
-    create_state_multi_precision = create_state
 
     def record(self, states: States) -> tuple[str, dict[str, Any]]:
         if not states:
@@ -457,8 +492,6 @@ class RMSProp(_ByRecord):
     def create_state(self, index: Any, weight: Any) -> Any:
         count = 3 if self.constants["centered"] else 1
         return tuple(_zeros_like(weight) for _ in range(count))
-
-    create_state_multi_precision = create_state
 
     def record(self, states: States) -> tuple[str, dict[str, Any]]:
         attributes = {name: self.constants[name] for name in ("gamma1", "epsilon")}
@@ -643,8 +676,6 @@ class DCASGD(Optimizer):
 
     def create_state(self, index: Any, weight: Any) -> Any:
         return (_zeros_like(weight), weight.copy())
-
-    create_state_multi_precision = create_state
 
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value

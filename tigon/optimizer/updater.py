@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tigon import nd
 from tigon.base import check
+from tigon.export import params
 from tigon.optimizer.optimizer import Optimizer, as_list
 
 
@@ -28,15 +30,24 @@ class Updater:
 
     def __call__(self, index: Any, grad: Any, weight: Any) -> None:
         """Update one parameter, or lists of them."""
-        if isinstance(index, (list, tuple, range)):
-            states = self.states
-            own = [
-                states[one] if one in states else self.state(one, w)
-                for one, w in zip(index, weight, strict=True)
-            ]
+        if not isinstance(index, (list, tuple, range)):
+            self.optimizer.update_multi_precision(index, weight, grad, self.state(index, weight))
+            return
+        states = self.states
+        own = [
+            states[one] if one in states else self.state(one, w)
+            for one, w in zip(index, weight, strict=True)
+        ]
+        if self.optimizer.updates_by_formula:
             self.optimizer.update(list(index), list(weight), list(grad), own)
+        elif not self.optimizer.aggregate_num:
+            for one in zip(index, weight, grad, own, strict=True):
+                self.optimizer.update_multi_precision(*one)
         else:
-            self.optimizer.update(index, weight, grad, self.state(index, weight))
+            each = self.optimizer.aggregate_num
+            for start in range(0, len(index), each):
+                lists = [list(part[start : start + each]) for part in (index, weight, grad, own)]
+                self.optimizer.update_multi_precision(*lists)
 
     def update_all(self, indices: Any, grads: Any, weights: Any, copies: Any) -> None:
         """Update lists of parameters that live on several contexts: see `Optimizer.update_all`."""
@@ -46,13 +57,50 @@ class Updater:
     def state(self, index: Any, weight: Any) -> Any:
         """The state of a parameter, created if need be."""
         if index not in self.states:
-            self.states[index] = self.optimizer.create_state(index, weight)
+            self.states[index] = self.optimizer.create_state_multi_precision(index, weight)
         return self.states[index]
+
+    def get_states(self, dump_optimizer: bool = False) -> bytes:
+        """States and counts as bytes: those of a file of `Trainer.save_states`."""
+        check(
+            not dump_optimizer,
+            "get_states",
+            "the optimizer is no part of the states; pickle it beside them, and leave "
+            "dump_optimizer at False",
+        )
+        arrays = {name: array.asnumpy() for name, array in self.to_arrays().items()}
+        return params.write(arrays)
+
+    def set_states(self, states: bytes) -> None:
+        """Take over what `get_states` gave. What does not fit changes nothing."""
+        check(
+            isinstance(states, (bytes, bytearray, memoryview)) and bytes(states[:1]) != b"\x80",
+            "set_states",
+            "expected what get_states gives; pickles of MXNet are not read",
+        )
+        arrays = nd.load_frombuffer(states, "set_states")
+        check(
+            isinstance(arrays, dict) and "num_update" in arrays,
+            "set_states",
+            "expected what get_states gives; given arrays that are no optimizer's states",
+        )
+        found: dict[Any, list[Any]] = {}
+        counts: dict[Any, int] = {}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(":")
+            if kind == "state":
+                found.setdefault(_index(rest.rpartition(":")[0]), []).append(array)
+            elif kind == "count":
+                counts[_index(rest)] = _count(arrays, name, "set_states")
+        num_update = _count(arrays, "num_update", "set_states")
+        self.states = {
+            index: own[0] if len(own) == 1 else tuple(own) for index, own in found.items()
+        }
+        self.optimizer._counts = counts
+        self.optimizer.num_update = num_update
 
     def to_arrays(self) -> dict[str, Any]:
         """States and counts as named arrays, for a file."""
-        from tigon import nd
-
         arrays = {
             f"state:{index}:{position}": array
             for index, state in self.states.items()
@@ -77,7 +125,7 @@ class Updater:
         states: dict[int, Any] = {}
         counts: dict[Any, int] = {}
         for index, weight in () if before_any_step else weights.items():
-            expected = as_list(self.optimizer.create_state(index, weight))
+            expected = as_list(self.optimizer.create_state_multi_precision(index, weight))
             found = []
             for position, state in enumerate(expected):
                 name = f"state:{index}:{position}"
@@ -99,6 +147,11 @@ class Updater:
         self.states = states
         self.optimizer._counts = counts
         self.optimizer.num_update = num_update
+
+
+def _index(text: str) -> Any:
+    """What numbers a parameter, or names it."""
+    return int(text) if text.isdecimal() else text
 
 
 def _count(arrays: Mapping[str, Any], name: str, source: str) -> int:

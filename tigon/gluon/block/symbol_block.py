@@ -90,7 +90,7 @@ class SymbolBlock(HybridBlock):
             )
         return block
 
-    def infer_shape(self, *args: Any, **_: Any) -> None:
+    def infer_shape(self, *args: Any, **keywords: Any) -> None:
         shapes = {name: tuple(arg.shape) for name, arg in zip(self._input_names, args, strict=True)}
         argument_shapes, _, auxiliary_shapes = self._symbol.infer_shape(**shapes)
         found = dict(zip(self._symbol.list_arguments(), argument_shapes, strict=True))

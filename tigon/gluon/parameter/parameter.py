@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -434,8 +435,35 @@ class Parameter:
     def __repr__(self) -> str:
         return f"Parameter {self.name} (shape={self._shape}, dtype={self._dtype})"
 
-    def __reduce__(self) -> Any:
-        raise TigonError(f"{self._where}: cannot be pickled; use save_parameters")
+    # -- copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that a copy or a pickle takes over: arrays with their contexts and gradients."""
+        hooks.needs_arrays(f"copies {self._where}")
+        arrays = {} if self._arrays is None else self._arrays
+        return {
+            **self.__dict__,
+            "_only": None,
+            "_variable": None,
+            "_gradients": [array.grad for array in arrays.values()],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        gradients = state.pop("_gradients")
+        self.__dict__.update(state)
+        _epoch.advance()
+        if self._arrays is None:
+            return
+        for array, gradient in zip(self._arrays.values(), gradients, strict=True):
+            array.mark_variable(gradient, self._grad_req)
+        self._only = next(iter(self._arrays.values())) if len(self._arrays) == 1 else None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        state = self.__getstate__()
+        made = memo[id(self)] = object.__new__(type(self))
+        with tracing.paused(), autograd.pause():  # no part of what is recorded
+            made.__setstate__(copy.deepcopy(state, memo))
+        return made
 
 
 class Constant(Parameter):
