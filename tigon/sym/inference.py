@@ -47,7 +47,7 @@ def infer(
     """
     order = topological_order(outputs)
     hints = {
-        node.name: _merge(node, hint_of(node), given.get(node.name))
+        node.name: merged(node, hint_of(node), given.get(node.name))
         for node in order
         if node.op is VARIABLE
     }
@@ -85,7 +85,8 @@ def dtypes_without_shapes(
     return dtypes
 
 
-def _merge(node: Node, own: Hint, given: Hint | None) -> Hint:
+def merged(node: Node, own: Hint, given: Hint | None) -> Hint:
+    """What a variable says of itself and what is given for it, together."""
     if given is None:
         return own
     shape, exact = given.shape, given.exact

@@ -31,6 +31,7 @@ from tigon.name import current as current_names
 from tigon.ops.record import Operator
 from tigon.runtime import tracing
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
+from tigon.sym.partial import OpenShape, infer_open
 
 
 class NotImplementedForSymbol(TigonError):
@@ -261,21 +262,28 @@ class Symbol:
         >>> sym.dot(a, b).infer_shape(a=(2, 3), b=(3, 4))
         ([(2, 3), (3, 4)], [(2, 4)], [])
         """
-        shapes = self.infer_shape_partial(*arguments, **keywords)
-        known = self._inferred(self._shape_hints(arguments, keywords))
-        complete = all(v in known for node in self._variable_nodes() for v in node.outputs)
-        complete = complete and all(value in known for value in self._values)
-        return shapes if complete else (None, None, None)
+        known = infer_open(self._values, self._shape_hints(arguments, keywords))
+        wanted = [*self._values, *(node.outputs[0] for node in self._variable_nodes())]
+        complete = all(value in known and None not in known[value] for value in wanted)
+        return self._shapes(known) if complete else (None, None, None)
 
     def infer_shape_partial(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any, Any]:
-        """Like `infer_shape`, with () for what is unknown."""
-        types = self._inferred(self._shape_hints(arguments, keywords))
+        """Like `infer_shape`, with () for unknown shapes and 0 for unknown extents, as they may be
+        given.
 
+        >>> from tigon import sym
+        >>> a, b = sym.var("a"), sym.var("b")
+        >>> sym.dot(a, b).infer_shape_partial(a=(0, 3), b=(0, 4))
+        ([(0, 3), (3, 4)], [(0, 4)], [])
+        """
+        return self._shapes(infer_open(self._values, self._shape_hints(arguments, keywords)))
+
+    def _shapes(self, known: Mapping[Value, OpenShape]) -> tuple[Any, Any, Any]:
         def shapes(values: Sequence[Value]) -> list[tuple[int, ...]]:
-            return [types[value].shape if value in types else () for value in values]
+            return [tuple(extent or 0 for extent in known.get(value, ())) for value in values]
 
-        arguments_, auxiliary = self._split_variables()
-        return shapes(arguments_), shapes(self._values), shapes(auxiliary)
+        arguments, auxiliary = self._split_variables()
+        return shapes(arguments), shapes(self._values), shapes(auxiliary)
 
     def infer_type(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any, Any]:
         """(argument dtypes, output dtypes, auxiliary dtypes) as numpy types.
