@@ -63,13 +63,21 @@ class NDArray:
     def copy_from_numpy(self, array: np.ndarray) -> None: ...  # waits for readers, overwrites
     def swap_storage(self, other: NDArray) -> None: ...  # take over its storage; same type
     def mark_variable(self, grad: NDArray | None, grad_req: str) -> None: ...
-    def __dlpack__(self, **kw: Any) -> Any: ...
+    def __dlpack__(
+        self,
+        stream: Any = None,
+        *,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
 # `device`: its number, below 0 that of the thread.
 def empty(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
 def from_numpy(array: np.ndarray, device: int = -1) -> NDArray: ...  # copies; a supported dtype
-def from_dlpack(source: Any) -> NDArray: ...  # shares memory; freed through its deleter
+def from_dlpack(source: Any) -> NDArray: ...  # shares memory that may be written
+def set_numpy_single(maker: Any) -> None: ...  # called with shape and dtype, for one element
 
 FIRST_CPU: int
 

@@ -383,8 +383,25 @@ PyObject* method_mark_variable(PyObject* self, PyObject* arguments, PyObject* ke
   });
 }
 
-PyObject* method_dlpack(PyObject* self, PyObject*, PyObject*) {
-  return guarded([&] { return to_dlpack(as_array(self)); });
+PyObject* method_dlpack(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  static const char* names[] = {"stream", "max_version", "dl_device", "copy", nullptr};
+  PyObject *stream = Py_None, *version = Py_None, *device = Py_None, *copy = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O$OOO:__dlpack__",
+                                   const_cast<char**>(names), &stream, &version, &device, &copy))
+    return nullptr;
+  int kind = 1, number = 0, major = 0, minor = 0;
+  if (device != Py_None && !PyArg_ParseTuple(device, "ii:dl_device", &kind, &number))
+    return nullptr;
+  if (version != Py_None && !PyArg_ParseTuple(version, "ii:max_version", &major, &minor))
+    return nullptr;
+  if (kind != 1 || number != 0) {
+    PyErr_SetString(PyExc_BufferError, "__dlpack__: the memory is the processor's; expected "
+                                       "dl_device (1, 0) or None");
+    return nullptr;
+  }
+  int copies = copy == Py_None ? 0 : PyObject_IsTrue(copy);
+  if (copies < 0) return nullptr;
+  return guarded([&] { return to_dlpack(as_array(self), major >= 1, copies == 1); });
 }
 PyObject* method_dlpack_device(PyObject* self, PyObject*) {
   return guarded([&] {

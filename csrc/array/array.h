@@ -133,10 +133,11 @@ void wait_below(const std::atomic<int>& count, int below);
 // --------------------------------------------------------------------------- numpy and friends
 
 PyObject* to_numpy(Array* array);
+void set_numpy_single(PyObject* maker);
 ArrayRef from_numpy(PyObject* source, uint8_t device);
 void copy_from_numpy(Array* array, PyObject* source);
 PyObject* to_scalar(Array* array);
-PyObject* to_dlpack(Array* array);
+PyObject* to_dlpack(Array* array, bool versioned, bool copy);
 void check_on_host(const Array* array, const char* where);
 ArrayRef from_dlpack(PyObject* source);
 void load_numpy();

@@ -17,6 +17,7 @@ namespace {
 PyObject* numpy_empty = nullptr;
 PyObject* numpy_dtypes[kDTypeCount];
 PyObject* numpy_array = nullptr;
+PyObject* numpy_single = nullptr;  // what an array of one element becomes, if it has axes
 
 int dtype_of_format(const char* format, Py_ssize_t itemsize) {
   if (!format) return 3;
@@ -159,11 +160,15 @@ void load_numpy() {
     numpy_dtypes[code] = nb::object(numpy.attr("dtype")(kDTypes[code].name)).release().ptr();
 }
 
+void set_numpy_single(PyObject* maker) { Py_XSETREF(numpy_single, Py_NewRef(maker)); }
+
 PyObject* to_numpy(Array* array) {
   wait_to_read(array);
   nb::object shape = nb::steal(array->type->shape_tuple());
-  nb::object result = nb::steal(checked(PyObject_CallFunctionObjArgs(
-      numpy_empty, shape.ptr(), numpy_dtypes[array->type->dtype], nullptr)));
+  bool single = array->type->size == 1 && array->type->ndim > 0 && numpy_single;
+  nb::object result = nb::steal(
+      checked(PyObject_CallFunctionObjArgs(single ? numpy_single : numpy_empty, shape.ptr(),
+                                           numpy_dtypes[array->type->dtype], nullptr)));
   if (array->type->size == 0) return result.release().ptr();
   Py_buffer view;
   if (PyObject_GetBuffer(result.ptr(), &view, PyBUF_SIMPLE | PyBUF_WRITABLE)) throw PythonError{};
@@ -260,9 +265,11 @@ struct DLManagedTensorVersioned {
   DLTensor dl_tensor;
 };
 constexpr uint64_t kReadOnly = 1;
+constexpr uint64_t kCopied = 2;
 
+template <class Managed>
 struct Export {
-  DLManagedTensor managed;
+  Managed managed;
   Ref<Storage> storage;
   int64_t shape[kMaxDims];
   int64_t strides[kMaxDims];
@@ -357,11 +364,13 @@ void check_on_host(const Array* array, const char* where) {
                   "as_in_context(mx.cpu())");
 }
 
-PyObject* to_dlpack(Array* array) {
-  check_on_host(array, "to_dlpack");
-  wait_to_read(array);
-  array->storage->materialize();
-  auto* exported = new Export;
+namespace {
+
+template <class Managed>
+PyObject* exported_capsule(Array* array, const char* name, PyCapsule_Destructor destructor,
+                           Managed managed) {
+  auto* exported = new Export<Managed>;
+  exported->managed = managed;
   exported->storage = Ref<Storage>(array->storage->owner());
   const ArrayType& type = *array->type;
   int64_t step = 1;
@@ -381,19 +390,48 @@ PyObject* to_dlpack(Array* array) {
   tensor.strides = exported->strides;
   tensor.byte_offset = 0;
   exported->managed.manager_ctx = exported;
-  exported->managed.deleter = [](DLManagedTensor* m) {
-    delete static_cast<Export*>(m->manager_ctx);
+  exported->managed.deleter = [](Managed* m) {
+    delete static_cast<Export<Managed>*>(m->manager_ctx);
   };
-  PyObject* capsule = PyCapsule_New(&exported->managed, "dltensor", [](PyObject* self) {
-    if (!PyCapsule_IsValid(self, "dltensor")) return;  // consumed
-    auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(self, "dltensor"));
-    m->deleter(m);
-  });
+  PyObject* capsule = PyCapsule_New(&exported->managed, name, destructor);
   if (!capsule) {
     delete exported;
     throw PythonError{};
   }
   return capsule;
+}
+
+template <class Managed>
+void drop_unconsumed(PyObject* capsule, const char* name) {
+  if (!PyCapsule_IsValid(capsule, name)) return;  // consumed
+  auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+  managed->deleter(managed);
+}
+
+}  // namespace
+
+PyObject* to_dlpack(Array* array, bool versioned, bool copy) {
+  check_on_host(array, "to_dlpack");
+  wait_to_read(array);
+  array->storage->materialize();
+  ArrayRef held = ArrayRef::borrow(array);
+  if (copy) {
+    held = new_array(array->type);
+    materialize_now(*held->storage);
+    write_bytes(held.get(), array->data());
+  }
+  if (!versioned)
+    return exported_capsule(
+        held.get(), "dltensor",
+        [](PyObject* self) { drop_unconsumed<DLManagedTensor>(self, "dltensor"); },
+        DLManagedTensor{});
+  DLManagedTensorVersioned managed{};
+  managed.major = 1;
+  managed.flags = copy ? kCopied : 0;
+  return exported_capsule(
+      held.get(), "dltensor_versioned",
+      [](PyObject* self) { drop_unconsumed<DLManagedTensorVersioned>(self, "dltensor_versioned"); },
+      managed);
 }
 
 ArrayRef from_dlpack(PyObject* source) {
@@ -407,7 +445,15 @@ ArrayRef from_dlpack(PyObject* source) {
       throw UserError(std::string("from_dlpack: expected an object with __dlpack__; given ") +
                       Py_TYPE(source)->tp_name);
     }
-    capsule = nb::steal(checked(PyObject_CallNoArgs(method.ptr())));
+    // Without a version producers cannot say that memory is read-only, and refuse to give it.
+    nb::object keywords = nb::steal(checked(Py_BuildValue("{s(ii)}", "max_version", 1, 0)));
+    nb::object none = nb::steal(checked(PyTuple_New(0)));
+    capsule = nb::steal(PyObject_Call(method.ptr(), none.ptr(), keywords.ptr()));
+    if (!capsule.is_valid() && PyErr_ExceptionMatches(PyExc_TypeError)) {  // older producers
+      PyErr_Clear();
+      capsule = nb::steal(PyObject_CallNoArgs(method.ptr()));
+    }
+    checked(capsule.ptr());
   }
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor")) {
     auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
@@ -417,6 +463,9 @@ ArrayRef from_dlpack(PyObject* source) {
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
     auto* managed = static_cast<DLManagedTensorVersioned*>(
         PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+    if (managed->major != 1)
+      throw UserError("from_dlpack: expected a tensor of DLPack 1; given one of DLPack " +
+                      std::to_string(managed->major));
     PyCapsule_SetName(capsule.ptr(), "used_dltensor_versioned");
     return import_managed(managed, (managed->flags & kReadOnly) != 0);
   }

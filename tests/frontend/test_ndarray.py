@@ -327,6 +327,47 @@ def test_dlpack_shares_memory():
     assert view.tolist() == [2, 2, 2, 2]
     y = nd.from_dlpack(np.arange(3.0))
     assert y.asnumpy().tolist() == [0, 1, 2]
+    view[0] = 7  # the versioned capsule says that it may be written
+    assert x.asnumpy().tolist() == [7, 2, 2, 2]
+
+
+def test_dlpack_of_memory_that_is_only_read():
+    source = np.arange(3.0)
+    source.flags.writeable = False
+    x = nd.from_dlpack(source)
+    x += 1
+    assert x.asnumpy().tolist() == [1, 2, 3] and source.tolist() == [0, 1, 2]
+
+
+def test_dlpack_versions_and_copies():
+    class Old:
+        def __dlpack__(self):
+            return nd.ones(2).__dlpack__()
+
+    class New:
+        def __dlpack__(self, *, max_version):
+            return nd.ones(2).__dlpack__(max_version=max_version)
+
+    x = nd.ones(2)
+    assert '"dltensor"' in repr(x.__dlpack__())
+    assert '"dltensor"' in repr(x.__dlpack__(max_version=(0, 8)))
+    assert '"dltensor_versioned"' in repr(x.__dlpack__(max_version=(1, 1)))
+    for source in (Old(), New(), x.__dlpack__(max_version=(1, 0)), x.__dlpack__()):
+        assert nd.from_dlpack(source).asnumpy().tolist() == [1, 1]
+    copied = np.from_dlpack(x, copy=True)
+    copied[0] = 5
+    assert x.asnumpy().tolist() == [1, 1]
+    with pytest.raises(BufferError, match="expected dl_device"):
+        x.__dlpack__(dl_device=(2, 0))
+    with pytest.raises(TypeError, match="keyword argument"):
+        x.__dlpack__(version=(1, 0))
+
+    class Failing:
+        def __dlpack__(self, **_):
+            raise BufferError("not today")
+
+    with pytest.raises(BufferError, match="not today"):
+        nd.from_dlpack(Failing())
 
 
 def test_sub_namespaces():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -130,6 +131,13 @@ def _iterate(self: NDArray) -> Iterator[NDArray]:
     if not self.shape:
         raise TypeError("iteration over an array without axes")
     return (self[i] for i in range(self.shape[0]))
+
+
+def _first_single(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Few programs come by: the class is made when they do."""
+    kind = import_module("tigon.nd.single").array
+    _native.set_numpy_single(kind)
+    return kind(shape, dtype)
 
 
 def _contains(self: NDArray, value: Any) -> bool:
@@ -297,6 +305,7 @@ def install(find: Callable[[str], Callable[..., Any]]) -> None:
     for name in FLUENT:
         method_on_demand.install(NDArray, name, partial(find, name))
     NDArray.split_v2 = split_v2
+    _native.set_numpy_single(_first_single)
     for name, method in _METHODS.items():
         setattr(NDArray, name, method)
     for name, getter in _PROPERTIES.items():
