@@ -71,12 +71,14 @@ class NDArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any: ...
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
 # `device`: its number, below 0 that of the thread.
 def empty(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
 def from_numpy(array: np.ndarray, device: int = -1) -> NDArray: ...  # copies; a supported dtype
 def from_dlpack(source: Any) -> NDArray: ...  # shares memory that may be written
+def set_numpy_operand(maker: Any) -> None: ...  # called with an array and what is beside it
 def set_numpy_single(maker: Any) -> None: ...  # called with shape and dtype, for one element
 
 FIRST_CPU: int

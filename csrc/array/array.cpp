@@ -479,10 +479,8 @@ bool create_array_type(PyObject* module) {
   array_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!array_type) return false;
   auto* type = reinterpret_cast<PyObject*>(array_type);
-  // numpy arrays and scalars on the left step back.
   PyObject* priority = PyFloat_FromDouble(1000.0);
-  bool good = priority && PyObject_SetAttrString(type, "__array_ufunc__", Py_None) == 0 &&
-              PyObject_SetAttrString(type, "__array_priority__", priority) == 0 &&
+  bool good = priority && PyObject_SetAttrString(type, "__array_priority__", priority) == 0 &&
               PyModule_AddObjectRef(module, "NDArray", type) == 0;
   Py_XDECREF(priority);
   return good;

@@ -141,6 +141,7 @@ PyObject* to_dlpack(Array* array, bool versioned, bool copy);
 void check_on_host(const Array* array, const char* where);
 ArrayRef from_dlpack(PyObject* source);
 void load_numpy();
+bool is_numpy_array(PyObject* object);
 extern PyObject* numpy_generic;  // the base class of numpy's scalars
 
 bool create_array_type(PyObject* module);

@@ -160,6 +160,10 @@ void load_numpy() {
     numpy_dtypes[code] = nb::object(numpy.attr("dtype")(kDTypes[code].name)).release().ptr();
 }
 
+bool is_numpy_array(PyObject* object) {
+  return numpy_array && PyObject_TypeCheck(object, reinterpret_cast<PyTypeObject*>(numpy_array));
+}
+
 void set_numpy_single(PyObject* maker) { Py_XSETREF(numpy_single, Py_NewRef(maker)); }
 
 PyObject* to_numpy(Array* array) {

@@ -131,6 +131,7 @@ struct SlotOperator {
   int64_t attributes_id = 0;
 };
 SlotOperator set_slot_operator(const std::string& slot, SlotOperator chosen, bool reflected);
+void set_numpy_operand(PyObject* maker);
 void clear_signature_cache();
 size_t signature_count();
 void set_most_signatures(size_t most);

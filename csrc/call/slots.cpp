@@ -33,12 +33,25 @@ constexpr const char* kSlotNames[SlotCount] = {
 SlotOperator slot_operators[SlotCount];
 SlotOperator reflected_operators[SlotCount];
 
+PyObject* numpy_operand_maker = nullptr;
+
 PyObject* not_implemented() { Py_RETURN_NOTIMPLEMENTED; }
+
+// A numpy array as an operand beside `array`. Null and no error for anything else.
+nb::object made_of_numpy(PyObject* array, PyObject* value) {
+  if (!is_numpy_array(value) || !numpy_operand_maker) return {};
+  return nb::steal(in_python(
+      [&] { return PyObject_CallFunctionObjArgs(numpy_operand_maker, array, value, nullptr); }));
+}
 
 template <Slot kSlot>
 PyObject* binary_slot(PyObject* a, PyObject* b) {
   bool left = is_array(a);
-  if ((!left && !is_scalar(a)) || (!is_array(b) && !is_scalar(b))) return not_implemented();
+  if ((!left && !is_scalar(a)) || (!is_array(b) && !is_scalar(b))) {
+    nb::object made = left ? made_of_numpy(a, b) : nb::object();
+    if (!made.is_valid()) return PyErr_Occurred() ? nullptr : not_implemented();
+    return is_array(made.ptr()) ? binary_slot<kSlot>(a, made.ptr()) : not_implemented();
+  }
   const SlotOperator* chosen = &slot_operators[kSlot];
   PyObject* operands[2] = {a, b};
   if (!left && reflected_operators[kSlot].operator_id >= 0) {
@@ -68,7 +81,7 @@ PyObject* inplace_slot(PyObject* a, PyObject* b) {
   const SlotOperator& chosen = slot_operators[kSlot];
   if (chosen.operator_id < 0 || !is_array(a)) return not_implemented();
   if (!is_array(b) && !is_scalar(b)) {
-    nb::object array = array_behind(b);
+    nb::object array = is_numpy_array(b) ? made_of_numpy(a, b) : array_behind(b);
     if (!array.is_valid()) return PyErr_Occurred() ? nullptr : not_implemented();
     return is_array(array.ptr()) ? inplace_slot<kSlot>(a, array.ptr()) : not_implemented();
   }
@@ -122,7 +135,12 @@ void* pointer(Function function) {
 PyObject* compare_slot(PyObject* a, PyObject* b, int operation) {
   static constexpr Slot kSlots[] = {Less, LessEqual, Equal, NotEqual, Greater, GreaterEqual};
   const SlotOperator& chosen = slot_operators[kSlots[operation]];
-  if (chosen.operator_id < 0 || (!is_array(b) && !is_scalar(b))) return not_implemented();
+  if (!is_array(b) && !is_scalar(b)) {
+    nb::object made = made_of_numpy(a, b);
+    if (!made.is_valid()) return PyErr_Occurred() ? nullptr : not_implemented();
+    return is_array(made.ptr()) ? compare_slot(a, made.ptr(), operation) : not_implemented();
+  }
+  if (chosen.operator_id < 0) return not_implemented();
   return guarded([&] {
     std::vector<ArrayRef> outputs;
     PyObject* operands[2] = {a, b};
@@ -154,6 +172,8 @@ const PyType_Slot* operator_slots(size_t* count) {
   *count = std::size(slots);
   return slots;
 }
+
+void set_numpy_operand(PyObject* maker) { Py_XSETREF(numpy_operand_maker, Py_NewRef(maker)); }
 
 SlotOperator set_slot_operator(const std::string& slot, SlotOperator chosen, bool reflected) {
   for (int index = 0; index < SlotCount; ++index) {

@@ -69,7 +69,7 @@ def test_foreign_operands_are_not_ours(operators: Kernels) -> None:
 
     a = array([1, 2])
     assert a + Symbol() == "symbol"
-    for stranger in [None, "text", [1, 2], np.ones(2, np.float32), 1j]:
+    for stranger in [None, "text", [1, 2], 1j]:
         with pytest.raises(TypeError):
             a + stranger
         with pytest.raises(TypeError):

@@ -24,7 +24,7 @@ from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.nd.indexing import getitem, index_operand, setitem, slice_assign, write_whole
 from tigon.ops import record
-from tigon.ops.signature import FLUENT, reshape_arguments
+from tigon.ops.signature import FLUENT, as_numpy_calls, reshape_arguments
 from tigon.ops.tensor.shape import resolve_shape
 from tigon.runtime import tracing
 
@@ -138,6 +138,14 @@ def _first_single(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     kind = import_module("tigon.nd.single").array
     _native.set_numpy_single(kind)
     return kind(shape, dtype)
+
+
+def _ufunc(self: NDArray, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+    return import_module("tigon.nd.ufuncs").call(ufunc, method, inputs, keywords)
+
+
+def _beside(self: NDArray, value: np.ndarray) -> NDArray:
+    return import_module("tigon.nd.ufuncs").beside(self, value)
 
 
 def _contains(self: NDArray, value: Any) -> bool:
@@ -261,7 +269,7 @@ def _transpose(self: NDArray, *axes: Any, **keywords: Any) -> NDArray:
     >>> nd.zeros((2, 3, 4)).transpose((1, 0, 2)).shape
     (3, 2, 4)
     """
-    if axes:
+    if axes and axes != (None,):
         keywords["axes"] = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
     return _run("transpose", self, **keywords)
 
@@ -303,9 +311,10 @@ def install(find: Callable[[str], Callable[..., Any]]) -> None:
     """Complete the native class. `find` gives the functions that are methods, too: the array is
     their first operand."""
     for name in FLUENT:
-        method_on_demand.install(NDArray, name, partial(find, name))
+        method_on_demand.install(NDArray, name, partial(_method, find, name))
     NDArray.split_v2 = split_v2
     _native.set_numpy_single(_first_single)
+    _native.set_numpy_operand(_beside)
     for name, method in _METHODS.items():
         setattr(NDArray, name, method)
     for name, getter in _PROPERTIES.items():
@@ -314,6 +323,10 @@ def install(find: Callable[[str], Callable[..., Any]]) -> None:
         "An array: values of one type in a regular shape. Made by `nd.array` and its kin; work on "
         "it returns before it is done, and reading a value waits for it."
     )
+
+
+def _method(find: Callable[[str], Callable[..., Any]], name: str) -> Callable[..., Any]:
+    return as_numpy_calls(name, find(name))
 
 
 def _apply_op(self: NDArray, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
@@ -338,6 +351,7 @@ _METHODS: dict[str, Any] = {
     "__float__": _as_float,
     "__index__": _as_index,
     "__array__": _as_numpy_protocol,
+    "__array_ufunc__": _ufunc,
     "__len__": _length,
     "__iter__": _iterate,
     "__contains__": _contains,

@@ -4,9 +4,11 @@ attributes. Shared by `nd` and `sym`, so that a program means the same in both."
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tigon.base import TigonError
 from tigon.base.dtypes import check_dtype
@@ -46,6 +48,50 @@ FLUENT = tuple(
     """.split()
 )
 """Functions that are methods too, of arrays and of symbols."""
+
+_OF_RESHAPE = (("order", "C"), ("copy", None))  # what np.reshape passes on
+_NEVER = object()
+_OF_NUMPY: dict[str, dict[str, Any]] = {
+    "argmax": {},
+    "argmin": {},
+    "argsort": {"kind": None, "order": None, "stable": None},
+    "max": {"initial": _NEVER, "where": _NEVER},
+    "mean": {"dtype": None, "where": _NEVER},
+    "min": {"initial": _NEVER, "where": _NEVER},
+    "prod": {"dtype": None, "initial": _NEVER, "where": _NEVER},
+    "round": {"decimals": _NEVER},  # to even digits, as ours does not
+    "sum": {"dtype": None, "initial": _NEVER, "where": _NEVER},
+    "take": {},
+}
+"""What numpy's function of that name gives to the method beyond what ours takes, and what it gives
+if nobody has asked for it."""
+
+
+def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes what `np.mean(x, axis=0)` and its kin pass on. What only numpy can do, it
+    does."""
+    extras = _OF_NUMPY.get(name)
+    if extras is None:
+        return function
+
+    def method(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        if keywords:
+            asked = [
+                word
+                for word, own in extras.items()
+                if word in keywords and (own is _NEVER or keywords[word] != own)
+            ]
+            of_all = name == "take" and keywords.get("axis", 0) is None
+            if asked or of_all or isinstance(keywords.get("out"), np.ndarray):
+                return getattr(self.asnumpy(), name)(*arguments, **keywords)
+            keywords = {word: v for word, v in keywords.items() if word not in extras}
+        return function(self, *arguments, **keywords)
+
+    method.__name__, method.__doc__ = name, function.__doc__
+    method.__qualname__, method.__module__ = function.__qualname__, function.__module__
+    if hasattr(function, "__signature__"):
+        method.__signature__ = function.__signature__  # type: ignore[attr-defined]
+    return method
 
 
 class Signature:
@@ -202,7 +248,7 @@ def reshape_arguments(shape: tuple[Any, ...], keywords: Mapping[str, Any]) -> di
     >>> reshape_arguments((2, -1), {"reverse": True})
     {'reverse': True, 'shape': (2, -1)}
     """
-    attributes = dict(keywords)
+    attributes = {word: v for word, v in keywords.items() if (word, v) not in _OF_RESHAPE}
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
     if shape:

@@ -17,7 +17,7 @@ from tigon.context import check_context
 from tigon.ir.graph import Value
 from tigon.ops import record
 from tigon.ops.record import Operator
-from tigon.ops.signature import FLUENT, Signature, split_attributes
+from tigon.ops.signature import FLUENT, Signature, as_numpy_calls, split_attributes
 from tigon.runtime import tracing
 from tigon.sym.symbol import Group, Symbol, apply, enter, var
 from tigon.sym.traced import ArraySymbol
@@ -327,7 +327,7 @@ def install_methods(find: Callable[[str], Callable[..., Any]]) -> None:
 
 
 def _method(find: Callable[[str], Callable[..., Any]], name: str) -> Callable[..., Any]:
-    function = find(name)
+    function = as_numpy_calls(name, find(name))
 
     def method(self: Symbol, *arguments: Any, **keywords: Any) -> Any:
         if keywords.get("out", self) is None:  # as numpy's functions pass it
@@ -352,7 +352,7 @@ def _reshape(self: Symbol, *shape: Any, **keywords: Any) -> Any:
 
 def _transpose(self: Symbol, *axes: Any, **keywords: Any) -> Any:
     """Permute the axes; without arguments, reverse them."""
-    if axes:
+    if axes and axes != (None,):
         keywords["axes"] = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
     op = record.get("transpose")
     name = keywords.pop("name", None)

@@ -246,6 +246,11 @@ class ArraySymbol(Symbol):
         """The gradient of the array, which it has outside of a graph only."""
         return self._concrete("x.grad").grad
 
+    def __array_ufunc__(  # type: ignore[override]
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any
+    ) -> Any:
+        return NDArray.__array_ufunc__(self, ufunc, method, *inputs, **keywords)
+
     def __format__(self, specification: str) -> str:
         if not specification:
             return str(self)
