@@ -67,10 +67,11 @@ check: $(VENV)/.ready
 	$(VENV)/bin/clang-format --dry-run --Werror csrc/*/*.cpp csrc/*/*.h
 	$(PY) -m mypy
 
-# The pages of all operators, of differences, of bounds; the type stubs of nd and sym, from the operator records.
+# The pages of all operators, of differences, of bounds, of what is missing; the type stubs of nd and sym, from the operator records.
 docs: build
 	PYTHONPATH=. $(PY) tools/operators_page.py
 	PYTHONPATH=. $(PY) tools/differences_page.py
+	PYTHONPATH=. $(PY) tools/missing_page.py
 	PYTHONPATH=. $(PY) tools/stubs.py
 
 # Write the golden texts anew; review the difference.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.export.params import plain_names
 
 __all__ = [
@@ -452,3 +453,6 @@ def _array(values: Any, dtype: Any = "float32") -> Any:
     from tigon import nd
 
     return nd.array(values, dtype=dtype)
+
+
+__getattr__ = _missing_of(__name__)

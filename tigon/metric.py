@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from tigon.base import TigonError, check
+from tigon.base.lazy import missing_of as _missing_of
 
 _REGISTRY: dict[str, Any] = {}
 
@@ -444,3 +445,6 @@ def np(  # as MXNet calls it
 ) -> CustomMetric:
     """A metric from a function of numpy arrays."""
     return CustomMetric(numpy_feval, name, allow_extra_outputs)
+
+
+__getattr__ = _missing_of(__name__)

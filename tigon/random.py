@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.context import check_context
 from tigon.nd.sampling import exponential, normal, randint, randn, shuffle, uniform
 from tigon.runtime import keys, tracing
@@ -26,3 +27,5 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
 
 
 __all__ = ["exponential", "normal", "randint", "randn", "seed", "shuffle", "uniform"]
+
+__getattr__ = _missing_of(__name__)

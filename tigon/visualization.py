@@ -10,6 +10,7 @@ from typing import Any
 
 from tigon.base import TigonError, check, nested
 from tigon.base.files import AnyPath, write_file
+from tigon.base.lazy import missing_of as _missing_of
 
 
 def print_summary(
@@ -184,3 +185,5 @@ def plot_curves(
 
 
 _STYLES = ["o-", "x--", "s:", "^-."]
+
+__getattr__ = _missing_of(__name__)

@@ -40,6 +40,38 @@ class computed_once(Generic[T]):
         return value
 
 
+class _NoAttribute(AttributeError):
+    """Says what to use when it is shown. Most are not: imports ask for modules before they are
+    there."""
+
+    def __init__(self, module: str, name: str) -> None:
+        super().__init__(f"module {module!r} has no attribute {name!r}", name=name)
+        self.module = module
+
+    def __str__(self) -> str:
+        absent = import_module("tigon.base.absent")
+        return absent.message(self.module, self.name) or str(self.args[0])
+
+
+_NoAttribute.__module__, _NoAttribute.__qualname__ = "builtins", "AttributeError"
+
+
+def missing_of(module: str) -> Callable[[str], Any]:
+    """A `__getattr__` for a module all of whose members are there; of others it says what to use.
+
+    >>> missing_of("tigon.gluon.nn")("ReLU")
+    Traceback (most recent call last):
+    ...
+    AttributeError: mx.gluon.nn.ReLU is not there yet; the nearest thing: nn.Activation("relu"); \
+see docs/missing.md
+    """
+
+    def __getattr__(name: str) -> Any:
+        raise _NoAttribute(module, name)
+
+    return __getattr__
+
+
 def members_on_demand(
     namespace: dict[str, Any], names: Callable[[], Iterable[str]], make: Callable[[str], Any]
 ) -> None:
@@ -61,8 +93,7 @@ def members_on_demand(
         try:
             made = make(name)
         except KeyError:
-            module = namespace["__name__"]
-            raise AttributeError(f"module {module!r} has no attribute {name!r}") from None
+            raise _NoAttribute(namespace["__name__"], name) from None
         return namespace.setdefault(name, made)
 
     def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from tigon.base import check
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.gluon.block import HybridBlock
 
 
@@ -355,3 +356,5 @@ __all__ = [
     "SquaredHingeLoss",
     "TripletLoss",
 ]
+
+__getattr__ = _missing_of(__name__)

@@ -1,5 +1,6 @@
 """Optimizers. The update of all parameters of a network is one compiled graph."""
 
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.optimizer.optimizer import (
     DCASGD,
     FTML,
@@ -46,3 +47,5 @@ __all__ = [
     "get_updater",
     "register",
 ]
+
+__getattr__ = _missing_of(__name__)

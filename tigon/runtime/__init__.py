@@ -4,6 +4,9 @@
 True
 """
 
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.runtime.counters import reset_peak, stats
 
 __all__ = ["reset_peak", "stats"]
+
+__getattr__ = _missing_of(__name__)

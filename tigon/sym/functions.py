@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.absent import say_of_methods
 from tigon.base.dtypes import check_dtype
 from tigon.base.lazy import method_on_demand
 from tigon.context import check_context
@@ -314,6 +315,7 @@ def split_v2(
 def install_methods(find: Callable[[str], Callable[..., Any]]) -> None:
     """`x.relu()` for `sym.relu(x)`, where the class has no method of its own of that name; `find`
     gives these functions."""
+    say_of_methods(Symbol, "tigon.sym.Symbol")
     for name in FLUENT:
         if name not in Symbol.__dict__:
             method_on_demand.install(Symbol, name, partial(_method, find, name))

@@ -11,6 +11,7 @@ from typing import Any
 
 from tigon import initializer, nd
 from tigon.base import TigonError
+from tigon.base.absent import say_of_methods
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
 from tigon.context import check_contexts
@@ -419,6 +420,9 @@ class Block:
             if children:
                 children[-1].append(f"  ({name}): {_indent(text)}")
         return text
+
+
+say_of_methods(Block, "tigon.gluon.Block")
 
 
 def _indent(text: str) -> str:

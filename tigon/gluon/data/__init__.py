@@ -1,5 +1,6 @@
 """Datasets, samplers and loaders."""
 
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.gluon.data.dataloader import DataLoader, default_batchify_fn
 from tigon.gluon.data.dataset import ArrayDataset, Dataset, SimpleDataset
 from tigon.gluon.data.sampler import (
@@ -22,3 +23,5 @@ __all__ = [
     "SimpleDataset",
     "default_batchify_fn",
 ]
+
+__getattr__ = _missing_of(__name__)

@@ -1,5 +1,6 @@
 """Layers."""
 
+from tigon.base.lazy import missing_of as _missing_of
 from tigon.gluon.block import Block, HybridBlock, SymbolBlock
 from tigon.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, Swish
 from tigon.gluon.nn.basic import (
@@ -72,3 +73,5 @@ __all__ = [
     "Swish",
     "SymbolBlock",
 ]
+
+__getattr__ = _missing_of(__name__)

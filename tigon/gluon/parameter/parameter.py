@@ -9,6 +9,7 @@ from typing import Any
 
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
+from tigon.base.absent import say_of_methods
 from tigon.base.errors import user_line
 from tigon.context import Context, check_context, check_contexts, current_context
 from tigon.gluon import _epoch
@@ -464,6 +465,9 @@ class Parameter:
         with tracing.paused(), autograd.pause():  # no part of what is recorded
             made.__setstate__(copy.deepcopy(state, memo))
         return made
+
+
+say_of_methods(Parameter, "tigon.gluon.Parameter")
 
 
 class Constant(Parameter):

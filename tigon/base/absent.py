@@ -1,0 +1,176 @@
+"""What programs written for MXNet ask for and is not there yet: one table, for the errors and for
+`docs/missing.md`. What lands is taken out of it; a test sees to that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+PAGE = "docs/missing.md"
+
+
+class Absent(NamedTuple):
+    """Names that a module or a class of MXNet has, and what to use in their place."""
+
+    owner: str
+    names: str
+    instead: str
+
+
+_OPERATORS = (
+    ("", "CTCLoss ctc_loss", "softmax_cross_entropy, where labels are aligned"),
+    ("", "RNN", "jit of a loop over the steps"),
+    ("", "IdentityAttachKLSparseReg Correlation Proposal", "operators, or mx.operator.CustomOp"),
+    ("", "histogram", "numpy.histogram of asnumpy()"),
+    ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
+    ("", "cast_storage sparse_retain square_sum", "dense arrays"),
+    ("", "reset_arrays", "x[:] = 0"),
+    ("contrib", "foreach while_loop cond", "Python's for, while and if, also in hybridized blocks"),
+    ("contrib", "box_nms box_encode box_decode bipartite_matching", "contrib.box_iou"),
+    (
+        "contrib",
+        "MultiBoxPrior MultiBoxTarget MultiBoxDetection MultiProposal Proposal RROIAlign "
+        "PSROIPooling DeformablePSROIPooling mrcnn_mask_target",
+        "contrib.ROIAlign and contrib.box_iou",
+    ),
+    ("contrib", "DeformableConvolution ModulatedDeformableConvolution", "Convolution"),
+    ("contrib", "ctc_loss", "softmax_cross_entropy, where labels are aligned"),
+    ("contrib", "SyncBatchNorm", "BatchNorm, of one context"),
+    ("contrib", "quantize dequantize requantize calibrate_entropy", "float32"),
+    ("contrib", "fft ifft", "numpy.fft of asnumpy()"),
+    ("contrib", "group_adagrad_update", "mx.optimizer.AdaGrad"),
+    ("contrib", "rand_zipfian", "numpy.random.zipf"),
+    ("contrib", "count_sketch hawkesll getnnz edge_id", "operators, or mx.operator.CustomOp"),
+    ("sparse", "dot retain add", "dense arrays: dot, take, broadcast_add"),
+    (
+        "image",
+        "random_crop random_resized_crop random_brightness random_contrast random_saturation "
+        "random_hue random_color_jitter random_lighting adjust_lighting",
+        "image.crop and arithmetic on numbers of random",
+    ),
+    ("image", "resize", "contrib.BilinearResize2D"),
+    ("random", "gamma poisson", "numpy.random, then nd.array"),
+    ("random", "negative_binomial generalized_negative_binomial", "numpy.random, then nd.array"),
+)
+"""Missing in nd and in sym: the group, the names, what to use."""
+
+_VISION = "densenet121 densenet161 densenet169 densenet201 DenseNet inception_v3 Inception3"
+
+TABLE: tuple[Absent, ...] = (
+    Absent("tigon", "mod module model", "gluon.Trainer, or Symbol.simple_bind for a symbol"),
+    Absent("tigon", "callback mon monitor", "hooks of blocks, Executor.set_monitor_callback"),
+    Absent("tigon", "kv kvstore", "gluon.Trainer, which sums gradients over contexts"),
+    Absent("tigon", "rnn", "jit of a loop over the steps"),
+    Absent("tigon", "image recordio", "gluon.data with a reader of images, nd.image"),
+    Absent("tigon", "profiler engine", "runtime.stats() and HybridBlock.explain()"),
+    Absent("tigon", "np npx numpy numpy_extension", "nd, and numpy's functions on its arrays"),
+    Absent("tigon", "contrib", "nd.contrib and sym.contrib"),
+    Absent("tigon", "executor", "mx.Executor, which Symbol.bind gives"),
+    Absent("tigon", "test_utils", "numpy.testing"),
+    Absent("tigon", "gpu_memory_info", "num_gpus(), which is 0: there is no backend for a gpu"),
+    Absent("tigon", "util libinfo log registry library rtc tvmop error", "runtime and base"),
+    *(
+        Absent(f"tigon.{part}.{group}".rstrip("."), names, instead)
+        for part in ("nd", "sym")
+        for group, names, instead in _OPERATORS
+    ),
+    Absent("tigon.nd", "imdecode", "a reader of images, then nd.array"),
+    Absent("tigon.nd", "onehot_encode", "one_hot"),
+    Absent("tigon.nd", "CachedOp", "HybridBlock.hybridize"),
+    Absent(
+        "tigon.nd.sparse",
+        "array zeros csr_matrix row_sparse_array CSRNDArray RowSparseNDArray",
+        "dense arrays: nd.array, nd.zeros",
+    ),
+    Absent("tigon.sym.contrib", "boolean_mask", "where, or nd.contrib.boolean_mask"),
+    Absent("tigon.random", "gamma poisson bernoulli", "numpy.random, then nd.array"),
+    Absent("tigon.random", "multinomial", "nd.sample_multinomial"),
+    Absent(
+        "tigon.random",
+        "negative_binomial generalized_negative_binomial",
+        "numpy.random, then nd.array",
+    ),
+    Absent("tigon.gluon", "rnn", "a HybridBlock with a loop over the steps"),
+    Absent("tigon.gluon", "contrib", "gluon.nn, and blocks of your own"),
+    Absent("tigon.gluon.nn", "ReLU", 'nn.Activation("relu")'),
+    Absent("tigon.gluon.nn", "SiLU", "nn.Swish()"),
+    Absent("tigon.gluon.nn", "Conv1DTranspose Conv3DTranspose", "nn.Conv2DTranspose"),
+    Absent("tigon.gluon.nn", "BatchNormReLU", 'nn.BatchNorm and nn.Activation("relu")'),
+    Absent("tigon.gluon.nn", "SyncBatchNorm", "nn.BatchNorm, of one context"),
+    Absent("tigon.gluon.nn", "ReflectionPad2D", 'F.pad(mode="reflect")'),
+    Absent("tigon.gluon.nn", "Identity", "nn.HybridLambda(lambda F, x: x)"),
+    Absent(
+        "tigon.gluon.nn",
+        "Concatenate HybridConcatenate Concurrent HybridConcurrent",
+        "a HybridBlock that calls F.concat",
+    ),
+    Absent("tigon.gluon.loss", "CTCLoss", "SoftmaxCrossEntropyLoss, where labels are aligned"),
+    Absent("tigon.gluon.loss", "SDMLLoss", "TripletLoss or CosineEmbeddingLoss"),
+    Absent("tigon.gluon.data", "vision", "ArrayDataset and Dataset.transform"),
+    Absent("tigon.gluon.data", "RecordFileDataset", "SimpleDataset, or a Dataset of your own"),
+    Absent("tigon.gluon.data", "batchify", "DataLoader(batchify_fn=...)"),
+    Absent("tigon.gluon.data", "IntervalSampler", "a Sampler of your own"),
+    Absent("tigon.gluon.utils", "download", "urllib.request.urlretrieve"),
+    Absent("tigon.gluon.utils", "shape_is_known", "Parameter.is_shape_known"),
+    Absent("tigon.gluon.model_zoo", "get_model", "model_zoo.vision.get_model"),
+    Absent("tigon.gluon.model_zoo.vision", _VISION, "resnet, vgg, mobilenet, squeezenet, alexnet"),
+    Absent("tigon.metric", "PCC", "metric.MCC, of two classes"),
+    Absent("tigon.metric", "Torch Caffe", "metric.Loss"),
+    Absent("tigon.initializer", "FusedRNN", "an initializer for each parameter"),
+    Absent("tigon.optimizer", "SGLD LBSGD", "optimizer.SGD"),
+    Absent("tigon.optimizer", "ccSGD", "optimizer.SGD"),
+    Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),
+    Absent("tigon.optimizer", "GroupAdaGrad AdaBelief contrib", "optimizer.AdaGrad or Adam"),
+    Absent(
+        "tigon.io",
+        "CSVIter LibSVMIter MNISTIter ImageRecordIter ImageDetRecordIter ImageRecordUInt8Iter",
+        "io.NDArrayIter of arrays in memory, or gluon.data.DataLoader",
+    ),
+    Absent("tigon.io", "PrefetchingIter ResizeIter MXDataIter", "gluon.data.DataLoader"),
+    Absent("tigon.runtime", "Features feature_list is_enabled", "num_gpus() and runtime.stats()"),
+    Absent("tigon.visualization", "plot_network", "visualization.print_summary"),
+    Absent("tigon.gluon.Block", "save load", "save_parameters and load_parameters"),
+    Absent("tigon.gluon.Block", "register_op_hook", "register_forward_hook of its blocks"),
+    Absent("tigon.gluon.Block", "optimize_for", "hybridize"),
+    Absent("tigon.gluon.Parameter", "row_sparse_data list_row_sparse_data", "data and list_data"),
+    Absent("tigon.sym.Symbol", "gradient", "Symbol.grad"),
+    Absent("tigon.sym.Symbol", "optimize_for get_backend_symbol", "Symbol.compile"),
+)
+
+_BY_NAME: dict[tuple[str, str], Absent] = {
+    (row.owner, name): row for row in TABLE for name in row.names.split()
+}
+
+
+def message(owner: str, name: str) -> str | None:
+    """What is said of a name that is not there yet; None of a name that nobody promised."""
+    row = _BY_NAME.get((owner, name))
+    if row is None:
+        return None
+    asked = f"{owner}.{name}".replace("tigon.", "mx.", 1)
+    return f"{asked} is not there yet; the nearest thing: {row.instead}; see {PAGE}"
+
+
+class Missing:
+    """Stands in a class for a method that is not there yet: `hasattr` says no."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        raise AttributeError(self._text)
+
+
+def say_of_methods(kind: type, owner: str) -> None:
+    """Let the methods that a class has not say so. `owner`: its name in the table."""
+    for of, name in _BY_NAME:
+        if of == owner:
+            setattr(kind, name, Missing(message(of, name) or ""))
+
+
+def by_owner() -> Mapping[str, list[Absent]]:
+    """The rows, by module or class."""
+    found: dict[str, list[Absent]] = {}
+    for row in TABLE:
+        found.setdefault(row.owner, []).append(row)
+    return found
