@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check, nested
@@ -48,6 +48,7 @@ def symbol_summary(
     columns = [int(line_length * position) for position in positions]
     rows = []
     total = 0
+    counted: set[str] = set()
     for node in symbol._nodes():
         name = node.name or node.op.name
         if node.op.name == "constant":
@@ -55,10 +56,12 @@ def symbol_summary(
         if node.op.name == "null" and name not in given and given:
             continue
         parents, count = [], 0
-        for value in node.inputs:
+        for number, value in enumerate(node.inputs):
             source = value.node
             if source.op.name == "null" and source.name not in given:
-                count += math.prod(shapes.get(source.name, ()) or (0,))
+                if source.name not in counted and not _is_label(node, number):
+                    counted.add(source.name)
+                    count += math.prod(shapes.get(source.name, ()) or (0,))
             elif source.op.name != "constant":
                 parents.append(source.name or source.op.name)
         total += count
@@ -70,6 +73,13 @@ def symbol_summary(
     lines += [_row(row, columns) for row in rows]
     lines += ["=" * line_length, f"Total params: {total}", "_" * line_length]
     return "\n".join(lines)
+
+
+def _is_label(node: Any, number: int) -> bool:
+    """Whether an operand is what a loss compares with: nothing that is learned."""
+    operands = node.op.operands
+    declared = operands[min(number, len(operands) - 1)].name
+    return declared == "label" or node.inputs[number].node.name.endswith("label")
 
 
 def _row(fields: Sequence[str], columns: Sequence[int]) -> str:
@@ -100,29 +110,36 @@ def block_summary(block: Any, *inputs: Any) -> str:
         "works layer by layer, which a hybridized block does not; call hybridize(False) first",
     )
     rows: list[tuple[str, str, int, int]] = []
+    called: set[int] = set()
     seen: set[int] = set()
     handles = []
 
-    def record(layer: Any, _: Any, output: Any) -> None:
+    def add(layer: Any, shape: str) -> None:
         own = list(layer._reg_params.values())
-        count = sum(math.prod(param.shape) for param in own)
-        new = sum(math.prod(param.shape) for param in own if id(param) not in seen)
-        seen.update(id(param) for param in own)
-        rows.append((f"{type(layer).__name__}-{len(rows) + 1}", _shape_text(output), count, new))
+        new = [param for param in own if id(param) not in seen]
+        seen.update(map(id, own))
+        name = f"{type(layer).__name__}-{len(rows) + 1}"
+        rows.append((name, shape, _count(own), _count(new)))
 
-    def attach(layer: Any) -> None:
-        if not layer._children:
-            handles.append(layer.register_forward_hook(record))
+    def record(layer: Any, _: Any, output: Any) -> None:
+        called.add(id(layer))
+        add(layer, _shape_text(output))
 
-    block.apply(attach)
+    # Others are the sum of their parts.
+    layers = [layer for layer in block._walk() if layer._reg_params or not layer._children]
+    for layer in layers:
+        handles.append(layer.register_forward_hook(record))
     try:
         block(*inputs)
     finally:
         for handle in handles:
             handle.detach()
+    for layer in layers:
+        if layer._reg_params and id(layer) not in called:
+            add(layer, "not called")
     params = block.collect_params().values()
-    total = sum(math.prod(param.shape) for param in params)
-    trainable = sum(math.prod(p.shape) for p in params if p.grad_req != "null")
+    total = _count(params)
+    trainable = _count(param for param in params if param.grad_req != "null")
     lines = ["-" * 80, f"{'Layer (type)':>20}  {'Output Shape':>42} {'Param #':>15}", "=" * 80]
     lines.append(f"{'Input':>20}  {_shape_text(inputs):>42} {0:>15}")
     lines += [f"{name:>20}  {shape:>42} {count:>15}" for name, shape, count, _ in rows]
@@ -137,6 +154,11 @@ def block_summary(block: Any, *inputs: Any) -> str:
         "-" * 80,
     ]
     return "\n".join(lines)
+
+
+def _count(params: Iterable[Any]) -> int:
+    """The numbers in those whose shape is known."""
+    return sum(math.prod(param.shape) for param in params if param.is_shape_known)
 
 
 def _shape_text(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ import tigon as mx
 from tigon import autograd, gluon, nd
 from tigon.base import TigonError
 from tigon.gluon import nn
+from tigon.gluon.model_zoo import vision
 from tigon.gluon.parameter import DeferredInitializationError
+from tigon.visualization import symbol_summary
 
 
 def message(error: type[Exception] = TigonError):
@@ -310,6 +314,84 @@ def test_repr_and_names():
         "top_conv0_bias",
         "top_dense0_weight",
     ]
+
+
+def _lenet():
+    net = nn.HybridSequential()
+    net.add(
+        nn.Conv2D(20, kernel_size=5, activation="tanh"),
+        nn.MaxPool2D(2, 2),
+        nn.Conv2D(50, kernel_size=5, activation="tanh"),
+        nn.MaxPool2D(2, 2),
+        nn.Dense(500, activation="tanh"),
+        nn.Dense(10),
+    )
+    return net, (1, 1, 28, 28)
+
+
+class Composite(nn.HybridSequential):
+    """A weight of its own, a layer that it does not call, and one that it calls twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = self.params.get("scale", shape=(1, 3), init="ones")
+        self.unused = nn.Dense(2, in_units=3)
+        self.twice = nn.Dense(3, in_units=3, activation="relu")
+
+    def hybrid_forward(self, F, x, scale):
+        return self.twice(self.twice(F.broadcast_mul(x, scale)))
+
+
+SUMMARIZED = {
+    "LeNet": _lenet,
+    "composite": lambda: (Composite(), (2, 3)),
+    **{
+        name: lambda name=name: (vision.get_model(name, classes=10), (1, 3, 64, 64))
+        for name in ("resnet18_v1", "resnet18_v2", "vgg11_bn", "mobilenet0.25", "mobilenetv2_0.25")
+    },
+}
+
+
+@pytest.mark.parametrize("name", SUMMARIZED)
+def test_summaries_count_every_parameter_once(name, capsys):
+    net, shape = SUMMARIZED[name]()
+    net.initialize()
+    net.summary(nd.zeros(shape))
+    text = capsys.readouterr().out
+    expected = sum(param.data().size for param in net.collect_params().values())
+    assert f"Unique parameters in model: {expected}\n" in text
+    rows = text.split("=" * 80)[1].strip().splitlines()[1:]
+    repeated = int(re.search(r"Shared params in forward computation graph: (\d+)", text)[1])
+    assert sum(int(row.split()[-1]) for row in rows) - repeated == expected
+    assert (repeated > 0) == (name == "composite")
+    if name == "LeNet":
+        assert expected == 431080
+        assert len(rows) == 9  # activations within layers, too
+    if name == "composite":
+        assert rows[-1].split()[0].startswith("Dense") and "not called" in rows[-1]
+
+
+def test_summaries_of_symbols_count_no_labels():
+    x, label = mx.sym.var("data"), mx.sym.var("label")
+    first = mx.sym.FullyConnected(x, num_hidden=4, name="a")
+    weight = mx.sym.var("w", shape=(4, 4))
+    again = mx.sym.FullyConnected(first, weight, num_hidden=4, no_bias=True)
+    again = mx.sym.FullyConnected(again, weight, num_hidden=4, no_bias=True)
+    shape = {"data": (8, 3)}
+    for net, count in (
+        (mx.sym.SoftmaxOutput(first, name="softmax"), 16),
+        (mx.sym.LinearRegressionOutput(first, label), 16),
+        (mx.sym.square(first - label), 16),
+        (again, 32),
+    ):
+        assert f"Total params: {count}\n" in symbol_summary(net, shape)
+
+
+def test_explain_before_the_first_call():
+    net = nn.Dense(1, in_units=1)
+    assert net.explain() == "not hybridized"
+    net.hybridize()
+    assert net.explain() == "not called yet"
 
 
 def test_hooks_apply_and_summary(capsys):

@@ -246,7 +246,9 @@ class HybridBlock(ShortCall, Block):
 
     def explain(self) -> str:
         """What was traced and compiled for this block, and why it was traced again."""
-        return "not hybridized" if self._cached_graphs is None else self._cached_graphs.explain()
+        if self._cached_graphs is None:
+            return "not called yet" if self._active else "not hybridized"
+        return self._cached_graphs.explain()
 
     @property
     def compiled(self) -> list[Any]:
