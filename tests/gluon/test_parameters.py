@@ -387,6 +387,65 @@ def test_summaries_of_symbols_count_no_labels():
         assert f"Total params: {count}\n" in symbol_summary(net, shape)
 
 
+OPERATIONS = {
+    "+": lambda p, x: p + x,
+    "x *": lambda p, x: x * p,
+    "number -": lambda p, x: 1 - p,
+    "@": lambda p, x: x @ p,
+    "numpy": lambda p, x: np.ones((1, 2)) / p,
+    "negative": lambda p, x: -p,
+    "comparison": lambda p, x: p > 0,
+    "[]": lambda p, x: p[0],
+    "symbol": lambda p, x: mx.sym.var("x") + p,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_parameters_are_no_operands(name):
+    layer = nn.Dense(1, in_units=2)
+    layer.initialize()
+    what = rf"Parameter '{layer.weight.name}' \(Dense\.weight\): is no array; .*write \.data\(\)"
+    with pytest.raises(TypeError, match=what):
+        OPERATIONS[name](layer.weight, nd.ones((1, 2)))
+
+
+def test_what_to_write_for_a_parameter():
+    layer = nn.Dense(1, in_units=2)
+    layer.initialize()
+    weight = layer.weight
+    with pytest.raises(TigonError, match=r"given Parameter; an operand is its array: write \.data"):
+        nd.dot(weight, nd.ones((2, 1)))
+    with pytest.raises(
+        AttributeError, match=r"is no array; its array is data\(\): \.data\(\)\.sum"
+    ):
+        weight.sum()
+    with pytest.raises(AttributeError, match="'Parameter' object has no attribute 'nonsense'"):
+        weight.nonsense  # noqa: B018
+    assert weight and weight == weight and weight in [weight]  # as any object
+    with pytest.raises(TigonError, match=r"given Dense; for a network, give net\.collect_params"):
+        gluon.Trainer(layer, "sgd")
+
+
+def test_numpy_given_to_a_network():
+    for hybridize in (False, True):
+        layer = nn.Dense(1, in_units=2)
+        layer.initialize()
+        layer.hybridize(hybridize)
+        with pytest.raises(TigonError, match=r"given ndarray; convert it with nd\.array first"):
+            layer(np.ones((1, 2)))
+
+
+def test_one_warning_for_all_parameters():
+    net = nn.HybridSequential()
+    net.add(nn.Dense(2, in_units=2), nn.Dense(2, in_units=2))
+    net.initialize()
+    net.add(nn.Dense(1, in_units=2))
+    with pytest.warns(UserWarning, match="and 3 more: already initialized; pass force") as caught:
+        net.initialize()
+    assert len(caught) == 1
+    assert net[2].weight.is_initialized
+
+
 def test_explain_before_the_first_call():
     net = nn.Dense(1, in_units=1)
     assert net.explain() == "not hybridized"

@@ -46,7 +46,8 @@ class Trainer:
         check(
             isinstance(listed, (list, tuple)),
             "Trainer",
-            f"expected a ParameterDict or a list of parameters; given {type(params).__name__}",
+            f"expected a ParameterDict or a list of parameters; given {type(params).__name__}; "
+            "for a network, give net.collect_params()",
         )
         for param in listed:
             check(

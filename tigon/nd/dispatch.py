@@ -26,6 +26,7 @@ from tigon.program.operators import (
     remember,
 )
 from tigon.runtime import tracing
+from tigon.runtime.tracing import instead_of
 
 NDArray = _native.NDArray
 
@@ -170,7 +171,7 @@ def _number(op: Operator, position: int, operand: Any) -> Any:
     name = op.operands[min(position, len(op.operands) - 1)].name if op.operands else position
     raise TigonError(
         f"{op.name}: operand '{name}': expected an NDArray or a number; given "
-        f"{type(operand).__name__}; convert it with nd.array first"
+        f"{type(operand).__name__}; {instead_of(operand)}"
     )
 
 

@@ -87,6 +87,13 @@ def give_way(reason: str) -> bool:
     return True
 
 
+def instead_of(operand: Any) -> str:
+    """What to write in the place of something that is no operand."""
+    if getattr(operand, "_is_gluon_object", False) and hasattr(operand, "list_data"):
+        return "an operand is its array: write .data()"
+    return "convert it with nd.array first"
+
+
 def concrete(item: Any, reason: str) -> Any:
     """What this thread's trace has computed in the place of symbols in `item`, after giving way;
     without such a trace, the item itself."""

@@ -30,6 +30,7 @@ from tigon.ir.rewrite import copied, rewrite
 from tigon.name import current as current_names
 from tigon.ops.record import Operator
 from tigon.runtime import tracing
+from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
 from tigon.sym.partial import OpenShape, infer_open
 
@@ -66,8 +67,10 @@ def enter(operand: Any, where: str) -> Value:
             "place in a symbol; make it a variable, sym.var('name'), and give the array when "
             "the symbol runs"
         )
+    what = "symbols and numbers" if tracing.capture() is None else "NDArrays and numbers"
     raise TigonError(
-        f"{where}: expected symbols and numbers as operands; given {type(operand).__name__}"
+        f"{where}: expected {what} as operands; given {type(operand).__name__}; "
+        f"{instead_of(operand)}"
     )
 
 

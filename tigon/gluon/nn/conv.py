@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tigon.base import check
@@ -375,6 +375,11 @@ class Pooling(HybridBlock):
         )
 
 
+def _layer(name: str, doc: str, init: Callable[..., None]) -> type[Pooling]:
+    init.__qualname__ = f"{name}.__init__"
+    return type(name, (Pooling,), {"__init__": init, "__doc__": doc, "__module__": __name__})
+
+
 def _largest(name: str, ndim: int, doc: str) -> type[Pooling]:
     def __init__(
         self: Pooling,
@@ -391,7 +396,7 @@ def _largest(name: str, ndim: int, doc: str) -> type[Pooling]:
             self, size, strides, padding, ceil_mode, False, "max", layout, None, prefix, params
         )
 
-    return type(name, (Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+    return _layer(name, doc, __init__)
 
 
 def _mean(name: str, ndim: int, doc: str) -> type[Pooling]:
@@ -411,7 +416,7 @@ def _mean(name: str, ndim: int, doc: str) -> type[Pooling]:
             self, size, strides, padding, ceil_mode, False, "avg", layout, count, prefix, params
         )
 
-    return type(name, (Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+    return _layer(name, doc, __init__)
 
 
 def _whole(name: str, ndim: int, pool_type: str, doc: str) -> type[Pooling]:
@@ -424,7 +429,7 @@ def _whole(name: str, ndim: int, pool_type: str, doc: str) -> type[Pooling]:
         size = (1,) * ndim
         Pooling.__init__(self, size, None, 0, True, True, pool_type, layout, None, prefix, params)
 
-    return type(name, (Pooling,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+    return _layer(name, doc, __init__)
 
 
 MaxPool1D = _largest("MaxPool1D", 1, "The largest in each window along one axis.")

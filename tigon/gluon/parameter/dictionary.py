@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -128,8 +129,17 @@ class ParameterDict:
         default = initializer.create(init if init is not None else "uniform")
         if verbose:
             default.set_verbosity(verbose=True)
+        ready = [param for param in self.values() if param.is_initialized and not force_reinit]
         for param in self.values():
-            param.initialize(None, ctx, default, force_reinit=force_reinit)
+            if force_reinit or not param.is_initialized:
+                param.initialize(None, ctx, default, force_reinit=force_reinit)
+        if ready:
+            others = f" and {len(ready) - 1} more" if len(ready) > 1 else ""
+            warnings.warn(
+                f"{ready[0]._where}{others}: already initialized; pass force_reinit=True to start "
+                "over",
+                stacklevel=2,
+            )
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tigon import autograd, initializer
+from tigon import _native, autograd, initializer
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.absent import say_of_methods
 from tigon.base.errors import user_line
@@ -436,6 +436,15 @@ class Parameter:
     def __repr__(self) -> str:
         return f"Parameter {self.name} (shape={self._shape}, dtype={self._dtype})"
 
+    # -- it is no array
+
+    __array_ufunc__ = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(_native.NDArray, name):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        raise AttributeError(f"{self._where}: is no array; its array is data(): .data().{name}")
+
     # -- copies
 
     def __getstate__(self) -> dict[str, Any]:
@@ -468,6 +477,21 @@ class Parameter:
 
 
 say_of_methods(Parameter, "tigon.gluon.Parameter")
+
+
+def _refuse(name: str) -> None:
+    def method(self: Parameter, *_: Any) -> Any:
+        raise TypeError(f"{self._where}: is no array; an operand is its array: write .data()")
+
+    method.__name__ = name
+    setattr(Parameter, name, method)
+
+
+for _name in "add sub mul truediv floordiv mod pow matmul".split():
+    _refuse(f"__{_name}__")
+    _refuse(f"__r{_name}__")
+for _name in "neg abs lt le gt ge getitem setitem float int array".split():  # true, as objects are
+    _refuse(f"__{_name}__")
 
 
 class Constant(Parameter):
