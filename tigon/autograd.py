@@ -19,6 +19,7 @@ from typing import Any
 from tigon import _native
 from tigon.base import TensorType, TigonError, check, type_of
 from tigon.base.dtypes import BY_CODE
+from tigon.base.lazy import complete as _complete
 from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
@@ -424,3 +425,5 @@ __all__ = [
     "set_training",
     "train_mode",
 ]
+
+_complete(globals())

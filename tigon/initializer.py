@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.export.params import plain_names
 
 __all__ = [
@@ -455,4 +455,4 @@ def _array(values: Any, dtype: Any = "float32") -> Any:
     return nd.array(values, dtype=dtype)
 
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from tigon.base import check
+from tigon.base.lazy import complete as _complete
 
 
 class LRScheduler:
@@ -187,3 +188,6 @@ class CosineScheduler(LRScheduler):
 def _fraction_left(num_update: int, warmup_steps: int, max_update: int) -> float:
     span = max(max_update - warmup_steps, 1)
     return 1 - min(max(num_update - warmup_steps, 0) / span, 1)
+
+
+_complete(globals())

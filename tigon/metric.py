@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from tigon.base import TigonError, check
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 
 _REGISTRY: dict[str, Any] = {}
 
@@ -447,4 +447,4 @@ def np(  # as MXNet calls it
     return CustomMetric(numpy_feval, name, allow_extra_outputs)
 
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.context import check_context
 from tigon.nd.sampling import exponential, normal, randint, randn, shuffle, uniform
 from tigon.runtime import keys, tracing
@@ -28,4 +28,4 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
 
 __all__ = ["exponential", "normal", "randint", "randn", "seed", "shuffle", "uniform"]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -10,7 +10,7 @@ from typing import Any
 
 from tigon.base import TigonError, check, nested
 from tigon.base.files import AnyPath, write_file
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 
 
 def print_summary(
@@ -208,4 +208,4 @@ def plot_curves(
 
 _STYLES = ["o-", "x--", "s:", "^-."]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -12,11 +12,45 @@ from tigon.ops.frontend import GROUPS, members
 
 @pytest.mark.parametrize("module", [mx.nd, mx.sym], ids=["nd", "sym"])
 def test_every_registered_name_is_there(module):
-    assert set(names()) <= set(dir(module)) & set(dir(module.op))
+    public = {name for name in names() if not name.startswith("_")}
+    assert public <= set(dir(module)) & set(dir(module.op))
     for group in GROUPS:
         for short in members(group):
             function = getattr(getattr(module, group), short)
             assert callable(function) and function.__doc__
+
+
+PUBLIC = [mx, mx.nd, mx.sym, mx.nd.contrib, mx.gluon, mx.gluon.nn, mx.gluon.loss, mx.gluon.data]
+PUBLIC += [mx.metric, mx.optimizer, mx.init, mx.lr_scheduler, mx.io, mx.random, mx.autograd, mx.viz]
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_dir_shows_what_is_for_users(module):
+    shown = [name for name in dir(module) if not name.startswith("__")]
+    assert shown
+    for name in shown:
+        assert not name.startswith("_")
+        assert name not in ("Any", "annotations", "TYPE_CHECKING", "math", "np") or (
+            module is mx.metric and name == "np"
+        )
+        assert hasattr(module, name)
+
+
+def test_dir_knows_the_groups():
+    assert {"contrib", "image", "linalg", "op", "random"} <= set(dir(mx.nd))
+    assert "_plus_scalar" in dir(mx.nd._internal)
+
+
+@pytest.mark.parametrize("kind", [mx.optimizer.Adam, mx.gluon.nn.Conv2D, mx.gluon.nn.Dropout])
+def test_signatures_of_classes_are_whole(kind):
+    taken = inspect.signature(kind).parameters
+    assert not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+    expected = {
+        "Adam": {"learning_rate", "beta1", "beta2", "epsilon", "wd", "lr_scheduler"},
+        "Conv2D": {"channels", "kernel_size", "layout", "activation", "in_channels", "prefix"},
+        "Dropout": {"rate", "axes", "prefix", "params"},
+    }[kind.__name__]
+    assert expected <= set(taken)
 
 
 @pytest.mark.parametrize("module", [mx.nd, mx.sym], ids=["nd", "sym"])

@@ -56,10 +56,28 @@ class _NoAttribute(AttributeError):
 _NoAttribute.__module__, _NoAttribute.__qualname__ = "builtins", "AttributeError"
 
 
-def missing_of(module: str) -> Callable[[str], Any]:
-    """A `__getattr__` for a module all of whose members are there; of others it says what to use.
+def public_names(namespace: Mapping[str, Any]) -> list[str]:
+    """What a module has for its users: what `__all__` says, or else what it defines."""
+    module = namespace["__name__"]
+    own = namespace.get("__all__")
+    if own is None:
+        own = [
+            name
+            for name, member in namespace.items()
+            if not name.startswith("_") and getattr(member, "__module__", None) == module
+        ]
+    return sorted({*own, *(name for name in namespace if name.startswith("__"))})
 
-    >>> missing_of("tigon.gluon.nn")("ReLU")
+
+def complete(namespace: dict[str, Any]) -> None:
+    """Of a module all of whose members are there: let `dir` show the public ones, and errors say
+    what to use in the place of others.
+
+    >>> module = {"__name__": "tigon.gluon.nn", "Dense": complete, "__all__": ["Dense"]}
+    >>> complete(module)
+    >>> [name for name in module["__dir__"]() if not name.startswith("__")]
+    ['Dense']
+    >>> module["__getattr__"]("ReLU")
     Traceback (most recent call last):
     ...
     AttributeError: mx.gluon.nn.ReLU is not there yet; the nearest thing: nn.Activation("relu"); \
@@ -67,9 +85,10 @@ see docs/missing.md
     """
 
     def __getattr__(name: str) -> Any:
-        raise _NoAttribute(module, name)
+        raise _NoAttribute(namespace["__name__"], name)
 
-    return __getattr__
+    namespace["__getattr__"] = __getattr__
+    namespace["__dir__"] = lambda: public_names(namespace)
 
 
 def members_on_demand(
@@ -97,7 +116,7 @@ def members_on_demand(
         return namespace.setdefault(name, made)
 
     def __dir__() -> list[str]:
-        return sorted({*namespace, *names()})
+        return sorted({*public_names(namespace), *names()})
 
     namespace["__getattr__"] = __getattr__
     namespace["__dir__"] = __dir__

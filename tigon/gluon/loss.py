@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from tigon.base import check
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import HybridBlock
 
 
@@ -357,4 +357,4 @@ __all__ = [
     "TripletLoss",
 ]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

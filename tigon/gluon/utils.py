@@ -10,7 +10,7 @@ from typing import Any
 
 from tigon import autograd
 from tigon.base import check
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.context import check_contexts
 
 
@@ -107,4 +107,4 @@ def check_sha1(filename: str, sha1_hash: str) -> bool:
     return own[: len(sha1_hash)] == sha1_hash
 
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -1,8 +1,8 @@
 """Data iterators in the style of MXNet's modules."""
 
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.io.iterators import DataBatch, DataDesc, DataIter, NDArrayIter
 
 __all__ = ["DataBatch", "DataDesc", "DataIter", "NDArrayIter"]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

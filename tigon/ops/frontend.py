@@ -39,20 +39,29 @@ def publish(
     def find(name: str) -> Function:
         return pairs[name]() if name in pairs else of_record(name)
 
-    members_on_demand(namespace, lambda: [*record.names(), *pairs], find)
+    def public() -> list[str]:
+        return [name for name in (*record.names(), *pairs, *GROUPS) if not name.startswith("_")]
+
+    members_on_demand(namespace, public, find)
     for group in GROUPS:
         name = f"{namespace['__name__']}.{group}"
         module = ModuleType(name, f"Operators of the group '{group}' on {operands}.")
-        _fill(vars(module), group, of_record)
+        _fill(vars(module), group, of_record, own.get(group, {}))
         namespace[group] = sys.modules[name] = module
-    for group, functions in own.items():
-        vars(namespace[group]).update(functions)
     return find
 
 
-def _fill(namespace: dict[str, Any], group: str, of_record: Callable[[str], Function]) -> None:
+def _fill(
+    namespace: dict[str, Any],
+    group: str,
+    of_record: Callable[[str], Function],
+    own: Mapping[str, Function],
+) -> None:
+    namespace.update(own)
     members_on_demand(
-        namespace, lambda: members(group), lambda short: of_record(registered(group, short))
+        namespace,
+        lambda: [*members(group), *own],
+        lambda short: of_record(registered(group, short)),
     )
 
 

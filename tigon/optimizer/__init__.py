@@ -1,6 +1,6 @@
 """Optimizers. The update of all parameters of a network is one compiled graph."""
 
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.optimizer.optimizer import (
     DCASGD,
     FTML,
@@ -48,4 +48,4 @@ __all__ = [
     "register",
 ]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -8,6 +8,7 @@ from typing import Any
 
 from tigon._native import NDArray
 from tigon.base import TigonError, check
+from tigon.base.signatures import whole_signature
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
 from tigon.ops.primitive.arithmetic import absolute, maximum, square
@@ -76,6 +77,7 @@ class Optimizer:
     aggregate_num = 0
     """How many parameters an `update` of a subclass takes at once, as lists; 0: one, as it is."""
     _is_ours = True
+    __signature__ = whole_signature("defaults")
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

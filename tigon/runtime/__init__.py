@@ -4,9 +4,9 @@
 True
 """
 
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.runtime.counters import reset_peak, stats
 
 __all__ = ["reset_peak", "stats"]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

@@ -14,6 +14,7 @@ from tigon.base import TigonError
 from tigon.base.absent import say_of_methods
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
+from tigon.base.signatures import whole_signature
 from tigon.context import check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon import _epoch
@@ -49,6 +50,7 @@ class Block:
 
     _is_gluon_object = True
     _is_block = True
+    __signature__ = whole_signature()
 
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         self._empty_prefix = prefix == ""

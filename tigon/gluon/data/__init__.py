@@ -1,6 +1,6 @@
 """Datasets, samplers and loaders."""
 
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.gluon.data.dataloader import DataLoader, default_batchify_fn
 from tigon.gluon.data.dataset import ArrayDataset, Dataset, SimpleDataset
 from tigon.gluon.data.sampler import (
@@ -24,4 +24,4 @@ __all__ = [
     "default_batchify_fn",
 ]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

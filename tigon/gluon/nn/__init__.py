@@ -1,6 +1,6 @@
 """Layers."""
 
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import Block, HybridBlock, SymbolBlock
 from tigon.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, Swish
 from tigon.gluon.nn.basic import (
@@ -74,4 +74,4 @@ __all__ = [
     "SymbolBlock",
 ]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())

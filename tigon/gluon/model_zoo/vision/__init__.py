@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tigon.base import check
-from tigon.base.lazy import missing_of as _missing_of
+from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.model_zoo.vision.alexnet import (
     AlexNet,
@@ -179,4 +179,4 @@ __all__ = [
     "vgg19_bn",
 ]
 
-__getattr__ = _missing_of(__name__)
+_complete(globals())
