@@ -53,6 +53,19 @@ def test_signatures_of_classes_are_whole(kind):
     assert expected <= set(taken)
 
 
+LAYERS = {name: getattr(m, name) for m in (mx.gluon.nn, mx.gluon.loss) for name in m.__all__}
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_layers_describe_what_they_take(name):
+    text = LAYERS[name].__doc__
+    assert text.count("Parameters\n----------\n") == 1
+    section = text.split("----------\n")[1].splitlines()
+    described = [line.split(",")[0] for line in section if not line.startswith(" ")]
+    assert described == list(inspect.signature(LAYERS[name]).parameters)
+    assert len(section) == 2 * len(described)
+
+
 @pytest.mark.parametrize("module", [mx.nd, mx.sym], ids=["nd", "sym"])
 def test_one_function_per_name(module):
     assert module.relu is module.relu is module.op.relu

@@ -12,6 +12,7 @@ from typing import Any
 from tigon.base import check
 from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import HybridBlock
+from tigon.gluon.parameters_section import describe as _describe
 
 
 def _weighted(F: Any, loss: Any, weight: float | None, sample_weight: Any) -> Any:
@@ -357,4 +358,5 @@ __all__ = [
     "TripletLoss",
 ]
 
+_describe(*(kind for name, kind in globals().items() if name in __all__))
 _complete(globals())

@@ -32,6 +32,7 @@ from tigon.gluon.nn.conv import (
     MaxPool3D,
 )
 from tigon.gluon.nn.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from tigon.gluon.parameters_section import describe as _describe
 
 __all__ = [
     "ELU",
@@ -74,4 +75,5 @@ __all__ = [
     "SymbolBlock",
 ]
 
+_describe(*(kind for name, kind in globals().items() if name in __all__))
 _complete(globals())
