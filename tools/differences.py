@@ -380,6 +380,127 @@ assert np.isfinite(x).all() and x.min() < -1e38 and x.max() > 1e38
 )
 
 
+WISHED = (
+    Difference(
+        "`+ - * /` of symbols",
+        "demand equal shapes; `broadcast_*` must be written",
+        "broadcast, as those of arrays do; a saved graph names what holds",
+        """
+a, b = sym.var("a", shape=(2, 1)), sym.var("b", shape=(1, 3))
+assert (a + b).shape == (2, 3)
+""",
+    ),
+    Difference(
+        "`.shape` and `[]` in hybridized blocks",
+        "a Symbol has no shape, and `[]` selects outputs",
+        "what they are for an array, also in a plain `forward(self, x)`",
+        """
+class Halves(gluon.HybridBlock):
+    def forward(self, x):
+        return x[: x.shape[0] // 2]
+
+net = Halves()
+net.hybridize()
+assert net(nd.ones((4, 2))).shape == (2, 2) and net(nd.ones((6, 2))).shape == (3, 2)
+""",
+    ),
+    Difference(
+        "Python values that traced code reads",
+        "frozen at the first call",
+        "guarded: the code is traced again when one has changed",
+        """
+class Scaled(gluon.HybridBlock):
+    by = 2
+
+    def hybrid_forward(self, F, x):
+        return x * self.by
+
+net = Scaled()
+net.hybridize()
+x = nd.ones((1,))
+assert net(x).asscalar() == 2
+net.by = 5
+assert net(x).asscalar() == 5
+""",
+    ),
+    Difference(
+        "arguments of blocks by name",
+        "a TypeError",
+        "`loss(pred, label, sample_weight=w)`",
+        """
+loss = gluon.loss.L2Loss()
+weighted = loss(nd.ones((1, 1)), label=nd.zeros((1, 1)), sample_weight=nd.array([[4]]))
+assert weighted.asscalar() == 2
+""",
+    ),
+    Difference(
+        "`forward` below, `hybrid_forward` above",
+        "the inherited `forward` runs, and the `hybrid_forward` of the subclass is ignored",
+        "of both the one of the most derived class runs",
+        """
+class Plain(gluon.HybridBlock):
+    def forward(self, x):
+        return x
+
+class Derived(Plain):
+    def hybrid_forward(self, F, x):
+        return x * 3
+
+assert Derived()(nd.ones((1,))).asscalar() == 3
+""",
+    ),
+    Difference(
+        "numpy arrays beside arrays, and numpy's ufuncs",
+        "object arrays, or an error",
+        "operators of ours, in the dtype of the array",
+        """
+y = np.sqrt(nd.array([4, 9])) * np.array([10.0, 100.0])
+assert isinstance(y, nd.NDArray) and y.asnumpy().tolist() == [20, 300]
+""",
+    ),
+    Difference(
+        "an index out of range",
+        "another element, or undefined",
+        "an IndexError that names index, axis and extent",
+        """
+try:
+    nd.array([1, 2, 3])[nd.array([7])].asnumpy()
+except IndexError as error:
+    assert "index 7 is out of bounds for axis 0 with size 3" in str(error)
+else:
+    raise AssertionError
+""",
+    ),
+    Difference(
+        "`Trainer.save_states`",
+        "a pickle",
+        "arrays, which whoever loads them need not trust",
+        """
+net = gluon.nn.Dense(1, in_units=1)
+net.initialize()
+trainer = gluon.Trainer(net.collect_params(), "adam")
+with tempfile.TemporaryDirectory() as folder:
+    trainer.save_states(f"{folder}/states")
+    assert "num_update" in nd.load(f"{folder}/states")
+""",
+    ),
+    Difference(
+        "copies of networks and trainers",
+        "`copy.deepcopy` and `pickle` fail, or lose gradients",
+        "both work, with contexts and gradients",
+        """
+import copy
+net = gluon.nn.Dense(1, in_units=1)
+net.initialize()
+other = copy.deepcopy(net)
+other.weight.set_data(net.weight.data() + 1)
+assert (other.weight.data() - net.weight.data()).asscalar() == 1
+""",
+    ),
+)
+"""Where MXNet did as it was meant to, and its users asked for more."""
+
+
 def run(difference: Difference) -> None:
     """Its program; an assertion fails where the page is wrong."""
     exec(compile(PREAMBLE + difference.program, difference.topic, "exec"), {})

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from differences import ELSEWHERE, PREAMBLE, RULES, Difference
+from differences import ELSEWHERE, PREAMBLE, RULES, WISHED, Difference
 
 from tigon.base.files import write_file
 from tigon.loop.functions import FUNCTIONS
@@ -20,6 +20,9 @@ DIFFERENCES = """# Differences from MXNet 1.9.1
 Written by `make docs` from `tools/differences.py`; tests run the program of every row, which stands
 below the tables. What MXNet does was recorded from its wheel for Linux. Where it is plainly wrong,
 or only odd, tigon stays right.
+"""
+
+WISHES = """What MXNet does here is as it was meant to be; its users asked for more.
 """
 
 MATHEMATICS = """# Elementary functions
@@ -51,8 +54,9 @@ def table(rows: Sequence[Difference]) -> list[str]:
 
 def differences() -> str:
     lines = [DIFFERENCES, "## Integers", "", *table(RULES), "## Elsewhere", "", *table(ELSEWHERE)]
+    lines += ["## Wished for", "", WISHES, *table(WISHED)]
     lines += ["## The programs", "", "```python", PREAMBLE.rstrip(), "```", ""]
-    for row in (*RULES, *ELSEWHERE):
+    for row in (*RULES, *ELSEWHERE, *WISHED):
         title = row.topic[0].upper() + row.topic[1:]
         lines += [f"{title}:", "", "```python", row.program.strip(), "```", ""]
     return "\n".join(lines)

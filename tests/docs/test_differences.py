@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from differences import ELSEWHERE, RULES, Difference, run
+from differences import ELSEWHERE, RULES, WISHED, Difference, run
 
-ROWS = (*RULES, *ELSEWHERE)
+ROWS = (*RULES, *ELSEWHERE, *WISHED)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.topic for row in ROWS])
