@@ -41,7 +41,7 @@ def test_all_switches_are_known_and_told() -> None:
         if path.parent.name != "tests"
     }
     assert native and native <= config.SWITCHES.keys()
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
     for name, (default, meaning) in config.SWITCHES.items():
         shown = f"`{default}`" if default else ""
         assert f"| `{name}` | {shown} | {meaning} |" in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,45 @@ def test_stubs_are_up_to_date():
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+INSTALLED = """
+import tigon as mx
+from tigon.gluon import nn
+reveal_type(mx.nd.relu(mx.nd.zeros((2,))))
+reveal_type(nn.Dense(3))
+reveal_type(mx.optimizer.Adam())
+nn.Dense("three")
+"""
+
+
+def test_a_type_checker_reads_the_installed_package(tmp_path):
+    """From outside, as it lies in an environment: `py.typed` lets it."""
+    pytest.importorskip("mypy")
+    venv.create(tmp_path / "environment", with_pip=False)
+    (packages,) = (tmp_path / "environment").glob("lib/python*/site-packages")
+    (packages / "tigon").symlink_to(ROOT / "tigon")
+    (tmp_path / "program.py").write_text(INSTALLED)
+    python = str(tmp_path / "environment/bin/python")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file=",
+            "--python-executable",
+            python,
+            "program.py",
+        ],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    for revealed in ("nd.NDArray", "gluon.nn.basic.Dense", "optimizer.optimizer.Adam"):
+        assert f'Revealed type is "tigon.{revealed}"' in done.stdout, done.stdout + done.stderr
+    assert 'has incompatible type "str"; expected "int"' in done.stdout
+    assert "Found 1 error" in done.stdout
 
 
 PROGRAM = """
