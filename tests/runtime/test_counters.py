@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import tigon as mx
 from tests.runtime.support import lines_of, run_script
 from tigon import autograd, nd
 from tigon.gluon import nn
+from tigon.program import lowered, stored
 
 
 def change(run: Callable[[], Any]) -> dict[str, float]:
@@ -210,3 +212,25 @@ def test_results_are_right_while_we_count() -> None:
     compiled = net(x).asnumpy()
     net.hybridize(False)
     np.testing.assert_allclose(net(x).asnumpy(), compiled, rtol=1e-5, atol=1e-6)
+
+
+def test_slow_compilations_are_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lowered, "NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr(stored, "load", lambda content: None)  # of an earlier run
+
+    def told(number: int) -> str:
+        nd.ones((number, 3)).asnumpy()
+        net = nn.HybridLambda(lambda F, x: F.softmax(x * number) + F.sum(x))
+        net.hybridize()
+        capfd.readouterr()
+        net(nd.ones((number, 3))).asnumpy()
+        return capfd.readouterr().err
+
+    assert re.search(r"tigon: compiled \S+ in \d+\.\d s: \d+ primitives in \d+ kernels", told(3))
+    monkeypatch.setenv("TIGON_NOTICES", "0")
+    assert told(5) == ""
+    monkeypatch.delenv("TIGON_NOTICES")
+    monkeypatch.setattr(lowered, "NOTICE_SECONDS", 1000.0)
+    assert told(7) == ""

@@ -3,6 +3,7 @@ made of it."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -200,6 +201,10 @@ class StoredGraph:
         count("programs")
         count("compile_seconds", seconds)
         return CompiledGraph(self, program, made.plan, seconds, made.operators)
+
+
+NOTICE_SECONDS = 1.0
+"""Who waits longer for a program is told what for."""
 
 
 class LoweredGraph:
@@ -400,7 +405,15 @@ class LoweredGraph:
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
-        return CompiledGraph(self, program, made.plan, self.seconds + seconds, self.operators)
+        taken = self.seconds + seconds
+        if taken > NOTICE_SECONDS and config.text("TIGON_NOTICES") != "0":
+            kept = "" if self.key is None else "; the next process finds it on disk"
+            print(
+                f"tigon: compiled {name} in {taken:.1f} s: {self.operators} primitives in "
+                f"{len(self.kernels)} kernels{kept}",
+                file=sys.stderr,
+            )
+        return CompiledGraph(self, program, made.plan, taken, self.operators)
 
     def _check_sizes(self) -> None:
         """Strides of arrays that are too large would not fit into slots."""
