@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
-from tqdm import tqdm
 
 import tigon as mx
 from tigon import autograd, gluon, nd
@@ -101,7 +100,7 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
     for epoch in range(epochs):
         total = nd.zeros((1,))
         began = time.perf_counter()
-        for x, y in tqdm(loader, desc=f"{mode:>10} epoch {epoch + 1}/{epochs}", leave=False):
+        for x, y in loader:
             with autograd.record():
                 loss = loss_function(net(x), y)
             loss.backward()
@@ -110,6 +109,11 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
         losses.append(total.asscalar() / len(loader))
         rates.append(len(loader) * BATCH / (time.perf_counter() - began))
         accuracies.append(accuracy(net, test_images, test_labels))
+        print(
+            f"{mode} epoch {epoch + 1:>2}/{epochs}: loss {losses[-1]:.4f}, "
+            f"test accuracy {accuracies[-1]:.2%}",
+            flush=True,
+        )
     # The first epoch compiles; it is not what a longer training runs at.
     steady = float(np.median(rates[1:])) if len(rates) > 1 else rates[0]
     return {
@@ -146,6 +150,21 @@ def predict_in_fresh_process(
     return predictions.asnumpy()
 
 
+def with_predictions(
+    scores: np.ndarray, images: np.ndarray, labels: np.ndarray
+) -> list[tuple[np.ndarray, str]]:
+    """Sixteen test images and what they were taken for, mistakes first."""
+    found = scores.argmax(1)
+    order = np.argsort(found == labels, kind="stable")[:16]
+    return [
+        (
+            images[i, 0],
+            f"{found[i]}" if found[i] == labels[i] else f"{found[i]}, not {labels[i]:.0f}",
+        )
+        for i in order
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=12)
@@ -159,7 +178,7 @@ def main() -> None:
     imperative = train(False, options.epochs, data)
     hybrid = train(True, options.epochs, data)
 
-    print(f"{'':12}{'test':>10}{'last':>10}{'images per second':>38}")
+    print(f"\n{'':12}{'test':>10}{'last':>10}{'images per second':>38}")
     print(f"{'':12}{'accuracy':>10}{'loss':>10}{'training':>14}{'1st epoch':>12}{'one by one':>12}")
     for name, run in (("imperative", imperative), ("hybridized", hybrid)):
         print(
@@ -170,6 +189,7 @@ def main() -> None:
     print("\nThe first epoch compiles. What the compiler made of the hybridized network:\n")
     print(hybrid["net"].explain())
 
+    here = hybrid["net"](nd.array(data[2])).asnumpy()
     picture = options.output / "curves.png"
     mx.viz.plot_curves(
         {
@@ -181,9 +201,9 @@ def main() -> None:
         },
         str(picture),
         title="Digits: the same program, imperative and hybridized",
+        pictures=with_predictions(here, *data[2:]),
     )
     files = hybrid["net"].export(str(options.output / "digits"))
-    here = hybrid["net"](nd.array(data[2])).asnumpy()
     there = predict_in_fresh_process(files, data[2], options.output)
     same = bool(np.array_equal(here.argmax(1), there.argmax(1)))
     difference = float(np.abs(here - there).max())

@@ -174,9 +174,13 @@ def _shape_text(value: Any) -> str:
 
 
 def plot_curves(
-    curves: Mapping[str, Mapping[str, Sequence[float]]], filename: AnyPath, title: str = ""
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    filename: AnyPath,
+    title: str = "",
+    pictures: Sequence[tuple[Any, str]] = (),
 ) -> None:
-    """Write a picture: one panel per key, one line per name in it.
+    """Write a picture: one panel per key, one line per name in it; beside them gray `pictures`
+    (rows and columns of numbers) with a text each.
 
     Needs matplotlib: `pip install tigon[demo]`.
     """
@@ -189,7 +193,18 @@ def plot_curves(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(5 * len(curves), 3.6), squeeze=False)
+    side = math.ceil(math.sqrt(len(pictures)))
+    widths = [5] * len(curves) + [4] * bool(side)
+    figure = pyplot.figure(figsize=(sum(widths), 3.6))
+    grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
+    panels = [[figure.add_subplot(grid[0, column]) for column in range(len(curves))]]
+    if side:
+        cells = grid[0, -1].subgridspec(side, side, hspace=0.4)
+        for number, (picture, text) in enumerate(pictures):
+            cell = figure.add_subplot(cells[divmod(number, side)])
+            cell.imshow(picture, cmap="gray_r")
+            cell.set_title(text, fontsize=8, pad=2)
+            cell.set_axis_off()
     for panel, (label, lines) in zip(panels[0], curves.items(), strict=True):
         for style, (name, values) in zip(_STYLES * len(lines), lines.items(), strict=False):
             panel.plot(range(1, len(values) + 1), values, style, label=name)
@@ -200,9 +215,9 @@ def plot_curves(
     figure.suptitle(title)
     figure.tight_layout()
     suffix = os.path.splitext(os.fsdecode(filename))[1]
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format=suffix[1:] or "png")
-    write_file(filename, picture.getbuffer())
+    written = io.BytesIO()
+    figure.savefig(written, dpi=110, format=suffix[1:] or "png")
+    write_file(filename, written.getbuffer())
     pyplot.close(figure)
 
 

@@ -334,7 +334,9 @@ SAVED: dict[str, Callable[[Any], None]] = {
     "ParameterDict.save": lambda path: network().collect_params().save(path),
     "Symbol.save": lambda path: (sym.var("x") + 1).save(path),
     "save_states": lambda path: trainer().save_states(path),
-    "plot_curves": lambda path: mx.viz.plot_curves({"loss": {"a": [1, 2]}}, path),
+    "plot_curves": lambda path: mx.viz.plot_curves(
+        {"loss": {"a": [1, 2]}}, path, pictures=[([[0, 1]], "1"), ([[1, 0]], "0")]
+    ),
 }
 
 
