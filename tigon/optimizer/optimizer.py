@@ -194,7 +194,10 @@ class Optimizer:
         ] = {}  # most parameters share theirs
         for index in indices:
             count = self._counts[index]
-            multipliers = self._multipliers(index)
+            param = self.param_dict.get(index)
+            multipliers = (
+                self._multipliers(index) if param is None else (param.lr_mult, param.wd_mult)
+            )
             key = (count, multipliers)
             found = known.get(key)
             if found is None:

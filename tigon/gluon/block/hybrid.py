@@ -231,7 +231,9 @@ class HybridBlock(ShortCall, Block):
             context = context_in(given)
             for name, param in self._reg_params.items():
                 params[name] = param._for(context) if param._is_plain else param.data()
-        return self.hybrid_forward(nd, *args, **keywords, **params)
+        if keywords:
+            return self.hybrid_forward(nd, *args, **keywords, **params)
+        return self.hybrid_forward(nd, *args, **params)
 
     def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:
         """What the block computes, with the operators of `F`. Subclasses write it."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tigon import _native, autograd, initializer
+from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.absent import say_of_methods
 from tigon.base.errors import user_line
@@ -440,11 +440,6 @@ class Parameter:
 
     __array_ufunc__ = None
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(_native.NDArray, name):
-            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-        raise AttributeError(f"{self._where}: is no array; its array is data(): .data().{name}")
-
     # -- copies
 
     def __getstate__(self) -> dict[str, Any]:
@@ -486,6 +481,23 @@ def _refuse(name: str) -> None:
     method.__name__ = name
     setattr(Parameter, name, method)
 
+
+class _OfItsArray:
+    """What its array has and a parameter does not: `hasattr` says no. (`__getattr__` would make all
+    attributes of parameters slower.)"""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, param: Parameter | None, owner: type | None = None) -> Any:
+        where = "Parameter" if param is None else param._where
+        raise AttributeError(f"{where}: is no array; its array is data(): .data().{self._name}")
+
+
+for (
+    _name
+) in "T asnumpy asscalar astype attach_grad backward copy item max mean reshape sum".split():
+    setattr(Parameter, _name, _OfItsArray(_name))
 
 for _name in "add sub mul truediv floordiv mod pow matmul".split():
     _refuse(f"__{_name}__")
