@@ -203,7 +203,7 @@ LOSSES = [
     (
         gluon.loss.KLDivLoss(from_logits=False),
         (PRED, SHARES),
-        (SHARES * (np.log(SHARES) - np.log(softmax(PRED)))).mean(1),
+        (SHARES * (np.log(SHARES) - np.log(softmax(PRED)))).sum(1),
     ),
     (
         gluon.loss.HuberLoss(rho=0.5),
@@ -232,7 +232,7 @@ LOSSES = [
             np.array([1, -1, 1, -1]) == 1,
             1 - (PRED * LABEL).sum(1) / np.sqrt((PRED**2).sum(1) * (LABEL**2).sum(1)),
             np.maximum(0, (PRED * LABEL).sum(1) / np.sqrt((PRED**2).sum(1) * (LABEL**2).sum(1))),
-        ),
+        )[:, None],
     ),
 ]
 

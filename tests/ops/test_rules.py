@@ -82,8 +82,9 @@ def test_exclude_reduces_the_other_axes() -> None:
     assert total(value(2, 3, 4), axis=(0, -1), exclude=True).shape == (2, 4)
 
 
-def test_positions_are_float32() -> None:
-    assert argmax(value(2, 3, dtype="int32"), axis=0).dtype.name == "float32"
+def test_positions_are_float32_or_of_the_integers_that_they_are_in() -> None:
+    for dtype, expected in (("float64", "float32"), ("int32", "int32"), ("uint8", "float32")):
+        assert argmax(value(2, 3, dtype=dtype), axis=0).dtype.name == expected
 
 
 def test_dot_takes_the_first_axis_of_the_right_operand() -> None:

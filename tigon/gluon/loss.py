@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tigon.base import check
+from tigon.base import as_dtype, check
 from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.parameters_section import describe as _describe
@@ -53,6 +53,23 @@ class Loss(HybridBlock):
         loss = _weighted(F, loss, factor, sample_weight)
         return F.mean(loss, axis=self._batch_axis, exclude=True)
 
+    def _cast(self, F: Any, label: Any, pred: Any) -> Any:
+        """The label in the prediction's dtype, where these are known: of symbols they are not."""
+        dtypes = getattr(label, "dtype", None), getattr(pred, "dtype", None)
+        if None in dtypes or dtypes[0] == dtypes[1]:
+            return label
+        own, wanted = map(as_dtype, dtypes)
+        check(
+            wanted.is_float,
+            type(self).__name__,
+            f"expected a prediction of floating-point numbers; given a prediction of {wanted} and "
+            f"a label of {own}; convert the prediction with astype('float32')",
+        )
+        return F.cast(label, dtype=wanted.name)
+
+    def _label(self, F: Any, label: Any, pred: Any) -> Any:
+        return F.reshape_like(self._cast(F, label, pred), pred)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(batch_axis={self._batch_axis}, w={self._weight})"
 
@@ -69,7 +86,7 @@ class L2Loss(Loss):
         super().__init__(weight, batch_axis, **kwargs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         return self._reduce(F, F.square(label - pred), sample_weight, 0.5)
 
 
@@ -80,7 +97,7 @@ class L1Loss(Loss):
         super().__init__(weight, batch_axis, **kwargs)
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         return self._reduce(F, F.abs(label - pred), sample_weight)
 
 
@@ -105,7 +122,7 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
         sample_weight: Any = None,
         pos_weight: Any = None,
     ) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         if not self._from_sigmoid:
             if pos_weight is None:
                 loss = _logistic(F, pred, label)
@@ -156,7 +173,7 @@ class SoftmaxCrossEntropyLoss(Loss):
         if self._sparse_label:
             loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
         else:
-            label = F.reshape_like(label, pred)
+            label = self._label(F, label, pred)
             loss = -F.sum(pred * label, axis=self._axis, keepdims=True)
         return self._reduce(F, loss, sample_weight)
 
@@ -165,7 +182,8 @@ SoftmaxCELoss = SoftmaxCrossEntropyLoss
 
 
 class KLDivLoss(Loss):
-    """Kullback-Leibler divergence of the prediction from the label's distribution."""
+    """Kullback-Leibler divergence of the prediction from the label's distribution: the sum over a
+    sample, not the mean."""
 
     def __init__(
         self,
@@ -182,7 +200,10 @@ class KLDivLoss(Loss):
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         if not self._from_logits:
             pred = F.log_softmax(pred, axis=self._axis)
-        return self._reduce(F, label * (F.log(label + 1e-12) - pred), sample_weight)
+        label = self._cast(F, label, pred)
+        loss = label * (F.log(label + 1e-12) - pred)
+        loss = _weighted(F, loss, self._weight, sample_weight)
+        return F.sum(loss, axis=self._batch_axis, exclude=True)
 
 
 class HuberLoss(Loss):
@@ -195,7 +216,7 @@ class HuberLoss(Loss):
         self._rho = rho
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         loss = F.abs(label - pred)
         loss = F.where(loss > self._rho, loss - 0.5 * self._rho, (0.5 / self._rho) * F.square(loss))
         return self._reduce(F, loss, sample_weight)
@@ -211,7 +232,7 @@ class HingeLoss(Loss):
         self._margin = margin
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         return self._reduce(F, F.relu(self._margin - pred * label), sample_weight)
 
 
@@ -219,7 +240,7 @@ class SquaredHingeLoss(HingeLoss):
     """The square of the hinge loss."""
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         return self._reduce(F, F.square(F.relu(self._margin - pred * label)), sample_weight)
 
 
@@ -242,7 +263,7 @@ class LogisticLoss(Loss):
         self._label_format = label_format
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
-        label = F.reshape_like(label, pred)
+        label = self._label(F, label, pred)
         if self._label_format == "signed":
             label = (label + 1.0) / 2.0
         return self._reduce(F, _logistic(F, pred, label), sample_weight)
@@ -298,7 +319,7 @@ class PoissonNLLLoss(Loss):
         sample_weight: Any = None,
         epsilon: float = 1e-08,
     ) -> Any:
-        target = F.reshape_like(target, pred)
+        target = self._label(F, target, pred)
         if self._from_logits:
             loss = F.exp(pred) - target * pred
         else:
@@ -315,7 +336,9 @@ class PoissonNLLLoss(Loss):
 
 
 class CosineEmbeddingLoss(Loss):
-    """Pairs labelled 1 shall point the same way; pairs labelled -1 apart, by `margin`."""
+    """Pairs labelled 1 shall point the same way; pairs labelled -1 apart, by `margin`.
+
+    A loss of shape (N, 1) for N pairs."""
 
     def __init__(
         self, weight: float | None = None, batch_axis: int = 0, margin: float = 0, **kwargs: Any
@@ -335,9 +358,9 @@ class CosineEmbeddingLoss(Loss):
         product = F.sum(input1 * input2, axis=-1, keepdims=True)
         sizes = F.norm(input1, axis=-1, keepdims=True) * F.norm(input2, axis=-1, keepdims=True)
         cosine = product / F.maximum(sizes, 1e-12)
-        label = F.reshape_like(label, cosine)
-        loss = F.where(label == 1, 1 - cosine, F.relu(cosine - self._margin))
-        return self._reduce(F, loss, sample_weight)
+        label = self._label(F, label, cosine)
+        loss = (1 - cosine) * (label == 1) + F.relu(cosine - self._margin) * (label == -1)
+        return _weighted(F, loss, self._weight, sample_weight)
 
 
 __all__ = [

@@ -76,6 +76,7 @@ class Trainer:
         self._updater = get_updater(self._optimizer)
         self._indices: list[int] = []  # of the parameters that are trained
         self._weights: list[list[Any]] = []  # of each of these, per context
+        # Gradients, per context, and the versions that were used last.
         self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
         self._epoch = -1
 
@@ -102,7 +103,10 @@ class Trainer:
     # -- steps
 
     def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
-        """Update with the gradients' sums over the contexts, divided by `batch_size`."""
+        """Update with the gradients' sums over the contexts, divided by `batch_size`.
+
+        A gradient that no `backward` has computed since the last step is an error;
+        `ignore_stale_grad` leaves such a parameter as it is, with its states and its count."""
         self._update(batch_size, ignore_stale_grad, summing=True)
 
     def allreduce_grads(self) -> None:
@@ -130,26 +134,41 @@ class Trainer:
             self._epoch = _epoch.current
         if not self._weights:
             return
-        contexts = len(self._weights[0])
-        grads = [[arrays[i].grad for arrays in self._weights] for i in range(contexts)]
+        grads = _gradients(self._weights)
         versions = [[grad.version for grad in own] for own in grads]
-        if not ignore_stale_grad:
-            self._check_fresh(grads, versions)
-        weights = [arrays[0] for arrays in self._weights]
+        stale = self._stale(grads, versions)
+        if not stale:
+            self._apply(self._indices, self._weights, grads, summing)
+        elif ignore_stale_grad:
+            used = [i for i in range(len(self._indices)) if not stale.get(i, False)]
+            if used:
+                self._apply(
+                    [self._indices[i] for i in used],
+                    [self._weights[i] for i in used],
+                    [[own[i] for i in used] for own in grads],
+                    summing,
+                )
+        else:
+            self._refuse(stale)
+        self._seen = grads, versions
+
+    def _apply(
+        self, indices: list[int], weights: list[list[Any]], grads: list[list[Any]], summing: bool
+    ) -> None:
+        firsts, contexts = [arrays[0] for arrays in weights], len(grads)
         if contexts == 1:
-            self._updater(self._indices, grads[0], weights)
-        elif summing and self._optimizer.updates_by_formula and shares_memory(weights[0]):
-            copies = [[arrays[i] for arrays in self._weights] for i in range(1, contexts)]
+            self._updater(indices, grads[0], firsts)
+        elif summing and self._optimizer.updates_by_formula and shares_memory(firsts[0]):
+            copies = [[arrays[i] for arrays in weights] for i in range(1, contexts)]
             flat = [grad for own in grads for grad in own]
-            self._updater.update_all(self._indices, flat, weights, copies)
+            self._updater.update_all(indices, flat, firsts, copies)
         else:
             with autograd.pause():
                 totals = [_summed(own) if summing else own[0] for own in zip(*grads, strict=True)]
-                self._updater(self._indices, totals, weights)
-                for first, *others in self._weights:
+                self._updater(indices, totals, firsts)
+                for first, *others in weights:
                     for other in others:
                         other[:] = first
-        self._seen = grads, versions
 
     def _collect_weights(self) -> None:
         indices = [i for i, param in enumerate(self._params) if param.grad_req != "null"]
@@ -162,26 +181,39 @@ class Trainer:
                 f"{', '.join(map(str, param.list_ctx()))}, {params[0]._where} on "
                 f"{', '.join(map(str, params[0].list_ctx()))}; call reset_ctx",
             )
-        if indices != self._indices:
-            self._indices, self._seen = indices, ([], [])
-        self._weights = [param.list_data() for param in params]
+        known = {
+            id(grad): version
+            for own, seen in zip(*self._seen, strict=True)
+            for grad, version in zip(own, seen, strict=True)
+        }
+        self._indices, self._weights = indices, [param.list_data() for param in params]
+        grads = _gradients(self._weights)
+        self._seen = grads, [[known.get(id(grad), _AS_MADE) for grad in own] for own in grads]
 
-    def _check_fresh(self, grads: list[list[Any]], versions: list[list[int]]) -> None:
-        """Raise if a gradient is the very one that the last step used."""
-        old_grads, old_versions = self._seen
-        if len(old_grads) != len(grads) or versions == [[]]:
-            return
-        for old, new, before, now in zip(old_grads, grads, old_versions, versions, strict=True):
-            if not any(map(eq, before, now)):
-                continue
-            for index, *pair, was, is_now in zip(self._indices, old, new, before, now, strict=True):
-                param = self._params[index]
-                if pair[0] is pair[1] and was == is_now and param.grad_req == "write":
-                    raise TigonError(
-                        f"Trainer.step: the gradient of {param._where} was not computed since the "
-                        "last step; was the parameter used in forward, and backward called? "
-                        "ignore_stale_grad=True updates it all the same"
-                    )
+    def _stale(self, grads: list[list[Any]], versions: list[list[int]]) -> dict[int, bool]:
+        """Positions whose gradient is, on some context, the very one that the last step used, or
+        was never computed; and whether it is so on all."""
+        if not any(any(map(eq, *pair)) for pair in zip(self._seen[1], versions, strict=True)):
+            return {}
+        stale: dict[int, bool] = {}
+        for i, index in enumerate(self._indices):
+            if self._params[index].grad_req != "write":
+                continue  # a slope of 0 adds nothing, so that nothing tells whether it was computed
+            old = [
+                seen[i] == now[i] and before[i] is own[i]
+                for before, seen, own, now in zip(*self._seen, grads, versions, strict=True)
+            ]
+            if any(old):
+                stale[i] = all(old)
+        return stale
+
+    def _refuse(self, stale: Mapping[int, bool]) -> None:
+        where = ", ".join(self._params[self._indices[i]]._where for i in stale)
+        raise TigonError(
+            f"Trainer.step: the gradient of {where} was not computed since the last step; was the "
+            "parameter used in forward, and backward called? ignore_stale_grad=True leaves it as "
+            "it is"
+        )
 
     # -- files
 
@@ -200,6 +232,16 @@ class Trainer:
             if param.grad_req != "null" or f"count:{index}" in arrays
         }
         self._updater.from_arrays(arrays, weights, os.fsdecode(fname))
+
+
+_AS_MADE = 1
+"""The version of a gradient that `attach_grad` has made, of zeros, and nobody has written."""
+
+
+def _gradients(weights: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Per context, those of all."""
+    contexts = len(weights[0]) if weights else 0
+    return [[arrays[i].grad for arrays in weights] for i in range(contexts)]
 
 
 def _summed(grads: Sequence[Any]) -> Any:

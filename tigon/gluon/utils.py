@@ -6,6 +6,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from tigon import autograd
@@ -21,7 +22,7 @@ def split_data(
 
     >>> from tigon import nd
     >>> [part.shape for part in split_data(nd.ones((5, 2)), 2, even_split=False)]
-    [(2, 2), (3, 2)]
+    [(3, 2), (2, 2)]
     """
     size = data.shape[batch_axis]
     check(
@@ -38,12 +39,10 @@ def split_data(
     )
     if num_slice == 1:
         return [data]
-    step = size // num_slice
-    ends = [step * (index + 1) for index in range(num_slice - 1)] + [size]
-    starts = [0, *ends[:-1]]
+    each, more = divmod(size, num_slice)  # the first `more` parts have one more
+    starts = [each * index + min(index, more) for index in range(num_slice + 1)]
     return [
-        data.slice_axis(axis=batch_axis, begin=begin, end=end)
-        for begin, end in zip(starts, ends, strict=True)
+        data.slice_axis(axis=batch_axis, begin=begin, end=end) for begin, end in pairwise(starts)
     ]
 
 

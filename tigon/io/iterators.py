@@ -150,9 +150,10 @@ class NDArrayIter(DataIter):
         )
         self.num_data = next(iter(lengths.values()))
         check(
-            0 < batch_size <= self.num_data,
+            batch_size > 0 and self.num_data > 0,
             "NDArrayIter",
-            f"batch_size must be in 1..{self.num_data}, the number of samples; given {batch_size}",
+            f"expected samples and a positive batch_size; given {self.num_data} samples and "
+            f"batch_size {batch_size}",
         )
         self.shuffle = shuffle
         self.last_batch_handle = last_batch_handle
@@ -205,9 +206,8 @@ class NDArrayIter(DataIter):
         return left >= self.batch_size or self.last_batch_handle == "pad"
 
     def _indices(self) -> np.ndarray:
-        chosen = self._order[self.cursor : self.cursor + self.batch_size]
-        missing = self.batch_size - len(chosen)
-        return np.concatenate([chosen, self._order[:missing]]) if missing else chosen
+        places = np.arange(self.cursor, self.cursor + self.batch_size)
+        return self._order.take(places, mode="wrap")  # more than once where samples are few
 
     def _batch(self, arrays: Sequence[tuple[str, np.ndarray]]) -> list[Any]:
         from tigon import nd

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from tigon.base import TigonError
 from tigon.base.dtypes import DType
+from tigon.base.errors import user_line
 from tigon.base.extents import RuntimeExtent, RuntimeNumber
 from tigon.base.frozen import MISSING, Frozen, fields
 
@@ -50,6 +52,9 @@ def make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in given.items():
         if name not in fields:
+            if not fields and isinstance(value, _PLAIN):
+                _drop(op, name)
+                continue
             known = ", ".join(fields) or "none"
             raise TigonError(f"{op.name}: has no attribute '{name}'; it knows: {known}")
         values[name] = _coerce(op, name, fields[name][0], value)
@@ -57,6 +62,22 @@ def make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
         if name not in values and default is MISSING:
             raise TigonError(f"{op.name}: attribute '{name}' must be given")
     return op.attrs_type(**values)
+
+
+_PLAIN = (bool, int, float, str, tuple, list, type, type(None), np.dtype, np.generic)
+_DROPPED: set[tuple[str, str]] = set()
+
+
+def _drop(op: Operator, name: str) -> None:
+    """MXNet never reads the keywords of an operator without attributes, and programs carry some."""
+    if (op.name, name) not in _DROPPED:
+        _DROPPED.add((op.name, name))
+        warnings.warn(
+            f"{op.name}: has no attributes; '{name}' changes nothing, as in MXNet; leave it out "
+            f"({user_line()})",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:

@@ -112,8 +112,11 @@ class Optimizer:
         self._counts: dict[Any, int] = {}
         self.idx2name = dict(param_idx2name or {})
         self.param_dict = dict(param_dict or {})
+        self._hints = _multipliers(sym)
         self.lr_mult: dict[Any, float] = {}
         self.wd_mult: dict[Any, float] = {}
+        self.set_lr_mult({})
+        self.set_wd_mult({})
         self._graphs: list[tuple[Any, UpdateGraph]] = []
         for name in constants:
             known = ", ".join(self.defaults) or "none of its own"
@@ -124,14 +127,6 @@ class Optimizer:
                 "clip_gradient, lr_scheduler",
             )
         self.constants: dict[str, Any] = {**self.defaults, **constants}
-        if sym is not None:
-            attributes = sym.attr_dict()
-            for name in sym.list_arguments():
-                own = attributes.get(name, {})
-                if "__lr_mult__" in own:
-                    self.lr_mult[name] = _multiplier(name, "__lr_mult__", own["__lr_mult__"])
-                if "__wd_mult__" in own:
-                    self.wd_mult[name] = _multiplier(name, "__wd_mult__", own["__wd_mult__"])
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes over. Its graphs are its own."""
@@ -168,12 +163,16 @@ class Optimizer:
     def set_lr_mult(self, args_lr_mult: Mapping[Any, float]) -> None:
         """Factors on the rate, by parameter name or index."""
         tracing.changes("sets factors on learning rates")
-        self.lr_mult = dict(args_lr_mult)
+        self.lr_mult = {**self._hints["__lr_mult__"], **args_lr_mult}
 
     def set_wd_mult(self, args_wd_mult: Mapping[Any, float]) -> None:
-        """Factors on the weight decay, by parameter name or index."""
+        """Factors on the weight decay, by parameter name or index. Of those that
+        `param_idx2name` names, only `_weight` and `_gamma` have a decay unless it is given."""
         tracing.changes("sets factors on weight decays")
-        self.wd_mult = dict(args_wd_mult)
+        plain = {
+            name: 0.0 for name in self.idx2name.values() if not name.endswith(("_weight", "_gamma"))
+        }
+        self.wd_mult = {**plain, **self._hints["__wd_mult__"], **args_wd_mult}
 
     def _multipliers(self, index: Any) -> tuple[float, float]:
         """Factors on rate and decay: a Parameter brings its own."""
@@ -242,7 +241,7 @@ class Optimizer:
 
     @property
     def _clip(self) -> float:
-        return -1.0 if self.clip_gradient is None else self.clip_gradient
+        return self.clip_gradient or -1.0  # 0 is off, as None is
 
     # -- running
 
@@ -349,6 +348,17 @@ def _plain(held: Any, depth: int = 3) -> Any:
     if depth and isinstance(own, dict) and not isinstance(held, type):
         return id(held), _plain(own, depth - 1)
     return id(held)
+
+
+def _multipliers(sym: Any) -> dict[str, dict[str, float]]:
+    """Factors that a symbol's variables carry, by hint and name."""
+    found: dict[str, dict[str, float]] = {"__lr_mult__": {}, "__wd_mult__": {}}
+    attributes = {} if sym is None else sym.attr_dict()
+    for name in [] if sym is None else sym.list_arguments():
+        for hint, named in found.items():
+            if hint in attributes.get(name, {}):
+                named[name] = _multiplier(name, hint, attributes[name][hint])
+    return found
 
 
 def _multiplier(variable: str, hint: str, text: str) -> float:
@@ -603,7 +613,6 @@ class FTML(_ByRecord, _Stateful):
     """Follow the moving leader."""
 
     defaults = {"beta1": 0.6, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
-    learning_rate_default = 0.0025
     state_count = 3
 
     def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,6 +94,7 @@ class Updater:
             elif kind == "count":
                 counts[_index(rest)] = _count(arrays, name, "set_states")
         num_update = _count(arrays, "num_update", "set_states")
+        _set(self.optimizer, self._settings_in(arrays, "set_states"))
         self.states = {
             index: own[0] if len(own) == 1 else tuple(own) for index, own in found.items()
         }
@@ -100,7 +102,8 @@ class Updater:
         self.optimizer.num_update = num_update
 
     def to_arrays(self) -> dict[str, Any]:
-        """States and counts as named arrays, for a file."""
+        """States, counts and the optimizer's settings as named arrays, for a file. A rate that a
+        scheduler decides follows from the count of updates."""
         arrays = {
             f"state:{index}:{position}": array
             for index, state in self.states.items()
@@ -108,18 +111,50 @@ class Updater:
         }
         for index, count in self.optimizer._counts.items():
             arrays[f"count:{index}"] = nd.array(np.array([count]), dtype="int64")
+        optimizer = self.optimizer
+        arrays[f"optimizer:{type(optimizer).__name__.lower()}"] = nd.zeros((1,))
+        for name, value in _settings(optimizer).items():
+            number = math.inf if value is None else value
+            arrays[f"setting:{name}"] = nd.array(np.array([number]), dtype="float64")
         arrays["num_update"] = nd.array(np.array([self.optimizer.num_update]), dtype="int64")
         return arrays
 
     def from_arrays(
         self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
     ) -> None:
-        """Take over what `to_arrays` gave. Everything is checked before anything changes."""
+        """Take over what `to_arrays` gave. Everything is checked before anything changes. Files
+        of earlier versions have no settings: those of the optimizer stay."""
         check(
             "num_update" in arrays,
             "load_states",
             f"{source} holds no optimizer states; expected what save_states wrote",
         )
+        before = _settings(self.optimizer)
+        _set(self.optimizer, self._settings_in(arrays, source))
+        try:
+            self._take_over(arrays, weights, source)
+        except BaseException:
+            _set(self.optimizer, before)
+            raise
+
+    def _settings_in(self, arrays: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """The settings among such arrays; the present ones where there are none."""
+        own = f"optimizer:{type(self.optimizer).__name__.lower()}"
+        written = [key for key in arrays if key.startswith("optimizer:")]
+        has_settings = bool(written) or any(key.startswith("setting:") for key in arrays)
+        check(
+            not has_settings or written == [own],
+            "load_states",
+            f"{source} was saved by the optimizer "
+            f"{', '.join(written).replace('optimizer:', '') or 'of no name'}; "
+            f"this one is {own.replace('optimizer:', '')}",
+        )
+        present = _settings(self.optimizer)
+        return _read_settings(arrays, present, source) if has_settings else present
+
+    def _take_over(
+        self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str
+    ) -> None:
         num_update = _count(arrays, "num_update", source)
         before_any_step = num_update == 0 and not any(key.startswith("state:") for key in arrays)
         states: dict[int, Any] = {}
@@ -152,6 +187,54 @@ class Updater:
 def _index(text: str) -> Any:
     """What numbers a parameter, or names it."""
     return int(text) if text.isdecimal() else text
+
+
+def _settings(optimizer: Optimizer) -> dict[str, Any]:
+    """What an optimizer was made with, as numbers; None where it is off."""
+    own = {
+        "learning_rate": optimizer.lr,
+        "wd": optimizer.wd,
+        "clip_gradient": optimizer.clip_gradient,
+    }
+    numbers = {
+        name: value
+        for name, value in optimizer.constants.items()
+        if value is None or isinstance(value, (bool, int, float))
+    }
+    return {**numbers, **own}
+
+
+def _read_settings(
+    arrays: Mapping[str, Any], present: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, value in present.items():
+        key = f"setting:{name}"
+        check(key in arrays, "load_states", f"{source} has no '{key}'; is it damaged?")
+        array = arrays[key].asnumpy()
+        check(
+            array.dtype == np.float64 and array.shape == (1,) and not np.isnan(array[0]),
+            "load_states",
+            f"'{key}' expects one number; {source} has {array.dtype} of shape {array.shape}",
+        )
+        number = float(array[0])
+        settings[name] = None if math.isinf(number) else _type_of_setting(value)(number)
+    return settings
+
+
+def _type_of_setting(value: Any) -> Any:
+    """What a number of a file is brought into: flags are flags."""
+    return bool if isinstance(value, bool) else float
+
+
+def _set(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        if name == "learning_rate":
+            optimizer.lr = value
+        elif name in ("wd", "clip_gradient"):
+            setattr(optimizer, name, value)
+        else:
+            optimizer.constants[name] = value
 
 
 def _count(arrays: Mapping[str, Any], name: str, source: str) -> int:

@@ -161,7 +161,11 @@ class LayerNorm(_Norm):
 
 
 class GroupNorm(_Norm):
-    """Normalizes groups of channels of each sample."""
+    """Normalizes groups of channels of each sample; scale and shift are one per group.
+
+    >>> GroupNorm(2).gamma.shape
+    (2,)
+    """
 
     def __init__(
         self,
@@ -180,11 +184,7 @@ class GroupNorm(_Norm):
         self._kwargs = Settings(
             {"num_groups": num_groups, "eps": epsilon, "center": center, "scale": scale}
         )
-        self._affine(in_channels, center, scale, beta_initializer, gamma_initializer)
-
-    def infer_shape(self, x: Any) -> None:
-        extent = self._extent(x, 1)
-        self.gamma.shape = self.beta.shape = (extent,)
+        self._affine(num_groups, center, scale, beta_initializer, gamma_initializer)
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         return F.GroupNorm(

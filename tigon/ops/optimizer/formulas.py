@@ -76,9 +76,11 @@ def _sgd_mom(
 def _nag_mom(
     a: Any, weight: Value, grad: Value, mom: Value, lr: Value, wd: Value, rescale: Value
 ) -> tuple[Any, ...]:
-    step = multiply(add(_scaled_gradient(a, grad, rescale), multiply(weight, wd)), lr)
-    mom = subtract(multiply(mom, a.momentum), step)
-    return subtract(add(weight, multiply(mom, a.momentum)), step), mom
+    grad, mom = _scaled_gradient(a, grad, rescale), multiply(mom, a.momentum)
+    ahead = subtract(mom, multiply(add(grad, multiply(weight, wd)), lr))
+    new = add(subtract(weight, mom), multiply(ahead, a.momentum + 1.0))
+    # The momentum's decay is that of the new weight: MXNet has written over the old one by then.
+    return new, subtract(mom, multiply(add(grad, multiply(new, wd)), lr))
 
 
 def _adam(

@@ -46,10 +46,10 @@ def _nag_mom_oracle(
     clip_gradient: Any,
     momentum: Any,
 ) -> tuple[Any, ...]:
-    slope = _np_clip(rescale_grad * g, clip_gradient) + wd * w
+    g = _np_clip(rescale_grad * g, clip_gradient)
     old = momentum * mom
-    new = old - lr * slope
-    return w - old + (momentum + 1) * new, new
+    new = w - old + (momentum + 1) * (old - lr * (g + wd * w))
+    return new, old - lr * (g + wd * new)
 
 
 def _adam_oracle(

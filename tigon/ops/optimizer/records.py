@@ -262,8 +262,9 @@ _nag_mom_by_rates, nag_mom_update = _update(
     rates=_RATES,
     fields={"momentum": 0.0} | _CLIP,
     doc="""Nesterov's accelerated gradient (Nesterov 1983), in the form that looks ahead:
-`mom = momentum * mom - step; weight = weight + momentum * mom - step`, where
-`step = lr * (rescale_grad * grad + wd * weight)`.""",
+`weight = weight + momentum**2 * mom - (1 + momentum) * step(weight)`, then
+`mom = momentum * mom - step(weight)` of the new weight, where
+`step(weight) = lr * (rescale_grad * grad + wd * weight)`.""",
     example=""">>> mom = nd.array([1])
 >>> nd.nag_mom_update(nd.array([1]), nd.array([1]), mom, lr=0.5, momentum=0.5)
 <BLANKLINE>

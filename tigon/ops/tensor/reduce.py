@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import as_dtype, check
-from tigon.base.dtypes import float16, float64
+from tigon.base.dtypes import DType, float16, float64
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.arithmetic import absolute, add, divide, floor_divide, modulo, sign, square
 from tigon.ops.primitive.choose import cast, cast_like, select
@@ -142,17 +142,23 @@ class ArgAttrs(Frozen):
 def _choosing(name: str, primitive_op: Operator) -> Callable[..., Any]:
     def decompose(attrs: ArgAttrs, data: Any) -> Any:
         axes = reduced_axes(name, None if attrs.axis is None else (attrs.axis,), False, data.ndim)
-        position = cast(primitive_op(data, axes=axes), dtype="float32")
+        position = cast(primitive_op(data, axes=axes), dtype=_dtype_of_positions(data.dtype))
         return _reshape(position, shape=kept_shape(data.shape, axes, attrs.keepdims))
 
     return decompose
+
+
+def _dtype_of_positions(data: DType) -> str:
+    """As MXNet has it, but for uint8, in which position 256 would be 0."""
+    return data.name if data.kind == "i" else "float32"
 
 
 def _choosing_oracle(best: Any) -> Callable[..., Any]:
     def oracle(x: np.ndarray, axis: int | None, keepdims: bool) -> Any:
         axes = reduced_axes("", None if axis is None else (axis,), False, x.ndim)
         found = _arg_oracle(best)(x, axes)
-        return found.reshape(kept_shape(x.shape, axes, keepdims)).astype(np.float32)
+        dtype = _dtype_of_positions(as_dtype(x.dtype))
+        return found.reshape(kept_shape(x.shape, axes, keepdims)).astype(dtype)
 
     return oracle
 
@@ -165,7 +171,8 @@ _ARG_SAMPLES: Samples = (
     ((0, 3), {"axis": 1}),
     (np.array([[1, 3, 3], [2, 0, 2]], np.int32), {"axis": 1}),
 )
-_ARG_DOC = """Position of the {word} element, the first one if several are equal, as float32.
+_ARG_DOC = """Position of the {word} element, the first one if several are equal, as float32; int32
+    and int64 keep their dtype.
 
     Parameters: `axis` along which; of the flattened array if not given; `keepdims` leaves that axis
     with extent 1.
@@ -198,9 +205,9 @@ argmax_channel = composite(
     "argmax_channel",
     lambda data: argmax(data, axis=1),
     differentiable=False,
-    numpy=lambda x: np.argmax(x, 1).astype(np.float32),
+    numpy=lambda x: np.argmax(x, 1).astype(_dtype_of_positions(as_dtype(x.dtype))),
     samples=(((3, 5), {}), ((2, 3, 4), {}), ((0, 3), {})),
-    doc="""Position of the largest element along axis 1, as float32.
+    doc="""Position of the largest element along axis 1, as `argmax` gives it.
 
     >>> nd.argmax_channel(nd.array([[1, 3, 2], [9, 7, 8]])).asnumpy()
     array([1., 0.], dtype=float32)
