@@ -161,6 +161,27 @@ def test_stale_parameters_are_left_alone(fields):
     assert b.data().asscalar() < held
 
 
+def test_zeroing_a_gradient_does_not_compute_it():
+    a, b, trainer = two(wd=0.5)
+    for _ in range(2):
+        for param in (a, b):
+            param.zero_grad()
+            param.zero_grad()
+        backward(a)
+        with pytest.raises(TigonError, match="the gradient of Parameter 'b' was not computed"):
+            trainer.step(1)
+        trainer.step(1, ignore_stale_grad=True)
+        assert b.data().asscalar() == 1, SOURCE
+        backward(b)
+        b.zero_grad()  # it was computed, and is 0 now: the decay counts
+        trainer.step(1, ignore_stale_grad=True)
+        assert b.data().asscalar() == pytest.approx(0.95), SOURCE
+        a.zero_grad()
+        backward(a, b)
+        trainer.step(1)
+        b.set_data(nd.ones((1,)))
+
+
 def test_parameters_are_frozen_and_freed():
     a, b, trainer = two()
     backward(a, b)

@@ -14,6 +14,7 @@ from tigon.context import shares_memory
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_named
+from tigon.gluon.parameter.parameter import zeroings
 from tigon.optimizer import get_updater
 
 
@@ -78,6 +79,7 @@ class Trainer:
         self._weights: list[list[Any]] = []  # of each of these, per context
         # Gradients, per context, and the versions that were used last.
         self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
+        self._zeroings = -1
         self._epoch = -1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class Trainer:
                 )
         else:
             self._refuse(stale)
-        self._seen = grads, versions
+        self._seen, self._zeroings = (grads, versions), zeroings[0]
 
     def _apply(
         self, indices: list[int], weights: list[list[Any]], grads: list[list[Any]], summing: bool
@@ -193,14 +195,16 @@ class Trainer:
     def _stale(self, grads: list[list[Any]], versions: list[list[int]]) -> dict[int, bool]:
         """Positions whose gradient is, on some context, the very one that the last step used, or
         was never computed; and whether it is so on all."""
-        if not any(any(map(eq, *pair)) for pair in zip(self._seen[1], versions, strict=True)):
+        pairs = zip(self._seen[1], versions, strict=True)
+        if self._zeroings == zeroings[0] and not any(any(map(eq, *pair)) for pair in pairs):
             return {}
         stale: dict[int, bool] = {}
         for i, index in enumerate(self._indices):
-            if self._params[index].grad_req != "write":
+            param = self._params[index]
+            if param.grad_req != "write":
                 continue  # a slope of 0 adds nothing, so that nothing tells whether it was computed
             old = [
-                seen[i] == now[i] and before[i] is own[i]
+                seen[i] in (now[i], param._version_before_zeroing(own[i])) and before[i] is own[i]
                 for before, seen, own, now in zip(*self._seen, grads, versions, strict=True)
             ]
             if any(old):

@@ -23,6 +23,10 @@ class DeferredInitializationError(TigonError):
     """The parameter's shape is not known yet: the first forward pass will tell."""
 
 
+zeroings = [0]
+"""How often a gradient was set to zero by `zero_grad`, whosever it is."""
+
+
 class Parameter:
     """A named array that a block learns (or keeps, with `grad_req="null"`).
 
@@ -72,6 +76,8 @@ class Parameter:
         self._differentiable = differentiable
         self._arrays: dict[Context, Any] | None = None
         self._only: Any = None  # the array, where there is exactly one context
+        # Of gradients that zero_grad was the last to write: the version, and the one before that.
+        self._zeroed: dict[int, tuple[int, int]] = {}
         self._deferred: tuple[Any, list[Context], Any, Any] | None = None
         self._variable: Any = None
         self.path = ""  # block path, for messages
@@ -214,6 +220,7 @@ class Parameter:
 
     def _attach_grads(self) -> None:
         assert self._arrays is not None
+        self._zeroed.clear()
         for array in self._arrays.values():
             if self._grad_req == "null":
                 array.mark_variable(None, "null")
@@ -361,7 +368,17 @@ class Parameter:
         hooks.changes(f"clears the gradient of {self._where}")
         with tracing.paused(), autograd.pause():
             for array in self._arrays.values():
-                array.grad[:] = 0
+                grad = array.grad
+                before = self._version_before_zeroing(grad)
+                grad[:] = 0
+                self._zeroed[id(grad)] = grad.version, before
+        zeroings[0] += 1
+
+    def _version_before_zeroing(self, grad: Any) -> int:
+        """The gradient's version, not counting `zero_grad`, which computes nothing."""
+        version: int = grad.version
+        after, before = self._zeroed.get(id(grad), (version, version))
+        return before if after == version else version
 
     def reset_ctx(self, ctx: Any) -> None:
         """Move to another context, or to several."""
