@@ -221,6 +221,7 @@ class TopKAccuracy(EvalMetric):
             "TopKAccuracy",
             f"predictions must be (samples, classes); given shape {pred.shape}",
         )
+        check_label_shapes(label, pred[:, 0], shape=True)
         best = pred.argsort(axis=1)[:, ::-1][:, : self.top_k]
         return (best == label[:, None]).sum(), label.size
 

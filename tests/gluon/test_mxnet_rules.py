@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import TigonError, autograd, gluon, nd
+from tigon import TigonError, autograd, gluon, lr_scheduler, nd
 from tigon.gluon import nn
 
 SOURCE = "mxnet 1.9.1"
@@ -42,6 +42,34 @@ RATES = [
 @pytest.mark.parametrize(("name", "rate"), RATES)
 def test_default_rates(name, rate):
     assert mx.optimizer.create(name).learning_rate == rate, SOURCE
+
+
+SCHEDULES = [  # the scheduler, the rate that it is given or None, the rates that steps 1 to 6 took
+    (lambda: lr_scheduler.FactorScheduler(2, 0.5), 1.0, [1, 1, 0.5, 0.5, 0.25, 0.25]),
+    (lambda: lr_scheduler.FactorScheduler(2, 0.5), None, [0.01, 0.01, 5e-3, 5e-3, 2.5e-3, 2.5e-3]),
+    (lambda: lr_scheduler.FactorScheduler(2, 0.5, base_lr=7.0), None, [7, 7, 3.5, 3.5, 1.75, 1.75]),
+    (lambda: lr_scheduler.CosineScheduler(4, 1.0, 0), None, [0.8536, 0.5, 0.1464, 0, 0, 0]),
+    (lambda: lr_scheduler.MultiFactorScheduler([2], 0.1), 1.0, [1, 1, 0.1, 0.1, 0.1, 0.1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "rate", "expected"), SCHEDULES)
+def test_schedules(make, rate, expected):
+    fields = {} if rate is None else {"learning_rate": rate}
+    weight = nd.zeros((1,))
+    update = mx.optimizer.get_updater(mx.optimizer.create("sgd", lr_scheduler=make(), **fields))
+    taken = []
+    for _ in expected:
+        before = weight.asscalar()
+        update(0, nd.ones((1,)), weight)
+        taken.append(float(before - weight.asscalar()))
+    np.testing.assert_allclose(taken, expected, atol=5e-5, err_msg=SOURCE)
+
+
+def test_the_best_of_several_need_a_label_per_prediction():
+    metric = mx.metric.TopKAccuracy(2)
+    with pytest.raises(TigonError, match="labels and predictions differ"):
+        metric.update([nd.array([1, 1])], [nd.array([[0.1, 0.9, 0]])])
 
 
 def test_only_weights_and_gammas_that_have_names_decay():
