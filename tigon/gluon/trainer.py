@@ -195,20 +195,23 @@ class Trainer:
     def _stale(self, grads: list[list[Any]], versions: list[list[int]]) -> dict[int, bool]:
         """Positions whose gradient is, on some context, the very one that the last step used, or
         was never computed; and whether it is so on all."""
-        pairs = zip(self._seen[1], versions, strict=True)
-        if self._zeroings == zeroings[0] and not any(any(map(eq, *pair)) for pair in pairs):
-            return {}
+        if self._zeroings == zeroings[0]:
+            for before, now in zip(self._seen[1], versions, strict=True):
+                if any(map(eq, before, now)):
+                    break
+            else:  # which runs at every step
+                return {}
         stale: dict[int, bool] = {}
         for i, index in enumerate(self._indices):
             param = self._params[index]
             if param.grad_req != "write":
                 continue  # a slope of 0 adds nothing, so that nothing tells whether it was computed
-            old = [
-                seen[i] in (now[i], param._version_before_zeroing(own[i])) and before[i] is own[i]
-                for before, seen, own, now in zip(*self._seen, grads, versions, strict=True)
+            unchanged = [
+                seen[i] in (now[i], param._version_before_zeroing(own[i])) and old[i] is own[i]
+                for old, seen, own, now in zip(*self._seen, grads, versions, strict=True)
             ]
-            if any(old):
-                stale[i] = all(old)
+            if any(unchanged):
+                stale[i] = all(unchanged)
         return stale
 
     def _refuse(self, stale: Mapping[int, bool]) -> None:
