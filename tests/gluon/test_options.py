@@ -287,7 +287,7 @@ case(nn.InstanceNorm, (2, 3, 4), instance_norm, center=False, scale=True)
 
 def group_norm(layer: Any, x: Array, o: dict[str, Any]) -> Array:
     grouped = x.reshape(len(x), o.get("num_groups", 1), -1)
-    return affine(layer, normalized(grouped, 2, o.get("epsilon", 1e-5)).reshape(x.shape), 1)
+    return affine(layer, normalized(grouped, 2, o.get("epsilon", 1e-5)), 1).reshape(x.shape)
 
 
 case(nn.GroupNorm, (2, 4, 3), group_norm, num_groups=2, epsilon=0.1, in_channels=4, **_BEGIN)

@@ -431,7 +431,7 @@ def test_other_losses_at_their_edges(mode: str) -> None:
     with autograd.record():
         y = loss(zero, nd.zeros((2, 3)), nd.array([1, -1]))
     y.backward()
-    assert y.asnumpy().tolist() == [1, 0]
+    assert y.asnumpy().tolist() == [[1], [0]]
     assert not zero.grad.asnumpy().any()
     big, one_hot = nd.array([[1e4, -1e4, 0], [-np.inf, 5, 5]]), nd.array([1, 2])
     big.attach_grad()

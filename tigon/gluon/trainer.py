@@ -83,8 +83,27 @@ class Trainer:
         self._epoch = -1
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle takes over: parameters, optimizer and its states."""
-        return {**self.__dict__, "_weights": [], "_seen": ([], []), "_epoch": -1}
+        """What a copy or a pickle takes over: parameters, optimizer and its states, and of which
+        gradients the last step was made."""
+        used = [
+            (index, [grads[i].version == seen[i] for grads, seen in zip(*self._seen, strict=True)])
+            for i, index in enumerate(self._indices if self._weights else ())
+        ]
+        return {**self.__dict__, "_weights": [], "_seen": used, "_epoch": -1}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        used = state.pop("_seen")
+        self.__dict__.update(state)
+        params = [self._params[index] for index, _ in used]
+        grads = _gradients([param.list_data() for param in params]) if params else []
+        versions = [
+            [
+                grad.version if flags[context] else _AS_MADE
+                for grad, (_, flags) in zip(own, used, strict=True)
+            ]
+            for context, own in enumerate(grads)
+        ]
+        self._seen = (grads, versions)
 
     # -- rates
 
