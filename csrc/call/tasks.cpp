@@ -35,7 +35,12 @@ ExecutionTask::ExecutionTask(Ref<ProgramCode> code, std::string name)
   code_->in_flight.fetch_add(1, std::memory_order_relaxed);
 }
 
-ExecutionTask::~ExecutionTask() { code_->in_flight.fetch_sub(1, std::memory_order_release); }
+// First what it held: whoever waits for fewer executions counts on its memory.
+ExecutionTask::~ExecutionTask() {
+  reads.clear();
+  writes.clear();
+  code_->in_flight.fetch_sub(1, std::memory_order_release);
+}
 
 namespace {
 
