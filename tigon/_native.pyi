@@ -100,9 +100,10 @@ class Program:
     """A compiled graph: launches over inputs, outputs, constants and one arena.
 
     `waves` run one after another; the launches of a wave are independent and run together.
-    A launch is (address, buffers, slots, points, grain, scratch_bytes, operator): `buffers` is a
-    sequence of (space, index), `slots` the parameter block as bytes (8 per entry), `points` the
-    size of its space, `grain` the fewest points worth a chunk, `operator` a name for errors.
+    A launch is (address, buffers, slots, points, grain, scratch_bytes, operator, control):
+    `buffers` is a sequence of (space, index), `slots` the parameter block as bytes (8 per entry),
+    `points` the size of its space, `grain` the fewest points worth a chunk, `operator` a name for
+    errors, `control` None or the loop or branch that it is, alone in its wave.
 
     `inputs` and `outputs` are (dtype code, shape). The first `visible` outputs are results, the
     rest residuals for the gradient. `cost` estimates microseconds on one core: below
@@ -146,6 +147,23 @@ class Program:
         out: Iterable[NDArray | None] | None = None,
         donate: Iterable[int] = (),  # inputs given up: outputs may take their memory, use raises
     ) -> tuple[NDArray, ...]: ...  # the visible outputs; records on the tape as `invoke` does
+
+class Control:
+    """A loop over a program, or a choice of two: what the launch of such a node runs."""
+
+    def __init__(
+        self,
+        kind: int,
+        programs: Iterable[Program],
+        counts: Iterable[int],
+        reverse: bool,
+        counted: bool,
+        keyed: bool,
+        numbers: Iterable[int],
+        row_bytes: Iterable[int],
+        state_bytes: Iterable[int],
+        kept: Iterable[bool],
+    ) -> None: ...
 
 class View:
     """Instead of a Program: the result shares the first operand's storage. Offset in elements."""
@@ -192,6 +210,9 @@ def take_callback_key() -> tuple[int, int]:
 
 def seed_keys(seed: int) -> None: ...  # within a callback, its own stream
 def key_state() -> tuple[int, int]: ...
+def inner_key(seed: int, counter: int) -> tuple[int, int]:
+    """The key of the stream that a loop or a branch draws from, given that of its call."""
+
 def set_key_scope(begin: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
     """From now on this thread draws from here: seed, counter, and number of callbacks so far; None:
     from the stream of all threads. Gives what was set before."""

@@ -5,6 +5,7 @@
 
 #include "core/few.h"
 #include "memory/storage.h"
+#include "program/control.h"
 
 namespace tigon {
 namespace {
@@ -78,20 +79,18 @@ std::string KernelFailure::matrix() const {
   case kNoConvergence:
     return which + "has eigenvalues that are not found; check it for nan and infinite elements";
   default:
-    throw InternalError(launch->operator_name + ": LAPACK refuses argument " + counted + " for " +
-                        which);
+    throw InternalError(who() + ": LAPACK refuses argument " + counted + " for " + which);
   }
 }
 
 void KernelFailure::raise() const {
   if (status == kNoScratch) memory::throw_out_of_memory(launch->scratch_bytes);
-  if (status == kIndexOutOfRange)
-    throw IndexOutOfRange(launch->operator_name + ": " + index_out_of_range());
+  if (status == kIndexOutOfRange) throw IndexOutOfRange(who() + ": " + index_out_of_range());
   if (status >= kNotPositiveDefinite && status <= kRoutineRefused)
-    throw UserError(launch->operator_name + ": " + matrix());
+    throw UserError(who() + ": " + matrix());
   const char* text = describe(status);
   throw UserError(
-      launch->operator_name + ": " +
+      who() + ": " +
       (text ? std::string(text) : "the kernel stopped with status " + std::to_string(status)));
 }
 
@@ -114,6 +113,13 @@ void* const* ProgramCode::constants_on(Device& device) const {
     if (!block) memory::throw_out_of_memory(bytes);
     copy_now(device, block, constants_[blocks.size()], bytes, DeviceKind::Way::FromHost);
     blocks.push_back(block);
+  }
+  if (has_control_) {  // now: within a launch the device is busy
+    for (const Wave& wave : waves) {
+      for (const Launch& launch : wave.launches) {
+        if (launch.control) launch.control->send_constants(device);
+      }
+    }
   }
   return blocks.data();
 }
@@ -154,7 +160,13 @@ void ProgramCode::finish() {
   };
   for (Wave& wave : waves) {
     for (Launch& launch : wave.launches) {
-      check(launch.kernel != nullptr, launch, "null kernel address");
+      if (launch.control) {
+        has_control_ = true;
+        check(wave.launches.size() == 1, launch, "it shares a wave");
+        check(launch.buffers.size() == launch.control->buffer_count(), launch, "other buffers");
+      } else {
+        check(launch.kernel != nullptr, launch, "null kernel address");
+      }
       for (const BufferPlace& place : launch.buffers) {
         size_t bound = 0;
         switch (place.space) {
@@ -257,8 +269,8 @@ struct alignas(64) Running {
 
 }  // namespace
 
-void ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
-                      bool alone) const {
+bool ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
+                      bool alone, KernelFailure& failure) const {
   Running running{part, buffers};
   if (alone) {
     running.run_alone();
@@ -269,14 +281,71 @@ void ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, 
     ThreadPool::instance().run({chunk, &running, chunk_counts, static_cast<uint32_t>(part.size())},
                                cost == 0 || cost > kHeavy);
   }
-  if (running.status.load()) running.failure.raise();
+  if (!running.status.load()) return true;
+  failure = running.failure;
+  return false;
 }
 
+namespace {
+
+class HostExecutor final : public Executor {
+ public:
+  void* allocate(size_t bytes) override {
+    void* block = memory::allocate(bytes);
+    if (!block) memory::throw_out_of_memory(bytes);
+    memory::count(bytes);
+    return block;
+  }
+  void release(void* block, size_t bytes) noexcept override {
+    memory::discount(bytes);
+    memory::release(block, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    if (bytes) std::memcpy(to, from, bytes);
+  }
+  void clear(void* to, size_t bytes) override {
+    if (bytes) std::memset(to, 0, bytes);
+  }
+  void send(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  bool run(const ProgramCode& code, void* const* inputs, void* const* outputs, void* arena,
+           KernelFailure& failure) override {
+    return code.try_execute(inputs, outputs, arena, failure);
+  }
+};
+
+}  // namespace
+
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
+  KernelFailure failure;
+  if (!try_execute(inputs, outputs, arena, failure)) failure.raise();
+}
+
+bool ProgramCode::try_execute(void* const* inputs, void* const* outputs, void* arena,
+                              KernelFailure& failure) const {
   alignas(64) Few<void*, 64> buffers(buffer_total_);
   resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena), constants_.data());
   bool alone = (cost != 0 && cost < kAlone) || ThreadPool::instance().threads() == 1;
-  run(waves, chunk_counts_.data(), buffers.data(), alone);
+  if (!has_control_) return run(waves, chunk_counts_.data(), buffers.data(), alone, failure);
+  HostExecutor host;
+  std::span<const Wave> rest(waves);
+  const uint32_t* counts = chunk_counts_.data();
+  while (!rest.empty()) {
+    auto is_control = [](const Wave& wave) {
+      return !wave.launches.empty() && wave.launches[0].control;
+    };
+    auto found = std::find_if(rest.begin(), rest.end(), is_control);
+    auto before = static_cast<size_t>(found - rest.begin());
+    if (before && !run(rest.first(before), counts, buffers.data(), alone, failure)) return false;
+    if (before == rest.size()) break;
+    const Launch& launch = found->launches[0];
+    if (!launch.control->run(buffers.data() + found->buffer_begins[0], host, launch.operator_name,
+                             failure))
+      return false;
+    rest = rest.subspan(before + 1);
+    counts += before + 1;
+  }
+  return true;
 }
 
 std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const* outputs,
@@ -288,7 +357,17 @@ std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const*
   auto timed = [&](const Wave& wave) {
     auto chunks = static_cast<uint32_t>(wave.chunks.size());
     auto began = Clock::now();
-    run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone);
+    KernelFailure failure;
+    bool well;
+    if (!wave.launches.empty() && wave.launches[0].control) {
+      const Launch& launch = wave.launches[0];
+      HostExecutor host;
+      well = launch.control->run(buffers.data() + wave.buffer_begins[0], host, launch.operator_name,
+                                 failure);
+    } else {
+      well = run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone, failure);
+    }
+    if (!well) failure.raise();
     seconds.push_back(std::chrono::duration<double>(Clock::now() - began).count());
   };
   for (const Wave& wave : waves) {

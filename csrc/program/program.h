@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -23,8 +24,11 @@ struct BufferPlace {
   int64_t index;  // a byte offset for Space::Arena
 };
 
+class Control;
+class Executor;
+
 struct Launch {
-  Kernel kernel;
+  Kernel kernel;  // null where `control` says what is run
   std::vector<BufferPlace> buffers;
   std::vector<int64_t> slots;
   int64_t points;
@@ -32,6 +36,7 @@ struct Launch {
   size_t scratch_bytes;
   std::string operator_name;
   Chunking chunks;
+  std::shared_ptr<const Control> control;  // alone in its wave
 };
 
 // Launches that run together.
@@ -60,12 +65,14 @@ inline constexpr int32_t kRoutineRefused = 9;  // the argument
 struct KernelFailure {
   static constexpr size_t kDetails = 4;
 
-  const Launch* launch;
-  int32_t status;
-  int64_t details[kDetails];  // what the kernel left in its scratch memory
+  const Launch* launch = nullptr;
+  int32_t status = 0;
+  int64_t details[kDetails] = {};  // what the kernel left in its scratch memory
+  std::string where;               // iterations and branches, from the outside in
   [[noreturn]] void raise() const;
 
  private:
+  std::string who() const { return where + launch->operator_name; }
   std::string index_out_of_range() const;
   std::string matrix() const;
 };
@@ -95,8 +102,10 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   // Checks places and fixes the chunks; to be called once, when all is filled in.
   void finish();
 
-  // Throws UserError naming the operator when a kernel reports a status.
+  // Throws UserError naming the operator when a kernel reports a status; the other says so.
   void execute(void* const* inputs, void* const* outputs, void* arena) const;
+  bool try_execute(void* const* inputs, void* const* outputs, void* arena,
+                   KernelFailure& failure) const;
 
   enum class Part { Wave, Launch, LaunchAlone };  // alone: all its chunks on the calling thread
   // Executes, launches of a wave one after another unless waves are asked for, and gives the
@@ -104,14 +113,17 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   std::vector<double> execute_timed(void* const* inputs, void* const* outputs, void* arena,
                                     Part part) const;
 
- private:
-  void run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
-           bool alone) const;
-  void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena,
-               void* const* constants) const;
+  // Those of programs within, too. Returns the addresses of its own.
   void* const* constants_on(Device& device) const;
 
+ private:
+  bool run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers, bool alone,
+           KernelFailure& failure) const;
+  void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena,
+               void* const* constants) const;
+
   std::vector<uint32_t> chunk_counts_;  // of each wave
+  bool has_control_ = false;
   size_t buffer_total_ = 0;
   std::vector<void*> constants_;
   std::vector<size_t> constant_bytes_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "call/dispatch.h"
+#include "program/control.h"
 #include "program/program.h"
 #include "program/routines.h"
 #include "tape/tape.h"
@@ -14,8 +15,9 @@ namespace {
 using namespace nb::literals;
 
 Launch read_launch(nb::handle given) {
-  auto parts = nb::cast<std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes,
-                                   int64_t, int64_t, size_t, std::string>>(given);
+  using Parts = std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes, int64_t,
+                           int64_t, size_t, std::string, std::shared_ptr<const Control>>;
+  auto parts = nb::cast<Parts>(given);
   Launch launch{};
   launch.kernel = reinterpret_cast<Kernel>(static_cast<uintptr_t>(std::get<0>(parts)));
   for (auto [space, index] : std::get<1>(parts)) {
@@ -30,7 +32,43 @@ Launch read_launch(nb::handle given) {
   launch.grain = std::get<4>(parts);
   launch.scratch_bytes = std::get<5>(parts);
   launch.operator_name = std::get<6>(parts);
+  launch.control = std::get<7>(parts);
   return launch;
+}
+
+void init_control(Control* control, int kind, const std::vector<nb::handle>& programs,
+                  const std::vector<uint32_t>& counts, bool reverse, bool counted, bool keyed,
+                  const std::vector<int64_t>& numbers, std::vector<size_t> row_bytes,
+                  std::vector<size_t> state_bytes, std::vector<bool> kept) {
+  translated([&] {
+    auto code = [&](size_t index) {
+      if (index >= programs.size()) return Ref<ProgramCode>();
+      if (Py_TYPE(programs[index].ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
+        throw InternalError("Control: expected Programs");
+      return nb::inst_ptr<Program>(programs[index])->code;
+    };
+    if (kind < 0 || kind > 2) throw InternalError("Control: there is no such kind");
+    if (counts.size() != 4 || numbers.size() != 2)
+      throw InternalError("Control: expected 4 counts and 2 numbers");
+    Control made;
+    made.kind = static_cast<Control::Kind>(kind);
+    made.body = code(0);
+    made.other = code(1);
+    made.data = counts[0];
+    made.states = counts[1];
+    made.others = counts[2];
+    made.outs = counts[3];
+    made.reverse = reverse;
+    made.counted = counted;
+    made.keyed = keyed;
+    made.most = numbers[0];
+    made.ordinal = numbers[1];
+    made.row_bytes = std::move(row_bytes);
+    made.state_bytes = std::move(state_bytes);
+    made.kept = std::move(kept);
+    made.check();
+    ::new (control) Control(std::move(made));
+  });
 }
 
 void init_program(Program* program, std::string name, const std::vector<TypePair>& inputs,
@@ -248,6 +286,10 @@ void bind_programs(nb::module_& m) {
           "inputs"_a, "outputs"_a, "part"_a,
           "Seconds of each wave, of each launch by itself, or of each launch on one thread.");
   program_type = program.ptr();
+
+  nb::class_<Control>(m, "Control", "A loop over a program, or a choice of two.")
+      .def("__init__", init_control, "kind"_a, "programs"_a, "counts"_a, "reverse"_a, "counted"_a,
+           "keyed"_a, "numbers"_a, "row_bytes"_a, "state_bytes"_a, "kept"_a);
 
   auto view = nb::class_<View>(m, "View", nb::type_slots(view_slots),
                                "A result that shares the first operand's storage.");

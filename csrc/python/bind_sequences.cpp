@@ -3,6 +3,7 @@
 
 #include "call/random_key.h"
 #include "call/sequence.h"
+#include "program/control.h"
 
 namespace tigon {
 namespace {
@@ -162,6 +163,10 @@ void bind_random_keys(nb::module_& m) {
       "calls"_a = 1);
   m.def("take_callback_key", [] {
     RandomKey key = take_callback_key();
+    return std::make_pair(key.seed, key.counter);
+  });
+  m.def("inner_key", [](int64_t seed, int64_t counter) {
+    RandomKey key = inner_key({seed, counter});
     return std::make_pair(key.seed, key.counter);
   });
   m.def("seed_keys", seed_keys);

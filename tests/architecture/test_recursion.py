@@ -11,6 +11,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "tigon"
 
 RANK = "the loops of a nest: the axes of arrays, 32 at most, and a few stages"
+LOOPS = "the nesting of loops"
 ONCE = "one level: the inner call takes the other branch"
 BOUNDED = {
     "autograd._heads grad": "not recursive: a flag of the same name",
@@ -47,6 +48,10 @@ BOUNDED = {
     "initializer.create": ONCE,
     "ir.graph._exact": "attributes, nested once",
     "ir.graph._parts": "attributes, nested once",
+    "ir.text._parse_statement parse": "the nesting of loops; caught where it is read from a file",
+    "ir.text._show_attrs show": LOOPS,
+    "ops.control_structure._rebuilt": "checked: DEEPEST",
+    "ops.control_structure.nested.shape_of": "checked: DEEPEST",
     "ir.text._literal": "what Python has parsed; caught where it is too deep",
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",
@@ -59,7 +64,14 @@ BOUNDED = {
     "ops.attributes._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",
     "passes.decompose._expand decompose": "composites made of composites",
-    "passes.gradient._pull_back _walk": "composites made of composites",
+    "passes.gradient._pull_back _walk _within": "composites made of composites, loops within loops",
+    "passes.set_mode.in_prediction in_prediction.rule": LOOPS,
+    "passes.set_mode.set_mode set_mode.rule": LOOPS,
+    "passes.thread_keys._within thread_keys thread_keys.rule": LOOPS,
+    "program.lowered._native_of_stored": LOOPS,
+    "program.stored._fields": LOOPS,
+    "program.stored._names": LOOPS,
+    "program.stored._program": "caught: what is nested deeper is none of ours",
 }
 """By module and the functions of one circle: why it ends soon, whatever the user's program."""
 

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "engine/device.h"
+#include "program/control.h"
 #include "program/program.h"
 
 namespace {
@@ -133,16 +134,9 @@ class Mirror final : public tigon::DeviceKind {
   void run(int number, const std::vector<Wave>& waves, void* const* buffers,
            Completion& done) override {
     queue_[number].push([=, this, &waves, &done] {
-      KernelFailure failure{};
-      bool failed = false;
-      void* const* next = buffers;
-      for (const Wave& wave : waves) {
-        for (const Launch& launch : wave.launches) {
-          failed = failed || !run_launch(number, launch, next, failure);
-          next += launch.buffers.size();
-        }
-      }
-      done.ended(failed ? &failure : nullptr);
+      KernelFailure failure;
+      bool well = run_waves(number, waves, buffers, failure);
+      done.ended(well ? nullptr : &failure);
     });
   }
 
@@ -154,8 +148,59 @@ class Mirror final : public tigon::DeviceKind {
     return false;
   }
 
+  // The programs within a loop or a branch, on the memory of one number.
+  class Within final : public tigon::Executor {
+   public:
+    Within(Mirror& mirror, int number) : mirror_(mirror), number_(number) {}
+
+    void* allocate(size_t bytes) override { return mirror_.memory_[number_].allocate(bytes); }
+    void release(void* block, size_t) noexcept override { mirror_.memory_[number_].release(block); }
+    void copy(void* to, const void* from, size_t bytes) override {
+      if (own(to, bytes) && own(from, bytes)) std::memcpy(to, from, bytes);
+    }
+    void clear(void* to, size_t bytes) override {
+      if (own(to, bytes)) std::memset(to, 0, bytes);
+    }
+    void send(void* to, const void* from, size_t bytes) override {
+      if (own(to, bytes)) std::memcpy(to, from, bytes);
+    }
+    void read(void* to, const void* from, size_t bytes) override {
+      if (own(from, bytes)) std::memcpy(to, from, bytes);
+    }
+    bool run(const tigon::ProgramCode& code, void* const* inputs, void* const* outputs, void* arena,
+             KernelFailure& failure) override {
+      tigon::Device& device = tigon::device_of("mirror", number_);
+      auto buffers = code.buffers_on(device, inputs, outputs, arena);
+      return mirror_.run_waves(number_, code.waves, buffers.data(), failure);
+    }
+
+   private:
+    bool own(const void* place, size_t bytes) {
+      if (!bytes || mirror_.memory_[number_].holds(place, bytes)) return bytes;
+      violate("a loop touches memory that is not this device's");
+      return false;
+    }
+    Mirror& mirror_;
+    int number_;
+  };
+
+  bool run_waves(int number, const std::vector<Wave>& waves, void* const* buffers,
+                 KernelFailure& failure) {
+    for (const Wave& wave : waves) {
+      for (const Launch& launch : wave.launches) {
+        if (!run_launch(number, launch, buffers, failure)) return false;
+        buffers += launch.buffers.size();
+      }
+    }
+    return true;
+  }
+
   bool run_launch(int number, const Launch& launch, void* const* buffers, KernelFailure& failure) {
     ++launches;
+    if (launch.control) {
+      Within within(*this, number);
+      return launch.control->run(buffers, within, launch.operator_name, failure);
+    }
     for (size_t index = 0; index < launch.buffers.size(); ++index) {
       // The first places of an empty array, and of what has no memory, are none.
       if (buffers[index] && !memory_[number].holds(buffers[index], 0)) {

@@ -18,7 +18,8 @@ from tigon.loop.semantics import convert
 from tigon.ops.record import Family, Operand, Operator, all_operators, is_of
 from tigon.passes.gradient import gradient
 
-OPERATORS = [op for op in all_operators() if op.name != "_vjp"]
+OPERATORS = [op for op in all_operators() if op.name != "_vjp" and op.family is not Family.CONTROL]
+"""Loops and branches have tests of their own, in tests/ops/test_control.py."""
 LARGE = ("tigon.ops.nn", "tigon.ops.optimizer", "tigon.ops.vision.resize")
 """Their composites have tests of their own, in tests/ops_nn."""
 BASIC = [

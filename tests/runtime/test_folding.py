@@ -15,7 +15,7 @@ from tigon.gluon import nn
 from tigon.ir import Graph, variable
 from tigon.ir.graph import constant
 from tigon.ops.record import get
-from tigon.program.compile import lower_graph
+from tigon.program.lowered import lower_graph
 from tigon.runtime.counters import stats
 
 

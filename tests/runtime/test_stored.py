@@ -84,7 +84,12 @@ def test_what_is_written_can_be_read() -> None:
     )
     given = stored.StoredProgram(
         ["one", "two"],
-        [[[[(0, 1), (2, 64)], b"\x01\x02", 5, 1, 0, "add"]], [[[(1, 0)], b"", 1, 1, 64, "sum"]]],
+        [
+            [[[(0, 1), (2, 64)], b"\x01\x02", 5, 1, 0, "add", None]],
+            [[[(1, 0)], b"", 1, 1, 64, "sum", None]],
+        ],
+        [],
+        [(0, (3,))],
         [(0, (2, 3)), (1, ())],
         128,
         [b"\x00\xff"],

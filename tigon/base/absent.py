@@ -25,7 +25,6 @@ _OPERATORS = (
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
     ("", "cast_storage sparse_retain square_sum", "dense arrays"),
     ("", "reset_arrays", "x[:] = 0"),
-    ("contrib", "foreach while_loop cond", "Python's for, while and if, also in hybridized blocks"),
     ("contrib", "box_nms box_encode box_decode bipartite_matching", "contrib.box_iou"),
     (
         "contrib",

@@ -317,7 +317,21 @@ def attrs_key(attrs: Any) -> Any:
 def _exact(value: Any) -> Any:
     if isinstance(value, float):
         return (float, repr(value))
+    if isinstance(value, Graph):
+        return value.key
     return tuple(map(_exact, value)) if isinstance(value, tuple) else value
+
+
+def graphs_within(node: Node) -> dict[str, Graph]:
+    """The attributes of a node that are graphs themselves: bodies of loops, branches."""
+    return graphs_among(node.attrs)
+
+
+def graphs_among(attrs: Any) -> dict[str, Graph]:
+    """The same of attributes."""
+    if attrs is None:
+        return {}
+    return {name: value for name, value in vars(attrs).items() if isinstance(value, Graph)}
 
 
 def is_open(node: Node) -> bool:

@@ -93,6 +93,17 @@ def typed(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
     return rewrite(graph, rule)
 
 
+def untyped(graph: Graph) -> Graph:
+    """The graph as it is before its variables have types."""
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op is not VARIABLE or node.types is None:
+            return None
+        return retyped(node, None).outputs
+
+    return rewrite(graph, rule)
+
+
 def retyped(node: Node, type: TensorType | None) -> Node:
     """A variable of another type, in its place in the order of the program."""
     made = Node(VARIABLE, (), VariableAttrs(type), node.name, node.hints)

@@ -6,6 +6,8 @@
       return %1, %2
     }
 
+A graph among the attributes follows its statement, as `body = graph(...) {` and so on.
+
 Names that are not plain words are quoted: `%'my input'`. Hints are not part of the text.
 """
 
@@ -13,13 +15,22 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from math import prod
 from typing import Any
 
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.frozen import MISSING, fields
-from tigon.ir.graph import CONSTANT, VARIABLE, ConstantAttrs, Graph, Node, Value, variable
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    ConstantAttrs,
+    Graph,
+    Node,
+    Value,
+    graphs_within,
+    variable,
+)
 
 # Compiled at their first use, which keeps them: most programs print no graph.
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -57,10 +68,15 @@ def show(graph: Graph) -> str:
             count += 1
         left = ", ".join(names[value] for value in node.outputs)
         right = ", ".join(names[value] for value in node.inputs)
-        shown = show_attrs(node.attrs)
+        within = graphs_within(node)
+        shown = _show_attrs(node.attrs, within)
         attrs = f" {{{shown}}}" if shown else ""
         name = f" {node.name!r}" if node.name else ""
         lines.append(f"  {left} = {node.op.name}({right}){attrs}{name}")
+        for attribute, inner in within.items():
+            first, *rest = show(inner).splitlines()
+            lines.append(f"    {attribute} = {first}")
+            lines += [f"    {line}" for line in rest]
     head = ", ".join(
         names[value] + (f": {value.type}" if value.is_typed else "") for value in graph.inputs
     )
@@ -78,13 +94,17 @@ def show_attrs(attrs: Any) -> str:
     >>> show_attrs(ConstantAttrs(1.5, "float32"))
     "value=1.5, dtype='float32'"
     """
+    return _show_attrs(attrs)
+
+
+def _show_attrs(attrs: Any, left_out: Container[str] = ()) -> str:
     if attrs is None:
         return ""
     return ", ".join(
-        f"{name}={value!r}"
+        f"{name}={show(value)!r}" if isinstance(value, Graph) else f"{name}={value!r}"
         for (name, value), default in zip(vars(attrs).items(), fields(attrs).values(), strict=True)
         # Compared as text: 0.0 == -0.0, yet they are different attributes.
-        if default is MISSING or repr(value) != repr(default)
+        if name not in left_out and (default is MISSING or repr(value) != repr(default))
     )
 
 
@@ -100,8 +120,10 @@ def parse(text: str, operator: Callable[[str], Any]) -> Graph:
         raise TigonError("graph text: expected 'graph(...) {', statements, 'return ...', '}'")
     values: dict[str, Value] = {}
     inputs = _parse_inputs(lines[0][len("graph(") : -len(") {")], values)
-    for line in lines[1:-2]:
-        _parse_statement(line, operator, values)
+    statements = lines[1:-2]
+    while statements:
+        line = statements.pop(0)
+        _parse_statement(line, _take_graphs(statements), operator, values)
     returned = lines[-2][len("return") :].strip()
     if not re.fullmatch(_NAMES, returned):
         raise TigonError(f"graph text: cannot read '{lines[-2]}'")
@@ -123,12 +145,34 @@ def _parse_inputs(text: str, values: dict[str, Value]) -> list[Value]:
     return inputs
 
 
-def _parse_statement(line: str, operator: Callable[[str], Any], values: dict[str, Value]) -> None:
+def _take_graphs(lines: list[str]) -> dict[str, str]:
+    """The texts of the graphs that the next lines hold, which go."""
+    found = {}
+    while lines and (begin := re.match(r"(\w+) = (graph\(.*\) \{)$", lines[0])):
+        depth, end = 1, 1
+        while depth:
+            if end == len(lines):
+                raise TigonError(f"graph text: '{lines[0]}' has no end")
+            line = lines[end]
+            depth += bool(re.match(r"\w+ = graph\(.*\) \{$", line)) - (line == "}")
+            end += 1
+        found[begin[1]] = "\n".join([begin[2], *lines[1:end]])
+        del lines[:end]
+    return found
+
+
+def _parse_statement(
+    line: str,
+    graphs: dict[str, str],
+    operator: Callable[[str], Any],
+    values: dict[str, Value],
+) -> None:
     match = re.match(_STATEMENT, line)
     if match is None:
         raise TigonError(f"graph text: cannot read '{line}'")
     operands = tuple(_lookup(values, name, line) for name in _names(match["inputs"]))
-    attributes = parse_attrs(match["attrs"] or "")
+    attributes: dict[str, Any] = parse_attrs(match["attrs"] or "")
+    attributes.update((name, parse(text, operator)) for name, text in graphs.items())
     if match["op"] == CONSTANT.name:
         op: Any = CONSTANT
         attrs: Any = _constant_attrs(attributes, line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 from tigon.analysis.views import is_computed
 from tigon.base.extents import is_one, same_shape
@@ -16,11 +17,11 @@ from tigon.loop.grammar import (
     Buffer,
     Contraction,
     Expr,
-    Extern,
     Load,
     Local,
     Loop,
     LoopAxis,
+    Nest,
     Reduce,
     Scan,
     Stmt,
@@ -36,7 +37,8 @@ from tigon.lower.fuse.group import Fusion, Group
 class LoweredNest:
     """A nest with concrete numbers, and the value behind each of its buffers (None: scratch)."""
 
-    def __init__(self, nest: AnyNest, values: list[Value | None]) -> None:
+    def __init__(self, nest: AnyNest | Any, values: list[Value | None]) -> None:
+        """`nest`: a nest, or the `Control` of a loop or branch."""
         self.nest = nest
         self.values = values
 
@@ -46,7 +48,7 @@ class LoweredNest:
         more than once or several points at a time, as long as it keeps to this order."""
         if read not in self.values or written not in self.values:
             return False
-        if isinstance(self.nest, Extern):
+        if not isinstance(self.nest, Nest | Contraction):
             return False
         if read.dtype.itemsize != written.dtype.itemsize:
             return False
@@ -207,7 +209,7 @@ def _accesses(nest: AnyNest) -> tuple[list[_Access], list[_Access]]:
             if isinstance(stmt, Store):
                 stores.append(_Access(stmt.buffer, stmt.index, time, axes, stmt.accumulate))
 
-    assert not isinstance(nest, Extern)
+    assert isinstance(nest, Nest | Contraction)
     if isinstance(nest, Contraction):
         inner = {axis.name: (axis.start, axis.stop) for axis in nest.inner}
         read([nest.left, nest.right], inner)

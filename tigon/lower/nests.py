@@ -6,6 +6,7 @@ from tigon.base import InternalError
 from tigon.lower.body import LoweredNest
 from tigon.lower.check import lower_check
 from tigon.lower.contraction import lower_contraction
+from tigon.lower.control import lower_control
 from tigon.lower.extern import lower_extern
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.join import lower_join
@@ -34,4 +35,6 @@ def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
             return [lower_check(group, fusion)]
         case "extern":
             return [lower_extern(group)]
+        case "control":
+            return [lower_control(group, fusion)]
     raise InternalError(f"lower: unknown kind of group {group.kind}")

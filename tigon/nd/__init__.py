@@ -12,6 +12,7 @@ from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from tigon import ops as _ops  # noqa: F401  (registers the operators)
+from tigon.nd import control as _control
 from tigon.nd import ndarray as _array
 from tigon.nd import pairs as _pairs
 from tigon.nd import sampling as _sampling
@@ -56,7 +57,12 @@ _find = _publish(
     pairs={**_pairs.functions(), "Custom": _custom},
     own={
         "random": _sampling.functions(),
-        "contrib": {"boolean_mask": _boolean_mask},
+        "contrib": {
+            "boolean_mask": _boolean_mask,
+            "foreach": _control.foreach,
+            "while_loop": _control.while_loop,
+            "cond": _control.cond,
+        },
     },
 )
 _array.install(_find)

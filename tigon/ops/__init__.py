@@ -24,6 +24,7 @@ import tigon.ops.primitive.arithmetic
 import tigon.ops.primitive.choose
 import tigon.ops.primitive.compare
 import tigon.ops.primitive.contract
+import tigon.ops.primitive.control
 import tigon.ops.primitive.create
 import tigon.ops.primitive.functions
 import tigon.ops.primitive.gather

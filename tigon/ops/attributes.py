@@ -19,6 +19,8 @@ from tigon.base.dtypes import DType
 from tigon.base.errors import user_line
 from tigon.base.extents import RuntimeExtent, RuntimeNumber
 from tigon.base.frozen import MISSING, Frozen, fields
+from tigon.ir.graph import Graph
+from tigon.ir.text import parse
 
 if TYPE_CHECKING:
     from tigon.ops.record import Operator
@@ -83,6 +85,17 @@ def _drop(op: Operator, name: str) -> None:
 def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
     """Bring a user's or a file's value into the declared type, or say what was expected."""
     options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if Graph in options:
+        if isinstance(value, str):
+            try:
+                value = parse(value, op.find)
+            except RecursionError:
+                raise TigonError(f"{op.name}: attribute '{name}' is nested too deep") from None
+        if isinstance(value, Graph):
+            return value
+        raise TigonError(
+            f"{op.name}: attribute '{name}' expects a graph; given {shown(value):.300}"
+        )
     if isinstance(value, str):
         value = _read(value, options)
     if isinstance(value, np.generic):

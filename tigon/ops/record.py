@@ -28,6 +28,7 @@ Conventions
   CHECK        indices, or a failure where one is out of range: see `lower`
   HOST         Python code on arrays, which no kernel holds: graphs are cut around it; `begin`
   EXTERN       a routine of a library over a batch: `routine(attrs, *types)` says which
+  CONTROL      a loop or a branch, over graphs among its attributes
   COMPOSITE    `decompose` into other operators
 """
 
@@ -45,6 +46,7 @@ from tigon.base.dtypes import DType, int64
 from tigon.base.extents import is_one
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
+from tigon.ir.graph import graphs_among
 from tigon.loop import build as L
 from tigon.ops.attributes import attrs_dict, make_attrs
 
@@ -63,6 +65,7 @@ class Family(enum.Enum):
     CHECK = "check"
     HOST = "host"
     EXTERN = "extern"
+    CONTROL = "control"
     COMPOSITE = "composite"
 
 
@@ -71,6 +74,10 @@ TRANSPARENT = frozenset({Family.VIEW, Family.GATHER, Family.LEAF, Family.UPDATE}
 
 POINTWISE = frozenset({Family.ELEMENTWISE, Family.UPDATE})
 """Families computed element by element, each with a formula."""
+
+
+READS_MEMORY = frozenset({Family.EXTERN, Family.CONTROL})
+"""Families whose operands lie in memory, element after element."""
 
 
 class Effect(enum.Enum):
@@ -269,6 +276,11 @@ class Operator(Frozen, eq=False):
 
     # -- rules, with attributes where there are some
 
+    @staticmethod
+    def find(name: str) -> Operator:
+        """The record of that name, for graphs among attributes."""
+        return get(name)
+
     @property
     def has_attrs(self) -> bool:
         return self.attrs_type is not NoAttrs
@@ -303,6 +315,9 @@ class Operator(Frozen, eq=False):
     def draws(self, attrs: Any, training: bool = True) -> bool:
         """Whether a random key must be supplied under these attributes, in the mode that they name
         or else in this one: without a mode, whether it ever draws."""
+        if self.family is Family.CONTROL:
+            nodes = (node for graph in graphs_among(attrs).values() for node in graph.nodes)
+            return any(isinstance(n.op, Operator) and n.op.draws(n.attrs, training) for n in nodes)
         if not self.takes_key:
             return False
         if self.draws_if is None:
@@ -310,6 +325,11 @@ class Operator(Frozen, eq=False):
         if getattr(attrs, "training", False) is None:
             attrs = replace(attrs, training=training)
         return bool(self.draws_if(attrs))
+
+    def advances_stream(self, attrs: Any, training: bool = True) -> bool:
+        """Whether a call takes a number of the stream of random keys. Loops and branches do, draws
+        in them or not: of two branches only one may draw."""
+        return self.family is Family.CONTROL or self.draws(attrs, training)
 
     @computed_once
     def overwrites(self) -> bool:

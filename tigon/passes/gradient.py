@@ -15,6 +15,7 @@ from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, v
 from tigon.ir.rewrite import substitute
 from tigon.ir.text import parse_attrs, show_attrs
 from tigon.ops.record import Family, Operator, composite, get
+from tigon.passes.control_gradient import control_gradient
 from tigon.passes.decompose import name_after
 from tigon.passes.primitives import add, sum_to_like, zeros_like
 from tigon.passes.roles import operand_roles
@@ -111,7 +112,11 @@ def _pull_back(
     )
     # A random node without its key is known by its place alone: a copy of it, which rules and
     # decompositions make, would be numbered anew and draw other numbers.
-    awaits_key = not settled and op.draws(node.attrs) and not any(r.random_key for r in roles)
+    keyed = any(r.random_key for r in roles) or getattr(node.attrs, "keyed", False)
+    awaits_key = not settled and op.draws(node.attrs) and not keyed
+    if op.family is Family.CONTROL and node.types is not None and not awaits_key:
+        present = [collected.get(value) for value in node.outputs]
+        return control_gradient(node, present, wanted, _within)
     if op.grad is not None and not awaits_key:
         return _by_rule(node, cotangents, wanted)
     if op.family is Family.HOST:
@@ -119,7 +124,8 @@ def _pull_back(
             f"{node.label}: its gradient is Python code, which runs in backward() and is no part "
             "of a graph; bind the symbol, or record the call, and call backward()"
         )
-    if not awaits_key and (op.family is not Family.COMPOSITE or op.decompose is None):
+    deferred = awaits_key or op.family is Family.CONTROL
+    if not deferred and (op.family is not Family.COMPOSITE or op.decompose is None):
         raise TigonError(
             f"{node.label}: has no gradient; expected an operator with a gradient rule; "
             "apply stop_gradient to its operands if none is wanted"
@@ -136,6 +142,13 @@ def _pull_back(
         name_after(values, node.name or op.name, node, stop)
         found = _walk(values, cotangents, operands, stop, settled)
     return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
+
+
+def _within(
+    outputs: Sequence[Value], cotangents: Sequence[Value | None], wrt: Sequence[Value]
+) -> list[Value | None]:
+    """In a loop or a branch, whose keys are there."""
+    return _walk(outputs, cotangents, wrt, settled=True)
 
 
 def _by_rule(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon.base.frozen import replace
-from tigon.ir.graph import Graph, Node, Value, variable
+from tigon.ir.graph import Graph, Node, Value, graphs_among, graphs_within, variable
 from tigon.ir.rewrite import rewrite
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import follow_forward
@@ -21,6 +21,12 @@ def set_mode(graph: Graph, training: bool) -> Graph:
     """
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        within = graphs_within(node)
+        if within:
+            settled = {name: set_mode(inner, training) for name, inner in within.items()}
+            if all(settled[name] is inner for name, inner in within.items()):
+                return None
+            return node.replace(inputs, replace(node.attrs, **settled)).outputs
         if getattr(node.attrs, "training", training) is not None:
             return follow_forward(node, inputs)
         return node.replace(inputs, replace(node.attrs, training=training)).outputs
@@ -30,6 +36,8 @@ def set_mode(graph: Graph, training: bool) -> Graph:
 
 def trains(node: Node) -> bool:
     """Whether a typed node computes something that prediction would not."""
+    if any(getattr(n.attrs, "training", False) for g in graphs_within(node).values() for n in g):
+        return True
     if not getattr(node.attrs, "training", False):
         return False
     operands = tuple(variable(f"x{i}", value.type) for i, value in enumerate(node.inputs))
@@ -43,4 +51,12 @@ def trains(node: Node) -> bool:
 
 def in_prediction(attrs: Any) -> Any:
     """Attributes as they are in prediction."""
-    return replace(attrs, training=False)
+    graphs = graphs_among(attrs)
+    if not graphs:
+        return replace(attrs, training=False)
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        differs = graphs_within(node) or getattr(node.attrs, "training", None)
+        return node.replace(inputs, in_prediction(node.attrs)).outputs if differs else None
+
+    return replace(attrs, **{name: rewrite(graph, rule) for name, graph in graphs.items()})

@@ -1,4 +1,4 @@
-"""Operands of libraries in memory, element after element."""
+"""Operands of libraries, loops and branches in memory, element after element."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from tigon.analysis.views import is_computed
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.ops.record import Family
+from tigon.ops.record import READS_MEMORY
 from tigon.passes.primitives import identity
 
 
 def store_operands(graph: Graph) -> Graph:
-    """Copy the views and numbers that a routine of a library would have to read.
+    """Copy the views and numbers that a routine of a library, or a program within, would have to
+    read.
 
     >>> from tigon.base import TensorType, as_dtype
     >>> from tigon.ir import Graph, show, variable
@@ -28,7 +29,7 @@ def store_operands(graph: Graph) -> Graph:
     """
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if not is_computed(node) or node.op.family is not Family.EXTERN:
+        if not is_computed(node) or node.op.family not in READS_MEMORY:
             return None
         stored = tuple(value if _in_memory(value) else identity(value) for value in inputs)
         same = all(new is old for new, old in zip(stored, node.inputs, strict=True))

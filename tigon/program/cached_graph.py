@@ -35,8 +35,8 @@ from tigon.passes.thread_keys import serials_of_draws, thread_keys
 from tigon.passes.thread_states import States, keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.program.by_shape import ByShape, Fit, Types
-from tigon.program.compile import AnyLowered, lower_graph, without_slope
-from tigon.program.lowered import CompiledGraph, prepare
+from tigon.program.compile import without_slope
+from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph, prepare
 from tigon.program.steps import Compiled, CompiledSteps, StepGraph
 from tigon.runtime.counters import count
 

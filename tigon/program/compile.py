@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from tigon import _native
-from tigon.base import InternalError, config
-from tigon.base.collector import collector_paused
+from tigon.base import InternalError
 from tigon.ir import Graph
-from tigon.passes import pipeline
-from tigon.program import stored
-from tigon.program.lowered import COMPILING, CompiledGraph, LoweredGraph, StoredGraph
-from tigon.program.target import backend, disabled_passes
-from tigon.runtime.counters import count
+from tigon.program.lowered import CompiledGraph, lower_graph
 
 
 def compile_graph(
@@ -47,30 +42,3 @@ def without_slope() -> Any:
 
 def _no_program() -> Any:
     raise InternalError("a gradient without targets was asked for its program")
-
-
-AnyLowered: TypeAlias = "LoweredGraph | StoredGraph"
-
-
-def lower_graph(
-    graph: Graph,
-    *,
-    disabled: frozenset[str] | None = None,
-    donated: Sequence[int] = (),
-    in_place: Sequence[tuple[int, int]] = (),
-) -> AnyLowered:
-    """All of compiling that does not depend on the values of run-time extents."""
-    disabled = disabled_passes() if disabled is None else disabled
-    with COMPILING, collector_paused():
-        count("compilations")
-        target = backend(config.text("TIGON_BACKEND"))
-        key = None
-        if target.store.usable:
-            options = disabled | pipeline.switched_on()
-            key = stored.key_of(graph, options, donated, in_place, target.version)
-        if key is not None:
-            content = target.store.load(key)
-            program = None if content is None else stored.load(content)
-            if program is not None:
-                return StoredGraph(graph, disabled, donated, in_place, target, program)
-        return LoweredGraph(graph, disabled, donated, in_place, key)

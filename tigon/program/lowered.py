@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tigon.base.locks import lock_without_forks
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Extern, Loop, Store
 from tigon.lower.body import LoweredNest
+from tigon.lower.control import Control
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse.fuser import fuse
 from tigon.lower.fuse.group import Group
@@ -30,7 +31,8 @@ from tigon.lower.nests import lower_group
 from tigon.ops.record import Family
 from tigon.passes import pipeline
 from tigon.program import stored
-from tigon.program.target import backend
+from tigon.program.control import graphs_of, stored_control
+from tigon.program.target import backend, disabled_passes
 from tigon.runtime.counters import count
 
 # Compiling imports modules and calls LLVM: a child forked in the middle could do neither.
@@ -51,7 +53,10 @@ class Kernel(Frozen):
     def __str__(self) -> str:
         from tigon.loop.show import show
 
-        return "\n".join(show(lowered.nest) for lowered in self.nests)
+        return "\n".join(
+            str(lowered.nest) if isinstance(lowered.nest, Control) else show(lowered.nest)
+            for lowered in self.nests
+        )
 
 
 class CompiledGraph(Frozen):
@@ -59,9 +64,17 @@ class CompiledGraph(Frozen):
 
     lowered: LoweredGraph | StoredGraph
     program: Any  # _native.Program
-    memory_plan: MemoryPlan
+    stored: stored.StoredProgram
     compile_seconds: float
-    operators: int  # nodes of the graph as it was given
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        return self.stored.plan
+
+    @property
+    def operators(self) -> int:
+        """Nodes of the graph as it was given."""
+        return self.stored.operators
 
     @property
     def graph(self) -> Graph:
@@ -101,7 +114,7 @@ def _known_while_lowered(lowered: LoweredGraph) -> list[np.ndarray] | None:
     numbers: dict[Value, Any] = {}
     for kernel in lowered.kernels:
         for nest in kernel.nests:
-            if isinstance(nest.nest, Extern):
+            if isinstance(nest.nest, Extern | Control):
                 return None
             statements = list(nest.nest.body)
             for statement in statements:
@@ -125,26 +138,50 @@ def _known_while_lowered(lowered: LoweredGraph) -> list[np.ndarray] | None:
 def _native_program(
     made: stored.StoredProgram,
     addresses: Sequence[int],
-    inputs: Sequence[tuple[int, tuple[int, ...]]],
+    within: Sequence[Sequence[Any]],
     name: str,
-    visible: int | None,
-    gradient: Callable[..., Any] | None,
-    tag: Any,
+    visible: int | None = None,
+    gradient: Callable[..., Any] | None = None,
+    tag: Any = None,
 ) -> Any:
-    following = iter(addresses)
+    """`addresses` of the functions, and of each loop and branch the programs, in order."""
+    functions, programs = iter(addresses), iter(within)
+
+    def launch(given: Sequence[Any]) -> tuple[Any, ...]:
+        *fields, control = given
+        if control is None:
+            return (next(functions), *fields, None)
+        return (0, *fields, control.native(next(programs)))
+
     return _native.Program(
         name=name,
-        inputs=inputs,
+        inputs=made.inputs,
         outputs=made.outputs,
         visible=len(made.outputs) if visible is None else visible,
         arena_bytes=made.arena_bytes,
         constants=made.constants,
-        waves=[[(next(following), *launch) for launch in wave] for wave in made.waves],
+        waves=[list(map(launch, wave)) for wave in made.waves],
         may_alias=made.may_alias,
         cost=made.cost,
         gradient=gradient,
         tag=tag,
     )
+
+
+def _native_of_stored(
+    made: stored.StoredProgram, target: Backend, name: str, **options: Any
+) -> Any | None:
+    """None where functions are missing: files that were tidied away."""
+    addresses = target.find(made.functions)
+    if addresses is None:
+        return None
+    within = []
+    for programs in made.within:
+        found = [_native_of_stored(program, target, name) for program in programs]
+        if None in found:
+            return None
+        within.append(found)
+    return _native_program(made, addresses, within, name, **options)
 
 
 class StoredGraph:
@@ -192,15 +229,14 @@ class StoredGraph:
         began = time.perf_counter()
         with COMPILING, collector_paused():
             made = self._stored
-            addresses = self._target.find(made.functions)
-            if addresses is None:  # files that were tidied away
+            options = {"visible": visible, "gradient": gradient, "tag": tag}
+            program = _native_of_stored(made, self._target, name, **options)
+            if program is None:
                 return self.lowered.program(name=name, visible=visible, gradient=gradient, tag=tag)
-            inputs = [_signature(value.type) for value in self.given.inputs]
-            program = _native_program(made, addresses, inputs, name, visible, gradient, tag)
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
-        return CompiledGraph(self, program, made.plan, seconds, made.operators)
+        return CompiledGraph(self, program, made, seconds)
 
 
 NOTICE_SECONDS = 1.0
@@ -243,6 +279,15 @@ class LoweredGraph:
         lowered = [
             (group, nests) for group in fusion.groups if (nests := lower_group(group, fusion))
         ]
+        self.within = {
+            nest.nest: [
+                lower_graph(inner, disabled=disabled) for inner in graphs_of(nest.nest.node)
+            ]
+            for _, nests in lowered
+            for nest in nests
+            if isinstance(nest.nest, Control)
+        }
+        """What loops and branches run."""
         self.wave_of = self._waves(lowered, in_place)
         self.kernels = self._kernels(lowered)
         self.producer: dict[Value, Kernel] = {}
@@ -386,10 +431,19 @@ class LoweredGraph:
             self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)
-            waves, addresses, structures, cost = self._launches(values, arranged.offsets)
+            within = {
+                control: [
+                    inner.program(None, values, name=f"{name} within {control.node.label}")
+                    for inner in lowered
+                ]
+                for control, lowered in self.within.items()
+            }
+            waves, addresses, structures, cost = self._launches(values, arranged.offsets, within)
             made = stored.StoredProgram(
                 [] if self.key is None else self.target.names(structures),
                 waves,
+                [[inner.stored for inner in programs] for programs in within.values()],
+                [_signature(value.type) for value in self.graph.inputs],
                 [_signature(type_) for type_ in self.output_types],
                 arranged.total_bytes,
                 [_constant_bytes(value) for value in self.constants],
@@ -398,8 +452,8 @@ class LoweredGraph:
                 self._report(requests, arranged),
                 self.operators,
             )
-            inputs = [_signature(value.type) for value in self.graph.inputs]
-            program = _native_program(made, addresses, inputs, name, visible, gradient, tag)
+            running = [[inner.program for inner in programs] for programs in within.values()]
+            program = _native_program(made, addresses, running, name, visible, gradient, tag)
             if self.key is not None:
                 self.target.store.save(self.key, stored.dump(made))
         seconds = time.perf_counter() - began
@@ -413,7 +467,7 @@ class LoweredGraph:
                 f"{len(self.kernels)} kernels{kept}",
                 file=sys.stderr,
             )
-        return CompiledGraph(self, program, made.plan, taken, self.operators)
+        return CompiledGraph(self, program, made, taken)
 
     def _check_sizes(self) -> None:
         """Strides of arrays that are too large would not fit into slots."""
@@ -426,7 +480,10 @@ class LoweredGraph:
             )
 
     def _launches(
-        self, values: tuple[int, ...], offsets: Sequence[int]
+        self,
+        values: tuple[int, ...],
+        offsets: Sequence[int],
+        within: Mapping[Control, Sequence[CompiledGraph]],
     ) -> tuple[list[list[list[Any]]], list[int], list[Structure], float]:
         """The launches of each wave; in order of them addresses and structures; and an estimate of
         their time in microseconds."""
@@ -435,6 +492,7 @@ class LoweredGraph:
             (kernel, nest, self.target.prepare(nest.nest, values))
             for kernel in self.kernels
             for nest in kernel.nests
+            if not isinstance(nest.nest, Control)
         ]
         before = self.target.counters["compilations"]
         compiled = self.target.compile([launch.structure for _, _, launch in launches])
@@ -460,9 +518,23 @@ class LoweredGraph:
                     launch.grain,
                     launch.scratch_bytes,
                     kernel.name,
+                    None,
                 ]
             )
-        return [wave for wave in waves if wave], addresses, structures, cost
+        alone: dict[int, list[list[Any]]] = {}  # after the wave of this number
+        for kernel in self.kernels:
+            for nest in kernel.nests:
+                if isinstance(nest.nest, Control):
+                    buffers = [self._place(value, place) for value in nest.values]
+                    control = stored_control(nest.nest)
+                    programs = within[nest.nest]
+                    cost += control.microseconds([inner.program.cost for inner in programs])
+                    fields = [buffers, b"", 1, 1, 0, kernel.name, control]
+                    alone.setdefault(kernel.wave, []).append(fields)
+        every = []
+        for number, wave in enumerate(waves):
+            every += [wave, *[[fields] for fields in alone.get(number, ())]]
+        return [wave for wave in every if wave], addresses, structures, cost
 
     def _place(self, value: Value | None, place: dict[Value, int]) -> tuple[int, int]:
         if value is None:
@@ -527,6 +599,33 @@ class LoweredGraph:
             if value.is_typed
         )
         return MemoryPlan(total, arranged.slots, arranged.total_bytes, unplanned, tuple(rows))
+
+
+AnyLowered: TypeAlias = "LoweredGraph | StoredGraph"
+
+
+def lower_graph(
+    graph: Graph,
+    *,
+    disabled: frozenset[str] | None = None,
+    donated: Sequence[int] = (),
+    in_place: Sequence[tuple[int, int]] = (),
+) -> AnyLowered:
+    """All of compiling that does not depend on the values of run-time extents."""
+    disabled = disabled_passes() if disabled is None else disabled
+    with COMPILING, collector_paused():
+        count("compilations")
+        target = backend(config.text("TIGON_BACKEND"))
+        key = None
+        if target.store.usable:
+            options = disabled | pipeline.switched_on()
+            key = stored.key_of(graph, options, donated, in_place, target.version)
+        if key is not None:
+            content = target.store.load(key)
+            program = None if content is None else stored.load(content)
+            if program is not None:
+                return StoredGraph(graph, disabled, donated, in_place, target, program)
+        return LoweredGraph(graph, disabled, donated, in_place, key)
 
 
 def _signature(type_: TensorType) -> tuple[int, tuple[int, ...]]:

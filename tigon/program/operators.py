@@ -32,8 +32,8 @@ from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
 from tigon.passes.thread_keys import KEY_TYPE
 from tigon.program.by_shape import ByShape, Fit, Types, first_extent_aside
-from tigon.program.compile import AnyLowered, compile_graph, lower_graph, without_slope
-from tigon.program.lowered import prepare
+from tigon.program.compile import compile_graph, without_slope
+from tigon.program.lowered import AnyLowered, lower_graph, prepare
 from tigon.program.target import disabled_passes
 from tigon.runtime import tracing
 

@@ -8,15 +8,16 @@ not ours."""
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph
-from tigon.ir.graph import is_open
+from tigon.ir.graph import graphs_within, is_open
 from tigon.loop.fingerprint import declared_elsewhere
+from tigon.program.control import StoredControl
 
 
 class StoredProgram(Frozen, eq=False):
@@ -25,7 +26,11 @@ class StoredProgram(Frozen, eq=False):
     functions: list[str]
     """Names under which the backend finds them, one per launch."""
     waves: list[list[list[Any]]]
-    """Per launch: buffers, slots, points, grain, bytes of scratch, name of the kernel."""
+    """Per launch: buffers, slots, points, grain, bytes of scratch, name; and of a loop or a branch
+    what else is known, else None."""
+    within: list[list[StoredProgram]]
+    """Of each loop and branch, in order: the programs that it runs."""
+    inputs: list[tuple[int, tuple[int, ...]]]
     outputs: list[tuple[int, tuple[int, ...]]]
     arena_bytes: int
     constants: list[bytes]
@@ -45,34 +50,48 @@ def key_of(
     """What a program depends on, as text; None for graphs that cannot be told apart by text."""
     if any(map(is_open, graph.nodes)):
         return None
-    names = [node.name for node in graph.nodes]
+    names = list(_names(graph))
     text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
     if " at 0x" in text:
         return None  # an attribute that is known by identity only
     return f"program {_package_version()}{declared_elsewhere()} {backend} {text}"
 
 
+def _names(graph: Graph) -> Iterator[str]:
+    """Of all nodes, those within loops and branches included: messages speak of them."""
+    for node in graph.nodes:
+        yield node.name
+        for inner in graphs_within(node).values():
+            yield from _names(inner)
+
+
 def dump(stored: StoredProgram) -> bytes:
     import json  # not needed where nothing is stored
 
+    return json.dumps(_fields(stored)).encode()
+
+
+def _fields(stored: StoredProgram) -> dict[str, Any]:
     plan = stored.plan
-    return json.dumps(
-        {
-            **vars(stored),
-            "waves": [
-                [[buffers, slots.hex(), *rest] for buffers, slots, *rest in wave]
-                for wave in stored.waves
-            ],
-            "constants": [constant.hex() for constant in stored.constants],
-            "plan": [
-                plan.total_bytes,
-                plan.temporaries,
-                plan.arena_bytes,
-                plan.unplanned_bytes,
-                [list(vars(row).values()) for row in plan.rows],
-            ],
-        }
-    ).encode()
+    return {
+        **vars(stored),
+        "waves": [
+            [
+                [buffers, slots.hex(), *rest, None if control is None else vars(control)]
+                for buffers, slots, *rest, control in wave
+            ]
+            for wave in stored.waves
+        ],
+        "within": [list(map(_fields, programs)) for programs in stored.within],
+        "constants": [constant.hex() for constant in stored.constants],
+        "plan": [
+            plan.total_bytes,
+            plan.temporaries,
+            plan.arena_bytes,
+            plan.unplanned_bytes,
+            [list(vars(row).values()) for row in plan.rows],
+        ],
+    }
 
 
 def load(content: bytes) -> StoredProgram | None:
@@ -80,30 +99,40 @@ def load(content: bytes) -> StoredProgram | None:
     import json
 
     try:
-        fields = json.loads(content)
-        total, slots, arena, unplanned, rows = fields["plan"]
-        report = tuple(MemoryRow(*row) for row in rows)
-        plan = MemoryPlan(total, slots, arena, unplanned, report)
-        waves = [
-            [
-                [[tuple(place) for place in buffers], bytes.fromhex(slots), *rest]
-                for buffers, slots, *rest in wave
-            ]
-            for wave in fields["waves"]
-        ]
-        return StoredProgram(
-            fields["functions"],
-            waves,
-            [(code, tuple(shape)) for code, shape in fields["outputs"]],
-            fields["arena_bytes"],
-            [bytes.fromhex(constant) for constant in fields["constants"]],
-            fields["may_alias"],
-            fields["cost"],
-            plan,
-            fields["operators"],
-        )
+        return _program(json.loads(content))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _program(fields: Mapping[str, Any]) -> StoredProgram:
+    total, slots, arena, unplanned, rows = fields["plan"]
+    report = tuple(MemoryRow(*row) for row in rows)
+    plan = MemoryPlan(total, slots, arena, unplanned, report)
+    waves = [
+        [
+            [
+                [tuple(place) for place in buffers],
+                bytes.fromhex(slots),
+                *rest,
+                None if control is None else StoredControl(**control),
+            ]
+            for buffers, slots, *rest, control in wave
+        ]
+        for wave in fields["waves"]
+    ]
+    return StoredProgram(
+        fields["functions"],
+        waves,
+        [list(map(_program, programs)) for programs in fields["within"]],
+        [(code, tuple(shape)) for code, shape in fields["inputs"]],
+        [(code, tuple(shape)) for code, shape in fields["outputs"]],
+        fields["arena_bytes"],
+        [bytes.fromhex(constant) for constant in fields["constants"]],
+        fields["may_alias"],
+        fields["cost"],
+        plan,
+        fields["operators"],
+    )
 
 
 @cache

@@ -19,8 +19,7 @@ from tigon.ops.record import get
 from tigon.passes.gradient import gradient
 from tigon.program.by_shape import ByShape
 from tigon.program.cached_graph import CachedGraph
-from tigon.program.compile import AnyLowered, lower_graph
-from tigon.program.lowered import CompiledGraph
+from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""

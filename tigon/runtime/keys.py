@@ -51,3 +51,21 @@ def scope(seed: int, counter: int) -> Iterator[None]:
         yield
     finally:
         _native.set_key_scope(previous)
+
+
+class within:
+    """Draws of a loop or a branch, which are one call to those around, draws in it or not. Its
+    stream follows from the key of that call; iterations have a stream each."""
+
+    def __enter__(self) -> within:
+        key = take(1)
+        self._seed, counter = _native.inner_key(key.seed, key.counter)
+        self._previous = _native.set_key_scope((self._seed, counter, 0))
+        return self
+
+    def iteration(self, number: int) -> None:
+        """From now on draws are of this iteration."""
+        _native.set_key_scope((*_native.inner_key(self._seed, number), 0))
+
+    def __exit__(self, *_: object) -> None:
+        _native.set_key_scope(self._previous)

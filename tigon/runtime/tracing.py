@@ -11,7 +11,7 @@ so, too: the tracer may `adapt` every new node.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tigon import _native
@@ -28,6 +28,7 @@ active = [0]
 Capture = Callable[[Any], Any]
 Symbolic = Callable[[Any, Any, Any], Any]
 Adapt = Callable[[Any], Any]
+Control = Mapping[str, Callable[..., Any]]
 Read = Callable[[Any], None]
 
 
@@ -58,6 +59,7 @@ class Hooks:
 
 _NONE = Hooks()
 _symbolic: Symbolic | None = None
+_control: Control | None = None
 _lookup: Callable[[int, int], tuple[Any, Any]] | None = None
 
 
@@ -190,6 +192,17 @@ def set_symbolic(apply: Symbolic) -> None:
     """Install what makes a symbol of (operator, attributes, operands)."""
     global _symbolic
     _symbolic = apply
+
+
+def set_symbolic_control(functions: Control) -> None:
+    """Install what makes loops and branches of graphs, by name."""
+    global _control
+    _control = functions
+
+
+def symbolic_control() -> Control | None:
+    """That, or None where there are no symbols yet."""
+    return _control
 
 
 def symbolic() -> Symbolic | None:

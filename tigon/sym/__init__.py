@@ -11,6 +11,7 @@ from __future__ import annotations
 from tigon import ops as _ops  # noqa: F401  (registers the operators)
 from tigon.ops import record as _record
 from tigon.ops.frontend import publish as _publish
+from tigon.sym import control as _control
 from tigon.sym import functions as _functions
 from tigon.sym import sampling as _sampling
 from tigon.sym.compiled import CompiledFunction, compile
@@ -43,7 +44,14 @@ _find = _publish(
     operands="symbols",
     make=_functions.make_function,
     pairs={**_functions.pair_functions(), "Custom": lambda: _Custom},
-    own={"random": _sampling.functions()},
+    own={
+        "random": _sampling.functions(),
+        "contrib": {
+            "foreach": _control.foreach,
+            "while_loop": _control.while_loop,
+            "cond": _control.cond,
+        },
+    },
 )
 _functions.install_methods(_find)
 

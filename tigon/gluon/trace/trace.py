@@ -16,7 +16,7 @@ import gc
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import is_
@@ -39,11 +39,12 @@ from tigon.context import context_in
 from tigon.gluon.trace import watch
 from tigon.gluon.trace.reads import Reads
 from tigon.gluon.trace.values import content_of
-from tigon.ir import CONSTANT, Node, Value
+from tigon.ir import CONSTANT, Graph, Node, Value, variable
 from tigon.nd.dispatch import apply as apply_on_arrays
 from tigon.ops.custom import registration
 from tigon.ops.primitive.choose import detach
-from tigon.ops.record import Effect
+from tigon.ops.record import Effect, Family
+from tigon.program.cached_graph import CachedGraph
 from tigon.program.host import label
 from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
@@ -212,7 +213,7 @@ class Trace:
     def adapt(self, node: Node) -> Sequence[Value]:
         """A new node under the modes that the code set for it: its own training mode, and no
         gradient through what is computed where recording is paused."""
-        if node.op.draws(node.attrs, training=is_training()):
+        if node.op.advances_stream(node.attrs, training=is_training()):
             self.draws.append(node.serial)
         if getattr(node.attrs, "training", False) is None and self._is_mode_set():
             node = node.replace(attrs=replace(node.attrs, training=is_training()))
@@ -226,6 +227,14 @@ class Trace:
         if self.typed:
             self._steps.append(Step(node, outputs, is_recording(), is_training()))
         return outputs
+
+    def without(self, nodes: Collection[Node]) -> None:
+        """These stand in a graph of their own: a loop's, which has a step for all of them."""
+        serials = {node.serial for node in nodes}
+        self._steps = [
+            step for step in self._steps if step.node is None or step.node.serial not in serials
+        ]
+        self.draws = [serial for serial in self.draws if serial not in serials]
 
     def _note_effect(self, node: Node) -> None:
         self.effects.append(node)
@@ -368,8 +377,12 @@ class Trace:
             return
         node = step.node
         assert node is not None
-        made = apply_on_arrays(node.op, node.attrs, [self._array(v) for v in node.inputs])
-        results = made if isinstance(made, list) else [made]
+        operands = [self._array(v) for v in node.inputs]
+        if node.op.family is Family.CONTROL:  # which takes its random key as a graph does
+            results = _run_as_graph(node, operands)
+        else:
+            made = apply_on_arrays(node.op, node.attrs, operands)
+            results = made if isinstance(made, list) else [made]
         for value, result in zip(step.outputs, results, strict=False):
             self._arrays[value] = result
 
@@ -553,6 +566,12 @@ class Trace:
             put(self.concrete(item))
         for symbol in self._alive():
             symbol.stands_for = self.concrete(symbol)
+
+
+def _run_as_graph(node: Node, operands: Sequence[Any]) -> list[Any]:
+    inputs = [variable(f"operand{i}") for i in range(len(operands))]
+    arrays = [o if isinstance(o, _native.NDArray) else nd.array([o]) for o in operands]
+    return CachedGraph(Graph(inputs, Node(node.op, tuple(inputs), node.attrs).outputs))(arrays)
 
 
 _KNOWN_BY_CONTENT = (list, dict, set, np.ndarray, bytearray)

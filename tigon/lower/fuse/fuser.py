@@ -27,7 +27,7 @@ from tigon.lower.fuse.reads import (
     reduced_axes,
     size_of,
 )
-from tigon.ops.record import POINTWISE, Family
+from tigon.ops.record import POINTWISE, READS_MEMORY, Family
 
 CHEAP = 4
 """Operations per element that are rather repeated than stored and loaded again."""
@@ -254,7 +254,7 @@ class _Fuser:
                 continue
             # What a scan reads once, nothing computes again.
             limit = ROW_EXPANSION if node.op.family is Family.SCAN else CHEAP
-            in_memory = node.op.family is Family.EXTERN
+            in_memory = node.op.family in READS_MEMORY
             if self.enabled and not in_memory and self._expand_cheaply(read, limit):
                 expanded.add(producer)
                 pending.extend(node_reads(producer, read.coords, ranges, read.loops))
@@ -317,6 +317,7 @@ class _Fuser:
             Family.SCATTER: "scatter",
             Family.CHECK: "check",
             Family.EXTERN: "extern",
+            Family.CONTROL: "control",
         }.get(node.op.family, "map")
         group = Group(kind, self.made, domain)
         self.made += 1

@@ -19,7 +19,7 @@ EPILOGUES = ("contract", "scan")
 """Kinds of groups that are one node and elementwise work on its result."""
 
 
-CLOSED = ("join", "scatter", "check", "extern")
+CLOSED = ("join", "scatter", "check", "extern", "control")
 """Kinds of groups that are one node alone."""
 
 
@@ -29,7 +29,7 @@ class Group:
     def __init__(
         self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
     ) -> None:
-        self.kind = kind  # "map", "contract", "scan", "join", "scatter", "check", "extern"
+        self.kind = kind  # "map", "contract", "scan", or one of CLOSED
         self.bit = bit  # its place in bit sets of groups
         self.shape = shape
         self.axes = axes  # of the domain, reduced; None: no reduction (yet)

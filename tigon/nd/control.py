@@ -1,0 +1,193 @@
+"""`nd.contrib.foreach`, `while_loop` and `cond`: Python's own loops and branches on arrays. In a
+hybridized block, where they meet symbols, they become nodes of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tigon import _native
+from tigon.base import TigonError, check
+from tigon.ops import get
+from tigon.ops.control_structure import CannotTrace, given_states, nested
+from tigon.runtime import keys, tracing
+
+
+def _in_graph(function: str, *arguments: Any) -> Any:
+    """What the symbolic function gives, where arguments are symbols or the code is traced;
+    NotImplemented elsewhere, and where it cannot be part of a graph: the trace gives way then."""
+    hooks = tracing.installed()
+    if hooks.capture is None and not _holds_symbol(arguments):
+        return NotImplemented
+    control = tracing.symbolic_control()
+    if control is None:
+        return NotImplemented
+    try:
+        return control[function](*arguments)
+    except CannotTrace as error:
+        if not tracing.give_way(str(error)):
+            raise
+        return NotImplemented
+
+
+def _holds_symbol(arguments: Any) -> bool:
+    pending = list(arguments)
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (list, tuple)):
+            pending += item
+        elif getattr(item, "stands_for", item) is None:  # a symbol
+            return tracing.eager() is None
+    return False
+
+
+def _concrete(item: Any) -> Any:
+    trace = tracing.eager()
+    return item if trace is None else trace.concrete(item)
+
+
+def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "foreach") -> Any:
+    """Run `body(row, states)` for each row of `data`; it gives (outputs, new states). Data, states
+    and outputs are arrays or lists of them. Gives the outputs, each stacked along a new first axis,
+    and the last states.
+
+    In a hybridized block it is a loop of the graph: one native call, differentiable to every order.
+    Bodies may read arrays and parameters around them. A state keeps its shape and dtype.
+
+    >>> from tigon import nd
+    >>> sums, last = foreach(lambda x, s: (x + s, x + s), nd.array([1, 2, 3]), nd.zeros(1))
+    >>> sums.asnumpy()[:, 0].tolist(), last.asscalar()
+    ([1.0, 3.0, 6.0], np.float32(6.0))
+    """
+    made = _in_graph("foreach", body, data, init_states, name)
+    if made is not NotImplemented:
+        return made
+    given = nested("foreach", "data", _concrete(data))
+    begin = given_states("foreach", _concrete(init_states))
+    states = begin.rebuilt(begin.leaves)
+    check(given.leaves, "foreach", "expected data to go over; given none")
+    lengths = [leaf.shape[0] if leaf.shape else 0 for leaf in given.leaves]
+    check(
+        len(set(lengths)) == 1,
+        "foreach",
+        f"expected arrays of data with as many rows; given {', '.join(map(str, lengths))} rows",
+    )
+    rows: list[list[Any]] = []
+    shape = None
+    with keys.within() as stream:
+        for number in range(lengths[0]):
+            stream.iteration(number)
+            row = given.rebuilt([leaf[number] for leaf in given.leaves])
+            outs, states = _pair("foreach", body(row, states))
+            shape = nested("foreach", "outputs", outs)
+            nested("foreach", "states", states)
+            rows.append(list(shape.leaves))
+    if shape is None:
+        return [], states
+    return shape.rebuilt(_stacked(rows)), _as_lists(states)
+
+
+def while_loop(
+    cond: Callable[..., Any],
+    func: Callable[..., Any],
+    loop_vars: Any,
+    max_iterations: int | None = None,
+    name: str = "while_loop",
+) -> Any:
+    """Run `func(*loop_vars)`, which gives (outputs, new loop_vars), while `cond(*loop_vars)` holds,
+    at most `max_iterations` times. Gives the outputs, stacked to `max_iterations` rows, of which
+    those never reached are 0, and the last loop_vars. Without an iteration outputs are [] where
+    arrays compute, and rows of zeros in a graph.
+
+    >>> from tigon import nd
+    >>> i = nd.zeros(1)
+    >>> out, last = while_loop(lambda i: i < 2, lambda i: (i + 5, i + 1), i, max_iterations=3)
+    >>> out.asnumpy()[:, 0].tolist(), last.asscalar()
+    ([5.0, 6.0, 0.0], np.float32(2.0))
+    """
+    made = _in_graph("while_loop", cond, func, loop_vars, max_iterations, name)
+    if made is not NotImplemented:
+        return made
+    check(
+        isinstance(max_iterations, int) and max_iterations > 0,
+        "while_loop",
+        f"expected max_iterations, a whole number above 0; given {max_iterations!r}",
+    )
+    assert max_iterations is not None
+    nest = given_states("while_loop", _concrete(loop_vars))
+    check(nest.leaves, "while_loop", "expected loop_vars; given none")
+    states = nest.rebuilt(nest.leaves)
+    alone = not isinstance(states, list)
+    rows: list[list[Any]] = []
+    shape = None
+    with keys.within() as stream:
+        while len(rows) < max_iterations:
+            stream.iteration(len(rows))
+            arguments = [states] if alone else states
+            if not _holds("while_loop", cond(*arguments)):
+                break
+            outs, after = _pair("while_loop", func(*arguments))
+            shape = nested("while_loop", "outputs", outs)
+            new = given_states("while_loop", after)
+            check(
+                len(new.leaves) == len(nest.leaves),
+                "while_loop",
+                f"expected {len(nest.leaves)} loop_vars from func; given {len(new.leaves)}",
+            )
+            states = nest.rebuilt(new.leaves)
+            rows.append(list(shape.leaves))
+    if shape is None:
+        return [], states
+    return shape.rebuilt(_stacked(rows, max_iterations)), states
+
+
+def cond(
+    pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], name: str = "cond"
+) -> Any:
+    """`then_func()` where `pred`, an array of one element, is not 0, else `else_func()`. The other
+    one does not run; in a graph both give the same shapes and dtypes.
+
+    >>> from tigon import nd
+    >>> x = nd.array([3])
+    >>> cond(x > 2, lambda: x * 10, lambda: x).asscalar()
+    np.float32(30.0)
+    """
+    made = _in_graph("cond", pred, then_func, else_func, name)
+    if made is not NotImplemented:
+        return made
+    with keys.within():
+        return (then_func if _holds("cond", _concrete(pred)) else else_func)()
+
+
+def _holds(where: str, decides: Any) -> bool:
+    if isinstance(decides, (bool, int, float)):
+        return bool(decides)
+    check(
+        isinstance(decides, _native.NDArray) and decides.size == 1,
+        where,
+        f"expected an array of one element to decide; given "
+        f"{getattr(decides, 'shape', type(decides).__name__)}",
+    )
+    return bool(decides.asscalar() != 0)
+
+
+def _stacked(rows: list[list[Any]], length: int | None = None) -> list[Any]:
+    stack, zeros_like = get("stack"), get("zeros_like")
+    made = []
+    for column in zip(*rows, strict=True):
+        missing = 0 if length is None else length - len(column)
+        made.append(stack(*column, *[zeros_like(column[0])] * missing, axis=0))
+    return made
+
+
+def _as_lists(states: Any) -> Any:
+    nest = nested("foreach", "states", states)
+    return nest.rebuilt(nest.leaves)
+
+
+def _pair(where: str, result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, (list, tuple)) or len(result) != 2:
+        raise TigonError(
+            f"{where}: expected (outputs, states) from the body; given {type(result).__name__}"
+        )
+    return result[0], result[1]

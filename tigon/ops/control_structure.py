@@ -1,0 +1,56 @@
+"""Arrays in lists: what loops and branches are given and give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tigon.base import TigonError, check
+from tigon.base.frozen import Frozen
+
+DEEPEST = 32
+"""Lists in lists that a loop or a branch is given, or gives."""
+
+
+class CannotTrace(TigonError):
+    """What runs in a loop or a branch does what no graph can hold."""
+
+
+class Nest(Frozen, eq=False):
+    """An array, or lists of arrays, which may hold lists."""
+
+    leaves: tuple[Any, ...]
+    shape: Any
+    """None for an array, else a list of such shapes."""
+
+    def rebuilt(self, leaves: Sequence[Any]) -> Any:
+        """Others in the same structure; what was a tuple is a list, as in MXNet."""
+        return _rebuilt(self.shape, iter(leaves))
+
+
+def nested(where: str, what: str, given: Any) -> Nest:
+    leaves: list[Any] = []
+
+    def shape_of(item: Any, depth: int = 0) -> Any:
+        if isinstance(item, (list, tuple)):
+            check(depth < DEEPEST, where, f"{what}: expected lists at most {DEEPEST} deep")
+            return [shape_of(inner, depth + 1) for inner in item]
+        leaves.append(item)
+        return None
+
+    shape = shape_of(given)
+    for leaf in leaves:
+        check(
+            hasattr(leaf, "apply_op"),
+            where,
+            f"{what}: expected arrays, or lists of them; given {type(leaf).__name__}",
+        )
+    return Nest(tuple(leaves), shape)
+
+
+def given_states(where: str, states: Any) -> Nest:
+    return nested(where, "states", states)
+
+
+def _rebuilt(shape: Any, leaves: Iterator[Any]) -> Any:
+    return next(leaves) if shape is None else [_rebuilt(inner, leaves) for inner in shape]

@@ -1,0 +1,276 @@
+"""Loops and branches in graphs: the functions that users give run once, on variables, and what they
+do becomes a graph of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tigon.base import TensorType, check
+from tigon.ir.graph import CONSTANT, Graph, Node, Value, constant, topological_order, variable
+from tigon.ir.rewrite import substitute, untyped
+from tigon.ops import get
+from tigon.ops.control_structure import CannotTrace, Nest, given_states, nested
+from tigon.ops.primitive import control as ops
+from tigon.ops.record import has_effect
+from tigon.runtime import tracing
+from tigon.sym.symbol import Symbol, apply, enter
+
+
+class _Within:
+    """In the place of a trace, while the body of a loop or a branch runs."""
+
+    def __init__(self, trace: Any, where: str) -> None:
+        self._trace = trace
+        self._where = where
+
+    def give_way(self, reason: str) -> None:
+        raise CannotTrace(f"{self._where}: {reason}")
+
+    change = give_way
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trace, name)
+
+
+class _Inner:
+    """What is traced of a body: its variables, and where its nodes begin."""
+
+    def __init__(self, where: str, lazy: bool) -> None:
+        """`lazy`: all that is computed within stays within. Otherwise what does not depend on the
+        variables is computed once, around the loop."""
+        self.where = where
+        self.lazy = lazy
+        self.variables: list[Value] = []
+        self.first = constant(0).node.serial
+
+    def enter(self, prefix: str, nest: Nest, types: Sequence[TensorType | None]) -> Any:
+        """Variables in the structure of what the user gave."""
+        made = []
+        for number, (leaf, type_) in enumerate(zip(nest.leaves, types, strict=True)):
+            value = variable(f"{prefix}{number}", type_)
+            self.variables.append(value)
+            made.append((type(leaf) if isinstance(leaf, Symbol) else Symbol)((value,)))
+        return nest.rebuilt(made)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        hooks = tracing.installed()
+        trace = hooks.giver
+        if trace is None:
+            return function(*arguments)
+        own = tracing.Hooks(hooks.capture, hooks.adapt, hooks.reader, _Within(trace, self.where))
+        tracing.install(own)
+        try:
+            return function(*arguments)
+        finally:
+            tracing.install(hooks)
+
+    def close(self, values: Sequence[Value]) -> tuple[list[Value], set[Node]]:
+        """What `values` read of the program around, and the nodes within."""
+        within = {value.node for value in self.variables}
+        others: dict[Value, None] = {}
+        order = topological_order(values)
+        for node in order:
+            if node.op is CONSTANT or node in within:
+                continue
+            made_here = node.serial > self.first and bool(node.inputs or self.lazy)
+            stays = made_here and (self.lazy or _acts(node))
+            if stays or any(value.node in within for value in node.inputs):
+                within.add(node)
+        for node in within:
+            if _has_states(node):
+                raise CannotTrace(
+                    f"{self.where}: {node.label} changes a state or is Python code, which a loop "
+                    "or a branch of a graph cannot hold; do it outside"
+                )
+        for node in order:
+            if node in within:
+                others.update(
+                    (v, None)
+                    for v in node.inputs
+                    if v.node not in within and v.node.op is not CONSTANT
+                )
+        others.update(
+            (v, None) for v in values if v.node not in within and v.node.op is not CONSTANT
+        )
+        return list(others), within
+
+    def graph(self, values: Sequence[Value], others: Sequence[Value]) -> Graph:
+        inner = [
+            variable(f"other{i}", v.type if v.is_typed else None) for i, v in enumerate(others)
+        ]
+        moved = substitute(values, dict(zip(others, inner, strict=True)))
+        return untyped(Graph([*self.variables, *inner], moved))
+
+
+def _acts(node: Node) -> bool:
+    """Whether each iteration does it anew."""
+    op: Any = node.op
+    draws = getattr(op, "draws", None)
+    return bool(draws and draws(node.attrs)) or _has_states(node)
+
+
+def _has_states(node: Node) -> bool:
+    op: Any = node.op
+    return has_effect(node) or bool(getattr(op, "mutates", None))
+
+
+def _values(where: str, what: str, nest: Nest) -> list[Value]:
+    found = []
+    for leaf in nest.leaves:
+        check(
+            hasattr(leaf, "apply_op") or isinstance(leaf, Symbol),
+            where,
+            f"{what}: expected arrays, or lists of them; given {type(leaf).__name__}",
+        )
+        found.append(enter(leaf, where))
+    return found
+
+
+def _type(value: Value) -> TensorType | None:
+    return TensorType(value.shape, value.dtype) if value.is_typed else None
+
+
+def _node(op: Any, attrs: Any, operands: Sequence[Value], name: str | None, within: Any) -> Any:
+    """The outputs that users see, as symbols."""
+    trace = tracing.installed().giver
+    if trace is not None:
+        trace.without(within)
+    symbols = [Symbol((value,)) for value in operands]
+    return apply(op, attrs, symbols, name, op.name, like=Symbol)
+
+
+def _listed(result: Any, kind: type[Symbol], count: int) -> list[Any]:
+    return [kind((value,)) for value in result._values[:count]]
+
+
+def _kind(leaves: Sequence[Any]) -> type[Symbol]:
+    kinds = [type(leaf) for leaf in leaves if isinstance(leaf, Symbol) and type(leaf) is not Symbol]
+    return kinds[0] if kinds else Symbol
+
+
+def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "foreach") -> Any:
+    """A loop over the rows of `data` as one node. See `nd.contrib.foreach`.
+
+    >>> from tigon import sym
+    >>> x, s = sym.var("x"), sym.var("s")
+    >>> rows, last = sym.contrib.foreach(lambda row, s: (row + s, row + s), x, s)
+    >>> rows.list_arguments()
+    ['x', 's']
+    """
+    given, states = nested("foreach", "data", data), given_states("foreach", init_states)
+    check(given.leaves, "foreach", "expected data to go over; given none")
+    own, begin = _values("foreach", "data", given), _values("foreach", "init_states", states)
+    inner = _Inner("foreach", lazy=False)
+    rows = [None if (t := _type(v)) is None else ops.row_type(t) for v in own]
+    arguments = (
+        inner.enter("data", given, rows),
+        inner.enter("state", states, list(map(_type, begin))),
+    )
+    outs, after = _pair("foreach", "body", inner.run(body, *arguments))
+    results, last = nested("foreach", "outputs", outs), nested("foreach", "states", after)
+    _check_count("foreach", states, last)
+    values = [*_values("foreach", "outputs", results), *_values("foreach", "states", last)]
+    others, within = inner.close(values)
+    attrs = ops.ForeachAttrs(inner.graph(values, others), len(own), len(begin))
+    made = _node(ops._foreach, attrs, [*own, *begin, *others], None, within)
+    count = len(results.leaves)
+    symbols = _listed(made, _kind([*given.leaves, *states.leaves]), count + len(begin))
+    return results.rebuilt(symbols[:count]), last.rebuilt(symbols[count:])
+
+
+def while_loop(
+    cond: Callable[..., Any],
+    func: Callable[..., Any],
+    loop_vars: Any,
+    max_iterations: int | None = None,
+    name: str = "while_loop",
+) -> Any:
+    """A loop while a condition holds as one node. See `nd.contrib.while_loop`.
+
+    >>> from tigon import sym
+    >>> i = sym.var("i")
+    >>> rows, last = sym.contrib.while_loop(lambda i: i < 3, lambda i: (i, i + 1), i, 5)
+    >>> rows.list_arguments()
+    ['i']
+    """
+    most = check_most(max_iterations)
+    states = given_states("while_loop", loop_vars)
+    check(states.leaves, "while_loop", "expected loop_vars; given none")
+    begin = _values("while_loop", "loop_vars", states)
+    inner = _Inner("while_loop", lazy=False)
+    variables = inner.enter("state", states, list(map(_type, begin)))
+    arguments = variables if isinstance(variables, list) else [variables]
+    decides = enter(inner.run(cond, *arguments), "while_loop")
+    outs, after = _pair("while_loop", "func", inner.run(func, *arguments))
+    results, last = nested("while_loop", "outputs", outs), nested("while_loop", "loop_vars", after)
+    _check_count("while_loop", states, last)
+    values = [*_values("while_loop", "outputs", results), *_values("while_loop", "loop_vars", last)]
+    holds = get("Cast")(decides, dtype="bool")
+    others, within = inner.close([holds, *values])
+    attrs = ops.WhileAttrs(
+        inner.graph([holds], others), inner.graph(values, others), len(begin), most
+    )
+    made = _node(ops._while_loop, attrs, [*begin, *others], None, within)
+    count = len(results.leaves)
+    symbols = _listed(made, _kind(states.leaves), count + len(begin))
+    return results.rebuilt(symbols[:count]), states.rebuilt(symbols[count:])
+
+
+def cond(
+    pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], name: str = "cond"
+) -> Any:
+    """One of two graphs as one node. See `nd.contrib.cond`.
+
+    >>> from tigon import sym
+    >>> p, x = sym.var("p"), sym.var("x")
+    >>> sym.contrib.cond(p, lambda: x * 2, lambda: x).list_arguments()
+    ['p', 'x']
+    """
+    decides = get("Cast")(enter(pred, "cond"), dtype="bool")
+    graphs = []
+    for function in (then_func, else_func):
+        check(callable(function), "cond", f"expected functions; given {type(function).__name__}")
+        inner = _Inner("cond", lazy=True)
+        results = nested("cond", "results", inner.run(function))
+        values = _values("cond", "results", results)
+        graphs.append((inner, results, values, *inner.close(values)))
+    others = list(dict.fromkeys(value for *_, own, _ in graphs for value in own))
+    within = {node for *_, own in graphs for node in own}
+    then, otherwise = (inner.graph(values, others) for inner, _, values, _, _ in graphs)
+    if not others:
+        raise CannotTrace("cond: its branches read nothing; use where")
+    made = _node(ops._cond, ops.CondAttrs(then, otherwise), [decides, *others], None, within)
+    results = graphs[0][1]
+    kind = _kind([pred]) if isinstance(pred, Symbol) else Symbol
+    return results.rebuilt(_listed(made, kind, len(results.leaves)))
+
+
+def check_most(max_iterations: Any) -> int:
+    check(
+        isinstance(max_iterations, int) and max_iterations > 0,
+        "while_loop",
+        f"expected max_iterations, a whole number above 0; given {max_iterations!r}",
+    )
+    return int(max_iterations)
+
+
+def _pair(where: str, what: str, result: Any) -> tuple[Any, Any]:
+    check(
+        isinstance(result, (list, tuple)) and len(result) == 2,
+        where,
+        f"{what}: expected (outputs, states); given {type(result).__name__}",
+    )
+    return result[0], result[1]
+
+
+def _check_count(where: str, before: Nest, after: Nest) -> None:
+    check(
+        len(before.leaves) == len(after.leaves),
+        where,
+        f"expected {len(before.leaves)} states from the body, as many as it is given; given "
+        f"{len(after.leaves)}",
+    )
+
+
+tracing.set_symbolic_control({"foreach": foreach, "while_loop": while_loop, "cond": cond})
