@@ -51,7 +51,7 @@ BOUNDED = {
     "ir.text._parse_statement parse": "the nesting of loops; caught where it is read from a file",
     "ir.text._show_attrs show": LOOPS,
     "ops.control_structure._rebuilt": "checked: DEEPEST",
-    "ops.control_structure.nested.shape_of": "checked: DEEPEST",
+    "ops.control_structure._shape_of": "checked: DEEPEST",
     "ir.text._literal": "what Python has parsed; caught where it is too deep",
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",

@@ -294,3 +294,110 @@ def test_programs_with_loops_are_found_on_disk(tmp_path: Any) -> None:
     first = lines_of(run_script(script, TIGON_CACHE=str(tmp_path)))
     second = lines_of(run_script(script, TIGON_CACHE=str(tmp_path)))
     assert first[0] == second[0] and second[1] == "True"
+
+
+class Plain(gluon.nn.HybridBlock):
+    def __init__(self, body: Body) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, *arrays: Any) -> Any:
+        return self.body(*arrays)
+
+
+def written_outside(x: Any, s: Any) -> Any:
+    total = nd.zeros(3)
+
+    def body(row: Any, state: Any) -> Any:
+        total[:] = total + row
+        return row, state
+
+    nd.contrib.foreach(body, x, s)
+    return total
+
+
+def written_inside(x: Any, s: Any) -> Any:
+    def body(row: Any, state: Any) -> Any:
+        row = row + 0
+        row[0] = 5
+        state = state + 0
+        state += row
+        return row, state
+
+    return nd.contrib.foreach(body, x, s)[1]
+
+
+_kept: list[Any] = []
+BODIES: dict[str, tuple[Body, bool]] = {
+    "reads a value": (
+        lambda x, s: nd.contrib.foreach(lambda r, t: (r * float(t.sum().asscalar()), t), x, s)[0],
+        False,
+    ),
+    "decides": (
+        lambda x, s: nd.contrib.foreach(lambda r, t: (r if t.sum() > 3 else r * 2, t + r), x, s)[0],
+        False,
+    ),
+    "keeps": (
+        lambda x, s: nd.contrib.foreach(lambda r, t: (_kept.append(r) or r, t + r), x, s)[0],
+        False,
+    ),
+    "writes outside": (written_outside, False),
+    "writes inside": (written_inside, True),
+    "makes": (lambda x, s: nd.contrib.foreach(lambda r, t: (nd.ones(3), t + 1), x, s)[0], True),
+    "draws alone": (
+        lambda x, s: nd.contrib.foreach(lambda r, t: (nd.random.uniform(shape=(3,)), t + 1), x, s)[
+            0
+        ],
+        True,
+    ),
+    "draws while": (
+        lambda x, s: nd.contrib.while_loop(
+            lambda t: t.sum() < 20, lambda t: (nd.random.uniform(shape=(3,)), t + 1), s, 9
+        )[0],
+        True,
+    ),
+    "draws after": (
+        lambda x, s: (
+            nd.contrib.while_loop(lambda t: t.sum() < 20, lambda t: (t, t + 1), s, 9)[0][0]
+            + nd.random.uniform(shape=(3,))
+        ),
+        True,
+    ),
+    "goes over what is held": (
+        lambda x, s: nd.contrib.foreach(lambda r, t: (t, t + s), nd.ones((3, 1)), s)[0],
+        True,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.* gives way")
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies_that_graphs_hold_or_not(name: str) -> None:
+    """What none can hold runs on arrays; both ways give the same."""
+    body, is_graph = BODIES[name]
+    x, s = array(4, 3), nd.array([1, 2, 3])
+    mx.random.seed(2)
+    expected = Plain(body)(x, s).asnumpy()
+    net = Plain(body)
+    net.hybridize(strict=is_graph)
+    for _ in range(2):
+        mx.random.seed(2)
+        np.testing.assert_allclose(net(x, s).asnumpy(), expected, 1e-6)
+    _kept.clear()
+
+
+@pytest.mark.filterwarnings("ignore:.* gives way")
+def test_a_body_that_moves_running_statistics_runs_on_arrays() -> None:
+    found = []
+    for hybridize in (False, True):
+        norm = gluon.nn.BatchNorm(in_channels=3)
+        norm.initialize()
+        net = Of(lambda F, x, s, norm=norm: F.contrib.foreach(lambda r, t: (norm(r), t), x, s)[0])
+        net.norm = norm
+        if hybridize:
+            net.hybridize()
+        with autograd.record():
+            net(array(4, 2, 3), nd.zeros(1))
+        found.append(norm.running_mean.data().asnumpy())
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[0].any()

@@ -9,25 +9,18 @@ from typing import Any
 from tigon import _native
 from tigon.base import TigonError, check
 from tigon.ops import get
-from tigon.ops.control_structure import CannotTrace, given_states, nested
+from tigon.ops.control_structure import given_states, nested
 from tigon.runtime import keys, tracing
 
 
 def _in_graph(function: str, *arguments: Any) -> Any:
     """What the symbolic function gives, where arguments are symbols or the code is traced;
-    NotImplemented elsewhere, and where it cannot be part of a graph: the trace gives way then."""
+    NotImplemented elsewhere."""
     hooks = tracing.installed()
     if hooks.capture is None and not _holds_symbol(arguments):
         return NotImplemented
-    control = tracing.symbolic_control()
-    if control is None:
-        return NotImplemented
-    try:
-        return control[function](*arguments)
-    except CannotTrace as error:
-        if not tracing.give_way(str(error)):
-            raise
-        return NotImplemented
+    control = tracing.control("symbols")
+    return NotImplemented if control is None else control[function](*arguments)
 
 
 def _holds_symbol(arguments: Any) -> bool:
@@ -191,3 +184,6 @@ def _pair(where: str, result: Any) -> tuple[Any, Any]:
             f"{where}: expected (outputs, states) from the body; given {type(result).__name__}"
         )
     return result[0], result[1]
+
+
+tracing.set_control("arrays", {"foreach": foreach, "while_loop": while_loop, "cond": cond})

@@ -30,15 +30,8 @@ class Nest(Frozen, eq=False):
 
 def nested(where: str, what: str, given: Any) -> Nest:
     leaves: list[Any] = []
-
-    def shape_of(item: Any, depth: int = 0) -> Any:
-        if isinstance(item, (list, tuple)):
-            check(depth < DEEPEST, where, f"{what}: expected lists at most {DEEPEST} deep")
-            return [shape_of(inner, depth + 1) for inner in item]
-        leaves.append(item)
-        return None
-
-    shape = shape_of(given)
+    shape = _shape_of(given, leaves, 0)
+    check(shape is not _TOO_DEEP, where, f"{what}: expected lists at most {DEEPEST} deep")
     for leaf in leaves:
         check(
             hasattr(leaf, "apply_op"),
@@ -50,6 +43,19 @@ def nested(where: str, what: str, given: Any) -> Nest:
 
 def given_states(where: str, states: Any) -> Nest:
     return nested(where, "states", states)
+
+
+def _shape_of(item: Any, leaves: list[Any], depth: int) -> Any:
+    if not isinstance(item, (list, tuple)):
+        leaves.append(item)
+        return None
+    if depth == DEEPEST:
+        return _TOO_DEEP
+    found = [_shape_of(inner, leaves, depth + 1) for inner in item]
+    return _TOO_DEEP if _TOO_DEEP in found else found
+
+
+_TOO_DEEP = "too deep"
 
 
 def _rebuilt(shape: Any, leaves: Iterator[Any]) -> Any:

@@ -59,7 +59,7 @@ class Hooks:
 
 _NONE = Hooks()
 _symbolic: Symbolic | None = None
-_control: Control | None = None
+_control: dict[str, Control] = {}
 _lookup: Callable[[int, int], tuple[Any, Any]] | None = None
 
 
@@ -194,15 +194,14 @@ def set_symbolic(apply: Symbolic) -> None:
     _symbolic = apply
 
 
-def set_symbolic_control(functions: Control) -> None:
-    """Install what makes loops and branches of graphs, by name."""
-    global _control
-    _control = functions
+def set_control(kind: str, functions: Control) -> None:
+    """Install loops and branches by name: on "arrays", or what makes nodes of them on "symbols"."""
+    _control[kind] = functions
 
 
-def symbolic_control() -> Control | None:
+def control(kind: str) -> Control | None:
     """That, or None where there are no symbols yet."""
-    return _control
+    return _control.get(kind)
 
 
 def symbolic() -> Symbolic | None:

@@ -4,10 +4,20 @@ do becomes a graph of its own."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 from tigon.base import TensorType, check
-from tigon.ir.graph import CONSTANT, Graph, Node, Value, constant, topological_order, variable
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    Graph,
+    Node,
+    Value,
+    constant,
+    topological_order,
+    variable,
+)
 from tigon.ir.rewrite import substitute, untyped
 from tigon.ops import get
 from tigon.ops.control_structure import CannotTrace, Nest, given_states, nested
@@ -65,6 +75,13 @@ class _Inner:
         finally:
             tracing.install(hooks)
 
+    def check_kept(self) -> None:
+        """Nothing of a body may be used beyond it."""
+        trace = tracing.installed().giver
+        variables = {value.node for value in self.variables}
+        if trace is not None and trace.holds(variables, self.first):
+            raise CannotTrace(f"{self.where}: it keeps an array of its body beyond it")
+
     def close(self, values: Sequence[Value]) -> tuple[list[Value], set[Node]]:
         """What `values` read of the program around, and the nodes within."""
         within = {value.node for value in self.variables}
@@ -73,7 +90,7 @@ class _Inner:
         for node in order:
             if node.op is CONSTANT or node in within:
                 continue
-            made_here = node.serial > self.first and bool(node.inputs or self.lazy)
+            made_here = node.serial > self.first and node.op is not VARIABLE
             stays = made_here and (self.lazy or _acts(node))
             if stays or any(value.node in within for value in node.inputs):
                 within.add(node)
@@ -149,6 +166,34 @@ def _kind(leaves: Sequence[Any]) -> type[Symbol]:
     return kinds[0] if kinds else Symbol
 
 
+def _or_on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a body cannot be traced, the trace gives way, and the body runs on arrays from the
+    begin. What it did before, beside computing, it does again."""
+
+    @wraps(function)
+    def on_symbols(*arguments: Any, **named: Any) -> Any:
+        trace = tracing.installed().giver
+        if trace is None:
+            return function(*arguments, **named)
+        mark = trace.mark()
+        try:
+            return function(*arguments, **named)
+        except CannotTrace as error:
+            trace.undo(mark)
+            arrays = tracing.control("arrays")
+            if arrays is None or not tracing.give_way(str(error)):
+                raise
+            return arrays[function.__name__](*arguments, **named)
+
+    return on_symbols
+
+
+def _released(*nests: Nest) -> list[Nest]:
+    """The structures alone: symbols that are alive then were put somewhere."""
+    return [Nest((None,) * len(nest.leaves), nest.shape) for nest in nests]
+
+
+@_or_on_arrays
 def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "foreach") -> Any:
     """A loop over the rows of `data` as one node. See `nd.contrib.foreach`.
 
@@ -171,6 +216,9 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     results, last = nested("foreach", "outputs", outs), nested("foreach", "states", after)
     _check_count("foreach", states, last)
     values = [*_values("foreach", "outputs", results), *_values("foreach", "states", last)]
+    results, last = _released(results, last)
+    del outs, after, arguments
+    inner.check_kept()
     others, within = inner.close(values)
     attrs = ops.ForeachAttrs(inner.graph(values, others), len(own), len(begin))
     made = _node(ops._foreach, attrs, [*own, *begin, *others], None, within)
@@ -179,6 +227,7 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     return results.rebuilt(symbols[:count]), last.rebuilt(symbols[count:])
 
 
+@_or_on_arrays
 def while_loop(
     cond: Callable[..., Any],
     func: Callable[..., Any],
@@ -207,6 +256,9 @@ def while_loop(
     _check_count("while_loop", states, last)
     values = [*_values("while_loop", "outputs", results), *_values("while_loop", "loop_vars", last)]
     holds = get("Cast")(decides, dtype="bool")
+    (results,) = _released(results)
+    del outs, after, arguments, variables, last
+    inner.check_kept()
     others, within = inner.close([holds, *values])
     attrs = ops.WhileAttrs(
         inner.graph([holds], others), inner.graph(values, others), len(begin), most
@@ -217,6 +269,7 @@ def while_loop(
     return results.rebuilt(symbols[:count]), states.rebuilt(symbols[count:])
 
 
+@_or_on_arrays
 def cond(
     pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], name: str = "cond"
 ) -> Any:
@@ -234,6 +287,8 @@ def cond(
         inner = _Inner("cond", lazy=True)
         results = nested("cond", "results", inner.run(function))
         values = _values("cond", "results", results)
+        (results,) = _released(results)
+        inner.check_kept()
         graphs.append((inner, results, values, *inner.close(values)))
     others = list(dict.fromkeys(value for *_, own, _ in graphs for value in own))
     within = {node for *_, own in graphs for node in own}
@@ -273,4 +328,4 @@ def _check_count(where: str, before: Nest, after: Nest) -> None:
     )
 
 
-tracing.set_symbolic_control({"foreach": foreach, "while_loop": while_loop, "cond": cond})
+tracing.set_control("symbols", {"foreach": foreach, "while_loop": while_loop, "cond": cond})

@@ -39,7 +39,8 @@ from tigon.context import context_in
 from tigon.gluon.trace import watch
 from tigon.gluon.trace.reads import Reads
 from tigon.gluon.trace.values import content_of
-from tigon.ir import CONSTANT, Graph, Node, Value, variable
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, variable
+from tigon.ir.graph import topological_order
 from tigon.nd.dispatch import apply as apply_on_arrays
 from tigon.ops.custom import registration
 from tigon.ops.primitive.choose import detach
@@ -227,6 +228,27 @@ class Trace:
         if self.typed:
             self._steps.append(Step(node, outputs, is_recording(), is_training()))
         return outputs
+
+    def mark(self) -> Any:
+        """How far it is, to go back to where a loop's body turns out to be no graph."""
+        lists = (self._steps, self.draws, self.calls, self.effects, self.symbols)
+        return [(held, len(held)) for held in lists], [(s, s._values) for s in self._alive()]
+
+    def undo(self, mark: Any) -> None:
+        """Go back there. What the code has done besides stays done."""
+        lists, symbols = mark
+        for held, length in lists:
+            del held[length:]
+        for symbol, values in symbols:
+            symbol._values = values
+
+    def holds(self, variables: Collection[Node], since: int) -> bool:
+        """Whether the code has put something where it outlives a body: what depends on its
+        variables, or, of one without, what was made since the node of this serial."""
+        values = [value for symbol in self._alive() for value in symbol._values]
+        if variables:
+            return any(node in variables for node in topological_order(values))
+        return any(v.node.serial > since and v.node.op is not VARIABLE for v in values)
 
     def without(self, nodes: Collection[Node]) -> None:
         """These stand in a graph of their own: a loop's, which has a step for all of them."""
