@@ -15,9 +15,10 @@ namespace {
 using namespace nb::literals;
 
 Launch read_launch(nb::handle given) {
-  using Parts = std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes, int64_t,
-                           int64_t, size_t, std::string, std::shared_ptr<const Control>>;
-  auto parts = nb::cast<Parts>(given);
+  auto items = nb::cast<nb::sequence>(given);
+  auto parts = nb::cast<std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes,
+                                   int64_t, int64_t, size_t, std::string>>(
+      nb::make_tuple(items[0], items[1], items[2], items[3], items[4], items[5], items[6]));
   Launch launch{};
   launch.kernel = reinterpret_cast<Kernel>(static_cast<uintptr_t>(std::get<0>(parts)));
   for (auto [space, index] : std::get<1>(parts)) {
@@ -32,7 +33,8 @@ Launch read_launch(nb::handle given) {
   launch.grain = std::get<4>(parts);
   launch.scratch_bytes = std::get<5>(parts);
   launch.operator_name = std::get<6>(parts);
-  launch.control = std::get<7>(parts);
+  if (nb::len(items) > 7 && !nb::object(items[7]).is_none())
+    launch.control = nb::cast<std::shared_ptr<const Control>>(items[7]);
   return launch;
 }
 

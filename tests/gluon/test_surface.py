@@ -350,6 +350,11 @@ FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "nd.Custom": [lambda x: nd.Custom(x, op_type="square_of_the_surface") + x],
     "nd.concatenate": [lambda x: nd.concatenate([x, x], axis=1)],
     "nd.contrib.boolean_mask": [lambda x: nd.contrib.boolean_mask(x, x[:, 0] > 1)],
+    "nd.contrib.cond": [lambda x: nd.contrib.cond(x.sum() > 1, lambda: x * 2, lambda: x)],
+    "nd.contrib.foreach": [lambda x: nd.contrib.foreach(lambda r, s: (r + s, s + r), x, x[0])[0]],
+    "nd.contrib.while_loop": [
+        lambda x: nd.contrib.while_loop(lambda s: s.sum() < 99, lambda s: (s, s * 2), x, 9)[0]
+    ],
     "nd.empty": [lambda x: nd.empty(x.shape).shape],
     "nd.from_dlpack": [nd.from_dlpack],
     "nd.from_numpy": [lambda x: nd.from_numpy(x.asnumpy())],
