@@ -241,7 +241,8 @@ def test_at_most_two_executions_hold_an_arena() -> None:
         return y
 
     assert f.memory_plan.temporaries == 1
-    assert peak_of(run) <= 2 * (f.memory_plan.arena_bytes + x.nbytes)
+    # And the result that the caller is just about to let go.
+    assert peak_of(run) <= 2 * f.memory_plan.arena_bytes + 3 * x.nbytes
 
 
 # -------------------------------------------------------------- nothing kept, nothing leaked
