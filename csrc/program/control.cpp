@@ -29,6 +29,15 @@ class Block {
   void* block_ = nullptr;
 };
 
+bool execute(Executor& executor, const ProgramCode& code, void* const* inputs, void* const* outputs,
+             void* arena, KernelFailure& failure) {
+  const DeviceKind* kind = executor.kind();
+  if (!kind) return code.try_execute(inputs, outputs, arena, failure);
+  std::vector<void*> buffers =
+      code.buffers_on(device_of(kind->name, executor.number()), inputs, outputs, arena);
+  return executor.run(code.waves, buffers.data(), failure);
+}
+
 void say_where(KernelFailure& failure, const std::string& name, const std::string& what) {
   failure.where = name + ": " + what + ": " + failure.where;
 }
@@ -114,7 +123,8 @@ bool Control::choose(void* const* buffers, Executor& executor, const std::string
     in.back() = block.at(key_place);
     executor.send(in.back(), &key, sizeof(key));
   }
-  if (executor.run(code, in.data(), buffers + 1 + inputs(), block.at(arena), failure)) return true;
+  if (execute(executor, code, in.data(), buffers + 1 + inputs(), block.at(arena), failure))
+    return true;
   say_where(failure, name, taken ? "where it holds" : "where it does not hold");
   return false;
 }
@@ -177,7 +187,7 @@ bool Control::loop(void* const* buffers, Executor& executor, const std::string& 
     }
     if (conditional) {
       void* decides = block.at(truth);
-      if (!executor.run(*other, in.data(), &decides, block.at(condition_arena), failure))
+      if (!execute(executor, *other, in.data(), &decides, block.at(condition_arena), failure))
         return fail("condition before iteration ");
       if (!holds(executor, decides)) break;
     }
@@ -195,7 +205,7 @@ bool Control::loop(void* const* buffers, Executor& executor, const std::string& 
       else
         out[outs + state] = block.at(place[state] + (made % 2 ? aligned(state_bytes[state]) : 0));
     }
-    if (!executor.run(*body, in.data(), out.data(), block.at(arena), failure))
+    if (!execute(executor, *body, in.data(), out.data(), block.at(arena), failure))
       return fail("iteration ");
     std::copy_n(out.data() + outs, states, current);
   }

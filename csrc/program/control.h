@@ -18,9 +18,11 @@ class Executor {
   virtual void clear(void* to, size_t bytes) = 0;
   virtual void send(void* to, const void* from, size_t bytes) = 0;  // from the host
   virtual void read(void* to, const void* from, size_t bytes) = 0;  // to the host, at once
+  // Of a device with memory of its own; the host's executions need no buffers.
+  virtual const DeviceKind* kind() const { return nullptr; }
+  virtual int number() const { return 0; }
   // False with a failure where a kernel reports a status.
-  virtual bool run(const ProgramCode& code, void* const* inputs, void* const* outputs, void* arena,
-                   KernelFailure& failure) = 0;
+  virtual bool run(const std::vector<Wave>&, void* const*, KernelFailure&) { return false; }
 
  protected:
   ~Executor() = default;
@@ -40,6 +42,8 @@ RandomKey inner_key(RandomKey key);
 // branch.
 class Control {
  public:
+  virtual ~Control() = default;
+
   enum class Kind : uint8_t { Loop, While, Choice };
 
   Kind kind = Kind::Loop;
@@ -60,8 +64,8 @@ class Control {
 
   void check() const;  // throws InternalError
   size_t buffer_count() const;
-  bool run(void* const* buffers, Executor& executor, const std::string& name,
-           KernelFailure& failure) const;
+  virtual bool run(void* const* buffers, Executor& executor, const std::string& name,
+                   KernelFailure& failure) const;  // for devices, which are linked apart
   void send_constants(Device& device) const;
 
  private:

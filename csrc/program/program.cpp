@@ -308,10 +308,6 @@ class HostExecutor final : public Executor {
   }
   void send(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  bool run(const ProgramCode& code, void* const* inputs, void* const* outputs, void* arena,
-           KernelFailure& failure) override {
-    return code.try_execute(inputs, outputs, arena, failure);
-  }
 };
 
 }  // namespace

@@ -167,11 +167,11 @@ class Mirror final : public tigon::DeviceKind {
     void read(void* to, const void* from, size_t bytes) override {
       if (own(from, bytes)) std::memcpy(to, from, bytes);
     }
-    bool run(const tigon::ProgramCode& code, void* const* inputs, void* const* outputs, void* arena,
+    const tigon::DeviceKind* kind() const override { return &mirror_; }
+    int number() const override { return number_; }
+    bool run(const std::vector<Wave>& waves, void* const* buffers,
              KernelFailure& failure) override {
-      tigon::Device& device = tigon::device_of("mirror", number_);
-      auto buffers = code.buffers_on(device, inputs, outputs, arena);
-      return mirror_.run_waves(number_, code.waves, buffers.data(), failure);
+      return mirror_.run_waves(number_, waves, buffers, failure);
     }
 
    private:

@@ -112,6 +112,8 @@ PROGRAMS: dict[str, tuple[Body, list[tuple[int, ...]]]] = {
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_graphs_compute_what_arrays_do(name: str, order: int) -> None:
+    if (name, order) == ("draws", 2) and nd.ones(1).context.device_type != "cpu":
+        pytest.skip("of what draws, gradients of gradients are computed on the processor only")
     body, shapes = PROGRAMS[name]
     inputs = [array(*shape, seed=number) for number, shape in enumerate(shapes)]
     plain, compiled = (results(body, inputs, hybridize, order) for hybridize in (False, True))
@@ -229,7 +231,7 @@ def test_symbols_are_bound_and_read_again() -> None:
     assert both.list_arguments() == ["x", "s", "w"]
     given = {"x": nd.array([1, 2, 3]), "s": nd.array([1]), "w": nd.array([2])}
     slopes = {name: nd.zeros_like(value) for name, value in given.items()}
-    executor = both.bind(mx.cpu(), given, slopes)
+    executor = both.bind(given["x"].context, given, slopes)
     rows, last = executor.forward(is_train=True)
     assert rows.asnumpy()[:, 0].tolist() == [3, 6, 10] and last.asscalar() == 7
     executor.backward([nd.ones((3, 1)), nd.ones(1)])
