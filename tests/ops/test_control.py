@@ -173,6 +173,39 @@ def test_rows_of_other_arrays_and_of_none() -> None:
     assert out == [] and last.asscalar() == 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_several_loops_in_one_program(seed: int) -> None:
+    """Whatever the order in which they are made, read and can begin."""
+    draw = np.random.RandomState(seed)
+    plans = [(int(draw.randint(3)), float(draw.uniform(0.5, 1))) for _ in range(5)]
+    order = draw.permutation(len(plans))
+
+    def body(F: Any, x: Any, state: Any, weight: Any) -> Any:
+        made = [state]
+        for kind, factor in plans:
+            before = made[draw_of(kind, len(made))]
+            rows = F.dot(x, weight) if kind == 1 else x  # some have to wait for a product
+            if kind == 2:
+                made.append(
+                    F.contrib.cond(F.sum(before) > 0, lambda b=before: b * 3, lambda b=before: -b)
+                )
+            else:
+                made.append(
+                    F.contrib.foreach(
+                        lambda row, s, f=factor: (row, F.tanh(s * f + row)), rows, before
+                    )[1]
+                )
+        return [made[1 + number] for number in order]
+
+    def draw_of(kind: int, count: int) -> int:
+        return (kind * 7 + seed) % count
+
+    inputs = [array(4, 3), array(3, seed=1), array(3, 3, seed=2)]
+    plain, compiled = (results(body, inputs, hybridize, 1) for hybridize in (False, True))
+    for one, other in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(other, one, 1e-5, 1e-5)
+
+
 def test_a_branch_that_is_not_taken_does_not_run() -> None:
     calls: list[str] = []
     x = nd.ones(1)

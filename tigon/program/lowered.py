@@ -279,17 +279,17 @@ class LoweredGraph:
         lowered = [
             (group, nests) for group in fusion.groups if (nests := lower_group(group, fusion))
         ]
+        self.wave_of = self._waves(lowered, in_place)
+        self.kernels = self._kernels(lowered)
         self.within = {
             nest.nest: [
                 lower_graph(inner, disabled=disabled) for inner in graphs_of(nest.nest.node)
             ]
-            for _, nests in lowered
-            for nest in nests
+            for kernel in self.kernels
+            for nest in kernel.nests
             if isinstance(nest.nest, Control)
         }
-        """What loops and branches run."""
-        self.wave_of = self._waves(lowered, in_place)
-        self.kernels = self._kernels(lowered)
+        """What loops and branches run, in the order in which they are launched."""
         self.producer: dict[Value, Kernel] = {}
         self.readers: dict[Value, list[Kernel]] = {}
         for kernel in self.kernels:
