@@ -39,7 +39,7 @@ bool execute(Executor& executor, const ProgramCode& code, void* const* inputs, v
 }
 
 void say_where(KernelFailure& failure, const std::string& name, const std::string& what) {
-  failure.where = name + ": " + what + ": " + failure.where;
+  failure.within(name + ": " + what + ": ");
 }
 
 char* row(void* begin, int64_t number, size_t bytes) {

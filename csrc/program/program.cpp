@@ -230,9 +230,10 @@ struct alignas(64) Running {
   std::span<const Wave> waves;
   void** buffers;
   std::atomic<int32_t> status{0};
-  KernelFailure failure;  // by the thread that changed the status; writing it each time would cost
+  KernelFailure& failure;  // written by the thread that changed the status
 
-  Running(std::span<const Wave> part, void** where) : waves(part), buffers(where) {}
+  Running(std::span<const Wave> part, void** where, KernelFailure& told)
+      : waves(part), buffers(where), failure(told) {}
 
   void run_points(const Wave& wave, size_t place, int64_t begin, int64_t end) {
     const Launch& launch = wave.launches[place];
@@ -271,7 +272,7 @@ struct alignas(64) Running {
 
 bool ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers,
                       bool alone, KernelFailure& failure) const {
-  Running running{part, buffers};
+  Running running{part, buffers, failure};
   if (alone) {
     running.run_alone();
   } else {
@@ -281,9 +282,7 @@ bool ProgramCode::run(std::span<const Wave> part, const uint32_t* chunk_counts, 
     ThreadPool::instance().run({chunk, &running, chunk_counts, static_cast<uint32_t>(part.size())},
                                cost == 0 || cost > kHeavy);
   }
-  if (!running.status.load()) return true;
-  failure = running.failure;
-  return false;
+  return !running.status.load();
 }
 
 namespace {
@@ -310,11 +309,29 @@ class HostExecutor final : public Executor {
   void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
 };
 
+bool is_control(const Wave& wave) { return !wave.launches.empty() && wave.launches[0].control; }
+
+bool run_control(const Wave& wave, void* const* buffers, KernelFailure& failure) {
+  HostExecutor host;
+  const Launch& launch = wave.launches[0];
+  return launch.control->run(buffers + wave.buffer_begins[0], host, launch.operator_name, failure);
+}
+
 }  // namespace
 
-void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
-  KernelFailure failure;
-  if (!try_execute(inputs, outputs, arena, failure)) failure.raise();
+bool ProgramCode::run_around_control(void** buffers, bool alone, KernelFailure& failure) const {
+  std::span<const Wave> rest(waves);
+  const uint32_t* counts = chunk_counts_.data();
+  while (!rest.empty()) {
+    auto found = std::find_if(rest.begin(), rest.end(), is_control);
+    auto before = static_cast<size_t>(found - rest.begin());
+    if (before && !run(rest.first(before), counts, buffers, alone, failure)) return false;
+    if (before == rest.size()) break;
+    if (!run_control(*found, buffers, failure)) return false;
+    rest = rest.subspan(before + 1);
+    counts += before + 1;
+  }
+  return true;
 }
 
 bool ProgramCode::try_execute(void* const* inputs, void* const* outputs, void* arena,
@@ -322,26 +339,13 @@ bool ProgramCode::try_execute(void* const* inputs, void* const* outputs, void* a
   alignas(64) Few<void*, 64> buffers(buffer_total_);
   resolve(buffers.data(), inputs, outputs, static_cast<char*>(arena), constants_.data());
   bool alone = (cost != 0 && cost < kAlone) || ThreadPool::instance().threads() == 1;
-  if (!has_control_) return run(waves, chunk_counts_.data(), buffers.data(), alone, failure);
-  HostExecutor host;
-  std::span<const Wave> rest(waves);
-  const uint32_t* counts = chunk_counts_.data();
-  while (!rest.empty()) {
-    auto is_control = [](const Wave& wave) {
-      return !wave.launches.empty() && wave.launches[0].control;
-    };
-    auto found = std::find_if(rest.begin(), rest.end(), is_control);
-    auto before = static_cast<size_t>(found - rest.begin());
-    if (before && !run(rest.first(before), counts, buffers.data(), alone, failure)) return false;
-    if (before == rest.size()) break;
-    const Launch& launch = found->launches[0];
-    if (!launch.control->run(buffers.data() + found->buffer_begins[0], host, launch.operator_name,
-                             failure))
-      return false;
-    rest = rest.subspan(before + 1);
-    counts += before + 1;
-  }
-  return true;
+  if (has_control_) return run_around_control(buffers.data(), alone, failure);
+  return run(waves, chunk_counts_.data(), buffers.data(), alone, failure);
+}
+
+void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
+  KernelFailure failure;
+  if (!try_execute(inputs, outputs, arena, failure)) failure.raise();
 }
 
 std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const* outputs,
@@ -354,15 +358,9 @@ std::vector<double> ProgramCode::execute_timed(void* const* inputs, void* const*
     auto chunks = static_cast<uint32_t>(wave.chunks.size());
     auto began = Clock::now();
     KernelFailure failure;
-    bool well;
-    if (!wave.launches.empty() && wave.launches[0].control) {
-      const Launch& launch = wave.launches[0];
-      HostExecutor host;
-      well = launch.control->run(buffers.data() + wave.buffer_begins[0], host, launch.operator_name,
-                                 failure);
-    } else {
-      well = run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone, failure);
-    }
+    bool well = is_control(wave)
+                    ? run_control(wave, buffers.data(), failure)
+                    : run({&wave, 1}, &chunks, buffers.data(), part == Part::LaunchAlone, failure);
     if (!well) failure.raise();
     seconds.push_back(std::chrono::duration<double>(Clock::now() - began).count());
   };

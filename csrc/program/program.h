@@ -65,14 +65,18 @@ inline constexpr int32_t kRoutineRefused = 9;  // the argument
 struct KernelFailure {
   static constexpr size_t kDetails = 4;
 
-  const Launch* launch = nullptr;
-  int32_t status = 0;
-  int64_t details[kDetails] = {};  // what the kernel left in its scratch memory
-  std::string where;               // iterations and branches, from the outside in
+  // Made at every execution, and written where it fails: nothing is set before.
+  const Launch* launch;
+  int32_t status;
+  int64_t details[kDetails];           // what the kernel left in its scratch memory
+  std::unique_ptr<std::string> where;  // iterations and branches, from the outside in
+  void within(const std::string& what) {
+    where = std::make_unique<std::string>(what + (where ? *where : ""));
+  }
   [[noreturn]] void raise() const;
 
  private:
-  std::string who() const { return where + launch->operator_name; }
+  std::string who() const { return (where ? *where : "") + launch->operator_name; }
   std::string index_out_of_range() const;
   std::string matrix() const;
 };
@@ -119,6 +123,7 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
  private:
   bool run(std::span<const Wave> part, const uint32_t* chunk_counts, void** buffers, bool alone,
            KernelFailure& failure) const;
+  bool run_around_control(void** buffers, bool alone, KernelFailure& failure) const;
   void resolve(void** buffers, void* const* inputs, void* const* outputs, char* arena,
                void* const* constants) const;
 

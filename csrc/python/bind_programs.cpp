@@ -14,27 +14,27 @@ namespace {
 
 using namespace nb::literals;
 
+// (address, buffers, slots, points, grain, scratch_bytes, operator), and of a loop its control.
 Launch read_launch(nb::handle given) {
-  auto items = nb::cast<nb::sequence>(given);
-  auto parts = nb::cast<std::tuple<uint64_t, std::vector<std::pair<int, int64_t>>, nb::bytes,
-                                   int64_t, int64_t, size_t, std::string>>(
-      nb::make_tuple(items[0], items[1], items[2], items[3], items[4], items[5], items[6]));
+  auto parts = nb::cast<nb::sequence>(given);
+  size_t count = nb::len(parts);
+  if (count != 7 && count != 8) throw InternalError("launch: expected 7 or 8 parts");
   Launch launch{};
-  launch.kernel = reinterpret_cast<Kernel>(static_cast<uintptr_t>(std::get<0>(parts)));
-  for (auto [space, index] : std::get<1>(parts)) {
+  launch.kernel = reinterpret_cast<Kernel>(nb::cast<uintptr_t>(parts[0]));
+  for (auto [space, index] : nb::cast<std::vector<std::pair<int, int64_t>>>(parts[1])) {
     if (space < 0 || space > 3) throw InternalError("launch: unknown buffer space");
     launch.buffers.push_back({static_cast<Space>(space), index});
   }
-  const nb::bytes& slots = std::get<2>(parts);
+  auto slots = nb::cast<nb::bytes>(parts[2]);
   if (slots.size() % 8) throw InternalError("launch: the slots are not a multiple of 8 bytes");
   launch.slots.resize(slots.size() / 8);
   if (slots.size()) std::memcpy(launch.slots.data(), slots.c_str(), slots.size());
-  launch.points = std::get<3>(parts);
-  launch.grain = std::get<4>(parts);
-  launch.scratch_bytes = std::get<5>(parts);
-  launch.operator_name = std::get<6>(parts);
-  if (nb::len(items) > 7 && !nb::object(items[7]).is_none())
-    launch.control = nb::cast<std::shared_ptr<const Control>>(items[7]);
+  launch.points = nb::cast<int64_t>(parts[3]);
+  launch.grain = nb::cast<int64_t>(parts[4]);
+  launch.scratch_bytes = nb::cast<size_t>(parts[5]);
+  launch.operator_name = nb::cast<std::string>(parts[6]);
+  if (count == 8 && !nb::object(parts[7]).is_none())
+    launch.control = nb::cast<std::shared_ptr<const Control>>(parts[7]);
   return launch;
 }
 

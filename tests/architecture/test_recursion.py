@@ -70,7 +70,6 @@ BOUNDED = {
     "passes.thread_keys._within thread_keys thread_keys.rule": LOOPS,
     "program.lowered._native_of_stored": LOOPS,
     "program.stored._fields": LOOPS,
-    "program.stored._names": LOOPS,
     "program.stored._program": "caught: what is nested deeper is none of ours",
 }
 """By module and the functions of one circle: why it ends soon, whatever the user's program."""

@@ -239,6 +239,7 @@ def test_an_error_names_the_iteration() -> None:
         (lambda F, x: F.contrib.foreach(lambda r, s: (r, s), [], x), "expected data to go over"),
         (lambda F, x: F.contrib.while_loop(lambda i: i, lambda i: (i, i), x), "max_iterations"),
         (lambda F, x: F.contrib.while_loop(lambda i: i, lambda i: (i, i), [], 3), "loop_vars"),
+        (lambda F, x: F.contrib.foreach(lambda r, s: (r, [s, s]), x, x), "expected 1 states from"),
     ],
 )
 @pytest.mark.parametrize("hybridize", [False, True])
@@ -248,6 +249,13 @@ def test_what_is_refused(call: Body, message: str, hybridize: bool) -> None:
         net.hybridize()
     with pytest.raises(TigonError, match=message):
         net(nd.ones((2, 2)))
+
+
+def test_branches_give_their_results_in_the_same_lists() -> None:
+    net = Of(lambda F, x: F.contrib.cond(F.sum(x) > 0, lambda: x, lambda: [x]))
+    net.hybridize()
+    with pytest.raises(TigonError, match="then_func gives an array and else_func a list of 1"):
+        net(nd.ones(2))
 
 
 def test_states_keep_their_types_in_graphs() -> None:
@@ -395,6 +403,15 @@ BODIES: dict[str, tuple[Body, bool]] = {
         lambda x, s: (
             nd.contrib.while_loop(lambda t: t.sum() < 20, lambda t: (t, t + 1), s, 9)[0][0]
             + nd.random.uniform(shape=(3,))
+        ),
+        True,
+    ),
+    "held alone": (
+        lambda x, s: (
+            nd.contrib.foreach(
+                lambda r, t: (nd.ones(len(r)) * r.size, t + r[0]), nd.ones((3, 2)), nd.ones(1)
+            )[0]
+            + s[:1]
         ),
         True,
     ),

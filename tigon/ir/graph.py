@@ -334,6 +334,15 @@ def graphs_among(attrs: Any) -> dict[str, Graph]:
     return {name: value for name, value in vars(attrs).items() if isinstance(value, Graph)}
 
 
+def nodes_within(node: Node) -> Iterator[Node]:
+    """All nodes of these graphs, and of those within them."""
+    stack = list(graphs_within(node).values())
+    while stack:
+        for inner in stack.pop():
+            yield inner
+            stack += graphs_within(inner).values()
+
+
 def is_open(node: Node) -> bool:
     """Whether run-time extents decide what the node computes."""
     values = [value for value in (*node.inputs, *node.outputs) if value.is_typed]

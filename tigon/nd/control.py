@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tigon import _native
-from tigon.base import TigonError, check
+from tigon.base import check
 from tigon.ops import get
-from tigon.ops.control_structure import given_states, nested
+from tigon.ops.control_structure import check_count, check_most, nested, pair
 from tigon.runtime import keys, tracing
 
 
@@ -56,7 +56,7 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     if made is not NotImplemented:
         return made
     given = nested("foreach", "data", _concrete(data))
-    begin = given_states("foreach", _concrete(init_states))
+    begin = nested("foreach", "states", _concrete(init_states))
     states = begin.rebuilt(begin.leaves)
     check(given.leaves, "foreach", "expected data to go over; given none")
     lengths = [leaf.shape[0] if leaf.shape else 0 for leaf in given.leaves]
@@ -71,13 +71,14 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
         for number in range(lengths[0]):
             stream.iteration(number)
             row = given.rebuilt([leaf[number] for leaf in given.leaves])
-            outs, states = _pair("foreach", body(row, states))
+            outs, states = pair("foreach", body(row, states))
             shape = nested("foreach", "outputs", outs)
-            nested("foreach", "states", states)
+            after = nested("foreach", "states", states)
+            check_count("foreach", begin, after)
             rows.append(list(shape.leaves))
     if shape is None:
         return [], states
-    return shape.rebuilt(_stacked(rows)), _as_lists(states)
+    return shape.rebuilt(_stacked(rows)), after.rebuilt(after.leaves)
 
 
 def while_loop(
@@ -101,37 +102,28 @@ def while_loop(
     made = _in_graph("while_loop", cond, func, loop_vars, max_iterations, name)
     if made is not NotImplemented:
         return made
-    check(
-        isinstance(max_iterations, int) and max_iterations > 0,
-        "while_loop",
-        f"expected max_iterations, a whole number above 0; given {max_iterations!r}",
-    )
-    assert max_iterations is not None
-    nest = given_states("while_loop", _concrete(loop_vars))
+    most = check_most(max_iterations)
+    nest = nested("while_loop", "loop_vars", _concrete(loop_vars))
     check(nest.leaves, "while_loop", "expected loop_vars; given none")
     states = nest.rebuilt(nest.leaves)
     alone = not isinstance(states, list)
     rows: list[list[Any]] = []
     shape = None
     with keys.within() as stream:
-        while len(rows) < max_iterations:
+        while len(rows) < most:
             stream.iteration(len(rows))
             arguments = [states] if alone else states
             if not _holds("while_loop", cond(*arguments)):
                 break
-            outs, after = _pair("while_loop", func(*arguments))
+            outs, after = pair("while_loop", func(*arguments))
             shape = nested("while_loop", "outputs", outs)
-            new = given_states("while_loop", after)
-            check(
-                len(new.leaves) == len(nest.leaves),
-                "while_loop",
-                f"expected {len(nest.leaves)} loop_vars from func; given {len(new.leaves)}",
-            )
+            new = nested("while_loop", "loop_vars", after)
+            check_count("while_loop", nest, new)
             states = nest.rebuilt(new.leaves)
             rows.append(list(shape.leaves))
     if shape is None:
         return [], states
-    return shape.rebuilt(_stacked(rows, max_iterations)), states
+    return shape.rebuilt(_stacked(rows, most)), states
 
 
 def cond(
@@ -171,19 +163,6 @@ def _stacked(rows: list[list[Any]], length: int | None = None) -> list[Any]:
         missing = 0 if length is None else length - len(column)
         made.append(stack(*column, *[zeros_like(column[0])] * missing, axis=0))
     return made
-
-
-def _as_lists(states: Any) -> Any:
-    nest = nested("foreach", "states", states)
-    return nest.rebuilt(nest.leaves)
-
-
-def _pair(where: str, result: Any) -> tuple[Any, Any]:
-    if not isinstance(result, (list, tuple)) or len(result) != 2:
-        raise TigonError(
-            f"{where}: expected (outputs, states) from the body; given {type(result).__name__}"
-        )
-    return result[0], result[1]
 
 
 tracing.set_control("arrays", {"foreach": foreach, "while_loop": while_loop, "cond": cond})

@@ -41,8 +41,32 @@ def nested(where: str, what: str, given: Any) -> Nest:
     return Nest(tuple(leaves), shape)
 
 
-def given_states(where: str, states: Any) -> Nest:
-    return nested(where, "states", states)
+def pair(where: str, result: Any) -> tuple[Any, Any]:
+    """What a body gives: outputs and states."""
+    check(
+        isinstance(result, (list, tuple)) and len(result) == 2,
+        where,
+        f"expected (outputs, states) from the body; given {type(result).__name__}",
+    )
+    return result[0], result[1]
+
+
+def check_count(where: str, before: Nest, after: Nest) -> None:
+    check(
+        len(before.leaves) == len(after.leaves),
+        where,
+        f"expected {len(before.leaves)} states from the body, as many as it is given; given "
+        f"{len(after.leaves)}",
+    )
+
+
+def check_most(max_iterations: Any) -> int:
+    check(
+        isinstance(max_iterations, int) and max_iterations > 0,
+        "while_loop",
+        f"expected max_iterations, a whole number above 0; given {max_iterations!r}",
+    )
+    return int(max_iterations)
 
 
 def _shape_of(item: Any, leaves: list[Any], depth: int) -> Any:

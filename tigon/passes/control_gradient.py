@@ -1,8 +1,7 @@
 """Gradients of loops and branches: a loop from the last iteration to the first over the gradient of
 the body, a branch over those of the branches.
 
-Each iteration is computed again from what it began with, which the loop forward stacks; what is
-worth keeping besides is for `passes/keep_residuals.py` to say.
+Each iteration is computed again from what it began with, which the loop forward stacks.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from tigon.base.extents import same_shape
 from tigon.ir.graph import Graph, Node, Value, variable
 from tigon.ir.rewrite import substitute, untyped
 from tigon.ops.primitive import control as ops
+from tigon.ops.primitive.random import KEY_NAME
 from tigon.passes.primitives import add, reshape, zeros_like
-
-KEY_NAME = "_random_key"  # as `thread_keys` calls it
 
 Gradient = Callable[
     [Sequence[Value], Sequence[Value | None], Sequence[Value]], Sequence[Value | None]

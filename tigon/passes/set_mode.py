@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon.base.frozen import replace
-from tigon.ir.graph import Graph, Node, Value, graphs_among, graphs_within, variable
+from tigon.ir.graph import Graph, Node, Value, graphs_among, graphs_within, nodes_within, variable
 from tigon.ir.rewrite import rewrite
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import follow_forward
@@ -36,7 +36,7 @@ def set_mode(graph: Graph, training: bool) -> Graph:
 
 def trains(node: Node) -> bool:
     """Whether a typed node computes something that prediction would not."""
-    if any(getattr(n.attrs, "training", False) for g in graphs_within(node).values() for n in g):
+    if any(getattr(inner.attrs, "training", False) for inner in nodes_within(node)):
         return True
     if not getattr(node.attrs, "training", False):
         return False

@@ -10,9 +10,9 @@ from tigon.base.dtypes import int64
 from tigon.base.frozen import replace
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, graphs_within, variable
 from tigon.ir.rewrite import rewrite
+from tigon.ops.primitive.random import KEY_NAME as KEY_NAME
 from tigon.passes.gradient import follow_forward
 
-KEY_NAME = "_random_key"
 KEY_TYPE = TensorType((2,), int64)
 """Seed and call counter."""
 

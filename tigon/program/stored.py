@@ -8,14 +8,14 @@ not ours."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph
-from tigon.ir.graph import graphs_within, is_open
+from tigon.ir.graph import is_open, nodes_within
 from tigon.loop.fingerprint import declared_elsewhere
 from tigon.program.control import StoredControl
 
@@ -50,19 +50,11 @@ def key_of(
     """What a program depends on, as text; None for graphs that cannot be told apart by text."""
     if any(map(is_open, graph.nodes)):
         return None
-    names = list(_names(graph))
+    names = [n.name for node in graph.nodes for n in (node, *nodes_within(node))]
     text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
     if " at 0x" in text:
         return None  # an attribute that is known by identity only
     return f"program {_package_version()}{declared_elsewhere()} {backend} {text}"
-
-
-def _names(graph: Graph) -> Iterator[str]:
-    """Of all nodes, those within loops and branches included: messages speak of them."""
-    for node in graph.nodes:
-        yield node.name
-        for inner in graphs_within(node).values():
-            yield from _names(inner)
 
 
 def dump(stored: StoredProgram) -> bytes:

@@ -20,7 +20,14 @@ from tigon.ir.graph import (
 )
 from tigon.ir.rewrite import substitute, untyped
 from tigon.ops import get
-from tigon.ops.control_structure import CannotTrace, Nest, given_states, nested
+from tigon.ops.control_structure import (
+    CannotTrace,
+    Nest,
+    check_count,
+    check_most,
+    nested,
+    pair,
+)
 from tigon.ops.primitive import control as ops
 from tigon.ops.record import has_effect
 from tigon.runtime import tracing
@@ -60,7 +67,7 @@ class _Inner:
         for number, (leaf, type_) in enumerate(zip(nest.leaves, types, strict=True)):
             value = variable(f"{prefix}{number}", type_)
             self.variables.append(value)
-            made.append((type(leaf) if isinstance(leaf, Symbol) else Symbol)((value,)))
+            made.append(type(leaf)((value,)))
         return nest.rebuilt(made)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -132,29 +139,32 @@ def _has_states(node: Node) -> bool:
     return has_effect(node) or bool(getattr(op, "mutates", None))
 
 
-def _values(where: str, what: str, nest: Nest) -> list[Value]:
-    found = []
-    for leaf in nest.leaves:
-        check(
-            hasattr(leaf, "apply_op") or isinstance(leaf, Symbol),
-            where,
-            f"{what}: expected arrays, or lists of them; given {type(leaf).__name__}",
-        )
-        found.append(enter(leaf, where))
-    return found
+def _symbols(where: str, what: str, given: Any) -> Nest:
+    """Operands; arrays that the code holds are symbols of the trace."""
+    nest = nested(where, what, given)
+    capture = tracing.capture()
+    leaves = [
+        leaf if capture is None or isinstance(leaf, Symbol) else capture(leaf)
+        for leaf in nest.leaves
+    ]
+    return Nest(tuple(leaves), nest.shape)
+
+
+def _values(where: str, nest: Nest) -> list[Value]:
+    return [enter(leaf, where) for leaf in nest.leaves]
 
 
 def _type(value: Value) -> TensorType | None:
     return TensorType(value.shape, value.dtype) if value.is_typed else None
 
 
-def _node(op: Any, attrs: Any, operands: Sequence[Value], name: str | None, within: Any) -> Any:
+def _node(op: Any, attrs: Any, operands: Sequence[Value], within: set[Node]) -> Symbol:
     """The outputs that users see, as symbols."""
     trace = tracing.installed().giver
     if trace is not None:
         trace.without(within)
     symbols = [Symbol((value,)) for value in operands]
-    return apply(op, attrs, symbols, name, op.name, like=Symbol)
+    return apply(op, attrs, symbols, hint=op.name, like=Symbol)
 
 
 def _listed(result: Any, kind: type[Symbol], count: int) -> list[Any]:
@@ -203,25 +213,25 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     >>> rows.list_arguments()
     ['x', 's']
     """
-    given, states = nested("foreach", "data", data), given_states("foreach", init_states)
+    given, states = _symbols("foreach", "data", data), _symbols("foreach", "states", init_states)
     check(given.leaves, "foreach", "expected data to go over; given none")
-    own, begin = _values("foreach", "data", given), _values("foreach", "init_states", states)
+    own, begin = _values("foreach", given), _values("foreach", states)
     inner = _Inner("foreach", lazy=False)
     rows = [None if (t := _type(v)) is None else ops.row_type(t) for v in own]
     arguments = (
         inner.enter("data", given, rows),
         inner.enter("state", states, list(map(_type, begin))),
     )
-    outs, after = _pair("foreach", "body", inner.run(body, *arguments))
+    outs, after = pair("foreach", inner.run(body, *arguments))
     results, last = nested("foreach", "outputs", outs), nested("foreach", "states", after)
-    _check_count("foreach", states, last)
-    values = [*_values("foreach", "outputs", results), *_values("foreach", "states", last)]
+    check_count("foreach", states, last)
+    values = [*_values("foreach", results), *_values("foreach", last)]
     results, last = _released(results, last)
     del outs, after, arguments
     inner.check_kept()
     others, within = inner.close(values)
     attrs = ops.ForeachAttrs(inner.graph(values, others), len(own), len(begin))
-    made = _node(ops._foreach, attrs, [*own, *begin, *others], None, within)
+    made = _node(ops._foreach, attrs, [*own, *begin, *others], within)
     count = len(results.leaves)
     symbols = _listed(made, _kind([*given.leaves, *states.leaves]), count + len(begin))
     return results.rebuilt(symbols[:count]), last.rebuilt(symbols[count:])
@@ -244,17 +254,17 @@ def while_loop(
     ['i']
     """
     most = check_most(max_iterations)
-    states = given_states("while_loop", loop_vars)
+    states = _symbols("while_loop", "loop_vars", loop_vars)
     check(states.leaves, "while_loop", "expected loop_vars; given none")
-    begin = _values("while_loop", "loop_vars", states)
+    begin = _values("while_loop", states)
     inner = _Inner("while_loop", lazy=False)
     variables = inner.enter("state", states, list(map(_type, begin)))
     arguments = variables if isinstance(variables, list) else [variables]
     decides = enter(inner.run(cond, *arguments), "while_loop")
-    outs, after = _pair("while_loop", "func", inner.run(func, *arguments))
+    outs, after = pair("while_loop", inner.run(func, *arguments))
     results, last = nested("while_loop", "outputs", outs), nested("while_loop", "loop_vars", after)
-    _check_count("while_loop", states, last)
-    values = [*_values("while_loop", "outputs", results), *_values("while_loop", "loop_vars", last)]
+    check_count("while_loop", states, last)
+    values = [*_values("while_loop", results), *_values("while_loop", last)]
     holds = get("Cast")(decides, dtype="bool")
     (results,) = _released(results)
     del outs, after, arguments, variables, last
@@ -263,7 +273,7 @@ def while_loop(
     attrs = ops.WhileAttrs(
         inner.graph([holds], others), inner.graph(values, others), len(begin), most
     )
-    made = _node(ops._while_loop, attrs, [*begin, *others], None, within)
+    made = _node(ops._while_loop, attrs, [*begin, *others], within)
     count = len(results.leaves)
     symbols = _listed(made, _kind(states.leaves), count + len(begin))
     return results.rebuilt(symbols[:count]), states.rebuilt(symbols[count:])
@@ -281,51 +291,37 @@ def cond(
     ['p', 'x']
     """
     decides = get("Cast")(enter(pred, "cond"), dtype="bool")
-    graphs = []
+    branches, shapes, kinds = [], [], []
+    others: dict[Value, None] = {}
+    within: set[Node] = set()
     for function in (then_func, else_func):
         check(callable(function), "cond", f"expected functions; given {type(function).__name__}")
         inner = _Inner("cond", lazy=True)
-        results = nested("cond", "results", inner.run(function))
-        values = _values("cond", "results", results)
+        results = _symbols("cond", "results", inner.run(function))
+        values = _values("cond", results)
+        shapes.append(results.shape)
+        kinds.append(_kind(results.leaves))
         (results,) = _released(results)
         inner.check_kept()
-        graphs.append((inner, results, values, *inner.close(values)))
-    others = list(dict.fromkeys(value for *_, own, _ in graphs for value in own))
-    within = {node for *_, own in graphs for node in own}
-    then, otherwise = (inner.graph(values, others) for inner, _, values, _, _ in graphs)
+        read, own = inner.close(values)
+        others.update(dict.fromkeys(read))
+        within |= own
+        branches.append((inner, values))
+    check(
+        shapes[0] == shapes[1],
+        "cond",
+        "expected branches that give their results in the same lists; then_func gives "
+        f"{_described(shapes[0])} and else_func {_described(shapes[1])}",
+    )
     if not others:
         raise CannotTrace("cond: its branches read nothing; use where")
-    made = _node(ops._cond, ops.CondAttrs(then, otherwise), [decides, *others], None, within)
-    results = graphs[0][1]
-    kind = _kind([pred]) if isinstance(pred, Symbol) else Symbol
-    return results.rebuilt(_listed(made, kind, len(results.leaves)))
+    then, otherwise = (inner.graph(values, list(others)) for inner, values in branches)
+    made = _node(ops._cond, ops.CondAttrs(then, otherwise), [decides, *others], within)
+    return results.rebuilt(_listed(made, kinds[0], len(results.leaves)))
 
 
-def check_most(max_iterations: Any) -> int:
-    check(
-        isinstance(max_iterations, int) and max_iterations > 0,
-        "while_loop",
-        f"expected max_iterations, a whole number above 0; given {max_iterations!r}",
-    )
-    return int(max_iterations)
-
-
-def _pair(where: str, what: str, result: Any) -> tuple[Any, Any]:
-    check(
-        isinstance(result, (list, tuple)) and len(result) == 2,
-        where,
-        f"{what}: expected (outputs, states); given {type(result).__name__}",
-    )
-    return result[0], result[1]
-
-
-def _check_count(where: str, before: Nest, after: Nest) -> None:
-    check(
-        len(before.leaves) == len(after.leaves),
-        where,
-        f"expected {len(before.leaves)} states from the body, as many as it is given; given "
-        f"{len(after.leaves)}",
-    )
+def _described(shape: Any) -> str:
+    return "an array" if shape is None else f"a list of {len(shape)}"
 
 
 tracing.set_control("symbols", {"foreach": foreach, "while_loop": while_loop, "cond": cond})

@@ -592,8 +592,7 @@ class Trace:
 
 def _run_as_graph(node: Node, operands: Sequence[Any]) -> list[Any]:
     inputs = [variable(f"operand{i}") for i in range(len(operands))]
-    arrays = [o if isinstance(o, _native.NDArray) else nd.array([o]) for o in operands]
-    return CachedGraph(Graph(inputs, Node(node.op, tuple(inputs), node.attrs).outputs))(arrays)
+    return CachedGraph(Graph(inputs, Node(node.op, tuple(inputs), node.attrs).outputs))(operands)
 
 
 _KNOWN_BY_CONTENT = (list, dict, set, np.ndarray, bytearray)

@@ -20,6 +20,9 @@ from tigon.loop.grammar import Expr
 from tigon.ops.primitive.view import Coords, Read
 from tigon.ops.record import Family, primitive
 
+KEY_NAME = "_random_key"
+"""Of the variable that stands for the key in graphs."""
+
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
