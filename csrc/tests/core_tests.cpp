@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/pool.h"
 #include "memory/storage.h"
+#include "program/control.h"
 #include "program/object_code.h"
 #include "program/program.h"
 #include "program/routines.h"
@@ -633,7 +634,7 @@ int32_t failing_kernel(void* const*, const int64_t*, void*, int64_t begin, int64
 }
 
 Launch launch(Kernel kernel, std::vector<BufferPlace> buffers, int64_t points, int64_t slot) {
-  return {kernel, std::move(buffers), {slot}, points, 64, 1024, "test", {}};
+  return {kernel, std::move(buffers), {slot}, points, 64, 1024, "test", {}, {}};
 }
 
 // out = (x + 1) * 2 through the arena, and out2 = x + 5 beside the first step.
@@ -689,6 +690,123 @@ void programs_run_their_waves() {
              "test: index 7 is out of bounds for axis 1 with size 5; expected -5 to 4";
   }
   REQUIRE(thrown);
+}
+
+// row, state -> their sum, twice
+int32_t running_sum_kernel(void* const* buffers, const int64_t*, void*, int64_t begin,
+                           int64_t end) {
+  for (int64_t point = begin; point < end; ++point) {
+    double sum = static_cast<const double*>(buffers[0])[point] +
+                 static_cast<const double*>(buffers[1])[point];
+    if (sum > 1000) return 1;
+    static_cast<double*>(buffers[2])[point] = sum;
+    static_cast<double*>(buffers[3])[point] = sum;
+  }
+  return 0;
+}
+
+// state -> whether its first element is below 10
+int32_t below_ten_kernel(void* const* buffers, const int64_t*, void*, int64_t, int64_t) {
+  *static_cast<bool*>(buffers[1]) = *static_cast<const double*>(buffers[0]) < 10;
+  return 0;
+}
+
+Ref<ProgramCode> one_launch(Launch launch, size_t inputs, size_t outputs) {
+  Ref<ProgramCode> code(new ProgramCode);
+  code->input_count = inputs;
+  code->output_count = outputs;
+  code->waves.emplace_back().launches = {std::move(launch)};
+  code->finish();
+  return code;
+}
+
+Ref<ProgramCode> control_code(std::shared_ptr<const Control> control, size_t inputs,
+                              size_t outputs) {
+  Launch launch{};
+  for (size_t index = 0; index < inputs; ++index)
+    launch.buffers.push_back({Space::Input, static_cast<int64_t>(index)});
+  for (size_t index = 0; index < outputs; ++index)
+    launch.buffers.push_back({Space::Output, static_cast<int64_t>(index)});
+  launch.points = launch.grain = 1;
+  launch.operator_name = "loop";
+  launch.control = std::move(control);
+  return one_launch(std::move(launch), inputs, outputs);
+}
+
+void loops_run_their_programs() {
+  constexpr int64_t kRows = 5;
+  constexpr int64_t kWidth = 1000;
+  constexpr size_t kBytes = kWidth * sizeof(double);
+  auto body = one_launch(
+      launch(running_sum_kernel,
+             {{Space::Input, 0}, {Space::Input, 1}, {Space::Output, 0}, {Space::Output, 1}}, kWidth,
+             0),
+      2, 2);
+  auto sums = std::make_shared<Control>();
+  sums->body = body;
+  sums->data = sums->states = sums->outs = 1;
+  sums->most = kRows;
+  sums->row_bytes = {kBytes, kBytes};
+  sums->state_bytes = {kBytes};
+  sums->kept = {true};
+  for (bool reverse : {false, true}) {
+    sums->reverse = reverse;
+    sums->check();
+    auto code = control_code(std::make_shared<Control>(*sums), 2, 3);
+    for (int threads : {1, 2, 4}) {
+      ThreadPool::instance().set_threads(threads);
+      std::vector<double> rows(kRows * kWidth), begin(kWidth, 100);
+      std::vector<double> out(kRows * kWidth), last(kWidth), stack(kRows * kWidth);
+      for (size_t place = 0; place < rows.size(); ++place)
+        rows[place] = static_cast<double>(place / kWidth + 1);
+      void* inputs[] = {rows.data(), begin.data()};
+      void* outputs[] = {out.data(), last.data(), stack.data()};
+      code->execute(inputs, outputs, nullptr);
+      double state = 100;
+      for (int64_t step = 0; step < kRows; ++step) {
+        auto row = static_cast<size_t>((reverse ? kRows - 1 - step : step) * kWidth + 7);
+        REQUIRE(stack[row] == state);
+        state += rows[row];
+        REQUIRE(out[row] == state);
+      }
+      REQUIRE(last[7] == state && last[kWidth - 1] == state);
+
+      rows[2 * kWidth] = 5000;
+      bool thrown = false;
+      try {
+        code->execute(inputs, outputs, nullptr);
+      } catch (const UserError& error) {
+        thrown = std::string(error.what()).starts_with("loop: iteration 2: test: ");
+      }
+      REQUIRE(thrown);
+    }
+  }
+  ThreadPool::instance().set_threads(2);
+
+  // While the state is below 10 it is doubled: what is added is the state itself.
+  auto doubled = one_launch(
+      launch(running_sum_kernel,
+             {{Space::Input, 0}, {Space::Input, 0}, {Space::Output, 0}, {Space::Output, 1}}, kWidth,
+             0),
+      1, 2);
+  auto again = std::make_shared<Control>();
+  again->kind = Control::Kind::While;
+  again->body = doubled;
+  again->other =
+      one_launch(launch(below_ten_kernel, {{Space::Input, 0}, {Space::Output, 0}}, 1, 0), 1, 1);
+  again->states = again->outs = 1;
+  again->most = 7;
+  again->row_bytes = again->state_bytes = {kBytes};
+  again->kept = {false};
+  again->check();
+  auto code = control_code(again, 1, 3);
+  std::vector<double> begin(kWidth, 3), out(7 * kWidth, -1), last(kWidth);
+  int64_t made = -1;
+  void* inputs[] = {begin.data()};
+  void* outputs[] = {out.data(), last.data(), &made};
+  code->execute(inputs, outputs, nullptr);
+  REQUIRE(made == 2 && last[0] == 12 && out[0] == 6 && out[kWidth] == 12);
+  REQUIRE(out[2 * kWidth] == 0 && out[7 * kWidth - 1] == 0);
 }
 
 // A library that takes roots of diagonal matrices, and refuses what is not positive.
@@ -884,6 +1002,7 @@ int main() {
   a_forked_child_finds_whole_results_and_goes_on();
 #endif
   programs_run_their_waves();
+  loops_run_their_programs();
   routines_work_through_batches();
   object_code_comes_in_order();
   fork_join_time();
