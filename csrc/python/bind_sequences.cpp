@@ -161,6 +161,13 @@ void bind_random_keys(nb::module_& m) {
   m.def(
       "take_key", [](int64_t calls) { return nb::steal(new_random_key(take_key(calls))); },
       "calls"_a = 1);
+  m.def(
+      "give_back_key",
+      [](nb::object key, int64_t calls) {
+        if (!is_random_key(key.ptr())) throw InternalError("give_back_key: it is no key");
+        give_back_key(as_random_key(key.ptr()), calls);
+      },
+      "key"_a, "calls"_a);
   m.def("take_callback_key", [] {
     RandomKey key = take_callback_key();
     return std::make_pair(key.seed, key.counter);

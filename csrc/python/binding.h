@@ -59,6 +59,7 @@ inline TypeRef type_of(const TypePair& pair) {
 
 void bind_programs(nb::module_& m);
 void bind_sequences(nb::module_& m);
+void bind_paths(nb::module_& m);
 void bind_tape(nb::module_& m);
 void bind_object_code(nb::module_& m);
 void bind_engine(nb::module_& m);

@@ -262,6 +262,7 @@ class Guards {
   // Nothing is added once the trace is over, so that a check, which may run Python code, does not
   // disturb the loop.
   bool hold() {
+    if (before_ && !before_->hold()) return false;
     Guard* one = all_.data();
     Guard* end = one + all_.size();
     for (; one != end; ++one) {
@@ -278,6 +279,12 @@ class Guards {
   }
 
   size_t size() const { return all_.size(); }
+
+  // These are checked first.
+  void extend(nb::object before) {
+    before_ = nb::inst_ptr<Guards>(before);
+    kept_ = std::move(before);
+  }
 
   // One guard for all names of a dictionary.
   size_t add_name(nb::object space, nb::object name) {
@@ -310,16 +317,21 @@ class Guards {
       Py_VISIT(one.key.ptr());
       Py_VISIT(one.value.ptr());
     }
+    Py_VISIT(kept_.ptr());
     return 0;
   }
 
   void clear() {
     std::vector<Guard> all;
     all.swap(all_);
+    before_ = nullptr;
+    nb::object gone = std::move(kept_);
   }
 
  private:
   std::vector<Guard> all_;
+  Guards* before_ = nullptr;
+  nb::object kept_;
 };
 
 bool is_guards(PyObject* object) {
@@ -490,6 +502,11 @@ void bind_guards(nb::module_& m) {
              return all.add({Place::kCheck, std::move(function), nb::object(), nb::object()});
            })
       .def("hold", &Guards::hold)
+      .def("extend",
+           [](Guards& all, nb::object before) {
+             expect(is_guards(before.ptr()), "guards: what comes before them are guards");
+             all.extend(std::move(before));
+           })
       .def("failed", [](Guards& all) { return all.failed(); })
       .def("__len__", &Guards::size);
   guards_type = guards.ptr();

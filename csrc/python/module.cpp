@@ -144,6 +144,7 @@ void set_up(nb::module_& m) {
   bind_arrays(m);
   bind_programs(m);
   bind_sequences(m);
+  bind_paths(m);
   bind_guards(m);
   bind_shortcuts(m);
   bind_tape(m);

@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "call/paths.h"
 #include "call/sequence.h"
 #include "core/few.h"
 #include "python/arguments.h"
@@ -22,10 +23,8 @@ int64_t epoch = 0;  // of blocks and parameters; guarded by the GIL
 
 using Operands = Few<Array*, 32>;
 
-// One sequence for one kind of call, and all that must be as it was.
+// One sequence, or paths, for one kind of call, and all that must be as it was.
 struct Shortcut {
-  enum Form : uint8_t { Bare, Tuple, List };
-
   int64_t epoch;
   bool training;
   bool recording;
@@ -34,7 +33,8 @@ struct Shortcut {
   nb::object guards;             // of what the traced code read
   Guards* guarded;
   nb::object owner;
-  const Sequence* sequence;
+  const Sequence* sequence = nullptr;
+  const Paths* paths = nullptr;
   std::vector<ArrayRef> arrays;                   // null where an argument goes
   std::vector<std::pair<size_t, size_t>> inputs;  // (place among the arrays, argument)
   Form form;                                      // of the result
@@ -72,14 +72,19 @@ struct Shortcut {
   }
 
   bool wants_the_same(Array* const* operands) const {
-    return !recording || wants_gradients(operands, arrays.size(), wanted);
+    return !recording || paths || wants_gradients(operands, arrays.size(), wanted);
   }
 
-  PyObject* run(Array* const* operands) const {
+  // Null, and no error, where a value decides for what was never traced: then nothing has happened.
+  PyObject* run(Array* const* operands, PyObject* arguments) const {
     std::vector<ArrayRef> results;
+    if (paths) {
+      const PathEnd* end = paths->run(operands, results);
+      return end ? finished(*end, results, arguments) : nullptr;
+    }
     sequence->run(operands, results, recording);
-    if (form == Bare) return as_object(results[0].release());
-    return packed(results, form == Tuple ? PyTuple_New : PyList_New);
+    if (form == Form::Bare) return as_object(results[0].release());
+    return packed(results, form == Form::Tuple ? PyTuple_New : PyList_New);
   }
 };
 
@@ -96,8 +101,9 @@ class Shortcuts {
       Operands operands(found->arrays.size());
       found->place(arguments, operands.data());
       if (!found->wants_the_same(operands.data())) continue;
-      *served = true;
-      return guarded([&] { return found->run(operands.data()); });
+      PyObject* result = guarded([&] { return found->run(operands.data(), arguments); });
+      *served = result || PyErr_Occurred();
+      return result;
     }
     return nullptr;
   }
@@ -108,36 +114,42 @@ class Shortcuts {
     PyObject** given_objects = reinterpret_cast<PyTupleObject*>(arguments.ptr())->ob_item;
     if (repeats(given_objects, arguments.size()) || arguments.size() > kMostArguments) return;
     if (!is_guards(guards.ptr())) throw InternalError("a shortcut needs guards");
-    if (Py_TYPE(sequence.ptr()) != reinterpret_cast<PyTypeObject*>(sequence_type))
-      throw InternalError("a shortcut leads to a Sequence");
+    bool forks = Py_TYPE(sequence.ptr()) == reinterpret_cast<PyTypeObject*>(paths_type);
+    if (!forks && Py_TYPE(sequence.ptr()) != reinterpret_cast<PyTypeObject*>(sequence_type))
+      throw InternalError("a shortcut leads to a Sequence or to Paths");
     Ref<Shortcut> made(new Shortcut);
     made->epoch = epoch;
     made->training = is_training();
     made->recording = is_recording();
-    made->sequence = nb::inst_ptr<Sequence>(sequence);
-    made->owner = std::move(sequence);
     made->inputs = inputs;
-    made->form = form == "tuple"  ? Shortcut::Tuple
-                 : form == "list" ? Shortcut::List
-                                  : Shortcut::Bare;
-    const std::vector<TypeRef>& expected = made->sequence->inputs;
-    if (arrays.size() != expected.size()) throw InternalError("a shortcut needs all operands");
-    if (made->form == Shortcut::Bare && made->sequence->results.size() != 1)
-      throw InternalError("a bare result is one array");
+    made->form = form == "tuple" ? Form::Tuple : form == "list" ? Form::List : Form::Bare;
+    std::vector<TypeRef> expected;  // segments of paths ask for their types themselves
+    if (forks) {
+      made->paths = nb::inst_ptr<Paths>(sequence);
+    } else {
+      made->sequence = nb::inst_ptr<Sequence>(sequence);
+      expected = made->sequence->inputs;
+      if (made->form == Form::Bare && made->sequence->results.size() != 1)
+        throw InternalError("a bare result is one array");
+    }
+    made->owner = std::move(sequence);
+    size_t operand_count = forks ? made->paths->operands : expected.size();
+    if (arrays.size() != operand_count) throw InternalError("a shortcut needs all operands");
     std::vector<bool> given(arrays.size());
     for (nb::handle argument : arguments) {
       if (!is_array(argument.ptr())) throw InternalError("the arguments of a shortcut are arrays");
       made->types.push_back(as_array(argument.ptr())->type);
     }
     for (auto [place, argument] : inputs) {
-      if (place >= expected.size() || argument >= made->types.size() ||
-          expected[place].get() != made->types[argument]->plain)
+      if (place >= operand_count || argument >= made->types.size() ||
+          (!forks && expected[place].get() != made->types[argument]->plain))
         throw InternalError("an argument of a shortcut does not fit");
       given[place] = true;
     }
-    for (size_t index = 0; index < expected.size(); ++index) {
+    for (size_t index = 0; index < operand_count; ++index) {
       PyObject* array = nb::handle(arrays[index]).ptr();
-      bool fits = is_array(array) && as_array(array)->type->plain == expected[index].get();
+      bool fits =
+          is_array(array) && (forks || as_array(array)->type->plain == expected[index].get());
       if (!fits && !given[index]) throw InternalError("an operand of a shortcut does not fit");
       made->arrays.push_back(given[index] ? ArrayRef() : ArrayRef::borrow(as_array(array)));
     }

@@ -532,21 +532,19 @@ def test_errors():
     )
 
 
-def test_a_branch_on_data_gives_way_and_names_the_line():
+def test_a_branch_on_data_is_two_paths_that_name_the_line():
     def branch(x):
         return x if x.sum() > 0 else -x
 
     line = branch.__code__.co_firstlineno + 1
     compiled = mx.jit(branch)
-    before = mx.runtime.stats()["given_way"]
-    with pytest.warns(RuntimeWarning, match=rf"^branch gives way .*test_jit\.py:{line}") as warned:
+    for _ in range(2):
+        positive = nd.array([1, 3])
         assert values(compiled(nd.array([1, -3]))) == [-1, 3]
-    assert values(compiled(nd.array([1, 3]))) == [1, 3]
-    assert len(warned) == 1
-    assert mx.runtime.stats()["given_way"] == before + 1
+        assert compiled(positive) is positive
     report = compiled.explain()
-    assert "branch runs imperatively: it does bool(x) at " in report
-    assert f"test_jit.py:{line}" in report
+    assert report.startswith("graph 0 of branch: 2 paths (first call)")
+    assert f"then bool(x) at {__file__}:{line}" in report
 
 
 def test_functions_that_count_their_calls_give_way_with_the_right_count():

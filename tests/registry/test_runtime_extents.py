@@ -11,7 +11,7 @@ from tests.oracle import type_of
 from tests.registry.test_execution import arrays_of, assert_close, visible
 from tests.registry.test_records import OPERATORS, operands_of
 from tigon.base import TigonError
-from tigon.gluon.graphs import without_types
+from tigon.gluon.compiled_graphs import without_types
 from tigon.ir import Graph, Node, variable
 from tigon.ops.record import Operator
 from tigon.program.cached_graph import CachedGraph

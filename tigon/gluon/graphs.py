@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 from tigon import _native
 from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
-from tigon.base import check, type_of
+from tigon.base import check, nested, type_of
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.context import context_at, context_in
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
+from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
 from tigon.gluon.parameter import Parameter
+from tigon.gluon.paths import MOST_PATHS, Paths
 from tigon.gluon.structure import (
     SINGLE,
     check_results,
@@ -26,14 +29,16 @@ from tigon.gluon.structure import (
     rebuild_outputs,
 )
 from tigon.gluon.symbolic import input_names
-from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
-from tigon.ir.rewrite import retyped
-from tigon.program.cached_graph import CachedGraph, thread_states
+from tigon.gluon.trace.guards import GuardSet
+from tigon.gluon.trace.path import Path, Places, Source
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
+from tigon.program.cached_graph import CachedGraph, States, thread_states
 from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
 from tigon.runtime.counters import count, fall_back, give_way
 from tigon.sym.symbol import Symbol
 from tigon.sym.traced import traced_variable
+from tigon.sym.traced_number import TracedNumber
 
 GRAPHS_PER_KIND = 8
 """Traces kept for one kind of input: a Python value that takes many values, such as a step counter,
@@ -48,7 +53,11 @@ SECOND_LOOKS = 2
 table that it makes at its first call is there at the second."""
 
 
-CompiledByKey = MutableMapping[Any, CachedGraph]
+class _Unknown:
+    """In the place of a result."""
+
+
+UNKNOWN = _Unknown()
 
 
 class GaveWay(Exception):
@@ -87,24 +96,62 @@ class Entry:
     """One traced graph, what it depends on, and where its results go."""
 
     may_have_effects = True
+    may_fork = True
 
     def __init__(
-        self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
+        self,
+        block: Any,
+        leaves: Sequence[Any],
+        args: tuple[Any, ...],
+        compiled: CompiledByKey,
+        places: Places,
     ) -> None:
-        """`compiled`: what earlier traces were compiled to, by structure of the graph. Traces for
-        other shapes mostly give the same graph, and then share its programs' code."""
+        """`compiled`: what earlier traces were compiled to, by structure of the graph. `places`:
+        what the block's code has decided by."""
         self.training = is_training()
         self.recording = is_recording()
         self.reason = ""
         self.epoch = _epoch.current
+        self.context = context_in(leaves)
+        """Where calls of this kind are: parameters are taken there."""
+        self._compiled_by_key = compiled
+        self._places = places
+        self.paths: Paths | None = None
+        """Where values decide how the code goes on."""
+        self.version = 0
+        """Of the paths."""
+        self._traced: Any = None
+        """The structure and the arrays of the call that was traced, if it went on a path."""
+        self.steady, self.lasting = GuardSet(), GuardSet()
+        trace, symbols, result, fresh = self._run_code(block, leaves, args, None)
+        if trace.path is not None and trace.path.segments:
+            self._begin_paths()
+            self._add_path(trace, result, fresh)
+        else:
+            self._collect(trace, symbols, result, fresh)
+            self.cached = None
+            if self.graph.outputs:
+                self.cached = compiled_graph(
+                    self.graph, block.name, compiled, trace.draws, self.states, self.unread
+                )
+        self.trace = trace
+        trace.release()
+        self.epoch = -1
+
+    def _run_code(
+        self,
+        block: Any,
+        leaves: Sequence[Any],
+        args: tuple[Any, ...],
+        before: tuple[GuardSet, GuardSet] | None,
+    ) -> tuple[tracing.Trace, Sequence[Symbol], Any, dict[int, Any]]:
+        """Trace the code of one call. Its guards are those of this entry from then on."""
         types = [type_of(leaf) for leaf in leaves]
         made = {
             id(leaf): traced_variable(name, type_, True)  # one symbol, where one array comes twice
             for name, type_, leaf in zip(input_names(len(leaves)), types, leaves, strict=True)
         }
         symbols = [made[id(leaf)] for leaf in leaves]
-        self.context = context_in(leaves)
-        """Where calls of this kind are: parameters are taken there."""
         self.arguments = rebuild_arguments(args, iter(types))
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
@@ -112,44 +159,85 @@ class Entry:
             arguments=given,
             strict=getattr(block, "_flags", {}).get("strict", False),
             effects=self.may_have_effects,
+            begin_path=partial(self._begin_path, block.name) if self.may_fork else None,
+            before=before,
         )
         with tracing.tracing(trace):
             given_args, containers = rebuild(args, iter(symbols))
             trace.take(given_args, containers)
             trace.reads.reach(given_args)
-            result = block._traced(*given_args)
+            result = _read_numbers(block._traced(*given_args))
             fresh = check_results(result, trace)
             trace.result = result
         if trace.reason is not None:
             raise GaveWay(trace.concrete_within(result), trace)
-        self.trace = trace
         self.steady = trace.reads.steady
         self.lasting = trace.reads.lasting
         self._steady_holds = self.steady.native.hold
         self._lasting_holds = self.lasting.native.hold
-        self._collect(trace, symbols, result, fresh)
-        trace.release()
-        self.epoch = -1
-        self.cached = (
-            self._compiled(block.name, trace.draws, compiled) if self.graph.outputs else None
-        )
+        return trace, symbols, result, fresh
 
-    def _compiled(self, name: str, drawn: Sequence[int], compiled: CompiledByKey) -> CachedGraph:
-        graph = without_types(self.graph)
-        ordinals = {serial: ordinal for ordinal, serial in enumerate(sorted(drawn))}
-        key = (
-            graph.key,
-            tuple(value.node.name for value in graph.inputs),
-            len(drawn),
-            tuple(ordinals.get(node.serial) for node in graph.nodes if drawn),
-            self.states,
-            self.unread,
-        )
-        found = compiled.get(key)
-        if found is None:
-            made = CachedGraph(graph, name, drawn=drawn, states=self.states, unread=self.unread)
-            found = compiled[key] = made
-        return found
+    # -- where values decide
+
+    def _begin_path(self, name: str, trace: tracing.Trace) -> Path:
+        return Path(trace, name, self._compiled_by_key, self._places)
+
+    def _begin_paths(self) -> None:
+        self.paths = Paths(self.training, self._number_of)
+        self.cached: CachedGraph | None = None
+        self.form = None
+        self.sources: list[Source] = []
+        self._numbers: dict[Any, int] = {}
+        self.donated = ()
+
+    def _number_of(self, source: Source) -> int:
+        """The operand that stands for what the caller has."""
+        kind, which = source
+        key = (kind, which if kind == "input" else id(which))
+        if key not in self._numbers:
+            self._numbers[key] = len(self.sources)
+            self.sources.append(source)
+        return self._numbers[key]
+
+    def _add_path(self, trace: tracing.Trace, result: Any, fresh: dict[int, Any]) -> None:
+        """What the trace did after its last decision is done, and the path kept."""
+        path, paths = trace.path, self.paths
+        assert path is not None and paths is not None
+        try:
+            outputs: list[Value] = []
+            structure = collect_outputs(result, outputs, dict(path.sources()), fresh, trace)
+            computed = [value for value in outputs if value not in path.number_of]
+            graph, states, unread = _threaded(computed, trace.effects, path.calls)
+            first = path.conclude(graph, states, unread)
+        except BaseException:
+            path.give_back()
+            raise
+        own = {value: first + place for place, value in enumerate(computed)}
+        numbers = [own[v] if v in own else path.number_of[v] for v in outputs]
+        if paths.add(path, numbers, structure) is None:  # it has come here in another way
+            self._begin_paths()
+            paths = self.paths
+            paths.add(path, numbers, structure)
+        self._place_operands()
+        paths.compile(len(self.sources))
+        self.version += 1
+        self._traced = structure, [path.made[number] for number in numbers]
+
+    def follow(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+        """Trace a call that came to where nobody has been; its path is known then."""
+        paths = self.paths
+        assert paths is not None
+        trace, _, result, fresh = self._run_code(block, leaves, args, (self.steady, self.lasting))
+        self._add_path(trace, result, fresh)
+        trace.release()
+        self._bind()
+
+    def take_result(self, leaves: Sequence[Any]) -> Any:
+        """Of the call that was traced; UNKNOWN if it has not been computed."""
+        if self._traced is None:
+            return UNKNOWN
+        (structure, arrays), self._traced = self._traced, None
+        return rebuild_outputs(structure, arrays, leaves)
 
     def _collect(
         self,
@@ -168,12 +256,7 @@ class Entry:
         for param, symbol in trace.parameters.values():
             source[symbol._values[0]] = ("parameter", param)
         self.structure = collect_outputs(result, outputs, source, fresh, trace)
-        used = set(Graph.of(outputs).nodes)
-        unread = [node.outputs[0] for node in trace.effects if node not in used]
-        self.unread = len(unread)  # calls of effect whose results nobody reads
-        outputs += unread
-        reached = Graph.of([*outputs, *[node.outputs[0] for node in trace.calls]])
-        self.graph, self.states = thread_states(Graph(reached.inputs, outputs), trace.calls)
+        self.graph, self.states, self.unread = _threaded(outputs, trace.effects, trace.calls)
         inputs = self.graph.inputs
         for value in inputs:
             check(
@@ -183,9 +266,12 @@ class Entry:
                 "argument and no parameter; create symbols outside of blocks only",
             )
         self.sources = [source[value] for value in inputs]
-        self.template: list[Any] = [None] * len(inputs)
         self.donated: tuple[int, ...] = ()  # inputs of the graph whose memory may hold results
         self.form = flat_form(self.structure) if inputs or self.context is None else None
+        self._place_operands()
+
+    def _place_operands(self) -> None:
+        self.template: list[Any] = [None] * len(self.sources)
         self.input_positions = [
             (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
         ]
@@ -211,6 +297,9 @@ class Entry:
 
     def compiled_graphs(self) -> list[CompiledGraph]:
         """What was compiled so far for calls of this kind."""
+        if self.paths is not None:
+            cached = dict.fromkeys(one.segment.cached for one in self.paths.all())
+            return [program for held in cached if held is not None for program in held.programs]
         if self.cached is None:
             return []
         given = [self._operand_type(slot) for slot in range(len(self.sources))]
@@ -231,8 +320,11 @@ class Entry:
         return "" if failed is None else f"{failed} changed"
 
     def run(self, leaves: Sequence[Any]) -> Any:
-        """The result for these arrays. (A method by name: `entry(...)` would cost 60 ns more.)"""
+        """The result for these arrays; UNKNOWN where a value decides for what was never traced,
+        and nothing has happened then. (A method by name: `entry(...)` would cost 60 ns more.)"""
         if self.cached is None:
+            if self.paths is not None:
+                return self._run_paths(leaves)
             keys.reserve(len(self.trace.draws))
             return rebuild_outputs(self.structure, (), leaves)
         arrays = self.template.copy()
@@ -247,8 +339,33 @@ class Entry:
             return results[0]
         return rebuild_outputs(self.structure, results, leaves)
 
+    def _run_paths(self, leaves: Sequence[Any]) -> Any:
+        paths = self.paths
+        assert paths is not None
+        arrays = self.template.copy()
+        for slot, position in self.input_positions:
+            arrays[slot] = leaves[position]
+        if paths.reads_nothing and self.context is not None:
+            with self.context:
+                result = paths.native(arrays, leaves)
+        else:
+            result = paths.native(arrays, leaves)
+        return UNKNOWN if result is NotImplemented else result
+
+    @property
+    def is_native(self) -> bool:
+        """Whether calls of arrays alone need no Python."""
+        if self.paths is not None:
+            return self.context is None or not self.paths.reads_nothing
+        return self.form is not None
+
     def shorten(self, shortcuts: Shortcuts, args: tuple[Any, ...]) -> None:
         """Let calls like this one go the native way from now on."""
+        if self.paths is not None:
+            guards, inputs = self.lasting.native, self.input_positions
+            native = self.paths.native
+            shortcuts.add(native, self.template, inputs, args, self.epoch, guards, "bare")
+            return
         assert self.cached is not None and self.form is not None
         arrays = self.template.copy()
         for slot, position in self.input_positions:
@@ -264,11 +381,19 @@ class DonatingEntry(Entry):
     """One whose block gives up some arguments: `block.donated_leaves(args)` says which arrays."""
 
     def __init__(
-        self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
+        self,
+        block: Any,
+        leaves: Sequence[Any],
+        args: tuple[Any, ...],
+        compiled: CompiledByKey,
+        places: Places,
     ) -> None:
-        super().__init__(block, leaves, args, compiled)
+        super().__init__(block, leaves, args, compiled, places)
         self.form = None
         self.given_up = block.donated_leaves(args)
+        if self.paths is not None:  # whose programs overwrite nothing
+            self.handed_through = frozenset(self.given_up)
+            return
         # Their memory goes to the result, where it is the argument itself.
         self.handed_through = inputs_in(self.structure).intersection(self.given_up)
         self.donated = tuple(
@@ -278,11 +403,17 @@ class DonatingEntry(Entry):
         )
 
     def run(self, leaves: Sequence[Any]) -> Any:
+        return self._give_up(leaves, super().run)
+
+    def take_result(self, leaves: Sequence[Any]) -> Any:
+        return self._give_up(leaves, super().take_result)
+
+    def _give_up(self, leaves: Sequence[Any], give: Callable[[Sequence[Any]], Any]) -> Any:
         given = list(leaves)
         for position in self.handed_through:
             given[position] = given[position].reshape(given[position].shape)
-        result = super().run(given)
-        for position in self.given_up:
+        result = give(given)
+        for position in () if result is UNKNOWN else self.given_up:
             if not leaves[position].donated:
                 _native.give_up(leaves[position])
         return result
@@ -299,6 +430,7 @@ class GraphCache:
         self._entry_type = entry_type
         self._by_kind: dict[Any, list[Entry]] = {}
         self._compiled: CompiledByKey = WeakValueDictionary()
+        self._places = Places()
         self._yielded: dict[Any, Yielded] = {}
         self._resting: dict[Any, Rest] = {}
         self._lock = plain_lock()
@@ -341,17 +473,55 @@ class GraphCache:
             yielded = self._yielded.get(kind)
             if (yielded is not None and yielded.looks == 0) or self._rests(kind):
                 return self._block._imperatively(args)
+            gone = None
             try:
-                entry = self._trace(kind, leaves, args)
+                entry, result = self._trace(kind, leaves, args)
             except GaveWay as error:
                 gone = error
-            else:
-                gone = None
             if gone is not None:
                 return self._give_way(kind, gone, args)
-        if shortcuts is not None and entry.form is not None and entry.epoch == _epoch.current:
+            if result is not UNKNOWN:
+                return result
+        if shortcuts is not None and entry.is_native and entry.epoch == _epoch.current:
             entry.shorten(shortcuts, args)
-        return entry.run(leaves)
+        version = entry.version
+        result = entry.run(leaves)
+        return result if result is not UNKNOWN else self._follow(kind, entry, version, leaves, args)
+
+    def _follow(
+        self, kind: Any, entry: Entry, version: int, leaves: Sequence[Any], args: tuple[Any, ...]
+    ) -> Any:
+        """A value has decided for what was never traced: nothing has happened, and the code runs.
+        `version`: of the paths that were tried."""
+        gone = full = None
+        try:
+            while True:
+                with self._lock:
+                    held = entry.holds()
+                    if held and entry.version == version:
+                        if entry.paths is not None and len(entry.paths) >= MOST_PATHS:
+                            full = f"its values decide among more than {MOST_PATHS} paths"
+                            strict = getattr(self._block, "_flags", {}).get("strict", False)
+                            check(not strict, "hybridize", f"{full}; do not hybridize this block")
+                            break
+                        entry.follow(self._block, leaves, args)
+                        return entry.take_result(leaves)
+                result = UNKNOWN
+                if not held:
+                    entry, result = self._trace(kind, leaves, args)
+                version = entry.version
+                result = entry.run(leaves) if result is UNKNOWN else result
+                if result is not UNKNOWN:
+                    return result
+        except GaveWay as error:
+            gone = error
+        self._by_kind[kind] = [other for other in self._by_kind.get(kind, ()) if other is not entry]
+        _epoch.advance()  # no shortcut leads there
+        if gone is not None:
+            return self._give_way(kind, gone, args)
+        assert full is not None
+        self._yields(kind, full, False)
+        return self._block._imperatively(args)
 
     def _rests(self, kind: Any) -> bool:
         """Whether calls of this kind have been traced so often that this one is not."""
@@ -366,32 +536,36 @@ class GraphCache:
         """From now on calls of this kind run the Python code; this one has."""
         trace = gone.trace
         assert trace.reason is not None
+        self._yields(kind, trace.reason, trace.changes is not None)
+        return self._block._gave_way(gone.result, args)
+
+    def _yields(self, kind: Any, reason: str, looks_again: bool) -> None:
         yielded = self._yielded.get(kind)
         if yielded is None:
-            yielded = Yielded(trace.reason)
-            yielded.looks = SECOND_LOOKS if trace.changes else 0
+            yielded = Yielded(reason)
+            yielded.looks = SECOND_LOOKS if looks_again else 0
             if len(self._yielded) > KINDS_KEPT:
                 self._yielded.clear()
             self._yielded[kind] = yielded
         else:
-            yielded.looks = yielded.looks - 1 if trace.changes else 0
-            yielded.reason = trace.reason
+            yielded.looks = yielded.looks - 1 if looks_again else 0
+            yielded.reason = reason
         if yielded.looks == 0:
             give_way(
                 f"{self._block.name} gives way to its Python code: {yielded.reason}. Calls of this "
                 "kind run imperatively from now on"
             )
-        return self._block._gave_way(gone.result, args)
 
-    def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> Entry:
+    def _trace(self, kind: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> tuple[Entry, Any]:
+        """The entry for a call, and its result, if it was computed on the way."""
         with self._lock:
             entries = self._by_kind.get(kind, [])
             for entry in entries:
                 if entry.holds():
-                    return entry
+                    return entry, UNKNOWN
             reason = self._reason(kind, entries)
             self.traces += 1
-            entry = self._entry_type(self._block, leaves, args, self._compiled)
+            entry = self._entry_type(self._block, leaves, args, self._compiled, self._places)
             entry.reason = reason
             entry._bind()
             self._yielded.pop(kind, None)
@@ -411,7 +585,7 @@ class GraphCache:
                 self._by_kind = dict([*self._by_kind.items()][-KINDS_KEPT:])
                 self._resting = {k: v for k, v in self._resting.items() if k in self._by_kind}
             self.latest = entry
-            return entry
+            return entry, entry.take_result(leaves)
 
     def _reason(self, kind: Any, entries: Sequence[Entry]) -> str:
         if entries:
@@ -430,6 +604,11 @@ class GraphCache:
         """What was traced, why, and what the compiler made of it."""
         lines = []
         for number, entry in enumerate(self.entries):
+            if entry.paths is not None:
+                ways = f"{len(entry.paths)} path{'s' * (len(entry.paths) > 1)}"
+                lines.append(f"graph {number} of {self._block.name}: {ways} ({entry.reason})")
+                lines += ["  " + line for line in entry.paths.lines()]
+                continue
             operators = sum(node.op not in (VARIABLE, CONSTANT) for node in entry.graph)
             lines.append(
                 f"graph {number} of {self._block.name}: {operators} operators ({entry.reason})"
@@ -450,12 +629,23 @@ class GraphCache:
         return "\n".join(lines) if lines else "not called yet"
 
 
-def without_types(graph: Graph) -> Graph:
-    """The same graph over untyped variables: mode and random keys are settled before types."""
+def _read_numbers(result: Any) -> Any:
+    """Numbers that nobody has asked for yet are read where they are returned."""
+    if not nested.holds(result, TracedNumber):
+        return result
+    return nested.replaced(
+        result, lambda leaf: leaf.value() if type(leaf) is TracedNumber else leaf, {}
+    )
 
-    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op is not VARIABLE:
-            return None
-        return retyped(node, None).outputs
 
-    return rewrite(graph, rule)
+def _threaded(
+    outputs: Sequence[Value], effects: Sequence[Node], calls: Sequence[Node]
+) -> tuple[Graph, States, int]:
+    """The graph of these outputs with states as values, and how many outputs nobody reads: those of
+    calls of effect."""
+    used = set(Graph.of(outputs).nodes)
+    unread = [node.outputs[0] for node in effects if node not in used]
+    outputs = [*outputs, *unread]
+    reached = Graph.of([*outputs, *[node.outputs[0] for node in calls]])
+    graph, states = thread_states(Graph(reached.inputs, outputs), calls)
+    return graph, states, len(unread)

@@ -14,8 +14,10 @@ from tigon.base import TensorType, as_dtype, check, nested, type_of
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import trace as tracing
 from tigon.gluon.block import Block
-from tigon.gluon.graphs import CompiledByKey, Entry, GraphCache
+from tigon.gluon.compiled_graphs import CompiledByKey
+from tigon.gluon.graphs import Entry, GraphCache
 from tigon.gluon.structure import arrays_in, rebuild_outputs
+from tigon.gluon.trace.path import Places
 from tigon.gluon.trainer import Trainer
 from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
@@ -243,13 +245,19 @@ class _StepEntry(Entry):
     """One traced graph of network and loss, and the programs of its training step."""
 
     may_have_effects = False  # it is one program
+    may_fork = False
 
     def __init__(
-        self, step: TrainStep, leaves: Sequence[Any], args: tuple[Any, ...], compiled: CompiledByKey
+        self,
+        step: TrainStep,
+        leaves: Sequence[Any],
+        args: tuple[Any, ...],
+        compiled: CompiledByKey,
+        places: Places,
     ) -> None:
         # As in the loop, where forward runs under record().
         with autograd.record():
-            super().__init__(step, leaves, args, compiled)
+            super().__init__(step, leaves, args, compiled, places)
         self.step = step
         self.loss_structure, self.output_structure = nested.parts(self.structure)
         self.heads = sum(kind == "output" for kind, _ in self.loss_structure)

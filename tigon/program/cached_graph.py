@@ -32,7 +32,8 @@ from tigon.passes.cut_joint import Cut, cut_joint
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import serials_of_draws, thread_keys
-from tigon.passes.thread_states import States, keep_states
+from tigon.passes.thread_states import States as States
+from tigon.passes.thread_states import keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import without_slope

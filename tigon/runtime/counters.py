@@ -17,6 +17,7 @@ _COUNTS: dict[str, float] = {
     "refused_entries": 0,
     "fallbacks": 0,
     "given_way": 0,
+    "paths": 0,
 }
 _WARNED: set[str] = set()
 
@@ -47,7 +48,8 @@ def stats() -> dict[str, float]:
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
     `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
-    a slower way, `given_way` kinds of hybridized calls that run as Python code, `refused_entries`
+    a slower way, `given_way` kinds of hybridized calls that run as Python code, `paths` that values
+    were seen to choose within hybridized calls, `refused_entries`
     of the cache folder that are damaged or lie under another entry's name (what they held is
     compiled again), `bytes_now` and `bytes_peak` (logical bytes of live arrays and arenas), and the
     runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the calls of single

@@ -113,6 +113,14 @@ def needs_arrays(what: str, item: Any = None) -> Any:
     return concrete(item, f"it {what} at {user_line()}")
 
 
+def decide(symbol: Any, kind: str, what: str, read: Callable[[Any], Any]) -> Any:
+    """What `read` gives of the array that a symbol stands for, which decides how the traced code
+    goes on: its `truth`, its value as an `integer`, or all of its `bits`. NotImplemented where it
+    can decide nothing."""
+    trace = installed().giver
+    return NotImplemented if trace is None else trace.decide(symbol, kind, what, read)
+
+
 def changes(what: str) -> None:
     """Say that the code "sets this" or "adds that", which lasts beyond the call: a compiled graph
     would not do it again. A later trace that finds nothing left to do may be a program."""

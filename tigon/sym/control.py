@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any
 
 from tigon.base import TensorType, check
+from tigon.base.errors import user_line
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -45,6 +46,9 @@ class _Within:
         raise CannotTrace(f"{self._where}: {reason}")
 
     change = give_way
+
+    def decide(self, _symbol: Any, _kind: str, what: str, _read: Callable[[Any], Any]) -> Any:
+        raise CannotTrace(f"{self._where}: it does {what} at {user_line()}")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trace, name)

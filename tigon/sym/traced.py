@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,13 @@ from tigon.base import TensorType
 from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
 from tigon.context import check_context, current_context
-from tigon.ir.graph import VARIABLE, Graph, Value, constant, variable
+from tigon.ir.graph import VARIABLE, Value, constant, variable
 from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic, plan
 from tigon.ops.record import get
 from tigon.ops.signature import reshape_arguments
 from tigon.runtime import tracing
 from tigon.sym.symbol import NotImplementedForSymbol, Symbol, apply
+from tigon.sym.traced_number import TracedNumber
 
 
 class ArraySymbol(Symbol):
@@ -122,7 +124,7 @@ class ArraySymbol(Symbol):
             part = apply(filled, filled.make_attrs(fields), (), like=type(self))
         trace = tracing.installed().giver
         if trace is not None and trace.recording:
-            if Graph.of(self._values).inputs:  # it may be on the tape
+            if trace.depends(self._values[0]):  # it may be on the tape
                 array, key, value = self._concrete("x[...] = value while recording", (key, value))
                 array[key] = value
                 return
@@ -147,10 +149,19 @@ class ArraySymbol(Symbol):
     @property
     def is_comparison(self) -> bool:
         """Whether its zeros and ones are answers, not numbers."""
-        return getattr(self._values[0].node.op, "answers_truth", False)  # not of a variable
+        return getattr(self._origin().node.op, "answers_truth", False)  # not of a variable
 
     def _is_writable(self) -> bool:
-        return self._values[0].node.op is not VARIABLE and not self._shares
+        return self._origin().node.op is not VARIABLE and not self._shares
+
+    def _origin(self) -> Value:
+        """Its value, or what that was before a decision."""
+        value = self._values[0]
+        trace = tracing.installed().giver
+        if trace is None or value.node.op is not VARIABLE:
+            return value
+        origin: Value = trace.origin(value)
+        return origin
 
     def _concrete(self, what: str, operands: Sequence[Any] = ()) -> Any:
         """The array that this stands for, with the operands' own, after giving way; an error where
@@ -254,7 +265,37 @@ class ArraySymbol(Symbol):
     def __format__(self, specification: str) -> str:
         if not specification:
             return str(self)
-        return format(self._concrete(f"format(x, {specification!r})"), specification)
+        what = f"format(x, {specification!r})"
+        found = self._decide("bits", what, lambda array: format(array, specification))
+        if found is not NotImplemented:
+            return str(found)
+        return format(self._concrete(what), specification)
+
+    def _decide(self, kind: str, what: str, read: Callable[[Any], Any]) -> Any:
+        """What is read of the value, if it can decide how the code goes on."""
+        if self.stands_for is not None:
+            return NotImplemented
+        return tracing.decide(self, kind, what, read)
+
+    def asscalar(self) -> Any:
+        """The one element as a numpy scalar; what is compared with it decides."""
+        return self._number("asscalar", np.dtype(self.dtype).type)
+
+    def item(self, *index: Any) -> Any:
+        """The one element as a Python number; what is compared with it decides."""
+        kind = type(np.dtype(self.dtype).type(0).item())
+        return self._read("x.item()", "item", index, {}) if index else self._number("item", kind)
+
+    def _number(self, name: str, kind: type) -> Any:
+        trace = tracing.installed().giver
+        alone = len(self._values) == 1 and math.prod(self.shape) == 1
+        if alone and self._array() is None and trace is not None and trace.may_decide():
+            return TracedNumber(self, name, kind)
+        return self._read(f"x.{name}()", name, (), {})
+
+    def _read(self, what: str, name: str, arguments: Any, keywords: Any) -> Any:
+        array, arguments, keywords = self._concrete(what, (arguments, keywords))
+        return getattr(array, name)(*arguments, **keywords)
 
     def __getattr__(self, name: str) -> Any:
         """What arrays have and symbols do not."""
@@ -263,26 +304,43 @@ class ArraySymbol(Symbol):
         return getattr(self._concrete(f"x.{name}"), name)
 
 
+_DECIDES = {
+    "__bool__": "truth",
+    "__int__": "integer",
+    "__index__": "integer",
+    "__float__": "bits",
+    "__complex__": "bits",
+    "__array__": "bits",
+    "asnumpy": "bits",
+    "tolist": "bits",
+}
+"""Methods that read values, which then decide how the code goes on: what is told apart."""
+
 _READS = (
-    "asnumpy asscalar item tolist wait_to_read wait_to_write backward attach_grad copyto "
-    "__bool__ __int__ __float__ __index__ __complex__ __array__ __contains__ __reduce__ "
-    "__dlpack__ __dlpack_device__"
+    "wait_to_read wait_to_write backward attach_grad copyto "
+    "__contains__ __reduce__ __dlpack__ __dlpack_device__"
 )
 """Methods that need the array itself."""
 
 
 def _install_read(name: str) -> None:
     what = f"{name[2:-2]}(x)" if name.startswith("__") else f"x.{name}()"
+    decides = _DECIDES.get(name)
 
     def method(self: ArraySymbol, *arguments: Any, **keywords: Any) -> Any:
-        array, arguments, keywords = self._concrete(what, (arguments, keywords))
-        return getattr(array, name)(*arguments, **keywords)
+        if decides is not None:
+            found = self._decide(
+                decides, what, lambda array: getattr(array, name)(*arguments, **keywords)
+            )
+            if found is not NotImplemented:
+                return found
+        return self._read(what, name, arguments, keywords)
 
     method.__name__ = name
     setattr(ArraySymbol, name, method)
 
 
-for _name in _READS.split():
+for _name in (*_DECIDES, *_READS.split()):
     if hasattr(NDArray, _name):
         _install_read(_name)
 

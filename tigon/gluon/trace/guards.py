@@ -18,19 +18,36 @@ MISSING = _native.MISSING
 
 
 class GuardSet:
-    """Native guards with a description each."""
+    """Native guards with a description each. Those `before` them are checked first."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: GuardSet | None = None) -> None:
         self.native = _native.Guards()
         self.described: list[str] = []
+        self._before = before
+        self._known: set[Any] = set()
+        self._known_before: set[Any] = set()
+        if before is not None:
+            self.native.extend(before.native)
+            self._known_before = before._known | before._known_before
+
+    def _is_known(self, *key: Any) -> bool:
+        """Whether those before guard the same."""
+        self._known.add(key)
+        return key in self._known_before
 
     def add(self, what: str, kind: str, *arguments: Any) -> None:
+        owner, *rest = arguments  # which the guard keeps
+        names = [part for part in rest if isinstance(part, str) or _are_names(part)]
+        if self._is_known(kind, id(owner), *names):
+            return
         getattr(self.native, kind)(*arguments)
         self.described.append(what)
 
     def add_name(self, what: str, space: dict[str, Any], name: str) -> None:
         """A name of a module or an attribute: those of one dictionary are one guard. `what` is said
         before the name."""
+        if self._is_known(id(space), name):
+            return
         if self.native.name(space, name) == len(self.described):
             self.described.append(what)
 
@@ -38,7 +55,7 @@ class GuardSet:
         """The first that does not hold, in words."""
         number = self.native.failed()
         if number < 0:
-            return None
+            return None if self._before is None else self._before.failed()
         name = self.native.differing_name(number)
         return self.described[number] + ("" if name is None else name)
 
@@ -46,14 +63,23 @@ class GuardSet:
         return len(self.described)
 
 
+def _are_names(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(part, str) for part in given)
+
+
 class Reach:
     """What is within reach of the code of one trace, by which names, and what of it is guarded.
     `give_way(reason)` is called for what cannot be guarded."""
 
-    def __init__(self, give_way: Callable[[str], None]) -> None:
-        self.steady = GuardSet()
+    def __init__(
+        self,
+        give_way: Callable[[str], None],
+        before: tuple[GuardSet, GuardSet] | None = None,
+    ) -> None:
+        steady, lasting = before or (None, None)
+        self.steady = GuardSet(steady)
         """Of blocks: compared when some block or parameter was changed."""
-        self.lasting = GuardSet()
+        self.lasting = GuardSet(lasting)
         """Compared at every call."""
         self.give_way = give_way
         self.names: dict[str, None] = {"forward": None, "hybrid_forward": None}

@@ -23,8 +23,13 @@ from tigon.sym.symbol import Symbol
 class Reads:
     """What one trace has read so far. `give_way(reason)` is called for what cannot be guarded."""
 
-    def __init__(self, give_way: Callable[[str], None]) -> None:
-        self._reach = Reach(give_way)
+    def __init__(
+        self,
+        give_way: Callable[[str], None],
+        before: tuple[GuardSet, GuardSet] | None = None,
+    ) -> None:
+        """`before`: guards of earlier traces, steady and lasting ones."""
+        self._reach = Reach(give_way, before)
         self._records = Records(self._reach)
         self._values = Values(self._reach, self._records, self._code)
         self._codes: set[CodeType] = set()

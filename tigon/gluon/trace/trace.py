@@ -13,11 +13,12 @@ call, in order, and the rest of the code runs on them. Nothing runs twice.
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from operator import is_
 from types import FrameType, FunctionType, ModuleType
@@ -37,6 +38,8 @@ from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
 from tigon.context import context_in
 from tigon.gluon.trace import watch
+from tigon.gluon.trace.guards import GuardSet
+from tigon.gluon.trace.path import MOST_BITS, Path
 from tigon.gluon.trace.reads import Reads
 from tigon.gluon.trace.values import content_of
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, variable
@@ -88,10 +91,13 @@ class Trace:
         arguments: Sequence[tuple[Symbol, Any]] = (),
         strict: bool = False,
         effects: bool = True,
+        begin_path: Callable[[Trace], Path] | None = None,
+        before: tuple[GuardSet, GuardSet] | None = None,
     ) -> None:
         """`arguments`: the symbols of the call and the arrays that they stand for, without which a
         trace cannot give way. `strict`: it is an error if it would. `effects`: what is traced may
-        hold operators that are Python code."""
+        hold operators that are Python code. `begin_path`: values may decide how the code goes on.
+        `before`: guards that earlier traces of this kind of call have made."""
         self.typed = typed
         self.strict = strict
         self._may_have_effects = effects
@@ -106,7 +112,9 @@ class Trace:
         self.draws: list[int] = []  # serials of the random nodes, those without a user included
         self.calls: list[Node] = []  # nodes with states, those without a user included
         self.effects: list[Node] = []  # nodes of effect, likewise
-        self.reads = Reads(self.cannot)
+        self.reads = Reads(self.cannot, before)
+        self.path = None if begin_path is None else begin_path(self)
+        """The decisions so far. None where values may decide nothing."""
         self.reason: str | None = None
         """Why this trace is no program, if it is none."""
         self.changes: str | None = None
@@ -355,9 +363,57 @@ class Trace:
 
     def release(self) -> None:
         """The trace is a program: what it met on the way is needed no longer, its guards apart."""
-        self.arguments, self.result, self.symbols = (), None, []
+        self.arguments, self.result, self.symbols, self.path = (), None, [], None
         self._steps, self._arrays, self.views = [], {}, {}
         del self.reads
+
+    # -- decisions
+
+    def decide(self, symbol: ArraySymbol, kind: str, what: str, read: Callable[[Any], Any]) -> Any:
+        """What `read` gives of the array that a symbol stands for, as a part of the path; or
+        NotImplemented, where no program can hold it. `kind`: of what is told apart."""
+        if self.path is None or not self.may_decide() or len(symbol._values) > 1:
+            return NotImplemented
+        type_ = symbol._values[0].type
+        if type_.nbytes > MOST_BITS or (kind != "bits" and math.prod(type_.shape) != 1):
+            return NotImplemented
+        return self.path.decide(symbol._values[0], kind, what, read)
+
+    def may_decide(self) -> bool:
+        """Whether values may decide how the code goes on: nothing must have happened that cannot
+        be thrown away, should a later call go where nobody has been."""
+        open_yet = self.path is not None and not self.eager and self.reason is None
+        return open_yet and not self.effects and (self.recording or not is_recording())
+
+    def depends(self, value: Value) -> bool:
+        """Whether a value is computed from anything that the code was given."""
+        origin = {} if self.path is None else self.path.origin
+        pending = [value]
+        seen: set[Value] = set()
+        while pending:
+            for met in Graph.of([pending.pop()]).inputs:
+                if met not in origin:
+                    return True
+                if met not in seen:
+                    seen.add(met)
+                    pending.append(origin[met])
+        return False
+
+    def origin(self, value: Value) -> Value:
+        """What a value was before a decision."""
+        while self.path is not None and value in self.path.origin:
+            value = self.path.origin[value]
+        return value
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Programs run in the middle of the trace, as they run in the call."""
+        with _entered(None), watch.unwatched(), modes(self.recording, self.training):
+            yield
+
+    def on_context(self, arrays: Sequence[Any]) -> AbstractContextManager[Any]:
+        """What is made of nothing is made where the arguments are."""
+        return nullcontext() if arrays or self.context is None else self.context
 
     # -- giving way
 
@@ -380,6 +436,8 @@ class Trace:
         if not self.eager:
             self.eager = True
             _install(self)
+            if self.path is not None:
+                self.path.commit()
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -527,6 +585,8 @@ class Trace:
         self._error = error
         if not self.eager:
             if self.strict or next(self._places(), None) is None:
+                if self.path is not None:
+                    self.path.give_back()
                 return
             self.give_way("it keeps an array and raises an error")
         self._hand_over()

@@ -1,0 +1,159 @@
+"""`x.item()` and `x.asscalar()` while a block is traced: a number whose comparisons decide."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tigon.ops.record import get
+
+_MOST_EXACT = 2**53
+"""Integers up to here are float64."""
+
+
+class TracedNumber:
+    """A number that is not known until it is needed. What it is compared with becomes an operator,
+    whose outcome decides how the code goes on, so that all numbers on one side of a bound take one
+    path. Any other use reads it: each value is a path of its own."""
+
+    __slots__ = ("_kind", "_known", "_name", "_symbol")
+
+    def __init__(self, symbol: Any, name: str, kind: type) -> None:
+        self._symbol = symbol
+        self._name = name
+        self._kind = kind
+        self._known: Any = None
+
+    @property
+    def __class__(self) -> type:
+        """What `isinstance` looks at, too."""
+        return self._kind
+
+    def value(self) -> Any:
+        """The number itself, which is a part of the path from now on."""
+        if self._known is None:
+            name = self._name
+            symbol = self._symbol
+            found = symbol._decide("bits", f"x.{name}()", lambda array: getattr(array, name)())
+            if found is NotImplemented:
+                found = symbol._read(f"x.{name}()", name, (), {})
+            self._known = found
+        return self._known
+
+    def _compare(self, operation: str, other: Any) -> Any:
+        if self._known is None:
+            sides = self._sides(other)
+            if sides is not None:
+                answer = bool(getattr(operator, operation)(*sides))
+                python = self._name == "item" and not isinstance(other, np.generic)
+                return answer if python else np.bool_(answer)
+        number = other.value() if type(other) is TracedNumber else other
+        return getattr(operator, f"__{operation}__")(self.value(), number)
+
+    def _sides(self, other: Any) -> tuple[Any, Any] | None:
+        """A symbol and a number that compare as this and the other do; None where none do so."""
+        own = np.dtype(self._symbol.dtype)
+        if type(other) is TracedNumber:
+            other = other.value()
+        if type(other) not in (int, float, bool) and not isinstance(other, np.generic):
+            return None
+        if self._name == "item" and isinstance(other, np.floating):
+            # Python's numbers become what a numpy scalar is.
+            return _as(self._symbol, other.dtype.name), float(other)
+        if own.kind == "f":
+            narrow = self._name == "asscalar" and type(other) in (int, float, bool)
+            bound = float(own.type(other)) if narrow else float(other)
+            exact = not isinstance(other, (int, np.integer)) or abs(int(other)) <= _MOST_EXACT
+            return (_as(self._symbol, "float64"), bound) if exact else None
+        if isinstance(other, (int, np.integer, np.bool_)):
+            within = -(2**31) <= int(other) < 2**31
+            return (_as(self._symbol, "int64"), int(other)) if within else None
+        return (_as(self._symbol, "float64"), float(other)) if own.itemsize < 8 else None
+
+    def __bool__(self) -> bool:
+        return bool(self._symbol) if self._known is None else bool(self._known)
+
+    def __int__(self) -> int:
+        return int(self._symbol) if self._known is None else int(self._known)
+
+    def __hash__(self) -> int:
+        return hash(self.value())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.value(), dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        return getattr(ufunc, method)(*map(_plain, inputs), **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.value(), name)
+
+
+def _as(symbol: Any, dtype: str) -> Any:
+    return symbol if np.dtype(symbol.dtype).name == dtype else get("Cast")(symbol, dtype=dtype)
+
+
+def _install_comparison(name: str) -> None:
+    def method(self: TracedNumber, other: Any) -> Any:
+        return self._compare(name, other)
+
+    method.__name__ = f"__{name}__"
+    setattr(TracedNumber, method.__name__, method)
+
+
+for _name in "lt le gt ge eq ne".split():
+    _install_comparison(_name)
+
+
+def _plain(given: Any) -> Any:
+    return given.value() if type(given) is TracedNumber else given
+
+
+def _install_binary(name: str) -> None:
+    operation: Callable[..., Any] = getattr(operator, name if name != "divmod" else "mod")
+    if name == "divmod":
+        operation = divmod
+
+    def forward(self: TracedNumber, other: Any) -> Any:
+        return operation(self.value(), _plain(other))
+
+    def backward(self: TracedNumber, other: Any) -> Any:
+        return operation(_plain(other), self.value())
+
+    setattr(TracedNumber, f"__{name.strip('_')}__", forward)
+    setattr(TracedNumber, f"__r{name.strip('_')}__", backward)
+
+
+for _name in "add sub mul truediv floordiv mod pow divmod lshift rshift and_ or_ xor".split():
+    _install_binary(_name)
+
+
+def _install_unary(name: str, operation: Callable[..., Any]) -> None:
+    def method(self: TracedNumber, *arguments: Any) -> Any:
+        return operation(self.value(), *arguments)
+
+    method.__name__ = name
+    setattr(TracedNumber, name, method)
+
+
+for _name, _operation in {
+    "__float__": float,
+    "__complex__": complex,
+    "__index__": operator.index,
+    "__neg__": operator.neg,
+    "__pos__": operator.pos,
+    "__abs__": abs,
+    "__invert__": operator.invert,
+    "__round__": round,
+    "__str__": str,
+    "__repr__": repr,
+    "__format__": format,
+    "__reduce__": lambda value: value.__reduce__(),
+    "__trunc__": lambda value: value.__trunc__(),
+    "__floor__": lambda value: value.__floor__(),
+    "__ceil__": lambda value: value.__ceil__(),
+}.items():
+    _install_unary(_name, _operation)
