@@ -75,6 +75,7 @@ const PathEnd* Paths::run(Array* const* given, std::vector<ArrayRef>& results) c
     }
     const PathEnd& end = ends[segment->end];
     for (auto [from, to] : end.states) take_over(at(to), at(from));
+    if (decides_only) give_back_key(first, drawn);
     for (PathArray array : end.results) results.push_back(ArrayRef::borrow(at(array)));
     return &end;
   } catch (...) {

@@ -55,6 +55,7 @@ class Paths {
   std::vector<PathEnd> ends;
   size_t operands = 0;
   bool training = false;
+  bool decides_only = false;  // what a call draws is given back
 
   void check() const;  // that all numbers are of something
   // The end that the call came to. Null where an outcome is unknown; then, as where it raises, no

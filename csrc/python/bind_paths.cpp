@@ -66,13 +66,15 @@ PathEnd read_end(nb::handle given) {
   return end;
 }
 
-void init_paths(Paths* paths, nb::list segments, nb::list ends, size_t operands, bool training) {
+void init_paths(Paths* paths, nb::list segments, nb::list ends, size_t operands, bool training,
+                bool decides_only) {
   translated([&] {
     auto made = std::make_unique<Paths>();
     for (nb::handle segment : segments) made->segments.push_back(read_segment(segment));
     for (nb::handle end : ends) made->ends.push_back(read_end(end));
     made->operands = operands;
     made->training = training;
+    made->decides_only = decides_only;
     made->check();
     ::new (paths) Paths(std::move(*made));
   });
@@ -116,9 +118,21 @@ PyType_Slot paths_slots[] = {
 }  // namespace
 
 void bind_paths(nb::module_& m) {
+  m.def(
+      "commit",
+      [](nb::object array, nb::object made) {
+        translated([&] {
+          Array* to = expect_array(array, "commit");
+          Array* from = expect_array(made, "commit");
+          if (to->type->plain != from->type->plain) throw InternalError("commit: other types");
+          take_over(to, from);
+        });
+      },
+      "array"_a, "made"_a, "From now on the array is what was made, as states are.");
   auto paths = nb::class_<Paths>(m, "Paths", nb::type_slots(paths_slots),
                                  "A call whose way depends on values, as a tree of segments.");
-  paths.def("__init__", init_paths, "segments"_a, "ends"_a, "operands"_a, "training"_a);
+  paths.def("__init__", init_paths, "segments"_a, "ends"_a, "operands"_a, "training"_a,
+            "decides_only"_a = false);
   paths_type = paths.ptr();
 }
 

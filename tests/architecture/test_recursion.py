@@ -119,6 +119,7 @@ ONE_OF_A_KIND = {
     "gluon.block.block.Block.apply": "only where a class has its own",
     "gluon.block.block.Block.initialize": "that of the parameters",
     "gluon.graphs.GraphCache.run": "that of an entry",
+    "gluon.train_step._StepEntry.run": "that of a graph",
     "gluon.block.block.Block.cast": "only where a class has its own",
     "gluon.block.block.Block.hybridize": "only where a class has its own",
     "gluon.block.hybrid.HybridBlock.explain": "the cache's",

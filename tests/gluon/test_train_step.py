@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+
 import numpy as np
 import pytest
 
@@ -521,13 +524,13 @@ def test_errors():
 
 @pytest.mark.parametrize(("optimizer", "fields"), OPTIMIZERS)
 @pytest.mark.parametrize("clip", [None, 0.5])
-def test_a_loss_that_decides_on_data_gives_way_to_the_loop(optimizer, fields, clip):
+def test_a_loss_that_draws_from_python_gives_way_to_the_loop(optimizer, fields, clip):
     """Same losses, weights, states and gradients left alone as in the loop; one warning."""
     entropy = gluon.loss.SoftmaxCrossEntropyLoss()
 
     def robust(out, y):
         loss = entropy(out, y)
-        return loss if loss.mean() < 1 else nd.sqrt(loss + 1)
+        return nd.sqrt(loss + 1) * (random.random() * 0 + 1)
 
     line = robust.__code__.co_firstlineno + 2
     loss_of_loop, loss_of_steps = [], []
@@ -591,3 +594,146 @@ def test_what_a_step_was_made_of_may_be_changed():
     assert np.abs(weight.asnumpy() - before.asnumpy()).max() > 1e-6
     step.loss = lambda output, label: output.sum() * 0 + 3
     np.testing.assert_allclose(step(data, label, 1).asnumpy(), 3)
+
+
+# --------------------------------------------------------------------- values decide
+
+
+class Deciding(nn.HybridBlock):
+    """Draws, moves states and decides, by what depends on weights and on the data."""
+
+    def __init__(self):
+        super().__init__(prefix="net_")
+        with self.name_scope():
+            self.first = nn.Dense(16, in_units=6)
+            self.norm = nn.BatchNorm(in_channels=16)
+            self.drop = nn.Dropout(0.3)
+            self.small = nn.Dense(3, in_units=16)
+            self.large = nn.Dense(3, in_units=16)
+
+    def forward(self, x):
+        h = self.drop(self.norm(self.first(x)))
+        large = h.max() > 1.9
+        while (h * h).sum() > 40:
+            h = self.drop(h * 0.7)
+        if large:
+            return self.norm(self.large(h).tile((1, 6))[:, :16]).slice_axis(1, 0, 3)
+        return self.small(h)
+
+
+@pytest.mark.parametrize("optimizer, fields", OPTIMIZERS)
+def test_paths_train_as_one_program_each(optimizer, fields):
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    one, trainer = made(optimizer, fields, build=Deciding)
+    other, their_trainer = made(optimizer, fields, build=Deciding)
+    step = gluon.TrainStep(one, loss, trainer, ignore_stale_grad=True)
+    before = mx.runtime.stats()["given_way"]
+    for number, (data, label) in enumerate(batches(12)):
+        mx.random.seed(number)
+        mine = step(data, label)
+        drawn = nd.random.uniform(shape=(2,)).asnumpy()
+        mx.random.seed(number)
+        with autograd.record():
+            theirs = loss(other(data), label)
+        theirs.backward()
+        their_trainer.step(data.shape[0], ignore_stale_grad=True)
+        np.testing.assert_allclose(mine.asnumpy(), theirs.asnumpy(), rtol=2e-4, atol=2e-5)
+        np.testing.assert_array_equal(nd.random.uniform(shape=(2,)).asnumpy(), drawn)
+        assert_same_networks(one, other, rtol=2e-4, atol=2e-5)
+    (entry,) = step.compiled
+    assert len(entry.paths) > 1
+    assert mx.runtime.stats()["given_way"] == before
+    data, label = next(batches(1))
+    step(data, label)
+    before = mx.runtime.stats()
+    step(data, label)
+    after = mx.runtime.stats()
+    assert after["compilations"] == before["compilations"]
+
+
+def test_adjust_clips_and_skips():
+    """Against the loop, which clips by the same norm and leaves out the steps that are skipped."""
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+
+    def adjust(losses, grads):
+        if not (losses.sum() < 1e6):
+            return None
+        norm = nd.add_n(*[(grad * grad).sum() for grad in grads]).sqrt()
+        if norm > 0.3:
+            return [grad * (0.3 / norm) for grad in grads]
+        return grads
+
+    one, trainer = made("adam", {"learning_rate": 0.01})
+    other, their_trainer = made("adam", {"learning_rate": 0.01})
+    data, label = next(batches(1))
+    one(data), other(data)
+    step = gluon.TrainStep(one, loss, trainer, adjust=adjust)
+    for number, (data, label) in enumerate(batches(8)):
+        if number % 3 == 2:
+            data[0, 0] = float("nan")
+            before = [*weights(one), trainer.optimizer.num_update]
+            assert np.isnan(step(data, label).asnumpy()).any()
+            now = [*weights(one), trainer.optimizer.num_update]
+            for mine, then in zip(now, before, strict=True):
+                np.testing.assert_array_equal(mine, then)
+            continue
+        mx.random.seed(number)
+        mine = step(data, label)
+        mx.random.seed(number)
+        with autograd.record():
+            theirs = loss(other(data), label)
+        theirs.backward()
+        grads = [p.grad() for p in other.collect_params().values() if p.grad_req != "null"]
+        gluon.utils.clip_global_norm(grads, 0.3 * data.shape[0])
+        their_trainer.step(data.shape[0])
+        np.testing.assert_allclose(mine.asnumpy(), theirs.asnumpy(), rtol=2e-4, atol=2e-5)
+        assert_same_networks(one, other, rtol=2e-4, atol=2e-5)
+    assert trainer.optimizer.num_update == their_trainer.optimizer.num_update == 6
+    assert len(step._compiled_adjust.compiled[0].paths) >= 2
+
+
+def test_adjust_by_the_loop_where_the_network_gives_way():
+    def run(adjust):
+        net, trainer = made("sgd", {"learning_rate": 0.1})
+        net.add(nn.HybridLambda(lambda F, x: x * float(np.random.RandomState().rand() * 0 + 1)))
+        step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer, adjust=adjust)
+        data, label = next(batches(1))
+        net(data)
+        before = weights(net)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            step(data, label)
+        return [(now - then) for now, then in zip(weights(net), before, strict=True)]
+
+    moved = run(lambda loss, grads: [grad * 0.5 for grad in grads])
+    whole = run(lambda loss, grads: grads)
+    skipped = run(lambda loss, grads: None)
+    for half, full, none in zip(moved[:2], whole[:2], skipped[:2], strict=True):
+        np.testing.assert_allclose(half * 2, full, rtol=1e-4, atol=1e-6)
+        assert (none == 0).all() and (full != 0).any()
+
+
+@pytest.mark.parametrize(
+    "adjust, told",
+    [
+        (lambda loss, grads: grads[:1], "it returned a list of 1"),
+        (lambda loss, grads: 3, "it returned a int"),
+        (lambda loss, grads: [g.sum() for g in grads], r"gradient 0: expected float32\[16,6\]"),
+    ],
+)
+def test_adjust_returns_a_gradient_for_each(adjust, told):
+    net, trainer = made("sgd", {"learning_rate": 0.1})
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer, adjust=adjust)
+    data, label = next(batches(1))
+    net(data)
+    before = weights(net)
+    with pytest.raises(TigonError, match=f"^{step.name}: adjust: .*{told}"):
+        step(data, label)
+    for now, then in zip(weights(net), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_adjust_and_clip_global_norm_exclude_each_other():
+    net, trainer = made("sgd", {"learning_rate": 0.1})
+    with pytest.raises(TigonError, match="give clip_global_norm or adjust"):
+        gluon.TrainStep(net, gluon.loss.L2Loss(), trainer, clip_global_norm=1, adjust=print)

@@ -183,12 +183,15 @@ class Entry:
         return Path(trace, name, self._compiled_by_key, self._places)
 
     def _begin_paths(self) -> None:
-        self.paths = Paths(self.training, self._number_of)
+        self.paths = self._paths()
         self.cached: CachedGraph | None = None
         self.form = None
         self.sources: list[Source] = []
         self._numbers: dict[Any, int] = {}
         self.donated = ()
+
+    def _paths(self) -> Paths:
+        return Paths(self.training, self._number_of)
 
     def _number_of(self, source: Source) -> int:
         """The operand that stands for what the caller has."""
@@ -207,7 +210,7 @@ class Entry:
             outputs: list[Value] = []
             structure = collect_outputs(result, outputs, dict(path.sources()), fresh, trace)
             computed = [value for value in outputs if value not in path.number_of]
-            graph, states, unread = _threaded(computed, trace.effects, path.calls)
+            graph, states, unread = threaded(computed, trace.effects, path.calls)
             first = path.conclude(graph, states, unread)
         except BaseException:
             path.give_back()
@@ -218,10 +221,14 @@ class Entry:
             self._begin_paths()
             paths = self.paths
             paths.add(path, numbers, structure)
-        self._place_operands()
-        paths.compile(len(self.sources))
-        self.version += 1
+        self._compile_paths()
         self._traced = structure, [path.made[number] for number in numbers]
+
+    def _compile_paths(self) -> None:
+        assert self.paths is not None
+        self._place_operands()
+        self.paths.compile(len(self.sources))
+        self.version += 1
 
     def follow(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
         """Trace a call that came to where nobody has been; its path is known then."""
@@ -256,7 +263,7 @@ class Entry:
         for param, symbol in trace.parameters.values():
             source[symbol._values[0]] = ("parameter", param)
         self.structure = collect_outputs(result, outputs, source, fresh, trace)
-        self.graph, self.states, self.unread = _threaded(outputs, trace.effects, trace.calls)
+        self.graph, self.states, self.unread = threaded(outputs, trace.effects, trace.calls)
         inputs = self.graph.inputs
         for value in inputs:
             check(
@@ -638,7 +645,7 @@ def _read_numbers(result: Any) -> Any:
     )
 
 
-def _threaded(
+def threaded(
     outputs: Sequence[Value], effects: Sequence[Node], calls: Sequence[Node]
 ) -> tuple[Graph, States, int]:
     """The graph of these outputs with states as values, and how many outputs nobody reads: those of

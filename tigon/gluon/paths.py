@@ -53,8 +53,12 @@ class Paths:
     """The paths that calls of one kind were seen to take. `number_of(source)` is the operand that
     stands for what the caller has."""
 
-    def __init__(self, training: bool, number_of: Callable[[Any], int]) -> None:
+    def __init__(
+        self, training: bool, number_of: Callable[[Any], int], decides_only: bool = False
+    ) -> None:
+        """`decides_only`: calls find their path, and leave nothing behind."""
         self._training = training
+        self._decides_only = decides_only
         self._number_of = number_of
         self.root: Branches | None = None
         self.ends: list[End] = []
@@ -68,14 +72,23 @@ class Paths:
         return -1 - which if kind == "made" else self._number_of(source)
 
     def add(self, path: Path, results: Sequence[int], structure: Structure) -> End | None:
-        """One more; None where the code went another way before the first new outcome."""
+        """One more, with the numbers of its results; None where the code went another way to a
+        decision that is known."""
+        arrays, form = self._form(results, structure)
+        states = tuple((-1 - made, self._array(source)) for source, made in path.states.values())
+        return self._add(path, End(arrays, form, states))
+
+    def add_end(self, path: Path, form: Callable[[Any, Any], Any]) -> End | None:
+        """One that leaves nothing behind; its result is what `form` gives."""
+        return self._add(path, End((), form, ()))
+
+    def _add(self, path: Path, end: End) -> End | None:
         steps = []
         for segment in path.segments:
             decision = segment.decision
             inputs = tuple(self._array(source) for source in segment.inputs)
             decided = None if decision is None else self._array(decision.array)
             steps.append(Branches(segment, inputs, decided))
-        states = tuple((-1 - made, self._array(source)) for source, made in path.states.values())
         here = self.root
         known: list[Branches] = []
         for step in steps:
@@ -93,7 +106,7 @@ class Paths:
         for step, before, after in zip(steps, whole, whole[1:], strict=False):
             assert step.segment.decision is not None
             before.next[step.segment.decision.outcome] = after
-        end = whole[-1].end = End(*self._form(results, structure), states)
+        whole[-1].end = end
         self.root = whole[0]
         self.ends.append(end)
         count("paths")
@@ -136,7 +149,7 @@ class Paths:
                 what = (one.decided, ways)
             segments.append((cache, one.inputs, segment.made, segment.draws, kind, what))
         ends = [(end.results, end.states, end.form) for end in self.ends]
-        self.native = _native.Paths(segments, ends, operands, self._training)
+        self.native = _native.Paths(segments, ends, operands, self._training, self._decides_only)
 
     @property
     def reads_nothing(self) -> bool:

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import add, is_
 from typing import Any
 
 import numpy as np
 
-from tigon import _native, autograd
-from tigon.base import TensorType, as_dtype, check, nested, type_of
+from tigon import autograd
+from tigon.base import check, type_of
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import trace as tracing
 from tigon.gluon.block import Block
-from tigon.gluon.compiled_graphs import CompiledByKey
-from tigon.gluon.graphs import Entry, GraphCache
-from tigon.gluon.structure import arrays_in, rebuild_outputs
+from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
+from tigon.gluon.function import jit
+from tigon.gluon.graphs import UNKNOWN, Entry, GraphCache, threaded
+from tigon.gluon.paths import Paths
+from tigon.gluon.step_graph import StepGraph
+from tigon.gluon.structure import arrays_in, collect_outputs
 from tigon.gluon.trace.path import Places
 from tigon.gluon.trainer import Trainer
 from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
 from tigon.nd import NDArray
-from tigon.ops.primitive.arithmetic import absolute, minimum, square
-from tigon.ops.primitive.choose import cast
-from tigon.ops.primitive.functions import sqrt
-from tigon.ops.primitive.reduce import sum as total
-from tigon.ops.primitive.view import _reshape
 from tigon.optimizer import Optimizer
-from tigon.optimizer.optimizer import as_list
-from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.program.lowered import CompiledGraph
-from tigon.program.training import TrainingGraph, TrainingProgram, TrainingStep, training_program
+from tigon.program.segments import joined
+from tigon.program.training import TrainingProgram
 from tigon.runtime.tracing import active, needs_arrays
 
 
@@ -61,6 +56,11 @@ class TrainStep:
     `ignore_stale_grad=True` leaves it alone. `clip_global_norm` is the largest joint 2-norm of all
     gradients after their division by `batch_size`; larger ones are scaled down to it.
 
+    `adjust(loss, gradients)` is a function of the loss, as `loss` gives it, and of the list of
+    gradients after that division, in the trainer's order. It returns the gradients to use, or None
+    to skip the step: then no weight, state, count or running statistic moves. It is compiled as
+    functions of `jit` are, and may decide by values.
+
     >>> from tigon import nd
     >>> from tigon.gluon import loss, nn
     >>> net = nn.Dense(1, in_units=2, weight_initializer="ones")
@@ -81,6 +81,7 @@ class TrainStep:
         outputs: bool = False,
         ignore_stale_grad: bool = False,
         clip_global_norm: float | None = None,
+        adjust: Callable[[Any, list[Any]], Sequence[Any] | None] | None = None,
     ) -> None:
         check(
             isinstance(net, Block) or callable(net),
@@ -109,12 +110,23 @@ class TrainStep:
             "TrainStep",
             f"clip_global_norm is a positive number or None; given {clip_global_norm}",
         )
+        check(
+            adjust is None or callable(adjust),
+            "TrainStep",
+            f"adjust: expected a function of loss and gradients; given {type(adjust).__name__}",
+        )
+        check(
+            adjust is None or clip_global_norm is None,
+            "TrainStep",
+            "give clip_global_norm or adjust, which may clip too; given both",
+        )
         self.net = net
         self.loss = loss
         self.trainer = trainer
         self.outputs = outputs
         self.ignore_stale_grad = ignore_stale_grad
         self.clip_global_norm = clip_global_norm
+        self.adjust = adjust
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._cached_graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
@@ -131,6 +143,8 @@ class TrainStep:
     def __setattr__(self, name: str, value: Any) -> None:
         """What it was made of may be changed: it is traced anew then."""
         object.__setattr__(self, name, value)
+        if name == "adjust" and value is not None:
+            object.__setattr__(self, "_compiled_adjust", jit(value))
         if name in _SETTINGS and hasattr(self, "_cached_graphs"):
             self._cached_graphs = GraphCache(self, _StepEntry)
 
@@ -197,16 +211,43 @@ class TrainStep:
             for index in used:
                 self._check(trained[index])
             rescale = trainer._scale / batch_size
+            adjusted: Any = [grads[index] for index in used]
+            if self.adjust is not None:
+                adjusted = self._adjust_gradients(loss, [grad * rescale for grad in adjusted])
+                if adjusted is None:
+                    return (loss, output) if self.outputs else loss
+                rescale = 1.0
             if self.clip_global_norm is not None:
                 limit = self.clip_global_norm / abs(rescale)
                 clip_global_norm([grads[index] for index in used], limit, check_isfinite=False)
             trainer._optimizer.rescale_grad = rescale
             weights = [trained[index].list_data()[0] for index in used]
-            trainer._updater(used, [grads[index] for index in used], weights)
+            trainer._updater(used, adjusted, weights)
         finally:
             for index, grad in grads.items():
                 grad[:] = before[index][1]
         return (loss, output) if self.outputs else loss
+
+    def _adjust_gradients(self, loss: Any, grads: list[Any]) -> list[Any] | None:
+        """What `adjust` makes of them; None if the step is to be skipped."""
+        made = self._compiled_adjust(loss, grads)
+        if made is None:
+            return None
+        fits = isinstance(made, (list, tuple)) and len(made) == len(grads)
+        check(
+            fits,
+            self.name,
+            f"adjust: expected {len(grads)} gradients in the order in which they were given, or "
+            f"None to skip the step; it returned {_told(made)}",
+        )
+        for place, (given, grad) in enumerate(zip(grads, made, strict=True)):
+            alike = isinstance(grad, NDArray) and type_of(grad) == type_of(given)
+            check(
+                alike,
+                self.name,
+                f"adjust: gradient {place}: expected {type_of(given)}; it returned {_told(grad)}",
+            )
+        return list(made)
 
     def _check_used(self, used: set[int]) -> None:
         """`used`: indices of the parameters that the loss depends on."""
@@ -234,7 +275,14 @@ class TrainStep:
         )
 
 
-_SETTINGS = frozenset("net loss trainer outputs ignore_stale_grad clip_global_norm".split())
+_SETTINGS = frozenset("net loss trainer outputs ignore_stale_grad clip_global_norm adjust".split())
+
+
+def _told(given: Any) -> str:
+    if isinstance(given, NDArray):
+        return str(type_of(given))
+    named = type(given).__name__
+    return f"a {named} of {len(given)}" if isinstance(given, (list, tuple)) else f"a {named}"
 
 
 def _as_tuple(given: Any) -> tuple[Any, ...]:
@@ -242,10 +290,10 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 
 
 class _StepEntry(Entry):
-    """One traced graph of network and loss, and the programs of its training step."""
+    """The graphs of network and loss for one kind of step: one, or where values decide how their
+    code goes on, one for each path. Segments decide, and the program of the whole path trains."""
 
     may_have_effects = False  # it is one program
-    may_fork = False
 
     def __init__(
         self,
@@ -255,158 +303,69 @@ class _StepEntry(Entry):
         compiled: CompiledByKey,
         places: Places,
     ) -> None:
+        self.step = step
+        self.graphs: list[StepGraph] = []
         # As in the loop, where forward runs under record().
         with autograd.record():
             super().__init__(step, leaves, args, compiled, places)
-        self.step = step
-        self.loss_structure, self.output_structure = nested.parts(self.structure)
-        self.heads = sum(kind == "output" for kind, _ in self.loss_structure)
-        check(
-            self.heads > 0,
-            step.name,
-            "the loss does not depend on anything computed; expected loss(net(data), label)",
-        )
-        self.known: dict[Any, Any] = {}  # what was made for these types
-        self._bound: _Bound | None = None
+        if self.paths is None:
+            assert self.cached is not None
+            sources = dict(zip(self.graph.inputs, self.sources, strict=True))
+            own = StepGraph(step, self.cached, self.graph, self.structure, sources, self.types)
+            self.graphs.append(own)
+
+    def _add_path(self, trace: tracing.Trace, result: Any, fresh: dict[int, Any]) -> None:
+        path, paths = trace.path, self.paths
+        assert path is not None and paths is not None
+        path.give_back()  # the program of the path draws
+        outputs: list[Value] = []
+        sources = path.sources()
+        structure = collect_outputs(result, outputs, dict(sources), fresh, trace)
+        calls = [node.outputs[0] for node in trace.calls]
+        whole = joined(path.origin, [*outputs, *calls])
+        advancing = [value.node for value in whole[len(outputs) :]]
+        graph, states, _ = threaded(whole[: len(outputs)], (), advancing)
+        name, known = self.step.name, self._compiled_by_key
+        cached = compiled_graph(graph, name, known, trace.draws, states)
+        own = StepGraph(self.step, cached, graph, structure, sources, self.types)
+        path.ends_without_computing()
+        if not paths.add_end(path, lambda *_: own):
+            self._begin_paths()
+            self.graphs = []
+            assert self.paths is not None
+            self.paths.add_end(path, lambda *_: own)
+        self.graphs.append(own)
+        self._compile_paths()
+        self._traced = own
+
+    def _paths(self) -> Paths:
+        return Paths(self.training, self._number_of, decides_only=True)
+
+    def follow(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+        with autograd.record():
+            super().follow(block, leaves, args)
+
+    def take_result(self, leaves: Sequence[Any]) -> Any:
+        own, self._traced = self._traced, None
+        if own is None:
+            return UNKNOWN
+        self._bind()
+        return own.run(leaves)
 
     def _bind(self) -> None:
         super()._bind()
-        self._bound = None
+        for graph in self.graphs:
+            graph.bind(self.context)
 
     def run(self, leaves: Sequence[Any]) -> Any:
-        trainer = self.step.trainer
-        optimizer = trainer._optimizer
-        bound = self._bound
-        if bound is None or not bound.holds(optimizer, trainer._updater):
-            bound = self._bound = self._prepare()
-        batch_size = self.step._batch_size
-        if batch_size is None:
-            check(
-                bound.program.losses_agree,
-                self.step.name,
-                "there are several losses of different sizes; give batch_size",
-            )
-            batch_size = bound.program.loss_size
-        check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
-        optimizer.rescale_grad = trainer._scale / batch_size
-        before = optimizer.num_update
-        rates = optimizer.advance(bound.indices)
-        arrays = self.template.copy()
-        for slot, position in self.input_positions:
-            arrays[slot] = leaves[position]
-        try:
-            given = _native.from_numpy(np.array(rates or [0.0], bound.dtype), bound.device)
-            results = bound.program.sequence((*arrays, given, *bound.states))
-        except BaseException:
-            optimizer.withdraw(bound.indices, before)
-            raise
-        loss = rebuild_outputs(self.loss_structure, results, leaves)
-        if not self.step.outputs:
-            return loss
-        return loss, rebuild_outputs(self.output_structure, results, leaves)
+        if self.paths is None:
+            return self.graphs[0].run(leaves)
+        own = self._run_paths(leaves)
+        return UNKNOWN if own is UNKNOWN else own.run(leaves)
 
     def compiled_graphs(self) -> list[CompiledGraph]:
         return [program.compiled for program in self.programs]
 
     @property
     def programs(self) -> list[TrainingProgram]:
-        return [made for made in self.known.values() if isinstance(made, TrainingProgram)]
-
-    # -- what a step needs
-
-    def _prepare(self) -> _Bound:
-        """The program for the trainer's present parameters and states."""
-        trainer = self.step.trainer
-        optimizer = trainer._optimizer
-        index_of = {id(param): index for index, param in enumerate(trainer._params)}
-        slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
-        for slot, (kind, param) in enumerate(self.sources):
-            if kind == "parameter" and id(param) in index_of and param.grad_req != "null":
-                slots[slot] = index_of[id(param)]
-        for index in slots.values():
-            self.step._check(trainer._params[index])
-        assert self.cached is not None
-        types = {
-            value.node.name: self.types[which] if kind == "input" else type_of(array)
-            for value, (kind, which), array in zip(
-                self.graph.inputs, self.sources, self.template, strict=True
-            )
-        }
-        updater = trainer._updater
-
-        def step(training: TrainingGraph) -> TrainingStep:
-            self.step._check_used({slots[slot] for slot in training.gradients})
-            weights = [self.template[slot] for slot in training.gradients]
-            indices = [slots[slot] for slot in training.gradients]
-            states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
-            return self._step(training, weights, states)
-
-        program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
-        indices = [slots[slot] for slot in program.updated]
-        weights = [self.template[slot] for slot in program.updated]
-        states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
-        return _Bound(optimizer, updater, program, indices, weights, states)
-
-    def _step(
-        self, training: TrainingGraph, weights: Sequence[NDArray], states: Sequence[Sequence[Any]]
-    ) -> TrainingStep:
-        optimizer = self.step.trainer._optimizer
-        each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
-
-        def update(number: int, weight: Value, grad: Value, own: Any, rates: Value) -> Any:
-            numbers = numbers_of(rates, number, each, weight)
-            return optimizer.full_formula(weight, grad, own, *numbers)
-
-        limit = self.step.clip_global_norm
-
-        def clip(grads: Sequence[Value], rates: Value) -> list[Value]:
-            assert limit is not None
-            return _clipped(grads, limit, numbers_of(rates, 0, each, grads[0])[-1])
-
-        count = max(len(weights) * each, 1)
-        rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
-        types = [[type_of(state) for state in own] for own in states]
-        key = (optimizer.settings, limit, tuple(map(tuple, types)))
-        return training.step(key, types, rates, update, None if limit is None else clip)
-
-
-def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value]:
-    """Scaled down so that the joint norm of `grads * rescale` is at most `limit`."""
-    dtype = grads[0].dtype.name
-
-    def of_dtype(value: Value, name: str) -> Value:
-        return value if value.dtype.name == name else cast(value, dtype=name)
-
-    squares = [of_dtype(_reshape(total(square(grad)), shape=()), dtype) for grad in grads]
-    norm = sqrt(reduce(add, squares)) * absolute(rescale)
-    scale = minimum(limit / (norm + 1e-8), 1.0)
-    return [grad * of_dtype(scale, grad.dtype.name) for grad in grads]
-
-
-class _Bound:
-    """A program with the very arrays that it writes over, so that a step looks nothing up."""
-
-    def __init__(
-        self,
-        optimizer: Any,
-        updater: Any,
-        program: TrainingProgram,
-        indices: list[int],
-        weights: Sequence[Any],
-        states: Sequence[Sequence[Any]],
-    ) -> None:
-        self.settings = optimizer.settings
-        self.program = program
-        self.indices = indices
-        self.dtype = as_dtype(dtype_of_rates(weights)).numpy
-        self.device = weights[0].device_index if weights else _native.FIRST_CPU
-        self.states = [state for own in states for state in own]
-        self.owners = [updater.states[index] for index in indices]
-
-    def holds(self, optimizer: Any, updater: Any) -> bool:
-        """Whether the states are still these and the rule is still this one."""
-        known = updater.states
-        return (
-            all(map(is_, self.owners, [known.get(index) for index in self.indices]))
-            and optimizer.settings == self.settings
-        )
+        return [program for graph in self.graphs for program in graph.programs]

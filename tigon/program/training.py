@@ -18,7 +18,7 @@ from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
 from tigon.program.by_shape import ByShape
-from tigon.program.cached_graph import CachedGraph
+from tigon.program.cached_graph import CachedGraph, States
 from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
@@ -109,6 +109,26 @@ class TrainingGraph:
         )
         return TrainingStep(self, lowered, first_weight, tuple(overwritten))
 
+    def gradients_step(self, scale: TensorType) -> TrainingStep:
+        """The gradients, times a number that is the last input, as further outputs; nothing is
+        updated, and no state moves."""
+        key = ("gradients", scale)
+        found = self._steps.get(key)
+        if found is None:
+            forward = self.forward.graph
+            number = variable("_scale", scale)
+            grads = [grad * _like(number, grad) for grad in self.gradients.values()]
+            outputs = [*forward.outputs, *grads]
+            lowered = lower_graph(Graph([*forward.inputs, number], outputs), disabled=self.disabled)
+            found = TrainingStep(self, lowered, len(outputs), (), False)
+            self._steps[key] = found
+        return found
+
+
+def _like(number: Value, grad: Value) -> Value:
+    number = get("_reshape")(number, shape=())
+    return number if number.dtype is grad.dtype else get("Cast")(number, dtype=grad.dtype.name)
+
 
 class TrainingStep(Frozen, eq=False):
     """A lowered graph of a step: forward, backward and updates."""
@@ -117,6 +137,7 @@ class TrainingStep(Frozen, eq=False):
     lowered: AnyLowered
     kept: int
     overwritten: tuple[int, ...]
+    commits: bool = True  # that states of the forward graph move
 
 
 def training_program(
@@ -156,6 +177,7 @@ def training_program(
         step.overwritten,
         max(sizes),
         len(sizes) == 1,
+        training.forward.states,
     )
     return known[step]
 
@@ -172,7 +194,7 @@ def _sequence(compiled: CompiledGraph, step: TrainingStep) -> _native.Sequence:
         slots = [*range(key), _native.KEY_SLOT, *range(key, len(inputs))]
     over = [(step.kept + i, slots[source]) for i, source in enumerate(step.overwritten)]
     steps: list[Any] = [("run", compiled.program, slots, over, ())]
-    if forward.states:
+    if forward.states and step.commits:
         steps.append(("commit", [(len(inputs) + made, slots[at]) for made, at in forward.states]))
     results = range(len(inputs), len(inputs) + step.kept)
     return _native.Sequence(inputs, steps, results, draws)
@@ -188,3 +210,4 @@ class TrainingProgram(Frozen):
     overwritten: tuple[int, ...]  # inputs of the program that further outputs are written over
     loss_size: int
     losses_agree: bool  # in size
+    states: States  # (output, input of the forward graph without the key)

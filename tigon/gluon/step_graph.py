@@ -1,0 +1,238 @@
+"""The graph of network and loss on one way through their code, and the programs of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add, is_
+from typing import Any
+
+import numpy as np
+
+from tigon import _native
+from tigon.base import TensorType, as_dtype, check, nested, type_of
+from tigon.context import Context
+from tigon.gluon.parameter import Parameter
+from tigon.gluon.structure import Structure, rebuild_outputs
+from tigon.gluon.trace.path import Source
+from tigon.ir import Graph, Value
+from tigon.nd import NDArray
+from tigon.ops.primitive.arithmetic import absolute, minimum, square
+from tigon.ops.primitive.choose import cast
+from tigon.ops.primitive.functions import sqrt
+from tigon.ops.primitive.reduce import sum as total
+from tigon.ops.primitive.view import _reshape
+from tigon.optimizer.optimizer import as_list
+from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
+from tigon.program.cached_graph import CachedGraph
+from tigon.program.lowered import CompiledGraph
+from tigon.program.training import TrainingGraph, TrainingProgram, TrainingStep, training_program
+
+
+class StepGraph:
+    """One graph of network and loss, and the programs of its training step."""
+
+    def __init__(
+        self,
+        step: Any,
+        cached: CachedGraph,
+        graph: Graph,
+        structure: Structure,
+        sources: Mapping[Value, Source],
+        types: Sequence[TensorType],
+    ) -> None:
+        """`types`: of the arrays among the arguments."""
+        self.step = step
+        self.cached = cached
+        self.graph = graph
+        self.sources = [sources[value] for value in graph.inputs]
+        self.template: list[Any] = [None] * len(self.sources)
+        self.input_positions = [
+            (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
+        ]
+        self.types = types
+        self.loss_structure, self.output_structure = nested.parts(structure)
+        self.heads = sum(kind == "output" for kind, _ in self.loss_structure)
+        check(
+            self.heads > 0,
+            step.name,
+            "the loss does not depend on anything computed; expected loss(net(data), label)",
+        )
+        self.known: dict[Any, Any] = {}  # what was made for these types
+        self._bound: _Bound | None = None
+
+    def bind(self, context: Context | None) -> None:
+        """Put the arrays of parameters in their places; they may have been replaced."""
+        for slot, (kind, which) in enumerate(self.sources):
+            if kind == "parameter":
+                # What derived classes add is traced.
+                self.template[slot] = Parameter._for(which, context)
+            elif kind == "array":
+                self.template[slot] = which
+        self._bound = None
+
+    def run(self, leaves: Sequence[Any]) -> Any:
+        trainer = self.step.trainer
+        optimizer = trainer._optimizer
+        bound = self._bound
+        if bound is None or not bound.holds(optimizer, trainer._updater):
+            bound = self._bound = self._prepare()
+        batch_size = self.step._batch_size
+        if batch_size is None:
+            check(
+                bound.program.losses_agree,
+                self.step.name,
+                "there are several losses of different sizes; give batch_size",
+            )
+            batch_size = bound.program.loss_size
+        check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
+        arrays = self.template.copy()
+        for slot, position in self.input_positions:
+            arrays[slot] = leaves[position]
+        optimizer.rescale_grad = trainer._scale / batch_size
+        if self.step.adjust is not None:
+            return self._adjusted(bound, arrays, leaves)
+        before = optimizer.num_update
+        rates = optimizer.advance(bound.indices)
+        try:
+            given = _native.from_numpy(np.array(rates or [0.0], bound.dtype), bound.device)
+            results = bound.program.sequence((*arrays, given, *bound.states))
+        except BaseException:
+            optimizer.withdraw(bound.indices, before)
+            raise
+        return self._result(results, leaves)
+
+    def _result(self, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
+        loss = rebuild_outputs(self.loss_structure, results, leaves)
+        if not self.step.outputs:
+            return loss
+        return loss, rebuild_outputs(self.output_structure, results, leaves)
+
+    def _adjusted(self, bound: _Bound, arrays: Sequence[Any], leaves: Sequence[Any]) -> Any:
+        """Gradients first; what `adjust` makes of them then updates weights, or nothing moves."""
+        trainer, program = self.step.trainer, bound.program
+        optimizer = trainer._optimizer
+        scale = optimizer.rescale_grad
+        given = _native.from_numpy(np.array([scale], bound.dtype), bound.device)
+        results = program.sequence((*arrays, given))
+        loss = rebuild_outputs(self.loss_structure, results, leaves)
+        first = len(results) - len(bound.indices)
+        grads = self.step._adjust_gradients(loss, list(results[first:]))
+        if grads is not None:
+            weights = [self.template[slot] for slot in program.updated]
+            optimizer.rescale_grad = 1.0
+            try:
+                trainer._updater(bound.indices, grads, weights)
+            finally:
+                optimizer.rescale_grad = scale
+            for made, place in program.states:
+                _native.commit(arrays[place], results[made])
+        return self._result(results, leaves)
+
+    @property
+    def programs(self) -> list[TrainingProgram]:
+        return [made for made in self.known.values() if isinstance(made, TrainingProgram)]
+
+    def compiled_graphs(self) -> list[CompiledGraph]:
+        return [program.compiled for program in self.programs]
+
+    # -- what a step needs
+
+    def _prepare(self) -> _Bound:
+        """The program for the trainer's present parameters and states."""
+        trainer = self.step.trainer
+        optimizer = trainer._optimizer
+        index_of = {id(param): index for index, param in enumerate(trainer._params)}
+        slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
+        for slot, (kind, param) in enumerate(self.sources):
+            if kind == "parameter" and id(param) in index_of and param.grad_req != "null":
+                slots[slot] = index_of[id(param)]
+        for index in slots.values():
+            self.step._check(trainer._params[index])
+        types = {
+            value.node.name: self.types[which] if kind == "input" else type_of(array)
+            for value, (kind, which), array in zip(
+                self.graph.inputs, self.sources, self.template, strict=True
+            )
+        }
+        updater = trainer._updater
+
+        def step(training: TrainingGraph) -> TrainingStep:
+            self.step._check_used({slots[slot] for slot in training.gradients})
+            weights = [self.template[slot] for slot in training.gradients]
+            indices = [slots[slot] for slot in training.gradients]
+            states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
+            return self._step(training, weights, states)
+
+        program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
+        indices = [slots[slot] for slot in program.updated]
+        weights = [self.template[slot] for slot in program.updated]
+        states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
+        return _Bound(optimizer, updater, program, indices, weights, states)
+
+    def _step(
+        self, training: TrainingGraph, weights: Sequence[NDArray], states: Sequence[Sequence[Any]]
+    ) -> TrainingStep:
+        if self.step.adjust is not None:
+            scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
+            return training.gradients_step(scale)
+        optimizer = self.step.trainer._optimizer
+        each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
+
+        def update(number: int, weight: Value, grad: Value, own: Any, rates: Value) -> Any:
+            numbers = numbers_of(rates, number, each, weight)
+            return optimizer.full_formula(weight, grad, own, *numbers)
+
+        limit = self.step.clip_global_norm
+
+        def clip(grads: Sequence[Value], rates: Value) -> list[Value]:
+            assert limit is not None
+            return _clipped(grads, limit, numbers_of(rates, 0, each, grads[0])[-1])
+
+        count = max(len(weights) * each, 1)
+        rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
+        types = [[type_of(state) for state in own] for own in states]
+        key = (optimizer.settings, limit, tuple(map(tuple, types)))
+        return training.step(key, types, rates, update, None if limit is None else clip)
+
+
+def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value]:
+    """Scaled down so that the joint norm of `grads * rescale` is at most `limit`."""
+    dtype = grads[0].dtype.name
+
+    def of_dtype(value: Value, name: str) -> Value:
+        return value if value.dtype.name == name else cast(value, dtype=name)
+
+    squares = [of_dtype(_reshape(total(square(grad)), shape=()), dtype) for grad in grads]
+    norm = sqrt(reduce(add, squares)) * absolute(rescale)
+    scale = minimum(limit / (norm + 1e-8), 1.0)
+    return [grad * of_dtype(scale, grad.dtype.name) for grad in grads]
+
+
+class _Bound:
+    """A program with the very arrays that it writes over, so that a step looks nothing up."""
+
+    def __init__(
+        self,
+        optimizer: Any,
+        updater: Any,
+        program: TrainingProgram,
+        indices: list[int],
+        weights: Sequence[Any],
+        states: Sequence[Sequence[Any]],
+    ) -> None:
+        self.settings = optimizer.settings
+        self.program = program
+        self.indices = indices
+        self.dtype = as_dtype(dtype_of_rates(weights)).numpy
+        self.device = weights[0].device_index if weights else _native.FIRST_CPU
+        self.states = [state for own in states for state in own]
+        self.owners = [updater.states[index] for index in indices]
+
+    def holds(self, optimizer: Any, updater: Any) -> bool:
+        """Whether the states are still these and the rule is still this one."""
+        known = updater.states
+        return (
+            all(map(is_, self.owners, [known.get(index) for index in self.indices]))
+            and optimizer.settings == self.settings
+        )
