@@ -35,7 +35,7 @@ class StepGraph:
     def __init__(
         self,
         step: Any,
-        cached: CachedGraph,
+        cached: CachedGraph | None,
         graph: Graph,
         structure: Structure,
         sources: Mapping[Value, Source],
@@ -43,7 +43,6 @@ class StepGraph:
     ) -> None:
         """`types`: of the arrays among the arguments."""
         self.step = step
-        self.cached = cached
         self.graph = graph
         self.sources = [sources[value] for value in graph.inputs]
         self.template: list[Any] = [None] * len(self.sources)
@@ -58,6 +57,8 @@ class StepGraph:
             step.name,
             "the loss does not depend on anything computed; expected loss(net(data), label)",
         )
+        assert cached is not None
+        self.cached = cached
         self.known: dict[Any, Any] = {}  # what was made for these types
         self._bound: _Bound | None = None
 

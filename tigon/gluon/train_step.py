@@ -309,7 +309,6 @@ class _StepEntry(Entry):
         with autograd.record():
             super().__init__(step, leaves, args, compiled, places)
         if self.paths is None:
-            assert self.cached is not None
             sources = dict(zip(self.graph.inputs, self.sources, strict=True))
             own = StepGraph(step, self.cached, self.graph, self.structure, sources, self.types)
             self.graphs.append(own)
