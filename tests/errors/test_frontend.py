@@ -319,7 +319,7 @@ def test_a_symbol_decides_nothing_and_says_where():
         f"decide by it at {__file__}:"
     )
     assert str(caught.value).endswith(
-        "; use F.where(condition, x, y), or do not hybridize this block"
+        "; use F.where(condition, x, y) or F.contrib.cond, which are parts of a graph"
     )
     assert line
 

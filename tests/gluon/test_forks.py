@@ -659,3 +659,38 @@ def test_the_explanation_shows_the_tree_with_lines():
         "      -1: 1 operators, then returns",
         "      1: 1 operators, then returns",
     ]
+
+
+def test_export_says_which_lines_decide():
+    def forward(net, x):
+        if x.sum() > 0:
+            return x * 2
+        return x * float(x.max())
+
+    line = forward.__code__.co_firstlineno + 1
+    net = Net(forward, ())
+    net.hybridize()
+    net(nd.ones((2,))), net(-nd.ones((2,)))
+    with pytest.raises(TigonError) as caught:
+        net.export("nowhere")
+    assert str(caught.value) == (
+        f"export: net decides by values: bool(x) at {__file__}:{line}, float(x) at "
+        f"{__file__}:{line + 2}; a file holds one graph, so write the branch as "
+        "F.contrib.cond(condition, then, otherwise) and a loop as F.contrib.while_loop, which are "
+        "parts of it"
+    )
+
+
+def test_what_decides_in_training_alone_is_exported_for_prediction(tmp_path):
+    def forward(net, x):
+        if autograd.is_training() and x.sum() > 0:
+            return x * 3
+        return x * 2
+
+    net = Net(forward, ())
+    net.hybridize()
+    with autograd.record():
+        net(nd.ones((2,)))
+    symbol, params = net.export(str(tmp_path / "net"))
+    loaded = mx.gluon.SymbolBlock.imports(symbol, ["data"], params)
+    assert loaded(nd.ones((2,))).asnumpy().tolist() == [2, 2]

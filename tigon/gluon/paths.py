@@ -12,7 +12,7 @@ from typing import Any
 from tigon import _native
 from tigon.base.frozen import Frozen
 from tigon.gluon.structure import Structure, rebuild_outputs
-from tigon.gluon.trace.path import Path, Segment
+from tigon.gluon.trace.path import Decision, Path, Segment
 from tigon.runtime.counters import count
 
 MOST_PATHS = 64
@@ -130,6 +130,15 @@ class Paths:
         for one in found:
             found += one.next.values()
         return found
+
+    def decisions(self) -> list[Decision]:
+        """One for each line that decides."""
+        found = {}
+        for one in self.all():
+            decision = one.segment.decision
+            if decision is not None:
+                found.setdefault((decision.what, decision.line), decision)
+        return list(found.values())
 
     def compile(self, operands: int) -> None:
         """Make the native tree."""

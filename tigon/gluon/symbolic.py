@@ -82,9 +82,25 @@ def symbol_for_export(block: Any) -> Symbol:
                 var(name, shape=type_.shape, dtype=type_.dtype)
                 for name, type_ in zip(names, latest.types, strict=True)
             )
-            result = _called(block, latest.arguments, typed)
+            try:
+                result = _called(block, latest.arguments, typed)
+            except TigonError:
+                if latest.paths is None:
+                    raise
+                raise TigonError(f"export: {_forks(block, latest.paths)}") from None
     found = _symbols_in(result)
     return found[0] if len(found) == 1 else Group(found)
+
+
+def _forks(block: Any, paths: Any) -> str:
+    """Why a block whose code decides by values has no one graph."""
+    places = [f"{decision.what} at {decision.line}" for decision in paths.decisions()]
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return (
+        f"{block.name} decides by values: {', '.join(places[:3])}{more}; a file holds one graph, so "
+        "write the branch as F.contrib.cond(condition, then, otherwise) and a loop as "
+        "F.contrib.while_loop, which are parts of it"
+    )
 
 
 def _called(block: Any, arguments: tuple[Any, ...], symbols: Iterator[Symbol]) -> Any:

@@ -527,8 +527,8 @@ class Symbol:
     def _no_value(self, conversion: str) -> TigonError:
         return TigonError(
             f"Symbol.{conversion}: {self!r} has no value while the program is traced, so Python "
-            f"cannot decide by it at {user_line()}; use F.where(condition, x, y), or do not "
-            "hybridize this block"
+            f"cannot decide by it at {user_line()}; use F.where(condition, x, y) or "
+            "F.contrib.cond, which are parts of a graph"
         )
 
     def __bool__(self) -> bool:
