@@ -59,6 +59,7 @@ class Hooks:
 
 _NONE = Hooks()
 _symbolic: Symbolic | None = None
+_kind: type | None = None
 _control: dict[str, Control] = {}
 _lookup: Callable[[int, int], tuple[Any, Any]] | None = None
 
@@ -129,6 +130,13 @@ def changes(what: str) -> None:
         hooks.giver.change(f"{what} at {user_line()}")
 
 
+def made(item: Any) -> None:
+    """Say that the code makes this object of a class of ours: it was not there before."""
+    hooks = installed()
+    if hooks.giver is not None:
+        hooks.giver.made(item)
+
+
 def _enters(ctx: Context) -> None:
     """A graph is on one context: code that makes arrays on another one is no program."""
     if not active[0]:
@@ -196,10 +204,17 @@ def set_mode_scopes(count: int) -> int:
     return previous
 
 
-def set_symbolic(apply: Symbolic) -> None:
-    """Install what makes a symbol of (operator, attributes, operands)."""
-    global _symbolic
-    _symbolic = apply
+def set_symbolic(apply: Symbolic, kind: type) -> None:
+    """Install what makes a symbol of (operator, attributes, operands), and the class of symbols
+    that stand for arrays."""
+    global _symbolic, _kind
+    _symbolic, _kind = apply, kind
+
+
+def kind_of_symbols() -> type | None:
+    """The class of what operators without operands give: symbols that stand for arrays, where a
+    trace runs that can give way; None elsewhere."""
+    return None if installed().giver is None else _kind
 
 
 def set_control(kind: str, functions: Control) -> None:

@@ -366,7 +366,7 @@ def _trace(op: Operator, attrs: Any, operands: Sequence[Any]) -> Any:
     return apply(op, attrs, operands, like=ArraySymbol)
 
 
-tracing.set_symbolic(_trace)
+tracing.set_symbolic(_trace, ArraySymbol)
 
 __all__ = [
     "Group",

@@ -588,7 +588,7 @@ def apply(
         outputs = node.outputs if adapt is None else adapt(node)
         if like is None or like is Symbol:
             kinds = [type(o) for o in given if isinstance(o, Symbol) and type(o) is not Symbol]
-            like = kinds[0] if kinds else Symbol
+            like = kinds[0] if kinds else (None if given else tracing.kind_of_symbols()) or Symbol
         return like(outputs[: visible_count(node)])
     finally:
         if suspended:
