@@ -17,17 +17,18 @@ from functools import wraps
 from typing import Any
 
 from tigon import _native
-from tigon.base import TensorType, TigonError, check, type_of
-from tigon.base.dtypes import BY_CODE
+from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.lazy import complete as _complete
 from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
 from tigon.nd.replay import differentiable_gradients, leaf_key
+from tigon.ops.control_structure import CannotTrace
 from tigon.program.cached_graph import GraphCall
 from tigon.program.host import HostGradient
 from tigon.program.operators import OperatorCall
 from tigon.runtime import tracing
+from tigon.sym.own_gradient import with_gradient
 from tigon.sym.symbol import Symbol
 
 NDArray = _native.NDArray
@@ -264,6 +265,10 @@ def grad(
 class Function:
     """A function with a gradient of one's own: override `forward` and `backward`.
 
+    In a hybridized block, in `jit` and in `TrainStep` both are traced with the code around, once,
+    and are parts of the program. Where they do what no graph can hold, such as reading values, the
+    block gives way.
+
     >>> from tigon import nd
     >>> class Double(Function):
     ...     def forward(self, x):
@@ -280,6 +285,7 @@ class Function:
     """
 
     def __init__(self) -> None:
+        tracing.made(self)
         self._used = False
         self.saved_tensors: tuple[NDArray, ...] = ()
 
@@ -294,31 +300,71 @@ class Function:
             "a Function is used once; make a new one for each call",
         )
         self._used = True
-        what = f"calls the autograd.Function {type(self).__name__}"
-        inputs = tracing.needs_arrays(what, inputs)
         for position, array in enumerate(inputs):
             check(
                 isinstance(array, NDArray),
                 type(self).__name__,
-                f"input {position}: expected an NDArray; given {type(array).__name__}; give "
-                "numbers to __init__",
+                f"input {position}: expected an NDArray; given {type(array).__name__}; "
+                + (
+                    "files hold operators: write an mx.operator.CustomOp"
+                    if isinstance(array, Symbol)
+                    else "give numbers to __init__"
+                ),
             )
+        if tracing.installed().giver is not None:
+            return self._in_trace(inputs)
+        inputs = tracing.needs_arrays(f"calls the autograd.Function {type(self).__name__}", inputs)
+        return self._recorded(inputs, self._forward(inputs))
+
+    def _recorded(self, inputs: Sequence[NDArray], given: Any) -> Any:
+        """What forward has given on arrays."""
+        outputs = self._outputs(given)
+        if is_recording():
+            outputs = [output.detach() for output in outputs]
+            self._expect(inputs)
+            _native.record_custom(inputs, outputs, self._pull_back)
+        return _as_given(given, outputs)
+
+    def _in_trace(self, inputs: Sequence[Any]) -> Any:
+        """Forward is traced as all code around it. Where it or backward is no graph, the trace
+        gives way, and what forward has computed by then is used."""
+        capture = tracing.capture()
+        assert capture is not None
+        inputs = [one if isinstance(one, Symbol) else capture(one) for one in inputs]
+        given = self._forward(inputs)
+        if tracing.eager() is None:
+            outputs = self._outputs(given)
+            if not is_recording():
+                return _as_given(given, outputs)
+            self._expect(inputs)
+            try:
+                made = with_gradient(type(self).__name__, outputs, inputs, self._pull_back)
+            except CannotTrace as error:
+                tracing.give_way(f"it calls an autograd.Function that is no graph: {error}")
+            else:
+                return _as_given(given, made)
+        trace = tracing.eager()
+        for name, held in vars(self).items():
+            vars(self)[name] = trace.concrete(held)
+        return self._recorded(trace.concrete(inputs), trace.concrete(given))
+
+    def _forward(self, inputs: Sequence[Any]) -> Any:
         with _Scope(False, None):
-            given = self.forward(*inputs)
+            return self.forward(*inputs)
+
+    def _outputs(self, given: Any) -> list[Any]:
         outputs = [given] if isinstance(given, NDArray) else given
         check(
             isinstance(outputs, (list, tuple)) and all(isinstance(a, NDArray) for a in outputs),
             f"{type(self).__name__}.forward",
             f"expected an NDArray, or a list of them, as its result; given {given!r:.80}",
         )
-        if is_recording():
-            outputs = [output.detach() for output in outputs]
-            self._training = is_training()
-            self._inputs = [(array.shape, array.dtype_code) for array in inputs]
-            _native.record_custom(inputs, outputs, self._pull_back)
-        if isinstance(given, NDArray):
-            return outputs[0]
-        return list(outputs) if isinstance(given, list) else tuple(outputs)
+        return list(outputs)
+
+    def _expect(self, inputs: Sequence[Any]) -> None:
+        """Of backward, such gradients, in this mode."""
+        self._training = is_training()
+        self._inputs = [(array.shape, array.dtype) for array in inputs]
 
     def _pull_back(self, *cotangents: NDArray) -> Sequence[NDArray | None]:
         with _Scope(False, self._training):
@@ -331,16 +377,18 @@ class Function:
             f"expected {len(expected)} gradients, one for each input; given "
             f"{len(listed) if isinstance(listed, (list, tuple)) else type(given).__name__}",
         )
-        for number, (array, (shape, code)) in enumerate(zip(listed, expected, strict=True)):
-            fits = isinstance(array, NDArray) and (array.shape, array.dtype_code) == (shape, code)
-            found = f"{type_of(array)}" if isinstance(array, NDArray) else type(array).__name__
+        for number, (array, (shape, dtype)) in enumerate(zip(listed, expected, strict=True)):
+            fits = isinstance(array, NDArray) and (array.shape, array.dtype) == (shape, dtype)
+            found = type(array).__name__
+            if isinstance(array, NDArray):
+                found = str(TensorType(array.shape, as_dtype(array.dtype)))
             check(
                 array is None or fits,
                 where,
-                f"gradient {number}: expected {TensorType(shape, BY_CODE[code])}, as the input, or "
-                f"None; given {found}",
+                f"gradient {number}: expected {TensorType(shape, as_dtype(dtype))}, as the input, "
+                f"or None; given {found}",
             )
-        return listed
+        return list(listed)
 
     def forward(self, *inputs: NDArray) -> Any:
         """The outputs, from NDArrays; not recorded."""
@@ -349,6 +397,13 @@ class Function:
     def backward(self, *output_grads: NDArray) -> Any:
         """The gradients of the inputs, from those of the outputs."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+
+def _as_given(given: Any, outputs: Sequence[Any]) -> Any:
+    """Outputs in the structure that forward gave them in."""
+    if isinstance(given, NDArray):
+        return outputs[0]
+    return list(outputs) if isinstance(given, list) else tuple(outputs)
 
 
 def get_symbol(x: NDArray) -> Symbol:

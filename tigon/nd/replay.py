@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
 from tigon.context import context_of
-from tigon.ir.graph import CONSTANT, Graph, Node, Value, variable
+from tigon.ir.graph import CONSTANT, Graph, Node, Value, topological_order, variable
 from tigon.nd.dispatch import NDArray, run_node
 from tigon.ops.record import Operator
 from tigon.ops.record import get as operator
+from tigon.ops.tensor.gradients import functions_among
 from tigon.passes.decompose import decompose
 from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import in_prediction, trains
@@ -106,11 +107,9 @@ def _pull_back(
         results = list(made.outputs)
         outputs = results[: tag.op.visible_count(tag.attrs)]
     else:
-        what = tag.call.label if isinstance(tag, HostGradient) else "a custom Function"
-        raise TigonError(
-            f"grad: create_graph=True cannot differentiate through {what}; "
-            "write it in operators, or use create_graph=False"
-        )
+        _refuse(tag.call.label if isinstance(tag, HostGradient) else "a custom Function")
+    if functions_among(topological_order(outputs)):
+        _refuse("a custom Function")
     arrays = node.inputs
     given: list[Value | None] = [
         variable(f"g{index}", TensorType(output.shape, output.dtype))
@@ -139,6 +138,13 @@ def _pull_back(
     with context_of(next(iter(cotangents.values()))):
         values = evaluate(wanted, environment)
     return [(arrays[i], value) for (i, _), value in zip(flows, values, strict=True)]
+
+
+def _refuse(what: str) -> NoReturn:
+    raise TigonError(
+        f"grad: create_graph=True cannot differentiate through {what}; "
+        "write it in operators, or use create_graph=False"
+    )
 
 
 def _flags(arrays: Sequence[Any]) -> tuple[bool, ...]:

@@ -54,7 +54,7 @@ class _Within:
         return getattr(self._trace, name)
 
 
-class _Inner:
+class Inner:
     """What is traced of a body: its variables, and where its nodes begin."""
 
     def __init__(self, where: str, lazy: bool) -> None:
@@ -102,7 +102,7 @@ class _Inner:
             if node.op is CONSTANT or node in within:
                 continue
             made_here = node.serial > self.first and node.op is not VARIABLE
-            stays = made_here and (self.lazy or _acts(node))
+            stays = made_here and (self.lazy or acts(node))
             if stays or any(value.node in within for value in node.inputs):
                 within.add(node)
         for node in within:
@@ -131,7 +131,7 @@ class _Inner:
         return untyped(Graph([*self.variables, *inner], moved))
 
 
-def _acts(node: Node) -> bool:
+def acts(node: Node) -> bool:
     """Whether each iteration does it anew."""
     op: Any = node.op
     draws = getattr(op, "draws", None)
@@ -220,7 +220,7 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     given, states = _symbols("foreach", "data", data), _symbols("foreach", "states", init_states)
     check(given.leaves, "foreach", "expected data to go over; given none")
     own, begin = _values("foreach", given), _values("foreach", states)
-    inner = _Inner("foreach", lazy=False)
+    inner = Inner("foreach", lazy=False)
     rows = [None if (t := _type(v)) is None else ops.row_type(t) for v in own]
     arguments = (
         inner.enter("data", given, rows),
@@ -261,7 +261,7 @@ def while_loop(
     states = _symbols("while_loop", "loop_vars", loop_vars)
     check(states.leaves, "while_loop", "expected loop_vars; given none")
     begin = _values("while_loop", states)
-    inner = _Inner("while_loop", lazy=False)
+    inner = Inner("while_loop", lazy=False)
     variables = inner.enter("state", states, list(map(_type, begin)))
     arguments = variables if isinstance(variables, list) else [variables]
     decides = enter(inner.run(cond, *arguments), "while_loop")
@@ -300,7 +300,7 @@ def cond(
     within: set[Node] = set()
     for function in (then_func, else_func):
         check(callable(function), "cond", f"expected functions; given {type(function).__name__}")
-        inner = _Inner("cond", lazy=True)
+        inner = Inner("cond", lazy=True)
         results = _symbols("cond", "results", inner.run(function))
         values = _values("cond", results)
         shapes.append(results.shape)

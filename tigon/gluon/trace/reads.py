@@ -59,6 +59,11 @@ class Reads:
         """The value is within reach of the code."""
         self._reach.add(value)
 
+    def made(self, value: Any) -> None:
+        """The code makes this object. It is not kept alive: whatever has its `id` later is made by
+        the code, too."""
+        self._fresh[id(value)] = None
+
     def frame(self, frame: FrameType) -> None:
         """A frame of user code was entered: its names are read of everything within its reach."""
         code = frame.f_code

@@ -312,6 +312,10 @@ class Trace:
             if hooks_run:
                 self.reads.reach(hook)
 
+    def made(self, item: Any) -> None:
+        """The code makes this object."""
+        self.reads.made(item)
+
     def function(self, function: Callable[..., Any]) -> None:
         """A function of the user's is run."""
         self.keep.append(function)
