@@ -92,6 +92,26 @@ def test_internals_and_children():
         internals["nothing_output"]
 
 
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("BatchNorm", ["n_output", "n_mean", "n_var"]),
+        ("LayerNorm", ["n_output", "n_mean", "n_std"]),
+        ("GroupNorm", ["n_output", "n_mean", "n_std"]),
+    ],
+)
+def test_outputs_with_names_of_their_own(name, names):
+    function = getattr(sym, name)
+    found = function(sym.var("x"), output_mean_var=True, name="n")
+    assert found.list_outputs() == names
+    assert found[names[2]].list_outputs() == [names[2]]
+    assert function(sym.var("x"), name="n").list_outputs() == names[:1]
+    internals = found.get_internals().list_outputs()
+    assert [one for one in internals if one in names] == names
+    loaded = sym.load_json(found.tojson())
+    assert loaded.list_outputs() == names
+
+
 def test_several_outputs():
     parts = sym.split(sym.var("x"), num_outputs=3, axis=1, name="s")
     assert len(parts) == 3

@@ -203,6 +203,8 @@ class Operator(Frozen, eq=False):
     numpy: Callable[..., Any] | None = None
     outputs: Callable[[Any], int] | int = 1
     visible: Callable[[Any], int] | int | None = None
+    results: tuple[str, ...] = ()
+    """Names of the outputs that a symbol has (`bn_mean`), where they are not numbered."""
     mutates: Mapping[int, str] = MappingProxyType({})
     """Output index -> operand whose new state it is (auxiliary states, optimizer states). Where
     `training` is an attribute, prediction hands the states through."""

@@ -601,10 +601,14 @@ def visible_count(node: Node) -> int:
 
 
 def output_name(value: Value) -> str:
-    """`x` for a variable, `fc_output`, or `split_output1` where a node has several outputs."""
+    """`x` for a variable, `fc_output`, or `split_output1` where a node has several outputs without
+    names of their own, as `bn_mean` is one."""
     node = value.node
     if node.op is VARIABLE:
         return node.name
+    names = getattr(node.op, "results", ())
+    if value.index < len(names):
+        return f"{node.name or node.op.name}_{names[value.index]}"
     several = visible_count(node) > 1
     return f"{node.name or node.op.name}_output{value.index if several else ''}"
 

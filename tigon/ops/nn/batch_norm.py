@@ -266,6 +266,7 @@ batch_norm = composite(
     grad=_grad_batch_norm,
     outputs=5,
     visible=lambda attrs: 3 if attrs.output_mean_var else 1,
+    results=("output", "mean", "var"),
     mutates={3: "moving_mean", 4: "moving_var"},
     initial={"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'},
     numpy=_batch_norm_oracle,
