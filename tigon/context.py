@@ -41,6 +41,11 @@ class Context:
                 "Context",
                 f"expected a device of {known}; given {device_type!r}; use mx.cpu()",
             )
+            check(
+                hasattr(device_id, "__index__"),
+                "Context",
+                f"expected the number of a device, as in mx.cpu(0); given {device_id!r}",
+            )
             number = operator.index(device_id)
             self.device_typeid, self.device_id = self.devstr2type[device_type], number
         self._index = -1

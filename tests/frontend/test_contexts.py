@@ -287,6 +287,17 @@ def test_nothing_takes_a_context_among_words_without_meaning() -> None:
     assert not swallowing
 
 
+@pytest.mark.parametrize("number", ["0", 1.5, None, [0]])
+def test_what_is_no_number_of_a_device_is_refused(number: Any) -> None:
+    for make in (mx.cpu, mx.gpu, mx.cpu_pinned, lambda given: mx.Context("cpu", given)):
+        with pytest.raises(mx.TigonError) as raised:
+            make(number)
+        assert str(raised.value) == (
+            f"Context: expected the number of a device, as in mx.cpu(0); given {number!r}"
+        )
+    assert mx.cpu(np.int64(1)) == mx.cpu(1)
+
+
 def test_there_are_no_gpus() -> None:
     assert mx.num_gpus() == mx.context.num_gpus() == 0
 

@@ -767,6 +767,10 @@ WRONG = {
         {"infer_type": lambda self, types: (types, ["float31"], [])},
         "infer_type: 'output': expected a dtype such as numpy.float32; given 'float31'",
     ),
+    "no dtype": (
+        {"infer_type": lambda self, types: (types, [None], [])},
+        "infer_type: 'output': expected a dtype such as numpy.float32; given None",
+    ),
     "other operands": (
         {"infer_shape": lambda self, shapes: ([[4]], [[4]], [])},
         "operand 'data': expected float32[4], as infer_shape and infer_type tell; given float32[3]",
@@ -890,6 +894,20 @@ def test_missing_operands_become_variables() -> None:
     executor = net.simple_bind(data=(4, 3))
     executor.arg_dict["fc_weight"][:] = 1
     assert executor.forward(data=nd.ones((4, 3)))[0].asnumpy().tolist() == [[3, 3]] * 4
+
+
+def test_outputs_have_the_names_that_it_lists() -> None:
+    register_sum_and_product()
+    net = sym.Custom(sym.var("a"), sym.var("b"), op_type="sum_and_product", name="both")
+    assert net.list_outputs() == ["both_sum", "both_product"]
+    (product,) = net["both_product"].eval(a=nd.array([2]), b=nd.array([3]))
+    assert product.asscalar() == 6
+    executor = net.bind(mx.cpu(), {"a": nd.array([2]), "b": nd.array([3])})
+    executor.forward()
+    assert {name: y.asscalar() for name, y in executor.output_dict.items()} == {
+        "both_sum": 5,
+        "both_product": 6,
+    }
 
 
 def test_bound_operators_stay_and_their_states_move(log: list[str]) -> None:

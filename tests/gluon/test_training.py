@@ -359,6 +359,10 @@ def test_clip_global_norm_and_split():
         "split_data: 3 samples along axis 0 do not divide evenly into 2 parts; pass "
         "even_split=False, or choose another batch size"
     )
+    with pytest.raises(
+        TigonError, match="split_data: expected one part or more; given num_slice=0"
+    ):
+        gluon.utils.split_data(whole, 0)
 
 
 @pytest.mark.parametrize("how", ["trainer", "step"])

@@ -25,6 +25,7 @@ def split_data(
     [(3, 2), (2, 2)]
     """
     size = data.shape[batch_axis]
+    check(num_slice > 0, "split_data", f"expected one part or more; given num_slice={num_slice}")
     check(
         size >= num_slice,
         "split_data",

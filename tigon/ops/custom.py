@@ -169,6 +169,7 @@ def _record(kind: _Kind, given: tuple[tuple[str, str], ...]) -> Operator:
         _Types(kind, given),
         f"Calls what is registered as '{kind.name}'.",
         outputs=len(prop.results) + len(prop.states),
+        results=prop.results,
         mutates={len(prop.results) + i: name for i, name in enumerate(prop.states)},
         infer_operands=_OperandTypes(kind, given),
         is_loss=not prop.need_top_grad,
@@ -386,6 +387,8 @@ def _as_shape(given: Any) -> tuple[int, ...] | None:
 
 def _as_dtype(given: Any) -> DType | None:
     """a dtype such as numpy.float32"""
+    if given is None:  # which means the default elsewhere
+        return None
     try:
         return as_dtype(given)
     except (TigonError, TypeError):
