@@ -34,7 +34,6 @@ BOUNDED = {
     "backends.store._marked": "once more, for the folder of our own",
     "backends.cpu.packing._Packer.pack_right_sliding.remainders "
     "_Packer.pack_right_sliding.remainders.remainder": RANK,
-    "export.symbol_json._Writer._write _Writer._write_operator": "a constant has no inputs",
     "ops.tensor.product._leaving_out": ONCE,
     "optimizer.optimizer._plain": "three levels: what lies deeper is told apart by its identity",
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",

@@ -24,7 +24,8 @@ from tigon.ops import names
 
 FIGURES = np.arange(6, dtype=np.float32).reshape(2, 3)
 POSITION = re.compile(
-    r"^evil: (at byte \d+|byte \d+|line \d+, column \d+|at [\w.\[\]']+|node \d+ .*at nodes\[\d+)",
+    r"^evil: (at byte \d+|byte \d+|line \d+, column \d+|at [\w.\[\]']+|"
+    r"node \d+ .*at [\w.\[\]]*nodes\[\d+)",
     re.DOTALL,
 )
 
@@ -248,7 +249,16 @@ def graph_files() -> dict[str, dict[str, Any]]:
         constant = json.loads((sym.var("x") + mx.Constant(np.array([1.0, 2.0]))).tojson())
     old = json.loads(net.tojson().replace('"attrs"', '"attr"'))
     old["attrs"] = old.pop("attr")
+    x, s, w = map(sym.var, "xsw")
+    rows, last = sym.contrib.foreach(lambda d, t: (d * w, [t[0] + d]), x, [s])
+    _, ends = sym.contrib.while_loop(lambda i, t: i < w, lambda i, t: ([], (i + 1, t)), [s, x], 4)
+    chosen = sym.contrib.cond(
+        w.sum() > 3,
+        lambda: sym.contrib.foreach(lambda d, t: (d - w, t), x, s)[0],
+        lambda: x,
+    )
     return {
+        "loops": json.loads(sym.Group([rows, *last, *ends, chosen]).tojson()),
         "net": json.loads(net.tojson()),
         "old": old,
         "images": json.loads(more.tojson()),

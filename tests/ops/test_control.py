@@ -169,6 +169,10 @@ def test_rows_of_other_arrays_and_of_none() -> None:
     assert rows.shape == (2, 1) and last == []
     rows, last = nd.contrib.foreach(lambda x, s: ([], [s[0] + x]), nd.array([1, 2]), [nd.zeros(1)])
     assert rows == [] and last[0].asscalar() == 3
+    for F in (nd, sym):
+        start = F.zeros(1)
+        assert F.contrib.while_loop(lambda i: i < 2, lambda i: (None, i + 1), start, 3)[0] == []
+        assert F.contrib.foreach(lambda x, s: (None, s), F.zeros((2, 1)), start)[0] == []
     out, last = nd.contrib.while_loop(lambda i: i < 0, lambda i: (i, i), nd.ones(1), 2)
     assert out == [] and last.asscalar() == 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import math
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,9 +13,10 @@ import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.frozen import replace
-from tigon.export import mxnet_names
+from tigon.export import control, mxnet_names
 from tigon.export.hints import note_initial_values, read_dtype, read_shape
-from tigon.export.values import MOST_AXES, is_text, repeated
+from tigon.export.json_document import damaged, entry_of, object_at, parsed, version_of
+from tigon.export.values import MOST_AXES, is_text
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -102,6 +102,8 @@ def attribute_texts(node: Node) -> dict[str, str]:
     """
     if node.op is VARIABLE or node.op is CONSTANT:
         return {}
+    if control.is_control(node):
+        return dict(control.written(node).attributes)
     op: Any = node.op
     fields = attr_fields(op.attrs_type)
     # MXNet has defaults of its own (or none) where arrays are made from nothing.
@@ -122,10 +124,13 @@ def attribute_texts(node: Node) -> dict[str, str]:
 def all_texts(node: Node) -> dict[str, str]:
     """The same and the hints of the node. These say nothing about what it computes: one that would
     be read back as an attribute is left out."""
+    return attribute_texts(node) | _free_hints(node)
+
+
+def _free_hints(node: Node) -> dict[str, str]:
     fields = vars(node.attrs) if node.op is not VARIABLE and node.op is not CONSTANT else {}
     reserved = {*fields, _OWN_MODE} if "training" in fields else fields
-    hints = {name: text for name, text in node.hints.items() if name not in reserved}
-    return attribute_texts(node) | hints
+    return {name: text for name, text in node.hints.items() if name not in reserved}
 
 
 def as_text(value: Any) -> str:
@@ -144,53 +149,92 @@ def dumps(values: Sequence[Value], types: Mapping[Value, TensorType] | None = No
 
 
 class _Writer:
-    def __init__(self, values: Sequence[Value], types: Mapping[Value, TensorType]) -> None:
+    def __init__(
+        self,
+        values: Sequence[Value],
+        types: Mapping[Value, TensorType],
+        unread: Sequence[Value] = (),
+    ) -> None:
         self._values = values
         self._types = types
+        self._unread = unread
+        self._read: set[Value] = set()
         self._rows: list[dict[str, Any]] = []
         self._outputs: list[int] = []
         self._position: dict[Node, int] = {}
         self._names: dict[str, int] = {}
-        self._own: set[str] = set()
+        self.own: set[str] = set()
 
     def text(self) -> str:
+        document = self.document()
+        if self.own:
+            warnings.warn(
+                "this graph holds operators that MXNet does not know "
+                f"({', '.join(sorted(self.own))}); they are written as "
+                f"{OWN_PREFIX}* and only tigon reads them",
+                stacklevel=5,
+            )
+        document["attrs"] = {"mxnet_version": ["int", VERSION]}
+        return json.dumps(document, indent=2)
+
+    def document(self) -> dict[str, Any]:
         needed = {value.node for value in self._values}
         nodes: Sequence[Node] = topological_order(self._values)
+        self._read = {*self._values, *[value for node in nodes for value in node.inputs]}
         if _calls_are_in_order(nodes):
             nodes = order_of_calls(nodes)  # which is read back from the order of the rows
-        for node in nodes:
-            if node.op is CONSTANT and node not in needed:
+        implied = control.implied(nodes, self._values)
+        for node in (*nodes, *[value.node for value in self._unread]):
+            if (node.op is CONSTANT and node not in needed) or node in implied:
                 continue  # written by its users, mostly as their scalar
             self._write(node)
         row_pointer = [0]
         for count in self._outputs:
             row_pointer.append(row_pointer[-1] + count)
-        if self._own:
-            warnings.warn(
-                "this graph holds operators that MXNet does not know "
-                f"({', '.join(sorted(self._own))}); they are written as "
-                f"{OWN_PREFIX}* and only tigon reads them",
-                stacklevel=5,
-            )
-        document = {
+        return {
             "nodes": self._rows,
             "arg_nodes": [i for i, row in enumerate(self._rows) if row["op"] == "null"],
             "node_row_ptr": row_pointer,
             "heads": [[self._position[v.node], v.index, 0] for v in self._values],
-            "attrs": {"mxnet_version": ["int", VERSION]},
         }
-        return json.dumps(document, indent=2)
 
     def _write(self, node: Node) -> None:
         if node.op is VARIABLE:
             # A type known from tracing belongs to that call, not to the graph: it is left out.
             self._add(node, "null", node.name, dict(node.hints), [], 1)
         elif node.op is CONSTANT:
-            self._own.add("constant")
-            texts = {f: as_text(v) for f, v in attrs_dict(node.attrs).items()}
-            self._add(node, f"{OWN_PREFIX}constant", self._name(node, "constant"), texts, [], 1)
+            self._write_constant(node)
+        elif control.is_control(node):
+            self._write_control(node)
         else:
             self._write_operator(node)
+
+    def _write_constant(self, node: Node) -> None:
+        self.own.add("constant")
+        texts = {f: as_text(v) for f, v in attrs_dict(node.attrs).items()}
+        self._add(node, f"{OWN_PREFIX}constant", self._name(node, "constant"), texts, [], 1)
+
+    def _write_control(self, node: Node) -> None:
+        def name_of(value: Value) -> str:
+            if value.node not in self._position:
+                self._write_constant(value.node)
+            return self._rows[self._position[value.node]]["name"]
+
+        described = control.written(node, name_of, self._read)
+        graphs = []
+        for subgraph in described.subgraphs:
+            within = _Writer(subgraph.heads, {}, subgraph.unread)
+            graphs.append(within.document())
+            self.own |= within.own
+        name = node.op.name
+        if described.own:
+            self.own.add(name)
+            name = OWN_PREFIX + name.lstrip("_")
+        attributes = {**described.attributes, **_free_hints(node)}
+        entries = [[self._position[v.node], v.index, 0] for v in described.inputs]
+        self._add(
+            node, name, self._name(node, name), attributes, entries, described.outputs, graphs
+        )
 
     def _write_operator(self, node: Node) -> None:
         op: Any = node.op
@@ -215,13 +259,13 @@ class _Writer:
         ):
             name = f"_{name}"
         elif not mxnet_names.known(name):
-            self._own.add(op.name)
+            self.own.add(op.name)
             name = OWN_PREFIX + name.lstrip("_")
         if any(operand.variadic for operand in op.operands) and mxnet_names.known(name):
             attributes["num_args"] = str(len(inputs))
         for value in inputs:
             if value.node not in self._position:
-                self._write(value.node)
+                self._write_constant(value.node)
         auxiliary = [operand.auxiliary for operand in op.operands]
         entries = [
             [self._position[v.node], v.index, int(i < len(auxiliary) and auxiliary[i])]
@@ -245,12 +289,21 @@ class _Writer:
         return f"{stem}{number}"
 
     def _add(
-        self, node: Node, op: str, name: str, attributes: dict[str, str], inputs: list, outputs: int
+        self,
+        node: Node,
+        op: str,
+        name: str,
+        attributes: dict[str, str],
+        inputs: list,
+        outputs: int,
+        subgraphs: Sequence[dict[str, Any]] = (),
     ) -> None:
         row: dict[str, Any] = {"op": op, "name": name}
         if attributes:
             row["attrs"] = attributes
         row["inputs"] = inputs
+        if subgraphs:
+            row["subgraphs"] = list(subgraphs)
         self._position[node] = len(self._rows)
         self._rows.append(row)
         self._outputs.append(outputs)
@@ -261,29 +314,41 @@ class _Writer:
 
 def loads(content: str | bytes, where: str) -> tuple[Value, ...]:
     """The heads of the graph in this text. `where` names the text in errors."""
-    document = _parse(content, where)
-    version = _version(document, where)
+    document = parsed(content, where)
+    return _read(document, where, "", version_of(document, where), 0).heads
+
+
+def _read(
+    document: dict[str, Any], where: str, path: str, version: int, depth: int
+) -> control.Subgraph:
+    """The graph at this path of the document, or `""` for the whole."""
     rows = document.get("nodes")
     if not isinstance(rows, list) or not rows:
-        raise _error(where, "nodes", "expected a list of nodes", rows)
-    nodes = [_Row(where, number, row, version) for number, row in enumerate(rows)]
+        raise damaged(where, f"{path}nodes", "expected a list of nodes", rows)
+    nodes = [_Row(where, path, number, row, version, depth) for number, row in enumerate(rows)]
     for row in nodes:
         row.resolve(len(nodes))
     heads = document.get("heads", [[len(rows) - 1, 0, 0]])
     if not isinstance(heads, list) or not heads:
-        raise _error(where, "heads", "expected a list of [node, output, version]", heads)
+        expected = "expected a list of [node, output, version]"
+        raise damaged(where, f"{path}heads", expected, heads)
     ends = [
-        _entry(where, f"heads[{number}]", entry, len(nodes)) for number, entry in enumerate(heads)
+        entry_of(where, f"{path}heads[{number}]", entry, len(nodes))
+        for number, entry in enumerate(heads)
     ]
     outputs = _built(nodes, _order(where, nodes, [node for node, _ in ends]))
     for number, (node, output) in enumerate(ends):
         if output >= len(outputs[node]):
             found = f"expected an output of node {node}, which has {len(outputs[node])}"
-            raise _error(where, f"heads[{number}]", found, output)
+            raise damaged(where, f"{path}heads[{number}]", found, output)
     made = {value.node: None for values in outputs.values() for value in values}
     if _calls_are_in_order(list(made)):  # calls come in the order of the rows
         outputs = _built(nodes, _order(where, nodes, ()))
-    return tuple(outputs[node][output] for node, output in ends)
+    results = tuple(outputs[node][output] for node, output in ends)
+    read = set(control.Subgraph(results).variables)
+    every = [value for number in sorted(outputs) for value in outputs[number]]
+    unread = (value for value in every if value.node.op is VARIABLE and value not in read)
+    return control.Subgraph(results, tuple(unread))
 
 
 def _calls_are_in_order(nodes: Sequence[Node]) -> bool:
@@ -296,84 +361,6 @@ def _built(rows: Sequence[_Row], order: Sequence[int]) -> dict[int, tuple[Value,
     for number in order:
         outputs[number] = rows[number].build(outputs)
     return outputs
-
-
-def _error(where: str, place: str, expectation: str, given: Any) -> TigonError:
-    """`place` is a path into the JSON document."""
-    text = repr(given)
-    text = text if len(text) <= 80 else text[:77] + "..."
-    return TigonError(
-        f"{where}: at {place}: {expectation}; given {text}; the file is damaged or not a "
-        "-symbol.json"
-    )
-
-
-class _Repeating(dict):
-    """An object that has a name twice."""
-
-    twice = ""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    damaged = _Repeating(found)
-    damaged.twice = repeated([name for name, _ in pairs]) or ""
-    return damaged
-
-
-def _as_object(where: str, place: str, found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise _error(where, place, "expected an object", found)
-    if isinstance(found, _Repeating):
-        raise _error(where, place, "expected every name once", f"{found.twice} twice")
-    return found
-
-
-def _parse(content: str | bytes, where: str) -> dict[str, Any]:
-    try:
-        text = content.decode("utf-8") if isinstance(content, bytes) else content
-    except UnicodeDecodeError as error:
-        raise TigonError(
-            f"{where}: byte {error.start} is not UTF-8; expected the JSON text of a graph"
-        ) from None
-    try:
-        document = json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        place, wrong = error.pos, error.msg
-    except RecursionError:
-        place, wrong = _deep_place(text), "is nested too deeply"
-    except ValueError:
-        digits = re.search("[0-9]{4000,}", text)
-        place, wrong = digits.start() if digits else 0, "is a number of too many digits"
-    else:
-        return _as_object(where, "line 1", document)
-    line = text.count("\n", 0, place) + 1
-    column = place - text.rfind("\n", 0, place)
-    raise TigonError(
-        f"{where}: line {line}, column {column}: {wrong}; expected the JSON text of a graph; the "
-        "file is damaged or cut off"
-    )
-
-
-def _deep_place(text: str) -> int:
-    """Where objects and lists lie more deeply in each other than in any graph."""
-    depth = 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        depth += 1 if found.group() in "[{" else -1 if found.group() in "]}" else 0
-        if depth > 100:
-            return found.start()
-    return 0
-
-
-def _version(document: dict[str, Any], where: str) -> int:
-    """Of MXNet, as it counts them: 1.9.1 is 10901. Files did not say it before 0.9."""
-    attributes = _as_object(where, "attrs", document.get("attrs", {}))
-    entry = attributes.get("mxnet_version", ["int", 800])
-    if not isinstance(entry, list) or len(entry) != 2 or type(entry[1]) is not int:
-        raise _error(where, "attrs.mxnet_version", 'expected ["int", version]', entry)
-    return entry[1]
 
 
 def _order(where: str, rows: Sequence[_Row], heads: Sequence[int]) -> list[int]:
@@ -407,37 +394,26 @@ def _order(where: str, rows: Sequence[_Row], heads: Sequence[int]) -> list[int]:
     return order
 
 
-def _entry(where: str, place: str, entry: Any, count: int) -> tuple[int, int]:
-    if (
-        not isinstance(entry, list)
-        or len(entry) not in (2, 3)
-        or not all(type(part) is int for part in entry)
-        or not 0 <= entry[0] < count
-        or entry[1] < 0
-    ):
-        raise _error(where, place, f"expected [node below {count}, output, version]", entry)
-    return entry[0], entry[1]
-
-
 class _Row:
     """One node of the file."""
 
-    def __init__(self, where: str, number: int, row: Any, version: int) -> None:
+    def __init__(
+        self, where: str, path: str, number: int, row: Any, version: int, depth: int
+    ) -> None:
         self.where = where
         self.number = number
         self.version = version
-        self.place = f"nodes[{number}]"
-        row = _as_object(where, self.place, row)
+        self.place = f"{path}nodes[{number}]"
+        row = object_at(where, self.place, row)
         self.op = self._text(row, "op")
         self.name = self._text(row, "name")
         self.inputs: list[tuple[int, int]] = []
-        if row.get("subgraphs"):
-            raise self.fail("control flow (subgraphs) is not supported yet", ".subgraphs")
         inputs = row.get("inputs", [])
         if not isinstance(inputs, list):
             raise self.fail(f"expected a list; given {inputs!r:.80}", ".inputs")
         self._entries = inputs
         self.attributes = self._read_attributes(row)
+        self._subgraphs = self._read_subgraphs(row, depth)
 
     def fail(self, message: str, path: str = "") -> TigonError:
         return TigonError(
@@ -448,7 +424,7 @@ class _Row:
     def _text(self, row: dict[str, Any], key: str) -> str:
         value = row.get(key)
         if not isinstance(value, str) or not is_text(value):
-            raise _error(self.where, f"{self.place}.{key}", "expected text", value)
+            raise damaged(self.where, f"{self.place}.{key}", "expected text", value)
         return value
 
     def _read_attributes(self, row: dict[str, Any]) -> dict[str, str]:
@@ -456,7 +432,7 @@ class _Row:
         found: dict[str, str] = {}
         for key in ("param", "attr", "attrs"):
             place = f"{self.place}.{key}"
-            for name, value in _as_object(self.where, place, row.get(key, {})).items():
+            for name, value in object_at(self.where, place, row.get(key, {})).items():
                 # Some writers do not put numbers into quotes.
                 plain = value is None or isinstance(value, (str, int, float))
                 if not plain or not is_text(name) or not is_text(str(value)):
@@ -464,10 +440,33 @@ class _Row:
                 found[name] = str(value)
         return found
 
+    def _read_subgraphs(self, row: dict[str, Any], depth: int) -> list[control.Subgraph]:
+        found = row.get("subgraphs", [])
+        if not isinstance(found, list):
+            raise self.fail(f"expected a list; given {found!r:.80}", ".subgraphs")
+        if found and self._control_name() is None:
+            raise self.fail(
+                "expected graphs only at loops and branches: _foreach, _while_loop, _cond",
+                ".subgraphs",
+            )
+        if found and depth == control.MOST_WITHIN:
+            raise self.fail(f"expected at most {depth} loops in each other", ".subgraphs")
+        graphs = []
+        for number, document in enumerate(found):
+            place = f"{self.place}.subgraphs[{number}]"
+            document = object_at(self.where, place, document)
+            graphs.append(_read(document, self.where, f"{place}.", self.version, depth + 1))
+        return graphs
+
+    def _control_name(self) -> str | None:
+        """`_foreach`, say, of that and of our own form of it."""
+        bare = self.op.removeprefix(OWN_PREFIX).removeprefix("_")
+        return f"_{bare}" if f"_{bare}" in control.NAMES else None
+
     def resolve(self, count: int) -> None:
         """Check the inputs against the number of nodes in the file."""
         self.inputs = [
-            _entry(self.where, f"{self.place}.inputs[{position}]", entry, count)
+            entry_of(self.where, f"{self.place}.inputs[{position}]", entry, count)
             for position, entry in enumerate(self._entries)
         ]
 
@@ -489,6 +488,8 @@ class _Row:
             return self._build_scalar_form(operands)
         if self.op == "Custom":
             return self._build_custom(operands)
+        if self._control_name() is not None:
+            return self._build_control(operands)
         return self._build_operator(operands)
 
     def _build_variable(self, operands: list[Value]) -> tuple[Value, ...]:
@@ -577,6 +578,13 @@ class _Row:
             raise self.fail(str(error)) from None
         return self._node(op, (*operands, *missing), attrs, hints)
 
+    def _build_control(self, operands: list[Value]) -> tuple[Value, ...]:
+        texts = dict(self.attributes)
+        name = self._control_name() or ""
+        op, own, attrs = control.assembled(name, texts, operands, self._subgraphs, self.fail)
+        _, hints = self._separate(op, set(), texts)
+        return self._node(op, own, attrs, hints)
+
     def _node(
         self, op: Any, operands: Sequence[Value], attrs: Any, hints: dict[str, str]
     ) -> tuple[Value, ...]:
@@ -597,12 +605,14 @@ class _Row:
             raise self.fail("this operator is not known; see tigon.ops.names() for all there are")
         return record.get(name)
 
-    def _separate(self, op: Any, told: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+    def _separate(
+        self, op: Any, told: set[str], texts: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, str], dict[str, str]]:
         """The operator's own attributes, and what is said about the node; what was `told` in
         another way is left out."""
-        fields = attr_fields(op.attrs_type)
+        fields = attr_fields(op.attrs_type) if texts is None else {}
         given, hints = {}, {}
-        for name, value in self.attributes.items():
+        for name, value in (self.attributes if texts is None else texts).items():
             if name in told:
                 continue
             if name in fields and name not in HIDDEN:

@@ -42,13 +42,14 @@ def nested(where: str, what: str, given: Any) -> Nest:
 
 
 def pair(where: str, result: Any) -> tuple[Any, Any]:
-    """What a body gives: outputs and states."""
+    """What a body gives: outputs and states. None stands for no outputs."""
     check(
         isinstance(result, (list, tuple)) and len(result) == 2,
         where,
         f"expected (outputs, states) from the body; given {type(result).__name__}",
     )
-    return result[0], result[1]
+    outputs, states = result
+    return [] if outputs is None else outputs, states
 
 
 def check_count(where: str, before: Nest, after: Nest) -> None:

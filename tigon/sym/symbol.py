@@ -28,7 +28,8 @@ from tigon.ir.graph import (
 )
 from tigon.ir.rewrite import copied, rewrite
 from tigon.name import current as current_names
-from tigon.ops.record import Operator
+from tigon.ops.primitive.control import result_count
+from tigon.ops.record import Family, Operator
 from tigon.runtime import tracing
 from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
@@ -597,7 +598,9 @@ def apply(
 
 def visible_count(node: Node) -> int:
     op: Any = node.op
-    return op.visible_count(node.attrs) if isinstance(op, Operator) else len(node.outputs)
+    if not isinstance(op, Operator):
+        return len(node.outputs)
+    return result_count(node) if op.family is Family.CONTROL else op.visible_count(node.attrs)
 
 
 def output_name(value: Value) -> str:

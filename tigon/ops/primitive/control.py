@@ -94,6 +94,11 @@ def outs_of(attrs: Any) -> int:
     return len(attrs.body.outputs) - attrs.states
 
 
+def result_count(node: Node) -> int:
+    """The outputs that users see: those of a loop that gradients read are not among them."""
+    return len(node.outputs) if node.op is _cond else len(node.attrs.body.outputs)
+
+
 def row_type(type_: TensorType) -> TensorType:
     """What an iteration sees of an array: of numbers in a row, arrays of one, as `x[i]` gives."""
     return TensorType(type_.shape[1:] or (1,), type_.dtype)
