@@ -111,6 +111,7 @@ def _loop_gradient(
         counted=bool(count),
         keyed=attrs.keyed,
         ordinal=attrs.ordinal,
+        recompute=attrs.recompute,
     )
     last = cotangents[outs : outs + states]
     operands = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 from tigon.analysis.min_cut import INFINITE, cheapest_cut
@@ -34,7 +35,7 @@ def cut_joint(joint: Graph, inputs: int, results: int) -> Cut:
     crossing = _crossing(joint, joint.outputs[results:], late)
     order = {node: index for index, node in enumerate(joint.nodes)}
     kept: list[Value] = sorted(
-        _cheapest_to_keep(crossing, set(forward_outputs)), key=lambda v: (order[v.node], v.index)
+        cheapest_to_keep(crossing, set(forward_outputs)), key=lambda v: (order[v.node], v.index)
     )
 
     position = {value: index for index, value in enumerate(joint.inputs[:inputs])}
@@ -82,8 +83,13 @@ def _crossing(graph: Graph, gradients: Sequence[Value], late: set[Node]) -> list
     return [value for value in found if value.node.op is not CONSTANT]
 
 
-def _cheapest_to_keep(crossing: Sequence[Value], present: set[Value]) -> set[Value]:
-    """Values to keep so that all of `crossing` can be had in the backward half."""
+def cheapest_to_keep(
+    crossing: Sequence[Value],
+    present: set[Value],
+    price: Mapping[Value, float] = MappingProxyType({}),
+) -> set[Value]:
+    """Values to keep so that all of `crossing` can be had in the backward half. `present` ones are
+    in memory anyway, and so are variables, but for those that have a `price`."""
     cost: dict[Hashable, float] = {}
     operands: dict[Hashable, Sequence[Hashable]] = {}
     given: list[Value] = []
@@ -94,7 +100,7 @@ def _cheapest_to_keep(crossing: Sequence[Value], present: set[Value]) -> set[Val
         if value in cost or node.op is CONSTANT:
             continue
         if node.op is VARIABLE or value in present:
-            cost[value] = 0.0  # in memory anyway
+            cost[value] = price.get(value, 0.0)
         elif node.op.family in TRANSPARENT:
             cost[value] = INFINITE  # a view is read through, never copied
         else:

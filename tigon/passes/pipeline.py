@@ -13,11 +13,14 @@ from tigon.passes.check_indices import check_indices
 from tigon.passes.decompose import decompose
 from tigon.passes.drop_closing_reshapes import drop_closing_reshapes
 from tigon.passes.fold_constants import Evaluate, fold_constants
+from tigon.passes.hoist_from_loops import hoist_from_loops
+from tigon.passes.keep_residuals import keep_residuals
 from tigon.passes.own_outputs import own_outputs
 from tigon.passes.remove_dead_code import remove_dead_code
 from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
 from tigon.passes.shorten_views import shorten_views
+from tigon.passes.sink_from_loops import sink_from_loops
 from tigon.passes.split_sums import split_sums
 from tigon.passes.store_operands import store_operands
 
@@ -48,6 +51,9 @@ PIPELINE = (
         switch="TIGON_CHECK_INDICES",
     ),
     Pass(decompose, "early: all that follows, and lowering, knows primitives only", optional=False),
+    Pass(keep_residuals, "before work leaves loops: a loop and its gradient must look alike"),
+    Pass(hoist_from_loops, "before all that simplifies, for it makes work around loops"),
+    Pass(sink_from_loops, "after hoisting: what is left in a loop depends on its states"),
     Pass(replace_empty_values, "before all that assumes a first element", optional=False),
     Pass(fold_constants, "early: folded numbers let canonicalize see x * 1", evaluates=True),
     Pass(canonicalize, "before sharing: equal things must be spelled alike to be found equal"),
@@ -82,8 +88,11 @@ def optional_passes() -> tuple[str, ...]:
     canonicalize
     drop_closing_reshapes
     fold_constants
+    hoist_from_loops
+    keep_residuals
     remove_dead_code
     share_common_subexpressions
+    sink_from_loops
     """
     return tuple(sorted({step.name for step in PIPELINE if step.optional}))
 

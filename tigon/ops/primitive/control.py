@@ -38,6 +38,9 @@ class ForeachAttrs(Frozen):
     """Not all rows, but as many of the first as an operand says."""
     keyed: bool = False
     ordinal: int = 0
+    recompute: bool = False
+    """Gradients compute each iteration again from the states that it began with, and passes leave
+    all work within: memory for little more than the states."""
 
 
 class WhileAttrs(Frozen):
@@ -49,6 +52,7 @@ class WhileAttrs(Frozen):
     max_iterations: int
     keyed: bool = False
     ordinal: int = 0
+    recompute: bool = False
 
 
 class CondAttrs(Frozen):
