@@ -224,8 +224,9 @@ def grad(
     retain_graph: bool | None = None,
     create_graph: bool = False,
     train_mode: bool = True,
-) -> Any:
-    """The gradients of the heads with respect to variables, attached ones untouched.
+) -> list[NDArray]:
+    """The gradients of the heads with respect to variables, attached ones untouched: a list, of one
+    array for each variable, also where one variable alone is given, as in MXNet 1.9.1.
 
     With `create_graph` the result is recorded itself and can be differentiated again. `train_mode`
     is that of `backward`.
@@ -242,7 +243,6 @@ def grad(
     """
     heads, variables = _arrays("grad", heads, variables)
     heads, grads = _heads("grad", heads, head_grads)
-    several = isinstance(variables, (list, tuple))
     targets = _listed(variables)
     check(targets, "grad", "expected at least one variable; given none")
     for target in targets:
@@ -252,11 +252,8 @@ def grad(
             f"expected NDArrays as variables; given {type(target).__name__}",
         )
     if create_graph:
-        results = differentiable_gradients(heads, grads, targets, train_mode)
-    else:
-        found = _native.backward(heads, grads, bool(retain_graph), targets, not train_mode)
-        results = list(found or [])
-    return results if several else results[0]
+        return list(differentiable_gradients(heads, grads, targets, train_mode))
+    return list(_native.backward(heads, grads, bool(retain_graph), targets, not train_mode) or [])
 
 
 # --------------------------------------------------------------------- custom functions

@@ -88,8 +88,21 @@ def test_grad_leaves_attached_gradients_alone():
     x.attach_grad()
     with autograd.record():
         y = x * x
-    assert autograd.grad(y, x).asscalar() == 6
+    (slope,) = autograd.grad(y, x)
+    assert slope.asscalar() == 6
     assert x.grad.asscalar() == 0
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_one_variable_has_a_list_of_one_gradient(create_graph):
+    """mxnet 1.9.1: programs take `grad(y, x)[0]`, which of an array would be its first row."""
+    x = nd.array([1, 2, 3])
+    x.attach_grad()
+    with autograd.record():
+        y = x * x
+        found = autograd.grad(y, x, create_graph=create_graph)
+    assert isinstance(found, list)
+    assert [slope.asnumpy().tolist() for slope in found] == [[2, 4, 6]]
 
 
 def test_gradient_of_a_gradient():

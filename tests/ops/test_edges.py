@@ -155,7 +155,7 @@ def test_second_order_of_a_product_at_zeros(row: list[float], mode: str) -> None
     x.attach_grad()
     product = mx.jit(nd.prod) if mode == "hybridized" else nd.prod
     with autograd.record():
-        slopes = autograd.grad(product(x), x, create_graph=True)
+        (slopes,) = autograd.grad(product(x), x, create_graph=True)
         total = (slopes * nd.array(weights, dtype="float64")).sum()
     total.backward()
     places = range(len(row))

@@ -162,7 +162,7 @@ def slope_and_curvature(op: Operator, x: np.ndarray, dtype: str) -> tuple[np.nda
     operand.attach_grad()
     with autograd.record():
         y = op(operand, **op.samples[0][-1])
-        first = autograd.grad(y, operand, create_graph=True, retain_graph=True)
+        (first,) = autograd.grad(y, operand, create_graph=True, retain_graph=True)
     first.backward()
     return first.asnumpy(), operand.grad.asnumpy().astype(np.float64)
 
