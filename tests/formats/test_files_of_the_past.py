@@ -19,6 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS = [folder / "shared" / "models" / "mxnet" for folder in ROOT.parents]
 
 
+def both(said: dict[str, str]) -> dict[str, str]:
+    """Hints as `attr_dict` gives them: with underscores around their names and without."""
+    names = ("ctx_group", "lr_mult", "wd_mult")
+    other = {name: f"__{name}__" for name in names} | {f"__{name}__": name for name in names}
+    return said | {other[name]: text for name, text in said.items() if name in other}
+
+
 def of_mxnet(name: str) -> str:
     """A file of MXNet's own, from a folder that lies beside the project on some machines."""
     found = [str(folder / name) for folder in MODELS if (folder / name).exists()]
@@ -64,10 +71,10 @@ def test_a_network_of_0_8() -> None:
     assert net.list_arguments() == ["data", "fc_weight", "fc_bias", "bn_gamma", "bn_beta"]
     assert net.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"]
     said = net.attr_dict()
-    assert said["data"] == {"ctx_group": "stage1", "__lr_mult__": "0.2"}
-    assert said["fc_weight"] == {"__lr_mult__": "1.2", "__wd_mult__": "0.3"}
-    assert said["fc_bias"] == {"__wd_mult__": "0"}
-    assert said["fc"] == {"num_hidden": "3", "ctx_group": "stage1", "__wd_mult__": "0.7"}
+    assert said["data"] == both({"ctx_group": "stage1", "__lr_mult__": "0.2"})
+    assert said["fc_weight"] == both({"__lr_mult__": "1.2", "__wd_mult__": "0.3"})
+    assert said["fc_bias"] == both({"__wd_mult__": "0"})
+    assert said["fc"] == both({"num_hidden": "3", "ctx_group": "stage1", "__wd_mult__": "0.7"})
     shapes = [(2, 4), (3, 4), (3,), (3,), (3,)], [(2, 3)], [(3,), (3,)]
     assert net.infer_shape(data=(2, 4)) == shapes
     executor = net.simple_bind(data=(2, 4))
@@ -95,14 +102,14 @@ def test_hints_that_name_no_variable_stay() -> None:
     document["nodes"][1]["attr"] = {"weight_lr_mult": "6"}  # at the variable itself
     said = read(document).attr_dict()
     assert said["fc"]["gamma_lr_mult"] == "3" and said["bn"]["data_lr_mult"] == "5"
-    assert said["fc_weight"] == {"weight_lr_mult": "6", "__lr_mult__": "4"}
+    assert said["fc_weight"] == both({"weight_lr_mult": "6", "__lr_mult__": "4"})
 
 
 def test_hints_of_an_operator_with_any_number_of_operands() -> None:
     document = network()
     document["nodes"][4] = node("Concat", "c", [3, 2], {"dim": "0", "num_args": "2"},
                                 arg1_lr_mult="9")  # fmt: skip
-    assert read(document).attr_dict()["fc_bias"] == {"__lr_mult__": "9"}
+    assert read(document).attr_dict()["fc_bias"] == both({"__lr_mult__": "9"})
 
 
 def permuted(document: dict[str, Any], draw: random.Random) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def read(document):
 def test_reading_and_running():
     net = read(MODERN)
     assert net.list_arguments() == ["data", "fc1_weight", "fc1_bias"]
-    assert net.attr_dict()["fc1_weight"] == {"__lr_mult__": "2"}
+    assert net.attr_dict()["fc1_weight"] == {"__lr_mult__": "2", "lr_mult": "2"}
     x, w = np.array([[1.0, -1.0]], np.float32), np.ones((4, 2), np.float32) * 3
     w[0] = [2, 1]
     out = net.eval(data=nd.array(x), fc1_weight=nd.array(w), fc1_bias=nd.zeros(4))[0]

@@ -70,6 +70,8 @@ def test_prefixes_and_attribute_scopes():
 def test_variable_attributes():
     x = sym.var("x", shape=(2, 0), lr_mult=0.5, wd_mult=0, dtype="float64", init="zeros", __a__=1)
     assert x.list_attr() == {
+        "lr_mult": "0.5",
+        "wd_mult": "0",
         "__shape__": "(2, 0)",
         "__lr_mult__": "0.5",
         "__wd_mult__": "0",

@@ -133,6 +133,21 @@ def _free_hints(node: Node) -> dict[str, str]:
     return {name: text for name, text in node.hints.items() if name not in reserved}
 
 
+def in_both_spellings(texts: Mapping[str, str]) -> dict[str, str]:
+    """The same, and what files write with or without underscores under its other name as well.
+
+    >>> in_both_spellings({"__lr_mult__": "2", "act_type": "relu"})
+    {'__lr_mult__': '2', 'act_type': 'relu', 'lr_mult': '2'}
+    """
+    found = dict(texts)
+    for plain in _PLAIN_HINTS:
+        hidden = f"__{plain}__"
+        for here, there in ((plain, hidden), (hidden, plain)):
+            if here in texts:
+                found.setdefault(there, texts[here])
+    return found
+
+
 def as_text(value: Any) -> str:
     """An attribute's value as MXNet writes it.
 

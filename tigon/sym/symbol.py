@@ -228,11 +228,12 @@ class Symbol:
     # -- attributes
 
     def attr(self, key: str) -> str | None:
-        """An attribute of the node as text, or None.
+        """An attribute of the node as text, or None. What is said about rates, decay and placement
+        is found with underscores around its name and without.
 
         >>> from tigon import sym
-        >>> sym.var("x", lr_mult=2).attr("__lr_mult__")
-        '2'
+        >>> sym.var("x", lr_mult=2).attr("__lr_mult__"), sym.var("x", lr_mult=2).attr("lr_mult")
+        ('2', '2')
         """
         return self.list_attr().get(key)
 
@@ -630,7 +631,7 @@ def auxiliary_variables(nodes: Sequence[Node]) -> set[Node]:
 
 
 def _attributes(node: Node) -> dict[str, str]:
-    return symbol_json.all_texts(node)
+    return symbol_json.in_both_spellings(symbol_json.all_texts(node))
 
 
 def var(
