@@ -26,10 +26,10 @@ def leads(graph: Graph, results: Sequence[Value]) -> list[list[int]]:
 
 
 def _is_recorded(node: Node) -> bool:
-    """Whether an imperative call of it is recorded. Of integers it records only what has no slope
+    """Whether an imperative call of it is recorded. Of bools it records only what has no slope
     anyway."""
     if node.op.ends_recording:
         return False
     if node.op.differentiable:
-        return any(value.dtype.is_float for value in node.inputs)
+        return any(value.dtype.has_gradients for value in node.inputs)
     return not node.op.mutates

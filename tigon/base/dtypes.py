@@ -34,6 +34,11 @@ class DType(Frozen, eq=False):
     def is_integer(self) -> bool:
         return self.kind in "iu"
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether arrays of it may have gradients, which are of the same dtype."""
+        return self.kind != "b"
+
     def __reduce__(self) -> tuple[object, ...]:
         return as_dtype, (self.name,)
 

@@ -78,12 +78,19 @@ def _walk(
 
 
 def _reached_from(wrt: Sequence[Value], order: Sequence[Node]) -> set[Value]:
-    """The values that depend differentiably on one of `wrt`: no gradient passes through integers,
-    as far as types are known."""
+    """The values that depend differentiably on one of `wrt`. Where floats become integers the
+    slope is 0, as far as types are known; integers made from integers have one."""
     active = set(wrt)
     for node in order:
-        if getattr(node.op, "differentiable", False) and any(v in active for v in node.inputs):
-            active.update(v for v in node.outputs if v.node.types is None or v.dtype.is_float)
+        if not getattr(node.op, "differentiable", False):
+            continue
+        sources = [value for value in node.inputs if value in active]
+        if not sources:
+            continue
+        whole = all(value.is_typed and value.dtype.is_integer for value in sources)
+        for value in node.outputs:
+            if not value.is_typed or value.dtype.is_float or (whole and value.dtype.is_integer):
+                active.add(value)
     return active
 
 

@@ -121,7 +121,9 @@ class Lowering:
         graph = self.typed.graph
         results = graph.outputs[: self.typed.results]
         cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
-        targets = [i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.is_float]
+        targets = [
+            i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.has_gradients
+        ]
         found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
         flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
         joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))

@@ -141,7 +141,8 @@ class HostGradient:
         self._devices = [array.device_index for array in arrays]
         self._states = arrays[first:]
         self._wanted = [
-            BY_CODE[array.dtype_code].is_float and _takes_part(array) for array in arrays[:first]
+            BY_CODE[array.dtype_code].has_gradients and _takes_part(array)
+            for array in arrays[:first]
         ]
         self._versions = [None if array is None else array.version for array in kept]
         self._label = f"{call.label}, the gradient of the call at {user_line()}"

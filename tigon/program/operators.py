@@ -191,7 +191,7 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
     alone = all(number for *_, number in signature)
     types = tuple(TensorType(tuple(shape), BY_CODE[code], alone) for code, shape, _ in signature)
     call = OperatorCall(op, attrs, types)
-    differentiable = op.differentiable and any(t.dtype.is_float for t in types)
+    differentiable = op.differentiable and any(t.dtype.has_gradients for t in types)
     rule: Any = partial(operator_gradient, call) if differentiable else None
     if not op.differentiable and not op.mutates:
         rule = _without_slope
@@ -371,9 +371,9 @@ def _backward_graphs(
         variable(_variable_name("cotangent", i), value.type)
         for i, value in enumerate(node.outputs[: op.visible_count(attrs)])
     ]
-    floats = [i for i, want in enumerate(wanted) if want and operands[i].dtype.is_float]
-    found = [gradient(n.outputs[: len(given)], given, [operands[i] for i in floats]) for n in nodes]
-    flows = [i for i in range(len(floats)) if any(grads[i] is not None for grads in found)]
+    asked = [i for i, want in enumerate(wanted) if want and operands[i].dtype.has_gradients]
+    found = [gradient(n.outputs[: len(given)], given, [operands[i] for i in asked]) for n in nodes]
+    flows = [i for i in range(len(asked)) if any(grads[i] is not None for grads in found)]
     # The rule's y is the result that exists already, not one computed again. What prediction would
     # have given does not exist.
     results = [variable(_variable_name("output", i), v.type) for i, v in enumerate(node.outputs)]
@@ -381,13 +381,13 @@ def _backward_graphs(
     graphs = []
     for grads in found:
         outputs = [
-            zeros_like(operands[floats[place]]) if grad is None else grad
+            zeros_like(operands[asked[place]]) if grad is None else grad
             for place in flows
             for grad in (grads[place],)
         ]
         inputs = (*given, *operands, *results)
         graphs.append(prepare(Graph(inputs, substitute(outputs, known))))
-    return [floats[place] for place in flows], graphs
+    return [asked[place] for place in flows], graphs
 
 
 def _variable_name(kind: str, index: int) -> str:

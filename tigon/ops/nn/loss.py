@@ -25,6 +25,7 @@ from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Positions, composite, same_type
+from tigon.ops.tensor.create import ones_like
 
 _NORMALIZATIONS = ("null", "batch", "valid")
 
@@ -517,7 +518,7 @@ make_loss = composite(
     "make_loss",
     identity,
     infer=same_type,
-    grad=lambda g, y, data: (_make_loss_gradient(data),),
+    grad=lambda g, y, data: (ones_like(data),),
     numpy=lambda data: data,
     is_loss=True,
     samples=[((3, 2), {})],

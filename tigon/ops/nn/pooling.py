@@ -409,7 +409,7 @@ pooling_max_gradient: Operator = composite(
     _decompose_max_gradient,
     operands="g data",
     attrs=PoolingAttrs,
-    dtypes="f",
+    dtypes="fiu",
     infer=_infer_gradient,
     numpy=_max_gradient_oracle,
     samples=[

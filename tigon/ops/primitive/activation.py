@@ -14,10 +14,11 @@ from tigon.ops.primitive.arithmetic import absolute, sign, square
 from tigon.ops.primitive.choose import clip, where
 from tigon.ops.primitive.compare import greater, lesser, logical_and
 from tigon.ops.primitive.functions import exp
+from tigon.ops.primitive.real import real_function
 from tigon.ops.primitive.special import _bell, _special
 from tigon.ops.record import Operator, elementwise
 
-sigmoid = elementwise(
+sigmoid = real_function(
     "sigmoid",
     lower=L.sigmoid,
     grad=lambda g, y, x: (g * y * (1 - y),),
@@ -36,12 +37,11 @@ def _lower_softsign(x: Expr) -> Expr:
     return L.div(finite, L.add(L.abs(finite), 1))
 
 
-softsign = elementwise(
+softsign = real_function(
     "softsign",
     lower=_lower_softsign,
     grad=lambda g, y, x: (g / (1 + absolute(x)) / (1 + absolute(x)),),
     numpy=lambda x: x / (1 + np.abs(x)),
-    dtypes="f",
     doc="""x / (1 + abs(x)).
 
     >>> nd.softsign(nd.array([-1, 0, 3])).asnumpy()
@@ -86,12 +86,11 @@ _slope_of_softrelu: Operator = elementwise(
     doc="""`sigmoid`, but with a slope that keeps its digits where the result is nearly 1.""",
 )
 
-log_sigmoid = elementwise(
+log_sigmoid = real_function(
     "log_sigmoid",
     lower=lambda x: L.neg(_lower_softrelu(L.neg(x))),
     grad=lambda g, y, x: (g * _slope_of_softrelu(-x),),
     numpy=lambda x: -np.logaddexp(-x, x.dtype.type(0)),
-    dtypes="f",
     ulp=(3, 3),
     doc="""log(1 / (1 + exp(-x))), without underflow.
 
@@ -151,12 +150,11 @@ _slope_of_mish: Operator = elementwise(
     doc="""The slope of `mish`.""",
 )
 
-mish = elementwise(
+mish = real_function(
     "mish",
     lower=_lower_mish,
     grad=lambda g, y, x: (g * _slope_of_mish(x),),
     numpy=lambda x: x * np.tanh(np.logaddexp(x, x.dtype.type(0))),
-    dtypes="f",
     ulp=(8, 8),
     doc="""x · tanh(log(1 + exp(x))).
 

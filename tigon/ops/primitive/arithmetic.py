@@ -18,6 +18,7 @@ from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.ops.primitive.choose import select
 from tigon.ops.primitive.compare import equal, greater, greater_equal, lesser, lesser_equal
+from tigon.ops.primitive.real import real_function
 from tigon.ops.record import Operator, elementwise
 
 # ------------------------------------------------------------------------- arithmetic
@@ -291,12 +292,11 @@ def _lower_reciprocal(x: Expr) -> Expr:
     return L.div(1, x)
 
 
-reciprocal = elementwise(
+reciprocal = real_function(
     "reciprocal",
     lower=_lower_reciprocal,
     grad=lambda g, y, x: (-g * square(y),),
     numpy=np.reciprocal,
-    dtypes="f",
     domain=(0.5, 2.0),
     doc="""1 / x.
 

@@ -19,6 +19,7 @@ from tigon.ops.primitive.arithmetic import (
 )
 from tigon.ops.primitive.choose import select
 from tigon.ops.primitive.compare import equal, logical_and, logical_or
+from tigon.ops.primitive.real import real_function
 from tigon.ops.record import Operator, elementwise
 
 
@@ -100,7 +101,7 @@ power: Operator = elementwise(
 
 # ------------------------------------------------------- exponentials, logarithms, roots
 
-exp = elementwise(
+exp = real_function(
     "exp",
     lower=L.exp,
     grad=lambda g, y, x: (g * y,),
@@ -112,7 +113,7 @@ exp = elementwise(
     """,
 )
 
-expm1 = elementwise(
+expm1 = real_function(
     "expm1",
     lower=L.expm1,
     grad=lambda g, y, x: (g * (y + 1),),
@@ -124,7 +125,7 @@ expm1 = elementwise(
     """,
 )
 
-log: Operator = elementwise(
+log: Operator = real_function(
     "log",
     lower=L.log,
     grad=lambda g, y, x: (g / x,),
@@ -137,7 +138,7 @@ log: Operator = elementwise(
     """,
 )
 
-log1p = elementwise(
+log1p = real_function(
     "log1p",
     lower=L.log1p,
     grad=lambda g, y, x: (g / (1 + x),),
@@ -150,7 +151,7 @@ log1p = elementwise(
     """,
 )
 
-log2 = elementwise(
+log2 = real_function(
     "log2",
     lower=L.log2,
     grad=lambda g, y, x: (g * (1 / math.log(2)) / x,),
@@ -163,7 +164,7 @@ log2 = elementwise(
     """,
 )
 
-log10 = elementwise(
+log10 = real_function(
     "log10",
     lower=L.log10,
     grad=lambda g, y, x: (g * (1 / math.log(10)) / x,),
@@ -176,7 +177,7 @@ log10 = elementwise(
     """,
 )
 
-sqrt = elementwise(
+sqrt = real_function(
     "sqrt",
     lower=L.sqrt,
     grad=lambda g, y, x: (g / (2 * y),),
@@ -189,7 +190,7 @@ sqrt = elementwise(
     """,
 )
 
-rsqrt = elementwise(
+rsqrt = real_function(
     "rsqrt",
     lower=L.rsqrt,
     grad=lambda g, y, x: (-g * y / (2 * x),),
@@ -202,7 +203,7 @@ rsqrt = elementwise(
     """,
 )
 
-cbrt = elementwise(
+cbrt = real_function(
     "cbrt",
     lower=L.cbrt,
     grad=lambda g, y, x: (g * square(reciprocal(y)) / 3,),
@@ -215,12 +216,11 @@ cbrt = elementwise(
     """,
 )
 
-rcbrt = elementwise(
+rcbrt = real_function(
     "rcbrt",
     lower=lambda x: L.div(1, L.cbrt(x)),
     grad=lambda g, y, x: (-g * y / (3 * x),),
     numpy=lambda x: (1 / np.cbrt(x)).astype(x.dtype),
-    dtypes="f",
     ulp=(2, 2),
     domain=(0.1, 10.0),
     doc="""1 / cbrt(x).
@@ -232,7 +232,7 @@ rcbrt = elementwise(
 
 # ------------------------------------------------------------------------ trigonometry
 
-sin = elementwise(
+sin = real_function(
     "sin",
     lower=L.sin,
     grad=lambda g, y, x: (g * cos(x),),
@@ -244,7 +244,7 @@ sin = elementwise(
     """,
 )
 
-cos: Operator = elementwise(
+cos: Operator = real_function(
     "cos",
     lower=L.cos,
     grad=lambda g, y, x: (-g * sin(x),),
@@ -256,7 +256,7 @@ cos: Operator = elementwise(
     """,
 )
 
-tan = elementwise(
+tan = real_function(
     "tan",
     lower=L.tan,
     grad=lambda g, y, x: (g * (1 + square(y)),),
@@ -278,7 +278,7 @@ _complement: Operator = elementwise(
     doc="""1 - x², exact near 1, with a slope that is exact near 0.""",
 )
 
-arcsin = elementwise(
+arcsin = real_function(
     "arcsin",
     lower=L.arcsin,
     grad=lambda g, y, x: (g * rsqrt(_complement(x)),),
@@ -291,7 +291,7 @@ arcsin = elementwise(
     """,
 )
 
-arccos = elementwise(
+arccos = real_function(
     "arccos",
     lower=L.arccos,
     grad=lambda g, y, x: (-g * rsqrt(_complement(x)),),
@@ -304,7 +304,7 @@ arccos = elementwise(
     """,
 )
 
-arctan = elementwise(
+arctan = real_function(
     "arctan",
     lower=L.arctan,
     grad=lambda g, y, x: (g * _turning(1, x),),
@@ -316,7 +316,7 @@ arctan = elementwise(
     """,
 )
 
-sinh = elementwise(
+sinh = real_function(
     "sinh",
     lower=L.sinh,
     grad=lambda g, y, x: (g * cosh(x),),
@@ -328,7 +328,7 @@ sinh = elementwise(
     """,
 )
 
-cosh: Operator = elementwise(
+cosh: Operator = real_function(
     "cosh",
     lower=L.cosh,
     grad=lambda g, y, x: (g * sinh(x),),
@@ -340,7 +340,7 @@ cosh: Operator = elementwise(
     """,
 )
 
-tanh = elementwise(
+tanh = real_function(
     "tanh",
     lower=L.tanh,
     grad=lambda g, y, x: (g * (1 - square(y)),),
@@ -352,7 +352,7 @@ tanh = elementwise(
     """,
 )
 
-arcsinh = elementwise(
+arcsinh = real_function(
     "arcsinh",
     lower=L.arcsinh,
     grad=lambda g, y, x: (g / hypot(x, 1),),
@@ -364,7 +364,7 @@ arcsinh = elementwise(
     """,
 )
 
-arccosh = elementwise(
+arccosh = real_function(
     "arccosh",
     lower=L.arccosh,
     grad=lambda g, y, x: (g * rsqrt(x - 1) * rsqrt(x + 1),),
@@ -377,7 +377,7 @@ arccosh = elementwise(
     """,
 )
 
-arctanh = elementwise(
+arctanh = real_function(
     "arctanh",
     lower=L.arctanh,
     grad=lambda g, y, x: (g / _complement(x),),
@@ -390,12 +390,11 @@ arctanh = elementwise(
     """,
 )
 
-degrees = elementwise(
+degrees = real_function(
     "degrees",
     lower=lambda x: L.mul(x, 180 / math.pi),
     grad=lambda g, y, x: (g * (180 / math.pi),),
     numpy=np.degrees,
-    dtypes="f",
     doc="""Radians as degrees.
 
     >>> nd.degrees(nd.array([0, 1])).asnumpy()
@@ -403,12 +402,11 @@ degrees = elementwise(
     """,
 )
 
-radians = elementwise(
+radians = real_function(
     "radians",
     lower=lambda x: L.mul(x, math.pi / 180),
     grad=lambda g, y, x: (g * (math.pi / 180),),
     numpy=np.radians,
-    dtypes="f",
     doc="""Degrees as radians.
 
     >>> nd.radians(nd.array([0, 180])).asnumpy()

@@ -15,6 +15,7 @@ from tigon.loop.grammar import Expr
 from tigon.ops.primitive.arithmetic import square
 from tigon.ops.primitive.choose import clip
 from tigon.ops.primitive.functions import exp
+from tigon.ops.primitive.real import real_function
 from tigon.ops.record import Operator, elementwise
 
 
@@ -34,7 +35,7 @@ def _bell(x: Any, rate: float) -> Any:
     return exp(square(clip(x, a_min=-40, a_max=40)) * -rate)
 
 
-erf = elementwise(
+erf = real_function(
     "erf",
     lower=L.erf,
     grad=lambda g, y, x: (g * (2 / math.sqrt(math.pi)) * _bell(x, 1),),
@@ -46,7 +47,7 @@ erf = elementwise(
     """,
 )
 
-erfinv = elementwise(
+erfinv = real_function(
     "erfinv",
     lower=L.erfinv,
     grad=lambda g, y, x: (g * (math.sqrt(math.pi) / 2) * exp(square(y)),),
@@ -72,7 +73,7 @@ gamma = elementwise(
     """,
 )
 
-gammaln = elementwise(
+gammaln = real_function(
     "gammaln",
     lower=L.lgamma,
     grad=lambda g, y, x: (g * digamma(x),),

@@ -12,6 +12,7 @@ import numpy as np
 from tigon.ops.primitive.choose import cast_like, select
 from tigon.ops.primitive.compare import equal, isnan
 from tigon.ops.primitive.create import _full
+from tigon.ops.primitive.real import in_dtype_of, in_real_numbers
 from tigon.ops.primitive.reduce import (
     _REDUCE_SAMPLES,
     ReduceAttrs,
@@ -28,11 +29,18 @@ from tigon.ops.primitive.scan import _scan_sum
 from tigon.ops.primitive.view import _broadcast, _pad, _reshape, _slice
 from tigon.ops.record import Operator, composite
 
+
+def _slope(g: Any, x: Any, **along: Any) -> Any:
+    real = in_real_numbers(x)
+    others = _products_of_others(real, **along)
+    return in_dtype_of(x, spread(in_real_numbers(g), real, **along) * others)
+
+
 _reduce_prod: Operator = reduction(
     "prod",
     "Product",
     lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
-    lambda a, g, y, x: (spread(g, x, axis=a.axes) * _products_of_others(x, axis=a.axes),),
+    lambda a, g, y, x: (_slope(g, x, axis=a.axes),),
     domain=(0.5, 2.0),
 )
 
@@ -40,10 +48,7 @@ prod: Operator = composite(
     "prod",
     _reducing("prod", _reduce_prod, counts=True),
     attrs=ReduceAttrs,
-    grad=lambda a, g, y, x: (
-        spread(g, x, axis=a.axis, exclude=a.exclude)
-        * _products_of_others(x, axis=a.axis, exclude=a.exclude),
-    ),
+    grad=lambda a, g, y, x: (_slope(g, x, axis=a.axis, exclude=a.exclude),),
     numpy=_reducing_oracle(lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype), counts=True),
     domain=(0.5, 2.0),
     samples=(*_REDUCE_SAMPLES, ((0, 3), {})),
