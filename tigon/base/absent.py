@@ -25,6 +25,17 @@ _OPERATORS = (
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
     ("", "cast_storage sparse_retain square_sum", "dense arrays"),
     ("", "reset_arrays", "x[:] = 0"),
+    (
+        "",
+        "multi_sgd_update multi_sgd_mom_update multi_mp_sgd_update multi_mp_sgd_mom_update "
+        "preloaded_multi_sgd_update preloaded_multi_sgd_mom_update",
+        "sgd_update and sgd_mom_update, array by array",
+    ),
+    (
+        "",
+        "mp_lamb_update_phase1 mp_lamb_update_phase2",
+        "lamb_update_phase1 and lamb_update_phase2, in float32",
+    ),
     ("contrib", "box_nms box_encode box_decode bipartite_matching", "contrib.box_iou"),
     (
         "contrib",
