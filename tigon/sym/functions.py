@@ -20,6 +20,7 @@ from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import FLUENT, Signature, as_numpy_calls, split_attributes
 from tigon.runtime import tracing
+from tigon.sym.open_range import OpenRange
 from tigon.sym.symbol import Group, Symbol, apply, enter, var
 from tigon.sym.traced import ArraySymbol
 
@@ -244,7 +245,7 @@ def full(
 
 
 def arange(
-    start: float,
+    start: float = 0,
     stop: float | None = None,
     step: float = 1.0,
     repeat: int = 1,
@@ -252,9 +253,21 @@ def arange(
     name: str | None = None,
     dtype: Any = None,
 ) -> Symbol:
-    """Evenly spaced numbers below `stop`."""
+    """Evenly spaced numbers below `stop`: from 0 where `start` alone is given. With `infer_range`
+    and without a stop they begin at `start`, and there are as many as the array has elements along
+    its last axis that they meet first, element by element.
+
+    >>> from tigon import nd
+    >>> steps = arange(start=1, step=2, infer_range=True)
+    >>> y = var("x") * steps
+    >>> y.eval(x=nd.ones((3,)))[0].asnumpy().tolist()
+    [1.0, 3.0, 5.0]
+    """
+    dtype = as_dtype(dtype or "float32").name
+    if infer_range and stop is None:
+        return OpenRange.of(start, step, repeat, dtype)
     given = {"start": start, "stop": stop, "step": step, "repeat": repeat}
-    return _create("_arange", {**given, "dtype": as_dtype(dtype or "float32").name}, name)
+    return _create("_arange", {**given, "dtype": dtype}, name)
 
 
 def linspace(

@@ -89,6 +89,8 @@ class Symbol:
 
     stands_for: Any = None
     """An array, where the trace is over and the code has kept this."""
+    awaits_extent = False
+    """Whether it is told by what it meets how many elements it has: `sym/open_range.py`."""
     __array_priority__ = 1000.0  # numpy arrays leave arithmetic with symbols to them
     __array_ufunc__ = None
 
@@ -573,6 +575,9 @@ def apply(
     given = list(operands)
     while given and given[-1] is None:
         given.pop()
+    for operand in given:
+        if getattr(operand, "awaits_extent", False):
+            return operand.meet(op, attrs, given)
     trace = tracing.eager()
     if trace is not None and not any(type(operand) is Symbol for operand in given):
         return trace.apply(op, attrs, given)
