@@ -97,8 +97,8 @@ def _forks(block: Any, paths: Any) -> str:
     places = [f"{decision.what} at {decision.line}" for decision in paths.decisions()]
     more = f" and {len(places) - 3} more" if len(places) > 3 else ""
     return (
-        f"{block.name} decides by values: {', '.join(places[:3])}{more}; a file holds one graph, so "
-        "write the branch as F.contrib.cond(condition, then, otherwise) and a loop as "
+        f"{block.name} decides by values: {', '.join(places[:3])}{more}; a file holds one graph, "
+        "so write the branch as F.contrib.cond(condition, then, otherwise) and a loop as "
         "F.contrib.while_loop, which are parts of it"
     )
 
