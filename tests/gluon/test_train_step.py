@@ -689,7 +689,34 @@ def test_adjust_clips_and_skips():
         np.testing.assert_allclose(mine.asnumpy(), theirs.asnumpy(), rtol=2e-4, atol=2e-5)
         assert_same_networks(one, other, rtol=2e-4, atol=2e-5)
     assert trainer.optimizer.num_update == their_trainer.optimizer.num_update == 6
+    assert "runs imperatively" not in step._compiled_adjust.explain()
     assert len(step._compiled_adjust.compiled[0].paths) >= 2
+
+
+def test_what_adjust_reads_is_guarded():
+    limits = {"scale": 1.0}
+
+    def adjust(loss, grads):
+        for place, grad in enumerate(grads):
+            grads[place] = grad * limits["scale"]
+        return grads
+
+    net, trainer = made("sgd", {"learning_rate": 0.1}, build=lambda: nn.Dense(3, in_units=6))
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer, adjust=adjust)
+    (data, label), moved = next(batches(1)), []
+    start = [array.copy() for array in weights(net)]
+    for scale in (1.0, 0.5, 1.0):
+        limits["scale"] = scale
+        for param, value in zip(net.collect_params().values(), start, strict=True):
+            param.set_data(nd.array(value))
+        step(data, label)
+        moved.append(weights(net)[0] - start[0])
+    np.testing.assert_allclose(moved[0], 2 * moved[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(moved[0], moved[2])
+    step.adjust = lambda loss, grads: None
+    before = weights(net)
+    step(data, label)
+    np.testing.assert_array_equal(weights(net)[0], before[0])
 
 
 def test_adjust_by_the_loop_where_the_network_gives_way():

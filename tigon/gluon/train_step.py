@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ class TrainStep:
         """What it was made of may be changed: it is traced anew then."""
         object.__setattr__(self, name, value)
         if name == "adjust" and value is not None:
-            object.__setattr__(self, "_compiled_adjust", jit(value))
+            object.__setattr__(self, "_compiled_adjust", jit(_of_own_list(value)))
         if name in _SETTINGS and hasattr(self, "_cached_graphs"):
             self._cached_graphs = GraphCache(self, _StepEntry)
 
@@ -276,6 +277,19 @@ class TrainStep:
 
 
 _SETTINGS = frozenset("net loss trainer outputs ignore_stale_grad clip_global_norm adjust".split())
+
+
+def _of_own_list(adjust: Callable[[Any, list[Any]], Any]) -> Callable[[Any, list[Any]], Any]:
+    """The same, which may return or change the list that it is given."""
+
+    @wraps(adjust)
+    def adjusted(loss: Any, grads: list[Any]) -> Any:
+        trace = tracing.current()
+        if trace is not None:
+            trace.function(adjust)
+        return adjust(loss, list(grads))
+
+    return adjusted
 
 
 def _told(given: Any) -> str:
