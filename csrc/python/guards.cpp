@@ -262,7 +262,6 @@ class Guards {
   // Nothing is added once the trace is over, so that a check, which may run Python code, does not
   // disturb the loop.
   bool hold() {
-    if (before_ && !before_->hold()) return false;
     Guard* one = all_.data();
     Guard* end = one + all_.size();
     for (; one != end; ++one) {
@@ -280,10 +279,16 @@ class Guards {
 
   size_t size() const { return all_.size(); }
 
-  // These are checked first.
-  void extend(nb::object before) {
-    before_ = nb::inst_ptr<Guards>(before);
-    kept_ = std::move(before);
+  // Begin with those that another trace has made, which stay as they are.
+  void begin_with(const Guards& before) {
+    for (const Guard& one : before.all_) {
+      Guard own = one;
+      if (own.place == Place::kNames) {
+        own.key = required(PySequence_List(one.key.ptr()));
+        own.value = required(PySequence_List(one.value.ptr()));
+      }
+      add(std::move(own));
+    }
   }
 
   // One guard for all names of a dictionary.
@@ -317,21 +322,16 @@ class Guards {
       Py_VISIT(one.key.ptr());
       Py_VISIT(one.value.ptr());
     }
-    Py_VISIT(kept_.ptr());
     return 0;
   }
 
   void clear() {
     std::vector<Guard> all;
     all.swap(all_);
-    before_ = nullptr;
-    nb::object gone = std::move(kept_);
   }
 
  private:
   std::vector<Guard> all_;
-  Guards* before_ = nullptr;
-  nb::object kept_;
 };
 
 bool is_guards(PyObject* object) {
@@ -502,10 +502,10 @@ void bind_guards(nb::module_& m) {
              return all.add({Place::kCheck, std::move(function), nb::object(), nb::object()});
            })
       .def("hold", &Guards::hold)
-      .def("extend",
+      .def("begin_with",
            [](Guards& all, nb::object before) {
              expect(is_guards(before.ptr()), "guards: what comes before them are guards");
-             all.extend(std::move(before));
+             all.begin_with(*nb::inst_ptr<Guards>(before));
            })
       .def("failed", [](Guards& all) { return all.failed(); })
       .def("__len__", &Guards::size);

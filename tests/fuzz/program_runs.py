@@ -22,13 +22,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 import tigon as mx
 from tests.fuzz.programs import program
 from tigon import _native, autograd, gluon, nd
+from tigon.gluon import compiled_graphs, train_step
 from tigon.gluon import graphs as traced_graphs
+from tigon.gluon.paths import Paths
 from tigon.nd.replay import evaluate
 from tigon.program.cached_graph import CachedGraph
 from tigon.runtime import keys
@@ -380,16 +383,76 @@ class EvaluatedGraph(CachedGraph):
         return outputs[: moded.results]
 
 
+class InterpretedPaths(Paths):
+    """What native code does with a tree of segments, in Python."""
+
+    def compile(self, operands: int) -> None:
+        self.native = self._walk
+
+    def _walk(self, operands: Sequence[Any], leaves: Sequence[Any]) -> Any:
+        made: list[Any] = []
+        key, drawn = keys.take(0), 0
+
+        def at(array: int) -> Any:
+            return operands[array] if array >= 0 else made[-1 - array]
+
+        try:
+            one: Any = self.root
+            while True:
+                segment, decision = one.segment, one.segment.decision
+                if segment.cached is None:
+                    keys.take(segment.draws)
+                else:
+                    made += segment.cached.sequences(
+                        [at(array) for array in one.inputs], self._training, ()
+                    )
+                drawn += segment.draws
+                if one.end is not None:
+                    break
+                outcome = _READS[decision.kind](at(one.decided))
+                one = one.next.get(outcome)
+                if one is None:
+                    _native.give_back_key(key, drawn)
+                    return NotImplemented
+        except BaseException:
+            _native.give_back_key(key, drawn)
+            raise
+        for begin, end in one.end.states:
+            _native.commit(at(end), at(begin))
+        if self._decides_only:
+            _native.give_back_key(key, drawn)
+        results = [at(array) for array in one.end.results]
+        form = one.end.form
+        if not isinstance(form, str):
+            return form(results, leaves)
+        kinds = {"bare": lambda made: made[0], "tuple": tuple, "list": list}
+        return kinds[form](results)
+
+
+def _integer(array: Any) -> int | None:
+    try:
+        return int(array)
+    except (OverflowError, ValueError):
+        return None
+
+
+_READS: dict[str, Callable[[Any], Any]] = {
+    "truth": bool,
+    "integer": _integer,
+    "bits": lambda array: array.asnumpy().tobytes(),
+}
+
+
 @contextmanager
 def evaluated() -> Iterator[None]:
     """Graphs run operator by operator in here. Natively shortened calls need a compiled one."""
-    before = (traced_graphs.CachedGraph, traced_graphs.Entry.shorten)
-    traced_graphs.CachedGraph = EvaluatedGraph  # type: ignore[misc]
-    traced_graphs.Entry.shorten = lambda *_: None  # type: ignore[method-assign]
-    try:
+    with (
+        mock.patch.object(compiled_graphs, "CachedGraph", EvaluatedGraph),
+        mock.patch.object(traced_graphs, "Paths", InterpretedPaths),
+        mock.patch.object(train_step, "Paths", InterpretedPaths),
+        mock.patch.object(traced_graphs.Entry, "shorten", lambda *_: None),
+    ):
         yield
-    finally:
-        traced_graphs.CachedGraph, traced_graphs.Entry.shorten = before  # type: ignore[misc, method-assign]
 
 
 @contextmanager

@@ -1258,7 +1258,7 @@ STATEMENTS = [
 ]
 """What compiles."""
 
-UNCOMPILED = [
+DECISIONS = [
     Feature("decision", "if x.sum() > 0.123:\n    $block\nelse:\n    $block", weight=3),
     Feature("decision by asscalar", "if x.mean().asscalar() > 0.0123:\n    $block"),
     Feature("conditional expression", "x = x * $m if (x[0, 0] > 0.123) else x + 1"),
@@ -1283,6 +1283,53 @@ UNCOMPILED = [
         "x = x + [1, 2, 3][int(x[0].argmax(axis=0).asscalar())]",
     ),
     Feature("loop by a value", "for i in range(int(nd.ones((1,)).asscalar())):\n    x = x + i + 1"),
+    Feature(
+        "decisions in a loop",
+        "for i in range(3):\n    x = $x\n    if x.max() > 1.33:\n        break\n"
+        "    if x.min() < -0.77:\n        continue\n    x = x * $m + 0.1",
+        weight=2,
+    ),
+    Feature(
+        "nested decisions",
+        "if x.sum() > 0.123:\n    if x.max() > 0.9:\n        $block\nelse:\n    $block",
+        weight=2,
+    ),
+    Feature(
+        "return by a value",
+        "if x.mean().item() > 0.477:\n    return x * $m",
+    ),
+    Feature(
+        "draws and decides",
+        "d$n = nd.random.uniform(shape=(1,))\nx = x + d$n\nif d$n > 0.5:\n    x = x * $m\n"
+        "x = x + nd.random.normal(shape=(1,))",
+        weight=2,
+    ),
+    Feature(
+        "state that moves around a decision",
+        "x = nd.BatchNorm(x, b$n[0], b$n[1], b$n[2], b$n[3])\nif x[0, 0] > 0.1:\n"
+        "    x = nd.BatchNorm(x * $m, b$n[0], b$n[1], b$n[2], b$n[3])",
+        module="b$n = [nd.ones((3,)), nd.zeros((3,)), nd.zeros((3,)), nd.ones((3,))]",
+        seen="b$n[2] + b$n[3]",
+        weight=2,
+    ),
+    Feature(
+        "a decision where recording is paused",
+        "with autograd.pause():\n    norm$n = (x * x).sum()\n    large$n = norm$n > 3.3\n"
+        "if large$n:\n    x = x * (3 / norm$n)",
+    ),
+    Feature(
+        "a view across a decision",
+        "v$n = x[0:1]\nif x.sum() > 0.123:\n    x = x + v$n\nx = x * $m + v$n",
+    ),
+    Feature(
+        "a number compared",
+        "m$n = x.max().asscalar()\nif 0.2 < m$n < 2:\n    x = x + 1\n"
+        "x = x * (1 if m$n != 0.5 else 2)",
+    ),
+]
+"""Values decide how the code goes on."""
+
+UNCOMPILED = [
     Feature("argument written", "x[0] = $m\nx = x * 2", unrecorded=True),
     Feature("argument added to", "x += 1\nx = x * 2", unrecorded=True),
     Feature(
@@ -1540,7 +1587,8 @@ class Writer:
         self.inits: list[str] = []
         self.changes: list[str] = []
         self.seen: list[str] = []
-        self.uncompiled = self.random.random() < 0.4
+        self.uncompiled = self.random.random() < 0.3
+        self.decides = self.random.random() < 0.35
 
     # -- pieces
 
@@ -1625,6 +1673,10 @@ class Writer:
         if self.uncompiled:
             place = self.random.randint(0, len(made))
             made.insert(place, self.use(self.pick(UNCOMPILED)))
+        if self.decides:
+            for _ in range(self.random.randint(1, 2)):
+                place = self.random.randint(0, len(made))
+                made.insert(place, self.use(self.pick(DECISIONS)))
         return "\n".join(made)
 
     # -- the whole

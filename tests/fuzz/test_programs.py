@@ -13,6 +13,7 @@ import pytest
 from tests.fuzz.program_runs import Outcome, Summary, compare, evaluated, outcome_of, shrunk
 from tests.fuzz.programs import (
     ARRAYS,
+    DECISIONS,
     NUMBERS,
     RESULTS,
     STATEMENTS,
@@ -54,7 +55,7 @@ def test_every_piece_is_written() -> None:
 
     for seed in range(2000):
         Noting(seed).write()
-    wanted = {feature.name for feature in (*STATES, *STATEMENTS, *UNCOMPILED)}
+    wanted = {feature.name for feature in (*STATES, *STATEMENTS, *DECISIONS, *UNCOMPILED)}
     wanted |= {*NUMBERS, *ARRAYS, *(result for result, _ in RESULTS)}
     assert not wanted - used
 
@@ -87,11 +88,11 @@ def test_a_stale_graph_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_wrong_random_stream_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were unused draws forgotten, the numbers drawn afterwards would differ."""
-    made = traced_graphs.Entry._compiled
+    made = traced_graphs.compiled_graph
     monkeypatch.setattr(
-        traced_graphs.Entry,
-        "_compiled",
-        lambda entry, name, drawn, known: made(entry, name, (), known),
+        traced_graphs,
+        "compiled_graph",
+        lambda graph, name, known, drawn, *others: made(graph, name, known, (), *others),
     )
     for seed in range(400):
         _, outcome = outcome_of(seed)

@@ -18,20 +18,21 @@ MISSING = _native.MISSING
 
 
 class GuardSet:
-    """Native guards with a description each. Those `before` them are checked first."""
+    """Native guards with a description each; first those of an earlier trace."""
 
     def __init__(self, before: GuardSet | None = None) -> None:
         self.native = _native.Guards()
         self.described: list[str] = []
-        self._before = before
         self._known: set[Any] = set()
-        self._known_before: set[Any] = set()
+        self._known_before: frozenset[Any] = frozenset()
         if before is not None:
-            self.native.extend(before.native)
-            self._known_before = before._known | before._known_before
+            self.native.begin_with(before.native)
+            self.described = list(before.described)
+            self._known_before = frozenset(before._known)
+            self._known = set(before._known)
 
     def _is_known(self, *key: Any) -> bool:
-        """Whether those before guard the same."""
+        """Whether the earlier trace guards the same."""
         self._known.add(key)
         return key in self._known_before
 
@@ -55,7 +56,7 @@ class GuardSet:
         """The first that does not hold, in words."""
         number = self.native.failed()
         if number < 0:
-            return None if self._before is None else self._before.failed()
+            return None
         name = self.native.differing_name(number)
         return self.described[number] + ("" if name is None else name)
 
