@@ -524,6 +524,7 @@ def stats() -> dict[str, int]:
 
 def reset_peak() -> None: ...
 def trim() -> None: ...  # return cached blocks to the system
+def take_over(state: NDArray, made: NDArray) -> None: ...  # `state` has the value of `made`
 def give_up(array: NDArray) -> None: ...  # what donation does to an array
 def set_most_signatures(count: int) -> None: ...  # 8192: as many the signature cache may hold
 def turn_pool() -> None: ...  # return those that nobody needed since the last turn

@@ -367,7 +367,7 @@ class Call {
                        device_at(device_));
     await_writable(given);
     if (synchronous_ && given->whole_storage()) given->storage->forget_failure();
-    if (conflicts(program_, index, given, inputs_, input_places_)) {
+    if (code_.may_leave_half(index) || conflicts(program_, index, given, inputs_, input_places_)) {
       copies_.emplace_back(index, std::move(outputs_[index]));
       outputs_[index] = new_array(program_.outputs[index]->on(device_));
     } else {
@@ -456,16 +456,18 @@ class Call {
     }
     for (size_t index = 0; states_.moves && index < states_.moves->size(); ++index) {
       auto [output, input] = (*states_.moves)[index];
-      const Ref<Storage>& before = inputs_[input]->storage;
-      if (output >= states_.first && inputs_[input]->whole_storage())
-        task->writes[output - states_.first].before = before;
+      if (output < states_.first) continue;
+      Task::Write& write = task->writes[output - states_.first];
+      write.before = inputs_[input]->storage;
+      write.before_offset = static_cast<size_t>(inputs_[input]->offset);
     }
     if (on_host_) {
       for (auto& [index, given] : copies_) {
         note_write(*given->storage);
         task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
                                 given->type->nbytes});
-        task->writes.push_back({given->storage, given->whole_storage(), false, false, {}});
+        task->writes.push_back(
+            {given->storage, given->whole_storage(), false, keeps_ && given_[index], {}});
       }
     }
     return Ref<Task>(task.get());

@@ -98,8 +98,9 @@ class Sequence {
 
 extern PyObject* sequence_type;
 
-// From now on the array is what was made.
-void take_over(Array* array, const Array* made);
+// A state becomes what was made: by taking over its storage, or, as a part of a larger one that
+// others see, by a copy.
+void take_over(Array* array, Array* made);
 
 // Arrays as what `make` makes room for: PyTuple_New or PyList_New.
 PyObject* packed(std::vector<ArrayRef>& arrays, PyObject* (*make)(Py_ssize_t));
@@ -123,8 +124,6 @@ class SequenceCache {
   SequenceCache(nb::object make, size_t most) : make_(std::move(make)), kept_(most) {}
 
   std::shared_ptr<KeyedSequence> find(PyObject* arrays, bool training, PyObject* donated);
-  std::shared_ptr<KeyedSequence> find(Array* const* given, size_t count, bool training,
-                                      const std::vector<uint64_t>& donated = {});
 
   const KeyedCache<KeyedSequence>& kept() const { return kept_; }
   int traverse(visitproc visit, void* arg) const;

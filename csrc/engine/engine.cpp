@@ -221,16 +221,18 @@ bool Engine::restore(const Task::Write& write) noexcept {
   Device& device = device_at(before->device());
   try {
     write.storage->materialize();
-    if (!before->bytes()) return true;
+    size_t bytes = write.storage->bytes();
+    const char* old = before->data() + write.before_offset;
+    if (!bytes) return true;
     if (device.is_host()) {
-      std::memcpy(write.storage->data(), before->data(), before->bytes());
+      std::memcpy(write.storage->data(), old, bytes);
     } else {  // in the order of its number: before whatever reads it
       auto* restored = new Restored;
       restored->from = write.before;
       restored->to = write.storage;
       ++on_devices;
-      device.kind->copy(device.number, write.storage->data(), before->data(), before->bytes(),
-                        DeviceKind::Way::Within, *restored);
+      device.kind->copy(device.number, write.storage->data(), old, bytes, DeviceKind::Way::Within,
+                        *restored);
     }
     return true;
   } catch (...) {

@@ -55,6 +55,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
     bool reads = false;
     bool keeps = false;   // where the task cannot begin, it stays as it was
     Ref<Storage> before;  // of a state, which the task reads: its value where the task fails
+    size_t before_offset = 0;
   };
 
   virtual ~Task() = default;

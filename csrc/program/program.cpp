@@ -6,6 +6,7 @@
 #include "core/few.h"
 #include "memory/storage.h"
 #include "program/control.h"
+#include "program/routines.h"
 
 namespace tigon {
 namespace {
@@ -167,6 +168,7 @@ void ProgramCode::finish() {
       } else {
         check(launch.kernel != nullptr, launch, "null kernel address");
       }
+      bool may_fail_late = launch.control || is_routine(launch.kernel);
       for (const BufferPlace& place : launch.buffers) {
         size_t bound = 0;
         switch (place.space) {
@@ -185,6 +187,10 @@ void ProgramCode::finish() {
         }
         check(place.index >= 0 && static_cast<size_t>(place.index) < bound, launch,
               "buffer out of range");
+        if (may_fail_late && place.space == Space::Output) {
+          half_.resize(output_count);
+          half_[static_cast<size_t>(place.index)] = true;
+        }
       }
       launch.chunks = Chunking::of(launch.points, launch.grain);
       wave.buffer_begins.push_back(buffer_total_);

@@ -106,6 +106,10 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   // Checks places and fixes the chunks; to be called once, when all is filled in.
   void finish();
 
+  // Whether this output is written by what may fail when it has written some of it: a routine with
+  // a matrix that it cannot factorize, an iteration of a loop.
+  bool may_leave_half(size_t output) const { return output < half_.size() && half_[output]; }
+
   // Throws UserError naming the operator when a kernel reports a status; the other says so.
   void execute(void* const* inputs, void* const* outputs, void* arena) const;
   bool try_execute(void* const* inputs, void* const* outputs, void* arena,
@@ -129,6 +133,7 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
 
   std::vector<uint32_t> chunk_counts_;  // of each wave
   bool has_control_ = false;
+  std::vector<bool> half_;
   size_t buffer_total_ = 0;
   std::vector<void*> constants_;
   std::vector<size_t> constant_bytes_;

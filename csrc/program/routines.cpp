@@ -408,6 +408,13 @@ const Both& routine_named(const std::string& name) {
 
 }  // namespace
 
+bool is_routine(Kernel kernel) {
+  for (const auto& [name, routine] : routines()) {
+    if (kernel == routine.of_float.kernel || kernel == routine.of_double.kernel) return true;
+  }
+  return false;
+}
+
 Kernel routine_kernel(const std::string& name, int64_t dtype) {
   return entry_of(routine_named(name), dtype).kernel;
 }

@@ -14,6 +14,7 @@ namespace tigon {
 // By the name of a routine and the code of a dtype; throws where there is none. Its slots are the
 // number of points and the routine's own numbers.
 Kernel routine_kernel(const std::string& name, int64_t dtype);
+bool is_routine(Kernel kernel);
 // Of each call, for these numbers. Throws UserError where LAPACK cannot count so far.
 size_t routine_scratch_bytes(const std::string& name, int64_t dtype,
                              const std::vector<int64_t>& numbers);

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "call/dispatch.h"
+#include "call/sequence.h"
 #include "engine/engine.h"
 #include "program/program.h"
 #include "python/arguments.h"
@@ -128,6 +129,12 @@ void bind_arrays(nb::module_& m) {
       given->node.reset();
     });
   });
+  m.def(
+      "take_over",
+      [](nb::object state, nb::object made) {
+        translated([&] { take_over(expect_array(state, "state"), expect_array(made, "made")); });
+      },
+      "state"_a, "made"_a);
   m.def("clear_signature_cache", clear_signature_cache);
   m.def("set_most_signatures", set_most_signatures);
   m.def("set_trace_handlers", set_trace_handlers, "call"_a.none(), "read"_a.none());

@@ -280,6 +280,29 @@ def test_a_matrix_that_fails_is_named(name: str) -> None:
         assert np.isfinite(way(array(good)).asnumpy()).all()  # the program is as good as before
 
 
+@pytest.mark.parametrize("name", ["potrf", "potri", "inverse"])
+def test_what_was_to_be_written_stays_where_a_matrix_fails(name: str) -> None:
+    """Those before it in the batch have been factorized by then."""
+    operator = getattr(nd.linalg, name)
+    a, _ = broken(name)
+    for itself in (False, True):
+        x = array(a)
+        given = x if itself else nd.ones(a.shape)
+        before, version = given.asnumpy(), given.version
+        if x.context.device_type == "cpu":  # small: it runs at the call
+            with pytest.raises(mx.TigonError, match="of the batch is"):
+                operator(x, out=given)
+            np.testing.assert_array_equal(given.asnumpy(), before)
+            assert given.version == version
+        else:
+            operator(x, out=given)
+            with pytest.raises(mx.TigonError, match="of the batch is"):
+                given.asnumpy()
+        good = array(definite(7, size=4, dtype="float32"))
+        operator(good, out=given)
+        np.testing.assert_array_equal(given.asnumpy(), operator(good).asnumpy())
+
+
 def test_large_batches_fail_alike() -> None:
     """Pushed to the engine: nothing is raised before the wait."""
     a = definite(3000, size=24, dtype="float32")

@@ -251,7 +251,7 @@ def move_states(states: Sequence[NDArray], new: Sequence[NDArray]) -> None:
     for array in new:
         array.wait_to_read()
     for state, array in zip(states, new, strict=True):
-        state.swap_storage(array)
+        _native.take_over(state, array)
 
 
 def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:
