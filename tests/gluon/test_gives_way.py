@@ -1523,3 +1523,27 @@ def test_what_is_done_to_the_system_is_done_at_each_call(tmp_path) -> None:
                 calls = [(net(nd.ones((2,))).asnumpy().tolist(), observe()) for _ in range(4)]
             seen.append(calls)
         assert seen[0] == seen[1], name
+
+
+@pytest.mark.parametrize("when", ["before", "after", "by itself"])
+def test_symbols_that_the_code_makes_for_itself_are_left_alone(when):
+    """They have variables of their own, which are no arrays of the call."""
+
+    def function(net, x):
+        own = mx.sym.FullyConnected(mx.sym.var("a") * 2, num_hidden=2, name="own")
+        if when == "before":
+            x.asnumpy()
+        count = len(own.list_arguments())
+        if when == "after":
+            x.asnumpy()
+        if when == "by itself":
+            count = (mx.sym.var("a") + mx.sym.ones((1,))).eval(a=nd.ones(1) * 2)[0]
+        return x * count
+
+    net = Net(function)
+    net.initialize()
+    net.hybridize()
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            np.testing.assert_array_equal(net(nd.array(DATA)).asnumpy(), DATA * 3)

@@ -134,6 +134,7 @@ class Trace:
         """Made in this trace: one that outlives it was put somewhere."""
         self._steps: list[Step] = []
         self._arrays: dict[Value, Any] = {}
+        self._foreign: set[Node] = set()  # of symbols that the code makes for itself
         self._error: BaseException | None = None
 
     def take(self, args: tuple[Any, ...], containers: Sequence[tuple[Any, Any]]) -> None:
@@ -461,6 +462,9 @@ class Trace:
             return
         node = step.node
         assert node is not None
+        if any(value.node in self._foreign or self._is_foreign(value) for value in node.inputs):
+            self._foreign.add(node)
+            return
         operands = [self._array(v) for v in node.inputs]
         if node.op.family is Family.CONTROL:  # which takes its random key as a graph does
             results = _run_as_graph(node, operands)
@@ -481,6 +485,16 @@ class Trace:
                 return attrs.value
             values = np.array(attrs.value, value.dtype.numpy).reshape(attrs.shape)
             return nd.array(values, dtype=value.dtype.numpy)
+        found = self._of_variable(value)
+        if found is None:
+            raise InternalError(f"trace: {value.node.label} was never computed")
+        return found
+
+    def _is_foreign(self, value: Value) -> bool:
+        """A variable of a symbol that the code makes for itself, as `sym.var("x") * 2`."""
+        return value.node.op is VARIABLE and self._of_variable(value) is None
+
+    def _of_variable(self, value: Value) -> Any:
         for symbol, array in self.arguments:
             self._arrays.setdefault(symbol._values[0], array)
         for param, symbol in self.parameters.values():
@@ -489,9 +503,7 @@ class Trace:
             )
         for array, symbol in self.captured.values():
             self._arrays.setdefault(symbol._values[0], array)
-        if value not in self._arrays:
-            raise InternalError(f"trace: {value.node.label} was never computed")
-        return self._arrays[value]
+        return self._arrays.get(value)
 
     def concrete(self, item: Any) -> Any:
         """The same with arrays in the place of this trace's symbols, in its containers, too."""
