@@ -442,6 +442,7 @@ def _replay(node: Any, made: dict[Any, Value], names: NameManager) -> Sequence[V
     given = node.inputs
     if isinstance(node.tag, OperatorCall) and node.tag.op.draws(node.tag.attrs):
         given = given[:-1]  # without the key: the symbol draws anew
+    given = [array for array in given if not isinstance(array, _native.RandomKey)]
     for array in given:
         if not isinstance(array, NDArray):
             operands.append(constant(array))

@@ -2,6 +2,7 @@
 #include "python/binding.h"
 
 #include "call/dispatch.h"
+#include "call/random_key.h"
 #include "tape/tape.h"
 
 namespace tigon {
@@ -24,10 +25,7 @@ nb::object tape_tag(const TapeNode& face) {
 
 nb::object immediate_operand(const Edge& edge) {
   if (edge.type->ndim == 0) return nb::steal(immediate_to_python(edge.immediate, edge.type->dtype));
-  ArrayRef array = new_array(edge.type);
-  materialize_now(*array->storage);
-  std::memcpy(array->data(), edge.immediate.bytes, array->type->nbytes);
-  return wrap(std::move(array));
+  return nb::steal(new_random_key(edge.immediate.key));  // on no device, as numbers are
 }
 
 // Operands that the gradient does not need were not kept: they come back with type and history,

@@ -302,3 +302,24 @@ def test_what_is_reached_without_a_slope_keeps_its_history():
         again = nd.BlockGrad(made) + w
     again.backward()
     assert w.grad.asnumpy().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_what_draws_has_gradients_of_gradients(hybridized):
+    """With the numbers that were drawn, wherever the arrays are."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Dropout(0.5), mx.gluon.nn.HybridLambda(lambda F, x: x * x * x))
+    net.hybridize(hybridized)
+    x = nd.arange(1, 9)
+    x.attach_grad()
+    with autograd.record():
+        y = net(x)
+        (dx,) = autograd.grad([y], [x], create_graph=True)
+    symbol = autograd.get_symbol(y)
+    dx.backward()
+    kept = y.asnumpy() != 0
+    assert 0 < kept.sum() < 8
+    numbers = np.arange(1, 9, dtype="float32")
+    np.testing.assert_allclose(dx.asnumpy(), np.where(kept, 24 * numbers**2, 0), rtol=1e-5)
+    np.testing.assert_allclose(x.grad.asnumpy(), np.where(kept, 48 * numbers, 0), rtol=1e-5)
+    assert symbol.list_arguments() == ["var0"]
