@@ -14,6 +14,7 @@ import numpy as np
 import peers
 from inputs import RANDOM, Layers, dense_layers, normal
 
+import tigon as mx
 from tigon import autograd, gluon, nd
 from tigon.gluon import nn
 
@@ -26,6 +27,8 @@ if jax_side is not None:
 
 RATE, MOMENTUM = 0.01, 0.9
 LOOP = "tigon, record/backward/step"
+CONTEXTS = "training step, batch of 512 over two contexts"
+ONE_CONTEXT = "the batch on one"
 FACTORS = "Cholesky factors of 64 matrices of 32x32"
 
 
@@ -448,6 +451,42 @@ def cholesky_factors() -> Iterator[Row]:
     yield row
 
 
+def several_contexts() -> Iterator[Row]:
+    """A batch of 512 cut in two, as programs for several devices do it; here both are the
+    processor. Its rate of 0 leaves the weights alone, so that all steps are one."""
+    layers = dense_layers([784, 256, 128, 10])
+    images, labels = normal(512, 784), RANDOM.randint(0, 10, 512)
+
+    def enter(name: str, contexts: list[mx.Context]) -> None:
+        net = gluon_network(layers)
+        net.collect_params().reset_ctx(contexts)
+        net.hybridize()
+        loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        loss.hybridize()
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.0})
+        given, wanted = nd.array(images), nd.array(labels)
+
+        def step() -> None:
+            parts = [gluon.utils.split_and_load(whole, contexts) for whole in (given, wanted)]
+            with autograd.record():
+                losses = [loss(net(x), y) for x, y in zip(*parts, strict=True)]
+            autograd.backward(losses)
+            trainer.step(len(images))
+            for weight in net[-1].weight.list_data():
+                weight.wait_to_read()
+
+        def gradient() -> np.ndarray:
+            step()
+            return sum(part.asnumpy() for part in net[0].weight.list_grad())
+
+        row.enter(name, step, gradient)
+
+    row = Row(CONTEXTS)
+    enter("tigon", [mx.cpu(0), mx.cpu(1)])
+    enter(ONE_CONTEXT, [mx.cpu(0)])
+    yield row
+
+
 def rows(only: str) -> Iterator[Row]:
     """Made as they are asked for, so that their arrays go when they are done."""
     text = "tanh(b*a+1)*0.5+a"
@@ -464,5 +503,6 @@ def rows(only: str) -> Iterator[Row]:
         softmax_rows,
         matrix_products,
         cholesky_factors,
+        several_contexts,
     ]
     return (row for make in makers for row in make() if only in row.name)
