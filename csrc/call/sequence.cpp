@@ -315,7 +315,6 @@ nb::object flags_of(const std::vector<uint64_t>& wanted, size_t count) {
 std::shared_ptr<KeyedSequence> SequenceCache::find(PyObject* arrays, bool training,
                                                    PyObject* donated) {
   auto count = static_cast<size_t>(PyTuple_GET_SIZE(arrays));
-  auto given_up = static_cast<size_t>(PyTuple_GET_SIZE(donated));
   Few<Array*, 48> given(count);
   for (size_t index = 0; index < count; ++index) {
     PyObject* item = PyTuple_GET_ITEM(arrays, static_cast<Py_ssize_t>(index));
@@ -324,17 +323,25 @@ std::shared_ptr<KeyedSequence> SequenceCache::find(PyObject* arrays, bool traini
                       std::string(Py_TYPE(item)->tp_name));
     given[index] = as_array(item);
   }
-  std::vector<uint64_t> wanted = wanted_gradients(given.data(), count);
+  std::vector<uint64_t> places(static_cast<size_t>(PyTuple_GET_SIZE(donated)));
+  for (size_t index = 0; index < places.size(); ++index) {
+    long place = PyLong_AsLong(PyTuple_GET_ITEM(donated, static_cast<Py_ssize_t>(index)));
+    if (place == -1 && PyErr_Occurred()) throw nb::python_error();
+    places[index] = static_cast<uint64_t>(place);
+  }
+  return find(given.data(), count, training, places);
+}
+
+std::shared_ptr<KeyedSequence> SequenceCache::find(Array* const* given, size_t count, bool training,
+                                                   const std::vector<uint64_t>& donated) {
+  std::vector<uint64_t> wanted = wanted_gradients(given, count);
+  size_t given_up = donated.size();
   size_t words = 1 + wanted.size() + given_up + count;
   Few<uint64_t, 64> key(words);
   size_t next = 0;
   key[next++] = count << 34 | given_up << 2 | (wanted.empty() ? 0 : 2) | (training ? 1 : 0);
   for (uint64_t word : wanted) key[next++] = word;
-  for (size_t index = 0; index < given_up; ++index) {
-    long place = PyLong_AsLong(PyTuple_GET_ITEM(donated, static_cast<Py_ssize_t>(index)));
-    if (place == -1 && PyErr_Occurred()) throw nb::python_error();
-    key[next++] = static_cast<uint64_t>(place);
-  }
+  for (uint64_t place : donated) key[next++] = place;
   for (size_t index = 0; index < count; ++index)
     key[next++] = reinterpret_cast<uint64_t>(given[index]->type.get());
   uint64_t hash = hash_of(key.data(), words);
@@ -343,9 +350,15 @@ std::shared_ptr<KeyedSequence> SequenceCache::find(PyObject* arrays, bool traini
   made->set_key(key.data(), words, hash);
   nb::object flags = flags_of(wanted, count);
   nb::object make = make_;
+  nb::list arrays, places;
+  for (size_t index = 0; index < count; ++index) arrays.append(nb::borrow(as_object(given[index])));
+  for (uint64_t place : donated) places.append(place);
+  nb::object all = nb::steal(PyList_AsTuple(arrays.ptr()));
+  nb::object given_places = nb::steal(PyList_AsTuple(places.ptr()));
+  if (!all.is_valid() || !given_places.is_valid()) throw nb::python_error();
   made->owner = nb::steal(in_python([&] {
-    return PyObject_CallFunctionObjArgs(make.ptr(), arrays, training ? Py_True : Py_False,
-                                        flags.ptr(), donated, nullptr);
+    return PyObject_CallFunctionObjArgs(make.ptr(), all.ptr(), training ? Py_True : Py_False,
+                                        flags.ptr(), given_places.ptr(), nullptr);
   }));
   if (!made->owner.is_valid()) throw nb::python_error();
   if (Py_TYPE(made->owner.ptr()) != reinterpret_cast<PyTypeObject*>(sequence_type))

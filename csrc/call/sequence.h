@@ -124,6 +124,8 @@ class SequenceCache {
   SequenceCache(nb::object make, size_t most) : make_(std::move(make)), kept_(most) {}
 
   std::shared_ptr<KeyedSequence> find(PyObject* arrays, bool training, PyObject* donated);
+  std::shared_ptr<KeyedSequence> find(Array* const* given, size_t count, bool training,
+                                      const std::vector<uint64_t>& donated = {});
 
   const KeyedCache<KeyedSequence>& kept() const { return kept_; }
   int traverse(visitproc visit, void* arg) const;
