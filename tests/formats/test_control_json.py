@@ -221,6 +221,21 @@ PROGRAMS: dict[str, tuple[Callable[[], sym.Symbol], bool]] = {
         lambda: grouped(*sym.contrib.foreach(lambda r, t: (r + t, r + t), X, S)),
         True,
     ),
+    "iterations computed again": (
+        lambda: grouped(
+            *sym.contrib.while_loop(
+                lambda i, v: i.sum() < 3,
+                lambda i, v: (
+                    sym.contrib.foreach(lambda r, t: (r + t, t), X, v, recompute=True)[0],
+                    [i + 1, v * 2],
+                ),
+                [S, P],
+                4,
+                recompute=True,
+            )
+        ),
+        True,
+    ),
     "rows that are not read": (
         lambda: grouped(*sym.contrib.foreach(lambda r, t: (t + W, t * 2), X, S)),
         False,
@@ -254,6 +269,7 @@ def test_round_trips(name: str) -> None:
     again = sym.load_json(text)
     assert again.tojson() == text
     assert ("_tigon_" in text) is not known
+    assert text.count("__recompute__") == (2 if name == "iterations computed again" else 0)
     shapes = {"x": (3, 2), "s": (2,), "w": (2,), "p": (2,)}
     draw = np.random.RandomState(0)
     given = {n: nd.array(draw.uniform(-1, 1, shapes[n])) for n in symbol.list_arguments()}

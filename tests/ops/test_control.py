@@ -175,6 +175,15 @@ def test_rows_of_other_arrays_and_of_none() -> None:
     assert out == [] and last.asscalar() == 1
 
 
+def test_no_rows_of_what_is_computed() -> None:
+    net = Of(
+        lambda F, x, s: F.contrib.foreach(lambda r, t: (r + t, t * 2), F.concat(x * 2, x, dim=1), s)
+    )
+    net.hybridize(strict=True)
+    rows, last = net(nd.ones((0, 2)), nd.ones(4))
+    assert rows.shape == (0, 4) and last.asnumpy().tolist() == [1] * 4
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_several_loops_in_one_program(seed: int) -> None:
     """Whatever the order in which they are made, read and can begin."""

@@ -19,6 +19,9 @@ from tigon.ops.record import Family, has_effect
 MOST_WITHIN = 32
 """Loops in loops: each is a step of Python's stack."""
 
+_RECOMPUTE = "__recompute__"
+"""An attribute here, a remark to MXNet."""
+
 NAMES = {"_foreach": 1, "_while_loop": 2, "_cond": 3}
 """Operator -> number of its graphs."""
 
@@ -169,6 +172,8 @@ def _made(
     own: bool,
 ) -> Written:
     attributes["num_args"] = str(len(inputs) + len(subgraphs))
+    if getattr(node.attrs, "recompute", False):
+        attributes[_RECOMPUTE] = "True"
     texts = {name: attributes[name] for name in sorted(attributes)}
     return Written(texts, inputs, subgraphs, len(node.outputs) if own else outputs, own)
 
@@ -362,7 +367,14 @@ def _foreach_of(reader: _Reader) -> tuple[Any, tuple[Value, ...], Any]:
     heads = graph.outputs
     first = {value.node for value in heads[:outs]}
     graph = Graph(graph.inputs, [*heads[:outs], *[_plain(v, first) for v in heads[outs:]]])
-    attrs = ops.ForeachAttrs(graph, len(data), states, reverse=reverse, counted=counted)
+    attrs = ops.ForeachAttrs(
+        graph,
+        len(data),
+        states,
+        reverse=reverse,
+        counted=counted,
+        recompute=reader.flag(_RECOMPUTE),
+    )
     return ops._foreach, tuple(reader.operands), attrs
 
 
@@ -392,6 +404,7 @@ def _while_of(reader: _Reader) -> tuple[Any, tuple[Value, ...], Any]:
         moved(body, of_body, [_plain(value) for value in body.heads]),
         states,
         most,
+        recompute=reader.flag(_RECOMPUTE),
     )
     return ops._while_loop, tuple(reader.operands[number] for number in order), attrs
 

@@ -47,6 +47,14 @@ def sink_from_loops(graph: Graph) -> Graph:
       return %1
     }
     """
+    while True:  # what a loop does not read any more, another one need not make
+        found = _once(graph)
+        if found is graph:
+            return graph
+        graph = found
+
+
+def _once(graph: Graph) -> Graph:
     read = {*graph.outputs, *[value for node in graph.nodes for value in node.inputs]}
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -155,40 +163,64 @@ class _Sinking:
 
     # -- sums over iterations
 
-    def _has_total(self, value: Value) -> bool:
-        """Whether the sum over the iterations is a product, or a sum of such."""
-        node = value.node
-        if node in self._core or node in self._same or not is_pure(node):
-            return False
-        if node.op.family is Family.CONTRACTION:
-            return all(self._late.get(v.node, True) for v in node.inputs)
-        if node.op is add:
-            return all(same_shape(v.shape, value.shape) and self._has_total(v) for v in node.inputs)
-        return is_view(node) and self._has_total(node.inputs[0])
+    def _with_totals(self) -> dict[int, Value]:
+        """The accumulators whose sum over the iterations is a product, or made of such."""
+        has_total: set[Value] = set()
+        for node in topological_order(list(self._sums.values())):
+            if node in self._core or node in self._same or not is_pure(node):
+                continue
+            (value,) = node.outputs
+            if node.op.family is Family.CONTRACTION:
+                found = all(self._late.get(v.node, True) for v in node.inputs)
+            elif node.op is add:
+                found = all(
+                    v in has_total and same_shape(v.shape, value.shape) for v in node.inputs
+                )
+            else:
+                found = is_view(node) and node.inputs[0] in has_total
+            if found:
+                has_total.add(value)
+        return {number: term for number, term in self._sums.items() if term in has_total}
 
-    def _total(self, value: Value) -> Value:
-        node = value.node
-        if node.op.family is not Family.CONTRACTION:
-            return again(node, tuple(self._total(v) for v in node.inputs), node.attrs)
+    def _total(self, term: Value) -> Value:
+        made: dict[Value, Value] = {}
+        stack = [term]
+        while stack:
+            node = stack[-1].node
+            product = node.op.family is Family.CONTRACTION
+            missing = [] if product else [v for v in node.inputs if v not in made]
+            if missing:
+                stack += missing
+                continue
+            value = stack.pop()
+            if product:
+                made[value] = self._product(node)
+            else:
+                made[value] = again(node, tuple(made[v] for v in node.inputs), node.attrs)
+        return made[term]
+
+    def _product(self, node: Node) -> Value:
+        """The sum over the iterations."""
         operands = [self._lifting.lift(v) for v in node.inputs]
         if all(operand.stacked for operand in operands):
             return contraction(node, operands, summed=True)
         sums = (reduce_sum(o.value, axes=(0,)) if o.stacked else o.value for o in operands)
         return again(node, tuple(sums), node.attrs)
 
-    def _row_sum(self, value: Value) -> Value | None:
+    def _row_sum(self, term: Value) -> Value | None:
         """The sum over the iterations of what is a sum over a row that is stacked anyway."""
-        node = value.node
-        if node in self._core:
-            return None
-        if is_view(node):
-            found = self._row_sum(node.inputs[0])
-            return None if found is None else again(node, (found,), node.attrs)
-        if node.op is not reduce_sum or not self._is_stacked(node.inputs[0]):
+        views = []
+        node = term.node
+        while is_view(node) and node not in self._core:
+            views.append(node)
+            node = node.inputs[0].node
+        if node in self._core or node.op is not reduce_sum or not self._is_stacked(node.inputs[0]):
             return None
         axes = tuple(axis + 1 for axis in node.attrs.axes)
-        rows = self._lifting.lift(node.inputs[0])
-        return reduce_sum(rows.value, axes=(0, *axes))
+        found: Value = reduce_sum(self._lifting.lift(node.inputs[0]).value, axes=(0, *axes))
+        for view in reversed(views):
+            found = again(view, (found,), view.attrs)
+        return found
 
     # -- all together
 
@@ -200,8 +232,7 @@ class _Sinking:
             if self._late.get(value.node):
                 outer[number] = self._lifting.lift(value).value
         first = len(loop.outs)
-        totals = {i: term for i, term in self._sums.items() if self._has_total(term)}
-        sums = {i: self._total(term) for i, term in totals.items()}
+        sums = {i: self._total(term) for i, term in self._with_totals().items()}
         for number, term in self._sums.items():
             found = None if number in sums else self._row_sum(term)
             if found is not None:

@@ -545,6 +545,8 @@ class LoweredGraph:
             return (_native.OUTPUT, self.outputs[value])
         if value in self.constants:
             return (_native.CONSTANT, self.constants[value])
+        if value not in self.producer and value.type.size == 0:
+            return (_native.ARENA, 0)  # no kernel makes what has no elements, and none reads it
         return (_native.ARENA, place[value])
 
     def _hands_over(self, source: Value, taker: Value, writer: Kernel) -> bool:

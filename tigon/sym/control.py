@@ -208,7 +208,13 @@ def _released(*nests: Nest) -> list[Nest]:
 
 
 @_or_on_arrays
-def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "foreach") -> Any:
+def foreach(
+    body: Callable[..., Any],
+    data: Any,
+    init_states: Any,
+    name: str = "foreach",
+    recompute: bool = False,
+) -> Any:
     """A loop over the rows of `data` as one node. See `nd.contrib.foreach`.
 
     >>> from tigon import sym
@@ -234,7 +240,9 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     del outs, after, arguments
     inner.check_kept()
     others, within = inner.close(values)
-    attrs = ops.ForeachAttrs(inner.graph(values, others), len(own), len(begin))
+    attrs = ops.ForeachAttrs(
+        inner.graph(values, others), len(own), len(begin), recompute=bool(recompute)
+    )
     made = _node(ops._foreach, attrs, [*own, *begin, *others], within)
     count = len(results.leaves)
     symbols = _listed(made, _kind([*given.leaves, *states.leaves]), count + len(begin))
@@ -248,6 +256,7 @@ def while_loop(
     loop_vars: Any,
     max_iterations: int | None = None,
     name: str = "while_loop",
+    recompute: bool = False,
 ) -> Any:
     """A loop while a condition holds as one node. See `nd.contrib.while_loop`.
 
@@ -275,7 +284,11 @@ def while_loop(
     inner.check_kept()
     others, within = inner.close([holds, *values])
     attrs = ops.WhileAttrs(
-        inner.graph([holds], others), inner.graph(values, others), len(begin), most
+        inner.graph([holds], others),
+        inner.graph(values, others),
+        len(begin),
+        most,
+        recompute=bool(recompute),
     )
     made = _node(ops._while_loop, attrs, [*begin, *others], within)
     count = len(results.leaves)

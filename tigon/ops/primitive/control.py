@@ -18,7 +18,7 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import typed
-from tigon.ops.record import Family, primitive
+from tigon.ops.record import Family, common_dtype, primitive
 
 COUNT_TYPE = TensorType((1,), int64)
 """Of a number of iterations."""
@@ -367,15 +367,24 @@ def _evaluated(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     for node in graph.nodes:
         if node.op is VARIABLE:
             continue
-        found.update(
-            zip(node.outputs, _results(node, [found[v] for v in node.inputs]), strict=True)
-        )
+        operands = [found[v] for v in node.inputs]
+        types = [value.type for value in node.inputs]
+        weak = [type_.weak for type_ in types]
+        if any(weak) and not all(weak):
+            dtype = common_dtype(node.op.name, *types).numpy
+            operands = [
+                array.astype(dtype) if is_weak else array
+                for array, is_weak in zip(operands, weak, strict=True)
+            ]
+        found.update(zip(node.outputs, _results(node, operands), strict=True))
     return [found[value] for value in graph.outputs]
 
 
 def _results(node: Node, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
     if node.op is CONSTANT:
-        return [np.array(node.attrs.value, node.outputs[0].dtype.numpy).reshape(node.attrs.shape)]
+        # A weak number keeps all its digits until it meets the dtype that it takes.
+        dtype = None if node.attrs.weak else node.outputs[0].dtype.numpy
+        return [np.array(node.attrs.value, dtype).reshape(node.attrs.shape)]
     return [np.asarray(result) for result in node.op.oracle(node.attrs, *arrays)]
 
 
