@@ -5,7 +5,9 @@
 For each launch, alone on one thread and shared by all: microseconds, the rate of its products, the
 bytes it names once per microsecond. For each wave: its launches together, as programs run. The
 least of many turns; arrays are those of the program's types, so the caches are as full as in a
-step, but results go to memory of their own where a step writes over its weights.
+step, but results go to memory of their own where a step writes over its weights. What loops run is
+listed below them, as programs of their own, and for programs with loops the share of products: of a
+loop that of its body.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from tigon import _native, autograd, gluon, nd
 from tigon.backends.cpu.cost import extent
 from tigon.loop.grammar import Contraction
 from tigon.lower.body import LoweredNest
+from tigon.lower.control import Control
+from tigon.program.compile import compile_graph
+from tigon.program.control import graphs_of
 from tigon.program.lowered import CompiledGraph
 
 
@@ -64,8 +69,7 @@ def lines(compiled: CompiledGraph, overwritten: dict[int, int], turns: int) -> I
     waves, alone, shared = (
         least(compiled, arrays, out, part, turns) for part in ("wave", "alone", "launch")
     )
-    # No launch of these programs is empty: there are as many as nests.
-    nests = [nest for kernel in compiled.kernels for nest in kernel.nests]
+    nests = in_order(compiled)
     program = compiled.program
     yield (
         f"\n{program.name}: {waves.sum():.1f} us in {len(waves)} waves; its launches one after "
@@ -83,6 +87,29 @@ def lines(compiled: CompiledGraph, overwritten: dict[int, int], turns: int) -> I
             f"    {name[:42]:42}{points:>7}{chunks:>7}{both:>9.1f}{own:>8.1f}{rate}"
             f"{size(nest) / both / 1e3:>7.0f}"
         )
+    products = shared[[bool(flops(nest)) for nest in nests]].sum()
+    loops = [(n.nest, took) for n, took in zip(nests, shared, strict=True) if is_loop(n)]
+    for loop, took in loops:
+        body = compile_graph(graphs_of(loop.node)[0], name=f"{loop.node.label}, its body")
+        yield from lines(body, {}, turns)
+        given = [array(value.type) for value in body.graph.inputs]
+        made = [array(value.type) for value in body.graph.outputs]
+        own = least(body, given, made, "launch", turns)
+        inside = own[[bool(flops(nest)) for nest in in_order(body)]].sum()
+        products += took * inside / own.sum()
+    if loops:
+        yield f"\n{program.name}: {100 * products / shared.sum():.0f} % in products"
+
+
+def is_loop(nest: LoweredNest) -> bool:
+    return isinstance(nest.nest, Control)
+
+
+def in_order(compiled: CompiledGraph) -> list[LoweredNest]:
+    """The nests as they are launched: loops after the rest of their wave. No launch of these
+    programs is empty, there are as many as nests."""
+    found = [(kernel.wave, is_loop(n), n) for kernel in compiled.kernels for n in kernel.nests]
+    return [nest for _, _, nest in sorted(found, key=lambda entry: entry[:2])]
 
 
 def dense_programs() -> Iterator[tuple[CompiledGraph, dict[int, int]]]:
@@ -119,12 +146,51 @@ def dense_programs() -> Iterator[tuple[CompiledGraph, dict[int, int]]]:
         yield compiled, dict(enumerate(inputs))
 
 
+STEPS, BATCH, HIDDEN = 64, 32, 256
+
+
+class Scan(gluon.nn.HybridBlock):
+    """LSTM cells over the steps of a sequence."""
+
+    def hybrid_forward(
+        self, F: Any, x: Any, h: Any, c: Any, from_x: Any, from_h: Any, bias: Any
+    ) -> Any:
+        def body(row: Any, states: Any) -> Any:
+            h, c = states
+            gates = F.FullyConnected(row, from_x, bias, num_hidden=4 * HIDDEN)
+            gates = gates + F.FullyConnected(h, from_h, num_hidden=4 * HIDDEN, no_bias=True)
+            i, f, new, o = F.split(gates, num_outputs=4, axis=1)
+            c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(new)
+            h = F.sigmoid(o) * F.tanh(c)
+            return h, [h, c]
+
+        return F.contrib.foreach(body, x, [h, c])[0]
+
+
+def scan_programs() -> Iterator[tuple[CompiledGraph, dict[int, int]]]:
+    """A scan of LSTM cells: forward alone, recorded, backward."""
+    net = Scan()
+    net.hybridize(strict=True)
+    state, weight = (BATCH, HIDDEN), (4 * HIDDEN, HIDDEN)
+    shapes = [(STEPS, *state), state, state, weight, weight, weight[:1]]
+    arrays = [nd.array(0.1 * normal(*shape)) for shape in shapes]
+    net(*arrays)
+    for value in arrays:
+        value.attach_grad()
+    with autograd.record():
+        rows = net(*arrays)
+    rows.backward()
+    for entry in net._cached_graphs.entries:
+        for compiled in entry.compiled_graphs():
+            yield compiled, {}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=200)
     options = parser.parse_args()
     print(f"{_native.num_threads()} threads")
-    for compiled, overwritten in dense_programs():
+    for compiled, overwritten in (*dense_programs(), *scan_programs()):
         for line in lines(compiled, overwritten, options.turns):
             print(line)
     return 0
