@@ -88,6 +88,7 @@ void Control::check() const {
   demand(row_bytes.size() == data + outs && state_bytes.size() == states && kept.size() == states,
          "sizes are missing");
   demand(most >= 0, "a negative number of iterations");
+  demand(loose <= outs, "there are fewer results than that");
   if (kind == Kind::While) {
     demand(static_cast<bool>(other) && data == 0 && !reverse && !counted, "no loop is like that");
     demand(other->input_count == inputs() && other->output_count == 1,
@@ -213,7 +214,7 @@ bool Control::loop(void* const* buffers, Executor& executor, const std::string& 
     if (current[state] != last[state])
       executor.copy(last[state], current[state], state_bytes[state]);
   }
-  for (uint32_t index = 0; index < outs && made < most; ++index) {
+  for (uint32_t index = 0; index < outs - loose && made < most; ++index) {
     size_t bytes = row_bytes[data + index];
     executor.clear(row(rows[index], made, bytes), static_cast<size_t>(most - made) * bytes);
   }

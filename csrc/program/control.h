@@ -36,7 +36,7 @@ RandomKey inner_key(RandomKey key);
 // iterations, where it is counted (int64); the random key, where something draws. Results: stacked
 // rows; last states; of some states, stacked, what each iteration began with; of a loop with a
 // condition, the number of iterations (int64). Rows of iterations that are not made are zero,
-// except among what they would have begun with.
+// except among what they would have begun with, and of the last `loose` stacked results.
 //
 // Operands of a choice: what decides (bool); others; the random key. Results are those of the
 // branch.
@@ -53,6 +53,7 @@ class Control {
   uint32_t states = 0;
   uint32_t others = 0;
   uint32_t outs = 0;
+  uint32_t loose = 0;  // of these
   bool reverse = false;
   bool counted = false;
   bool keyed = false;

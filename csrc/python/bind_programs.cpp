@@ -50,8 +50,8 @@ void init_control(Control* control, int kind, const std::vector<nb::handle>& pro
       return nb::inst_ptr<Program>(programs[index])->code;
     };
     if (kind < 0 || kind > 2) throw InternalError("Control: there is no such kind");
-    if (counts.size() != 4 || numbers.size() != 2)
-      throw InternalError("Control: expected 4 counts and 2 numbers");
+    if (counts.size() != 5 || numbers.size() != 2)
+      throw InternalError("Control: expected 5 counts and 2 numbers");
     Control made;
     made.kind = static_cast<Control::Kind>(kind);
     made.body = code(0);
@@ -60,6 +60,7 @@ void init_control(Control* control, int kind, const std::vector<nb::handle>& pro
     made.states = counts[1];
     made.others = counts[2];
     made.outs = counts[3];
+    made.loose = counts[4];
     made.reverse = reverse;
     made.counted = counted;
     made.keyed = keyed;

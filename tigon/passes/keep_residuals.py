@@ -8,8 +8,9 @@ from tigon.base.extents import estimate, same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, topological_order, variable
 from tigon.ir.rewrite import rewrite, substitute
+from tigon.ops.primitive import control as ops
 from tigon.passes.cut_joint import cheapest_to_keep
-from tigon.passes.loops import Loop, is_open_to_change, simplified
+from tigon.passes.loops import Loop, simplified
 from tigon.passes.primitives import reshape
 
 
@@ -26,7 +27,7 @@ def keep_residuals(graph: Graph) -> Graph:
 
 def _one_pair(graph: Graph) -> Graph:
     for node in graph.nodes:
-        if node.types is None or not is_open_to_change(node):
+        if not _is_open(node) or node.op is not ops._foreach:
             continue
         sources = dict.fromkeys(
             value.node for value in node.inputs[: node.attrs.data] if _is_begin(value)
@@ -38,12 +39,14 @@ def _one_pair(graph: Graph) -> Graph:
     return graph
 
 
+def _is_open(node: Node) -> bool:
+    is_loop = node.op is ops._foreach or node.op is ops._while_loop
+    return is_loop and node.types is not None and not node.attrs.recompute
+
+
 def _is_begin(value: Value) -> bool:
     """Whether it stacks what iterations began with."""
-    node = value.node
-    if node.op is VARIABLE or node.op is CONSTANT or not is_open_to_change(node):
-        return False
-    return value.index >= len(node.attrs.body.outputs)
+    return _is_open(value.node) and value.index >= len(value.node.attrs.body.outputs)
 
 
 class _Found(Frozen, eq=False):
@@ -83,9 +86,10 @@ class _Pair:
     def found(self) -> _Found | None:
         early = self._early()
         crossing = self._crossing(early)
-        if not same_shape((self._source.length,), (self._reader.length,)) or not crossing:
-            return None
         source = self._source
+        same = same_shape((source.length,), (self._reader.length,))
+        if not same or source.iterations != self._reader.count or not crossing:
+            return None
         values = list(early)
         inner = [entry.inner for entry in (*source.data, *source.others, *source.key)]
         states = [state.inner for state in source.states]
@@ -137,9 +141,8 @@ class _Pair:
         first = len(source.outs) + len(source.states)
         same: dict[Value, Value] = {entry.outer: entry.inner for entry in source.data}
         same.update(zip(node.outputs, source.outs, strict=False))
-        same.update(
-            zip(node.outputs[first:], (state.inner for state in source.states), strict=True)
-        )
+        begins = node.outputs[first : first + len(source.states)]
+        same.update(zip(begins, (state.inner for state in source.states), strict=True))
         found: dict[Value, Value] = {}
         for entry in reader.data:
             if entry.outer in same:

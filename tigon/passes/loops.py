@@ -36,16 +36,24 @@ class State(Frozen, eq=False):
 
 
 class Loop:
-    """A typed `_foreach` whose parts can be exchanged. Its body is made of primitives."""
+    """A typed loop whose parts can be exchanged. Its body is made of primitives."""
 
-    def __init__(self, node: Node, inputs: Sequence[Value], name: str = "") -> None:
+    def __init__(self, node: Node, inputs: Sequence[Value]) -> None:
         attrs = node.attrs
         self.node = node
-        self.name = name or node.name
-        self.reverse = attrs.reverse
-        body = simplified(ops.foreach_body(attrs, [value.type for value in inputs]))
+        types = [value.type for value in inputs]
+        condition: Sequence[Value] = ()
+        if node.op is ops._while_loop:
+            decides, body = ops.while_graphs(attrs, types)
+            body = simplified(body)
+            own = dict(zip(decides.inputs, body.inputs, strict=True))
+            condition = substitute(decides.outputs, own)
+        else:
+            body = simplified(ops.foreach_body(attrs, types))
+        self.condition = condition
         outer = ops.operands_of(attrs, inputs)
-        inner = ops.operands_of(replace(attrs, counted=False), body.inputs)
+        uncounted = replace(attrs, counted=False) if outer.count else attrs
+        inner = ops.operands_of(uncounted, body.inputs)
         count = ops.outs_of(attrs)
         self.outs = list(body.outputs[:count])
         self.data = list(map(Entry, outer.data, inner.data))
@@ -56,7 +64,13 @@ class Loop:
 
     @property
     def length(self) -> int:
-        return self.data[0].outer.shape[0]
+        """Of the results that are stacked."""
+        return self.node.attrs.max_iterations if self.condition else self.data[0].outer.shape[0]
+
+    @property
+    def iterations(self) -> tuple[Value, ...]:
+        """Their number, where they may be fewer."""
+        return self.node.outputs[-1:] if self.condition else self.count
 
     def results(self) -> list[Value]:
         return [*self.outs, *[state.next for state in self.states]]
@@ -92,7 +106,8 @@ class Loop:
 
     def drop_unread(self) -> None:
         """Operands that nothing reads; of the data one stays, which tells the length."""
-        read = {node for node in topological_order(self.results()) if node.op is VARIABLE}
+        values = [*self.condition, *self.results()]
+        read = {node for node in topological_order(values) if node.op is VARIABLE}
         kept = [entry for entry in self.data if entry.inner.node in read]
         self.data = kept or self.data[:1]
         self.others = [entry for entry in self.others if entry.inner.node in read]
@@ -110,14 +125,16 @@ class Loop:
             for number, value in enumerate(values):
                 own[value] = variable(f"{kind}{number}", value.type)
         own.update((entry.inner, variable(KEY_NAME, entry.inner.type)) for entry in self.key)
-        results = substitute(self.results(), own)
+        variables = list(own.values())
         old = self.node.attrs
-        attrs = replace(
-            old,
-            body=untyped(Graph(list(own.values()), results)),
-            data=len(self.data),
-            states=len(self.states),
-        )
+        body = untyped(Graph(variables, substitute(self.results(), own)))
+        attrs = replace(old, body=body, states=len(self.states))
+        if self.condition:
+            condition = untyped(Graph(variables, substitute(self.condition, own)))
+            added = len(self.outs) - ops.outs_of(old)
+            attrs = replace(attrs, condition=condition, residuals=old.residuals + added)
+        else:
+            attrs = replace(attrs, data=len(self.data))
         outer = (
             *[entry.outer for entry in self.data],
             *[state.outer for state in self.states],
@@ -126,7 +143,7 @@ class Loop:
             *[entry.outer for entry in self.key],
         )
         operands = tuple(moved.get(value, value) for value in outer)
-        made = Node(self.node.op, operands, attrs, self.name, self.node.hints)
+        made = Node(self.node.op, operands, attrs, self.node.name, self.node.hints)
         made.serial = self.node.serial
         return made
 

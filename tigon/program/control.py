@@ -21,7 +21,7 @@ class StoredControl(Frozen, eq=False):
     """All but the programs."""
 
     kind: int
-    counts: tuple[int, ...]  # data, states, others, stacked results
+    counts: tuple[int, ...]  # data, states, others, stacked results, how many of these are loose
     reverse: bool
     counted: bool
     keyed: bool
@@ -64,7 +64,7 @@ def stored_control(control: Control) -> StoredControl:
     if node.op is ops._cond:
         others = len(node.inputs) - 1 - attrs.keyed
         return StoredControl(
-            _CHOICE, (0, 0, others, 0), False, False, attrs.keyed, (0, ordinal), (), (), ()
+            _CHOICE, (0, 0, others, 0, 0), False, False, attrs.keyed, (0, ordinal), (), (), ()
         )
     given = ops.operands_of(attrs, [value.type for value in node.inputs])
     outs = ops.outs_of(attrs)
@@ -74,7 +74,13 @@ def stored_control(control: Control) -> StoredControl:
     most = attrs.max_iterations if is_while else int(given.data[0].shape[0])
     return StoredControl(
         _WHILE if is_while else _LOOP,
-        (len(given.data), len(given.states), len(given.others), outs),
+        (
+            len(given.data),
+            len(given.states),
+            len(given.others),
+            outs,
+            attrs.residuals if is_while else 0,
+        ),
         getattr(attrs, "reverse", False),
         bool(given.count),
         attrs.keyed,

@@ -53,6 +53,9 @@ class WhileAttrs(Frozen):
     keyed: bool = False
     ordinal: int = 0
     recompute: bool = False
+    residuals: int = 0
+    """The last ones of the stacked results, which gradients alone read: of iterations that are not
+    made, their rows are left as they are."""
 
 
 class CondAttrs(Frozen):
@@ -101,6 +104,19 @@ def outs_of(attrs: Any) -> int:
 def result_count(node: Node) -> int:
     """The outputs that users see: those of a loop that gradients read are not among them."""
     return len(node.outputs) if node.op is _cond else len(node.attrs.body.outputs)
+
+
+def operands_of_graphs(node: Node) -> list[tuple[Graph, list[tuple[Value, bool]]]]:
+    """The graphs of a loop or a branch, and what each of their variables stands for: an operand,
+    or a row of one."""
+    attrs = node.attrs
+    if node.op is _cond:
+        own = [(value, False) for value in node.inputs[1:]]
+        return [(attrs.then, own), (attrs.otherwise, own)]
+    given = operands_of(attrs, node.inputs)
+    own = [(value, number < len(given.data)) for number, value in enumerate(given.of_body)]
+    graphs = [attrs.body] if node.op is _foreach else [attrs.condition, attrs.body]
+    return [(graph, own) for graph in graphs]
 
 
 def row_type(type_: TensorType) -> TensorType:
@@ -239,8 +255,14 @@ def _infer_while(attrs: WhileAttrs, *types: TensorType) -> tuple[TensorType, ...
 
 def _check_decides(where: str, graph: Graph) -> None:
     (value,) = graph.outputs
-    if value.dtype is not bool_ or value.type.size != 1:
-        raise InternalError(f"{where}: what decides must be one bool; given {value.type}")
+    if value.dtype is not bool_:
+        raise InternalError(f"{where}: what decides must be bool; given {value.type}")
+    check(
+        value.type.size == 1,
+        where,
+        f"expected a condition of one element; given one of shape {value.shape}; reduce it, with "
+        "sum or max",
+    )
 
 
 _while_loop = primitive(
