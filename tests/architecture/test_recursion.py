@@ -52,6 +52,7 @@ BOUNDED = {
     "ops.control_structure._rebuilt": "checked: DEEPEST",
     "ops.control_structure._shape_of": "checked: DEEPEST",
     "ir.text._literal": "what Python has parsed; caught where it is too deep",
+    "sym.inference._fill_from_graphs _fill_operands _match_operands _sweep infer": LOOPS,
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",
     "loop.interpret._Run._body _Run._loop _Run._scan": RANK,

@@ -47,6 +47,30 @@ def check(condition: object, where: str, message: str) -> None:
         raise TigonError(f"{where}: {message}")
 
 
+def add_place(error: BaseException, place: str) -> None:
+    """Let the message begin with where it happened: that of an error of ours; another one has it
+    as a note, where Python shows such."""
+    if isinstance(error, TigonError):
+        bare = error.__dict__.get("bare_message")
+        if bare is not None:  # what blocks add their path to
+            error.__dict__["bare_message"] = f"{place}: {bare}"
+        error.args = (f"{place}: {error}", *error.args[1:])
+    elif hasattr(error, "add_note"):
+        error.add_note(place)
+
+
+def line_of(error: BaseException) -> str:
+    """File and line of the innermost caller outside the library that an error went through."""
+    found = "unknown line"
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not code.co_filename.startswith(_PACKAGE):
+            found = f"{code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 

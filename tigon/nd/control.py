@@ -9,7 +9,14 @@ from typing import Any
 from tigon import _native
 from tigon.base import check
 from tigon.ops import get
-from tigon.ops.control_structure import check_count, check_most, nested, pair
+from tigon.ops.control_structure import (
+    Iterations,
+    check_count,
+    check_most,
+    check_types,
+    nested,
+    pair,
+)
 from tigon.runtime import keys, tracing
 
 
@@ -77,14 +84,16 @@ def foreach(
     )
     rows: list[list[Any]] = []
     shape = None
-    with keys.within() as stream:
+    with keys.within() as stream, Iterations("foreach") as now:
         for number in range(lengths[0]):
+            now.number = number
             stream.iteration(number)
             row = given.rebuilt([leaf[number] for leaf in given.leaves])
             outs, states = pair("foreach", body(row, states))
             shape = nested("foreach", "outputs", outs)
             after = nested("foreach", "states", states)
             check_count("foreach", begin, after)
+            check_types("foreach", begin, after)
             rows.append(list(shape.leaves))
     if shape is None:
         return [], states
@@ -120,8 +129,9 @@ def while_loop(
     alone = not isinstance(states, list)
     rows: list[list[Any]] = []
     shape = None
-    with keys.within() as stream:
+    with keys.within() as stream, Iterations("while_loop") as now:
         while len(rows) < most:
+            now.number = len(rows)
             stream.iteration(len(rows))
             arguments = [states] if alone else states
             if not _holds("while_loop", cond(*arguments)):
@@ -130,6 +140,7 @@ def while_loop(
             shape = nested("while_loop", "outputs", outs)
             new = nested("while_loop", "loop_vars", after)
             check_count("while_loop", nest, new)
+            check_types("while_loop", nest, new)
             states = nest.rebuilt(new.leaves)
             rows.append(list(shape.leaves))
     if shape is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tigon.base import TigonError, check
+from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.errors import add_place, line_of
 from tigon.base.frozen import Frozen
 
 DEEPEST = 32
@@ -59,6 +60,36 @@ def check_count(where: str, before: Nest, after: Nest) -> None:
         f"expected {len(before.leaves)} states from the body, as many as it is given; given "
         f"{len(after.leaves)}",
     )
+
+
+def check_types(where: str, before: Nest, after: Nest) -> None:
+    """Of arrays: states keep theirs."""
+    for number, (old, new) in enumerate(zip(before.leaves, after.leaves, strict=True)):
+        check(
+            old.shape == new.shape and old.dtype is new.dtype,
+            where,
+            f"state {number} comes in as {_described(old)} and leaves the body as "
+            f"{_described(new)}; a state keeps its shape and dtype from iteration to iteration",
+        )
+
+
+def _described(array: Any) -> str:
+    return str(TensorType(tuple(array.shape), as_dtype(array.dtype)))
+
+
+class Iterations:
+    """Errors within say which iteration it was, and in which line of the user's."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.number = 0
+
+    def __enter__(self) -> Iterations:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            add_place(error, f"{self._where}: iteration {self.number} at {line_of(error)}")
 
 
 def check_most(max_iterations: Any) -> int:

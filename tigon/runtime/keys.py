@@ -59,6 +59,7 @@ class within:
 
     def __enter__(self) -> within:
         key = take(1)
+        self._key = key
         self._seed, counter = _native.inner_key(key.seed, key.counter)
         self._previous = _native.set_key_scope((self._seed, counter, 0))
         return self
@@ -67,5 +68,7 @@ class within:
         """From now on draws are of this iteration."""
         _native.set_key_scope((*_native.inner_key(self._seed, number), 0))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         _native.set_key_scope(self._previous)
+        if kind is not None:  # as a compiled call that raises
+            _native.give_back_key(self._key, 1)

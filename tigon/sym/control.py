@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from tigon.base import TensorType, check
-from tigon.base.errors import user_line
+from tigon.base import TensorType, TigonError, check
+from tigon.base.errors import add_place, line_of, user_line
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,
@@ -77,14 +77,19 @@ class Inner:
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         hooks = tracing.installed()
         trace = hooks.giver
-        if trace is None:
-            return function(*arguments)
-        own = tracing.Hooks(hooks.capture, hooks.adapt, hooks.reader, _Within(trace, self.where))
-        tracing.install(own)
+        if trace is not None:
+            within = _Within(trace, self.where)
+            tracing.install(tracing.Hooks(hooks.capture, hooks.adapt, hooks.reader, within))
         try:
             return function(*arguments)
+        except CannotTrace:
+            raise
+        except Exception as error:
+            add_place(error, f"{self.where}: in its body at {line_of(error)}")
+            raise
         finally:
-            tracing.install(hooks)
+            if trace is not None:
+                tracing.install(hooks)
 
     def check_kept(self) -> None:
         """Nothing of a body may be used beyond it."""
@@ -168,7 +173,11 @@ def _node(op: Any, attrs: Any, operands: Sequence[Value], within: set[Node]) -> 
     if trace is not None:
         trace.without(within)
     symbols = [Symbol((value,)) for value in operands]
-    return apply(op, attrs, symbols, hint=op.name, like=Symbol)
+    try:
+        return apply(op, attrs, symbols, hint=op.name, like=Symbol)
+    except TigonError as error:
+        error.args = (f"{error} (the loop or branch at {user_line()})", *error.args[1:])
+        raise
 
 
 def _listed(result: Any, kind: type[Symbol], count: int) -> list[Any]:

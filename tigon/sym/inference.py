@@ -13,6 +13,7 @@ from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
 from tigon.export.hints import PartialShape, read_dtype, read_shape
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order
+from tigon.ops.primitive.control import operands_of_graphs, row_type
 from tigon.ops.record import Family
 
 
@@ -142,7 +143,10 @@ def _at(node: Node, error: TigonError) -> TigonError:
 def _fill_operands(
     node: Node, hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
 ) -> None:
-    """Ask the operator for the types of its missing operands."""
+    """Ask the operator for the types of its missing operands; a loop or a branch, its graphs."""
+    if getattr(node.op, "family", None) is Family.CONTROL:
+        _fill_from_graphs(node, hints, types, default, match=False)
+        return
     rule = getattr(node.op, "infer_operands", None)
     if rule is None:
         return
@@ -158,6 +162,35 @@ def _fill_operands(
     for value, current, result in zip(node.inputs, known, found, strict=False):
         if current is None and result is not None:
             _learn(value, result, node, hints, types, default)
+
+
+def _fill_from_graphs(
+    node: Node,
+    hints: Mapping[str, Hint],
+    types: dict[Value, TensorType],
+    default: DType,
+    match: bool,
+) -> None:
+    """What a graph says of a variable holds for the operand that it stands for."""
+    for graph, operands in operands_of_graphs(node):
+        given = {}
+        pairs = list(zip(graph.inputs, operands, strict=True))
+        for inner, (value, is_row) in pairs:
+            known = types.get(value)
+            if known is not None:
+                known = row_type(known) if is_row else known
+                given[inner.node.name] = Hint(known.shape, known.dtype, exact=True)
+            elif value.node.op is VARIABLE:
+                hint = hints[value.node.name]
+                shape = None if is_row else hint.shape
+                given[inner.node.name] = Hint(shape, hint.dtype or default, hint.exact)
+        try:
+            found = infer(graph.outputs, given, match)
+        except TigonError as error:
+            raise _at(node, error) from None
+        for inner, (value, is_row) in pairs:
+            if value not in types and inner in found and not is_row:
+                _learn(value, found[inner], node, hints, types, default)
 
 
 def _learn(
@@ -191,12 +224,16 @@ def _match_operands(
     """When nothing else helps: variables that meet known arrays element by element have their
     shape. This is what MXNet's `+` on symbols promises, where `simple_bind(a=...)` fixes `b`."""
     for node in order:
+        before = len(types)
+        if getattr(node.op, "family", None) is Family.CONTROL:
+            _fill_from_graphs(node, hints, types, default, match=True)
+            if len(types) > before:
+                return True
         if not _works_by_element(node):
             continue
         known = [types[v] for v in node.inputs if v in types and not types[v].weak]
         if not known or len({t.shape for t in known}) > 1:
             continue
-        before = len(types)
         stack = [v for v in node.inputs if v not in types]
         while stack:
             value = stack.pop()
