@@ -22,6 +22,8 @@ UPDATES = [  # optimizer, its fields, the weight after gradients 1, -2, 3, 0.5 f
     ("ftml", {}, [0.990000, 0.997904, 0.990821, 0.989604]),
     ("adam", {"clip_gradient": 0.0}, [0.999000, 0.999366, 0.999023, 0.998667]),
     ("sgd", {"clip_gradient": 0.0, "learning_rate": 0.1}, [0.9, 1.1, 0.8, 0.75]),
+    ("lbsgd", {"momentum": 0.9}, [0.990000, 1.001000, 0.980900, 0.957810]),
+    ("ccsgd", {"momentum": 0.9}, [0.990000, 1.001000, 0.980900, 0.957810]),
 ]
 
 
@@ -31,6 +33,102 @@ def test_updates(name, fields, expected):
     for gradient, after in zip([1, -2, 3, 0.5], expected, strict=True):
         update(0, nd.array([gradient]), weight)
         assert weight.asscalar() == pytest.approx(after, abs=2e-6), SOURCE
+
+
+def test_langevin_dynamics_draw_around_half_a_step():
+    weight, rate, count = nd.ones((50_000,)), 0.04, 50_000
+    mx.random.seed(3)
+    optimizer = mx.optimizer.SGLD(learning_rate=rate, wd=0.5, rescale_grad=2.0, clip_gradient=1.5)
+    optimizer.update(0, weight, nd.ones((count,)), optimizer.create_state(0, weight))
+    moved = weight.asnumpy().astype(np.float64)
+    assert moved.mean() == pytest.approx(1 - rate / 2 * (1.5 + 0.5), abs=5 * 0.2 / count**0.5)
+    assert moved.std() == pytest.approx(rate**0.5, rel=0.02)
+
+
+def large_batches(strategy, scale, begin_epoch, gradients, momentum, wd, rate=0.1):
+    """MXNet's formula in numpy, on a weight of two elements."""
+    weight, speed, total = np.ones(2), np.zeros(2), np.zeros(2)
+    for count, gradient in enumerate(gradients, begin_epoch * 4 + 1):
+        total = total + gradient
+        if count % scale:
+            continue
+        mean, total = total / scale, np.zeros(2)
+        way = count / 8
+        growth = {"linear": way, "power2": way**2, "sqrt": way**0.5}.get(strategy)
+        size, steepness = (weight**2).sum(), (mean**2).sum()
+        factor = (
+            np.clip((size / (steepness + wd * size + 1e-18)) ** 0.5, 0.01, 100)
+            if growth is None
+            else 1 + (scale - 1) * growth
+            if count < 8
+            else scale
+        )
+        speed = momentum * speed - rate * factor * (mean + wd * weight)
+        weight = weight + speed
+    return weight
+
+
+@pytest.mark.parametrize("begin_epoch", [0, 1, 2])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("strategy", ["linear", "power2", "sqrt", "lars"])
+def test_large_batches(strategy, scale, momentum, begin_epoch):
+    gradients = np.random.default_rng(scale).normal(size=(13, 2)).astype(np.float32)
+    fields = {"warmup_strategy": strategy, "batch_scale": scale, "momentum": momentum}
+    optimizer = mx.optimizer.LBSGD(
+        learning_rate=0.1, wd=0.2, warmup_epochs=2, updates_per_epoch=4, begin_epoch=begin_epoch,
+        **fields,
+    )  # fmt: skip
+    update, weight = mx.optimizer.get_updater(optimizer), nd.ones((2,))
+    for gradient in gradients:
+        update(0, nd.array(gradient), weight)
+    expected = large_batches(strategy, scale, begin_epoch, gradients, momentum, 0.2)
+    np.testing.assert_allclose(weight.asnumpy(), expected, rtol=2e-5, atol=1e-5)
+    for wrong in ({"warmup_strategy": "cubic"}, {"batch_scale": 0}):
+        with pytest.raises(TigonError, match=f"LBSGD: {next(iter(wrong))}: expected"):
+            mx.optimizer.LBSGD(**wrong)
+
+
+@pytest.mark.parametrize("name", sorted(mx.optimizer.Optimizer.opt_registry))
+def test_constants_are_attributes_that_hold_from_the_next_step_on(name):
+    kind = mx.optimizer.Optimizer.opt_registry[name]
+    if not kind.__module__.startswith("tigon."):
+        return
+    for constant, default in kind.defaults.items():
+        optimizer = kind()
+        assert getattr(optimizer, constant) == default
+        before = optimizer.settings
+        setattr(optimizer, constant, 0.25)
+        assert getattr(optimizer, constant) == optimizer.constants[constant] == 0.25
+        assert optimizer.settings != before
+
+
+def test_a_momentum_that_is_changed():
+    optimizer = mx.optimizer.SGD(learning_rate=0.1, momentum=0.9)
+    update, weight = mx.optimizer.get_updater(optimizer), nd.ones((1,))
+    update(0, nd.ones((1,)), weight)
+    optimizer.momentum = 0.0
+    update(0, nd.ones((1,)), weight)
+    assert weight.asscalar() == pytest.approx(0.8), "with 0.9 it would be 0.71"
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize(("smoothing", "weight"), [(0.3, 1.0), (0.1, 2.0)])
+def test_smoothed_metric_learning(smoothing, weight, hybridize):
+    x, y = np.array([[1, 2, 3], [0, -1, 1]]), np.array([[1, 0, 1], [0, 1, 1]])
+    loss = gluon.loss.SDMLLoss(smoothing, weight)
+    loss.hybridize(hybridize)
+    if (smoothing, weight) == (0.3, 1.0):
+        found = loss(nd.array(x), nd.array(y)).asnumpy()
+        np.testing.assert_allclose(found, [0.91606, 0.91606], atol=1e-5, err_msg=SOURCE)
+    for rows in (1, 2, 5):
+        x, y = np.random.default_rng(rows).normal(size=(2, rows, 4))
+        scores = -((x[:, None] - y[None]) ** 2).sum(axis=2)
+        chances = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        label = np.full((rows, rows), smoothing / max(rows - 1, 1))
+        np.fill_diagonal(label, 1 - smoothing)
+        expected = weight * (label * (np.log(label) - chances)).sum(axis=1)
+        np.testing.assert_allclose(loss(nd.array(x), nd.array(y)).asnumpy(), expected, rtol=2e-5)
 
 
 RATES = [

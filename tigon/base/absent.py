@@ -115,7 +115,6 @@ TABLE: tuple[Absent, ...] = (
         "a HybridBlock that calls F.concat",
     ),
     Absent("tigon.gluon.loss", "CTCLoss", "SoftmaxCrossEntropyLoss, where labels are aligned"),
-    Absent("tigon.gluon.loss", "SDMLLoss", "TripletLoss or CosineEmbeddingLoss"),
     Absent("tigon.gluon.data", "vision", "ArrayDataset and Dataset.transform"),
     Absent("tigon.gluon.data", "RecordFileDataset", "SimpleDataset, or a Dataset of your own"),
     Absent("tigon.gluon.data", "batchify", "DataLoader(batchify_fn=...)"),
@@ -127,8 +126,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.metric", "PCC", "metric.MCC, of two classes"),
     Absent("tigon.metric", "Torch Caffe", "metric.Loss"),
     Absent("tigon.initializer", "FusedRNN", "an initializer for each parameter"),
-    Absent("tigon.optimizer", "SGLD LBSGD", "optimizer.SGD"),
-    Absent("tigon.optimizer", "ccSGD", "optimizer.SGD"),
     Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),
     Absent("tigon.optimizer", "GroupAdaGrad AdaBelief contrib", "optimizer.AdaGrad or Adam"),
     Absent(

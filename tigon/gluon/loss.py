@@ -206,6 +206,39 @@ class KLDivLoss(Loss):
         return F.sum(loss, axis=self._batch_axis, exclude=True)
 
 
+class SDMLLoss(Loss):
+    """Rows of `x1` are to be near the row of `x2` at the same place, far from all others: the
+    divergence of a softmax over negative squared distances from labels of which the others share
+    `smoothing_parameter`. A number for each row.
+
+    >>> from tigon import nd
+    >>> SDMLLoss()(nd.array([[1, 0], [0, 1]]), nd.array([[1, 0], [0, 1]])).asnumpy().round(6)
+    array([0.116064, 0.116064], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        smoothing_parameter: float = 0.3,
+        weight: float | None = 1.0,
+        batch_axis: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight, batch_axis, **kwargs)
+        self._smoothing = smoothing_parameter
+
+    def hybrid_forward(self, F: Any, x1: Any, x2: Any) -> Any:
+        apart = F.broadcast_sub(F.expand_dims(x1, axis=1), F.expand_dims(x2, axis=0))
+        chances = F.log_softmax(-F.sum(F.square(apart), axis=2), axis=1)
+        places = F.contrib.arange_like(x1, axis=self._batch_axis)
+        own = F.broadcast_equal(F.expand_dims(places, axis=1), F.expand_dims(places, axis=0))
+        others = F.broadcast_sub(F.sum(F.ones_like(own), axis=1, keepdims=True), F.ones_like(own))
+        share = self._smoothing / F.maximum(others, 1)
+        label = own * (1 - self._smoothing) + (1 - own) * share
+        loss = label * (F.log(label + 1e-12) - chances)
+        loss = _weighted(F, loss, self._weight, None)
+        return F.sum(loss, axis=self._batch_axis, exclude=True)
+
+
 class HuberLoss(Loss):
     """Squared near zero, absolute beyond `rho`."""
 
@@ -373,6 +406,7 @@ __all__ = [
     "LogisticLoss",
     "Loss",
     "PoissonNLLLoss",
+    "SDMLLoss",
     "SigmoidBCELoss",
     "SigmoidBinaryCrossEntropyLoss",
     "SoftmaxCELoss",

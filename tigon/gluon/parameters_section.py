@@ -50,6 +50,7 @@ _WORDS = {
     "running_mean_initializer": "how the running mean begins",
     "running_variance_initializer": "how the running variance begins",
     "scale": "whether gamma is learned and multiplied",
+    "smoothing_parameter": "the probability that the others have together",
     "sparse_grad": "accepted as False: gradients are dense",
     "sparse_label": "whether labels are numbers of classes, and not distributions",
     "strides": "the steps of the window, along each axis; None: its extents",

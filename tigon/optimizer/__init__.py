@@ -1,6 +1,7 @@
 """Optimizers. The update of all parameters of a network is one compiled graph."""
 
 from tigon.base.lazy import complete as _complete
+from tigon.optimizer.by_arrays import LBSGD, SGLD
 from tigon.optimizer.optimizer import (
     DCASGD,
     FTML,
@@ -19,6 +20,7 @@ from tigon.optimizer.optimizer import (
     RMSProp,
     Signum,
     Test,
+    ccSGD,
     create,
     register,
 )
@@ -29,8 +31,10 @@ __all__ = [
     "FTML",
     "LAMB",
     "LARS",
+    "LBSGD",
     "NAG",
     "SGD",
+    "SGLD",
     "AdaDelta",
     "AdaGrad",
     "Adam",
@@ -43,6 +47,7 @@ __all__ = [
     "Signum",
     "Test",
     "Updater",
+    "ccSGD",
     "create",
     "get_updater",
     "register",

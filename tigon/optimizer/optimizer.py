@@ -44,7 +44,8 @@ def create(name: str | Optimizer, **fields: Any) -> Optimizer:
     Traceback (most recent call last):
     ...
     tigon.base.errors.TigonError: optimizer: 'sdg' is not known; choose one of adadelta, adagrad, \
-adam, adamax, adamw, dcasgd, ftml, ftrl, lamb, lars, nadam, nag, rmsprop, sgd, signum, test
+adam, adamax, adamw, ccsgd, dcasgd, ftml, ftrl, lamb, lars, lbsgd, nadam, nag, rmsprop, sgd, sgld, \
+signum, test
     """
     if isinstance(name, Optimizer):
         check(not fields, "optimizer", "an optimizer was given; its parameters are its own")
@@ -57,6 +58,19 @@ adam, adamax, adamw, dcasgd, ftml, ftrl, lamb, lars, nadam, nag, rmsprop, sgd, s
         return found(**fields)
     except TypeError as error:
         raise TigonError(f"{found.__name__}: {error}") from None
+
+
+def _constant(name: str) -> property:
+    """A rate or constant of the rule, as an attribute."""
+
+    def read(self: Optimizer) -> Any:
+        return self.constants[name]
+
+    def change(self: Optimizer, value: Any) -> None:
+        tracing.changes(f"sets {name} of an optimizer")
+        self.constants[name] = value
+
+    return property(read, change)
 
 
 class Optimizer:
@@ -82,6 +96,9 @@ class Optimizer:
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls._is_ours = cls.__module__.startswith("tigon.")
+        if cls._is_ours:  # `optimizer.momentum = 0.5` holds from the next step on
+            for name in cls.__dict__.get("defaults", ()):
+                setattr(cls, name, _constant(name))
 
     def __init__(
         self,
@@ -699,6 +716,11 @@ class DCASGD(Optimizer):
         step = lr * (grad + wd * weight + correction)
         new = momentum * self.constants["momentum"] - step
         return weight + new, (new, weight)
+
+
+@register
+class ccSGD(SGD):
+    """SGD under its name of long ago."""
 
 
 @register
