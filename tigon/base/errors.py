@@ -23,7 +23,7 @@ class TigonIndexError(TigonError, IndexError):
 
 
 class TigonTypeError(TigonError, TypeError):
-    """An operand of a dtype that the operator does not take."""
+    """A dtype that an operator does not take, or an argument that a class does not."""
 
 
 class TigonTimeoutError(TigonError, TimeoutError):

@@ -1,4 +1,4 @@
-"""The Parameters section of layers and losses: what they share is said once."""
+"""The Parameters section of Gluon's classes: what they share is said once."""
 
 from __future__ import annotations
 
@@ -62,12 +62,16 @@ _WORDS = {
 }
 
 
-def describe(*kinds: type) -> None:
-    """Add the section to the documentation of these classes."""
+def describe(*kinds: type, **words: str) -> None:
+    """Add the section to the documentation of these classes. `words` are for them alone."""
     for kind in dict.fromkeys(kinds):
         lines = [inspect.cleandoc(kind.__doc__ or ""), "", "Parameters", "----------"]
         for parameter in inspect.signature(kind).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue
             default = parameter.default
+            stars = "*" * (parameter.kind is parameter.VAR_POSITIONAL)
             shown = "" if default is parameter.empty else f", {default!r} by default"
-            lines.append(f"{parameter.name}{shown}\n    {_WORDS[parameter.name]}")
+            said = words.get(parameter.name) or _WORDS[parameter.name]
+            lines.append(f"{stars}{parameter.name}{shown}\n    {said}")
         kind.__doc__ = "\n".join(lines)

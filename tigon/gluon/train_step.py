@@ -16,6 +16,7 @@ from tigon.gluon.block import Block
 from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
 from tigon.gluon.function import jit
 from tigon.gluon.graphs import UNKNOWN, Entry, GraphCache, threaded
+from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.paths import Paths
 from tigon.gluon.step_graph import StepGraph
 from tigon.gluon.structure import arrays_in, collect_outputs
@@ -382,3 +383,15 @@ class _StepEntry(Entry):
     @property
     def programs(self) -> list[TrainingProgram]:
         return [program for graph in self.graphs for program in graph.programs]
+
+
+_describe(
+    TrainStep,
+    net="the network, called with the data",
+    loss="called with what the network gives, and the label",
+    trainer="whose optimizer moves the parameters",
+    outputs="whether a step gives what the network gives, too",
+    ignore_stale_grad="whether parameters that the loss does not depend on are left alone",
+    clip_global_norm="the largest joint norm of all gradients; None: any",
+    adjust="what makes of loss and gradients those to use, or None to skip the step",
+)

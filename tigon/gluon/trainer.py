@@ -15,6 +15,7 @@ from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_named
 from tigon.gluon.parameter.parameter import zeroings
+from tigon.gluon.parameters_section import describe as _describe
 from tigon.optimizer import get_updater
 
 
@@ -287,3 +288,14 @@ def _create(given: Any, fields: Mapping[str, Any]) -> Any:
         )
         return given
     return optimizer.create(given, **fields)
+
+
+_describe(
+    Trainer,
+    params="a network's `collect_params()`, or a list or dictionary of parameters",
+    optimizer="the name of an optimizer, or one",
+    optimizer_params="what an optimizer that is named is made with, such as its learning_rate",
+    kvstore="accepted, as all that MXNet knows of one machine: gradients are summed over contexts",
+    compression_params="accepted as None: gradients of one machine are not compressed",
+    update_on_kvstore="accepted as None or False: weights are updated where they are",
+)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tigon import initializer, nd
-from tigon.base import TigonError
+from tigon.base import TigonError, TigonTypeError
 from tigon.base.absent import say_of_methods
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
@@ -23,6 +23,23 @@ from tigon.gluon.arguments import Positions
 from tigon.gluon.block.scope import BlockScope, HookHandle
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_into, load_named
+
+
+def _unknown_keyword(kind: type, name: str) -> TigonTypeError:
+    """What a class of blocks says of an argument that it does not have."""
+    import difflib
+    import inspect
+
+    known = [
+        p.name
+        for p in inspect.signature(kind).parameters.values()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return TigonTypeError(
+        f"{kind.__name__}: has no argument '{name}'; it has: {', '.join(known)}{meant}"
+    )
 
 
 class Block:
@@ -52,7 +69,11 @@ class Block:
     _is_block = True
     __signature__ = whole_signature()
 
-    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+    def __init__(
+        self, prefix: str | None = None, params: ParameterDict | None = None, **unknown: Any
+    ) -> None:
+        if unknown:
+            raise _unknown_keyword(type(self), next(iter(unknown)))
         self._empty_prefix = prefix == ""
         self._prefix, self._params = BlockScope.create(prefix, params, self._alias())
         self._name = self._prefix[:-1] if self._prefix.endswith("_") else self._prefix

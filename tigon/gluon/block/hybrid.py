@@ -43,8 +43,10 @@ class HybridBlock(ShortCall, Block):
                 cls.forward = HybridBlock.forward  # type: ignore[method-assign]
                 break
 
-    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
-        super().__init__(prefix, params)
+    def __init__(
+        self, prefix: str | None = None, params: ParameterDict | None = None, **unknown: Any
+    ) -> None:
+        super().__init__(prefix, params, **unknown)
         self._active = False
         self._flags: dict[str, Any] = {}
         self._cached_graphs: GraphCache | None = None
@@ -219,6 +221,10 @@ class HybridBlock(ShortCall, Block):
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
+        for given in args:
+            if given is None:
+                self._refuse_nothing(args)
+                break
         if tracing.active():
             params = {name: param.data() for name, param in self._reg_params.items()}
             return self.hybrid_forward(sym, *args, **keywords, **params)
@@ -226,14 +232,32 @@ class HybridBlock(ShortCall, Block):
             name: param._only if param._is_plain and param._only is not None else None
             for name, param in self._reg_params.items()
         }
-        given = (*args, *keywords.values()) if keywords else args
-        if elsewhere(given, params) is not None:
-            context = context_in(given)
+        operands = (*args, *keywords.values()) if keywords else args
+        if elsewhere(operands, params) is not None:
+            context = context_in(operands)
             for name, param in self._reg_params.items():
                 params[name] = param._for(context) if param._is_plain else param.data()
         if keywords:
             return self.hybrid_forward(nd, *args, **keywords, **params)
         return self.hybrid_forward(nd, *args, **params)
+
+    def _refuse_nothing(self, args: tuple[Any, ...]) -> None:
+        """Say so where None stands for an array that there must be: the first one, and with layers
+        of this package all that have no default. Other code may take it for what it likes."""
+        import inspect
+
+        ours = type(self).hybrid_forward.__module__.startswith("tigon.")
+        named = list(inspect.signature(self.hybrid_forward).parameters.values())[1:]
+        for number, (parameter, given) in enumerate(zip(named, args, strict=False)):
+            needed = parameter.default is parameter.empty and parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.POSITIONAL_ONLY,
+            )
+            if given is None and needed and (ours or number == 0):
+                raise TigonError(
+                    f"{type(self).__name__}: expected an array as '{parameter.name}'; given None; "
+                    "does the code before it return its result?"
+                )
 
     def hybrid_forward(self, F: Any, *args: Any, **params: Any) -> Any:
         """What the block computes, with the operators of `F`. Subclasses write it."""

@@ -16,6 +16,7 @@ from tigon.base import TigonTimeoutError, check
 from tigon.context import Context, current_context
 from tigon.gluon.data.dataset import ArrayDataset, kept_dtype
 from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+from tigon.gluon.parameters_section import describe as _describe
 
 
 def default_batchify_fn(samples: list[Any]) -> Any:
@@ -186,3 +187,21 @@ class DataLoader:
 
     def __len__(self) -> int:
         return len(self._batch_sampler)
+
+
+_describe(
+    DataLoader,
+    dataset="samples by number: anything with `[]` and a length",
+    batch_size="how many samples a batch has",
+    shuffle="whether each epoch has an order of its own",
+    sampler="numbers of samples in order, in place of `shuffle`",
+    last_batch="what becomes of a last batch that is not full: 'keep', 'discard', 'rollover'",
+    batch_sampler="lists of numbers of samples, in place of the four before",
+    batchify_fn="a batch from a list of samples; by default arrays of each of their parts",
+    num_workers="how many threads load ahead; 0: batches are loaded when they are asked for",
+    pin_memory="accepted: there is no memory to be pinned",
+    pin_device_id="accepted, as `pin_memory`",
+    prefetch="how many batches are loaded ahead; twice the number of threads by default",
+    thread_pool="accepted: workers are threads in any case",
+    timeout="seconds that a batch is waited for",
+)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.gluon.parameters_section import describe as _describe
 
 
 class Dataset:
@@ -150,3 +151,11 @@ def kept_dtype(dtype: np.dtype) -> str:
     """The dtype of a batch: that of the data where arrays can have it, else float32."""
     known = ("float32", "float64", "int32", "int64", "uint8", "bool")
     return dtype.name if dtype.name in known else "float32"
+
+
+_describe(
+    SimpleDataset,
+    ArrayDataset,
+    data="the samples",
+    arrays="arrays or lists of one length, of which a sample has one element each",
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tigon.base import check
+from tigon.gluon.parameters_section import describe as _describe
 
 
 class Sampler:
@@ -99,3 +100,18 @@ class BatchSampler(Sampler):
         if self._last_batch == "rollover":
             count += len(self._left_over)
         return count // self._batch_size
+
+
+_describe(
+    SequentialSampler,
+    RandomSampler,
+    FilterSampler,
+    BatchSampler,
+    length="how many samples there are",
+    start="the first number",
+    fn="of a sample, whether it is taken",
+    dataset="the samples",
+    sampler="the numbers that are put together",
+    batch_size="how many numbers a batch has",
+    last_batch="'keep', 'discard', or 'rollover': it begins the next epoch",
+)

@@ -16,6 +16,7 @@ from tigon.context import Context, check_contexts
 from tigon.export.params import plain_names
 from tigon.gluon.parameter.files import load_into, load_named
 from tigon.gluon.parameter.parameter import Constant, Parameter, as_shape
+from tigon.gluon.parameters_section import describe as _describe
 
 
 class ParameterDict:
@@ -258,3 +259,10 @@ def _merge(old: tuple[int, ...] | None, new: tuple[int, ...]) -> tuple[int, ...]
     if old is None or len(old) != len(new):
         return new
     return tuple(a if b == 0 else b for a, b in zip(old, new, strict=True))
+
+
+_describe(
+    ParameterDict,
+    prefix="what the names of parameters made by `get` begin with",
+    shared="another dictionary, whose parameters are taken where it has one of the name",
+)

@@ -14,6 +14,7 @@ from tigon.base.errors import user_line
 from tigon.context import Context, check_context, check_contexts, current_context
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
+from tigon.gluon.parameters_section import describe as _describe
 from tigon.runtime import tracing as hooks
 
 GRAD_REQUESTS = ("write", "add", "null")
@@ -563,3 +564,21 @@ def _as_array(value: Any, dtype: str | None) -> Any:
     from tigon import nd
 
     return nd.array(value) if dtype is None else nd.array(value, dtype=dtype)
+
+
+_describe(
+    Parameter,
+    Constant,
+    name="its name, by which files and optimizers know it",
+    value="the numbers, or an array of them",
+    grad_req="'write', 'add' (gradients are summed until zero_grad), or 'null' (it has none)",
+    shape="its extents, of which 0 are still to be inferred; None: not even their number is known",
+    dtype="the element type",
+    lr_mult="a factor on the learning rate",
+    wd_mult="a factor on the weight decay",
+    init="how it begins, an initializer or its name; None: as `initialize` says",
+    allow_deferred_init="whether `initialize` may wait for a shape that is not known",
+    differentiable="False: it has no gradient, whatever `grad_req` says",
+    stype="accepted as 'default': arrays are dense",
+    grad_stype="accepted as 'default': gradients are dense",
+)
