@@ -10,14 +10,24 @@ SANITIZERS := thread address,undefined
 
 .PHONY: build test demo bench bench-path bench-launches bench-check soak fuzz check docs golden sanitize clean
 
-$(VENV)/.ready: pyproject.toml
+# What the build, the demo and the tests need, each with what is before it. Modules are compiled when
+# they are imported: most never are.
+PIP := -m pip install --quiet --no-compile
+$(VENV)/.build-ready: pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet "scikit-build-core>=0.10" "nanobind>=2.4" "cmake>=3.18" ninja
-	$(PY) tools/requirements.py test demo | xargs $(PY) -m pip install --quiet
+	$(PY) tools/requirements.py build | xargs $(PY) $(PIP)
 	touch $@
 
-build: $(VENV)/.ready
+$(VENV)/.demo-ready: $(VENV)/.build-ready
+	$(PY) tools/requirements.py demo | xargs $(PY) $(PIP)
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.demo-ready
+	$(PY) tools/requirements.py test | xargs $(PY) $(PIP)
+	touch $@
+
+build: $(VENV)/.build-ready
 	@mkdir -p build
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B $(BUILD) -G Ninja \
 	  -DCMAKE_BUILD_TYPE=Release -DTIGON_IN_PLACE=ON \
@@ -28,15 +38,15 @@ build: $(VENV)/.ready
 # All tests, file by file, by as many processes as JOBS says; `make test TESTS=tests/gluon` runs a
 # part.
 TESTS ?= tests
-test: build
+test: build $(VENV)/.ready
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 # The main job: digits, imperatively and hybridized.
-demo: build
+demo: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) examples/digits.py --output demo-output
 
 # Side by side with PyTorch, JAX, ONNX Runtime (those installed: `pip install tigon[bench]`), numpy.
-bench: build
+bench: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/run.py $(BENCH)
 
 # The parts of one call, in nanoseconds.
@@ -57,7 +67,7 @@ soak: build
 
 # Random programs, imperatively against compiled: ten minutes, or as much as FUZZ says, in minutes
 # (FUZZ=30m) or in programs (FUZZ=5000). Failing ones are shown as small as they get.
-fuzz: build
+fuzz: build $(VENV)/.ready
 	PYTHONPATH=. $(PY) -m tests.fuzz.program_runs $(FUZZ)
 
 # What must hold before a commit, in under a minute.
@@ -75,7 +85,7 @@ docs: build
 	PYTHONPATH=. $(PY) tools/stubs.py
 
 # Write the golden texts anew; review the difference.
-golden: build
+golden: build $(VENV)/.ready
 	TIGON_UPDATE_GOLDEN=1 $(PY) -m pytest -q tests/golden
 
 # Storage, pool, engine and programs without Python, under each set of sanitizers.
