@@ -27,6 +27,7 @@ from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
 from tigon.program.training import TrainingGraph, TrainingProgram, TrainingStep, training_program
+from tigon.runtime import keys
 
 
 class StepGraph:
@@ -115,10 +116,15 @@ class StepGraph:
         optimizer = trainer._optimizer
         scale = optimizer.rescale_grad
         given = _native.from_numpy(np.array([scale], bound.dtype), bound.device)
+        key = keys.take(0)
         results = program.sequence((*arrays, given))
         loss = rebuild_outputs(self.loss_structure, results, leaves)
         first = len(results) - len(bound.indices)
-        grads = self.step._adjust_gradients(loss, list(results[first:]))
+        try:
+            grads = self.step._adjust_gradients(loss, list(results[first:]))
+        except BaseException:
+            _native.give_back_key(key, program.sequence.draws)
+            raise
         if grads is not None:
             weights = [self.template[slot] for slot in program.updated]
             optimizer.rescale_grad = 1.0

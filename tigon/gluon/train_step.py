@@ -132,6 +132,7 @@ class TrainStep:
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._cached_graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
+        self._states: Sequence[tuple[NDArray, NDArray]] = ()
         self._lock = reentrant_lock()  # steps write the same arrays: one after another
 
     def __call__(self, data: Any, label: Any = (), batch_size: int | None = None) -> Any:
@@ -183,6 +184,7 @@ class TrainStep:
     def _imperatively(self, args: tuple[Any, ...]) -> Any:
         """A step of a kind that gave way."""
         data, label = args
+        self._keep_states()
         with autograd.record():
             output = self.net(*_as_tuple(data))
             loss = self.loss(output, *_as_tuple(label))
@@ -217,6 +219,8 @@ class TrainStep:
             if self.adjust is not None:
                 adjusted = self._adjust_gradients(loss, [grad * rescale for grad in adjusted])
                 if adjusted is None:
+                    for array, then in self._states:
+                        array[:] = then
                     return (loss, output) if self.outputs else loss
                 rescale = 1.0
             if self.clip_global_norm is not None:
@@ -226,9 +230,21 @@ class TrainStep:
             weights = [trained[index].list_data()[0] for index in used]
             trainer._updater(used, adjusted, weights)
         finally:
+            self._states = ()
             for index, grad in grads.items():
                 grad[:] = before[index][1]
         return (loss, output) if self.outputs else loss
+
+    def _keep_states(self) -> None:
+        """What no gradient moves, should forward run as Python code and the step be skipped."""
+        self._states = ()
+        if self.adjust is None:
+            return
+        blocks = [part for part in (self.net, self.loss) if isinstance(part, Block)]
+        params = [*self.trainer._params, *(p for b in blocks for p in b.collect_params().values())]
+        still = {id(param): param for param in params if param.grad_req == "null"}
+        held = [array for param in still.values() for array in (param._arrays or {}).values()]
+        self._states = tuple((array, array.copy()) for array in held)
 
     def _adjust_gradients(self, loss: Any, grads: list[Any]) -> list[Any] | None:
         """What `adjust` makes of them; None if the step is to be skipped."""
@@ -320,6 +336,7 @@ class _StepEntry(Entry):
     ) -> None:
         self.step = step
         self.graphs: list[StepGraph] = []
+        step._keep_states()
         # As in the loop, where forward runs under record().
         with autograd.record():
             super().__init__(step, leaves, args, compiled, places)
@@ -356,6 +373,7 @@ class _StepEntry(Entry):
         return Paths(self.training, self._number_of, decides_only=True)
 
     def follow(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
+        self.step._keep_states()
         with autograd.record():
             super().follow(block, leaves, args)
 
