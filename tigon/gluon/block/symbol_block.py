@@ -128,7 +128,12 @@ class SymbolBlock(HybridBlock):
     def _apply_symbol(self, *args: Any) -> Any:
         leaves = dict(zip(self._input_names, args, strict=True))
         leaves.update({name: param.data() for name, param in self._reg_params.items()})
-        return self._symbol(**leaves)
+        result = self._symbol(**leaves)
+        kind = next((type(arg) for arg in args if type(arg) is not sym.Symbol), sym.Symbol)
+        if kind is sym.Symbol:
+            return result
+        made = kind(result._values)  # what stands for arrays gives its like
+        return list(made) if len(result._values) > 1 else made
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         return self._run(*args, **keywords)
