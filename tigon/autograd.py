@@ -333,6 +333,7 @@ class Function:
             outputs = self._outputs(given)
             if not is_recording():
                 return _as_given(given, outputs)
+            outputs = [one if isinstance(one, Symbol) else capture(one) for one in outputs]
             self._expect(inputs)
             try:
                 made = with_gradient(type(self).__name__, outputs, inputs, self._pull_back)
