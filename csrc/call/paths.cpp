@@ -9,13 +9,14 @@ PyObject* paths_type = nullptr;
 
 uint32_t Segment::next(Array* value) const {
   wait_to_read(value);
-  if (decision == Decision::Bits) {
+  auto by_bits = [&] {
     std::string bits(value->type->nbytes, '\0');
     read_bytes(value, bits.data());
     for (const Branch& branch : branches)
-      if (branch.bits == bits) return branch.next;
+      if (branch.by_bits && branch.bits == bits) return branch.next;
     return kEnds;
-  }
+  };
+  if (decision == Decision::Bits) return by_bits();
   nb::object number = nb::steal(to_scalar(value));
   int64_t found;
   if (decision == Decision::Truth) {
@@ -24,13 +25,13 @@ uint32_t Segment::next(Array* value) const {
     nb::object whole = nb::steal(PyNumber_Long(number.ptr()));
     int overflow = 0;
     found = whole.is_valid() ? PyLong_AsLongLongAndOverflow(whole.ptr(), &overflow) : -1;
-    if (PyErr_Occurred() || overflow) {  // what Python says of it, the traced code is told
+    if (PyErr_Occurred() || overflow) {  // what Python says of it, the traced code was told
       PyErr_Clear();
-      return kEnds;
+      return by_bits();
     }
   }
   for (const Branch& branch : branches)
-    if (branch.number == found) return branch.next;
+    if (!branch.by_bits && branch.number == found) return branch.next;
   return kEnds;
 }
 

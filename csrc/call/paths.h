@@ -31,8 +31,9 @@ struct Segment {
   static constexpr uint32_t kEnds = UINT32_MAX;
   struct Branch {
     int64_t number;    // of a truth or an integer
-    std::string bits;  // of anything else
-    uint32_t next;     // segment
+    std::string bits;  // of anything else, and of what is no int64_t
+    bool by_bits;
+    uint32_t next;  // segment
   };
 
   nb::object owner;

@@ -41,8 +41,9 @@ Segment read_segment(nb::handle given) {
   segment.decided = decided;
   for (nb::handle item : branches) {
     auto branch = nb::cast<nb::tuple>(item);
-    Segment::Branch made{0, {}, nb::cast<uint32_t>(branch[1])};
-    if (segment.decision == Decision::Bits) {
+    bool by_bits = PyBytes_Check(nb::handle(branch[0]).ptr());
+    Segment::Branch made{0, {}, by_bits, nb::cast<uint32_t>(branch[1])};
+    if (by_bits) {
       auto bits = nb::cast<nb::bytes>(branch[0]);
       made.bits.assign(bits.c_str(), bits.size());
     } else {

@@ -429,11 +429,12 @@ class InterpretedPaths(Paths):
         return kinds[form](results)
 
 
-def _integer(array: Any) -> int | None:
+def _integer(array: Any) -> int | bytes:
     try:
-        return int(array)
+        found = int(array)
     except (OverflowError, ValueError):
-        return None
+        found = 2**63
+    return found if -(2**63) <= found < 2**63 else array.asnumpy().tobytes()
 
 
 _READS: dict[str, Callable[[Any], Any]] = {

@@ -12,6 +12,7 @@ from tigon._native import Shortcuts, call_kind, is_recording, is_training, neste
 from tigon.base import check, nested, type_of
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
+from tigon.base.unread import Unread, number_of
 from tigon.context import context_at, context_in
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
@@ -38,7 +39,6 @@ from tigon.runtime import keys
 from tigon.runtime.counters import count, fall_back, give_way
 from tigon.sym.symbol import Symbol
 from tigon.sym.traced import traced_variable
-from tigon.sym.traced_number import TracedNumber
 
 GRAPHS_PER_KIND = 8
 """Traces kept for one kind of input: a Python value that takes many values, such as a step counter,
@@ -162,13 +162,19 @@ class Entry:
             begin_path=partial(self._begin_path, block.name) if self.may_fork else None,
             before=before,
         )
-        with tracing.tracing(trace):
-            given_args, containers = rebuild(args, iter(symbols))
-            trace.take(given_args, containers)
-            trace.reads.reach(given_args)
-            result = _read_numbers(block._traced(*given_args))
-            fresh = check_results(result, trace)
-            trace.result = result
+        try:
+            with tracing.tracing(trace):
+                given_args, containers = rebuild(args, iter(symbols))
+                trace.take(given_args, containers)
+                trace.reads.reach(given_args)
+                result = _read_numbers(block._traced(*given_args))
+                fresh = check_results(result, trace)
+                trace.result = result
+        except TypeError:  # json and Decimal, say, take none but Python's very own numbers
+            if not trace.may_be_repeated():
+                raise
+            self._places.numbers_are_read = True
+            return self._run_code(block, leaves, args, before)
         if trace.reason is not None:
             raise GaveWay(trace.concrete_within(result), trace)
         self.steady = trace.reads.steady
@@ -638,11 +644,7 @@ class GraphCache:
 
 def _read_numbers(result: Any) -> Any:
     """Numbers that nobody has asked for yet are read where they are returned."""
-    if not nested.holds(result, TracedNumber):
-        return result
-    return nested.replaced(
-        result, lambda leaf: leaf.value() if type(leaf) is TracedNumber else leaf, {}
-    )
+    return nested.replaced(result, number_of) if nested.holds(result, Unread) else result
 
 
 def threaded(

@@ -154,7 +154,7 @@ class Paths:
             else:
                 assert decision is not None
                 kind = decision.kind
-                ways = [(_outcome(kind, out), place[id(after)]) for out, after in one.next.items()]
+                ways = [(_outcome(out), place[id(after)]) for out, after in one.next.items()]
                 what = (one.decided, ways)
             segments.append((cache, one.inputs, segment.made, segment.draws, kind, what))
         ends = [(end.results, end.states, end.form) for end in self.ends]
@@ -175,20 +175,19 @@ class Paths:
             then = "returns" if decision is None else f"{decision.what} at {decision.line}"
             lines.append(f"{indent}{label}{one.segment.operators} operators, then {then}")
             for outcome, after in reversed(one.next.items()):
-                assert decision is not None
-                pending.append((after, indent + "  ", f"{_shown(decision.kind, outcome)}: "))
+                pending.append((after, indent + "  ", f"{_shown(outcome)}: "))
         return lines
 
 
 _ARRAYS = ("output", "input", "parameter", "array")
 
 
-def _outcome(kind: str, outcome: Any) -> Any:
-    return outcome if kind == "bits" else int(outcome)
+def _outcome(outcome: Any) -> Any:
+    return outcome if isinstance(outcome, bytes) else int(outcome)
 
 
-def _shown(kind: str, outcome: Any) -> str:
-    return f"{len(outcome)} bytes" if kind == "bits" else str(outcome)
+def _shown(outcome: Any) -> str:
+    return f"{len(outcome)} bytes" if isinstance(outcome, bytes) else str(outcome)
 
 
 def _rebuilds(structure: Structure) -> Callable[[Any, Any], Any]:

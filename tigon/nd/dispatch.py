@@ -12,6 +12,7 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.errors import user_line
 from tigon.base.frozen import replace
+from tigon.base.unread import Unread
 from tigon.context import context_in
 from tigon.ir.graph import constant
 from tigon.ops import record
@@ -166,6 +167,10 @@ def _written(op: Operator, out: Any, result: Any) -> Any:
 
 
 def _number(op: Operator, position: int, operand: Any) -> Any:
+    if isinstance(operand, Unread):
+        operand = operand.value()
+        if type(operand) in PLAIN:
+            return operand
     if isinstance(operand, np.generic):
         return operand.item()
     name = op.operands[min(position, len(op.operands) - 1)].name if op.operands else position

@@ -19,6 +19,7 @@ from tigon.base.dtypes import DType
 from tigon.base.errors import user_line
 from tigon.base.extents import RuntimeExtent, RuntimeNumber
 from tigon.base.frozen import MISSING, Frozen, fields
+from tigon.base.unread import number_of
 from tigon.ir.graph import Graph
 from tigon.ir.text import parse
 
@@ -84,6 +85,7 @@ def _drop(op: Operator, name: str) -> None:
 
 def _coerce(op: Operator, name: str, annotation: Any, value: Any) -> Any:
     """Bring a user's or a file's value into the declared type, or say what was expected."""
+    value = number_of(value)
     options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if Graph in options:
         if isinstance(value, str):

@@ -13,6 +13,7 @@ from tigon.attribute import current as current_attributes
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
+from tigon.base.unread import number_of
 from tigon.export import symbol_json
 from tigon.export.hints import note_initial_values
 from tigon.ir.graph import (
@@ -572,7 +573,7 @@ def apply(
     like: type[Symbol] | None = None,
 ) -> Symbol:
     """A node with these operands, named automatically unless a name is given."""
-    given = list(operands)
+    given = [number_of(operand) for operand in operands]
     while given and given[-1] is None:
         given.pop()
     for operand in given:

@@ -14,6 +14,7 @@ from tigon._native import NDArray, set_recording
 from tigon.base import TensorType
 from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
+from tigon.base.unread import Unread, number_of
 from tigon.context import check_context, current_context
 from tigon.ir.graph import VARIABLE, Value, constant, variable
 from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic, plan
@@ -63,6 +64,7 @@ class ArraySymbol(Symbol):
     def __getitem__(self, key: Any) -> Symbol:
         if len(self._values) > 1 and isinstance(key, (int, str)):
             return super().__getitem__(key)
+        key = _settled(key)
         array = self._array()
         if array is not None:
             return array[key._array() if isinstance(key, ArraySymbol) else key]
@@ -104,6 +106,7 @@ class ArraySymbol(Symbol):
         return (self[i] for i in range(self.shape[0]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        key, value = _settled(key), number_of(value)
         if not self._is_writable() or self._array() is not None:
             array, key, value = self._concrete("x[...] = value", (key, value))
             array[key] = value
@@ -289,9 +292,15 @@ class ArraySymbol(Symbol):
     def _number(self, name: str, kind: type) -> Any:
         trace = tracing.installed().giver
         alone = len(self._values) == 1 and math.prod(self.shape) == 1
-        if alone and self._array() is None and trace is not None and trace.may_decide():
+        if alone and self._array() is None and trace is not None and trace.may_give_number():
             return TracedNumber(self, name, kind)
-        return self._read(f"x.{name}()", name, (), {})
+        return self._read_number(name)
+
+    def _read_number(self, name: str) -> Any:
+        """The same, read at once: each value is a path of its own."""
+        what = f"x.{name}()"
+        found = self._decide("bits", what, lambda array: getattr(array, name)())
+        return self._read(what, name, (), {}) if found is NotImplemented else found
 
     def _read(self, what: str, name: str, arguments: Any, keywords: Any) -> Any:
         array, arguments, keywords = self._concrete(what, (arguments, keywords))
@@ -302,6 +311,19 @@ class ArraySymbol(Symbol):
         if name.startswith("_") or not hasattr(NDArray, name):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return getattr(self._concrete(f"x.{name}"), name)
+
+
+def _settled(key: Any) -> Any:
+    """A key with numbers where what stands for them says which slices and elements are meant."""
+    if type(key) is tuple:
+        return tuple(map(_settled, key))
+    if isinstance(key, slice):
+        return slice(*[_bound(end) for end in (key.start, key.stop, key.step)])
+    return number_of(key)
+
+
+def _bound(given: Any) -> Any:
+    return operator.index(given) if isinstance(given, (ArraySymbol, Unread)) else given
 
 
 _DECIDES = {

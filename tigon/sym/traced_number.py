@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base.unread import Unread, number_of
 from tigon.ops.record import get
 
 _MOST_EXACT = 2**53
 """Integers up to here are float64."""
 
 
-class TracedNumber:
+class TracedNumber(Unread):
     """A number that is not known until it is needed. What it is compared with becomes an operator,
     whose outcome decides how the code goes on, so that all numbers on one side of a bound take one
     path. Any other use reads it: each value is a path of its own."""
 
-    __slots__ = ("_kind", "_known", "_name", "_symbol")
+    __slots__ = ("_kind", "_known", "_name", "of")
 
     def __init__(self, symbol: Any, name: str, kind: type) -> None:
-        self._symbol = symbol
+        self.of = symbol
         self._name = name
         self._kind = kind
         self._known: Any = None
@@ -35,12 +36,7 @@ class TracedNumber:
     def value(self) -> Any:
         """The number itself, which is a part of the path from now on."""
         if self._known is None:
-            name = self._name
-            symbol = self._symbol
-            found = symbol._decide("bits", f"x.{name}()", lambda array: getattr(array, name)())
-            if found is NotImplemented:
-                found = symbol._read(f"x.{name}()", name, (), {})
-            self._known = found
+            self._known = self.of._read_number(self._name)
         return self._known
 
     def _compare(self, operation: str, other: Any) -> Any:
@@ -50,34 +46,32 @@ class TracedNumber:
                 answer = bool(getattr(operator, operation)(*sides))
                 python = self._name == "item" and not isinstance(other, np.generic)
                 return answer if python else np.bool_(answer)
-        number = other.value() if type(other) is TracedNumber else other
-        return getattr(operator, f"__{operation}__")(self.value(), number)
+        return getattr(operator, f"__{operation}__")(self.value(), number_of(other))
 
     def _sides(self, other: Any) -> tuple[Any, Any] | None:
         """A symbol and a number that compare as this and the other do; None where none do so."""
-        own = np.dtype(self._symbol.dtype)
-        if type(other) is TracedNumber:
-            other = other.value()
+        own = np.dtype(self.of.dtype)
+        other = number_of(other)
         if type(other) not in (int, float, bool) and not isinstance(other, np.generic):
             return None
         if self._name == "item" and isinstance(other, np.floating):
             # Python's numbers become what a numpy scalar is.
-            return _as(self._symbol, other.dtype.name), float(other)
+            return _as(self.of, other.dtype.name), float(other)
         if own.kind == "f":
             narrow = self._name == "asscalar" and type(other) in (int, float, bool)
             bound = float(own.type(other)) if narrow else float(other)
             exact = not isinstance(other, (int, np.integer)) or abs(int(other)) <= _MOST_EXACT
-            return (_as(self._symbol, "float64"), bound) if exact else None
+            return (_as(self.of, "float64"), bound) if exact else None
         if isinstance(other, (int, np.integer, np.bool_)):
             within = -(2**31) <= int(other) < 2**31
-            return (_as(self._symbol, "int64"), int(other)) if within else None
-        return (_as(self._symbol, "float64"), float(other)) if own.itemsize < 8 else None
+            return (_as(self.of, "int64"), int(other)) if within else None
+        return (_as(self.of, "float64"), float(other)) if own.itemsize < 8 else None
 
     def __bool__(self) -> bool:
-        return bool(self._symbol) if self._known is None else bool(self._known)
+        return bool(self.of) if self._known is None else bool(self._known)
 
     def __int__(self) -> int:
-        return int(self._symbol) if self._known is None else int(self._known)
+        return int(self.of) if self._known is None else int(self._known)
 
     def __hash__(self) -> int:
         return hash(self.value())
@@ -86,7 +80,7 @@ class TracedNumber:
         return np.asarray(self.value(), dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        return getattr(ufunc, method)(*map(_plain, inputs), **keywords)
+        return getattr(ufunc, method)(*map(number_of, inputs), **keywords)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.value(), name)
@@ -108,20 +102,16 @@ for _name in "lt le gt ge eq ne".split():
     _install_comparison(_name)
 
 
-def _plain(given: Any) -> Any:
-    return given.value() if type(given) is TracedNumber else given
-
-
 def _install_binary(name: str) -> None:
     operation: Callable[..., Any] = getattr(operator, name if name != "divmod" else "mod")
     if name == "divmod":
         operation = divmod
 
     def forward(self: TracedNumber, other: Any) -> Any:
-        return operation(self.value(), _plain(other))
+        return operation(self.value(), number_of(other))
 
     def backward(self: TracedNumber, other: Any) -> Any:
-        return operation(_plain(other), self.value())
+        return operation(number_of(other), self.value())
 
     setattr(TracedNumber, f"__{name.strip('_')}__", forward)
     setattr(TracedNumber, f"__r{name.strip('_')}__", backward)
@@ -151,7 +141,7 @@ for _name, _operation in {
     "__str__": str,
     "__repr__": repr,
     "__format__": format,
-    "__reduce__": lambda value: value.__reduce__(),
+    "__reduce_ex__": lambda value, protocol: value.__reduce_ex__(protocol),
     "__trunc__": lambda value: value.__trunc__(),
     "__floor__": lambda value: value.__floor__(),
     "__ceil__": lambda value: value.__ceil__(),

@@ -48,6 +48,7 @@ class Decision(Frozen, eq=False):
     line: str
     array: Any  # ("made", number) or a Source
     outcome: Any
+    """Bytes of all bits, also where an `integer` is none of 64 bits or raises an error."""
 
 
 class Segment(Frozen, eq=False):
@@ -69,6 +70,8 @@ class Places:
     """The values that each place of a block's code has given."""
 
     def __init__(self) -> None:
+        self.numbers_are_read = False
+        """At once, because its code has given one that was not to what takes no such number."""
         self._values: dict[Place, set[Any]] = {}
 
     def gives(self, place: Place, outcome: Any) -> bool:
@@ -101,17 +104,25 @@ class Path:
         self._key: Any = None
         self._taken = 0
 
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether `item()` reads at once."""
+        return self._places.numbers_are_read
+
     # -- at a decision
 
     def decide(self, value: Value, kind: str, what: str, read: Callable[[Any], Any]) -> Any:
         """What `read` gives of the array behind a value, which becomes part of the path."""
         value = self._cut(value)
         array = self._array_of(value)
+        result = error = None
         with self._outside():
-            result = read(array)
-            outcome = result if kind != "bits" else _bits(array)
-        if kind == "integer":
-            outcome = int(outcome)
+            try:
+                result = read(array)
+            except Exception as raised:  # the code may catch it and go on
+                error = raised
+            told = kind == "truth" or (kind == "integer" and _is_number(result))
+            outcome = result if told and error is None else _bits(array)
         code, instruction, line = _user_place()
         number = self.number_of.get(value)
         given = self._source(value) if number is None else ("made", number)
@@ -131,6 +142,8 @@ class Path:
                 f"it has decided {MOST_SEGMENTS} times in one call, at last at {line}; use "
                 "nd.contrib.while_loop or foreach"
             )
+        if error is not None:
+            raise error
         return result
 
     _pending: Callable[[Decision], Segment] | None = None
@@ -256,7 +269,8 @@ class Path:
         for symbol in trace._given():
             if symbol._values[0] not in self.number_of:
                 self._source(symbol._values[0])
-        return self._sources
+        moved = {value: self.states[begin][0] for value, begin in self._first_of.items()}
+        return {**self._sources, **moved}
 
     def _array_of(self, value: Value) -> Any:
         number = self.number_of.get(value)
@@ -305,6 +319,11 @@ class Path:
         """The call has failed: as if it had drawn nothing."""
         if self._key is not None:
             _native.give_back_key(self._key, self._taken)
+
+
+def _is_number(found: Any) -> bool:
+    """Whether native code can compare it."""
+    return isinstance(found, int) and -(2**63) <= found < 2**63
 
 
 def _bits(array: Any) -> bytes:

@@ -36,6 +36,7 @@ from tigon._native import (
 from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested, type_of
 from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
+from tigon.base.unread import Unread
 from tigon.context import context_in
 from tigon.gluon.trace import watch
 from tigon.gluon.trace.guards import GuardSet
@@ -115,6 +116,7 @@ class Trace:
         self.reads = Reads(self.cannot, before)
         self.path = None if begin_path is None else begin_path(self)
         """The decisions so far. None where values may decide nothing."""
+        self._gave_number = False
         self.reason: str | None = None
         """Why this trace is no program, if it is none."""
         self.changes: str | None = None
@@ -390,6 +392,23 @@ class Trace:
         open_yet = self.path is not None and not self.eager and self.reason is None
         return open_yet and not self.effects and (self.recording or not is_recording())
 
+    def may_give_number(self) -> bool:
+        """Whether `item()` may give a number that is not read yet."""
+        if self.path is None or not self.may_decide() or self.path.reads_numbers:
+            return False
+        self._gave_number = True
+        return True
+
+    def may_be_repeated(self) -> bool:
+        """Whether the code, which has raised an error, was given a number that was not read yet,
+        and has changed nothing that it has read."""
+        if not self._gave_number or self.eager or self.reason is not None or self._changed():
+            return False
+        self.strict = False
+        self.reads.finish()
+        failed = self.reads.steady.failed() or self.reads.lasting.failed()
+        return self.reason is None and failed is None and not self.reads.drew()
+
     def depends(self, value: Value) -> bool:
         """Whether a value is computed from anything that the code was given."""
         origin = {} if self.path is None else self.path.origin
@@ -513,11 +532,13 @@ class Trace:
             self._catch_up()
             found = [self._array(value) for value in item._values]
             return found[0] if len(found) == 1 else found
-        if not self.containers and not nested.holds(item, ArraySymbol):
+        if isinstance(item, Unread):
+            return item.value()
+        if not self.containers and not nested.holds(item, _SYMBOLIC):
             return item
         known = {key: given for key, (_, given, _) in self.containers.items()}
         return nested.replaced(
-            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, ArraySymbol) else leaf, known
+            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, _SYMBOLIC) else leaf, known
         )
 
     def concrete_within(self, result: Any) -> Any:
@@ -536,7 +557,7 @@ class Trace:
             for place, item in enumerate(made):
                 made[place] = self.concrete(item)
         for name, held in _attributes(made):
-            if nested.holds(held, ArraySymbol):
+            if nested.holds(held, _SYMBOLIC):
                 _set_attribute(made, name, self.concrete(held))
 
     def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
@@ -545,10 +566,10 @@ class Trace:
 
     def finish(self) -> None:
         """The code has run. What it changed, and what it keeps, shows whether it is a program."""
-        changed = [held for held in self.containers.values() if _is_changed(held[0], held[2])]
+        changed = self._changed()
         if changed:
             self.cannot(
-                f"it changes a {type(changed[0][0]).__name__} that it is given; return the new one"
+                f"it changes a {type(changed[0]).__name__} that it is given; return the new one"
             )
         if self.eager:
             self._hand_over()
@@ -579,6 +600,11 @@ class Trace:
             self.give_way(self.reason)
             self._hand_over()
 
+    def _changed(self) -> list[Any]:
+        """Containers among the arguments that the code has changed."""
+        held = self.containers.values()
+        return [made for made, _, before in held if _is_changed(made, before)]
+
     def _given(self) -> list[ArraySymbol]:
         """Symbols that the code did not make."""
         return [
@@ -600,7 +626,7 @@ class Trace:
         """The code has raised. What it has put somewhere, or the error holds, stays, as arrays."""
         self._error = error
         if not self.eager:
-            if self.strict or next(self._places(), None) is None:
+            if self.strict or not (self._changed() or next(self._places(), None)):
                 if self.path is not None:
                     self.path.give_back()
                 return
@@ -613,12 +639,15 @@ class Trace:
 
         def is_symbol(item: Any) -> bool:
             """Whether there are symbols of this trace in it, and of no other."""
-            if not nested.holds(item, ArraySymbol):
+            if not nested.holds(item, _SYMBOLIC):
                 return False
             leaves = nested.leaves(item, "hybridize")
-            return all(id(leaf) in own for leaf in leaves if isinstance(leaf, ArraySymbol))
+            found = [leaf.of if isinstance(leaf, Unread) else leaf for leaf in leaves]
+            return all(id(leaf) in own for leaf in found if isinstance(leaf, ArraySymbol))
 
         for space in self.reads.spaces():
+            if id(space) in self.containers:  # of the caller's, which are handed over as a whole
+                continue
             items = enumerate(space) if isinstance(space, list) else space.items()
             for key, item in list(items):
                 if is_symbol(item):
@@ -671,6 +700,8 @@ def _run_as_graph(node: Node, operands: Sequence[Any]) -> list[Any]:
     return CachedGraph(Graph(inputs, Node(node.op, tuple(inputs), node.attrs).outputs))(operands)
 
 
+_SYMBOLIC = (ArraySymbol, Unread)
+
 _KNOWN_BY_CONTENT = (list, dict, set, np.ndarray, bytearray)
 
 MOST_HELD = 1000
@@ -680,7 +711,7 @@ MOST_HELD = 1000
 def _attributes(held: Any) -> list[tuple[str, Any]]:
     """What an instance holds, by attribute; nothing for arrays, classes and functions."""
     kind = type(held)
-    if issubclass(kind, (ArraySymbol, type, ModuleType, FunctionType)):
+    if issubclass(kind, (*_SYMBOLIC, type, ModuleType, FunctionType)):
         return []
     if kind.__module__.startswith("tigon.") and not issubclass(kind, BaseException):
         return []  # blocks, say, which an error names
