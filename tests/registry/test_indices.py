@@ -86,6 +86,8 @@ def declared(node: Node) -> list[Place]:
 def tried(op: Operator, places: Any) -> Iterator[tuple[Node, list[np.ndarray], Place]]:
     """Samples with positions in range, where something is read at them."""
     for node, given in cases(op):
+        if op.draws(node.attrs):  # who runs a graph supplies the key
+            continue
         for place in places(node):
             arrays = list(given)
             indices = arrays[place.operand]

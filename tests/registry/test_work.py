@@ -32,10 +32,12 @@ from tigon.loop.grammar import (
     Store,
     walk,
 )
+from tigon.lower.control import Control
 from tigon.lower.fuse.fuser import fuse
 from tigon.lower.nests import lower_group
 from tigon.ops.record import Operator, Work
 from tigon.passes.gradient import gradient
+from tigon.program.control import graphs_of, stored_control
 from tigon.program.lowered import prepare
 
 SAMPLES = 3
@@ -48,7 +50,7 @@ MARGIN = 1.3
 """Below what a factor of log(n) would show between the two sizes."""
 SIZES = frozenset(
     "shape num_hidden num_filter input_dim output_dim depth N M num extents stop height "
-    "width".split()
+    "state_size width".split()
 )
 """Attributes that are extents of operands or results, which grow as these do."""
 
@@ -58,8 +60,11 @@ Measured = dict[str, tuple[int, list[int]]]
 # ------------------------------------------------------------------------------ counting
 
 
-def operations(nest: AnyNest) -> int:
-    """Loads and functions of all iterations of a nest, those of every axis of a contraction."""
+def operations(nest: AnyNest | Control) -> int:
+    """Loads and functions of all iterations of a nest, those of every axis of a contraction, those
+    of what a loop or a branch runs."""
+    if isinstance(nest, Control):
+        return _iterations(nest) * sum(map(_whole, graphs_of(nest.node)))
     if isinstance(nest, Extern):
         return number(nest.points) * number(nest.operations)
     if isinstance(nest, Contraction):
@@ -208,10 +213,18 @@ def compared(op: Operator, sample: tuple[Any, ...]) -> tuple[Any, list[Measured]
 
 def counted(inputs: Sequence[Value], outputs: Sequence[Value]) -> tuple[int, list[int]]:
     """Operations of a graph, and the sizes of its operands and results."""
-    graph = prepare(Graph(inputs, outputs), frozenset({"fold_constants"}))
-    fusion = fuse(graph)
+    sizes = [value.type.size for value in (*inputs, *outputs)]
+    return _whole(Graph(inputs, outputs)), sizes
+
+
+def _whole(graph: Graph) -> int:
+    fusion = fuse(prepare(graph, frozenset({"fold_constants"})))
     nests = [nest.nest for group in fusion.groups for nest in lower_group(group, fusion)]
-    return sum(map(operations, nests)), [value.type.size for value in (*inputs, *outputs)]
+    return sum(map(operations, nests))
+
+
+def _iterations(control: Control) -> int:
+    return max(stored_control(control).numbers[0], 1)
 
 
 def measured(inputs: list[Value], node: Node) -> Measured:

@@ -19,7 +19,6 @@ class Absent(NamedTuple):
 
 _OPERATORS = (
     ("", "CTCLoss ctc_loss", "softmax_cross_entropy, where labels are aligned"),
-    ("", "RNN", "jit of a loop over the steps"),
     ("", "IdentityAttachKLSparseReg Correlation Proposal", "operators, or mx.operator.CustomOp"),
     ("", "histogram", "numpy.histogram of asnumpy()"),
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),

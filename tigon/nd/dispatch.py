@@ -237,8 +237,9 @@ def make_function(op: Operator, name: str) -> Callable[..., Any]:
                     result = invoke(identity, attributes, operands, out)
                     return list(result) if type(result) is tuple else result
         given, values = signature.split(arguments, keywords)
+        attrs = op.make_attrs(values)
         with signature.placed(keywords):
-            return apply(op, op.make_attrs(values), given, out)
+            return apply(op, attrs, signature.there(attrs, given), out)
 
     function.__name__ = function.__qualname__ = name
     function.__module__ = "tigon.nd.op"

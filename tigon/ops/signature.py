@@ -199,6 +199,22 @@ class Signature:
             o.name for o in self.op.operands if not (o.optional or o.variadic or o.random_key)
         )
 
+    def there(self, attrs: Any, operands: list[Any]) -> list[Any]:
+        """Without the places of operands that do not exist under these attributes.
+
+        >>> from tigon.ops import get
+        >>> rnn = get("RNN")
+        >>> gru = rnn.make_attrs({"mode": "gru", "state_size": 1, "num_layers": 1,
+        ...                       "use_sequence_length": True})
+        >>> Signature(rnn).there(gru, ["x", "w", "h", None, "lengths"])
+        ['x', 'w', 'h', 'lengths']
+        """
+        if self.op.present is None or None not in operands:
+            return operands
+        own = self.required(attrs)
+        named = zip(self.names, operands, strict=False)
+        return [given for name, given in named if given is not None or name in own]
+
     def python(self, extra: Sequence[str]) -> inspect.Signature:
         """What `help` shows."""
         import inspect  # asked for by those who look, not by those who call

@@ -67,10 +67,12 @@ def compose(
             flat.extend(operand if type(operand) is Symbol and len(operand) > 1 else [operand])
         return apply(op, attrs, flat, name, hint, hints)
     required = signature.required(attrs)
-    operands += [None] * (len(signature.names) - len(operands))
-    if any(v is None for own, v in zip(signature.names, operands, strict=False) if own in required):
+    operands = signature.there(attrs, operands)
+    names = required if op.present and len(operands) <= len(required) else signature.names
+    operands += [None] * (len(names) - len(operands))
+    if any(v is None for own, v in zip(names, operands, strict=False) if own in required):
         name = current_names().get(name, hint)
-        for position, own in enumerate(signature.names):
+        for position, own in enumerate(names):
             if operands[position] is None and own in required:
                 operands[position] = var(f"{name}_{own}")
         # The name is settled: the manager (a Prefix, say) must not change it again.

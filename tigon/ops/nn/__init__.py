@@ -17,6 +17,7 @@ from tigon.ops.nn.loss import (
 )
 from tigon.ops.nn.normalization import group_norm, instance_norm, layer_norm, lrn
 from tigon.ops.nn.pooling import pooling
+from tigon.ops.nn.recurrent import rnn
 from tigon.ops.nn.sequence import sequence_last, sequence_mask, sequence_reverse
 from tigon.ops.nn.softmax import (
     log_softmax,
@@ -47,6 +48,7 @@ __all__ = [
     "make_loss",
     "make_loss_output",
     "pooling",
+    "rnn",
     "sequence_last",
     "sequence_mask",
     "sequence_reverse",
