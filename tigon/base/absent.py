@@ -99,7 +99,6 @@ TABLE: tuple[Absent, ...] = (
         "negative_binomial generalized_negative_binomial",
         "numpy.random, then nd.array",
     ),
-    Absent("tigon.gluon", "rnn", "a HybridBlock with a loop over the steps"),
     Absent("tigon.gluon", "contrib", "gluon.nn, and blocks of your own"),
     Absent("tigon.gluon.nn", "ReLU", 'nn.Activation("relu")'),
     Absent("tigon.gluon.nn", "SiLU", "nn.Swish()"),

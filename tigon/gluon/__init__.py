@@ -17,10 +17,10 @@ from tigon.gluon.train_step import TrainStep
 from tigon.gluon.trainer import Trainer
 
 if TYPE_CHECKING:
-    from tigon.gluon import data, model_zoo, utils
+    from tigon.gluon import data, model_zoo, rnn, utils
 else:
     imported_on_demand(
-        globals(), {part: f"tigon.gluon.{part}" for part in ("data", "model_zoo", "utils")}
+        globals(), {part: f"tigon.gluon.{part}" for part in ("data", "model_zoo", "rnn", "utils")}
     )
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "loss",
     "model_zoo",
     "nn",
+    "rnn",
     "utils",
 ]
