@@ -17,10 +17,11 @@ from tigon.gluon.train_step import TrainStep
 from tigon.gluon.trainer import Trainer
 
 if TYPE_CHECKING:
-    from tigon.gluon import data, model_zoo, rnn, utils
+    from tigon.gluon import contrib, data, model_zoo, rnn, utils
 else:
     imported_on_demand(
-        globals(), {part: f"tigon.gluon.{part}" for part in ("data", "model_zoo", "rnn", "utils")}
+        globals(),
+        {part: f"tigon.gluon.{part}" for part in ("contrib", "data", "model_zoo", "rnn", "utils")},
     )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "SymbolBlock",
     "TrainStep",
     "Trainer",
+    "contrib",
     "data",
     "loss",
     "model_zoo",

@@ -153,10 +153,16 @@ class LSTMCell(GatedCell):
 
 
 def lstm_step(
-    cell: RecurrentCell, F: Any, gates: Any, memory: Any, activation: Any, gating: Any
+    cell: RecurrentCell,
+    F: Any,
+    gates: Any,
+    memory: Any,
+    activation: Any,
+    gating: Any,
+    axis: int = 1,
 ) -> tuple[Any, list[Any]]:
-    """(output, states) from the sums of the gates, which lie along axis 1."""
-    entering, kept, candidate, leaving = F.split(gates, num_outputs=4, axis=1)
+    """(output, states) from the sums of the gates, which lie along `axis`."""
+    entering, kept, candidate, leaving = F.split(gates, num_outputs=4, axis=axis)
     entering, kept, leaving = (
         cell._activated(F, gate, gating) for gate in (entering, kept, leaving)
     )
@@ -167,10 +173,17 @@ def lstm_step(
 
 
 def gru_step(
-    cell: RecurrentCell, F: Any, own: Any, last: Any, state: Any, activation: Any, gating: Any
+    cell: RecurrentCell,
+    F: Any,
+    own: Any,
+    last: Any,
+    state: Any,
+    activation: Any,
+    gating: Any,
+    axis: int = 1,
 ) -> tuple[Any, list[Any]]:
-    """(output, states) from the two products, whose gates lie along axis 1."""
-    own, last = (F.split(product, num_outputs=3, axis=1) for product in (own, last))
+    """(output, states) from the two products, whose gates lie along `axis`."""
+    own, last = (F.split(product, num_outputs=3, axis=axis) for product in (own, last))
     reset = cell._activated(F, F.elemwise_add(own[0], last[0]), gating)
     update = cell._activated(F, F.elemwise_add(own[1], last[1]), gating)
     candidate = F.elemwise_add(own[2], F.elemwise_mul(reset, last[2]))
