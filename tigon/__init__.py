@@ -48,6 +48,7 @@ if _TYPE_CHECKING:
         name,
         operator,
         optimizer,
+        rnn,
         sym,
         symbol,
         visualization,
@@ -59,7 +60,7 @@ if _TYPE_CHECKING:
     from tigon.sym import Constant, Executor, Group, Symbol, Variable, compile, load, var
 else:
     _PARTS = """attribute autograd gluon init initializer io lr_scheduler metric name operator
-        optimizer sym symbol visualization"""
+        optimizer rnn sym symbol visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile load var"
     _imported_on_demand(
         globals(),
@@ -115,6 +116,7 @@ __all__ = [
     "optimizer",
     "random",
     "rnd",
+    "rnn",
     "runtime",
     "sym",
     "symbol",

@@ -17,10 +17,12 @@ from typing import Any
 from tigon.base import TigonError, check
 from tigon.base.lazy import complete as _complete
 from tigon.export.params import plain_names
+from tigon.ops.nn.recurrent import RNNAttrs, features_of, pieces
 
 __all__ = [
     "Bilinear",
     "Constant",
+    "FusedRNN",
     "InitDesc",
     "Initializer",
     "LSTMBias",
@@ -64,7 +66,8 @@ def create(given: Any, **fields: Any) -> Any:
     Traceback (most recent call last):
     ...
     tigon.base.errors.TigonError: initializer: 'nothing' is not known; choose one of bilinear, \
-constant, gaussian, lstmbias, msraprelu, normal, one, ones, orthogonal, uniform, xavier, zero, zeros
+constant, fusedrnn, gaussian, lstmbias, msraprelu, normal, one, ones, orthogonal, uniform, xavier, \
+zero, zeros
     """
     if isinstance(given, str):
         if given.startswith("["):
@@ -371,6 +374,62 @@ class LSTMBias(Initializer):
         array[:] = 0
         hidden = array.shape[0] // 4
         array[hidden : 2 * hidden] = self.forget_bias
+
+
+@register
+class FusedRNN(Initializer):
+    """The flat parameters of `RNN`: each weight by `init`, or as the whole network is initialized,
+    biases by 0, that of the forget gate of an LSTM by `forget_bias`.
+
+    >>> from tigon import nd
+    >>> flat = nd.zeros(72)
+    >>> FusedRNN("ones", 2, 1, "lstm")("lstm_parameters", flat)
+    >>> flat[56:64].asnumpy().tolist(), flat.sum().asscalar()
+    ([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], np.float32(60.0))
+    """
+
+    def __init__(
+        self,
+        init: Any,
+        num_hidden: int,
+        num_layers: int,
+        mode: str,
+        bidirectional: bool = False,
+        forget_bias: float = 1.0,
+    ) -> None:
+        own = None if init is None else create(init)
+        super().__init__(
+            init=None if own is None else own.dumps(),
+            num_hidden=num_hidden,
+            num_layers=num_layers,
+            mode=mode,
+            bidirectional=bidirectional,
+            forget_bias=forget_bias,
+        )
+        self._init = own
+        self._attrs = RNNAttrs(
+            state_size=num_hidden, num_layers=num_layers, bidirectional=bidirectional, mode=mode
+        )
+        self._forget_bias = forget_bias
+
+    def _init_weight(self, name: str, array: Any) -> None:
+        from tigon import nd
+
+        chosen = getattr(name, "global_init", None) if self._init is None else self._init
+        check(
+            chosen is not None,
+            "FusedRNN",
+            f"{name}: expected an initializer for the weights; given None; give init",
+        )
+        made = []
+        for own, shape in pieces(self._attrs, features_of(self._attrs, array.size)):
+            piece = nd.zeros(shape, ctx=array.context, dtype=array.dtype)
+            if own.endswith("_f_bias"):
+                piece[:] = self._forget_bias
+            else:
+                chosen(InitDesc(own, global_init=getattr(name, "global_init", None)), piece)
+            made.append(piece.reshape((-1,)))
+        array[:] = nd.concat(*made, dim=0).reshape(array.shape)
 
 
 class Load:

@@ -69,7 +69,8 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon", "mod module model", "gluon.Trainer, or Symbol.simple_bind for a symbol"),
     Absent("tigon", "callback mon monitor", "hooks of blocks, Executor.set_monitor_callback"),
     Absent("tigon", "kv kvstore", "gluon.Trainer, which sums gradients over contexts"),
-    Absent("tigon", "rnn", "jit of a loop over the steps"),
+    Absent("tigon.rnn", "ConvRNNCell ConvLSTMCell ConvGRUCell", "gluon.contrib.rnn"),
+    Absent("tigon.rnn", "rnn_unroll", "the unroll of the cell"),
     Absent("tigon", "image recordio", "gluon.data with a reader of images, nd.image"),
     Absent("tigon", "profiler engine", "runtime.stats() and HybridBlock.explain()"),
     Absent("tigon", "np npx numpy numpy_extension", "nd, and numpy's functions on its arrays"),
@@ -125,7 +126,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.gluon.model_zoo.vision", _VISION, "resnet, vgg, mobilenet, squeezenet, alexnet"),
     Absent("tigon.metric", "PCC", "metric.MCC, of two classes"),
     Absent("tigon.metric", "Torch Caffe", "metric.Loss"),
-    Absent("tigon.initializer", "FusedRNN", "an initializer for each parameter"),
     Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),
     Absent("tigon.optimizer", "GroupAdaGrad AdaBelief contrib", "optimizer.AdaGrad or Adam"),
     Absent(

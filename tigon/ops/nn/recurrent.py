@@ -39,6 +39,15 @@ GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
 candidate."""
 
 
+GATE_NAMES: dict[str, tuple[str, ...]] = {
+    "rnn_relu": ("",),
+    "rnn_tanh": ("",),
+    "lstm": ("_i", "_f", "_c", "_o"),
+    "gru": ("_r", "_z", "_o"),
+}
+"""What names of single gates' parameters end with."""
+
+
 class RNNAttrs(Frozen, kw_only=True):
     state_size: int
     num_layers: int
@@ -99,6 +108,45 @@ def parameter_count(attrs: RNNAttrs, features: int) -> int:
     shapes = weight_shapes(attrs, features)
     biases = 2 * GATES[attrs.mode] * attrs.state_size * len(shapes)
     return sum(rows * columns for own in shapes for rows, columns in own) + biases
+
+
+def pieces(attrs: RNNAttrs, features: int) -> list[tuple[str, Shape]]:
+    """The flat parameters gate by gate: names and shapes of what lies one after another.
+
+    >>> pieces(RNNAttrs(mode="rnn_tanh", state_size=2, num_layers=1), 3)
+    [('l0_i2h_weight', (2, 3)), ('l0_h2h_weight', (2, 2)), ('l0_i2h_bias', (2,)), \
+('l0_h2h_bias', (2,))]
+    """
+    check(not attrs.projection_size, "RNN", "projections are no gates; expected none")
+    places = [
+        f"{side}{layer}" for layer in range(attrs.num_layers) for side in "lr"[: attrs.directions]
+    ]
+    gates, size = GATE_NAMES[attrs.mode], attrs.state_size
+    found: list[tuple[str, Shape]] = []
+    for place, shapes in zip(places, weight_shapes(attrs, features), strict=True):
+        for which, (_, columns) in zip(("i2h", "h2h"), shapes, strict=True):
+            found += [(f"{place}_{which}{gate}_weight", (size, columns)) for gate in gates]
+    for place in places:
+        for which in ("i2h", "h2h"):
+            found += [(f"{place}_{which}{gate}_bias", (size,)) for gate in gates]
+    return found
+
+
+def features_of(attrs: RNNAttrs, count: int) -> int:
+    """How many features the inputs of so many parameters have.
+
+    >>> features_of(RNNAttrs(mode="lstm", state_size=2, num_layers=1), 72)
+    5
+    """
+    rest = count - parameter_count(attrs, 0)
+    features, left = divmod(rest, GATES[attrs.mode] * attrs.state_size * attrs.directions)
+    check(
+        rest > 0 and not left,
+        "RNN",
+        f"parameters: {count} numbers are those of no input size, in {attrs.num_layers} layers and "
+        f"{attrs.directions} directions of mode '{attrs.mode}', state_size {attrs.state_size}",
+    )
+    return features
 
 
 def _present(attrs: RNNAttrs) -> tuple[str, ...]:
