@@ -413,23 +413,21 @@ class FusedRNN(Initializer):
         self._forget_bias = forget_bias
 
     def _init_weight(self, name: str, array: Any) -> None:
-        from tigon import nd
-
         chosen = getattr(name, "global_init", None) if self._init is None else self._init
         check(
             chosen is not None,
             "FusedRNN",
             f"{name}: expected an initializer for the weights; given None; give init",
         )
-        made = []
+        flat, begin = array.reshape((-1,)), 0
         for own, shape in pieces(self._attrs, features_of(self._attrs, array.size)):
-            piece = nd.zeros(shape, ctx=array.context, dtype=array.dtype)
+            end = begin + math.prod(shape)
+            piece = flat[begin:end].reshape(shape)  # written through
             if own.endswith("_f_bias"):
                 piece[:] = self._forget_bias
             else:
                 chosen(InitDesc(own, global_init=getattr(name, "global_init", None)), piece)
-            made.append(piece.reshape((-1,)))
-        array[:] = nd.concat(*made, dim=0).reshape(array.shape)
+            begin = end
 
 
 class Load:

@@ -39,6 +39,8 @@ BOUNDED = {
     "gluon.data.dataloader._stacked": "checked: _DEEPEST_SAMPLE",
     "gluon.structure.rebuild_outputs": "a view is made of an argument or a parameter",
     "gluon.function.jit": ONCE,
+    "gluon.rnn.recurrent_cell.RecurrentCell.reset": "cells within cells, as deep as calls of them",
+    "rnn.base_cell.BaseRNNCell.reset": "cells within cells, as deep as calls of them",
     "gluon.trace.records.Records._class": "classes of classes",
     "gluon.trace.records.Records.read Records.read_module Records.read_whole "
     "Records.take_everything": "a mark: everything is taken once",

@@ -321,6 +321,62 @@ def test_what_is_kept_is_of_the_step_before() -> None:
     assert 0.2 < same.mean() < 0.8
 
 
+MEMORIES: dict[str, Callable[[], Any]] = {
+    "zoneout": lambda: rnn.ZoneoutCell(rnn.RNNCell(6), zoneout_outputs=0.5),
+    "variational": lambda: contrib.rnn.VariationalDropoutCell(rnn.RNNCell(6), 0.5, 0.5, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.parametrize("resets", [False, True])
+def test_single_steps_keep_what_modifiers_keep(name: str, resets: bool) -> None:
+    """A hybridized step gives way; a block that goes over steps itself is a graph if it
+    resets before and after them."""
+
+    def results(hybridized: bool, whole: bool) -> np.ndarray:
+        mx.random.seed(1)
+        cell = MEMORIES[name]()
+        cell.initialize(mx.init.Uniform(1))
+        cell.unroll(1, nd.ones((1, 1, 2)))
+
+        class Steps(gluon.HybridBlock):
+            def __init__(self) -> None:
+                super().__init__()
+                self.cell = cell
+
+            def forward(self, x: Any, state: Any) -> Any:
+                if resets:
+                    self.cell.reset()
+                outputs = []
+                for step in range(3):
+                    output, (state,) = self.cell(x * (step + 1), [state])
+                    outputs.append(output)
+                if resets:
+                    self.cell.reset()
+                return nd.concat(*outputs, dim=0)
+
+        net = Steps()
+        if hybridized:
+            (net if whole else cell).hybridize(strict=whole and resets)
+        mx.random.seed(9)
+        rows = []
+        for _ in range(3):
+            cell.reset()
+            with autograd.record():
+                rows.append(net(nd.ones((1, 2)), nd.zeros((1, 6))).asnumpy())
+        return np.stack(rows)
+
+    plain = results(False, False)
+    assert len({row.tobytes() for row in plain}) == 3
+    for whole in (False, True):
+        if whole and resets:
+            found = results(True, whole)
+        else:
+            with pytest.warns(RuntimeWarning, match="keeps arrays from step to step"):
+                found = results(True, whole)
+        np.testing.assert_allclose(found, plain, rtol=1e-6)
+
+
 def test_a_loop_over_a_cell() -> None:
     cell = rnn.LSTMCell(3, input_size=2)
     cell.initialize(mx.init.Uniform(1))

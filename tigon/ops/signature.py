@@ -209,7 +209,7 @@ class Signature:
         >>> Signature(rnn).there(gru, ["x", "w", "h", None, "lengths"])
         ['x', 'w', 'h', 'lengths']
         """
-        if self.op.present is None or None not in operands:
+        if self.op.present is None or all(operand is not None for operand in operands):
             return operands
         own = self.required(attrs)
         named = zip(self.names, operands, strict=False)

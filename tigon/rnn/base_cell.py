@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon import sym
+from tigon import nd, sym
 from tigon.base import check
 from tigon.gluon.rnn.sequences import as_array, as_steps, is_list, time_axis, zeros_like_batch
 from tigon.sym.symbol import Symbol
@@ -139,8 +139,6 @@ class BaseRNNCell:
 
     def pack_weights(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The opposite of `unpack_weights`."""
-        from tigon import nd  # of arrays, in a module of symbols
-
         args = dict(args)
         for group in self._groups():
             stem, kind = group.rsplit("_", 1)

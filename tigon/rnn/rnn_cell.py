@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon import sym
+from tigon import nd, sym
 from tigon.base import TigonError, check
 from tigon.gluon.rnn.sequences import as_array, as_steps, is_list
 from tigon.initializer import FusedRNN, LSTMBias
@@ -67,7 +67,7 @@ class _GatedCell(BaseRNNCell):
 class RNNCell(_GatedCell):
     """`h' = activation(W x + R h)`, with biases.
 
-    >>> from tigon import sym
+    >>> from tigon import nd, sym
     >>> output, states = RNNCell(3, prefix="a_")(sym.var("x"), [sym.var("h")])
     >>> output.list_arguments()
     ['x', 'a_i2h_weight', 'a_i2h_bias', 'h', 'a_h2h_weight', 'a_h2h_bias']
@@ -146,7 +146,7 @@ class FusedRNNCell(BaseRNNCell):
     """Layers over whole sequences by one operator, `RNN`, of flat parameters: faster than cells one
     after another (`unfuse`), whose parameters `unpack_weights` gives.
 
-    >>> from tigon import sym
+    >>> from tigon import nd, sym
     >>> cell = FusedRNNCell(2, num_layers=2, mode="gru", prefix="f_")
     >>> outputs, _ = cell.unroll(4, sym.var("x"), merge_outputs=True)
     >>> outputs.infer_shape(x=(3, 4, 5))[:2]
@@ -208,8 +208,6 @@ class FusedRNNCell(BaseRNNCell):
 
     def pack_weights(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The flat parameters, out of those of each layer, direction and gate."""
-        from tigon import nd  # of arrays, in a module of symbols
-
         args = dict(args)
         first = args[f"{self._prefix}l0_i2h{self._gate_names[0]}_weight"]
         names = [name for name, _ in pieces(self._attrs, first.shape[1])]

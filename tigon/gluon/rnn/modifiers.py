@@ -7,6 +7,7 @@ from typing import Any
 from tigon import nd
 from tigon.base import TigonError, check
 from tigon.gluon.parameter import ParameterDict
+from tigon.gluon.rnn.memory import Memory
 from tigon.gluon.rnn.recurrent_cell import HybridRecurrentCell, RecurrentCell
 from tigon.gluon.rnn.sequences import (
     as_array,
@@ -122,25 +123,27 @@ class ZoneoutCell(ModifierCell):
         super().__init__(base_cell)
         self.zoneout_outputs = zoneout_outputs
         self.zoneout_states = zoneout_states
-        self._last: list[Any] = []
-        """The output of the step before, if there was one."""
+        self._memory = Memory()
 
     def _alias(self) -> str:
         return "zoneout"
 
     def reset(self) -> None:
         super().reset()
-        self._last.clear()
+        self._memory.clear()
 
     def hybrid_forward(self, F: Any, inputs: Any, states: Any) -> Any:
+        if self.zoneout_outputs:
+            self._memory.enter("ZoneoutCell")
         output, after = self.base_cell(inputs, states)
         if self.zoneout_states:
             pairs = zip(after, states, strict=True)
             after = [self._kept(F, self.zoneout_states, new, old) for new, old in pairs]
         if self.zoneout_outputs:
-            before = self._last[0] if self._last else F.zeros_like(output)
+            before = self._memory.get("output")
+            before = F.zeros_like(output) if before is None else before
             output = self._kept(F, self.zoneout_outputs, output, before)
-            self._last[:] = [output]
+            self._memory.put("output", output)
         return output, after
 
     def _kept(self, F: Any, rate: float, new: Any, old: Any) -> Any:

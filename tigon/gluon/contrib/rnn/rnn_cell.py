@@ -7,6 +7,7 @@ from typing import Any
 from tigon import nd
 from tigon.base import check
 from tigon.gluon.parameter import ParameterDict
+from tigon.gluon.rnn.memory import Memory
 from tigon.gluon.rnn.modifiers import ModifierCell, _check_has_steps
 from tigon.gluon.rnn.recurrent_cell import GatedCell, RecurrentCell
 from tigon.gluon.rnn.rnn_cell import lstm_step
@@ -45,16 +46,17 @@ class VariationalDropoutCell(ModifierCell):
         self.drop_inputs = drop_inputs
         self.drop_states = drop_states
         self.drop_outputs = drop_outputs
-        self._masks: dict[str, Any] = {}
+        self._memory = Memory()
 
     def _alias(self) -> str:
         return "vardrop"
 
     def reset(self) -> None:
         super().reset()
-        self._masks.clear()
+        self._memory.clear()
 
     def hybrid_forward(self, F: Any, inputs: Any, states: Any) -> Any:
+        self._memory.enter("VariationalDropoutCell")
         states = list(states)
         states[0] = self._dropped(F, "states", self.drop_states, states[0])
         inputs = self._dropped(F, "inputs", self.drop_inputs, inputs)
@@ -64,9 +66,10 @@ class VariationalDropoutCell(ModifierCell):
     def _dropped(self, F: Any, what: str, rate: float, x: Any) -> Any:
         if not rate:
             return x
-        if what not in self._masks:
-            self._masks[what] = F.Dropout(F.ones_like(x), p=rate)
-        return F.elemwise_mul(x, self._masks[what])
+        mask = self._memory.get(what)
+        if mask is None:
+            mask = self._memory.put(what, F.Dropout(F.ones_like(x), p=rate))
+        return F.elemwise_mul(x, mask)
 
     def unroll(
         self,
