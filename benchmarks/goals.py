@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from beginnings import EXTENTS, NETWORK, RESIDUAL, STEP
 from extents import ratios_of
 from figures import Figures
-from workloads import CONTEXTS, FACTORS, LOOP, ONE_CONTEXT
+from workloads import CONTEXTS, FACTORS, LOOP, LSTM, ONE_CONTEXT
 
 DOCUMENTS = "network 512-256-128-2, batch 1, {}"
 CHAIN = "tanh(b*a+1)*0.5+a, {:,} elements"
@@ -99,6 +99,13 @@ GOALS = (
     ),
     Goal(FACTORS, 1.2, "x SciPy's LAPACK in a loop", _over(FACTORS, "SciPy's LAPACK in a loop")),
     Goal(CONTEXTS, 1.1, f"x {ONE_CONTEXT}", _over(CONTEXTS, ONE_CONTEXT)),
+    Goal(LSTM, 1.6, "x PyTorch", _over(LSTM, "torch")),
+    Goal(
+        f"{LSTM}, forward and backward",
+        1.6,
+        "x PyTorch",
+        _over(f"{LSTM}, forward and backward", "torch"),
+    ),
     Goal("training step, one program", 0.65, "x JAX", _over(TRAINING, "jax")),
     Goal("record/backward/step", 1.1, "x one program", _over(TRAINING, "tigon", column=LOOP)),
     Goal("training step beside a busy process, mean", 2.5, "x its quiet mean", _disturbed),

@@ -29,6 +29,7 @@ RATE, MOMENTUM = 0.01, 0.9
 LOOP = "tigon, record/backward/step"
 CONTEXTS = "training step, batch of 512 over two contexts"
 ONE_CONTEXT = "the batch on one"
+LSTM = "LSTM of 128 -> 256, 64 steps of 32"
 FACTORS = "Cholesky factors of 64 matrices of 32x32"
 
 
@@ -392,6 +393,42 @@ def convolutional_training() -> Iterator[Row]:
     yield step_row("training step LeNet, 64x1x28x28", make, peer_steps, images, labels, flops)
 
 
+def recurrent_network() -> Iterator[Row]:
+    """LSTM of 128 to 256 numbers over 64 steps of 32 sequences: the layer, and its gradients of the
+    sum of the results."""
+    steps, batch, features, size = 64, 32, 128, 256
+    data = normal(steps, batch, features)
+    layer = gluon.rnn.LSTM(size, input_size=features)
+    layer.initialize()
+    names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
+    parameters = [layer.collect_params()[f"{layer.prefix}l0_{name}"] for name in names]
+    for parameter in parameters:
+        parameter.set_data(nd.array(normal(*parameter.shape) / 16))
+    layer.hybridize()
+    flops = 2.0 * steps * batch * 4 * size * (features + size)
+
+    forward = Row(LSTM, flops=flops)
+    forward.enter_tigon("tigon", layer, nd.array(data))
+    training = Row(f"{LSTM}, forward and backward", 1e-3, flops=3 * flops)
+    x = nd.array(data)
+    x.attach_grad()
+
+    def with_tigon() -> Any:
+        with autograd.record():
+            out = layer(x)
+        out.backward()
+        return parameters[1].grad()
+
+    training.enter("tigon", lambda: with_tigon().wait_to_read(), lambda: with_tigon().asnumpy())
+    if torch_side is not None:
+        values = [parameter.data().asnumpy() for parameter in parameters]
+        model, step = torch_side.lstm(values, data)
+        forward.enter_torch(lambda given: model(given)[0], data)
+        training.enter("torch", step)
+    yield forward
+    yield training
+
+
 # --------------------------------------------------------------------- single operators
 
 
@@ -500,6 +537,7 @@ def rows(only: str) -> Iterator[Row]:
         dense_training,
         lambda: dense_training(busy=True),
         convolutional_training,
+        recurrent_network,
         softmax_rows,
         matrix_products,
         cholesky_factors,

@@ -699,6 +699,23 @@ late = gluon.Parameter("w", shape=(2, 0), allow_deferred_init=True)
 late.initialize()
 late.shape = (2, 3)
 assert late.data().shape == (2, 3)
+        "lengths of recurrent layers",
+        "`RNN` takes `use_sequence_length` in mode 'lstm' only, on a gpu",
+        "in all modes",
+        """
+layer = gluon.rnn.GRU(2, use_sequence_length=True)
+layer.initialize()
+out, (last,) = layer(nd.ones((3, 1, 2)), layer.begin_state(1), nd.array([2]))
+assert out[2].asnumpy().tolist() == [[0, 0]] and (last[0] == out[1]).asnumpy().all()
+""",
+    ),
+    Difference(
+        "`begin_state()` of `ZoneoutCell` and its kin",
+        "gives symbols, unless `func=nd.zeros`",
+        "gives arrays, as that of other cells",
+        """
+cell = gluon.rnn.ResidualCell(gluon.rnn.GRUCell(2))
+assert [type(state) for state in cell.begin_state(batch_size=1)] == [nd.NDArray]
 """,
     ),
 )
