@@ -27,7 +27,7 @@ concat = composite(
     attrs=ConcatAttrs,
     dtypes="fiub",
     numpy=lambda *xs, dim, num_args: np.concatenate(xs, dim),
-    aliases=("concat",),
+    aliases=("concat", "_rnn_param_concat"),
     samples=(
         ((2, 3), (2, 4), {}),
         ((2, 3), (1, 3), {"dim": -2}),
