@@ -1,6 +1,7 @@
 """Recurrent layers and cells."""
 
 from tigon.base.lazy import complete as _complete
+from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.rnn.rnn_cell import (
     BidirectionalCell,
     DropoutCell,
@@ -35,4 +36,5 @@ __all__ = [
     "ZoneoutCell",
 ]
 
+_describe(*(kind for name, kind in globals().items() if name in __all__ and isinstance(kind, type)))
 _complete(globals())

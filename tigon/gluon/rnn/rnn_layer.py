@@ -7,6 +7,7 @@ from typing import Any
 from tigon import nd
 from tigon.base import check
 from tigon.gluon.block import HybridBlock
+from tigon.gluon.parameter import ParameterDict
 from tigon.gluon.rnn.sequences import is_list, zeros_like_batch
 from tigon.nd import NDArray
 from tigon.ops.nn.recurrent import GATES
@@ -35,9 +36,10 @@ class _RNNLayer(HybridBlock):
         lstm_state_clip_nan: bool = False,
         dtype: Any = "float32",
         use_sequence_length: bool = False,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(prefix, params)
         where = type(self).__name__
         check(layout in ("TNC", "NTC"), where, f"layout: expected 'TNC' or 'NTC'; given {layout!r}")
         check(mode in GATES, where, f"activation: expected 'relu' or 'tanh'; given {mode[4:]!r}")
@@ -226,7 +228,8 @@ class RNN(_RNNLayer):
         input_size: int = 0,
         dtype: Any = "float32",
         use_sequence_length: bool = False,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
             hidden_size,
@@ -242,7 +245,8 @@ class RNN(_RNNLayer):
             f"rnn_{activation}",
             dtype=dtype,
             use_sequence_length=use_sequence_length,
-            **kwargs,
+            prefix=prefix,
+            params=params,
         )
 
 
@@ -278,7 +282,8 @@ class LSTM(_RNNLayer):
         state_clip_nan: bool = False,
         dtype: Any = "float32",
         use_sequence_length: bool = False,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
             hidden_size,
@@ -299,7 +304,8 @@ class LSTM(_RNNLayer):
             state_clip_nan,
             dtype=dtype,
             use_sequence_length=use_sequence_length,
-            **kwargs,
+            prefix=prefix,
+            params=params,
         )
 
 
@@ -327,7 +333,8 @@ class GRU(_RNNLayer):
         h2h_bias_initializer: Any = "zeros",
         dtype: Any = "float32",
         use_sequence_length: bool = False,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
             hidden_size,
@@ -343,5 +350,6 @@ class GRU(_RNNLayer):
             "gru",
             dtype=dtype,
             use_sequence_length=use_sequence_length,
-            **kwargs,
+            prefix=prefix,
+            params=params,
         )

@@ -13,6 +13,7 @@ from tigon.gluon.contrib.rnn.conv_rnn_cell import (
     Conv3DRNNCell,
 )
 from tigon.gluon.contrib.rnn.rnn_cell import LSTMPCell, VariationalDropoutCell, dynamic_unroll
+from tigon.gluon.parameters_section import describe as _describe
 
 __all__ = [
     "Conv1DGRUCell",
@@ -29,4 +30,5 @@ __all__ = [
     "dynamic_unroll",
 ]
 
+_describe(*(kind for name, kind in globals().items() if name in __all__ and isinstance(kind, type)))
 _complete(globals())
