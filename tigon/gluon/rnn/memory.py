@@ -41,10 +41,10 @@ class Memory:
             "before and after the steps"
         )
 
-    def get(self, name: str) -> Any:
+    def kept(self, name: str) -> Any:
         return self._kept.get(name)
 
-    def put(self, name: str, value: Any) -> Any:
+    def keep(self, name: str, value: Any) -> Any:
         eager = tracing.eager()
         self._kept[name] = value if eager is None else eager.concrete(value)
         return value

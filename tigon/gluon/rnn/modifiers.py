@@ -140,10 +140,10 @@ class ZoneoutCell(ModifierCell):
             pairs = zip(after, states, strict=True)
             after = [self._kept(F, self.zoneout_states, new, old) for new, old in pairs]
         if self.zoneout_outputs:
-            before = self._memory.get("output")
+            before = self._memory.kept("output")
             before = F.zeros_like(output) if before is None else before
             output = self._kept(F, self.zoneout_outputs, output, before)
-            self._memory.put("output", output)
+            self._memory.keep("output", output)
         return output, after
 
     def _kept(self, F: Any, rate: float, new: Any, old: Any) -> Any:

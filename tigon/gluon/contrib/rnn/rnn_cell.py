@@ -66,9 +66,9 @@ class VariationalDropoutCell(ModifierCell):
     def _dropped(self, F: Any, what: str, rate: float, x: Any) -> Any:
         if not rate:
             return x
-        mask = self._memory.get(what)
+        mask = self._memory.kept(what)
         if mask is None:
-            mask = self._memory.put(what, F.Dropout(F.ones_like(x), p=rate))
+            mask = self._memory.keep(what, F.Dropout(F.ones_like(x), p=rate))
         return F.elemwise_mul(x, mask)
 
     def unroll(
