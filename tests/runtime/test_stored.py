@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.runtime.support import lines_of, run_script
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.base import TensorType, as_dtype
 from tigon.ir import Graph, variable
@@ -75,6 +76,44 @@ def test_damaged_files_and_missing_functions_are_made_again(tmp_path: Path) -> N
             file.write_bytes(file.read_bytes()[:-7])
     found = run(tmp_path)
     assert (found["losses"], found["out"]) == (expected["losses"], expected["out"])
+
+
+LOOP = """
+import tigon as mx
+from tigon import autograd, nd
+
+x = nd.array([[1.0, 2.0], [3.0, 4.0]])
+x.attach_grad()
+loop = mx.jit(lambda x: nd.contrib.foreach(
+    lambda row, s: (nd.tanh(row * s), nd.concat(row, s, dim=0)[1:3] + row), x, x[0])[0])
+with autograd.record():
+    y = loop(x)
+y.backward()
+print(y.asnumpy().tolist(), x.grad.asnumpy().tolist())
+"""
+
+
+def test_functions_of_loops_that_were_tidied_away_are_named_again(tmp_path: Path) -> None:
+    """What is left may be any part of what was stored: the programs within, say, without their
+    functions, and without the program around them."""
+
+    def run_loop() -> list[str]:
+        return lines_of(run_script(LOOP, TIGON_CACHE=str(tmp_path)))
+
+    expected = run_loop()
+    begin = b'{"functions": ['
+    contents = {file: file.read_bytes() for file in tmp_path.iterdir() if file.suffix == ".o"}
+    programs = {
+        file: json.loads(content[content.index(begin) :])
+        for file, content in contents.items()
+        if begin in content
+    }
+    alone = [file for file, program in programs.items() if not program["within"]]
+    assert alone and len(alone) < len(programs)
+    for file in contents.keys() - alone:
+        file.unlink()
+    assert run_loop() == expected
+    assert run_loop() == expected
 
 
 def test_what_is_written_can_be_read() -> None:

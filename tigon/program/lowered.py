@@ -195,9 +195,10 @@ class StoredGraph:
         in_place: Sequence[tuple[int, int]],
         target: Backend,
         program: stored.StoredProgram,
+        key: str,
     ) -> None:
         self.given = given
-        self._options = (disabled, donated, in_place)
+        self._options = (disabled, donated, in_place, key)
         self._target = target
         self._stored = program
 
@@ -626,7 +627,7 @@ def lower_graph(
             content = target.store.load(key)
             program = None if content is None else stored.load(content)
             if program is not None:
-                return StoredGraph(graph, disabled, donated, in_place, target, program)
+                return StoredGraph(graph, disabled, donated, in_place, target, program, key)
         return LoweredGraph(graph, disabled, donated, in_place, key)
 
 
