@@ -699,6 +699,9 @@ late = gluon.Parameter("w", shape=(2, 0), allow_deferred_init=True)
 late.initialize()
 late.shape = (2, 3)
 assert late.data().shape == (2, 3)
+""",
+    ),
+    Difference(
         "lengths of recurrent layers",
         "`RNN` takes `use_sequence_length` in mode 'lstm' only, on a gpu",
         "in all modes",
