@@ -205,7 +205,7 @@ class RandomKey:
     counter: int
 
 def take_key(calls: int = 1) -> RandomKey: ...
-def give_back_key(key: RandomKey, calls: int) -> None: ...
+def give_back_key(key: RandomKey, calls: int) -> None:
     """Undo `take_key`, which has given this, if nobody has taken a key since."""
 
 def take_callback_key() -> tuple[int, int]:

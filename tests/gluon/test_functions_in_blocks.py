@@ -178,12 +178,10 @@ def test_a_program_holds_forward_and_backward(case: str) -> None:
 
 class ReadsForward(autograd.Function):
     def forward(self, x: Any) -> Any:
-        calls.append("forward")
         self.y = nd.array(np.tanh(x.asnumpy()))
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        calls.append("backward")
         return dy * (1 - self.y * self.y)
 
 
@@ -211,14 +209,39 @@ class DrawsBackward(autograd.Function):
         return dy * noise
 
 
+class MovesBackward(autograd.Function):
+    """Statistics, which are no part of a gradient."""
+
+    def forward(self, x: Any) -> Any:
+        calls.append("forward")
+        return x * 2
+
+    def backward(self, dy: Any) -> Any:
+        one, zero = nd.ones((3,)), nd.zeros((3,))
+        found = nd.BatchNorm(dy.reshape((1, 3)), one, zero, zero * 1, one, use_global_stats=True)
+        if not isinstance(dy, mx.sym.Symbol):
+            calls.append("backward")
+        return found.reshape((3,))
+
+
 calls: list[str] = []
+
+
+def test_values_that_a_forward_reads_are_paths() -> None:
+    plain, hybridized = (Net(lambda a, b: ReadsForward()(a * 1) + b) for _ in range(2))
+    hybridized.hybridize(strict=True)
+    for number in (0, 1, 0, 1):
+        expected, found = _run(plain, True, number), _run(hybridized, True, number)
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+    assert len(hybridized.compiled[0].paths) == 2
 
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (ReadsForward, "it does x.asnumpy() at "),
         (ReadsBackward, "no graph: ReadsBackward.backward: it does x.asnumpy() at "),
+        (MovesBackward, "changes a state or is Python code, which the gradient of a graph cannot"),
         (DrawsBackward, "no graph: DrawsBackward.backward: _random_uniform "),
     ],
 )

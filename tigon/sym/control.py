@@ -57,11 +57,12 @@ class _Within:
 class Inner:
     """What is traced of a body: its variables, and where its nodes begin."""
 
-    def __init__(self, where: str, lazy: bool) -> None:
+    def __init__(self, where: str, lazy: bool, what: str = "a loop or a branch of a graph") -> None:
         """`lazy`: all that is computed within stays within. Otherwise what does not depend on the
-        variables is computed once, around the loop."""
+        variables is computed once, around the loop. `what` it is, for messages."""
         self.where = where
         self.lazy = lazy
+        self.what = what
         self.variables: list[Value] = []
         self.first = constant(0).node.serial
 
@@ -113,8 +114,8 @@ class Inner:
         for node in within:
             if _has_states(node):
                 raise CannotTrace(
-                    f"{self.where}: {node.label} changes a state or is Python code, which a loop "
-                    "or a branch of a graph cannot hold; do it outside"
+                    f"{self.where}: {node.label} changes a state or is Python code, which "
+                    f"{self.what} cannot hold; do it outside"
                 )
         for node in order:
             if node in within:

@@ -42,7 +42,7 @@ def _traced(
 ) -> list[Symbol]:
     where = f"{called}.backward"
     own = [enter(result, called) for result in results]
-    inner = Inner(where, lazy=True)
+    inner = Inner(where, lazy=True, what="the gradient of a graph")
     like = type(results[0])
     nest = Nest(tuple(results), [None] * len(results))
     cotangents = inner.enter("cotangent", nest, [_type(value) for value in own])
