@@ -250,6 +250,31 @@ class Sequence:
 KEY_SLOT: int
 """Among the inputs of a run: the random key of the call."""
 
+class Paths:
+    """A call whose way depends on values, as a tree of segments, each
+
+        (cache or None, inputs, made, draws, decision, what comes next)
+
+    where `decision` is "truth", "integer", "bits" or None. What comes next is (decided, pairs of an
+    outcome and the number of a segment), or the number of an end: (results, states, form). Arrays
+    are told by numbers: operands up from 0, what segments made down from -1. `form` is "bare",
+    "tuple", "list" or a function of the results and the arrays among the arguments.
+    `decides_only`: what calls draw is given back."""
+
+    def __init__(
+        self,
+        segments: list[Any],
+        ends: list[Any],
+        operands: int,
+        training: bool,
+        decides_only: bool = False,
+    ) -> None: ...
+    def __call__(self, operands: list[NDArray], arguments: list[NDArray]) -> Any:
+        """The result, or NotImplemented where an outcome is unknown: then nothing has happened."""
+
+def commit(array: NDArray, made: NDArray) -> None:
+    """From now on the array is what was made, as states are."""
+
 class SequenceCache:
     """Sequences of one graph by mode, wanted gradients, inputs given up, and types. `make(arrays,
     training, wanted, donated)` answers a miss, where `wanted` says of which arrays gradients are
@@ -371,6 +396,9 @@ class Guards:
         """What the names mean in a class and its bases; looked up when its version changes."""
 
     def check(self, function: Callable[[], bool]) -> int: ...
+    def begin_with(self, before: Guards) -> None:
+        """Take over those of an earlier trace, which stay as they are."""
+
     def hold(self) -> bool: ...
     def failed(self) -> int:
         """The number of the first that does not hold, or -1."""
