@@ -14,6 +14,8 @@ RANK = "the loops of a nest: the axes of arrays, 32 at most, and a few stages"
 LOOPS = "the nesting of loops"
 ONCE = "one level: the inner call takes the other branch"
 BOUNDED = {
+    "gluon.graphs.Entry._run_code": "once more, when numbers are read at once",
+    "sym.traced._settled": "the depth of an index: a tuple of slices",
     "autograd._heads grad": "not recursive: a flag of the same name",
     "backends.llvm.objects.Compiler._has_helper Compiler._load Compiler._stored "
     "Compiler.find": "a library is loaded once at a time",

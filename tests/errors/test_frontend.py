@@ -55,11 +55,6 @@ CASES = [
         "convert it with astype('float32')",
     ),
     (
-        lambda: nd.sqrt(nd.ones(2, dtype="int64")),
-        "sqrt: data: expected floating-point numbers; given int64; convert it with "
-        "astype('float32')",
-    ),
-    (
         lambda: nd.softmax(nd.ones((2, 3)), nd.ones(2), use_length=True),
         "softmax: length: expected integers; given float32; convert it with astype('int32')",
     ),

@@ -102,12 +102,10 @@ class StepGraph:
         except BaseException:
             optimizer.withdraw(bound.indices, before)
             raise
-        return self._result(results, leaves)
-
-    def _result(self, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
         loss = rebuild_outputs(self.loss_structure, results, leaves)
-        if not self.step.outputs:
-            return loss
+        return loss if not self.step.outputs else self._with_output(loss, results, leaves)
+
+    def _with_output(self, loss: Any, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
         return loss, rebuild_outputs(self.output_structure, results, leaves)
 
     def _adjusted(self, bound: _Bound, arrays: Sequence[Any], leaves: Sequence[Any]) -> Any:
@@ -134,7 +132,7 @@ class StepGraph:
                 optimizer.rescale_grad = scale
             for made, place in program.states:
                 _native.commit(arrays[place], results[made])
-        return self._result(results, leaves)
+        return loss if not self.step.outputs else self._with_output(loss, results, leaves)
 
     @property
     def programs(self) -> list[TrainingProgram]:

@@ -344,6 +344,7 @@ class _StepEntry(Entry):
             sources = dict(zip(self.graph.inputs, self.sources, strict=True))
             own = StepGraph(step, self.cached, self.graph, self.structure, sources, self.types)
             self.graphs.append(own)
+            self.run = own.run  # type: ignore[method-assign]  # a frame less
 
     def _add_path(self, trace: tracing.Trace, result: Any, fresh: dict[int, Any]) -> None:
         path, paths = trace.path, self.paths

@@ -18,7 +18,7 @@ from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.ir.rewrite import typed
-from tigon.ops.record import Family, common_dtype, primitive
+from tigon.ops.record import Family, primitive
 
 COUNT_TYPE = TensorType((1,), int64)
 """Of a number of iterations."""
@@ -393,7 +393,9 @@ def _evaluated(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         types = [value.type for value in node.inputs]
         weak = [type_.weak for type_ in types]
         if any(weak) and not all(weak):
-            dtype = common_dtype(node.op.name, *types).numpy
+            strong = {type_.dtype for type_ in types if not type_.weak}
+            # Of a choice the condition may be of another.
+            dtype = (strong.pop() if len(strong) == 1 else node.outputs[0].dtype).numpy
             operands = [
                 array.astype(dtype) if is_weak else array
                 for array, is_weak in zip(operands, weak, strict=True)
