@@ -3,6 +3,8 @@ memory that ends where the image does."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,10 @@ def test_images_become_points_where_each_has_places_enough() -> None:
     assert not slides(nest)  # seven of nine places of a line would hardly fill it
 
 
+@pytest.mark.skipif(
+    "avx512f" not in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else True,
+    reason="blocks of narrower vectors differ from layer to layer",
+)
 def test_layers_of_different_sizes_share_a_function() -> None:
     structures = {
         cpu.prepare(convolution(channels, (size, size), channels, (3, 3), pad=(1, 1))[0]).structure
