@@ -10,6 +10,7 @@ import numpy
 
 from tigon.base import TigonError, check
 from tigon.base.lazy import complete as _complete
+from tigon.base.signatures import whole_signature
 
 _REGISTRY: dict[str, Any] = {}
 
@@ -79,6 +80,8 @@ def _numpy(array: Any) -> numpy.ndarray:
 
 class EvalMetric:
     """Base: `update` adds batches, `get` gives (name, mean) so far."""
+
+    __signature__ = whole_signature()
 
     def __init__(
         self,
@@ -389,14 +392,42 @@ class NegativeLogLikelihood(CrossEntropy):
 
 @register
 @alias("pearsonr")
-class PearsonCorrelation(_PerBatch):
-    """Pearson's correlation of labels and predictions."""
+class PearsonCorrelation(EvalMetric):
+    """Pearson's correlation of labels and predictions: the mean over batches ('macro'), or that of
+    all numbers seen ('micro')."""
 
-    def __init__(self, name: str = "pearsonr", **names: Any) -> None:
-        super().__init__(name, **names)
+    def __init__(self, name: str = "pearsonr", average: str = "macro", **names: Any) -> None:
+        check(
+            average in ("macro", "micro"),
+            "PearsonCorrelation",
+            f"average: expected 'macro' or 'micro'; given {average!r}",
+        )
+        self.average = average
+        super().__init__(name, average=average, **names)
 
-    def _error(self, label: numpy.ndarray, pred: numpy.ndarray) -> float:
-        return float(numpy.corrcoef(pred.ravel(), label.ravel())[0, 1])
+    def reset(self) -> None:
+        super().reset()
+        self._count = 0
+        self._means, self._moments = numpy.zeros(2), numpy.zeros((2, 2))
+
+    def _score(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:
+        pair = numpy.stack([pred.ravel(), label.ravel()]).astype(numpy.float64)
+        if self.average == "macro":
+            return float(numpy.corrcoef(pair)[0, 1]), 1
+        count, means = pair.shape[1], pair.mean(axis=1)
+        apart, total = means - self._means, self._count + count
+        moments = (pair - means[:, None]) @ (pair - means[:, None]).T
+        moments += numpy.outer(apart, apart) * self._count * count / total
+        self._moments = self._moments + moments
+        self._means, self._count = self._means + apart * count / total, total
+        return 0.0, 1
+
+    def get(self) -> tuple[str, float]:
+        if self.average == "macro" or not self._count:
+            return super().get()
+        (first, both), (_, second) = self._moments
+        with numpy.errstate(invalid="ignore"):
+            return self.name, float(both / numpy.sqrt(first * second))
 
 
 @register

@@ -55,7 +55,7 @@ def test_a_type_checker_reads_the_installed_package(tmp_path):
         capture_output=True,
         text=True,
     )
-    for revealed in ("nd.NDArray", "gluon.nn.basic.Dense", "optimizer.optimizer.Adam"):
+    for revealed in ("nd.NDArray", "gluon.nn.basic.Dense", "optimizer.rules.Adam"):
         assert f'Revealed type is "tigon.{revealed}"' in done.stdout, done.stdout + done.stderr
     assert 'has incompatible type "str"; expected "int"' in done.stdout
     assert "Found 1 error" in done.stdout

@@ -2,7 +2,8 @@
 
 from tigon.base.lazy import complete as _complete
 from tigon.optimizer.by_arrays import LBSGD, SGLD
-from tigon.optimizer.optimizer import (
+from tigon.optimizer.optimizer import Optimizer, create, register
+from tigon.optimizer.rules import (
     DCASGD,
     FTML,
     LAMB,
@@ -16,13 +17,10 @@ from tigon.optimizer.optimizer import (
     AdamW,
     Ftrl,
     Nadam,
-    Optimizer,
     RMSProp,
     Signum,
     Test,
     ccSGD,
-    create,
-    register,
 )
 from tigon.optimizer.updater import Updater, get_updater
 

@@ -53,8 +53,8 @@ class LBSGD(_ByArrays):
         "num_epochs": 60,
     }
 
-    def __init__(self, learning_rate: float | None = None, **fields: Any) -> None:
-        super().__init__(learning_rate=learning_rate, **fields)
+    def __init__(self, momentum: float = 0.0, multi_precision: bool = False, **fields: Any) -> None:
+        super().__init__(momentum=momentum, multi_precision=multi_precision, **fields)
         strategy, scale = self.constants["warmup_strategy"], self.constants["batch_scale"]
         check(
             strategy in _STRATEGIES,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon._native import NDArray
@@ -11,12 +11,7 @@ from tigon.base import TigonError, check
 from tigon.base.signatures import whole_signature
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
-from tigon.ops.primitive.arithmetic import absolute, maximum, square
-from tigon.ops.primitive.choose import clip, where
-from tigon.ops.primitive.compare import greater
-from tigon.ops.primitive.functions import sqrt
-from tigon.ops.record import get
-from tigon.ops.tensor.reduce import norm
+from tigon.ops.primitive.choose import clip
 from tigon.optimizer.update_graph import UpdateGraph
 from tigon.runtime import tracing
 
@@ -73,6 +68,32 @@ def _constant(name: str) -> property:
     return property(read, change)
 
 
+def _by_position(kind: type[Optimizer]) -> Callable[..., None]:
+    """The `__init__` of a class that has nothing to do but to name its arguments."""
+    names = kind.positional.split()
+
+    def __init__(self: Optimizer, *given: Any, **fields: Any) -> None:
+        check(
+            len(given) <= len(names),
+            kind.__name__,
+            f"expected at most {len(names)} arguments by position ({', '.join(names)}); "
+            f"given {len(given)}; give the others by name",
+        )
+        for name, value in zip(names, given, strict=False):
+            check(name not in fields, kind.__name__, f"'{name}' is given twice")
+            fields[name] = value
+        fields.pop("lazy_update", None)  # gradients are dense
+        super(kind, self).__init__(**fields)
+
+    parameter = inspect.Parameter
+    own = {"lazy_update": True, "learning_rate": None, **kind.defaults}
+    place = parameter.POSITIONAL_OR_KEYWORD
+    taken = [parameter(name, place, default=own[name]) for name in names]
+    ends = parameter("self", place), parameter("fields", parameter.VAR_KEYWORD)
+    __init__.__signature__ = inspect.Signature([ends[0], *taken, ends[1]])  # type: ignore
+    return __init__
+
+
 class Optimizer:
     """Base. A subclass writes `formula` or `update`, and `create_state` if it keeps any.
 
@@ -87,6 +108,8 @@ class Optimizer:
 
     defaults: Mapping[str, float] = {}
     """Rates and constants of the rule with MXNet's defaults: keyword arguments of the class."""
+    positional = ""
+    """The names of the arguments that a class takes by position, in MXNet's order."""
     learning_rate_default = 0.01
     aggregate_num = 0
     """How many parameters an `update` of a subclass takes at once, as lists; 0: one, as it is."""
@@ -99,6 +122,8 @@ class Optimizer:
         if cls._is_ours:  # `optimizer.momentum = 0.5` holds from the next step on
             for name in cls.__dict__.get("defaults", ()):
                 setattr(cls, name, _constant(name))
+            if "positional" in cls.__dict__ and "__init__" not in cls.__dict__:
+                cls.__init__ = _by_position(cls)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -397,338 +422,7 @@ def as_list(state: Any) -> list[Any]:
     return list(state) if isinstance(state, (list, tuple)) else [state]
 
 
-def _zeros_like(weight: Any) -> Any:
+def zeros_like(weight: Any) -> Any:
     from tigon import nd
 
     return nd.zeros(weight.shape, ctx=weight.context, dtype=weight.dtype)
-
-
-class _ByRecord(Optimizer):
-    """Its rule is an update operator with the rates as operands: `_sgd_mom_update` and its kin."""
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        """Name and attributes of the operator."""
-        raise NotImplementedError(f"{type(self).__name__}: define record")
-
-    def full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
-        lr, wd, *extra, rescale = rates
-        name, attributes = self.record(states)
-        op = get(name)
-        known = {"lr": lr, "wd": wd, "rescale_grad": rescale, "t": extra[0] if extra else None}
-        given = [known[operand.name] for operand in op.operands[2 + len(states) :]]
-        clip_word = "clip_grad" if name == "_ftml_update" else "clip_gradient"
-        found = op(weight, grad, *states, *given, **attributes, **{clip_word: self._clip})
-        return (found[0], found[1:]) if isinstance(found, tuple) else (found, ())
-
-
-class _Stateful(Optimizer):
-    """Keeps a fixed number of arrays like the weight, zero at first."""
-
-    state_count = 1
-
-    def create_state(self, index: Any, weight: Any) -> Any:
-        states = tuple(_zeros_like(weight) for _ in range(self.state_count))
-        return states[0] if len(states) == 1 else states or None
-
-
-@register
-class SGD(_ByRecord):
-    """Stochastic gradient descent, with momentum and weight decay.
-
-    `m = momentum * m - lr * (grad + wd * w)`, `w = w + m`.
-    """
-
-    defaults = {"momentum": 0.0}  # noqa: RUF012
-
-    def __init__(self, learning_rate: float | None = None, lazy_update: bool = True, **fields: Any):
-        super().__init__(learning_rate=learning_rate, **fields)
-
-    def create_state(self, index: Any, weight: Any) -> Any:
-        return _zeros_like(weight) if self.constants["momentum"] else None
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        if not states:
-            return "_sgd_update", {}
-        return "_sgd_mom_update", {"momentum": self.constants["momentum"]}
-
-
-@register
-class NAG(SGD):
-    """Nesterov's accelerated gradient."""
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        if not states:
-            return "_sgd_update", {}
-        return "_nag_mom_update", {"momentum": self.constants["momentum"]}
-
-
-@register
-class Adam(_ByRecord, _Stateful):
-    """Adam, with the bias corrections folded into the rate."""
-
-    defaults = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
-    learning_rate_default = 0.001
-    state_count = 2
-
-    def __init__(self, learning_rate: float | None = None, lazy_update: bool = True, **fields: Any):
-        super().__init__(learning_rate=learning_rate, **fields)
-
-    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        first = 1.0 - self.constants["beta1"] ** count
-        second = 1.0 - self.constants["beta2"] ** count
-        return (lr * math.sqrt(second) / first, wd)
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        return "_adam_update", dict(self.constants)
-
-
-@register
-class AdamW(Adam):
-    """Adam with weight decay apart from the gradient."""
-
-    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        # The decay goes with the plain rate, not with the corrected one.
-        return (super().schedule(lr, wd, count)[0], lr * wd)
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        return "_adamw_update", dict(self.constants)
-
-
-@register
-class AdaGrad(_Stateful):
-    """Rates divided by the root of the sum of squared gradients."""
-
-    defaults = {"eps": 1e-7}  # noqa: RUF012
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        history = states[0] + square(grad)
-        step = grad / sqrt(history + self.constants["eps"]) + wd * weight
-        return weight - lr * step, (history,)
-
-
-@register
-class RMSProp(_ByRecord):
-    """Rates divided by a running root mean square; `centered` subtracts the mean."""
-
-    defaults = {  # noqa: RUF012
-        "gamma1": 0.9,
-        "gamma2": 0.9,
-        "epsilon": 1e-8,
-        "centered": False,
-        "clip_weights": 0.0,
-    }
-    learning_rate_default = 0.001
-
-    def create_state(self, index: Any, weight: Any) -> Any:
-        count = 3 if self.constants["centered"] else 1
-        return tuple(_zeros_like(weight) for _ in range(count))
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        attributes = {name: self.constants[name] for name in ("gamma1", "epsilon")}
-        attributes["clip_weights"] = self.constants["clip_weights"] or -1.0
-        if not self.constants["centered"]:
-            return "_rmsprop_update", attributes
-        return "_rmspropalex_update", {**attributes, "gamma2": self.constants["gamma2"]}
-
-
-@register
-class AdaDelta(_ByRecord, _Stateful):
-    """Steps scaled by the running size of earlier steps; the rate is not used."""
-
-    defaults = {"rho": 0.90, "epsilon": 1e-5}  # noqa: RUF012
-    state_count = 2
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        return "_adadelta_update", dict(self.constants)
-
-
-@register
-class Ftrl(_ByRecord, _Stateful):
-    """Follow the regularized leader: sparse weights by an L1 term."""
-
-    defaults = {"lamda1": 0.01, "beta": 1.0}  # noqa: RUF012
-    learning_rate_default = 0.1
-    state_count = 2
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        return "_ftrl_update", dict(self.constants)
-
-
-@register
-class Signum(SGD):
-    """Steps by the sign of the momentum."""
-
-    defaults = {"momentum": 0.9, "wd_lh": 0.0}  # noqa: RUF012
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        return ("_signum_update", dict(self.constants)) if states else ("_signsgd_update", {})
-
-
-@register
-class Adamax(_Stateful):
-    """Adam with the largest gradient instead of the root mean square."""
-
-    defaults = {"beta1": 0.9, "beta2": 0.999}  # noqa: RUF012
-    learning_rate_default = 0.002
-    state_count = 2
-    decay_before_clipping = True
-
-    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        return (lr / (1.0 - self.constants["beta1"] ** count), wd)
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        mean = states[0] * beta1 + grad * (1 - beta1)
-        largest = maximum(states[1] * beta2, absolute(grad))
-        # A weight that never had a gradient has 0 / 0 here.
-        return weight - lr * mean / (largest + 1e-8), (mean, largest)
-
-
-@register
-class Nadam(_Stateful):
-    """Adam with Nesterov's momentum."""
-
-    defaults = {  # noqa: RUF012
-        "beta1": 0.9,
-        "beta2": 0.999,
-        "epsilon": 1e-8,
-        "schedule_decay": 0.004,
-    }
-    learning_rate_default = 0.001
-    state_count = 2
-    decay_before_clipping = True
-
-    def _momentum(self, count: int) -> float:
-        decay = 0.96 ** (count * self.constants["schedule_decay"])
-        return self.constants["beta1"] * (1.0 - 0.5 * decay)
-
-    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        product = math.prod(self._momentum(i) for i in range(1, count + 1))
-        now, later = self._momentum(count), self._momentum(count + 1)
-        second = 1.0 - self.constants["beta2"] ** count
-        return (lr, wd, (1 - now) / (1 - product), later / (1 - product * later), 1 / second)
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        mean = states[0] * beta1 + grad * (1 - beta1)
-        variance = states[1] * beta2 + square(grad) * (1 - beta2)
-        step = grad * extra[0] + mean * extra[1]
-        return (
-            weight - lr * step / (sqrt(variance * extra[2]) + self.constants["epsilon"]),
-            (mean, variance),
-        )
-
-
-@register
-class FTML(_ByRecord, _Stateful):
-    """Follow the moving leader."""
-
-    defaults = {"beta1": 0.6, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
-    state_count = 3
-
-    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        return (lr, wd, float(count))
-
-    def record(self, states: States) -> tuple[str, dict[str, Any]]:
-        return "_ftml_update", dict(self.constants)
-
-
-@register
-class LAMB(_Stateful):
-    """Adam with a rate per layer: the ratio of the norms of weight and step."""
-
-    defaults = {  # noqa: RUF012
-        "beta1": 0.9,
-        "beta2": 0.999,
-        "epsilon": 1e-6,
-        "lower_bound": None,
-        "upper_bound": None,
-        "bias_correction": True,
-    }
-    learning_rate_default = 0.001
-    state_count = 2
-
-    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
-        if not self.constants["bias_correction"]:
-            return (lr, wd, 1.0, 1.0)
-        first = 1.0 - self.constants["beta1"] ** count
-        second = 1.0 - self.constants["beta2"] ** count
-        return (lr, wd, 1.0 / first, 1.0 / second)
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        mean = states[0] * beta1 + grad * (1 - beta1)
-        variance = states[1] * beta2 + square(grad) * (1 - beta2)
-        step = mean * extra[0] / (sqrt(variance * extra[1]) + self.constants["epsilon"])
-        step = step + wd * weight
-        size = norm(weight)
-        if self.constants["lower_bound"] is not None:
-            size = maximum(size, self.constants["lower_bound"])
-        if self.constants["upper_bound"] is not None:
-            size = clip(size, a_min=0.0, a_max=self.constants["upper_bound"])
-        return weight - lr * _ratio(size, norm(step)) * step, (mean, variance)
-
-
-def _ratio(size: Value, step: Value) -> Value:
-    """size / step, or 1 where one of them is zero."""
-    usable = greater(size, 0.0) * greater(step, 0.0)
-    return where(usable, size / where(usable, step, step * 0.0 + 1.0), step * 0.0 + 1.0)
-
-
-@register
-class LARS(SGD):
-    """SGD with a rate per layer: the ratio of the norms of weight and gradient."""
-
-    defaults = {"momentum": 0.0, "eta": 0.001, "epsilon": 1e-8}  # noqa: RUF012
-
-    def full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
-        lr, wd, rescale = rates
-        size = norm(weight)
-        steepness = norm(grad) * absolute(rescale) + wd * size + self.constants["epsilon"]
-        ratio = where(
-            greater(size, 0.0), size * self.constants["eta"] / steepness, size * 0.0 + 1.0
-        )
-        return super().full_formula(weight, grad, states, lr * ratio, wd, rescale)
-
-
-@register
-class DCASGD(Optimizer):
-    """SGD that corrects for stale gradients with the weight of the previous update."""
-
-    defaults = {"momentum": 0.0, "lamda": 0.04}  # noqa: RUF012
-
-    def create_state(self, index: Any, weight: Any) -> Any:
-        return (_zeros_like(weight), weight.copy())
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        momentum, previous = states
-        correction = square(grad) * (weight - previous) * self.constants["lamda"]
-        step = lr * (grad + wd * weight + correction)
-        new = momentum * self.constants["momentum"] - step
-        return weight + new, (new, weight)
-
-
-@register
-class ccSGD(SGD):
-    """SGD under its name of long ago."""
-
-
-@register
-class Test(_Stateful):
-    """For tests: adds the rescaled gradient and remembers the weight."""
-
-    def formula(
-        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
-    ) -> Updated:
-        new = weight + grad
-        return new, (new,)
