@@ -188,6 +188,7 @@ void ProgramCode::finish() {
         check(place.index >= 0 && static_cast<size_t>(place.index) < bound, launch,
               "buffer out of range");
         if (may_fail_late && place.space == Space::Output) {
+          any_half_ = true;
           half_.resize(output_count);
           half_[static_cast<size_t>(place.index)] = true;
         }

@@ -108,7 +108,7 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
 
   // Whether this output is written by what may fail when it has written some of it: a routine with
   // a matrix that it cannot factorize, an iteration of a loop.
-  bool may_leave_half(size_t output) const { return output < half_.size() && half_[output]; }
+  bool may_leave_half(size_t output) const { return any_half_ && half_[output]; }
 
   // Throws UserError naming the operator when a kernel reports a status; the other says so.
   void execute(void* const* inputs, void* const* outputs, void* arena) const;
@@ -133,6 +133,7 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
 
   std::vector<uint32_t> chunk_counts_;  // of each wave
   bool has_control_ = false;
+  bool any_half_ = false;
   std::vector<bool> half_;
   size_t buffer_total_ = 0;
   std::vector<void*> constants_;

@@ -694,3 +694,61 @@ def test_what_decides_in_training_alone_is_exported_for_prediction(tmp_path):
     symbol, params = net.export(str(tmp_path / "net"))
     loaded = mx.gluon.SymbolBlock.imports(symbol, ["data"], params)
     assert loaded(nd.ones((2,))).asnumpy().tolist() == [2, 2]
+
+
+def test_symbols_from_outside_are_told_before_and_after_a_decision():
+    outside = mx.sym.var("outside")
+
+    def before(net, x):
+        return x if (x + outside).sum() > 0 else -x
+
+    def after(net, x):
+        return x + outside if x.sum() > 0 else x
+
+    for function in (before, after):
+        net = Net(function, ())
+        net.hybridize()
+        with pytest.raises(TigonError, match="used the symbol 'outside', which belongs to no arg"):
+            net(nd.ones((2,)))
+
+
+def test_threads_call_while_paths_are_added():
+    """A call has the arrays that its tree asks for, also where another thread adds paths."""
+    count = 40
+    net = nn.HybridSequential()
+    experts = [nn.Dense(2, in_units=2) for _ in range(6)]
+    net.add(*experts)
+
+    def forward(net, x):
+        return experts[int(x[0, 0])](x)
+
+    routed = Net(forward, ())
+    for expert in experts:
+        routed.register_child(expert)
+    routed.initialize(mx.init.Normal(1))
+    inputs = [nd.full((1, 2), number) for number in range(6)]
+    expected = [routed(x).asnumpy() for x in inputs]
+    wrong = []
+
+    def work(first):
+        for turn in range(count):
+            place = (first + turn) % 6
+            try:
+                if not np.allclose(routed(inputs[place]).asnumpy(), expected[place], rtol=1e-5):
+                    wrong.append(place)
+            except Exception as error:
+                wrong.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(3):
+            routed.hybridize()
+            threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []

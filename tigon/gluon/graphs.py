@@ -17,7 +17,7 @@ from tigon.context import context_at, context_in
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
-from tigon.gluon.parameter import Parameter
+from tigon.gluon.operands import Operands
 from tigon.gluon.paths import MOST_PATHS, Paths
 from tigon.gluon.structure import (
     SINGLE,
@@ -31,13 +31,13 @@ from tigon.gluon.structure import (
 )
 from tigon.gluon.symbolic import input_names
 from tigon.gluon.trace.guards import GuardSet
-from tigon.gluon.trace.path import Path, Places, Source
+from tigon.gluon.trace.path import Path, Places
+from tigon.gluon.trace.sources import Source, source_of
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.program.cached_graph import CachedGraph, States, thread_states
 from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
 from tigon.runtime.counters import count, fall_back, give_way
-from tigon.sym.symbol import Symbol
 from tigon.sym.traced import traced_variable
 
 GRAPHS_PER_KIND = 8
@@ -123,12 +123,12 @@ class Entry:
         self._traced: Any = None
         """The structure and the arrays of the call that was traced, if it went on a path."""
         self.steady, self.lasting = GuardSet(), GuardSet()
-        trace, symbols, result, fresh = self._run_code(block, leaves, args, None)
+        trace, result, fresh = self._run_code(block, leaves, args, None)
         if trace.path is not None and trace.path.segments:
             self._begin_paths()
             self._add_path(trace, result, fresh)
         else:
-            self._collect(trace, symbols, result, fresh)
+            self._collect(trace, result, fresh)
             self.cached = None
             if self.graph.outputs:
                 self.cached = compiled_graph(
@@ -144,7 +144,7 @@ class Entry:
         leaves: Sequence[Any],
         args: tuple[Any, ...],
         before: tuple[GuardSet, GuardSet] | None,
-    ) -> tuple[tracing.Trace, Sequence[Symbol], Any, dict[int, Any]]:
+    ) -> tuple[tracing.Trace, Any, dict[int, Any]]:
         """Trace the code of one call. Its guards are those of this entry from then on."""
         types = [type_of(leaf) for leaf in leaves]
         made = {
@@ -181,7 +181,7 @@ class Entry:
         self.lasting = trace.reads.lasting
         self._steady_holds = self.steady.native.hold
         self._lasting_holds = self.lasting.native.hold
-        return trace, symbols, result, fresh
+        return trace, result, fresh
 
     # -- where values decide
 
@@ -192,7 +192,7 @@ class Entry:
         self.paths = self._paths()
         self.cached: CachedGraph | None = None
         self.form = None
-        self.sources: list[Source] = []
+        self._sources: list[Source] = []
         self._numbers: dict[Any, int] = {}
         self.donated = ()
 
@@ -204,8 +204,8 @@ class Entry:
         kind, which = source
         key = (kind, which if kind == "input" else id(which))
         if key not in self._numbers:
-            self._numbers[key] = len(self.sources)
-            self.sources.append(source)
+            self._numbers[key] = len(self._sources)
+            self._sources.append(source)
         return self._numbers[key]
 
     def _add_path(self, trace: tracing.Trace, result: Any, fresh: dict[int, Any]) -> None:
@@ -214,7 +214,7 @@ class Entry:
         assert path is not None and paths is not None
         try:
             outputs: list[Value] = []
-            structure = collect_outputs(result, outputs, dict(path.sources()), fresh, trace)
+            structure = collect_outputs(result, outputs, path.sources(), fresh, trace)
             computed = [value for value in outputs if value not in path.number_of]
             graph, states, unread = threaded(computed, trace.effects, path.calls)
             first = path.conclude(graph, states, unread)
@@ -232,18 +232,19 @@ class Entry:
 
     def _compile_paths(self) -> None:
         assert self.paths is not None
-        self._place_operands()
-        self.paths.compile(len(self.sources))
+        operands = Operands(self._sources)
+        operands.bind(self.context)
+        self.paths.compile(len(operands))
+        self.operands = operands
+        # At once: other threads may be calling.
+        self._ready = (self.paths.native, operands, self.paths.reads_nothing)
         self.version += 1
 
     def follow(self, block: Any, leaves: Sequence[Any], args: tuple[Any, ...]) -> None:
         """Trace a call that came to where nobody has been; its path is known then."""
-        paths = self.paths
-        assert paths is not None
-        trace, _, result, fresh = self._run_code(block, leaves, args, (self.steady, self.lasting))
+        trace, result, fresh = self._run_code(block, leaves, args, (self.steady, self.lasting))
         self._add_path(trace, result, fresh)
         trace.release()
-        self._bind()
 
     def take_result(self, leaves: Sequence[Any]) -> Any:
         """Of the call that was traced; UNKNOWN if it has not been computed."""
@@ -252,42 +253,16 @@ class Entry:
         (structure, arrays), self._traced = self._traced, None
         return rebuild_outputs(structure, arrays, leaves)
 
-    def _collect(
-        self,
-        trace: tracing.Trace,
-        symbols: Sequence[Symbol],
-        result: Any,
-        fresh: dict[int, Any],
-    ) -> None:
+    def _collect(self, trace: tracing.Trace, result: Any, fresh: dict[int, Any]) -> None:
         """Sort the variables of the graph into inputs, parameters and captured arrays."""
         outputs: list[Value] = []
-        source: dict[Value, tuple[str, Any]] = {}
-        for position, symbol in enumerate(symbols):
-            source[symbol._values[0]] = ("input", position)
-        for array, symbol in trace.captured.values():
-            source[symbol._values[0]] = ("array", array)
-        for param, symbol in trace.parameters.values():
-            source[symbol._values[0]] = ("parameter", param)
-        self.structure = collect_outputs(result, outputs, source, fresh, trace)
+        sources = trace.sources()
+        self.structure = collect_outputs(result, outputs, sources, fresh, trace)
         self.graph, self.states, self.unread = threaded(outputs, trace.effects, trace.calls)
         inputs = self.graph.inputs
-        for value in inputs:
-            check(
-                value in source,
-                "hybridize",
-                f"the traced code used the symbol '{value.node.name}', which belongs to no "
-                "argument and no parameter; create symbols outside of blocks only",
-            )
-        self.sources = [source[value] for value in inputs]
+        self.operands = Operands(source_of(value, sources) for value in inputs)
         self.donated: tuple[int, ...] = ()  # inputs of the graph whose memory may hold results
         self.form = flat_form(self.structure) if inputs or self.context is None else None
-        self._place_operands()
-
-    def _place_operands(self) -> None:
-        self.template: list[Any] = [None] * len(self.sources)
-        self.input_positions = [
-            (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
-        ]
 
     def holds(self) -> bool:
         """Whether nothing that the trace read has changed."""
@@ -300,13 +275,7 @@ class Entry:
         return self._lasting_holds()
 
     def _bind(self) -> None:
-        """Put the arrays of parameters in their places; they may have been replaced."""
-        for slot, (kind, which) in enumerate(self.sources):
-            if kind == "parameter":
-                # What derived classes add is traced.
-                self.template[slot] = Parameter._for(which, self.context)
-            elif kind == "array":
-                self.template[slot] = which
+        self.operands.bind(self.context)
 
     def compiled_graphs(self) -> list[CompiledGraph]:
         """What was compiled so far for calls of this kind."""
@@ -315,16 +284,16 @@ class Entry:
             return [program for held in cached if held is not None for program in held.programs]
         if self.cached is None:
             return []
-        given = [self._operand_type(slot) for slot in range(len(self.sources))]
+        given = [self._operand_type(slot) for slot in range(len(self.operands))]
         return self.cached.compiled_for(given, self.training)
 
     def _operand_type(self, slot: int) -> tuple[int, tuple[int, ...]]:
         """The type of one operand, as (dtype code, shape)."""
-        kind, which = self.sources[slot]
+        kind, which = self.operands.sources[slot]
         if kind == "input":
             type_ = self.types[which]
             return type_.dtype.code, type_.shape
-        held = self.template[slot]
+        held = self.operands.template[slot]
         return held.dtype_code, held.shape
 
     def changed(self) -> str:
@@ -340,9 +309,7 @@ class Entry:
                 return self._run_paths(leaves)
             keys.reserve(len(self.trace.draws))
             return rebuild_outputs(self.structure, (), leaves)
-        arrays = self.template.copy()
-        for slot, position in self.input_positions:
-            arrays[slot] = leaves[position]
+        arrays = self.operands.of(leaves)
         if arrays or self.context is None:
             results = self.cached.sequences(arrays, self.training, self.donated)
         else:  # what is made of nothing is made where the arguments are
@@ -353,16 +320,13 @@ class Entry:
         return rebuild_outputs(self.structure, results, leaves)
 
     def _run_paths(self, leaves: Sequence[Any]) -> Any:
-        paths = self.paths
-        assert paths is not None
-        arrays = self.template.copy()
-        for slot, position in self.input_positions:
-            arrays[slot] = leaves[position]
-        if paths.reads_nothing and self.context is not None:
+        native, operands, reads_nothing = self._ready
+        arrays = operands.of(leaves)
+        if reads_nothing and self.context is not None:
             with self.context:
-                result = paths.native(arrays, leaves)
+                result = native(arrays, leaves)
         else:
-            result = paths.native(arrays, leaves)
+            result = native(arrays, leaves)
         return UNKNOWN if result is NotImplemented else result
 
     @property
@@ -375,18 +339,20 @@ class Entry:
     def shorten(self, shortcuts: Shortcuts, args: tuple[Any, ...]) -> None:
         """Let calls like this one go the native way from now on."""
         if self.paths is not None:
-            guards, inputs = self.lasting.native, self.input_positions
-            native = self.paths.native
-            shortcuts.add(native, self.template, inputs, args, self.epoch, guards, "bare")
-            return
-        assert self.cached is not None and self.form is not None
-        arrays = self.template.copy()
-        for slot, position in self.input_positions:
-            arrays[slot] = args[position]
-        sequence = self.cached.sequences.find(arrays, self.training, ())
-        guards = self.lasting.native
+            native, operands, _ = self._ready
+            form = "bare"  # each path has its own
+        else:
+            assert self.cached is not None and self.form is not None
+            operands, form = self.operands, self.form
+            native = self.cached.sequences.find(operands.of(args), self.training, ())
         shortcuts.add(
-            sequence, self.template, self.input_positions, args, self.epoch, guards, self.form
+            native,
+            operands.template,
+            operands.inputs,
+            args,
+            self.epoch,
+            self.lasting.native,
+            form,
         )
 
 
@@ -411,7 +377,7 @@ class DonatingEntry(Entry):
         self.handed_through = inputs_in(self.structure).intersection(self.given_up)
         self.donated = tuple(
             slot
-            for slot, position in self.input_positions
+            for slot, position in self.operands.inputs
             if position in self.given_up and position not in self.handed_through
         )
 

@@ -63,6 +63,8 @@ class Paths:
         self.root: Branches | None = None
         self.ends: list[End] = []
         self.native: Any = None
+        self.reads_nothing = False
+        """Whether a segment is made of nothing, so that its context is to be said."""
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -143,14 +145,16 @@ class Paths:
     def compile(self, operands: int) -> None:
         """Make the native tree."""
         every = self.all()
+        self.reads_nothing = any(o.segment.cached is not None and not o.inputs for o in every)
         place = {id(one): number for number, one in enumerate(every)}
+        number_of = {end: number for number, end in enumerate(self.ends)}
         segments: list[Any] = []
         for one in every:
             segment, decision = one.segment, one.segment.decision
             cache = None if segment.cached is None else segment.cached.sequences
             what: Any
             if one.end is not None:
-                kind, what = None, self.ends.index(one.end)
+                kind, what = None, number_of[one.end]
             else:
                 assert decision is not None
                 kind = decision.kind
@@ -159,11 +163,6 @@ class Paths:
             segments.append((cache, one.inputs, segment.made, segment.draws, kind, what))
         ends = [(end.results, end.states, end.form) for end in self.ends]
         self.native = _native.Paths(segments, ends, operands, self._training, self._decides_only)
-
-    @property
-    def reads_nothing(self) -> bool:
-        """Whether a segment is made of nothing, so that its context is to be said."""
-        return any(one.segment.cached is not None and not one.inputs for one in self.all())
 
     def lines(self) -> list[str]:
         """The tree, with the lines that decide."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import add, is_
 from typing import Any
@@ -12,9 +12,8 @@ import numpy as np
 from tigon import _native
 from tigon.base import TensorType, as_dtype, check, nested, type_of
 from tigon.context import Context
-from tigon.gluon.parameter import Parameter
+from tigon.gluon.operands import Operands
 from tigon.gluon.structure import Structure, rebuild_outputs
-from tigon.gluon.trace.path import Source
 from tigon.ir import Graph, Value
 from tigon.nd import NDArray
 from tigon.ops.primitive.arithmetic import absolute, minimum, square
@@ -39,17 +38,14 @@ class StepGraph:
         cached: CachedGraph | None,
         graph: Graph,
         structure: Structure,
-        sources: Mapping[Value, Source],
+        operands: Operands,
         types: Sequence[TensorType],
     ) -> None:
-        """`types`: of the arrays among the arguments."""
+        """`operands`: the arrays for the inputs of the graph. `types`: of the arrays among the
+        arguments."""
         self.step = step
         self.graph = graph
-        self.sources = [sources[value] for value in graph.inputs]
-        self.template: list[Any] = [None] * len(self.sources)
-        self.input_positions = [
-            (slot, which) for slot, (kind, which) in enumerate(self.sources) if kind == "input"
-        ]
+        self.operands = operands
         self.types = types
         self.loss_structure, self.output_structure = nested.parts(structure)
         self.heads = sum(kind == "output" for kind, _ in self.loss_structure)
@@ -64,13 +60,7 @@ class StepGraph:
         self._bound: _Bound | None = None
 
     def bind(self, context: Context | None) -> None:
-        """Put the arrays of parameters in their places; they may have been replaced."""
-        for slot, (kind, which) in enumerate(self.sources):
-            if kind == "parameter":
-                # What derived classes add is traced.
-                self.template[slot] = Parameter._for(which, context)
-            elif kind == "array":
-                self.template[slot] = which
+        self.operands.bind(context)
         self._bound = None
 
     def run(self, leaves: Sequence[Any]) -> Any:
@@ -88,8 +78,8 @@ class StepGraph:
             )
             batch_size = bound.program.loss_size
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
-        arrays = self.template.copy()
-        for slot, position in self.input_positions:
+        arrays = self.operands.template.copy()  # as `of` does, a frame less
+        for slot, position in self.operands.inputs:
             arrays[slot] = leaves[position]
         optimizer.rescale_grad = trainer._scale / batch_size
         if self.step.adjust is not None:
@@ -124,7 +114,7 @@ class StepGraph:
             _native.give_back_key(key, program.sequence.draws)
             raise
         if grads is not None:
-            weights = [self.template[slot] for slot in program.updated]
+            weights = [self.operands.template[slot] for slot in program.updated]
             optimizer.rescale_grad = 1.0
             try:
                 trainer._updater(bound.indices, grads, weights)
@@ -149,7 +139,7 @@ class StepGraph:
         optimizer = trainer._optimizer
         index_of = {id(param): index for index, param in enumerate(trainer._params)}
         slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
-        for slot, (kind, param) in enumerate(self.sources):
+        for slot, (kind, param) in enumerate(self.operands.sources):
             if kind == "parameter" and id(param) in index_of and param.grad_req != "null":
                 slots[slot] = index_of[id(param)]
         for index in slots.values():
@@ -157,21 +147,21 @@ class StepGraph:
         types = {
             value.node.name: self.types[which] if kind == "input" else type_of(array)
             for value, (kind, which), array in zip(
-                self.graph.inputs, self.sources, self.template, strict=True
+                self.graph.inputs, self.operands.sources, self.operands.template, strict=True
             )
         }
         updater = trainer._updater
 
         def step(training: TrainingGraph) -> TrainingStep:
             self.step._check_used({slots[slot] for slot in training.gradients})
-            weights = [self.template[slot] for slot in training.gradients]
+            weights = [self.operands.template[slot] for slot in training.gradients]
             indices = [slots[slot] for slot in training.gradients]
             states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
             return self._step(training, weights, states)
 
         program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
         indices = [slots[slot] for slot in program.updated]
-        weights = [self.template[slot] for slot in program.updated]
+        weights = [self.operands.template[slot] for slot in program.updated]
         states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
         return _Bound(optimizer, updater, program, indices, weights, states)
 

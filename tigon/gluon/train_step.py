@@ -16,11 +16,13 @@ from tigon.gluon.block import Block
 from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
 from tigon.gluon.function import jit
 from tigon.gluon.graphs import UNKNOWN, Entry, GraphCache, threaded
+from tigon.gluon.operands import Operands
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.paths import Paths
 from tigon.gluon.step_graph import StepGraph
 from tigon.gluon.structure import arrays_in, collect_outputs
 from tigon.gluon.trace.path import Places
+from tigon.gluon.trace.sources import source_of
 from tigon.gluon.trainer import Trainer
 from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
@@ -341,8 +343,8 @@ class _StepEntry(Entry):
         with autograd.record():
             super().__init__(step, leaves, args, compiled, places)
         if self.paths is None:
-            sources = dict(zip(self.graph.inputs, self.sources, strict=True))
-            own = StepGraph(step, self.cached, self.graph, self.structure, sources, self.types)
+            given = (self.cached, self.graph, self.structure, self.operands, self.types)
+            own = StepGraph(step, *given)
             self.graphs.append(own)
             self.run = own.run  # type: ignore[method-assign]  # a frame less
 
@@ -352,14 +354,15 @@ class _StepEntry(Entry):
         path.give_back()  # the program of the path draws
         outputs: list[Value] = []
         sources = path.sources()
-        structure = collect_outputs(result, outputs, dict(sources), fresh, trace)
+        structure = collect_outputs(result, outputs, sources, fresh, trace)
         calls = [node.outputs[0] for node in trace.calls]
         whole = joined(path.origin, [*outputs, *calls])
         advancing = [value.node for value in whole[len(outputs) :]]
         graph, states, _ = threaded(whole[: len(outputs)], (), advancing)
         name, known = self.step.name, self._compiled_by_key
         cached = compiled_graph(graph, name, known, trace.draws, states)
-        own = StepGraph(self.step, cached, graph, structure, sources, self.types)
+        operands = Operands(source_of(value, sources) for value in graph.inputs)
+        own = StepGraph(self.step, cached, graph, structure, operands, self.types)
         path.ends_without_computing()
         if not paths.add_end(path, lambda *_: own):
             self._begin_paths()
@@ -386,7 +389,8 @@ class _StepEntry(Entry):
         return own.run(leaves)
 
     def _bind(self) -> None:
-        super()._bind()
+        if self.paths is not None:
+            super()._bind()  # of the segments that decide
         for graph in self.graphs:
             graph.bind(self.context)
 

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, topological_order
 from tigon.ir.rewrite import rewrite
-from tigon.ops.record import TRANSPARENT, Family
+from tigon.ops.record import TRANSPARENT
 from tigon.passes.loops import (
     Lifted,
     Lifting,
     Loop,
     can_lift,
     is_open_to_change,
+    is_product_of_rows,
     is_pure,
-    rows_of,
+    outside,
 )
 
 
@@ -103,17 +104,8 @@ class _Hoisting:
         same = self._free[node]
         if same and node.op.family not in TRANSPARENT:
             replacements[value] = self._loop.take(self._lifting.lift(value).value)
-        elif not same and self._is_product(node):
+        elif not same and is_product_of_rows(node, [self._free[v.node] for v in node.inputs]):
             replacements[value] = self._loop.enter(self._lifting.lift(value).value)
 
-    def _is_product(self, node: Node) -> bool:
-        """Of rows by what is the same for all: one large product is more than many small ones."""
-        is_same = [self._free[value.node] for value in node.inputs]
-        return node.op.family is Family.CONTRACTION and is_same.count(True) == 1
-
     def _leaf(self, value: Value) -> Lifted | None:
-        if value in self._rows:
-            return rows_of(self._rows[value])
-        if value in self._others:
-            return Lifted(self._others[value].outer, False)
-        return None
+        return outside(value, self._rows, self._others)

@@ -228,6 +228,19 @@ class Lifting:
         return self._made[value]
 
 
+def outside(value: Value, rows: Mapping[Value, Any], others: Mapping[Value, Any]) -> Lifted | None:
+    """What stands around the loop for a row, or for what is the same in each iteration."""
+    if value in rows:
+        return rows_of(rows[value])
+    return Lifted(others[value].outer, False) if value in others else None
+
+
+def is_product_of_rows(node: Node, is_same: Sequence[bool]) -> bool:
+    """Whether it is one by what is the same in each iteration, of its operands those that
+    `is_same` says: one large product is more than many small ones."""
+    return node.op.family is Family.CONTRACTION and is_same.count(True) == 1
+
+
 def can_lift(node: Node) -> bool:
     """Whether the node can be computed for all iterations at once, if its operands are."""
     if not is_pure(node):

@@ -18,9 +18,10 @@ from tigon.passes.loops import (
     cone,
     contraction,
     is_open_to_change,
+    is_product_of_rows,
     is_pure,
     is_view,
-    rows_of,
+    outside,
 )
 from tigon.passes.primitives import add, reduce_sum
 
@@ -135,20 +136,15 @@ class _Sinking:
                 self._same.add(node)
             elif node not in self._core and node.op is not VARIABLE:
                 late = [self._late[v.node] for v in node.inputs if v.node in self._late]
-                if late or self._is_product(node):
+                if late or is_product_of_rows(node, [v.node in self._same for v in node.inputs]):
                     self._late[node] = all(late) and can_lift(node)
-
-    def _is_product(self, node: Node) -> bool:
-        is_same = [value.node in self._same for value in node.inputs]
-        return node.op.family is Family.CONTRACTION and is_same.count(True) == 1
 
     # -- what is there outside
 
     def _leaf(self, value: Value) -> Lifted | None:
-        if value in self._rows:
-            return rows_of(self._rows[value])
-        if value in self._others:
-            return Lifted(self._others[value].outer, False)
+        found = outside(value, self._rows, self._others)
+        if found is not None:
+            return found
         node = value.node
         if node in self._same or self._late.get(node):
             return None

@@ -221,25 +221,30 @@ class HybridBlock(ShortCall, Block):
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
-        for given in args:
-            if given is None:
+        if args and args[0] is None:
+            self._refuse_nothing(args)
+        try:
+            if tracing.active():
+                if any(given is None for given in args):  # to symbols a variable, not an error
+                    self._refuse_nothing(args)
+                params = {name: param.data() for name, param in self._reg_params.items()}
+                return self.hybrid_forward(sym, *args, **keywords, **params)
+            params = {
+                name: param._only if param._is_plain and param._only is not None else None
+                for name, param in self._reg_params.items()
+            }
+            operands = (*args, *keywords.values()) if keywords else args
+            if elsewhere(operands, params) is not None:
+                context = context_in(operands)
+                for name, param in self._reg_params.items():
+                    params[name] = param._for(context) if param._is_plain else param.data()
+            if keywords:
+                return self.hybrid_forward(nd, *args, **keywords, **params)
+            return self.hybrid_forward(nd, *args, **params)
+        except (TigonError, TypeError, AttributeError):
+            if any(given is None for given in args):
                 self._refuse_nothing(args)
-                break
-        if tracing.active():
-            params = {name: param.data() for name, param in self._reg_params.items()}
-            return self.hybrid_forward(sym, *args, **keywords, **params)
-        params = {
-            name: param._only if param._is_plain and param._only is not None else None
-            for name, param in self._reg_params.items()
-        }
-        operands = (*args, *keywords.values()) if keywords else args
-        if elsewhere(operands, params) is not None:
-            context = context_in(operands)
-            for name, param in self._reg_params.items():
-                params[name] = param._for(context) if param._is_plain else param.data()
-        if keywords:
-            return self.hybrid_forward(nd, *args, **keywords, **params)
-        return self.hybrid_forward(nd, *args, **params)
+            raise
 
     def _refuse_nothing(self, args: tuple[Any, ...]) -> None:
         """Say so where None stands for an array that there must be: the first one, and with layers

@@ -89,19 +89,8 @@ class RNNCell(GatedCell):
         return f"{super().__repr__()[:-1]}, {self._activation})"
 
 
-class LSTMCell(GatedCell):
-    """A cell with long short-term memory (Hochreiter and Schmidhuber 1997). States are its output
-    and its memory; gates lie in the order input, forget, candidate, output.
-
-    >>> from tigon import nd
-    >>> cell = LSTMCell(2)
-    >>> cell.initialize("ones")
-    >>> output, states = cell(nd.ones((1, 2)), cell.begin_state(batch_size=1))
-    >>> [state.asnumpy()[0, 0].round(5) for state in states]
-    [np.float32(0.60828), np.float32(0.84911)]
-    """
-
-    _gates = 4
+class _CellOfGates(GatedCell):
+    """One whose gates have a function of their own."""
 
     def __init__(
         self,
@@ -125,6 +114,21 @@ class LSTMCell(GatedCell):
         super().__init__(hidden_size, initializers, input_size, prefix, params)
         self._activation = activation
         self._recurrent_activation = recurrent_activation
+
+
+class LSTMCell(_CellOfGates):
+    """A cell with long short-term memory (Hochreiter and Schmidhuber 1997). States are its output
+    and its memory; gates lie in the order input, forget, candidate, output.
+
+    >>> from tigon import nd
+    >>> cell = LSTMCell(2)
+    >>> cell.initialize("ones")
+    >>> output, states = cell(nd.ones((1, 2)), cell.begin_state(batch_size=1))
+    >>> [state.asnumpy()[0, 0].round(5) for state in states]
+    [np.float32(0.60828), np.float32(0.84911)]
+    """
+
+    _gates = 4
 
     def _alias(self) -> str:
         return "lstm"
@@ -192,7 +196,7 @@ def gru_step(
     return output, [output]
 
 
-class GRUCell(GatedCell):
+class GRUCell(_CellOfGates):
     """A gated recurrent unit (Cho et al. 2014); gates lie in the order reset, update, candidate.
 
     >>> from tigon import nd
@@ -204,29 +208,6 @@ class GRUCell(GatedCell):
     """
 
     _gates = 3
-
-    def __init__(
-        self,
-        hidden_size: int,
-        i2h_weight_initializer: Any = None,
-        h2h_weight_initializer: Any = None,
-        i2h_bias_initializer: Any = "zeros",
-        h2h_bias_initializer: Any = "zeros",
-        input_size: int = 0,
-        prefix: str | None = None,
-        params: ParameterDict | None = None,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-    ) -> None:
-        initializers = {
-            "i2h_weight": i2h_weight_initializer,
-            "h2h_weight": h2h_weight_initializer,
-            "i2h_bias": i2h_bias_initializer,
-            "h2h_bias": h2h_bias_initializer,
-        }
-        super().__init__(hidden_size, initializers, input_size, prefix, params)
-        self._activation = activation
-        self._recurrent_activation = recurrent_activation
 
     def _alias(self) -> str:
         return "gru"

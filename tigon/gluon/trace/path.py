@@ -11,7 +11,7 @@ been can be thrown away and traced.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import CodeType
 from typing import Any
@@ -20,6 +20,7 @@ from tigon import _native
 from tigon.base import TensorType, as_dtype
 from tigon.base.frozen import Frozen
 from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
+from tigon.gluon.trace.sources import Source, source_of
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, variable
 from tigon.ir.rewrite import substitute
 from tigon.program.segments import cut_off
@@ -34,9 +35,6 @@ of its own."""
 
 MOST_BITS = 4096
 """Bytes of a value that is a part of a path."""
-
-Source = tuple[str, Any]
-"""What the caller has: ("input", number), ("parameter", it) or ("array", it)."""
 
 
 class Decision(Frozen, eq=False):
@@ -61,6 +59,11 @@ class Segment(Frozen, eq=False):
     operators: int
     decision: Decision | None
 
+
+Computed = tuple[Any, tuple[Any, ...], int, int, int]
+"""The fields of a segment but for its decision."""
+
+NOTHING: Computed = (None, (), 0, 0, 0)
 
 Place = tuple[CodeType, int, str]
 """Where in the code, and what is asked for there."""
@@ -113,7 +116,7 @@ class Path:
 
     def decide(self, value: Value, kind: str, what: str, read: Callable[[Any], Any]) -> Any:
         """What `read` gives of the array behind a value, which becomes part of the path."""
-        value = self._cut(value)
+        value, computed = self._cut(value)
         array = self._array_of(value)
         result = error = None
         with self._outside():
@@ -126,11 +129,7 @@ class Path:
         code, instruction, line = _user_place()
         number = self.number_of.get(value)
         given = self._source(value) if number is None else ("made", number)
-        decision = Decision(kind, what, line, given, outcome)
-        if self._pending is None:
-            self.segments.append(Segment(None, (), 0, 0, 0, decision))
-        else:
-            self.segments.append(self._pending(decision))
+        self.segments.append(Segment(*computed, Decision(kind, what, line, given, outcome)))
         trace = self._trace
         if kind != "truth" and not self._places.gives((code, instruction, what), outcome):
             trace.give_way(
@@ -146,13 +145,11 @@ class Path:
             raise error
         return result
 
-    _pending: Callable[[Decision], Segment] | None = None
-
-    def _cut(self, decided: Value) -> Value:
-        """Compute what was traced since the last decision. What the decided value is now."""
-        self._pending = None
+    def _cut(self, decided: Value) -> tuple[Value, Computed]:
+        """Compute what was traced since the last decision. What the decided value is now, and what
+        a segment says of it."""
         if decided.node.op is VARIABLE:
-            return decided
+            return decided, NOTHING
         trace = self._trace
         wanted = {decided: None}
         for symbol in trace._alive():
@@ -166,16 +163,15 @@ class Path:
             outputs.append(decided)
         graph, moves = cut_off(outputs, self.calls, trace.training)
         drawn = trace.draws[self._drawn :]
-        segment, arrays = self._segment(graph, drawn, ())
-        self._pending = lambda decision: Segment(*segment, decision)
+        computed, arrays = self._compute(graph, drawn, ())
         self._drawn, self._called = len(trace.draws), len(trace.calls)
-        self._rename(outputs, [(graph.inputs[place], o) for o, place in moves], arrays)
-        return self._renamed[decided]
+        renamed = self._rename(outputs, [(graph.inputs[place], o) for o, place in moves], arrays)
+        return renamed[decided], computed
 
-    def _segment(
+    def _compute(
         self, graph: Graph, drawn: Sequence[int], states: Any, unread: int = 0
-    ) -> tuple[tuple[Any, ...], Sequence[Any]]:
-        """The fields of a segment, and what it computes on the arrays of this call."""
+    ) -> tuple[Computed, Sequence[Any]]:
+        """What a segment says of a graph, and what it gives on the arrays of this call."""
         trace = self._trace
         inputs: list[Any] = []
         names: dict[Value, Value] = {}
@@ -204,8 +200,8 @@ class Path:
 
     def _rename(
         self, outputs: Sequence[Value], moves: Sequence[tuple[Value, int]], arrays: Sequence[Any]
-    ) -> None:
-        """Let symbols stand for what the segment has made."""
+    ) -> dict[Value, Value]:
+        """Let symbols stand for what the segment has made; what each value is now."""
         trace = self._trace
         first = len(self.made) - len(arrays)
         renamed: dict[Value, Value] = {}
@@ -233,7 +229,7 @@ class Path:
         for symbol in trace._alive():
             symbol._values = tuple(renamed.get(value, value) for value in symbol._values)
         trace._steps.clear()
-        self._renamed = renamed
+        return renamed
 
     def _share(self, values: Sequence[Value]) -> None:
         """Arrays of views share memory with those of their sources, should the trace give way."""
@@ -253,22 +249,19 @@ class Path:
     # -- what values are
 
     def _source(self, value: Value) -> Source:
-        trace = self._trace
         if value not in self._sources:
-            for place, (symbol, _) in enumerate(trace.arguments):
-                self._sources.setdefault(symbol._values[0], ("input", place))
-            for array, symbol in trace.captured.values():
-                self._sources.setdefault(symbol._values[0], ("array", array))
-            for param, symbol in trace.parameters.values():
-                self._sources[symbol._values[0]] = ("parameter", param)
-        return self._sources[value]
+            self._note_sources()
+        return source_of(value, self._sources)
 
-    def sources(self) -> Mapping[Value, Source]:
+    def _note_sources(self) -> None:
+        """Symbols of states stand for what segments have made of them by now."""
+        for value, source in self._trace.sources().items():
+            if value not in self.number_of:
+                self._sources[value] = source
+
+    def sources(self) -> dict[Value, Source]:
         """Of all variables that the caller has arrays for."""
-        trace = self._trace
-        for symbol in trace._given():
-            if symbol._values[0] not in self.number_of:
-                self._source(symbol._values[0])
+        self._note_sources()
         moved = {value: self.states[begin][0] for value, begin in self._first_of.items()}
         return {**self._sources, **moved}
 
@@ -286,8 +279,8 @@ class Path:
         drawn = self._trace.draws[self._drawn :]
         first = len(self.made)
         if graph.outputs:
-            segment, _ = self._segment(graph, drawn, states, unread)
-            self.segments.append(Segment(*segment, None))
+            computed, _ = self._compute(graph, drawn, states, unread)
+            self.segments.append(Segment(*computed, None))
         else:
             self._key = keys.take(0) if self._key is None else self._key
             keys.take(len(drawn))
@@ -297,7 +290,7 @@ class Path:
         return first
 
     def ends_without_computing(self) -> None:
-        self.segments.append(Segment(None, (), 0, 0, 0, None))
+        self.segments.append(Segment(*NOTHING, None))
 
     @property
     def calls(self) -> Sequence[Node]:

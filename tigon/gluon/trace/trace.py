@@ -14,24 +14,21 @@ from __future__ import annotations
 
 import gc
 import math
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from operator import is_
-from types import FrameType, FunctionType, ModuleType
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from tigon import _native, nd
+from tigon import nd
 from tigon._native import (
     is_recording,
     is_training,
-    set_recording,
-    set_training,
 )
 from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested, type_of
 from tigon.base.collector import collector_paused
@@ -39,9 +36,12 @@ from tigon.base.frozen import replace
 from tigon.base.unread import Unread
 from tigon.context import context_in
 from tigon.gluon.trace import watch
+from tigon.gluon.trace.current import entered, install, modes
 from tigon.gluon.trace.guards import GuardSet
+from tigon.gluon.trace.held import SYMBOLIC, attributes, in_error, set_attribute
 from tigon.gluon.trace.path import MOST_BITS, Path
 from tigon.gluon.trace.reads import Reads
+from tigon.gluon.trace.sources import Source, source_of
 from tigon.gluon.trace.values import content_of
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, variable
 from tigon.ir.graph import topological_order
@@ -51,12 +51,9 @@ from tigon.ops.primitive.choose import detach
 from tigon.ops.record import Effect, Family
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.host import label
-from tigon.runtime import keys
 from tigon.runtime import tracing as hooks
 from tigon.sym.symbol import Symbol
 from tigon.sym.traced import ArraySymbol, traced_variable
-
-_local = threading.local()
 
 
 class Step:
@@ -374,6 +371,17 @@ class Trace:
         self._steps, self._arrays, self.views = [], {}, {}
         del self.reads
 
+    def sources(self) -> dict[Value, Source]:
+        """What the caller has for each variable that the code was given."""
+        found: dict[Value, Source] = {}
+        for place, (symbol, _) in enumerate(self.arguments):
+            found[symbol._values[0]] = ("input", place)
+        for array, symbol in self.captured.values():
+            found[symbol._values[0]] = ("array", array)
+        for param, symbol in self.parameters.values():
+            found[symbol._values[0]] = ("parameter", param)
+        return found
+
     # -- decisions
 
     def decide(self, symbol: ArraySymbol, kind: str, what: str, read: Callable[[Any], Any]) -> Any:
@@ -381,10 +389,14 @@ class Trace:
         NotImplemented, where no program can hold it. `kind`: of what is told apart."""
         if self.path is None or not self.may_decide() or len(symbol._values) > 1:
             return NotImplemented
-        type_ = symbol._values[0].type
+        value = symbol._values[0]
+        for met in () if value.is_typed else Graph.of([value]).inputs:
+            if not met.is_typed:  # the code has brought it along
+                source_of(met, self.sources())
+        type_ = value.type
         if type_.nbytes > MOST_BITS or (kind != "bits" and math.prod(type_.shape) != 1):
             return NotImplemented
-        return self.path.decide(symbol._values[0], kind, what, read)
+        return self.path.decide(value, kind, what, read)
 
     def may_decide(self) -> bool:
         """Whether values may decide how the code goes on: nothing must have happened that cannot
@@ -432,7 +444,7 @@ class Trace:
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Programs run in the middle of the trace, as they run in the call."""
-        with _entered(None), watch.unwatched(), modes(self.recording, self.training):
+        with entered(None), watch.unwatched(), modes(self.recording, self.training):
             yield
 
     def on_context(self, arrays: Sequence[Any]) -> AbstractContextManager[Any]:
@@ -459,7 +471,7 @@ class Trace:
         self.cannot(reason)
         if not self.eager:
             self.eager = True
-            _install(self)
+            install(self)
             if self.path is not None:
                 self.path.commit()
         self._catch_up()
@@ -469,7 +481,7 @@ class Trace:
         steps, self._steps = self._steps, []
         if not steps:
             return
-        with _entered(None), watch.unwatched():
+        with entered(None), watch.unwatched():
             for step in steps:
                 with modes(step.recording, step.training):
                     self._do(step)
@@ -534,11 +546,11 @@ class Trace:
             return found[0] if len(found) == 1 else found
         if isinstance(item, Unread):
             return item.value()
-        if not self.containers and not nested.holds(item, _SYMBOLIC):
+        if not self.containers and not nested.holds(item, SYMBOLIC):
             return item
         known = {key: given for key, (_, given, _) in self.containers.items()}
         return nested.replaced(
-            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, _SYMBOLIC) else leaf, known
+            item, lambda leaf: self.concrete(leaf) if isinstance(leaf, SYMBOLIC) else leaf, known
         )
 
     def concrete_within(self, result: Any) -> Any:
@@ -556,9 +568,9 @@ class Trace:
         elif isinstance(made, deque):
             for place, item in enumerate(made):
                 made[place] = self.concrete(item)
-        for name, held in _attributes(made):
-            if nested.holds(held, _SYMBOLIC):
-                _set_attribute(made, name, self.concrete(held))
+        for name, held in attributes(made):
+            if nested.holds(held, SYMBOLIC):
+                set_attribute(made, name, self.concrete(held))
 
     def apply(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
         """An operator, after giving way."""
@@ -639,7 +651,7 @@ class Trace:
 
         def is_symbol(item: Any) -> bool:
             """Whether there are symbols of this trace in it, and of no other."""
-            if not nested.holds(item, _SYMBOLIC):
+            if not nested.holds(item, SYMBOLIC):
                 return False
             leaves = nested.leaves(item, "hybridize")
             found = [leaf.of if isinstance(leaf, Unread) else leaf for leaf in leaves]
@@ -652,32 +664,13 @@ class Trace:
             for key, item in list(items):
                 if is_symbol(item):
                     yield partial(space.__setitem__, key), item
-        for held in self._of_errors():
-            for name, item in _attributes(held):
+        for held in in_error(self._error, self.reads.has_reached):
+            for name, item in attributes(held):
                 if is_symbol(item):
-                    yield partial(_set_attribute, held, name), item
+                    yield partial(set_attribute, held, name), item
         for cell in self.reads.cells:
             if is_symbol(content_of(cell)):
                 yield partial(setattr, cell, "cell_contents"), cell.cell_contents
-
-    def _of_errors(self) -> Iterator[Any]:
-        """The error that the code has raised, those that led to it, and objects in them."""
-        seen: set[int] = set()
-        pending: list[Any] = [self._error]
-        while pending and len(seen) < MOST_HELD:
-            held = pending.pop()
-            if held is None or id(held) in seen or self.reads.has_reached(held):
-                continue
-            seen.add(id(held))
-            yield held
-            if isinstance(held, BaseException):
-                pending += [held.__cause__, held.__context__, *getattr(held, "exceptions", ())]
-            for _, item in _attributes(held):
-                try:
-                    leaves = [*nested.leaves(item, "hybridize")]
-                except TigonError:  # nested too deep
-                    continue
-                pending += [leaf for leaf in leaves if _attributes(leaf)]
 
     def _hand_over(self) -> None:
         """Put arrays where the code has put symbols, and changes where the caller sees them."""
@@ -700,36 +693,7 @@ def _run_as_graph(node: Node, operands: Sequence[Any]) -> list[Any]:
     return CachedGraph(Graph(inputs, Node(node.op, tuple(inputs), node.attrs).outputs))(operands)
 
 
-_SYMBOLIC = (ArraySymbol, Unread)
-
 _KNOWN_BY_CONTENT = (list, dict, set, np.ndarray, bytearray)
-
-MOST_HELD = 1000
-"""Objects in an error that are looked into."""
-
-
-def _attributes(held: Any) -> list[tuple[str, Any]]:
-    """What an instance holds, by attribute; nothing for arrays, classes and functions."""
-    kind = type(held)
-    if issubclass(kind, (*_SYMBOLIC, type, ModuleType, FunctionType)):
-        return []
-    if kind.__module__.startswith("tigon.") and not issubclass(kind, BaseException):
-        return []  # blocks, say, which an error names
-    found = dict(_native.instance_dict(held) or {})
-    for kind in type.mro(type(held)):
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(held, name):
-                found[name] = getattr(held, name)
-    if isinstance(held, BaseException):
-        found["args"] = held.args
-    return [(name, item) for name, item in found.items() if isinstance(name, str)]
-
-
-def _set_attribute(held: Any, name: str, value: Any) -> None:
-    """Without running its class's code, which may refuse."""
-    put: Any = BaseException.__setattr__ if isinstance(held, BaseException) else object.__setattr__
-    put(held, name, value)
 
 
 def _asks_for_frames(asking: FrameType, caller: FrameType) -> bool:
@@ -751,94 +715,17 @@ def _is_changed(container: Any, before: list[tuple[Any, Any]]) -> bool:
 
 
 @contextmanager
-def modes(recording: bool, training: bool) -> Iterator[None]:
-    """Record and train, or not, for the length of a `with`."""
-    before = (set_recording(recording), set_training(training))
-    try:
-        yield
-    finally:
-        set_recording(before[0])
-        set_training(before[1])
-
-
-# --------------------------------------------------------------------- which trace is on
-
-
-def current() -> Trace | None:
-    """The trace that this thread is in, if any."""
-    return getattr(_local, "trace", None)
-
-
-def active() -> bool:
-    """Whether this thread's code runs on symbols."""
-    trace = getattr(_local, "trace", None)
-    return trace is not None and not trace.eager
-
-
-@contextmanager
 def tracing(trace: Trace) -> Iterator[Trace]:
     """Python code in here runs on symbols; what it reads is written into `trace`."""
     if not trace.typed:  # what the code does, it does for the symbol that it makes
-        with _entered(trace):
+        with entered(trace):
             yield trace
         return
     # What the collector would run meanwhile is no part of the program.
-    with collector_paused(), _entered(trace), watch.watched(trace):
+    with collector_paused(), entered(trace), watch.watched(trace):
         try:
             yield trace
         except BaseException as error:
             trace.fail(error)
             raise
         trace.finish()
-
-
-@contextmanager
-def paused() -> Iterator[None]:
-    """Concrete work in the middle of a trace, such as initializing a parameter."""
-    if current() is None:
-        yield
-        return
-    with _entered(None), watch.unwatched():
-        yield
-
-
-@contextmanager
-def _entered(trace: Trace | None) -> Iterator[None]:
-    previous = current()
-    before, scopes = hooks.installed(), hooks.set_mode_scopes(0)
-    _local.trace = trace
-    _install(trace)
-    try:
-        yield
-    finally:
-        _local.trace = previous
-        hooks.set_mode_scopes(scopes)
-        if previous is not None and previous.eager:
-            _install(previous)
-        else:
-            hooks.install(before)
-
-
-def _install(trace: Trace | None) -> None:
-    if trace is None:
-        hooks.install(hooks.Hooks())
-    elif trace.eager:
-        hooks.install(hooks.Hooks(eager=trace))
-    else:
-        giver = trace if trace.typed else None
-        hooks.install(hooks.Hooks(trace.array, trace.adapt, trace.value, giver, None))
-
-
-# ------------------------------------------------------------------------ random keys
-
-
-def reserve_random_key() -> tuple[int, int]:
-    """A part of the random stream, for use later."""
-    return keys.reserve(1024)
-
-
-@contextmanager
-def random_key(key: tuple[int, int]) -> Iterator[None]:
-    """Draw from a reserved part of the stream."""
-    with keys.scope(*key):
-        yield
