@@ -346,6 +346,32 @@ def test_what_only_one_path_has_read_is_guarded():
     assert net(x).asnumpy().tolist() == [2, 2]
 
 
+class Settings:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def scaled(self, x):
+        return x * self.factor
+
+
+def test_what_is_first_reached_on_a_later_path_is_guarded():
+    """Names within functions that only that path calls, of objects that only it asks for."""
+    tables = {"settings": Settings(3)}
+
+    def forward(net, x):
+        if x.sum() > 0:
+            return x * 2
+        return getattr(tables["settings"], "sca" + "led")(x)
+
+    net = Net(forward, ())
+    net.hybridize(strict=True)
+    x = nd.ones((2,))
+    for expected, change in ((3, 5), (5, 7), (7, 7)):
+        assert net(x).asnumpy().tolist() == [2, 2]
+        assert net(-x).asnumpy().tolist() == [-expected] * 2
+        tables["settings"].factor = change
+
+
 def test_one_compilation_serves_the_rounds_of_a_loop_and_all_lengths():
     net = PROGRAMS["loops_until_convergence"]()
     net.hybridize()
