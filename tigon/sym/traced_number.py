@@ -103,9 +103,7 @@ for _name in "lt le gt ge eq ne".split():
 
 
 def _install_binary(name: str) -> None:
-    operation: Callable[..., Any] = getattr(operator, name if name != "divmod" else "mod")
-    if name == "divmod":
-        operation = divmod
+    operation: Callable[..., Any] = divmod if name == "divmod" else getattr(operator, name)
 
     def forward(self: TracedNumber, other: Any) -> Any:
         return operation(self.value(), number_of(other))
