@@ -165,9 +165,7 @@ def hybridized() -> dict[str, Timer]:
     assert cache is not None and network_cache is not None
     entry, network_entry = cache.latest, network_cache.latest
     assert entry is not None and network_entry is not None
-    arrays = network_entry.template.copy()
-    for slot, position in network_entry.input_positions:
-        arrays[slot] = (row,)[position]
+    arrays = network_entry.operands.of((row,))
     assert entry.cached is not None and network_entry.cached is not None
     program = entry.cached.compiled([x]).program
     network_program = network_entry.cached.compiled(arrays).program
