@@ -60,6 +60,7 @@ class NDArray:
     def wait_to_read(self) -> None: ...
     def view(self, offset: int, shape: tuple[int, ...]) -> NDArray: ...  # offset in elements
     def detach(self) -> NDArray: ...  # same storage, no tape
+    def bits_to_numpy(self) -> np.ndarray: ...  # as asnumpy, but bfloat16 as its bits
     def copy_from_numpy(self, array: np.ndarray) -> None: ...  # waits for readers, overwrites
     def swap_storage(self, other: NDArray) -> None: ...  # take over its storage; same type
     def mark_variable(self, grad: NDArray | None, grad_req: str) -> None: ...
@@ -80,6 +81,7 @@ def from_numpy(array: np.ndarray, device: int = -1) -> NDArray: ...  # copies; a
 def from_dlpack(source: Any) -> NDArray: ...  # shares memory that may be written
 def set_numpy_operand(maker: Any) -> None: ...  # called with an array and what is beside it
 def set_numpy_single(maker: Any) -> None: ...  # called with shape and dtype, for one element
+def set_numpy_bfloat16(maker: Any) -> None: ...  # called with the bits of bfloat16
 
 FIRST_CPU: int
 

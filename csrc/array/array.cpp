@@ -299,6 +299,12 @@ PyObject* asnumpy(PyObject* self, PyObject*) {
     return to_numpy(as_array(self));
   });
 }
+PyObject* method_bits_to_numpy(PyObject* self, PyObject*) {
+  return guarded([&] {
+    note_read(self);
+    return bits_to_numpy(as_array(self));
+  });
+}
 PyObject* item(PyObject* self, PyObject*) {
   return guarded([&] {
     note_read(self);
@@ -421,6 +427,8 @@ PyCFunction cast(Function function) {
 
 PyMethodDef methods[] = {
     {"asnumpy", asnumpy, METH_NOARGS, "A numpy copy; waits for the data."},
+    {"bits_to_numpy", method_bits_to_numpy, METH_NOARGS,
+     "As asnumpy, but bfloat16 as records of its elements' bits."},
     {"item", item, METH_NOARGS, "The one element as a Python number; waits for it."},
     {"wait_to_read", method_wait_to_read, METH_NOARGS, "Return when the data is there."},
     {"view", cast(method_view), METH_VARARGS | METH_KEYWORDS,

@@ -133,7 +133,10 @@ void wait_below(const std::atomic<int>& count, int below);
 // --------------------------------------------------------------------------- numpy and friends
 
 PyObject* to_numpy(Array* array);
+// bfloat16, which numpy lacks, as records of its elements' bits; others as `to_numpy`.
+PyObject* bits_to_numpy(Array* array);
 void set_numpy_single(PyObject* maker);
+void set_numpy_bfloat16(PyObject* maker);
 ArrayRef from_numpy(PyObject* source, uint8_t device);
 void copy_from_numpy(Array* array, PyObject* source);
 PyObject* to_scalar(Array* array);

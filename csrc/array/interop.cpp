@@ -17,10 +17,19 @@ namespace {
 PyObject* numpy_empty = nullptr;
 PyObject* numpy_dtypes[kDTypeCount];
 PyObject* numpy_array = nullptr;
-PyObject* numpy_single = nullptr;  // what an array of one element becomes, if it has axes
+PyObject* numpy_single = nullptr;    // what an array of one element becomes, if it has axes
+PyObject* numpy_bfloat16 = nullptr;  // makes an array for people of one of bfloat16's bits
+
+// numpy has no bfloat16. Its bits lie in records of one number, whose name says what it is; so they
+// do in MXNet.
+constexpr const char* kBfloat16Format = "H:bfloat16:}";
 
 int dtype_of_format(const char* format, Py_ssize_t itemsize) {
   if (!format) return 3;
+  if (format[0] == 'T' && format[1] == '{') {
+    format += format[2] == '<' ? 3 : 2;
+    return std::strcmp(format, kBfloat16Format) ? -1 : kBfloat16Code;
+  }
   if (*format == '@' || *format == '=' || *format == '<') ++format;
   if (format[0] == 0 || format[1] != 0) return -1;
   auto integer = [&](bool is_signed) {
@@ -156,8 +165,13 @@ void load_numpy() {
   numpy_generic = nb::object(numpy.attr("generic")).release().ptr();
   numpy_empty = nb::object(numpy.attr("empty")).release().ptr();
   numpy_array = nb::object(numpy.attr("ndarray")).release().ptr();
-  for (int code = 0; code < kDTypeCount; ++code)
-    numpy_dtypes[code] = nb::object(numpy.attr("dtype")(kDTypes[code].name)).release().ptr();
+  nb::list record;
+  record.append(nb::make_tuple("bfloat16", "<u2"));
+  for (int code = 0; code < kDTypeCount; ++code) {
+    nb::object given = record;
+    if (code != kBfloat16Code) given = nb::str(kDTypes[code].name);
+    numpy_dtypes[code] = nb::object(numpy.attr("dtype")(given)).release().ptr();
+  }
 }
 
 bool is_numpy_array(PyObject* object) {
@@ -166,10 +180,21 @@ bool is_numpy_array(PyObject* object) {
 
 void set_numpy_single(PyObject* maker) { Py_XSETREF(numpy_single, Py_NewRef(maker)); }
 
+void set_numpy_bfloat16(PyObject* maker) { Py_XSETREF(numpy_bfloat16, Py_NewRef(maker)); }
+
 PyObject* to_numpy(Array* array) {
+  if (array->type->dtype == kBfloat16Code && numpy_bfloat16) {
+    nb::object bits = nb::steal(bits_to_numpy(array));
+    return checked(PyObject_CallOneArg(numpy_bfloat16, bits.ptr()));
+  }
+  return bits_to_numpy(array);
+}
+
+PyObject* bits_to_numpy(Array* array) {
   wait_to_read(array);
   nb::object shape = nb::steal(array->type->shape_tuple());
-  bool single = array->type->size == 1 && array->type->ndim > 0 && numpy_single;
+  bool single = array->type->size == 1 && array->type->ndim > 0 && numpy_single &&
+                array->type->dtype != kBfloat16Code;
   nb::object result = nb::steal(
       checked(PyObject_CallFunctionObjArgs(single ? numpy_single : numpy_empty, shape.ptr(),
                                            numpy_dtypes[array->type->dtype], nullptr)));
@@ -268,6 +293,7 @@ struct DLManagedTensorVersioned {
   uint64_t flags;
   DLTensor dl_tensor;
 };
+constexpr uint8_t kDLBfloat = 4;
 constexpr uint64_t kReadOnly = 1;
 constexpr uint64_t kCopied = 2;
 
@@ -292,6 +318,8 @@ int dtype_of_dlpack(DLDataType type) {
   case 2:
     kind = Kind::Float;
     break;
+  case kDLBfloat:
+    return type.bits == 16 ? kBfloat16Code : -1;
   case 6:
     kind = Kind::Bool;
     break;
@@ -388,7 +416,8 @@ PyObject* exported_capsule(Array* array, const char* name, PyCapsule_Destructor 
   tensor.data = array->data();
   tensor.device = {1, 0};
   tensor.ndim = type.ndim;
-  tensor.dtype = {kCodes[static_cast<int>(kDTypes[type.dtype].kind)],
+  tensor.dtype = {type.dtype == kBfloat16Code ? kDLBfloat
+                                              : kCodes[static_cast<int>(kDTypes[type.dtype].kind)],
                   static_cast<uint8_t>(type.itemsize() * 8), 1};
   tensor.shape = exported->shape;
   tensor.strides = exported->strides;

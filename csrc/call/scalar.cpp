@@ -1,4 +1,5 @@
 // Python numbers to elements and back.
+#include <algorithm>
 #include <cmath>
 
 #include "call/dispatch.h"
@@ -6,28 +7,37 @@
 namespace tigon {
 namespace {
 
-uint16_t half_bits(double value) {
-  float single = static_cast<float>(value);
-  uint32_t bits;
-  std::memcpy(&bits, &single, 4);
-  uint32_t sign = (bits >> 16) & 0x8000;
-  uint32_t magnitude = bits & 0x7FFFFFFF;
-  if (magnitude > 0x7F800000) return static_cast<uint16_t>(sign | 0x7E00);
-  if (magnitude >= 0x477FF000) return static_cast<uint16_t>(sign | 0x7C00);
-  if (magnitude < 0x38800000) {  // denormal in half precision
-    float scaled = std::fabs(single) * 16777216.0f;
-    return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::nearbyint(scaled)));
-  }
-  uint32_t rounded = magnitude + 0xFFF + ((magnitude >> 13) & 1);
-  return static_cast<uint16_t>(sign | ((rounded - 0x38000000) >> 13));
+// A float of two bytes: how many binary digits it has, and the exponent of its least normal number.
+struct Narrow {
+  int digits;
+  int least;
+  uint32_t infinity() const { return static_cast<uint32_t>(3 - 2 * least) << (digits - 1); }
+};
+constexpr Narrow kFloat16{11, -14}, kBfloat16{8, -126};
+
+// Rounds once, to the nearest, ties to even.
+uint16_t narrow_bits(double value, Narrow format) {
+  uint32_t sign = std::signbit(value) ? 0x8000 : 0, infinity = format.infinity();
+  double size = std::fabs(value);
+  if (std::isnan(value)) return static_cast<uint16_t>(sign | infinity | 1u << (format.digits - 2));
+  if (size >= std::ldexp(1.0, 2 - format.least)) return static_cast<uint16_t>(sign | infinity);
+  int exponent = size == 0 ? format.least : std::max(std::ilogb(size), format.least);
+  auto steps =
+      static_cast<uint32_t>(std::nearbyint(std::ldexp(size, format.digits - 1 - exponent)));
+  // The leading digit of a normal number adds one to the exponent; so does one carried over.
+  uint32_t bits = (static_cast<uint32_t>(exponent - format.least) << (format.digits - 1)) + steps;
+  return static_cast<uint16_t>(sign | std::min(bits, infinity));
 }
 
-double half_value(uint16_t bits) {
-  int exponent = (bits >> 10) & 31;
-  int fraction = bits & 1023;
-  double value = exponent == 31  ? (fraction ? NAN : INFINITY)
-                 : exponent == 0 ? std::ldexp(fraction, -24)
-                                 : std::ldexp(1024 + fraction, exponent - 25);
+double narrow_value(uint16_t bits, Narrow format) {
+  uint32_t magnitude = bits & 0x7FFF, infinity = format.infinity();
+  int exponent = static_cast<int>(magnitude >> (format.digits - 1));
+  int fraction = static_cast<int>(magnitude & ((1u << (format.digits - 1)) - 1));
+  double value = magnitude > infinity    ? NAN
+                 : magnitude == infinity ? INFINITY
+                 : exponent == 0         ? std::ldexp(fraction, format.least - format.digits + 1)
+                                         : std::ldexp(fraction + (1 << (format.digits - 1)),
+                                                      exponent + format.least - format.digits);
   return bits & 0x8000 ? -value : value;
 }
 
@@ -113,8 +123,9 @@ Immediate convert(const Scalar& scalar, int dtype) {
   case 1:
     result.f64 = scalar.real;
     break;
-  case 2: {
-    uint16_t bits = half_bits(scalar.real);
+  case 2:
+  case kBfloat16Code: {
+    uint16_t bits = narrow_bits(scalar.real, dtype == 2 ? kFloat16 : kBfloat16);
     std::memcpy(result.bytes, &bits, 2);
     break;
   }
@@ -145,7 +156,7 @@ PyObject* immediate_to_python(const Immediate& value, int dtype) {
   case 1:
     return PyFloat_FromDouble(value.f64);
   case 2:
-    return PyFloat_FromDouble(half_value(as(uint16_t{})));
+    return PyFloat_FromDouble(narrow_value(as(uint16_t{}), kFloat16));
   case 3:
     return PyLong_FromLong(as(uint8_t{}));
   case 4:
@@ -162,6 +173,8 @@ PyObject* immediate_to_python(const Immediate& value, int dtype) {
     return PyLong_FromLong(as(uint16_t{}));
   case 10:
     return PyLong_FromUnsignedLong(as(uint32_t{}));
+  case kBfloat16Code:
+    return PyFloat_FromDouble(narrow_value(as(uint16_t{}), kBfloat16));
   default:
     return PyLong_FromUnsignedLongLong(value.u64);
   }

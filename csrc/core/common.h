@@ -129,8 +129,10 @@ inline constexpr DTypeInfo kDTypes[] = {
     {"uint8", 1, Kind::Unsigned},  {"int32", 4, Kind::Signed},    {"int8", 1, Kind::Signed},
     {"int64", 8, Kind::Signed},    {"bool", 1, Kind::Bool},       {"int16", 2, Kind::Signed},
     {"uint16", 2, Kind::Unsigned}, {"uint32", 4, Kind::Unsigned}, {"uint64", 8, Kind::Unsigned},
+    {"bfloat16", 2, Kind::Float},
 };
-inline constexpr int kDTypeCount = 12;
+inline constexpr int kDTypeCount = 13;
 inline constexpr int kInt64Code = 6;
+inline constexpr int kBfloat16Code = 12;
 
 }  // namespace tigon

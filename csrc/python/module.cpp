@@ -108,6 +108,7 @@ void bind_arrays(nb::module_& m) {
       },
       "array"_a, "device"_a = -1);
   m.def("set_numpy_single", [](nb::object maker) { set_numpy_single(maker.ptr()); }, "maker"_a);
+  m.def("set_numpy_bfloat16", [](nb::object maker) { set_numpy_bfloat16(maker.ptr()); }, "maker"_a);
   m.def("set_numpy_operand", [](nb::object maker) { set_numpy_operand(maker.ptr()); }, "maker"_a);
   m.def("from_dlpack", [](nb::object source) {
     return translated([&] { return wrap(from_dlpack(source.ptr())); });

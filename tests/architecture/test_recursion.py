@@ -68,7 +68,11 @@ BOUNDED = {
     "ops.attributes._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",
     "passes.decompose._expand decompose": "composites made of composites",
-    "passes.gradient._pull_back _walk _within": "composites made of composites, loops within loops",
+    "passes.gradient._pull_back _pull_back_by_value _walk _within": (
+        "composites made of composites, loops within loops"
+    ),
+    "passes.widen_floats._primitives": "composites made of composites",
+    "backends.llvm.scalar._before_narrowing _cast": "by way of float32, and to it of float64",
     "passes.set_mode.in_prediction in_prediction.rule": LOOPS,
     "passes.set_mode.set_mode set_mode.rule": LOOPS,
     "passes.thread_keys._within thread_keys thread_keys.rule": LOOPS,

@@ -12,6 +12,7 @@ import numpy as np
 from tigon.backends.cpu.backend import CpuBackend, cpu
 from tigon.backends.interface import Launchable
 from tigon.backends.llvm.target import Target
+from tigon.base.dtypes import from_memory, to_memory
 from tigon.loop.grammar import AnyNest
 from tigon.loop.interpret import interpret
 
@@ -102,7 +103,10 @@ def check(
 ) -> list[np.ndarray]:
     """Native against the oracle; the out arrays of the native run."""
     front = len(nest.buffers) % 2 == 1
-    mine = [None if a is None else fenced(a, front) for a in arrays]
+    mine = [
+        None if a is None else fenced(to_memory(a, buffer.dtype), front)
+        for a, buffer in zip(arrays, nest.buffers, strict=True)
+    ]
     theirs = [None if a is None else a.copy() for a in arrays]
     run(nest, mine, 2, backend)
     with np.errstate(all="ignore"):
@@ -112,6 +116,7 @@ def check(
         if buffer.role != "out":
             continue
         assert native is not None and oracle is not None
+        native = from_memory(native, buffer.dtype)
         if tolerance:
             np.testing.assert_allclose(native, oracle, rtol=tolerance, atol=tolerance)
         else:

@@ -7,12 +7,25 @@ import pytest
 
 from tests.backends.harness import check, narrow
 from tigon.backends.cpu.backend import CpuBackend, cpu
-from tigon.base.dtypes import ALL, DType, bool_, float16, float32, float64, int32, int64, uint8
+from tigon.base.dtypes import (
+    ALL,
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    from_memory,
+    int32,
+    int64,
+    rounded,
+    uint8,
+)
+from tigon.base.errors import InternalError
 from tigon.loop import build as L
 from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import Buffer, Loop, LoopAxis, Nest, Store
-
-DTYPES = [dtype for dtype in ALL if dtype is not float16]
+from tigon.loop.verify import verify
 
 
 def samples(dtype: DType, count: int, seed: int) -> np.ndarray:
@@ -48,8 +61,10 @@ def samples(dtype: DType, count: int, seed: int) -> np.ndarray:
         special = [0, 1, 2, 7, bounds.min, bounds.max, bounds.max - 1]
         special += [-1, -7] if dtype.kind == "i" else []
         body = random.integers(bounds.min, bounds.max, count, dtype.numpy, endpoint=True)
-    values = np.array(body).astype(dtype.numpy)
-    special = np.array(special, dtype.numpy)
+    values = rounded(np.array(body), dtype)
+    special = (
+        rounded(np.array(special), dtype) if dtype.is_float else np.array(special, dtype.numpy)
+    )
     if seed % 2:  # so that pairs of special values occur
         values[: len(special) ** 2] = np.repeat(special, len(special))[:count]
     else:
@@ -66,22 +81,30 @@ def nest_of(function: str, operands: tuple[DType, ...], result: DType, count: in
     return Nest(buffers, (), (Loop((LoopAxis("i", L.const(count), vector=True),), (store,)),))
 
 
-def run(function: str, operands: tuple[DType, ...], result: DType) -> None:
+def run(
+    function: str, operands: tuple[DType, ...], result: DType, backend: CpuBackend = cpu
+) -> None:
     count = 419
     arrays = [samples(dtype, count, number) for number, dtype in enumerate(operands)]
     if function in ("shl", "shr"):
         limit = 8 * operands[0].itemsize
         arrays[1] = (np.arange(count) % limit).astype(operands[1].numpy)
     with np.errstate(all="ignore"):
-        check(nest_of(function, operands, result, count), [*arrays, np.zeros(count, result.numpy)])
+        nest = nest_of(function, operands, result, count)
+        check(nest, [*arrays, np.zeros(count, result.numpy)], backend=backend)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", ALL, ids=str)
 def test_exact_functions(dtype: DType) -> None:
     for function, record in FUNCTIONS.items():
         if record.expansion or record.result == "given":
             continue
         if dtype.kind not in record.kinds or (function == "fma" and dtype.itemsize == 8):
+            continue
+        if dtype.is_narrow and not record.moves:
+            result = bool_ if record.result == "bool" else dtype
+            with pytest.raises(InternalError, match=f"no meaning for {dtype}; cast the operand"):
+                verify(nest_of(function, (dtype,) * record.arity, result, 1))
             continue
         operands = (dtype,) * record.arity
         if function in ("select", "seldom"):
@@ -89,12 +112,45 @@ def test_exact_functions(dtype: DType) -> None:
         run(function, operands, bool_ if record.result == "bool" else dtype)
 
 
-@pytest.mark.parametrize("source", DTYPES, ids=str)
+@pytest.mark.parametrize("source", ALL, ids=str)
 def test_casts(source: DType) -> None:
-    for target in DTYPES:
+    for target in ALL:
         run("cast", (source,), target)
-        if target.itemsize == source.itemsize and "b" not in source.kind + target.kind:
+        if source.is_narrow or target.is_narrow:
+            run("cast", (source,), target, narrow(16))  # without instructions for it
+        elif target.itemsize == source.itemsize and "b" not in source.kind + target.kind:
             run("bitcast", (source,), target)
+
+
+@pytest.mark.parametrize("backend", [cpu, narrow(16)], ids=["own", "16"])
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
+def test_every_number_of_two_bytes_and_what_lies_around_it(
+    dtype: DType, backend: CpuBackend
+) -> None:
+    """All of them in float32 and back; halfway between two, and beside that, from float64."""
+    every = from_memory(np.arange(1 << 16, dtype=np.uint16).view(dtype.memory), dtype)
+    check(
+        nest_of("cast", (dtype,), float32, every.size),
+        [every, np.zeros(every.size, "f")],
+        backend=backend,
+    )
+    numbers = np.sort(every[np.isfinite(every)].astype(np.float64))
+    middle = (numbers[1:] + numbers[:-1]) / 2
+    with np.errstate(over="ignore"):
+        near = [middle, np.nextafter(middle, np.inf), np.nextafter(middle, -np.inf), numbers]
+        for source in (float32, float64):
+            given = np.concatenate(near).astype(source.numpy)
+            nest = nest_of("cast", (source,), dtype, given.size)
+            (got,) = check(nest, [given, np.zeros(given.size, dtype.numpy)], backend=backend)
+            exact = given.astype(np.float64)
+            if dtype is float16:
+                np.testing.assert_array_equal(got, exact.astype(np.float16))
+                continue
+            above = np.clip(np.searchsorted(numbers, exact), 1, numbers.size - 1)
+            off = np.minimum(abs(numbers[above] - exact), abs(exact - numbers[above - 1]))
+            finite = np.isfinite(got)
+            np.testing.assert_array_equal(abs(got.astype(np.float64) - exact)[finite], off[finite])
+            assert (abs(exact[~finite]) > numbers[-1]).all()
 
 
 @pytest.mark.parametrize("backend", [cpu, narrow(32), narrow(16)], ids=["own", "32", "16"])

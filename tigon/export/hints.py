@@ -9,7 +9,7 @@ from typing import Any
 
 from tigon.base import DType, TigonError, as_dtype
 from tigon.base.dtypes import BY_CODE
-from tigon.export.values import MOST_AXES, widened
+from tigon.export.values import MOST_AXES
 from tigon.ir.graph import VARIABLE, Node
 
 PartialShape = tuple[int, ...] | None
@@ -39,19 +39,19 @@ def read_shape(name: str, text: str | None) -> PartialShape:
 
 
 def read_dtype(name: str, text: str | None) -> DType | None:
-    """The dtype of variable `name`; a narrow one is widened as arrays of files are.
+    """The dtype of variable `name`.
 
     >>> read_dtype("x", "0"), read_dtype("x", "-1"), read_dtype("x", "float64")
     (float32, None, float64)
     >>> read_dtype("x", "float16"), read_dtype("x", "5")
-    (float32, int32)
+    (float16, int8)
     """
     if text is None or text == "-1":
         return None
     if re.fullmatch("[0-9]{1,3}", text) and int(text) in BY_CODE:
-        return widened(BY_CODE[int(text)])
+        return BY_CODE[int(text)]
     try:
-        return widened(as_dtype(text))
+        return as_dtype(text)
     except TigonError:
         raise TigonError(
             f"variable {name!r:.80}: expected the number of a dtype in __dtype__; "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import DType, TigonError, check
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import BY_CODE, as_dtype
 from tigon.export.values import MOST_AXES, array_of, repeated, size_of, written_name
 
 LIST_MAGIC = 0x112
@@ -39,7 +39,7 @@ def write(arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> bytes:
 
 
 def _write_array(array: np.ndarray) -> list[bytes]:
-    code = next(dtype.code for dtype in BY_CODE.values() if dtype.name == array.dtype.name)
+    code = as_dtype(array.dtype).code
     # A scalar exists in version 3 only: in version 2 no axes means no array.
     magic = V2 if array.ndim else V3
     head = struct.pack(f"<Iii{array.ndim}q", magic, 0, array.ndim, *array.shape)

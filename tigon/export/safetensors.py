@@ -24,6 +24,7 @@ _TAGS = {
     "F64": "float64",
     "F32": "float32",
     "F16": "float16",
+    "BF16": "bfloat16",
     "I64": "int64",
     "I32": "int32",
     "I16": "int16",
@@ -54,7 +55,7 @@ def write(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None =
         array = np.asarray(arrays[name])
         data = np.ascontiguousarray(array).tobytes()
         header[name] = {
-            "dtype": _NAMES[array.dtype.name],
+            "dtype": _NAMES[as_dtype(array.dtype).name],
             "shape": list(array.shape),
             "data_offsets": [at, at + len(data)],
         }

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tigon.base import DType, TigonError, as_dtype
-from tigon.base.dtypes import PUBLIC, float32, int32, int64
+from tigon.base import DType, TigonError
 
 MOST_AXES = 32
 _MOST_BYTES = 2**63 - 1
@@ -52,35 +51,11 @@ def size_of(dtype: DType, shape: Sequence[int]) -> int | None:
 
 def array_of(data: memoryview, dtype: DType, shape: Sequence[int], fail: Fail) -> np.ndarray:
     """A read-only view of the bytes, which are as many as `size_of` says."""
-    array = np.frombuffer(data, dtype.numpy.newbyteorder("<"))
-    wrong: np.ndarray | None = None
+    array = np.frombuffer(data, dtype.memory.newbyteorder("<"))
     if dtype.name == "bool":
-        wrong = np.frombuffer(data, np.uint8) > 1
-        expectation = "0 or 1 for a truth value"
-    elif dtype.name == "uint64":
-        wrong = array > np.iinfo(np.int64).max
-        expectation = "whole numbers within int64"
-    if wrong is not None and wrong.any():
-        first = int(wrong.argmax())
-        given = array.view(np.uint8 if dtype.itemsize == 1 else array.dtype)[first]
-        raise fail(expectation, int(given), first * dtype.itemsize)
+        given = np.frombuffer(data, np.uint8)
+        wrong = given > 1
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise fail("0 or 1 for a truth value", int(given[first]), first)
     return array.reshape(tuple(shape))
-
-
-def widened(dtype: DType) -> DType:
-    """The dtype that arrays have today for this one of a file.
-
-    >>> from tigon.base import as_dtype
-    >>> widened(as_dtype("float16")), widened(as_dtype("uint32")), widened(as_dtype("bool"))
-    (float32, int64, bool)
-    """
-    if dtype in PUBLIC:
-        return dtype
-    if dtype.is_float:
-        return float32
-    return int32 if dtype.itemsize <= 2 else int64
-
-
-def widen(array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that arrays have today."""
-    return array.astype(widened(as_dtype(array.dtype)).numpy, copy=False)

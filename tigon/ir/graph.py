@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype
-from tigon.base.dtypes import bool_, float32, int64
+from tigon.base.dtypes import bool_, float32, int64, rounded
 from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_known
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
@@ -233,9 +233,10 @@ def constant(value: Any, dtype: object = None) -> Value:
         whole = isinstance(value, (int, RuntimeExtent))
         kind = bool_ if isinstance(value, bool) else int64 if whole else float32
         return Node(CONSTANT, (), ConstantAttrs(value, kind.name)).outputs[0]
-    array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
+    known = None if dtype is None else as_dtype(dtype)
+    array = np.asarray(value) if known is None else rounded(np.asarray(value), known)
     literal = array.item() if array.ndim == 0 else tuple(array.ravel().tolist())
-    attrs = ConstantAttrs(literal, as_dtype(array.dtype).name, array.shape, weak=False)
+    attrs = ConstantAttrs(literal, (known or as_dtype(array.dtype)).name, array.shape, weak=False)
     return Node(CONSTANT, (), attrs).outputs[0]
 
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base.dtypes import DType, bool_, float32, int64
+from tigon.base.dtypes import DType, bool_, float32, int64, rounded
 from tigon.base.errors import InternalError
 from tigon.base.extents import RuntimeNumber
 from tigon.loop.functions import FUNCTIONS, Function, evaluate
@@ -56,8 +56,7 @@ def const(value: Number, dtype: DType = int64) -> Const:
     if dtype is float32 and -3e38 < value < 3e38:
         return Const(_SINGLE.unpack(_SINGLE.pack(value))[0], dtype)
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return Const(float(dtype.numpy.type(value)), dtype)
+        return Const(float(rounded(np.asarray(value), dtype)), dtype)
     if dtype.kind == "b":
         return Const(bool(value), dtype)
     whole = int(value)
@@ -204,7 +203,7 @@ def typed(
         raise InternalError(
             f"loop.{function}: operands must have one dtype; given {names}; cast one"
         )
-    if common.kind not in record.kinds:
+    if common.kind not in record.kinds or (common.is_narrow and not record.moves):
         raise InternalError(f"loop.{function}: no meaning for {common}; cast the operand")
     if (dtype is None) == (record.result == "given"):
         raise InternalError(
@@ -401,6 +400,8 @@ def _equal(a: Expr, b: Expr) -> Expr | None:
 
 
 def _lossless(source: DType, target: DType) -> bool:
+    if target.is_narrow:
+        return source.itemsize == 1
     return bool(np.can_cast(source.numpy, target.numpy, "safe")) and not (
         source.itemsize == 8 and target.kind == "f" and source.kind in "iu"
     )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from tigon.base.dtypes import float16, float32
 from tigon.loop import build as L
 from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import Apply, Expr, Load
-from tigon.loop.mathematics.parts import FORMATS, SINGLE
+from tigon.loop.mathematics.parts import FORMATS
 from tigon.loop.rewrite import rebuild
 
 _done: dict[Expr, Expr] = {}
 
 
 def expand(expr: Expr) -> Expr:
-    """`expr` with every elementary function of float16, float32 and float64 written out.
+    """`expr` with every elementary function of float32 and float64 written out.
 
+    >>> from tigon.base.dtypes import float32
     >>> x = L.load(0, L.axis("i"), float32)
     >>> expand(L.rsqrt(x))
     div(1.0, sqrt(load(0, i)))
@@ -36,7 +36,4 @@ def _expanded(node: Expr, operands: tuple[Expr, ...]) -> Expr:
             return node
         given = node.dtype if L.result_given(node.function) else None
         return L.apply(node.function, *operands, dtype=given)
-    if node.dtype is float16:
-        wide = expansion(*(L.cast(operand, float32) for operand in operands), SINGLE)
-        return L.cast(wide, float16)
     return expansion(*operands, FORMATS[node.dtype])

@@ -30,6 +30,8 @@ class Function(Frozen):
     exact: bool = True
     """There is one right answer to the bit; folding a constant through it changes nothing."""
     commutes: bool = False
+    moves: bool = False
+    """It does no arithmetic: its operands may be floats that are narrower than float32."""
     price: float = 1.0
     """In instructions, about."""
     expansion: Callable[..., Any] | None = None
@@ -130,15 +132,20 @@ for _row in (
     Function("not", 1, "iub", np.invert),
     Function("shl", 2, "iu", shift(np.left_shift)),
     Function("shr", 2, "iu", shift(np.right_shift)),  # arithmetic for signed, logical for unsigned
-    Function("select", 3, _A, np.where),  # (condition: bool, if true, if false)
+    Function("select", 3, _A, np.where, moves=True),  # (condition: bool, if true, if false)
     # (condition: bool, given, if true, if false), a select whose condition holds for hardly any
     # element: a backend may look first, and compute the third from `given` only where it must
     Function(
-        "seldom", 4, _A, lambda condition, given, then, other: np.where(condition, then, other)
+        "seldom",
+        4,
+        _A,
+        lambda condition, given, then, other: np.where(condition, then, other),
+        moves=True,
     ),
     # float -> int truncates and saturates, NaN -> 0
-    Function("cast", 1, _A, convert, "given", price=2),
-    Function("bitcast", 1, _N, lambda a, dtype: a.view(dtype.numpy), "given"),  # same size
+    Function("cast", 1, _A, convert, "given", price=2, moves=True),
+    # same size
+    Function("bitcast", 1, _N, lambda a, dtype: a.view(dtype.numpy), "given"),
     # rounding
     Function("floor", 1, _F, np.floor),
     Function("ceil", 1, _F, np.ceil),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, rounded
 
 
 def convert(array: np.ndarray, dtype: DType) -> Any:
@@ -17,6 +17,8 @@ def convert(array: np.ndarray, dtype: DType) -> Any:
     >>> convert(np.array([-1.5, 3.9, 300.0, np.nan]), uint8).tolist()
     [0, 3, 255, 0]
     """
+    if dtype.is_narrow:
+        return rounded(array, dtype)
     if array.dtype.kind == "f" and dtype.is_integer:
         limits = np.iinfo(dtype.numpy)
         whole = np.trunc(np.where(np.isnan(array), 0, array).astype(np.longdouble))

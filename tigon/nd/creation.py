@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import DType, TigonError, check
-from tigon.base.dtypes import check_dtype
+from tigon.base.dtypes import bfloat16, check_dtype, own_numbers, to_memory
 from tigon.context import current_context, on
 from tigon.loop.semantics import convert
 from tigon.nd.dispatch import NDArray, apply
@@ -56,6 +56,7 @@ def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
         if isinstance(source_array, (list, tuple)) and _holds_arrays(source_array):
             source_array = [np.asarray(part) for part in source_array]
         values = np.asarray(source_array)
+        values = own_numbers(values)
         if values.dtype.kind not in "biuf":
             raise ValueError(f"its elements are {values.dtype}")
         values = _converted(values, wanted)
@@ -75,7 +76,7 @@ def _converted(values: np.ndarray, wanted: DType) -> np.ndarray:
         limits = np.iinfo(wanted.numpy)
         if not (values.min() >= limits.min and values.max() < 2.0 ** (limits.max.bit_length())):
             values = np.asarray(convert(values, wanted))
-    return values.astype(wanted.numpy, order="C", copy=False)
+    return np.ascontiguousarray(to_memory(values, wanted)).reshape(values.shape)
 
 
 _MOST_AXES = 64  # of numpy, which refuses more
@@ -97,7 +98,9 @@ def from_numpy(ndarray: np.ndarray, zero_copy: bool = True) -> NDArray:
     >>> from_numpy(np.arange(3)).dtype
     <class 'numpy.int64'>
     """
-    check_dtype("from_numpy", ndarray.dtype)
+    dtype = check_dtype("from_numpy", ndarray.dtype)
+    if dtype is bfloat16:
+        return _native.from_numpy(to_memory(ndarray, dtype))  # no record has a DLPack
     if zero_copy and ndarray.flags.c_contiguous and ndarray.flags.writeable and ndarray.size:
         return _native.from_dlpack(ndarray)
     return _native.from_numpy(ndarray)

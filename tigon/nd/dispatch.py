@@ -9,7 +9,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
-from tigon.base.dtypes import BY_CODE, float32
+from tigon.base.dtypes import BY_CODE, float32, to_memory
 from tigon.base.errors import user_line
 from tigon.base.frozen import replace
 from tigon.base.unread import Unread
@@ -122,7 +122,7 @@ def _lift_branches(given: list[Any]) -> None:
     for position in (1, 2):
         if type(given[position]) is not NDArray:
             lifted = _native.empty((1,), code, _device_of(given))
-            lifted.copy_from_numpy(np.array([given[position]]).astype(BY_CODE[code].numpy))
+            lifted.copy_from_numpy(to_memory(np.array([given[position]]), BY_CODE[code]))
             given[position] = lifted
 
 

@@ -12,7 +12,6 @@ from tigon import _native
 from tigon.base import check
 from tigon.base.files import AnyPath, write_file
 from tigon.export import params
-from tigon.export.values import widen
 from tigon.nd.dispatch import NDArray
 from tigon.runtime import tracing
 
@@ -47,11 +46,11 @@ def save(fname: AnyPath, data: Any) -> None:
         from tigon.export import safetensors  # few programs come by
 
         check(named, "save", "expected a dict of arrays: a safetensors file holds names")
-        content = safetensors.write({name: array.asnumpy() for name, array in data.items()})
+        content = safetensors.write({name: array.bits_to_numpy() for name, array in data.items()})
     elif named:
-        content = params.write({name: array.asnumpy() for name, array in data.items()})
+        content = params.write({name: array.bits_to_numpy() for name, array in data.items()})
     else:
-        content = params.write([array.asnumpy() for array in data])
+        content = params.write([array.bits_to_numpy() for array in data])
     write_file(fname, content)
 
 
@@ -86,8 +85,5 @@ def _read(content: bytes, where: str, named_safetensors: bool) -> Any:
     else:
         found = params.read(content, where)
     if isinstance(found, Mapping):
-        return {
-            name: _native.from_numpy(widen(array), _native.FIRST_CPU)
-            for name, array in found.items()
-        }
-    return [_native.from_numpy(widen(array), _native.FIRST_CPU) for array in found]
+        return {name: _native.from_numpy(array, _native.FIRST_CPU) for name, array in found.items()}
+    return [_native.from_numpy(array, _native.FIRST_CPU) for array in found]

@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import DType, TigonError, check
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import BY_CODE, own_numbers, to_memory
 from tigon.base.errors import user_line
 from tigon.context import context_of
 from tigon.nd.creation import array
@@ -204,7 +204,7 @@ def write_whole(target: NDArray, value: Any) -> None:
         dtype = BY_CODE[target.dtype_code]
         _fill(target.shape, value, dtype, target)
     elif isinstance(value, np.ndarray) and value.shape == target.shape:
-        target.copy_from_numpy(value.astype(BY_CODE[target.dtype_code].numpy, order="C"))
+        target.copy_from_numpy(to_memory(own_numbers(value), BY_CODE[target.dtype_code]))
     elif isinstance(value, NDArray) and value.shape == target.shape:
         value = _native.placed(value, target.device_index)
         if value.dtype_code == target.dtype_code:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
-from tigon.base.dtypes import BY_CODE, check_dtype
+from tigon.base.dtypes import BY_CODE, bfloat16, check_dtype, from_memory, numpy_type
 from tigon.base.lazy import method_on_demand
 from tigon.context import Context, check_context, context_of
 from tigon.nd.creation import (
@@ -26,9 +26,9 @@ from tigon.nd.indexing import getitem, index_operand, setitem, slice_assign, wri
 from tigon.ops import record
 from tigon.ops.signature import FLUENT, as_numpy_calls, reshape_arguments
 from tigon.ops.tensor.shape import resolve_shape
-from tigon.runtime import tracing
+from tigon.runtime import counters, tracing
 
-_TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items()}
+_TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items() if dtype is not bfloat16}
 
 
 # ------------------------------------------------------------------------- description
@@ -39,9 +39,9 @@ def _context(self: NDArray) -> Context:
     return context_of(self)
 
 
-def _dtype(self: NDArray) -> type:
+def _dtype(self: NDArray) -> type | np.dtype:
     """The element type, as a numpy type."""
-    return _TYPES[self.dtype_code]
+    return _TYPES.get(self.dtype_code) or numpy_type(bfloat16)
 
 
 def _stype(self: NDArray) -> str:
@@ -56,7 +56,8 @@ def _transposed(self: NDArray) -> NDArray:
 
 def _repr(self: NDArray) -> str:
     extents = "x".join(map(str, self.shape))
-    return f"\n{self.asnumpy()!s}\n<NDArray {extents} @{self.context}>"
+    values = self.asnumpy() if self.dtype_code != bfloat16.code else _as_float32(self)
+    return f"\n{values!s}\n<NDArray {extents} @{self.context}>"
 
 
 def _format(self: NDArray, specification: str) -> str:
@@ -138,6 +139,22 @@ def _first_single(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     kind = import_module("tigon.nd.single").array
     _native.set_numpy_single(kind)
     return kind(shape, dtype)
+
+
+def _as_float32(self: NDArray) -> np.ndarray:
+    return from_memory(self.bits_to_numpy(), bfloat16)
+
+
+def _readable(bits: np.ndarray) -> np.ndarray:
+    """bfloat16 as an array to compute with: of `ml_dtypes`, or as float32, which says so once."""
+    known = numpy_type(bfloat16)
+    if isinstance(known, type):
+        return bits.view(known)
+    counters.fall_back(
+        "numpy has no bfloat16, so asnumpy() gives its numbers as float32, which holds them "
+        "exactly; install ml_dtypes for arrays of their own dtype"
+    )
+    return from_memory(bits, bfloat16)
 
 
 def _ufunc(self: NDArray, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -286,7 +303,7 @@ def _attach_grad(self: NDArray, grad_req: str = "write", stype: Any = None) -> N
     )
     grad = _native.empty(self.shape, self.dtype_code, self.device_index)
     if tracing.active[0]:  # parameters are initialized in the middle of a trace
-        grad.copy_from_numpy(np.zeros(self.shape, self.dtype))
+        grad.copy_from_numpy(np.zeros(self.shape, BY_CODE[self.dtype_code].memory))
     else:
         write_whole(grad, 0)
     self.mark_variable(grad, grad_req)
@@ -314,6 +331,7 @@ def install(find: Callable[[str], Callable[..., Any]]) -> None:
         method_on_demand.install(NDArray, name, partial(_method, find, name))
     NDArray.split_v2 = split_v2
     _native.set_numpy_single(_first_single)
+    _native.set_numpy_bfloat16(_readable)
     _native.set_numpy_operand(_beside)
     for name, method in _METHODS.items():
         setattr(NDArray, name, method)

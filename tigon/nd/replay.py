@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tigon import _native
-from tigon.base import TensorType, TigonError, check
+from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import to_memory
 from tigon.context import context_of
 from tigon.ir.graph import CONSTANT, Graph, Node, Value, topological_order, variable
 from tigon.nd.dispatch import NDArray, run_node
@@ -245,4 +246,5 @@ def _constant(node: Node) -> Any:
     attrs = node.attrs
     if attrs.weak:
         return attrs.value
-    return _native.from_numpy(np.array(attrs.value, attrs.dtype).reshape(attrs.shape))
+    values = to_memory(np.array(attrs.value), as_dtype(attrs.dtype))
+    return _native.from_numpy(values.reshape(attrs.shape))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tigon.base import TigonError
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, as_dtype
 from tigon.base.errors import user_line
 from tigon.base.extents import RuntimeExtent, RuntimeNumber
 from tigon.base.frozen import MISSING, Frozen, fields
@@ -162,7 +162,7 @@ def _as_option(op: Operator, name: str, option: Any, value: Any) -> tuple[bool, 
         if isinstance(value, (str, DType)):
             return True, str(value)
         if isinstance(value, (type, np.dtype)):
-            return True, np.dtype(value).name
+            return True, as_dtype(value).name
         return False, None
     if typing.get_origin(option) is tuple and isinstance(value, (tuple, list)):
         element = typing.get_args(option)[0]

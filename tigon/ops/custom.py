@@ -15,6 +15,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import DType, TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import numpy_type
 from tigon.base.errors import hide_inner_frames
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
@@ -276,7 +277,7 @@ class Prop:
             self._check_known(shapes, known)
         dtypes = self._parts(
             "infer_type",
-            [(first if type_ is None else type_).dtype.numpy.type for type_ in known],
+            [numpy_type((first if type_ is None else type_).dtype) for type_ in known],
             _as_dtype,
         )
         found = [
@@ -351,7 +352,7 @@ class Prop:
             self._prop.create_operator,
             at,
             [list(type_.shape) for type_ in arguments],
-            [type_.dtype.numpy.type for type_ in arguments],
+            [numpy_type(type_.dtype) for type_ in arguments],
         )
         for method in ("forward", "backward"):
             check(

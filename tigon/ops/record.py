@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import InternalError, TensorType, TigonError, TigonTypeError
-from tigon.base.dtypes import DType, int64
+from tigon.base.dtypes import DType, float32, int64
 from tigon.base.extents import is_one
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
@@ -243,6 +243,11 @@ class Operator(Frozen, eq=False):
     weight must have for its data."""
     shares_memory: bool = False
     """Imperatively the result is a view of the first operand, where it is contiguous in it."""
+    widens: bool = True
+    """Floats of two bytes are computed with in float32 (`passes/widen_floats.py`). False: it
+    converts, or is made of what does."""
+    statistics: tuple[str, ...] = ()
+    """Operands that may be float32 beside floats of two bytes."""
     has_table: bool = False
     """It writes down every position of its result."""
     check_gradient: bool | tuple[bool, ...] = True
@@ -395,7 +400,11 @@ class Operator(Frozen, eq=False):
             if not is_of(dtype, alike.kinds):
                 self._refuse_dtype(first, EXPECTED[alike.kinds], dtype, CONVERSION[alike.kinds])
             for place in arrays[1:]:
-                if types[place].dtype is not dtype:
+                if types[place].dtype is not dtype and not (
+                    dtype.is_narrow
+                    and types[place].dtype is float32
+                    and self.operands[place].name in self.statistics
+                ):
                     expected = f"{dtype} like {self._label(first)}"
                     self._refuse_dtype(place, expected, types[place].dtype, dtype.name)
 

@@ -1,4 +1,5 @@
-"""Replace composites by the operators they are made of, until primitives alone remain."""
+"""Replace composites by the operators they are made of, until primitives alone remain; widen what
+computes with floats of two bytes on the way, composites as a whole."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from tigon.base import InternalError, TensorType, TigonError
 from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, topological_order, variable
 from tigon.ir.rewrite import rewrite, substitute
 from tigon.ops.record import Family
+from tigon.passes.widen_floats import is_narrow, widened
 
 
 def decompose(graph: Graph) -> Graph:
@@ -31,8 +33,11 @@ def decompose(graph: Graph) -> Graph:
 
 def _expand(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     op = node.op
-    if op is VARIABLE or op is CONSTANT or op.family is not Family.COMPOSITE:
+    if op is VARIABLE or op is CONSTANT:
         return None
+    narrow = is_narrow(node)
+    if op.family is not Family.COMPOSITE:
+        return widened(node, inputs) if narrow else None
     if node.types is None:
         raise TigonError(
             f"{node.label}: its type is not known yet, so it cannot be decomposed; "
@@ -41,7 +46,9 @@ def _expand(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     # Over own variables: the rewriting of the result then ends at them, however long the history
     # of the inputs is.
     own = [variable(f"operand{i}", value.type) for i, value in enumerate(inputs)]
-    values = op.decomposed(node.attrs, *own)
+    values = widened(node, tuple(own)) if narrow else None
+    if values is None:
+        values = op.decomposed(node.attrs, *own)
     _check_types(node, values)
     name_after(values, node.name or op.name, node)
     inner = decompose(Graph(own, values))

@@ -19,6 +19,7 @@ from tigon.passes.control_gradient import control_gradient
 from tigon.passes.decompose import name_after
 from tigon.passes.primitives import add, sum_to_like, zeros_like
 from tigon.passes.roles import operand_roles
+from tigon.passes.widen_floats import is_narrow, widened
 
 
 def gradient(
@@ -117,6 +118,9 @@ def _pull_back(
     cotangents = tuple(
         collected[value] if value in collected else zeros_like(value) for value in node.outputs
     )
+    values = widened(node, node.inputs) if is_narrow(node) else None
+    if values is not None:
+        return _pull_back_by_value(node, values, cotangents, wanted, settled)
     # A random node without its key is known by its place alone: a copy of it, which rules and
     # decompositions make, would be numbered anew and draw other numbers.
     keyed = any(r.random_key for r in roles) or getattr(node.attrs, "keyed", False)
@@ -142,12 +146,23 @@ def _pull_back(
         operands = [node.inputs[position] for position in wanted]
         found: Sequence[Value | None] = _deferred(node, cotangents, wanted)
     else:
-        # By value: inside, the uses of one value cannot be told apart.
-        operands = list(dict.fromkeys(node.inputs[position] for position in wanted))
         values = op.decomposed(node.attrs, *node.inputs)
-        stop = frozenset(node.inputs)
-        name_after(values, node.name or op.name, node, stop)
-        found = _walk(values, cotangents, operands, stop, settled)
+        name_after(values, node.name or op.name, node, frozenset(node.inputs))
+        return _pull_back_by_value(node, values, cotangents, wanted, settled)
+    return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
+
+
+def _pull_back_by_value(
+    node: Node,
+    values: tuple[Value, ...],
+    cotangents: tuple[Value, ...],
+    wanted: list[int],
+    settled: bool,
+) -> list[tuple[Value, Value]]:
+    """Through what a call is made of, or what it is in float32: inside, the uses of one value
+    cannot be told apart."""
+    operands = list(dict.fromkeys(node.inputs[position] for position in wanted))
+    found = _walk(values, cotangents, operands, frozenset(node.inputs), settled)
     return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
 
 
@@ -262,6 +277,7 @@ _vjp = composite(
     attrs=VjpAttrs,
     infer=_infer_vjp,
     outputs=lambda attrs: len(attrs.wanted),
+    widens=False,
     doc="""Cotangents of another operator's operands, to be worked out once types are known.
 
     Operands are the cotangents of the operator's outputs, these outputs, then its own operands.

@@ -16,6 +16,7 @@ from tigon.analysis.memory_plan import MemoryPlan, MemoryRow, Request, plan
 from tigon.backends.interface import Backend, Structure
 from tigon.base import InternalError, TensorType, check, config
 from tigon.base.collector import collector_paused
+from tigon.base.dtypes import BY_CODE, from_memory, to_memory
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
@@ -105,7 +106,8 @@ def _evaluate(graph: Graph) -> list[np.ndarray]:
     known = _known_while_lowered(lowered)
     if known is not None:
         return known
-    return [array.asnumpy() for array in lowered.program(name="constant").run([])]
+    arrays = lowered.program(name="constant").run([])
+    return [from_memory(array.bits_to_numpy(), BY_CODE[array.dtype_code]) for array in arrays]
 
 
 def _known_while_lowered(lowered: LoweredGraph) -> list[np.ndarray] | None:
@@ -697,4 +699,4 @@ def _constant_bytes(value: Value) -> bytes:
     attrs = value.node.attrs
     if not isinstance(attrs.value, tuple):
         raise InternalError("a scalar constant needs no memory")
-    return np.array(attrs.value, value.dtype.numpy).tobytes()
+    return to_memory(np.array(attrs.value), value.dtype).tobytes()

@@ -9,7 +9,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TigonError, as_dtype, check
-from tigon.base.dtypes import PUBLIC
+from tigon.base.dtypes import to_memory
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
 from tigon.sym.inference import Hint, infer
@@ -32,14 +32,8 @@ def as_array(where: str, name: str, given: Any) -> NDArray:
         f"argument '{name}': expected an NDArray, a numpy array or a number; "
         f"given {type(given).__name__}",
     )
-    dtype = as_dtype(given.dtype)
-    check(
-        dtype in PUBLIC,
-        where,
-        f"argument '{name}': expected a dtype of {', '.join(map(str, PUBLIC))}; given {dtype}; "
-        "convert it with astype",
-    )
-    return _native.from_numpy(np.ascontiguousarray(given).reshape(given.shape))
+    dtype = as_dtype(given.dtype, f"{where}: argument '{name}'")
+    return _native.from_numpy(to_memory(given, dtype))
 
 
 def check_distinct(where: str, symbol: Symbol) -> None:

@@ -523,7 +523,7 @@ def _types(
 
 def _zeros(type_: TensorType) -> NDArray:
     array = _native.empty(type_.shape, type_.dtype.code)
-    array.copy_from_numpy(np.zeros(type_.shape, type_.dtype.numpy))
+    array.copy_from_numpy(np.zeros(type_.shape, type_.dtype.memory))
     return array
 
 

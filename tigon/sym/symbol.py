@@ -11,6 +11,7 @@ import numpy as np
 from tigon import _native
 from tigon.attribute import current as current_attributes
 from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import numpy_type
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
 from tigon.base.unread import number_of
@@ -314,8 +315,8 @@ class Symbol:
         types = self._inferred(hints)
         dtypes = dtypes_without_shapes(self._nodes(), types, hints)
 
-        def numpy_types(values: Sequence[Value]) -> list[type]:
-            return [dtypes[value].numpy.type for value in values]
+        def numpy_types(values: Sequence[Value]) -> list[Any]:
+            return [numpy_type(dtypes[value]) for value in values]
 
         arguments_, auxiliary = self._split_variables()
         return numpy_types(arguments_), numpy_types(self._values), numpy_types(auxiliary)
@@ -391,7 +392,7 @@ class Symbol:
     @property
     def dtype(self) -> type:
         """The element type as a numpy type, as arrays give it."""
-        return self._type().dtype.numpy.type
+        return numpy_type(self._type().dtype)
 
     @property
     def ndim(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tigon._native import NDArray, set_recording
-from tigon.base import TensorType
+from tigon.base import TensorType, as_dtype
 from tigon.base.dtypes import check_dtype
 from tigon.base.errors import user_line
 from tigon.base.unread import Unread, number_of
@@ -251,7 +251,7 @@ class ArraySymbol(Symbol):
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         wanted = check_dtype("astype", dtype)
-        if not copy and wanted.numpy == self.dtype:
+        if not copy and wanted is as_dtype(self.dtype):
             return self
         return get("Cast")(self, dtype=wanted.name)
 

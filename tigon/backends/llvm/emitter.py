@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from tigon.backends.llvm.facts import Analysis, Facts
 from tigon.backends.llvm.lanes import floor_quotient, iota
 from tigon.backends.llvm.memory import Memory
+from tigon.backends.llvm.narrow import narrowed
 from tigon.backends.llvm.scalar import emit_function, select
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value, element_type, literal
+from tigon.backends.llvm.text import Function, Value, constant, element_type
 from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
 from tigon.base.recursion import descend
@@ -150,7 +151,7 @@ class Emitter(Memory):
         if type(expr) is Const:
             found = self._literals.get(expr)
             if found is None:
-                found = literal(expr.value, element_type(expr.dtype))
+                found = constant(expr.value, expr.dtype)
                 self._literals[expr] = found
             return found
         facts = self._facts.get(expr) or self.facts(expr)
@@ -292,7 +293,8 @@ class Emitter(Memory):
             value = out.op(f"load double, ptr {pointer.name}, align 8", "double")
             if dtype.itemsize == 8:
                 return value
-            return out.op(f"fptrunc {value} to {element_type(dtype)}", element_type(dtype))
+            single = out.op(f"fptrunc {value} to float", "float")
+            return narrowed(out, single, dtype) if dtype.is_narrow else single
         value = out.op(f"load i64, ptr {pointer.name}, align 8", "i64")
         if dtype.kind == "b":
             return out.op(f"icmp ne {value}, 0", "i1")

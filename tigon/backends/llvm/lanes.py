@@ -58,7 +58,7 @@ def iota(lanes: int, element: str) -> Value:
 
 
 def suffix(element: str) -> str:
-    return {"float": "f32", "double": "f64", "half": "f16"}.get(element, element)
+    return {"float": "f32", "double": "f64"}.get(element, element)
 
 
 def fold_lanes(

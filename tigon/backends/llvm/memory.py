@@ -21,6 +21,7 @@ class Memory(Scopes):
         super().__init__(out)
         self.buffers = buffers
         self.target = target
+        out.has_float16 = target.converts_float16
         self.tail: Value | None = None
         self.streams = False  # whole vectors are stored past the caches
         self._dummy: Value | None = None

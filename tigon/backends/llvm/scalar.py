@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
-from tigon.base.dtypes import DType
+from tigon.backends.llvm.narrow import narrowed, to_odd_float32, widened
+from tigon.backends.llvm.text import (
+    Function,
+    Value,
+    constant,
+    element_type,
+    literal,
+    vector_type,
+    zero,
+)
+from tigon.base.dtypes import DType, float32, float64
 from tigon.base.errors import InternalError
 from tigon.loop.grammar import Apply, Const, Expr, walk
 
 Emit = Callable[..., Value]
 
-_BITS = {"float": 32, "double": 64, "half": 16}
-_SUFFIX = {"float": "f32", "double": "f64", "half": "f16"}
+_BITS = {"float": 32, "double": 64}
+_SUFFIX = {"float": "f32", "double": "f64"}
 
 
 def emit_function(
@@ -36,7 +45,7 @@ def emit_expression(out: Function, expr: Expr, values: dict[Expr, Value]) -> Val
     lanes = next(iter(values.values())).lanes
     for node in walk(expr):
         if isinstance(node, Const):
-            values[node] = literal(node.value, element_type(node.dtype), lanes)
+            values[node] = constant(node.value, node.dtype, lanes)
         elif isinstance(node, Apply):
             operands = tuple(values[operand] for operand in node.operands)
             source = node.operands[-1].dtype
@@ -301,6 +310,10 @@ def _cast(out: Function, operands: tuple[Value, ...], source: DType, result: DTy
     element = element_type(result)
     if source is result:
         return a
+    if source.is_narrow:
+        return _cast(out, (widened(out, a, source),), float32, result)
+    if result.is_narrow:
+        return narrowed(out, _before_narrowing(out, a, source), result)
     if result.kind == "b":
         test = "fcmp une" if source.is_float else "icmp ne"
         return compare(out, test, a, zero(a.element, a.lanes))
@@ -319,6 +332,13 @@ def _cast(out: Function, operands: tuple[Value, ...], source: DType, result: DTy
     if result.itemsize > source.itemsize:
         return convert(out, "sext" if source.kind == "i" else "zext", a, element)
     return a
+
+
+def _before_narrowing(out: Function, a: Value, source: DType) -> Value:
+    """A float32 whose rounding is that of the number itself."""
+    if source is float32 or source.itemsize < 4:
+        return _cast(out, (a,), source, float32)
+    return to_odd_float32(out, _cast(out, (a,), source, float64))
 
 
 def _saturate(out: Function, a: Value, source: DType, result: DType) -> Value:

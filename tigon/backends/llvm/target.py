@@ -10,7 +10,7 @@ from tigon.base.frozen import Frozen
 class Target(Frozen):
     """`vector_bytes`: width of a register. `registers`: how many there are. `masks`: loads and
     stores of single lanes cost nothing extra. `gathers`: there is an instruction for them.
-    `fused`: there is one for multiply-add."""
+    `fused`: there is one for multiply-add. `converts_float16`: between float16 and float32."""
 
     triple: str
     features: str
@@ -19,6 +19,7 @@ class Target(Frozen):
     masks: bool
     gathers: bool
     fused: bool = True
+    converts_float16: bool = False
 
     def lanes(self, itemsize: int) -> int:
         return max(1, self.vector_bytes // itemsize)
@@ -32,10 +33,11 @@ def host_target() -> Target:
     triple = llvm.get_process_triple()
     features = flags.flatten()
     wide = all(flags.get(f"avx512{part}", False) for part in ("f", "bw", "dq", "vl"))
-    if wide:
-        return Target(triple, features, 64, 32, True, True)
-    if flags.get("avx2", False) and flags.get("fma", False):
-        return Target(triple, features, 32, 16, False, True)
     if platform.machine().lower() in ("aarch64", "arm64"):
-        return Target(triple, features, 16, 32, False, False)
-    return Target(triple, features, 16, 16, False, False, bool(flags.get("fma", False)))
+        return Target(triple, features, 16, 32, False, False, converts_float16=True)
+    fused, halves = bool(flags.get("fma", False)), bool(flags.get("f16c", False))
+    if wide:
+        return Target(triple, features, 64, 32, True, True, True, halves)
+    if flags.get("avx2", False) and fused:
+        return Target(triple, features, 32, 16, False, True, True, halves)
+    return Target(triple, features, 16, 16, False, False, fused, halves)

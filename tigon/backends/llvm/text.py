@@ -6,18 +6,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from tigon.base.dtypes import DType
+import numpy as np
+
+from tigon.base.dtypes import DType, to_memory
 
 _ELEMENT = {
     "float32": "float",
     "float64": "double",
-    "float16": "half",
     "bool": "i1",
 }
 
 
 def element_type(dtype: DType) -> str:
-    """The LLVM type of a value of `dtype`; a bool is an i1 (in memory an i8).
+    """The LLVM type of a value of `dtype`; a bool is an i1 (in memory an i8), and of a float of two
+    bytes there are the bits alone, in an i16.
 
     >>> from tigon.base.dtypes import bool_, float32, uint8
     >>> element_type(float32), element_type(uint8), element_type(bool_)
@@ -66,13 +68,18 @@ def literal(value: float | int | bool, element: str, lanes: int = 1) -> Value:
     """
     if element in ("float", "double"):
         name = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-    elif element == "half":
-        name = f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
     elif element == "i1":
         name = "true" if value else "false"
     else:
         name = str(int(value))
     return splat_literal(Value(element, 1, name), lanes)
+
+
+def constant(value: float | int | bool, dtype: DType, lanes: int = 1) -> Value:
+    """A number of a dtype."""
+    if dtype.is_narrow:
+        value = int(to_memory(np.asarray(value), dtype).view(np.uint16))
+    return literal(value, element_type(dtype), lanes)
 
 
 def splat_literal(scalar: Value, lanes: int) -> Value:
@@ -98,6 +105,9 @@ class Block:
 
 class Function:
     """A function being written. `block` is where `op` and `emit` add; change it at will."""
+
+    has_float16 = False
+    """Whether the machine has instructions that convert float16; its emitter says so."""
 
     def __init__(self, name: str, parameters: Sequence[str], result: str = "i32") -> None:
         self.name = name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tigon.base import check
+from tigon.base import as_dtype, check
 from tigon.gluon._epoch import Settings
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.parameter import Parameter
@@ -114,7 +114,7 @@ in_channels=None)
 
     def cast(self, dtype: Any) -> None:
         """Change the element type; statistics of half precision stay in float32."""
-        super().cast("float32" if str(dtype) == "float16" else dtype)
+        super().cast("float32" if as_dtype(dtype).is_narrow else dtype)
 
     def hybrid_forward(
         self,

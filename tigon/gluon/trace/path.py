@@ -320,7 +320,7 @@ def _is_number(found: Any) -> bool:
 
 
 def _bits(array: Any) -> bytes:
-    return bytes(array.asnumpy().tobytes())
+    return array.bits_to_numpy().tobytes()
 
 
 def _user_place() -> tuple[CodeType, int, str]:

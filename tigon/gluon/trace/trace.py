@@ -515,7 +515,7 @@ class Trace:
             if not attrs.shape and not isinstance(attrs.value, tuple):
                 return attrs.value
             values = np.array(attrs.value, value.dtype.numpy).reshape(attrs.shape)
-            return nd.array(values, dtype=value.dtype.numpy)
+            return nd.array(values, dtype=value.dtype.name)
         found = self._of_variable(value)
         if found is None:
             raise InternalError(f"trace: {value.node.label} was never computed")

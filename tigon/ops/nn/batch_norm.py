@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType
+from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.attributes import attrs_dict
@@ -61,8 +62,8 @@ def _infer_batch_norm(
             channels,
             f"one per channel: axis {axis} of data, whose shape is {data.shape}",
         )
-    vector = TensorType((channels,), data.dtype)
-    return (TensorType(data.shape, data.dtype), vector, vector, vector, vector)
+    mean, variance = (TensorType((channels,), given.dtype) for given in (moving_mean, moving_var))
+    return TensorType(data.shape, data.dtype), mean, variance, mean, variance
 
 
 def _batch_statistics(attrs: Any) -> bool:
@@ -168,7 +169,8 @@ def _batch_norm_operands(
     data = types[0]
     if data is None or not -data.ndim <= attrs.axis < data.ndim:
         return types
-    vector = TensorType((data.shape[attrs.axis],), data.dtype)
+    dtype = float32 if data.dtype.is_narrow else data.dtype
+    vector = TensorType((data.shape[attrs.axis],), dtype)
     return [data, *(given or vector for given in types[1:])]
 
 
@@ -262,6 +264,7 @@ batch_norm = composite(
     operands="data gamma beta moving_mean! moving_var!",
     attrs=BatchNormAttrs,
     dtypes="f",
+    statistics=("gamma", "beta", "moving_mean", "moving_var"),
     infer=_infer_batch_norm,
     grad=_grad_batch_norm,
     outputs=5,

@@ -137,6 +137,7 @@ cast = elementwise(
     "Cast",
     attrs=CastAttrs,
     result="dtype",
+    widens=False,
     lower=lambda a, x: L.cast(x, as_dtype(a.dtype)),
     grad=lambda a, g, y, x: (cast_like(g, x),),
     numpy=lambda x, dtype: convert(x, as_dtype(dtype)),
@@ -171,6 +172,7 @@ cast_like: Operator = composite(
 
 identity = elementwise(
     "_copy",
+    widens=False,
     lower=lambda x: x,
     grad=lambda g, y, x: (g,),
     numpy=np.copy,
@@ -184,6 +186,7 @@ identity = elementwise(
 
 stop_gradient = elementwise(
     "BlockGrad",
+    widens=False,
     lower=lambda x: x,
     numpy=np.copy,
     differentiable=False,
@@ -197,6 +200,7 @@ stop_gradient = elementwise(
 
 detach = elementwise(
     "_detach",
+    widens=False,
     lower=lambda x: x,
     numpy=np.copy,
     differentiable=False,

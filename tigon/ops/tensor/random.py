@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import as_dtype, check
+from tigon.base.dtypes import DType, from_memory, rounded, to_memory
 from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.arithmetic import add, floor_divide, minimum, multiply
@@ -37,9 +38,10 @@ def unit_interval(
         high = cast(floor_divide(words, 2**5), dtype="float64")
         low = cast(floor_divide(more, 2**6), dtype="float64")
         return (high * 2.0**26 + low) * 2.0**-53
-    check(dtype == "float32", "random", f"expected dtype float32 or float64; given {dtype}")
+    check(as_dtype(dtype).is_float, "random", f"expected a dtype of floats; given {dtype}")
     # int32 on the way: 24 bits fit, and hardware converts signed integers faster.
-    return cast(cast(floor_divide(words, 2**8), dtype="int32"), dtype="float32") * 2.0**-24
+    unit = cast(cast(floor_divide(words, 2**8), dtype="int32"), dtype="float32") * 2.0**-24
+    return unit if dtype == "float32" else cast(unit, dtype=dtype)
 
 
 def standard_normal(key: Any, shape: tuple[int, ...], dtype: str, ordinal: int) -> Any:
@@ -93,19 +95,32 @@ def _in_range(where: str, dtype: str, **numbers: float) -> None:
 
 def _decompose_uniform(attrs: UniformAttrs, key: Any) -> Any:
     dtype = _named(attrs.dtype)
-    unit = unit_interval(key, attrs.shape, dtype, attrs.ordinal)
-    if (attrs.low, attrs.high) == (0, 1):
+    computed = "float32" if as_dtype(dtype).is_narrow else dtype
+    unit = unit_interval(key, attrs.shape, computed, attrs.ordinal)
+    if (attrs.low, attrs.high) == (0, 1) and computed == dtype:
         return unit
     _in_range("uniform", dtype, low=attrs.low, high=attrs.high)
     drawn = unit * (attrs.high - attrs.low) + attrs.low
     if isinstance(attrs.low + attrs.high, RuntimeNumber):
-        return drawn
-    kind = as_dtype(dtype).numpy.type
+        return drawn if computed == dtype else cast(drawn, dtype=dtype)
+    kind = as_dtype(computed).numpy.type
     if attrs.high - attrs.low > float(np.finfo(kind).max):
         drawn = unit * attrs.high + (1 - unit) * attrs.low
-    # Rounding may reach `high`, which is not to be drawn.
-    low, high = kind(attrs.low), kind(attrs.high)
-    return minimum(drawn, float(np.nextafter(high, low))) if low < high else drawn
+    drawn = _before_high(drawn, attrs, as_dtype(dtype))
+    return drawn if computed == dtype else cast(drawn, dtype=dtype)
+
+
+def _before_high(drawn: Any, attrs: UniformAttrs, dtype: DType) -> Any:
+    """Rounding may reach `high`, which is not to be drawn: the greatest number of the dtype before
+    it instead."""
+    low, high = (rounded(np.array([number]), dtype) for number in (attrs.low, attrs.high))
+    if not low < high:
+        return drawn
+    if not dtype.is_narrow:
+        return minimum(drawn, float(np.nextafter(high, low)[0]))
+    bits = to_memory(high, dtype).view(np.int16)
+    before = bits - 1 if high > 0 else bits + 1 if high < 0 else np.array([-0x7FFF], np.int16)
+    return minimum(drawn, float(from_memory(before.view(dtype.memory), dtype)[0]))
 
 
 def _uniform_oracle(
@@ -128,6 +143,7 @@ random_uniform = composite(
     differentiable=False,
     numpy=_uniform_oracle,
     aliases=("random_uniform", "uniform"),
+    widens=False,
     samples=(
         (KEY_SAMPLE, {"shape": (3, 5)}),
         (KEY_SAMPLE, {"shape": (4,), "low": -1, "high": 3, "dtype": "float64", "ordinal": 2}),
