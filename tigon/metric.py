@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from tigon.base import TigonError, check
+from tigon.base.dtypes import numbers_of
 from tigon.base.lazy import complete as _complete
 from tigon.base.signatures import whole_signature
 
@@ -75,7 +76,7 @@ def check_label_shapes(labels: Any, preds: Any, wrap: bool = False, shape: bool 
 
 
 def _numpy(array: Any) -> numpy.ndarray:
-    return array.asnumpy() if hasattr(array, "asnumpy") else numpy.asarray(array)
+    return numbers_of(array) if hasattr(array, "asnumpy") else numpy.asarray(array)
 
 
 class EvalMetric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -112,6 +113,12 @@ def own_numbers(values: np.ndarray) -> np.ndarray:
     if values.dtype.name == "bfloat16":
         return values.astype(np.float32)
     return from_memory(values, bfloat16) if values.dtype == _BITS else values
+
+
+def numbers_of(array: Any) -> np.ndarray:
+    """The values of an array of ours, for code that computes with them in numpy."""
+    read = getattr(array, "bits_to_numpy", None) or array.asnumpy
+    return own_numbers(read())
 
 
 def numpy_type(dtype: DType) -> type | np.dtype:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import DType, TigonError, check
-from tigon.base.dtypes import BY_CODE, own_numbers, to_memory
+from tigon.base.dtypes import BY_CODE, numbers_of, own_numbers, to_memory
 from tigon.base.errors import user_line
 from tigon.context import context_of
 from tigon.nd.creation import array
@@ -112,7 +112,7 @@ def boolean_mask(data: NDArray, index: NDArray, axis: int = 0) -> NDArray:
         f"index: expected shape {data.shape[axis : axis + 1]}, one number for each entry of axis "
         f"{axis}; given {index.shape}",
     )
-    (chosen,) = np.nonzero(index.asnumpy())
+    (chosen,) = np.nonzero(numbers_of(index))
     return _run("take", data, index_operand(data, chosen), axis=axis)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
-from tigon.base.dtypes import BY_CODE, bfloat16, check_dtype, from_memory, numpy_type
+from tigon.base.dtypes import BY_CODE, bfloat16, check_dtype, from_memory, numbers_of, numpy_type
 from tigon.base.lazy import method_on_demand
 from tigon.context import Context, check_context, context_of
 from tigon.nd.creation import (
@@ -56,7 +56,7 @@ def _transposed(self: NDArray) -> NDArray:
 
 def _repr(self: NDArray) -> str:
     extents = "x".join(map(str, self.shape))
-    values = self.asnumpy() if self.dtype_code != bfloat16.code else _as_float32(self)
+    values = numbers_of(self)
     return f"\n{values!s}\n<NDArray {extents} @{self.context}>"
 
 
@@ -76,7 +76,7 @@ def _asscalar(self: NDArray) -> Any:
         "asscalar",
         f"expected an array of one element; given shape {self.shape}; use asnumpy()",
     )
-    return self.asnumpy().reshape(())[()]
+    return numbers_of(self).reshape(())[()]
 
 
 def _truth(self: NDArray) -> bool:
@@ -141,20 +141,19 @@ def _first_single(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return kind(shape, dtype)
 
 
-def _as_float32(self: NDArray) -> np.ndarray:
-    return from_memory(self.bits_to_numpy(), bfloat16)
-
-
 def _readable(bits: np.ndarray) -> np.ndarray:
     """bfloat16 as an array to compute with: of `ml_dtypes`, or as float32, which says so once."""
     known = numpy_type(bfloat16)
     if isinstance(known, type):
         return bits.view(known)
+    values = from_memory(bits, bfloat16)
     counters.fall_back(
         "numpy has no bfloat16, so asnumpy() gives its numbers as float32, which holds them "
         "exactly; install ml_dtypes for arrays of their own dtype"
     )
-    return from_memory(bits, bfloat16)
+    if values.size == 1 and values.ndim:
+        return values.view(import_module("tigon.nd.single").array)
+    return values
 
 
 def _ufunc(self: NDArray, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -166,7 +165,7 @@ def _beside(self: NDArray, value: np.ndarray) -> NDArray:
 
 
 def _contains(self: NDArray, value: Any) -> bool:
-    return bool((self == value).asnumpy().any())
+    return bool(numbers_of(self == value).any())
 
 
 def _rebuild(values: np.ndarray, context: Context | None = None) -> NDArray:
@@ -174,7 +173,7 @@ def _rebuild(values: np.ndarray, context: Context | None = None) -> NDArray:
 
 
 def _reduce(self: NDArray) -> Any:
-    return _rebuild, (self.asnumpy(), context_of(self))
+    return _rebuild, (self.bits_to_numpy(), context_of(self))
 
 
 # ---------------------------------------------------------------------------- copies
@@ -397,5 +396,5 @@ _METHODS: dict[str, Any] = {
     "to_dlpack_for_read": to_dlpack_for_read,
     "to_dlpack_for_write": to_dlpack_for_write,
     "backward": _backward,
-    "tolist": lambda self: self.asnumpy().tolist(),
+    "tolist": lambda self: numbers_of(self).tolist(),
 }

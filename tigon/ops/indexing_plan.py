@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, TigonIndexError, as_dtype
-from tigon.base.dtypes import int64
+from tigon.base.dtypes import int64, numbers_of
 from tigon.base.frozen import Frozen
 from tigon.loop.semantics import convert
 from tigon.ops import record
@@ -119,7 +119,7 @@ def _expand(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[list[Any], in
 
 
 def _places(mask: Any) -> tuple[np.ndarray, ...]:
-    values = mask if isinstance(mask, np.ndarray) else mask.asnumpy()
+    values = mask if isinstance(mask, np.ndarray) else numbers_of(mask)
     if not values.ndim:
         raise TigonIndexError("indexing by a single bool is not supported; use an array of bools")
     return np.nonzero(values)
@@ -310,7 +310,7 @@ def host_indices(gathering: Gathering) -> list[np.ndarray]:
     arrays = []
     for axis, index in zip(gathering.axes, gathering.indices, strict=True):
         if not isinstance(index, np.ndarray):
-            values = index.asnumpy()
+            values = numbers_of(index)
             if np.isnan(values).any():
                 raise TigonIndexError(f"index nan is out of bounds for axis {axis}")
             index = convert(values, int64)

@@ -69,7 +69,7 @@ class Updater:
             "the optimizer is no part of the states; pickle it beside them, and leave "
             "dump_optimizer at False",
         )
-        arrays = {name: array.asnumpy() for name, array in self.to_arrays().items()}
+        arrays = {name: array.bits_to_numpy() for name, array in self.to_arrays().items()}
         return params.write(arrays)
 
     def set_states(self, states: bytes) -> None:

@@ -72,18 +72,28 @@ def dtypes_without_shapes(
     """A dtype for every value, types inferred or not."""
     every = {n.name: hint_of(n) for n in nodes if n.op is VARIABLE} | dict(hints)
     default = _default_dtype(every)
+    statistics = {value for node in nodes for value in _statistics(node)}
     dtypes: dict[Value, DType] = {}
     for node in nodes:
         for value in node.outputs:
             if value in types:
                 dtypes[value] = types[value].dtype
             elif node.op is VARIABLE:
-                dtypes[value] = every[node.name].dtype or default
+                usual = float32 if default.is_narrow and value in statistics else default
+                dtypes[value] = every[node.name].dtype or usual
             else:
                 wanted = getattr(node.attrs, "dtype", None)
                 strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
                 dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
     return dtypes
+
+
+def _statistics(node: Node) -> list[Value]:
+    """Operands that are float32 beside narrower floats."""
+    named = getattr(node.op, "statistics", ())
+    if not named:
+        return []
+    return [v for o, v in zip(node.op.operands, node.inputs, strict=False) if o.name in named]
 
 
 def merged(node: Node, own: Hint, given: Hint | None) -> Hint:

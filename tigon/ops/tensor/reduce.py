@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import as_dtype, check
-from tigon.base.dtypes import DType, float16, float64
+from tigon.base.dtypes import DType, float64, uint64
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.arithmetic import absolute, add, divide, floor_divide, modulo, sign, square
 from tigon.ops.primitive.choose import cast, cast_like, select
@@ -56,7 +56,7 @@ def _decompose_mean(attrs: ReduceAttrs, data: Any) -> Any:
     }
     if data.dtype.is_float:
         return divide(sum(data, **along), count)
-    wide = cast(data, dtype="int64")
+    wide = data if data.dtype is uint64 else cast(data, dtype="int64")
     if data.dtype.itemsize < 8:
         # A narrow integer holds neither the sum nor the count.
         return cast(divide(sum(wide, **along), count), dtype=data.dtype.name)
@@ -242,7 +242,7 @@ def _decompose_norm(attrs: NormAttrs, data: Any) -> Any:
     if data.dtype is float64:
         return _length_of_doubles(data, along)
     # No square overflows or vanishes there.
-    wide = cast(data, dtype="float32" if data.dtype is float16 else "float64")
+    wide = cast(data, dtype="float32" if data.dtype.is_narrow else "float64")
     return cast(sqrt(sum(square(wide), **along)), dtype=data.dtype.name)
 
 
