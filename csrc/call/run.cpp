@@ -308,6 +308,7 @@ class Call {
     outputs_.resize(program_.outputs.size());
     for (const ArrayRef& output : outputs_) any_given_ |= static_cast<bool>(output);
     if (any_given_) {
+      overwritten_.reserve(outputs_.size());
       if (outputs_.size() > 1) check_outputs_disjoint(program_.name, outputs_);
       input_places_.reserve(count_);
       for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
@@ -343,6 +344,7 @@ class Call {
       ++counters.inlined;
       run_inline();
     } else {
+      note_writes();
       push(make_task());
     }
     for (auto& [index, given] : copies_) {
@@ -371,8 +373,12 @@ class Call {
       copies_.emplace_back(index, std::move(outputs_[index]));
       outputs_[index] = new_array(program_.outputs[index]->on(device_));
     } else {
-      note_write(*given->storage);
+      overwritten_.push_back(index);
     }
+  }
+
+  void note_writes() {
+    for (size_t index : overwritten_) note_write(*outputs_[index]->storage);
   }
 
   void run_inline() {
@@ -385,12 +391,14 @@ class Call {
       } catch (const OutOfMemory& error) {
         // What is in flight may hold the memory.
         // What had begun may have overwritten its inputs.
+        if (began_) note_writes();
         if (drained || began_) throw OutOfMemory(program_.name + ": " + error.what());
         drained = true;
         held = Ref<ProgramCode>(&code_);  // the wait lets others have the GIL
         wait_for_pushed();
       }
     }
+    note_writes();
     for (auto& [index, given] : copies_) {
       note_write(*given->storage);
       given->storage->materialize();
@@ -415,17 +423,27 @@ class Call {
     }
     if (code_.arena_bytes) {
       Arena arena(code_.arena_bytes);
-      began_ = true;
-      code_.execute(in.data(), out.data(), arena.data());
+      execute(in.data(), out.data(), arena.data());
     } else {
-      began_ = true;
-      code_.execute(in.data(), out.data(), nullptr);
+      execute(in.data(), out.data(), nullptr);
     }
+  }
+
+  // What a failed kernel has left as it was still has the value that the tape may need.
+  void execute(void* const* in, void* const* out, void* arena) {
+    began_ = true;
+    KernelFailure failure;
+    if (code_.try_execute(in, out, arena, failure)) return;
+    for (size_t index : overwritten_) {
+      if (code_.may_have_written(index, failure)) note_write(*outputs_[index]->storage);
+    }
+    failure.raise();
   }
 
   // Long work of the naive engine: other Python threads and Ctrl-C have their turn meanwhile, and
   // the order of tasks is kept.
   void run_and_wait() {
+    note_writes();
     engine_.push(make_task());
     for (const ArrayRef& output : outputs_) wait_to_read(output.get());
     if (on_host_) {
@@ -490,8 +508,9 @@ class Call {
   bool small_;
   bool ready_ = true;
   bool began_ = false;
-  bool any_given_ = false;   // of the outputs, by the caller
-  std::vector<bool> given_;  // which, where they are kept
+  bool any_given_ = false;           // of the outputs, by the caller
+  std::vector<bool> given_;          // which, where they are kept
+  std::vector<size_t> overwritten_;  // outputs that are the caller's arrays
   ByStorage input_places_;
   std::vector<std::pair<size_t, ArrayRef>> copies_;  // output, the caller's array
 };

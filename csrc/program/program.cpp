@@ -350,6 +350,23 @@ bool ProgramCode::try_execute(void* const* inputs, void* const* outputs, void* a
   return run(waves, chunk_counts_.data(), buffers.data(), alone, failure);
 }
 
+bool ProgramCode::may_have_written(size_t output, const KernelFailure& failure) const {
+  auto touches = [&](const Launch& launch) {
+    return std::any_of(launch.buffers.begin(), launch.buffers.end(), [&](const BufferPlace& place) {
+      return place.space == Space::Output && static_cast<size_t>(place.index) == output;
+    });
+  };
+  for (const Wave& wave : waves) {
+    bool last = false;
+    for (const Launch& launch : wave.launches) {
+      if (touches(launch)) return true;
+      last |= &launch == failure.launch;
+    }
+    if (last) return false;
+  }
+  return true;
+}
+
 void ProgramCode::execute(void* const* inputs, void* const* outputs, void* arena) const {
   KernelFailure failure;
   if (!try_execute(inputs, outputs, arena, failure)) failure.raise();

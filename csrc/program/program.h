@@ -109,6 +109,8 @@ class ProgramCode : public AtomicCounted<ProgramCode> {
   // Whether this output is written by what may fail when it has written some of it: a routine with
   // a matrix that it cannot factorize, an iteration of a loop.
   bool may_leave_half(size_t output) const { return any_half_ && half_[output]; }
+  // Whether it may not be what it was: launches up to this failure had it among their buffers.
+  bool may_have_written(size_t output, const KernelFailure& failure) const;
 
   // Throws UserError naming the operator when a kernel reports a status; the other says so.
   void execute(void* const* inputs, void* const* outputs, void* arena) const;

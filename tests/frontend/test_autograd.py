@@ -202,6 +202,30 @@ def test_a_value_overwritten_before_backward_is_noticed():
         y.backward()
 
 
+FAILING = {
+    "index": lambda x: nd.take(nd.ones((3, 3)), nd.array([0, 9, 1]), mode="raise", out=x),
+    "indices": lambda x: nd.gather_nd(nd.ones((3, 3)), nd.array([[0, 9, 1]]), out=x),
+    "matrix": lambda x: nd.linalg.potrf(-nd.eye(3), out=x),
+    "of two": lambda x: nd.split(nd.ones((3, 6)), 2, out=[x, nd.ones((2, 2))]),
+    "type": lambda x: nd.exp(nd.ones((3, 3), dtype="float64"), out=x),
+    "rows": lambda x: x.__setitem__(nd.array([7]), 1),
+    "place": lambda x: nd.ones((3, 3)).copyto(x.as_in_context(mx.gpu())),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_failed_write_changes_nothing(name):
+    x = nd.full((3, 3), 2)
+    x.attach_grad()
+    with autograd.record():
+        y = x * x
+    with pytest.raises((mx.TigonError, IndexError)):
+        FAILING[name](x)
+    assert (x.asnumpy() == 2).all()
+    y.backward()
+    assert (x.grad.asnumpy() == 4).all()
+
+
 def test_detach_stops():
     x = nd.array([2])
     x.attach_grad()

@@ -340,6 +340,30 @@ def test_out_is_checked(kernels: Kernels) -> None:
     assert second is a and first is not a
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failing_call_has_written_what_ran_before_it_failed(
+    kernels: Kernels, threads: int
+) -> None:
+    before = _native.num_threads()
+    _native.set_num_threads(threads)
+    try:
+        copies = [kernels.launch("copy", [(0, 0), (1, i)], 10) for i in range(3)]
+        fail = kernels.launch("fail", [(0, 0), (1, 3)], 10, struct.pack("q", 1))
+        waves = [[copies[0]], [fail, copies[1]], [copies[2]]]
+        types = [(0, (10,))] * 4
+        program = _native.Program("all", types[:1], types, 4, 0, [], waves)
+        outputs = [array(np.zeros(10)) for _ in types]
+        with pytest.raises(RuntimeError, match=r"^fail: an index is out of range"):
+            program((array(np.ones(10)),), out=outputs)
+        assert [output.version for output in outputs] == [1, 1, 0, 1]
+        assert outputs[2].asnumpy().tolist() == [0] * 10
+        with pytest.raises(RuntimeError, match="out=: expected"):  # nothing has run
+            program((array(np.ones(10)),), out=[*outputs[:3], array([1.0])])
+        assert [output.version for output in outputs] == [1, 1, 0, 1]
+    finally:
+        _native.set_num_threads(before)
+
+
 def test_donated_memory_holds_the_output(kernels: Kernels) -> None:
     add = kernels.program("add", may_alias=[[0, 1]])
     a, b = array(np.arange(10)), array(np.ones(10))
