@@ -180,9 +180,9 @@ def test_moving_and_files(tmp_path: Any):
     train(net, CONTEXTS)
     path = str(tmp_path / "net.params")
     net.save_parameters(path)
-    expected = net(nd.ones((1, 5))).asnumpy().tolist()
     net.collect_params().reset_ctx([mx.cpu(2), mx.cpu(0)])
     assert net[0].weight.list_ctx() == [mx.cpu(2), mx.cpu(0)]
+    expected = net(nd.ones((1, 5))).asnumpy().tolist()
     assert net(nd.ones((1, 5), ctx=mx.cpu(2))).asnumpy().tolist() == expected
     other = network(mx.cpu(5))
     other.load_parameters(path)
@@ -192,6 +192,55 @@ def test_moving_and_files(tmp_path: Any):
     fresh = layers()
     fresh.load_parameters(path, ctx=[mx.cpu(1), mx.cpu(3)])
     assert fresh[0].weight.list_ctx() == [mx.cpu(1), mx.cpu(3)]
+
+
+def test_statistics_of_contexts_are_averaged_where_they_become_one(tmp_path: Any):
+    """As in MXNet: what is written or moved is the mean; what is equal everywhere stays exact."""
+
+    def net_of() -> Any:
+        net = nn.HybridSequential()
+        net.add(nn.BatchNorm(in_channels=1, momentum=0.0), nn.Dense(1, in_units=1))
+        contexts = [mx.cpu(number) for number in range(3)]
+        mx.random.seed(3)
+        net.initialize(mx.init.Normal(), ctx=contexts)
+        net.hybridize()
+        with autograd.record():
+            for number, context in enumerate(contexts):
+                net(nd.array([[number], [number + 6]], ctx=context))
+        assert means(net) == [3, 4, 5]
+        return net
+
+    def means(net: Any) -> list[float]:
+        return [array.asscalar() for array in net[0].running_mean.list_data()]
+
+    def saved(net: Any) -> Any:
+        net.save_parameters(str(tmp_path / "net"))
+        return nd.load(str(tmp_path / "net"))["0.running_mean"]
+
+    def of_dictionary(net: Any) -> Any:
+        net.collect_params().save(str(tmp_path / "net"))
+        return nd.load(str(tmp_path / "net"))[net[0].running_mean.name]
+
+    def exported(net: Any) -> Any:
+        net.export(str(tmp_path / "net"))
+        return nd.load(str(tmp_path / "net-0000.params"))[f"aux:{net[0].running_mean.name}"]
+
+    def moved(net: Any) -> Any:
+        net.collect_params().reset_ctx([mx.cpu(4), mx.cpu(5)])
+        assert means(net) == [4, 4]
+        return net[0].running_mean.data(mx.cpu(5))
+
+    for writer in (saved, of_dictionary, exported, moved):
+        net = net_of()
+        weight = net[1].weight.data(mx.cpu(0)).asnumpy().tolist()
+        assert writer(net).asnumpy().tolist() == [4]
+        if writer is moved:
+            assert net[1].weight.data(mx.cpu(4)).asnumpy().tolist() == weight
+        else:
+            assert means(net) == [3, 4, 5]
+    net = net_of()
+    net.cast("float64")  # each keeps its own
+    assert means(net) == [3, 4, 5]
 
 
 def test_several_contexts_are_compiled_once():

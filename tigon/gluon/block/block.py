@@ -319,7 +319,7 @@ class Block:
                 for name, param in params.items()
                 if first.setdefault(id(param), name) == name
             }
-        nd.save(filename, {name: param.list_data()[0] for name, param in params.items()})
+        nd.save(filename, {name: param._whole() for name, param in params.items()})
 
     def load_parameters(
         self,

@@ -304,9 +304,9 @@ class HybridBlock(ShortCall, Block):
         arrays = {}
         for name, param in self.collect_params().items():
             if name in auxiliary:
-                arrays[f"aux:{name}"] = param.list_data()[0]
+                arrays[f"aux:{name}"] = param._whole()
             elif name in arguments:
-                arrays[f"arg:{name}"] = param.list_data()[0]
+                arrays[f"arg:{name}"] = param._whole()
         symbol.save(symbol_file)
         nd.save(params_file, arrays)
         return symbol_file, params_file

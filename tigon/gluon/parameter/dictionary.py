@@ -177,7 +177,7 @@ class ParameterDict:
                 f"prefix '{strip_prefix}' is to be stripped, but '{param.name}' does not start "
                 "with it; use collect_params().save or another prefix",
             )
-            arrays[param.name[len(strip_prefix) :]] = param.list_data()[0]
+            arrays[param.name[len(strip_prefix) :]] = param._whole()
         nd.save(filename, arrays)
 
     def load(

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.absent import say_of_methods
@@ -214,7 +216,11 @@ class Parameter:
             self._set_arrays(array, contexts)
 
     def _set_arrays(self, array: Any, contexts: list[Context]) -> None:
-        self._arrays = OrderedDict((context, array.as_in_context(context)) for context in contexts)
+        self._hold((context, array.as_in_context(context)) for context in contexts)
+
+    def _hold(self, arrays: Iterable[tuple[Context, Any]]) -> None:
+        self._arrays = OrderedDict(arrays)
+        contexts = list(self._arrays)
         self._only = self._arrays[contexts[0]] if len(contexts) == 1 else None
         self._attach_grads()
         _epoch.advance()
@@ -312,6 +318,19 @@ class Parameter:
         assert self._arrays is not None
         return list(self._arrays.values())
 
+    def _whole(self) -> Any:
+        """One array for those of all contexts, for files and for other contexts: their mean where
+        they differ, as running statistics do."""
+        first, *others = self.list_data()
+        if not others:
+            return first
+        with tracing.paused(), autograd.pause():
+            values = [array.asnumpy() for array in (first, *others)]
+            if all(value.tobytes() == values[0].tobytes() for value in values):
+                return first
+            mean = np.mean(values, axis=0, dtype=np.float64)
+            return _as_array(mean, self._dtype.name).as_in_context(first.context)
+
     def grad(self, ctx: Context | None = None) -> Any:
         """The gradient that the last `backward` left."""
         if ctx is not None:
@@ -387,7 +406,7 @@ class Parameter:
         contexts = check_contexts(self._where, ctx)
         if self._arrays is not None:
             with tracing.paused(), autograd.pause():
-                self._set_arrays(next(iter(self._arrays.values())).copy(), contexts)
+                self._set_arrays(self._whole().copy(), contexts)
         elif self._deferred is not None:
             init, _, default, key = self._deferred
             self._deferred = (init, contexts, default, key)
@@ -403,9 +422,8 @@ class Parameter:
         if self._arrays is None:
             return
         with tracing.paused(), autograd.pause():
-            contexts = list(self._arrays)
-            first = next(iter(self._arrays.values()))
-            self._set_arrays(first.astype(self._dtype.name), contexts)
+            held = self._arrays.items()
+            self._hold([(context, array.astype(self._dtype.name)) for context, array in held])
 
     def var(self) -> Any:
         """The symbol that stands for it in graphs: a variable of its name."""
