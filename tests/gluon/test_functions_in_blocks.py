@@ -3,6 +3,7 @@ parts of the program; where they are no graph, the block gives way."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, gluon, nd
+from tigon.base import TigonError
 from tigon.gluon import nn
 
 
@@ -224,6 +226,20 @@ class MovesBackward(autograd.Function):
         return found.reshape((3,))
 
 
+class Doubled(autograd.Function):
+    """Its gradient is what is said."""
+
+    def __init__(self, pull_back: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.pull_back = pull_back
+
+    def forward(self, x: Any) -> Any:
+        return x * 2
+
+    def backward(self, dy: Any) -> Any:
+        return self.pull_back(dy)
+
+
 calls: list[str] = []
 
 
@@ -259,6 +275,46 @@ def test_what_is_no_graph_gives_way_and_runs_once(kind: Any, reason: str) -> Non
         assert number or reason in str(told[0].message)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pull_back", "reason"),
+    [
+        (
+            lambda dy: nd.ones((5,)),
+            "Doubled.backward: gradient 0: expected float32[3], as the input, or None; "
+            "given float32[5]",
+        ),
+        (
+            lambda dy: (dy, dy),
+            "Doubled.backward: expected 1 gradients, one for each input; given 2",
+        ),
+        (
+            lambda dy: nd.dot(dy.reshape((1, 3)), dy.reshape((1, 3))),
+            f"Doubled.backward: at {__file__}:LINE: TigonError: dot: inner sizes differ: 3 of "
+            "(1, 3) and 1 of (1, 3); transpose one operand?",
+        ),
+        (
+            lambda dy: {}["none"],
+            f"Doubled.backward: at {__file__}:LINE: KeyError: 'none'",
+        ),
+    ],
+)
+def test_wrong_gradients_are_told_once_and_raise_alike(pull_back: Any, reason: str) -> None:
+    plain, hybridized = (Net(lambda a, b: Doubled(pull_back)(a) + b) for _ in range(2))
+    hybridized.hybridize()
+    raised: list[Exception] = []
+    for net in (plain, hybridized):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            with pytest.raises((TigonError, KeyError)) as caught:
+                _run(net, True, 0)
+        raised.append(caught.value)
+    said = re.sub(r"(\.py):\d+", r"\1:LINE", str(told[0].message))
+    assert said.split("is no graph: ")[1] == (
+        f"{reason}. Calls of this kind run imperatively from now on"
+    )
+    assert type(raised[0]) is type(raised[1]) and str(raised[0]) == str(raised[1])
 
 
 def test_jit_and_other_types_and_contexts() -> None:

@@ -3,7 +3,8 @@ do becomes a graph of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -76,18 +77,26 @@ class Inner:
         return nest.rebuilt(made)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the body gives; an error says that it came from there."""
+        with self.traced():
+            try:
+                return function(*arguments)
+            except CannotTrace:
+                raise
+            except Exception as error:
+                add_place(error, f"{self.where}: in its body at {line_of(error)}")
+                raise
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """What runs meanwhile is the body."""
         hooks = tracing.installed()
         trace = hooks.giver
         if trace is not None:
             within = _Within(trace, self.where)
             tracing.install(tracing.Hooks(hooks.capture, hooks.adapt, hooks.reader, within))
         try:
-            return function(*arguments)
-        except CannotTrace:
-            raise
-        except Exception as error:
-            add_place(error, f"{self.where}: in its body at {line_of(error)}")
-            raise
+            yield
         finally:
             if trace is not None:
                 tracing.install(hooks)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tigon.base import TensorType
+from tigon.base.errors import line_of
 from tigon.ir.graph import Value
 from tigon.ops.control_structure import CannotTrace, Nest
 from tigon.ops.tensor.gradients import OwnGradientAttrs, own_gradient
@@ -31,7 +32,10 @@ def with_gradient(
         raise
     except Exception as error:
         trace.undo(mark)
-        raise CannotTrace(f"{called}.backward: {type(error).__name__}: {error}") from error
+        where, said = f"{called}.backward", str(error)
+        if not said.startswith(where):  # its own results are told with its name
+            said = f"{where}: at {line_of(error)}: {type(error).__name__}: {said}"
+        raise CannotTrace(said) from error
 
 
 def _traced(
@@ -46,7 +50,8 @@ def _traced(
     like = type(results[0])
     nest = Nest(tuple(results), [None] * len(results))
     cotangents = inner.enter("cotangent", nest, [_type(value) for value in own])
-    found = inner.run(backward, *cotangents)
+    with inner.traced():
+        found = backward(*cotangents)
     given = tuple(number for number, one in enumerate(found) if one is not None)
     values = [enter(found[number], where) for number in given]
     del found, cotangents, nest
