@@ -544,6 +544,9 @@ def set_callback_seconds(seconds: float) -> None: ...  # TIGON_CALLBACK_SECONDS
 def callback_seconds() -> float: ...  # how long a wait for one may take
 def callbacks_given_up() -> int: ...  # how many waits took longer
 def waitall() -> None: ...  # for what was pushed before; raises the first error nobody has seen
+def raise_undone(arrays: Iterable[Any]) -> None:
+    """Raises the first error that left one of these at an older value and that nobody has seen."""
+
 def set_inline_threshold(microseconds: float) -> None: ...
 def inline_threshold() -> float: ...
 def set_naive(on: bool) -> None: ...  # TIGON_ENGINE=naive at import

@@ -255,10 +255,13 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure, bool begun) 
     for (Task::Write& write : task->writes) {
       Storage& storage = *write.storage;
       bool kept = failure && ((!begun && write.keeps) || write.before);
-      if (failure && !kept) {
+      if (kept) {
+        storage.undone = failure;
+        any_undone_.store(true, std::memory_order_relaxed);
+      } else if (failure) {
         storage.failure = failure;
         storage.failed.store(true, std::memory_order_relaxed);
-      } else if (!kept && write.whole && storage.failed.load(std::memory_order_relaxed)) {
+      } else if (write.whole && storage.failed.load(std::memory_order_relaxed)) {
         storage.failure.reset();
         storage.failed.store(false, std::memory_order_relaxed);
       }
@@ -393,6 +396,13 @@ std::shared_ptr<Failure> Engine::take_unseen() {
   }
   unseen_.clear();
   return first;
+}
+
+std::shared_ptr<Failure> Engine::take_undone(Storage& storage) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  std::shared_ptr<Failure> found = std::move(storage.undone);
+  storage.undone.reset();
+  return found && !found->seen.load() ? found : nullptr;
 }
 
 void Engine::before_fork() { mutex_.lock(); }

@@ -126,6 +126,10 @@ class Engine {
 
   // The first failure nobody has seen, or null; forgets all.
   std::shared_ptr<Failure> take_unseen();
+  // Whether any storage was left alone by a failed task.
+  bool has_undone() const { return any_undone_.load(std::memory_order_relaxed); }
+  // Why this one was, unless somebody has seen it; forgets it.
+  std::shared_ptr<Failure> take_undone(Storage& storage);
 
   std::atomic<bool> naive{false};
 
@@ -155,6 +159,7 @@ class Engine {
   size_t able_ = 0;             // ready, neither starved nor a host callback: sure to end
   std::atomic<uint64_t> completed_{0};
   std::vector<std::shared_ptr<Failure>> unseen_;
+  std::atomic<bool> any_undone_{false};
   uint64_t next_sequence_ = 1;
   std::atomic<uint64_t> first_pending_{1};  // the least number of a task that has not ended
   std::atomic<size_t> pending_{0};

@@ -130,6 +130,8 @@ class Storage : public AtomicCounted<Storage> {
   Task* last_writer = nullptr;
   std::vector<Task*> readers;
   std::shared_ptr<Failure> failure;
+  // Why it has an older value than it would have: a failed task left it alone.
+  std::shared_ptr<Failure> undone;
 
  private:
   Storage(size_t bytes, uint8_t device) : bytes_(bytes), device_(device) {}

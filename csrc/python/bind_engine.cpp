@@ -33,10 +33,25 @@ nb::dict stats() {
   return result;
 }
 
+// A lost update of a weight that nobody was told of.
+void raise_undone(Array* array) {
+  translated([&] {
+    if (!array->storage) return;
+    if (std::shared_ptr<Failure> failure = Engine::instance().take_undone(*array->storage))
+      throw TravelledError{failure};
+  });
+}
+
 }  // namespace
 
 void bind_engine(nb::module_& m) {
   m.def("waitall", [] { translated([] { wait_all(); }); });
+  m.def("raise_undone", [](nb::object arrays) {
+    if (!Engine::instance().has_undone()) return;
+    for (nb::handle array : arrays) {
+      if (is_array(array.ptr())) raise_undone(as_array(array.ptr()));
+    }
+  });
   m.def("set_naive", [](bool on) {
     translated([&] {
       wait_all();

@@ -533,3 +533,69 @@ def test_a_failing_loss_updates_nothing(
     failing[0] = False
     step()
     assert weights() != before
+
+
+@pytest.mark.parametrize(
+    ("way", "count"),
+    [("imperative", 1), ("imperative", 2), ("hybridized", 1), ("hybridized", 2), ("step", 1)],
+)
+def test_an_update_that_was_not_done_is_told_at_a_later_step(
+    way: str, count: int, log: list[str]
+) -> None:
+    """The loss can be read where only its gradient fails, and so can weights: without that a loop
+    would go on for ever and learn nothing."""
+
+    def backward(op: Any, out_grad: Any, in_grad: Any, req: Any, **_: Any) -> None:
+        if failing[0]:
+            raise ValueError("no slope")
+        op.assign(in_grad[0], req[0], out_grad[0])
+
+    def forward(op: Any, in_data: Any, out_data: Any, req: Any, **_: Any) -> None:
+        op.assign(out_data[0], req[0], in_data[0])
+
+    register("flat", forward, backward)
+
+    class Flat(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return F.Custom(x, op_type="flat")
+
+    failing, contexts = [True], [mx.cpu(number) for number in range(count)]
+    net = nn.HybridSequential()
+    net.add(nn.Dense(2, in_units=3), Flat())
+    net.initialize(ctx=contexts)
+    if way != "imperative":
+        net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), "adam")
+    loss_of = gluon.loss.L2Loss()
+    one = gluon.TrainStep(net, loss_of, trainer)
+
+    def step() -> None:
+        if way == "step":
+            one(nd.ones((1, 3)), nd.ones((1, 2))).asnumpy()
+            return
+        with autograd.record():
+            losses = [loss_of(net(nd.ones((1, 3), ctx=c)), nd.ones((1, 2))) for c in contexts]
+        autograd.backward(losses)
+        trainer.step(1)
+        for loss in losses:
+            loss.asnumpy()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a TrainStep gives way
+        step()
+    before = net[0].weight.data(contexts[0]).asnumpy().tolist()
+    for still in (True, True, False):
+        failing[0] = still
+        with pytest.raises(mx.TigonError) as raised:
+            step()
+        told, _, place = str(raised.value).partition(", the gradient of the call at ")
+        assert told.startswith(
+            "Adam: an earlier update has left weights as they were: Custom 'flat'"
+        )
+        assert place.startswith(f"{__file__}:") and "ValueError: no slope (called at " in place
+        assert isinstance(raised.value.__cause__, ValueError)
+        assert net[0].weight.data(contexts[0]).asnumpy().tolist() == before
+        step()  # it was told once
+    assert net[0].weight.data(contexts[0]).asnumpy().tolist() != before
+    with pytest.raises(mx.TigonError, match="no slope"):
+        nd.waitall()  # the gradients of steps that were refused

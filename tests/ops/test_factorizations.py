@@ -160,6 +160,15 @@ def test_every_spelling_is_there() -> None:
         assert len(texts) == 1, name
 
 
+def test_the_names_of_linalg_are_mxnets() -> None:
+    expected = (
+        "det extractdiag extracttrian gelqf gemm gemm2 inverse makediag maketrian potrf potri "
+        "slogdet sumlogdiag syevd syrk trmm trsm"
+    )
+    for group in (nd.linalg, sym.linalg):
+        assert [name for name in dir(group) if name[0] != "_"] == expected.split()
+
+
 def test_views_and_expressions_are_operands() -> None:
     """A routine reads memory, so what is no memory gets some."""
     a = definite(4, size=5, dtype="float32")

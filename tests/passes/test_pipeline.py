@@ -46,7 +46,7 @@ def test_operands_of_libraries_are_stored_once() -> None:
     """No random graph has such operators, so the laws of passes hold here."""
     x = x_of(2, 3, 3)
     views = [get("transpose")(x, axes=(0, 2, 1)), get("_full")(shape=(3, 3), value=2.0), x]
-    outputs = [get("_linalg_inverse_or_zero")(view) for view in views]
+    outputs = [get("_inverse_or_zero")(view) for view in views]
     graph = Graph([x], [*outputs, get("linalg_trsm")(x, get("exp")(views[0]))])
     stored = store_operands(graph)
     copies = [node for node in stored if node.op.name == "_copy"]

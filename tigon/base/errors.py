@@ -91,9 +91,13 @@ def hide_inner_frames(error: BaseException) -> None:
     error.__traceback__ = following
 
 
+def _is_between(module: str) -> bool:
+    return module.startswith("tigon.") or module == "contextlib"
+
+
 def user_line() -> str:
-    """File and line of the first caller outside the library."""
+    """File and line of the first caller outside the library, and outside of what ends a `with`."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("tigon."):
+    while frame is not None and _is_between(frame.f_globals.get("__name__", "")):
         frame = frame.f_back  # type: ignore[assignment]
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown line"

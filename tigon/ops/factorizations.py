@@ -77,7 +77,7 @@ class SideAttrs(Frozen):
 
 
 _triangle = composite(
-    "_linalg_triangle",
+    "_matrix_triangle",
     lambda attrs, a: triangle(a, attrs.lower),
     operands="A",
     dtypes="F",
@@ -101,7 +101,7 @@ def _mirror_oracle(a: np.ndarray, lower: bool) -> np.ndarray:
 
 
 _mirror = composite(
-    "_linalg_mirror",
+    "_mirrored_triangle",
     _decompose_mirror,
     operands="A",
     dtypes="F",
@@ -118,7 +118,7 @@ def _decompose_scaled_transpose(factor: Any, a: Any) -> Any:
 
 
 _scaled_transpose = composite(
-    "_linalg_scaled_transpose",
+    "_scaled_transpose",
     _decompose_scaled_transpose,
     operands="factor A",
     dtypes="F",
@@ -152,7 +152,7 @@ def _gaps_oracle(values: np.ndarray) -> np.ndarray:
 
 
 _gaps = composite(
-    "_linalg_gaps",
+    "_ascending_gaps",
     _decompose_gaps,
     operands="values",
     dtypes="F",
@@ -492,7 +492,7 @@ def _inverse_or_zero_oracle(a: np.ndarray) -> np.ndarray:
 
 
 _inverse_or_zero = primitive(
-    "_linalg_inverse_or_zero",
+    "_inverse_or_zero",
     Family.EXTERN,
     operands="A",
     dtypes="F",

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tigon import nd
+from tigon import _native, nd
 from tigon.base import check
+from tigon.base.errors import add_place
 from tigon.export import params
 from tigon.optimizer.optimizer import Optimizer, as_list
 
@@ -31,7 +32,9 @@ class Updater:
 
     def __call__(self, index: Any, grad: Any, weight: Any) -> None:
         """Update one parameter, or lists of them."""
-        if not isinstance(index, (list, tuple, range)):
+        several = isinstance(index, (list, tuple, range))
+        self._raise_undone(weight if several else [weight])
+        if not several:
             self.optimizer.update_multi_precision(index, weight, grad, self.state(index, weight))
             return
         states = self.states
@@ -52,8 +55,21 @@ class Updater:
 
     def update_all(self, indices: Any, grads: Any, weights: Any, copies: Any) -> None:
         """Update lists of parameters that live on several contexts: see `Optimizer.update_all`."""
+        self._raise_undone(weights)
         states = [self.state(index, w) for index, w in zip(indices, weights, strict=True)]
         self.optimizer.update_all(indices, weights, grads, states, copies)
+
+    def _raise_undone(self, weights: Any) -> None:
+        """Updates run later. That one was not done, for want of its gradient, is known at another,
+        and told there unless somebody has seen it: weights can be read, and losses."""
+        try:
+            _native.raise_undone(weights)
+        except Exception as error:
+            add_place(
+                error,
+                f"{type(self.optimizer).__name__}: an earlier update has left weights as they were",
+            )
+            raise
 
     def state(self, index: Any, weight: Any) -> Any:
         """The state of a parameter, created if need be."""
