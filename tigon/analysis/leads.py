@@ -15,7 +15,7 @@ def leads(graph: Graph, results: Sequence[Value]) -> list[list[int]]:
     was detached, or before integers, do not."""
     reached = {value: 1 << i for i, value in enumerate(graph.inputs)}
     for node in topological_order(results):
-        if not node.inputs or not _is_recorded(node):
+        if not node.inputs or not is_recorded(node):
             continue
         mask = functools.reduce(operator.or_, (reached.get(v, 0) for v in node.inputs))
         for value in node.outputs:
@@ -25,7 +25,7 @@ def leads(graph: Graph, results: Sequence[Value]) -> list[list[int]]:
     ]
 
 
-def _is_recorded(node: Node) -> bool:
+def is_recorded(node: Node) -> bool:
     """Whether an imperative call of it is recorded. Of bools it records only what has no slope
     anyway."""
     if node.op.ends_recording:

@@ -238,7 +238,7 @@ def _write_region(self: NDArray, region: Region, value: Any) -> None:
         return
     offset = region.offset(self.shape)
     if offset is not None:
-        whole = offset == 0 and region.value_shape == self.shape
+        whole = region.is_whole(self.shape)
         write_whole(self if whole else self.view(offset, region.value_shape), value)
         return
     if _is_number(value):

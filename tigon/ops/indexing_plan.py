@@ -47,6 +47,14 @@ class Region(Frozen):
             stride *= size
         return position
 
+    def is_whole(self, shape: tuple[int, ...]) -> bool:
+        """Whether it is an array of this shape itself."""
+        return self.value_shape == shape and self.offset(shape) == 0
+
+    def is_view(self, shape: tuple[int, ...]) -> bool:
+        """Whether it is written by way of a view, which is recorded without the array."""
+        return self.offset(shape) is not None and not self.is_whole(shape)
+
 
 class Gathering(Frozen):
     """A region first, then index arrays over some of its axes."""

@@ -111,6 +111,11 @@ class ArraySymbol(Symbol):
             array, key, value = self._concrete("x[...] = value", (key, value))
             array[key] = value
             return
+        trace = tracing.installed().giver
+        if trace is not None and trace.takes_part(self._values[0]):
+            array, key, value = self._concrete("x[...] = value while recording", (key, value))
+            array[key] = value
+            return
         shape = self.shape
         if isinstance(key, ArraySymbol) and key.dtype is np.bool_ and key.shape == shape:
             self._values = get("where")(key, value, self)._values
@@ -125,19 +130,14 @@ class ArraySymbol(Symbol):
             filled = get("_full")
             fields = {"shape": (1,), "value": part, "dtype": np.dtype(self.dtype).name}
             part = apply(filled, filled.make_attrs(fields), (), like=type(self))
-        trace = tracing.installed().giver
-        if trace is not None and trace.recording:
-            if trace.depends(self._values[0]):  # it may be on the tape
-                array, key, value = self._concrete("x[...] = value while recording", (key, value))
-                array[key] = value
-                return
-            before = set_recording(False)  # a write is not recorded
-            try:
-                self._write(found, part)
-            finally:
-                set_recording(before)
+        if trace is None or not trace.recording or not found.is_view(shape):
+            self._write(found, part)
             return
-        self._write(found, part)
+        before = set_recording(False)  # as what is written to a view of an array
+        try:
+            self._write(found, part)
+        finally:
+            set_recording(before)
 
     def _write(self, found: Region, part: Any) -> None:
         check_value_shape(part.shape, found.value_shape)

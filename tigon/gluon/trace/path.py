@@ -211,7 +211,7 @@ class Path:
             type_ = TensorType(tuple(array.shape), as_dtype(array.dtype))
             renamed[value] = new = variable(f"made{number}", type_)
             self.number_of[new], self.origin[new] = number, value
-            trace._arrays[new] = array
+            trace._arrays[new] = self._off_tape(array) if trace.is_off_tape(new) else array
         for value, new in renamed.items():
             if value in trace.views:
                 source, of = trace.views[value]
@@ -231,6 +231,12 @@ class Path:
         trace._steps.clear()
         return renamed
 
+    def _off_tape(self, array: Any) -> Any:
+        """All results of a segment are on the tape, and may be kept there for their gradients; this
+        one may be written to, should the trace give way."""
+        with self._outside():
+            return array.detach().copy()
+
     def _share(self, values: Sequence[Value]) -> None:
         """Arrays of views share memory with those of their sources, should the trace give way."""
         trace = self._trace
@@ -240,7 +246,7 @@ class Path:
                 while value in trace.views:
                     chain.append((value, trace.views[value][1]))
                     value = trace.views[value][0]
-                array = self._array_of(value)
+                array = self._trace._array(value)
                 for view, of in reversed(chain):
                     array = of(array)
                     if view in self.number_of:

@@ -30,6 +30,7 @@ from tigon._native import (
     is_recording,
     is_training,
 )
+from tigon.analysis.leads import is_recorded
 from tigon.base import InternalError, TensorType, TigonError, as_dtype, check, nested, type_of
 from tigon.base.collector import collector_paused
 from tigon.base.frozen import replace
@@ -131,6 +132,7 @@ class Trace:
         self.result: Any = None
         self.symbols: list[weakref.ref[ArraySymbol]] = []
         """Made in this trace: one that outlives it was put somewhere."""
+        self._taking: dict[Value, bool] = {}
         self._steps: list[Step] = []
         self._arrays: dict[Value, Any] = {}
         self._foreign: set[Node] = set()  # of symbols that the code makes for itself
@@ -421,18 +423,34 @@ class Trace:
         failed = self.reads.steady.failed() or self.reads.lasting.failed()
         return self.reason is None and failed is None and not self.reads.drew()
 
-    def depends(self, value: Value) -> bool:
-        """Whether a value is computed from anything that the code was given."""
-        origin = {} if self.path is None else self.path.origin
-        pending = [value]
-        seen: set[Value] = set()
+    def is_off_tape(self, value: Value) -> bool:
+        """Whether the code is recorded and what it computes a value from is not: numbers, or what
+        was computed while recording was paused."""
+        return self.recording and not self._takes_part(value)
+
+    def takes_part(self, value: Value) -> bool:
+        """Whether the code is recorded and something that it was given leads to a value, which may
+        thus be on the tape."""
+        return self.recording and self._takes_part(value)
+
+    def _takes_part(self, value: Value) -> bool:
+        known = self._taking.get(value)
+        if known is None:
+            known = self._taking[value] = self._is_led_to(value)
+        return known
+
+    def _is_led_to(self, value: Value) -> bool:
+        pending, seen = [value], {value}
         while pending:
-            for met in Graph.of([pending.pop()]).inputs:
-                if met not in origin:
-                    return True
-                if met not in seen:
-                    seen.add(met)
-                    pending.append(origin[met])
+            met = pending.pop()
+            known = self._taking.get(met)
+            met = self.origin(met)
+            if known or met.node.op is VARIABLE:
+                return True
+            if known is None and met.node.inputs and is_recorded(met.node):
+                fresh = [value for value in met.node.inputs if value not in seen]
+                pending += fresh
+                seen.update(fresh)
         return False
 
     def origin(self, value: Value) -> Value:
