@@ -8,8 +8,6 @@ known.
 from __future__ import annotations
 
 import gc
-import math
-import operator
 import sys
 import threading
 import warnings
@@ -570,85 +568,6 @@ def test_giving_way_after_a_decision_goes_on_with_arrays_states_and_gradients():
         warnings.simplefilter("ignore")
         for mine, theirs in zip(run(True), run(False), strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
-
-
-NUMBERS = {
-    "+": lambda n: n + 2,
-    "r-": lambda n: 2 - n,
-    "/": lambda n: n / 3,
-    "**": lambda n: n**2,
-    "abs": abs,
-    "neg": operator.neg,
-    "float": float,
-    "int": int,
-    "round": round,
-    "str": str,
-    "repr": repr,
-    "format": lambda n: f"{n:.3f}",
-    "percent": lambda n: "%.2f" % n,  # noqa: UP031
-    "sqrt": lambda n: math.sqrt(abs(n)),
-    "max": lambda n: float(max(n, 0)),
-    "hash": hash,
-    "isinstance": lambda n: isinstance(n, (float, int, np.generic)),
-    "numpy": lambda n: np.cos(n),
-    "array": lambda n: nd.array([n, n]).asnumpy().tolist(),
-    "in": lambda n: n in (1, 2, 3),
-    "none": lambda n: n == None,  # noqa: E711
-    "text": lambda n: n == "a",
-    "chain": lambda n: 0 < n < 5,
-    "bool": bool,
-    "is_integer": lambda n: float(n).is_integer(),
-    "times array": lambda n: (nd.ones((2,)) * n).asnumpy().tolist(),
-    "array times": lambda n: (n * nd.ones((2,))).asnumpy().tolist(),
-    "full": lambda n: nd.full((2,), n).asnumpy().tolist(),
-}
-BOUNDS = [0, 1, 2.5, 0.1, -3, 16777217, np.float32(0.1), np.float64(0.1), np.int64(2), True]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8"])
-@pytest.mark.parametrize("method", ["asscalar", "item"])
-def test_numbers_are_those_of_arrays(method, dtype):
-    def told(number):
-        seen = {name: use(number()) for name, use in NUMBERS.items()}
-        for bound in BOUNDS:
-            for compare in (operator.lt, operator.le, operator.eq, operator.ne, operator.gt):
-                seen[compare.__name__, repr(bound)] = bool(compare(number(), bound))
-                seen["r", compare.__name__, repr(bound)] = bool(compare(bound, number()))
-        return seen
-
-    for value in (0, 1, 0.1, 2.5, 16777216, 200, 3):
-        x = nd.array([value], dtype=dtype)
-        with np.errstate(over="ignore"):
-            expected = told(lambda x=x: getattr(x, method)())
-        got = {}
-
-        def forward(net, x):
-            result = told(lambda: getattr(x, method)())
-            got.update(result)  # noqa: B023
-            return x * 1
-
-        net = Net(forward, ())
-        net.hybridize()
-        with warnings.catch_warnings(), np.errstate(over="ignore"):
-            warnings.simplefilter("ignore")
-            net(x)
-        assert got.keys() == expected.keys()
-        for name, theirs in expected.items():
-            assert type(got[name]) is type(theirs) and np.all(got[name] == theirs), name
-
-
-def test_a_number_that_is_returned_is_read():
-    def forward(net, x):
-        return x * 2, x.sum().asscalar(), x.max().item()
-
-    net = Net(forward, ())
-    net.hybridize(strict=True)
-    for _ in range(2):
-        for value in (1, 2):
-            y, total, most = net(nd.full((2,), value))
-            assert y.asnumpy().tolist() == [2 * value] * 2
-            assert type(total) is np.float32 and total == 2 * value
-            assert type(most) is float and most == value
 
 
 def test_paths_are_freed_with_their_block():

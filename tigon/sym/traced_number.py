@@ -41,12 +41,28 @@ class TracedNumber(Unread):
 
     def _compare(self, operation: str, other: Any) -> Any:
         if self._known is None:
-            sides = self._sides(other)
+            sides = self._both(other) if _is_unread(other) else self._sides(other)
             if sides is not None:
                 answer = bool(getattr(operator, operation)(*sides))
                 python = self._name == "item" and not isinstance(other, np.generic)
                 return answer if python else np.bool_(answer)
         return getattr(operator, f"__{operation}__")(self.value(), number_of(other))
+
+    def _both(self, other: TracedNumber) -> tuple[Any, Any] | None:
+        """Symbols that compare as this number and another one that is not read yet; None where
+        none do so."""
+        own, its = np.dtype(self.of.dtype), np.dtype(other.of.dtype)
+        if self._name != other._name:
+            return None  # a number of Python becomes what numpy's is
+        if own == its:
+            return self.of, other.of
+        if "f" not in own.kind + its.kind:
+            fits = all(dtype.kind != "u" or dtype.itemsize < 8 for dtype in (own, its))
+            return (_as(self.of, "int64"), _as(other.of, "int64")) if fits else None
+        whole = [dtype for dtype in (own, its) if dtype.kind != "f"]
+        if self._name == "item" and any(dtype.itemsize == 8 for dtype in whole):
+            return None  # Python compares all integers with floats exactly
+        return _as(self.of, "float64"), _as(other.of, "float64")
 
     def _sides(self, other: Any) -> tuple[Any, Any] | None:
         """A symbol and a number that compare as this and the other do; None where none do so."""
@@ -84,6 +100,10 @@ class TracedNumber(Unread):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.value(), name)
+
+
+def _is_unread(number: Any) -> bool:
+    return isinstance(number, TracedNumber) and number._known is None
 
 
 def _as(symbol: Any, dtype: str) -> Any:
