@@ -47,6 +47,42 @@ def equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
+class Deciding(nn.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.dense = nn.Dense(3, in_units=3)
+            self.norm = nn.BatchNorm(in_channels=3)
+
+    def forward(self, x: Any) -> Any:
+        h = self.norm(self.dense(x))
+        if h.sum() > 0:
+            return h * 2
+        while (h * h).sum() > 1:
+            h = h * 0.5
+        return h
+
+
+@pytest.mark.parametrize("how", HOW, ids=["deepcopy", "pickle"])
+def test_copies_decide_by_themselves(how: Callable[[Any], Any]) -> None:
+    given = [nd.array(np.random.RandomState(seed).randn(4, 3)) for seed in range(4)]
+    net = Deciding()
+    net.initialize(mx.init.Normal(1))
+    net.hybridize(strict=True)
+    expected = [net(x).asnumpy() for x in given]
+    assert len(net.compiled[0].paths) > 1
+    other = how(net)
+    for x, theirs in zip(given, expected, strict=True):
+        np.testing.assert_array_equal(other(x).asnumpy(), theirs)
+    assert len(other.compiled[0].paths) == len(net.compiled[0].paths)
+    other.dense.weight.set_data(-other.dense.weight.data())
+    with autograd.record():
+        other(given[0])
+    assert any((other(x).asnumpy() != y).any() for x, y in zip(given, expected, strict=True))
+    for x, theirs in zip(given, expected, strict=True):
+        np.testing.assert_array_equal(net(x).asnumpy(), theirs)
+
+
 @pytest.mark.parametrize("how", HOW, ids=["deepcopy", "pickle"])
 @pytest.mark.parametrize("hybridize", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -327,3 +327,53 @@ def test_what_is_made_of_nothing_alone_is_made_where_it_is_said(hybridized: bool
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert mx.jit(lambda: nd.ones(3, ctx=mx.cpu(1)))().context == mx.cpu(1)
+
+
+class Deciding(nn.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.dense = nn.Dense(3, in_units=5)
+
+    def forward(self, x: Any) -> Any:
+        h = self.dense(x)
+        if h.sum() > 0:
+            h = h * 2
+        while (h * h).sum() > 3:
+            h = h * 0.5
+        return h
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_values_decide_on_each_context(context: Any) -> None:
+    """Recorded, by a trainer of both contexts and by a step of one."""
+    draw = np.random.RandomState(1)
+    batches = [draw.randn(4, 5).astype("float32") for _ in range(6)]
+
+    def trained(hybridize: bool, by: str) -> list[np.ndarray]:
+        mx.random.seed(2)
+        net = Deciding()
+        net.initialize(mx.init.Normal(1), ctx=CONTEXTS if by == "both" else context)
+        net.hybridize(hybridize, strict=hybridize)
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.05})
+        loss, label = gluon.loss.L2Loss(), nd.ones((4, 3), ctx=context)
+        step = gluon.TrainStep(net, loss, trainer)
+        for batch in batches:
+            x = nd.array(batch, ctx=context)
+            if by == "step":
+                assert step(x, label).context == context
+                continue
+            with autograd.record():
+                value = loss(net(x), label)
+            assert value.context == context
+            value.backward()
+            trainer.step(4, ignore_stale_grad=True)
+        if hybridize and by != "step":
+            assert len(net.compiled[0].paths) > 1
+        return [param.data(context).asnumpy() for param in net.collect_params().values()]
+
+    for by in ("both", "one", "step"):
+        for mine, theirs in zip(trained(True, by), trained(False, by), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-6)
+    for mine, theirs in zip(trained(True, "step"), trained(False, "one"), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-6)
