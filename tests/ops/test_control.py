@@ -49,7 +49,7 @@ def results(body: Body, inputs: list[nd.NDArray], hybridize: bool, order: int) -
             y = net(*inputs)
             outputs = list(y) if isinstance(y, (list, tuple)) else [y]
             loss = sum((out * out).sum() for out in outputs)
-            if order == 2:
+            for _ in range(order - 1):
                 slopes = autograd.grad([loss], list(inputs), create_graph=True)
                 loss = sum((slope * slope).sum() for slope in slopes)
         loss.backward()
@@ -99,6 +99,37 @@ def draws(F: Any, x: Any, s: Any) -> Any:
     return rows, F.Dropout(last, p=0.5)
 
 
+def _weighed(F: Any, x: Any, s: Any) -> Any:
+    return F.contrib.foreach(lambda row, t: (row * t, F.tanh(t * 0.5 + row)), x, s)[1]
+
+
+def loop_in_a_branch(F: Any, x: Any, s: Any) -> Any:
+    return F.contrib.cond(F.sum(s) > -9, lambda: _weighed(F, x, s), lambda: s)
+
+
+def branch_in_a_branch(F: Any, x: Any, s: Any) -> Any:
+    def inner() -> Any:
+        return F.contrib.cond(F.sum(s) < 9, lambda: F.sin(s) * x[0], lambda: s * s)
+
+    return F.contrib.cond(F.sum(s) > -9, inner, lambda: s)
+
+
+def loops_around_branches_around_loops(F: Any, x: Any, s: Any) -> Any:
+    def body(row: Any, state: Any) -> Any:
+        state = F.contrib.cond(
+            F.sum(row) > 0, lambda: _weighed(F, x, state), lambda: F.sin(state) * row
+        )
+        return state, state + row
+
+    _, (_, last) = F.contrib.while_loop(
+        lambda i, t: i < 2,
+        lambda i, t: ([], [i + 1, F.contrib.foreach(body, x, t)[1]]),
+        [F.zeros((1,)), s],
+        max_iterations=3,
+    )
+    return last
+
+
 PROGRAMS: dict[str, tuple[Body, list[tuple[int, ...]]]] = {
     "recurrent": (recurrent, [(5, 2, 3), (2, 3), (3, 3)]),
     "two of each": (two_of_each, [(4, 3), (4,), (1,), (3,)]),
@@ -106,10 +137,13 @@ PROGRAMS: dict[str, tuple[Body, list[tuple[int, ...]]]] = {
     "cond": (chooses, [(1,), (3,), (3,)]),
     "nested": (rows_of_rows, [(3, 4), (1,)]),
     "draws": (draws, [(6, 3), (3,)]),
+    "a loop in a branch": (loop_in_a_branch, [(4, 3), (3,)]),
+    "a branch in a branch": (branch_in_a_branch, [(4, 3), (3,)]),
+    "one in another": (loops_around_branches_around_loops, [(3, 2), (2,)]),
 }
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_graphs_compute_what_arrays_do(name: str, order: int) -> None:
     body, shapes = PROGRAMS[name]

@@ -62,8 +62,9 @@ class TrainStep:
 
     `adjust(loss, gradients)` is a function of the loss, as `loss` gives it, and of the list of
     gradients after that division, in the trainer's order. It returns the gradients to use, or None
-    to skip the step: then no weight, state, count or running statistic moves. It is compiled as
-    functions of `jit` are, and may decide by values.
+    to skip the step: then no weight, state, count or running statistic moves. What was drawn stays
+    drawn, so that the next step, of the same batch perhaps, has other random numbers. It is
+    compiled as functions of `jit` are, and may decide by values.
 
     >>> from tigon import nd
     >>> from tigon.gluon import loss, nn

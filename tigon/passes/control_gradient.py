@@ -6,7 +6,7 @@ Each iteration is computed again from what it began with, which the loop forward
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from tigon.base import InternalError, TensorType
 from tigon.base.extents import same_shape
@@ -102,6 +102,11 @@ def _loop_gradient(
         *found[:first],
         *[add(total, value) for total, value in zip(sums, found[second:], strict=True)],
     ]
+    # What no iteration reads may not have been kept where this gradient is differentiated.
+    read = set(Graph.of(outputs).inputs)
+    rows = rows.among(read)
+    outer_others = [v for v, inner in zip(given.others, inner_others, strict=True) if inner in read]
+    inner_others = [inner for inner in inner_others if inner in read]
     inputs = [*rows.inner, *carried.values(), *sums, *inner_others, *inner_key]
     made = ops.ForeachAttrs(
         untyped(Graph(inputs, outputs)),
@@ -118,7 +123,7 @@ def _loop_gradient(
         *rows.outer,
         *[_or_zeros(last[i], given.states[i]) for i in carried],
         *[zeros_like(given.others[i]) for i in wanted_others],
-        *given.others,
+        *outer_others,
         *count,
         *given.key,
     )
@@ -137,7 +142,12 @@ def _cond_gradient(
 ) -> list[Value]:
     attrs = node.attrs
     upon = [(i, value) for i, value in enumerate(cotangents) if value is not None]
-    flowing = [variable(f"cotangent{i}", _strong(value)) for i, value in upon]
+    # Graphs know their inputs by name, and those of a gradient have cotangents among them already.
+    known = {v.node.name for branch in (attrs.then, attrs.otherwise) for v in branch.inputs}
+    name = "cotangent"
+    while any(f"{name}{i}" in known for i, _ in upon):
+        name = f"next_{name}"
+    flowing = [variable(f"{name}{i}", _strong(value)) for i, value in upon]
 
     def backward_of(branch: Graph) -> Graph:
         given: list[Value | None] = [None] * len(branch.outputs)
@@ -170,6 +180,15 @@ class _Rows:
         self.outer.append(value)
         self.inner.append(variable(name, ops.row_type(value.type)))
         return self.inner[-1]
+
+    def among(self, read: Container[Value]) -> _Rows:
+        """Those that are read; of none, one of them, whose length is that of the loop."""
+        pairs = list(zip(self.outer, self.inner, strict=True))
+        kept = _Rows()
+        for outer, inner in [pair for pair in pairs if pair[1] in read] or pairs[-1:]:
+            kept.outer.append(outer)
+            kept.inner.append(inner)
+        return kept
 
 
 def _strong(value: Value) -> TensorType:

@@ -130,7 +130,9 @@ def body_of(where: str, graph: Graph, types: Sequence[TensorType]) -> Graph:
         raise InternalError(
             f"{where}: its graph takes {len(graph.inputs)} operands; given {len(types)}"
         )
-    names = (value.node.name for value in graph.inputs)
+    names = [value.node.name for value in graph.inputs]
+    if len(set(names)) < len(names):
+        raise InternalError(f"{where}: two operands of its graph have one name: {names}")
     plain = (TensorType(type_.shape, type_.dtype) for type_ in types)
     return typed(graph, dict(zip(names, plain, strict=True)))
 
