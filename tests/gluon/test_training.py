@@ -14,7 +14,7 @@ from tigon.gluon import nn
 from tigon.optimizer.update_graph import UpdateGraph
 
 
-def sgd(w, g, s, t, lr, wd, momentum):
+def sgd(w, g, s, t, lr, wd, momentum=0.0):
     s["m"] = momentum * s.get("m", 0) - lr * (g + wd * w)
     return w + s["m"]
 
@@ -26,16 +26,16 @@ def nag(w, g, s, t, lr, wd, momentum):
     return new
 
 
-def adam(w, g, s, t, lr, wd, b1=0.9, b2=0.999, eps=1e-8):
+def adam(w, g, s, t, lr, wd, beta1=0.9, beta2=0.999, epsilon=1e-8):
     g = g + wd * w
-    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
-    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
-    rate = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
-    return w - rate * s["m"] / (np.sqrt(s["v"]) + eps)
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+    rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    return w - rate * s["m"] / (np.sqrt(s["v"]) + epsilon)
 
 
-def adamw(w, g, s, t, lr, wd):
-    return adam(w, g, s, t, lr, 0.0) - lr * wd * w
+def adamw(w, g, s, t, lr, wd, **constants):
+    return adam(w, g, s, t, lr, 0.0, **constants) - lr * wd * w
 
 
 def adagrad(w, g, s, t, lr, wd, eps=1e-7):
@@ -43,106 +43,137 @@ def adagrad(w, g, s, t, lr, wd, eps=1e-7):
     return w - lr * (g / np.sqrt(s["h"] + eps) + wd * w)
 
 
-def rmsprop(w, g, s, t, lr, wd, decay=0.9, eps=1e-8):
+def rmsprop(
+    w, g, s, t, lr, wd, gamma1=0.9, gamma2=0.9, epsilon=1e-8, centered=False, clip_weights=0
+):
     g = g + wd * w
-    s["n"] = (1 - decay) * g * g + decay * s.get("n", 0)
-    return w - lr * g / np.sqrt(s["n"] + eps)
+    s["n"] = (1 - gamma1) * g * g + gamma1 * s.get("n", 0)
+    if centered:
+        s["g"] = (1 - gamma1) * g + gamma1 * s.get("g", 0)
+        s["d"] = gamma2 * s.get("d", 0) - lr * g / np.sqrt(s["n"] - s["g"] ** 2 + epsilon)
+        w = w + s["d"]
+    else:
+        w = w - lr * g / np.sqrt(s["n"] + epsilon)
+    return np.clip(w, -clip_weights, clip_weights) if clip_weights else w
 
 
-def rmsprop_centered(w, g, s, t, lr, wd, decay=0.9, eps=1e-8):
-    g = g + wd * w
-    s["n"] = (1 - decay) * g * g + decay * s.get("n", 0)
-    s["g"] = (1 - decay) * g + decay * s.get("g", 0)
-    s["d"] = 0.9 * s.get("d", 0) - lr * g / np.sqrt(s["n"] - s["g"] ** 2 + eps)
-    return w + s["d"]
-
-
-def adadelta(w, g, s, t, lr, wd, rho=0.9, eps=1e-5):
+def adadelta(w, g, s, t, lr, wd, rho=0.9, epsilon=1e-5):
     s["g"] = rho * s.get("g", 0) + (1 - rho) * g * g
-    delta = np.sqrt(s.get("d", 0) + eps) / np.sqrt(s["g"] + eps) * g
+    delta = np.sqrt(s.get("d", 0) + epsilon) / np.sqrt(s["g"] + epsilon) * g
     s["d"] = rho * s.get("d", 0) + (1 - rho) * delta * delta
     return w - delta - wd * w
 
 
-def ftrl(w, g, s, t, lr, wd, l1=0.01, beta=1.0):
+def ftrl(w, g, s, t, lr, wd, lamda1=0.01, beta=1.0):
     n = s.get("n", np.zeros_like(w))
     s["z"] = s.get("z", 0) + g - (np.sqrt(n + g * g) - np.sqrt(n)) * w / lr
     s["n"] = n + g * g
-    new = (np.sign(s["z"]) * l1 - s["z"]) / ((beta + np.sqrt(s["n"])) / lr + wd)
-    return np.where(np.abs(s["z"]) > l1, new, 0)
+    new = (np.sign(s["z"]) * lamda1 - s["z"]) / ((beta + np.sqrt(s["n"])) / lr + wd)
+    return np.where(np.abs(s["z"]) > lamda1, new, 0)
 
 
-def signum(w, g, s, t, lr, wd, momentum=0.9):
+def signum(w, g, s, t, lr, wd, momentum=0.9, wd_lh=0.0):
+    if not momentum:
+        return (1 - lr * wd) * w - lr * np.sign(g)
     s["m"] = momentum * s.get("m", 0) - (1 - momentum) * (g + wd * w)
-    return w + lr * np.sign(s["m"])
+    return (1 - lr * wd_lh) * w + lr * np.sign(s["m"])
 
 
-def adamax(w, g, s, t, lr, wd, b1=0.9, b2=0.999):
+def adamax(w, g, s, t, lr, wd, beta1=0.9, beta2=0.999):
     g = g + wd * w
-    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
-    s["u"] = np.maximum(b2 * s.get("u", 0), np.abs(g))
-    return w - lr / (1 - b1**t) * s["m"] / (s["u"] + 1e-8)
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["u"] = np.maximum(beta2 * s.get("u", 0), np.abs(g))
+    return w - lr / (1 - beta1**t) * s["m"] / (s["u"] + 1e-8)
 
 
-def lamb(w, g, s, t, lr, wd, b1=0.9, b2=0.999, eps=1e-6):
-    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
-    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
-    step = s["m"] / (1 - b1**t) / (np.sqrt(s["v"] / (1 - b2**t)) + eps) + wd * w
-    return w - lr * np.linalg.norm(w) / np.linalg.norm(step) * step
+def lamb(
+    w, g, s, t, lr, wd, beta1=0.9, beta2=0.999, epsilon=1e-6, lower_bound=None, upper_bound=None,
+    bias_correction=True,
+):  # fmt: skip
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+    first, second = (1 - beta1**t, 1 - beta2**t) if bias_correction else (1, 1)
+    step = s["m"] / first / (np.sqrt(s["v"] / second) + epsilon) + wd * w
+    size = np.linalg.norm(w)
+    size = size if lower_bound is None else max(size, lower_bound)
+    size = size if upper_bound is None else min(size, upper_bound)
+    return w - lr * (size / np.linalg.norm(step) if size else 1.0) * step
 
 
-def ftml(w, g, s, t, lr, wd, b1=0.6, b2=0.999, eps=1e-8):
+def ftml(w, g, s, t, lr, wd, beta1=0.6, beta2=0.999, epsilon=1e-8):
     g = g + wd * w
-    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
-    d = (1 - b1**t) / lr * (np.sqrt(s["v"] / (1 - b2**t)) + eps)
-    s["z"] = b1 * s.get("z", 0) + (1 - b1) * g - (d - b1 * s.get("d", 0)) * w
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+    d = (1 - beta1**t) / lr * (np.sqrt(s["v"] / (1 - beta2**t)) + epsilon)
+    s["z"] = beta1 * s.get("z", 0) + (1 - beta1) * g - (d - beta1 * s.get("d", 0)) * w
     s["d"] = d
     return -s["z"] / d
 
 
-def nadam(w, g, s, t, lr, wd, b1=0.9, b2=0.999, eps=1e-8, decay=0.004):
+def nadam(w, g, s, t, lr, wd, beta1=0.9, beta2=0.999, epsilon=1e-8, schedule_decay=0.004):
     g = g + wd * w
-    now = b1 * (1 - 0.5 * 0.96 ** (t * decay))
-    later = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * decay))
+    now = beta1 * (1 - 0.5 * 0.96 ** (t * schedule_decay))
+    later = beta1 * (1 - 0.5 * 0.96 ** ((t + 1) * schedule_decay))
     s["p"] = s.get("p", 1.0) * now
-    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
-    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
     step = (1 - now) * g / (1 - s["p"]) + later * s["m"] / (1 - s["p"] * later)
-    return w - lr * step / (np.sqrt(s["v"] / (1 - b2**t)) + eps)
+    return w - lr * step / (np.sqrt(s["v"] / (1 - beta2**t)) + epsilon)
 
 
-def dcasgd(w, g, s, t, lr, wd, momentum, lamda=0.04):
+def dcasgd(w, g, s, t, lr, wd, momentum=0.0, lamda=0.04):
     previous = s.get("p", w)
     s["p"] = w
     s["m"] = momentum * s.get("m", 0) - lr * (g + wd * w + lamda * g * g * (w - previous))
     return w + s["m"]
 
 
-def lars(w, g, s, t, lr, wd, momentum, eta=0.001, eps=1e-8):
+def lars(w, g, s, t, lr, wd, momentum=0.0, eta=0.001, epsilon=1e-8):
     size, steep = np.linalg.norm(w), np.linalg.norm(g)
-    rate = lr * eta * size / (steep + wd * size + eps)
+    rate = lr * eta * size / (steep + wd * size + epsilon) if size else lr
     return sgd(w, g, s, t, rate, wd, momentum)
 
 
+MOMENTS = {"beta1": 0.5, "beta2": 0.75, "epsilon": 0.125}
 CASES = [
     ("sgd", {"momentum": 0.0}, sgd),
     ("sgd", {"momentum": 0.9}, sgd),
+    ("ccsgd", {"momentum": 0.9}, sgd),
+    ("nag", {"momentum": 0.0}, sgd),
     ("nag", {"momentum": 0.9}, nag),
     ("adam", {}, adam),
+    ("adam", MOMENTS, adam),
     ("adamw", {}, adamw),
+    ("adamw", MOMENTS, adamw),
     ("adagrad", {}, adagrad),
+    ("adagrad", {"eps": 0.5}, adagrad),
     ("rmsprop", {}, rmsprop),
-    ("rmsprop", {"centered": True}, rmsprop_centered),
+    ("rmsprop", {"gamma1": 0.5, "epsilon": 0.25, "clip_weights": 0.75}, rmsprop),
+    ("rmsprop", {"centered": True}, rmsprop),
+    ("rmsprop", {"centered": True, "gamma1": 0.5, "gamma2": 0.25, "epsilon": 0.5,
+                 "clip_weights": 0.75}, rmsprop),
     ("adadelta", {}, adadelta),
+    ("adadelta", {"rho": 0.5, "epsilon": 0.25}, adadelta),
     ("ftrl", {}, ftrl),
+    ("ftrl", {"lamda1": 0.5, "beta": 0.25}, ftrl),
     ("signum", {}, signum),
+    ("signum", {"momentum": 0.5, "wd_lh": 0.25}, signum),
+    ("signum", {"momentum": 0.0}, signum),
     ("adamax", {}, adamax),
+    ("adamax", {"beta1": 0.5, "beta2": 0.75}, adamax),
     ("lamb", {}, lamb),
+    ("lamb", {**MOMENTS, "bias_correction": False}, lamb),
+    ("lamb", {"lower_bound": 2.5}, lamb),
+    ("lamb", {"upper_bound": 2.5}, lamb),
+    ("lamb", {"lower_bound": 2.25, "upper_bound": 2.75}, lamb),
     ("lars", {"momentum": 0.9}, lars),
+    ("lars", {"eta": 0.5, "epsilon": 0.75}, lars),
     ("ftml", {}, ftml),
+    ("ftml", MOMENTS, ftml),
     ("nadam", {}, nadam),
+    ("nadam", {**MOMENTS, "schedule_decay": 0.5}, nadam),
     ("dcasgd", {"momentum": 0.9}, dcasgd),
-]
+    ("dcasgd", {"lamda": 0.75}, dcasgd),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "fields", "formula"), CASES)
@@ -154,16 +185,87 @@ def test_optimizer_follows_its_formula(name, fields, formula):
         mx.optimizer.create(name, learning_rate=0.05, wd=0.01, rescale_grad=0.5, **fields)
     )
     states = [{}, {}]
-    constants = {key: value for key, value in fields.items() if key == "momentum"}
     for t in range(1, 5):
         grads = [random.randn(*w.shape) for w in weights]
         update([0, 1], [nd.array(g, dtype="float64") for g in grads], arrays)
         weights = [
-            formula(w, g * 0.5, s, t, 0.05, 0.01, **constants)
+            formula(w, g * 0.5, s, t, 0.05, 0.01, **fields)
             for w, g, s in zip(weights, grads, states, strict=True)
         ]
         for array, weight in zip(arrays, weights, strict=True):
             np.testing.assert_allclose(array.asnumpy(), weight, rtol=1e-9, atol=1e-11)
+
+
+ELSEWHERE = {"test", "sgld", "lbsgd"}  # test_mxnet_rules.py
+
+
+@pytest.mark.parametrize("name", sorted(set(mx.optimizer.Optimizer.opt_registry) - ELSEWHERE))
+def test_no_constant_of_an_optimizer_is_left_at_its_default(name):
+    kind = mx.optimizer.Optimizer.opt_registry[name]
+    if not kind.__module__.startswith("tigon."):
+        return
+    for constant, default in kind.defaults.items():
+        given = [fields.get(constant, default) for other, fields, _ in CASES if other == name]
+        assert any(value != default for value in given), f"no case gives {constant}"
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in CASES} - {"ftrl", "adadelta"}))
+def test_weights_of_zero_and_gradients_of_zero(name):
+    """Rates per layer have a norm in their denominators."""
+    formulas = {other: formula for other, fields, formula in CASES if not fields}
+    formula = formulas.get(name, {"dcasgd": dcasgd, "lars": lars}.get(name, sgd))
+    update = mx.optimizer.get_updater(mx.optimizer.create(name, learning_rate=0.05))
+    fields = {"momentum": 0.9} if name == "signum" else {}
+    for weight, grads in ((np.zeros(2), [[0.5, -1], [1, 2]]), (np.ones(2), [[0, 0], [1, 2]])):
+        update.states.clear()
+        update.optimizer._counts.clear()
+        array, states = nd.array(weight, dtype="float64"), {}
+        for t, grad in enumerate(np.array(grads, float), 1):
+            update(0, nd.array(grad, dtype="float64"), array)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                if name == "lamb" and not grad.any():
+                    continue  # no step: its size is 0
+                weight = formula(weight, grad, states, t, 0.05, 0.0, **fields)
+            np.testing.assert_allclose(array.asnumpy(), weight, rtol=1e-9, atol=1e-11)
+            if name == "lamb":
+                break
+
+
+@pytest.mark.parametrize(("name", "fields", "formula"), [c for c in CASES if not c[1]])
+def test_common_options_of_an_optimizer(name, fields, formula):
+    """Clipping comes after rescaling; a decay belongs to the gradient before or after that."""
+    clips_the_decay = name in ("adam", "rmsprop", "ftml", "adamax", "nadam")
+    optimizer = mx.optimizer.create(
+        name,
+        learning_rate=0.5,
+        wd=0.25,
+        rescale_grad=2.0,
+        clip_gradient=1.5,
+        begin_num_update=3,
+        param_idx2name={0: "a_weight", 1: "b_weight"},
+    )
+    optimizer.set_lr_mult({"b_weight": 0.5})
+    optimizer.set_wd_mult({"b_weight": 3.0})
+    update = mx.optimizer.get_updater(optimizer)
+    random = np.random.RandomState(1)
+    weights = [random.randn(4), random.randn(3)]
+    arrays, states = [nd.array(w, dtype="float64") for w in weights], [{}, {}]
+    if name == "nadam":  # its product of momenta goes on from there
+        for state in states:
+            state["p"] = np.prod([0.9 * (1 - 0.5 * 0.96 ** (t * 0.004)) for t in range(1, 4)])
+    for t in range(4, 7):
+        grads = [random.randn(*w.shape) * 2 for w in weights]
+        for index in (0, 1):
+            update(index, nd.array(grads[index], dtype="float64"), arrays[index])
+            lr, wd = ((0.5, 0.25), (0.25, 0.75))[index]
+            grad = grads[index] * 2
+            if clips_the_decay:
+                grad, wd = grad + wd * weights[index], 0.0
+            grad = np.clip(grad, -1.5, 1.5)
+            weights[index] = formula(weights[index], grad, states[index], t, lr, wd)
+            found = arrays[index].asnumpy()
+            np.testing.assert_allclose(found, weights[index], rtol=1e-9, atol=1e-11)
+        assert optimizer.num_update == t
 
 
 def test_gradients_are_clipped():
