@@ -232,7 +232,7 @@ class Constant(Initializer):
     __hash__ = object.__hash__
 
     def _init_weight(self, name: str, array: Any) -> None:
-        array[:] = self.value if not isinstance(self.value, list) else _array(self.value)
+        array[:] = _array(self.value, array.dtype) if isinstance(self.value, list) else self.value
 
 
 @register
