@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address,undefined
 
-.PHONY: build test demo bench bench-path bench-launches bench-check soak fuzz check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-launches bench-check soak fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -69,6 +69,13 @@ soak: build
 # (FUZZ=30m) or in programs (FUZZ=5000). Failing ones are shown as small as they get.
 fuzz: build $(VENV)/.ready
 	PYTHONPATH=. $(PY) -m tests.fuzz.program_runs $(FUZZ)
+
+# Random small changes of the package: which ones no test notices. SECONDS, SEED, PART (gluon,metric),
+# TRYING (tests that count), AT (tigon/metric.py:120-160), JOBS; see CONTRIBUTING.md.
+TRYING ?= tests
+mutate: build $(VENV)/.ready
+	PYTHONPATH=. $(PY) -m tools.mutation --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0) \
+	  --part "$(PART)" --at "$(AT)" --tests "$(TRYING)" --jobs $(JOBS)
 
 # What must hold before a commit, in under a minute.
 check: $(VENV)/.ready

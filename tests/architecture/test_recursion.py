@@ -14,6 +14,7 @@ RANK = "the loops of a nest: the axes of arrays, 32 at most, and a few stages"
 LOOPS = "the nesting of loops"
 ONCE = "one level: the inner call takes the other branch"
 BOUNDED = {
+    "base.arguments.fits": "the nesting of a declared type",
     "gluon.graphs.Entry._run_code": "once more, when numbers are read at once",
     "sym.traced._settled": "the depth of an index: a tuple of slices",
     "autograd._heads grad": "not recursive: a flag of the same name",

@@ -54,7 +54,7 @@ RUN: dict[str, Callable[[Graph], Graph | str]] = {
 CASES = sorted(
     path.relative_to(HERE).as_posix()
     for path in HERE.glob("*/*.txt")
-    if path.parent.name != "lowered"  # `test_lowered.py`
+    if path.parent.name not in ("lowered", "refusals")  # `test_lowered.py`, `test_refusals.py`
 )
 
 

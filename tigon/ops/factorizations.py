@@ -131,6 +131,7 @@ _LEAST_GAP = 1e-30
 
 
 def _decompose_gaps(values: Any) -> Any:
+    check(values.ndim > 0, "_linalg_gaps", "expected one axis or more; given a number")
     n = values.shape[-1]
     lead = values.shape[:-1]
     gaps = _reshape(values, shape=(*lead, n, 1)) - _reshape(values, shape=(*lead, 1, n))

@@ -82,6 +82,7 @@ class TrmmAttrs(Frozen):
 
 def triangle(x: Any, lower: bool, offset: int = 0) -> Any:
     """`x` with zeros outside one triangle, whose edge is the diagonal `offset`."""
+    check(x.ndim >= 2, "triangle", f"expected matrices; given shape {x.shape}")
     rows = _iota(shape=(x.shape[-2], 1), start=offset)
     columns = _iota(shape=(1, x.shape[-1]), axis=1)
     inside = greater_equal(rows, columns) if lower else lesser_equal(rows, columns)
@@ -303,6 +304,7 @@ def _triangle_size(count: int, offset: int) -> int:
 def _decompose_maketrian(attrs: TriangleAttrs, a: Any) -> Any:
     from tigon.ir.graph import constant
 
+    check(a.ndim > 0, "linalg_maketrian", "expected one axis or more; given a number")
     size = _triangle_size(a.shape[-1], attrs.offset)
     lead = a.shape[:-1]
     places = constant(_triangle_places(size, attrs))

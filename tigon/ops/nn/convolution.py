@@ -385,6 +385,11 @@ def _infer_data(
 
 def _infer_weight(attrs: ConvolutionAttrs, data: TensorType, g: TensorType) -> TensorType:
     last = _is_last("Convolution", attrs)
+    check(
+        attrs.num_group > 0,
+        "Convolution",
+        f"num_group: expected a positive number; given {attrs.num_group}",
+    )
     channels = _channels(last, data.shape) // attrs.num_group
     return TensorType(
         _weight_shape(last, _channels(last, g.shape), channels, attrs.kernel), g.dtype

@@ -189,6 +189,7 @@ def _decompose_index(attrs: AxisAttrs, data: Any, indices: Any) -> Any:
 
 def _infer_index(attrs: AxisAttrs, data: TensorType, indices: TensorType) -> TensorType:
     axis = attrs.axis
+    check(0 <= axis < data.ndim, "_index", f"axis {axis} is not one of {data}")
     if not data.shape[axis]:
         _check_nothing("x[...]", indices, f"along the empty axis {axis} of shape {data.shape}")
     return TensorType((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
@@ -366,6 +367,11 @@ _pick = primitive(
 
 
 def _decompose_unpick(attrs: RawPickAttrs, g: Any, index: Any, like: Any) -> Any:
+    check(
+        0 <= attrs.axis < like.ndim,
+        "_unpick",
+        f"axis {attrs.axis} is not one of shape {like.shape}",
+    )
     size = like.shape[attrs.axis]
     where = expand_dims(_positions(index, size, attrs.mode), axis=attrs.axis)
     line = tuple(size if i == attrs.axis else 1 for i in range(like.ndim))
@@ -561,6 +567,12 @@ _take_along = primitive(
 
 def _decompose_take_along_backward(attrs: AxisAttrs, g: Any, index: Any, like: Any) -> Any:
     """As a scatter into the flattened array."""
+    check(
+        0 <= attrs.axis < like.ndim and g.ndim == index.ndim == like.ndim,
+        "_take_along_backward",
+        f"expected three operands of more than {attrs.axis} axes; given shapes {g.shape}, "
+        f"{index.shape} and {like.shape}",
+    )
     where = _positions(index, like.shape[attrs.axis], "clip")
     flat: Any = 0
     for axis, n in enumerate(like.shape):

@@ -93,6 +93,12 @@ class UnjoinAttrs(Frozen):
 
 
 def _decompose_unjoin(attrs: UnjoinAttrs, data: Any, *likes: Any) -> Any:
+    check(
+        all(0 <= attrs.axis < one.ndim == data.ndim for one in likes),
+        "_unjoin",
+        f"expected operands of as many axes, more than {attrs.axis}; given shapes "
+        f"{', '.join(str(one.shape) for one in (data, *likes))}",
+    )
     start = 0
     parts = []
     for like in likes:

@@ -14,7 +14,7 @@ from tigon.ops.primitive.arithmetic import add, floor_divide, modulo, towards_ze
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.compare import equal, lesser, logical_and, not_equal
 from tigon.ops.primitive.create import _full, _iota, _line, _number, _whole
-from tigon.ops.primitive.view import _reshape
+from tigon.ops.primitive.view import _reshape, normalized_axis
 from tigon.ops.record import composite
 from tigon.ops.tensor.repeat import repeat
 from tigon.ops.tensor.slice import slice_axis
@@ -272,7 +272,9 @@ class ArangeLikeAttrs(Frozen):
 
 
 def _arange_like_shape(attrs: ArangeLikeAttrs, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape if attrs.axis is None else (shape[attrs.axis],)
+    if attrs.axis is None:
+        return shape
+    return (shape[normalized_axis("arange_like", attrs.axis, len(shape))],)
 
 
 def _decompose_arange_like(attrs: ArangeLikeAttrs, data: Any) -> Any:

@@ -331,6 +331,7 @@ def _resample_oracle(data: np.ndarray, **fields: Any) -> np.ndarray:
 
 
 def _infer_resample(attrs: ResampleAttrs, data: TensorType) -> TensorType:
+    check(0 <= attrs.axis < data.ndim, "_resample", f"axis {attrs.axis} is not one of {data}")
     shape = list(data.shape)
     shape[attrs.axis] = attrs.size if attrs.adjoint else attrs.count
     return TensorType(tuple(shape), data.dtype)
@@ -574,6 +575,11 @@ def _crop_region(attrs: CropAttrs, shapes: list[Shape]) -> tuple[Shape, Shape]:
     h, w = shapes[0][2:]
     size = shapes[1][2:] if len(shapes) > 1 else attrs.h_w
     check(len(size) == 2, name, f"h_w: expected two extents; given {attrs.h_w}")
+    check(
+        len(attrs.offset) in (1, 2),
+        name,
+        f"offset: expected one number or two; given {attrs.offset}",
+    )
     if attrs.center_crop:
         start = ((h - size[0]) // 2, (w - size[1]) // 2)
     else:

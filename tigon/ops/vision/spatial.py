@@ -536,6 +536,12 @@ def _decompose_roi_align(attrs: RoiAlignAttrs, data: Any, rois: Any) -> Any:
         "expected sample_ratio > 0 (points per bin and axis) and position_sensitive=False; given "
         f"{attrs.sample_ratio} and {attrs.position_sensitive}",
     )
+    check(
+        len(attrs.pooled_size) == 2 and min(attrs.pooled_size) > 0,
+        "ROIAlign",
+        f"pooled_size: expected two positive numbers, of rows and columns; given "
+        f"{attrs.pooled_size}",
+    )
     index, *corners = _region_columns("ROIAlign", data, rois)
     shift = 0.5 if attrs.aligned else 0.0
     x1, y1, x2, y2 = (stop_gradient(corner) * attrs.spatial_scale - shift for corner in corners)

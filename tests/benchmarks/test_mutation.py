@@ -1,0 +1,209 @@
+"""The tool that changes the package: what it changes, which tests it asks, what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tools.mutation import __main__ as tool
+from tools.mutation.executed import RecordedTest, Records, chosen, moved_lines, translate
+from tools.mutation.mutants import Mutant, differs, in_words, mutants
+from tools.mutation.plugin import Recorder, mask
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def changed(text: str) -> dict[str, list[str]]:
+    """Per kind the programs that are made of one."""
+    source = textwrap.dedent(text).encode()
+    found: dict[str, list[str]] = {}
+    for mutant in mutants("tigon/toy.py", source):
+        if differs(mutant, source):
+            found.setdefault(mutant.kind, []).append(mutant.applied(source).decode().strip())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("x = a < b", "comparison", ["x = a <= b", "x = a >= b"]),
+        ("x = a is not b", "comparison", ["x = a is b"]),
+        ("x = a in b", "comparison", ["x = a not in b"]),
+        ("x = a and b", "boolean operator", ["x = a or b"]),
+        ("x = a and b", "dropped clause", ["x = (b)", "x = (a)"]),
+        ("x = a - b", "arithmetic", ["x = a + b"]),
+        ("x = a * b", "arithmetic", ["x = a / b", "x = a + b"]),
+        ("x = -a", "dropped sign", ["x = (a)"]),
+        ("x = 3", "constant", ["x = 4", "x = 2"]),
+        ("x = 0.5", "constant", ["x = (0.5 * 2)"]),
+        ("x = True", "constant", ["x = False"]),
+        ("x = 'word'", "constant", ["x = 'word_'"]),
+        ("x = f(a, b)", "swapped arguments", ["x = f(b, a)"]),
+        ("x = f(a, b=c)", "dropped keyword", ["x = f(a)"]),
+        ("x = f(b=c, d=e)", "dropped keyword", ["x = f( d=e)", "x = f(b=c)"]),
+        ("x = min(a)", "other function", ["x = max(a)"]),
+        ("x = a if b else c", "condition", ["x = a if (not (b)) else c"]),
+        ("x = {a for a in b if c}", "condition",
+         ["x = {a for a in b if True}", "x = {a for a in b if (not (c))}"]),
+        ("def f(a=1): a", "default", ["def f(a=2): a", "def f(a=0): a"]),
+        ("def f():\n    g()", "dropped statement", ["def f():\n    pass"]),
+        ("def f():\n    a.b = c", "dropped statement", ["def f():\n    pass"]),
+        ("check(a, 'f', 'no')", "condition", ["check((not (a)), 'f', 'no')"]),
+        ("for a in b:\n    break", "other jump", ["for a in b:\n    continue"]),
+    ],
+)  # fmt: skip
+def test_what_is_changed(text: str, kind: str, expected: list[str]) -> None:
+    assert changed(text)[kind] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""Of 3 things."""',
+        "def f(a: int) -> 'int':\n    return a",
+        "def __repr__(self):\n    return 1 + 2",
+        "assert a == 1",
+        "x = f'{a + 1}'",
+        "x: int",
+        "from a import b",
+        "__all__ = ['a']",
+        "x = 'several words'",
+    ],
+)
+def test_what_nobody_runs_is_left_alone(text: str) -> None:
+    assert changed(text) == {}
+
+
+def test_words_of_messages_are_left_alone() -> None:
+    found = changed("def f():\n    check(a == 1, 'f', 'word')\n    raise TigonError('word')\n")
+    assert "word_" not in str(found)
+    assert sorted(found) == ["comparison", "constant", "dropped statement"]
+
+
+def test_differences_say_where() -> None:
+    source = b"x = 1\ny = a < b\n"
+    (first, *_) = (m for m in mutants("tigon/toy.py", source) if m.kind == "comparison")
+    assert list(in_words(first, source)) == [
+        "@@ tigon/toy.py:2 @@ comparison", "-y = a < b", "+y = a <= b"
+    ]  # fmt: skip
+
+
+def test_lines_that_a_call_executes() -> None:
+    recorder = Recorder()
+    for _ in range(2):
+        recorder.start()
+        tool.part_of("x")  # not of the package
+        from tigon.base.errors import check
+
+        check(True, "f", "holds")
+        lines = recorder.stop()
+        assert list(lines) == ["tigon/base/errors.py"]
+        (line,) = lines["tigon/base/errors.py"] - {check.__code__.co_firstlineno}
+        assert (
+            "if not condition" in (ROOT / "tigon/base/errors.py").read_text().split("\n")[line - 1]
+        )
+
+
+def test_lines_move_with_the_sources() -> None:
+    moved = moved_lines(b"a\nb\nc\n", b"new\na\nchanged\nc\n")
+    assert translate(mask({1, 2, 3}), moved) == mask({2, 4})
+
+
+def test_which_tests_are_asked() -> None:
+    about = RecordedTest(
+        "a.py::about", 1.0, {"tigon/toy.py": mask({1, 2, 5}), "tigon/other.py": mask({1})}
+    )
+    slow = RecordedTest("a.py::slow", 9.0, {"tigon/toy.py": mask({1, 2, 5})})
+    broad = RecordedTest(
+        "b.py::broad", 1.0, {"tigon/toy.py": mask({2}), "tigon/other.py": mask({1, 2, 3})}
+    )
+    assert about.executes("tigon/toy.py", (3, 5)) and not broad.executes("tigon/toy.py", (3, 5))
+    assert broad.executes("tigon/toy.py", (1, 1 << 30))
+    assert not about.executes("tigon/none.py", (1, 1 << 30))
+    assert chosen([broad, slow, about], "tigon/toy.py", 100) == [about, broad, slow]
+    assert chosen([broad, slow, about], "tigon/toy.py", 3) == [about, broad]
+    assert about.file == "a.py"
+
+
+def test_records_of_changed_tests_are_missing(tmp_path: Path) -> None:
+    for name in ("tigon", "tests"):
+        (tmp_path / name).mkdir()
+    source, test_file = tmp_path / "tigon" / "toy.py", tmp_path / "tests" / "test_toy.py"
+    source.write_text("a\nb\n")
+    test_file.write_text("1")
+    records, names = Records(tmp_path / "records"), ["tests/test_toy.py"]
+    assert records.missing(tmp_path, names) == names
+    records.add(tmp_path, names[0], {"tests/test_toy.py::t": (1.0, {"tigon/toy.py": mask({2})})})
+    assert records.missing(tmp_path, names) == []
+    source.write_text("new\na\nb\n")
+    (test,) = Records(tmp_path / "records").tests(tmp_path, names)
+    assert test.lines == {"tigon/toy.py": mask({3})}
+    test_file.write_text("2")
+    assert records.missing(tmp_path, names) == names
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("tigon/metric.py", "metric"),
+        ("tigon/gluon/nn/basic.py", "gluon/nn"),
+        ("tigon/gluon/loss.py", "gluon"),
+        ("tigon/ops/nn/loss.py", "ops"),
+    ],
+)
+def test_parts(path: str, part: str) -> None:
+    assert tool.part_of(path) == part
+    assert tool._within(path, [part]) and tool._within(path, []) and not tool._within(path, ["met"])
+
+
+class Tree:
+    """A runner in a folder of its own, with one module and two tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        (folder / "toys").mkdir()
+        self.source = b"def f(x):\n    return x + 1\n"
+        (folder / "toys" / "toy.py").write_bytes(self.source)
+        (folder / "test_toy.py").write_text(
+            "from toys.toy import f\n\n\ndef test_sum():\n    assert f(1) == 2\n\n\n"
+            "def test_nothing():\n    f(1)\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("test", "text", "outcome"),
+    [
+        ("test_sum", "-", (False, True)),
+        ("test_nothing", "-", (True, True)),
+        ("test_nothing", "if not __import__('time').sleep(60) else", (False, False)),
+    ],
+)
+def test_a_change_is_noticed_or_lives(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    test: str,
+    text: str,
+    outcome: tuple[bool, bool],
+) -> None:
+    monkeypatch.setattr(tool, "WAIT", 60.0 if outcome[1] else 3.0)
+    tree = Tree(tmp_path)
+    runner = tool.Runner.__new__(tool.Runner)
+    runner.root, runner._running, runner._cache = tmp_path, None, tmp_path / "cache"
+    runner.imports = f"{tmp_path}:{ROOT}"
+    at = tree.source.index(b"+")
+    mutant = Mutant("toys/toy.py", "toy", at, at + 1, text, (2, 2), ((2, 2),))
+    chosen_tests = [RecordedTest(f"test_toy.py::{test}", 0.0, {})]
+    assert runner.lives(mutant, tree.source, chosen_tests) == outcome
+    assert (tmp_path / "toys" / "toy.py").read_bytes() == tree.source
+    assert runner._running is not None and runner._running.poll() is not None
+
+
+def test_help_is_printed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.mutation", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "--seed" in done.stdout

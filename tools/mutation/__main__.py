@@ -1,0 +1,323 @@
+"""Random small changes of the package, each tried by the tests that execute the changed line.
+
+make mutate SECONDS=600 SEED=3 PART=gluon JOBS=1     changes in tigon/gluon, for ten minutes
+make mutate AT=tigon/metric.py:120-160               all changes of these lines
+
+Changes are made in copies of the tree, under build/mutation. What no test notices is printed with
+its difference, and a summary per part at the end. Which test executes which lines is recorded
+first, once per file of tests (`tools/mutation/executed.py`): about as long as the tests take. A
+change whose tests do not end counts as noticed, and so does one that crashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import pickle
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tigon.base.files import write_file
+from tools.mutation.executed import RecordedTest, Records, chosen
+from tools.mutation.mutants import Mutant, differs, in_words, mutants
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / "build" / "mutation"
+COPIED = ("tigon", "tests", "tools", "benchmarks", "docs", "examples", "csrc")
+FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile")
+SHARED_CODE = ("tigon/backends/", "tigon/program/stored.py", "tigon/base/files.py")
+"""Where a change could leave wrong machine code in the cache."""
+FIRST = 8.0
+"""Seconds of the tests that are run before all others."""
+WAIT = 30.0
+_MEMORY = 12 << 30
+_PR_SET_PDEATHSIG = 1
+
+
+class Runner:
+    """One copy of the tree, in which tests are run, one process at a time."""
+
+    def __init__(self, number: int) -> None:
+        self.root = HOME / f"tree-{number}"
+        self._running: subprocess.Popen[bytes] | None = None
+        self._cache = HOME / f"cache-{number}"
+        self.imports = str(self.root)
+        """Where Python finds packages."""
+        for name in COPIED:
+            _same(ROOT / name, self.root / name)
+        for name in FILES:
+            if (ROOT / name).exists():
+                write_file(self.root / name, (ROOT / name).read_bytes(), durable=False)
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", str(self.root / "tigon")], check=True
+        )
+
+    def pytest(
+        self, arguments: Sequence[str], seconds: float, fresh: bool = False, **environment: str
+    ) -> int | None:
+        """The exit status; None if it did not end in time."""
+        with tempfile.TemporaryDirectory() as folder:
+            full = {
+                **os.environ,
+                "PYTHONPATH": self.imports,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "TIGON_CACHE": folder if fresh else str(self._cache),
+                "HYPOTHESIS_STORAGE_DIRECTORY": folder,
+                **environment,
+            }
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "tools.mutation.plugin"]
+            command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"]
+            self._running = subprocess.Popen(
+                [*command, f"--basetemp={folder}/tests", *arguments],
+                cwd=self.root,
+                env=full,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_bounded,
+            )
+            try:
+                if _stopped.is_set():
+                    return None
+                return self._running.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                self.end()
+
+    def end(self) -> None:
+        """Nothing that a test has started is left behind."""
+        if self._running is not None:
+            try:
+                os.killpg(self._running.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._running.wait()
+
+    def lives(
+        self, mutant: Mutant, source: bytes, tests: Sequence[RecordedTest]
+    ) -> tuple[bool, bool]:
+        """Whether the tests pass on the changed sources; whether they ended."""
+        file = self.root / mutant.path
+        for cached in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
+            cached.unlink()
+        write_file(file, mutant.applied(source), durable=False)
+        try:
+            for batch in _batches(tests):
+                status = self._run(batch, mutant.path.startswith(SHARED_CODE))
+                if status not in (0, 5):  # 5: none of these tests is there any more
+                    return False, status is not None
+            return True, True
+        finally:
+            write_file(file, source, durable=False)
+
+    def _run(self, tests: Sequence[RecordedTest], fresh: bool) -> int | None:
+        seconds = WAIT + 5 * sum(test.seconds for test in tests)
+        with tempfile.TemporaryDirectory() as folder:
+            names = f"{folder}/tests.txt"
+            write_file(names, "\n".join(test.name for test in tests).encode(), durable=False)
+            files = list(dict.fromkeys(test.file for test in tests))
+            arguments = ["-x", "--hypothesis-seed=0", *files]
+            return self.pytest(arguments, seconds, fresh, MUTATION_TESTS=names)
+
+    def record(self, records: Records, test_file: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder, "executed.pickle")
+            status = self.pytest([test_file], 1800, MUTATION_RECORD=str(written))
+            content = written.read_bytes() if written.exists() else b""
+        if not content:
+            if not _stopped.is_set():
+                print(f"{test_file}: pytest ended with {status}; left out", flush=True)
+            return
+        records.add(self.root, test_file, pickle.loads(content))
+
+
+def _batches(tests: Sequence[RecordedTest]) -> Iterator[list[RecordedTest]]:
+    first, seconds = 0, 0.0
+    while first < len(tests) and seconds < FIRST:
+        seconds += tests[first].seconds
+        first += 1
+    yield list(tests[:first])
+    if first < len(tests):
+        yield list(tests[first:])
+
+
+def _bounded() -> None:
+    """In the child: it ends with us, and takes no more than its memory."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+
+
+def _same(source: Path, target: Path) -> None:
+    """Make one folder what the other is; what did not change keeps its time."""
+    ours = {p.relative_to(source) for p in source.rglob("*") if "__pycache__" not in p.parts}
+    if target.exists():
+        for path in sorted(target.rglob("*"), reverse=True):
+            if "__pycache__" in path.parts or path.relative_to(target) in ours:
+                continue
+            path.rmdir() if path.is_dir() else path.unlink()
+    for name in sorted(ours):
+        here, there = source / name, target / name
+        if here.is_dir():
+            there.mkdir(parents=True, exist_ok=True)
+        elif not there.exists() or here.read_bytes() != there.read_bytes():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            write_file(there, here.read_bytes(), durable=False)
+
+
+def part_of(path: str) -> str:
+    """`tigon/metric.py` is of metric, `tigon/gluon/nn/basic.py` of gluon/nn."""
+    folders = path.removeprefix("tigon/").removesuffix(".py").split("/")
+    if len(folders) == 1:
+        return folders[0]
+    return "/".join(folders[:-1][:2]) if folders[0] == "gluon" else folders[0]
+
+
+def _within(path: str, parts: Sequence[str]) -> bool:
+    name = path.removeprefix("tigon/").removesuffix(".py") + "/"
+    return not parts or any(name.startswith(part.strip("/") + "/") for part in parts)
+
+
+class Check:
+    """The random sequence of mutants, and what has become of them."""
+
+    def __init__(self, options: argparse.Namespace, tests: list[RecordedTest]) -> None:
+        self._options = options
+        self._random = random.Random(options.seed)
+        self._tests = tests
+        self._lock = threading.Lock()
+        self._sources: dict[str, bytes] = {}
+        self._end = time.monotonic() + options.seconds
+        self.counts: dict[str, Counter[str]] = {}
+        parts = [part for part in options.part.split(",") if part]
+        paths = sorted({path for test in tests for path in test.lines})
+        paths = [path for path in paths if _within(path, parts)]
+        place, begin, end = _place(options.at)
+        if place:
+            paths = [place]
+        self._queue: list[Mutant] = []
+        for path in paths:
+            self._sources[path] = (ROOT / path).read_bytes()
+            for mutant in mutants(path, self._sources[path]):
+                if not place or begin <= mutant.lines[0] <= mutant.lines[1] <= end:
+                    self._queue.append(mutant)
+        self._random.shuffle(self._queue)
+        if place:
+            self._queue.sort(key=lambda mutant: -mutant.begin)  # taken from the end
+
+    def next(self) -> tuple[Mutant, list[RecordedTest]] | None:
+        """The next one that tests execute; None at the end of the time."""
+        with self._lock:
+            while self._queue and time.monotonic() < self._end:
+                mutant = self._queue.pop()
+                if not differs(mutant, self._sources[mutant.path]):
+                    continue
+                for ranges in mutant.executed:
+                    tests = [t for t in self._tests if t.executes(mutant.path, ranges)]
+                    if tests:
+                        return mutant, chosen(tests, mutant.path, self._options.limit)
+            return None
+
+    def work(self, runner: Runner) -> None:
+        while (found := self.next()) is not None:
+            mutant, tests = found
+            source = self._sources[mutant.path]
+            begin = time.monotonic()
+            lives, ended = runner.lives(mutant, source, tests)
+            if _stopped.is_set():
+                return
+            with self._lock:
+                counts = self.counts.setdefault(part_of(mutant.path), Counter())
+                counts["tried"] += 1
+                counts["lived"] += lives
+                counts["hung"] += not ended
+                if lives:
+                    print(*in_words(mutant, source), sep="\n")
+                    print(f"  lived: {len(tests)} tests", end="")
+                    print(f", {time.monotonic() - begin:.0f} s\n", flush=True)
+
+    def summary(self) -> Iterator[str]:
+        yield f"{'part':<24}{'tried':>7}{'noticed':>9}{'lived':>7}{'hung':>6}"
+        rows = [*sorted(self.counts.items()), ("all", sum(self.counts.values(), Counter()))]
+        for name, counts in rows:
+            tried, lived = counts["tried"], counts["lived"]
+            share = f"{(tried - lived) / tried:.0%}" if tried else "-"
+            yield f"{name:<24}{tried:>7}{share:>9}{lived:>7}{counts['hung']:>6}"
+
+
+def _place(text: str) -> tuple[str, int, int]:
+    """`file:first-last`, or `file:line`, or a file."""
+    path, _, lines = text.partition(":")
+    first, _, last = lines.partition("-")
+    return path, int(first or 1), int(last or first or 1 << 30)
+
+
+_stopped = threading.Event()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tools.mutation", description="See the module's text.")
+    parser.add_argument("--seconds", type=float, default=600, help="for trying, after recording")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", default="", help="folders or modules of tigon/, by commas")
+    parser.add_argument("--at", default="", help="all changes at file:first-last, in order")
+    parser.add_argument("--tests", default="tests", help="files and folders of tests that count")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=60, help="seconds of tests per change")
+    options = parser.parse_args(arguments)
+    runners = [Runner(number) for number in range(options.jobs)]
+
+    def stop(number: int, frame: object) -> None:
+        _stopped.set()
+        for runner in runners:
+            runner.end()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    records = Records(HOME / "executed")
+    test_files = _test_files(options.tests)
+    missing = records.missing(ROOT, test_files)
+    if missing:
+        print(f"recording what {len(missing)} files of tests execute", flush=True)
+
+    def record(runner: Runner) -> None:
+        while missing and not _stopped.is_set():
+            runner.record(records, missing.pop(0))
+
+    _at_once(record, runners)
+    check = Check(options, records.tests(ROOT, test_files))
+    _at_once(check.work, runners)
+    print(*check.summary(), sep="\n")
+    return 0
+
+
+def _test_files(chosen: str) -> list[str]:
+    places = [ROOT / place for place in chosen.replace(",", " ").split()]
+    found = {
+        file
+        for place in places
+        for file in ([place] if place.is_file() else place.rglob("test_*.py"))
+    }
+    return sorted(str(file.relative_to(ROOT)) for file in found)
+
+
+def _at_once(work: Callable[[Runner], None], runners: Sequence[Runner]) -> None:
+    with ThreadPoolExecutor(len(runners)) as pool:
+        for result in [pool.submit(work, runner) for runner in runners]:
+            result.result()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
