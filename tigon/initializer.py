@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon.base import TigonError, check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
 from tigon.export.params import plain_names
 from tigon.ops.nn.recurrent import RNNAttrs, features_of, pieces
@@ -115,7 +116,7 @@ class InitDesc(str):
         return result
 
 
-class Initializer:
+class Initializer(NamesWrongTypes):
     """Base of all initializers: decides by name, subclasses fill weights.
 
     >>> from tigon import nd
@@ -430,7 +431,7 @@ class FusedRNN(Initializer):
             begin = end
 
 
-class Load:
+class Load(NamesWrongTypes):
     """Values from a dictionary or a file; `default_init` for what is missing."""
 
     def __init__(self, param: Any, default_init: Any = None, verbose: bool = False) -> None:
@@ -467,7 +468,7 @@ class Load:
         self.default_init(name, array)
 
 
-class Mixed:
+class Mixed(NamesWrongTypes):
     """The first initializer whose pattern matches the name.
 
     >>> Mixed([".*bias", ".*"], [Zero(), Uniform(0.1)])

@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 
 from tigon.base import check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
 
 
-class LRScheduler:
+class LRScheduler(NamesWrongTypes):
     """Base: a warm-up from `warmup_begin_lr` to `base_lr`, linear or constant.
 
     >>> rate = FactorScheduler(step=10, factor=0.5, base_lr=1.0, warmup_steps=4)

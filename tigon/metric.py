@@ -10,6 +10,7 @@ import numpy
 
 from tigon.base import TigonError, check
 from tigon.base.dtypes import numbers_of
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
 from tigon.base.signatures import whole_signature
 
@@ -79,7 +80,7 @@ def _numpy(array: Any) -> numpy.ndarray:
     return numbers_of(array) if hasattr(array, "asnumpy") else numpy.asarray(array)
 
 
-class EvalMetric:
+class EvalMetric(NamesWrongTypes):
     """Base: `update` adds batches, `get` gives (name, mean) so far."""
 
     __signature__ = whole_signature()

@@ -9,6 +9,7 @@ from typing import Any
 
 from tigon import autograd, optimizer
 from tigon.base import TigonError, check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.files import AnyPath
 from tigon.context import shares_memory
 from tigon.gluon import _epoch
@@ -19,7 +20,7 @@ from tigon.gluon.parameters_section import describe as _describe
 from tigon.optimizer import get_updater
 
 
-class Trainer:
+class Trainer(NamesWrongTypes):
     """Updates parameters from their gradients.
 
     >>> from tigon import autograd, nd

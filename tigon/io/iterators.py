@@ -10,6 +10,7 @@ import numpy as np
 
 from tigon.base import check
 from tigon.base.dtypes import numbers_of
+from tigon.base.arguments import NamesWrongTypes
 
 
 class DataDesc(namedtuple("DataDesc", ["name", "shape"])):
@@ -39,7 +40,7 @@ class DataDesc(namedtuple("DataDesc", ["name", "shape"])):
         return 0 if layout is None else layout.find("N")
 
 
-class DataBatch:
+class DataBatch(NamesWrongTypes):
     """Lists of arrays: data and labels, and how many samples at the end are padding."""
 
     def __init__(
@@ -72,7 +73,7 @@ class DataBatch:
         return f"DataBatch: data shapes: {data} label shapes: {label}"
 
 
-class DataIter:
+class DataIter(NamesWrongTypes):
     """Base of the iterators over batches."""
 
     def __init__(self, batch_size: int = 0) -> None:
@@ -160,7 +161,6 @@ class NDArrayIter(DataIter):
         self.last_batch_handle = last_batch_handle
         self._left_over = np.zeros(0, np.int64)
         self._order = np.arange(self.num_data)
-        self.cursor = -batch_size
         self._start_epoch()
 
     def _start_epoch(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tigon import nd
 from tigon.base import check
+from tigon.base.arguments import fits
 from tigon.optimizer.optimizer import Optimizer, register
 
 _STRATEGIES = ("linear", "power2", "sqrt", "lars")
@@ -61,7 +62,11 @@ class LBSGD(_ByArrays):
             "LBSGD",
             f"warmup_strategy: expected one of {', '.join(_STRATEGIES)}; given {strategy!r}",
         )
-        check(scale >= 1, "LBSGD", f"batch_scale: expected at least 1; given {scale}")
+        check(
+            fits(int, scale) and scale >= 1,
+            "LBSGD",
+            f"batch_scale: expected at least 1; given {scale}",
+        )
         self._sums: dict[Any, Any] = {}
         self._seen: dict[Any, int] = {}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tigon._native import NDArray
 from tigon.base import TigonError, check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.signatures import whole_signature
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
@@ -94,7 +95,7 @@ def _by_position(kind: type[Optimizer]) -> Callable[..., None]:
     return __init__
 
 
-class Optimizer:
+class Optimizer(NamesWrongTypes):
     """Base. A subclass writes `formula` or `update`, and `create_state` if it keeps any.
 
     `formula(weight, grad, states, lr, wd, *extra)` works on graph values; `grad` comes rescaled and

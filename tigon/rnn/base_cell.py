@@ -7,6 +7,7 @@ from typing import Any
 
 from tigon import nd, sym
 from tigon.base import check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.gluon.rnn.sequences import as_array, as_steps, is_list, time_axis, zeros_like_batch
 from tigon.sym.symbol import Symbol
 
@@ -30,7 +31,7 @@ class RNNParams:
         return self._params[full]
 
 
-class BaseRNNCell:
+class BaseRNNCell(NamesWrongTypes):
     """One step of a recurrent network on symbols: `cell(inputs, states)` gives (output, next
     states)."""
 

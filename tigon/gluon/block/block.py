@@ -12,6 +12,7 @@ from typing import Any
 from tigon import initializer, nd
 from tigon.base import TigonError, TigonTypeError
 from tigon.base.absent import say_of_methods
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.errors import hide_inner_frames
 from tigon.base.files import AnyPath
 from tigon.base.signatures import whole_signature
@@ -42,7 +43,7 @@ def _unknown_keyword(kind: type, name: str) -> TigonTypeError:
     )
 
 
-class Block:
+class Block(NamesWrongTypes):
     """A layer or a network: children and parameters by attribute, `forward` in Python.
 
     >>> from tigon import nd

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonTimeoutError, check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.context import Context, current_context
 from tigon.gluon.data.dataset import ArrayDataset, kept_dtype
 from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -84,7 +85,7 @@ def _work(load: Callable[[list[int]], Any], orders: SimpleQueue[Any]) -> None:
         del order, future  # nor must a batch live until the next one is ordered
 
 
-class DataLoader:
+class DataLoader(NamesWrongTypes):
     """Iterates over a dataset in batches.
 
     With `num_workers`, that many threads load up to `prefetch` batches ahead (twice as many as

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.gluon.parameters_section import describe as _describe
 
 
-class Dataset:
+class Dataset(NamesWrongTypes):
     """Base: `__getitem__` and `__len__`.
 
     >>> SimpleDataset([1, 2, 3]).transform(lambda x: x * 10)[2]

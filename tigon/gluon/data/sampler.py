@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tigon.base import check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.gluon.parameters_section import describe as _describe
 
 
-class Sampler:
+class Sampler(NamesWrongTypes):
     """Base: `__iter__` and `__len__`."""
 
     def __iter__(self) -> Iterator[Any]:

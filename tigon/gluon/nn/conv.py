@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tigon.base import check
+from tigon.base.arguments import fits
 from tigon.gluon._epoch import Settings
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.nn.activations import Activation
@@ -13,8 +14,14 @@ from tigon.gluon.parameter import ParameterDict
 from tigon.ops.nn._shared import CHANNELS_FIRST, channels_last
 
 
-def _tuple(value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    return (value,) * ndim if isinstance(value, int) else tuple(value)
+def _tuple(where: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    given = (value,) * ndim if isinstance(value, int) else tuple(value)
+    check(
+        len(given) == ndim and all(fits(int, one) for one in given),
+        where,
+        f"expected a whole number, or {ndim} of them; given {value!r:.80}",
+    )
+    return given
 
 
 def _channel_axis(where: str, layout: str, ndim: int) -> int:
@@ -50,19 +57,20 @@ class Convolutional(HybridBlock):
         where = type(self).__name__
         check(channels > 0, where, f"channels must be positive; given {channels}")
         check(
-            channels % groups == 0 and in_channels % groups == 0,
+            groups > 0 and channels % groups == 0 and in_channels % groups == 0,
             where,
-            f"channels must be multiples of groups={groups}; given {in_channels} -> {channels}",
+            f"channels must be multiples of groups={groups}, one or more; given {in_channels} -> "
+            f"{channels}",
         )
         self._layout_axis = _channel_axis(where, layout, ndim)
         self._channels = channels
         self._in_channels = in_channels
         self._kwargs = Settings(
             {
-                "kernel": _tuple(kernel_size, ndim),
-                "stride": _tuple(strides, ndim),
-                "dilate": _tuple(dilation, ndim),
-                "pad": _tuple(padding, ndim),
+                "kernel": _tuple(where, kernel_size, ndim),
+                "stride": _tuple(where, strides, ndim),
+                "dilate": _tuple(where, dilation, ndim),
+                "pad": _tuple(where, padding, ndim),
                 "num_filter": channels,
                 "num_group": groups,
                 "no_bias": not use_bias,
@@ -70,7 +78,7 @@ class Convolutional(HybridBlock):
             }
         )
         if adj is not None:
-            self._kwargs["adj"] = _tuple(adj, ndim)
+            self._kwargs["adj"] = _tuple(where, adj, ndim)
         with self.name_scope():
             self.weight = self.params.get(
                 "weight",
@@ -342,13 +350,13 @@ class Pooling(HybridBlock):
         params: ParameterDict | None,
     ) -> None:
         super().__init__(prefix=prefix, params=params)
-        ndim = len(pool_size)
-        channels_last(type(self).__name__, layout, ndim)
+        ndim, where = len(pool_size), type(self).__name__
+        channels_last(where, layout, ndim)
         self._kwargs = Settings(
             {
                 "kernel": pool_size,
-                "stride": pool_size if strides is None else _tuple(strides, ndim),
-                "pad": _tuple(padding, ndim),
+                "stride": pool_size if strides is None else _tuple(where, strides, ndim),
+                "pad": _tuple(where, padding, ndim),
                 "global_pool": global_pool,
                 "pool_type": pool_type,
                 "layout": layout,
@@ -391,7 +399,7 @@ def _largest(name: str, ndim: int, doc: str) -> type[Pooling]:
         prefix: str | None = None,
         params: ParameterDict | None = None,
     ) -> None:
-        size = _tuple(pool_size, ndim)
+        size = _tuple(type(self).__name__, pool_size, ndim)
         Pooling.__init__(
             self, size, strides, padding, ceil_mode, False, "max", layout, None, prefix, params
         )
@@ -411,7 +419,7 @@ def _mean(name: str, ndim: int, doc: str) -> type[Pooling]:
         prefix: str | None = None,
         params: ParameterDict | None = None,
     ) -> None:
-        size, count = _tuple(pool_size, ndim), count_include_pad
+        size, count = _tuple(type(self).__name__, pool_size, ndim), count_include_pad
         Pooling.__init__(
             self, size, strides, padding, ceil_mode, False, "avg", layout, count, prefix, params
         )

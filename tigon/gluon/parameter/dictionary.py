@@ -11,6 +11,7 @@ from typing import Any
 
 from tigon import initializer
 from tigon.base import as_dtype, check
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.files import AnyPath
 from tigon.context import Context, check_contexts
 from tigon.export.params import plain_names
@@ -19,7 +20,7 @@ from tigon.gluon.parameter.parameter import Constant, Parameter, as_shape
 from tigon.gluon.parameters_section import describe as _describe
 
 
-class ParameterDict:
+class ParameterDict(NamesWrongTypes):
     """Parameters by name, all under one prefix; `get` creates what is missing.
 
     >>> params = ParameterDict("net_")

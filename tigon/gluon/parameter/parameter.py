@@ -12,6 +12,7 @@ import numpy as np
 from tigon import autograd, initializer
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.absent import say_of_methods
+from tigon.base.arguments import NamesWrongTypes
 from tigon.base.errors import user_line
 from tigon.context import Context, check_context, check_contexts, current_context
 from tigon.gluon import _epoch
@@ -30,7 +31,7 @@ zeroings = [0]
 """How often a gradient was set to zero by `zero_grad`, whosever it is."""
 
 
-class Parameter:
+class Parameter(NamesWrongTypes):
     """A named array that a block learns (or keeps, with `grad_req="null"`).
 
     A 0 in `shape` is an extent to be inferred at the first forward pass; initialization then waits
