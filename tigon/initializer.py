@@ -176,9 +176,9 @@ class Initializer(NamesWrongTypes):
         if name.endswith("weight"):
             self._init_weight(name, array)
         elif name.endswith(("bias", "beta", "running_mean", "moving_mean", "moving_inv_var")):
-            array[:] = 0
+            array[...] = 0
         elif name.endswith(("gamma", "running_var", "moving_var", "moving_avg")):
-            array[:] = 1
+            array[...] = 1
         else:
             self._init_default(name, array)
 
@@ -199,7 +199,7 @@ class Zero(Initializer):
         super().__init__()
 
     def _init_weight(self, name: str, array: Any) -> None:
-        array[:] = 0
+        array[...] = 0
 
 
 @register
@@ -211,7 +211,7 @@ class One(Initializer):
         super().__init__()
 
     def _init_weight(self, name: str, array: Any) -> None:
-        array[:] = 1
+        array[...] = 1
 
 
 @register
@@ -233,7 +233,7 @@ class Constant(Initializer):
     __hash__ = object.__hash__
 
     def _init_weight(self, name: str, array: Any) -> None:
-        array[:] = _array(self.value, array.dtype) if isinstance(self.value, list) else self.value
+        array[...] = _array(self.value, array.dtype) if isinstance(self.value, list) else self.value
 
 
 @register
@@ -344,7 +344,7 @@ class Orthogonal(Initializer):
         matrix = nd.concat(*basis, dim=0)
         if rows > columns:
             matrix = matrix.T
-        array[:] = (matrix * self.scale).astype(array.dtype).reshape(array.shape)
+        array[...] = (matrix * self.scale).astype(array.dtype).reshape(array.shape)
 
 
 @register
@@ -360,7 +360,7 @@ class Bilinear(Initializer):
         center = (2 * half - 1 - half % 2) / (2.0 * half)
         column = [1 - abs(x / half - center) for x in range(shape[3])]
         row = [1 - abs(y / half - center) for y in range(shape[2])]
-        array[:] = _array([[a * b for b in column] for a in row], array.dtype)
+        array[...] = _array([[a * b for b in column] for a in row], array.dtype)
 
 
 @register
@@ -372,7 +372,7 @@ class LSTMBias(Initializer):
         self.forget_bias = forget_bias
 
     def _init_weight(self, name: str, array: Any) -> None:
-        array[:] = 0
+        array[...] = 0
         hidden = array.shape[0] // 4
         array[hidden : 2 * hidden] = self.forget_bias
 
@@ -458,7 +458,7 @@ class Load(NamesWrongTypes):
                 "initializer.Load",
                 f"'{name}' expects shape {tuple(array.shape)}; the file has {tuple(found.shape)}",
             )
-            array[:] = found
+            array[...] = found
             return
         check(
             self.default_init is not None,
@@ -504,7 +504,7 @@ def _fill(array: Any, kind: str, first: float, second: float) -> None:
     from tigon import nd
 
     draw = getattr(nd.random, kind)
-    array[:] = draw(first, second, shape=array.shape, dtype=array.dtype)
+    array[...] = draw(first, second, shape=array.shape, dtype=array.dtype)
 
 
 def _array(values: Any, dtype: Any = "float32") -> Any:

@@ -223,7 +223,7 @@ class TrainStep:
                 adjusted = self._adjust_gradients(loss, [grad * rescale for grad in adjusted])
                 if adjusted is None:
                     for array, then in self._states:
-                        array[:] = then
+                        array[...] = then
                     return (loss, output) if self.outputs else loss
                 rescale = 1.0
             if self.clip_global_norm is not None:
@@ -235,7 +235,7 @@ class TrainStep:
         finally:
             self._states = ()
             for index, grad in grads.items():
-                grad[:] = before[index][1]
+                grad[...] = before[index][1]
         return (loss, output) if self.outputs else loss
 
     def _keep_states(self) -> None:

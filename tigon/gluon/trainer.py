@@ -141,7 +141,7 @@ class Trainer(NamesWrongTypes):
             with autograd.pause():
                 total = _summed(grads)
                 for grad in grads:
-                    grad[:] = total
+                    grad[...] = total
 
     def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
         """Update without summing first: the gradients of the first context are taken for those of
@@ -191,7 +191,7 @@ class Trainer(NamesWrongTypes):
                 self._updater(indices, totals, firsts)
                 for first, *others in weights:
                     for other in others:
-                        other[:] = first
+                        other[...] = first
 
     def _collect_weights(self) -> None:
         indices = [i for i, param in enumerate(self._params) if param.grad_req != "null"]

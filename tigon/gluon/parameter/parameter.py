@@ -380,7 +380,7 @@ class Parameter(NamesWrongTypes):
         hooks.changes(f"sets the values of {self._where}")
         with tracing.paused(), autograd.pause():
             for array in self._arrays.values():
-                array[:] = data
+                array[...] = data
 
     def zero_grad(self) -> None:
         """Set the gradient to zero; needed with `grad_req="add"`."""
@@ -391,7 +391,7 @@ class Parameter(NamesWrongTypes):
             for array in self._arrays.values():
                 grad = array.grad
                 before = self._version_before_zeroing(grad)
-                grad[:] = 0
+                grad[...] = 0
                 self._zeroed[id(grad)] = grad.version, before
         zeroings[0] += 1
 
