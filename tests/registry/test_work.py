@@ -250,6 +250,8 @@ def allowed(work: Work, sizes: Sequence[int]) -> float:
             return total * log2(total) ** 2
         case Work.PRODUCT:
             return total**1.5
+        case Work.PAIRS:
+            return total**2
     raise AssertionError(work)
 
 

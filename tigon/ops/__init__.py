@@ -55,6 +55,7 @@ import tigon.ops.vision.boxes
 import tigon.ops.vision.image
 import tigon.ops.vision.resize
 import tigon.ops.vision.spatial
+import tigon.ops.vision.suppression
 from tigon.ops.operators import install
 from tigon.ops.record import Family, Operator, all_operators, get, names
 

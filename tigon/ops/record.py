@@ -100,6 +100,7 @@ class Work(enum.Enum):
     LINEAR = "linear"
     SORTING = "n log² n"
     PRODUCT = "n to the power of 1.5: contractions, cubic in the extent of a matrix"
+    PAIRS = "n²: each row beside each other one"
 
 
 class NoAttrs(Frozen):

@@ -1,4 +1,4 @@
-"""Boxes: intersection over union."""
+"""Boxes: their corners, what they share, and how they are written relative to others."""
 
 from __future__ import annotations
 
@@ -21,20 +21,72 @@ class BoxIouAttrs(Frozen):
     format: str = "corner"
 
 
-def _corners(boxes: Any, kind: str) -> list[Any]:
-    parts = [slice_axis(boxes, axis=-1, begin=i, end=i + 1) for i in range(4)]
+def check_format(where: str, name: str, given: str) -> None:
+    check(
+        given in ("corner", "center"),
+        where,
+        f"{name}: expected 'corner' (x1, y1, x2, y2) or 'center' (x, y, width, height); given "
+        f"'{given}'",
+    )
+
+
+def columns_of(boxes: Any, first: int = 0, count: int = 4) -> list[Any]:
+    """Each of some numbers of all boxes: (..., 1)."""
+    return [slice_axis(boxes, axis=-1, begin=i, end=i + 1) for i in range(first, first + count)]
+
+
+def corners(parts: list[Any], kind: str) -> list[Any]:
+    """x1, y1, x2, y2 of boxes in some format."""
     if kind == "corner":
         return parts
     x, y, width, height = parts
     return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
 
 
-def _decompose_box_iou(attrs: BoxIouAttrs, lhs: Any, rhs: Any) -> Any:
-    check(
-        attrs.format in ("corner", "center"),
-        "box_iou",
-        f"format is corner or center; given '{attrs.format}'",
+def centers(parts: list[Any]) -> list[Any]:
+    """x, y, width, height of boxes by their corners."""
+    x1, y1, x2, y2 = parts
+    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+
+
+def overlap(a: list[Any], b: list[Any], areas: tuple[Any, Any], beyond: int = 0) -> Any:
+    """What boxes share of what they cover together; 0 where they cover nothing. `beyond` 1: the
+    last pixel belongs to a box."""
+    sides = [
+        maximum(minimum(a[i + 2], b[i + 2]) - maximum(a[i], b[i]) + beyond, 0) for i in (0, 1)
+    ]
+    shared = sides[0] * sides[1]
+    union = areas[0] + areas[1] - shared
+    # Empty boxes have no area to share.
+    nothing = lesser_equal(union, 0)
+    return select(nothing, 0, shared / select(nothing, 1, union))
+
+
+def overlap_oracle(a: np.ndarray, b: np.ndarray, beyond: int = 0) -> Any:
+    """Of boxes by their corners, along the last axis."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + beyond
+    shared, *areas = (
+        sizes.prod(-1, dtype=a.dtype)
+        for sizes in (
+            np.maximum(sides, 0),
+            a[..., 2:] - a[..., :2] + beyond,
+            b[..., 2:] - b[..., :2] + beyond,
+        )
     )
+    union = areas[0] + areas[1] - shared
+    with np.errstate(all="ignore"):
+        return np.where(union <= 0, 0, shared / union).astype(a.dtype)
+
+
+def corners_oracle(x: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "corner":
+        return x
+    half = (x[..., 2:] / 2).astype(x.dtype)
+    return np.concatenate([x[..., :2] - half, x[..., :2] + half], -1)
+
+
+def _decompose_box_iou(attrs: BoxIouAttrs, lhs: Any, rhs: Any) -> Any:
+    check_format("box_iou", "format", attrs.format)
     check(
         lhs.ndim and rhs.ndim and lhs.shape[-1] == rhs.shape[-1] == 4,
         "box_iou",
@@ -43,39 +95,20 @@ def _decompose_box_iou(attrs: BoxIouAttrs, lhs: Any, rhs: Any) -> Any:
     shape = (*lhs.shape[:-1], *rhs.shape[:-1])
     columns = [
         _reshape(part, shape=(*lhs.shape[:-1], *(1,) * (rhs.ndim - 1)))
-        for part in _corners(lhs, attrs.format)
+        for part in corners(columns_of(lhs), attrs.format)
     ]
-    rows = [_reshape(part, shape=rhs.shape[:-1]) for part in _corners(rhs, attrs.format)]
-    sides = [
-        maximum(minimum(columns[i + 2], rows[i + 2]) - maximum(columns[i], rows[i]), 0)
-        for i in (0, 1)
+    rows = [
+        _reshape(part, shape=rhs.shape[:-1]) for part in corners(columns_of(rhs), attrs.format)
     ]
-    shared = sides[0] * sides[1]
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (columns, rows)]
-    union = areas[0] + areas[1] - shared
-    # Empty boxes have no area to share.
-    found = select(lesser_equal(union, 0), 0, shared / select(lesser_equal(union, 0), 1, union))
+    found = overlap(columns, rows, (areas[0], areas[1]))
     return found if same_shape(found.shape, shape) else _broadcast(found, shape=shape)
 
 
 def _box_iou_oracle(lhs: np.ndarray, rhs: np.ndarray, format: str) -> Any:
-    def corners(x: np.ndarray) -> Any:
-        if format == "corner":
-            return x
-        half = (x[..., 2:] / 2).astype(x.dtype)
-        return np.concatenate([x[..., :2] - half, x[..., :2] + half], -1)
-
-    shape = (*lhs.shape[:-1], *rhs.shape[:-1])
-    a = corners(lhs).reshape(-1, 1, 4)
-    b = corners(rhs).reshape(1, -1, 4)
-    sides = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
-    shared, *areas = (
-        sizes.prod(-1, dtype=lhs.dtype)
-        for sizes in (sides, a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2])
-    )
-    union = areas[0] + areas[1] - shared
-    with np.errstate(all="ignore"):
-        return np.where(union <= 0, 0, shared / union).astype(lhs.dtype).reshape(shape)
+    a = corners_oracle(lhs, format).reshape(-1, 1, 4)
+    b = corners_oracle(rhs, format).reshape(1, -1, 4)
+    return overlap_oracle(a, b).reshape(*lhs.shape[:-1], *rhs.shape[:-1])
 
 
 _BOXES = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 5, 5]], np.float32)
