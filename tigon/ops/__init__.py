@@ -53,6 +53,7 @@ import tigon.ops.tensor.slice
 import tigon.ops.tensor.statistics
 import tigon.ops.vision.boxes
 import tigon.ops.vision.image
+import tigon.ops.vision.multibox
 import tigon.ops.vision.resize
 import tigon.ops.vision.spatial
 import tigon.ops.vision.suppression

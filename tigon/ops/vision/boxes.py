@@ -52,9 +52,7 @@ def centers(parts: list[Any]) -> list[Any]:
 def overlap(a: list[Any], b: list[Any], areas: tuple[Any, Any], beyond: int = 0) -> Any:
     """What boxes share of what they cover together; 0 where they cover nothing. `beyond` 1: the
     last pixel belongs to a box."""
-    sides = [
-        maximum(minimum(a[i + 2], b[i + 2]) - maximum(a[i], b[i]) + beyond, 0) for i in (0, 1)
-    ]
+    sides = [maximum(minimum(a[i + 2], b[i + 2]) - maximum(a[i], b[i]) + beyond, 0) for i in (0, 1)]
     shared = sides[0] * sides[1]
     union = areas[0] + areas[1] - shared
     # Empty boxes have no area to share.
@@ -97,9 +95,7 @@ def _decompose_box_iou(attrs: BoxIouAttrs, lhs: Any, rhs: Any) -> Any:
         _reshape(part, shape=(*lhs.shape[:-1], *(1,) * (rhs.ndim - 1)))
         for part in corners(columns_of(lhs), attrs.format)
     ]
-    rows = [
-        _reshape(part, shape=rhs.shape[:-1]) for part in corners(columns_of(rhs), attrs.format)
-    ]
+    rows = [_reshape(part, shape=rhs.shape[:-1]) for part in corners(columns_of(rhs), attrs.format)]
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (columns, rows)]
     found = overlap(columns, rows, (areas[0], areas[1]))
     return found if same_shape(found.shape, shape) else _broadcast(found, shape=shape)

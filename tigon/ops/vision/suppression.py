@@ -78,7 +78,7 @@ def surviving(
 
     Overlapping is by more than `threshold`, or, `inclusive`, by as much; of different `classes`
     boxes do not see each other."""
-    batch, count = alive.shape
+    _, count = alive.shape
     if not count:
         return alive
     areas = [
@@ -201,7 +201,7 @@ def _decompose_box_nms(attrs: BoxNmsAttrs, data: Any) -> Any:
     places = order(select(valid, scores, -inf), 1, False)
     if attrs.topk >= 0:
         places = slice_axis(places, axis=1, begin=0, end=count)
-    best = _rows_at(known, places)
+    best = rows_at(known, places)
     line = _iota(shape=(1, count), axis=1)
     among = lesser(line, _reduce_sum_kept(cast(valid, dtype="int64")))
     alive = surviving(
@@ -211,7 +211,7 @@ def _decompose_box_nms(attrs: BoxNmsAttrs, data: Any) -> Any:
         column(best, attrs.id_index) if attrs.id_index >= 0 and not attrs.force_suppress else None,
     )
     front = order(alive, 1, False)
-    found = _rows_at(rows, _take_along(places, front, axis=1))
+    found = rows_at(rows, _take_along(places, front, axis=1))
     if attrs.in_format != attrs.out_format:
         first = attrs.coord_start
         parts = columns_of(found, first)
@@ -234,7 +234,7 @@ def _reduce_sum_kept(x: Any) -> Any:
     return _reshape(_reduce_sum(x, axes=(1,)), shape=(x.shape[0], 1))
 
 
-def _rows_at(rows: Any, places: Any) -> Any:
+def rows_at(rows: Any, places: Any) -> Any:
     """(batch, n, width) at `places` (batch, m)."""
     batch, count = places.shape
     wide = (batch, count, rows.shape[2])
