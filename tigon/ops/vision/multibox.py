@@ -32,12 +32,11 @@ from tigon.ops.tensor.join import concat, stack
 from tigon.ops.tensor.order import inverse, order
 from tigon.ops.tensor.reduce import argmax
 from tigon.ops.tensor.slice import slice_axis
-from tigon.ops.vision.boxes import centers, columns_of, overlap, overlap_oracle
+from tigon.ops.vision.boxes import centers, columns_of, overlap, overlap_oracle, rows_at
 from tigon.ops.vision.suppression import (
     best_pairs,
     minimum_of,
     pairs_oracle,
-    rows_at,
     surviving,
     surviving_oracle,
 )

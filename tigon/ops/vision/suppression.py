@@ -41,6 +41,7 @@ from tigon.ops.vision.boxes import (
     corners_oracle,
     overlap,
     overlap_oracle,
+    rows_at,
 )
 
 
@@ -232,14 +233,6 @@ def minimum_of(a: int, b: int) -> int:
 
 def _reduce_sum_kept(x: Any) -> Any:
     return _reshape(_reduce_sum(x, axes=(1,)), shape=(x.shape[0], 1))
-
-
-def rows_at(rows: Any, places: Any) -> Any:
-    """(batch, n, width) at `places` (batch, m)."""
-    batch, count = places.shape
-    wide = (batch, count, rows.shape[2])
-    index = _broadcast(_reshape(places, shape=(batch, count, 1)), shape=wide)
-    return _take_along(rows, index, axis=1)
 
 
 def _box_nms_oracle(data: np.ndarray, **fields: Any) -> Any:
