@@ -52,9 +52,12 @@ import tigon.ops.tensor.shape
 import tigon.ops.tensor.slice
 import tigon.ops.tensor.statistics
 import tigon.ops.vision.boxes
+import tigon.ops.vision.deformable
 import tigon.ops.vision.image
 import tigon.ops.vision.multibox
+import tigon.ops.vision.proposal
 import tigon.ops.vision.resize
+import tigon.ops.vision.roi_align
 import tigon.ops.vision.spatial
 import tigon.ops.vision.suppression
 from tigon.ops.operators import install

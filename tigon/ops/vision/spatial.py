@@ -208,7 +208,7 @@ def _whole(place: Any, extent: int) -> Any:
     return minimum(maximum(cast(place, dtype="int64"), 0), max(extent - 1, 0))
 
 
-def _bilinear_oracle(data: np.ndarray, x: np.ndarray, y: np.ndarray) -> Any:
+def bilinear_oracle(data: np.ndarray, x: np.ndarray, y: np.ndarray) -> Any:
     batch, channels, height, width = data.shape
     result = np.zeros((batch, channels, x.shape[1]), data.dtype)
     for n in range(batch):
@@ -257,7 +257,7 @@ def _sampler_oracle(data: np.ndarray, grid: np.ndarray, **_: Any) -> Any:
         (grid[:, i].reshape(len(grid), -1) + 1) * data.dtype.type((extent - 1) / 2)
         for i, extent in ((0, width), (1, height))
     )
-    return _bilinear_oracle(data, x, y).reshape(*data.shape[:2], *grid.shape[2:])
+    return bilinear_oracle(data, x, y).reshape(*data.shape[:2], *grid.shape[2:])
 
 
 bilinear_sampler = composite(
@@ -406,7 +406,7 @@ spatial_transformer = composite(
 # ------------------------------------------------------------------------ regions of interest
 
 
-def _region_columns(where: str, data: Any, rois: Any) -> list[Any]:
+def region_columns(where: str, data: Any, rois: Any) -> list[Any]:
     check(
         data.ndim == 4 and rois.ndim == 2 and rois.shape[1] == 5,
         where,
@@ -437,12 +437,12 @@ def _bins(first: Any, last: Any, count: int, extent: int) -> Any:
     )
 
 
-def _pictures(attrs: Any, data: TensorType, rois: TensorType) -> Positions:
+def region_pictures(attrs: Any, data: TensorType, rois: TensorType) -> Positions:
     return Positions(data.shape[0], 0, column=0)
 
 
 def _decompose_roi_pooling(attrs: RoiPoolingAttrs, data: Any, rois: Any) -> Any:
-    index, *corners = _region_columns("ROIPooling", data, rois)
+    index, *corners = region_columns("ROIPooling", data, rois)
     x1, y1, x2, y2 = (stop_gradient(corner) * attrs.spatial_scale for corner in corners)
     check(
         len(attrs.pooled_size) == 2 and min(attrs.pooled_size) > 0,
@@ -501,7 +501,7 @@ roi_pooling = composite(
     operands="data rois",
     attrs=RoiPoolingAttrs,
     dtypes="f",
-    indices={"rois": _pictures},
+    indices={"rois": region_pictures},
     numpy=_roi_pooling_oracle,
     samples=(
         ((2, 3, 6, 7), _ROIS, {"pooled_size": (2, 3), "spatial_scale": 1.0}),
@@ -517,123 +517,5 @@ roi_pooling = composite(
     ...     spatial_scale=1).asnumpy()[0, 0]
     array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
-    """,
-)
-
-
-class RoiAlignAttrs(Frozen):
-    pooled_size: tuple[int, ...]
-    spatial_scale: float
-    sample_ratio: int = -1
-    position_sensitive: bool = False
-    aligned: bool = False
-
-
-def _decompose_roi_align(attrs: RoiAlignAttrs, data: Any, rois: Any) -> Any:
-    check(
-        attrs.sample_ratio > 0 and not attrs.position_sensitive,
-        "ROIAlign",
-        "expected sample_ratio > 0 (points per bin and axis) and position_sensitive=False; given "
-        f"{attrs.sample_ratio} and {attrs.position_sensitive}",
-    )
-    check(
-        len(attrs.pooled_size) == 2 and min(attrs.pooled_size) > 0,
-        "ROIAlign",
-        f"pooled_size: expected two positive numbers, of rows and columns; given "
-        f"{attrs.pooled_size}",
-    )
-    index, *corners = _region_columns("ROIAlign", data, rois)
-    shift = 0.5 if attrs.aligned else 0.0
-    x1, y1, x2, y2 = (stop_gradient(corner) * attrs.spatial_scale - shift for corner in corners)
-    rows, columns = attrs.pooled_size
-    regions, ratio = rois.shape[0], attrs.sample_ratio
-    _, channels, height, width = data.shape
-
-    def points(first: Any, last: Any, count: int) -> Any:
-        """Places of all samples along one axis: (regions, count · ratio)."""
-        length = last - first if attrs.aligned else maximum(last - first, 1)
-        number = _iota(shape=(1, count * ratio), axis=1, start=0.5, step=1.0, dtype=rois.dtype.name)
-        return first + number * (length / (count * ratio))
-
-    shape = (regions, rows * ratio, columns * ratio)
-    x = _reshape(points(x1, x2, columns), shape=(regions, 1, columns * ratio))
-    y = _reshape(points(y1, y2, rows), shape=(regions, rows * ratio, 1))
-    # Up to one pixel outside counts as the border; further out is 0.
-    inside = logical_and(
-        logical_and(greater_equal(x, -1), lesser_equal(x, width)),
-        logical_and(greater_equal(y, -1), lesser_equal(y, height)),
-    )
-    x = minimum(maximum(x, 0), width - 1)
-    y = minimum(maximum(y, 0), height - 1)
-    flat = (regions, shape[1] * shape[2])
-    own = _take(data, _reshape(index, shape=(regions,)), axis=0)
-    found = bilinear(
-        own,
-        _reshape(_broadcast(x, shape=shape), shape=flat),
-        _reshape(_broadcast(y, shape=shape), shape=flat),
-    )
-    hit = _reshape(_broadcast(inside, shape=shape), shape=(regions, 1, flat[1]))
-    split = (regions, channels, rows, ratio, columns, ratio)
-    return _reduce_sum(_reshape(select(hit, found, 0), shape=split), axes=(3, 5)) / ratio**2
-
-
-def _roi_align_oracle(
-    data: np.ndarray,
-    rois: np.ndarray,
-    pooled_size: tuple[int, int],
-    spatial_scale: float,
-    sample_ratio: int,
-    position_sensitive: bool,
-    aligned: bool,
-) -> Any:
-    rows, columns = pooled_size
-    _, channels, height, width = data.shape
-    result = np.zeros((len(rois), channels, rows, columns), data.dtype)
-    for r, (index, *corners) in enumerate(rois.astype(float)):
-        x1, y1, x2, y2 = (c * spatial_scale - (0.5 if aligned else 0) for c in corners)
-        across, down = x2 - x1, y2 - y1
-        if not aligned:
-            across, down = max(across, 1), max(down, 1)
-        for i in range(rows * sample_ratio):
-            for j in range(columns * sample_ratio):
-                y = y1 + (i + 0.5) * down / (rows * sample_ratio)
-                x = x1 + (j + 0.5) * across / (columns * sample_ratio)
-                if not (-1 <= y <= height and -1 <= x <= width):
-                    continue
-                y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
-                one = data[int(index) : int(index) + 1].astype(float)
-                value = _bilinear_oracle(one, np.array([[x]]), np.array([[y]]))[0, :, 0]
-                result[r, :, i // sample_ratio, j // sample_ratio] += value / sample_ratio**2
-    return result
-
-
-roi_align = composite(
-    "_contrib_ROIAlign",
-    _decompose_roi_align,
-    operands="data rois",
-    attrs=RoiAlignAttrs,
-    dtypes="f",
-    indices={"rois": _pictures},
-    numpy=_roi_align_oracle,
-    tolerance={"float32": 1e-5},
-    samples=(
-        ((2, 2, 6, 7), _ROIS, {"pooled_size": (2, 3), "spatial_scale": 1.0, "sample_ratio": 2}),
-        (
-            (2, 1, 4, 4),
-            _ROIS,
-            {"pooled_size": (2, 2), "spatial_scale": 0.5, "sample_ratio": 1, "aligned": True},
-        ),
-    ),
-    doc="""Means of bilinear samples in each of a grid of bins over regions of pictures (He et al.
-    2017).
-
-    Parameters: `rois` one region per row (index in the batch, x1, y1, x2, y2); `pooled_size`
-    (height, width) of the grid; `spatial_scale` from the coordinates of regions to those of data;
-    `sample_ratio` samples per bin and axis; `aligned` moves regions by half a pixel.
-
-    >>> x = nd.reshape(nd.arange(16), shape=(1, 1, 4, 4))
-    >>> nd.contrib.ROIAlign(x, nd.array([[0, 0, 0, 2, 2]]), pooled_size=(1, 1), spatial_scale=1,
-    ...     sample_ratio=2).asnumpy()
-    array([[[[5.]]]], dtype=float32)
     """,
 )
