@@ -8,10 +8,10 @@ import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
+from tigon.ops.nn._shared import Windows, windows
 from tigon.ops.primitive.arithmetic import absolute
 from tigon.ops.primitive.reduce import _reduce_sum
-from tigon.ops.primitive.view import _pad, _reshape, _slice
-from tigon.ops.primitive.window import _window
+from tigon.ops.primitive.view import _pad, _reshape, _slice, transpose
 from tigon.ops.record import Work, composite
 
 
@@ -80,17 +80,75 @@ def _decompose(attrs: CorrelationAttrs, data1: Any, data2: Any) -> Any:
     first = begin - reach * attrs.stride2
     wide = tuple(span + 2 * reach * attrs.stride2 for span in spans)
     reached = _slice(two, start=(0, 0, first, first), step=(1,) * 4, extents=(*shape, *wide))
-    ones = (1, 1)
-    moved = _window(
-        reached,
-        kernel=(count, count),
-        stride=ones,
-        dilate=(attrs.stride2, attrs.stride2),
-        pad=(0, 0),
-        extents=spans,
-    )
+    ones, none = (1, 1), (0, 0)
+    across = Windows((count, count), ones, (attrs.stride2, attrs.stride2), none)
     own = _reshape(here, shape=(*shape, *spans, 1, 1))
+    moved = windows(reached, across, spans)
     alike = own * moved if attrs.is_multiply else absolute(own - moved)
-    return alike
+    planes = transpose(_reduce_sum(alike, axes=(1,)), axes=(0, 3, 4, 1, 2))
+    steps = (attrs.stride1, attrs.stride1)
+    around_places = windows(planes, Windows((size, size), steps, ones, none), extents)
+    mean = _reduce_sum(around_places, axes=(5, 6)) / (size * size * channels)
+    return _reshape(mean, shape=(batch, count * count, *extents))
 
 
+def _oracle(data1: np.ndarray, data2: np.ndarray, **fields: Any) -> Any:
+    attrs = CorrelationAttrs(**fields)
+    reach, extents = _counts(attrs, data1.shape)
+    pad, size, begin = attrs.pad_size, attrs.kernel_size, attrs.max_displacement
+    around = [(0, 0), (0, 0), (pad, pad), (pad, pad)]
+    one, two = np.pad(data1, around), np.pad(data2, around)
+    result = np.zeros((len(data1), (2 * reach + 1) ** 2, *extents), data1.dtype)
+    steps = [step * attrs.stride2 for step in range(-reach, reach + 1)]
+    for channel, (down, right) in enumerate((y, x) for y in steps for x in steps):
+        for i, j in np.ndindex(*extents):
+            y, x = begin + i * attrs.stride1, begin + j * attrs.stride1
+            a = one[:, :, y : y + size, x : x + size]
+            b = two[:, :, y + down : y + down + size, x + right : x + right + size]
+            alike = a * b if attrs.is_multiply else abs(a - b)
+            result[:, channel, i, j] = alike.mean((1, 2, 3))
+    return result
+
+
+correlation = composite(
+    "Correlation",
+    _decompose,
+    operands="data1 data2",
+    attrs=CorrelationAttrs,
+    infer=_infer,
+    dtypes="f",
+    work=Work.PRODUCT,
+    numpy=_oracle,
+    tolerance={"float32": 1e-5},
+    samples=(
+        ((2, 3, 5, 6), (2, 3, 5, 6), {"pad_size": 1}),
+        (
+            (1, 2, 8, 7),
+            (1, 2, 8, 7),
+            {
+                "kernel_size": 3,
+                "max_displacement": 3,
+                "stride1": 2,
+                "stride2": 2,
+                "pad_size": 3,
+                "is_multiply": False,
+            },
+        ),
+        ((1, 1, 2, 2), (1, 1, 2, 2), {"max_displacement": 0}),
+        ((0, 2, 3, 3), (0, 2, 3, 3), {}),
+    ),
+    doc="""How alike the surroundings of places in two pictures are, for all displacements up to a
+    bound (Dosovitskiy et al. 2015): (batch, displacements, height, width), the mean of products, or
+    of absolute differences.
+
+    Parameters: `data1`, `data2` (batch, channels, height, width); `kernel_size` of surroundings,
+    an odd number; displacements from -`max_displacement` to it, `stride2` apart, those in rows
+    first; `stride1` between places; `pad_size` zeros around the pictures; `is_multiply` False for
+    differences.
+
+    >>> x = nd.array([[[[1, 2], [3, 4]]]])
+    >>> nd.Correlation(x, x, max_displacement=0).asnumpy()
+    array([[[[ 1.,  4.],
+             [ 9., 16.]]]], dtype=float32)
+    """,
+)
