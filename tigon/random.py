@@ -6,7 +6,20 @@ from typing import Any
 
 from tigon.base.lazy import complete as _complete
 from tigon.context import check_context
-from tigon.nd.sampling import exponential, normal, randint, randn, shuffle, uniform
+from tigon.nd.sampling import (
+    bernoulli,
+    exponential,
+    gamma,
+    generalized_negative_binomial,
+    multinomial,
+    negative_binomial,
+    normal,
+    poisson,
+    randint,
+    randn,
+    shuffle,
+    uniform,
+)
 from tigon.runtime import keys, tracing
 
 
@@ -26,6 +39,20 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
     keys.seed(seed_state)
 
 
-__all__ = ["exponential", "normal", "randint", "randn", "seed", "shuffle", "uniform"]
+__all__ = [
+    "bernoulli",
+    "exponential",
+    "gamma",
+    "generalized_negative_binomial",
+    "multinomial",
+    "negative_binomial",
+    "normal",
+    "poisson",
+    "randint",
+    "randn",
+    "seed",
+    "shuffle",
+    "uniform",
+]
 
 _complete(globals())

@@ -114,12 +114,29 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.nd.sampling.randn(ctx)": lambda c, _: nd.random.randn(2, ctx=c),
     "tigon.nd.sampling.randint(ctx)": lambda c, _: nd.random.randint(0, 3, shape=2, ctx=c),
     "tigon.nd.sampling.exponential(ctx)": lambda c, _: nd.random.exponential(shape=2, ctx=c),
+    "tigon.nd.sampling.bernoulli(ctx)": lambda c, _: nd.random.bernoulli(shape=2, ctx=c),
+    "tigon.nd.sampling.gamma(ctx)": lambda c, _: nd.random.gamma(shape=2, ctx=c),
+    "tigon.nd.sampling.poisson(ctx)": lambda c, _: nd.random.poisson(shape=2, ctx=c),
+    "tigon.nd.sampling.negative_binomial(ctx)": lambda c, _: nd.random.negative_binomial(
+        shape=2, ctx=c
+    ),
+    "tigon.nd.sampling.generalized_negative_binomial(ctx)": lambda c, _: (
+        nd.random.generalized_negative_binomial(shape=2, ctx=c)
+    ),
     "tigon.nd.sampling.shuffle(ctx)": lambda c, _: nd.random.shuffle(nd.ones(2), ctx=c),
     "tigon.sym.sampling.uniform(ctx)": lambda c, _: sym.random.uniform(shape=(2,), ctx=c),
     "tigon.sym.sampling.normal(ctx)": lambda c, _: sym.random.normal(shape=(2,), ctx=c),
     "tigon.sym.sampling.randn(ctx)": lambda c, _: sym.random.randn(2, ctx=c),
     "tigon.sym.sampling.randint(ctx)": lambda c, _: sym.random.randint(0, 3, shape=(2,), ctx=c),
     "tigon.sym.sampling.exponential(ctx)": lambda c, _: sym.random.exponential(shape=(2,), ctx=c),
+    "tigon.sym.sampling.gamma(ctx)": lambda c, _: sym.random.gamma(shape=(2,), ctx=c),
+    "tigon.sym.sampling.poisson(ctx)": lambda c, _: sym.random.poisson(shape=(2,), ctx=c),
+    "tigon.sym.sampling.negative_binomial(ctx)": lambda c, _: sym.random.negative_binomial(
+        shape=(2,), ctx=c
+    ),
+    "tigon.sym.sampling.generalized_negative_binomial(ctx)": lambda c, _: (
+        sym.random.generalized_negative_binomial(shape=(2,), ctx=c)
+    ),
     "tigon.sym.functions.zeros(ctx)": lambda c, _: sym.zeros((2,), ctx=c),
     "tigon.sym.functions.ones(ctx)": lambda c, _: sym.ones((2,), ctx=c),
     "tigon.sym.functions.full(ctx)": lambda c, _: sym.full((2,), 7, ctx=c),

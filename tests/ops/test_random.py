@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import tigon as mx
 from tests.oracle import evaluate
 from tigon.base import TensorType, as_dtype
 from tigon.ir.graph import Graph, variable
-from tigon.ops import get
+from tigon.nd.dispatch import make_function
+from tigon.ops import get, record
 from tigon.ops.primitive.random import philox_oracle
 
 
@@ -142,3 +144,127 @@ def test_the_likelihood_of_a_draw_has_a_slope(compiled: bool) -> None:
     for (line, place), position in np.ndenumerate(drawn.asnumpy()):
         slope[line, position] += weights[line, place] / chances.asnumpy()[line, position]
     np.testing.assert_allclose(chances.grad.asnumpy(), slope, rtol=1e-6)
+
+
+def distance(found: np.ndarray, distribution) -> float:
+    """The largest difference of the two distribution functions, times the root of how many were
+    drawn: above 2 with a chance of 0.0007 (Kolmogorov and Smirnov)."""
+    values, counts = np.unique(found, return_counts=True)
+    return float(
+        abs(np.cumsum(counts) / found.size - distribution.cdf(values)).max() * found.size**0.5
+    )
+
+
+DRAWN = {
+    "gamma-3": ("gamma", {"alpha": 3.0, "beta": 0.5}, stats.gamma(3, scale=0.5)),
+    "gamma-small": ("gamma", {"alpha": 0.2, "beta": 2.0}, stats.gamma(0.2, scale=2)),
+    "gamma-1": ("gamma", {"alpha": 1.0, "beta": 1.0}, stats.expon()),
+    "gamma-large": ("gamma", {"alpha": 1e6, "beta": 1.0}, stats.gamma(1e6)),
+    "poisson-small": ("poisson", {"lam": 0.01}, stats.poisson(0.01)),
+    "poisson-3": ("poisson", {"lam": 3.3}, stats.poisson(3.3)),
+    "poisson-below": ("poisson", {"lam": 9.99}, stats.poisson(9.99)),
+    "poisson-10": ("poisson", {"lam": 10.0}, stats.poisson(10)),
+    "poisson-large": ("poisson", {"lam": 3e5}, stats.poisson(3e5)),
+    "negative_binomial": ("negative_binomial", {"k": 3, "p": 0.2}, stats.nbinom(3, 0.2)),
+    "failures": ("negative_binomial", {"k": 1, "p": 0.9}, stats.nbinom(1, 0.9)),
+    "dispersed": (
+        "generalized_negative_binomial",
+        {"mu": 4.0, "alpha": 0.5},
+        stats.nbinom(2, 1 / 3),
+    ),
+    "not-dispersed": (
+        "generalized_negative_binomial",
+        {"mu": 4.0, "alpha": 0.0},
+        stats.poisson(4),
+    ),
+    "exponential": ("exponential", {"lam": 4.0}, stats.expon(scale=0.25)),
+    "uniform": ("uniform", {"low": 2.0, "high": 5.0}, stats.uniform(2, 3)),
+    "normal": ("normal", {"loc": 1.0, "scale": 2.0}, stats.norm(1, 2)),
+}
+
+
+@pytest.mark.parametrize("case", DRAWN)
+@pytest.mark.parametrize("arrays", [False, True], ids=["numbers", "arrays"])
+def test_what_is_drawn_has_its_distribution(case: str, arrays: bool) -> None:
+    name, parameters, distribution = DRAWN[case]
+    mx.random.seed(11)
+    if arrays:
+        given = [mx.nd.array([[number]], dtype="float64") for number in parameters.values()]
+        found = record.get(f"_sample_{name}")(*given, shape=(40_000,)).asnumpy()
+    else:
+        function = record.get(f"_random_{name}")
+        found = make_function(function, name)(**parameters, shape=(40_000,), dtype="float64")
+        found = found.asnumpy()
+    assert found.size == 40_000 and distance(found, distribution) < 2
+    np.testing.assert_allclose(found.mean(), distribution.mean(), 0, distribution.std() / 40)
+    np.testing.assert_allclose(found.std(), distribution.std(), 0.1)
+
+
+def test_the_distance_notices_another_distribution() -> None:
+    mx.random.seed(11)
+    found = mx.nd.random.poisson(3.3, shape=40_000).asnumpy()
+    assert distance(found, stats.poisson(3.5)) > 5
+    assert distance(found + 1, stats.poisson(3.3)) > 5
+
+
+@pytest.mark.parametrize("name", ["gamma", "poisson", "negative_binomial"])
+def test_draws_in_rounds_do_not_depend_on_their_neighbours(name: str) -> None:
+    few = draw(f"_random_{name}", shape=(7,))
+    many = draw(f"_random_{name}", shape=(3, 100))
+    np.testing.assert_array_equal(many.ravel()[:7], few)
+    assert np.isfinite(many).all()
+
+
+def test_arrays_of_parameters_that_are_none() -> None:
+    mean = mx.nd.array([-1, np.nan, 0, 5])
+    found = mx.nd.random.poisson(mean, shape=100).asnumpy()
+    assert np.isnan(found[:2]).all() and (found[2] == 0).all() and np.isfinite(found[3]).all()
+    shape = mx.nd.array([-1, np.nan, 2])
+    found = mx.nd.random.gamma(shape, mx.nd.ones(3), shape=100).asnumpy()
+    assert np.isnan(found[:2]).all() and (found[2] > 0).all()
+    chance = mx.nd.array([0, 1.5, 1])
+    found = mx.nd.random.negative_binomial(mx.nd.ones(3), chance, shape=100).asnumpy()
+    assert np.isnan(found[:2]).all() and (found[2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("normal", {"scale": -1.0}, "scale: expected 0 or more, a standard deviation; given -1.0"),
+        ("exponential", {"lam": 0.0}, "lam: expected a rate above 0; given 0.0"),
+        ("gamma", {"alpha": 0.0}, "alpha: expected a number above 0; given 0.0"),
+        ("gamma", {"beta": -2.0}, "beta: expected a number above 0; given -2.0"),
+        ("poisson", {"lam": -1.0}, "lam: expected 0 or more; given -1.0"),
+        ("negative_binomial", {"k": -1}, "k: expected 0 or more; given -1"),
+        (
+            "negative_binomial",
+            {"p": 0.0},
+            "p: expected a probability above 0, at most 1; given 0.0",
+        ),
+        ("generalized_negative_binomial", {"mu": -1.0}, "mu: expected 0 or more; given -1.0"),
+    ],
+)
+def test_numbers_that_are_no_parameters(name: str, wrong: dict, message: str) -> None:
+    function = make_function(record.get(f"_random_{name}"), name)
+    for number in (1, 2, 3, 4, 5):  # a program for many numbers looks at each of them
+        function(shape=(number,))
+    with pytest.raises(mx.MXNetError) as error:
+        function(**wrong, shape=(2,))
+    assert str(error.value) == f"random_{name}: {message}"
+
+
+def test_seeds_and_threads_and_ways_draw_the_same() -> None:
+    def drawn() -> list[bytes]:
+        mx.random.seed(3)
+        found = [mx.nd.random.gamma(2, shape=1000), mx.nd.random.poisson(20, shape=1000)]
+        return [x.asnumpy().tobytes() for x in found]
+
+    @mx.jit
+    def both(x):
+        return mx.nd.random.gamma(2, shape=1000), mx.nd.random.poisson(20, shape=1000), x
+
+    first = drawn()
+    assert drawn() == first
+    mx.random.seed(3)
+    traced = both(mx.nd.ones(1))
+    assert [x.asnumpy().tobytes() for x in traced[:2]] == first

@@ -19,7 +19,7 @@ class Absent(NamedTuple):
 
 _OPERATORS = (
     ("", "CTCLoss ctc_loss", "softmax_cross_entropy, where labels are aligned"),
-    ("", "IdentityAttachKLSparseReg Correlation Proposal", "operators, or mx.operator.CustomOp"),
+    ("", "IdentityAttachKLSparseReg", "operators, or mx.operator.CustomOp"),
     ("", "histogram", "numpy.histogram of asnumpy()"),
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
     ("", "cast_storage sparse_retain square_sum", "dense arrays"),
@@ -35,14 +35,11 @@ _OPERATORS = (
         "mp_lamb_update_phase1 mp_lamb_update_phase2",
         "lamb_update_phase1 and lamb_update_phase2, in float32",
     ),
-    ("contrib", "box_nms box_encode box_decode bipartite_matching", "contrib.box_iou"),
     (
         "contrib",
-        "MultiBoxPrior MultiBoxTarget MultiBoxDetection MultiProposal Proposal RROIAlign "
-        "PSROIPooling DeformablePSROIPooling mrcnn_mask_target",
-        "contrib.ROIAlign and contrib.box_iou",
+        "RROIAlign PSROIPooling DeformablePSROIPooling mrcnn_mask_target",
+        "contrib.ROIAlign(position_sensitive=...) and contrib.box_iou",
     ),
-    ("contrib", "DeformableConvolution ModulatedDeformableConvolution", "Convolution"),
     ("contrib", "ctc_loss", "softmax_cross_entropy, where labels are aligned"),
     ("contrib", "SyncBatchNorm", "BatchNorm, of one context"),
     ("contrib", "quantize dequantize requantize calibrate_entropy", "float32"),
@@ -58,8 +55,6 @@ _OPERATORS = (
         "image.crop and arithmetic on numbers of random",
     ),
     ("image", "resize", "contrib.BilinearResize2D"),
-    ("random", "gamma poisson", "numpy.random, then nd.array"),
-    ("random", "negative_binomial generalized_negative_binomial", "numpy.random, then nd.array"),
 )
 """Missing in nd and in sym: the group, the names, what to use."""
 
@@ -93,13 +88,6 @@ TABLE: tuple[Absent, ...] = (
         "dense arrays: nd.array, nd.zeros",
     ),
     Absent("tigon.sym.contrib", "boolean_mask", "where, or nd.contrib.boolean_mask"),
-    Absent("tigon.random", "gamma poisson bernoulli", "numpy.random, then nd.array"),
-    Absent("tigon.random", "multinomial", "nd.sample_multinomial"),
-    Absent(
-        "tigon.random",
-        "negative_binomial generalized_negative_binomial",
-        "numpy.random, then nd.array",
-    ),
     Absent("tigon.gluon.contrib", "nn", "gluon.nn, and blocks of your own"),
     Absent("tigon.gluon.contrib", "estimator", "gluon.TrainStep, or a loop of your own"),
     Absent("tigon.gluon.contrib", "data", "gluon.data"),

@@ -124,19 +124,127 @@ def randint(
 
 
 def exponential(
-    scale: float = 1.0,
+    scale: Any = 1.0,
     shape: Any = None,
     dtype: Any = None,
     ctx: Any = None,
     out: Any = None,
     **_: Any,
 ) -> Any:
-    """Draws from an exponential distribution of mean `scale`.
+    """Draws from an exponential distribution of mean `scale`, a number or an array of them.
 
     >>> exponential(2.0, shape=3).shape
     (3,)
     """
     return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, ctx, out)
+
+
+def gamma(
+    alpha: Any = 1,
+    beta: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    ctx: Any = None,
+    out: Any = None,
+    **_: Any,
+) -> Any:
+    """Draws from a gamma distribution of shape `alpha` and scale `beta`, whose mean is their
+    product: numbers above 0, or two arrays of them.
+
+    >>> gamma(9, 0.5, shape=3).shape
+    (3,)
+    """
+    return _draw("gamma", {"alpha": alpha, "beta": beta}, shape, dtype, ctx, out)
+
+
+def poisson(
+    lam: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    ctx: Any = None,
+    out: Any = None,
+    **_: Any,
+) -> Any:
+    """Draws from a Poisson distribution of mean `lam`, a number from 0 on, or an array of them.
+
+    >>> from tigon import nd
+    >>> poisson(nd.array([1, 1000]), shape=4).shape
+    (2, 4)
+    """
+    return _draw("poisson", {"lam": lam}, shape, dtype, ctx, out)
+
+
+def negative_binomial(
+    k: Any = 1,
+    p: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    ctx: Any = None,
+    out: Any = None,
+    **_: Any,
+) -> Any:
+    """How often one fails before the `k`-th success, each of probability `p`, above 0.
+
+    >>> negative_binomial(3, 1.0, shape=2).asnumpy()
+    array([0., 0.], dtype=float32)
+    """
+    return _draw("negative_binomial", {"k": k, "p": p}, shape, dtype, ctx, out)
+
+
+def generalized_negative_binomial(
+    mu: Any = 1,
+    alpha: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    ctx: Any = None,
+    out: Any = None,
+    **_: Any,
+) -> Any:
+    """Draws from a negative binomial distribution of mean `mu` and variance mu + `alpha` · mu².
+
+    >>> generalized_negative_binomial(3, 0.5, shape=(2, 2)).shape
+    (2, 2)
+    """
+    parameters = {"mu": mu, "alpha": alpha}
+    return _draw("generalized_negative_binomial", parameters, shape, dtype, ctx, out)
+
+
+def bernoulli(
+    p: float = 0.5,
+    shape: Any = None,
+    dtype: Any = None,
+    ctx: Any = None,
+    out: Any = None,
+    **_: Any,
+) -> Any:
+    """1 with probability `p`, else 0.
+
+    >>> bernoulli(1, shape=3).asnumpy()
+    array([1., 1., 1.], dtype=float32)
+    """
+    return _draw("bernoulli", {"p": p}, shape, dtype, ctx, out)
+
+
+def multinomial(
+    data: NDArray,
+    shape: Any = None,
+    get_prob: bool = False,
+    out: Any = None,
+    dtype: Any = "int32",
+) -> Any:
+    """Positions drawn with the probabilities along the last axis of `data`, `shape` for each line.
+    With `get_prob` the logarithms of their probabilities, too, which have a gradient.
+
+    >>> from tigon import nd
+    >>> multinomial(nd.array([0, 1, 0]), shape=3).asnumpy()
+    array([1, 1, 1], dtype=int32)
+    """
+    op = record.get("_sample_multinomial")
+    dtype = check_dtype("random.multinomial", dtype).name
+    attributes: dict[str, Any] = {"get_prob": get_prob, "dtype": dtype}
+    if shape is not None:
+        attributes["shape"] = check_shape("random.multinomial", shape)
+    return apply(op, op.make_attrs(attributes), (data,), out)
 
 
 def shuffle(data: NDArray, out: Any = None, ctx: Any = None, **_: Any) -> NDArray:
@@ -153,5 +261,18 @@ def shuffle(data: NDArray, out: Any = None, ctx: Any = None, **_: Any) -> NDArra
 
 def functions() -> dict[str, Callable[..., Any]]:
     """By name, for the `nd.random` namespace."""
-    own = (uniform, normal, randn, randint, exponential, shuffle)
+    own = (
+        bernoulli,
+        exponential,
+        gamma,
+        generalized_negative_binomial,
+        multinomial,
+        negative_binomial,
+        normal,
+        poisson,
+        randint,
+        randn,
+        shuffle,
+        uniform,
+    )
     return {function.__name__: function for function in own}

@@ -36,6 +36,7 @@ import tigon.ops.primitive.special
 import tigon.ops.primitive.view
 import tigon.ops.primitive.window
 import tigon.ops.tensor.create
+import tigon.ops.tensor.distributions
 import tigon.ops.tensor.gradients
 import tigon.ops.tensor.index
 import tigon.ops.tensor.join

@@ -82,7 +82,7 @@ def randint(
 
 
 def exponential(
-    scale: float = 1.0,
+    scale: Any = 1.0,
     shape: Any = None,
     dtype: Any = None,
     name: Any = None,
@@ -93,7 +93,69 @@ def exponential(
     return _draw("exponential", {"lam": 1.0 / scale}, shape, dtype, name, ctx)
 
 
+def gamma(
+    alpha: Any = 1,
+    beta: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
+) -> Symbol:
+    """Draws from a gamma distribution of shape `alpha` and scale `beta`."""
+    return _draw("gamma", {"alpha": alpha, "beta": beta}, shape, dtype, name, ctx)
+
+
+def poisson(
+    lam: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
+) -> Symbol:
+    """Draws from a Poisson distribution of mean `lam`."""
+    return _draw("poisson", {"lam": lam}, shape, dtype, name, ctx)
+
+
+def negative_binomial(
+    k: Any = 1,
+    p: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
+) -> Symbol:
+    """How often one fails before the `k`-th success, each of probability `p`."""
+    return _draw("negative_binomial", {"k": k, "p": p}, shape, dtype, name, ctx)
+
+
+def generalized_negative_binomial(
+    mu: Any = 1,
+    alpha: Any = 1,
+    shape: Any = None,
+    dtype: Any = None,
+    name: Any = None,
+    ctx: Any = None,
+    **_: Any,
+) -> Symbol:
+    """Draws from a negative binomial distribution of mean `mu` and variance mu + `alpha` · mu²."""
+    parameters = {"mu": mu, "alpha": alpha}
+    return _draw("generalized_negative_binomial", parameters, shape, dtype, name, ctx)
+
+
 def functions() -> dict[str, Callable[..., Any]]:
     """By name, for the `sym.random` namespace."""
-    own = (uniform, normal, randn, randint, exponential)
+    own = (
+        exponential,
+        gamma,
+        generalized_negative_binomial,
+        negative_binomial,
+        normal,
+        poisson,
+        randint,
+        randn,
+        uniform,
+    )
     return {function.__name__: function for function in own}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,21 @@ class NormalAttrs(Frozen):
     ordinal: int = 0
 
 
+def check_number(
+    where: str, name: str, number: float, expected: str, good: Callable[[float], bool]
+) -> None:
+    """Of a number that is known before a program runs."""
+    check(
+        isinstance(number, RuntimeNumber) or good(number),
+        f"random_{where}",
+        f"{name}: expected {expected}; given {number}",
+    )
+
+
 def _decompose_normal(attrs: NormalAttrs, key: Any) -> Any:
+    check_number(
+        "normal", "scale", attrs.scale, "0 or more, a standard deviation", lambda x: x >= 0
+    )
     drawn = standard_normal(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)
     _in_range("normal", _named(attrs.dtype), loc=attrs.loc, scale=attrs.scale)
     if attrs.scale != 1:
@@ -298,11 +313,15 @@ class ExponentialAttrs(Frozen):
     ordinal: int = 0
 
 
+def _decompose_exponential(attrs: ExponentialAttrs, key: Any) -> Any:
+    check_number("exponential", "lam", attrs.lam, "a rate above 0", lambda x: x > 0)
+    unit = unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)
+    return log(1 - unit) / -attrs.lam
+
+
 random_exponential = composite(
     "_random_exponential",
-    lambda attrs, key: (
-        log(1 - unit_interval(key, attrs.shape, _named(attrs.dtype), attrs.ordinal)) / -attrs.lam
-    ),
+    _decompose_exponential,
     operands="key%",
     attrs=ExponentialAttrs,
     differentiable=False,
@@ -389,6 +408,18 @@ def _decompose_sample_normal(attrs: SampleAttrs, mu: Any, sigma: Any, key: Any) 
     return mean + standard_normal(key, mu.shape + attrs.shape, dtype, attrs.ordinal) * deviation
 
 
+def _decompose_sample_exponential(attrs: SampleAttrs, lam: Any, key: Any) -> Any:
+    rate, dtype = _per_element(attrs, lam)
+    return log(1 - unit_interval(key, lam.shape + attrs.shape, dtype, attrs.ordinal)) / -rate
+
+
+def _sample_exponential_oracle(
+    lam: np.ndarray, key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int
+) -> Any:
+    rate, _ = _columns(lam, lam, shape, dtype)
+    return np.log(1 - _unit_oracle(key, lam.shape + shape, rate.dtype.name, ordinal)) / -rate
+
+
 def _columns(
     a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], dtype: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -464,6 +495,30 @@ sample_normal = composite(
     Parameters: `shape` of the draws for each pair, `dtype`.
 
     >>> nd.sample_normal(nd.array([0, 10]), nd.array([1, 1]), shape=(3,)).shape
+    (2, 3)
+    """,
+)
+
+sample_exponential = composite(
+    "_sample_exponential",
+    _decompose_sample_exponential,
+    operands="lam key%",
+    attrs=SampleAttrs,
+    dtypes=lambda attrs: "f" if attrs.dtype == "None" else {},
+    differentiable=False,
+    numpy=_sample_exponential_oracle,
+    aliases=("sample_exponential",),
+    domain=(0.5, 2.0),
+    samples=(
+        ((2,), KEY_SAMPLE, {"shape": (3,)}),
+        ((2, 3), KEY_SAMPLE, {}),
+        (np.array([1, 5], np.float32), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
+    ),
+    doc="""Numbers drawn from an exponential distribution, for each rate in `lam`.
+
+    Parameters: `shape` of the draws for each of them, `dtype`.
+
+    >>> nd.sample_exponential(nd.array([1, 10]), shape=(3,)).shape
     (2, 3)
     """,
 )

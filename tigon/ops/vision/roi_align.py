@@ -146,8 +146,14 @@ def _looped(attrs: RoiAlignAttrs, data: Any, index: Any, lines: tuple[_Line, _Li
         _reshape(cast(place, dtype=dtype), shape=(1, 1, 1))
         for place in (row, number - row * known[2])
     ]
-    own = (_Line(*known[3:7], height), _Line(*known[7:11], width))
-    after = before + _sums(attrs, known[0], known[1], own, (places[0], places[1]))
+    own = tuple(
+        _Line(begin=begin, step=step, number=count, first=first, extent=extent)
+        for (begin, step, count, first), extent in (
+            (known[3:7], height),
+            (known[7:11], width),
+        )
+    )
+    after = before + _sums(attrs, known[0], known[1], (own[0], own[1]), (places[0], places[1]))
     found = _foreach(
         _iota(shape=(_apart(height) * _apart(width),)),
         total,
