@@ -87,7 +87,6 @@ TABLE: tuple[Absent, ...] = (
         "array zeros csr_matrix row_sparse_array CSRNDArray RowSparseNDArray",
         "dense arrays: nd.array, nd.zeros",
     ),
-    Absent("tigon.sym.contrib", "boolean_mask", "where, or nd.contrib.boolean_mask"),
     Absent("tigon.gluon.contrib", "nn", "gluon.nn, and blocks of your own"),
     Absent("tigon.gluon.contrib", "estimator", "gluon.TrainStep, or a loop of your own"),
     Absent("tigon.gluon.contrib", "data", "gluon.data"),

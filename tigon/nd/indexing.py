@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import DType, TigonError, check
+from tigon.base import DType, TigonError
 from tigon.base.dtypes import BY_CODE, numbers_of, own_numbers, to_memory
 from tigon.base.errors import user_line
 from tigon.context import context_of
@@ -19,7 +19,7 @@ from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
 from tigon.ops import record
 from tigon.ops.indexing_plan import Gathering, Region
-from tigon.ops.primitive.view import normalized_axis
+from tigon.ops.tensor import mask
 from tigon.runtime import tracing
 
 
@@ -96,7 +96,7 @@ def _plan(shape: tuple[int, ...], key: Any) -> Region | Gathering:
 
 def boolean_mask(data: NDArray, index: NDArray, axis: int = 0) -> NDArray:
     """The entries along an axis where `index`, of one axis, is not 0. How many there are depends on
-    the values, so that they are waited for.
+    the values, so that they are waited for; in a hybridized block the code decides by it.
 
     >>> from tigon import nd
     >>> x = nd.array([[1, 2], [3, 4], [5, 6]])
@@ -104,14 +104,9 @@ def boolean_mask(data: NDArray, index: NDArray, axis: int = 0) -> NDArray:
     array([[3., 4.],
            [5., 6.]], dtype=float32)
     """
-    data, index = tracing.needs_arrays("makes a shape of values", (data, index))
-    axis = normalized_axis("boolean_mask", axis, len(data.shape))
-    check(
-        index.shape == data.shape[axis : axis + 1],
-        "boolean_mask",
-        f"index: expected shape {data.shape[axis : axis + 1]}, one number for each entry of axis "
-        f"{axis}; given {index.shape}",
-    )
+    if tracing.active[0] and tracing.installed() is not tracing.NONE:
+        return mask.boolean_mask(data, index, axis)
+    axis = mask.check_mask(data, index, axis)
     (chosen,) = np.nonzero(numbers_of(index))
     return _run("take", data, index_operand(data, chosen), axis=axis)
 

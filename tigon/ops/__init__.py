@@ -40,6 +40,7 @@ import tigon.ops.tensor.distributions
 import tigon.ops.tensor.gradients
 import tigon.ops.tensor.index
 import tigon.ops.tensor.join
+import tigon.ops.tensor.mask
 import tigon.ops.tensor.matmul
 import tigon.ops.tensor.matrix
 import tigon.ops.tensor.order

@@ -57,7 +57,7 @@ class Hooks:
         self.eager = eager
 
 
-_NONE = Hooks()
+NONE = Hooks()
 _symbolic: Symbolic | None = None
 _kind: type | None = None
 _control: dict[str, Control] = {}
@@ -66,7 +66,7 @@ _lookup: Callable[[int, int], tuple[Any, Any]] | None = None
 
 def installed() -> Hooks:
     """This thread's hooks; without any outside of a trace."""
-    return getattr(_local, "hooks", _NONE)
+    return getattr(_local, "hooks", NONE)
 
 
 def install(hooks: Hooks) -> None:

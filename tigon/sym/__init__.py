@@ -47,6 +47,7 @@ _find = _publish(
     own={
         "random": _sampling.functions(),
         "contrib": {
+            "boolean_mask": _functions.boolean_mask,
             "foreach": _control.foreach,
             "while_loop": _control.while_loop,
             "cond": _control.cond,

@@ -19,6 +19,7 @@ from tigon.ir.graph import Value
 from tigon.ops import record
 from tigon.ops.record import Operator
 from tigon.ops.signature import FLUENT, Signature, as_numpy_calls, split_attributes
+from tigon.ops.tensor import mask
 from tigon.runtime import tracing
 from tigon.sym.open_range import OpenRange
 from tigon.sym.symbol import Group, Symbol, apply, enter, var
@@ -305,6 +306,18 @@ def moveaxis(tensor: Symbol, source: Any, destination: Any) -> Any:
     from tigon.ops.signature import moved_axes
 
     return tensor.transpose(axes=moved_axes("moveaxis", tensor.ndim, source, destination))
+
+
+def boolean_mask(data: Symbol, index: Symbol, axis: int = 0, name: str | None = None) -> Any:
+    """The entries along an axis where `index`, of one axis, is not 0, in a block that is traced:
+    how many there are decides how its code goes on."""
+    check(
+        tracing.installed() is not tracing.NONE,
+        "boolean_mask",
+        "how many entries there are depends on values, and outside of a hybridized block symbols "
+        "have none; use where or SequenceMask, whose results keep the shape, or a HybridBlock",
+    )
+    return mask.boolean_mask(data, index, axis)
 
 
 def split_v2(
