@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,12 +36,20 @@ def alias(*names: str) -> Callable[[type[EvalMetric]], type[EvalMetric]]:
 
 
 def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
-    """A metric from a name, a function, a metric, or a list of these.
+    """A metric from a name, a function, a metric, a class, a list of these, or what `get_config`
+    gives, also as JSON.
 
     >>> create("acc").name
     'accuracy'
+    >>> create({"metric": "topkaccuracy", "top_k": 3}).name, create('["acc", {"axis": 0}]').axis
+    ('top_k_accuracy_3', 0)
     """
     if isinstance(metric, EvalMetric):
+        check(
+            not args and not kwargs,
+            "metric",
+            "a metric was given; what it is made with is its own; leave the other arguments out",
+        )
         return metric
     if isinstance(metric, list):
         composite = CompositeEvalMetric()
@@ -52,14 +61,42 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
             )
             composite.add(create(one, *args, **kwargs))
         return composite
-    if callable(metric) and not isinstance(metric, type):
+    if isinstance(metric, type) and issubclass(metric, EvalMetric):
+        return metric(*args, **kwargs)
+    if callable(metric):
         return CustomMetric(metric, *args, **kwargs)
-    found = _REGISTRY.get(str(metric).lower())
+    name, fields = _described(metric)
+    found = _REGISTRY.get(name.lower())
     if found is None:
         raise TigonError(
-            f"metric: '{metric}' is not known; choose one of {', '.join(sorted(_REGISTRY))}"
+            f"metric: '{name:.80}' is not known; choose one of {', '.join(sorted(_REGISTRY))}"
         )
-    return found(*args, **kwargs)
+    return found(*args, **{**fields, **kwargs})
+
+
+def _described(metric: Any) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of what `create` was given."""
+    given = metric
+    if isinstance(metric, str) and metric.lstrip()[:1] in ("[", "{"):
+        try:
+            given = json.loads(metric)
+        except ValueError as error:
+            raise TigonError(
+                f"metric: expected a name, or JSON of one and its arguments; given {metric!r:.80}: "
+                f"{error}"
+            ) from None
+        if isinstance(given, list) and len(given) == 2 and isinstance(given[1], dict):
+            given = {"metric": given[0], **given[1]}
+    if isinstance(given, str):
+        return given, {}
+    known = isinstance(given, dict) and isinstance(given.get("metric"), str)
+    check(
+        known,
+        "metric",
+        "expected a name, a function, a metric, a list of these, or a dictionary with a name under "
+        f"'metric' and arguments; given {metric!r:.80}",
+    )
+    return given["metric"], {name: value for name, value in given.items() if name != "metric"}
 
 
 def check_label_shapes(labels: Any, preds: Any, wrap: bool = False, shape: bool = False) -> Any:
@@ -81,9 +118,23 @@ def _numpy(array: Any) -> numpy.ndarray:
 
 
 class EvalMetric(NamesWrongTypes):
-    """Base: `update` adds batches, `get` gives (name, mean) so far."""
+    """Base: `update` adds batches, `get` gives (name, mean) so far.
+
+    A metric has two sums. `reset` starts both anew, `reset_local` only that which `get` is about;
+    `get_global` is about all since `reset`. A subclass that writes `update` adds to `sum_metric`
+    and `num_inst`; if it was made with `has_global_stats=True`, also to `global_sum_metric` and
+    `global_num_inst`. Otherwise `get_global` gives what `get` does.
+
+    >>> metric = Loss()
+    >>> metric.update(None, [numpy.array([1.0, 3.0])])
+    >>> metric.reset_local()
+    >>> metric.update(None, [numpy.array([5.0])])
+    >>> metric.get(), metric.get_global()
+    (('loss', 5.0), ('loss', 3.0))
+    """
 
     __signature__ = whole_signature()
+    _has_global_stats = False
 
     def __init__(
         self,
@@ -92,9 +143,10 @@ class EvalMetric(NamesWrongTypes):
         label_names: Sequence[str] | None = None,
         **fields: Any,
     ) -> None:
-        self.name = name
+        self.name = str(name)
         self.output_names = output_names
         self.label_names = label_names
+        self._has_global_stats = fields.pop("has_global_stats", self._has_global_stats)
         self._fields = fields
         self.reset()
 
@@ -105,14 +157,17 @@ class EvalMetric(NamesWrongTypes):
         """Start over."""
         self.num_inst = 0
         self.sum_metric = 0.0
+        self.global_num_inst = 0
+        self.global_sum_metric = 0.0
+
+    def reset_local(self) -> None:
+        """Start over with what `get` gives."""
+        self.num_inst = 0
+        self.sum_metric = 0.0
 
     def update(self, labels: Any, preds: Any) -> None:
         """Add a batch: a list of labels and a list of predictions, or one of each."""
-        labels, preds = check_label_shapes(labels, preds, wrap=True)
-        for label, pred in zip(labels, preds, strict=True):
-            total, count = self._score(_numpy(label), _numpy(pred))
-            self.sum_metric += float(total)
-            self.num_inst += int(count)
+        raise NotImplementedError(f"{type(self).__name__}: define update")
 
     def update_dict(self, label: dict[str, Any], pred: dict[str, Any]) -> None:
         """Add a batch given by names."""
@@ -120,8 +175,12 @@ class EvalMetric(NamesWrongTypes):
         labels = [label[n] for n in self.label_names] if self.label_names else list(label.values())
         self.update(labels, preds)
 
-    def _score(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:
-        raise NotImplementedError(f"{type(self).__name__}: define update")
+    def _add(self, total: float, count: int) -> None:
+        """To both sums."""
+        self.sum_metric += total
+        self.num_inst += count
+        self.global_sum_metric += total
+        self.global_num_inst += count
 
     def get(self) -> tuple[Any, Any]:
         """Name and value; the value is nan before the first batch."""
@@ -129,15 +188,24 @@ class EvalMetric(NamesWrongTypes):
             return self.name, float("nan")
         return self.name, self.sum_metric / self.num_inst
 
+    def get_global(self) -> tuple[Any, Any]:
+        """Name and value of all batches since `reset`."""
+        if not self._has_global_stats:
+            return self.get()
+        if self.global_num_inst == 0:
+            return self.name, float("nan")
+        return self.name, self.global_sum_metric / self.global_num_inst
+
     def get_name_value(self) -> list[tuple[str, float]]:
-        """The same as a list of pairs."""
-        name, value = self.get()
-        names = name if isinstance(name, list) else [name]
-        values = value if isinstance(value, list) else [value]
-        return list(zip(names, values, strict=True))
+        """What `get` gives as a list of pairs."""
+        return _pairs(*self.get())
+
+    def get_global_name_value(self) -> list[tuple[str, float]]:
+        """What `get_global` gives as a list of pairs."""
+        return _pairs(*self.get_global())
 
     def get_config(self) -> dict[str, Any]:
-        """What it was made with."""
+        """What it was made with: `create` makes another one of it."""
         return {
             "metric": type(self).__name__,
             "name": self.name,
@@ -147,13 +215,37 @@ class EvalMetric(NamesWrongTypes):
         }
 
 
+def _pairs(name: Any, value: Any) -> list[tuple[str, float]]:
+    names = name if isinstance(name, list) else [name]
+    values = value if isinstance(value, list) else [value]
+    return list(zip(names, values, strict=True))
+
+
+class _Summed(EvalMetric):
+    """A sum over samples, or over batches: `_score` gives what to add and how many that are."""
+
+    _has_global_stats = True
+
+    def update(self, labels: Any, preds: Any) -> None:
+        """Add a batch: a list of labels and a list of predictions, or one of each."""
+        labels, preds = check_label_shapes(labels, preds, wrap=True)
+        for label, pred in zip(labels, preds, strict=True):
+            total, count = self._score(_numpy(label), _numpy(pred))
+            self._add(float(total), int(count))
+
+    def _score(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:
+        raise NotImplementedError(f"{type(self).__name__}: define update")
+
+
 @register
 @alias("composite")
 class CompositeEvalMetric(EvalMetric):
     """Several metrics at once."""
 
-    def __init__(self, metrics: Sequence[Any] = (), name: str = "composite", **names: Any) -> None:
-        self.metrics: list[EvalMetric] = [create(metric) for metric in metrics]
+    def __init__(
+        self, metrics: Sequence[Any] | None = None, name: str = "composite", **names: Any
+    ) -> None:
+        self.metrics: list[EvalMetric] = [create(metric) for metric in metrics or ()]
         super().__init__(name, **names)
 
     def add(self, metric: Any) -> None:
@@ -173,6 +265,10 @@ class CompositeEvalMetric(EvalMetric):
         for metric in self.metrics:
             metric.reset()
 
+    def reset_local(self) -> None:
+        for metric in self.metrics:
+            metric.reset_local()
+
     def update(self, labels: Any, preds: Any) -> None:
         for metric in self.metrics:
             metric.update(labels, preds)
@@ -185,10 +281,17 @@ class CompositeEvalMetric(EvalMetric):
         pairs = [pair for metric in self.metrics for pair in metric.get_name_value()]
         return [name for name, _ in pairs], [value for _, value in pairs]
 
+    def get_global(self) -> tuple[list[str], list[float]]:
+        pairs = [pair for metric in self.metrics for pair in metric.get_global_name_value()]
+        return [name for name, _ in pairs], [value for _, value in pairs]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "metrics": [one.get_config() for one in self.metrics]}
+
 
 @register
 @alias("acc")
-class Accuracy(EvalMetric):
+class Accuracy(_Summed):
     """The share of samples whose likeliest class is the label.
 
     >>> metric = Accuracy()
@@ -211,11 +314,12 @@ class Accuracy(EvalMetric):
 
 @register
 @alias("top_k_accuracy", "top_k_acc")
-class TopKAccuracy(EvalMetric):
+class TopKAccuracy(_Summed):
     """The share of samples whose label is among the `top_k` likeliest classes."""
 
     def __init__(self, top_k: int = 1, name: str = "top_k_accuracy", **names: Any) -> None:
-        super().__init__(f"{name}_{top_k}", top_k=top_k, **names)
+        ends = f"_{top_k}"  # which a name of get_config has
+        super().__init__(name.removesuffix(ends) + ends, top_k=top_k, **names)
         check(top_k > 1, "TopKAccuracy", f"top_k must be above 1; given {top_k}; use Accuracy")
         self.top_k = top_k
 
@@ -231,40 +335,62 @@ class TopKAccuracy(EvalMetric):
         return (best == label[:, None]).sum(), label.size
 
 
+def _classes(pred: numpy.ndarray) -> numpy.ndarray:
+    """The likeliest of several classes, or whether one is likelier than not."""
+    several = pred.ndim == 2 and pred.shape[1] > 1
+    return (pred.argmax(1) if several else pred > 0.5).astype(numpy.int64).ravel()
+
+
 class _Binary(EvalMetric):
-    """Counts true and false positives and negatives of two classes."""
+    """Counts true and false positives and negatives of two classes: [label, prediction]. With
+    `average` 'macro' the value is the mean of those of all batches, with 'micro' that of all
+    samples."""
+
+    _has_global_stats = True
 
     def __init__(self, name: str, average: str = "macro", **names: Any) -> None:
+        check(
+            average in ("macro", "micro"),
+            type(self).__name__,
+            f"average: expected 'macro' or 'micro'; given {average!r}",
+        )
         self.average = average
         super().__init__(name, average=average, **names)
 
     def reset(self) -> None:
         super().reset()
-        self._counts = numpy.zeros((2, 2), numpy.int64)  # [label, prediction]
+        self._counts = numpy.zeros((2, 2), numpy.int64)
+        self._global_counts = numpy.zeros((2, 2), numpy.int64)
+
+    def reset_local(self) -> None:
+        super().reset_local()
+        self._counts = numpy.zeros((2, 2), numpy.int64)
 
     def update(self, labels: Any, preds: Any) -> None:
         labels, preds = check_label_shapes(labels, preds, wrap=True)
         for label, pred in zip(labels, preds, strict=True):
-            truth = _numpy(label).astype(numpy.int64).ravel()
-            array = _numpy(pred)
-            guess = array.argmax(1) if array.ndim == 2 and array.shape[1] > 1 else array > 0.5
-            guess = guess.astype(numpy.int64).ravel()
+            truth, guess = _numpy(label).astype(numpy.int64).ravel(), _classes(_numpy(pred))
             check_label_shapes(truth, guess, shape=True)
             check(
                 truth.size == 0 or (truth.min() >= 0 and truth.max() <= 1),
                 type(self).__name__,
                 "is for two classes, 0 and 1; given other labels",
             )
-            numpy.add.at(self._counts, (truth, guess), 1)
+            counts = numpy.zeros((2, 2), numpy.int64)
+            numpy.add.at(counts, (truth, guess), 1)
             if self.average == "macro":
-                self.sum_metric += self._value()
-                self.num_inst += 1
-                self._counts[:] = 0
-            else:
-                self.num_inst = int(self._counts.sum())
-                self.sum_metric = self._value() * self.num_inst
+                self._add(self._value(counts), 1)
+                continue
+            self._counts += counts
+            self._global_counts += counts
+            self.num_inst, self.global_num_inst = (
+                int(self._counts.sum()),
+                int(self._global_counts.sum()),
+            )
+            self.sum_metric = self._value(self._counts) * self.num_inst
+            self.global_sum_metric = self._value(self._global_counts) * self.global_num_inst
 
-    def _value(self) -> float:
+    def _value(self, counts: numpy.ndarray) -> float:
         raise NotImplementedError
 
 
@@ -275,8 +401,8 @@ class F1(_Binary):
     def __init__(self, name: str = "f1", average: str = "macro", **names: Any) -> None:
         super().__init__(name, average, **names)
 
-    def _value(self) -> float:
-        (_, false_positive), (false_negative, true_positive) = self._counts
+    def _value(self, counts: numpy.ndarray) -> float:
+        (_, false_positive), (false_negative, true_positive) = counts.tolist()
         total = 2 * true_positive + false_positive + false_negative
         return 2 * true_positive / total if total else 0.0
 
@@ -288,15 +414,82 @@ class MCC(_Binary):
     def __init__(self, name: str = "mcc", average: str = "macro", **names: Any) -> None:
         super().__init__(name, average, **names)
 
-    def _value(self) -> float:
-        counts = self._counts.astype(numpy.float64)
+    def _value(self, counts: numpy.ndarray) -> float:
+        counts = counts.astype(numpy.float64)
         determinant = counts[0, 0] * counts[1, 1] - counts[0, 1] * counts[1, 0]
         sums = numpy.concatenate([counts.sum(0), counts.sum(1)])
         return float(determinant / math.sqrt(numpy.prod(numpy.where(sums == 0, 1, sums))))
 
 
 @register
-class Perplexity(EvalMetric):
+class PCC(EvalMetric):
+    """The correlation of labels and predictions of any number of classes, of all samples: that of
+    Matthews for two. nan where there is but one class among labels or predictions.
+
+    >>> metric = PCC()
+    >>> metric.update([numpy.array([0, 1, 2])], [numpy.eye(3)])
+    >>> metric.get()
+    ('pcc', 1.0)
+    """
+
+    _has_global_stats = True
+
+    def __init__(self, name: str = "pcc", **names: Any) -> None:
+        super().__init__(name, **names)
+
+    def reset(self) -> None:
+        super().reset()
+        self._counts = self._global_counts = numpy.zeros((0, 0), numpy.int64)
+
+    def reset_local(self) -> None:
+        super().reset_local()
+        self._counts = numpy.zeros((0, 0), numpy.int64)
+
+    def update(self, labels: Any, preds: Any) -> None:
+        labels, preds = check_label_shapes(labels, preds, wrap=True)
+        for label, pred in zip(labels, preds, strict=True):
+            truth, guess = _numpy(label).astype(numpy.int64).ravel(), _classes(_numpy(pred))
+            check_label_shapes(truth, guess, shape=True)
+            check(
+                truth.size == 0 or truth.min() >= 0,
+                "PCC",
+                "expected numbers of classes, from 0 on; given a label below 0",
+            )
+            most = int(max(truth.max(initial=-1), guess.max(initial=-1))) + 1
+            counts = numpy.zeros((most, most), numpy.int64)
+            numpy.add.at(counts, (truth, guess), 1)
+            self._counts = _summed(self._counts, counts)
+            self._global_counts = _summed(self._global_counts, counts)
+            self._add(0.0, truth.size)
+
+    def get(self) -> tuple[str, float]:
+        return self.name, _correlation(self._counts)
+
+    def get_global(self) -> tuple[str, float]:
+        return self.name, _correlation(self._global_counts) if self._has_global_stats else (
+            _correlation(self._counts)
+        )
+
+
+def _summed(one: numpy.ndarray, other: numpy.ndarray) -> numpy.ndarray:
+    """Of tables of different numbers of classes."""
+    total = numpy.zeros((max(len(one), len(other)),) * 2, numpy.int64)
+    for part in (one, other):
+        total[: len(part), : len(part)] += part
+    return total
+
+
+def _correlation(counts: numpy.ndarray) -> float:
+    """Of labels and predictions, from how often they met."""
+    counts = counts.astype(numpy.float64)
+    samples, truths, guesses = counts.sum(), counts.sum(1), counts.sum(0)
+    spread = (truths * (samples - truths)).sum() * (guesses * (samples - guesses)).sum()
+    common = counts.trace() * samples - (truths * guesses).sum()
+    return float(common / math.sqrt(spread)) if spread else float("nan")
+
+
+@register
+class Perplexity(_Summed):
     """The exponential of the mean negative log-probability of the labels."""
 
     def __init__(
@@ -322,8 +515,12 @@ class Perplexity(EvalMetric):
         name, value = super().get()
         return name, math.exp(value) if self.num_inst else value
 
+    def get_global(self) -> tuple[str, float]:
+        name, value = super().get_global()
+        return name, math.exp(value) if self._has_global_stats else value
 
-class _PerBatch(EvalMetric):
+
+class _PerBatch(_Summed):
     """One value per batch, averaged over batches."""
 
     def _score(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:
@@ -370,7 +567,7 @@ class RMSE(_PerBatch):
 
 @register
 @alias("ce")
-class CrossEntropy(EvalMetric):
+class CrossEntropy(_Summed):
     """Mean negative log-probability of the labels."""
 
     def __init__(self, eps: float = 1e-12, name: str = "cross-entropy", **names: Any) -> None:
@@ -394,7 +591,7 @@ class NegativeLogLikelihood(CrossEntropy):
 
 @register
 @alias("pearsonr")
-class PearsonCorrelation(EvalMetric):
+class PearsonCorrelation(_Summed):
     """Pearson's correlation of labels and predictions: the mean over batches ('macro'), or that of
     all numbers seen ('micro')."""
 
@@ -409,32 +606,57 @@ class PearsonCorrelation(EvalMetric):
 
     def reset(self) -> None:
         super().reset()
-        self._count = 0
-        self._means, self._moments = numpy.zeros(2), numpy.zeros((2, 2))
+        self._seen, self._global_seen = _Moments(), _Moments()
+
+    def reset_local(self) -> None:
+        super().reset_local()
+        self._seen = _Moments()
 
     def _score(self, label: numpy.ndarray, pred: numpy.ndarray) -> tuple[float, int]:
         pair = numpy.stack([pred.ravel(), label.ravel()]).astype(numpy.float64)
         if self.average == "macro":
             return float(numpy.corrcoef(pair)[0, 1]), 1
-        count, means = pair.shape[1], pair.mean(axis=1)
-        apart, total = means - self._means, self._count + count
-        moments = (pair - means[:, None]) @ (pair - means[:, None]).T
-        moments += numpy.outer(apart, apart) * self._count * count / total
-        self._moments = self._moments + moments
-        self._means, self._count = self._means + apart * count / total, total
+        self._seen.add(pair)
+        self._global_seen.add(pair)
         return 0.0, 1
 
     def get(self) -> tuple[str, float]:
-        if self.average == "macro" or not self._count:
+        if self.average == "macro" or not self._seen.count:
             return super().get()
-        (first, both), (_, second) = self._moments
+        return self.name, self._seen.correlation()
+
+    def get_global(self) -> tuple[str, float]:
+        if self.average == "macro" or not self._global_seen.count or not self._has_global_stats:
+            return super().get_global()
+        return self.name, self._global_seen.correlation()
+
+
+class _Moments:
+    """Count, means and second moments of pairs, batch by batch (Chan, Golub and LeVeque 1979)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.means, self.moments = numpy.zeros(2), numpy.zeros((2, 2))
+
+    def add(self, pair: numpy.ndarray) -> None:
+        count, means = pair.shape[1], pair.mean(axis=1)
+        apart, total = means - self.means, self.count + count
+        moments = (pair - means[:, None]) @ (pair - means[:, None]).T
+        moments += numpy.outer(apart, apart) * self.count * count / total
+        self.moments = self.moments + moments
+        self.means, self.count = self.means + apart * count / total, total
+
+    def correlation(self) -> float:
+        (first, both), (_, second) = self.moments
         with numpy.errstate(invalid="ignore"):
-            return self.name, float(both / numpy.sqrt(first * second))
+            return float(both / numpy.sqrt(first * second))
 
 
 @register
 class Loss(EvalMetric):
     """The mean of the predictions, which are losses; labels are not looked at."""
+
+    _has_global_stats = True
 
     def __init__(self, name: str = "loss", **names: Any) -> None:
         super().__init__(name, **names)
@@ -442,12 +664,27 @@ class Loss(EvalMetric):
     def update(self, labels: Any, preds: Any) -> None:
         for pred in preds if isinstance(preds, (list, tuple)) else [preds]:
             values = _numpy(pred)
-            self.sum_metric += float(values.sum())
-            self.num_inst += values.size
+            self._add(float(values.sum()), values.size)
 
 
 @register
-class CustomMetric(EvalMetric):
+class Torch(Loss):
+    """`Loss` under another name."""
+
+    def __init__(self, name: str = "torch", **names: Any) -> None:
+        super().__init__(name, **names)
+
+
+@register
+class Caffe(Loss):
+    """`Loss` under another name."""
+
+    def __init__(self, name: str = "caffe", **names: Any) -> None:
+        super().__init__(name, **names)
+
+
+@register
+class CustomMetric(_Summed):
     """A function of (label, prediction) as numpy arrays, giving a value or (sum, count)."""
 
     def __init__(

@@ -658,6 +658,29 @@ assert x.grad.asnumpy().tolist() == [0, 2]
 """,
     ),
     Difference(
+        "`Nadam` of several parameters",
+        "its product of momenta goes on with every parameter: the second one has other steps",
+        "with every step: equal parameters stay equal",
+        """
+update = mx.optimizer.get_updater(mx.optimizer.Nadam(learning_rate=0.5))
+weights = [nd.ones(1), nd.ones(1)]
+for _ in range(2):
+    update([0, 1], [nd.ones(1), nd.ones(1)], weights)
+assert weights[0].asscalar() == weights[1].asscalar()
+""",
+    ),
+    Difference(
+        "`PearsonCorrelation(average='micro')`: global values",
+        "always 0; `get` goes on after `reset_local`",
+        "those of all numbers since `reset`, and of those since `reset_local`",
+        """
+metric = mx.metric.PearsonCorrelation(average="micro")
+metric.update([nd.array([1, 2, 3])], [nd.array([2, 4, 6])])
+metric.reset_local()
+assert np.isclose(metric.get_global()[1], 1) and np.isnan(metric.get()[1])
+""",
+    ),
+    Difference(
         "`Updater.get_states`",
         "without the counts of steps: Adam starts its correction anew",
         "with them",

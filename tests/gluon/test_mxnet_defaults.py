@@ -24,7 +24,8 @@ TABLE = {
         "NAG": f"momentum=0.0 | {COMMON}",
         "Signum": f"learning_rate=0.01 momentum=0.9 wd_lh=0.0 | {COMMON}",
         "FTML": f"beta1=0.6 beta2=0.999 epsilon=1e-8 | {COMMON}",
-        "LARS": f"momentum=0.0 lazy_update=True eta=0.001 | {COMMON}",
+        "LARS": "momentum=0.0 lazy_update=True eta=0.001 eps=0 momentum_correction=True | "
+        f"{COMMON}",
         "LBSGD": f"momentum=0.0 multi_precision=False | warmup_strategy='linear' warmup_epochs=5 "
         f"batch_scale=1 updates_per_epoch=32 begin_epoch=0 num_epochs=60 {COMMON}",
         "LAMB": "learning_rate=0.001 beta1=0.9 beta2=0.999 epsilon=1e-6 lower_bound=None "

@@ -140,13 +140,12 @@ def test_states_of_an_updater_as_bytes(kind: Any) -> None:
     assert step(update, weights) == step(other, others)
     assert other.optimizer.num_update == 2
     fresh, _ = start()
-    with pytest.raises(mx.TigonError, match="pickles of MXNet are not read"):
-        fresh.set_states(pickle.dumps({0: None}))
+    with pytest.raises(mx.TigonError, match="expected states of an optimizer as MXNet writes"):
+        fresh.set_states(pickle.dumps({0: print}))
     with pytest.raises(mx.TigonError, match="are no optimizer's states"):
         nd_bytes = optimizer.get_updater(kind()).get_states()
         fresh.set_states(nd_bytes.replace(b"num_update", b"mum_update"))
-    with pytest.raises(mx.TigonError, match="the optimizer is no part of the states"):
-        update.get_states(dump_optimizer=True)
+    assert update.get_states(dump_optimizer=True) == update.get_states()
     assert fresh.states == {} and fresh.optimizer.num_update == 0
 
 

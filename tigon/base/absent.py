@@ -111,8 +111,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.gluon.utils", "shape_is_known", "Parameter.is_shape_known"),
     Absent("tigon.gluon.model_zoo", "get_model", "model_zoo.vision.get_model"),
     Absent("tigon.gluon.model_zoo.vision", _VISION, "resnet, vgg, mobilenet, squeezenet, alexnet"),
-    Absent("tigon.metric", "PCC", "metric.MCC, of two classes"),
-    Absent("tigon.metric", "Torch Caffe", "metric.Loss"),
     Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),
     Absent("tigon.optimizer", "GroupAdaGrad AdaBelief contrib", "optimizer.AdaGrad or Adam"),
     Absent(

@@ -52,6 +52,15 @@ def read(content: bytes | memoryview, where: str) -> list[np.ndarray] | dict[str
     return _Reader(content, where).read()
 
 
+def read_record(content: bytes, where: str) -> np.ndarray:
+    """One array, from the bytes that stand for it in a file."""
+    reader = _Reader(content, where)
+    array = reader._array()
+    if reader._at != len(content):
+        raise reader._fail("the end of the array", f"{len(content) - reader._at} more bytes")
+    return array
+
+
 def plain_names(arrays: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Arrays by the names of parameters. MXNet's files of whole models say of each whether it is an
     argument or an auxiliary state.

@@ -21,7 +21,8 @@ from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.functions import sqrt
 from tigon.ops.primitive.reduce import sum as total
 from tigon.ops.primitive.view import _reshape
-from tigon.optimizer.optimizer import as_list
+from tigon.optimizer.precision import on_master
+from tigon.optimizer.states import as_list
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
@@ -173,10 +174,13 @@ class StepGraph:
             return training.gradients_step(scale)
         optimizer = self.step.trainer._optimizer
         each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
+        places = [optimizer.master_place(w, own) for w, own in zip(weights, states, strict=True)]
 
         def update(number: int, weight: Value, grad: Value, own: Any, rates: Value) -> Any:
-            numbers = numbers_of(rates, number, each, weight)
-            return optimizer.full_formula(weight, grad, own, *numbers)
+            place = places[number]
+            exact = weight if place is None else own[place]
+            numbers = numbers_of(rates, number, each, exact)
+            return on_master(optimizer.full_formula, weight, grad, own, numbers, place)
 
         limit = self.step.clip_global_norm
 

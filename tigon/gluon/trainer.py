@@ -12,6 +12,7 @@ from tigon.base import TigonError, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.files import AnyPath
 from tigon.context import shares_memory
+from tigon.export import pickled_states
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_named
@@ -72,6 +73,11 @@ class Trainer(NamesWrongTypes):
         # Those that are frozen now may be trained later; their numbers follow, so that files of
         # states do not depend on them.
         self._params: list[Parameter] = sorted(listed, key=lambda param: param.grad_req == "null")
+        number = {id(param): index for index, param in enumerate(self._params)}
+        named = dict(params.items()) if isinstance(params, (ParameterDict, Mapping)) else None
+        in_mxnet = listed if named is None else [named[key] for key in sorted(named)]
+        self._from_mxnet = [number[id(param)] for param in in_mxnet]
+        """The number of a parameter, by the one that MXNet gives it."""
         fields = dict(optimizer_params or {})
         self._scale = float(fields.get("rescale_grad", 1.0))
         self._optimizer = _create(optimizer, fields)
@@ -252,8 +258,15 @@ class Trainer(NamesWrongTypes):
         nd.save(fname, self._updater.to_arrays())
 
     def load_states(self, fname: AnyPath) -> None:
-        """Read what `save_states` wrote. A file that does not fit changes nothing."""
-        arrays = load_named(fname, "load_states", "save_states")
+        """Read what `save_states` wrote, here or in MXNet. A file that does not fit changes
+        nothing."""
+        with open(fname, "rb") as file:
+            content = file.read()
+        if pickled_states.is_pickle(content):
+            numbers = dict(enumerate(self._from_mxnet))
+            arrays = self._updater.old_arrays(content, os.fsdecode(fname), numbers)
+        else:
+            arrays = load_named(fname, "load_states", "save_states")
         weights = {
             index: param.list_data()[0]
             for index, param in enumerate(self._params)

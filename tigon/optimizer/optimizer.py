@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tigon import nd
 from tigon._native import NDArray
-from tigon.base import TigonError, check
+from tigon.base import TigonError, as_dtype, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.signatures import whole_signature
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
 from tigon.ops.primitive.choose import clip
+from tigon.optimizer import precision
+from tigon.optimizer.states import as_list
 from tigon.optimizer.update_graph import UpdateGraph
 from tigon.runtime import tracing
 
@@ -114,6 +118,9 @@ class Optimizer(NamesWrongTypes):
     learning_rate_default = 0.01
     aggregate_num = 0
     """How many parameters an `update` of a subclass takes at once, as lists; 0: one, as it is."""
+    master_is_last = False
+    """Where `multi_precision` keeps the master copy of a weight: (master, state), or, in some of
+    MXNet's classes, (state, master). Files of theirs hold it there."""
     _is_ours = True
     __signature__ = whole_signature("defaults")
 
@@ -140,7 +147,6 @@ class Optimizer(NamesWrongTypes):
         param_dict: Mapping[int, Any] | None = None,
         **constants: Any,
     ) -> None:
-        # multi_precision keeps float32 masters of half-precision weights, which there are none of.
         self.multi_precision = multi_precision
         self.rescale_grad = rescale_grad
         self.wd = wd
@@ -260,8 +266,42 @@ class Optimizer(NamesWrongTypes):
         return None
 
     def create_state_multi_precision(self, index: Any, weight: Any) -> Any:
-        """The same: there are no masters of half-precision weights."""
-        return self.create_state(index, weight)
+        """The same. With `multi_precision`, of a weight of fewer than 32 bits: its copy in float32,
+        which is what steps are made on, together with the state of that copy."""
+        wide = self._master_dtype(weight)
+        if wide is None:
+            if precision.wider(weight.dtype) is not None:
+                warnings.warn(
+                    f"{type(self).__name__}: small steps of a weight of {as_dtype(weight.dtype)} "
+                    "are lost in rounding; multi_precision=True keeps a copy in float32",
+                    stacklevel=2,
+                )
+            return self.create_state(index, weight)
+        master = weight.astype(wide, copy=True)
+        state = self.create_state(index, master)
+        return (state, master) if self.master_is_last else (master, state)
+
+    def _master_dtype(self, weight: Any) -> str | None:
+        return precision.wider(weight.dtype) if self.multi_precision else None
+
+    def master_place(self, weight: Any, states: Sequence[Any]) -> int | None:
+        """Where among the arrays of a state the master copy of its weight is; None without one."""
+        wide = self._master_dtype(weight)
+        if wide is None:
+            return None
+        place = len(states) - 1 if self.master_is_last else 0
+        found = states[place] if states else None
+        check(
+            found is not None
+            and as_dtype(found.dtype).name == wide
+            and tuple(found.shape) == tuple(weight.shape),
+            type(self).__name__,
+            f"expected, under multi_precision, a state with a copy of the weight in {wide} of "
+            f"shape {tuple(weight.shape)}; given "
+            + (f"{as_dtype(found.dtype)} of shape {tuple(found.shape)}" if states else "none")
+            + "; make states by create_state_multi_precision",
+        )
+        return place
 
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
@@ -290,14 +330,17 @@ class Optimizer(NamesWrongTypes):
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """Update one parameter, or lists of them, in one native call."""
-        self._update(index, weight, grad, state, ())
+        self._update(index, weight, grad, state, (), masters=False)
 
     def update_all(self, index: Any, weight: Any, grad: Any, state: Any, copies: Any) -> None:
         """Update weights by the sums of gradients, which come context after context, and `copies`
-        of the weights, of each further context a list, in one native call."""
-        self._update(index, weight, grad, state, copies)
+        of the weights, of each further context a list, in one native call. States are those of
+        `create_state_multi_precision`."""
+        self._update(index, weight, grad, state, copies, masters=True)
 
-    def _update(self, index: Any, weight: Any, grad: Any, state: Any, copies: Any) -> None:
+    def _update(
+        self, index: Any, weight: Any, grad: Any, state: Any, copies: Any, masters: bool
+    ) -> None:
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
         if index and not type(weight[0]) is type(grad[0]) is NDArray:  # symbols, of a trace
@@ -307,19 +350,44 @@ class Optimizer(NamesWrongTypes):
         rates = self.advance(index)
         states = [as_list(one) for one in state]
         flat = [array for own in states for array in own]
-        settings = self.settings
+        settings = (masters, *self.settings)
         for known, graph in self._graphs:
             if known == settings and graph.fits(weight, flat, copies):
                 break
         else:
             each = len(rates) // len(index)
-            graph = UpdateGraph(self.full_formula, weight, states, each, copies)
+            places = [
+                self.master_place(w, own) if masters else None
+                for w, own in zip(weight, states, strict=True)
+            ]
+            graph = UpdateGraph(self.full_formula, weight, states, each, copies, places)
             self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
         graph.step(grad, rates)
 
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
-        """The same as `update`: there are no masters of half-precision weights."""
-        self.update(index, weight, grad, state)
+        """The same as `update`, on states of `create_state_multi_precision`: where these hold a
+        master copy the step is made on it, and the weight is that, rounded."""
+        if self.updates_by_formula:
+            self._update(index, weight, grad, state, (), masters=True)
+        elif isinstance(index, (list, tuple)):
+            lists = [self._widened(*one) for one in zip(weight, grad, state, strict=True)]
+            exact, grads, states = (list(part) for part in zip(*lists, strict=True))
+            self.update(index, exact, grads, states)
+            for own, wide in zip(weight, exact, strict=True):
+                precision.follow(own, wide)
+        else:
+            exact, grad, state = self._widened(weight, grad, state)
+            self.update(index, exact, grad, state)
+            precision.follow(weight, exact)
+
+    def _widened(self, weight: Any, grad: Any, state: Any) -> tuple[Any, Any, Any]:
+        """Master copy, gradient and state, for an `update` of a subclass."""
+        wide = self._master_dtype(weight)
+        if wide is None:
+            return weight, grad, state
+        self.master_place(weight, as_list(state))
+        state, master = state if self.master_is_last else (state[1], state[0])
+        return master, grad.astype(wide), state
 
     # -- for an `update` of a subclass
 
@@ -372,7 +440,7 @@ class Optimizer(NamesWrongTypes):
         """What the formula reads besides its operands; it is compiled anew when they change. Of a
         subclass outside of this package that is also the formula itself, and what the subclass
         keeps in attributes: numbers, texts, and containers or objects of these."""
-        known = (self.clip_gradient, *self.constants.values())
+        known = (self.clip_gradient, self.multi_precision, *self.constants.values())
         if self._is_ours:
             return known
         own = {name: _plain(held) for name, held in vars(self).items() if name not in _BASE}
@@ -416,14 +484,6 @@ def _multiplier(variable: str, hint: str, text: str) -> float:
 _BASE = frozenset(vars(Optimizer()))
 
 
-def as_list(state: Any) -> list[Any]:
-    """A state as a list of arrays."""
-    if state is None:
-        return []
-    return list(state) if isinstance(state, (list, tuple)) else [state]
-
-
 def zeros_like(weight: Any) -> Any:
-    from tigon import nd
-
+    """Zeros of the weight's shape and dtype, where the weight is."""
     return nd.zeros(weight.shape, ctx=weight.context, dtype=weight.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon.ir import Value
@@ -52,6 +53,7 @@ class SGD(_ByRecord):
 
     positional = "momentum lazy_update"
     defaults = {"momentum": 0.0}  # noqa: RUF012
+    master_is_last = True
 
     def create_state(self, index: Any, weight: Any) -> Any:
         return zeros_like(weight) if self.constants["momentum"] else None
@@ -176,6 +178,7 @@ class Signum(SGD):
 
     positional = "learning_rate momentum wd_lh"
     defaults = {"momentum": 0.9, "wd_lh": 0.0}  # noqa: RUF012
+    master_is_last = False
 
     def record(self, states: States) -> tuple[str, dict[str, Any]]:
         return ("_signum_update", dict(self.constants)) if states else ("_signsgd_update", {})
@@ -303,20 +306,68 @@ def _ratio(size: Value, step: Value) -> Value:
 
 
 @register
-class LARS(SGD):
-    """SGD with a rate per layer: the ratio of the norms of weight and gradient."""
+class LARS(Optimizer):
+    """SGD with a rate per layer: `eta` times the ratio of the norms of weight and gradient. Those
+    that `param_idx2name` names as biases, betas and gammas keep the plain rate.
 
-    positional = "momentum lazy_update eta epsilon"
-    defaults = {"momentum": 0.0, "eta": 0.001, "epsilon": 1e-8}  # noqa: RUF012
+    `momentum_correction` multiplies the momentum by the change of the rate since the last update.
+    """
+
+    positional = "momentum lazy_update eta eps momentum_correction"
+    defaults = {  # noqa: RUF012
+        "momentum": 0.0,
+        "eta": 0.001,
+        "eps": 0,
+        "momentum_correction": True,
+    }
+    master_is_last = True
+    _seen = (0, None, 1.0)
+    """Of the last update: its number, its rate, and that over the rate before."""
+
+    def create_state(self, index: Any, weight: Any) -> Any:
+        return zeros_like(weight) if self.constants["momentum"] else None
+
+    def set_wd_mult(self, args_wd_mult: Mapping[Any, float]) -> None:
+        """As of other optimizers, but only `_weight` has a decay unless it is given."""
+        plain = {name: 0.0 for name in self.idx2name.values() if not name.endswith("_weight")}
+        super().set_wd_mult({**plain, **self._hints["__wd_mult__"], **args_wd_mult})
+
+    def advance(self, indices: Sequence[Any]) -> list[float]:
+        self._update_count(indices)
+        rate = self.learning_rate
+        number, before, _ = self._seen
+        if number != self.num_update:
+            self._seen = (self.num_update, rate, rate / before if before else 1.0)
+        return self._rates(indices, rate)
+
+    def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
+        change = self._seen[2] if self.constants["momentum_correction"] else 1.0
+        return (lr, wd, change, 1.0)
+
+    def _rates(self, indices: Sequence[Any], learning_rate: float) -> list[float]:
+        rates = super()._rates(indices, learning_rate)
+        each = len(rates) // max(len(indices), 1)
+        for position, index in enumerate(indices):
+            if str(self.idx2name.get(index, index)).endswith(("gamma", "beta", "bias")):
+                rates[position * each + 3] = 0.0
+        return rates
 
     def full_formula(self, weight: Value, grad: Value, states: States, *rates: Value) -> Updated:
-        lr, wd, rescale = rates
-        size = norm(weight)
-        steepness = norm(grad) * absolute(rescale) + wd * size + self.constants["epsilon"]
-        ratio = where(
-            greater(size, 0.0), size * self.constants["eta"] / steepness, size * 0.0 + 1.0
-        )
-        return super().full_formula(weight, grad, states, lr * ratio, wd, rescale)
+        lr, wd, change, adapts, rescale = rates
+        size, slope = norm(weight), norm(grad) * absolute(rescale)
+        usable = greater(size, 0.0) * greater(slope, 0.0) * adapts
+        steepness = where(usable, slope + wd * size + self.constants["eps"], size * 0.0 + 1.0)
+        ratio = where(usable, size * self.constants["eta"] / steepness, size * 0.0 + 1.0)
+        return super().full_formula(weight, grad, states, lr * ratio, wd, change, rescale)
+
+    def formula(
+        self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
+    ) -> Updated:
+        step = lr * (grad + wd * weight)
+        if not states:
+            return weight - step, ()
+        moved = states[0] * (extra[0] * self.constants["momentum"]) - step
+        return weight + moved, (moved,)
 
 
 @register
@@ -327,15 +378,17 @@ class DCASGD(Optimizer):
     defaults = {"momentum": 0.0, "lamda": 0.04}  # noqa: RUF012
 
     def create_state(self, index: Any, weight: Any) -> Any:
-        return (zeros_like(weight), weight.copy())
+        return (zeros_like(weight) if self.constants["momentum"] else None, weight.copy())
 
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
     ) -> Updated:
-        momentum, previous = states
+        *momenta, previous = states
         correction = square(grad) * (weight - previous) * self.constants["lamda"]
-        step = lr * (grad + wd * weight + correction)
-        new = momentum * self.constants["momentum"] - step
+        new = -lr * (grad + wd * weight + correction)
+        if not momenta:
+            return weight + new, (weight,)
+        new = momenta[0] * self.constants["momentum"] + new
         return weight + new, (new, weight)
 
 

@@ -7,7 +7,7 @@ ones were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import add, is_
 
@@ -19,10 +19,9 @@ from tigon.ir import Graph, Value, variable
 from tigon.nd import NDArray
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.view import _reshape, _slice
+from tigon.optimizer import precision
+from tigon.optimizer.precision import Formula, on_master
 from tigon.program.cached_graph import CachedGraph
-
-Formula = Callable[..., tuple[Value, Sequence[Value]]]
-"""(weight, gradient, states, *rates) -> (new weight, new states), in operators on graph values."""
 
 
 class UpdateGraph:
@@ -31,7 +30,8 @@ class UpdateGraph:
     `rates` holds, per parameter, the `rates_each` numbers that its formula takes. The graph is tied
     to these very weights and states, so that a step has nothing to look up. `copies`: for each
     further context the weights there. Then gradients come context after context; their sums count,
-    and new weights are written to all.
+    and new weights are written to all. `places`: where the states of each hold its master copy, or
+    None.
     """
 
     def __init__(
@@ -41,17 +41,24 @@ class UpdateGraph:
         states: Sequence[Sequence[NDArray]],
         rates_each: int,
         copies: Sequence[Sequence[NDArray]] = (),
+        places: Sequence[int | None] | None = None,
     ) -> None:
         self.weights = list(weights)
         self.copies = [weight for own in copies for weight in own]
         self.states = [state for own in states for state in own]
         self.dtype = dtype_of_rates(weights)
         self._device = weights[0].device_index if weights else -1
-        self.cached = CachedGraph(self._graph(formula, states, rates_each), name="update")
+        self.cached = CachedGraph(
+            self._graph(formula, states, rates_each, places or [None] * len(weights)), name="update"
+        )
         self._sequence: _native.Sequence | None = None
 
     def _graph(
-        self, formula: Formula, states: Sequence[Sequence[NDArray]], rates_each: int
+        self,
+        formula: Formula,
+        states: Sequence[Sequence[NDArray]],
+        rates_each: int,
+        places: Sequence[int | None],
     ) -> Graph:
         count = len(self.weights)
         rates = variable("rates", TensorType((max(count * rates_each, 1),), as_dtype(self.dtype)))
@@ -65,10 +72,12 @@ class UpdateGraph:
             [variable(f"state{i}_{j}", type_of(state)) for j, state in enumerate(own)]
             for i, own in enumerate(states)
         ]
-        updated = [
-            formula(weight, grad, own, *numbers_of(rates, index, rates_each, weight))
-            for index, (weight, grad, own) in enumerate(zip(weights, totals, leaves, strict=True))
-        ]
+        each = zip(weights, totals, leaves, places, strict=True)
+        updated = []
+        for index, (weight, grad, own, place) in enumerate(each):
+            exact = weight if place is None else own[place]
+            numbers = numbers_of(rates, index, rates_each, exact)
+            updated.append(on_master(formula, weight, grad, own, numbers, place))
         return Graph(
             [rates, *weights, *grads, *[state for own in leaves for state in own], *copies],
             [
@@ -117,8 +126,9 @@ class UpdateGraph:
 
 
 def dtype_of_rates(weights: Sequence[NDArray]) -> str:
-    """The dtype of the array of rates: the weights', or the widest where they differ."""
-    dtypes = {as_dtype(weight.dtype).name for weight in weights}
+    """The dtype of the array of rates: the weights', or the widest where they differ. Rates of
+    weights of fewer than 32 bits have 32."""
+    dtypes = {precision.wider(weight.dtype) or as_dtype(weight.dtype).name for weight in weights}
     return dtypes.pop() if len(dtypes) == 1 else "float64"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 from tigon import _native, nd
 from tigon.base import check
 from tigon.base.errors import add_place
-from tigon.export import params
+from tigon.export import params, pickled_states
 from tigon.optimizer.optimizer import Optimizer, as_list
+from tigon.optimizer.states import leaves, nested, rebuilt
 
 
 class Updater:
@@ -43,7 +45,7 @@ class Updater:
             for one, w in zip(index, weight, strict=True)
         ]
         if self.optimizer.updates_by_formula:
-            self.optimizer.update(list(index), list(weight), list(grad), own)
+            self.optimizer.update_multi_precision(list(index), list(weight), list(grad), own)
         elif not self.optimizer.aggregate_num:
             for one in zip(index, weight, grad, own, strict=True):
                 self.optimizer.update_multi_precision(*one)
@@ -78,42 +80,45 @@ class Updater:
         return self.states[index]
 
     def get_states(self, dump_optimizer: bool = False) -> bytes:
-        """States and counts as bytes: those of a file of `Trainer.save_states`."""
-        check(
-            not dump_optimizer,
-            "get_states",
-            "the optimizer is no part of the states; pickle it beside them, and leave "
-            "dump_optimizer at False",
-        )
+        """States, counts and settings as bytes: those of a file of `Trainer.save_states`. The
+        settings say all of an optimizer but its schedule, so that `dump_optimizer` adds nothing."""
         arrays = {name: array.bits_to_numpy() for name, array in self.to_arrays().items()}
         return params.write(arrays)
 
     def set_states(self, states: bytes) -> None:
         """Take over what `get_states` gave. What does not fit changes nothing."""
         check(
-            isinstance(states, (bytes, bytearray, memoryview)) and bytes(states[:1]) != b"\x80",
+            isinstance(states, (bytes, bytearray, memoryview)),
             "set_states",
-            "expected what get_states gives; pickles of MXNet are not read",
+            f"expected the bytes that get_states gives; given {type(states).__name__}",
         )
-        arrays = nd.load_frombuffer(states, "set_states")
+        arrays: Mapping[str, Any]
+        if pickled_states.is_pickle(states):
+            arrays = self.old_arrays(states, "set_states")
+        else:
+            arrays = nd.load_frombuffer(states, "set_states")
         check(
             isinstance(arrays, dict) and "num_update" in arrays,
             "set_states",
             "expected what get_states gives; given arrays that are no optimizer's states",
         )
-        found: dict[Any, list[Any]] = {}
+        found: dict[Any, dict[str, Any]] = {}
         counts: dict[Any, int] = {}
         for name, array in arrays.items():
             kind, _, rest = name.partition(":")
             if kind == "state":
-                found.setdefault(_index(rest.rpartition(":")[0]), []).append(array)
+                index, _, place = rest.rpartition(":")
+                check(
+                    _PLACE.fullmatch(place),
+                    "set_states",
+                    f"expected states such as 'state:0:1'; given '{name:.80}'",
+                )
+                found.setdefault(_index(index), {})[place] = array
             elif kind == "count":
                 counts[_index(rest)] = _count(arrays, name, "set_states")
         num_update = _count(arrays, "num_update", "set_states")
         _set(self.optimizer, self._settings_in(arrays, "set_states"))
-        self.states = {
-            index: own[0] if len(own) == 1 else tuple(own) for index, own in found.items()
-        }
+        self.states = {index: nested(own) for index, own in found.items()}
         self.optimizer._counts = counts
         self.optimizer.num_update = num_update
 
@@ -121,19 +126,46 @@ class Updater:
         """States, counts and the optimizer's settings as named arrays, for a file. A rate that a
         scheduler decides follows from the count of updates."""
         arrays = {
-            f"state:{index}:{position}": array
+            f"state:{index}:{place}": array
             for index, state in self.states.items()
-            for position, array in enumerate(as_list(state))
+            for place, array in leaves(state).items()
         }
-        for index, count in self.optimizer._counts.items():
-            arrays[f"count:{index}"] = nd.array(np.array([count]), dtype="int64")
-        optimizer = self.optimizer
-        arrays[f"optimizer:{type(optimizer).__name__.lower()}"] = nd.zeros((1,))
-        for name, value in _settings(optimizer).items():
-            number = math.inf if value is None else value
-            arrays[f"setting:{name}"] = nd.array(np.array([number]), dtype="float64")
-        arrays["num_update"] = nd.array(np.array([self.optimizer.num_update]), dtype="int64")
-        return arrays
+        return arrays | _head(self.optimizer)
+
+    def old_arrays(
+        self, content: bytes | memoryview, source: str, numbers: Mapping[Any, int] | None = None
+    ) -> dict[str, Any]:
+        """What `to_arrays` gives, of states that MXNet has written. `numbers`: what its parameters
+        are called here. Where states come without their optimizer, counts and settings are the
+        present ones."""
+        old, known = pickled_states.read(content, source), numbers or {}
+        arrays = {
+            f"state:{known.get(index, index)}:{place}": nd.array(array, dtype=array.dtype)
+            for index, state in old.states.items()
+            for place, array in leaves(state).items()
+        }
+        own = _head(self.optimizer)
+        if old.optimizer is None:
+            return own | arrays
+        fields = old.optimizer.fields
+        check(
+            fields.get("lr_scheduler") is None or self.optimizer.lr_scheduler is not None,
+            "load_states",
+            f"{source} was saved under a {type(fields.get('lr_scheduler')).__name__}; make this "
+            "optimizer with an lr_scheduler",
+        )
+        own = {name: array for name, array in own.items() if name.startswith("setting:")}
+        for name in _settings(self.optimizer):
+            for said in (_OLD_NAMES.get(name, name), name):
+                value = fields.get(said)
+                if said in fields and (value is None or isinstance(value, (bool, int, float))):
+                    own[f"setting:{name}"] = _number(value)
+        counts = fields.get("_index_update_count", {})
+        own[f"optimizer:{old.optimizer.name.lower()}"] = nd.zeros((1,))
+        own["num_update"] = _whole(fields.get("num_update", 0), source)
+        for index, count in (counts if isinstance(counts, dict) else {}).items():
+            own[f"count:{known.get(index, index)}"] = _whole(count, source)
+        return own | arrays
 
     def from_arrays(
         self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
@@ -176,10 +208,10 @@ class Updater:
         states: dict[int, Any] = {}
         counts: dict[Any, int] = {}
         for index, weight in () if before_any_step else weights.items():
-            expected = as_list(self.optimizer.create_state_multi_precision(index, weight))
-            found = []
-            for position, state in enumerate(expected):
-                name = f"state:{index}:{position}"
+            expected = self.optimizer.create_state_multi_precision(index, weight)
+            found = {}
+            for place, state in leaves(expected).items():
+                name = f"state:{index}:{place}"
                 check(
                     name in arrays,
                     "load_states",
@@ -191,13 +223,43 @@ class Updater:
                     f"'{name}' expects shape {tuple(state.shape)}; {source} has "
                     f"{tuple(arrays[name].shape)}; was it saved for another network?",
                 )
-                found.append(arrays[name].astype(state.dtype).as_in_context(state.context))
-            states[index] = None if not found else found[0] if len(found) == 1 else tuple(found)
+                found[place] = arrays[name].astype(state.dtype).as_in_context(state.context)
+            states[index] = rebuilt(expected, found)
             if f"count:{index}" in arrays:
                 counts[index] = _count(arrays, f"count:{index}", source)
         self.states = states
         self.optimizer._counts = counts
         self.optimizer.num_update = num_update
+
+
+_PLACE = re.compile(r"\d{1,2}(\.\d{1,2})?")
+_OLD_NAMES = {"learning_rate": "lr", "eps": "float_stable_eps"}
+"""What MXNet's optimizers call some of their settings, where that is not what ours call them."""
+
+
+def _head(optimizer: Optimizer) -> dict[str, Any]:
+    """Counts and settings as named arrays."""
+    arrays = {
+        f"count:{index}": _whole(count, "the optimizer")
+        for index, count in optimizer._counts.items()
+    }
+    arrays[f"optimizer:{type(optimizer).__name__.lower()}"] = nd.zeros((1,))
+    for name, value in _settings(optimizer).items():
+        arrays[f"setting:{name}"] = _number(value)
+    return arrays | {"num_update": _whole(optimizer.num_update, "the optimizer")}
+
+
+def _number(value: float | None) -> Any:
+    return nd.array(np.array([math.inf if value is None else value]), dtype="float64")
+
+
+def _whole(count: Any, source: str) -> Any:
+    check(
+        isinstance(count, int),
+        "load_states",
+        f"{source}: expected whole numbers of updates; given {count!r:.80}",
+    )
+    return nd.array(np.array([count]), dtype="int64")
 
 
 def _index(text: str) -> Any:
