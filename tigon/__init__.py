@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tigon import ops  # first: everything above is generated from the registry
@@ -23,15 +22,24 @@ from tigon.base import (
     TigonTimeoutError,
     TigonTypeError,
 )
+from tigon.base import places as _places
 from tigon.base.lazy import imported_on_demand as _imported_on_demand
-from tigon.context import Context, cpu, cpu_pinned, current_context, gpu, num_gpus
+from tigon.context import (
+    Context,
+    cpu,
+    cpu_pinned,
+    current_context,
+    gpu,
+    gpu_memory_info,
+    num_gpus,
+)
 from tigon.nd import NDArray, waitall
 
 __version__ = "0.1.0"
 
+_places.install()
+
 ndarray = nd
-_sys.modules["tigon.ndarray"] = nd
-_sys.modules["tigon.ndarray.ndarray"] = nd.ndarray
 rnd = random
 
 # What a program may do without is imported where it is first mentioned.
@@ -39,36 +47,58 @@ if _TYPE_CHECKING:
     from tigon import (
         attribute,
         autograd,
+        contrib,
+        engine,
         gluon,
         init,
         initializer,
         io,
+        libinfo,
+        log,
         lr_scheduler,
         metric,
         name,
         operator,
         optimizer,
+        registry,
         rnn,
         sym,
         symbol,
+        test_utils,
+        util,
         visualization,
     )
     from tigon import visualization as viz
+    from tigon.as_mxnet import install_as_mxnet
     from tigon.attribute import AttrScope
     from tigon.autograd import NoGradient
     from tigon.gluon.function import jit
-    from tigon.sym import Constant, Executor, Group, Symbol, Variable, compile, load, var
+    from tigon.sym import Constant, Executor, Group, Symbol, Variable, compile, executor, load, var
+    from tigon.util import (
+        is_np_array,
+        is_np_shape,
+        np_array,
+        np_shape,
+        set_np_shape,
+        use_np,
+        use_np_array,
+        use_np_shape,
+    )
 else:
-    _PARTS = """attribute autograd gluon init initializer io lr_scheduler metric name operator
-        optimizer rnn sym symbol visualization"""
-    _SYMBOLIC = "Constant Executor Group Symbol Variable compile load var"
+    _PARTS = """attribute autograd contrib engine gluon init initializer io libinfo log lr_scheduler
+        metric name operator optimizer registry rnn sym symbol test_utils util visualization"""
+    _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
+    _MODES = """is_np_array is_np_shape np_array np_shape set_np_shape use_np use_np_array
+        use_np_shape"""
     _imported_on_demand(
         globals(),
         {
             **{part: f"tigon.{part}" for part in _PARTS.split()},
             **{name: f"tigon.sym:{name}" for name in _SYMBOLIC.split()},
+            **{name: f"tigon.util:{name}" for name in _MODES.split()},
             "AttrScope": "tigon.attribute:AttrScope",
             "NoGradient": "tigon.autograd:NoGradient",
+            "install_as_mxnet": "tigon.as_mxnet:install_as_mxnet",
             "jit": "tigon.gluon.function:jit",
             "viz": "tigon.visualization",
         },
@@ -95,31 +125,49 @@ __all__ = [
     "base",
     "compile",
     "context",
+    "contrib",
     "cpu",
     "cpu_pinned",
     "current_context",
+    "engine",
+    "executor",
     "gluon",
     "gpu",
+    "gpu_memory_info",
     "init",
     "initializer",
+    "install_as_mxnet",
     "io",
+    "is_np_array",
+    "is_np_shape",
     "jit",
+    "libinfo",
     "load",
+    "log",
     "lr_scheduler",
     "metric",
     "name",
     "nd",
     "ndarray",
+    "np_array",
+    "np_shape",
     "num_gpus",
     "operator",
     "ops",
     "optimizer",
     "random",
+    "registry",
     "rnd",
     "rnn",
     "runtime",
+    "set_np_shape",
     "sym",
     "symbol",
+    "test_utils",
+    "use_np",
+    "use_np_array",
+    "use_np_shape",
+    "util",
     "var",
     "visualization",
     "viz",

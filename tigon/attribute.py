@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 from tigon.base import check
 
 _scope = threading.local()
 
 
-class AttrScope:
+class _Current(type):
+    @property
+    def current(cls) -> Any:
+        """The scope in force in this thread."""
+        return current()
+
+
+class AttrScope(metaclass=_Current):
     """Attributes (strings) that the symbols created inside carry.
 
     >>> with AttrScope(ctx_group="stage1"):

@@ -14,7 +14,21 @@ from tigon.base import TigonError, check
 _FIRST_OTHER_TYPE = 16  # of the kinds that other modules bring
 
 
-class Context:
+class _Default(type):
+    @property
+    def default_ctx(cls) -> Context:
+        """The default device of this thread, which may be set."""
+        return current_context()
+
+    @default_ctx.setter
+    def default_ctx(cls, ctx: Context) -> None:
+        index = check_context("default_ctx", ctx).index
+        for told in _told:
+            told(ctx)
+        _native.set_current_device(index)
+
+
+class Context(metaclass=_Default):
     """A device: its type and its number. As a context manager it becomes the default: where arrays
     are made that are made of no others.
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 _scope = threading.local()
 
 
-class NameManager:
+class _Current(type):
+    @property
+    def current(cls) -> Any:
+        """The manager in force in this thread."""
+        return current()
+
+
+class NameManager(metaclass=_Current):
     """Counts per hint; as a context manager it starts counting afresh.
 
     >>> with NameManager() as names:

@@ -22,12 +22,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tigon.base import check
+from tigon.base.frozen import MISSING, fields
+from tigon.base.lazy import complete as _complete
 from tigon.nd import NDArray
 from tigon.ops import record
 from tigon.ops.custom import kind_names, register_kind
+from tigon.ops.signature import HIDDEN
 
 Shapes = list[list[int]]
 Kind = TypeVar("Kind", bound=type)
@@ -174,4 +177,42 @@ def get_all_registered_operators() -> list[str]:
     return sorted({*record.names(), *kind_names()})
 
 
-__all__ = ["CustomOp", "CustomOpProp", "get_all_registered_operators", "register"]
+class OperatorArguments(NamedTuple):
+    """How many arguments an operator has, their names, and what each is."""
+
+    narg: int
+    names: list[str]
+    types: list[str]
+
+
+def get_operator_arguments(op_name: str) -> OperatorArguments:
+    """The arguments of an operator: operands, then attributes.
+
+    >>> found = get_operator_arguments("FullyConnected")
+    >>> found.narg, found.names[2:4], found.types[2:4]
+    (6, ['bias', 'num_hidden'], ['NDArray-or-Symbol', 'int, required'])
+    """
+    op = record.get(op_name)
+    operands = [operand.name for operand in op.operands if not operand.random_key]
+    types = ["NDArray-or-Symbol"] * len(operands)
+    names = []
+    for name, default in fields(op.attrs_type).items():
+        if name in HIDDEN:
+            continue
+        names.append(name)
+        kind = op.attrs_type.__annotations__.get(name, "")
+        required = "required" if default is MISSING else f"optional, default={default!r}"
+        types.append(f"{getattr(kind, '__name__', kind)}, {required}")
+    return OperatorArguments(len(types), [*operands, *names], types)
+
+
+__all__ = [
+    "CustomOp",
+    "CustomOpProp",
+    "OperatorArguments",
+    "get_all_registered_operators",
+    "get_operator_arguments",
+    "register",
+]
+
+_complete(globals())

@@ -11,6 +11,8 @@ from tigon.base import config
 ROOT = Path(__file__).parents[2]
 OTHERS = {
     "tigon/backends/store.py": "XDG_CACHE_HOME",
+    "tigon/test_utils/surroundings.py": "what tests set",
+    "tigon/util.py": "what programs set",
     "tigon/gluon/trace/surroundings.py": "what programs read is guarded",
     "tigon/gluon/trace/values.py": "what programs read is guarded",
     "tigon/gluon/trace/guards.py": "what programs read is guarded",

@@ -23,6 +23,11 @@ SWITCHES = {
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
     "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),
     "TIGON_POOL_SECONDS": ("", "how long freed memory is kept"),
+    "MXNET_GLUON_REPO": (
+        "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/",
+        "where files of networks are said to be; nothing is downloaded",
+    ),
+    "MXNET_HOME": ("", "the folder that `mx.base.data_dir()` names; `~/.mxnet`"),
     "MXNET_ENGINE_TYPE": ("", "`NaiveEngine`: as `TIGON_ENGINE=naive`"),
 }
 """Default and meaning of each; set to "1" means on."""

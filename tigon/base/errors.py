@@ -30,6 +30,20 @@ class TigonTimeoutError(TigonError, TimeoutError):
     """Something that was not there in time."""
 
 
+class NotImplementedForSymbol(TigonError):
+    """What only an array can do was asked of a symbol."""
+
+    def __init__(self, function: object, *_: object) -> None:
+        super().__init__(
+            f"Symbol.{_name_of(function)}: expected an NDArray, given a Symbol, which has no "
+            "values yet; bind or compile it and call that on the result"
+        )
+
+
+def _name_of(function: object) -> str:
+    return function if isinstance(function, str) else getattr(function, "__name__", "?")
+
+
 class InternalError(AssertionError):
     """A broken invariant inside tigon: a bug to report, never the user's fault."""
 

@@ -7,7 +7,9 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
+
+from tigon.base.errors import check
 
 AnyPath = str | bytes | os.PathLike[Any]
 
@@ -46,6 +48,13 @@ def write_file(path: AnyPath, content: bytes | memoryview, durable: bool = True)
     except OSError as error:
         # The name of the temporary file says nothing to the caller.
         raise OSError(error.errno, error.strerror, name) from error
+
+
+def open_log(path: AnyPath, mode: str = "a") -> IO[str]:
+    """A text file that lines are added to while a program runs: behind those that are there ("a"),
+    or instead of them ("w"). What is written is there at once."""
+    check(mode in ("a", "w"), "open_log", f"expected mode 'a' or 'w'; given {mode!r}")
+    return open(path, mode, buffering=1, encoding="utf-8")
 
 
 def is_temporary(name: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from tigon import autograd
-from tigon.base import check
+from tigon.base import check, config
 from tigon.base.lazy import complete as _complete
 from tigon.context import check_contexts
 
@@ -105,6 +106,54 @@ def check_sha1(filename: str, sha1_hash: str) -> bool:
             digest.update(chunk)
     own = digest.hexdigest()
     return own[: len(sha1_hash)] == sha1_hash
+
+
+def download(
+    url: str,
+    path: str | None = None,
+    overwrite: bool = False,
+    sha1_hash: str | None = None,
+    retries: int = 5,
+    verify_ssl: bool = True,
+) -> str:
+    """The file that a download of `url` to `path` (a file, or a folder that is there) would leave,
+    where it is there already, and, if `sha1_hash` is given, has it. Otherwise an error that says
+    where to put it: nothing is downloaded.
+
+    >>> download("https://example.org/data/digits.csv", path="nowhere")
+    Traceback (most recent call last):
+    ...
+    tigon.base.errors.TigonError: download: nothing is downloaded; get \
+https://example.org/data/digits.csv yourself, and put it at 'nowhere'
+    """
+    name = os.path.expanduser(path) if path else url.rpartition("/")[2]
+    if path and os.path.isdir(name):
+        name = os.path.join(name, url.rpartition("/")[2])
+    there = os.path.isfile(name) and not overwrite
+    check(
+        there,
+        "download",
+        f"nothing is downloaded; get {url} yourself, and put it at {name!r}"
+        + (", and leave overwrite out" if overwrite else ""),
+    )
+    check(
+        not sha1_hash or check_sha1(name, sha1_hash),
+        "download",
+        f"expected at {name!r} a file with the SHA-1 {sha1_hash}; there is another one; get {url} "
+        "again",
+    )
+    return name
+
+
+def _get_repo_url() -> str:
+    """Where MXNet's files of networks are, which `MXNET_GLUON_REPO` may say."""
+    repo = config.text("MXNET_GLUON_REPO")
+    return repo if repo.endswith("/") else f"{repo}/"
+
+
+def _get_repo_file_url(namespace: str, filename: str) -> str:
+    """The address of one of them."""
+    return f"{_get_repo_url()}{namespace}/{filename}"
 
 
 _complete(globals())

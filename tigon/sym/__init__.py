@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from tigon import ops as _ops  # noqa: F401  (registers the operators)
+from tigon.base import NotImplementedForSymbol
 from tigon.ops import record as _record
 from tigon.ops.frontend import publish as _publish
 from tigon.sym import control as _control
@@ -30,7 +31,6 @@ from tigon.sym.functions import (
 from tigon.sym.symbol import (
     Constant,
     Group,
-    NotImplementedForSymbol,
     Symbol,
     Variable,
     load,

@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.attribute import current as current_attributes
-from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base import NotImplementedForSymbol, TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import numpy_type
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
@@ -36,17 +36,6 @@ from tigon.runtime import tracing
 from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
 from tigon.sym.partial import OpenShape, infer_open
-
-
-class NotImplementedForSymbol(TigonError):
-    """What only an array can do was asked of a symbol."""
-
-    def __init__(self, function: object, *_: object) -> None:
-        called = function if isinstance(function, str) else getattr(function, "__name__", "?")
-        super().__init__(
-            f"Symbol.{called}: expected an NDArray, given a Symbol, which has no values yet; "
-            "bind or compile it and call that on the result"
-        )
 
 
 def enter(operand: Any, where: str) -> Value:
