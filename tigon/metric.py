@@ -10,8 +10,8 @@ from typing import Any
 import numpy
 
 from tigon.base import TigonError, check
-from tigon.base.dtypes import numbers_of
 from tigon.base.arguments import NamesWrongTypes
+from tigon.base.dtypes import numbers_of
 from tigon.base.lazy import complete as _complete
 from tigon.base.signatures import whole_signature
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
-from tigon.base.dtypes import numbers_of
 from tigon.base.arguments import NamesWrongTypes
+from tigon.base.dtypes import numbers_of
 
 
 class DataDesc(namedtuple("DataDesc", ["name", "shape"])):

@@ -13,7 +13,7 @@ from tigon import _native, nd
 from tigon.base import check
 from tigon.base.errors import add_place
 from tigon.export import params, pickled_states
-from tigon.optimizer.optimizer import Optimizer, as_list
+from tigon.optimizer.optimizer import Optimizer
 from tigon.optimizer.states import leaves, nested, rebuilt
 
 
