@@ -6,11 +6,11 @@ from typing import Any
 
 from tigon.base.files import AnyPath
 
+from tigon.base import NotImplementedForSymbol as NotImplementedForSymbol
 from tigon.sym import symbol
 from tigon.sym.compiled import CompiledFunction as CompiledFunction
 from tigon.sym.compiled import compile as compile
 from tigon.sym.executor import Executor as Executor
-from tigon.sym.symbol import NotImplementedForSymbol as NotImplementedForSymbol
 
 Operand = symbol.Symbol | float | int | bool
 
