@@ -29,7 +29,8 @@ MATHEMATICS = """# Elementary functions
 
 Written by `make docs` from `tigon/loop/mathematics/`. How far a result may be from the exact one,
 in units in the last place, for every float there is, subnormal numbers included: tests draw from
-all exponents, `tests/loop/test_mathematics.py`. float16 is computed in float32 and rounded once.
+all exponents, `tests/loop/test_mathematics.py`. float16 and bfloat16 are computed in float32 and
+rounded once.
 Infinities, NaN and signs of zero are those of C's functions.
 
 `+ - * /`, comparisons, rounding and `sqrt` are exact to the last bit.
