@@ -239,6 +239,27 @@ def jitted_call() -> Callable[[], Any]:
     return lambda: function(x)
 
 
+def deciding() -> Any:
+    """A block that decides once, by a value that it computes."""
+    from tigon import gluon, nd
+
+    class Deciding(gluon.HybridBlock):
+        def forward(self, x: Any) -> Any:
+            y = nd.square(x)
+            return y * 2 if y.sum() > 0 else y
+
+    net = Deciding()
+    net.hybridize(strict=True)
+    return net
+
+
+def deciding_call() -> Callable[[], Any]:
+    from tigon import nd
+
+    net, x = deciding(), nd.ones((10,))
+    return lambda: net(x)
+
+
 def compiled_function() -> Callable[[], Any]:
     """With an argument that is a container, and one that is static."""
     import tigon
@@ -267,6 +288,7 @@ ROWS: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
     "10 recorded calls, Dense, BatchNorm and Dropout": (lambda: recorded_calls(normalizing), 30),
     "10 recorded calls, one weight": (lambda: recorded_calls(one_weight), 30),
     "compiled function": (jitted_call, 100),
+    "hybridized, one decision": (deciding_call, 100),
 }
 
 

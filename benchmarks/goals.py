@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from beginnings import EXTENTS, NETWORK, RESIDUAL, STEP
 from extents import ratios_of
 from figures import Figures
-from workloads import CONTEXTS, FACTORS, LOOP, LSTM, ONE_CONTEXT
+from workloads import CONTEXTS, DECISION, FACTORS, LOOP, LSTM, ONE_CONTEXT, SEGMENTS
 
 DOCUMENTS = "network 512-256-128-2, batch 1, {}"
 CHAIN = "tanh(b*a+1)*0.5+a, {:,} elements"
@@ -55,6 +56,13 @@ def _disturbed(figures: Figures) -> float:
     return busy / quiet
 
 
+def _decision(figures: Figures) -> float:
+    """Microseconds."""
+    times = figures.row(DECISION).times
+    pairs = zip(times["tigon"].turns, times[SEGMENTS].turns, strict=True)
+    return statistics.median(whole - parts for whole, parts in pairs)
+
+
 def _numpy(size: int, column: str) -> Callable[[Figures], float]:
     return _over(CHAIN.format(size), "numpy", "numpy, in place", column=column)
 
@@ -98,6 +106,7 @@ GOALS = (
         ),
     ),
     Goal(FACTORS, 1.2, "x SciPy's LAPACK in a loop", _over(FACTORS, "SciPy's LAPACK in a loop")),
+    Goal(DECISION, 0.5, f"us more than {SEGMENTS}", _decision),
     Goal(CONTEXTS, 1.1, f"x {ONE_CONTEXT}", _over(CONTEXTS, ONE_CONTEXT)),
     Goal(LSTM, 1.6, "x PyTorch", _over(LSTM, "torch")),
     Goal(

@@ -19,7 +19,7 @@ from itertools import repeat
 from typing import Any
 
 import tigon as mx
-from benchmarks.check import configured, jitted, normalizing, one_weight, predicting
+from benchmarks.check import configured, deciding, jitted, normalizing, one_weight, predicting
 from tigon import _native, autograd, gluon, nd
 from tigon.gluon import _epoch, nn
 from tigon.ops import record
@@ -63,7 +63,12 @@ def _loop(text: str, names: dict[str, Any]) -> Timer:
 
 def parts() -> dict[str, dict[str, Timer]]:
     """Timers by path and part."""
-    made = {"imperative": imperative(), "recorded": recorded(), "hybridized": hybridized()}
+    made = {
+        "imperative": imperative(),
+        "recorded": recorded(),
+        "hybridized": hybridized(),
+        "deciding": decided(),
+    }
     return {"": {"empty loop": expression("None")}, **made}
 
 
@@ -207,6 +212,28 @@ def hybridized() -> dict[str, Timer]:
     }
 
 
+def decided() -> dict[str, Timer]:
+    """A block with one decision, and its two segments as calls of their own."""
+    x = nd.ones((10,))
+    net, first, second = deciding(), mx.jit(first_segment), mx.jit(lambda y: y * 2)
+    net(x), second(first(x)[0])
+    (entry,) = net.compiled
+    begin = entry.paths.root
+    (end,) = begin.next.values()
+    p, q = [part.segment.cached.compiled([x]).program for part in (begin, end)]
+    return {
+        "net(x)": calls(net, x),
+        "two calls": expression("g(f(x)[0])", f=first, g=second, x=x),
+        "two programs": expression("p(a); q(a)", p=p, q=q, a=[x]),
+        "bool(x)": calls(bool, nd.ones((1,))),
+    }
+
+
+def first_segment(x: Any) -> Any:
+    y = nd.square(x)
+    return y, y.sum() > 0
+
+
 # ------------------------------------------------------------------------------ table
 
 # (path, part, timer, timer to take off): a part that is a difference names both.
@@ -260,6 +287,10 @@ LINES: tuple[tuple[str, str, str, str], ...] = (
     ("hybridized", "a function of jit", "jit", ""),
     ("hybridized", "net(x) that gives x back", "net(x), nothing computed", ""),
     ("hybridized", "wait_to_read of a ready array", "wait_to_read", ""),
+    ("deciding", "net(x) that decides once, all of it", "net(x)", ""),
+    ("deciding", ". beyond its segments as two calls", "net(x)", "two calls"),
+    ("deciding", ". beyond their programs", "net(x)", "two programs"),
+    ("deciding", "bool of a ready array", "bool(x)", ""),
 )
 
 

@@ -30,6 +30,8 @@ LOOP = "tigon, record/backward/step"
 CONTEXTS = "training step, batch of 512 over two contexts"
 ONE_CONTEXT = "the batch on one"
 LSTM = "LSTM of 128 -> 256, 64 steps of 32"
+DECISION = "a block that decides once by the sum of 10 elements"
+SEGMENTS = "its two segments"
 FACTORS = "Cholesky factors of 64 matrices of 32x32"
 
 
@@ -524,6 +526,29 @@ def several_contexts() -> Iterator[Row]:
     yield row
 
 
+def one_decision() -> Iterator[Row]:
+    """A block that decides once, beside its two segments as calls of their own; all is ready at
+    once, so that nobody waits."""
+    data = normal(10)
+    x = nd.array(data)
+
+    @mx.jit
+    def whole(x: Any) -> Any:
+        y = nd.square(x)
+        return y * 2 if y.sum() > 0 else y
+
+    @mx.jit
+    def first(x: Any) -> Any:
+        y = nd.square(x)
+        return y, y.sum() > 0
+
+    second = mx.jit(lambda y: y * 2)
+    row = Row(DECISION)
+    row.enter_tigon("tigon", whole, x)
+    row.enter_tigon(SEGMENTS, lambda x: second(first(x)[0]), x)
+    yield row
+
+
 def rows(only: str) -> Iterator[Row]:
     """Made as they are asked for, so that their arrays go when they are done."""
     text = "tanh(b*a+1)*0.5+a"
@@ -542,5 +567,6 @@ def rows(only: str) -> Iterator[Row]:
         matrix_products,
         cholesky_factors,
         several_contexts,
+        one_decision,
     ]
     return (row for make in makers for row in make() if only in row.name)

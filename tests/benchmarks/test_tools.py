@@ -46,7 +46,7 @@ def evaluate(code, home):
 def test_the_parts_of_a_call_are_timed(tmp_path):
     done = run("path.py", "--turns", "1", "--calls", "20", home=tmp_path)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    for part in ("imperative", "recorded", "hybridized", "launch", "guard, nothing changed"):
+    for part in ("imperative", "recorded", "hybridized", "deciding", "launch", "guard, nothing"):
         assert part in done.stdout
 
 
