@@ -800,3 +800,16 @@ def test_no_option_is_left_at_its_default(kind: type) -> None:
             continue
         values = [options[name] for other, options, _ in CASES if other is kind and name in options]
         assert any(value is not parameter.default for value in values), f"no case gives {name}"
+
+
+def test_initializers_are_written_and_read() -> None:
+    for kind, options, _ in CASES:
+        if not issubclass(kind, mx.init.Initializer):
+            continue
+        one = kind(**options)
+        again = mx.init.create(one.dumps())
+        assert type(again) is kind and again == one and again.dumps() == one.dumps()
+        assert one != mx.init.Uniform(77) and repr(one).startswith(f"{kind.__name__}(")
+        for name, value in vars(one).items():
+            if isinstance(value, (int, float, str)):
+                assert vars(again)[name] == value
