@@ -192,7 +192,7 @@ class Walk {
       if (grad->type->plain != head->type->plain || !near)
         throw UserError("backward: the head gradient must be " + head->type->text() + "; given " +
                         grad->type->text() + (near ? "" : "; move it with as_in_context"));
-      value.array = grad->type->device == head->type->device ? ArrayRef::borrow(grad)
+      value.array = grad->type->device == head->type->device ? lent(grad)
                                                              : placed_on(grad, head->type->device);
     } else {
       value = {new_array(head->type), true};
@@ -276,6 +276,12 @@ class Walk {
   static std::string already_freed(const Node& node) {
     return "backward: the history of " + node_name(node) +
            " was used up by an earlier backward; pass retain_graph=True to it";
+  }
+
+  // What the user gave, which may be the very array of a gradient: as one more holder of its
+  // memory, so that the gradient is not written (`direct`) before all have read it.
+  static ArrayRef lent(Array* array) {
+    return new_array(array->type, array->storage, array->offset);
   }
 
   static ArrayRef zeros(const TypeRef& type) {
@@ -422,7 +428,7 @@ class Walk {
                         edge.type->text() + "; given " +
                         (is_array(item) ? as_array(item)->type->text() : Py_TYPE(item)->tp_name));
       check_not_donated(as_array(item));
-      deliver(edge, {ArrayRef::borrow(as_array(item)), false});
+      deliver(edge, {lent(as_array(item)), false});
     }
   }
 

@@ -129,6 +129,14 @@ def test_which_tests_are_asked() -> None:
     assert about.file == "a.py"
 
 
+def test_few_files_come_first() -> None:
+    tests = [RecordedTest(f"{n % 5}.py::t{n}", 1.0, {}) for n in range(30)]
+    first, others = tool._batches(tests)
+    assert {test.file for test in first} == {"0.py", "1.py", "2.py"} and len(first) == 8
+    assert sorted(t.name for t in (*first, *others)) == sorted(t.name for t in tests)
+    assert list(tool._batches(tests[:1])) == [tests[:1]]
+
+
 def test_records_of_changed_tests_are_missing(tmp_path: Path) -> None:
     for name in ("tigon", "tests"):
         (tmp_path / name).mkdir()

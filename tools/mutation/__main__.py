@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import fcntl
+import itertools
 import os
 import pickle
 import random
@@ -27,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from tigon.base.files import write_file
 from tools.mutation.executed import RecordedTest, Records, chosen
@@ -38,8 +41,8 @@ COPIED = ("tigon", "tests", "tools", "benchmarks", "docs", "examples", "csrc")
 FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile")
 SHARED_CODE = ("tigon/backends/", "tigon/program/stored.py", "tigon/base/files.py")
 """Where a change could leave wrong machine code in the cache."""
-FIRST = 8.0
-"""Seconds of the tests that are run before all others."""
+FIRST, FILES_FIRST = 8.0, 3
+"""Seconds of the tests that are run before all others, and of how many files."""
 WAIT = 30.0
 _MEMORY = 12 << 30
 _PR_SET_PDEATHSIG = 1
@@ -48,7 +51,8 @@ _PR_SET_PDEATHSIG = 1
 class Runner:
     """One copy of the tree, in which tests are run, one process at a time."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self) -> None:
+        number, self._lock = _free_place()
         self.root = HOME / f"tree-{number}"
         self._running: subprocess.Popen[bytes] | None = None
         self._cache = HOME / f"cache-{number}"
@@ -144,14 +148,35 @@ class Runner:
         records.add(self.root, test_file, pickle.loads(content))
 
 
+def _free_place() -> tuple[int, IO[bytes]]:
+    """The number of a tree that no other process uses, and the file that is locked as long."""
+    for number in itertools.count():
+        path = HOME / f"lock-{number}"
+        if not path.exists():
+            HOME.mkdir(parents=True, exist_ok=True)
+            write_file(path, b"", durable=False)
+        file = open(path, "rb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return number, file
+        except BlockingIOError:
+            file.close()
+    raise AssertionError
+
+
 def _batches(tests: Sequence[RecordedTest]) -> Iterator[list[RecordedTest]]:
-    first, seconds = 0, 0.0
-    while first < len(tests) and seconds < FIRST:
-        seconds += tests[first].seconds
-        first += 1
-    yield list(tests[:first])
-    if first < len(tests):
-        yield list(tests[first:])
+    """Those that come first, of few files, which take time to be collected; then the others."""
+    files = list(dict.fromkeys(test.file for test in tests))[:FILES_FIRST]
+    first: list[RecordedTest] = []
+    seconds = 0.0
+    for test in tests:
+        if test.file in files and seconds < FIRST:
+            seconds += test.seconds
+            first.append(test)
+    yield first
+    chosen_first = {test.name for test in first}
+    if others := [test for test in tests if test.name not in chosen_first]:
+        yield others
 
 
 def _bounded() -> None:
@@ -277,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=60, help="seconds of tests per change")
     options = parser.parse_args(arguments)
-    runners = [Runner(number) for number in range(options.jobs)]
+    runners = [Runner() for _ in range(options.jobs)]
 
     def stop(number: int, frame: object) -> None:
         _stopped.set()
