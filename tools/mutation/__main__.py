@@ -55,7 +55,7 @@ class Runner:
         number, self._lock = _free_place()
         self.root = HOME / f"tree-{number}"
         self._running: subprocess.Popen[bytes] | None = None
-        self._cache = HOME / f"cache-{number}"
+        self._cache = HOME / "cache"
         self.imports = str(self.root)
         """Where Python finds packages."""
         for name in COPIED:
