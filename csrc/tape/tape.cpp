@@ -226,6 +226,7 @@ class Walk {
       }
       if (!retain_) next->consume();
     }
+    if (!variables_) keep_what_is_written();
     for (auto& [leaf, state] : leaves_) {
       if (variables_) continue;
       if (state.total.array) {
@@ -387,6 +388,22 @@ class Walk {
     return leaf.grad->storage && leaf.grad->storage->exclusive();
   }
 
+  // Gradients that are other gradients' sums are copied before any of them is stored.
+  void keep_what_is_written() {
+    for (auto& [leaf, state] : leaves_) {
+      Array* total = state.total.array.get();
+      if (!total || state.total.owned) continue;
+      for (auto& [other, unused] : leaves_) {
+        if (other == leaf || other->request == Leaf::Null || other->grad->storage != total->storage)
+          continue;
+        ArrayRef own = new_array(total->type);
+        copy_array(total, own.get());
+        state.total = {std::move(own), true};
+        break;
+      }
+    }
+  }
+
   static void store(Leaf& leaf, Array* total) {
     check_not_donated(leaf.grad.get());
     if (leaf.request == Leaf::Add) {
@@ -416,19 +433,24 @@ class Walk {
       throw UserError("custom function: backward must return " + std::to_string(node.edge_count) +
                       " gradients, one for each input; given " +
                       std::to_string(PySequence_Fast_GET_SIZE(fast.ptr())));
+    std::vector<ArrayRef> given(node.edge_count);  // all, before the first of them is delivered
     for (uint32_t index = 0; index < node.edge_count; ++index) {
       PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), static_cast<Py_ssize_t>(index));
       Edge& edge = node.edges()[index];
-      if (item == Py_None) {
-        reach(edge);
-        continue;
-      }
+      if (item == Py_None) continue;
       if (!is_array(item) || as_array(item)->type->plain != edge.type->plain)
         throw UserError("custom function: gradient " + std::to_string(index) + " must be " +
                         edge.type->text() + "; given " +
                         (is_array(item) ? as_array(item)->type->text() : Py_TYPE(item)->tp_name));
       check_not_donated(as_array(item));
-      deliver(edge, {lent(as_array(item)), false});
+      given[index] = lent(as_array(item));
+    }
+    for (uint32_t index = 0; index < node.edge_count; ++index) {
+      if (given[index]) {
+        deliver(node.edges()[index], {std::move(given[index]), false});
+      } else {
+        reach(node.edges()[index]);
+      }
     }
   }
 

@@ -98,6 +98,25 @@ def test_gradients_of_several_heads_that_are_each_others(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_a_backward_of_ones_own_gives_gradients_that_are_written(size: int) -> None:
+    class Exchanged(autograd.Function):
+        def forward(self, *operands: nd.NDArray) -> nd.NDArray:
+            return operands[0] + operands[1]
+
+        def backward(self, cotangent: nd.NDArray) -> tuple[nd.NDArray, nd.NDArray]:
+            return w.grad, x.grad  # each is the other's, as it was before
+
+    (_, x), (_, w) = numbers(size), numbers(size)
+    x.attach_grad()
+    w.attach_grad()
+    x.grad[:], w.grad[:] = 2, 3
+    with autograd.record():
+        y = Exchanged()(x, w)
+    y.backward()
+    assert (x.grad.asnumpy() == 3).all() and (w.grad.asnumpy() == 2).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "view",
     [lambda x: x[0:2], lambda x: x.reshape((-1, 2)), lambda x: x[1], lambda x: x],
