@@ -72,6 +72,7 @@ def test_what_is_changed(text: str, kind: str, expected: list[str]) -> None:
         "from a import b",
         "__all__ = ['a']",
         "x = 'several words'",
+        "x = zip(strict=True)",
     ],
 )
 def test_what_nobody_runs_is_left_alone(text: str) -> None:

@@ -45,6 +45,8 @@ SIGNS: dict[type, str] = {
 OTHER_FUNCTION = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list"}
 WORDS = ("check", "warn", "warn_once", "TypeError", "ValueError", "AttributeError", "TigonError")
 """Calls whose texts are messages."""
+ASSERTS = ("strict", "stacklevel")
+"""Keywords that assert something, or say where a warning points."""
 UNREAD = ("__repr__", "__str__", "__dir__")
 
 
@@ -321,7 +323,7 @@ class _Finder(ast.NodeVisitor):
         if isinstance(node.func, ast.Name) and name in OTHER_FUNCTION:
             self._replace("other function", node.func, OTHER_FUNCTION[name])
         for keyword in node.keywords:
-            if keyword.arg is not None and name not in WORDS:
+            if keyword.arg not in (None, *ASSERTS) and name not in WORDS:
                 self._drop(node, keyword)
         plain = not any(isinstance(argument, ast.Starred) for argument in node.args)
         if len(node.args) >= 2 and plain and name not in (*WORDS, "isinstance", "getattr"):
@@ -341,7 +343,7 @@ class _Finder(ast.NodeVisitor):
         for argument in node.args:
             self.visit(argument)
         for keyword in node.keywords:
-            if keyword.arg != "doc":
+            if keyword.arg not in ("doc", *ASSERTS):
                 self.visit(keyword.value)
         self._messages -= words
 
