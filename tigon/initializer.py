@@ -175,9 +175,11 @@ class Initializer(NamesWrongTypes):
     def _init_by_suffix(self, name: str, array: Any) -> None:
         if name.endswith("weight"):
             self._init_weight(name, array)
-        elif name.endswith(("bias", "beta", "running_mean", "moving_mean", "moving_inv_var")):
+        elif name.endswith(
+            ("bias", "beta", "running_mean", "moving_mean", "moving_inv_var", "moving_avg")
+        ):
             array[...] = 0
-        elif name.endswith(("gamma", "running_var", "moving_var", "moving_avg")):
+        elif name.endswith(("gamma", "running_var", "moving_var")):
             array[...] = 1
         else:
             self._init_default(name, array)

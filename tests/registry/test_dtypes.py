@@ -38,10 +38,11 @@ from tigon.program.operators import invoke
 WORDS = {
     "f": "floating-point numbers",
     "F": "float32 or float64",
+    "P": "floating-point numbers or uint8",
     "iu": "integers",
     "fiu": "numbers",
 }
-ADVICE = {"f": "float32", "F": "float32", "iu": "int32", "fiu": "float32"}
+ADVICE = {"f": "float32", "F": "float32", "P": "float32", "iu": "int32", "fiu": "float32"}
 
 
 def shapes(sample: tuple) -> list[tuple[int, ...]]:
@@ -183,5 +184,7 @@ def test_a_refusal_inside_is_an_error_of_ours() -> None:
         lowered(record(infer=lambda x: x)(x).node)
     with pytest.raises(TigonTypeError, match=r"^test_of_dtypes: data: expected floating-point"):
         record(dtypes="f")(x)
-    with pytest.raises(InternalError, match="_test_of_dtypes: kinds of dtypes are f, F, iu, fiu"):
+    with pytest.raises(
+        InternalError, match="_test_of_dtypes: kinds of dtypes are f, F, P, iu, fiu"
+    ):
         record(dtypes="c")(variable("y", TensorType((2,), float32)))

@@ -19,7 +19,6 @@ class Absent(NamedTuple):
 
 _OPERATORS = (
     ("", "CTCLoss ctc_loss", "softmax_cross_entropy, where labels are aligned"),
-    ("", "IdentityAttachKLSparseReg", "operators, or mx.operator.CustomOp"),
     ("", "histogram", "numpy.histogram of asnumpy()"),
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
     ("", "cast_storage sparse_retain square_sum", "dense arrays"),
@@ -54,7 +53,6 @@ _OPERATORS = (
         "random_hue random_color_jitter random_lighting adjust_lighting",
         "image.crop and arithmetic on numbers of random",
     ),
-    ("image", "resize", "contrib.BilinearResize2D"),
 )
 """Missing in nd and in sym: the group, the names, what to use."""
 
@@ -96,7 +94,6 @@ TABLE: tuple[Absent, ...] = (
         for group, names, instead in _OPERATORS
     ),
     Absent("tigon.nd", "imdecode", "a reader of images, then nd.array"),
-    Absent("tigon.nd", "onehot_encode", "one_hot"),
     Absent("tigon.nd", "CachedOp", "HybridBlock.hybridize"),
     Absent(
         "tigon.nd.sparse",

@@ -288,6 +288,25 @@ def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
     return record.get("transpose")(tensor, axes=axes)
 
 
+def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
+    """Write into each row of `out` (rows, classes) a 1 at the class in `indices` (rows,) and 0
+    elsewhere; the result is `out`. Of a class that there is not, the row is 0.
+
+    >>> onehot_encode(array([1, 0]), out=zeros((2, 3))).asnumpy()
+    array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    check(
+        len(out.shape) == 2 and tuple(indices.shape) == tuple(out.shape[:1]),
+        "onehot_encode",
+        "expected indices (rows,) and out (rows, classes); given "
+        f"{tuple(indices.shape)} and {tuple(out.shape)}",
+    )
+    op = record.get("one_hot")
+    attributes = {"depth": out.shape[1], "dtype": np.dtype(out.dtype).name}
+    return apply(op, op.make_attrs(attributes), (indices,), out)
+
+
 def split_v2(
     ary: NDArray, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False
 ) -> list[NDArray]:

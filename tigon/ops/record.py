@@ -13,7 +13,8 @@ Conventions
 * A gradient rule is written in operators on graph values, never reads a shape, and gives one
   cotangent (or None) per operand. `g` and `y` are tuples where there are several outputs.
 * `dtypes` declares what operands may be, and that is the one place where a dtype is refused; rules
-  rely on it. Kinds are letters: "f" floats, "i" and "u" integers with and without a sign, "b" bool.
+  rely on it. Kinds are letters: "f" floats, "i" and "u" integers with and without a sign, "b" bool;
+  "P" alone, what pixels are.
 * Families say how an operator is lowered:
 
   ELEMENTWISE  `lower(*exprs)`: one element; operands broadcast as in numpy
@@ -152,18 +153,28 @@ first of them, "data weight", with its kinds. What is not named takes every dtyp
 EXPECTED = {
     "f": "floating-point numbers",
     "F": "float32 or float64",
+    "P": "floating-point numbers or uint8",
     "iu": "integers",
     "fiu": "numbers",
     "fiub": "numbers or bools",
 }
 """How messages and documentation call what is of these kinds."""
 
-CONVERSION = {"f": "float32", "F": "float32", "iu": "int32", "fiu": "float32", "fiub": "float32"}
+CONVERSION = {
+    "f": "float32",
+    "F": "float32",
+    "P": "float32",
+    "iu": "int32",
+    "fiu": "float32",
+    "fiub": "float32",
+}
 """What messages advise to convert to."""
 
 
 def is_of(dtype: DType, kinds: str) -> bool:
     """Whether a dtype is one of those that a record declares by these kinds."""
+    if kinds == "P":
+        return dtype.is_float or dtype.name == "uint8"
     return dtype.name in ("float32", "float64") if kinds == "F" else dtype.kind in kinds
 
 

@@ -26,6 +26,7 @@ from tigon.ops.nn.softmax import (
     softmax_cross_entropy,
     softmin,
 )
+from tigon.ops.nn.sparseness import identity_attach_kl_sparse_reg
 
 __all__ = [
     "activation",
@@ -37,6 +38,7 @@ __all__ = [
     "dropout",
     "fully_connected",
     "group_norm",
+    "identity_attach_kl_sparse_reg",
     "instance_norm",
     "layer_norm",
     "leaky_relu",

@@ -9,13 +9,17 @@ import numpy as np
 from tigon.base import check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
+from tigon.ops.primitive.arithmetic import floor, floor_divide
 from tigon.ops.primitive.choose import cast, select
 from tigon.ops.primitive.compare import lesser
+from tigon.ops.primitive.create import _iota
+from tigon.ops.primitive.gather import _take
 from tigon.ops.primitive.random import KEY_SAMPLE
 from tigon.ops.primitive.view import _slice, transpose
 from tigon.ops.record import Operator, composite
 from tigon.ops.tensor.random import _unit_oracle, unit_interval
 from tigon.ops.tensor.slice import flip
+from tigon.ops.vision.resize import _resample
 
 
 def _check_picture(where: str, x: Any) -> None:
@@ -200,5 +204,107 @@ crop = composite(
 
     >>> nd.image.crop(nd.zeros((4, 5, 3)), x=1, y=2, width=3, height=2).shape
     (2, 3, 3)
+    """,
+)
+
+
+class ResizeAttrs(Frozen):
+    size: tuple[int, ...] = ()
+    keep_ratio: bool = False
+    interp: int = 1
+
+
+def _resized_to(attrs: ResizeAttrs, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the result."""
+    check(
+        len(attrs.size) in (1, 2) and min(attrs.size) > 0,
+        "image.resize",
+        f"size: expected (width, height), or one number for both; given {attrs.size}",
+    )
+    check(
+        attrs.interp in (0, 1),
+        "image.resize",
+        f"interp: expected 0 (the nearest pixel) or 1 (bilinear); given {attrs.interp}",
+    )
+    height, width = shape[-3:-1]
+    check(
+        height * width > 0,
+        "image.resize",
+        f"data: expected at least one pixel; given shape {shape}",
+    )
+    if len(attrs.size) == 2:
+        return attrs.size[1], attrs.size[0]
+    short = attrs.size[0]
+    if not attrs.keep_ratio:
+        return short, short
+    # The shorter side has the size.
+    return (height * short // width, short) if height > width else (short, width * short // height)
+
+
+def _nearest(data: Any, axis: int, count: int) -> Any:
+    size = data.shape[axis]
+    places = floor_divide(_iota(shape=(count,)) * size, count)
+    return _take(data, places, axis=axis)
+
+
+def _decompose_resize(attrs: ResizeAttrs, data: Any) -> Any:
+    _check_picture("image.resize", data)
+    height, width = _resized_to(attrs, data.shape)
+    axes = {data.ndim - 3: height, data.ndim - 2: width}
+    if attrs.interp == 0:
+        for axis, count in axes.items():
+            data = _nearest(data, axis, count)
+        return data
+    found = data if data.dtype.is_float else cast(data, dtype="float32")
+    for axis, count in axes.items():
+        found = _resample(found, axis=axis, size=data.shape[axis], count=count, rule="edges")
+    return found if data.dtype.is_float else cast(floor(found + 0.5), dtype=data.dtype.name)
+
+
+def _resize_oracle(data: np.ndarray, **fields: Any) -> Any:
+    attrs = ResizeAttrs(**fields)
+    height, width = _resized_to(attrs, data.shape)
+    found = data
+    if data.dtype.kind != "f" and attrs.interp:
+        found = data.astype(np.float32)
+    for axis, count in ((data.ndim - 3, height), (data.ndim - 2, width)):
+        size = data.shape[axis]
+        if attrs.interp == 0:
+            found = np.take(found, np.arange(count) * size // count, axis)
+            continue
+        places = ((np.arange(count) + 0.5) * (size / count) - 0.5).clip(0, size - 1)
+        low = np.floor(places).astype(int)
+        shape = [count if i == axis else 1 for i in range(data.ndim)]
+        share = (places - low).astype(found.dtype).reshape(shape)
+        high = np.minimum(low + 1, size - 1)
+        found = np.take(found, low, axis) * (1 - share) + np.take(found, high, axis) * share
+    if data.dtype.kind == "f" or attrs.interp == 0:
+        return found.astype(data.dtype)
+    return np.floor(found + np.float32(0.5)).astype(data.dtype)
+
+
+resize = composite(
+    "_image_resize",
+    _decompose_resize,
+    attrs=ResizeAttrs,
+    dtypes="P",
+    numpy=_resize_oracle,
+    tolerance={"float32": 1e-5},
+    samples=(
+        ((3, 4, 2), {"size": (7, 5)}),
+        ((2, 4, 3, 1), {"size": 6, "keep_ratio": True}),
+        ((4, 6, 3), {"size": (3, 2), "interp": 0}),
+        ((5, 4, 1), {"size": 3}),
+        ((0, 4, 3, 1), {"size": 2}),
+    ),
+    doc="""A picture, or a batch of them, in another size; numbers of uint8 are rounded.
+
+    Parameters: `size` (width, height), or one number for both; with `keep_ratio` that of the
+    shorter side; `interp` 1 (default): bilinear, or 0: the nearest pixel.
+
+    >>> nd.image.resize(nd.zeros((4, 6, 3)), size=(3, 2)).shape
+    (2, 3, 3)
+    >>> nd.image.resize(nd.array([[[0], [100]]]), size=(4, 1)).asnumpy().ravel()
+    array([  0.,  25.,  75., 100.], dtype=float32)
     """,
 )
