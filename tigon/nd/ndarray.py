@@ -24,7 +24,7 @@ from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.nd.indexing import getitem, index_operand, setitem, slice_assign, write_whole
 from tigon.ops import record
-from tigon.ops.signature import FLUENT, as_numpy_calls, reshape_arguments
+from tigon.ops.signature import FLUENT, as_numpy_calls, reshape_arguments, taking_inplace
 from tigon.ops.tensor.shape import resolve_shape
 from tigon.runtime import counters, tracing
 
@@ -343,7 +343,7 @@ def install(find: Callable[[str], Callable[..., Any]]) -> None:
 
 
 def _method(find: Callable[[str], Callable[..., Any]], name: str) -> Callable[..., Any]:
-    return as_numpy_calls(name, find(name))
+    return taking_inplace(name, as_numpy_calls(name, find(name)), lambda _: True)
 
 
 def _apply_op(self: NDArray, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:

@@ -16,6 +16,7 @@ from tigon.base.frozen import MISSING
 from tigon.context import Context, on
 from tigon.ops.attributes import attr_fields
 from tigon.ops.record import Operator
+from tigon.ops.tensor.shape import expanded, flattened, squeezed
 
 if TYPE_CHECKING:
     import inspect
@@ -85,6 +86,40 @@ def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any
             if asked or of_all or isinstance(keywords.get("out"), np.ndarray):
                 return getattr(self.asnumpy(), name)(*arguments, **keywords)
             keywords = {word: v for word, v in keywords.items() if word not in extras}
+        return function(self, *arguments, **keywords)
+
+    method.__name__, method.__doc__ = name, function.__doc__
+    method.__qualname__, method.__module__ = function.__qualname__, function.__module__
+    if hasattr(function, "__signature__"):
+        method.__signature__ = function.__signature__  # type: ignore[attr-defined]
+    return method
+
+
+_IN_PLACE: dict[str, Callable[..., tuple[int, ...]]] = {
+    "expand_dims": lambda shape, axis: expanded(shape, axis),
+    "flatten": lambda shape: flattened(shape),
+    "squeeze": lambda shape, axis=None: squeezed(
+        shape, (axis,) if isinstance(axis, int) else axis and tuple(axis)
+    ),
+}
+"""Methods that take `inplace`, and the shape of what comes out."""
+
+
+def taking_inplace(
+    name: str, function: Callable[..., Any], shares: Callable[[Any], bool]
+) -> Callable[..., Any]:
+    """A method whose result, under `inplace=True`, is a view that shares memory with the array, as
+    `x.reshape` gives it; so it is of what `shares`."""
+    rule = _IN_PLACE.get(name)
+    if rule is None:
+        return function
+    most = 0 if name == "flatten" else 1
+
+    def method(self: Any, *arguments: Any, inplace: bool = False, **keywords: Any) -> Any:
+        if len(arguments) == most + 1:
+            *arguments, inplace = arguments  # type: ignore[assignment]
+        if inplace and shares(self):
+            return self.reshape(rule(tuple(self.shape), *arguments, **keywords))
         return function(self, *arguments, **keywords)
 
     method.__name__, method.__doc__ = name, function.__doc__

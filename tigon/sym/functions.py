@@ -18,7 +18,13 @@ from tigon.context import check_context
 from tigon.ir.graph import Value
 from tigon.ops import record
 from tigon.ops.record import Operator
-from tigon.ops.signature import FLUENT, Signature, as_numpy_calls, split_attributes
+from tigon.ops.signature import (
+    FLUENT,
+    Signature,
+    as_numpy_calls,
+    split_attributes,
+    taking_inplace,
+)
 from tigon.ops.tensor import mask
 from tigon.runtime import tracing
 from tigon.sym.open_range import OpenRange
@@ -357,7 +363,9 @@ def install_methods(find: Callable[[str], Callable[..., Any]]) -> None:
 
 
 def _method(find: Callable[[str], Callable[..., Any]], name: str) -> Callable[..., Any]:
-    function = as_numpy_calls(name, find(name))
+    function = taking_inplace(
+        name, as_numpy_calls(name, find(name)), lambda x: isinstance(x, ArraySymbol)
+    )
 
     def method(self: Symbol, *arguments: Any, **keywords: Any) -> Any:
         if keywords.get("out", self) is None:  # as numpy's functions pass it

@@ -12,7 +12,7 @@ from tigon.base.frozen import Frozen
 from tigon.ops.primitive.join import _join
 from tigon.ops.primitive.view import _along, _reshape, normalized_axis
 from tigon.ops.record import composite
-from tigon.ops.tensor.shape import _squeezed, expand_dims
+from tigon.ops.tensor.shape import expand_dims, squeezed
 
 
 class ConcatAttrs(Frozen):
@@ -98,7 +98,7 @@ def _decompose_split(attrs: SplitAttrs, data: Any) -> Any:
     for index in range(attrs.num_outputs):
         part = _along(data, axis, index * extent, 1, extent)
         if attrs.squeeze_axis:
-            part = _reshape(part, shape=_squeezed(part.shape, (axis,)))
+            part = _reshape(part, shape=squeezed(part.shape, (axis,)))
         parts.append(part)
     return tuple(parts)
 
@@ -108,7 +108,7 @@ def _split_oracle(
 ) -> tuple[np.ndarray, ...]:
     parts = np.split(x, num_outputs, axis)
     if squeeze_axis:
-        parts = [part.reshape(_squeezed(part.shape, (axis,))) for part in parts]
+        parts = [part.reshape(squeezed(part.shape, (axis,))) for part in parts]
     return tuple(parts)
 
 
@@ -176,7 +176,7 @@ def _decompose_split_v2(attrs: SplitV2Attrs, data: Any) -> Any:
     for first, last in pairwise(cuts):
         part = _along(data, axis, first if last > first else 0, 1, last - first)
         if attrs.squeeze_axis:
-            part = _reshape(part, shape=_squeezed(part.shape, (axis,)))
+            part = _reshape(part, shape=squeezed(part.shape, (axis,)))
         parts.append(part)
     return tuple(parts)
 
@@ -185,7 +185,7 @@ def _split_v2_oracle(x: np.ndarray, **fields: Any) -> tuple[np.ndarray, ...]:
     attrs = SplitV2Attrs(**fields)
     parts = np.split(x, _cuts(attrs, x.shape[attrs.axis])[1:-1], attrs.axis)
     if attrs.squeeze_axis:
-        parts = [part.reshape(_squeezed(part.shape, (attrs.axis,))) for part in parts]
+        parts = [part.reshape(squeezed(part.shape, (attrs.axis,))) for part in parts]
     return tuple(parts)
 
 

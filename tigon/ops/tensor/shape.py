@@ -155,14 +155,14 @@ class AxisAttrs(Frozen):
     axis: int
 
 
-def _expanded(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+def expanded(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     place = normalized_axis("expand_dims", axis, len(shape) + 1)
     return (*shape[:place], 1, *shape[place:])
 
 
 expand_dims = composite(
     "expand_dims",
-    lambda attrs, data: _reshape(data, shape=_expanded(data.shape, attrs.axis)),
+    lambda attrs, data: _reshape(data, shape=expanded(data.shape, attrs.axis)),
     attrs=AxisAttrs,
     grad=lambda a, g, y, x: (reshape_like(g, x),),
     numpy=lambda x, axis: np.expand_dims(x, axis),
@@ -182,7 +182,7 @@ class SqueezeAttrs(Frozen):
     axis: tuple[int, ...] | None = None
 
 
-def _squeezed(shape: tuple[int, ...], axis: tuple[int, ...] | None) -> tuple[int, ...]:
+def squeezed(shape: tuple[int, ...], axis: tuple[int, ...] | None) -> tuple[int, ...]:
     if axis is None:
         kept = tuple(extent for extent in shape if extent != 1)
     else:
@@ -199,10 +199,10 @@ def _squeezed(shape: tuple[int, ...], axis: tuple[int, ...] | None) -> tuple[int
 
 squeeze = composite(
     "squeeze",
-    lambda attrs, data: _reshape(data, shape=_squeezed(data.shape, attrs.axis)),
+    lambda attrs, data: _reshape(data, shape=squeezed(data.shape, attrs.axis)),
     attrs=SqueezeAttrs,
     grad=lambda a, g, y, x: (reshape_like(g, x),),
-    numpy=lambda x, axis: x.reshape(_squeezed(x.shape, axis)),
+    numpy=lambda x, axis: x.reshape(squeezed(x.shape, axis)),
     samples=(((2, 1, 3, 1), {}), ((2, 1, 3), {"axis": 1}), ((1, 1), {}), ((0, 1), {"axis": -1})),
     doc="""The same elements without axes of extent 1; at least one axis stays.
 
@@ -215,9 +215,9 @@ squeeze = composite(
 
 flatten = composite(
     "Flatten",
-    lambda data: _reshape(data, shape=_flattened(data.shape)),
+    lambda data: _reshape(data, shape=flattened(data.shape)),
     grad=lambda g, y, x: (reshape_like(g, x),),
-    numpy=lambda x: x.reshape(_flattened(x.shape)),
+    numpy=lambda x: x.reshape(flattened(x.shape)),
     aliases=("flatten",),
     samples=(((2, 3, 4), {}), ((3,), {}), ((0, 2, 2), {})),
     doc="""The same elements with all axes but the first merged.
@@ -228,7 +228,7 @@ flatten = composite(
 )
 
 
-def _flattened(shape: tuple[int, ...]) -> tuple[int, int]:
+def flattened(shape: tuple[int, ...]) -> tuple[int, int]:
     check(shape, "Flatten", "expected at least one axis; given a 0-d array; reshape it first")
     return shape[0], prod(shape[1:])
 
