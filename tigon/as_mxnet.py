@@ -22,7 +22,7 @@ from typing import Any
 
 import tigon
 from tigon.base import check
-from tigon.base.places import module_at, place_of, spec_of
+from tigon.base.places import module_at, place_of, said_of, spec_of
 
 VERSION = "1.9.1"
 """Of MXNet, which programs compare with what they need."""
@@ -57,6 +57,9 @@ class _Finder:
         head, _, rest = fullname.partition(".")
         if head != "mxnet":
             return None
+        said = said_of(rest)
+        if said is not None:
+            raise ImportError(said, name=fullname)
         found = module_at(place_of(rest)) if rest else _package()
         if found is None:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)

@@ -16,13 +16,13 @@ mx_real_t = np.float32
 """The dtype that arrays have unless another one is given."""
 
 
-def py_str(text: Any) -> str:
+def py_str(x: Any) -> str:
     """Bytes of native code as text.
 
     >>> py_str(b"relu")
     'relu'
     """
-    return text.decode("utf-8")
+    return x.decode("utf-8")
 
 
 def as_list(given: Any) -> Any:

@@ -15,6 +15,7 @@ PLACES = {
     "contrib.sym": "sym.contrib",
     "contrib.symbol": "sym.contrib",
     "executor": "sym.executor",
+    "gluon.metric": "metric",
     "gluon.nn.basic_layers": "gluon.nn",
     "gluon.nn.conv_layers": "gluon.nn",
     "io.io": "io",
@@ -70,7 +71,13 @@ class Given:
 
 
 def spec_of(fullname: str, module: ModuleType) -> ModuleSpec:
-    """What an import of `fullname` needs to know to give this module."""
+    """What an import of `fullname` needs to know to give this module.
+
+    The modules in it are put under `fullname`, too: an import of one of them would otherwise write
+    it over what else bears its name there, as the function `vision.alexnet`."""
+    inside = f"{module.__name__}."
+    for name in [name for name in sys.modules if name.startswith(inside)]:
+        sys.modules.setdefault(f"{fullname}.{name[len(inside) :]}", sys.modules[name])
     loader = Given(module)
     return ModuleSpec(fullname, loader, is_package=hasattr(module, "__path__"))  # type: ignore
 

@@ -17,11 +17,17 @@ from tigon.gluon.train_step import TrainStep
 from tigon.gluon.trainer import Trainer
 
 if TYPE_CHECKING:
+    from tigon import metric
     from tigon.gluon import contrib, data, model_zoo, rnn, utils
+    from tigon.gluon.block.nesting import tensor_types
 else:
     imported_on_demand(
         globals(),
-        {part: f"tigon.gluon.{part}" for part in ("contrib", "data", "model_zoo", "rnn", "utils")},
+        {
+            **{part: f"tigon.gluon.{part}" for part in "contrib data model_zoo rnn utils".split()},
+            "metric": "tigon.metric",
+            "tensor_types": "tigon.gluon.block.nesting:tensor_types",
+        },
     )
 
 __all__ = [
@@ -37,8 +43,10 @@ __all__ = [
     "contrib",
     "data",
     "loss",
+    "metric",
     "model_zoo",
     "nn",
     "rnn",
+    "tensor_types",
     "utils",
 ]

@@ -30,6 +30,14 @@ from tigon.runtime import counters, tracing
 
 _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items() if dtype is not bfloat16}
 
+# Names that programs for MXNet import from this file.
+py_slice = slice
+_STORAGE_TYPE_STR_TO_ID = {"undefined": -1, "default": 0, "row_sparse": 1, "csr": 2}
+_STORAGE_TYPE_ID_TO_STR = {number: name for name, number in _STORAGE_TYPE_STR_TO_ID.items()}
+_DTYPE_MX_TO_NP: dict[int, type | None] = {-1: None, **_TYPES}
+_DTYPE_NP_TO_MX = {kind: code for code, kind in _DTYPE_MX_TO_NP.items()}
+_GRAD_REQ_MAP = {"null": 0, "write": 1, "add": 3}
+
 
 # ------------------------------------------------------------------------- description
 

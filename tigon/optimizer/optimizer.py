@@ -29,10 +29,10 @@ States = Sequence[Value]
 Updated = tuple[Value, Sequence[Value]]
 
 
-def register(optimizer_class: type[Optimizer]) -> type[Optimizer]:
+def register(klass: type[Optimizer]) -> type[Optimizer]:
     """Make a class known by its lower-case name."""
-    _REGISTRY[optimizer_class.__name__.lower()] = optimizer_class
-    return optimizer_class
+    _REGISTRY[klass.__name__.lower()] = klass
+    return klass
 
 
 def create(name: str | Optimizer, **fields: Any) -> Optimizer:
