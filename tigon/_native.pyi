@@ -564,5 +564,11 @@ def take_over(state: NDArray, made: NDArray) -> None: ...  # `state` has the val
 def give_up(array: NDArray) -> None: ...  # what donation does to an array
 def set_most_signatures(count: int) -> None: ...  # 8192: as many the signature cache may hold
 def turn_pool() -> None: ...  # return those that nobody needed since the last turn
+def set_notice_teller(teller: Callable[[int], object]) -> None:
+    """What is called, by the main thread, with the number of each notice that a program gives."""
+
+def forget_notices() -> None:
+    """Each notice is given once in a process; from now on, again."""
+
 def set_error_types(user: type, index: type, timeout: type) -> None:
     """TigonError, TigonIndexError, TigonTimeoutError."""

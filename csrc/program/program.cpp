@@ -46,16 +46,34 @@ const char* describe(int32_t status) {
   }
 }
 
+std::atomic<bool (*)(int32_t)> notice_listener{nullptr};
+std::atomic<bool> noticed[kNoticeCount];
+
+void give_notice(int32_t number) {
+  auto listener = notice_listener.load();
+  if (!listener || number >= kNoticeCount || noticed[number].exchange(true)) return;
+  if (!listener(number)) noticed[number].store(false);
+}
+
 int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t end) {
   void* space = nullptr;
   if (launch.scratch_bytes) {
     space = scratch.get(launch.scratch_bytes);
     if (!space) return kNoScratch;
   }
-  return launch.kernel(buffers, launch.slots.data(), space, begin, end);
+  int32_t status = launch.kernel(buffers, launch.slots.data(), space, begin, end);
+  if (status < kFirstNotice) return status;
+  give_notice(status - kFirstNotice);
+  return 0;
 }
 
 }  // namespace
+
+void set_notice_listener(bool (*listener)(int32_t number)) { notice_listener.store(listener); }
+
+void forget_notices() {
+  for (auto& each : noticed) each.store(false);
+}
 
 std::string KernelFailure::index_out_of_range() const {
   auto [index, count, least, axis] = details;

@@ -62,6 +62,13 @@ inline constexpr int32_t kSingular = 7;             // the pivot
 inline constexpr int32_t kNoConvergence = 8;
 inline constexpr int32_t kRoutineRefused = 9;  // the argument
 
+// What a kernel reports from here on is no failure: the program goes on, and the listener is told
+// the number that follows this one, once in a process. A listener that answers no is told again.
+inline constexpr int32_t kFirstNotice = 64;
+inline constexpr int32_t kNoticeCount = 64;
+void set_notice_listener(bool (*listener)(int32_t number));
+void forget_notices();
+
 struct KernelFailure {
   static constexpr size_t kDetails = 4;
 

@@ -72,6 +72,8 @@ void bind_engine(nb::module_& m) {
   m.def("reset_peak", memory::reset_peak);
   m.def("trim", memory::trim);
   m.def("turn_pool", [] { memory::turn(true); }, nb::call_guard<nb::gil_scoped_release>());
+  m.def("set_notice_teller", [](nb::object teller) { set_notice_teller(teller.ptr()); });
+  m.def("forget_notices", forget_notices);
   m.def("set_error_types", [](nb::object user, nb::object index, nb::object timeout) {
     set_error_types(user.ptr(), index.ptr(), timeout.ptr());
   });

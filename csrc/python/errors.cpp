@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "program/program.h"
 
 namespace tigon {
 namespace {
@@ -46,6 +47,16 @@ PyObject* memory_error() {
   return memory_type ? memory_type : PyExc_MemoryError;
 }
 
+PyObject* notice_teller = nullptr;
+
+int tell_notice(void* number) {
+  if (!notice_teller) return 0;
+  PyObject* result =
+      PyObject_CallFunction(notice_teller, "n", reinterpret_cast<Py_ssize_t>(number));
+  Py_XDECREF(result);
+  return result ? 0 : -1;
+}
+
 PyObject* index_error_type() { return index_type ? index_type : PyExc_IndexError; }
 
 void set_failure(const Failure& failure) {
@@ -78,6 +89,14 @@ void set_error_types(PyObject* user, PyObject* index, PyObject* timeout) {
   Py_XSETREF(timeout_type, Py_NewRef(timeout));
   Py_CLEAR(memory_type);
   memory_error();
+}
+
+void set_notice_teller(PyObject* teller) {
+  Py_XSETREF(notice_teller, Py_NewRef(teller));
+  set_notice_listener([](int32_t number) {
+    auto context = reinterpret_cast<void*>(static_cast<Py_ssize_t>(number));
+    return !python_ends() && Py_AddPendingCall(tell_notice, context) == 0;
+  });
 }
 
 PyObject* user_error_type() { return error_type ? error_type : PyExc_RuntimeError; }

@@ -54,6 +54,9 @@ class GilReleased {
 };
 
 void set_error_types(PyObject* user, PyObject* index, PyObject* timeout);
+
+// `teller(number)` is called by the main thread, soon after a program has given that notice.
+void set_notice_teller(PyObject* teller);
 PyObject* user_error_type();  // borrowed
 
 // From inside a catch block: sets Python's error indicator.

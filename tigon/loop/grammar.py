@@ -280,6 +280,9 @@ class Fail(Frozen):
 INDEX_OUT_OF_RANGE = 5
 """A status. Scratch holds the index, how many there are, the least that is right, and the axis."""
 
+FIRST_NOTICE = 64
+"""From here on a status is no failure: the program goes on, and the user is told once."""
+
 
 Stmt = Store | Let | Reduce | Scan | Loop | Fail
 

@@ -19,6 +19,7 @@ from tigon.base.errors import InternalError
 from tigon.loop.combine import COMBINES, Combine
 from tigon.loop.functions import evaluate
 from tigon.loop.grammar import (
+    FIRST_NOTICE,
     Accumulator,
     AnyNest,
     Apply,
@@ -165,7 +166,7 @@ class _Run:
     def _fail(self, fail: Fail, scope: _Scope) -> None:
         """Points are independent: which of those that fail is the first one is open."""
         condition = np.broadcast_to(self._certain(fail.condition, scope, {}), scope.shape)
-        if condition.any():
+        if condition.any() and fail.status < FIRST_NOTICE:
             scratch = next(iter(self.written), None)
             details = () if scratch is None else self.arrays[scratch][np.argmax(condition.ravel())]
             raise KernelFailure(fail.status, [int(detail) for detail in details])

@@ -10,6 +10,7 @@ from tigon.lower.control import lower_control
 from tigon.lower.extern import lower_extern
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.join import lower_join
+from tigon.lower.notice import lower_notice
 from tigon.lower.rows import Rows
 from tigon.lower.scan import lower_scan
 from tigon.lower.scatter import lower_scatter
@@ -33,6 +34,8 @@ def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
             return [lower_scatter(group, fusion)]
         case "check":
             return [lower_check(group, fusion)]
+        case "notice":
+            return [lower_notice(group, fusion)]
         case "extern":
             return [lower_extern(group)]
         case "control":

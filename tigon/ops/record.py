@@ -64,6 +64,7 @@ class Family(enum.Enum):
     UPDATE = "update"
     SCATTER = "scatter"
     CHECK = "check"
+    NOTICE = "notice"
     HOST = "host"
     EXTERN = "extern"
     CONTROL = "control"

@@ -686,7 +686,7 @@ def _kernel_name(nodes: Sequence[Node]) -> str:
 
 def _who(node: Node) -> str:
     """Whom an error of the kernel speaks of."""
-    if node.op.family is Family.CHECK and node.attrs.operator:
+    if node.op.family in (Family.CHECK, Family.NOTICE) and node.attrs.operator:
         return str(node.attrs.operator)
     return node.name or node.op.name
 

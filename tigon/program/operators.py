@@ -13,7 +13,7 @@ from typing import Any
 
 from tigon import _native
 from tigon.analysis.views import is_computed
-from tigon.base import TensorType, TigonError, TigonIndexError, TigonTimeoutError
+from tigon.base import TensorType, TigonError, TigonIndexError, TigonTimeoutError, notices
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
@@ -431,6 +431,7 @@ def _looked_up(operator: int, attributes: int) -> tuple[Operator, Any]:
 def install() -> None:
     """Connect the native dispatcher with the compiler."""
     _native.set_error_types(TigonError, TigonIndexError, TigonTimeoutError)
+    _native.set_notice_teller(notices.tell)
     _native.set_compile_handler(_compile_operator)
     tracing.set_lookup(_looked_up)
     for slot, name in SLOTS.items():

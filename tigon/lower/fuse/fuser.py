@@ -316,6 +316,7 @@ class _Fuser:
             Family.JOIN: "join",
             Family.SCATTER: "scatter",
             Family.CHECK: "check",
+            Family.NOTICE: "notice",
             Family.EXTERN: "extern",
             Family.CONTROL: "control",
         }.get(node.op.family, "map")

@@ -19,7 +19,7 @@ EPILOGUES = ("contract", "scan")
 """Kinds of groups that are one node and elementwise work on its result."""
 
 
-CLOSED = ("join", "scatter", "check", "extern", "control")
+CLOSED = ("join", "scatter", "check", "notice", "extern", "control")
 """Kinds of groups that are one node alone."""
 
 

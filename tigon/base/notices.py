@@ -1,0 +1,37 @@
+"""What programs tell while they run: a kernel says that something is so, and the user is warned,
+once in a process. Kernels that are stored on disk know the numbers: a notice keeps its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+from tigon.base.frozen import Frozen
+
+
+class Notice(Frozen):
+    number: int
+    text: str
+
+
+LABEL_CANNOT_FIT = Notice(
+    0,
+    "CTCLoss: expected labels that some alignment fits, a step for each and one more between equal "
+    "neighbours; given a sample with fewer steps: its loss is 0, and it has no gradient; give more "
+    "steps (smaller strides before this layer) or shorter labels (this is said once)",
+)
+
+SILENT = 64
+"""The number of a notice that nobody is told: kernels know fewer."""
+
+_BY_NUMBER = {notice.number: notice for notice in (LABEL_CANNOT_FIT,)}
+
+
+def tell(number: int) -> None:
+    """Warn of what a program has noticed, at the line of the user's that runs meanwhile."""
+    package = os.path.dirname(os.path.dirname(__file__)) + os.sep
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(_BY_NUMBER[number].text, RuntimeWarning, stacklevel=level)
