@@ -725,6 +725,29 @@ assert late.data().shape == (2, 3)
 """,
     ),
     Difference(
+        "labels of `CTCLoss` that do not fit",
+        "loss 0, silently, of a label that needs more steps than there are; labels beyond the "
+        "classes and lengths beyond their axis read memory that is not theirs",
+        "loss 0 and gradient 0, and a warning, once; a label or a length out of range is an error",
+        """
+import warnings
+
+x, label = nd.ones((2, 1, 3)), nd.array([[1, 1]])
+x.attach_grad()
+with warnings.catch_warnings(record=True), autograd.record():
+    loss = nd.CTCLoss(x, label)
+loss.backward()
+assert loss.asscalar() == 0 and not x.grad.asnumpy().any()
+for label, length in (([[3, 1]], 2), ([[1, 2]], 5)):
+    try:
+        nd.CTCLoss(x, nd.array(label), nd.array([length]), use_data_lengths=True).asnumpy()
+    except IndexError as error:
+        assert "CTCLoss: " in str(error) and "out of bounds" in str(error)
+    else:
+        raise AssertionError
+""",
+    ),
+    Difference(
         "lengths of recurrent layers",
         "`RNN` takes `use_sequence_length` in mode 'lstm' only, on a gpu",
         "in all modes",

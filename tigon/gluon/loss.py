@@ -239,6 +239,67 @@ class SDMLLoss(Loss):
         return F.sum(loss, axis=self._batch_axis, exclude=True)
 
 
+class CTCLoss(Loss):
+    """The loss of labels whose places in the sequence are not known (`nd.CTCLoss`), whose blank is
+    the last class.
+
+    `layout` "NTC" or "TNC" is that of predictions, before softmax; `label_layout` "NT" or "TN" that
+    of labels, class numbers padded with -1. Called with `pred_lengths` (N,), steps that count, and
+    `label_lengths` (N,), labels that count, where these are known. A loss of shape (N,); a sample
+    with fewer steps than its labels need has loss 0.
+
+    >>> from tigon import nd
+    >>> chances = nd.array([[[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]]])
+    >>> CTCLoss()(nd.log(chances), nd.array([[0, -1]])).asnumpy().round(5)
+    array([1.13943], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        layout: str = "NTC",
+        label_layout: str = "NT",
+        weight: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name, given, known in (
+            ("layout", layout, ("NTC", "TNC")),
+            ("label_layout", label_layout, ("NT", "TN")),
+        ):
+            check(
+                given in known,
+                "CTCLoss",
+                f"{name}: expected '{known[0]}' or '{known[1]}'; given {given!r}; transpose first",
+            )
+        super().__init__(weight, label_layout.find("N"), **kwargs)
+        self._layout = layout
+        self._label_layout = label_layout
+
+    def hybrid_forward(
+        self,
+        F: Any,
+        pred: Any,
+        label: Any,
+        pred_lengths: Any = None,
+        label_lengths: Any = None,
+        sample_weight: Any = None,
+    ) -> Any:
+        if self._layout == "NTC":
+            pred = F.swapaxes(pred, dim1=0, dim2=1)
+        if self._batch_axis == 1:
+            label = F.swapaxes(label, dim1=0, dim2=1)
+        lengths = {"data_lengths": pred_lengths, "label_lengths": label_lengths}
+        given = {name: length for name, length in lengths.items() if length is not None}
+        loss = F.CTCLoss(
+            pred,
+            label,
+            **given,
+            use_data_lengths=pred_lengths is not None,
+            use_label_lengths=label_lengths is not None,
+            blank_label="last",
+        )
+        return _weighted(F, loss, self._weight, sample_weight)
+
+
 class HuberLoss(Loss):
     """Squared near zero, absolute beyond `rho`."""
 
@@ -397,6 +458,7 @@ class CosineEmbeddingLoss(Loss):
 
 
 __all__ = [
+    "CTCLoss",
     "CosineEmbeddingLoss",
     "HingeLoss",
     "HuberLoss",

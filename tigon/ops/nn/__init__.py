@@ -2,7 +2,9 @@
 
 from tigon.ops.nn.activation import activation, leaky_relu
 from tigon.ops.nn.batch_norm import batch_norm
+from tigon.ops.nn.batch_norm_variants import batch_norm_with_relu, sync_batch_norm
 from tigon.ops.nn.convolution import convolution, convolution_data, convolution_weight
+from tigon.ops.nn.ctc import ctc_loss
 from tigon.ops.nn.deconvolution import deconvolution
 from tigon.ops.nn.dropout import dropout
 from tigon.ops.nn.linear import fully_connected
@@ -31,9 +33,11 @@ from tigon.ops.nn.sparseness import identity_attach_kl_sparse_reg
 __all__ = [
     "activation",
     "batch_norm",
+    "batch_norm_with_relu",
     "convolution",
     "convolution_data",
     "convolution_weight",
+    "ctc_loss",
     "deconvolution",
     "dropout",
     "fully_connected",
@@ -60,4 +64,5 @@ __all__ = [
     "softmax_output",
     "softmin",
     "svm_output",
+    "sync_batch_norm",
 ]
