@@ -255,13 +255,14 @@ void Engine::complete(Task* task, std::shared_ptr<Failure> failure, bool begun) 
     for (Task::Write& write : task->writes) {
       Storage& storage = *write.storage;
       bool kept = failure && ((!begun && write.keeps) || write.before);
+      bool failed = storage.failed.load(std::memory_order_relaxed);
       if (kept) {
-        storage.undone = failure;
+        if (!failed) storage.failure = failure;
         any_undone_.store(true, std::memory_order_relaxed);
       } else if (failure) {
         storage.failure = failure;
         storage.failed.store(true, std::memory_order_relaxed);
-      } else if (write.whole && storage.failed.load(std::memory_order_relaxed)) {
+      } else if (write.whole && failed) {
         storage.failure.reset();
         storage.failed.store(false, std::memory_order_relaxed);
       }
@@ -400,8 +401,8 @@ std::shared_ptr<Failure> Engine::take_unseen() {
 
 std::shared_ptr<Failure> Engine::take_undone(Storage& storage) {
   std::lock_guard<std::mutex> guard(mutex_);
-  std::shared_ptr<Failure> found = std::move(storage.undone);
-  storage.undone.reset();
+  if (storage.failed.load(std::memory_order_relaxed)) return nullptr;
+  std::shared_ptr<Failure> found = std::move(storage.failure);
   return found && !found->seen.load() ? found : nullptr;
 }
 

@@ -129,9 +129,9 @@ class Storage : public AtomicCounted<Storage> {
   std::atomic<bool> failed{false};
   Task* last_writer = nullptr;
   std::vector<Task*> readers;
+  // Why it has none of its values; where it has not `failed`, why it has an older one: a task that
+  // failed left it alone.
   std::shared_ptr<Failure> failure;
-  // Why it has an older value than it would have: a failed task left it alone.
-  std::shared_ptr<Failure> undone;
 
  private:
   Storage(size_t bytes, uint8_t device) : bytes_(bytes), device_(device) {}
