@@ -186,7 +186,9 @@ def test_a_network_trains(dtype: str) -> None:
         net = network(dtype)
         x, label = batch(dtype)
         trainer = gluon.Trainer(
-            net.collect_params(), "sgd", {"learning_rate": 0.2, "momentum": 0.9}
+            net.collect_params(),
+            "sgd",
+            {"learning_rate": 0.2, "momentum": 0.9, "multi_precision": True},
         )
         if way == "hybridized":
             net.hybridize()
@@ -223,6 +225,19 @@ def test_normalization_keeps_its_statistics_in_float32() -> None:
     data = sym.var("data", dtype="float16")
     types, _, states = sym.BatchNorm(data, name="bn").infer_type(data="float16")
     assert types == [np.float16, np.float32, np.float32] and states == [np.float32] * 2
+
+
+@pytest.mark.parametrize("dtype", ALL, ids=str)
+def test_batches_have_the_dtype_of_the_data(dtype: DType) -> None:
+    if dtype is bfloat16:
+        pytest.importorskip("ml_dtypes")
+    x = nd.array(values_of(dtype), dtype=dtype.name)
+    (found,) = mx.io.NDArrayIter(x, batch_size=2).next().data
+    assert alike(found, dtype, values_of(dtype))
+    for given in (x, x.asnumpy()):
+        data = gluon.data.ArrayDataset(given, np.arange(2))
+        ((found, numbers),) = gluon.data.DataLoader(data, batch_size=2)
+        assert alike(found, dtype, values_of(dtype)) and numbers.dtype is np.int64
 
 
 @pytest.mark.parametrize("dtype", NARROW)

@@ -10,7 +10,6 @@ import numpy as np
 
 from tigon.base import check
 from tigon.base.arguments import NamesWrongTypes
-from tigon.base.dtypes import numbers_of
 
 
 class DataDesc(namedtuple("DataDesc", ["name", "shape"])):
@@ -246,6 +245,6 @@ def _named_arrays(given: Any, name: str, required: bool) -> list[tuple[str, np.n
 
 def _host(array: Any) -> np.ndarray:
     if hasattr(array, "asnumpy"):
-        return numbers_of(array)
+        return array.asnumpy()
     values = np.asarray(array)
     return values if values.dtype.kind == "b" else values.astype(np.float32)

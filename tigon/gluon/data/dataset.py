@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import check
+from tigon.base import TigonError, as_dtype, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.gluon.parameters_section import describe as _describe
 
@@ -150,8 +150,10 @@ class ArrayDataset(Dataset):
 
 def kept_dtype(dtype: np.dtype) -> str:
     """The dtype of a batch: that of the data where arrays can have it, else float32."""
-    known = ("float32", "float64", "int32", "int64", "uint8", "bool")
-    return dtype.name if dtype.name in known else "float32"
+    try:
+        return as_dtype(dtype).name
+    except TigonError:
+        return "float32"
 
 
 _describe(
