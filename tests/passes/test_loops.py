@@ -13,6 +13,8 @@ from tigon.lower.control import Control
 from tigon.ops import get
 from tigon.ops.primitive import control
 from tigon.ops.record import Family
+from tigon.program.compile import compile_graph
+from tigon.program.control import graphs_of
 from tigon.program.lowered import CompiledGraph
 
 BATCH, WIDE = 4, 8
@@ -92,6 +94,15 @@ def test_products_in_a_scan_of_cells() -> None:
         assert products(nodes_within(loop)) == 1
         assert products(compiled.graph.nodes) == around
     assert sum(isinstance(n.nest, Control) for k in backward.kernels for n in k.nests) == 1
+
+
+@pytest.mark.parametrize("kind", ["foreach", "while"])
+def test_gradients_of_what_was_split_are_joined(kind: str) -> None:
+    """As a sum of gates with zeros around them each was computed for all."""
+    (loop,) = loops(programs(kind, 6)[1].graph)
+    (body,) = graphs_of(loop)
+    names = [node.op.name for node in compile_graph(body).graph]
+    assert names.count("_join") == 1 and "_pad" not in names
 
 
 @pytest.mark.parametrize("kind", ["foreach", "while"])

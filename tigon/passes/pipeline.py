@@ -14,6 +14,7 @@ from tigon.passes.decompose import decompose
 from tigon.passes.drop_closing_reshapes import drop_closing_reshapes
 from tigon.passes.fold_constants import Evaluate, fold_constants
 from tigon.passes.hoist_from_loops import hoist_from_loops
+from tigon.passes.join_parts import join_parts
 from tigon.passes.keep_residuals import keep_residuals
 from tigon.passes.own_outputs import own_outputs
 from tigon.passes.remove_dead_code import remove_dead_code
@@ -58,6 +59,7 @@ PIPELINE = (
     Pass(fold_constants, "early: folded numbers let canonicalize see x * 1", evaluates=True),
     Pass(canonicalize, "before sharing: equal things must be spelled alike to be found equal"),
     Pass(share_common_subexpressions, "before dead code: merged operands widen what is unread"),
+    Pass(join_parts, "once pads are merged; what comes next reads past joins"),
     Pass(remove_dead_code, "reads past joins and writes, which leaves slices of other things"),
     Pass(canonicalize, "again: slices moved past joins meet other slices"),
     Pass(share_common_subexpressions, "again, for what became equal; before anything is copied"),
