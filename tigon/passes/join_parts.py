@@ -53,7 +53,7 @@ def _joined(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
             return None
         end += part.shape[axis]
     # A sum has added zeros to each element: -0.0 is 0.0 then.
-    own = [_with_zero(part) for _, part in parts]
+    own = tuple(_with_zero(part) for _, part in parts)
     whole = Node(join, own, join.make_attrs({"axis": axis}), node.name, node.hints).outputs[0]
     after = shape[axis] - end
     if begin or after:
