@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from beginnings import EXTENTS, NETWORK, RESIDUAL, STEP
 from extents import ratios_of
 from figures import Figures
-from workloads import CONTEXTS, DECISION, FACTORS, LOOP, LSTM, ONE_CONTEXT, SEGMENTS
+from workloads import CONTEXTS, DECISION, FACTORS, LOOP, LSTM, ONE_CONTEXT, SCAN, SEGMENTS
 
 DOCUMENTS = "network 512-256-128-2, batch 1, {}"
 CHAIN = "tanh(b*a+1)*0.5+a, {:,} elements"
@@ -49,6 +49,10 @@ def _limit(row: str) -> Callable[[Figures], float]:
         return found.times["tigon"].median / found.limit
 
     return measured
+
+
+def _microseconds(row: str) -> Callable[[Figures], float]:
+    return lambda figures: figures.row(row).times["tigon"].median
 
 
 def _disturbed(figures: Figures) -> float:
@@ -91,21 +95,22 @@ GOALS = (
         "one imperative add of 10 elements",
         0.4,
         "us",
-        lambda figures: (
-            figures.row("one imperative add of 10 elements (of 1,000)").times["tigon"].median
-        ),
+        _microseconds("one imperative add of 10 elements (of 1,000)"),
     ),
     Goal(
         "one recorded operator, forward and backward",
         1.5,
         "us",
-        lambda figures: (
-            figures.row("one recorded product of 10 elements, forward and backward (of 100)")
-            .times["tigon"]
-            .median
-        ),
+        _microseconds("one recorded product of 10 elements, forward and backward (of 100)"),
     ),
     Goal(FACTORS, 1.2, "x SciPy's LAPACK in a loop", _over(FACTORS, "SciPy's LAPACK in a loop")),
+    Goal(SCAN, 0.3, "us", _microseconds(SCAN)),
+    Goal(
+        f"{SCAN}, forward and backward",
+        0.7,
+        "us",
+        _microseconds(f"{SCAN}, forward and backward"),
+    ),
     Goal(DECISION, 0.5, f"us more than {SEGMENTS}", _decision),
     Goal(CONTEXTS, 1.1, f"x {ONE_CONTEXT}", _over(CONTEXTS, ONE_CONTEXT)),
     Goal(LSTM, 1.6, "x PyTorch", _over(LSTM, "torch")),

@@ -32,6 +32,7 @@ ONE_CONTEXT = "the batch on one"
 LSTM = "LSTM of 128 -> 256, 64 steps of 32"
 DECISION = "a block that decides once by the sum of 10 elements"
 SEGMENTS = "its two segments"
+SCAN = "one of 1,000 iterations of tanh(dot) on (1, 8)"
 FACTORS = "Cholesky factors of 64 matrices of 32x32"
 
 
@@ -526,6 +527,48 @@ def several_contexts() -> Iterator[Row]:
     yield row
 
 
+def small_iterations() -> Iterator[Row]:
+    """A loop of the graph whose body is next to nothing."""
+    count, size = 1000, 8
+    data, begin, matrix = normal(count, 1, size), normal(1, size), 0.1 * normal(size, size)
+
+    class Scan(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any, state: Any, weight: Any) -> Any:
+            def body(row: Any, state: Any) -> Any:
+                state = F.tanh(F.dot(state, weight) + row)
+                return state, state
+
+            return F.contrib.foreach(body, x, state)[1]
+
+    net = Scan()
+    net.hybridize(strict=True)
+    x, state, weight = map(nd.array, (data, begin, matrix))
+
+    def with_numpy() -> np.ndarray:
+        here = begin
+        for row in data:
+            here = np.tanh(here @ matrix + row)
+        return here
+
+    row = Row(SCAN, 1e-3, per=count)
+    row.enter_tigon("tigon", net, x, state, weight)
+    row.enter("numpy", with_numpy)
+    yield row
+    own = nd.array(begin), nd.array(matrix)
+    for array in own:
+        array.attach_grad()
+
+    def gradient() -> nd.NDArray:
+        with autograd.record():
+            last = net(x, *own)
+        last.backward()
+        return own[1].grad
+
+    training = Row(f"{SCAN}, forward and backward", 1e-3, per=count)
+    training.enter_tigon("tigon", gradient)
+    yield training
+
+
 def one_decision() -> Iterator[Row]:
     """A block that decides once, beside its two segments as calls of their own; all is ready at
     once, so that nobody waits."""
@@ -567,6 +610,7 @@ def rows(only: str) -> Iterator[Row]:
         matrix_products,
         cholesky_factors,
         several_contexts,
+        small_iterations,
         one_decision,
     ]
     return (row for make in makers for row in make() if only in row.name)

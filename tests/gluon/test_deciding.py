@@ -483,3 +483,23 @@ def test_an_error_in_adjust_changes_nothing_and_a_skipped_step_moves_nothing() -
             np.testing.assert_array_equal(nd.random.uniform(shape=(2,)).asnumpy(), expected)
             for now, then in zip(state(), before, strict=True):
                 np.testing.assert_array_equal(now, then)
+
+
+def test_a_recorded_path_is_one_entry_a_segment() -> None:
+    def decides(x: Any) -> Any:
+        for _ in range(3):
+            x = nd.tanh(x) * 2 + x.sum()
+            if x.max() > 100:
+                break
+        return x.exp() - 1
+
+    function = mx.jit(decides)
+    x = nd.ones((2,))
+    x.attach_grad()
+    for _ in range(2):
+        before = mx.runtime.stats()["tape_nodes"]
+        with autograd.record():
+            y = function(x)
+        assert mx.runtime.stats()["tape_nodes"] - before == 4
+        y.backward()
+        del y
