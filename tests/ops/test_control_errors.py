@@ -65,27 +65,37 @@ def raises(F: Any, x: Any, w: Any) -> Any:
     return F.contrib.foreach(body, x, w)
 
 
+def gives_no_states(F: Any, x: Any, w: Any) -> Any:
+    return F.contrib.foreach(lambda row, s: row, x, w)
+
+
 HERE = re.escape(__file__) + r":\d+"
 REFUSED: dict[str, tuple[Body, type[Exception], str, str]] = {
     # on arrays, in graphs
     "a state's shape": (
         grows,
         TigonError,
-        r"^foreach: iteration 0 at .*: foreach: state 0 comes in as float32\[2\] and leaves the "
-        r"body as float32\[4\]",
+        rf"^foreach: iteration 0 at {HERE}: foreach: state 0 comes in as float32\[2\] and leaves "
+        r"the body as float32\[4\]",
         rf"^foreach: state 0 comes in as float32\[2\] .*the loop or branch at {HERE}\)",
     ),
     "a state's dtype": (
         another_dtype,
         TigonError,
-        r"^foreach: iteration 0 at .*: foreach: state 0 comes in as float32\[2\] .* int32\[2\]",
+        rf"^foreach: iteration 0 at {HERE}: foreach: state 0 comes in as float32\[2\] .* int32",
         rf"^foreach: state 0 comes in as float32\[2\] .* int32\[2\].* at {HERE}\)",
     ),
     "a loop variable's shape": (
         grows_while,
         TigonError,
-        r"^while_loop: iteration 0 at .*: while_loop: state 0 comes in as float32\[2\]",
+        rf"^while_loop: iteration 0 at {HERE}: while_loop: state 0 comes in as float32\[2\]",
         rf"^while_loop: state 0 comes in as float32\[2\] .* at {HERE}\)",
+    ),
+    "no states": (
+        gives_no_states,
+        TigonError,
+        rf"^foreach: iteration 0 at {HERE}: foreach: expected \(outputs, states\) from the body",
+        rf"^foreach: in its body at {HERE}: foreach: expected \(outputs, states\) from the body",
     ),
     "an operand": (
         does_not_fit,

@@ -74,15 +74,16 @@ def add_place(error: BaseException, place: str) -> None:
 
 
 def line_of(error: BaseException) -> str:
-    """File and line of the innermost caller outside the library that an error went through."""
-    found = "unknown line"
+    """File and line of the innermost caller outside the library that an error went through; of one
+    that no such caller has let pass, of who called the library."""
+    found = ""
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         if not code.co_filename.startswith(_PACKAGE):
             found = f"{code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return found or user_line()
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep

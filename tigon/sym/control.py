@@ -221,6 +221,20 @@ def _or_on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
     return on_symbols
 
 
+def _checked(
+    where: str, what: str, body: Callable[..., Any], states: Nest
+) -> Callable[..., tuple[Nest, Nest]]:
+    """A body whose results are looked at where its errors have their place."""
+
+    def run(*given: Any) -> tuple[Nest, Nest]:
+        outs, after = pair(where, body(*given))
+        results, last = nested(where, "outputs", outs), nested(where, what, after)
+        check_count(where, states, last)
+        return results, last
+
+    return run
+
+
 def _released(*nests: Nest) -> list[Nest]:
     """The structures alone: symbols that are alive then were put somewhere."""
     return [Nest((None,) * len(nest.leaves), nest.shape) for nest in nests]
@@ -251,12 +265,10 @@ def foreach(
         inner.enter("data", given, rows),
         inner.enter("state", states, list(map(_type, begin))),
     )
-    outs, after = pair("foreach", inner.run(body, *arguments))
-    results, last = nested("foreach", "outputs", outs), nested("foreach", "states", after)
-    check_count("foreach", states, last)
+    results, last = inner.run(_checked("foreach", "states", body, states), *arguments)
     values = [*_values("foreach", results), *_values("foreach", last)]
     results, last = _released(results, last)
-    del outs, after, arguments
+    del arguments
     inner.check_kept()
     others, within = inner.close(values)
     attrs = ops.ForeachAttrs(
@@ -293,13 +305,11 @@ def while_loop(
     variables = inner.enter("state", states, list(map(_type, begin)))
     arguments = variables if isinstance(variables, list) else [variables]
     decides = enter(inner.run(cond, *arguments), "while_loop")
-    outs, after = pair("while_loop", inner.run(func, *arguments))
-    results, last = nested("while_loop", "outputs", outs), nested("while_loop", "loop_vars", after)
-    check_count("while_loop", states, last)
+    results, last = inner.run(_checked("while_loop", "loop_vars", func, states), *arguments)
     values = [*_values("while_loop", results), *_values("while_loop", last)]
     holds = get("Cast")(decides, dtype="bool")
     (results,) = _released(results)
-    del outs, after, arguments, variables, last
+    del arguments, variables, last
     inner.check_kept()
     others, within = inner.close([holds, *values])
     attrs = ops.WhileAttrs(
