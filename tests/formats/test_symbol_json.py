@@ -244,3 +244,26 @@ def test_what_mxnet_demands_is_written():
         assert node["attrs"] == expected
         assert sym.load_json(symbol.tojson()).tojson() == symbol.tojson()
     assert json.loads(sym.arange(3).tojson())["nodes"][0]["attrs"]["start"] == "3"
+
+
+NUMBERS_BESIDE = [
+    name
+    for name in mx.sym.__dir__()
+    if name.startswith("broadcast_")
+    and name not in ("broadcast_axis", "broadcast_axes", "broadcast_to", "broadcast_like")
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS_BESIDE)
+def test_numbers_beside_an_operand_are_written_as_mxnet_knows_them(name):
+    operator, x = getattr(sym, name), sym.var("x")
+    values = nd.array([0.5, 2.0, 3.0, 4.0])
+    for made in (operator(x, 3.0), operator(3.0, x)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what only tigon reads is said
+            text = made.tojson()
+        (row,) = [row for row in json.loads(text)["nodes"] if row["op"] != "null"]
+        assert row["op"].endswith("_scalar") and float(row["attrs"]["scalar"]) == 3
+        again = sym.load_json(text)
+        (one,), (other,) = (s.bind(mx.cpu(), {"x": values}).forward() for s in (made, again))
+        np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())

@@ -284,3 +284,31 @@ def test_copies_have_versions_of_their_own() -> None:
     nd.ones((2,)).copyto(w)
     with pytest.raises(TigonError, match="overwritten"):
         z.backward()
+
+
+def test_gradients_that_are_copies_are_fresh() -> None:
+    """Of a sum, the gradient of each operand is that of the result."""
+    params = [gluon.Parameter(name, shape=(2,), init="zeros") for name in "ab"]
+    for param in params:
+        param.initialize()
+    trainer = gluon.Trainer(params, "sgd", {"learning_rate": 1.0})
+    for count in (1, 2, 3):
+        versions = [param.grad().version for param in params]
+        with autograd.record():
+            y = params[0].data() + params[1].data()
+        y.backward(nd.array([1, 2]))
+        assert all(p.grad().version > v for p, v in zip(params, versions, strict=True))
+        trainer.step(1)
+        assert params[1].data().asnumpy().tolist() == [-count, -2 * count]
+
+
+def test_an_operand_that_another_backward_overwrites_is_noticed() -> None:
+    x, w = nd.array([1, 2]), nd.array([3, 4])
+    x.attach_grad()
+    w.attach_grad()
+    with autograd.record():
+        z = w * x.grad
+        y = x + w
+    y.backward(nd.ones((2,)))  # writes x.grad by a copy
+    with pytest.raises(TigonError, match="overwritten"):
+        z.backward()
