@@ -365,6 +365,18 @@ def test_each_attribute_is_checked(name: str, attribute: str, value: str | None)
     assert f"'{attribute}'" in str(caught.value) or attribute == "num_out_data"
 
 
+def test_numbers_of_iterations_have_bounds() -> None:
+    name = next(n for n, made in FILES.items() if "max_iterations" in loop_of(made())["attrs"])
+    for count, fits in ((1, True), (2**31 - 1, True), (0, False), (2**31, False)):
+        document = FILES[name]()
+        loop_of(document)["attrs"]["max_iterations"] = str(count)
+        if fits:
+            read(document)
+            continue
+        with pytest.raises(mx.TigonError, match="'max_iterations' expects a whole number from 1"):
+            read(document)
+
+
 def cut(document: dict[str, Any]) -> None:
     loop_of(document)["subgraphs"].pop()
 

@@ -419,3 +419,30 @@ def test_where_is_said_exactly() -> None:
 def test_where_text_is_damaged(text: str | bytes, expected: str) -> None:
     with pytest.raises(mx.TigonError, match=f"^evil: {re.escape(expected)}"):
         load(text)
+
+
+@pytest.mark.parametrize("name", ["zweite", "zwölfte", 'with "quotes"'])
+def test_safetensors_say_where_whatever_the_name(name: str) -> None:
+    good = safetensors.write({"first": FIGURES, name: FIGURES})
+    (length,) = struct.unpack("<Q", good[:8])
+    header = json.loads(good[8 : 8 + length])
+    header[name]["dtype"] = "X32"
+    text = json.dumps(header, ensure_ascii=False).encode()
+    content = struct.pack("<Q", len(text)) + text + good[8 + length :]
+    at = content.index(json.dumps(name, ensure_ascii=False).encode())
+    with pytest.raises(mx.TigonError, match=f"evil: at byte {at}: expected a dtype of "):
+        safetensors.read(content, "evil")
+
+
+@pytest.mark.parametrize(
+    "shape", ["(2.0,)", "(True, 2)", "(-1, -2)", "('2',)", "[2]", "2", str((1,) * 32 + (2,)), "()"]
+)
+def test_shapes_of_constants(shape: str) -> None:
+    with pytest.warns(UserWarning, match="operators that MXNet does not know"):
+        text = (sym.var("x") + mx.Constant(np.array([1.0, 2.0]), "float32")).tojson()
+    document = json.loads(text)
+    (row,) = [row for row in document["nodes"] if row["op"] == "_tigon_constant"]
+    assert row["attrs"]["shape"] == "(2,)"
+    row["attrs"]["shape"] = shape
+    with pytest.raises(mx.TigonError, match="graph text: node"):
+        sym.load_json(json.dumps(document))

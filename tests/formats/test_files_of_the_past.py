@@ -427,3 +427,22 @@ def test_a_file_that_does_not_fit_changes_no_dtype(tmp_path: Path) -> None:
     with pytest.raises(mx.TigonError, match="bias"):
         net.load_parameters(tmp_path / "x", dtype_source="saved")
     assert net.weight.data().dtype is np.float32
+
+
+SHAPES: dict[str, tuple[int, ...] | None] = {
+    "(2, 3)": (2, 3), "4": (4,), "()": (), "(0, -1)": (0, 0), f"({2**63 - 1},)": (2**63 - 1,),
+    str((1,) * 32): (1,) * 32, f"({2**63},)": None, "(-2,)": None, "(2.0, 3)": None,
+    "(True, 3)": None, "('2', 3)": None, "'23'": None, "(2, None)": None, "2.5": None, "": None,
+    str((1,) * 33): None, "((2, 3),)": None, "{2: 3}": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SHAPES)
+def test_what_is_a_shape_in_a_file(text: str) -> None:
+    from tigon.export.hints import read_shape
+
+    if (expected := SHAPES[text]) is not None:
+        assert read_shape("x", text) == expected
+        return
+    with pytest.raises(mx.TigonError, match=r"variable 'x': expected a shape such as \(2, 3\)"):
+        read_shape("x", text)

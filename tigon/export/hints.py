@@ -29,7 +29,8 @@ def read_shape(name: str, text: str | None) -> PartialShape:
         shape = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text))
         if type(shape) is int:
             shape = (shape,)
-        if len(shape) <= MOST_AXES and all(type(e) is int and -1 <= e < 2**63 for e in shape):
+        is_list = isinstance(shape, (tuple, list)) and len(shape) <= MOST_AXES
+        if is_list and all(type(e) is int and -1 <= e < 2**63 for e in shape):
             return tuple(max(e, 0) for e in shape)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         pass

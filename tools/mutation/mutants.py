@@ -45,6 +45,8 @@ SIGNS: dict[type, str] = {
 OTHER_FUNCTION = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list"}
 WORDS = ("check", "warn", "warn_once", "TypeError", "ValueError", "AttributeError", "TigonError")
 """Calls whose texts are messages."""
+SYMMETRIC = ("min", "max", "hypot")
+"""Calls that mean the same with their arguments swapped."""
 ASSERTS = ("strict", "stacklevel")
 """Keywords that assert something, or say where a warning points."""
 UNREAD = ("__repr__", "__str__", "__dir__")
@@ -326,7 +328,11 @@ class _Finder(ast.NodeVisitor):
             if keyword.arg not in (None, *ASSERTS) and name not in WORDS:
                 self._drop(node, keyword)
         plain = not any(isinstance(argument, ast.Starred) for argument in node.args)
-        if len(node.args) >= 2 and plain and name not in (*WORDS, "isinstance", "getattr"):
+        if (
+            len(node.args) >= 2
+            and plain
+            and name not in (*WORDS, *SYMMETRIC, "isinstance", "getattr")
+        ):
             first, second = node.args[:2]
             span = (self._places.span(first)[0], self._places.span(second)[1])
             text = f"{self._places.text(second)}, {self._places.text(first)}"
