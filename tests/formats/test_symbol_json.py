@@ -267,3 +267,21 @@ def test_numbers_beside_an_operand_are_written_as_mxnet_knows_them(name):
         again = sym.load_json(text)
         (one,), (other,) = (s.bind(mx.cpu(), {"x": values}).forward() for s in (made, again))
         np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype"),
+    [(2**53 + 1, "int64"), (-(2**60) - 1, "int64"), (3, "int32"), (0.1, "float64"), (3, "float32")],
+)
+def test_numbers_beside_an_operand_keep_their_kind(number, dtype):
+    x = sym.var("x")
+    values = nd.array([1, 2], dtype=dtype)
+    for made in (x + number, number - x, x > number):
+        again = sym.load_json(made.tojson())
+        (one,), (other,) = (s.bind(mx.cpu(), {"x": values}).forward() for s in (made, again))
+        assert one.dtype == other.dtype
+        assert one.asnumpy().tolist() == other.asnumpy().tolist()
+    (found,) = sym.load_json((x + number).tojson()).bind(mx.cpu(), {"x": values}).forward()
+    assert found.asnumpy().tolist() == [
+        (np.dtype(dtype).type(value) + np.dtype(dtype).type(number)).item() for value in (1, 2)
+    ]
