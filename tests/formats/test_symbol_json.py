@@ -285,3 +285,12 @@ def test_numbers_beside_an_operand_keep_their_kind(number, dtype):
     assert found.asnumpy().tolist() == [
         (np.dtype(dtype).type(value) + np.dtype(dtype).type(number)).item() for value in (1, 2)
     ]
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
+def test_equal_shapes_are_written_as_equal(name):
+    x = sym.var("x", shape=(2, 3))
+    for shape, kind in (((2, 3), "elemwise"), ((1, 3), "broadcast")):
+        made = getattr(sym, f"broadcast_{name}")(x, sym.var("y", shape=shape))
+        (row,) = [row for row in json.loads(made.tojson())["nodes"] if row["op"] != "null"]
+        assert row["op"] == f"{kind}_{name}"
