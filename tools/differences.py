@@ -340,6 +340,47 @@ assert first.asscalar() == 2
 """,
     ),
     Difference(
+        "`box_nms` from centers to corners, or back",
+        "leaves boxes as they are whose first coordinate is negative",
+        "converts every box that is kept",
+        """
+box = nd.array([[0.9, 0.5, 0.5, 2, 1]])  # score, x, y, width, height
+found = nd.contrib.box_nms(box - nd.array([[0, 1, 0, 0, 0]]), score_index=0, coord_start=1,
+                           in_format="center", out_format="corner")
+assert found.asnumpy()[0, 1:].tolist() == [-1.5, 0, 0.5, 1]
+""",
+    ),
+    Difference(
+        "`bipartite_matching(topk=k)`",
+        "makes k + 1 pairs",
+        "k",
+        """
+x, y = nd.contrib.bipartite_matching(nd.array([[3, 0], [0, 2]]), threshold=0.5, topk=1)
+assert x.asnumpy().tolist() == y.asnumpy().tolist() == [0, -1]
+""",
+    ),
+    Difference(
+        "`sequence_length` beyond the sequence",
+        "`SequenceLast` and `SequenceReverse` read other memory",
+        "an error that names the operator, the length, and what is possible",
+        """
+try:
+    nd.SequenceLast(nd.ones((3, 1)), nd.array([4]), use_sequence_length=True).asnumpy()
+    raise AssertionError
+except IndexError as error:
+    assert str(error).startswith("SequenceLast: sequence_length: index 4"), error
+""",
+    ),
+    Difference(
+        "parameters of `random.poisson` and kin that are arrays",
+        "undefined where an element is none, such as a negative mean",
+        "NaN there",
+        """
+drawn = nd.random.poisson(nd.array([-1, 2]), shape=3).asnumpy()
+assert np.isnan(drawn[0]).all() and (drawn[1] >= 0).all()
+""",
+    ),
+    Difference(
         "flips of odd width",
         "leave the middle unwritten",
         "right",

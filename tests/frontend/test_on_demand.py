@@ -92,3 +92,18 @@ def test_methods_are_plain_methods_once_used():
     assert mx.nd.array([0.0]).softmax().asnumpy().tolist() == [1.0]
     assert mx.sym.Symbol.softmax.__doc__ == mx.sym.softmax.__doc__
     assert mx.sym.var("x").softmax().list_arguments() == ["x"]
+
+
+def test_what_is_made_within_a_block_is_no_change_of_its_own():
+    """Of the groups, too: operators are made where a hybridized block first asks for them."""
+
+    class Block(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            return F.contrib.div_sqrt_dim(x) + F.linalg.gemm2(x, x) + mx.nd.contrib.isnan(x)
+
+    for module in (mx.sym.contrib, mx.sym.linalg, mx.nd.contrib, mx.nd.linalg):
+        for name in ("div_sqrt_dim", "gemm2", "isnan"):
+            vars(module).pop(name, None)
+    block = Block()
+    block.hybridize(strict=True)
+    block(mx.nd.ones((2, 2)))

@@ -46,6 +46,7 @@ def publish(
     for group in GROUPS:
         name = f"{namespace['__name__']}.{group}"
         module = ModuleType(name, f"Operators of the group '{group}' on {operands}.")
+        module.__file__ = namespace["__file__"]  # what is made in it is no change by a program
         _fill(vars(module), group, of_record, own.get(group, {}))
         namespace[group] = sys.modules[name] = module
     return find

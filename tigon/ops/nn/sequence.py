@@ -13,7 +13,7 @@ from tigon.loop.semantics import convert
 from tigon.ops.primitive.choose import cast, identity, select
 from tigon.ops.primitive.compare import lesser
 from tigon.ops.primitive.create import _full, _iota
-from tigon.ops.primitive.gather import _pick, _take, _take_along
+from tigon.ops.primitive.gather import _checked_index, _pick, _take, _take_along
 from tigon.ops.primitive.view import _broadcast, _reshape
 from tigon.ops.record import composite
 from tigon.ops.tensor.slice import flip
@@ -51,6 +51,11 @@ def _along_batch(x: Any, ndim: int, axis: int) -> Any:
 
 def _whole(x: Any) -> Any:
     return x if x.dtype is int64 else cast(x, dtype="int64")
+
+
+def _ends(where: str, lengths: Any, steps: int) -> Any:
+    """Lengths as int64, from 0 to the number of steps; others are refused."""
+    return _checked_index(lengths, sizes=(steps + 1,), operator=f"{where}: sequence_length")
 
 
 def _decompose_sequence_mask(attrs: SequenceMaskAttrs, data: Any, *rest: Any) -> Any:
@@ -120,7 +125,8 @@ def _decompose_sequence_last(attrs: SequenceAttrs, data: Any, *rest: Any) -> Any
     (lengths,) = rest
     _check_lengths("SequenceLast", data, lengths, attrs.axis)
     shape = data.shape[: attrs.axis] + data.shape[attrs.axis + 1 :]
-    last = _reshape(_whole(lengths) - 1, shape=(lengths.shape[0],) + (1,) * (data.ndim - 2))
+    ends = _ends("SequenceLast", lengths, size)
+    last = _reshape(ends - 1, shape=(lengths.shape[0],) + (1,) * (data.ndim - 2))
     return _pick(data, _broadcast(last, shape=shape), axis=attrs.axis)
 
 
@@ -147,8 +153,8 @@ sequence_last = composite(
     ),
     doc="""The last element of each sequence.
 
-    Parameters: `use_sequence_length` says that `sequence_length` is given, one per batch entry;
-    `axis` 0 or 1 holds time, the other one the batch.
+    Parameters: `use_sequence_length` says that `sequence_length` is given, one per batch entry,
+    from 0 (which counts as 1) to the extent of time; `axis` 0 or 1 holds time, the other one the batch.
 
     >>> nd.SequenceLast(nd.array([[1, 2], [3, 4], [5, 6]])).asnumpy()
     array([5., 6.], dtype=float32)
@@ -163,7 +169,8 @@ def _decompose_sequence_reverse(attrs: SequenceAttrs, data: Any, *rest: Any) -> 
     (lengths,) = rest
     _check_lengths("SequenceReverse", data, lengths, 0)
     line = _iota(shape=(data.shape[0], 1), axis=0)
-    ends = _reshape(_whole(lengths), shape=(1, lengths.shape[0]))
+    own = _ends("SequenceReverse", lengths, data.shape[0])
+    ends = _reshape(own, shape=(1, lengths.shape[0]))
     turned = select(lesser(line, ends), ends - 1 - line, line)
     shape = (*turned.shape, *(1,) * (data.ndim - 2))
     index = _broadcast(_reshape(turned, shape=shape), shape=data.shape)
@@ -195,8 +202,8 @@ sequence_reverse = composite(
     ),
     doc="""Each sequence in reverse order; what lies behind its end stays.
 
-    Parameters: `use_sequence_length` says that `sequence_length` is given, one per batch entry.
-    Time is axis 0, the batch axis 1.
+    Parameters: `use_sequence_length` says that `sequence_length` is given, one per batch entry,
+    from 0 to the extent of time. Time is axis 0, the batch axis 1.
 
     >>> nd.SequenceReverse(nd.array([[1, 2], [3, 4], [5, 6]])).asnumpy()
     array([[5., 6.],
