@@ -48,6 +48,7 @@ import tigon.ops.tensor.pad
 import tigon.ops.tensor.positions
 import tigon.ops.tensor.product
 import tigon.ops.tensor.random
+import tigon.ops.tensor.random_like
 import tigon.ops.tensor.reduce
 import tigon.ops.tensor.repeat
 import tigon.ops.tensor.shape

@@ -154,7 +154,8 @@ sequence_last = composite(
     doc="""The last element of each sequence.
 
     Parameters: `use_sequence_length` says that `sequence_length` is given, one per batch entry,
-    from 0 (which counts as 1) to the extent of time; `axis` 0 or 1 holds time, the other one the batch.
+    from 0 (which counts as 1) to the extent of time; `axis` 0 or 1 holds time, the other one the
+    batch.
 
     >>> nd.SequenceLast(nd.array([[1, 2], [3, 4], [5, 6]])).asnumpy()
     array([5., 6.], dtype=float32)
