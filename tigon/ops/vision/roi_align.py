@@ -6,24 +6,30 @@ bound: a loop goes over as many of them as the largest bin needs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, check
 from tigon.base.dtypes import int64
+from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Graph, variable
+from tigon.ops.attributes import attrs_dict
 from tigon.ops.primitive.arithmetic import ceil, floor, floor_divide, maximum, minimum
 from tigon.ops.primitive.choose import cast, select, stop_gradient
 from tigon.ops.primitive.compare import greater_equal, lesser, lesser_equal
 from tigon.ops.primitive.control import _foreach
 from tigon.ops.primitive.create import _full, _iota
-from tigon.ops.primitive.gather import _take
+from tigon.ops.primitive.gather import _take, added_at
 from tigon.ops.primitive.reduce import _reduce_max, _reduce_sum
 from tigon.ops.primitive.view import _broadcast, _reshape, transpose
-from tigon.ops.record import Positions, Work, composite
-from tigon.ops.vision.spatial import bilinear, bilinear_oracle, region_columns
+from tigon.ops.record import Operator, Positions, Work, composite
+from tigon.ops.tensor.shape import expand_dims
+from tigon.ops.tensor.slice import slice_axis
+from tigon.ops.vision.spatial import bilinear_oracle, region_columns
 from tigon.ops.vision.suppression import all_of, count_type
 
 
@@ -85,81 +91,140 @@ def _apart(extent: int) -> int:
     return 2 * extent + 5
 
 
-def _sums(
+class _Layout(Frozen, eq=False):
+    """Where elements of data are in (channels of the result, places): pictures within bins, if
+    these have channels of their own."""
+
+    batch: int
+    kinds: int
+    bins: int
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, attrs: RoiAlignAttrs, shape: tuple[int, ...]) -> _Layout:
+        batch, channels, height, width = shape
+        bins = prod(attrs.pooled_size) if attrs.position_sensitive else 1
+        return cls(batch, channels // bins, bins, height, width)
+
+    @property
+    def places(self) -> int:
+        return self.bins * self.batch * self.height * self.width
+
+    def flat(self, data: Any) -> Any:
+        split = (self.batch, self.kinds, self.bins, self.height, self.width)
+        turned = transpose(_reshape(data, shape=split), axes=(1, 2, 0, 3, 4))
+        return _reshape(turned, shape=(self.kinds, self.places))
+
+    def whole(self, flat: Any) -> Any:
+        split = (self.kinds, self.bins, self.batch, self.height, self.width)
+        turned = transpose(_reshape(flat, shape=split), axes=(2, 0, 1, 3, 4))
+        shape = (self.batch, self.kinds * self.bins, self.height, self.width)
+        return _reshape(turned, shape=shape)
+
+
+def _corners(
     attrs: RoiAlignAttrs,
-    data: Any,
-    index: Any,
+    layout: _Layout,
+    picture: Any,
     lines: tuple[_Line, _Line],
     numbers: tuple[Any, Any],
-) -> Any:
-    """Over some samples of each bin: (regions, channels, rows, columns)."""
+) -> Iterator[tuple[Any, Any]]:
+    """Of some samples of each bin the four pixels around: which elements they are, and how much
+    each counts, both (regions, rows, columns, samples down, samples across)."""
     rows, columns = attrs.pooled_size
-    _, channels, height, width = data.shape
-    regions = index.shape[0]
-    (y, in_y), (x, in_x) = (
-        line.sample(number) for line, number in zip(lines, numbers, strict=True)
-    )
-    down, across = y.shape[2], x.shape[2]
-    shape = (regions, rows, columns, down, across)
-
-    def everywhere(of_y: Any, of_x: Any) -> tuple[Any, Any]:
-        tall = _reshape(of_y, shape=(regions, rows, 1, down, 1))
-        wide = _reshape(of_x, shape=(regions, 1, columns, 1, across))
-        return _broadcast(tall, shape=shape), _broadcast(wide, shape=shape)
-
-    places_y, places_x = everywhere(y, x)
-    hit = all_of(*everywhere(in_y, in_x))
-    own = _take(data, index, axis=0)
+    regions = picture.shape[0]
+    sides = []
+    for line, number, lead in zip(lines, numbers, ((rows, 1), (1, columns)), strict=True):
+        place, there = line.sample(number)
+        count = place.shape[2]
+        samples = (count, 1) if lead[1] == 1 and line is lines[0] else (1, count)
+        shape = (regions, *lead, *samples)
+        low = minimum(floor(place), max(line.extent - 2, 0))
+        share = place - low
+        sides.append(
+            [
+                (
+                    _reshape(cast(low, dtype="int64") + min(step, line.extent - 1), shape=shape),
+                    _reshape(there * (share if step else 1 - share), shape=shape),
+                )
+                for step in (0, 1)
+            ]
+        )
+    first = _reshape(picture, shape=(regions, 1, 1, 1, 1))
     if attrs.position_sensitive:
-        bins = rows * columns
-        split = _reshape(own, shape=(regions, channels // bins, bins, height, width))
-        turned = transpose(split, axes=(0, 2, 1, 3, 4))
-        pictures = _reshape(turned, shape=(regions * bins, channels // bins, height, width))
-        flat = (regions * bins, down * across)
-        found = bilinear(pictures, _reshape(places_x, shape=flat), _reshape(places_y, shape=flat))
-        kept = select(_reshape(hit, shape=(regions * bins, 1, flat[1])), found, 0)
-        total = _reshape(_reduce_sum(kept, axes=(2,)), shape=(regions, bins, channels // bins))
-        result = transpose(total, axes=(0, 2, 1))
-        return _reshape(result, shape=(regions, channels // bins, rows, columns))
-    flat = (regions, rows * columns * down * across)
-    found = bilinear(own, _reshape(places_x, shape=flat), _reshape(places_y, shape=flat))
-    kept = select(_reshape(hit, shape=(regions, 1, flat[1])), found, 0)
-    wide = _reshape(kept, shape=(regions, channels, *shape[1:]))
-    return _reduce_sum(wide, axes=(4, 5))
+        own = _iota(shape=(1, rows, columns, 1, 1), axis=1, step=columns)
+        own = own + _iota(shape=(1, rows, columns, 1, 1), axis=2)
+        first = own * layout.batch + first
+    for row, of_row in sides[0]:
+        for column, of_column in sides[1]:
+            yield (first * layout.height + row) * layout.width + column, of_row * of_column
 
 
-def _looped(attrs: RoiAlignAttrs, data: Any, index: Any, lines: tuple[_Line, _Line]) -> Any:
-    """Sample by sample of all bins, as many as the largest has."""
-    rows, columns = attrs.pooled_size
-    regions, (_, channels, height, width) = index.shape[0], data.shape
+def _read(layout: _Layout, data: Any, corners: Iterator[tuple[Any, Any]]) -> Any:
+    """Sums over samples: (channels, regions, rows, columns)."""
+    total: Any = None
+    for index, weight in corners:
+        part = _take(data, index, axis=1) * expand_dims(weight, axis=0)
+        total = part if total is None else total + part
+    return _reduce_sum(total, axes=(4, 5))
+
+
+def _written(layout: _Layout, g: Any, corners: Iterator[tuple[Any, Any]]) -> Any:
+    """The adjoint: (channels, places) from (channels, regions, rows, columns)."""
+    wide = _reshape(g, shape=(*g.shape, 1, 1))
+    total: Any = None
+    for index, weight in corners:
+        updates = wide * expand_dims(weight, axis=0)
+        shape = (g.shape[0], *index.shape)
+        updates = updates if same_shape(updates.shape, shape) else _broadcast(updates, shape=shape)
+        part = added_at((layout.kinds, layout.places), index, updates, axis=1)
+        total = part if total is None else total + part
+    return total
+
+
+def _over_samples(
+    attrs: RoiAlignAttrs,
+    layout: _Layout,
+    operand: Any,
+    result: tuple[int, ...],
+    picture: Any,
+    lines: tuple[_Line, _Line],
+    step: Callable[..., Any],
+) -> Any:
+    """The sum of `step` over all samples of the bins: at once where their number is known, or else
+    one by one, as many as the largest bin has."""
+    dtype = lines[0].begin.dtype.name
+    if attrs.sample_ratio > 0:
+        places = _iota(shape=(1, 1, attrs.sample_ratio), axis=2, dtype="int32")
+        each = cast(places, dtype=dtype)
+        return step(layout, operand, _corners(attrs, layout, picture, lines, (each, each)))
     most = [line.within() for line in lines]
     parts = [part for line in lines for part in (line.begin, line.step, line.number, line.first)]
-    given = [data, index, _reshape(most[1], shape=(1,)), *parts]
+    given = [operand, picture, _reshape(most[1], shape=(1,)), *parts]
     known = [variable(f"known{i}", TensorType(x.shape, x.dtype)) for i, x in enumerate(given)]
     number = variable("number", TensorType((1,), int64))
-    kinds = channels // (rows * columns) if attrs.position_sensitive else channels
-    total = _full(shape=(regions, kinds, rows, columns), value=0, dtype=data.dtype.name)
+    total = _full(shape=result, value=0, dtype=operand.dtype.name)
     before = variable("total", TensorType(total.shape, total.dtype))
     row = floor_divide(number, known[2])
-    dtype = lines[0].begin.dtype.name
     places = [
         _reshape(cast(place, dtype=dtype), shape=(1, 1, 1))
         for place in (row, number - row * known[2])
     ]
     own = tuple(
-        _Line(begin=begin, step=step, number=count, first=first, extent=extent)
-        for (begin, step, count, first), extent in (
-            (known[3:7], height),
-            (known[7:11], width),
+        _Line(begin=begin, step=apart, number=count, first=first, extent=extent)
+        for (begin, apart, count, first), extent in (
+            (known[3:7], layout.height),
+            (known[7:11], layout.width),
         )
     )
-    after = before + _sums(attrs, known[0], known[1], (own[0], own[1]), (places[0], places[1]))
+    corners = _corners(attrs, layout, known[1], (own[0], own[1]), (places[0], places[1]))
     found = _foreach(
-        _iota(shape=(_apart(height) * _apart(width),)),
+        _iota(shape=(_apart(layout.height) * _apart(layout.width),)),
         total,
         *given,
         count_type(most[0] * most[1]),
-        body=Graph([number, before, *known], [after]),
+        body=Graph([number, before, *known], [before + step(layout, known[0], corners)]),
         data=1,
         states=1,
         counted=True,
@@ -167,8 +232,7 @@ def _looped(attrs: RoiAlignAttrs, data: Any, index: Any, lines: tuple[_Line, _Li
     return found[0]
 
 
-def _decompose_roi_align(attrs: RoiAlignAttrs, data: Any, rois: Any) -> Any:
-    index, *corners = region_columns("ROIAlign", data, rois)
+def _check_regions(attrs: RoiAlignAttrs, data: TensorType) -> None:
     check(
         len(attrs.pooled_size) == 2 and min(attrs.pooled_size) > 0,
         "ROIAlign",
@@ -181,39 +245,70 @@ def _decompose_roi_align(attrs: RoiAlignAttrs, data: Any, rois: Any) -> Any:
         f"are given in; given {attrs.spatial_scale}",
     )
     rows, columns = attrs.pooled_size
-    _, channels, height, width = data.shape
     check(
-        not attrs.position_sensitive or channels % (rows * columns) == 0,
+        not attrs.position_sensitive or data.shape[1] % (rows * columns) == 0,
         "ROIAlign",
         f"data: expected a multiple of {rows} · {columns} channels, since each bin has its own "
-        f"(position_sensitive); given {channels}",
+        f"(position_sensitive); given {data.shape[1]}",
     )
+
+
+def _prepared(
+    attrs: RoiAlignAttrs, layout: _Layout, rois: Any, dtype: str
+) -> tuple[Any, tuple[_Line, _Line], Any]:
+    """The picture of each region, its samples, and what one of them counts in the mean."""
     regions = rois.shape[0]
-    kinds = channels // (rows * columns) if attrs.position_sensitive else channels
-    if not (regions and channels and height and width):
-        return _full(shape=(regions, kinds, rows, columns), value=0, dtype=data.dtype.name)
+    index, *corners = (slice_axis(rois, axis=1, begin=i, end=i + 1) for i in range(5))
     shift = 0.5 if attrs.aligned else 0.0
     x1, y1, x2, y2 = (
-        cast(stop_gradient(corner), dtype=data.dtype.name) * attrs.spatial_scale - shift
-        for corner in corners
+        cast(stop_gradient(corner), dtype=dtype) * attrs.spatial_scale - shift for corner in corners
     )
+    rows, columns = attrs.pooled_size
     lines = (
-        _Line.of(attrs, (y1, y2), rows, height),
-        _Line.of(attrs, (x1, x2), columns, width),
+        _Line.of(attrs, (y1, y2), rows, layout.height),
+        _Line.of(attrs, (x1, x2), columns, layout.width),
     )
     flat = _reshape(stop_gradient(index), shape=(regions,))
-    picture = cast(flat, dtype="int64")
-    if attrs.sample_ratio > 0:
-        dtype = data.dtype.name
-        places = _iota(shape=(1, 1, attrs.sample_ratio), axis=2, dtype="int32")
-        each = cast(places, dtype=dtype)
-        total = _sums(attrs, data, picture, lines, (each, each))
-    else:
-        total = _looped(attrs, data, picture, lines)
+    picture = minimum(maximum(cast(flat, dtype="int64"), 0), layout.batch - 1)
     product = lines[0].number * lines[1].number
-    count = _reshape(product, shape=(product.shape[0], 1, 1, 1))
-    nowhere = _reshape(lesser(flat, 0), shape=(regions, 1, 1, 1))
-    return select(cast(nowhere, dtype=data.dtype.name), 0, total / count)
+    count = _reshape(product, shape=(1, product.shape[0], 1, 1))
+    nowhere = cast(_reshape(lesser(flat, 0), shape=(1, regions, 1, 1)), dtype=dtype)
+    return picture, lines, select(nowhere, 0, 1 / count)
+
+
+def _decompose_roi_align(attrs: RoiAlignAttrs, data: Any, rois: Any) -> Any:
+    region_columns("ROIAlign", data, rois)
+    _check_regions(attrs, data.type)
+    layout = _Layout.of(attrs, data.shape)
+    regions = rois.shape[0]
+    shape = (layout.kinds, regions, *attrs.pooled_size)
+    if not (regions and data.type.size):
+        empty = (regions, layout.kinds, *attrs.pooled_size)
+        return _full(shape=empty, value=0, dtype=data.dtype.name)
+    picture, lines, weight = _prepared(attrs, layout, rois, data.dtype.name)
+    flat = layout.flat(data)
+    total = _over_samples(attrs, layout, flat, shape, picture, lines, _read)
+    return transpose(total * weight, axes=(1, 0, 2, 3))
+
+
+def _decompose_backward(attrs: RoiAlignAttrs, g: Any, rois: Any, like: Any) -> Any:
+    layout = _Layout.of(attrs, like.shape)
+    if not (rois.shape[0] and like.type.size):
+        return _full(shape=like.shape, value=0, dtype=g.dtype.name)
+    picture, lines, weight = _prepared(attrs, layout, rois, g.dtype.name)
+    given = transpose(g, axes=(1, 0, 2, 3)) * weight
+    shape = (layout.kinds, layout.places)
+    return layout.whole(_over_samples(attrs, layout, given, shape, picture, lines, _written))
+
+
+def _backward_oracle(g: np.ndarray, rois: np.ndarray, like: np.ndarray, **fields: Any) -> Any:
+    """Slopes of a linear function, one element of data after the other."""
+    result = np.zeros(like.shape, g.dtype)
+    for place in np.ndindex(*like.shape):
+        one = np.zeros(like.shape, g.dtype)
+        one[place] = 1
+        result[place] = (_roi_align_oracle(one, rois, **fields) * g).sum()
+    return result
 
 
 def _roi_align_oracle(data: np.ndarray, rois: np.ndarray, **fields: Any) -> Any:
@@ -255,7 +350,7 @@ _ROIS = np.array(
     np.float32,
 )
 
-roi_align = composite(
+roi_align: Operator = composite(
     "_contrib_ROIAlign",
     _decompose_roi_align,
     operands="data rois",
@@ -263,6 +358,7 @@ roi_align = composite(
     dtypes="f",
     work=Work.PAIRS,
     indices={"rois": _pictures},
+    grad=lambda a, g, y, data, rois: (roi_align_backward(g, rois, data, **attrs_dict(a)), None),
     numpy=_roi_align_oracle,
     tolerance={"float32": 1e-5},
     samples=(
@@ -305,4 +401,34 @@ roi_align = composite(
     ...     sample_ratio=2).asnumpy()
     array([[[[5.]]]], dtype=float32)
     """,
+)
+
+roi_align_backward: Operator = composite(
+    "_backward_ROIAlign",
+    _decompose_backward,
+    operands="data rois like",
+    attrs=RoiAlignAttrs,
+    dtypes="f",
+    infer=lambda attrs, g, rois, like: TensorType(like.shape, g.dtype),
+    work=Work.PAIRS,
+    indices={"rois": lambda attrs, g, rois, like: Positions(like.shape[0], 0, -1.0, column=0)},
+    grad=lambda a, h, y, g, rois, like: (roi_align(h, rois, **attrs_dict(a)), None, None),
+    numpy=_backward_oracle,
+    tolerance={"float32": 1e-5},
+    samples=(
+        ((5, 2, 2, 3), _ROIS, (2, 2, 4, 3), {"pooled_size": (2, 3), "spatial_scale": 0.5}),
+        (
+            (5, 1, 2, 2),
+            _ROIS,
+            (2, 4, 3, 4),
+            {
+                "pooled_size": (2, 2),
+                "spatial_scale": 0.7,
+                "position_sensitive": True,
+                "sample_ratio": 2,
+            },
+        ),
+        ((0, 1, 2, 2), _ROIS[:0], (2, 1, 4, 4), {"pooled_size": (2, 2), "spatial_scale": 0.5}),
+    ),
+    doc="""The adjoint of `ROIAlign`: the cotangent of its data, which has the shape of `like`.""",
 )
