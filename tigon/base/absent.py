@@ -18,7 +18,6 @@ class Absent(NamedTuple):
 
 
 _OPERATORS = (
-    ("", "histogram", "numpy.histogram of asnumpy()"),
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
     ("", "cast_storage sparse_retain square_sum", "dense arrays"),
     ("", "reset_arrays", "x[:] = 0"),

@@ -288,6 +288,25 @@ def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
     return record.get("transpose")(tensor, axes=axes)
 
 
+def histogram(a: NDArray, bins: Any = 10, range: Any = None) -> list[NDArray]:
+    """How many elements lie in each of `bins`, a number of bins or an array of edges, and the
+    edges. Without a `range` that of the values, which are waited for.
+
+    >>> counts, edges = histogram(array([1, 2, 3]), bins=2, range=(1, 3))
+    >>> counts.asnumpy().tolist(), edges.asnumpy().tolist()
+    ([1, 2], [1.0, 2.0, 3.0])
+    """
+    op = record.get("_histogram")
+    if isinstance(bins, NDArray):
+        return list(apply(op, op.make_attrs({}), (a, bins), None))
+    if range is None:  # as in MXNet, numbers of float32 by numpy
+        a = tracing.needs_arrays("makes a range of values", a)
+        counts, edges = np.histogram(a.asnumpy(), bins)
+        return [array(counts), array(edges)]
+    attributes = {"bin_cnt": bins, "range": tuple(range)}
+    return list(apply(op, op.make_attrs(attributes), (a,), None))
+
+
 def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
     """Write into each row of `out` (rows, classes) a 1 at the class in `indices` (rows,) and 0
     elsewhere; the result is `out`. Of a class that there is not, the row is 0.

@@ -307,6 +307,25 @@ def eye(
     return _create("_eye", given, name)
 
 
+def histogram(a: Symbol, bins: Any = 10, range: Any = None, name: str | None = None) -> Symbol:
+    """How many elements lie in each of `bins`, a number of bins over a `range`, or a symbol of
+    edges; and the edges.
+
+    >>> len(histogram(var("x"), bins=4, range=(0, 1)))
+    2
+    """
+    op = record.get("_histogram")
+    if isinstance(bins, Symbol):
+        return apply(op, op.make_attrs({}), (a, bins), name, "_histogram")
+    check(
+        range is not None,
+        "histogram",
+        "range: expected two numbers, since a symbol has no values to take them of; given None",
+    )
+    attributes = {"bin_cnt": bins, "range": tuple(range)}
+    return apply(op, op.make_attrs(attributes), (a,), name, "_histogram")
+
+
 def moveaxis(tensor: Symbol, source: Any, destination: Any) -> Any:
     """Move axes to other positions; the number of axes must be known."""
     from tigon.ops.signature import moved_axes
