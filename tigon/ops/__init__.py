@@ -19,6 +19,7 @@ import tigon.ops.nn
 import tigon.ops.optimizer.formulas
 import tigon.ops.optimizer.oracles
 import tigon.ops.optimizer.records
+import tigon.ops.optimizer.scaled
 import tigon.ops.primitive.activation
 import tigon.ops.primitive.arithmetic
 import tigon.ops.primitive.choose
