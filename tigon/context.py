@@ -22,10 +22,10 @@ class _Default(type):
 
     @default_ctx.setter
     def default_ctx(cls, ctx: Context) -> None:
-        index = check_context("default_ctx", ctx).index
+        context = check_context("default_ctx", ctx)
         for told in _told:
-            told(ctx)
-        _native.set_current_device(index)
+            told(context)
+        _native.set_current_device(context.index)
 
 
 class Context(metaclass=_Default):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tigon.base import TigonError
 from tigon.base.lazy import complete as _complete
-from tigon.context import gpu_memory_info, num_gpus
+from tigon.context import check_context, gpu_memory_info, num_gpus
 
 Decorated = TypeVar("Decorated")
 
@@ -50,7 +50,8 @@ def get_gpu_memory(gpu_dev_id: int) -> tuple[int, int]:
 
 def get_cuda_compute_capability(ctx: Any) -> int:
     """The version of a graphics processor. Raises: there is no backend for one."""
-    raise TigonError(f"get_cuda_compute_capability: there is no {ctx}; use mx.cpu()")
+    found = check_context("get_cuda_compute_capability", ctx)
+    raise TigonError(f"get_cuda_compute_capability: {found} is no graphics processor and has none")
 
 
 def set_module(module: str | None) -> Callable[[Decorated], Decorated]:

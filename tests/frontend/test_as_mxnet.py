@@ -35,7 +35,8 @@ def runs(program: str) -> str:
 
 
 MODULES = """
-attribute autograd base context contrib contrib.ndarray contrib.symbol engine executor gluon
+attribute autograd base context contrib contrib.ndarray contrib.symbol contrib.text
+contrib.text.embedding contrib.text.utils contrib.text.vocab engine executor gluon
 gluon.block gluon.contrib gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
 gluon.contrib.rnn.rnn_cell gluon.data gluon.data.dataloader gluon.data.dataset gluon.data.sampler
 gluon.loss gluon.metric gluon.model_zoo gluon.model_zoo.model_store gluon.model_zoo.vision
@@ -52,7 +53,7 @@ symbol.sparse symbol.symbol test_utils util visualization
 """Paths of modules of MXNet 1.9.1, and the short ones that are attributes there."""
 
 LATER = """
-callback contrib.quantization contrib.onnx.onnx2mx contrib.text.vocab gluon.contrib.estimator
+callback contrib.quantization contrib.onnx.onnx2mx contrib.tensorboard gluon.contrib.estimator
 image.detection kvstore kvstore.base kv model mod module.executor_group module.module monitor mon np
 numpy numpy.random npx numpy_extension ndarray.numpy symbol.numpy optimizer.contrib profiler
 recordio gluon.data.vision.transforms contrib.amp.lists.symbol_fp16 torch executor_manager onnx

@@ -13,6 +13,7 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
+from tigon import test_utils as tools
 from tigon.gluon import nn
 from tigon.gluon.model_zoo import vision
 from tigon.ops.attributes import attr_fields
@@ -98,7 +99,42 @@ def traced(context: Any) -> Any:
         return mx.jit(lambda x: x.as_in_context(context))(nd.ones(2))
 
 
+def made_default(context: Any) -> None:
+    before = mx.current_context()
+    try:
+        tools.set_default_context(context)
+    finally:
+        tools.set_default_context(before)
+
+
+def capability(context: Any) -> None:
+    with pytest.raises(mx.TigonError) as error:
+        mx.util.get_cuda_compute_capability(context)
+    if "is no graphics processor" not in str(error.value):
+        raise error.value
+
+
+ONE = [np.ones(1, np.float32)]
 RECIPES: dict[str, Callable[[Any, Path], Any]] = {
+    "tigon.test_utils.surroundings.set_default_context(ctx)": lambda c, _: made_default(c),
+    "tigon.test_utils.symbols.check_consistency(ctx_list)": lambda c, _: tools.check_consistency(
+        S, [{"ctx": c, "a": (1,)}] * 2
+    ),
+    "tigon.test_utils.symbols.check_numeric_gradient(ctx)": lambda c, _: (
+        tools.check_numeric_gradient(S, ONE, ctx=c)
+    ),
+    "tigon.test_utils.symbols.check_speed(ctx)": lambda c, _: tools.check_speed(S, ctx=c, N=1, a=1),
+    "tigon.test_utils.symbols.check_symbolic_backward(ctx)": lambda c, _: (
+        tools.check_symbolic_backward(S, ONE, ONE, ONE, ctx=c)
+    ),
+    "tigon.test_utils.symbols.check_symbolic_forward(ctx)": lambda c, _: (
+        tools.check_symbolic_forward(S, ONE, [ONE[0] + 1], ctx=c)
+    ),
+    "tigon.test_utils.symbols.simple_forward(ctx)": lambda c, _: tools.simple_forward(
+        S, c, a=ONE[0]
+    ),
+    "tigon.test_utils.values.rand_ndarray(ctx)": lambda c, _: tools.rand_ndarray((2,), ctx=c),
+    "tigon.util.get_cuda_compute_capability(ctx)": lambda c, _: capability(c),
     "tigon.nd.ndarray._as_in_context(context)": lambda c, _: nd.ones(2).as_in_context(c),
     "tigon.sym.traced.ArraySymbol.as_in_context(context)": lambda c, _: traced(c),
     "tigon.nd.creation.array(ctx)": lambda c, _: nd.array([1, 2], ctx=c),

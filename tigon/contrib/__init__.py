@@ -1,14 +1,19 @@
-"""`mx.contrib`: operators of the group `contrib`, on arrays and on symbols."""
+"""`mx.contrib`: operators of the group `contrib`, on arrays and on symbols; texts."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tigon import nd as _nd
 from tigon import sym as _sym
-from tigon.base.lazy import complete as _complete
+from tigon.base.lazy import imported_on_demand
 
 nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
-__all__ = ["nd", "ndarray", "sym", "symbol"]
+if TYPE_CHECKING:
+    from tigon.contrib import text
+else:
+    imported_on_demand(globals(), {"text": "tigon.contrib.text"})
 
-_complete(globals())
+__all__ = ["nd", "ndarray", "sym", "symbol", "text"]

@@ -363,11 +363,11 @@ def check_consistency(
     >>> from tigon import cpu, sym
     >>> x, shape = sym.var("x"), (2, 3)
     >>> found = check_consistency(
-    ...     sym.exp(x),
+    ...     sym.exp(x, name="e"),
     ...     [{"ctx": cpu(0), "x": shape, "type_dict": {"x": t}} for t in ("float64", "float32")],
     ... )
     >>> sorted(found), found["x"].dtype
-    (['exp0_output', 'x'], dtype('float64'))
+    (['e_output', 'x'], dtype('float64'))
     """
     where = "check_consistency"
     check(len(ctx_list) > 1, where, f"expected two contexts or more; given {len(ctx_list)}")
