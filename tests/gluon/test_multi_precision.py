@@ -181,6 +181,30 @@ def test_states_of_another_form_are_refused(doubles: None) -> None:
             made.update_multi_precision(0, weight, nd.ones(2), state)
 
 
+@pytest.mark.parametrize("by", ["update", "TrainStep"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "nadam", "lamb", "lars", "dcasgd"])
+def test_states_that_are_not_like_their_weight_are_refused(name: str, by: str) -> None:
+    made = optimizer.create(name, **({"momentum": 0.9} if name in ("sgd", "lars") else {}))
+    net = gluon.nn.Dense(1, in_units=2, use_bias=False)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), made)
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+    for wrong in (nd.zeros((3, 2)), nd.zeros((1, 2), dtype="float64")):
+        count = len(as_list(made.create_state(0, net.weight.data())))
+        trainer._updater.states[0] = tuple([wrong] * count) if count > 1 else wrong
+        with pytest.raises(mx.TigonError) as error:
+            if by == "update":
+                trainer._updater(0, nd.ones((1, 2)), net.weight.data())
+            else:
+                step(nd.ones((1, 2)), nd.ones((1, 1)))
+        kind, shape = type(made).__name__, tuple(wrong.shape)
+        dtype = wrong.dtype.__name__
+        assert str(error.value).startswith(
+            f"{kind}: state 0 of parameter 0: expected float32 of shape (1, 2) like the weight; "
+            f"given {dtype} of shape {shape}; make states by create_state_multi_precision"
+        )
+
+
 def test_small_steps_without_master_copies_are_warned_of(doubles: None) -> None:
     with pytest.warns(UserWarning, match="SGD: small steps of a weight of float32 are lost"):
         optimizer.SGD().create_state_multi_precision(0, nd.ones(2))

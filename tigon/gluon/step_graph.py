@@ -158,7 +158,7 @@ class StepGraph:
             weights = [self.operands.template[slot] for slot in training.gradients]
             indices = [slots[slot] for slot in training.gradients]
             states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
-            return self._step(training, weights, states)
+            return self._step(training, indices, weights, states)
 
         program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
         indices = [slots[slot] for slot in program.updated]
@@ -167,7 +167,11 @@ class StepGraph:
         return _Bound(optimizer, updater, program, indices, weights, states)
 
     def _step(
-        self, training: TrainingGraph, weights: Sequence[NDArray], states: Sequence[Sequence[Any]]
+        self,
+        training: TrainingGraph,
+        indices: Sequence[int],
+        weights: Sequence[NDArray],
+        states: Sequence[Sequence[Any]],
     ) -> TrainingStep:
         if self.step.adjust is not None:
             scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
@@ -175,6 +179,8 @@ class StepGraph:
         optimizer = self.step.trainer._optimizer
         each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
         places = [optimizer.master_place(w, own) for w, own in zip(weights, states, strict=True)]
+        for one in zip(indices, weights, states, places, strict=True):
+            optimizer.check_states(*one)
 
         def update(number: int, weight: Value, grad: Value, own: Any, rates: Value) -> Any:
             place = places[number]

@@ -303,6 +303,21 @@ class Optimizer(NamesWrongTypes):
         )
         return place
 
+    def check_states(
+        self, index: Any, weight: Any, states: Sequence[Any], place: int | None
+    ) -> None:
+        """Raise unless the arrays of a state are like their weight, or its master copy, which is at
+        `place`. What a subclass of a program keeps may be anything."""
+        exact = weight if place is None else states[place]
+        for number, state in enumerate(states if self._is_ours else ()):
+            check(
+                state.shape == exact.shape and state.dtype == exact.dtype,
+                type(self).__name__,
+                f"state {number} of parameter {index!r}: expected {as_dtype(exact.dtype)} of shape "
+                f"{tuple(exact.shape)} like the weight; given {as_dtype(state.dtype)} of shape "
+                f"{tuple(state.shape)}; make states by create_state_multi_precision",
+            )
+
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
     ) -> Updated:
@@ -360,6 +375,8 @@ class Optimizer(NamesWrongTypes):
                 self.master_place(w, own) if masters else None
                 for w, own in zip(weight, states, strict=True)
             ]
+            for one, w, own, place in zip(index, weight, states, places, strict=True):
+                self.check_states(one, w, own, place)
             graph = UpdateGraph(self.full_formula, weight, states, each, copies, places)
             self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
         graph.step(grad, rates)
