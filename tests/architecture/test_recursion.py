@@ -58,6 +58,7 @@ BOUNDED = {
     "ops.control_structure._shape_of": "checked: DEEPEST",
     "ir.text._literal": "what Python has parsed; caught where it is too deep",
     "sym.inference._fill_from_graphs _fill_operands _match_operands _sweep infer": LOOPS,
+    "gluon.model_zoo.vision.inception._part _sequence _side_by_side": "the table of modules",
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",
     "loop.interpret._Run._body _Run._loop _Run._scan": RANK,

@@ -35,6 +35,11 @@ PUBLISHED = {
     "mobilenetv2_0.75": 2_653_864,
     "mobilenetv2_0.5": 1_983_104,
     "mobilenetv2_0.25": 1_526_856,
+    "densenet121": 8_062_504,
+    "densenet161": 28_900_936,
+    "densenet169": 14_307_880,
+    "densenet201": 20_242_984,
+    "inceptionv3": 23_869_000,
     "squeezenet1.0": 1_248_424,
     "squeezenet1.1": 1_235_496,
     "vgg11": 132_863_336,
@@ -51,7 +56,8 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_a_network_has_the_published_number_of_parameters(name):
     symbol = vision.get_model(name)(mx.sym.var("data"))
-    arguments, outputs, auxiliary = symbol.infer_shape(data=(1, 3, 224, 224))
+    extent = 299 if name == "inceptionv3" else 224
+    arguments, outputs, auxiliary = symbol.infer_shape(data=(1, 3, extent, extent))
     sizes = dict(zip(symbol.list_arguments(), map(math.prod, arguments), strict=True))
     del sizes["data"]
     assert sum(sizes.values()) + sum(map(math.prod, auxiliary)) == PUBLISHED[name]
@@ -154,3 +160,38 @@ def test_a_name_that_is_not_known_lists_those_that_are():
     assert mx.gluon.model_zoo.vision is vision
     with pytest.raises(AttributeError, match="no attribute 'zoo'"):
         mx.gluon.zoo  # noqa: B018
+
+
+def test_a_small_densenet_hybridized():
+    mx.random.seed(3)
+    net = vision.DenseNet(8, 4, (1, 2), bn_size=2, dropout=0.2, classes=5)
+    net.initialize(mx.init.Xavier())
+    x = nd.array(RANDOM.randn(2, 3, 60, 60))
+    expected = net(x).asnumpy()
+    net.hybridize()
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=2e-4, atol=2e-5)
+    with autograd.record():
+        net(x).sum().backward()
+    slopes = [p.grad().asnumpy() for p in net.collect_params().values() if p.grad_req != "null"]
+    assert all(slope.any() for slope in slopes[:4])
+
+
+def test_names_of_densenet_and_inception():
+    dense = vision.densenet121(prefix="net_")
+    names = list(dense.collect_params())
+    assert names[0] == "net_conv0_weight"
+    assert {"net_stage1_conv0_weight", "net_stage4_batchnorm31_gamma"} < set(names)
+    assert "net_batchnorm4_running_var" in names  # the transitions count with the first layers
+    assert "net_batchnorm5_gamma" not in names and names[-1] == "net_dense0_bias"
+    paths = dense._collect_params_with_prefix()
+    assert {"features.4.0.1.0.gamma", "features.4.5.1.5.weight", "features.5.2.weight"} < set(paths)
+    inception = vision.inception_v3(prefix="net_")
+    names = list(inception.collect_params())
+    assert names[0] == "net_conv0_weight"
+    assert {"net_A1_conv6_weight", "net_B_conv3_weight", "net_E2_conv8_weight"} < set(names)
+    assert "net_A1_conv7_weight" not in names and "net_E2_batchnorm8_running_mean" in names
+    paths = inception._collect_params_with_prefix()
+    assert {"features.7.0.0.0.weight", "features.7.3.1.1.gamma"} < set(paths)
+    assert {"features.16.1.1.0.0.0.weight", "features.17.2.1.1.0.1.beta"} < set(paths)
+    with pytest.raises(TigonError, match="get_densenet: expected one of 121, 161, 169, 201 layers"):
+        vision.get_densenet(122)

@@ -1,8 +1,8 @@
-"""What MXNet calls contributed: recurrent cells."""
+"""What MXNet calls contributed: layers and recurrent cells."""
 
 from tigon.base.lazy import complete as _complete
-from tigon.gluon.contrib import rnn
+from tigon.gluon.contrib import nn, rnn
 
-__all__ = ["rnn"]
+__all__ = ["nn", "rnn"]
 
 _complete(globals())

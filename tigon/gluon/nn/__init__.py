@@ -13,14 +13,17 @@ from tigon.gluon.nn.basic import (
     Lambda,
     Sequential,
 )
+from tigon.gluon.nn.containers import Concurrent, HybridConcurrent, Identity
 from tigon.gluon.nn.conv import (
     AvgPool1D,
     AvgPool2D,
     AvgPool3D,
     Conv1D,
+    Conv1DTranspose,
     Conv2D,
     Conv2DTranspose,
     Conv3D,
+    Conv3DTranspose,
     GlobalAvgPool1D,
     GlobalAvgPool2D,
     GlobalAvgPool3D,
@@ -31,7 +34,8 @@ from tigon.gluon.nn.conv import (
     MaxPool2D,
     MaxPool3D,
 )
-from tigon.gluon.nn.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from tigon.gluon.nn.norm import BatchNorm, BatchNormReLU, GroupNorm, InstanceNorm, LayerNorm
+from tigon.gluon.nn.padding import ReflectionPad2D
 from tigon.gluon.parameters_section import describe as _describe
 
 __all__ = [
@@ -43,11 +47,15 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
+    "BatchNormReLU",
     "Block",
+    "Concurrent",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "Conv3DTranspose",
     "Dense",
     "Dropout",
     "Embedding",
@@ -60,8 +68,10 @@ __all__ = [
     "GlobalMaxPool3D",
     "GroupNorm",
     "HybridBlock",
+    "HybridConcurrent",
     "HybridLambda",
     "HybridSequential",
+    "Identity",
     "InstanceNorm",
     "Lambda",
     "LayerNorm",
@@ -70,6 +80,7 @@ __all__ = [
     "MaxPool2D",
     "MaxPool3D",
     "PReLU",
+    "ReflectionPad2D",
     "Sequential",
     "Swish",
     "SymbolBlock",

@@ -288,6 +288,52 @@ class Transposed(Convolutional):
         return self.weight.shape[0] if self.weight.shape else None
 
 
+class Conv1DTranspose(Transposed):
+    """The adjoint of a convolution over one axis, as used for upsampling: data (n, c, w), or
+    (n, w, c) under the layout NWC.
+
+    >>> Conv1DTranspose(4, 3, strides=2, in_channels=2)
+    Conv1DTranspose(2 -> 4, kernel_size=(3,), stride=(2,))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        layout: str = "NCW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
+    ) -> None:
+        super().__init__(
+            1,
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            in_channels,
+            prefix,
+            params,
+            adj=output_padding,
+        )
+
+
 class Conv2DTranspose(Transposed):
     """The adjoint of a convolution over two axes, as used for upsampling.
 
@@ -315,6 +361,52 @@ class Conv2DTranspose(Transposed):
     ) -> None:
         super().__init__(
             2,
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            in_channels,
+            prefix,
+            params,
+            adj=output_padding,
+        )
+
+
+class Conv3DTranspose(Transposed):
+    """The adjoint of a convolution over three axes, as used for upsampling: data
+    (n, c, d, h, w), or (n, d, h, w, c) under the layout NDHWC.
+
+    >>> Conv3DTranspose(4, 3, strides=2, in_channels=2)
+    Conv3DTranspose(2 -> 4, kernel_size=(3, 3, 3), stride=(2, 2, 2))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1, 1),
+        padding: int | Sequence[int] = (0, 0, 0),
+        output_padding: int | Sequence[int] = (0, 0, 0),
+        dilation: int | Sequence[int] = (1, 1, 1),
+        groups: int = 1,
+        layout: str = "NCDHW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
+    ) -> None:
+        super().__init__(
+            3,
             channels,
             kernel_size,
             strides,

@@ -128,6 +128,31 @@ in_channels=None)
         return F.BatchNorm(x, gamma, beta, running_mean, running_var, name="fwd", **self._kwargs)
 
 
+class BatchNormReLU(BatchNorm):
+    """`BatchNorm`, then `relu`, one kernel in a compiled network.
+
+    >>> from tigon import nd
+    >>> layer = BatchNormReLU()
+    >>> layer.initialize()
+    >>> layer(nd.array([[-1, 2]])).asnumpy().round(4).tolist()
+    [[0.0, 2.0]]
+    """
+
+    def hybrid_forward(
+        self,
+        F: Any,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        running_mean: Any,
+        running_var: Any,
+    ) -> Any:
+        settings = self._kwargs
+        return F.contrib.BatchNormWithReLU(
+            x, gamma, beta, running_mean, running_var, name="fwd", **settings
+        )
+
+
 class LayerNorm(_Norm):
     """Normalizes over one axis, in training and prediction alike.
 
