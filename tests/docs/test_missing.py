@@ -47,16 +47,16 @@ def test_other_names_are_plain_errors() -> None:
 
 def test_instances_and_subclasses() -> None:
     layer = nn.Dense(1)
-    with pytest.raises(AttributeError, match=r"mx\.gluon\.Block\.save is not there"):
-        layer.save("file")
+    with pytest.raises(AttributeError, match=r"mx\.gluon\.Block\.optimize_for is not there"):
+        layer.optimize_for("backend")
 
-    class Saving(nn.Dense):
-        def save(self, name: str) -> str:
+    class Optimizing(nn.Dense):
+        def optimize_for(self, name: str) -> str:
             return name
 
-    assert Saving(1).save("file") == "file"
-    layer.load = 3
-    assert layer.load == 3
+    assert Optimizing(1).optimize_for("backend") == "backend"
+    layer.optimize_for = 3
+    assert layer.optimize_for == 3
 
 
 def test_the_page_is_up_to_date() -> None:

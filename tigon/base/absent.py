@@ -156,8 +156,6 @@ TABLE: tuple[Absent, ...] = (
     ),
     Absent("tigon.io", "PrefetchingIter ResizeIter MXDataIter", "gluon.data.DataLoader"),
     Absent("tigon.visualization", "plot_network", "visualization.print_summary"),
-    Absent("tigon.gluon.Block", "save load", "save_parameters and load_parameters"),
-    Absent("tigon.gluon.Block", "register_op_hook", "register_forward_hook of its blocks"),
     Absent("tigon.gluon.Block", "optimize_for", "hybridize"),
     Absent("tigon.gluon.Parameter", "row_sparse_data list_row_sparse_data", "data and list_data"),
     Absent("tigon.sym.Symbol", "gradient", "Symbol.grad"),

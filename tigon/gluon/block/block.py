@@ -21,6 +21,8 @@ from tigon.export.params import plain_names
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import Positions
+from tigon.gluon.block.architecture import check_architecture, files_of, write_architecture
+from tigon.gluon.block.op_hooks import OpHook, OpHooks
 from tigon.gluon.block.scope import BlockScope, HookHandle
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_into, load_named
@@ -68,6 +70,7 @@ class Block(NamesWrongTypes):
 
     _is_gluon_object = True
     _is_block = True
+    _is_hybrid = False
     __signature__ = whole_signature()
 
     def __init__(
@@ -257,6 +260,18 @@ class Block(NamesWrongTypes):
         """Call `hook(block, inputs, output)` after each forward."""
         return HookHandle(self._forward_hooks, hook)
 
+    def register_op_hook(
+        self, callback: Callable[[str, str, Any], Any], monitor_all: bool = False
+    ) -> OpHooks:
+        """Call `callback(name, operator, array)` with what every operator computes, after each call
+        of a hybridized block here or below: `dense0_fwd_output`, "FullyConnected", its result.
+
+        With `monitor_all` of what it is given, too (`dense0_fwd_weight`). Everything is computed a
+        second time for it, by the same random numbers. `detach()` of the result ends that.
+        """
+        hooks = [OpHook(block, callback, monitor_all) for block in self._walk() if block._is_hybrid]
+        return OpHooks(hooks)
+
     def apply(self, function: Callable[[Block], Any]) -> Block:
         """Call `function` on every block, children first."""
         for event, _, _, block in self._tour("apply"):
@@ -375,6 +390,19 @@ class Block(NamesWrongTypes):
         load_into(
             params, arrays, source, ctx, allow_missing, ignore_extra, cast_dtype, dtype_source
         )
+
+    def save(self, prefix: AnyPath) -> None:
+        """Write `prefix-model.json`, which blocks there are, and `prefix-model.params`, their
+        values, for `load` of a network that is built alike."""
+        architecture, parameters = files_of(prefix)
+        self.save_parameters(parameters)
+        write_architecture(self, architecture)
+
+    def load(self, prefix: AnyPath) -> None:
+        """Read what `save` wrote. A network of other blocks is refused, and nothing changes."""
+        architecture, parameters = files_of(prefix)
+        check_architecture(self, architecture)
+        self.load_parameters(parameters)
 
     save_params = save_parameters
     load_params = load_parameters

@@ -33,6 +33,8 @@ class HybridBlock(ShortCall, Block):
     train or predict mode, an argument, or a Python value that the code read has changed.
     """
 
+    _is_hybrid = True
+
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Of `forward` and `hybrid_forward` the one of the most derived class runs."""
         super().__init_subclass__(**keywords)
