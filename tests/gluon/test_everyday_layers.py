@@ -216,3 +216,37 @@ def test_names_of_elsewhere_lead_to_ours(name: str, instead: str) -> None:
         getattr(nn, name)
     assert f"mx.gluon.nn.{name} is not there" in str(error.value)
     assert instead in str(error.value)
+
+
+def mixed() -> nn.HybridSequential:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(3, 2), nn.BatchNorm(), nn.PReLU(), nn.Dense(2))
+    return net
+
+
+def test_shapes_and_dtypes_follow_from_inputs() -> None:
+    net, x = mixed(), nd.ones((2, 3, 4, 4), dtype="float64")
+    net.infer_shape(x)
+    net.infer_type(x)
+    shapes = {name.partition("_")[2]: p.shape for name, p in net.collect_params().items()}
+    assert shapes["running_mean"] == (3,) and shapes["alpha"] == (1,)
+    assert net[0].weight.shape == (3, 3, 2, 2) and net[3].weight.shape == (2, 27)
+    assert {param.dtype for param in net.collect_params().values()} == {"float64"}
+    net.initialize()
+    assert net(x).dtype == np.float64
+    net.infer_type(x)
+    with pytest.raises(TigonError) as error:
+        net.infer_type(nd.ones((2, 3, 4, 4)))
+    assert str(error.value) == (
+        f"HybridSequential.infer_type: parameter '{net[0].weight.name}' has values of float64; "
+        "inputs of float32 ask for float32; call cast('float32')"
+    )
+
+
+def test_what_has_values_keeps_all_dtypes_as_they_are() -> None:
+    net = mixed()
+    net.initialize()  # of the bias, and not of the weight, whose shape is not known
+    with pytest.raises(TigonError, match="has values of float32; inputs of float64"):
+        net.infer_type(nd.ones((2, 3, 4, 4), dtype="float64"))
+    assert {param.dtype for param in net.collect_params().values()} == {"float32"}
+    net.infer_type(nd.ones((2, 3, 4, 4)))

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TigonError, check, nested
+from tigon.base import TigonError, as_dtype, check, nested
 from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import unpacked
 from tigon.gluon.structure import rebuild_arguments
+from tigon.ir import substitute, variable
 from tigon.sym.symbol import Group, Symbol, var
 
 # -------------------------------------------------------------------- graphs of symbols
@@ -19,25 +20,11 @@ from tigon.sym.symbol import Group, Symbol, var
 
 def infer_shapes_from_graph(block: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     """Run the block on variables of the inputs' shapes and ask the graph for the parameters'."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def variable(leaf: Any) -> Any:
-        if isinstance(leaf, np.generic) or not hasattr(leaf, "shape"):
-            return leaf
-        name = f"data{len(shapes)}"
-        shapes[name] = tuple(leaf.shape)
-        return var(name, shape=shapes[name])
-
-    (args, keywords), _ = nested.rebuilt((args, keywords), variable)
-    trace = tracing.Trace(typed=False)
-    with tracing.tracing(trace):
-        result = block.forward(*args, **keywords)
-    symbol = Group(_symbols_in(result))
+    symbol, parameters, inputs = _graph_on(block, args, keywords)
+    shapes = {name: tuple(leaf.shape) for name, leaf in inputs.items()}
     given = {name: shape for name, shape in shapes.items() if name in symbol.list_inputs()}
-    argument_shapes, _, auxiliary_shapes = symbol.infer_shape_partial(**given)
-    found = dict(zip(symbol.list_arguments(), argument_shapes, strict=True))
-    found.update(zip(symbol.list_auxiliary_states(), auxiliary_shapes, strict=True))
-    for param, _ in trace.parameters.values():
+    found = _by_name(symbol, symbol.infer_shape_partial(**given))
+    for param in parameters:
         shape = found.get(param.name)
         if shape:
             param.shape = shape
@@ -49,6 +36,57 @@ def infer_shapes_from_graph(block: Any, args: tuple[Any, ...], keywords: dict[st
             f"{', '.join(map(str, shapes.values()))}; define infer_shape(self, x), "
             "or give the shape when the block is made",
         )
+
+
+def infer_types_from_graph(block: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    """Run the block on variables of the inputs' dtypes and ask the graph for the parameters'."""
+    symbol, parameters, inputs = _graph_on(block, args, keywords)
+    # Of the parameters' own dtypes nothing is to be known.
+    plain = {value: variable(value.node.name) for value in symbol._graph().inputs}
+    symbol = Symbol(substitute(symbol._values, plain))
+    dtypes = {name: as_dtype(leaf.dtype).name for name, leaf in inputs.items()}
+    given = {name: dtype for name, dtype in dtypes.items() if name in symbol.list_inputs()}
+    found = _by_name(symbol, symbol.infer_type_partial(**given))
+    wanted = [(param, as_dtype(found.get(param.name) or param.dtype)) for param in parameters]
+    others = [(param, dtype) for param, dtype in wanted if dtype is not as_dtype(param.dtype)]
+    for param, dtype in others:
+        check(
+            not param.is_initialized,
+            f"{type(block).__name__}.infer_type",
+            f"parameter '{param.name}' has values of {param.dtype}; inputs of "
+            f"{', '.join(dtypes.values())} ask for {dtype}; call cast('{dtype}')",
+        )
+    for param, dtype in others:
+        param.cast(dtype)
+
+
+def _graph_on(
+    block: Any, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Symbol, list[Any], dict[str, Any]]:
+    """The block as a symbol of variables of the inputs' shapes, its parameters, and the inputs."""
+    inputs: dict[str, Any] = {}
+
+    def made(leaf: Any) -> Any:
+        if isinstance(leaf, np.generic) or not hasattr(leaf, "shape"):
+            return leaf
+        name = f"data{len(inputs)}"
+        inputs[name] = leaf
+        return var(name, shape=tuple(leaf.shape))
+
+    (args, keywords), _ = nested.rebuilt((args, keywords), made)
+    trace = tracing.Trace(typed=False)
+    with tracing.tracing(trace):
+        result = block.forward(*args, **keywords)
+    parameters = [param for param, _ in trace.parameters.values()]
+    return Group(_symbols_in(result)), parameters, inputs
+
+
+def _by_name(symbol: Symbol, found: tuple[Any, Any, Any]) -> dict[str, Any]:
+    """What was inferred of a symbol's variables."""
+    arguments, _, auxiliary = found
+    by_name = dict(zip(symbol.list_arguments(), arguments, strict=True))
+    by_name.update(zip(symbol.list_auxiliary_states(), auxiliary, strict=True))
+    return by_name
 
 
 def _symbols_in(result: Any) -> list[Symbol]:

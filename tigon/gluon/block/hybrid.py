@@ -19,7 +19,12 @@ from tigon.gluon.arguments import Positions, packed, unpacked
 from tigon.gluon.block.block import Block, add_block_path
 from tigon.gluon.graphs import GraphCache
 from tigon.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
-from tigon.gluon.symbolic import holds_symbol, infer_shapes_from_graph, symbol_for_export
+from tigon.gluon.symbolic import (
+    holds_symbol,
+    infer_shapes_from_graph,
+    infer_types_from_graph,
+    symbol_for_export,
+)
 from tigon.nd import NDArray
 from tigon.runtime.tracing import active as tracers
 
@@ -218,8 +223,12 @@ class HybridBlock(ShortCall, Block):
         """
         infer_shapes_from_graph(self, args, keywords)
 
-    def infer_type(self, *args: Any) -> None:
-        """Parameters take their dtype from `cast`; nothing is inferred."""
+    def infer_type(self, *args: Any, **keywords: Any) -> None:
+        """Give the parameters that have no values yet the dtypes that example inputs ask for.
+
+        Parameters with values keep theirs, which must fit: `cast` changes them.
+        """
+        infer_types_from_graph(self, args, keywords)
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         """Call `hybrid_forward` with the module and the parameters that fit the arguments."""
