@@ -45,8 +45,7 @@ _OPERATORS = (
     ("sparse", "dot retain add", "dense arrays: dot, take, broadcast_add"),
     (
         "image",
-        "random_crop random_resized_crop random_brightness random_contrast random_saturation "
-        "random_hue random_color_jitter random_lighting adjust_lighting",
+        "random_crop random_resized_crop random_hue random_color_jitter",
         "image.crop and arithmetic on numbers of random",
     ),
 )

@@ -57,6 +57,7 @@ import tigon.ops.tensor.shape
 import tigon.ops.tensor.slice
 import tigon.ops.tensor.statistics
 import tigon.ops.vision.boxes
+import tigon.ops.vision.color
 import tigon.ops.vision.correlation
 import tigon.ops.vision.deformable
 import tigon.ops.vision.image
