@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tigon as mx
 from tests.fuzz.interpret import interpret
 from tests.ops_nn.checks import inputs_for
 from tigon.base import TensorType, TigonError, as_dtype
@@ -295,3 +296,34 @@ def test_rates_may_be_operands() -> None:
     for one, other in zip(by_operand, by_attribute, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
     assert get("sgd_mom_update").mutates == {0: "weight", 1: "mom"}
+
+
+@pytest.mark.parametrize("hybridize", [False, True], ids=["imperative", "hybridized"])
+def test_units_that_are_too_active_are_pulled_back(hybridize: bool) -> None:
+    """mxnet 1.9.1: penalty · (-target / average + (1 - target) / (1 - average)) is added."""
+
+    class Sparse(mx.gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            with self.name_scope():
+                self.average = self.params.get("moving_avg", shape=(2,), grad_req="null")
+
+        def hybrid_forward(self, F, x, average):
+            return F.IdentityAttachKLSparseReg(x, average, penalty=0.5, momentum=0.9) * 3
+
+    net = Sparse()
+    net.initialize()
+    net.hybridize(hybridize)
+    x = mx.nd.array([[0.2, 0.9], [0.6, 0.7]])
+    x.attach_grad()
+    average = np.zeros(2)
+    for _ in range(3):
+        with mx.autograd.record():
+            y = net(x)
+        y.backward()
+        average = average * 0.9 + np.array([0.4, 0.8]) * 0.1
+        np.testing.assert_allclose(net.average.data().asnumpy(), average, rtol=1e-5)
+        pull = 0.5 * (-0.1 / average + 0.9 / (1 - average))
+        np.testing.assert_allclose(x.grad.asnumpy(), [3 + pull] * 2, rtol=1e-5)
+    net(x)
+    np.testing.assert_allclose(net.average.data().asnumpy(), average, rtol=1e-5)
