@@ -32,6 +32,7 @@ from tigon.program.lowered import CompiledGraph
 from tigon.program.segments import joined
 from tigon.program.training import TrainingProgram
 from tigon.runtime.tracing import active, needs_arrays
+from tigon.sym.traced import ArraySymbol
 
 
 class TrainStep:
@@ -61,10 +62,10 @@ class TrainStep:
     gradients after their division by `batch_size`; larger ones are scaled down to it.
 
     `adjust(loss, gradients)` is a function of the loss, as `loss` gives it, and of the list of
-    gradients after that division, in the trainer's order. It returns the gradients to use, or None
-    to skip the step: then no weight, state, count or running statistic moves. What was drawn stays
-    drawn, so that the next step, of the same batch perhaps, has other random numbers. It is
-    compiled as functions of `jit` are, and may decide by values.
+    gradients after that division, in the trainer's order, which it may write to. It returns the
+    gradients to use, or None to skip the step: then no weight, state, count or running statistic
+    moves. What was drawn stays drawn, so that the next step, of the same batch perhaps, has other
+    random numbers. It is compiled as functions of `jit` are, and may decide by values.
 
     >>> from tigon import nd
     >>> from tigon.gluon import loss, nn
@@ -300,16 +301,25 @@ _SETTINGS = frozenset("net loss trainer outputs ignore_stale_grad clip_global_no
 
 
 def _of_own_list(adjust: Callable[[Any, list[Any]], Any]) -> Callable[[Any, list[Any]], Any]:
-    """The same, which may return or change the list that it is given."""
+    """The same, which may return or change the list that it is given, and the arrays in it."""
 
     @wraps(adjust)
     def adjusted(loss: Any, grads: list[Any]) -> Any:
         trace = tracing.current()
         if trace is not None:
             trace.function(adjust)
-        return adjust(loss, list(grads))
+        return adjust(loss, [_given_up(grad) for grad in grads])
 
     return adjusted
+
+
+def _given_up(grad: Any) -> Any:
+    """Nobody looks at it again: what is written to it is the program's own."""
+    if not isinstance(grad, ArraySymbol):
+        return grad
+    made = ArraySymbol(grad._values)
+    made.is_given_up = True
+    return made
 
 
 def _told(given: Any) -> str:

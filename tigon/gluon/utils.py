@@ -87,15 +87,15 @@ def clip_global_norm(
         norm = nd.sqrt(total)
         scale = nd.minimum(max_norm / (norm + 1e-8), 1.0)
         if check_isfinite:
-            value = norm.asscalar()
-            if not math.isfinite(value):
+            value = norm.item()  # in traced code read only by a caller who looks at it
+            if not -math.inf < value < math.inf:
                 warnings.warn(
                     f"clip_global_norm: the norm is {value}; the result will not be usable",
                     stacklevel=2,
                 )
         for array in arrays:
             array *= scale.as_in_context(array.context)
-    return float(value) if check_isfinite else norm
+    return value if check_isfinite else norm
 
 
 def check_sha1(filename: str, sha1_hash: str) -> bool:

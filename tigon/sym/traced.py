@@ -33,11 +33,13 @@ class ArraySymbol(Symbol):
     graph makes the trace give way: reading a value, a write to an argument of the block, which its
     caller would see, and a write to an array that shares memory with a slice or a reshape of it."""
 
-    __slots__ = ("_shares", "stands_for")
+    __slots__ = ("_shares", "is_given_up", "stands_for")
 
     def __init__(self, values: Sequence[Value]) -> None:
         super().__init__(values)
         self._shares = False
+        self.is_given_up = False
+        """Whether it is an argument that no caller looks at again, so that it may be written to."""
         self.stands_for = None
         trace = tracing.installed().giver
         if trace is not None:
@@ -155,7 +157,8 @@ class ArraySymbol(Symbol):
         return getattr(self._origin().node.op, "answers_truth", False)  # not of a variable
 
     def _is_writable(self) -> bool:
-        return self._origin().node.op is not VARIABLE and not self._shares
+        own = self.is_given_up or self._origin().node.op is not VARIABLE
+        return own and not self._shares
 
     def _origin(self) -> Value:
         """Its value, or what that was before a decision."""
