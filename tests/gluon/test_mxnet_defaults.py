@@ -18,6 +18,17 @@ COMMON = (
 )
 WARMUP = "warmup_steps=0 warmup_begin_lr=0 warmup_mode='linear'"
 NAMES = "output_names=None label_names=None"
+OF_BLOCKS = "prefix=None params=None"
+OF_NORMS = "beta_initializer='zeros' gamma_initializer='ones'"
+OF_CONVOLUTIONS = (
+    "activation=None use_bias=True weight_initializer=None bias_initializer='zeros' "
+    f"in_channels=0 | {OF_BLOCKS}"
+)
+OF_RECURRENT = (
+    "i2h_weight_initializer=None h2h_weight_initializer=None i2h_bias_initializer='zeros' "
+    "h2h_bias_initializer='zeros'"
+)
+LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 TABLE = {
     "optimizer": {
         "SGD": f"momentum=0.0 lazy_update=True | {COMMON}",
@@ -104,6 +115,62 @@ TABLE = {
         "PoissonNLLLoss": "weight=None from_logits=True batch_axis=0 compute_full=False",
         "CosineEmbeddingLoss": "weight=None batch_axis=0 margin=0",
         "SDMLLoss": "smoothing_parameter=0.3 weight=1.0 batch_axis=0",
+    },
+    "gluon.nn": {
+        "Dense": "units activation=None use_bias=True flatten=True dtype='float32' "
+        f"weight_initializer=None bias_initializer='zeros' in_units=0 | {OF_BLOCKS}",
+        "Dropout": f"rate axes=() | {OF_BLOCKS}",
+        "Embedding": "input_dim output_dim dtype='float32' weight_initializer=None "
+        f"sparse_grad=False | {OF_BLOCKS}",
+        "BatchNorm": "axis=1 momentum=0.9 epsilon=1e-5 center=True scale=True "
+        f"use_global_stats=False {OF_NORMS} running_mean_initializer='zeros' "
+        f"running_variance_initializer='ones' in_channels=0 | {OF_BLOCKS}",
+        "InstanceNorm": f"axis=1 epsilon=1e-5 center=True scale=False {OF_NORMS} in_channels=0 "
+        f"| {OF_BLOCKS}",
+        "LayerNorm": f"axis=-1 epsilon=1e-5 center=True scale=True {OF_NORMS} in_channels=0 "
+        f"| {OF_BLOCKS}",
+        "GroupNorm": f"num_groups=1 epsilon=1e-5 center=True scale=True {OF_NORMS} | {OF_BLOCKS}",
+        "Conv1D": "channels kernel_size strides=1 padding=0 dilation=1 groups=1 layout='NCW' "
+        f"{OF_CONVOLUTIONS}",
+        "Conv2D": "channels kernel_size strides=(1,1) padding=(0,0) dilation=(1,1) groups=1 "
+        "layout='NCHW' "
+        f"{OF_CONVOLUTIONS}",
+        "Conv3D": "channels kernel_size strides=(1,1,1) padding=(0,0,0) dilation=(1,1,1) "
+        "groups=1 layout='NCDHW' "
+        f"{OF_CONVOLUTIONS}",
+        "Conv2DTranspose": "channels kernel_size strides=(1,1) padding=(0,0) output_padding=(0,0) "
+        "dilation=(1,1) "
+        f"groups=1 layout='NCHW' {OF_CONVOLUTIONS}",
+        **{
+            f"MaxPool{ndim}D": f"pool_size=2 strides=None padding=0 layout='{layout}' "
+            "ceil_mode=False"
+            for ndim, layout in LAYOUTS.items()
+        },
+        **{
+            f"AvgPool{ndim}D": "pool_size=2 strides=None padding=0 ceil_mode=False "
+            f"layout='{layout}' count_include_pad=True"
+            for ndim, layout in LAYOUTS.items()
+        },
+        **{
+            f"Global{kind}Pool{ndim}D": f"layout='{layout}'"
+            for kind in ("Max", "Avg")
+            for ndim, layout in LAYOUTS.items()
+        },
+        "Activation": "activation",
+        "LeakyReLU": "alpha",
+        "ELU": "alpha=1.0",
+        "Swish": "beta=1.0",
+        "HybridLambda": "function",
+    },
+    "gluon.rnn": {
+        "RNN": "hidden_size num_layers=1 activation='relu' layout='TNC' dropout=0 "
+        f"bidirectional=False {OF_RECURRENT} input_size=0 dtype='float32' | "
+        "use_sequence_length=False",
+        "LSTM": "hidden_size num_layers=1 layout='TNC' dropout=0 bidirectional=False input_size=0 "
+        f"{OF_RECURRENT} projection_size=None h2r_weight_initializer=None state_clip_min=None "
+        "state_clip_max=None state_clip_nan=False dtype='float32' | use_sequence_length=False",
+        "GRU": "hidden_size num_layers=1 layout='TNC' dropout=0 bidirectional=False input_size=0 "
+        f"{OF_RECURRENT} dtype='float32' | use_sequence_length=False",
     },
     "gluon": {
         "Trainer": "params optimizer optimizer_params=None kvstore='device' "
