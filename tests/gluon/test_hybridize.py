@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 
 import numpy as np
 import pytest
@@ -605,3 +606,32 @@ def test_modes_that_the_code_sets_itself_are_kept():
             assert set(values(dropped)) == {0.0, 4.0}
         product.backward()
         assert (x.grad.asnumpy() == 4).all()
+
+
+def test_a_block_that_rests_is_traced_again():
+    """What its code reads changes at every call, then stands still: a graph serves it again."""
+
+    class Net(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.factor = [1]
+
+        def hybrid_forward(self, F, x):
+            return x * self.factor[0]
+
+    net, x = Net(), nd.ones((1,))
+    net.hybridize()
+    begin = mx.runtime.stats()["fallbacks"]
+    fallen = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in range(40):
+            net.factor[0] = number
+            assert net(x).asscalar() == number
+            fallen.append(mx.runtime.stats()["fallbacks"] - begin)
+        for _ in range(100):
+            assert net(x).asscalar() == 39
+            fallen.append(mx.runtime.stats()["fallbacks"] - begin)
+    assert fallen[7] == 0 and fallen[8] == 1  # eight traces, then a rest
+    assert fallen[40] > fallen[39]  # which goes on,
+    assert fallen[-1] == fallen[-50] < 60  # and ends
