@@ -355,3 +355,56 @@ def test_contexts_of_all_parameters_are_changed() -> None:
         gluon.Parameter("d", shape=(1,)).reset_ctx(mx.cpu(0))
     params.setattr("lr_mult", 0.25)
     assert [param.lr_mult for param in params.values()] == [0.25] * 3
+
+
+def test_gradients_of_several_contexts_and_of_none() -> None:
+    contexts = [mx.cpu(0), mx.cpu(1)]
+    param = gluon.Parameter("a", shape=(2,), init="ones")
+    for read in (param.grad, param.list_grad, param.data, param.list_data):
+        with pytest.raises(TigonError, match="Parameter 'a': is not initialized"):
+            read()
+    param.initialize(ctx=contexts)
+    for number, context in enumerate(contexts):
+        param.grad(context)[:] = number + 1
+        assert param.data(context).context == context
+    assert param.grad().asnumpy().tolist() == [1, 1]  # that of this thread's context
+    with contexts[1]:
+        assert param.grad().asnumpy().tolist() == [2, 2]
+    assert [grad.context for grad in param.list_grad()] == contexts
+    with pytest.raises(TigonError, match="Parameter 'a'"):
+        param.grad(mx.cpu(2))
+    param.zero_grad()
+    assert [grad.asnumpy().tolist() for grad in param.list_grad()] == [[0, 0]] * 2
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+@pytest.mark.parametrize("gives_way", [False, True])
+def test_steps_that_are_skipped_give_what_others_give(outputs: bool, gives_way: bool) -> None:
+    class Net(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = self.params.get("scale", shape=(1,), init="ones")
+
+        def hybrid_forward(self, F: object, x: nd.NDArray, scale: nd.NDArray) -> nd.NDArray:
+            if gives_way:
+                x.asnumpy().tofile  # noqa: B018
+            return x * scale
+
+    net, skips = Net(), [True]
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1.0})
+    train = gluon.TrainStep(
+        net,
+        lambda y, label: y + label,
+        trainer,
+        adjust=lambda loss, grads: None if skips[0] else grads,
+        outputs=outputs,
+    )
+    for skipped in (True, False, True):
+        skips[0] = skipped
+        before = net.scale.data().asscalar()
+        result = train(nd.array([2.0]), nd.array([1.0]))
+        loss, output = result if outputs else (result, None)
+        assert loss.asnumpy().tolist() == [2 * before + 1]
+        assert output is None or output.asnumpy().tolist() == [2 * before]
+        assert net.scale.data().asscalar() == (before if skipped else before - 2)
