@@ -446,3 +446,37 @@ def test_shapes_of_constants(shape: str) -> None:
     row["attrs"]["shape"] = shape
     with pytest.raises(mx.TigonError, match="graph text: node"):
         sym.load_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["num_update", "count:0"])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [([1, 2], "int64"), ([-1], "int64"), ([], "int64"), ([2.0], "float64"), ([2], "int32")],
+)
+def test_counts_of_states_are_one_whole_number(
+    name: str, value: list[Any], dtype: str, tmp_path: Path
+) -> None:
+    trainer, path = trained("adam"), str(tmp_path / "states")
+    trainer.save_states(path)
+    arrays = nd.load(path)
+    nd.save(path, {**arrays, name: nd.array(np.array(value), dtype=dtype)})
+    with pytest.raises(mx.TigonError, match=f"'{name}' expects one whole number"):
+        trainer.load_states(path)
+    nd.save(path, {**arrays, name: nd.array(np.array([0]), dtype="int64")})
+    trainer.load_states(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [([0.5, 1], "float64"), ([np.nan], "float64"), ([0.5], "float32")]
+)
+def test_settings_of_states_are_one_number(value: list[Any], dtype: str, tmp_path: Path) -> None:
+    trainer, path = trained("adam"), str(tmp_path / "states")
+    trainer.save_states(path)
+    arrays = nd.load(path)
+    nd.save(path, {**arrays, "setting:beta1": nd.array(np.array(value), dtype=dtype)})
+    with pytest.raises(mx.TigonError, match="'setting:beta1' expects one number"):
+        trainer.load_states(path)
+    assert trainer.optimizer.beta1 == 0.9
+    nd.save(path, {**arrays, "setting:beta1": nd.array([0.5], dtype="float64")})
+    trainer.load_states(path)
+    assert trainer.optimizer.beta1 == 0.5
