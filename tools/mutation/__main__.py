@@ -43,6 +43,8 @@ SHARED_CODE = ("tigon/backends/", "tigon/program/stored.py", "tigon/base/files.p
 """Where a change could leave wrong machine code in the cache."""
 FIRST, FILES_FIRST = 8.0, 3
 """Seconds of the tests that are run before all others, and of how many files."""
+QUICK = 0.2
+"""Seconds of a test that reads signatures, at most."""
 WAIT = 30.0
 _MEMORY = 12 << 30
 _PR_SET_PDEATHSIG = 1
@@ -223,6 +225,9 @@ class Check:
         self._random = random.Random(options.seed)
         self._tests = tests
         self._lock = threading.Lock()
+        files = {test.file for test in tests}
+        of_signatures = {f for f in files if b"signature(" in (ROOT / f).read_bytes()}
+        self._readers = [t for t in tests if t.file in of_signatures and t.seconds < QUICK]
         self._sources: dict[str, bytes] = {}
         self._end = time.monotonic() + options.seconds
         self.counts: dict[str, Counter[str]] = {}
@@ -249,11 +254,19 @@ class Check:
                 mutant = self._queue.pop()
                 if not differs(mutant, self._sources[mutant.path]):
                     continue
+                # Defaults are also read without a call.
+                more = self._readers if mutant.kind == "default" else ()
                 for ranges in mutant.executed:
-                    tests = [t for t in self._tests if t.executes(mutant.path, ranges)]
-                    if tests:
-                        return mutant, chosen(tests, mutant.path, self._options.limit)
+                    if tests := self._asked(mutant, ranges, more):
+                        return mutant, tests
             return None
+
+    def _asked(
+        self, mutant: Mutant, ranges: tuple[int, int], more: Sequence[RecordedTest]
+    ) -> list[RecordedTest]:
+        tests = {t.name: t for t in self._tests if t.executes(mutant.path, ranges)}
+        tests.update({test.name: test for test in more})
+        return chosen(tests.values(), mutant.path, self._options.limit)
 
     def work(self, runner: Runner) -> None:
         while (found := self.next()) is not None:

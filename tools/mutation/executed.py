@@ -121,8 +121,9 @@ def chosen(tests: Iterable[RecordedTest], path: str, seconds: float) -> list[Rec
     """As many as the time allows; first those that are about this file and quick."""
 
     def about(test: RecordedTest) -> float:
-        own = test.lines[path].bit_count()
-        return own / sum(bits.bit_count() for bits in test.lines.values()) / (test.seconds + 0.05)
+        own = test.lines.get(path, 0).bit_count()
+        every = sum(bits.bit_count() for bits in test.lines.values())
+        return own / max(every, 1) / (test.seconds + 0.05)
 
     result, left = [], seconds
     for test in sorted(tests, key=about, reverse=True):
