@@ -29,6 +29,11 @@ OF_RECURRENT = (
     "h2h_bias_initializer='zeros'"
 )
 LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+STATISTICS = (
+    "momentum=0.9 epsilon=1e-5 center=True scale=True use_global_stats=False "
+    "beta_initializer='zeros' gamma_initializer='ones' running_mean_initializer='zeros' "
+    "running_variance_initializer='ones'"
+)
 TABLE = {
     "optimizer": {
         "SGD": f"momentum=0.0 lazy_update=True | {COMMON}",
@@ -114,6 +119,7 @@ TABLE = {
         "TripletLoss": "margin=1 weight=None batch_axis=0",
         "PoissonNLLLoss": "weight=None from_logits=True batch_axis=0 compute_full=False",
         "CosineEmbeddingLoss": "weight=None batch_axis=0 margin=0",
+        "CTCLoss": "layout='NTC' label_layout='NT' weight=None",
         "SDMLLoss": "smoothing_parameter=0.3 weight=1.0 batch_axis=0",
     },
     "gluon.nn": {
@@ -161,6 +167,14 @@ TABLE = {
         "ELU": "alpha=1.0",
         "Swish": "beta=1.0",
         "HybridLambda": "function",
+        "Conv1DTranspose": "channels kernel_size strides=1 padding=0 output_padding=0 dilation=1 "
+        "groups=1 layout='NCW' activation=None use_bias=True weight_initializer=None "
+        "bias_initializer='zeros' in_channels=0",
+        "Conv3DTranspose": "channels kernel_size strides=(1,1,1) padding=(0,0,0) "
+        "output_padding=(0,0,0) dilation=(1,1,1) groups=1 layout='NCDHW' activation=None "
+        "use_bias=True weight_initializer=None bias_initializer='zeros' in_channels=0",
+        "ReflectionPad2D": "padding=0",
+        "BatchNormReLU": f"axis=1 {STATISTICS} in_channels=0",
     },
     "gluon.rnn": {
         "RNN": "hidden_size num_layers=1 activation='relu' layout='TNC' dropout=0 "
@@ -171,6 +185,19 @@ TABLE = {
         "state_clip_max=None state_clip_nan=False dtype='float32' | use_sequence_length=False",
         "GRU": "hidden_size num_layers=1 layout='TNC' dropout=0 bidirectional=False input_size=0 "
         f"{OF_RECURRENT} dtype='float32' | use_sequence_length=False",
+    },
+    "gluon.contrib.nn": {
+        "Concurrent": "axis=-1",
+        "HybridConcurrent": "axis=-1",
+        "SparseEmbedding": "input_dim output_dim dtype='float32' weight_initializer=None",
+        "SyncBatchNorm": f"in_channels=0 num_devices=None {STATISTICS}",
+        "PixelShuffle1D": "factor",
+        "PixelShuffle2D": "factor",
+        "PixelShuffle3D": "factor",
+    },
+    "gluon.model_zoo.vision": {
+        "DenseNet": "num_init_features growth_rate block_config bn_size=4 dropout=0 classes=1000",
+        "Inception3": "classes=1000",
     },
     "gluon": {
         "Trainer": "params optimizer optimizer_params=None kvstore='device' "

@@ -12,6 +12,7 @@ from typing import Any
 from tigon.base import as_dtype, check
 from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import HybridBlock
+from tigon.gluon.parameter import ParameterDict
 from tigon.gluon.parameters_section import describe as _describe
 
 
@@ -259,7 +260,8 @@ class CTCLoss(Loss):
         layout: str = "NTC",
         label_layout: str = "NT",
         weight: float | None = None,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         for name, given, known in (
             ("layout", layout, ("NTC", "TNC")),
@@ -270,7 +272,7 @@ class CTCLoss(Loss):
                 "CTCLoss",
                 f"{name}: expected '{known[0]}' or '{known[1]}'; given {given!r}; transpose first",
             )
-        super().__init__(weight, label_layout.find("N"), **kwargs)
+        super().__init__(weight, label_layout.find("N"), prefix=prefix, params=params)
         self._layout = layout
         self._label_layout = label_layout
 
