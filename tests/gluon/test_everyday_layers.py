@@ -179,6 +179,10 @@ def test_normalization_under_another_name(kind: Any, hybridized: bool) -> None:
 def test_statistics_of_several_devices_are_refused() -> None:
     with pytest.raises(TigonError, match="SyncBatchNorm: num_devices: expected 1 or None; given 4"):
         contrib.SyncBatchNorm(num_devices=4)
+    layer = contrib.SyncBatchNorm(in_channels=2, prefix="sync_")
+    symbol = layer(mx.sym.var("x"))
+    assert symbol.attr("key") == "sync_" and '"_contrib_SyncBatchNorm"' in symbol.tojson()
+    assert symbol.list_auxiliary_states() == ["sync_running_mean", "sync_running_var"]
     vectors = [nd.ones(2)] * 4
     with pytest.raises(TigonError, match=r"^SyncBatchNorm: ndev: expected 1; given 2"):
         nd.contrib.SyncBatchNorm(nd.ones((3, 2)), *vectors, ndev=2, key="bn")

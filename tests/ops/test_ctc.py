@@ -291,6 +291,21 @@ def test_gluon_figures_of_mxnet(hybridized: bool) -> None:
     )
 
 
+def test_gluon_on_symbols() -> None:
+    loss = gluon.loss.CTCLoss()
+    symbol = loss(*map(sym.var, ("pred", "label", "steps", "counts")))
+    assert symbol.list_arguments() == ["pred", "label", "steps", "counts"]
+    shapes, outputs, _ = symbol.infer_shape(pred=(3, 5, 4), label=(3, 2))
+    assert shapes == [(3, 5, 4), (3, 2), (3,), (3,)] and outputs == [(3,)]
+    assert loss(sym.var("pred"), sym.var("label"), None, sym.var("counts")).list_arguments() == [
+        "pred",
+        "label",
+        "counts",
+    ]
+    older = sym.load_json(symbol.tojson().replace('"CTCLoss"', '"_contrib_ctc_loss"'))
+    assert older.list_arguments() == symbol.list_arguments()
+
+
 def test_gluon_refusals() -> None:
     with pytest.raises(TigonError, match="CTCLoss: layout: expected 'NTC' or 'TNC'; given 'CNT'"):
         gluon.loss.CTCLoss(layout="CNT")

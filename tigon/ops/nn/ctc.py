@@ -107,6 +107,21 @@ def _infer(
     return TensorType((batch,), data.dtype)
 
 
+def _infer_operands(attrs: CTCLossAttrs, types: list[TensorType | None]) -> list[TensorType | None]:
+    """Lengths are a number for each of the batch."""
+    batch = next(
+        (
+            t.shape[at]
+            for t, at in zip(types, (1, 0), strict=False)
+            if t is not None and t.ndim > at
+        ),
+        None,
+    )
+    if batch is None:
+        return types
+    return [*types[:2], *(given or TensorType((batch,), float32) for given in types[2:])]
+
+
 # ------------------------------------------------------------------------------------ meaning
 
 
@@ -282,6 +297,7 @@ ctc_loss = composite(
     dtypes={"data": "f"},
     infer=_infer,
     present=_present,
+    infer_operands=_infer_operands,
     numpy=_oracle,
     work=Work.PRODUCT,
     aliases=("ctc_loss", "_contrib_CTCLoss", "_contrib_ctc_loss"),

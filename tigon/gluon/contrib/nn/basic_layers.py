@@ -74,6 +74,20 @@ class SyncBatchNorm(BatchNorm):
             in_channels,
             **kwargs,
         )
+        del self._kwargs["axis"]
+        self._kwargs.update(ndev=1, key=self.prefix)
+
+    def hybrid_forward(
+        self,
+        F: Any,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        running_mean: Any,
+        running_var: Any,
+    ) -> Any:
+        operands = (x, gamma, beta, running_mean, running_var)
+        return F.contrib.SyncBatchNorm(*operands, name="fwd", **self._kwargs)
 
 
 class PixelShuffle(HybridBlock):
