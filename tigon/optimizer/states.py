@@ -33,7 +33,15 @@ def as_list(state: Any) -> list[Any]:
     >>> as_list((None, ("mean", "variance")))
     ['mean', 'variance']
     """
-    return list(leaves(state).values())
+    if not isinstance(state, (tuple, list)):
+        return [] if state is None else [state]
+    found: list[Any] = []
+    for part in state:  # which runs at every step
+        if isinstance(part, (tuple, list)):
+            found += [leaf for leaf in part if leaf is not None]
+        elif part is not None:
+            found.append(part)
+    return found
 
 
 def rebuilt(like: Any, found: Mapping[str, Any]) -> Any:
