@@ -85,6 +85,14 @@ def test_words_of_messages_are_left_alone() -> None:
     assert sorted(found) == ["comparison", "constant", "dropped statement"]
 
 
+def test_what_runs_at_import_belongs_to_all_that_use_the_module() -> None:
+    source = b"A = {1: lambda x: x + 1}\n\n\ndef f():\n    return 2\n"
+    executed = {source[m.begin : m.end]: m.executed for m in mutants("tigon/toy.py", source)}
+    assert executed[b"2"] == ((5, 5), (5, 5))
+    whole = ((1, 1 << 30),)
+    assert next(m.executed for m in mutants("tigon/toy.py", source) if m.begin < 8) == whole
+
+
 def test_differences_say_where() -> None:
     source = b"x = 1\ny = a < b\n"
     (first, *_) = (m for m in mutants("tigon/toy.py", source) if m.kind == "comparison")

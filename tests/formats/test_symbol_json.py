@@ -294,3 +294,16 @@ def test_equal_shapes_are_written_as_equal(name):
         made = getattr(sym, f"broadcast_{name}")(x, sym.var("y", shape=shape))
         (row,) = [row for row in json.loads(made.tojson())["nodes"] if row["op"] != "null"]
         assert row["op"] == f"{kind}_{name}"
+
+
+@pytest.mark.parametrize("text", [str(2**63), str(-(2**63) - 1), "'1'", "(1,)", "None", "x", ""])
+def test_numbers_that_no_array_holds(text):
+    document = json.loads((sym.var("x") + 7).tojson())
+    (row,) = [row for row in document["nodes"] if row["op"] != "null"]
+    for kept in (2**63 - 1, -(2**63)):
+        row["attrs"]["scalar"] = str(kept)
+        found = sym.load_json(json.dumps(document)).eval(x=nd.array([0], dtype="int64"))[0]
+        assert found.asnumpy().tolist() == [kept]
+    row["attrs"]["scalar"] = text
+    with pytest.raises(mx.TigonError, match="attribute 'scalar' expects a number"):
+        sym.load_json(json.dumps(document))
