@@ -633,6 +633,14 @@ int32_t failing_kernel(void* const*, const int64_t*, void*, int64_t begin, int64
   return begin > 500 ? 1 : 0;
 }
 
+// Writes what it is given, and notices what the slot says.
+int32_t noticing_kernel(void* const* buffers, const int64_t* slots, void* scratch, int64_t begin,
+                        int64_t end) {
+  int64_t nothing = 0;
+  add_kernel(buffers, &nothing, scratch, begin, end);
+  return kFirstNotice + static_cast<int32_t>(slots[0]);
+}
+
 Launch launch(Kernel kernel, std::vector<BufferPlace> buffers, int64_t points, int64_t slot) {
   return {kernel, std::move(buffers), {slot}, points, 64, 1024, "test", {}, {}};
 }
@@ -690,6 +698,48 @@ void programs_run_their_waves() {
              "test: index 7 is out of bounds for axis 1 with size 5; expected -5 to 4";
   }
   REQUIRE(thrown);
+}
+
+std::atomic<int> notices_heard{0};
+std::atomic<bool> listener_takes{true};
+
+bool hear_notice(int32_t number) {
+  REQUIRE(number == 3);
+  notices_heard.fetch_add(1);
+  return listener_takes.load();
+}
+
+void notices_are_told_once_and_programs_go_on() {
+  constexpr int64_t kPoints = 10000;
+  set_notice_listener(hear_notice);
+  std::vector<double> x(kPoints, 4), z(kPoints);
+  auto run = [&](int64_t number) {
+    ProgramCode code;
+    code.input_count = 1;
+    code.output_count = 1;
+    code.waves.emplace_back().launches = {
+        launch(noticing_kernel, {{Space::Input, 0}, {Space::Output, 0}}, kPoints, number)};
+    code.finish();
+    std::fill(z.begin(), z.end(), 0.0);
+    void* inputs[] = {x.data()};
+    void* outputs[] = {z.data()};
+    code.execute(inputs, outputs, nullptr);
+    for (double each : z) REQUIRE(each == 4);
+  };
+  run(3);
+  run(3);
+  REQUIRE(notices_heard.load() == 1);
+  run(kNoticeCount);  // told to nobody
+  listener_takes.store(false);
+  forget_notices();
+  run(3);
+  int heard = notices_heard.load();
+  REQUIRE(heard > 1);
+  listener_takes.store(true);
+  run(3);
+  run(3);
+  REQUIRE(notices_heard.load() == heard + 1);
+  set_notice_listener(nullptr);
 }
 
 // row, state -> their sum, twice
@@ -1002,6 +1052,7 @@ int main() {
   a_forked_child_finds_whole_results_and_goes_on();
 #endif
   programs_run_their_waves();
+  notices_are_told_once_and_programs_go_on();
   loops_run_their_programs();
   routines_work_through_batches();
   object_code_comes_in_order();

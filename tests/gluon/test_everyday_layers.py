@@ -254,3 +254,22 @@ def test_what_has_values_keeps_all_dtypes_as_they_are() -> None:
         net.infer_type(nd.ones((2, 3, 4, 4), dtype="float64"))
     assert {param.dtype for param in net.collect_params().values()} == {"float32"}
     net.infer_type(nd.ones((2, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_losses_that_programs_derive(hybridized: bool) -> None:
+    """By the helpers that MXNet's own losses are made of."""
+
+    class Focal(gluon.loss.Loss):
+        def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
+            label = gluon.loss._reshape_like(F, label, pred)
+            loss = F.square(pred - label)
+            loss = gluon.loss._apply_weighting(F, loss, self._weight, sample_weight)
+            return F.mean(loss, axis=self._batch_axis, exclude=True)
+
+    loss = Focal(3, 0)
+    if hybridized:
+        loss.hybridize()
+    pred, label = nd.array([[1, 2], [3, 4]]), nd.array([1, 1, 1, 2])
+    assert loss(pred, label).asnumpy().tolist() == [1.5, 12]
+    assert loss(pred, label, nd.array([[2], [0]])).asnumpy().tolist() == [3, 0]

@@ -16,12 +16,20 @@ from tigon.gluon.parameter import ParameterDict
 from tigon.gluon.parameters_section import describe as _describe
 
 
-def _weighted(F: Any, loss: Any, weight: float | None, sample_weight: Any) -> Any:
+def _apply_weighting(
+    F: Any, loss: Any, weight: float | None = None, sample_weight: Any = None
+) -> Any:
+    """Losses times those of the samples, times a factor. Programs call it by this name."""
     if sample_weight is not None:
         loss = F.broadcast_mul(loss, sample_weight)
     if weight is not None and weight != 1.0:
         loss = loss * weight
     return loss
+
+
+def _reshape_like(F: Any, x: Any, y: Any) -> Any:
+    """`x` in the shape of `y`. Programs call it by this name."""
+    return F.reshape_like(x, y)
 
 
 def _logistic(F: Any, pred: Any, label: Any) -> Any:
@@ -51,7 +59,7 @@ class Loss(HybridBlock):
 
     def _reduce(self, F: Any, loss: Any, sample_weight: Any, scale: float = 1.0) -> Any:
         factor = None if self._weight is None else self._weight * scale
-        loss = _weighted(F, loss, factor, sample_weight)
+        loss = _apply_weighting(F, loss, factor, sample_weight)
         return F.mean(loss, axis=self._batch_axis, exclude=True)
 
     def _cast(self, F: Any, label: Any, pred: Any) -> Any:
@@ -69,7 +77,7 @@ class Loss(HybridBlock):
         return F.cast(label, dtype=wanted.name)
 
     def _label(self, F: Any, label: Any, pred: Any) -> Any:
-        return F.reshape_like(self._cast(F, label, pred), pred)
+        return _reshape_like(F, self._cast(F, label, pred), pred)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(batch_axis={self._batch_axis}, w={self._weight})"
@@ -203,7 +211,7 @@ class KLDivLoss(Loss):
             pred = F.log_softmax(pred, axis=self._axis)
         label = self._cast(F, label, pred)
         loss = label * (F.log(label + 1e-12) - pred)
-        loss = _weighted(F, loss, self._weight, sample_weight)
+        loss = _apply_weighting(F, loss, self._weight, sample_weight)
         return F.sum(loss, axis=self._batch_axis, exclude=True)
 
 
@@ -236,7 +244,7 @@ class SDMLLoss(Loss):
         share = self._smoothing / F.maximum(others, 1)
         label = own * (1 - self._smoothing) + (1 - own) * share
         loss = label * (F.log(label + 1e-12) - chances)
-        loss = _weighted(F, loss, self._weight, None)
+        loss = _apply_weighting(F, loss, self._weight, None)
         return F.sum(loss, axis=self._batch_axis, exclude=True)
 
 
@@ -299,7 +307,7 @@ class CTCLoss(Loss):
             use_label_lengths=label_lengths is not None,
             blank_label="last",
         )
-        return _weighted(F, loss, self._weight, sample_weight)
+        return _apply_weighting(F, loss, self._weight, sample_weight)
 
 
 class HuberLoss(Loss):
@@ -382,14 +390,14 @@ class TripletLoss(Loss):
         negative: Any,
         sample_weight: Any = None,
     ) -> Any:
-        positive = F.reshape_like(positive, pred)
-        negative = F.reshape_like(negative, pred)
+        positive = _reshape_like(F, positive, pred)
+        negative = _reshape_like(F, negative, pred)
         distance = F.sum(
             F.square(positive - pred) - F.square(negative - pred),
             axis=self._batch_axis,
             exclude=True,
         )
-        return _weighted(F, F.relu(distance + self._margin), self._weight, sample_weight)
+        return _apply_weighting(F, F.relu(distance + self._margin), self._weight, sample_weight)
 
 
 class PoissonNLLLoss(Loss):
@@ -428,7 +436,7 @@ class PoissonNLLLoss(Loss):
                 + 0.5 * F.log(2 * math.pi * (target + epsilon))
             )
             loss = loss + stirling * (target > 1)
-        return F.mean(_weighted(F, loss, self._weight, sample_weight))
+        return F.mean(_apply_weighting(F, loss, self._weight, sample_weight))
 
 
 class CosineEmbeddingLoss(Loss):
@@ -450,13 +458,13 @@ class CosineEmbeddingLoss(Loss):
         label: Any,
         sample_weight: Any = None,
     ) -> Any:
-        input1 = F.reshape_like(input1, input2)
+        input1 = _reshape_like(F, input1, input2)
         product = F.sum(input1 * input2, axis=-1, keepdims=True)
         sizes = F.norm(input1, axis=-1, keepdims=True) * F.norm(input2, axis=-1, keepdims=True)
         cosine = product / F.maximum(sizes, 1e-12)
         label = self._label(F, label, cosine)
         loss = (1 - cosine) * (label == 1) + F.relu(cosine - self._margin) * (label == -1)
-        return _weighted(F, loss, self._weight, sample_weight)
+        return _apply_weighting(F, loss, self._weight, sample_weight)
 
 
 __all__ = [
