@@ -365,7 +365,7 @@ class Optimizer(NamesWrongTypes):
         rates = self.advance(index)
         states = [as_list(one) for one in state]
         flat = [array for own in states for array in own]
-        settings = (masters, *self.settings)
+        settings = masters, self.settings
         for known, graph in self._graphs:
             if known == settings and graph.fits(weight, flat, copies):
                 break
@@ -384,7 +384,7 @@ class Optimizer(NamesWrongTypes):
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """The same as `update`, on states of `create_state_multi_precision`: where these hold a
         master copy the step is made on it, and the weight is that, rounded."""
-        if self.updates_by_formula:
+        if type(self).update is Optimizer.update:
             self._update(index, weight, grad, state, (), masters=True)
         elif isinstance(index, (list, tuple)):
             lists = [self._widened(*one) for one in zip(weight, grad, state, strict=True)]
