@@ -69,7 +69,7 @@ def same(one: Any, other: Any) -> None:
     np.testing.assert_allclose(one[1], other[1], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "form"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "form"), CASES, ids=range(len(CASES)))
 def test_local_values_start_anew_and_global_ones_go_on(name: str, form: dict[str, Any]) -> None:
     parts = batches(KINDS[name][0])
     whole, rest = seen(name, form, parts), seen(name, form, parts[2:])
@@ -88,7 +88,7 @@ def test_local_values_start_anew_and_global_ones_go_on(name: str, form: dict[str
     assert np.isnan(made.get()[1]).all() and np.isnan(made.get_global()[1]).all()
 
 
-@pytest.mark.parametrize(("name", "form"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "form"), CASES, ids=range(len(CASES)))
 def test_a_metric_is_made_anew_from_its_description(name: str, form: dict[str, Any]) -> None:
     parts = batches(KINDS[name][0])
     made = seen(name, form, parts)
@@ -151,7 +151,6 @@ def area(label: Any, pred: Any) -> tuple[float, int]:
             ["accuracy", "area", "mae", "cross-entropy"],
         ),
     ],
-    ids=str,
 )
 def test_create(given: Any, names: list[str]) -> None:
     made = metric.create(given)
@@ -174,7 +173,6 @@ def test_arguments_reach_every_metric_of_a_list() -> None:
         (metric.Accuracy(), {"axis": 0}, "a metric was given; what it is made with is its own"),
         ("f1", {"average": "mean"}, "F1: average: expected 'macro' or 'micro'; given 'mean'"),
     ],
-    ids=str,
 )
 def test_create_of_what_is_none(given: Any, fields: dict[str, Any], said: str) -> None:
     with pytest.raises(mx.TigonError) as error:
