@@ -4,6 +4,7 @@ that become space, and normalization under other names."""
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -273,3 +274,25 @@ def test_losses_that_programs_derive(hybridized: bool) -> None:
     pred, label = nd.array([[1, 2], [3, 4]]), nd.array([1, 1, 1, 2])
     assert loss(pred, label).asnumpy().tolist() == [1.5, 12]
     assert loss(pred, label, nd.array([[2], [0]])).asnumpy().tolist() == [3, 0]
+
+
+def test_files_hold_them(tmp_path: Path) -> None:
+    net, branches = nn.HybridSequential(), nn.HybridConcurrent(axis=1)
+    branches.add(nn.Identity(), nn.Conv2D(4, 3, padding=1), nn.AvgPool2D(3, 1, 1))
+    net.add(nn.ReflectionPad2D(1), branches, nn.BatchNormReLU(), nn.Conv2DTranspose(8, 2, 2))
+    net.add(contrib.SyncBatchNorm(), contrib.PixelShuffle2D(2), nn.PReLU())
+    net.initialize(mx.init.Normal(0.5))
+    x = nd.array(RANDOM.randn(2, 3, 4, 4))
+    with autograd.record():
+        net(x)
+    expected = net(x).asnumpy()
+    assert expected.shape == (2, 2, 24, 24)
+    net.hybridize()
+    symbol, parameters = net.export(str(tmp_path / "net"))
+    again = gluon.SymbolBlock.imports(symbol, ["data"], parameters)
+    np.testing.assert_allclose(again(x).asnumpy(), expected, rtol=1e-5, atol=1e-5)
+    net.save_parameters(tmp_path / "net.params")
+    for param in net.collect_params().values():
+        param.set_data(nd.zeros(param.shape))
+    net.load_parameters(tmp_path / "net.params")
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=1e-5, atol=1e-5)

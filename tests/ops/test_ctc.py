@@ -140,6 +140,18 @@ def test_one_compilation_serves_all_lengths(recorded: bool, hybridized: bool) ->
     assert stats()["compilations"] == before["compilations"]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
+def test_labels_of_every_dtype(dtype: str) -> None:
+    data = nd.array(np.random.default_rng(1).normal(size=(5, 2, 4)))
+    label = nd.array([[0, 1, 2], [2, 2, 0]], dtype=dtype)
+    counts = nd.array([3, 2], dtype=dtype)
+    loss = nd.CTCLoss(data, label, counts, use_label_lengths=True, blank_label="last")
+    padded = nd.array([[0, 1, 2], [2, 2, -1]])
+    expected = nd.CTCLoss(data, padded, blank_label="last")
+    np.testing.assert_array_equal(loss.asnumpy(), expected.asnumpy())
+    assert (nd.CTCLoss(data, label, blank_label="last").asnumpy() > 0).all()
+
+
 def test_long_sequences_and_large_numbers() -> None:
     rng = np.random.default_rng(5)
     data = rng.normal(size=(250, 2, 6))

@@ -147,6 +147,8 @@ def _between(blanks: Value, labels: Value) -> Value:
 
 def _read_labels(attrs: CTCLossAttrs, classes: int, label: Value, lengths: Value | None) -> _Labels:
     batch, columns = label.shape
+    if not label.dtype.is_float:
+        label = cast(label, dtype="int64")  # of what cannot be -1, nothing is padding
     line = _iota(shape=(1, columns), axis=1)
     if lengths is None:
         is_padding = equal(label, attrs.padding)
