@@ -261,3 +261,28 @@ def test_symbols_and_decisions(dtype: str) -> None:
         nd.zeros(1, dtype=dtype),
     )
     assert rows[-1].item() == (300 if dtype == "float16" else 256)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_layers_are_cast_whole(dtype: str) -> None:
+    """What keeps its statistics in float32 takes them so."""
+    layers = [
+        gluon.nn.BatchNorm(),
+        gluon.nn.BatchNormReLU(),
+        gluon.contrib.nn.SyncBatchNorm(),
+        gluon.nn.GroupNorm(),
+        gluon.nn.InstanceNorm(),
+        gluon.nn.LayerNorm(),
+        gluon.nn.PReLU(),
+        gluon.nn.Conv1D(2, 3),
+        gluon.nn.Dense(2),
+    ]
+    for layer in layers:
+        layer.initialize()
+        layer.cast(dtype)
+        x = nd.random.normal(shape=(2, 3, 4), dtype=dtype)
+        x.attach_grad()
+        with autograd.record():
+            y = layer(x)
+        y.backward()
+        assert y.dtype == x.grad.dtype == x.dtype, layer

@@ -258,13 +258,15 @@ Examples
 """,
 )
 
+STATISTICS = ("gamma", "beta", "moving_mean", "moving_var")
+
 batch_norm = composite(
     "BatchNorm",
     _decompose_batch_norm,
     operands="data gamma beta moving_mean! moving_var!",
     attrs=BatchNormAttrs,
     dtypes="f",
-    statistics=("gamma", "beta", "moving_mean", "moving_var"),
+    statistics=STATISTICS,
     infer=_infer_batch_norm,
     grad=_grad_batch_norm,
     outputs=5,

@@ -10,6 +10,7 @@ from tigon.base import TensorType, check
 from tigon.ir.graph import Value
 from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn.batch_norm import (
+    STATISTICS,
     BatchNormAttrs,
     _batch_norm_operands,
     _batch_norm_oracle,
@@ -29,6 +30,7 @@ def _variant(name: str, attrs: type, **record: Any) -> Operator:
         operands="data gamma beta moving_mean! moving_var!",
         attrs=attrs,
         dtypes="f",
+        statistics=STATISTICS,
         outputs=5,
         visible=lambda attrs: 3 if attrs.output_mean_var else 1,
         results=("output", "mean", "var"),
