@@ -152,6 +152,12 @@ def test_labels_of_every_dtype(dtype: str) -> None:
     assert (nd.CTCLoss(data, label, blank_label="last").asnumpy() > 0).all()
 
 
+def test_the_blank_alone() -> None:
+    for blank, padding in (("first", 0), ("last", -1)):
+        loss, slope = run_of(np.ones((3, 2, 1)), np.full((2, 2), padding), blank_label=blank)
+        assert loss.tolist() == [0, 0] and not slope.any()
+
+
 def test_long_sequences_and_large_numbers() -> None:
     rng = np.random.default_rng(5)
     data = rng.normal(size=(250, 2, 6))

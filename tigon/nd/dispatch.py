@@ -83,6 +83,9 @@ def _invoke(op: Operator, attrs: Any, given: list[Any], out: Any, arrays: bool) 
 def run_node(op: Operator, attrs: Any, operands: Sequence[Any]) -> list[Any]:
     """Run one node of a graph as it is: mode and random key are settled. All outputs, visible or
     not."""
+    if signature_of(op).selects:
+        operands = list(operands)
+        _lift_branches(operands)
     outputs: list[Any] = []
     count = op.output_count(attrs)
     if count == op.visible_count(attrs):
@@ -121,8 +124,8 @@ def _lift_branches(given: list[Any]) -> None:
     code = branches[0].dtype_code if branches else float32.code
     for position in (1, 2):
         if type(given[position]) is not NDArray:
-            lifted = _native.empty((1,), code, _device_of(given))
-            lifted.copy_from_numpy(to_memory(np.array([given[position]]), BY_CODE[code]))
+            lifted = _native.empty((), code, _device_of(given))
+            lifted.copy_from_numpy(to_memory(np.array(given[position]), BY_CODE[code]))
             given[position] = lifted
 
 

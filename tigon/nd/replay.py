@@ -11,7 +11,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, as_dtype, check
-from tigon.base.dtypes import to_memory
+from tigon.base.dtypes import BY_CODE, to_memory
 from tigon.context import context_of
 from tigon.ir.graph import CONSTANT, Graph, Node, Value, topological_order, variable
 from tigon.nd.dispatch import NDArray, run_node
@@ -220,10 +220,20 @@ def evaluate(values: Sequence[Value], environment: dict[Value, Any]) -> list[Any
             continue
         given = [environment[value] for value in node.inputs]
         results = run_node(node.op, node.attrs, given)
-        if given and not any(isinstance(one, _ARRAYS) for one in given):  # a number again
-            results = [result.item() for result in results]
+        if given and not any(isinstance(one, _ARRAYS) for one in given):
+            results = [_as_number(result, environment) for result in results]
         environment.update(zip(node.outputs, results, strict=False))
     return [environment[value] for value in values]
+
+
+def _as_number(result: NDArray, environment: dict[Value, Any]) -> Any:
+    """What numbers alone come to is one again, which takes the dtype of what it meets. Spread over
+    a shape it has that of the arrays that are there."""
+    if result.size == 1:
+        return result.item()
+    dtypes = (BY_CODE[a.dtype_code] for a in environment.values() if isinstance(a, NDArray))
+    found = next((dtype for dtype in dtypes if dtype.is_float), None)
+    return result if found is None else result.astype(found)
 
 
 def _pending(values: Sequence[Value], known: dict[Value, Any]) -> list[Node]:

@@ -157,7 +157,7 @@ def _read_labels(attrs: CTCLossAttrs, classes: int, label: Value, lengths: Value
     else:
         count = _checked_index(lengths, sizes=(columns + 1,), operator="CTCLoss: label_lengths")
     counts = lesser(line, _reshape(count, shape=(batch, 1)))
-    known = classes if attrs.blank_is_first else classes - 1
+    known = classes if attrs.blank_is_first else max(classes - 1, 1)  # padding is read as 0
     read = where(counts, label, 0)
     whole = _checked_index(read, sizes=(known,), axis=1, operator="CTCLoss: label")
     before = slice_axis(
