@@ -32,6 +32,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Dropout axes": lambda F, x, _: F.Dropout(x, p=0.25, axes=(0,)),
     "LeakyReLU": lambda F, x, _: F.LeakyReLU(x - 2, act_type="rrelu"),
     "BatchNorm": lambda F, x, states: F.BatchNorm(x, *states, momentum=0.5, fix_gamma=False),
+    "_contrib_BatchNormWithReLU": lambda F, x, states: F.contrib.BatchNormWithReLU(
+        x, *states, momentum=0.5, fix_gamma=False
+    ),
+    "_contrib_SyncBatchNorm": lambda F, x, states: F.contrib.SyncBatchNorm(
+        x, *states, momentum=0.5, key="bn"
+    ),
     "BatchNorm global": lambda F, x, states: F.BatchNorm(x, *states, use_global_stats=True),
 }
 

@@ -14,6 +14,7 @@ import pytest
 import tigon as mx
 from tigon import autograd, nd
 from tigon.gluon import nn
+from tigon.gluon.contrib import nn as contrib
 
 RANDOM = np.random.RandomState(5)
 Array = np.ndarray
@@ -160,10 +161,12 @@ for _kind, _ndim, _layout in (
     (nn.Conv1D, 1, "NWC"),
     (nn.Conv2D, 2, "NHWC"),
     (nn.Conv3D, 3, "NDHWC"),
+    (nn.Conv1DTranspose, 1, "NWC"),
     (nn.Conv2DTranspose, 2, "NHWC"),
+    (nn.Conv3DTranspose, 3, "NDHWC"),
 ):
     _first = (2, 4, *_EXTENTS[_ndim])
-    _more = {"output_padding": 1} if _kind is nn.Conv2DTranspose else {}
+    _more = {"output_padding": 1} if _kind.__name__.endswith("Transpose") else {}
     case(_kind, _first, convolution, channels=2, kernel_size=2, strides=2, padding=1, **_more)
     case(_kind, _first, convolution, channels=4, kernel_size=2, dilation=2, groups=2)
     case(
@@ -266,6 +269,25 @@ case(nn.BatchNorm, (4, 3), batch_norm, running_mean_initializer=_THREE)
 case(nn.BatchNorm, (4, 3), batch_norm, center=False, scale=False)
 
 
+def batch_norm_relu(layer: Any, x: Array, o: dict[str, Any]) -> Array:
+    return np.maximum(batch_norm(layer, x, o), 0)
+
+
+for _kind, _formula in ((nn.BatchNormReLU, batch_norm_relu), (contrib.SyncBatchNorm, batch_norm)):
+    _axis = {"axis": -1} if _kind is nn.BatchNormReLU else {"num_devices": 1}
+    case(_kind, (4, 3, 3), _formula, momentum=0.5, epsilon=0.1, **_axis, **_BEGIN)
+    case(
+        _kind,
+        (4, 3),
+        _formula,
+        use_global_stats=True,
+        running_mean_initializer=_THREE,
+        running_variance_initializer=_HALF,
+        in_channels=3,
+    )
+    case(_kind, (4, 3), _formula, center=False, scale=False)
+
+
 def layer_norm(layer: Any, x: Array, o: dict[str, Any]) -> Array:
     axis = o.get("axis", -1)
     return affine(layer, normalized(x, axis, o.get("epsilon", 1e-5)), axis)
@@ -293,6 +315,27 @@ def group_norm(layer: Any, x: Array, o: dict[str, Any]) -> Array:
 case(nn.GroupNorm, (2, 4, 3), group_norm, num_groups=2, epsilon=0.1, in_channels=4, **_BEGIN)
 case(nn.GroupNorm, (2, 4, 3), group_norm, center=False, scale=False)
 
+
+# -- borders and channels
+
+
+def reflected(layer: Any, x: Array, o: dict[str, Any]) -> Array:
+    return np.pad(x, [(0, 0), (0, 0), (2, 2), (2, 2)], mode="reflect")
+
+
+def shuffled(layer: Any, x: Array, o: dict[str, Any]) -> Array:
+    factors = tuples(o["factor"], x.ndim - 2)
+    axes = range(len(factors))
+    split = x.reshape(len(x), -1, *factors, *x.shape[2:])
+    turned = split.transpose(0, 1, *(a for i in axes for a in (2 + len(factors) + i, 2 + i)))
+    extents = [e * f for e, f in zip(x.shape[2:], factors, strict=True)]
+    return turned.reshape(len(x), -1, *extents)
+
+
+case(nn.ReflectionPad2D, (2, 3, 4, 5), reflected, padding=2)
+case(contrib.PixelShuffle1D, (2, 6, 4), shuffled, factor=3)
+case(contrib.PixelShuffle2D, (2, 12, 2, 3), shuffled, factor=(2, 3))
+case(contrib.PixelShuffle3D, (1, 16, 2, 1, 3), shuffled, factor=2)
 
 # -- activations and the rest
 
@@ -346,11 +389,12 @@ def test_dropout() -> None:
 
 
 def test_embedding() -> None:
-    layer = nn.Embedding(4, 3, dtype="float64", weight_initializer=mx.init.Normal(1))
-    layer.initialize()
-    y = layer(nd.array([3, 0]))
-    assert y.dtype == np.float64
-    assert np.array_equal(y.asnumpy(), layer.weight.data().asnumpy()[[3, 0]])
+    for kind in (nn.Embedding, contrib.SparseEmbedding):
+        layer = kind(4, 3, dtype="float64", weight_initializer=mx.init.Normal(1))
+        layer.initialize()
+        y = layer(nd.array([3, 0]))
+        assert y.dtype == np.float64
+        assert np.array_equal(y.asnumpy(), layer.weight.data().asnumpy()[[3, 0]])
     with pytest.raises(mx.TigonError, match="leave sparse_grad at False"):
         nn.Embedding(4, 3, sparse_grad=True)
 
@@ -358,13 +402,16 @@ def test_embedding() -> None:
 ELSEWHERE = {"prefix", "params"}  # test_parameters.py
 HERE = {
     nn.Dropout: {"rate", "axes"},
+    nn.Concurrent: {"axis"},  # test_everyday_layers.py
+    nn.HybridConcurrent: {"axis"},
+    contrib.SparseEmbedding: {"input_dim", "output_dim", "dtype", "weight_initializer"},
     nn.Embedding: {"input_dim", "output_dim", "dtype", "weight_initializer", "sparse_grad"},
 }
 LAYERS = {
     getattr(nn, name)
     for name in nn.__all__
     if name not in ("Block", "HybridBlock", "SymbolBlock", "Sequential", "HybridSequential")
-}
+} | {getattr(contrib, name) for name in contrib.__all__}
 
 
 @pytest.mark.parametrize("kind", sorted(LAYERS, key=lambda kind: kind.__name__))
@@ -376,4 +423,9 @@ def test_no_option_is_left_at_its_default(kind: type) -> None:
         assert name in given | ELSEWHERE, f"no case gives {name}"
         for other, options, _, _ in CASES:
             if other is kind and name in options:
-                assert options[name] != parameter.default or name in ("use_bias", "scale", "center")
+                assert options[name] != parameter.default or name in (
+                    "use_bias",
+                    "scale",
+                    "center",
+                    "num_devices",
+                )

@@ -9,6 +9,7 @@ from tigon.base import check
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.nn.basic import Embedding
 from tigon.gluon.nn.norm import BatchNorm
+from tigon.gluon.parameter import ParameterDict
 
 
 class SparseEmbedding(Embedding):
@@ -24,9 +25,12 @@ class SparseEmbedding(Embedding):
         output_dim: int,
         dtype: Any = "float32",
         weight_initializer: Any = None,
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
-        super().__init__(input_dim, output_dim, dtype, weight_initializer, **kwargs)
+        super().__init__(
+            input_dim, output_dim, dtype, weight_initializer, prefix=prefix, params=params
+        )
 
     def __repr__(self) -> str:
         return f"SparseEmbedding({self._input_dim} -> {self._output_dim}, {self.weight.dtype})"
@@ -52,7 +56,8 @@ class SyncBatchNorm(BatchNorm):
         gamma_initializer: Any = "ones",
         running_mean_initializer: Any = "zeros",
         running_variance_initializer: Any = "ones",
-        **kwargs: Any,
+        prefix: str | None = None,
+        params: ParameterDict | None = None,
     ) -> None:
         check(
             num_devices in (None, 1),
@@ -72,7 +77,8 @@ class SyncBatchNorm(BatchNorm):
             running_mean_initializer,
             running_variance_initializer,
             in_channels,
-            **kwargs,
+            prefix=prefix,
+            params=params,
         )
         del self._kwargs["axis"]
         self._kwargs.update(ndev=1, key=self.prefix)
