@@ -8,7 +8,7 @@ import pytest
 
 from tigon import gluon
 
-MODULES = (gluon, gluon.nn, gluon.loss, gluon.data)
+MODULES = (gluon, gluon.nn, gluon.loss, gluon.data, gluon.contrib.nn)
 CLASSES = {
     kind
     for module in MODULES

@@ -13,7 +13,7 @@ from tigon.gluon import nn
 
 CLASSES = [
     kind
-    for module in (gluon.nn, gluon.loss)
+    for module in (gluon.nn, gluon.loss, gluon.contrib.nn)
     for name in module.__all__
     for kind in (getattr(module, name),)
     if inspect.isclass(kind) and issubclass(kind, gluon.Block)
@@ -27,6 +27,7 @@ NEEDED |= {
     "inputs": None,
     "weight": 1,
     "batch_axis": 0,
+    "factor": 2,
 }
 
 
