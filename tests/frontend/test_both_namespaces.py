@@ -69,6 +69,28 @@ CALLS: dict[str, list[Call]] = {
         lambda F, a: F.random.exponential(2.0, (3, 2)),
         lambda F, a: F.random.exponential(scale=0.5, shape=4, dtype="float64"),
     ],
+    "random.gamma": [
+        lambda F, a: F.random.gamma(2.0, 0.5, (3, 2)),
+        lambda F, a: F.random.gamma(alpha=0.3, beta=3, shape=4, dtype="float64"),
+        lambda F, a: F.random.gamma(a["high"], a["high"], shape=(3,)),
+    ],
+    "random.poisson": [
+        lambda F, a: F.random.poisson(2.5, (3, 2)),
+        lambda F, a: F.random.poisson(a["high"], shape=(3,)),
+    ],
+    "random.negative_binomial": [
+        lambda F, a: F.random.negative_binomial(3, 0.4, (3, 2)),
+        lambda F, a: F.random.negative_binomial(k=2, p=0.7, shape=4, dtype="float64"),
+    ],
+    "random.generalized_negative_binomial": [
+        lambda F, a: F.random.generalized_negative_binomial(3, 0.4, (3, 2)),
+        lambda F, a: F.random.generalized_negative_binomial(mu=2, alpha=0.7, shape=4),
+    ],
+    "histogram": [
+        lambda F, a: F.histogram(a["x"], bins=4, range=(1, 9))[0],
+        lambda F, a: F.histogram(a["x"], bins=3, range=(0, 30))[1],
+        lambda F, a: F.histogram(a["x"], a["high"])[0],
+    ],
     "random.bernoulli": [lambda F, a: F.random.bernoulli(0.3, shape=(9,))],
     "random.multinomial": [
         lambda F, a: F.random.multinomial(a["chances"], shape=5),

@@ -230,9 +230,14 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
         "alexnet", ctx=c
     ),
 }
-for _name in "alexnet get_mobilenet get_mobilenet_v2 get_resnet get_squeezenet get_vgg".split():
+for _name in (
+    "alexnet get_densenet get_mobilenet get_mobilenet_v2 get_resnet get_squeezenet get_vgg "
+    "inception_v3"
+).split():
     _arguments = {
         "alexnet": (),
+        "get_densenet": (121,),
+        "inception_v3": (),
         "get_mobilenet": (0.25,),
         "get_mobilenet_v2": (0.25,),
         "get_resnet": (1, 18),

@@ -38,6 +38,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "_contrib_SyncBatchNorm": lambda F, x, states: F.contrib.SyncBatchNorm(
         x, *states, momentum=0.5, key="bn"
     ),
+    "IdentityAttachKLSparseReg": lambda F, x, states: F.IdentityAttachKLSparseReg(
+        x, states[2], momentum=0.5
+    ),
     "BatchNorm global": lambda F, x, states: F.BatchNorm(x, *states, use_global_stats=True),
 }
 

@@ -177,6 +177,7 @@ METHODS: dict[str, list[Callable[[Any], Any]]] = {
         np.mean,
         np.linalg.norm,
     ],
+    "bits_to_numpy": [lambda x: x.bits_to_numpy()],
     "__bool__": [lambda x: bool(x.sum() > 0), lambda x: not x.sum(), bool],
     "__contains__": [lambda x: 2 in x, lambda x: 17 in x],
     "__copy__": [copy.copy],

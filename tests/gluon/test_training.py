@@ -127,9 +127,9 @@ def dcasgd(w, g, s, t, lr, wd, momentum=0.0, lamda=0.04):
     return w + s["m"]
 
 
-def lars(w, g, s, t, lr, wd, momentum=0.0, eta=0.001, epsilon=1e-8):
+def lars(w, g, s, t, lr, wd, momentum=0.0, eta=0.001, eps=0, momentum_correction=True):
     size, steep = np.linalg.norm(w), np.linalg.norm(g)
-    rate = lr * eta * size / (steep + wd * size + epsilon) if size else lr
+    rate = lr * eta * size / (steep + wd * size + eps) if size and steep else lr
     return sgd(w, g, s, t, rate, wd, momentum)
 
 
@@ -166,7 +166,7 @@ CASES = [
     ("lamb", {"upper_bound": 2.5}, lamb),
     ("lamb", {"lower_bound": 2.25, "upper_bound": 2.75}, lamb),
     ("lars", {"momentum": 0.9}, lars),
-    ("lars", {"eta": 0.5, "epsilon": 0.75}, lars),
+    ("lars", {"eta": 0.5, "eps": 0.75, "momentum_correction": False}, lars),
     ("ftml", {}, ftml),
     ("ftml", MOMENTS, ftml),
     ("nadam", {}, nadam),

@@ -91,6 +91,7 @@ def optional_passes() -> tuple[str, ...]:
     drop_closing_reshapes
     fold_constants
     hoist_from_loops
+    join_parts
     keep_residuals
     remove_dead_code
     share_common_subexpressions

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import BY_CODE, numpy_type
 from tigon.nd import NDArray
 
 Tolerance = float | Mapping[Any, float] | None
@@ -23,10 +23,7 @@ def default_dtype() -> type:
 def _by_dtype(half: float, single: float, double: float) -> dict[np.dtype, float]:
     found = {}
     for dtype in BY_CODE.values():
-        try:
-            kind = dtype.numpy
-        except TypeError:  # one that numpy does not know in this environment
-            continue
+        kind = np.dtype(numpy_type(dtype))
         exact = {2: half, 4: single, 8: double}[dtype.itemsize] if dtype.is_float else 0.0
         found[kind] = exact
     return found
