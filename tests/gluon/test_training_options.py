@@ -310,11 +310,9 @@ case(
     average="micro",
     name="own",
 )
-case(
-    mx.metric.Loss,
-    measures((_A, _C), (_A, _D), value=np.append(_C, _D).mean()),
-    **NAMES,
-)
+for _kind in (mx.metric.Loss, mx.metric.Torch, mx.metric.Caffe):
+    case(_kind, measures((_A, _C), (_A, _D), value=np.append(_C, _D).mean()), **NAMES)
+case(mx.metric.PCC, measures(*_BATCHES, value=matthews(confusion(*_BATCHES))), **NAMES)
 case(
     mx.metric.CustomMetric,
     measures((_A, _B), (_C, _D), value=(_A.sum() + _B.sum() + _C.sum() + _D.sum()) / 2),
@@ -767,6 +765,7 @@ def test_the_formula(number: int) -> None:
 ELSEWHERE: dict[str, set[str]] = {
     "InitDesc": {"name", "attrs", "global_init"},  # test_layers.py, and FusedRNN above
     "ArrayDataset": {"arrays"},
+    "CTCLoss": {"layout", "label_layout", "weight"},  # tests/ops/test_ctc.py
     "Initializer": {"fields"},
 }
 BASES = {"EvalMetric", "LRScheduler", "Loss", "Sampler", "Dataset", "Subset"}

@@ -212,7 +212,7 @@ def as_dtype(given: object, where: str = "dtype") -> DType:
         return given
     try:
         dtype = np.dtype(given)  # type: ignore[call-overload]
-        name = dtype.name if dtype.names is None else dtype.names[0]
+        name = "bfloat16" if dtype == _BITS else dtype.name
     except (TypeError, ValueError, SyntaxError):  # numpy reads text as a little language
         name = str(given)
     found = _BY_NAME.get(name)

@@ -64,12 +64,17 @@ def philox(counter: tuple[Expr, ...], key: tuple[Expr, Expr]) -> tuple[Expr, ...
 def _infer_bits(attrs: BitsAttrs, key: TensorType | None = None) -> TensorType:
     """The key is threaded through a graph when it is compiled."""
     check(all(n >= 0 for n in attrs.shape), "random", f"shape {attrs.shape} has a negative extent")
+    if key is not None:
+        check_key(key)
+    return TensorType(attrs.shape, uint32)
+
+
+def check_key(key: TensorType) -> None:
     check(
-        key is None or key == TensorType((2,), int64),
+        key == TensorType((2,), int64),
         "random",
         f"expected as key an int64 array (seed, call counter); given {key}",
     )
-    return TensorType(attrs.shape, uint32)
 
 
 def _lower_bits(

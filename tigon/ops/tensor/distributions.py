@@ -30,7 +30,7 @@ from tigon.ops.primitive.compare import (
 from tigon.ops.primitive.control import _while_loop
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.functions import log, power, sqrt
-from tigon.ops.primitive.random import KEY_SAMPLE
+from tigon.ops.primitive.random import KEY_SAMPLE, check_key
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.special import gammaln
 from tigon.ops.primitive.view import _broadcast, _reshape
@@ -332,6 +332,7 @@ class _Distribution(Frozen, eq=False):
 
     def of_numbers(self, attrs: Any, key: Any) -> Any:
         numbers = self.check(attrs)
+        check_key(key.type)
         size, dtype = prod(attrs.shape), _named(attrs.dtype)
         if not size:
             return _full(shape=attrs.shape, value=0, dtype=dtype)
@@ -347,6 +348,7 @@ class _Distribution(Frozen, eq=False):
 
     def of_arrays(self, attrs: SampleAttrs, *operands: Any) -> Any:
         *given, key = operands
+        check_key(key.type)
         check(
             all(x.shape == given[0].shape for x in given),
             f"sample_{self.name}",
