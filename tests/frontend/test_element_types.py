@@ -13,6 +13,7 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
+from tigon.base import dtypes
 from tigon.base.dtypes import ALL, DType, bfloat16, rounded, to_memory
 
 NARROW = ("float16", "bfloat16")
@@ -97,6 +98,7 @@ def test_bfloat16_meets_numpy_as_ml_dtypes() -> None:
 
 def test_bfloat16_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    monkeypatch.setattr(dtypes, "_bfloat16_of_numpy", dtypes._bfloat16_of_numpy.__wrapped__)
     x = nd.array([1.5, 0.1], dtype="bfloat16")
     before = mx.runtime.stats()["fallbacks"]
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from math import isfinite
 from typing import Any
@@ -124,8 +125,12 @@ def numbers_of(array: Any) -> np.ndarray:
 def numpy_type(dtype: DType) -> type | np.dtype:
     """What users see as the dtype of an array: numpy's type. Of bfloat16 it is that of `ml_dtypes`,
     where this is installed, and records of bits elsewhere, as in MXNet."""
-    if dtype is not bfloat16:
-        return dtype.numpy.type
+    return dtype.numpy.type if dtype is not bfloat16 else _bfloat16_of_numpy()
+
+
+@lru_cache(1)
+def _bfloat16_of_numpy() -> type | np.dtype:
+    """Looked for once: a module that is missing is sought in every folder each time."""
     try:
         return import_module("ml_dtypes").bfloat16
     except ImportError:

@@ -16,8 +16,8 @@ from tigon.backends.cpu.packing import Block, Operand, call_packing
 from tigon.backends.cpu.plan import Plan
 from tigon.backends.cpu.positions import NOUGHT, Positions
 from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.instructions import compare, multiply_add
 from tigon.backends.llvm.lanes import spread
-from tigon.backends.llvm.scalar import compare, multiply_add
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tigon.backends.llvm.emitter import Emitter
-from tigon.backends.llvm.lanes import fold_lanes, spread
-from tigon.backends.llvm.scalar import (
+from tigon.backends.llvm.instructions import (
     binary,
     compare,
-    emit_expression,
     is_nan,
     logical_not,
     multiply_add,
     select,
 )
+from tigon.backends.llvm.lanes import fold_lanes, spread
+from tigon.backends.llvm.scalar import emit_expression
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType, int64

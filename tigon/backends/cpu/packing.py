@@ -17,8 +17,8 @@ from functools import lru_cache
 from tigon.backends.cpu.plan import Packing
 from tigon.backends.cpu.positions import NOUGHT, Positions
 from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.instructions import binary
 from tigon.backends.llvm.lanes import floor_quotient, iota, spread
-from tigon.backends.llvm.scalar import binary
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type
 from tigon.base.dtypes import DType

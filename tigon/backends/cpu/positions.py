@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from tigon.backends.cpu.nest import Body, NestPlan
 from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.instructions import binary, compare, select
 from tigon.backends.llvm.lanes import floor_quotient, spread
-from tigon.backends.llvm.scalar import binary, compare, select
 from tigon.backends.llvm.text import Value, element_type, literal
 from tigon.base.dtypes import DType
 from tigon.loop import build as L

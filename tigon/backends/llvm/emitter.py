@@ -16,10 +16,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from tigon.backends.llvm.facts import Analysis, Facts
+from tigon.backends.llvm.instructions import select
 from tigon.backends.llvm.lanes import floor_quotient, iota
 from tigon.backends.llvm.memory import Memory
 from tigon.backends.llvm.narrow import narrowed
-from tigon.backends.llvm.scalar import emit_function, select
+from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, constant, element_type
 from tigon.base.dtypes import int64

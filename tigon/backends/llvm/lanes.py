@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tigon.backends.llvm.scalar import intrinsic
+from tigon.backends.llvm.instructions import intrinsic
 from tigon.backends.llvm.text import Function, Value, literal, vector_type
 
 
@@ -55,10 +55,6 @@ def iota(lanes: int, element: str) -> Value:
     if lanes == 1:
         return literal(0, element)
     return Value(element, lanes, "<" + ", ".join(f"{element} {i}" for i in range(lanes)) + ">")
-
-
-def suffix(element: str) -> str:
-    return {"float": "f32", "double": "f64"}.get(element, element)
 
 
 def fold_lanes(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tigon.backends.llvm.lanes import iota, spread, suffix
+from tigon.backends.llvm.instructions import suffix
+from tigon.backends.llvm.lanes import iota, spread
 from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.scopes import Scopes
 from tigon.backends.llvm.target import Target

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tigon.backends.llvm.instructions import (
+    binary,
+    compare,
+    convert,
+    intrinsic,
+    is_nan,
+    logical_not,
+    same,
+    select,
+)
+from tigon.backends.llvm.instructions import suffix as suffix_of
 from tigon.backends.llvm.narrow import narrowed, to_odd_float32, widened
 from tigon.backends.llvm.text import (
     Function,
     Value,
     constant,
     element_type,
-    literal,
-    vector_type,
     zero,
 )
 from tigon.base.dtypes import DType, float32, float64
@@ -22,9 +31,6 @@ from tigon.base.errors import InternalError
 from tigon.loop.grammar import Apply, Const, Expr, walk
 
 Emit = Callable[..., Value]
-
-_BITS = {"float": 32, "double": 64}
-_SUFFIX = {"float": "f32", "double": "f64"}
 
 
 def emit_function(
@@ -51,51 +57,6 @@ def emit_expression(out: Function, expr: Expr, values: dict[Expr, Value]) -> Val
             source = node.operands[-1].dtype
             values[node] = emit_function(out, node.function, operands, source, node.dtype)
     return values[expr]
-
-
-def binary(out: Function, opcode: str, a: Value, b: Value) -> Value:
-    return out.op(f"{opcode} {a.type} {a.name}, {b.name}", a.element, a.lanes)
-
-
-def compare(out: Function, predicate: str, a: Value, b: Value) -> Value:
-    """`predicate` with its instruction, such as "fcmp olt"."""
-    return out.op(f"{predicate} {a.type} {a.name}, {b.name}", "i1", a.lanes)
-
-
-def select(out: Function, condition: Value, a: Value, b: Value) -> Value:
-    return out.op(f"select {condition}, {a}, {b}", a.element, a.lanes)
-
-
-def convert(out: Function, opcode: str, a: Value, element: str) -> Value:
-    if a.element == element:
-        return a
-    return out.op(f"{opcode} {a} to {vector_type(element, a.lanes)}", element, a.lanes)
-
-
-def intrinsic(out: Function, name: str, *operands: Value) -> Value:
-    a = operands[0]
-    suffix = _SUFFIX.get(a.element, a.element)
-    lanes = f"v{a.lanes}" if a.lanes > 1 else ""
-    return out.call(f"llvm.{name}.{lanes}{suffix}", a.element, a.lanes, *operands)
-
-
-def multiply_add(out: Function, a: Value, b: Value, c: Value, fused: bool) -> Value:
-    """a * b + c for the sums of contractions, which may round once or twice."""
-    if fused:
-        return intrinsic(out, "fma", a, b, c)
-    return binary(out, "fadd", binary(out, "fmul", a, b), c)
-
-
-def same(value: float | int | bool, like: Value) -> Value:
-    return literal(value, like.element, like.lanes)
-
-
-def is_nan(out: Function, a: Value) -> Value:
-    return compare(out, "fcmp uno", a, a)
-
-
-def logical_not(out: Function, a: Value) -> Value:
-    return binary(out, "xor", a, same(-1 if a.element != "i1" else True, a))
 
 
 # ------------------------------------------------------------------------------ arithmetic
@@ -346,7 +307,7 @@ def _saturate(out: Function, a: Value, source: DType, result: DType) -> Value:
     bits = 8 * result.itemsize
     element = f"i{bits}"
     lanes = f"v{a.lanes}" if a.lanes > 1 else ""
-    suffix = f"{lanes}{element}.{lanes}{_SUFFIX[a.element]}"
+    suffix = f"{lanes}{element}.{lanes}{suffix_of(a.element)}"
     return out.call(f"llvm.{name}.sat.{suffix}", element, a.lanes, a)
 
 
