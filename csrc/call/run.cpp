@@ -162,7 +162,8 @@ void check_given_output(const std::string& name, const ArrayType* expected, Arra
                     "autograd.record()");
 }
 
-// Arrays by storage: a training step has hundreds of inputs and of outputs given by the caller.
+// Arrays by storage, where there are too many to look at all of them for each output: a training
+// step has hundreds of inputs and of outputs given by the caller.
 class ByStorage {
  public:
   void add(const Array* array, size_t index) {
@@ -182,7 +183,22 @@ class ByStorage {
   std::vector<std::pair<Storage*, size_t>> places_;
 };
 
+constexpr size_t kFewPairs = 64;  // each is looked at
+
+void check_disjoint(const std::string& name, const Array* one, const Array* other) {
+  if (one && one->storage && other && other->storage && overlap(one, other))
+    throw UserError(name + ": out=: two outputs overlap; give each its own array");
+}
+
 void check_outputs_disjoint(const std::string& name, const std::vector<ArrayRef>& outputs) {
+  if (outputs.size() * outputs.size() <= 2 * kFewPairs) {
+    for (size_t index = 1; index < outputs.size(); ++index) {
+      const Array* one = outputs[index].get();
+      for (size_t other = 0; other < index; ++other)
+        check_disjoint(name, one, outputs[other].get());
+    }
+    return;
+  }
   ByStorage places;
   for (size_t index = 0; index < outputs.size(); ++index) places.add(outputs[index].get(), index);
   places.sort();
@@ -190,24 +206,19 @@ void check_outputs_disjoint(const std::string& name, const std::vector<ArrayRef>
     if (!outputs[index] || !outputs[index]->storage) continue;
     auto [first, last] = places.range(outputs[index].get());
     for (auto place = first; place != last; ++place) {
-      if (place->second != index && overlap(outputs[index].get(), outputs[place->second].get()))
-        throw UserError(name + ": out=: two outputs overlap; give each its own array");
+      if (place->second != index)
+        check_disjoint(name, outputs[index].get(), outputs[place->second].get());
     }
   }
 }
 
 // The caller's array cannot be written directly when an input that the kernels still read lies
 // there, unless the compiler has said that this is harmless.
-bool conflicts(const Program& program, size_t output, const Array* given, Array* const* inputs,
-               const ByStorage& places) {
-  auto [first, last] = places.range(given);
-  for (auto place = first; place != last; ++place) {
-    const Array* input = inputs[place->second];
-    if (!overlap(given, input)) continue;
-    bool same = given->offset == input->offset && given->type->nbytes == input->type->nbytes;
-    if (!same || !may_share(program, output, place->second)) return true;
-  }
-  return false;
+bool conflicts(const Program& program, size_t output, const Array* given, size_t index,
+               const Array* input) {
+  if (!overlap(given, input)) return false;
+  bool same = given->offset == input->offset && given->type->nbytes == input->type->nbytes;
+  return !same || !may_share(program, output, index);
 }
 
 ArrayRef reuse_donated(const Program& program, size_t output, Array* const* inputs, size_t count,
@@ -281,7 +292,8 @@ class Call {
         states_(states),
         synchronous_(engine_.naive.load(std::memory_order_relaxed) || Task::current_host()),
         on_host_(is_host(device_)),
-        small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)) {}
+        small_(on_host_ && (synchronous_ || code_.cost < inline_threshold)),
+        targets_(program.outputs.size()) {}
 
   // May give up the GIL: nothing about the operands is looked at before.
   void wait_for_turn() const {
@@ -296,10 +308,11 @@ class Call {
       if (!inputs_[index]) continue;
       if (!inputs_[index]->storage) check_not_donated(inputs_[index]);
       if (!on_host_) check_readable(program_.name, *inputs_[index]->type, device_at(device_));
+      if (inputs_[index]->storage->ready_to_read()) continue;
       if (synchronous_) {
         wait_to_read(inputs_[index]);
       } else {
-        ready_ &= inputs_[index]->storage->ready_to_read();
+        ready_ = false;
       }
     }
   }
@@ -308,13 +321,14 @@ class Call {
     outputs_.resize(program_.outputs.size());
     for (const ArrayRef& output : outputs_) any_given_ |= static_cast<bool>(output);
     if (any_given_) {
-      overwritten_.reserve(outputs_.size());
+      std::fill_n(targets_.data(), outputs_.size(), Target::New);
       if (outputs_.size() > 1) check_outputs_disjoint(program_.name, outputs_);
-      input_places_.reserve(count_);
-      for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
-      input_places_.sort();
+      if (outputs_.size() * count_ > kFewPairs) {
+        input_places_.reserve(count_);
+        for (size_t index = 0; index < count_; ++index) input_places_.add(inputs_[index], index);
+        input_places_.sort();
+      }
     }
-    if (keeps_) given_.assign(outputs_.size(), false);
     std::vector<bool> taken;
     if (donate_) taken.assign(count_, false);
     for (size_t index = 0; index < outputs_.size(); ++index) {
@@ -355,30 +369,52 @@ class Call {
 
  private:
   void await_writable(Array* array) {
+    if (array->storage->ready_to_write()) return;
     if (synchronous_) {
       wait_to_write(array);
     } else {
-      ready_ &= array->storage->ready_to_write();
+      ready_ = false;
     }
   }
 
   void place_given(size_t index) {
     Array* given = outputs_[index].get();
-    if (keeps_) given_[index] = true;
     check_given_output(program_.name, program_.outputs[index].get(), given, recording_,
                        device_at(device_));
     await_writable(given);
     if (synchronous_ && given->whole_storage()) given->storage->forget_failure();
-    if (code_.may_leave_half(index) || conflicts(program_, index, given, inputs_, input_places_)) {
+    if (code_.may_leave_half(index) || is_read(index, given)) {
+      targets_[index] = Target::Copied;
       copies_.emplace_back(index, std::move(outputs_[index]));
       outputs_[index] = new_array(program_.outputs[index]->on(device_));
     } else {
-      overwritten_.push_back(index);
+      targets_[index] = Target::Overwritten;
     }
   }
 
+  bool is_read(size_t output, const Array* given) const {
+    if (outputs_.size() * count_ <= kFewPairs) {
+      for (size_t index = 0; index < count_; ++index) {
+        const Array* input = inputs_[index];
+        if (input && conflicts(program_, output, given, index, input)) return true;
+      }
+      return false;
+    }
+    auto [first, last] = input_places_.range(given);
+    for (auto place = first; place != last; ++place) {
+      if (conflicts(program_, output, given, place->second, inputs_[place->second])) return true;
+    }
+    return false;
+  }
+
+  bool is_overwritten(size_t index) { return any_given_ && targets_[index] == Target::Overwritten; }
+  bool is_kept(size_t index) { return keeps_ && any_given_ && targets_[index] != Target::New; }
+
   void note_writes() {
-    for (size_t index : overwritten_) note_write(*outputs_[index]->storage);
+    if (!any_given_) return;
+    for (size_t index = 0; index < outputs_.size(); ++index) {
+      if (is_overwritten(index)) note_write(*outputs_[index]->storage);
+    }
   }
 
   void run_inline() {
@@ -434,8 +470,9 @@ class Call {
     began_ = true;
     KernelFailure failure;
     if (code_.try_execute(in, out, arena, failure)) return;
-    for (size_t index : overwritten_) {
-      if (code_.may_have_written(index, failure)) note_write(*outputs_[index]->storage);
+    for (size_t index = 0; index < outputs_.size(); ++index) {
+      if (is_overwritten(index) && code_.may_have_written(index, failure))
+        note_write(*outputs_[index]->storage);
     }
     failure.raise();
   }
@@ -468,9 +505,8 @@ class Call {
     }
     for (size_t index = 0; index < outputs_.size(); ++index) {
       const ArrayRef& output = outputs_[index];
-      bool kept = keeps_ && given_[index];
       task->outputs.push_back({output->storage.get(), output->offset, {}});
-      task->writes.push_back({output->storage, output->whole_storage(), false, kept, {}});
+      task->writes.push_back({output->storage, output->whole_storage(), false, is_kept(index), {}});
     }
     for (size_t index = 0; states_.moves && index < states_.moves->size(); ++index) {
       auto [output, input] = (*states_.moves)[index];
@@ -484,8 +520,7 @@ class Call {
         note_write(*given->storage);
         task->copies.push_back({outputs_[index]->storage.get(), given->storage.get(), given->offset,
                                 given->type->nbytes});
-        task->writes.push_back(
-            {given->storage, given->whole_storage(), false, keeps_ && given_[index], {}});
+        task->writes.push_back({given->storage, given->whole_storage(), false, is_kept(index), {}});
       }
     }
     return Ref<Task>(task.get());
@@ -508,9 +543,11 @@ class Call {
   bool small_;
   bool ready_ = true;
   bool began_ = false;
-  bool any_given_ = false;           // of the outputs, by the caller
-  std::vector<bool> given_;          // which, where they are kept
-  std::vector<size_t> overwritten_;  // outputs that are the caller's arrays
+  bool any_given_ = false;  // of the outputs, by the caller
+  // What each output is, where any is given: made here, the caller's array, copied there at the
+  // end.
+  enum class Target : uint8_t { New, Overwritten, Copied };
+  Few<Target, 32> targets_;
   ByStorage input_places_;
   std::vector<std::pair<size_t, ArrayRef>> copies_;  // output, the caller's array
 };

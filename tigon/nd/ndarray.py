@@ -29,6 +29,7 @@ from tigon.ops.tensor.shape import resolve_shape
 from tigon.runtime import counters, tracing
 
 _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items() if dtype is not bfloat16}
+_run_backward = _native.backward
 
 # Names that programs for MXNet import from this file.
 py_slice = slice
@@ -325,7 +326,7 @@ def _backward(
     """Differentiate the recorded computation that made this array; `out_grad` (ones) is its
     cotangent. `train_mode=False` takes the gradient of what would have been computed in prediction;
     otherwise each call has the mode in which it was recorded."""
-    _native.backward([self], [out_grad], retain_graph, None, not train_mode)
+    _run_backward([self], [out_grad], retain_graph, None, not train_mode)
 
 
 # -------------------------------------------------------------------------- installing

@@ -237,19 +237,17 @@ class Optimizer(NamesWrongTypes):
     def _rates(self, indices: Sequence[Any], learning_rate: float) -> list[float]:
         """What the formulas take after the states: rate, decay, and whatever depends on time."""
         rates: list[float] = []
-        known: dict[
-            tuple[int, tuple[float, float]], tuple[float, ...]
-        ] = {}  # most parameters share theirs
+        known: dict[tuple[Any, ...], tuple[float, ...]] = {}  # most parameters share theirs
+        counts, params = self._counts, self.param_dict
         for index in indices:
-            count = self._counts[index]
-            param = self.param_dict.get(index)
-            multipliers = (
-                self._multipliers(index) if param is None else (param.lr_mult, param.wd_mult)
-            )
-            key = (count, multipliers)
+            param = params.get(index)
+            if param is None:
+                key = (counts[index], *self._multipliers(index))
+            else:
+                key = (counts[index], param.lr_mult, param.wd_mult)
             found = known.get(key)
             if found is None:
-                lr_mult, wd_mult = multipliers
+                count, lr_mult, wd_mult = key
                 found = self.schedule(learning_rate * lr_mult, self.wd * wd_mult, count)
                 found = known[key] = (*found, self.rescale_grad)
             rates += found
@@ -414,11 +412,12 @@ class Optimizer(NamesWrongTypes):
 
     def _update_count(self, index: Any) -> None:
         """Count an update of one parameter, or of several."""
-        counts, begin = self._counts, self.begin_num_update
+        counts, begin, most = self._counts, self.begin_num_update, self.num_update
         for one in index if isinstance(index, (list, tuple)) else [index]:
             count = counts[one] = counts.get(one, begin) + 1
-            if count > self.num_update:
-                self.num_update = count
+            if count > most:
+                most = count
+        self.num_update = most
 
     def _get_lr(self, index: Any) -> float:
         """The present rate of one parameter."""

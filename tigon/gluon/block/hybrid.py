@@ -58,6 +58,8 @@ class HybridBlock(ShortCall, Block):
         self._flags: dict[str, Any] = {}
         self._cached_graphs: GraphCache | None = None
         self._cached_shortcuts: Shortcuts | None = None
+        # The arrays of the parameters, and of which epoch.
+        self._held: tuple[int, dict[str, NDArray | None]] = (-1, {})
 
     def _overrides(self, method: str) -> bool:
         own = getattr(type(self), method)
@@ -65,7 +67,12 @@ class HybridBlock(ShortCall, Block):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over. Its graphs are its own."""
-        return {**self.__dict__, "_cached_graphs": None, "_cached_shortcuts": None}
+        return {
+            **self.__dict__,
+            "_cached_graphs": None,
+            "_cached_shortcuts": None,
+            "_held": (-1, {}),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -240,15 +247,16 @@ class HybridBlock(ShortCall, Block):
                     self._refuse_nothing(args)
                 params = {name: param.data() for name, param in self._reg_params.items()}
                 return self.hybrid_forward(sym, *args, **keywords, **params)
-            params = {
-                name: param._only if param._is_plain and param._only is not None else None
-                for name, param in self._reg_params.items()
-            }
+            epoch, params = self._held
+            if epoch != _epoch.current:
+                params = self._hold()
             operands = (*args, *keywords.values()) if keywords else args
             if elsewhere(operands, params) is not None:
                 context = context_in(operands)
-                for name, param in self._reg_params.items():
-                    params[name] = param._for(context) if param._is_plain else param.data()
+                params = {
+                    name: param._for(context) if param._is_plain else param.data()
+                    for name, param in self._reg_params.items()
+                }
             if keywords:
                 return self.hybrid_forward(nd, *args, **keywords, **params)
             return self.hybrid_forward(nd, *args, **params)
@@ -256,6 +264,17 @@ class HybridBlock(ShortCall, Block):
             if any(given is None for given in args):
                 self._refuse_nothing(args)
             raise
+
+    def _hold(self) -> dict[str, NDArray | None]:
+        """The arrays of the parameters by name, for as long as none is replaced; None where a call
+        has to ask."""
+        epoch = _epoch.current
+        arrays = {
+            name: param._only if param._is_plain else None
+            for name, param in self._reg_params.items()
+        }
+        self.__dict__["_held"] = (epoch, arrays)  # which is no change of the block
+        return arrays
 
     def _refuse_nothing(self, args: tuple[Any, ...]) -> None:
         """Say so where None stands for an array that there must be: the first one, and with layers
