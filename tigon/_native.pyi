@@ -49,6 +49,7 @@ class NDArray:
     grad: NDArray | None  # the array that backward fills, None unless attached
     grad_req: str  # "null", "write" or "add"
     has_tape: bool  # result of a recorded operator
+    is_pending: bool  # what it is to hold is still computed
     is_comparison: bool  # its zeros and ones are answers, not numbers
     device_index: int  # of its device in the table of devices
     donated: bool  # its memory was given away; every use raises

@@ -291,6 +291,10 @@ PyObject* get_is_comparison(PyObject* self, void*) {
 PyObject* get_device(PyObject* self, void*) {
   return PyLong_FromLong(as_array(self)->type->device);
 }
+PyObject* get_is_pending(PyObject* self, void*) {
+  Storage* storage = as_array(self)->storage.get();
+  return PyBool_FromLong(storage && storage->pending_writes.load(std::memory_order_acquire) != 0);
+}
 PyObject* get_donated(PyObject* self, void*) { return PyBool_FromLong(!as_array(self)->storage); }
 
 PyObject* asnumpy(PyObject* self, PyObject*) {
@@ -458,6 +462,8 @@ PyGetSetDef properties[] = {
     {"is_comparison", get_is_comparison, nullptr,
      "Whether a comparison made it: its zeros and ones are answers.", nullptr},
     {"device_index", get_device, nullptr, "Number of the device in the table of devices.", nullptr},
+    {"is_pending", get_is_pending, nullptr, "Whether what it is to hold is still computed.",
+     nullptr},
     {"donated", get_donated, nullptr, "Whether its memory was given away.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

@@ -26,6 +26,7 @@ FLOORS = {
     "name": 6,
     "nd": 6,
     "sym": 6,
+    "visualization": 6,
     "export": 6,
     "autograd": 6,
     "random": 6,

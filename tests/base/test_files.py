@@ -332,7 +332,8 @@ SAVED: dict[str, Callable[[Any], None]] = {
     "nd.save by name": lambda path: nd.save(path, {"w": nd.ones(3)}),
     "save_parameters": lambda path: network().save_parameters(path),
     "ParameterDict.save": lambda path: network().collect_params().save(path),
-    "Symbol.save": lambda path: (sym.var("x") + 1).save(path),
+    "Symbol.save": lambda path: sym.exp(sym.var("x"), name="y").save(path),
+    "Picture.save": lambda path: mx.viz.plot_network(sym.var("x")).save(path),
     "save_states": lambda path: trainer().save_states(path),
     "plot_curves": lambda path: mx.viz.plot_curves(
         {"loss": {"a": [1, 2]}}, path, pictures=[([[0, 1]], "1"), ([[1, 0]], "0")]

@@ -229,6 +229,11 @@ class MemoryPlan(Frozen):
     """What the same arrays would take if each had memory of its own, fused ones included."""
     rows: tuple[MemoryRow, ...] = ()
 
+    def _repr_html_(self) -> str:
+        from tigon.analysis.memory_picture import plan_picture
+
+        return plan_picture([("", self)])
+
     def __str__(self) -> str:
         head = (
             f"{self.total_bytes} bytes in all, {self.unplanned_bytes} if nothing were shared; "

@@ -154,7 +154,6 @@ TABLE: tuple[Absent, ...] = (
         "io.NDArrayIter of arrays in memory, or gluon.data.DataLoader",
     ),
     Absent("tigon.io", "PrefetchingIter ResizeIter MXDataIter", "gluon.data.DataLoader"),
-    Absent("tigon.visualization", "plot_network", "visualization.print_summary"),
     Absent("tigon.gluon.Block", "optimize_for", "hybridize"),
     Absent("tigon.gluon.Parameter", "row_sparse_data list_row_sparse_data", "data and list_data"),
     Absent("tigon.sym.Symbol", "gradient", "Symbol.grad"),

@@ -106,6 +106,11 @@ def symbol_for_export(block: Any) -> Symbol:
             "export",
             f"parameter '{name}' has no values yet; run one batch through the network first",
         )
+    return symbol_of(block)
+
+
+def symbol_of(block: Any) -> Symbol:
+    """The same, of parameters that need no values."""
     latest = None if block._cached_graphs is None else block._cached_graphs.latest
     if latest is None:
         names = input_names(_count_inputs(block))

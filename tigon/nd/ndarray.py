@@ -131,6 +131,18 @@ def _as_numpy_protocol(self: NDArray, dtype: Any = None, copy: bool | None = Non
     return values if dtype is None else values.astype(dtype, copy=False)
 
 
+def _repr_html(self: NDArray) -> str:
+    """What a notebook shows, which does not wait for what is still computed."""
+    from html import escape
+
+    name = f"NDArray {'x'.join(map(str, self.shape))} {BY_CODE[self.dtype_code]} @{self.context}"
+    if self.donated:
+        return f"<pre>&lt;{name}&gt; its memory was given away</pre>"
+    if self.is_pending:
+        return f"<pre>&lt;{name}&gt; not computed yet</pre>"
+    return f"<pre>{escape(str(self.asnumpy()))}\n&lt;{name}&gt;</pre>"
+
+
 def _length(self: NDArray) -> int:
     if not self.shape:
         raise TypeError("len() of an array without axes")
@@ -372,6 +384,7 @@ _METHODS: dict[str, Any] = {
     "__repr__": _repr,
     "__str__": _repr,
     "__format__": _format,
+    "_repr_html_": _repr_html,
     "__bool__": _truth,
     "__int__": _as_int,
     "__float__": _as_float,

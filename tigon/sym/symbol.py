@@ -66,6 +66,9 @@ def enter(operand: Any, where: str) -> Value:
     )
 
 
+MOST_NODES_DRAWN = 300
+
+
 class Symbol:
     """Outputs of a computation to be. Operators on symbols make larger symbols.
 
@@ -546,6 +549,15 @@ class Symbol:
         if own is None:
             return f"<Symbol group [{', '.join(str(s.name) for s in self)}]>"
         return f"<Symbol {own}>"
+
+    def _as_symbol(self) -> Symbol:
+        return self
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows: the graph, where it is one that people can read."""
+        from tigon.visualization import plot_network
+
+        return plot_network(self).svg if len(self._nodes()) <= MOST_NODES_DRAWN else None
 
     __hash__ = object.__hash__
 

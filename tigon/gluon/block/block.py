@@ -455,6 +455,11 @@ class Block(NamesWrongTypes):
 
         print(block_summary(self, *inputs))
 
+    def _repr_html_(self) -> str:
+        from tigon.visualization import block_html
+
+        return block_html(self)
+
     def __repr__(self) -> str:
         text = ""
         children: list[list[str]] = []  # of each block that is open, as text

@@ -24,6 +24,7 @@ from tigon.gluon.symbolic import (
     infer_shapes_from_graph,
     infer_types_from_graph,
     symbol_for_export,
+    symbol_of,
 )
 from tigon.nd import NDArray
 from tigon.runtime.tracing import active as tracers
@@ -299,6 +300,9 @@ class HybridBlock(ShortCall, Block):
         raise NotImplementedError(
             f"{type(self).__name__}: define hybrid_forward(self, F, x) or forward(self, x)"
         )
+
+    def _as_symbol(self) -> sym.Symbol:
+        return symbol_of(self)
 
     def _uses_hybrid_forward(self) -> bool:
         return type(self).forward is HybridBlock.forward
