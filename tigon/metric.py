@@ -54,11 +54,6 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
     if isinstance(metric, list):
         composite = CompositeEvalMetric()
         for one in metric:
-            check(
-                not isinstance(one, list),
-                "metric",
-                "expected a list of metrics; given a list in it; list them all in one",
-            )
             composite.add(create(one, *args, **kwargs))
         return composite
     if isinstance(metric, type) and issubclass(metric, EvalMetric):

@@ -18,8 +18,7 @@ one is told the same by an `AttributeError`.
 
 An argument that asks for what is missing is refused, never ignored: sparse storage, several
 machines, a gpu (there is no backend for one: `mx.num_gpus()` is 0, and every `ctx=mx.gpu()` says
-so). So is a dtype: arrays hold float32, float64, int32, int64, uint8 and bool; float16, bfloat16,
-int8 and unsigned integers of more bits are not there yet.
+so).
 """
 
 

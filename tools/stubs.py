@@ -17,7 +17,7 @@ from tigon.base.files import write_file
 from tigon.ops import get, names
 from tigon.ops.attributes import attr_fields
 from tigon.ops.record import Operator
-from tigon.ops.signature import FLUENT, HIDDEN, placement
+from tigon.ops.signature import FLUENT, HIDDEN, leading_text, placement
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMESPACES = ("random", "linalg", "contrib", "image")
@@ -55,6 +55,9 @@ def parameters(op: Operator, kind: str, method: bool = False) -> list[str]:
     parts = ["self"] if method else []
     declared = [operand for operand in op.operands if not operand.random_key]
     variadic = any(operand.variadic for operand in declared)
+    leading = leading_text(op)
+    if leading is not None:
+        parts.append(f"{leading}: str")
     for operand in declared[method:]:
         if operand.variadic:
             parts.append(f"*{operand.name}: Operand")
@@ -64,7 +67,7 @@ def parameters(op: Operator, kind: str, method: bool = False) -> list[str]:
     own = [
         f"{name}: {'Any' if name == 'dtype' else annotation_text(type_)} = ..."
         for name, type_ in fields.items()
-        if name not in ("out", "name") and not keyword.iskeyword(name)
+        if name not in ("out", "name", leading) and not keyword.iskeyword(name)
     ]
     last = {
         "NDArray": ["out: Out = ...", "name: str | None = ..."],

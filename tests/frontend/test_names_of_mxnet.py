@@ -3,6 +3,7 @@ use instead."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from importlib import import_module
 from typing import Any
@@ -230,3 +231,76 @@ def test_downloads_find_what_is_there(tmp_path: Any) -> None:
     assert mx.gluon.utils._get_repo_file_url("gluon/models", "x.zip").endswith(
         ".com/gluon/models/x.zip"
     )
+
+
+# --------------------------------------------- files of MXNet that are several modules here
+
+
+@pytest.mark.parametrize(
+    ("place", "whole"),
+    [
+        ("ndarray.ndarray", "nd"),
+        ("symbol.symbol", "sym"),
+        ("optimizer.optimizer", "optimizer"),
+        ("gluon.contrib.nn.basic_layers", "gluon.contrib.nn"),
+        ("gluon.contrib.cnn.conv_layers", "gluon.contrib.cnn"),
+        ("gluon.nn.basic_layers", "gluon.nn"),
+        ("gluon.nn.conv_layers", "gluon.nn"),
+    ],
+)
+def test_what_mxnet_has_in_one_file_is_in_that_of_its_name(place: str, whole: str) -> None:
+    module, package = import_module(f"tigon.{place}"), import_module(f"tigon.{whole}")
+    for name in package.__all__:
+        assert getattr(module, name) is getattr(package, name), name
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        module.nonsense  # noqa: B018
+
+
+def test_private_names_answer() -> None:
+    from tigon.gluon.model_zoo import model_store
+    from tigon.gluon.parameter import tensor_types
+
+    assert isinstance(mx.nd.ones(1), tensor_types) and isinstance(mx.sym.var("x"), tensor_types)
+    for name in ("_MultiWorkerIter", "default_mp_batchify_fn", "ForkingPickler"):
+        with pytest.raises(AttributeError, match="is not there yet; the nearest thing: DataLoader"):
+            getattr(mx.gluon.data.dataloader, name)
+    for name in ("dgl_subgraph", "quantized_conv", "SoftmaxOHEMOutput"):
+        with pytest.raises(AttributeError, match="is not there yet; the nearest thing: "):
+            getattr(mx.nd.contrib, name)
+    with pytest.raises(AttributeError, match=r"purge is not there yet"):
+        model_store.purge  # noqa: B018
+
+
+def test_networks_of_programs_have_files_of_their_own(tmp_path: Any, monkeypatch: Any) -> None:
+    """As GluonNLP adds its models to those of the zoo."""
+    from tigon.gluon.model_zoo import model_store
+
+    content = b"parameters"
+    monkeypatch.setitem(model_store._model_sha1, "tiny", hashlib.sha1(content).hexdigest())
+    with pytest.raises(mx.TigonError, match="model_zoo: no SHA-1 of nonsense is known; put it"):
+        model_store.short_hash("nonsense")
+    good = tmp_path / f"tiny-{model_store.short_hash('tiny')}.params"
+    for file in (good, tmp_path / "tiny-00000000.params"):
+        file.write_bytes(content)
+    assert model_store.get_model_file("tiny", root=tmp_path) == str(good)
+    good.write_bytes(b"another")
+    with pytest.raises(mx.TigonError, match=r"model_zoo: .*expected the SHA-1 .* another file"):
+        model_store.get_model_file("tiny", root=tmp_path)
+
+
+def test_arrays_of_several_floats_become_one() -> None:
+    half, brain = mx.nd.ones(2, dtype="float16"), mx.nd.ones(2, dtype="bfloat16")
+    whole, double = mx.nd.ones(2, dtype="int32"), mx.nd.ones(2, dtype="float64")
+
+    def dtypes(*arrays: Any, **fields: Any) -> list[str]:
+        found = mx.nd.amp_multicast(*arrays, num_outputs=len(arrays), **fields)
+        return [mx.base.as_dtype(x.dtype).name for x in found]
+
+    assert dtypes(half, double) == ["float64"] * 2
+    assert dtypes(half, half) == ["float16"] * 2 and dtypes(brain, brain) == ["bfloat16"] * 2
+    assert dtypes(half, brain) == ["float32"] * 2
+    assert dtypes(double, whole, half, cast_narrow=True) == ["float16", "int32", "float16"]
+    with pytest.raises(mx.TigonError, match="num_outputs: expected the number of arrays, 1; given"):
+        mx.nd.amp_multicast(half, num_outputs=2)
+    text = mx.sym.Group(mx.sym.amp_multicast(mx.sym.var("x"), mx.sym.var("y"), num_outputs=2))
+    assert '"num_outputs": "2"' in text.tojson()

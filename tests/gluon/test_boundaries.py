@@ -90,8 +90,9 @@ def test_metrics_by_name_and_several_arrays() -> None:
         metric.update([nd.array([1]), nd.array([3])], [nd.array([2])])
     with pytest.raises(mx.TigonError, match="labels and predictions differ"):
         mx.metric.create("acc").update([nd.array([1, 2])], [nd.array([[0.5, 0.5]])])
-    with pytest.raises(mx.TigonError, match="given a list in it"):
-        mx.metric.create([["acc"]])
+    several = mx.metric.create(["acc", ["mae", ["mse"]]])
+    several.update([nd.array([1])], [nd.array([1])])
+    assert several.get() == (["accuracy", "mae", "mse"], [1, 0, 0])
     binary = mx.metric.F1()
     for pred in ([0.4, 0.6], [[0.4], [0.6]], [[0.6, 0.4], [0.4, 0.6]]):
         binary.reset()

@@ -186,6 +186,13 @@ TABLE = {
         "GRU": "hidden_size num_layers=1 layout='TNC' dropout=0 bidirectional=False input_size=0 "
         f"{OF_RECURRENT} dtype='float32' | use_sequence_length=False",
     },
+    "gluon.contrib.cnn": {
+        name: "channels kernel_size=(1,1) strides=(1,1) padding=(0,0) dilation=(1,1) groups=1 "
+        "num_deformable_group=1 layout='NCHW' use_bias=True in_channels=0 activation=None "
+        "weight_initializer=None bias_initializer='zeros' offset_weight_initializer='zeros' "
+        f"offset_bias_initializer='zeros' offset_use_bias=True op_name='{name}' adj=None"
+        for name in ("DeformableConvolution", "ModulatedDeformableConvolution")
+    },
     "gluon.contrib.nn": {
         "Concurrent": "axis=-1",
         "HybridConcurrent": "axis=-1",
@@ -260,7 +267,12 @@ def test_arguments_and_defaults(module: str, name: str, row: str) -> None:
         assert ours == wanted and (ours is None) == (wanted is None), argument
 
 
-MEANS_THE_SAME = {("RMSProp", "clip_weights"), ("CompositeEvalMetric", "metrics")}
+MEANS_THE_SAME = {
+    ("RMSProp", "clip_weights"),
+    ("CompositeEvalMetric", "metrics"),
+    ("DeformableConvolution", "op_name"),
+    ("ModulatedDeformableConvolution", "op_name"),
+}
 """Another value that stands for nothing."""
 
 

@@ -37,7 +37,22 @@ _OPERATORS = (
         "RROIAlign PSROIPooling DeformablePSROIPooling mrcnn_mask_target",
         "contrib.ROIAlign(position_sensitive=...) and contrib.box_iou",
     ),
-    ("contrib", "quantize dequantize requantize calibrate_entropy", "float32"),
+    (
+        "contrib",
+        "quantize quantize_v2 quantize_asym dequantize requantize calibrate_entropy quantized_act "
+        "quantized_batch_norm quantized_concat quantized_conv quantized_elemwise_add "
+        "quantized_elemwise_mul quantized_embedding quantized_flatten quantized_fully_connected "
+        "quantized_pooling quantized_rnn",
+        "float32",
+    ),
+    (
+        "contrib",
+        "dgl_adjacency dgl_csr_neighbor_non_uniform_sample dgl_csr_neighbor_uniform_sample "
+        "dgl_graph_compact dgl_subgraph",
+        "dense arrays: take, one_hot and dot",
+    ),
+    ("contrib", "SparseEmbedding", "Embedding, whose gradient is dense"),
+    ("contrib", "SoftmaxOHEMOutput", "SoftmaxOutput(use_ignore=True) with labels of your choice"),
     ("contrib", "fft ifft", "numpy.fft of asnumpy()"),
     ("contrib", "group_adagrad_update", "mx.optimizer.AdaGrad"),
     ("contrib", "rand_zipfian", "numpy.random.zipf"),
@@ -144,6 +159,14 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.gluon.data", "RecordFileDataset", "SimpleDataset, or a Dataset of your own"),
     Absent("tigon.gluon.data", "batchify", "DataLoader(batchify_fn=...)"),
     Absent("tigon.gluon.data", "IntervalSampler", "a Sampler of your own"),
+    Absent(
+        "tigon.gluon.data.dataloader",
+        "DataLoaderV1 _MultiWorkerIter default_mp_batchify_fn _as_in_context ForkingPickler "
+        "ConnectionWrapper Queue",
+        "DataLoader, whose workers are threads, and default_batchify_fn",
+    ),
+    Absent("tigon.gluon.data.dataset", "RecordFileDataset", "SimpleDataset, or one of your own"),
+    Absent("tigon.gluon.model_zoo.model_store", "purge", "files that you delete yourself"),
     Absent("tigon.gluon.utils", "shape_is_known", "Parameter.is_shape_known"),
     Absent("tigon.gluon.model_zoo", "get_model", "model_zoo.vision.get_model"),
     Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),

@@ -91,6 +91,24 @@ see docs/missing.md
     namespace["__dir__"] = lambda: public_names(namespace)
 
 
+def continued_by(namespace: dict[str, Any], package: str) -> None:
+    """Let a module have what its package has, too: MXNet defines in one file what is here in
+    several, and programs name that file.
+
+    >>> module = {"__name__": "json.scanner"}
+    >>> continued_by(module, "json")
+    >>> module["__getattr__"]("loads") is import_module("json").loads
+    True
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise _NoAttribute(namespace["__name__"], name)
+        return getattr(import_module(package), name)
+
+    namespace["__getattr__"] = __getattr__
+
+
 def members_on_demand(
     namespace: dict[str, Any], names: Callable[[], Iterable[str]], make: Callable[[str], Any]
 ) -> None:

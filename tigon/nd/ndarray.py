@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from importlib import import_module
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import check
 from tigon.base.dtypes import BY_CODE, bfloat16, check_dtype, from_memory, numbers_of, numpy_type
-from tigon.base.lazy import method_on_demand
+from tigon.base.lazy import continued_by, method_on_demand
 from tigon.context import Context, check_context, context_of
 from tigon.nd.creation import (
     split_v2,
@@ -292,9 +292,9 @@ def _target_shape(
     attributes = reshape_arguments(shape, dict(keywords))
     target = resolve_shape(source, record.get("Reshape").make_attrs(attributes))
     check(
-        prod(target) == prod(source),
+        math.prod(target) == math.prod(source),
         "reshape",
-        f"cannot bring {prod(source)} elements of shape {source} into shape {target}",
+        f"cannot bring {math.prod(source)} elements of shape {source} into shape {target}",
     )
     return target
 
@@ -420,3 +420,5 @@ _METHODS: dict[str, Any] = {
     "backward": _backward,
     "tolist": lambda self: numbers_of(self).tolist(),
 }
+
+continued_by(globals(), "tigon.nd")

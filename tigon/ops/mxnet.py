@@ -3,11 +3,13 @@ hold besides."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TensorType, as_dtype, check
+from tigon.base.dtypes import DType, float32
 from tigon.base.frozen import Frozen
 from tigon.loop.semantics import convert
 from tigon.ops.primitive.arithmetic import (
@@ -34,7 +36,6 @@ from tigon.ops.primitive.compare import (
 )
 from tigon.ops.primitive.functions import power
 from tigon.ops.record import Operator, composite
-from tigon.ops.tensor.statistics import CountAttrs
 
 
 def _strict(name: str, op: Operator, word: str, shows: str, aliases: tuple[str, ...]) -> Operator:
@@ -195,36 +196,66 @@ identity_with_attr_like_rhs = composite(
     doc="""The first operand; the second lends it its attributes in MXNet.""",
 )
 
-amp_multicast = composite(
-    "amp_multicast",
-    lambda attrs, *data: _widest(data),
-    operands="*data",
-    attrs=CountAttrs,
-    outputs=lambda a: a.num_arrays,
-    numpy=lambda *xs, num_arrays: _widest_oracle(xs),
-    samples=(((2,), (3,), {"num_arrays": 2}),),
-    doc="""Arrays of several float dtypes, all converted to the widest of them. Others stay as they
-    are.
 
-    Parameters: `num_arrays` how many.
-
-    >>> x, y = nd.array([1]), nd.array([2], dtype="float64")
-    >>> [part.dtype.__name__ for part in nd.amp_multicast(x, y, num_arrays=2)]
-    ['float64', 'float64']
-    """,
-)
+class MulticastAttrs(Frozen):
+    num_outputs: int
+    cast_narrow: bool = False
 
 
-def _widest(data: tuple[Any, ...]) -> tuple[Any, ...]:
-    widths = [x.dtype.itemsize for x in data if x.dtype.is_float]
+def _common(attrs: MulticastAttrs, dtypes: Sequence[DType]) -> DType | None:
+    """The dtype of all floats in the end. float16 and bfloat16 hold each other's numbers in
+    float32 only."""
+    check(
+        attrs.num_outputs == len(dtypes),
+        "amp_multicast",
+        f"num_outputs: expected the number of arrays, {len(dtypes)}; given {attrs.num_outputs}",
+    )
+    floats = [dtype for dtype in dtypes if dtype.is_float]
+    if not floats:
+        return None
+    if attrs.cast_narrow:
+        return min(floats, key=lambda dtype: dtype.itemsize)
+    widest = max(floats, key=lambda dtype: dtype.itemsize)
+    return float32 if widest.is_narrow and len(set(floats)) > 1 else widest
+
+
+def _multicast(attrs: MulticastAttrs, *data: Any) -> tuple[Any, ...]:
+    common = _common(attrs, [x.dtype for x in data])
     return tuple(
-        cast(x, dtype=f"float{8 * max(widths)}")
-        if x.dtype.is_float and x.dtype.itemsize < max(widths)
+        cast(x, dtype=common.name)
+        if common is not None and x.dtype.is_float and x.dtype is not common
         else identity(x)
         for x in data
     )
 
 
-def _widest_oracle(data: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    floats = [x.dtype for x in data if x.dtype.kind == "f"]
-    return tuple(x.astype(np.result_type(*floats)) if x.dtype.kind == "f" else x for x in data)
+def _multicast_oracle(*xs: np.ndarray, **fields: Any) -> tuple[np.ndarray, ...]:
+    common = _common(MulticastAttrs(**fields), [as_dtype(x.dtype) for x in xs])
+    return tuple(
+        convert(x, common) if common is not None and x.dtype.kind == "f" else x.copy() for x in xs
+    )
+
+
+amp_multicast = composite(
+    "amp_multicast",
+    _multicast,
+    operands="*data",
+    attrs=MulticastAttrs,
+    outputs=lambda a: a.num_outputs,
+    numpy=_multicast_oracle,
+    widens=False,
+    samples=(
+        ((2,), (3,), {"num_outputs": 2}),
+        ((2,), np.ones((3,), np.float64), {"num_outputs": 2, "cast_narrow": True}),
+    ),
+    doc="""Arrays of several float dtypes, all converted to the widest of them; float16 beside
+    bfloat16 becomes float32. Others stay as they are.
+
+    Parameters: `num_outputs` how many there are; `cast_narrow` (default False) converts to the
+    narrowest instead.
+
+    >>> x, y = nd.array([1]), nd.array([2], dtype="float16")
+    >>> [part.dtype.__name__ for part in nd.amp_multicast(x, y, num_outputs=2)]
+    ['float32', 'float32']
+    """,
+)

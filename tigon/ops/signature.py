@@ -144,6 +144,7 @@ class Signature:
         "_ignored",
         "_positions",
         "fractional",
+        "leading",
         "mixed",
         "names",
         "op",
@@ -163,6 +164,7 @@ class Signature:
         self.mixed = any(_several_numbers(annotation) for annotation, _ in fields.values())
         self.fractional = any("float" in str(annotation) for annotation, _ in fields.values())
         self._fields = tuple(name for name in fields if name not in HIDDEN)
+        self.leading = leading_text(op)
         self._dtypes = tuple(name for name in ("dtype", "out_dtype") if name in fields)
         self._ignored = IGNORED.difference(fields)
         self._positions = {name: i for i, name in enumerate(self.names)}
@@ -209,7 +211,11 @@ class Signature:
     ) -> tuple[list[Any], dict[str, Any]]:
         operands = list(arguments)
         attributes: dict[str, Any] = {}
+        if self.leading is not None and operands and isinstance(operands[0], str):
+            attributes[self.leading] = operands.pop(0)
         for name, value in keywords.items():
+            if name in attributes:
+                raise TigonError(f"{self.op.name}: attribute '{name}' is given twice")
             if name in self._positions:
                 operands.extend(value if isinstance(value, (list, tuple)) else [value])
             elif name not in self._ignored:
@@ -256,6 +262,8 @@ class Signature:
 
         kinds = inspect.Parameter
         parameters = []
+        if self.leading is not None:
+            parameters.append(kinds(self.leading, kinds.POSITIONAL_OR_KEYWORD))
         for operand in self.op.operands:
             if operand.variadic:
                 parameters.append(kinds(operand.name, kinds.VAR_POSITIONAL))
@@ -264,6 +272,8 @@ class Signature:
         kind = kinds.KEYWORD_ONLY if self.variadic else kinds.POSITIONAL_OR_KEYWORD
         fields = attr_fields(self.op.attrs_type)
         for name in self._fields:
+            if name == self.leading:
+                continue
             default = fields[name][1]
             parameters.append(kinds(name, kind, default=None if default is MISSING else default))
         taken = {parameter.name for parameter in parameters}
@@ -272,6 +282,20 @@ class Signature:
                 continue
             parameters.append(kinds(name, kinds.KEYWORD_ONLY, default=None))
         return inspect.Signature(parameters)
+
+
+def leading_text(op: Operator) -> str | None:
+    """The attribute that stands before any number of operands: a text without a default.
+
+    >>> from tigon.ops import get
+    >>> leading_text(get("einsum")), leading_text(get("Concat"))
+    ('subscripts', None)
+    """
+    if not any(operand.variadic for operand in op.operands):
+        return None
+    for name, (annotation, default) in attr_fields(op.attrs_type).items():
+        return name if annotation is str and default is MISSING else None
+    return None
 
 
 def _several_numbers(annotation: Any) -> bool:

@@ -11,6 +11,7 @@ from tigon import nd
 from tigon._native import NDArray
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.arguments import NamesWrongTypes
+from tigon.base.lazy import continued_by
 from tigon.base.signatures import whole_signature
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
@@ -401,6 +402,8 @@ class Optimizer(NamesWrongTypes):
         if wide is None:
             return weight, grad, state
         self.master_place(weight, as_list(state))
+        if not isinstance(state, (list, tuple)):
+            state = (state, None)  # of a file, which holds arrays only
         state, master = state if self.master_is_last else (state[1], state[0])
         return master, grad.astype(wide), state
 
@@ -503,3 +506,6 @@ _BASE = frozenset(vars(Optimizer()))
 def zeros_like(weight: Any) -> Any:
     """Zeros of the weight's shape and dtype, where the weight is."""
     return nd.zeros(weight.shape, ctx=weight.context, dtype=weight.dtype)
+
+
+continued_by(globals(), "tigon.optimizer")

@@ -14,6 +14,7 @@ from tigon.base import NotImplementedForSymbol, TensorType, TigonError, as_dtype
 from tigon.base.dtypes import numpy_type
 from tigon.base.errors import user_line
 from tigon.base.files import AnyPath, write_file
+from tigon.base.lazy import continued_by
 from tigon.base.unread import number_of
 from tigon.export import symbol_json
 from tigon.export.hints import note_initial_values
@@ -32,6 +33,7 @@ from tigon.ir.rewrite import copied, rewrite
 from tigon.name import current as current_names
 from tigon.ops.primitive.control import result_count
 from tigon.ops.record import Family, Operator
+from tigon.ops.tensor.statistics import variance
 from tigon.runtime import tracing
 from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
@@ -653,11 +655,18 @@ def var(
     stype: Any = None,
     **attributes: Any,
 ) -> Symbol:
-    """A variable: a place for an array. What is said about it here travels in its attributes.
+    """A variable: a place for an array. What is said about it here travels in its attributes. Of a
+    symbol in place of a name, its variance: what `nd.var` computes.
 
     >>> var("x", shape=(2, 3))
     <Symbol x>
     """
+    if isinstance(name, Symbol):
+        said = {"shape": shape, "lr_mult": lr_mult, "wd_mult": wd_mult, "init": init}
+        given = [word for word, value in said.items() if value is not None]
+        check(not given, "var", f"the variance of a symbol takes no {', '.join(given)}")
+        own = {"axis": attr, "dtype": dtype, **attributes}  # `F.var(x, 0)`: the second is the axis
+        return variance(name, **{word: value for word, value in own.items() if value is not None})
     check(isinstance(name, str) and name, "Variable", f"expected a name; given {name!r}")
     hints = current_attributes().get(attr)
     if shape is not None:
@@ -732,3 +741,6 @@ def load_json(json_str: str) -> Symbol:
         f"expected text; given {type(json_str).__name__}",
     )
     return Symbol(symbol_json.loads(json_str, "graph text"))
+
+
+continued_by(globals(), "tigon.sym")

@@ -14,6 +14,7 @@ import numpy as np
 
 from tigon.base import TigonTimeoutError, check
 from tigon.base.arguments import NamesWrongTypes
+from tigon.base.lazy import complete as _complete
 from tigon.context import Context, current_context
 from tigon.gluon.data.dataset import ArrayDataset, kept_dtype
 from tigon.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -206,3 +207,5 @@ _describe(
     thread_pool="accepted: workers are threads in any case",
     timeout="seconds that a batch is waited for",
 )
+
+_complete(globals())

@@ -9,6 +9,7 @@ import numpy as np
 
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.arguments import NamesWrongTypes
+from tigon.base.lazy import complete as _complete
 from tigon.gluon.parameters_section import describe as _describe
 
 
@@ -162,3 +163,5 @@ _describe(
     data="the samples",
     arrays="arrays or lists of one length, of which a sample has one element each",
 )
+
+_complete(globals())

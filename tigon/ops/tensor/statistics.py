@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+from math import prod as product
 from typing import Any
 
 import numpy as np
 
-from tigon.base import check
+from tigon.base import as_dtype, check
 from tigon.base.frozen import Frozen
-from tigon.ops.primitive.arithmetic import absolute, minimum, square
+from tigon.ops.primitive.arithmetic import absolute, divide, minimum, multiply, square
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.compare import equal, isfinite, lesser_equal, logical_and, logical_or
+from tigon.ops.primitive.functions import sqrt
 from tigon.ops.primitive.join import _join
-from tigon.ops.primitive.reduce import _reduce_min, _reduce_sum
+from tigon.ops.primitive.reduce import (
+    _reduce_min,
+    _reduce_sum,
+    kept_shape,
+    reduced_axes,
+    sum,
+)
 from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import composite
-from tigon.ops.tensor.reduce import mean
+from tigon.ops.tensor.create import ones_like
+from tigon.ops.tensor.reduce import mean, norm
 
 
 class MomentsAttrs(Frozen):
@@ -50,6 +60,103 @@ moments = composite(
     >>> [part.asnumpy().tolist() for part in nd.moments(nd.array([[1, 2], [3, 6]]), axes=0)]
     [[2.0, 4.0], [1.0, 4.0]]
     """,
+)
+
+
+class SpreadAttrs(Frozen):
+    axis: tuple[int, ...] | None = None
+    ddof: int = 0
+    keepdims: bool = False
+    dtype: str | None = None
+
+
+def _from_mean(where: str, attrs: SpreadAttrs, data: Any) -> tuple[Any, Any]:
+    """Numbers less their mean, and by what the sum of their squares is divided."""
+    axes = reduced_axes(where, attrs.axis, False, data.ndim)
+    count = max(product(data.shape[axis] for axis in axes) - attrs.ddof, 0)
+    if attrs.dtype is not None:
+        dtype = as_dtype(attrs.dtype)
+        check(dtype.is_float, where, f"dtype: expected a floating-point type; given {dtype}")
+        data = cast(data, dtype=attrs.dtype)
+    return data - mean(data, axis=attrs.axis, keepdims=True), count
+
+
+def _decompose_var(attrs: SpreadAttrs, data: Any) -> Any:
+    rest, count = _from_mean("var", attrs, data)
+    return divide(sum(square(rest), axis=attrs.axis, keepdims=attrs.keepdims), count)
+
+
+def _decompose_std(attrs: SpreadAttrs, data: Any) -> Any:
+    rest, count = _from_mean("std", attrs, data)
+    length = norm(rest, axis=attrs.axis, keepdims=attrs.keepdims)
+    return divide(length, sqrt(multiply(ones_like(length), count)))
+
+
+def _spread_oracle(function: Any) -> Any:
+    def oracle(
+        x: np.ndarray, axis: tuple[int, ...] | None, ddof: int, keepdims: bool, dtype: str | None
+    ) -> np.ndarray:
+        axes = reduced_axes("", axis, False, x.ndim)
+        x = x.astype(dtype or x.dtype)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what has fewer than `ddof` degrees of freedom
+            found = np.asarray(function(x, axis=axes, ddof=ddof, dtype=x.dtype))
+        return found.reshape(kept_shape(x.shape, axes, keepdims))
+
+    return oracle
+
+
+_SPREAD_SAMPLES: tuple[tuple[Any, ...], ...] = (
+    ((3, 5), {"axis": 0}),
+    ((2, 3, 4), {"axis": (0, -1), "keepdims": True, "ddof": 1}),
+    ((5,), {}),
+    ((3, 2), {"axis": 1, "dtype": "float64"}),
+    ((0, 3), {"axis": 1}),
+)
+_SPREAD_DOC = """{what} of the elements.
+
+    Parameters: `axis` one axis or several, all if not given; `ddof` (default 0) how many degrees of
+    freedom are taken from the count that {divides}: 1 for a sample; `keepdims` leaves reduced
+    axes with extent 1; `dtype` what to convert to first.
+
+    Over all axes the result has shape (1,). Where no degree of freedom is left it is NaN.{more}
+
+    >>> nd.{name}(nd.array([[1, 2], [3, 6]]), axis=0).asnumpy()
+    array({shows}, dtype=float32)
+    """
+
+variance = composite(
+    "var",
+    _decompose_var,
+    attrs=SpreadAttrs,
+    dtypes="f",
+    numpy=_spread_oracle(np.var),
+    aliases=("_npi_var",),
+    samples=_SPREAD_SAMPLES,
+    doc=_SPREAD_DOC.format(
+        what="Variance, the mean squared distance from the mean,",
+        divides="the sum of squares is divided by",
+        more="\n    `sym.var` of a text is a variable, of a symbol this.",
+        name="var",
+        shows="[1., 4.]",
+    ),
+)
+
+standard_deviation = composite(
+    "std",
+    _decompose_std,
+    attrs=SpreadAttrs,
+    dtypes="f",
+    numpy=_spread_oracle(np.std),
+    aliases=("_npi_std",),
+    samples=_SPREAD_SAMPLES,
+    doc=_SPREAD_DOC.format(
+        what="Standard deviation, the root of the variance,",
+        divides="the sum of squares is divided by",
+        more=" Where all elements are\n    equal, the gradient is 0.",
+        name="std",
+        shows="[1., 2.]",
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon.base import check
+from tigon.base.lazy import continued_by
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.nn.basic import Embedding
 from tigon.gluon.nn.norm import BatchNorm
@@ -164,3 +165,6 @@ class PixelShuffle3D(PixelShuffle):
     """
 
     _ndim = 3
+
+
+continued_by(globals(), "tigon.gluon.contrib.nn")

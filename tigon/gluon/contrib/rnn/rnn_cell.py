@@ -207,7 +207,7 @@ def dynamic_unroll(
     else:
         lengths = valid_length
         if isinstance(inputs, NDArray):
-            lengths = checked_lengths(inputs.shape[0], valid_length)
+            lengths = checked_lengths("dynamic_unroll", inputs.shape[0], valid_length)
         outputs, states = _within_lengths(cell, inputs, begin, lengths)
         outputs = masked(where, outputs, lengths, "TNC")
     if axis:
