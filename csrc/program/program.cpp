@@ -78,8 +78,12 @@ void forget_notices() {
 std::string KernelFailure::index_out_of_range() const {
   auto [index, count, least, axis] = details;
   // What is no number, and what int64 cannot hold, comes as the greatest one.
-  std::string given =
-      index == INT64_MAX ? "nan, or 9223372036854775807 or more," : std::to_string(index);
+  bool unknown = index == INT64_MAX;
+  std::string given = unknown ? "nan, or 9223372036854775807 or more" : std::to_string(index);
+  if (axis < 0)  // a number of elements, of as many as there are
+    return "expected 0 to " + std::to_string(count - 1) + ", as many as there are; given " + given +
+           "; clip it, or give more";
+  if (unknown) given += ",";
   return "index " + given + " is out of bounds for axis " + std::to_string(axis) + " with size " +
          std::to_string(count) + "; " +
          (count ? "expected " + std::to_string(least) + " to " + std::to_string(count - 1)

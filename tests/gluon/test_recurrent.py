@@ -431,7 +431,7 @@ def test_what_does_not_fit_is_refused() -> None:
     )
     refused("LSTMCell: length: expected a number", lambda: cell.unroll(0, inputs()))
     refused("LSTMCell: layout: expected 'NTC'", lambda: cell.unroll(4, inputs(), layout="NCT"))
-    with pytest.raises(IndexError, match=r"unroll: valid_length: index 5 .* expected 0 to 4"):
+    with pytest.raises(IndexError, match=r"LSTMCell: valid_length: expected 0 to 4.* given 5"):
         cell.unroll(4, inputs(), merge_outputs=True, valid_length=nd.array([1, 5]))[0].asnumpy()
     residual = rnn.ResidualCell(cell)
     refused("LSTMCell: 'lstm", lambda: cell.begin_state(batch_size=1))

@@ -259,9 +259,9 @@ def test_refusals(shapes: list[tuple[int, ...]], fields: dict[str, Any], message
         ([[1, 3]], {}, "first", "label: index 3 is out of bounds .* size 3; expected 0 to 2"),
         ([[-2, 1]], {}, "first", "label: index -2 is out of bounds"),
         ([[2, -1]], {}, "last", "label: index 2 is out of bounds .* size 2; expected 0 to 1"),
-        ([[1, 2]], {"data_lengths": [5]}, "first", "data_lengths: index 5 .* expected 0 to 4"),
-        ([[1, 2]], {"data_lengths": [-1]}, "first", "data_lengths: index -1 is out of bounds"),
-        ([[1, 2]], {"label_lengths": [3]}, "first", "label_lengths: index 3 .* expected 0 to 2"),
+        ([[1, 2]], {"data_lengths": [5]}, "first", "data_lengths: expected 0 to 4.* given 5"),
+        ([[1, 2]], {"data_lengths": [-1]}, "first", "data_lengths: expected 0 to 4.* given -1"),
+        ([[1, 2]], {"label_lengths": [3]}, "first", "label_lengths: expected 0 to 2.* given 3"),
     ],
 )
 def test_positions_out_of_range(

@@ -222,6 +222,13 @@ def test_arrays_of_parameters_that_are_none() -> None:
     shape = mx.nd.array([-1, np.nan, 2])
     found = mx.nd.random.gamma(shape, mx.nd.ones(3), shape=100).asnumpy()
     assert np.isnan(found[:2]).all() and (found[2] > 0).all()
+    deviation = mx.nd.array([-1, 0, 2])
+    found = mx.nd.random.normal(mx.nd.ones(3), deviation, shape=100).asnumpy()
+    assert np.isnan(found[0]).all() and (found[1] == 1).all() and np.isfinite(found[2]).all()
+    found = mx.nd.random.exponential(mx.nd.array([-1, 2]), shape=100).asnumpy()
+    assert np.isnan(found[0]).all() and (found[1] > 0).all()
+    found = mx.nd.random.uniform(mx.nd.array([1, 2]), mx.nd.array([0, 2]), shape=100).asnumpy()
+    assert np.isnan(found[0]).all() and (found[1] == 2).all()
     chance = mx.nd.array([0, 1.5, 1])
     found = mx.nd.random.negative_binomial(mx.nd.ones(3), chance, shape=100).asnumpy()
     assert np.isnan(found[:2]).all() and (found[2] == 0).all()
@@ -232,6 +239,8 @@ def test_arrays_of_parameters_that_are_none() -> None:
     [
         ("normal", {"scale": -1.0}, "scale: expected 0 or more, a standard deviation; given -1.0"),
         ("exponential", {"lam": 0.0}, "lam: expected a rate above 0; given 0.0"),
+        ("uniform", {"low": 2.0}, "high: expected at least low, 2.0; given 1.0"),
+        ("bernoulli", {"p": 1.5}, "p: expected a probability; given 1.5"),
         ("gamma", {"alpha": 0.0}, "alpha: expected a number above 0; given 0.0"),
         ("gamma", {"beta": -2.0}, "beta: expected a number above 0; given -2.0"),
         ("poisson", {"lam": -1.0}, "lam: expected 0 or more; given -1.0"),

@@ -656,7 +656,7 @@ def composite(
         except TigonError as error:
             text = str(error)
             spoken = text.partition(":")[0].strip("_").lower()
-            own_words = spoken in own_names
+            own_words = any(own == spoken or own.endswith(f"_{spoken}") for own in own_names)
             raise type(error)(text if own_words else f"{name}: {text}") from None
         outputs = result if isinstance(result, tuple) else (result,)
         return tuple(value.type for value in outputs)

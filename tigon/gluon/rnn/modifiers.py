@@ -200,7 +200,7 @@ class ResidualCell(ModifierCell):
         merge = not is_list(outputs) if merge_outputs is None else merge_outputs
         inputs = formatted(where, length, inputs, layout, merge)
         if valid_length is not None:
-            lengths = checked_lengths(length, valid_length)
+            lengths = checked_lengths(where, length, valid_length)
             inputs = formatted(where, length, masked(where, inputs, lengths, layout), layout, merge)
         if merge:
             return nd.elemwise_add(outputs, inputs), states
@@ -259,7 +259,7 @@ class BidirectionalCell(HybridRecurrentCell):
         cells: Any = list(self._children.values())
         steps = as_steps(where, length, inputs, layout)
         first, second = self._parted(cells, self._begins(steps, begin_state, layout))
-        lengths = None if valid_length is None else checked_lengths(length, valid_length)
+        lengths = None if valid_length is None else checked_lengths(where, length, valid_length)
         forth, left = cells[0].unroll(length, steps, first, layout, merge_outputs, lengths)
         turned = reversed_steps(where, steps, lengths, layout)
         back, right = cells[1].unroll(length, turned, second, layout, False, lengths)

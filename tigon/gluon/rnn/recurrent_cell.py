@@ -128,7 +128,7 @@ class RecurrentCell(Block):
         self.reset()
         if valid_length is None:
             return formatted(where, length, outputs, layout, merge_outputs), states
-        lengths = checked_lengths(length, valid_length)
+        lengths = checked_lengths(where, length, valid_length)
         whole = masked(where, as_array(where, outputs, layout), lengths, layout)
         return formatted(where, length, whole, layout, merge_outputs), at_ends(stages, lengths)
 

@@ -8,6 +8,7 @@ from typing import Any
 from tigon import nd
 from tigon.base import check
 from tigon.nd import NDArray
+from tigon.ops.primitive.gather import COUNTS
 from tigon.sym.symbol import Symbol
 
 
@@ -60,12 +61,12 @@ def formatted(where: str, length: int, outputs: Any, layout: str, merge: bool | 
     return as_steps(where, length, outputs, layout)
 
 
-def checked_lengths(length: int, lengths: Any) -> Any:
+def checked_lengths(where: str, length: int, lengths: Any) -> Any:
     """Lengths that are no more than the steps; of a symbol that is to be a file, as they are."""
     if type(lengths) is Symbol:
         return lengths
     return nd._internal._checked_index(
-        lengths, sizes=(length + 1,), operator="unroll: valid_length"
+        lengths, sizes=(length + 1,), axis=COUNTS, operator=f"{where}: valid_length"
     )
 
 

@@ -26,7 +26,7 @@ from tigon.ops.primitive.compare import equal, greater, lesser, lesser_equal, no
 from tigon.ops.primitive.control import _foreach
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.functions import exp, log
-from tigon.ops.primitive.gather import _checked_index, _pick, _take_along
+from tigon.ops.primitive.gather import _checked_index, _pick, _take_along, checked_counts
 from tigon.ops.primitive.notice import _told
 from tigon.ops.primitive.reduce import _reduce_min, _reduce_sum
 from tigon.ops.primitive.view import _broadcast, _reshape
@@ -155,7 +155,7 @@ def _read_labels(attrs: CTCLossAttrs, classes: int, label: Value, lengths: Value
         ends = where(is_padding, _broadcast(line, shape=label.shape), columns)
         count = minimum(_reduce_min(ends, axes=(1,)), columns)  # of no columns it is the greatest
     else:
-        count = _checked_index(lengths, sizes=(columns + 1,), operator="CTCLoss: label_lengths")
+        count = checked_counts(lengths, columns, "CTCLoss: label_lengths")
     counts = lesser(line, _reshape(count, shape=(batch, 1)))
     known = classes if attrs.blank_is_first else max(classes - 1, 1)  # padding is read as 0
     read = where(counts, label, 0)
@@ -221,7 +221,7 @@ def _decompose(attrs: CTCLossAttrs, data: Value, label: Value, *lengths: Value) 
     rows = [_take_along(chances, where_, axis=2)]
     steps: Value | int = time
     if data_lengths is not None:
-        steps = _checked_index(data_lengths, sizes=(time + 1,), operator="CTCLoss: data_lengths")
+        steps = checked_counts(data_lengths, time, "CTCLoss: data_lengths")
         line = _iota(shape=(time, 1, 1), axis=0)
         rows.append(lesser(line, _reshape(steps, shape=(1, batch, 1))))
     # Two columns stand before the places. Before the first step all alignments are in the second

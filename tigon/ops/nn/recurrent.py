@@ -27,7 +27,7 @@ from tigon.ops.primitive.compare import equal, lesser
 from tigon.ops.primitive.control import _foreach
 from tigon.ops.primitive.create import _iota
 from tigon.ops.primitive.functions import tanh
-from tigon.ops.primitive.gather import _checked_index
+from tigon.ops.primitive.gather import checked_counts
 from tigon.ops.primitive.random import _bits_oracle, _random_bits
 from tigon.ops.primitive.view import _reshape
 from tigon.ops.record import Work, composite
@@ -421,7 +421,7 @@ def _state_at(states: Value, number: int) -> Value:
 def _within(data: Value, lengths: Value) -> Value:
     """Of each step and sequence, whether it is before the end."""
     length, batch, _ = data.shape
-    whole = _checked_index(lengths, sizes=(length + 1,), operator="RNN: sequence_length")
+    whole = checked_counts(lengths, length, "RNN: sequence_length")
     line = _iota(shape=(length, 1, 1), axis=0)
     return lesser(line, _reshape(whole, shape=(1, batch, 1)))
 

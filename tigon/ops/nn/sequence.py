@@ -13,7 +13,7 @@ from tigon.loop.semantics import convert
 from tigon.ops.primitive.choose import cast, identity, select
 from tigon.ops.primitive.compare import lesser
 from tigon.ops.primitive.create import _full, _iota
-from tigon.ops.primitive.gather import _checked_index, _pick, _take, _take_along
+from tigon.ops.primitive.gather import _pick, _take, _take_along, checked_counts
 from tigon.ops.primitive.view import _broadcast, _reshape
 from tigon.ops.record import composite
 from tigon.ops.tensor.slice import flip
@@ -55,7 +55,7 @@ def _whole(x: Any) -> Any:
 
 def _ends(where: str, lengths: Any, steps: int) -> Any:
     """Lengths as int64, from 0 to the number of steps; others are refused."""
-    return _checked_index(lengths, sizes=(steps + 1,), operator=f"{where}: sequence_length")
+    return checked_counts(lengths, steps, f"{where}: sequence_length")
 
 
 def _decompose_sequence_mask(attrs: SequenceMaskAttrs, data: Any, *rest: Any) -> Any:

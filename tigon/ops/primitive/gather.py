@@ -33,6 +33,10 @@ from tigon.ops.tensor.shape import expand_dims
 # ----------------------------------------------------------------------------------- checks
 
 
+COUNTS = -1
+"""The axis of what says how many elements there are, rather than which."""
+
+
 class CheckedIndexAttrs(Frozen):
     sizes: tuple[int, ...]
     axis: int = 0
@@ -88,12 +92,19 @@ _checked_index = primitive(
 
     Parameters: `sizes` how many elements there are, one number for all indices or one for each of
     their rows; `negative` says that -1 is the last element; `ignored` is a number that may be
-    there, too, and stays; `axis` (of the first row) and `operator` are for the message.
+    there, too, and stays; `axis` (of the first row; COUNTS of numbers of elements) and `operator`
+    are for the message.
 
     >>> nd._checked_index(nd.array([0, -1]), sizes=(3,), negative=True).asnumpy()
     array([0, 2])
     """,
 )
+
+
+def checked_counts(counts: Any, extent: Any, operator: str) -> Any:
+    """Numbers of elements as int64, from 0 to `extent`; others are a `TigonIndexError`."""
+    return _checked_index(counts, sizes=(extent + 1,), axis=COUNTS, operator=operator)
+
 
 # ------------------------------------------------------------------------------------ take
 

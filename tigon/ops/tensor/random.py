@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,9 @@ def _decompose_uniform(attrs: UniformAttrs, key: Any) -> Any:
     if (attrs.low, attrs.high) == (0, 1) and computed == dtype:
         return unit
     _in_range("uniform", dtype, low=attrs.low, high=attrs.high)
+    low = attrs.low
+    if not isinstance(low, RuntimeNumber):
+        check_number("uniform", "high", attrs.high, f"at least low, {low}", lambda x: x >= low)
     drawn = unit * (attrs.high - attrs.low) + attrs.low
     if isinstance(attrs.low + attrs.high, RuntimeNumber):
         return drawn if computed == dtype else cast(drawn, dtype=dtype)
@@ -350,12 +354,15 @@ class BernoulliAttrs(Frozen):
     ordinal: int = 0
 
 
+def _decompose_bernoulli(attrs: BernoulliAttrs, key: Any) -> Any:
+    check_number("bernoulli", "p", attrs.p, "a probability", lambda x: 0 <= x <= 1)
+    hit = lesser(unit_interval(key, attrs.shape, "float32", attrs.ordinal), attrs.p)
+    return cast(hit, dtype=_named(attrs.dtype))
+
+
 random_bernoulli = composite(
     "_random_bernoulli",
-    lambda attrs, key: cast(
-        lesser(unit_interval(key, attrs.shape, "float32", attrs.ordinal), attrs.p),
-        dtype=_named(attrs.dtype),
-    ),
+    _decompose_bernoulli,
     operands="key%",
     attrs=BernoulliAttrs,
     differentiable=False,
@@ -398,26 +405,29 @@ def _decompose_sample_uniform(attrs: SampleAttrs, low: Any, high: Any, key: Any)
     drawn = select(isinf(span), mixed, wide_low + unit * span)
     # Where rounding reaches `high`, which is not to be drawn, the other end is as likely.
     beyond = logical_and(greater_equal(drawn, wide_high), lesser(wide_low, wide_high))
-    return select(beyond, wide_low, drawn)
+    return select(lesser(wide_high, wide_low), nan, select(beyond, wide_low, drawn))
 
 
 def _decompose_sample_normal(attrs: SampleAttrs, mu: Any, sigma: Any, key: Any) -> Any:
     check(mu.shape == sigma.shape, "sample_normal", f"shapes differ: {mu.shape}, {sigma.shape}")
     mean, dtype = _per_element(attrs, mu)
     deviation, _ = _per_element(attrs, sigma)
-    return mean + standard_normal(key, mu.shape + attrs.shape, dtype, attrs.ordinal) * deviation
+    drawn = standard_normal(key, mu.shape + attrs.shape, dtype, attrs.ordinal)
+    return select(lesser(deviation, 0), nan, mean + drawn * deviation)
 
 
 def _decompose_sample_exponential(attrs: SampleAttrs, lam: Any, key: Any) -> Any:
     rate, dtype = _per_element(attrs, lam)
-    return log(1 - unit_interval(key, lam.shape + attrs.shape, dtype, attrs.ordinal)) / -rate
+    drawn = log(1 - unit_interval(key, lam.shape + attrs.shape, dtype, attrs.ordinal)) / -rate
+    return select(lesser(rate, 0), nan, drawn)
 
 
 def _sample_exponential_oracle(
     lam: np.ndarray, key: np.ndarray, shape: tuple[int, ...], dtype: str, ordinal: int
 ) -> Any:
     rate, _ = _columns(lam, lam, shape, dtype)
-    return np.log(1 - _unit_oracle(key, lam.shape + shape, rate.dtype.name, ordinal)) / -rate
+    drawn = np.log(1 - _unit_oracle(key, lam.shape + shape, rate.dtype.name, ordinal)) / -rate
+    return np.where(rate < 0, np.nan, drawn).astype(rate.dtype)
 
 
 def _columns(
@@ -437,7 +447,7 @@ def _sample_uniform_oracle(
 ) -> Any:
     a, b = _columns(low, high, shape, dtype)
     unit = _unit_oracle(key, low.shape + shape, a.dtype.name, ordinal)
-    return a + unit * (b - a)
+    return np.where(b < a, np.nan, a + unit * (b - a)).astype(a.dtype)
 
 
 def _sample_normal_oracle(
@@ -450,7 +460,7 @@ def _sample_normal_oracle(
 ) -> Any:
     a, b = _columns(mu, sigma, shape, dtype)
     drawn = _normal_oracle(key, mu.shape + shape, a.dtype.name, ordinal)
-    return a + drawn * b
+    return np.where(b < 0, np.nan, a + drawn * b).astype(a.dtype)
 
 
 sample_uniform = composite(
