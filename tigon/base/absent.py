@@ -20,18 +20,6 @@ class Absent(NamedTuple):
 _OPERATORS = (
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
     ("", "cast_storage sparse_retain square_sum", "dense arrays"),
-    ("", "reset_arrays", "x[:] = 0"),
-    (
-        "",
-        "multi_sgd_update multi_sgd_mom_update multi_mp_sgd_update multi_mp_sgd_mom_update "
-        "preloaded_multi_sgd_update preloaded_multi_sgd_mom_update",
-        "sgd_update and sgd_mom_update, array by array",
-    ),
-    (
-        "",
-        "mp_lamb_update_phase1 mp_lamb_update_phase2",
-        "lamb_update_phase1 and lamb_update_phase2, in float32",
-    ),
     (
         "contrib",
         "RROIAlign PSROIPooling DeformablePSROIPooling mrcnn_mask_target",
@@ -107,6 +95,14 @@ TABLE: tuple[Absent, ...] = (
         for part in ("nd", "sym")
         for group, names, instead in _OPERATORS
     ),
+    Absent(
+        "tigon.sym",
+        "multi_sgd_update multi_sgd_mom_update multi_mp_sgd_update multi_mp_sgd_mom_update "
+        "preloaded_multi_sgd_update preloaded_multi_sgd_mom_update preloaded_multi_mp_sgd_update "
+        "preloaded_multi_mp_sgd_mom_update",
+        "sgd_update and sgd_mom_update, symbol by symbol",
+    ),
+    Absent("tigon.sym", "reset_arrays", "zeros_like"),
     Absent("tigon.nd", "imdecode", "a reader of images, then nd.array"),
     Absent("tigon.nd", "CachedOp", "HybridBlock.hybridize"),
     Absent(

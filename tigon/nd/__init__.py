@@ -16,6 +16,7 @@ from tigon.nd import control as _control
 from tigon.nd import ndarray as _array
 from tigon.nd import pairs as _pairs
 from tigon.nd import sampling as _sampling
+from tigon.nd import several as _several
 from tigon.nd.creation import (
     arange,
     array,
@@ -40,6 +41,17 @@ from tigon.nd.dispatch import NDArray
 from tigon.nd.dispatch import make_function as _make_function
 from tigon.nd.files import load, load_frombuffer, save
 from tigon.nd.indexing import boolean_mask as _boolean_mask
+from tigon.nd.several import (
+    multi_mp_sgd_mom_update,
+    multi_mp_sgd_update,
+    multi_sgd_mom_update,
+    multi_sgd_update,
+    preloaded_multi_mp_sgd_mom_update,
+    preloaded_multi_mp_sgd_update,
+    preloaded_multi_sgd_mom_update,
+    preloaded_multi_sgd_update,
+    reset_arrays,
+)
 from tigon.ops import record as _record
 from tigon.ops.frontend import publish as _publish
 from tigon.program import operators as _operators
@@ -64,6 +76,10 @@ _find = _publish(
             "foreach": _control.foreach,
             "while_loop": _control.while_loop,
             "cond": _control.cond,
+            "multi_adamw_update": _several.multi_adamw_update,
+            "multi_lamb_update": _several.multi_lamb_update,
+            "multi_mp_adamw_update": _several.multi_mp_adamw_update,
+            "multi_mp_lamb_update": _several.multi_mp_lamb_update,
         },
     },
 )
@@ -87,8 +103,17 @@ __all__ = [
     "load",
     "load_frombuffer",
     "moveaxis",
+    "multi_mp_sgd_mom_update",
+    "multi_mp_sgd_update",
+    "multi_sgd_mom_update",
+    "multi_sgd_update",
     "onehot_encode",
     "ones",
+    "preloaded_multi_mp_sgd_mom_update",
+    "preloaded_multi_mp_sgd_update",
+    "preloaded_multi_sgd_mom_update",
+    "preloaded_multi_sgd_update",
+    "reset_arrays",
     "save",
     "shuffle",
     "split_v2",

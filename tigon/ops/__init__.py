@@ -17,6 +17,7 @@ import tigon.ops.linalg
 import tigon.ops.mxnet
 import tigon.ops.nn
 import tigon.ops.optimizer.formulas
+import tigon.ops.optimizer.lamb
 import tigon.ops.optimizer.oracles
 import tigon.ops.optimizer.records
 import tigon.ops.optimizer.scaled
