@@ -519,6 +519,15 @@ assert repr(parameter) == "Parameter w (shape=(2,), dtype=float64)"
 """,
     ),
     Difference(
+        "`random_pdf_uniform` outside of the range",
+        "1 / (high - low) there, too",
+        "0, and -inf of the logarithm",
+        """
+x = nd.array([[1, 5]])
+assert nd.random_pdf_uniform(x, nd.array([0]), nd.array([2])).asnumpy().tolist() == [[0.5, 0]]
+""",
+    ),
+    Difference(
         "`mp_lamb_update_phase2`",
         "moves the weight and leaves `weight32`, from which the next step starts, as it was",
         "moves both, as `contrib.multi_mp_lamb_update` does in MXNet, too",

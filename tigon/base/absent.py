@@ -47,6 +47,18 @@ _OPERATORS = (
     ("contrib", "count_sketch hawkesll getnnz edge_id", "operators, or mx.operator.CustomOp"),
     ("sparse", "dot retain add", "dense arrays: dot, take, broadcast_add"),
     (
+        "sparse",
+        "ElementWiseSum Embedding FullyConnected LinearRegressionOutput "
+        "LogisticRegressionOutput MAERegressionOutput abs adagrad_update adam_update add_n "
+        "arccos arccosh arcsin arcsinh arctan arctanh broadcast_add broadcast_div "
+        "broadcast_minus broadcast_mul broadcast_plus broadcast_sub cast_storage cbrt ceil "
+        "clip concat cos cosh degrees elemwise_add elemwise_div elemwise_mul elemwise_sub exp "
+        "expm1 fix floor ftrl_update gamma gammaln log log10 log1p log2 make_loss mean "
+        "negative norm radians relu rint round rsqrt sgd_mom_update sgd_update sigmoid sign "
+        "sin sinh slice sqrt square stop_gradient sum tan tanh trunc where zeros_like",
+        "the operator of that name, of dense arrays",
+    ),
+    (
         "image",
         "random_crop random_resized_crop random_hue random_color_jitter",
         "image.crop and arithmetic on numbers of random",
@@ -66,8 +78,8 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon", "torch th", "numpy's arrays, or nd.from_dlpack"),
     Absent("tigon", "executor_manager notebook misc", "gluon.Trainer and Symbol.bind"),
     Absent("tigon", "onnx", "libraries of their own"),
-    Absent("tigon.nd", "numpy numpy_extension", "nd, and numpy's functions on its arrays"),
-    Absent("tigon.sym", "numpy numpy_extension", "sym"),
+    Absent("tigon.nd", "numpy numpy_extension np npx", "nd, and numpy's functions on its arrays"),
+    Absent("tigon.sym", "numpy numpy_extension np npx", "sym"),
     Absent("tigon.contrib", "quantization", "float32"),
     Absent("tigon.contrib", "amp", 'net.cast("float16") and multi_precision=True'),
     Absent("tigon.contrib", "onnx tensorboard svrg_optimization", "libraries of their own"),
@@ -107,7 +119,8 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.nd", "CachedOp", "HybridBlock.hybridize"),
     Absent(
         "tigon.nd.sparse",
-        "array zeros csr_matrix row_sparse_array CSRNDArray RowSparseNDArray",
+        "array zeros empty subtract multiply divide csr_matrix row_sparse_array CSRNDArray "
+        "RowSparseNDArray",
         "dense arrays: nd.array, nd.zeros",
     ),
     Absent("tigon.gluon.contrib", "estimator", "gluon.TrainStep, or a loop of your own"),

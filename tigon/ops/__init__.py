@@ -38,6 +38,7 @@ import tigon.ops.primitive.special
 import tigon.ops.primitive.view
 import tigon.ops.primitive.window
 import tigon.ops.tensor.create
+import tigon.ops.tensor.densities
 import tigon.ops.tensor.distributions
 import tigon.ops.tensor.einsum
 import tigon.ops.tensor.gradients

@@ -587,6 +587,7 @@ pooling = composite(
     dtypes=lambda attrs: "fiu" if attrs.pool_type == "max" else "f",
     infer=_infer,
     numpy=pooling_oracle,
+    aliases=("Pooling_v1",),
     samples=[
         ((2, 3, 7), {"kernel": (3,), "stride": (2,)}),
         ((2, 3, 4, 6), {"kernel": (2, 2), "stride": (2, 2)}),

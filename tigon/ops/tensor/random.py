@@ -473,9 +473,9 @@ sample_uniform = composite(
     numpy=_sample_uniform_oracle,
     aliases=("sample_uniform",),
     samples=(
-        ((2,), (2,), KEY_SAMPLE, {"shape": (3,)}),
-        ((2, 3), (2, 3), KEY_SAMPLE, {}),
-        ((2,), (2,), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
+        ((2,), np.array([7, 9], np.float32), KEY_SAMPLE, {"shape": (3,)}),
+        ((2,), np.array([-2.5, 3], np.float32), KEY_SAMPLE, {}),
+        ((2,), np.array([7.0, 9.0]), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
     ),
     doc="""Numbers drawn evenly from [low, high), for each pair of elements of `low` and `high`.
 
@@ -496,9 +496,9 @@ sample_normal = composite(
     numpy=_sample_normal_oracle,
     aliases=("sample_normal",),
     samples=(
-        ((2,), (2,), KEY_SAMPLE, {"shape": (3,)}),
-        ((2, 3), (2, 3), KEY_SAMPLE, {}),
-        ((2,), (2,), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
+        ((2,), np.array([0.5, 2], np.float32), KEY_SAMPLE, {"shape": (3,)}),
+        ((2,), np.array([-0.5, 2], np.float32), KEY_SAMPLE, {}),
+        ((2,), np.array([0.5, 2]), KEY_SAMPLE, {"shape": (3,), "dtype": "float64"}),
     ),
     doc="""Numbers drawn from a normal distribution, for each mean in `mu` and deviation in `sigma`.
 

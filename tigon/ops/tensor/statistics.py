@@ -11,8 +11,15 @@ import numpy as np
 from tigon.base import as_dtype, check
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.arithmetic import absolute, divide, minimum, multiply, square
-from tigon.ops.primitive.choose import cast
-from tigon.ops.primitive.compare import equal, isfinite, lesser_equal, logical_and, logical_or
+from tigon.ops.primitive.choose import cast, select
+from tigon.ops.primitive.compare import (
+    equal,
+    greater,
+    isfinite,
+    lesser_equal,
+    logical_and,
+    logical_or,
+)
 from tigon.ops.primitive.functions import sqrt
 from tigon.ops.primitive.join import _join
 from tigon.ops.primitive.reduce import (
@@ -235,6 +242,65 @@ multi_sum_sq = composite(
 
     >>> nd.multi_sum_sq(nd.array([1, 2]), nd.array([3])).asnumpy()
     array([5., 9.], dtype=float32)
+    """,
+)
+
+
+class LarsAttrs(Frozen):
+    eta: float
+    eps: float
+    rescale_grad: float = 1.0
+
+
+def _decompose_lars(attrs: LarsAttrs, lrs: Any, weights: Any, grads: Any, wds: Any) -> Any:
+    shapes = [x.shape for x in (lrs, weights, grads, wds)]
+    check(
+        len(set(shapes)) == 1,
+        "multi_lars",
+        f"expected a number for each weight in all four operands; given {shapes}",
+    )
+    weight, grad = sqrt(weights), sqrt(grads) * attrs.rescale_grad
+    usual = logical_and(greater(weights, 0), greater(grads, 0))
+    return lrs * select(usual, attrs.eta * weight / (grad + wds * weight + attrs.eps), 1)
+
+
+def _lars_oracle(
+    lrs: np.ndarray,
+    weights: np.ndarray,
+    grads: np.ndarray,
+    wds: np.ndarray,
+    eta: float,
+    eps: float,
+    rescale_grad: float,
+) -> np.ndarray:
+    weight, grad = np.sqrt(weights.astype(float)), np.sqrt(grads.astype(float)) * rescale_grad
+    with np.errstate(all="ignore"):
+        trust = eta * weight / (grad + wds * weight + eps)
+    return (lrs * np.where((weights > 0) & (grads > 0), trust, 1)).astype(lrs.dtype)
+
+
+multi_lars = composite(
+    "multi_lars",
+    _decompose_lars,
+    operands="lrs weights_sum_sq grads_sum_sq wds",
+    attrs=LarsAttrs,
+    dtypes="f",
+    differentiable=False,
+    numpy=_lars_oracle,
+    domain=(0.1, 2.0),
+    samples=(
+        ((3,), (3,), (3,), (3,), {"eta": 0.001, "eps": 1e-6, "rescale_grad": 0.5}),
+        ((3,), np.array([0, 2, 1.0]), np.array([1, 0, 3.0]), (3,), {"eta": 0.1, "eps": 1e-6}),
+    ),
+    doc="""Rates of LARS (You et al. 2017), one for each weight: `lr * eta * |weight| / (|grad| +
+    wd * |weight| + eps)`, of sums of squares as `multi_sum_sq` gives them. Where one of them is 0
+    the rate stays as it is.
+
+    Parameters: `eta`, `eps`; `rescale_grad` (default 1) a factor on the gradient.
+
+    >>> one = nd.array([1])
+    >>> nd.multi_lars(one, nd.array([4]), nd.array([4]), nd.array([1]), eta=2, eps=0).asnumpy()
+    array([1.], dtype=float32)
     """,
 )
 
