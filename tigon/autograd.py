@@ -199,7 +199,7 @@ def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list
             grad is None or (grad.shape == head.shape and grad.dtype_code == head.dtype_code),
             where,
             "expected a head gradient like its head, shape "
-            f"{head.shape} and {head.dtype.__name__}; given {getattr(grad, 'shape', None)}",
+            f"{head.shape} and {as_dtype(head.dtype)}; given {getattr(grad, 'shape', None)}",
         )
     return heads, grads
 

@@ -7,6 +7,7 @@ import pickle
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,123 @@ def test_bfloat16_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "[1.5        0.10009766]" in repr(x)
         assert x[0].asscalar() == 1.5
         assert x.tolist() == values.tolist()
+
+
+@pytest.fixture(params=["ml_dtypes", "without"])
+def with_and_without_ml_dtypes(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without":
+        monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+        monkeypatch.setattr(dtypes, "_bfloat16_of_numpy", dtypes._bfloat16_of_numpy.__wrapped__)
+    else:
+        pytest.importorskip("ml_dtypes")
+
+
+CONDITIONS: dict[str, Any] = {
+    "asscalar beside 0": lambda s: s.asscalar() > 0,
+    "asscalar beside a float": lambda s: s.asscalar() > 0.3,
+    "asscalar equal": lambda s: s.asscalar() == 0.3,
+    "asscalar beside numpy's": lambda s: s.asscalar() > np.float32(0.3),
+    "asscalar beside another": lambda s: s.asscalar() > (s * s).asscalar(),
+    "item beside 0": lambda s: s.item() > 0,
+    "item beside numpy's": lambda s: s.item() < np.int64(1),
+    "item beside a float": lambda s: 0.4 < s.item(),
+    "float": lambda s: float(s) > 0.4,
+    "int": lambda s: int(s) > 0,
+    "bool": bool,
+    "an array": lambda s: s > 0.4,
+}
+
+
+@pytest.mark.usefixtures("with_and_without_ml_dtypes")
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8", "uint64"])
+def test_values_decide_hybridized_as_they_do_on_arrays(dtype: str, condition: str) -> None:
+    class Net(mx.gluon.HybridBlock):
+        def forward(self, x: Any) -> Any:
+            return x * 2 if CONDITIONS[condition](x.sum()) else x * 3
+
+    plain, traced = Net(), Net()
+    traced.hybridize()
+    numbers = [2, 0, 1, 3] if "int" in dtype else [0.5, -0.5, 0.3, 2, 0, 0.4]
+    for number in numbers + numbers:
+        x = nd.array([number], dtype=dtype)
+        assert traced(x).asscalar() == plain(x).asscalar(), number
+
+
+@pytest.mark.usefixtures("with_and_without_ml_dtypes")
+def test_dtypes_are_named_in_messages() -> None:
+    x = nd.array([0.5, 1, 2], dtype="bfloat16")
+    x.attach_grad()
+    with autograd.record():
+        (slope,) = autograd.grad((x**3).sum(), [x], create_graph=True)
+        y = (slope * slope).sum()
+    y.backward()
+    assert x.grad.tolist() == [4.5, 36, 288]
+    with autograd.record():
+        y = x * 2
+    with pytest.raises(mx.TigonError, match="bfloat16; given"):
+        autograd.grad(y, [x], head_grads=[nd.ones(2, dtype="bfloat16")], create_graph=True)
+    out = nd.zeros((2, 3), dtype="bfloat16")
+    assert nd.onehot_encode(nd.array([1, 0]), out).tolist() == [[0, 1, 0], [1, 0, 0]]
+    cell = mx.gluon.rnn.RNNCell(2)
+    cell.initialize()
+    cell.cast("bfloat16")
+    with pytest.raises(mx.TigonError, match=r"bfloat16 like inputs; given .*, float32"):
+        cell(nd.ones((1, 2), dtype="bfloat16"), [nd.zeros((1, 2))])
+
+
+def test_numpys_bfloat16_beside_integers() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    given = np.array([1.5, -2.5, 300], ml_dtypes.bfloat16)
+    assert (nd.ones(3, dtype="int32") + given).tolist() == [2, -1, 301]
+    with pytest.raises(mx.TigonError, match="expected numbers that fit uint8"):
+        nd.ones(3, dtype="uint8") + given
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_joint_norm_is_that_of_float32(dtype: str) -> None:
+    """Of narrow arrays, and of those beside others: a network that was cast keeps the scale of
+    BatchNorm in float32."""
+    large = [nd.full(3, 60000, dtype=dtype), nd.full(2, 60000)]
+    exact = np.sqrt(sum((x.astype("float64").asnumpy() ** 2).sum() for x in large))
+    norm = mx.gluon.utils.clip_global_norm(large, 1.0)
+    np.testing.assert_allclose(norm, exact, rtol=1e-6)
+    for x in large:
+        assert mx.base.as_dtype(x.dtype).name in (dtype, "float32")
+        np.testing.assert_allclose(x.astype("float32").asnumpy(), 60000 / exact, rtol=2.0**-8)
+    small = [nd.full(3, 2.0**-20, dtype=dtype)]  # whose squares are no numbers of float16
+    norm = mx.gluon.utils.clip_global_norm(small, 1.0)
+    np.testing.assert_allclose(norm, np.sqrt(3) * 2.0**-20, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_step_that_clips_takes_mixed_dtypes(dtype: str) -> None:
+    """The same step by `TrainStep` and by hand: its gradients are beyond float16's squares."""
+
+    def made() -> tuple[Any, Any]:
+        mx.random.seed(2)
+        net = mx.gluon.nn.HybridSequential()
+        net.add(mx.gluon.nn.Dense(3, in_units=4), mx.gluon.nn.BatchNorm(in_channels=3))
+        net.initialize()
+        net.cast(dtype)
+        rates = {"learning_rate": 1.0, "multi_precision": True}
+        return net, mx.gluon.Trainer(net.collect_params(), "sgd", rates)
+
+    x = nd.array(np.random.RandomState(1).randn(5, 4), dtype=dtype)
+    y = nd.full((5, 3), 3000, dtype=dtype)
+    loss = mx.gluon.loss.L1Loss(weight=500)
+    (one, first), (two, second) = made(), made()
+    mx.gluon.TrainStep(one, loss, first, clip_global_norm=0.5)(x, y)
+    with autograd.record():
+        value = loss(two(x), y)
+    value.backward()
+    grads = [p.grad() for p in two.collect_params().values() if p.grad_req != "null"]
+    mx.gluon.utils.clip_global_norm(grads, 0.5 * 5)
+    second.step(5)
+    for a, b in zip(one.collect_params().values(), two.collect_params().values(), strict=True):
+        mine, its = (p.data().astype("float32").asnumpy() for p in (a, b))
+        assert np.isfinite(mine).all()
+        np.testing.assert_allclose(mine, its, rtol=2.0**-6, atol=2.0**-6)
 
 
 def test_operands_of_different_dtypes_are_refused() -> None:

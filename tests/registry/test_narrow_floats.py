@@ -12,7 +12,7 @@ import pytest
 
 from tests.registry.test_execution import TOLERANCE, as_graph, run, visible
 from tests.registry.test_records import OPERATORS, declared, filled, roles, usual
-from tigon import _native, autograd
+from tigon import _native, autograd, jit
 from tigon.base import TensorType
 from tigon.base.dtypes import (
     BY_CODE,
@@ -25,7 +25,8 @@ from tigon.base.dtypes import (
     to_memory,
 )
 from tigon.ir import Node, Value, variable
-from tigon.ops.record import Operator, is_of
+from tigon.nd.dispatch import apply
+from tigon.ops.record import Family, Operator, is_of
 from tigon.passes.widen_floats import in_wide
 
 ONE = {float16: 2.0**-10, bfloat16: 2.0**-7}
@@ -158,3 +159,61 @@ def test_gradients_of_narrow_floats_are_those_of_float32_rounded(op: Operator) -
             np.testing.assert_allclose(
                 imperative, wanted, 4 * ONE[dtype], 4 * ONE[dtype] * scale, str((node, node.attrs))
             )
+
+
+BINARY = [
+    op
+    for op in OPERATORS
+    if op.family is Family.ELEMENTWISE
+    and len(op.operands) == 2
+    and any(is_of(float16, kinds) for _, kinds in declared(op, op.samples[0]))
+    and all(not isinstance(given, np.ndarray) for given in op.samples[0][:-1])
+]
+
+
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
+@pytest.mark.parametrize("op", BINARY, ids=lambda op: op.name)
+def test_a_number_beside_narrow_floats_is_one_of_them(op: Operator, dtype: DType) -> None:
+    """Rounded first, in every way of running: the operator's, a compiled graph's, and recorded."""
+    attrs, number = op.make_attrs(op.samples[0][-1]), 0.7
+    (low, high), random = op.domain or (0.2, 2.0), np.random.default_rng(3)
+    values = rounded(np.append(random.uniform(max(low, 0.2), high, 60), number), dtype)
+    for reverse in (False, True):
+        x = _native.from_numpy(to_memory(values, dtype))
+
+        def call(x: Any, reverse: bool = reverse) -> Any:
+            return apply(op, attrs, (number, x) if reverse else (x, number))
+
+        found = call(x)
+        other = rounded(np.array(number), dtype).astype(np.float32)
+        operands = (other, values) if reverse else (values, other)
+        with np.errstate(all="ignore"):
+            (expected,) = op.oracle(attrs, *(one.astype(np.float32) for one in operands))
+        assert_near(numbers(found), np.asarray(expected), BY_CODE[found.dtype_code], op, reverse)
+        np.testing.assert_array_equal(numbers(jit(call)(x)), numbers(found))
+        if not op.differentiable:
+            continue
+        slopes = []
+        for way in (call, jit(call)):
+            x.mark_variable(_native.from_numpy(np.zeros(x.shape, dtype.memory)), "write")
+            with autograd.record():
+                y = way(x)
+            _native.backward([y], [None], False)
+            slopes.append(numbers(x.grad))
+        np.testing.assert_array_equal(*slopes)
+
+
+SCALAR = [op for op in OPERATORS if list(op.samples[0][-1]) == ["scalar"] and op.name[0] == "_"]
+
+
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
+@pytest.mark.parametrize("op", SCALAR, ids=lambda op: op.name)
+def test_so_is_the_number_of_a_file(op: Operator, dtype: DType) -> None:
+    low, high = op.domain or (0.5, 2.0)
+    values = rounded(np.append(np.linspace(max(low, 0.2), high, 60), 0.7), dtype)
+    x = _native.from_numpy(to_memory(values, dtype))
+    found = apply(op, op.make_attrs({"scalar": 0.7}), (x,))
+    own = op.make_attrs({"scalar": float(rounded(np.array(0.7), dtype))})
+    with np.errstate(all="ignore"):
+        (expected,) = op.oracle(own, values.astype(np.float32))
+    assert_near(numbers(found), np.asarray(expected), BY_CODE[found.dtype_code], op, op.name)

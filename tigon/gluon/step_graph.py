@@ -203,15 +203,15 @@ class StepGraph:
 
 def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value]:
     """Scaled down so that the joint norm of `grads * rescale` is at most `limit`."""
-    dtype = grads[0].dtype.name
+    wide = "float64" if any(grad.dtype.name == "float64" for grad in grads) else "float32"
 
     def of_dtype(value: Value, name: str) -> Value:
         return value if value.dtype.name == name else cast(value, dtype=name)
 
-    squares = [of_dtype(_reshape(total(square(grad)), shape=()), dtype) for grad in grads]
-    norm = sqrt(reduce(add, squares)) * absolute(rescale)
-    scale = minimum(limit / (norm + 1e-8), 1.0)
-    return [grad * of_dtype(scale, grad.dtype.name) for grad in grads]
+    exact = [of_dtype(grad, wide) for grad in grads]
+    norm = sqrt(reduce(add, [_reshape(total(square(grad)), shape=()) for grad in exact]))
+    scale = minimum(limit / (norm * absolute(of_dtype(rescale, wide)) + 1e-8), 1.0)
+    return [of_dtype(one * scale, grad.dtype.name) for one, grad in zip(exact, grads, strict=True)]
 
 
 class _Bound:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from tigon import autograd
-from tigon.base import check, config
+from tigon.base import as_dtype, check, config
 from tigon.base.lazy import complete as _complete
 from tigon.context import check_contexts
 
@@ -69,7 +69,8 @@ def split_and_load(
 def clip_global_norm(
     arrays: Sequence[Any], max_norm: float, check_isfinite: bool = True
 ) -> float | Any:
-    """Scale arrays in place so that their joint 2-norm is at most `max_norm`; gives the norm.
+    """Scale arrays in place so that their joint 2-norm is at most `max_norm`; gives the norm. It is
+    computed in float32, or in float64 if one of the arrays has it.
 
     >>> from tigon import nd
     >>> x = nd.array([3.0, 4.0])
@@ -80,7 +81,10 @@ def clip_global_norm(
 
     check(len(arrays) > 0, "clip_global_norm", "there are no arrays; give at least one")
     with autograd.pause():
-        squares = [(array * array).sum() for array in arrays]
+        names = [as_dtype(array.dtype).name for array in arrays]
+        wide = "float64" if "float64" in names else "float32"
+        exact = [array.astype(wide, copy=False) for array in arrays]
+        squares = [(array * array).sum() for array in exact]
         total = squares[0]
         for square in squares[1:]:
             total = total + square.as_in_context(total.context)
@@ -93,8 +97,12 @@ def clip_global_norm(
                     f"clip_global_norm: the norm is {value}; the result will not be usable",
                     stacklevel=2,
                 )
-        for array in arrays:
-            array *= scale.as_in_context(array.context)
+        for array, name in zip(arrays, names, strict=True):
+            factor = scale.as_in_context(array.context)
+            if name == wide:
+                array *= factor
+            else:
+                array[:] = (array.astype(wide) * factor).astype(array.dtype)
     return value if check_isfinite else norm
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import DType, TigonError, check
+from tigon.base import DType, TigonError, as_dtype, check
 from tigon.base.dtypes import bfloat16, check_dtype, own_numbers, to_memory
 from tigon.context import current_context, on
 from tigon.loop.semantics import convert
@@ -322,7 +322,7 @@ def onehot_encode(indices: NDArray, out: NDArray) -> NDArray:
         f"{tuple(indices.shape)} and {tuple(out.shape)}",
     )
     op = record.get("one_hot")
-    attributes = {"depth": out.shape[1], "dtype": np.dtype(out.dtype).name}
+    attributes = {"depth": out.shape[1], "dtype": as_dtype(out.dtype).name}
     return apply(op, op.make_attrs(attributes), (indices,), out)
 
 

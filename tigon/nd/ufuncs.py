@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
-from tigon.base.dtypes import as_dtype
+from tigon.base.dtypes import as_dtype, own_numbers
 from tigon.nd.creation import array
 from tigon.ops import record
 
@@ -85,7 +85,7 @@ def beside(like: Any, value: Any) -> Any:
         return value.item()
     if isinstance(value, Number):
         return value
-    values = np.asarray(value)
+    values = own_numbers(np.asarray(value))
     dtype = as_dtype(like.dtype)
     if dtype.is_integer and values.size and values.dtype.kind in "iuf":
         limits = np.iinfo(dtype.numpy)

@@ -148,6 +148,7 @@ def _with_scalar(name: str, op: Operator, reverse: bool = False) -> Operator:
         domain=op.domain or (0.5, 2.0),
         aliases=(f"_{camel}",),
         differentiable=op.differentiable,
+        widens=False,  # the number is rounded as one beside an array is
         samples=(((3, 5), {"scalar": 1.5}), ((), {"scalar": 3.0}), ((0, 2), {"scalar": 1.0})),
         doc=f"""`{op.name}` of {order}, as MXNet's files spell it.
 

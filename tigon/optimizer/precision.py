@@ -38,7 +38,17 @@ def on_master(
     place: int | None,
 ) -> tuple[Value, Sequence[Value]]:
     """New weight and states. `place`: where the states hold the master copy that the formula is
-    about; `numbers` are of its dtype."""
+    about; `numbers` are of its dtype. Steps of narrow floats without a copy are made in float32 and
+    rounded once."""
+    if place is None and weight.dtype.is_narrow:
+        own = [cast(state, dtype="float32") for state in states]
+        wide = [cast(one, dtype="float32") for one in (weight, grad)]
+        new, changed = formula(*wide, own, *numbers)
+        pairs = zip(changed, states, strict=True)
+        return cast(new, dtype=weight.dtype.name), [
+            one if one.dtype is state.dtype else cast(one, dtype=state.dtype.name)
+            for one, state in pairs
+        ]
     if place is None:
         return formula(weight, grad, states, *numbers)
     master, own = states[place], [*states[:place], *states[place + 1 :]]

@@ -15,6 +15,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, as_dtype, type_of
+from tigon.base.dtypes import float32
 from tigon.ir import Graph, Value, variable
 from tigon.nd import NDArray
 from tigon.ops.primitive.choose import cast
@@ -133,12 +134,14 @@ def dtype_of_rates(weights: Sequence[NDArray]) -> str:
 
 
 def numbers_of(rates: Value, index: int, count: int, weight: Value) -> list[Value]:
-    """The `count` rates of parameter number `index`, as scalars of its weight's dtype."""
+    """The `count` rates of parameter number `index`, as scalars of its weight's dtype; of a narrow
+    one in float32, in which steps are made."""
+    dtype = float32 if weight.dtype.is_narrow else weight.dtype
     numbers = []
     for position in range(index * count, (index + 1) * count):
         number = _slice(rates, start=(position,), step=(1,), extents=(1,))
         number = _reshape(number, shape=())
-        if weight.dtype is not rates.dtype:
-            number = cast(number, dtype=weight.dtype.name)
+        if dtype is not rates.dtype:
+            number = cast(number, dtype=dtype.name)
         numbers.append(number)
     return numbers

@@ -6,10 +6,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tigon.base import TensorType
-from tigon.base.dtypes import DType, float32
+from tigon.base.dtypes import DType, float32, rounded
+from tigon.base.extents import RuntimeNumber
 from tigon.base.frozen import replace
-from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    Node,
+    Value,
+    constant,
+    topological_order,
+    variable,
+)
 from tigon.ops.record import Family
 from tigon.passes.primitives import cast
 
@@ -43,7 +54,8 @@ def _computes(node: Node) -> bool:
 def widened(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
     """The outputs of the same call, made in float32: of a composite nothing is rounded inside. None
     for one that is made of what does no arithmetic. Each operand is widened for itself, so that
-    what gradients of its uses come to is rounded as it is imperatively.
+    what gradients of its uses come to is rounded as it is imperatively. A number
+    beside narrow floats is rounded first.
 
     >>> from tigon.base import as_dtype
     >>> from tigon.ir import Graph, show
@@ -67,13 +79,34 @@ def widened(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         made = Node(cast, (value,), cast.make_attrs({"dtype": dtype.name}), name, node.hints)
         return made.outputs[0]
 
-    operands = tuple(to(value, float32) if value.dtype.is_narrow else value for value in inputs)
+    dtypes = [value.dtype for value in inputs if value.dtype.is_narrow]
+    operands = tuple(
+        to(value, float32)
+        if value.dtype.is_narrow
+        else _as_beside(value, dtypes[0])
+        if dtypes and _is_number(value)
+        else value
+        for value in inputs
+    )
     made = Node(node.op, operands, attrs, node.name, node.hints)
     made.serial = node.serial
     return tuple(
         to(value, type_.dtype) if type_.dtype.is_narrow else value
         for value, type_ in zip(made.outputs, node.types, strict=True)
     )
+
+
+def _is_number(value: Value) -> bool:
+    """A number as it is written in a program, known before it runs."""
+    if value.node.op is not CONSTANT or not value.type.weak:
+        return False
+    return not isinstance(value.node.attrs.value, RuntimeNumber)
+
+
+def _as_beside(number: Value, dtype: DType) -> Value:
+    """A number that stands beside narrow floats is one of these, as it is imperatively."""
+    given = float(number.node.attrs.value)
+    return constant(float(rounded(np.array(given), dtype)))
 
 
 def _moves_alone(node: Node, attrs: Any) -> bool:

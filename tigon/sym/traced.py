@@ -130,7 +130,7 @@ class ArraySymbol(Symbol):
         part = get("_cast_like")(value, self) if isinstance(value, Symbol) else value
         if not isinstance(part, Symbol):
             filled = get("_full")
-            fields = {"shape": (1,), "value": part, "dtype": np.dtype(self.dtype).name}
+            fields = {"shape": (1,), "value": part, "dtype": as_dtype(self.dtype).name}
             part = apply(filled, filled.make_attrs(fields), (), like=type(self))
         if trace is None or not trace.recording or not found.is_view(shape):
             self._write(found, part)
@@ -285,11 +285,11 @@ class ArraySymbol(Symbol):
 
     def asscalar(self) -> Any:
         """The one element as a numpy scalar; what is compared with it decides."""
-        return self._number("asscalar", np.dtype(self.dtype).type)
+        return self._number("asscalar", as_dtype(self.dtype).numpy.type)
 
     def item(self, *index: Any) -> Any:
         """The one element as a Python number; what is compared with it decides."""
-        kind = type(np.dtype(self.dtype).type(0).item())
+        kind = type(as_dtype(self.dtype).numpy.type(0).item())
         return self._read("x.item()", "item", index, {}) if index else self._number("item", kind)
 
     def _number(self, name: str, kind: type) -> Any:

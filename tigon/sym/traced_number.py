@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base import as_dtype
 from tigon.base.unread import Unread, number_of
 from tigon.ops.record import get
 
@@ -51,10 +52,10 @@ class TracedNumber(Unread):
     def _both(self, other: TracedNumber) -> tuple[Any, Any] | None:
         """Symbols that compare as this number and another one that is not read yet; None where
         none do so."""
-        own, its = np.dtype(self.of.dtype), np.dtype(other.of.dtype)
+        own, its = as_dtype(self.of.dtype), as_dtype(other.of.dtype)
         if self._name != other._name:
             return None  # a number of Python becomes what numpy's is
-        if own == its:
+        if own is its:
             return self.of, other.of
         if "f" not in own.kind + its.kind:
             fits = all(dtype.kind != "u" or dtype.itemsize < 8 for dtype in (own, its))
@@ -66,16 +67,16 @@ class TracedNumber(Unread):
 
     def _sides(self, other: Any) -> tuple[Any, Any] | None:
         """A symbol and a number that compare as this and the other do; None where none do so."""
-        own = np.dtype(self.of.dtype)
+        own = as_dtype(self.of.dtype)
         other = number_of(other)
         if type(other) not in (int, float, bool) and not isinstance(other, np.generic):
             return None
         if self._name == "item" and isinstance(other, np.floating):
             # Python's numbers become what a numpy scalar is.
             return _as(self.of, other.dtype.name), float(other)
-        if own.kind == "f":
+        if own.is_float:
             narrow = self._name == "asscalar" and type(other) in (int, float, bool)
-            bound = float(own.type(other)) if narrow else float(other)
+            bound = float(own.numpy.type(other)) if narrow else float(other)
             exact = not isinstance(other, (int, np.integer)) or abs(int(other)) <= _MOST_EXACT
             return (_as(self.of, "float64"), bound) if exact else None
         if isinstance(other, (int, np.integer, np.bool_)):
@@ -107,7 +108,7 @@ def _is_unread(number: Any) -> bool:
 
 
 def _as(symbol: Any, dtype: str) -> Any:
-    return symbol if np.dtype(symbol.dtype).name == dtype else get("Cast")(symbol, dtype=dtype)
+    return symbol if as_dtype(symbol.dtype).name == dtype else get("Cast")(symbol, dtype=dtype)
 
 
 def _install_comparison(name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon import nd
-from tigon.base import check
+from tigon.base import as_dtype, check
 from tigon.gluon.block import Block, HybridBlock
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.rnn.sequences import (
@@ -152,8 +152,8 @@ class HybridRecurrentCell(RecurrentCell, HybridBlock):
             check(
                 state.shape == info["shape"] and state.dtype == inputs.dtype,
                 type(self).__name__,
-                f"states[{number}]: expected shape {info['shape']}, {inputs.dtype.__name__} like "
-                f"inputs; given {state.shape}, {state.dtype.__name__}; begin_state(batch_size="
+                f"states[{number}]: expected shape {info['shape']}, {as_dtype(inputs.dtype)} like "
+                f"inputs; given {state.shape}, {as_dtype(state.dtype)}; begin_state(batch_size="
                 f"{inputs.shape[0]}) gives those to begin with",
             )
 
