@@ -451,3 +451,19 @@ def test_what_does_not_fit_is_refused() -> None:
         lambda: layer(inputs("TNC"), None, nd.ones(2)),
     )
     refused("RNN: activation: expected 'relu'", lambda: rnn.RNN(3, activation="sigmoid"))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("layout", ["NTC", "TNC"])
+def test_a_layer_of_a_file_takes_an_empty_batch(kind: str, layout: str, tmp_path: Any) -> None:
+    layer = getattr(rnn, kind)(3, layout=layout)
+    layer.initialize()
+    layer.hybridize()
+    x = nd.ones((2, 2, 4))
+    layer(x)
+    files = layer.export(tmp_path / "layer")
+    block = gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    empty = (0, 2, 4) if layout == "NTC" else (2, 0, 4)
+    for net in (layer, block):
+        assert net(x).shape == (2, 2, 3)
+        assert net(nd.zeros(empty)).shape == (*empty[:2], 3)

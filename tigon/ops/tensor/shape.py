@@ -72,6 +72,8 @@ def _resolve(
 
     result: list[int] = []
     inferred = -1
+    written = 1  # the extents that are given as such
+    spread = 1  # the axes that no code keeps, merges or splits
     left = list(source)  # axes not yet used
     waiting = list(codes)
     while waiting:
@@ -79,7 +81,10 @@ def _resolve(
         need(code >= -4, f"{code} has no meaning, codes are 0 to -4")
         taken = left[: {-2: len(left), -3: 2}.get(code, 1)]
         del left[: len(taken)]
+        if code > 0 or code == -1:
+            spread *= prod(taken)
         if code > 0:
+            written *= code
             result.append(code)
         elif code == 0:
             need(taken, "a 0 keeps an axis that is not there")
@@ -100,8 +105,12 @@ def _resolve(
             result += factors
     if inferred >= 0:
         known = prod(result)
-        need(known, "an extent cannot be inferred next to an empty axis")
-        result[inferred] = prod(source) // known
+        if not known:  # an empty axis is kept: the others are what they are without it
+            total, known = spread * prod(left), written
+            result[inferred] = total // known
+            need(result[inferred] * known == total, "the elements of the other axes do not fit")
+        else:
+            result[inferred] = prod(source) // known
     return tuple(result)
 
 
@@ -135,6 +144,9 @@ reshape = composite(
         ((10, 5, 4), {"shape": (-1, 0), "reverse": True}),
         ((), {"shape": (1,)}),
         ((0, 3), {"shape": (-1, 2)}),
+        ((0, 3, 4), {"shape": (0, -1)}),
+        ((2, 0, 6), {"shape": (-1, 0, 3), "reverse": True}),
+        ((3, 0, 4), {"shape": (-4, 1, 3, 0, -1)}),
     ),
     doc="""The same elements in row-major order, under another shape.
 
