@@ -50,6 +50,7 @@ if _TYPE_CHECKING:
         contrib,
         engine,
         gluon,
+        image,
         init,
         initializer,
         io,
@@ -60,6 +61,7 @@ if _TYPE_CHECKING:
         name,
         operator,
         optimizer,
+        recordio,
         registry,
         rnn,
         sym,
@@ -68,6 +70,7 @@ if _TYPE_CHECKING:
         util,
         visualization,
     )
+    from tigon import image as img
     from tigon import visualization as viz
     from tigon.as_mxnet import install_as_mxnet
     from tigon.attribute import AttrScope
@@ -85,8 +88,9 @@ if _TYPE_CHECKING:
         use_np_shape,
     )
 else:
-    _PARTS = """attribute autograd contrib engine gluon init initializer io libinfo log lr_scheduler
-        metric name operator optimizer registry rnn sym symbol test_utils util visualization"""
+    _PARTS = """attribute autograd contrib engine gluon image init initializer io libinfo log
+        lr_scheduler metric name operator optimizer recordio registry rnn sym symbol test_utils
+        util visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
     _MODES = """is_np_array is_np_shape np_array np_shape set_np_shape use_np use_np_array
         use_np_shape"""
@@ -99,6 +103,7 @@ else:
             "AttrScope": "tigon.attribute:AttrScope",
             "NoGradient": "tigon.autograd:NoGradient",
             "install_as_mxnet": "tigon.as_mxnet:install_as_mxnet",
+            "img": "tigon.image",
             "jit": "tigon.gluon.function:jit",
             "viz": "tigon.visualization",
         },
@@ -134,6 +139,8 @@ __all__ = [
     "gluon",
     "gpu",
     "gpu_memory_info",
+    "image",
+    "img",
     "init",
     "initializer",
     "install_as_mxnet",
@@ -156,6 +163,7 @@ __all__ = [
     "ops",
     "optimizer",
     "random",
+    "recordio",
     "registry",
     "rnd",
     "rnn",

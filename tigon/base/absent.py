@@ -72,7 +72,13 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon", "kv kvstore", "gluon.Trainer, which sums gradients over contexts"),
     Absent("tigon.rnn", "ConvRNNCell ConvLSTMCell ConvGRUCell", "gluon.contrib.rnn"),
     Absent("tigon.rnn", "rnn_unroll", "the unroll of the cell"),
-    Absent("tigon", "image recordio", "gluon.data with a reader of images, nd.image"),
+    Absent("tigon.image", "ImageIter", "gluon.data.DataLoader of a dataset that calls imread"),
+    Absent(
+        "tigon.image",
+        "ImageDetIter CreateDetAugmenter CreateMultiRandCropAugmenter DetAugmenter DetBorrowAug "
+        "DetHorizontalFlipAug DetRandomCropAug DetRandomPadAug DetRandomSelectAug",
+        "augmenters of images, and arithmetic on boxes",
+    ),
     Absent("tigon", "profiler", "runtime.stats() and HybridBlock.explain()"),
     Absent("tigon", "np npx numpy numpy_extension", "nd, and numpy's functions on its arrays"),
     Absent("tigon", "torch th", "numpy's arrays, or nd.from_dlpack"),

@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 from typing import IO, Any
 
-from tigon.base.errors import check
+from tigon.base.errors import TigonError, check
 
 AnyPath = str | bytes | os.PathLike[Any]
 
@@ -28,8 +28,7 @@ def write_file(path: AnyPath, content: bytes | memoryview, durable: bool = True)
     pipe, a device or the name of an open file (/dev/stdout) is written to as it is. `durable`: on
     return the content is on the disk; waiting for that does not pay where it can be made again.
 
-    >>> import tempfile
-    >>> from pathlib import Path
+    >>>     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "x"
     ...     write_file(path, b"old")
@@ -55,6 +54,121 @@ def open_log(path: AnyPath, mode: str = "a") -> IO[str]:
     or instead of them ("w"). What is written is there at once."""
     check(mode in ("a", "w"), "open_log", f"expected mode 'a' or 'w'; given {mode!r}")
     return open(path, mode, buffering=1, encoding="utf-8")
+
+
+_ENOUGH_TO_WRITE = 1 << 20
+
+
+class NewFile:
+    """A file that is written part by part, and is there when it is closed: readers find what was
+    there before until then. Only one at a time writes to a path, in all processes: what two of
+    them have written would not go together. What a killed process has left is written over.
+
+    >>>     >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "x")
+    ...     new = NewFile(path)
+    ...     new.write(b"first, ")
+    ...     new.write(b"second")
+    ...     before = os.listdir(folder)
+    ...     new.close()
+    ...     before, os.listdir(folder), open(path).read()
+    (['.x.tigon-unfinished'], ['x'], 'first, second')
+    """
+
+    def __init__(self, path: AnyPath) -> None:
+        self.name = os.fsdecode(path)
+        self._target = os.path.realpath(self.name)
+        self._old = _status(self._target)
+        if self._old is not None and not os.access(self._target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.name)
+        check(
+            self._old is None or stat.S_ISREG(self._old.st_mode),
+            "NewFile",
+            f"expected the path of a file; {self.name} is something else",
+        )
+        folder, base = os.path.split(self._target)
+        self._unfinished = os.path.join(folder, f".{base}.tigon-unfinished")
+        try:
+            self._descriptor = self._begin()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.name) from error
+        self._waiting = bytearray()
+
+    def _begin(self) -> int:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+        while True:
+            descriptor = os.open(self._unfinished, flags, 0o666 if self._old is None else 0o600)
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.stat(self._unfinished)):
+                    os.ftruncate(descriptor, 0)
+                    return descriptor
+            except FileNotFoundError:
+                pass  # as where it is another file by now: someone finished it meanwhile
+            except BlockingIOError:
+                os.close(descriptor)
+                raise TigonError(
+                    f"{self.name}: expected to be its only writer; another one, of this process or "
+                    "of another, has not closed it; close that one first, or write to another file"
+                ) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still written."""
+        return self._descriptor >= 0
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Add to the end."""
+        self._waiting += content
+        if len(self._waiting) >= _ENOUGH_TO_WRITE:
+            self._flush()
+
+    def _flush(self) -> None:
+        left = memoryview(bytes(self._waiting))
+        self._waiting.clear()
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+    def close(self) -> None:
+        """Let the file take its place; if that fails, the old one stays."""
+        if self._descriptor < 0:
+            return
+        try:
+            self._flush()
+            if self._old is not None:
+                _take_over_owner(self._descriptor, self._old)
+            os.fsync(self._descriptor)
+            os.replace(self._unfinished, self._target)
+        except OSError as error:
+            self.abandon()
+            raise OSError(error.errno, error.strerror, self.name) from error
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+        _sync_folder(os.path.dirname(self._target) or os.curdir)
+
+    def abandon(self) -> None:
+        """Leave the old file, if there is one, as it is."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            with suppress(OSError):
+                os.unlink(self._unfinished)
+            os.close(descriptor)
+
+
+def anonymous_file(name: str) -> int:
+    """The descriptor of a file in memory that has no path: it is gone with its last reader."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    from tempfile import TemporaryFile
+
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def is_temporary(name: str) -> bool:

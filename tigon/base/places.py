@@ -18,6 +18,7 @@ PLACES = {
     "gluon.metric": "metric",
     "gluon.nn.basic_layers": "gluon.nn",
     "gluon.nn.conv_layers": "gluon.nn",
+    "image.image": "image",
     "io.io": "io",
     "io.utils": "io",
     "ndarray": "nd",

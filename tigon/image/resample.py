@@ -1,0 +1,91 @@
+"""Resizing: each number is a weighted sum of a few of the image's, along one axis after the other.
+
+Pixels are squares: the middle of the first is half a pixel from the edge, in both sizes. Beyond the
+edge the last pixel goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tigon.base import check
+
+NEAREST, BILINEAR, BICUBIC, AREA, LANCZOS = range(5)
+
+
+def resample(where: str, image: np.ndarray, width: int, height: int, how: int) -> np.ndarray:
+    """The image (height, width, channels) in another size; integers are rounded."""
+    check(
+        width > 0 and height > 0,
+        where,
+        f"expected a positive width and height; given {width} and {height}",
+    )
+    old_height, old_width = image.shape[:2]
+    if (old_height, old_width) == (height, width):
+        return image
+    if how == NEAREST:
+        rows = np.arange(height) * old_height // height
+        return image[rows][:, np.arange(width) * old_width // width]
+    found = image if image.dtype.kind == "f" else image.astype(np.float32)
+    for axis, size in ((0, height), (1, width)):
+        found = _along(found, axis, size, how)
+    if image.dtype.kind == "f":
+        return found
+    limits = np.iinfo(image.dtype)
+    return np.rint(found).clip(limits.min, limits.max).astype(image.dtype)
+
+
+def _along(image: np.ndarray, axis: int, size: int, how: int) -> np.ndarray:
+    old = image.shape[axis]
+    if old == size:
+        return image
+    if how == AREA and size < old:
+        low, taps, weights = _covered(old, size)
+    else:
+        taps, weight = _KERNELS[BILINEAR if how == AREA else how]
+        places = (np.arange(size) + 0.5) * (old / size) - 0.5
+        low = np.floor(places).astype(int)
+        weights = np.stack([weight(places - low - tap) for tap in taps])
+    weights /= weights.sum(0)
+    shape = [size if i == axis else 1 for i in range(image.ndim)]
+    total: Any = None
+    for tap, one in zip(taps, weights.astype(image.dtype), strict=True):
+        part = np.take(image, (low + tap).clip(0, old - 1), axis) * one.reshape(shape)
+        total = part if total is None else total + part
+    return total
+
+
+def _covered(old: int, size: int) -> tuple[np.ndarray, range, np.ndarray]:
+    """The first pixel that each new one covers, those from there on, and the part of each."""
+    edges = np.arange(size + 1) * (old / size)
+    low = np.floor(edges[:-1]).astype(int)
+    taps = range(-(-old // size) + 1)
+    weights = np.stack(
+        [np.minimum(edges[1:], low + tap + 1) - np.maximum(edges[:-1], low + tap) for tap in taps]
+    )
+    return low, taps, weights.clip(0, None)
+
+
+def _linear(distance: np.ndarray) -> np.ndarray:
+    return 1 - np.abs(distance)
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    """Keys (1981) with the slope -3/4."""
+    x, slope = np.abs(distance), -0.75
+    near = ((slope + 2) * x - (slope + 3)) * x * x + 1
+    far = ((x - 5) * x + 8) * x * slope - 4 * slope
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def _lanczos(distance: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(distance) < 4, np.sinc(distance) * np.sinc(distance / 4), 0.0)
+
+
+_KERNELS: dict[int, tuple[range, Callable[[np.ndarray], np.ndarray]]] = {
+    BILINEAR: (range(0, 2), _linear),
+    BICUBIC: (range(-1, 3), _cubic),
+    LANCZOS: (range(-3, 5), _lanczos),
+}
