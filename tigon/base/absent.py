@@ -121,7 +121,7 @@ TABLE: tuple[Absent, ...] = (
         "sgd_update and sgd_mom_update, symbol by symbol",
     ),
     Absent("tigon.sym", "reset_arrays", "zeros_like"),
-    Absent("tigon.nd", "imdecode", "a reader of images, then nd.array"),
+    Absent("tigon.nd", "imdecode", "image.imdecode"),
     Absent("tigon.nd", "CachedOp", "HybridBlock.hybridize"),
     Absent(
         "tigon.nd.sparse",

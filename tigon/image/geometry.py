@@ -392,9 +392,10 @@ def _rotated(image: np.ndarray, degrees: float, zoom_in: bool, zoom_out: bool) -
     scale = 1.0
     if zoom_in or zoom_out:
         # The corners, from the middle, where they would lie: how far beyond the image's half.
-        box_width = abs(width * cosine) + abs(height * sine)
-        box_height = abs(width * sine) + abs(height * cosine)
-        outer = max(box_width / width, box_height / height)
+        across, down = max(width - 1, 1), max(height - 1, 1)
+        box_width = abs(across * cosine) + abs(down * sine)
+        box_height = abs(across * sine) + abs(down * cosine)
+        outer = max(box_width / across, box_height / down)
         scale = outer if zoom_out else 1 / outer
     y, x = np.mgrid[:height, :width].astype(np.float64)
     x, y = x - (width - 1) / 2, y - (height - 1) / 2
