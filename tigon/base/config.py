@@ -46,3 +46,8 @@ def text(name: str) -> str:
 def is_on(name: str) -> bool:
     """Whether it is set to 1."""
     return text(name) == "1"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that is started: this one's, with changes."""
+    return {**os.environ, **changes}

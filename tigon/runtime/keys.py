@@ -42,6 +42,10 @@ def reserve(calls: int) -> tuple[int, int]:
     return key.seed, key.counter
 
 
+inner = _native.inner_key
+"""Seed and counter of a stream that follows from a seed and a number."""
+
+
 @contextmanager
 def scope(seed: int, counter: int) -> Iterator[None]:
     """Draws of this thread come from a reserved part of the stream."""

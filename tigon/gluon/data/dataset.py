@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TigonError, as_dtype, check
+from tigon.base import TigonError, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
 from tigon.gluon.parameters_section import describe as _describe
@@ -140,21 +140,10 @@ class ArrayDataset(Dataset):
         return tuple(data[index] for data in self._data)
 
     def rows(self, indices: list[int]) -> Any:
-        """A batch at once, where all data are numpy arrays; else None."""
-        from tigon import nd
-
+        """The rows of a batch at once, where all data are numpy arrays; else None."""
         if not all(isinstance(data, np.ndarray) for data in self._data):
             return None
-        parts = [nd.array(data[indices], dtype=kept_dtype(data.dtype)) for data in self._data]
-        return parts[0] if len(parts) == 1 else parts
-
-
-def kept_dtype(dtype: np.dtype) -> str:
-    """The dtype of a batch: that of the data where arrays can have it, else float32."""
-    try:
-        return as_dtype(dtype).name
-    except TigonError:
-        return "float32"
+        return [data[indices] for data in self._data]
 
 
 _describe(

@@ -94,6 +94,14 @@ class BatchSampler(Sampler):
         elif batch and self._last_batch == "rollover":
             self._left_over = batch
 
+    def state_dict(self) -> dict[str, list[int]]:
+        """What is left over from the epoch before."""
+        return {"left_over": [int(index) for index in self._left_over]}
+
+    def load_state_dict(self, state: dict[str, list[int]]) -> None:
+        """Begin the next epoch with what was left over."""
+        self._left_over = list(state["left_over"])
+
     def __len__(self) -> int:
         count = len(self._sampler)
         if self._last_batch == "keep":
