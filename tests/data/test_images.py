@@ -65,7 +65,8 @@ def test_images_are_turned_as_the_camera_says(orientation: int) -> None:
     exif[274] = orientation
     stored = {
         1: PICTURE, 2: PICTURE[:, ::-1], 3: PICTURE[::-1, ::-1], 4: PICTURE[::-1],
-        5: PICTURE.transpose(1, 0, 2), 6: np.rot90(PICTURE), 7: PICTURE[::-1, ::-1].transpose(1, 0, 2),
+        5: PICTURE.transpose(1, 0, 2), 6: np.rot90(PICTURE),
+        7: PICTURE[::-1, ::-1].transpose(1, 0, 2),
         8: np.rot90(PICTURE, -1),
     }[orientation]  # fmt: skip
     found = image.imdecode(saved(np.ascontiguousarray(stored), exif=exif)).asnumpy()
@@ -105,8 +106,8 @@ def test_what_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     path.write_bytes(b"")
     assert message(lambda: image.imread(path)) == (
-        f"imread: expected the bytes of an image of {path}; given none: is the file, or the record, "
-        "empty?"
+        f"imread: expected the bytes of an image of {path}; given none: is the file, or the "
+        "record, empty?"
     )
     whole = saved(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG")
     assert "is it damaged" in message(lambda: image.imdecode(whole[: len(whole) // 2]))
@@ -289,8 +290,8 @@ def test_what_augmenters_compute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lists_of_augmenters() -> None:
     found = image.CreateAugmenter(
-        (3, 8, 9), resize=10, rand_crop=True, rand_resize=True, rand_mirror=True, mean=True, std=True,
-        brightness=0.1, hue=0.1, pca_noise=0.1, rand_gray=0.1,
+        (3, 8, 9), resize=10, rand_crop=True, rand_resize=True, rand_mirror=True, mean=True,
+        std=True, brightness=0.1, hue=0.1, pca_noise=0.1, rand_gray=0.1,
     )  # fmt: skip
     assert [type(one).__name__ for one in found] == [
         "ResizeAug", "RandomSizedCropAug", "HorizontalFlipAug", "CastAug", "ColorJitterAug",

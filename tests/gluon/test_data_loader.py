@@ -57,7 +57,7 @@ def within(seconds, condition):
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("prefetch", [None, 0, 1, 9])
 def test_batches_come_in_order_and_threads_end(workers, prefetch, loading):
-    loader = DataLoader(Dataset(11), 1, num_workers=workers, prefetch=prefetch)
+    loader = DataLoader(Dataset(11), 1, num_workers=workers, prefetch=prefetch, thread_pool=True)
     for _ in range(2):
         assert numbers(loader) == list(range(11))
     assert within(5, lambda: loading() == 0)
@@ -66,7 +66,7 @@ def test_batches_come_in_order_and_threads_end(workers, prefetch, loading):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_stuck_thread_is_waited_for_until_the_timeout(workers):
     dataset = Dataset(9, stuck=(2,))
-    loader = DataLoader(dataset, 2, num_workers=workers, timeout=0.5)
+    loader = DataLoader(dataset, 2, num_workers=workers, timeout=0.5, thread_pool=True)
     came, start = [], time.monotonic()
     with pytest.raises(mx.TigonError) as error:
         for batch in loader:
@@ -86,7 +86,7 @@ def test_a_stuck_thread_is_waited_for_until_the_timeout(workers):
 @pytest.mark.parametrize("leave", ["break", "exception", "collected", "cycle", "never begun"])
 def test_leaving_early_does_not_wait(leave, loading):
     dataset = Dataset(20, stuck=(5,))
-    loader = DataLoader(dataset, 1, num_workers=2)
+    loader = DataLoader(dataset, 1, num_workers=2, thread_pool=True)
     start = time.monotonic()
     if leave == "break":
         for _ in loader:
@@ -120,7 +120,7 @@ def test_an_error_of_the_dataset_comes_in_its_place():
 
     came = []
     with pytest.raises(TimeoutError, match=r"^the dataset's own$"):
-        for batch in DataLoader(Failing(9), 1, num_workers=3, timeout=20):
+        for batch in DataLoader(Failing(9), 1, num_workers=3, timeout=20, thread_pool=True):
             came.append(batch)
     assert numbers(came) == [0, 1, 2]
 
@@ -143,7 +143,7 @@ def test_a_stuck_thread_does_not_keep_the_process(naive):
                     threading.Event().wait()
                 return nd.full((3,), index)
 
-        kept = iter(DataLoader(Stuck(), 1, num_workers=2))
+        kept = iter(DataLoader(Stuck(), 1, num_workers=2, thread_pool=True))
         print(next(kept).asnumpy()[0, 0])
     """
     done = subprocess.run(

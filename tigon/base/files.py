@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import IO, Any
 
@@ -161,14 +162,25 @@ class NewFile:
             os.close(descriptor)
 
 
-def anonymous_file(name: str) -> int:
+def anonymous_file(name: str, content: Iterable[bytes | memoryview] = ()) -> int:
     """The descriptor of a file in memory that has no path: it is gone with its last reader."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
-    from tempfile import TemporaryFile
+        descriptor = os.memfd_create(name)
+    else:
+        from tempfile import TemporaryFile
 
-    with TemporaryFile() as file:
-        return os.dup(file.fileno())
+        with TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    for part in content:
+        left = memoryview(part).cast("B")
+        while left:
+            left = left[os.write(descriptor, left) :]
+    return descriptor
+
+
+def grow(descriptor: int, size: int) -> None:
+    """Let a file of ours have that many bytes."""
+    os.ftruncate(descriptor, size)
 
 
 def is_temporary(name: str) -> bool:

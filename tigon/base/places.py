@@ -15,6 +15,7 @@ PLACES = {
     "contrib.sym": "sym.contrib",
     "contrib.symbol": "sym.contrib",
     "executor": "sym.executor",
+    "gluon.contrib.data.sampler": "gluon.contrib.data",
     "gluon.metric": "metric",
     "gluon.nn.basic_layers": "gluon.nn",
     "gluon.nn.conv_layers": "gluon.nn",

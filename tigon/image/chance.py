@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tigon.runtime import keys
+from tigon.runtime import keys, tracing
 
 
 def chance() -> Random:
@@ -19,5 +19,6 @@ def chance() -> Random:
     >>> first == chance().random()
     True
     """
+    tracing.needs_arrays("draws in Python code")
     seed, counter = keys.reserve(1)
     return Random((seed % (1 << 64) << 64) + counter)

@@ -34,7 +34,7 @@ def resample(where: str, image: np.ndarray, width: int, height: int, how: int) -
     if image.dtype.kind == "f":
         return found
     limits = np.iinfo(image.dtype)
-    return np.rint(found).clip(limits.min, limits.max).astype(image.dtype)
+    return np.floor(found + np.float32(0.5)).clip(limits.min, limits.max).astype(image.dtype)
 
 
 def _along(image: np.ndarray, axis: int, size: int, how: int) -> np.ndarray:

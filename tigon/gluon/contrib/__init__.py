@@ -1,8 +1,8 @@
-"""What MXNet calls contributed: layers, convolutions and recurrent cells."""
+"""What MXNet calls contributed: layers, convolutions, recurrent cells and a sampler."""
 
-from tigon.base.lazy import complete as _complete
+from tigon.base.lazy import imported_on_demand as _imported_on_demand
 from tigon.gluon.contrib import cnn, nn, rnn
 
-__all__ = ["cnn", "nn", "rnn"]
+_imported_on_demand(globals(), {"data": "tigon.gluon.contrib.data"})
 
-_complete(globals())
+__all__ = ["cnn", "data", "nn", "rnn"]

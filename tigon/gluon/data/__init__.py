@@ -1,14 +1,20 @@
 """Datasets, samplers and loaders."""
 
-from tigon.base.lazy import complete as _complete
+from tigon.base.lazy import imported_on_demand as _imported_on_demand
 from tigon.gluon.data.dataloader import DataLoader, default_batchify_fn
-from tigon.gluon.data.dataset import ArrayDataset, Dataset, SimpleDataset
+from tigon.gluon.data.dataset import ArrayDataset, Dataset, RecordFileDataset, SimpleDataset
 from tigon.gluon.data.sampler import (
     BatchSampler,
     FilterSampler,
+    IntervalSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
+)
+
+_imported_on_demand(
+    globals(),
+    {"batchify": "tigon.gluon.data.batchify", "vision": "tigon.gluon.data.vision"},
 )
 
 __all__ = [
@@ -17,11 +23,13 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "FilterSampler",
+    "IntervalSampler",
     "RandomSampler",
+    "RecordFileDataset",
     "Sampler",
     "SequentialSampler",
     "SimpleDataset",
+    "batchify",
     "default_batchify_fn",
+    "vision",
 ]
-
-_complete(globals())

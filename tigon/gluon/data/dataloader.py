@@ -174,9 +174,10 @@ class DataLoader(NamesWrongTypes):
 
     The order of an epoch, and what transforms draw from tigon's random stream, follow from the
     state of `mx.random` at its beginning and the places of the samples alone: they are the same
-    with any number of workers. `state_dict()` is the place in an epoch, a few numbers; a loader that
-    has loaded it goes on with the next batch of that epoch.
+    with any number of workers. `state_dict()` is the place in an epoch, a few numbers; a loader
+    that has loaded it goes on with the next batch of that epoch.
 
+    >>> import numpy as np
     >>> from tigon.gluon.data import ArrayDataset
     >>> loader = DataLoader(ArrayDataset(np.zeros((5, 2)), np.arange(5)), batch_size=2)
     >>> [data.shape for data, label in loader]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tigon.base import TigonError, check
+from tigon import recordio
+from tigon.base import check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
 from tigon.gluon.parameters_section import describe as _describe
@@ -27,7 +29,7 @@ class Dataset(NamesWrongTypes):
         raise NotImplementedError(f"{type(self).__name__}: define __len__")
 
     def filter(self, function: Callable[[Any], bool]) -> Dataset:
-        """The samples for which `function` is true."""
+        """The samples for which `function` is true; each is asked once, at once."""
         return Subset(self, [i for i in range(len(self)) if function(self[i])])
 
     def shard(self, num_shards: int, index: int) -> Dataset:
@@ -36,6 +38,11 @@ class Dataset(NamesWrongTypes):
         >>> [len(SimpleDataset(range(10)).shard(3, i)) for i in range(3)]
         [4, 3, 3]
         """
+        check(
+            num_shards > 0,
+            "Dataset.shard",
+            f"num_shards: expected a positive number; given {num_shards}",
+        )
         check(
             0 <= index < num_shards,
             "Dataset.shard",
@@ -47,6 +54,11 @@ class Dataset(NamesWrongTypes):
 
     def take(self, count: int | None) -> Dataset:
         """The first `count` samples."""
+        check(
+            count is None or count >= 0,
+            "Dataset.take",
+            f"count: expected None or a number from 0 on; given {count}",
+        )
         total = len(self)
         return Subset(self, range(total if count is None else min(count, total)))
 
@@ -112,6 +124,29 @@ class _FirstOnly:
         return (self._function(first), *rest) if rest else self._function(first)
 
 
+class RecordFileDataset(Dataset):
+    """The records of a file with an index beside it, as bytes.
+
+    The index is the file whose name ends in `.idx` where that of the records ends in `.rec`."""
+
+    def __init__(self, filename: Any) -> None:
+        self.filename = os.fspath(filename)
+        self.idx_file = os.path.splitext(self.filename)[0] + ".idx"
+        check(
+            os.path.exists(self.idx_file),
+            "RecordFileDataset",
+            f"expected the index of {self.filename} at {self.idx_file}; it is not there; write it "
+            f"with python -m tigon.tools.im2rec --index {self.filename}",
+        )
+        self._record = recordio.MXIndexedRecordIO(self.idx_file, self.filename, "r")
+
+    def __getitem__(self, index: int) -> bytes:
+        return self._record.read_idx(self._record.keys[index])
+
+    def __len__(self) -> int:
+        return len(self._record.keys)
+
+
 class ArrayDataset(Dataset):
     """Samples across several arrays of equal length.
 
@@ -149,6 +184,8 @@ class ArrayDataset(Dataset):
 _describe(
     SimpleDataset,
     ArrayDataset,
+    RecordFileDataset,
+    filename="the path of the record file",
     data="the samples",
     arrays="arrays or lists of one length, of which a sample has one element each",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tigon import nd
 from tigon.base import check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.gluon.parameters_section import describe as _describe
@@ -41,8 +42,6 @@ class RandomSampler(Sampler):
         self._length = length
 
     def __iter__(self) -> Iterator[int]:
-        from tigon import nd
-
         order = nd.random.uniform(shape=(max(self._length, 1),), dtype="float64")
         return iter(order.asnumpy()[: self._length].argsort().tolist())
 
@@ -61,6 +60,33 @@ class FilterSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+
+class IntervalSampler(Sampler):
+    """Every `interval`-th number from 0 on, then those from 1 on, and so on.
+
+    >>> list(IntervalSampler(10, 3))
+    [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]
+    >>> list(IntervalSampler(10, 3, rollover=False))
+    [0, 3, 6, 9]
+    """
+
+    def __init__(self, length: int, interval: int, rollover: bool = True) -> None:
+        check(
+            0 < interval <= length,
+            "IntervalSampler",
+            f"interval: expected a number from 1 to the length {length}; given {interval}",
+        )
+        self._length = length
+        self._interval = interval
+        self._rollover = rollover
+
+    def __iter__(self) -> Iterator[int]:
+        for start in range(self._interval if self._rollover else 1):
+            yield from range(start, self._length, self._interval)
+
+    def __len__(self) -> int:
+        return self._length if self._rollover else -(-self._length // self._interval)
 
 
 class BatchSampler(Sampler):
@@ -115,7 +141,10 @@ _describe(
     SequentialSampler,
     RandomSampler,
     FilterSampler,
+    IntervalSampler,
     BatchSampler,
+    interval="the distance from one number to the next",
+    rollover="whether it begins again with the numbers that were left out",
     length="how many samples there are",
     start="the first number",
     fn="of a sample, whether it is taken",

@@ -1,8 +1,8 @@
 """Batches from a worker process in memory that both processes have: nothing is copied on the way.
 
 A worker has one file without a name, which grows by slots. A batch lies in a slot: what is pickled
-and sent is how it is put together, and where its arrays are. The loop's process makes arrays of that
-memory; when the last of them is gone, the worker is told that the slot is free."""
+and sent is how it is put together, and where its arrays are. The loop's process makes arrays of
+that memory; when the last of them is gone, the worker is told that the slot is free."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tigon import nd
+from tigon.base.files import grow
 from tigon.context import current_context
 
 _ALIGNED = 64
@@ -87,7 +88,7 @@ class Arena:
             return min(fitting, key=lambda slot: slot.capacity)
         unit = max(_PAGE, 1 << max(size.bit_length() - 3, 0))  # few sizes, of little waste
         capacity = -(-size // unit) * unit
-        os.truncate(self._descriptor, self._end + capacity)
+        grow(self._descriptor, self._end + capacity)
         slot = _Slot(self._descriptor, self._end, capacity)
         self._slots[slot.offset] = slot
         self._end += capacity
@@ -234,7 +235,8 @@ class _Pickler(pickle.Pickler):
 
 _BY_NUMPY = frozenset(
     nd.zeros(0, dtype=name).dtype_code
-    for name in "float32 float64 float16 uint8 int32 int8 int64 bool int16 uint16 uint32 uint64".split()
+    for name in """float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64
+    bool""".split()
 )
 
 

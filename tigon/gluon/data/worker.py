@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import random
 import select
 import signal
+import struct
 import traceback
 from io import BytesIO
 from multiprocessing import spawn
@@ -20,8 +22,20 @@ from tigon.base import TigonError
 from tigon.gluon.data import shared
 from tigon.gluon.data.loading import Order, load
 
+ALIGNED = 64
+HEAD = struct.Struct("<Q")
+"""The length of the table that begins the file of a dataset."""
+
 MAIN = ("init_main_from_name", "init_main_from_path")
 """How `multiprocessing` names what the program began with."""
+
+BEGINNING = (-1, -1)
+"""In the place of epoch and batch: what is told once, before the first one."""
+
+GUARD = (
+    "put what it does under `if __name__ == '__main__':`, move the dataset into a module, or pass "
+    "thread_pool=True"
+)
 
 is_importing_main = False
 """While the program itself is imported in a worker, which needs what it defines."""
@@ -36,9 +50,10 @@ def main(connection: int, memory: int, program: int) -> None:
     try:
         dataset, batchify = _program(program)
     except BaseException as error:
-        pipe.send_bytes(_failure(-1, -1, error))
+        pipe.send_bytes(_failure(*BEGINNING, _about_main(error) if is_importing_main else error))
         return
     try:
+        pipe.send_bytes(pickle.dumps((*BEGINNING, None, None)))
         _serve(pipe, dataset, batchify)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
@@ -53,23 +68,25 @@ def _end_with(connection: int) -> None:
     os._exit(0)
 
 
+def _about_main(error: BaseException) -> TigonError:
+    if isinstance(error, TigonError) and GUARD in str(error):
+        return error
+    return TigonError(
+        "DataLoader: worker processes import this program for what it defines; that ended with "
+        f"{type(error).__name__}: {error}; {GUARD}"
+    )
+
+
 def _program(descriptor: int) -> tuple[Any, Any]:
     """What is loaded and how, from a file that all workers have."""
-    with open(descriptor, "rb", closefd=True) as file:
-        file.seek(0)
-        sizes = pickle.load(file)
-        preparation = pickle.load(file)
-        pickled = file.read(sizes[0])
-        start = file.tell()
-        memory = (
-            np.memmap(file, np.uint8, "c", start, (sum(sizes[1:]),)) if any(sizes[1:]) else None
-        )
+    memory = np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY), np.uint8)
+    os.close(descriptor)
+    (size,) = HEAD.unpack(memory[: HEAD.size].tobytes())
+    preparation, spans = pickle.loads(memory[HEAD.size : HEAD.size + size].tobytes())
     spawn.prepare({name: value for name, value in preparation.items() if name not in MAIN})
-    buffers, begin = [], 0
-    for size in sizes[1:]:
-        buffers.append(bytearray() if memory is None else memory[begin : begin + size])
-        begin += size
-    return _Unpickler(preparation, pickled, buffers).load()
+    parts = memory[HEAD.size + size + -(HEAD.size + size) % ALIGNED :]
+    pickled, *buffers = (parts[begin:end] for begin, end in spans)
+    return _Unpickler(preparation, pickled.tobytes(), buffers).load()
 
 
 class _Unpickler(pickle.Unpickler):
@@ -122,7 +139,7 @@ def _seed(order: Order) -> None:
     """Python's and numpy's generators, too, for code that draws from these."""
     number = (order.stream + order.first * 0x9E3779B97F4A7C15) % (1 << 64)
     random.seed(number)
-    np.random.seed([number & 0xFFFFFFFF, number >> 32])
+    np.random.seed([number & 0xFFFFFFFF, number >> 32, 1])  # both are Mersenne twisters
 
 
 def _failure(epoch: int, number: int, error: BaseException) -> bytes:

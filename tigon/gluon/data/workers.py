@@ -26,6 +26,7 @@ _PROGRAM = (
     "from tigon.gluon.data.worker import main; main(*map(int, sys.argv[2:]))"
 )
 _SECONDS_TO_END = 2.0
+_SECONDS_TO_BEGIN = 120.0
 
 
 class WorkerTraceback(Exception):
@@ -99,8 +100,7 @@ class WorkerPool:
             not worker.is_importing_main,
             "DataLoader",
             "this program is imported by worker processes, which need what it defines, and begins "
-            "to load batches again; put what it does under `if __name__ == '__main__':`, move the "
-            "dataset into a module, or pass thread_pool=True",
+            f"to load batches again; {worker.GUARD}",
         )
         self._owner = os.getpid()
         program = _written(dataset, batchify)
@@ -114,6 +114,8 @@ class WorkerPool:
         self._epoch = 0
         self._arrived: dict[tuple[int, int], Any] = {}
         self._wanted: set[int] = set()
+        self._beginning = count
+        """How many processes have not begun yet."""
 
     @property
     def is_usable(self) -> bool:
@@ -155,14 +157,17 @@ class WorkerPool:
         end = time.monotonic() + timeout
         key = (epoch, order.number)
         while key not in self._arrived:
-            left = end - time.monotonic()
+            left = end - time.monotonic() + (_SECONDS_TO_BEGIN if self._beginning else 0)
             ready = wait([one.pipe for one in self._workers], max(left, 0))
             if not ready:
                 self.close()  # it is stuck, and would be so for the next epoch, too
                 raise TigonTimeoutError(late(order, timeout))
+            was_beginning = self._beginning
             for one in self._workers:
                 if one.pipe in ready:
                     self._receive(one)
+            if self._beginning < was_beginning:
+                end = time.monotonic() + timeout  # that they begin takes time of its own
         found, failure = self._arrived.pop(key)
         if failure is not None:
             raise _error_of(*failure)
@@ -175,9 +180,12 @@ class WorkerPool:
             error = one.death()
             self.close()
             raise error from None
-        if epoch < 0:
-            self.close()
-            raise _error_of(*failure)
+        if (epoch, number) == worker.BEGINNING:
+            self._beginning -= 1
+            if failure is not None:
+                self.close()
+                raise _error_of(*failure)
+            return
         one.ordered.pop(0)
         found = None if message is None else one.mapped.unpack(shared.Message(*message))
         if epoch in self._wanted:
@@ -225,17 +233,17 @@ def _written(dataset: Any, batchify: Batchify) -> int:
     except Exception as error:
         raise TigonError(_why_not(dataset, batchify, error)) from error
     preparation = _preparation()
-    parts = [buffer.raw() for buffer in buffers]
     if not any(name in preparation for name in worker.MAIN):
         _check_main(pickled)
-    descriptor = anonymous_file("tigon-dataset")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        pickle.dump([len(pickled), *(len(part) for part in parts)], file)
-        pickle.dump(preparation, file)
-        file.write(pickled)
-        for part in parts:
-            file.write(part)
-    return descriptor
+    parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+    content, spans, end = [], [], 0
+    for part in parts:
+        spans.append((end, end + len(part)))
+        content += [part, bytes(-len(part) % worker.ALIGNED)]
+        end += len(part) + -len(part) % worker.ALIGNED
+    table = pickle.dumps((preparation, spans))
+    head = worker.HEAD.pack(len(table)) + table
+    return anonymous_file("tigon-dataset", [head + bytes(-len(head) % worker.ALIGNED), *content])
 
 
 def _preparation() -> dict[str, Any]:
@@ -260,8 +268,8 @@ def _check_main(pickled: bytes) -> None:
         check(
             code.name != "STACK_GLOBAL" or strings[-2:-1] != ["__main__"],
             "DataLoader",
-            f"{strings[-1] if strings else ''} is defined in the program that was started, and that "
-            "is no file that worker processes could import; put it into a module, or pass "
+            f"{strings[-1] if strings else ''} is defined in the program that was started, and "
+            "that is no file that worker processes could import; put it into a module, or pass "
             "thread_pool=True",
         )
 

@@ -1,0 +1,316 @@
+"""Worker processes: what they give is what the loop itself would load, and they end with it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tests.data import worker_datasets as sets
+from tigon import nd
+from tigon.gluon.data import ArrayDataset, DataLoader, SimpleDataset
+
+pytestmark = pytest.mark.alone  # processes take time to begin
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, (nd.NDArray, np.ndarray)):
+        array = value.asnumpy() if isinstance(value, nd.NDArray) else value
+        return type(value).__name__, str(array.dtype), array.shape, array.tolist()
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return value
+
+
+def message(run: Callable[[], Any], kind: type = mx.TigonError) -> str:
+    with pytest.raises(kind) as error:
+        run()
+    return str(error.value)
+
+
+def is_running(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+# ------------------------------------------------------------------------ what they give
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_same_with_any_number_of_workers(shuffle: bool) -> None:
+    def run(**options: Any) -> Any:
+        mx.random.seed(11)
+        loader = DataLoader(sets.Drawing(23), 4, shuffle=shuffle, **options)
+        return [[plain(batch) for batch in loader] for _ in range(2)]
+
+    wanted = run()
+    assert wanted[0] != wanted[1]
+    assert run(num_workers=2, thread_pool=True) == wanted
+    assert run(num_workers=1) == wanted
+    assert run(num_workers=3, prefetch=1) == wanted
+
+
+def test_generators_of_python_and_numpy_follow_from_the_place() -> None:
+    def run(workers: int) -> Any:
+        mx.random.seed(11)
+        return [
+            plain(batch) for batch in DataLoader(sets.DrawingElsewhere(9), 2, num_workers=workers)
+        ]
+
+    once = run(1)
+    assert once == run(3)
+    assert len({value for batch in once for part in batch[1:] for value in part[3]}) == 18
+
+
+def test_batches_of_every_size_and_kind() -> None:
+    dataset = sets.Sized(60)
+    loader = DataLoader(dataset, 3, batchify_fn=sets.as_it_is, num_workers=2)
+    kept = list(loader)
+    wanted = [plain([dataset[i] for i in range(n, n + 3)]) for n in range(0, 60, 3)]
+    assert [plain(batch) for batch in kept] == wanted
+    assert [plain(batch) for batch in loader] == wanted
+    assert [plain(batch) for batch in kept] == wanted, "kept batches are their own"
+
+
+def test_memory_is_used_again_and_kept_as_long_as_it_is_used() -> None:
+    loader = DataLoader(SimpleDataset(np.arange(4000.0).reshape(40, 100)), 2, num_workers=1)
+    rows = []
+    for _ in range(5):
+        for batch in loader:
+            rows.append(batch[1])
+            del batch
+    files = [one.mapped._descriptor for one in loader._pool._workers]
+    kept = os.fstat(files[0]).st_size
+    rows.clear()
+    gc.collect()
+    for _ in range(5):
+        for batch in loader:
+            del batch
+    assert os.fstat(files[0]).st_size == kept
+    views = [batch[0] for batch in loader]
+    del loader
+    gc.collect()
+    assert [view.asnumpy()[0] for view in views] == list(range(0, 4000, 200))
+
+
+def test_arrays_of_a_dataset_are_shared_by_all() -> None:
+    data = np.arange(12).reshape(6, 2)
+    loader = DataLoader(ArrayDataset(data, nd.array(data)), 2, num_workers=2)
+    found = [plain(batch) for batch in loader]
+    assert found == [plain(batch) for batch in DataLoader(ArrayDataset(data, nd.array(data)), 2)]
+
+
+def test_batches_are_made_where_the_loop_is() -> None:
+    loader = DataLoader(list(range(8)), batch_size=2, num_workers=1)
+    with mx.cpu(1):
+        assert [batch.context for batch in loader] == [mx.cpu(1)] * 4
+    assert [batch.context for batch in loader] == [mx.cpu(0)] * 4
+
+
+def test_processes_stay_from_epoch_to_epoch_and_end_with_the_loader() -> None:
+    loader = DataLoader(sets.Process(8), 1, num_workers=2)
+    first, second = ({int(batch.asscalar()) for batch in loader} for _ in range(2))
+    assert first | second <= set(loader._pool.processes) and os.getpid() not in first
+    processes = loader._pool.processes
+    for _ in loader:
+        break  # what was ordered and not asked for is dropped
+    assert len(list(loader)) == 8
+    one, other = iter(loader), iter(loader)
+    assert len(list(zip(one, other, strict=True))) == 8
+    del loader, one, other
+    gc.collect()
+    assert within(5, lambda: not any(map(is_running, processes)))
+
+
+# ------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("what", "how"), [("die", "was killed by SIGKILL"), ("leave", "ended with status 3")]
+)
+def test_a_process_that_ends_is_told_at_once(what: str, how: str) -> None:
+    loader = DataLoader(sets.Rows(40, 4, what), 2, num_workers=2, timeout=100)
+    came: list[Any] = []
+    start = time.monotonic()
+    said = message(lambda: came.extend(loader))
+    assert time.monotonic() - start < 20
+    processes = [int(word.strip("()")) for word in said.split() if word.strip("()").isdigit()]
+    number = said.split()[2]
+    assert said == (
+        f"DataLoader: worker {number} (process {processes[1]}) {how} while it loaded batch 2 "
+        "(samples 4, 5); was the machine out of memory, or does native code fail there? Try these "
+        "samples with num_workers=0"
+    )
+    assert len(came) <= 2
+    loader._dataset.special = -1
+    assert len(list(loader)) == 20, "the next epoch begins with new processes"
+
+
+def test_an_error_of_the_dataset_comes_in_its_place_with_its_traceback() -> None:
+    loader = DataLoader(sets.Rows(9, 3, "fail"), 1, num_workers=2)
+    came: list[Any] = []
+    with pytest.raises(KeyError, match="the dataset's own") as error:
+        came.extend(loader)
+    assert len(came) == 3
+    assert "worker_datasets.py" in str(error.value.__cause__) and "in fail" in str(
+        error.value.__cause__
+    )
+    odd = DataLoader(sets.Rows(9, 3, "fail_oddly"), 1, num_workers=1)
+    assert message(lambda: list(odd)) == "Odd: a and 1"
+
+
+def test_a_stuck_process_is_waited_for_until_the_timeout() -> None:
+    loader = DataLoader(sets.Rows(9, 2, "stick"), 2, num_workers=2, timeout=0.5)
+    start = time.monotonic()
+    assert message(lambda: list(loader), TimeoutError) == (
+        "DataLoader: expected batch 1 (samples 2, 3) within timeout=0.5 seconds; it is not there; "
+        "try these samples with dataset[...], give a larger timeout, or num_workers=0 to see where "
+        "it is stuck"
+    )
+    assert time.monotonic() - start < 15
+
+
+class Holder:
+    def __init__(self, inside: Any) -> None:
+        self.files = {"a": [1, inside]}
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_what_cannot_be_sent_is_named() -> None:
+    with open(__file__) as file:
+        loader = DataLoader(SimpleDataset(Holder(file)), 1, num_workers=1)
+        assert message(lambda: list(loader)) == (
+            f"DataLoader: dataset._data.files['a'][1] ({file!r:.80}) cannot be sent to worker "
+            "processes: cannot pickle '_io.TextIOWrapper' object; use a function or class of a "
+            "module in its place, open files where they are first read, or pass thread_pool=True"
+        )
+    dataset = SimpleDataset([1, 2]).transform(lambda x: x)
+    said = message(lambda: list(DataLoader(dataset, 1, num_workers=1)))
+    assert said.startswith("DataLoader: dataset._function (<function ")
+    said = message(lambda: list(DataLoader([1], 1, num_workers=1, batchify_fn=lambda x: x)))
+    assert said.startswith("DataLoader: batchify_fn (<function ")
+    assert len(list(DataLoader(dataset, 1, num_workers=1, thread_pool=True))) == 2
+
+
+# --------------------------------------------------------------- programs, as one starts them
+
+
+def run(program: str, path: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    text = textwrap.dedent(program)
+    if path is not None:
+        path.write_text(text)
+    return subprocess.run(
+        [sys.executable, *(["-c", text] if path is None else [str(path)])],
+        capture_output=True, text=True, timeout=60, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, **options,
+    )  # fmt: skip
+
+
+OWN = """
+    from tigon.gluon.data import DataLoader
+    class Own:
+        def __len__(self): return 4
+        def __getitem__(self, index): return index
+"""
+
+
+def test_programs_that_define_their_dataset(tmp_path: Path) -> None:
+    loop = "print(sum(int(b.asscalar()) for b in DataLoader(Own(), 1, num_workers=2)))"
+    done = run(f"{OWN}\n    if __name__ == '__main__':\n        {loop}", tmp_path / "a.py")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "6\n", "")
+    done = run(f"{OWN}\n    {loop}", tmp_path / "b.py")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "TigonError: DataLoader: this program is imported by worker processes, which need what it "
+        "defines, and begins to load batches again; put what it does under "
+        "`if __name__ == '__main__':`, move the dataset into a module, or pass thread_pool=True"
+    )
+    done = run(f"{OWN}\n    {loop}")
+    assert done.stderr.splitlines()[-1].endswith(
+        "TigonError: DataLoader: Own is defined in the program that was started, and that is no "
+        "file that worker processes could import; put it into a module, or pass thread_pool=True"
+    )
+
+
+def test_programs_without_a_dataset_of_their_own_need_no_guard(tmp_path: Path) -> None:
+    done = run(
+        """
+        from tigon.gluon.data import DataLoader, ArrayDataset
+        import numpy as np
+        print("once")
+        data = ArrayDataset(np.arange(6), np.arange(6))
+        print(sum(int(a.asscalar() + b.asscalar()) for a, b in DataLoader(data, 1, num_workers=2)))
+        """,
+        tmp_path / "a.py",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n30\n", "")
+
+
+ENDLESS = """
+    import sys
+    from tests.data.worker_datasets import Rows
+    from tigon.gluon.data import DataLoader
+    loader = DataLoader(Rows(9, 4, "stick"), 1, num_workers=2)
+    for batch in loader:
+        print(*loader._pool.processes, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left(how: signal.Signals) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(ENDLESS)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert program.stdout is not None
+    with program.stdout:
+        processes = [int(word) for word in program.stdout.readline().split()]
+        assert len(processes) == 2 and all(map(is_running, processes))
+        program.send_signal(how)
+        program.wait(20)
+    assert within(10, lambda: not any(map(is_running, processes)))
+
+
+def test_a_fork_has_workers_of_its_own() -> None:
+    loader = DataLoader(sets.Rows(6), 1, num_workers=1)
+    assert len(list(loader)) == 6
+    processes = loader._pool.processes
+    child = os.fork()
+    if child == 0:
+        count = 0
+        try:
+            count = len(list(loader))
+        finally:
+            os._exit(count)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
+    assert all(map(is_running, processes)) and len(list(loader)) == 6

@@ -1,0 +1,89 @@
+"""Datasets that tests send to worker processes, which import them from here."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import numpy as np
+
+from tigon import nd
+
+
+class Rows:
+    """Rows of numbers, one of which may be special."""
+
+    def __init__(self, length: int, special: int = -1, what: str = "") -> None:
+        self.length = length
+        self.special = special
+        self.what = what
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        if index == self.special:
+            getattr(self, self.what)()
+        return np.full((3, 5), index, np.float32), index
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def leave(self) -> None:
+        os._exit(3)
+
+    def stick(self) -> None:
+        time.sleep(60)
+
+    def fail(self) -> None:
+        raise KeyError("the dataset's own")
+
+    def fail_oddly(self) -> None:
+        raise Odd("a", 1)
+
+
+class Odd(Exception):
+    """Is not made of what it shows."""
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(f"{name} and {number}")
+
+
+class Drawing(Rows):
+    """Samples that draw from every generator there is."""
+
+    def __getitem__(self, index: int) -> Any:
+        return index, nd.random.uniform(shape=(2,)), nd.random.randint(0, 1 << 30, shape=(1,))
+
+
+class DrawingElsewhere(Rows):
+    def __getitem__(self, index: int) -> Any:
+        return index, random.random(), float(np.random.rand())
+
+
+class Sized(Rows):
+    """Samples of every size and kind."""
+
+    def __getitem__(self, index: int) -> Any:
+        rng = np.random.default_rng(index)
+        kinds = ("float32", "uint8", "int64", "bool", "float16", "float64")
+        return {
+            "array": rng.integers(0, 2, int(rng.integers(0, 5000))).astype(kinds[index % 6]),
+            "nd": nd.array(rng.normal(size=(index % 3, 7))),
+            "text": "x" * int(rng.integers(0, 9000)),
+            "number": index,
+        }
+
+
+def as_it_is(samples: list[Any]) -> list[Any]:
+    return samples
+
+
+class Process(Rows):
+    """Which process a sample comes from."""
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid()
