@@ -191,6 +191,15 @@ class MXRecordIO:
             self._number += 1
         return content
 
+    def read_at(self, offset: int, name: Any = "") -> bytes:
+        """The record that begins at a place; `name`: what errors call it. Threads may call it at
+        once."""
+        self._needs_open()
+        found = self._file.record(offset, f"record {name!r}")
+        check(found is not None, self._where, f"{self.uri} ends before byte {offset}")
+        content, _ = found
+        return content
+
     def tell(self) -> int:
         """Where the next record begins, in bytes."""
         self._needs_open()

@@ -43,7 +43,8 @@ gluon.loss gluon.metric gluon.model_zoo gluon.model_zoo.model_store gluon.model_
 gluon.model_zoo.vision.alexnet gluon.model_zoo.vision.mobilenet gluon.model_zoo.vision.resnet
 gluon.model_zoo.vision.squeezenet gluon.model_zoo.vision.vgg gluon.nn gluon.nn.activations
 gluon.nn.basic_layers gluon.nn.conv_layers gluon.parameter gluon.rnn gluon.rnn.rnn_cell
-gluon.rnn.rnn_layer gluon.trainer gluon.utils init initializer io io.io io.utils libinfo log
+gluon.rnn.rnn_layer gluon.trainer gluon.utils image image.detection image.image init initializer io
+io.io io.utils libinfo log
 lr_scheduler metric name nd nd.contrib nd.random ndarray ndarray._internal ndarray.contrib
 ndarray.image ndarray.linalg ndarray.ndarray ndarray.op ndarray.random ndarray.sparse ndarray.utils
 operator optimizer optimizer.optimizer random registry rnn rnn.io rnn.rnn rnn.rnn_cell runtime sym
@@ -54,9 +55,9 @@ symbol.sparse symbol.symbol test_utils util visualization
 
 LATER = """
 callback contrib.quantization contrib.onnx.onnx2mx contrib.tensorboard gluon.contrib.estimator
-image.detection kvstore kvstore.base kv model mod module.executor_group module.module monitor mon np
+kvstore kvstore.base kv model mod module.executor_group module.module monitor mon np
 numpy numpy.random npx numpy_extension ndarray.numpy symbol.numpy optimizer.contrib profiler
-recordio gluon.data.vision.transforms contrib.amp.lists.symbol_fp16 torch executor_manager onnx
+contrib.amp.lists.symbol_fp16 torch executor_manager onnx
 """.split()
 """What is not there yet."""
 

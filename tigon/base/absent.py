@@ -72,13 +72,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon", "kv kvstore", "gluon.Trainer, which sums gradients over contexts"),
     Absent("tigon.rnn", "ConvRNNCell ConvLSTMCell ConvGRUCell", "gluon.contrib.rnn"),
     Absent("tigon.rnn", "rnn_unroll", "the unroll of the cell"),
-    Absent("tigon.image", "ImageIter", "gluon.data.DataLoader of a dataset that calls imread"),
-    Absent(
-        "tigon.image",
-        "ImageDetIter CreateDetAugmenter CreateMultiRandCropAugmenter DetAugmenter DetBorrowAug "
-        "DetHorizontalFlipAug DetRandomCropAug DetRandomPadAug DetRandomSelectAug",
-        "augmenters of images, and arithmetic on boxes",
-    ),
     Absent("tigon", "profiler", "runtime.stats() and HybridBlock.explain()"),
     Absent("tigon", "np npx numpy numpy_extension", "nd, and numpy's functions on its arrays"),
     Absent("tigon", "torch th", "numpy's arrays, or nd.from_dlpack"),
@@ -175,12 +168,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.gluon.model_zoo", "get_model", "model_zoo.vision.get_model"),
     Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),
     Absent("tigon.optimizer", "GroupAdaGrad AdaBelief contrib", "optimizer.AdaGrad or Adam"),
-    Absent(
-        "tigon.io",
-        "CSVIter LibSVMIter MNISTIter ImageRecordIter ImageDetRecordIter ImageRecordUInt8Iter",
-        "io.NDArrayIter of arrays in memory, or gluon.data.DataLoader",
-    ),
-    Absent("tigon.io", "PrefetchingIter ResizeIter MXDataIter", "gluon.data.DataLoader"),
     Absent("tigon.gluon.Block", "optimize_for", "hybridize"),
     Absent("tigon.gluon.Parameter", "row_sparse_data list_row_sparse_data", "data and list_data"),
     Absent("tigon.sym.Symbol", "gradient", "Symbol.grad"),

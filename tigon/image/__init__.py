@@ -18,6 +18,11 @@ _PLACES = {
         RandomCropAug RandomGrayAug RandomOrderAug RandomSizedCropAug ResizeAug SaturationJitterAug
         SequentialAug
     """,
+    "iterator": "ImageIter",
+    "detection": """
+        CreateDetAugmenter CreateMultiRandCropAugmenter DetAugmenter DetBorrowAug
+        DetHorizontalFlipAug DetRandomCropAug DetRandomPadAug DetRandomSelectAug ImageDetIter
+    """,
 }
 
 _imported_on_demand(

@@ -1,8 +1,37 @@
 """Data iterators in the style of MXNet's modules."""
 
-from tigon.base.lazy import complete as _complete
-from tigon.io.iterators import DataBatch, DataDesc, DataIter, NDArrayIter
+from __future__ import annotations
 
-__all__ = ["DataBatch", "DataDesc", "DataIter", "NDArrayIter"]
+from tigon.base.lazy import imported_on_demand as _imported_on_demand
+from tigon.io.arrays import NDArrayIter
+from tigon.io.batches import DataBatch, DataDesc, DataIter, MXDataIter
 
-_complete(globals())
+__all__ = [
+    "CSVIter",
+    "DataBatch",
+    "DataDesc",
+    "DataIter",
+    "ImageDetRecordIter",
+    "ImageRecordIter",
+    "ImageRecordIter_v1",
+    "ImageRecordUInt8Iter",
+    "ImageRecordUInt8Iter_v1",
+    "LibSVMIter",
+    "MNISTIter",
+    "MXDataIter",
+    "NDArrayIter",
+    "PrefetchingIter",
+    "ResizeIter",
+]
+
+_PLACES = {
+    "rows": "CSVIter LibSVMIter MNISTIter",
+    "around": "PrefetchingIter ResizeIter",
+    "images": "ImageRecordIter ImageRecordIter_v1 ImageRecordUInt8Iter ImageRecordUInt8Iter_v1",
+    "detection": "ImageDetRecordIter",
+}
+
+_imported_on_demand(
+    globals(),
+    {name: f"tigon.io.{file}:{name}" for file, names in _PLACES.items() for name in names.split()},
+)
