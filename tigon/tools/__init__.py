@@ -1,0 +1,1 @@
+"""Programs: `python -m tigon.tools.im2rec` writes record files of images."""
