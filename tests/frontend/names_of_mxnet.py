@@ -161,6 +161,42 @@ FUNCTIONS: dict[str, dict[str, str]] = {
         "gpu_memory_info": "device_id=0",
         "num_gpus": "",
     },
+    "image": {
+        "CreateAugmenter": (
+            "data_shape resize=0 rand_crop=False rand_resize=False rand_mirror=False mean=None "
+            "std=None brightness=0 contrast=0 saturation=0 hue=0 pca_noise=0 rand_gray=0 "
+            "inter_method=2"
+        ),
+        "CreateDetAugmenter": (
+            "data_shape resize=0 rand_crop=0 rand_pad=0 rand_gray=0 rand_mirror=False mean=None "
+            "std=None brightness=0 contrast=0 saturation=0 pca_noise=0 hue=0 inter_method=2 "
+            "min_object_covered=0.1 aspect_ratio_range=(0.75,1.33) area_range=(0.05,3.0) "
+            "min_eject_coverage=0.3 max_attempts=50 pad_val=(127,127,127)"
+        ),
+        "CreateMultiRandCropAugmenter": (
+            "min_object_covered=0.1 aspect_ratio_range=(0.75,1.33) area_range=(0.05,1.0) "
+            "min_eject_coverage=0.3 max_attempts=50 skip_prob=0"
+        ),
+        "center_crop": "src size interp=2",
+        "color_normalize": "src mean std=None",
+        "fixed_crop": "src x0 y0 w h size=None interp=2",
+        "imrotate": "src rotation_degrees zoom_in=False zoom_out=False",
+        "random_crop": "src size interp=2",
+        "random_rotate": "src angle_limits zoom_in=False zoom_out=False",
+        "random_size_crop": "src size area ratio interp=2 **kwargs",
+        "resize_short": "src size interp=2",
+        "scale_down": "src_size size",
+    },
+    "recordio": {
+        "pack": "header s",
+        "pack_img": "header img quality=95 img_fmt='.jpg'",
+        "unpack": "s",
+        "unpack_img": "s iscolor=-1",
+    },
+    "gluon.data.dataloader": {
+        "default_batchify_fn": "data",
+        "default_mp_batchify_fn": "data",
+    },
     "base": {
         "data_dir": "",
         "py_str": "x",
@@ -175,6 +211,42 @@ FUNCTIONS: dict[str, dict[str, str]] = {
 }
 
 NAMES: dict[str, str] = {
+    "image": """
+        Augmenter BrightnessJitterAug CastAug CenterCropAug ColorJitterAug ColorNormalizeAug
+        ContrastJitterAug DetAugmenter DetBorrowAug DetHorizontalFlipAug DetRandomCropAug
+        DetRandomPadAug DetRandomSelectAug ForceResizeAug HorizontalFlipAug HueJitterAug
+        ImageDetIter ImageIter LightingAug RandomCropAug RandomGrayAug RandomOrderAug
+        RandomSizedCropAug ResizeAug SaturationJitterAug SequentialAug _get_interp_method
+        copyMakeBorder imdecode imread imresize
+    """,
+    "recordio": """
+        IRHeader MXIndexedRecordIO MXRecordIO
+    """,
+    "io": """
+        CSVIter DataBatch DataDesc DataIter ImageDetRecordIter ImageRecordIter ImageRecordIter_v1
+        ImageRecordUInt8Iter ImageRecordUInt8Iter_v1 LibSVMIter MNISTIter MXDataIter NDArrayIter
+        PrefetchingIter ResizeIter
+    """,
+    "gluon.data": """
+        ArrayDataset BatchSampler DataLoader Dataset FilterSampler RandomSampler RecordFileDataset
+        Sampler SequentialSampler SimpleDataset vision
+    """,
+    "gluon.data.dataloader": """
+        DataLoader ForkingPickler _MultiWorkerIter _as_in_context
+    """,
+    "gluon.data.vision": """
+        CIFAR10 CIFAR100 FashionMNIST ImageFolderDataset ImageListDataset ImageRecordDataset MNIST
+        datasets transforms
+    """,
+    "gluon.data.vision.transforms": """
+        Cast CenterCrop Compose CropResize HybridCompose HybridRandomApply Normalize RandomApply
+        RandomBrightness RandomColorJitter RandomContrast RandomCrop RandomFlipLeftRight
+        RandomFlipTopBottom RandomGray RandomHue RandomLighting RandomResizedCrop RandomRotation
+        RandomSaturation Resize Rotate ToTensor
+    """,
+    "gluon.contrib.data": """
+        IntervalSampler text vision
+    """,
     "test_utils": """
         Context DummyIter Features OrderedDict Symbol array bz2 contextmanager current_context
         errno get_cuda_compute_capability getenv gzip json logging mx np npt numbers os platform
