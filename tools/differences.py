@@ -302,6 +302,87 @@ assert first.pad == 0 and first.data[0].asnumpy().tolist() == [4, 0]
 """,
     ),
     Difference(
+        "`CSVIter` and `LibSVMIter` from epoch to epoch",
+        "the next epoch leaves out the rows that filled up the last batch; batches of LibSVMIter "
+        "are sparse",
+        "every epoch is whole; batches are dense",
+        """
+with tempfile.TemporaryDirectory() as folder:
+    path = f"{folder}/rows"
+    with open(path, "w") as file:
+        file.write("1 0:1\\n2 1:2\\n3 0:3\\n")
+    rows = mx.io.LibSVMIter(data_libsvm=path, data_shape=(2,), batch_size=2)
+    first = [(batch.label[0].asnumpy().tolist(), batch.pad) for batch in rows]
+    rows.reset()
+    assert first == [(batch.label[0].asnumpy().tolist(), batch.pad) for batch in rows]
+    assert first == [([1, 2], 0), ([3, 1], 1)] and rows.provide_data[0].shape == (2, 2)
+""",
+    ),
+    Difference(
+        "what augmenters, samplers and `NDArrayIter(shuffle=True)` draw from",
+        "`random` and `numpy.random`, in part C++'s own",
+        "`mx.random`: `mx.random.seed` decides all of it",
+        """
+def order(seed):
+    mx.random.seed(seed)
+    batches = mx.io.NDArrayIter(np.arange(9), batch_size=3, shuffle=True)
+    flip = mx.image.HorizontalFlipAug(0.5)
+    flips = [flip(nd.array([[[0], [1]]])).asnumpy()[0, 0, 0] for _ in range(9)]
+    return [batch.data[0].asnumpy().tolist() for batch in batches], flips
+assert order(1) == order(1) != order(2)
+""",
+    ),
+    Difference(
+        "images that cannot be read",
+        "`ImageIter` leaves them out, with a line in the log",
+        "an error that names the file or record; `im2rec` leaves them out, names them, and ends "
+        "with status 1",
+        """
+with tempfile.TemporaryDirectory() as folder:
+    with open(f"{folder}/a.jpg", "wb") as file:
+        file.write(b"no image")
+    images = mx.image.ImageIter(1, (3, 8, 8), imglist=[[0, "a.jpg"]], path_root=folder)
+    try:
+        images.next()
+        raise AssertionError
+    except mx.TigonError as error:
+        assert "of image 0 (" in str(error) and "is it damaged" in str(error)
+""",
+    ),
+    Difference(
+        "a record file while it is written",
+        "readers find what has been written so far, and an old file is lost at once",
+        "it takes its place, and its index with it, when it is closed; a second writer is told",
+        """
+with tempfile.TemporaryDirectory() as folder:
+    records = mx.recordio.MXRecordIO(f"{folder}/a.rec", "w")
+    records.write(b"first")
+    try:
+        mx.recordio.MXRecordIO(f"{folder}/a.rec", "w")
+        raise AssertionError
+    except mx.TigonError as error:
+        assert "expected to be its only writer" in str(error)
+    records.close()
+    assert mx.recordio.MXRecordIO(f"{folder}/a.rec", "r").read() == b"first"
+""",
+    ),
+    Difference(
+        "worker processes of `DataLoader`",
+        "forks: they have whatever the program has, and may lock up on it; each has a random state "
+        "of its own",
+        "begin anew and get dataset and `batchify_fn` by pickling; what cannot be is named; "
+        "what is drawn does not depend on how many there are",
+        """
+doubled = gluon.data.SimpleDataset([1, 2]).transform(lambda x: x * 2)
+try:
+    next(iter(gluon.data.DataLoader(doubled, 1, num_workers=1)))
+    raise AssertionError
+except mx.TigonError as error:
+    assert "dataset._function (<function" in str(error)
+assert len(list(gluon.data.DataLoader(doubled, 1, num_workers=1, thread_pool=True))) == 2
+""",
+    ),
+    Difference(
         "which gradients `Trainer.step` takes for stale",
         "all that `backward` has not written since, also accumulated ones and those set by hand",
         "those with `grad_req` 'write' that nobody has written: what is set by hand counts, and "
