@@ -101,7 +101,7 @@ NEEDED: dict[str, Any] = {
     "units": 2, "channels": 4, "kernel_size": 3, "input_dim": 3, "output_dim": 2, "rate": 0.5,
     "activation": "relu", "alpha": 0.1, "function": "relu", "step": 2, "max_update": 5,
     "hidden_size": 2, "value": 1, "name": "n", "shape": (2,), "data": np.ones((3, 2)), "length": 3,
-    "fn": bool, "dataset": [[1]], "sampler": [0, 1], "batch_size": 2, "patterns": [".*"],
+    "fn": bool, "dataset": [[1]], "interval": 2, "sampler": [0, 1], "batch_size": 2, "patterns": [".*"],
     "initializers": ["ones"], "param": {}, "feval": max, "init": None, "num_hidden": 2,
     "num_layers": 1, "mode": "lstm", "weight": 1.0, "batch_axis": 0, "params": [],
     "optimizer": "sgd", "sentences": [[1, 2]],
@@ -119,10 +119,13 @@ MODULES = (
 
 
 def needs_others(name: str) -> bool:
-    """Classes made of blocks, cells or arrays, and those whose arguments nothing checks."""
-    return name in (
+    """Classes made of blocks, cells, arrays, files or iterators, and those whose arguments nothing
+    checks."""
+    return name.removesuffix("_v1") in (
         "SymbolBlock", "ArrayDataset", "BidirectionalCell", "ModifierCell", "ResidualCell",
         "BlockScope", "ZoneoutCell", "TrainStep", "DataDesc", "InitDesc", "RNNAttrs",
+        "RecordFileDataset", "CSVIter", "LibSVMIter", "MNISTIter", "ImageRecordIter",
+        "ImageRecordUInt8Iter", "ImageDetRecordIter", "PrefetchingIter", "ResizeIter",
     )  # fmt: skip
 
 

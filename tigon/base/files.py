@@ -29,7 +29,8 @@ def write_file(path: AnyPath, content: bytes | memoryview, durable: bool = True)
     pipe, a device or the name of an open file (/dev/stdout) is written to as it is. `durable`: on
     return the content is on the disk; waiting for that does not pay where it can be made again.
 
-    >>>     >>> from pathlib import Path
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "x"
     ...     write_file(path, b"old")
@@ -65,14 +66,16 @@ class NewFile:
     there before until then. Only one at a time writes to a path, in all processes: what two of
     them have written would not go together. What a killed process has left is written over.
 
-    >>>     >>> with tempfile.TemporaryDirectory() as folder:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "x")
     ...     new = NewFile(path)
     ...     new.write(b"first, ")
     ...     new.write(b"second")
     ...     before = os.listdir(folder)
     ...     new.close()
-    ...     before, os.listdir(folder), open(path).read()
+    ...     before, os.listdir(folder), Path(path).read_text()
     (['.x.tigon-unfinished'], ['x'], 'first, second')
     """
 
