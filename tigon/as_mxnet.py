@@ -82,7 +82,7 @@ def install_as_mxnet() -> None:
     there yet is an ImportError that says what to use in its place. Twice is as good as once. Raises
     where another package of that name has been imported before.
     """
-    if _Finder in sys.meta_path:
+    if is_installed():
         return
     other = sys.modules.get("mxnet")
     check(
@@ -93,6 +93,11 @@ def install_as_mxnet() -> None:
     sys.meta_path.insert(0, _Finder)
 
 
+def is_installed() -> bool:
+    """Whether `import mxnet` gives this package."""
+    return _Finder in sys.meta_path
+
+
 def uninstall() -> None:
     """Undo `install_as_mxnet`: `import mxnet` means what it meant before. Programs that have the
     modules keep them."""
@@ -101,4 +106,4 @@ def uninstall() -> None:
         del sys.modules[name]
 
 
-__all__ = ["VERSION", "install_as_mxnet", "uninstall"]
+__all__ = ["VERSION", "install_as_mxnet", "is_installed", "uninstall"]

@@ -94,6 +94,26 @@ def test_other_modes() -> None:
     )
 
 
+def test_parts_are_copies() -> None:
+    picture = nd.array(PICTURE, dtype="uint8")
+    part = image.fixed_crop(picture, 0, 2, 17, 5)
+    part[:] = 0
+    same = image.imresize(picture, 17, 12)
+    same[:] = 0
+    assert (picture.asnumpy() == PICTURE).all()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
+def test_damaged_metadata_of_a_whole_image() -> None:
+    exif = Image.Exif()
+    exif[274] = 3
+    content = saved(PICTURE, "JPEG", exif=exif, quality=100)
+    damaged = content.replace(b"II*\x00\x08", b"II*\x00\xff").replace(
+        b"MM\x00*\x00", b"MM\x00*\xff"
+    )
+    assert damaged != content and image.imdecode(damaged).shape == PICTURE.shape
+
+
 def test_what_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jpg"
     assert message(lambda: image.imread(path)) == (

@@ -275,6 +275,22 @@ def test_programs_without_a_dataset_of_their_own_need_no_guard(tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "once\n30\n", "")
 
 
+def test_programs_of_mxnet(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import mxnet as mx\nclass Own(mx.gluon.data.Dataset):\n"
+        "    def __len__(self): return 3\n"
+        "    def __getitem__(self, index): return mx.nd.array([index])\n"
+    )
+    program = "import mxnet as mx, own\nprint(*[int(b.asscalar()) for b in loader])\n"
+    text = program.replace("loader", "mx.gluon.data.DataLoader(own.Own(), 1, num_workers=1)")
+    (tmp_path / "program.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "tigon", str(tmp_path / "program.py")],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 1 2\n", "")
+
+
 ENDLESS = """
     import sys
     from tests.data.worker_datasets import Rows

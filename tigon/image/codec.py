@@ -4,7 +4,6 @@ uint8."""
 from __future__ import annotations
 
 import os
-import warnings
 from io import BytesIO
 from typing import Any
 
@@ -45,13 +44,11 @@ def decode(
         f"expected the bytes of an image{of}; given none: is the file, or the record, empty?",
     )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what Pillow thinks of metadata
-            reader = image_module.open
-            picture = reader(BytesIO(data))
-            picture.load()
-            picture = _upright(picture, image_module)
-            picture = _in_eight_bits(picture, image_module)
+        reader = image_module.open
+        picture = reader(BytesIO(data))
+        picture.load()
+        picture = _upright(picture, image_module)
+        picture = _in_eight_bits(picture, image_module)
     except image_module.DecompressionBombError as error:
         raise TigonError(f"{where}: the image{of} is refused as too large: {error}") from None
     except TigonError:
@@ -81,8 +78,15 @@ def _upright(picture: Any, image_module: Any) -> Any:
         6: turns.ROTATE_270,
         7: turns.TRANSVERSE,
         8: turns.ROTATE_90,
-    }.get(picture.getexif().get(274))
+    }.get(_orientation(picture))
     return picture if how is None else picture.transpose(how)
+
+
+def _orientation(picture: Any) -> Any:
+    try:
+        return picture.getexif().get(274)
+    except Exception:  # damaged metadata of an image that is not damaged
+        return None
 
 
 def _in_eight_bits(picture: Any, image_module: Any) -> Any:

@@ -169,9 +169,9 @@ def fixed_crop(
         f"expected a part of an image of {width} by {height} (width by height); given {w} by {h} "
         f"from ({x0}, {y0})",
     )
-    if size is None or tuple(size) == (w, h):
-        return src[y0 : y0 + h, x0 : x0 + w]
     image = pixels("fixed_crop", src)[y0 : y0 + h, x0 : x0 + w]
+    if size is None or tuple(size) == (w, h):
+        return as_array(image.copy())
     how = _get_interp_method(interp, (h, w, size[1], size[0]))
     return as_array(resample("fixed_crop", image, size[0], size[1], how))
 

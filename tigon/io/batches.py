@@ -129,8 +129,8 @@ class DataIter(NamesWrongTypes):
         raise NotImplementedError(f"{type(self).__name__}: define getdata")
 
     def getlabel(self) -> Any:
-        """The labels of this batch."""
-        raise NotImplementedError(f"{type(self).__name__}: define getlabel")
+        """The labels of this batch; None: there are none."""
+        return None
 
     def getindex(self) -> Any:
         """The numbers of the samples, if known."""
@@ -138,7 +138,7 @@ class DataIter(NamesWrongTypes):
 
     def getpad(self) -> int | None:
         """How many samples at the end are padding."""
-        raise NotImplementedError(f"{type(self).__name__}: define getpad")
+        return 0
 
 
 class MXDataIter(DataIter):

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon.as_mxnet import install_as_mxnet
 from tigon.base import TigonError
 from tigon.gluon.data import shared
 from tigon.gluon.data.loading import Order, load
@@ -83,6 +84,8 @@ def _program(descriptor: int) -> tuple[Any, Any]:
     os.close(descriptor)
     (size,) = HEAD.unpack(memory[: HEAD.size].tobytes())
     preparation, spans = pickle.loads(memory[HEAD.size : HEAD.size + size].tobytes())
+    if preparation["as_mxnet"]:
+        install_as_mxnet()
     spawn.prepare({name: value for name, value in preparation.items() if name not in MAIN})
     parts = memory[HEAD.size + size + -(HEAD.size + size) % ALIGNED :]
     pickled, *buffers = (parts[begin:end] for begin, end in spans)

@@ -16,6 +16,7 @@ from multiprocessing import spawn
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from tigon import as_mxnet
 from tigon.base import TigonError, TigonTimeoutError, check, config
 from tigon.base.files import anonymous_file
 from tigon.gluon.data import shared, worker
@@ -247,8 +248,13 @@ def _written(dataset: Any, batchify: Batchify) -> int:
 
 
 def _preparation() -> dict[str, Any]:
-    """What `multiprocessing` tells a process that it starts, too."""
-    found: dict[str, Any] = {"sys_argv": sys.argv, "dir": os.getcwd()}
+    """What `multiprocessing` tells a process that it starts, too, and whether `import mxnet` gives
+    this package."""
+    found: dict[str, Any] = {
+        "sys_argv": sys.argv,
+        "dir": os.getcwd(),
+        "as_mxnet": as_mxnet.is_installed(),
+    }
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     path = getattr(main, "__file__", None)
