@@ -231,7 +231,7 @@ class DataLoader(NamesWrongTypes):
             )
         self._dataset = dataset
         self._batch_sampler = batch_sampler
-        self._batchify = batchify_fn or default_batchify_fn
+        self._batchify_fn = batchify_fn or default_batchify_fn
         self._num_workers = max(num_workers, 0)
         self._prefetch = max(2 * self._num_workers if prefetch is None else prefetch, 0)
         self._timeout = timeout
@@ -246,7 +246,7 @@ class DataLoader(NamesWrongTypes):
     def _iterate(self) -> Generator[Any, None, None]:
         epoch, orders = self._begin()
         if self._num_workers == 0:
-            batches: Any = (load(self._dataset, self._batchify, order) for order in orders)
+            batches: Any = (load(self._dataset, self._batchify_fn, order) for order in orders)
         else:
             batches = _MultiWorkerIter(orders, self._workers(), self._prefetch, self._timeout)
         for batch in batches:
@@ -258,9 +258,9 @@ class DataLoader(NamesWrongTypes):
 
     def _workers(self) -> Any:
         if self._thread_pool:
-            return _Threads(self._dataset, self._batchify, self._num_workers)
+            return _Threads(self._dataset, self._batchify_fn, self._num_workers)
         if self._pool is None or not self._pool.is_usable:
-            self._pool = WorkerPool(self._dataset, self._batchify, self._num_workers)
+            self._pool = WorkerPool(self._dataset, self._batchify_fn, self._num_workers)
             weakref.finalize(self, self._pool.close)
         return _Processes(self._pool)
 
