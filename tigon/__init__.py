@@ -47,6 +47,7 @@ if _TYPE_CHECKING:
     from tigon import (
         attribute,
         autograd,
+        callback,
         contrib,
         engine,
         gluon,
@@ -54,10 +55,14 @@ if _TYPE_CHECKING:
         init,
         initializer,
         io,
+        kvstore,
         libinfo,
         log,
         lr_scheduler,
         metric,
+        model,
+        module,
+        monitor,
         name,
         operator,
         optimizer,
@@ -71,6 +76,9 @@ if _TYPE_CHECKING:
         visualization,
     )
     from tigon import image as img
+    from tigon import kvstore as kv
+    from tigon import module as mod
+    from tigon import monitor as mon
     from tigon import visualization as viz
     from tigon.as_mxnet import install_as_mxnet
     from tigon.attribute import AttrScope
@@ -88,9 +96,9 @@ if _TYPE_CHECKING:
         use_np_shape,
     )
 else:
-    _PARTS = """attribute autograd contrib engine gluon image init initializer io libinfo log
-        lr_scheduler metric name operator optimizer recordio registry rnn sym symbol test_utils
-        util visualization"""
+    _PARTS = """attribute autograd callback contrib engine gluon image init initializer io
+        kvstore libinfo log lr_scheduler metric model module monitor name operator
+        optimizer recordio registry rnn sym symbol test_utils util visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
     _MODES = """is_np_array is_np_shape np_array np_shape set_np_shape use_np use_np_array
         use_np_shape"""
@@ -105,6 +113,9 @@ else:
             "install_as_mxnet": "tigon.as_mxnet:install_as_mxnet",
             "img": "tigon.image",
             "jit": "tigon.gluon.function:jit",
+            "kv": "tigon.kvstore",
+            "mod": "tigon.module",
+            "mon": "tigon.monitor",
             "viz": "tigon.visualization",
         },
     )
@@ -128,6 +139,7 @@ __all__ = [
     "attribute",
     "autograd",
     "base",
+    "callback",
     "compile",
     "context",
     "contrib",
@@ -148,11 +160,18 @@ __all__ = [
     "is_np_array",
     "is_np_shape",
     "jit",
+    "kv",
+    "kvstore",
     "libinfo",
     "load",
     "log",
     "lr_scheduler",
     "metric",
+    "mod",
+    "model",
+    "module",
+    "mon",
+    "monitor",
     "name",
     "nd",
     "ndarray",

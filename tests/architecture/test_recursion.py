@@ -142,6 +142,8 @@ ONE_OF_A_KIND = {
     "name.NameManager.get": "that of a dictionary",
     "metric.CompositeEvalMetric.reset": "metrics that the user has put into each other by hand",
     "metric.CompositeEvalMetric.update": "metrics that the user has put into each other by hand",
+    "module.bucketing_module.BucketingModule.update": "that of the present bucket",
+    "module.sequential_module.SequentialModule.update": "those of the modules that were added",
 }
 """Methods that call one of the same name, of an object of another kind or of a bounded number."""
 

@@ -35,7 +35,7 @@ def runs(program: str) -> str:
 
 
 MODULES = """
-attribute autograd base context contrib contrib.ndarray contrib.symbol contrib.text
+attribute autograd base callback context contrib contrib.ndarray contrib.symbol contrib.text
 contrib.text.embedding contrib.text.utils contrib.text.vocab engine executor gluon
 gluon.block gluon.contrib gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
 gluon.contrib.rnn.rnn_cell gluon.data gluon.data.dataloader gluon.data.dataset gluon.data.sampler
@@ -44,8 +44,10 @@ gluon.model_zoo.vision.alexnet gluon.model_zoo.vision.mobilenet gluon.model_zoo.
 gluon.model_zoo.vision.squeezenet gluon.model_zoo.vision.vgg gluon.nn gluon.nn.activations
 gluon.nn.basic_layers gluon.nn.conv_layers gluon.parameter gluon.rnn gluon.rnn.rnn_cell
 gluon.rnn.rnn_layer gluon.trainer gluon.utils image image.detection image.image init initializer io
-io.io io.utils libinfo log
-lr_scheduler metric name nd nd.contrib nd.random ndarray ndarray._internal ndarray.contrib
+io.io io.utils kv kvstore kvstore.base kvstore.kvstore libinfo log lr_scheduler metric mod model
+module module.base_module module.bucketing_module module.executor_group module.module
+module.python_module module.sequential_module mon monitor name nd nd.contrib nd.random ndarray
+ndarray._internal ndarray.contrib
 ndarray.image ndarray.linalg ndarray.ndarray ndarray.op ndarray.random ndarray.sparse ndarray.utils
 operator optimizer optimizer.optimizer random registry rnn rnn.io rnn.rnn rnn.rnn_cell runtime sym
 sym.linalg symbol symbol._internal symbol.contrib symbol.image symbol.linalg symbol.op symbol.random
@@ -54,10 +56,9 @@ symbol.sparse symbol.symbol test_utils util visualization
 """Paths of modules of MXNet 1.9.1, and the short ones that are attributes there."""
 
 LATER = """
-callback contrib.quantization contrib.onnx.onnx2mx contrib.tensorboard gluon.contrib.estimator
-kvstore kvstore.base kv model mod module.executor_group module.module monitor mon np
-numpy numpy.random npx numpy_extension ndarray.numpy symbol.numpy optimizer.contrib profiler
-contrib.amp.lists.symbol_fp16 torch executor_manager onnx
+contrib.amp.lists.symbol_fp16 contrib.onnx.onnx2mx contrib.quantization contrib.tensorboard
+executor_manager gluon.contrib.estimator ndarray.numpy np npx numpy numpy.random numpy_extension
+onnx optimizer.contrib profiler symbol.numpy torch
 """.split()
 """What is not there yet."""
 

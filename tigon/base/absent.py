@@ -67,9 +67,6 @@ _OPERATORS = (
 """Missing in nd and in sym: the group, the names, what to use."""
 
 TABLE: tuple[Absent, ...] = (
-    Absent("tigon", "mod module model", "gluon.Trainer, or Symbol.simple_bind for a symbol"),
-    Absent("tigon", "callback mon monitor", "hooks of blocks, Executor.set_monitor_callback"),
-    Absent("tigon", "kv kvstore", "gluon.Trainer, which sums gradients over contexts"),
     Absent("tigon.rnn", "ConvRNNCell ConvLSTMCell ConvGRUCell", "gluon.contrib.rnn"),
     Absent("tigon.rnn", "rnn_unroll", "the unroll of the cell"),
     Absent("tigon", "profiler", "runtime.stats() and HybridBlock.explain()"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -46,15 +46,19 @@ class Executor:
         gradients: Mapping[str, NDArray | None],
         requests: Mapping[str, str],
         auxiliary: Mapping[str, NDArray],
+        graph: CachedGraph | None = None,
     ) -> None:
+        """`graph`: what was made for another executor of the symbol, whose programs serve."""
         self._symbol = symbol
         self._ctx = check_context("Executor", ctx)
         self.arg_dict = dict(arguments)
         self.grad_dict = dict(gradients)
         self.aux_dict = dict(auxiliary)
         self._requests = dict(requests)
-        graph = _merged(symbol, auxiliary)
-        self._graph = CachedGraph(graph, name=symbol.name or "executor", one_code=True)
+        if graph is None:
+            merged = _merged(symbol, auxiliary)
+            graph = CachedGraph(merged, name=symbol.name or "executor", one_code=True)
+        self._graph = graph
         self._outputs: list[NDArray] | None = None
         self._recorded = False
         self._training = False
@@ -166,7 +170,9 @@ class Executor:
         `forward` computed, in its mode; only where none was called does `is_train` choose it. With
         `is_train=False` it is that of prediction, for which `forward` must not have been in
         training."""
-        cotangents = self._cotangents(out_grads)
+        cotangents = None if out_grads is None else self._cotangents(out_grads)
+        if cotangents is None:
+            self._check_losses()
         if not self._recorded:
             check(
                 self._outputs is None or not self._graph.has_effects,
@@ -178,6 +184,8 @@ class Executor:
         if not any(self._handles[name].grad_req != "null" for name in self._handles):
             return
         outputs = self.outputs
+        if cotangents is None:
+            cotangents = [None] * len(outputs)
         pairs = [
             (output, cotangent)
             for output, cotangent in zip(outputs, cotangents, strict=True)
@@ -188,17 +196,23 @@ class Executor:
         heads, grads = [output for output, _ in pairs], [grad for _, grad in pairs]
         _native.backward(heads, grads, True, None, not is_train)
 
+    def _check_losses(self) -> None:
+        """Raise where a gradient would have to be given."""
+        wanted = {name for name, request in self._requests.items() if request != "null"}
+        lacking = [
+            output_name(value)
+            for value in self._symbol._values
+            if not is_loss(value) and gradient_flows(value, wanted)
+        ]
+        check(
+            not lacking,
+            "Executor.backward",
+            f"output '{lacking[0] if lacking else ''}' is not a loss, so its gradient must be "
+            "given; call backward(out_grads=...) with one array per output",
+        )
+
     def _cotangents(self, out_grads: Any) -> list[NDArray | None]:
         values = self._symbol._values
-        if out_grads is None:
-            lacking = [output_name(v) for v in values if not getattr(v.node.op, "is_loss", False)]
-            check(
-                not lacking,
-                "Executor.backward",
-                f"output '{lacking[0] if lacking else ''}' is not a loss, so its gradient must be "
-                "given; call backward(out_grads=...) with one array per output",
-            )
-            return [None] * len(values)
         if isinstance(out_grads, Mapping):
             names = self._symbol.list_outputs()
             out_grads = [out_grads.get(name) for name in names]
@@ -271,7 +285,11 @@ class Executor:
                 name: array if types[name].shape == array.shape else _zeros(types[name])
                 for name, array in self.aux_dict.items()
             }
-        return Executor(self._symbol, self._ctx, arguments, gradients, self._requests, auxiliary)
+        same = all(array is auxiliary[name] for name, array in self.aux_dict.items())
+        graph = self._graph if same else None
+        return Executor(
+            self._symbol, self._ctx, arguments, gradients, self._requests, auxiliary, graph
+        )
 
     def _dtypes(self) -> dict[str, Any]:
         return {
@@ -295,11 +313,11 @@ class Executor:
         return self._compiled().kernels
 
     def set_monitor_callback(
-        self, callback: Callable[[str, NDArray], None], monitor_all: bool = False
+        self, callback: Callable[[str, NDArray], None] | None, monitor_all: bool = False
     ) -> None:
         """Call `callback(name, array)` for the output of every operator after each forward; with
-        `monitor_all` for the variables too."""
-        self._monitor = (callback, monitor_all)
+        `monitor_all` for the variables too. None: no longer."""
+        self._monitor = None if callback is None else (callback, monitor_all)
 
     def _report(self, training: bool) -> None:
         assert self._monitor is not None
@@ -335,6 +353,27 @@ class Executor:
 
     def __repr__(self) -> str:
         return f"<Executor of {self._symbol!r}>"
+
+
+def is_loss(value: Value) -> bool:
+    """Whether the gradient of an output is its own business."""
+    return bool(getattr(value.node.op, "is_loss", False))
+
+
+def gradient_flows(value: Value, names: Collection[str]) -> bool:
+    """Whether a gradient of a value would reach one of these variables."""
+    stack, seen = [value.node], set()
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op is None or not node.inputs:
+            if node.name in names:
+                return True
+        elif node.op.differentiable and not node.op.ends_recording:
+            stack += [operand.node for operand in node.inputs]
+    return False
 
 
 class _paused:
@@ -539,19 +578,70 @@ def simple_bind(
     shared_buffer: Any = None,
     **shapes: Any,
 ) -> Executor:
-    """An executor over new arrays (zeros) whose shapes follow from the given ones."""
+    """An executor over new arrays (zeros) whose shapes follow from the given ones. Of
+    `shared_exec` it takes the arguments `shared_arg_names` with their gradients, and the auxiliary
+    states, as they are; arrays of `shared_buffer`, by name, where their types are those wanted, and
+    puts there what it makes of the other arguments."""
     _check_groups("simple_bind", group2ctx)
     context = check_context("simple_bind", ctx)
     check_distinct("simple_bind", self)
     types = _types(self, "simple_bind", shapes, type_dict)
-    names = self.list_arguments()
+    names, auxiliary_names = self.list_arguments(), self.list_auxiliary_states()
     requests = _requests(names, grad_req)
+    shared = _shared(shared_exec, names, shared_arg_names, auxiliary_names, types)
+    buffer = {} if shared_buffer is None else shared_buffer
+    arguments: dict[str, NDArray] = {}
+    gradients: dict[str, NDArray | None] = {}
     with context:
-        arguments = {name: _zeros(types[name]) for name in names}
-        gradients = {name: _zeros(types[name]) for name in names if requests[name] != "null"}
-        auxiliary = {name: _zeros(types[name]) for name in self.list_auxiliary_states()}
-    gradients = {name: gradients.get(name) for name in names}
+        for name in names:
+            array, gradient = shared.get(name, (None, None))
+            if array is None:
+                array = buffer.get(name)
+                if array is None or not _has_type(array, types[name]):
+                    array = buffer[name] = _zeros(types[name])
+            wanted = requests[name] != "null"
+            arguments[name] = array
+            if gradient is None and wanted:
+                gradient = _zeros(types[name])
+            gradients[name] = gradient if wanted else None
+        auxiliary = {
+            name: shared[name][0] if name in shared else _zeros(types[name])
+            for name in auxiliary_names
+        }
     return Executor(self, context, arguments, gradients, requests, auxiliary)
+
+
+def _has_type(array: NDArray, type_: TensorType) -> bool:
+    return array.shape == type_.shape and array.dtype_code == type_.dtype.code
+
+
+def _shared(
+    executor: Executor | None,
+    names: Sequence[str],
+    chosen: Sequence[str] | None,
+    auxiliary: Sequence[str],
+    types: Mapping[str, TensorType],
+) -> dict[str, tuple[NDArray, NDArray | None]]:
+    """Arrays and gradients of another executor, by name."""
+    if executor is None:
+        return {}
+    own = executor.arg_dict
+    found = {
+        name: (own[name], executor.grad_dict.get(name))
+        for name in names
+        if name in own and (chosen is None or name in chosen)
+    }
+    states = executor.aux_dict
+    found.update((name, (states[name], None)) for name in auxiliary if name in states)
+    for name, (array, _) in found.items():
+        check(
+            _has_type(array, types[name]),
+            "simple_bind",
+            f"'{name}' is shared, as {BY_CODE[array.dtype_code]} of shape {array.shape}; expected "
+            f"{types[name].dtype} of shape {types[name].shape}; rename it, or leave it out of "
+            "shared_arg_names",
+        )
+    return found
 
 
 Symbol.bind = bind

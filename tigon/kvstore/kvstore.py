@@ -1,0 +1,356 @@
+"""The store of one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tigon import autograd, nd
+from tigon import optimizer as optimizers
+from tigon.base import TigonTypeError, check
+from tigon.base.files import AnyPath, write_file
+from tigon.export import pickled_states
+from tigon.kvstore.base import KVStoreBase
+from tigon.kvstore.compression import compression
+
+LOCAL = (
+    "device",
+    "local",
+    "local_allreduce_cpu",
+    "local_allreduce_device",
+    "local_update_cpu",
+)
+_DISTANT = ("dist", "nccl", "p3", "horovod", "byteps")
+_LARGEST = 16 * 1024 * 1024
+"""Elements of a parameter above which contexts update for themselves, as in MXNet."""
+
+
+class KVStore(KVStoreBase):
+    """Arrays by key. What is pushed to a key, by several contexts perhaps, is added up; the sum
+    takes the place of what is there, or an updater or an optimizer says what becomes of it.
+
+    Keys are numbers or names; a list of keys goes with a list of arrays, or of lists of these, one
+    for each context. Priorities are accepted: nothing is sent anywhere.
+
+    >>> store = create("local")
+    >>> store.init("w", nd.zeros((2,)))
+    >>> store.push("w", [nd.ones((2,)), nd.ones((2,))])
+    >>> out = nd.zeros((2,))
+    >>> store.pull("w", out=out)
+    >>> out.asnumpy().tolist()
+    [2.0, 2.0]
+    """
+
+    def __init__(self, name: str = "local") -> None:
+        self._type = name
+        self._values: dict[Any, Any] = {}
+        self._updater: Callable[[Any, Any, Any], Any] | None = None
+        self._compress: Any = None
+        self._optimizer: Any = None
+
+    def __repr__(self) -> str:
+        return f"<KVStore {self._type} of {len(self._values)} arrays>"
+
+    @property
+    def type(self) -> str:
+        return self._type
+
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        """Whether the store can do something: 'optimizer'."""
+        check(
+            capability.lower() == KVStoreBase.OPTIMIZER,
+            "KVStore.is_capable",
+            f"expected 'optimizer'; given {capability!r:.80}",
+        )
+        return True
+
+    # -- values
+
+    def init(self, key: Any, value: Any) -> None:
+        """Let keys begin with copies of these values."""
+        for own, arrays in _pairs("init", key, value):
+            check(
+                own not in self._values,
+                "KVStore.init",
+                f"key {own!r} has a value; push to it, or take another key",
+            )
+            self._values[own] = arrays[0].copy()
+
+    def _value(self, method: str, key: Any) -> Any:
+        found = self._values.get(key)
+        if found is None:
+            known = ", ".join(map(repr, self._values))
+            check(
+                False,
+                f"KVStore.{method}",
+                f"key {key!r} is not known; call init first; known are {known:.200}"
+                if known
+                else f"key {key!r} is not known; call init first",
+            )
+        return found
+
+    def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
+        """Let keys begin with these values, and give them to all `out`."""
+        self.init(key, value)
+        self.pull(key, out=out, priority=priority)
+
+    def push(self, key: Any, value: Any, priority: int = 0) -> None:
+        """Add up the arrays of each key; the sum becomes the value, or goes to the updater."""
+        grouped: dict[Any, list[Any]] = {}
+        for own, arrays in _pairs("push", key, value):
+            grouped.setdefault(own, []).extend(arrays)
+        with autograd.pause():
+            sums = {own: self._sum(own, arrays) for own, arrays in grouped.items()}
+            self._apply(sums)
+
+    def _sum(self, key: Any, arrays: Sequence[Any]) -> Any:
+        """On the context of the value, in its dtype."""
+        kept = self._value("push", key)
+        for array in arrays:
+            check(
+                array.shape == kept.shape,
+                "KVStore.push",
+                f"key {key!r} has a value of shape {kept.shape}; given {array.shape}",
+            )
+        if self._compress is not None:
+            arrays = [self._compress((key, i), array) for i, array in enumerate(arrays)]
+        moved = [array.as_in_context(kept.context) for array in arrays]
+        total = moved[0]
+        for array in moved[1:]:
+            total = total + array
+        return total.astype(kept.dtype, copy=False)
+
+    def _apply(self, sums: Mapping[Any, Any]) -> None:
+        updater = self._updater
+        if updater is None:
+            for key, total in sums.items():
+                total.copyto(self._values[key])
+        elif isinstance(updater, optimizers.Updater):  # all of them in one call
+            keys = list(sums)
+            updater(keys, list(sums.values()), [self._values[key] for key in keys])
+        else:
+            for key, total in sums.items():
+                updater(key, total, self._values[key])
+
+    def pull(
+        self, key: Any, out: Any = None, priority: int = 0, ignore_sparse: bool = True
+    ) -> None:
+        """Copy values into `out`. `ignore_sparse` is accepted: arrays are dense."""
+        check(out is not None, "KVStore.pull", "expected out, the arrays to copy into; given none")
+        for own, arrays in _pairs("pull", key, out):
+            value = self._value("pull", own)
+            for array in arrays:
+                check(
+                    array.shape == value.shape,
+                    "KVStore.pull",
+                    f"key {own!r} has a value of shape {value.shape}; given out of shape "
+                    f"{array.shape}",
+                )
+                with autograd.pause():
+                    value.astype(array.dtype, copy=False).copyto(array)
+
+    def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
+        """`push`, then `pull` into `out`, or into what was pushed."""
+        self.push(key, value, priority)
+        self.pull(key, value if out is None else out, priority)
+
+    def row_sparse_pull(
+        self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None
+    ) -> None:
+        """Refused: there are no row-sparse arrays yet to pull rows into. `pull` gives all rows."""
+        check(
+            False,
+            "KVStore.row_sparse_pull",
+            "expected out to be row-sparse, and arrays are dense here; use pull, and take the rows "
+            "with nd.take",
+        )
+
+    # -- what becomes of sums
+
+    def set_gradient_compression(self, compression_params: Mapping[str, Any]) -> None:
+        """Compress what each context pushes: {'type': '2bit', 'threshold': 0.5} sends -0.5, 0 or
+        0.5 of each number, and keeps the rest for the next push."""
+        check(
+            "device" in self._type,
+            "set_gradient_compression",
+            f"a store '{self._type}' does not compress; create('device') does",
+        )
+        self._compress = compression(compression_params)
+
+    def set_optimizer(self, optimizer: Any) -> None:
+        """Let values be moved by an optimizer, which takes sums for gradients."""
+        check(
+            isinstance(optimizer, optimizers.Optimizer),
+            "KVStore.set_optimizer",
+            f"expected an optimizer; given {type(optimizer).__name__}; make one with "
+            "mx.optimizer.create",
+        )
+        self._optimizer = optimizer
+        self._updater = optimizers.get_updater(optimizer)
+
+    def set_updater(self, updater: Callable[[Any, Any, Any], Any]) -> None:
+        """Let `updater(key, sum, value)` change values; it writes to the array `value`."""
+        check(
+            callable(updater),
+            "KVStore.set_updater",
+            f"expected a function of (key, sum, value); given {type(updater).__name__}",
+        )
+        self._updater = updater
+
+    _set_updater = set_updater
+
+    def save_optimizer_states(self, fname: AnyPath, dump_optimizer: bool = False) -> None:
+        """Write the states of the optimizer, with its counts and settings."""
+        write_file(fname, self._states("save_optimizer_states").get_states(dump_optimizer))
+
+    def load_optimizer_states(self, fname: AnyPath) -> None:
+        """Read what `save_optimizer_states` wrote, here or in MXNet. A file that does not fit
+        changes nothing."""
+        load_states(self._states("load_optimizer_states"), fname, self._values)
+
+    def _states(self, method: str) -> optimizers.Updater:
+        updater = self._updater
+        check(
+            isinstance(updater, optimizers.Updater),
+            f"KVStore.{method}",
+            "there is no optimizer, and so no states; call set_optimizer first",
+        )
+        assert isinstance(updater, optimizers.Updater)
+        return updater
+
+    # -- of several machines
+
+    def _barrier(self) -> None:
+        """Wait for the other machines: there are none."""
+
+    def barrier(self) -> None:
+        """Wait for the other machines: there are none."""
+
+    def _send_command_to_servers(self, head: int, body: str) -> None:
+        """Tell the servers: there are none."""
+
+    def get_num_dead_node(self, node_id: int, timeout: int = 60) -> int:
+        """How many machines do not answer: none."""
+        return 0
+
+
+def _pairs(method: str, key: Any, value: Any) -> list[tuple[Any, list[Any]]]:
+    """(key, arrays) from one key, or a list of them, and arrays."""
+    where = f"KVStore.{method}"
+    if not isinstance(key, (list, tuple)):
+        key, value = [key], [value]
+    check(
+        isinstance(value, (list, tuple)),
+        where,
+        f"expected a list of arrays, as keys are a list; given {type(value).__name__}",
+    )
+    values = list(value)
+    if len(values) != len(key) and len(key) and len(values) % len(key) == 0:
+        each = len(values) // len(key)  # as many arrays for each key, one after another
+        values = [values[i * each : (i + 1) * each] for i in range(len(key))]
+    check(
+        len(values) == len(key),
+        where,
+        f"expected arrays for {len(key)} keys; given {len(values)}",
+    )
+    found = []
+    for one, given in zip(key, values, strict=True):
+        check(
+            isinstance(one, (int, str)) and not isinstance(one, bool),
+            where,
+            f"a key is a number or a name; given {one!r:.80}",
+        )
+        arrays = list(given) if isinstance(given, (list, tuple)) else [given]
+        check(
+            arrays and all(isinstance(array, nd.NDArray) for array in arrays),
+            where,
+            f"key {one!r}: expected arrays; given "
+            f"{', '.join(type(array).__name__ for array in arrays) or 'none'}",
+        )
+        found.append((one, arrays))
+    return found
+
+
+def load_states(updater: optimizers.Updater, fname: AnyPath, weights: Mapping[Any, Any]) -> None:
+    """Give an updater the states of a file, written here or by MXNet. `weights`: what it may be
+    about, by the updater's numbers or names. What does not fit changes nothing."""
+    source = os.fsdecode(fname)
+    with open(fname, "rb") as file:
+        content = file.read()
+    arrays: Any
+    if pickled_states.is_pickle(content):
+        arrays = updater.old_arrays(content, source)
+    else:
+        arrays = nd.load_frombuffer(content, source)
+        check(
+            isinstance(arrays, dict),
+            "load_optimizer_states",
+            f"{source} holds a list of arrays without names; expected what save_optimizer_states "
+            "wrote",
+        )
+    known = {str(key) for key in weights}
+    strange = sorted(
+        name
+        for name in arrays
+        if name.startswith("state:") and name[6:].rpartition(":")[0] not in known
+    )
+    check(
+        not strange,
+        "load_optimizer_states",
+        f"{source} has states of a parameter {strange[0][6:].rpartition(':')[0] if strange else ''}"
+        f", which is not there; known are {', '.join(sorted(known)):.200}; was it saved for "
+        "another network?",
+    )
+    counted = {key: weight for key, weight in weights.items() if f"count:{key}" in arrays}
+    updater.from_arrays(arrays, counted, source)
+
+
+def create(name: str = "local") -> Any:
+    """A store by name: 'local' or 'device' (the same here: contexts of one machine share its
+    memory), their variants, or a class that was registered.
+
+    >>> create("device").type
+    'device'
+    >>> create("dist_sync")
+    Traceback (most recent call last):
+    ...
+    tigon.base.errors.TigonError: kvstore.create: 'dist_sync' is a store of several machines or of \
+GPUs, which are not there yet; choose one of device, local, local_allreduce_cpu, \
+local_allreduce_device, local_update_cpu
+    """
+    if not isinstance(name, str):
+        raise TigonTypeError(f"kvstore.create: expected the name of a store; given {name!r:.80}")
+    lower = name.lower()
+    known = KVStoreBase.kv_registry.get(lower)
+    if known is not None:
+        return known()
+    distant = lower.startswith(_DISTANT)
+    check(
+        lower in LOCAL,
+        "kvstore.create",
+        f"'{name:.80}' is "
+        + ("a store of several machines or of GPUs, which are not there yet" if distant else "")
+        + ("" if distant else "not known")
+        + f"; choose one of {', '.join(sorted({*LOCAL, *KVStoreBase.kv_registry}))}",
+    )
+    return KVStore(lower)
+
+
+def chosen(given: Any, contexts: int, largest: int) -> tuple[Any, bool]:
+    """The store that a program asks for, or None where none is needed, and whether weights are
+    updated in it. `largest`: how many elements the largest parameter has."""
+    if given is None:
+        return None, False
+    if isinstance(given, KVStoreBase):
+        return given, given.is_capable(KVStoreBase.OPTIMIZER)
+    if not isinstance(given, str):
+        raise TigonTypeError(
+            f"kvstore: expected the name of a store, a store, or None; given {given!r:.80}"
+        )
+    if contexts == 1 and given.lower() in LOCAL:
+        return None, False
+    store = create(given)
+    in_store = store.is_capable(KVStoreBase.OPTIMIZER)
+    return store, in_store and not (given == "local" and largest > _LARGEST)
