@@ -112,6 +112,32 @@ def _numpy(array: Any) -> numpy.ndarray:
     return numbers_of(array) if hasattr(array, "asnumpy") else numpy.asarray(array)
 
 
+class _Number:
+    """A number of a metric. What a program has added up, and nobody has asked for, comes first."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        own = instance.__dict__
+        if own.get("_pending") is not None:
+            own["_pending"].settle(instance)
+        try:
+            return own[self._name]
+        except KeyError:
+            raise AttributeError(
+                f"{type(instance).__name__} has no {self._name}; call super().__init__(name)"
+            ) from None
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        own = instance.__dict__
+        if own.get("_pending") is not None and self._name in own:
+            own["_pending"].settle(instance)
+        own[self._name] = value
+
+
 class EvalMetric(NamesWrongTypes):
     """Base: `update` adds batches, `get` gives (name, mean) so far.
 
@@ -130,6 +156,16 @@ class EvalMetric(NamesWrongTypes):
 
     __signature__ = whole_signature()
     _has_global_stats = False
+    sum_metric = _Number()
+    num_inst = _Number()
+    global_sum_metric = _Number()
+    global_num_inst = _Number()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes over."""
+        if self.__dict__.get("_pending") is not None:
+            self.__dict__["_pending"].settle(self)
+        return {name: value for name, value in self.__dict__.items() if name != "_pending"}
 
     def __init__(
         self,

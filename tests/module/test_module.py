@@ -232,7 +232,7 @@ def test_predictions_drop_the_padding_and_nothing_else(count: int) -> None:
 @pytest.mark.parametrize("count", [12, 13, 5])
 def test_scores_do_not_count_the_padding(count: int) -> None:
     module = trained()
-    data, labels = samples(count)
+    _, labels = samples(count)
     guesses = module.predict(iterator(count, 6)).asnumpy()
     ((_, accuracy), (_, entropy)) = module.score(iterator(count, 6), ["acc", "ce"])
     assert accuracy == pytest.approx((guesses.argmax(1) == labels).mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from operator import add, is_
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,17 @@ from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.functions import sqrt
 from tigon.ops.primitive.reduce import sum as total
 from tigon.ops.primitive.view import _reshape
-from tigon.optimizer.precision import on_master
-from tigon.optimizer.states import as_list
+from tigon.optimizer.in_step import BoundStep, append_updates, states_of
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
-from tigon.program.training import TrainingGraph, TrainingProgram, TrainingStep, training_program
+from tigon.program.training import (
+    Adjust,
+    TrainingGraph,
+    TrainingProgram,
+    TrainingStep,
+    training_program,
+)
 from tigon.runtime import keys
 
 
@@ -58,7 +63,7 @@ class StepGraph:
         assert cached is not None
         self.cached = cached
         self.known: dict[Any, Any] = {}  # what was made for these types
-        self._bound: _Bound | None = None
+        self._bound: BoundStep | None = None
 
     def bind(self, context: Context | None) -> None:
         self.operands.bind(context)
@@ -99,7 +104,7 @@ class StepGraph:
     def _with_output(self, loss: Any, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
         return loss, rebuild_outputs(self.output_structure, results, leaves)
 
-    def _adjusted(self, bound: _Bound, arrays: Sequence[Any], leaves: Sequence[Any]) -> Any:
+    def _adjusted(self, bound: BoundStep, arrays: Sequence[Any], leaves: Sequence[Any]) -> Any:
         """Gradients first; what `adjust` makes of them then updates weights, or nothing moves."""
         trainer, program = self.step.trainer, bound.program
         optimizer = trainer._optimizer
@@ -134,7 +139,7 @@ class StepGraph:
 
     # -- what a step needs
 
-    def _prepare(self) -> _Bound:
+    def _prepare(self) -> BoundStep:
         """The program for the trainer's present parameters and states."""
         trainer = self.step.trainer
         optimizer = trainer._optimizer
@@ -157,14 +162,14 @@ class StepGraph:
             self.step._check_used({slots[slot] for slot in training.gradients})
             weights = [self.operands.template[slot] for slot in training.gradients]
             indices = [slots[slot] for slot in training.gradients]
-            states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
+            states = states_of(updater, indices, weights)
             return self._step(training, indices, weights, states)
 
         program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
         indices = [slots[slot] for slot in program.updated]
         weights = [self.operands.template[slot] for slot in program.updated]
-        states = [as_list(updater.state(i, w)) for i, w in zip(indices, weights, strict=True)]
-        return _Bound(optimizer, updater, program, indices, weights, states)
+        states = states_of(updater, indices, weights)
+        return BoundStep(optimizer, updater, program, indices, weights, states)
 
     def _step(
         self,
@@ -176,29 +181,23 @@ class StepGraph:
         if self.step.adjust is not None:
             scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
             return training.gradients_step(scale)
-        optimizer = self.step.trainer._optimizer
-        each = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
-        places = [optimizer.master_place(w, own) for w, own in zip(weights, states, strict=True)]
-        for one in zip(indices, weights, states, places, strict=True):
-            optimizer.check_states(*one)
-
-        def update(number: int, weight: Value, grad: Value, own: Any, rates: Value) -> Any:
-            place = places[number]
-            exact = weight if place is None else own[place]
-            numbers = numbers_of(rates, number, each, exact)
-            return on_master(optimizer.full_formula, weight, grad, own, numbers, place)
-
         limit = self.step.clip_global_norm
 
-        def clip(grads: Sequence[Value], rates: Value) -> list[Value]:
-            assert limit is not None
-            return _clipped(grads, limit, numbers_of(rates, 0, each, grads[0])[-1])
+        def clipping(each: int) -> Adjust:
+            def clip(grads: Sequence[Value], rates: Value) -> list[Value]:
+                assert limit is not None
+                return _clipped(grads, limit, numbers_of(rates, 0, each, grads[0])[-1])
 
-        count = max(len(weights) * each, 1)
-        rates = TensorType((count,), as_dtype(dtype_of_rates(weights)))
-        types = [[type_of(state) for state in own] for own in states]
-        key = (optimizer.settings, limit, tuple(map(tuple, types)))
-        return training.step(key, types, rates, update, None if limit is None else clip)
+            return clip
+
+        return append_updates(
+            training,
+            self.step.trainer._optimizer,
+            indices,
+            weights,
+            states,
+            None if limit is None else (limit, clipping),
+        )
 
 
 def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value]:
@@ -212,32 +211,3 @@ def _clipped(grads: Sequence[Value], limit: float, rescale: Value) -> list[Value
     norm = sqrt(reduce(add, [_reshape(total(square(grad)), shape=()) for grad in exact]))
     scale = minimum(limit / (norm * absolute(of_dtype(rescale, wide)) + 1e-8), 1.0)
     return [of_dtype(one * scale, grad.dtype.name) for one, grad in zip(exact, grads, strict=True)]
-
-
-class _Bound:
-    """A program with the very arrays that it writes over, so that a step looks nothing up."""
-
-    def __init__(
-        self,
-        optimizer: Any,
-        updater: Any,
-        program: TrainingProgram,
-        indices: list[int],
-        weights: Sequence[Any],
-        states: Sequence[Sequence[Any]],
-    ) -> None:
-        self.settings = optimizer.settings
-        self.program = program
-        self.indices = indices
-        self.dtype = as_dtype(dtype_of_rates(weights)).numpy
-        self.device = weights[0].device_index if weights else _native.FIRST_CPU
-        self.states = [state for own in states for state in own]
-        self.owners = [updater.states[index] for index in indices]
-
-    def holds(self, optimizer: Any, updater: Any) -> bool:
-        """Whether the states are still these and the rule is still this one."""
-        known = updater.states
-        return (
-            all(map(is_, self.owners, [known.get(index) for index in self.indices]))
-            and optimizer.settings == self.settings
-        )

@@ -15,6 +15,7 @@ from tigon.base.files import AnyPath
 from tigon.module.base_module import UNIFORM, BaseModule
 from tigon.module.files import params_file, read_params
 from tigon.module.module import Module
+from tigon.module.whole_step import OWN
 
 SymGen = Callable[[Any], tuple[Any, Sequence[str], Sequence[str]]]
 
@@ -311,6 +312,21 @@ class BucketingModule(BaseModule):
         self._check_ready("update", optimizer=True)
         self._params_dirty = True
         self._curr_module.update()
+
+    def _step(self, data_batch: Any, eval_metric: Any, monitor: Any) -> None:
+        """That of the bucket, unless the module has methods of its own."""
+        own = vars(self)
+        changed = [
+            name
+            for name in OWN
+            if name in own or getattr(type(self), name) is not getattr(BucketingModule, name)
+        ]
+        if changed:
+            super()._step(data_batch, eval_metric, monitor)
+            return
+        self._check_ready("fit", optimizer=True)
+        self._params_dirty = True
+        self._follow(data_batch)._step(data_batch, eval_metric, monitor)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._check_ready("get_outputs")

@@ -66,6 +66,7 @@ class DataParallelExecutorGroup:
             DataDesc.get_batch_axis(attributes.get(_node_of(name), {}).get("__layout__"))
             for name in self.output_names
         ]
+        self.gradients_read = False
         self.execs: list[Executor] = []
         self.bind_exec(described, None if label_shapes is None else _described(label_shapes))
 
@@ -176,7 +177,22 @@ class DataParallelExecutorGroup:
 
     @property
     def grad_arrays(self) -> list[Arrays]:
+        """Gradients of the parameters. From the first time that they are asked for, steps of `fit`
+        put them there."""
+        if not self.gradients_read and any(one._elsewhere for one in self.execs):
+            self.logger.warning(
+                "Module: gradients of the last step, which was one program, were not kept; those "
+                "of the next ones will be"
+            )
+        self.gradients_read = True
+        return self.gradients()
+
+    def gradients(self) -> list[Arrays]:
         return self._by_name(self._own(self.param_names), "grad_dict")
+
+    def forget_outputs(self) -> None:
+        """The executors have others."""
+        self._outputs = None
 
     @property
     def aux_arrays(self) -> list[Arrays]:
@@ -246,8 +262,8 @@ class DataParallelExecutorGroup:
                 "Module.forward",
                 f"expected {len(self.contexts)} batches, one per context; given {len(batch)}",
             )
-            return [self._named(one, training) for one in batch]
-        whole = self._named(batch, training)
+            return [self.named(one, training) for one in batch]
+        whole = self.named(batch, training)
         if len(self.contexts) == 1:
             return [whole]
         axes = dict(zip(self.data_names, self.data_layouts, strict=True))
@@ -261,7 +277,8 @@ class DataParallelExecutorGroup:
             for part, context in zip(self.slices, self.contexts, strict=True)
         ]
 
-    def _named(self, batch: Any, training: bool) -> dict[str, Any]:
+    def named(self, batch: Any, training: bool) -> dict[str, Any]:
+        """The arrays of a batch that the symbol takes, by name."""
         found = dict(
             zip(self.data_names, _checked(batch.data, self.data_names, "data"), strict=True)
         )
@@ -443,10 +460,10 @@ def _mean(arrays: Arrays) -> Any:
 
 
 def _checked(arrays: Any, names: Sequence[str], what: str) -> list[Any]:
-    check(
-        isinstance(arrays, (list, tuple)) and len(arrays) == len(names),
-        "Module.forward",
-        f"the batch has {len(arrays) if isinstance(arrays, (list, tuple)) else arrays!r} arrays of "
-        f"{what}; expected {len(names)}: {', '.join(names)}",
+    listed = isinstance(arrays, (list, tuple))
+    if listed and len(arrays) == len(names):
+        return list(arrays)
+    raise TigonError(
+        f"Module.forward: the batch has {len(arrays) if listed else repr(arrays)} arrays of "
+        f"{what}; expected {len(names)}: {', '.join(names)}"
     )
-    return list(arrays)

@@ -19,6 +19,8 @@ from tigon.module.base_module import UNIFORM, BaseModule
 from tigon.module.executor_group import DataParallelExecutorGroup
 from tigon.module.files import load_checkpoint, params_file, states_file, symbol_file
 from tigon.module.steps import update_params
+from tigon.module.whole_step import OWN, WholeSteps, obstacle
+from tigon.runtime import counters
 
 
 class Module(BaseModule):
@@ -103,6 +105,8 @@ class Module(BaseModule):
         self._unbind()
 
     def _forget_optimizer(self) -> None:
+        self._whole: WholeSteps | None = None
+        self._reasons: set[str] = set()
         self.optimizer_initialized = False
         self._optimizer: Any = None
         self._kvstore: Any = None
@@ -661,6 +665,38 @@ class Module(BaseModule):
         self._check_ready("update", optimizer=True)
         self._params_dirty = True
         update_params(self)
+
+    def _step(self, data_batch: Any, eval_metric: Any, monitor: Any) -> None:
+        """One program where nothing stands in its way."""
+        counted = self._step_whole(data_batch, eval_metric)
+        if counted is None:
+            super()._step(data_batch, eval_metric, monitor)
+        elif not counted:
+            self.update_metric(eval_metric, data_batch.label)
+
+    def _step_whole(self, batch: Any, eval_metric: Any) -> bool | None:
+        """Whether the metric was part of the program; None where the step is to be made."""
+        if isinstance(batch, list):
+            return None
+        self._check_ready("fit", optimizer=True)
+        self._follow_shapes(batch)
+        steps, reason = self._whole, None
+        if any(map(vars(self).__contains__, OWN)) or steps is None or not steps.serves(self):
+            reason = obstacle(self, Module)
+            steps = self._whole = None if reason else WholeSteps(self)
+        elif self._exec_group.gradients_read:
+            reason = "gradients are read"
+        if reason is None and self._exec_group.execs[0]._monitor is not None:
+            reason = "a monitor looks"
+        if reason is None:
+            assert steps is not None
+            self._params_dirty = True
+            return steps.run(batch, eval_metric)
+        counters.count("steps_apart")
+        if reason not in self._reasons:
+            self._reasons.add(reason)
+            self.logger.info("%s.fit: steps are not one program: %s", self._where, reason)
+        return None
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         """The outputs of the last `forward`; with `merge_multi_context=False`, for each a list of

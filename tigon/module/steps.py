@@ -13,7 +13,7 @@ def update_params(module: Any) -> None:
     trained = [
         (number, name, weights, grads)
         for number, (name, weights, grads) in enumerate(
-            zip(module._param_names, group.param_arrays, group.grad_arrays, strict=True)
+            zip(module._param_names, group.param_arrays, group.gradients(), strict=True)
         )
         if grads[0] is not None
     ]

@@ -28,11 +28,20 @@ Adjust = Callable[[Sequence[Value], Value], Sequence[Value]]
 """(gradients, all rates) -> gradients to update with."""
 
 
+class Account(Frozen, eq=False):
+    """What a step adds up besides, such as a metric: sums of these types, and the new ones, from
+    the forward graph and the old ones."""
+
+    types: tuple[TensorType, ...]
+    add: Callable[[Graph, Sequence[Value]], Sequence[Value]]
+
+
 class TrainingGraph:
     """A forward graph for given types, differentiated by some of its inputs.
 
     The first `heads` outputs are the losses; their sum is what is differentiated. `weights` are
-    positions of inputs; those that no loss depends on are in `unused`.
+    positions of inputs; those that no loss depends on are in `unused`, or, if all are to be
+    `complete`, have gradients of zeros.
     """
 
     def __init__(
@@ -41,6 +50,7 @@ class TrainingGraph:
         types: Mapping[str, TensorType],
         heads: int,
         weights: Sequence[int],
+        complete: bool = False,
     ) -> None:
         self.name = cached.name
         self.disabled = cached.disabled
@@ -51,6 +61,11 @@ class TrainingGraph:
             raise TigonError(f"{self.name}: there is no loss of floating-point numbers to lower")
         ones = [get("ones_like")(value) for value in losses]
         found = gradient(losses, ones, [graph.inputs[i] for i in weights])
+        if complete:
+            found = [
+                get("zeros_like")(graph.inputs[i]) if g is None else g
+                for i, g in zip(weights, found, strict=True)
+            ]
         self.gradients = {i: g for i, g in zip(weights, found, strict=True) if g is not None}
         self.unused = [i for i in weights if i not in self.gradients]
         self.loss_sizes = {value.type.size or 0 for value in losses}
@@ -63,12 +78,13 @@ class TrainingGraph:
         rates: TensorType,
         update: Update,
         adjust: Adjust | None = None,
+        account: Account | None = None,
     ) -> TrainingStep:
         """The updates appended and all of it lowered, once per `key`: `states` holds the types of
         each used weight's states."""
         found = self._steps.get(key)
         if found is None:
-            found = self._steps[key] = self._append(states, rates, update, adjust)
+            found = self._steps[key] = self._append(states, rates, update, adjust, account)
         return found
 
     def _append(
@@ -77,6 +93,7 @@ class TrainingGraph:
         rates: TensorType,
         update: Update,
         adjust: Adjust | None,
+        account: Account | None,
     ) -> TrainingStep:
         forward = self.forward.graph
         inputs = list(forward.inputs)
@@ -96,6 +113,10 @@ class TrainingGraph:
         state_inputs = [state for own in leaves for state in own]
         new_weights = [weight for weight, _ in updated]
         new_states = [state for _, own in updated for state in own]
+        if account is not None:  # sums are written over as states are
+            sums = [variable(f"_sum{i}", type_) for i, type_ in enumerate(account.types)]
+            state_inputs += sums
+            new_states += account.add(forward, sums)
         first_weight = len(forward.outputs)
         first_state = len(inputs) + 1
         overwritten = [*weights, *range(first_state, first_state + len(state_inputs))]
@@ -147,19 +168,20 @@ def training_program(
     weights: Sequence[int],
     then: Callable[[TrainingGraph], TrainingStep],
     known: dict[Any, Any],
+    complete: bool = False,
 ) -> TrainingProgram:
     """The program of a step on these types; `then` appends the updates to a differentiated graph,
     which serves other types too where these differ in extents only. `known` is what was made for
-    these types before."""
-    key = (heads, tuple(weights))
+    these types before; `complete` is for `TrainingGraph`."""
+    key = (heads, tuple(weights), complete)
     shared = cached.others.get(key)
     if shared is None:
-        shared = ByShape(lambda types: TrainingGraph(cached, types, heads, weights))
+        shared = ByShape(lambda types: TrainingGraph(cached, types, heads, weights, complete))
         cached.others[key] = shared
 
     def exact() -> TrainingGraph:
         if key not in known:
-            known[key] = TrainingGraph(cached, types, heads, weights)
+            known[key] = TrainingGraph(cached, types, heads, weights, complete)
         return known[key]
 
     fit = shared.use(types, then, exact)

@@ -18,6 +18,8 @@ _COUNTS: dict[str, float] = {
     "fallbacks": 0,
     "given_way": 0,
     "paths": 0,
+    "whole_steps": 0,
+    "steps_apart": 0,
 }
 _WARNED: set[str] = set()
 
@@ -49,7 +51,8 @@ def stats() -> dict[str, float]:
     `native_calls` programs run, `imperative_operators`,
     `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
     a slower way, `given_way` kinds of hybridized calls that run as Python code, `paths` that values
-    were seen to choose within hybridized calls, `refused_entries`
+    were seen to choose within hybridized calls, `whole_steps` of `Module.fit` that were one program
+    and `steps_apart` that were not, `refused_entries`
     of the cache folder that are damaged or lie under another entry's name (what they held is
     compiled again), `bytes_now` and `bytes_peak` (logical bytes of live arrays and arenas), and the
     runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the calls of single

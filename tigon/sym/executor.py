@@ -62,6 +62,7 @@ class Executor:
         self._outputs: list[NDArray] | None = None
         self._recorded = False
         self._training = False
+        self._elsewhere = False
         self._watched: CachedGraph | None = None  # with all that a monitor is told of
         self._seen: list[NDArray] = []
         self._monitor: tuple[Callable[[str, NDArray], None], bool] | None = None
@@ -147,7 +148,7 @@ class Executor:
             _native.set_training(mode)
         for name in self._advanced:  # states of optimizers are arguments
             self.arg_dict[name].swap_storage(self._handles[name])
-        self._recorded, self._training = recorded, training
+        self._recorded, self._training, self._elsewhere = recorded, training, False
 
     def _computed(self, training: bool) -> list[NDArray]:
         """The outputs. What a monitor is to see comes with them where calls have effects, which
@@ -173,6 +174,12 @@ class Executor:
         cotangents = None if out_grads is None else self._cotangents(out_grads)
         if cotangents is None:
             self._check_losses()
+        check(
+            not self._elsewhere,
+            "Executor.backward",
+            "the outputs are those of a whole step of Module.fit, which has moved the parameters; "
+            "call forward(is_train=True) before it",
+        )
         if not self._recorded:
             check(
                 self._outputs is None or not self._graph.has_effects,
@@ -226,6 +233,10 @@ class Executor:
             None if grad is None else as_array("Executor.backward", name, grad)
             for name, grad in zip(self._symbol.list_outputs(), listed, strict=True)
         ]
+
+    def take_over(self, outputs: list[NDArray]) -> None:
+        """These are the outputs of a step that was computed elsewhere, backward included."""
+        self._outputs, self._recorded, self._training, self._elsewhere = outputs, False, True, True
 
     # -- parameters and shapes
 
