@@ -142,6 +142,7 @@ class StepGraph:
     def _prepare(self) -> BoundStep:
         """The program for the trainer's present parameters and states."""
         trainer = self.step.trainer
+        trainer._check_no_store(self.step.name)
         optimizer = trainer._optimizer
         index_of = {id(param): index for index, param in enumerate(trainer._params)}
         slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer

@@ -209,6 +209,7 @@ class TrainStep:
             batch_size = sizes.pop()
         check(batch_size > 0, self.name, f"batch_size must be positive; given {batch_size}")
         trainer = self.trainer
+        trainer._check_no_store(self.name)
         trained = {i: p for i, p in enumerate(trainer._params) if p.grad_req != "null"}
         grads = {index: param.grad() for index, param in trained.items()}
         before = {index: (grad.version, grad.copy()) for index, grad in grads.items()}

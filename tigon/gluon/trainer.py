@@ -18,6 +18,9 @@ from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_named
 from tigon.gluon.parameter.parameter import zeroings
 from tigon.gluon.parameters_section import describe as _describe
+from tigon.gluon.store import ThroughStore
+from tigon.kvstore.base import KVStoreBase
+from tigon.kvstore.kvstore import LOCAL, KVStore, chosen
 from tigon.optimizer import get_updater
 
 
@@ -59,16 +62,14 @@ class Trainer(NamesWrongTypes):
                 "Trainer",
                 f"expected parameters; given {type(param).__name__}; use net.collect_params()",
             )
+        known = kvstore is None or isinstance(kvstore, KVStoreBase)
+        if not known and isinstance(kvstore, str):
+            known = kvstore.lower() in (*LOCAL, *KVStoreBase.kv_registry)
         check(
-            compression_params is None and not update_on_kvstore,
+            known,
             "Trainer",
-            "training on several machines is not supported yet; leave compression_params and "
-            "update_on_kvstore out",
-        )
-        check(
-            kvstore is None or kvstore in ("device", "local"),
-            "Trainer",
-            f"kvstore is 'device', 'local' or None; given {kvstore!r}",
+            "kvstore: expected 'device', 'local', a store, or None; given "
+            f"{kvstore!r:.80}; stores of several machines are not there yet",
         )
         # Those that are frozen now may be trained later; their numbers follow, so that files of
         # states do not depend on them.
@@ -89,6 +90,43 @@ class Trainer(NamesWrongTypes):
         self._seen: tuple[list[list[Any]], list[list[int]]] = ([], [])
         self._zeroings = -1
         self._epoch = -1
+        self._kvstore_params = {"kvstore": kvstore, "update_on_kvstore": update_on_kvstore}
+        self._compression_params = compression_params
+        self._kv_initialized = False
+        self._kvstore: Any = None
+        self._update_on_kvstore = update_on_kvstore
+        self._store: ThroughStore | None = None
+        """Where gradients go, unless contexts are added up here."""
+
+    def _init_kvstore(self) -> None:
+        """Make the store that was asked for. One by name, which nothing else is asked of, has
+        nothing to do: what it would is part of the update here."""
+        given, wanted = self._kvstore_params["kvstore"], self._kvstore_params["update_on_kvstore"]
+        trained = [param for param in self._params if param.grad_req != "null"]
+        contexts = len(trained[0].list_ctx()) if trained else 1
+        sizes = [param.list_data()[0].size for param in trained]
+        store, updates = chosen(given, contexts, max(sizes, default=0))
+        check(
+            store is not None or not wanted,
+            "Trainer",
+            f"update_on_kvstore=True asks for a store, and kvstore={given!r} on {contexts} "
+            "context(s) makes none; give mx.kv.create('local'), or leave update_on_kvstore out",
+        )
+        self._kv_initialized = True
+        self._kvstore = store
+        if store is None:
+            self._update_on_kvstore = None
+            return
+        updates = self._update_on_kvstore = updates if wanted is None else bool(wanted)
+        if (
+            isinstance(given, KVStoreBase)
+            or type(store) is not KVStore
+            or wanted
+            or (self._compression_params)
+        ):
+            self._store = ThroughStore(store, updates, self._optimizer, self._compression_params)
+            if updates and self._store.updater is not None:
+                self._updater = self._store.updater
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes over: parameters, optimizer and its states, and of which
@@ -140,6 +178,13 @@ class Trainer(NamesWrongTypes):
 
     def allreduce_grads(self) -> None:
         """Put each gradient's sum over the contexts in its place; needed only before `update`."""
+        store = self._through("allreduce_grads")
+        if store is not None:
+            self._collect_weights()
+            with autograd.pause():
+                grads = [list(own) for own in zip(*_gradients(self._weights), strict=True)]
+                store.sum(self._indices, self._weights, grads)
+            return
         for param in self._params:
             if param.grad_req == "null" or param._only is not None or param._arrays is None:
                 continue
@@ -152,7 +197,32 @@ class Trainer(NamesWrongTypes):
     def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
         """Update without summing first: the gradients of the first context are taken for those of
         all, which `allreduce_grads` makes them."""
+        self._through("update")
         self._update(batch_size, ignore_stale_grad, summing=False)
+
+    def _check_no_store(self, where: str) -> None:
+        """Raise where something else than `step` would move weights that a store holds, too."""
+        if not self._kv_initialized:
+            self._init_kvstore()
+        check(
+            self._store is None,
+            where,
+            "the gradients of this trainer go through a store, and the program of a step moves "
+            "weights itself; make the Trainer without kvstore, compression_params and "
+            "update_on_kvstore",
+        )
+
+    def _through(self, method: str) -> ThroughStore | None:
+        """The store that gradients go through, if they do; raise where it moves the weights."""
+        if not self._kv_initialized:
+            self._init_kvstore()
+        check(
+            self._store is None or not self._store.updates,
+            f"Trainer.{method}",
+            "weights are updated in the store, by step alone; make the trainer with "
+            "update_on_kvstore=False",
+        )
+        return self._store
 
     def _update(self, batch_size: int, ignore_stale_grad: bool, summing: bool) -> None:
         if batch_size <= 0:  # the message is made where it is needed: this runs at every step
@@ -179,12 +249,22 @@ class Trainer(NamesWrongTypes):
                 )
         else:
             self._refuse(stale)
+        if self._store is not None and summing:  # which has written into gradients
+            versions = [[grad.version for grad in own] for own in grads]
         self._seen, self._zeroings = (grads, versions), zeroings[0]
 
     def _apply(
         self, indices: list[int], weights: list[list[Any]], grads: list[list[Any]], summing: bool
     ) -> None:
         firsts, contexts = [arrays[0] for arrays in weights], len(grads)
+        if self._store is not None and summing:
+            with autograd.pause():
+                each = [list(own) for own in zip(*grads, strict=True)]
+                if self._store.updates:
+                    self._store.update(indices, weights, each)
+                    return
+                self._store.sum(indices, weights, each)
+            summing = False
         if contexts == 1:
             self._updater(indices, grads[0], firsts)
         elif summing and self._optimizer.updates_by_formula and shares_memory(firsts[0]):
@@ -200,6 +280,8 @@ class Trainer(NamesWrongTypes):
                         other[...] = first
 
     def _collect_weights(self) -> None:
+        if not self._kv_initialized:
+            self._init_kvstore()
         indices = [i for i, param in enumerate(self._params) if param.grad_req != "null"]
         params = [self._params[index] for index in indices]
         for param in params:
@@ -253,6 +335,8 @@ class Trainer(NamesWrongTypes):
 
     def save_states(self, fname: AnyPath) -> None:
         """Write the optimizer's states and counts."""
+        if not self._kv_initialized:
+            self._init_kvstore()
         from tigon import nd
 
         nd.save(fname, self._updater.to_arrays())
@@ -260,6 +344,8 @@ class Trainer(NamesWrongTypes):
     def load_states(self, fname: AnyPath) -> None:
         """Read what `save_states` wrote, here or in MXNet. A file that does not fit changes
         nothing."""
+        if not self._kv_initialized:
+            self._init_kvstore()
         with open(fname, "rb") as file:
             content = file.read()
         if pickled_states.is_pickle(content):
@@ -309,7 +395,7 @@ _describe(
     params="a network's `collect_params()`, or a list or dictionary of parameters",
     optimizer="the name of an optimizer, or one",
     optimizer_params="what an optimizer that is named is made with, such as its learning_rate",
-    kvstore="accepted, as all that MXNet knows of one machine: gradients are summed over contexts",
-    compression_params="accepted as None: gradients of one machine are not compressed",
-    update_on_kvstore="accepted as None or False: weights are updated where they are",
+    kvstore="where gradients of several contexts meet: 'device', 'local', a store, or None",
+    compression_params="how gradients are compressed on the way to a store 'device'",
+    update_on_kvstore="whether weights are moved in the store; None: as it is faster",
 )

@@ -49,6 +49,9 @@ class KVStore(KVStoreBase):
         self._compress: Any = None
         self._optimizer: Any = None
 
+    def __contains__(self, key: Any) -> bool:
+        return key in self._values
+
     def __repr__(self) -> str:
         return f"<KVStore {self._type} of {len(self._values)} arrays>"
 
@@ -90,6 +93,18 @@ class KVStore(KVStoreBase):
                 else f"key {key!r} is not known; call init first",
             )
         return found
+
+    def assign(self, key: Any, value: Any) -> None:
+        """Give keys these values, whatever they had; no updater is asked."""
+        for own, arrays in _pairs("assign", key, value):
+            target = self._value("assign", own)
+            check(
+                arrays[0].shape == target.shape,
+                "KVStore.assign",
+                f"key {own!r} has a value of shape {target.shape}; given {arrays[0].shape}",
+            )
+            with autograd.pause():
+                arrays[0].astype(target.dtype, copy=False).copyto(target)
 
     def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
         """Let keys begin with these values, and give them to all `out`."""

@@ -55,25 +55,34 @@ class Leaf(Frozen, eq=False):
         return type(self.metric), tuple(own.items()), self.labels, self.outputs
 
 
-def leaves_of(given: metric.EvalMetric, labels: Sequence[str], outputs: Sequence[str]) -> Any:
+def parts_of(given: metric.EvalMetric) -> list[metric.EvalMetric]:
+    """The metrics of which a metric is made."""
+    found, stack = [], [given]
+    while stack:
+        one = stack.pop()
+        if type(one) is metric.CompositeEvalMetric:
+            stack += reversed(one.metrics)
+        else:
+            found.append(one)
+    return found
+
+
+def leaves_of(
+    given: metric.EvalMetric, labels: Sequence[str], outputs: Sequence[str]
+) -> list[Leaf] | None:
     """The metrics of which a metric is made, or None where a program cannot compute one."""
-    if type(given) is metric.CompositeEvalMetric:
-        found: list[Leaf] = []
-        for one in given.metrics:
-            own = leaves_of(one, labels, outputs)
-            if own is None:
-                return None
-            found += own
-        return found
-    if type(given) not in FORMULAS:
-        return None
-    chosen = []
-    for names, known in ((given.label_names, labels), (given.output_names, outputs)):
-        wanted = names or known
-        if any(name not in known for name in wanted):
+    leaves = []
+    for one in parts_of(given):
+        if type(one) not in FORMULAS:
             return None
-        chosen.append(tuple(known.index(name) for name in wanted))
-    return [Leaf(given, *chosen)]
+        chosen = []
+        for names, known in ((one.label_names, labels), (one.output_names, outputs)):
+            wanted = names or known
+            if any(name not in known for name in wanted):
+                return None
+            chosen.append(tuple(known.index(name) for name in wanted))
+        leaves.append(Leaf(one, *chosen))
+    return leaves
 
 
 def account_of(leaves: Sequence[Leaf], places: Sequence[int]) -> tuple[Any, Account]:

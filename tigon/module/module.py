@@ -14,7 +14,7 @@ from tigon.base.files import AnyPath, write_file
 from tigon.context import check_contexts, cpu, current_context
 from tigon.initializer import InitDesc
 from tigon.io import DataDesc
-from tigon.kvstore.kvstore import chosen, load_states
+from tigon.kvstore.kvstore import KVStore, chosen, load_states
 from tigon.module.base_module import UNIFORM, BaseModule
 from tigon.module.executor_group import DataParallelExecutorGroup
 from tigon.module.files import load_checkpoint, params_file, states_file, symbol_file
@@ -579,7 +579,11 @@ class Module(BaseModule):
         group = self._exec_group
         assert self._arg_params is not None
         for name, arrays in zip(self._param_names, group.param_arrays, strict=True):
-            store.init(name, self._arg_params[name])
+            value = self._arg_params[name]
+            if not isinstance(store, KVStore):
+                store.broadcast(name, value, out=arrays)
+                continue
+            (store.assign if name in store else store.init)(name, value)
             if on_store:
                 store.pull(name, arrays)
 

@@ -21,16 +21,15 @@ def update_params(module: Any) -> None:
         return
     numbers, names, weights, grads = (list(part) for part in zip(*trained, strict=True))
     store, contexts = module._kvstore, len(group.execs)
-    if module._update_on_kvstore:
-        store.push(names, grads)
-        store.pull(names, weights)
-        return
+    targets = weights if module._update_on_kvstore else grads
     if isinstance(store, KVStore):
         store.push(names, grads)
-        store.pull(names, grads)
+        store.pull(names, targets)
     elif store is not None:
-        for name, own in zip(names, grads, strict=True):
-            store.pushpull(name, own, out=own)
+        for name, own, target in zip(names, grads, targets, strict=True):
+            store.pushpull(name, own, out=target)
+    if module._update_on_kvstore:
+        return
     for context in range(contexts):
         indices = [number * contexts + context for number in numbers]
         updater = module._updater

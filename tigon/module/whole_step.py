@@ -15,8 +15,8 @@ from tigon import _native, nd
 from tigon.base import TensorType, check, type_of
 from tigon.base.lazy import computed_once
 from tigon.context import context_of
-from tigon.metric import CompositeEvalMetric, EvalMetric
-from tigon.module.metric_sums import Leaf, LeafSums, account_of, fits, leaves_of
+from tigon.metric import EvalMetric
+from tigon.module.metric_sums import Leaf, LeafSums, account_of, fits, leaves_of, parts_of
 from tigon.optimizer import Updater
 from tigon.optimizer.in_step import BoundStep, append_updates, states_of
 from tigon.program.training import TrainingGraph, TrainingStep, training_program
@@ -235,10 +235,4 @@ class WholeSteps:
 
 def _same(eval_metric: EvalMetric, sums: list[LeafSums]) -> bool:
     """Whether the metric still adds up there."""
-    return not sums or [vars(one).get("_pending") for one in _parts(eval_metric)] == sums
-
-
-def _parts(eval_metric: EvalMetric) -> list[EvalMetric]:
-    if type(eval_metric) is CompositeEvalMetric:
-        return [part for one in eval_metric.metrics for part in _parts(one)]
-    return [eval_metric]
+    return not sums or [vars(one).get("_pending") for one in parts_of(eval_metric)] == sums

@@ -1,0 +1,74 @@
+"""Steps of a trainer whose gradients go through a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tigon.base import TigonError
+from tigon.kvstore.kvstore import KVStore
+
+Lists = Sequence[Sequence[Any]]
+
+
+class ThroughStore:
+    """Weights and gradients of a trainer, by their numbers, in a store.
+
+    `updates`: whether weights are moved in the store, by its optimizer; if not, it adds up
+    gradients. Weights that somebody has written since the last step are begun with anew."""
+
+    def __init__(
+        self, store: Any, updates: bool, optimizer: Any, compression: Mapping[str, Any] | None
+    ) -> None:
+        self.store = store
+        self.updates = updates
+        if compression:
+            store.set_gradient_compression(compression)
+        if updates:
+            store.set_optimizer(optimizer)
+        self._left: dict[int, list[int]] = {}  # versions of the weights after the last step
+
+    @property
+    def updater(self) -> Any:
+        """What holds the states, of a store that shows it."""
+        return getattr(self.store, "_updater", None) if self.updates else None
+
+    def _begin(self, indices: Sequence[int], weights: Lists) -> None:
+        for index, arrays in zip(indices, weights, strict=True):
+            known = self._left.get(index)
+            if known == [array.version for array in arrays]:
+                continue
+            if known is None:
+                self.store.broadcast(index, arrays[0], out=list(arrays))
+            elif isinstance(self.store, KVStore):
+                self.store.assign(index, arrays[0])
+            else:
+                raise TigonError(
+                    f"Trainer: a weight was written between steps, and a {self.store.type} cannot "
+                    "take its new value; make the trainer with update_on_kvstore=False"
+                )
+
+    def sum(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
+        """Put the sum over the contexts into the gradients."""
+        if isinstance(self.store, KVStore):
+            unknown = [index for index in indices if index not in self._left]
+            for index in unknown:
+                self.store.init(index, weights[list(indices).index(index)][0])
+                self._left[index] = []
+            self.store.push(list(indices), [list(own) for own in grads])
+            self.store.pull(list(indices), [list(own) for own in grads])
+            return
+        for index, own in zip(indices, grads, strict=True):
+            self.store.pushpull(index, list(own), out=list(own))
+
+    def update(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
+        """Move the weights by the sums of the gradients, in the store."""
+        self._begin(indices, weights)
+        if isinstance(self.store, KVStore):
+            self.store.push(list(indices), [list(own) for own in grads])
+            self.store.pull(list(indices), [list(own) for own in weights])
+        else:
+            for index, own, arrays in zip(indices, grads, weights, strict=True):
+                self.store.pushpull(index, list(own), out=list(arrays))
+        for index, arrays in zip(indices, weights, strict=True):
+            self._left[index] = [array.version for array in arrays]
