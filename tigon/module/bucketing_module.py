@@ -270,6 +270,14 @@ class BucketingModule(BaseModule):
         self.switch_bucket(key, shapes or [], getattr(one, "provide_label", None))
         return self._curr_module
 
+    def _enter(self, batch: Any) -> Any:
+        """The module of a batch, which takes over the memory of the one before."""
+        before = self._curr_module
+        module = self._follow(batch)
+        if module is not before:
+            before._exec_group.release()
+        return module
+
     def init_optimizer(
         self,
         kvstore: Any = "local",
@@ -300,7 +308,7 @@ class BucketingModule(BaseModule):
         """As `Module.forward`, in the bucket of the batch; without a `bucket_key` that is the
         default one."""
         self._check_ready("forward")
-        self._follow(data_batch).forward(data_batch, is_train=is_train)
+        self._enter(data_batch).forward(data_batch, is_train=is_train)
 
     def backward(self, out_grads: Any = None) -> None:
         """As `Module.backward`."""
@@ -326,7 +334,7 @@ class BucketingModule(BaseModule):
             return
         self._check_ready("fit", optimizer=True)
         self._params_dirty = True
-        self._follow(data_batch)._step(data_batch, eval_metric, monitor)
+        self._enter(data_batch)._step(data_batch, eval_metric, monitor)
 
     def get_outputs(self, merge_multi_context: bool = True) -> list[Any]:
         self._check_ready("get_outputs")

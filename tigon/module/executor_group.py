@@ -144,7 +144,17 @@ class DataParallelExecutorGroup:
         part = self.slices[number]
         shapes = {name: _cut(one, part) for name, one in inputs.items()}
         if previous is not None:
-            return previous.reshape(partial_shaping=True, allow_up_sizing=True, **shapes)
+            made = previous.reshape(partial_shaping=True, allow_up_sizing=True, **shapes)
+            kept = {**previous.arg_dict, **previous.aux_dict}
+            for name in (*self._own(self.param_names), *self.aux_names):
+                array = made.arg_dict[name] if name in made.arg_dict else made.aux_dict[name]
+                check(
+                    array is kept[name],
+                    "Module.reshape",
+                    f"parameter '{name}' would have shape {array.shape}, and has "
+                    f"{kept[name].shape}",
+                )
+            return made
         group = self._shared_group
         return self.symbol.simple_bind(
             ctx=self.contexts[number],
@@ -161,7 +171,12 @@ class DataParallelExecutorGroup:
         self, data_shapes: Sequence[DataDesc], label_shapes: Sequence[DataDesc] | None
     ) -> None:
         """Bind to other shapes; parameters and their gradients stay."""
-        self.bind_exec(_described(data_shapes), label_shapes, reshape=True)
+        before = dict(vars(self))
+        try:
+            self.bind_exec(_described(data_shapes), label_shapes, reshape=True)
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     # -- arrays
 
@@ -179,7 +194,7 @@ class DataParallelExecutorGroup:
     def grad_arrays(self) -> list[Arrays]:
         """Gradients of the parameters. From the first time that they are asked for, steps of `fit`
         put them there."""
-        if not self.gradients_read and any(one._elsewhere for one in self.execs):
+        if not self.gradients_read and any(one._gone is not None for one in self.execs):
             self.logger.warning(
                 "Module: gradients of the last step, which was one program, were not kept; those "
                 "of the next ones will be"
@@ -189,6 +204,12 @@ class DataParallelExecutorGroup:
 
     def gradients(self) -> list[Arrays]:
         return self._by_name(self._own(self.param_names), "grad_dict")
+
+    def release(self) -> None:
+        """Give up what backward would need; outputs stay."""
+        for executor in self.execs:
+            executor.release()
+        self._outputs = None
 
     def forget_outputs(self) -> None:
         """The executors have others."""

@@ -418,6 +418,15 @@ class Module(BaseModule):
                 f"shared_module runs on {len(shared_module._context)} contexts; expected "
                 f"{len(self._context)}",
             )
+            own = (*shared_module._param_names, *shared_module._aux_names)
+            lacking = [n for n in (*self._param_names, *self._aux_names) if n not in own]
+            check(
+                not lacking,
+                f"{self._where}.bind",
+                f"shared_module has no parameters {', '.join(map(repr, lacking))}; it has: "
+                f"{', '.join(own)}; make the module of which others share the largest one, such as "
+                "that of default_bucket_key",
+            )
             shared_group = shared_module._exec_group
         if self.binded:
             self._sync_params()

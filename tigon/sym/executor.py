@@ -62,7 +62,7 @@ class Executor:
         self._outputs: list[NDArray] | None = None
         self._recorded = False
         self._training = False
-        self._elsewhere = False
+        self._gone: str | None = None  # why there is nothing to go back through
         self._watched: CachedGraph | None = None  # with all that a monitor is told of
         self._seen: list[NDArray] = []
         self._monitor: tuple[Callable[[str, NDArray], None], bool] | None = None
@@ -148,7 +148,7 @@ class Executor:
             _native.set_training(mode)
         for name in self._advanced:  # states of optimizers are arguments
             self.arg_dict[name].swap_storage(self._handles[name])
-        self._recorded, self._training, self._elsewhere = recorded, training, False
+        self._recorded, self._training, self._gone = recorded, training, None
 
     def _computed(self, training: bool) -> list[NDArray]:
         """The outputs. What a monitor is to see comes with them where calls have effects, which
@@ -175,10 +175,9 @@ class Executor:
         if cotangents is None:
             self._check_losses()
         check(
-            not self._elsewhere,
+            self._gone is None,
             "Executor.backward",
-            "the outputs are those of a whole step of Module.fit, which has moved the parameters; "
-            "call forward(is_train=True) before it",
+            f"{self._gone}; call forward(is_train=True) before it",
         )
         if not self._recorded:
             check(
@@ -236,7 +235,17 @@ class Executor:
 
     def take_over(self, outputs: list[NDArray]) -> None:
         """These are the outputs of a step that was computed elsewhere, backward included."""
-        self._outputs, self._recorded, self._training, self._elsewhere = outputs, False, True, True
+        self._outputs, self._recorded, self._training = outputs, False, True
+        self._gone = (
+            "the outputs are those of a whole step of Module.fit, which has moved the parameters"
+        )
+
+    def release(self) -> None:
+        """Give up what backward would need; outputs stay."""
+        if self._recorded and self._outputs is not None:
+            self._outputs = [output.detach() for output in self._outputs]
+            self._recorded = False
+            self._gone = "what it needs was given up when another bucket was computed"
 
     # -- parameters and shapes
 
