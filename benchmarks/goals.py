@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from beginnings import EXTENTS, NETWORK, RESIDUAL, STEP
 from extents import ratios_of
 from figures import Figures
-from workloads import CONTEXTS, DECISION, FACTORS, LOOP, LSTM, ONE_CONTEXT, SCAN, SEGMENTS
+from workloads import (
+    CONTEXTS,
+    DECISION,
+    FACTORS,
+    LOOP,
+    LSTM,
+    MODULE,
+    ONE_CONTEXT,
+    SCAN,
+    SEGMENTS,
+    WITH_METRIC,
+)
 
 DOCUMENTS = "network 512-256-128-2, batch 1, {}"
 CHAIN = "tanh(b*a+1)*0.5+a, {:,} elements"
@@ -122,6 +133,7 @@ GOALS = (
     ),
     Goal("training step, one program", 0.65, "x JAX", _over(TRAINING, "jax")),
     Goal("record/backward/step", 1.1, "x one program", _over(TRAINING, "tigon", column=LOOP)),
+    Goal("a step of Module.fit", 1.1, f"x {WITH_METRIC}", _over(MODULE, WITH_METRIC)),
     Goal("training step beside a busy process, mean", 2.5, "x its quiet mean", _disturbed),
     *(
         goal

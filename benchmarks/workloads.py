@@ -10,6 +10,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+import modules
 import numpy as np
 import peers
 from inputs import RANDOM, Layers, dense_layers, normal
@@ -27,6 +28,8 @@ if jax_side is not None:
 
 RATE, MOMENTUM = 0.01, 0.9
 LOOP = "tigon, record/backward/step"
+MODULE = "a step of Module.fit with its metric, 784-256-128-10, batch 64"
+WITH_METRIC = "TrainStep with the metric"
 CONTEXTS = "training step, batch of 512 over two contexts"
 ONE_CONTEXT = "the batch on one"
 LSTM = "LSTM of 128 -> 256, 64 steps of 32"
@@ -351,6 +354,17 @@ def dense_training(busy: bool = False) -> Iterator[Row]:
     yield row
 
 
+def module_training() -> Iterator[Row]:
+    """Epochs of `Module.fit` of 20 steps of the network above, with the metric."""
+    count = 20
+    layers = dense_layers([784, 256, 128, 10])
+    given = normal(64, 784), RANDOM.randint(0, 10, 64).astype(np.float32), count, RATE, MOMENTUM
+    row = Row(MODULE, 1e-3, per=count)
+    row.enter("tigon", modules.fitting(layers, *given))
+    row.enter(WITH_METRIC, modules.stepping(gluon_network(layers), *given))
+    yield row
+
+
 def convolutional_training() -> Iterator[Row]:
     """LeNet: two convolutions with pooling, two dense layers; batch 64 of 1x28x28."""
     images, labels = normal(64, 1, 28, 28), RANDOM.randint(0, 10, 64)
@@ -604,6 +618,7 @@ def rows(only: str) -> Iterator[Row]:
         recorded_adds,
         dense_training,
         lambda: dense_training(busy=True),
+        module_training,
         convolutional_training,
         recurrent_network,
         softmax_rows,
