@@ -383,6 +383,97 @@ assert len(list(gluon.data.DataLoader(doubled, 1, num_workers=1, thread_pool=Tru
 """,
     ),
     Difference(
+        "padded rows of the last batch, in `Module.score`",
+        "count",
+        "do not count, as in `predict`",
+        """
+module = mx.mod.Module(sym.softmax(sym.var("data")), label_names=None)
+module.bind([("data", (2, 2))], for_training=False)
+module.init_params()
+data = np.array([[1, 0], [0, 1], [0, 1]], "float32")  # the last batch is filled up with a row
+own = mx.metric.Accuracy()
+for outputs, _, batch in module.iter_predict(mx.io.NDArrayIter(data, np.zeros(3), 2)):
+    own.update([batch.label[0][: len(outputs[0])]], outputs)
+whole = mx.mod.Module(sym.SoftmaxOutput(sym.var("data"), name="softmax"))
+whole.bind([("data", (2, 2))], [("softmax_label", (2,))], for_training=False)
+whole.init_params()
+((_, score),) = whole.score(mx.io.NDArrayIter(data, np.zeros(3), 2), "acc")
+assert score == own.get()[1] == 1 / 3
+""",
+    ),
+    Difference(
+        "gradients of parameters, while `Module.fit` runs",
+        "in `grad_arrays` after each batch",
+        "a step is one program, and they stay inside; from the first time that "
+        "`_exec_group.grad_arrays` is read, or where a monitor looks, steps put them there",
+        """
+data, label = np.ones((4, 2), "float32"), np.zeros(4)
+fc = sym.FullyConnected(sym.var("data"), num_hidden=2, name="fc")
+module = mx.mod.Module(sym.SoftmaxOutput(fc, name="softmax"))
+norms = []
+
+def look(param):
+    norms.append([nd.norm(grad).asscalar() for (grad,) in module._exec_group.grad_arrays])
+
+before = mx.runtime.stats()
+batches = mx.io.NDArrayIter(data, label, 2)
+module.fit(batches, num_epoch=2, batch_end_callback=look)
+after = mx.runtime.stats()
+assert norms[0] == [0, 0] and min(map(min, norms[1:])) > 0
+assert after["whole_steps"] - before["whole_steps"] == 1
+assert after["steps_apart"] - before["steps_apart"] == 3
+""",
+    ),
+    Difference(
+        "a batch without labels, of a module that is bound to some, in training",
+        "trains on the labels of the batch before",
+        "an error that names the labels",
+        """
+fc = sym.FullyConnected(sym.var("data"), num_hidden=2, name="fc")
+module = mx.mod.Module(sym.SoftmaxOutput(fc, name="softmax"))
+module.bind([("data", (2, 3))], [("softmax_label", (2,))])
+module.init_params()
+try:
+    module.forward(mx.io.DataBatch([nd.ones((2, 3))]))
+except mx.TigonError as error:
+    assert "the batch has no labels; expected softmax_label" in str(error)
+else:
+    raise AssertionError
+""",
+    ),
+    Difference(
+        "`kv.push` without an updater",
+        "keeps the caller's array, whose later changes are changes of the value",
+        "keeps a copy",
+        """
+store = mx.kv.create()
+store.init("w", nd.zeros(2))
+pushed = nd.ones(2)
+store.push("w", pushed)
+pushed[:] = 9
+out = nd.zeros(2)
+store.pull("w", out=out)
+assert out.asnumpy().tolist() == [1, 1]
+""",
+    ),
+    Difference(
+        "states of a store's optimizer in a file, without `dump_optimizer`",
+        "come without the counts of updates: Adam starts over with its corrections",
+        "go on where they ended, as those of `Trainer.save_states`",
+        """
+import os
+stores = [mx.kv.create() for _ in range(2)]
+for store in stores:
+    store.init("w", nd.ones(2))
+    store.set_optimizer(mx.optimizer.Adam(learning_rate=0.1))
+stores[0].push("w", nd.ones(2))
+path = os.path.join(tempfile.mkdtemp(), "w.states")
+stores[0].save_optimizer_states(path)
+stores[1].load_optimizer_states(path)
+assert [store._updater.optimizer.num_update for store in stores] == [1, 1]
+""",
+    ),
+    Difference(
         "which gradients `Trainer.step` takes for stale",
         "all that `backward` has not written since, also accumulated ones and those set by hand",
         "those with `grad_req` 'write' that nobody has written: what is set by hand counts, and "

@@ -57,6 +57,10 @@ MODULES = {
         lambda: mx.mod.Module(classifier(), fixed_param_names=["fc_wieght"]),
         "Module: fixed_param_names: the symbol has no argument 'fc_wieght'; its arguments are data, fc_weight, fc_bias, bn_gamma, bn_beta, softmax_label",
     ),
+    "no symbol": (
+        lambda: mx.mod.Module(nd.zeros(3)),
+        "Module: symbol: expected a Symbol; given NDArray; a Gluon network is trained by gluon.Trainer, or exported first",
+    ),
     "loads": (
         lambda: mx.mod.Module(classifier(), work_load_list=[1, 2]),
         "Module: work_load_list: expected 1 numbers, one per context; given 2",

@@ -13,6 +13,7 @@ _WHERE = "set_gradient_compression"
 class TwoBits:
     """Of each number -threshold, 0 or threshold is sent; the rest stays for the next time.
 
+    >>> from tigon import nd
     >>> send = TwoBits(0.5)
     >>> gradient = nd.array([0.3, 0.6, -0.7])
     >>> send("w", gradient).asnumpy().tolist(), send("w", gradient).asnumpy().tolist()

@@ -21,6 +21,7 @@ from tigon.module.files import load_checkpoint, params_file, states_file, symbol
 from tigon.module.steps import update_params
 from tigon.module.whole_step import OWN, WholeSteps, obstacle
 from tigon.runtime import counters
+from tigon.sym import Symbol
 
 
 class Module(BaseModule):
@@ -76,6 +77,12 @@ class Module(BaseModule):
             f"{len(self._work_load_list)}",
         )
         self._group2ctxs = group2ctxs
+        check(
+            isinstance(symbol, Symbol),
+            "Module",
+            f"symbol: expected a Symbol; given {type(symbol).__name__}; a Gluon network is trained "
+            "by gluon.Trainer, or exported first",
+        )
         self._symbol = symbol
         self._data_names = list(data_names or ())
         self._label_names = list(label_names or ())
