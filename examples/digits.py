@@ -91,12 +91,14 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
     net.initialize(mx.init.Xavier())
     if hybridize:
         net.hybridize()
-    trainer = gluon.Trainer(
-        net.collect_params(), "sgd", {"learning_rate": 0.02, "momentum": 0.9, "wd": 1e-4}
-    )
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
     loader = gluon.data.DataLoader(
         gluon.data.ArrayDataset(images, labels), BATCH, shuffle=True, last_batch="discard"
+    )
+    # Down to 0: in the last epochs steps are too small to lose what was learned.
+    schedule = mx.lr_scheduler.CosineScheduler(epochs * len(loader), base_lr=0.02)
+    trainer = gluon.Trainer(
+        net.collect_params(), "sgd", {"lr_scheduler": schedule, "momentum": 0.9, "wd": 1e-4}
     )
     losses, accuracies, rates = [], [], []
     mode = "hybridized" if hybridize else "imperative"

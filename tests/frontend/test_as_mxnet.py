@@ -51,7 +51,7 @@ ndarray._internal ndarray.contrib
 ndarray.image ndarray.linalg ndarray.ndarray ndarray.op ndarray.random ndarray.sparse ndarray.utils
 operator optimizer optimizer.optimizer random registry rnn rnn.io rnn.rnn rnn.rnn_cell runtime sym
 sym.linalg symbol symbol._internal symbol.contrib symbol.image symbol.linalg symbol.op symbol.random
-symbol.sparse symbol.symbol test_utils util visualization
+symbol.sparse symbol.symbol test_utils util visualization viz img
 """.split()
 """Paths of modules of MXNet 1.9.1, and the short ones that are attributes there."""
 

@@ -21,11 +21,16 @@ PLACES = {
     "gluon.nn.conv_layers": "gluon.nn",
     "image.image": "image",
     "io.io": "io",
+    "img": "image",
     "io.utils": "io",
+    "kv": "kvstore",
+    "mod": "module",
+    "mon": "monitor",
     "ndarray": "nd",
     "ndarray.utils": "nd",
     "symbol": "sym",
     "symbol.symbol": "sym.symbol",
+    "viz": "visualization",
 }
 """Modules of MXNet that have another place here; what is in them goes along."""
 

@@ -17,6 +17,7 @@ class DeformableConvolution(HybridBlock):
     """Convolution over two axes, data (n, c, h, w), that reads each point of its window at an
     offset, which a convolution of the same window computes from the data.
 
+    >>> from tigon import nd
     >>> layer = DeformableConvolution(4, kernel_size=(3, 3), padding=(1, 1), in_channels=2)
     >>> layer.initialize()
     >>> layer(nd.ones((1, 2, 5, 5))).shape, layer.offset_weight.shape
@@ -190,6 +191,7 @@ class ModulatedDeformableConvolution(DeformableConvolution):
     """The same, and each point of the window counts by a factor from 0 to 2, which is computed
     along with the offsets.
 
+    >>> from tigon import nd
     >>> layer = ModulatedDeformableConvolution(4, kernel_size=(3, 3), padding=(1, 1))
     >>> layer.initialize()
     >>> layer(nd.ones((1, 2, 5, 5))).shape, layer.offset_weight.shape
