@@ -90,7 +90,18 @@ def exported(folder: Path) -> str:
     return str(folder / "net")
 
 
+def written(folder: Path, text: str, name: str = "rows") -> str:
+    (folder / name).write_bytes(text.encode("latin-1"))
+    return str(folder / name)
+
+
+def kept(folder: Path) -> str:
+    mx.model.save_checkpoint(str(folder / "kept"), 0, LOSS, {}, {})
+    return str(folder / "kept")
+
+
 S = sym.var("a") + 1
+LOSS = sym.SoftmaxOutput(sym.FullyConnected(sym.var("data"), num_hidden=2), name="softmax")
 
 
 def traced(context: Any) -> Any:
@@ -226,6 +237,29 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.gluon.utils.split_and_load(ctx_list)": lambda c, _: gluon.utils.split_and_load(
         nd.ones((2, 3)), [mx.cpu()] if c is None else c if isinstance(c, (list, tuple)) else [c]
     ),
+    "tigon.io.rows.CSVIter(ctx)": lambda c, f: mx.io.CSVIter(
+        data_csv=written(f, "1\n2\n"), data_shape=(1,), ctx=c
+    ).next(),
+    "tigon.io.rows.LibSVMIter(ctx)": lambda c, f: mx.io.LibSVMIter(
+        data_libsvm=written(f, "1 0:1\n"), data_shape=(1,), ctx=c
+    ).next(),
+    "tigon.io.rows.MNISTIter(ctx)": lambda c, f: mx.io.MNISTIter(
+        image=written(f, "\0\0\x08\x03" + "\0\0\0\x01" * 3 + "\1"),
+        label=written(f, "\0\0\x08\x01\0\0\0\x01\1", "label"),
+        batch_size=1,
+        ctx=c,
+    ).next(),
+    "tigon.module.module.Module(context)": lambda c, _: mx.mod.Module(LOSS, context=c),
+    "tigon.module.bucketing_module.BucketingModule(context)": lambda c, _: mx.mod.BucketingModule(
+        lambda key: (LOSS, ["data"], ["softmax_label"]), 1, context=c
+    ),
+    "tigon.module.feed_forward.FeedForward(ctx)": lambda c, _: mx.model.FeedForward(LOSS, ctx=c),
+    "tigon.module.feed_forward.FeedForward.create(ctx)": lambda c, _: mx.model.FeedForward.create(
+        LOSS, np.ones((4, 2)), np.ones(4), ctx=c, num_epoch=1
+    ),
+    "tigon.module.feed_forward.FeedForward.load(ctx)": lambda c, f: mx.model.FeedForward.load(
+        kept(f), 0, ctx=c
+    ),
     "tigon.gluon.model_zoo.model_store.with_parameters(ctx)": lambda c, _: vision.get_model(
         "alexnet", ctx=c
     ),
@@ -266,7 +300,10 @@ def test_every_taker_of_a_context_is_tried() -> None:
     assert not without, "say here how to call them"
 
 
-TAKES_SEVERAL = ("initialize", "reset_ctx", "load", "imports", "split_and_load", "(group2ctx)")
+TAKES_SEVERAL = (
+    *("initialize", "reset_ctx", "load", "imports", "split_and_load", "(group2ctx)"),
+    *("Module(", "FeedForward"),
+)
 WHERE_IT_IS = ("Parameter.data", "Parameter.grad", "Block.load")
 """Of parameters that are there already."""
 

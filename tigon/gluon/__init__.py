@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from tigon import metric
     from tigon.gluon import contrib, data, model_zoo, rnn, utils
     from tigon.gluon.block.nesting import tensor_types
+    from tigon.gluon.checkpoint import Checkpoint
 else:
     imported_on_demand(
         globals(),
         {
             **{part: f"tigon.gluon.{part}" for part in "contrib data model_zoo rnn utils".split()},
+            "Checkpoint": "tigon.gluon.checkpoint:Checkpoint",
             "metric": "tigon.metric",
             "tensor_types": "tigon.gluon.block.nesting:tensor_types",
         },
@@ -32,6 +34,7 @@ else:
 
 __all__ = [
     "Block",
+    "Checkpoint",
     "Constant",
     "DeferredInitializationError",
     "HybridBlock",

@@ -353,12 +353,15 @@ class Trainer(NamesWrongTypes):
             arrays = self._updater.old_arrays(content, os.fsdecode(fname), numbers)
         else:
             arrays = load_named(fname, "load_states", "save_states")
+        self._take_states(arrays, os.fsdecode(fname))
+
+    def _take_states(self, arrays: Mapping[str, Any], source: str) -> None:
         weights = {
             index: param.list_data()[0]
             for index, param in enumerate(self._params)
             if param.grad_req != "null" or f"count:{index}" in arrays
         }
-        self._updater.from_arrays(arrays, weights, os.fsdecode(fname))
+        self._updater.from_arrays(arrays, weights, source)
 
 
 _AS_MADE = 1

@@ -12,6 +12,7 @@ import numpy as np
 
 from tigon import nd
 from tigon.base import TigonError, as_dtype, check
+from tigon.context import Context, check_context
 from tigon.gluon.data.vision import files
 from tigon.io.batches import DataDesc, MXDataIter
 from tigon.runtime import keys
@@ -39,6 +40,7 @@ class RowsIter(MXDataIter):
         )
         self.data_name = data_name
         self.label_name = label_name
+        self._context = check_context(where, Context(ctx) if isinstance(ctx, str) else ctx)
         self._round = round_batch
         self._dtype = as_dtype("float32" if dtype is None else dtype).name
         self._shuffled = False
@@ -101,7 +103,8 @@ class RowsIter(MXDataIter):
             type(self).__name__,
             "there is no batch here; call next(), or reset() at the end of an epoch",
         )
-        return nd.array(array[self._order.take(places, mode="wrap")], dtype=dtype)
+        rows = array[self._order.take(places, mode="wrap")]
+        return nd.array(rows, ctx=self._context, dtype=dtype)
 
     def getdata(self) -> Any:
         return self._rows(self._data, self._dtype)
