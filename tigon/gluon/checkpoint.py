@@ -8,7 +8,7 @@ import os
 import random
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -242,29 +242,35 @@ class _Metric(_Part):
     kind = "metric"
 
     def write(self, prefix: str, arrays: Arrays, incomplete: bool = False) -> None:
-        numbers: dict[str, Any] = {}
-        for name, value in self.what.__getstate__().items():
-            if isinstance(value, np.ndarray):
-                arrays[f"{prefix}array/{name}"] = value
-            elif isinstance(value, list) and value and isinstance(value[0], EvalMetric):
-                for place, one in enumerate(value):
-                    _Metric(one).write(f"{prefix}metric/{name}/{place}/", arrays)
-            elif _is_plain(value):
-                numbers[name] = value
-        arrays[f"{prefix}numbers"] = _as_bytes(numbers)
+        for place, fields in self._fields():
+            numbers = {}
+            for name, value in fields.items():
+                if isinstance(value, np.ndarray):
+                    arrays[f"{prefix}{place}array/{name}"] = value
+                elif _is_plain(value):
+                    numbers[name] = value
+            arrays[f"{prefix}{place}numbers"] = _as_bytes(numbers)
 
     def read(self, arrays: Arrays, source: str) -> None:
-        present = self.what.__getstate__()
         self.what.reset()
-        vars(self.what).update(_as_json(arrays["numbers"]))
-        for name, value in present.items():
-            if f"array/{name}" in arrays:
-                vars(self.what)[name] = arrays[f"array/{name}"].copy()
-            elif isinstance(value, list) and value and isinstance(value[0], EvalMetric):
-                for place, one in enumerate(value):
-                    prefix = f"metric/{name}/{place}/"
-                    own = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
-                    _Metric(one).read(own, source)
+        for place, fields in self._fields():
+            fields.update(_as_json(arrays[f"{place}numbers"]))
+            for name in fields:
+                if f"{place}array/{name}" in arrays:
+                    fields[name] = arrays[f"{place}array/{name}"].copy()
+
+    def _fields(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The attributes of the metric, and of those that it is made of, by their place."""
+        todo: list[tuple[str, EvalMetric]] = [("", self.what)]
+        while todo:
+            place, metric = todo.pop()
+            metric.__getstate__()  # what is still on its way is added up
+            yield place, vars(metric)
+            for name, value in vars(metric).items():
+                if isinstance(value, list):
+                    for number, one in enumerate(value):
+                        if isinstance(one, EvalMetric):
+                            todo.append((f"{place}{name}/{number}/", one))
 
 
 class _WithState(_Part):
@@ -364,9 +370,11 @@ def _number(value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return isinstance(value, list) and all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
+    """Whether JSON gives it back as it is."""
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _numbers_of(what: Any) -> dict[str, Any]:
