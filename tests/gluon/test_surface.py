@@ -340,6 +340,14 @@ def from_a_buffer(x: Any) -> Any:
 
 register_square("square_of_the_surface")
 
+RATES = {"lrs": (0.1,), "wds": (0.01,)}
+
+
+def lists_of(x: Any) -> list[list[Any]]:
+    """Of one weight: itself, gradient, and two states."""
+    return [[x * 2], [x], [x * 0], [x * 0]]
+
+
 FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "nd.array": [
         nd.array,
@@ -353,6 +361,18 @@ FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "nd.contrib.boolean_mask": [lambda x: nd.contrib.boolean_mask(x, x[:, 0] > 1)],
     "nd.contrib.cond": [lambda x: nd.contrib.cond(x.sum() > 1, lambda: x * 2, lambda: x)],
     "nd.contrib.foreach": [lambda x: nd.contrib.foreach(lambda r, s: (r + s, s + r), x, x[0])[0]],
+    "nd.contrib.multi_adamw_update": [
+        lambda x: nd.contrib.multi_adamw_update(*lists_of(x), 1.0, (0.1,), (0,), (1,))
+    ],
+    "nd.contrib.multi_lamb_update": [
+        lambda x: nd.contrib.multi_lamb_update(*lists_of(x), step_count=(1,), lrs=(0.1,), wds=(0,))
+    ],
+    "nd.contrib.multi_mp_adamw_update": [
+        lambda x: nd.contrib.multi_mp_adamw_update(*lists_of(x), [x * 2], 1.0, (0.1,), (0,), (1,))
+    ],
+    "nd.contrib.multi_mp_lamb_update": [
+        lambda x: nd.contrib.multi_mp_lamb_update(*lists_of(x), [x * 2], (1,), (0.1,), (0,))
+    ],
     "nd.contrib.while_loop": [
         lambda x: nd.contrib.while_loop(lambda s: s.sum() < 99, lambda s: (s, s * 2), x, 9)[0]
     ],
@@ -367,8 +387,29 @@ FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "nd.load": [lambda x: through_a_file(x, lambda x: [x])],
     "nd.load_frombuffer": [from_a_buffer],
     "nd.moveaxis": [lambda x: nd.moveaxis(x, 0, 1)],
+    "nd.multi_mp_sgd_mom_update": [
+        lambda x: nd.multi_mp_sgd_mom_update(x * 2, x, x * 0, x * 2, momentum=0.5, **RATES)
+    ],
+    "nd.multi_mp_sgd_update": [lambda x: nd.multi_mp_sgd_update(x * 2, x, x * 2, **RATES)],
+    "nd.multi_sgd_mom_update": [lambda x: nd.multi_sgd_mom_update(x * 2, x, x * 0, **RATES)],
+    "nd.multi_sgd_update": [lambda x: nd.multi_sgd_update(x * 2, x, **RATES)],
     "nd.onehot_encode": [lambda x: nd.onehot_encode(x[:, 0], nd.zeros((x.shape[0], 3)))],
+    "nd.preloaded_multi_mp_sgd_mom_update": [
+        lambda x: nd.preloaded_multi_mp_sgd_mom_update(
+            x * 2, x, x * 0, x * 2, x[0, :1], x[0, 1:2], momentum=0.5
+        )
+    ],
+    "nd.preloaded_multi_mp_sgd_update": [
+        lambda x: nd.preloaded_multi_mp_sgd_update(x * 2, x, x * 2, x[0, :1], x[0, 1:2])
+    ],
+    "nd.preloaded_multi_sgd_mom_update": [
+        lambda x: nd.preloaded_multi_sgd_mom_update(x * 2, x, x * 0, x[0, :1], x[0, 1:2])
+    ],
+    "nd.preloaded_multi_sgd_update": [
+        lambda x: nd.preloaded_multi_sgd_update(x * 2, x, x[0, :1], x[0, 1:2])
+    ],
     "nd.random.randn": [lambda x: nd.random.randn(*x.shape) + x],
+    "nd.reset_arrays": [lambda x: (lambda y: (nd.reset_arrays(y), y)[1])(x * 2)],
     "nd.save": [lambda x: through_a_file(x, lambda x: {"x": x * 2})],
     "nd.split_v2": [lambda x: nd.split_v2(x, 3, axis=1)],
     "nd.to_dlpack_for_read": [lambda x: nd.from_dlpack(nd.to_dlpack_for_read(x))],

@@ -16,7 +16,6 @@ from tigon.nd import control as _control
 from tigon.nd import ndarray as _array
 from tigon.nd import pairs as _pairs
 from tigon.nd import sampling as _sampling
-from tigon.nd import several as _several
 from tigon.nd.creation import (
     arange,
     array,
@@ -41,17 +40,6 @@ from tigon.nd.dispatch import NDArray
 from tigon.nd.dispatch import make_function as _make_function
 from tigon.nd.files import load, load_frombuffer, save
 from tigon.nd.indexing import boolean_mask as _boolean_mask
-from tigon.nd.several import (
-    multi_mp_sgd_mom_update,
-    multi_mp_sgd_update,
-    multi_sgd_mom_update,
-    multi_sgd_update,
-    preloaded_multi_mp_sgd_mom_update,
-    preloaded_multi_mp_sgd_update,
-    preloaded_multi_sgd_mom_update,
-    preloaded_multi_sgd_update,
-    reset_arrays,
-)
 from tigon.ops import record as _record
 from tigon.ops.frontend import publish as _publish
 from tigon.program import operators as _operators
@@ -64,11 +52,31 @@ def _custom() -> _Any:
     return _import_module("tigon.nd.custom").Custom
 
 
+def _several(name: str) -> _Any:
+    return lambda: getattr(_import_module("tigon.nd.several"), name)
+
+
+_ON_DEMAND = {
+    "Custom": _custom,
+    "reset_arrays": _several("reset_arrays"),
+    **{
+        name: _several(name)
+        for part in ("", "preloaded_")
+        for name in (
+            f"{part}multi_sgd_update",
+            f"{part}multi_sgd_mom_update",
+            f"{part}multi_mp_sgd_update",
+            f"{part}multi_mp_sgd_mom_update",
+        )
+    },
+}
+
+
 _find = _publish(
     globals(),
     operands="arrays",
     make=_make_function,
-    pairs={**_pairs.functions(), "Custom": _custom},
+    pairs={**_pairs.functions(), **_ON_DEMAND},
     own={
         "random": _sampling.functions(),
         "contrib": {
@@ -76,10 +84,17 @@ _find = _publish(
             "foreach": _control.foreach,
             "while_loop": _control.while_loop,
             "cond": _control.cond,
-            "multi_adamw_update": _several.multi_adamw_update,
-            "multi_lamb_update": _several.multi_lamb_update,
-            "multi_mp_adamw_update": _several.multi_mp_adamw_update,
-            "multi_mp_lamb_update": _several.multi_mp_lamb_update,
+        },
+    },
+    later={
+        "contrib": {
+            name: _several(name)
+            for name in (
+                "multi_adamw_update",
+                "multi_lamb_update",
+                "multi_mp_adamw_update",
+                "multi_mp_lamb_update",
+            )
         },
     },
 )
@@ -103,17 +118,8 @@ __all__ = [
     "load",
     "load_frombuffer",
     "moveaxis",
-    "multi_mp_sgd_mom_update",
-    "multi_mp_sgd_update",
-    "multi_sgd_mom_update",
-    "multi_sgd_update",
     "onehot_encode",
     "ones",
-    "preloaded_multi_mp_sgd_mom_update",
-    "preloaded_multi_mp_sgd_update",
-    "preloaded_multi_sgd_mom_update",
-    "preloaded_multi_sgd_update",
-    "reset_arrays",
     "save",
     "shuffle",
     "split_v2",
@@ -121,5 +127,5 @@ __all__ = [
     "to_dlpack_for_write",
     "waitall",
     "zeros",
-    *sorted(n for n in {*_record.names(), *_pairs.functions(), "Custom"} if n[0] != "_"),
+    *sorted(n for n in {*_record.names(), *_pairs.functions(), *_ON_DEMAND} if n[0] != "_"),
 ]

@@ -40,7 +40,7 @@ def _targets(where: str, out: Any, count: int) -> list[Any]:
 
 def _each(where: str, name: str, values: Any, count: int) -> list[Any]:
     """A number for each weight."""
-    given = values.asnumpy().tolist() if isinstance(values, NDArray) else values
+    given = values.asnumpy().tolist() if hasattr(values, "asnumpy") else values
     given = list(given) if isinstance(given, (list, tuple)) else [given]
     check(len(given) == count, where, f"{name}: expected {count} numbers; given {len(given)}")
     return given

@@ -25,10 +25,12 @@ def publish(
     make: Callable[[Operator, str], Function],
     pairs: Mapping[str, Callable[[], Function]],
     own: Mapping[str, Mapping[str, Function]],
+    later: Mapping[str, Mapping[str, Callable[[], Function]]] | None = None,
 ) -> Callable[[str], Function]:
     """Fill a module, whose own members stay, and make its groups. `pairs` are made instead of a
-    record's function in the module itself, those of `own` stand in their group. Returns what finds
-    the module's function of a name, or raises KeyError."""
+    record's function in the module itself; those of `own` stand in their group, and those of
+    `later` are made there at their first use. Returns what finds the module's function of a name,
+    or raises KeyError."""
 
     @cache
     def of_record(name: str) -> Function:
@@ -47,7 +49,7 @@ def publish(
         name = f"{namespace['__name__']}.{group}"
         module = ModuleType(name, f"Operators of the group '{group}' on {operands}.")
         module.__file__ = namespace["__file__"]  # what is made in it is no change by a program
-        _fill(vars(module), group, of_record, own.get(group, {}))
+        _fill(vars(module), group, of_record, own.get(group, {}), (later or {}).get(group, {}))
         namespace[group] = sys.modules[name] = module
     return find
 
@@ -57,12 +59,13 @@ def _fill(
     group: str,
     of_record: Callable[[str], Function],
     own: Mapping[str, Function],
+    later: Mapping[str, Callable[[], Function]],
 ) -> None:
     namespace.update(own)
     members_on_demand(
         namespace,
-        lambda: [*members(group), *own],
-        lambda short: of_record(registered(group, short)),
+        lambda: [*members(group), *own, *later],
+        lambda short: later[short]() if short in later else of_record(registered(group, short)),
     )
 
 
