@@ -86,7 +86,7 @@ def one_by_one(net: gluon.Block, images: np.ndarray) -> float:
 def train(hybridize: bool, epochs: int, data: tuple) -> dict:
     """Train from the same seed; the one difference is `net.hybridize()`."""
     images, labels, test_images, test_labels = data
-    mx.random.seed(42)
+    mx.random.seed(1)
     net = DigitNet(prefix="digits_")
     net.initialize(mx.init.Xavier())
     if hybridize:

@@ -114,5 +114,5 @@ def test_iterators_name_their_arrays(kind: str) -> None:
     first, _ = iterator
     assert [a.shape for a in first.data] == [(2, 2), (2, 1)][: len(names)] and first.label == []
     assert first.data[0].dtype == np.float32  # of numpy's float64, as MXNet has it
-    assert mx.io.NDArrayIter(np.array([True, False])).provide_data[0].dtype == "bool"
+    assert mx.io.NDArrayIter(np.array([True, False])).provide_data[0].dtype == np.bool_
     assert mx.io.DataDesc.get_batch_axis("TNC") == 1 and mx.io.DataDesc.get_batch_axis(None) == 0

@@ -102,7 +102,7 @@ TABLE = {
         "data_name='data' label_name='softmax_label'",
         "DataBatch": "data label=None pad=None index=None bucket_key=None provide_data=None "
         "provide_label=None",
-        "DataDesc": "name shape dtype='float32' layout='NCHW'",
+        "DataDesc": "name shape dtype=np.float32 layout='NCHW'",
         "DataIter": "batch_size=0",
     },
     "gluon.loss": {
