@@ -114,6 +114,26 @@ def test_damaged_metadata_of_a_whole_image() -> None:
     assert damaged != content and image.imdecode(damaged).shape == PICTURE.shape
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    kind=st.sampled_from(("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")),
+    place=st.floats(0, 1, exclude_max=True),
+    byte=st.integers(0, 255),
+    cut=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_images_are_read_or_refused(kind: str, place: float, byte: int, cut: bool) -> None:
+    whole = saved(PICTURE, kind)
+    at = int(place * len(whole))
+    damaged = whole[:at] if cut else whole[:at] + bytes([byte]) + whole[at + 1 :]
+    try:
+        found = image.imdecode(damaged)
+    except mx.TigonError as error:
+        assert str(error).startswith("imdecode: ")
+    else:
+        assert found.ndim == 3 and found.shape[2] == 3 and found.dtype == np.uint8
+
+
 def test_what_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jpg"
     assert message(lambda: image.imread(path)) == (

@@ -263,6 +263,35 @@ def test_exchanged_paths_and_keys(tmp_path: Path) -> None:
         assert "has a record 1 already" in message(lambda: writer.write_idx(1, b""))
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    records=st.lists(PIECES.map(b"".join), min_size=1, max_size=4),
+    place=st.floats(0, 1, exclude_max=True),
+    byte=st.integers(0, 255),
+    cut=st.booleans(),
+)
+def test_whatever_is_damaged_is_told(
+    tmp_path_factory: Any, records: list[bytes], place: float, byte: int, cut: bool
+) -> None:
+    """A file with one byte changed, or cut off, is read as records or refused; and so is its
+    index."""
+    folder = tmp_path_factory.mktemp("damaged")
+    paths = write_indexed(folder, "a", dict(enumerate(records)))
+    for path in map(Path, paths):
+        whole = path.read_bytes()
+        at = int(place * len(whole))
+        path.write_bytes(whole[:at] if cut else whole[:at] + bytes([byte]) + whole[at + 1 :])
+        try:
+            with MXIndexedRecordIO(*paths, "r") as file:
+                found = [file.read_idx(key) for key in file.keys]
+            assert all(isinstance(record, bytes) for record in found)
+            with MXRecordIO(paths[1], "r") as plain:
+                assert len(read_all(plain)) == len(recordio.record_places(paths[1]))
+        except mx.TigonError as error:
+            assert paths[0] in str(error) or paths[1] in str(error)
+        path.write_bytes(whole)
+
+
 # ------------------------------------------------------------------------------ headers
 
 

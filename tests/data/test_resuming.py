@@ -86,6 +86,11 @@ def test_states_of_something_else() -> None:
     assert "expected what state_dict() gives; given {}" in message(
         lambda: make().load_state_dict({})
     )
+    for missing in state:
+        part = {name: value for name, value in state.items() if name != missing}
+        assert "expected what state_dict() gives" in message(
+            lambda part=part: make().load_state_dict(part)
+        )
     for other in (DataLoader(sets.Drawing(11), 2, shuffle=True), DataLoader(sets.Drawing(11), 3)):
         other.load_state_dict(state)
         assert "are others than those before the state was taken" in message(

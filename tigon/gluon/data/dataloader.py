@@ -309,8 +309,12 @@ class DataLoader(NamesWrongTypes):
         """Let the next loop go on where a loader of the same dataset and samplers was. Where that
         was between two epochs, the next one begins."""
         known = {"version", "samples", "key", "sampler"}
+        begun = {"batches", "checksum"}
         check(
-            isinstance(state, dict) and known <= state.keys() and state["version"] == 1,
+            isinstance(state, dict)
+            and known <= state.keys()
+            and state["version"] == 1
+            and (state["key"] is None or begun <= state.keys()),
             "DataLoader.load_state_dict",
             f"expected what state_dict() gives; given {state!r:.80}",
         )

@@ -47,7 +47,13 @@ class _Worker:
         passed = (other.fileno(), memory, program)
         try:
             self.process = subprocess.Popen(
-                [spawn.get_executable(), "-c", _PROGRAM, json.dumps(sys.path), *map(str, passed)],
+                [
+                    spawn.get_executable(),
+                    "-c",
+                    _PROGRAM,
+                    json.dumps([os.fspath(entry) for entry in sys.path]),
+                    *map(str, passed),
+                ],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 env=config.environment(TIGON_NUM_THREADS="1"),
