@@ -58,9 +58,7 @@ def test_records(folder: Path, capsys: Any) -> None:
     data = ImageRecordDataset(folder / "all.rec")
     assert sorted(label for _, label in (data[n] for n in range(4))) == [0, 0, 1, 1]
     with recordio.MXIndexedRecordIO(str(folder / "all.idx"), str(folder / "all.rec"), "r") as file:
-        header, content = recordio.unpack(file.read_idx(0))
-        assert header.id == 0
-        assert content == saved(PICTURE) or len(content) > 100
+        assert recordio.unpack(file.read_idx(0))[0].id == 0
     assert (data[data._record.keys.index(0)][0].asnumpy() == PICTURE).all()
     assert run(folder, "--resize", "6", "--center-crop") == 0
     assert ImageRecordDataset(folder / "all.rec")[0][0].shape == (6, 6, 3)

@@ -261,6 +261,34 @@ def test_programs_that_define_their_dataset(tmp_path: Path) -> None:
     )
 
 
+def test_programs_that_define_what_comes_back(tmp_path: Path) -> None:
+    done = run(
+        """
+        from collections import namedtuple
+        from tigon.gluon.data import DataLoader
+        Pair = namedtuple("Pair", "array number")
+        class Wrong(Exception): pass
+        class Own:
+            def __len__(self): return 3
+            def __getitem__(self, index):
+                if index == 2: raise Wrong("the program's own")
+                return index
+        def batch(samples):
+            from tigon import nd
+            return Pair(nd.array(samples), samples[0])
+        if __name__ == "__main__":
+            try:
+                for pair in DataLoader(Own(), 1, batchify_fn=batch, num_workers=1):
+                    print(type(pair) is Pair, int(pair.array.asscalar()), pair.number)
+            except Wrong as error:
+                print(error)
+        """,
+        tmp_path / "a.py",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "True 0 0\nTrue 1 1\nthe program's own\n"
+
+
 def test_programs_without_a_dataset_of_their_own_need_no_guard(tmp_path: Path) -> None:
     done = run(
         """
