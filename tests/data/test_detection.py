@@ -159,7 +159,7 @@ def test_record_files_of_images_with_boxes(records: tuple[str, str]) -> None:
     mx.random.seed(2)
     changed = ImageDetRecordIter(
         records[1], (3, 20, 30), 3, rand_mirror_prob=1, rand_crop_prob=0.7, rand_pad_prob=0.7,
-        max_pad_scale=2, mean_r=5, mean_g=5, mean_b=5,
+        max_pad_scale=2, mean_r=5, mean_g=5, mean_b=5, preprocess_threads=1,
     )  # fmt: skip
     (batch,) = changed
     assert batch.label[0].shape == (3, 16) and batch.data[0].asnumpy().min() == -5

@@ -261,13 +261,28 @@ def test_record_files_of_images(records: tuple[str, str], with_index: bool) -> N
     assert (
         batches.provide_data[0].shape == (3, 3, 8, 6) and len(batches.provide_label[0].shape) == 1
     )
-    assert firsts(ImageRecordIter(records[1], (3, 8, 6), 3, round_batch=False)) == whole[:2]
-    small = ImageRecordUInt8Iter(records[1], (3, 8, 6), 2, num_parts=2, part_index=1)
+    assert (
+        firsts(ImageRecordIter(records[1], (3, 8, 6), 3, round_batch=False, preprocess_threads=1))
+        == whole[:2]
+    )
+    small = ImageRecordUInt8Iter(
+        records[1], (3, 8, 6), 2, num_parts=2, part_index=1, preprocess_threads=1
+    )
     assert firsts(small) == [([30, 40], [3, 4], 0), ([50, 60], [5, 6], 0)]
     small.reset()
     assert next(small).data[0].dtype == np.uint8
     scaled = ImageRecordIter(
-        records[1], (3, 8, 6), 7, mean_r=1, mean_g=1, mean_b=1, std_r=2, std_g=2, std_b=2, scale=3
+        records[1],
+        (3, 8, 6),
+        7,
+        mean_r=1,
+        mean_g=1,
+        mean_b=1,
+        std_r=2,
+        std_g=2,
+        std_b=2,
+        scale=3,
+        preprocess_threads=1,
     )
     assert firsts(scaled)[0][0] == [(10 * key - 1) * 3 / 2 for key in range(7)]
     iterated = ImageIter(3, (3, 8, 6), path_imgrec=records[1])
@@ -289,7 +304,10 @@ def test_orders_and_draws_of_images(records: tuple[str, str]) -> None:
     one, other = run(1), run(3)
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
     assert not (one[0] == one[3]).all()
-    seeds = [ImageRecordIter(records[1], (3, 8, 6), 7, shuffle=True, seed=5) for _ in range(2)]
+    seeds = [
+        ImageRecordIter(records[1], (3, 8, 6), 7, shuffle=True, seed=5, preprocess_threads=1)
+        for _ in range(2)
+    ]
     mx.random.seed(8)
     first = firsts(seeds[0])
     mx.random.seed(9)
@@ -341,7 +359,7 @@ def test_images_that_are_wrong(tmp_path: Path, records: tuple[str, str]) -> None
         f"ImageIter: {records[1]}, record 0: expected data_shape=(3, 4, 4); the augmenters gave "
         "(3, 9, 12); add one that resizes or crops"
     )
-    wide = ImageRecordIter(records[1], (3, 8, 6), 2, label_width=3)
+    wide = ImageRecordIter(records[1], (3, 8, 6), 2, label_width=3, preprocess_threads=1)
     assert message(wide.next) == (
         f"ImageRecordIter: {records[1]}, record 0: expected label_width=3 numbers; given 1"
     )

@@ -1,4 +1,5 @@
-"""`ImageDetRecordIter`: record files of images with boxes, decoded by threads ahead of the loop."""
+"""`ImageDetRecordIter`: record files of images with boxes, decoded by other processes ahead of the
+loop."""
 
 from __future__ import annotations
 

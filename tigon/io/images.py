@@ -1,7 +1,8 @@
-"""Iterators over record files of images, decoded by threads ahead of the loop."""
+"""Iterators over record files of images, decoded by other processes ahead of the loop."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from tigon import nd
 from tigon.base import TigonError, as_dtype, check
 from tigon.gluon.block import HybridBlock
+from tigon.gluon.data import shared
 from tigon.gluon.data.dataloader import DataLoader
-from tigon.gluon.data.loading import stack
 from tigon.image import augmenters, codec
 from tigon.image.geometry import as_array
 from tigon.image.iterator import ImageSource
@@ -33,6 +34,22 @@ class _Normalize(HybridBlock):
     def forward(self, x: Any) -> Any:
         floats = x.transpose((0, 3, 1, 2)).astype("float32")
         return nd.broadcast_mul(nd.broadcast_sub(floats, self._mean), self._factor)
+
+
+class _Batch:
+    """What a batch is made of: images of one size, normalized by one kernel, and labels."""
+
+    def __init__(self, normalize: _Normalize, dtype: str) -> None:
+        self._normalize = normalize
+        self._dtype = dtype
+
+    def __call__(self, samples: list[Any]) -> Any:
+        images = nd.from_numpy(np.stack([shared.host(found) for found, _ in samples]))
+        if self._dtype == "uint8":
+            data = images.transpose((0, 3, 1, 2)).astype("uint8")
+        else:
+            data = self._normalize(images).astype(self._dtype)
+        return data, nd.array(np.stack([label for _, label in samples]))
 
 
 class _Samples:
@@ -115,7 +132,8 @@ class ImageRecordIter(MXDataIter):
     seed, None by default
         of the order and of what is drawn; None: `mx.random`
     preprocess_threads, 4 by default
-        how many threads read and change images
+        how many processes read and change images, as many as there are processors at most; 1: a
+        thread of this process
     prefetch_buffer, 4 by default
         how many batches are ready ahead
     num_parts, part_index
@@ -230,9 +248,10 @@ class ImageRecordIter(MXDataIter):
         check(
             (std > 0).all(), where, f"std_r, std_g, std_b: expected positive numbers; given {std}"
         )
-        self._normalize = _Normalize(mean[:, None, None], (scale / std)[:, None, None])
-        self._normalize.hybridize()
-        self._out = as_dtype(self._dtype if dtype is None else dtype).name
+        normalize = _Normalize(mean[:, None, None], (scale / std)[:, None, None])
+        normalize.hybridize()
+        out = as_dtype(self._dtype if dtype is None else dtype).name
+        workers = min(max(int(preprocess_threads), 1), os.cpu_count() or 1)
         self._seed = seed
         self._count = len(self._samples)
         check(
@@ -243,13 +262,13 @@ class ImageRecordIter(MXDataIter):
         self._loader = DataLoader(
             self._samples,
             batch_sampler=_Full(self._count, self.batch_size, shuffle, round_batch),
-            batchify_fn=self._batch,
-            num_workers=max(int(preprocess_threads), 1),
+            batchify_fn=_Batch(normalize, out),
+            num_workers=workers,
             prefetch=max(int(prefetch_buffer), 1),
-            thread_pool=True,
+            thread_pool=workers == 1,
         )
         self.data_name, self.label_name = data_name, label_name
-        self.provide_data = [DataDesc(data_name, (self.batch_size, *shape), self._out)]
+        self.provide_data = [DataDesc(data_name, (self.batch_size, *shape), out)]
         self.provide_label = [DataDesc(label_name, self._label_shape())]
         self.reset()
 
@@ -259,14 +278,6 @@ class ImageRecordIter(MXDataIter):
 
     def _label_shape(self) -> tuple[int, ...]:
         return (self.batch_size,) if self._width == 1 else (self.batch_size, self._width)
-
-    def _batch(self, samples: list[Any]) -> Any:
-        images = stack([found for found, _ in samples])
-        if self._out == "uint8":
-            data = images.transpose((0, 3, 1, 2)).astype("uint8")
-        else:
-            data = self._normalize(images).astype(self._out)
-        return data, nd.array(np.stack([label for _, label in samples]))
 
     def reset(self) -> None:
         """To the first batch of the next epoch."""
