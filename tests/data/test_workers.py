@@ -96,6 +96,16 @@ def test_batches_of_every_size_and_kind() -> None:
     assert [plain(batch) for batch in kept] == wanted, "kept batches are their own"
 
 
+def test_samples_of_every_kind() -> None:
+    samples = [sample for batch in DataLoader(
+        sets.Kinds(3), 1, batchify_fn=sets.as_it_is, num_workers=1
+    ) for sample in batch]  # fmt: skip
+    for found, wanted in zip(samples, map(sets.Kinds(3).__getitem__, range(3)), strict=True):
+        assert plain(found) == plain(wanted)
+        assert [type(part) for part in found] == [type(part) for part in wanted]
+        found[3][0, 0] = 7  # arrays may be written
+
+
 def test_memory_is_used_again_and_kept_as_long_as_it_is_used() -> None:
     loader = DataLoader(SimpleDataset(np.arange(4000.0).reshape(40, 100)), 2, num_workers=1)
     rows = []

@@ -78,6 +78,27 @@ class Sized(Rows):
         }
 
 
+class Kinds(Rows):
+    """A sample of every kind that pickling or numpy treats in a way of its own."""
+
+    def __getitem__(self, index: int) -> Any:
+        return (
+            nd.ones((2, 3)).astype("bfloat16"),
+            nd.array([1, 0], dtype="bool"),
+            nd.array(3),
+            np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+            np.arange(12.0).reshape(3, 4)[:, ::2],
+            np.array([{"a": index}, None], object),
+            np.array(["ab", "c"]),
+            np.datetime64("2020-01-01"),
+            np.zeros((0, 3)),
+            np.array([1j * index]),
+            np.float16(index),
+            np.full(300_000, index, np.uint8),
+            None,
+        )
+
+
 def as_it_is(samples: list[Any]) -> list[Any]:
     return samples
 
