@@ -28,13 +28,15 @@ def resample(where: str, image: np.ndarray, width: int, height: int, how: int) -
     if how == NEAREST:
         rows = np.arange(height) * old_height // height
         return image[rows][:, np.arange(width) * old_width // width]
-    found = image if image.dtype.kind == "f" else image.astype(np.float32)
-    for axis, size in ((0, height), (1, width)):
+    found = image
+    for axis, size in ((0, height), (1, width)):  # rows first: they are moved as they are
         found = _along(found, axis, size, how)
     if image.dtype.kind == "f":
         return found
     limits = np.iinfo(image.dtype)
-    return np.floor(found + np.float32(0.5)).clip(limits.min, limits.max).astype(image.dtype)
+    found += 0.5
+    np.floor(found, out=found)
+    return np.clip(found, limits.min, limits.max, out=found).astype(image.dtype)
 
 
 def _along(image: np.ndarray, axis: int, size: int, how: int) -> np.ndarray:
@@ -50,10 +52,12 @@ def _along(image: np.ndarray, axis: int, size: int, how: int) -> np.ndarray:
         weights = np.stack([weight(places - low - tap) for tap in taps])
     weights /= weights.sum(0)
     shape = [size if i == axis else 1 for i in range(image.ndim)]
+    dtype = np.result_type(image.dtype, np.float32)  # float64 for integers of 32 bits and more
     total: Any = None
-    for tap, one in zip(taps, weights.astype(image.dtype), strict=True):
-        part = np.take(image, (low + tap).clip(0, old - 1), axis) * one.reshape(shape)
-        total = part if total is None else total + part
+    for tap, one in zip(taps, weights.astype(dtype), strict=True):
+        taken = np.take(image, low + tap, axis, mode="clip")
+        part = np.multiply(taken, one.reshape(shape), dtype=dtype)
+        total = part if total is None else np.add(total, part, out=total)
     return total
 
 
