@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tigon import nd
+from tigon.base import as_dtype
 from tigon.base.files import grow
 from tigon.context import current_context
 
@@ -234,7 +235,7 @@ class _Pickler(pickle.Pickler):
 
 
 _BY_NUMPY = frozenset(
-    nd.zeros(0, dtype=name).dtype_code
+    as_dtype(name).code
     for name in """float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64
     bool""".split()
 )
