@@ -160,6 +160,7 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.gluon.nn", "SyncBatchNorm", "gluon.contrib.nn.SyncBatchNorm"),
     Absent("tigon.gluon.nn", "Concatenate", "nn.Concurrent"),
     Absent("tigon.gluon.nn", "HybridConcatenate", "nn.HybridConcurrent"),
+    Absent("tigon.gluon.data.dataloader", "DataLoaderV1 ConnectionWrapper Queue", "DataLoader"),
     Absent("tigon.gluon.model_zoo.model_store", "purge", "files that you delete yourself"),
     Absent("tigon.gluon.utils", "shape_is_known", "Parameter.is_shape_known"),
     Absent("tigon.gluon.model_zoo", "get_model", "model_zoo.vision.get_model"),
