@@ -52,6 +52,7 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
         )
         return metric
     if isinstance(metric, list):
+        _check_levels(metric)
         composite = CompositeEvalMetric()
         for one in metric:
             composite.add(create(one, *args, **kwargs))
@@ -67,6 +68,18 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
             f"metric: '{name:.80}' is not known; choose one of {', '.join(sorted(_REGISTRY))}"
         )
     return found(*args, **{**fields, **kwargs})
+
+
+def _check_levels(metrics: list[Any], most: int = 16) -> None:
+    level: list[Any] = [metrics]
+    for _ in range(most):
+        level = [one for inner in level for one in inner if isinstance(one, list)]
+        if not level:
+            return
+    raise TigonError(
+        f"metric: expected lists of at most {most} levels; given a deeper one; does it contain "
+        "itself?"
+    )
 
 
 def _described(metric: Any) -> tuple[str, dict[str, Any]]:

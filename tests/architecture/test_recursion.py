@@ -67,7 +67,7 @@ BOUNDED = {
     "loop.show._body": RANK,
     "loop.verify._Check._body _Check._scan": RANK,
     "lower.body._accesses.visit": RANK,
-    "metric.create": "checked: a list of metrics holds no list",
+    "metric.create": "checked: lists of metrics have at most 16 levels",
     "ops.attributes._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",
     "passes.decompose._expand decompose": "composites made of composites",

@@ -9,6 +9,7 @@ import pytest
 
 import tigon as mx
 from tigon import autograd, gluon, nd
+from tigon.analysis.multiply_adds import multiply_adds
 from tigon.base import TigonError
 from tigon.gluon import nn
 from tigon.gluon.model_zoo import vision
@@ -360,15 +361,57 @@ def test_summaries_count_every_parameter_once(name, capsys):
     text = capsys.readouterr().out
     expected = sum(param.data().size for param in net.collect_params().values())
     assert f"Unique parameters in model: {expected}\n" in text
-    rows = text.split("=" * 80)[1].strip().splitlines()[1:]
+    rows = text.split("=" * 96)[1].strip().splitlines()[1:]
+    counts = [int(re.search(r"\)\s+(\d+)|not called\s+(\d+)", row)[0].split()[-1]) for row in rows]
     repeated = int(re.search(r"Shared params in forward computation graph: (\d+)", text)[1])
-    assert sum(int(row.split()[-1]) for row in rows) - repeated == expected
+    assert sum(counts) - repeated == expected
     assert (repeated > 0) == (name == "composite")
     if name == "LeNet":
         assert expected == 431080
         assert len(rows) == 9  # activations within layers, too
     if name == "composite":
         assert rows[-1].split()[0].startswith("Dense") and "not called" in rows[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [  # as published: K. He et al., "Deep residual learning" (2015), and A. Howard et al. (2017)
+        ("resnet18_v1", (1, 3, 224, 224), 1.8e9),
+        ("resnet50_v1", (1, 3, 224, 224), 3.8e9),
+        ("vgg16", (1, 3, 224, 224), 15.5e9),
+        ("mobilenet1.0", (1, 3, 224, 224), 0.57e9),
+    ],
+)
+def test_summaries_count_products(name, shape, expected, capsys):
+    net = gluon.model_zoo.vision.get_model(name)
+    net.initialize()
+    x = nd.zeros(shape)
+    net.infer_shape(x)
+    found = multiply_adds(net._graph_on(x))
+    assert abs(found / expected - 1) < 0.03
+
+
+def test_products_of_layers_add_up_to_those_of_the_whole(capsys):
+    net = nn.HybridSequential()
+    net.add(
+        nn.Conv2D(4, 3, activation="relu"),
+        nn.Flatten(),
+        nn.Dense(6, activation="tanh"),
+        gluon.nn.HybridLambda(lambda F, x: F.dot(x, x, transpose_a=True)),
+    )
+    net.initialize()
+    net.summary(nd.ones((2, 3, 6, 6)))
+    text = capsys.readouterr().out
+    rows = [row.split() for row in text.split("=" * 96)[1].strip().splitlines()[1:]]
+    counts = [int(row[-1].replace(",", "")) for row in rows]
+    assert sum(counts) == 2 * 16 * 4 * 27 + 2 * 64 * 6 + 2 * 36
+    assert f"Multiply-adds: {sum(counts):,}\n" in text
+    assert re.search(r"Planned memory: [\d.]+ (B|KiB) for \d temporaries\n", text)
+    layer = gluon.rnn.LSTM(4)
+    layer.initialize()
+    x = nd.ones((5, 2, 3))
+    layer(x)
+    assert multiply_adds(layer._graph_on(x)) == 5 * 2 * (3 * 16 + 4 * 16)
 
 
 def test_summaries_of_symbols_count_no_labels():

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TigonError, as_dtype, check, nested
+from tigon.base import TensorType, TigonError, as_dtype, check, nested, type_of
 from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import unpacked
 from tigon.gluon.structure import rebuild_arguments
-from tigon.ir import substitute, variable
+from tigon.ir import Graph, substitute, variable
+from tigon.program.cached_graph import CachedGraph
 from tigon.sym.symbol import Group, Symbol, var
 
 # -------------------------------------------------------------------- graphs of symbols
@@ -58,6 +59,15 @@ def infer_types_from_graph(block: Any, args: tuple[Any, ...], keywords: dict[str
         )
     for param, dtype in others:
         param.cast(dtype)
+
+
+def typed_graph(block: Any, args: tuple[Any, ...]) -> Graph:
+    """The block's graph on arguments like these, in prediction."""
+    symbol, parameters, inputs = _graph_on(block, args, {})
+    types = {name: type_of(leaf) for name, leaf in inputs.items()}
+    types |= {one.name: TensorType(one.shape, as_dtype(one.dtype)) for one in parameters}
+    cached = CachedGraph(symbol._graph(), name=block.name)
+    return cached.moded(False).typed(types).graph
 
 
 def _graph_on(

@@ -562,6 +562,11 @@ class LoweredGraph:
         writing = [nest for nest in writer.nests if taker in nest.values]
         return writing == touching and all(nest.in_step(source, taker) for nest in touching)
 
+    def memory_plan(self) -> MemoryPlan:
+        """What a program would need. Nothing is compiled for it."""
+        requests = self._requests()
+        return self._report(requests, plan(requests))
+
     def _report(self, requests: Sequence[Request], arranged: Any) -> MemoryPlan:
         last = max((kernel.wave for kernel in self.kernels), default=0)
         rows = []

@@ -6,7 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tigon.base import check, nested
+from tigon.analysis.memory_picture import in_bytes
+from tigon.analysis.multiply_adds import multiply_adds
+from tigon.base import TigonError, check, nested
+from tigon.ir import Graph
+from tigon.program.lowered import lower_graph
+from tigon.runtime import tracing
 
 
 def print_summary(
@@ -99,31 +104,47 @@ def _internal_shapes(symbol: Any, given: Mapping[str, Sequence[int]]) -> dict[st
 
 
 def block_summary(block: Any, *inputs: Any) -> str:
-    """A table of a block's layers for these inputs: output shape and number of parameters."""
+    """A table of a block's layers for these inputs: output shape, number of parameters, and
+    products that are added up; below it those of the whole, and the memory that a compiled
+    prediction needs beside inputs and outputs."""
     check(
         not getattr(block, "_active", False),
         "Block.summary",
         "works layer by layer, which a hybridized block does not; call hybridize(False) first",
     )
-    rows: list[tuple[str, str, int, int]] = []
+    rows: list[tuple[str, str, int, int, int | None]] = []
     called: set[int] = set()
     seen: set[int] = set()
+    begun: list[int] = []  # rows that were there when a layer began
     handles = []
 
-    def add(layer: Any, shape: str) -> None:
+    def add(layer: Any, shape: str, products: int | None = None) -> None:
         own = list(layer._reg_params.values())
         new = [param for param in own if id(param) not in seen]
         seen.update(map(id, own))
         name = f"{type(layer).__name__}-{len(rows) + 1}"
-        rows.append((name, shape, _count(own), _count(new)))
+        rows.append((name, shape, _count(own), _count(new), products))
 
-    def record(layer: Any, _: Any, output: Any) -> None:
+    def begin(*_: Any) -> None:
+        if not tracing.active[0]:
+            begun.append(len(rows))
+
+    def record(layer: Any, inputs: Any, output: Any) -> None:
+        if tracing.active[0]:  # for its graph
+            return
         called.add(id(layer))
-        add(layer, _shape_text(output))
+        within = rows[begun.pop() :]
+        graph = _graph_of(layer, inputs)
+        known = graph is not None and all(row[4] is not None for row in within)
+        products = None
+        if graph is not None and known:
+            products = multiply_adds(graph) - sum(row[4] or 0 for row in within)
+        add(layer, _shape_text(output), products)
 
     # Others are the sum of their parts.
     layers = [layer for layer in block._walk() if layer._reg_params or not layer._children]
     for layer in layers:
+        handles.append(layer.register_forward_pre_hook(begin))
         handles.append(layer.register_forward_hook(record))
     try:
         block(*inputs)
@@ -136,20 +157,46 @@ def block_summary(block: Any, *inputs: Any) -> str:
     params = block.collect_params().values()
     total = _count(params)
     trainable = _count(param for param in params if param.grad_req != "null")
-    lines = ["-" * 80, f"{'Layer (type)':>20}  {'Output Shape':>42} {'Param #':>15}", "=" * 80]
-    lines.append(f"{'Input':>20}  {_shape_text(inputs):>42} {0:>15}")
-    lines += [f"{name:>20}  {shape:>42} {count:>15}" for name, shape, count, _ in rows]
+    lines = ["-" * _WIDTH, _line("Layer (type)", "Output Shape", "Param #", "Multiply-adds")]
+    lines += ["=" * _WIDTH, _line("Input", _shape_text(inputs), "0", "")]
     lines += [
-        "=" * 80,
+        _line(name, shape, str(count), "" if products is None else f"{products:,}")
+        for name, shape, count, _, products in rows
+    ]
+    lines += [
+        "=" * _WIDTH,
         "Parameters in forward computation graph, duplicate included",
-        f"   Total params: {sum(count for _, _, count, _ in rows)}",
+        f"   Total params: {sum(row[2] for row in rows)}",
         f"   Trainable params: {trainable}",
         f"   Non-trainable params: {total - trainable}",
-        f"Shared params in forward computation graph: {sum(c - n for _, _, c, n in rows)}",
+        f"Shared params in forward computation graph: {sum(row[2] - row[3] for row in rows)}",
         f"Unique parameters in model: {total}",
-        "-" * 80,
     ]
-    return "\n".join(lines)
+    graph = _graph_of(block, inputs)
+    if graph is not None:
+        plan = lower_graph(graph).memory_plan()
+        lines += [
+            f"Multiply-adds: {multiply_adds(graph):,}",
+            f"Planned memory: {in_bytes(plan.arena_bytes)} for {plan.temporaries} temporaries",
+        ]
+    return "\n".join([*lines, "-" * _WIDTH])
+
+
+_WIDTH = 96
+
+
+def _line(layer: str, shape: str, count: str, products: str) -> str:
+    return f"{layer:>20}  {shape:>42} {count:>15} {products:>15}".rstrip()
+
+
+def _graph_of(block: Any, inputs: tuple[Any, ...]) -> Graph | None:
+    """The typed graph of a block that has one, which can be traced on such inputs."""
+    if not block._is_hybrid:
+        return None
+    try:
+        return block._graph_on(*inputs)
+    except TigonError:
+        return None
 
 
 def _count(params: Iterable[Any]) -> int:

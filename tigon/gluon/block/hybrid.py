@@ -25,7 +25,9 @@ from tigon.gluon.symbolic import (
     infer_types_from_graph,
     symbol_for_export,
     symbol_of,
+    typed_graph,
 )
+from tigon.ir import Graph
 from tigon.nd import NDArray
 from tigon.runtime.tracing import active as tracers
 
@@ -303,6 +305,9 @@ class HybridBlock(ShortCall, Block):
 
     def _as_symbol(self) -> sym.Symbol:
         return symbol_of(self)
+
+    def _graph_on(self, *args: Any) -> Graph:
+        return typed_graph(self, args)
 
     def _uses_hybrid_forward(self) -> bool:
         return type(self).forward is HybridBlock.forward

@@ -319,6 +319,16 @@ def cond_graphs(attrs: CondAttrs, types: Sequence[TensorType]) -> tuple[Graph, G
     )
 
 
+def runs(attrs: Any, types: Sequence[TensorType]) -> list[tuple[Graph, int]]:
+    """The graphs that a loop runs, and how often at most; of a branch the first."""
+    if isinstance(attrs, ForeachAttrs):
+        return [(foreach_body(attrs, types), int(operands_of(attrs, types).data[0].shape[0]))]
+    if isinstance(attrs, WhileAttrs):
+        condition, body = while_graphs(attrs, types)
+        return [(condition, attrs.max_iterations + 1), (body, attrs.max_iterations)]
+    return [(cond_graphs(attrs, types)[0], 1)]
+
+
 def _infer_cond(attrs: CondAttrs, *types: TensorType) -> tuple[TensorType, ...]:
     decides = types[0]
     check(
