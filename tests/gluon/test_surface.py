@@ -247,7 +247,8 @@ METHODS: dict[str, list[Callable[[Any], Any]]] = {
 
 NATIVE = frozenset(
     """
-    apply_op copy_from_numpy device_index donated dtype_code has_tape index_operand is_comparison
+    _repr_html_ apply_op copy_from_numpy device_index donated dtype_code has_tape index_operand
+    is_comparison is_pending
     mark_variable storage_id storage_offset swap_storage version view __array_priority__
     __array_ufunc__ __module__
     """.split()

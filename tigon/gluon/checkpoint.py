@@ -19,6 +19,7 @@ from tigon.base.arguments import fits
 from tigon.base.files import AnyPath, write_file
 from tigon.export import params
 from tigon.gluon.block import Block
+from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.trainer import Trainer
 from tigon.metric import EvalMetric
 from tigon.runtime import keys
@@ -383,3 +384,11 @@ def _numbers_of(what: Any) -> dict[str, Any]:
 
 def _parts_text(parts: Mapping[str, str]) -> str:
     return ", ".join(f"{kind} '{name}'" for name, kind in parts.items())
+
+
+_describe(
+    Checkpoint,
+    folder="where the files are; it is made if need be",
+    keep="how many files stay",
+    parts="what is kept, by name: networks, trainers, metrics, objects with state_dict",
+)
