@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import autograd, gluon, lr_scheduler, metric, nd
+from tigon import autograd, gluon, lr_scheduler, metric, nd, sym
 from tigon.gluon import nn
 from tigon.runtime import keys
 
@@ -250,8 +250,8 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         ),
         (
             lambda folder: gluon.Checkpoint(folder, net=3),
-            "Checkpoint: net: expected a block, a trainer, a metric or an object with state_dict "
-            "and load_state_dict; given int",
+            "Checkpoint: net: expected a block, a trainer, a module, a metric or an object with "
+            "state_dict and load_state_dict; given int",
         ),
         (
             lambda folder: gluon.Checkpoint(folder, net=nn.Dense(1)).save(1),
@@ -307,3 +307,58 @@ def test_narrow_floats_and_several_contexts_are_kept(tmp_path: Path) -> None:
     expected = step()
     checkpoint.resume()
     assert step() == expected
+
+
+@pytest.mark.parametrize("handle", ["pad", "discard", "roll_over"])
+def test_modules_and_their_iterators_go_on(tmp_path: Path, handle: str) -> None:
+    hidden = sym.Dropout(sym.FullyConnected(sym.var("data"), num_hidden=4, name="a"), p=0.3)
+    symbol = sym.SoftmaxOutput(sym.BatchNorm(hidden, name="norm"), name="softmax")
+
+    def run(folder: Path, until: int, each: int = 1) -> Any:
+        points = np.random.RandomState(1).randn(14, 3).astype("float32")
+        batches = mx.io.NDArrayIter(points, points[:, 0] > 0, 4, True, handle)
+        module = mx.mod.Module(symbol)
+        module.bind(batches.provide_data, batches.provide_label)
+        module.init_params(mx.init.Xavier())
+        schedule = lr_scheduler.FactorScheduler(step=4, factor=0.5)
+        fields = {"learning_rate": 0.1, "lr_scheduler": schedule}
+        module.init_optimizer(optimizer="adam", optimizer_params=fields)
+        checkpoint = gluon.Checkpoint(folder, module=module, data=batches)
+        step = (checkpoint.resume() or {"step": 0})["step"]
+        while step < until:
+            for batch in batches:
+                module.forward_backward(batch)
+                module.update()
+                step += 1
+                if step % each == 0:
+                    checkpoint.save(step)
+                if step == until:
+                    break
+            else:
+                batches.reset()
+        arguments, states = module.get_params()
+        return {k: v.asnumpy().tolist() for k, v in {**arguments, **states}.items()}
+
+    seed_all(4)
+    expected = run(tmp_path / "none", 13, each=99)
+    seed_all(4)
+    run(tmp_path, 3)
+    for until in (6, 11, 13):
+        seed_all(99)
+        found = run(tmp_path, until)
+    assert found == expected
+
+
+def test_an_iterator_takes_the_state_of_its_like(tmp_path: Path) -> None:
+    batches = mx.io.NDArrayIter(np.arange(6), batch_size=2)
+    state = batches.state_dict()
+    for changed, message in (
+        ({"samples": 7}, "samples: the state is of 7, this iterator has 6"),
+        ({"batch_size": 3}, "batch_size: the state is of 3, this iterator has 2"),
+        ({"key": [1, 2]}, "the state is of shuffle=True; this iterator has shuffle=False"),
+    ):
+        with pytest.raises(mx.TigonError) as raised:
+            batches.load_state_dict({**state, **changed})
+        assert str(raised.value) == f"NDArrayIter.load_state_dict: {message}"
+    with pytest.raises(mx.TigonError, match=r"expected what state_dict\(\) gives; given 3"):
+        batches.load_state_dict(3)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -35,9 +36,9 @@ class Checkpoint:
 
     `folder` holds the files, `checkpoint-0000000012.params` after step 12; the newest `keep` stay.
     `parts` are named as you like: networks (values, and gradients that add up), trainers (states,
-    counts, rates, schedulers), metrics, and whatever has `state_dict` and `load_state_dict`, such
-    as a `DataLoader`, whose place in the epoch is kept. The streams of random numbers of
-    `mx.random`, `numpy.random` and `random` always are.
+    counts, rates, schedulers), modules (both), metrics, and whatever has `state_dict` and
+    `load_state_dict`, such as a `DataLoader` or `NDArrayIter`, whose place in the epoch is kept.
+    The streams of random numbers of `mx.random`, `numpy.random` and `random` always are.
 
     A file is complete or not there: a process may be killed at any moment, and the next one goes on
     from the last step that was saved, with the same numbers, bit for bit (on as many threads).
@@ -168,11 +169,13 @@ class _Part:
         for known, kind in _KINDS:
             if isinstance(what, known):
                 return kind(what)
+        if hasattr(what, "init_optimizer") and hasattr(what, "get_params"):
+            return _Module(what)  # which imports this package
         check(
             hasattr(what, "state_dict") and hasattr(what, "load_state_dict"),
             "Checkpoint",
-            f"{name}: expected a block, a trainer, a metric or an object with state_dict and "
-            f"load_state_dict; given {type(what).__name__}",
+            f"{name}: expected a block, a trainer, a module, a metric or an object with "
+            f"state_dict and load_state_dict; given {type(what).__name__}",
         )
         return _WithState(what)
 
@@ -236,6 +239,52 @@ class _Training(_Part):
         trainer._take_states(states, source)
         schedule = trainer._optimizer.lr_scheduler
         if schedule is not None:
+            vars(schedule).update(_as_json(arrays["schedule"]))
+
+
+class _Module(_Part):
+    kind = "module"
+
+    def write(self, prefix: str, arrays: Arrays, incomplete: bool = False) -> None:
+        module = self.what
+        if incomplete and not module.params_initialized:
+            return
+        for group, found in zip(("arg", "aux"), module.get_params(), strict=True):
+            for name, array in found.items():
+                arrays[f"{prefix}{group}:{name}"] = array.bits_to_numpy()
+        if not module.optimizer_initialized:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "states")
+            module.save_optimizer_states(path)
+            with open(path, "rb") as file:
+                arrays[f"{prefix}states"] = np.frombuffer(file.read(), np.uint8)
+        schedule = getattr(module, "_optimizer", None) and module._optimizer.lr_scheduler
+        arrays[f"{prefix}schedule"] = _as_bytes(_numbers_of(schedule) if schedule else {})
+
+    def read(self, arrays: Arrays, source: str) -> None:
+        module = self.what
+        found: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
+        for key, values in arrays.items():
+            group, _, name = key.partition(":")
+            if group in found:
+                found[group][name] = _array(values)
+        if not any(found.values()):
+            return
+        module.set_params(found["arg"], found["aux"])
+        if "states" not in arrays:
+            return
+        check(
+            module.optimizer_initialized,
+            "Checkpoint.resume",
+            f"{source} has states of an optimizer; call init_optimizer first",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "states")
+            write_file(path, arrays["states"].tobytes(), durable=False)
+            module.load_optimizer_states(path)
+        schedule = getattr(module, "_optimizer", None) and module._optimizer.lr_scheduler
+        if schedule:
             vars(schedule).update(_as_json(arrays["schedule"]))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tigon import nd
 from tigon.base import check
 from tigon.io.batches import DataDesc, DataIter
+from tigon.runtime import keys
 
 
 class NDArrayIter(DataIter):
@@ -61,13 +62,60 @@ class NDArrayIter(DataIter):
         self._start_epoch()
 
     def _start_epoch(self) -> None:
+        self._begin(list(keys.reserve(1)) if self.shuffle else None)
+
+    def _begin(self, key: list[int] | None) -> None:
+        """An epoch in the order that follows from a key; with none, in that of the arrays."""
         order = np.arange(self.num_data)
-        if self.shuffle:
-            draws = nd.random.uniform(shape=(self.num_data,), dtype="float64")
-            order = draws.asnumpy().argsort()
+        if key is not None:
+            order = np.random.default_rng([key[0] % (1 << 64), key[1]]).permutation(order)
+        self._key, self._begun_with = key, self._left_over
         self._order = np.concatenate([self._left_over, order])
         self._left_over = np.zeros(0, np.int64)
         self.cursor = -self.batch_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch: after the batch that was given last.
+
+        >>> batches = NDArrayIter(np.arange(6), batch_size=2, shuffle=True)
+        >>> first, state = batches.next(), batches.state_dict()
+        >>> second = batches.next().data[0].asnumpy().tolist()
+        >>> batches.reset()
+        >>> batches.load_state_dict(state)
+        >>> batches.next().data[0].asnumpy().tolist() == second
+        True
+        """
+        return {
+            "samples": self.num_data,
+            "batch_size": self.batch_size,
+            "key": self._key,
+            "left_over": self._begun_with.tolist(),
+            "cursor": self.cursor,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where an iterator over the same arrays was."""
+        own = self.state_dict()
+        check(
+            isinstance(state, Mapping) and own.keys() <= state.keys(),
+            "NDArrayIter.load_state_dict",
+            f"expected what state_dict() gives; given {state!r:.80}",
+        )
+        for name in ("samples", "batch_size"):
+            check(
+                state[name] == own[name],
+                "NDArrayIter.load_state_dict",
+                f"{name}: the state is of {state[name]}, this iterator has {own[name]}",
+            )
+        check(
+            (state["key"] is not None) == self.shuffle,
+            "NDArrayIter.load_state_dict",
+            f"the state is of shuffle={state['key'] is not None}; this iterator has "
+            f"shuffle={self.shuffle}",
+        )
+        self._left_over = np.array(state["left_over"], np.int64)
+        self._begin(state["key"])
+        self.cursor = int(state["cursor"])
 
     @property
     def provide_data(self) -> list[DataDesc]:
