@@ -18,6 +18,7 @@ __all__ = [
     "LogValidationMetricsCallback",
     "ProgressBar",
     "Speedometer",
+    "TrackMetrics",
     "do_checkpoint",
     "log_train_metric",
     "module_checkpoint",
@@ -113,6 +114,43 @@ class Speedometer:
                 text = "Epoch[%d] Batch [0-%d]\tSpeed: %.2f samples/sec%s"
                 logging.info(text, param.epoch, count, speed, metrics)
         self.tic = time.time()
+
+
+class TrackMetrics:
+    """For `batch_end_callback`, `eval_end_callback` and the like: gives metrics to any `tracker`
+    that has `log(values, step)`, every `frequent` calls; values are by `prefix + name`.
+
+    >>> class Tracker:
+    ...     def log(self, values, step):
+    ...         print(step, values)
+    >>> from collections import namedtuple
+    >>> from tigon import metric, nd
+    >>> accuracy = metric.create("acc")
+    >>> accuracy.update(nd.array([1]), nd.array([[0.1, 0.9]]))
+    >>> track = TrackMetrics(Tracker(), prefix="train/", frequent=2)
+    >>> for batch in range(3):
+    ...     track(namedtuple("Param", "eval_metric")(accuracy))
+    2 {'train/accuracy': 1.0}
+    """
+
+    def __init__(self, tracker: Any, prefix: str = "", frequent: int = 1) -> None:
+        check(
+            callable(getattr(tracker, "log", None)),
+            "TrackMetrics",
+            f"expected a tracker with log(values, step); given {type(tracker).__name__}",
+        )
+        check(frequent >= 1, "TrackMetrics", f"frequent: expected at least 1; given {frequent}")
+        self.tracker = tracker
+        self.prefix = prefix
+        self.frequent = frequent
+        self.calls = 0
+
+    def __call__(self, param: Any) -> None:
+        self.calls += 1
+        if self.calls % self.frequent or param.eval_metric is None:
+            return
+        values = {self.prefix + name: value for name, value in param.eval_metric.get_name_value()}
+        self.tracker.log(values, step=self.calls)
 
 
 class ProgressBar:

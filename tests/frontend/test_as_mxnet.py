@@ -35,7 +35,7 @@ def runs(program: str) -> str:
 
 
 MODULES = """
-attribute autograd base callback context contrib contrib.ndarray contrib.symbol contrib.text
+attribute autograd base callback context contrib contrib.ndarray contrib.symbol contrib.tensorboard contrib.text
 contrib.text.embedding contrib.text.utils contrib.text.vocab engine executor gluon
 gluon.block gluon.contrib gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
 gluon.contrib.rnn.rnn_cell gluon.data gluon.data.dataloader gluon.data.dataset gluon.data.sampler
@@ -56,7 +56,7 @@ symbol.sparse symbol.symbol test_utils util visualization viz img
 """Paths of modules of MXNet 1.9.1, and the short ones that are attributes there."""
 
 LATER = """
-contrib.amp.lists.symbol_fp16 contrib.onnx.onnx2mx contrib.quantization contrib.tensorboard
+contrib.amp.lists.symbol_fp16 contrib.onnx.onnx2mx contrib.quantization
 executor_manager gluon.contrib.estimator ndarray.numpy np npx numpy numpy.random numpy_extension
 onnx optimizer.contrib profiler symbol.numpy torch
 """.split()

@@ -61,6 +61,11 @@ def open_log(path: AnyPath, mode: str = "a") -> IO[str]:
 _ENOUGH_TO_WRITE = 1 << 20
 
 
+def open_records(path: AnyPath) -> IO[bytes]:
+    """A new file that records are appended to while others read it, in parts of some kilobytes."""
+    return open(path, "xb")
+
+
 class NewFile:
     """A file that is written part by part, and is there when it is closed: readers find what was
     there before until then. Only one at a time writes to a path, in all processes: what two of

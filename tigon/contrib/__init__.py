@@ -12,8 +12,9 @@ nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
 if TYPE_CHECKING:
-    from tigon.contrib import text
+    from tigon.contrib import tensorboard, text
 else:
-    imported_on_demand(globals(), {"text": "tigon.contrib.text"})
+    parts = {part: f"tigon.contrib.{part}" for part in ("tensorboard", "text")}
+    imported_on_demand(globals(), parts)
 
-__all__ = ["nd", "ndarray", "sym", "symbol", "text"]
+__all__ = ["nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
