@@ -35,9 +35,10 @@ def runs(program: str) -> str:
 
 
 MODULES = """
-attribute autograd base callback context contrib contrib.ndarray contrib.symbol contrib.tensorboard contrib.text
+attribute autograd base callback context contrib contrib.ndarray contrib.symbol contrib.tensorboard
+contrib.text
 contrib.text.embedding contrib.text.utils contrib.text.vocab engine executor gluon
-gluon.block gluon.contrib gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
+gluon.block gluon.contrib gluon.contrib.estimator gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
 gluon.contrib.rnn.rnn_cell gluon.data gluon.data.dataloader gluon.data.dataset gluon.data.sampler
 gluon.loss gluon.metric gluon.model_zoo gluon.model_zoo.model_store gluon.model_zoo.vision
 gluon.model_zoo.vision.alexnet gluon.model_zoo.vision.mobilenet gluon.model_zoo.vision.resnet
@@ -57,7 +58,7 @@ symbol.sparse symbol.symbol test_utils util visualization viz img
 
 LATER = """
 contrib.amp.lists.symbol_fp16 contrib.onnx.onnx2mx contrib.quantization
-executor_manager gluon.contrib.estimator ndarray.numpy np npx numpy numpy.random numpy_extension
+executor_manager ndarray.numpy np npx numpy numpy.random numpy_extension
 onnx optimizer.contrib profiler symbol.numpy torch
 """.split()
 """What is not there yet."""

@@ -249,6 +249,9 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
         batch_size=1,
         ctx=c,
     ).next(),
+    "tigon.gluon.contrib.estimator.estimator.Estimator(context)": lambda c, _: (
+        gluon.contrib.estimator.Estimator(nn.Dense(1), gluon.loss.L2Loss(), context=c)
+    ),
     "tigon.module.module.Module(context)": lambda c, _: mx.mod.Module(LOSS, context=c),
     "tigon.module.bucketing_module.BucketingModule(context)": lambda c, _: mx.mod.BucketingModule(
         lambda key: (LOSS, ["data"], ["softmax_label"]), 1, context=c
@@ -302,7 +305,7 @@ def test_every_taker_of_a_context_is_tried() -> None:
 
 TAKES_SEVERAL = (
     *("initialize", "reset_ctx", "load", "imports", "split_and_load", "(group2ctx)"),
-    *("Module(", "FeedForward"),
+    *("Module(", "FeedForward", "Estimator"),
 )
 WHERE_IT_IS = ("Parameter.data", "Parameter.grad", "Block.load")
 """Of parameters that are there already."""

@@ -119,7 +119,6 @@ TABLE: tuple[Absent, ...] = (
         "RowSparseNDArray",
         "dense arrays: nd.array, nd.zeros",
     ),
-    Absent("tigon.gluon.contrib", "estimator", "gluon.TrainStep, or a loop of your own"),
     Absent("tigon.gluon.contrib.data", "text vision", "gluon.data of files of your own"),
     Absent("tigon.gluon.nn", "ReLU", 'nn.Activation("relu")'),
     Absent("tigon.gluon.nn", "SiLU", "nn.Swish()"),

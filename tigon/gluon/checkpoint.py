@@ -223,6 +223,8 @@ class _Training(_Part):
 
     def write(self, prefix: str, arrays: Arrays, incomplete: bool = False) -> None:
         trainer = self.what
+        if incomplete and not all(one.is_initialized for one in trainer._params):
+            return
         if not trainer._kv_initialized:
             trainer._init_kvstore()
         for name, array in trainer._updater.to_arrays().items():
@@ -233,6 +235,8 @@ class _Training(_Part):
 
     def read(self, arrays: Arrays, source: str) -> None:
         trainer = self.what
+        if not arrays:
+            return  # there was none before
         if not trainer._kv_initialized:
             trainer._init_kvstore()
         states = {k[7:]: _array(v) for k, v in arrays.items() if k.startswith("states/")}
