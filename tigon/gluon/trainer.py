@@ -20,6 +20,7 @@ from tigon.gluon.parameter.parameter import zeroings
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.store import ThroughStore
 from tigon.kvstore.base import KVStoreBase
+from tigon.kvstore.compression import compression
 from tigon.kvstore.kvstore import LOCAL, KVStore, chosen
 from tigon.optimizer import get_updater
 
@@ -71,6 +72,13 @@ class Trainer(NamesWrongTypes):
             "kvstore: expected 'device', 'local', a store, or None; given "
             f"{kvstore!r:.80}; stores of several machines are not there yet",
         )
+        check(
+            update_on_kvstore is None or isinstance(update_on_kvstore, bool),
+            "Trainer",
+            f"update_on_kvstore: expected True, False or None; given {update_on_kvstore!r:.80}",
+        )
+        if compression_params is not None:
+            compression(compression_params)  # so that what is wrong is told now
         # Those that are frozen now may be trained later; their numbers follow, so that files of
         # states do not depend on them.
         self._params: list[Parameter] = sorted(listed, key=lambda param: param.grad_req == "null")
