@@ -245,6 +245,10 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
             "Checkpoint: expected parts by name, such as net=net, trainer=trainer",
         ),
         (
+            lambda folder: gluon.Checkpoint(3, net=nn.Dense(1)),
+            "Checkpoint: folder: expected the path of a folder; given 3",
+        ),
+        (
             lambda folder: gluon.Checkpoint(folder, keep=0, net=nn.Dense(1)),
             "Checkpoint: keep: expected how many files stay, at least 1; given 0",
         ),

@@ -127,6 +127,7 @@ def needs_others(name: str) -> bool:
         "BlockScope", "ZoneoutCell", "TrainStep", "DataDesc", "InitDesc", "RNNAttrs",
         "RecordFileDataset", "CSVIter", "LibSVMIter", "MNISTIter", "ImageRecordIter",
         "ImageRecordUInt8Iter", "ImageDetRecordIter", "PrefetchingIter", "ResizeIter",
+        "Checkpoint", "Estimator",
     )  # fmt: skip
 
 

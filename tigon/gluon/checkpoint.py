@@ -69,6 +69,11 @@ class Checkpoint:
             "Checkpoint",
             f"keep: expected how many files stay, at least 1; given {keep!r}",
         )
+        check(
+            isinstance(folder, (str, bytes, os.PathLike)),
+            "Checkpoint",
+            f"folder: expected the path of a folder; given {folder!r:.80}",
+        )
         self._folder = os.fsdecode(folder)
         self._keep = int(keep)
         self._parts = {name: _Part.of(name, part) for name, part in parts.items()}
