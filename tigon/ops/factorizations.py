@@ -160,7 +160,7 @@ _gaps = composite(
     work=Work.PRODUCT,
     numpy=_gaps_oracle,
     samples=((np.array([-1.0, 0.5, 0.5, 2.0], np.float32), {}), ((1,), {})),
-    check_gradient=False,
+    check_gradient=False,  # at equal numbers, which the samples have, there is no slope
     doc="""Of ascending numbers the difference of each two, to divide by: equal ones are as far
     apart as the least that MXNet tells from 0, and each is 1 away from itself.""",
 )
