@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 JOBS ?= 2
 BUILD := build/native
-SANITIZERS := thread address,undefined
+SANITIZERS := thread address undefined
 
 .PHONY: build test demo bench bench-path bench-launches bench-check soak fuzz mutate check docs golden sanitize clean
 
