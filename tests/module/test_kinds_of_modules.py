@@ -147,9 +147,9 @@ def test_a_bucket_costs_the_memory_of_its_inputs() -> None:
         )
         module.forward_backward(batch)
         module.update()
-        module.get_outputs()[0].wait_to_read()
+        nd.waitall()
         used.append(mx.runtime.stats()["bytes_now"])
-    assert used[-1] - used[0] < 200_000 * 4 / 2  # half a weight
+    assert used[-1] - used[0] < 1_000  # what is computed in between takes 800,000
     module.switch_bucket(2, [], None)
     with pytest.raises(mx.TigonError) as caught:
         module.backward()
