@@ -42,16 +42,48 @@ class BaseModule(NamesWrongTypes):
     def _where(self) -> str:
         return type(self).__name__
 
+    def _check_bound(self, method: str, advice: str = "call bind first") -> None:
+        """Raise unless it is bound."""
+        where = f"{self._where}.{method}"
+        check(self.binded, where, f"the module is not bound to shapes; {advice}")
+
     def _check_ready(self, method: str, optimizer: bool = False) -> None:
         """Raise unless it is bound and has parameters, and perhaps an optimizer."""
+        self._check_bound(method)
         where = f"{self._where}.{method}"
-        check(self.binded, where, "the module is not bound to shapes; call bind first")
         check(self.params_initialized, where, "there are no parameters; call init_params first")
         check(
             not optimizer or self.optimizer_initialized,
             where,
             "there is no optimizer; call init_optimizer first",
         )
+
+    def _stays_bound(self, forced: bool) -> bool:
+        """Whether `bind` changes nothing, which the logger is told."""
+        if self.binded and not forced:
+            self.logger.warning(
+                "%s.bind: it is bound, and stays so; pass force_rebind=True to bind it again",
+                self._where,
+            )
+        return self.binded and not forced
+
+    def _keeps_params(self, method: str) -> None:
+        """Tell the logger that a method changes no parameters."""
+        self.logger.warning(
+            "%s.%s: the parameters have values, and keep them; pass force_init=True to change them",
+            self._where,
+            method,
+        )
+
+    def _keeps_optimizer(self, forced: bool) -> bool:
+        """Whether `init_optimizer` changes nothing, which the logger is told."""
+        if self.optimizer_initialized and not forced:
+            self.logger.warning(
+                "%s.init_optimizer: there is an optimizer, which stays; pass force_init=True to "
+                "make another one",
+                self._where,
+            )
+        return self.optimizer_initialized and not forced
 
     # -- what a kind of module defines
 
@@ -155,7 +187,7 @@ class BaseModule(NamesWrongTypes):
     def get_states(self, merge_multi_context: bool = True) -> list[Any]:
         """The states, of modules that have some."""
         self._check_ready("get_states")
-        check(not merge_multi_context, f"{self._where}.get_states", _ONE_BY_ONE)
+        check(not merge_multi_context, f"{self._where}.get_states", ONE_BY_ONE)
         return []
 
     def set_states(self, states: Any = None, value: Any = None) -> None:
@@ -483,7 +515,7 @@ class BaseModule(NamesWrongTypes):
             data_batch = following
 
 
-_ONE_BY_ONE = "states of several contexts are not merged; pass merge_multi_context=False"
+ONE_BY_ONE = "states of several contexts are not merged; pass merge_multi_context=False"
 
 
 def refuse_row_ids(where: str, given: Any) -> None:

@@ -104,11 +104,7 @@ class BucketingModule(BaseModule):
         return self._buckets[self._default_bucket_key]
 
     def _current(self, method: str) -> Any:
-        check(
-            self.binded,
-            f"BucketingModule.{method}",
-            "the module is not bound to shapes; call bind first",
-        )
+        self._check_bound(method)
         return self._curr_module
 
     @property
@@ -146,10 +142,8 @@ class BucketingModule(BaseModule):
 
     def get_params(self) -> tuple[dict[str, Any], dict[str, Any]]:
         self._check_ready("get_params")
-        default = self._default
-        default._params_dirty = default._params_dirty or self._params_dirty
-        self._params_dirty = False
-        return default.get_params()
+        self._tell_default()
+        return self._default.get_params()
 
     def init_params(
         self,
@@ -163,8 +157,8 @@ class BucketingModule(BaseModule):
         """As `Module.init_params`, of the default bucket, whose parameters all use."""
         if self.params_initialized and not force_init:
             return
-        self._current("init_params")
-        self._begin_change()
+        self._check_bound("init_params")
+        self._tell_default()
         if arg_params is None and aux_params is None and self._loaded is not None:
             arg_params, aux_params = self._loaded
         self._default.init_params(
@@ -181,12 +175,13 @@ class BucketingModule(BaseModule):
         allow_extra: bool = False,
     ) -> None:
         """As `Module.set_params`."""
-        self._current("set_params")
-        self._begin_change()
+        self._check_bound("set_params")
+        self._tell_default()
         self._default.set_params(arg_params, aux_params, allow_missing, force_init, allow_extra)
         self.params_initialized = True
 
-    def _begin_change(self) -> None:
+    def _tell_default(self) -> None:
+        """That parameters have moved, in whichever bucket."""
         default = self._default
         default._params_dirty = default._params_dirty or self._params_dirty
         self._params_dirty = False
@@ -213,11 +208,7 @@ class BucketingModule(BaseModule):
         params = self.get_params() if self.params_initialized and self.binded else self._loaded
         if force_rebind:
             self._unbind()
-        if self.binded:
-            self.logger.warning(
-                "BucketingModule.bind: it is bound, and stays so; pass force_rebind=True to bind "
-                "it again"
-            )
+        if self._stays_bound(False):
             return
         self.for_training, self.inputs_need_grad = for_training, inputs_need_grad
         self._grad_req = grad_req
@@ -233,7 +224,7 @@ class BucketingModule(BaseModule):
         self, bucket_key: Any, data_shapes: Sequence[Any], label_shapes: Any = None
     ) -> None:
         """Make a bucket the present one; it is bound if need be."""
-        self._current("switch_bucket")
+        self._check_bound("switch_bucket")
         if bucket_key not in self._buckets:
             module = self._module(bucket_key)
             module.bind(
@@ -287,7 +278,7 @@ class BucketingModule(BaseModule):
     ) -> None:
         """As `Module.init_optimizer`; one optimizer moves the parameters for all buckets."""
         self._check_ready("init_optimizer")
-        self._begin_change()
+        self._tell_default()
         self._default.init_optimizer(kvstore, optimizer, optimizer_params, force_init)
         for module in self._buckets.values():
             if module is not self._default:
@@ -358,7 +349,7 @@ class BucketingModule(BaseModule):
 
     def install_monitor(self, mon: Any) -> None:
         """As `Module.install_monitor`, in all buckets."""
-        self._current("install_monitor")
+        self._check_bound("install_monitor")
         self._monitor = mon
         for module in self._buckets.values():
             module.install_monitor(mon)

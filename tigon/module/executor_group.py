@@ -12,6 +12,7 @@ from tigon.base import TigonError, check
 from tigon.context import Context, context_of
 from tigon.io import DataDesc
 from tigon.module.base_module import joined
+from tigon.module.shapes import described, of_samples
 from tigon.sym.executor import Executor
 
 Arrays = list[Any]
@@ -54,8 +55,7 @@ class DataParallelExecutorGroup:
         self.inputs_need_grad = inputs_need_grad
         self.logger = logger
         self.group2ctxs = _groups(group2ctxs, len(self.contexts))
-        described = _described(data_shapes)
-        self.grad_req = self._requests(grad_req, [one.name for one in described])
+        self.grad_req = self._requests(grad_req, [one[0] for one in data_shapes])
         self._shared_group = shared_group
         self.shared_data_arrays: list[dict[str, Any]] = (
             [{} for _ in self.contexts] if shared_group is None else shared_group.shared_data_arrays
@@ -68,7 +68,7 @@ class DataParallelExecutorGroup:
         ]
         self.gradients_read = False
         self.execs: list[Executor] = []
-        self.bind_exec(described, None if label_shapes is None else _described(label_shapes))
+        self.bind_exec(data_shapes, label_shapes)
 
     def _requests(self, given: Any, data_names: Sequence[str]) -> dict[str, str]:
         """What is done with the gradient of each argument."""
@@ -122,6 +122,9 @@ class DataParallelExecutorGroup:
         reshape: bool = False,
     ) -> None:
         """Make the executors for these shapes, or make them anew with the same parameters."""
+        data_shapes = described("Module.bind", "data_shapes", data_shapes)
+        if label_shapes is not None:
+            label_shapes = described("Module.bind", "label_shapes", label_shapes)
         self.data_layouts = self.decide_slices(data_shapes)
         if label_shapes is not None:
             self.label_layouts = [DataDesc.get_batch_axis(one.layout) for one in label_shapes]
@@ -142,7 +145,8 @@ class DataParallelExecutorGroup:
         self, number: int, inputs: Mapping[str, DataDesc], previous: Executor | None
     ) -> Executor:
         part = self.slices[number]
-        shapes = {name: _cut(one, part) for name, one in inputs.items()}
+        count = part.stop - part.start
+        shapes = {name: of_samples(one, count).shape for name, one in inputs.items()}
         if previous is not None:
             made = previous.reshape(partial_shaping=True, allow_up_sizing=True, **shapes)
             kept = {**previous.arg_dict, **previous.aux_dict}
@@ -173,7 +177,7 @@ class DataParallelExecutorGroup:
         """Bind to other shapes; parameters and their gradients stay."""
         before = dict(vars(self))
         try:
-            self.bind_exec(_described(data_shapes), label_shapes, reshape=True)
+            self.bind_exec(data_shapes, label_shapes, reshape=True)
         except BaseException:
             vars(self).update(before)
             raise
@@ -432,10 +436,6 @@ def split(size: int, workload: Sequence[float]) -> list[slice]:
     return parts
 
 
-def _described(shapes: Sequence[Any]) -> list[DataDesc]:
-    return [one if isinstance(one, DataDesc) else DataDesc(*one) for one in shapes]
-
-
 def _groups(given: Any, count: int) -> list[Any]:
     """Contexts of groups of nodes, for each context of the module."""
     if given is None or isinstance(given, Mapping):
@@ -450,14 +450,6 @@ def _groups(given: Any, count: int) -> list[Any]:
 
 def _node_of(output: str) -> str:
     return output.removesuffix("_output")
-
-
-def _cut(described: DataDesc, part: slice) -> tuple[int, ...]:
-    axis = DataDesc.get_batch_axis(described.layout)
-    shape = list(described.shape)
-    if 0 <= axis < len(shape):
-        shape[axis] = part.stop - part.start
-    return tuple(shape)
 
 
 def _part(array: Any, axis: int, part: slice) -> Any:

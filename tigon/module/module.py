@@ -15,9 +15,10 @@ from tigon.context import check_contexts, cpu, current_context
 from tigon.initializer import InitDesc
 from tigon.io import DataDesc
 from tigon.kvstore.kvstore import KVStore, chosen, load_states
-from tigon.module.base_module import UNIFORM, BaseModule
+from tigon.module.base_module import ONE_BY_ONE, UNIFORM, BaseModule
 from tigon.module.executor_group import DataParallelExecutorGroup
 from tigon.module.files import load_checkpoint, params_file, states_file, symbol_file
+from tigon.module.shapes import described, of_samples, of_shapes
 from tigon.module.steps import update_params
 from tigon.module.whole_step import OWN, WholeSteps, obstacle
 from tigon.runtime import counters
@@ -194,27 +195,19 @@ class Module(BaseModule):
     def output_names(self) -> list[str]:
         return self._output_names
 
-    def _bound_to(self, method: str) -> Any:
-        check(
-            self.binded,
-            f"{self._where}.{method}",
-            "the module is not bound to shapes; call bind first",
-        )
-        return self._exec_group
-
     @property
     def data_shapes(self) -> list[Any]:
-        self._bound_to("data_shapes")
+        self._check_bound("data_shapes")
         return self._data_shapes
 
     @property
     def label_shapes(self) -> list[Any] | None:
-        self._bound_to("label_shapes")
+        self._check_bound("label_shapes")
         return self._label_shapes
 
     @property
     def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        self._bound_to("output_shapes")
+        self._check_bound("output_shapes")
         given = {one.name: one.shape for one in (*self._data_shapes, *(self._label_shapes or ()))}
         arguments = self._symbol.list_arguments()
         known = {name: shape for name, shape in given.items() if name in arguments}
@@ -262,17 +255,9 @@ class Module(BaseModule):
         """
         if self.params_initialized and not force_init:
             if arg_params is not None or aux_params is not None:
-                self.logger.warning(
-                    "%s.init_params: the parameters have values, and keep them; pass "
-                    "force_init=True to change them",
-                    self._where,
-                )
+                self._keeps_params("init_params")
             return
-        check(
-            self.binded,
-            f"{self._where}.init_params",
-            "the module is not bound to shapes; call bind before initializing the parameters",
-        )
+        self._check_bound("init_params", "call bind before initializing the parameters")
         if initializer is not None:
             initializer = initializers.create(initializer)
         if self.params_initialized:
@@ -345,11 +330,7 @@ class Module(BaseModule):
             )
             return
         if self.params_initialized and not force_init:
-            self.logger.warning(
-                "%s.set_params: the parameters have values, and keep them; pass force_init=True to "
-                "change them",
-                self._where,
-            )
+            self._keeps_params("set_params")
             return
         self._check_ready("set_params")
         if not allow_extra:
@@ -399,11 +380,7 @@ class Module(BaseModule):
         shared_module : a bound module whose parameters, and their gradients, this one uses
         grad_req : 'write', 'add' or 'null', for all gradients, or by name
         """
-        if self.binded and not force_rebind:
-            self.logger.warning(
-                "%s.bind: it is bound, and stays so; pass force_rebind=True to bind it again",
-                self._where,
-            )
+        if self._stays_bound(force_rebind):
             return
         check(
             for_training or not inputs_need_grad,
@@ -506,9 +483,9 @@ class Module(BaseModule):
         self, data_shapes: Sequence[Any], label_shapes: Sequence[Any] | None = None
     ) -> None:
         """Bind to other shapes; parameters, gradients and the optimizer stay."""
-        group = self._bound_to("reshape")
+        self._check_bound("reshape")
         data, labels = self._parsed(data_shapes, label_shapes)
-        group.reshape(data, labels)
+        self._exec_group.reshape(data, labels)
         self._data_shapes, self._label_shapes = data, labels
 
     # -- the optimizer
@@ -531,12 +508,7 @@ class Module(BaseModule):
         force_init : whether an optimizer that is there is made anew
         """
         self._check_ready("init_optimizer")
-        if self.optimizer_initialized and not force_init:
-            self.logger.warning(
-                "%s.init_optimizer: there is an optimizer, which stays; pass force_init=True to "
-                "make another one",
-                self._where,
-            )
+        if self._keeps_optimizer(force_init):
             return
         if self._params_dirty:
             self._sync_params()
@@ -633,12 +605,12 @@ class Module(BaseModule):
             f"the batch has {len(shapes)} arrays of data; expected {len(self._data_shapes)}: "
             f"{', '.join(self._data_names)}",
         )
-        data = getattr(one, "provide_data", None) or _like(self._data_shapes, shapes)
+        data = getattr(one, "provide_data", None) or of_shapes(self._data_shapes, shapes)
         labels = getattr(one, "provide_label", None)
         given = getattr(one, "label", None)
         if not labels and self._label_shapes is not None:
             if given:
-                labels = _like(self._label_shapes, [tuple(array.shape) for array in given])
+                labels = of_shapes(self._label_shapes, [tuple(one.shape) for one in given])
             else:  # as many labels as there are samples
                 labels = self._resized(data)
         try:
@@ -654,13 +626,7 @@ class Module(BaseModule):
         """The labels' descriptions for as many samples as this data has."""
         first = described(f"{self._where}.forward", "provide_data", data)[0]
         size = first.shape[max(DataDesc.get_batch_axis(first.layout), 0)]
-        found = []
-        for one in self._label_shapes or ():
-            shape, axis = list(one.shape), DataDesc.get_batch_axis(one.layout)
-            if 0 <= axis < len(shape):
-                shape[axis] = size
-            found.append(DataDesc(one.name, tuple(shape), one.dtype, one.layout))
-        return found
+        return [of_samples(one, size) for one in self._label_shapes or ()]
 
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
         """Compute the outputs of a batch. One of other shapes than bound binds the module to these.
@@ -733,11 +699,7 @@ class Module(BaseModule):
         """The states; `merge_multi_context=False` gives for each a list of those of each
         context."""
         self._check_ready("get_states")
-        check(
-            not merge_multi_context,
-            f"{self._where}.get_states",
-            "states of several contexts are not merged; pass merge_multi_context=False",
-        )
+        check(not merge_multi_context, f"{self._where}.get_states", ONE_BY_ONE)
         return self._exec_group.get_states(merge_multi_context=False)
 
     def set_states(self, states: Any = None, value: Any = None) -> None:
@@ -753,22 +715,8 @@ class Module(BaseModule):
 
     def install_monitor(self, mon: Any) -> None:
         """Let a monitor see what is computed."""
-        self._bound_to("install_monitor").install_monitor(mon)
-
-
-def described(where: str, what: str, shapes: Sequence[Any]) -> list[DataDesc]:
-    """Descriptions of arrays, from these or from (name, shape)."""
-    found = []
-    for one in shapes:
-        if not isinstance(one, DataDesc):
-            check(
-                isinstance(one, (list, tuple)) and len(one) >= 2,
-                where,
-                f"{what}: expected a list of (name, shape) or DataDesc; given {one!r:.80} in it",
-            )
-            one = DataDesc(*one)
-        found.append(one)
-    return found
+        self._check_bound("install_monitor")
+        self._exec_group.install_monitor(mon)
 
 
 def _no_argument(what: str, unknown: Sequence[str], arguments: Sequence[str]) -> str:
@@ -776,13 +724,6 @@ def _no_argument(what: str, unknown: Sequence[str], arguments: Sequence[str]) ->
         f"{what}: the symbol has no argument {', '.join(map(repr, unknown))}; its arguments are "
         f"{', '.join(arguments)}"
     )
-
-
-def _like(described: Sequence[DataDesc], shapes: Sequence[tuple[int, ...]]) -> list[DataDesc]:
-    return [
-        DataDesc(one.name, shape, one.dtype, one.layout)
-        for one, shape in zip(described, shapes, strict=False)
-    ]
 
 
 def _copy(where: str, name: str, given: Any, target: Any) -> None:

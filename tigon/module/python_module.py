@@ -98,11 +98,7 @@ class PythonModule(BaseModule):
         grad_req: Any = "write",
     ) -> None:
         """As `Module.bind`."""
-        if self.binded and not force_rebind:
-            self.logger.warning(
-                "%s.bind: it is bound, and stays so; pass force_rebind=True to bind it again",
-                self._where,
-            )
+        if self._stays_bound(force_rebind):
             return
         where = f"{self._where}.bind"
         check(grad_req == "write", where, f"grad_req: expected 'write'; given {grad_req!r:.80}")

@@ -103,11 +103,7 @@ class SequentialModule(BaseModule):
         """As `Module.init_params`, of all; what is given is for whichever has it."""
         if self.params_initialized and not force_init:
             return
-        check(
-            self.binded,
-            "SequentialModule.init_params",
-            "the module is not bound to shapes; call bind before initializing the parameters",
-        )
+        self._check_bound("init_params", "call bind before initializing the parameters")
         for module in self._modules:
             module.init_params(
                 initializer, arg_params, aux_params, allow_missing, force_init, allow_extra=True
@@ -146,11 +142,7 @@ class SequentialModule(BaseModule):
         grad_req: Any = "write",
     ) -> None:
         """As `Module.bind`: each module to the shapes of the outputs before it."""
-        if self.binded and not force_rebind:
-            self.logger.warning(
-                "SequentialModule.bind: it is bound, and stays so; pass force_rebind=True to bind "
-                "it again"
-            )
+        if self._stays_bound(force_rebind):
             return
         check(
             shared_module is None,
@@ -193,11 +185,7 @@ class SequentialModule(BaseModule):
     ) -> None:
         """As `Module.init_optimizer`: one for each module."""
         self._check_ready("init_optimizer")
-        if self.optimizer_initialized and not force_init:
-            self.logger.warning(
-                "SequentialModule.init_optimizer: there is an optimizer, which stays; pass "
-                "force_init=True to make another one"
-            )
+        if self._keeps_optimizer(force_init):
             return
         for module in self._modules:
             module.init_optimizer(kvstore, optimizer, optimizer_params, force_init)

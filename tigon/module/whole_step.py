@@ -21,7 +21,7 @@ from tigon.optimizer import Updater
 from tigon.optimizer.in_step import BoundStep, append_updates, states_of
 from tigon.program.training import TrainingGraph, TrainingStep, training_program
 from tigon.runtime import counters
-from tigon.sym.executor import Executor, gradient_flows, is_loss
+from tigon.sym.executor import Executor, is_loss
 
 OWN = ("forward", "backward", "forward_backward", "update", "update_metric", "get_outputs")
 """What a step calls; a class or an object that has its own is asked for it."""
@@ -60,10 +60,9 @@ def _of_executor(executor: Executor, group: Any) -> str | None:
         return "the symbol holds operators that are Python code"
     if executor._advanced:
         return "operators advance arguments"
-    values = executor._symbol._values
-    if not any(map(is_loss, values)):
+    if not any(map(is_loss, executor._symbol._values)):
         return "no output is a loss"
-    if any(not is_loss(value) and gradient_flows(value, trained) for value in values):
+    if executor._lacking:
         return "an output is not a loss"
     return None
 

@@ -11,6 +11,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
+from tigon.base.lazy import computed_once
 from tigon.context import Context, check_context, check_one_kind, context_in, context_of
 from tigon.ir.graph import Graph, Value
 from tigon.ir.rewrite import substitute
@@ -173,7 +174,12 @@ class Executor:
         training."""
         cotangents = None if out_grads is None else self._cotangents(out_grads)
         if cotangents is None:
-            self._check_losses()
+            check(
+                not self._lacking,
+                "Executor.backward",
+                f"output '{self._lacking[0] if self._lacking else ''}' is not a loss, so its "
+                "gradient must be given; call backward(out_grads=...) with one array per output",
+            )
         check(
             self._gone is None,
             "Executor.backward",
@@ -202,20 +208,15 @@ class Executor:
         heads, grads = [output for output, _ in pairs], [grad for _, grad in pairs]
         _native.backward(heads, grads, True, None, not is_train)
 
-    def _check_losses(self) -> None:
-        """Raise where a gradient would have to be given."""
+    @computed_once
+    def _lacking(self) -> list[str]:
+        """The outputs whose gradient `backward` must be given: no losses, and it flows."""
         wanted = {name for name, request in self._requests.items() if request != "null"}
-        lacking = [
+        return [
             output_name(value)
             for value in self._symbol._values
-            if not is_loss(value) and gradient_flows(value, wanted)
+            if not is_loss(value) and _gradient_flows(value, wanted)
         ]
-        check(
-            not lacking,
-            "Executor.backward",
-            f"output '{lacking[0] if lacking else ''}' is not a loss, so its gradient must be "
-            "given; call backward(out_grads=...) with one array per output",
-        )
 
     def _cotangents(self, out_grads: Any) -> list[NDArray | None]:
         values = self._symbol._values
@@ -380,7 +381,7 @@ def is_loss(value: Value) -> bool:
     return bool(getattr(value.node.op, "is_loss", False))
 
 
-def gradient_flows(value: Value, names: Collection[str]) -> bool:
+def _gradient_flows(value: Value, names: Collection[str]) -> bool:
     """Whether a gradient of a value would reach one of these variables."""
     stack, seen = [value.node], set()
     while stack:
