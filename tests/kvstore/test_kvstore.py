@@ -327,7 +327,86 @@ def test_states_of_a_trainer_are_those_of_its_store(tmp_path: Path, update: bool
         np.testing.assert_array_equal(one.weight.data().asnumpy(), net.weight.data().asnumpy())
 
 
+class Server(mx.kv.KVStoreBase):
+    """A store that moves weights itself, and keeps the states of its optimizer to itself."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        return True
+
+    def set_optimizer(self, optimizer: Any) -> None:
+        self.update = mx.optimizer.get_updater(optimizer)
+
+    def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
+        self.values[key] = value.copy()
+
+    def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
+        self.update(key, sum(value), self.values[key])
+        for array in out:
+            self.values[key].copyto(array)
+
+    def save_optimizer_states(self, fname: Any, dump_optimizer: bool = False) -> None:
+        Path(fname).write_bytes(self.update.get_states())
+
+    def load_optimizer_states(self, fname: Any) -> None:
+        self.update.set_states(Path(fname).read_bytes())
+
+
+def test_states_that_a_store_keeps_to_itself_are_in_its_files(tmp_path: Path) -> None:
+    net = dense([mx.cpu()])
+    trainer = gluon.Trainer(net.collect_params(), "adam", kvstore=Server())
+    losses(net, [mx.cpu()], 0)
+    trainer.step(1)
+    trainer.save_states(tmp_path / "t.states")
+    states = nd.load(str(tmp_path / "t.states"))
+    assert {"state:0:0", "state:0:1", "state:1:0", "state:1:1"} <= set(states)
+    other = dense([mx.cpu()])
+    for name in ("weight", "bias"):
+        getattr(other, name).set_data(getattr(net, name).data())
+    again = gluon.Trainer(other.collect_params(), "adam", kvstore=Server())
+    again.load_states(tmp_path / "t.states")
+    for one, own in ((net, trainer), (other, again)):
+        losses(one, [mx.cpu()], 1)
+        own.step(1)
+        np.testing.assert_array_equal(one.weight.data().asnumpy(), net.weight.data().asnumpy())
+    with pytest.raises(TigonError) as caught:
+        gluon.Checkpoint(tmp_path, net=net, trainer=trainer).save(1)
+    assert str(caught.value) == (
+        "Checkpoint: the store 'server' keeps the trainer's states, in files of its own; use Trainer.save_states, or make the trainer with update_on_kvstore=False"
+    )
+
+
 # -- what is refused
+
+
+def test_a_store_that_cannot_be_made_is_told_at_every_step() -> None:
+    contexts = [mx.cpu(0), mx.cpu(1)]
+    net, compressed = dense(contexts), {"type": "2bit", "threshold": 0.5}
+    trainer = gluon.Trainer(
+        net.collect_params(), "sgd", kvstore="local", compression_params=compressed
+    )
+    module = mx.mod.Module(
+        linear(), label_names=["y"], context=contexts, compression_params=compressed
+    )
+    module.bind(samples().provide_data, samples().provide_label)
+    module.init_params()
+    for _ in range(2):
+        losses(net, contexts, 0)
+        for call in (lambda: trainer.step(1), module.init_optimizer):
+            with pytest.raises(TigonError) as caught:
+                call()
+            assert str(caught.value) == (
+                "set_gradient_compression: a store 'local' does not compress; create('device') does"
+            )
+    assert not module.optimizer_initialized
+    module.init_optimizer("device")
+    before = module._optimizer, module._updater, module._kvstore
+    with pytest.raises(TigonError):
+        module.init_optimizer("local", force_init=True)
+    assert before == (module._optimizer, module._updater, module._kvstore)
 
 
 def test_what_a_store_refuses(tmp_path: Path) -> None:

@@ -312,6 +312,21 @@ def saved(folder: Path, hidden: int = 3) -> Any:
     return module
 
 
+def test_states_that_do_not_fit_leave_no_optimizer(tmp_path: Path) -> None:
+    for folder, hidden in (("one", 3), ("other", 5)):
+        (tmp_path / folder).mkdir()
+        saved(tmp_path / folder, hidden)
+    (tmp_path / "one" / "net-0001.states").write_bytes(
+        (tmp_path / "other" / "net-0001.states").read_bytes()
+    )
+    module = mx.mod.Module.load(tmp_path / "one" / "net", 1, load_optimizer_states=True)
+    module.bind(samples().provide_data, samples().provide_label)
+    for _ in range(2):
+        with pytest.raises(mx.TigonError, match="was it saved for another network"):
+            module.init_optimizer(optimizer_params={"momentum": 0.9})
+        assert not module.optimizer_initialized
+
+
 def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()

@@ -230,8 +230,7 @@ class _Training(_Part):
         trainer = self.what
         if incomplete and not all(one.is_initialized for one in trainer._params):
             return
-        if not trainer._kv_initialized:
-            trainer._init_kvstore()
+        _check_holds_states(trainer)
         for name, array in trainer._updater.to_arrays().items():
             arrays[f"{prefix}states/{name}"] = array.bits_to_numpy()
         schedule = trainer._optimizer.lr_scheduler
@@ -242,13 +241,20 @@ class _Training(_Part):
         trainer = self.what
         if not arrays:
             return  # there was none before
-        if not trainer._kv_initialized:
-            trainer._init_kvstore()
+        _check_holds_states(trainer)
         states = {k[7:]: _array(v) for k, v in arrays.items() if k.startswith("states/")}
         trainer._take_states(states, source)
         schedule = trainer._optimizer.lr_scheduler
         if schedule is not None:
             vars(schedule).update(_as_json(arrays["schedule"]))
+
+
+def _check_holds_states(trainer: Trainer) -> None:
+    if not trainer._holds_states():
+        raise TigonError(
+            f"Checkpoint: the store '{trainer._kvstore.type}' keeps the trainer's states, in files "
+            "of its own; use Trainer.save_states, or make the trainer with update_on_kvstore=False"
+        )
 
 
 class _Module(_Part):

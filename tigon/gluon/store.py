@@ -51,10 +51,10 @@ class ThroughStore:
     def sum(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
         """Put the sum over the contexts into the gradients."""
         if isinstance(self.store, KVStore):
-            unknown = [index for index in indices if index not in self._left]
-            for index in unknown:
-                self.store.init(index, weights[list(indices).index(index)][0])
-                self._left[index] = []
+            for index, arrays in zip(indices, weights, strict=True):
+                if index not in self._left:
+                    self.store.init(index, arrays[0])
+                    self._left[index] = []
             self.store.push(list(indices), [list(own) for own in grads])
             self.store.pull(list(indices), [list(own) for own in grads])
             return

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from operator import eq
 from typing import Any
 
-from tigon import autograd, optimizer
+from tigon import autograd, nd, optimizer
 from tigon.base import TigonError, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.files import AnyPath
 from tigon.context import shares_memory
-from tigon.export import pickled_states
 from tigon.gluon import _epoch
 from tigon.gluon.parameter import Parameter, ParameterDict
-from tigon.gluon.parameter.files import load_named
 from tigon.gluon.parameter.parameter import zeroings
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.store import ThroughStore
@@ -107,8 +105,10 @@ class Trainer(NamesWrongTypes):
         """Where gradients go, unless contexts are added up here."""
 
     def _init_kvstore(self) -> None:
-        """Make the store that was asked for. One by name, which nothing else is asked of, has
+        """Make the store that was asked for, once. One by name, which nothing else is asked of, has
         nothing to do: what it would is part of the update here."""
+        if self._kv_initialized:
+            return
         given, wanted = self._kvstore_params["kvstore"], self._kvstore_params["update_on_kvstore"]
         trained = [param for param in self._params if param.grad_req != "null"]
         contexts = len(trained[0].list_ctx()) if trained else 1
@@ -120,21 +120,19 @@ class Trainer(NamesWrongTypes):
             f"update_on_kvstore=True asks for a store, and kvstore={given!r} on {contexts} "
             "context(s) makes none; give mx.kv.create('local'), or leave update_on_kvstore out",
         )
-        self._kv_initialized = True
-        self._kvstore = store
-        if store is None:
-            self._update_on_kvstore = None
-            return
-        updates = self._update_on_kvstore = updates if wanted is None else bool(wanted)
-        if (
+        updates = updates if wanted is None else bool(wanted)
+        if store is not None and (
             isinstance(given, KVStoreBase)
             or type(store) is not KVStore
             or wanted
-            or (self._compression_params)
+            or self._compression_params
         ):
             self._store = ThroughStore(store, updates, self._optimizer, self._compression_params)
-            if updates and self._store.updater is not None:
+            if self._store.updater is not None:
                 self._updater = self._store.updater
+        self._kvstore = store
+        self._update_on_kvstore = None if store is None else updates
+        self._kv_initialized = True
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes over: parameters, optimizer and its states, and of which
@@ -210,8 +208,7 @@ class Trainer(NamesWrongTypes):
 
     def _check_no_store(self, where: str) -> None:
         """Raise where something else than `step` would move weights that a store holds, too."""
-        if not self._kv_initialized:
-            self._init_kvstore()
+        self._init_kvstore()
         check(
             self._store is None,
             where,
@@ -222,8 +219,7 @@ class Trainer(NamesWrongTypes):
 
     def _through(self, method: str) -> ThroughStore | None:
         """The store that gradients go through, if they do; raise where it moves the weights."""
-        if not self._kv_initialized:
-            self._init_kvstore()
+        self._init_kvstore()
         check(
             self._store is None or not self._store.updates,
             f"Trainer.{method}",
@@ -288,8 +284,7 @@ class Trainer(NamesWrongTypes):
                         other[...] = first
 
     def _collect_weights(self) -> None:
-        if not self._kv_initialized:
-            self._init_kvstore()
+        self._init_kvstore()
         indices = [i for i, param in enumerate(self._params) if param.grad_req != "null"]
         params = [self._params[index] for index in indices]
         for param in params:
@@ -343,25 +338,27 @@ class Trainer(NamesWrongTypes):
 
     def save_states(self, fname: AnyPath) -> None:
         """Write the optimizer's states and counts."""
-        if not self._kv_initialized:
-            self._init_kvstore()
-        from tigon import nd
-
-        nd.save(fname, self._updater.to_arrays())
+        if self._holds_states():
+            nd.save(fname, self._updater.to_arrays())
+        else:
+            self._kvstore.save_optimizer_states(fname)
 
     def load_states(self, fname: AnyPath) -> None:
         """Read what `save_states` wrote, here or in MXNet. A file that does not fit changes
         nothing."""
-        if not self._kv_initialized:
-            self._init_kvstore()
+        if not self._holds_states():
+            self._kvstore.load_optimizer_states(fname)
+            return
+        source = os.fsdecode(fname)
         with open(fname, "rb") as file:
-            content = file.read()
-        if pickled_states.is_pickle(content):
             numbers = dict(enumerate(self._from_mxnet))
-            arrays = self._updater.old_arrays(content, os.fsdecode(fname), numbers)
-        else:
-            arrays = load_named(fname, "load_states", "save_states")
-        self._take_states(arrays, os.fsdecode(fname))
+            arrays = self._updater.arrays_in(file.read(), source, numbers)
+        self._take_states(arrays, source)
+
+    def _holds_states(self) -> bool:
+        """Whether the states are here, and not those of a store of another kind."""
+        self._init_kvstore()
+        return self._store is None or not self._store.updates or self._store.updater is not None
 
     def _take_states(self, arrays: Mapping[str, Any], source: str) -> None:
         weights = {

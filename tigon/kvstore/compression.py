@@ -48,6 +48,3 @@ def compression(params: Mapping[str, Any]) -> TwoBits | None:
     unknown = sorted(set(fields) - {"threshold"})
     check(not unknown, _WHERE, f"expected type and threshold; given {', '.join(unknown)}, too")
     return TwoBits(**fields) if kind == "2bit" else None
-
-
-__all__ = ["TwoBits", "compression"]

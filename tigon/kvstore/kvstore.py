@@ -8,9 +8,8 @@ from typing import Any
 
 from tigon import autograd, nd
 from tigon import optimizer as optimizers
-from tigon.base import TigonTypeError, check
+from tigon.base import TigonError, TigonTypeError, check
 from tigon.base.files import AnyPath, write_file
-from tigon.export import pickled_states
 from tigon.kvstore.base import KVStoreBase
 from tigon.kvstore.compression import compression
 
@@ -85,12 +84,9 @@ class KVStore(KVStoreBase):
         found = self._values.get(key)
         if found is None:
             known = ", ".join(map(repr, self._values))
-            check(
-                False,
-                f"KVStore.{method}",
-                f"key {key!r} is not known; call init first; known are {known:.200}"
-                if known
-                else f"key {key!r} is not known; call init first",
+            raise TigonError(
+                f"KVStore.{method}: key {key!r} is not known; call init first"
+                + (f"; known are {known:.200}" if known else "")
             )
         return found
 
@@ -175,11 +171,9 @@ class KVStore(KVStoreBase):
         self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None
     ) -> None:
         """Refused: there are no row-sparse arrays yet to pull rows into. `pull` gives all rows."""
-        check(
-            False,
-            "KVStore.row_sparse_pull",
-            "expected out to be row-sparse, and arrays are dense here; use pull, and take the rows "
-            "with nd.take",
+        raise TigonError(
+            "KVStore.row_sparse_pull: expected out to be row-sparse, and arrays are dense here; "
+            "use pull, and take the rows with nd.take"
         )
 
     # -- what becomes of sums
@@ -294,17 +288,7 @@ def load_states(updater: optimizers.Updater, fname: AnyPath, weights: Mapping[An
     source = os.fsdecode(fname)
     with open(fname, "rb") as file:
         content = file.read()
-    arrays: Any
-    if pickled_states.is_pickle(content):
-        arrays = updater.old_arrays(content, source)
-    else:
-        arrays = nd.load_frombuffer(content, source)
-        check(
-            isinstance(arrays, dict),
-            "load_optimizer_states",
-            f"{source} holds a list of arrays without names; expected what save_optimizer_states "
-            "wrote",
-        )
+    arrays = updater.arrays_in(content, source)
     known = {str(key) for key in weights}
     strange = sorted(
         name

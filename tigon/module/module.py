@@ -537,20 +537,22 @@ class Module(BaseModule):
             optimizer = optimizers.create(
                 optimizer, sym=self._symbol, param_idx2name=names, **fields
             )
-        self._optimizer, self._kvstore, self._update_on_kvstore = optimizer, store, on_store
-        self._updater = None
-        self._whole = None
         if store is not None:
             if self._compression_params:
                 store.set_gradient_compression(self._compression_params)
             if on_store:
                 store.set_optimizer(optimizer)
             self._fill_store(store, on_store)
-        if not on_store:
-            self._updater = optimizers.get_updater(optimizer)
+        self._optimizer, self._kvstore, self._update_on_kvstore = optimizer, store, on_store
+        self._updater = None if on_store else optimizers.get_updater(optimizer)
+        self._whole = None
         self.optimizer_initialized = True
         if self._preload_opt_states is not None:
-            self.load_optimizer_states(self._preload_opt_states)
+            try:
+                self.load_optimizer_states(self._preload_opt_states)
+            except BaseException:
+                self._forget_optimizer()
+                raise
             self._preload_opt_states = None
 
     def _numbered(self, on_store: bool) -> dict[int, str]:

@@ -92,13 +92,9 @@ class Updater:
             "set_states",
             f"expected the bytes that get_states gives; given {type(states).__name__}",
         )
-        arrays: Mapping[str, Any]
-        if pickled_states.is_pickle(states):
-            arrays = self.old_arrays(states, "set_states")
-        else:
-            arrays = nd.load_frombuffer(states, "set_states")
+        arrays = self.arrays_in(states, "set_states")
         check(
-            isinstance(arrays, dict) and "num_update" in arrays,
+            "num_update" in arrays,
             "set_states",
             "expected what get_states gives; given arrays that are no optimizer's states",
         )
@@ -132,13 +128,22 @@ class Updater:
         }
         return arrays | _head(self.optimizer)
 
-    def old_arrays(
+    def arrays_in(
         self, content: bytes | memoryview, source: str, numbers: Mapping[Any, int] | None = None
+    ) -> Mapping[str, Any]:
+        """What `to_arrays` gives, of the bytes of a file, written here or by MXNet, whose
+        parameters have these `numbers` here."""
+        if pickled_states.is_pickle(content):
+            return self._old_arrays(content, source, numbers or {})
+        arrays = nd.load_frombuffer(content, source)
+        return arrays if isinstance(arrays, dict) else {}  # without names there are no states
+
+    def _old_arrays(
+        self, content: bytes | memoryview, source: str, known: Mapping[Any, int]
     ) -> dict[str, Any]:
-        """What `to_arrays` gives, of states that MXNet has written. `numbers`: what its parameters
-        are called here. Where states come without their optimizer, counts and settings are the
-        present ones."""
-        old, known = pickled_states.read(content, source), numbers or {}
+        """Where MXNet wrote states without their optimizer, counts and settings are the present
+        ones."""
+        old = pickled_states.read(content, source)
         arrays = {
             f"state:{known.get(index, index)}:{place}": nd.array(array, dtype=array.dtype)
             for index, state in old.states.items()
