@@ -15,6 +15,7 @@ from tigon.image import codec
 from tigon.image.augmenters import Augmenter, CreateAugmenter
 from tigon.image.geometry import as_array
 from tigon.io import DataBatch, DataDesc, DataIter
+from tigon.io.batches import part_of
 from tigon.nd import NDArray, array
 from tigon.runtime import keys
 
@@ -187,19 +188,11 @@ class ImageIter(DataIter):
             where,
             f"last_batch_handle is 'pad', 'discard' or 'roll_over'; given {last_batch_handle!r}",
         )
-        check(
-            num_parts > 0 and 0 <= part_index < num_parts,
-            where,
-            f"part_index: expected a number from 0 to num_parts - 1; given {part_index} of "
-            f"{num_parts}",
-        )
         self._source = ImageSource(
             where, path_imgrec, path_imgidx, path_imglist, imglist, path_root
         )
-        begin, end = (
-            len(self._source.keys) * part // num_parts for part in (part_index, part_index + 1)
-        )
-        self.seq = self._source.keys[begin:end]
+        own = self._source.keys
+        self.seq = own[part_of(where, len(own), num_parts, part_index)]
         check(self.seq, where, f"part {part_index} of {num_parts} has no images")
         self.imgrec, self.imglist = self._source.imgrec, self._source.imglist
         self.data_shape = tuple(data_shape)
@@ -220,9 +213,7 @@ class ImageIter(DataIter):
     def _start_epoch(self) -> None:
         order = list(self.seq)
         if self.shuffle:
-            seed, counter = keys.reserve(1)
-            rng = np.random.default_rng([seed % (1 << 64), counter])
-            order = [order[place] for place in rng.permutation(len(order))]
+            order = [order[place] for place in keys.permutation(len(order))]
         self._order = self._left_over + order
         self._left_over = []
         self.cur = 0

@@ -6,12 +6,35 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from tigon.base import check
+from tigon.base import TigonError, check
 from tigon.context import current_context
 from tigon.io.batches import DataBatch, DataDesc, DataIter
 
 
-class ResizeIter(DataIter):
+class _Around(DataIter):
+    """Batches that come whole."""
+
+    current_batch: Any = None
+
+    def next(self) -> Any:
+        if self.iter_next():
+            return self.current_batch
+        raise StopIteration
+
+    def getdata(self) -> Any:
+        return self.current_batch.data
+
+    def getlabel(self) -> Any:
+        return self.current_batch.label
+
+    def getindex(self) -> Any:
+        return self.current_batch.index
+
+    def getpad(self) -> Any:
+        return self.current_batch.pad
+
+
+class ResizeIter(_Around):
     """Another iterator, but of `size` batches in an epoch; it begins again where it ends before.
 
     Parameters
@@ -31,7 +54,6 @@ class ResizeIter(DataIter):
         self.size = size
         self.reset_internal = reset_internal
         self.cur = 0
-        self.current_batch: Any = None
         self.provide_data = data_iter.provide_data
         self.provide_label = data_iter.provide_label
         self.batch_size = data_iter.batch_size
@@ -54,29 +76,14 @@ class ResizeIter(DataIter):
             try:
                 self.current_batch = self.data_iter.next()
             except StopIteration:
-                check(False, "ResizeIter", "the iterator has no batches; give it samples")
+                raise TigonError(
+                    "ResizeIter: the iterator has no batches; give it samples"
+                ) from None
         self.cur += 1
         return True
 
-    def next(self) -> Any:
-        if self.iter_next():
-            return self.current_batch
-        raise StopIteration
 
-    def getdata(self) -> Any:
-        return self.current_batch.data
-
-    def getlabel(self) -> Any:
-        return self.current_batch.label
-
-    def getindex(self) -> Any:
-        return self.current_batch.index
-
-    def getpad(self) -> Any:
-        return self.current_batch.pad
-
-
-class PrefetchingIter(DataIter):
+class PrefetchingIter(_Around):
     """One iterator or several, whose next batch threads load meanwhile. Batches of several are put
     together.
 
@@ -105,7 +112,6 @@ class PrefetchingIter(DataIter):
         self.rename_data = rename_data
         self.rename_label = rename_label
         self.batch_size = self.provide_data[0][1][0]
-        self.current_batch: Any = None
         self._loaders = [_Ahead(one) for one in self.iters]
 
     @property
@@ -161,23 +167,6 @@ class PrefetchingIter(DataIter):
             provide_label=self.provide_label,
         )
         return True
-
-    def next(self) -> Any:
-        if self.iter_next():
-            return self.current_batch
-        raise StopIteration
-
-    def getdata(self) -> Any:
-        return self.current_batch.data
-
-    def getlabel(self) -> Any:
-        return self.current_batch.label
-
-    def getindex(self) -> Any:
-        return self.current_batch.index
-
-    def getpad(self) -> Any:
-        return self.current_batch.pad
 
 
 class _Ahead:

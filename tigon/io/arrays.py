@@ -66,9 +66,8 @@ class NDArrayIter(DataIter):
 
     def _begin(self, key: list[int] | None) -> None:
         """An epoch in the order that follows from a key; with none, in that of the arrays."""
-        order = np.arange(self.num_data)
-        if key is not None:
-            order = np.random.default_rng([key[0] % (1 << 64), key[1]]).permutation(order)
+        count = self.num_data
+        order = np.arange(count) if key is None else keys.permutation(count, key)
         self._key, self._begun_with = key, self._left_over
         self._order = np.concatenate([self._left_over, order])
         self._left_over = np.zeros(0, np.int64)

@@ -66,6 +66,16 @@ class DataDesc(namedtuple("DataDesc", ["name", "shape"])):
         return [DataDesc(name, shape, known[name]) for name, shape in shapes]
 
 
+def part_of(where: str, count: int, num_parts: int, part_index: int) -> slice:
+    """Which of so many samples are in one of `num_parts` parts."""
+    check(
+        num_parts > 0 and 0 <= part_index < num_parts,
+        where,
+        f"part_index: expected a number from 0 to num_parts - 1; given {part_index} of {num_parts}",
+    )
+    return slice(count * part_index // num_parts, count * (part_index + 1) // num_parts)
+
+
 class DataBatch(NamesWrongTypes):
     """Lists of arrays: data and labels, and how many samples at the end are padding."""
 

@@ -16,7 +16,7 @@ from tigon.gluon.data.dataloader import DataLoader
 from tigon.image import augmenters, codec
 from tigon.image.geometry import as_array
 from tigon.image.iterator import ImageSource
-from tigon.io.batches import DataDesc, MXDataIter
+from tigon.io.batches import DataDesc, MXDataIter, part_of
 from tigon.io.rows import accepted, required, shape_of
 from tigon.runtime import keys
 
@@ -96,10 +96,7 @@ class _Full:
         self._round = is_round
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self._count)
-        if self._shuffle:
-            seed, counter = keys.reserve(1)
-            order = np.random.default_rng([seed % (1 << 64), counter]).permutation(order)
+        order = keys.permutation(self._count) if self._shuffle else np.arange(self._count)
         for begin in range(0, self._count, self._size):
             if self._round or begin + self._size <= self._count:
                 yield order.take(range(begin, begin + self._size), mode="wrap").tolist()
@@ -324,13 +321,8 @@ class ImageRecordIter(MXDataIter):
 
 
 def _part(where: str, source: ImageSource, num_parts: int, part_index: int) -> list[Any]:
-    check(
-        num_parts > 0 and 0 <= part_index < num_parts,
-        where,
-        f"part_index: expected a number from 0 to num_parts - 1; given {part_index} of {num_parts}",
-    )
     count = len(source.keys)
-    chosen = source.keys[count * part_index // num_parts : count * (part_index + 1) // num_parts]
+    chosen = source.keys[part_of(where, count, num_parts, part_index)]
     check(chosen, where, f"part {part_index} of {num_parts} of {count} images is empty")
     return chosen
 

@@ -14,7 +14,7 @@ from tigon import nd
 from tigon.base import TigonError, as_dtype, check
 from tigon.context import Context, check_context
 from tigon.gluon.data.vision import files
-from tigon.io.batches import DataDesc, MXDataIter
+from tigon.io.batches import DataDesc, MXDataIter, part_of
 from tigon.runtime import keys
 
 
@@ -49,26 +49,20 @@ class RowsIter(MXDataIter):
     def _take(self, data: np.ndarray, label: np.ndarray, num_parts: int, part_index: int) -> None:
         """These rows, or a part of them."""
         where = type(self).__name__
-        check(
-            num_parts > 0 and 0 <= part_index < num_parts,
-            where,
-            f"part_index: expected a number from 0 to num_parts - 1; given {part_index} of "
-            f"{num_parts}",
-        )
+        part = part_of(where, len(data), num_parts, part_index)
         check(
             len(data) == len(label),
             where,
             f"there are {len(data)} rows of data and {len(label)} labels; give files that belong "
             "together",
         )
-        begin, end = (len(data) * part // num_parts for part in (part_index, part_index + 1))
+        self._data, self._label = data[part], label[part]
         check(
-            end > begin,
+            len(self._data) > 0,
             where,
             f"part {part_index} of {num_parts} of {len(data)} rows is empty; give a file with rows",
         )
-        self._data, self._label = data[begin:end], label[begin:end]
-        self._order = np.arange(end - begin)
+        self._order = np.arange(len(self._data))
 
     @property
     def provide_data(self) -> list[DataDesc]:
@@ -87,9 +81,7 @@ class RowsIter(MXDataIter):
             self._shuffle()
 
     def _shuffle(self) -> None:
-        seed, counter = keys.reserve(1)
-        rng = np.random.default_rng([seed % (1 << 64), counter])
-        self._order = rng.permutation(len(self._data))
+        self._order = keys.permutation(len(self._data))
 
     def iter_next(self) -> int:  # type: ignore[override]
         self._begin += self.batch_size

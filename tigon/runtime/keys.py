@@ -7,7 +7,7 @@ back if it raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -40,6 +40,12 @@ def reserve(calls: int) -> tuple[int, int]:
     """Seed and counter of the next `calls` calls, which the stream then skips."""
     key = take(calls)
     return key.seed, key.counter
+
+
+def permutation(count: int, key: Sequence[int] | None = None) -> np.ndarray:
+    """The numbers below `count` in the order that follows from a key; None: the next one."""
+    seed, counter = reserve(1) if key is None else key
+    return np.random.default_rng([seed % (1 << 64), counter]).permutation(count)
 
 
 inner = _native.inner_key
