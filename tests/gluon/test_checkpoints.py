@@ -353,6 +353,74 @@ def test_modules_and_their_iterators_go_on(tmp_path: Path, handle: str) -> None:
     assert found == expected
 
 
+def a_bucketing_module() -> Any:
+    def generate(key: int) -> Any:
+        layer = sym.FullyConnected(sym.var("data"), num_hidden=2, name="fc", flatten=False)
+        return (
+            sym.SoftmaxOutput(sym.mean(layer, axis=1), name="softmax"),
+            ("data",),
+            ("softmax_label",),
+        )
+
+    return mx.mod.BucketingModule(generate, 4)
+
+
+def a_chain_of_modules() -> Any:
+    chain = mx.mod.SequentialModule()
+    hidden = sym.FullyConnected(sym.var("data"), num_hidden=3, name="a")
+    chain.add(mx.mod.Module(hidden, label_names=None))
+    layer = sym.FullyConnected(sym.var("data"), num_hidden=2, name="b")
+    chain.add(mx.mod.Module(layer, label_names=None), auto_wiring=True)
+    chain.add(
+        mx.mod.PythonLossModule(grad_func=lambda scores, labels: scores - labels.one_hot(2)),
+        take_labels=True,
+        auto_wiring=True,
+    )
+    return chain
+
+
+@pytest.mark.parametrize("make", [a_bucketing_module, a_chain_of_modules])
+def test_modules_of_several_go_on(tmp_path: Path, make: Any) -> None:
+    def begun() -> Any:
+        module = make()
+        module.bind([("data", (3, 4, 2))], [("softmax_label", (3,))])
+        module.init_params(mx.init.Xavier())
+        schedule = lr_scheduler.FactorScheduler(step=2, factor=0.5)
+        fields = {"learning_rate": 0.1, "lr_scheduler": schedule}
+        module.init_optimizer(optimizer="adam", optimizer_params=fields)
+        return module, gluon.Checkpoint(tmp_path, module=module)
+
+    def step(module: Any, number: int) -> None:
+        data = np.random.RandomState(number).randn(3, 4, 2)
+        batch = mx.io.DataBatch([nd.array(data)], [nd.array([0, 1, 1])])
+        batch.bucket_key = 4
+        module.forward_backward(batch)
+        module.update()
+
+    module, checkpoint = begun()
+    for number in range(3):
+        step(module, number)
+    checkpoint.save(3)
+    other, checkpoint = begun()
+    checkpoint.resume()
+    for own in (module, other):
+        for number in range(3, 6):
+            step(own, number)
+    expected, found = module.get_params()[0], other.get_params()[0]
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name].asnumpy(), array.asnumpy(), err_msg=name)
+
+
+def test_a_sum_that_is_no_number_stays_one(tmp_path: Path) -> None:
+    lost = metric.Loss()
+    lost.update(None, [nd.array([np.nan])])
+    checkpoint = gluon.Checkpoint(tmp_path, metric=lost)
+    checkpoint.save(1)
+    lost.reset()
+    checkpoint.resume()
+    assert np.isnan(lost.get()[1])
+
+
 def test_an_iterator_takes_the_state_of_its_like(tmp_path: Path) -> None:
     batches = mx.io.NDArrayIter(np.arange(6), batch_size=2)
     state = batches.state_dict()

@@ -269,13 +269,15 @@ class _Module(_Part):
                 arrays[f"{prefix}{group}:{name}"] = array.bits_to_numpy()
         if not module.optimizer_initialized:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "states")
-            module.save_optimizer_states(path)
-            with open(path, "rb") as file:
-                arrays[f"{prefix}states"] = np.frombuffer(file.read(), np.uint8)
-        schedule = getattr(module, "_optimizer", None) and module._optimizer.lr_scheduler
-        arrays[f"{prefix}schedule"] = _as_bytes(_numbers_of(schedule) if schedule else {})
+        for number, own in enumerate(module._optimizing()):
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "states")
+                own.save_optimizer_states(path)
+                with open(path, "rb") as file:
+                    arrays[f"{prefix}states/{number}"] = np.frombuffer(file.read(), np.uint8)
+            schedule = own._optimizer.lr_scheduler
+            numbers = {} if schedule is None else _numbers_of(schedule)
+            arrays[f"{prefix}schedule/{number}"] = _as_bytes(numbers)
 
     def read(self, arrays: Arrays, source: str) -> None:
         module = self.what
@@ -287,20 +289,21 @@ class _Module(_Part):
         if not any(found.values()):
             return
         module.set_params(found["arg"], found["aux"])
-        if "states" not in arrays:
+        if "states/0" not in arrays:
             return
         check(
             module.optimizer_initialized,
             "Checkpoint.resume",
             f"{source} has states of an optimizer; call init_optimizer first",
         )
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "states")
-            write_file(path, arrays["states"].tobytes(), durable=False)
-            module.load_optimizer_states(path)
-        schedule = getattr(module, "_optimizer", None) and module._optimizer.lr_scheduler
-        if schedule:
-            vars(schedule).update(_as_json(arrays["schedule"]))
+        for number, own in enumerate(module._optimizing()):
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "states")
+                write_file(path, arrays[f"states/{number}"].tobytes(), durable=False)
+                own.load_optimizer_states(path)
+            schedule = own._optimizer.lr_scheduler
+            if schedule is not None:
+                vars(schedule).update(_as_json(arrays[f"schedule/{number}"]))
 
 
 class _Metric(_Part):
@@ -437,9 +440,10 @@ def _number(value: Any) -> Any:
 def _is_plain(value: Any) -> bool:
     """Whether JSON gives it back as it is."""
     try:
-        return bool(json.loads(json.dumps(value)) == value)
+        found = json.loads(json.dumps(value))
     except (TypeError, ValueError):
         return False
+    return bool(found == value) or found != found  # NaN, which JSON knows in Python
 
 
 def _numbers_of(what: Any) -> dict[str, Any]:

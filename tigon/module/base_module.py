@@ -85,6 +85,12 @@ class BaseModule(NamesWrongTypes):
             )
         return self.optimizer_initialized and not forced
 
+    def _optimizing(self) -> list[Any]:
+        """The modules, each with an optimizer of its own, that this one is made of."""
+        raise NotImplementedError(
+            f"{self._where}: the states of its optimizer are its own; save and load them with it"
+        )
+
     # -- what a kind of module defines
 
     @property

@@ -285,6 +285,9 @@ class BucketingModule(BaseModule):
                 module.borrow_optimizer(self._default)
         self.optimizer_initialized = True
 
+    def _optimizing(self) -> list[Any]:
+        return [self._default]
+
     # -- running
 
     def prepare(self, data_batch: Any, sparse_row_id_fn: Any = None) -> None:

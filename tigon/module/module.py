@@ -591,6 +591,9 @@ class Module(BaseModule):
         self._whole = None
         self.optimizer_initialized = True
 
+    def _optimizing(self) -> list[Any]:
+        return [self]
+
     # -- running
 
     def _follow_shapes(self, batch: Any) -> None:

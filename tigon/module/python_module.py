@@ -133,6 +133,9 @@ class PythonModule(BaseModule):
         """Nothing to do."""
         self.optimizer_initialized = True
 
+    def _optimizing(self) -> list[Any]:
+        return []
+
     def install_monitor(self, mon: Any) -> None:
         """Nothing to see: what Python code computes is its own."""
 

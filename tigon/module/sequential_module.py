@@ -191,6 +191,9 @@ class SequentialModule(BaseModule):
             module.init_optimizer(kvstore, optimizer, optimizer_params, force_init)
         self.optimizer_initialized = True
 
+    def _optimizing(self) -> list[Any]:
+        return [one for module in self._modules for one in module._optimizing()]
+
     # -- running
 
     def forward(self, data_batch: Any, is_train: bool | None = None) -> None:
