@@ -66,6 +66,7 @@ if _TYPE_CHECKING:
         name,
         operator,
         optimizer,
+        profiler,
         recordio,
         registry,
         rnn,
@@ -98,7 +99,7 @@ if _TYPE_CHECKING:
 else:
     _PARTS = """attribute autograd callback contrib engine gluon image init initializer io
         kvstore libinfo log lr_scheduler metric model module monitor name operator
-        optimizer recordio registry rnn sym symbol test_utils util visualization"""
+        optimizer profiler recordio registry rnn sym symbol test_utils util visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
     _MODES = """is_np_array is_np_shape np_array np_shape set_np_shape use_np use_np_array
         use_np_shape"""
@@ -181,6 +182,7 @@ __all__ = [
     "operator",
     "ops",
     "optimizer",
+    "profiler",
     "random",
     "recordio",
     "registry",
@@ -200,3 +202,8 @@ __all__ = [
     "viz",
     "waitall",
 ]
+
+if base.config.is_on("MXNET_PROFILER_AUTOSTART"):
+    from tigon.profiler import set_state as _set_state
+
+    _set_state("run")

@@ -573,3 +573,48 @@ def forget_notices() -> None:
 
 def set_error_types(user: type, index: type, timeout: type) -> None:
     """TigonError, TigonIndexError, TigonTimeoutError."""
+
+class profile:
+    """A submodule: what each thread did, and when, while a profile is taken. Kinds of spans are
+    those of `tigon.runtime.profiling`; times are nanoseconds of the steady clock."""
+
+    class BlockSpan:
+        """The call of a block that is written in Python; kernels meanwhile belong to it."""
+
+        def __init__(self, name: str) -> None: ...
+        def close(self) -> None: ...
+
+    @staticmethod
+    def start(kinds: int) -> None:
+        """Record spans of these kinds, a bit each. What was recorded before is forgotten."""
+
+    @staticmethod
+    def stop() -> None: ...
+    @staticmethod
+    def pause() -> None: ...
+    @staticmethod
+    def resume() -> None: ...
+    @staticmethod
+    def is_on() -> bool: ...
+    @staticmethod
+    def take(forget: bool) -> list[tuple[int, int, str, list[str], bytes, int]]:
+        """By thread: its number, the system's, its title, names, events as `csrc/profile/profile.h`
+        lays them out, and how many were left out."""
+
+    @staticmethod
+    def now() -> int: ...
+    @staticmethod
+    def begin(kind: int, name: str) -> int:
+        """Open a span of this thread; what `end` takes, -1 where none is opened."""
+
+    @staticmethod
+    def end(span: int) -> None:
+        """End it, and what is open inside of it."""
+
+    @staticmethod
+    def show_calls(on: bool) -> None:
+        """Whether calls of Python functions by this thread are spans."""
+
+    @staticmethod
+    def set_classify(function: Callable[[Any], tuple[int, str]]) -> None:
+        """Once: whose a function is, by its code, and its name."""

@@ -9,6 +9,7 @@
 
 #include "call/dispatch.h"
 #include "engine/engine.h"
+#include "profile/profile.h"
 #include "python/errors.h"
 #include "tape/tape.h"
 
@@ -162,6 +163,7 @@ void wait_to_read(Array* array) {
   if (storage->pending_writes.load(std::memory_order_acquire) != 0 &&
       !held_by_callback(storage.get())) {
     check_not_behind(*storage, false);
+    profile::Span span(profile::SpanKind::Wait, "wait_to_read");
     wait_interruptibly([&](auto most) { return Engine::instance().wait_to_read(*storage, most); },
                        [&] { give_up(storage.get(), 0); });
   }
@@ -173,6 +175,7 @@ void wait_to_write(Array* array) {
   Ref<Storage> storage = array->storage;
   if (!storage->ready_to_write() && !held_by_callback(storage.get())) {
     check_not_behind(*storage, true);
+    profile::Span span(profile::SpanKind::Wait, "wait_to_write");
     wait_interruptibly([&](auto most) { return Engine::instance().wait_to_write(*storage, most); },
                        [&] { give_up(storage.get(), 0); });
   }
@@ -187,6 +190,7 @@ void wait_for_pushed() {
   if (Task::current_host()) return;
   Engine& engine = Engine::instance();
   if (!engine.idle()) {
+    profile::Span span(profile::SpanKind::Wait, "waitall");
     uint64_t last = engine.last_pushed();
     wait_interruptibly([&](auto most) { return engine.wait_for_pushed(last, most); },
                        [&] { give_up(nullptr, last); });
@@ -230,11 +234,13 @@ void wait_all() {
 
 void wait_for_room() {
   if (ThreadPool::on_worker()) return;  // a callback that waits for others would stop them all
+  profile::Span span(profile::SpanKind::Wait, "wait for room in the queue");
   wait_interruptibly([&](auto most) { return Engine::instance().wait_for_room(most); });
 }
 
 void wait_below(const std::atomic<int>& count, int below) {
   if (ThreadPool::on_worker()) return;
+  profile::Span span(profile::SpanKind::Wait, "wait for earlier executions");
   wait_interruptibly([&](auto most) { return Engine::instance().wait_until(count, below, most); });
 }
 

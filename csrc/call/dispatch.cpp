@@ -4,6 +4,7 @@
 #include "call/random_key.h"
 #include "call/sequence.h"
 #include "core/few.h"
+#include "profile/profile.h"
 #include "python/errors.h"
 
 namespace tigon {
@@ -254,10 +255,9 @@ PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* co
                                writes ? Py_True : Py_False);
 }
 
-}  // namespace
-
-PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
-                      size_t count, std::vector<ArrayRef>& outputs) {
+[[gnu::always_inline]] inline PyObject* run_operator(int64_t operator_id, int64_t attributes_id,
+                                                     PyObject* const* operands, size_t count,
+                                                     std::vector<ArrayRef>& outputs) {
   if (trace_handlers.call) {
     PyObject* result = call_in_trace(operator_id, attributes_id, operands, count, outputs);
     // What a graph cannot hold is done at once.
@@ -338,6 +338,26 @@ PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* cons
     return as_object(outputs[0].release());
   }
   return call_python(owner.ptr(), operands, count, outputs);
+}
+
+// Python knows the names of operators.
+[[gnu::noinline]] PyObject* run_profiled(int64_t operator_id, int64_t attributes_id,
+                                         PyObject* const* operands, size_t count,
+                                         std::vector<ArrayRef>& outputs) {
+  profile::Place where{nullptr, 0, profile::place.block, true};
+  where.file = caller_place(&where.line);
+  profile::Span span;
+  span.open_at(profile::SpanKind::Operator, std::string("#") + std::to_string(operator_id), where);
+  return run_operator(operator_id, attributes_id, operands, count, outputs);
+}
+
+}  // namespace
+
+PyObject* invoke_with(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,
+                      size_t count, std::vector<ArrayRef>& outputs) {
+  if (profile::watches_any() && !trace_handlers.call) [[unlikely]]
+    return run_profiled(operator_id, attributes_id, operands, count, outputs);
+  return run_operator(operator_id, attributes_id, operands, count, outputs);
 }
 
 PyObject* invoke(int64_t operator_id, int64_t attributes_id, PyObject* const* operands,

@@ -6,6 +6,7 @@
 #include "call/tasks.h"
 #include "core/few.h"
 #include "engine/engine.h"
+#include "profile/profile.h"
 #include "python/errors.h"
 
 namespace tigon {
@@ -418,6 +419,9 @@ class Call {
   }
 
   void run_inline() {
+    profile::Span span;
+    if (profile::watches(profile::SpanKind::Program) && !profile::place.by_operator) [[unlikely]]
+      span.open(profile::SpanKind::Program, program_.name);
     Ref<ProgramCode> held;
     bool drained = engine_.idle();
     for (;;) {

@@ -2,6 +2,7 @@
 
 #include "call/dispatch.h"
 #include "core/few.h"
+#include "profile/profile.h"
 #include "python/errors.h"
 
 namespace tigon {
@@ -26,6 +27,8 @@ std::shared_ptr<Failure> failure_of(const KernelFailure* failure) {
 
 void push(Ref<Task> task) {
   task->file = caller_place(&task->line);
+  if (profile::watches_any()) [[unlikely]]
+    task->block = profile::place.block;
   ++counters.pushed;
   Engine::instance().push(std::move(task));
 }

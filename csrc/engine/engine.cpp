@@ -7,6 +7,8 @@
 #include <new>
 #include <unordered_set>
 
+#include "profile/profile.h"
+
 namespace tigon {
 
 std::shared_ptr<Failure> Failure::from_current_exception() {
@@ -80,6 +82,9 @@ bool Task::obtain_memory() {
 }
 
 void Task::run_now() noexcept {
+  profile::Span span;
+  if (profile::watches_any()) [[unlikely]]
+    span.open_at(profile::SpanKind::Task, title(), {file, line, block, false});
   std::shared_ptr<Failure> failure = lost_;
   for (const Ref<Storage>& storage : reads) {
     if (!failure && storage->failed.load(std::memory_order_acquire)) failure = storage->failure;
@@ -441,14 +446,17 @@ void install_fork_handlers() {
         Engine::instance().before_fork();
         ThreadPool::instance().before_fork();
         memory::before_fork();
+        profile::before_fork();
       },
       [] {
+        profile::after_fork_parent();
         memory::after_fork();
         ThreadPool::instance().after_fork_parent();
         Engine::instance().after_fork_parent();
         ThreadPool::instance().go_on();
       },
       [] {
+        profile::after_fork_child();
         memory::after_fork();
         note_fork();
         Engine::instance().after_fork_child();

@@ -72,6 +72,7 @@ class Task : public Runnable, public AtomicCounted<Task> {
   std::vector<Write> writes;
   const char* file = nullptr;  // the caller's place in Python; lives for ever
   int line = 0;
+  const std::string* block = nullptr;  // the one that is called there, where a profile is taken
 
  protected:
   static Task* set_current_host(Task* task);  // returns the previous one

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "memory/storage.h"
+#include "profile/profile.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -234,6 +235,7 @@ void ThreadPool::park(uint32_t seen, std::chrono::microseconds most) {
 // One of the workers looks after the memory that nobody uses, now and then, when it is idle.
 void ThreadPool::work(uint64_t generation, uint32_t rank, bool caretaker) {
   worker_rank = rank;
+  profile::set_thread_title("worker " + std::to_string(rank));
   bool rested = false;
   while (generation_.load(std::memory_order_relaxed) == generation) {
     uint32_t seen = epoch_.load();

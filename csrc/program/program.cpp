@@ -5,6 +5,7 @@
 
 #include "core/few.h"
 #include "memory/storage.h"
+#include "profile/profile.h"
 #include "program/control.h"
 #include "program/routines.h"
 
@@ -55,7 +56,8 @@ void give_notice(int32_t number) {
   if (!listener(number)) noticed[number].store(false);
 }
 
-int32_t call(const Launch& launch, void* const* buffers, int64_t begin, int64_t end) {
+[[gnu::always_inline]] inline int32_t call(const Launch& launch, void* const* buffers,
+                                           int64_t begin, int64_t end) {
   void* space = nullptr;
   if (launch.scratch_bytes) {
     space = scratch.get(launch.scratch_bytes);
@@ -259,14 +261,31 @@ struct alignas(64) Running {
   std::span<const Wave> waves;
   void** buffers;
   std::atomic<int32_t> status{0};
-  KernelFailure& failure;  // written by the thread that changed the status
+  KernelFailure& failure;       // written by the thread that changed the status
+  uint64_t work = 0;            // its number where a profile is taken
+  const profile::Place* place;  // its caller's, who waits for the end
 
   Running(std::span<const Wave> part, void** where, KernelFailure& told)
-      : waves(part), buffers(where), failure(told) {}
+      : waves(part), buffers(where), failure(told) {
+    if (profile::watches(profile::SpanKind::Kernel)) [[unlikely]] {
+      work = profile::next_work();
+      place = &profile::place;
+    }
+  }
 
-  void run_points(const Wave& wave, size_t place, int64_t begin, int64_t end) {
-    const Launch& launch = wave.launches[place];
-    if (int32_t result = call(launch, buffers + wave.buffer_begins[place], begin, end)) {
+  [[gnu::noinline]] int32_t call_profiled(const Launch& launch, void* const* given, int64_t begin,
+                                          int64_t end) {
+    int64_t began = profile::now();
+    int32_t result = call(launch, given, begin, end);
+    profile::add_kernel(launch.operator_name, *place, began, work, &launch);
+    return result;
+  }
+
+  void run_points(const Wave& wave, size_t number, int64_t begin, int64_t end) {
+    const Launch& launch = wave.launches[number];
+    void* const* given = buffers + wave.buffer_begins[number];
+    if (int32_t result =
+            work ? call_profiled(launch, given, begin, end) : call(launch, given, begin, end)) {
       int32_t none = 0;
       if (!status.compare_exchange_strong(none, result)) return;
       failure.launch = &launch;
@@ -343,6 +362,7 @@ bool is_control(const Wave& wave) { return !wave.launches.empty() && wave.launch
 bool run_control(const Wave& wave, void* const* buffers, KernelFailure& failure) {
   HostExecutor host;
   const Launch& launch = wave.launches[0];
+  profile::Span span(profile::SpanKind::Kernel, launch.operator_name);
   return launch.control->run(buffers + wave.buffer_begins[0], host, launch.operator_name, failure);
 }
 

@@ -159,6 +159,7 @@ void set_up(nb::module_& m) {
   bind_engine(m);
   bind_callbacks(m);
   bind_devices(m);
+  bind_profile(m);
   bind_object_code(m);
   if (PyModule_AddFunctions(m.ptr(), functions)) throw nb::python_error();
 

@@ -10,6 +10,7 @@
 #include "call/paths.h"
 #include "call/sequence.h"
 #include "core/few.h"
+#include "profile/profile.h"
 #include "python/arguments.h"
 #include "python/errors.h"
 #include "python/guards.h"
@@ -191,6 +192,8 @@ PyObject* shortcuts_name = nullptr;
 PyObject* long_name = nullptr;
 PyObject* failed_name = nullptr;
 PyObject* hide_name = nullptr;
+PyObject* block_name = nullptr;
+PyObject* function_name = nullptr;
 
 // Lets the block say in a user's error where it happened, and leave our own frames out.
 void explain_failure(PyObject* self, PyObject* method) {
@@ -205,7 +208,22 @@ void explain_failure(PyObject* self, PyObject* method) {
   PyErr_Restore(kind, value, PyException_GetTraceback(value));
 }
 
-PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
+// Without running Python code: what a block is called lies in its attributes.
+void open_block(profile::Span& span, PyObject* self) {
+  nb::object attributes = instance_dict(self);
+  PyObject* name = nullptr;
+  for (PyObject* key : {block_name, function_name}) {
+    if (!name && attributes.is_valid()) name = PyDict_GetItem(attributes.ptr(), key);
+  }
+  const char* text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : nullptr;
+  if (!text) PyErr_Clear();
+  const std::string* block = profile::lasting(text ? text : Py_TYPE(self)->tp_name);
+  profile::Place where{nullptr, 0, block, false};
+  where.file = caller_place(&where.line);
+  span.open_at(profile::SpanKind::Block, *block, where);
+}
+
+PyObject* call_block(PyObject* self, PyObject* arguments, PyObject* keywords) {
   if (!(keywords && PyDict_GET_SIZE(keywords)) && !trace_handlers.call) {
     nb::object table = nb::steal(in_python([&] { return PyObject_GetAttr(self, shortcuts_name); }));
     if (!table.is_valid()) PyErr_Clear();  // the long way finds out why
@@ -233,6 +251,18 @@ PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
   nb::object method = nb::steal(PyObject_GetAttr(self, long_name));
   if (!method.is_valid()) return nullptr;
   return in_python([&] { return PyObject_Call(method.ptr(), arguments, keywords); });
+}
+
+[[gnu::noinline]] PyObject* call_profiled(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  profile::Span span;
+  open_block(span, self);
+  return call_block(self, arguments, keywords);
+}
+
+PyObject* short_call(PyObject* self, PyObject* arguments, PyObject* keywords) {
+  if (profile::watches_any()) [[unlikely]]
+    return call_profiled(self, arguments, keywords);
+  return call_block(self, arguments, keywords);
 }
 
 int traverse_shortcuts(PyObject* self, visitproc visit, void* arg) {
@@ -267,6 +297,8 @@ void bind_shortcuts(nb::module_& m) {
   long_name = PyUnicode_InternFromString("_long_call");
   failed_name = PyUnicode_InternFromString("_name_in");
   hide_name = PyUnicode_InternFromString("_hide_frames");
+  block_name = PyUnicode_InternFromString("_name");
+  function_name = PyUnicode_InternFromString("name");
   auto shortcuts = nb::class_<Shortcuts>(m, "Shortcuts", nb::type_slots(shortcuts_slots),
                                          "Sequences of traced code by kind of call.");
   shortcuts.def(nb::init<>())

@@ -7,6 +7,7 @@
 
 #include "call/dispatch.h"
 #include "call/random_key.h"
+#include "profile/profile.h"
 #include "python/errors.h"
 
 namespace tigon {
@@ -51,6 +52,8 @@ Ref<Node> Node::create(uint32_t edges, uint32_t saved, uint32_t outputs) {
   if (!place) memory::throw_out_of_memory(shape.bytes());
   auto* node = ::new (place) Node(shape);
   node->sequence = next_sequence++;
+  if (profile::watches_any()) [[unlikely]]
+    node->block = profile::place.block;
   ++live_nodes;
   return Ref<Node>(node);
 }
@@ -219,6 +222,8 @@ class Walk {
         continue;
       }
       if (next->consumed) throw UserError(already_freed(*next));
+      if (profile::watches_any()) [[unlikely]]
+        profile::place.block = next->block;
       if (next->gradient) {
         run_rule(*next, state);
       } else {
@@ -605,6 +610,12 @@ class Walk {
 std::vector<ArrayRef> run_backward(const std::vector<Array*>& heads,
                                    const std::vector<Array*>& head_grads, bool retain_graph,
                                    const std::vector<Array*>* variables, bool predict) {
+  profile::Span span;
+  if (profile::watches_any()) [[unlikely]] {
+    profile::Place where{};
+    where.file = caller_place(&where.line);
+    span.open_at(profile::SpanKind::Backward, "backward", where);
+  }
   RecordingOff off;
   Walk walk(retain_graph, variables, predict);
   for (size_t index = 0; index < heads.size(); ++index)

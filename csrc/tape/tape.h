@@ -55,8 +55,9 @@ struct Node {
   bool consumed;
   bool others;  // operands on the tape that nothing flows to
   uint64_t sequence;
-  PyObject* owner;     // Program, View, or the function given to record_custom
-  PyObject* gradient;  // Gradient; null for a custom function
+  const std::string* block;  // where a profile was taken, the one that was called
+  PyObject* owner;           // Program, View, or the function given to record_custom
+  PyObject* gradient;        // Gradient; null for a custom function
 
   Edge* edges() { return reinterpret_cast<Edge*>(this + 1); }
   Saved* saved() { return reinterpret_cast<Saved*>(edges() + edge_count); }

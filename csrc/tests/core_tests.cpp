@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/pool.h"
 #include "memory/storage.h"
+#include "profile/profile.h"
 #include "program/control.h"
 #include "program/object_code.h"
 #include "program/program.h"
@@ -1032,6 +1033,72 @@ void fork_join_time() {
 
 }  // namespace
 
+void check_nested(const profile::ThreadEvents& thread) {
+  // In the order in which they ended: whatever ended inside of a span began inside of it.
+  for (size_t index = 0; index < thread.events.size(); ++index) {
+    const profile::Event& event = thread.events[index];
+    REQUIRE(event.begin <= event.end);
+    for (size_t earlier = index; earlier-- > 0;) {
+      const profile::Event& before = thread.events[earlier];
+      if (before.end <= event.begin) break;
+      REQUIRE(before.begin >= event.begin && before.depth > event.depth);
+    }
+  }
+}
+
+void profiles_are_nested_and_taken_while_threads_record() {
+  using profile::SpanKind;
+  constexpr profile::Kinds kAll = (1u << profile::kSpanKinds) - 1;
+  REQUIRE(profile::take(true).empty());
+  {
+    profile::Span before(SpanKind::Python, "before");
+    profile::start(kAll);
+  }
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 3; ++number) {
+    threads.emplace_back([&stop, number] {
+      profile::set_thread_title("thread " + std::to_string(number));
+      do {
+        profile::Span outer(SpanKind::Block, "outer");
+        uint64_t work = profile::next_work();
+        for (int part = 0; part < 3; ++part)
+          profile::add_kernel("kernel", profile::place, profile::now(), work, &stop);
+        size_t left_open = profile::begin(SpanKind::Python, "an error leaves it open");
+        (void)left_open;
+      } while (!stop.load());
+    });
+  }
+  size_t outers = 0, kernels = 0;
+  for (int round = 0; round < 50; ++round) {
+    for (const profile::ThreadEvents& thread : profile::take(true)) {
+      check_nested(thread);
+      for (const profile::Event& event : thread.events) {
+        outers += thread.names[event.name] == "outer";
+        kernels += thread.names[event.name] == "kernel";
+        REQUIRE(thread.names[event.name] != "before");
+      }
+    }
+  }
+  stop.store(true);
+  for (std::thread& thread : threads) thread.join();
+  for (const profile::ThreadEvents& thread : profile::take(true)) {
+    check_nested(thread);
+    REQUIRE(thread.title.rfind("thread ", 0) == 0);
+    for (const profile::Event& event : thread.events) {
+      outers += thread.names[event.name] == "outer";
+      kernels += thread.names[event.name] == "kernel";
+    }
+  }
+  REQUIRE(outers >= 3 && kernels >= outers && kernels <= outers + 50 * 3);  // taken in between
+  profile::stop();
+  {
+    profile::Span after(SpanKind::Python, "after");
+  }
+  REQUIRE(profile::take(true).empty());
+  ThreadPool::instance().set_threads(4);
+}
+
 int main() {
   memory_is_counted_pooled_and_bounded();
 #if !defined(__SANITIZE_ADDRESS__)
@@ -1058,6 +1125,7 @@ int main() {
   loops_run_their_programs();
   routines_work_through_batches();
   object_code_comes_in_order();
+  profiles_are_nested_and_taken_while_threads_record();
   fork_join_time();
   ThreadPool::instance().set_threads(4);
   stress(100000, 3, 7);

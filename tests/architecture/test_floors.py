@@ -27,6 +27,7 @@ FLOORS = {
     "nd": 6,
     "sym": 6,
     "visualization": 6,
+    "profiler": 6,
     "export": 6,
     "autograd": 6,
     "random": 6,

@@ -59,7 +59,7 @@ symbol.sparse symbol.symbol test_utils util visualization viz img
 LATER = """
 contrib.amp.lists.symbol_fp16 contrib.onnx.onnx2mx contrib.quantization
 executor_manager ndarray.numpy np npx numpy numpy.random numpy_extension
-onnx optimizer.contrib profiler symbol.numpy torch
+onnx optimizer.contrib symbol.numpy torch
 """.split()
 """What is not there yet."""
 

@@ -69,7 +69,6 @@ _OPERATORS = (
 TABLE: tuple[Absent, ...] = (
     Absent("tigon.rnn", "ConvRNNCell ConvLSTMCell ConvGRUCell", "gluon.contrib.rnn"),
     Absent("tigon.rnn", "rnn_unroll", "the unroll of the cell"),
-    Absent("tigon", "profiler", "runtime.stats() and HybridBlock.explain()"),
     Absent("tigon", "np npx numpy numpy_extension", "nd, and numpy's functions on its arrays"),
     Absent("tigon", "torch th", "numpy's arrays, or nd.from_dlpack"),
     Absent("tigon", "executor_manager notebook misc", "gluon.Trainer and Symbol.bind"),

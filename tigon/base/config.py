@@ -28,6 +28,7 @@ SWITCHES = {
         "where files of networks are said to be; nothing is downloaded",
     ),
     "MXNET_HOME": ("", "the folder that `mx.base.data_dir()` names; `~/.mxnet`"),
+    "MXNET_PROFILER_AUTOSTART": ("0", "`1`: a profile is taken from the import on (`mx.profiler`)"),
     "MXNET_ENGINE_TYPE": ("", "`NaiveEngine`: as `TIGON_ENGINE=naive`"),
 }
 """Default and meaning of each; set to "1" means on."""

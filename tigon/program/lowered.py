@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,9 +35,16 @@ from tigon.program import stored
 from tigon.program.control import graphs_of, stored_control
 from tigon.program.target import backend, disabled_passes
 from tigon.runtime.counters import count
+from tigon.runtime.profiling import SpanKind, span
 
 # Compiling imports modules and calls LLVM: a child forked in the middle could do neither.
 COMPILING = lock_without_forks()
+
+
+@contextmanager
+def _compiling(what: str) -> Iterator[None]:
+    with COMPILING, collector_paused(), span(SpanKind.COMPILE, what):
+        yield
 
 
 class Kernel(Frozen):
@@ -207,7 +214,7 @@ class StoredGraph:
     @computed_once
     def lowered(self) -> LoweredGraph:
         """For those who want to look at it."""
-        with COMPILING, collector_paused():
+        with _compiling("lower a stored graph"):
             return LoweredGraph(self.given, *self._options)
 
     @property
@@ -230,7 +237,7 @@ class StoredGraph:
     ) -> CompiledGraph:
         """As `LoweredGraph.program`; there are no run-time extents."""
         began = time.perf_counter()
-        with COMPILING, collector_paused():
+        with _compiling(name):
             made = self._stored
             options = {"visible": visible, "gradient": gradient, "tag": tag}
             program = _native_of_stored(made, self._target, name, **options)
@@ -430,7 +437,7 @@ class LoweredGraph:
         """The program for these values of the run-time extents that the graph was lowered with."""
         began = time.perf_counter()
         known = nullcontext() if extents is None else extents.known(values)
-        with COMPILING, collector_paused(), known:
+        with _compiling(name), known:
             self._check_sizes()
             requests = self._requests()
             arranged = plan(requests)
@@ -623,7 +630,7 @@ def lower_graph(
 ) -> AnyLowered:
     """All of compiling that does not depend on the values of run-time extents."""
     disabled = disabled_passes() if disabled is None else disabled
-    with COMPILING, collector_paused():
+    with _compiling("lower"):
         count("compilations")
         target = backend(config.text("TIGON_BACKEND"))
         key = None

@@ -74,6 +74,12 @@ def operator_id(op: Operator | ImperativeCall) -> int:
     return found
 
 
+def name_of_operator(number: int) -> str:
+    """What `operator_id` gave this number to."""
+    found = _OPERATORS[number]
+    return found.op.name if isinstance(found, ImperativeCall) else found.name
+
+
 ATTRIBUTES_KEPT = 8192
 """Attributes interned before a new generation begins: shapes are attributes, and those that change
 with every call must not fill the memory."""

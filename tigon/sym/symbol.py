@@ -35,6 +35,7 @@ from tigon.ops.primitive.control import result_count
 from tigon.ops.record import Family, Operator
 from tigon.ops.tensor.statistics import variance
 from tigon.runtime import tracing
+from tigon.runtime.profiling import note_place
 from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
 from tigon.sym.partial import OpenShape, infer_open
@@ -596,6 +597,7 @@ def apply(
         values = tuple(enter(operand, op.name) for operand in given)
         node = Node(op, values, attrs, own, hints)
         note_initial_values(node)
+        note_place(own, user_line())
         adapt = tracing.adapter()
         outputs = node.outputs if adapt is None else adapt(node)
         if like is None or like is Symbol:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tigon import profiler
 from tigon.analysis.memory_picture import in_bytes
 from tigon.analysis.multiply_adds import multiply_adds
 from tigon.base import TigonError, check, nested
+from tigon.base.frozen import Frozen
 from tigon.ir import Graph
 from tigon.program.lowered import lower_graph
 from tigon.runtime import tracing
@@ -106,13 +108,15 @@ def _internal_shapes(symbol: Any, given: Mapping[str, Sequence[int]]) -> dict[st
 def block_summary(block: Any, *inputs: Any) -> str:
     """A table of a block's layers for these inputs: output shape, number of parameters, and
     products that are added up; below it those of the whole, and the memory that a compiled
-    prediction needs beside inputs and outputs."""
+    prediction needs beside inputs and outputs. After a profile (`mx.profiler`) also the share of
+    the time in kernels that each layer took in it, all threads together."""
     check(
         not getattr(block, "_active", False),
         "Block.summary",
         "works layer by layer, which a hybridized block does not; call hybridize(False) first",
     )
-    rows: list[tuple[str, str, int, int, int | None]] = []
+    shares = profiler.share_of_blocks({layer.prefix: layer.name for layer in block._walk()})
+    rows: list[_Row] = []
     called: set[int] = set()
     seen: set[int] = set()
     begun: list[int] = []  # rows that were there when a layer began
@@ -123,7 +127,8 @@ def block_summary(block: Any, *inputs: Any) -> str:
         new = [param for param in own if id(param) not in seen]
         seen.update(map(id, own))
         name = f"{type(layer).__name__}-{len(rows) + 1}"
-        rows.append((name, shape, _count(own), _count(new), products))
+        share = None if shares is None else shares.pop(layer.name, 0.0)
+        rows.append(_Row(name, shape, _count(own), _count(new), products, share))
 
     def begin(*_: Any) -> None:
         if not tracing.active[0]:
@@ -135,10 +140,10 @@ def block_summary(block: Any, *inputs: Any) -> str:
         called.add(id(layer))
         within = rows[begun.pop() :]
         graph = _graph_of(layer, inputs)
-        known = graph is not None and all(row[4] is not None for row in within)
+        known = graph is not None and all(row.products is not None for row in within)
         products = None
         if graph is not None and known:
-            products = multiply_adds(graph) - sum(row[4] or 0 for row in within)
+            products = multiply_adds(graph) - sum(row.products or 0 for row in within)
         add(layer, _shape_text(output), products)
 
     # Others are the sum of their parts.
@@ -157,36 +162,69 @@ def block_summary(block: Any, *inputs: Any) -> str:
     params = block.collect_params().values()
     total = _count(params)
     trainable = _count(param for param in params if param.grad_req != "null")
-    lines = ["-" * _WIDTH, _line("Layer (type)", "Output Shape", "Param #", "Multiply-adds")]
-    lines += ["=" * _WIDTH, _line("Input", _shape_text(inputs), "0", "")]
-    lines += [
-        _line(name, shape, str(count), "" if products is None else f"{products:,}")
-        for name, shape, count, _, products in rows
-    ]
-    lines += [
-        "=" * _WIDTH,
-        "Parameters in forward computation graph, duplicate included",
-        f"   Total params: {sum(row[2] for row in rows)}",
-        f"   Trainable params: {trainable}",
-        f"   Non-trainable params: {total - trainable}",
-        f"Shared params in forward computation graph: {sum(row[2] - row[3] for row in rows)}",
-        f"Unique parameters in model: {total}",
-    ]
-    graph = _graph_of(block, inputs)
+    lines = _table(rows, _shape_text(inputs), total, trainable)
+    return "\n".join([*lines, *_of_the_whole(_graph_of(block, inputs), rows), lines[0]])
+
+
+def _of_the_whole(graph: Graph | None, rows: Sequence[_Row]) -> list[str]:
+    lines = []
     if graph is not None:
         plan = lower_graph(graph).memory_plan()
         lines += [
             f"Multiply-adds: {multiply_adds(graph):,}",
             f"Planned memory: {in_bytes(plan.arena_bytes)} for {plan.temporaries} temporaries",
         ]
-    return "\n".join([*lines, "-" * _WIDTH])
+    if any(row.share is not None for row in rows):
+        own = sum(row.share or 0 for row in rows)
+        lines.append(f"Time in kernels elsewhere, such as the optimizer's: {max(1 - own, 0):.1%}")
+    return lines
 
 
 _WIDTH = 96
 
 
-def _line(layer: str, shape: str, count: str, products: str) -> str:
-    return f"{layer:>20}  {shape:>42} {count:>15} {products:>15}".rstrip()
+class _Row(Frozen):
+    """A layer: `new` are the parameters that no row before has counted, `share` is that of the
+    time."""
+
+    name: str
+    shape: str
+    count: int
+    new: int
+    products: int | None
+    share: float | None
+
+
+def _table(rows: Sequence[_Row], inputs: str, total: int, trainable: int) -> list[str]:
+    timed = any(row.share is not None for row in rows)
+    width = _WIDTH + 10 * timed
+    shown = "Time" if timed else ""
+    lines = ["-" * width, _line("Layer (type)", "Output Shape", "Param #", "Multiply-adds", shown)]
+    lines += ["=" * width, _line("Input", inputs, "0", "", "")]
+    lines += [
+        _line(
+            row.name,
+            row.shape,
+            str(row.count),
+            "" if row.products is None else f"{row.products:,}",
+            "" if row.share is None else f"{row.share:.1%}",
+        )
+        for row in rows
+    ]
+    return [
+        *lines,
+        "=" * width,
+        "Parameters in forward computation graph, duplicate included",
+        f"   Total params: {sum(row.count for row in rows)}",
+        f"   Trainable params: {trainable}",
+        f"   Non-trainable params: {total - trainable}",
+        f"Shared params in forward computation graph: {sum(row.count - row.new for row in rows)}",
+        f"Unique parameters in model: {total}",
+    ]
+
+
+def _line(layer: str, shape: str, count: str, products: str, time: str) -> str:
+    return f"{layer:>20}  {shape:>42} {count:>15} {products:>15} {time:>9}".rstrip()
 
 
 def _graph_of(block: Any, inputs: tuple[Any, ...]) -> Graph | None:

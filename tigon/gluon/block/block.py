@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tigon import initializer, nd
+from tigon import _native, initializer, nd
 from tigon.base import TigonError, TigonTypeError
 from tigon.base.absent import say_of_methods
 from tigon.base.arguments import NamesWrongTypes
@@ -26,6 +26,7 @@ from tigon.gluon.block.op_hooks import OpHook, OpHooks
 from tigon.gluon.block.scope import BlockScope, HookHandle
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.parameter.files import load_into, load_named
+from tigon.runtime import profiling
 
 
 def _unknown_keyword(kind: type, name: str) -> TigonTypeError:
@@ -419,6 +420,9 @@ class Block(NamesWrongTypes):
                 args, keywords = trace.concrete((args, keywords))
             for hook in tuple(self._forward_pre_hooks.values()):
                 hook(self, args)
+        span = None
+        if profiling.active[0] and not self._is_hybrid:  # of others the native call says it
+            span = _native.profile.BlockSpan(self._name)
         try:
             result = self._invoke(*args, **keywords)
         except Exception as error:
@@ -426,6 +430,9 @@ class Block(NamesWrongTypes):
                 add_block_path(error, self)
             hide_inner_frames(error)
             raise
+        finally:
+            if span is not None:
+                span.close()
         if self._forward_hooks:
             for hook in tuple(self._forward_hooks.values()):
                 hook(self, args, result)

@@ -20,7 +20,6 @@ import queue
 import random
 import re
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -32,44 +31,16 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
-_PLACES = sysconfig.get_paths()
-_LIBRARIES = tuple(
-    os.path.abspath(place) + os.sep
-    for place in {_PLACES["stdlib"], _PLACES["platstdlib"], os.path.dirname(np.__file__)}
-)
-_INSTALLED = tuple(
-    os.path.abspath(place) + os.sep for place in {_PLACES["purelib"], _PLACES["platlib"]}
-)
-_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-
-
-def is_library(path: str) -> bool:
-    """Whether a file belongs to Python or to numpy, whose inside is not looked at."""
-    if path.startswith("<frozen") or path.startswith(_NUMPY):
-        return True
-    return path.startswith(_LIBRARIES) and not path.startswith(_INSTALLED)
-
-
-def is_own(path: str) -> bool:
-    """Whether a file belongs to this package."""
-    return path.startswith(_PACKAGE)
-
+from tigon.base.sources import PACKAGE, is_library, is_own, is_user
 
 _LAYERS = tuple(
-    _PACKAGE + os.path.join("gluon", part) for part in ("nn", "loss.py", "model_zoo", "contrib")
+    PACKAGE + os.path.join("gluon", part) for part in ("nn", "loss.py", "model_zoo", "contrib")
 )
 
 
 def is_layer(path: str) -> bool:
     """Whether a file holds blocks of ours, whose attributes are read like those of user's."""
     return path.startswith(_LAYERS)
-
-
-def is_user(path: str) -> bool:
-    """Whether a file is none of these."""
-    return not (is_own(path) or is_library(path))
 
 
 # ----------------------------------------------------------------------- what code mentions

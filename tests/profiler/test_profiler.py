@@ -1,0 +1,525 @@
+"""What a profile records, and that taking one changes nothing."""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import autograd, gluon, nd, profiler
+from tigon.base import TigonError, config
+from tigon.gluon import nn
+from tigon.profiler.session import Config, session
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path) -> Iterator[None]:
+    """No profile of another test, and none that outlives this one."""
+    session.stop()
+    session.forget()
+    before = session.config
+    session.config = Config(filename=str(tmp_path / "profile.json"), profile_all=True)
+    yield
+    session.stop()
+    session.forget()
+    session.config = before
+
+
+def _events() -> list[dict[str, Any]]:
+    """What the profile's file says."""
+    profiler.dump()
+    return json.loads(Path(session.config.filename).read_text())["traceEvents"]
+
+
+def _line(text: str) -> int:
+    """The number of the only line of this file that ends with a comment."""
+    lines = Path(__file__).read_text().split("\n")
+    (found,) = [number for number, line in enumerate(lines, 1) if line.endswith(f"  # {text}")]
+    return found
+
+
+class Net(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.first = nn.Conv2D(4, 3, in_channels=3)
+            self.norm = nn.BatchNorm(in_channels=4)
+            self.last = nn.Dense(5, in_units=4 * 30 * 30)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        x = self.first(x)
+        x = F.exp(self.norm(x))  # exp of the net
+        return self.last(x)  # last of the net
+
+
+def _train(hybridize: bool, steps: int = 3) -> list[float]:
+    mx.random.seed(3)
+    net = Net()
+    net.initialize()
+    if hybridize:
+        net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1e-3})
+    loss = gluon.loss.L2Loss()
+    data = nd.random.uniform(shape=(8 * steps, 3, 32, 32))
+    loader = gluon.data.DataLoader(gluon.data.ArrayDataset(data, nd.ones((8 * steps,))), 8)
+    losses = []
+    for x, y in loader:
+        with autograd.record():
+            value = loss(net(x)[:, 0], y).mean()
+        value.backward()
+        trainer.step(1)
+        losses.append(value.asscalar())
+    return losses
+
+
+def _step_program() -> None:
+    net = Net()
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+    for _ in range(3):
+        step(nd.ones((2, 3, 32, 32)), nd.zeros((2,))).wait_to_read()
+
+
+def _module() -> None:
+    symbol = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3))
+    data = mx.io.NDArrayIter(np.ones((12, 4), "f"), np.zeros(12, "f"), 4)
+    mx.mod.Module(symbol).fit(data, num_epoch=2)
+
+
+def _threads() -> None:
+    def work(number: int) -> None:
+        for _ in range(20):
+            (nd.ones((300, 300)) * number).sum().asscalar()
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def _errors() -> None:
+    for _ in range(3):
+        with pytest.raises(TigonError):
+            nd.ones((2, 3)) + nd.ones((4, 5))
+        with pytest.raises(TigonError):
+            Net()(nd.ones((2, 3, 32, 32)))
+
+
+def _while_loop() -> None:
+    @mx.jit
+    def power(x: Any) -> Any:
+        return nd.contrib.foreach(lambda item, state: (item * state, state + item), x, x[0])[0]
+
+    for _ in range(3):
+        power(nd.ones((5, 4))).wait_to_read()
+
+
+PROGRAMS = {
+    "imperative": lambda: _train(False),
+    "hybridized": lambda: _train(True),
+    "training step": _step_program,
+    "module": _module,
+    "threads": _threads,
+    "errors": _errors,
+    "loop": _while_loop,
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_spans_of_a_thread_are_strictly_nested(program: str) -> None:
+    profiler.set_state("run")
+    PROGRAMS[program]()
+    nd.waitall()
+    profiler.set_state("stop")
+    spans = defaultdict(list)
+    for event in _events():
+        if event["ph"] == "X":
+            begin = round(event["ts"] * 1000)
+            spans[event["tid"]].append((begin, begin + round(event["dur"] * 1000)))
+    assert sum(map(len, spans.values())) > 20
+    for own in spans.values():
+        assert own == sorted(own, key=lambda span: (span[0], -span[1]))
+        around: list[int] = []
+        for begin, end in own:
+            while around and around[-1] <= begin and end > around[-1]:
+                around.pop()
+            assert not around or end <= around[-1]
+            around.append(end)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_a_training_program_shows_every_kind(hybridize: bool) -> None:
+    profiler.set_state("run")
+    _train(hybridize)
+    nd.waitall()
+    events = _events()
+    kinds = {event["cat"] for event in events if event["ph"] == "X"}
+    expected = "python data block operator kernel backward compile".split()
+    assert {*expected} <= kinds and {"program", "task"} & kinds
+    names = {(event["cat"], event["name"]) for event in events if event["ph"] == "X"}
+    assert ("python", "Trainer.step") in names
+    assert ("data", "DataLoader._iterate") in names
+    assert ("python", "_train") in names
+    # What is traced is watched by the tracer alone.
+    assert (("python", "Net.hybrid_forward") in names) == (not hybridize)
+    assert any(kind == "operator" and name == "mean" for kind, name in names)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_numbers_are_those_without_a_profile(hybridize: bool) -> None:
+    plain = _train(hybridize)
+    profiler.set_state("run")
+    assert _train(hybridize) == plain
+
+
+def test_operators_and_kernels_say_the_users_line() -> None:
+    x = nd.ones((1000, 1000))
+    profiler.set_state("run")
+    nd.tanh(x).wait_to_read()  # tanh of the test
+    events = [event for event in _events() if event["ph"] == "X"]
+    place = f"{__file__}:{_line('tanh of the test')}"
+    found = {event["cat"]: event["args"]["line"] for event in events if event["name"] == "tanh"}
+    assert found["operator"] == found["kernel"] == place
+
+
+def test_kernels_of_a_graph_say_the_lines_that_made_them() -> None:
+    profiler.set_state("run")
+    _train(True)
+    nd.waitall()
+    made = {
+        name: event["args"].get("made at", [])
+        for event in _events()
+        if event.get("cat") == "kernel"
+        for name in event["name"].split("+")
+    }
+    (last,) = [places for name, places in made.items() if name.endswith("dense0_fwd")]
+    assert f"{__file__}:{_line('last of the net')}" in last
+    (backward,) = [n for n in made if n.endswith("conv0_fwd_backward")][:1]
+    assert made[backward]
+
+
+def test_kernels_belong_to_blocks_in_both_ways_of_running() -> None:
+    for hybridize in (False, True):
+        profiler.set_state("run")
+        _train(hybridize)
+        nd.waitall()
+        profiler.set_state("stop")
+        net = Net()
+        prefixes = {net.prefix: net.name, **{c.prefix: c.name for c in net._children.values()}}
+        renamed = {  # as blocks of the last network that was trained are called
+            re.sub(r"net\d+", _last_name(), prefix): name for prefix, name in prefixes.items()
+        }
+        shares = profiler.share_of_blocks(renamed)
+        assert shares is not None
+        by_kind = {re.sub(r"net\d+_|\d+$", "", name): share for name, share in shares.items()}
+        if hybridize:
+            assert by_kind["conv"] > 0 and by_kind["dense"] > 0
+        assert sum(shares.values()) <= 1 + 1e-9
+        session.forget()
+
+
+def _last_name() -> str:
+    threads = session.threads()
+    names = [name for thread in threads for name in thread.names if re.fullmatch(r"net\d+", name)]
+    return max(names, key=lambda name: int(name[3:]))
+
+
+def test_summary_shows_shares() -> None:
+    net = Net()
+    net.initialize()
+    x = nd.ones((4, 3, 32, 32))
+    plain = mx.visualization.block_summary(net, x)
+    profiler.set_state("run")
+    for _ in range(3):
+        with autograd.record():
+            value = net(x).sum()
+        value.backward()
+    nd.waitall()
+    profiler.set_state("stop")
+    shown = mx.visualization.block_summary(net, x)
+    shares = [float(text) for text in re.findall(r"(\d+\.\d)%", shown)]
+    assert "Time" in shown and "Time" not in plain
+    assert len(shares) == 4 and abs(sum(shares) - 100) < 0.5
+    assert min(shares[:3]) > 0
+
+
+def test_memory_over_time_sees_arrays_come_and_go() -> None:
+    profiler.set_state("run")
+    x = nd.ones((1 << 20,))
+    x.wait_to_read()
+    (x * 2).wait_to_read()
+    del x
+    nd.ones((3,)).wait_to_read()
+    sizes = [event["args"]["bytes"] for event in _events() if event["name"] == "memory"]
+    assert max(sizes) - sizes[-1] >= 1 << 22
+    profiler.set_config(profile_all=False, profile_memory=False)
+    profiler.set_state("run")
+    nd.ones((3,)).wait_to_read()
+    assert not [event for event in _events() if event["name"] == "memory"]
+
+
+# ------------------------------------------------------------------------------- what is chosen
+
+CHOICES = {
+    "profile_symbolic": {"program", "task", "kernel", "compile"},
+    "profile_imperative": {"operator", "task", "kernel"},
+    "profile_api": {"python", "data", "block", "wait", "backward"},
+    "profile_memory": set(),
+}
+
+
+@pytest.mark.parametrize("chosen", CHOICES)
+def test_only_what_is_chosen_is_recorded(chosen: str) -> None:
+    profiler.set_config(profile_all=False, **{name: name == chosen for name in CHOICES})
+    profiler.set_state("run")
+    _train(True)
+    nd.waitall()
+    kinds = {event["cat"] for event in _events() if event["ph"] == "X"}
+    assert kinds <= CHOICES[chosen]
+    assert bool(kinds) == bool(CHOICES[chosen])
+
+
+def test_nothing_is_recorded_while_paused_or_stopped() -> None:
+    nd.exp(nd.ones((2,))).wait_to_read()
+    profiler.set_state("run")
+    profiler.pause()
+    nd.sqrt(nd.ones((2,))).wait_to_read()
+    profiler.resume()
+    nd.tanh(nd.ones((2,))).wait_to_read()
+    profiler.set_state("stop")
+    nd.sin(nd.ones((2,))).wait_to_read()
+    names = {event["name"] for event in _events() if event.get("cat") == "operator"}
+    assert names == {"tanh", "_full"} or names == {"tanh", "_ones"}
+
+
+def test_a_second_run_goes_on_until_the_file_is_written() -> None:
+    for name in ("tanh", "sin"):
+        profiler.set_state("run")
+        getattr(nd, name)(nd.ones((2,))).wait_to_read()
+        profiler.set_state("stop")
+    assert {"tanh", "sin"} <= {event["name"] for event in _events()}
+    profiler.set_state("run")
+    nd.cos(nd.ones((2,))).wait_to_read()
+    names = {event["name"] for event in _events()}
+    assert "cos" in names and "sin" not in names
+
+
+def test_dump_that_is_not_the_last_goes_on() -> None:
+    profiler.set_state("run")
+    nd.tanh(nd.ones((2,))).wait_to_read()
+    profiler.dump(finished=False)
+    nd.sin(nd.ones((2,))).wait_to_read()
+    assert {"tanh", "sin"} <= {event["name"] for event in _events()}
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def test_tables_count_and_sort() -> None:
+    profiler.set_state("run")
+    x = nd.ones((200, 200))
+    for _ in range(7):
+        nd.tanh(x).wait_to_read()
+    nd.dot(x, x).wait_to_read()
+    profiler.set_state("stop")
+    found = json.loads(profiler.dumps(format="json", sort_by="count"))
+    assert found["Unit"] == {"Time": "ms", "Memory": "kb"}
+    row = found["Time"]["operator"]["tanh"]
+    assert row["Count"] == 7 and row["Min"] <= row["Avg"] <= row["Max"] <= row["Total"]
+    for order, key in {"count": "Count", "total": "Total", "min": "Min", "max": "Max"}.items():
+        for ascending in (False, True):
+            rows = json.loads(profiler.dumps(False, "json", order, ascending))["Time"]["operator"]
+            values = [each[key] for each in rows.values()]
+            assert values == sorted(values, reverse=not ascending)
+    table = profiler.dumps(reset=True)
+    assert re.search(r"^tanh +7 ", table, re.M) and "Device Storage" in table
+    assert "tanh" not in profiler.dumps()
+
+
+def test_marks_of_the_program() -> None:
+    domain = profiler.Domain("mine")
+    outside = domain.new_task("before")
+    outside.start()
+    profiler.set_state("run")
+    outside.stop()
+    counter = domain.new_counter("items", 2)
+    with domain.new_task("task"), domain.new_frame("frame"):
+        overlapping = profiler.Event("event")
+        overlapping.start()
+        counter += 3
+        counter -= 1
+    overlapping.stop()
+    domain.new_marker("here").mark("thread")
+    with profiler.scope("scope"):
+        pass
+    table = profiler.dumps()
+    events = _events()
+    spans = [(event["ph"], event["name"]) for event in events if event["ph"] in "be"]
+    assert spans == [
+        (phase, name) for name in ("frame", "task", "event", "scope") for phase in "be"
+    ]
+    assert [e["args"]["items"] for e in events if e["name"] == "items"] == [2, 5, 4]
+    (marker,) = [event for event in events if event["ph"] == "i"]
+    assert (marker["name"], marker["s"], marker["cat"]) == ("here", "t", "mine")
+    assert "frame" in table and "before" not in table
+
+
+# ------------------------------------------------------------------- around other things
+
+
+def test_threads_that_begin_later_show_their_functions() -> None:
+    profiler.set_state("run")
+    _threads()
+    events = _events()
+    own = {event["tid"] for event in events if event["name"].endswith("_threads.<locals>.work")}
+    if sys.version_info >= (3, 11):  # before, code does not know in which function it is
+        assert len(own) == 4
+
+
+def test_another_profiler_goes_on() -> None:
+    other = cProfile.Profile()
+    other.enable()
+    profiler.set_state("run")
+    _train(False, 1)
+    profiler.set_state("stop")
+    other.disable()
+    assert any("hybrid_forward" in str(entry.code) for entry in other.getstats())
+    cats = {event["cat"] for event in _events() if event["ph"] == "X"}
+    assert "operator" in cats and "python" not in cats
+
+
+def _run(code: str, folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=config.environment(PYTHONPATH=str(Path(mx.__file__).parents[1]), **environment),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_program_that_ends_in_the_middle_has_its_file(tmp_path: Path) -> None:
+    _run("import tigon as mx; mx.profiler.set_state('run'); mx.nd.ones(3).asnumpy()", tmp_path)
+    events = json.loads((tmp_path / "profile.json").read_text())["traceEvents"]
+    assert any(event["name"] in ("_ones", "_full") for event in events)
+
+
+def test_autostart(tmp_path: Path) -> None:
+    code = "import tigon as mx; mx.nd.ones(3).asnumpy(); mx.profiler.dump()"
+    _run(code, tmp_path, MXNET_PROFILER_AUTOSTART="1")
+    assert (tmp_path / "profile.json").exists()
+
+
+def test_a_forked_child_has_a_profile_of_its_own(tmp_path: Path) -> None:
+    code = """
+import os, json
+import tigon as mx
+mx.profiler.set_state("run")
+mx.nd.tanh(mx.nd.ones(3)).asnumpy()
+child = os.fork()
+if child == 0:
+    mx.nd.sin(mx.nd.ones(3)).asnumpy()
+    assert "sin" not in mx.profiler.dumps() and "tanh" not in mx.profiler.dumps()
+    mx.profiler.set_config(filename="child.json")
+    mx.profiler.set_state("run")
+    mx.nd.cos(mx.nd.ones(3)).asnumpy()
+    mx.profiler.dump()
+    names = {e["name"] for e in json.load(open("child.json"))["traceEvents"]}
+    os._exit(0 if "cos" in names and "tanh" not in names else 1)
+assert os.waitpid(child, 0)[1] == 0
+mx.nd.sin(mx.nd.ones(3)).asnumpy()
+assert "sin" in mx.profiler.dumps() and "tanh" in mx.profiler.dumps()
+"""
+    _run(code, tmp_path)
+
+
+def test_continuous_dump_writes_meanwhile(tmp_path: Path) -> None:
+    profiler.set_config(continuous_dump=True, dump_period=0.05)
+    profiler.set_state("run")
+    nd.tanh(nd.ones((2,))).wait_to_read()
+    waited = threading.Event()
+    for _ in range(200):
+        if os.path.exists(session.config.filename):
+            break
+        waited.wait(0.05)
+    assert json.loads(Path(session.config.filename).read_text())["traceEvents"]
+
+
+# --------------------------------------------------------------------------------- bad input
+
+REFUSED = {
+    "profiler.set_state: expected 'run' or 'stop'; given 'go'": lambda: profiler.set_state("go"),
+    "profiler.pause: no profile is being taken; call profiler.set_state('run') first": (
+        lambda: profiler.pause()
+    ),
+    "profiler.resume: no profile is being taken; call profiler.set_state('run') first": (
+        lambda: profiler.resume()
+    ),
+    "profiler.dumps: format: expected one of 'table', 'json'; given 'csv'": (
+        lambda: profiler.dumps(format="csv")
+    ),
+    "profiler.dumps: sort_by: expected one of 'total', 'avg', 'min', 'max', 'count'; "
+    "given 'name'": lambda: profiler.dumps(sort_by="name"),
+    "profiler.set_config: filename: expected the name of a file; given 3": (
+        lambda: profiler.set_config(filename=3)
+    ),
+    "profiler.set_config: profile_all: expected True or False; given 'yes'": (
+        lambda: profiler.set_config(profile_all="yes")
+    ),
+    "profiler.set_config: dump_period: expected seconds, above 0; given -1": (
+        lambda: profiler.set_config(dump_period=-1)
+    ),
+    "profiler.dump: profile_process: expected 'worker'; given 'server'; there are no server "
+    "processes: stores run in the worker": lambda: profiler.dump(profile_process="server"),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_refused(message: str) -> None:
+    before = session.config
+    with pytest.raises(TigonError) as refused:
+        REFUSED[message]()
+    assert str(refused.value) == message
+    assert session.config == before
+
+
+def test_config_cannot_change_while_a_profile_is_taken() -> None:
+    profiler.set_state("run")
+    with pytest.raises(TigonError, match="the profile is being taken; call"):
+        profiler.set_config(profile_all=False)
+
+
+def test_a_file_that_cannot_be_written_loses_nothing(tmp_path: Path) -> None:
+    profiler.set_config(filename=str(tmp_path / "absent" / "profile.json"))
+    profiler.set_state("run")
+    nd.tanh(nd.ones((2,))).wait_to_read()
+    with pytest.raises((OSError, TigonError)):
+        profiler.dump()
+    profiler.set_config(filename=str(tmp_path / "profile.json"))
+    assert "tanh" in {event["name"] for event in _events()}
+
+
+def test_names_before_version_1_2() -> None:
+    profiler.profiler_set_config("all", str(session.config.filename))
+    profiler.profiler_set_state("run")
+    nd.tanh(nd.ones((2,))).wait_to_read()
+    profiler.profiler_set_state("stop")
+    profiler.dump_profile()
+    assert Path(session.config.filename).exists()
