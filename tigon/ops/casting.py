@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base import TensorType
-from tigon.base.dtypes import DType, bfloat16, float16, float32, rounded
+from tigon.base import TensorType, as_dtype
+from tigon.base.dtypes import DType, bfloat16, float16, float32, float64, rounded
 from tigon.base.frozen import Frozen, fields
 from tigon.ir.graph import CONSTANT, Node, Value, constant, variable
 from tigon.ops.mxnet import amp_cast, amp_multicast
@@ -75,6 +75,11 @@ def install(policy: Policy | None) -> None:
     _policy[0] = policy
 
 
+def mixes(*dtypes: Any) -> bool:
+    """Whether operators bring operands of these dtypes to one, as layers need not demand it."""
+    return _policy[0] is not None and all(as_dtype(dtype) in CASTABLE for dtype in dtypes)
+
+
 # ---------------------------------------------------------------------------- of one call
 
 
@@ -89,10 +94,12 @@ def cast_operands(
         return _to_widest(op, attrs, values, make, name)
     assert isinstance(rule, DType)
     places = range(len(values)) if rule is float32 else _beside_first(op, attrs, len(values))
+    if rule is not float32 and any(dtype_of(values[place]) is float64 for place in places):
+        return tuple(values)  # what is beside it must be so, too
     result = _with_rounded_numbers(values) if rule is float32 else list(values)
     for place in places:
         if _may_be_cast(op, place):
-            result[place] = _cast(result[place], rule, make)
+            result[place] = cast_value(result[place], rule, make)
     return tuple(result)
 
 
@@ -146,7 +153,7 @@ def _named(name: str) -> DType | None:
     return next((dtype for dtype in CASTABLE if dtype.name == name), None)
 
 
-def _cast(value: Value, dtype: DType, make: Make) -> Value:
+def cast_value(value: Value, dtype: DType, make: Make) -> Value:
     known = dtype_of(value)
     if _is_number(value) or known is dtype or (value.is_typed and known not in CASTABLE):
         return value
@@ -171,7 +178,7 @@ def _to_widest(
                     result[place] = value
         elif len(set(known)) > 1 and all(dtype in CASTABLE for dtype in known):
             for place in places:
-                result[place] = _cast(values[place], float32, make)
+                result[place] = cast_value(values[place], float32, make)
     return tuple(result)
 
 
@@ -193,6 +200,15 @@ _called: dict[Operator, tuple[Operator, Rule]] = {}
 def called(op: Operator) -> tuple[Operator, Rule]:
     """The operator that the user has called, behind one with casts around it, and their rule."""
     return _called.get(op, (op, None))
+
+
+class _WithCasts(Operator, eq=False):
+    """What it is made of says what is refused: the operator behind the casts."""
+
+    def infer_types(self, attrs: Any, types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+        self.check_operand_count(len(types))
+        found: tuple[TensorType, ...] = self.rule(self.infer, attrs, *types)
+        return found
 
 
 def _with_casts(op: Operator, rule: Rule) -> Operator:
@@ -224,7 +240,7 @@ def _with_casts(op: Operator, rule: Rule) -> Operator:
         "widens": False,
         "shares_memory": False,
     }
-    found = Operator(**{**{name: getattr(op, name) for name in fields(op)}, **changes})
+    found = _WithCasts(**{**{name: getattr(op, name) for name in fields(op)}, **changes})
     _called[found] = (op, rule)
     return _made.setdefault(key, found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, float32
 from tigon.base.frozen import replace
 from tigon.ir.graph import (
     CONSTANT,
@@ -18,9 +18,9 @@ from tigon.ir.graph import (
     graphs_within,
 )
 from tigon.ir.rewrite import rewrite
-from tigon.ops.casting import Policy, cast_operands, plain
+from tigon.ops.casting import Policy, cast_operands, cast_value, plain
 from tigon.ops.mxnet import amp_cast, amp_multicast
-from tigon.ops.record import Operator
+from tigon.ops.record import Family, Operator
 
 
 def insert_casts(graph: Graph, policy: Policy, excluded: Collection[str] = ()) -> Graph:
@@ -52,14 +52,26 @@ def insert_casts(graph: Graph, policy: Policy, excluded: Collection[str] = ()) -
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op is VARIABLE or node.op is CONSTANT or node.name in excluded:
             return None
-        within = _within(node, inputs, lambda inner: insert_casts(inner, policy, excluded))
-        if within is not None:
-            return within
+        within = _within(node, inputs, lambda inner: _in_loop(inner, policy, excluded))
+        node = node if within is None else within[0].node
+        if node.op.family is Family.CONTROL:
+            wide = tuple(cast_value(value, float32, make) for value in inputs)
+            return within if wide == inputs else node.replace(wide).outputs
         asked = policy.rule(node.op, node.attrs)
         cast = cast_operands(asked, node.op, node.attrs, inputs, make, node.name)
-        return None if cast == inputs else node.replace(cast).outputs
+        return within if cast == inputs else node.replace(cast).outputs
 
     return rewrite(graph, rule)
+
+
+def _in_loop(graph: Graph, policy: Policy, excluded: Collection[str]) -> Graph:
+    """A body or a branch: it gives float32, as it takes, so that states keep their dtypes and
+    branches agree."""
+    made = insert_casts(graph, policy, excluded)
+    if made is graph:
+        return graph
+    outputs = [cast_value(value, float32, plain) for value in made.outputs]
+    return Graph(made.inputs, outputs)
 
 
 _DTYPE, _MARK = "__dtype__", "__amp_cast__"

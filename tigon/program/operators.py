@@ -214,7 +214,7 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
     program = fit.result.program(
         fit.extents,
         fit.values,
-        name=op.name,
+        name=casting.called(op)[0].name,
         visible=op.visible_count(attrs) if visible is None else visible,
         gradient=rule,
         tag=call,
@@ -317,7 +317,7 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
     rule: OperatorGradient | None = fit.result
     if rule is None:
         return without_slope()
-    name = f"{call.op.name}_backward"
+    name = f"{casting.called(call.op)[0].name}_backward"
 
     def compile_backward() -> Any:
         return rule.lowered().program(fit.extents, fit.values, name=name).program

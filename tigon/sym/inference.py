@@ -262,21 +262,27 @@ def _match_operands(
                 return True
         if not _works_by_element(node):
             continue
-        known = [types[v] for v in node.inputs if v in types and not types[v].weak]
+        operands = [*map(_before_casts, node.inputs)]
+        known = [types[v] for v in operands if v in types and not types[v].weak]
         if not known or len({t.shape for t in known}) > 1:
             continue
-        stack = [v for v in node.inputs if v not in types]
+        stack = [v for v in operands if v not in types]
         while stack:
             value = stack.pop()
             if value.node.op is VARIABLE and value not in types:
                 _learn(value, known[0], node, hints, types, default)
-            elif getattr(value.node.op, "keeps_shapes", False):
-                stack.append(value.node.inputs[value.index])
             elif _works_by_element(value.node):
-                stack.extend(v for v in value.node.inputs if v not in types)
+                stack.extend(v for v in map(_before_casts, value.node.inputs) if v not in types)
         if len(types) > before:
             return True
     return False
+
+
+def _before_casts(value: Value) -> Value:
+    """What has its shape, behind operators that keep shapes."""
+    while getattr(value.node.op, "keeps_shapes", False):
+        value = value.node.inputs[value.index]
+    return value
 
 
 def _works_by_element(node: Node) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from tigon import autograd, nd
 from tigon.base import check
 from tigon.base.dtypes import BY_CODE
-from tigon.runtime.counters import fall_back
+from tigon.runtime.counters import falls_short
 
 SMALLEST = 1.0
 """A gradient that overflows at this scale does so without any."""
@@ -90,7 +90,7 @@ class LossScaler:
         if overflow:
             self._unskipped = 0
             if self._loss_scale <= SMALLEST:
-                fall_back(
+                falls_short(
                     "amp: a gradient is not finite although the loss is not scaled, and the step "
                     "is skipped; look for a division by 0 or a learning rate that is too large"
                 )

@@ -13,7 +13,7 @@ from tigon.ops import record
 from tigon.ops.attributes import attr_fields
 from tigon.ops.casting import WIDEST, Policy, Rule
 from tigon.ops.record import Family
-from tigon.runtime.counters import fall_back
+from tigon.runtime.counters import falls_short
 
 Conditional = Sequence[tuple[str, str, Sequence[str]]]
 
@@ -88,7 +88,7 @@ def policy_of(
 
 
 def _tell(name: str) -> None:
-    fall_back(
+    falls_short(
         f"amp: the gradient of {name} is its own, and scale_loss does not reach it; use a loss of "
         "gluon.loss, or give grad_scale"
     )

@@ -1,5 +1,5 @@
-"""In which floats operators compute under float16: every operator there is stands in one list, under
-the name of its record (`docs/operators.md` has its other ones), and mostly in that of MXNet 1.9."""
+"""In which floats operators compute under float16: every operator there is stands in one list,
+under the name of its record (`docs/operators.md` has its other ones), mostly as in MXNet 1.9."""
 
 from __future__ import annotations
 
