@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -298,7 +298,7 @@ def test_calls_by_numbers_of_nodes_have_no_casts() -> None:
     symbol = sym.exp(sym.var("x"))
     amp.init()
     executor = symbol.bind(mx.cpu(), {"x": x.astype("float16")}, grad_req="null")
-    seen: list[str] = []
+    seen: ClassVar[list[str]] = []
     executor.set_monitor_callback(lambda name, array: seen.append(name_of(array)), True)
     executor.forward()
     assert set(seen) == {"float16"}
@@ -375,9 +375,8 @@ def test_symbols() -> None:
     amp.init()
     data = sym.var("data")
     net = sym.FullyConnected(data, num_hidden=4, name="fc1")
-    net = (
-        sym.FullyConnected(sym.Activation(net, act_type="relu"), num_hidden=3, name="fc2") + net[0]
-    )
+    active = sym.Activation(net, act_type="relu")
+    net = sym.FullyConnected(active, num_hidden=4, name="fc2") + net
     assert net.list_arguments() == ["data", "fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias"]
     net = sym.FullyConnected(data, num_hidden=4, name="one") + sym.exp(data, name="two")
     assert net.infer_shape(data=(2, 4)) == ([(2, 4), (4, 4), (4,)], [(2, 4)], [])
@@ -472,7 +471,7 @@ def test_loops_and_branches_keep_their_dtypes(kind: str, tmp_path: Path) -> None
 
 
 class Twice(mx.operator.CustomOp):
-    seen: list[str] = []
+    seen: ClassVar[list[str]] = []
 
     def forward(self, is_train: Any, req: Any, in_data: Any, out_data: Any, aux: Any) -> None:
         self.seen.append(name_of(in_data[0]))
@@ -643,7 +642,8 @@ def test_a_scale_of_one_does_not_shrink_and_is_told_once() -> None:
     [
         (
             {"init_scale": 0.0},
-            "LossScaler: init_scale: expected a number from 1 to max_scale (1.67772e+07); given 0.0",
+            "LossScaler: init_scale: expected a number from 1 to max_scale (1.67772e+07); given "
+            "0.0",
         ),
         ({"scale_factor": 1}, "LossScaler: scale_factor: expected a number above 1; given 1"),
         (
@@ -659,7 +659,7 @@ def test_what_a_scaler_refuses(arguments: dict[str, Any], said: str) -> None:
 
 
 def test_has_overflow_of_parameters() -> None:
-    net, trainer = scaled_trainer()
+    net, _ = scaled_trainer()
     scaler = amp.loss_scaler.LossScaler()
     params = list(net.collect_params().values())
     assert scaler.has_overflow(params) is False
@@ -909,7 +909,7 @@ def test_files_of_states_have_the_scale(tmp_path: Path) -> None:
 
 
 def test_copies_of_a_trainer_scale_too() -> None:
-    net, trainer = scaled_trainer()
+    _, trainer = scaled_trainer()
     other = copy.deepcopy(trainer)
     assert other._amp_loss_scaler is not trainer._amp_loss_scaler
     assert other._amp_loss_scaler.loss_scale == 2.0**16

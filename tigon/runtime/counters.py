@@ -61,7 +61,8 @@ def stats() -> dict[str, float]:
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
     `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
-    a slower way, `falls_short` calls that are not quite what was asked for, `given_way` kinds of hybridized calls that run as Python code, `paths` that values
+    a slower way, `falls_short` calls that are not quite what was asked for,
+    `given_way` kinds of hybridized calls that run as Python code, `paths` that values
     were seen to choose within hybridized calls, `whole_steps` of `Module.fit` that were one program
     and `steps_apart` that were not, `refused_entries`
     of the cache folder that are damaged or lie under another entry's name (what they held is
