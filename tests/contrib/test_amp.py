@@ -233,6 +233,67 @@ def test_lists_of_ones_own() -> None:
 # ---------------------------------------------------------------------- what is computed in what
 
 
+def _mixed(op: Any, sample: Any) -> list[Any]:
+    """Operands of a sample; every other array of floats is of float16."""
+    random = np.random.default_rng(1)
+    low, high = op.domain or (-1.0, 1.0)
+    operands = []
+    for place, given in enumerate(sample[:-1]):
+        operand = op.operands[min(place, len(op.operands) - 1)]
+        if operand.random_key:
+            continue
+        array = given
+        if isinstance(given, tuple):
+            array = random.uniform(low, high, given).astype(np.float32)
+            array = op.sampled(array) if place == 0 and op.sampled else array
+        if np.asarray(array).dtype == np.float64:
+            array = np.asarray(array, np.float32)
+        made = nd.array(array, dtype=np.asarray(array).dtype)
+        narrow = name_of(made) == "float32" and place % 2 == 0 and not operand.auxiliary
+        operands.append(made.astype("float16") if narrow else made)
+    return operands
+
+
+CAST = sorted(
+    {*symbol_fp16.FP16_FUNCS, *symbol_fp16.FP32_FUNCS, *symbol_fp16.WIDEST_TYPE_CASTS}
+    | {name for name, _, _ in symbol_fp16.CONDITIONAL_FP32_FUNCS}
+)
+
+
+@pytest.mark.parametrize("name", [name for name in CAST if name != "Custom"])
+def test_calls_and_traces_agree(name: str) -> None:
+    """Of every operator that is cast, on float16 beside float32: the same dtypes and numbers on
+    arrays, traced, and as a symbol of variables without types."""
+    op = record.get(name)
+    sample = op.samples[0]
+    operands, attributes = _mixed(op, sample), sample[-1]
+    amp.init()
+
+    def call(*given: Any) -> Any:
+        return op(*given, **attributes)
+
+    mx.random.seed(1)
+    found = call(*operands)
+    found = list(found) if isinstance(found, (list, tuple)) else [found]
+    mx.random.seed(1)
+    traced = mx.jit(call)(*operands)
+    traced = list(traced) if isinstance(traced, (list, tuple)) else [traced]
+    variables = [sym.var(f"x{place}") for place in range(len(operands))]
+    symbol = sym.Group(list(call(*variables)))
+    given = {f"x{place}": operand for place, operand in enumerate(operands)}
+    names = set(symbol.list_auxiliary_states())
+    states = {own: array for own, array in given.items() if own in names}
+    arguments = {own: array for own, array in given.items() if own not in names}
+    executor = symbol.bind(mx.cpu(), arguments, aux_states=states, grad_req="null")
+    mx.random.seed(1)
+    for others in (traced, executor.forward()):
+        assert [name_of(one) for one in others] == [name_of(one) for one in found]
+        for other, one in zip(others, found, strict=True):
+            np.testing.assert_allclose(
+                other.astype("float64").asnumpy(), one.astype("float64").asnumpy(), rtol=1e-6
+            )
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_calls_on_arrays(dtype: str) -> None:
     amp.init(dtype)
@@ -245,6 +306,7 @@ def test_calls_on_arrays(dtype: str) -> None:
     assert name_of(half + half) == name_of(half + 1) == name_of(nd.relu(half)) == dtype
     assert name_of(nd.Activation(half, act_type="relu")) == dtype
     assert name_of(nd.Activation(half, act_type="softrelu")) == "float32"
+    assert name_of(nd.LeakyReLU(half, nd.ones(3), act_type="prelu")) == "float32"
     assert name_of(nd.exp(wide)) == "float64", "of which nobody knows that it may be less"
     assert name_of(nd.sum(nd.ones(3, dtype="int32"))) == "int32"
     assert name_of(nd.FullyConnected(wide, wide, no_bias=True, num_hidden=2)) == "float64"
@@ -273,7 +335,7 @@ def test_before_and_after() -> None:
     data, _ = samples()
     function = mx.jit(lambda x: nd.FullyConnected(x, x, no_bias=True, num_hidden=128))
     flat = data.reshape((128, 36))
-    symbol = sym.FullyConnected(sym.var("x"), num_hidden=2, no_bias=True)
+    symbol = sym.FullyConnected(sym.var("x"), num_hidden=2, no_bias=True, name="fc")
 
     def dtypes() -> list[str]:
         single = nd.FullyConnected(flat, flat, no_bias=True, num_hidden=128)
@@ -284,7 +346,7 @@ def test_before_and_after() -> None:
     assert dtypes() == ["float16"] * 4
     assert "the mixed precision of operators changed" in net.explain()
     weight = nd.ones((2, 36))
-    assert name_of(symbol.eval(x=flat, fullyconnected0_weight=weight)[0]) == "float32", "as it was"
+    assert name_of(symbol.eval(x=flat, fc_weight=weight)[0]) == "float32", "as it was"
     amp.amp._uninstall()
     assert dtypes() == ["float32"] * 4
     amp.init("bfloat16")

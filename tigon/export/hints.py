@@ -11,7 +11,6 @@ from tigon.base import DType, TigonError, as_dtype
 from tigon.base.dtypes import BY_CODE
 from tigon.export.values import MOST_AXES
 from tigon.ir.graph import VARIABLE, Node
-from tigon.ops.mxnet import amp_cast
 
 PartialShape = tuple[int, ...] | None
 """0 stands for an unknown extent, None for an unknown shape."""
@@ -71,6 +70,7 @@ def note_initial_values(node: Node) -> None:
     for operand, value in zip(op.operands, node.inputs, strict=False):
         if operand.name not in initial:
             continue
-        source = value.node.inputs[0].node if value.node.op is amp_cast else value.node
-        if source.op is VARIABLE:
-            source.hints.setdefault("__init__", initial[operand.name])
+        while getattr(value.node.op, "keeps_shapes", False):  # a cast
+            value = value.node.inputs[value.index]
+        if value.node.op is VARIABLE:
+            value.node.hints.setdefault("__init__", initial[operand.name])

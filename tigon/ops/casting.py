@@ -49,11 +49,10 @@ class Policy(Frozen, eq=False):
         """What holds for a call under these attributes."""
         if op.name in self.told and self.tell is not None:
             self.tell(op.name)
-        found = self.rules.get(op.name)
-        for name, values in () if found is not None else self.conditional.get(op.name, ()):
+        for name, values in self.conditional.get(op.name, ()):
             if str(getattr(attrs, name, None)) in values:
                 return float32
-        return found
+        return self.rules.get(op.name)
 
     def imperative(self, op: Operator, attrs: Any) -> Operator:
         """What an imperative call of an operator computes: it, or a composite of it and casts."""
@@ -98,7 +97,7 @@ def cast_operands(
         return tuple(values)  # what is beside it must be so, too
     result = _with_rounded_numbers(values) if rule is float32 else list(values)
     for place in places:
-        if _may_be_cast(op, place):
+        if _may_be_cast(op, place, rule):
             result[place] = cast_value(result[place], rule, make)
     return tuple(result)
 
@@ -118,11 +117,12 @@ def _rounded(value: Value, dtype: DType) -> Value:
     return constant(float(rounded(np.array(held), dtype)))
 
 
-def _may_be_cast(op: Operator, place: int) -> bool:
-    """Not states, which are written back, nor keys, nor statistics, which are float32 beside
-    narrower floats."""
+def _may_be_cast(op: Operator, place: int, dtype: DType) -> bool:
+    """Not states, which are written back, nor keys; and statistics, which are float32 beside
+    narrower floats, to nothing else."""
     operand = op.operands[min(place, len(op.operands) - 1)]
-    return not (operand.auxiliary or operand.random_key or operand.name in op.statistics)
+    stays = operand.name in op.statistics and dtype is not float32
+    return not (operand.auxiliary or operand.random_key or stays)
 
 
 def _beside_first(op: Operator, attrs: Any, count: int) -> list[int]:

@@ -78,11 +78,12 @@ def policy_of(
     said = _conditions(where, lists.conditional if conditional is None else conditional)
     named["conditional_fp32_ops"] = list(said)
     _check_apart(where, named)
-    rules: dict[str, Rule] = {name: WIDEST for name in lists.widest}
+    # PReLU has an operand that the other forms of LeakyReLU lack.
+    either = [*lists.widest, *(name for name, _, _ in lists.conditional)]
+    rules: dict[str, Rule] = {name: WIDEST for name in either}
     rules |= dict.fromkeys(lists.losses, float32)
     rules |= dict.fromkeys(named["fp32_ops"], float32) | dict.fromkeys(named[low_name], dtype)
-    for name in said:
-        rules.pop(name, None)
+    rules |= dict.fromkeys(said, WIDEST)
     losses = lists.losses if trains and dtype is float16 else ()
     return Policy(dtype, rules, said, frozenset(losses), _tell)
 
