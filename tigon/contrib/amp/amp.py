@@ -11,6 +11,7 @@ from tigon import _native, autograd, nd, sym
 from tigon.base import check
 from tigon.base.dtypes import BY_CODE, DType, float16
 from tigon.base.locks import plain_lock
+from tigon.context import check_contexts
 from tigon.contrib.amp.loss_scaler import LossScaler
 from tigon.contrib.amp.policies import Conditional, Lists, excluded_names, narrow_dtype, policy_of
 from tigon.export.hints import read_dtype
@@ -341,6 +342,7 @@ def convert_hybrid_block(
         f"block: expected a HybridBlock; given {type(block).__name__}; derive it from "
         "HybridBlock, so that it has a graph",
     )
+    check_contexts(where, ctx)
     with autograd.pause(train_mode=False):
         symbol = symbol_for_export(block)
     params = block.collect_params()
