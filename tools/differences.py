@@ -733,7 +733,7 @@ assert scaler.loss_scale == 2.0**15
     ),
     Difference(
         "losses of `SoftmaxOutput` and kin under `amp.init`",
-        "imperatively `grad_scale` is multiplied by the scale of the first trainer, in steps of any",
+        "on arrays `grad_scale` is multiplied by the scale of the first trainer, whoever steps",
         "left alone, and told once, as symbols are in MXNet: use a loss of `gluon.loss`",
         """
 assert "SoftmaxOutput" in amp.list_loss_output_functions("float16")

@@ -353,6 +353,84 @@ def test_before_and_after() -> None:
     assert dtypes() == ["bfloat16"] * 4
 
 
+def test_a_step_that_was_made_before() -> None:
+    data, label = nd.ones((2, 4)), nd.ones((2, 3))
+    net = nn.Dense(3, in_units=4)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer, outputs=True)
+    assert name_of(step(data, label)[1]) == "float32"
+    amp.init("bfloat16")
+    assert name_of(step(data, label)[1]) == "bfloat16"
+
+
+def test_threads_that_run_meanwhile() -> None:
+    """Nothing that another thread compiles at that moment outlives the policy it was made for."""
+    x, w = nd.ones((2, 4)), nd.ones((3, 4))
+    done = threading.Event()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        net = nn.Dense(3, in_units=4)
+        net.initialize()
+        net.hybridize()
+        rows = 1
+        while not done.is_set():
+            rows = rows % 50 + 1
+            try:
+                net(x)
+                nd.FullyConnected(nd.ones((rows, 4)), w, no_bias=True, num_hidden=3)
+            except BaseException as error:
+                failed.append(error)
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    amp.init()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    for rows in range(1, 51):
+        found = nd.FullyConnected(nd.ones((rows, 4)), w, no_bias=True, num_hidden=3)
+        assert name_of(found) == "float16"
+
+
+class Square(autograd.Function):
+    def forward(self, x: Any) -> Any:
+        self.save_for_backward(x)
+        return x * x
+
+    def backward(self, slope: Any) -> Any:
+        (x,) = self.saved_tensors
+        return slope * 2 * x
+
+
+def test_functions_with_gradients_of_their_own() -> None:
+    class Net(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Dense(3, in_units=4)
+
+        def forward(self, x: Any) -> Any:
+            return Square()(self.layer(x))
+
+    amp.init()
+    net = Net()
+    net.initialize()
+    results = []
+    for hybridized in (False, True):
+        net.hybridize(hybridized)
+        with autograd.record():
+            y = net(nd.ones((2, 4)))
+        y.backward()
+        results.append((y.asnumpy(), net.layer.weight.grad().asnumpy()))
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_calls_by_numbers_of_nodes_have_no_casts() -> None:
     """Graphs that run node by node are what they are: `Symbol` composed before, or gradients."""
     x = nd.ones((2, 2))
@@ -1198,7 +1276,7 @@ def test_a_bucketing_module() -> None:
         assert name_of(weight) == ("float16" if optional else "float32")
 
 
-def test_module_fit_after_init() -> None:
+def test_module_fit_after_init(tmp_path: Path) -> None:
     data, label = samples()
     amp.init("bfloat16")
     net = sym.FullyConnected(sym.Flatten(sym.var("data")), num_hidden=16, name="fc1")
@@ -1213,6 +1291,14 @@ def test_module_fit_after_init() -> None:
     assert mx.runtime.stats()["whole_steps"] > before
     assert module.score(batches, "acc")[0][1] > 0.9
     assert {name_of(a) for a in module.get_params()[0].values()} == {"float32"}
+    module.save_checkpoint(str(tmp_path / "plain"), 1)
+    module.save_checkpoint(str(tmp_path / "mixed"), 1, remove_amp_cast=False)
+    for stem, casts in (("plain", False), ("mixed", True)):
+        text = (tmp_path / f"{stem}-symbol.json").read_text()
+        assert ('"op": "amp_cast"' in text) is casts
+        again = mx.mod.Module.load(str(tmp_path / stem), 1)
+        again.bind(batches.provide_data, batches.provide_label, for_training=False)
+        assert again.score(batches, "acc")[0][1] > 0.9
 
 
 # ------------------------------------------------------------------------- a program for MXNet

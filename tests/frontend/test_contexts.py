@@ -209,8 +209,8 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.gluon.block.block.Block.load_dict(ctx)": lambda c, _: dense().load_dict(
         {"weight": nd.ones((1, 2)), "bias": nd.ones(1)}, ctx=c
     ),
-    "tigon.contrib.amp.amp.convert_hybrid_block(ctx)": lambda c, _: (
-        amp.convert_hybrid_block(dense(), ctx=c)
+    "tigon.contrib.amp.amp.convert_hybrid_block(ctx)": lambda c, _: amp.convert_hybrid_block(
+        dense(), ctx=c
     ),
     "tigon.gluon.block.symbol_block.SymbolBlock.imports(ctx)": lambda c, f: (
         gluon.SymbolBlock.imports(f"{exported(f)}-symbol.json", "data", ctx=c)
@@ -308,7 +308,15 @@ def test_every_taker_of_a_context_is_tried() -> None:
 
 
 TAKES_SEVERAL = (
-    *("initialize", "reset_ctx", "load", "imports", "split_and_load", "(group2ctx)", "convert_hybrid_block"),
+    *(
+        "initialize",
+        "reset_ctx",
+        "load",
+        "imports",
+        "split_and_load",
+        "(group2ctx)",
+        "convert_hybrid_block",
+    ),
     *("Module(", "FeedForward", "Estimator"),
 )
 WHERE_IT_IS = ("Parameter.data", "Parameter.grad", "Block.load")

@@ -54,10 +54,10 @@ def init(
     A second call of the same arguments changes nothing; one of others is an error, as are names
     that no operator has, and an operator in two lists.
 
-    >>> init("int8")  # doctest: +ELLIPSIS
+    >>> init(8)
     Traceback (most recent call last):
     ...
-    tigon.base.errors.TigonError: amp.init: target_dtype: expected 'float16' or 'bfloat16'; ...
+    tigon.base.errors.TigonError: amp.init: target_dtype: expected 'float16' or 'bfloat16'; given 8
     """
     global _amp_initialized, _asked
     dtype = narrow_dtype("amp.init", target_dtype)
@@ -133,13 +133,16 @@ def init_trainer(optimizer_or_trainer: Trainer) -> None:
 @contextmanager
 def scale_loss(loss: Any, optimizer_or_trainer: Trainer) -> Iterator[Any]:
     """Gives the loss, or the list of losses, multiplied by the trainer's scale; the next
-    `trainer.step` divides gradients by it. Call `backward` within.
+    `trainer.step` divides gradients by it:
 
-    >>> # with autograd.record():
-    >>> #     loss = loss_function(net(data), label)
-    >>> #     with amp.scale_loss(loss, trainer) as scaled:
-    >>> #         autograd.backward(scaled)
-    >>> # trainer.step(batch_size)
+        with autograd.record():
+            loss = loss_function(net(data), label)
+            with amp.scale_loss(loss, trainer) as scaled:
+                autograd.backward(scaled)
+        trainer.step(batch_size)
+
+    (`docs/mixed-precision.md` runs it.) The multiplication is recorded outside of `record`, too.
+    Under bfloat16 it is the loss itself.
     """
     trainer = _initialized("amp.scale_loss", optimizer_or_trainer)
     scaler = trainer._amp_loss_scaler
@@ -332,7 +335,7 @@ def convert_hybrid_block(
     >>> net = nn.Dense(2, in_units=3)
     >>> net.initialize()
     >>> low = convert_hybrid_block(net, "bfloat16")
-    >>> low(nd.ones((1, 3))).dtype.__name__, low.collect_params()[net.weight.name].dtype.__name__
+    >>> low(nd.ones((1, 3))).dtype.__name__, low.collect_params()[net.weight.name].dtype
     ('bfloat16', 'float32')
     """
     where = "amp.convert_hybrid_block"
