@@ -726,6 +726,8 @@ assert "RNN" in amp.list_lp16_ops("bfloat16")
         "halved one step later: the next one overflows, too; falls without end",
         "halved at once; 1 is the least, and that is told",
         """
+from tigon.contrib import amp
+
 scaler = amp.LossScaler()
 scaler.update(overflow=True)
 assert scaler.loss_scale == 2.0**15
@@ -736,6 +738,8 @@ assert scaler.loss_scale == 2.0**15
         "on arrays `grad_scale` is multiplied by the scale of the first trainer, whoever steps",
         "left alone, and told once, as symbols are in MXNet: use a loss of `gluon.loss`",
         """
+from tigon.contrib import amp
+
 assert "SoftmaxOutput" in amp.list_loss_output_functions("float16")
 """,
     ),
@@ -756,6 +760,8 @@ WISHED = (
         "takes a hybridized block that was called; its result is on gpu(0)",
         "takes any block whose parameters have values; its result is where these are",
         """
+from tigon.contrib import amp
+
 net = gluon.nn.Dense(2, in_units=3)
 net.initialize()
 assert amp.convert_hybrid_block(net)(nd.ones((1, 3))).dtype == np.float16
