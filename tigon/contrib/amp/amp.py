@@ -16,7 +16,7 @@ from tigon.contrib.amp.loss_scaler import LossScaler
 from tigon.contrib.amp.policies import Conditional, Lists, excluded_names, narrow_dtype, policy_of
 from tigon.export.hints import read_dtype
 from tigon.gluon import HybridBlock, SymbolBlock, Trainer, _epoch
-from tigon.gluon.symbolic import input_names, symbol_for_export
+from tigon.gluon.symbolic import symbol_for_export
 from tigon.module import BucketingModule
 from tigon.ops import casting
 from tigon.passes.insert_casts import cast_variables, insert_casts, remove_casts
@@ -329,7 +329,8 @@ def convert_hybrid_block(
     `cast_optional_params`, of `target_dtype` where they are read through casts alone.
 
     `ctx`: where the copies lie (default: where the block's parameters do); the others are those of
-    `convert_symbol`. `export(path, remove_amp_cast=False)` writes the casts into the file.
+    `convert_symbol`. Arguments that the graph does not read are left out, as in files.
+    `export(path, remove_amp_cast=False)` writes the casts into the file.
 
     >>> from tigon.gluon import nn
     >>> net = nn.Dense(2, in_units=3)
@@ -347,13 +348,11 @@ def convert_hybrid_block(
     )
     check_contexts(where, ctx)
     with autograd.pause(train_mode=False):
-        symbol = symbol_for_export(block)
+        symbol, inputs = _graph_of(block)
     params = block.collect_params()
-    inputs = [name for name in symbol.list_inputs() if name not in params]
     arguments = (target_dtype, target_dtype_ops, fp32_ops, conditional_fp32_ops, excluded_sym_names)
     converted = _converted(where, symbol, arguments, inputs, cast_optional_params)
-    names = _inputs_in_order(block, symbol, inputs)
-    made = SymbolBlock(converted, [sym.var(name) for name in names])
+    made = SymbolBlock(converted, [sym.var(name) for name in inputs])
     arrays = {name: params[name]._whole() for name in made.collect_params()}
     kept = _in_said_dtypes(converted, arrays)
     contexts = next((param.list_ctx() for param in params.values()), None)
@@ -365,12 +364,15 @@ def convert_hybrid_block(
     return made
 
 
-def _inputs_in_order(block: HybridBlock, symbol: Symbol, found: Sequence[str]) -> list[str]:
-    """`data0`, `data1`, ... as the block takes them: a graph has them in the order of use."""
-    latest = None if block._cached_graphs is None else block._cached_graphs.latest
-    count = len(found) if latest is None else len(latest.types)
-    names = input_names(count)
-    return names if set(found) == set(names) else sorted(found)
+def _graph_of(block: HybridBlock) -> tuple[Symbol, list[str]]:
+    """A block as a symbol, and the names of its inputs in the order of its arguments: a graph has
+    them in that of their use."""
+    if isinstance(block, SymbolBlock):
+        names = list(block._input_names)
+        return block(*map(sym.var, names)), names
+    symbol = symbol_for_export(block)
+    found = set(symbol.list_inputs()) - {*block.collect_params()}
+    return symbol, sorted(found, key=lambda name: (len(name), name))  # data2 before data10
 
 
 def convert_bucketing_module(
