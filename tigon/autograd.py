@@ -23,6 +23,7 @@ from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
 from tigon.nd.replay import differentiable_gradients, leaf_key
+from tigon.ops import casting
 from tigon.ops.control_structure import CannotTrace
 from tigon.program.cached_graph import GraphCall
 from tigon.program.host import HostGradient
@@ -458,9 +459,10 @@ def _replay(node: Any, made: dict[Any, Value], names: NameManager) -> Sequence[V
     call: Any = node.tag.call if isinstance(node.tag, HostGradient) else node.tag
     if not isinstance(call, OperatorCall) and call is node.tag:
         raise TigonError("get_symbol: a custom Function has no symbol; write it in operators")
-    op = call.op
+    op, rule = casting.called(call.op)
     name = names.get(None, op.name.lower())
-    return Node(op, tuple(operands), call.attrs, name).outputs
+    cast = casting.cast_operands(rule, op, call.attrs, operands, casting.plain, name)
+    return Node(op, cast, call.attrs, name).outputs
 
 
 __all__ = [

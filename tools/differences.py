@@ -711,6 +711,39 @@ assert half.asscalar() == exact.asscalar() == 0.5
 """,
     ),
     Difference(
+        "`contrib.amp` under bfloat16",
+        "lists of its own, which follow its kernels: RNN, Deconvolution and most others in float32",
+        "the lists of float16",
+        """
+from tigon.contrib import amp
+
+assert amp.list_lp16_ops("bfloat16") == amp.list_lp16_ops("float16")
+assert "RNN" in amp.list_lp16_ops("bfloat16")
+""",
+    ),
+    Difference(
+        "the scale of losses after an overflow",
+        "halved one step later: the next one overflows, too; falls without end",
+        "halved at once; 1 is the least, and that is told",
+        """
+from tigon.contrib import amp
+
+scaler = amp.LossScaler()
+scaler.update(overflow=True)
+assert scaler.loss_scale == 2.0**15
+""",
+    ),
+    Difference(
+        "losses of `SoftmaxOutput` and kin under `amp.init`",
+        "on arrays `grad_scale` is multiplied by the scale of the first trainer, whoever steps",
+        "left alone, and told once, as symbols are in MXNet: use a loss of `gluon.loss`",
+        """
+from tigon.contrib import amp
+
+assert "SoftmaxOutput" in amp.list_loss_output_functions("float16")
+""",
+    ),
+    Difference(
         "`contrib.allclose`",
         "a scalar of uint8",
         "an array of one float32, as comparisons give them",
@@ -722,6 +755,18 @@ assert nd.contrib.allclose(nd.ones((2,)), nd.ones((2,))).asscalar() == 1
 
 
 WISHED = (
+    Difference(
+        "`amp.convert_hybrid_block`",
+        "takes a hybridized block that was called; its result is on gpu(0)",
+        "takes any block whose parameters have values; its result is where these are",
+        """
+from tigon.contrib import amp
+
+net = gluon.nn.Dense(2, in_units=3)
+net.initialize()
+assert amp.convert_hybrid_block(net)(nd.ones((1, 3))).dtype == np.float16
+""",
+    ),
     Difference(
         "`+ - * /` of symbols",
         "demand equal shapes; `broadcast_*` must be written",

@@ -70,6 +70,8 @@ BOUNDED = {
     "metric.create": "checked: lists of metrics have at most 16 levels",
     "ops.attributes._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",
+    "passes.insert_casts._in_loop insert_casts insert_casts.rule": LOOPS,
+    "passes.insert_casts.remove_casts remove_casts.rule": LOOPS,
     "passes.decompose._expand decompose": "composites made of composites",
     "passes.gradient._pull_back _pull_back_by_value _walk _within": (
         "composites made of composites, loops within loops"

@@ -14,6 +14,7 @@ import pytest
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
 from tigon import test_utils as tools
+from tigon.contrib import amp
 from tigon.gluon import nn
 from tigon.gluon.model_zoo import vision
 from tigon.ops.attributes import attr_fields
@@ -208,6 +209,9 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.gluon.block.block.Block.load_dict(ctx)": lambda c, _: dense().load_dict(
         {"weight": nd.ones((1, 2)), "bias": nd.ones(1)}, ctx=c
     ),
+    "tigon.contrib.amp.amp.convert_hybrid_block(ctx)": lambda c, _: amp.convert_hybrid_block(
+        dense(), ctx=c
+    ),
     "tigon.gluon.block.symbol_block.SymbolBlock.imports(ctx)": lambda c, f: (
         gluon.SymbolBlock.imports(f"{exported(f)}-symbol.json", "data", ctx=c)
     ),
@@ -304,7 +308,15 @@ def test_every_taker_of_a_context_is_tried() -> None:
 
 
 TAKES_SEVERAL = (
-    *("initialize", "reset_ctx", "load", "imports", "split_and_load", "(group2ctx)"),
+    *(
+        "initialize",
+        "reset_ctx",
+        "load",
+        "imports",
+        "split_and_load",
+        "(group2ctx)",
+        "convert_hybrid_block",
+    ),
     *("Module(", "FeedForward", "Estimator"),
 )
 WHERE_IT_IS = ("Parameter.data", "Parameter.grad", "Block.load")

@@ -13,11 +13,14 @@ import pytest
 
 from tests.fuzz.interpret import interpret
 from tests.fuzz.test_laws import in_pipeline
+from tigon.base.dtypes import float16
+from tigon.contrib.amp.policies import policy_of
 from tigon.ir import Graph, parse, show, verify
 from tigon.ops.record import get
 from tigon.passes import pipeline
 from tigon.passes.cut_joint import cut_joint
 from tigon.passes.gradient import gradient
+from tigon.passes.insert_casts import insert_casts, remove_casts
 from tigon.passes.set_mode import set_mode
 from tigon.passes.thread_keys import thread_keys
 from tigon.passes.thread_states import keep_states, thread_states
@@ -40,11 +43,18 @@ def _cut(joint: Graph) -> str:
     return f"{halves}\nsaved {cut.saved}, cotangents {cut.cotangents}"
 
 
+def _with_casts(graph: Graph) -> Graph:
+    policy = policy_of("test", float16, None, "low", None, None)
+    return insert_casts(graph, policy, ["excluded"])
+
+
 RUN: dict[str, Callable[[Graph], Graph | str]] = {
     **in_pipeline(),
     "cut_joint": _cut,
     "gradient": _gradient,
+    "insert_casts": _with_casts,
     "pipeline": lambda graph: pipeline.run(graph, interpret),
+    "remove_casts": remove_casts,
     "set_mode": lambda graph: set_mode(graph, True),
     "thread_keys": lambda graph: thread_keys(graph)[0],
     "thread_states": lambda graph: thread_states(graph)[0],

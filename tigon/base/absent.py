@@ -76,7 +76,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.nd", "numpy numpy_extension np npx", "nd, and numpy's functions on its arrays"),
     Absent("tigon.sym", "numpy numpy_extension np npx", "sym"),
     Absent("tigon.contrib", "quantization", "float32"),
-    Absent("tigon.contrib", "amp", 'net.cast("float16") and multi_precision=True'),
     Absent("tigon.contrib", "onnx svrg_optimization", "libraries of their own"),
     Absent("tigon.contrib.text.embedding", "get_pretrained_file_names", "names of your files"),
     Absent("tigon.contrib", "autograd io", "mx.autograd and mx.io"),

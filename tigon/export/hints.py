@@ -68,5 +68,9 @@ def note_initial_values(node: Node) -> None:
     if not initial:
         return
     for operand, value in zip(op.operands, node.inputs, strict=False):
-        if operand.name in initial and value.node.op is VARIABLE:
+        if operand.name not in initial:
+            continue
+        while getattr(value.node.op, "keeps_shapes", False):  # a cast
+            value = value.node.inputs[value.index]
+        if value.node.op is VARIABLE:
             value.node.hints.setdefault("__init__", initial[operand.name])

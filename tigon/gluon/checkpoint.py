@@ -231,7 +231,7 @@ class _Training(_Part):
         if incomplete and not all(one.is_initialized for one in trainer._params):
             return
         _check_holds_states(trainer)
-        for name, array in trainer._updater.to_arrays().items():
+        for name, array in trainer._states().items():
             arrays[f"{prefix}states/{name}"] = array.bits_to_numpy()
         schedule = trainer._optimizer.lr_scheduler
         numbers = {} if schedule is None else _numbers_of(schedule)

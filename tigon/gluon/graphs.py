@@ -34,6 +34,7 @@ from tigon.gluon.trace.guards import GuardSet
 from tigon.gluon.trace.path import Path, Places
 from tigon.gluon.trace.sources import Source, source_of
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
+from tigon.ops import casting
 from tigon.program.cached_graph import CachedGraph, States, thread_states
 from tigon.program.lowered import CompiledGraph
 from tigon.runtime import keys
@@ -112,6 +113,8 @@ class Entry:
         self.recording = is_recording()
         self.reason = ""
         self.epoch = _epoch.current
+        self.policy = casting.current()
+        """The casts that its operators have."""
         self.context = context_in(leaves)
         """Where calls of this kind are: parameters are taken there."""
         self._compiled_by_key = compiled
@@ -268,7 +271,7 @@ class Entry:
         """Whether nothing that the trace read has changed."""
         if self.epoch != _epoch.current:
             epoch = _epoch.current
-            if not self._steady_holds():
+            if self.policy is not casting.current() or not self._steady_holds():
                 return False
             self._bind()
             self.epoch = epoch
@@ -298,6 +301,8 @@ class Entry:
 
     def changed(self) -> str:
         """The first thing that changed, for the explanation."""
+        if self.policy is not casting.current():
+            return "the mixed precision of operators changed"
         failed = self.steady.failed() or self.lasting.failed()
         return "" if failed is None else f"{failed} changed"
 

@@ -143,9 +143,20 @@ class TrainStep:
         """One step. Returns the loss, and the network's output if asked for."""
         if active[0]:
             data, label = needs_arrays("runs a TrainStep", (data, label))
+        if self.trainer._amp_loss_scaler is not None:
+            self._refuse_scaling()
         with self._lock, autograd.pause(train_mode=True):
             self._batch_size = batch_size
             return self._cached_graphs((data, label))
+
+    def _refuse_scaling(self) -> None:
+        check(
+            False,
+            self.name,
+            "its trainer scales losses (amp.init_trainer), and the program of a step does not; use "
+            "amp.init('bfloat16'), which needs no scale, or autograd.record, amp.scale_loss and "
+            "trainer.step",
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         """What it was made of may be changed: it is traced anew then."""

@@ -103,6 +103,10 @@ class Trainer(NamesWrongTypes):
         self._update_on_kvstore = update_on_kvstore
         self._store: ThroughStore | None = None
         """Where gradients go, unless contexts are added up here."""
+        self._amp_initialized = False
+        self._amp_loss_scaler: Any = None
+        """Of `contrib.amp`: looks for overflows, and `_scale` is divided by its scale meanwhile."""
+        self._amp_original_scale = self._scale
 
     def _init_kvstore(self) -> None:
         """Make the store that was asked for, once. One by name, which nothing else is asked of, has
@@ -256,10 +260,21 @@ class Trainer(NamesWrongTypes):
         if self._store is not None and summing:  # which has written into gradients
             versions = [[grad.version for grad in own] for own in grads]
         self._seen, self._zeroings = (grads, versions), zeroings[0]
+        if self._amp_loss_scaler is not None:
+            self._scale = self._amp_original_scale  # the next loss may not be scaled
+
+    def _overflows(self, grads: list[list[Any]], summing: bool) -> bool:
+        """Whether what the update would use is not finite; the scale of the loss adapts."""
+        with autograd.pause():
+            several = summing and len(grads) > 1
+            used = [_summed(own) for own in zip(*grads, strict=True)] if several else grads[0]
+            return bool(self._amp_loss_scaler.overflows(used))
 
     def _apply(
         self, indices: list[int], weights: list[list[Any]], grads: list[list[Any]], summing: bool
     ) -> None:
+        if self._amp_loss_scaler is not None and self._overflows(grads, summing):
+            return
         firsts, contexts = [arrays[0] for arrays in weights], len(grads)
         if self._store is not None and summing:
             with autograd.pause():
@@ -337,9 +352,10 @@ class Trainer(NamesWrongTypes):
     # -- files
 
     def save_states(self, fname: AnyPath) -> None:
-        """Write the optimizer's states and counts."""
+        """Write the optimizer's states and counts, and the scale of losses, if `contrib.amp` has
+        given it one."""
         if self._holds_states():
-            nd.save(fname, self._updater.to_arrays())
+            nd.save(fname, self._states())
         else:
             self._kvstore.save_optimizer_states(fname)
 
@@ -360,6 +376,10 @@ class Trainer(NamesWrongTypes):
         self._init_kvstore()
         return self._store is None or not self._store.updates or self._store.updater is not None
 
+    def _states(self) -> dict[str, Any]:
+        scaler = self._amp_loss_scaler
+        return self._updater.to_arrays() | ({} if scaler is None else scaler.to_arrays())
+
     def _take_states(self, arrays: Mapping[str, Any], source: str) -> None:
         weights = {
             index: param.list_data()[0]
@@ -367,6 +387,8 @@ class Trainer(NamesWrongTypes):
             if param.grad_req != "null" or f"count:{index}" in arrays
         }
         self._updater.from_arrays(arrays, weights, source)
+        if self._amp_loss_scaler is not None:
+            self._amp_loss_scaler.take(arrays)
 
 
 _AS_MADE = 1

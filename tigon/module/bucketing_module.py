@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -356,6 +356,28 @@ class BucketingModule(BaseModule):
         self._monitor = mon
         for module in self._buckets.values():
             module.install_monitor(mon)
+
+    # -- another one like it
+
+    def _with_symbols(
+        self,
+        convert: Callable[[Any, Collection[str]], Any],
+        fit: Callable[[Any, Mapping[str, Any]], dict[str, Any]],
+    ) -> BucketingModule:
+        """A module of the same buckets, whose symbols are made by `convert(symbol, names of
+        parameters)`, and the parameters fitted to that of the default one."""
+        arguments, states = self.get_params() if self.binded else self._loaded or ({}, {})
+        known = {*arguments, *states}
+
+        def generate(key: Any) -> tuple[Any, Sequence[str], Sequence[str]]:
+            symbol, data_names, label_names = self._symbol_of(key)
+            return convert(symbol, known), data_names, label_names
+
+        made = BucketingModule(generate, self._default_bucket_key, **self._options)
+        symbol = made._symbol_of(self._default_bucket_key)[0]
+        made._loaded = fit(symbol, arguments), dict(states)
+        made.params_initialized = True
+        return made
 
     # -- files
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from tigon import _native
 from tigon.base import check
-from tigon.ops import get
+from tigon.ops import casting, get
 from tigon.ops.control_structure import (
     Iterations,
     check_count,
     check_most,
     check_types,
+    in_dtypes_of,
+    in_float32,
     nested,
     pair,
 )
@@ -93,6 +95,8 @@ def foreach(
             shape = nested("foreach", "outputs", outs)
             after = nested("foreach", "states", states)
             check_count("foreach", begin, after)
+            after = in_dtypes_of(begin, after)
+            states = after.rebuilt(after.leaves)
             check_types("foreach", begin, after)
             rows.append(list(shape.leaves))
     if shape is None:
@@ -140,6 +144,7 @@ def while_loop(
             shape = nested("while_loop", "outputs", outs)
             new = nested("while_loop", "loop_vars", after)
             check_count("while_loop", nest, new)
+            new = in_dtypes_of(nest, new)
             check_types("while_loop", nest, new)
             states = nest.rebuilt(new.leaves)
             rows.append(list(shape.leaves))
@@ -163,7 +168,11 @@ def cond(
     if made is not NotImplemented:
         return made
     with keys.within():
-        return (then_func if _holds("cond", _concrete(pred)) else else_func)()
+        result = (then_func if _holds("cond", _concrete(pred)) else else_func)()
+    if casting.current() is None:
+        return result
+    given = in_float32(nested("cond", "results", result))
+    return given.rebuilt(given.leaves)
 
 
 def _holds(where: str, decides: Any) -> bool:

@@ -9,14 +9,15 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, TigonError, check
-from tigon.base.dtypes import BY_CODE, float32, to_memory
+from tigon.base.dtypes import BY_CODE, DType, float32, to_memory
 from tigon.base.errors import user_line
 from tigon.base.frozen import replace
 from tigon.base.unread import Unread
 from tigon.context import context_in
 from tigon.ir.graph import constant
-from tigon.ops import record
+from tigon.ops import casting, record
 from tigon.ops.attributes import attr_fields
+from tigon.ops.mxnet import amp_cast
 from tigon.ops.record import Effect, Operator
 from tigon.ops.signature import Signature
 from tigon.program.operators import (
@@ -61,6 +62,9 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
     if op.effect is not Effect.NONE:
         from tigon.program.host import call_host  # most programs have no such operators
 
+        policy = casting.current()
+        if policy is not None:
+            given = _cast_arrays(policy.rule(op, attrs), op, given)
         return call_host(op, attrs, given, out)
     return _invoke(op, attrs, given, out, arrays)
 
@@ -78,6 +82,20 @@ def _invoke(op: Operator, attrs: Any, given: list[Any], out: Any, arrays: bool) 
         op, attrs, given = _rates_as_operands(op, attrs, given)
     result = _native.invoke(call_id(op), attributes_id(attrs), given, out)
     return list(result) if type(result) is tuple else result
+
+
+def _cast_arrays(rule: Any, op: Operator, given: Sequence[Any]) -> list[Any]:
+    """The operands of Python code in the floats that it is to compute in."""
+    if not isinstance(rule, DType):
+        return list(given)
+    return [
+        amp_cast(array, dtype=rule.name)
+        if BY_CODE[array.dtype_code] in casting.CASTABLE
+        and array.dtype_code != rule.code
+        and not operand.auxiliary
+        else array
+        for operand, array in zip(op.operands, given, strict=False)
+    ]
 
 
 def run_node(op: Operator, attrs: Any, operands: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from tigon import _native
 from tigon.nd.dispatch import PLAIN, NDArray, apply
 from tigon.ops import record
-from tigon.program.operators import attributes_id, operator_id
+from tigon.program.operators import attributes_id, call_id
 from tigon.runtime import tracing
 
 _NUMBERS = (bool, int, float)
@@ -48,7 +48,7 @@ def functions() -> dict[str, Callable[[], Callable[..., Any]]]:
 def _make(name: str, own: str, on_numbers: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     op = record.get(own)
     attrs = op.make_attrs({})
-    identities = (operator_id(op), attributes_id(attrs, lasting=True))
+    identities = (call_id(op), attributes_id(attrs, lasting=True))
     invoke = _native.invoke
 
     def function(lhs: Any, rhs: Any, out: Any = None, name: str | None = None) -> Any:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import tigon.ops.attention
+import tigon.ops.casting
 import tigon.ops.factorizations
 import tigon.ops.linalg
 import tigon.ops.mxnet

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base import DType, TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import float32
 from tigon.base.errors import add_place, line_of
 from tigon.base.frozen import Frozen
+from tigon.ops import casting
+from tigon.ops.mxnet import amp_cast
 
 DEEPEST = 32
 """Lists in lists that a loop or a branch is given, or gives."""
@@ -75,6 +78,34 @@ def check_types(where: str, before: Nest, after: Nest) -> None:
 
 def _described(array: Any) -> str:
     return str(TensorType(tuple(array.shape), as_dtype(array.dtype)))
+
+
+def in_dtypes_of(before: Nest, after: Nest) -> Nest:
+    """Under mixed precision, states as they came in: an operator of the body may have made them
+    narrower. Those of symbols whose types nobody knows are float32."""
+    if casting.current() is None:
+        return after
+    pairs = zip(before.leaves, after.leaves, strict=True)
+    leaves = [_converted(new, _dtype_of(old) or float32) for old, new in pairs]
+    return Nest(tuple(leaves), after.shape)
+
+
+def in_float32(results: Nest) -> Nest:
+    """Under mixed precision, what branches give: one of them may be narrower than the other."""
+    if casting.current() is None:
+        return results
+    return Nest(tuple(_converted(leaf, float32) for leaf in results.leaves), results.shape)
+
+
+def _dtype_of(leaf: Any) -> DType | None:
+    values = getattr(leaf, "_values", None)  # of a symbol
+    return as_dtype(leaf.dtype) if values is None else casting.dtype_of(values[0])
+
+
+def _converted(leaf: Any, dtype: DType) -> Any:
+    known = _dtype_of(leaf)
+    fixed = dtype not in casting.CASTABLE or (known is not None and known not in casting.CASTABLE)
+    return leaf if fixed or known is dtype else amp_cast(leaf, dtype=dtype.name)
 
 
 class Iterations:

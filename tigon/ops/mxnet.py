@@ -198,6 +198,49 @@ identity_with_attr_like_rhs = composite(
 )
 
 
+class CastAttrs(Frozen):
+    dtype: str
+
+
+def _amp_cast(attrs: CastAttrs, data: Any) -> Any:
+    known = data.dtype.is_float and data.dtype is not as_dtype(attrs.dtype)
+    return cast(data, dtype=attrs.dtype) if known else identity(data)
+
+
+def _check_float(attrs: CastAttrs, data: TensorType) -> TensorType:
+    wanted = as_dtype(attrs.dtype)
+    check(wanted.is_float, "amp_cast", f"dtype: expected a dtype of floats; given {wanted}")
+    return TensorType(data.shape, wanted if data.dtype.is_float else data.dtype)
+
+
+amp_cast = composite(
+    "amp_cast",
+    _amp_cast,
+    attrs=CastAttrs,
+    infer=_check_float,
+    keeps_shapes=True,
+    widens=False,
+    numpy=lambda x, dtype: convert(x, as_dtype(dtype)) if x.dtype.kind == "f" else x.copy(),
+    samples=(
+        ((3, 5), {"dtype": "float64"}),
+        (np.arange(3, dtype=np.int32), {"dtype": "float64"}),
+        ((), {"dtype": "float32"}),
+        ((0, 2), {"dtype": "float64"}),
+    ),
+    check_gradient=(True, True, False, True),  # differences are made in float64
+    doc="""Floats converted to another dtype of floats; integers and bools stay as they are. It is
+    what automatic mixed precision puts before operators, and what files are saved without.
+
+    Parameters: `dtype` name of the new type.
+
+    >>> nd.amp_cast(nd.array([0.1]), dtype="float16").dtype.__name__
+    'float16'
+    >>> nd.amp_cast(nd.array([1], dtype="int32"), dtype="float16").dtype.__name__
+    'int32'
+    """,
+)
+
+
 class MulticastAttrs(Frozen):
     num_outputs: int
     cast_narrow: bool = False
@@ -243,6 +286,7 @@ amp_multicast = composite(
     operands="*data",
     attrs=MulticastAttrs,
     outputs=lambda a: a.num_outputs,
+    keeps_shapes=True,
     numpy=_multicast_oracle,
     widens=False,
     samples=(

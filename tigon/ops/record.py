@@ -254,6 +254,9 @@ class Operator(Frozen, eq=False):
     infer_operands: Callable[..., Any] | None = None
     """`(attrs, types)` gives the types of all operands where some are missing (None): what shape a
     weight must have for its data."""
+    keeps_shapes: bool = False
+    """Each output has the shape of the operand of its number: where one is known, so is the other,
+    as of the weight behind a cast."""
     shares_memory: bool = False
     """Imperatively the result is a view of the first operand, where it is contiguous in it."""
     widens: bool = True

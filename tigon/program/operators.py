@@ -25,6 +25,7 @@ from tigon.loop import build as L
 from tigon.loop.grammar import Expr, Load, Local
 from tigon.loop.simplify import simplify
 from tigon.lower.elements import Coords, Elements, axes_over, linear
+from tigon.ops import casting
 from tigon.ops.record import Family, Operator, get
 from tigon.passes.gradient import gradient
 from tigon.passes.pipeline import switched_on
@@ -51,15 +52,15 @@ class OperatorCall(Frozen):
 
 
 class ImperativeCall(Frozen):
-    """A call of an operator that draws or has states: it takes a key itself, and new states take
-    the place of the old ones."""
+    """A call by the user. Casts are put around it where a policy says so; one that draws takes a
+    key itself, and new states take the place of the old ones."""
 
     op: Operator
 
 
 def call_id(op: Operator) -> int:
     """The integer by which the native dispatcher knows calls of an operator by the user."""
-    return operator_id(ImperativeCall(op) if op.takes_key or op.mutates else op)
+    return operator_id(ImperativeCall(op))
 
 
 def operator_id(op: Operator | ImperativeCall) -> int:
@@ -162,9 +163,14 @@ def _compile_operator(
     if len(devices) > 1:
         name = op.op.name if isinstance(op, ImperativeCall) else op.name
         check_one_kind(name, map(context_at, devices))
-    if isinstance(op, ImperativeCall):
-        return _compile_call(op.op, attrs, signature)
-    return _compile_node(op, attrs, signature)
+    if not isinstance(op, ImperativeCall):
+        return _compile_node(op, attrs, signature)
+    while True:
+        policy = casting.current()
+        called = op.op if policy is None else policy.imperative(op.op, attrs)
+        made = _compile_call(called, attrs, signature)
+        if casting.current() is policy:  # else the cache was cleared before this comes into it
+            return made
 
 
 def _compile_call(op: Operator, attrs: Any, signature: Any) -> Any:
@@ -214,7 +220,7 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
     program = fit.result.program(
         fit.extents,
         fit.values,
-        name=op.name,
+        name=casting.called(op)[0].name,
         visible=op.visible_count(attrs) if visible is None else visible,
         gradient=rule,
         tag=call,
@@ -317,7 +323,7 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
     rule: OperatorGradient | None = fit.result
     if rule is None:
         return without_slope()
-    name = f"{call.op.name}_backward"
+    name = f"{casting.called(call.op)[0].name}_backward"
 
     def compile_backward() -> Any:
         return rule.lowered().program(fit.extents, fit.values, name=name).program
@@ -442,6 +448,6 @@ def install() -> None:
     tracing.set_lookup(_looked_up)
     for slot, name in SLOTS.items():
         op = get(name)
-        _native.set_slot_operator(slot, operator_id(op), attributes_id(op.make_attrs({}), True))
+        _native.set_slot_operator(slot, call_id(op), attributes_id(op.make_attrs({}), True))
     add = get("broadcast_add")
     _native.set_sum_operator(operator_id(add), attributes_id(add.make_attrs({}), True))

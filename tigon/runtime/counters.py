@@ -16,6 +16,7 @@ _COUNTS: dict[str, float] = {
     "extents_needed": 0,
     "refused_entries": 0,
     "fallbacks": 0,
+    "falls_short": 0,
     "given_way": 0,
     "paths": 0,
     "whole_steps": 0,
@@ -32,9 +33,19 @@ def count(name: str, amount: float = 1) -> None:
 def fall_back(reason: str) -> None:
     """Note that a slower way was taken: a counter each time, a warning the first time."""
     count("fallbacks")
-    if reason not in _WARNED:
-        _WARNED.add(reason)
-        warnings.warn(f"tigon falls back: {reason}", RuntimeWarning, stacklevel=3)
+    _warn_once(f"tigon falls back: {reason}")
+
+
+def falls_short(what: str) -> None:
+    """The same where something is computed, and not quite what was asked for."""
+    count("falls_short")
+    _warn_once(what)
+
+
+def _warn_once(text: str) -> None:
+    if text not in _WARNED:
+        _WARNED.add(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def give_way(reason: str) -> None:
@@ -50,7 +61,8 @@ def stats() -> dict[str, float]:
     `kernel_compilations` native functions made, `compile_seconds`, `cache_hits` of compiled graphs,
     `native_calls` programs run, `imperative_operators`,
     `extents_needed` graphs that are compiled for each shape (`explain()` says why), `fallbacks` to
-    a slower way, `given_way` kinds of hybridized calls that run as Python code, `paths` that values
+    a slower way, `falls_short` calls that are not quite what was asked for,
+    `given_way` kinds of hybridized calls that run as Python code, `paths` that values
     were seen to choose within hybridized calls, `whole_steps` of `Module.fit` that were one program
     and `steps_apart` that were not, `refused_entries`
     of the cache folder that are damaged or lie under another entry's name (what they held is

@@ -27,6 +27,8 @@ from tigon.ops.control_structure import (
     Nest,
     check_count,
     check_most,
+    in_dtypes_of,
+    in_float32,
     nested,
     pair,
 )
@@ -230,7 +232,7 @@ def _checked(
         outs, after = pair(where, body(*given))
         results, last = nested(where, "outputs", outs), nested(where, what, after)
         check_count(where, states, last)
-        return results, last
+        return results, in_dtypes_of(states, last)
 
     return run
 
@@ -257,6 +259,7 @@ def foreach(
     ['x', 's']
     """
     given, states = _symbols("foreach", "data", data), _symbols("foreach", "states", init_states)
+    states = in_dtypes_of(states, states)
     check(given.leaves, "foreach", "expected data to go over; given none")
     own, begin = _values("foreach", given), _values("foreach", states)
     inner = Inner("foreach", lazy=False)
@@ -300,6 +303,7 @@ def while_loop(
     most = check_most(max_iterations)
     states = _symbols("while_loop", "loop_vars", loop_vars)
     check(states.leaves, "while_loop", "expected loop_vars; given none")
+    states = in_dtypes_of(states, states)
     begin = _values("while_loop", states)
     inner = Inner("while_loop", lazy=False)
     variables = inner.enter("state", states, list(map(_type, begin)))
@@ -343,7 +347,7 @@ def cond(
     for function in (then_func, else_func):
         check(callable(function), "cond", f"expected functions; given {type(function).__name__}")
         inner = Inner("cond", lazy=True)
-        results = _symbols("cond", "results", inner.run(function))
+        results = in_float32(_symbols("cond", "results", inner.run(function)))
         values = _values("cond", results)
         shapes.append(results.shape)
         kinds.append(_kind(results.leaves))

@@ -81,11 +81,20 @@ def dtypes_without_shapes(
             elif node.op is VARIABLE:
                 usual = float32 if default.is_narrow and value in statistics else default
                 dtypes[value] = every[node.name].dtype or usual
+            elif getattr(node.op, "keeps_shapes", False):
+                dtypes.update(_dtypes_of_casts(node, dtypes))
             else:
                 wanted = getattr(node.attrs, "dtype", None)
                 strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
                 dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
     return dtypes
+
+
+def _dtypes_of_casts(node: Node, dtypes: Mapping[Value, DType]) -> dict[Value, DType]:
+    """What the type rule says of operands of any shape."""
+    types = tuple(TensorType((), dtypes[value]) for value in node.inputs)
+    found = node.op.infer_types(node.attrs, types)
+    return {value: type_.dtype for value, type_ in zip(node.outputs, found, strict=True)}
 
 
 def _statistics(node: Node) -> list[Value]:
@@ -128,6 +137,7 @@ def _sweep(
     before = len(types)
     for node in order:
         if node.op is VARIABLE or all(value in types for value in node.outputs):
+            _fill_from_results(node, hints, types, default)
             continue
         if node.op is CONSTANT:
             types[node.outputs[0]] = node.outputs[0].type
@@ -142,6 +152,17 @@ def _sweep(
                 raise _at(node, error) from None
             types.update(zip(node.outputs, results, strict=True))
     return len(types) > before
+
+
+def _fill_from_results(
+    node: Node, hints: Mapping[str, Hint], types: dict[Value, TensorType], default: DType
+) -> None:
+    """Where results have the shapes of operands, what is known of one is known of the other."""
+    if not getattr(node.op, "keeps_shapes", False):
+        return
+    for operand, result in zip(node.inputs, node.outputs, strict=True):
+        if operand not in types:
+            _learn(operand, types[result].shape, node, hints, types, default)
 
 
 def _at(node: Node, error: TigonError) -> TigonError:
@@ -241,19 +262,27 @@ def _match_operands(
                 return True
         if not _works_by_element(node):
             continue
-        known = [types[v] for v in node.inputs if v in types and not types[v].weak]
+        operands = [*map(_before_casts, node.inputs)]
+        known = [types[v] for v in operands if v in types and not types[v].weak]
         if not known or len({t.shape for t in known}) > 1:
             continue
-        stack = [v for v in node.inputs if v not in types]
+        stack = [v for v in operands if v not in types]
         while stack:
             value = stack.pop()
             if value.node.op is VARIABLE and value not in types:
                 _learn(value, known[0], node, hints, types, default)
             elif _works_by_element(value.node):
-                stack.extend(v for v in value.node.inputs if v not in types)
+                stack.extend(v for v in map(_before_casts, value.node.inputs) if v not in types)
         if len(types) > before:
             return True
     return False
+
+
+def _before_casts(value: Value) -> Value:
+    """What has its shape, behind operators that keep shapes."""
+    while getattr(value.node.op, "keeps_shapes", False):
+        value = value.node.inputs[value.index]
+    return value
 
 
 def _works_by_element(node: Node) -> bool:

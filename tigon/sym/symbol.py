@@ -31,9 +31,11 @@ from tigon.ir.graph import (
 )
 from tigon.ir.rewrite import copied, rewrite
 from tigon.name import current as current_names
+from tigon.ops import casting
 from tigon.ops.primitive.control import result_count
 from tigon.ops.record import Family, Operator
 from tigon.ops.tensor.statistics import variance
+from tigon.passes.insert_casts import remove_casts
 from tigon.runtime import tracing
 from tigon.runtime.profiling import note_place
 from tigon.runtime.tracing import instead_of
@@ -439,16 +441,20 @@ class Symbol:
     # -- files
 
     def tojson(self, remove_amp_cast: bool = True) -> str:
-        """The graph as MXNet's -symbol.json text."""
+        """The graph as MXNet's -symbol.json text. The casts of mixed precision (`amp_cast` and
+        `amp_multicast`) are left out, unless `remove_amp_cast=False`: without them it is the
+        network as it was written, of float32."""
+        values = remove_casts(self._graph()).outputs if remove_amp_cast else self._values
         try:
-            types = infer(self._values, {}, match=False)
+            types = infer(values, {}, match=False)
         except TigonError:  # a graph can be written even if its declared shapes disagree
             types = {}
-        return symbol_json.dumps(self._values, types)
+        return symbol_json.dumps(values, types)
 
     def save(self, fname: AnyPath, remove_amp_cast: bool = True) -> None:
-        """Write the graph to a file that `load` (and MXNet, if it holds MXNet operators) reads."""
-        write_file(fname, self.tojson().encode())
+        """Write the graph to a file that `load` (and MXNet, if it holds MXNet operators) reads;
+        `remove_amp_cast` (default True) as in `tojson`."""
+        write_file(fname, self.tojson(remove_amp_cast).encode())
 
     def debug_str(self) -> str:
         """The graph as readable text."""
@@ -459,7 +465,7 @@ class Symbol:
         return Graph.of(self._values)
 
     def __reduce__(self) -> Any:
-        return load_json, (self.tojson(),)
+        return load_json, (self.tojson(remove_amp_cast=False),)
 
     def __copy__(self) -> Symbol:
         return self._like(self._values)
@@ -595,10 +601,14 @@ def apply(
     suspended = _native.suspend()
     try:
         values = tuple(enter(operand, op.name) for operand in given)
+        adapt = tracing.adapter()
+        policy = casting.current()
+        if policy is not None:
+            rule = policy.rule(op, attrs)
+            values = casting.cast_operands(rule, op, attrs, values, _maker(adapt), own)
         node = Node(op, values, attrs, own, hints)
         note_initial_values(node)
         note_place(own, user_line())
-        adapt = tracing.adapter()
         outputs = node.outputs if adapt is None else adapt(node)
         if like is None or like is Symbol:
             kinds = [type(o) for o in given if isinstance(o, Symbol) and type(o) is not Symbol]
@@ -607,6 +617,13 @@ def apply(
     finally:
         if suspended:
             _native.resume()
+
+
+def _maker(adapt: Callable[[Node], Sequence[Value]] | None) -> casting.Make:
+    """What makes the casts before a node: while tracing they are steps like any other."""
+    if adapt is None:
+        return casting.plain
+    return lambda op, inputs, attrs, name: adapt(Node(op, inputs, attrs, name))
 
 
 def visible_count(node: Node) -> int:

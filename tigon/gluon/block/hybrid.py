@@ -333,9 +333,17 @@ class HybridBlock(ShortCall, Block):
         """Write `path-symbol.json` and `path-0000.params`, for `SymbolBlock.imports` or MXNet.
 
         The graph is that of prediction, for any batch; forward code that reads shapes is traced at
-        the shapes of the last call.
+        the shapes of the last call. The casts of mixed precision (`contrib.amp`) are left out,
+        unless `remove_amp_cast=False`.
         """
         symbol = symbol_for_export(self)
+        narrowed = [p.name for p in self.collect_params().values() if p._narrowed]
+        check(
+            not (remove_amp_cast and narrowed),
+            "export",
+            f"parameter '{', '.join(narrowed[:1])}' was converted with cast_optional_params, and "
+            "fits the graph with its casts alone; pass remove_amp_cast=False",
+        )
         stem = os.fsdecode(path)
         symbol_file, params_file = f"{stem}-symbol.json", f"{stem}-{epoch:04d}.params"
         auxiliary = set(symbol.list_auxiliary_states())
@@ -346,6 +354,6 @@ class HybridBlock(ShortCall, Block):
                 arrays[f"aux:{name}"] = param._whole()
             elif name in arguments:
                 arrays[f"arg:{name}"] = param._whole()
-        symbol.save(symbol_file)
+        symbol.save(symbol_file, remove_amp_cast=remove_amp_cast)
         nd.save(params_file, arrays)
         return symbol_file, params_file

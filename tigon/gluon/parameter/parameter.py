@@ -84,6 +84,8 @@ class Parameter(NamesWrongTypes):
         self._zeroed: dict[int, tuple[int, int]] = {}
         self._deferred: tuple[Any, list[Context], Any, Any] | None = None
         self._variable: Any = None
+        self._narrowed = False
+        """Whether `contrib.amp` has cast it once for all."""
         self.path = ""  # block path, for messages
         self.auxiliary = grad_req == "null"
         self._grad_req = ""
@@ -418,7 +420,7 @@ class Parameter(NamesWrongTypes):
         """Change the element type of values and gradient."""
         hooks.changes(f"casts {self._where}")
         self._dtype = as_dtype(dtype)
-        self._variable = None
+        self._variable, self._narrowed = None, False
         _epoch.advance()
         if self._arrays is None:
             return

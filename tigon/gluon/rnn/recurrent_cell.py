@@ -20,6 +20,7 @@ from tigon.gluon.rnn.sequences import (
     time_axis,
 )
 from tigon.nd import NDArray
+from tigon.ops import casting
 
 
 class RecurrentCell(Block):
@@ -150,7 +151,8 @@ class HybridRecurrentCell(RecurrentCell, HybridBlock):
             if not (isinstance(state, NDArray) and isinstance(inputs, NDArray)):
                 continue
             check(
-                state.shape == info["shape"] and state.dtype == inputs.dtype,
+                state.shape == info["shape"]
+                and (state.dtype == inputs.dtype or casting.mixes(state.dtype, inputs.dtype)),
                 type(self).__name__,
                 f"states[{number}]: expected shape {info['shape']}, {as_dtype(inputs.dtype)} like "
                 f"inputs; given {state.shape}, {as_dtype(state.dtype)}; begin_state(batch_size="

@@ -141,7 +141,7 @@ cast = elementwise(
     lower=lambda a, x: L.cast(x, as_dtype(a.dtype)),
     grad=lambda a, g, y, x: (cast_like(g, x),),
     numpy=lambda x, dtype: convert(x, as_dtype(dtype)),
-    aliases=("cast", "amp_cast"),
+    aliases=("cast",),
     samples=(
         ((3, 5), {"dtype": "float64"}),
         ((3, 5), {"dtype": "int32"}),
