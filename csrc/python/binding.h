@@ -65,5 +65,6 @@ void bind_object_code(nb::module_& m);
 void bind_engine(nb::module_& m);
 void bind_callbacks(nb::module_& m);
 void bind_devices(nb::module_& m);
+void bind_images(nb::module_& m);
 
 }  // namespace tigon

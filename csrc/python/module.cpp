@@ -160,6 +160,7 @@ void set_up(nb::module_& m) {
   bind_callbacks(m);
   bind_devices(m);
   bind_object_code(m);
+  bind_images(m);
   if (PyModule_AddFunctions(m.ptr(), functions)) throw nb::python_error();
 
   const char* mode = std::getenv("TIGON_ENGINE");
