@@ -578,7 +578,8 @@ def set_error_types(user: type, index: type, timeout: type) -> None:
 # What a decoder shows as an "arrow_array" of four bytes a pixel, without the fourth.
 def take_pixels(capsule: Any, out: np.ndarray, reversed: bool = False) -> None: ...
 
-# out[channel, row, column] = table[channel, image[row, column, channel]]; entries of any 1 to 8 bytes
+# out[channel, row, column] = table[channel, image[row, column, channel]]; table (channels, 256), of
+# 1 to 8 bytes an entry
 def look_up_bytes(image: np.ndarray, table: np.ndarray, out: np.ndarray) -> None: ...
 
 # rows, columns: the first old number of each new one, int64, and weights (taps, size), float32

@@ -26,7 +26,7 @@ class Images(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         with open(self._paths[index], "rb") as file:
-            picture = Image.open(file).convert("RGB")
+            picture = Image.open(file, "r").convert("RGB")
         return self._change(picture), self._labels[index]
 
 
