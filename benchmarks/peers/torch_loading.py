@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 VERSION = torch.__version__
+_read = Image.open
 
 
 class Images(Dataset):
@@ -26,7 +27,7 @@ class Images(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         with open(self._paths[index], "rb") as file:
-            picture = Image.open(file, "r").convert("RGB")
+            picture = _read(file).convert("RGB")
         return self._change(picture), self._labels[index]
 
 
