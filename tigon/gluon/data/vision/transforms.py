@@ -155,14 +155,14 @@ class _ByteByByte(Block):
 
     def _is_for_tables(self, x: Any) -> bool:
         return (
-            isinstance(x, nd.NDArray)
+            current_trace() is None
+            and isinstance(x, nd.NDArray)
             and x.ndim == 3
             and x.dtype == np.uint8
             and x.size > 0
             and x.context == current_context()
             and is_host(x.device_index)
             and not autograd.is_recording()
-            and current_trace() is None
             and not any(block._forward_hooks or block._forward_pre_hooks for block in self._blocks)
             and not any(block._dtype == "bfloat16" for block in self._blocks if type(block) is Cast)
         )
