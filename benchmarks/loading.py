@@ -33,6 +33,7 @@ from PIL import __version__ as PILLOW
 from processors import processors
 
 import tigon as mx
+from tigon.base.progress import progress
 from tigon.gluon.data import DataLoader
 from tigon.gluon.data.vision import ImageFolderDataset, transforms
 
@@ -148,7 +149,7 @@ def table(found: list[Case], rounds: int, limit: Callable[[], float]) -> list[st
     for case in found:
         check(case)
         speeds: dict[str, list[float]] = {name: [] for name in [*case.loaders, "floor"]}
-        for _ in range(rounds):
+        for _ in progress(range(rounds), case.name, "rounds"):
             for name, loader in case.loaders.items():
                 speeds[name].append(speed(loader))
             speeds["floor"].append(limit())
