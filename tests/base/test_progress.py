@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ WITHOUT_TQDM = "sys.modules['tqdm'] = None"
 def on_a_terminal(program: str) -> tuple[str, str]:
     """What a program writes to its output, and to a terminal that is its standard error."""
     own, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=other, cwd=ROOT
     )
@@ -82,6 +86,7 @@ def test_tqdm_draws_where_it_is_installed() -> None:
     pytest.importorskip("tqdm")
     said, seen = on_a_terminal(LOOP.format(absent="", delay=0.05))
     assert "counting: " in seen and "/12" in seen and said.split() == ["a", "b", "c"]
+    assert "saying: " in seen and last_line(seen) == ""
 
 
 def test_short_loops_and_files_show_nothing() -> None:
