@@ -3,6 +3,7 @@ lie."""
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ import tigon as mx
 from tests.data import worker_datasets as sets
 from tests.data.test_images import saved
 from tigon import _native, autograd, image, nd, recordio
-from tigon.gluon.data import DataLoader
+from tigon.base.files import anonymous_file
+from tigon.gluon.data import DataLoader, shared
+from tigon.gluon.data.batchify import Group, Pad, Stack
+from tigon.gluon.data.loading import Order, default_batchify_fn, load
 from tigon.gluon.data.vision import transforms
 from tigon.gluon.nn import HybridSequential
 from tigon.image import codec, resample
 from tigon.image.tables import look_up
+from tigon.nd.views import host
 
 RNG = np.random.default_rng(5)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -303,6 +308,39 @@ def test_samples_lie_where_their_batch_does(how: str) -> None:
         for found, right in zip(epoch(loader), batches, strict=True):
             for mine, theirs in zip(found, right, strict=True):
                 exactly(np.asarray(mine), np.asarray(theirs))
+
+
+@pytest.mark.parametrize(
+    ("how", "lie"), [("one", True), ("two", True), ("sized", True), ("scaled", True),
+                     ("cached", False)],
+)  # fmt: skip
+def test_batches_are_made_where_the_loop_finds_them(
+    monkeypatch: pytest.MonkeyPatch, how: str, lie: bool
+) -> None:
+    """In the worker itself: nothing is copied, of samples of many shapes neither, and the memory
+    does not grow."""
+    memory = anonymous_file("tigon-test")
+    arena = shared.Arena(memory)
+    monkeypatch.setattr(shared, "_arena", arena)
+    data = sets.Pictures(320, transforms.Compose(CHAINS["normalized"]()), how)
+    batchify = Group(Pad(), Stack()) if how == "sized" else default_batchify_fn
+    for number in range(40):
+        arena.begin()
+        order = Order(number, 8 * number, list(range(8 * number, 8 * number + 8)), 1)
+        batch = load(data, batchify, order)
+        slot = arena._slot
+        inside = [slot is not None and part.size and
+                  0 <= host(part).ctypes.data - slot.whole().ctypes.data < slot.capacity
+                  for part in batch]  # fmt: skip
+        sent = arena.pack(batch)
+        if number % 4 == 2:  # some batches after another shape
+            assert all(inside) or not lie
+            assert not lie or sent.offset == slot.offset
+        del batch
+        arena.release([sent.offset])
+    assert arena._lends == lie
+    assert sum(one.capacity for one in arena._slots.values()) <= 4 * max(arena._usual, 1 << 16)
+    os.close(memory)
 
 
 @pytest.mark.alone

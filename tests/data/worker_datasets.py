@@ -143,6 +143,12 @@ class Pictures:
         first, second = (self.transform(self.picture(at)) for at in (index, index + 1))
         return (first, second) if index % 2 else (second, first)
 
+    def sized(self, index: int) -> Any:
+        return self.transform(self.picture(index, 40 + index % 7)), self.transform(self.picture(1))
+
+    def scaled(self, index: int) -> Any:
+        return self.transform(self.picture(index, 16 + index // 32)), index
+
     def cached(self, index: int) -> Any:
         if index not in self.kept:
             self.kept[index] = self.transform(self.picture(index))

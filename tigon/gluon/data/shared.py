@@ -78,6 +78,9 @@ class Arena:
         self._rows: dict[tuple[tuple[int, ...], str, int], int] = {}
         self._asked: dict[tuple[tuple[int, ...], str], int] = {}
         self._lent: list[weakref.ref[np.ndarray]] = []
+        self._found: set[Any] = set()
+        self._useful: set[Any] | None = None
+        """Which rows became batches where they lay; None: that is to be seen."""
         self._lends = True
         self._kept = 0
         self._thread = get_ident()
@@ -87,6 +90,7 @@ class Arena:
         self._used = self._samples = 0
         self._slot = self._find(self._usual) if self._usual else None
         self._rows.clear()
+        self._found.clear()
         self._lent.clear()
 
     def begin_sample(self, sample: int, count: int) -> None:
@@ -101,14 +105,17 @@ class Arena:
             return np.empty(shape, dtype)
         kind = (shape, dtype.str)
         time = self._asked[kind] = self._asked.get(kind, -1) + 1
+        row = (*kind, time)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        begin = self._rows.get((*kind, time))
+        begin = self._rows.get(row)
         if begin is None:
+            if self._useful is not None and row not in self._useful:
+                return np.empty(shape, dtype)
             begin, need = self._used, size * self._samples
             can = self._lends and self._slot is not None and self._samples > 0 < size
             if not can or begin + need > self._slot.capacity:  # type: ignore[union-attr]
                 return np.empty(shape, dtype)
-            self._rows[(*kind, time)] = begin
+            self._rows[row] = begin
             self._used = _aligned(begin + need)
         assert self._slot is not None
         begin += size * self._sample
@@ -123,12 +130,14 @@ class Arena:
         if self._slot is None or not self._lent or len(parts) != self._samples:
             return None
         begin = _address(first) - _address(self._slot.whole())
-        if begin not in self._rows.values():
+        row = next((row for row, place in self._rows.items() if place == begin), None)
+        if row is None:
             return None
         for place, part in enumerate(parts):
             follows = _address(part) == _address(first) + place * first.nbytes
             if not (follows and part.flags.c_contiguous and part.dtype == first.dtype):
                 return None
+        self._found.add(row)
         whole = self._slot.whole()[begin : begin + len(parts) * first.nbytes].view(np.ndarray)
         return whole.view(first.dtype).reshape(len(parts), *first.shape)
 
@@ -169,6 +178,10 @@ class Arena:
             pickled = None
         if not any(part.size for part in parts):
             return Message(pickled, -1, 0, [(0, 0)] * len(parts))
+        if self._rows:  # those that were in vain, as of samples of many shapes, only cost memory
+            self._useful = set(self._found)
+        elif self._useful:  # samples have another shape now
+            self._useful = None
         if any(lent() is not None for lent in self._lent):
             # Code of the dataset keeps samples, which the other process may write to. One that is
             # kept keeps a whole slot: where that is the rule, samples have memory of their own.
