@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-path bench-launches bench-check soak fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-launches bench-data bench-check soak fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -56,6 +56,10 @@ bench-path: build
 # Every launch of a training step, in microseconds.
 bench-launches: build
 	PYTHONPATH=. $(PY) benchmarks/launches.py
+
+# Images from files to batches, beside PyTorch's DataLoader; needs Pillow.
+bench-data: build $(VENV)/.ready
+	PYTHONPATH=. $(PY) benchmarks/loading.py $(DATA)
 
 # Instructions of small programs against recorded counts; CHECK=--record records them.
 bench-check: build

@@ -37,6 +37,7 @@ from workloads import Row, rows
 import tigon as mx
 from tigon import _native
 from tigon.base.files import write_file
+from tigon.base.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("tigon", "tigon imperative", *OTHERS)
@@ -196,13 +197,16 @@ def measure(only: str, rounds: int, threads: int) -> Figures:
     figures = Figures()
     limits = machine.measure(threads)
     found: list[tuple[Row, dict[str, Times], float]] = []
+    bar = Progress(None, "benchmarks", "rows")
     for row in rows(only):
         around = [machine.memory(threads)] if limits.in_memory(row.size) else []
         times = turns.measure(row, rounds)
         around += [machine.memory(threads) for _ in around]
         found.append((row, times, max(around, default=limits.memory)))
         row.contestants.clear()  # and with them their arrays
-        print(f"  {row.name}: done", file=sys.stderr)
+        bar.say(f"  {row.name}: done", sys.stderr)
+        bar.step()
+    bar.close()
     if only in extents.NAME:
         figures.extents = extents.measure(rounds)
     figures.beginnings = beginnings.measure(only=only)

@@ -19,6 +19,7 @@ import numpy as np
 
 import tigon as mx
 from tigon import autograd, gluon, nd
+from tigon.base.progress import Progress
 from tigon.gluon import nn
 
 DATA = Path(__file__).with_name("digits.csv.gz")
@@ -102,6 +103,7 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
     )
     losses, accuracies, rates = [], [], []
     mode = "hybridized" if hybridize else "imperative"
+    bar = Progress(epochs, mode, "epochs")
     for epoch in range(epochs):
         total = nd.zeros((1,))
         began = time.perf_counter()
@@ -114,11 +116,12 @@ def train(hybridize: bool, epochs: int, data: tuple) -> dict:
         losses.append(total.asscalar() / len(loader))
         rates.append(len(loader) * BATCH / (time.perf_counter() - began))
         accuracies.append(accuracy(net, test_images, test_labels))
-        print(
+        bar.say(
             f"{mode} epoch {epoch + 1:>2}/{epochs}: loss {losses[-1]:.4f}, "
-            f"test accuracy {accuracies[-1]:.2%}",
-            flush=True,
+            f"test accuracy {accuracies[-1]:.2%}"
         )
+        bar.step()
+    bar.close()
     # The first epoch compiles; it is not what a longer training runs at.
     steady = float(np.median(rates[1:])) if len(rates) > 1 else rates[0]
     return {

@@ -574,6 +574,25 @@ def forget_notices() -> None:
 def set_error_types(user: type, index: type, timeout: type) -> None:
     """TigonError, TigonIndexError, TigonTimeoutError."""
 
+# Images: arrays (height, width, channels) of bytes or float32, channels side by side.
+# What a decoder shows as an "arrow_array" of four bytes a pixel, without the fourth.
+def take_pixels(capsule: Any, out: np.ndarray, reversed: bool = False) -> None: ...
+
+# out[channel, row, column] = table[channel, image[row, column, channel]]; table (channels, 256), of
+# 1 to 8 bytes an entry
+def look_up_bytes(image: np.ndarray, table: np.ndarray, out: np.ndarray) -> None: ...
+
+# rows, columns: the first old number of each new one, int64, and weights (taps, size), float32
+def resample_image(
+    image: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray] | None,
+    columns: tuple[np.ndarray, np.ndarray] | None,
+    out: np.ndarray,
+) -> None: ...
+def pick_pixels(
+    image: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray
+) -> None: ...
+
 class profile:
     """A submodule: what each thread did, and when, while a profile is taken. Kinds of spans are
     those of `tigon.runtime.profiling`; times are nanoseconds of the steady clock."""

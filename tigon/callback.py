@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from tigon.base import check
 from tigon.base.files import AnyPath
 from tigon.base.lazy import complete as _complete
+from tigon.base.progress import drawn, is_shown
 from tigon.module.files import save_checkpoint
 
 __all__ = [
@@ -163,6 +163,9 @@ class ProgressBar:
     length : the width of the bar in characters
     """
 
+    draws_progress = True
+    """`fit` draws none of its own then."""
+
     def __init__(self, total: int, length: int = 80) -> None:
         check(total > 0, "ProgressBar", f"total: expected 1 or more batches; given {total}")
         self.bar_len = length
@@ -172,12 +175,12 @@ class ProgressBar:
     def __call__(self, param: Any) -> None:
         """After a batch."""
         count = param.nbatch
-        if not sys.stderr.isatty():
+        if not is_shown():
             logging.info("%s\r", self.text(count))
             return
         if self._drawn is None or count < self._drawn.n:
             self._close()
-            self._drawn = _bar(self.total, self.text)
+            self._drawn = drawn(self.total, unit="batch", leave=True, text=self.text)
         self._drawn.update(count - self._drawn.n)
         if count >= self.total:
             self._close()
@@ -196,29 +199,6 @@ class ProgressBar:
         share = min(count / self.total, 1.0)
         filled = round(self.bar_len * share)
         return f"[{'=' * filled}{'-' * (self.bar_len - filled)}] {math.ceil(100 * share)}%"
-
-
-class _Plain:
-    """A bar that is written over itself."""
-
-    def __init__(self, text: Callable[[int], str]) -> None:
-        self._text, self.n = text, 0
-
-    def update(self, more: int) -> None:
-        self.n += more
-        sys.stderr.write(f"\r{self._text(self.n)}")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        sys.stderr.write("\n")
-
-
-def _bar(total: int, text: Callable[[int], str]) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _Plain(text)
-    return tqdm(total=total, unit="batch", leave=True)
 
 
 class LogValidationMetricsCallback:

@@ -66,5 +66,6 @@ void bind_engine(nb::module_& m);
 void bind_callbacks(nb::module_& m);
 void bind_devices(nb::module_& m);
 void bind_profile(nb::module_& m);
+void bind_images(nb::module_& m);
 
 }  // namespace tigon

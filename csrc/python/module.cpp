@@ -161,6 +161,7 @@ void set_up(nb::module_& m) {
   bind_devices(m);
   bind_profile(m);
   bind_object_code(m);
+  bind_images(m);
   if (PyModule_AddFunctions(m.ptr(), functions)) throw nb::python_error();
 
   const char* mode = std::getenv("TIGON_ENGINE");

@@ -1,4 +1,5 @@
-// Storage, pool, engine, programs and object code without Python, made to run under sanitizers.
+// Storage, pool, engine, programs, object code and images without Python, made to run under
+// sanitizers.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 
 #include "engine/engine.h"
 #include "engine/pool.h"
+#include "image/pixels.h"
 #include "memory/storage.h"
 #include "profile/profile.h"
 #include "program/control.h"
@@ -1031,6 +1033,116 @@ void fork_join_time() {
   std::printf("fork and join of two threads: %.0f ns\n", spent.count() / kRounds);
 }
 
+std::vector<uint8_t> bytes_of(size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<uint8_t> made(count);
+  for (uint8_t& byte : made) byte = static_cast<uint8_t>(random());
+  return made;
+}
+
+// Every buffer is as long as its content: what is written or read beyond is seen by a sanitizer.
+void padding_is_dropped() {
+  for (size_t pixels = 0; pixels < 40; ++pixels) {
+    for (bool reversed : {false, true}) {
+      const std::vector<uint8_t> from = bytes_of(4 * pixels, 1);
+      std::vector<uint8_t> to(3 * pixels);
+      drop_padding(from.data(), pixels, reversed, to.data());
+      for (size_t place = 0; place < to.size(); ++place) {
+        const size_t channel = place % 3;
+        REQUIRE(to[place] == from[4 * (place / 3) + (reversed ? 2 - channel : channel)]);
+      }
+    }
+  }
+}
+
+template <class Entry>
+void bytes_are_looked_up_as() {
+  for (int64_t channels : {1, 2, 3, 4}) {
+    for (bool turned : {false, true}) {
+      const int64_t height = 5, width = 7, row = width * channels;
+      const std::vector<uint8_t> from = bytes_of(static_cast<size_t>(height * row), 2);
+      std::vector<Entry> table(static_cast<size_t>(256 * channels));
+      for (size_t place = 0; place < table.size(); ++place)
+        table[place] = static_cast<Entry>(place * 7919);
+      std::vector<Entry> to(from.size());
+      const uint8_t* first = from.data() + (turned ? (height - 1) * row + row - channels : 0);
+      look_up({first, height, width, channels, turned ? -row : row, turned ? -channels : channels},
+              table.data(), sizeof(Entry), to.data());
+      for (int64_t y = 0; y < height; ++y) {
+        for (int64_t x = 0; x < width; ++x) {
+          for (int64_t channel = 0; channel < channels; ++channel) {
+            const int64_t pixel = turned ? (height - 1 - y) * width + width - 1 - x : y * width + x;
+            const uint8_t byte = from[static_cast<size_t>(pixel * channels + channel)];
+            REQUIRE(to[static_cast<size_t>((channel * height + y) * width + x)] ==
+                    table[static_cast<size_t>(256 * channel + byte)]);
+          }
+        }
+      }
+    }
+  }
+}
+
+void bytes_are_looked_up() {
+  bytes_are_looked_up_as<uint8_t>();
+  bytes_are_looked_up_as<uint16_t>();
+  bytes_are_looked_up_as<uint32_t>();
+  bytes_are_looked_up_as<uint64_t>();
+}
+
+// Taps begin before the image, and end behind it.
+void images_are_resampled() {
+  for (int64_t channels : {1, 2, 3, 4}) {
+    for (int64_t count : {1, 2, 3, 4, 5}) {
+      const int64_t height = 4, width = 6, new_height = 5, new_width = 3;
+      const std::vector<uint8_t> from = bytes_of(static_cast<size_t>(height * width * channels), 3);
+      const std::vector<int64_t> rows{-2, 0, 1, 3, 3}, columns{-1, 2, 5};
+      std::vector<float> down(static_cast<size_t>(new_height * count)), along;
+      for (size_t place = 0; place < down.size(); ++place)
+        down[place] = 0.3f + 0.01f * static_cast<float>(place % 7);
+      along.assign(down.begin(), down.begin() + static_cast<std::ptrdiff_t>(new_width * count));
+      const Taps vertical{new_height, count, rows.data(), down.data()};
+      const Taps horizontal{new_width, count, columns.data(), along.data()};
+      std::vector<uint8_t> to(static_cast<size_t>(new_height * new_width * channels));
+      resample(from.data(), height, width, channels, width * channels, &vertical, &horizontal,
+               to.data());
+      auto inside = [](int64_t place, int64_t size) {
+        return std::min(std::max<int64_t>(place, 0), size - 1);
+      };
+      for (int64_t place = 0; place < static_cast<int64_t>(to.size()); ++place) {
+        const int64_t channel = place % channels, x = place / channels % new_width;
+        const int64_t y = place / channels / new_width;
+        double sum = 0;
+        for (int64_t i = 0; i < count; ++i) {
+          for (int64_t j = 0; j < count; ++j) {
+            const int64_t old_y = inside(rows[static_cast<size_t>(y)] + i, height);
+            const int64_t old_x = inside(columns[static_cast<size_t>(x)] + j, width);
+            sum += static_cast<double>(down[static_cast<size_t>(i * new_height + y)]) *
+                   static_cast<double>(along[static_cast<size_t>(j * new_width + x)]) *
+                   from[static_cast<size_t>((old_y * width + old_x) * channels + channel)];
+          }
+        }
+        REQUIRE(std::fabs(std::min(sum, 255.0) - to[static_cast<size_t>(place)]) < 0.51);
+      }
+    }
+  }
+}
+
+void pixels_are_picked() {
+  for (size_t size : {1, 2, 3, 4, 12, 16}) {
+    const std::vector<uint8_t> from = bytes_of(4 * 5 * size, 4);
+    const std::vector<int64_t> rows{3, 3, 0}, columns{4, 0, 2, 2};
+    std::vector<uint8_t> to(rows.size() * columns.size() * size);
+    pick(reinterpret_cast<const char*>(from.data()), static_cast<int64_t>(5 * size), size,
+         rows.data(), 3, columns.data(), 4, reinterpret_cast<char*>(to.data()));
+    for (size_t place = 0; place < to.size(); ++place) {
+      const size_t pixel = place / size;
+      const auto row = static_cast<size_t>(rows[pixel / 4]);
+      const auto column = static_cast<size_t>(columns[pixel % 4]);
+      REQUIRE(to[place] == from[(row * 5 + column) * size + place % size]);
+    }
+  }
+}
+
 }  // namespace
 
 void check_nested(const profile::ThreadEvents& thread) {
@@ -1126,6 +1238,10 @@ int main() {
   routines_work_through_batches();
   object_code_comes_in_order();
   profiles_are_nested_and_taken_while_threads_record();
+  padding_is_dropped();
+  bytes_are_looked_up();
+  images_are_resampled();
+  pixels_are_picked();
   fork_join_time();
   ThreadPool::instance().set_threads(4);
   stress(100000, 3, 7);

@@ -57,6 +57,16 @@ def test_the_launches_of_a_step_are_timed(tmp_path):
         assert part in done.stdout
 
 
+def test_the_loading_of_images_is_timed(tmp_path):
+    done = run("loading.py", "--rounds", "1", "--files", "20", "--times", "16", home=tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| decoded")]
+    assert len(rows) == 2
+    for row in rows:
+        own, floor = (float(row[place].replace(",", "")) for place in (1, 4))
+        assert 0 < own < 2 * floor
+
+
 def test_figures_go_between_the_markers_of_pages(tmp_path):
     page, readme = tmp_path / "page.md", tmp_path / "README.md"
     lines = (ROOT / "README.md").read_text().splitlines()

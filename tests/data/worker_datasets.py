@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,55 @@ class Process(Rows):
 
     def __getitem__(self, index: int) -> int:
         return os.getpid()
+
+
+class Pictures:
+    """Noise as images of uint8, changed by a transform: how, is the name of a method."""
+
+    def __init__(self, length: int, transform: Any, how: str) -> None:
+        self.length, self.transform, self.how = length, transform, how
+        self.kept: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def picture(self, index: int, side: int = 8) -> Any:
+        noise = np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        return nd.array(noise, dtype="uint8")
+
+    def __getitem__(self, index: int) -> Any:
+        return getattr(self, self.how)(index)
+
+    def one(self, index: int) -> Any:
+        return self.transform(self.picture(index)), index
+
+    def two(self, index: int) -> Any:
+        return self.transform(self.picture(index)), self.transform(self.picture(-1 - index % 2 + 2))
+
+    def further(self, index: int) -> Any:
+        made = self.transform(self.picture(index))
+        made *= 2
+        return made.reshape((-1,)), made + 1
+
+    def swapped(self, index: int) -> Any:
+        first, second = (self.transform(self.picture(at)) for at in (index, index + 1))
+        return (first, second) if index % 2 else (second, first)
+
+    def sized(self, index: int) -> Any:
+        return self.transform(self.picture(index, 40 + index % 7)), self.transform(self.picture(1))
+
+    def scaled(self, index: int) -> Any:
+        return self.transform(self.picture(index, 16 + index // 32)), index
+
+    def cached(self, index: int) -> Any:
+        if index not in self.kept:
+            self.kept[index] = self.transform(self.picture(index))
+        return self.kept[index], index
+
+    def threads(self, index: int) -> Any:
+        with ThreadPoolExecutor(4) as pool:
+            return tuple(pool.map(lambda at: self.transform(self.picture(at)), [index] * 8))
+
+
+def as_they_are(samples: list[Any]) -> list[Any]:
+    return samples

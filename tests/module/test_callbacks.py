@@ -285,3 +285,26 @@ def test_a_monitor_that_looks_at_everything_is_shown_operands() -> None:
     before = mx.runtime.stats()["native_calls"]
     executor.forward()  # nobody looks
     assert mx.runtime.stats()["native_calls"] == before + 1
+
+
+# -- bars of the loops themselves
+
+
+def test_loops_of_modules_draw_a_bar_unless_a_callback_does(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)  # type: ignore[arg-type]
+    monkeypatch.setattr("tigon.base.progress.SECONDS", 0.0)
+    monkeypatch.setattr("tigon.base.progress._BETWEEN", 0.0)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    module, data = module_of(), batches()
+    module.fit(data, num_epoch=1)
+    assert "\repoch 0: 1 batches" in screen.getvalue()
+    module.score(data, "acc", num_batch=1)
+    module.predict(data, num_batch=2)
+    assert "\rpredict: 1/2 batches" in screen.getvalue()
+    screen.truncate(0)
+    bar = mx.callback.ProgressBar(100)
+    module.fit(data, num_epoch=1, batch_end_callback=[bar])
+    assert "epoch" not in screen.getvalue() and "[---" in screen.getvalue()

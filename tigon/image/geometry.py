@@ -14,6 +14,7 @@ from tigon.image import codec
 from tigon.image.chance import chance
 from tigon.image.resample import resample
 from tigon.nd import NDArray, array, from_numpy
+from tigon.nd.views import host
 
 __all__ = [
     "center_crop",
@@ -33,8 +34,8 @@ __all__ = [
 
 
 def pixels(where: str, src: Any) -> np.ndarray:
-    """An image as numpy's array."""
-    found = src.asnumpy() if isinstance(src, NDArray) else np.asarray(src)
+    """An image as numpy's array, to be read: it may be the memory of `src`."""
+    found = host(src)
     check(
         found.ndim == 3 and found.size > 0,
         where,
@@ -86,7 +87,13 @@ def imresize(src: Any, w: int, h: int, interp: int = 1) -> NDArray:
     image = pixels("imresize", src)
     height, width = image.shape[:2]
     how = _get_interp_method(interp, (height, width, h, w))
-    return as_array(resample("imresize", image, w, h, how))
+    return as_array(_resized("imresize", image, w, h, how))
+
+
+def _resized(where: str, image: np.ndarray, width: int, height: int, how: int) -> np.ndarray:
+    """Resized, or copied: in memory of its own."""
+    found = resample(where, image, width, height, how)
+    return image.copy() if found is image else found
 
 
 def _get_interp_method(interp: int, sizes: Sequence[int] = ()) -> int:
@@ -150,7 +157,7 @@ def resize_short(src: Any, size: int, interp: int = 2) -> NDArray:
     else:
         new_height, new_width = size, size * width // height
     how = _get_interp_method(interp, (height, width, new_height, new_width))
-    return as_array(resample("resize_short", image, new_width, new_height, how))
+    return as_array(_resized("resize_short", image, new_width, new_height, how))
 
 
 def fixed_crop(

@@ -12,11 +12,13 @@ from tigon import recordio
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.image import codec
-from tigon.image.augmenters import Augmenter, CreateAugmenter
+from tigon.image.augmenters import Augmenter, CastAug, ColorNormalizeAug, CreateAugmenter
 from tigon.image.geometry import as_array
+from tigon.image.tables import look_up, table_of
 from tigon.io import DataBatch, DataDesc, DataIter
 from tigon.io.batches import part_of
 from tigon.nd import NDArray, array
+from tigon.nd.views import host
 from tigon.runtime import keys
 
 
@@ -205,6 +207,7 @@ class ImageIter(DataIter):
         self.provide_data = [DataDesc(data_name, (batch_size, *self.data_shape), self.dtype)]
         labels = (batch_size,) if label_width == 1 else (batch_size, label_width)
         self.provide_label = [DataDesc(label_name, labels)]
+        self._by_bytes: tuple[list[Any], np.ndarray, list[Any]] | None = None
         self._left_over: list[Any] = []
         self.cur = 0
         self._order: list[Any] = []
@@ -249,6 +252,7 @@ class ImageIter(DataIter):
         self.cur = min(self.cur + self.batch_size, len(self._order))
         images = np.empty(self.provide_data[0].shape, self.dtype)
         labels = self._empty_labels()
+        self._by_bytes = self._last_by_bytes()  # each time: the list and its parts are the user's
         for place, key in enumerate(chosen):
             self._fill(images, labels, place, key)
         return DataBatch([as_array(images)], [array(labels)], pad)
@@ -266,8 +270,43 @@ class ImageIter(DataIter):
             f"{numbers.size}",
         )
         labels[place] = numbers if self.label_width > 1 else numbers[0]
-        image = self.augmentation_transform(self._decoded(key, content))
+        image: Any = self._decoded(key, content)
+        if self._by_bytes is None:
+            self._place(images, place, key, self.augmentation_transform(image))
+            return
+        before, table, after = self._by_bytes
+        for change in before:
+            image = change(image)
+        pixels = host(image)
+        if pixels.dtype == np.uint8 and pixels.shape == (*self.data_shape[1:], self.data_shape[0]):
+            look_up(pixels, table, images[place])
+            return
+        for change in after:
+            image = change(image)
         self._place(images, place, key, image)
+
+    def _last_by_bytes(self) -> tuple[list[Any], np.ndarray, list[Any]] | None:
+        """Augmenters, the table of those that come last and change number by number, and these;
+        None where there are none, or where a class of its own does it otherwise."""
+        kind = type(self)
+        if (
+            kind.augmentation_transform is not ImageIter.augmentation_transform
+            or kind.postprocess_data is not ImageIter.postprocess_data
+            or self.dtype == "bfloat16"
+        ):
+            return None
+        start = len(self.auglist)
+        while start and type(self.auglist[start - 1]) in (CastAug, ColorNormalizeAug):
+            start -= 1
+        after = self.auglist[start:]
+
+        def changed(image: Any) -> Any:
+            for change in after:
+                image = change(image)
+            return image.transpose((2, 0, 1))
+
+        table = table_of(changed, self.data_shape[0])
+        return self.auglist[:start], table.astype(self.dtype), after
 
     def _place(self, images: np.ndarray, place: int, key: Any, image: Any) -> None:
         found = self.postprocess_data(image)

@@ -16,8 +16,10 @@ from tigon.gluon.data.dataloader import DataLoader
 from tigon.image import augmenters, codec
 from tigon.image.geometry import as_array
 from tigon.image.iterator import ImageSource
+from tigon.image.tables import look_up, table_of
 from tigon.io.batches import DataDesc, MXDataIter, part_of
 from tigon.io.rows import accepted, required, shape_of
+from tigon.nd.views import host
 from tigon.runtime import keys
 
 _WITHOUT_MEANING = ("shuffle_chunk_size shuffle_chunk_seed seed_aug ctx device_id").split()
@@ -37,19 +39,38 @@ class _Normalize(HybridBlock):
 
 
 class _Batch:
-    """What a batch is made of: images of one size, normalized by one kernel, and labels."""
+    """What a batch is made of: images of one size, normalized by a table if they are of uint8, else
+    by one kernel, and labels."""
 
     def __init__(self, normalize: _Normalize, dtype: str) -> None:
         self._normalize = normalize
         self._dtype = dtype
+        self._table: np.ndarray | None = None
 
     def __call__(self, samples: list[Any]) -> Any:
-        images = nd.from_numpy(np.stack([shared.host(found) for found, _ in samples]))
+        images = [host(found) for found, _ in samples]
+        labels = nd.array(np.stack([label for _, label in samples]))
+        if all(image.dtype == np.uint8 for image in images) and self._dtype != "bfloat16":
+            return self._by_table(images), labels
+        data = nd.from_numpy(np.stack(images))
         if self._dtype == "uint8":
-            data = images.transpose((0, 3, 1, 2)).astype("uint8")
-        else:
-            data = self._normalize(images).astype(self._dtype)
-        return data, nd.array(np.stack([label for _, label in samples]))
+            return data.transpose((0, 3, 1, 2)).astype("uint8"), labels
+        return self._normalize(data).astype(self._dtype), labels
+
+    def _by_table(self, images: list[np.ndarray]) -> Any:
+        height, width, channels = images[0].shape
+        if self._table is None:
+            self._table = table_of(self._changed, channels)
+        batch = shared.empty((len(images), channels, height, width), self._table.dtype)
+        for image, out in zip(images, batch, strict=True):
+            look_up(image, self._table, out)
+        return shared.array_of(batch)
+
+    def _changed(self, image: Any) -> Any:
+        """Of an image, channels first, what becomes of its bytes."""
+        if self._dtype == "uint8":
+            return image.transpose((2, 0, 1))
+        return self._normalize(image.reshape((1, *image.shape))).astype(self._dtype)[0]
 
 
 class _Samples:

@@ -14,6 +14,7 @@ from tigon import metric, nd
 from tigon.base import TigonError, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.files import AnyPath
+from tigon.base.progress import progress
 from tigon.io import DataBatch, DataDesc, DataIter
 from tigon.module.files import BatchEndParam, read_params, write_params
 
@@ -319,7 +320,8 @@ class BaseModule(NamesWrongTypes):
             eval_metric = metric.create(eval_metric)
         eval_metric.reset()
         nbatch = 0
-        for eval_batch in _first(eval_data, num_batch):
+        shown = _shown(eval_data, "score", batch_end_callback, num_batch)
+        for eval_batch in _first(shown, num_batch):
             self.prepare(eval_batch)
             self.forward(eval_batch, is_train=False)
             self._add_to_score(eval_metric, eval_batch)
@@ -385,7 +387,7 @@ class BaseModule(NamesWrongTypes):
             eval_data.reset()
         batches = [
             [output.copy() for output in self._predicted(batch)]
-            for batch in _first(eval_data, num_batch)
+            for batch in _first(_shown(eval_data, "predict", total=num_batch), num_batch)
         ]
         if not batches or not merge_batches:
             return batches
@@ -500,7 +502,7 @@ class BaseModule(NamesWrongTypes):
         """A step for each batch. Callbacks are shown the variables of this function."""
         eval_metric.reset()
         nbatch = 0
-        batches = iter(train_data)
+        batches = _shown(train_data, f"epoch {epoch}", batch_end_callback)
         data_batch = next(batches, None)
         if data_batch is None:
             raise TigonError(
@@ -553,6 +555,15 @@ def joined(parts: list[Any], axis: int) -> Any:
         return parts[0]
     context = parts[0].context
     return nd.concat(*[part.as_in_context(context) for part in parts], dim=axis)
+
+
+def _shown(
+    batches: Iterable[Any], what: str, callbacks: Any = None, total: int | None = None
+) -> Iterator[Any]:
+    """The batches, with a bar unless a callback draws one."""
+    if any(getattr(callback, "draws_progress", False) for callback in listed(callbacks)):
+        return iter(batches)
+    return progress(batches, what, total=total)
 
 
 def _first(batches: Iterable[Any], count: int | None) -> Iterator[Any]:

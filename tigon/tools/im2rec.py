@@ -27,6 +27,7 @@ import numpy as np
 from tigon import image, recordio
 from tigon.base import TigonError, check
 from tigon.base.files import write_file
+from tigon.base.progress import Progress
 from tigon.image import codec
 
 AHEAD = 64
@@ -156,6 +157,7 @@ def make_records(path: str, options: argparse.Namespace) -> int:
     with (
         ThreadPoolExecutor(options.num_thread) as threads,
         recordio.MXIndexedRecordIO(f"{base}.idx", f"{base}.rec", "w") as records,
+        Progress(len(rows), f"{base}.rec", "images") as bar,
     ):
         left = iter(rows)
         waiting = [(row, threads.submit(record_of, row, options)) for row in islice(left, AHEAD)]
@@ -166,9 +168,10 @@ def make_records(path: str, options: argparse.Namespace) -> int:
                 content = future.result()
             except TigonError as error:
                 damaged += 1
-                print(f"left out: {error}", file=sys.stderr)
+                bar.say(f"left out: {error}", sys.stderr)
             else:
                 records.write_idx(row.number, content)
+            bar.step()
     print(f"{base}.rec: {len(rows) - damaged} of {len(rows)} images")
     return damaged
 

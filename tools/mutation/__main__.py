@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import IO
 
 from tigon.base.files import write_file
+from tigon.base.progress import Progress
 from tools.mutation.executed import RecordedTest, Records, chosen
 from tools.mutation.mutants import Mutant, differs, in_words, mutants
 
@@ -222,6 +223,7 @@ class Check:
 
     def __init__(self, options: argparse.Namespace, tests: list[RecordedTest]) -> None:
         self._options = options
+        self._bar = Progress(None, "trying", "changes")
         self._random = random.Random(options.seed)
         self._tests = tests
         self._lock = threading.Lock()
@@ -281,12 +283,14 @@ class Check:
                 counts["tried"] += 1
                 counts["lived"] += lives
                 counts["hung"] += not ended
+                self._bar.step()
                 if lives:
-                    print(*in_words(mutant, source), sep="\n")
-                    print(f"  lived: {len(tests)} tests", end="")
-                    print(f", {time.monotonic() - begin:.0f} s\n", flush=True)
+                    seconds = time.monotonic() - begin
+                    lived = f"  lived: {len(tests)} tests, {seconds:.0f} s\n"
+                    self._bar.say("\n".join([*in_words(mutant, source), lived]))
 
     def summary(self) -> Iterator[str]:
+        self._bar.close()
         yield f"{'part':<24}{'tried':>7}{'noticed':>9}{'lived':>7}{'hung':>6}"
         rows = [*sorted(self.counts.items()), ("all", sum(self.counts.values(), Counter()))]
         for name, counts in rows:
@@ -333,8 +337,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def record(runner: Runner) -> None:
         while missing and not _stopped.is_set():
             runner.record(records, missing.pop(0))
+            bar.step()
 
-    _at_once(record, runners)
+    with Progress(len(missing), "recording", "files") as bar:
+        _at_once(record, runners)
     check = Check(options, records.tests(ROOT, test_files))
     _at_once(check.work, runners)
     print(*check.summary(), sep="\n")

@@ -13,6 +13,7 @@ from tigon.base.lazy import complete as _complete
 from tigon.gluon.data import shared
 from tigon.gluon.data.loading import kept_dtype, stack
 from tigon.gluon.parameters_section import describe as _describe
+from tigon.nd.views import host
 
 __all__ = ["Append", "AsList", "Group", "Pad", "Stack"]
 
@@ -58,7 +59,7 @@ class Pad(NamesWrongTypes):
         self._use_shared_mem = use_shared_mem
 
     def __call__(self, data: list[Any]) -> Any:
-        parts = [shared.host(sample) for sample in data]
+        parts = [host(sample) for sample in data]
         axes = {part.ndim for part in parts}
         check(
             len(axes) == 1,
@@ -99,7 +100,7 @@ class Append(NamesWrongTypes):
     def __call__(self, data: list[Any]) -> list[Any]:
         found = []
         for sample in data:
-            part = shared.host(sample)
+            part = host(sample)
             part = np.expand_dims(part, self._batch_axis) if self._expand else part
             batch = shared.empty(part.shape, np.dtype(kept_dtype(part.dtype)))
             batch[...] = part

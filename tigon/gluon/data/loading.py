@@ -12,6 +12,7 @@ from tigon import nd
 from tigon.base import TigonError, as_dtype, check
 from tigon.gluon.data import shared
 from tigon.gluon.data.dataset import ArrayDataset
+from tigon.nd.views import host
 from tigon.runtime import keys
 
 Batchify = Callable[[list[Any]], Any]
@@ -42,6 +43,7 @@ def load(dataset: Any, batchify: Batchify, order: Order) -> Any:
             return made[0] if len(made) == 1 else made
     samples = []
     for place, index in enumerate(order.indices, order.first):
+        shared.begin_sample(place - order.first, len(order.indices))
         with keys.scope(*keys.inner(order.stream, place)):
             samples.append(dataset[index])
     with keys.scope(*keys.inner(order.stream, -1 - order.number)):
@@ -105,12 +107,15 @@ def stack(samples: list[Any]) -> Any:
     if isinstance(first, nd.NDArray) and not shared.is_worker():
         _check_shapes(samples)
         return nd.stack(*samples)
-    parts = [shared.host(sample) for sample in samples]
+    parts = [host(sample) for sample in samples]
     _check_shapes(parts)
     dtype = np.result_type(*parts) if len({part.dtype for part in parts}) > 1 else parts[0].dtype
     kept = kept_dtype(dtype)
     if kept == "bfloat16" or dtype.kind not in "biuf":
         return nd.array(np.asarray(samples), dtype=kept)
+    lying = shared.side_by_side(parts) if kept == dtype.name else None
+    if lying is not None:
+        return shared.array_of(lying)
     batch = shared.empty((len(parts), *parts[0].shape), np.dtype(kept))
     for place, part in enumerate(parts):
         batch[place] = part

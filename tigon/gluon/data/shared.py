@@ -12,6 +12,7 @@ import pickle
 import weakref
 from collections.abc import Sequence
 from io import BytesIO
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from tigon import nd
 from tigon.base import as_dtype
 from tigon.base.files import grow
 from tigon.context import current_context
+from tigon.nd.views import host
 
 _ALIGNED = 64
 _PAGE = max(mmap.ALLOCATIONGRANULARITY, 1 << 16)
@@ -72,11 +74,72 @@ class Arena:
         self._usual = 0
         self._slot: _Slot | None = None
         self._used = 0
+        self._samples = self._sample = 0
+        self._rows: dict[tuple[tuple[int, ...], str, int], int] = {}
+        self._asked: dict[tuple[tuple[int, ...], str], int] = {}
+        self._lent: list[weakref.ref[np.ndarray]] = []
+        self._found: set[Any] = set()
+        self._useful: set[Any] | None = None
+        """Which rows became batches where they lay; None: that is to be seen."""
+        self._lends = True
+        self._kept = 0
+        self._thread = get_ident()
 
     def begin(self) -> None:
         """A batch is made, of about the size of the last one."""
-        self._used = 0
+        self._used = self._samples = 0
         self._slot = self._find(self._usual) if self._usual else None
+        self._rows.clear()
+        self._found.clear()
+        self._lent.clear()
+
+    def begin_sample(self, sample: int, count: int) -> None:
+        """The batch's sample of this number, of so many, is made."""
+        self._sample, self._samples = sample, count
+        self._asked.clear()
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array for the sample that is made, where the batch of such lies if nothing else
+        happens to them: side by side in the slot."""
+        if get_ident() != self._thread:
+            return np.empty(shape, dtype)
+        kind = (shape, dtype.str)
+        time = self._asked[kind] = self._asked.get(kind, -1) + 1
+        row = (*kind, time)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        begin = self._rows.get(row)
+        if begin is None:
+            if self._useful is not None and row not in self._useful:
+                return np.empty(shape, dtype)
+            begin, need = self._used, size * self._samples
+            can = self._lends and self._slot is not None and self._samples > 0 < size
+            if not can or begin + need > self._slot.capacity:  # type: ignore[union-attr]
+                return np.empty(shape, dtype)
+            self._rows[row] = begin
+            self._used = _aligned(begin + need)
+        assert self._slot is not None
+        begin += size * self._sample
+        part = self._slot.whole()[begin : begin + size].view(np.ndarray)
+        part = part.view(dtype).reshape(shape)
+        self._lent.append(weakref.ref(part))
+        return part
+
+    def side_by_side(self, parts: Sequence[np.ndarray]) -> np.ndarray | None:
+        """The batch of arrays that were lent, where they lie; None if they are others."""
+        first = parts[0]
+        if self._slot is None or not self._lent or len(parts) != self._samples:
+            return None
+        begin = _address(first) - _address(self._slot.whole())
+        row = next((row for row, place in self._rows.items() if place == begin), None)
+        if row is None:
+            return None
+        for place, part in enumerate(parts):
+            follows = _address(part) == _address(first) + place * first.nbytes
+            if not (follows and part.flags.c_contiguous and part.dtype == first.dtype):
+                return None
+        self._found.add(row)
+        whole = self._slot.whole()[begin : begin + len(parts) * first.nbytes].view(np.ndarray)
+        return whole.view(first.dtype).reshape(len(parts), *first.shape)
 
     def release(self, offsets: Sequence[int]) -> None:
         """The other process has no arrays in these any more."""
@@ -115,6 +178,18 @@ class Arena:
             pickled = None
         if not any(part.size for part in parts):
             return Message(pickled, -1, 0, [(0, 0)] * len(parts))
+        if self._rows:  # those that were in vain, as of samples of many shapes, only cost memory
+            self._useful = set(self._found)
+        elif self._useful:  # samples have another shape now
+            self._useful = None
+        if any(lent() is not None for lent in self._lent):
+            # Code of the dataset keeps samples, which the other process may write to. One that is
+            # kept keeps a whole slot: where that is the rule, samples have memory of their own.
+            self._kept += 1
+            self._lends = self._kept < 2
+            self._slot, self._used = None, 0
+        elif self._lent:
+            self._kept = 0
         spans, copied, need = self._spans(parts)
         slot = self._slot
         if slot is None or need > slot.capacity:
@@ -206,14 +281,20 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.empty(shape, dtype) if _arena is None else _arena.empty(shape, dtype)
 
 
-def host(sample: Any) -> np.ndarray:
-    """A sample as numpy's array, not copied where that is possible."""
-    if not isinstance(sample, nd.NDArray):
-        return np.asarray(sample)
-    try:
-        return np.from_dlpack(sample)
-    except (BufferError, RuntimeError, TypeError):
-        return sample.asnumpy()
+def begin_sample(sample: int, count: int) -> None:
+    """The batch's sample of this number, of so many, is made."""
+    if _arena is not None:
+        _arena.begin_sample(sample, count)
+
+
+def lend(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory for what becomes of a sample: in a worker, where its batch will lie."""
+    return np.empty(shape, dtype) if _arena is None else _arena.lend(shape, dtype)
+
+
+def side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The batch of samples in memory that was lent for them, not copied; else None."""
+    return None if _arena is None else _arena.side_by_side(parts)
 
 
 def array_of(values: np.ndarray) -> Any:

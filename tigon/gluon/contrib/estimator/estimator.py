@@ -11,6 +11,7 @@ from tigon import initializer as initializers
 from tigon import metric as metrics_of
 from tigon.base import check
 from tigon.base.arguments import fits
+from tigon.base.progress import progress
 from tigon.context import check_contexts, current_context
 from tigon.gluon import loss as losses
 from tigon.gluon.block import Block
@@ -177,7 +178,7 @@ class Estimator:
         """Whether it was the last one."""
         self._tell(handlers, "epoch_begin")
         seen = False
-        for batch in data:
+        for batch in progress(data, "fit"):
             seen = True
             self._tell(handlers, "batch_begin", batch=batch)
             _, label, predicted, loss = self.fit_batch(batch, batch_axis)
@@ -207,7 +208,7 @@ class Estimator:
         if not any(isinstance(one, MetricHandler) for one in handlers):
             handlers.append(MetricHandler(self.val_metrics))
         self._tell(handlers, "epoch_begin")
-        for batch in val_data:
+        for batch in progress(val_data, "evaluate"):
             self._tell(handlers, "batch_begin", batch=batch)
             _, label, predicted, loss = self.evaluate_batch(batch, batch_axis)
             self._tell(handlers, "batch_end", batch=batch, pred=predicted, label=label, loss=loss)

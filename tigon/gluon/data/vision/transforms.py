@@ -8,15 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from tigon import image, nd
+from tigon import autograd, image, nd
+from tigon._native import is_host
 from tigon.base import check
 from tigon.base.lazy import complete as _complete
+from tigon.context import current_context
 from tigon.gluon.block import Block, HybridBlock
+from tigon.gluon.data import shared
 from tigon.gluon.nn import HybridSequential, Sequential
 from tigon.gluon.parameters_section import describe as _describe
+from tigon.gluon.trace import current as current_trace
 from tigon.image import augmenters
 from tigon.image.chance import chance
 from tigon.image.geometry import as_array
+from tigon.image.tables import look_up, table_of
+from tigon.nd.views import host
 from tigon.runtime import tracing
 from tigon.sym import Symbol
 
@@ -70,7 +76,8 @@ class _OnArrays(HybridBlock):
 
 
 class Compose(Sequential):
-    """Transforms one after the other. Those in a row that can be compiled become one kernel.
+    """Transforms one after the other. Those in a row that can be compiled become one kernel;
+    `ToTensor` with `Cast`, `Normalize` and, before them, random flips becomes one look-up of bytes.
 
     >>> ready = Compose([Resize(4), ToTensor(), Normalize(0.5, 0.25)])
     >>> ready(nd.zeros((6, 8, 3), dtype="uint8")).shape
@@ -85,16 +92,91 @@ class Compose(Sequential):
                 row.append(change)
                 continue
             if len(row) > 0:
-                compiled = HybridSequential()
-                compiled.add(*row)
-                compiled.hybridize()
-                self.add(compiled if len(row) > 1 else row[0])
+                flips, numbers = _byte_by_byte(row)
+                self.add(_ByteByByte(flips, numbers) if numbers else _compiled(row))
                 row = []
             if change is not None:
                 self.add(change if isinstance(change, Block) else _Function(change))
 
     def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
         """Rows are compiled already; those between them have no common program."""
+
+
+def _compiled(row: Sequence[HybridBlock]) -> HybridBlock:
+    """Transforms in a row as one."""
+    if len(row) == 1:
+        return row[0]
+    compiled = HybridSequential()
+    compiled.add(*row)
+    compiled.hybridize()
+    return compiled
+
+
+def _byte_by_byte(row: list[HybridBlock]) -> tuple[list[HybridBlock], list[HybridBlock]]:
+    """Flips, and transforms after them that put channels first and change number by number; nothing
+    where the row is another."""
+    kinds = [type(block) for block in row]
+    start = next((i for i, kind in enumerate(kinds) if kind not in _FLIPS), len(row))
+    if kinds.count(ToTensor) != 1 or not set(kinds[start:]) <= _NUMBERS:
+        return [], []
+    return row[:start], row[start:]
+
+
+_PIXELS = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
+_MOST_TABLES = 8
+
+
+class _ByteByByte(Block):
+    """Flips, which are a matter of reading, and what is done with bytes number by number, by
+    tables: 256 entries for each channel, filled by the blocks themselves. The result lies where the
+    batch will. Whatever is no image of uint8 goes through the blocks."""
+
+    def __init__(self, flips: list[HybridBlock], numbers: list[HybridBlock]) -> None:
+        super().__init__()
+        self._blocks = [*flips, *numbers]
+        self.compiled = _compiled(self._blocks)
+        self.flips = _compiled(flips) if flips else None
+        self.numbers = _compiled(numbers) if flips else self.compiled
+        self._tables: dict[Any, np.ndarray] = {}
+
+    def forward(self, x: Any) -> Any:
+        if not self._is_for_tables(x):
+            return self.compiled(x)
+        pixels = host(x)
+        table = self._table(pixels.shape[2])
+        if self.flips is not None:
+            # What becomes of four pixels tells what becomes of an image; so it is drawn as ever.
+            top_left = int(self.flips(nd.from_numpy(_PIXELS.copy())).asnumpy()[0, 0, 0])
+            pixels = pixels[:, ::-1] if top_left & 1 else pixels
+            pixels = pixels[::-1] if top_left & 2 else pixels
+        made = shared.lend((pixels.shape[2], *pixels.shape[:2]), table.dtype)
+        look_up(pixels, table, made)
+        return shared.array_of(made)
+
+    def _is_for_tables(self, x: Any) -> bool:
+        return (
+            current_trace() is None
+            and isinstance(x, nd.NDArray)
+            and x.ndim == 3
+            and x.dtype == np.uint8
+            and x.size > 0
+            and x.context == current_context()
+            and is_host(x.device_index)
+            and not autograd.is_recording()
+            and not any(block._forward_hooks or block._forward_pre_hooks for block in self._blocks)
+            and not any(block._dtype == "bfloat16" for block in self._blocks if type(block) is Cast)
+        )
+
+    def _table(self, channels: int) -> np.ndarray:
+        of = [(block._mean, block._std) for block in self._blocks if type(block) is Normalize]
+        to = [block._dtype for block in self._blocks if type(block) is Cast]
+        key = (channels, tuple(of), tuple(map(str, to)))
+        found = self._tables.get(key)
+        if found is None:
+            if len(self._tables) >= _MOST_TABLES:
+                self._tables.clear()
+            found = self._tables[key] = table_of(self.numbers, channels)
+        return found
 
 
 class _Function(Block):
@@ -377,6 +459,10 @@ class RandomFlipTopBottom(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         return F.image.random_flip_top_bottom(x, p=self.p)
+
+
+_FLIPS = (RandomFlipLeftRight, RandomFlipTopBottom)
+_NUMBERS = {Cast, ToTensor, Normalize}
 
 
 class _Factor(HybridBlock):
