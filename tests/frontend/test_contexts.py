@@ -437,3 +437,33 @@ def test_training_on_one_context(context: Any) -> None:
     loss.backward()
     trainer.step(1)
     assert net.weight.data().asscalar() == 1 - 16
+
+
+def test_arrays_of_groups_lie_where_their_group_is(tmp_path: Path) -> None:
+    with mx.AttrScope(ctx_group="first"):
+        hidden = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=4, name="fc1")
+    with mx.AttrScope(ctx_group="second"):
+        last = mx.sym.FullyConnected(mx.sym.relu(hidden), num_hidden=3, name="fc2")
+        normed = mx.sym.BatchNorm(last, name="norm")
+    out = mx.sym.SoftmaxOutput(normed, name="softmax")
+    places = {"first": mx.cpu(1), "second": mx.cpu(2)}
+    out.save(str(tmp_path / "net-symbol.json"))
+    answers = []
+    for symbol in (out, mx.sym.load(str(tmp_path / "net-symbol.json"))):
+        for groups in (places, None):
+            executor = symbol.simple_bind(mx.cpu(0), group2ctx=groups, data=(5, 6))
+            own = {**executor.arg_dict, **executor.aux_dict}
+            expected = {"data": 1, "fc1": 1, "fc2": 2, "norm": 2, "softmax": 0}
+            for name, array in own.items():
+                number = expected[name.split("_")[0]] if groups else 0
+                assert array.context == mx.cpu(number), name
+                gradient = executor.grad_dict.get(name)
+                assert gradient is None or gradient.context == array.context
+                values = np.random.default_rng(len(name)).uniform(size=array.shape)
+                array[:] = nd.array(values, dtype=array.dtype)
+            executor.forward(is_train=True)
+            executor.backward()
+            answers.append([a.asnumpy() for a in [*executor.outputs, *executor.grad_arrays]])
+    for answer in answers[1:]:
+        for one, other in zip(answers[0], answer, strict=True):
+            np.testing.assert_array_equal(one, other)

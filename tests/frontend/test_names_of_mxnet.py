@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import subprocess
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import tigon as mx
 from tests.frontend.names_of_mxnet import FUNCTIONS, NAMES
 from tigon.base.absent import message
+from tigon.base.places import PLACES
 
 ROWS = [(m, name, row) for m, rows in FUNCTIONS.items() for name, row in rows.items()]
 
@@ -305,3 +308,14 @@ def test_arrays_of_several_floats_become_one() -> None:
         mx.nd.amp_multicast(half, num_outputs=2)
     text = mx.sym.Group(mx.sym.amp_multicast(mx.sym.var("x"), mx.sym.var("y"), num_outputs=2))
     assert '"num_outputs": "2"' in text.tojson(remove_amp_cast=False)
+
+
+def test_modules_under_further_names_are_attributes_of_their_packages() -> None:
+    code = "import tigon\nfor path in {}: print(eval('tigon.' + path).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(sorted(PLACES))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [f"tigon.{PLACES[path]}" for path in sorted(PLACES)]

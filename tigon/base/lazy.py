@@ -56,6 +56,18 @@ class _NoAttribute(AttributeError):
 _NoAttribute.__module__, _NoAttribute.__qualname__ = "builtins", "AttributeError"
 
 
+_NOT_MADE = object()
+
+
+def _elsewhere(module: str, name: str) -> Any:
+    """A module of MXNet's that has another place here, as `image.image`; else an error."""
+    if module.startswith("tigon."):
+        found = import_module("tigon.base.places").module_in(module.removeprefix("tigon."), name)
+        if found is not None:
+            return found
+    raise _NoAttribute(module, name)
+
+
 def public_names(namespace: Mapping[str, Any]) -> list[str]:
     """What a module has for its users: what `__all__` says, or else what it defines."""
     module = namespace["__name__"]
@@ -84,10 +96,7 @@ def complete(namespace: dict[str, Any]) -> None:
 see docs/missing.md
     """
 
-    def __getattr__(name: str) -> Any:
-        raise _NoAttribute(namespace["__name__"], name)
-
-    namespace["__getattr__"] = __getattr__
+    namespace["__getattr__"] = lambda name: _elsewhere(namespace["__name__"], name)
     namespace["__dir__"] = lambda: public_names(namespace)
 
 
@@ -130,7 +139,9 @@ def members_on_demand(
         try:
             made = make(name)
         except KeyError:
-            raise _NoAttribute(namespace["__name__"], name) from None
+            made = _NOT_MADE
+        if made is _NOT_MADE:
+            return _elsewhere(namespace["__name__"], name)
         return namespace.setdefault(name, made)
 
     def __dir__() -> list[str]:

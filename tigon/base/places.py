@@ -63,6 +63,20 @@ def module_at(path: str) -> ModuleType | None:
     return found if isinstance(found, ModuleType) else None
 
 
+def module_in(package: str, name: str) -> ModuleType | None:
+    """A module of MXNet's in a package of ours, where it has another place.
+
+    >>> module_in("image", "image").__name__, module_in("nd", "utils").__name__
+    ('tigon.image', 'tigon.nd')
+    >>> module_in("image", "utils")
+    """
+    for path, place in PLACES.items():
+        parent, _, last = path.rpartition(".")
+        if last == name and parent and place_of(parent) == package:
+            return module_at(place)
+    return None
+
+
 class Given:
     """A loader of a module that is there, which it leaves as it is."""
 

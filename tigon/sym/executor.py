@@ -13,7 +13,7 @@ from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import BY_CODE
 from tigon.base.lazy import computed_once
 from tigon.context import Context, check_context, check_one_kind, context_in, context_of
-from tigon.ir.graph import Graph, Value
+from tigon.ir.graph import VARIABLE, Graph, Value
 from tigon.ir.rewrite import substitute
 from tigon.program.cached_graph import CachedGraph
 from tigon.sym.compiled import as_array, check_distinct
@@ -408,9 +408,32 @@ class _paused:
 # -------------------------------------------------------------------------------- binding
 
 
-def _check_groups(where: str, group2ctx: Mapping[str, Any] | None) -> None:
-    """Groups of nodes are computed where the first argument is, which must have their kind."""
-    check_one_kind(where, [check_context(where, one) for one in (group2ctx or {}).values()])
+def _contexts_of_groups(where: str, group2ctx: Mapping[str, Any] | None) -> dict[str, Context]:
+    """Where arrays of groups lie. All is computed where the first argument is, and so they are of
+    one kind."""
+    found = {group: check_context(where, one) for group, one in (group2ctx or {}).items()}
+    check_one_kind(where, [*found.values()])
+    return found
+
+
+def _groups(symbol: Symbol) -> dict[str, str]:
+    """Variables by the `ctx_group` of an `AttrScope`: their own, or that of the first node that
+    takes them."""
+    found: dict[str, str] = {}
+    nodes = symbol._nodes()
+    groups = {
+        node: group
+        for node in nodes
+        if (group := node.hints.get("ctx_group") or node.hints.get("__ctx_group__"))  # in files
+    }
+    for node, group in groups.items():
+        if node.op is VARIABLE:
+            found[node.name] = group
+    for node, group in groups.items():
+        for value in node.inputs:
+            if value.node.op is VARIABLE:
+                found.setdefault(value.node.name, group)
+    return found
 
 
 def bind(
@@ -425,7 +448,7 @@ def bind(
 ) -> Executor:
     """An executor over these arrays: see `Executor`. As in MXNet all of them are on `ctx`, unless
     there are groups; left out, it is where the first one is."""
-    _check_groups("bind", group2ctx)
+    _contexts_of_groups("bind", group2ctx)
     bound = None if ctx is None else check_context("bind", ctx)
     check_distinct("bind", self)
     names, auxiliary_names = self.list_arguments(), self.list_auxiliary_states()
@@ -602,10 +625,13 @@ def simple_bind(
     """An executor over new arrays (zeros) whose shapes follow from the given ones. Of
     `shared_exec` it takes the arguments `shared_arg_names` with their gradients, and the auxiliary
     states, as they are; arrays of `shared_buffer`, by name, where their types are those wanted, and
-    puts there what it makes of the other arguments."""
-    _check_groups("simple_bind", group2ctx)
+    puts there what it makes of the other arguments. Of `group2ctx`, contexts of the groups of
+    `AttrScope(ctx_group=...)`, arrays take the place; computed is where the first one is."""
+    contexts = _contexts_of_groups("simple_bind", group2ctx)
     context = check_context("simple_bind", ctx)
+    check_one_kind("simple_bind", [context, *contexts.values()])
     check_distinct("simple_bind", self)
+    places = {name: contexts.get(group, context) for name, group in _groups(self).items()}
     types = _types(self, "simple_bind", shapes, type_dict)
     names, auxiliary_names = self.list_arguments(), self.list_auxiliary_states()
     requests = _requests(names, grad_req)
@@ -613,22 +639,25 @@ def simple_bind(
     buffer = {} if shared_buffer is None else shared_buffer
     arguments: dict[str, NDArray] = {}
     gradients: dict[str, NDArray | None] = {}
-    with context:
-        for name in names:
-            array, gradient = shared.get(name, (None, None))
-            if array is None:
-                array = buffer.get(name)
-                if array is None or not _has_type(array, types[name]):
-                    array = buffer[name] = _zeros(types[name])
-            wanted = requests[name] != "null"
-            arguments[name] = array
-            if gradient is None and wanted:
-                gradient = _zeros(types[name])
-            gradients[name] = gradient if wanted else None
-        auxiliary = {
-            name: shared[name][0] if name in shared else _zeros(types[name])
-            for name in auxiliary_names
-        }
+    auxiliary: dict[str, NDArray] = {}
+
+    def zeros(name: str) -> NDArray:
+        with places.get(name, context):
+            return _zeros(types[name])
+
+    for name in names:
+        array, gradient = shared.get(name, (None, None))
+        if array is None:
+            array = buffer.get(name)
+            if array is None or not _has_type(array, types[name]):
+                array = buffer[name] = zeros(name)
+        wanted = requests[name] != "null"
+        arguments[name] = array
+        if gradient is None and wanted:
+            gradient = zeros(name)
+        gradients[name] = gradient if wanted else None
+    for name in auxiliary_names:
+        auxiliary[name] = shared[name][0] if name in shared else zeros(name)
     return Executor(self, context, arguments, gradients, requests, auxiliary)
 
 
