@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +149,16 @@ def test_processes_stay_from_epoch_to_epoch_and_end_with_the_loader() -> None:
     del loader, one, other
     gc.collect()
     assert within(5, lambda: not any(map(is_running, processes)))
+
+
+def test_no_code_runs_when_a_batch_goes_in_which_ctrl_c_would_be_lost() -> None:
+    loader = DataLoader(SimpleDataset(np.ones((8, 3))), 4, num_workers=1)
+    (first, second) = loader
+    called = []
+    sys.setprofile(lambda frame, event, _: called.append((event, frame.f_code.co_name)))
+    del first
+    sys.setprofile(None)
+    assert [name for event, name in called if event == "call"] == []
+    assert second.shape == (4, 3)
+    assert len(loader._pool._workers[0].mapped.released()) == 1
+    assert loader._pool._workers[0].mapped.released() == []

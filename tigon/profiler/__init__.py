@@ -197,10 +197,11 @@ def dumps(
 
 def share_of_blocks(prefixes: dict[str, str]) -> dict[str, float] | None:
     """Of the time in kernels so far, which part each block took; `prefixes` are those of blocks'
-    names, with the names. None where there is no profile."""
+    names, with the names. None where there is no profile of theirs."""
     times = kernel_time(session.threads(), prefixes)
     total = sum(times.values())
-    return {name: time / total for name, time in times.items() if name} if total else None
+    shares = {name: time / total for name, time in times.items() if name and time}
+    return shares or None
 
 
 @contextmanager

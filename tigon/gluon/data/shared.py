@@ -231,13 +231,21 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
 
 
+class _Lease(weakref.ref):  # type: ignore[type-arg]
+    """Says when a batch is gone, by a function of C: in one of Python, Ctrl-C would be lost."""
+
+    __slots__ = ("offset",)
+    offset: int
+
+
 class Mapped:
     """The slots of a worker, in the process of the loop."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._memory: dict[int, mmap.mmap] = {}
-        self.released: list[int] = []
+        self._leases: dict[int, _Lease] = {}
+        self._ended: list[_Lease] = []
 
     def unpack(self, message: Message) -> Any:
         """The batch, in the memory of the slot."""
@@ -248,11 +256,20 @@ class Mapped:
         if memory is None:
             memory = self._memory[offset] = mmap.mmap(self._descriptor, capacity, offset=offset)
         whole = np.frombuffer(memory, np.uint8).view(_Whole)
-        weakref.finalize(whole, self.released.append, offset).atexit = False
+        lease = self._leases[offset] = _Lease(whole, self._ended.append)
+        lease.offset = offset
         parts = [whole[begin:end].view(np.ndarray) for begin, end in spans]
         if pickled is None:
             pickled = parts.pop().tobytes()
         return pickle.loads(pickled, buffers=parts)
+
+    def released(self) -> list[int]:
+        """The slots whose batches have gone since it was asked last."""
+        found = []
+        while self._ended:
+            found.append(self._ended.pop().offset)
+            del self._leases[found[-1]]
+        return found
 
     def close(self) -> None:
         """Arrays that are still used keep their memory."""

@@ -66,10 +66,10 @@ class _Worker:
         self.ordered: list[Order] = []
 
     def order(self, epoch: int, order: Order) -> None:
-        released, self.mapped.released[:] = list(self.mapped.released), []
         self.ordered.append(order)
         try:
-            self.pipe.send_bytes(pickle.dumps((epoch, tuple(order), released)))
+            order_and_free = (epoch, tuple(order), self.mapped.released())
+            self.pipe.send_bytes(pickle.dumps(order_and_free))
         except (BrokenPipeError, ConnectionResetError):
             raise self.death() from None
 
