@@ -604,8 +604,9 @@ class profile:
         def close(self) -> None: ...
 
     @staticmethod
-    def start(kinds: int) -> None:
-        """Record spans of these kinds, a bit each. What was recorded before is forgotten."""
+    def start(kinds: int, most: int) -> None:
+        """Record spans of these kinds, a bit each, so many at most. What was recorded before is
+        forgotten."""
 
     @staticmethod
     def stop() -> None: ...
@@ -614,12 +615,23 @@ class profile:
     @staticmethod
     def resume() -> None: ...
     @staticmethod
-    def is_on() -> bool: ...
+    def is_running() -> bool: ...
     @staticmethod
-    def take(forget: bool) -> list[tuple[int, int, str, list[str], bytes, int]]:
-        """By thread: its number, the system's, its title, names, events as `csrc/profile/profile.h`
-        lays them out, and how many were left out."""
+    def session() -> int:
+        """How often `start` was called."""
 
+    @staticmethod
+    def take() -> list[tuple[int, int, str, list[str], int, bytes, int]]:
+        """By thread: its number, the system's, its title, names, how many events came before those
+        that are here, these as `csrc/profile/profile.h` lays them out, and how many were left
+        out."""
+
+    @staticmethod
+    def forget(thread: int, until: int) -> None:
+        """Those up to this one, counted from the beginning of the session, were put down."""
+
+    @staticmethod
+    def set_thread_title(title: str) -> None: ...
     @staticmethod
     def now() -> int: ...
     @staticmethod

@@ -344,6 +344,7 @@ PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* co
 [[gnu::noinline]] PyObject* run_profiled(int64_t operator_id, int64_t attributes_id,
                                          PyObject* const* operands, size_t count,
                                          std::vector<ArrayRef>& outputs) {
+  see_to_calls();
   profile::Place where{nullptr, 0, profile::place.block, true};
   where.file = caller_place(&where.line);
   profile::Span span;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -24,12 +25,11 @@ constinit thread_local Place place{};
 
 namespace {
 
-constexpr uint64_t kMostEvents = uint64_t{1} << 22;  // 256 MB
-
 std::atomic<uint64_t> session{0};  // 0: never started
 std::atomic<uint64_t> recorded{0};
 std::atomic<uint64_t> works{0};
-Kinds chosen = 0;  // guarded by the registry's lock
+std::atomic<uint64_t> most_events{0};
+std::atomic<Kinds> chosen{0};  // written under the registry's lock; 0: no session is under way
 
 struct TextHash {
   using is_transparent = void;
@@ -55,18 +55,19 @@ struct Log {
     return number;
   }
 
-  void forget(uint64_t now_session) {
+  void begin(uint64_t now_session) {
     session = now_session;
     all.names.assign(1, "");
     numbers.clear();
     all.events.clear();
-    all.left_out = 0;
+    all.first = all.left_out = 0;
     last_work = 0;
     last_launch = nullptr;
   }
 
   void add(const Event& event, uint64_t work = 0, const void* launch = nullptr) {
-    if (recorded.fetch_add(1, std::memory_order_relaxed) >= kMostEvents) {
+    if (recorded.fetch_add(1, std::memory_order_relaxed) >=
+        most_events.load(std::memory_order_relaxed)) {
       ++all.left_out;
       return;
     }
@@ -166,13 +167,14 @@ int64_t now() {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
-void start(Kinds kinds) {
+void start(Kinds kinds, uint64_t most) {
   Registry& all = registry();
   std::lock_guard<std::mutex> guard(all.mutex);
   session.fetch_add(1);
   recorded.store(0);
+  most_events.store(most);
   std::erase_if(all.logs, [](const std::shared_ptr<Log>& log) { return log->ended; });
-  chosen = kinds;
+  chosen.store(kinds);
   watched.store(kinds);
 }
 
@@ -181,18 +183,21 @@ void pause() { watched.store(0); }
 void resume() {
   Registry& all = registry();
   std::lock_guard<std::mutex> guard(all.mutex);
-  watched.store(chosen);
+  watched.store(chosen.load());
 }
 
 void stop() {
   end(0);
   Registry& all = registry();
   std::lock_guard<std::mutex> guard(all.mutex);
-  chosen = 0;
+  chosen.store(0);
   watched.store(0);
 }
 
-std::vector<ThreadEvents> take(bool forget) {
+bool is_running() { return chosen.load(std::memory_order_relaxed) != 0; }
+uint64_t session_number() { return session.load(); }
+
+std::vector<ThreadEvents> take() {
   Registry& all = registry();
   std::lock_guard<std::mutex> guard(all.mutex);
   uint64_t now_session = session.load();
@@ -201,13 +206,22 @@ std::vector<ThreadEvents> take(bool forget) {
     std::lock_guard<SpinLock> held(log->lock);
     if (log->session != now_session) continue;
     found.push_back(log->all);
-    if (forget) log->forget(now_session);
-  }
-  if (forget) {
-    recorded.store(0);
-    std::erase_if(all.logs, [](const std::shared_ptr<Log>& log) { return log->ended; });
+    log->last_work = 0;  // what somebody has seen grows no more
   }
   return found;
+}
+
+void forget(uint64_t thread, uint64_t until) {
+  Registry& all = registry();
+  std::lock_guard<std::mutex> guard(all.mutex);
+  for (const std::shared_ptr<Log>& log : all.logs) {
+    std::lock_guard<SpinLock> held(log->lock);
+    if (log->all.number != thread || log->session != session.load()) continue;
+    std::deque<Event>& events = log->all.events;
+    auto gone = std::min<uint64_t>(until - std::min(until, log->all.first), events.size());
+    events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(gone));
+    log->all.first += gone;
+  }
 }
 
 size_t begin(SpanKind kind, std::string_view name) {
@@ -222,7 +236,7 @@ void end(size_t span) {
   int64_t ends = now();
   Log& log = log_of_thread();
   std::lock_guard<SpinLock> guard(log.lock);
-  if (log.session != now_session) log.forget(now_session);
+  if (log.session != now_session) log.begin(now_session);
   while (mine.open.size() > span) {
     const Open& last = mine.open.back();
     log.add(
@@ -235,7 +249,12 @@ size_t depth() {
   return mine.session == session.load(std::memory_order_relaxed) ? mine.open.size() : 0;
 }
 
-void set_thread_title(const std::string& title) { mine.title = title; }
+void set_thread_title(const std::string& title) {
+  mine.title = title;
+  if (!mine.log) return;
+  std::lock_guard<SpinLock> guard(mine.log->lock);
+  mine.log->all.title = title;
+}
 
 uint64_t next_work() { return works.fetch_add(1, std::memory_order_relaxed) + 1; }
 
@@ -246,7 +265,7 @@ void add_kernel(const std::string& name, const Place& where, int64_t begin, uint
   int64_t ends = now();
   Log& log = log_of_thread();
   std::lock_guard<SpinLock> guard(log.lock);
-  if (log.session != now_session) log.forget(now_session);
+  if (log.session != now_session) log.begin(now_session);
   Event event = event_at(log, SpanKind::Kernel, name, where, begin, ends, mine.open.size());
   if (log.last_work == work && log.last_launch == launch && !log.all.events.empty()) {
     Event& before = log.all.events.back();
@@ -283,7 +302,7 @@ void after_fork_parent() { registry().mutex.unlock(); }
 void after_fork_child() {
   Registry& all = registry();
   new (&all.mutex) std::mutex;
-  chosen = 0;
+  chosen.store(0);
   watched.store(0);
   session.fetch_add(1);
   all.abandoned.insert(all.abandoned.end(), all.logs.begin(), all.logs.end());

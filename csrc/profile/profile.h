@@ -60,27 +60,33 @@ struct Event {
 struct ThreadEvents {
   uint64_t number;     // of the thread, in the order in which threads began to record
   uint64_t system_id;  // as the operating system counts
-  std::string title;   // of a worker
+  std::string title;   // where it has one
   std::vector<std::string> names;
+  uint64_t first = 0;  // how many events of the session came before those that are here
   std::deque<Event> events;
   uint64_t left_out = 0;
 };
 
 int64_t now();
 
-// What was recorded before is forgotten.
-void start(Kinds kinds);
+// A session of at most so many events; those of the one before are forgotten.
+void start(Kinds kinds, uint64_t most);
 void pause();
 void resume();
 // Spans that this thread has open end now.
 void stop();
-std::vector<ThreadEvents> take(bool forget);
+bool is_running();
+uint64_t session_number();
+// What there is of this session. It stays: whoever has put it down says so, event by event counted
+// from the beginning of the session, and may be interrupted in between.
+std::vector<ThreadEvents> take();
+void forget(uint64_t thread, uint64_t until);
 
 // Of this thread; gives what `end` takes. Ending a span ends those inside of it that are open.
 size_t begin(SpanKind kind, std::string_view name);
 void end(size_t span);
 size_t depth();
-void set_thread_title(const std::string& title);  // before it records anything
+void set_thread_title(const std::string& title);
 
 // A span that has ended, around no others. One that follows on the thread at once, of the same work
 // and launch, is the same span.

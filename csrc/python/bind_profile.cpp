@@ -23,6 +23,7 @@ struct Code {
 };
 
 // Guarded by the GIL, as all that follows. Code is held: another could take its address.
+constexpr size_t kMostCodes = 1 << 14;
 auto* codes = new std::unordered_map<PyObject*, Code>;
 PyObject* classify = nullptr;  // code -> (whose, name)
 
@@ -34,26 +35,39 @@ struct Frame {
 
 struct Calls {
   std::vector<Frame> frames;
+  bool shown = false;
   bool asking = false;  // our own question is under way
 };
 thread_local Calls calls;
+
+// UTF-8 of any text.
+std::string bytes_of(PyObject* text) {
+  nb::object bytes =
+      nb::steal(text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : nullptr);
+  if (!bytes.is_valid()) {
+    PyErr_Clear();
+    return "?";
+  }
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
 
 const Code* code_of(PyFrameObject* frame) {
   nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
   auto found = codes->find(code.ptr());
   if (found != codes->end()) return &found->second;
   calls.asking = true;
+  PyObject *type, *value, *trace;  // of what is under way
+  PyErr_Fetch(&type, &value, &trace);
   nb::object answer = nb::steal(PyObject_CallOneArg(classify, code.ptr()));
   calls.asking = false;
-  int whose = 0;
-  const char* name = nullptr;
-  if (!answer.is_valid() || !PyArg_ParseTuple(answer.ptr(), "is", &whose, &name)) return nullptr;
-  PyObject* file = reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename;
-  const char* text = PyUnicode_AsUTF8(file);
-  if (!text) PyErr_Clear();
-  Code made{static_cast<Whose>(whose), name,
-            reinterpret_cast<PyCodeObject*>(code.ptr())->co_firstlineno,
-            profile::lasting(text ? text : "?")};
+  Code made{Whose::Library, "?", reinterpret_cast<PyCodeObject*>(code.ptr())->co_firstlineno,
+            profile::lasting(bytes_of(reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename))};
+  if (answer.is_valid()) {
+    long whose = PyLong_AsLong(PyTuple_GetItem(answer.ptr(), 0));
+    if (whose >= 0) made.whose = static_cast<Whose>(whose);
+    made.name = bytes_of(PyTuple_GetItem(answer.ptr(), 1));
+  }
+  PyErr_Restore(type, value, trace);  // what went wrong here is nobody's but the profile's
   return &codes->emplace(code.release().ptr(), std::move(made)).first->second;
 }
 
@@ -68,9 +82,8 @@ void leave(size_t kept) {
 
 // Of ours what the user calls is a span, not what that calls. Frames whose end was not shown, as
 // other profilers were at work meanwhile, have ended where their caller goes on.
-int enter(PyFrameObject* frame) {
+void enter(PyFrameObject* frame) {
   const Code* code = code_of(frame);
-  if (!code) return -1;
   nb::object caller = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetBack(frame)));
   size_t kept = calls.frames.size();
   while (kept && calls.frames[kept - 1].frame != reinterpret_cast<PyFrameObject*>(caller.ptr()))
@@ -88,12 +101,17 @@ int enter(PyFrameObject* frame) {
     profile::place = before;
   }
   calls.frames.push_back({frame, whose, span});
-  return 0;
 }
 
 int on_event(PyObject*, PyFrameObject* frame, int what, PyObject*) {
   if (calls.asking) return 0;
-  if (what == PyTrace_CALL) return enter(frame);
+  if (!profile::is_running()) {  // another thread has ended the profile
+    calls.shown = false;
+    calls.frames.clear();
+    PyEval_SetProfile(nullptr, nullptr);
+    return 0;
+  }
+  if (what == PyTrace_CALL) enter(frame);
   if (what != PyTrace_RETURN) return 0;
   size_t kept = calls.frames.size();
   while (kept && calls.frames[kept - 1].frame != frame) --kept;
@@ -104,10 +122,17 @@ int on_event(PyObject*, PyFrameObject* frame, int what, PyObject*) {
 void show_calls(bool on) {
   PyThreadState* thread = PyThreadState_Get();
   if (on && !thread->c_profilefunc) {
+    if (codes->size() > kMostCodes) {
+      std::unordered_map<PyObject*, Code> old;
+      old.swap(*codes);
+      for (auto& [code, _] : old) Py_DECREF(code);
+    }
     calls.frames.clear();
+    calls.shown = true;
     PyEval_SetProfile(on_event, nullptr);
-  } else if (!on && thread->c_profilefunc == on_event) {
-    PyEval_SetProfile(nullptr, nullptr);
+  } else if (!on) {
+    calls.shown = false;
+    if (thread->c_profilefunc == on_event) PyEval_SetProfile(nullptr, nullptr);
     leave(0);
   }
 }
@@ -128,9 +153,9 @@ class BlockSpan {
   std::unique_ptr<profile::Span> span_;
 };
 
-nb::list taken(bool forget) {
+nb::list taken() {
   nb::list all;
-  for (const profile::ThreadEvents& thread : profile::take(forget)) {
+  for (const profile::ThreadEvents& thread : profile::take()) {
     nb::object bytes = nb::steal(PyBytes_FromStringAndSize(
         nullptr, static_cast<Py_ssize_t>(thread.events.size() * sizeof(profile::Event))));
     if (!bytes.is_valid()) throw nb::python_error();
@@ -140,23 +165,31 @@ nb::list taken(bool forget) {
     for (const std::string& name : thread.names)
       names.append(nb::steal(
           PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace")));
-    all.append(nb::make_tuple(thread.number, thread.system_id, thread.title.c_str(), names, bytes,
-                              thread.left_out));
+    all.append(nb::make_tuple(thread.number, thread.system_id, thread.title.c_str(), names,
+                              thread.first, bytes, thread.left_out));
   }
   return all;
 }
 
 }  // namespace
 
+void see_to_calls() {
+  if (calls.shown && profile::is_running() && !PyThreadState_Get()->c_profilefunc)
+    PyEval_SetProfile(on_event, nullptr);
+}
+
 void bind_profile(nb::module_& m) {
   nb::module_ sub = m.def_submodule("profile", "What each thread did, and when.");
-  sub.def("start", &profile::start, "kinds"_a);
+  sub.def("start", &profile::start, "kinds"_a, "most"_a);
   sub.def("stop", &profile::stop);
   sub.def("pause", &profile::pause);
   sub.def("resume", &profile::resume);
-  sub.def("take", &taken, "forget"_a);
+  sub.def("session", &profile::session_number);
+  sub.def("take", &taken);
+  sub.def("forget", &profile::forget, "thread"_a, "until"_a);
+  sub.def("set_thread_title", &profile::set_thread_title, "title"_a);
   sub.def("now", &profile::now);
-  sub.def("is_on", &profile::watches_any);
+  sub.def("is_running", &profile::is_running);
   sub.def(
       "begin",
       [](int kind, const std::string& name) -> int64_t {

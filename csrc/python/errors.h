@@ -80,6 +80,9 @@ void run_queued_drops();
 
 // The innermost Python frame outside this package, or null.
 const char* caller_place(int* line);
+// Where a profile shows Python's calls of this thread, and another profiler that was at work has
+// ended: they are shown again. Frames that ended meanwhile are noticed at the next call.
+void see_to_calls();
 void add_package_directory(const char* directory);
 
 }  // namespace tigon

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <deque>
 #include <functional>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -1161,10 +1162,10 @@ void check_nested(const profile::ThreadEvents& thread) {
 void profiles_are_nested_and_taken_while_threads_record() {
   using profile::SpanKind;
   constexpr profile::Kinds kAll = (1u << profile::kSpanKinds) - 1;
-  REQUIRE(profile::take(true).empty());
+  REQUIRE(profile::take().empty());
   {
     profile::Span before(SpanKind::Python, "before");
-    profile::start(kAll);
+    profile::start(kAll, 1 << 20);
   }
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
@@ -1182,32 +1183,37 @@ void profiles_are_nested_and_taken_while_threads_record() {
     });
   }
   size_t outers = 0, kernels = 0;
-  for (int round = 0; round < 50; ++round) {
-    for (const profile::ThreadEvents& thread : profile::take(true)) {
+  std::map<uint64_t, uint64_t> seen;  // of each thread, how many events
+  auto look = [&] {
+    for (const profile::ThreadEvents& thread : profile::take()) {
       check_nested(thread);
+      REQUIRE(thread.title.rfind("thread ", 0) == 0);
+      REQUIRE(thread.first == seen[thread.number]);
       for (const profile::Event& event : thread.events) {
         outers += thread.names[event.name] == "outer";
         kernels += thread.names[event.name] == "kernel";
         REQUIRE(thread.names[event.name] != "before");
       }
+      seen[thread.number] += thread.events.size();
+      profile::forget(thread.number, seen[thread.number]);
+      profile::forget(thread.number, 0);  // once more, and nothing
     }
-  }
+  };
+  for (int round = 0; round < 50; ++round) look();
   stop.store(true);
   for (std::thread& thread : threads) thread.join();
-  for (const profile::ThreadEvents& thread : profile::take(true)) {
-    check_nested(thread);
-    REQUIRE(thread.title.rfind("thread ", 0) == 0);
-    for (const profile::Event& event : thread.events) {
-      outers += thread.names[event.name] == "outer";
-      kernels += thread.names[event.name] == "kernel";
-    }
-  }
+  look();
   REQUIRE(outers >= 3 && kernels >= outers && kernels <= outers + 50 * 3);  // taken in between
   profile::stop();
   {
     profile::Span after(SpanKind::Python, "after");
   }
-  REQUIRE(profile::take(true).empty());
+  for (const profile::ThreadEvents& thread : profile::take()) REQUIRE(thread.events.empty());
+  profile::start(kAll, 2);
+  for (int number = 0; number < 5; ++number) profile::Span span(SpanKind::Python, "few");
+  profile::stop();
+  const std::vector<profile::ThreadEvents> few = profile::take();
+  REQUIRE(few.size() == 1 && few[0].events.size() == 2 && few[0].left_out == 3);
   ThreadPool::instance().set_threads(4);
 }
 

@@ -6,6 +6,7 @@ import cProfile
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from tigon import autograd, gluon, nd, profiler
 from tigon.base import TigonError, config
 from tigon.gluon import nn
 from tigon.profiler.session import Config, session
+
+MODULE = sys.modules["tigon.profiler.session"]  # under its name there is the object
 
 
 @pytest.fixture(autouse=True)
@@ -456,16 +459,176 @@ def test_continuous_dump_writes_meanwhile(tmp_path: Path) -> None:
     assert json.loads(Path(session.config.filename).read_text())["traceEvents"]
 
 
+# ------------------------------------------------------------------- nothing is lost
+
+
+def test_stop_waits_for_who_writes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    writing, written = threading.Event(), []
+
+    def slowly(*given: Any) -> None:
+        writing.set()
+        threading.Event().wait(0.2)
+        written.append(threading.current_thread())
+
+    monkeypatch.setattr(MODULE, "write_trace", slowly)
+    profiler.set_config(continuous_dump=True, dump_period=0.01)
+    profiler.set_state("run")
+    assert writing.wait(30)
+    profiler.dump()
+    threading.Event().wait(0.1)
+    assert len(written) >= 2 and written[-1] is threading.current_thread()
+
+
+def test_numbers_of_all_kinds_are_counted() -> None:
+    counter = profiler.Domain("d").new_counter("c")
+    profiler.set_state("run")
+    given = [np.float32(1.5), np.int64(2), nd.array([3]), nd.array([4], dtype="int32")]
+    for value in [*given, True, float("nan"), float("inf"), 5]:
+        counter.set_value(value)
+    values = [event["args"]["c"] for event in _events() if event["name"] == "c"]
+    assert values == [1.5, 2, 3, 4, 1, 5]
+
+
+def test_handlers_of_signals_look_at_the_profile() -> None:
+    looks = []
+    before = signal.signal(signal.SIGALRM, lambda *_: looks.append(len(profiler.dumps())))
+    profiler.set_state("run")
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        while len(looks) < 20:
+            nd.tanh(nd.ones((2,)))
+            profiler.dumps()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_looking_may_be_interrupted_and_loses_nothing() -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    profiler.set_state("run")
+    x = nd.ones((2,))
+    calls = interrupted = 0
+    try:
+        for turn in range(150):
+            for _ in range(50):
+                nd.tanh(x)
+                calls += 1
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 + 2e-5 * turn)
+                profiler.dumps()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    found = json.loads(profiler.dumps(format="json"))["Time"]["operator"]["tanh"]["Count"]
+    assert found == calls and interrupted > 10
+
+
+def test_what_was_written_is_there_until_the_next_profile_begins() -> None:
+    profiler.set_state("run")
+    nd.tanh(nd.ones((2,))).wait_to_read()
+    first = _events()
+    assert "tanh" in profiler.dumps()
+    assert _events() == first
+    profiler.set_state("run")
+    assert "tanh" not in profiler.dumps()
+
+
+def test_there_are_so_many_spans_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "MOST", 500)
+    x = nd.ones((2,))
+    for _ in range(3):
+        profiler.set_state("run")
+        for _ in range(100):
+            nd.tanh(x)
+            profiler.dumps()
+        profiler.set_state("stop")
+    assert sum(len(thread.events) for thread in session.threads()) == 500
+    with pytest.warns(RuntimeWarning, match="spans were not recorded"):
+        profiler.dump()
+
+
+def test_any_name_is_shown() -> None:
+    def function() -> None:
+        nd.tanh(nd.ones((2,)))
+
+    names = ["#99999999", "#0", "\udcff", "a\0b", "\u00fc" * 3, "x" * 10000]
+    profiler.set_state("run")
+    for name in names:
+        fields = {
+            "co_name": name,
+            **({"co_qualname": name} if hasattr(function.__code__, "co_qualname") else {}),
+        }
+        function.__code__ = function.__code__.replace(**fields)
+        function()
+        with profiler.Event(name):
+            pass
+        mx.sym.tanh(mx.sym.var("data"), name=name.encode("utf-8", "replace").decode())
+    shown = [event["name"] for event in _events() if event.get("cat") == "python"]
+    expected = [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    assert [name for name in shown if name in expected] == expected
+
+
+def test_hooks_and_names_of_threads_stay() -> None:
+    def hook(*_: object) -> None:
+        pass
+
+    threading.setprofile(hook)
+    try:
+        profiler.set_state("run")
+        profiler.set_state("stop")
+        assert threading.getprofile() is hook
+    finally:
+        threading.setprofile(None)  # type: ignore[arg-type]
+    profiler.set_state("run")
+    worker = threading.Thread(target=lambda: nd.tanh(nd.ones((2,))).wait_to_read(), name="mine")
+    worker.start()
+    worker.join()
+    names = [e["args"]["name"] for e in _events() if e["name"] == "thread_name"]
+    assert "mine" in names
+    assert threading.getprofile() is None
+
+
+def test_calls_are_shown_again_after_another_profiler() -> None:
+    def outer() -> None:
+        other = cProfile.Profile()
+        other.enable()
+        other.disable()
+
+    def later() -> None:
+        pass
+
+    profiler.set_state("run")
+    outer()
+    nd.tanh(nd.ones((2,)))
+    later()
+    spans = {event["name"]: event for event in _events() if event.get("cat") == "python"}
+    ends = {name: span["ts"] + span["dur"] for name, span in spans.items()}
+    prefix = "test_calls_are_shown_again_after_another_profiler.<locals>."
+    if sys.version_info < (3, 11):
+        prefix = ""
+    assert ends[prefix + "outer"] <= spans[prefix + "later"]["ts"]
+
+
+def test_what_tigon_calls_is_not_the_users() -> None:
+    profiler.set_state("run")
+    _train(True)
+    lines = {event["args"]["line"] for event in _events() if event.get("cat") == "python"}
+    assert not [line for line in lines if "llvmlite" in line or "/numpy/" in line]
+
+
 # --------------------------------------------------------------------------------- bad input
 
 REFUSED = {
     "profiler.set_state: expected 'run' or 'stop'; given 'go'": lambda: profiler.set_state("go"),
-    "profiler.pause: no profile is being taken; call profiler.set_state('run') first": (
-        lambda: profiler.pause()
-    ),
-    "profiler.resume: no profile is being taken; call profiler.set_state('run') first": (
-        lambda: profiler.resume()
-    ),
     "profiler.dumps: format: expected one of 'table', 'json'; given 'csv'": (
         lambda: profiler.dumps(format="csv")
     ),
@@ -479,6 +642,12 @@ REFUSED = {
     ),
     "profiler.set_config: dump_period: expected seconds, above 0; given -1": (
         lambda: profiler.set_config(dump_period=-1)
+    ),
+    "profiler.Event: name: expected a string; given 3": lambda: profiler.Event(3),
+    "profiler.Task: domain: expected a profiler.Domain; given str; make one with "
+    "profiler.Domain(name)": lambda: profiler.Task("data", "read"),
+    "profiler.Counter: value: expected a number; given str": (
+        lambda: profiler.Counter(profiler.Domain("d"), "c").set_value("3")
     ),
     "profiler.dump: profile_process: expected 'worker'; given 'server'; there are no server "
     "processes: stores run in the worker": lambda: profiler.dump(profile_process="server"),

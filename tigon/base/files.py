@@ -6,9 +6,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from tigon.base.errors import TigonError, check
 
@@ -19,10 +19,13 @@ TEMPORARY = ".tigon-"
 there before us."""
 
 
-def write_file(path: AnyPath, content: bytes | memoryview, durable: bool = True) -> None:
-    """Make `content` what the file holds. It is written beside the file and takes its place when it
-    is complete: a full disk or a killed process leaves the old file, and threads and processes
-    that write to one path do not mix.
+Content: TypeAlias = "bytes | memoryview | Iterator[bytes]"
+
+
+def write_file(path: AnyPath, content: Content, durable: bool = True) -> None:
+    """Make `content`, bytes or parts of them in order, what the file holds. It is written beside
+    the file and takes its place when it is complete: a full disk or a killed process leaves the old
+    file, and threads and processes that write to one path do not mix.
 
     A file keeps its mode and owner; one that may not be written to is not replaced either. Of a
     symbolic link the target is replaced, not the link; other hard links keep the old content. A
@@ -224,9 +227,7 @@ def _is_descriptor(name: str) -> bool:
     return False
 
 
-def _replace(
-    target: str, content: bytes | memoryview, old: os.stat_result | None, durable: bool
-) -> None:
+def _replace(target: str, content: Content, old: os.stat_result | None, durable: bool) -> None:
     if old is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     folder = os.path.dirname(target)
@@ -247,15 +248,16 @@ def _replace(
 
 def _write(
     descriptor: int,
-    content: bytes | memoryview,
+    content: Content,
     durable: bool,
     like: os.stat_result | None = None,
 ) -> None:
     """Write everything, give the file the mode and owner of another, and close it."""
     try:
-        left = memoryview(content).cast("B")
-        while left:
-            left = left[os.write(descriptor, left) :]  # a part only, where the disk is full
+        for part in content if isinstance(content, Iterator) else (content,):
+            left = memoryview(part).cast("B")
+            while left:
+                left = left[os.write(descriptor, left) :]  # a part only, where the disk is full
         if like is not None:
             _take_over_owner(descriptor, like)
         if durable:

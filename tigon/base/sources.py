@@ -14,7 +14,7 @@ _LIBRARIES = tuple(
     os.path.abspath(place) + os.sep
     for place in {_PLACES["stdlib"], _PLACES["platstdlib"], os.path.dirname(np.__file__)}
 )
-_INSTALLED = tuple(
+INSTALLED = tuple(
     os.path.abspath(place) + os.sep for place in {_PLACES["purelib"], _PLACES["platlib"]}
 )
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
@@ -24,7 +24,7 @@ def is_library(path: str) -> bool:
     """Whether a file belongs to Python or to numpy, whose inside is not looked at."""
     if path.startswith("<frozen") or path.startswith(_NUMPY):
         return True
-    return path.startswith(_LIBRARIES) and not path.startswith(_INSTALLED)
+    return path.startswith(_LIBRARIES) and not path.startswith(INSTALLED)
 
 
 def is_own(path: str) -> bool:

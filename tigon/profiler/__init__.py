@@ -135,7 +135,8 @@ def set_state(state: str = "stop", profile_process: str = "worker") -> None:
 
 
 def pause(profile_process: str = "worker") -> None:
-    """Record nothing until `resume`: spans that are open go on."""
+    """Record nothing until `resume`: spans that are open go on. Without a profile nothing
+    happens."""
     _check_process("pause", profile_process)
     session.pause()
 
@@ -149,14 +150,13 @@ def resume(profile_process: str = "worker") -> None:
 def dump(finished: bool = True, profile_process: str = "worker") -> None:
     """Write what there is to the file that `set_config` named, in the Trace Event Format.
 
-    finished: the profile ends with it, and the next one begins anew; False: it goes on.
+    finished: the profile ends with it, and the next `set_state('run')` begins anew; until then
+    tables and summaries show it. False: it goes on.
     """
     _check_process("dump", profile_process)
     if finished:
         session.stop()
-    left_out = session.write()
-    if finished:
-        session.forget()
+    left_out = session.write(finished)
     if left_out:
         warnings.warn(
             f"profiler.dump: {left_out} spans were not recorded, as there were over 4 million; "

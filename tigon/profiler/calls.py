@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from tigon import _native
-from tigon.base.sources import PACKAGE, is_library, is_own
+from tigon.base.sources import INSTALLED, PACKAGE, is_library, is_own
 
 _LIBRARY, _USER, _OWN, _OWN_DATA, _OWN_PRIVATE = range(5)
 """As `csrc/python/bind_profile.cpp` numbers them."""
@@ -20,6 +20,25 @@ _READS_DATA = tuple(
     PACKAGE + place
     for place in (os.path.join("gluon", "data"), "io" + os.sep, "image" + os.sep, "recordio.py")
 )
+
+
+_SPECIAL = frozenset("__init__ __call__ __iter__ __next__ __getitem__ __enter__ __exit__".split())
+"""Methods with such names that do something of which one would like to know how long it takes."""
+_DEPENDENCIES = tuple(
+    place + name
+    for place in INSTALLED
+    for name in (
+        "llvmlite",
+        "scipy",
+        "PIL",
+        "ml_dtypes",
+        "tqdm",
+        "onnx",
+        "safetensors",
+        "_distutils",
+    )
+)
+"""What this package calls, and a program may call."""
 
 
 def classify(code: CodeType) -> tuple[int, str]:
@@ -35,11 +54,13 @@ def classify(code: CodeType) -> tuple[int, str]:
             return _OWN_DATA, name
         if code.co_flags & inspect.CO_NESTED:
             return _LIBRARY, name  # what wraps a function of ours, which is shown
-        private = code.co_name.startswith("_") and not code.co_name.endswith("__")
-        return (_OWN_PRIVATE if private else _OWN), name
-    if is_library(path):
+        shown = code.co_name in _SPECIAL or not code.co_name.startswith("_")
+        return (_OWN if shown else _OWN_PRIVATE), name
+    if is_library(path) or path.startswith(_DEPENDENCIES):
         return _LIBRARY, name
     if code.co_name == "<module>":
+        if path == "<string>":
+            return _LIBRARY, name  # how Python makes named tuples
         name = os.path.basename(path)
     return _USER, name
 
@@ -51,11 +72,16 @@ def show_calls(on: bool) -> None:
     """Of this thread and of those that begin from now on. Where another profiler is at work, as
     `cProfile`, it goes on, and calls of Python are not shown."""
     _native.profile.show_calls(on)
-    threading.setprofile(_show_of_thread if on else None)
+    of_threads = threading.getprofile()
+    if on and of_threads is None:
+        threading.setprofile(_show_of_thread)
+    elif not on and of_threads is _show_of_thread:
+        threading.setprofile(None)  # type: ignore[arg-type]
 
 
 def _show_of_thread(*_: Any) -> None:
     """What a new thread calls first."""
     sys.setprofile(None)
-    if _native.profile.is_on():
+    _native.profile.set_thread_title(threading.current_thread().name)
+    if _native.profile.is_running():
         _native.profile.show_calls(True)

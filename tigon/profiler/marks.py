@@ -5,10 +5,43 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
+
 from tigon import _native
 from tigon.base import check
 from tigon.profiler.profile import Mark
 from tigon.profiler.session import session
+
+
+def _text(where: str, name: Any) -> str:
+    check(
+        isinstance(name, str),
+        f"profiler.{where}",
+        f"name: expected a string; given {name!r}",
+    )
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _check_domain(where: str, domain: Any) -> Domain:
+    check(
+        isinstance(domain, Domain),
+        f"profiler.{where}",
+        f"domain: expected a profiler.Domain; given {type(domain).__name__}; make one with "
+        "profiler.Domain(name)",
+    )
+    return domain
+
+
+def _number(value: Any) -> float:
+    """Of Python, of numpy, or an array of one element."""
+    if hasattr(value, "item") and not isinstance(value, (bool, int, float)):
+        value = value.asscalar() if hasattr(value, "asscalar") else value.item()
+    check(
+        isinstance(value, (bool, int, float, np.integer, np.floating)),
+        "profiler.Counter",
+        f"value: expected a number; given {type(value).__name__}",
+    )
+    return int(value) if isinstance(value, (bool, int, np.integer)) else float(value)
 
 
 class Domain:
@@ -21,7 +54,7 @@ class Domain:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = _text("Domain", name)
 
     def __str__(self) -> str:
         return self.name
@@ -45,8 +78,10 @@ class _Spanned:
     _kind = ""
 
     def __init__(self, domain: Domain | None, name: str) -> None:
+        if domain is not None:
+            _check_domain(type(self).__name__, domain)
         self.domain = domain
-        self.name = name
+        self.name = _text(type(self).__name__, name)
         self._begun: int | None = None
 
     def __str__(self) -> str:
@@ -129,8 +164,8 @@ class Counter:
     """
 
     def __init__(self, domain: Domain, name: str, value: float | None = None) -> None:
-        self.domain = domain
-        self.name = name
+        self.domain = _check_domain("Counter", domain)
+        self.name = _text("Counter", name)
         self.value: float = 0
         if value is not None:
             self.set_value(value)
@@ -139,17 +174,17 @@ class Counter:
         return self.name
 
     def set_value(self, value: float) -> None:
-        self.value = value
+        self.value = _number(value)
         if session.records:
             now = _native.profile.now()
             thread = threading.get_native_id()
-            session.add(Mark("counter", self.name, self.domain.name, now, now, thread, value))
+            session.add(Mark("counter", self.name, self.domain.name, now, now, thread, self.value))
 
     def increment(self, delta: float = 1) -> None:
-        self.set_value(self.value + delta)
+        self.set_value(self.value + _number(delta))
 
     def decrement(self, delta: float = 1) -> None:
-        self.set_value(self.value - delta)
+        self.set_value(self.value - _number(delta))
 
     def __iadd__(self, delta: float) -> Counter:
         self.increment(delta)
@@ -176,8 +211,8 @@ class Marker:
     """
 
     def __init__(self, domain: Domain, name: str) -> None:
-        self.domain = domain
-        self.name = name
+        self.domain = _check_domain("Marker", domain)
+        self.name = _text("Marker", name)
 
     def __str__(self) -> str:
         return self.name

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from tigon.base.frozen import Frozen
+from tigon.base.frozen import Frozen, replace
 from tigon.program.operators import name_of_operator
 from tigon.runtime.profiling import SpanKind, place_of
 
@@ -53,7 +50,7 @@ class ThreadSpans(Frozen, eq=False):
         return ThreadSpans(
             self.number,
             self.system_id,
-            later.title,
+            later.title or self.title,
             [*numbers],
             np.concatenate(parts),
             self.left_out + later.left_out,
@@ -87,23 +84,14 @@ class Row(Frozen):
         return self.total / self.count
 
 
-def from_native(taken: Sequence[tuple[Any, ...]]) -> list[ThreadSpans]:
-    """What `_native.profile.take` gives."""
-    titles = {thread.native_id: thread.name for thread in threading.enumerate()}
-    threads = []
-    for number, system_id, title, names, content, left_out in taken:
-        events = np.frombuffer(content, EVENT)
-        shown = title or titles.get(system_id) or f"thread {number}"
-        threads.append(
-            ThreadSpans(number, system_id, shown, [*map(_name, names)], events, left_out)
-        )
-    return threads
-
-
-def _name(text: str) -> str:
-    """Operators come by their numbers."""
-    number = re.fullmatch(r"#(\d+)", text)
-    return name_of_operator(int(number[1])) if number else text
+def with_names_of_operators(thread: ThreadSpans) -> ThreadSpans:
+    """The same, whose operators come by their numbers."""
+    names, events = [*thread.names], thread.events.copy()
+    chosen = events["kind"] == SpanKind.OPERATOR
+    for number in np.unique(events["name"][chosen]).tolist():
+        events["name"][chosen & (events["name"] == number)] = len(names)
+        names.append(name_of_operator(int(names[number].removeprefix("#"))))
+    return replace(thread, names=names, events=events)
 
 
 def rows_by_name(threads: Sequence[ThreadSpans], since: int = 0) -> dict[SpanKind, dict[str, Row]]:

@@ -6,14 +6,24 @@ import atexit
 import os
 import sys
 import threading
+import warnings
 from typing import Any
+
+import numpy as np
 
 from tigon import _native
 from tigon.base import TigonError, check
 from tigon.base.frozen import Frozen, replace
-from tigon.base.locks import plain_lock
+from tigon.base.locks import reentrant_lock
 from tigon.profiler import calls
-from tigon.profiler.profile import Mark, Row, ThreadSpans, added, from_native
+from tigon.profiler.profile import (
+    EVENT,
+    Mark,
+    Row,
+    ThreadSpans,
+    added,
+    with_names_of_operators,
+)
 from tigon.profiler.trace import write_trace
 from tigon.runtime import profiling
 from tigon.runtime.profiling import SpanKind
@@ -51,21 +61,30 @@ class Config(Frozen):
         return self.profile_memory or self.profile_all
 
 
+MOST = 1 << 22
+"""Spans of a profile at most: 256 MB."""
+
+
 class Session:
-    """Guarded by its lock, as threads and the end of the process use it."""
+    """What is recorded natively is put down here when somebody looks at it. No step of that loses
+    anything where it is interrupted, and a signal's handler may look meanwhile."""
 
     def __init__(self) -> None:
         self.config = Config()
         self.running = False
         self.paused = False
-        self.process = os.getpid()
         self.since = 0
         """What ended before is left out of tables."""
         self.begin = 0
-        self._threads: dict[int, ThreadSpans] = {}
+        self._finished = False
+        """Whether the file is written, and the next `start` begins anew."""
+        self._parts: dict[tuple[int, int], ThreadSpans] = {}
+        """By session of the native runtime, and thread."""
+        self._forgotten = -1
         self._marks: list[Mark] = []
-        self._lock = plain_lock()
+        self._lock = reentrant_lock()
         self._ended = threading.Event()
+        self._writer: threading.Thread | None = None
 
     # -- recording
 
@@ -78,90 +97,116 @@ class Session:
         self.config = replace(self.config, **changes)
 
     def start(self) -> None:
-        self._forget_parent()
         if self.running:
             return
+        if self._finished:
+            self.forget()
+        self.collect()
         if not self.begin:
             self.begin = _native.profile.now()
         self.running, self.paused = True, False
         kinds = self.config.kinds
-        _native.profile.start(sum(1 << kind for kind in kinds))
+        held = sum(len(part.events) for part in self._parts.values())
+        _native.profile.start(sum(1 << kind for kind in kinds), max(0, MOST - held))
         profiling.active[0] = True
         if SpanKind.PYTHON in kinds:
             calls.show_calls(True)
         if self.config.continuous_dump:
             self._ended = threading.Event()
             arguments = (self._ended,)
-            threading.Thread(target=self._write_meanwhile, args=arguments, daemon=True).start()
+            self._writer = threading.Thread(
+                target=self._write_meanwhile, args=arguments, daemon=True
+            )
+            self._writer.start()
 
     def stop(self) -> None:
-        self._forget_parent()
         if not self.running:
             return
-        self._ended.set()
         calls.show_calls(False)
         _native.profile.stop()
         profiling.active[0] = False
         self.running = self.paused = False
+        self._ended.set()
+        writer, self._writer = self._writer, None
+        if writer is not None and writer is not threading.current_thread():
+            writer.join()
         self.collect()
 
     def pause(self) -> None:
-        self._check_running("pause")
-        _native.profile.pause()
-        self.paused = True
+        if self.running:
+            _native.profile.pause()
+            self.paused = True
 
     def resume(self) -> None:
-        self._check_running("resume")
-        _native.profile.resume()
-        self.paused = False
+        if self.running:
+            _native.profile.resume()
+            self.paused = False
 
     @property
     def records(self) -> bool:
-        return self.running and not self.paused and self.process == os.getpid()
+        return self.running and not self.paused
 
     def add(self, mark: Mark) -> None:
-        with self._lock:
-            self._marks.append(mark)
+        self._marks.append(mark)
 
-    def _check_running(self, what: str) -> None:
-        self._forget_parent()
-        check(
-            self.running,
-            f"profiler.{what}",
-            "no profile is being taken; call profiler.set_state('run') first",
-        )
-
-    def _forget_parent(self) -> None:
+    def begin_in_child(self) -> None:
         """A forked child has nothing of its parent's profile, and takes none until it is told."""
-        if self.process == os.getpid():
-            return
         config = self.config
         self.__init__()  # type: ignore[misc]
         self.config = config
         profiling.active[0] = False
+        calls.show_calls(False)
 
     def _write_meanwhile(self, ended: threading.Event) -> None:
         while not ended.wait(self.config.dump_period):
-            self.write()
+            try:
+                self.write()
+            except OSError as error:
+                warnings.warn(
+                    f"profiler: continuous_dump ends, as the file cannot be written: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                return
 
     # -- what there is
 
     def collect(self) -> None:
-        """Take over what threads have recorded until now."""
+        """Put down what threads have recorded until now."""
         with self._lock:
-            for found in from_native(_native.profile.take(True)):
-                before = self._threads.get(found.number)
-                self._threads[found.number] = found if before is None else before.followed_by(found)
+            number = _native.profile.session()
+            if number == self._forgotten:
+                return
+            titles = {thread.native_id: thread.name for thread in threading.enumerate()}
+            for taken in _native.profile.take():
+                thread, system_id, title, names, first, content, left_out = taken
+                before = self._parts.get((number, thread))
+                have = 0 if before is None else len(before.events)
+                events = np.frombuffer(content, EVENT)[max(have - first, 0) :]
+                if before is not None:
+                    events = np.concatenate([before.events, events])
+                    title = title or before.title
+                title = title or titles.get(system_id, "")
+                self._parts[number, thread] = ThreadSpans(
+                    thread, system_id, title, names, events, left_out
+                )
+                _native.profile.forget(thread, len(events))
 
     def threads(self) -> list[ThreadSpans]:
-        self._forget_parent()
         self.collect()
+        found: dict[int, ThreadSpans] = {}
         with self._lock:
-            return sorted(self._threads.values(), key=lambda thread: thread.number)
+            parts = [self._parts[key] for key in sorted(self._parts)]
+        for part in map(with_names_of_operators, parts):
+            before = found.get(part.number)
+            found[part.number] = part if before is None else before.followed_by(part)
+        return [
+            thread if thread.title else replace(thread, title=f"thread {thread.number}")
+            for _, thread in sorted(found.items())
+        ]
 
     def marks(self) -> list[Mark]:
-        with self._lock:
-            return [*self._marks]
+        return [*self._marks]
 
     def rows_of_marks(self) -> dict[str, dict[str, Row]]:
         """What spans of the program's own took, by kind and name."""
@@ -176,18 +221,21 @@ class Session:
             rows[mark.name] = row if before is None else added(before, row)
         return found
 
-    def write(self) -> int:
+    def write(self, finished: bool = False) -> int:
         """Write the file. How many spans are not in it, as there were too many."""
         threads = self.threads()
         config = self.config
         write_trace(config.filename, threads, self.marks(), self.begin, config.shows_memory)
+        self._finished = finished
         return sum(thread.left_out for thread in threads)
 
     def forget(self) -> None:
         with self._lock:
-            self._threads.clear()
+            self._parts.clear()
             self._marks.clear()
+            self._forgotten = _native.profile.session()
         self.begin = self.since = 0
+        self._finished = False
 
 
 session = Session()
@@ -195,7 +243,7 @@ session = Session()
 
 def _at_exit() -> None:
     """A program that ends in the middle of its profile gets its file."""
-    if session.process != os.getpid() or not session.running:
+    if not session.running:
         return
     session.stop()
     try:
@@ -205,3 +253,4 @@ def _at_exit() -> None:
 
 
 atexit.register(_at_exit)
+os.register_at_fork(after_in_child=session.begin_in_child)

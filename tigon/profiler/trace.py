@@ -6,10 +6,14 @@ spans `b` and `e`, counters `C`, instants `i`, metadata `M`. Times in microsecon
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from tigon.base.files import write_file
 from tigon.profiler.profile import Mark, ThreadSpans, lines_of, memory_over_time
@@ -25,12 +29,18 @@ def write_trace(
 ) -> None:
     """Write the file, whole or not at all. `begin` is its time 0; `memory`: with the memory in use
     over time."""
-    events = ",\n".join(
-        json.dumps(event, separators=(",", ":"))
-        for event in trace_events(threads, marks, begin, memory)
-    )
-    text = f'{{"displayTimeUnit":"ms","traceEvents":[\n{events}\n]}}\n'
-    write_file(path, text.encode())
+    write_file(path, _content(trace_events(threads, marks, begin, memory)))
+
+
+def _content(events: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    """In parts: a profile may have millions of events."""
+    yield b'{"displayTimeUnit":"ms","traceEvents":[\n'
+    end = ""
+    while part := [*itertools.islice(events, 10_000)]:
+        lines = (json.dumps(event, separators=(",", ":"), allow_nan=False) for event in part)
+        yield (end + ",\n".join(lines)).encode()
+        end = ",\n"
+    yield b"\n]}\n"
 
 
 def trace_events(
@@ -47,10 +57,11 @@ def trace_events(
         yield {"ph": "M", "name": "thread_name", **own, "args": {"name": thread.title}}
         yield {"ph": "M", "name": "thread_sort_index", **own, "args": {"sort_index": place}}
         # From the outside in: of those that begin together the one around the others is first.
-        for event in sorted(
-            thread.events.tolist(), key=lambda event: (event[0], -event[1], event[8])
-        ):
-            yield {"ph": "X", **own, **_span(thread, event, at)}
+        events = thread.events
+        order = np.lexsort((events["depth"], -events["end"], events["begin"]))
+        for first in range(0, len(order), 10_000):
+            for event in events[order[first : first + 10_000]].tolist():
+                yield {"ph": "X", **own, **_span(thread, event, at)}
     if memory:
         times, sizes = memory_over_time(threads)
         for time, size in zip(times.tolist(), sizes.tolist(), strict=True):
@@ -92,7 +103,8 @@ _SCOPES = {"global": "g", "process": "p", "thread": "t", "task": "t", "instant":
 def _of_mark(mark: Mark, number: int, process: int, at: Any) -> Iterator[dict[str, Any]]:
     own = {"name": mark.name, "pid": process, "tid": mark.thread}
     if mark.kind == "counter":
-        yield {"ph": "C", **own, "ts": at(mark.begin), "args": {mark.name: mark.value}}
+        if math.isfinite(mark.value):  # others are no JSON
+            yield {"ph": "C", **own, "ts": at(mark.begin), "args": {mark.name: mark.value}}
     elif mark.kind == "marker":
         yield {
             "ph": "i",
