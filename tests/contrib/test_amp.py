@@ -725,8 +725,62 @@ def test_errors_name_the_operator_that_was_called() -> None:
     with pytest.raises(mx.TigonError, match=r"^FullyConnected: "):
         nd.FullyConnected(nd.ones((2, 3)), nd.ones((2, 5)), no_bias=True, num_hidden=2)
     with pytest.raises(mx.TigonError) as told:
-        nd.exp(nd.ones(2, dtype="float16"), out=nd.zeros(2, dtype="float16"))
-    assert str(told.value) == "exp: out=: expected float32 (2,); given float16 (2,)"
+        nd.exp(nd.ones(2, dtype="float16"), out=nd.zeros(2, dtype="float64"))
+    assert str(told.value) == "exp: out=: expected float32 (2,); given float64 (2,)"
+
+
+class InPlace(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Dense(3, in_units=3)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        y = self.layer(x)
+        y += x
+        y *= x
+        return y
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_arrays_that_are_written_keep_their_dtypes(dtype: str) -> None:
+    amp.init(dtype)
+    net, x = InPlace(), nd.array([[1.5, -2.0, 3.0]])
+    net.initialize(mx.init.One())
+    plain = net(x)
+    net.hybridize()
+    assert name_of(plain) == name_of(net(x)) == dtype
+    assert plain.asnumpy().tolist() == net(x).asnumpy().tolist()
+    weight, wide, narrow = nd.ones((3, 3)), nd.zeros((1, 3)), nd.zeros((1, 3), dtype=dtype)
+    assert nd.FullyConnected(x, weight, num_hidden=3, no_bias=True, out=wide) is wide
+    assert wide.asnumpy().tolist() == [[2.5, 2.5, 2.5]]
+    assert nd.exp(x * 0, out=narrow) is narrow and narrow.asnumpy().tolist() == [[1.0] * 3]
+    low = x.astype(dtype)
+    parts = [nd.zeros((1, 1)), nd.zeros((1, 1), dtype=dtype), None]
+    found = nd.split(low, num_outputs=3, axis=1, out=parts)
+    assert found[0] is parts[0] and found[1] is parts[1]
+    assert [part.asscalar() for part in found] == [1.5, -2.0, 3.0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_not_written(dtype: str) -> None:
+    x = nd.ones((2,))
+    low = x.astype(dtype)
+    for initialized in (False, True):
+        if initialized:
+            amp.init(dtype)
+        for out, given in (
+            (nd.zeros(2, dtype="float64"), "float64 (2,)"),
+            (nd.zeros(2, dtype="int32"), "int32 (2,)"),
+            (nd.zeros(3), "float32 (3,)"),
+            *([] if initialized else [(nd.zeros(2), "float32 (2,)")]),
+        ):
+            with pytest.raises(mx.TigonError) as told:
+                nd.relu(low, out=out)
+            assert str(told.value) == f"relu: out=: expected {dtype} (2,); given {given}"
+    wide = nd.zeros(2)
+    with autograd.record(), pytest.raises(mx.TigonError, match="out=: expected"):
+        nd.relu(low, out=wide)  # nothing would lead back from it
+    assert wide.asnumpy().tolist() == [0.0, 0.0]
 
 
 LOSSES = [

@@ -96,8 +96,28 @@ def init(
 def _install(policy: casting.Policy | None) -> None:
     """Let a policy hold, and nothing that was compiled or traced under another one be used."""
     casting.install(policy)
+    _native.set_output_caster(None if policy is None else _write_into)
     _native.clear_signature_cache()
     _epoch.advance()
+
+
+def _write_into(results: Sequence[Any], given: Sequence[Any]) -> Any:
+    """`x += y` and `out=` keep the dtypes of their arrays, as in traced code; NotImplemented where
+    others than floats that are cast are concerned."""
+    pairs = [
+        (result, array)
+        for result, array in zip(results, given, strict=False)
+        if array is not None and array.dtype_code != result.dtype_code
+    ]
+    codes = [array.dtype_code for pair in pairs for array in pair]
+    if not casting.mixes(*(BY_CODE[code] for code in codes)):
+        return NotImplemented
+    found = []
+    for result, array in zip(results, (*given, *[None] * len(results)), strict=False):
+        if array is not None:
+            array[:] = result
+        found.append(result if array is None else array)
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def _uninstall() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tigon.base import TigonError, check
 from tigon.base.dtypes import DType, as_dtype, bfloat16, float16, float32
 from tigon.contrib.amp.lists import symbol_bf16, symbol_fp16
-from tigon.ir.graph import Graph, graphs_within
+from tigon.ir.graph import Graph, nodes_within
 from tigon.ops import record
 from tigon.ops.attributes import attr_fields
 from tigon.ops.casting import WIDEST, Policy, Rule
@@ -187,5 +187,4 @@ def check_known(
 
 def names_within(graph: Graph) -> set[str]:
     """The names of all nodes, those of bodies and branches included."""
-    inner = [one for node in graph.nodes for one in graphs_within(node).values()]
-    return {node.name for node in graph.nodes if node.name}.union(*map(names_within, inner))
+    return {one.name for node in graph.nodes for one in (node, *nodes_within(node)) if one.name}
