@@ -330,6 +330,12 @@ def invoke(
     """Run one operator: signature lookup, allocation, run or push, tape. A single visible output
     comes bare. Scalars take the dtype of the first array."""
 
+def set_output_caster(
+    caster: Callable[[tuple[NDArray, ...], tuple[NDArray | None, ...]], Any] | None,
+) -> None:
+    """Outside of recording, results are written into arrays of other dtypes that were given for
+    them by `caster` (results, arrays), unless it gives NotImplemented; None: they are refused."""
+
 def set_trace_handlers(
     call: Callable[[int, int, tuple[Any, ...], bool], Any] | None,
     read: Callable[[NDArray], None] | None,

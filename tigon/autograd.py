@@ -376,6 +376,11 @@ class Function:
             f"expected {len(expected)} gradients, one for each input; given "
             f"{len(listed) if isinstance(listed, (list, tuple)) else type(given).__name__}",
         )
+        listed = [
+            # Its operators may have computed in another float than the one that came in.
+            array.astype(dtype) if _mixes(array, dtype) else array
+            for array, (_, dtype) in zip(listed, expected, strict=True)
+        ]
         for number, (array, (shape, dtype)) in enumerate(zip(listed, expected, strict=True)):
             fits = isinstance(array, NDArray) and (array.shape, array.dtype) == (shape, dtype)
             found = type(array).__name__
@@ -396,6 +401,12 @@ class Function:
     def backward(self, *output_grads: NDArray) -> Any:
         """The gradients of the inputs, from those of the outputs."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
+
+
+def _mixes(array: Any, dtype: Any) -> bool:
+    """Whether mixed precision brings this array to that dtype, which it has not."""
+    differs = isinstance(array, NDArray) and array.dtype != dtype
+    return differs and casting.mixes(array.dtype, dtype)
 
 
 def _as_given(given: Any, outputs: Sequence[Any]) -> Any:

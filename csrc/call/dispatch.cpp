@@ -12,6 +12,11 @@ namespace tigon {
 PyObject* program_type = nullptr;
 PyObject* view_type = nullptr;
 PyObject* gradient_type = nullptr;
+PyObject* output_caster = nullptr;
+
+void set_output_caster(nb::object caster) {
+  Py_XSETREF(output_caster, caster.is_none() ? nullptr : caster.release().ptr());
+}
 
 void read_outputs(PyObject* out, size_t count, std::vector<ArrayRef>& outputs, const char* where) {
   if (!out || out == Py_None) return;
@@ -255,6 +260,39 @@ PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* co
                                writes ? Py_True : Py_False);
 }
 
+// Whether a given output is of another dtype than what is computed, and of the same shape.
+bool other_dtypes(const Program& program, const std::vector<ArrayRef>& outputs) {
+  bool found = false;
+  for (size_t index = 0; index < outputs.size(); ++index) {
+    if (!outputs[index]) continue;
+    const ArrayType* given = outputs[index]->type->plain;
+    const ArrayType* made = program.outputs[index].get();
+    if (given->ndim != made->ndim ||
+        !std::equal(given->dims, given->dims + given->ndim, made->dims))
+      return false;
+    found |= given->dtype != made->dtype;
+  }
+  return found;
+}
+
+// Computes, and has Python write the results into the given arrays; NotImplemented where it does
+// not.
+[[gnu::noinline]] PyObject* run_and_cast(Program& program, PyObject* owner, Array* const* arrays,
+                                         const Immediate* immediates, size_t count,
+                                         std::vector<ArrayRef>& outputs) {
+  nb::object caster = nb::borrow(output_caster);
+  nb::object given = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(outputs.size())));
+  for (size_t index = 0; index < outputs.size(); ++index)
+    PyTuple_SET_ITEM(given.ptr(), static_cast<Py_ssize_t>(index),
+                     Py_NewRef(outputs[index] ? as_object(outputs[index].get()) : Py_None));
+  std::vector<ArrayRef> made;
+  run_program(program, owner, arrays, immediates, count, made, nullptr, true, program.updates);
+  nb::object results = nb::steal(pack(made, program.visible, false));
+  return in_python([&] {
+    return PyObject_CallFunctionObjArgs(caster.ptr(), results.ptr(), given.ptr(), nullptr);
+  });
+}
+
 [[gnu::always_inline]] inline PyObject* run_operator(int64_t operator_id, int64_t attributes_id,
                                                      PyObject* const* operands, size_t count,
                                                      std::vector<ArrayRef>& outputs) {
@@ -316,6 +354,13 @@ PyObject* call_in_trace(int64_t operator_id, int64_t attributes_id, PyObject* co
     Program& program = *entry->program;
     if (outputs.size() > program.outputs.size())
       throw UserError(program.name + ": out= has more arrays than there are outputs");
+    if (output_caster && !outputs.empty() && !program.updates && !is_recording() &&
+        other_dtypes(program, outputs)) {
+      PyObject* result =
+          run_and_cast(program, owner.ptr(), arrays.data(), immediates.data(), count, outputs);
+      if (result != Py_NotImplemented) return result;
+      Py_DECREF(result);
+    }
     run_program(program, owner.ptr(), arrays.data(), immediates.data(), count, outputs, nullptr,
                 true, program.updates);
     if (!outputs.empty()) outputs[0]->is_comparison = program.answers_truth;

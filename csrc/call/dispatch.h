@@ -132,6 +132,10 @@ struct SlotOperator {
 };
 SlotOperator set_slot_operator(const std::string& slot, SlotOperator chosen, bool reflected);
 void set_numpy_operand(PyObject* maker);
+// Writes results into arrays of other dtypes, given for them: (results, arrays or Nones). Null:
+// nobody does, and such arrays are refused.
+extern PyObject* output_caster;
+void set_output_caster(nb::object caster);
 void clear_signature_cache();
 size_t signature_count();
 void set_most_signatures(size_t most);

@@ -136,6 +136,7 @@ void bind_arrays(nb::module_& m) {
         translated([&] { take_over(expect_array(state, "state"), expect_array(made, "made")); });
       },
       "state"_a, "made"_a);
+  m.def("set_output_caster", set_output_caster, "caster"_a.none());
   m.def("clear_signature_cache", clear_signature_cache);
   m.def("set_most_signatures", set_most_signatures);
   m.def("set_trace_handlers", set_trace_handlers, "call"_a.none(), "read"_a.none());

@@ -21,6 +21,7 @@ from tigon import autograd, gluon, nd, sym
 from tigon.base.dtypes import as_dtype
 from tigon.contrib import amp
 from tigon.contrib.amp.lists import symbol_bf16, symbol_fp16
+from tigon.contrib.amp.policies import names_within
 from tigon.gluon import nn, rnn
 from tigon.ops import casting, record
 from tigon.passes.decompose import decompose
@@ -431,6 +432,63 @@ def test_functions_with_gradients_of_their_own() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+class Product(autograd.Function):
+    """Of two widths: its gradients are float32, whatever came in."""
+
+    def forward(self, x: Any, weight: Any) -> Any:
+        self.save_for_backward(x, weight)
+        return nd.dot(x, weight)
+
+    def backward(self, slope: Any) -> Any:
+        x, weight = self.saved_tensors
+        return nd.dot(slope, weight, transpose_b=True), nd.dot(x, slope, transpose_a=True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_gradients_of_functions_come_in_the_floats_of_their_inputs(
+    dtype: str, hybridized: bool
+) -> None:
+    class Net(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Dense(3, in_units=4)
+            self.weight = self.params.get("weight", shape=(3, 2))
+
+        def forward(self, x: Any) -> Any:
+            return Product()(self.layer(x), self.weight.data())
+
+    def slopes() -> list[Any]:
+        mx.random.seed(4)
+        net = Net()
+        net.initialize(mx.init.Uniform(0.5))
+        net.hybridize(hybridized)
+        with autograd.record():
+            y = net(nd.ones((2, 4)))
+        y.backward()
+        return [net.layer.weight.grad(), net.weight.grad()]
+
+    expected = slopes()
+    amp.init(dtype)
+    for found, plain in zip(slopes(), expected, strict=True):
+        assert name_of(found) == "float32"
+        np.testing.assert_allclose(found.asnumpy(), plain.asnumpy(), rtol=2e-2, atol=2e-2)
+
+
+def test_other_gradients_of_functions_are_refused_as_before() -> None:
+    class Wrong(Square):
+        def backward(self, slope: Any) -> Any:
+            return slope.astype("float64")
+
+    amp.init()
+    x = nd.ones((2,))
+    x.attach_grad()
+    with autograd.record():
+        y = Wrong()(x)
+    with pytest.raises(mx.TigonError, match=r"expected float32\[2\], as the input"):
+        y.backward()
+
+
 def test_calls_by_numbers_of_nodes_have_no_casts() -> None:
     """Graphs that run node by node are what they are: `Symbol` composed before, or gradients."""
     x = nd.ones((2, 2))
@@ -667,8 +725,115 @@ def test_errors_name_the_operator_that_was_called() -> None:
     with pytest.raises(mx.TigonError, match=r"^FullyConnected: "):
         nd.FullyConnected(nd.ones((2, 3)), nd.ones((2, 5)), no_bias=True, num_hidden=2)
     with pytest.raises(mx.TigonError) as told:
-        nd.exp(nd.ones(2, dtype="float16"), out=nd.zeros(2, dtype="float16"))
-    assert str(told.value) == "exp: out=: expected float32 (2,); given float16 (2,)"
+        nd.exp(nd.ones(2, dtype="float16"), out=nd.zeros(2, dtype="float64"))
+    assert str(told.value) == "exp: out=: expected float32 (2,); given float64 (2,)"
+
+
+class InPlace(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Dense(3, in_units=3)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        y = self.layer(x)
+        y += x
+        y *= x
+        return y
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_arrays_that_are_written_keep_their_dtypes(dtype: str) -> None:
+    amp.init(dtype)
+    net, x = InPlace(), nd.array([[1.5, -2.0, 3.0]])
+    net.initialize(mx.init.One())
+    plain = net(x)
+    net.hybridize()
+    assert name_of(plain) == name_of(net(x)) == dtype
+    assert plain.asnumpy().tolist() == net(x).asnumpy().tolist()
+    weight, wide, narrow = nd.ones((3, 3)), nd.zeros((1, 3)), nd.zeros((1, 3), dtype=dtype)
+    assert nd.FullyConnected(x, weight, num_hidden=3, no_bias=True, out=wide) is wide
+    assert wide.asnumpy().tolist() == [[2.5, 2.5, 2.5]]
+    assert nd.exp(x * 0, out=narrow) is narrow and narrow.asnumpy().tolist() == [[1.0] * 3]
+    low = x.astype(dtype)
+    parts = [nd.zeros((1, 1)), nd.zeros((1, 1), dtype=dtype), None]
+    found = nd.split(low, num_outputs=3, axis=1, out=parts)
+    assert found[0] is parts[0] and found[1] is parts[1]
+    assert [part.asscalar() for part in found] == [1.5, -2.0, 3.0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_not_written(dtype: str) -> None:
+    x = nd.ones((2,))
+    low = x.astype(dtype)
+    for initialized in (False, True):
+        if initialized:
+            amp.init(dtype)
+        for out, given in (
+            (nd.zeros(2, dtype="float64"), "float64 (2,)"),
+            (nd.zeros(2, dtype="int32"), "int32 (2,)"),
+            (nd.zeros(3), "float32 (3,)"),
+            *([] if initialized else [(nd.zeros(2), "float32 (2,)")]),
+        ):
+            with pytest.raises(mx.TigonError) as told:
+                nd.relu(low, out=out)
+            assert str(told.value) == f"relu: out=: expected {dtype} (2,); given {given}"
+    wide = nd.zeros(2)
+    with autograd.record(), pytest.raises(mx.TigonError, match="out=: expected"):
+        nd.relu(low, out=wide)  # nothing would lead back from it
+    assert wide.asnumpy().tolist() == [0.0, 0.0]
+
+
+LOSSES = [
+    gluon.loss.L1Loss,
+    gluon.loss.L2Loss,
+    gluon.loss.HuberLoss,
+    gluon.loss.HingeLoss,
+    gluon.loss.SquaredHingeLoss,
+    gluon.loss.PoissonNLLLoss,
+]
+
+
+@pytest.mark.parametrize("label_dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_labels_are_not_rounded(loss: Any, dtype: str, label_dtype: str) -> None:
+    """70001 is infinite in float16, and 70144 in bfloat16."""
+    prediction, label = nd.array([[2.0], [-3.0]]), nd.array([70001, 4097], dtype=label_dtype)
+    expected = loss()(prediction, label.astype("float32"))
+    amp.init(dtype)
+    for hybridized in (False, True):
+        function = loss()
+        function.hybridize(hybridized)
+        found = function(prediction.astype(dtype), label)
+        assert name_of(found) == "float32"
+        np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_positions_are_not_rounded(dtype: str) -> None:
+    amp.init(dtype)
+    data = nd.zeros((1, 5000), dtype=dtype)
+    expected = np.arange(5000, dtype=np.float32).tolist()
+    assert nd.contrib.arange_like(data, axis=1).asnumpy().tolist() == expected
+    for found in (
+        nd.one_hot(nd.array([4097]), 5000).astype(dtype).argmax(axis=1),
+        (-nd.one_hot(nd.array([4097]), 5000).astype(dtype)).argmin(axis=1),
+        nd.argmax_channel(nd.one_hot(nd.array([4097]), 5000).astype(dtype)),
+        nd.topk(nd.one_hot(nd.array([4097]), 5000).astype(dtype), k=1)[0],
+    ):
+        assert found.asnumpy().tolist() == [4097.0]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64"])
+def test_what_is_not_cast_is_told_as_it_was_given(dtype: str) -> None:
+    data, weight = nd.ones((2, 3), dtype=dtype), nd.ones((4, 3))
+    said = f"FullyConnected: weight: expected {dtype} like data; given float32"
+    amp.init()
+    with pytest.raises(mx.TigonError, match=said):
+        nd.FullyConnected(data, weight, num_hidden=4, no_bias=True)
+    symbol = sym.FullyConnected(sym.var("x"), sym.var("w"), num_hidden=4, no_bias=True)
+    graph = symbol.bind(mx.cpu(), {"x": data.astype("float32"), "w": weight})
+    assert name_of(graph.forward()[0]) == "float16"
 
 
 def test_threads_share_one_policy() -> None:
@@ -766,6 +931,20 @@ def test_the_scale_grows_after_its_window() -> None:
     assert scales == [4, 4, 16, 16, 16, 32, 32, 32, 32]
 
 
+def test_a_scale_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    scaler = amp.LossScaler(init_scale=2.0, scale_window=1, max_scale=4.0)
+    for overflow in (False, False, False, True, True):
+        scaler.update(overflow)
+    with pytest.warns(RuntimeWarning, match="although the loss is not scaled"):
+        scaler.update(True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "AMP: increasing loss scale to 4.000000",
+        "AMP: decreasing loss scale to 2.000000",
+        "AMP: decreasing loss scale to 1.000000",
+    ]
+
+
 def test_a_scale_of_one_does_not_shrink_and_is_told_once() -> None:
     counters._WARNED.clear()
     before = counters.stats()["falls_short"]
@@ -826,6 +1005,95 @@ def test_unscale_then_clip() -> None:
     trainer.step(1)
     moved = 1 - 0.5 / 2**0.5
     np.testing.assert_allclose(net.weight.data().asnumpy(), [[moved, moved]], rtol=1e-5)
+
+
+def test_a_gradient_that_was_divided_is_not_a_new_one() -> None:
+    net, trainer = scaled_trainer(momentum=0.0)
+    trainer._amp_loss_scaler = amp.LossScaler(init_scale=4.0)
+    one_step(net, trainer)
+    before = net.weight.data().asnumpy().tolist()
+    for _ in range(2):
+        with amp.scale_loss(nd.ones(1), trainer):
+            pass  # no backward
+        amp.unscale(trainer)
+        with pytest.raises(mx.TigonError, match="was not computed since the last step"):
+            trainer.step(1)
+    assert net.weight.data().asnumpy().tolist() == before
+    with autograd.record(), amp.scale_loss(net(nd.ones((1, 2))).sum(), trainer) as scaled:
+        scaled.backward()
+    amp.unscale(trainer)
+    trainer.step(1)
+    assert net.weight.data().asnumpy().tolist() != before
+
+
+def test_a_loss_that_is_scaled_in_a_hybridized_block() -> None:
+    """A graph would hold the scale of its trace for ever, and the trainer would not be told."""
+
+    class Net(gluon.HybridBlock):
+        def __init__(self, trainer: Any) -> None:
+            super().__init__()
+            self.layer, self.trainer = nn.Dense(1, in_units=2, use_bias=False), trainer
+
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            with amp.scale_loss(self.layer(x).astype("float32"), self.trainer) as scaled:
+                return scaled
+
+    _, trainer = scaled_trainer()
+    net = Net(trainer)
+    net.initialize(mx.init.One())
+    net.hybridize()
+    with pytest.warns(RuntimeWarning, match=r"it calls amp\.scale_loss at "):
+        first = net(nd.ones((1, 2))).asscalar()
+    trainer._amp_loss_scaler._loss_scale /= 4
+    assert net(nd.ones((1, 2))).asscalar() == first / 4
+    assert trainer._scale == 1 / trainer._amp_loss_scaler.loss_scale
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (3.0, "float"),
+        (None, "NoneType"),
+        ([nd.ones(1), 2], "int"),
+        (np.ones(1), "ndarray"),
+        (nd.ones(1, dtype="int32"), "int32"),
+        (sym.var("x"), "Symbol"),
+        ([[nd.ones(1)]], "list"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_no_loss(dtype: str, loss: Any, said: str) -> None:
+    amp.init(dtype)
+    net = nn.Dense(1, in_units=2)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    amp.init_trainer(trainer)
+    with pytest.raises(mx.TigonError) as told, amp.scale_loss(loss, trainer):
+        pass
+    assert str(told.value) == (
+        "amp.scale_loss: loss: expected an NDArray of floats, or a list of them; given "
+        f"{said}; compute it from predictions of the network, by a loss of gluon.loss"
+    )
+    assert trainer._scale == 1.0
+
+
+def test_an_estimator_scales_its_losses() -> None:
+    """Gradients of 2**-27 are less than half of the smallest float16."""
+    amp.init()
+    net = nn.Dense(1, in_units=1, use_bias=False)
+    net.initialize(mx.init.One())
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 2.0**20})
+    amp.init_trainer(trainer)
+    estimator = gluon.contrib.estimator.Estimator(
+        net, gluon.loss.L1Loss(weight=2.0**-27), mx.metric.MAE(), trainer=trainer
+    )
+    batches = gluon.data.DataLoader(
+        gluon.data.ArrayDataset(np.ones((4, 1), "f4"), np.zeros(4, "f4")), 2
+    )
+    estimator.fit(batches, epochs=1, event_handlers=[])
+    np.testing.assert_allclose(net.weight.data().asscalar(), 1 - 2 * 2.0**-7, rtol=1e-5)
+    assert trainer._amp_loss_scaler._unskipped == 2
 
 
 def test_a_list_of_losses_and_accumulated_gradients() -> None:
@@ -1048,6 +1316,25 @@ def test_files_of_states_have_the_scale(tmp_path: Path) -> None:
     assert fresh._amp_loss_scaler.loss_scale == 512.0, "a file without leaves it"
 
 
+@pytest.mark.parametrize("scale", [0.0, -2.0, float("nan"), float("inf")])
+def test_a_file_whose_scale_is_none(scale: float, tmp_path: Path) -> None:
+    net, trainer = scaled_trainer()
+    one_step(net, trainer, 0.001)
+    trainer.save_states(tmp_path / "states")
+    arrays = nd.load(tmp_path / "states")
+    nd.save(tmp_path / "bad", arrays | {"loss_scale": nd.array([scale], dtype="float64")})
+    one_step(net, trainer, 0.002)
+    states = trainer._states()
+    with pytest.raises(mx.TigonError) as told:
+        trainer.load_states(tmp_path / "bad")
+    assert str(told.value) == (
+        f"Trainer.load_states: {tmp_path / 'bad'}: loss_scale: expected a number from 1; given "
+        f"{scale:g}; the file is damaged, take an earlier one"
+    )
+    for name, array in trainer._states().items():
+        assert array.asnumpy().tobytes() == states[name].asnumpy().tobytes(), name
+
+
 def test_copies_of_a_trainer_scale_too() -> None:
     _, trainer = scaled_trainer()
     other = copy.deepcopy(trainer)
@@ -1250,8 +1537,39 @@ def test_what_conversion_refuses() -> None:
         with pytest.raises(mx.TigonError) as told:
             call()
         assert str(told.value) == said
-    with pytest.raises(mx.TigonError, match="has no values yet"):
+    with pytest.raises(mx.TigonError, match=r"^amp\.convert_hybrid_block: .* has no values yet"):
         amp.convert_hybrid_block(nn.Dense(2))
+
+
+def test_names_that_nothing_has() -> None:
+    symbol = sym.softmax(sym.FullyConnected(sym.var("data"), num_hidden=2, name="fc"), name="out")
+    for arguments, said in (
+        ({"excluded_sym_names": ["fcc"]}, "excluded_sym_names: there is no node 'fcc'; did you "),
+        ({"excluded_sym_names": ["?"]}, "excluded_sym_names: there is no node '?'; debug_str() "),
+        ({"data_names": ["date"]}, "data_names: there is no input 'date'; did you mean 'data'?"),
+        ({"data_names": "data"}, "data_names: expected a list of names of inputs; given 'data'"),
+    ):
+        with pytest.raises(mx.TigonError) as told:
+            amp.convert_symbol(symbol, **arguments)
+        assert str(told.value).startswith(f"amp.convert_symbol: {said}")
+    made = amp.convert_symbol(symbol, excluded_sym_names=["fc"], data_names=["data"])
+    assert "FullyConnected(%data, %fc_weight, %fc_bias)" in made.debug_str()
+
+
+def test_nodes_of_loops_can_be_excluded() -> None:
+    def body(x: Any, state: Any) -> Any:
+        h = sym.FullyConnected(x, num_hidden=2, name="inner") + state
+        return h, h
+
+    out, _ = sym.contrib.foreach(body, sym.var("xs"), sym.var("s"))
+    inner = [
+        name
+        for name in names_within(out._graph())
+        if name.startswith("inner") and not name.endswith(("weight", "bias"))
+    ]
+    assert len(inner) == 1
+    assert "dtype='float16'" in amp.convert_symbol(out).debug_str()
+    assert "dtype='float16'" not in amp.convert_symbol(out, excluded_sym_names=inner).debug_str()
 
 
 def test_a_bucketing_module() -> None:

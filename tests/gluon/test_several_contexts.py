@@ -175,6 +175,29 @@ def test_stale_gradients_are_noticed_on_each_context():
         step(CONTEXTS[:1])
 
 
+def test_gradients_that_were_added_up_are_not_new_ones():
+    """`allreduce_grads` writes into them, and so does `zero_grad`, any number of times."""
+    net = nn.Dense(1, in_units=2)
+    net.initialize(ctx=CONTEXTS)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", update_on_kvstore=False)
+
+    def gradients() -> None:
+        with autograd.record():
+            totals = [net(nd.ones((1, 2), ctx=context)).sum() for context in CONTEXTS]
+        autograd.backward(totals)
+
+    for _ in range(2):
+        gradients()
+        trainer.allreduce_grads()
+        trainer.update(1)
+        for _ in range(2):
+            trainer.allreduce_grads()
+            net.collect_params().zero_grad()
+            with pytest.raises(mx.TigonError, match="was not computed since the last step"):
+                trainer.update(1)
+            trainer.update(1, ignore_stale_grad=True)
+
+
 def test_moving_and_files(tmp_path: Any):
     net = network(CONTEXTS, True)
     train(net, CONTEXTS)

@@ -10,10 +10,12 @@ import math
 from typing import Any
 
 from tigon.base import as_dtype, check
+from tigon.base.dtypes import float32
 from tigon.base.lazy import complete as _complete
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.parameter import ParameterDict
 from tigon.gluon.parameters_section import describe as _describe
+from tigon.ops import casting
 
 
 def _apply_weighting(
@@ -63,7 +65,9 @@ class Loss(HybridBlock):
         return F.mean(loss, axis=self._batch_axis, exclude=True)
 
     def _cast(self, F: Any, label: Any, pred: Any) -> Any:
-        """The label in the prediction's dtype, where these are known: of symbols they are not."""
+        """The label in the prediction's dtype, where these are known: of symbols they are not.
+        Under mixed precision in float32 beside narrow predictions, lest large numbers be rounded,
+        or infinite."""
         dtypes = getattr(label, "dtype", None), getattr(pred, "dtype", None)
         if None in dtypes or dtypes[0] == dtypes[1]:
             return label
@@ -74,7 +78,9 @@ class Loss(HybridBlock):
             f"expected a prediction of floating-point numbers; given a prediction of {wanted} and "
             f"a label of {own}; convert the prediction with astype('float32')",
         )
-        return F.cast(label, dtype=wanted.name)
+        if casting.mixes(wanted):
+            wanted = float32
+        return label if own is wanted else F.cast(label, dtype=wanted.name)
 
     def _label(self, F: Any, label: Any, pred: Any) -> Any:
         return _reshape_like(F, self._cast(F, label, pred), pred)

@@ -108,18 +108,19 @@ def holds_symbol(argument: Any) -> bool:
     return nested.holds(argument, Symbol)
 
 
-def symbol_for_export(block: Any) -> Symbol:
-    """The block as a symbol of variables `data` (or `data0`, `data1`, ...) and its parameters."""
+def symbol_for_export(block: Any, where: str = "export") -> Symbol:
+    """The block as a symbol of variables `data` (or `data0`, `data1`, ...) and its parameters;
+    `where`: who asks for it, for messages."""
     for name, param in block.collect_params().items():
         check(
             param.is_initialized,
-            "export",
+            where,
             f"parameter '{name}' has no values yet; run one batch through the network first",
         )
-    return symbol_of(block)
+    return symbol_of(block, where)
 
 
-def symbol_of(block: Any) -> Symbol:
+def symbol_of(block: Any, where: str = "export") -> Symbol:
     """The same, of parameters that need no values."""
     latest = None if block._cached_graphs is None else block._cached_graphs.latest
     if latest is None:
@@ -140,7 +141,7 @@ def symbol_of(block: Any) -> Symbol:
             except TigonError:
                 if latest.paths is None:
                     raise
-                raise TigonError(f"export: {_forks(block, latest.paths)}") from None
+                raise TigonError(f"{where}: {_forks(block, latest.paths)}") from None
     found = _symbols_in(result)
     return found[0] if len(found) == 1 else Group(found)
 

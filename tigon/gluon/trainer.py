@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from operator import eq
 from typing import Any
 
@@ -191,15 +192,17 @@ class Trainer(NamesWrongTypes):
         store = self._through("allreduce_grads")
         if store is not None:
             self._collect_weights()
-            with autograd.pause():
+            with autograd.pause(), ExitStack() as stack:
                 grads = [list(own) for own in zip(*_gradients(self._weights), strict=True)]
+                for index, own in zip(self._indices, grads, strict=True):
+                    stack.enter_context(self._params[index]._computing_nothing(*own))
                 store.sum(self._indices, self._weights, grads)
             return
         for param in self._params:
             if param.grad_req == "null" or param._only is not None or param._arrays is None:
                 continue
             grads = param.list_grad()
-            with autograd.pause():
+            with autograd.pause(), param._computing_nothing(*grads):
                 total = _summed(grads)
                 for grad in grads:
                     grad[...] = total
@@ -262,6 +265,24 @@ class Trainer(NamesWrongTypes):
         self._seen, self._zeroings = (grads, versions), zeroings[0]
         if self._amp_loss_scaler is not None:
             self._scale = self._amp_original_scale  # the next loss may not be scaled
+
+    @contextmanager
+    def _scaled(self, loss: Any) -> Iterator[Any]:
+        """A loss, or a list of them, times the scale of `contrib.amp`, if there is one; the next
+        step divides by it."""
+        if self._amp_loss_scaler is None:
+            yield loss
+            return
+        scale = self._amp_loss_scaler.loss_scale
+        self._scale = self._amp_original_scale / scale
+        try:
+            with autograd.record(train_mode=autograd.is_training()):
+                several = isinstance(loss, (list, tuple))
+                scaled = [one * scale for one in loss] if several else loss * scale
+            yield scaled
+        except BaseException:
+            self._scale = self._amp_original_scale
+            raise
 
     def _overflows(self, grads: list[list[Any]], summing: bool) -> bool:
         """Whether what the update would use is not finite; the scale of the loss adapts."""
@@ -334,7 +355,7 @@ class Trainer(NamesWrongTypes):
             if param.grad_req != "write":
                 continue  # a slope of 0 adds nothing, so that nothing tells whether it was computed
             unchanged = [
-                seen[i] in (now[i], param._version_before_zeroing(own[i])) and old[i] is own[i]
+                param._version_before_zeroing(own[i]) <= seen[i] <= now[i] and old[i] is own[i]
                 for old, seen, own, now in zip(*self._seen, grads, versions, strict=True)
             ]
             if any(unchanged):
@@ -386,6 +407,8 @@ class Trainer(NamesWrongTypes):
             for index, param in enumerate(self._params)
             if param.grad_req != "null" or f"count:{index}" in arrays
         }
+        if self._amp_loss_scaler is not None:
+            self._amp_loss_scaler.check_fits(arrays, source)
         self._updater.from_arrays(arrays, weights, source)
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.take(arrays)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, as_dtype
-from tigon.base.dtypes import DType, bfloat16, float16, float32, float64, rounded
+from tigon.base.dtypes import DType, bfloat16, float16, float32, rounded
 from tigon.base.frozen import Frozen, fields
 from tigon.ir.graph import CONSTANT, Node, Value, constant, variable
 from tigon.ops.mxnet import amp_cast, amp_multicast
@@ -93,7 +93,8 @@ def cast_operands(
         return _to_widest(op, attrs, values, make, name)
     assert isinstance(rule, DType)
     places = range(len(values)) if rule is float32 else _beside_first(op, attrs, len(values))
-    if rule is not float32 and any(dtype_of(values[place]) is float64 for place in places):
+    known = [dtype_of(values[place]) for place in places]
+    if rule is not float32 and not all(dtype is None or dtype in CASTABLE for dtype in known):
         return tuple(values)  # what is beside it must be so, too
     result = _with_rounded_numbers(values) if rule is float32 else list(values)
     for place in places:

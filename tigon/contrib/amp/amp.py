@@ -13,13 +13,22 @@ from tigon.base.dtypes import BY_CODE, DType, float16
 from tigon.base.locks import plain_lock
 from tigon.context import check_contexts
 from tigon.contrib.amp.loss_scaler import LossScaler
-from tigon.contrib.amp.policies import Conditional, Lists, excluded_names, narrow_dtype, policy_of
+from tigon.contrib.amp.policies import (
+    Conditional,
+    Lists,
+    check_known,
+    names_given,
+    names_within,
+    narrow_dtype,
+    policy_of,
+)
 from tigon.export.hints import read_dtype
 from tigon.gluon import HybridBlock, SymbolBlock, Trainer, _epoch
 from tigon.gluon.symbolic import symbol_for_export
 from tigon.module import BucketingModule
 from tigon.ops import casting
 from tigon.passes.insert_casts import cast_variables, insert_casts, remove_casts
+from tigon.runtime.tracing import needs_arrays
 from tigon.sym import Symbol
 
 _amp_initialized = False
@@ -87,8 +96,28 @@ def init(
 def _install(policy: casting.Policy | None) -> None:
     """Let a policy hold, and nothing that was compiled or traced under another one be used."""
     casting.install(policy)
+    _native.set_output_caster(None if policy is None else _write_into)
     _native.clear_signature_cache()
     _epoch.advance()
+
+
+def _write_into(results: Sequence[Any], given: Sequence[Any]) -> Any:
+    """`x += y` and `out=` keep the dtypes of their arrays, as in traced code; NotImplemented where
+    others than floats that are cast are concerned."""
+    pairs = [
+        (result, array)
+        for result, array in zip(results, given, strict=False)
+        if array is not None and array.dtype_code != result.dtype_code
+    ]
+    codes = [array.dtype_code for pair in pairs for array in pair]
+    if not casting.mixes(*(BY_CODE[code] for code in codes)):
+        return NotImplemented
+    found = []
+    for result, array in zip(results, (*given, *[None] * len(results)), strict=False):
+        if array is not None:
+            array[:] = result
+        found.append(result if array is None else array)
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def _uninstall() -> None:
@@ -144,21 +173,21 @@ def scale_loss(loss: Any, optimizer_or_trainer: Trainer) -> Iterator[Any]:
     (`docs/mixed-precision.md` runs it.) The multiplication is recorded outside of `record`, too.
     Under bfloat16 it is the loss itself.
     """
-    trainer = _initialized("amp.scale_loss", optimizer_or_trainer)
-    scaler = trainer._amp_loss_scaler
-    if scaler is None:
-        yield loss
-        return
-    scale = scaler.loss_scale
-    trainer._scale = trainer._amp_original_scale / scale
-    try:
-        with autograd.record(train_mode=autograd.is_training()):
-            several = isinstance(loss, (list, tuple))
-            scaled = [one * scale for one in loss] if several else loss * scale
+    where = "amp.scale_loss"
+    trainer = _initialized(where, optimizer_or_trainer)
+    # The scale is that of one step, and the trainer is told it: no graph would do that again.
+    loss = needs_arrays(f"calls {where}", loss)
+    for one in loss if isinstance(loss, (list, tuple)) else [loss]:
+        is_array = isinstance(one, _native.NDArray)
+        check(
+            is_array and BY_CODE[one.dtype_code].is_float,
+            where,
+            "loss: expected an NDArray of floats, or a list of them; given "
+            f"{BY_CODE[one.dtype_code].name if is_array else type(one).__name__}; compute it from "
+            "predictions of the network, by a loss of gluon.loss",
+        )
+    with trainer._scaled(loss) as scaled:
         yield scaled
-    except BaseException:
-        trainer._scale = trainer._amp_original_scale
-        raise
 
 
 def unscale(optimizer_or_trainer: Trainer) -> None:
@@ -171,8 +200,10 @@ def unscale(optimizer_or_trainer: Trainer) -> None:
     factor = trainer._scale / trainer._amp_original_scale
     with autograd.pause():
         for param in trainer._params if factor != 1 else ():
-            for grad in () if param.grad_req == "null" else param.list_grad():
-                grad *= factor
+            grads = [] if param.grad_req == "null" else param.list_grad()
+            with param._computing_nothing(*grads):
+                for grad in grads:
+                    grad *= factor
     trainer._scale = trainer._amp_original_scale
 
 
@@ -217,7 +248,8 @@ def convert_symbol(
     ----------
     target_dtype : 'float16' (default) or 'bfloat16'
     target_dtype_ops, fp32_ops, conditional_fp32_ops : as `init` takes them
-    excluded_sym_names : names of nodes that take what they are given
+    excluded_sym_names : names of nodes that take what they are given; an error if there is no such
+        node
     data_names : names of inputs that are no parameters; default: those without a declared dtype
     cast_optional_params : parameters that are read through casts alone become variables of
         `target_dtype`, and lose their casts (default False)
@@ -231,8 +263,12 @@ def convert_symbol(
       return %2
     }
     """
+    where = "amp.convert_symbol"
+    inputs = names_given(where, "data_names", "inputs", data_names)
+    if isinstance(sym, Symbol):
+        check_known(where, "data_names", "input", inputs, sym.list_inputs())
     return _converted(
-        "amp.convert_symbol",
+        where,
         sym,
         (target_dtype, target_dtype_ops, fp32_ops, conditional_fp32_ops, excluded_sym_names),
         data_names,
@@ -249,7 +285,9 @@ def _converted(
     arguments: _Arguments,
     data_names: Sequence[str] | None,
     cast_optional_params: bool,
+    of_several: bool = False,
 ) -> Symbol:
+    """`of_several`: no symbol has all the nodes that are excluded."""
     check(
         isinstance(symbol, Symbol),
         where,
@@ -259,7 +297,10 @@ def _converted(
     dtype = narrow_dtype(where, target)
     policy = policy_of(where, dtype, low, "target_dtype_ops", conditional, float32_ops)
     graph = remove_casts(symbol._graph())
-    graph = insert_casts(graph, policy, excluded_names(where, excluded))
+    stays = names_given(where, "excluded_sym_names", "nodes", excluded)
+    if stays and not of_several:
+        check_known(where, "excluded_sym_names", "node", stays, names_within(graph))
+    graph = insert_casts(graph, policy, stays)
     if cast_optional_params:
         said = symbol.attr_dict()
         if data_names is None:
@@ -348,7 +389,7 @@ def convert_hybrid_block(
     )
     check_contexts(where, ctx)
     with autograd.pause(train_mode=False):
-        symbol, inputs = _graph_of(block)
+        symbol, inputs = _graph_of(where, block)
     params = block.collect_params()
     arguments = (target_dtype, target_dtype_ops, fp32_ops, conditional_fp32_ops, excluded_sym_names)
     converted = _converted(where, symbol, arguments, inputs, cast_optional_params)
@@ -364,13 +405,13 @@ def convert_hybrid_block(
     return made
 
 
-def _graph_of(block: HybridBlock) -> tuple[Symbol, list[str]]:
+def _graph_of(where: str, block: HybridBlock) -> tuple[Symbol, list[str]]:
     """A block as a symbol, and the names of its inputs in the order of its arguments: a graph has
     them in that of their use."""
     if isinstance(block, SymbolBlock):
         names = list(block._input_names)
         return block(*map(sym.var, names)), names
-    symbol = symbol_for_export(block)
+    symbol = symbol_for_export(block, where)
     found = set(symbol.list_inputs()) - {*block.collect_params()}
     return symbol, sorted(found, key=lambda name: (len(name), name))  # data2 before data10
 
@@ -405,6 +446,7 @@ def convert_bucketing_module(
             arguments,
             [name for name in symbol.list_inputs() if name not in known],
             cast_optional_params,
+            of_several=True,
         ),
         _in_said_dtypes,
     )

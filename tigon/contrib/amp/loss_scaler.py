@@ -94,19 +94,35 @@ class LossScaler:
                     "amp: a gradient is not finite although the loss is not scaled, and the step "
                     "is skipped; look for a division by 0 or a learning rate that is too large"
                 )
-            self._loss_scale = max(SMALLEST, self._loss_scale / self._scale_factor)
-            logging.info("AMP: decreasing loss scale to %f", self._loss_scale)
+            self._change("decreasing", max(SMALLEST, self._loss_scale / self._scale_factor))
             return
         self._unskipped += 1
         if self._unskipped >= self._scale_seq_len:
             self._unskipped = 0
-            self._loss_scale = min(self._max_loss_scale, self._loss_scale * self._scale_factor)
-            logging.info("AMP: increasing loss scale to %f", self._loss_scale)
+            larger = self._loss_scale * self._scale_factor
+            self._change("increasing", min(self._max_loss_scale, larger))
+
+    def _change(self, how: str, scale: float) -> None:
+        if scale != self._loss_scale:
+            self._loss_scale = scale
+            logging.info("AMP: %s loss scale to %f", how, scale)
 
     def to_arrays(self) -> dict[str, Any]:
         """The scale and the steps since it last changed, for a file of the trainer's states."""
         numbers = {"loss_scale": self._loss_scale, "loss_scale_steps": self._unskipped}
         return {name: nd.array([number], dtype="float64") for name, number in numbers.items()}
+
+    def check_fits(self, arrays: Mapping[str, Any], source: str) -> None:
+        """Refuse what `to_arrays` did not give, before anything of the file is taken over."""
+        for name, least in (("loss_scale", SMALLEST), ("loss_scale_steps", 0.0)):
+            if name in arrays:
+                number = float(arrays[name].asscalar()) if arrays[name].size == 1 else float("nan")
+                check(
+                    least <= number < float("inf"),
+                    "Trainer.load_states",
+                    f"{source}: {name}: expected a number from {least:g}; given {number:g}; the "
+                    "file is damaged, take an earlier one",
+                )
 
     def take(self, arrays: Mapping[str, Any]) -> None:
         """What `to_arrays` gave; a file without leaves the scale as it is."""

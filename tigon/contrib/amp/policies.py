@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-from tigon.base import check
+from tigon.base import TigonError, check
 from tigon.base.dtypes import DType, as_dtype, bfloat16, float16, float32
 from tigon.contrib.amp.lists import symbol_bf16, symbol_fp16
+from tigon.ir.graph import Graph, nodes_within
 from tigon.ops import record
 from tigon.ops.attributes import attr_fields
 from tigon.ops.casting import WIDEST, Policy, Rule
@@ -162,12 +164,27 @@ def _check_apart(where: str, named: dict[str, list[str]]) -> None:
             seen[name] = what
 
 
-def excluded_names(where: str, given: Any) -> frozenset[str]:
-    """Names of nodes that stay as they are."""
+def names_given(where: str, what: str, of: str, given: Any) -> frozenset[str]:
+    """Names of nodes that stay as they are, or of inputs; None stands for none."""
     names: Iterable[Any] = () if given is None else given
     check(
         isinstance(names, (list, tuple, set, frozenset)) and all(isinstance(n, str) for n in names),
         where,
-        f"excluded_sym_names: expected a list of names of nodes; given {given!r:.80}",
+        f"{what}: expected a list of names of {of}; given {given!r:.80}",
     )
     return frozenset(names)
+
+
+def check_known(
+    where: str, what: str, kind: str, names: Iterable[str], known: Collection[str]
+) -> None:
+    """Raise for names that nothing has: a typing error would leave them without effect."""
+    for name in sorted(set(names) - set(known)):
+        near = difflib.get_close_matches(name, known, 1)
+        step = f"did you mean {near[0]!r}?" if near else "debug_str() of the symbol shows them all"
+        raise TigonError(f"{where}: {what}: there is no {kind} {name!r}; {step}")
+
+
+def names_within(graph: Graph) -> set[str]:
+    """The names of all nodes, those of bodies and branches included."""
+    return {one.name for node in graph.nodes for one in (node, *nodes_within(node)) if one.name}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class DeferredInitializationError(TigonError):
 
 
 zeroings = [0]
-"""How often a gradient was set to zero by `zero_grad`, whosever it is."""
+"""How often a gradient was written by what computes none, as `zero_grad`, whosever it is."""
 
 
 class Parameter(NamesWrongTypes):
@@ -392,13 +393,21 @@ class Parameter(NamesWrongTypes):
         with tracing.paused(), autograd.pause():
             for array in self._arrays.values():
                 grad = array.grad
-                before = self._version_before_zeroing(grad)
-                grad[...] = 0
-                self._zeroed[id(grad)] = grad.version, before
+                with self._computing_nothing(grad):
+                    grad[...] = 0
+
+    @contextmanager
+    def _computing_nothing(self, *grads: Any) -> Iterator[None]:
+        """Gradients of this parameter that are written within are as fresh, or as stale, as they
+        were."""
+        before = [self._version_before_zeroing(grad) for grad in grads]
+        yield
+        for grad, version in zip(grads, before, strict=True):
+            self._zeroed[id(grad)] = grad.version, version
         zeroings[0] += 1
 
     def _version_before_zeroing(self, grad: Any) -> int:
-        """The gradient's version, not counting `zero_grad`, which computes nothing."""
+        """The gradient's version, not counting what computes nothing, as `zero_grad` does."""
         version: int = grad.version
         after, before = self._zeroed.get(id(grad), (version, version))
         return before if after == version else version

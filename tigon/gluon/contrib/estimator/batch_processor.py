@@ -23,7 +23,8 @@ class BatchProcessor:
         with autograd.record():
             predicted = [estimator.net(x) for x in data]
             losses = [estimator.loss(p, y) for p, y in zip(predicted, label, strict=True)]
-        autograd.backward(losses)
+        with estimator.trainer._scaled(losses) as scaled:
+            autograd.backward(scaled)
         return data, label, predicted, losses
 
     def evaluate_batch(
