@@ -413,6 +413,42 @@ def test_image_iter_gives_what_its_augmenters_give(
         exactly(label, right)
 
 
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("augmentation_transform", "object"),
+        ("augmentation_transform", "class"),
+        ("postprocess_data", "object"),
+        ("postprocess_data", "class"),
+        ("__call__", "class"),
+    ],
+)
+def test_image_iter_calls_methods_that_were_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    (tmp_path / "one.png").write_bytes(saved(np.full((4, 5, 3), 7, np.uint8)))
+    change = image.CastAug()
+    parts = {"imglist": [[0, "one.png"]], "path_root": tmp_path}
+    batches = image.ImageIter(1, (3, 4, 5), aug_list=[change], **parts)
+    assert (batches.next().data[0].asnumpy() == 7).all()
+    batches.reset()
+
+    owner: Any = change if name == "__call__" else batches
+    owner = type(owner) if where == "class" else owner
+    theirs = getattr(owner, name)
+
+    def counted(*given: Any) -> Any:
+        """No table of bytes: each number is another."""
+        found = theirs(*given)
+        return nd.arange(found.size).reshape(found.shape)
+
+    monkeypatch.setattr(owner, name, counted)
+    assert sorted(batches.next().data[0].asnumpy().ravel()) == list(range(60))
+    batches.reset()
+    monkeypatch.undo()
+    assert (batches.next().data[0].asnumpy() == 7).all()
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
