@@ -296,7 +296,7 @@ class ImageIter(DataIter):
         ):
             return None
         start = len(self.auglist)
-        while start and getattr(type(self.auglist[start - 1]), "__call__", None) in _BY_NUMBERS:
+        while start and _changes_numbers(self.auglist[start - 1]):
             start -= 1
         after = self.auglist[start:]
 
@@ -362,6 +362,12 @@ class ImageIter(DataIter):
 
 def _function_of(method: Any) -> Any:
     return getattr(method, "__func__", None)
+
+
+def _changes_numbers(change: Any) -> bool:
+    """Whether it changes an image number by number."""
+    kinds = (CastAug, ColorNormalizeAug)
+    return isinstance(change, kinds) and type(change).__call__ in _BY_NUMBERS
 
 
 # As they are here: whatever else stands in their places later, in a class or in an object, is the
