@@ -319,6 +319,20 @@ def test_numbers_of_blocks_in_any_form(kind: Any) -> None:
         exactly(chain(x), slow(x))
 
 
+@pytest.mark.parametrize("given", ["x", None, [], [[1], [1, 2]], np.zeros((2, 2))])
+def test_numbers_that_are_none_are_refused_by_the_block(given: Any) -> None:
+    x = nd.zeros((4, 5, 3), dtype="uint8")
+    said = r"Normalize: std: expected a number, or one for each channel; given "
+    with pytest.raises(mx.TigonError, match=said):
+        transforms.Normalize(0, given)
+    normalize = transforms.Normalize(0, 1)
+    chain = transforms.Compose([transforms.ToTensor(), normalize])
+    chain(x)
+    normalize._std = given
+    with pytest.raises(mx.TigonError, match=said):
+        chain(x)
+
+
 @pytest.mark.parametrize(
     "dtype", ["bfloat16", mx.base.as_dtype("bfloat16"), nd.zeros(1, dtype="bfloat16").dtype]
 )

@@ -216,7 +216,7 @@ def _held_by(block: Any) -> tuple[Any, ...] | None:
         if kind is Cast:
             name = as_dtype(block._dtype).name
             return None if name == "bfloat16" else (name,)
-    except (TigonError, ValueError):
+    except TigonError:
         return None  # the block says it
     return ()
 
@@ -295,7 +295,10 @@ def _per_channel(name: str, given: Any) -> tuple[float, ...]:
     """As the operator takes them. Whatever a program put in the place of a tuple may change."""
     if type(given) is tuple and given and all(type(value) is float for value in given):
         return given
-    values = np.atleast_1d(given.asnumpy() if isinstance(given, nd.NDArray) else given)
+    try:
+        values = np.atleast_1d(given.asnumpy() if isinstance(given, nd.NDArray) else given)
+    except ValueError:  # rows of several lengths
+        values = np.empty((0, 0))
     check(
         values.ndim == 1 and len(values) > 0 and values.dtype.kind in "fiu",
         "Normalize",
