@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tigon.base import check
 from tigon.base.files import AnyPath
 from tigon.base.lazy import complete as _complete
-from tigon.base.progress import drawn, is_shown
+from tigon.base.progress import Bar, drawn, is_shown
+from tigon.base.terminal import columns
 from tigon.module.files import save_checkpoint
 
 __all__ = [
@@ -170,7 +173,7 @@ class ProgressBar:
         check(total > 0, "ProgressBar", f"total: expected 1 or more batches; given {total}")
         self.bar_len = length
         self.total = total
-        self._drawn: Any = None
+        self._drawn: Bar | None = None
 
     def __call__(self, param: Any) -> None:
         """After a batch."""
@@ -180,8 +183,10 @@ class ProgressBar:
             return
         if self._drawn is None or count < self._drawn.n:
             self._close()
-            self._drawn = drawn(self.total, unit="batch", leave=True, text=self.text)
-        self._drawn.update(count - self._drawn.n)
+            # No method: bar and callback would hold each other, and it would be closed late.
+            text = partial(_fitting, self.bar_len, self.total)
+            self._drawn = drawn(self.total, unit="batch", leave=True, text=text)
+        self._drawn.advance(count - self._drawn.n)
         if count >= self.total:
             self._close()
 
@@ -196,9 +201,18 @@ class ProgressBar:
         >>> ProgressBar(4, length=8).text(1)
         '[==------] 25%'
         """
-        share = min(count / self.total, 1.0)
-        filled = round(self.bar_len * share)
-        return f"[{'=' * filled}{'-' * (self.bar_len - filled)}] {math.ceil(100 * share)}%"
+        return _text(self.bar_len, self.total, count)
+
+
+def _text(length: int, total: int, count: int) -> str:
+    share = min(count / total, 1.0)
+    filled = round(length * share)
+    return f"[{'=' * filled}{'-' * (length - filled)}] {math.ceil(100 * share)}%"
+
+
+def _fitting(length: int, total: int, count: int) -> str:
+    """Shorter where a line of the terminal is."""
+    return _text(max(min(length, columns(sys.stderr) - len("[] 100% ")), 0), total, count)
 
 
 class LogValidationMetricsCallback:

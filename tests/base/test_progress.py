@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 import pty
 import struct
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -154,3 +156,204 @@ def test_without_standard_error(monkeypatch: pytest.MonkeyPatch, gone: Any) -> N
     assert list(progress([1, 2], "counting")) == [1, 2]
     with Progress(2, "counting") as bar:
         bar.step()
+
+
+class Uncounted:
+    """What a loop goes over, of a length that nobody knows."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        raise self.error
+
+    def __iter__(self) -> Any:
+        return iter("abc")
+
+
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError, RuntimeError])
+def test_what_has_no_length_is_counted(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    screen = terminal(monkeypatch)
+    assert list(progress(Uncounted(error), "going", "steps")) == ["a", "b", "c"]
+    assert "\rgoing: 3 steps" in screen.getvalue()
+
+
+# ---------------------------------------------------------------------- lines of logs
+
+
+def lines_of(seen: str) -> list[str]:
+    """The lines of a screen."""
+    rows = [""]
+    place = 0
+    for character in seen.replace("\x1b[A", ""):
+        if character == "\r":
+            place = 0
+        elif character == "\n":
+            rows.append("")
+            place = 0
+        else:
+            rows[-1] = rows[-1][:place] + character + rows[-1][place + 1 :]
+            place += 1
+    return [row.rstrip() for row in rows]
+
+
+@pytest.fixture
+def told() -> Any:
+    """A logger of its own, whose handlers go with it."""
+    found = logging.getLogger("tests.progress")
+    found.propagate = False
+    found.setLevel(logging.INFO)
+    yield found
+    found.handlers.clear()
+    found.propagate = True
+
+
+def test_logs_stand_on_lines_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, told: logging.Logger
+) -> None:
+    screen = terminal(monkeypatch)
+    handle = logging.Handler.handle
+    with pytest.raises(KeyError), Progress(3, "outer") as outer:
+        outer.step()
+        told.addHandler(logging.StreamHandler())  # while a bar is open
+        for number in progress(range(2), "inner"):
+            told.info("line %d", number)
+        told.info("between")
+        assert lines_of(screen.getvalue())[-1] == "outer: 1/3 steps"
+        raise KeyError
+    told.info("after")
+    assert lines_of(screen.getvalue()) == ["line 0", "line 1", "between", "after", ""]
+    assert logging.Handler.handle is handle
+
+
+def test_logs_elsewhere_leave_bars_alone(
+    monkeypatch: pytest.MonkeyPatch, told: logging.Logger
+) -> None:
+    screen = terminal(monkeypatch)
+    file = io.StringIO()
+    for handler in (logging.StreamHandler(file), logging.NullHandler()):
+        told.addHandler(handler)
+    with Progress(3, "going") as bar:
+        bar.step()
+        drawn = screen.getvalue()
+        told.info("a line")
+        assert screen.getvalue() == drawn and file.getvalue() == "a line\n"
+
+
+def test_a_bar_that_was_not_drawn_yet_is_not_drawn_by_logs(
+    monkeypatch: pytest.MonkeyPatch, told: logging.Logger
+) -> None:
+    screen = terminal(monkeypatch)
+    monkeypatch.setattr(bars, "SECONDS", 60.0)
+    told.addHandler(logging.StreamHandler(screen))
+    with Progress(3, "going") as bar:
+        bar.step()
+        told.info("a line")
+    assert screen.getvalue() == "a line\n"
+
+
+def test_functions_that_others_put_there_stay(
+    monkeypatch: pytest.MonkeyPatch, told: logging.Logger
+) -> None:
+    screen = terminal(monkeypatch)
+    own = logging.StreamHandler(screen)
+    told.addHandler(own)
+    handle = logging.Handler.handle
+    seen: list[str] = []
+
+    def a_bar() -> None:
+        with Progress(3, "going") as bar:
+            bar.step()
+            told.info("during")
+
+    with Progress(3, "first"):
+        ours = logging.Handler.handle
+
+        def theirs(handler: Any, record: Any) -> Any:
+            if handler is own:
+                seen.append(record.getMessage())
+            return ours(handler, record)
+
+        monkeypatch.setattr(logging.Handler, "handle", theirs)
+    a_bar()
+    a_bar()
+    told.info("after")
+    assert logging.Handler.handle is theirs and seen == ["during", "during", "after"]
+    monkeypatch.setattr(logging.Handler, "handle", handle)
+    with Progress(3, "last"):
+        assert logging.Handler.handle is not handle
+        monkeypatch.setattr(logging.Handler, "handle", handle)  # they take away ours, too
+    a_bar()
+    assert logging.Handler.handle is handle
+    assert lines_of(screen.getvalue()) == ["during", "during", "after", "during", ""]
+
+
+def test_threads_log_and_draw(monkeypatch: pytest.MonkeyPatch, told: logging.Logger) -> None:
+    screen = terminal(monkeypatch)
+    told.addHandler(logging.StreamHandler(screen))
+
+    def run(name: str) -> None:
+        for number in progress(range(200), name):
+            told.info("%s %d", name, number)
+
+    threads = [Thread(target=run, args=(name,)) for name in ("one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = lines_of(screen.getvalue())
+    wanted = [f"{name} {number}" for name in ("one", "two", "three") for number in range(200)]
+    assert sorted(lines[:-1]) == sorted(wanted)
+
+
+LOGGING = """
+import logging, sys, time
+{absent}
+from tigon.base import progress as bars
+bars.SECONDS = 0.05
+logging.basicConfig(level=20)
+for number in bars.progress(range(20), "counting"):
+    time.sleep(0.02)
+    if number % 5 == 4:
+        logging.info("line %d", number)
+"""
+
+
+@pytest.mark.parametrize("absent", [WITHOUT_TQDM, ""])
+def test_logs_on_a_terminal(absent: str) -> None:
+    if not absent:
+        pytest.importorskip("tqdm")
+    seen = on_a_terminal(LOGGING.format(absent=absent))[1]
+    assert "counting: " in seen
+    assert lines_of(seen) == [f"INFO:root:line {number}" for number in (4, 9, 14, 19)] + [""]
+
+
+# ---------------------------------------------------------------------------- terminals
+
+
+def test_lines_are_not_longer_than_those_of_the_terminal() -> None:
+    program = LOOP.format(absent=WITHOUT_TQDM, delay=0.05).replace("counting", "c" * 300)
+    seen = on_a_terminal(program)[1]
+    assert f"\r{'c' * 99}" in seen and max(map(len, seen.split("\r"))) == 99
+
+
+@pytest.mark.parametrize("absent", [WITHOUT_TQDM, ""])
+@pytest.mark.parametrize("end", ["sys.stderr = None", "sys.stderr.close()"])
+def test_standard_error_that_goes_meanwhile(absent: str, end: str) -> None:
+    if not absent:
+        pytest.importorskip("tqdm")
+    program = f"""
+import sys, time
+{absent}
+from tigon.base import progress as bars
+bars.SECONDS = 0
+for number in bars.progress(range(12), "counting"):
+    time.sleep(0.02)
+    if number == 6:
+        {end}
+print("done")
+"""
+    said, seen = on_a_terminal(program)
+    assert said == "done\n" and "counting: " in seen

@@ -273,6 +273,91 @@ def test_what_looks_at_operators_sees_them() -> None:
     exactly(transforms.Compose([chain, transforms.Cast("float32")])(x), wanted)
 
 
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("hybrid_forward", "object"),
+        ("hybrid_forward", "class"),
+        ("forward", "object"),
+        ("forward", "class"),
+        ("__call__", "class"),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [transforms.RandomFlipTopBottom, transforms.ToTensor, transforms.Normalize]
+)
+def test_chains_call_methods_that_were_replaced(
+    monkeypatch: pytest.MonkeyPatch, kind: type, where: str, name: str
+) -> None:
+    x = nd.array(RNG.integers(0, 256, (4, 5, 3)), dtype="uint8")
+    blocks = [transforms.RandomFlipTopBottom(1), transforms.ToTensor(), transforms.Normalize(1, 2)]
+    chain = transforms.Compose(blocks)
+    wanted = chain(x)
+    block = next(one for one in blocks if type(one) is kind)
+    owner = kind if where == "class" else block
+    theirs = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *given: abs(theirs(*given)) * 0)
+    zeros = nd.zeros((3, 4, 5))
+    exactly(chain(x), zeros if block is blocks[2] else transforms.Normalize(1, 2)(zeros))
+    monkeypatch.undo()
+    exactly(chain(x), wanted)
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array, nd.array])
+def test_numbers_of_blocks_in_any_form(kind: Any) -> None:
+    x = nd.array(RNG.integers(0, 256, (4, 5, 3)), dtype="uint8")
+    normalize = transforms.Normalize(MEAN, STD)
+    chain = transforms.Compose([transforms.ToTensor(), normalize])
+    slow = compiled([transforms.ToTensor(), transforms.Normalize((0.5, 0.25, 0.125), (2, 3, 4))])
+    chain(x)
+    normalize._mean, normalize._std = kind([0.5, 0.25, 0.125]), kind([2.0, 3.0, 4.0])
+    exactly(chain(x), slow(x))
+    exactly(chain(x.astype("float32")), slow(x.astype("float32")))
+    if kind is not tuple:
+        normalize._mean[:] = kind([0.0, 0.0, 0.0])
+        slow = compiled([transforms.ToTensor(), transforms.Normalize(0, (2, 3, 4))])
+        exactly(chain(x), slow(x))
+
+
+@pytest.mark.parametrize("given", ["x", None, [], [[1], [1, 2]], np.zeros((2, 2))])
+def test_numbers_that_are_none_are_refused_by_the_block(given: Any) -> None:
+    x = nd.zeros((4, 5, 3), dtype="uint8")
+    said = r"Normalize: std: expected a number, or one for each channel; given "
+    with pytest.raises(mx.TigonError, match=said):
+        transforms.Normalize(0, given)
+    normalize = transforms.Normalize(0, 1)
+    chain = transforms.Compose([transforms.ToTensor(), normalize])
+    chain(x)
+    normalize._std = given
+    with pytest.raises(mx.TigonError, match=said):
+        chain(x)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", mx.base.as_dtype("bfloat16"), nd.zeros(1, dtype="bfloat16").dtype]
+)
+def test_chains_to_bfloat16_by_any_name(dtype: Any) -> None:
+    x = nd.array(RNG.integers(0, 256, (4, 5, 3)), dtype="uint8")
+    found = transforms.Compose([transforms.ToTensor(), transforms.Cast(dtype)])(x)
+    exactly(found, transforms.ToTensor()(x).astype("bfloat16"))
+
+
+def test_blocks_of_a_chain_are_met_once() -> None:
+    blocks = [transforms.RandomFlipTopBottom(1), transforms.ToTensor(), transforms.Normalize(1, 2)]
+    for start in (0, 1):
+        chain = transforms.Compose(blocks[start:])
+        met: list[Any] = []
+        chain.apply(met.append)
+        assert [met.count(block) for block in blocks] == [int(not start), 1, 1]
+        assert repr(chain).count("ToTensor") == 1
+    x = nd.array(RNG.integers(0, 256, (4, 5, 3)), dtype="uint8")
+    seen: list[str] = []
+    for block in met:
+        block.register_forward_hook(lambda block, given, out: seen.append(type(block).__name__))
+    chain(x)
+    assert len(seen) == len(met)
+
+
 def test_chains_that_cannot_be_tables_refuse_as_operators_do() -> None:
     chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize((1, 2), 1)])
     grey = nd.zeros((4, 5, 3), dtype="uint8")
@@ -411,6 +496,42 @@ def test_image_iter_gives_what_its_augmenters_give(
     for (found, label), (wanted, right) in zip(*gave, strict=True):
         exactly(found, wanted)
         exactly(label, right)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("augmentation_transform", "object"),
+        ("augmentation_transform", "class"),
+        ("postprocess_data", "object"),
+        ("postprocess_data", "class"),
+        ("__call__", "class"),
+    ],
+)
+def test_image_iter_calls_methods_that_were_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    (tmp_path / "one.png").write_bytes(saved(np.full((4, 5, 3), 7, np.uint8)))
+    change = image.CastAug()
+    parts = {"imglist": [[0, "one.png"]], "path_root": tmp_path}
+    batches = image.ImageIter(1, (3, 4, 5), aug_list=[change], **parts)
+    assert (batches.next().data[0].asnumpy() == 7).all()
+    batches.reset()
+
+    owner: Any = change if name == "__call__" else batches
+    owner = type(owner) if where == "class" else owner
+    theirs = getattr(owner, name)
+
+    def counted(*given: Any) -> Any:
+        """No table of bytes: each number is another."""
+        found = theirs(*given)
+        return nd.arange(found.size).reshape(found.shape)
+
+    monkeypatch.setattr(owner, name, counted)
+    assert sorted(batches.next().data[0].asnumpy().ravel()) == list(range(60))
+    batches.reset()
+    monkeypatch.undo()
+    assert (batches.next().data[0].asnumpy() == 7).all()
 
 
 @pytest.mark.alone

@@ -55,6 +55,30 @@ def test_parts_of_datasets() -> None:
         assert said in message(wrong)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int64", "bfloat16"])
+def test_rows_of_arrays_are_arrays(dtype: str) -> None:
+    images = nd.array(np.arange(24).reshape(2, 2, 2, 3)).astype(dtype)
+    whole = data.ArrayDataset(images, nd.array([3, 4]), np.arange(4).reshape(2, 2), ["a", "b"])
+    image, label, row, name = whole[1]
+    assert isinstance(image, nd.NDArray) and image.dtype == images.dtype
+    assert isinstance(label, np.float32) and isinstance(row, np.ndarray) and name == "b"
+    assert image.astype("int32").tolist() == images[1].astype("int32").tolist()
+    image[:] = 0
+    assert (whole[1][0].astype("int32").asnumpy() != 0).all()  # it is the reader's
+    alone = data.ArrayDataset(images)
+    assert alone[0].shape == (2, 2, 3) and alone[:1].shape == (1, 2, 2, 3)
+    with pytest.raises(IndexError):
+        alone[2]
+
+
+def test_transforms_of_rows_of_arrays() -> None:
+    images = nd.array(np.arange(24).reshape(2, 2, 2, 3), dtype="uint8")
+    to_tensor = data.vision.transforms.ToTensor()
+    whole = data.ArrayDataset(images, np.arange(2)).transform_first(to_tensor)
+    ((found, _),) = data.DataLoader(whole, 2)
+    np.testing.assert_array_equal(found.asnumpy(), to_tensor(images).asnumpy())
+
+
 def test_records_as_a_dataset(tmp_path: Path) -> None:
     paths = write_indexed(tmp_path, "a", {4: b"four", 2: b"two", 9: b"nine"})
     records = data.RecordFileDataset(paths[1])

@@ -213,6 +213,26 @@ def test_values_of_resizing() -> None:
     assert "interp: expected 0 (nearest)" in message(lambda: image.imresize(nd.array(row), 1, 1, 7))
 
 
+@pytest.mark.parametrize("interp", range(5))
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int8", "uint16", "int32"])
+def test_resized_images_keep_their_dtype(dtype: str, interp: int) -> None:
+    picture = nd.array(np.arange(90).reshape(6, 5, 3))
+    found = image.imresize(picture.astype(dtype), 3, 8, interp)
+    assert found.dtype == picture.astype(dtype).dtype
+    wanted = image.imresize(picture, 3, 8, interp).asnumpy()
+    far = {"float16": 0.04, "bfloat16": 0.3, "float64": 1e-4}.get(dtype, 0.51)  # of numbers < 128
+    assert abs(found.astype("float32").asnumpy() - wanted).max() <= far
+
+
+def test_truths_have_no_mean() -> None:
+    truths = nd.ones((4, 4, 1)).astype("bool")
+    assert image.imresize(truths, 2, 3, 0).dtype == truths.dtype
+    assert message(lambda: image.imresize(truths, 2, 3)) == (
+        "imresize: expected numbers; given bool: cast it first, or take the nearest pixel "
+        "(interp=0)"
+    )
+
+
 def test_crops() -> None:
     picture = nd.array(PICTURE, dtype="uint8")
     found, place = image.center_crop(picture, (5, 4))

@@ -193,6 +193,7 @@ def test_a_bar_is_drawn_on_terminals_and_told_to_the_log_elsewhere(
     monkeypatch: pytest.MonkeyPatch, lines: list[str], installed: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", StandIn if installed else None)  # type: ignore[arg-type]
+    monkeypatch.setattr("tigon.base.progress._BETWEEN", 0.0)
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     bar = mx.callback.ProgressBar(4, 8)
@@ -207,6 +208,24 @@ def test_a_bar_is_drawn_on_terminals_and_told_to_the_log_elsewhere(
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     bar(BatchEndParam(0, 2, None, {}))
     assert lines == ["[====----] 50%\r"] and sys.stderr.getvalue() == ""
+
+
+def test_bars_as_text_are_drawn_now_and_then_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)  # type: ignore[arg-type]
+    monkeypatch.setattr("tigon.base.progress._BETWEEN", 60.0)
+    monkeypatch.setenv("COLUMNS", "30")
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    bar = mx.callback.ProgressBar(4000)
+    for number in range(4001):
+        bar(BatchEndParam(0, number, None, {}))
+    assert screen.getvalue() == f"\r[{'-' * 22}] 0%\r[{'=' * 22}] 100%\n"
+
+    handle = logging.Handler.handle
+    bar(BatchEndParam(1, 1, None, {}))  # the epoch ends before its total
+    assert logging.Handler.handle is not handle
+    del bar
+    assert logging.Handler.handle is handle and screen.getvalue().endswith("\n")
 
 
 # -- monitors

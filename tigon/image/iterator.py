@@ -287,16 +287,16 @@ class ImageIter(DataIter):
 
     def _last_by_bytes(self) -> tuple[list[Any], np.ndarray, list[Any]] | None:
         """Augmenters, the table of those that come last and change number by number, and these;
-        None where there are none, or where a class of its own does it otherwise."""
-        kind = type(self)
+        None where there are none, or where the user's methods, of a class or of this iterator
+        alone, do it otherwise."""
         if (
-            kind.augmentation_transform is not ImageIter.augmentation_transform
-            or kind.postprocess_data is not ImageIter.postprocess_data
+            _function_of(self.augmentation_transform) is not _AUGMENTED
+            or _function_of(self.postprocess_data) is not _CHANNELS_FIRST
             or self.dtype == "bfloat16"
         ):
             return None
         start = len(self.auglist)
-        while start and type(self.auglist[start - 1]) in (CastAug, ColorNormalizeAug):
+        while start and _changes_numbers(self.auglist[start - 1]):
             start -= 1
         after = self.auglist[start:]
 
@@ -358,3 +358,19 @@ class ImageIter(DataIter):
     def postprocess_data(self, datum: Any) -> Any:
         """Channels first."""
         return datum.transpose((2, 0, 1))
+
+
+def _function_of(method: Any) -> Any:
+    return getattr(method, "__func__", None)
+
+
+def _changes_numbers(change: Any) -> bool:
+    """Whether it changes an image number by number."""
+    kinds = (CastAug, ColorNormalizeAug)
+    return isinstance(change, kinds) and type(change).__call__ in _BY_NUMBERS
+
+
+# As they are here: whatever else stands in their places later, in a class or in an object, is the
+# user's.
+_AUGMENTED, _CHANNELS_FIRST = ImageIter.augmentation_transform, ImageIter.postprocess_data
+_BY_NUMBERS = (CastAug.__call__, ColorNormalizeAug.__call__)

@@ -21,7 +21,7 @@ NEAREST, BILINEAR, BICUBIC, AREA, LANCZOS = range(5)
 
 
 def resample(where: str, image: np.ndarray, width: int, height: int, how: int) -> np.ndarray:
-    """The image (height, width, channels) in another size; integers are rounded."""
+    """The image (height, width, channels) in another size, of its dtype; integers are rounded."""
     check(
         width > 0 and height > 0,
         where,
@@ -30,6 +30,11 @@ def resample(where: str, image: np.ndarray, width: int, height: int, how: int) -
     old_height, old_width = image.shape[:2]
     if (old_height, old_width) == (height, width):
         return image
+    check(
+        image.dtype != np.bool_ or how == NEAREST,
+        where,
+        "expected numbers; given bool: cast it first, or take the nearest pixel (interp=0)",
+    )
     if how == NEAREST:
         rows = np.arange(height, dtype=np.int64) * old_height // height
         columns = np.arange(width, dtype=np.int64) * old_width // width
@@ -49,8 +54,8 @@ def resample(where: str, image: np.ndarray, width: int, height: int, how: int) -
     found = image
     for axis, size in ((0, height), (1, width)):  # rows first: they are moved as they are
         found = _along(found, axis, size, how)
-    if image.dtype.kind == "f":
-        return found
+    if image.dtype.kind not in "iu":  # bfloat16 has a kind of its own
+        return found.astype(image.dtype, copy=False)
     limits = np.iinfo(image.dtype)
     found += 0.5
     np.floor(found, out=found)

@@ -21,6 +21,7 @@ from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
+from tigon.base.terminal import between_bars
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Extern, Loop, Store
 from tigon.lower.body import LoweredNest
@@ -472,11 +473,12 @@ class LoweredGraph:
         taken = self.seconds + seconds
         if taken > NOTICE_SECONDS and config.text("TIGON_NOTICES") != "0":
             kept = "" if self.key is None else "; the next process finds it on disk"
-            print(
-                f"tigon: compiled {name} in {taken:.1f} s: {self.operators} primitives in "
-                f"{len(self.kernels)} kernels{kept}",
-                file=sys.stderr,
-            )
+            with between_bars(sys.stderr):
+                print(
+                    f"tigon: compiled {name} in {taken:.1f} s: {self.operators} primitives in "
+                    f"{len(self.kernels)} kernels{kept}",
+                    file=sys.stderr,
+                )
         return CompiledGraph(self, program, made, taken)
 
     def _check_sizes(self) -> None:

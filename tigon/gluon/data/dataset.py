@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon import recordio
+from tigon import nd, recordio
 from tigon.base import check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
@@ -148,10 +148,13 @@ class RecordFileDataset(Dataset):
 
 
 class ArrayDataset(Dataset):
-    """Samples across several arrays of equal length.
+    """Samples across several arrays of equal length. Of an NDArray with more than one axis they are
+    NDArrays; of one with one axis, and of numpy's arrays, what numpy gives.
 
     >>> ArrayDataset([1, 2], ["a", "b"])[1]
     (2, 'b')
+    >>> ArrayDataset(nd.zeros((5, 2, 3)))[1].shape
+    (2, 3)
     """
 
     def __init__(self, *arrays: Any) -> None:
@@ -165,14 +168,20 @@ class ArrayDataset(Dataset):
         self._length = lengths[0]
         # One copy to the host: rows of an NDArray would each cost an operator.
         self._data = [array.asnumpy() if hasattr(array, "asnumpy") else array for array in arrays]
+        self._gives_arrays = [
+            isinstance(array, nd.NDArray) and len(array.shape) > 1 for array in arrays
+        ]
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> Any:
-        if len(self._data) == 1:
-            return self._data[0][index]
-        return tuple(data[index] for data in self._data)
+        found = [
+            # A copy: what is written to a sample by the engine would race with `rows`.
+            nd.array(data[index], dtype=data.dtype) if is_array else data[index]
+            for data, is_array in zip(self._data, self._gives_arrays, strict=True)
+        ]
+        return found[0] if len(found) == 1 else tuple(found)
 
     def rows(self, indices: list[int]) -> Any:
         """The rows of a batch at once, where all data are numpy arrays; else None."""

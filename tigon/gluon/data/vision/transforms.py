@@ -10,7 +10,7 @@ import numpy as np
 
 from tigon import autograd, image, nd
 from tigon._native import is_host
-from tigon.base import check
+from tigon.base import TigonError, as_dtype, check
 from tigon.base.lazy import complete as _complete
 from tigon.context import current_context
 from tigon.gluon.block import Block, HybridBlock
@@ -133,50 +133,92 @@ class _ByteByByte(Block):
 
     def __init__(self, flips: list[HybridBlock], numbers: list[HybridBlock]) -> None:
         super().__init__()
-        self._blocks = [*flips, *numbers]
-        self.compiled = _compiled(self._blocks)
-        self.flips = _compiled(flips) if flips else None
-        self.numbers = _compiled(numbers) if flips else self.compiled
-        self._tables: dict[Any, np.ndarray] = {}
+        self.compiled = _compiled([*flips, *numbers])
+        self._tables = _Tables(flips, numbers)
 
     def forward(self, x: Any) -> Any:
-        if not self._is_for_tables(x):
+        tables = self._tables
+        table = None
+        if not (self.compiled._forward_hooks or self.compiled._forward_pre_hooks):
+            table = tables.of(x)
+        if table is None:
             return self.compiled(x)
         pixels = host(x)
-        table = self._table(pixels.shape[2])
-        if self.flips is not None:
+        if tables.flips is not None:
             # What becomes of four pixels tells what becomes of an image; so it is drawn as ever.
-            top_left = int(self.flips(nd.from_numpy(_PIXELS.copy())).asnumpy()[0, 0, 0])
+            top_left = int(tables.flips(nd.from_numpy(_PIXELS.copy())).asnumpy()[0, 0, 0])
             pixels = pixels[:, ::-1] if top_left & 1 else pixels
             pixels = pixels[::-1] if top_left & 2 else pixels
         made = shared.lend((pixels.shape[2], *pixels.shape[:2]), table.dtype)
         look_up(pixels, table, made)
         return shared.array_of(made)
 
-    def _is_for_tables(self, x: Any) -> bool:
-        return (
-            current_trace() is None
-            and isinstance(x, nd.NDArray)
-            and x.ndim == 3
-            and x.dtype == np.uint8
-            and x.size > 0
-            and x.context == current_context()
-            and is_host(x.device_index)
-            and not autograd.is_recording()
-            and not any(block._forward_hooks or block._forward_pre_hooks for block in self._blocks)
-            and not any(block._dtype == "bfloat16" for block in self._blocks if type(block) is Cast)
-        )
 
-    def _table(self, channels: int) -> np.ndarray:
-        of = [(block._mean, block._std) for block in self._blocks if type(block) is Normalize]
-        to = [block._dtype for block in self._blocks if type(block) is Cast]
-        key = (channels, tuple(of), tuple(map(str, to)))
-        found = self._tables.get(key)
+class _Tables:
+    """The tables of a row, by channels and by what its blocks hold. This is no block: those of the
+    row are met once, as they are written there."""
+
+    def __init__(self, flips: list[HybridBlock], numbers: list[HybridBlock]) -> None:
+        self._blocks = [*flips, *numbers]
+        self.flips = _compiled(flips) if flips else None
+        self._numbers = _compiled(numbers)
+        self._found: dict[Any, np.ndarray] = {}
+
+    def of(self, x: Any) -> np.ndarray | None:
+        """The table for an image; None where it has to go through the blocks."""
+        if not _is_for_tables(x) or not all(map(_is_as_written, self._blocks)):
+            return None
+        held = tuple(map(_held_by, self._blocks))
+        if None in held:
+            return None
+        key = (x.shape[2], held)
+        found = self._found.get(key)
         if found is None:
-            if len(self._tables) >= _MOST_TABLES:
-                self._tables.clear()
-            found = self._tables[key] = table_of(self.numbers, channels)
+            if len(self._found) >= _MOST_TABLES:
+                self._found.clear()
+            found = self._found[key] = table_of(self._numbers, x.shape[2])
         return found
+
+
+def _is_for_tables(x: Any) -> bool:
+    return (
+        current_trace() is None
+        and isinstance(x, nd.NDArray)
+        and x.ndim == 3
+        and x.dtype == np.uint8
+        and x.size > 0
+        and x.context == current_context()
+        and is_host(x.device_index)
+        and not autograd.is_recording()
+    )
+
+
+def _is_as_written(block: Block) -> bool:
+    """Whether it computes what is written here: what users put in the place of a method, in an
+    object or in the class, is called, and so are hooks."""
+    if block._forward_hooks or block._forward_pre_hooks:
+        return False
+    kind = type(block)
+    return _WRITTEN[kind] == (
+        kind.__call__,
+        getattr(block.forward, "__func__", None),
+        getattr(block.hybrid_forward, "__func__", None),
+    )
+
+
+def _held_by(block: Any) -> tuple[Any, ...] | None:
+    """What the results of a block depend on, as it is now; None where no table can be made of
+    that."""
+    kind = type(block)
+    try:
+        if kind is Normalize:
+            return _per_channel("mean", block._mean), _per_channel("std", block._std)
+        if kind is Cast:
+            name = as_dtype(block._dtype).name
+            return None if name == "bfloat16" else (name,)
+    except TigonError:
+        return None  # the block says it
+    return ()
 
 
 class _Function(Block):
@@ -245,11 +287,18 @@ class Normalize(HybridBlock):
         self._std = _per_channel("std", std)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return F.image.normalize(x, mean=self._mean, std=self._std)
+        mean, std = _per_channel("mean", self._mean), _per_channel("std", self._std)
+        return F.image.normalize(x, mean=mean, std=std)
 
 
 def _per_channel(name: str, given: Any) -> tuple[float, ...]:
-    values = np.atleast_1d(given.asnumpy() if isinstance(given, nd.NDArray) else given)
+    """As the operator takes them. Whatever a program put in the place of a tuple may change."""
+    if type(given) is tuple and given and all(type(value) is float for value in given):
+        return given
+    try:
+        values = np.atleast_1d(given.asnumpy() if isinstance(given, nd.NDArray) else given)
+    except ValueError:  # rows of several lengths
+        values = np.empty((0, 0))
     check(
         values.ndim == 1 and len(values) > 0 and values.dtype.kind in "fiu",
         "Normalize",
@@ -463,6 +512,9 @@ class RandomFlipTopBottom(HybridBlock):
 
 _FLIPS = (RandomFlipLeftRight, RandomFlipTopBottom)
 _NUMBERS = {Cast, ToTensor, Normalize}
+_WRITTEN: dict[type, tuple[Any, ...]] = {
+    kind: (kind.__call__, kind.forward, kind.hybrid_forward) for kind in (*_FLIPS, *_NUMBERS)
+}
 
 
 class _Factor(HybridBlock):
