@@ -353,6 +353,8 @@ def test_tables_count_and_sort() -> None:
             rows = json.loads(profiler.dumps(False, "json", order, ascending))["Time"]["operator"]
             values = [each[key] for each in rows.values()]
             assert values == sorted(values, reverse=not ascending)
+    kinds = [*json.loads(profiler.dumps(format="json"))["Time"]]
+    assert kinds == [kind.name.lower() for kind in SpanKind if kind.name.lower() in kinds]
     table = profiler.dumps(reset=True)
     assert re.search(r"^tanh +7 ", table, re.M) and "Device Storage" in table
     assert "tanh" not in profiler.dumps()
@@ -648,6 +650,11 @@ REFUSED = {
     "profiler.set_config: filename: expected the name of a file; given 3": (
         lambda: profiler.set_config(filename=3)
     ),
+    "profiler.set_config: filename: expected the name of a file; given ''": (
+        lambda: profiler.set_config(filename="")
+    ),
+    "profiler.profiler_set_config: mode: expected one of 'symbolic', 'imperative', 'api', "
+    "'memory', 'all'; given 'graph'": lambda: profiler.profiler_set_config("graph"),
     "profiler.set_config: profile_all: expected True or False; given 'yes'": (
         lambda: profiler.set_config(profile_all="yes")
     ),
@@ -695,8 +702,9 @@ def test_names_before_version_1_2() -> None:
     profiler.profiler_set_state("run")
     nd.tanh(nd.ones((2,))).wait_to_read()
     profiler.profiler_set_state("stop")
+    profiler.profiler_set_state("run")
     profiler.dump_profile()
-    assert Path(session.config.filename).exists()
+    assert Path(session.config.filename).exists() and not session.running
 
 
 # --------------------------------------------------------------------- what is made of it
@@ -858,6 +866,8 @@ def test_spans_of_two_sessions_are_those_of_one_thread() -> None:
         "tanh",
     ]
     assert rows_by_name([both])[SpanKind.KERNEL]["tanh"] == Row(3, 4000, 500, 3000)
+    for threads in ([first, other], [other, first]):
+        assert rows_by_name(threads)[SpanKind.KERNEL]["tanh"] == Row(3, 4000, 500, 3000)
 
 
 def test_spans_of_the_program_last_as_long_as_they_did() -> None:
