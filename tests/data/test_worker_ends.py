@@ -196,7 +196,9 @@ def test_programs_of_mxnet(tmp_path: Path) -> None:
 
 
 ENDLESS = """
+    import signal
     import sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored behind `&`
     from tests.data.worker_datasets import Rows
     from tigon.gluon.data import DataLoader
     loader = DataLoader(Rows(9, 4, "stick"), 1, num_workers=2)
