@@ -390,10 +390,9 @@ bool other_dtypes(const Program& program, const std::vector<ArrayRef>& outputs) 
                                          PyObject* const* operands, size_t count,
                                          std::vector<ArrayRef>& outputs) {
   see_to_calls();
-  profile::Place where{nullptr, 0, profile::place.block, true};
-  where.file = caller_place(&where.line);
   profile::Span span;
-  span.open_at(profile::SpanKind::Operator, std::string("#") + std::to_string(operator_id), where);
+  span.open_at(profile::SpanKind::Operator, std::string("#") + std::to_string(operator_id),
+               place_of_caller(profile::place.block, true));
   return run_operator(operator_id, attributes_id, operands, count, outputs);
 }
 

@@ -245,10 +245,6 @@ void end(size_t span) {
   }
 }
 
-size_t depth() {
-  return mine.session == session.load(std::memory_order_relaxed) ? mine.open.size() : 0;
-}
-
 void set_thread_title(const std::string& title) {
   mine.title = title;
   if (!mine.log) return;

@@ -85,7 +85,6 @@ void forget(uint64_t thread, uint64_t until);
 // Of this thread; gives what `end` takes. Ending a span ends those inside of it that are open.
 size_t begin(SpanKind kind, std::string_view name);
 void end(size_t span);
-size_t depth();
 void set_thread_title(const std::string& title);
 
 // A span that has ended, around no others. One that follows on the thread at once, of the same work

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "call/dispatch.h"
+#include "call/tasks.h"
 #include "engine/engine.h"
-#include "profile/profile.h"
 
 namespace tigon {
 namespace {
@@ -92,11 +92,7 @@ void push_callable(nb::object function, nb::object reads, nb::object writes, std
     Engine& engine = Engine::instance();
     if (Task::current_host()) throw UserError(task->name() + ": push inside a host callback");
     if (!engine.has_room()) wait_for_room();
-    task->file = caller_place(&task->line);
-    if (profile::watches_any()) [[unlikely]]
-      task->block = profile::place.block;
-    ++counters.pushed;
-    engine.push(std::move(owned));
+    push(std::move(owned));
     if (engine.naive) wait_all();
   });
 }

@@ -142,10 +142,8 @@ class BlockSpan {
  public:
   explicit BlockSpan(const std::string& name) {
     const std::string* block = profile::lasting(name);
-    profile::Place where{nullptr, 0, block, false};
-    where.file = caller_place(&where.line);
     span_ = std::make_unique<profile::Span>();
-    span_->open_at(SpanKind::Block, *block, where);
+    span_->open_at(SpanKind::Block, *block, place_of_caller(block));
   }
   void close() { span_.reset(); }
 

@@ -199,4 +199,10 @@ const char* caller_place(int* line) {
   return place;
 }
 
+profile::Place place_of_caller(const std::string* block, bool by_operator) {
+  profile::Place where{nullptr, 0, block, by_operator};
+  where.file = caller_place(&where.line);
+  return where;
+}
+
 }  // namespace tigon

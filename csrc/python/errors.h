@@ -6,6 +6,7 @@
 #include <cxxabi.h>
 
 #include "core/common.h"
+#include "profile/profile.h"
 
 namespace tigon {
 
@@ -80,6 +81,8 @@ void run_queued_drops();
 
 // The innermost Python frame outside this package, or null.
 const char* caller_place(int* line);
+// That frame, as the place of a span within `block`.
+profile::Place place_of_caller(const std::string* block = nullptr, bool by_operator = false);
 // Where a profile shows Python's calls of this thread, and another profiler that was at work has
 // ended: they are shown again. Frames that ended meanwhile are noticed at the next call.
 void see_to_calls();

@@ -218,9 +218,7 @@ void open_block(profile::Span& span, PyObject* self) {
   const char* text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : nullptr;
   if (!text) PyErr_Clear();
   const std::string* block = profile::lasting(text ? text : Py_TYPE(self)->tp_name);
-  profile::Place where{nullptr, 0, block, false};
-  where.file = caller_place(&where.line);
-  span.open_at(profile::SpanKind::Block, *block, where);
+  span.open_at(profile::SpanKind::Block, *block, place_of_caller(block));
 }
 
 PyObject* call_block(PyObject* self, PyObject* arguments, PyObject* keywords) {

@@ -612,9 +612,7 @@ std::vector<ArrayRef> run_backward(const std::vector<Array*>& heads,
                                    const std::vector<Array*>* variables, bool predict) {
   profile::Span span;
   if (profile::watches_any()) [[unlikely]] {
-    profile::Place where{};
-    where.file = caller_place(&where.line);
-    span.open_at(profile::SpanKind::Backward, "backward", where);
+    span.open_at(profile::SpanKind::Backward, "backward", place_of_caller());
   }
   RecordingOff off;
   Walk walk(retain_graph, variables, predict);

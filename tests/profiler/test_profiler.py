@@ -516,6 +516,29 @@ def test_handlers_of_signals_look_at_the_profile() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+def test_who_looks_in_the_middle_of_looking_takes_nothing_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = nd.ones((2,))
+    profiler.set_state("run")
+    looked = []
+
+    def handler(*given: Any) -> ThreadSpans:
+        if not looked:
+            looked.append(True)
+            nd.tanh(x)
+            profiler.dumps()
+        return ThreadSpans(*given)
+
+    nd.tanh(x)
+    profiler.dumps()
+    nd.tanh(x)
+    monkeypatch.setattr(MODULE, "ThreadSpans", handler)
+    profiler.dumps()
+    found = json.loads(profiler.dumps(format="json"))["Time"]["operator"]["tanh"]["Count"]
+    assert looked and found == 3
+
+
 def test_looking_may_be_interrupted_and_loses_nothing() -> None:
     class Interrupted(Exception):
         pass

@@ -56,16 +56,13 @@ class _NoAttribute(AttributeError):
 _NoAttribute.__module__, _NoAttribute.__qualname__ = "builtins", "AttributeError"
 
 
-_NOT_MADE = object()
-
-
 def _elsewhere(module: str, name: str) -> Any:
     """A module of MXNet's that has another place here, as `image.image`; else an error."""
     if module.startswith("tigon."):
         found = import_module("tigon.base.places").module_in(module.removeprefix("tigon."), name)
         if found is not None:
             return found
-    raise _NoAttribute(module, name)
+    raise _NoAttribute(module, name) from None
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:
@@ -139,8 +136,6 @@ def members_on_demand(
         try:
             made = make(name)
         except KeyError:
-            made = _NOT_MADE
-        if made is _NOT_MADE:
             return _elsewhere(namespace["__name__"], name)
         return namespace.setdefault(name, made)
 

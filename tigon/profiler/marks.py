@@ -11,6 +11,7 @@ from tigon import _native
 from tigon.base import check
 from tigon.profiler.profile import Mark
 from tigon.profiler.session import session
+from tigon.profiler.trace import SCOPES
 
 
 def _text(where: str, name: Any) -> str:
@@ -195,9 +196,6 @@ class Counter:
         return self
 
 
-_SCOPES = ("global", "process", "thread", "task", "instant")
-
-
 class Marker:
     """A moment.
 
@@ -219,9 +217,9 @@ class Marker:
 
     def mark(self, scope: str = "process") -> None:
         check(
-            scope in _SCOPES,
+            scope in SCOPES,
             "Marker.mark",
-            f"scope: expected one of {', '.join(map(repr, _SCOPES))}; given {scope!r}; "
+            f"scope: expected one of {', '.join(map(repr, SCOPES))}; given {scope!r}; "
             "choose how far viewers draw it",
         )
         if session.records:

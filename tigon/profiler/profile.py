@@ -103,9 +103,7 @@ def rows_by_name(threads: Sequence[ThreadSpans], since: int = 0) -> dict[SpanKin
         for kind, name, own in _grouped(events):
             times = lasted[own]
             row = Row(len(times), int(times.sum()), int(times.min()), int(times.max()))
-            rows = found.setdefault(SpanKind(kind), {})
-            before = rows.get(thread.names[name])
-            rows[thread.names[name]] = row if before is None else added(before, row)
+            add_row(found.setdefault(SpanKind(kind), {}), thread.names[name], row)
     return found
 
 
@@ -117,8 +115,12 @@ def _grouped(events: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
         yield key >> 32, key & 0xFFFFFFFF, own
 
 
-def added(a: Row, b: Row) -> Row:
-    return Row(a.count + b.count, a.total + b.total, min(a.least, b.least), max(a.most, b.most))
+def add_row(rows: dict[str, Row], name: str, row: Row) -> None:
+    a = rows.get(name)
+    rows[name] = row
+    if a is not None:
+        least, most = min(a.least, row.least), max(a.most, row.most)
+        rows[name] = Row(a.count + row.count, a.total + row.total, least, most)
 
 
 def memory_over_time(

@@ -21,7 +21,7 @@ from tigon.profiler.profile import (
     Mark,
     Row,
     ThreadSpans,
-    added,
+    add_row,
     with_names_of_operators,
 )
 from tigon.profiler.trace import write_trace
@@ -83,6 +83,7 @@ class Session:
         self._forgotten = -1
         self._marks: list[Mark] = []
         self._lock = reentrant_lock()
+        self._collecting = False
         self._ended = threading.Event()
         self._writer: threading.Thread | None = None
 
@@ -175,22 +176,29 @@ class Session:
         """Put down what threads have recorded until now."""
         with self._lock:
             number = _native.profile.session()
-            if number == self._forgotten:
-                return
-            titles = {thread.native_id: thread.name for thread in threading.enumerate()}
-            for taken in _native.profile.take():
-                thread, system_id, title, names, first, content, left_out = taken
-                before = self._parts.get((number, thread))
-                have = 0 if before is None else len(before.events)
-                events = np.frombuffer(content, EVENT)[max(have - first, 0) :]
-                if before is not None:
-                    events = np.concatenate([before.events, events])
-                    title = title or before.title
-                title = title or titles.get(system_id, "")
-                self._parts[number, thread] = ThreadSpans(
-                    thread, system_id, title, names, events, left_out
-                )
-                _native.profile.forget(thread, len(events))
+            if self._collecting or number == self._forgotten:
+                return  # a signal's handler, in the middle of it, sees what there was before
+            try:
+                self._collecting = True
+                self._put_down(number)
+            finally:
+                self._collecting = False
+
+    def _put_down(self, number: int) -> None:
+        titles = {thread.native_id: thread.name for thread in threading.enumerate()}
+        for taken in _native.profile.take():
+            thread, system_id, title, names, first, content, left_out = taken
+            before = self._parts.get((number, thread))
+            have = 0 if before is None else len(before.events)
+            events = np.frombuffer(content, EVENT)[max(have - first, 0) :]
+            if before is not None:
+                events = np.concatenate([before.events, events])
+                title = title or before.title
+            title = title or titles.get(system_id, "")
+            self._parts[number, thread] = ThreadSpans(
+                thread, system_id, title, names, events, left_out
+            )
+            _native.profile.forget(thread, len(events))
 
     def threads(self) -> list[ThreadSpans]:
         self.collect()
@@ -215,10 +223,7 @@ class Session:
             if mark.kind in ("marker", "counter") or mark.end <= self.since:
                 continue
             lasted = mark.end - mark.begin
-            row = Row(1, lasted, lasted, lasted)
-            rows = found.setdefault(mark.kind, {})
-            before = rows.get(mark.name)
-            rows[mark.name] = row if before is None else added(before, row)
+            add_row(found.setdefault(mark.kind, {}), mark.name, Row(1, lasted, lasted, lasted))
         return found
 
     def write(self, finished: bool = False) -> int:

@@ -97,7 +97,7 @@ def _span(thread: ThreadSpans, event: tuple[Any, ...], at: Any) -> dict[str, Any
     }
 
 
-_SCOPES = {"global": "g", "process": "p", "thread": "t", "task": "t", "instant": "t"}
+SCOPES = {"global": "g", "process": "p", "thread": "t", "task": "t", "instant": "t"}
 
 
 def _of_mark(mark: Mark, number: int, process: int, at: Any) -> Iterator[dict[str, Any]]:
@@ -111,7 +111,7 @@ def _of_mark(mark: Mark, number: int, process: int, at: Any) -> Iterator[dict[st
             **own,
             "cat": mark.domain,
             "ts": at(mark.begin),
-            "s": _SCOPES[mark.scope],
+            "s": SCOPES[mark.scope],
         }
     else:
         spanned = {**own, "cat": mark.domain or mark.kind, "id": number}
