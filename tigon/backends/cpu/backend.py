@@ -10,6 +10,7 @@ from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest
 from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
+from tigon.backends.cpu.strided import StridedPlan, emit_strided, find_strides, plan_strided
 from tigon.backends.interface import Launchable, Structure
 from tigon.backends.llvm.objects import Compiler, Job
 from tigon.backends.llvm.scalar import EMITTED
@@ -142,6 +143,19 @@ class CpuBackend:
         if plain is not None:
             nest = plain
         if isinstance(nest, Contraction):
+            strided = find_strides(nest, target)
+            if strided is not None:
+                structure, slots = abstract(strided.nest)
+                schedule, block, *shape = plan_strided(strided, target, len(slots) // 8)
+                scratch, points, grain, microseconds = shape
+                return Launchable(
+                    Structure(structure, schedule),
+                    slots + block,
+                    points,
+                    grain,
+                    scratch,
+                    microseconds,
+                )
             nest, slide = arrange(nest, target)
             structure, slots = abstract(nest)
             # Among the many sizes of one program, code is not multiplied for a little speed.
@@ -178,6 +192,8 @@ class CpuBackend:
         nest = expand(nest)
         target = self._compiler.target
         if isinstance(nest, Contraction):
+            if isinstance(structure.variant, StridedPlan):
+                return emit_strided(nest, structure.variant, name, target)
             assert isinstance(structure.variant, Plan)
             return emit_contraction(nest, structure.variant, name, target)
         assert isinstance(nest, Nest) and isinstance(structure.variant, NestPlan)

@@ -15,12 +15,11 @@ from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.packing import Block, Operand, call_packing
 from tigon.backends.cpu.plan import Plan
 from tigon.backends.cpu.positions import NOUGHT, Positions
+from tigon.backends.cpu.tile import call_tile
 from tigon.backends.llvm.emitter import Emitter
-from tigon.backends.llvm.instructions import compare, multiply_add
-from tigon.backends.llvm.lanes import spread
+from tigon.backends.llvm.instructions import compare
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
-from tigon.base.dtypes import DType
+from tigon.backends.llvm.text import Function, Value, literal
 from tigon.loop.grammar import Axis, Contraction, Expr, Load, LoopAxis, Slot
 
 
@@ -208,23 +207,14 @@ class _Contraction(Positions):
         """Multiply two panels into a tile of partial sums; finish it after the last block."""
         plan = self.plan
         left, first = self.left_tile(number, row)
-        slides = bool(self.window)
-        name = f"tile_{self.element}_{plan.rows}x{plan.vectors}x{self.lanes}"
-        name += "_listed" if slides else ""
-        self.out.call_helper(
-            name,
-            lambda name: emit_tile(
-                name, self.e.target, self.dtype, plan.rows, plan.vectors, slides
-            ),
-            left,
-            self.slot["left_row"],
-            self.slot["left_step"],
-            right,
-            self.slot["right_step"],
-            tile,
-            self.depth,
-            self.is_first,
-            *([self.table_at] if slides else []),
+        call_tile(
+            self.e,
+            self.dtype,
+            (plan.rows, plan.vectors),
+            (left, self.slot["left_row"], self.slot["left_step"]),
+            (right, self.slot["right_step"]),
+            (tile, self.depth, self.is_first),
+            right_list=self.table_at if self.window else None,
         )
 
         def finish() -> list[Value]:
@@ -258,68 +248,3 @@ class _Contraction(Positions):
             self.runs(columns, flat, column, end, lanes, one_run, pitch)
 
         self.each(self.nest.rows, self.plan.flat_rows, row, live, one_row, "row")
-
-
-def emit_tile(
-    name: str, target: Target, dtype: DType, rows: int, vectors: int, listed: bool
-) -> Function:
-    """`name(left, stride, step, right, across, tile, depth, first)`: add to the tile, or store
-    in it if `first`, the product of a left operand, whose element (row, k) is at row * stride + k *
-    step, and a right one, whose columns of step k begin at k * across.
-    If `listed`, one more argument lists for each k how far from `right` its row lies.
-    One for all kernels of these sizes: it is half of the code of a contraction."""
-    parameters = [
-        "ptr %left",
-        "i64 %stride",
-        "i64 %step",
-        "ptr %right",
-        "i64 %across",
-        "ptr %tile",
-        "i64 %depth",
-        "i1 %first",
-    ]
-    if listed:
-        parameters.append("ptr %list")
-    out = Function(name, parameters, "void")
-    e = Emitter(out, (), target)
-    lanes, element, size = target.lanes(dtype.itemsize), element_type(dtype), dtype.itemsize
-    kind = vector_type(element, lanes)
-    left, right, tile = (Value("ptr", 1, f"%{p}") for p in ("left", "right", "tile"))
-
-    def at(base: Value, index: str) -> Value:
-        return out.op(f"getelementptr {element}, {base}, i64 {index}", "ptr")
-
-    def load(pointer: Value) -> Value:
-        return out.op(f"load {kind}, {pointer}, align {size}", element, lanes)
-
-    # Addresses of one register and a scaled one reach three rows from each of a few starts.
-    offsets = [out.op(f"mul i64 %stride, {r}", "i64") for r in range(rows) if r < 3 or r % 3 == 0]
-    places = [str(number * lanes) for number in range(rows * vectors)]
-    fresh = [zero(element, lanes) for _ in places]
-    more = out.op("xor i1 %first, true", "i1")
-    sums = e.when(more, fresh, lambda: [load(at(tile, place)) for place in places], "resume")
-
-    def body(k: Value, sums: list[Value]) -> list[Value]:
-        if listed:
-            place = out.op(f"getelementptr i64, ptr %list, {k}", "ptr")
-            across = at(right, out.op(f"load i64, {place}, align 8", "i64").name)
-        else:
-            across = at(right, out.op(f"mul {k}, %across", "i64").name)
-        columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
-        start = at(left, out.op(f"mul {k}, %step", "i64").name)
-        made = []
-        for r in range(rows):
-            if r % 3 == 0:
-                base = at(start, offsets[r // 3 + 2].name) if r else start
-            pointer = at(base, offsets[r % 3].name) if r % 3 else base
-            one = out.op(f"load {element}, {pointer}, align {size}", element)
-            factor = spread(out, one, lanes)
-            for v in range(vectors):
-                old = sums[r * vectors + v]
-                made.append(multiply_add(out, factor, columns[v], old, target.fused))
-        return made
-
-    _, sums = e.loop(NOUGHT, Value("i64", 1, "%depth"), 1, sums, body, "sum")
-    for place, value in zip(places, sums, strict=True):
-        out.emit(f"store {value}, {at(tile, place)}, align {size}")
-    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 
+from tigon.analysis.tiles import Registers
 from tigon.base.frozen import Frozen
 
 
@@ -20,6 +21,10 @@ class Target(Frozen):
     gathers: bool
     fused: bool = True
     converts_float16: bool = False
+
+    @property
+    def file(self) -> Registers:
+        return Registers(self.vector_bytes, self.registers)
 
     def lanes(self, itemsize: int) -> int:
         return max(1, self.vector_bytes // itemsize)

@@ -1,0 +1,87 @@
+"""Register tiles: how many rows and vectors of columns of a product are summed at once.
+
+Passes ask, which lay weights out in panels as wide as a tile, and backends, which run over them."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from tigon.base.frozen import Frozen
+
+
+class Registers(Frozen):
+    """Vector registers of a target: how many bytes each holds, and how many there are."""
+
+    bytes: int
+    count: int
+
+    def lanes(self, itemsize: int) -> int:
+        return max(1, self.bytes // itemsize)
+
+
+class RowTile(Frozen):
+    """`rows` along one line of places, times `vectors` of columns."""
+
+    rows: int
+    vectors: int
+
+
+_MOST_VECTORS = 4
+_LATENCY = 8.0
+"""Accumulators that keep two multiply-adds a cycle busy: fewer wait for each other."""
+_STEP = 1.0
+"""Addresses and the loop, per step of the sum."""
+
+
+def row_tiles(registers: Registers) -> list[RowTile]:
+    """The tallest tile for each number of vectors: all registers but one row of the right operand
+    and one element of the left hold sums. Four vectors are allowed one more, which is read again
+    from the first-level cache.
+
+    >>> row_tiles(Registers(64, 32))
+    [RowTile(rows=30, vectors=1), RowTile(rows=14, vectors=2), RowTile(rows=9, vectors=3), \
+RowTile(rows=7, vectors=4)]
+    """
+    tiles = []
+    for vectors in range(1, _MOST_VECTORS + 1):
+        rows = (registers.count - vectors - (0 if vectors == _MOST_VECTORS else 1)) // vectors
+        if rows >= 2:
+            tiles.append(RowTile(rows, vectors))
+    return tiles
+
+
+def line_tile(line: int, columns: int, lanes: int, registers: Registers) -> tuple[RowTile, float]:
+    """The tile that wastes least on lines of `line` places and `columns` columns, and its time for
+    each of them, relative to a full tile without waste.
+
+    >>> line_tile(14, 256, 16, Registers(64, 32))
+    (RowTile(rows=14, vectors=2), 1.036)
+    >>> line_tile(7, 512, 16, Registers(64, 32))
+    (RowTile(rows=7, vectors=4), 1.036)
+    >>> line_tile(24, 20, 16, Registers(64, 32))
+    (RowTile(rows=12, vectors=2), 1.667)
+    """
+    best: tuple[float, RowTile] | None = None
+    for most in row_tiles(registers):
+        time, tile = _time(line, columns, lanes, most)
+        if best is None or time < best[0] - 1e-9:
+            best = time, tile
+    assert best is not None
+    return best[1], round(best[0], 3)
+
+
+def row_tile(line: int, columns: int, lanes: int, registers: Registers, vectors: int) -> RowTile:
+    """The same for a number of vectors that is settled."""
+    most = next(tile for tile in row_tiles(registers) if tile.vectors == vectors)
+    return _time(line, columns, lanes, most)[1]
+
+
+def _time(line: int, columns: int, lanes: int, most: RowTile) -> tuple[float, RowTile]:
+    """Per place and column, in multiply-adds of a vector; and the most even cut of a line."""
+    vectors = most.vectors
+    parts = ceil(line / most.rows)
+    rows = ceil(line / parts)
+    panels = ceil(columns / (vectors * lanes))
+    # Loads bind where a row of the right operand is used by one vector only.
+    step = max(rows * vectors * (1.15 if vectors == 1 else 1.0), _LATENCY) + _STEP
+    return parts * panels * step * lanes / (line * columns), RowTile(rows, vectors)

@@ -1,0 +1,585 @@
+"""Contractions whose operands are read where they lie.
+
+Both operands are arrays whose elements lie at a sum of steps along the axes, however uneven: an
+image with its border, of which a window sees parts, and weights in panels. Nothing is packed. A
+tile takes consecutive rows along the last of the row axes, and consecutive columns along the last
+of the column axes; where the steps of the sum are uneven, a table lists how far from the start each
+element lies. Every element is summed in the same order as over packed panels.
+
+`find_strides` says whether a nest is of this kind, `plan_strided` decides about it, and
+`emit_strided` writes the function."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from math import ceil, log2, prod
+
+from tigon.analysis.tiles import RowTile, line_tile, row_tile
+from tigon.backends.cpu import cost
+from tigon.backends.cpu.nest import PARAMETERS, over_points
+from tigon.backends.cpu.positions import NOUGHT, Positions
+from tigon.backends.cpu.sliding import find_slide
+from tigon.backends.cpu.tile import call_tile
+from tigon.backends.llvm.emitter import Emitter
+from tigon.backends.llvm.instructions import compare
+from tigon.backends.llvm.target import Target
+from tigon.backends.llvm.text import Function, Value
+from tigon.base.frozen import Frozen, replace
+from tigon.loop.grammar import Axis, Const, Contraction, Expr, Load, LoopAxis, Slot
+from tigon.loop.simplify import affine
+
+MOST_INNER = 1200
+"""Steps of the sum between two looks at the sums in memory: so much of a panel stays in the
+second-level cache while all tiles of a block run over it."""
+
+PARTIAL_BYTES = 1 << 18
+"""Sums that are not finished, of one point."""
+
+SLIDES_BETTER = 1.1
+"""How much of its time a tile may waste before packed planes are better, over which a window slides
+along lines that are put together."""
+
+POINT_MACS = 2e6
+"""Multiply-adds of a point, at least, if there are several."""
+MOST_POINTS = 16
+
+
+class Strides(Frozen):
+    """Steps along the axes of a nest, in elements, in the order of its groups."""
+
+    offset: int
+    batch: tuple[int, ...]
+    outer: tuple[int, ...]  # rows of the left operand, columns of the right one
+    inner: tuple[int, ...]
+
+
+class Arranged(Frozen):
+    """A nest of this kind, its axes in the order in which they are run over."""
+
+    nest: Contraction
+    left: Strides
+    right: Strides
+
+
+class StridedPlan(Frozen):
+    """The part of the schedule that is compiled in. `whole`: how many trailing axes of the sum lie
+    within each block of it."""
+
+    rows: int
+    vectors: int
+    whole: int
+    left_listed: bool
+    right_listed: bool
+    first_slot: int
+
+
+class Cut(Frozen):
+    """The part that is given at launch, in this order, before steps."""
+
+    row_tiles: int  # of all lines
+    column_tiles: int
+    row_block: int  # tiles
+    column_block: int
+    row_blocks: int
+    column_blocks: int
+    line_tiles: int  # of one line of rows
+    line_panels: int  # of one line of columns
+    lead: int  # indices of the axis that is cut, per block of the sum
+    lead_blocks: int
+    inner_blocks: int
+    depth: int  # steps of the sum per index of the axis that is cut
+    tile: int  # elements between two tiles of partial sums; 0 if one is enough
+    left_step: int  # between the steps of the sum, where they are even
+    right_step: int
+    left_list: int  # byte offsets into scratch
+    right_list: int
+    left_offset: int
+    right_offset: int
+
+
+_NAMES = tuple(Cut.__annotations__)
+
+
+def find_strides(nest: Contraction, target: Target) -> Arranged | None:
+    """The nest as it is to be run over, if its operands can be read where they lie and the packing
+    of one of them would be saved."""
+    ways = [
+        arranged
+        for each in (nest, _swapped(nest))
+        if (arranged := _arranged(each, target)) is not None
+    ]
+    if not ways:
+        return None
+    times = [_waste(way, target) for way in ways]
+    if min(times) > SLIDES_BETTER and find_slide(nest) is not None:
+        return None
+    # Results are contiguous along the columns of the nest as it is given.
+    return ways[0] if len(ways) == 1 or times[0] <= 1.3 * times[1] else ways[1]
+
+
+def _swapped(nest: Contraction) -> Contraction:
+    return replace(
+        nest, rows=nest.columns, columns=nest.rows, left=nest.right, right=nest.left
+    )
+
+
+def _arranged(nest: Contraction, target: Target) -> Arranged | None:
+    left = _strides(nest, nest.left, nest.rows)
+    right = _strides(nest, nest.right, nest.columns)
+    if left is None or right is None or not nest.rows or not nest.columns or not nest.inner:
+        return None
+    if 1 not in right.outer:
+        return None
+    extents = [cost.extent(axis) for axis in (*nest.batch, *nest.rows, *nest.columns, *nest.inner)]
+    if not all(extents):
+        return None
+    rows = sorted(
+        range(len(nest.rows)),
+        key=lambda n: (_evenness(cost.extent(nest.rows[n]), target), n),
+    )
+    last = right.outer.index(1)
+    columns = sorted(
+        range(len(nest.columns)), key=lambda n: (n == last, -right.outer[n])
+    )
+    arranged = Arranged(
+        replace(
+            nest,
+            rows=tuple(nest.rows[n] for n in rows),
+            columns=tuple(nest.columns[n] for n in columns),
+        ),
+        replace(left, outer=tuple(left.outer[n] for n in rows)),
+        replace(right, outer=tuple(right.outer[n] for n in columns)),
+    )
+    lanes = target.lanes(nest.dtype.itemsize)
+    line = cost.extent(arranged.nest.rows[-1])
+    if cost.extent(arranged.nest.columns[-1]) < lanes or line < 2:
+        return None
+    uneven = not _is_even(nest, left.inner) or not _is_even(nest, right.inner)
+    # Panels as wide as a tile, which somebody has laid out so.
+    panels = len(nest.columns) > 1 and _vectors_of(arranged, target) is not None
+    return arranged if uneven or panels else None
+
+
+def _vectors_of(arranged: Arranged, target: Target) -> int | None:
+    """How many vectors a panel has, if the columns lie in panels of one tile each."""
+    width = cost.extent(arranged.nest.columns[-1])
+    lanes = target.lanes(arranged.nest.dtype.itemsize)
+    vectors = width // lanes
+    steps = arranged.right.inner
+    dense = bool(steps) and min(steps) == width
+    return vectors if dense and width % lanes == 0 and 1 <= vectors <= 4 else None
+
+
+def _evenness(line: int, target: Target) -> float:
+    """How good a line of rows is to tile along, the larger the better."""
+    return -line_tile(line, target.lanes(4), target.lanes(4), target.file)[1]
+
+
+def _waste(arranged: Arranged, target: Target) -> float:
+    return _tile(arranged, target)[1]
+
+
+def _tile(arranged: Arranged, target: Target) -> tuple[RowTile, float]:
+    nest = arranged.nest
+    line, width = cost.extent(nest.rows[-1]), cost.extent(nest.columns[-1])
+    lanes = target.lanes(nest.dtype.itemsize)
+    vectors = _vectors_of(arranged, target)
+    tile, time = line_tile(line, width, lanes, target.file)
+    if vectors is not None:
+        tile = row_tile(line, width, lanes, target.file, vectors)
+        time = ceil(line / tile.rows) * tile.rows / line
+    while tile.vectors * lanes > width:  # a panel begins early enough to stay inside
+        tile = replace(tile, vectors=tile.vectors - 1)
+    return tile, time
+
+
+def _strides(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis]) -> Strides | None:
+    if not isinstance(operand, Load) or operand.dtype is not nest.dtype:
+        return None
+    groups = (nest.batch, outer, nest.inner)
+    names = {axis.name for axes in groups for axis in axes}
+    split = affine(operand.index, names)
+    if split is None or not isinstance(split[1], Const):
+        return None
+    found: list[tuple[int, ...]] = []
+    for axes in groups:
+        steps = [split[0].get(axis.name, Const(0)) for axis in axes]
+        if not all(isinstance(step, Const) for step in steps):
+            return None
+        found.append(tuple(int(step.value) for step in steps))  # type: ignore[attr-defined]
+    return Strides(int(split[1].value), *found)
+
+
+def _is_even(nest: Contraction, steps: Sequence[int], whole: int | None = None) -> bool:
+    """Whether an operand lies evenly along the trailing axes of the sum, and the one before."""
+    number = len(steps) if whole is None else min(len(steps), whole + 1)
+    axes = nest.inner[len(nest.inner) - number :]
+    expected = steps[-1]
+    for axis, step in zip(reversed(axes), reversed(steps[len(steps) - number :]), strict=True):
+        if step != expected:
+            return False
+        expected *= cost.extent(axis)
+    return True
+
+
+def plan_strided(
+    arranged: Arranged, target: Target, first_slot: int
+) -> tuple[StridedPlan, bytes, int, int, int, float]:
+    """(plan, parameter block, scratch bytes, points, grain, microseconds on one core)."""
+    nest, left, right = arranged.nest, arranged.left, arranged.right
+    size = nest.dtype.itemsize
+    lanes = target.lanes(size)
+    tile = _tile(arranged, target)[0]
+    rows, width = tile.rows, tile.vectors * lanes
+    line, panel = cost.extent(nest.rows[-1]), cost.extent(nest.columns[-1])
+    line_tiles, line_panels = ceil(line / rows), ceil(panel / width)
+    row_tiles = prod(cost.extent(axis) for axis in nest.rows[:-1]) * line_tiles
+    column_tiles = prod(cost.extent(axis) for axis in nest.columns[:-1]) * line_panels
+
+    whole, lead = _inner_block(nest)
+    extents = [cost.extent(axis) for axis in nest.inner]
+    depth = prod(extents[len(extents) - whole :])
+    lead_extent = extents[len(extents) - whole - 1] if whole < len(extents) else 1
+    lead_blocks = ceil(lead_extent / lead)
+    inner_blocks = lead_blocks * prod(extents[: max(0, len(extents) - whole - 1)])
+
+    batch = prod(cost.extent(axis) for axis in nest.batch)
+    macs = float(prod(extents)) * row_tiles * rows * column_tiles * width
+    most = MOST_POINTS if inner_blocks == 1 else PARTIAL_BYTES // (rows * width * size)
+    row_blocks, column_blocks = _share(
+        row_tiles, column_tiles, batch, macs, prod(extents) * rows * width, inner_blocks, most
+    )
+    row_block, column_block = ceil(row_tiles / row_blocks), ceil(column_tiles / column_blocks)
+    tiles = row_block * column_block if inner_blocks > 1 else 1
+    left_list = _up(tiles * rows * width * size + 64, 64)
+    listed = depth * lead
+    left_listed = not _is_even(nest, left.inner, whole)
+    right_listed = not _is_even(nest, right.inner, whole)
+    right_list = left_list + (_up(listed * 8, 64) if left_listed else 0)
+    scratch = right_list + (_up(listed * 8, 64) if right_listed else 0)
+    cut = Cut(
+        row_tiles,
+        column_tiles,
+        row_block,
+        column_block,
+        ceil(row_tiles / row_block),
+        ceil(column_tiles / column_block),
+        line_tiles,
+        line_panels,
+        lead,
+        lead_blocks,
+        inner_blocks,
+        depth,
+        rows * width if inner_blocks > 1 else 0,
+        left.inner[-1],
+        right.inner[-1],
+        left_list,
+        right_list,
+        left.offset,
+        right.offset,
+    )
+    numbers = [*vars(cut).values()]
+    for strides in (left, right):
+        numbers += [*strides.batch, *strides.outer, *strides.inner]
+    plan = StridedPlan(rows, tile.vectors, whole, left_listed, right_listed, first_slot)
+    points = batch * cut.row_blocks * cut.column_blocks
+    microseconds = batch * macs / lanes / _MACS_PER_NS / 1000 + 0.2 * points
+    block = struct.pack(f"<{len(numbers)}q", *numbers)
+    return plan, block, scratch, points, cost.grain(points, microseconds), microseconds
+
+
+_MACS_PER_NS = 5.5  # of whole vectors, on one core
+
+
+def _up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+def _inner_block(nest: Contraction) -> tuple[int, int]:
+    """(trailing axes of the sum that lie within a block, indices of the next one per block). Only
+    the first axis may leave a shorter block at its end: the others are cut evenly."""
+    extents = [cost.extent(axis) for axis in nest.inner]
+    whole, depth = 0, 1
+    while whole < len(extents) and depth * extents[-1 - whole] <= MOST_INNER:
+        depth *= extents[-1 - whole]
+        whole += 1
+    if whole == len(extents):
+        return whole, 1
+    extent = extents[-1 - whole]
+    most = max(1, MOST_INNER // depth)
+    if whole == len(extents) - 1:
+        return whole, ceil(extent / ceil(extent / most))
+    return whole, max(number for number in range(1, most + 1) if extent % number == 0)
+
+
+def _share(
+    row_tiles: int,
+    column_tiles: int,
+    batch: int,
+    macs: float,
+    tile_macs: int,
+    inner_blocks: int,
+    most_tiles: int,
+) -> tuple[int, int]:
+    """Blocks of rows and of columns: enough to share among threads, in even parts, each of which
+    reads little again. Decided without knowing how many threads there are."""
+    wanted = max(1, min(MOST_POINTS, int(batch * macs / POINT_MACS)))
+    wanted = 1 << int(log2(wanted))
+    best: tuple[float, tuple[int, int]] | None = None
+    for row_blocks in range(1, row_tiles + 1):
+        height = ceil(row_tiles / row_blocks)
+        if row_blocks > 1 and ceil(row_tiles / height) < row_blocks:
+            continue
+        for column_blocks in range(1, min(column_tiles, 4 * MOST_POINTS) + 1):
+            across = ceil(column_tiles / column_blocks)
+            if ceil(column_tiles / across) < column_blocks:
+                continue
+            if inner_blocks > 1 and height * across > most_tiles:
+                continue
+            points = batch * row_blocks * column_blocks
+            if points > 4 * MOST_POINTS and best is not None:
+                break
+            threads = [n for n in (2, 4, 8) if n <= max(wanted, 1)] or [1]
+            total = batch * row_tiles * column_tiles
+            idle = sum(ceil(points / n) * n * height * across / total for n in threads)
+            time = total * tile_macs / 88.0 * idle / len(threads)
+            # An element of the right operand is used by so many rows, and the other way round.
+            time += batch * (row_blocks * column_tiles * 2.0 + column_blocks * row_tiles) * (
+                tile_macs / 28 / 16
+            )
+            time += 400.0 * points
+            if best is None or time < best[0]:
+                best = time, (row_blocks, column_blocks)
+        if best is not None and row_blocks >= 4 * MOST_POINTS:
+            break
+    assert best is not None
+    return best[1]
+
+
+# ------------------------------------------------------------------------------ the function
+
+
+def emit_strided(nest: Contraction, plan: StridedPlan, name: str, target: Target) -> Function:
+    """The function that computes blocks [begin, end) of such a contraction."""
+    out = Function(name, PARAMETERS)
+    _Strided(nest, plan, Emitter(out, nest.buffers, target)).emit()
+    out.block.terminator = "ret i32 0"
+    return out
+
+
+class _Strided(Positions):
+    def __init__(self, nest: Contraction, plan: StridedPlan, emitter: Emitter) -> None:
+        super().__init__(emitter, nest.dtype)
+        self.nest, self.plan = nest, plan
+        self.width = plan.vectors * self.lanes
+        slots = iter(range(plan.first_slot, plan.first_slot + 1000))
+        self.slot = {name: emitter.emit(Slot(next(slots))) for name in _NAMES}
+        self.left_steps, self.right_steps = (
+            [
+                [emitter.emit(Slot(next(slots))) for _ in axes]
+                for axes in (nest.batch, outer, nest.inner)
+            ]
+            for outer in (nest.rows, nest.columns)
+        )
+
+    def emit(self) -> None:
+        for name in ("left_list", "right_list"):
+            place = self.out.op(f"getelementptr i8, ptr %scratch, {self.slot[name]}", "ptr")
+            setattr(self, name, place)
+        blocks = [
+            LoopAxis("column block", Slot(self.plan.first_slot + _NAMES.index("column_blocks"))),
+            LoopAxis("row block", Slot(self.plan.first_slot + _NAMES.index("row_blocks"))),
+        ]
+        self.list_steps()
+        over_points(self.e, [*self.nest.batch, *blocks], self.point)
+
+    left_list: Value
+    right_list: Value
+
+    def list_steps(self) -> None:
+        """How far the elements of a block of the sum lie from its first, for each operand whose
+        steps are uneven. The same for all blocks."""
+        inner, whole = self.nest.inner, self.plan.whole
+        tables = [
+            (table, steps[2])
+            for listed, table, steps in (
+                (self.plan.left_listed, self.left_list, self.left_steps),
+                (self.plan.right_listed, self.right_list, self.right_steps),
+            )
+            if listed
+        ]
+        if not tables:
+            return
+        first = len(inner) - whole
+        counts = [self.extent([axis]) for axis in inner[first:]]
+        axes = list(range(first, len(inner)))
+        if first:
+            counts.insert(0, self.slot["lead"])
+            axes.insert(0, first - 1)
+
+        def places(part: int, index: Value, shifts: list[Value]) -> None:
+            if part == len(axes):
+                for (table, _), shift in zip(tables, shifts, strict=True):
+                    where = self.out.op(f"getelementptr i64, ptr {table.name}, {index}", "ptr")
+                    self.out.emit(f"store {shift}, {where}, align 8")
+                return
+
+            def step(u: Value) -> None:
+                moved = [
+                    self.op("add", shift, self.op("mul", u, steps[axes[part]]))
+                    for (_, steps), shift in zip(tables, shifts, strict=True)
+                ]
+                places(part + 1, self.op("add", self.op("mul", index, counts[part]), u), moved)
+
+            self.loop(counts[part], step, "place")
+
+        places(0, NOUGHT, [NOUGHT for _ in tables])
+
+    # ----------------------------------------------------------------------------- a point
+
+    def point(self) -> None:
+        cache = self.e.scopes[-1].cache
+        batch = [cache[Axis(axis.name)] for axis in self.nest.batch]
+        left, right = (
+            self.at(
+                self.e.base(operand.buffer),
+                self.placed(self.slot[f"{side}_offset"], batch, steps[0]),
+            )
+            for side, operand, steps in (
+                ("left", self.nest.left, self.left_steps),
+                ("right", self.nest.right, self.right_steps),
+            )
+            if isinstance(operand, Load)
+        )
+        row_block, column_block = cache[Axis("row block")], cache[Axis("column block")]
+        self.rows = self.part(row_block, "row")
+        self.columns = self.part(column_block, "column")
+        self.loop(
+            self.slot["inner_blocks"], lambda number: self.inner_block(number, left, right), "inner"
+        )
+
+    def part(self, block: Value, side: str) -> tuple[Value, Value]:
+        """The first tile of a block, and how many there are."""
+        first = self.op("mul", block, self.slot[f"{side}_block"])
+        rest = self.op("sub", self.slot[f"{side}_tiles"], first)
+        return first, self.least(self.slot[f"{side}_block"], rest)
+
+    def placed(self, start: Value, indices: Sequence[Value], steps: Sequence[Value]) -> Value:
+        for index, step in zip(indices, steps, strict=True):
+            start = self.op("add", start, self.op("mul", index, step))
+        return start
+
+    def inner_block(self, number: Value, left: Value, right: Value) -> None:
+        inner, whole = self.nest.inner, self.plan.whole
+        depth = self.slot["depth"]
+        if whole < len(inner):
+            outer = inner[: len(inner) - whole - 1]
+            blocks = self.slot["lead_blocks"]
+            lead = self.op("mul", self.op("urem", number, blocks), self.slot["lead"])
+            rest = self.op("udiv", number, blocks)
+            indices = self.decode(outer, 1 if outer else 0, rest) if outer else []
+            last = self.extent([inner[len(outer)]])
+            depth = self.op("mul", depth, self.least(self.slot["lead"], self.op("sub", last, lead)))
+            indices = [*indices, lead]
+            left, right = (
+                self.at(place, self.placed(NOUGHT, indices, steps[2][: len(indices)]))
+                for place, steps in ((left, self.left_steps), (right, self.right_steps))
+            )
+        self.depth = depth
+        self.is_first = compare(self.out, "icmp eq", number, NOUGHT)
+        is_last = compare(
+            self.out, "icmp eq", number, self.op("sub", self.slot["inner_blocks"], 1)
+        )
+
+        def columns(j: Value) -> None:
+            line, start, low, high = self.tile_place(
+                self.op("add", self.columns[0], j),
+                self.nest.columns,
+                self.slot["line_panels"],
+                self.width,
+            )
+            offset = self.placed(start, line, self.right_steps[1][:-1])
+            panel = self.at(right, offset)
+
+            def rows(i: Value) -> None:
+                row_line, row_start, row_low, row_high = self.tile_place(
+                    self.op("add", self.rows[0], i),
+                    self.nest.rows,
+                    self.slot["line_tiles"],
+                    self.plan.rows,
+                )
+                offset = self.placed(
+                    NOUGHT, [*row_line, row_start], self.left_steps[1]
+                )
+                number = self.op("add", self.op("mul", j, self.rows[1]), i)
+                tile = self.at(
+                    Value("ptr", 1, "%scratch"), self.op("mul", number, self.slot["tile"])
+                )
+                self.multiply(self.at(left, offset), panel, tile)
+
+                def finish() -> list[Value]:
+                    self.bind(self.nest.columns[:-1], line)
+                    self.bind(self.nest.rows[:-1], row_line)
+                    self.finish(tile, (row_start, row_low, row_high), (start, low, high))
+                    return []
+
+                self.e.when(is_last, [], finish, "finish")
+
+            self.loop(self.rows[1], rows, "rows")
+
+        self.loop(self.columns[1], columns, "columns")
+
+    def tile_place(
+        self, number: Value, axes: Sequence[LoopAxis], per_line: Value, unit: int
+    ) -> tuple[list[Value], Value, Value, Value]:
+        """Of tile `number`: the indices of its line, where along it the tile begins, and which part
+        of it is new. The last one of a line begins early enough to stay inside."""
+        lines = axes[:-1]
+        low = self.op("mul", self.op("urem", number, per_line), unit)
+        line = self.decode(lines, 1, self.op("udiv", number, per_line)) if lines else []
+        end = self.extent(axes[-1:])
+        start = self.least(low, self.op("sub", end, unit))
+        return line, start, low, self.op("add", start, unit)
+
+    def multiply(self, left: Value, right: Value, tile: Value) -> None:
+        plan = self.plan
+        call_tile(
+            self.e,
+            self.dtype,
+            (plan.rows, plan.vectors),
+            (left, self.left_steps[1][-1], self.slot["left_step"]),
+            (right, self.slot["right_step"]),
+            (tile, self.depth, self.is_first),
+            self.left_list if plan.left_listed else None,
+            self.right_list if plan.right_listed else None,
+        )
+
+    def finish(
+        self, tile: Value, rows: tuple[Value, Value, Value], columns: tuple[Value, Value, Value]
+    ) -> None:
+        """The nest's body over the new part of a tile."""
+        nest = self.nest
+        lanes = self.body.loop_lanes(nest.body)
+
+        def one_row(row: Value) -> None:
+            self.bind(nest.rows[-1:], [row])
+            sums = self.at(tile, self.op("mul", self.op("sub", row, rows[0]), self.width))
+
+            def one_run(position: Value) -> None:
+                e = self.e
+                pointer = self.at(sums, self.op("sub", position, columns[0]))
+                e.bind_local(
+                    nest.accumulator, self.dtype, e.read(pointer, self.dtype, e.lanes, e.tail)
+                )
+                self.body.statements(nest.body)
+
+            self.vectors(nest.columns[-1].name, columns[1], columns[2], lanes, one_run)
+
+        def run(index: Value, carried: list[Value]) -> list[Value]:
+            one_row(index)
+            return []
+
+        self.e.loop(rows[1], rows[2], 1, [], run, "row")
+
+
