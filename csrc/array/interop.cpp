@@ -453,6 +453,7 @@ PyObject* to_dlpack(Array* array, bool versioned, bool copy) {
     materialize_now(*held->storage);
     write_bytes(held.get(), array->data());
   }
+  held->storage->shown = true;
   if (!versioned)
     return exported_capsule(
         held.get(), "dltensor",

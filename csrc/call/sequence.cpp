@@ -102,6 +102,34 @@ void CommitStep::run(Frame& frame) const {
   for (auto [from, to] : states) take_over(frame[to], frame[from]);
 }
 
+std::vector<ArrayRef> Prepared::arrays(Array* const* given) {
+  size_t count = program->inputs.size();
+  std::vector<Seen> now;
+  bool stays = true;
+  for (size_t index = 0; index < count; ++index) {
+    Storage& storage = *given[index]->storage;
+    stays = stays && storage.counts_writes();
+    now.push_back({storage.id(), storage.version, given[index]->offset});
+  }
+  for (const ArrayRef& array : made_) stays = stays && !array->storage->failed.load();
+  if (!stays || made_.empty() || now != seen_) {
+    std::vector<ArrayRef> made;
+    run_program(*program, owner.ptr(), given, nullptr, count, made, nullptr, false);
+    ++runs;
+    seen_ = std::move(now);
+    made_ = std::move(made);
+  }
+  std::vector<ArrayRef> shared;
+  for (const ArrayRef& array : made_) shared.push_back(ArrayRef::borrow(array.get()));
+  return shared;
+}
+
+void PrepareStep::run(Frame& frame) const {
+  Few<Array*, 48> given(inputs.size());
+  for (size_t index = 0; index < inputs.size(); ++index) given[index] = frame[inputs[index]];
+  frame.add(prepared->arrays(given.data()));
+}
+
 void Sequence::run(Array* const* given, std::vector<ArrayRef>& made, bool record,
                    const Immediate* immediates) const {
   if (only_)
@@ -234,6 +262,15 @@ void check_step(const HostStep& step, FrameTypes& types) {
   for (const TypeRef& type : step.outputs) types.add(type);
 }
 
+void check_step(const PrepareStep& step, FrameTypes& types) {
+  const Program& program = *step.prepared->program;
+  if (step.inputs.size() != program.inputs.size())
+    throw InternalError("sequence: " + program.name + " takes another number of inputs");
+  for (size_t index = 0; index < step.inputs.size(); ++index)
+    types.expect(step.inputs[index], program.inputs[index].get());
+  for (const TypeRef& type : program.outputs) types.add(type);
+}
+
 void check_step(const CommitStep& step, FrameTypes& types) {
   for (auto [from, to] : step.states) types.expect(to, types.at(from));
 }
@@ -268,6 +305,7 @@ int Sequence::traverse(visitproc visit, void* arg) const {
   for (const Step& step : steps) {
     if (auto* run = std::get_if<RunStep>(&step)) Py_VISIT(run->owner.ptr());
     if (auto* host = std::get_if<HostStep>(&step)) Py_VISIT(host->function.ptr());
+    if (auto* prepare = std::get_if<PrepareStep>(&step)) Py_VISIT(prepare->owner.ptr());
   }
   return 0;
 }

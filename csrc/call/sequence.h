@@ -64,7 +64,38 @@ struct CommitStep {
   void run(Frame& frame) const;
 };
 
-using Step = std::variant<RunStep, HostStep, CommitStep>;
+// What a program makes of arrays that mostly stay, such as weights in the order in which a
+// convolution reads them. It runs again when one of them was written or is another; whoever shares
+// it between calls shares what was made.
+class Prepared {
+ public:
+  nb::object owner;
+  Program* program = nullptr;
+  uint64_t runs = 0;
+
+  std::vector<ArrayRef> arrays(Array* const* given);
+
+ private:
+  struct Seen {
+    uint64_t storage;
+    uint64_t version;
+    int64_t offset;
+    bool operator==(const Seen&) const = default;
+  };
+
+  std::vector<Seen> seen_;
+  std::vector<ArrayRef> made_;
+};
+
+struct PrepareStep {
+  nb::object owner;
+  Prepared* prepared;
+  std::vector<uint32_t> inputs;
+
+  void run(Frame& frame) const;
+};
+
+using Step = std::variant<RunStep, HostStep, CommitStep, PrepareStep>;
 
 // A call that raises draws nothing and changes no state.
 class Sequence {

@@ -39,6 +39,13 @@ Step read_step(nb::handle given) {
       step.outputs.push_back(type_of(pair));
     return step;
   }
+  if (kind == "prepare") {
+    PrepareStep step;
+    step.owner = parts[1];
+    step.prepared = nb::cast<Prepared*>(parts[1]);
+    step.inputs = slots_of(parts[2]);
+    return step;
+  }
   if (kind != "commit") throw InternalError("sequence: there is no step " + kind);
   return CommitStep{nb::cast<std::vector<std::pair<uint32_t, uint32_t>>>(parts[1])};
 }
@@ -201,6 +208,20 @@ void bind_random_keys(nb::module_& m) {
 void bind_sequences(nb::module_& m) {
   bind_random_keys(m);
   m.attr("KEY_SLOT") = -1;
+  nb::class_<Prepared>(m, "Prepared", "What a program makes of arrays that mostly stay.")
+      .def(
+          "__init__",
+          [](Prepared* prepared, nb::object owner) {
+            translated([&] {
+              if (Py_TYPE(owner.ptr()) != reinterpret_cast<PyTypeObject*>(program_type))
+                throw InternalError("prepared: only programs run");
+              ::new (prepared) Prepared();
+              prepared->program = nb::inst_ptr<Program>(owner);
+              prepared->owner = std::move(owner);
+            });
+          },
+          "program"_a)
+      .def_ro("runs", &Prepared::runs, "How often the program has run.");
   auto sequence = nb::class_<Sequence>(m, "Sequence", nb::type_slots(sequence_slots),
                                        "A call of compiled code, step by step.");
   sequence

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
+from tigon.base.tiles import Registers
 from tigon.base.frozen import Frozen
 from tigon.loop.grammar import AnyNest
 
@@ -71,6 +72,10 @@ class Backend(Protocol):
     @property
     def version(self) -> str:
         """All that schedules and code depend on besides the nests."""
+
+    @property
+    def registers(self) -> Registers:
+        """What a tile of a product may fill."""
 
     @property
     def store(self) -> Store:

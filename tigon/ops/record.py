@@ -192,6 +192,14 @@ def _parse_operands(text: str) -> tuple[Operand, ...]:
     )
 
 
+class Packed(Frozen, eq=False):
+    """A call with one operand packed: which one, as what, and the call that takes it."""
+
+    operand: int
+    made: Value
+    call: Callable[[Value], Value]
+
+
 class Operator(Frozen, eq=False):
     """One operator. Records are unique objects; find them by name with `get`."""
 
@@ -264,6 +272,11 @@ class Operator(Frozen, eq=False):
     converts, or is made of what does."""
     statistics: tuple[str, ...] = ()
     """Operands that may be float32 beside floats of two bytes."""
+    packed: Callable[..., Packed | None] | None = None
+    """`(attrs, registers, *inputs)` says how it is called with one of its operands packed, where
+    that pays if the operand mostly stays."""
+    has_memory: bool = False
+    """Its result is written down, and no reader computes it again."""
     has_table: bool = False
     """It writes down every position of its result."""
     check_gradient: bool | tuple[bool, ...] = True

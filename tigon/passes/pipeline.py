@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from tigon.base.tiles import Registers
 from tigon.base import TigonError, config
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Graph
@@ -16,6 +17,7 @@ from tigon.passes.fold_constants import Evaluate, fold_constants
 from tigon.passes.hoist_from_loops import hoist_from_loops
 from tigon.passes.join_parts import join_parts
 from tigon.passes.keep_residuals import keep_residuals
+from tigon.passes.lay_out_images import lay_out_images
 from tigon.passes.own_outputs import own_outputs
 from tigon.passes.remove_dead_code import remove_dead_code
 from tigon.passes.replace_empty_values import replace_empty_values
@@ -34,6 +36,8 @@ class Pass(Frozen):
     optional: bool = True
     evaluates: bool = False
     """Whether it takes the evaluator as a second argument."""
+    lays_out: bool = False
+    """Whether it takes the registers of the target as a second argument."""
     keeps_shapes: bool = True
     """Whether each output comes out in its shape; where not, as the same bytes in order."""
     switch: str = ""
@@ -63,6 +67,12 @@ PIPELINE = (
     Pass(remove_dead_code, "reads past joins and writes, which leaves slices of other things"),
     Pass(canonicalize, "again: slices moved past joins meet other slices"),
     Pass(share_common_subexpressions, "again, for what became equal; before anything is copied"),
+    Pass(
+        lay_out_images,
+        "when nothing simplifies views any more; before sums are cut, which may be those of images",
+        optional=False,
+        lays_out=True,
+    ),
     Pass(
         split_sums,
         "after all that would merge the parts again; they are rounded otherwise than the whole",
@@ -111,6 +121,7 @@ def run(
     disabled: Collection[str] = frozenset(),
     *,
     keep_shapes: bool = True,
+    registers: Registers = Registers(64, 32),
 ) -> Graph:
     """Put the graph through all passes but the disabled ones, and those that do not keep the shapes
     of outputs where these matter."""
@@ -124,6 +135,10 @@ def run(
     left_out.update(disabled)
     for step in PIPELINE:
         if step.name not in left_out and (step.keeps_shapes or not keep_shapes):
-            arguments: tuple[Any, ...] = (graph, evaluate) if step.evaluates else (graph,)
+            arguments: list[Any] = [graph]
+            if step.evaluates:
+                arguments.append(evaluate)
+            if step.lays_out:
+                arguments.append(registers)
             graph = step.run(*arguments)
     return graph

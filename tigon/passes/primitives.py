@@ -16,6 +16,7 @@ minimum = get("broadcast_minimum")
 negative = get("negative")
 cast = get("Cast")
 identity = get("_copy")
+stored = get("_stored")
 stop_gradient = get("BlockGrad")
 detach = get("_detach")
 

@@ -30,6 +30,7 @@ from tigon.ir import Graph, typed, variable
 from tigon.ops.record import has_effect
 from tigon.passes.cut_joint import Cut, cut_joint
 from tigon.passes.gradient import gradient
+from tigon.passes.pack_weights import pack_weights
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import serials_of_draws, thread_keys
 from tigon.passes.thread_states import States as States
@@ -39,6 +40,7 @@ from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import without_slope
 from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph, prepare
 from tigon.program.steps import Compiled, CompiledSteps, StepGraph
+from tigon.program.target import backend
 from tigon.runtime.counters import count
 
 
@@ -95,21 +97,40 @@ class Recorded(Frozen, eq=False):
     backward: Callable[[], AnyLowered]
 
 
+class Plain(Frozen, eq=False):
+    """A graph lowered to run where nothing is recorded: what is made of `weights`, inputs by
+    number, and the rest, which takes that after the inputs."""
+
+    main: AnyLowered
+    packs: AnyLowered | None = None
+    key: Any = None
+    """Of what is made: others that make the same share it."""
+    weights: tuple[int, ...] = ()
+
+
 class Lowering:
     """A typed graph, lowered once per set of wanted gradients."""
 
     def __init__(self, typed: ModeGraph, disabled: frozenset[str] | None) -> None:
         self.typed = typed
         self.disabled = disabled
-        self._plain: dict[tuple[int, ...], AnyLowered] = {}
+        self._plain: dict[tuple[int, ...], Plain] = {}
         self._recorded: dict[tuple[bool, ...], Recorded] = {}
 
-    def plain(self, donated: tuple[int, ...]) -> AnyLowered:
+    def plain(self, donated: tuple[int, ...]) -> Plain:
         found = self._plain.get(donated)
         if found is None:
-            found = lower_graph(self.typed.graph, disabled=self.disabled, donated=donated)
-            self._plain[donated] = found
+            found = self._plain[donated] = self._lower(donated)
         return found
+
+    def _lower(self, donated: tuple[int, ...]) -> Plain:
+        graph = self.typed.graph
+        apart = pack_weights(graph, backend().registers)
+        if apart is None or not set(apart.weights).isdisjoint(donated):
+            return Plain(lower_graph(graph, disabled=self.disabled, donated=donated))
+        main = lower_graph(apart.main, disabled=self.disabled, donated=donated)
+        packs = lower_graph(apart.packs, disabled=self.disabled)
+        return Plain(main, packs, (apart.packs.key, apart.weights), apart.weights)
 
     def recorded(self, wanted: tuple[bool, ...]) -> Recorded:
         found = self._recorded.get(wanted)
@@ -137,6 +158,14 @@ class Lowering:
         return Recorded(cut, [i for i, _ in flows], leads(graph, results), forward, backward)
 
 
+class Packs(Frozen, eq=False):
+    """What is made of weights before a forward program runs, and kept while they stay."""
+
+    compiled: CompiledGraph
+    prepared: Any  # _native.Prepared
+    weights: tuple[int, ...]
+
+
 class Variant:
     """The programs for one set of types and one mode."""
 
@@ -153,6 +182,7 @@ class Variant:
         self.states = moded.states
         self.random_calls = moded.random_calls
         self.forward: dict[Any, CompiledGraph] = {}  # by wanted gradients, and donated inputs
+        self.packs: dict[Any, Packs] = {}  # by the same
         self.backward: dict[tuple[bool, ...], CompiledGraph] = {}
         self._moded = moded
         self._disabled = disabled
@@ -230,6 +260,7 @@ class CachedGraph:
         """By mode, what types that differ in extents share."""
         self.others: dict[Any, Any] = {}
         """What others made of this graph, to go when it goes."""
+        self._packs: WeakValueDictionary[Any, Packs] = WeakValueDictionary()
         self._lock = reentrant_lock()
 
     # -- calling
@@ -312,13 +343,20 @@ class CachedGraph:
         types = [(array.dtype_code, array.shape) for array in arrays]
         given = [*range(len(arrays))]
         drawn = [_native.KEY_SLOT] if variant.random_calls else []
-        steps: list[Any] = [("run", compiled.program, [*given, *drawn], [], donated)]
+        steps: list[Any] = []
+        packs, packed = variant.packs.get((wanted, donated)), 0
+        if packs is not None:
+            packed = len(packs.compiled.lowered.given.outputs)
+            steps.append(("prepare", packs.prepared, packs.weights))
+        first = len(given) + packed
+        taken = [*given, *drawn, *range(len(given), first)]
+        steps.append(("run", compiled.program, taken, [], donated))
         if variant.states:
-            steps.append(("commit", [(len(given) + made, at) for made, at in variant.states]))
+            steps.append(("commit", [(first + made, at) for made, at in variant.states]))
         return _native.Sequence(
             types,
             steps,
-            range(len(given), len(given) + variant.results),
+            range(first, first + variant.results),
             variant.random_calls,
             Compiled((variant,), compiled),
         )
@@ -384,7 +422,10 @@ class CachedGraph:
             fit = by_shape.use(
                 variant.types, lambda made: made.plain(donated), lambda: variant.exact
             )
-            compiled = fit.result.program(fit.extents, fit.values, name=self.name)
+            plain: Plain = fit.result
+            compiled = plain.main.program(fit.extents, fit.values, name=self.name)
+            if plain.packs is not None:
+                variant.packs[slot] = self._packs_of(plain)
         else:
             fit = by_shape.use(
                 variant.types, lambda made: made.recorded(wanted), lambda: variant.exact
@@ -392,6 +433,16 @@ class CachedGraph:
             compiled = self._recorded_program(variant, fit, wanted)
         variant.forward[slot] = compiled
         return compiled
+
+    def _packs_of(self, plain: Plain) -> Packs:
+        """Of one program and its arrays: calls of other extents share them."""
+        found = self._packs.get(plain.key)
+        if found is None:
+            assert plain.packs is not None
+            compiled = plain.packs.program(name=f"{self.name}_weights")
+            found = Packs(compiled, _native.Prepared(compiled.program), plain.weights)
+            self._packs[plain.key] = found
+        return found
 
     def _recorded_program(
         self, variant: Variant, fit: Fit, wanted: tuple[bool, ...]

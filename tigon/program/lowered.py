@@ -105,7 +105,8 @@ def prepare(
     in any that has the same bytes in order."""
     optional = set(pipeline.optional_passes())
     left_out = optional if "all" in disabled else optional & disabled
-    return pipeline.run(graph, _evaluate, left_out, keep_shapes=keep_shapes)
+    registers = backend(config.text("TIGON_BACKEND")).registers
+    return pipeline.run(graph, _evaluate, left_out, keep_shapes=keep_shapes, registers=registers)
 
 
 def _evaluate(graph: Graph) -> list[np.ndarray]:

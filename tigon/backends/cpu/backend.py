@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from tigon.base.tiles import Registers
 from tigon.backends.cpu import cost, routines
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
@@ -95,6 +96,10 @@ class CpuBackend:
     @property
     def version(self) -> str:
         return self._compiler.version
+
+    @property
+    def registers(self) -> Registers:
+        return self._compiler.target.file
 
     @property
     def store(self) -> ObjectStore:

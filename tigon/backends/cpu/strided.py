@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from math import ceil, log2, prod
 
-from tigon.analysis.tiles import RowTile, line_tile, row_tile
+from tigon.base.tiles import RowTile, line_tile, row_tile
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.positions import NOUGHT, Positions
@@ -29,9 +29,9 @@ from tigon.base.frozen import Frozen, replace
 from tigon.loop.grammar import Axis, Const, Contraction, Expr, Load, LoopAxis, Slot
 from tigon.loop.simplify import affine
 
-MOST_INNER = 1200
+MOST_INNER = 160
 """Steps of the sum between two looks at the sums in memory: so much of a panel stays in the
-second-level cache while all tiles of a block run over it."""
+nearest caches while all tiles of a block run over it."""
 
 PARTIAL_BYTES = 1 << 18
 """Sums that are not finished, of one point."""
@@ -119,9 +119,7 @@ def find_strides(nest: Contraction, target: Target) -> Arranged | None:
 
 
 def _swapped(nest: Contraction) -> Contraction:
-    return replace(
-        nest, rows=nest.columns, columns=nest.rows, left=nest.right, right=nest.left
-    )
+    return replace(nest, rows=nest.columns, columns=nest.rows, left=nest.right, right=nest.left)
 
 
 def _arranged(nest: Contraction, target: Target) -> Arranged | None:
@@ -134,22 +132,27 @@ def _arranged(nest: Contraction, target: Target) -> Arranged | None:
     extents = [cost.extent(axis) for axis in (*nest.batch, *nest.rows, *nest.columns, *nest.inner)]
     if not all(extents):
         return None
-    rows = sorted(
-        range(len(nest.rows)),
-        key=lambda n: (_evenness(cost.extent(nest.rows[n]), target), n),
-    )
-    last = right.outer.index(1)
-    columns = sorted(
-        range(len(nest.columns)), key=lambda n: (n == last, -right.outer[n])
-    )
-    arranged = Arranged(
-        replace(
-            nest,
-            rows=tuple(nest.rows[n] for n in rows),
-            columns=tuple(nest.columns[n] for n in columns),
+    first = right.outer.index(1)
+    columns = sorted(range(len(nest.columns)), key=lambda n: (n == first, -right.outer[n]))
+    nest = replace(nest, columns=tuple(nest.columns[n] for n in columns))
+    right = replace(right, outer=tuple(right.outer[n] for n in columns))
+
+    def along(last: int) -> Arranged:
+        """With that axis of the rows as the line along which tiles lie."""
+        rows = [*(n for n in range(len(nest.rows)) if n != last), last]
+        return Arranged(
+            replace(nest, rows=tuple(nest.rows[n] for n in rows)),
+            replace(left, outer=tuple(left.outer[n] for n in rows)),
+            right,
+        )
+
+    # Places of one line lie next to each other, those of several images do not.
+    number = len(nest.rows)
+    arranged = min(
+        map(along, reversed(range(number))),
+        key=lambda way: (
+            _waste(way, target) * (1.0 if way.left.outer[-1] == min(left.outer) else 1.2)
         ),
-        replace(left, outer=tuple(left.outer[n] for n in rows)),
-        replace(right, outer=tuple(right.outer[n] for n in columns)),
     )
     lanes = target.lanes(nest.dtype.itemsize)
     line = cost.extent(arranged.nest.rows[-1])
@@ -171,11 +174,6 @@ def _vectors_of(arranged: Arranged, target: Target) -> int | None:
     return vectors if dense and width % lanes == 0 and 1 <= vectors <= 4 else None
 
 
-def _evenness(line: int, target: Target) -> float:
-    """How good a line of rows is to tile along, the larger the better."""
-    return -line_tile(line, target.lanes(4), target.lanes(4), target.file)[1]
-
-
 def _waste(arranged: Arranged, target: Target) -> float:
     return _tile(arranged, target)[1]
 
@@ -187,8 +185,7 @@ def _tile(arranged: Arranged, target: Target) -> tuple[RowTile, float]:
     vectors = _vectors_of(arranged, target)
     tile, time = line_tile(line, width, lanes, target.file)
     if vectors is not None:
-        tile = row_tile(line, width, lanes, target.file, vectors)
-        time = ceil(line / tile.rows) * tile.rows / line
+        tile, time = row_tile(line, width, lanes, target.file, vectors)
     while tile.vectors * lanes > width:  # a panel begins early enough to stay inside
         tile = replace(tile, vectors=tile.vectors - 1)
     return tile, time
@@ -345,8 +342,10 @@ def _share(
             idle = sum(ceil(points / n) * n * height * across / total for n in threads)
             time = total * tile_macs / 88.0 * idle / len(threads)
             # An element of the right operand is used by so many rows, and the other way round.
-            time += batch * (row_blocks * column_tiles * 2.0 + column_blocks * row_tiles) * (
-                tile_macs / 28 / 16
+            time += (
+                batch
+                * (row_blocks * column_tiles * 2.0 + column_blocks * row_tiles)
+                * (tile_macs / 28 / 16)
             )
             time += 400.0 * points
             if best is None or time < best[0]:
@@ -488,9 +487,7 @@ class _Strided(Positions):
             )
         self.depth = depth
         self.is_first = compare(self.out, "icmp eq", number, NOUGHT)
-        is_last = compare(
-            self.out, "icmp eq", number, self.op("sub", self.slot["inner_blocks"], 1)
-        )
+        is_last = compare(self.out, "icmp eq", number, self.op("sub", self.slot["inner_blocks"], 1))
 
         def columns(j: Value) -> None:
             line, start, low, high = self.tile_place(
@@ -509,9 +506,7 @@ class _Strided(Positions):
                     self.slot["line_tiles"],
                     self.plan.rows,
                 )
-                offset = self.placed(
-                    NOUGHT, [*row_line, row_start], self.left_steps[1]
-                )
+                offset = self.placed(NOUGHT, [*row_line, row_start], self.left_steps[1])
                 number = self.op("add", self.op("mul", j, self.rows[1]), i)
                 tile = self.at(
                     Value("ptr", 1, "%scratch"), self.op("mul", number, self.slot["tile"])
@@ -581,5 +576,3 @@ class _Strided(Positions):
             return []
 
         self.e.loop(rows[1], rows[2], 1, [], run, "row")
-
-

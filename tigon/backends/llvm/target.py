@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from tigon.analysis.tiles import Registers
+from tigon.base.tiles import Registers
 from tigon.base.frozen import Frozen
 
 

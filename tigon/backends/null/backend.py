@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
+from tigon.base.tiles import Registers
 from tigon.backends.interface import Launchable, Structure
 from tigon.loop.abstract import abstract
 from tigon.loop.grammar import AnyNest
@@ -53,6 +54,8 @@ class NullBackend:
         self._known: set[Structure] = set()
         self._modules = 0
         self._hits = 0
+
+    registers = Registers(64, 32)
 
     def prepare(self, nest: AnyNest, extents: tuple[int, ...] = ()) -> Launchable:
         verify(nest)

@@ -230,6 +230,7 @@ class _Fuser:
                 if (
                     producer.op.family not in POINTWISE
                     or producer in self.far
+                    or producer.op.has_memory
                     or group.kind in EPILOGUES
                     or repeated > (ROW_EXPANSION if picked else REPEATED)
                 ):
@@ -266,7 +267,7 @@ class _Fuser:
         producer = read.value.node
         if producer.op.family not in POINTWISE or self.home[producer].kind != "map":
             return False
-        if producer in self.far:
+        if producer in self.far or producer.op.has_memory:
             return False
         cost = self._pure_cost(producer)
         size, points = estimate(size_of(read.value.shape)), estimate(read.loops.points)

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tigon.base import TensorType, check
-from tigon.base.extents import same_shape
+from tigon.base.extents import estimate, is_known, same_shape
 from tigon.base.frozen import Frozen
+from tigon.base.tiles import Registers, panel_vectors
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.attributes import attrs_dict
 from tigon.ops.nn._shared import (
+    CHANNELS_LAST,
     Phases,
     Windows,
     along,
@@ -30,10 +34,11 @@ from tigon.ops.nn._shared import (
 )
 from tigon.ops.nn.convolution_oracles import convolution_oracle, data_oracle, weight_oracle
 from tigon.ops.primitive.arithmetic import add
+from tigon.ops.primitive.choose import stored
 from tigon.ops.primitive.contract import _contract
 from tigon.ops.primitive.reduce import sum as sum_
 from tigon.ops.primitive.view import _pad, _reshape, transpose
-from tigon.ops.record import Work, composite
+from tigon.ops.record import Packed, Work, composite
 
 SPATIAL = "xyz"
 KERNEL = "uvw"
@@ -285,6 +290,112 @@ def _decompose_weight(attrs: ConvolutionAttrs, data: Value, g: Value) -> Value:
     return found if same_shape(found.shape, shape) else _reshape(found, shape=shape)
 
 
+# ---------------------------------------------------------------------- weights in panels
+
+
+class PanelAttrs(Frozen):
+    width: int
+    layout: str | None = None
+
+
+class ConvolutionOfPanelsAttrs(ConvolutionAttrs, kw_only=True):
+    pass
+
+
+def _decompose_panels(attrs: PanelAttrs, weight: Value) -> Value:
+    filters, *rest = weight.shape
+    cut = _reshape(weight, shape=(filters // attrs.width, attrs.width, *rest))
+    last = attrs.layout in CHANNELS_LAST
+    summed = (cut.ndim - 1, *range(2, cut.ndim - 1)) if last else tuple(range(2, cut.ndim))
+    return stored(transpose(cut, axes=(0, *summed, 1)))
+
+
+def _infer_panels(attrs: PanelAttrs, weight: TensorType) -> TensorType:
+    filters, *rest = weight.shape
+    check(
+        attrs.width > 0 and filters % attrs.width == 0,
+        "_convolution_panels",
+        f"panels of {attrs.width} do not divide {filters} filters",
+    )
+    summed = (rest[-1], *rest[:-1]) if attrs.layout in CHANNELS_LAST else tuple(rest)
+    return TensorType((filters // attrs.width, *summed, attrs.width), weight.dtype)
+
+
+def _panels_oracle(weight: np.ndarray, width: int, layout: str | None = None) -> np.ndarray:
+    first = np.moveaxis(weight, -1, 1) if layout in CHANNELS_LAST else weight
+    cut = first.reshape(-1, width, *first.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(cut, 1, -1))
+
+
+def _decompose_over_panels(
+    attrs: ConvolutionAttrs, data: Value, panels: Value, bias: Value | None = None
+) -> Value:
+    where = "Convolution"
+    last = _is_last(where, attrs)
+    extents = _windows(where, attrs).extents(where, _spatial(last, data.shape))
+    single = _is_single(attrs)
+    labels = _Labels(attrs, last, single)
+    summed = labels.windows[1 : labels.windows.index("x")] + (
+        "" if single else KERNEL[: len(attrs.kernel)]
+    )
+    if single:
+        panels = _reshape(panels, shape=(*panels.shape[:2], panels.shape[-1]))
+    y = _contract(
+        _data_windows(where, attrs, data, extents),
+        panels,
+        left=labels.windows,
+        right=f"p{summed}f",
+        out=labels.result.replace("f", "pf"),
+    )
+    y = _reshape(y, shape=_with_channels(last, data.shape[0], attrs.num_filter, extents))
+    return y if bias is None else add(y, along(bias, y.ndim - 1 if last else 1, y.ndim))
+
+
+def _infer_over_panels(
+    attrs: ConvolutionAttrs, data: TensorType, panels: TensorType, bias: TensorType | None = None
+) -> TensorType:
+    last = _check_data("Convolution", attrs, data)
+    channels, width = _channels(last, data.shape), panels.shape[-1]
+    expected = (attrs.num_filter // max(width, 1), channels, *attrs.kernel, width)
+    check(
+        panels.shape == expected,
+        "_convolution_over_panels",
+        f"panels: expected shape {expected}; given {panels.shape}",
+    )
+    weight = TensorType(_weight_shape(last, attrs.num_filter, channels, attrs.kernel), panels.dtype)
+    return _infer(attrs, data, weight, bias)
+
+
+def _over_panels_oracle(
+    data: np.ndarray, panels: np.ndarray, *bias: np.ndarray, **fields: Any
+) -> np.ndarray:
+    weight = np.moveaxis(panels, -1, 1)
+    weight = weight.reshape(-1, *weight.shape[2:])
+    if fields["layout"] in CHANNELS_LAST:
+        weight = np.moveaxis(weight, 1, -1)
+    result: np.ndarray = convolution_oracle(data, weight, *bias, **fields)
+    return result
+
+
+def _packed(
+    attrs: ConvolutionAttrs, registers: Registers, data: Value, weight: Value, *bias: Value
+) -> Packed | None:
+    """The weight in panels, for a call that prediction makes again and again."""
+    where = "Convolution"
+    last = _is_last(where, attrs)
+    filters = weight.shape[0]
+    if attrs.num_group != 1 or not data.dtype.is_float or not is_known(*weight.shape):
+        return None
+    extents = _windows(where, attrs).extents(where, _spatial(last, data.shape))
+    line, lanes = estimate(extents[-1]), registers.lanes(data.dtype.itemsize)
+    vectors = panel_vectors(line, filters, lanes, registers) if line > 1 else None
+    if vectors is None:
+        return None
+    panels = convolution_panels(weight, width=vectors * lanes, layout=attrs.layout)
+    fields = attrs_dict(attrs)
+    return Packed(1, panels, lambda made: convolution_over_panels(data, made, *bias, **fields))
+
+
 # ------------------------------------------------------------------------------- types
 
 
@@ -492,6 +603,7 @@ convolution = composite(
     numpy=convolution_oracle,
     aliases=("Convolution_v1",),
     infer_operands=_infer_operands,
+    packed=_packed,
     samples=_SAMPLES,
     doc="""Convolution over one, two or three spatial axes (LeCun et al. 1989):
 `y[n, f, o] = sum over c, k of x[n, c, o * stride + k * dilate - pad] * w[f, c, k] + b[f]`.
@@ -517,6 +629,61 @@ Examples
 [[[[4. 4.]
    [4. 4.]]]]
 <NDArray 1x1x2x2 @cpu(0)>
+""",
+)
+
+convolution_panels = composite(
+    "_convolution_panels",
+    _decompose_panels,
+    operands="weight",
+    attrs=PanelAttrs,
+    dtypes="fiu",
+    infer=_infer_panels,
+    differentiable=False,
+    numpy=_panels_oracle,
+    samples=[
+        ((4, 3, 2), {"width": 2}),
+        ((4, 3, 2, 2), {"width": 4}),
+        ((4, 2, 2, 3), {"width": 2, "layout": "NHWC"}),
+    ],
+    doc="""A convolution's weight in panels of `width` filters: (panels, channels, *kernel, width).
+
+>>> nd._convolution_panels(nd.array([[[1, 2]], [[3, 4]]]), width=2).asnumpy().tolist()
+[[[[1.0, 3.0], [2.0, 4.0]]]]
+""",
+)
+
+convolution_over_panels = composite(
+    "_convolution_over_panels",
+    _decompose_over_panels,
+    operands="data panels bias?",
+    attrs=ConvolutionOfPanelsAttrs,
+    dtypes="fiu",
+    infer=_infer_over_panels,
+    differentiable=False,
+    present=lambda attrs: ("data", "panels") if attrs.no_bias else ("data", "panels", "bias"),
+    work=Work.PRODUCT,
+    numpy=_over_panels_oracle,
+    samples=[
+        ((2, 3, 7), (2, 3, 3, 2), (4,), {"kernel": (3,), "num_filter": 4}),
+        (
+            (2, 5, 6, 3),
+            (1, 3, 1, 1, 2),
+            {"kernel": (1, 1), "num_filter": 2, "layout": "NHWC", "no_bias": True},
+        ),
+        (
+            (1, 2, 6, 5),
+            (2, 2, 3, 3, 2),
+            {"kernel": (3, 3), "num_filter": 4, "pad": (1, 1), "stride": (2, 1), "no_bias": True},
+        ),
+    ],
+    doc="""`Convolution` with its weight as `_convolution_panels` makes it; without a gradient.
+
+>>> panels = nd._convolution_panels(nd.array([[[1, 2]], [[3, 4]]]), width=2)
+>>> x = nd.array([[[1, 1, 2]]])
+>>> nd._convolution_over_panels(x, panels, kernel=2, num_filter=2, no_bias=True).asnumpy()
+array([[[ 3.,  5.],
+        [ 7., 11.]]], dtype=float32)
 """,
 )
 

@@ -184,6 +184,16 @@ identity = elementwise(
     """,
 )
 
+stored = elementwise(
+    "_stored",
+    widens=False,
+    lower=lambda x: x,
+    grad=lambda g, y, x: (g,),
+    numpy=np.copy,
+    has_memory=True,
+    doc="""The same elements, in memory: no reader looks through it.""",
+)
+
 stop_gradient = elementwise(
     "BlockGrad",
     widens=False,

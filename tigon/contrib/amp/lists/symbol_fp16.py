@@ -71,7 +71,7 @@ FP16_FP32_FUNCS = [
         _products_of_pairs _reduce_argmax _reduce_argmin _reduce_max _reduce_min _reduce_prod
         _reduce_sum _region _resample _reshape _scaled_transpose _scan_sum _scatter_add
         _scatter_set_nd _select _slice _slope_of_mish _slope_of_softrelu _split_v2 _spread
-        _spread_mean _standardize _sum_to_like _sums_of_others _take _take_along
+        _spread_mean _standardize _stored _sum_to_like _sums_of_others _take _take_along
         _take_along_backward _take_backward _told _turning _unjoin _unpick _unslice _unwindow
         _unwindow_like _vjp _while_loop _window _window_like
     """.split(),

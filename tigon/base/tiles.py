@@ -70,10 +70,34 @@ def line_tile(line: int, columns: int, lanes: int, registers: Registers) -> tupl
     return best[1], round(best[0], 3)
 
 
-def row_tile(line: int, columns: int, lanes: int, registers: Registers, vectors: int) -> RowTile:
+def row_tile(
+    line: int, columns: int, lanes: int, registers: Registers, vectors: int
+) -> tuple[RowTile, float]:
     """The same for a number of vectors that is settled."""
     most = next(tile for tile in row_tiles(registers) if tile.vectors == vectors)
-    return _time(line, columns, lanes, most)[1]
+    time, tile = _time(line, columns, lanes, most)
+    return tile, round(time, 3)
+
+
+MOST_WASTE = 1.35
+"""Of a tile's time, for which panels are still quicker than lines of places."""
+
+
+def panel_vectors(line: int, columns: int, lanes: int, registers: Registers) -> int | None:
+    """How many vectors wide panels of weights are, if they are worth their while: they divide the
+    columns, and tiles over lines of `line` places waste little.
+
+    >>> panel_vectors(56, 64, 16, Registers(64, 32)), panel_vectors(7, 512, 16, Registers(64, 32))
+    (2, 4)
+    >>> panel_vectors(24, 20, 16, Registers(64, 32))
+    """
+    times = {
+        tile.vectors: row_tile(line, columns, lanes, registers, tile.vectors)[1]
+        for tile in row_tiles(registers)
+        if columns % (tile.vectors * lanes) == 0
+    }
+    best = min(times, key=times.__getitem__, default=None)
+    return None if best is None or times[best] > MOST_WASTE else best
 
 
 def _time(line: int, columns: int, lanes: int, most: RowTile) -> tuple[float, RowTile]:

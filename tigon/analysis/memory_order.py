@@ -1,0 +1,124 @@
+"""In which order the axes of an image lie in memory, seen through views."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from tigon.base.extents import is_one, same_shape
+from tigon.ir import Value
+from tigon.ops.primitive.view import (
+    _broadcast,
+    _common_groups,
+    _pad,
+    _reshape,
+    _slice,
+    transpose,
+)
+from tigon.ops.primitive.window import _unwindow, _window
+
+Order = tuple[int, ...]
+"""Axes from the outermost in memory to the innermost."""
+
+_SAME_AXES = (_pad, _slice, _window, _unwindow)
+
+
+def memory_order(value: Value, laid_out: Collection[Value], known: dict[Value, Order]) -> Order:
+    """The order of a value's axes, if it is a view of one of `laid_out`, which are row-major;
+    otherwise, and where a view mixes axes, it counts as row-major. `known` is filled and asked.
+
+    >>> from tigon.base import TensorType, as_dtype
+    >>> from tigon.ir import variable
+    >>> x = variable("x", TensorType((2, 5, 6, 3), as_dtype("float32")))
+    >>> memory_order(transpose(x, axes=(0, 3, 1, 2)), {x}, {})
+    (0, 2, 3, 1)
+    >>> memory_order(transpose(x, axes=(0, 3, 1, 2)), (), {})
+    (0, 1, 2, 3)
+    """
+    chain = []
+    here = value
+    while here not in known:
+        node = here.node
+        if node.op not in (transpose, _reshape, _broadcast, *_SAME_AXES):
+            known[here] = tuple(range(here.ndim))
+            if here not in laid_out:
+                known.update((view, tuple(range(view.ndim))) for view in chain)
+                chain = []
+            break
+        chain.append(here)
+        here = node.inputs[0]
+    for view in reversed(chain):
+        known[view] = _through(view, known[view.node.inputs[0]])
+    return known[value]
+
+
+def is_row_major(order: Order) -> bool:
+    return order == tuple(range(len(order)))
+
+
+def with_ones(order: Order, shape: Sequence[int]) -> Order:
+    """The order, where axes of extent 1, which lie nowhere, follow the axes before them: that they
+    may be repeated there. Only the innermost axis is followed by none.
+
+    >>> with_ones((3, 5, 0, 2, 4, 1), (2, 16, 9, 1, 9, 1))
+    (0, 2, 3, 4, 5, 1)
+    """
+    real = [axis for axis in order if not is_one(shape[axis])]
+    if not real:
+        return tuple(range(len(shape)))
+    made, innermost = real[:-1], real[-1]
+    for axis in range(len(shape)):
+        if is_one(shape[axis]):
+            before = next((a for a in range(axis - 1, -1, -1) if a in made), None)
+            made.insert(0 if before is None else made.index(before) + 1, axis)
+    return (*made, innermost)
+
+
+def _through(view: Value, order: Order) -> Order:
+    node = view.node
+    source = node.inputs[0]
+    if node.op is transpose:
+        axes = node.attrs.axes or tuple(reversed(range(source.ndim)))
+        return tuple(axes.index(axis) for axis in order)
+    if node.op in _SAME_AXES:
+        return order
+    if node.op is _broadcast:
+        lead = view.ndim - source.ndim
+        return (*range(lead), *(axis + lead for axis in with_ones(order, source.shape)))
+    return _reshaped_order(source, view, order)
+
+
+def _reshaped_order(source: Value, view: Value, order: Order) -> Order:
+    """Axes that are cut stay together, axes that lie next to each other may become one."""
+    row_major = tuple(range(view.ndim))
+    shapes = (source.shape, view.shape)
+    parts: dict[int, tuple[int, ...]] = {}  # axis of the source -> axes of the view
+    if same_shape(*map(_squeezed, shapes)):
+        wide = iter([axis for axis in range(view.ndim) if not is_one(view.shape[axis])])
+        groups = [
+            ([axis], [next(wide)]) for axis in range(source.ndim) if not is_one(source.shape[axis])
+        ]
+    elif all(isinstance(extent, int) and extent for shape in shapes for extent in shape):
+        groups = [
+            (
+                [axis for axis in there if source.shape[axis] != 1],
+                [axis for axis in here if view.shape[axis] != 1],
+            )
+            for there, here in _common_groups(*shapes)
+        ]
+    else:
+        return row_major
+    for there, here in groups:
+        if len(there) > 1:
+            positions = [order.index(axis) for axis in there]
+            between = order[positions[0] : positions[-1] + 1]
+            if len(here) != 1 or [x for x in between if not is_one(source.shape[x])] != there:
+                return row_major
+        if there:
+            parts[there[0]] = tuple(here)
+    made = [new for axis in order for new in parts.get(axis, ())]
+    ones = [axis for axis in range(view.ndim) if axis not in made]
+    return with_ones((*ones, *made), view.shape)
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(extent for extent in shape if not is_one(extent))

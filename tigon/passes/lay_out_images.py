@@ -1,0 +1,403 @@
+"""Images lie in memory with their channels last where convolutions compute with them.
+
+A tile of a convolution holds sums of many filters for a few places. With channels last, what it
+reads of an image are steps of a table, weights are panels that it reads in one go, and no place is
+computed that is not wanted. The graph keeps its meaning and its shapes: a value that is held in
+another order is a transposition of what is in memory, and whatever reads it looks through that
+view. Outputs of the graph are in their own order again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from string import ascii_letters
+
+from tigon.analysis.memory_order import Order, is_row_major, memory_order, with_ones
+from tigon.base.tiles import Registers, panel_vectors
+from tigon.analysis.views import is_computed
+from tigon.base.extents import estimate, is_known, is_one
+from tigon.base.frozen import Frozen, replace
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
+from tigon.loop.combine import COMBINES
+from tigon.ops.record import Family
+from tigon.passes.primitives import (
+    broadcast,
+    contract,
+    join,
+    pad,
+    reshape,
+    stored,
+    transpose,
+    window,
+)
+
+FEW_PLACES = 64
+"""Places for which weights are not put into panels at each call: that takes as long as the places
+would gain."""
+
+
+def lay_out_images(graph: Graph, registers: Registers) -> Graph:
+    """Convolutions over images with channels last, and what is computed element by element from
+    their results, or reduced, in the order of these."""
+    layout = _Layout(registers)
+    graph = rewrite(graph, layout.rule)
+    # Whoever reads what is written down for a convolution reads it there: it is not kept twice.
+    written = {
+        value
+        for (value, before, after), made in layout.bordered.items()
+        if made is not value and not any(before) and not any(after) and is_computed(value.node)
+    }
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op is stored and inputs[0].node.op is stored:
+            return inputs
+        if written.isdisjoint(node.outputs):
+            return None
+        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
+        outputs = node.outputs if same else node.replace(inputs).outputs
+        return [
+            stored(new) if old in written else new
+            for old, new in zip(node.outputs, outputs, strict=True)
+        ]
+
+    return rewrite(graph, rule) if written else graph
+
+
+class _Layout:
+    def __init__(self, registers: Registers) -> None:
+        self.registers = registers
+        self.laid_out: set[Value] = set()
+        """What is computed here in an order that is not its own, row-major in that order."""
+        self.known: dict[Value, Order] = {}
+        self.bordered: dict[tuple[Value, tuple[int, ...], tuple[int, ...]], Value] = {}
+
+    def rule(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not is_computed(node):
+            return None
+        family = node.op.family
+        if family is Family.CONTRACTION:
+            return self.contraction(node, inputs)
+        if family is Family.ELEMENTWISE:
+            return self.elementwise(node, inputs)
+        if family is Family.REDUCTION:
+            return self.reduction(node, inputs)
+        if node.op is join:
+            return self.join(node, inputs)
+        return None
+
+    def order(self, value: Value) -> Order:
+        return memory_order(value, self.laid_out, self.known)
+
+    def again(self, node: Node, inputs: Sequence[Value], **attrs: object) -> Value:
+        """The node over operands whose axes are in another order."""
+        made = node.replace(tuple(inputs), replace(node.attrs, **attrs) if attrs else None)
+        (result,) = made.outputs
+        self.laid_out.add(result)
+        return result
+
+    def leading(self, inputs: Sequence[Value], ndim: int) -> Order | None:
+        """The order of the largest operand that is not in its own."""
+        moved = [
+            value
+            for value in inputs
+            if value.ndim == ndim and not is_row_major(with_ones(self.order(value), value.shape))
+        ]
+        if not moved:
+            return None
+        largest = max(moved, key=lambda value: estimate(value.type.size))
+        return with_ones(self.order(largest), largest.shape)
+
+    # -------------------------------------------------------------------- followers
+
+    def elementwise(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        order = self.leading(inputs, node.outputs[0].ndim)
+        if order is None:
+            return None
+        moved = [_moved(value, order) for value in inputs]
+        return (_back(self.again(node, moved), order),)
+
+    def reduction(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        (data,) = inputs
+        order, axes = self.order(data), node.attrs.axes
+        places = tuple(order.index(axis) for axis in axes)
+        # A position counts along the reduced axes in their order.
+        turned = list(places) != sorted(places)
+        if is_row_major(order) or (turned and COMBINES[node.op.combine].positional):
+            return None
+        places = tuple(sorted(places))
+        result = self.again(node, [_moved(data, order)], axes=places)
+        kept = [axis for axis in order if axis not in axes]
+        return (_back(result, tuple(sorted(kept).index(axis) for axis in kept)),)
+
+    def join(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        order = self.leading(inputs, node.outputs[0].ndim)
+        if order is None:
+            return None
+        moved = [_moved(value, order) for value in inputs]
+        return (_back(self.again(node, moved, axis=order.index(node.attrs.axis)), order),)
+
+    # ----------------------------------------------------------------- convolutions
+
+    def contraction(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        form = _Form.of(node, inputs)
+        if form is None or not node.outputs[0].dtype.is_float:
+            return None
+        if set(form.places) <= set(form.summed):
+            return self.weight_gradient(node, form)
+        return self.convolution(node, form)
+
+    def convolution(self, node: Node, form: _Form) -> Sequence[Value] | None:
+        extents = form.extents
+        if form.in_panels:
+            return self.over_panels(node, form, form.weights, form.right)
+        # A vector holds filters: of the columns, those that there are most of.
+        filters = max(form.columns, key=lambda label: estimate(extents[label]))
+        count = extents[filters]
+        lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
+        line = estimate(extents[form.places[-1]])
+        if not is_known(count) or line < 2:
+            return None
+        vectors = panel_vectors(line, count, lanes, self.registers)
+        if vectors is None or prod(estimate(extents[x]) for x in form.rows) < FEW_PLACES:
+            return None
+        panels, right = self.panels(form, filters, vectors * lanes)
+        return self.over_panels(node, form, panels, right)
+
+    def over_panels(
+        self, node: Node, form: _Form, panels: Value, right: str
+    ) -> Sequence[Value] | None:
+        """The same sums, in the order of places and then filters."""
+        *_, panel, filters = [label for label in right if label not in form.summed]
+        out = "".join(label for label in form.out if label not in (panel, filters))
+        out += panel + filters
+        if out == form.out:
+            return None  # it was done before
+        y = contract(self.image(form), panels, left=form.left, right=right, out=out)
+        y.node.name = node.name
+        self.laid_out.add(y)
+        if panel not in form.out:
+            y = reshape(y, shape=(*y.shape[:-2], y.shape[-2] * y.shape[-1]))
+            out = out[:-2] + filters
+        return (_transposed(y, tuple(out.index(label) for label in form.out)),)
+
+    def image(self, form: _Form) -> Value:
+        """The windows of the same image, which lies channels last with its border around it."""
+        image = form.image
+        order = form.order
+        moved = _moved(image, order)
+        before, after = form.border(order)
+        return form.windows(_back(self.in_memory(moved, before, after), order))
+
+    def in_memory(
+        self, value: Value, before: tuple[int, ...] = (), after: tuple[int, ...] = ()
+    ) -> Value:
+        """An array of the elements of `value` in its order, within a border of zeros."""
+        key = (value, before, after)
+        if key not in self.bordered:
+            if any(before) or any(after):
+                made = stored(pad(value, before=before, after=after, value=0.0))
+            else:
+                made = value if _is_there(value) else stored(value)
+            self.bordered[key] = made
+        return self.bordered[key]
+
+    def panels(self, form: _Form, filters: str, width: int) -> tuple[Value, str]:
+        """The weights as (other columns..., panels, summed..., filters of one panel), and labels:
+        the order of the sum is that of the windows."""
+        panel = next(letter for letter in ascii_letters if letter not in form.extents)
+        others = "".join(label for label in form.columns if label != filters)
+        wanted = others + panel + "".join(form.summed) + filters
+        weights, axis = form.weights, form.right.index(filters)
+        cut = (weights.shape[axis] // width, width)
+        value = reshape(weights, shape=(*weights.shape[:axis], *cut, *weights.shape[axis + 1 :]))
+        labels = form.right.replace(filters, panel + filters)
+        value = _moved(value, tuple(labels.index(label) for label in wanted))
+        return self.in_memory(value), wanted
+
+    def weight_gradient(self, node: Node, form: _Form) -> Sequence[Value] | None:
+        """Both operands in memory, channels last; what is made keeps its order."""
+        lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
+        others = [label for label in form.right if label not in form.summed]
+        filters = prod(form.extents[label] for label in others)
+        channels = prod(form.extents[label] for label in form.rows if label not in form.kernel)
+        if len(others) != 1 or not all(map(is_known, (filters, channels))):
+            return None
+        if max(filters, channels) < lanes or filters < 2:
+            return None
+        order = tuple(form.right.index(label) for label in (*form.summed, *others))
+        cotangent = _moved(form.weights, order)
+        image = _moved(form.image, form.order)
+        if _is_there(cotangent) and _is_there(image) and not any(map(any, form.border(order))):
+            return None
+        channels = "".join(x for x in form.rows if x not in form.kernel)
+        out = "".join(others) + form.kernel + channels
+        value = contract(
+            self.image(form),
+            _back(self.in_memory(cotangent), order),
+            left=form.left,
+            right=form.right,
+            out=out,
+        )
+        value.node.name = node.name
+        return (_transposed(value, tuple(out.index(label) for label in form.out)),)
+
+
+class _Form(Frozen):
+    """A contraction of windows (or of single places) of an image: `image` with the labels
+    `left[: image.ndim]`, of which `places` are spatial, and `kernel` labels after them."""
+
+    image: Value
+    weights: Value
+    left: str
+    right: str
+    out: str
+    places: str
+    kernel: str
+    extents: dict[str, int]
+    window: Node | None
+    drops: bool
+
+    @staticmethod
+    def of(node: Node, inputs: tuple[Value, ...]) -> _Form | None:
+        lhs, rhs = inputs
+        left, right, out = node.attrs.left, node.attrs.right, node.attrs.out
+        extents = dict(zip(left, lhs.shape, strict=True)) | dict(zip(right, rhs.shape, strict=True))
+        if any(label in left and label in right and label in out for label in extents):
+            return None  # groups
+        found = _find_window(lhs)
+        if found is None:  # a kernel of one element
+            if len(left) < 3:
+                return None
+            summed = {label for label in left if label not in out}
+            forward = summed == {left[1]} and len(right) == 2
+            gradient = summed == {left[0], *left[2:]} and len(out) == 2
+            if not forward and not gradient:
+                return None
+            return _Form(lhs, rhs, left, right, out, left[2:], "", extents, None, False)
+        node_window, drops = found
+        n = len(node_window.attrs.extents)
+        kernel = "" if drops else left[-n:]
+        places = left[-n:] if drops else left[-2 * n : -n]
+        spread = node_window.inputs[0].node.inputs[0]
+        image = reshape(spread, shape=spread.shape[:-n])
+        if image.shape == spread.shape[:-n] and spread.node.op is reshape:
+            source = spread.node.inputs[0]
+            image = source if source.shape == image.shape else image
+        if image.ndim != len(left) - len(kernel) or not set(places) <= set(left):
+            return None
+        summed_places = set(places) & (set(right) - set(out))
+        if summed_places and summed_places != set(places):
+            return None
+        if set(places) <= set(out) and not set(kernel) <= set(right):
+            return None
+        return _Form(image, rhs, left, right, out, places, kernel, extents, node_window, drops)
+
+    @property
+    def summed(self) -> list[str]:
+        return [label for label in self.left if label not in self.out]
+
+    @property
+    def rows(self) -> list[str]:
+        return [label for label in self.left if label in self.out]
+
+    @property
+    def columns(self) -> list[str]:
+        return [label for label in self.right if label in self.out]
+
+    @property
+    def in_panels(self) -> bool:
+        """Whether the weights are (panels, summed..., filters of one panel) already."""
+        *panels, filters = self.columns
+        return bool(panels) and self.right == "".join([*panels, *self.summed, filters])
+
+    @property
+    def order(self) -> Order:
+        """Channels behind places."""
+        labels = self.left[: self.image.ndim]
+        places = [labels.index(place) for place in self.places]
+        lead = range(places[0])
+        return (*lead[:1], *places, *lead[1:])
+
+    def border(self, order: Order) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What lies before and after the image along each axis, in `order`."""
+        before, after = [0] * self.image.ndim, [0] * self.image.ndim
+        if self.window is not None:
+            a = self.window.attrs
+            n = len(self.places)
+            kernel = self.window.outputs[0].shape[-n:]
+            for i in range(n):
+                axis = self.image.ndim - n + i
+                reach = (a.extents[i] - 1) * a.stride[i] + (kernel[i] - 1) * a.dilate[i] + 1
+                before[axis] = a.pad[i]
+                after[axis] = max(0, reach - a.pad[i] - self.image.shape[axis])
+        return tuple(before[axis] for axis in order), tuple(after[axis] for axis in order)
+
+    def windows(self, image: Value) -> Value:
+        """The same view of an image that has its border."""
+        if self.window is None:
+            return image
+        a = self.window.attrs
+        n = len(self.places)
+        kernel = self.window.outputs[0].shape[-n:]
+        spread = reshape(image, shape=image.shape + (1,) * n)
+        made = window(
+            broadcast(spread, shape=image.shape + kernel),
+            stride=a.stride,
+            dilate=a.dilate,
+            pad=(0,) * n,
+            extents=a.extents,
+            fill=a.fill,
+        )
+        return reshape(made, shape=made.shape[:-n]) if self.drops else made
+
+
+def _find_window(value: Value) -> tuple[Node, bool] | None:
+    """The windows that a value is, and whether their kernel axes, of one element, are dropped."""
+    node, drops = value.node, False
+    if node.op is reshape and node.inputs[0].node.op is window:
+        n = len(node.inputs[0].node.attrs.extents)
+        if node.inputs[0].shape != (*value.shape, *(1,) * n):
+            return None
+        node, drops = node.inputs[0].node, True
+    if node.op is not window or node.attrs.fill != 0.0:
+        return None
+    if node.inputs[0].node.op is not broadcast:
+        return None
+    spread = node.inputs[0].node.inputs[0]
+    n = len(node.attrs.extents)
+    whole = node.inputs[0].shape
+    if spread.ndim != len(whole) or not all(map(is_one, spread.shape[-n:])):
+        return None
+    return (node, drops) if spread.shape[:-n] == whole[:-n] else None
+
+
+# ------------------------------------------------------------------------------ helpers
+
+
+def _moved(value: Value, order: Order) -> Value:
+    """An operand of an elementwise node with its axes in `order`; shorter shapes broadcast."""
+    if value.ndim == 0 or (value.ndim < len(order) and all(map(is_one, value.shape))):
+        return value
+    if value.ndim < len(order):
+        value = reshape(value, shape=(1,) * (len(order) - value.ndim) + value.shape)
+    return _transposed(value, order)
+
+
+def _back(value: Value, order: Order) -> Value:
+    """What `_moved` has moved, seen in its own order again."""
+    return _transposed(value, tuple(order.index(axis) for axis in range(len(order))))
+
+
+def _transposed(value: Value, order: Order) -> Value:
+    if value.node.op is transpose:
+        inner = value.node.attrs.axes or tuple(reversed(range(value.ndim)))
+        value, order = value.node.inputs[0], tuple(inner[axis] for axis in order)
+    return value if is_row_major(order) else transpose(value, axes=order)
+
+
+def _is_there(value: Value) -> bool:
+    """Whether a value is an array in memory, in its own order, without being computed for it."""
+    node = value.node
+    if node.op is CONSTANT:
+        return bool(node.attrs.shape)
+    return node.op is VARIABLE or node.op.has_memory
