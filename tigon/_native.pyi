@@ -233,6 +233,7 @@ class Sequence:
     - ("host", function, inputs, types): Python code on arrays, which returns arrays of these
       (dtype code, shape).
     - ("commit", pairs): the array in place j takes over what is in place i, for each (i, j).
+    - ("prepare", prepared, inputs): what a `Prepared` makes of these arrays is added to the frame.
 
     `draws` random operators share the key. A call that raises has drawn nothing; what it has
     changed is up to the steps before: states are committed last."""
@@ -277,6 +278,14 @@ class Paths:
 
 def commit(array: NDArray, made: NDArray) -> None:
     """From now on the array is what was made, as states are."""
+
+class Prepared:
+    """What a program makes of arrays that mostly stay: it runs again when one of them was written
+    or is another, or when others may write them unseen. Sequences may share it."""
+
+    def __init__(self, program: Program) -> None: ...
+    runs: int
+    """How often the program has run."""
 
 class SequenceCache:
     """Sequences of one graph by mode, wanted gradients, inputs given up, and types. `make(arrays,

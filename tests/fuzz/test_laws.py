@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from tests.fuzz.graphs import graphs, inputs_for
 from tests.fuzz.interpret import interpret
 from tigon.analysis.views import is_computed
-from tigon.base.tiles import Registers
+from tigon.base.tiles import WIDE
 from tigon.ir import Graph, parse, show, variable, verify
 from tigon.ops.record import get
 from tigon.passes import pipeline
@@ -34,7 +34,7 @@ def in_pipeline() -> dict[str, Callable[[Graph], Graph]]:
     """Every pass that each graph goes through, by name."""
 
     def runs(step: pipeline.Pass) -> Callable[[Graph], Graph]:
-        further = [interpret] if step.evaluates else [Registers(64, 32)] if step.lays_out else []
+        further = [interpret] if step.evaluates else [WIDE] if step.lays_out else []
         return lambda graph: step.run(graph, *further)
 
     return {step.name: runs(step) for step in pipeline.PIPELINE}

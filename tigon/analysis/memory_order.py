@@ -34,7 +34,7 @@ def memory_order(value: Value, laid_out: Collection[Value], known: dict[Value, O
     >>> memory_order(transpose(x, axes=(0, 3, 1, 2)), (), {})
     (0, 1, 2, 3)
     """
-    chain = []
+    chain: list[Value] = []
     here = value
     while here not in known:
         node = here.node

@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from tigon.base.tiles import Registers
 from tigon.base.frozen import Frozen
+from tigon.base.tiles import Registers
 from tigon.loop.grammar import AnyNest
 
 

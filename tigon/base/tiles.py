@@ -19,6 +19,10 @@ class Registers(Frozen):
         return max(1, self.bytes // itemsize)
 
 
+WIDE = Registers(64, 32)
+"""What is assumed where no target is at hand: AVX-512."""
+
+
 class RowTile(Frozen):
     """`rows` along one line of places, times `vectors` of columns."""
 

@@ -196,8 +196,8 @@ class Packed(Frozen, eq=False):
     """A call with one operand packed: which one, as what, and the call that takes it."""
 
     operand: int
-    made: Value
-    call: Callable[[Value], Value]
+    made: Any
+    call: Callable[[Any], Any]
 
 
 class Operator(Frozen, eq=False):

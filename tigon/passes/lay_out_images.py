@@ -13,10 +13,10 @@ from math import prod
 from string import ascii_letters
 
 from tigon.analysis.memory_order import Order, is_row_major, memory_order, with_ones
-from tigon.base.tiles import Registers, panel_vectors
 from tigon.analysis.views import is_computed
 from tigon.base.extents import estimate, is_known, is_one
 from tigon.base.frozen import Frozen, replace
+from tigon.base.tiles import Registers, panel_vectors
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
 from tigon.loop.combine import COMBINES
 from tigon.ops.record import Family
@@ -149,36 +149,54 @@ class _Layout:
     def convolution(self, node: Node, form: _Form) -> Sequence[Value] | None:
         extents = form.extents
         if form.in_panels:
-            return self.over_panels(node, form, form.weights, form.right)
+            return self.over(node, form, form.weights, form.right)
         # A vector holds filters: of the columns, those that there are most of.
         filters = max(form.columns, key=lambda label: estimate(extents[label]))
-        count = extents[filters]
-        lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
-        line = estimate(extents[form.places[-1]])
-        if not is_known(count) or line < 2:
+        count, groups = extents[filters], extents.get(form.group, 1)
+        if not is_known(count, groups):
             return None
-        vectors = panel_vectors(line, count, lanes, self.registers)
+        lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
+        if groups >= lanes and count == 1 and all(extents[x] == 1 for x in form.channels):
+            return self.depthwise(node, form)
+        line = estimate(extents[form.places[-1]])
+        vectors = panel_vectors(line, count, lanes, self.registers) if line > 1 else None
         if vectors is None or prod(estimate(extents[x]) for x in form.rows) < FEW_PLACES:
             return None
         panels, right = self.panels(form, filters, vectors * lanes)
-        return self.over_panels(node, form, panels, right)
+        return self.over(node, form, panels, right)
 
-    def over_panels(
-        self, node: Node, form: _Form, panels: Value, right: str
-    ) -> Sequence[Value] | None:
+    def over(self, node: Node, form: _Form, weights: Value, right: str) -> Sequence[Value] | None:
         """The same sums, in the order of places and then filters."""
-        *_, panel, filters = [label for label in right if label not in form.summed]
-        out = "".join(label for label in form.out if label not in (panel, filters))
-        out += panel + filters
+        columns = [label for label in right if label in form.columns or label not in form.extents]
+        panel, filters = columns[-2:]
+        last = form.group + panel + filters
+        out = "".join(label for label in form.out if label not in last) + last
         if out == form.out:
             return None  # it was done before
-        y = contract(self.image(form), panels, left=form.left, right=right, out=out)
-        y.node.name = node.name
-        self.laid_out.add(y)
+        y = self.contract(node, self.image(form), weights, form.left, right, out)
         if panel not in form.out:
             y = reshape(y, shape=(*y.shape[:-2], y.shape[-2] * y.shape[-1]))
             out = out[:-2] + filters
         return (_transposed(y, tuple(out.index(label) for label in form.out)),)
+
+    def depthwise(self, node: Node, form: _Form) -> Sequence[Value] | None:
+        """Each channel by itself: vectors hold channels, of the image and of the weights."""
+        last = form.group + "".join(x for x in form.out if form.extents[x] == 1 and x in form.right)
+        out = "".join(label for label in form.out if label not in last) + last
+        if out == form.out:
+            return None
+        right = "".join(label for label in form.right if label != form.group) + form.group
+        weights = self.in_memory(_moved(form.weights, tuple(map(form.right.index, right))))
+        y = self.contract(node, self.image(form), weights, form.left, right, out)
+        return (_transposed(y, tuple(out.index(label) for label in form.out)),)
+
+    def contract(
+        self, node: Node, image: Value, weights: Value, left: str, right: str, out: str
+    ) -> Value:
+        made = contract(image, weights, left=left, right=right, out=out)
+        made.node.name = node.name
+        self.laid_out.add(made)
+        return made
 
     def image(self, form: _Form) -> Value:
         """The windows of the same image, which lies channels last with its border around it."""
@@ -202,11 +220,11 @@ class _Layout:
         return self.bordered[key]
 
     def panels(self, form: _Form, filters: str, width: int) -> tuple[Value, str]:
-        """The weights as (other columns..., panels, summed..., filters of one panel), and labels:
-        the order of the sum is that of the windows."""
+        """The weights as (group, other columns..., panels, summed..., filters of one panel), and
+        labels: the order of the sum is that of the windows."""
         panel = next(letter for letter in ascii_letters if letter not in form.extents)
         others = "".join(label for label in form.columns if label != filters)
-        wanted = others + panel + "".join(form.summed) + filters
+        wanted = form.group + others + panel + "".join(form.summed) + filters
         weights, axis = form.weights, form.right.index(filters)
         cut = (weights.shape[axis] // width, width)
         value = reshape(weights, shape=(*weights.shape[:axis], *cut, *weights.shape[axis + 1 :]))
@@ -215,22 +233,21 @@ class _Layout:
         return self.in_memory(value), wanted
 
     def weight_gradient(self, node: Node, form: _Form) -> Sequence[Value] | None:
-        """Both operands in memory, channels last; what is made keeps its order."""
+        """Both operands in memory, channels last. What is made is an image no longer."""
+        extents = form.extents
+        filters = form.columns
+        sizes = [extents[label] for label in (*filters, *form.channels, *form.group)]
         lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
-        others = [label for label in form.right if label not in form.summed]
-        filters = prod(form.extents[label] for label in others)
-        channels = prod(form.extents[label] for label in form.rows if label not in form.kernel)
-        if len(others) != 1 or not all(map(is_known, (filters, channels))):
+        if len(filters) != 1 or not is_known(*sizes) or max(sizes) < lanes:
             return None
-        if max(filters, channels) < lanes or filters < 2:
-            return None
-        order = tuple(form.right.index(label) for label in (*form.summed, *others))
+        order = tuple(map(form.right.index, (*form.summed, *form.group, *filters)))
         cotangent = _moved(form.weights, order)
         image = _moved(form.image, form.order)
-        if _is_there(cotangent) and _is_there(image) and not any(map(any, form.border(order))):
+        if _is_there(cotangent) and _is_there(image) and not any(map(any, form.border(form.order))):
             return None
-        channels = "".join(x for x in form.rows if x not in form.kernel)
-        out = "".join(others) + form.kernel + channels
+        out = "".join((*filters, *form.kernel, *form.channels))
+        # Of depthwise convolutions the groups are the channels.
+        out = out + form.group if all(n == 1 for n in sizes[:2]) else form.group + out
         value = contract(
             self.image(form),
             _back(self.in_memory(cotangent), order),
@@ -239,7 +256,7 @@ class _Layout:
             out=out,
         )
         value.node.name = node.name
-        return (_transposed(value, tuple(out.index(label) for label in form.out)),)
+        return (_transposed(value, tuple(map(out.index, form.out))),)
 
 
 class _Form(Frozen):
@@ -251,6 +268,8 @@ class _Form(Frozen):
     left: str
     right: str
     out: str
+    group: str
+    """The label of groups that do not see each other, if there are any."""
     places: str
     kernel: str
     extents: dict[str, int]
@@ -262,18 +281,19 @@ class _Form(Frozen):
         lhs, rhs = inputs
         left, right, out = node.attrs.left, node.attrs.right, node.attrs.out
         extents = dict(zip(left, lhs.shape, strict=True)) | dict(zip(right, rhs.shape, strict=True))
-        if any(label in left and label in right and label in out for label in extents):
-            return None  # groups
+        both = "".join(label for label in left if label in right and label in out)
+        if len(both) > 1 or both not in left[1:2]:
+            return None
         found = _find_window(lhs)
         if found is None:  # a kernel of one element
-            if len(left) < 3:
+            if len(left) < 3 or both:
                 return None
             summed = {label for label in left if label not in out}
             forward = summed == {left[1]} and len(right) == 2
             gradient = summed == {left[0], *left[2:]} and len(out) == 2
             if not forward and not gradient:
                 return None
-            return _Form(lhs, rhs, left, right, out, left[2:], "", extents, None, False)
+            return _Form(lhs, rhs, left, right, out, "", left[2:], "", extents, None, False)
         node_window, drops = found
         n = len(node_window.attrs.extents)
         kernel = "" if drops else left[-n:]
@@ -290,7 +310,9 @@ class _Form(Frozen):
             return None
         if set(places) <= set(out) and not set(kernel) <= set(right):
             return None
-        return _Form(image, rhs, left, right, out, places, kernel, extents, node_window, drops)
+        return _Form(
+            image, rhs, left, right, out, both, places, kernel, extents, node_window, drops
+        )
 
     @property
     def summed(self) -> list[str]:
@@ -298,17 +320,23 @@ class _Form(Frozen):
 
     @property
     def rows(self) -> list[str]:
-        return [label for label in self.left if label in self.out]
+        return [label for label in self.left if label in self.out and label != self.group]
 
     @property
     def columns(self) -> list[str]:
-        return [label for label in self.right if label in self.out]
+        return [label for label in self.right if label in self.out and label != self.group]
+
+    @property
+    def channels(self) -> list[str]:
+        """Of the image, within a group."""
+        labels = self.left[: self.image.ndim]
+        return [x for x in labels[1:] if x not in self.places and x != self.group]
 
     @property
     def in_panels(self) -> bool:
         """Whether the weights are (panels, summed..., filters of one panel) already."""
         *panels, filters = self.columns
-        return bool(panels) and self.right == "".join([*panels, *self.summed, filters])
+        return bool(panels) and self.right == "".join([self.group, *panels, *self.summed, filters])
 
     @property
     def order(self) -> Order:

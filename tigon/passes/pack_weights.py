@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tigon.base.frozen import Frozen
 from tigon.base.tiles import Registers
@@ -22,7 +23,7 @@ def pack_weights(graph: Graph, registers: Registers) -> PackedGraph | None:
     """Calls whose operators can take an operand packed, and whose operand is an input of the graph,
     take it so. None where there are none."""
     numbers = {value: number for number, value in enumerate(graph.inputs)}
-    made: dict[tuple[int, object], tuple[Value, Value]] = {}  # what packs give, and what main takes
+    made: dict[tuple[Any, ...], tuple[Value, Value]] = {}  # what packs give, and what main takes
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op is VARIABLE or node.op.packed is None:

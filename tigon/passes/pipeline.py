@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tigon.base.tiles import Registers
 from tigon.base import TigonError, config
 from tigon.base.frozen import Frozen
+from tigon.base.tiles import WIDE, Registers
 from tigon.ir.graph import Graph
 from tigon.passes.canonicalize import canonicalize
 from tigon.passes.check_indices import check_indices
@@ -121,7 +121,7 @@ def run(
     disabled: Collection[str] = frozenset(),
     *,
     keep_shapes: bool = True,
-    registers: Registers = Registers(64, 32),
+    registers: Registers = WIDE,
 ) -> Graph:
     """Put the graph through all passes but the disabled ones, and those that do not keep the shapes
     of outputs where these matter."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tigon.base.tiles import Registers
 from tigon.backends.cpu import cost, routines
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
@@ -20,6 +19,7 @@ from tigon.backends.llvm.text import Function
 from tigon.backends.store import ObjectStore
 from tigon.base import InternalError
 from tigon.base.locks import lock_without_forks
+from tigon.base.tiles import Registers
 from tigon.loop.abstract import abstract
 from tigon.loop.expand import expand as expand_functions
 from tigon.loop.fingerprint import fingerprint
@@ -151,15 +151,14 @@ class CpuBackend:
             strided = find_strides(nest, target)
             if strided is not None:
                 structure, slots = abstract(strided.nest)
-                schedule, block, *shape = plan_strided(strided, target, len(slots) // 8)
-                scratch, points, grain, microseconds = shape
+                made = plan_strided(strided, target, len(slots) // 8)
                 return Launchable(
-                    Structure(structure, schedule),
-                    slots + block,
-                    points,
-                    grain,
-                    scratch,
-                    microseconds,
+                    Structure(structure, made.plan),
+                    slots + made.slots,
+                    made.points,
+                    made.grain,
+                    made.scratch_bytes,
+                    made.cost_us,
                 )
             nest, slide = arrange(nest, target)
             structure, slots = abstract(nest)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tigon.backends.cpu import cost
-from tigon.backends.cpu.plan import count, is_contiguous
+from tigon.backends.cpu.plan import count, is_contiguous, step_along
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
@@ -27,6 +27,8 @@ from tigon.loop.grammar import (
 from tigon.loop.rewrite import substitute
 
 FEW = 4
+LANES = 8
+"""Products of a batch that make a vector."""
 _STRIP = 256  # columns per point
 _TOGETHER = 4  # dot products per point
 
@@ -34,6 +36,8 @@ _TOGETHER = 4  # dot products per point
 def as_nest(nest: Contraction) -> Nest | None:
     """The nest to run instead, or None where tiles are better."""
     rows, columns = count(nest.rows), count(nest.columns)
+    if _along_batch(nest):
+        return _vectors_of_batch(nest)
     left_along = _contiguous(nest.left, nest.inner)
     right_along = _contiguous(nest.right, nest.inner)
     if rows <= FEW or columns <= FEW:
@@ -50,6 +54,30 @@ def _contiguous(operand: Expr, axes: Sequence[LoopAxis]) -> bool:
     return bool(axes) and all(
         is_contiguous(node.index, axes[-1]) for node in walk(operand) if isinstance(node, Load)
     )
+
+
+def _along_batch(nest: Contraction) -> bool:
+    """Whether each of many small products is a lane: all lie next to each other, as the channels
+    of a convolution that sees each by itself."""
+    if not nest.batch or min(count(nest.rows), count(nest.columns)) > FEW:
+        return False
+    last = nest.batch[-1]
+    if cost.extent(last) < LANES or not nest.inner:
+        return False
+    places = [stmt.index for stmt in nest.body if isinstance(stmt, Store)]
+    places += [
+        node.index
+        for operand in (nest.left, nest.right)
+        for node in walk(operand)
+        if isinstance(node, Load)
+    ]
+    return all(step_along(index, last) == 1 for index in places)
+
+
+def _vectors_of_batch(nest: Contraction) -> Nest:
+    last = nest.batch[-1]
+    loop = Loop((_vector(last),), (_sum(nest, nest.inner), *nest.body))
+    return Nest(nest.buffers, (*nest.batch[:-1], *nest.rows, *nest.columns), (loop,))
 
 
 def _sum(nest: Contraction, axes: tuple[LoopAxis, ...]) -> Reduce:

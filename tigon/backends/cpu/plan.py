@@ -125,7 +125,7 @@ def _runs(nest: Contraction) -> bool:
     """Whether neighbouring columns are neighbours in memory."""
     last = nest.columns[-1]
     indices = [node.index for node in walk(nest.right) if isinstance(node, Load)]
-    return all(_step(index, last) == 1 for index in indices if mentions(index, {last.name}))
+    return all(step_along(index, last) == 1 for index in indices if mentions(index, {last.name}))
 
 
 def choose(
@@ -418,7 +418,7 @@ def _steps_in_memory(
     groups = (outer, nest.inner)
     if not all(_is_even([operand.index], axes) for axes in groups if axes):
         return None
-    along, step = (_step(operand.index, axes[-1]) if axes else 1 for axes in groups)
+    along, step = (step_along(operand.index, axes[-1]) if axes else 1 for axes in groups)
     return None if along is None or step is None else (int(along), int(step))
 
 
@@ -479,19 +479,20 @@ def _is_window(indices: Sequence[Expr], axes: Sequence[LoopAxis], lanes: int) ->
     for start in range(len(axes)):
         group = axes[start:]
         if count(group) and count(group) % lanes == 0:
-            if all(_is_even([index], group) and _step(index, group[-1]) == 1 for index in moving):
+            last = group[-1]
+            if all(_is_even([index], group) and step_along(index, last) == 1 for index in moving):
                 return True
     return False
 
 
-def _step(index: Expr, axis: LoopAxis) -> int | None:
+def step_along(index: Expr, axis: LoopAxis) -> int | None:
     split = affine(index, {axis.name})
     step = None if split is None else split[0].get(axis.name, Const(0))
     return step.value if isinstance(step, Const) else None
 
 
 def is_contiguous(index: Expr, axis: LoopAxis) -> bool:
-    return _step(index, axis) in (0, 1)
+    return step_along(index, axis) in (0, 1)
 
 
 def _flat(indices: Sequence[Expr], values: Sequence[Expr], axes: Sequence[LoopAxis]) -> int:

@@ -15,7 +15,6 @@ import struct
 from collections.abc import Sequence
 from math import ceil, log2, prod
 
-from tigon.base.tiles import RowTile, line_tile, row_tile
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.positions import NOUGHT, Positions
@@ -26,6 +25,7 @@ from tigon.backends.llvm.instructions import compare
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value
 from tigon.base.frozen import Frozen, replace
+from tigon.base.tiles import RowTile, line_tile, row_tile
 from tigon.loop.grammar import Axis, Const, Contraction, Expr, Load, LoopAxis, Slot
 from tigon.loop.simplify import affine
 
@@ -135,15 +135,16 @@ def _arranged(nest: Contraction, target: Target) -> Arranged | None:
     first = right.outer.index(1)
     columns = sorted(range(len(nest.columns)), key=lambda n: (n == first, -right.outer[n]))
     nest = replace(nest, columns=tuple(nest.columns[n] for n in columns))
-    right = replace(right, outer=tuple(right.outer[n] for n in columns))
+    turned = replace(right, outer=tuple(right.outer[n] for n in columns))
+    rows_of = left
 
     def along(last: int) -> Arranged:
         """With that axis of the rows as the line along which tiles lie."""
         rows = [*(n for n in range(len(nest.rows)) if n != last), last]
         return Arranged(
             replace(nest, rows=tuple(nest.rows[n] for n in rows)),
-            replace(left, outer=tuple(left.outer[n] for n in rows)),
-            right,
+            replace(rows_of, outer=tuple(rows_of.outer[n] for n in rows)),
+            turned,
         )
 
     # Places of one line lie next to each other, those of several images do not.
@@ -220,10 +221,19 @@ def _is_even(nest: Contraction, steps: Sequence[int], whole: int | None = None) 
     return True
 
 
-def plan_strided(
-    arranged: Arranged, target: Target, first_slot: int
-) -> tuple[StridedPlan, bytes, int, int, int, float]:
-    """(plan, parameter block, scratch bytes, points, grain, microseconds on one core)."""
+class Schedule(Frozen):
+    """What is decided about a nest, as a `Launchable` tells it; `slots` come after the nest's."""
+
+    plan: StridedPlan
+    slots: bytes
+    points: int
+    grain: int
+    scratch_bytes: int
+    cost_us: float
+
+
+def plan_strided(arranged: Arranged, target: Target, first_slot: int) -> Schedule:
+    """How such a nest is cut into tiles, blocks and points, from its extents alone."""
     nest, left, right = arranged.nest, arranged.left, arranged.right
     size = nest.dtype.itemsize
     lanes = target.lanes(size)
@@ -283,7 +293,8 @@ def plan_strided(
     points = batch * cut.row_blocks * cut.column_blocks
     microseconds = batch * macs / lanes / _MACS_PER_NS / 1000 + 0.2 * points
     block = struct.pack(f"<{len(numbers)}q", *numbers)
-    return plan, block, scratch, points, cost.grain(points, microseconds), microseconds
+    grain = cost.grain(points, microseconds)
+    return Schedule(plan, block, points, grain, scratch, microseconds)
 
 
 _MACS_PER_NS = 5.5  # of whole vectors, on one core

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 
-from tigon.base.tiles import Registers
 from tigon.base.frozen import Frozen
+from tigon.base.tiles import Registers
 
 
 class Target(Frozen):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-from tigon.base.tiles import Registers
 from tigon.backends.interface import Launchable, Structure
+from tigon.base.tiles import WIDE
 from tigon.loop.abstract import abstract
 from tigon.loop.grammar import AnyNest
 from tigon.loop.verify import verify
@@ -55,7 +55,7 @@ class NullBackend:
         self._modules = 0
         self._hits = 0
 
-    registers = Registers(64, 32)
+    registers = WIDE
 
     def prepare(self, nest: AnyNest, extents: tuple[int, ...] = ()) -> Launchable:
         verify(nest)
