@@ -20,6 +20,7 @@ Order = tuple[int, ...]
 """Axes from the outermost in memory to the innermost."""
 
 _SAME_AXES = (_pad, _slice, _window, _unwindow)
+VIEWS = (transpose, _reshape, _broadcast, *_SAME_AXES)
 
 
 def memory_order(value: Value, laid_out: Collection[Value], known: dict[Value, Order]) -> Order:
@@ -38,7 +39,7 @@ def memory_order(value: Value, laid_out: Collection[Value], known: dict[Value, O
     here = value
     while here not in known:
         node = here.node
-        if node.op not in (transpose, _reshape, _broadcast, *_SAME_AXES):
+        if node.op not in VIEWS:
             known[here] = tuple(range(here.ndim))
             if here not in laid_out:
                 known.update((view, tuple(range(view.ndim))) for view in chain)
@@ -63,7 +64,7 @@ def with_ones(order: Order, shape: Sequence[int]) -> Order:
     (0, 2, 3, 4, 5, 1)
     """
     real = [axis for axis in order if not is_one(shape[axis])]
-    if not real:
+    if real == sorted(real):
         return tuple(range(len(shape)))
     made, innermost = real[:-1], real[-1]
     for axis in range(len(shape)):

@@ -34,7 +34,7 @@ from tigon.loop.grammar import (
 from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.simplify import affine
 from tigon.lower.body import Body, LoweredNest, reshaped, with_axes
-from tigon.lower.collapse import Extent, collapse, widen
+from tigon.lower.collapse import FULL_VECTOR, Extent, collapse, widen
 from tigon.lower.elements import Coords, Elements, arithmetic_cost, axes_over, linear
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.fuse.reads import node_domain
@@ -275,7 +275,10 @@ class Rows(Body):
             body.extend(full)
         body.extend(row)
         space = [LoopAxis(axis.name, L.const(axis.extent)) for axis in outer]
-        if vector is None and outer:
+        turned = None if inner else turned_along(outer, map(rewrite, exprs))
+        if turned is not None:
+            space, body = in_squares(outer, turned, space, body)
+        elif vector is None and outer:
             space, body = across(outer, space, body, COLUMN_BLOCK if inner else BLOCK)
         nest = Nest(tuple(self.buffers.buffers), tuple(space), tuple(body))
         return LoweredNest(nest, self.buffers.values)
@@ -291,6 +294,46 @@ def dense_along(axis: str, exprs: Iterable[Expr]) -> bool:
                 if isinstance(stride, Const) and 0 < estimate(stride.value) <= 4:
                     return True
     return False
+
+
+SQUARE = 64
+"""Places of a vector loop that reads across memory, for each of which a cache line stays near while
+its neighbours are read."""
+
+
+def turned_along(outer: Sequence[Extent], exprs: Iterable[Expr]) -> int | None:
+    """The axis along which lies in memory what is read across it, if something is: a transposition
+    runs over that axis before it goes on."""
+    if len(outer) < 2 or estimate(outer[-1].extent) <= SQUARE:
+        return None
+    names = {axis.name for axis in outer}
+    last = outer[-1].name
+    for expr in exprs:
+        for part in walk(expr):
+            form = affine(part.index, names) if isinstance(part, Load) else None
+            if form is None:
+                continue
+            steps = {name: step.value for name, step in form[0].items() if isinstance(step, Const)}
+            if len(steps) == len(form[0]) and estimate(steps.get(last, 0)) >= FULL_VECTOR:
+                for number, axis in enumerate(outer[:-1]):
+                    if steps.get(axis.name) == 1 and estimate(axis.extent) > 1:
+                        return number
+    return None
+
+
+def in_squares(
+    outer: Sequence[Extent], turned: int, space: list[LoopAxis], body: list[Stmt]
+) -> tuple[list[LoopAxis], list[Stmt]]:
+    """A few places of the last axis per point, and of the turned one as many."""
+    axis = outer[turned]
+    kept = [other for other in outer if other is not axis]
+    rest, body = across(kept, [space[outer.index(other)] for other in kept], body, SQUARE // 2)
+    (loop,) = body
+    assert isinstance(loop, Loop)
+    own, (around,) = across([axis], [space[turned]], [], SQUARE)
+    assert isinstance(around, Loop)
+    lines = LoopAxis(axis.name, around.axes[0].stop, around.axes[0].start)
+    return [*rest, *own], [Loop((lines, *loop.axes), loop.body)]
 
 
 def across(

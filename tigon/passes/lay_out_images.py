@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
 
-from tigon.analysis.memory_order import Order, is_row_major, memory_order, with_ones
+from tigon.analysis.memory_order import VIEWS, Order, is_row_major, memory_order, with_ones
 from tigon.analysis.views import is_computed
 from tigon.base.extents import estimate, is_known, is_one
 from tigon.base.frozen import Frozen, replace
@@ -141,10 +141,35 @@ class _Layout:
     def contraction(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         form = _Form.of(node, inputs)
         if form is None or not node.outputs[0].dtype.is_float:
-            return None
+            return self.other(node, inputs)
         if set(form.places) <= set(form.summed):
             return self.weight_gradient(node, form)
         return self.convolution(node, form)
+
+    def other(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        """A product of something else: what it reads of images is put into the order it has there,
+        once, since a product reads again and again."""
+        ready = tuple(map(self.straight, inputs))
+        return node.replace(ready).outputs if ready != inputs else None
+
+    def straight(self, value: Value) -> Value:
+        """A value read from memory in its own order; a window reads an image that is."""
+        node = value.node
+        if value in self.laid_out or node.op not in VIEWS:
+            return value
+        if node.op not in (transpose, reshape):
+            below = self.straight(node.inputs[0])
+            return value if below is node.inputs[0] else node.replace((below,)).outputs[0]
+        return self.in_memory(value) if self.is_turned(value) else value
+
+    def is_turned(self, value: Value) -> bool:
+        """Whether a value is seen through a view of an image that lies in another order."""
+        root = value
+        while root.node.op in VIEWS and root not in self.laid_out:
+            root = root.node.inputs[0]
+        real = [[n for n in shape if not is_one(n)] for shape in (root.shape, value.shape)]
+        same = real[0] == real[1] and is_row_major(with_ones(self.order(value), value.shape))
+        return root in self.laid_out and not same
 
     def convolution(self, node: Node, form: _Form) -> Sequence[Value] | None:
         extents = form.extents
