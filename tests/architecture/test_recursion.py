@@ -23,6 +23,7 @@ BOUNDED = {
     "backends.llvm.objects.Compiler._new_helpers": "helpers that our own helpers call",
     "backends.cpu.contraction._Contraction.list_places.places "
     "_Contraction.list_places.places.offset": RANK,
+    "backends.cpu.strided._Strided.list_steps.places _Strided.list_steps.places.step": RANK,
     "backends.cpu.cost._Estimate.body": RANK,
     "backends.cpu.cost._arithmetic": RANK,
     "backends.cpu.cost._longest": RANK,

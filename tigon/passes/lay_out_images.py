@@ -26,10 +26,14 @@ from tigon.passes.primitives import (
     join,
     pad,
     reshape,
+    slice_region,
     stored,
     transpose,
     window,
 )
+
+Border = tuple[int, ...]
+"""Zeros along each axis."""
 
 FEW_PLACES = 64
 """Places for which weights are not put into panels at each call: that takes as long as the places
@@ -41,26 +45,60 @@ def lay_out_images(graph: Graph, registers: Registers) -> Graph:
     their results, or reduced, in the order of these."""
     layout = _Layout(registers)
     graph = rewrite(graph, layout.rule)
-    # Whoever reads what is written down for a convolution reads it there: it is not kept twice.
-    written = {
-        value
-        for (value, before, after), made in layout.bordered.items()
-        if made is not value and not any(before) and not any(after) and is_computed(value.node)
-    }
+    return _written_once(graph, layout.in_place)
+
+
+def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Value]) -> Graph:
+    """Whoever reads what is written down for a convolution reads it there, within its border: an
+    image is not kept twice. What a product finishes while it has it in registers stays there."""
+    chosen: dict[Value, tuple[Border, Border, Value]] = {}
+    for (value, before, after), made in in_place.items():
+        bordered = any(before) or any(after)
+        if made is value or not is_computed(value.node) or value.node.op.has_memory:
+            continue
+        if not bordered or (value not in chosen and not _finishes_product(value, graph)):
+            chosen[value] = (before, after, made)
+    if not chosen:
+        return graph
+    places: dict[Value, Value] = {}  # what is written for a value now
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op is stored and inputs[0].node.op is stored:
-            return inputs
-        if written.isdisjoint(node.outputs):
+        (output, *_) = node.outputs
+        if output in places:
+            return (places[output],)
+        if output not in chosen:
             return None
         same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
-        outputs = node.outputs if same else node.replace(inputs).outputs
-        return [
-            stored(new) if old in written else new
-            for old, new in zip(node.outputs, outputs, strict=True)
-        ]
+        value = (node if same else node.replace(inputs)).outputs[0]
+        before, after, made = chosen[output]
+        if not any(before) and not any(after):
+            places[made] = stored(value)
+            return (places[made],)
+        places[made] = stored(pad(value, before=before, after=after, value=0.0))
+        step = (1,) * value.ndim
+        return (slice_region(places[made], start=before, step=step, extents=value.shape),)
 
-    return rewrite(graph, rule) if written else graph
+    return rewrite(graph, rule)
+
+
+def _finishes_product(value: Value, graph: Graph) -> bool:
+    """Whether a value is computed element by element from a product that nobody else reads."""
+    users = graph.users
+    while value.node.op.family is Family.ELEMENTWISE:
+        whole = [each for each in value.node.inputs if each.type.size == value.type.size]
+        products = [each for each in whole if _behind(each).node.op.family is Family.CONTRACTION]
+        if products:
+            return all(len(users.get(_behind(each), ())) == 1 for each in products)
+        if not whole or len(users.get(whole[0], ())) != 1:
+            return False
+        value = _behind(whole[0])
+    return False
+
+
+def _behind(value: Value) -> Value:
+    while value.node.op is reshape:
+        value = value.node.inputs[0]
+    return value
 
 
 class _Layout:
@@ -69,7 +107,8 @@ class _Layout:
         self.laid_out: set[Value] = set()
         """What is computed here in an order that is not its own, row-major in that order."""
         self.known: dict[Value, Order] = {}
-        self.bordered: dict[tuple[Value, tuple[int, ...], tuple[int, ...]], Value] = {}
+        self.in_place: dict[tuple[Value, Border, Border], Value] = {}
+        """What is written down for a value, within which border."""
 
     def rule(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if not is_computed(node):
@@ -154,13 +193,18 @@ class _Layout:
 
     def straight(self, value: Value) -> Value:
         """A value read from memory in its own order; a window reads an image that is."""
-        node = value.node
-        if value in self.laid_out or node.op not in VIEWS:
-            return value
-        if node.op not in (transpose, reshape):
-            below = self.straight(node.inputs[0])
-            return value if below is node.inputs[0] else node.replace((below,)).outputs[0]
-        return self.in_memory(value) if self.is_turned(value) else value
+        views: list[Node] = []
+        while value not in self.laid_out and value.node.op in VIEWS:
+            if value.node.op in (transpose, reshape):
+                break
+            views.append(value.node)
+            value = value.node.inputs[0]
+        if not self.is_turned(value):
+            return views[0].outputs[0] if views else value
+        value = self.in_memory(value)
+        for node in reversed(views):
+            value = node.replace((value,)).outputs[0]
+        return value
 
     def is_turned(self, value: Value) -> bool:
         """Whether a value is seen through a view of an image that lies in another order."""
@@ -231,18 +275,16 @@ class _Layout:
         before, after = form.border(order)
         return form.windows(_back(self.in_memory(moved, before, after), order))
 
-    def in_memory(
-        self, value: Value, before: tuple[int, ...] = (), after: tuple[int, ...] = ()
-    ) -> Value:
+    def in_memory(self, value: Value, before: Border = (), after: Border = ()) -> Value:
         """An array of the elements of `value` in its order, within a border of zeros."""
         key = (value, before, after)
-        if key not in self.bordered:
+        if key not in self.in_place:
             if any(before) or any(after):
                 made = stored(pad(value, before=before, after=after, value=0.0))
             else:
                 made = value if _is_there(value) else stored(value)
-            self.bordered[key] = made
-        return self.bordered[key]
+            self.in_place[key] = made
+        return self.in_place[key]
 
     def panels(self, form: _Form, filters: str, width: int) -> tuple[Value, str]:
         """The weights as (group, other columns..., panels, summed..., filters of one panel), and

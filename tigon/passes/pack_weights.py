@@ -7,7 +7,7 @@ from typing import Any
 
 from tigon.base.frozen import Frozen
 from tigon.base.tiles import Registers
-from tigon.ir import VARIABLE, Graph, Node, Value, rewrite, variable
+from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite, variable
 
 
 class PackedGraph(Frozen, eq=False):
@@ -26,7 +26,7 @@ def pack_weights(graph: Graph, registers: Registers) -> PackedGraph | None:
     made: dict[tuple[Any, ...], tuple[Value, Value]] = {}  # what packs give, and what main takes
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if node.op is VARIABLE or node.op.packed is None:
+        if node.op in (VARIABLE, CONSTANT) or node.op.packed is None:
             return None
         packed = node.op.packed(node.attrs, registers, *inputs)
         if packed is None or inputs[packed.operand] not in numbers:
