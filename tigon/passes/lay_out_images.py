@@ -52,11 +52,14 @@ def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Val
     """Whoever reads what is written down for a convolution reads it there, within its border: an
     image is not kept twice. What a product finishes while it has it in registers stays there."""
     chosen: dict[Value, tuple[Border, Border, Value]] = {}
+    plain: set[Value] = set()
     for (value, before, after), made in in_place.items():
-        bordered = any(before) or any(after)
         if made is value or not is_computed(value.node) or value.node.op.has_memory:
             continue
-        if not bordered or (value not in chosen and not _finishes_product(value, graph)):
+        if not any(before) and not any(after):
+            plain.add(made)
+            chosen.setdefault(value, (before, after, made))
+        elif not _finishes_product(value, graph):
             chosen[value] = (before, after, made)
     if not chosen:
         return graph
@@ -66,6 +69,8 @@ def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Val
         (output, *_) = node.outputs
         if output in places:
             return (places[output],)
+        if output in plain:
+            return inputs  # what lies within the border
         if output not in chosen:
             return None
         same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
@@ -206,11 +211,15 @@ class _Layout:
             value = node.replace((value,)).outputs[0]
         return value
 
+    def root(self, value: Value) -> Value:
+        """What a value is a view of."""
+        while value.node.op in VIEWS and value not in self.laid_out:
+            value = value.node.inputs[0]
+        return value
+
     def is_turned(self, value: Value) -> bool:
         """Whether a value is seen through a view of an image that lies in another order."""
-        root = value
-        while root.node.op in VIEWS and root not in self.laid_out:
-            root = root.node.inputs[0]
+        root = self.root(value)
         real = [[n for n in shape if not is_one(n)] for shape in (root.shape, value.shape)]
         same = real[0] == real[1] and is_row_major(with_ones(self.order(value), value.shape))
         return root in self.laid_out and not same
@@ -307,6 +316,9 @@ class _Layout:
         lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
         if len(filters) != 1 or not is_known(*sizes) or max(sizes) < lanes:
             return None
+        roots = {self.root(form.image), self.root(form.weights)}
+        if self.laid_out.isdisjoint(roots):
+            return None  # two copies would take as long as they save
         order = tuple(map(form.right.index, (*form.summed, *form.group, *filters)))
         cotangent = _moved(form.weights, order)
         image = _moved(form.image, form.order)
