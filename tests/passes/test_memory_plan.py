@@ -12,6 +12,7 @@ from tigon.analysis.memory_plan import (
     MemoryRow,
     Plan,
     Request,
+    _Placed,
     check_plan,
     plan,
 )
@@ -39,6 +40,22 @@ def test_random_plans_obey_the_laws(made: list[Request]) -> None:
     assert found.total_bytes <= sum(aligned)
     assert found.slots <= sum(size > 0 for size in aligned)
     assert plan(made) == found
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_buffers_are_found_by_the_steps_at_which_they_live(lives: list[tuple[int, int]]) -> None:
+    placed = _Placed()
+    for index, (first, length) in enumerate(lives):
+        placed.add(index, first, first + length)
+    for first in range(0, 44, 3):
+        for last in (first, first + 1, first + 17):
+            expected = [
+                index
+                for index, (begin, length) in enumerate(lives)
+                if begin <= last and begin + length >= first
+            ]
+            assert sorted(placed.alive_within(first, last)) == expected
 
 
 @given(requests())

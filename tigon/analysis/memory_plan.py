@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from tigon.base import InternalError
@@ -81,7 +82,7 @@ def _live_peak(requests: Sequence[Request], sizes: Sequence[int]) -> int:
 
 def _place(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[int]) -> Plan:
     offsets = [0] * len(requests)
-    placed: list[int] = []
+    placed = _Placed()
     takers: dict[int, list[int]] = {}
     for index, request in enumerate(requests):
         for source in request.may_share:
@@ -90,27 +91,66 @@ def _place(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[in
         if sizes[index] == 0:
             continue
         request = requests[index]
-        # Plain comparisons: this loop is quadratic.
-        first, last = request.first, request.last
-        rivals = [i for i in placed if requests[i].first <= last and requests[i].last >= first]
+        rivals = placed.alive_within(request.first, request.last)
         offset = _in_place(requests, sizes, offsets, index, takers.get(index, ()), rivals)
         if offset is None:
             taken = sorted((offsets[i], offsets[i] + sizes[i]) for i in rivals)
             offset = _tightest_gap(taken, sizes[index])
         offsets[index] = offset
-        placed.append(index)
-    total = max((offsets[i] + sizes[i] for i in placed), default=0)
+        placed.add(index, request.first, request.last)
+    total = max((o + size for o, size in zip(offsets, sizes, strict=True) if size), default=0)
     return Plan(tuple(offsets), total, _most_at_once(requests, sizes, offsets))
 
 
 def _most_at_once(requests: Sequence[Request], sizes: Sequence[int], offsets: Sequence[int]) -> int:
     """The most places taken at one step; a buffer and its successor in place count once."""
-    at: dict[int, set[int]] = {}
+    events = []
     for request, size, offset in zip(requests, sizes, offsets, strict=True):
         if size:
-            for step in range(request.first, request.last + 1):
-                at.setdefault(step, set()).add(offset)
-    return max(map(len, at.values()), default=0)
+            events += [(request.first, 1, offset), (request.last + 1, -1, offset)]
+    events.sort()
+    here: dict[int, int] = {}
+    most = step = 0
+    for at, change, offset in events:
+        if at != step:
+            most, step = max(most, len(here)), at
+        here[offset] = here.get(offset, 0) + change
+        if not here[offset]:
+            del here[offset]
+    return most
+
+
+class _Placed:
+    """Buffers by the steps at which they are alive. Finding those of a stretch of steps takes as
+    long as there are such, and a little for the logarithm of how many steps there are."""
+
+    def __init__(self) -> None:
+        self._begun: list[tuple[int, int]] = []  # (first step, buffer), in order
+        self._longest = 1
+        self._whole: dict[tuple[int, int], list[int]] = {}
+        """Those alive throughout a stretch of `length` steps, a power of two, from a multiple of
+        it, and not throughout the one of twice its length: by (length, multiple)."""
+
+    def add(self, index: int, first: int, last: int) -> None:
+        insort(self._begun, (first, index))
+        length, start, end = 1, first, last + 1
+        while start < end:
+            for odd, multiple in ((start & 1, start), (end & 1, end - 1)):
+                if odd and start < end:
+                    self._whole.setdefault((length, multiple), []).append(index)
+            start, end, length = (start + 1) >> 1, end >> 1, length << 1
+        self._longest = max(self._longest, length)
+
+    def alive_within(self, first: int, last: int) -> list[int]:
+        """Those alive at some step from `first` to `last`."""
+        begin = bisect_left(self._begun, (first + 1, -1))
+        end = bisect_left(self._begun, (last + 1, -1))
+        found = [index for _, index in self._begun[begin:end]]
+        length, multiple = 1, first
+        while length <= self._longest:
+            found += self._whole.get((length, multiple), ())
+            length, multiple = length << 1, multiple >> 1
+        return found
 
 
 def _in_place(
