@@ -327,11 +327,10 @@ def test_an_output_lies_where_an_input_does_that_earlier_waves_read(kernels: Ker
         "twice", types * 2, types, 1, 64, [], [[first], [second]], last_reads=[0, 1], writes=[1]
     )
     a, b = array(x), array(x + 10)
-    program((a, b), out=[array(np.zeros(n))])  # the arena is there from now on
     before = _native.stats()["bytes_now"]
     _native.reset_peak()
     program((a, b), out=[a])
-    assert _native.stats()["bytes_peak"] == before
+    assert _native.stats()["bytes_peak"] == before + 64  # the arena
     np.testing.assert_array_equal(a.asnumpy(), 3 * x + 20)
     program((a, b), out=[b])  # read by the wave that writes: copied
     np.testing.assert_array_equal(b.asnumpy(), 5 * x + 40)
