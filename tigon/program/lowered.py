@@ -374,7 +374,7 @@ class LoweredGraph:
         parts: dict[Any, list[tuple[Group, list[LoweredNest]]]] = {}
         for group, nests in lowered:
             wave = self.wave_of[group]
-            key: Any = (wave, group.bit)
+            key: Any = (wave, group.number)
             if group.kind == "map" and group.axes is None:
                 key = (wave, tuple((node.op, node.attrs) for node in group.members))
             parts.setdefault(key, []).append((group, nests))

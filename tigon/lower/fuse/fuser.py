@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tigon.analysis.views import far_readers, is_computed
-from tigon.base import InternalError
 from tigon.base.extents import estimate, same, same_shape
 from tigon.base.recursion import descend
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
@@ -18,6 +17,14 @@ from tigon.loop.grammar import Axis, Expr
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import Coords, arithmetic_cost, axes_over, linear, squeezed
 from tigon.lower.fuse.group import CLOSED, EPILOGUES, Fusion, Group, outer_part, same_rows
+from tigon.lower.fuse.order import (
+    absorb,
+    in_order,
+    independent,
+    may_come_before,
+    nothing_between,
+    put_before,
+)
 from tigon.lower.fuse.reads import (
     Read,
     direct_reads,
@@ -47,9 +54,8 @@ class _Fuser:
     def __init__(self, graph: Graph, enabled: bool) -> None:
         self.graph = graph
         self.enabled = enabled
-        self.groups: list[Group] = []  # those that did not become a part of another
+        self.groups: dict[Group, None] = {}  # those that did not become a part of another
         self.made = 0
-        self.followed = 0  # bit set: groups that others run after
         self.order = {node: position for position, node in enumerate(graph.nodes)}
         self.home: dict[Node, Group] = {}
         self.stored: set[Value] = set(graph.outputs)
@@ -64,7 +70,7 @@ class _Fuser:
         for node in self.graph.nodes:
             if is_computed(node):
                 self._place(node)
-        groups = self._ordered(self.groups)
+        groups = in_order([*self.groups])
         stored = self._settle_memory(groups)
         return Fusion([group for group in groups if group.members], stored, self.home)
 
@@ -121,7 +127,7 @@ class _Fuser:
             expanded, needed = plan
             one = {group, *merging}
             blockers = {self.home[value.node] for value in needed} - one
-            if any(self._before(part, other) for part in one for other in blockers):
+            if any(may_come_before(part, other) for part in one for other in blockers):
                 continue
             for other in merging:
                 self._merge(group, other)
@@ -146,7 +152,7 @@ class _Fuser:
             size = sum(len(part.members) for part in (group, *chosen, other))
             if (
                 size < LARGEST_GROUP
-                and all(self._independent(other, part) for part in chosen)
+                and all(independent(other, part) for part in chosen)
                 and all(
                     self._in_step(read, node, other, coords, ranges, row)
                     for read in reads
@@ -322,7 +328,7 @@ class _Fuser:
         }.get(node.op.family, "map")
         group = Group(kind, self.made, domain)
         self.made += 1
-        self.groups.append(group)
+        self.groups[group] = None
         return group
 
     def _add(
@@ -336,30 +342,7 @@ class _Fuser:
             group.rows.add(node)
         group.expanded |= expanded
         self.stored.update(needed)
-        before = 0
-        for value in needed:
-            home = self.home[value.node]
-            if home is not group:
-                before |= home.ancestors | 1 << home.bit
-        self._follow(group, before)
-
-    def _follow(self, group: Group, before: int) -> None:
-        """`group`, and all that follow it, also come after the groups of `before`."""
-        if not before & ~group.ancestors:
-            return
-        group.ancestors |= before
-        self.followed |= before
-        if not self.followed >> group.bit & 1:
-            return
-        for other in self.groups:
-            if other.ancestors >> group.bit & 1:
-                other.ancestors |= group.ancestors
-
-    def _before(self, first: Group, second: Group) -> bool:
-        return bool(second.ancestors >> first.bit & 1)
-
-    def _independent(self, a: Group, b: Group) -> bool:
-        return not self._before(a, b) and not self._before(b, a)
+        put_before((self.home[value.node] for value in needed), group)
 
     def _absorbable(self, read: Read) -> bool:
         group = self.home.get(read.value.node)
@@ -375,27 +358,15 @@ class _Fuser:
             return (
                 group.axes is not None
                 and same_rows(group, other.shape, other.axes)
-                and self._nothing_between(group, other)
+                and nothing_between(group, other)
                 and self._reads_in_step(group, other)
                 and self._reads_in_step(other, group)
             )
-        return self._independent(group, other)
-
-    def _nothing_between(self, a: Group, b: Group) -> bool:
-        """No third group reads from one and is read by the other: it could run neither before nor
-        after the two as one."""
-        for first, last in ((a, b), (b, a)):
-            if self._before(first, last) and any(
-                self._before(first, third) and self._before(third, last)
-                for third in self.groups
-                if third is not first and third is not last
-            ):
-                return False
-        return True
+        return independent(group, other)
 
     def _reads_in_step(self, later: Group, earlier: Group) -> bool:
         """What members of the one read of the other lies at their own point, or in their row."""
-        if not self._before(earlier, later):
+        if not may_come_before(earlier, later):
             return True
         for node in later.members:
             reads, coords, ranges = self._reads_of(node)
@@ -415,18 +386,10 @@ class _Fuser:
         group.members = sorted(group.members + other.members, key=self.order.__getitem__)
         group.rows |= other.rows
         group.expanded |= other.expanded
-        self.groups.remove(other)
+        del self.groups[other]
         for node in other.members:
             self.home[node] = group
-        bit = 1 << other.bit
-        if self.followed & bit:
-            self.followed |= 1 << group.bit
-        group.ancestors = (group.ancestors | other.ancestors) & ~bit & ~(1 << group.bit)
-        for third in self.groups:
-            if third.ancestors & bit:
-                third.ancestors = third.ancestors & ~bit | 1 << group.bit | group.ancestors
-            elif third.ancestors >> group.bit & 1:
-                third.ancestors |= group.ancestors
+        absorb(group, other)
         other.members = []
 
     # -- afterwards
@@ -461,26 +424,6 @@ class _Fuser:
                 stack.extend(value.node.inputs)
             else:
                 yield value
-
-    def _ordered(self, groups: list[Group]) -> list[Group]:
-        """Groups after those they load from. Ties keep the order of creation."""
-        done: set[int] = set()
-        present = {group.bit for group in groups}
-        order: list[Group] = []
-        waiting = list(groups)
-        while waiting:
-            rest = []
-            for group in waiting:
-                before = {b for b in present if group.ancestors >> b & 1 and b != group.bit}
-                if before <= done:
-                    order.append(group)
-                    done.add(group.bit)
-                else:
-                    rest.append(group)
-            if len(rest) == len(waiting):
-                raise InternalError("fuse: groups wait for each other")
-            waiting = rest
-        return order
 
 
 def fuse(graph: Graph, enabled: bool = True) -> Fusion:

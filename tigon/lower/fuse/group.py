@@ -27,16 +27,18 @@ class Group:
     """Nodes that become one kernel."""
 
     def __init__(
-        self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
+        self, kind: str, number: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
     ) -> None:
         self.kind = kind  # "map", "contract", "scan", or one of CLOSED
-        self.bit = bit  # its place in bit sets of groups
+        self.number = number  # in order of creation
         self.shape = shape
         self.axes = axes  # of the domain, reduced; None: no reduction (yet)
         self.members: list[Node] = []
         self.rows: set[Node] = set()  # the members of row level
         self.expanded: set[Node] = set()  # other groups' nodes computed again here
-        self.ancestors = 0  # bit set: groups that must run before
+        self.before: set[Group] = set()  # run before it, for it reads what they make
+        self.after: set[Group] = set()
+        self.level = 0  # greater than that of each group before it
 
     @property
     def outer_shape(self) -> tuple[int, ...]:
