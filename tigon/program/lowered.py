@@ -26,12 +26,12 @@ from tigon.base.locks import lock_without_forks
 from tigon.base.terminal import between_bars
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Extern, Loop, Store
+from tigon.lower.alike import AlikeGroups
 from tigon.lower.body import LoweredNest
 from tigon.lower.control import Control
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse.fuser import fuse
 from tigon.lower.fuse.group import Group
-from tigon.lower.nests import lower_group
 from tigon.ops.record import Family
 from tigon.passes import pipeline
 from tigon.program import stored
@@ -294,9 +294,8 @@ class LoweredGraph:
                 node for node in graph.nodes if is_array_constant(node.outputs[0])
             )
         }
-        lowered = [
-            (group, nests) for group in fusion.groups if (nests := lower_group(group, fusion))
-        ]
+        alike = AlikeGroups(fusion)
+        lowered = [(group, nests) for group in fusion.groups if (nests := alike.lower(group))]
         self.wave_of = self._waves(lowered, in_place)
         self.kernels = self._kernels(lowered)
         self.within = {
@@ -523,12 +522,15 @@ class LoweredGraph:
         """The launches of each wave; in order of them addresses and structures; and an estimate of
         their time in microseconds."""
         place = dict(zip(self.temporaries, offsets, strict=True))
-        launches = [
-            (kernel, nest, self.target.prepare(nest.nest, values))
+        nests = [
+            (kernel, nest)
             for kernel in self.kernels
             for nest in kernel.nests
             if not isinstance(nest.nest, Control)
         ]
+        unlike = {id(nest.nest): nest.nest for _, nest in nests}  # a nest costs time to hash
+        prepared = {key: self.target.prepare(nest, values) for key, nest in unlike.items()}
+        launches = [(kernel, nest, prepared[id(nest.nest)]) for kernel, nest in nests]
         before = self.target.counters["compilations"]
         compiled = self.target.compile([launch.structure for _, _, launch in launches])
         count("kernel_compilations", self.target.counters["compilations"] - before)
