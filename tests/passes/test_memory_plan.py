@@ -45,7 +45,7 @@ def test_random_plans_obey_the_laws(made: list[Request]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=30))
 @settings(max_examples=200, deadline=None)
 def test_buffers_are_found_by_the_steps_at_which_they_live(lives: list[tuple[int, int]]) -> None:
-    placed = _Placed()
+    placed = _Placed(81)
     for index, (first, length) in enumerate(lives):
         placed.add(index, first, first + length)
     for first in range(0, 44, 3):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tigon.base import InternalError
 from tigon.base.frozen import Frozen
@@ -82,7 +81,7 @@ def _live_peak(requests: Sequence[Request], sizes: Sequence[int]) -> int:
 
 def _place(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[int]) -> Plan:
     offsets = [0] * len(requests)
-    placed = _Placed()
+    placed = _Placed(1 + max((request.last for request in requests), default=0))
     takers: dict[int, list[int]] = {}
     for index, request in enumerate(requests):
         for source in request.may_share:
@@ -122,35 +121,43 @@ def _most_at_once(requests: Sequence[Request], sizes: Sequence[int], offsets: Se
 
 class _Placed:
     """Buffers by the steps at which they are alive. Finding those of a stretch of steps takes as
-    long as there are such, and a little for the logarithm of how many steps there are."""
+    long as there are such, and a little for the logarithm of how many steps there are.
 
-    def __init__(self) -> None:
-        self._begun: list[tuple[int, int]] = []  # (first step, buffer), in order
-        self._longest = 1
-        self._whole: dict[tuple[int, int], list[int]] = {}
-        """Those alive throughout a stretch of `length` steps, a power of two, from a multiple of
-        it, and not throughout the one of twice its length: by (length, multiple)."""
+    A stretch is a whole multiple of its length, a power of two, known as (length, multiple)."""
+
+    def __init__(self, steps: int) -> None:
+        self._lengths = [1 << bit for bit in range(steps.bit_length() + 1)]
+        self._begun: dict[tuple[int, int], list[int]] = {}
+        self._throughout: dict[tuple[int, int], list[int]] = {}
+        """Each buffer in the fewest stretches that its life is made of."""
 
     def add(self, index: int, first: int, last: int) -> None:
-        insort(self._begun, (first, index))
-        length, start, end = 1, first, last + 1
-        while start < end:
-            for odd, multiple in ((start & 1, start), (end & 1, end - 1)):
-                if odd and start < end:
-                    self._whole.setdefault((length, multiple), []).append(index)
-            start, end, length = (start + 1) >> 1, end >> 1, length << 1
-        self._longest = max(self._longest, length)
+        for length in self._lengths:
+            self._begun.setdefault((length, first // length), []).append(index)
+        for stretch in _stretches(first, last + 1):
+            self._throughout.setdefault(stretch, []).append(index)
 
     def alive_within(self, first: int, last: int) -> list[int]:
         """Those alive at some step from `first` to `last`."""
-        begin = bisect_left(self._begun, (first + 1, -1))
-        end = bisect_left(self._begun, (last + 1, -1))
-        found = [index for _, index in self._begun[begin:end]]
-        length, multiple = 1, first
-        while length <= self._longest:
-            found += self._whole.get((length, multiple), ())
-            length, multiple = length << 1, multiple >> 1
+        found: list[int] = []
+        for stretch in _stretches(first + 1, last + 1):
+            found += self._begun.get(stretch, ())
+        for length in self._lengths:
+            found += self._throughout.get((length, first // length), ())
         return found
+
+
+def _stretches(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The fewest that steps from `start` up to `end` are made of."""
+    length = 1
+    while start < end:
+        if start & 1:
+            yield length, start
+            start += 1
+        if end & 1:
+            end -= 1
+            yield length, end
+        start, end, length = start >> 1, end >> 1, length << 1
 
 
 def _in_place(

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from heapq import heapify, heappop
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -652,12 +651,12 @@ class _FreeInputs:
     def __init__(self, lowered: LoweredGraph) -> None:
         self._lowered = lowered
         self._left = set(lowered.donated)
-        self._by_size: dict[int, list[tuple[int, int]]] = {}  # heaps of (last read, input)
+        self._by_size: dict[int, list[tuple[int, int]]] = {}  # (last read, input), the first last
         for given in self._left:
             nbytes = int(lowered.graph.inputs[given].type.nbytes)
             self._by_size.setdefault(nbytes, []).append((lowered.last_reads[given], given))
-        for heap in self._by_size.values():
-            heapify(heap)
+        for given_up in self._by_size.values():
+            given_up.sort(reverse=True)
 
     def take(self, output: int) -> bool:
         """Whether there is one for this output."""
@@ -666,9 +665,9 @@ class _FreeInputs:
         if in_step:
             self._left.remove(in_step[0])
             return True
-        heap = self._by_size.get(int(lowered.graph.outputs[output].type.nbytes), [])
-        while heap and heap[0][0] < lowered.writes[output]:
-            _, given = heappop(heap)
+        given_up = self._by_size.get(int(lowered.graph.outputs[output].type.nbytes), [])
+        while given_up and given_up[-1][0] < lowered.writes[output]:
+            _, given = given_up.pop()
             if given in self._left:
                 self._left.remove(given)
                 return True

@@ -13,9 +13,8 @@ from tigon.analysis.views import far_readers, is_computed
 from tigon.base.extents import estimate, same, same_shape
 from tigon.base.recursion import descend
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
-from tigon.loop.grammar import Axis, Expr
-from tigon.loop.simplify import Ranges
-from tigon.lower.elements import Coords, arithmetic_cost, axes_over, linear, squeezed
+from tigon.loop.grammar import Axis
+from tigon.lower.elements import Coords, linear, squeezed
 from tigon.lower.fuse.group import CLOSED, EPILOGUES, Fusion, Group, outer_part, same_rows
 from tigon.lower.fuse.order import (
     absorb,
@@ -25,15 +24,7 @@ from tigon.lower.fuse.order import (
     nothing_between,
     put_before,
 )
-from tigon.lower.fuse.reads import (
-    Read,
-    direct_reads,
-    node_domain,
-    node_reads,
-    own_formula,
-    reduced_axes,
-    size_of,
-)
+from tigon.lower.fuse.reads import NodeReads, Read, Reader, node_domain, reduced_axes, size_of
 from tigon.ops.record import POINTWISE, READS_MEMORY, Family
 
 CHEAP = 4
@@ -63,8 +54,7 @@ class _Fuser:
         self.users = graph.users
         self.far = far_readers(graph)
         self._costs: dict[Node, int] = {}
-        self._own_costs: dict[Node, int] = {}
-        self._formulas: dict[Node, tuple[Expr, list[Read]]] = {}
+        self._reader = Reader()
 
     def run(self) -> Fusion:
         for node in self.graph.nodes:
@@ -72,43 +62,23 @@ class _Fuser:
                 self._place(node)
         groups = in_order([*self.groups])
         stored = self._settle_memory(groups)
-        return Fusion([group for group in groups if group.members], stored, self.home)
+        return Fusion(
+            [group for group in groups if group.members], stored, self.home, self._reader.kinds
+        )
 
     # -- one node
 
     def _place(self, node: Node) -> None:
-        domain = node_domain(node)
-        reads, coords, ranges = self._reads_of(node)
-        joined = self._join(node, domain, reads, coords, ranges) if self.enabled else None
+        domain, reads = node_domain(node), self._reader.of(node)
+        joined = self._join(node, domain, reads) if self.enabled else None
         if joined is None:
-            self._settle(node, self._new_group(node, domain), reads, ranges)
+            self._settle(node, self._new_group(node, domain), reads)
 
-    def _reads_of(self, node: Node) -> tuple[list[Read], Coords, Ranges]:
-        """What a node reads, at which coordinates of its domain, and their ranges."""
-        coords, ranges = axes_over(node_domain(node), "j")
-        pointwise = node.op.family in POINTWISE
-        reads = self._own(node)[1] if pointwise else direct_reads(node, coords, ranges)
-        return reads, coords, ranges
-
-    def _own(self, node: Node) -> tuple[Expr, list[Read]]:
-        """An elementwise node over its own domain: its formula, and what it reads where."""
-        found = self._formulas.get(node)
-        if found is None:
-            found = self._formulas[node] = own_formula(node)
-        return found
-
-    def _join(
-        self,
-        node: Node,
-        domain: tuple[int, ...],
-        reads: list[Read],
-        coords: Coords,
-        ranges: Ranges,
-    ) -> Group | None:
+    def _join(self, node: Node, domain: tuple[int, ...], own: NodeReads) -> Group | None:
         """Try the groups of the producers that are read in step."""
         tried: set[Group] = set()
         # Contractions and groups with reductions first: they absorb the others, not the reverse.
-        for read in sorted(reads, key=self._absorbable):
+        for read in sorted(own.reads, key=self._absorbable):
             group = self.home.get(read.value.node)
             if group is None or group in tried or not self._fits(node, domain, group):
                 continue
@@ -118,10 +88,10 @@ class _Fuser:
                 continue
             # A row may also pick single elements of full members: they are computed again.
             picks = row and group.axes is not None
-            if not picks and not self._in_step(read, node, group, coords, ranges, row):
+            if not picks and not self._in_step(read, node, group, own, row):
                 continue
-            merging = self._mergeable(group, reads, node, coords, ranges, row)
-            plan = self._reads_within(reads, node, group, merging, coords, ranges, row)
+            merging = self._mergeable(group, own, node, row)
+            plan = self._reads_within(own, node, group, merging, row)
             if plan is None:
                 continue
             expanded, needed = plan
@@ -135,18 +105,10 @@ class _Fuser:
             return group
         return None
 
-    def _mergeable(
-        self,
-        group: Group,
-        reads: list[Read],
-        node: Node,
-        coords: Coords,
-        ranges: Ranges,
-        row: bool,
-    ) -> list[Group]:
+    def _mergeable(self, group: Group, own: NodeReads, node: Node, row: bool) -> list[Group]:
         """Other producers' groups, read in step too, that can become one with `group`."""
         chosen: list[Group] = []
-        for other in dict.fromkeys(self.home.get(read.value.node) for read in reads):
+        for other in dict.fromkeys(self.home.get(read.value.node) for read in own.reads):
             if other is None or other is group or not self._can_merge(group, other):
                 continue
             size = sum(len(part.members) for part in (group, *chosen, other))
@@ -154,8 +116,8 @@ class _Fuser:
                 size < LARGEST_GROUP
                 and all(independent(other, part) for part in chosen)
                 and all(
-                    self._in_step(read, node, other, coords, ranges, row)
-                    for read in reads
+                    self._in_step(read, node, other, own, row)
+                    for read in own.reads
                     if self.home.get(read.value.node) is other
                 )
             ):
@@ -185,30 +147,25 @@ class _Fuser:
             return False
         return True if same_shape(squeezed(domain), squeezed(group.outer_shape)) else None
 
-    def _in_step(
-        self, read: Read, node: Node, group: Group, coords: Coords, ranges: Ranges, row: bool
-    ) -> bool:
+    def _in_step(self, read: Read, node: Node, group: Group, own: NodeReads, row: bool) -> bool:
         """Whether the read element lies at the same point (or row) of the group's domain."""
-        position = linear(read.coords, read.value.shape, ranges)
         producer_row = read.value.node in group.rows
-        own = node_domain(node)
+        domain = node_domain(node)
         if node.op.family is Family.REDUCTION and producer_row:
             return False
         if producer_row and not row:
-            kept = outer_part(coords, own, group)
-            return kept is not None and position == linear(kept[0], kept[1], ranges)
+            kept = outer_part(own.coords, domain, group)
+            return kept is not None and own.place(read) == linear(kept[0], kept[1], own.ranges)
         if row and not producer_row and node.op.family is not Family.REDUCTION:
             return False
-        return position == linear(coords, own, ranges)
+        return own.place(read) == own.position
 
     def _reads_within(
         self,
-        reads: list[Read],
+        own: NodeReads,
         node: Node,
         group: Group,
         merging: list[Group],
-        coords: Coords,
-        ranges: Ranges,
         row: bool,
     ) -> tuple[set[Node], list[Value]] | None:
         """What joining the group means for the node's reads: which nodes are expanded here and
@@ -217,7 +174,7 @@ class _Fuser:
         expanded: set[Node] = set()
         needed: list[Value] = []
         repeated = 0
-        pending = list(reads)
+        pending = list(own.reads)
         seen: set[tuple[Value, Coords]] = set()
         while pending:
             read = pending.pop()
@@ -229,9 +186,9 @@ class _Fuser:
             if home is None:
                 continue
             if home is group or home in merging:
-                if self._in_step(read, node, home, coords, ranges, row):
+                if self._in_step(read, node, home, own, row):
                     continue
-                repeated += max(1, self._own_cost(producer))
+                repeated += max(1, self._reader.of(producer).cost)
                 picked = estimate(read.loops.points) < estimate(size_of(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
@@ -240,19 +197,19 @@ class _Fuser:
                     or repeated > (ROW_EXPANSION if picked else REPEATED)
                 ):
                     return None
-                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                pending.extend(self._reader.instead_of(read, own))
             elif self._expand_cheaply(read):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                pending.extend(self._reader.instead_of(read, own))
             else:
                 needed.append(read.value)
         return expanded, needed
 
-    def _settle(self, node: Node, group: Group, reads: list[Read], ranges: Ranges) -> None:
+    def _settle(self, node: Node, group: Group, own: NodeReads) -> None:
         """A node alone: decide what it expands and what it loads."""
         expanded: set[Node] = set()
         needed: list[Value] = []
-        pending = list(reads)
+        pending = list(own.reads)
         while pending:
             read = pending.pop()
             producer = read.value.node
@@ -263,7 +220,7 @@ class _Fuser:
             in_memory = node.op.family in READS_MEMORY
             if self.enabled and not in_memory and self._expand_cheaply(read, limit):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                pending.extend(self._reader.instead_of(read, own))
             else:
                 needed.append(read.value)
         self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
@@ -299,19 +256,13 @@ class _Fuser:
         return descend(self._costs, node, self._find_pure_cost) if found is None else found
 
     def _find_pure_cost(self, node: Node) -> int:
-        producers = [read.value.node for read in self._own(node)[1]]
-        return self._own_cost(node) + sum(
+        own = self._reader.of(node)
+        producers = [read.value.node for read in own.reads]
+        return own.cost + sum(
             self._pure_cost(producer)
             for producer in producers
             if producer in self.home and producer.op.family in POINTWISE
         )
-
-    def _own_cost(self, node: Node) -> int:
-        """Cost of one element of a node, its operands given."""
-        if node not in self._own_costs:
-            pointwise = node.op.family in POINTWISE
-            self._own_costs[node] = arithmetic_cost(self._own(node)[0]) if pointwise else 0
-        return self._own_costs[node]
 
     # -- groups
 
@@ -369,15 +320,15 @@ class _Fuser:
         if not may_come_before(earlier, later):
             return True
         for node in later.members:
-            reads, coords, ranges = self._reads_of(node)
-            pending = list(reads)
+            own = self._reader.of(node)
+            pending = list(own.reads)
             while pending:
                 read = pending.pop()
                 producer = read.value.node
                 if producer in later.expanded:
-                    pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                    pending.extend(self._reader.instead_of(read, own))
                 elif self.home.get(producer) is earlier and not self._in_step(
-                    read, node, earlier, coords, ranges, node in later.rows
+                    read, node, earlier, own, node in later.rows
                 ):
                     return False
         return True

@@ -14,6 +14,7 @@ from tigon.base.frozen import Frozen
 from tigon.ir import Node, Value
 from tigon.loop.grammar import Expr
 from tigon.lower.elements import Coords, squeezed
+from tigon.lower.fuse.spelling import Kinds
 
 EPILOGUES = ("contract", "scan")
 """Kinds of groups that are one node and elementwise work on its result."""
@@ -52,6 +53,7 @@ class Fusion(Frozen, eq=False):
     groups: list[Group]
     stored: set[Value]
     group_of: dict[Node, Group]
+    kinds: Kinds
 
 
 def outer_part(

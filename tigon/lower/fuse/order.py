@@ -1,15 +1,14 @@
 """Which groups run before which.
 
 Groups are asked about in pairs, while they grow. To know all that come before each would take room
-and time for every pair; instead each knows its neighbours, and a level above those of all before it.
-What lies between two groups is searched between their levels, and not far: who finds no answer among
-so many groups does without fusing over that distance.
+and time for every pair; instead each knows its neighbours, and a level above those of all before
+it. What lies between two groups is searched between their levels, and not far: who finds no answer
+among so many groups does without fusing over that distance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
 
 from tigon.base import InternalError
 from tigon.lower.fuse.group import Group
@@ -26,19 +25,21 @@ def may_come_before(first: Group, second: Group) -> bool:
         return False
     if first in second.before:
         return True
-    # The lowest first: what was kept of long ago, as for a gradient, leads there at once.
     seen = {second}
-    nearest = [(second.level, second.number, second)]
-    while nearest:
-        if len(seen) > FARTHEST:
+    stack = [second]
+    while stack and len(seen) <= FARTHEST:
+        group = stack.pop()
+        if first in group.before:
             return True
-        for group in heappop(nearest)[2].before:
-            if group is first:
-                return True
-            if group.level > least and group not in seen:
-                seen.add(group)
-                heappush(nearest, (group.level, group.number, group))
-    return False
+        new = [other for other in group.before if other.level > least and other not in seen]
+        seen.update(new)
+        # The lowest first: what was kept of long ago, as for a gradient, leads there at once.
+        stack += sorted(new, key=_level, reverse=True)
+    return bool(stack)
+
+
+def _level(group: Group) -> int:
+    return group.level
 
 
 def independent(a: Group, b: Group) -> bool:
@@ -84,17 +85,14 @@ def absorb(group: Group, other: Group) -> None:
 def _raise_above(group: Group) -> None:
     """Levels grow from each group to those after it."""
     group.level = max(group.level, 1 + max((other.level for other in group.before), default=-1))
-    waiting = [(group.level, group.number, group)]
-    while waiting:
-        level, _, low = heappop(waiting)
-        if level < low.level:
-            continue  # it was raised once more, and comes later
+    waiting = [group]
+    for low in waiting:  # which grows
         if low is not group and group in low.after:
             raise InternalError("fuse: groups wait for each other")
         for other in low.after:
-            if other.level <= level:
-                other.level = level + 1
-                heappush(waiting, (level + 1, other.number, other))
+            if other.level <= low.level:
+                other.level = low.level + 1
+                waiting.append(other)
 
 
 def in_order(groups: Sequence[Group]) -> list[Group]:
@@ -103,17 +101,13 @@ def in_order(groups: Sequence[Group]) -> list[Group]:
     place = {group: number for number, group in enumerate(groups)}
     missing = {group: len(group.before) for group in groups}
     turn = dict.fromkeys(groups, 0)
-    ready = [place[group] for group in groups if not missing[group]]
-    heapify(ready)
-    count = 0
-    while ready:
-        group = groups[heappop(ready)]
-        count += 1
+    ready = [group for group in groups if not missing[group]]
+    for group in ready:  # which grows
         for other in group.after:
             turn[other] = max(turn[other], turn[group] + (place[group] > place[other]))
             missing[other] -= 1
             if not missing[other]:
-                heappush(ready, place[other])
-    if count < len(groups):
+                ready.append(other)
+    if len(ready) < len(groups):
         raise InternalError("fuse: groups wait for each other")
     return sorted(groups, key=lambda group: (turn[group], place[group]))
