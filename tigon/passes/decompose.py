@@ -64,16 +64,20 @@ class _Expansion:
         key = (op, attrs_key(node.attrs), tuple([value.type for value in inputs]))
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._template(node, inputs)
+            try:
+                found = self._template(node, inputs, NAME)
+            except TigonError:  # is to speak of the names that the user knows
+                found = self._template(node, inputs, node.name or op.name)
+            self._known[key] = found
         return found.over(inputs, node.name or op.name, node.hints)
 
-    def _template(self, node: Node, inputs: tuple[Value, ...]) -> Template:
+    def _template(self, node: Node, inputs: tuple[Value, ...], name: str) -> Template:
         own = [variable(f"operand{i}", value.type) for i, value in enumerate(inputs)]
         values = widened(node, tuple(own)) if is_narrow(node) else None
         if values is None:
             values = node.op.decomposed(node.attrs, *own)
         _check_types(node, values)
-        name_after(values, NAME)
+        name_after(values, name)
         inner = rewrite(Graph(own, values), self.rule, _is_expanded)
         return Template(inner.inputs, inner.outputs)
 

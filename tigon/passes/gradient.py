@@ -136,6 +136,20 @@ def _pull_back(
     if op.family is Family.CONTROL and node.types is not None and not awaits_key:
         present = [collected.get(value) for value in node.outputs]
         return control_gradient(node, present, wanted, _within)
+    if not awaits_key and _is_like_others(node, cotangents, collected):
+        return _pull_back_alike(node, cotangents, wanted, settled, known)
+    return _pull_back_anew(node, cotangents, wanted, settled, awaits_key, known)
+
+
+def _pull_back_anew(
+    node: Node,
+    cotangents: tuple[Value, ...],
+    wanted: list[int],
+    settled: bool,
+    awaits_key: bool,
+    known: _Known,
+) -> list[tuple[Value, Value]]:
+    op = node.op
     if op.grad is not None and not awaits_key:
         return _by_rule(node, cotangents, wanted)
     if op.family is Family.HOST:
@@ -154,12 +168,6 @@ def _pull_back(
         operands = [node.inputs[position] for position in wanted]
         found: Sequence[Value | None] = _deferred(node, cotangents, wanted)
     else:
-        if all(value in collected for value in node.outputs) and not any(
-            # What rules of gradients look at.
-            value.node.op is CONSTANT or value.node.op is zeros_like or not value.is_typed
-            for value in (*node.inputs, *cotangents)
-        ):
-            return _pull_back_alike(node, cotangents, wanted, settled, known)
         values = op.decomposed(node.attrs, *node.inputs)
         name_after(values, node.name or op.name, node.hints, frozenset(node.inputs))
         return _pull_back_by_value(node, values, cotangents, wanted, settled, known)
@@ -182,8 +190,22 @@ def _pull_back_by_value(
 
 
 _Known = dict[Any, tuple[list[int], Template]]
-"""How gradients flow through calls of composites, by what the calls are: of which of their
-different operands there are cotangents, and these."""
+"""How gradients flow through calls, by what the calls are: of which of their different operands
+there are cotangents, and these."""
+
+
+def _is_like_others(
+    node: Node, cotangents: tuple[Value, ...], collected: dict[Value, Value]
+) -> bool:
+    """Whether calls of the same operator on operands of the same types have the same gradient:
+    where there is nothing that rules look at besides."""
+    if node.types is None or node.op.family in (Family.HOST, Family.CONTROL):
+        return False
+    for value in (*node.inputs, *cotangents):
+        producer = value.node
+        if producer.op is CONSTANT or producer.op is zeros_like or producer.types is None:
+            return False
+    return all(value in collected for value in node.outputs)
 
 
 def _pull_back_alike(
@@ -194,31 +216,36 @@ def _pull_back_alike(
     known: _Known,
 ) -> list[tuple[Value, Value]]:
     """The same, worked out once for calls that are alike."""
-    op, operands = node.op, [*dict.fromkeys(node.inputs)]
+    operands = [*dict.fromkeys(node.inputs)]
     place = {value: number for number, value in enumerate(operands)}
     places = tuple([place[value] for value in node.inputs])
     types = tuple([value.type for value in (*operands, *cotangents)])
-    key = (op, attrs_key(node.attrs), places, types, tuple(wanted), settled)
+    key = (
+        node.op,
+        attrs_key(node.attrs),
+        places,
+        types,
+        tuple(wanted),
+        settled,
+        bool(node.name),
+    )
     found = known.get(key)
     if found is None:
         own = [variable(f"operand{i}", value.type) for i, value in enumerate(operands)]
-        given = [variable(f"cotangent{i}", value.type) for i, value in enumerate(cotangents)]
-        inputs = [own[number] for number in places]
-        values = op.decomposed(node.attrs, *inputs)
-        name_after(values, NAME, None, frozenset(inputs))
-        reached = [*dict.fromkeys(places[position] for position in wanted)]
-        results = _walk(
-            values, given, [own[number] for number in reached], frozenset(own), settled, known
-        )
-        flows = [
-            (number, value)
-            for number, value in zip(reached, results, strict=True)
-            if value is not None
-        ]
-        template = Template([*own, *given], [value for _, value in flows])
-        found = known[key] = ([number for number, _ in flows], template)
+        given = tuple([variable(f"cotangent{i}", c.type) for i, c in enumerate(cotangents)])
+        name = NAME if node.name else ""
+        inputs = tuple([own[number] for number in places])
+        call = Node(node.op, inputs, node.attrs, name, None, node.types)
+        try:
+            pairs = _pull_back_anew(call, given, wanted, settled, False, known)
+        except TigonError:  # is to speak of the names that the user knows
+            return _pull_back_anew(node, cotangents, wanted, settled, False, {})
+        template = Template([*own, *call.outputs, *given], [value for _, value in pairs])
+        number_of = {value: number for number, value in enumerate(own)}
+        found = known[key] = ([number_of[operand] for operand, _ in pairs], template)
     numbers, template = found
-    made = template.over([*operands, *cotangents], node.name or op.name, node.hints)
+    hints = node.hints if node.name or node.op.grad is None else None
+    made = template.over([*operands, *node.outputs, *cotangents], node.name, hints)
     return [(operands[number], value) for number, value in zip(numbers, made, strict=True)]
 
 
