@@ -73,9 +73,8 @@ BOUNDED = {
     "passes.insert_casts._in_loop insert_casts insert_casts.rule": LOOPS,
     "passes.insert_casts.remove_casts remove_casts.rule": LOOPS,
     "passes.decompose._Expansion._template _Expansion.rule": "composites made of composites",
-    "passes.gradient._pull_back _pull_back_alike _pull_back_anew _pull_back_by_value _walk _within": (
-        "composites made of composites, loops within loops"
-    ),
+    "passes.gradient._pull_back _pull_back_alike _pull_back_anew _pull_back_by_value _walk "
+    "_within": ("composites made of composites, loops within loops"),
     "passes.widen_floats._primitives": "composites made of composites",
     "backends.llvm.scalar._before_narrowing _cast": "by way of float32, and to it of float64",
     "passes.set_mode.in_prediction in_prediction.rule": LOOPS,

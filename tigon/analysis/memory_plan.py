@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 
 from tigon.base import InternalError
@@ -49,6 +50,8 @@ def plan(requests: Sequence[Request], alignment: int = ALIGNMENT) -> Plan:
     sizes = [-(-request.nbytes // alignment) * alignment for request in requests]
     by_size = sorted(range(len(requests)), key=lambda i: (-sizes[i], requests[i].first))
     by_time = sorted(range(len(requests)), key=lambda i: (requests[i].first, -sizes[i]))
+    if _meetings(requests) > MOST_MEETINGS:
+        return _place_in_time(requests, sizes, by_time)
     best: Plan | None = None
     least = _live_peak(requests, sizes)
     for order in (by_size, by_time):
@@ -61,6 +64,99 @@ def plan(requests: Sequence[Request], alignment: int = ALIGNMENT) -> Plan:
     if best is None:
         raise InternalError("memory plan: no variant was tried")
     return best
+
+
+MOST_MEETINGS = 200_000
+"""Pairs of buffers alive at once that are looked at. What a thousand layers keep for gradients comes
+to a million; then buffers are placed by time alone, against free memory and not each other."""
+
+
+def _meetings(requests: Sequence[Request]) -> int:
+    """Pairs alive at one step: those begun before a buffer ends but for those ended before it
+    begins, of the buffers before it in order of their begin."""
+    ends = sorted(request.last for request in requests)
+    firsts = sorted(request.first for request in requests)
+    return sum(begun - bisect_left(ends, first) for begun, first in enumerate(firsts))
+
+
+def _place_in_time(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[int]) -> Plan:
+    """Each buffer, in order of their begin, in the place of one that hands over, else in the
+    tightest stretch of memory that is free by then."""
+    offsets = [0] * len(requests)
+    memory = _Memory()
+    ending = iter(sorted(order, key=lambda index: requests[index].last))
+    next_to_end = next(ending)
+    for index in order:
+        request = requests[index]
+        while requests[next_to_end].last < request.first:
+            if sizes[next_to_end]:
+                memory.release(next_to_end, offsets[next_to_end], sizes)
+            next_to_end = next(ending)
+        if sizes[index] == 0:
+            continue
+        for source in request.may_share:
+            if _hands_over(requests, source, index) and all(
+                _hands_over(requests, other, index) for other in memory.at[offsets[source]]
+            ):
+                offsets[index] = offsets[source]
+                memory.at[offsets[source]].append(index)
+                break
+        else:
+            offsets[index] = memory.take(sizes[index])
+            memory.at[offsets[index]] = [index]
+    return Plan(tuple(offsets), memory.top, _most_at_once(requests, sizes, offsets))
+
+
+class _Memory:
+    """The stretches that are free, and the buffers that begin at each taken place."""
+
+    def __init__(self) -> None:
+        self.top = 0
+        self.at: dict[int, list[int]] = {}
+        self._free: list[tuple[int, int]] = []  # (size, start), in order
+        self._by_start: dict[int, int] = {}
+        self._by_end: dict[int, int] = {}
+
+    def take(self, size: int) -> int:
+        number = bisect_left(self._free, (size, 0))
+        if number == len(self._free):
+            # Above all others: what is free below the top is a part of it.
+            start = self._by_end.get(self.top)
+            if start is None:
+                start = self.top
+            else:
+                self._remove(start, self.top)
+            self.top = start + size
+            return start
+        found, start = self._free[number]
+        self._remove(start, start + found)
+        self._add(start + size, start + found)
+        return start
+
+    def release(self, index: int, start: int, sizes: Sequence[int]) -> None:
+        here = self.at[start]
+        before = max(sizes[other] for other in here)
+        here.remove(index)
+        after = max((sizes[other] for other in here), default=0)
+        begin, end = start + after, start + before
+        if begin == end:
+            return
+        if begin in self._by_end:
+            begin = self._by_end[begin]
+            self._remove(begin, start + after)
+        if end in self._by_start:
+            end = self._by_start[end]
+            self._remove(start + before, end)
+        self._add(begin, end)
+
+    def _add(self, start: int, end: int) -> None:
+        if start < end:
+            self._by_start[start], self._by_end[end] = end, start
+            insort(self._free, (end - start, start))
+
+    def _remove(self, start: int, end: int) -> None:
+        del self._by_start[start], self._by_end[end]
+        del self._free[bisect_left(self._free, (end - start, start))]
 
 
 def _live_peak(requests: Sequence[Request], sizes: Sequence[int]) -> int:
