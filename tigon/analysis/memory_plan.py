@@ -67,8 +67,8 @@ def plan(requests: Sequence[Request], alignment: int = ALIGNMENT) -> Plan:
 
 
 MOST_MEETINGS = 200_000
-"""Pairs of buffers alive at once that are looked at. What a thousand layers keep for gradients comes
-to a million; then buffers are placed by time alone, against free memory and not each other."""
+"""Pairs of buffers alive at once that are looked at. A thousand layers that keep values for their
+gradients have a million; then buffers are placed by time alone, against free memory instead."""
 
 
 def _meetings(requests: Sequence[Request]) -> int:
