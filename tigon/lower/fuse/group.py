@@ -37,8 +37,10 @@ class Group:
         self.members: list[Node] = []
         self.rows: set[Node] = set()  # the members of row level
         self.expanded: set[Node] = set()  # other groups' nodes computed again here
-        self.before: set[Group] = set()  # run before it, for it reads what they make
-        self.after: set[Group] = set()
+        # Those that run before it, for it reads what they make; in an order, so that the same
+        # program is fused alike in each process.
+        self.before: dict[Group, None] = {}
+        self.after: dict[Group, None] = {}
         self.level = 0  # greater than that of each group before it
 
     @property

@@ -2,8 +2,8 @@
 
 Groups are asked about in pairs, while they grow. To know all that come before each would take room
 and time for every pair; instead each knows its neighbours, and a level above those of all before
-it. What lies between two groups is searched between their levels, and not far: who finds no answer
-among so many groups does without fusing over that distance.
+it. What lies between two groups is searched from both, between their levels, and not far: who finds
+no answer among so many groups does without fusing over that distance.
 """
 
 from __future__ import annotations
@@ -20,26 +20,28 @@ that is read again so much later has left the caches."""
 
 def may_come_before(first: Group, second: Group) -> bool:
     """False where `first` surely need not run before `second`; exact but for `FARTHEST`."""
-    least = first.level
-    if least >= second.level:
+    if first.level >= second.level:
         return False
-    if first in second.before:
-        return True
-    seen = {second}
-    stack = [second]
-    while stack and len(seen) <= FARTHEST:
-        group = stack.pop()
-        if first in group.before:
+    later, earlier = {first}, {second}  # than the first, than the second
+    up, down = [first], [second]
+    while up and down:
+        if len(later) + len(earlier) > FARTHEST:
             return True
-        new = [other for other in group.before if other.level > least and other not in seen]
-        seen.update(new)
-        # The lowest first: what was kept of long ago, as for a gradient, leads there at once.
-        stack += sorted(new, key=_level, reverse=True)
-    return bool(stack)
-
-
-def _level(group: Group) -> int:
-    return group.level
+        if len(later) <= len(earlier):
+            for group in up.pop().after:
+                if group in earlier:
+                    return True
+                if group.level < second.level and group not in later:
+                    later.add(group)
+                    up.append(group)
+        else:
+            for group in down.pop().before:
+                if group in later:
+                    return True
+                if group.level > first.level and group not in earlier:
+                    earlier.add(group)
+                    down.append(group)
+    return False
 
 
 def independent(a: Group, b: Group) -> bool:
@@ -60,25 +62,25 @@ def put_before(earlier: Iterable[Group], group: Group) -> None:
     """`group` runs after these."""
     for other in earlier:
         if other is not group and other not in group.before:
-            group.before.add(other)
-            other.after.add(group)
+            group.before[other] = None
+            other.after[group] = None
     _raise_above(group)
 
 
 def absorb(group: Group, other: Group) -> None:
     """`other` becomes a part of `group`."""
     for before in other.before:
-        before.after.discard(other)
+        before.after.pop(other)
         if before is not group:
-            before.after.add(group)
-            group.before.add(before)
+            before.after[group] = None
+            group.before[before] = None
     for after in other.after:
-        after.before.discard(other)
+        after.before.pop(other)
         if after is not group:
-            after.before.add(group)
-            group.after.add(after)
+            after.before[group] = None
+            group.after[after] = None
     group.level = max(group.level, other.level)
-    other.before, other.after = set(), set()
+    other.before, other.after = {}, {}
     _raise_above(group)
 
 
