@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 from tigon.analysis.views import is_computed
-from tigon.base.extents import is_one, same_shape
+from tigon.base.extents import RuntimeExtents, is_one, same_shape
 from tigon.base.lazy import computed_once
 from tigon.base.types import Shape
 from tigon.ir import VARIABLE, Node, Value
@@ -34,20 +35,37 @@ from tigon.lower.elements import Coords, Elements, delinearize, is_array_constan
 from tigon.lower.fuse.group import Fusion, Group
 
 
+class Given(NamedTuple):
+    """Numbers of one of several nests that are one but for these."""
+
+    numbers: RuntimeExtents
+    values: tuple[float, ...]
+
+
 class LoweredNest:
     """A nest with concrete numbers, and the value behind each of its buffers (None: scratch)."""
 
     def __init__(
-        self, nest: AnyNest | Any, values: list[Value | None], order: _Order | None = None
+        self,
+        nest: AnyNest | Any,
+        values: list[Value | None],
+        order: _Order | None = None,
+        given: Given | None = None,
     ) -> None:
-        """`nest`: a nest, or the `Control` of a loop or branch."""
+        """`nest`: a nest, or the `Control` of a loop or branch. `given`: what the numbers among
+        those of the nest are that were left open."""
         self.nest = nest
         self.values = values
+        self.given = given
         self._order = _Order(nest) if order is None else order
 
-    def over(self, values: list[Value | None]) -> LoweredNest:
+    def known(self) -> AbstractContextManager[None]:
+        """Inside, its open numbers are known."""
+        return nullcontext() if self.given is None else self.given.numbers.known(self.given.values)
+
+    def over(self, values: list[Value | None], given: Given | None = None) -> LoweredNest:
         """The same nest over other values."""
-        return LoweredNest(self.nest, values, self._order)
+        return LoweredNest(self.nest, values, self._order, given)
 
     def in_step(self, read: Value, written: Value) -> bool:
         """Whether both may be the same memory: every read of one is at the element where the same
@@ -154,7 +172,7 @@ class Body:
         self.ranges = ranges
         self.buffers = _Buffers()
         self.bound: dict[Value, Callable[[Coords], Expr | None]] = {}
-        self.elements = Elements(ranges, self._stop)
+        self.elements = Elements(ranges, self._stop, fusion.attributes)
 
     def _stop(self, value: Value, coords: Coords) -> Expr | None:
         if value in self.bound:

@@ -18,7 +18,7 @@ from tigon.backends.interface import Backend, Structure
 from tigon.base import InternalError, TensorType, check, config
 from tigon.base.collector import collector_paused
 from tigon.base.dtypes import BY_CODE, from_memory, to_memory
-from tigon.base.extents import RuntimeExtents
+from tigon.base.extents import RuntimeExtents, is_known
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
@@ -293,7 +293,9 @@ class LoweredGraph:
                 node for node in graph.nodes if is_array_constant(node.outputs[0])
             )
         }
-        alike = AlikeGroups(fusion)
+        # Where extents are open already, or numbers alone are computed, no others are left open.
+        opens = bool(graph.inputs) and all(is_known(*value.shape) for value in graph.inputs)
+        alike = AlikeGroups(fusion, opens)
         lowered = [(group, nests) for group in fusion.groups if (nests := alike.lower(group))]
         self.wave_of = self._waves(lowered, in_place)
         self.kernels = self._kernels(lowered)
@@ -527,8 +529,12 @@ class LoweredGraph:
             for nest in kernel.nests
             if not isinstance(nest.nest, Control)
         ]
-        unlike = {id(nest.nest): nest.nest for _, nest in nests}  # a nest costs time to hash
-        prepared = {key: self.target.prepare(nest, values) for key, nest in unlike.items()}
+        # One object for all launches of a nest, which costs time to hash.
+        unlike = {id(nest.nest): nest for _, nest in nests}
+        prepared = {}
+        for number, nest in unlike.items():
+            with nest.known():
+                prepared[number] = self.target.prepare(nest.nest, values)
         launches = [(kernel, nest, prepared[id(nest.nest)]) for kernel, nest in nests]
         before = self.target.counters["compilations"]
         compiled = self.target.compile([launch.structure for _, _, launch in launches])
@@ -546,10 +552,12 @@ class LoweredGraph:
             addresses.append(address)
             structures.append(launch.structure)
             buffers = [self._place(value, place) for value in nest.values]
+            with nest.known():
+                slots = launch.packed()
             waves[kernel.wave].append(
                 [
                     buffers,
-                    launch.slots,
+                    slots,
                     launch.points,
                     launch.grain,
                     launch.scratch_bytes,

@@ -18,7 +18,7 @@ from tigon.backends.llvm.text import Function
 from tigon.backends.store import ObjectStore
 from tigon.base import InternalError
 from tigon.base.locks import lock_without_forks
-from tigon.loop.abstract import abstract
+from tigon.loop.abstract import abstract, open_numbers
 from tigon.loop.expand import expand as expand_functions
 from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import (
@@ -173,6 +173,7 @@ class CpuBackend:
                 grain,
                 scratch,
                 microseconds,
+                () if is_open else open_numbers(nest),
             )
         structure, slots = abstract(nest)
         points, grain, microseconds = cost.nest_shape(nest, target)
@@ -184,6 +185,7 @@ class CpuBackend:
             grain,
             scratch_bytes(nest.buffers),
             microseconds,
+            () if is_open else open_numbers(nest),
         )
 
     def emit(self, structure: Structure, name: str) -> Function:

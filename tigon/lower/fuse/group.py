@@ -9,6 +9,10 @@ and so does a scan.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from tigon.base.extents import is_one, same, same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir import Node, Value
@@ -56,6 +60,8 @@ class Fusion(Frozen, eq=False):
     stored: set[Value]
     group_of: dict[Node, Group]
     kinds: Kinds
+    attributes: Mapping[Node, Any] = MappingProxyType({})
+    """Of nodes, in the place of their own: where numbers among them are left open."""
 
 
 def outer_part(

@@ -6,10 +6,12 @@ A network repeats itself: a thousand layers are one a thousand times.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from math import isfinite
 from typing import Any
 
 from tigon.analysis.views import is_computed
+from tigon.base.frozen import replace
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.ir.graph import attrs_key
 from tigon.ops.record import Family
@@ -21,6 +23,7 @@ class Kinds:
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
         self._known: dict[Node, int] = {}
+        self._open: dict[Node, tuple[int, tuple[float, ...]]] = {}
 
     def of(self, node: Node) -> int:
         found = self._known.get(node)
@@ -31,6 +34,48 @@ class Kinds:
                 key = (node.op, attrs_key(node.attrs), types, node.types)
             found = self._known[node] = self._numbers.setdefault(key, len(self._numbers))
         return found
+
+    def open(self, node: Node) -> tuple[int, tuple[float, ...]]:
+        """The same of a number, or of a view that picks one element of a variable, but for the
+        number or the place, which come beside it: lowering passes them on, and where something is
+        computed they do not tell."""
+        found = self._open.get(node)
+        if found is None:
+            found = self._open[node] = self._opened(node)
+        return found
+
+    def _opened(self, node: Node) -> tuple[int, tuple[float, ...]]:
+        if node.op is CONSTANT:
+            attrs = node.attrs
+            if not _is_ordinary(attrs.value):
+                return self.of(node), ()
+            key: Any = (CONSTANT, "open", node.types)
+            return self._numbers.setdefault(key, len(self._numbers)), (attrs.value,)
+        offsets = node.op.offsets
+        places = getattr(node.attrs, offsets)
+        picks = node.inputs[0].node.op is VARIABLE and node.outputs[0].type.size == 1
+        if not picks or not any(places):
+            return self.of(node), ()
+        rest = {**vars(node.attrs), offsets: tuple([place > 0 for place in places])}
+        key = (node.op, *rest.items(), node.inputs[0].type, node.types)
+        return (
+            self._numbers.setdefault(key, len(self._numbers)),
+            tuple([place for place in places if place > 0]),
+        )
+
+
+def _is_ordinary(number: Any) -> bool:
+    """Whether it is a float that no code is special about."""
+    return type(number) is float and isfinite(number) and number not in (0.0, 1.0, -1.0)
+
+
+def with_open_numbers(node: Node, numbers: Iterator[Any]) -> Any:
+    """The attributes of a node that `Kinds.open` gave numbers of, with others in their place."""
+    if node.op is CONSTANT:
+        return replace(node.attrs, value=next(numbers))
+    places = getattr(node.attrs, node.op.offsets)
+    found = tuple([next(numbers) if place > 0 else place for place in places])
+    return replace(node.attrs, **{node.op.offsets: found})
 
 
 _MENTIONED, _GIVEN, _COMPUTED, _NUMBER = -1, -2, -3, -4
@@ -45,6 +90,10 @@ class Spelling:
         self.values: list[Value] = []
         """Those that the key mentions by their numbers."""
         self.numbers: dict[Value, int] = {}
+        self.opened: dict[Node, None] = {}
+        """Those whose numbers are not in the key, in order."""
+        self.open_numbers: list[float] = []
+        """These."""
 
     def mention(self, values: Iterable[Value]) -> None:
         for value in values:
@@ -61,7 +110,8 @@ class Spelling:
             if number is not None:
                 key += (_MENTIONED, number)
             elif node.op is CONSTANT and not node.attrs.shape:
-                key += (_NUMBER, kinds.of(node))
+                self.mention((value,))
+                key += (_NUMBER, self._open(node))
             elif node.op is VARIABLE or node.op is CONSTANT:
                 key.append(_GIVEN)
                 self.mention((value,))
@@ -70,5 +120,12 @@ class Spelling:
                 self.mention((value,))
             else:
                 self.mention(node.outputs)
-                key += (kinds.of(node), value.index)
+                key += (self._open(node) if node.op.offsets else kinds.of(node), value.index)
                 stack += node.inputs[::-1]
+
+    def _open(self, node: Node) -> int:
+        kind, found = self._kinds.open(node)
+        if found:
+            self.opened[node] = None
+            self.open_numbers += found
+        return kind
