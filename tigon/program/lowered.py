@@ -31,6 +31,7 @@ from tigon.lower.control import Control
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse.fuser import fuse
 from tigon.lower.fuse.group import Group
+from tigon.lower.fuse.order import may_come_before, put_before
 from tigon.ops.record import Family
 from tigon.passes import pipeline
 from tigon.program import stored
@@ -739,30 +740,14 @@ def _let_readers_go_first(
     if not overwritten:
         return
     readers: dict[Value, list[Group]] = {source: [] for _, source in overwritten}
-    after: dict[Group, list[Group]] = {group: [] for group in before}
     for group, read in loads.items():
         for value in read & readers.keys():
             readers[value].append(group)
-        for other in before[group]:
-            after[other].append(group)
     for writer, source in overwritten:
-        needing = _all_after(writer, after)
         for reader in readers[source]:
-            if reader not in needing and reader not in before[writer]:
+            if reader is not writer and not may_come_before(writer, reader):
                 before[writer].add(reader)
-                after[reader].append(writer)
-
-
-def _all_after(group: Group, after: dict[Group, list[Group]]) -> set[Group]:
-    """The group and all that wait for it."""
-    found = {group}
-    stack = [group]
-    while stack:
-        for other in after[stack.pop()]:
-            if other not in found:
-                found.add(other)
-                stack.append(other)
-    return found
+                put_before((reader,), writer)
 
 
 def _kernel_name(nodes: Sequence[Node]) -> str:
