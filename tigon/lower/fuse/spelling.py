@@ -35,7 +35,7 @@ class Kinds:
             found = self._known[node] = self._numbers.setdefault(key, len(self._numbers))
         return found
 
-    def open(self, node: Node) -> tuple[int, tuple[float, ...]]:
+    def without_numbers(self, node: Node) -> tuple[int, tuple[float, ...]]:
         """The same of a number, or of a view that picks one element of a variable, but for the
         number or the place, which come beside it: lowering passes them on, and where something is
         computed they do not tell."""
@@ -70,7 +70,7 @@ def _is_ordinary(number: Any) -> bool:
 
 
 def with_open_numbers(node: Node, numbers: Iterator[Any]) -> Any:
-    """The attributes of a node that `Kinds.open` gave numbers of, with others in their place."""
+    """The attributes of a node whose numbers were left out, with others in their place."""
     if node.op is CONSTANT:
         return replace(node.attrs, value=next(numbers))
     places = getattr(node.attrs, node.op.offsets)
@@ -124,7 +124,7 @@ class Spelling:
                 stack += node.inputs[::-1]
 
     def _open(self, node: Node) -> int:
-        kind, found = self._kinds.open(node)
+        kind, found = self._kinds.without_numbers(node)
         if found:
             self.opened[node] = None
             self.open_numbers += found
