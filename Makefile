@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-path bench-launches bench-data bench-check soak fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-compile bench-launches bench-data bench-check soak fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -52,6 +52,10 @@ bench: build $(VENV)/.demo-ready
 # The parts of one call, in nanoseconds.
 bench-path: build
 	PYTHONPATH=. $(PY) benchmarks/path.py
+
+# How long compiling takes, and how it grows; COMPILE="forward --repeats 5": some rows, more turns.
+bench-compile: build
+	PYTHONPATH=. $(PY) benchmarks/compiling.py $(COMPILE)
 
 # Every launch of a training step, in microseconds.
 bench-launches: build

@@ -112,7 +112,9 @@ class Program:
     rest residuals for the gradient. `cost` estimates microseconds on one core: below
     `inline_threshold` a ready program runs on the caller's thread, otherwise it is pushed.
     `may_alias[o]` lists the inputs whose memory output o may share when `out=` makes it so;
-    for any other overlap the program writes to fresh memory and copies.
+    so it may where `last_reads` of the input, the wave that reads it last, is less than `writes` of
+    the output, the wave that writes it. For any other overlap the program writes to fresh memory
+    and copies.
     `gradient`, if given, is called with the tuple of wanted inputs (bools) once for each distinct
     such tuple, on the first recorded call, and returns a `Gradient`, or None when nothing flows."""
 
@@ -130,6 +132,8 @@ class Program:
         gradient: Callable[[tuple[bool, ...]], Gradient | None] | None = None,
         keep_alive: Any = None,
         tag: Any = None,  # whatever the owner wants to find again (an operator call, a graph)
+        last_reads: Iterable[int] = (),
+        writes: Iterable[int] = (),
     ) -> None: ...
     tag: Any
     answers_truth: bool  # a comparison, whose zeros and ones are no numbers

@@ -48,7 +48,12 @@ class Program : public Callee {
   size_t visible = 0;
   bool answers_truth = false;  // of a comparison: its zeros and ones are no numbers
   bool updates = false;        // given outputs stay as they are where an operand has failed
+  // Of each output, inputs that are read in step by the launch that writes it.
   std::vector<std::vector<uint32_t>> may_alias;
+  // The wave that reads an input last, and the one that writes an output: an output may lie where
+  // an input does that is read in earlier waves only. Empty: none may.
+  std::vector<int32_t> last_reads;
+  std::vector<int32_t> writes;
   Ref<ProgramCode> code;
   uint64_t calls = 0;
 };

@@ -120,6 +120,9 @@ void record_call(Callee& callee, PyObject* self, Array* const* inputs, const Imm
 }
 
 bool may_share(const Program& program, size_t output, size_t input) {
+  if (output < program.writes.size() && input < program.last_reads.size() &&
+      program.last_reads[input] < program.writes[output])
+    return true;
   if (output >= program.may_alias.size()) return false;
   for (uint32_t allowed : program.may_alias[output]) {
     if (allowed == input) return true;

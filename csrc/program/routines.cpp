@@ -1,5 +1,7 @@
 #include "program/routines.h"
 
+#include "program/sorting.h"
+
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -395,6 +397,8 @@ const std::map<std::string, Both>& routines() {
   return all;
 }
 
+constexpr const char* kOrder = "order";  // needs no library
+
 const Entry& entry_of(const Both& routine, int64_t dtype) {
   if (dtype < 0 || dtype > 1) throw InternalError("routine: of float32 and float64 only");
   return dtype == 0 ? routine.of_float : routine.of_double;
@@ -416,11 +420,13 @@ bool is_routine(Kernel kernel) {
 }
 
 Kernel routine_kernel(const std::string& name, int64_t dtype) {
+  if (name == kOrder) return order_kernel(dtype);
   return entry_of(routine_named(name), dtype).kernel;
 }
 
 size_t routine_scratch_bytes(const std::string& name, int64_t dtype,
                              const std::vector<int64_t>& numbers) {
+  if (name == kOrder) return order_scratch_bytes(dtype, numbers);
   const Both& routine = routine_named(name);
   if (numbers.size() != routine.numbers)
     throw InternalError("routine " + name + ": takes " + std::to_string(routine.numbers) +

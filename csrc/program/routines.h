@@ -1,4 +1,5 @@
-// Kernels that call LAPACK: a batch of matrices each, points being its matrices.
+// Kernels that are found by name. Most call LAPACK: a batch of matrices each, points being its
+// matrices. "order" (sorting.h) sorts lines and needs no library.
 //
 // Matrices lie row after row, and LAPACK counts columns first: it is given the transpose of each,
 // in place, and the other triangle.

@@ -78,7 +78,8 @@ void init_program(Program* program, std::string name, const std::vector<TypePair
                   const std::vector<TypePair>& outputs, size_t visible, size_t arena_bytes,
                   const std::vector<nb::bytes>& constants, nb::object waves,
                   const std::vector<std::vector<uint32_t>>& may_alias, double cost,
-                  nb::object gradient, nb::object keep_alive, nb::object tag) {
+                  nb::object gradient, nb::object keep_alive, nb::object tag,
+                  const std::vector<int32_t>& last_reads, const std::vector<int32_t>& writes) {
   translated([&] {
     auto built = std::make_unique<Program>();
     built->name = std::move(name);
@@ -87,6 +88,8 @@ void init_program(Program* program, std::string name, const std::vector<TypePair
     if (visible > outputs.size()) throw InternalError("Program: more visible outputs than outputs");
     built->visible = visible;
     built->may_alias = may_alias;
+    built->last_reads = last_reads;
+    built->writes = writes;
     built->gradient = std::move(gradient);
     built->tag = std::move(tag);
     built->code = Ref<ProgramCode>(new ProgramCode);
@@ -261,7 +264,7 @@ void bind_programs(nb::module_& m) {
       .def("__init__", init_program, "name"_a, "inputs"_a, "outputs"_a, "visible"_a,
            "arena_bytes"_a, "constants"_a, "waves"_a, "may_alias"_a = nb::make_tuple(),
            "cost"_a = 0.0, "gradient"_a = nb::none(), "keep_alive"_a = nb::none(),
-           "tag"_a = nb::none())
+           "tag"_a = nb::none(), "last_reads"_a = nb::make_tuple(), "writes"_a = nb::make_tuple())
       .def_rw("tag", &Program::tag, nb::arg().none())
       .def_rw("answers_truth", &Program::answers_truth)
       .def_rw("updates", &Program::updates)

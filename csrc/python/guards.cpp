@@ -255,6 +255,7 @@ struct Guard {
 class Guards {
  public:
   size_t add(Guard guard) {
+    if (guard.place == Place::kNames) names_at_.emplace(guard.owner.ptr(), all_.size());
     all_.push_back(std::move(guard));
     return all_.size() - 1;
   }
@@ -293,12 +294,10 @@ class Guards {
 
   // One guard for all names of a dictionary.
   size_t add_name(nb::object space, nb::object name) {
-    size_t at = 0;
-    while (at < all_.size() &&
-           !(all_[at].place == Place::kNames && all_[at].owner.ptr() == space.ptr()))
-      ++at;
-    if (at == all_.size())
-      add({Place::kNames, std::move(space), required(PyList_New(0)), required(PyList_New(0))});
+    auto known = names_at_.find(space.ptr());
+    size_t at = known == names_at_.end() ? add({Place::kNames, std::move(space),
+                                                required(PyList_New(0)), required(PyList_New(0))})
+                                         : known->second;
     Guard& all = all_[at];
     PyObject* found = PyDict_GetItemWithError(all.owner.ptr(), name.ptr());
     if (!found && PyErr_Occurred()) throw nb::python_error();
@@ -328,10 +327,12 @@ class Guards {
   void clear() {
     std::vector<Guard> all;
     all.swap(all_);
+    names_at_.clear();
   }
 
  private:
   std::vector<Guard> all_;
+  std::unordered_map<PyObject*, size_t> names_at_;  // by dictionary, which the guard keeps
 };
 
 bool is_guards(PyObject* object) {

@@ -53,7 +53,7 @@ BOUNDED = {
     "gluon.trace.values._equal_states": "what generators of random numbers give",
     "initializer.create": ONCE,
     "ir.graph._exact": "attributes, nested once",
-    "ir.graph._parts": "attributes, nested once",
+    "ir.graph._is_open": "attributes, nested once",
     "ir.text._parse_statement parse": "the nesting of loops; caught where it is read from a file",
     "ir.text._show_attrs show": LOOPS,
     "ops.control_structure._rebuilt": "checked: DEEPEST",
@@ -73,10 +73,9 @@ BOUNDED = {
     "sym.symbol.enter": "a captured array's symbol enters at once",
     "passes.insert_casts._in_loop insert_casts insert_casts.rule": LOOPS,
     "passes.insert_casts.remove_casts remove_casts.rule": LOOPS,
-    "passes.decompose._expand decompose": "composites made of composites",
-    "passes.gradient._pull_back _pull_back_by_value _walk _within": (
-        "composites made of composites, loops within loops"
-    ),
+    "passes.decompose._Expansion._template _Expansion.rule": "composites made of composites",
+    "passes.gradient._pull_back _pull_back_alike _pull_back_anew _pull_back_by_value _walk "
+    "_within": ("composites made of composites, loops within loops"),
     "passes.widen_floats._primitives": "composites made of composites",
     "backends.llvm.scalar._before_narrowing _cast": "by way of float32, and to it of float64",
     "passes.set_mode.in_prediction in_prediction.rule": LOOPS,

@@ -47,7 +47,13 @@ def describe(graph: Graph) -> str:
             f"temporary {index}: {request.nbytes} bytes at {offset}, "
             f"waves {request.first} to {request.last}"
         )
-    for index, sources in enumerate(lowered.may_alias):
+    for index, written in enumerate(lowered.writes):
+        sources = [
+            number
+            for number, read in enumerate(lowered.last_reads)
+            if (number in lowered.may_alias[index] or read < written)
+            and lowered.graph.inputs[number].type.nbytes == lowered.graph.outputs[index].type.nbytes
+        ]
         if sources:
             taken = ", ".join(lowered.graph.inputs[source].node.name for source in sources)
             lines.append(f"output {index} may lie where {taken} does")

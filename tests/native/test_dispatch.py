@@ -314,6 +314,28 @@ def test_out_may_alias_only_where_the_compiler_says_so(kernels: Kernels) -> None
     np.testing.assert_array_equal(b.asnumpy(), 3 * x + 20)
 
 
+def test_an_output_lies_where_an_input_does_that_earlier_waves_read(kernels: Kernels) -> None:
+    """Nothing is said of pairs: the waves tell."""
+    n = 8
+    x = np.arange(n, dtype=np.float32)
+    # Wave 0: t = a + b. Wave 1: out = t + b.
+    a_place, b_place = (_native.INPUT, 0), (_native.INPUT, 1)
+    first = kernels.launch("add", [a_place, b_place, (_native.ARENA, 0)], n)
+    second = kernels.launch("add", [(_native.ARENA, 0), b_place, (_native.OUTPUT, 0)], n)
+    types = [(FLOAT32, (n,))]
+    program = _native.Program(
+        "twice", types * 2, types, 1, 64, [], [[first], [second]], last_reads=[0, 1], writes=[1]
+    )
+    a, b = array(x), array(x + 10)
+    before = _native.stats()["bytes_now"]
+    _native.reset_peak()
+    program((a, b), out=[a])
+    assert _native.stats()["bytes_peak"] == before + 64  # the arena
+    np.testing.assert_array_equal(a.asnumpy(), 3 * x + 20)
+    program((a, b), out=[b])  # read by the wave that writes: copied
+    np.testing.assert_array_equal(b.asnumpy(), 5 * x + 40)
+
+
 def test_partial_overlap_is_never_in_place(kernels: Kernels) -> None:
     base = array(np.arange(12))
     x, out = base.view(0, (8,)), base.view(2, (8,))

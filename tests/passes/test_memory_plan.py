@@ -12,6 +12,9 @@ from tigon.analysis.memory_plan import (
     MemoryRow,
     Plan,
     Request,
+    _meetings,
+    _place_in_time,
+    _Placed,
     check_plan,
     plan,
 )
@@ -39,6 +42,44 @@ def test_random_plans_obey_the_laws(made: list[Request]) -> None:
     assert found.total_bytes <= sum(aligned)
     assert found.slots <= sum(size > 0 for size in aligned)
     assert plan(made) == found
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_buffers_are_found_by_the_steps_at_which_they_live(lives: list[tuple[int, int]]) -> None:
+    placed = _Placed(81)
+    for index, (first, length) in enumerate(lives):
+        placed.add(index, first, first + length)
+    for first in range(0, 44, 3):
+        for last in (first, first + 1, first + 17):
+            expected = [
+                index
+                for index, (begin, length) in enumerate(lives)
+                if begin <= last and begin + length >= first
+            ]
+            assert sorted(placed.alive_within(first, last)) == expected
+
+
+@given(requests())
+@settings(max_examples=300, deadline=None)
+def test_plans_by_time_alone_obey_the_laws(made: list[Request]) -> None:
+    """As they are made where too many buffers are alive at once to look at all pairs."""
+    sizes = [-(-r.nbytes // ALIGNMENT) * ALIGNMENT for r in made]
+    order = sorted(range(len(made)), key=lambda i: (made[i].first, -sizes[i]))
+    if made:
+        check_plan(made, _place_in_time(made, sizes, order))
+
+
+def test_what_many_buffers_need_at_once_is_all_that_they_take() -> None:
+    """Of 2,000 buffers each is kept for its reader, backwards: as many pairs as there are."""
+    count = 1000
+    kept = [Request(f"kept{i}", 100, i, 2 * count - i) for i in range(count)]
+    passed = [Request(f"passed{i}", 64, count + i, count + i + 1) for i in range(count)]
+    found = plan([*kept, *passed])
+    check_plan([*kept, *passed], found)
+    # The first of those passed on comes on top; the others lie where others have ended.
+    assert found.total_bytes <= count * 128 + 3 * 64
+    assert _meetings(kept) == count * (count - 1) // 2
 
 
 @given(requests())

@@ -133,6 +133,8 @@ def test_what_is_written_can_be_read() -> None:
         128,
         [b"\x00\xff"],
         [[0], []],
+        [-1, 2],
+        [3, 0],
         1.5,
         MemoryPlan(100, 2, 128, 200, rows),
         7,

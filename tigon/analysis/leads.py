@@ -21,7 +21,8 @@ def leads(graph: Graph, results: Sequence[Value]) -> list[list[int]]:
         for value in node.outputs:
             reached[value] = mask
     return [
-        [i for i in range(len(graph.inputs)) if reached.get(value, 0) >> i & 1] for value in results
+        [i for i, bit in enumerate(reversed(f"{reached.get(value, 0):b}")) if bit == "1"]
+        for value in results
     ]
 
 

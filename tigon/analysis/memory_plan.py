@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
 
 from tigon.base import InternalError
 from tigon.base.frozen import Frozen
@@ -49,6 +50,8 @@ def plan(requests: Sequence[Request], alignment: int = ALIGNMENT) -> Plan:
     sizes = [-(-request.nbytes // alignment) * alignment for request in requests]
     by_size = sorted(range(len(requests)), key=lambda i: (-sizes[i], requests[i].first))
     by_time = sorted(range(len(requests)), key=lambda i: (requests[i].first, -sizes[i]))
+    if _meetings(requests) > MOST_MEETINGS:
+        return _place_in_time(requests, sizes, by_time)
     best: Plan | None = None
     least = _live_peak(requests, sizes)
     for order in (by_size, by_time):
@@ -61,6 +64,99 @@ def plan(requests: Sequence[Request], alignment: int = ALIGNMENT) -> Plan:
     if best is None:
         raise InternalError("memory plan: no variant was tried")
     return best
+
+
+MOST_MEETINGS = 200_000
+"""Pairs of buffers alive at once that are looked at. A thousand layers that keep values for their
+gradients have a million; then buffers are placed by time alone, against free memory instead."""
+
+
+def _meetings(requests: Sequence[Request]) -> int:
+    """Pairs alive at one step: those begun before a buffer ends but for those ended before it
+    begins, of the buffers before it in order of their begin."""
+    ends = sorted(request.last for request in requests)
+    firsts = sorted(request.first for request in requests)
+    return sum(begun - bisect_left(ends, first) for begun, first in enumerate(firsts))
+
+
+def _place_in_time(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[int]) -> Plan:
+    """Each buffer, in order of their begin, in the place of one that hands over, else in the
+    tightest stretch of memory that is free by then."""
+    offsets = [0] * len(requests)
+    memory = _Memory()
+    ending = iter(sorted(order, key=lambda index: requests[index].last))
+    next_to_end = next(ending)
+    for index in order:
+        request = requests[index]
+        while requests[next_to_end].last < request.first:
+            if sizes[next_to_end]:
+                memory.release(next_to_end, offsets[next_to_end], sizes)
+            next_to_end = next(ending)
+        if sizes[index] == 0:
+            continue
+        for source in request.may_share:
+            if _hands_over(requests, source, index) and all(
+                _hands_over(requests, other, index) for other in memory.at[offsets[source]]
+            ):
+                offsets[index] = offsets[source]
+                memory.at[offsets[source]].append(index)
+                break
+        else:
+            offsets[index] = memory.take(sizes[index])
+            memory.at[offsets[index]] = [index]
+    return Plan(tuple(offsets), memory.top, _most_at_once(requests, sizes, offsets))
+
+
+class _Memory:
+    """The stretches that are free, and the buffers that begin at each taken place."""
+
+    def __init__(self) -> None:
+        self.top = 0
+        self.at: dict[int, list[int]] = {}
+        self._free: list[tuple[int, int]] = []  # (size, start), in order
+        self._by_start: dict[int, int] = {}
+        self._by_end: dict[int, int] = {}
+
+    def take(self, size: int) -> int:
+        number = bisect_left(self._free, (size, 0))
+        if number == len(self._free):
+            # Above all others: what is free below the top is a part of it.
+            start = self._by_end.get(self.top)
+            if start is None:
+                start = self.top
+            else:
+                self._remove(start, self.top)
+            self.top = start + size
+            return start
+        found, start = self._free[number]
+        self._remove(start, start + found)
+        self._add(start + size, start + found)
+        return start
+
+    def release(self, index: int, start: int, sizes: Sequence[int]) -> None:
+        here = self.at[start]
+        before = max(sizes[other] for other in here)
+        here.remove(index)
+        after = max((sizes[other] for other in here), default=0)
+        begin, end = start + after, start + before
+        if begin == end:
+            return
+        if begin in self._by_end:
+            begin = self._by_end[begin]
+            self._remove(begin, start + after)
+        if end in self._by_start:
+            end = self._by_start[end]
+            self._remove(start + before, end)
+        self._add(begin, end)
+
+    def _add(self, start: int, end: int) -> None:
+        if start < end:
+            self._by_start[start], self._by_end[end] = end, start
+            insort(self._free, (end - start, start))
+
+    def _remove(self, start: int, end: int) -> None:
+        del self._by_start[start], self._by_end[end]
+        del self._free[bisect_left(self._free, (end - start, start))]
 
 
 def _live_peak(requests: Sequence[Request], sizes: Sequence[int]) -> int:
@@ -81,7 +177,7 @@ def _live_peak(requests: Sequence[Request], sizes: Sequence[int]) -> int:
 
 def _place(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[int]) -> Plan:
     offsets = [0] * len(requests)
-    placed: list[int] = []
+    placed = _Placed(1 + max((request.last for request in requests), default=0))
     takers: dict[int, list[int]] = {}
     for index, request in enumerate(requests):
         for source in request.may_share:
@@ -90,27 +186,74 @@ def _place(requests: Sequence[Request], sizes: Sequence[int], order: Sequence[in
         if sizes[index] == 0:
             continue
         request = requests[index]
-        # Plain comparisons: this loop is quadratic.
-        first, last = request.first, request.last
-        rivals = [i for i in placed if requests[i].first <= last and requests[i].last >= first]
+        rivals = placed.alive_within(request.first, request.last)
         offset = _in_place(requests, sizes, offsets, index, takers.get(index, ()), rivals)
         if offset is None:
             taken = sorted((offsets[i], offsets[i] + sizes[i]) for i in rivals)
             offset = _tightest_gap(taken, sizes[index])
         offsets[index] = offset
-        placed.append(index)
-    total = max((offsets[i] + sizes[i] for i in placed), default=0)
+        placed.add(index, request.first, request.last)
+    total = max((o + size for o, size in zip(offsets, sizes, strict=True) if size), default=0)
     return Plan(tuple(offsets), total, _most_at_once(requests, sizes, offsets))
 
 
 def _most_at_once(requests: Sequence[Request], sizes: Sequence[int], offsets: Sequence[int]) -> int:
     """The most places taken at one step; a buffer and its successor in place count once."""
-    at: dict[int, set[int]] = {}
+    events = []
     for request, size, offset in zip(requests, sizes, offsets, strict=True):
         if size:
-            for step in range(request.first, request.last + 1):
-                at.setdefault(step, set()).add(offset)
-    return max(map(len, at.values()), default=0)
+            events += [(request.first, 1, offset), (request.last + 1, -1, offset)]
+    events.sort()
+    here: dict[int, int] = {}
+    most = step = 0
+    for at, change, offset in events:
+        if at != step:
+            most, step = max(most, len(here)), at
+        here[offset] = here.get(offset, 0) + change
+        if not here[offset]:
+            del here[offset]
+    return most
+
+
+class _Placed:
+    """Buffers by the steps at which they are alive. Finding those of a stretch of steps takes as
+    long as there are such, and a little for the logarithm of how many steps there are.
+
+    A stretch is a whole multiple of its length, a power of two, known as (length, multiple)."""
+
+    def __init__(self, steps: int) -> None:
+        self._lengths = [1 << bit for bit in range(steps.bit_length() + 1)]
+        self._begun: dict[tuple[int, int], list[int]] = {}
+        self._throughout: dict[tuple[int, int], list[int]] = {}
+        """Each buffer in the fewest stretches that its life is made of."""
+
+    def add(self, index: int, first: int, last: int) -> None:
+        for length in self._lengths:
+            self._begun.setdefault((length, first // length), []).append(index)
+        for stretch in _stretches(first, last + 1):
+            self._throughout.setdefault(stretch, []).append(index)
+
+    def alive_within(self, first: int, last: int) -> list[int]:
+        """Those alive at some step from `first` to `last`."""
+        found: list[int] = []
+        for stretch in _stretches(first + 1, last + 1):
+            found += self._begun.get(stretch, ())
+        for length in self._lengths:
+            found += self._throughout.get((length, first // length), ())
+        return found
+
+
+def _stretches(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The fewest that steps from `start` up to `end` are made of."""
+    length = 1
+    while start < end:
+        if start & 1:
+            yield length, start
+            start += 1
+        if end & 1:
+            end -= 1
+            yield length, end
+        start, end, length = start >> 1, end >> 1, length << 1
 
 
 def _in_place(

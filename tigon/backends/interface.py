@@ -14,8 +14,9 @@ and stores before it writes the first (`tests/backends/test_in_place.py`).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Hashable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from tigon.base.frozen import Frozen
 from tigon.base.tiles import Registers
@@ -43,6 +44,17 @@ class Launchable(Frozen):
     grain: int  # fewest points worth a chunk of their own
     scratch_bytes: int  # private memory of each call, 64-byte aligned
     cost_us: float  # estimate for all points on one core
+    open: tuple[tuple[int, str, Any], ...] = ()
+    """Slots with numbers that other launches of the nest have others of: place, form, number."""
+
+    def packed(self) -> bytes:
+        """The parameter block with these numbers as they are now known."""
+        if not self.open:
+            return self.slots
+        block = bytearray(self.slots)
+        for place, form, number in self.open:
+            struct.pack_into(form, block, 8 * place, number)
+        return bytes(block)
 
 
 class Store(Protocol):

@@ -215,6 +215,8 @@ def as_dtype(given: object, where: str = "dtype") -> DType:
     """
     if isinstance(given, DType):
         return given
+    if type(given) is str and (known := _BY_NAME.get(given)) is not None:
+        return known
     try:
         dtype = np.dtype(given)  # type: ignore[call-overload]
         name = "bfloat16" if dtype == _BITS else dtype.name

@@ -43,7 +43,7 @@ class RuntimeExtents:
     def __init__(self, likely: Sequence[int]) -> None:
         self.examples = _distinct_primes(likely)
         self.guards: dict[tuple[RuntimeExtent, _Test], bool] = {}
-        self._values: Sequence[int] | None = None
+        self._values: Sequence[Any] | None = None
         self.unknown = tuple(
             RuntimeExtent(self, {(("n", number),): 1}) for number in range(len(likely))
         )
@@ -58,7 +58,7 @@ class RuntimeExtents:
         )
 
     @contextmanager
-    def known(self, values: Sequence[int]) -> Iterator[None]:
+    def known(self, values: Sequence[Any]) -> Iterator[None]:
         """Inside, the extents are plain numbers to whoever asks, and no condition is added."""
         before, self._values = self._values, values
         try:
@@ -67,7 +67,7 @@ class RuntimeExtents:
             self._values = before
 
     @property
-    def values(self) -> Sequence[int] | None:
+    def values(self) -> Sequence[Any] | None:
         return self._values
 
 
@@ -312,6 +312,35 @@ class RuntimeRatio(Frozen, RuntimeNumber):
 
     def __float__(self) -> float:
         return self.numerator / int(self.denominator)
+
+
+class RuntimeScalar(RuntimeNumber):
+    """A float that is known when a program runs. Nothing may be asked of it before."""
+
+    __slots__ = ("_extents", "_number")
+
+    def __init__(self, extents: RuntimeExtents, number: int) -> None:
+        """The value of this number among those that are known then."""
+        self._extents = extents
+        self._number = number
+
+    def __float__(self) -> float:
+        values = self._extents.values
+        if values is None:
+            raise UnknownExtent(f"{self} would have to be a plain number")
+        return float(values[self._number])
+
+    def __eq__(self, other: object) -> Any:
+        if self is other:
+            return True
+        if isinstance(other, RuntimeNumber):
+            return False
+        raise UnknownExtent(f"{self} is compared with {other}")
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"c{self._number}"
 
 
 def is_one(extent: _Number) -> bool:

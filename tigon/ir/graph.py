@@ -15,7 +15,7 @@ import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype
 from tigon.base.dtypes import bool_, float32, int64, rounded
-from tigon.base.extents import RuntimeExtent, RuntimeNumber, is_known
+from tigon.base.extents import RuntimeExtent, RuntimeNumber
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 
@@ -127,10 +127,18 @@ class Node:
             pass
         elif op is VARIABLE:
             self.types = None if attrs.type is None else (attrs.type,)
-        elif all(value.node.types is not None for value in inputs):
-            self.types = op.infer_types(attrs, tuple(value.type for value in inputs))
+        else:
+            known = []
+            for value in inputs:
+                if value.node.types is None:
+                    break
+                known.append(value.node.types[value.index])
+            else:
+                self.types = op.infer_types(attrs, tuple(known))
         count = len(self.types) if self.types is not None else op.output_count(attrs)
-        self.outputs = tuple(Value(self, index) for index in range(count))
+        self.outputs = (
+            (Value(self, 0),) if count == 1 else tuple([Value(self, n) for n in range(count)])
+        )
 
     @property
     def label(self) -> str:
@@ -172,8 +180,10 @@ def _same_types(new: tuple[Value, ...] | None, old: tuple[Value, ...]) -> bool:
         return True
     if len(new) != len(old):
         return False
-    pairs = zip(new, old, strict=True)
-    return all(a is b or (a.node.types is not None and a.type == b.type) for a, b in pairs)
+    for a, b in zip(new, old, strict=True):
+        if a is not b and (a.node.types is None or a.type != b.type):
+            return False
+    return True
 
 
 # ------------------------------------------------------------------------- leaves
@@ -193,6 +203,7 @@ class ConstantAttrs(Frozen):
 
 
 class _Variable:
+    family = None
     name = "null"  # as MXNet's files call it
 
     def output_count(self, attrs: VariableAttrs) -> int:
@@ -205,6 +216,7 @@ class _Variable:
 
 
 class _Constant:
+    family = None
     name = "constant"
 
     def output_count(self, attrs: ConstantAttrs) -> int:
@@ -346,20 +358,28 @@ def nodes_within(node: Node) -> Iterator[Node]:
 
 def is_open(node: Node) -> bool:
     """Whether run-time extents decide what the node computes."""
-    values = [value for value in (*node.inputs, *node.outputs) if value.is_typed]
-    return not all(is_known(*value.shape) for value in values) or has_open_attributes(node)
+    for value in node.inputs:
+        if value.node.types is not None and _is_open(value.node.types[value.index].shape):
+            return True
+    for type_ in node.types or ():
+        if _is_open(type_.shape):
+            return True
+    return has_open_attributes(node)
 
 
 def has_open_attributes(node: Node) -> bool:
-    return any(isinstance(part, RuntimeNumber) for part in _parts(attrs_key(node.attrs)))
+    return node.attrs is not None and any(map(_is_open, vars(node.attrs).values()))
 
 
-def _parts(key: Any) -> Iterator[Any]:
-    if isinstance(key, tuple):
-        for part in key:
-            yield from _parts(part)
-    else:
-        yield key
+def _is_open(part: Any) -> bool:
+    """Whether a run-time extent is in it."""
+    kind = type(part)
+    if kind is tuple:
+        for each in part:
+            if type(each) is not int and _is_open(each):
+                return True
+        return False
+    return _is_open(part.key) if kind is Graph else isinstance(part, RuntimeNumber)
 
 
 def topological_order(values: Sequence[Value], stop: Container[Value] = ()) -> list[Node]:
@@ -372,17 +392,20 @@ def topological_order(values: Sequence[Value], stop: Container[Value] = ()) -> l
     for value in values:
         if value.node in seen or value in stop:
             continue
-        stack: list[tuple[Node, int]] = [(value.node, 0)]
         seen.add(value.node)
+        stack = [(value.node, iter(value.node.inputs))]
         while stack:
-            node, position = stack.pop()
-            if position == len(node.inputs):
-                order.append(node)
-                continue
-            stack.append((node, position + 1))
-            operand = node.inputs[position]
-            child = operand.node
-            if child not in seen and operand not in stop:
+            node, operands = stack[-1]
+            for operand in operands:
+                child = operand.node
+                if child in seen or operand in stop:
+                    continue
                 seen.add(child)
-                stack.append((child, 0))
+                if child.inputs:
+                    stack.append((child, iter(child.inputs)))
+                    break
+                order.append(child)
+            else:
+                order.append(node)
+                stack.pop()
     return order

@@ -11,14 +11,22 @@ Rule = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | None"]
 """Given a node and its already rewritten inputs: its new outputs, or None to keep it."""
 
 
-def rewrite(graph: Graph, rule: Rule) -> Graph:
-    """Apply `rule` to every node, inputs first. The same object comes back when nothing changed."""
+def rewrite(graph: Graph, rule: Rule, concerned: Callable[[Node], bool] | None = None) -> Graph:
+    """Apply `rule` to every node, inputs first. The same object comes back when nothing changed:
+    at once where no node is `concerned`, without which there is nothing that the rule replaces."""
+    if concerned is not None and not any(map(concerned, graph.nodes)):
+        return graph
     replaced: dict[Value, Value] = {}
+    new_of = replaced.get
     for node in graph.nodes:
-        inputs = tuple(replaced.get(value, value) for value in node.inputs)
+        inputs = node.inputs
+        if replaced and inputs:
+            found = tuple([new_of(value, value) for value in inputs])
+            if found != inputs:  # by identity: values are equal to themselves only
+                inputs = found
         outputs = rule(node, inputs)
         if outputs is None:
-            if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+            if inputs is node.inputs:
                 continue
             outputs = node.replace(inputs).outputs
         for old, new in zip(node.outputs, outputs, strict=True):

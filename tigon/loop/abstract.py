@@ -68,6 +68,11 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
     >>> one is other, struct.unpack("<qd", first), struct.unpack("<qd", second)
     (True, (5, 2.0), (7, 3.0))
     """
+    structure, numbers = _split(nest)
+    return structure, b"".join(struct.pack(form, value) for form, value in numbers)
+
+
+def _split(nest: AnyNest) -> tuple[AnyNest, tuple[Number, ...]]:
     found = _done.get(nest)
     if found is None:
         rewriter = _Abstract()
@@ -77,8 +82,17 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
                 _done.clear()
             structure = _structures.setdefault(structure, structure)
             found = _done[nest] = structure, tuple(rewriter.values)
-    structure, numbers = found
-    return structure, b"".join(struct.pack(form, value) for form, value in numbers)
+    return found
+
+
+def open_numbers(nest: AnyNest) -> tuple[tuple[int, str, RuntimeNumber], ...]:
+    """The slots of a nest that hold what is known at launch only: where each is, how it is packed,
+    and what."""
+    return tuple(
+        (place, form, value)
+        for place, (form, value) in enumerate(_split(nest)[1])
+        if isinstance(value, RuntimeNumber)
+    )
 
 
 def bind(structure: AnyNest, values: bytes) -> AnyNest:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 from tigon.analysis.views import is_computed
-from tigon.base.extents import is_one, same_shape
+from tigon.base.extents import RuntimeExtents, is_one, same_shape
+from tigon.base.lazy import computed_once
 from tigon.base.types import Shape
 from tigon.ir import VARIABLE, Node, Value
 from tigon.loop import build as L
@@ -34,38 +35,82 @@ from tigon.lower.elements import Coords, Elements, delinearize, is_array_constan
 from tigon.lower.fuse.group import Fusion, Group
 
 
+class Given(NamedTuple):
+    """Numbers of one of several nests that are one but for these."""
+
+    numbers: RuntimeExtents
+    values: tuple[float, ...]
+
+
 class LoweredNest:
     """A nest with concrete numbers, and the value behind each of its buffers (None: scratch)."""
 
-    def __init__(self, nest: AnyNest | Any, values: list[Value | None]) -> None:
-        """`nest`: a nest, or the `Control` of a loop or branch."""
+    def __init__(
+        self,
+        nest: AnyNest | Any,
+        values: list[Value | None],
+        order: _Order | None = None,
+        given: Given | None = None,
+    ) -> None:
+        """`nest`: a nest, or the `Control` of a loop or branch. `given`: what the numbers among
+        those of the nest are that were left open."""
         self.nest = nest
         self.values = values
+        self.given = given
+        self._order = _Order(nest) if order is None else order
+
+    def known(self) -> AbstractContextManager[None]:
+        """Inside, its open numbers are known."""
+        return nullcontext() if self.given is None else self.given.numbers.known(self.given.values)
+
+    def over(self, values: list[Value | None], given: Given | None = None) -> LoweredNest:
+        """The same nest over other values."""
+        return LoweredNest(self.nest, values, self._order, given)
 
     def in_step(self, read: Value, written: Value) -> bool:
         """Whether both may be the same memory: every read of one is at the element where the same
         point writes the other, and comes before that write. A backend may compute a point's values
         more than once or several points at a time, as long as it keeps to this order."""
-        if read not in self.values or written not in self.values:
-            return False
-        if not isinstance(self.nest, Nest | Contraction):
-            return False
         if read.dtype.itemsize != written.dtype.itemsize:
             return False
+        from_, to = (
+            tuple([place for place, value in enumerate(self.values) if value is wanted])
+            for wanted in (read, written)
+        )
+        return bool(from_ and to) and self._order.in_step(from_, to)
+
+
+class _Order:
+    """In which order a nest reads and writes its buffers."""
+
+    def __init__(self, nest: AnyNest | Any) -> None:
+        self._nest = nest
+        self._known: dict[tuple[tuple[int, ...], tuple[int, ...]], bool] = {}
+
+    def in_step(self, read: tuple[int, ...], written: tuple[int, ...]) -> bool:
+        """`LoweredNest.in_step` of the values of these buffers."""
+        found = self._known.get((read, written))
+        if found is None:
+            found = self._known[read, written] = self._find(read, written)
+        return found
+
+    def _find(self, read: tuple[int, ...], written: tuple[int, ...]) -> bool:
+        if not isinstance(self._nest, Nest | Contraction):
+            return False
         loads, stores = self._accesses
-        here = [access for access in stores if self.values[access.buffer] is written]
+        here = [access for access in stores if access.buffer in written]
         if len(here) != 1:
             return False
         (store,) = here
         return not store.accumulate and all(
             access.index == store.index and access.time <= store.time and access.covers_as(store)
             for access in loads
-            if self.values[access.buffer] is read
+            if access.buffer in read
         )
 
-    @cached_property
+    @computed_once
     def _accesses(self) -> tuple[list[_Access], list[_Access]]:
-        return _accesses(self.nest)
+        return _accesses(self._nest)
 
 
 class _Access:
@@ -127,7 +172,7 @@ class Body:
         self.ranges = ranges
         self.buffers = _Buffers()
         self.bound: dict[Value, Callable[[Coords], Expr | None]] = {}
-        self.elements = Elements(ranges, self._stop)
+        self.elements = Elements(ranges, self._stop, fusion.attributes)
 
     def _stop(self, value: Value, coords: Coords) -> Expr | None:
         if value in self.bound:

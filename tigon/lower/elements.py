@@ -7,7 +7,8 @@ expression of a value that has memory, or a local, or None to walk on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tigon.base import DType, InternalError
 from tigon.base.dtypes import whole_number
@@ -29,9 +30,13 @@ Stop = Callable[[Value, Coords], "Expr | None"]
 class Elements:
     """Expands values into expressions; remembers what it has expanded."""
 
-    def __init__(self, ranges: Ranges, stop: Stop) -> None:
+    def __init__(
+        self, ranges: Ranges, stop: Stop, attributes: Mapping[Node, Any] | None = None
+    ) -> None:
+        """`attributes` of nodes in the place of their own."""
         self.ranges = ranges
         self._stop = stop
+        self._attributes = attributes or {}
         self._known: dict[tuple[Value, Coords], Expr] = {}
 
     def at(self, value: Value, coords: Coords) -> Expr:
@@ -49,7 +54,7 @@ class Elements:
         if node.op is CONSTANT:
             if node.attrs.shape:
                 raise InternalError("an array constant has memory")
-            return L.const(node.attrs.value, node.types[0].dtype)  # type: ignore[index]
+            return L.const(self._attrs_of(node).value, node.types[0].dtype)  # type: ignore[index]
         if node.op.family in POINTWISE:
             return self.formula(node, coords)
         if node.op.family in TRANSPARENT:
@@ -64,7 +69,8 @@ class Elements:
         operands: list[Expr] = []
         for value in node.inputs:
             if value.node.op is CONSTANT and not value.node.attrs.shape:
-                operands.append(L.const(_fit(node, value.node.attrs.value, dtype), dtype))
+                number = self._attrs_of(value.node).value
+                operands.append(L.const(_fit(node, number, dtype), dtype))
             else:
                 operand = self.at(value, broadcast_coords(coords, value.shape))
                 operands.append(L.cast(operand, dtype) if value.type.weak else operand)
@@ -83,7 +89,10 @@ class Elements:
             )
 
         types = tuple(value.type for value in node.inputs)
-        return node.op.rule(node.op.lower, node.attrs, types, coords, read)
+        return node.op.rule(node.op.lower, self._attrs_of(node), types, coords, read)
+
+    def _attrs_of(self, node: Node) -> Any:
+        return self._attributes.get(node, node.attrs)
 
 
 def operand_dtype(node: Node) -> DType:

@@ -50,7 +50,33 @@ def _evaluated(annotation: Any, module: str) -> Any:
     return eval(annotation, vars(sys.modules[module]))
 
 
+_made: dict[Any, Any] = {}
+_MADE_KEPT = 10_000
+_TOLD_APART = (int, str, bool, type(None))
+"""Types of values that are the same where they are equal, which floats are not: -0.0 is 0.0."""
+
+
 def make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
+    """Those of a call. Equal calls share them: a network repeats itself."""
+    key: Any = None
+    if all(
+        type(value) in _TOLD_APART
+        or (type(value) is tuple and all(type(each) is int for each in value))
+        for value in given.values()
+    ):
+        key = (op, *given.items(), *map(type, given.values()))
+        found = _made.get(key)
+        if found is not None:
+            return found
+    attrs = _make_attrs(op, given)
+    if key is not None and attr_fields(op.attrs_type):  # where there are none, a user may be warned
+        if len(_made) >= _MADE_KEPT:
+            _made.clear()
+        _made[key] = attrs
+    return attrs
+
+
+def _make_attrs(op: Operator, given: Mapping[str, Any]) -> Any:
     fields = attr_fields(op.attrs_type)
     values = {}
     for name, value in given.items():

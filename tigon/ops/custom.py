@@ -20,6 +20,7 @@ from tigon.base.errors import hide_inner_frames
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import plain_lock
+from tigon.base.repeated import repeated
 from tigon.context import Context
 from tigon.ops.record import Effect, Family, Operand, Operator
 
@@ -229,9 +230,8 @@ class Prop:
         self.states = self._names("list_auxiliary_states")
         check(self.arguments, self.where, "list_arguments: expected at least one name; given none")
         check(self.results, self.where, "list_outputs: expected at least one name; given none")
-        names = [*self.arguments, *self.states]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        check(not repeated, self.where, f"two operands are named {', '.join(repeated)}")
+        twice = repeated((*self.arguments, *self.states))
+        check(not twice, self.where, f"two operands are named {', '.join(twice)}")
 
     @property
     def need_top_grad(self) -> bool:

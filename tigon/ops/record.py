@@ -213,6 +213,8 @@ class Operator(Frozen, eq=False):
     """Which dtypes the operands may have, random keys apart; `(attrs)` tells where it depends on
     them."""
     lower: Callable[..., Any] | None = None
+    offsets: str = ""
+    """Of a view: the attribute whose numbers `lower` adds to coordinates and asks nothing about."""
     combine: str = ""
     """Of a reduction or a scan: by which row of `loop/combine.py`."""
     joining: Operator | None = None

@@ -40,15 +40,19 @@ def cut_joint(joint: Graph, inputs: int, results: int) -> Cut:
 
     position = {value: index for index, value in enumerate(joint.inputs[:inputs])}
     outputs = list(forward_outputs)
+    number: dict[Value, int] = {}
+    for place, value in enumerate(outputs):
+        number.setdefault(value, place)
     saved: list[tuple[str, int]] = []
     stand_ins: dict[Value, Value] = {}
     for index, value in enumerate(kept):
         if value in position:
             saved.append(("input", position[value]))
         else:
-            if value not in outputs:
+            if value not in number:
+                number[value] = len(outputs)
                 outputs.append(value)
-            saved.append(("output", outputs.index(value)))
+            saved.append(("output", number[value]))
         stand_ins[value] = variable(f"_saved{index}", value.type)
     gradients = substitute(joint.outputs[results:], stand_ins) if kept else joint.outputs[results:]
     used = set(Graph.of(gradients).inputs)

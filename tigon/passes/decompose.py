@@ -3,11 +3,22 @@ computes with floats of two bytes on the way, composites as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 from tigon.base import InternalError, TensorType, TigonError
-from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node, Value, topological_order, variable
-from tigon.ir.rewrite import rewrite, substitute
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    Graph,
+    Node,
+    Value,
+    attrs_key,
+    topological_order,
+    variable,
+)
+from tigon.ir.rewrite import rewrite
+from tigon.ir.template import NAME, Template
 from tigon.ops.record import Family
 from tigon.passes.widen_floats import is_narrow, widened
 
@@ -28,31 +39,47 @@ def decompose(graph: Graph) -> Graph:
       return %0
     }
     """
-    return rewrite(graph, _expand)
+    return rewrite(graph, _Expansion().rule, _is_expanded)
 
 
-def _expand(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    op = node.op
-    if op is VARIABLE or op is CONSTANT:
-        return None
-    narrow = is_narrow(node)
-    if op.family is not Family.COMPOSITE:
-        return widened(node, inputs) if narrow else None
-    if node.types is None:
-        raise TigonError(
-            f"{node.label}: its type is not known yet, so it cannot be decomposed; "
-            "give the variables shapes first"
-        )
-    # Over own variables: the rewriting of the result then ends at them, however long the history
-    # of the inputs is.
-    own = [variable(f"operand{i}", value.type) for i, value in enumerate(inputs)]
-    values = widened(node, tuple(own)) if narrow else None
-    if values is None:
-        values = op.decomposed(node.attrs, *own)
-    _check_types(node, values)
-    name_after(values, node.name or op.name, node)
-    inner = decompose(Graph(own, values))
-    return substitute(inner.outputs, dict(zip(inner.inputs, inputs, strict=True)))
+def _is_expanded(node: Node) -> bool:
+    return node.op.family is Family.COMPOSITE or is_narrow(node)
+
+
+class _Expansion:
+    """Works out once what equal calls are made of."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Template] = {}
+
+    def rule(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        op = node.op
+        if op.family is not Family.COMPOSITE:
+            return widened(node, inputs) if is_narrow(node) else None
+        if node.types is None:
+            raise TigonError(
+                f"{node.label}: its type is not known yet, so it cannot be decomposed; "
+                "give the variables shapes first"
+            )
+        key = (op, attrs_key(node.attrs), tuple([value.type for value in inputs]))
+        found = self._known.get(key)
+        if found is None:
+            try:
+                found = self._template(node, inputs, NAME)
+            except TigonError:  # is to speak of the names that the user knows
+                found = self._template(node, inputs, node.name or op.name)
+            self._known[key] = found
+        return found.over(inputs, node.name or op.name, node.hints)
+
+    def _template(self, node: Node, inputs: tuple[Value, ...], name: str) -> Template:
+        own = [variable(f"operand{i}", value.type) for i, value in enumerate(inputs)]
+        values = widened(node, tuple(own)) if is_narrow(node) else None
+        if values is None:
+            values = node.op.decomposed(node.attrs, *own)
+        _check_types(node, values)
+        name_after(values, name)
+        inner = rewrite(Graph(own, values), self.rule, _is_expanded)
+        return Template(inner.inputs, inner.outputs)
 
 
 def _check_types(node: Node, values: Sequence[Value]) -> None:
@@ -65,11 +92,14 @@ def _check_types(node: Node, values: Sequence[Value]) -> None:
 
 
 def name_after(
-    values: Sequence[Value], name: str, source: Node, stop: Container[Value] = ()
+    values: Sequence[Value],
+    name: str,
+    hints: Mapping[str, str] | None = None,
+    stop: Container[Value] = (),
 ) -> None:
-    """Name nodes just made for `source` (nobody else has seen them), down to those in `stop`."""
+    """Name nodes just made (nobody else has seen them), down to those in `stop`."""
     for node in topological_order(values, stop):
         if node.op is VARIABLE or node.op is CONSTANT:
             continue
         node.name = node.name or name
-        node.hints = node.hints or source.hints
+        node.hints = node.hints or dict(hints or ())

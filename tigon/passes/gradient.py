@@ -7,12 +7,14 @@ operators again, so gradients of gradients need nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.extents import same_shape
 from tigon.base.frozen import Frozen, replace
-from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, topological_order, variable
+from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, attrs_key, topological_order, variable
 from tigon.ir.rewrite import substitute
+from tigon.ir.template import NAME, Template
 from tigon.ir.text import parse_attrs, show_attrs
 from tigon.ops.record import Family, Operator, composite, get
 from tigon.passes.control_gradient import control_gradient
@@ -59,8 +61,10 @@ def _walk(
     wrt: Sequence[Value],
     stop: frozenset[Value] = frozenset(),
     settled: bool = False,
+    known: _Known | None = None,
 ) -> list[Value | None]:
     """`stop`: values not to be entered. `settled`: keys that are needed are there."""
+    known = {} if known is None else known
     order = topological_order(outputs, stop)
     active = _reached_from(wrt, order)
     collected: dict[Value, Value] = {}
@@ -73,7 +77,7 @@ def _walk(
             continue
         if not any(value in collected for value in node.outputs):
             continue
-        for operand, cotangent in _pull_back(node, collected, active, settled):
+        for operand, cotangent in _pull_back(node, collected, active, settled, known):
             _accumulate(collected, operand, cotangent)
     return [collected.get(value) for value in wrt]
 
@@ -101,7 +105,11 @@ def _accumulate(collected: dict[Value, Value], value: Value, cotangent: Value) -
 
 
 def _pull_back(
-    node: Node, collected: dict[Value, Value], active: set[Value], settled: bool
+    node: Node,
+    collected: dict[Value, Value],
+    active: set[Value],
+    settled: bool,
+    known: _Known,
 ) -> list[tuple[Value, Value]]:
     """(operand, cotangent) pairs that this node contributes."""
     op = node.op
@@ -120,7 +128,7 @@ def _pull_back(
     )
     values = widened(node, node.inputs) if is_narrow(node) else None
     if values is not None:
-        return _pull_back_by_value(node, values, cotangents, wanted, settled)
+        return _pull_back_by_value(node, values, cotangents, wanted, settled, known)
     # A random node without its key is known by its place alone: a copy of it, which rules and
     # decompositions make, would be numbered anew and draw other numbers.
     keyed = any(r.random_key for r in roles) or getattr(node.attrs, "keyed", False)
@@ -128,6 +136,20 @@ def _pull_back(
     if op.family is Family.CONTROL and node.types is not None and not awaits_key:
         present = [collected.get(value) for value in node.outputs]
         return control_gradient(node, present, wanted, _within)
+    if not awaits_key and _is_like_others(node, cotangents, collected):
+        return _pull_back_alike(node, cotangents, wanted, settled, known)
+    return _pull_back_anew(node, cotangents, wanted, settled, awaits_key, known)
+
+
+def _pull_back_anew(
+    node: Node,
+    cotangents: tuple[Value, ...],
+    wanted: list[int],
+    settled: bool,
+    awaits_key: bool,
+    known: _Known,
+) -> list[tuple[Value, Value]]:
+    op = node.op
     if op.grad is not None and not awaits_key:
         return _by_rule(node, cotangents, wanted)
     if op.family is Family.HOST:
@@ -147,8 +169,8 @@ def _pull_back(
         found: Sequence[Value | None] = _deferred(node, cotangents, wanted)
     else:
         values = op.decomposed(node.attrs, *node.inputs)
-        name_after(values, node.name or op.name, node, frozenset(node.inputs))
-        return _pull_back_by_value(node, values, cotangents, wanted, settled)
+        name_after(values, node.name or op.name, node.hints, frozenset(node.inputs))
+        return _pull_back_by_value(node, values, cotangents, wanted, settled, known)
     return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
 
 
@@ -158,12 +180,73 @@ def _pull_back_by_value(
     cotangents: tuple[Value, ...],
     wanted: list[int],
     settled: bool,
+    known: _Known,
 ) -> list[tuple[Value, Value]]:
     """Through what a call is made of, or what it is in float32: inside, the uses of one value
     cannot be told apart."""
     operands = list(dict.fromkeys(node.inputs[position] for position in wanted))
-    found = _walk(values, cotangents, operands, frozenset(node.inputs), settled)
+    found = _walk(values, cotangents, operands, frozenset(node.inputs), settled, known)
     return [(o, g) for o, g in zip(operands, found, strict=True) if g is not None]
+
+
+_Known = dict[Any, tuple[list[int], Template]]
+"""How gradients flow through calls, by what the calls are: of which of their different operands
+there are cotangents, and these."""
+
+
+def _is_like_others(
+    node: Node, cotangents: tuple[Value, ...], collected: dict[Value, Value]
+) -> bool:
+    """Whether calls of the same operator on operands of the same types have the same gradient:
+    where there is nothing that rules look at besides."""
+    if node.types is None or node.op.family in (Family.HOST, Family.CONTROL):
+        return False
+    for value in (*node.inputs, *cotangents):
+        producer = value.node
+        if producer.op is CONSTANT or producer.op is zeros_like or producer.types is None:
+            return False
+    return all(value in collected for value in node.outputs)
+
+
+def _pull_back_alike(
+    node: Node,
+    cotangents: tuple[Value, ...],
+    wanted: list[int],
+    settled: bool,
+    known: _Known,
+) -> list[tuple[Value, Value]]:
+    """The same, worked out once for calls that are alike."""
+    operands = [*dict.fromkeys(node.inputs)]
+    place = {value: number for number, value in enumerate(operands)}
+    places = tuple([place[value] for value in node.inputs])
+    types = tuple([value.type for value in (*operands, *cotangents)])
+    key = (
+        node.op,
+        attrs_key(node.attrs),
+        places,
+        types,
+        tuple(wanted),
+        settled,
+        bool(node.name),
+    )
+    found = known.get(key)
+    if found is None:
+        own = [variable(f"operand{i}", value.type) for i, value in enumerate(operands)]
+        given = tuple([variable(f"cotangent{i}", c.type) for i, c in enumerate(cotangents)])
+        name = NAME if node.name else ""
+        inputs = tuple([own[number] for number in places])
+        call = Node(node.op, inputs, node.attrs, name, None, node.types)
+        try:
+            pairs = _pull_back_anew(call, given, wanted, settled, False, known)
+        except TigonError:  # is to speak of the names that the user knows
+            return _pull_back_anew(node, cotangents, wanted, settled, False, {})
+        template = Template([*own, *call.outputs, *given], [value for _, value in pairs])
+        number_of = {value: number for number, value in enumerate(own)}
+        found = known[key] = ([number_of[operand] for operand, _ in pairs], template)
+    numbers, template = found
+    hints = node.hints if node.name or node.op.grad is None else None
+    made = template.over([*operands, *node.outputs, *cotangents], node.name, hints)
+    return [(operands[number], value) for number, value in zip(numbers, made, strict=True)]
 
 
 def _within(
@@ -190,7 +273,7 @@ def _by_rule(
     if node.name:
         made = [results[position] for position in wanted if results[position] is not None]
         known = frozenset((*cotangents, *node.outputs, *node.inputs))
-        name_after(made, f"{node.name}_backward", node, known)
+        name_after(made, f"{node.name}_backward", node.hints, known)
     pairs = []
     for position in wanted:
         cotangent, operand = results[position], node.inputs[position]

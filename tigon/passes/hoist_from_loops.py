@@ -39,7 +39,7 @@ def hoist_from_loops(graph: Graph) -> Graph:
     >>> print(show(hoist_from_loops(Graph([x, s, w], loop[:1]))).split("\\n")[1].strip())
     %0 = _contract(%x, %w) {left='dab', right='bc', out='dac'}
     """
-    return rewrite(graph, _hoist)
+    return rewrite(graph, _hoist, is_open_to_change)
 
 
 def _hoist(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:

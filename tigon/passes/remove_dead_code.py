@@ -28,7 +28,11 @@ def remove_dead_code(graph: Graph) -> Graph:
       return %0
     }
     """
-    return rewrite(graph, _live)
+    return rewrite(graph, _live, _may_be_dead)
+
+
+def _may_be_dead(node: Node) -> bool:
+    return node.op is assign_slice or node.op is slice_region
 
 
 def _live(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:

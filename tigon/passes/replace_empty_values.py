@@ -38,7 +38,12 @@ def replace_empty_values(graph: Graph) -> Graph:
       return %0
     }
     """
-    return rewrite(graph, _without_empty)
+    return rewrite(graph, _without_empty, _is_empty)
+
+
+def _is_empty(node: Node) -> bool:
+    """Whether it makes a value without elements. Where none does, none reads one."""
+    return any(0 in type_.shape for type_ in node.types or ())
 
 
 def _without_empty(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:

@@ -31,8 +31,7 @@ def share_common_subexpressions(graph: Graph) -> Graph:
         known = first.get(key)
         if known is not None:
             return known.outputs
-        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
-        kept = node if same else node.replace(inputs)
+        kept = node if inputs == node.inputs else node.replace(inputs)
         first[key] = kept
         return kept.outputs
 

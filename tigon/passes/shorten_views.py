@@ -15,7 +15,7 @@ def shorten_views(graph: Graph) -> Graph:
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         count = views_of(node, inputs, behind)
-        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
+        same = inputs == node.inputs
         outputs = node.outputs if same else node.replace(inputs).outputs
         if count >= MOST_VIEWS:
             return [identity(value) for value in outputs]

@@ -63,7 +63,7 @@ def _once(graph: Graph) -> Graph:
             return None
         return _Sinking(Loop(node, inputs), node, read).run()
 
-    return rewrite(graph, rule)
+    return rewrite(graph, rule, is_open_to_change)
 
 
 class _Sinking:

@@ -35,7 +35,7 @@ def store_operands(graph: Graph) -> Graph:
         same = all(new is old for new, old in zip(stored, node.inputs, strict=True))
         return None if same else node.replace(stored).outputs
 
-    return rewrite(graph, rule)
+    return rewrite(graph, rule, lambda node: node.op.family in READS_MEMORY)
 
 
 def _in_memory(value: Value) -> bool:

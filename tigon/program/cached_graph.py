@@ -25,6 +25,7 @@ from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
+from tigon.base.repeated import repeated
 from tigon.context import check_operands, context_in, current_context
 from tigon.ir import Graph, typed, variable
 from tigon.ops.record import has_effect
@@ -234,12 +235,11 @@ class CachedGraph:
         self._drawn = tuple(drawn)
         self.name = name
         self.disabled = disabled
-        names = [value.node.name for value in graph.inputs]
-        repeated = {name for name in names if names.count(name) > 1}
+        twice = repeated(value.node.name for value in graph.inputs)
         check(
-            not repeated,
+            not twice,
             name,
-            f"two different variables are named {sorted(repeated)}; give each a name of its own",
+            f"two different variables are named {twice}; give each a name of its own",
         )
         own = ref(self)  # or what was compiled would hold itself
 

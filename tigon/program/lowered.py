@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,19 +18,20 @@ from tigon.backends.interface import Backend, Structure
 from tigon.base import InternalError, TensorType, check, config
 from tigon.base.collector import collector_paused
 from tigon.base.dtypes import BY_CODE, from_memory, to_memory
-from tigon.base.extents import RuntimeExtents
+from tigon.base.extents import RuntimeExtents, is_known
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
 from tigon.base.terminal import between_bars
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
 from tigon.loop.grammar import Const, Extern, Loop, Store
+from tigon.lower.alike import AlikeGroups
 from tigon.lower.body import LoweredNest
 from tigon.lower.control import Control
 from tigon.lower.elements import is_array_constant
 from tigon.lower.fuse.fuser import fuse
 from tigon.lower.fuse.group import Group
-from tigon.lower.nests import lower_group
+from tigon.lower.fuse.order import may_come_before, put_before
 from tigon.ops.record import Family
 from tigon.passes import pipeline
 from tigon.program import stored
@@ -48,7 +50,7 @@ def _compiling(what: str) -> Iterator[None]:
         yield
 
 
-class Kernel(Frozen):
+class Kernel(Frozen, eq=False):
     """One dispatch of native code: what it computes, and its loops as text."""
 
     name: str
@@ -173,6 +175,8 @@ def _native_program(
         constants=made.constants,
         waves=[list(map(launch, wave)) for wave in made.waves],
         may_alias=made.may_alias,
+        last_reads=made.last_reads,
+        writes=made.writes,
         cost=made.cost,
         gradient=gradient,
         tag=tag,
@@ -251,6 +255,9 @@ class StoredGraph:
         return CompiledGraph(self, program, made, seconds)
 
 
+NEVER_FREE = (1 << 31) - 1
+"""The last wave that reads an input which is an output, too."""
+
 NOTICE_SECONDS = 1.0
 """Who waits longer for a program is told what for."""
 
@@ -288,9 +295,10 @@ class LoweredGraph:
                 node for node in graph.nodes if is_array_constant(node.outputs[0])
             )
         }
-        lowered = [
-            (group, nests) for group in fusion.groups if (nests := lower_group(group, fusion))
-        ]
+        # Where extents are open already, or numbers alone are computed, no others are left open.
+        opens = bool(graph.inputs) and all(is_known(*value.shape) for value in graph.inputs)
+        alike = AlikeGroups(fusion, opens)
+        lowered = [(group, nests) for group in fusion.groups if (nests := alike.lower(group))]
         self.wave_of = self._waves(lowered, in_place)
         self.kernels = self._kernels(lowered)
         self.within = {
@@ -303,19 +311,25 @@ class LoweredGraph:
         }
         """What loops and branches run, in the order in which they are launched."""
         self.producer: dict[Value, Kernel] = {}
-        self.readers: dict[Value, list[Kernel]] = {}
-        for kernel in self.kernels:
+        self.last_readers: dict[Value, dict[Kernel, None]] = {}
+        """The kernels of the last wave that reads a value."""
+        self._touching: dict[tuple[Kernel, Value], list[LoweredNest]] = {}
+        for kernel in self.kernels:  # in order of waves
             for nest in kernel.nests:
                 for value, buffer in zip(nest.values, nest.nest.buffers, strict=True):
-                    if value is None:
-                        continue
-                    if buffer.role == "out":
-                        self.producer[value] = kernel
-                    elif kernel not in self.readers.setdefault(value, []):
-                        self.readers[value].append(kernel)
+                    if value is not None:
+                        self._touch(kernel, nest, value, buffer.role)
         self.temporaries = [value for value in self.producer if value not in self.outputs]
         self.takes_over = self._takers(self.temporaries, self.temporaries)
         self.may_alias = self._takers(self.graph.inputs, self.graph.outputs)
+        self.last_reads = [
+            NEVER_FREE if value in self.outputs else self._last_read(value, -1)
+            for value in self.graph.inputs
+        ]
+        self.writes = [
+            self.producer[value].wave if value in self.producer else -1
+            for value in self.graph.outputs
+        ]
         self.seconds = time.perf_counter() - began
         count("compile_seconds", self.seconds)
 
@@ -336,10 +350,15 @@ class LoweredGraph:
             group: {writer[value] for value in read if value in writer}
             for group, read in loads.items()
         }
-        for output, source in in_place:
-            _let_readers_go_first(
-                writer.get(self.graph.outputs[output]), self.graph.inputs[source], loads, before
-            )
+        _let_readers_go_first(
+            [
+                (writer[self.graph.outputs[output]], self.graph.inputs[source])
+                for output, source in in_place
+                if self.graph.outputs[output] in writer
+            ],
+            loads,
+            before,
+        )
         waves: dict[Group, int] = {}
         stack = [group for group, _ in reversed(lowered)]
         while stack:
@@ -357,7 +376,7 @@ class LoweredGraph:
         parts: dict[Any, list[tuple[Group, list[LoweredNest]]]] = {}
         for group, nests in lowered:
             wave = self.wave_of[group]
-            key: Any = (wave, group.bit)
+            key: Any = (wave, group.number)
             if group.kind == "map" and group.axes is None:
                 key = (wave, tuple((node.op, node.attrs) for node in group.members))
             parts.setdefault(key, []).append((group, nests))
@@ -376,35 +395,41 @@ class LoweredGraph:
 
     # -- memory
 
+    def _touch(self, kernel: Kernel, nest: LoweredNest, value: Value, role: str) -> None:
+        touching = self._touching.setdefault((kernel, value), [])
+        if not touching or touching[-1] is not nest:
+            touching.append(nest)
+        if role == "out":
+            self.producer[value] = kernel
+            return
+        readers = self.last_readers.setdefault(value, {})
+        if readers and next(iter(readers)).wave < kernel.wave:
+            readers.clear()
+        readers[kernel] = None
+
+    def _last_read(self, value: Value, never: int) -> int:
+        """The wave that reads a value last, or `never`."""
+        readers = self.last_readers.get(value)
+        return next(iter(readers)).wave if readers else never
+
     def _takers(self, sources: Sequence[Value], takers: Sequence[Value]) -> list[list[int]]:
         """For each of `takers` the numbers of the sources in whose place it may be written: those
-        that its kernel reads last, element by element in step, and inputs that are read only
-        earlier, or never. Only values of one size take each other's place."""
-        alike: dict[Any, dict[Value, int]] = {}  # by lookup: == would settle what n bytes are
-        for number, value in enumerate(sources):
-            alike.setdefault(value.type.nbytes, {})[value] = number
-        unread: dict[Value, int] = {
-            value: max((kernel.wave for kernel in self.readers.get(value, ())), default=-1)
-            for value in sources
-            if value in self.inputs and value not in self.outputs
-        }
+        that its kernel reads last, element by element in step. Only values of one size take each
+        other's place."""
+        # By lookup: == would settle what n bytes are.
+        number = {(value, value.type.nbytes): place for place, value in enumerate(sources)}
         found: list[list[int]] = []
         for taker in takers:
-            numbers, writer = alike.get(taker.type.nbytes), self.producer.get(taker)
-            if writer is None or numbers is None:
-                found.append([])
-                continue
-            touched = dict.fromkeys(value for nest in writer.nests for value in nest.values)
+            writer, nbytes = self.producer.get(taker), taker.type.nbytes
+            touched: dict[Value, None] = {}
+            if writer is not None:
+                nests = self._touching[writer, taker]
+                touched = dict.fromkeys(value for value in nests[0].values if value is not None)
             found.append(
                 sorted(
-                    numbers[source]
-                    for source in (touched if numbers.keys().isdisjoint(unread) else numbers)
-                    if source in numbers
-                    and (
-                        self._hands_over(source, taker, writer)
-                        if source in touched
-                        else unread.get(source, writer.wave) < writer.wave
-                    )
+                    number[source, nbytes]
+                    for source in touched
+                    if (source, nbytes) in number and self._hands_over(source, taker, writer)
                 )
             )
         return found
@@ -415,10 +440,7 @@ class LoweredGraph:
                 value.node.name or value.node.op.name,
                 int(value.type.nbytes),
                 self.producer[value].wave,
-                max(
-                    (kernel.wave for kernel in self.readers.get(value, ())),
-                    default=self.producer[value].wave,
-                ),
+                self._last_read(value, self.producer[value].wave),
                 tuple(sources),
             )
             for value, sources in zip(self.temporaries, self.takes_over, strict=True)
@@ -460,6 +482,8 @@ class LoweredGraph:
                 arranged.total_bytes,
                 [_constant_bytes(value) for value in self.constants],
                 self.may_alias,
+                self.last_reads,
+                self.writes,
                 cost,
                 self._report(requests, arranged),
                 self.operators,
@@ -501,12 +525,19 @@ class LoweredGraph:
         """The launches of each wave; in order of them addresses and structures; and an estimate of
         their time in microseconds."""
         place = dict(zip(self.temporaries, offsets, strict=True))
-        launches = [
-            (kernel, nest, self.target.prepare(nest.nest, values))
+        nests = [
+            (kernel, nest)
             for kernel in self.kernels
             for nest in kernel.nests
             if not isinstance(nest.nest, Control)
         ]
+        # One object for all launches of a nest, which costs time to hash.
+        unlike = {id(nest.nest): nest for _, nest in nests}
+        prepared = {}
+        for number, nest in unlike.items():
+            with nest.known():
+                prepared[number] = self.target.prepare(nest.nest, values)
+        launches = [(kernel, nest, prepared[id(nest.nest)]) for kernel, nest in nests]
         before = self.target.counters["compilations"]
         compiled = self.target.compile([launch.structure for _, _, launch in launches])
         count("kernel_compilations", self.target.counters["compilations"] - before)
@@ -523,10 +554,12 @@ class LoweredGraph:
             addresses.append(address)
             structures.append(launch.structure)
             buffers = [self._place(value, place) for value in nest.values]
+            with nest.known():
+                slots = launch.packed()
             waves[kernel.wave].append(
                 [
                     buffers,
-                    launch.slots,
+                    slots,
                     launch.points,
                     launch.grain,
                     launch.scratch_bytes,
@@ -562,15 +595,19 @@ class LoweredGraph:
             return (_native.ARENA, 0)  # no kernel makes what has no elements, and none reads it
         return (_native.ARENA, place[value])
 
-    def _hands_over(self, source: Value, taker: Value, writer: Kernel) -> bool:
+    def _hands_over(self, source: Value, taker: Value, writer: Kernel | None) -> bool:
         """Whether the kernel that writes `taker` is the last to read `source`, in step with it."""
-        if source is taker or source in self.outputs:
+        if writer is None or source is taker or source in self.outputs:
             return False
-        if not all(k is writer or k.wave < writer.wave for k in self.readers.get(source, ())):
+        if any(
+            kernel is not writer and kernel.wave >= writer.wave
+            for kernel in islice(self.last_readers.get(source, ()), 2)
+        ):
             return False
-        touching = [nest for nest in writer.nests if source in nest.values]
-        writing = [nest for nest in writer.nests if taker in nest.values]
-        return writing == touching and all(nest.in_step(source, taker) for nest in touching)
+        nests = self._touching[writer, taker]
+        return nests == self._touching[writer, source] and all(
+            nest.in_step(source, taker) for nest in nests
+        )
 
     def memory_plan(self) -> MemoryPlan:
         """What a program would need. Nothing is compiled for it."""
@@ -581,7 +618,7 @@ class LoweredGraph:
         last = max((kernel.wave for kernel in self.kernels), default=0)
         rows = []
         total = 0
-        reused: set[int] = set()
+        free = _FreeInputs(self)
         for value in self.graph.inputs:
             nbytes = int(value.type.nbytes)
             rows.append(MemoryRow(value.node.name, "input", _text(value.type), nbytes, 0, last))
@@ -590,10 +627,7 @@ class LoweredGraph:
             first = self.producer[value].wave if value in self.producer else 0
             nbytes = int(value.type.nbytes)
             rows.append(MemoryRow(_label(value), "output", _text(value.type), nbytes, first, last))
-            free = [i for i in self.may_alias[index] if i in self.donated and i not in reused]
-            if free:
-                reused.add(free[0])
-            else:
+            if not free.take(index):
                 total += nbytes
         for value, request, offset in zip(
             self.temporaries, requests, arranged.offsets, strict=True
@@ -619,6 +653,35 @@ class LoweredGraph:
             if value.is_typed
         )
         return MemoryPlan(total, arranged.slots, arranged.total_bytes, unplanned, tuple(rows))
+
+
+class _FreeInputs:
+    """Inputs that the caller gives up, each to one output of its size at most."""
+
+    def __init__(self, lowered: LoweredGraph) -> None:
+        self._lowered = lowered
+        self._left = set(lowered.donated)
+        self._by_size: dict[int, list[tuple[int, int]]] = {}  # (last read, input), the first last
+        for given in self._left:
+            nbytes = int(lowered.graph.inputs[given].type.nbytes)
+            self._by_size.setdefault(nbytes, []).append((lowered.last_reads[given], given))
+        for given_up in self._by_size.values():
+            given_up.sort(reverse=True)
+
+    def take(self, output: int) -> bool:
+        """Whether there is one for this output."""
+        lowered = self._lowered
+        in_step = [given for given in lowered.may_alias[output] if given in self._left]
+        if in_step:
+            self._left.remove(in_step[0])
+            return True
+        given_up = self._by_size.get(int(lowered.graph.outputs[output].type.nbytes), [])
+        while given_up and given_up[-1][0] < lowered.writes[output]:
+            _, given = given_up.pop()
+            if given in self._left:
+                self._left.remove(given)
+                return True
+        return False
 
 
 AnyLowered: TypeAlias = "LoweredGraph | StoredGraph"
@@ -668,30 +731,24 @@ def _touched(nests: Sequence[LoweredNest]) -> tuple[set[Value], set[Value]]:
 
 
 def _let_readers_go_first(
-    writer: Group | None,
-    source: Value,
+    overwritten: Sequence[tuple[Group, Value]],
     loads: dict[Group, set[Value]],
     before: dict[Group, set[Group]],
 ) -> None:
-    """Order the other readers of `source` before `writer`, except for those that need its results:
-    with one of these the memory cannot be shared, and the program copies."""
-    if writer is None:
+    """Of each pair of a group and the value that it overwrites: order the other readers of the
+    value before the group, except for those that need its results: with one of these the memory
+    cannot be shared, and the program copies."""
+    if not overwritten:
         return
-    for reader, read in loads.items():
-        if source in read and reader is not writer and not _needs(reader, writer, before):
-            before[writer].add(reader)
-
-
-def _needs(group: Group, wanted: Group, before: dict[Group, set[Group]]) -> bool:
-    stack, seen = [group], {group}
-    while stack:
-        for other in before[stack.pop()]:
-            if other is wanted:
-                return True
-            if other not in seen:
-                seen.add(other)
-                stack.append(other)
-    return False
+    readers: dict[Value, list[Group]] = {source: [] for _, source in overwritten}
+    for group, read in loads.items():
+        for value in read & readers.keys():
+            readers[value].append(group)
+    for writer, source in overwritten:
+        for reader in readers[source]:
+            if reader is not writer and not may_come_before(writer, reader):
+                before[writer].add(reader)
+                put_before((reader,), writer)
 
 
 def _kernel_name(nodes: Sequence[Node]) -> str:

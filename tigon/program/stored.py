@@ -35,6 +35,12 @@ class StoredProgram(Frozen, eq=False):
     arena_bytes: int
     constants: list[bytes]
     may_alias: list[list[int]]
+    """Of each output: inputs that are read in step where it is written."""
+    last_reads: list[int]
+    """Of each input: the number of the wave that reads it last."""
+    writes: list[int]
+    """Of each output: that of the wave that writes it. It may lie where an input does that is read
+    earlier."""
     cost: float
     plan: MemoryPlan
     operators: int
@@ -121,6 +127,8 @@ def _program(fields: Mapping[str, Any]) -> StoredProgram:
         fields["arena_bytes"],
         [bytes.fromhex(constant) for constant in fields["constants"]],
         fields["may_alias"],
+        fields["last_reads"],
+        fields["writes"],
         fields["cost"],
         plan,
         fields["operators"],

@@ -10,6 +10,7 @@ import numpy as np
 from tigon import _native
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.dtypes import to_memory
+from tigon.base.repeated import repeated
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
 from tigon.sym.inference import Hint, infer
@@ -38,12 +39,11 @@ def as_array(where: str, name: str, given: Any) -> NDArray:
 
 def check_distinct(where: str, symbol: Symbol) -> None:
     """Arrays are given by name, so no two variables may share one."""
-    names = symbol.list_inputs()
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(symbol.list_inputs())
     check(
-        not repeated,
+        not twice,
         where,
-        f"two different variables are named '{repeated[0] if repeated else ''}'; give each a "
+        f"two different variables are named '{twice[0] if twice else ''}'; give each a "
         "name of its own, or use one variable twice",
     )
 

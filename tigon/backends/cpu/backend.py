@@ -20,7 +20,7 @@ from tigon.backends.store import ObjectStore
 from tigon.base import InternalError
 from tigon.base.locks import lock_without_forks
 from tigon.base.tiles import Registers
-from tigon.loop.abstract import abstract
+from tigon.loop.abstract import abstract, open_numbers
 from tigon.loop.expand import expand as expand_functions
 from tigon.loop.fingerprint import fingerprint
 from tigon.loop.grammar import (
@@ -62,6 +62,7 @@ class CpuBackend:
         self._compiler = Compiler(target)
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
+        self._names: dict[Structure, str] = {}
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
         self._tiles: dict[AnyNest, dict[Tile, None]] = {}  # by structure, in order of first use
         self._found: dict[str, int] = {}  # functions of earlier processes, by name
@@ -79,19 +80,27 @@ class CpuBackend:
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
         with self._lock:
-            looped = [s for s in structures if not isinstance(s.nest, Extern)]
-            missing = [s for s in dict.fromkeys(looped) if s not in self._addresses]
-            self._hits += len(looped) - len(missing)
+            # Launches of one nest share an object, and hashing one is slow.
+            unlike = {id(structure): structure for structure in structures}
+            looped = dict.fromkeys(s for s in unlike.values() if not isinstance(s.nest, Extern))
+            missing = [s for s in looped if s not in self._addresses]
+            self._hits += sum(not isinstance(s.nest, Extern) for s in structures) - len(missing)
             if missing:
-                jobs = [Job(fingerprint(s), partial(self.emit, s)) for s in missing]
+                keys = list(map(fingerprint, missing))
+                jobs = [
+                    Job(key, partial(self.emit, structure))
+                    for key, structure in zip(keys, missing, strict=True)
+                ]
                 made = self._compiler.compile(jobs)
                 self._addresses.update(zip(missing, made, strict=True))
-            return [
-                routines.address(structure.nest)
+                self._names.update(zip(missing, map(self._compiler.name, keys), strict=True))
+            addresses = {
+                number: routines.address(structure.nest)
                 if isinstance(structure.nest, Extern)
                 else self._addresses[structure]
-                for structure in structures
-            ]
+                for number, structure in unlike.items()
+            }
+            return [addresses[id(structure)] for structure in structures]
 
     @property
     def version(self) -> str:
@@ -106,12 +115,19 @@ class CpuBackend:
         return self._compiler.store
 
     def names(self, structures: Sequence[Structure]) -> list[str]:
-        return [
-            routines.name(structure.nest)
+        names = {
+            number: routines.name(structure.nest)
             if isinstance(structure.nest, Extern)
-            else self._compiler.name(fingerprint(structure))
-            for structure in structures
-        ]
+            else self._name(structure)
+            for number, structure in {id(one): one for one in structures}.items()
+        }
+        return [names[id(structure)] for structure in structures]
+
+    def _name(self, structure: Structure) -> str:
+        found = self._names.get(structure)
+        if found is None:
+            found = self._names[structure] = self._compiler.name(fingerprint(structure))
+        return found
 
     def find(self, names: Sequence[str]) -> list[int] | None:
         with self._lock:
@@ -159,6 +175,7 @@ class CpuBackend:
                     made.grain,
                     made.scratch_bytes,
                     made.cost_us,
+                    () if is_open else open_numbers(strided.nest),
                 )
             nest, slide = arrange(nest, target)
             structure, slots = abstract(nest)
@@ -175,6 +192,7 @@ class CpuBackend:
                 grain,
                 scratch,
                 microseconds,
+                () if is_open else open_numbers(nest),
             )
         structure, slots = abstract(nest)
         points, grain, microseconds = cost.nest_shape(nest, target)
@@ -186,6 +204,7 @@ class CpuBackend:
             grain,
             scratch_bytes(nest.buffers),
             microseconds,
+            () if is_open else open_numbers(nest),
         )
 
     def emit(self, structure: Structure, name: str) -> Function:

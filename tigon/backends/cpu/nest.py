@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import (
@@ -212,7 +212,7 @@ class Body:
 
     def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
         lanes = self.loop_lanes(body)
-        work = sum(_work(value) for stmt in body for value in _values(stmt))
+        work = _work(value for stmt in body for value in _values(stmt))
 
         def run(carried: list[Value]) -> list[Value]:
             self.statements(body)
@@ -306,12 +306,9 @@ class Body:
 
     def loop_lanes(self, body: Sequence[Stmt]) -> int:
         """Lanes of a vector loop around `body`."""
-        size, work, chained = 1, 0, False
-        for stmt in body:
-            for value in _values(stmt):
-                size = max(size, _widest(value))
-                work += _work(value)
-            chained = chained or isinstance(stmt, (Reduce, Scan, Loop))
+        values = [value for stmt in body for value in _values(stmt)]
+        size, work = max(1, _widest(values)), _work(values)
+        chained = any(isinstance(stmt, (Reduce, Scan, Loop)) for stmt in body)
         lanes = self.e.target.lanes(size)
         # Several vectors at once hide latency where the body is a chain through one accumulator.
         return self.capped(lanes * _vectors(work) if chained else lanes)
@@ -340,7 +337,7 @@ class Body:
             return [value for state in [*states, *singles] for value in state.values]
 
         carried = [value for state in [*states, *singles] for value in state.values]
-        heavy = sum(_work(a.value) for a in stmt.accumulators) >= _HEAVY
+        heavy = _work(a.value for a in stmt.accumulators) >= _HEAVY
         results = _split(self.over(stmt.axes, lanes, carried, run, heavy), [*states, *singles])
         for number, state in enumerate(states):
             values = results[number]
@@ -355,7 +352,7 @@ class Body:
         e, out = self.e, self.e.out
         lanes = 1
         if stmt.axis.vector:
-            lanes = self.capped(e.target.lanes(max(map(_widest, _values(stmt)))))
+            lanes = self.capped(e.target.lanes(_widest(_values(stmt))))
         # Along a vector axis what is carried is the last lane.
         start = [
             self.nothing(a, 1 if stmt.axis.vector else self.width(a, 1)) for a in stmt.accumulators
@@ -381,7 +378,7 @@ class Body:
             self.statements(stmt.body)
             return following
 
-        heavy = sum(_work(a.value) for a in stmt.accumulators) >= _HEAVY
+        heavy = _work(a.value for a in stmt.accumulators) >= _HEAVY
         self.over((stmt.axis,), lanes, start, run, heavy)
 
     def so_far(self, accumulator: Accumulator, value: Value) -> Value:
@@ -423,8 +420,9 @@ class Body:
         return self.e.lanes if any(self.e.varies(part) for part in parts) else 1
 
     def reduce_lanes(self, stmt: Reduce) -> int:
-        size = max(_widest(a.value) for a in stmt.accumulators)
-        work = sum(_work(a.value) + (8 if a.position is not None else 1) for a in stmt.accumulators)
+        size = _widest([a.value for a in stmt.accumulators])
+        work = _work(a.value for a in stmt.accumulators)
+        work += sum(8 if a.position is not None else 1 for a in stmt.accumulators)
         lanes = self.e.target.lanes(size)
         return self.capped(lanes * _vectors(work))
 
@@ -517,28 +515,32 @@ def _values(stmt: Stmt) -> list[Expr]:
     return [value for inner in stmt.body for value in _values(inner)]
 
 
-def _data(expr: Expr) -> list[Expr]:
-    """Subexpressions that are data, not addresses."""
-    seen: dict[Expr, None] = {}
+def _data(expr: Expr, seen: set[Expr]) -> Iterator[Expr]:
+    """Subexpressions that are data, not addresses, and not `seen` before."""
     stack = [expr]
     while stack:
         node = stack.pop()
         if node in seen:
             continue
-        seen[node] = None
+        seen.add(node)
+        yield node
         if isinstance(node, Apply):
             stack.extend(node.operands)
-    return list(seen)
 
 
-def _widest(expr: Expr) -> int:
-    """Largest element size among the data of an expression, int64 arithmetic apart."""
-    sizes = [
-        node.dtype.itemsize
-        for node in _data(expr)
-        if isinstance(node, Load) or (isinstance(node, Apply) and node.dtype is not int64)
-    ]
-    return max(sizes, default=expr.dtype.itemsize)
+def _widest(exprs: Sequence[Expr]) -> int:
+    """Largest element size among the data of expressions, int64 arithmetic apart."""
+    size = 0
+    together: set[Expr] = set()  # what several expressions share is looked at once
+    for expr in exprs:
+        seen = together if _is_sized(expr) else set()
+        sizes = [node.dtype.itemsize for node in _data(expr, seen) if _is_sized(node)]
+        size = max(size, max(sizes, default=0 if seen is together else expr.dtype.itemsize))
+    return size
+
+
+def _is_sized(expr: Expr) -> bool:
+    return isinstance(expr, Load) or (isinstance(expr, Apply) and expr.dtype is not int64)
 
 
 def _vectors(work: int) -> int:
@@ -546,5 +548,12 @@ def _vectors(work: int) -> int:
     return 4 if work <= 8 else 2 if work <= 24 else 1
 
 
-def _work(expr: Expr) -> int:
-    return sum(isinstance(node, (Apply, Load)) for node in _data(expr))
+def _work(exprs: Iterable[Expr]) -> int:
+    """Operations per element, expression by expression; counted no further than anyone asks."""
+    work = 0
+    for expr in exprs:
+        for node in _data(expr, set()):
+            work += isinstance(node, (Apply, Load))
+            if work > _HEAVY:
+                return work
+    return work

@@ -1,4 +1,5 @@
-"""Kernels that call LAPACK. SciPy brings it, as C functions that need no interpreter.
+"""Kernels of the native runtime, by name. All but those of `_OWN` call LAPACK. SciPy brings it,
+as C functions that need no interpreter.
 
 OpenBLAS, which is what SciPy's packages hold, has threads of its own, one number of them for the
 process. A kernel sets it to one while it runs and puts it back (`csrc/program/routines.cpp`): a
@@ -32,6 +33,9 @@ THREADS = (
 """What the number of threads is asked for and set by, in SciPy's own builds and others."""
 
 _PREFIX = "routine"
+
+_OWN = frozenset(("order",))
+"""Those that need no library."""
 
 
 def prepare(nest: Extern) -> Launchable:
@@ -70,6 +74,8 @@ def find(stored: str) -> int | None:
 
 
 def _load(routine: str) -> None:
+    if routine in _OWN:
+        return
     try:
         _load_library()
     except ImportError as error:

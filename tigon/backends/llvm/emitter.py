@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from tigon.backends.llvm.facts import Analysis, Facts
 from tigon.backends.llvm.instructions import select
@@ -56,6 +58,7 @@ class Emitter(Memory):
         self._literals: dict[Const, Value] = {}
         self._affine: dict[Expr, tuple[Expr, Expr] | None] = {}
         self._parts: dict[Expr, tuple[Expr, Expr]] = {}
+        self._rare_values: dict[Apply, Expr] = {}
         self._firsts: dict[Expr, Expr] = {}  # axes with lanes of their own, in the first lane
         # What is needed under a guard anyway: its other uses need no stronger guard. With loads
         # alone, a value that both branches of a select share would be worked out under each, which
@@ -239,20 +242,26 @@ class Emitter(Memory):
 
     def _is_rare(self, expr: Apply) -> bool:
         """Whether the third operand is computed from the second alone."""
-        _, given, value, _ = expr.operands
-        argument = L.local(GIVEN, given.dtype)
-        parts = walk(substitute(value, {given: argument}))
-        return all(part is argument or isinstance(part, (Const, Slot, Apply)) for part in parts)
+        return _rare_case(self._rare_value(expr)).is_alone
+
+    def _rare_value(self, expr: Apply) -> Expr:
+        """The third operand, of an argument in the place of the second: the same for all calls."""
+        found = self._rare_values.get(expr)
+        if found is None:
+            _, given, value, _ = expr.operands
+            found = substitute(value, {given: L.local(GIVEN, given.dtype)})
+            self._rare_values[expr] = found
+        return found
 
     def _seldom(self, expr: Apply, condition: Value, given: Value, otherwise: Value) -> Value:
         """The rare case is worked out by a function of its own, so that neither the code nor the
         registers of the usual one are burdened with it."""
         out, dtype, lanes = self.out, expr.dtype, otherwise.lanes
         argument = L.local(GIVEN, dtype)
-        value = substitute(expr.operands[2], {expr.operands[1]: argument})
-        digest = hashlib.sha256(fingerprint(value).encode()).hexdigest()
+        value = self._rare_value(expr)
+        digest = _rare_case(value).digest
         place = out.at_start(f"alloca {otherwise.type}", "ptr")
-        arguments = [place, Value("ptr", 1, "%slots")][: 1 + _has_slots(value)]
+        arguments = [place, Value("ptr", 1, "%slots")][: 1 + _rare_case(value).has_slots]
 
         def rare() -> Value:
             self.write(place, given, dtype, None)
@@ -498,13 +507,30 @@ class Emitter(Memory):
         return lambda: self.scatter(start, parts[1], vector, dtype, accumulate)
 
 
-def _has_slots(expr: Expr) -> bool:
-    return any(type(node) is Slot for node in walk(expr))
+class _RareCase(NamedTuple):
+    is_alone: bool
+    """Whether it needs nothing but its argument and slots."""
+    has_slots: bool
+    digest: str
+
+
+@lru_cache(256)
+def _rare_case(value: Expr) -> _RareCase:
+    parts = [*walk(value)]
+    return _RareCase(
+        all(isinstance(p, (Const, Slot, Apply)) or _is_argument(p) for p in parts),
+        any(type(part) is Slot for part in parts),
+        hashlib.sha256(fingerprint(value).encode()).hexdigest(),
+    )
+
+
+def _is_argument(expr: Expr) -> bool:
+    return isinstance(expr, Local) and expr.name == GIVEN
 
 
 def _emit_seldom(name: str, argument: Local, value: Expr, target: Target, lanes: int) -> Function:
     """The function that puts `value` where it finds `argument`."""
-    out = Function(name, ["ptr %place", "ptr %slots"][: 1 + _has_slots(value)], "void")
+    out = Function(name, ["ptr %place", "ptr %slots"][: 1 + _rare_case(value).has_slots], "void")
     e = Emitter(out, (), target)
     place, dtype = Value("ptr", 1, "%place"), argument.dtype
     e.lanes = lanes

@@ -8,6 +8,7 @@ are read of an object is over-estimated: all those that the code of any frame of
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -92,6 +93,8 @@ class Reach:
         self.pending: list[Any] = []
         """What is within reach and not looked into yet."""
         self._seen: dict[tuple[int, str], Any] = {}
+        self._modules = 0
+        self._readers: dict[int, surroundings.Surrounding] = {}
 
     def add(self, value: Any) -> None:
         """The value is within reach of the code."""
@@ -127,7 +130,9 @@ class Reach:
 
     def surroundings(self, value: Any) -> None:
         """State that is set elsewhere is guarded where something may read it."""
-        found = surroundings.readers().get(id(value))
+        if self._modules != len(sys.modules):  # some were loaded
+            self._modules, self._readers = len(sys.modules), surroundings.readers()
+        found = self._readers.get(id(value))
         if found is None or not self.is_new(found, ""):
             return
         if found is surroundings.ENVIRONMENT:

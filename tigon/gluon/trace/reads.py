@@ -35,6 +35,7 @@ class Reads:
         self._codes: set[CodeType] = set()
         self._stored: set[str] = set()
         self._layers: set[tuple[int, CodeType]] = set()
+        self._modules: set[tuple[int, CodeType, int]] = set()
         self._globals: dict[int, dict[str, Any]] = {}
         self._imports: dict[str, None] = {}
         self._fresh: dict[int, Any] = {}
@@ -135,7 +136,10 @@ class Reads:
                     table = self._reach.steady if says else self._reach.lasting
                     table.add(f"{type(block).__name__}.{name}", "mapping", own[name])
         if isinstance(operators := given.get("F"), ModuleType):
-            self._records.read_module(operators, names)
+            read = (id(operators), code, len(self._reach.asked))
+            if read not in self._modules:  # that another layer has read so
+                self._modules.add(read)
+                self._records.read_module(operators, names)
 
     def _of_others(self, code: CodeType, given: dict[str, Any], spaces: dict[str, Any]) -> set[str]:
         """Attributes that the code reads of arrays and modules only: in `x.mean()` and `nd.log(x)`

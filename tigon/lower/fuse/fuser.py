@@ -10,23 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tigon.analysis.views import far_readers, is_computed
-from tigon.base import InternalError
 from tigon.base.extents import estimate, same, same_shape
 from tigon.base.recursion import descend
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
-from tigon.loop.grammar import Axis, Expr
-from tigon.loop.simplify import Ranges
-from tigon.lower.elements import Coords, arithmetic_cost, axes_over, linear, squeezed
+from tigon.loop.grammar import Axis
+from tigon.lower.elements import Coords, linear, squeezed
 from tigon.lower.fuse.group import CLOSED, EPILOGUES, Fusion, Group, outer_part, same_rows
-from tigon.lower.fuse.reads import (
-    Read,
-    direct_reads,
-    node_domain,
-    node_reads,
-    own_formula,
-    reduced_axes,
-    size_of,
+from tigon.lower.fuse.order import (
+    absorb,
+    in_order,
+    independent,
+    may_come_before,
+    nothing_between,
+    put_before,
 )
+from tigon.lower.fuse.reads import NodeReads, Read, Reader, node_domain, reduced_axes, size_of
 from tigon.ops.record import POINTWISE, READS_MEMORY, Family
 
 CHEAP = 4
@@ -47,9 +45,8 @@ class _Fuser:
     def __init__(self, graph: Graph, enabled: bool) -> None:
         self.graph = graph
         self.enabled = enabled
-        self.groups: list[Group] = []  # those that did not become a part of another
+        self.groups: dict[Group, None] = {}  # those that did not become a part of another
         self.made = 0
-        self.followed = 0  # bit set: groups that others run after
         self.order = {node: position for position, node in enumerate(graph.nodes)}
         self.home: dict[Node, Group] = {}
         self.stored: set[Value] = set(graph.outputs)
@@ -57,52 +54,31 @@ class _Fuser:
         self.users = graph.users
         self.far = far_readers(graph)
         self._costs: dict[Node, int] = {}
-        self._own_costs: dict[Node, int] = {}
-        self._formulas: dict[Node, tuple[Expr, list[Read]]] = {}
+        self._reader = Reader()
 
     def run(self) -> Fusion:
         for node in self.graph.nodes:
             if is_computed(node):
                 self._place(node)
-        groups = self._ordered(self.groups)
+        groups = in_order([*self.groups])
         stored = self._settle_memory(groups)
-        return Fusion([group for group in groups if group.members], stored, self.home)
+        return Fusion(
+            [group for group in groups if group.members], stored, self.home, self._reader.kinds
+        )
 
     # -- one node
 
     def _place(self, node: Node) -> None:
-        domain = node_domain(node)
-        reads, coords, ranges = self._reads_of(node)
-        joined = self._join(node, domain, reads, coords, ranges) if self.enabled else None
+        domain, reads = node_domain(node), self._reader.of(node)
+        joined = self._join(node, domain, reads) if self.enabled else None
         if joined is None:
-            self._settle(node, self._new_group(node, domain), reads, ranges)
+            self._settle(node, self._new_group(node, domain), reads)
 
-    def _reads_of(self, node: Node) -> tuple[list[Read], Coords, Ranges]:
-        """What a node reads, at which coordinates of its domain, and their ranges."""
-        coords, ranges = axes_over(node_domain(node), "j")
-        pointwise = node.op.family in POINTWISE
-        reads = self._own(node)[1] if pointwise else direct_reads(node, coords, ranges)
-        return reads, coords, ranges
-
-    def _own(self, node: Node) -> tuple[Expr, list[Read]]:
-        """An elementwise node over its own domain: its formula, and what it reads where."""
-        found = self._formulas.get(node)
-        if found is None:
-            found = self._formulas[node] = own_formula(node)
-        return found
-
-    def _join(
-        self,
-        node: Node,
-        domain: tuple[int, ...],
-        reads: list[Read],
-        coords: Coords,
-        ranges: Ranges,
-    ) -> Group | None:
+    def _join(self, node: Node, domain: tuple[int, ...], own: NodeReads) -> Group | None:
         """Try the groups of the producers that are read in step."""
         tried: set[Group] = set()
         # Contractions and groups with reductions first: they absorb the others, not the reverse.
-        for read in sorted(reads, key=self._absorbable):
+        for read in sorted(own.reads, key=self._absorbable):
             group = self.home.get(read.value.node)
             if group is None or group in tried or not self._fits(node, domain, group):
                 continue
@@ -112,16 +88,16 @@ class _Fuser:
                 continue
             # A row may also pick single elements of full members: they are computed again.
             picks = row and group.axes is not None
-            if not picks and not self._in_step(read, node, group, coords, ranges, row):
+            if not picks and not self._in_step(read, node, group, own, row):
                 continue
-            merging = self._mergeable(group, reads, node, coords, ranges, row)
-            plan = self._reads_within(reads, node, group, merging, coords, ranges, row)
+            merging = self._mergeable(group, own, node, row)
+            plan = self._reads_within(own, node, group, merging, row)
             if plan is None:
                 continue
             expanded, needed = plan
             one = {group, *merging}
             blockers = {self.home[value.node] for value in needed} - one
-            if any(self._before(part, other) for part in one for other in blockers):
+            if any(may_come_before(part, other) for part in one for other in blockers):
                 continue
             for other in merging:
                 self._merge(group, other)
@@ -129,27 +105,19 @@ class _Fuser:
             return group
         return None
 
-    def _mergeable(
-        self,
-        group: Group,
-        reads: list[Read],
-        node: Node,
-        coords: Coords,
-        ranges: Ranges,
-        row: bool,
-    ) -> list[Group]:
+    def _mergeable(self, group: Group, own: NodeReads, node: Node, row: bool) -> list[Group]:
         """Other producers' groups, read in step too, that can become one with `group`."""
         chosen: list[Group] = []
-        for other in dict.fromkeys(self.home.get(read.value.node) for read in reads):
+        for other in dict.fromkeys(self.home.get(read.value.node) for read in own.reads):
             if other is None or other is group or not self._can_merge(group, other):
                 continue
             size = sum(len(part.members) for part in (group, *chosen, other))
             if (
                 size < LARGEST_GROUP
-                and all(self._independent(other, part) for part in chosen)
+                and all(independent(other, part) for part in chosen)
                 and all(
-                    self._in_step(read, node, other, coords, ranges, row)
-                    for read in reads
+                    self._in_step(read, node, other, own, row)
+                    for read in own.reads
                     if self.home.get(read.value.node) is other
                 )
             ):
@@ -179,30 +147,25 @@ class _Fuser:
             return False
         return True if same_shape(squeezed(domain), squeezed(group.outer_shape)) else None
 
-    def _in_step(
-        self, read: Read, node: Node, group: Group, coords: Coords, ranges: Ranges, row: bool
-    ) -> bool:
+    def _in_step(self, read: Read, node: Node, group: Group, own: NodeReads, row: bool) -> bool:
         """Whether the read element lies at the same point (or row) of the group's domain."""
-        position = linear(read.coords, read.value.shape, ranges)
         producer_row = read.value.node in group.rows
-        own = node_domain(node)
+        domain = node_domain(node)
         if node.op.family is Family.REDUCTION and producer_row:
             return False
         if producer_row and not row:
-            kept = outer_part(coords, own, group)
-            return kept is not None and position == linear(kept[0], kept[1], ranges)
+            kept = outer_part(own.coords, domain, group)
+            return kept is not None and own.place(read) == linear(kept[0], kept[1], own.ranges)
         if row and not producer_row and node.op.family is not Family.REDUCTION:
             return False
-        return position == linear(coords, own, ranges)
+        return own.place(read) == own.position
 
     def _reads_within(
         self,
-        reads: list[Read],
+        own: NodeReads,
         node: Node,
         group: Group,
         merging: list[Group],
-        coords: Coords,
-        ranges: Ranges,
         row: bool,
     ) -> tuple[set[Node], list[Value]] | None:
         """What joining the group means for the node's reads: which nodes are expanded here and
@@ -211,7 +174,7 @@ class _Fuser:
         expanded: set[Node] = set()
         needed: list[Value] = []
         repeated = 0
-        pending = list(reads)
+        pending = list(own.reads)
         seen: set[tuple[Value, Coords]] = set()
         while pending:
             read = pending.pop()
@@ -223,9 +186,9 @@ class _Fuser:
             if home is None:
                 continue
             if home is group or home in merging:
-                if self._in_step(read, node, home, coords, ranges, row):
+                if self._in_step(read, node, home, own, row):
                     continue
-                repeated += max(1, self._own_cost(producer))
+                repeated += max(1, self._reader.of(producer).cost)
                 picked = estimate(read.loops.points) < estimate(size_of(read.value.shape))
                 if (
                     producer.op.family not in POINTWISE
@@ -235,19 +198,19 @@ class _Fuser:
                     or repeated > (ROW_EXPANSION if picked else REPEATED)
                 ):
                     return None
-                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                pending.extend(self._reader.instead_of(read, own))
             elif self._expand_cheaply(read):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                pending.extend(self._reader.instead_of(read, own))
             else:
                 needed.append(read.value)
         return expanded, needed
 
-    def _settle(self, node: Node, group: Group, reads: list[Read], ranges: Ranges) -> None:
+    def _settle(self, node: Node, group: Group, own: NodeReads) -> None:
         """A node alone: decide what it expands and what it loads."""
         expanded: set[Node] = set()
         needed: list[Value] = []
-        pending = list(reads)
+        pending = list(own.reads)
         while pending:
             read = pending.pop()
             producer = read.value.node
@@ -258,7 +221,7 @@ class _Fuser:
             in_memory = node.op.family in READS_MEMORY
             if self.enabled and not in_memory and self._expand_cheaply(read, limit):
                 expanded.add(producer)
-                pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                pending.extend(self._reader.instead_of(read, own))
             else:
                 needed.append(read.value)
         self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
@@ -294,19 +257,13 @@ class _Fuser:
         return descend(self._costs, node, self._find_pure_cost) if found is None else found
 
     def _find_pure_cost(self, node: Node) -> int:
-        producers = [read.value.node for read in self._own(node)[1]]
-        return self._own_cost(node) + sum(
+        own = self._reader.of(node)
+        producers = [read.value.node for read in own.reads]
+        return own.cost + sum(
             self._pure_cost(producer)
             for producer in producers
             if producer in self.home and producer.op.family in POINTWISE
         )
-
-    def _own_cost(self, node: Node) -> int:
-        """Cost of one element of a node, its operands given."""
-        if node not in self._own_costs:
-            pointwise = node.op.family in POINTWISE
-            self._own_costs[node] = arithmetic_cost(self._own(node)[0]) if pointwise else 0
-        return self._own_costs[node]
 
     # -- groups
 
@@ -323,7 +280,7 @@ class _Fuser:
         }.get(node.op.family, "map")
         group = Group(kind, self.made, domain)
         self.made += 1
-        self.groups.append(group)
+        self.groups[group] = None
         return group
 
     def _add(
@@ -337,30 +294,7 @@ class _Fuser:
             group.rows.add(node)
         group.expanded |= expanded
         self.stored.update(needed)
-        before = 0
-        for value in needed:
-            home = self.home[value.node]
-            if home is not group:
-                before |= home.ancestors | 1 << home.bit
-        self._follow(group, before)
-
-    def _follow(self, group: Group, before: int) -> None:
-        """`group`, and all that follow it, also come after the groups of `before`."""
-        if not before & ~group.ancestors:
-            return
-        group.ancestors |= before
-        self.followed |= before
-        if not self.followed >> group.bit & 1:
-            return
-        for other in self.groups:
-            if other.ancestors >> group.bit & 1:
-                other.ancestors |= group.ancestors
-
-    def _before(self, first: Group, second: Group) -> bool:
-        return bool(second.ancestors >> first.bit & 1)
-
-    def _independent(self, a: Group, b: Group) -> bool:
-        return not self._before(a, b) and not self._before(b, a)
+        put_before((self.home[value.node] for value in needed), group)
 
     def _absorbable(self, read: Read) -> bool:
         group = self.home.get(read.value.node)
@@ -376,38 +310,26 @@ class _Fuser:
             return (
                 group.axes is not None
                 and same_rows(group, other.shape, other.axes)
-                and self._nothing_between(group, other)
+                and nothing_between(group, other)
                 and self._reads_in_step(group, other)
                 and self._reads_in_step(other, group)
             )
-        return self._independent(group, other)
-
-    def _nothing_between(self, a: Group, b: Group) -> bool:
-        """No third group reads from one and is read by the other: it could run neither before nor
-        after the two as one."""
-        for first, last in ((a, b), (b, a)):
-            if self._before(first, last) and any(
-                self._before(first, third) and self._before(third, last)
-                for third in self.groups
-                if third is not first and third is not last
-            ):
-                return False
-        return True
+        return independent(group, other)
 
     def _reads_in_step(self, later: Group, earlier: Group) -> bool:
         """What members of the one read of the other lies at their own point, or in their row."""
-        if not self._before(earlier, later):
+        if not may_come_before(earlier, later):
             return True
         for node in later.members:
-            reads, coords, ranges = self._reads_of(node)
-            pending = list(reads)
+            own = self._reader.of(node)
+            pending = list(own.reads)
             while pending:
                 read = pending.pop()
                 producer = read.value.node
                 if producer in later.expanded:
-                    pending.extend(node_reads(producer, read.coords, ranges, read.loops))
+                    pending.extend(self._reader.instead_of(read, own))
                 elif self.home.get(producer) is earlier and not self._in_step(
-                    read, node, earlier, coords, ranges, node in later.rows
+                    read, node, earlier, own, node in later.rows
                 ):
                     return False
         return True
@@ -416,18 +338,10 @@ class _Fuser:
         group.members = sorted(group.members + other.members, key=self.order.__getitem__)
         group.rows |= other.rows
         group.expanded |= other.expanded
-        self.groups.remove(other)
+        del self.groups[other]
         for node in other.members:
             self.home[node] = group
-        bit = 1 << other.bit
-        if self.followed & bit:
-            self.followed |= 1 << group.bit
-        group.ancestors = (group.ancestors | other.ancestors) & ~bit & ~(1 << group.bit)
-        for third in self.groups:
-            if third.ancestors & bit:
-                third.ancestors = third.ancestors & ~bit | 1 << group.bit | group.ancestors
-            elif third.ancestors >> group.bit & 1:
-                third.ancestors |= group.ancestors
+        absorb(group, other)
         other.members = []
 
     # -- afterwards
@@ -462,26 +376,6 @@ class _Fuser:
                 stack.extend(value.node.inputs)
             else:
                 yield value
-
-    def _ordered(self, groups: list[Group]) -> list[Group]:
-        """Groups after those they load from. Ties keep the order of creation."""
-        done: set[int] = set()
-        present = {group.bit for group in groups}
-        order: list[Group] = []
-        waiting = list(groups)
-        while waiting:
-            rest = []
-            for group in waiting:
-                before = {b for b in present if group.ancestors >> b & 1 and b != group.bit}
-                if before <= done:
-                    order.append(group)
-                    done.add(group.bit)
-                else:
-                    rest.append(group)
-            if len(rest) == len(waiting):
-                raise InternalError("fuse: groups wait for each other")
-            waiting = rest
-        return order
 
 
 def fuse(graph: Graph, enabled: bool = True) -> Fusion:

@@ -9,11 +9,16 @@ and so does a scan.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from tigon.base.extents import is_one, same, same_shape
 from tigon.base.frozen import Frozen
 from tigon.ir import Node, Value
 from tigon.loop.grammar import Expr
 from tigon.lower.elements import Coords, squeezed
+from tigon.lower.fuse.spelling import Kinds
 
 EPILOGUES = ("contract", "scan")
 """Kinds of groups that are one node and elementwise work on its result."""
@@ -27,16 +32,20 @@ class Group:
     """Nodes that become one kernel."""
 
     def __init__(
-        self, kind: str, bit: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
+        self, kind: str, number: int, shape: tuple[int, ...], axes: tuple[int, ...] | None = None
     ) -> None:
         self.kind = kind  # "map", "contract", "scan", or one of CLOSED
-        self.bit = bit  # its place in bit sets of groups
+        self.number = number  # in order of creation
         self.shape = shape
         self.axes = axes  # of the domain, reduced; None: no reduction (yet)
         self.members: list[Node] = []
         self.rows: set[Node] = set()  # the members of row level
         self.expanded: set[Node] = set()  # other groups' nodes computed again here
-        self.ancestors = 0  # bit set: groups that must run before
+        # Those that run before it, for it reads what they make; in an order, so that the same
+        # program is fused alike in each process.
+        self.before: dict[Group, None] = {}
+        self.after: dict[Group, None] = {}
+        self.level = 0  # greater than that of each group before it
 
     @property
     def outer_shape(self) -> tuple[int, ...]:
@@ -50,6 +59,9 @@ class Fusion(Frozen, eq=False):
     groups: list[Group]
     stored: set[Value]
     group_of: dict[Node, Group]
+    kinds: Kinds
+    attributes: Mapping[Node, Any] = MappingProxyType({})
+    """Of nodes, in the place of their own: where numbers among them are left open."""
 
 
 def outer_part(

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from tigon.analysis.views import is_computed
 from tigon.base.extents import is_one
 from tigon.base.frozen import Frozen
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop.grammar import Expr, Local
 from tigon.loop.simplify import Ranges
-from tigon.lower.elements import Coords, Elements, Stop, axes_over, is_array_constant
-from tigon.ops.record import Family
+from tigon.lower.elements import (
+    Coords,
+    Elements,
+    Stop,
+    arithmetic_cost,
+    axes_over,
+    is_array_constant,
+    linear,
+)
+from tigon.lower.fuse.spelling import Kinds, Spelling
+from tigon.ops.record import POINTWISE, Family
 
 
 class Loops(Frozen):
@@ -19,12 +30,101 @@ class Loops(Frozen):
     innermost: Expr | None
 
 
-class Read(Frozen):
+class Read(NamedTuple):
     """A node reads element `coords` of `value`, for every point of `loops`."""
 
     value: Value
     coords: Coords
     loops: Loops
+
+
+class _Alike:
+    """What nodes of one spelling have in common. Values are numbers."""
+
+    def __init__(self, node: Node, number: dict[Value, int]) -> None:
+        domain = node_domain(node)
+        self.coords, self.ranges = axes_over(domain, "j")
+        self.position = linear(self.coords, domain, self.ranges)
+        self.cost = 0
+        if node.op.family in POINTWISE:
+            formula, found = own_formula(node)
+            self.cost = arithmetic_cost(formula)
+        else:
+            found = direct_reads(node, self.coords, self.ranges)
+        self.reads = [(number[value], coords, loops) for value, coords, loops in found]
+        self.places: dict[tuple[Coords, tuple[int, ...]], Expr] = {}
+        self.expanded: dict[tuple[_Alike, Coords], list[tuple[int, Coords]]] = {}
+
+
+class NodeReads:
+    """What one node reads, with its own domain at `coords`, whose ranges are `ranges`."""
+
+    __slots__ = ("alike", "reads", "values")
+
+    def __init__(self, alike: _Alike, values: list[Value]) -> None:
+        self.alike = alike
+        self.values = values
+        self.reads = [Read(values[number], at, loops) for number, at, loops in alike.reads]
+
+    @property
+    def coords(self) -> Coords:
+        return self.alike.coords
+
+    @property
+    def ranges(self) -> Ranges:
+        return self.alike.ranges
+
+    @property
+    def position(self) -> Expr:
+        """Of the element at `coords`, in C order."""
+        return self.alike.position
+
+    @property
+    def cost(self) -> int:
+        """Of one element, operands given."""
+        return self.alike.cost
+
+    def place(self, read: Read) -> Expr:
+        """The position of what is read within its array."""
+        key = (read.coords, read.value.shape)
+        found = self.alike.places.get(key)
+        if found is None:
+            found = self.alike.places[key] = linear(read.coords, read.value.shape, self.ranges)
+        return found
+
+
+class Reader:
+    """What the nodes of a graph read, and where."""
+
+    def __init__(self) -> None:
+        self.kinds = Kinds()
+        self._alike: dict[Any, _Alike] = {}
+        self._known: dict[Node, NodeReads] = {}
+
+    def of(self, node: Node) -> NodeReads:
+        found = self._known.get(node)
+        if found is None:
+            spelling = Spelling(self.kinds)
+            spelling.key.append(self.kinds.of(node))
+            spelling.read(node.inputs)
+            key = tuple(spelling.key)
+            alike = self._alike.get(key)
+            if alike is None:
+                alike = self._alike[key] = _Alike(node, spelling.numbers)
+            found = self._known[node] = NodeReads(alike, spelling.values)
+        return found
+
+    def instead_of(self, read: Read, reader: NodeReads) -> list[Read]:
+        """What is read where the node of an elementwise value is computed again by its reader."""
+        own = self.of(read.value.node)
+        key = (own.alike, read.coords)
+        found = reader.alike.expanded.get(key)
+        if found is None:
+            number = {value: place for place, value in enumerate(own.values)}
+            reads = node_reads(read.value.node, read.coords, reader.ranges, read.loops)
+            found = [(number[value], coords) for value, coords, _ in reads]
+            reader.alike.expanded[key] = found
+        return [Read(own.values[place], coords, read.loops) for place, coords in found]
 
 
 def node_domain(node: Node) -> tuple[int, ...]:

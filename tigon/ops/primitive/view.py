@@ -480,6 +480,7 @@ _slice = primitive(
     Family.VIEW,
     attrs=RawSliceAttrs,
     shares_memory=True,  # imperatively, contiguous parts are views
+    offsets="start",
     infer=_infer_raw_slice,
     lower=_lower_slice,
     grad=lambda a, g, y, x: (unslice(g, x, start=a.start, step=a.step),),

@@ -1,21 +1,22 @@
 """Order: sort, argsort, topk, shuffle, multinomial.
 
-Sorting needs no kernels of its own. An element's rank is the number of elements before it: short
-runs count it by comparing all pairs, independent comparisons that fuse into one reduction; longer
-lines are merged from runs, each element finding its place in the other run by bisection.
+An element's rank is the number of elements before it: short lines count it by comparing all pairs,
+independent comparisons that fuse into one reduction. Longer ones are sorted by a kernel of the
+native runtime (`csrc/program/sorting.cpp`), digit by digit, a line on one thread.
 """
 
 from __future__ import annotations
 
 import math
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from tigon.base import check
-from tigon.base.dtypes import DType
+from tigon.base import TensorType, check
+from tigon.base.dtypes import int64
 from tigon.base.frozen import Frozen
-from tigon.ops.primitive.arithmetic import floor_divide, minimum, modulo
+from tigon.ops.primitive.arithmetic import minimum
 from tigon.ops.primitive.choose import cast, select
 from tigon.ops.primitive.compare import (
     equal,
@@ -29,26 +30,24 @@ from tigon.ops.primitive.compare import (
 )
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.functions import log
-from tigon.ops.primitive.gather import _pick, _take, _take_along, _take_along_backward, added_at
+from tigon.ops.primitive.gather import _pick, _take, _take_along, _take_along_backward
 from tigon.ops.primitive.random import KEY_SAMPLE, _bits_oracle, _random_bits
 from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.scan import cumsum
 from tigon.ops.primitive.view import (
     _broadcast,
     _inverse,
-    _pad,
     _reshape,
-    _slice,
     normalized_axis,
     transpose,
 )
-from tigon.ops.record import Work, composite
+from tigon.ops.record import Family, Routine, Work, composite, primitive
 from tigon.ops.tensor.random import _unit_oracle, unit_interval
 from tigon.ops.tensor.shape import expand_dims
 from tigon.ops.tensor.slice import slice_axis
 
-RUN = 256
-"""Elements whose ranks are counted by comparing all pairs; longer lines are merged from such."""
+FEW = 64
+"""Elements whose ranks are counted by comparing all pairs; longer lines are sorted."""
 
 
 def _places(ndim: int, extent: int, where: int) -> Any:
@@ -79,76 +78,12 @@ def _comparable(x: Any) -> Any:
 def order(x: Any, axis: int, ascending: bool) -> Any:
     """Positions (int64) that sort each line; equal elements keep their order."""
     x = _comparable(x)
-    if x.shape[axis] <= 4 * RUN:
+    if x.shape[axis] <= FEW:
         return inverse(_counted_ranks(x, axis, ascending), axis)
+    if axis == x.ndim - 1:
+        return _order(x, is_ascend=ascending)
     last = (*(i for i in range(x.ndim) if i != axis), axis)
-    lines = transpose(x, axes=last) if axis != x.ndim - 1 else x
-    extent = x.shape[axis]
-    flat = _reshape(lines, shape=(lines.type.size // extent, extent))
-    found = _reshape(_merged_order(flat, ascending), shape=lines.shape)
-    return transpose(found, axes=_inverse(last)) if axis != x.ndim - 1 else found
-
-
-def _merged_order(x: Any, ascending: bool) -> Any:
-    """Order of each row of a matrix: short runs by counting, then merged two by two. In a merge
-    each element finds by bisection how many of the other run come before it."""
-    rows, extent = x.shape
-    width = RUN
-    while width < extent:
-        width *= 2
-    total = rows * width
-    limit = _last_key(x.dtype, ascending)
-    padded = _pad(x, before=(0, 0), after=(0, width - extent), value=limit)
-    runs = _reshape(padded, shape=(total // RUN, RUN))
-    target = _counted_ranks(runs, 1, ascending) + _iota(shape=(total // RUN, 1), step=RUN)
-    target = _reshape(target, shape=(total,))
-    keys = _moved(_reshape(runs, shape=(total,)), target)
-    places = _moved(_iota(shape=(total,)), target)
-    size = RUN
-    while size < width:
-        target = _merge_target(keys, size, ascending)
-        keys, places = _moved(keys, target), _moved(places, target)
-        size *= 2
-    table = _reshape(places, shape=(rows, width)) - _iota(shape=(rows, 1), step=width)
-    return _slice(table, start=(0, 0), step=(1, 1), extents=(rows, extent))
-
-
-def _moved(values: Any, target: Any) -> Any:
-    """Element i at place target[i], of a permutation."""
-    return added_at(values.shape, target, values)
-
-
-def _last_key(dtype: DType, ascending: bool) -> float:
-    """What padding holds: it may equal real elements, which come first all the same."""
-    if dtype.is_float:
-        return math.inf if ascending else -math.inf
-    limits = np.iinfo(dtype.numpy)
-    return limits.max if ascending else limits.min
-
-
-def _merge_target(keys: Any, size: int, ascending: bool) -> Any:
-    """Where each element goes when neighbouring sorted runs of `size` are merged."""
-    total = keys.shape[0]
-    here = _iota(shape=(total,))
-    run = floor_divide(here, size)
-    second = modulo(run, 2)
-    other = (run + 1 - 2 * second) * size
-    late = cast(second, dtype=keys.dtype.name)
-
-    def comes_first(index: Any) -> Any:
-        rival = _take(keys, other + index)
-        ahead = lesser(rival, keys) if ascending else greater(rival, keys)
-        # Equal elements keep their order: those of the first run precede.
-        before = logical_or(ahead, logical_and(late, equal(rival, keys)))
-        return cast(before, dtype="int64")
-
-    count: Any = 0
-    step = size // 2
-    while step:
-        count = count + step * comes_first(count + (step - 1))
-        step //= 2
-    count = count + comes_first(count)
-    return floor_divide(here, 2 * size) * (2 * size) + modulo(here, size) + count
+    return transpose(_order(transpose(x, axes=last), is_ascend=ascending), axes=_inverse(last))
 
 
 def inverse(permutation: Any, axis: int) -> Any:
@@ -160,6 +95,38 @@ def inverse(permutation: Any, axis: int) -> Any:
 def _order_oracle(x: np.ndarray, axis: int, ascending: bool) -> np.ndarray:
     key = np.where(np.isnan(x), np.inf, x) if x.dtype.kind == "f" else x.astype(np.int64)
     return np.argsort(key if ascending else -key, axis=axis, kind="stable")
+
+
+class OrderAttrs(Frozen):
+    is_ascend: bool = True
+
+
+_order = primitive(
+    "_order",
+    Family.EXTERN,
+    dtypes="fiu",
+    attrs=OrderAttrs,
+    infer=lambda attrs, x: TensorType(x.shape, int64),
+    routine=lambda attrs, x: Routine(
+        "order", prod(x.shape[:-1]), (x.shape[-1], int(not attrs.is_ascend)), 30 * x.shape[-1]
+    ),
+    differentiable=False,
+    work=Work.SORTING,
+    numpy=lambda x, is_ascend: _order_oracle(x, -1, is_ascend),
+    samples=(
+        ((3, 70), {}),
+        ((2, 2, 5), {"is_ascend": False}),
+        ((5000,), {}),
+        (np.array([[0.0, 1.0, -0.0, -1.0, 0.0]], np.float32), {}),
+        ((0, 3), {}),
+        ((3, 0), {"is_ascend": False}),
+    ),
+    doc="""Positions that sort each line along the last axis; equal elements keep their order. There
+    is no NaN among them.
+
+    Parameters: `is_ascend` (default True).
+    """,
+)
 
 
 def _line(data: Any, axis: int | None) -> tuple[Any, int]:
