@@ -1,4 +1,5 @@
-"""Kernels that call LAPACK. SciPy brings it, as C functions that need no interpreter.
+"""Kernels of the native runtime. Most call LAPACK; SciPy brings it, as C functions that need no
+interpreter.
 
 OpenBLAS, which is what SciPy's packages hold, has threads of its own, one number of them for the
 process. A kernel sets it to one while it runs and puts it back (`csrc/program/routines.cpp`): a
@@ -70,6 +71,8 @@ def find(stored: str) -> int | None:
 
 
 def _load(routine: str) -> None:
+    if not _native.routine_needs_library(routine):
+        return
     try:
         _load_library()
     except ImportError as error:
