@@ -7,8 +7,8 @@ peers that are installed.
     make bench-operators OPERATORS="--json out.json"        the figures as JSON, too
 
 Each row is measured as those of `make bench` are: turn by turn, on the same processors, after the
-results were compared. A ratio is the median of those within each round; beside it stands that of the
-quickest turns, which is what counts where other programs run. Below 1 tigon is ahead.
+results were compared. A ratio is the median of those within each round; beside it stands that of
+the quickest turns, which is what counts where other programs run. Below 1 tigon is ahead.
 """
 
 from __future__ import annotations
@@ -604,7 +604,8 @@ def main() -> None:
     confine(given.threads)
     found = []
     makers = (products,) if given.products else OPERATORS
-    print("| operator | tigon, us | best other, us | ratio | of the quickest |\n" + "|---" * 5 + "|", flush=True)
+    print("| operator | tigon, us | best other, us | ratio | of the quickest |")
+    print("|---" * 5 + "|", flush=True)
     for row in (row for maker in makers for row in maker() if given.only in row.name):
         turns.check(row)
         times = turns.take_turns(row.contestants, given.rounds, given.seconds)

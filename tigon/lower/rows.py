@@ -15,6 +15,7 @@ from tigon.base import InternalError
 from tigon.base.extents import estimate, is_one
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop import build as L
+from tigon.loop.clip import clip_reductions
 from tigon.loop.combine import COMBINES
 from tigon.loop.grammar import (
     Accumulator,
@@ -278,7 +279,7 @@ class Rows(Body):
         if vector is None and outer:
             space, body = across(outer, space, body, COLUMN_BLOCK if inner else BLOCK)
         nest = Nest(tuple(self.buffers.buffers), tuple(space), tuple(body))
-        return LoweredNest(nest, self.buffers.values)
+        return LoweredNest(clip_reductions(nest), self.buffers.values)
 
 
 def dense_along(axis: str, exprs: Iterable[Expr]) -> bool:

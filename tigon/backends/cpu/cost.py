@@ -80,6 +80,8 @@ def _number_of(function: str, given: list[int]) -> int:
         return given[0] // given[1] if given[1] else 0
     if function == "mod":
         return given[0] % given[1] if given[1] else 0
+    if function == "neg":
+        return -given[0]
     if function in ("maximum", "minimum"):
         return max(given) if function == "maximum" else min(given)
     if function == "select":

@@ -13,7 +13,7 @@ from tigon.backends.llvm.instructions import (
     multiply_add,
     select,
 )
-from tigon.backends.llvm.lanes import fold_lanes, spread
+from tigon.backends.llvm.lanes import fold_lanes, shuffled, spread
 from tigon.backends.llvm.scalar import emit_expression
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal
@@ -391,15 +391,8 @@ class Body:
         nothing = self.nothing(accumulator, lanes)
         width = 1
         while width < lanes:
-            order = ", ".join(
-                f"i32 {lane // width * width - 1 if lane & width else lanes}"
-                for lane in range(lanes)
-            )
-            before = out.op(
-                f"shufflevector {value}, {nothing}, <{lanes} x i32> <{order}>",
-                value.element,
-                lanes,
-            )
+            order = [lane // width * width - 1 if lane & width else lanes for lane in range(lanes)]
+            before = shuffled(out, value, nothing, order)
             (value,) = combine([before], [value])
             width *= 2
         return value

@@ -16,14 +16,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from tigon.backends.llvm.facts import Analysis, Facts
-from tigon.backends.llvm.instructions import select
+from tigon.backends.llvm.instructions import compare, logical_not, select
 from tigon.backends.llvm.lanes import floor_quotient, iota
 from tigon.backends.llvm.memory import Memory
 from tigon.backends.llvm.narrow import narrowed
 from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value, constant, element_type
-from tigon.base.dtypes import int64
+from tigon.backends.llvm.text import Function, Value, constant, element_type, literal
+from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.recursion import descend
 from tigon.loop import build as L
@@ -166,6 +166,8 @@ class Emitter(Memory):
             parts = [(part, guard) for part in self._address_parts(expr)]
         elif not isinstance(expr, Apply):
             return []
+        elif (limit := self._lane_limit(expr)) is not None:
+            parts = [(limit[0], guard)]
         elif expr.function == "select" and self.facts(expr).loads:
             condition, a, b = expr.operands
             parts = [
@@ -220,6 +222,9 @@ class Emitter(Memory):
             value = self._find(child, under)
             assert value is not None
             values.append(value)
+        limit = self._lane_limit(expr)
+        if limit is not None:
+            return self._lanes_up_to(values[0], below=limit[1])
         lanes = max(value.lanes for value in values)
         if lanes > 1:
             values = [
@@ -263,20 +268,45 @@ class Emitter(Memory):
             )
             return select(out, condition, self.read(place, dtype, lanes), otherwise)
 
-        if self._place != self.depth:
-            return rare()  # in front of a loop that has begun, code cannot branch any more
+        if not self.may_branch():
+            return rare()
         some = condition
         if lanes > 1:
             some = out.call(f"llvm.vector.reduce.or.v{lanes}i1", "i1", 1, condition)
-        before, inside, after = out.block, out.new_block("seldom"), out.new_block("seldom.end")
-        out.branch(some, inside, after, seldom=True)
-        out.block = inside
-        chosen = rare()
-        out.jump(after)
-        joined = out.phi(after, chosen.element, lanes, otherwise, before)
-        joined.close(chosen, inside)
-        self.scopes[-1].block = out.block = after
-        return joined
+        return self.either(some, rare, lambda: otherwise, seldom=True)
+
+    def _lane_limit(self, expr: Apply) -> tuple[Expr, bool] | None:
+        """Of a comparison that holds in all lanes below a number, or in all others: that number,
+        which one scalar tells, and which of both."""
+        function, axis = expr.function, self.axis
+        if axis is None or self.lanes == 1 or function not in ("lt", "le", "gt", "ge"):
+            return None
+        if expr.operands[0].dtype is not int64 or not self.varies(expr):
+            return None
+        left, right = map(self.affine, expr.operands)
+        if left is None or right is None:
+            return None
+        step = L.apply("sub", left[0], right[0])
+        if not isinstance(step, Const) or step.value not in (1, -1, 2, -2):
+            return None
+        # step * lane + rest < 0, or not
+        rest = L.apply("sub", left[1], right[1])
+        rest = L.apply("add", rest, L.apply("mul", step, self.first()))
+        if function in ("le", "gt"):
+            rest = L.apply("sub", rest, 1)
+        below, count = function in ("lt", "le"), abs(step.value)
+        if step.value > 0:
+            return L.floordiv(L.sub(count - 1, rest), count), below
+        return L.add(L.floordiv(rest, count), 1), not below
+
+    def _lanes_up_to(self, limit: Value, below: bool) -> Value:
+        """The mask of the lanes below a number of whatever size, or of the others."""
+        out, lanes = self.out, self.lanes
+        for test, bound in (("slt", 0), ("sgt", lanes)):
+            edge = literal(bound, "i64")
+            limit = select(out, compare(out, f"icmp {test}", limit, edge), edge, limit)
+        mask = self.live_lanes(limit, lanes)
+        return mask if below else logical_not(out, mask)
 
     def _divides_indices(self, expr: Apply) -> bool:
         """Vectors of int64 have no division, but indices are exact in float64."""
@@ -470,7 +500,27 @@ class Emitter(Memory):
         if len(parts) == 1:
             return self.read(self.pointer(expr.buffer, parts[0]), dtype, lanes, mask)
         start = self.pointer(expr.buffer, parts[0])
-        return self.gather(start, self.spread(parts[1], lanes), dtype, mask)
+        offsets = self.spread(parts[1], lanes)
+        split = None if self._firsts else self.affine(expr.index)
+        step = split[0].value if split is not None and isinstance(split[0], Const) else None
+        return self._read_in_steps(step, start, offsets, dtype, mask)
+
+    def _read_in_steps(
+        self, step: float | None, start: Value, offsets: Value, dtype: DType, mask: Value | None
+    ) -> Value:
+        """Elements at start + offsets, which are so many times 0, 1, 2, ..., if that is known."""
+        lanes = offsets.lanes
+        if step == -1:
+            return self.read_backwards(start, dtype, lanes, mask)
+        if step == 2 and (mask is None or self.target.masks):
+            return self.read_every_second(start, dtype, lanes, mask)
+        if step != 2 or mask is None or not self.may_branch():
+            return self.gather(start, offsets, dtype, mask)
+        return self.either(
+            self.out.call(f"llvm.vector.reduce.and.v{lanes}i1", "i1", 1, mask),
+            lambda: self.read_every_second(start, dtype, lanes),
+            lambda: self.gather(start, offsets, dtype, mask),
+        )
 
     # -------------------------------------------------------------------------------- stores
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tigon.backends.llvm.instructions import suffix
-from tigon.backends.llvm.lanes import iota, spread
+from tigon.backends.llvm.lanes import iota, shuffled, spread
 from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.scopes import Scopes
 from tigon.backends.llvm.target import Target
@@ -77,6 +77,38 @@ class Memory(Scopes):
                 zero(element, lanes),
             )
         return self._from_memory(value, dtype)
+
+    def read_backwards(
+        self, pointer: Value, dtype: DType, lanes: int, mask: Value | None = None
+    ) -> Value:
+        """The element at an address and those before it."""
+        order = range(lanes - 1, -1, -1)
+        begin = self._beside(pointer, 1 - lanes, dtype)
+        mask = None if mask is None else shuffled(self.out, mask, mask, order)
+        value = self.read(begin, dtype, lanes, mask)
+        return shuffled(self.out, value, value, order)
+
+    def read_every_second(
+        self, pointer: Value, dtype: DType, lanes: int, mask: Value | None = None
+    ) -> Value:
+        """Elements 0, 2, 4, ... from an address: of two vectors, the second of which ends at the
+        last of them."""
+        parts = []
+        for first in (0, lanes - 1):
+            live = mask
+            if mask is not None:
+                none = zero("i1", lanes)
+                places = range(first, first + lanes)
+                order = [lanes if place % 2 else place // 2 for place in places]
+                live = shuffled(self.out, mask, none, order)
+            place = self._beside(pointer, first, dtype) if first else pointer
+            parts.append(self.read(place, dtype, lanes, live))
+        order = [place if place < lanes else place + 1 for place in range(0, 2 * lanes, 2)]
+        return shuffled(self.out, parts[0], parts[1], order)
+
+    def _beside(self, pointer: Value, elements: int, dtype: DType) -> Value:
+        text = f"getelementptr {memory_type(dtype)}, ptr {pointer.name}, i64 {elements}"
+        return self.out.op(text, "ptr")
 
     def gather(self, start: Value, offsets: Value, dtype: DType, mask: Value | None) -> Value:
         """Elements at start + offsets, in the lanes that `mask` allows."""

@@ -45,6 +45,11 @@ class OrderAttrs(Frozen):
 
 def _infer_order(attrs: OrderAttrs, x: TensorType) -> TensorType:
     check(x.ndim > 0, "_order", "expected at least one axis; given a 0-d array")
+    check(
+        0 <= attrs.count <= x.shape[-1],
+        "_order",
+        f"expected a count of 0 to {x.shape[-1]}, the elements of a line; given {attrs.count}",
+    )
     return TensorType((*x.shape[:-1], attrs.count or x.shape[-1]), int64)
 
 
