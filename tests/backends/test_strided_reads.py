@@ -85,13 +85,38 @@ def test_a_window_of_every_second_under_a_reduction() -> None:
             check(nest, arrays, backend=backend)
 
 
+@pytest.mark.parametrize("backend", BACKENDS, ids=["host", "32", "16"])
+@pytest.mark.parametrize("divisor", [2, 4, 16])
+@pytest.mark.parametrize("dtype", [float32, uint8, float64], ids=str)
+def test_each_element_for_several_lanes(dtype: DType, divisor: int, backend: CpuBackend) -> None:
+    for count in COUNTS:
+        width = -(-count // divisor)
+        repeated = L.add(L.mul(I, width), L.floordiv(J, divisor))
+        turning = L.add(L.mul(I, divisor), L.mod(J, divisor))
+        both = L.add(L.mul(L.mod(J, divisor), width), L.floordiv(J, divisor))
+        for place, size in (
+            (repeated, ROWS * width),
+            (turning, ROWS * divisor),
+            (both, 16 * width),
+        ):
+            read = L.load(0, place, dtype)
+            arrays = [data(size, dtype), np.zeros(ROWS * count, dtype.numpy)]
+            check(rows(count, read, dtype), arrays, backend=backend)
+            guard = L.lt(L.floordiv(J, divisor), width - 1)
+            other = L.ge(L.mod(J, 3), 1)
+            for condition in (guard, other, L.and_(guard, other)):
+                check(rows(count, L.select(condition, read, 3), dtype), arrays, backend=backend)
+
+
 @pytest.mark.parametrize("function", ["lt", "le", "gt", "ge"])
 @pytest.mark.parametrize("step", [1, -1, 2, -2, 3])
 def test_comparisons_of_the_vector_axis(function: str, step: int) -> None:
     for count in COUNTS:
         for bound in (-3, 0, 1, 14, 15, 16, 31, 63, 64, 200):
             left = L.add(L.mul(J, step), L.mul(I, 7))
-            for given in ((left, bound), (bound, left), (L.add(left, I), L.sub(bound, J))):
+            half = L.floordiv(left, 2)
+            sides = ((left, bound), (bound, left), (L.add(left, I), L.sub(bound, J)))
+            for given in (*sides, (half, bound), (bound, half), (half, J)):
                 condition = L.apply(function, *given)
                 value = L.select(condition, L.load(0, J, float32), 0.5)
                 check(rows(count, value), [data(count), np.zeros(ROWS * count, np.float32)])
@@ -103,3 +128,34 @@ def test_nothing_is_gathered_that_lies_together(place: Expr) -> None:
     for nest in (rows(10, L.load(0, place, float32)), rows(10, value)):
         assert "gather" not in cpu.llvm(cpu.prepare(nest).structure)
     assert "gather" in cpu.llvm(cpu.prepare(rows(10, L.load(0, L.mul(J, 3), float32))).structure)
+
+
+def extreme(extents: tuple[int, int], combine: str = "argmax") -> Nest:
+    """The position of the extreme of each row of a matrix, for each point."""
+    axes = (LoopAxis("j", L.const(extents[0])), LoopAxis("k", L.const(extents[1]), vector=True))
+    position = L.add(L.mul(J, extents[1]), K)
+    place = L.add(L.mul(I, extents[0] * extents[1]), position)
+    found = Accumulator("s", combine, L.load(0, place, float32), position)
+    buffers = (Buffer(float32, "in"), Buffer(int64, "out"))
+    store = Store(1, I, L.local("s", int64))
+    return Nest(buffers, (LoopAxis("i", L.const(ROWS)),), (Reduce(axes, (found,)), store))
+
+
+@pytest.mark.parametrize("combine", ["argmax", "argmin"])
+@pytest.mark.parametrize("fill", [0.0, np.inf, -np.inf, np.nan])
+def test_positions_of_extremes(fill: float, combine: str) -> None:
+    for extents in ((1, 1), (2, 15), (3, 70), (5, 200)):
+        size = extents[0] * extents[1]
+        ties = np.random.default_rng(size).integers(0, 5, ROWS * size).astype(np.float32)
+        few = np.where(ties > 3, np.float32(fill), ties)
+        for given in (ties, few, np.full(ROWS * size, fill, np.float32)):
+            for backend in BACKENDS:
+                nest = extreme(extents, combine)
+                check(nest, [given, np.zeros(ROWS, np.int64)], backend=backend)
+
+
+def test_positions_that_need_64_bits() -> None:
+    near, far = (cpu.prepare(extreme((1 << 20, extent))).structure for extent in (2000, 4000))
+    assert near != far and near.nest == far.nest
+    assert "icmp slt <64 x i64>" not in cpu.llvm(near)
+    assert len(set(cpu.compile([near, far]))) == 2

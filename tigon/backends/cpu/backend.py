@@ -160,7 +160,12 @@ class CpuBackend:
             )
         structure, slots = abstract(nest)
         points, grain, microseconds = cost.nest_shape(nest, target)
-        variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest, microseconds))
+        variant = NestPlan(
+            plain is not None,
+            cost.streams(nest),
+            cost.lanes(nest, microseconds),
+            cost.near(nest),
+        )
         return Launchable(
             Structure(structure, variant),
             slots,

@@ -3,7 +3,7 @@ whether a program runs on the caller's thread; a factor of two does not matter."
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log2, prod, sqrt
 
 from tigon.backends.llvm.target import Target
@@ -203,6 +203,23 @@ def lanes(nest: Nest, microseconds: float) -> int:
     if longest > 16 or microseconds < 20:
         return 0
     return 4 if longest <= 4 else 16
+
+
+def near(nest: Nest) -> bool:
+    """Whether there are positions of extremes, and all are below 2**31 - 1."""
+    last = list(_last_positions(nest.body))
+    return bool(last) and max(last) < (1 << 31) - 1
+
+
+def _last_positions(body: Sequence[Stmt]) -> Iterator[int]:
+    for stmt in body:
+        if isinstance(stmt, (Loop, Scan)):
+            yield from _last_positions(stmt.body)
+        elif isinstance(stmt, Reduce):
+            ends = {axis.name: max(0, number(axis.stop) - 1) for axis in stmt.axes}
+            for each in stmt.accumulators:
+                if each.position is not None:
+                    yield number(each.position, ends)
 
 
 def _longest(body: Sequence[Stmt]) -> int:

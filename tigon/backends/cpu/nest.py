@@ -8,9 +8,11 @@ from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import (
     binary,
     compare,
+    convert,
     is_nan,
     logical_not,
     multiply_add,
+    same,
     select,
 )
 from tigon.backends.llvm.lanes import fold_lanes, shuffled, spread
@@ -44,17 +46,19 @@ from tigon.loop.grammar import (
 PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %end")
 
 _HEAVY = 24  # operations per element that make a mask cheap beside them
-_NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
+_NOWHERE = {"i32": (1 << 31) - 1, "i64": (1 << 63) - 1}  # position of the extreme of nothing
 
 
 class NestPlan(Frozen):
     """What the backend decides about a nest from its numbers. `fuse`: sums of products round once
     per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
-    loop runs longer than this power of two, if not 0."""
+    loop runs longer than this power of two, if not 0. `near`: positions of extremes fit 32 bits,
+    which doubles the lanes of a register."""
 
     fuse: bool = False
     stream: bool = False
     lanes: int = 0
+    near: bool = False
 
 
 def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function:
@@ -262,9 +266,10 @@ class Body:
         e = self.e
         if e.axis is not None:
             raise InternalError(f"cpu: vector axis {name} inside vector axis {e.axis}")
+        from_zero = start.is_literal and start.name == "0"
 
         def whole(first: Value, inner: list[Value]) -> list[Value]:
-            e.begin_vector(name, first, lanes, None)
+            e.begin_vector(name, first, lanes, None, from_zero)
             results = body(inner)
             e.end_vector()
             return results
@@ -275,7 +280,7 @@ class Body:
                 rest = binary(e.out, "sub", stop, first)
                 limit = literal(lanes, "i64")
                 live = select(e.out, compare(e.out, "icmp slt", rest, limit), rest, limit)
-                e.begin_vector(name, first, lanes, e.live_lanes(live, lanes))
+                e.begin_vector(name, first, lanes, e.live_lanes(live, lanes), from_zero)
                 results = body(inner)
                 e.end_vector()
                 return results
@@ -297,7 +302,7 @@ class Body:
 
         def masked() -> list[Value]:
             live = binary(e.out, "sub", stop, first)
-            e.begin_vector(name, first, lanes, e.live_lanes(live, lanes))
+            e.begin_vector(name, first, lanes, e.live_lanes(live, lanes), from_zero)
             results = body(carried)
             e.end_vector()
             return results
@@ -403,8 +408,17 @@ class Body:
         number = (combine.start or combine.neutral)(dtype)
         return literal(L.const(number, dtype).value, element_type(dtype), lanes)
 
+    @property
+    def position_type(self) -> str:
+        return "i32" if self.plan.near else "i64"
+
     def bind(self, accumulator: Accumulator, values: list[Value]) -> None:
-        self.e.bind_local(accumulator.name, accumulator.dtype, values[-1])
+        value = values[-1]
+        if accumulator.position is not None and self.plan.near:
+            nothing = compare(self.e.out, "icmp eq", value, same(_NOWHERE["i32"], value))
+            value = convert(self.e.out, "sext", value, "i64")
+            value = select(self.e.out, nothing, same(_NOWHERE["i64"], value), value)
+        self.e.bind_local(accumulator.name, accumulator.dtype, value)
 
     def width(self, accumulator: Accumulator, lanes: int) -> int:
         """Lanes of an accumulator: those of its own vector axis or of an enclosing one."""
@@ -426,7 +440,8 @@ class Body:
         number = L.const(combine.neutral(dtype), dtype)
         values = [literal(number.value, element_type(dtype), lanes)]
         if combine.positional:
-            values.append(literal(_NOWHERE, "i64", lanes))
+            element = self.position_type
+            values.append(literal(_NOWHERE[element], element, lanes))
         return values
 
     def accumulate(self, state: State, masked: bool) -> list[Value]:
@@ -448,7 +463,14 @@ class Body:
         values = [e.spread(value, lanes, e.level(accumulator.value))]
         if accumulator.position is not None:
             position = e.emit(accumulator.position)
-            values.append(e.spread(position, lanes, e.level(accumulator.position)))
+            level = e.level(accumulator.position)
+            if self.plan.near:
+                with e.at(level):
+                    position = convert(e.out, "trunc", position, "i32")
+            values.append(e.spread(position, lanes, level))
+            order = COMBINES[accumulator.combine].order
+            better = self.better_later(old, values, accumulator.value.dtype, order)
+            return self.keep_dead_lanes(better, old, masked)
         return self.keep_dead_lanes(self.combiner(accumulator)(old, values), old, masked)
 
     def keep_dead_lanes(self, new: list[Value], old: list[Value], masked: bool) -> list[Value]:
@@ -466,6 +488,20 @@ class Body:
         one, other = L.local("one", dtype), L.local("other", dtype)
         step = expand(combine.step(one, other))
         return lambda a, b: [emit_expression(out, step, {one: a[0], other: b[0]})]
+
+    def better_later(self, a: list[Value], b: list[Value], dtype: DType, order: str) -> list[Value]:
+        """The same of a position that is behind the other, as in each lane's loop; an extreme of
+        nothing is not."""
+        out = self.e.out
+        (old, old_at), (new, new_at) = a, b
+        if dtype.is_float:
+            beats = compare(out, f"fcmp u{order}", new, old)
+            beats = binary(out, "and", beats, logical_not(out, is_nan(out, old)))
+        else:
+            beats = compare(out, f"icmp {'s' if dtype.kind == 'i' else 'u'}{order}", new, old)
+        first = compare(out, "icmp eq", old_at, same(_NOWHERE[old_at.element], old_at))
+        wins = binary(out, "or", beats, first)
+        return [select(out, wins, new, old), select(out, wins, new_at, old_at)]
 
     def better(self, a: list[Value], b: list[Value], dtype: DType, order: str) -> list[Value]:
         """Of (value, position) pairs the more extreme, at a tie the earlier; NaN is extreme."""

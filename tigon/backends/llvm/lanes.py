@@ -11,7 +11,7 @@ from tigon.backends.llvm.text import Function, Value, literal, vector_type
 def floor_quotient(out: Function, a: Value, b: Value) -> Value:
     """a // b of indices, below 2**53 in size: a quotient that is not whole is further from the
     next whole number than rounding reaches."""
-    shift = _power_of_two(b)
+    shift = power_of_two(b)
     if shift is not None:
         return out.op(f"ashr {a}, {literal(shift, 'i64', a.lanes).name}", "i64", a.lanes)
     kind = vector_type("double", a.lanes)
@@ -21,9 +21,9 @@ def floor_quotient(out: Function, a: Value, b: Value) -> Value:
     return out.op(f"fptosi {quotient} to {vector_type('i64', a.lanes)}", "i64", a.lanes)
 
 
-def _power_of_two(value: Value) -> int | None:
+def power_of_two(value: Value) -> int | None:
     """The exponent, if the value is such a literal."""
-    text = value.name.removeprefix("splat (i64 ").removesuffix(")")
+    text = value.name.removeprefix(f"splat ({value.element} ").removesuffix(")")
     if not text.isdigit() or int(text).bit_count() != 1:
         return None
     return int(text).bit_length() - 1

@@ -19,6 +19,7 @@ from tigon.backends.llvm.instructions import (
     same,
     select,
 )
+from tigon.backends.llvm.lanes import power_of_two
 from tigon.backends.llvm.narrow import narrowed, to_odd_float32, widened
 from tigon.backends.llvm.text import (
     Function,
@@ -124,6 +125,9 @@ def _floordiv(out: Function, operands: tuple[Value, ...], source: DType, result:
     a, b = operands
     if source.is_float:
         return _float_divmod(out, a, b)[0]
+    shift = power_of_two(b)
+    if shift is not None:
+        return binary(out, "ashr" if source.kind == "i" else "lshr", a, same(shift, a))
     quotient, rest, _ = _integer_division(out, a, b, source.kind == "i")
     if source.kind != "i":
         return quotient
@@ -135,6 +139,9 @@ def _mod(out: Function, operands: tuple[Value, ...], source: DType, result: DTyp
     a, b = operands
     if source.is_float:
         return _float_divmod(out, a, b)[1]
+    shift = power_of_two(b)
+    if shift is not None:
+        return binary(out, "and", a, same((1 << shift) - 1, a))
     _, rest, _ = _integer_division(out, a, b, source.kind == "i")
     if source.kind != "i":
         return rest
