@@ -164,6 +164,7 @@ class CpuBackend:
             plain is not None,
             cost.streams(nest),
             cost.lanes(nest, microseconds),
+            cost.single(nest, microseconds, target),
             cost.near(nest),
         )
         return Launchable(

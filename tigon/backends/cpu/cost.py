@@ -205,6 +205,32 @@ def lanes(nest: Nest, microseconds: float) -> int:
     return 4 if longest <= 4 else 16
 
 
+def single(nest: Nest, microseconds: float, target: Target) -> int:
+    """The lanes of the one vector that all loops of a point are, where they are several and short,
+    and there is work enough for a function of its own; 0 elsewhere. Two registers at most: they are
+    summed up in the order in which a loop does it."""
+    loops = [stmt for stmt in nest.body if isinstance(stmt, (Loop, Reduce))]
+    axes = {axis for stmt in loops for axis in stmt.axes}
+    if not target.masks or microseconds < 20 or len(loops) < 2 or len(axes) != 1:
+        return 0
+    (axis,) = axes
+    plain = all(
+        isinstance(stmt, (Let, Store, Reduce))
+        or (isinstance(stmt, Loop) and all(isinstance(s, (Let, Store)) for s in stmt.body))
+        for stmt in nest.body
+    )
+    start_is_zero = isinstance(axis.start, Const) and number(axis.start) == 0
+    dtypes = [buffer.dtype for buffer in nest.buffers]
+    dtypes += [
+        a.value.dtype for stmt in loops if isinstance(stmt, Reduce) for a in stmt.accumulators
+    ]
+    most = 2 * target.lanes(max(dtype.itemsize for dtype in dtypes))
+    count = extent(axis)
+    if not (plain and axis.vector and start_is_zero and 0 < count <= most):
+        return 0
+    return max(4, 1 << (count - 1).bit_length())
+
+
 def near(nest: Nest) -> bool:
     """Whether there are positions of extremes, and all are below 2**31 - 1."""
     last = list(_last_positions(nest.body))

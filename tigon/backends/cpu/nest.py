@@ -52,12 +52,14 @@ _NOWHERE = {"i32": (1 << 31) - 1, "i64": (1 << 63) - 1}  # position of the extre
 class NestPlan(Frozen):
     """What the backend decides about a nest from its numbers. `fuse`: sums of products round once
     per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
-    loop runs longer than this power of two, if not 0. `near`: positions of extremes fit 32 bits,
+    loop runs longer than this power of two, if not 0. `single`: all vector loops of a point are one
+    masked vector of so many lanes, if not 0: what one has computed, the next still has. `near`: positions of extremes fit 32 bits,
     which doubles the lanes of a register."""
 
     fuse: bool = False
     stream: bool = False
     lanes: int = 0
+    single: int = 0
     near: bool = False
 
 
@@ -67,7 +69,9 @@ def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function
     emitter = Emitter(out, nest.buffers, target)
     emitter.streams = plan.stream
     place_scratch(emitter, nest.buffers)
-    over_points(emitter, nest.space, lambda: Body(emitter, plan).statements(nest.body))
+    body = Body(emitter, plan)
+    run = body.in_one_vector if plan.single else body.statements
+    over_points(emitter, nest.space, lambda: run(nest.body))
     if plan.stream and target.triple.startswith("x86_64"):
         # Whoever is told that the points are done must also see them.
         out.call_void("llvm.x86.sse.sfence")
@@ -211,6 +215,29 @@ class Body:
         out.block = here.block
         out.branch(condition, stop, following)
         here.block = out.block = following
+
+    # ---------------------------------------------------------------------------- one vector
+
+    def in_one_vector(self, body: Sequence[Stmt]) -> None:
+        """The statements of a point whose loops are one vector each, the same one."""
+        (axis,) = {axis for stmt in body if isinstance(stmt, (Loop, Reduce)) for axis in stmt.axes}
+        e, lanes = self.e, self.plan.single
+        live = e.live_lanes(e.emit(axis.stop), lanes)
+        with e.region():
+            e.begin_vector(axis.name, literal(0, "i64"), lanes, live, True)
+            for stmt in body:
+                if isinstance(stmt, Loop):
+                    self.statements(stmt.body)
+                elif isinstance(stmt, Reduce):
+                    states = [State(a, self.neutral(a, lanes)) for a in stmt.accumulators]
+                    for state in states:
+                        state.values = self.accumulate(state, True)
+                    for state in states:
+                        combine = self.combiner(state.accumulator)
+                        self.bind(state.accumulator, fold_lanes(e.out, state.values, 1, combine))
+                else:
+                    self.statements((stmt,))
+            e.end_vector()
 
     # --------------------------------------------------------------------------------- loops
 
