@@ -53,8 +53,8 @@ class NestPlan(Frozen):
     """What the backend decides about a nest from its numbers. `fuse`: sums of products round once
     per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
     loop runs longer than this power of two, if not 0. `single`: all vector loops of a point are one
-    masked vector of so many lanes, if not 0: what one has computed, the next still has. `near`: positions of extremes fit 32 bits,
-    which doubles the lanes of a register."""
+    masked vector of so many lanes, if not 0: what one has computed, the next still has. `near`:
+    positions of extremes fit 32 bits, which doubles the lanes of a register."""
 
     fuse: bool = False
     stream: bool = False
