@@ -54,13 +54,15 @@ class NestPlan(Frozen):
     per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
     loop runs longer than this power of two, if not 0. `single`: all vector loops of a point are one
     masked vector of so many lanes, if not 0: what one has computed, the next still has. `near`:
-    positions of extremes fit 32 bits, which doubles the lanes of a register."""
+    positions of extremes fit 32 bits, which doubles the lanes of a register. `wide`: as many
+    vectors at once as there are registers for, since each step reads from another page."""
 
     fuse: bool = False
     stream: bool = False
     lanes: int = 0
     single: int = 0
     near: bool = False
+    wide: bool = False
 
 
 def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function:
@@ -346,7 +348,9 @@ class Body:
             chained = chained or isinstance(stmt, (Reduce, Scan, Loop))
         lanes = self.e.target.lanes(size)
         # Several vectors at once hide latency where the body is a chain through one accumulator.
-        return self.capped(lanes * _vectors(work) if chained else lanes)
+        if chained:
+            lanes *= self.e.target.registers // 2 if self.plan.wide else _vectors(work)
+        return self.capped(lanes)
 
     def capped(self, lanes: int) -> int:
         return min(lanes, self.plan.lanes) if self.plan.lanes else lanes
