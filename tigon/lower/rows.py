@@ -35,7 +35,7 @@ from tigon.loop.grammar import (
 from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.simplify import affine
 from tigon.lower.body import Body, LoweredNest, reshaped, with_axes
-from tigon.lower.collapse import Extent, collapse, widen
+from tigon.lower.collapse import Extent, collapse, unfold, widen
 from tigon.lower.elements import Coords, Elements, arithmetic_cost, axes_over, linear
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.fuse.reads import node_domain
@@ -262,6 +262,8 @@ class Rows(Body):
         vector = inner[-1].name if along_rows else None
         if vector is None:
             outer, rewrite = widen(outer, rewrite)
+            if outer:
+                outer, rewrite = unfold(outer, rewrite, exprs)
         inner_axes = tuple(
             LoopAxis(a.name, L.const(a.extent), vector=a.name == vector) for a in inner
         )
