@@ -91,7 +91,7 @@ constexpr int64_t kInserted = 24;         // so few are inserted one by one
 constexpr int64_t kWideDigits = 4096;     // from so many on a table of 2**11 counts is worth it
 constexpr int64_t kSelected = 8;          // a smaller part of a line than this is looked for
 constexpr int64_t kLooked = 32;           // elements that are compared at once
-constexpr int64_t kLeastCandidates = 64;  // that are collected before the worse ones are dropped
+constexpr int64_t kLeastCandidates = 64;  // that are collected before worse ones are dropped
 
 template <class Record>
 void write_places(int64_t* to, const Record* from, int64_t count) {

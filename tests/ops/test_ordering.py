@@ -115,7 +115,8 @@ def test_sorting_compiles_no_more_for_long_lines() -> None:
         return mx.runtime.stats()["kernel_compilations"] - before
 
     assert compiled(60_011) <= 2
-    assert compiled(60_012) == 0
+    assert compiled(60_012) <= 2  # for any extent, from now on
+    assert compiled(60_013) == compiled(5_003) == 0
 
 
 def test_sorting_needs_no_library() -> None:
