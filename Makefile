@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-path bench-compile bench-launches bench-data bench-check soak fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-path bench-compile bench-launches bench-operators bench-data bench-check soak fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -48,6 +48,10 @@ demo: build $(VENV)/.demo-ready
 # Side by side with PyTorch, JAX, ONNX Runtime (those installed: `pip install tigon[bench]`), numpy.
 bench: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/run.py $(BENCH)
+
+# Single operators beside PyTorch's; OPERATORS=--products: products of many shapes.
+bench-operators: build $(VENV)/.demo-ready
+	PYTHONPATH=. $(PY) benchmarks/operators.py $(OPERATORS)
 
 # The parts of one call, in nanoseconds.
 bench-path: build

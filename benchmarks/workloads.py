@@ -478,7 +478,9 @@ def matrix_products() -> Iterator[Row]:
             row.enter_torch(partial(torch.mm, out=torch.empty(n, n)), a, b)
         row.enter_jax(lambda a, b: a @ b, a, b)
         if onnx_side is not None:
-            row.enter("onnxruntime", *onnx_side.bound(onnx_side.product(n), (n, n), a, b))
+            row.enter(
+                "onnxruntime", *onnx_side.bound(onnx_side.product((n, n), (n, n)), (n, n), a, b)
+            )
         yield row
 
 

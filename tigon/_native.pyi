@@ -522,10 +522,11 @@ class ObjectCompiler:
 
 # ------------------------------------------------------------------------------ routines
 
-def routine_address(name: str, dtype_code: int) -> int: ...  # a kernel over a batch of matrices
+def routine_address(name: str, dtype_code: int) -> int: ...  # a kernel over a batch
 def routine_scratch_bytes(name: str, dtype_code: int, numbers: Iterable[int]) -> int:
     """Of each call of the kernel; `numbers` are its slots without the first, the points."""
 
+def routine_needs_library(name: str) -> bool: ...  # LAPACK
 def set_library_function(name: str, address: int) -> bool:
     """Of BLAS or LAPACK, by its name there ("dpotrf"); False for what no kernel calls. All that a
     kernel calls must be there before it runs."""

@@ -109,9 +109,9 @@ def formula(size: int, chained: bool) -> bytes:
     return model.serialized(y, 1)
 
 
-def product(n: int) -> bytes:
-    model = Model((n, n), (n, n))
-    return model.serialized(model.add("MatMul", *model.inputs), 2)
+def product(left: tuple[int, ...], right: tuple[int, ...]) -> bytes:
+    model = Model(left, right)
+    return model.serialized(model.add("MatMul", *model.inputs), len(left))
 
 
 def residual_network(classes: int = 1000) -> bytes:

@@ -192,7 +192,7 @@ void ProgramCode::finish() {
       } else {
         check(launch.kernel != nullptr, launch, "null kernel address");
       }
-      bool may_fail_late = launch.control || is_routine(launch.kernel);
+      bool may_fail_late = launch.control || is_of_library(launch.kernel);
       for (const BufferPlace& place : launch.buffers) {
         size_t bound = 0;
         switch (place.space) {

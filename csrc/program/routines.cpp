@@ -1,13 +1,13 @@
 #include "program/routines.h"
 
-#include "program/sorting.h"
-
 #include <algorithm>
 #include <climits>
 #include <cmath>
 #include <functional>
 #include <map>
 #include <type_traits>
+
+#include "program/sorting.h"
 
 namespace tigon {
 namespace {
@@ -368,66 +368,71 @@ size_t scratch_of(const int64_t* numbers) {
   return pieces.bytes();
 }
 
-struct Entry {
-  Kernel kernel;
-  size_t (*scratch)(const int64_t* numbers);
-};
-
-struct Both {
-  Entry of_float, of_double;
-  size_t numbers;  // beside the number of points
-  size_t extents;  // so many of these, first, are counted by LAPACK
+struct Routine {
+  std::map<int64_t, RoutineKernel> kernels;  // by the code of a dtype
+  size_t numbers;                            // beside the number of points
+  size_t extents;                            // so many of these, first, are counted by LAPACK
+  bool library = true;
 };
 
 template <template <class> class Made>
-Both both(size_t numbers, size_t extents) {
-  return {{kernel<Made<float>>, scratch_of<Made<float>>},
-          {kernel<Made<double>>, scratch_of<Made<double>>},
+Routine both(size_t numbers, size_t extents) {
+  return {{{0, {kernel<Made<float>>, scratch_of<Made<float>>}},
+           {1, {kernel<Made<double>>, scratch_of<Made<double>>}}},
           numbers,
           extents};
 }
 
-const std::map<std::string, Both>& routines() {
-  static const std::map<std::string, Both> all = {
-      {"potrf", both<Potrf>(2, 1)}, {"potri", both<Potri>(2, 1)},
-      {"trsm", both<Trsm>(6, 2)},   {"gelqf", both<Gelqf>(2, 2)},
-      {"syevd", both<Syevd>(1, 1)}, {"inverse", both<Inverse>(2, 1)},
-      {"det", both<Det>(1, 1)},     {"slogdet", both<SLogDet>(1, 1)},
+const std::map<std::string, Routine>& routines() {
+  static const std::map<std::string, Routine> all = {
+      {"potrf", both<Potrf>(2, 1)},
+      {"potri", both<Potri>(2, 1)},
+      {"trsm", both<Trsm>(6, 2)},
+      {"gelqf", both<Gelqf>(2, 2)},
+      {"syevd", both<Syevd>(1, 1)},
+      {"inverse", both<Inverse>(2, 1)},
+      {"det", both<Det>(1, 1)},
+      {"slogdet", both<SLogDet>(1, 1)},
+      {"order", {order_kernels(), kOrderNumbers, 0, false}},
   };
   return all;
 }
 
-constexpr const char* kOrder = "order";  // needs no library
-
-const Entry& entry_of(const Both& routine, int64_t dtype) {
-  if (dtype < 0 || dtype > 1) throw InternalError("routine: of float32 and float64 only");
-  return dtype == 0 ? routine.of_float : routine.of_double;
-}
-
-const Both& routine_named(const std::string& name) {
+const Routine& routine_named(const std::string& name) {
   auto found = routines().find(name);
   if (found == routines().end()) throw InternalError("routine: there is no " + name);
   return found->second;
 }
 
+const RoutineKernel& kernel_of(const std::string& name, int64_t dtype) {
+  const Routine& routine = routine_named(name);
+  auto found = routine.kernels.find(dtype);
+  if (found == routine.kernels.end())
+    throw InternalError("routine " + name + ": there is none of dtype " + std::to_string(dtype));
+  return found->second;
+}
+
 }  // namespace
 
-bool is_routine(Kernel kernel) {
+bool routine_needs_library(const std::string& name) { return routine_named(name).library; }
+
+bool is_of_library(Kernel kernel) {
   for (const auto& [name, routine] : routines()) {
-    if (kernel == routine.of_float.kernel || kernel == routine.of_double.kernel) return true;
+    if (!routine.library) continue;
+    for (const auto& [dtype, made] : routine.kernels) {
+      if (kernel == made.kernel) return true;
+    }
   }
   return false;
 }
 
 Kernel routine_kernel(const std::string& name, int64_t dtype) {
-  if (name == kOrder) return order_kernel(dtype);
-  return entry_of(routine_named(name), dtype).kernel;
+  return kernel_of(name, dtype).kernel;
 }
 
 size_t routine_scratch_bytes(const std::string& name, int64_t dtype,
                              const std::vector<int64_t>& numbers) {
-  if (name == kOrder) return order_scratch_bytes(dtype, numbers);
-  const Both& routine = routine_named(name);
+  const Routine& routine = routine_named(name);
   if (numbers.size() != routine.numbers)
     throw InternalError("routine " + name + ": takes " + std::to_string(routine.numbers) +
                         " numbers");
@@ -437,7 +442,7 @@ size_t routine_scratch_bytes(const std::string& name, int64_t dtype,
                       "; given an extent of " + std::to_string(numbers[place]) +
                       "; use smaller matrices");
   }
-  return entry_of(routine, dtype).scratch(numbers.data());
+  return kernel_of(name, dtype).scratch(numbers.data());
 }
 
 bool set_library_function(const std::string& name, void* address) {

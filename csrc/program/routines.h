@@ -1,8 +1,6 @@
-// Kernels that are found by name. Most call LAPACK: a batch of matrices each, points being its
-// matrices. "order" (sorting.h) sorts lines and needs no library.
-//
-// Matrices lie row after row, and LAPACK counts columns first: it is given the transpose of each,
-// in place, and the other triangle.
+// Kernels that are written here and not generated. Most call LAPACK: a batch of matrices each,
+// points being its matrices; these lie row after row, and LAPACK counts columns first: it is given
+// the transpose of each, in place, and the other triangle. One puts lines in order (`sorting.h`).
 #pragma once
 
 #include <string>
@@ -12,10 +10,18 @@
 
 namespace tigon {
 
-// By the name of a routine and the code of a dtype; throws where there is none. Its slots are the
-// number of points and the routine's own numbers.
+// A kernel, and the scratch memory of a call for the routine's own numbers, which follow the number
+// of points in its slots.
+struct RoutineKernel {
+  Kernel kernel;
+  size_t (*scratch)(const int64_t* numbers);
+};
+
+// By the name of a routine and the code of a dtype; throws where there is none.
 Kernel routine_kernel(const std::string& name, int64_t dtype);
-bool is_routine(Kernel kernel);
+// Whether it calls LAPACK, and so may fail at a matrix when it has worked through others.
+bool routine_needs_library(const std::string& name);
+bool is_of_library(Kernel kernel);
 // Of each call, for these numbers. Throws UserError where LAPACK cannot count so far.
 size_t routine_scratch_bytes(const std::string& name, int64_t dtype,
                              const std::vector<int64_t>& numbers);

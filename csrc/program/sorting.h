@@ -1,17 +1,16 @@
-// The order of lines: a kernel, found by name like those that call a library, that sorts positions.
+// Kernels that put lines in order: points are the lines of a batch.
 #pragma once
 
-#include <vector>
+#include <map>
 
-#include "program/program.h"
+#include "program/routines.h"
 
 namespace tigon {
 
-// By the code of a dtype: of each line of n elements the positions (int64) that sort it, equal
-// elements in the order they have. Slots: the number of lines, n, and whether the greatest come
-// first. There is no NaN among the elements; 0.0 and -0.0 are equal.
-Kernel order_kernel(int64_t dtype);
-// Of each call, for n and the direction.
-size_t order_scratch_bytes(int64_t dtype, const std::vector<int64_t>& numbers);
+// By the code of a dtype. Buffers: lines, and of each the positions (int64) of its first elements
+// in order; equal ones keep theirs. Numbers: elements of a line, positions wanted, whether the
+// least are first.
+std::map<int64_t, RoutineKernel> order_kernels();
+inline constexpr size_t kOrderNumbers = 3;
 
 }  // namespace tigon

@@ -375,6 +375,12 @@ void bind_programs(nb::module_& m) {
       },
       "name"_a, "dtype_code"_a, "numbers"_a);
   m.def(
+      "routine_needs_library",
+      [](const std::string& name) {
+        return translated([&] { return routine_needs_library(name); });
+      },
+      "name"_a);
+  m.def(
       "set_library_function",
       [](const std::string& name, uintptr_t address) {
         return set_library_function(name, reinterpret_cast<void*>(address));

@@ -911,6 +911,45 @@ void launches_at_once_have_a_status_each(const ProgramCode& code,
   for (std::thread& thread : threads) thread.join();
 }
 
+// Lines of a batch in chunks on several threads, all of each and the first few.
+void lines_are_put_in_order() {
+  constexpr int64_t kLines = 500, kExtent = 100;
+  std::vector<float> given(kLines * kExtent);
+  for (int64_t line = 0; line < kLines; ++line) {
+    for (int64_t i = 0; i < kExtent; ++i)
+      given[static_cast<size_t>(line * kExtent + i)] =
+          static_cast<float>((i * 37 + line) % kExtent);
+  }
+  for (int64_t count : {kExtent, int64_t(5)}) {
+    const std::vector<int64_t> numbers = {kExtent, count, 1};
+    ProgramCode code;
+    code.input_count = code.output_count = 1;
+    code.waves.emplace_back().launches = {{routine_kernel("order", 0),
+                                           {{Space::Input, 0}, {Space::Output, 0}},
+                                           {kLines, kExtent, count, 1},
+                                           kLines,
+                                           1,
+                                           routine_scratch_bytes("order", 0, numbers),
+                                           "test",
+                                           {}}};
+    code.finish();
+    REQUIRE(!code.may_leave_half(0));
+    for (int threads : {1, 4}) {
+      ThreadPool::instance().set_threads(threads);
+      std::vector<int64_t> found(static_cast<size_t>(kLines * count), -1);
+      void* inputs[] = {given.data()};
+      void* outputs[] = {found.data()};
+      for (int round = 0; round < 20; ++round) code.execute(inputs, outputs, nullptr);
+      for (int64_t line = 0; line < kLines; ++line) {
+        for (int64_t i = 0; i < count; ++i) {
+          int64_t place = found[static_cast<size_t>(line * count + i)];
+          REQUIRE(given[static_cast<size_t>(line * kExtent + place)] == static_cast<float>(i));
+        }
+      }
+    }
+  }
+}
+
 // Batches in chunks on several threads: matrices find their own memory, the library has one thread
 // meanwhile, and a failure tells which matrix it was.
 void routines_work_through_batches() {
@@ -1242,6 +1281,7 @@ int main() {
   notices_are_told_once_and_programs_go_on();
   loops_run_their_programs();
   routines_work_through_batches();
+  lines_are_put_in_order();
   object_code_comes_in_order();
   profiles_are_nested_and_taken_while_threads_record();
   padding_is_dropped();

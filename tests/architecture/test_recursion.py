@@ -63,6 +63,8 @@ BOUNDED = {
     "gluon.model_zoo.vision.inception._part _sequence _side_by_side": "the table of modules",
     "loop.fingerprint.fingerprint.text": RANK,
     "loop.grammar._text": "counted: 12",
+    "backends.cpu.cost._last_positions": RANK,
+    "loop.clip._body": RANK,
     "loop.interpret._Run._body _Run._loop _Run._scan": RANK,
     "loop.map.Mapper.body Mapper.statement": RANK,
     "loop.show._body": RANK,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.backends.harness import check, narrow
-from tigon.backends.cpu.backend import cpu
+from tigon.backends.cpu.backend import CpuBackend, cpu
 from tigon.base.dtypes import DType, float32, float64, int32
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
@@ -107,7 +107,7 @@ def test_stored_code_is_that_of_what_was_declared() -> None:
     for step, numpy in ((L.add, np.add), (L.maximum, np.maximum), (L.add, np.add)):
         declare(Combine("toy_named", "f", lambda dtype: 0, numpy, step))
         structure = cpu.prepare(nest).structure
-        names.setdefault(step, set()).update(cpu.names([structure]))
+        names.setdefault(step, set()).update(CpuBackend().names([structure]))
         check(nest, [values(3, float32), np.zeros(1, np.float32)], 0.0, narrow(32))
         del COMBINES["toy_named"]
     assert [len(found) for found in names.values()] == [1, 1]

@@ -57,6 +57,19 @@ def test_the_launches_of_a_step_are_timed(tmp_path):
         assert part in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("row", "options"), [("sort of 1,000", ()), ("16 x 16 x 16", ("--products",))]
+)
+def test_single_operators_are_timed(row, options, tmp_path):
+    figures = tmp_path / "figures.json"
+    brief = ("--rounds", "1", "--seconds", "0.001", "--json", str(figures))
+    done = run("operators.py", "--only", row, *brief, *options, home=tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert f"| {row} |" in done.stdout
+    (least,) = (each["least"] for each in json.loads(figures.read_text()) if each["name"] == row)
+    assert least > 0
+
+
 def test_the_loading_of_images_is_timed(tmp_path):
     done = run("loading.py", "--rounds", "1", "--files", "20", "--times", "16", home=tmp_path)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -2,8 +2,9 @@
 scalars only have one structure, hence one native function; the numbers are given at launch.
 
 Kept as they are, because they decide the code: 0, 1 and -1 (but offsets and limits of 1 are
-numbers), infinities and NaN, shift counts, small powers of two that divide, bit masks, the
-constants of hash functions (uint32, uint64), and exponents that make a power a product or a root.
+numbers), a step of 2 along a vector, infinities and NaN, shift counts, small powers of two that
+divide, bit masks, the constants of hash functions (uint32, uint64), and exponents that make a power
+a product or a root.
 Equal numbers of different origin stay different slots: an image that happens to be square is no
 special case. What is one by construction is one slot: the stop of an axis that several statements
 run over, the index by which several statements reach one buffer. The place of a single number (a
@@ -114,6 +115,7 @@ class _Abstract(Mapper):
         self.values: list[Number] = []
         self._names: dict[tuple[str, str], str] = {}
         self._counts = {"a": 0, "v": 0}
+        self._pairs: set[tuple[Expr, ...]] = set()  # a vector axis and a step of 2
         self._bounds: dict[tuple[str, str, Expr], Expr] = {}
         self._memory: dict[tuple[object, Expr], Expr] = {}
 
@@ -130,6 +132,10 @@ class _Abstract(Mapper):
 
     def axis_name(self, name: str) -> str:
         return self.name(name, "a")
+
+    def axes(self, axes: tuple[LoopAxis, ...]) -> tuple[LoopAxis, ...]:
+        self._pairs.update((Axis(axis.name), L.const(2)) for axis in axes if axis.vector)
+        return super().axes(axes)
 
     def local_name(self, name: str) -> str:
         return self.name(name, "v")
@@ -206,6 +212,8 @@ class _Abstract(Mapper):
         if isinstance(node, Load):
             return Load(node.buffer, operands[0], node.dtype)
         assert isinstance(node, Apply)
+        if node.function == "mul" and node.operands in self._pairs:
+            operands = (operands[0], node.operands[1])
         return Apply(node.function, operands, node.dtype)
 
     def _number(self, const: Const, user: str) -> Expr:

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from tigon.base.dtypes import int64
-from tigon.base.extents import estimate
+from tigon.base.extents import estimate, is_known
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
-from tigon.loop.grammar import Axis, Const, Expr, Load
+from tigon.loop.grammar import Apply, Axis, Const, Expr, Load, walk
 from tigon.loop.rewrite import rebuild, with_operands
 from tigon.loop.simplify import affine, simplify
 
@@ -78,6 +78,38 @@ def _divided(
     )
     ranges = {axis.name: (0, axis.extent) for axis in axes}
     return lambda expr: simplify(substitute(before(expr)), ranges)
+
+
+def unfold(
+    axes: Sequence[Extent], rewrite: Callable[[Expr], Expr], exprs: Iterable[Expr]
+) -> tuple[list[Extent], Callable[[Expr], Expr]]:
+    """Cut the innermost axis where something begins again along it, as in an array made of copies
+    of another: what was a remainder, gathered, is then a line of its own."""
+    last = axes[-1]
+    whole = Axis(last.name)
+    periods = {
+        node.operands[1].value
+        for expr in exprs
+        for node in walk(rewrite(expr))
+        if isinstance(node, Apply)
+        and node.function in ("mod", "floordiv")
+        and node.operands[0] == whole
+        and isinstance(node.operands[1], Const)
+    }
+    periods = {n for n in periods if isinstance(n, int) and n >= FULL_VECTOR}
+    if not periods or not is_known(last.extent):
+        return list(axes), rewrite
+    period = min(periods)
+    if period >= last.extent or last.extent % period:
+        return list(axes), rewrite
+    outer, inner = (
+        Extent(f"{last.name}_turn", last.extent // period),
+        Extent(last.name, period),
+    )
+    substitute = _Rewriter({whole: L.add(L.mul(Axis(outer.name), period), whole)})
+    made = [*axes[:-1], outer, inner]
+    ranges = {axis.name: (0, axis.extent) for axis in made}
+    return made, lambda expr: simplify(substitute(rewrite(expr)), ranges)
 
 
 Terms = tuple[dict[str, int], Expr]

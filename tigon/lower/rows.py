@@ -15,6 +15,7 @@ from tigon.base import InternalError
 from tigon.base.extents import estimate, is_one
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop import build as L
+from tigon.loop.clip import clip_reductions
 from tigon.loop.combine import COMBINES
 from tigon.loop.grammar import (
     Accumulator,
@@ -34,7 +35,7 @@ from tigon.loop.grammar import (
 from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.simplify import affine
 from tigon.lower.body import Body, LoweredNest, reshaped, with_axes
-from tigon.lower.collapse import FULL_VECTOR, Extent, collapse, widen
+from tigon.lower.collapse import FULL_VECTOR, Extent, collapse, unfold, widen
 from tigon.lower.elements import Coords, Elements, arithmetic_cost, axes_over, linear
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.lower.fuse.reads import node_domain
@@ -261,6 +262,8 @@ class Rows(Body):
         vector = inner[-1].name if along_rows else None
         if vector is None:
             outer, rewrite = widen(outer, rewrite)
+            if outer:
+                outer, rewrite = unfold(outer, rewrite, exprs)
         inner_axes = tuple(
             LoopAxis(a.name, L.const(a.extent), vector=a.name == vector) for a in inner
         )
@@ -281,7 +284,7 @@ class Rows(Body):
         elif vector is None and outer:
             space, body = across(outer, space, body, COLUMN_BLOCK if inner else BLOCK)
         nest = Nest(tuple(self.buffers.buffers), tuple(space), tuple(body))
-        return LoweredNest(nest, self.buffers.values)
+        return LoweredNest(clip_reductions(nest), self.buffers.values)
 
 
 def dense_along(axis: str, exprs: Iterable[Expr]) -> bool:

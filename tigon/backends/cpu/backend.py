@@ -8,7 +8,7 @@ from functools import partial
 from tigon.backends.cpu import cost, routines
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
-from tigon.backends.cpu.plain import as_nest
+from tigon.backends.cpu.plain import as_nest, streams_operand
 from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
 from tigon.backends.cpu.strided import StridedPlan, emit_strided, find_strides, plan_strided
 from tigon.backends.interface import Launchable, Structure
@@ -160,7 +160,9 @@ class CpuBackend:
         if isinstance(nest, Extern):
             return routines.prepare(nest)
         target = self._compiler.target
-        plain = as_nest(nest) if isinstance(nest, Contraction) else None
+        plain, wide = None, False
+        if isinstance(nest, Contraction):
+            plain, wide = as_nest(nest), streams_operand(nest)
         if plain is not None:
             nest = plain
         if isinstance(nest, Contraction):
@@ -196,7 +198,14 @@ class CpuBackend:
             )
         structure, slots = abstract(nest)
         points, grain, microseconds = cost.nest_shape(nest, target)
-        variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest, microseconds))
+        variant = NestPlan(
+            plain is not None,
+            cost.streams(nest),
+            cost.lanes(nest, microseconds),
+            cost.single(nest, microseconds, target),
+            cost.near(nest),
+            wide,
+        )
         return Launchable(
             Structure(structure, variant),
             slots,

@@ -3,7 +3,7 @@ whether a program runs on the caller's thread; a factor of two does not matter."
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log2, prod, sqrt
 
 from tigon.backends.llvm.target import Target
@@ -80,6 +80,8 @@ def _number_of(function: str, given: list[int]) -> int:
         return given[0] // given[1] if given[1] else 0
     if function == "mod":
         return given[0] % given[1] if given[1] else 0
+    if function == "neg":
+        return -given[0]
     if function in ("maximum", "minimum"):
         return max(given) if function == "maximum" else min(given)
     if function == "select":
@@ -201,6 +203,49 @@ def lanes(nest: Nest, microseconds: float) -> int:
     if longest > 16 or microseconds < 20:
         return 0
     return 4 if longest <= 4 else 16
+
+
+def single(nest: Nest, microseconds: float, target: Target) -> int:
+    """The lanes of the one vector that all loops of a point are, where they are several and short,
+    and there is work enough for a function of its own; 0 elsewhere. Two registers at most: they are
+    summed up in the order in which a loop does it."""
+    loops = [stmt for stmt in nest.body if isinstance(stmt, (Loop, Reduce))]
+    axes = {axis for stmt in loops for axis in stmt.axes}
+    if not target.masks or microseconds < 20 or len(loops) < 2 or len(axes) != 1:
+        return 0
+    (axis,) = axes
+    plain = all(
+        isinstance(stmt, (Let, Store, Reduce))
+        or (isinstance(stmt, Loop) and all(isinstance(s, (Let, Store)) for s in stmt.body))
+        for stmt in nest.body
+    )
+    start_is_zero = isinstance(axis.start, Const) and number(axis.start) == 0
+    dtypes = [buffer.dtype for buffer in nest.buffers]
+    dtypes += [
+        a.value.dtype for stmt in loops if isinstance(stmt, Reduce) for a in stmt.accumulators
+    ]
+    most = 2 * target.lanes(max(dtype.itemsize for dtype in dtypes))
+    count = extent(axis)
+    if not (plain and axis.vector and start_is_zero and 0 < count <= most):
+        return 0
+    return max(4, 1 << (count - 1).bit_length())
+
+
+def near(nest: Nest) -> bool:
+    """Whether there are positions of extremes, and all are below 2**31 - 1."""
+    last = list(_last_positions(nest.body))
+    return bool(last) and max(last) < (1 << 31) - 1
+
+
+def _last_positions(body: Sequence[Stmt]) -> Iterator[int]:
+    for stmt in body:
+        if isinstance(stmt, (Loop, Scan)):
+            yield from _last_positions(stmt.body)
+        elif isinstance(stmt, Reduce):
+            ends = {axis.name: max(0, number(axis.stop) - 1) for axis in stmt.axes}
+            for each in stmt.accumulators:
+                if each.position is not None:
+                    yield number(each.position, ends)
 
 
 def _longest(body: Sequence[Stmt]) -> int:

@@ -8,12 +8,14 @@ from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import (
     binary,
     compare,
+    convert,
     is_nan,
     logical_not,
     multiply_add,
+    same,
     select,
 )
-from tigon.backends.llvm.lanes import fold_lanes, spread
+from tigon.backends.llvm.lanes import fold_lanes, shuffled, spread
 from tigon.backends.llvm.scalar import emit_expression
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal
@@ -44,17 +46,23 @@ from tigon.loop.grammar import (
 PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %end")
 
 _HEAVY = 24  # operations per element that make a mask cheap beside them
-_NOWHERE = (1 << 63) - 1  # position of the extreme of nothing
+_NOWHERE = {"i32": (1 << 31) - 1, "i64": (1 << 63) - 1}  # position of the extreme of nothing
 
 
 class NestPlan(Frozen):
     """What the backend decides about a nest from its numbers. `fuse`: sums of products round once
     per step, for nests that are contractions. `stream`: store past the caches. `lanes`: no vector
-    loop runs longer than this power of two, if not 0."""
+    loop runs longer than this power of two, if not 0. `single`: all vector loops of a point are one
+    masked vector of so many lanes, if not 0: what one has computed, the next still has. `near`:
+    positions of extremes fit 32 bits, which doubles the lanes of a register. `wide`: as many
+    vectors at once as there are registers for, since each step reads from another page."""
 
     fuse: bool = False
     stream: bool = False
     lanes: int = 0
+    single: int = 0
+    near: bool = False
+    wide: bool = False
 
 
 def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function:
@@ -63,7 +71,9 @@ def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function
     emitter = Emitter(out, nest.buffers, target)
     emitter.streams = plan.stream
     place_scratch(emitter, nest.buffers)
-    over_points(emitter, nest.space, lambda: Body(emitter, plan).statements(nest.body))
+    body = Body(emitter, plan)
+    run = body.in_one_vector if plan.single else body.statements
+    over_points(emitter, nest.space, lambda: run(nest.body))
     if plan.stream and target.triple.startswith("x86_64"):
         # Whoever is told that the points are done must also see them.
         out.call_void("llvm.x86.sse.sfence")
@@ -208,6 +218,29 @@ class Body:
         out.branch(condition, stop, following)
         here.block = out.block = following
 
+    # ---------------------------------------------------------------------------- one vector
+
+    def in_one_vector(self, body: Sequence[Stmt]) -> None:
+        """The statements of a point whose loops are one vector each, the same one."""
+        (axis,) = {axis for stmt in body if isinstance(stmt, (Loop, Reduce)) for axis in stmt.axes}
+        e, lanes = self.e, self.plan.single
+        live = e.live_lanes(e.emit(axis.stop), lanes)
+        with e.region():
+            e.begin_vector(axis.name, literal(0, "i64"), lanes, live, True)
+            for stmt in body:
+                if isinstance(stmt, Loop):
+                    self.statements(stmt.body)
+                elif isinstance(stmt, Reduce):
+                    states = [State(a, self.neutral(a, lanes)) for a in stmt.accumulators]
+                    for state in states:
+                        state.values = self.accumulate(state, True)
+                    for state in states:
+                        combine = self.combiner(state.accumulator)
+                        self.bind(state.accumulator, fold_lanes(e.out, state.values, 1, combine))
+                else:
+                    self.statements((stmt,))
+            e.end_vector()
+
     # --------------------------------------------------------------------------------- loops
 
     def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
@@ -262,9 +295,10 @@ class Body:
         e = self.e
         if e.axis is not None:
             raise InternalError(f"cpu: vector axis {name} inside vector axis {e.axis}")
+        from_zero = start.is_literal and start.name == "0"
 
         def whole(first: Value, inner: list[Value]) -> list[Value]:
-            e.begin_vector(name, first, lanes, None)
+            e.begin_vector(name, first, lanes, None, from_zero)
             results = body(inner)
             e.end_vector()
             return results
@@ -275,7 +309,7 @@ class Body:
                 rest = binary(e.out, "sub", stop, first)
                 limit = literal(lanes, "i64")
                 live = select(e.out, compare(e.out, "icmp slt", rest, limit), rest, limit)
-                e.begin_vector(name, first, lanes, e.live_lanes(live, lanes))
+                e.begin_vector(name, first, lanes, e.live_lanes(live, lanes), from_zero)
                 results = body(inner)
                 e.end_vector()
                 return results
@@ -297,7 +331,7 @@ class Body:
 
         def masked() -> list[Value]:
             live = binary(e.out, "sub", stop, first)
-            e.begin_vector(name, first, lanes, e.live_lanes(live, lanes))
+            e.begin_vector(name, first, lanes, e.live_lanes(live, lanes), from_zero)
             results = body(carried)
             e.end_vector()
             return results
@@ -311,7 +345,9 @@ class Body:
         chained = any(isinstance(stmt, (Reduce, Scan, Loop)) for stmt in body)
         lanes = self.e.target.lanes(size)
         # Several vectors at once hide latency where the body is a chain through one accumulator.
-        return self.capped(lanes * _vectors(work) if chained else lanes)
+        if chained:
+            lanes *= self.e.target.registers // 2 if self.plan.wide else _vectors(work)
+        return self.capped(lanes)
 
     def capped(self, lanes: int) -> int:
         return min(lanes, self.plan.lanes) if self.plan.lanes else lanes
@@ -388,15 +424,8 @@ class Body:
         nothing = self.nothing(accumulator, lanes)
         width = 1
         while width < lanes:
-            order = ", ".join(
-                f"i32 {lane // width * width - 1 if lane & width else lanes}"
-                for lane in range(lanes)
-            )
-            before = out.op(
-                f"shufflevector {value}, {nothing}, <{lanes} x i32> <{order}>",
-                value.element,
-                lanes,
-            )
+            order = [lane // width * width - 1 if lane & width else lanes for lane in range(lanes)]
+            before = shuffled(out, value, nothing, order)
             (value,) = combine([before], [value])
             width *= 2
         return value
@@ -407,8 +436,17 @@ class Body:
         number = (combine.start or combine.neutral)(dtype)
         return literal(L.const(number, dtype).value, element_type(dtype), lanes)
 
+    @property
+    def position_type(self) -> str:
+        return "i32" if self.plan.near else "i64"
+
     def bind(self, accumulator: Accumulator, values: list[Value]) -> None:
-        self.e.bind_local(accumulator.name, accumulator.dtype, values[-1])
+        value = values[-1]
+        if accumulator.position is not None and self.plan.near:
+            nothing = compare(self.e.out, "icmp eq", value, same(_NOWHERE["i32"], value))
+            value = convert(self.e.out, "sext", value, "i64")
+            value = select(self.e.out, nothing, same(_NOWHERE["i64"], value), value)
+        self.e.bind_local(accumulator.name, accumulator.dtype, value)
 
     def width(self, accumulator: Accumulator, lanes: int) -> int:
         """Lanes of an accumulator: those of its own vector axis or of an enclosing one."""
@@ -431,7 +469,8 @@ class Body:
         number = L.const(combine.neutral(dtype), dtype)
         values = [literal(number.value, element_type(dtype), lanes)]
         if combine.positional:
-            values.append(literal(_NOWHERE, "i64", lanes))
+            element = self.position_type
+            values.append(literal(_NOWHERE[element], element, lanes))
         return values
 
     def accumulate(self, state: State, masked: bool) -> list[Value]:
@@ -453,7 +492,14 @@ class Body:
         values = [e.spread(value, lanes, e.level(accumulator.value))]
         if accumulator.position is not None:
             position = e.emit(accumulator.position)
-            values.append(e.spread(position, lanes, e.level(accumulator.position)))
+            level = e.level(accumulator.position)
+            if self.plan.near:
+                with e.at(level):
+                    position = convert(e.out, "trunc", position, "i32")
+            values.append(e.spread(position, lanes, level))
+            order = COMBINES[accumulator.combine].order
+            better = self.better_later(old, values, accumulator.value.dtype, order)
+            return self.keep_dead_lanes(better, old, masked)
         return self.keep_dead_lanes(self.combiner(accumulator)(old, values), old, masked)
 
     def keep_dead_lanes(self, new: list[Value], old: list[Value], masked: bool) -> list[Value]:
@@ -471,6 +517,20 @@ class Body:
         one, other = L.local("one", dtype), L.local("other", dtype)
         step = expand(combine.step(one, other))
         return lambda a, b: [emit_expression(out, step, {one: a[0], other: b[0]})]
+
+    def better_later(self, a: list[Value], b: list[Value], dtype: DType, order: str) -> list[Value]:
+        """The same of a position that is behind the other, as in each lane's loop; an extreme of
+        nothing is not."""
+        out = self.e.out
+        (old, old_at), (new, new_at) = a, b
+        if dtype.is_float:
+            beats = compare(out, f"fcmp u{order}", new, old)
+            beats = binary(out, "and", beats, logical_not(out, is_nan(out, old)))
+        else:
+            beats = compare(out, f"icmp {'s' if dtype.kind == 'i' else 'u'}{order}", new, old)
+        first = compare(out, "icmp eq", old_at, same(_NOWHERE[old_at.element], old_at))
+        wins = binary(out, "or", beats, first)
+        return [select(out, wins, new, old), select(out, wins, new_at, old_at)]
 
     def better(self, a: list[Value], b: list[Value], dtype: DType, order: str) -> list[Value]:
         """Of (value, position) pairs the more extreme, at a tie the earlier; NaN is extreme."""

@@ -1,6 +1,6 @@
 """Contractions as ordinary nests: what tiles and packing cost more for than they bring. A product
-with very few rows or columns reads every element of its large operand once, so there is nothing to
-pack for; integers have no register tile yet."""
+with one row or few dot products reads every element of its large operand once, so there is nothing
+to pack for; integers have no register tile yet."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from tigon.loop.rewrite import substitute
 FEW = 4
 LANES = 8
 """Products of a batch that make a vector."""
+_SMALL = 256
+"""Elements of a right operand that each row may as well read again."""
 _STRIP = 256  # columns per point
 _TOGETHER = 4  # dot products per point
 
@@ -43,11 +45,23 @@ def as_nest(nest: Contraction) -> Nest | None:
     if rows <= FEW or columns <= FEW:
         if left_along and right_along:
             return _dots(nest)
-        if rows <= FEW and _contiguous(nest.right, nest.columns):
+        alone = rows <= 1 or columns * count(nest.inner) <= _SMALL
+        if rows <= FEW and alone and _contiguous(nest.right, nest.columns):
             return _strips(nest)
     if nest.dtype.is_float:
         return None
     return _dots(nest) if left_along and right_along else _strips(nest)
+
+
+def streams_operand(nest: Contraction) -> bool:
+    """Whether one row is multiplied by a matrix that no cache holds, each of whose lines fills a
+    page: the more of a line is read at a time, the fewer pages are begun."""
+    line = count(nest.columns) * nest.dtype.itemsize
+    size = count(nest.batch) * count(nest.inner) * line
+    return count(nest.rows) <= 1 and line >= _PAGE and size >= _STREAMED
+
+
+_PAGE, _STREAMED = 4 << 10, 8 << 20
 
 
 def _contiguous(operand: Expr, axes: Sequence[LoopAxis]) -> bool:

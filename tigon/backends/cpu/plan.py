@@ -20,6 +20,8 @@ SHORT_LINE = 24
 
 BLOCK_EDGES = 704
 """Rows plus columns of a block, so that both packed operands stay in the second-level cache."""
+FEW_TILES = 4
+"""Tiles that read a panel of the right operand as often as packing it would pay for."""
 PART_FLOPS = 1e6
 MOST_POINTS = 16
 """Products of about that work are not cut, those of four times as much in two, of 16 times as much
@@ -145,7 +147,8 @@ def choose(
         columns, step = slide.columns, slide.window
     if len(nest.columns) > 1 and target.registers >= 32:
         present = (*present, _IMAGE_TILE)
-    tile_rows, vectors = choose_tile(rows, columns, lanes, target, present)
+    crossing = slide is None and _crosses_lines(nest, lanes)
+    tile_rows, vectors = choose_tile(rows, columns, lanes, target, present, crossing)
     width = vectors * lanes
 
     inner_blocks = max(1, ceil(inner / (INNER_BLOCK // step * step)))
@@ -154,7 +157,8 @@ def choose(
     wanted: float = min(MOST_POINTS, _parts(flops))
     left_steps = _left_in_memory(nest, tile_rows, inner_block)
     left = None if left_steps else _packing(nest, nest.left, nest.rows, lanes)
-    right_step = None if slide else _right_in_memory(nest, width, inner_block)
+    few = rows <= FEW_TILES * tile_rows
+    right_step = None if slide else _right_in_memory(nest, width, inner_block, few)
     right: Packing | None = None
     if slide is None:
         right = None if right_step else _packing(nest, nest.right, nest.columns, lanes)
@@ -168,7 +172,7 @@ def choose(
     if slide is not None:
         wanted *= _FEWER
     if slide is None:
-        row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right)
+        row_block, column_block = _cut(rows, columns, tile_rows, width, wanted, left, right, few)
     else:
         left_cost = 0.0 if left is None else _STRAIGHT * rows
         element = _STRAIGHT if right and right.window else _GATHER
@@ -289,9 +293,15 @@ _FEWER = 0.6
 
 
 def choose_tile(
-    rows: int, columns: int, lanes: int, target: Target, present: Collection[Tile] = ()
+    rows: int,
+    columns: int,
+    lanes: int,
+    target: Target,
+    present: Collection[Tile] = (),
+    crossing: bool = False,
 ) -> Tile:
-    """The tile that wastes least on these extents.
+    """The tile that wastes least on these extents. `crossing`: vectors of the right operand lie on
+    two cache lines each.
 
     >>> from tigon.backends.llvm.target import Target
     >>> wide = Target("", "", 64, 32, True, True)
@@ -305,13 +315,15 @@ def choose_tile(
         steps = ceil(rows / height) * ceil(columns / (vectors * lanes))
         # Per step of the sum: multiply-adds, loads (two broadcasts in the time of a vector), or the
         # latency of the chain through each accumulator, whichever is longest.
-        return steps * max(height * vectors, height / 2 + vectors, 8.0)
+        loads = height + 2 * vectors if crossing else height / 2 + vectors
+        return steps * max(height * vectors, loads, 8.0)
 
     best = min(tiles, key=time)
     known = min(present, key=time, default=best)
     return known if time(known) <= WORTH_COMPILING * time(best) else best
 
 
+_READ = 0.5
 _PACKING = {"inner": 1.0, "outer": 1.0, "turned": 3.0, "gather": 6.0}
 """What copying one element into a panel costs, relatively."""
 
@@ -324,6 +336,7 @@ def _cut(
     wanted: float,
     left: Packing | None,
     right: Packing | None,
+    few: bool,
 ) -> tuple[int, int]:
     """Block sizes: within the caches, enough of them to share among threads, and of those the
     cut that packs least: each block of rows packs the right operand again, each block of columns
@@ -331,7 +344,8 @@ def _cut(
     """
     most = (max(1, ceil(rows / tile_rows)), max(1, ceil(columns / width)))
     wanted = min(wanted, most[0] * most[1])
-    right_cost, left_cost = 0.0, 1.0
+    # What is read where it lies costs as much as it is read too often: little of the caches.
+    right_cost, left_cost = (_READ * columns if few else 0.0), 1.0
     if right is not None:
         right_cost = _PACKING["turned" if right.along == "inner" else right.along] * columns
     if left is not None:
@@ -399,13 +413,19 @@ def _left_in_memory(nest: Contraction, tile_rows: int, depth: int) -> tuple[int,
     return found if found[1] == 1 or depth <= _WAYS * places else None
 
 
-def _right_in_memory(nest: Contraction, width: int, depth: int) -> int | None:
+def _right_in_memory(nest: Contraction, width: int, depth: int, few: bool) -> int | None:
     """The same for the steps of the right operand, which are vectors of its columns: while they lie
-    on few pages."""
+    on few pages, or are read by a `few` tiles only."""
     found = _steps_in_memory(nest, nest.right, nest.columns, width)
-    if found is None or found[0] != 1 or depth * found[1] * nest.dtype.itemsize > _PAGES_BYTES:
+    if found is None or found[0] != 1:
         return None
-    return found[1]
+    near = depth * found[1] * nest.dtype.itemsize <= _PAGES_BYTES
+    return found[1] if near or few else None
+
+
+def _crosses_lines(nest: Contraction, lanes: int) -> bool:
+    found = _steps_in_memory(nest, nest.right, nest.columns, lanes)
+    return found is not None and found[0] == 1 and found[1] % lanes != 0
 
 
 def _steps_in_memory(

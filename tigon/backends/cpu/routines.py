@@ -1,5 +1,5 @@
-"""Kernels of the native runtime, by name. All but those of `_OWN` call LAPACK. SciPy brings it,
-as C functions that need no interpreter.
+"""Kernels of the native runtime. Most call LAPACK; SciPy brings it, as C functions that need no
+interpreter.
 
 OpenBLAS, which is what SciPy's packages hold, has threads of its own, one number of them for the
 process. A kernel sets it to one while it runs and puts it back (`csrc/program/routines.cpp`): a
@@ -33,9 +33,6 @@ THREADS = (
 """What the number of threads is asked for and set by, in SciPy's own builds and others."""
 
 _PREFIX = "routine"
-
-_OWN = frozenset(("order",))
-"""Those that need no library."""
 
 
 def prepare(nest: Extern) -> Launchable:
@@ -74,7 +71,7 @@ def find(stored: str) -> int | None:
 
 
 def _load(routine: str) -> None:
-    if routine in _OWN:
+    if not _native.routine_needs_library(routine):
         return
     try:
         _load_library()

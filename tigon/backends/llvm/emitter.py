@@ -15,21 +15,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
+
+import numpy as np
 
 from tigon.backends.llvm.facts import Analysis, Facts
-from tigon.backends.llvm.instructions import select
+from tigon.backends.llvm.instructions import compare, logical_not, select
 from tigon.backends.llvm.lanes import floor_quotient, iota
 from tigon.backends.llvm.memory import Memory
 from tigon.backends.llvm.narrow import narrowed
 from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value, constant, element_type
+from tigon.backends.llvm.text import Function, Value, constant, element_type, literal
 from tigon.base.dtypes import int64
 from tigon.base.errors import InternalError
 from tigon.base.recursion import descend
 from tigon.loop import build as L
 from tigon.loop.fingerprint import fingerprint
+from tigon.loop.functions import evaluate
 from tigon.loop.grammar import Apply, Axis, Buffer, Const, Expr, Load, Local, Slot, walk
 from tigon.loop.rewrite import substitute
 
@@ -37,6 +40,8 @@ Guard = tuple[Expr, ...]
 """Conditions under which a load happens; each is itself evaluated under those before it."""
 
 ZERO, ONE = Const(0), Const(1)
+
+_TURNED = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
 
 GIVEN = "given"
 """The name of what the rare case of a `seldom` is computed from."""
@@ -52,6 +57,7 @@ class Emitter(Memory):
         super().__init__(out, buffers, target)
         self.axis: str | None = None
         self.lanes = 1
+        self.whole = False
         analysis = Analysis(buffers)
         self.facts = analysis.of
         self._facts = analysis.known
@@ -169,6 +175,8 @@ class Emitter(Memory):
             parts = [(part, guard) for part in self._address_parts(expr)]
         elif not isinstance(expr, Apply):
             return []
+        elif (limit := self._lane_limit(expr)) is not None:
+            parts = [(limit[0], guard)]
         elif expr.function == "select" and self.facts(expr).loads:
             condition, a, b = expr.operands
             parts = [
@@ -223,6 +231,9 @@ class Emitter(Memory):
             value = self._find(child, under)
             assert value is not None
             values.append(value)
+        limit = self._lane_limit(expr)
+        if limit is not None:
+            return self._lanes_up_to(values[0], below=limit[1])
         lanes = max(value.lanes for value in values)
         if lanes > 1:
             values = [
@@ -272,20 +283,59 @@ class Emitter(Memory):
             )
             return select(out, condition, self.read(place, dtype, lanes), otherwise)
 
-        if self._place != self.depth:
-            return rare()  # in front of a loop that has begun, code cannot branch any more
+        if not self.may_branch():
+            return rare()
         some = condition
         if lanes > 1:
             some = out.call(f"llvm.vector.reduce.or.v{lanes}i1", "i1", 1, condition)
-        before, inside, after = out.block, out.new_block("seldom"), out.new_block("seldom.end")
-        out.branch(some, inside, after, seldom=True)
-        out.block = inside
-        chosen = rare()
-        out.jump(after)
-        joined = out.phi(after, chosen.element, lanes, otherwise, before)
-        joined.close(chosen, inside)
-        self.scopes[-1].block = out.block = after
-        return joined
+        return self.either(some, rare, lambda: otherwise, seldom=True)
+
+    def _lane_limit(self, expr: Apply) -> tuple[Expr, bool] | None:
+        """Of a comparison that holds in all lanes below a number, or in all others: that number,
+        which one scalar tells, and which of both."""
+        function, axis = expr.function, self.axis
+        if axis is None or self.lanes == 1 or function not in ("lt", "le", "gt", "ge"):
+            return None
+        if expr.operands[0].dtype is not int64 or not self.varies(expr):
+            return None
+        function, sides = self._of_quotient(function, *expr.operands)
+        left, right = map(self.affine, sides)
+        if left is None or right is None:
+            return None
+        step = L.apply("sub", left[0], right[0])
+        if not isinstance(step, Const) or step.value not in (1, -1, 2, -2):
+            return None
+        # step * lane + rest < 0, or not
+        rest = L.apply("sub", left[1], right[1])
+        rest = L.apply("add", rest, L.apply("mul", step, self.first()))
+        if function in ("le", "gt"):
+            rest = L.apply("sub", rest, 1)
+        below, count = function in ("lt", "le"), abs(step.value)
+        if step.value > 0:
+            return L.floordiv(L.sub(count - 1, rest), count), below
+        return L.add(L.floordiv(rest, count), 1), not below
+
+    def _of_quotient(self, function: str, left: Expr, right: Expr) -> tuple[str, tuple[Expr, Expr]]:
+        """A comparison of a quotient as one of the dividend."""
+        if self.varies(right) and not self.varies(left):
+            left, right, function = right, left, _TURNED[function]
+        if not isinstance(left, Apply) or left.function != "floordiv" or self.varies(right):
+            return function, (left, right)
+        dividend, divisor = left.operands
+        if not isinstance(divisor, Const) or divisor.value <= 0:
+            return function, (left, right)
+        if function in ("le", "gt"):
+            right, function = L.add(right, 1), "lt" if function == "le" else "ge"
+        return function, (dividend, L.mul(right, divisor))
+
+    def _lanes_up_to(self, limit: Value, below: bool) -> Value:
+        """The mask of the lanes below a number of whatever size, or of the others."""
+        out, lanes = self.out, self.lanes
+        for test, bound in (("slt", 0), ("sgt", lanes)):
+            edge = literal(bound, "i64")
+            limit = select(out, compare(out, f"icmp {test}", limit, edge), edge, limit)
+        mask = self.live_lanes(limit, lanes)
+        return mask if below else logical_not(out, mask)
 
     def _divides_indices(self, expr: Apply) -> bool:
         """Vectors of int64 have no division, but indices are exact in float64."""
@@ -322,9 +372,12 @@ class Emitter(Memory):
         """0, 1, 2, ... across the lanes, the same in every iteration."""
         return Axis(f"{self.axis}.lane{self.lanes}")
 
-    def begin_vector(self, name: str, first: Value, lanes: int, tail: Value | None) -> None:
-        """Enter a vector loop's body, whose scope has just been opened."""
-        self.axis, self.lanes, self.tail = name, lanes, tail
+    def begin_vector(
+        self, name: str, first: Value, lanes: int, tail: Value | None, whole: bool = False
+    ) -> None:
+        """Enter a vector loop's body, whose scope has just been opened. `whole`: the first lane is
+        at a multiple of the lanes."""
+        self.axis, self.lanes, self.tail, self.whole = name, lanes, tail, whole
         self._affine, self._parts = {}, {}
         if lanes == 1:
             self.bind_axis(name, first)
@@ -338,7 +391,7 @@ class Emitter(Memory):
     def begin_gather(self, values: dict[str, Value], lanes: int, window: bool) -> None:
         """Several axes have a value of their own in each lane; no axis runs evenly. `window`: all
         the same, what varies of any index grows by 1 from lane to lane."""
-        self.axis, self.lanes, self.tail = None, lanes, None
+        self.axis, self.lanes, self.tail, self.whole = None, lanes, None, False
         self._affine, self._parts = {}, {}
         for name, value in values.items():
             self.bind_axis(name, value)
@@ -349,7 +402,7 @@ class Emitter(Memory):
         self.varying = frozenset(name for name, value in values.items() if value.lanes > 1)
 
     def end_vector(self) -> None:
-        self.axis, self.lanes, self.tail = None, 1, None
+        self.axis, self.lanes, self.tail, self.whole = None, 1, None, False
         self.varying = frozenset()
         self._affine, self._parts = {}, {}
         self._firsts = {}
@@ -425,7 +478,42 @@ class Emitter(Memory):
             (start, offset), (start2, offset2) = map(self._apart, index.operands)
             function = index.function
             return L.apply(function, start, start2), L.apply(function, offset, offset2)
+        if isinstance(index, Apply) and index.function == "mul":
+            factor, other = index.operands
+            if self.varies(factor):
+                factor, other = other, factor
+            if not self.varies(factor):
+                return tuple(L.mul(factor, part) for part in self._apart(other))  # type: ignore
+        if self._divides_lanes(index):
+            _, divisor = index.operands
+            if index.function == "mod":
+                return ZERO, L.mod(self.lane(), divisor)
+            return L.floordiv(self.first(), divisor), L.floordiv(self.lane(), divisor)
         return ZERO, index
+
+    def _divides_lanes(self, index: Expr) -> TypeGuard[Apply]:
+        """Whether it is the vector axis divided, or what is left, and the same in every vector but
+        for where that begins."""
+        if not isinstance(index, Apply) or index.function not in ("floordiv", "mod"):
+            return False
+        axis, divisor = index.operands
+        number = divisor.value if isinstance(divisor, Const) else 0
+        return (
+            axis == Axis(self.axis or "") and self.whole and number > 0 and not self.lanes % number
+        )
+
+    def _pattern(self, offsets: Expr) -> tuple[int, ...] | None:
+        """Numbers that are the same whenever the code runs, lane by lane."""
+        values: dict[Expr, np.ndarray] = {self.lane(): np.arange(self.lanes)}
+        for node in walk(offsets):
+            if isinstance(node, Const):
+                values[node] = np.asarray(node.value)
+            elif isinstance(node, Apply):
+                operands = tuple(values[operand] for operand in node.operands)
+                values[node] = evaluate(node.function, operands, node.dtype)
+            elif node not in values:
+                return None
+        return tuple(int(place) for place in np.broadcast_to(values[offsets], self.lanes))
 
     def _guard_value(self, guard: Guard) -> Value:
         """The conjunction, computed in the scope of its deepest condition."""
@@ -462,15 +550,9 @@ class Emitter(Memory):
         varies = self.varies(expr.index)
         if not varies:
             pointer = self.pointer(expr.buffer, parts[0])
-            if mask is not None and mask.lanes > 1:
-                # One element for all lanes: a number, as whatever uses it expects, read if any
-                # lane may read it.
-                if self.tail is not None:
-                    mask = self.both(mask, self.tail)
-                mask = self.out.call(f"llvm.vector.reduce.or.v{mask.lanes}i1", "i1", 1, mask)
-            if mask is not None:
-                pointer = self.out.op(f"select {mask}, {pointer}, {self.dummy()}", "ptr")
-            return self.read(pointer, dtype)
+            if mask is not None and mask.lanes > 1 and self.tail is not None:
+                mask = self.both(mask, self.tail)
+            return self.read_one(pointer, dtype, mask)  # a number, as whatever uses it expects
         lanes = self.lanes
         if mask is not None:
             mask = self.spread(mask, lanes)
@@ -479,7 +561,19 @@ class Emitter(Memory):
         if len(parts) == 1:
             return self.read(self.pointer(expr.buffer, parts[0]), dtype, lanes, mask)
         start = self.pointer(expr.buffer, parts[0])
-        return self.gather(start, self.spread(parts[1], lanes), dtype, mask)
+        offsets = self.spread(parts[1], lanes)
+        pattern = self._pattern(self._index_parts(expr.index)[1])
+        if pattern is None or not self.is_near(pattern, mask):
+            return self.gather(start, offsets, dtype, mask)
+        if mask is None or self.target.masks:
+            return self.read_pattern(start, pattern, dtype, mask)
+        if not self.may_branch():
+            return self.gather(start, offsets, dtype, mask)
+        return self.either(
+            self.out.call(f"llvm.vector.reduce.and.v{lanes}i1", "i1", 1, mask),
+            lambda: self.read_pattern(start, pattern, dtype),
+            lambda: self.gather(start, offsets, dtype, mask),
+        )
 
     # -------------------------------------------------------------------------------- stores
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tigon.backends.llvm.instructions import intrinsic
 from tigon.backends.llvm.text import Function, Value, literal, vector_type
@@ -11,7 +11,7 @@ from tigon.backends.llvm.text import Function, Value, literal, vector_type
 def floor_quotient(out: Function, a: Value, b: Value) -> Value:
     """a // b of indices, below 2**53 in size: a quotient that is not whole is further from the
     next whole number than rounding reaches."""
-    shift = _power_of_two(b)
+    shift = power_of_two(b)
     if shift is not None:
         return out.op(f"ashr {a}, {literal(shift, 'i64', a.lanes).name}", "i64", a.lanes)
     kind = vector_type("double", a.lanes)
@@ -21,9 +21,9 @@ def floor_quotient(out: Function, a: Value, b: Value) -> Value:
     return out.op(f"fptosi {quotient} to {vector_type('i64', a.lanes)}", "i64", a.lanes)
 
 
-def _power_of_two(value: Value) -> int | None:
+def power_of_two(value: Value) -> int | None:
     """The exponent, if the value is such a literal."""
-    text = value.name.removeprefix("splat (i64 ").removesuffix(")")
+    text = value.name.removeprefix(f"splat ({value.element} ").removesuffix(")")
     if not text.isdigit() or int(text).bit_count() != 1:
         return None
     return int(text).bit_length() - 1
@@ -57,6 +57,13 @@ def iota(lanes: int, element: str) -> Value:
     return Value(element, lanes, "<" + ", ".join(f"{element} {i}" for i in range(lanes)) + ">")
 
 
+def shuffled(out: Function, a: Value, b: Value, order: Sequence[int]) -> Value:
+    """The lanes of two vectors, counted through both, in this order."""
+    places = ", ".join(f"i32 {place}" for place in order)
+    text = f"shufflevector {a}, {b}, <{len(order)} x i32> <{places}>"
+    return out.op(text, a.element, len(order))
+
+
 def fold_lanes(
     out: Function,
     values: list[Value],
@@ -73,16 +80,7 @@ def fold_lanes(
                     [out.op(f"extractelement {v}, i64 {start}", v.element) for v in values]
                 )
                 continue
-            order = ", ".join(f"i32 {start + i}" for i in range(half))
-            halves.append(
-                [
-                    out.op(
-                        f"shufflevector {v}, {v.type} poison, <{half} x i32> <{order}>",
-                        v.element,
-                        half,
-                    )
-                    for v in values
-                ]
-            )
+            order = range(start, start + half)
+            halves.append([shuffled(out, v, v, order) for v in values])
         values = combine(halves[0], halves[1])
     return values

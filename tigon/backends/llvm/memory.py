@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tigon.backends.llvm.instructions import suffix
-from tigon.backends.llvm.lanes import iota, spread
+from tigon.backends.llvm.lanes import iota, shuffled, spread
 from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.scopes import Scopes
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, literal, memory_type, vector_type, zero
 from tigon.base.dtypes import DType
 from tigon.loop.grammar import Buffer
+
+_READERS = 4
+"""Of one element, at most, for whose sake masks are put together."""
 
 
 class Memory(Scopes):
@@ -77,6 +81,72 @@ class Memory(Scopes):
                 zero(element, lanes),
             )
         return self._from_memory(value, dtype)
+
+    def read_one(self, pointer: Value, dtype: DType, mask: Value | None = None) -> Value:
+        """The element at an address, if any lane may read it."""
+        if mask is not None and mask.lanes > 1:
+            mask = self.out.call(f"llvm.vector.reduce.or.v{mask.lanes}i1", "i1", 1, mask)
+        if mask is not None:
+            pointer = self.out.op(f"select {mask}, {pointer}, {self.dummy()}", "ptr")
+        return self.read(pointer, dtype)
+
+    def is_near(self, pattern: Sequence[int], mask: Value | None) -> bool:
+        """Whether two vectors hold all that is read, and it is easily told what may be read."""
+        readers = max(Counter(pattern).values())
+        near = max(pattern) - min(pattern) < 2 * len(pattern)
+        return near and (readers <= _READERS or mask is None or mask is self.tail)
+
+    def read_pattern(
+        self, pointer: Value, pattern: Sequence[int], dtype: DType, mask: Value | None = None
+    ) -> Value:
+        """Elements so far from an address, which are near each other: of one vector or of two, the
+        second of which ends at the last of them."""
+        lanes, least = len(pattern), min(pattern)
+        pattern = [place - least for place in pattern]
+        span = max(pattern) + 1
+        if span == 1:
+            return spread(self.out, self.read_one(pointer, dtype, mask), lanes)
+        firsts = [0] if span <= lanes else [0, span - lanes]
+        parts = []
+        for first in firsts:
+            width = min(span, lanes)
+            live = (
+                None
+                if mask is None
+                else self._wanted(mask, pattern, range(first, first + width), dtype)
+            )
+            place = self._beside(pointer, least + first, dtype) if least + first else pointer
+            parts.append(self.read(place, dtype, width, live))
+        order = [place if place < lanes else place - firsts[-1] + lanes for place in pattern]
+        return shuffled(self.out, parts[0], parts[-1], order)
+
+    def _wanted(
+        self, mask: Value, pattern: Sequence[int], places: Sequence[int], dtype: DType
+    ) -> Value:
+        """Of each place whether a lane that may read has its element there. Where lanes are live up
+        to some number, the first of those that read it tells."""
+        place = self.depth if self._place is None else self._place
+        cache, key = self.scopes[place].cache, ("wanted", mask.name, *pattern, places[0])
+        found = cache.get(key)
+        if found is not None:
+            return found
+        out, element = self.out, f"i{8 * dtype.itemsize}"  # bits by themselves take many steps
+        none = zero(element, mask.lanes)
+        wide = out.op(f"sext {mask} to {none.type}", element, mask.lanes)
+        readers = [[lane for lane, at in enumerate(pattern) if at == place] for place in places]
+        for turn in range(1 if mask is self.tail else max(map(len, readers))):
+            order = [lanes[turn] if turn < len(lanes) else mask.lanes for lanes in readers]
+            some = shuffled(out, wide, none, order)
+            text = f"or {found}, {some.name}"
+            found = some if found is None else out.op(text, element, some.lanes)
+        assert found is not None
+        nothing = zero(element, found.lanes).name
+        cache[key] = live = out.op(f"icmp ne {found}, {nothing}", "i1", found.lanes)
+        return live
+
+    def _beside(self, pointer: Value, elements: int, dtype: DType) -> Value:
+        text = f"getelementptr {memory_type(dtype)}, ptr {pointer.name}, i64 {elements}"
+        return self.out.op(text, "ptr")
 
     def gather(self, start: Value, offsets: Value, dtype: DType, mask: Value | None) -> Value:
         """Elements at start + offsets, in the lanes that `mask` allows."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from tigon.backends.llvm.instructions import (
     binary,
     compare,
@@ -17,7 +19,7 @@ from tigon.backends.llvm.instructions import (
     same,
     select,
 )
-from tigon.backends.llvm.instructions import suffix as suffix_of
+from tigon.backends.llvm.lanes import power_of_two
 from tigon.backends.llvm.narrow import narrowed, to_odd_float32, widened
 from tigon.backends.llvm.text import (
     Function,
@@ -123,6 +125,9 @@ def _floordiv(out: Function, operands: tuple[Value, ...], source: DType, result:
     a, b = operands
     if source.is_float:
         return _float_divmod(out, a, b)[0]
+    shift = power_of_two(b)
+    if shift is not None:
+        return binary(out, "ashr" if source.kind == "i" else "lshr", a, same(shift, a))
     quotient, rest, _ = _integer_division(out, a, b, source.kind == "i")
     if source.kind != "i":
         return quotient
@@ -134,6 +139,9 @@ def _mod(out: Function, operands: tuple[Value, ...], source: DType, result: DTyp
     a, b = operands
     if source.is_float:
         return _float_divmod(out, a, b)[1]
+    shift = power_of_two(b)
+    if shift is not None:
+        return binary(out, "and", a, same((1 << shift) - 1, a))
     _, rest, _ = _integer_division(out, a, b, source.kind == "i")
     if source.kind != "i":
         return rest
@@ -303,12 +311,18 @@ def _before_narrowing(out: Function, a: Value, source: DType) -> Value:
 
 
 def _saturate(out: Function, a: Value, source: DType, result: DType) -> Value:
-    name = "fptosi" if result.kind == "i" else "fptoui"
-    bits = 8 * result.itemsize
-    element = f"i{bits}"
-    lanes = f"v{a.lanes}" if a.lanes > 1 else ""
-    suffix = f"{lanes}{element}.{lanes}{suffix_of(a.element)}"
-    return out.call(f"llvm.{name}.sat.{suffix}", element, a.lanes, a)
+    """To the integer towards zero; the nearest one where there is none, of NaN 0. LLVM has this as
+    an intrinsic, and makes of it a sequence per lane: a conversion, and what of it does not count
+    replaced, stays in vectors."""
+    opcode = "fptosi" if result.kind == "i" else "fptoui"
+    limits = np.iinfo(result.numpy)
+    least, beyond = int(limits.min), int(limits.max) + 1  # powers of two: floats hold them
+    chosen = convert(out, opcode, a, element_type(result))
+    low = compare(out, "fcmp olt", a, same(least, a))
+    chosen = select(out, low, same(least, chosen), chosen)
+    high = compare(out, "fcmp oge", a, same(beyond, a))
+    chosen = select(out, high, same(beyond - 1, chosen), chosen)
+    return select(out, is_nan(out, a), same(0, chosen), chosen)
 
 
 def _bitcast(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:

@@ -144,6 +144,32 @@ class Scopes:
         outer.block = out.block = after
         return joined
 
+    def may_branch(self) -> bool:
+        """Not in front of a loop that has begun."""
+        return self._place is None or self._place == self.depth
+
+    def either(
+        self,
+        condition: Value,
+        then: Callable[[], Value],
+        otherwise: Callable[[], Value],
+        seldom: bool = False,
+    ) -> Value:
+        """`then() if condition else otherwise()`, of straight lines that leave nothing in caches:
+        no value of one way is known on the other. `seldom`: the condition mostly fails."""
+        out = self.out
+        one, other, after = (out.new_block(hint) for hint in ("then", "else", "both"))
+        out.branch(condition, one, other, seldom)
+        values = []
+        for way, make in ((one, then), (other, otherwise)):
+            out.block = way
+            values.append(make())
+            out.jump(after)
+        joined = out.phi(after, values[0].element, values[0].lanes, values[0], one)
+        joined.close(values[1], other)
+        self.scopes[-1].block = out.block = after
+        return joined
+
     def inner(self, block: Block) -> _Inner:
         return _Inner(self, block)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -76,23 +77,37 @@ def short_ln2(form: Format) -> tuple[float, float]:
     return (LN2 - low) / UNIT, low / UNIT
 
 
+def _of_parts(x: Expr, form: Format, result: Callable[[tuple[Expr, Expr, Expr]], Expr]) -> Expr:
+    """A logarithm from the parts of x. Zeros, denormals, infinities, NaN and negative numbers,
+    which one comparison tells, are seldom: what they take is not worked out for others."""
+    least, most = form.bits(2.0 ** (1 - form.bias)), form.bits(math.inf)
+    rare = L.ge(L.sub(bits_of(x, form), least), most - least)
+    whole = log_edges(x, result(log_parts(x, form)))
+    return L.seldom(rare, x, whole, result(log_parts(x, form, denormals=False)))
+
+
 @elementary("log", np.log, ulp=(1, 1))
 def log(x: Expr, form: Format) -> Expr:
-    return log_edges(x, log_sum(*log_parts(x, form), form))
+    return _of_parts(x, form, lambda parts: log_sum(*parts, form))
 
 
 @elementary("log2", np.log2, ulp=(1.5, 1.5))
 def log2(x: Expr, form: Format) -> Expr:
-    e, f, small = log_parts(x, form)
-    return log_edges(x, L.add(e, _times(f, small, LOG2E, form)))
+    def result(parts: tuple[Expr, Expr, Expr]) -> Expr:
+        e, f, small = parts
+        return L.add(e, _times(f, small, LOG2E, form))
+
+    return _of_parts(x, form, result)
 
 
 @elementary("log10", np.log10, ulp=(1.5, 1.5))
 def log10(x: Expr, form: Format) -> Expr:
-    e, f, small = log_parts(x, form)
-    high, low = form.parts(LOG10_2)
-    inner = L.fma(e, low, _times(f, small, LOG10E, form))
-    return log_edges(x, L.fma(e, high, inner))
+    def result(parts: tuple[Expr, Expr, Expr]) -> Expr:
+        e, f, small = parts
+        high, low = form.parts(LOG10_2)
+        return L.fma(e, high, L.fma(e, low, _times(f, small, LOG10E, form)))
+
+    return _of_parts(x, form, result)
 
 
 def _times(f: Expr, small: Expr, factor: int, form: Format) -> Expr:

@@ -66,6 +66,8 @@ def _sine_and_cosine(r: Expr, form: Format) -> tuple[Expr, Expr]:
     return sine, polynomial(z, (1.0, -0.5, *table("cos", form)))
 
 
+_AT_HAND = 13
+"""Up to 2**13, a float32 less a whole number times pi/2 as three floats is exact enough."""
 _FAR = 45
 """From 2**45 on, pi/2 as a sum of three floats times a whole number is not exact enough."""
 
@@ -77,7 +79,24 @@ def _of_angle(x: Expr, form: Format, value: Callable[[Expr, Expr], Expr], quarte
     r, quadrant = _far_turned(x, form)
     far = value(r, L.add(quadrant, quarters))
     far = L.select(L.eq(L.abs(x), math.inf), math.nan, far)
-    return L.seldom(L.ge(L.abs(x), 2.0**_FAR), x, far, near)
+    if form is DOUBLE:
+        return L.seldom(L.ge(L.abs(x), 2.0**_FAR), x, far, near)
+    # Small angles need no float64, which has half the lanes.
+    further = L.select(L.ge(L.abs(x), 2.0**_FAR), far, near)
+    at_hand = value(*_turned_in_single(x, quarters))
+    return L.seldom(L.ge(L.abs(x), 2.0**_AT_HAND), x, further, at_hand)
+
+
+def _turned_in_single(x: Expr, quarters: int) -> tuple[Expr, Expr]:
+    """r and k + quarters for |x| < 2**13 in float32. The first step is exact, as x and what is
+    taken from it are multiples of 2**-24 and the difference is below 1."""
+    magic = SINGLE.magic + quarters
+    shifted = L.fma(x, 2 * UNIT / PI, magic)
+    k = L.sub(shifted, magic)
+    r = x
+    for part in SINGLE.parts(PI // 2, 3):
+        r = L.fma(k, -part, r)
+    return r, bits_of(shifted, SINGLE)
 
 
 def _turned(x: Expr, form: Format, quarters: int) -> tuple[Expr, Expr]:

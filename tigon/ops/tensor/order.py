@@ -1,14 +1,12 @@
 """Order: sort, argsort, topk, shuffle, multinomial.
 
-An element's rank is the number of elements before it: short lines count it by comparing all pairs,
-independent comparisons that fuse into one reduction. Longer ones are sorted by a kernel of the
-native runtime (`csrc/program/sorting.cpp`), digit by digit, a line on one thread.
+One primitive, a routine of the native runtime (`csrc/program/sorting.cpp`), finds the positions
+that put lines in order; other operators, which have gradients, take what is there.
 """
 
 from __future__ import annotations
 
 import math
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,22 +15,16 @@ from tigon.base import TensorType, check
 from tigon.base.dtypes import int64
 from tigon.base.frozen import Frozen
 from tigon.ops.primitive.arithmetic import minimum
-from tigon.ops.primitive.choose import cast, select
+from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.compare import (
-    equal,
-    greater,
     greater_equal,
-    isnan,
-    lesser,
     lesser_equal,
     logical_and,
-    logical_or,
 )
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.functions import log
 from tigon.ops.primitive.gather import _pick, _take, _take_along, _take_along_backward
 from tigon.ops.primitive.random import KEY_SAMPLE, _bits_oracle, _random_bits
-from tigon.ops.primitive.reduce import _reduce_sum
 from tigon.ops.primitive.scan import cumsum
 from tigon.ops.primitive.view import (
     _broadcast,
@@ -43,47 +35,78 @@ from tigon.ops.primitive.view import (
 )
 from tigon.ops.record import Family, Routine, Work, composite, primitive
 from tigon.ops.tensor.random import _unit_oracle, unit_interval
-from tigon.ops.tensor.shape import expand_dims
 from tigon.ops.tensor.slice import slice_axis
 
-FEW = 64
-"""Elements whose ranks are counted by comparing all pairs; longer lines are sorted."""
+
+class OrderAttrs(Frozen):
+    ascending: bool = True
+    count: int = 0  # positions of each line; 0 for all
 
 
-def _places(ndim: int, extent: int, where: int) -> Any:
-    """Coordinates along one axis; int32 doubles the lanes of a vector."""
-    shape = tuple(extent if i == where else 1 for i in range(ndim))
-    return _iota(shape=shape, axis=where, dtype="int32")
+def _infer_order(attrs: OrderAttrs, x: TensorType) -> TensorType:
+    check(x.ndim > 0, "_order", "expected at least one axis; given a 0-d array")
+    check(
+        0 <= attrs.count <= x.shape[-1],
+        "_order",
+        f"expected a count of 0 to {x.shape[-1]}, the elements of a line; given {attrs.count}",
+    )
+    return TensorType((*x.shape[:-1], attrs.count or x.shape[-1]), int64)
 
 
-def _counted_ranks(x: Any, axis: int, ascending: bool) -> Any:
-    """The number of elements that come before each one: smaller ones, and equal ones further to
-    the front."""
-    ndim, extent = x.ndim + 1, x.shape[axis]
-    own, other = expand_dims(x, axis=axis + 1), expand_dims(x, axis=axis)
-    earlier = lesser(_places(ndim, extent, axis + 1), _places(ndim, extent, axis))
-    ahead = lesser(other, own) if ascending else greater(other, own)
-    tied = logical_and(cast(equal(other, own), dtype="int32"), earlier)
-    before = logical_or(cast(ahead, dtype="int32"), tied)
-    return cast(_reduce_sum(before, axes=(axis + 1,)), dtype="int64")
+def _order_routine(attrs: OrderAttrs, x: TensorType) -> Routine:
+    extent = x.shape[-1]
+    numbers = (extent, attrs.count or extent, int(attrs.ascending))
+    work = _PASSED if attrs.count else _SORTED
+    return Routine("order", math.prod(x.shape[:-1]), numbers, work * extent)
 
 
-def _comparable(x: Any) -> Any:
-    """NaN has no place in an order, it counts as infinity; truth values count as numbers."""
-    if x.dtype.kind == "b":
-        return cast(x, dtype="uint8")
-    return select(isnan(x), float("inf"), x) if x.dtype.is_float else x
+_SORTED, _PASSED = 40, 4
+"""Operations of LAPACK that take the time of one element: where all are sorted, and where most are
+found not to be among the first."""
 
 
-def order(x: Any, axis: int, ascending: bool) -> Any:
-    """Positions (int64) that sort each line; equal elements keep their order."""
-    x = _comparable(x)
-    if x.shape[axis] <= FEW:
-        return inverse(_counted_ranks(x, axis, ascending), axis)
+def _order_oracle(x: np.ndarray, ascending: bool, count: int = 0) -> np.ndarray:
+    key = np.where(np.isnan(x), np.inf, x) if x.dtype.kind == "f" else x
+    # By ranks, which unlike the numbers themselves have a negative each.
+    ranks = np.unique(key, return_inverse=True)[1].reshape(key.shape)
+    places = np.argsort(ranks if ascending else -ranks, axis=-1, kind="stable")
+    return places[..., :count] if count else places
+
+
+_TIES = np.array([[3, 1, 3, 2, 1], [0, 0, 2, 2, 1]], np.float32)
+_WITH_NAN = np.array([2, np.nan, 1, np.nan, 3], np.float32)
+
+_order = primitive(
+    "_order",
+    Family.EXTERN,
+    attrs=OrderAttrs,
+    dtypes="fiu",
+    infer=_infer_order,
+    routine=_order_routine,
+    differentiable=False,
+    work=Work.SORTING,
+    numpy=_order_oracle,
+    samples=(
+        ((3, 5), {}),
+        (_TIES, {"ascending": False}),
+        (_WITH_NAN, {}),
+        ((2, 40), {"count": 3}),
+        ((2, 0), {}),
+    ),
+    doc="""Positions (int64) that sort each line of the last axis: of all elements, or of the first
+    `count`. Equal elements keep their order; NaN counts as infinity.""",
+)
+
+
+def order(x: Any, axis: int, ascending: bool, count: int = 0) -> Any:
+    """Positions (int64) that sort each line, or those of the first elements; equal elements keep
+    their order. Truth values count as numbers."""
+    x = cast(x, dtype="uint8") if x.dtype.kind == "b" else x
     if axis == x.ndim - 1:
-        return _order(x, is_ascend=ascending)
+        return _order(x, ascending=ascending, count=count)
     last = (*(i for i in range(x.ndim) if i != axis), axis)
-    return transpose(_order(transpose(x, axes=last), is_ascend=ascending), axes=_inverse(last))
+    found = _order(transpose(x, axes=last), ascending=ascending, count=count)
+    return transpose(found, axes=_inverse(last))
 
 
 def inverse(permutation: Any, axis: int) -> Any:
@@ -92,41 +115,8 @@ def inverse(permutation: Any, axis: int) -> Any:
     return _take_along_backward(places, permutation, permutation, axis=axis)
 
 
-def _order_oracle(x: np.ndarray, axis: int, ascending: bool) -> np.ndarray:
-    key = np.where(np.isnan(x), np.inf, x) if x.dtype.kind == "f" else x.astype(np.int64)
-    return np.argsort(key if ascending else -key, axis=axis, kind="stable")
-
-
-class OrderAttrs(Frozen):
-    is_ascend: bool = True
-
-
-_order = primitive(
-    "_order",
-    Family.EXTERN,
-    dtypes="fiu",
-    attrs=OrderAttrs,
-    infer=lambda attrs, x: TensorType(x.shape, int64),
-    routine=lambda attrs, x: Routine(
-        "order", prod(x.shape[:-1]), (x.shape[-1], int(not attrs.is_ascend)), 30 * x.shape[-1]
-    ),
-    differentiable=False,
-    work=Work.SORTING,
-    numpy=lambda x, is_ascend: _order_oracle(x, -1, is_ascend),
-    samples=(
-        ((3, 70), {}),
-        ((2, 2, 5), {"is_ascend": False}),
-        ((5000,), {}),
-        (np.array([[0.0, 1.0, -0.0, -1.0, 0.0]], np.float32), {}),
-        ((0, 3), {}),
-        ((3, 0), {"is_ascend": False}),
-    ),
-    doc="""Positions that sort each line along the last axis; equal elements keep their order. There
-    is no NaN among them.
-
-    Parameters: `is_ascend` (default True).
-    """,
-)
+def _order_along(x: np.ndarray, axis: int, ascending: bool) -> np.ndarray:
+    return np.moveaxis(_order_oracle(np.moveaxis(x, axis, -1), ascending), -1, axis)
 
 
 def _line(data: Any, axis: int | None) -> tuple[Any, int]:
@@ -157,7 +147,7 @@ def _decompose_sort(attrs: SortAttrs, data: Any) -> Any:
 
 def _sort_oracle(x: np.ndarray, axis: int | None, is_ascend: bool) -> np.ndarray:
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
-    return np.take_along_axis(x, _order_oracle(x, axis, is_ascend), axis)
+    return np.take_along_axis(x, _order_along(x, axis, is_ascend), axis)
 
 
 def _decompose_argsort(attrs: ArgsortAttrs, data: Any) -> Any:
@@ -167,11 +157,8 @@ def _decompose_argsort(attrs: ArgsortAttrs, data: Any) -> Any:
 
 def _argsort_oracle(x: np.ndarray, axis: int | None, is_ascend: bool, dtype: str) -> np.ndarray:
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
-    return _order_oracle(x, axis, is_ascend).astype(dtype)
+    return _order_along(x, axis, is_ascend).astype(dtype)
 
-
-_TIES = np.array([[3, 1, 3, 2, 1], [0, 0, 2, 2, 1]], np.float32)
-_WITH_NAN = np.array([2, np.nan, 1, np.nan, 3], np.float32)
 
 sort = composite(
     "sort",
@@ -243,11 +230,10 @@ def _decompose_topk(attrs: TopkAttrs, data: Any) -> Any:
     extent = data.shape[axis]
     count = attrs.k if attrs.k > 0 else extent
     check(count <= extent, "topk", f"k is {count}; there are {extent} elements")
-    sorted_places = order(data, axis, attrs.is_ascend)
+    places = order(data, axis, attrs.is_ascend, max(attrs.k, 0))
     if attrs.ret_typ == "mask":
-        rank = inverse(sorted_places, axis)
-        return _reshape(cast(lesser(rank, count), dtype=data.dtype.name), shape=shape)
-    places = slice_axis(sorted_places, axis=axis, begin=0, end=count)
+        ones = _full(shape=places.shape, value=1, dtype=data.dtype.name)
+        return _reshape(_take_along_backward(ones, places, data, axis=axis), shape=shape)
     if attrs.ret_typ == "indices":
         return cast(places, dtype=attrs.dtype)
     values = _take_along(data, places, axis=axis)
@@ -260,7 +246,7 @@ def _topk_oracle(
     shape = x.shape
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
     k = k if k > 0 else x.shape[axis]
-    places = np.take(_order_oracle(x, axis, is_ascend), np.arange(k), axis)
+    places = np.take(_order_along(x, axis, is_ascend), np.arange(k), axis)
     if ret_typ == "mask":
         mask = np.zeros(x.shape, x.dtype)
         np.put_along_axis(mask, places, np.ones((), x.dtype), axis)

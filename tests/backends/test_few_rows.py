@@ -1,0 +1,55 @@
+"""Products of few rows: the large operand is read where it lies, and once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tigon import nd
+from tigon.backends.cpu.backend import cpu
+from tigon.backends.cpu.nest import NestPlan
+from tigon.backends.cpu.plan import Plan
+from tigon.base import TensorType, as_dtype
+from tigon.ir import Graph, variable
+from tigon.loop.grammar import Contraction
+from tigon.lower.fuse.fuser import fuse
+from tigon.lower.nests import lower_group
+from tigon.ops import get
+from tigon.program.lowered import prepare
+
+
+def plan_of(rows: int, inner: int, columns: int) -> object:
+    """What is decided about the first nest of a product."""
+    types = (TensorType(shape, as_dtype("float32")) for shape in ((rows, inner), (inner, columns)))
+    operands = [variable(name, type_) for name, type_ in zip("ab", types, strict=True)]
+    fusion = fuse(prepare(Graph(operands, [get("dot")(*operands)])), enabled=True)
+    nests = [nest.nest for group in fusion.groups for nest in lower_group(group, fusion)]
+    (nest,) = (nest for nest in nests if isinstance(nest, Contraction))
+    return cpu.prepare(nest).structure.variant
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 13, 16, 17])
+@pytest.mark.parametrize(("inner", "columns"), [(70, 130), (512, 2048), (1000, 99), (9, 5)])
+def test_few_rows_come_to_what_many_do(rows: int, inner: int, columns: int) -> None:
+    random = np.random.default_rng(rows)
+    left, right = random.integers(-4, 5, (rows, inner)), random.integers(-4, 5, (inner, columns))
+    found = nd.dot(nd.array(left), nd.array(right)).asnumpy()
+    np.testing.assert_array_equal(found, left @ right)
+
+
+def test_a_row_times_a_matrix_that_no_cache_holds() -> None:
+    plan = plan_of(1, 1024, 4096)
+    assert isinstance(plan, NestPlan) and plan.wide
+    random = np.random.default_rng(0)
+    left, right = random.integers(-4, 5, (1, 1024)), random.integers(-4, 5, (1024, 4099))
+    found = nd.dot(nd.array(left), nd.array(right)).asnumpy()
+    np.testing.assert_array_equal(found, left @ right)
+
+
+def test_a_large_operand_of_few_rows_is_not_packed() -> None:
+    for rows in (2, 4, 8, 16):
+        plan = plan_of(rows, 512, 2048)
+        assert isinstance(plan, Plan) and plan.right is None
+    plan = plan_of(512, 512, 2048)
+    assert isinstance(plan, Plan) and plan.right is not None
+    assert isinstance(plan_of(4, 4, 4), NestPlan)
