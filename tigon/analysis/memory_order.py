@@ -23,7 +23,9 @@ _SAME_AXES = (_pad, _slice, _window, _unwindow)
 VIEWS = (transpose, _reshape, _broadcast, *_SAME_AXES)
 
 
-def memory_order(value: Value, laid_out: Collection[Value], known: dict[Value, Order]) -> Order:
+def memory_order(
+    value: Value, laid_out: Collection[Value], known: dict[Value, Order | None]
+) -> Order:
     """The order of a value's axes, if it is a view of one of `laid_out`, which are row-major;
     otherwise, and where a view mixes axes, it counts as row-major. `known` is filled and asked.
 
@@ -37,19 +39,13 @@ def memory_order(value: Value, laid_out: Collection[Value], known: dict[Value, O
     """
     chain: list[Value] = []
     here = value
-    while here not in known:
-        node = here.node
-        if node.op not in VIEWS:
-            known[here] = tuple(range(here.ndim))
-            if here not in laid_out:
-                known.update((view, tuple(range(view.ndim))) for view in chain)
-                chain = []
-            break
+    while here not in known and here not in laid_out and here.node.op in VIEWS:
         chain.append(here)
-        here = node.inputs[0]
+        here = here.node.inputs[0]
+    order = tuple(range(here.ndim)) if here in laid_out else known.get(here)
     for view in reversed(chain):
-        known[view] = _through(view, known[view.node.inputs[0]])
-    return known[value]
+        order = known[view] = None if order is None else _through(view, order)
+    return tuple(range(value.ndim)) if order is None else order
 
 
 def is_row_major(order: Order) -> bool:

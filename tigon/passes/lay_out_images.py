@@ -111,7 +111,8 @@ class _Layout:
         self.registers = registers
         self.laid_out: set[Value] = set()
         """What is computed here in an order that is not its own, row-major in that order."""
-        self.known: dict[Value, Order] = {}
+        self.known: dict[Value, Order | None] = {}
+        self.moved: dict[tuple[Value, Order], Value] = {}
         self.in_place: dict[tuple[Value, Border, Border], Value] = {}
         """What is written down for a value, within which border."""
 
@@ -286,6 +287,8 @@ class _Layout:
 
     def in_memory(self, value: Value, before: Border = (), after: Border = ()) -> Value:
         """An array of the elements of `value` in its order, within a border of zeros."""
+        if value.node.op is transpose:  # one for all who ask
+            value = self.moved.setdefault((value.node.inputs[0], value.node.attrs.axes), value)
         key = (value, before, after)
         if key not in self.in_place:
             if any(before) or any(after):

@@ -359,17 +359,19 @@ class LoweredGraph:
             loads,
             before,
         )
-        waves: dict[Group, int] = {}
-        stack = [group for group, _ in reversed(lowered)]
-        while stack:
-            group = stack[-1]
-            waiting = [other for other in before[group] if other not in waves]
-            if waiting:
-                stack += waiting
-                continue
-            stack.pop()
-            waves[group] = max((waves[other] + 1 for other in before[group]), default=0)
-        return {group: waves[group] for group, _ in lowered}
+        groups = [group for group, _ in lowered]
+        waves = _levels(groups, before, {})
+        # What is only put into another order, such as weights into panels, would lie there all the
+        # time until it is read: it is made just before.
+        first_reads: dict[Group, int] = {}
+        for group, read in loads.items():
+            for value in read:
+                made = writer.get(value)
+                if made is not None and not before[made] and value.node.op.has_memory:
+                    first_reads[made] = min(first_reads.get(made, waves[group]), waves[group])
+        if not first_reads:
+            return waves
+        return _levels(groups, before, {made: read - 1 for made, read in first_reads.items()})
 
     def _kernels(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> tuple[Kernel, ...]:
         """Groups become kernels; elementwise groups of one formula and wave become one."""
@@ -728,6 +730,24 @@ def _touched(nests: Sequence[LoweredNest]) -> tuple[set[Value], set[Value]]:
             if value is not None:
                 (stores if buffer.role == "out" else loads).add(value)
     return loads - stores, stores
+
+
+def _levels(
+    groups: Sequence[Group], before: Mapping[Group, set[Group]], least: Mapping[Group, int]
+) -> dict[Group, int]:
+    """Each group after those of `before`, and not below what `least` says."""
+    levels: dict[Group, int] = {}
+    stack = list(reversed(groups))
+    while stack:
+        group = stack[-1]
+        waiting = [other for other in before[group] if other not in levels]
+        if waiting:
+            stack += waiting
+            continue
+        stack.pop()
+        level = max((levels[other] + 1 for other in before[group]), default=0)
+        levels[group] = max(level, least.get(group, 0))
+    return {group: levels[group] for group in groups}
 
 
 def _let_readers_go_first(

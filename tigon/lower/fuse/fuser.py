@@ -262,7 +262,9 @@ class _Fuser:
         return own.cost + sum(
             self._pure_cost(producer)
             for producer in producers
-            if producer in self.home and producer.op.family in POINTWISE
+            if producer in self.home
+            and producer.op.family in POINTWISE
+            and not producer.op.has_memory
         )
 
     # -- groups
