@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from tigon import _native
 from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
 from tigon.base import check, nested, type_of
+from tigon.base.collector import collector_paused
 from tigon.base.dtypes import BY_CODE
 from tigon.base.locks import plain_lock
 from tigon.base.unread import Unread, number_of
@@ -131,12 +132,13 @@ class Entry:
             self._begin_paths()
             self._add_path(trace, result, fresh)
         else:
-            self._collect(trace, result, fresh)
-            self.cached = None
-            if self.graph.outputs:
-                self.cached = compiled_graph(
-                    self.graph, block.name, compiled, trace.draws, self.states, self.unread
-                )
+            with collector_paused():
+                self._collect(trace, result, fresh)
+                self.cached = None
+                if self.graph.outputs:
+                    self.cached = compiled_graph(
+                        self.graph, block.name, compiled, trace.draws, self.states, self.unread
+                    )
         self.trace = trace
         trace.release()
         self.epoch = -1

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary, ref
 from tigon import _native
 from tigon.analysis.leads import leads
 from tigon.base import TensorType, TigonError, check
+from tigon.base.collector import collector_paused
 from tigon.base.dtypes import BY_CODE
 from tigon.base.errors import user_line
 from tigon.base.extents import is_known
@@ -246,7 +247,8 @@ class CachedGraph:
         def make(*call: Any) -> _native.Sequence:
             cached = own()
             assert cached is not None
-            return cached._sequence(*call)
+            with collector_paused():
+                return cached._sequence(*call)
 
         self.sequences = _native.SequenceCache(make, SEQUENCES_KEPT)
         """`sequences(arrays, training, donated)` runs the graph."""

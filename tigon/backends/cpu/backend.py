@@ -22,7 +22,7 @@ from tigon.base.locks import lock_without_forks
 from tigon.base.tiles import Registers
 from tigon.loop.abstract import abstract, open_numbers
 from tigon.loop.expand import expand as expand_functions
-from tigon.loop.fingerprint import fingerprint
+from tigon.loop.fingerprint import declared_elsewhere, fingerprint
 from tigon.loop.grammar import (
     AnyNest,
     Apply,
@@ -62,7 +62,7 @@ class CpuBackend:
         self._compiler = Compiler(target)
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
-        self._names: dict[Structure, str] = {}
+        self._names: dict[tuple[Structure, str], str] = {}  # and by what is declared elsewhere
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
         self._tiles: dict[AnyNest, dict[Tile, None]] = {}  # by structure, in order of first use
         self._found: dict[str, int] = {}  # functions of earlier processes, by name
@@ -93,7 +93,9 @@ class CpuBackend:
                 ]
                 made = self._compiler.compile(jobs)
                 self._addresses.update(zip(missing, made, strict=True))
-                self._names.update(zip(missing, map(self._compiler.name, keys), strict=True))
+                declared = declared_elsewhere()
+                for structure, key in zip(missing, keys, strict=True):
+                    self._names[structure, declared] = self._compiler.name(key)
             addresses = {
                 number: routines.address(structure.nest)
                 if isinstance(structure.nest, Extern)
@@ -124,10 +126,10 @@ class CpuBackend:
         return [names[id(structure)] for structure in structures]
 
     def _name(self, structure: Structure) -> str:
-        found = self._names.get(structure)
-        if found is None:
-            found = self._names[structure] = self._compiler.name(fingerprint(structure))
-        return found
+        key = (structure, declared_elsewhere())
+        if key not in self._names:
+            self._names[key] = self._compiler.name(fingerprint(structure))
+        return self._names[key]
 
     def find(self, names: Sequence[str]) -> list[int] | None:
         with self._lock:
