@@ -39,6 +39,7 @@ from tigon.loop.grammar import (
     Nest,
     Reduce,
     Scan,
+    Slot,
     Stmt,
     Store,
 )
@@ -592,11 +593,13 @@ def _data(expr: Expr) -> list[Expr]:
 
 
 def _widest(expr: Expr) -> int:
-    """Largest element size among the data of an expression, int64 arithmetic apart."""
+    """Largest element size among the data of an expression, int64 arithmetic and what is read from
+    one place only, such as a key, apart."""
     sizes = [
         node.dtype.itemsize
         for node in _data(expr)
-        if isinstance(node, Load) or (isinstance(node, Apply) and node.dtype is not int64)
+        if (isinstance(node, Load) and not isinstance(node.index, (Const, Slot)))
+        or (isinstance(node, Apply) and node.dtype is not int64)
     ]
     return max(sizes, default=expr.dtype.itemsize)
 
