@@ -20,6 +20,8 @@ from tigon.base.dtypes import (
     int64,
     rounded,
     uint8,
+    uint32,
+    uint64,
 )
 from tigon.base.errors import InternalError
 from tigon.loop import build as L
@@ -186,3 +188,16 @@ def test_integer_division_never_traps() -> None:
         buffers = (Buffer(int64, "in"), Buffer(int64, "in"), Buffer(int64, "out"))
         nest = Nest(buffers, (), (Loop((LoopAxis("i", L.const(35), vector=True),), (store,)),))
         check(nest, [a, b, np.zeros(35, np.int64)])
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+@pytest.mark.parametrize("dtype", [int64, uint32, uint64, uint8], ids=str)
+def test_division_by_powers_of_two(dtype: DType, lanes: bool) -> None:
+    x = samples(dtype, 40, 9)
+    i = L.axis("i")
+    buffers = (Buffer(dtype, "in"), Buffer(dtype, "out"))
+    for function in ("floordiv", "mod"):
+        for divisor in (1, 2, 4, 8, 16, 64):
+            store = Store(1, i, L.apply(function, L.load(0, i, dtype), divisor))
+            loop = Loop((LoopAxis("i", L.const(x.size), vector=lanes),), (store,))
+            check(Nest(buffers, (), (loop,)), [x, np.zeros(x.size, dtype.numpy)])

@@ -13,7 +13,13 @@ import numpy as np
 from tigon.base.dtypes import DType
 from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen, replace
-from tigon.loop.semantics import convert, fused_multiply_add, shift, truncated_quotient
+from tigon.loop.semantics import (
+    convert,
+    fused_multiply_add,
+    high_product,
+    shift,
+    truncated_quotient,
+)
 
 Expansion = TypeVar("Expansion", bound=Callable[..., Any])
 
@@ -107,6 +113,7 @@ for _row in (
     Function("add", 2, _N, np.add, commutes=True),
     Function("sub", 2, _N, np.subtract),
     Function("mul", 2, _N, np.multiply, commutes=True),
+    Function("mulhi", 2, "u", high_product, commutes=True, price=7),  # of twice the bits
     Function("floordiv", 2, _N, np.floor_divide),
     Function("mod", 2, _N, np.mod),
     Function("div", 2, _F, np.divide, price=6),

@@ -73,3 +73,19 @@ def truncated_quotient(a: np.ndarray, b: np.ndarray) -> Any:
 
 def shift(apply: Callable[..., Any]) -> Callable[..., Any]:
     return lambda a, b: apply(a, b.astype(a.dtype))
+
+
+def high_product(a: np.ndarray, b: np.ndarray) -> Any:
+    """The upper half of the bits of products of unsigned integers.
+
+    >>> int(high_product(np.uint32(0x80000000), np.uint32(6)))
+    3
+    """
+    bits = 8 * a.dtype.itemsize
+    if bits < 64:
+        return ((a.astype(np.uint64) * b.astype(np.uint64)) >> np.uint64(bits)).astype(a.dtype)
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    (low, high), (other_low, other_high) = ((x & mask, x >> half) for x in (a, b))
+    middle = high * other_low + (low * other_low >> half)
+    other_middle = low * other_high + (middle & mask)
+    return high * other_high + (middle >> half) + (other_middle >> half)

@@ -15,7 +15,7 @@ from tigon.backends.llvm.instructions import (
     same,
     select,
 )
-from tigon.backends.llvm.lanes import fold_lanes, shuffled, spread
+from tigon.backends.llvm.lanes import fold_lanes, fold_rows, shuffled, spread
 from tigon.backends.llvm.scalar import emit_expression
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal
@@ -39,6 +39,7 @@ from tigon.loop.grammar import (
     Nest,
     Reduce,
     Scan,
+    Slot,
     Stmt,
     Store,
 )
@@ -72,8 +73,10 @@ def emit_nest(nest: Nest, plan: NestPlan, name: str, target: Target) -> Function
     emitter.streams = plan.stream
     place_scratch(emitter, nest.buffers)
     body = Body(emitter, plan)
-    run = body.in_one_vector if plan.single else body.statements
-    over_points(emitter, nest.space, lambda: run(nest.body))
+    if plan.single:
+        over_short_rows(body, nest)
+    else:
+        over_points(emitter, nest.space, lambda: body.statements(nest.body))
     if plan.stream and target.triple.startswith("x86_64"):
         # Whoever is told that the points are done must also see them.
         out.call_void("llvm.x86.sse.sfence")
@@ -140,6 +143,29 @@ def over_points(emitter: Emitter, space: Sequence[LoopAxis], body: Callable[[], 
         return following[::-1]
 
     emitter.loop(begin, end, 1, starts, point, "point")
+
+
+_IN_STEP = 4
+
+
+def over_short_rows(body: Body, nest: Nest) -> None:
+    """Points whose loops are one vector each. Where one axis counts them, several are worked out in
+    step, which share what it takes to fold their lanes."""
+    axis = body.single_axis(nest.body)
+    if len(nest.space) != 1 or not isinstance(axis.stop, Slot):
+        over_points(body.e, nest.space, lambda: body.in_step(nest.body, [None]))
+        return
+    e, (point,) = body.e, nest.space
+    begin, end = Value("i64", 1, "%begin"), Value("i64", 1, "%end")
+
+    def run(first: Value, count: int) -> list[Value]:
+        places = [literal(number, "i64") for number in range(count)]
+        body.in_step(nest.body, [(point.name, binary(e.out, "add", first, p)) for p in places])
+        return []
+
+    last = binary(e.out, "sub", end, literal(_IN_STEP - 1, "i64"))
+    left, _ = e.loop(begin, last, _IN_STEP, [], lambda first, _: run(first, _IN_STEP), "points")
+    e.loop(left, end, 1, [], lambda first, _: run(first, 1), "point")
 
 
 class State:
@@ -220,25 +246,39 @@ class Body:
 
     # ---------------------------------------------------------------------------- one vector
 
-    def in_one_vector(self, body: Sequence[Stmt]) -> None:
-        """The statements of a point whose loops are one vector each, the same one."""
+    def single_axis(self, body: Sequence[Stmt]) -> LoopAxis:
         (axis,) = {axis for stmt in body if isinstance(stmt, (Loop, Reduce)) for axis in stmt.axes}
-        e, lanes = self.e, self.plan.single
+        return axis
+
+    def in_step(self, body: Sequence[Stmt], points: Sequence[tuple[str, Value] | None]) -> None:
+        """The statements of several points whose loops are one vector each, the same one: each
+        statement of all points before the next. A point is its axis and where it is there, or None
+        where that is bound already."""
+        e, lanes, axis = self.e, self.plan.single, self.single_axis(body)
         live = e.live_lanes(e.emit(axis.stop), lanes)
         with e.region():
-            e.begin_vector(axis.name, literal(0, "i64"), lanes, live, True)
+            views = [e.view() for _ in points]
+            for view, point in zip(views, points, strict=True):
+                with view:
+                    if point is not None:
+                        e.bind_axis(*point)
+                    e.begin_vector(axis.name, literal(0, "i64"), lanes, live, True)
             for stmt in body:
-                if isinstance(stmt, Loop):
-                    self.statements(stmt.body)
-                elif isinstance(stmt, Reduce):
-                    states = [State(a, self.neutral(a, lanes)) for a in stmt.accumulators]
-                    for state in states:
-                        state.values = self.accumulate(state, True)
-                    for state in states:
-                        combine = self.combiner(state.accumulator)
-                        self.bind(state.accumulator, fold_lanes(e.out, state.values, 1, combine))
-                else:
-                    self.statements((stmt,))
+                if not isinstance(stmt, Reduce):
+                    for view in views:
+                        with view:
+                            self.statements(stmt.body if isinstance(stmt, Loop) else (stmt,))
+                    continue
+                for accumulator in stmt.accumulators:
+                    rows = []
+                    for view in views:
+                        with view:
+                            state = State(accumulator, self.neutral(accumulator, lanes))
+                            rows.append(self.accumulate(state, True))
+                    folded = fold_rows(e.out, rows, self.combiner(accumulator))
+                    for view, values in zip(views, folded, strict=True):
+                        with view:
+                            self.bind(accumulator, values)
             e.end_vector()
 
     # --------------------------------------------------------------------------------- loops
@@ -589,7 +629,8 @@ def _data(expr: Expr, seen: set[Expr]) -> Iterator[Expr]:
 
 
 def _widest(exprs: Sequence[Expr]) -> int:
-    """Largest element size among the data of expressions, int64 arithmetic apart."""
+    """Largest element size among the data of expressions, int64 arithmetic and what is read from
+    one place only, such as a key, apart."""
     size = 0
     together: set[Expr] = set()  # what several expressions share is looked at once
     for expr in exprs:
@@ -600,7 +641,9 @@ def _widest(exprs: Sequence[Expr]) -> int:
 
 
 def _is_sized(expr: Expr) -> bool:
-    return isinstance(expr, Load) or (isinstance(expr, Apply) and expr.dtype is not int64)
+    if isinstance(expr, Load):
+        return not isinstance(expr.index, (Const, Slot))
+    return isinstance(expr, Apply) and expr.dtype is not int64
 
 
 def _vectors(work: int) -> int:

@@ -84,3 +84,35 @@ def fold_lanes(
             halves.append([shuffled(out, v, v, order) for v in values])
         values = combine(halves[0], halves[1])
     return values
+
+
+def fold_rows(
+    out: Function,
+    rows: Sequence[list[Value]],
+    combine: Callable[[list[Value], list[Value]], list[Value]],
+) -> list[list[Value]]:
+    """Of a power of two of vectors, each folded as `fold_lanes` does, but together: half a vector
+    of one and half of another are one vector."""
+    if len(rows) == 1:
+        return [fold_lanes(out, rows[0], 1, combine)]
+    packs, each = list(rows), rows[0][0].lanes  # lanes that are left of each row
+    while each > 1 or len(packs) > 1:
+        half, pairs = each // 2, []
+        for number in range(0, len(packs), 2):
+            one = packs[number]
+            other = packs[number + 1] if len(packs) > 1 else one
+            begins = range(0, one[0].lanes * (1 + (len(packs) > 1)), each)
+            halves = [
+                [
+                    shuffled(out, a, b, [at + first + i for at in begins for i in range(half)])
+                    for a, b in zip(one, other, strict=True)
+                ]
+                for first in (0, half)
+            ]
+            pairs.append(combine(*halves))
+        packs, each = pairs, half
+    (pack,) = packs
+    return [
+        [out.op(f"extractelement {value}, i64 {row}", value.element) for value in pack]
+        for row in range(len(rows))
+    ]

@@ -121,6 +121,26 @@ def _truncdiv(out: Function, operands: tuple[Value, ...], source: DType, result:
     return _integer_division(out, a, b, source.kind == "i")[0]
 
 
+def _mulhi(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
+    """By products of twice the bits. Of a vector of 32 bits every second element is where the lower
+    half of a wide one lies: no vector is made wider."""
+    a, b = operands
+    bits, lanes = 8 * source.itemsize, a.lanes
+    wide = f"i{2 * bits}"
+    if source.itemsize != 4 or lanes % 2:
+        full = binary(out, "mul", convert(out, "zext", a, wide), convert(out, "zext", b, wide))
+        return convert(out, "trunc", binary(out, "lshr", full, same(bits, full)), a.element)
+    pairs = [
+        out.op(f"bitcast {value} to <{lanes // 2} x i64>", "i64", lanes // 2) for value in operands
+    ]
+    low, half = same(0xFFFFFFFF, pairs[0]), same(32, pairs[0])
+    even = binary(out, "mul", *(binary(out, "and", pair, low) for pair in pairs))
+    odd = binary(out, "mul", *(binary(out, "lshr", pair, half) for pair in pairs))
+    above = binary(out, "and", odd, same(-1 << 32, odd))
+    joined = binary(out, "or", binary(out, "lshr", even, half), above)
+    return out.op(f"bitcast {joined} to {a.type}", a.element, lanes)
+
+
 def _floordiv(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
     a, b = operands
     if source.is_float:
@@ -341,6 +361,7 @@ _TABLE: dict[str, Emit] = {
     "sub": _arithmetic("fsub", "sub"),
     "mul": _arithmetic("fmul", "mul"),
     "div": _arithmetic("fdiv", "fdiv"),
+    "mulhi": _mulhi,
     "floordiv": _floordiv,
     "mod": _mod,
     "fmod": _fmod,

@@ -170,6 +170,11 @@ class Scopes:
         self.scopes[-1].block = out.block = after
         return joined
 
+    def view(self) -> _View:
+        """One of several views of the innermost scope: what is bound and computed in one is not
+        known in the others, but all write into the same straight line, turn by turn."""
+        return _View(self)
+
     def inner(self, block: Block) -> _Inner:
         return _Inner(self, block)
 
@@ -224,3 +229,31 @@ class _Region(_Inner):
         last = self.owner.scopes[-1].block
         super().__exit__(*exception)
         self.owner.scopes[-1].block = self.owner.out.block = last
+
+
+class _View:
+    """Entered as often as one likes."""
+
+    __slots__ = ("definitions", "levels", "owner", "scope", "varying")
+
+    def __init__(self, owner: Scopes) -> None:
+        self.owner, self.scope = owner, Scope(owner.scopes[-1].block)
+        self.levels, self.definitions = dict(owner.levels), dict(owner.definitions)
+        self.varying = owner.varying
+
+    def _exchange(self) -> None:
+        owner = self.owner
+        owner.scopes[-1], self.scope = self.scope, owner.scopes[-1]
+        owner.levels, self.levels = self.levels, owner.levels
+        owner.definitions, self.definitions = self.definitions, owner.definitions
+        owner.varying, self.varying = self.varying, owner.varying
+
+    def __enter__(self) -> None:
+        block = self.owner.scopes[-1].block
+        self._exchange()
+        self.owner.scopes[-1].block = self.owner.out.block = block
+
+    def __exit__(self, *exception: object) -> None:
+        block = self.owner.scopes[-1].block
+        self._exchange()
+        self.owner.scopes[-1].block = self.owner.out.block = block

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
-from tigon.base.dtypes import int64, uint32, uint64
+from tigon.base.dtypes import int64, uint32
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
@@ -36,12 +36,9 @@ class BitsAttrs(Frozen):
     """Which of the words that one element may draw (0 to 3)."""
 
 
-def _low(word: Expr) -> Expr:
-    return L.cast(L.and_(word, 0xFFFFFFFF), uint32)
-
-
-def _high(word: Expr) -> Expr:
-    return L.cast(L.shr(word, 32), uint32)
+def _halves(word: Expr) -> tuple[Expr, Expr]:
+    """The lower and the upper 32 bits of an int64."""
+    return L.cast(word, uint32), L.cast(L.shr(word, 32), uint32)
 
 
 def philox(counter: tuple[Expr, ...], key: tuple[Expr, Expr]) -> tuple[Expr, ...]:
@@ -49,13 +46,11 @@ def philox(counter: tuple[Expr, ...], key: tuple[Expr, Expr]) -> tuple[Expr, ...
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
-        first = L.mul(L.cast(c0, uint64), MULTIPLIERS[0])
-        second = L.mul(L.cast(c2, uint64), MULTIPLIERS[1])
         c0, c1, c2, c3 = (
-            L.xor(L.xor(_high(second), c1), k0),
-            _low(second),
-            L.xor(L.xor(_high(first), c3), k1),
-            _low(first),
+            L.xor(L.xor(L.mulhi(c2, MULTIPLIERS[1]), c1), k0),
+            L.mul(c2, MULTIPLIERS[1]),
+            L.xor(L.xor(L.mulhi(c0, MULTIPLIERS[0]), c3), k1),
+            L.mul(c0, MULTIPLIERS[0]),
         )
         k0, k1 = L.add(k0, WEYL[0]), L.add(k1, WEYL[1])
     return c0, c1, c2, c3
@@ -83,11 +78,9 @@ def _lower_bits(
     flat: Expr = L.const(0)
     for coordinate, extent in zip(coords, attrs.shape, strict=True):
         flat = L.add(L.mul(flat, extent), coordinate)
-    seed, call = (L.cast(read(0, (L.const(i),)), uint64) for i in (0, 1))
-    call = L.add(call, attrs.ordinal)
-    place = L.cast(flat, uint64)
-    counter = (_low(place), _high(place), _low(call), _high(call))
-    return philox(counter, (_low(seed), _high(seed)))[attrs.stream]
+    seed, call = (read(0, (L.const(i),)) for i in (0, 1))
+    counter = (*_halves(flat), *_halves(L.add(call, attrs.ordinal)))
+    return philox(counter, _halves(seed))[attrs.stream]
 
 
 def philox_oracle(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
