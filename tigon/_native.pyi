@@ -507,6 +507,24 @@ class ObjectCompiler:
     def finish(self) -> list[bytes | str]:
         """Helps. For each text in order its object code, or as `str` why it was refused."""
 
+PROGRAM_VERSION: str
+"""A digest of the sources that say what a program is made of and how kernels are called."""
+
+def load_code(objects: Iterable[bytes], elsewhere: dict[str, int]) -> dict[str, int]:
+    """Object code as one piece of code, for the rest of the process: the addresses of what it
+    defines. `elsewhere`: addresses of what it calls and does not define."""
+
+def link_anywhere(objects: Iterable[bytes]) -> tuple[bytes, dict[str, int]]:
+    """The same as bytes that run wherever a file of them is mapped, and where in them things are
+    that they define. They must define all that they call."""
+
+def map_code(path: str, offset: int, size: int) -> int:
+    """A part of a file as code, for the rest of the process: where it lies."""
+
+def processor_features() -> list[str]:
+    """What the processor has of the instructions that levels of its architecture are made of, by
+    LLVM's names; none of other architectures than x86-64."""
+
 # ------------------------------------------------------------------------------ routines
 
 def routine_address(name: str, dtype_code: int) -> int: ...  # a kernel over a batch of matrices

@@ -1,18 +1,17 @@
 """Programs of earlier processes. What a graph was compiled to is kept on disk as numbers and names
 of functions, under the graph itself: the next process neither runs passes nor lowers anything.
 
-A file holds JSON, no code; the functions it names are found in the same store or not at all. The
-files of this package are part of the key by size and time of change: another version's programs are
-not ours."""
+A file holds JSON, no code; the functions it names are found in the same store or not at all. What
+compiles is part of the key by content: another version's programs are not ours."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
+from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
+from tigon.base.digests import digest_of
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph
 from tigon.ir.graph import is_open, nodes_within
@@ -54,7 +53,7 @@ def key_of(
     text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
     if " at 0x" in text:
         return None  # an attribute that is known by identity only
-    return f"program {_package_version()}{declared_elsewhere()} {backend} {text}"
+    return f"program {compiler_version()}{declared_elsewhere()} {backend} {text}"
 
 
 def dump(stored: StoredProgram) -> bytes:
@@ -127,17 +126,10 @@ def _program(fields: Mapping[str, Any]) -> StoredProgram:
     )
 
 
-@cache
-def _package_version() -> str:
-    """Reading all files would take longer than what is saved."""
-    import hashlib
+def compiler_version() -> str:
+    """A digest of all that has a say in what a graph is compiled to."""
+    return f"{digest_of(*COMPILER)} {_native.PROGRAM_VERSION}"
 
-    digest = hashlib.sha256()
-    root = os.path.dirname(os.path.dirname(__file__))
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(files):
-            if name.endswith((".py", ".so", ".pyd")):
-                status = os.stat(os.path.join(folder, name))
-                digest.update(f"{folder}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+
+COMPILER = ("analysis", "backends", "base", "ir", "loop", "lower", "ops", "passes", "program")
+"""Parts of the package from graphs to programs."""

@@ -6,13 +6,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from pathlib import Path
 
-from tigon.backends.llvm.target import Target
+from tigon import _native
+from tigon.backends.llvm.target import Target, host_target
 from tigon.backends.llvm.text import Function
 from tigon.backends.llvm.toolchain import Toolchain, refused
 from tigon.backends.store import ObjectStore, name_of
+from tigon.base.digests import digest_of
 from tigon.base.frozen import Frozen
 from tigon.base.locks import plain_lock
 from tigon.loop.fingerprint import declared_elsewhere
@@ -34,7 +34,7 @@ class Compiler:
 
     def __init__(self, given: Target | None = None) -> None:
         self._lock = plain_lock()
-        self._given = given
+        self._target = given
         self._tools: Toolchain | None = None
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
@@ -49,12 +49,14 @@ class Compiler:
     def tools(self) -> Toolchain:
         with self._lock:
             if self._tools is None:
-                self._tools = Toolchain(self._given)
+                self._tools = Toolchain(self.target)
             return self._tools
 
     @property
     def target(self) -> Target:
-        return self.tools.target
+        if self._target is None:
+            self._target = host_target()
+        return self._target
 
     def assembly(self, functions: Sequence[Function]) -> str:
         """The machine code of functions, as text, for looking at."""
@@ -128,11 +130,10 @@ class Compiler:
 
     @property
     def version(self) -> str:
-        """A digest of the generator, of LLVM, and of what is generated for."""
+        """A digest of the generator and of what is generated for: not of single machines, nor of
+        the versions of LLVM, all of which are given the same text."""
         if not self._version:
-            import llvmlite.binding as llvm
-
-            version = f"{generator_version()} {llvm.llvm_version_info} {self.target}"
+            version = f"{generator_version()} {self.target}"
             self._version = hashlib.sha256(version.encode()).hexdigest()
         return self._version
 
@@ -145,8 +146,8 @@ class Compiler:
         portions = _Portions(self.tools, self.target, self.tools.threads() if len(jobs) > 1 else 1)
         names: dict[str, str] = {}  # by key
         needs: set[str] = set()
-        for number, job in enumerate(jobs):
-            function = job.emit(f"kernel{number}")
+        for job in jobs:
+            function = job.emit(_symbol(self.name(job.key)))
             names[job.key] = function.name
             portions.add(function)
             for helper in self._new_helpers(function, names, needs):
@@ -185,7 +186,7 @@ class Compiler:
         self, library: str, images: Sequence[bytes], has: Sequence[str], needs: Sequence[str]
     ) -> dict[str, int]:
         self.modules += 1
-        addresses = self.tools.link(images, has, {name: self._helpers[name] for name in needs})
+        addresses = _native.load_code(images, {name: self._helpers[name] for name in needs})
         self._libraries[library] = addresses
         return addresses
 
@@ -233,15 +234,14 @@ def _cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
     return parts
 
 
-@cache
 def generator_version() -> str:
     """A digest of the code generator itself: code that another version wrote is not ours."""
-    digest = hashlib.sha256()
-    backends = Path(__file__).parents[1]
-    for folder in (backends, backends.parent / "loop"):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest_of("backends", "loop")
+
+
+def _symbol(name: str) -> str:
+    """What the function found under that name is called: no two in one library are alike."""
+    return f"kernel_{name[:32]}"
 
 
 def _helper(name: str) -> str:
