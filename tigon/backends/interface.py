@@ -84,5 +84,6 @@ class Backend(Protocol):
 
     @property
     def counters(self) -> dict[str, float]:
-        """compilations (functions made native in this process), loaded (those of them that another
-        process had compiled before), modules, compile_seconds, cache_hits."""
+        """compilations (functions made native in this process), compiled (those that the compiler
+        ran for, with what they call), loaded (those that another process had compiled before, or
+        the package brings), modules, compile_seconds, cache_hits."""

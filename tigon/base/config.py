@@ -23,6 +23,7 @@ SWITCHES = {
         "",
         "level of the processor to generate code for, such as `x86-64-v3`; that of the machine",
     ),
+    "TIGON_LIBRARY": ("1", "`0`: the code that the package brings is not used"),
     "TIGON_NOTICES": ("1", "`0`: no line on stderr where compiling takes more than a second"),
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
     "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),

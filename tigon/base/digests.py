@@ -8,7 +8,18 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from tigon import _native
+
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+COMPILER = ("analysis", "backends", "base", "ir", "loop", "lower", "ops", "passes", "program")
+"""Parts of the package from graphs to programs."""
+
+
+def compiler_version() -> str:
+    """A digest of all that has a say in what a graph is compiled to."""
+    return f"{digest_of(*COMPILER)} {_native.PROGRAM_VERSION}"
 
 
 @cache

@@ -34,7 +34,7 @@ from tigon.ops.record import Family
 from tigon.passes import pipeline
 from tigon.program import stored
 from tigon.program.control import graphs_of, stored_control
-from tigon.program.target import backend, disabled_passes
+from tigon.program.target import backend, disabled_passes, own_backend
 from tigon.runtime.counters import count
 from tigon.runtime.profiling import SpanKind, span
 
@@ -110,7 +110,7 @@ def prepare(
 
 def _evaluate(graph: Graph) -> list[np.ndarray]:
     """Constant folding's evaluator: the same compiler, on a small graph without inputs."""
-    lowered = LoweredGraph(graph, frozenset({"fold_constants"}), (), ())
+    lowered = LoweredGraph(graph, frozenset({"fold_constants"}), (), (), target=own_backend())
     known = _known_while_lowered(lowered)
     if known is not None:
         return known
@@ -266,14 +266,16 @@ class LoweredGraph:
         donated: Sequence[int],
         in_place: Sequence[tuple[int, int]],
         key: str | None = None,
+        target: Backend | None = None,
     ) -> None:
-        """`key`: under which its program is kept for later processes."""
+        """`key`: under which its program is kept for later processes. `target`: what compiles, if
+        it is not what all programs are compiled by."""
         began = time.perf_counter()
         self.given = given
         self.key = key
         self.graph = graph = prepare(given, disabled, keep_shapes=False)
         self.donated = (*donated, *[source for _, source in in_place])
-        self.target = backend(config.text("TIGON_BACKEND"))
+        self.target = backend(config.text("TIGON_BACKEND")) if target is None else target
         fusion = fuse(graph, enabled="fuse" not in disabled and "all" not in disabled)
         self.operators = sum(
             node.op is not VARIABLE and node.op is not CONSTANT for node in given.nodes
@@ -506,9 +508,9 @@ class LoweredGraph:
             for nest in kernel.nests
             if not isinstance(nest.nest, Control)
         ]
-        before = self.target.counters["compilations"]
+        before = self.target.counters["compiled"]
         compiled = self.target.compile([launch.structure for _, _, launch in launches])
-        count("kernel_compilations", self.target.counters["compilations"] - before)
+        count("kernel_compilations", self.target.counters["compiled"] - before)
         # Kernels come in order of their waves.
         waves: list[list[list[Any]]] = [
             [] for _ in range(max((k.wave for k in self.kernels), default=-1) + 1)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon import _native
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
-from tigon.base.digests import digest_of
+from tigon.base.digests import compiler_version
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph
 from tigon.ir.graph import is_open, nodes_within
@@ -124,12 +123,3 @@ def _program(fields: Mapping[str, Any]) -> StoredProgram:
         plan,
         fields["operators"],
     )
-
-
-def compiler_version() -> str:
-    """A digest of all that has a say in what a graph is compiled to."""
-    return f"{digest_of(*COMPILER)} {_native.PROGRAM_VERSION}"
-
-
-COMPILER = ("analysis", "backends", "base", "ir", "loop", "lower", "ops", "passes", "program")
-"""Parts of the package from graphs to programs."""

@@ -55,9 +55,10 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, target: Target | None = None) -> None:
-        """`target`: generate for less than the machine offers, as tests do."""
-        self._compiler = Compiler(target)
+    def __init__(self, target: Target | None = None, compiler: Compiler | None = None) -> None:
+        """`target`: generate for less than the machine offers, as tests do. `compiler`: for
+        another machine."""
+        self._compiler = Compiler(target) if compiler is None else compiler
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
@@ -126,6 +127,7 @@ class CpuBackend:
     def counters(self) -> dict[str, float]:
         return {
             "compilations": len(self._addresses),
+            "compiled": self._compiler.compiled,
             "loaded": self._compiler.loaded,
             "modules": self._compiler.modules,
             "compile_seconds": self._compiler.seconds,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tigon import _native
-from tigon.backends.llvm.target import Target, host_target
+from tigon.backends.library import Library, open_library
+from tigon.backends.llvm.target import LEVELS, Target, host_target
 from tigon.backends.llvm.text import Function
 from tigon.backends.llvm.toolchain import Toolchain, refused
 from tigon.backends.store import ObjectStore, name_of
-from tigon.base.digests import digest_of
+from tigon.base.digests import compiler_version, digest_of
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.base.locks import plain_lock
 from tigon.loop.fingerprint import declared_elsewhere
 
@@ -39,11 +41,18 @@ class Compiler:
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
         self._loading: set[str] = set()
-        self.store = ObjectStore()
+        self.store = ObjectStore(shipped=lambda: self.library)
         self._version = ""
         self.modules = 0
         self.seconds = 0.0
-        self.loaded = 0  # functions that came from the store
+        self.compiled = 0  # functions
+        self.loaded = 0  # functions that came from the store or the library
+
+    @computed_once
+    def library(self) -> Library | None:
+        """What the package brings for this target."""
+        level = next((name for name, target in LEVELS.items() if target == self.target), None)
+        return None if level is None else open_library(level, self.whole_version)
 
     @property
     def tools(self) -> Toolchain:
@@ -87,8 +96,12 @@ class Compiler:
         return name_of(self._full(key))
 
     def find(self, name: str) -> int | None:
-        """The address of a function whose library is in the store. An entry names the library and
-        the function's name in it; a library begins with the names it has and needs."""
+        """The address of a function that the package brings, or whose library is in the store. An
+        entry there names the library and the function's name in it; a library begins with the names
+        it has and needs."""
+        if self.library is not None and (address := self.library.function(name)) is not None:
+            self.loaded += 1
+            return address
         entry = self.store.load_named(name)
         if entry is None:
             return None
@@ -137,6 +150,11 @@ class Compiler:
             self._version = hashlib.sha256(version.encode()).hexdigest()
         return self._version
 
+    @property
+    def whole_version(self) -> str:
+        """The same with all that graphs go through before: of programs."""
+        return hashlib.sha256(f"{compiler_version()} {self.target}".encode()).hexdigest()
+
     # -- new code
 
     def _compile(self, jobs: Sequence[Job]) -> dict[str, int]:
@@ -156,15 +174,23 @@ class Compiler:
         has, wanted = list(names.values()), sorted(needs)
         library = hashlib.sha256(self._full("\n".join(portions.texts)).encode()).hexdigest()
         addresses = self._link(library, images, has, wanted)
+        self._keep(library, images, wanted, names)
+        for key, name in names.items():
+            if key == _helper(name):
+                self._helpers[name] = addresses[name]
+        self.compiled += len(names)
+        self.seconds += time.perf_counter() - begun
+        return {key: addresses[name] for key, name in names.items()}
+
+    def _keep(
+        self, library: str, images: Sequence[bytes], needs: Sequence[str], names: Mapping[str, str]
+    ) -> None:
+        """For later processes; `names` of functions, by key."""
         sizes = [len(image) for image in images]
-        head = json.dumps({"has": has, "needs": wanted, "sizes": sizes}).encode()
+        head = json.dumps({"has": [*names.values()], "needs": needs, "sizes": sizes}).encode()
         self.store.save(library, b"\n".join((head, b"".join(images))))
         for key, name in names.items():
             self.store.save(self._full(key), f"{library} {name}".encode())
-            if key == _helper(name):
-                self._helpers[name] = addresses[name]
-        self.seconds += time.perf_counter() - begun
-        return {key: addresses[name] for key, name in names.items()}
 
     def _new_helpers(
         self, function: Function, names: dict[str, str], needs: set[str]

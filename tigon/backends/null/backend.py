@@ -84,6 +84,7 @@ class NullBackend:
     def counters(self) -> dict[str, float]:
         return {
             "compilations": len(self._known),
+            "compiled": len(self._known),
             "modules": self._modules,
             "compile_seconds": 0.0,
             "cache_hits": self._hits,
