@@ -83,3 +83,15 @@ def multilayer_perceptrons() -> None:
 @program
 def residual_networks() -> None:
     forward(vision.resnet18_v1(), 1, 3, 224, 224)
+
+
+@program
+def creation() -> None:
+    """Every shape is served by these."""
+    for size in (3, 1 << 23):
+        for dtype in ("float32", "float64", "int32", "int64", "uint8", "int8", "bool", "float16"):
+            nd.zeros((size,), dtype=dtype)
+        for dtype in ("float32", "float64"):
+            nd.random.uniform(-1, 1, shape=(size,), dtype=dtype)
+            nd.random.normal(0, 2, shape=(size,), dtype=dtype)
+            nd.random.normal(1, 2, shape=(size,), dtype=dtype)

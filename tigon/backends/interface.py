@@ -68,6 +68,9 @@ class Backend(Protocol):
         new ones are compiled together in one module. Addresses stay valid for the life of the
         process. Any thread may call."""
 
+    def grain(self, points: int, microseconds: float) -> int:
+        """The grain of a launch of so many points that take so long on one core."""
+
     @property
     def version(self) -> str:
         """All that schedules and code depend on besides the nests."""

@@ -13,6 +13,7 @@ rate among those of all parameters) is a slot, be it 0 or 1.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
@@ -68,6 +69,17 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
     >>> one is other, struct.unpack("<qd", first), struct.unpack("<qd", second)
     (True, (5, 2.0), (7, 3.0))
     """
+    structure, numbers = numbers_of(nest)
+    return structure, pack(numbers)
+
+
+def pack(numbers: Iterable[Number]) -> bytes:
+    """A parameter block."""
+    return b"".join(struct.pack(form, value) for form, value in numbers)
+
+
+def numbers_of(nest: AnyNest) -> tuple[AnyNest, tuple[Number, ...]]:
+    """The structure, and the numbers as they are: those of extents that are not known yet, too."""
     found = _done.get(nest)
     if found is None:
         rewriter = _Abstract()
@@ -77,8 +89,7 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
                 _done.clear()
             structure = _structures.setdefault(structure, structure)
             found = _done[nest] = structure, tuple(rewriter.values)
-    structure, numbers = found
-    return structure, b"".join(struct.pack(form, value) for form, value in numbers)
+    return found
 
 
 def bind(structure: AnyNest, values: bytes) -> AnyNest:

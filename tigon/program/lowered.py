@@ -205,7 +205,7 @@ class StoredGraph:
         in_place: Sequence[tuple[int, int]],
         target: Backend,
         program: stored.StoredProgram,
-        key: str,
+        key: stored.Key,
     ) -> None:
         self.given = given
         self._options = (disabled, donated, in_place, key)
@@ -265,7 +265,7 @@ class LoweredGraph:
         disabled: frozenset[str],
         donated: Sequence[int],
         in_place: Sequence[tuple[int, int]],
-        key: str | None = None,
+        key: stored.Key | None = None,
         target: Backend | None = None,
     ) -> None:
         """`key`: under which its program is kept for later processes. `target`: what compiles, if
@@ -363,11 +363,14 @@ class LoweredGraph:
                 key = (wave, tuple((node.op, node.attrs) for node in group.members))
             parts.setdefault(key, []).append((group, nests))
         kernels = []
+        self._nodes: list[tuple[str, list[Node]]] = []
         for (wave, _), members in parts.items():
             nodes = [node for group, _ in members for node in group.members]
+            name = _kernel_name(nodes)
+            self._nodes.append((name, nodes))
             kernels.append(
                 Kernel(
-                    _kernel_name(nodes),
+                    name,
                     tuple(dict.fromkeys(node.op.name for node in nodes)),
                     tuple(nest for _, nests in members for nest in nests),
                     wave,
@@ -468,7 +471,7 @@ class LoweredGraph:
             running = [[inner.program for inner in programs] for programs in within.values()]
             program = _native_program(made, addresses, running, name, visible, gradient, tag)
             if self.key is not None:
-                self.target.store.save(self.key, stored.dump(made))
+                stored.save(self.target.store, self.key, made, self._renamed(self.key))
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
@@ -482,6 +485,25 @@ class LoweredGraph:
                     file=sys.stderr,
                 )
         return CompiledGraph(self, program, made, taken)
+
+    def _renamed(self, key: stored.Key) -> dict[str, str] | None:
+        """The texts of a program with numbers for the names of `key`; None where one of them stands
+        for two things, or holds a name in part."""
+        found: dict[str, str] = {}
+        if self.within:
+            return None
+
+        def name_of(node: Node) -> str:
+            return (stored.numbered(node.name, key) or "") if node.name else ""
+
+        nodes = [node for _, kernel in self._nodes for node in kernel]
+        values = [*self.graph.inputs, *self.graph.outputs, *self.temporaries]
+        for node in (*nodes, *(value.node for value in values)):
+            if node.name and not name_of(node):
+                return None
+        texts = [(name, _kernel_name(kernel, name_of)) for name, kernel in self._nodes]
+        texts += [(_label(value), name_of(value.node) or _label(value)) for value in values]
+        return found if all(found.setdefault(*text) == text[1] for text in texts) else None
 
     def _check_sizes(self) -> None:
         """Strides of arrays that are too large would not fit into slots."""
@@ -642,8 +664,7 @@ def lower_graph(
             options = disabled | pipeline.switched_on()
             key = stored.key_of(graph, options, donated, in_place, target.version)
         if key is not None:
-            content = target.store.load(key)
-            program = None if content is None else stored.load(content)
+            program = stored.find(target.store, key)
             if program is not None:
                 return StoredGraph(graph, disabled, donated, in_place, target, program, key)
         return LoweredGraph(graph, disabled, donated, in_place, key)
@@ -695,16 +716,16 @@ def _needs(group: Group, wanted: Group, before: dict[Group, set[Group]]) -> bool
     return False
 
 
-def _kernel_name(nodes: Sequence[Node]) -> str:
-    names = [_who(node) for node in nodes]
+def _kernel_name(nodes: Sequence[Node], name_of: Callable[[Node], str] | None = None) -> str:
+    names = [_who(node, node.name if name_of is None else name_of(node)) for node in nodes]
     return "+".join(dict.fromkeys(names[:4])) + ("+..." if len(names) > 4 else "")
 
 
-def _who(node: Node) -> str:
+def _who(node: Node, name: str) -> str:
     """Whom an error of the kernel speaks of."""
     if node.op.family in (Family.CHECK, Family.NOTICE) and node.attrs.operator:
         return str(node.attrs.operator)
-    return node.name or node.op.name
+    return name or node.op.name
 
 
 def _label(value: Value) -> str:

@@ -6,10 +6,13 @@ compiles is part of the key by content: another version's programs are not ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
+from tigon.backends.interface import Store
 from tigon.base.digests import compiler_version
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph
@@ -38,59 +41,115 @@ class StoredProgram(Frozen, eq=False):
     operators: int
 
 
+class Key(Frozen):
+    """What a program depends on, as text, and the names of its nodes, each once. What nodes are
+    called is no part of the text where what is kept says "the third name": the second network of
+    a process, whose layers have other names, is found like the first."""
+
+    text: str
+    names: tuple[str, ...]
+
+    @property
+    def with_names(self) -> str:
+        return f"{self.text} {self.names}"
+
+
 def key_of(
     graph: Graph,
     disabled: frozenset[str],
     donated: Sequence[int],
     in_place: Sequence[tuple[int, int]],
     backend: str,
-) -> str | None:
-    """What a program depends on, as text; None for graphs that cannot be told apart by text."""
+) -> Key | None:
+    """None for graphs that cannot be told apart by text."""
     if any(map(is_open, graph.nodes)):
         return None
-    names = [n.name for node in graph.nodes for n in (node, *nodes_within(node))]
-    text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
+    order: dict[str, int] = {}
+    same_names = [
+        order.setdefault(each.name, len(order)) if each.name else -1
+        for node in graph.nodes
+        for each in (node, *nodes_within(node))
+    ]
+    text = repr((graph.key, same_names, sorted(disabled), list(donated), list(in_place)))
     if " at 0x" in text:
         return None  # an attribute that is known by identity only
-    return f"program {compiler_version()}{declared_elsewhere()} {backend} {text}"
+    start = f"program {compiler_version()}{declared_elsewhere()} {backend}"
+    return Key(f"{start} {text}", tuple(order))
 
 
-def dump(stored: StoredProgram) -> bytes:
+_NUMBERED = re.compile(r"\\u0001(\d+)\\u0001")  # as JSON writes it
+
+
+def numbered(name: str, key: Key) -> str | None:
+    """A node's name as what is kept says it; None where it only holds a name that was given."""
+    if name in key.names:
+        return f"\x01{key.names.index(name)}\x01"
+    return None if any(given in name for given in key.names) else name
+
+
+def save(store: Store, key: Key, program: StoredProgram, renamed: Mapping[str, str] | None) -> None:
+    """`renamed`: texts of the program as they are with numbers for names; None where there are no
+    such: other names make another program then."""
+    text = key.with_names if renamed is None else key.text
+    store.save(text, dump(program, {} if renamed is None else renamed))
+
+
+def find(store: Store, key: Key) -> StoredProgram | None:
+    content = store.load(key.text)
+    if content is None:
+        content = store.load(key.with_names)
+    return None if content is None else load(content, key.names)
+
+
+def dump(stored: StoredProgram, renamed: Mapping[str, str] = MappingProxyType({})) -> bytes:
     import json  # not needed where nothing is stored
 
-    return json.dumps(_fields(stored)).encode()
+    return json.dumps(_fields(stored, renamed)).encode()
 
 
-def _fields(stored: StoredProgram) -> dict[str, Any]:
+def _fields(stored: StoredProgram, renamed: Mapping[str, str]) -> dict[str, Any]:
     plan = stored.plan
     return {
         **vars(stored),
         "waves": [
             [
-                [buffers, slots.hex(), *rest, None if control is None else vars(control)]
-                for buffers, slots, *rest, control in wave
+                [
+                    buffers,
+                    slots.hex(),
+                    *rest,
+                    renamed.get(name, name),
+                    None if control is None else vars(control),
+                ]
+                for buffers, slots, *rest, name, control in wave
             ]
             for wave in stored.waves
         ],
-        "within": [list(map(_fields, programs)) for programs in stored.within],
+        "within": [[_fields(inner, renamed) for inner in programs] for programs in stored.within],
         "constants": [constant.hex() for constant in stored.constants],
         "plan": [
             plan.total_bytes,
             plan.temporaries,
             plan.arena_bytes,
             plan.unplanned_bytes,
-            [list(vars(row).values()) for row in plan.rows],
+            [[renamed.get(name, name), *row] for name, *row in map(_row, plan.rows)],
         ],
     }
 
 
-def load(content: bytes) -> StoredProgram | None:
+def _row(row: MemoryRow) -> list[Any]:
+    return list(vars(row).values())
+
+
+def load(content: bytes, names: Sequence[str] = ()) -> StoredProgram | None:
     """None where the file is not what `dump` writes."""
     import json
 
+    def named(match: re.Match[str]) -> str:
+        return json.dumps(names[int(match[1])])[1:-1]
+
     try:
-        return _program(json.loads(content))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return _program(json.loads(_NUMBERED.sub(named, content.decode())))
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
 
 

@@ -92,6 +92,9 @@ class CpuBackend:
                 for structure in structures
             ]
 
+    def grain(self, points: int, microseconds: float) -> int:
+        return cost.grain(points, microseconds)
+
     @property
     def version(self) -> str:
         return self._compiler.version

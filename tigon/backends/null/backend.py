@@ -68,6 +68,9 @@ class NullBackend:
         self._hits += len(structures) - len(new)
         return [self._address] * len(structures)
 
+    def grain(self, points: int, microseconds: float) -> int:
+        return 1
+
     version = "null"
 
     @property
