@@ -7,7 +7,6 @@ point takes. A program for some shape is then a matter of arithmetic."""
 
 from __future__ import annotations
 
-import json
 from math import prod
 from typing import Any
 
@@ -131,6 +130,8 @@ def _found(target: Backend, kind: Kind) -> tuple[Function, int] | None:
     content = target.store.load(_key(target, kind)) if target.store.usable else None
     if content is None:
         return None
+    import json  # as in `stored.py`
+
     try:
         function = Function(**json.loads(content))
     except (ValueError, TypeError):
@@ -180,5 +181,7 @@ def _lowered(target: Backend, kind: Kind) -> tuple[Function, int] | None:
         kernel.name,
     )
     if target.store.usable:
+        import json
+
         target.store.save(_key(target, kind), json.dumps(vars(function)).encode())
     return function, address

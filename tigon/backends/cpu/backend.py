@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from tigon.backends.cpu import cost, routines
-from tigon.backends.cpu.contraction import emit_contraction
-from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
-from tigon.backends.cpu.plain import as_nest
-from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
+from tigon.backends.cpu.chunks import grain
 from tigon.backends.interface import Launchable, Structure
 from tigon.backends.llvm.objects import Compiler, Job
-from tigon.backends.llvm.scalar import EMITTED
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function
 from tigon.backends.store import ObjectStore
-from tigon.base import InternalError
+from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
-from tigon.loop.abstract import abstract
-from tigon.loop.expand import expand as expand_functions
 from tigon.loop.fingerprint import fingerprint
-from tigon.loop.grammar import (
-    AnyNest,
-    Apply,
-    Contraction,
-    Expr,
-    Extern,
-    Nest,
-    walk,
-)
-from tigon.loop.map import Mapper
+from tigon.loop.grammar import AnyNest, Extern
+
+if TYPE_CHECKING:  # what generates code is imported where some is wanted
+    from tigon.backends.cpu.generator import Generator
+    from tigon.backends.llvm.text import Function
+
+ROUTINE = "routine "
+"""How stored programs begin the names of routines."""
 
 NESTS_KEPT = 10_000
 """Nests remembered with how they are launched: shapes that change must not fill the memory."""
@@ -62,7 +54,6 @@ class CpuBackend:
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
-        self._tiles: dict[AnyNest, dict[Tile, None]] = {}  # by structure, in order of first use
         self._found: dict[str, int] = {}  # functions of earlier processes, by name
         self._hits = 0
 
@@ -73,7 +64,7 @@ class CpuBackend:
         if found is None:
             if len(self._prepared) >= NESTS_KEPT:
                 self._prepared.clear()
-            found = self._prepared[nest, extents] = self._prepare(nest, bool(extents))
+            found = self._prepared[nest, extents] = self._generator.prepare(nest, bool(extents))
         return found
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
@@ -86,14 +77,14 @@ class CpuBackend:
                 made = self._compiler.compile(jobs)
                 self._addresses.update(zip(missing, made, strict=True))
             return [
-                routines.address(structure.nest)
+                _routines().address(structure.nest)
                 if isinstance(structure.nest, Extern)
                 else self._addresses[structure]
                 for structure in structures
             ]
 
     def grain(self, points: int, microseconds: float) -> int:
-        return cost.grain(points, microseconds)
+        return grain(points, microseconds)
 
     @property
     def version(self) -> str:
@@ -105,7 +96,7 @@ class CpuBackend:
 
     def names(self, structures: Sequence[Structure]) -> list[str]:
         return [
-            routines.name(structure.nest)
+            ROUTINE + _routines().name(structure.nest)
             if isinstance(structure.nest, Extern)
             else self._compiler.name(fingerprint(structure))
             for structure in structures
@@ -115,7 +106,11 @@ class CpuBackend:
         with self._lock:
             found = []
             for name in names:
-                address = self._found.get(name) or routines.find(name) or self._compiler.find(name)
+                address = self._found.get(name)
+                if address is None and name.startswith(ROUTINE):
+                    address = _routines().find(name.removeprefix(ROUTINE))
+                elif address is None:
+                    address = self._compiler.find(name)
                 if address is None:
                     return None
                 self._found[name] = address
@@ -139,54 +134,15 @@ class CpuBackend:
 
     # ----------------------------------------------------------------------------- inside
 
-    def _prepare(self, nest: AnyNest, is_open: bool) -> Launchable:
-        if isinstance(nest, Extern):
-            return routines.prepare(nest)
-        target = self._compiler.target
-        plain = as_nest(nest) if isinstance(nest, Contraction) else None
-        if plain is not None:
-            nest = plain
-        if isinstance(nest, Contraction):
-            nest, slide = arrange(nest, target)
-            structure, slots = abstract(nest)
-            # Among the many sizes of one program, code is not multiplied for a little speed.
-            tiles = self._tiles.setdefault(structure, {})
-            present = tuple(tiles) if is_open else ()
-            plan, blocks, scratch = choose(nest, slide, target, len(slots) // 8, present)
-            tiles[plan.rows, plan.vectors] = None
-            points, grain, microseconds = contraction_shape(nest, plan, blocks, target)
-            return Launchable(
-                Structure(structure, plan),
-                slots + blocks.pack(),
-                points,
-                grain,
-                scratch,
-                microseconds,
-            )
-        structure, slots = abstract(nest)
-        points, grain, microseconds = cost.nest_shape(nest, target)
-        variant = NestPlan(plain is not None, cost.streams(nest), cost.lanes(nest, microseconds))
-        return Launchable(
-            Structure(structure, variant),
-            slots,
-            points,
-            grain,
-            scratch_bytes(nest.buffers),
-            microseconds,
-        )
+    @computed_once
+    def _generator(self) -> Generator:
+        from tigon.backends.cpu.generator import Generator
+
+        return Generator(self.target)
 
     def emit(self, structure: Structure, name: str) -> Function:
         """The function for a structure, as LLVM IR."""
-        nest = structure.nest
-        if isinstance(nest, Extern):
-            raise InternalError(f"cpu: {nest.routine} is a routine of a library, not loops")
-        nest = expand(nest)
-        target = self._compiler.target
-        if isinstance(nest, Contraction):
-            assert isinstance(structure.variant, Plan)
-            return emit_contraction(nest, structure.variant, name, target)
-        assert isinstance(nest, Nest) and isinstance(structure.variant, NestPlan)
-        return emit_nest(nest, structure.variant, name, target)
+        return self._generator.emit(structure, name)
 
     def llvm(self, structure: Structure) -> str:
         """The generated LLVM IR, for looking at."""
@@ -197,16 +153,10 @@ class CpuBackend:
         return self._compiler.assembly([self.emit(structure, "kernel")])
 
 
-class _Expander(Mapper):
-    def value(self, expr: Expr) -> Expr:
-        if all(node.function in EMITTED for node in walk(expr) if isinstance(node, Apply)):
-            return expr
-        return expand_functions(expr)
+def _routines() -> ModuleType:
+    import tigon.backends.cpu.routines as routines  # which few programs have
 
-
-def expand(nest: AnyNest) -> AnyNest:
-    """Elementary functions written out as arithmetic."""
-    return _Expander().nest(nest)
+    return routines
 
 
 cpu = CpuBackend()

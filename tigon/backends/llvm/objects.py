@@ -6,18 +6,22 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tigon import _native
 from tigon.backends.library import Library, open_library
 from tigon.backends.llvm.target import LEVELS, Target, host_target
-from tigon.backends.llvm.text import Function
-from tigon.backends.llvm.toolchain import Toolchain, refused
 from tigon.backends.store import ObjectStore, name_of
+from tigon.base import InternalError
 from tigon.base.digests import compiler_version, digest_of
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
 from tigon.base.locks import plain_lock
 from tigon.loop.fingerprint import declared_elsewhere
+
+if TYPE_CHECKING:  # what compiles is imported where something has to be compiled
+    from tigon.backends.llvm.text import Function
+    from tigon.backends.llvm.toolchain import Toolchain
 
 PORTION = 250
 """Lines of a module where threads share the work: 6 ms of it, with what each module costs apart
@@ -58,6 +62,8 @@ class Compiler:
     def tools(self) -> Toolchain:
         with self._lock:
             if self._tools is None:
+                from tigon.backends.llvm.toolchain import Toolchain
+
                 self._tools = Toolchain(self.target)
             return self._tools
 
@@ -247,7 +253,7 @@ class _Portions:
         images = []
         for text, code in zip(self.texts, self._compiler.finish(), strict=True):
             if isinstance(code, str):
-                raise refused(code, text)
+                raise InternalError(f"llvm: LLVM refuses the generated code: {code}\n{text}")
             images.append(code)
         return images
 

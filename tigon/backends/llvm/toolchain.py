@@ -8,7 +8,6 @@ from typing import Any
 from tigon import _native
 from tigon.backends.llvm.target import Target
 from tigon.base import config
-from tigon.base.errors import InternalError
 
 _MOST_THREADS = 8
 
@@ -73,10 +72,6 @@ class Toolchain:
 
         module = llvm.parse_assembly(text, llvm.create_context())
         return self._machines[0].emit_assembly(module)
-
-
-def refused(error: str, text: str) -> InternalError:
-    return InternalError(f"llvm: LLVM refuses the generated code: {error}\n{text}")
 
 
 def _address(pointer: Any) -> int:
