@@ -78,6 +78,7 @@ class NDArray:
 
 # `device`: its number, below 0 that of the thread.
 def empty(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
+def zeros(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
 def from_numpy(array: np.ndarray, device: int = -1) -> NDArray: ...  # copies; a supported dtype
 def from_dlpack(source: Any) -> NDArray: ...  # shares memory that may be written
 def set_numpy_operand(maker: Any) -> None: ...  # called with an array and what is beside it

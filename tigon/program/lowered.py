@@ -226,6 +226,9 @@ class StoredGraph:
     def kernels(self) -> tuple[Kernel, ...]:
         return self.lowered.kernels
 
+    def memory_plan(self) -> MemoryPlan:
+        return self._stored.plan
+
     def program(
         self,
         extents: RuntimeExtents | None = None,
