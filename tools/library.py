@@ -78,7 +78,7 @@ def write(level: str, folder: Path) -> None:
 
     collector = collecting_compiler(level)
     compile_for(CpuBackend(LEVELS[level], collector))
-    run_all()
+    run_all(collector.store.keep)
     code, places = _native.link_anywhere(collector.images)
     functions = {name: places[symbol] for name, symbol in collector.symbols.items()}
     programs = collector.store.programs
@@ -106,6 +106,10 @@ def collecting_compiler(level: str) -> Any:
 
         def __init__(self) -> None:
             self.programs: dict[str, bytes] = {}
+            self._keeps = True
+
+        def keep(self, programs: bool) -> None:
+            self._keeps = programs
 
         def load(self, key: str) -> bytes | None:
             return self.programs.get(name_of(key))
@@ -113,7 +117,8 @@ def collecting_compiler(level: str) -> Any:
         def load_named(self, name: str) -> None: ...
 
         def save(self, key: str, image: bytes) -> None:
-            self.programs[name_of(key)] = image
+            if self._keeps:
+                self.programs[name_of(key)] = image
 
     class Collector(Compiler):
         """Keeps object code; its functions do nothing."""

@@ -169,7 +169,7 @@ def test_code_for_every_level_is_made_on_any_machine(tmp_path: Path) -> None:
     shutil.copy(ROOT / "tools" / "library.py", tools)
     (tools / "library_programs.py").write_text(
         "from tigon import nd\n"
-        "def run_all():\n"
+        "def run_all(keep_programs):\n"
         "    (nd.dot(nd.ones((30, 40)), nd.ones((40, 50))) + 2).wait_to_read()\n"
     )
     shutil.copytree(

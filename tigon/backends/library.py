@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from zlib import crc32
+from zlib import compress, crc32, decompress
 
 from tigon import _native
 from tigon.base import config
@@ -43,7 +43,7 @@ class Library:
     def program(self, name: str) -> bytes | None:
         """The entry of a program."""
         found = self._programs.get(name[:_NAME])
-        return None if found is None else self._content[found[0] : found[0] + found[1]]
+        return None if found is None else decompress(self._content[found[0] : found[0] + found[1]])
 
 
 def path_of(level: str, folder: str | None = None) -> str:
@@ -87,6 +87,7 @@ def write_library(
     made_by: str, code: bytes, functions: Mapping[str, int], programs: Mapping[str, bytes]
 ) -> bytes:
     """The content of a file. `functions`: places in `code`; by name, as programs."""
+    programs = {name: compress(content, 9) for name, content in programs.items()}
     table = {name[:_NAME]: [0, len(content)] for name, content in programs.items()}
     tables = {"functions": {name[:_NAME]: place for name, place in functions.items()}}
     if len(table) != len(programs) or len(tables["functions"]) != len(functions):
