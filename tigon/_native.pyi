@@ -515,12 +515,13 @@ def load_code(objects: Iterable[bytes], elsewhere: dict[str, int]) -> dict[str, 
     """Object code as one piece of code, for the rest of the process: the addresses of what it
     defines. `elsewhere`: addresses of what it calls and does not define."""
 
-def link_anywhere(objects: Iterable[bytes]) -> tuple[bytes, dict[str, int]]:
-    """The same as bytes that run wherever a file of them is mapped, and where in them things are
-    that they define. They must define all that they call."""
+def link_anywhere(objects: Iterable[bytes]) -> tuple[bytes, dict[str, int], dict[str, int]]:
+    """The same as bytes that run wherever a file of them is mapped; where in them things are that
+    they define, and the ways to what they call in the C library."""
 
-def map_code(path: str, offset: int, size: int) -> int:
-    """A part of a file as code, for the rest of the process: where it lies."""
+def map_code(path: str, offset: int, size: int, elsewhere: dict[str, int]) -> int:
+    """A part of a file as code, for the rest of the process: where it lies. `elsewhere` as
+    `link_anywhere` gives it."""
 
 def processor_features() -> list[str]:
     """What the processor has of the instructions that levels of its architecture are made of, by

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     prepare(given.native)
+    warnings.simplefilter("ignore")  # of numbers that are none
     from tigon.backends.llvm.target import SHIPPED, architecture, host_level
 
     named = {"all": SHIPPED[architecture()], "own": (host_level(),)}
@@ -55,7 +57,7 @@ def main() -> None:
 
 def prepare(native: Path | None) -> None:
     """Let `import tigon` find the sources beside this file, and the extension that was given."""
-    os.environ |= {"TIGON_CACHE": "0", "TIGON_LIBRARY": "0", "TIGON_NOTICES": "0"}
+    os.environ |= {"TIGON_CACHE": "0", "TIGON_LIBRARY": "0"}
     sys.path.insert(0, str(ROOT))
     if native is not None:
         spec = importlib.util.spec_from_file_location("tigon._native", native)
@@ -71,7 +73,7 @@ def write(level: str, folder: Path) -> None:
 
     from tigon import _native
     from tigon.backends.cpu.backend import CpuBackend
-    from tigon.backends.library import path_of, write_library
+    from tigon.backends.library import open_library, path_of, write_library
     from tigon.backends.llvm.target import LEVELS
     from tigon.base.files import write_file
     from tigon.program.target import compile_for
@@ -79,12 +81,15 @@ def write(level: str, folder: Path) -> None:
     collector = collecting_compiler(level)
     compile_for(CpuBackend(LEVELS[level], collector))
     run_all(collector.store.keep)
-    code, places = _native.link_anywhere(collector.images)
+    code, places, elsewhere = _native.link_anywhere(collector.images)
     functions = {name: places[symbol] for name, symbol in collector.symbols.items()}
     programs = collector.store.programs
-    content = write_library(collector.whole_version, code, functions, programs)
+    content = write_library(collector.whole_version, code, functions, elsewhere, programs)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(Path(path_of(level, str(folder))), content, durable=False)
+    os.environ["TIGON_LIBRARY"] = "1"
+    if open_library(level, collector.whole_version, str(folder)) is None:
+        raise SystemExit(f"tigon: the library for {level} cannot be opened")
     print(
         f"tigon: library for {level}: {len(functions)} functions, {len(code) / 1e6:.2f} MB; "
         f"{len(programs)} programs, {sum(map(len, programs.values())) / 1e6:.2f} MB; "

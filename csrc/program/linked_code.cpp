@@ -51,7 +51,7 @@ constexpr uint64_t kWritten = 1, kInMemory = 2, kExecuted = 4;
 constexpr uint8_t kLocal = 0, kSectionSymbol = 3, kFileSymbol = 4;
 constexpr uint16_t kUndefined = 0;
 constexpr size_t kAbsent = static_cast<size_t>(-1);
-constexpr size_t kCodeAlignment = 64, kStub = 16;
+constexpr size_t kCodeAlignment = 64, kStub = 16, kLargestPage = 65536;
 
 [[noreturn]] void refuse(const std::string& what) { throw InternalError("object code: " + what); }
 
@@ -178,6 +178,12 @@ void write_stub(uint8_t* at, uint16_t machine, uint64_t target) {
   std::memcpy(at + 8, &target, 8);
 }
 
+uint64_t of_the_library(const std::string& name) {
+  auto address = reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, name.c_str()));
+  if (!address) refuse("'" + name + "' is not defined anywhere");
+  return address;
+}
+
 }  // namespace
 
 struct LinkedCode::Symbol {
@@ -266,7 +272,7 @@ struct LinkedCode::Object {
   std::vector<Relocation> relocations;
 };
 
-LinkedCode::LinkedCode(const std::vector<std::string_view>& objects) {
+LinkedCode::LinkedCode(const std::vector<std::string_view>& objects, bool apart) {
   for (std::string_view content : objects) objects_.emplace_back(content);
   for (bool executable : {true, false})
     for (Object& object : objects_) lay_out(object, executable);
@@ -287,7 +293,7 @@ LinkedCode::LinkedCode(const std::vector<std::string_view>& objects) {
       const Symbol& symbol = object.symbols[relocation.symbol];
       if (symbol.section == kUndefined && !functions_.count(symbol.name) &&
           !stubs_.count(symbol.name)) {
-        size_ = up_to(size_, kStub);
+        size_ = up_to(size_, apart && stubs_.empty() ? kLargestPage : kStub);
         stubs_[symbol.name] = size_;
         size_ += kStub;
       }
@@ -313,19 +319,16 @@ void LinkedCode::write(uint8_t* memory, uint64_t address,
   std::memset(memory, 0, size_);
   for (const auto& [name, place] : stubs_) {
     auto found = elsewhere.find(name);
-    uint64_t target = found != elsewhere.end()
-                          ? found->second
-                          : reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, name.c_str()));
-    if (!target) refuse("'" + name + "' is not defined anywhere");
+    uint64_t target = found != elsewhere.end() ? found->second : of_the_library(name);
     write_stub(memory + place, objects_[0].machine, target);
   }
   for (const Object& object : objects_) relocate(memory, address, object);
 }
 
 std::string LinkedCode::anywhere() const {
-  if (!stubs_.empty()) refuse("'" + stubs_.begin()->first + "' is called and not defined");
   std::string made(size_, '\0');
   auto* memory = reinterpret_cast<uint8_t*>(made.data());
+  for (const auto& stub : stubs_) write_stub(memory + stub.second, objects_[0].machine, 0);
   for (const Object& object : objects_) relocate(memory, 0, object);
   return made;
 }
@@ -389,13 +392,29 @@ std::map<std::string, uint64_t> load_code(const std::vector<std::string_view>& o
   return made;
 }
 
-uint64_t map_code(const std::string& path, uint64_t offset, uint64_t size) {
+uint64_t map_code(const std::string& path, uint64_t offset, uint64_t size,
+                  const std::map<std::string, size_t>& elsewhere) {
+  std::map<size_t, uint64_t> ways;
+  for (const auto& [name, place] : elsewhere) {
+    if (place > size || size - place < kStub) refuse("'" + name + "' is beyond the code");
+    ways[place + kStub / 2] = of_the_library(name);
+  }
   int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) failed(path);
   void* memory =
       mmap(nullptr, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, static_cast<off_t>(offset));
+  int error = errno;
   close(file);
+  errno = error;
   if (memory == MAP_FAILED) failed(path);
+  auto* begin = static_cast<char*>(memory);
+  if (!ways.empty()) {
+    size_t first = ways.begin()->first / kLargestPage * kLargestPage;
+    if (mprotect(begin + first, size - first, PROT_READ | PROT_WRITE)) failed(path);
+    for (const auto& [place, address] : ways) std::memcpy(begin + place, &address, 8);
+    if (mprotect(begin + first, size - first, PROT_READ | PROT_EXEC)) failed(path);
+    __builtin___clear_cache(begin + first, begin + size);
+  }
   return reinterpret_cast<uint64_t>(memory);
 }
 

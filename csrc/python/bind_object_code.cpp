@@ -74,11 +74,12 @@ nb::dict loaded(const nb::sequence& objects, const nb::dict& elsewhere) {
 nb::tuple linked(const nb::sequence& objects) {
   return translated([&] {
     std::vector<nb::bytes> held;
-    LinkedCode code(views(objects, held));
-    nb::dict functions;
+    LinkedCode code(views(objects, held), true);
+    nb::dict functions, elsewhere;
     for (const auto& [name, place] : code.functions()) functions[name.c_str()] = place;
+    for (const auto& [name, place] : code.elsewhere()) elsewhere[name.c_str()] = place;
     std::string content = code.anywhere();
-    return nb::make_tuple(nb::bytes(content.data(), content.size()), functions);
+    return nb::make_tuple(nb::bytes(content.data(), content.size()), functions, elsewhere);
   });
 }
 
@@ -91,10 +92,15 @@ void bind_object_code(nb::module_& m) {
   m.def("link_anywhere", linked, "objects"_a);
   m.def(
       "map_code",
-      [](const std::string& path, uint64_t offset, uint64_t size) {
-        return translated([&] { return map_code(path, offset, size); });
+      [](const std::string& path, uint64_t offset, uint64_t size, const nb::dict& elsewhere) {
+        return translated([&] {
+          std::map<std::string, size_t> places;
+          for (auto [name, place] : elsewhere)
+            places[nb::cast<std::string>(name)] = nb::cast<size_t>(place);
+          return map_code(path, offset, size, places);
+        });
       },
-      "path"_a, "offset"_a, "size"_a);
+      "path"_a, "offset"_a, "size"_a, "elsewhere"_a);
   nb::class_<ObjectCompiler>(m, "ObjectCompiler", "Modules of LLVM's text, compiled by threads.")
       .def(
           "__init__",

@@ -110,10 +110,10 @@ def test_a_damaged_or_foreign_one_is_told_of_and_not_used(tmp_path: Path, damage
 
 
 def small() -> bytes:
-    code, places = _native.link_anywhere(objects(CALLS, SCALES))
+    code, places, elsewhere = _native.link_anywhere(objects(CALLS, SCALES))
     functions = {letter * 64: places[name] for letter, name in (("a", "caller"), ("b", "scale"))}
     programs = {"c" * 64: b"first", "d" * 64: b"second program"}
-    return write_library("digest", code, functions, programs)
+    return write_library("digest", code, functions, elsewhere, programs)
 
 
 def test_what_is_written_is_found(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_is_written_is_found(tmp_path: Path) -> None:
 
 def test_names_that_begin_alike_are_refused() -> None:
     with pytest.raises(ValueError, match="begin alike"):
-        write_library("digest", b"", {}, {"a" * 32 + "b": b"", "a" * 32 + "c": b""})
+        write_library("digest", b"", {}, {}, {"a" * 32 + "b": b"", "a" * 32 + "c": b""})
 
 
 def test_every_damage_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,20 +75,37 @@ def test_objects_call_each_other_and_what_is_elsewhere() -> None:
 
 
 def test_code_runs_wherever_a_file_of_it_is_mapped(tmp_path: Path) -> None:
-    content, places = _native.link_anywhere(objects(CALLS, SCALES))
+    content, places, elsewhere = _native.link_anywhere(objects(CALLS, SCALES))
+    assert elsewhere == {}
     path = tmp_path / "code"
     page = 65536
     path.write_bytes(bytes(page) + content)
     for _ in range(2):
-        begin = _native.map_code(str(path), page, len(content))
+        begin = _native.map_code(str(path), page, len(content), {})
         assert call(begin + places["caller"]) == (7, 6.5)
     with pytest.raises(RuntimeError, match="nowhere"):
-        _native.map_code(str(tmp_path / "nowhere"), 0, 10)
+        _native.map_code(str(tmp_path / "nowhere"), 0, 10, {})
+
+
+def test_mapped_code_finds_what_the_c_library_has(tmp_path: Path) -> None:
+    """On levels without multiply-add, say, `fma`."""
+    content, places, elsewhere = _native.link_anywhere(objects(CALLS_LIBRARY, SCALES))
+    assert elsewhere.keys() == {"cbrt"} and elsewhere["cbrt"] % 65536 == 0
+    path = tmp_path / "code"
+    path.write_bytes(content)
+    begin = _native.map_code(str(path), 0, len(content), elsewhere)
+    root = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(begin + places["root"])
+    assert root(27) == pytest.approx(3)
+    scale = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(begin + places["scale"])
+    assert scale(2) == 6.5
+    assert path.read_bytes() == content
+    with pytest.raises(AssertionError, match="'unheard_of' is not defined anywhere"):
+        _native.map_code(str(path), 0, len(content), {"unheard_of": 0})
+    with pytest.raises(AssertionError, match="'cbrt' is beyond the code"):
+        _native.map_code(str(path), 0, len(content), {"cbrt": len(content) - 8})
 
 
 def test_what_cannot_be_linked_is_named() -> None:
-    with pytest.raises(AssertionError, match="'scale' is called and not defined"):
-        _native.link_anywhere(objects(CALLS))
     with pytest.raises(AssertionError, match="'unheard_of' is not defined anywhere"):
         _native.load_code(objects(CALLS.replace("scale", "unheard_of")), {})
     with pytest.raises(AssertionError, match="'scale' is defined twice"):
@@ -158,7 +175,7 @@ def test_every_level_computes_the_same_where_it_runs(level: str) -> None:
 
 def test_aarch64_is_linked_as_its_manual_says() -> None:
     """Instructions after linking: a page's address, the rest of it, and a call."""
-    content, places = _native.link_anywhere(objects(CALLS, SCALES, level="aarch64"))
+    content, places, _ = _native.link_anywhere(objects(CALLS, SCALES, level="aarch64"))
     words = struct.unpack(f"<{len(content) // 4}I", content[: len(content) // 4 * 4])
     begin = places["caller"] // 4
     calls = [at for at in range(begin, begin + 20) if words[at] >> 26 == 0b100101]  # bl

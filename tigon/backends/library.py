@@ -33,7 +33,8 @@ class Library:
         self._functions: dict[str, int] = tables["functions"]
         self._programs: dict[str, list[int]] = tables["programs"]
         begin = head["begin"]
-        self._code = _native.map_code(path, begin, head["code"]) if head["code"] else 0
+        size, elsewhere = head["code"], tables["elsewhere"]
+        self._code = _native.map_code(path, begin, size, elsewhere) if size else 0
 
     def function(self, name: str) -> int | None:
         """The address of a function, by the name that the store would give its entry."""
@@ -72,7 +73,7 @@ def open_library(level: str, made_by: str, folder: str | None = None) -> Library
         return Library(path, head, content)
     except _NotOursError as error:
         what = str(error)
-    except (ValueError, KeyError, TypeError, RuntimeError):
+    except (ValueError, KeyError, TypeError, RuntimeError, AssertionError):
         what = "is damaged"
     if config.text("TIGON_NOTICES") != "0":
         print(f"tigon: {path} {what}; programs are compiled instead", file=sys.stderr)
@@ -84,12 +85,20 @@ class _NotOursError(Exception):
 
 
 def write_library(
-    made_by: str, code: bytes, functions: Mapping[str, int], programs: Mapping[str, bytes]
+    made_by: str,
+    code: bytes,
+    functions: Mapping[str, int],
+    elsewhere: Mapping[str, int],
+    programs: Mapping[str, bytes],
 ) -> bytes:
-    """The content of a file. `functions`: places in `code`; by name, as programs."""
+    """The content of a file. `functions`: places in `code`; by name, as programs. `elsewhere`: of
+    the ways to functions of the C library, by their names there."""
     programs = {name: compress(content, 9) for name, content in programs.items()}
     table = {name[:_NAME]: [0, len(content)] for name, content in programs.items()}
-    tables = {"functions": {name[:_NAME]: place for name, place in functions.items()}}
+    tables = {
+        "functions": {name[:_NAME]: place for name, place in functions.items()},
+        "elsewhere": dict(elsewhere),
+    }
     if len(table) != len(programs) or len(tables["functions"]) != len(functions):
         raise ValueError("two names begin alike")
     length = 0
