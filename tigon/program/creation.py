@@ -62,13 +62,14 @@ class Function(Frozen, eq=False):
     points: Any
     microseconds: float
     """Per point."""
-    operator: str
 
 
 _functions: dict[tuple[Backend, Kind], tuple[Function, int] | None] = {}
 
 
-def program(creation: Creation, shape: tuple[int, ...], draws: bool, **options: Any) -> Any | None:
+def program(
+    creation: Creation, shape: tuple[int, ...], draws: bool, name: str, **options: Any
+) -> Any | None:
     """The native program; None where it has to be lowered for its shape. `options` as `Program`
     takes them."""
     size = prod(shape)
@@ -103,7 +104,7 @@ def program(creation: Creation, shape: tuple[int, ...], draws: bool, **options: 
         points,
         grain,
         0,
-        function.operator,
+        name,
         None,
     )
     count("programs")
@@ -118,6 +119,7 @@ def program(creation: Creation, shape: tuple[int, ...], draws: bool, **options: 
         waves=[[launch]],
         may_alias=[[]],
         cost=microseconds,
+        name=name,
         **options,
     )
 
@@ -178,7 +180,6 @@ def _lowered(target: Backend, kind: Kind) -> tuple[Function, int] | None:
         [[form, as_plain(value)] for form, value in slots],
         as_plain(prod(getattr(axis.stop, "value", 0) for axis in nest.space)),
         launch.cost_us / launch.points,
-        kernel.name,
     )
     if target.store.usable:
         import json
