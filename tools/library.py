@@ -119,6 +119,9 @@ def collecting_compiler(level: str) -> Any:
         def load(self, key: str) -> bytes | None:
             return self.programs.get(name_of(key))
 
+        def load_program(self, name: str) -> bytes | None:
+            return self.programs.get(name)
+
         def load_named(self, name: str) -> None: ...
 
         def save(self, key: str, image: bytes) -> None:

@@ -342,7 +342,7 @@ void* allocate(size_t bytes) {
 
 void* allocate_zeroed(size_t bytes) {
   auto [block, zeros] =
-      bytes - 1 < kTiny ? std::pair{allocate_tiny(bytes), false} : allocate_large(bytes);
+      bytes - 1 < kTiny ? std::pair{allocate(bytes), false} : allocate_large(bytes);
   if (block && !zeros) std::memset(block, 0, bytes);
   return block;
 }

@@ -124,10 +124,69 @@ def test_a_network_is_found_whatever_its_layers_are_called(tmp_path: Path) -> No
     assert found[1:] == expected[1:]
 
 
+RECORDED = """
+import sys
+import tigon as mx
+from tigon import autograd, nd
+from tigon.gluon import nn
+from tigon.runtime.counters import stats
+
+for _ in range(int(sys.argv[1])):
+    nn.Dense(1), nn.BatchNorm()
+net = nn.HybridSequential()
+net.add(nn.Dense(6, in_units=5, activation="tanh"), nn.BatchNorm(in_channels=6), nn.Dense(2))
+net.initialize(mx.init.One())
+net.hybridize()
+x = nd.arange(15).reshape((3, 5))
+x.attach_grad()
+for _ in range(2):
+    with autograd.record():
+        y = net(x).sum()
+    y.backward()
+print([p.grad().asnumpy().tolist() for p in net.collect_params().values() if p.grad_req != "null"])
+print(*(each.asnumpy().tolist() for each in (y, x.grad, net[1].running_mean.data())))
+print(int(stats()["kernel_compilations"]))
+"""
+
+
+def test_recorded_halves_are_found_without_differentiating(tmp_path: Path) -> None:
+    script = (
+        RECORDED.replace(
+            "import sys\n",
+            "import sys\nimport tigon.program.recorded as recorded\n"
+            "made = []\nhalves = recorded._halves\n"
+            "recorded._halves = lambda *given: made.append(1) or halves(*given)\n",
+            1,
+        )
+        + "print(len(made))\n"
+    )
+
+    def lines(layers: int) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(layers)],
+            env={**os.environ, "TIGON_CACHE": str(tmp_path), "TIGON_LIBRARY": "0"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    first, second, named = lines(0), lines(0), lines(2)
+    assert first[:2] == second[:2] == named[:2]
+    assert first[-1] == "1" and second[-2:] == ["0", "0"] and named[-2:] == ["0", "0"]
+    # What is left may be any part of what was kept.
+    for number, path in enumerate(sorted(tmp_path.glob("*.o"))):
+        if number % 2:
+            path.unlink()
+    assert lines(1)[:2] == first[:2]
+
+
 def test_names_that_say_two_things_are_kept_as_they_are() -> None:
     key = stored.Key("text", ("dense0_fwd", "x"))
     assert stored.numbered("x", key) == "\x011\x01"
     assert stored.numbered("dense0_fwd_more", key) is None
+    assert stored.numbered("dense0_fwd_backward_backward", key) == "\x010\x01_backward_backward"
     assert stored.numbered("other", key) == "other"
 
 

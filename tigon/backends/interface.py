@@ -50,6 +50,9 @@ class Store(Protocol):
     @property
     def usable(self) -> bool: ...
     def load(self, key: str) -> bytes | None: ...
+    def load_program(self, name: str) -> bytes | None:
+        """The same by the name of a key."""
+
     def save(self, key: str, image: bytes) -> None: ...
 
 

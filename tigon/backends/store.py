@@ -55,12 +55,16 @@ class ObjectStore:
 
     def load(self, key: str) -> bytes | None:
         """What was saved under exactly this key."""
-        name, shipped = name_of(key), self._shipped()
+        return self.load_program(name_of(key))
+
+    def load_program(self, name: str) -> bytes | None:
+        """The same by the name of the key, from what the package brings, too."""
+        shipped = self._shipped()
         program = None if shipped is None else shipped.program(name)
         return self.load_named(name) if program is None else program
 
     def load_named(self, name: str) -> bytes | None:
-        """The same by the name of the key."""
+        """The same from the folder alone."""
         if not self._has_folder:
             return None
         assert self._folder is not None

@@ -11,25 +11,21 @@ other numbers (`LoweredGraph.program`), and no compilation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
 from tigon import _native
-from tigon.analysis.leads import leads
 from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE
 from tigon.base.errors import user_line
-from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
 from tigon.context import check_operands, context_in, current_context
-from tigon.ir import Graph, typed, variable
+from tigon.ir import Graph, typed
 from tigon.ops.record import has_effect
-from tigon.passes.cut_joint import Cut, cut_joint
-from tigon.passes.gradient import gradient
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import serials_of_draws, thread_keys
 from tigon.passes.thread_states import States as States
@@ -37,7 +33,8 @@ from tigon.passes.thread_states import keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import without_slope
-from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph, prepare
+from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph
+from tigon.program.recorded import Recorded, record
 from tigon.program.steps import Compiled, CompiledSteps, StepGraph
 from tigon.runtime.counters import count
 
@@ -85,16 +82,6 @@ class ModeGraph(Frozen):
         return replace(self, graph=typed(self.graph, types))
 
 
-class Recorded(Frozen, eq=False):
-    """A graph lowered in two halves."""
-
-    cut: Cut
-    targets: list[int]  # inputs that gradients flow to
-    leads: list[list[int]]  # of each result, inputs that take part in a recording of it
-    forward: AnyLowered
-    backward: Callable[[], AnyLowered]
-
-
 class Lowering:
     """A typed graph, lowered once per set of wanted gradients."""
 
@@ -114,27 +101,9 @@ class Lowering:
     def recorded(self, wanted: tuple[bool, ...]) -> Recorded:
         found = self._recorded.get(wanted)
         if found is None:
-            found = self._recorded[wanted] = self._record(wanted)
+            found = record(self.typed.graph, self.typed.results, wanted, self.disabled)
+            self._recorded[wanted] = found
         return found
-
-    def _record(self, wanted: tuple[bool, ...]) -> Recorded:
-        graph = self.typed.graph
-        results = graph.outputs[: self.typed.results]
-        cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
-        targets = [
-            i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.has_gradients
-        ]
-        found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
-        flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
-        joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
-        cut = cut_joint(
-            prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
-        )
-        forward = lower_graph(cut.forward, disabled=self.disabled)
-        backward = cache(lambda: lower_graph(cut.backward, disabled=self.disabled))
-        if flows and not all(is_known(*value.shape) for value in cut.backward.inputs):
-            backward()  # now, so that all conditions are known before anything runs
-        return Recorded(cut, [i for i, _ in flows], leads(graph, results), forward, backward)
 
 
 class Variant:
@@ -406,8 +375,7 @@ class CachedGraph:
                 variant.backward[wanted] = compiled
                 return compiled.program
 
-        cut = recorded.cut
-        kept = frozenset(index for kind, index in cut.saved if kind == "input")
+        kept = frozenset(index for kind, index in recorded.saved if kind == "input")
         call = GraphCall(variant, kept)
 
         def predict() -> Any:
@@ -417,8 +385,8 @@ class CachedGraph:
         flow = without_slope()
         if recorded.targets:
             flow = _native.Gradient(
-                saved=cut.saved,
-                cotangents=cut.cotangents,
+                saved=recorded.saved,
+                cotangents=recorded.cotangents,
                 targets=recorded.targets,
                 leads=recorded.leads,
                 compile=compile_backward,

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -198,17 +199,9 @@ class StoredGraph:
     """A graph that an earlier process compiled: its program without lowering it."""
 
     def __init__(
-        self,
-        given: Graph,
-        disabled: frozenset[str],
-        donated: Sequence[int],
-        in_place: Sequence[tuple[int, int]],
-        target: Backend,
-        program: stored.StoredProgram,
-        key: stored.Key,
+        self, lower: Callable[[], LoweredGraph], target: Backend, program: stored.StoredProgram
     ) -> None:
-        self.given = given
-        self._options = (disabled, donated, in_place, key)
+        self._lower = lower
         self._target = target
         self._stored = program
 
@@ -216,7 +209,7 @@ class StoredGraph:
     def lowered(self) -> LoweredGraph:
         """For those who want to look at it."""
         with _compiling("lower a stored graph"):
-            return LoweredGraph(self.given, *self._options)
+            return self._lower()
 
     @property
     def graph(self) -> Graph:
@@ -661,16 +654,35 @@ def lower_graph(
     disabled = disabled_passes() if disabled is None else disabled
     with _compiling("lower"):
         count("compilations")
-        target = backend(config.text("TIGON_BACKEND"))
-        key = None
-        if target.store.usable:
-            options = disabled | pipeline.switched_on()
-            key = stored.key_of(graph, options, donated, in_place, target.version)
-        if key is not None:
-            program = stored.find(target.store, key)
-            if program is not None:
-                return StoredGraph(graph, disabled, donated, in_place, target, program, key)
-        return LoweredGraph(graph, disabled, donated, in_place, key)
+        key = key_for(graph, disabled, donated, in_place)
+        lower = partial(LoweredGraph, graph, disabled, donated, in_place, key)
+        found = None if key is None else found_graph(key.name, key.names, lower)
+        if found is None and key is not None:
+            found = found_graph(key.name_with_names, key.names, lower)
+        return lower() if found is None else found
+
+
+def key_for(
+    graph: Graph,
+    disabled: frozenset[str],
+    donated: Sequence[int] = (),
+    in_place: Sequence[tuple[int, int]] = (),
+) -> stored.Key | None:
+    """Under which its program is kept, if it is."""
+    target = backend(config.text("TIGON_BACKEND"))
+    if not target.store.usable:
+        return None
+    options = disabled | pipeline.switched_on()
+    return stored.key_of(graph, options, donated, in_place, target.version)
+
+
+def found_graph(
+    name: str, names: Sequence[str], lower: Callable[[], LoweredGraph]
+) -> StoredGraph | None:
+    """What an earlier process kept under the name of a key; `lower` for those who want to look."""
+    target = backend(config.text("TIGON_BACKEND"))
+    program = stored.find(target.store, name, names)
+    return None if program is None else StoredGraph(lower, target, program)
 
 
 def _signature(type_: TensorType) -> tuple[int, tuple[int, ...]]:

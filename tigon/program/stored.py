@@ -13,11 +13,14 @@ from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.backends.interface import Store
+from tigon.backends.store import name_of
 from tigon.base.digests import compiler_version
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.ir import Graph
 from tigon.ir.graph import is_open, nodes_within
 from tigon.loop.fingerprint import declared_elsewhere
+from tigon.passes.gradient import BACKWARD
 from tigon.program.control import StoredControl
 
 
@@ -49,9 +52,23 @@ class Key(Frozen):
     text: str
     names: tuple[str, ...]
 
+    @computed_once
+    def numbers(self) -> dict[str, int]:
+        """Of the names."""
+        return {name: number for number, name in enumerate(self.names)}
+
     @property
     def with_names(self) -> str:
         return f"{self.text} {self.names}"
+
+    @property
+    def name(self) -> str:
+        """Of what is kept under it."""
+        return name_of(self.text)
+
+    @property
+    def name_with_names(self) -> str:
+        return name_of(self.with_names)
 
 
 def key_of(
@@ -81,10 +98,14 @@ _NUMBERED = re.compile(r"\\u0001(\d+)\\u0001")  # as JSON writes it
 
 
 def numbered(name: str, key: Key) -> str | None:
-    """A node's name as what is kept says it; None where it only holds a name that was given."""
-    if name in key.names:
-        return f"\x01{key.names.index(name)}\x01"
-    return None if any(given in name for given in key.names) else name
+    """A node's name as what is kept says it, that of a gradient, too; None where it only begins
+    with a name that was given."""
+    base, backward, numbers = name, "", key.numbers
+    while base.endswith(BACKWARD) and base not in numbers:
+        base, backward = base.removesuffix(BACKWARD), backward + BACKWARD
+    if base in numbers:
+        return f"\x01{numbers[base]}\x01{backward}"
+    return None if any(name[:end] in numbers for end in range(1, len(name))) else name
 
 
 def save(store: Store, key: Key, program: StoredProgram, renamed: Mapping[str, str] | None) -> None:
@@ -94,11 +115,10 @@ def save(store: Store, key: Key, program: StoredProgram, renamed: Mapping[str, s
     store.save(text, dump(program, {} if renamed is None else renamed))
 
 
-def find(store: Store, key: Key) -> StoredProgram | None:
-    content = store.load(key.text)
-    if content is None:
-        content = store.load(key.with_names)
-    return None if content is None else load(content, key.names)
+def find(store: Store, name: str, names: Sequence[str]) -> StoredProgram | None:
+    """What is kept under a name of a key, with these for the names in it."""
+    content = store.load_program(name)
+    return None if content is None else load(content, names)
 
 
 def dump(stored: StoredProgram, renamed: Mapping[str, str] = MappingProxyType({})) -> bytes:
@@ -142,15 +162,20 @@ def _row(row: MemoryRow) -> list[Any]:
 
 def load(content: bytes, names: Sequence[str] = ()) -> StoredProgram | None:
     """None where the file is not what `dump` writes."""
+    try:
+        return _program(fields_of(content, names))
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+
+
+def fields_of(content: bytes, names: Sequence[str]) -> Any:
+    """What JSON says, with names for their numbers."""
     import json
 
     def named(match: re.Match[str]) -> str:
         return json.dumps(names[int(match[1])])[1:-1]
 
-    try:
-        return _program(json.loads(_NUMBERED.sub(named, content.decode())))
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return None
+    return json.loads(_NUMBERED.sub(named, content.decode()))
 
 
 def _program(fields: Mapping[str, Any]) -> StoredProgram:

@@ -28,6 +28,9 @@ class NoStore:
     def load(self, key: str) -> bytes | None:
         return None
 
+    def load_program(self, name: str) -> bytes | None:
+        return None
+
     def save(self, key: str, image: bytes) -> None: ...
 
 
