@@ -153,6 +153,18 @@ def test_every_damage_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "was made by another version" in capsys.readouterr().err
 
 
+def test_code_that_cannot_be_mapped_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> int:
+        raise RuntimeError("Operation not permitted")
+
+    (tmp_path / "level.tigon").write_bytes(small())
+    monkeypatch.setattr(_native, "map_code", refused)
+    assert open_library("level", "digest", str(tmp_path)) is None
+    assert "cannot be used (Operation not permitted); programs" in capsys.readouterr().err
+
+
 def test_it_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "level.tigon").write_bytes(small())
     monkeypatch.setenv("TIGON_LIBRARY", "0")

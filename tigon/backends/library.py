@@ -73,8 +73,10 @@ def open_library(level: str, made_by: str, folder: str | None = None) -> Library
         return Library(path, head, content)
     except _NotOursError as error:
         what = str(error)
-    except (ValueError, KeyError, TypeError, RuntimeError, AssertionError):
+    except (ValueError, KeyError, TypeError):
         what = "is damaged"
+    except (RuntimeError, AssertionError) as error:  # a folder that nothing may run from, say
+        what = f"cannot be used ({error})"
     if config.text("TIGON_NOTICES") != "0":
         print(f"tigon: {path} {what}; programs are compiled instead", file=sys.stderr)
     return None
