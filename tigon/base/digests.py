@@ -44,10 +44,14 @@ def _of_part(part: str) -> str:
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         for name in sorted(files):
             if name.endswith(".py"):
-                path = os.path.join(folder, name)
-                with open(path, "rb", buffering=0) as file:  # megabytes in all: no copies
-                    content = file.read()
-                place = os.path.relpath(path, top).replace(os.sep, "/")
+                path = f"{folder}{os.sep}{name}"
+                # Each process reads some 250 files first of all: without what file objects cost.
+                file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                try:
+                    content = os.read(file, os.fstat(file).st_size)
+                finally:
+                    os.close(file)
+                place = path[len(top) + 1 :].replace(os.sep, "/")
                 digest.update(f"{place} {len(content)}\n".encode())
                 digest.update(content)
     return f"{part} {digest.hexdigest()}\n"
