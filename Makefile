@@ -123,4 +123,4 @@ sanitize: $(VENV)/.ready
 	done
 
 clean:
-	rm -rf build tigon/_native*.so
+	rm -rf build tigon/_native*.so tigon/library

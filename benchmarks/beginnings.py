@@ -1,7 +1,14 @@
-"""What programs cost before they run: imports, and first calls, each in a process of its own."""
+"""What programs cost before they run: imports, first results from building the network on, and
+first calls, each in a process of its own.
+
+    python benchmarks/beginnings.py [--only WORD] [--repeats N] [--before TREE]
+
+prints the first results and calls; with `--before` those of another tree of sources, with its
+extension built, beside them, in turns."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -54,6 +61,27 @@ import numpy as np
 from inputs import dense_layers, normal
 from peers import {side}
 """
+FIRST_RESULT, FIRST_STEP, FIRST_LOOP, FIRST_RESIDUAL = (
+    "first result: network 784-256-128-10, batch 64, from building it",
+    "first result: its training step, one program",
+    "first result: its training step, record/backward/step",
+    "first result: ResNet-18, 1x3x224x224, from building it",
+)
+RESULT = """
+from tigon.gluon import nn
+from tigon.gluon.model_zoo import vision
+
+data = normal({shape})
+nd.waitall()
+before, began = counts(), clock()
+"""
+TRAINED = """
+net = network(784, 256, 128, 10)
+loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
+loss_function.hybridize()
+trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.01, "momentum": 0.9})
+x, y = nd.array(data), nd.zeros((64,))
+"""
 NETWORK, STEP, LOOP, RESIDUAL, EXTENTS = (
     "network 512-256-128-2, batch 1, forward",
     "training step 784-256-128-10, batch 64",
@@ -62,6 +90,59 @@ NETWORK, STEP, LOOP, RESIDUAL, EXTENTS = (
     f"network 512-256-128-2, {len(SIZES)} batch sizes, all of them",
 )
 FIRST_CALLS: dict[str, dict[str, str]] = {
+    FIRST_RESULT: {
+        "tigon": f"""
+{RESULT.format(shape="64, 784")}
+network(784, 256, 128, 10)(nd.array(data)).asnumpy()
+""",
+        "jax": """
+layers, x = dense_layers([784, 256, 128, 10]), normal(64, 784)
+began = clock()
+jax_side.network(layers, x)()
+""",
+        "onnxruntime": """
+model, x = onnx_side.network(dense_layers([784, 256, 128, 10]), 64), normal(64, 784)
+began = clock()
+onnx_side.call(model, x)()
+""",
+    },
+    FIRST_STEP: {
+        "tigon": f"""
+{RESULT.format(shape="64, 784")}
+{TRAINED}
+gluon.TrainStep(net, loss_function, trainer)(x, y).asnumpy()
+""",
+        "jax": """
+layers, x, y = dense_layers([784, 256, 128, 10]), normal(64, 784), np.zeros(64)
+began = clock()
+jax_side.step(layers, x, y, 0.01, 0.9)()
+""",
+    },
+    FIRST_LOOP: {
+        "tigon": f"""
+{RESULT.format(shape="64, 784")}
+{TRAINED}
+with autograd.record():
+    loss = loss_function(net(x), y)
+loss.backward()
+trainer.step(64)
+net[-1].bias.data().asnumpy()
+""",
+    },
+    FIRST_RESIDUAL: {
+        "tigon": f"""
+{RESULT.format(shape="1, 3, 224, 224")}
+net = vision.resnet18_v1()
+net.initialize()
+net.hybridize()
+net(nd.array(data)).asnumpy()
+""",
+        "onnxruntime": """
+model, x = onnx_side.residual_network(), normal(1, 3, 224, 224)
+began = clock()
+onnx_side.call(model, x)()
+""",
+    },
     NETWORK: {
         "tigon": """
 net, x = network(512, 256, 128, 2), nd.array(normal(1, 512))
@@ -164,12 +245,16 @@ SIZE_OF = {"jax": ["jax", "jaxlib"]}
 
 @dataclass(frozen=True)
 class First:
-    """Milliseconds of the first call; tigon's again with its code on disk."""
+    """Milliseconds of the first call with nothing on disk; tigon's again with its code on disk, and
+    with all of it compiled, without what the package brings, and what was made then; and of the
+    tree before, if there is one."""
 
     cold: dict[str, float]
     warm: float
+    compiled: float
     compilations: int
     kernel_compilations: int
+    before: float | None = None
 
 
 @dataclass(frozen=True)
@@ -187,11 +272,11 @@ class Beginnings:
     imports: dict[str, Import] = field(default_factory=dict)
 
 
-def measure(repeats: int = 3, only: str = "") -> Beginnings:
+def measure(repeats: int = 3, only: str = "", before: Path | None = None) -> Beginnings:
     found = Beginnings()
     for name, scripts in FIRST_CALLS.items():
         if only in name:
-            found.first[name] = _first(scripts, repeats)
+            found.first[name] = _first(scripts, repeats, before)
     if not only:
         found.imports = {
             name: _import(module, before, repeats)
@@ -201,7 +286,7 @@ def measure(repeats: int = 3, only: str = "") -> Beginnings:
     return found
 
 
-def _first(scripts: dict[str, str], repeats: int) -> First:
+def _first(scripts: dict[str, str], repeats: int, before: Path | None = None) -> First:
     """The contestants' processes take turns."""
     runs: dict[str, list[list[float]]] = {}
     for _ in range(repeats):
@@ -211,13 +296,22 @@ def _first(scripts: dict[str, str], repeats: int) -> First:
                 with tempfile.TemporaryDirectory() as cache:
                     for state in ("tigon", "warm"):
                         runs.setdefault(state, []).append(_process(script, cache))
+                with tempfile.TemporaryDirectory() as cache:
+                    found = _process(script, cache, TIGON_LIBRARY="0")
+                    runs.setdefault("compiled", []).append(found)
+                if before is not None:
+                    with tempfile.TemporaryDirectory() as cache:
+                        found = _process(script, cache, before)
+                        runs.setdefault("before", []).append(found)
             elif peers.installed(name):
                 side = PEER.format(side=peers.SIDES[name])
                 script = side + body + "print((clock() - began) * 1e3)"
                 runs.setdefault(name, []).append(_process(script))
     medians = {name: statistics.median(run[0] for run in many) for name, many in runs.items()}
-    _, compilations, kernels = runs["tigon"][0]
-    return First(medians, medians.pop("warm"), int(compilations), int(kernels))
+    _, compilations, kernels = runs["compiled"][0]
+    warm, compiled = medians.pop("warm"), medians.pop("compiled")
+    earlier = medians.pop("before", None)
+    return First(medians, warm, compiled, int(compilations), int(kernels), earlier)
 
 
 def _import(module: str, before: str, repeats: int) -> Import:
@@ -226,15 +320,17 @@ def _import(module: str, before: str, repeats: int) -> Import:
     return Import(milliseconds, resident, _installed(module) / 1e6)
 
 
-def _process(script: str, cache: str = "0") -> list[float]:
+def _process(script: str, cache: str = "0", root: Path = ROOT, **environment: str) -> list[float]:
     """The numbers that a fresh process prints."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks"))),
+            "PYTHONPATH": os.pathsep.join(map(str, (root, ROOT / "benchmarks"))),
             "TIGON_CACHE": cache,
+            **environment,
         },
+        cwd=root,
         capture_output=True,
         text=True,
     )
@@ -253,3 +349,36 @@ def _installed(name: str) -> int:
         for package in SIZE_OF.get(name, [name.partition(".")[0]])
         for file in metadata.files(package) or []
     )
+
+
+def table(found: dict[str, First]) -> list[str]:
+    """First results and calls, and the graphs and functions that the package's code spares."""
+    if not found:
+        return []
+    sides = [name for name in peers.NAMES if any(name in first.cold for first in found.values())]
+    compared = any(first.before is not None for first in found.values())
+    columns = ["milliseconds, new process", "tigon, nothing on disk", "tigon, code on disk"]
+    columns += ["tigon, all compiled", *["tree before"] * compared, *sides]
+    columns += ["graphs compiled then", "native functions made then"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, first in found.items():
+        cells = [first.cold["tigon"], first.warm, first.compiled]
+        cells += [first.before or 0.0] * compared
+        shown = [f"{cell:.3g}" for cell in cells]
+        shown += [f"{first.cold[side]:.3g}" if side in first.cold else "-" for side in sides]
+        shown += [str(first.compilations), str(first.kernel_compilations)]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", default="first", help="rows whose names contain this")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--before", type=Path, help="another tree of sources, built")
+    given = parser.parse_args()
+    print("\n".join(table(measure(given.repeats, given.only, given.before).first)))
+
+
+if __name__ == "__main__":
+    main()

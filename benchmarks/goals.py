@@ -6,7 +6,16 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beginnings import EXTENTS, NETWORK, RESIDUAL, STEP
+from beginnings import (
+    EXTENTS,
+    FIRST_LOOP,
+    FIRST_RESIDUAL,
+    FIRST_RESULT,
+    FIRST_STEP,
+    NETWORK,
+    RESIDUAL,
+    STEP,
+)
 from extents import ratios_of
 from figures import Figures
 from workloads import (
@@ -135,6 +144,20 @@ GOALS = (
     Goal("record/backward/step", 1.1, "x one program", _over(TRAINING, "tigon", column=LOOP)),
     Goal("a step of Module.fit", 1.1, f"x {WITH_METRIC}", _over(MODULE, WITH_METRIC)),
     Goal("training step beside a busy process, mean", 2.5, "x its quiet mean", _disturbed),
+    *(
+        Goal(
+            name,
+            most,
+            "ms",
+            lambda figures, name=name: figures.beginnings.first[name].cold["tigon"],
+        )
+        for name, most in (
+            (FIRST_RESULT, 40),
+            (FIRST_STEP, 40),
+            (FIRST_LOOP, 40),
+            (FIRST_RESIDUAL, 130),
+        )
+    ),
     *(
         goal
         for work, name, cold, warm in (

@@ -172,6 +172,8 @@ class _Probe:
     def __init__(self, threads: int) -> None:
         import llvmlite.binding as llvm
 
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
         target = cpu.target
         self.lanes = target.lanes(4)
         self.threads = threads

@@ -100,24 +100,6 @@ def short_table(measured: list[Measured]) -> list[str]:
     return lines
 
 
-def first_table(found: dict[str, beginnings.First]) -> list[str]:
-    """First calls, and the graphs and native functions that were compiled in them."""
-    if not found:
-        return []
-    names = ("tigon", "jax", "onnxruntime")
-    lines = [
-        "| first call, milliseconds | tigon, nothing on disk | tigon, code on disk | "
-        "jax | onnxruntime | graphs compiled | native functions made |",
-        "|---" * 7 + "|",
-    ]
-    for name, first in found.items():
-        cells = [number(first.cold[key]) if key in first.cold else "-" for key in names]
-        cells.insert(1, number(first.warm))
-        cells += [str(first.compilations), str(first.kernel_compilations)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
-
-
 def import_table(found: dict[str, beginnings.Import]) -> list[str]:
     if not found:
         return []
@@ -172,7 +154,7 @@ def page(figures: Figures) -> list[str]:
         figures.conditions,
         table(figures.rows),
         extents.lines(figures.extents),
-        first_table(figures.beginnings.first),
+        beginnings.table(figures.beginnings.first),
         import_table(figures.beginnings.imports),
         goals.table(figures),
     ]

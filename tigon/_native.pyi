@@ -78,6 +78,7 @@ class NDArray:
 
 # `device`: its number, below 0 that of the thread.
 def empty(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
+def zeros(shape: tuple[int, ...], dtype_code: int, device: int = -1) -> NDArray: ...
 def from_numpy(array: np.ndarray, device: int = -1) -> NDArray: ...  # copies; a supported dtype
 def from_dlpack(source: Any) -> NDArray: ...  # shares memory that may be written
 def set_numpy_operand(maker: Any) -> None: ...  # called with an array and what is beside it
@@ -519,6 +520,25 @@ class ObjectCompiler:
     def add(self, text: str) -> None: ...  # begins at once, where a machine is free
     def finish(self) -> list[bytes | str]:
         """Helps. For each text in order its object code, or as `str` why it was refused."""
+
+PROGRAM_VERSION: str
+"""A digest of the sources that say what a program is made of and how kernels are called."""
+
+def load_code(objects: Iterable[bytes], elsewhere: dict[str, int]) -> dict[str, int]:
+    """Object code as one piece of code, for the rest of the process: the addresses of what it
+    defines. `elsewhere`: addresses of what it calls and does not define."""
+
+def link_anywhere(objects: Iterable[bytes]) -> tuple[bytes, dict[str, int], dict[str, int]]:
+    """The same as bytes that run wherever a file of them is mapped; where in them things are that
+    they define, and the ways to what they call in the C library."""
+
+def map_code(path: str, offset: int, size: int, elsewhere: dict[str, int]) -> int:
+    """A part of a file as code, for the rest of the process: where it lies. `elsewhere` as
+    `link_anywhere` gives it."""
+
+def processor_features() -> list[str]:
+    """What the processor has of the instructions that levels of its architecture are made of, by
+    LLVM's names; none of other architectures than x86-64."""
 
 # ------------------------------------------------------------------------------ routines
 

@@ -506,7 +506,7 @@ def _fill(array: Any, kind: str, first: float, second: float) -> None:
     from tigon import nd
 
     draw = getattr(nd.random, kind)
-    array[...] = draw(first, second, shape=array.shape, dtype=array.dtype)
+    draw(first, second, shape=array.shape, dtype=array.dtype, out=array)
 
 
 def _array(values: Any, dtype: Any = "float32") -> Any:

@@ -212,13 +212,14 @@ void wait_before_end() {
   run_queued_drops();
 }
 
-void materialize_now(Storage& storage) {
+void materialize_now(Storage& storage, bool zeroed) {
+  auto materialize = [&] { zeroed ? storage.materialize_zeroed() : storage.materialize(); };
   try {
-    storage.materialize();
+    materialize();
   } catch (const OutOfMemory&) {
     if (Engine::instance().idle()) throw;
     wait_for_pushed();
-    storage.materialize();
+    materialize();
   }
 }
 

@@ -126,7 +126,7 @@ void wait_all();         // for what was pushed before; raises the first failure
 void wait_for_pushed();  // the same, raises none
 void wait_before_end();  // the same, but not for long
 // Memory for a fresh storage; what is in flight may have to end first.
-void materialize_now(Storage& storage);
+void materialize_now(Storage& storage, bool zeroed = false);
 void wait_for_room();
 void wait_below(const std::atomic<int>& count, int below);
 

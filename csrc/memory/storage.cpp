@@ -312,9 +312,11 @@ void release_tiny(void* block, size_t bytes) {
 
 }  // namespace
 
-void* allocate(size_t bytes) {
-  if (bytes - 1 < kTiny) return allocate_tiny(bytes);
-  if (bytes > kLargest) return nullptr;
+namespace {
+
+// A block, and whether it comes from the system just now.
+std::pair<void*, bool> allocate_large(size_t bytes) {
+  if (bytes > kLargest) return {nullptr, false};
   SizeClass wanted = size_class(bytes);
   Pool& p = pool();
   {
@@ -325,10 +327,24 @@ void* allocate(size_t bytes) {
       p.asked += bytes;
       p.kept -= wanted.capacity;
       p.least_kept = std::min(p.least_kept, p.kept);
-      return list.pop();
+      return {list.pop(), false};
     }
   }
-  return allocate_fresh(p, wanted.capacity, bytes);
+  return {allocate_fresh(p, wanted.capacity, bytes), wanted.capacity > kMapped};
+}
+
+}  // namespace
+
+void* allocate(size_t bytes) {
+  if (bytes - 1 < kTiny) return allocate_tiny(bytes);
+  return allocate_large(bytes).first;
+}
+
+void* allocate_zeroed(size_t bytes) {
+  auto [block, zeros] =
+      bytes - 1 < kTiny ? std::pair{allocate(bytes), false} : allocate_large(bytes);
+  if (block && !zeros) std::memset(block, 0, bytes);
+  return block;
 }
 
 void release(void* block, size_t bytes) {
@@ -508,6 +524,24 @@ void Storage::allocate() {
     return;
   }
   data_ = allocate_on(device_, bytes_);
+}
+
+void Storage::materialize_zeroed() {
+  if (bytes_ == 0 || device_ != kFirstCpu) {
+    allocate();
+    if (bytes_ == 0) return;
+    if (is_host(device_)) {
+      std::memset(data_, 0, bytes_);
+    } else {
+      std::vector<char> zeros(bytes_);
+      copy_now(device_at(device_), data_, zeros.data(), bytes_, DeviceKind::Way::FromHost);
+    }
+    return;
+  }
+  void* block = memory::allocate_zeroed(bytes_);
+  if (!block) memory::throw_out_of_memory(bytes_);
+  memory::count(bytes_);
+  data_ = static_cast<char*>(block);
 }
 
 void Storage::dematerialize() {

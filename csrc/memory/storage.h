@@ -21,6 +21,9 @@ namespace memory {
 
 // 64-byte aligned; null when the system has none left even after trimming the cache.
 void* allocate(size_t bytes);
+// The same filled with zeros. A large block that is fresh holds them already: the system makes its
+// pages when they are touched, which those of a gradient that nobody wants never are.
+void* allocate_zeroed(size_t bytes);
 void release(void* block, size_t bytes);
 void trim();  // everything not in use goes back to the system
 
@@ -82,7 +85,8 @@ class Storage : public AtomicCounted<Storage> {
   void materialize() {
     if (!data_) allocate();
   }
-  void dematerialize();  // whoever alone writes it, and has not begun to
+  void materialize_zeroed();  // of a storage without memory
+  void dematerialize();       // whoever alone writes it, and has not begun to
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   uint64_t id() const { return id_; }

@@ -90,17 +90,20 @@ PyMethodDef functions[] = {
 uint8_t chosen(int device) { return device < 0 ? current_device() : static_cast<uint8_t>(device); }
 
 void bind_arrays(nb::module_& m) {
-  m.def(
-      "empty",
-      [](const std::vector<int64_t>& shape, int64_t dtype_code, int device) {
-        return translated([&] {
-          ArrayRef array =
-              new_array(ArrayType::get(dtype_code, shape.data(), shape.size(), chosen(device)));
-          materialize_now(*array->storage);
-          return wrap(std::move(array));
-        });
-      },
-      "shape"_a, "dtype_code"_a, "device"_a = -1);
+  for (bool zeroed : {false, true}) {
+    m.def(
+        zeroed ? "zeros" : "empty",
+        [zeroed](const std::vector<int64_t>& shape, int64_t dtype_code, int device) {
+          return translated([&] {
+            ArrayRef array =
+                new_array(ArrayType::get(dtype_code, shape.data(), shape.size(), chosen(device)));
+            materialize_now(*array->storage, zeroed);
+            if (zeroed) note_write(*array->storage);
+            return wrap(std::move(array));
+          });
+        },
+        "shape"_a, "dtype_code"_a, "device"_a = -1);
+  }
   m.def(
       "from_numpy",
       [](nb::object array, int device) {

@@ -19,6 +19,7 @@
 #include "memory/storage.h"
 #include "profile/profile.h"
 #include "program/control.h"
+#include "program/linked_code.h"
 #include "program/object_code.h"
 #include "program/program.h"
 #include "program/routines.h"
@@ -227,6 +228,43 @@ class HungryTask final : public Task {
  private:
   std::function<void()> function_;
 };
+
+void zeroed_memory_is_zero() {
+  for (size_t bytes : {size_t{1}, size_t{64}, size_t{5000}, size_t{3} << 20}) {
+    for (int round = 0; round < 3; ++round) {
+      char* block = static_cast<char*>(memory::allocate_zeroed(bytes));
+      REQUIRE(std::all_of(block, block + bytes, [](char byte) { return !byte; }));
+      std::memset(block, 7, bytes);
+      memory::release(block, bytes);
+    }
+  }
+  Ref<Storage> storage = Storage::create(1000);
+  storage->materialize_zeroed();
+  REQUIRE(storage->data()[0] == 0 && storage->data()[999] == 0);
+}
+
+void code_that_is_no_object_is_refused() {
+  auto refused = [](std::string_view content) {
+    try {
+      LinkedCode code({content});
+    } catch (const InternalError&) {
+      return true;
+    }
+    return false;
+  };
+  REQUIRE(refused("") && refused("not an object") && refused(std::string(64, '\0')));
+  std::mt19937 random(5);
+  for (int round = 0; round < 2000; ++round) {
+    std::string header("\x7f"
+                       "ELF\2\1\1",
+                       7);
+    header.resize(16 + random() % 600);
+    for (size_t index = 7; index < header.size(); ++index)
+      header[index] = static_cast<char>(random() % 4);
+    header[16] = 1, header[17] = 0, header[18] = 62, header[19] = 0;
+    refused(header);  // or not: nothing is read beyond it
+  }
+}
 
 void tasks_wait_for_memory_that_others_hold() {
   size_t before = memory::bytes_now();
@@ -1258,6 +1296,8 @@ void profiles_are_nested_and_taken_while_threads_record() {
 
 int main() {
   memory_is_counted_pooled_and_bounded();
+  zeroed_memory_is_zero();
+  code_that_is_no_object_is_refused();
 #if !defined(__SANITIZE_ADDRESS__)
   unused_memory_goes_back();
 #endif

@@ -21,6 +21,9 @@ BOUNDED = {
     "backends.llvm.objects.Compiler._has_helper Compiler._load Compiler._stored "
     "Compiler.find": "a library is loaded once at a time",
     "backends.llvm.objects.Compiler._new_helpers": "helpers that our own helpers call",
+    "backends.cpu.backend.CpuBackend.emit": "not recursive: the generator's",
+    "base.extents.as_plain": "divisions within divisions, as loops are blocked",
+    "base.extents.value_of_plain": "divisions within divisions, as loops are blocked",
     "backends.cpu.contraction._Contraction.list_places.places "
     "_Contraction.list_places.places.offset": RANK,
     "backends.cpu.strided._Strided.list_steps.places _Strided.list_steps.places.step": RANK,

@@ -54,6 +54,7 @@ def product(rows: int, inner: int, columns: int, twice: bool) -> Contraction:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = tmp_path / "kernels"
     monkeypatch.setenv("TIGON_CACHE", str(made))
+    monkeypatch.setenv("TIGON_LIBRARY", "0")
     return made
 
 
@@ -122,6 +123,7 @@ def test_a_batch_may_be_cut_anywhere(
 @pytest.mark.parametrize("workers", [1, 3])
 def test_refused_code_is_an_internal_error(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.setenv("TIGON_CACHE", "0")
+    monkeypatch.setenv("TIGON_LIBRARY", "0")
     monkeypatch.setattr(objects, "PORTION", 1)
     monkeypatch.setattr(Toolchain, "threads", lambda self: workers)
 
@@ -167,6 +169,7 @@ def test_damaged_or_foreign_files_are_not_loaded(folder: Path) -> None:
 
 def test_without_a_folder_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIGON_CACHE", "0")
+    monkeypatch.setenv("TIGON_LIBRARY", "0")
     store = ObjectStore()
     store.save("text", b"code")
     assert store.load("text") is None

@@ -32,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = tmp_path / "cache"
     made.mkdir(mode=0o700)
     monkeypatch.setenv("TIGON_CACHE", str(made))
+    monkeypatch.setenv("TIGON_LIBRARY", "0")
     return made
 
 

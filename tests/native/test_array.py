@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import weakref
 
 import numpy as np
@@ -170,3 +171,25 @@ def test_dlpack_refuses() -> None:
     _native.from_dlpack(capsule)
     with pytest.raises(RuntimeError, match="used before"):
         _native.from_dlpack(capsule)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (7,), (300, 300), (1 << 20,)])
+def test_zeros_are_zeros_in_fresh_and_in_used_memory(shape: tuple[int, ...]) -> None:
+    for _ in range(3):
+        array = _native.zeros(shape, 0)
+        assert array.shape == shape and array.version == 1
+        assert not array.asnumpy().any()
+        array[...] = 5
+        array.wait_to_read()
+        del array  # the next one may take its memory
+
+
+def test_zeros_that_nobody_touches_take_no_memory() -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    kept = [_native.zeros((1 << 24,), 0) for _ in range(4)]
+    assert resident() - before < 64 << 20
+    assert kept[3][5:7].asnumpy().tolist() == [0, 0]

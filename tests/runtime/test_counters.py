@@ -186,10 +186,10 @@ def test_importing_compiles_nothing() -> None:
         import tigon as mx
         print("llvmlite" in sys.modules, mx.runtime.stats()["compilations"])
         mx.nd.ones(3) + 1
-        print("llvmlite" in sys.modules, mx.runtime.stats()["compilations"] > 0)
+        print(mx.runtime.stats()["compilations"] > 0)
         """)
     )
-    assert printed == ["False 0", "True True"]
+    assert printed == ["False 0", "True"]
 
 
 def test_every_counter_is_a_number_and_documented() -> None:

@@ -50,6 +50,11 @@ def test_results_in_fresh_arrays_are_served_from_the_pool() -> None:
 
 
 def test_what_nobody_needs_for_a_turn_goes_back() -> None:
+    for i in range(5):
+        nd.ones((1 + i) * MIB)  # programs keep their numbers
+    for _ in range(2):
+        nd.waitall()
+        _native.turn_pool()
     before = pool()
     arrays = [nd.ones((1 + i) * MIB) for i in range(5)]
     nd.waitall()

@@ -78,6 +78,118 @@ def test_damaged_files_and_missing_functions_are_made_again(tmp_path: Path) -> N
     assert (found["losses"], found["out"]) == (expected["losses"], expected["out"])
 
 
+NAMED = """
+import sys
+import tigon as mx
+from tigon import nd
+from tigon.gluon import nn
+
+for _ in range(int(sys.argv[1])):
+    nn.Dense(1), nn.Conv2D(1, 1)
+net = nn.HybridSequential()
+net.add(nn.Conv2D(3, 3, in_channels=1, activation="relu"), nn.Dense(4, in_units=12))
+net.initialize(mx.init.One())
+net.hybridize()
+x = nd.ones((1, 1, 4, 4))
+trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+step = mx.gluon.TrainStep(net, mx.gluon.loss.L2Loss(), trainer)
+y = step(x, nd.ones((1, 4)))
+compiled = step.compiled[0].compiled_graphs()
+print(*(type(each.lowered).__name__ for each in compiled))
+print([row.name for each in compiled for row in each.memory_plan.rows])
+print([row[1] for each in compiled for row in each.program.launches])
+print([kernel.name for each in compiled for kernel in each.kernels])
+print(y.asnumpy().tolist())
+"""
+
+
+def test_a_network_is_found_whatever_its_layers_are_called(tmp_path: Path) -> None:
+    """What is kept says which name, not what it is."""
+
+    def lines(layers: int, cache: Path) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", NAMED, str(layers)],
+            env={**os.environ, "TIGON_CACHE": str(cache), "TIGON_LIBRARY": "0"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    lines(0, tmp_path / "one")
+    found, expected = lines(2, tmp_path / "one"), lines(2, tmp_path / "other")
+    assert "StoredGraph" in found[0] and "LoweredGraph" not in found[0]
+    assert "LoweredGraph" in expected[0] and "conv2_weight" in expected[1]
+    assert found[1:] == expected[1:]
+
+
+RECORDED = """
+import sys
+import tigon as mx
+from tigon import autograd, nd
+from tigon.gluon import nn
+from tigon.runtime.counters import stats
+
+for _ in range(int(sys.argv[1])):
+    nn.Dense(1), nn.BatchNorm()
+net = nn.HybridSequential()
+net.add(nn.Dense(6, in_units=5, activation="tanh"), nn.BatchNorm(in_channels=6), nn.Dense(2))
+net.initialize(mx.init.One())
+net.hybridize()
+x = nd.arange(15).reshape((3, 5))
+x.attach_grad()
+for _ in range(2):
+    with autograd.record():
+        y = net(x).sum()
+    y.backward()
+print([p.grad().asnumpy().tolist() for p in net.collect_params().values() if p.grad_req != "null"])
+print(*(each.asnumpy().tolist() for each in (y, x.grad, net[1].running_mean.data())))
+print(int(stats()["kernel_compilations"]))
+"""
+
+
+def test_recorded_halves_are_found_without_differentiating(tmp_path: Path) -> None:
+    script = (
+        RECORDED.replace(
+            "import sys\n",
+            "import sys\nimport tigon.program.recorded as recorded\n"
+            "made = []\nhalves = recorded._halves\n"
+            "recorded._halves = lambda *given: made.append(1) or halves(*given)\n",
+            1,
+        )
+        + "print(len(made))\n"
+    )
+
+    def lines(layers: int) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(layers)],
+            env={**os.environ, "TIGON_CACHE": str(tmp_path), "TIGON_LIBRARY": "0"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    first, second, named = lines(0), lines(0), lines(2)
+    assert first[:2] == second[:2] == named[:2]
+    assert first[-1] == "1" and second[-2:] == ["0", "0"] and named[-2:] == ["0", "0"]
+    # What is left may be any part of what was kept.
+    for number, path in enumerate(sorted(tmp_path.glob("*.o"))):
+        if number % 2:
+            path.unlink()
+    assert lines(1)[:2] == first[:2]
+
+
+def test_names_that_say_two_things_are_kept_as_they_are() -> None:
+    key = stored.Key("text", ("dense0_fwd", "x"))
+    assert stored.numbered("x", key) == "\x011\x01"
+    assert stored.numbered("dense0_fwd_more", key) is None
+    assert stored.numbered("dense0_fwd_backward_backward", key) == "\x010\x01_backward_backward"
+    assert stored.numbered("other", key) == "other"
+
+
 LOOP = """
 import tigon as mx
 from tigon import autograd, nd
@@ -153,7 +265,9 @@ def test_foreign_content_is_a_miss(content: bytes) -> None:
 
 
 def test_keys_tell_graphs_apart() -> None:
-    def key(extent: int, name: str = "x", op: str = "tanh", disabled: Any = ()) -> str | None:
+    def key(
+        extent: int, name: str = "x", op: str = "tanh", disabled: Any = ()
+    ) -> stored.Key | None:
         x = variable(name, TensorType((extent,), as_dtype("float32")))
         graph = Graph([x], [get(op)(x)])
         return stored.key_of(graph, frozenset(disabled), (), (), "cpu")

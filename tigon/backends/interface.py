@@ -63,6 +63,9 @@ class Store(Protocol):
     @property
     def usable(self) -> bool: ...
     def load(self, key: str) -> bytes | None: ...
+    def load_program(self, name: str) -> bytes | None:
+        """The same by the name of a key."""
+
     def save(self, key: str, image: bytes) -> None: ...
 
 
@@ -80,6 +83,9 @@ class Backend(Protocol):
         """Addresses of the native functions, in order. Equal structures give the same address,
         new ones are compiled together in one module. Addresses stay valid for the life of the
         process. Any thread may call."""
+
+    def grain(self, points: int, microseconds: float) -> int:
+        """The grain of a launch of so many points that take so long on one core."""
 
     @property
     def version(self) -> str:
@@ -101,5 +107,6 @@ class Backend(Protocol):
 
     @property
     def counters(self) -> dict[str, float]:
-        """compilations (functions made native in this process), loaded (those of them that another
-        process had compiled before), modules, compile_seconds, cache_hits."""
+        """compilations (functions made native in this process), compiled (those that the compiler
+        ran for, with what they call), loaded (those that another process had compiled before, or
+        the package brings), modules, compile_seconds, cache_hits."""

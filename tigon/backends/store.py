@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tigon.backends.library import Library
 from tigon.base import config
 from tigon.base.files import is_temporary, write_file
 
@@ -42,19 +43,29 @@ class ObjectStore:
     (None, b'code', None)
     """
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(
+        self, folder: str | None = None, shipped: Callable[[], Library | None] = lambda: None
+    ) -> None:
+        """`shipped`: what the package brings, which is asked first, for programs."""
         self._folder = Path(folder) if folder is not None else _default_folder()
+        self._shipped = shipped
         self._checked = False
         self.on_refused: Callable[[], object] = lambda: None
         """Called for an entry that is there and is not what was written under its name."""
 
     def load(self, key: str) -> bytes | None:
         """What was saved under exactly this key."""
-        return self.load_named(name_of(key))
+        return self.load_program(name_of(key))
+
+    def load_program(self, name: str) -> bytes | None:
+        """The same by the name of the key, from what the package brings, too."""
+        shipped = self._shipped()
+        program = None if shipped is None else shipped.program(name)
+        return self.load_named(name) if program is None else program
 
     def load_named(self, name: str) -> bytes | None:
-        """The same by the name of the key."""
-        if not self.usable:
+        """The same from the folder alone."""
+        if not self._has_folder:
             return None
         assert self._folder is not None
         content = _content_of(self._folder / name)
@@ -68,7 +79,7 @@ class ObjectStore:
         return image
 
     def save(self, key: str, image: bytes) -> None:
-        if not self.usable:
+        if not self._has_folder:
             return
         assert self._folder is not None
         name = name_of(key)
@@ -83,6 +94,11 @@ class ObjectStore:
 
     @property
     def usable(self) -> bool:
+        """Whether it is worth while to ask."""
+        return self._has_folder or self._shipped() is not None
+
+    @property
+    def _has_folder(self) -> bool:
         if self._folder is None or self._checked:
             return self._folder is not None
         self._checked = True

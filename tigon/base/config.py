@@ -19,6 +19,11 @@ SWITCHES = {
     "TIGON_DEBUG": ("0", "`1`: tracebacks with our own frames; modules are verified"),
     "TIGON_DISABLE_PASSES": ("", "optional passes to leave out, by name, or `all`"),
     "TIGON_ENGINE": ("", "`naive`: every call ends before it returns"),
+    "TIGON_LEVEL": (
+        "",
+        "level of the processor to generate code for, such as `x86-64-v3`; that of the machine",
+    ),
+    "TIGON_LIBRARY": ("1", "`0`: the code that the package brings is not used"),
     "TIGON_NOTICES": ("1", "`0`: no line on stderr where compiling takes more than a second"),
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
     "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),

@@ -410,6 +410,37 @@ def _atom_at(atom: _Atom, values: Sequence[int]) -> int:
     return first // second if function == "floordiv" else first % second
 
 
+def as_plain(number: Any) -> Any:
+    """An extent or a number as what JSON holds; `value_of_plain` says what it is for given values.
+
+    >>> (n,) = RuntimeExtents([64]).unknown
+    >>> as_plain(-1 * (-n // 16)), value_of_plain(as_plain(-1 * (-n // 16)), (33,))
+    ([[-1, [['floordiv', [[-1, [['n', 0]]]], 16]]]], 3)
+    """
+    if not isinstance(number, RuntimeExtent):
+        return number
+    return [
+        [coefficient, [[atom[0], *map(as_plain, atom[1:])] for atom in monomial]]
+        for monomial, coefficient in number.terms.items()
+    ]
+
+
+def value_of_plain(plain: Any, values: Sequence[int]) -> Any:
+    """The number that `as_plain` wrote down."""
+    if not isinstance(plain, list):
+        return plain
+    total = 0
+    for coefficient, monomial in plain:
+        for function, *operands in monomial:
+            if function == "n":
+                coefficient *= values[operands[0]]
+            else:
+                a, b = (value_of_plain(operand, values) for operand in operands)
+                coefficient *= a // b if function == "floordiv" else a % b
+        total += coefficient
+    return total
+
+
 def _atom_text(atom: _Atom) -> str:
     if atom[0] == "n":
         return f"n{atom[1]}"

@@ -14,6 +14,7 @@ rate among those of all parameters) is a slot, be it 0 or 1.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
@@ -69,11 +70,17 @@ def abstract(nest: AnyNest) -> tuple[AnyNest, bytes]:
     >>> one is other, struct.unpack("<qd", first), struct.unpack("<qd", second)
     (True, (5, 2.0), (7, 3.0))
     """
-    structure, numbers = _split(nest)
-    return structure, b"".join(struct.pack(form, value) for form, value in numbers)
+    structure, numbers = numbers_of(nest)
+    return structure, pack(numbers)
 
 
-def _split(nest: AnyNest) -> tuple[AnyNest, tuple[Number, ...]]:
+def pack(numbers: Iterable[Number]) -> bytes:
+    """A parameter block."""
+    return b"".join(struct.pack(form, value) for form, value in numbers)
+
+
+def numbers_of(nest: AnyNest) -> tuple[AnyNest, tuple[Number, ...]]:
+    """The structure, and the numbers as they are: those of extents that are not known yet, too."""
     found = _done.get(nest)
     if found is None:
         rewriter = _Abstract()
@@ -91,7 +98,7 @@ def open_numbers(nest: AnyNest) -> tuple[tuple[int, str, RuntimeNumber], ...]:
     and what."""
     return tuple(
         (place, form, value)
-        for place, (form, value) in enumerate(_split(nest)[1])
+        for place, (form, value) in enumerate(numbers_of(nest)[1])
         if isinstance(value, RuntimeNumber)
     )
 

@@ -321,11 +321,7 @@ def _attach_grad(self: NDArray, grad_req: str = "write", stype: Any = None) -> N
         "attach_grad",
         f"expected grad_req 'write', 'add' or 'null'; given {grad_req!r}",
     )
-    grad = _native.empty(self.shape, self.dtype_code, self.device_index)
-    if tracing.active[0]:  # parameters are initialized in the middle of a trace
-        grad.copy_from_numpy(np.zeros(self.shape, BY_CODE[self.dtype_code].memory))
-    else:
-        write_whole(grad, 0)
+    grad = _native.zeros(self.shape, self.dtype_code, self.device_index)
     self.mark_variable(grad, grad_req)
 
 

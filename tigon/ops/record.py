@@ -200,6 +200,16 @@ class Packed(Frozen, eq=False):
     call: Callable[[Any], Any]
 
 
+class Creation(Frozen):
+    """How an array is made of numbers, each rounded to the dtype: by `formula(shape, *numbers)`, or
+    `formula(shape, key, *numbers)` where it draws. The numbers are data of its graph, which is one
+    kernel. A formula is a function of a module: its name says what it is."""
+
+    formula: Callable[..., Any]
+    dtype: DType
+    numbers: tuple[float, ...]
+
+
 class Operator(Frozen, eq=False):
     """One operator. Records are unique objects; find them by name with `get`."""
 
@@ -281,6 +291,9 @@ class Operator(Frozen, eq=False):
     """Its result is written down, and no reader computes it again."""
     has_table: bool = False
     """It writes down every position of its result."""
+    created: Callable[[Any], Creation | None] | None = None
+    """Of what reads nothing but a random key: `(attrs)` says how it is made of numbers, so that one
+    program serves all numbers and all shapes; None where it is made in another way."""
     check_gradient: bool | tuple[bool, ...] = True
     """Of which samples the generated tests compare the gradient with differences: of a loss, or
     where it is not the derivative by definition, of none."""

@@ -23,6 +23,9 @@ from tigon.passes.primitives import add, sum_to_like, zeros_like
 from tigon.passes.roles import operand_roles
 from tigon.passes.widen_floats import is_narrow, widened
 
+BACKWARD = "_backward"
+"""How names of what differentiates a node go on after the node's."""
+
 
 def gradient(
     outputs: Sequence[Value], cotangents: Sequence[Value | None], wrt: Sequence[Value]
@@ -273,7 +276,7 @@ def _by_rule(
     if node.name:
         made = [results[position] for position in wanted if results[position] is not None]
         known = frozenset((*cotangents, *node.outputs, *node.inputs))
-        name_after(made, f"{node.name}_backward", node.hints, known)
+        name_after(made, f"{node.name}{BACKWARD}", node.hints, known)
     pairs = []
     for position in wanted:
         cotangent, operand = results[position], node.inputs[position]
@@ -328,7 +331,7 @@ class VjpAttrs(Frozen):
 def _deferred(node: Node, cotangents: tuple[Value, ...], wanted: list[int]) -> tuple[Value, ...]:
     attrs = VjpAttrs(node.op.name, show_attrs(node.attrs), tuple(wanted), len(cotangents))
     operands = (*cotangents, *node.outputs, *node.inputs)
-    return Node(_vjp, operands, attrs, f"{node.name or node.op.name}_backward").outputs
+    return Node(_vjp, operands, attrs, f"{node.name or node.op.name}{BACKWARD}").outputs
 
 
 def _infer_vjp(attrs: VjpAttrs, *types: TensorType) -> tuple[TensorType, ...]:

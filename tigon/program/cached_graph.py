@@ -11,27 +11,23 @@ other numbers (`LoweredGraph.program`), and no compilation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
 from tigon import _native
-from tigon.analysis.leads import leads
 from tigon.base import TensorType, TigonError, check
 from tigon.base.collector import collector_paused
 from tigon.base.dtypes import BY_CODE
 from tigon.base.errors import user_line
-from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen, replace
 from tigon.base.lazy import computed_once
 from tigon.base.locks import reentrant_lock
 from tigon.base.repeated import repeated
 from tigon.context import check_operands, context_in, current_context
-from tigon.ir import Graph, typed, variable
+from tigon.ir import Graph, typed
 from tigon.ops.record import has_effect
-from tigon.passes.cut_joint import Cut, cut_joint
-from tigon.passes.gradient import gradient
 from tigon.passes.pack_weights import pack_weights
 from tigon.passes.set_mode import set_mode, trains
 from tigon.passes.thread_keys import serials_of_draws, thread_keys
@@ -40,7 +36,8 @@ from tigon.passes.thread_states import keep_states
 from tigon.passes.thread_states import thread_states as thread_states
 from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import without_slope
-from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph, prepare
+from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph
+from tigon.program.recorded import Recorded, record
 from tigon.program.steps import Compiled, CompiledSteps, StepGraph
 from tigon.program.target import backend
 from tigon.runtime.counters import count
@@ -89,16 +86,6 @@ class ModeGraph(Frozen):
         return replace(self, graph=typed(self.graph, types))
 
 
-class Recorded(Frozen, eq=False):
-    """A graph lowered in two halves."""
-
-    cut: Cut
-    targets: list[int]  # inputs that gradients flow to
-    leads: list[list[int]]  # of each result, inputs that take part in a recording of it
-    forward: AnyLowered
-    backward: Callable[[], AnyLowered]
-
-
 class Plain(Frozen, eq=False):
     """A graph lowered to run where nothing is recorded: what is made of `weights`, inputs by
     number, and the rest, which takes that after the inputs."""
@@ -108,6 +95,7 @@ class Plain(Frozen, eq=False):
     key: Any = None
     """Of what is made: others that make the same share it."""
     weights: tuple[int, ...] = ()
+    made: int = 0
 
 
 class Lowering:
@@ -132,32 +120,15 @@ class Lowering:
             return Plain(lower_graph(graph, disabled=self.disabled, donated=donated))
         main = lower_graph(apart.main, disabled=self.disabled, donated=donated)
         packs = lower_graph(apart.packs, disabled=self.disabled)
-        return Plain(main, packs, (apart.packs.key, apart.weights), apart.weights)
+        key, made = (apart.packs.key, apart.weights), len(apart.packs.outputs)
+        return Plain(main, packs, key, apart.weights, made)
 
     def recorded(self, wanted: tuple[bool, ...]) -> Recorded:
         found = self._recorded.get(wanted)
         if found is None:
-            found = self._recorded[wanted] = self._record(wanted)
+            found = record(self.typed.graph, self.typed.results, wanted, self.disabled)
+            self._recorded[wanted] = found
         return found
-
-    def _record(self, wanted: tuple[bool, ...]) -> Recorded:
-        graph = self.typed.graph
-        results = graph.outputs[: self.typed.results]
-        cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(results)]
-        targets = [
-            i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.has_gradients
-        ]
-        found = gradient(results, cotangents, [graph.inputs[i] for i in targets])
-        flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
-        joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
-        cut = cut_joint(
-            prepare(joint, self.disabled or frozenset()), len(graph.inputs), len(graph.outputs)
-        )
-        forward = lower_graph(cut.forward, disabled=self.disabled)
-        backward = cache(lambda: lower_graph(cut.backward, disabled=self.disabled))
-        if flows and not all(is_known(*value.shape) for value in cut.backward.inputs):
-            backward()  # now, so that all conditions are known before anything runs
-        return Recorded(cut, [i for i, _ in flows], leads(graph, results), forward, backward)
 
 
 class Packs(Frozen, eq=False):
@@ -166,6 +137,7 @@ class Packs(Frozen, eq=False):
     compiled: CompiledGraph
     prepared: Any  # _native.Prepared
     weights: tuple[int, ...]
+    made: int  # how many arrays
 
 
 class Variant:
@@ -348,7 +320,7 @@ class CachedGraph:
         steps: list[Any] = []
         packs, packed = variant.packs.get((wanted, donated)), 0
         if packs is not None:
-            packed = len(packs.compiled.lowered.given.outputs)
+            packed = packs.made
             steps.append(("prepare", packs.prepared, packs.weights))
         first = len(given) + packed
         taken = [*given, *drawn, *range(len(given), first)]
@@ -442,7 +414,8 @@ class CachedGraph:
         if found is None:
             assert plain.packs is not None
             compiled = plain.packs.program(name=f"{self.name}_weights")
-            found = Packs(compiled, _native.Prepared(compiled.program), plain.weights)
+            prepared = _native.Prepared(compiled.program)
+            found = Packs(compiled, prepared, plain.weights, plain.made)
             self._packs[plain.key] = found
         return found
 
@@ -459,8 +432,7 @@ class CachedGraph:
                 variant.backward[wanted] = compiled
                 return compiled.program
 
-        cut = recorded.cut
-        kept = frozenset(index for kind, index in cut.saved if kind == "input")
+        kept = frozenset(index for kind, index in recorded.saved if kind == "input")
         call = GraphCall(variant, kept)
 
         def predict() -> Any:
@@ -470,8 +442,8 @@ class CachedGraph:
         flow = without_slope()
         if recorded.targets:
             flow = _native.Gradient(
-                saved=cut.saved,
-                cotangents=cut.cotangents,
+                saved=recorded.saved,
+                cotangents=recorded.cotangents,
                 targets=recorded.targets,
                 leads=recorded.leads,
                 compile=compile_backward,

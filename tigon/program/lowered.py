@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -36,7 +37,7 @@ from tigon.ops.record import Family
 from tigon.passes import pipeline
 from tigon.program import stored
 from tigon.program.control import graphs_of, stored_control
-from tigon.program.target import backend, disabled_passes
+from tigon.program.target import backend, disabled_passes, own_backend
 from tigon.runtime.counters import count
 from tigon.runtime.profiling import SpanKind, span
 
@@ -113,7 +114,7 @@ def prepare(
 
 def _evaluate(graph: Graph) -> list[np.ndarray]:
     """Constant folding's evaluator: the same compiler, on a small graph without inputs."""
-    lowered = LoweredGraph(graph, frozenset({"fold_constants"}), (), ())
+    lowered = LoweredGraph(graph, frozenset({"fold_constants"}), (), (), target=own_backend())
     known = _known_while_lowered(lowered)
     if known is not None:
         return known
@@ -203,17 +204,9 @@ class StoredGraph:
     """A graph that an earlier process compiled: its program without lowering it."""
 
     def __init__(
-        self,
-        given: Graph,
-        disabled: frozenset[str],
-        donated: Sequence[int],
-        in_place: Sequence[tuple[int, int]],
-        target: Backend,
-        program: stored.StoredProgram,
-        key: str,
+        self, lower: Callable[[], LoweredGraph], target: Backend, program: stored.StoredProgram
     ) -> None:
-        self.given = given
-        self._options = (disabled, donated, in_place, key)
+        self._lower = lower
         self._target = target
         self._stored = program
 
@@ -221,7 +214,7 @@ class StoredGraph:
     def lowered(self) -> LoweredGraph:
         """For those who want to look at it."""
         with _compiling("lower a stored graph"):
-            return LoweredGraph(self.given, *self._options)
+            return self._lower()
 
     @property
     def graph(self) -> Graph:
@@ -230,6 +223,9 @@ class StoredGraph:
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         return self.lowered.kernels
+
+    def memory_plan(self) -> MemoryPlan:
+        return self._stored.plan
 
     def program(
         self,
@@ -273,15 +269,17 @@ class LoweredGraph:
         disabled: frozenset[str],
         donated: Sequence[int],
         in_place: Sequence[tuple[int, int]],
-        key: str | None = None,
+        key: stored.Key | None = None,
+        target: Backend | None = None,
     ) -> None:
-        """`key`: under which its program is kept for later processes."""
+        """`key`: under which its program is kept for later processes. `target`: what compiles, if
+        it is not what all programs are compiled by."""
         began = time.perf_counter()
         self.given = given
         self.key = key
         self.graph = graph = prepare(given, disabled, keep_shapes=False)
         self.donated = (*donated, *[source for _, source in in_place])
-        self.target = backend(config.text("TIGON_BACKEND"))
+        self.target = backend(config.text("TIGON_BACKEND")) if target is None else target
         fusion = fuse(graph, enabled="fuse" not in disabled and "all" not in disabled)
         self.operators = sum(
             node.op is not VARIABLE and node.op is not CONSTANT for node in given.nodes
@@ -383,11 +381,14 @@ class LoweredGraph:
                 key = (wave, tuple((node.op, node.attrs) for node in group.members))
             parts.setdefault(key, []).append((group, nests))
         kernels = []
+        self._nodes: list[tuple[str, list[Node]]] = []
         for (wave, _), members in parts.items():
             nodes = [node for group, _ in members for node in group.members]
+            name = _kernel_name(nodes)
+            self._nodes.append((name, nodes))
             kernels.append(
                 Kernel(
-                    _kernel_name(nodes),
+                    name,
                     tuple(dict.fromkeys(node.op.name for node in nodes)),
                     tuple(nest for _, nests in members for nest in nests),
                     wave,
@@ -493,7 +494,7 @@ class LoweredGraph:
             running = [[inner.program for inner in programs] for programs in within.values()]
             program = _native_program(made, addresses, running, name, visible, gradient, tag)
             if self.key is not None:
-                self.target.store.save(self.key, stored.dump(made))
+                stored.save(self.target.store, self.key, made, self._renamed(self.key))
         seconds = time.perf_counter() - began
         count("programs")
         count("compile_seconds", seconds)
@@ -507,6 +508,25 @@ class LoweredGraph:
                     file=sys.stderr,
                 )
         return CompiledGraph(self, program, made, taken)
+
+    def _renamed(self, key: stored.Key) -> dict[str, str] | None:
+        """The texts of a program with numbers for the names of `key`; None where one of them stands
+        for two things, or holds a name in part."""
+        found: dict[str, str] = {}
+        if self.within:
+            return None
+
+        def name_of(node: Node) -> str:
+            return (stored.numbered(node.name, key) or "") if node.name else ""
+
+        nodes = [node for _, kernel in self._nodes for node in kernel]
+        values = [*self.graph.inputs, *self.graph.outputs, *self.temporaries]
+        for node in (*nodes, *(value.node for value in values)):
+            if node.name and not name_of(node):
+                return None
+        texts = [(name, _kernel_name(kernel, name_of)) for name, kernel in self._nodes]
+        texts += [(_label(value), name_of(value.node) or _label(value)) for value in values]
+        return found if all(found.setdefault(*text) == text[1] for text in texts) else None
 
     def _check_sizes(self) -> None:
         """Strides of arrays that are too large would not fit into slots."""
@@ -540,9 +560,9 @@ class LoweredGraph:
             with nest.known():
                 prepared[number] = self.target.prepare(nest.nest, values)
         launches = [(kernel, nest, prepared[id(nest.nest)]) for kernel, nest in nests]
-        before = self.target.counters["compilations"]
+        before = self.target.counters["compiled"]
         compiled = self.target.compile([launch.structure for _, _, launch in launches])
-        count("kernel_compilations", self.target.counters["compilations"] - before)
+        count("kernel_compilations", self.target.counters["compiled"] - before)
         # Kernels come in order of their waves.
         waves: list[list[list[Any]]] = [
             [] for _ in range(max((k.wave for k in self.kernels), default=-1) + 1)
@@ -700,17 +720,35 @@ def lower_graph(
     disabled = disabled_passes() if disabled is None else disabled
     with _compiling("lower"):
         count("compilations")
-        target = backend(config.text("TIGON_BACKEND"))
-        key = None
-        if target.store.usable:
-            options = disabled | pipeline.switched_on()
-            key = stored.key_of(graph, options, donated, in_place, target.version)
-        if key is not None:
-            content = target.store.load(key)
-            program = None if content is None else stored.load(content)
-            if program is not None:
-                return StoredGraph(graph, disabled, donated, in_place, target, program, key)
-        return LoweredGraph(graph, disabled, donated, in_place, key)
+        key = key_for(graph, disabled, donated, in_place)
+        lower = partial(LoweredGraph, graph, disabled, donated, in_place, key)
+        found = None if key is None else found_graph(key.name, key.names, lower)
+        if found is None and key is not None:
+            found = found_graph(key.name_with_names, key.names, lower)
+        return lower() if found is None else found
+
+
+def key_for(
+    graph: Graph,
+    disabled: frozenset[str],
+    donated: Sequence[int] = (),
+    in_place: Sequence[tuple[int, int]] = (),
+) -> stored.Key | None:
+    """Under which its program is kept, if it is."""
+    target = backend(config.text("TIGON_BACKEND"))
+    if not target.store.usable:
+        return None
+    options = disabled | pipeline.switched_on()
+    return stored.key_of(graph, options, donated, in_place, target.version)
+
+
+def found_graph(
+    name: str, names: Sequence[str], lower: Callable[[], LoweredGraph]
+) -> StoredGraph | None:
+    """What an earlier process kept under the name of a key; `lower` for those who want to look."""
+    target = backend(config.text("TIGON_BACKEND"))
+    program = stored.find(target.store, name, names)
+    return None if program is None else StoredGraph(lower, target, program)
 
 
 def _signature(type_: TensorType) -> tuple[int, tuple[int, ...]]:
@@ -771,16 +809,16 @@ def _let_readers_go_first(
                 put_before((reader,), writer)
 
 
-def _kernel_name(nodes: Sequence[Node]) -> str:
-    names = [_who(node) for node in nodes]
+def _kernel_name(nodes: Sequence[Node], name_of: Callable[[Node], str] | None = None) -> str:
+    names = [_who(node, node.name if name_of is None else name_of(node)) for node in nodes]
     return "+".join(dict.fromkeys(names[:4])) + ("+..." if len(names) > 4 else "")
 
 
-def _who(node: Node) -> str:
+def _who(node: Node, name: str) -> str:
     """Whom an error of the kernel speaks of."""
     if node.op.family in (Family.CHECK, Family.NOTICE) and node.attrs.operator:
         return str(node.attrs.operator)
-    return node.name or node.op.name
+    return name or node.op.name
 
 
 def _label(value: Value) -> str:

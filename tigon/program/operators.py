@@ -32,6 +32,7 @@ from tigon.passes.pipeline import switched_on
 from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
 from tigon.passes.thread_keys import KEY_TYPE
+from tigon.program import creation
 from tigon.program.by_shape import ByShape, Fit, Types, first_extent_aside
 from tigon.program.compile import compile_graph, without_slope
 from tigon.program.lowered import AnyLowered, lower_graph, prepare
@@ -213,6 +214,13 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
         offset = _as_view(Graph(operands, node.outputs))
         if offset is not None:
             return _native.View(offset, node.outputs[0].shape, gradient=rule, tag=call)
+    name = casting.called(op)[0].name
+    if op.created is not None and (created := op.created(attrs)) is not None:
+        program = creation.program(
+            created, attrs.shape, bool(types), name=name, gradient=rule, tag=call
+        )
+        if program is not None:
+            return program
     if not types or all(operand.random_key for operand in op.operands):
         fit = _use_leaf(call)
     else:
@@ -220,7 +228,7 @@ def _compile_node(op: Operator, attrs: Any, signature: Any, visible: int | None 
     program = fit.result.program(
         fit.extents,
         fit.values,
-        name=casting.called(op)[0].name,
+        name=name,
         visible=op.visible_count(attrs) if visible is None else visible,
         gradient=rule,
         tag=call,

@@ -1,22 +1,26 @@
 """Programs of earlier processes. What a graph was compiled to is kept on disk as numbers and names
 of functions, under the graph itself: the next process neither runs passes nor lowers anything.
 
-A file holds JSON, no code; the functions it names are found in the same store or not at all. The
-files of this package are part of the key by size and time of change: another version's programs are
-not ours."""
+A file holds JSON, no code; the functions it names are found in the same store or not at all. What
+compiles is part of the key by content: another version's programs are not ours."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
+from tigon.backends.interface import Store
+from tigon.backends.store import name_of
+from tigon.base.digests import compiler_version
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.ir import Graph
 from tigon.ir.graph import is_open, nodes_within
 from tigon.loop.fingerprint import declared_elsewhere
+from tigon.passes.gradient import BACKWARD
 from tigon.program.control import StoredControl
 
 
@@ -46,60 +50,138 @@ class StoredProgram(Frozen, eq=False):
     operators: int
 
 
+class Key(Frozen):
+    """What a program depends on, as text, and the names of its nodes, each once. What nodes are
+    called is no part of the text where what is kept says "the third name": the second network of
+    a process, whose layers have other names, is found like the first."""
+
+    text: str
+    names: tuple[str, ...]
+
+    @computed_once
+    def numbers(self) -> dict[str, int]:
+        """Of the names."""
+        return {name: number for number, name in enumerate(self.names)}
+
+    @property
+    def with_names(self) -> str:
+        return f"{self.text} {self.names}"
+
+    @property
+    def name(self) -> str:
+        """Of what is kept under it."""
+        return name_of(self.text)
+
+    @property
+    def name_with_names(self) -> str:
+        return name_of(self.with_names)
+
+
 def key_of(
     graph: Graph,
     disabled: frozenset[str],
     donated: Sequence[int],
     in_place: Sequence[tuple[int, int]],
     backend: str,
-) -> str | None:
-    """What a program depends on, as text; None for graphs that cannot be told apart by text."""
+) -> Key | None:
+    """None for graphs that cannot be told apart by text."""
     if any(map(is_open, graph.nodes)):
         return None
-    names = [n.name for node in graph.nodes for n in (node, *nodes_within(node))]
-    text = repr((graph.key, names, sorted(disabled), list(donated), list(in_place)))
+    order: dict[str, int] = {}
+    same_names = [
+        order.setdefault(each.name, len(order)) if each.name else -1
+        for node in graph.nodes
+        for each in (node, *nodes_within(node))
+    ]
+    text = repr((graph.key, same_names, sorted(disabled), list(donated), list(in_place)))
     if " at 0x" in text:
         return None  # an attribute that is known by identity only
-    return f"program {_package_version()}{declared_elsewhere()} {backend} {text}"
+    start = f"program {compiler_version()}{declared_elsewhere()} {backend}"
+    return Key(f"{start} {text}", tuple(order))
 
 
-def dump(stored: StoredProgram) -> bytes:
+_NUMBERED = re.compile(r"\\u0001(\d+)\\u0001")  # as JSON writes it
+
+
+def numbered(name: str, key: Key) -> str | None:
+    """A node's name as what is kept says it, that of a gradient, too; None where it only begins
+    with a name that was given."""
+    base, backward, numbers = name, "", key.numbers
+    while base.endswith(BACKWARD) and base not in numbers:
+        base, backward = base.removesuffix(BACKWARD), backward + BACKWARD
+    if base in numbers:
+        return f"\x01{numbers[base]}\x01{backward}"
+    return None if any(name[:end] in numbers for end in range(1, len(name))) else name
+
+
+def save(store: Store, key: Key, program: StoredProgram, renamed: Mapping[str, str] | None) -> None:
+    """`renamed`: texts of the program as they are with numbers for names; None where there are no
+    such: other names make another program then."""
+    text = key.with_names if renamed is None else key.text
+    store.save(text, dump(program, {} if renamed is None else renamed))
+
+
+def find(store: Store, name: str, names: Sequence[str]) -> StoredProgram | None:
+    """What is kept under a name of a key, with these for the names in it."""
+    content = store.load_program(name)
+    return None if content is None else load(content, names)
+
+
+def dump(stored: StoredProgram, renamed: Mapping[str, str] = MappingProxyType({})) -> bytes:
     import json  # not needed where nothing is stored
 
-    return json.dumps(_fields(stored)).encode()
+    return json.dumps(_fields(stored, renamed)).encode()
 
 
-def _fields(stored: StoredProgram) -> dict[str, Any]:
+def _fields(stored: StoredProgram, renamed: Mapping[str, str]) -> dict[str, Any]:
     plan = stored.plan
     return {
         **vars(stored),
         "waves": [
             [
-                [buffers, slots.hex(), *rest, None if control is None else vars(control)]
-                for buffers, slots, *rest, control in wave
+                [
+                    buffers,
+                    slots.hex(),
+                    *rest,
+                    renamed.get(name, name),
+                    None if control is None else vars(control),
+                ]
+                for buffers, slots, *rest, name, control in wave
             ]
             for wave in stored.waves
         ],
-        "within": [list(map(_fields, programs)) for programs in stored.within],
+        "within": [[_fields(inner, renamed) for inner in programs] for programs in stored.within],
         "constants": [constant.hex() for constant in stored.constants],
         "plan": [
             plan.total_bytes,
             plan.temporaries,
             plan.arena_bytes,
             plan.unplanned_bytes,
-            [list(vars(row).values()) for row in plan.rows],
+            [[renamed.get(name, name), *row] for name, *row in map(_row, plan.rows)],
         ],
     }
 
 
-def load(content: bytes) -> StoredProgram | None:
+def _row(row: MemoryRow) -> list[Any]:
+    return list(vars(row).values())
+
+
+def load(content: bytes, names: Sequence[str] = ()) -> StoredProgram | None:
     """None where the file is not what `dump` writes."""
+    try:
+        return _program(fields_of(content, names))
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+
+
+def fields_of(content: bytes, names: Sequence[str]) -> Any:
+    """What JSON says, with names for their numbers."""
     import json
 
-    try:
-        return _program(json.loads(content))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    def named(match: re.Match[str]) -> str:
+        return json.dumps(names[int(match[1])])[1:-1]
+
+    return json.loads(_NUMBERED.sub(named, content.decode()))
 
 
 def _program(fields: Mapping[str, Any]) -> StoredProgram:
@@ -133,19 +215,3 @@ def _program(fields: Mapping[str, Any]) -> StoredProgram:
         plan,
         fields["operators"],
     )
-
-
-@cache
-def _package_version() -> str:
-    """Reading all files would take longer than what is saved."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    root = os.path.dirname(os.path.dirname(__file__))
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(files):
-            if name.endswith((".py", ".so", ".pyd")):
-                status = os.stat(os.path.join(folder, name))
-                digest.update(f"{folder}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

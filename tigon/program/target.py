@@ -10,9 +10,13 @@ from tigon.passes import pipeline
 from tigon.runtime.counters import count
 
 
-@cache
 def backend(name: str = "cpu") -> Backend:
     """The backend of that name."""
+    return _elsewhere[-1] if name == "cpu" and _elsewhere else _own(name)
+
+
+@cache
+def _own(name: str) -> Backend:
     if name == "cpu":
         from tigon.backends.cpu.backend import cpu
 
@@ -23,6 +27,19 @@ def backend(name: str = "cpu") -> Backend:
 
         return NullBackend()
     raise TigonError(f"backend: expected 'cpu' or 'null'; given '{name}'")
+
+
+_elsewhere: list[Backend] = []
+
+
+def compile_for(other: Backend) -> None:
+    """From now on programs are compiled for another machine: by what does not run them."""
+    _elsewhere.append(other)
+
+
+def own_backend() -> Backend:
+    """What computes constants while programs are compiled: always code for this machine."""
+    return _own(config.text("TIGON_BACKEND"))
 
 
 def optional_passes() -> tuple[str, ...]:

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from tigon.backends.cpu import cost, routines
-from tigon.backends.cpu.contraction import emit_contraction
-from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
-from tigon.backends.cpu.plain import as_nest, streams_operand
-from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
-from tigon.backends.cpu.strided import StridedPlan, emit_strided, find_strides, plan_strided
+from tigon.backends.cpu.chunks import grain
 from tigon.backends.interface import Launchable, Structure
 from tigon.backends.llvm.objects import Compiler, Job
-from tigon.backends.llvm.scalar import EMITTED
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function
 from tigon.backends.store import ObjectStore
-from tigon.base import InternalError
+from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
 from tigon.base.tiles import Registers
-from tigon.loop.abstract import abstract, open_numbers
-from tigon.loop.expand import expand as expand_functions
 from tigon.loop.fingerprint import declared_elsewhere, fingerprint
-from tigon.loop.grammar import (
-    AnyNest,
-    Apply,
-    Contraction,
-    Expr,
-    Extern,
-    Nest,
-    walk,
-)
-from tigon.loop.map import Mapper
+from tigon.loop.grammar import AnyNest, Extern
+
+if TYPE_CHECKING:  # what generates code is imported where some is wanted
+    from tigon.backends.cpu.generator import Generator
+    from tigon.backends.llvm.text import Function
+
+ROUTINE = "routine "
+"""How stored programs begin the names of routines."""
 
 NESTS_KEPT = 10_000
 """Nests remembered with how they are launched: shapes that change must not fill the memory."""
@@ -57,14 +48,14 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, target: Target | None = None) -> None:
-        """`target`: generate for less than the machine offers, as tests do."""
-        self._compiler = Compiler(target)
+    def __init__(self, target: Target | None = None, compiler: Compiler | None = None) -> None:
+        """`target`: generate for less than the machine offers, as tests do. `compiler`: for
+        another machine."""
+        self._compiler = Compiler(target) if compiler is None else compiler
         self._lock = lock_without_forks()
         self._addresses: dict[Structure, int] = {}
         self._names: dict[tuple[Structure, str], str] = {}  # and by what is declared elsewhere
         self._prepared: dict[tuple[AnyNest, tuple[int, ...]], Launchable] = {}
-        self._tiles: dict[AnyNest, dict[Tile, None]] = {}  # by structure, in order of first use
         self._found: dict[str, int] = {}  # functions of earlier processes, by name
         self._hits = 0
 
@@ -75,7 +66,7 @@ class CpuBackend:
         if found is None:
             if len(self._prepared) >= NESTS_KEPT:
                 self._prepared.clear()
-            found = self._prepared[nest, extents] = self._prepare(nest, bool(extents))
+            found = self._prepared[nest, extents] = self._generator.prepare(nest, bool(extents))
         return found
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
@@ -97,12 +88,15 @@ class CpuBackend:
                 for structure, key in zip(missing, keys, strict=True):
                     self._names[structure, declared] = self._compiler.name(key)
             addresses = {
-                number: routines.address(structure.nest)
+                number: _routines().address(structure.nest)
                 if isinstance(structure.nest, Extern)
                 else self._addresses[structure]
                 for number, structure in unlike.items()
             }
             return [addresses[id(structure)] for structure in structures]
+
+    def grain(self, points: int, microseconds: float) -> int:
+        return grain(points, microseconds)
 
     @property
     def version(self) -> str:
@@ -118,7 +112,7 @@ class CpuBackend:
 
     def names(self, structures: Sequence[Structure]) -> list[str]:
         names = {
-            number: routines.name(structure.nest)
+            number: ROUTINE + _routines().name(structure.nest)
             if isinstance(structure.nest, Extern)
             else self._name(structure)
             for number, structure in {id(one): one for one in structures}.items()
@@ -135,7 +129,11 @@ class CpuBackend:
         with self._lock:
             found = []
             for name in names:
-                address = self._found.get(name) or routines.find(name) or self._compiler.find(name)
+                address = self._found.get(name)
+                if address is None and name.startswith(ROUTINE):
+                    address = _routines().find(name.removeprefix(ROUTINE))
+                elif address is None:
+                    address = self._compiler.find(name)
                 if address is None:
                     return None
                 self._found[name] = address
@@ -150,6 +148,7 @@ class CpuBackend:
     def counters(self) -> dict[str, float]:
         return {
             "compilations": len(self._addresses),
+            "compiled": self._compiler.compiled,
             "loaded": self._compiler.loaded,
             "modules": self._compiler.modules,
             "compile_seconds": self._compiler.seconds,
@@ -158,80 +157,15 @@ class CpuBackend:
 
     # ----------------------------------------------------------------------------- inside
 
-    def _prepare(self, nest: AnyNest, is_open: bool) -> Launchable:
-        if isinstance(nest, Extern):
-            return routines.prepare(nest)
-        target = self._compiler.target
-        plain, wide = None, False
-        if isinstance(nest, Contraction):
-            plain, wide = as_nest(nest), streams_operand(nest)
-        if plain is not None:
-            nest = plain
-        if isinstance(nest, Contraction):
-            strided = find_strides(nest, target)
-            if strided is not None:
-                structure, slots = abstract(strided.nest)
-                made = plan_strided(strided, target, len(slots) // 8)
-                return Launchable(
-                    Structure(structure, made.plan),
-                    slots + made.slots,
-                    made.points,
-                    made.grain,
-                    made.scratch_bytes,
-                    made.cost_us,
-                    () if is_open else open_numbers(strided.nest),
-                )
-            nest, slide = arrange(nest, target)
-            structure, slots = abstract(nest)
-            # Among the many sizes of one program, code is not multiplied for a little speed.
-            tiles = self._tiles.setdefault(structure, {})
-            present = tuple(tiles) if is_open else ()
-            plan, blocks, scratch = choose(nest, slide, target, len(slots) // 8, present)
-            tiles[plan.rows, plan.vectors] = None
-            points, grain, microseconds = contraction_shape(nest, plan, blocks, target)
-            return Launchable(
-                Structure(structure, plan),
-                slots + blocks.pack(),
-                points,
-                grain,
-                scratch,
-                microseconds,
-                () if is_open else open_numbers(nest),
-            )
-        structure, slots = abstract(nest)
-        points, grain, microseconds = cost.nest_shape(nest, target)
-        variant = NestPlan(
-            plain is not None,
-            cost.streams(nest),
-            cost.lanes(nest, microseconds),
-            cost.single(nest, microseconds, target),
-            cost.near(nest),
-            wide,
-        )
-        return Launchable(
-            Structure(structure, variant),
-            slots,
-            points,
-            grain,
-            scratch_bytes(nest.buffers),
-            microseconds,
-            () if is_open else open_numbers(nest),
-        )
+    @computed_once
+    def _generator(self) -> Generator:
+        from tigon.backends.cpu.generator import Generator
+
+        return Generator(self.target)
 
     def emit(self, structure: Structure, name: str) -> Function:
         """The function for a structure, as LLVM IR."""
-        nest = structure.nest
-        if isinstance(nest, Extern):
-            raise InternalError(f"cpu: {nest.routine} is a routine of a library, not loops")
-        nest = expand(nest)
-        target = self._compiler.target
-        if isinstance(nest, Contraction):
-            if isinstance(structure.variant, StridedPlan):
-                return emit_strided(nest, structure.variant, name, target)
-            assert isinstance(structure.variant, Plan)
-            return emit_contraction(nest, structure.variant, name, target)
-        assert isinstance(nest, Nest) and isinstance(structure.variant, NestPlan)
-        return emit_nest(nest, structure.variant, name, target)
+        return self._generator.emit(structure, name)
 
     def llvm(self, structure: Structure) -> str:
         """The generated LLVM IR, for looking at."""
@@ -242,16 +176,10 @@ class CpuBackend:
         return self._compiler.assembly([self.emit(structure, "kernel")])
 
 
-class _Expander(Mapper):
-    def value(self, expr: Expr) -> Expr:
-        if all(node.function in EMITTED for node in walk(expr) if isinstance(node, Apply)):
-            return expr
-        return expand_functions(expr)
+def _routines() -> ModuleType:
+    import tigon.backends.cpu.routines as routines  # which few programs have
 
-
-def expand(nest: AnyNest) -> AnyNest:
-    """Elementary functions written out as arithmetic."""
-    return _Expander().nest(nest)
+    return routines
 
 
 cpu = CpuBackend()

@@ -4,8 +4,9 @@ whether a program runs on the caller's thread; a factor of two does not matter."
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import log2, prod, sqrt
+from math import prod
 
+from tigon.backends.cpu.chunks import grain
 from tigon.backends.llvm.target import Target
 from tigon.base.dtypes import int64
 from tigon.loop.combine import COMBINES
@@ -29,10 +30,6 @@ from tigon.loop.grammar import (
     walk,
 )
 from tigon.loop.simplify import affine
-
-CHUNK_US = 0.8
-"""The least work to cut off for another thread that is awake: beginning a chunk costs 30 ns, and a
-thread that has nothing left may wait for the length of one."""
 
 STREAM_BYTES = 32 << 20
 """Results larger than any cache are not read back from one: storing past it saves a read."""
@@ -308,16 +305,3 @@ def nest_shape(nest: Nest, target: Target) -> tuple[int, int, float]:
     nanoseconds = estimate.nanoseconds + estimate.bytes / rate + _POINT_NS * points
     microseconds = nanoseconds / 1000
     return points, grain(points, microseconds), microseconds
-
-
-def grain(points: int, microseconds: float) -> int:
-    """Points of a chunk. With chunks of c microseconds, work of w loses 0.03 * w / c to beginning
-    them and c / 2 to the thread that ends last. A power of two of them: threads mostly come in
-    such numbers, too.
-
-    >>> grain(64, 13.0), grain(64, 1300.0), grain(7, 0.5)
-    (4, 1, 7)
-    """
-    chunk_us = max(CHUNK_US, 0.17 * sqrt(microseconds))
-    chunks = 1 << int(log2(max(1.0, min(points, microseconds / chunk_us))))
-    return max(1, points // chunks)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from math import ceil, gcd, log2, prod
 
 from tigon.backends.cpu import cost
+from tigon.backends.cpu.chunks import grain
 from tigon.backends.cpu.sliding import Slide, find_slide
 from tigon.backends.llvm.target import Target
 from tigon.base.frozen import Frozen, replace
@@ -268,7 +269,7 @@ def contraction_shape(
         blocks.row_block + blocks.column_block
     )
     microseconds = points * (nanoseconds / 1000 + 0.1)
-    return points, cost.grain(points, microseconds), microseconds
+    return points, grain(points, microseconds), microseconds
 
 
 def _up(value: int, unit: int) -> int:

@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import Any
 
 from tigon import _native
-from tigon.backends.cpu.cost import CHUNK_US, number
+from tigon.backends.cpu.chunks import CHUNK_US
+from tigon.backends.cpu.cost import number
 from tigon.backends.interface import Launchable, Structure
 from tigon.base import TigonError
 from tigon.base.dtypes import as_dtype
@@ -31,8 +32,6 @@ THREADS = (
     ("openblas_get_num_threads", "openblas_set_num_threads"),
 )
 """What the number of threads is asked for and set by, in SciPy's own builds and others."""
-
-_PREFIX = "routine"
 
 
 def prepare(nest: Extern) -> Launchable:
@@ -58,14 +57,12 @@ def address(nest: Extern) -> int:
 
 def name(nest: Extern) -> str:
     """As stored programs say it."""
-    return f"{_PREFIX} {nest.routine} {nest.dtype}"
+    return f"{nest.routine} {nest.dtype}"
 
 
-def find(stored: str) -> int | None:
-    """The address behind such a name; None for names of other functions."""
-    if not stored.startswith(f"{_PREFIX} "):
-        return None
-    _, routine, dtype = stored.split(" ")
+def find(stored: str) -> int:
+    """The address behind such a name."""
+    routine, dtype = stored.split(" ")
     _load(routine)
     return _native.routine_address(routine, as_dtype(dtype).code)
 

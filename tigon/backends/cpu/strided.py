@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import ceil, log2, prod
 
 from tigon.backends.cpu import cost
+from tigon.backends.cpu.chunks import grain
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.positions import NOUGHT, Positions
 from tigon.backends.cpu.sliding import find_slide
@@ -293,8 +294,8 @@ def plan_strided(arranged: Arranged, target: Target, first_slot: int) -> Schedul
     points = batch * cut.row_blocks * cut.column_blocks
     microseconds = batch * macs / lanes / _MACS_PER_NS / 1000 + 0.2 * points
     block = struct.pack(f"<{len(numbers)}q", *numbers)
-    grain = cost.grain(points, microseconds)
-    return Schedule(plan, block, points, grain, scratch, microseconds)
+    chunk = grain(points, microseconds)
+    return Schedule(plan, block, points, chunk, scratch, microseconds)
 
 
 _MACS_PER_NS = 5.5  # of whole vectors, on one core

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function
-from tigon.backends.llvm.toolchain import Toolchain, refused
+from tigon import _native
+from tigon.backends.library import Library, open_library
+from tigon.backends.llvm.target import LEVELS, Target, host_target
 from tigon.backends.store import ObjectStore, name_of
+from tigon.base import InternalError
+from tigon.base.digests import compiler_version, digest_of
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.base.locks import plain_lock
 from tigon.loop.fingerprint import declared_elsewhere
+
+if TYPE_CHECKING:  # what compiles is imported where something has to be compiled
+    from tigon.backends.llvm.text import Function
+    from tigon.backends.llvm.toolchain import Toolchain
 
 PORTION = 250
 """Lines of a module where threads share the work: 6 ms of it, with what each module costs apart
@@ -34,27 +40,38 @@ class Compiler:
 
     def __init__(self, given: Target | None = None) -> None:
         self._lock = plain_lock()
-        self._given = given
+        self._target = given
         self._tools: Toolchain | None = None
         self._helpers: dict[str, int] = {}
         self._libraries: dict[str, dict[str, int]] = {}
         self._loading: set[str] = set()
-        self.store = ObjectStore()
+        self.store = ObjectStore(shipped=lambda: self.library)
         self._version = ""
         self.modules = 0
         self.seconds = 0.0
-        self.loaded = 0  # functions that came from the store
+        self.compiled = 0  # functions
+        self.loaded = 0  # functions that came from the store or the library
+
+    @computed_once
+    def library(self) -> Library | None:
+        """What the package brings for this target."""
+        level = next((name for name, target in LEVELS.items() if target == self.target), None)
+        return None if level is None else open_library(level, self.whole_version)
 
     @property
     def tools(self) -> Toolchain:
         with self._lock:
             if self._tools is None:
-                self._tools = Toolchain(self._given)
+                from tigon.backends.llvm.toolchain import Toolchain
+
+                self._tools = Toolchain(self.target)
             return self._tools
 
     @property
     def target(self) -> Target:
-        return self.tools.target
+        if self._target is None:
+            self._target = host_target()
+        return self._target
 
     def assembly(self, functions: Sequence[Function]) -> str:
         """The machine code of functions, as text, for looking at."""
@@ -85,8 +102,12 @@ class Compiler:
         return name_of(self._full(key))
 
     def find(self, name: str) -> int | None:
-        """The address of a function whose library is in the store. An entry names the library and
-        the function's name in it; a library begins with the names it has and needs."""
+        """The address of a function that the package brings, or whose library is in the store. An
+        entry there names the library and the function's name in it; a library begins with the names
+        it has and needs."""
+        if self.library is not None and (address := self.library.function(name)) is not None:
+            self.loaded += 1
+            return address
         entry = self.store.load_named(name)
         if entry is None:
             return None
@@ -128,13 +149,17 @@ class Compiler:
 
     @property
     def version(self) -> str:
-        """A digest of the generator, of LLVM, and of what is generated for."""
+        """A digest of the generator and of what is generated for: not of single machines, nor of
+        the versions of LLVM, all of which are given the same text."""
         if not self._version:
-            import llvmlite.binding as llvm
-
-            version = f"{generator_version()} {llvm.llvm_version_info} {self.target}"
+            version = f"{generator_version()} {self.target}"
             self._version = hashlib.sha256(version.encode()).hexdigest()
         return self._version
+
+    @property
+    def whole_version(self) -> str:
+        """The same with all that graphs go through before: of programs."""
+        return hashlib.sha256(f"{compiler_version()} {self.target}".encode()).hexdigest()
 
     # -- new code
 
@@ -145,8 +170,8 @@ class Compiler:
         portions = _Portions(self.tools, self.target, self.tools.threads() if len(jobs) > 1 else 1)
         names: dict[str, str] = {}  # by key
         needs: set[str] = set()
-        for number, job in enumerate(jobs):
-            function = job.emit(f"kernel{number}")
+        for job in jobs:
+            function = job.emit(_symbol(self.name(job.key)))
             names[job.key] = function.name
             portions.add(function)
             for helper in self._new_helpers(function, names, needs):
@@ -155,15 +180,23 @@ class Compiler:
         has, wanted = list(names.values()), sorted(needs)
         library = hashlib.sha256(self._full("\n".join(portions.texts)).encode()).hexdigest()
         addresses = self._link(library, images, has, wanted)
+        self._keep(library, images, wanted, names)
+        for key, name in names.items():
+            if key == _helper(name):
+                self._helpers[name] = addresses[name]
+        self.compiled += len(names)
+        self.seconds += time.perf_counter() - begun
+        return {key: addresses[name] for key, name in names.items()}
+
+    def _keep(
+        self, library: str, images: Sequence[bytes], needs: Sequence[str], names: Mapping[str, str]
+    ) -> None:
+        """For later processes; `names` of functions, by key."""
         sizes = [len(image) for image in images]
-        head = json.dumps({"has": has, "needs": wanted, "sizes": sizes}).encode()
+        head = json.dumps({"has": [*names.values()], "needs": needs, "sizes": sizes}).encode()
         self.store.save(library, b"\n".join((head, b"".join(images))))
         for key, name in names.items():
             self.store.save(self._full(key), f"{library} {name}".encode())
-            if key == _helper(name):
-                self._helpers[name] = addresses[name]
-        self.seconds += time.perf_counter() - begun
-        return {key: addresses[name] for key, name in names.items()}
 
     def _new_helpers(
         self, function: Function, names: dict[str, str], needs: set[str]
@@ -185,7 +218,7 @@ class Compiler:
         self, library: str, images: Sequence[bytes], has: Sequence[str], needs: Sequence[str]
     ) -> dict[str, int]:
         self.modules += 1
-        addresses = self.tools.link(images, has, {name: self._helpers[name] for name in needs})
+        addresses = _native.load_code(images, {name: self._helpers[name] for name in needs})
         self._libraries[library] = addresses
         return addresses
 
@@ -220,7 +253,7 @@ class _Portions:
         images = []
         for text, code in zip(self.texts, self._compiler.finish(), strict=True):
             if isinstance(code, str):
-                raise refused(code, text)
+                raise InternalError(f"llvm: LLVM refuses the generated code: {code}\n{text}")
             images.append(code)
         return images
 
@@ -233,15 +266,14 @@ def _cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
     return parts
 
 
-@cache
 def generator_version() -> str:
     """A digest of the code generator itself: code that another version wrote is not ours."""
-    digest = hashlib.sha256()
-    backends = Path(__file__).parents[1]
-    for folder in (backends, backends.parent / "loop"):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest_of("backends", "loop")
+
+
+def _symbol(name: str) -> str:
+    """What the function found under that name is called: no two in one library are alike."""
+    return f"kernel_{name[:32]}"
 
 
 def _helper(name: str) -> str:

@@ -1,17 +1,26 @@
-"""What the machine can do, read from its feature flags (never from its name)."""
+"""What code is generated for: levels of an architecture, not single machines, so that code made
+elsewhere is found by its level.
+
+A level is a set of instructions, and what the generator makes of them. A machine's level is the
+last one all of whose instructions it has; the native runtime asks the processor, LLVM is not
+needed for it."""
 
 from __future__ import annotations
 
 import platform
+from functools import cache
 
+from tigon import _native
+from tigon.base import check, config
 from tigon.base.frozen import Frozen
 from tigon.base.tiles import Registers
 
 
 class Target(Frozen):
-    """`vector_bytes`: width of a register. `registers`: how many there are. `masks`: loads and
-    stores of single lanes cost nothing extra. `gathers`: there is an instruction for them.
-    `fused`: there is one for multiply-add. `converts_float16`: between float16 and float32."""
+    """`features`: instructions, by LLVM's names. `vector_bytes`: width of a register. `registers`:
+    how many there are. `masks`: loads and stores of single lanes cost nothing extra. `gathers`:
+    there is an instruction for them. `fused`: there is one for multiply-add. `converts_float16`:
+    between float16 and float32."""
 
     triple: str
     features: str
@@ -30,19 +39,81 @@ class Target(Frozen):
         return max(1, self.vector_bytes // itemsize)
 
 
-def host_target() -> Target:
-    """The target this process runs on."""
-    import llvmlite.binding as llvm
+_OLDEST = "cx8 fxsr mmx sse sse2 x87".split()
+_V2 = [*_OLDEST, *"cx16 popcnt sahf sse3 ssse3 sse4.1 sse4.2".split()]
+_V3 = [*_V2, *"avx avx2 bmi bmi2 f16c fma lzcnt movbe".split()]
+_V4 = [*_V3, *"avx512f avx512bw avx512cd avx512dq avx512vl".split()]
+_V4_NARROW = [*_V4, *"avx512bf16 avx512vnni".split()]
 
-    flags = llvm.get_host_cpu_features()
-    triple = llvm.get_process_triple()
-    features = flags.flatten()
-    wide = all(flags.get(f"avx512{part}", False) for part in ("f", "bw", "dq", "vl"))
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        return Target(triple, features, 16, 32, False, False, converts_float16=True)
-    fused, halves = bool(flags.get("fma", False)), bool(flags.get("f16c", False))
-    if wide:
-        return Target(triple, features, 64, 32, True, True, True, halves)
-    if flags.get("avx2", False) and fused:
-        return Target(triple, features, 32, 16, False, True, True, halves)
-    return Target(triple, features, 16, 16, False, False, fused, halves)
+
+def _x86_64(names: list[str], *shape: int | bool) -> Target:
+    return Target("x86_64-unknown-linux-gnu", ",".join(f"+{name}" for name in names), *shape)  # type: ignore[arg-type]
+
+
+# Triples name the kind of object code, which our own loader reads on every system.
+LEVELS: dict[str, Target] = {
+    "x86-64": _x86_64(_OLDEST, 16, 16, False, False, False),
+    "x86-64-v2": _x86_64(_V2, 16, 16, False, False, False),
+    "x86-64-v3": _x86_64(_V3, 32, 16, False, True, True, True),
+    "x86-64-v4": _x86_64(_V4, 64, 32, True, True, True, True),
+    "x86-64-v4-narrow": _x86_64(_V4_NARROW, 64, 32, True, True, True, True),
+    "aarch64": Target(
+        "aarch64-unknown-linux-gnu", "+fp-armv8,+neon", 16, 32, False, False, True, True
+    ),
+}
+"""By name, of one architecture from the least to the most. "narrow": with products of bfloat16 and
+int8."""
+
+SHIPPED = {
+    "x86-64": ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-narrow"),
+    "aarch64": ("aarch64",),
+}
+"""Levels that packages bring code for, by architecture."""
+
+
+def architecture() -> str:
+    """That of this machine, as levels begin.
+
+    >>> architecture() in SHIPPED
+    True
+    """
+    return "aarch64" if platform.machine().lower() in ("aarch64", "arm64") else "x86-64"
+
+
+@cache
+def host_level() -> str:
+    """The level of the machine that this process runs on.
+
+    >>> host_level().startswith(architecture())
+    True
+    """
+    if architecture() == "aarch64":
+        return "aarch64"
+    there = {*_OLDEST, *_native.processor_features()}
+    return [
+        name
+        for name, target in LEVELS.items()
+        if name.startswith("x86-64") and _names(target) <= there
+    ][-1]
+
+
+def _names(target: Target) -> set[str]:
+    return set(target.features.replace("+", "").split(","))
+
+
+def chosen_level() -> str:
+    """The level to generate for: `TIGON_LEVEL`, or that of the machine."""
+    given, host = config.text("TIGON_LEVEL"), host_level()
+    order = [name for name in LEVELS if name.startswith(architecture())]
+    possible = order[: order.index(host) + 1]
+    check(
+        not given or given in possible,
+        "TIGON_LEVEL",
+        f"this machine runs code for {', '.join(possible)}; given {given!r}",
+    )
+    return given or host
+
+
+def host_target() -> Target:
+    """What this process generates code for."""
+    return LEVELS[chosen_level()]

@@ -1,15 +1,13 @@
-"""LLVM, through llvmlite: its code generator, for several threads at once, and its loader."""
+"""LLVM, through llvmlite: its code generator, for several threads at once."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon import _native
-from tigon.backends.llvm.target import Target, host_target
+from tigon.backends.llvm.target import Target
 from tigon.base import config
-from tigon.base.errors import InternalError
 
 _MOST_THREADS = 8
 
@@ -30,7 +28,7 @@ _FUNCTIONS = {
 class Toolchain:
     """Made at the first compilation: importing llvmlite costs 60 ms."""
 
-    def __init__(self, given: Target | None) -> None:
+    def __init__(self, target: Target) -> None:
         import llvmlite.binding as llvm
         from llvmlite.binding import ffi
 
@@ -39,10 +37,8 @@ class Toolchain:
         # Loops are emitted in the form addressing modes want; this pass would look for a better
         # one for half of all compilation time, and finds none.
         llvm.set_option("tigon", "-disable-lsr")
-        self.target = given or host_target()
+        self.target = target
         self._machines = [self._machine()]
-        self._loader = llvm.create_lljit_compiler(self._machines[0], use_jit_link=False)
-        self._libraries: list[Any] = []  # loaded code is never unloaded
         library = ctypes.CDLL(ffi.lib._name)
         self._functions = {
             name: _address(getattr(library, f"LLVMPY_{function}"))
@@ -70,33 +66,12 @@ class Toolchain:
         machines = [_address(machine) for machine in self._machines[:threads]]
         return _native.ObjectCompiler(self._functions, machines)
 
-    def link(
-        self, images: Sequence[bytes], has: Sequence[str], needs: Mapping[str, int]
-    ) -> dict[str, int]:
-        """Load object code as one library; the addresses of its functions."""
-        import llvmlite.binding as llvm
-
-        builder = llvm.JITLibraryBuilder().add_current_process()
-        for image in images:
-            builder.add_object_img(image)
-        for name in has:
-            builder.export_symbol(name)
-        for name, address in needs.items():
-            builder.import_symbol(name, address)
-        library = builder.link(self._loader, f"library{len(self._libraries)}")
-        self._libraries.append(library)
-        return {name: library[name] for name in has}
-
     def assembly(self, text: str) -> str:
         """Machine code as text, for looking at."""
         import llvmlite.binding as llvm
 
         module = llvm.parse_assembly(text, llvm.create_context())
         return self._machines[0].emit_assembly(module)
-
-
-def refused(error: str, text: str) -> InternalError:
-    return InternalError(f"llvm: LLVM refuses the generated code: {error}\n{text}")
 
 
 def _address(pointer: Any) -> int:

@@ -29,6 +29,9 @@ class NoStore:
     def load(self, key: str) -> bytes | None:
         return None
 
+    def load_program(self, name: str) -> bytes | None:
+        return None
+
     def save(self, key: str, image: bytes) -> None: ...
 
 
@@ -71,6 +74,9 @@ class NullBackend:
         self._hits += len(structures) - len(new)
         return [self._address] * len(structures)
 
+    def grain(self, points: int, microseconds: float) -> int:
+        return 1
+
     version = "null"
 
     @property
@@ -87,6 +93,7 @@ class NullBackend:
     def counters(self) -> dict[str, float]:
         return {
             "compilations": len(self._known),
+            "compiled": len(self._known),
             "modules": self._modules,
             "compile_seconds": 0.0,
             "cache_hits": self._hits,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon import autograd, initializer
+from tigon import _native, autograd, initializer
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.absent import say_of_methods
 from tigon.base.arguments import NamesWrongTypes
@@ -210,7 +210,7 @@ class Parameter(NamesWrongTypes):
         )
         init, contexts, default, key = self._deferred
         with tracing.paused(), autograd.pause(), tracing.random_key(key):
-            array = _zeros(self._shape, self._dtype.name)
+            array = _native.zeros(self._shape, self._dtype.code)
             chosen = init if init is not None else self.init
             description = initializer.InitDesc(
                 self.name, {} if chosen is None else {"__init__": chosen}
@@ -582,12 +582,6 @@ def _shown(contexts: Iterable[Context]) -> str:
 
 def as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
     return (given,) if isinstance(given, int) else tuple(int(extent) for extent in given)
-
-
-def _zeros(shape: Any, dtype: str) -> Any:
-    from tigon import nd
-
-    return nd.zeros(shape, dtype=dtype)
 
 
 def _as_array(value: Any, dtype: str | None) -> Any:

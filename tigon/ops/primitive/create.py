@@ -13,8 +13,8 @@ from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.grammar import Expr
 from tigon.loop.semantics import convert
-from tigon.ops.primitive.view import Coords, Read
-from tigon.ops.record import Family, primitive
+from tigon.ops.primitive.view import Coords, Read, _broadcast
+from tigon.ops.record import Creation, Family, primitive
 
 
 class FullAttrs(Frozen):
@@ -40,6 +40,15 @@ def _infer_full(attrs: FullAttrs) -> TensorType:
     return TensorType(_checked_shape("full", attrs.shape), as_dtype(attrs.dtype))
 
 
+def everywhere(shape: tuple[int, ...], number: Any) -> Any:
+    return _broadcast(number, shape=shape)
+
+
+def _created_full(attrs: FullAttrs) -> Creation | None:
+    dtype = as_dtype(attrs.dtype)
+    return Creation(everywhere, dtype, (_number(attrs.value, attrs.dtype),))
+
+
 _full = primitive(
     "_full",
     Family.LEAF,
@@ -49,6 +58,7 @@ _full = primitive(
     lower=lambda a, types, coords, read: L.const(_number(a.value, a.dtype), as_dtype(a.dtype)),
     differentiable=False,
     numpy=lambda shape, value, dtype: np.full(shape, _number(value, dtype), dtype),
+    created=_created_full,
     aliases=("full",),
     samples=(
         ({"shape": (2, 3), "value": 1.5},),

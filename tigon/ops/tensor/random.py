@@ -20,7 +20,7 @@ from tigon.ops.primitive.create import _full
 from tigon.ops.primitive.functions import cos, log, sqrt
 from tigon.ops.primitive.random import KEY_SAMPLE, _bits_oracle, _random_bits
 from tigon.ops.primitive.view import _reshape
-from tigon.ops.record import composite
+from tigon.ops.record import Creation, composite
 
 # -------------------------------------------------------------- bits as numbers, in operators
 
@@ -105,27 +105,56 @@ def _decompose_uniform(attrs: UniformAttrs, key: Any) -> Any:
     low = attrs.low
     if not isinstance(low, RuntimeNumber):
         check_number("uniform", "high", attrs.high, f"at least low, {low}", lambda x: x >= low)
-    drawn = unit * (attrs.high - attrs.low) + attrs.low
+    span = attrs.high - attrs.low
     if isinstance(attrs.low + attrs.high, RuntimeNumber):
+        drawn = unit * span + attrs.low
         return drawn if computed == dtype else cast(drawn, dtype=dtype)
-    kind = as_dtype(computed).numpy.type
-    if attrs.high - attrs.low > float(np.finfo(kind).max):
+    last = _before_high(attrs, as_dtype(dtype))
+    if _overflows(attrs, computed):
         drawn = unit * attrs.high + (1 - unit) * attrs.low
-    drawn = _before_high(drawn, attrs, as_dtype(dtype))
+        drawn = drawn if last is None else minimum(drawn, last)
+    else:
+        drawn = _between(unit, span, attrs.low, last)
     return drawn if computed == dtype else cast(drawn, dtype=dtype)
 
 
-def _before_high(drawn: Any, attrs: UniformAttrs, dtype: DType) -> Any:
+def _overflows(attrs: UniformAttrs, dtype: str) -> bool:
+    return attrs.high - attrs.low > float(np.finfo(as_dtype(dtype).numpy.type).max)
+
+
+def _between(unit: Any, span: Any, low: Any, last: Any | None) -> Any:
+    """Numbers of [0, 1) put between `low` and `last`."""
+    drawn = unit * span + low
+    return drawn if last is None else minimum(drawn, last)
+
+
+def _before_high(attrs: UniformAttrs, dtype: DType) -> float | None:
     """Rounding may reach `high`, which is not to be drawn: the greatest number of the dtype before
     it instead."""
     low, high = (rounded(np.array([number]), dtype) for number in (attrs.low, attrs.high))
     if not low < high:
-        return drawn
+        return None
     if not dtype.is_narrow:
-        return minimum(drawn, float(np.nextafter(high, low)[0]))
+        return float(np.nextafter(high, low)[0])
     bits = to_memory(high, dtype).view(np.int16)
     before = bits - 1 if high > 0 else bits + 1 if high < 0 else np.array([-0x7FFF], np.int16)
-    return minimum(drawn, float(from_memory(before.view(dtype.memory), dtype)[0]))
+    return float(from_memory(before.view(dtype.memory), dtype)[0])
+
+
+def uniform_numbers(shape: tuple[int, ...], key: Any, *numbers: Any) -> Any:
+    """`numbers`: span, low and last."""
+    unit = unit_interval(key, shape, numbers[0].dtype.name, 0)
+    return _between(unit, *numbers)
+
+
+def _created_uniform(attrs: UniformAttrs) -> Creation | None:
+    dtype = as_dtype(_named(attrs.dtype))
+    if dtype.is_narrow or not dtype.is_float or attrs.ordinal or _overflows(attrs, dtype.name):
+        return None
+    last = _before_high(attrs, dtype)
+    if last is None:
+        return None
+    return Creation(uniform_numbers, dtype, (attrs.high - attrs.low, attrs.low, last))
 
 
 def _uniform_oracle(
@@ -148,6 +177,7 @@ random_uniform = composite(
     differentiable=False,
     numpy=_uniform_oracle,
     aliases=("random_uniform", "uniform"),
+    created=_created_uniform,
     widens=False,
     samples=(
         (KEY_SAMPLE, {"shape": (3, 5)}),
@@ -196,6 +226,22 @@ def _decompose_normal(attrs: NormalAttrs, key: Any) -> Any:
     return drawn + attrs.loc if attrs.loc != 0 else drawn
 
 
+def normal_numbers(shape: tuple[int, ...], key: Any, scale: Any, loc: Any | None = None) -> Any:
+    drawn = standard_normal(key, shape, scale.dtype.name, 0) * scale
+    return drawn if loc is None else drawn + loc
+
+
+def _created_normal(attrs: NormalAttrs) -> Creation | None:
+    dtype = as_dtype(_named(attrs.dtype))
+    if dtype.is_narrow or not dtype.is_float or attrs.ordinal:
+        return None
+    limit = float(np.finfo(dtype.numpy).max)
+    if not (0 <= attrs.scale <= limit and abs(attrs.loc) <= limit):
+        return None  # to be refused
+    numbers = (attrs.scale, attrs.loc) if attrs.loc != 0 else (attrs.scale,)
+    return Creation(normal_numbers, dtype, numbers)
+
+
 def _random_normal_oracle(
     key: np.ndarray, loc: float, scale: float, shape: tuple[int, ...], dtype: str, ordinal: int
 ) -> Any:
@@ -211,6 +257,7 @@ random_normal = composite(
     differentiable=False,
     numpy=_random_normal_oracle,
     aliases=("random_normal", "normal"),
+    created=_created_normal,
     samples=(
         (KEY_SAMPLE, {"shape": (3, 5)}),
         (KEY_SAMPLE, {"shape": (4,), "loc": -1, "scale": 3, "dtype": "float64", "ordinal": 2}),
