@@ -45,12 +45,8 @@ def _of_part(part: str) -> str:
         for name in sorted(files):
             if name.endswith(".py"):
                 path = f"{folder}{os.sep}{name}"
-                # Each process reads some 250 files first of all: without what file objects cost.
-                file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-                try:
-                    content = os.read(file, os.fstat(file).st_size)
-                finally:
-                    os.close(file)
+                with open(path, "rb", buffering=0) as file:  # megabytes in all: no copies
+                    content = file.read()
                 place = path[len(top) + 1 :].replace(os.sep, "/")
                 digest.update(f"{place} {len(content)}\n".encode())
                 digest.update(content)

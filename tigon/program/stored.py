@@ -13,7 +13,6 @@ from typing import Any
 
 from tigon.analysis.memory_plan import MemoryPlan, MemoryRow
 from tigon.backends.interface import Store
-from tigon.backends.store import name_of
 from tigon.base.digests import compiler_version
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
@@ -70,11 +69,17 @@ class Key(Frozen):
     @property
     def name(self) -> str:
         """Of what is kept under it."""
-        return name_of(self.text)
+        return _name_of(self.text)
 
     @property
     def name_with_names(self) -> str:
-        return name_of(self.with_names)
+        return _name_of(self.with_names)
+
+
+def _name_of(text: str) -> str:
+    from tigon.backends.store import name_of  # who only imports the package keeps nothing
+
+    return name_of(text)
 
 
 def key_of(
