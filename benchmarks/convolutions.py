@@ -6,10 +6,10 @@ normalization beside the memory.
     make bench-convolutions CONVOLUTIONS="--write docs/benchmarks.md"   into that page, too
     make bench-convolutions CONVOLUTIONS="--json out.json"              the figures as JSON, too
 
-Of each convolution three rows: forward (a hybridized layer, and the operator called imperatively),
-the gradient of the data, and that of the weight, each alone. Beside them PyTorch with channels
-first and last, and forward what ONNX Runtime and OpenVINO take. Results are compared first; errors
-are the greatest distances from float64, as shares of the greatest number.
+Of each convolution three rows: forward, the gradient of the data, and that of the weight, each
+alone; of a hybridized layer, and of the operator called imperatively. Beside them PyTorch with
+channels first and last, and forward what ONNX Runtime and OpenVINO take. Results are compared
+first; errors are the greatest distances from float64, as shares of the greatest number.
 """
 
 from __future__ import annotations
@@ -246,10 +246,8 @@ def _case(shape: Convolution, what: str, exact: np.ndarray) -> Case:
     return Case(row, shape.depthwise, exact=exact)
 
 
-def _forward(shape: Convolution, arrays: Arrays) -> Case:
-    double = (nd.array(array, dtype="float64") for array in (arrays.data, arrays.weight))
-    made = _case(shape, FORWARD, shape.operator(*double).asnumpy())
-    x, weight = nd.array(arrays.data), nd.array(arrays.weight)
+def _layer(shape: Convolution, weight: Any) -> Any:
+    """Hybridized."""
     layer = LAYERS[len(shape.places)](
         shape.outputs,
         shape.kernel,
@@ -263,6 +261,14 @@ def _forward(shape: Convolution, arrays: Arrays) -> Case:
     layer.initialize()
     layer.weight.set_data(weight)
     layer.hybridize()
+    return layer
+
+
+def _forward(shape: Convolution, arrays: Arrays) -> Case:
+    double = (nd.array(array, dtype="float64") for array in (arrays.data, arrays.weight))
+    made = _case(shape, FORWARD, shape.operator(*double).asnumpy())
+    x, weight = nd.array(arrays.data), nd.array(arrays.weight)
+    layer = _layer(shape, weight)
     made.enter_tigon("tigon", lambda: layer(x))
     made.enter_tigon("tigon imperative", lambda: shape.operator(x, weight))
     if torch_side is not None:
@@ -298,8 +304,22 @@ def _laid(array: np.ndarray, layout: Any) -> Any:
 
 
 def _gradient(shape: Convolution, arrays: Arrays, wanted: str) -> Case:
-    made = _case(shape, wanted, _tigon_gradient(shape, arrays, wanted, "float64")().asnumpy())
-    made.enter_tigon("tigon", _tigon_gradient(shape, arrays, wanted, "float32"))
+    """Of tigon a gradient alone, too: what was recorded is kept, and the other is not asked for."""
+    given = arrays.data, arrays.weight, arrays.cotangent
+
+    def imperative(dtype: str) -> Callable[[], Any]:
+        x, weight, cotangent = (nd.array(array, dtype=dtype) for array in given)
+        source = x if wanted == DATA else weight
+        return _backward(lambda: shape.operator(x, weight), source, cotangent)
+
+    x, weight, cotangent = map(nd.array, given)
+    layer = _layer(shape, weight)
+    if wanted == DATA:
+        layer.weight.grad_req = "null"
+    source = x if wanted == DATA else layer.weight.data()
+    made = _case(shape, wanted, imperative("float64")().asnumpy())
+    made.enter_tigon("tigon", _backward(lambda: layer(x), source, cotangent))
+    made.enter_tigon("tigon imperative", imperative("float32"))
     if torch_side is not None:
         each = shape.each
         place = 0 if wanted == DATA else 1
@@ -322,18 +342,9 @@ def _gradient(shape: Convolution, arrays: Arrays, wanted: str) -> Case:
     return made
 
 
-def _tigon_gradient(
-    shape: Convolution, arrays: Arrays, wanted: str, dtype: str
-) -> Callable[[], Any]:
-    """A call of one gradient alone: what was recorded is kept."""
-    given = arrays.data, arrays.weight, arrays.cotangent
-    x, weight, cotangent = (nd.array(array, dtype=dtype) for array in given)
-    source = x if wanted == DATA else weight
-    return _backward(lambda: shape.operator(x, weight), source, cotangent)
-
-
 def _backward(function: Callable[[], Any], source: Any, cotangent: Any) -> Callable[[], Any]:
-    source.attach_grad()
+    if source.grad is None:
+        source.attach_grad()
     with autograd.record():
         out = function()
     call = partial(autograd.grad, out, [source], head_grads=cotangent, retain_graph=True)
@@ -544,8 +555,8 @@ def _word(met: bool) -> str:
 
 
 EXPLANATION = """\
-Rows, turns and ratios are as above; microseconds. Forward *tigon* is a hybridized layer, *tigon
-imperative* the operator; gradients are called alone, on what was recorded before, as PyTorch's
+Rows, turns and ratios are as above; microseconds. *tigon* is a hybridized layer, *tigon imperative*
+the operator; gradients are called alone, on what was recorded before, as PyTorch's
 `convolution_backward`. The best peer is the quickest of all. The limit is the larger of operations
 over peak and bytes over bandwidth, as above.
 """

@@ -284,8 +284,10 @@ def main() -> None:
     confine(options.threads)
     rows = measure(options.only, options.repeats, options.threads, options.mxnet)
     versions = [peers.versions(), *(["MXNet 1.9.1"] if options.mxnet else [])]
-    lines = [f"- tigon {tigon.__version__}, {', '.join(versions)}; {options.threads} threads", ""]
-    lines += table(rows)
+    lines = [f"- tigon {tigon.__version__}, {', '.join(versions)}; {options.threads} threads"]
+    if peers.installed("torch") and "+cu" in peers.side("torch").VERSION:
+        lines.append("- **PyTorch is its build for GPUs**, which holds more than the one without.")
+    lines += ["", *table(rows)]
     print("\n".join(lines))
     if options.json:
         write_file(options.json, json.dumps([row.json() for row in rows], indent=1).encode())
