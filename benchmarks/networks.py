@@ -291,8 +291,7 @@ class Found:
 
     @property
     def best_other(self) -> str | None:
-        others = [name for name in self.times if not name.startswith("tigon")]
-        return min(others, key=lambda name: self.times[name].median, default=None)
+        return turns.best_other(self.times)
 
     @property
     def ratio(self) -> float | None:
@@ -315,6 +314,7 @@ class Found:
             "name": self.work.name,
             "ratio": self.ratio,
             "best other": self.best_other,
+            "ratio of the quickest turns": turns.quickest_ratio(self.times),
             "floor": self.floor,
             "distance": self.distance,
             "goal": self.work.goal and self.work.goal.text(),
@@ -327,7 +327,14 @@ class Found:
 def table(rows: list[Found]) -> list[str]:
     """In milliseconds."""
     there = [name for name in COLUMNS if any(name in row.times for row in rows)]
-    ends = ("tigon : best other", "tigon : floor", "error (best other's)", "goal", "")
+    ends = (
+        "tigon : best other",
+        "quickest turns",
+        "tigon : floor",
+        "error (best other's)",
+        "goal",
+        "",
+    )
     titles = ["milliseconds per call: median (mean)", *(COLUMNS[name] for name in there), *ends]
     lines = pages.head(titles)
     for row in rows:
@@ -338,6 +345,7 @@ def table(rows: list[Found]) -> list[str]:
             row.work.name,
             *(pages.cell(row.times.get(name), 1e3) for name in there),
             "-" if ratio is None else f"{ratio:.2f} {best}",
+            "-" if ratio is None else f"{turns.quickest_ratio(row.times):.2f}",
             f"{row.distance:.2f} x {pages.number(row.floor / 1e3)}",
             error if best is None else f"{error} ({row.errors[best]:.0e})",
             goal.text() if goal else "-",
@@ -348,7 +356,8 @@ def table(rows: list[Found]) -> list[str]:
 
 
 EXPLANATION = """\
-Rows, turns and ratios are as above; milliseconds. *tigon* is the hybridized network, in training
+Rows, turns and ratios are as above; milliseconds. *Quickest turns* is the ratio of tigon's quickest
+turn to the quickest of all peers. *tigon* is the hybridized network, in training
 one program (`TrainStep`). PyTorch runs in inference mode, as it is written, with its channels last,
 and frozen by TorchScript; *its encoder* is made of `torch.nn.TransformerEncoderLayer`. ONNX Runtime
 and OpenVINO (float32, for latency) read the same model with bound inputs and outputs. MXNet is

@@ -208,6 +208,20 @@ print(convolutions.rates([quick], 1.0), convolutions.goals([replace(quick, judge
     ]
 
 
+def test_peers_are_all_that_is_not_tigons(tmp_path):
+    printed = evaluate(
+        """
+from turns import Times, best_other, quickest_ratio
+own = {"tigon": Times((4.0, 8.0, 9.0), 0), "tigon imperative": Times((1.0, 1.0, 1.0), 0)}
+print(best_other(own), quickest_ratio(own))
+jax, torch = Times((2.0, 9.0, 9.0), 0), Times((5.0, 5.0, 6.0), 0)
+print(best_other({**own, "jax": jax, "torch": torch}), quickest_ratio({**own, "jax": jax}))
+""",
+        tmp_path,
+    )
+    assert printed == "None None\ntorch 2.0\n"
+
+
 def test_pooling_is_held_against_memory(tmp_path):
     brief = ("--rounds", "1", "--seconds", "0.001", "--only", "max pooling 3x3/2: forward")
     done = run("convolutions.py", *brief, home=tmp_path)
