@@ -216,11 +216,7 @@ class _Probe:
 def measure(threads: int, seconds: float = 0.02) -> Limits:
     """The limits of so many threads; takes about two seconds."""
     probe = _Probe(threads)
-    calibration = 200_000
-    once = probe.best(lambda _: probe.peak(calibration), 3)
-    count = max(1000, int(calibration * seconds / once))
-    took = probe.best(lambda _: probe.peak(count), 12)
-    peak = 12 * 2.0 * probe.lanes * count * threads / took / 1e9
+    peak = _peak(probe, seconds)
 
     small = [np.ones(CACHED // 4, np.float32) for _ in range(threads)]
     steps = CACHED // 4 // (8 * probe.lanes)
@@ -229,6 +225,19 @@ def measure(threads: int, seconds: float = 0.02) -> Limits:
     cache = 4.0 * count * 8 * probe.lanes * threads / took / 1e9
 
     return Limits(peak, cache, _memory(probe), threads)
+
+
+def peak(threads: int) -> float:
+    """GFLOP/s of multiply-adds at this moment."""
+    return _peak(_Probe(threads), 0.02)
+
+
+def _peak(probe: _Probe, seconds: float) -> float:
+    calibration = 200_000
+    once = probe.best(lambda _: probe.peak(calibration), 3)
+    count = max(1000, int(calibration * seconds / once))
+    took = probe.best(lambda _: probe.peak(count), 12)
+    return 12 * 2.0 * probe.lanes * count * probe.threads / took / 1e9
 
 
 def memory(threads: int) -> float:

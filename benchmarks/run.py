@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,31 +25,21 @@ import chart
 import extents
 import goals
 import machine
+import pages
 import peers
 import turns
 from figures import OTHERS, Figures, Measured
+from pages import cell, conditions, number
 from processors import confine, processors
 from turns import Times
 from workloads import Row, rows
 
-import tigon as mx
 from tigon import _native
 from tigon.base.files import write_file
 from tigon.base.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("tigon", "tigon imperative", *OTHERS)
-BEGIN, END = "<!-- figures: written by `make bench`, do not edit -->", "<!-- end of figures -->"
-
-
-def number(value: float) -> str:
-    digits = 0 if value >= 1000 else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f}"
-
-
-def cell(times: Times | None) -> str:
-    """Median and, in brackets, mean."""
-    return "-" if times is None else f"{number(times.median)} ({number(times.mean)})"
 
 
 def ratio(row: Measured) -> str:
@@ -113,24 +101,6 @@ def import_table(found: dict[str, beginnings.Import]) -> list[str]:
     return lines
 
 
-def conditions(limits: machine.Limits, others: float) -> list[str]:
-    """Where and with what this was measured."""
-    lines = [
-        f"- tigon {mx.__version__}, {peers.versions()}, Python {platform.python_version()}, "
-        f"{platform.system()}; {limits.threads} threads, float32",
-        f"- {machine.describe()}",
-        f"- all threads together: {limits.peak:,.0f} GFLOP/s of multiply-adds in registers, "
-        f"{limits.cache:,.0f} GB/s read from caches, {limits.memory:,.0f} GB/s read or written in "
-        "memory (measured by `benchmarks/machine.py`)",
-    ]
-    if others > 0.05:
-        lines.append(
-            f"- **The machine was busy**: other programs took {others:.0%} of the processors "
-            "meanwhile; these figures show that the benchmark runs, and nothing else."
-        )
-    return lines
-
-
 EXPLANATION = f"""\
 Medians over {turns.ROUNDS} rounds, means in brackets; ratios are medians of the ratios within each
 round. In each round every contestant has its turn: it waits until no thread of the one before
@@ -162,16 +132,12 @@ def page(figures: Figures) -> list[str]:
 
 
 def write(path: Path, lines: list[str], picture: Path | None) -> None:
-    """Put the lines between the markers of a page; what surrounds them stays."""
-    old = path.read_text() if path.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    if not pattern.search(old):
-        raise SystemExit(f"{path} has no place for figures; add these lines:\n{BEGIN}\n{END}")
-    text = "\n".join(lines).strip()
+    """Put the lines, and the picture where there is one, into their place of a page."""
     if picture is not None:
         place = os.path.relpath(picture.resolve(), path.resolve().parent)
-        text = f"![Times per call of all contestants, as multiples of tigon's]({place})\n\n{text}"
-    write_file(path, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", old).encode())
+        shown = f"![Times per call of all contestants, as multiples of tigon's]({place})"
+        lines = [shown, "", *lines]
+    pages.write(path, lines, "figures", "make bench")
 
 
 def measure(only: str, rounds: int, threads: int) -> Figures:

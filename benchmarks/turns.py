@@ -39,10 +39,26 @@ class Times:
     def mean(self) -> float:
         return statistics.mean(self.turns)
 
+    @property
+    def least(self) -> float:
+        return min(self.turns)
+
     def over(self, other: Times) -> float:
         """The median of the ratios within each round: its turns met the same machine."""
         pairs = zip(self.turns, other.turns, strict=True)
         return statistics.median(mine / theirs for mine, theirs in pairs)
+
+
+def best_other(times: Mapping[str, Times]) -> str | None:
+    """The quickest contestant whose name does not say that it is tigon."""
+    others = [name for name in times if not name.startswith("tigon")]
+    return min(others, key=lambda name: times[name].median, default=None)
+
+
+def quickest_ratio(times: Mapping[str, Times]) -> float | None:
+    """Of tigon's quickest turn to that of all others: what counts where other programs run."""
+    others = [each.least for name, each in times.items() if not name.startswith("tigon")]
+    return times["tigon"].least / min(others) if others else None
 
 
 def measure(row: Row, rounds: int) -> dict[str, Times]:

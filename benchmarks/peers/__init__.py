@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 
-NAMES = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime"}
+NAMES = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 """Columns, and how their makers write them."""
 
-SIDES = {"torch": "torch_side", "jax": "jax_side", "onnxruntime": "onnx_side"}
+SIDES = {
+    "torch": "torch_side",
+    "jax": "jax_side",
+    "onnxruntime": "onnx_side",
+    "openvino": "openvino_side",
+}
 """The modules of this package that know them."""
 
 
 def installed(name: str) -> bool:
-    needs = ["onnxruntime", "onnx"] if name == "onnxruntime" else [name]
+    needs = [name, "onnx"] if name in ("onnxruntime", "openvino") else [name]
     return all(find_spec(package) for package in needs)
 
 

@@ -145,3 +145,12 @@ def residual_network(classes: int = 1000) -> bytes:
     return model.serialized(
         model.add("Gemm", x, model.constant(weight), model.constant(bias), transB=1), 2
     )
+
+
+def convolution(shape: tuple[int, ...], weight: np.ndarray, **attributes: Any) -> bytes:
+    """Of data of this shape with a constant weight."""
+    model = Model(shape)
+    kernel = weight.shape[2:]
+    (x,) = model.inputs
+    y = model.add("Conv", x, model.constant(weight), kernel_shape=kernel, **attributes)
+    return model.serialized(y, len(shape))

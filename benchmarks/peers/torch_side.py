@@ -31,15 +31,22 @@ def frozen(model: Any, data: np.ndarray) -> Any:
 
 
 def step(
-    model: Any, images: np.ndarray, labels: np.ndarray, rate: float, momentum: float
+    model: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rate: float,
+    momentum: float,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> Callable[[], Any]:
+    """Logits along the last axis, a label for each place of the others."""
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, fused=True)
     loss_function = torch.nn.CrossEntropyLoss()
-    x, y = torch.from_numpy(images), torch.from_numpy(labels).long()
+    x = torch.from_numpy(images).contiguous(memory_format=layout)
+    y = torch.from_numpy(labels).long().flatten()
 
     def step() -> Any:
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(x), y)
+        loss = loss_function(model(x).flatten(0, -2), y)
         loss.backward()
         optimizer.step()
         return loss.detach()

@@ -26,7 +26,9 @@ def run(tool, *arguments, home):
 
 
 def environment(home):
-    return {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    # Peers may lie where only this process's path leads.
+    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    return {"PYTHONPATH": os.pathsep.join(paths), "PATH": "/usr/bin:/bin", "HOME": str(home)}
 
 
 def evaluate(code, home):
