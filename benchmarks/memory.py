@@ -226,14 +226,14 @@ def _measured(work: Work, folder: Path, repeats: int, threads: int, mxnet: Path 
     net = models.filled(work.make, work.shape)
     description = models.describe(net, work.shape)
     paths = {kind: str(folder / kind) for kind in ("description", "onnx")}
-    Path(paths["description"]).write_text(description.text())
+    write_file(paths["description"], description.text().encode())
     scripts = {
         who: script
         for who, script in SCRIPTS[work.trains].items()
         if who.startswith("tigon") or peers.installed(who)
     }
     if not work.trains and {"onnxruntime", "openvino"} & set(scripts):
-        Path(paths["onnx"]).write_bytes(onnx_networks.model(description, models.values(net)))
+        write_file(paths["onnx"], onnx_networks.model(description, models.values(net)))
     places = description.nodes[-1].shape[:-1]
     given = {"shape": work.shape, "places": places, "model": work.model, "calls": CALLS}
     given |= {**paths, "threads": threads}

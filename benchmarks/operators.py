@@ -622,6 +622,8 @@ def main() -> None:
         print(f"| {row.name} | {mine.median:,.1f} | {beside} |", flush=True)
     for kind in ("ratio", "of_least"):
         ratios = [line[kind] for line in found if kind in line]
+        if not ratios:  # no peer is installed
+            continue
         print(
             f"\n{len(ratios)} rows: geometric mean {statistics.geometric_mean(ratios):.2f}, "
             f"{sum(ratio > 1.2 for ratio in ratios)} above 1.2, "

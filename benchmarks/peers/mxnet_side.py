@@ -21,6 +21,8 @@ import numpy as np
 from description import DATA, Description
 from processors import processors, together_with
 
+from tigon import nd
+
 CHILD = Path(__file__).with_name("mxnet_child.py")
 
 
@@ -79,9 +81,9 @@ def holding(
     """A worker with these weights; it trains where there are labels."""
     given = {"data": data} if labels is None else {"data": data, "labels": labels}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: str(Path(folder, f"{name}.npz")) for name in ("values", "data")}
-        np.savez(paths["values"], **values)
-        np.savez(paths["data"], **given)
+        paths = {name: str(Path(folder, f"{name}.params")) for name in ("values", "data")}
+        for name, arrays in (("values", values), ("data", given)):
+            nd.save(paths[name], {key: nd.array(array) for key, array in arrays.items()})
         return Worker(python, {"symbol": description.symbol, **paths, **options})
 
 

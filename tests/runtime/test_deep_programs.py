@@ -23,8 +23,12 @@ from tigon.ops import get
 
 
 @contextmanager
-def little_stack(room: int = 120) -> Iterator[None]:
-    """Python frames are rare in here."""
+def little_stack(room: int = 150) -> Iterator[None]:
+    """Python frames are rare in here. What generates code is imported before, which takes some."""
+    import llvmlite.binding  # noqa: F401
+
+    import tigon.backends.cpu.generator  # noqa: F401
+
     depth, frame = 0, sys._getframe()
     while frame is not None:
         depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]

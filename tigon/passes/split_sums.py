@@ -19,7 +19,8 @@ LONG = 1 << 16
 BLOCK = 1 << 13
 
 LONG_COLUMN = 1 << 10
-MOST_COLUMNS = 1 << 11
+ROWS = 64
+"""Of a block, at least."""
 COLUMN_ELEMENTS = 1 << 14
 """Of a block of rows: what two reductions over the same rows find in a near cache."""
 
@@ -159,11 +160,11 @@ def _columns_in_blocks(node: Node, data: Value) -> Value | None:
         return None
     rows, columns = prod(extents), prod(kept)
     positional = COMBINES[node.op.combine].positional
-    if positional or not data.dtype.is_float or not 0 < columns <= MOST_COLUMNS:
+    if positional or not data.dtype.is_float or not columns:
         return None
     if rows < LONG_COLUMN or rows * columns < COLUMN_ELEMENTS * 4:
         return None
-    most = max(1, rows * columns // COLUMN_ELEMENTS)
+    most = max(1, rows // max(ROWS, COLUMN_ELEMENTS // columns))
     count = next((n for n in range(most, most // 4, -1) if rows % n == 0), 1)
     if count < 2:
         return None
