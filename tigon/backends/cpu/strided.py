@@ -20,11 +20,11 @@ from tigon.backends.cpu.chunks import grain
 from tigon.backends.cpu.nest import PARAMETERS, over_points
 from tigon.backends.cpu.positions import NOUGHT, Positions
 from tigon.backends.cpu.sliding import find_slide
-from tigon.backends.cpu.tile import call_tile
+from tigon.backends.cpu.tile import CACHE_LINE, call_tile
 from tigon.backends.llvm.emitter import Emitter
-from tigon.backends.llvm.instructions import compare
+from tigon.backends.llvm.instructions import compare, select
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value
+from tigon.backends.llvm.text import Function, Value, literal
 from tigon.base.frozen import Frozen, replace
 from tigon.base.tiles import RowTile, line_tile, row_tile
 from tigon.loop.grammar import Axis, Const, Contraction, Expr, Load, LoopAxis, Slot
@@ -510,6 +510,7 @@ class _Strided(Positions):
             )
             offset = self.placed(start, line, self.right_steps[1][:-1])
             panel = self.at(right, offset)
+            following = None if self.plan.right_listed else self.following(j, right)
 
             def rows(i: Value) -> None:
                 row_line, row_start, row_low, row_high = self.tile_place(
@@ -523,7 +524,8 @@ class _Strided(Positions):
                 tile = self.at(
                     Value("ptr", 1, "%scratch"), self.op("mul", number, self.slot["tile"])
                 )
-                self.multiply(self.at(left, offset), panel, tile)
+                ahead = None if following is None else self.ahead(i, panel, following)
+                self.multiply(self.at(left, offset), panel, tile, ahead)
 
                 def finish() -> list[Value]:
                     self.bind(self.nest.columns[:-1], line)
@@ -537,6 +539,28 @@ class _Strided(Positions):
 
         self.loop(self.columns[1], columns, "columns")
 
+    def following(self, j: Value, right: Value) -> Value:
+        """Where the panel lies that comes after panel `j` of this block of the sum."""
+        after = self.op("add", j, 1)
+        more = compare(self.out, "icmp slt", after, self.columns[1])
+        after = select(self.out, more, after, NOUGHT)
+        rest = self.op("mul", self.depth, self.slot["right_step"])
+        rest = select(self.out, more, NOUGHT, rest)
+        number = self.op("add", self.columns[0], after)
+        axes, per_line = self.nest.columns, self.slot["line_panels"]
+        line, start, _, _ = self.tile_place(number, axes, per_line, self.width)
+        return self.at(
+            right, self.op("add", rest, self.placed(start, line, self.right_steps[1][:-1]))
+        )
+
+    def ahead(self, i: Value, panel: Value, following: Value) -> Value:
+        """What tile `i` of a panel fetches meanwhile: a line for each step of the sum, so that the
+        first few tiles fetch the whole of the next panel."""
+        line = CACHE_LINE // self.dtype.itemsize
+        few = compare(self.out, "icmp slt", i, literal(-(-self.width // line), "i64"))
+        part = self.at(following, self.op("mul", self.op("mul", i, self.depth), line))
+        return select(self.out, few, part, panel)
+
     def tile_place(
         self, number: Value, axes: Sequence[LoopAxis], per_line: Value, unit: int
     ) -> tuple[list[Value], Value, Value, Value]:
@@ -549,7 +573,7 @@ class _Strided(Positions):
         start = self.least(low, self.op("sub", end, unit))
         return line, start, low, self.op("add", start, unit)
 
-    def multiply(self, left: Value, right: Value, tile: Value) -> None:
+    def multiply(self, left: Value, right: Value, tile: Value, ahead: Value | None) -> None:
         plan = self.plan
         call_tile(
             self.e,
@@ -560,6 +584,7 @@ class _Strided(Positions):
             (tile, self.depth, self.is_first),
             self.left_list if plan.left_listed else None,
             self.right_list if plan.right_listed else None,
+            ahead,
         )
 
     def finish(

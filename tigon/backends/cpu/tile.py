@@ -7,8 +7,13 @@ from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import multiply_add
 from tigon.backends.llvm.lanes import spread
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value, element_type, vector_type, zero
+from tigon.backends.llvm.text import Function, Value, element_type, literal, vector_type, zero
 from tigon.base.dtypes import DType
+
+CACHE_LINE = 64
+
+# To be read, near but not nearest, data.
+_INTO_SECOND_CACHE = (literal(0, "i32"), literal(2, "i32"), literal(1, "i32"))
 
 
 def call_tile(
@@ -20,18 +25,21 @@ def call_tile(
     tile: tuple[Value, Value, Value],
     left_list: Value | None = None,
     right_list: Value | None = None,
+    ahead: Value | None = None,
 ) -> None:
     """Add the product of two operands to a tile of (rows, vectors).
 
     `left`: where its first element is, how far apart its rows and its steps of the sum lie.
     `right`: the same, without rows. `tile`: where it is, the steps of the sum, and whether it is to
-    be written anew. Where an operand's steps are uneven, a table lists them."""
+    be written anew. Where an operand's steps are uneven, a table lists them. `ahead`: memory that
+    is read next, of which a cache line is fetched with each step."""
     rows, vectors = shape
     element = element_type(dtype)
     name = f"tile_{element}_{rows}x{vectors}x{e.target.lanes(dtype.itemsize)}"
     name += "_left" if left_list else ""
     name += "_listed" if right_list else ""
-    listed = (left_list is not None, right_list is not None)
+    name += "_ahead" if ahead else ""
+    listed = (left_list is not None, right_list is not None, ahead is not None)
     e.out.call_helper(
         name,
         lambda name: emit_tile(name, e.target, dtype, rows, vectors, *listed),
@@ -40,6 +48,7 @@ def call_tile(
         *tile,
         *([left_list] if left_list else []),
         *([right_list] if right_list else []),
+        *([ahead] if ahead else []),
     )
 
 
@@ -51,6 +60,7 @@ def emit_tile(
     vectors: int,
     left_listed: bool,
     right_listed: bool,
+    fetches: bool,
 ) -> Function:
     """`name(left, stride, step, right, across, tile, depth, first)`: add to the tile, or store
     in it if `first`, the product of a left operand, whose element (row, k) is at row * stride + k *
@@ -67,10 +77,8 @@ def emit_tile(
         "i64 %depth",
         "i1 %first",
     ]
-    if left_listed:
-        parameters.append("ptr %left_list")
-    if right_listed:
-        parameters.append("ptr %right_list")
+    further = {"left_list": left_listed, "right_list": right_listed, "ahead": fetches}
+    parameters += [f"ptr %{name}" for name, is_given in further.items() if is_given]
     out = Function(name, parameters, "void")
     e = Emitter(out, (), target)
     lanes, element, size = target.lanes(dtype.itemsize), element_type(dtype), dtype.itemsize
@@ -98,6 +106,8 @@ def emit_tile(
 
     def body(k: Value, sums: list[Value]) -> list[Value]:
         across = step(right, k, "%right_list" if right_listed else "", "%across")
+        if fetches:
+            _fetch_line(out, k)
         columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
         start = step(left, k, "%left_list" if left_listed else "", "%step")
         made = []
@@ -116,3 +126,9 @@ def emit_tile(
     for place, value in zip(places, sums, strict=True):
         out.emit(f"store {value}, {at(tile, place)}, align {size}")
     return out
+
+
+def _fetch_line(out: Function, k: Value) -> None:
+    line = out.op(f"mul {k}, {CACHE_LINE}", "i64")
+    line = out.op(f"getelementptr i8, ptr %ahead, {line}", "ptr")
+    out.call_void("llvm.prefetch.p0", line, *_INTO_SECOND_CACHE)
