@@ -125,8 +125,8 @@ class Storage : public AtomicCounted<Storage> {
     failed.store(false, std::memory_order_relaxed);
   }
 
-  uint64_t version = 0;   // guarded by the caller's lock (Python's GIL)
-  bool shown = false;     // others were given its address; guarded likewise
+  uint64_t version = 0;  // guarded by the caller's lock (Python's GIL)
+  bool shown = false;    // others were given its address; guarded likewise
   // Whether whoever writes it counts that in `version`.
   bool counts_writes() { return !shown && !foreign() && owner() == this; }
 
