@@ -111,16 +111,16 @@ std::vector<ArrayRef> Prepared::arrays(Array* const* given) {
     stays = stays && storage.counts_writes();
     now.push_back({storage.id(), storage.version, given[index]->offset});
   }
-  for (const ArrayRef& array : made_) stays = stays && !array->storage->failed.load();
-  if (!stays || made_.empty() || now != seen_) {
+  Made& here = made_[given[0]->storage->device()];  // where it is stays valid
+  for (const ArrayRef& array : here.arrays) stays = stays && !array->storage->failed.load();
+  if (!stays || here.arrays.empty() || now != here.of) {
     std::vector<ArrayRef> made;
     run_program(*program, owner.ptr(), given, nullptr, count, made, nullptr, false);
     ++runs;
-    seen_ = std::move(now);
-    made_ = std::move(made);
+    here = {std::move(now), std::move(made)};
   }
   std::vector<ArrayRef> shared;
-  for (const ArrayRef& array : made_) shared.push_back(ArrayRef::borrow(array.get()));
+  for (const ArrayRef& array : here.arrays) shared.push_back(ArrayRef::borrow(array.get()));
   return shared;
 }
 

@@ -4,6 +4,7 @@
 #include <Python.h>
 #include <nanobind/nanobind.h>
 
+#include <map>
 #include <variant>
 #include <vector>
 
@@ -66,7 +67,7 @@ struct CommitStep {
 
 // What a program makes of arrays that mostly stay, such as weights in the order in which a
 // convolution reads them. It runs again when one of them was written or is another; whoever shares
-// it between calls shares what was made.
+// it between calls shares what was made, one for each device.
 class Prepared {
  public:
   nb::object owner;
@@ -83,8 +84,12 @@ class Prepared {
     bool operator==(const Seen&) const = default;
   };
 
-  std::vector<Seen> seen_;
-  std::vector<ArrayRef> made_;
+  struct Made {
+    std::vector<Seen> of;
+    std::vector<ArrayRef> arrays;
+  };
+
+  std::map<uint8_t, Made> made_;  // by device
 };
 
 struct PrepareStep {

@@ -128,38 +128,36 @@ def test_smaller_registers_and_wider_numbers() -> None:
     verify(FORWARD, convolution(1, 9, (4, 14), (3, 16)), float64)
 
 
-@pytest.mark.parametrize("filters", [20, 64])
-def test_the_gradient_of_weights(filters: int) -> None:
-    """Rows are filters, columns channels; the sum runs over places of padded images."""
-    n, c, x, y, u, v = 3, 32, 10, 11, 3, 3
+def weight_gradient(
+    batch: int, channels: int, places: tuple[int, int], kernel: tuple[int, int], filters: int
+) -> Axes:
+    """Images and cotangents channels last; the result as weights are."""
+    c, (x, y), (u, v), f = channels, places, kernel, filters
     tall, wide = x + u - 1, y + v - 1
-    axes: Axes = {
-        "f": (filters, 1, 0, c * u * v),
+    return {
+        "f": (f, 1, 0, c * u * v),
         "c": (c, 0, 1, u * v),
         "u": (u, 0, wide * c, v),
         "v": (v, 0, c, 1),
-        "n": (n, x * y * filters, tall * wide * c, 0),
-        "x": (x, y * filters, wide * c, 0),
-        "y": (y, filters, c, 0),
+        "n": (batch, x * y * f, tall * wide * c, 0),
+        "x": (x, y * f, wide * c, 0),
+        "y": (y, f, c, 0),
     }
-    plan = verify(("", "f", "cuv", "nxy"), axes)
+
+
+BACKWARD = ("", "f", "cuv", "nxy")
+
+
+@pytest.mark.parametrize("filters", [20, 64])
+def test_the_gradient_of_weights(filters: int) -> None:
+    """Rows are filters, columns channels; the sum runs over places of padded images."""
+    plan = verify(BACKWARD, weight_gradient(3, 32, (10, 11), (3, 3), filters))
     assert plan.right_listed and not plan.left_listed
 
 
 def test_few_channels_are_rows() -> None:
     """Three channels would leave most of a vector unused: filters are columns instead."""
-    n, c, x, y, u, v, f = 2, 3, 8, 9, 7, 7, 64
-    tall, wide = x + u - 1, y + v - 1
-    axes: Axes = {
-        "f": (f, 1, 0, c * u * v),
-        "c": (c, 0, 1, u * v),
-        "u": (u, 0, wide * c, v),
-        "v": (v, 0, c, 1),
-        "n": (n, x * y * f, tall * wide * c, 0),
-        "x": (x, y * f, wide * c, 0),
-        "y": (y, f, c, 0),
-    }
-    verify(("", "f", "cuv", "nxy"), axes)
+    verify(BACKWARD, weight_gradient(2, 3, (8, 9), (7, 7), 64))
 
 
 def test_batches_of_products() -> None:

@@ -10,6 +10,7 @@ import pytest
 import tigon as mx
 from tigon import autograd, gluon, nd
 from tigon.gluon import nn
+from tigon.program.cached_graph import Packs
 
 
 def network(**options: object) -> nn.HybridSequential:
@@ -27,20 +28,19 @@ def image(batch: int = 2) -> nd.NDArray:
     return nd.array(np.random.default_rng(batch).normal(size=(batch, 16, 12, 12)))
 
 
-def packs(net: nn.HybridSequential) -> list[object]:
-    """What is kept for the network."""
-    from tigon.program.cached_graph import Packs
-
+def packs(name: str) -> list[Packs]:
+    """What is kept for the network of that name."""
     return [
         found
         for found in gc.get_objects()
-        if isinstance(found, Packs) and net.name in found.compiled.program.name
+        if isinstance(found, Packs) and found.compiled.program.name == f"{name}_weights"
     ]
 
 
 def runs(net: nn.HybridSequential) -> int:
-    (only,) = packs(net)
-    return only.prepared.runs  # type: ignore[attr-defined]
+    (only,) = packs(net.name)
+    made: int = only.prepared.runs
+    return made
 
 
 def imperatively(net: nn.HybridSequential, x: nd.NDArray) -> np.ndarray:
@@ -91,26 +91,34 @@ def test_weights_that_others_may_write_are_packed_at_each_call() -> None:
         np.testing.assert_allclose(net(x).asnumpy(), imperatively(net, x), rtol=1e-5, atol=1e-5)
 
 
+def test_each_context_has_panels_of_its_own() -> None:
+    net, x = network(), image()
+    places = [mx.cpu(0), mx.cpu(1)]
+    net.collect_params().reset_ctx(places)
+    expected = imperatively(net, x)
+    for place in places * 3:
+        y = net(x.as_in_context(place))
+        assert y.context == place
+        np.testing.assert_allclose(y.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+    assert runs(net) == 2
+
+
 def test_recording_packs_within_its_programs() -> None:
     net, x = network(), image()
     with autograd.record():
         y = net(x)
     y.backward()
-    assert packs(net) == []
+    assert packs(net.name) == []
 
 
 def test_panels_go_with_the_network() -> None:
     net, x = network(), image()
     net(x).wait_to_read()
-    assert len(packs(net)) == 1
+    assert len(packs(net.name)) == 1
     name = net.name
     del net
     gc.collect()
-    assert not any(
-        name in repr(getattr(found, "compiled", ""))
-        for found in gc.get_objects()
-        if type(found).__name__ == "Packs"
-    )
+    assert packs(name) == []
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

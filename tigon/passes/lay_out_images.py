@@ -56,7 +56,7 @@ def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Val
     for (value, before, after), made in in_place.items():
         if made is value or not is_computed(value.node) or value.node.op.has_memory:
             continue
-        if not any(before) and not any(after):
+        if not before:
             plain.add(made)
             chosen.setdefault(value, (before, after, made))
         elif not _finishes_product(value, graph):
@@ -76,7 +76,7 @@ def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Val
         same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
         value = (node if same else node.replace(inputs)).outputs[0]
         before, after, made = chosen[output]
-        if not any(before) and not any(after):
+        if not before:
             places[made] = stored(value)
             return (places[made],)
         places[made] = stored(pad(value, before=before, after=after, value=0.0))
@@ -114,7 +114,7 @@ class _Layout:
         self.known: dict[Value, Order | None] = {}
         self.moved: dict[tuple[Value, Order], Value] = {}
         self.in_place: dict[tuple[Value, Border, Border], Value] = {}
-        """What is written down for a value, within which border."""
+        """What is written down for a value, within which border, if any."""
 
     def rule(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if not is_computed(node):
@@ -289,9 +289,10 @@ class _Layout:
         """An array of the elements of `value` in its order, within a border of zeros."""
         if value.node.op is transpose:  # one for all who ask
             value = self.moved.setdefault((value.node.inputs[0], value.node.attrs.axes), value)
-        key = (value, before, after)
+        bordered = any(before) or any(after)
+        key = (value, before, after) if bordered else (value, (), ())
         if key not in self.in_place:
-            if any(before) or any(after):
+            if bordered:
                 made = stored(pad(value, before=before, after=after, value=0.0))
             else:
                 made = value if _is_there(value) else stored(value)
@@ -381,11 +382,11 @@ class _Form(Frozen):
         kernel = "" if drops else left[-n:]
         places = left[-n:] if drops else left[-2 * n : -n]
         spread = node_window.inputs[0].node.inputs[0]
-        image = reshape(spread, shape=spread.shape[:-n])
-        if image.shape == spread.shape[:-n] and spread.node.op is reshape:
-            source = spread.node.inputs[0]
-            image = source if source.shape == image.shape else image
-        if image.ndim != len(left) - len(kernel) or not set(places) <= set(left):
+        shape = spread.shape[:-n]
+        image = spread.node.inputs[0] if spread.node.op is reshape else spread
+        if image.shape != shape:
+            image = reshape(spread, shape=shape)
+        if image.ndim != len(left) - len(kernel):
             return None
         summed_places = set(places) & (set(right) - set(out))
         if summed_places and summed_places != set(places):

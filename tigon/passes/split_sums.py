@@ -21,6 +21,7 @@ BLOCK = 1 << 13
 LONG_COLUMN = 1 << 10
 ROWS = 64
 """Of a block, at least."""
+MOST_BLOCKS = 1 << 12
 COLUMN_ELEMENTS = 1 << 14
 """Of a block of rows: what two reductions over the same rows find in a near cache."""
 
@@ -164,7 +165,7 @@ def _columns_in_blocks(node: Node, data: Value) -> Value | None:
         return None
     if rows < LONG_COLUMN or rows * columns < COLUMN_ELEMENTS * 4:
         return None
-    most = max(1, rows // max(ROWS, COLUMN_ELEMENTS // columns))
+    most = min(MOST_BLOCKS, rows // max(ROWS, COLUMN_ELEMENTS // columns))
     count = next((n for n in range(most, most // 4, -1) if rows % n == 0), 1)
     if count < 2:
         return None

@@ -104,7 +104,7 @@ class CpuBackend:
 
     @property
     def registers(self) -> Registers:
-        return self._compiler.target.file
+        return self._compiler.target.register_file
 
     @property
     def store(self) -> ObjectStore:

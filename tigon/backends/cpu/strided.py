@@ -185,9 +185,9 @@ def _tile(arranged: Arranged, target: Target) -> tuple[RowTile, float]:
     line, width = cost.extent(nest.rows[-1]), cost.extent(nest.columns[-1])
     lanes = target.lanes(nest.dtype.itemsize)
     vectors = _vectors_of(arranged, target)
-    tile, time = line_tile(line, width, lanes, target.file)
+    tile, time = line_tile(line, width, lanes, target.register_file)
     if vectors is not None:
-        tile, time = row_tile(line, width, lanes, target.file, vectors)
+        tile, time = row_tile(line, width, lanes, target.register_file, vectors)
     while tile.vectors * lanes > width:  # a panel begins early enough to stay inside
         tile = replace(tile, vectors=tile.vectors - 1)
     return tile, time

@@ -32,7 +32,7 @@ class Target(Frozen):
     converts_float16: bool = False
 
     @property
-    def file(self) -> Registers:
+    def register_file(self) -> Registers:
         return Registers(self.vector_bytes, self.registers)
 
     def lanes(self, itemsize: int) -> int:

@@ -154,18 +154,27 @@ def _data_windows(where: str, attrs: Any, data: Value, extents: Shape) -> Value:
 def _decompose(
     attrs: ConvolutionAttrs, data: Value, weight: Value, bias: Value | None = None
 ) -> Value:
+    last, single = _is_last("Convolution", attrs), _is_single(attrs)
+    labels = _Labels(attrs, last, single)
+    weight = _grouped_weight(weight, attrs, last, single)
+    return _convolved(attrs, data, weight, labels, labels.weight, labels.result, bias)
+
+
+def _convolved(
+    attrs: ConvolutionAttrs,
+    data: Value,
+    weight: Value,
+    labels: _Labels,
+    right: str,
+    out: str,
+    bias: Value | None,
+) -> Value:
+    """Windows of the data with a weight of labels `right`, whose filters may be on several axes."""
     where = "Convolution"
     last = _is_last(where, attrs)
     extents = _windows(where, attrs).extents(where, _spatial(last, data.shape))
-    single = _is_single(attrs)
-    labels = _Labels(attrs, last, single)
-    y = _contract(
-        _data_windows(where, attrs, data, extents),
-        _grouped_weight(weight, attrs, last, single),
-        left=labels.windows,
-        right=labels.weight,
-        out=labels.result,
-    )
+    windowed = _data_windows(where, attrs, data, extents)
+    y = _contract(windowed, weight, left=labels.windows, right=right, out=out)
     shape = _with_channels(last, data.shape[0], attrs.num_filter, extents)
     if not same_shape(y.shape, shape):
         y = _reshape(y, shape=shape)
@@ -298,10 +307,6 @@ class PanelAttrs(Frozen):
     layout: str | None = None
 
 
-class ConvolutionOfPanelsAttrs(ConvolutionAttrs, kw_only=True):
-    pass
-
-
 def _decompose_panels(attrs: PanelAttrs, weight: Value) -> Value:
     filters, *rest = weight.shape
     cut = _reshape(weight, shape=(filters // attrs.width, attrs.width, *rest))
@@ -330,25 +335,13 @@ def _panels_oracle(weight: np.ndarray, width: int, layout: str | None = None) ->
 def _decompose_over_panels(
     attrs: ConvolutionAttrs, data: Value, panels: Value, bias: Value | None = None
 ) -> Value:
-    where = "Convolution"
-    last = _is_last(where, attrs)
-    extents = _windows(where, attrs).extents(where, _spatial(last, data.shape))
     single = _is_single(attrs)
-    labels = _Labels(attrs, last, single)
-    summed = labels.windows[1 : labels.windows.index("x")] + (
-        "" if single else KERNEL[: len(attrs.kernel)]
-    )
+    labels = _Labels(attrs, _is_last("Convolution", attrs), single)
     if single:
         panels = _reshape(panels, shape=(*panels.shape[:2], panels.shape[-1]))
-    y = _contract(
-        _data_windows(where, attrs, data, extents),
-        panels,
-        left=labels.windows,
-        right=f"p{summed}f",
-        out=labels.result.replace("f", "pf"),
-    )
-    y = _reshape(y, shape=_with_channels(last, data.shape[0], attrs.num_filter, extents))
-    return y if bias is None else add(y, along(bias, y.ndim - 1 if last else 1, y.ndim))
+    summed = "".join(label for label in labels.windows if label in labels.weight)
+    out = labels.result.replace("f", "pf")
+    return _convolved(attrs, data, panels, labels, f"p{summed}f", out, bias)
 
 
 def _infer_over_panels(
@@ -657,7 +650,7 @@ convolution_over_panels = composite(
     "_convolution_over_panels",
     _decompose_over_panels,
     operands="data panels bias?",
-    attrs=ConvolutionOfPanelsAttrs,
+    attrs=ConvolutionAttrs,
     dtypes="fiu",
     infer=_infer_over_panels,
     differentiable=False,
