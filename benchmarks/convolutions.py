@@ -14,9 +14,7 @@ first; errors are the greatest distances from float64, as shares of the greatest
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import math
 import statistics
 import sys
@@ -25,7 +23,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import machine
@@ -33,12 +30,10 @@ import numpy as np
 import pages
 import peers
 import turns
-from processors import confine, processors
-from turns import Times
+from processors import confine
 from workloads import Row
 
 from tigon import _native, autograd, nd
-from tigon.base.files import write_file
 from tigon.base.progress import Progress
 from tigon.gluon import nn
 
@@ -468,11 +463,10 @@ def all_cases(only: str) -> Iterator[Case]:
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(turns.Beside):
     """One row as it was measured; the limit in microseconds."""
 
     name: str
-    times: dict[str, Times]
     limit: float
     error: float
     size: float
@@ -480,25 +474,8 @@ class Found:
     judged: bool
     rated: bool
 
-    @property
-    def best_other(self) -> str | None:
-        return turns.best_other(self.times)
-
-    @property
-    def ratio(self) -> float | None:
-        best = self.best_other
-        return None if best is None else self.times["tigon"].over(self.times[best])
-
     def json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "ratio": self.ratio,
-            "best other": self.best_other,
-            "ratio of the quickest turns": turns.quickest_ratio(self.times),
-            "limit": self.limit,
-            "error": self.error,
-            "microseconds": {name: list(each.turns) for name, each in self.times.items()},
-        }
+        return {"name": self.name, **self.figures(), "limit": self.limit, "error": self.error}
 
 
 COLUMNS = (
@@ -602,8 +579,8 @@ def measure(
     limits = limits.better(machine.measure(threads))
     found = [
         Found(
-            case.row.name,
             times,
+            case.row.name,
             limits.least(case.row.flops, case.row.size),
             case.errors["tigon"],
             case.row.size,
@@ -617,13 +594,11 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="rows whose name contains this")
-    parser.add_argument("--rounds", type=int, default=turns.ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each turn")
-    parser.add_argument("--threads", type=int, default=min(2, processors()))
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--write", type=Path, help="the page to write")
+    parser = pages.arguments(
+        __doc__,
+        rounds={"type": int, "default": turns.ROUNDS},
+        seconds={"type": float, "default": SECONDS, "help": "of each turn"},
+    )
     options = parser.parse_args()
     confine(options.threads)
     _native.set_num_threads(options.threads)
@@ -637,11 +612,7 @@ def main() -> None:
         goals(rows),
     ]
     lines = "\n\n".join("\n".join(part) for part in parts if part).split("\n")
-    print("\n".join(lines))
-    if options.json:
-        write_file(options.json, json.dumps([row.json() for row in rows], indent=1).encode())
-    if options.write:
-        pages.write(options.write, [EXPLANATION, *lines], "convolutions", "make bench-convolutions")
+    pages.tell(lines, rows, options, EXPLANATION, "convolutions")
 
 
 if __name__ == "__main__":

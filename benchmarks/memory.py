@@ -15,8 +15,6 @@ read a model from a file, as their users do.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -32,7 +30,7 @@ import pages
 import peers
 from networks import WORKS, Work
 from peers import mxnet_side
-from processors import confine, processors
+from processors import confine
 
 import tigon
 from tigon.base.files import write_file
@@ -273,13 +271,11 @@ hybridized* trains by record/backward/step. MXNet is hybridized with static memo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="rows whose name contains this")
-    parser.add_argument("--repeats", type=int, default=3, help="processes of each contestant")
-    parser.add_argument("--threads", type=int, default=min(2, processors()))
-    parser.add_argument("--mxnet", type=Path, help="a Python that has MXNet 1.9.1")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--write", type=Path, help="the page to write")
+    parser = pages.arguments(
+        __doc__,
+        repeats={"type": int, "default": 3, "help": "processes of each contestant"},
+        mxnet={"type": Path, "help": "a Python that has MXNet 1.9.1"},
+    )
     options = parser.parse_args()
     confine(options.threads)
     rows = measure(options.only, options.repeats, options.threads, options.mxnet)
@@ -288,11 +284,7 @@ def main() -> None:
     if peers.installed("torch") and "+cu" in peers.side("torch").VERSION:
         lines.append("- **PyTorch is its build for GPUs**, which holds more than the one without.")
     lines += ["", *table(rows)]
-    print("\n".join(lines))
-    if options.json:
-        write_file(options.json, json.dumps([row.json() for row in rows], indent=1).encode())
-    if options.write:
-        pages.write(options.write, [EXPLANATION, *lines], "memory", "make bench-memory")
+    pages.tell(lines, rows, options, EXPLANATION, "memory")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ greatest number: in training those of the first three losses.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -34,12 +32,10 @@ import peers
 import turns
 from description import Description
 from peers import mxnet_side
-from processors import confine, processors
-from turns import Times
+from processors import confine
 from workloads import LOOP, MOMENTUM, RATE, Row, tigon_steps
 
 from tigon import _native, nd
-from tigon.base.files import write_file
 from tigon.base.progress import Progress
 
 torch_side, jax_side, onnx_side, openvino_side = map(
@@ -281,22 +277,12 @@ def _with_mxnet(
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(turns.Beside):
     """One row as it was measured; the floor in microseconds."""
 
     work: Work
-    times: dict[str, Times]
     errors: dict[str, float]
     floor: float
-
-    @property
-    def best_other(self) -> str | None:
-        return turns.best_other(self.times)
-
-    @property
-    def ratio(self) -> float | None:
-        best = self.best_other
-        return None if best is None else self.times["tigon"].over(self.times[best])
 
     @property
     def distance(self) -> float:
@@ -312,15 +298,12 @@ class Found:
     def json(self) -> dict[str, Any]:
         return {
             "name": self.work.name,
-            "ratio": self.ratio,
-            "best other": self.best_other,
-            "ratio of the quickest turns": turns.quickest_ratio(self.times),
+            **self.figures(),
             "floor": self.floor,
             "distance": self.distance,
             "goal": self.work.goal and self.work.goal.text(),
             "met": self.verdict() == "met" if self.work.goal else None,
             "errors": self.errors,
-            "microseconds": {name: list(each.turns) for name, each in self.times.items()},
         }
 
 
@@ -388,18 +371,16 @@ def _measured(work: Work, rounds: int, seconds: float, threads: int, mxnet: Path
         times = turns.take_turns(made.row.contestants, rounds, seconds)
         peak = max(peak, machine.peak(threads))
     count = made.description.training if work.trains else made.description.forward
-    return Found(work, times, made.errors, 2 * count / peak / 1e3)
+    return Found(times, work, made.errors, 2 * count / peak / 1e3)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="rows whose name contains this")
-    parser.add_argument("--rounds", type=int, default=turns.ROUNDS)
-    parser.add_argument("--seconds", type=float, default=turns.SECONDS, help="of each turn")
-    parser.add_argument("--threads", type=int, default=min(2, processors()))
-    parser.add_argument("--mxnet", type=Path, help="a Python that has MXNet 1.9.1")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--write", type=Path, help="the page to write")
+    parser = pages.arguments(
+        __doc__,
+        rounds={"type": int, "default": turns.ROUNDS},
+        seconds={"type": float, "default": turns.SECONDS, "help": "of each turn"},
+        mxnet={"type": Path, "help": "a Python that has MXNet 1.9.1"},
+    )
     options = parser.parse_args()
     confine(options.threads)
     _native.set_num_threads(options.threads)
@@ -410,11 +391,7 @@ def main() -> None:
     limits = limits.better(machine.measure(options.threads))
     more = ["MXNet 1.9.1"] if options.mxnet else []
     lines = [*pages.conditions(limits, others, *more), "", *table(rows)]
-    print("\n".join(lines))
-    if options.json:
-        write_file(options.json, json.dumps([row.json() for row in rows], indent=1).encode())
-    if options.write:
-        pages.write(options.write, [EXPLANATION, *lines], "networks", "make bench-networks")
+    pages.tell(lines, rows, options, EXPLANATION, "networks")
 
 
 if __name__ == "__main__":

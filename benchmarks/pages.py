@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import machine
 import peers
+from processors import processors
 from turns import Times
 
 import tigon as mx
@@ -64,3 +68,31 @@ def write(path: Path, lines: Sequence[str], section: str, command: str) -> None:
         raise SystemExit(f"{path} has no place for {section}; add these lines:\n{begin}\n{end}")
     text = "\n".join(lines).strip()
     write_file(path, pattern.sub(lambda _: f"{begin}\n\n{text}\n\n{end}", old).encode())
+
+
+def arguments(description: str, **further: Any) -> argparse.ArgumentParser:
+    """What those programs are asked that measure rows and write them down. `further`: arguments of
+    their own."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    for name, given in further.items():
+        parser.add_argument(f"--{name}", **given)
+    parser.add_argument("--threads", type=int, default=min(2, processors()))
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--write", type=Path, help="the page to write")
+    return parser
+
+
+def tell(
+    lines: Sequence[str],
+    rows: Sequence[Any],
+    options: argparse.Namespace,
+    explanation: str,
+    section: str,
+) -> None:
+    """Print what was measured, and write it where `options` say."""
+    print("\n".join(lines))
+    if options.json:
+        write_file(options.json, json.dumps([row.json() for row in rows], indent=1).encode())
+    if options.write:
+        write(options.write, [explanation, *lines], section, f"make bench-{section}")

@@ -61,6 +61,30 @@ def quickest_ratio(times: Mapping[str, Times]) -> float | None:
     return times["tigon"].least / min(others) if others else None
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What was measured of one row, tigon's own turns among others."""
+
+    times: dict[str, Times]
+
+    @property
+    def best_other(self) -> str | None:
+        return best_other(self.times)
+
+    @property
+    def ratio(self) -> float | None:
+        best = self.best_other
+        return None if best is None else self.times["tigon"].over(self.times[best])
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "ratio": self.ratio,
+            "best other": self.best_other,
+            "ratio of the quickest turns": quickest_ratio(self.times),
+            "microseconds": {name: list(each.turns) for name, each in self.times.items()},
+        }
+
+
 def measure(row: Row, rounds: int) -> dict[str, Times]:
     check(row)
     if not row.busy:

@@ -70,6 +70,69 @@ def test_convolutions_and_their_gradients(case: int) -> None:
     assert lay_out_images(result, WIDE) is result
 
 
+def random_network(random: np.random.Generator) -> Graph:
+    """Convolutions among whatever else reads images: sums of two, joins, pooling, statistics,
+    slices, turned and flattened views."""
+    x = image("x", 2, 16, 12, 12)
+    inputs, images, others = [x], [x], []
+
+    def pick(*choices: object) -> object:
+        return choices[int(random.integers(len(choices)))]
+
+    for number in range(int(random.integers(3, 9))):
+        y = images[int(random.integers(len(images)))]
+        kind = pick("convolution", "convolution", "sum", "join", "pool", "scale", "view")
+        if kind == "convolution":
+            groups = pick(1, 1, y.shape[1])
+            filters = y.shape[1] if groups > 1 else pick(16, 32, 20)
+            w = image(f"w{number}", filters, y.shape[1] // groups, 3, 3)
+            inputs.append(w)
+            fields = {"pad": (1, 1), "stride": pick((1, 1), (2, 2)), "num_group": groups}
+            y = get("Convolution")(y, w, kernel=(3, 3), num_filter=filters, no_bias=True, **fields)
+        elif kind == "sum":
+            alike = [other for other in images if other.shape == y.shape]
+            y = y + alike[int(random.integers(len(alike)))]
+        elif kind == "join":
+            alike = [other for other in images if other.shape[2:] == y.shape[2:]]
+            y = get("concat")(y, alike[int(random.integers(len(alike)))], dim=1)
+        elif kind == "pool":
+            fields = {"kernel": (2, 2), "pad": (1, 1), "pool_type": pick("max", "sum")}
+            y = get("Pooling")(y, stride=pick((1, 1), (2, 2)), **fields)
+        elif kind == "scale":
+            s = image(f"s{number}", y.shape[1], 1, 1)
+            inputs.append(s)
+            y = get("relu")(y * s)
+        else:
+            others.append(
+                pick(
+                    get("sum")(y, axis=(0, 2, 3)),
+                    get("transpose")(y, axes=(0, 2, 3, 1)) * 2,
+                    get("Flatten")(y),
+                    get("slice_axis")(y, axis=1, begin=1, end=9) + 1,
+                    get("argmax")(y, axis=pick(1, 2)),
+                )
+            )
+            continue
+        images.append(y)
+    return (
+        with_gradients([images[-1]], inputs)
+        if number % 2
+        else Graph(inputs, [*images[1:], *others] or [x + 1])
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_networks(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    graph = primitives(random_network(random))
+    result = verify(lay_out_images(graph, WIDE))
+    assert [v.type for v in result.outputs] == [v.type for v in graph.outputs]
+    given = [random.integers(-1, 2, v.shape).astype("float32") for v in graph.inputs]
+    for found, wanted in zip(interpret(result, given), interpret(graph, given), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert lay_out_images(result, WIDE) is result
+
+
 def test_what_has_no_images_stays() -> None:
     x, w = image("x", 8, 64), image("w", 64, 64)
     graph = primitives(with_gradients([get("softmax")(get("dot")(x, w))], [x, w]))
