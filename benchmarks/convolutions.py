@@ -462,7 +462,7 @@ def all_cases(only: str) -> Iterator[Case]:
 # ------------------------------------------------------------------------------ figures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found(turns.Beside):
     """One row as it was measured; the limit in microseconds."""
 
@@ -579,14 +579,14 @@ def measure(
     limits = limits.better(machine.measure(threads))
     found = [
         Found(
-            times,
-            case.row.name,
-            limits.least(case.row.flops, case.row.size),
-            case.errors["tigon"],
-            case.row.size,
-            case.depthwise,
-            case.judged,
-            case.rated,
+            times=times,
+            name=case.row.name,
+            limit=limits.least(case.row.flops, case.row.size),
+            error=case.errors["tigon"],
+            size=case.row.size,
+            depthwise=case.depthwise,
+            judged=case.judged,
+            rated=case.rated,
         )
         for case, times in measured
     ]

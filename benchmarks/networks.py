@@ -276,7 +276,7 @@ def _with_mxnet(
 # ------------------------------------------------------------------------------ figures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found(turns.Beside):
     """One row as it was measured; the floor in microseconds."""
 
@@ -371,7 +371,7 @@ def _measured(work: Work, rounds: int, seconds: float, threads: int, mxnet: Path
         times = turns.take_turns(made.row.contestants, rounds, seconds)
         peak = max(peak, machine.peak(threads))
     count = made.description.training if work.trains else made.description.forward
-    return Found(times, work, made.errors, 2 * count / peak / 1e3)
+    return Found(times=times, work=work, errors=made.errors, floor=2 * count / peak / 1e3)
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def quickest_ratio(times: Mapping[str, Times]) -> float | None:
     return times["tigon"].least / min(others) if others else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Beside:
     """What was measured of one row, tigon's own turns among others."""
 

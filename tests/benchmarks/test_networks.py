@@ -190,7 +190,8 @@ kinds = [shape.depthwise for shape in CONVOLUTIONS]
 print(len(CONVOLUTIONS), len({shape.name for shape in CONVOLUTIONS}), sum(kinds))
 def times(ours):
     return {"tigon": Times((ours,), 0), "torch": Times((10.0,), 0), "openvino": Times((20.0,), 0)}
-quick = Found("a: " + FORWARD, times(5.0), 1.0, 0, 1.0, True, True, False)
+row = {"limit": 1.0, "error": 0, "size": 1.0, "judged": True, "rated": False}
+quick = Found(times=times(5.0), name="a: " + FORWARD, depthwise=True, **row)
 slow = replace(quick, name="b: " + DATA, times=times(20.0), depthwise=False)
 print(*convolutions.goals([quick, slow])[2:], sep="\\n")
 print(convolutions.rates([quick], 1.0), convolutions.goals([replace(quick, judged=False)]))
