@@ -70,7 +70,16 @@ class Message:
     ('conv', 1, [3, 4], False)
     """
 
-    __slots__ = ("_places", "_values", "index", "inside", "kind", "parent", "place", "source")
+    __slots__ = (
+        "_places",
+        "_values",
+        "as_field",
+        "as_item",
+        "begins_at",
+        "in_file",
+        "of_type",
+        "within",
+    )
 
     def __init__(
         self,
@@ -81,27 +90,27 @@ class Message:
         inside: str = "",
         index: int | None = None,
     ) -> None:
-        self.kind = kind
-        self.source = source
-        self.place = place
-        self.parent = parent
-        self.inside = inside
+        self.of_type = kind
+        self.in_file = source
+        self.begins_at = place
+        self.within = parent
+        self.as_field = inside
         """The name of the field that it is the value of."""
-        self.index = index
+        self.as_item = index
         self._values: dict[str, Any] = {}
         self._places: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        field = self.kind.by_name[name]
+        field = self.of_type.by_name[name]
         if name in self._values:
             value = self._values[name]
             return _flat(value) if field.is_repeated else value
         if field.is_repeated:
             return []
         if isinstance(field.kind, MessageType):
-            return Message(field.kind, self.source, self.place, self, name)
+            return Message(field.kind, self.in_file, self.begins_at, self, name)
         return field.default
 
     def has(self, name: str) -> bool:
@@ -111,9 +120,9 @@ class Message:
     def given(self) -> Iterator[tuple[Field, Any]]:
         """The fields that the file gives, with their values."""
         for name in self._values:
-            yield self.kind.by_name[name], getattr(self, name)
+            yield self.of_type.by_name[name], getattr(self, name)
 
-    def array(self, name: str, dtype: str) -> np.ndarray:
+    def numbers(self, name: str, dtype: str) -> np.ndarray:
         """The numbers of a repeated field; of packed ones on the wire no copy is made."""
         parts = self._values.get(name, [])
         if len(parts) == 1 and isinstance(parts[0], np.ndarray):
@@ -138,9 +147,9 @@ class Message:
             found = self._values[field.name]
             assert isinstance(found, Message)
             return found
-        self.source.count_message(place)
+        self.in_file.count_message(place)
         index = len(self._values.get(field.name, ())) if field.is_repeated else None
-        made = Message(field.kind, self.source, place, self, field.name, index)
+        made = Message(field.kind, self.in_file, place, self, field.name, index)
         self.put(field, made, place)
         return made
 
@@ -148,32 +157,37 @@ class Message:
         """One at the same place, of another kind if given, with these values; repeated fields are
         lists."""
         made = Message(
-            kind or self.kind, self.source, self.place, self.parent, self.inside, self.index
+            kind or self.of_type,
+            self.in_file,
+            self.begins_at,
+            self.within,
+            self.as_field,
+            self.as_item,
         )
         made._values = dict(values)
-        made._places = {name: self._places.get(name, self.place) for name in values}
+        made._places = {name: self._places.get(name, self.begins_at) for name in values}
         return made
 
-    def values(self) -> dict[str, Any]:
+    def all_values(self) -> dict[str, Any]:
         """What the file gives, by name."""
         return dict(self._values)
 
     @property
-    def path(self) -> str:
+    def full_path(self) -> str:
         """How errors name it: `layer[2].convolution_param`."""
         parts: list[str] = []
         message: Message | None = self
-        while message is not None and message.inside:
-            index = "" if message.index is None else f"[{message.index}]"
-            parts.append(message.inside + index)
-            message = message.parent
+        while message is not None and message.as_field:
+            index = "" if message.as_item is None else f"[{message.as_item}]"
+            parts.append(message.as_field + index)
+            message = message.within
         return ".".join(reversed(parts))
 
     def fail(self, message: str, field: str = "") -> NoReturn:
         """Raise an error at a field, or at the beginning of the message."""
-        place = self._places.get(field, self.place)
-        path = ".".join(part for part in (self.path, field) if part)
-        self.source.fail(place, message, path)
+        place = self._places.get(field, self.begins_at)
+        path = ".".join(part for part in (self.full_path, field) if part)
+        self.in_file.fail(place, message, path)
 
     def check(self, condition: object, message: str, field: str = "") -> None:
         """Raise an error at a field unless `condition` holds."""
@@ -181,7 +195,7 @@ class Message:
             self.fail(message, field)
 
     def __repr__(self) -> str:
-        return f"Message({self.kind.name}: {', '.join(self._values)})"
+        return f"Message({self.of_type.name}: {', '.join(self._values)})"
 
 
 def _flat(parts: list[Any]) -> list[Any]:

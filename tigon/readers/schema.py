@@ -41,6 +41,14 @@ _DEFAULTS: Mapping[str, Any] = {
     "bytes": b"",
 }
 
+RESERVED = frozenset(
+    """
+    all_values as_field as_item begins_at check child fail full_path given has in_file numbers
+    of_type put with_values within
+    """.split()
+)
+"""What messages say of themselves (`tigon/readers/message.py`): no field is called so."""
+
 
 class EnumType:
     """Words and their numbers."""
@@ -99,8 +107,9 @@ class MessageType:
 
     def add(self, field: Field) -> None:
         """Declare a field."""
-        if field.name in self.by_name or field.number in self.by_number:
-            raise InternalError(f"{self.name}: {field.name} {field.number} is declared twice")
+        is_taken = field.name in self.by_name or field.number in self.by_number
+        if is_taken or field.name in RESERVED:
+            raise InternalError(f"{self.name}: {field.name} {field.number} is taken already")
         self.by_name[field.name] = self.by_number[field.number] = field
 
     def __iter__(self) -> Iterator[Field]:

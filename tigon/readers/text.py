@@ -88,7 +88,7 @@ class _Reader:
     def _fail(self, expected: str, given: str | None = None, then: str = "") -> None:
         token = self.token if given is None else given
         shown = token if token is _END else f"'{token.splitlines()[0] if token else ''}'"
-        path = self.message.path if self.message is not None else ""
+        path = self.message.full_path if self.message is not None else ""
         self.source.fail(self.place, f"{expected}; given {shown:.60}{then}", path)
 
     def _take(self, mark: str) -> bool:
@@ -109,7 +109,7 @@ class _Reader:
                 return top
             if closing and self._take(closing[-1]):
                 closing.pop()
-                self.message = message.parent
+                self.message = message.within
                 field = ends_list.pop()
                 if field is not None and not self._take("]"):
                     if not self._take(","):
@@ -120,18 +120,18 @@ class _Reader:
                 continue
             if self.kind != "name":
                 wanted = "a field" if not closing else f"a field or '{closing[-1]}'"
-                self._fail(f"expected {wanted} of {message.kind.name}")
+                self._fail(f"expected {wanted} of {message.of_type.name}")
             self._field(message, closing, ends_list)
 
     def _field(self, message: Message, closing: list[str], ends_list: list[Field | None]) -> None:
-        field = message.kind.by_name.get(self.token)
+        field = message.of_type.by_name.get(self.token)
         if field is None:
-            near = difflib.get_close_matches(self.token[:60], message.kind.by_name, 1)
+            near = difflib.get_close_matches(self.token[:60], message.of_type.by_name, 1)
             then = f"; is '{near[0]}' meant?" if near else ""
-            self._fail(f"expected a field of {message.kind.name}", None, then)
+            self._fail(f"expected a field of {message.of_type.name}", None, then)
         assert field is not None
         if not field.is_repeated and message.has(field.name):
-            self._fail(f"expected each field of {message.kind.name} once", None, " again")
+            self._fail(f"expected each field of {message.of_type.name} once", None, " again")
         place = self.place
         self._advance()
         has_colon = self._take(":")

@@ -33,7 +33,7 @@ def read_wire(
     >>> from tigon.readers.schema import Schema
     >>> kind = Schema("message Blob\\n  name 1 string\\n  data 2 float*")["Blob"]
     >>> blob = read_wire(bytes.fromhex("0a0177 1208 0000803f 00000040"), kind, "weights")
-    >>> blob.name, blob.array("data", "float32")
+    >>> blob.name, blob.numbers("data", "float32")
     ('w', array([1., 2.], dtype=float32))
     >>> read_wire(bytes.fromhex("0a0177 120800"), kind, "weights")
     Traceback (most recent call last):
@@ -54,7 +54,7 @@ class _Reader:
         self.field = ""
 
     def _fail(self, message: str, place: int | None = None) -> None:
-        path = self.message.path if self.message is not None else ""
+        path = self.message.full_path if self.message is not None else ""
         path = ".".join(part for part in (path, self.field) if part)
         self.source.fail(self.at if place is None else place, message, path)
 
@@ -83,7 +83,7 @@ class _Reader:
         while True:
             while self.at == self.end and ends:
                 assert self.message is not None
-                self.message, self.end = self.message.parent, ends.pop()
+                self.message, self.end = self.message.within, ends.pop()
             if self.at == self.end:
                 return top
             message = self.message
@@ -93,7 +93,7 @@ class _Reader:
             number, form = tag >> 3, tag & 7
             if number == 0 or number >= 2**29 or form > FOUR_BYTES:
                 self._fail(f"expected a field; given number {number}, wire type {form}", place)
-            field = message.kind.by_number.get(number)
+            field = message.of_type.by_number.get(number)
             if field is None or (self.only is not None and field.name not in self.only):
                 self._skip(form, number)
                 continue
@@ -186,8 +186,8 @@ class _Reader:
     def _scalar(self, field: Field, value: int, place: int) -> Any:
         if field.kind == "bool":
             return value != 0
-        if field.kind == "int64" or (field.kind == "int32" and value >= 2**63):
-            value -= 2**64 if value >= 2**63 else 0
+        if value >= 2**63 and field.kind not in ("uint32", "uint64"):
+            value -= 2**64
         if isinstance(field.kind, EnumType):
             word = field.kind.words.get(value)
             if word is None:

@@ -79,21 +79,21 @@ class Transform:
         """Images (batch, channels, height, width) as the top has them, float32."""
         check(
             images.ndim == 4,
-            self._param.source.name,
+            self._param.in_file.name,
             f"transform_param: expected images of 4 axes; given shape {images.shape}",
         )
         images, mean = images.astype(np.float32), self.mean
         height, width = images.shape[2:]
         check(
             self.crop <= min(height, width),
-            self._param.source.name,
+            self._param.in_file.name,
             f"crop_size: expected at most {min(height, width)}; given {self.crop}",
         )
         fits = mean is None or mean.shape[1:] == (1, 1) or mean.shape == images.shape[1:]
         fits = fits and (mean is None or mean.shape[0] in (1, images.shape[1]))
         check(
             fits,
-            self._param.source.name,
+            self._param.in_file.name,
             f"mean: expected numbers for images of shape {images.shape[1:]}; given "
             f"{None if mean is None else mean.shape}",
         )
@@ -138,13 +138,13 @@ class Feed:
         folder: Callable[[str], str],
         seed: int,
     ) -> None:
-        self._source = layers[0].source.name if layers else "the network"
+        self._source = layers[0].in_file.name if layers else "the network"
         self.tops = [top for layer in layers for top in layer.top]
         self.draw = np.random.default_rng(seed)
         self._given = named(given, self.tops, self._source)
         self._parts = [_Part(layer, phase, raw, folder) for layer in layers]
         self._batches = self._of_arrays() if isinstance(self._given, Mapping) else self._of_others()
-        self._first: list[Any] | None = None
+        self._first: Arrays | None = None
         if isinstance(self._given, Mapping):
             for part in self._parts:
                 part.take(self._given)
@@ -156,14 +156,14 @@ class Feed:
             return {top: shape for part in self._parts for top, shape in part.shapes.items()}
         if self._first is None:
             self._first = self.next()
-        return {top: tuple(array.shape) for top, array in zip(self.tops, self._first, strict=True)}
+        return {top: tuple(array.shape) for top, array in self._first.items()}
 
-    def next(self) -> list[Any]:
-        """The arrays of the next batch, in the order of the tops."""
+    def next(self) -> Arrays:
+        """The arrays of the next batch, by top."""
         if self._first is not None:
             found, self._first = self._first, None
             return found
-        return next(self._batches)
+        return dict(zip(self.tops, next(self._batches), strict=True))
 
     def _of_arrays(self) -> Iterator[list[Any]]:
         while True:
@@ -202,9 +202,9 @@ class _Part:
     def __init__(self, layer: Message, phase: str, raw: bool, folder: Callable[[str], str]) -> None:
         self.layer = layer
         param = getattr(layer, RECORDS[layer.type].param)
-        has_size = "batch_size" in param.kind.by_name
+        has_size = "batch_size" in param.of_type.by_name
         self.size: int | None = param.batch_size if has_size else None
-        self.shuffles = "shuffle" in param.kind.by_name and param.shuffle
+        self.shuffles = "shuffle" in param.of_type.by_name and param.shuffle
         self.transform = None
         if raw and layer.has("transform_param"):
             self.transform = Transform(layer.transform_param, phase, folder)

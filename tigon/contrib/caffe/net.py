@@ -65,11 +65,12 @@ class Assembly:
     def __init__(
         self, net: Message, state: State, shapes: Mapping[str, Shape] | None = None
     ) -> None:
-        self.network = Network(shapes or {}, net.source.name)
+        self.network = Network(shapes or {}, net.in_file.name)
         self.blobs: dict[str, Blob] = {}
         self.outputs: list[str] = []
         self.losses: list[Any] = []
         self.data_layers: list[Message] = []
+        self.layers: list[Message] = []
         self._names: set[str] = set()
         with NameManager():
             for message in layers_of(net):
@@ -78,10 +79,11 @@ class Assembly:
         for top in self.network.shapes:
             check(
                 top in self.network.inputs,
-                net.source.name,
+                net.in_file.name,
                 f"shapes: '{top}' is no input; the inputs are {', '.join(self.network.inputs)}",
             )
-        net.check(self.blobs, f"no layer is there in phase {state.phase}")
+        net.check(self.blobs, f"expected layers in phase {state.phase}; none is there")
+        net.check(self.outputs, "expected a top that no layer reads; every one is read")
         if len(self.outputs) > len(self.network.inputs.keys() & self.outputs):
             self.outputs = [top for top in self.outputs if not self._is_input(top)]
 
@@ -90,6 +92,7 @@ class Assembly:
         return given is not None and self.blobs[top].symbol is given.symbol
 
     def _add(self, message: Message) -> None:
+        self.layers.append(message)
         record = _record_of(message)
         layer = Layer(self.network, message, self._name(message), self._bottoms(message), record)
         tops = layer.tops
@@ -189,12 +192,13 @@ def _check_count(layer: Layer, what: str, given: int, bounds: tuple[int, int]) -
     wanted = (
         f"{least}" if least == most else f"{least} or more" if most > 99 else f"{least} to {most}"
     )
-    layer.check(least <= given <= most, f"expected {wanted} {what}s; given {given}", what)
+    ending = "" if wanted == "1" else "s"
+    layer.check(least <= given <= most, f"expected {wanted} {what}{ending}; given {given}", what)
 
 
 class CaffeNet(SymbolBlock):
-    """A network of Caffe: a block whose inputs are what its data layers read, in order, and whose
-    outputs are the tops that no layer reads.
+    """A network of Caffe: a block whose inputs are what its data layers read and the outputs depend
+    on, in order, and whose outputs are the tops that no layer reads.
 
     `symbol` is the graph of the outputs, `blobs` has the symbol of every top by name, `objective`
     is the weighted sum of all losses or None, `input_shapes` has the shapes that the network was
@@ -214,11 +218,10 @@ class CaffeNet(SymbolBlock):
         for given in assembly.network.arrays.values():
             if given.name not in made:
                 made.update({given.name: _parameter(given)})
-        super().__init__(
-            sym.Group(group) if outputs is None else outputs,
-            [blob.symbol for blob in inputs.values()],
-            params=made,
-        )
+        outputs = sym.Group(group) if outputs is None else outputs
+        read = set(outputs.list_inputs())
+        inputs = {top: blob for top, blob in inputs.items() if top in read}
+        super().__init__(outputs, [blob.symbol for blob in inputs.values()], params=made)
         self.symbol = self._symbol
         self.network = assembly.network
         self.blobs = {top: blob.symbol for top, blob in assembly.blobs.items()}
@@ -227,7 +230,7 @@ class CaffeNet(SymbolBlock):
         self.input_shapes = {top: blob.shape for top, blob in inputs.items()}
         self.output_names = list(assembly.outputs)
         self.output_shapes = {top: assembly.blobs[top].shape for top in assembly.outputs}
-        self.data_layers = list(assembly.data_layers)
+        self.layer_messages = list(assembly.layers)
 
     def load_caffemodel(
         self, caffemodel: AnyPath, ctx: Any = None, allow_missing: bool = False

@@ -63,7 +63,7 @@ class Solver:
 
     def __init__(self, message: Message, net: AnyPath | None = None) -> None:
         self.message = message
-        self.source = message.source.name
+        self.source = message.in_file.name
         self.type = solver_type(message)
         message.check(
             self.type in RULES,
@@ -348,8 +348,7 @@ class _Run:
         """One iteration; its loss."""
         total = None
         for _ in range(self.iter_size):
-            batch = [array.as_in_context(self.ctx) if self.ctx else array for array in
-                     self.feed.next()]  # fmt: skip
+            batch = _chosen(self.feed.next(), self.block, self.ctx)
             with autograd.record():
                 loss = self.block(*batch)
             loss.backward()
@@ -371,6 +370,12 @@ class _Run:
         if norm > self.limit:
             for grad in grads:
                 grad *= self.limit / norm
+
+
+def _chosen(batch: Mapping[str, Any], block: CaffeNet, ctx: Any) -> list[Any]:
+    """Of a batch, what a network depends on."""
+    arrays = [batch[top] for top in block.input_names]
+    return arrays if ctx is None else [array.as_in_context(ctx) for array in arrays]
 
 
 def _paths(weights: Any) -> list[Any]:
@@ -402,8 +407,7 @@ class _TestRun:
         names = [*self.names, *(["loss of the network"] if self.has_loss else [])]
         totals: list[float] = [0.0] * len(names)
         for _ in range(self.batches):
-            batch = [array.as_in_context(self.ctx) if self.ctx else array for array in
-                     self.feed.next()]  # fmt: skip
+            batch = _chosen(self.feed.next(), self.block, self.ctx)
             found = self.block(*batch)
             found = found if isinstance(found, list) else [found]
             for place, array in enumerate(found):

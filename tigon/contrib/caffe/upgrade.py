@@ -69,7 +69,7 @@ _TRANSFORMS = "scale meanfile:mean_file cropsize:crop_size mirror"
 def _renamed(message: Message, words: str, kind: Any) -> Message:
     """Settings of another message, under their present names; those that may be several by now
     become lists."""
-    given, found = message.values(), {}
+    given, found = message.all_values(), {}
     for word in words.split():
         old, _, new = word.partition(":")
         field = kind.by_name[new or old]
@@ -81,7 +81,7 @@ def _renamed(message: Message, words: str, kind: Any) -> Message:
 
 def _specs(message: Message) -> list[Message]:
     """What V0 and V1 say of the arrays of a layer, array by array."""
-    given = message.values()
+    given = message.all_values()
     lists = {
         "name": list(given.get("param", [])),
         "share_mode": list(given.get("blob_share_mode", [])),
@@ -99,7 +99,7 @@ def _specs(message: Message) -> list[Message]:
 
 
 def _from_v1(message: Message) -> Message:
-    given = message.values()
+    given = message.all_values()
     if "layer" in given:
         return _from_v0(message, given["layer"])
     word = message.type
@@ -112,11 +112,11 @@ def _from_v1(message: Message) -> Message:
 
 
 def _from_v0(outer: Message, inner: Message) -> Message:
-    given = outer.values()
+    given = outer.all_values()
     values = {
         name: given[name] for name in ("bottom", "top", "include", "exclude") if name in given
     }
-    values |= {name: v for name, v in inner.values().items() if name in ("name", "blobs")}
+    values |= {name: v for name, v in inner.all_values().items() if name in ("name", "blobs")}
     if inner.type == "padding":
         return outer.with_values(
             values | {"type": "padding", "layer": inner}, LAYER
@@ -129,7 +129,7 @@ def _from_v0(outer: Message, inner: Message) -> Message:
         values[param] = _renamed(inner, words, LAYER.by_name[param].kind)
     if values["type"] in ("Data", "ImageData"):
         values["transform_param"] = _renamed(inner, _TRANSFORMS, _transform_kind())
-    specs = _specs(inner.with_values(inner.values()))
+    specs = _specs(inner.with_values(inner.all_values()))
     return outer.with_values(values | ({"param": specs} if specs else {}), LAYER)
 
 
@@ -143,7 +143,7 @@ def _without_padding(layers: list[Message]) -> list[Message]:
     found = []
     for layer in layers:
         if layer.type == "padding":
-            inner = layer.values()["layer"]
+            inner = layer.all_values()["layer"]
             layer.check(
                 len(layer.top) == len(layer.bottom) == 1, "expected one bottom and one top", "top"
             )
@@ -166,8 +166,8 @@ def _padded(layer: Message, bottom: str, pad: int) -> Message:
     )
     assert param is not None
     own = getattr(layer, param)
-    settings = own.with_values(own.values() | {"pad": [pad] if param[0] == "c" else pad})
-    return layer.with_values(layer.values() | {"bottom": [bottom], param: settings})
+    settings = own.with_values(own.all_values() | {"pad": [pad] if param[0] == "c" else pad})
+    return layer.with_values(layer.all_values() | {"bottom": [bottom], param: settings})
 
 
 def _with_transform(layer: Message) -> Message:
@@ -176,11 +176,11 @@ def _with_transform(layer: Message) -> Message:
     if param is None or not layer.has(param):
         return layer
     old = _renamed(getattr(layer, param), _TRANSFORMS_OF_DATA, _transform_kind())
-    if not old.values():
+    if not old.all_values():
         return layer
     transform = layer.transform_param
-    merged = transform.with_values(old.values() | transform.values())
-    return layer.with_values(layer.values() | {"transform_param": merged})
+    merged = transform.with_values(old.all_values() | transform.all_values())
+    return layer.with_values(layer.all_values() | {"transform_param": merged})
 
 
 _TRANSFORMS_OF_DATA = "scale mean_file crop_size mirror"

@@ -24,7 +24,7 @@ def shape_of_blob(blob: Message) -> Shape:
         return tuple(blob.shape.dim)
     if any(blob.has(extent) for extent in _OLD_SHAPE):
         return tuple(getattr(blob, extent) for extent in _OLD_SHAPE)
-    return (max(len(blob.array("data", "float32")), len(blob.array("double_data", "float64"))),)
+    return (max(len(blob.numbers("data", "float32")), len(blob.numbers("double_data", "float64"))),)
 
 
 def array_of_blob(blob: Message, wanted: Shape | None = None) -> np.ndarray:
@@ -34,7 +34,7 @@ def array_of_blob(blob: Message, wanted: Shape | None = None) -> np.ndarray:
     """
     given = shape_of_blob(blob)
     wide = blob.has("double_data")
-    numbers = blob.array("double_data", "float64") if wide else blob.array("data", "float32")
+    numbers = blob.numbers("double_data", "float64") if wide else blob.numbers("data", "float32")
     blob.check(
         all(extent >= 0 for extent in given) and prod(given) == numbers.size,
         f"expected {prod(given)} numbers of shape {given}; given {numbers.size}",
@@ -67,7 +67,7 @@ def read_layers(content: bytes, name: str) -> Iterator[tuple[str, list[Message]]
         )
     net = read_wire(content, kind, name, WEIGHTS)
     for layer in [*net.layers, *net.layer]:
-        inner = layer.layer if "layer" in layer.values() else layer  # of V0
+        inner = layer.layer if "layer" in layer.all_values() else layer  # of V0
         blobs = inner.blobs or layer.blobs
         if blobs:
             yield inner.name or layer.name, blobs

@@ -153,7 +153,8 @@ def find_greatest(layer: Layer) -> Sequence[Blob]:
     if is_along:
         found = values if param.out_max_val else places
         return [Blob(found, (*shape[:axis], count, *shape[axis + 1 :]))]
-    parts = [sym.expand_dims(part, axis=1) for part in (places, values)]
+    alike = sym.amp_multicast(places, values, num_outputs=2)
+    parts = [sym.expand_dims(part, axis=1) for part in alike]
     if not param.out_max_val:
         return [Blob(parts[0], (shape[0], 1, count))]
     return [Blob(sym.Concat(*parts, dim=1, name=layer.name), (shape[0], 2, count))]

@@ -27,7 +27,9 @@ def read_input(layer: Layer) -> Sequence[Blob]:
     shapes = shapes * len(layer.tops) if len(shapes) == 1 else shapes
     found = []
     for number, top in enumerate(layer.tops):
-        found.append(layer.input(top, shapes[number] if shapes else None, "an input of no shape"))
+        found.append(
+            layer.input(top, shapes[number] if shapes else None, "an input without a shape")
+        )
     return found
 
 

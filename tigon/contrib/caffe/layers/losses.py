@@ -115,7 +115,7 @@ def euclidean_loss(layer: Layer) -> Sequence[Blob]:
     return [Blob(half, ())]
 
 
-@layer("HingeLoss", "`one_hot`, `relu`", param="hinge_loss_param", bottoms=2, is_loss=True)
+@layer("HingeLoss", "`relu`, `pick`", param="hinge_loss_param", bottoms=2, is_loss=True)
 def hinge_loss(layer: Layer) -> Sequence[Blob]:
     (symbol, shape), (label, wanted) = layer.bottoms
     classes = prod(shape[1:])
@@ -124,10 +124,14 @@ def hinge_loss(layer: Layer) -> Sequence[Blob]:
         f"expected a label for each of {shape[0]} samples; given shape {wanted}",
         "bottom",
     )
-    chosen = sym.one_hot(sym.Reshape(sym.BlockGrad(label), shape=(-1,)), depth=classes)
-    margins = sym.relu(1.0 + sym.Reshape(symbol, shape=(-1, classes)) * (1.0 - 2.0 * chosen))
-    margins = sym.square(margins) if layer.param.norm == "L2" else margins
-    return [Blob(sym.mean(margins) * float(classes), ())]
+    rows = sym.Reshape(symbol, shape=(-1, classes))
+    own = sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
+    of_others, of_own, not_counted = (
+        sym.square(margin) if layer.param.norm == "L2" else margin
+        for margin in (sym.relu(1.0 + rows), sym.relu(1.0 - own), sym.relu(1.0 + own))
+    )
+    total = sym.sum(of_others, axis=1) + of_own - not_counted
+    return [Blob(sym.mean(total), ())]
 
 
 DISTANCE_EPSILON = 1e-4
@@ -201,7 +205,7 @@ def measure_accuracy(layer: Layer) -> Sequence[Blob]:
     mask = _mask(label, param)
     found = [Blob(_normalized(right, mask, "VALID", 1), ())]
     if len(layer.tops) == 2:
-        chosen = sym.one_hot(label, depth=classes)
+        chosen, right = sym.amp_multicast(sym.one_hot(label, depth=classes), right, num_outputs=2)
         if mask is not None:
             chosen = sym.broadcast_mul(chosen, sym.expand_dims(mask, axis=2))
         hits = sym.broadcast_mul(chosen, sym.expand_dims(right, axis=2))

@@ -46,6 +46,7 @@ class Network:
         self.inputs: dict[str, Blob] = {}
         self.arrays: dict[str, Given] = {}
         self.blobs_of: list[tuple[str, list[str]]] = []
+        self.symbols: dict[str, Any] = {}
         self.shared: dict[str, str] = {}
 
 
@@ -76,7 +77,7 @@ class Layer:
     def fail(self, message: str, field: str = "") -> NoReturn:
         """Raise an error at a setting of the layer, or at the layer."""
         said = f"layer '{self.message.name}' ({self.record.type}): {message}"
-        if field and self.record.param and field in self.param.kind.by_name:
+        if field and self.record.param and field in self.param.of_type.by_name:
             self.param.fail(said, field if self.param.has(field) else "")
         self.message.fail(said, field if self.message.has(field) else "")
 
@@ -150,10 +151,15 @@ class Layer:
     def _new(self, given: Given) -> Any:
         self.network.arrays[given.name] = given
         self.blobs.append(given.name)
-        attributes = (
-            {} if given.is_state else {"lr_mult": given.lr_mult, "wd_mult": given.decay_mult}
+        rates = {"lr_mult": given.lr_mult, "wd_mult": given.decay_mult}
+        symbol = sym.var(
+            given.name,
+            shape=given.shape,
+            init=given.initializer,
+            **({} if given.is_state else rates),
         )
-        return sym.var(given.name, shape=given.shape, init=given.initializer, **attributes)
+        self.network.symbols[given.name] = symbol
+        return symbol
 
     def _shared(self, known: str, given: Given, spec: Message) -> Any:
         first = self.network.arrays[known]
@@ -177,13 +183,7 @@ class Layer:
                 field,
             )
         self.blobs.append(known)
-        symbol = sym.var(
-            known,
-            shape=first.shape,
-            init=first.initializer,
-            lr_mult=first.lr_mult,
-            wd_mult=first.decay_mult,
-        )
+        symbol = self.network.symbols[known]
         return symbol if first.shape == given.shape else sym.Reshape(symbol, shape=given.shape)
 
     def _checked(self, shape: Shape) -> Shape:
@@ -196,7 +196,7 @@ class Layer:
         told = self.network.shapes.get(top, shape)
         if told is None:
             self.fail(
-                f"top '{top}': {wanted}, comes from you; give its shape, "
+                f"top '{top}' ({wanted}) is yours to give; say its shape by "
                 f"shapes={{'{top}': (batch, ...)}}",
                 "top",
             )

@@ -19,7 +19,7 @@ def _spatial(layer: Layer, field: str, ndim: int, default: int | None) -> Shape:
     given = getattr(param, field)
     if not isinstance(given, list):
         given = [given] if param.has(field) else []
-    if f"{name}_h" in param.kind.by_name and (param.has(f"{name}_h") or param.has(f"{name}_w")):
+    if f"{name}_h" in param.of_type.by_name and (param.has(f"{name}_h") or param.has(f"{name}_w")):
         layer.check(
             ndim == 2 and not given,
             f"{name}_h and {name}_w are for two spatial axes, without {field}",
