@@ -1,8 +1,9 @@
-"""Caffemodels of the tests' own, of each generation."""
+"""Files of the tests' own: caffemodels of each generation, and texts that are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,3 +37,10 @@ def caffemodel(layers: Layers, generation: int = 2, old_shape: bool = False) -> 
             own = content(1, inner)
         parts.append(content(2, own))
     return b"".join(parts)
+
+
+def refusals(name: str) -> list[tuple[str, str]]:
+    """Texts of a file beside this one, each with the error that it raises."""
+    _, *cases = (Path(__file__).parent / name).read_text().split("====\n")
+    pairs = [case.split("----\n") for case in cases]
+    return [(text, wanted.rstrip("\n")) for text, wanted in pairs]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.caffe.models import caffemodel
+from tests.caffe.models import caffemodel, refusals
 from tests.caffe.semantics import FORWARD
 from tigon import autograd, nd
 from tigon.contrib import caffe
@@ -290,17 +290,16 @@ def test_losses_are_weighed(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.asnumpy(), [wanted], rtol=1e-5)
 
 
-REFUSALS = (Path(__file__).parent / "refusals.txt").read_text().split("====\n")[1:]
-"""Networks that do not fit, and what is said of each."""
+REFUSALS = refusals("refused_networks.txt")
 
 
 @pytest.mark.parametrize("number", range(len(REFUSALS)))
 def test_networks_that_do_not_fit(number: int, tmp_path: Path) -> None:
-    text, wanted = REFUSALS[number].split("----\n")
+    text, wanted = REFUSALS[number]
     path = written(tmp_path, "net", text)
     with pytest.raises(mx.TigonError) as raised:
         caffe.load_net(path)
-    assert str(raised.value).replace(str(path), "net") == wanted.rstrip("\n")
+    assert str(raised.value).replace(str(path), "net") == wanted
 
 
 @pytest.mark.parametrize(
