@@ -100,6 +100,13 @@ class Assembly:
         is_silent = record.is_loss and not tops
         if not is_silent:  # Caffe makes a top of its own for a loss without one
             _check_count(layer, "top", len(tops), record.tops)
+        if layer.bottoms:
+            shape, least = layer.bottoms[0].shape, record.least_axes
+            layer.check(
+                len(shape) >= least,
+                f"expected a bottom of {least} or more axes; given shape {shape}",
+                "bottom",
+            )
         found = record.rule(layer)
         for name in message.bottom:
             if name in self.outputs:

@@ -70,12 +70,12 @@ def cut(layer: Layer) -> Sequence[Blob]:
     return found
 
 
-@layer("Split", "the bottom itself", tops=(1, ANY))
+@layer("Split", "the bottom itself", tops=(1, ANY), least_axes=0)
 def split(layer: Layer) -> Sequence[Blob]:
     return layer.bottoms * len(layer.tops)
 
 
-@layer("Silence", "nothing", bottoms=(1, ANY), tops=0)
+@layer("Silence", "nothing", bottoms=(1, ANY), tops=0, least_axes=0)
 def silence(layer: Layer) -> Sequence[Blob]:
     return []
 

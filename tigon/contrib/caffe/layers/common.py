@@ -103,10 +103,9 @@ def shift(layer: Layer) -> Sequence[Blob]:
     return [Blob(sym.broadcast_add(symbol, spread, name=layer.name), shape)]
 
 
-@layer("BatchNorm", "`contrib.SummedBatchNorm`", param="batch_norm_param")
+@layer("BatchNorm", "`contrib.SummedBatchNorm`", param="batch_norm_param", least_axes=2)
 def normalize_over_batch(layer: Layer) -> Sequence[Blob]:
     param, (symbol, shape) = layer.param, layer.bottoms[0]
-    layer.check(len(shape) >= 2, f"expected a bottom of 2 axes or more; given {shape}", "bottom")
     states = [
         layer.state(role, own)
         for role, own in (

@@ -105,7 +105,7 @@ def sigmoid_with_loss(layer: Layer) -> Sequence[Blob]:
 def euclidean_loss(layer: Layer) -> Sequence[Blob]:
     (left, shape), (right, other) = layer.bottoms
     layer.check(
-        shape[0] == other[0] and prod(shape) == prod(other),
+        shape[:1] == other[:1] and prod(shape) == prod(other),
         f"expected bottoms of as many numbers each; given {shape} and {other}",
         "bottom",
     )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tigon import sym
-from tigon.contrib.caffe.layers.record import ANY, Blob, Layer, layer
+from tigon.contrib.caffe.layers.record import ANY, Blob, Layer
+from tigon.contrib.caffe.layers.record import layer as any_layer
+
+layer = partial(any_layer, least_axes=0)
 
 
 def _one(layer: Layer, symbol: Any) -> Sequence[Blob]:
@@ -35,10 +39,9 @@ def rectify(layer: Layer) -> Sequence[Blob]:
     return _one(layer, sym.LeakyReLU(data, act_type="leaky", slope=slope, name=layer.name))
 
 
-@layer("PReLU", "`LeakyReLU` prelu", param="prelu_param")
+@layer("PReLU", "`LeakyReLU` prelu", param="prelu_param", least_axes=2)
 def rectify_with_learned_slopes(layer: Layer) -> Sequence[Blob]:
     symbol, shape = layer.bottoms[0]
-    layer.check(len(shape) >= 2, f"expected a bottom of 2 axes or more; given {shape}", "bottom")
     slopes = layer.array(
         "slope", () if layer.param.channel_shared else (shape[1],), layer.param.filler
     )

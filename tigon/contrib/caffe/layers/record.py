@@ -224,7 +224,8 @@ Rule = Callable[[Layer], Sequence[Blob]]
 
 class Record(NamedTuple):
     """A type of layer: its rule, the name of the message of its settings, how many bottoms and tops
-    it has, what it becomes (for the documentation), and whether its first top is a loss."""
+    it has, what it becomes (for the documentation), whether its first top is a loss, and how many
+    axes its first bottom has at least."""
 
     type: str
     rule: Rule
@@ -233,6 +234,7 @@ class Record(NamedTuple):
     tops: tuple[int, int]
     becomes: str
     is_loss: bool
+    least_axes: int
 
 
 ANY = 10**6
@@ -263,12 +265,13 @@ def layer(
     bottoms: int | tuple[int, int] = 1,
     tops: int | tuple[int, int] = 1,
     is_loss: bool = False,
+    least_axes: int = 1,
 ) -> Callable[[Rule], Rule]:
     """Declare the rule of a type of layer."""
 
     def declare(rule: Rule) -> Rule:
         counts = [(given, given) if isinstance(given, int) else given for given in (bottoms, tops)]
-        RECORDS[type] = Record(type, rule, param, *counts, becomes, is_loss)
+        RECORDS[type] = Record(type, rule, param, *counts, becomes, is_loss, least_axes)
         return rule
 
     return declare

@@ -46,7 +46,7 @@ def _geometry(layer: Layer) -> tuple[int, dict[str, Any]]:
     param, shape = layer.param, layer.bottoms[0].shape
     layer.same_shapes()
     layer.check(
-        3 <= len(shape) <= MOST_AXES + 2,
+        len(shape) <= MOST_AXES + 2,
         f"expected a bottom of 3 to {MOST_AXES + 2} axes (batch, channels, spatial); given {shape}",
         "bottom",
     )
@@ -91,7 +91,14 @@ def _each(layer: Layer, op: Any, arrays: list[Any], shape: Shape, fields: Any) -
     return found
 
 
-@layer("Convolution", "`Convolution`", param="convolution_param", bottoms=(1, ANY), tops=(1, ANY))
+@layer(
+    "Convolution",
+    "`Convolution`",
+    param="convolution_param",
+    bottoms=(1, ANY),
+    tops=(1, ANY),
+    least_axes=3,
+)
 def convolve(layer: Layer) -> Sequence[Blob]:
     batch, channels, *spatial = layer.bottoms[0].shape
     _, fields = _geometry(layer)
@@ -110,7 +117,12 @@ def convolve(layer: Layer) -> Sequence[Blob]:
 
 
 @layer(
-    "Deconvolution", "`Deconvolution`", param="convolution_param", bottoms=(1, ANY), tops=(1, ANY)
+    "Deconvolution",
+    "`Deconvolution`",
+    param="convolution_param",
+    bottoms=(1, ANY),
+    tops=(1, ANY),
+    least_axes=3,
 )
 def deconvolve(layer: Layer) -> Sequence[Blob]:
     batch, channels, *spatial = layer.bottoms[0].shape
