@@ -11,7 +11,7 @@ import pytest
 from tests.caffe.semantics import FORWARD
 from tigon import autograd, nd
 from tigon.contrib import caffe
-from tigon.contrib.caffe.layers import RECORDS
+from tigon.contrib.caffe.layers import RECORDS, REFUSED
 
 Shape = tuple[int, ...]
 NORMAL, POSITIVE, TWO = "normal", "positive", "classes of two"
@@ -253,3 +253,11 @@ def test_every_layer_has_a_case() -> None:
     data = {record.type for record in RECORDS.values() if record.bottoms == (0, 0)}
     special = {"Silence"}  # has no numbers
     assert {case.type for case in CASES} | special == (RECORDS.keys() - data) | {"Parameter"}
+
+
+def test_the_page_lists_every_layer() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "caffe.md").read_text()
+    in_order = sorted(RECORDS.values(), key=lambda record: record.type.lower())
+    rows = "\n".join(f"| `{record.type}` | {record.becomes} |" for record in in_order)
+    assert f"\n|---|---|\n{rows}\n\n" in page
+    assert ", ".join(f"`{name}`" for name in sorted(REFUSED)) in page

@@ -188,6 +188,7 @@ class Solver:
         return kind(
             l1=message.regularization_type == "L1",
             wd=message.weight_decay,
+            learning_rate=message.base_lr,
             lr_scheduler=self.rate,
             **constants,
         )
