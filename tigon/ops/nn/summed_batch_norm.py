@@ -150,8 +150,8 @@ summed_batch_norm = composite(
 batches, earlier ones weighted less, and the sum of these weights: Caffe's `BatchNorm`.
 
 In training, each channel is brought to mean 0 and deviation 1, and the sums advance:
-`sum = sum * momentum + batch`, where the variance counted is n / (n - 1) times that of the batch. In
-prediction, mean and variance are the sums divided by `weight_sum`, or 0 as long as that is 0.
+`sum = sum * momentum + batch`, where the variance counted is n / (n - 1) times that of the batch.
+In prediction, mean and variance are the sums divided by `weight_sum`, or 0 as long as that is 0.
 
 Parameters
 ----------
