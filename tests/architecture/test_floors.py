@@ -14,6 +14,7 @@ FLOORS = {
     "_native": 0,
     "context": 1,
     "ir": 1,
+    "readers": 1,
     "loop": 1,
     "ops": 2,
     "passes": 3,

@@ -29,6 +29,7 @@ from tigon.ops.nn.softmax import (
     softmin,
 )
 from tigon.ops.nn.sparseness import identity_attach_kl_sparse_reg
+from tigon.ops.nn.summed_batch_norm import summed_batch_norm
 
 __all__ = [
     "activation",
@@ -63,6 +64,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_output",
     "softmin",
+    "summed_batch_norm",
     "svm_output",
     "sync_batch_norm",
 ]
