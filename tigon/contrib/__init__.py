@@ -12,9 +12,9 @@ nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
 if TYPE_CHECKING:
-    from tigon.contrib import amp, tensorboard, text
+    from tigon.contrib import amp, cxxnet, tensorboard, text
 else:
-    parts = {part: f"tigon.contrib.{part}" for part in ("amp", "tensorboard", "text")}
+    parts = {part: f"tigon.contrib.{part}" for part in ("amp", "cxxnet", "tensorboard", "text")}
     imported_on_demand(globals(), parts)
 
-__all__ = ["amp", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
+__all__ = ["amp", "cxxnet", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
