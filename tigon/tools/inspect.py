@@ -4,8 +4,8 @@
 
 prints of each its format and version, its inputs and parameters (name, dtype, shape, bytes), how
 often each operator stands in it, and which of its operators are missing here, with their nodes and
-what to do. Nothing of a file is run, and no network is built from it. The program ends with status
-1 where a file cannot be read, and 0 otherwise.
+what to do. Nothing of a file is run, and no values are made. The program ends with status 1 where a
+file cannot be read, and 0 otherwise.
 """
 
 from __future__ import annotations

@@ -37,25 +37,26 @@ def node_of(image: Any, shape: Shape) -> Node:
     return Node(sym.reshape(image, shape=(0, -1)) if shape[:2] == (1, 1) else image, shape)
 
 
-class Parameter(NamedTuple):
-    """A tensor that is learnt: the words that settings may name it by, and its layer."""
+class Tensor(NamedTuple):
+    """What a layer holds: a parameter, or a state that no updater moves, which has no tags."""
 
+    symbol: Any
+    shape: tuple[int, ...]
     tags: tuple[str, ...]
+    """The words that settings may name it by."""
     layer: Layer
 
 
 class Built:
-    """The layers of a configuration, built one after another: `nodes` by number, `parameters` by
+    """The layers of a configuration, built one after another: `nodes` by number, `tensors` by
     name, `losses`, the nodes with a loss, and what these predict without a label."""
 
     def __init__(self, configuration: Configuration, batch_size: int, update_period: int) -> None:
         self.configuration = configuration
         self.place = configuration.place
         self.loss_scale = 1.0 / (batch_size * update_period)
-        self.parameters: dict[str, Parameter] = {}
+        self.tensors: dict[str, Tensor] = {}
         self.losses: dict[int, Any] = {}
-        self._variables: dict[tuple[int, str], Any] = {}
-        self._names: set[str] = {"data", "label"}
         self.fields, self.label_width = self._label_fields()
         self.input_shape = self._input_shape()
         self.nodes: dict[int, Node] = {0: self._input()}
@@ -147,25 +148,22 @@ class Built:
     ) -> Any:
         """A parameter of a layer, or of the one that it shares with; without tags it is none that
         is learnt by an updater."""
-        owner = layer.number if layer.primary is None else layer.primary
-        known = self._variables.get((owner, name))
-        if known is not None:
-            if known[1] != tuple(shape):
-                raise self.fail(
-                    layer, f"{name}: expected shape {known[1]}, that of the layer it shares with; "
-                    f"its input asks for {tuple(shape)}"
-                )  # fmt: skip
-            return known[0]
-        source = self.configuration.layers[owner]
-        whole = f"{source.name}_{name}"
-        if whole in self._names:
+        source = layer if layer.primary is None else self.configuration.layers[layer.primary]
+        whole, shape = f"{source.name}_{name}", tuple(shape)
+        known = self.tensors.get(whole)
+        if known is None:
+            symbol = sym.var(whole, shape=shape, init=init)
+            self.tensors[whole] = Tensor(symbol, shape, tuple(tags), source)
+            return symbol
+        if known.layer is not source or layer is source:
             raise self.fail(layer, f"a parameter is called {whole!r:.80} already; rename the layer")
-        self._names.add(whole)
-        symbol = sym.var(whole, shape=tuple(shape), init=init)
-        self._variables[owner, name] = (symbol, tuple(shape))
-        if tags:
-            self.parameters[whole] = Parameter(tuple(tags), source)
-        return symbol
+        if known.shape != shape:
+            raise self.fail(
+                layer,
+                f"{name}: expected shape {known.shape}, that of the layer it shares with; its "
+                f"input asks for {shape}",
+            )
+        return known.symbol
 
     def weight_init(self, layer: Layer, fan_in: int, fan_out: int, units: int) -> Any:
         """How a weight begins; `units`: what random_type = kaiming divides by."""
@@ -209,10 +207,10 @@ class Built:
     # -- building
 
     def _add(self, layer: Layer) -> None:
-        known = KINDS.get(layer.kind)
-        if known is None:
-            reason = _REFUSED.get(layer.kind, "there is no such layer")
-            raise self.fail(layer, f"{reason}; known are {', '.join(KINDS)}")
+        reason = reason_against(layer.kind)
+        if reason is not None:
+            raise self.fail(layer, reason)
+        known = KINDS[layer.kind]
         inputs = [self.nodes[number] for number in layer.inputs]
         self._check_counts(layer, known)
         if known.loops and layer.inputs != layer.outputs:
@@ -569,6 +567,14 @@ _REFUSED = {
     "insanity_max_pooling": "pooling at places that are drawn is not there; write max_pooling",
     "share": "expected share[name] with the name of a layer",
 }
+
+
+def reason_against(kind: str) -> str | None:
+    """Why there is no layer of a kind; None where there is one."""
+    if kind in KINDS:
+        return None
+    return f"{_REFUSED.get(kind, 'there is no such layer')}; known are {', '.join(KINDS)}"
+
 
 SETTINGS = (
     frozenset(

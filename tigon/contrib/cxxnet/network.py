@@ -58,7 +58,8 @@ class Network:
             raise self.place.fail(1, "expected layers between netconfig = start and = end")
         self._built = Built(configuration, self.batch_size, self.update_period)
         self.input_shape = self._built.input_shape
-        self.parameters = list(self._built.parameters)
+        learnt = {name: own for name, own in self._built.tensors.items() if own.tags}
+        self.parameters = list(learnt)
         self.sections = list(configuration.sections)
         self._outputs: dict[int, int] = {}
         """Node -> which output it is."""
@@ -68,7 +69,7 @@ class Network:
         self._updater = "sgd" if found is None else self.place.choice(found, _UPDATERS)
         self._tensors = {
             name: TensorSettings(own.tags, configuration.of_layer(own.layer), self.place)
-            for name, own in self._built.parameters.items()
+            for name, own in learnt.items()
         }
         self.module: Any = None
         self._tell_of_unknown_settings()

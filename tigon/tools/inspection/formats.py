@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tigon.tools.inspection import arrays, graphs, records
+from tigon.tools.inspection import arrays, configurations, graphs, records
 from tigon.tools.inspection.report import Format
 
-FORMATS: tuple[Format, ...] = (*arrays.FORMATS, *graphs.FORMATS, *records.FORMATS)
+FORMATS: tuple[Format, ...] = (
+    *arrays.FORMATS,
+    *graphs.FORMATS,
+    *records.FORMATS,
+    *configurations.FORMATS,
+)

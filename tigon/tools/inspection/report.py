@@ -124,10 +124,8 @@ def _row(tensor: Tensor) -> tuple[str, ...]:
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    filled = list(rows)
-    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    widths = [max(map(len, column)) for column in columns]
     return [
-        "  "
-        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in filled
+        "  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)
     ]
