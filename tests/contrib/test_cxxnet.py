@@ -662,6 +662,20 @@ def test_each_tensor_has_its_own_rate() -> None:
     np.testing.assert_allclose(after["f_bias"], [0.5, -0.5], rtol=1e-5)
 
 
+def test_a_second_fit_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """With the momentum and the number of updates of the first, and without a word."""
+    data, label = np.arange(12.0).reshape(4, 3) / 9, np.array([0, 1, 1, 0])
+    rest = "lr:schedule = factor\nlr:step = 3\nlr:factor = 0.5\neta = 0.1"
+    found = []
+    for rounds in ((4,), (1, 3)):
+        mx.random.seed(5)
+        net = network("layer[+1] = fullc:f\nnhidden = 2\nlayer[+0] = softmax", rest=rest)
+        for number in rounds:
+            net.fit((data, label), num_round=number)
+        found.append(net.module.get_params()[0]["f_wmat"].asnumpy())
+    assert (found[0] == found[1]).all() and not caplog.records
+
+
 def test_what_cannot_be_trained() -> None:
     net = network("layer[+1] = relu")
     with pytest.raises(mx.TigonError, match="fit: the network has no loss; add a layer such as"):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
+from tests.formats.test_files_of_the_past import node, variable
 from tests.formats.test_params import csr, listing, record, row_sparse
 from tigon import gluon, nd, sym
 from tigon.base.dtypes import bfloat16, to_memory
@@ -256,7 +257,16 @@ def graph_files() -> dict[str, dict[str, Any]]:
         lambda: sym.contrib.foreach(lambda d, t: (d - w, t), x, s)[0],
         lambda: x,
     )
+    past: dict[str, Any] = {"nodes": [variable("x"), variable("y")], "heads": [[5, 0]]}
+    for op, inputs, attributes in (
+        ("_Hypot", [0, 1], {}),
+        ("cast_storage", [2], {"stype": "row_sparse"}),
+        ("WarpCTC", [3, 1], {"label_length": "2", "input_length": "1"}),
+        ("_sample_uniform", [], {"shape": "(2, 3)", "low": "1"}),
+    ):
+        past["nodes"].append(node(op, f"n{len(past['nodes'])}", inputs, attributes))
     return {
+        "past": past,
         "loops": json.loads(sym.Group([rows, *last, *ends, chosen]).tojson()),
         "net": json.loads(net.tojson()),
         "old": old,

@@ -208,6 +208,14 @@ def test_real_files(name: str, expected: str) -> None:
     assert report.text().startswith(expected) and not report.missing
 
 
+def test_shapes_that_are_none_are_told_with_their_place() -> None:
+    content = graph().replace("(3, 0)", "(3, x)").encode()
+    with pytest.raises(
+        mx.TigonError, match=r"^x: at nodes\[1\]: variable 'fc_weight': expected a "
+    ):
+        inspect_content(memoryview(content), "x")
+
+
 def test_damaged_files_are_told_with_their_place(files: dict[str, bytes]) -> None:
     """2,000 of them: whatever is wrong, it is a sentence that begins with the file."""
     draw = random.Random(8)

@@ -251,17 +251,15 @@ class Network:
         train = self.iterator("data", without) if train is None else self._batches(train)
         evals = {name: self._batches(given) for name, given in evals.items()}
         module = self.init(train)
-        module.init_optimizer(kvstore=None, optimizer=self.optimizer())
+        if not module.optimizer_initialized:  # a second call goes on
+            module.init_optimizer(kvstore=None, optimizer=self.optimizer())
         counted, scores = self.metric(), []
         shown = self._integer("eval_train", 1)
         save = self._integer("save_model", 1)
         for number in range(1, (self.num_round if num_round is None else num_round) + 1):
-            module.fit(
-                train, eval_metric=counted, begin_epoch=number - 1, num_epoch=number, kvstore=None
-            )
+            module.run_round(train, number, counted)
             found = _named("train", counted.get_name_value()) if shown else {}
             for name, given in evals.items():
-                given.reset()
                 found.update(_named(name, module.score(given, self.metric())))
             scores.append(found)
             if model_dir is not None and save and number % save == 0:
@@ -312,6 +310,11 @@ class _Module(Module):
             context=network._context,
         )
         self._period, self._waiting = network.update_period, 0
+
+    def run_round(self, train: Any, number: int, metric: Any) -> None:
+        """A step for each batch, from the first one on."""
+        train.reset()
+        self._fit_epoch(train, number, metric, None, None)
 
     def _step(self, data_batch: Any, eval_metric: Any, monitor: Any) -> None:
         if self._period == 1:

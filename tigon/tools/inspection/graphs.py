@@ -36,7 +36,7 @@ def _describe_graph(content: memoryview, path: str) -> Report:
         if node.operator != "null":
             continue
         kind = _kind_of(node, uses)
-        (inputs if kind == "input" else parameters).append(_tensor(node, kind))
+        (inputs if kind == "input" else parameters).append(_tensor(node, kind, path))
     return Report(
         format="a graph of MXNet, -symbol.json",
         version=_version(version),
@@ -78,13 +78,13 @@ def _kind_of(node: symbol_json.Described, uses: set[str]) -> str:
     return "parameter" if begins or uses & _WEIGHTS else "input"
 
 
-def _tensor(node: symbol_json.Described, kind: str) -> Tensor:
+def _tensor(node: symbol_json.Described, kind: str, path: str) -> Tensor:
     given = node.attributes
     try:
         dtype = read_dtype(node.name, given.get("__dtype__"))
         shape = read_shape(node.name, given.get("__shape__"))
     except TigonError as error:
-        raise TigonError(f"{node.place}: {error}") from None
+        raise TigonError(f"{path}: at {node.place}: {error}") from None
     notes = [kind] if kind == "state" else []
     notes += [f"{key.strip('_')} {given[key]}" for key in ("__init__",) if key in given]
     return Tensor(node.name, "?" if dtype is None else dtype.name, shape, ", ".join(notes))
