@@ -226,6 +226,12 @@ def test_input_shapes_that_are_none() -> None:
         cxxnet.loads("netconfig=start\nlayer[+1] = relu\nnetconfig=end")
 
 
+def test_errors_stay_short_whatever_a_layer_is_called() -> None:
+    with pytest.raises(mx.TigonError) as told:
+        network(f"layer[+1] = {'x' * 9000}:{'y' * 9000}")
+    assert len(str(told.value)) < 600
+
+
 def test_settings_that_nobody_knows_are_told() -> None:
     with pytest.warns(UserWarning, match=r"line 3: settings that cxxnet .*: nhiden \(line 3\)$"):
         network("layer[+1] = relu\nnhiden = 2")

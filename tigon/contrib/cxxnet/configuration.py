@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tigon.base.frozen import Frozen
 from tigon.contrib.cxxnet.text import Place, Setting, settings_of
@@ -68,19 +68,17 @@ class Configuration:
 
     # -- questions
 
-    def of_layer(self, layer: Layer) -> Iterator[Setting]:
-        """All that is set for a layer: what is set for the whole first, its own last."""
-        source = layer.number if layer.primary is None else layer.primary
-        yield from self.settings
-        yield from self._own[source]
-
     def own(self, layer: Layer) -> Sequence[Setting]:
         """What stands below a layer."""
         return self._own[layer.number]
 
     def last(self, name: str) -> Setting | None:
         """What is set last for the whole under this name."""
-        return last_of(self.settings, name)
+        found = None
+        for setting in self.settings:
+            if setting.name == name:
+                found = setting
+        return found
 
     # -- reading
 
@@ -212,15 +210,6 @@ class Configuration:
             known = _listed(self._nodes)
             raise self.place.fail(line, f"node {name!r:.80} is not known; there are {known}")
         return self._nodes[name]
-
-
-def last_of(settings: Iterable[Setting], name: str) -> Setting | None:
-    """The setting of this name that counts, which is the last one."""
-    found = None
-    for setting in settings:
-        if setting.name == name:
-            found = setting
-    return found
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:

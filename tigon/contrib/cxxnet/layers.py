@@ -4,12 +4,12 @@ channel and one row is a matrix, (batch, width), here."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tigon import initializer, sym
 from tigon.contrib.cxxnet import updaters
-from tigon.contrib.cxxnet.configuration import Configuration, Layer, last_of
+from tigon.contrib.cxxnet.configuration import Configuration, Layer
 from tigon.contrib.cxxnet.text import Setting
 
 Shape = tuple[int, int, int]
@@ -57,6 +57,10 @@ class Built:
         self.loss_scale = 1.0 / (batch_size * update_period)
         self.tensors: dict[str, Tensor] = {}
         self.losses: dict[int, Any] = {}
+        self._common = last_of_each(
+            setting for setting in configuration.settings if without_tag(setting.name) in SETTINGS
+        )
+        self._settings: dict[int, dict[str, Setting]] = {}
         self.fields, self.label_width = self._label_fields()
         self.input_shape = self._input_shape()
         self.nodes: dict[int, Node] = {0: self._input()}
@@ -112,11 +116,21 @@ class Built:
 
     def fail(self, layer: Layer, message: str) -> Exception:
         """The error to raise: where the layer stands, and its kind and name."""
-        return self.place.fail(layer.line, f"{layer.kind} '{layer.name:.80}': {message}")
+        return self.place.fail(layer.line, f"{layer.kind:.80} '{layer.name:.80}': {message}")
+
+    def settings(self, layer: Layer) -> dict[str, Setting]:
+        """All that counts for a layer by name, in the order in which it was said: what is set for
+        the whole, and its own, or that of the layer it shares with."""
+        number = layer.number if layer.primary is None else layer.primary
+        found = self._settings.get(number)
+        if found is None:
+            own = self.configuration.own(self.configuration.layers[number])
+            found = self._settings[number] = last_of_each((*self._common.values(), *own))
+        return found
 
     def setting(self, layer: Layer, name: str) -> Setting | None:
         """What counts for a layer under a name."""
-        return last_of(self.configuration.of_layer(layer), name)
+        return self.settings(layer).get(name)
 
     def integer(self, layer: Layer, name: str, default: int, least: int = 0) -> int:
         found = self.setting(layer, name)
@@ -133,12 +147,12 @@ class Built:
         words = {"kernel": ("kernel_size", "kernel_height", "kernel_width"),
                  "pad": ("pad", "pad_y", "pad_x")}[name]  # fmt: skip
         found = [default, default]
-        for setting in self.configuration.of_layer(layer):
+        for setting in self.settings(layer).values():
             if setting.name in words:
-                value = self.place.integer(setting, least)
-                place = words.index(setting.name)
-                found = [value, value] if place == 0 else found
-                found[place - 1 if place else 0] = value
+                value, place = self.place.integer(setting, least), words.index(setting.name)
+                found[slice(place - 1, place) if place else slice(2)] = [value] * (
+                    1 if place else 2
+                )
         return found[0], found[1]
 
     # -- what layers are made of
@@ -567,6 +581,31 @@ _REFUSED = {
     "insanity_max_pooling": "pooling at places that are drawn is not there; write max_pooling",
     "share": "expected share[name] with the name of a layer",
 }
+
+
+def last_of_each(settings: Iterable[Setting]) -> dict[str, Setting]:
+    """The last setting of each name, in their order.
+
+    >>> found = last_of_each([Setting("a", "1"), Setting("b", "2"), Setting("a", "3")])
+    >>> [(setting.name, setting.value) for setting in found.values()]
+    [('b', '2'), ('a', '3')]
+    """
+    found: dict[str, Setting] = {}
+    for setting in settings:
+        found.pop(setting.name, None)
+        found[setting.name] = setting
+    return found
+
+
+def without_tag(name: str) -> str:
+    """The name of a setting without the tensor that it is for.
+
+    >>> without_tag("wmat:lr"), without_tag("bias:eta:step"), without_tag("nhidden")
+    ('lr', 'lr:step', 'nhidden')
+    """
+    for tag in ("wmat", "bias", "gamma", "beta"):
+        name = name.removeprefix(f"{tag}:")
+    return "lr:" + name[4:] if name.startswith("eta:") else name
 
 
 def reason_against(kind: str) -> str | None:

@@ -13,7 +13,7 @@ from tigon.base import check
 from tigon.base.files import AnyPath
 from tigon.contrib.cxxnet import iterators, layers, metrics
 from tigon.contrib.cxxnet.configuration import Configuration, Section
-from tigon.contrib.cxxnet.layers import Built
+from tigon.contrib.cxxnet.layers import Built, without_tag
 from tigon.contrib.cxxnet.metrics import Metric
 from tigon.contrib.cxxnet.text import Setting
 from tigon.contrib.cxxnet.updaters import UPDATERS, TensorSettings
@@ -68,7 +68,7 @@ class Network:
         found = configuration.last("updater")
         self._updater = "sgd" if found is None else self.place.choice(found, _UPDATERS)
         self._tensors = {
-            name: TensorSettings(own.tags, configuration.of_layer(own.layer), self.place)
+            name: TensorSettings(own.tags, self._built.settings(own.layer).values(), self.place)
             for name, own in learnt.items()
         }
         self.module: Any = None
@@ -115,7 +115,9 @@ class Network:
         unknown = [
             setting
             for setting in (*self.configuration.settings, *own)
-            if _plain(setting.name) not in known and setting.name not in iterators.SETTINGS
+            if without_tag(setting.name) not in known
+            and setting.name not in iterators.SETTINGS
+            and not re.match(r"(metric|label_vec)(\[|$)", setting.name)
         ]
         unknown += [
             setting
@@ -333,12 +335,3 @@ class _Module(Module):
 
 def _named(prefix: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
     return {f"{prefix}-{name}": value for name, value in pairs}
-
-
-def _plain(name: str) -> str:
-    """The name of a setting without the tensor that it is for."""
-    if re.match(r"(metric|label_vec)(\[|$)", name):
-        return "dev"
-    for tag in ("wmat", "bias", "gamma", "beta"):
-        name = name.removeprefix(f"{tag}:")
-    return "lr:" + name[4:] if name.startswith("eta:") else name

@@ -124,5 +124,6 @@ def _tokens(text: str, place: Place) -> Iterator[_Token]:
         elif kind == "equals":
             yield _Token("=", line, True)
         touches = kind in ("line", "lines", "word")
-        line += len(re.findall(r"\r\n|\n|\r", match.group()))
+        if kind in ("end", "lines"):
+            line += len(re.findall(r"\r\n|\n|\r", match.group()))
         at = match.end()
