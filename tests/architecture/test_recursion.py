@@ -143,6 +143,7 @@ ONE_OF_A_KIND = {
     "gluon.block.hybrid.HybridBlock.explain": "the cache's",
     "gluon.function.CompiledFunction.explain": "the cache's",
     "gluon.train_step.TrainStep.explain": "the cache's",
+    "contrib.cxxnet.iterators.Centred.reset": "that of the iterator of a file",
     "io.around.PrefetchingIter.reset": "that of its loaders",
     "io.around.ResizeIter.reset": "iterators that the user has put into each other by hand",
     "image.iterator.ImageSource.read": "that of a file",

@@ -13,9 +13,9 @@ nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
 if TYPE_CHECKING:
-    from tigon.contrib import amp, caffe, tensorboard, text
+    from tigon.contrib import amp, caffe, cxxnet, tensorboard, text
 else:
-    parts = {part: f"tigon.contrib.{part}" for part in ("amp", "caffe", "tensorboard", "text")}
-    imported_on_demand(globals(), parts)
+    names = ("amp", "caffe", "cxxnet", "tensorboard", "text")
+    imported_on_demand(globals(), {part: f"tigon.contrib.{part}" for part in names})
 
-__all__ = ["amp", "caffe", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
+__all__ = ["amp", "caffe", "cxxnet", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]

@@ -63,10 +63,10 @@ FP16_FP32_FUNCS = [
         _backward_Convolution_weight _backward_LinearRegressionOutput
         _backward_LogisticRegressionOutput _backward_MAERegressionOutput _backward_MakeLoss
         _backward_Pooling_max _backward_Pooling_sum _backward_ROIAlign _backward_SoftmaxOutput
-        _backward_standardize _backward_SVMOutput _broadcast _cast_like _checked_index
+        _backward_standardize _backward_SVMOutput _beside_loss _broadcast _cast_like _checked_index
         _chosen_places _cond _contract _convolution_over_panels _convolution_panels _copyto
-        _detach _direction _foreach _gather_nd
-        _gather_nd_backward _gelu _histogram _identity_with_attr_like_rhs _in_real_numbers _index
+        _detach _direction _foreach _gather_nd _gather_nd_backward _gelu _histogram
+        _identity_with_attr_like_rhs _in_real_numbers _index _insanity
         _inverse_or_zero _iota _join _matrix_triangle _mirrored_triangle _normal_cdf
         _one_minus_square _order _own_gradient _pad _pick _pooling_max _pooling_sum
         _products_of_others _products_of_pairs _reduce_argmax _reduce_argmin _reduce_max _reduce_min
@@ -108,7 +108,7 @@ FP32_FUNCS = [
         _contrib_MultiBoxDetection _contrib_MultiBoxPrior _contrib_MultiBoxTarget
         _contrib_SummedBatchNorm _contrib_SyncBatchNorm CTCLoss Custom GroupNorm
         IdentityAttachKLSparseReg InstanceNorm L2Normalization LayerNorm log_softmax LRN make_loss
-        MakeLoss softmax softmax_cross_entropy SoftmaxActivation
+        MakeLoss softmax softmax_cross_entropy SoftmaxActivation WarpCTC
     """.split(),
 ]
 """Compute in float32, lest they overflow or lose their digits."""
