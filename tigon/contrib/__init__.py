@@ -1,4 +1,5 @@
-"""`mx.contrib`: operators of the group `contrib`, on arrays and on symbols; texts."""
+"""`mx.contrib`: operators of the group `contrib`, on arrays and on symbols; texts; models in
+ONNX's format."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
 if TYPE_CHECKING:
-    from tigon.contrib import amp, tensorboard, text
+    from tigon.contrib import amp, onnx, tensorboard, text
 else:
-    parts = {part: f"tigon.contrib.{part}" for part in ("amp", "tensorboard", "text")}
+    parts = {part: f"tigon.contrib.{part}" for part in ("amp", "onnx", "tensorboard", "text")}
     imported_on_demand(globals(), parts)
 
-__all__ = ["amp", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
+__all__ = ["amp", "nd", "ndarray", "onnx", "sym", "symbol", "tensorboard", "text"]
