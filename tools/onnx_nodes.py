@@ -108,7 +108,9 @@ def natively(symbol: Any, arrays: Mapping[str, Any]) -> list[np.ndarray]:
         if not isinstance(array, nd.NDArray):
             array = nd.array(np.asarray(array, _plain(array)), dtype=dtype)
         given[name] = array
-    return [each.asnumpy() for each in symbol.eval(**given)]
+    states = {name: given.pop(name) for name in symbol.list_auxiliary_states()}
+    bound = symbol.bind(None, given, grad_req="null", aux_states=states)
+    return [each.asnumpy() for each in bound.forward()]
 
 
 def _plain(array: np.ndarray) -> Any:

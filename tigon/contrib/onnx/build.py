@@ -61,21 +61,50 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
         return x
     if is_known(*shape):
         return op._reshape(x, shape=tuple(int(extent) for extent in shape))
-    codes: list[int] = []
-    for position, extent in enumerate(shape):
-        if is_known(extent):
-            check(extent, "reshape", f"an extent of 0 beside open ones in {shape}")
-            codes.append(int(extent))
-        elif position < x.ndim and same(extent, x.shape[position]):
-            codes.append(0)
-        else:
-            codes.append(-1)
-    if codes.count(-1) > 1:
-        raise TigonError(
-            f"reshape: {x.shape} to {shape}: more than one extent is open that is none of the "
-            "operand's in its place; give shapes={'input': (...)}"
-        )
-    return op.Reshape(x, shape=tuple(codes))
+    codes = [
+        int(extent)
+        if is_known(extent)
+        else 0
+        if position < x.ndim and same(extent, x.shape[position])
+        else -1
+        for position, extent in enumerate(shape)
+    ]
+    if codes.count(-1) < 2 and not any(is_known(n) and n == 0 for n in shape):
+        return op.Reshape(x, shape=tuple(codes))
+    return _regrouped(x, shape)
+
+
+_REST, _MERGED, _SPLIT = -2, -3, -4
+"""Codes of MXNet's reshape: all that is left, two axes as one, one as two."""
+
+
+def _regrouped(x: Value, shape: tuple[Any, ...]) -> Value:
+    """A reshape with several open extents: what is between equal axes at both ends becomes one
+    axis, and that what is wanted."""
+    least = min(x.ndim, len(shape))
+    first = next((i for i in range(least) if not same(x.shape[i], shape[i])), least)
+    last = next(
+        (i for i in range(least - first) if not same(x.shape[-1 - i], shape[-1 - i])),
+        least - first,
+    )
+    lead = (0,) * first
+    middle = x.ndim - first - last
+    wanted = list(shape[first : len(shape) - last])
+    if not middle:
+        x, middle = op.expand_dims(x, axis=first), 1
+    for _ in range(middle - 1):
+        x = op.Reshape(x, shape=(*lead, _MERGED, _REST))
+    if not wanted:
+        return op.squeeze(x, axis=(first,))
+    for position, extent in enumerate(wanted[:-1], first):
+        rest = wanted[position - first + 1 :]
+        parts = [int(n) if is_known(n) else -1 for n in (extent, prod(rest))]
+        if parts == [-1, -1] or 0 in parts:
+            raise TigonError(
+                f"reshape: {x.shape} to {shape}: an axis falls into several extents that are open"
+            )
+        x = op.Reshape(x, shape=((0,) * position + (_SPLIT, *parts, _REST)))
+    return x
 
 
 def transpose(x: Value, axes: Sequence[int]) -> Value:
@@ -96,25 +125,40 @@ def expand(x: Value, shape: Sequence[Any], reader: Any) -> Value:
         return x
     if is_known(*shape):
         return op._broadcast(x, shape=tuple(int(extent) for extent in shape))
-    like = reader.like(shape)
-    if like is None:
-        raise TigonError(
-            f"expand: {x.shape} to {shape}: no array of the graph has this shape to be like; "
-            "give shapes={'input': (...)}"
-        )
-    return op.broadcast_add(x, op.zeros_like(cast(like, x.dtype.name)))
+    if x.dtype.kind == "b":
+        return cast(expand(cast(x, "uint8"), shape, reader), "bool")
+    return op.broadcast_add(x, filled(shape, 0, x.dtype.name, reader))
+
+
+def filled(shape: Sequence[Any], value: Any, dtype: str, reader: Any) -> Value:
+    """A number everywhere. Open extents are those of arrays that the graph has."""
+    if is_known(*shape):
+        return op._full(shape=tuple(map(int, shape)), value=value, dtype=dtype)
+    plain = tuple(int(n) if is_known(n) else 1 for n in shape)
+    result = op._full(shape=plain, value=value, dtype="uint8" if dtype == "bool" else dtype)
+    for axis, extent in enumerate(shape):
+        if not is_known(extent):
+            zeros = op.zeros_like(line(extent, reader, result.dtype.name))
+            result = op.broadcast_add(result, along(zeros, axis, len(shape)))
+    return cast(result, dtype)
 
 
 def squeeze(x: Value, axes: Sequence[int]) -> Value:
+    if not is_known(*x.shape) and 0 < len(axes) < x.ndim:
+        return op.squeeze(x, axis=tuple(axes))
     return reshape(x, [n for axis, n in enumerate(x.shape) if axis not in axes])
 
 
 def unsqueeze(x: Value, axes: Sequence[int]) -> Value:
     """New axes of extent 1, at these places of the result."""
+    if not is_known(*x.shape):
+        for axis in sorted(axes):
+            x = op.expand_dims(x, axis=axis)
+        return x
     shape, rest = [], list(x.shape)
     for axis in range(x.ndim + len(axes)):
         shape.append(1 if axis in axes else rest.pop(0))
-    return reshape(x, shape) if x.ndim else op._reshape(x, shape=tuple(shape))
+    return reshape(x, shape)
 
 
 def along(x: Value, axis: int, ndim: int) -> Value:
@@ -174,6 +218,18 @@ def both(x: Value, y: Value) -> Value:
 
 def iota(length: int, dtype: str = "int64", start: float = 0, step: float = 1) -> Value:
     return op._iota(shape=(int(length),), axis=0, start=start, step=step, dtype=dtype)
+
+
+def line(length: Any, reader: Any, dtype: str = "int64") -> Value:
+    """0, 1, 2, ...: as many as an extent says, which may be open."""
+    if is_known(length):
+        return iota(length, dtype)
+    for like in reader.by_shape:
+        for axis, extent in enumerate(like.shape):
+            if same(extent, length):
+                found = op._contrib_arange_like(cast(like, "int64"), axis=axis)
+                return cast(found, dtype)
+    raise TigonError(f"range: no array of the graph has an extent of {length} to be like")
 
 
 def in_range(indices: Value, extent: Any) -> Value:

@@ -7,6 +7,7 @@ out has no types, and serves every shape that fits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,7 @@ import numpy as np
 from tigon import nd
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import DType
-from tigon.base.errors import add_place
-from tigon.base.extents import RuntimeExtent, RuntimeExtents, UnknownExtent, is_known, same_shape
+from tigon.base.extents import RuntimeExtent, RuntimeExtents, UnknownExtent, is_known
 from tigon.base.frozen import Frozen
 from tigon.contrib.onnx.operand import FOLDED, SMALL, Operand, plain
 from tigon.contrib.onnx.reading import (
@@ -181,8 +181,9 @@ class Reader:
         }
         self._arrays: dict[str, Any] = {}
         self._taken: set[str] = set()
+        self._open: dict[str, str] = {}
         self.by_shape: list[Value] = []
-        """Values with open extents, for whoever needs one of the same shape."""
+        """Values with open extents, for whoever needs an extent of them."""
 
     # -- the whole
 
@@ -203,7 +204,7 @@ class Reader:
         value = operand.value
         if value.node.op is VARIABLE or value.node.op is CONSTANT:
             value = op.identity(value)
-        if value.node.name in ("", name):
+        if not value.node.name:
             self.name(value, name)
         return value
 
@@ -225,6 +226,7 @@ class Reader:
         }
         extents = RuntimeExtents([_LIKELY] * len(open_))
         numbers = dict(zip(open_, extents.unknown, strict=True))
+        self._open = {str(extent): name for name, extent in numbers.items()}
         for name, (dtype, shape) in declared.items():
             if name in self.values:
                 frame.names[name] = self._given(name, dtype, shape)
@@ -313,10 +315,12 @@ class Reader:
     def array(
         self, name: str, array: np.ndarray, dtype: DType, learns: bool, always: bool = False
     ) -> Operand:
-        """An array that is known: written into the graph where it is small, unless `always`."""
+        """An array that is known: written into the graph where it is small, unless it is one of
+        those that are `always` weights if they are of floats and no single numbers."""
 
         def make() -> Value:
-            if array.size <= SMALL and not (always and dtype.is_float):
+            weight = always and dtype.is_float and array.ndim > 0
+            if array.size <= SMALL and not weight:
                 return constant(array, dtype.name)
             own = self.free_name(name)
             self.parameters[own] = Parameter(array, dtype, learns)
@@ -382,10 +386,6 @@ class Reader:
         if any(isinstance(each, RuntimeExtent) for each in value.shape):
             self.by_shape.append(value)
 
-    def like(self, shape: Sequence[Any]) -> Value | None:
-        """A value of this shape, whose extents are open."""
-        return next((v for v in self.by_shape if same_shape(v.shape, shape)), None)
-
     # -- graphs
 
     def run(self, graph: Any, frame: Frame) -> list[Operand]:
@@ -448,12 +448,12 @@ class Reader:
             yield
         except TigonError as error:
             if not str(error).startswith(f"{self.model.source}: "):
-                add_place(error, place)
+                error.args = (f"{place}: {error}{self._told(str(error))}", *error.args[1:])
             raise
         except UnknownExtent as error:
             raise TigonError(
-                f"{place}: what it does depends on extents that the file leaves open: {error}; "
-                "give shapes={'input': (...)}"
+                f"{place}: what it does depends on an extent that the file leaves open: {error}"
+                f"{self._told(str(error))}"
             ) from error
         except RecursionError:
             raise TigonError(f"{place}: it is nested too deep") from None
@@ -462,6 +462,14 @@ class Reader:
                 f"{place}: its inputs and attributes do not fit each other: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+    def _told(self, message: str) -> str:
+        """What open extents in a message are in the file, and how to say them."""
+        named = sorted({each for each in re.findall(r"\bn\d+\b", message) if each in self._open})
+        if not named:
+            return ""
+        known = ", ".join(f"{each} is '{self._open[each]}'" for each in named)
+        return f" ({known} in the file, which shapes={{'input': (...)}} can say)"
 
     def _results(self, node: Any, frame: Frame) -> Sequence[Operand]:
         operands = []
@@ -614,7 +622,7 @@ class Reader:
             elif position in row.known:
                 given.append(plain(self.constant_of(operand, call.label_of(position))))
             else:
-                given.append(operand.value)
+                given.append(operand if position in row.shapes else operand.value)
         made = row.convert(call, *given)
         made = made if isinstance(made, (tuple, list)) else (made,)
         found = [each if isinstance(each, Operand) else Operand.of(each) for each in made]
@@ -732,8 +740,11 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
         if operand.known is None or operand.known.size > FOLDED or operand.dtype.is_narrow:
             return None
         arrays.append(operand.known)
-    with np.errstate(all="ignore"):
-        found = row.fold(call, *arrays)
+    try:
+        with np.errstate(all="ignore"):
+            found = row.fold(call, *arrays)
+    except UnknownExtent:
+        return None
     if found is None:
         return None
     found = found if isinstance(found, tuple) else (found,)

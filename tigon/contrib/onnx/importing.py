@@ -8,11 +8,12 @@ from typing import Any
 from tigon import nd, sym
 from tigon.base import check
 from tigon.base.files import AnyPath
-from tigon.context import check_contexts, current_context
+from tigon.context import check_contexts
 from tigon.contrib.onnx import converters as _converters  # noqa: F401  (fills the table)
 from tigon.contrib.onnx.graph import Parameter, Reader
 from tigon.contrib.onnx.reading import read_model
 from tigon.gluon import SymbolBlock
+from tigon.gluon.parameter.files import load_into
 from tigon.ir.graph import Graph, Value, has_open_attributes, nodes_within
 from tigon.ir.rewrite import untyped
 
@@ -87,13 +88,12 @@ def import_to_gluon(
     )
     block = SymbolBlock(symbol, [sym.var(name) for name in names])
     parameters = block.collect_params()
-    for name, own in _used(symbol, reader).items():
-        parameter = parameters[name]
-        parameter.shape = own.array.shape
-        parameter.dtype = own.dtype.name
+    used = _used(symbol, reader)
+    for name, own in used.items():
         if not own.learns:
-            parameter.grad_req = "null"
-        parameter._load_init(_array(own), current_context() if ctx is None else ctx)
+            parameters[name].grad_req = "null"
+    arrays = {name: _array(own) for name, own in used.items()}
+    load_into(parameters, arrays, reader.model.source, ctx, False, False, dtype_source="saved")
     return block
 
 

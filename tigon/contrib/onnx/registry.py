@@ -24,6 +24,8 @@ class Row(Frozen, eq=False):
     are `known`, None where they are left out."""
     known: tuple[int, ...] = ()
     """Positions of inputs whose values decide shapes: arrays, while the model is read."""
+    shapes: tuple[int, ...] = ()
+    """Positions of inputs of which the shape alone matters: operands, not values."""
     fold: Callable[..., Any] | None = None
     """`(call, *arrays)` gives the result where all inputs are known; extents may be unknown."""
     since: int = 1
@@ -38,6 +40,7 @@ def converts(
     *names: str,
     domain: str = "",
     known: tuple[int, ...] = (),
+    shapes: tuple[int, ...] = (),
     fold: Callable[..., Any] | None = None,
     since: int = 1,
     until: int | None = None,
@@ -48,7 +51,7 @@ def converts(
         for name in names:
             if (domain, name) in TABLE:
                 raise InternalError(f"ONNX operator {name} is converted twice")
-            TABLE[domain, name] = Row(name, domain, convert, known, fold, since, until)
+            TABLE[domain, name] = Row(name, domain, convert, known, shapes, fold, since, until)
         return convert
 
     return declare

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base.extents import same
 from tigon.base.frozen import Frozen
 from tigon.contrib.onnx.build import (
     axes_of,
@@ -134,9 +135,10 @@ def _targets(
 ) -> tuple[list[int], list[float]]:
     """Extents and scales of these axes."""
     if sizes is not None and sizes.size:
-        counts = [int(n) for n in sizes.ravel()]
+        counts = sizes.ravel().tolist()
         call.check(len(counts) == len(axes), f"sizes: expected {len(axes)}; given {counts}")
-        own = [n / shape[axis] for n, axis in zip(counts, axes, strict=True)]
+        pairs = [(n, shape[axis]) for n, axis in zip(counts, axes, strict=True)]
+        own = [1.0 if same(n, m) else n / m for n, m in pairs]
         policy = call["keep_aspect_ratio_policy"] or "stretch"
         if policy != "stretch":
             scale = min(own) if policy == "not_larger" else max(own)
@@ -149,7 +151,8 @@ def _targets(
         len(own) == len(axes) and all(n > 0 for n in own),
         f"scales: expected {len(axes)} positive numbers; given {own}",
     )
-    return [int(np.floor(shape[axis] * n)) for axis, n in zip(axes, own, strict=True)], own
+    pairs = [(shape[axis], n) for axis, n in zip(axes, own, strict=True)]
+    return [m if n == 1 else int(np.floor(m * n)) for m, n in pairs], own
 
 
 @converts("Resize", known=(1, 2, 3))
@@ -189,13 +192,13 @@ def _resize(
     outside: Value | None = None
     crops = rule.coordinates == "tf_crop_and_resize"
     for number_, (axis, count, scale) in enumerate(zip(axes, counts, scales, strict=True)):
-        call.check(0 <= count <= MOST_PLACES, f"{count} places along axis {axis} are too many")
         edges = (0.0, 1.0)
         if crops:
             call.check(roi is not None and roi.size == 2 * len(axes), "expected a roi of all axes")
             edges = (float(roi.ravel()[number_]), float(roi.ravel()[len(axes) + number_]))
-        if scale == 1 and count == x.shape[axis] and edges == (0.0, 1.0):
+        if scale == 1 and same(count, x.shape[axis]) and edges == (0.0, 1.0):
             continue
+        call.check(0 <= count <= MOST_PLACES, f"{count} places along axis {axis} are too many")
         call.check(x.shape[axis] > 0, f"axis {axis} has no elements")
         value, beyond = _resized_axis(rule, value, axis, count, scale, edges)
         if crops and beyond.any():

@@ -63,7 +63,7 @@ def _extent(x: Value, axis: int) -> Any:
     """How many places an axis has: a number, or an array where that is open."""
     if is_known(x.shape[axis]):
         return x.shape[axis]
-    return reshape(cut(cast(op.shape_array(x), "int64"), 0, axis, axis + 1), ())
+    return reshape(cut(op.shape_array(x), 0, axis, axis + 1), ())
 
 
 @converts("GatherElements")

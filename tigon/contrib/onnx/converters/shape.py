@@ -18,8 +18,10 @@ from tigon.contrib.onnx.build import (
     concat,
     cut,
     expand,
+    filled,
     flip,
     iota,
+    line,
     number,
     op,
     pad,
@@ -80,11 +82,7 @@ def constant_of_shape(call: Any, shape: np.ndarray) -> Value:
     array, dtype = _fill(call)
     extents = shape.tolist()
     call.check(not any(n < 0 for n in extents), f"expected extents of 0 or more; given {extents}")
-    if is_known(*extents):
-        return op._full(shape=tuple(extents), value=array.ravel()[0].item(), dtype=dtype.name)
-    like = call.reader.like(extents)
-    call.check(like is not None, f"no array of the graph has shape {extents} to be like")
-    return op._full_like(like, fill_value=array.ravel()[0].item(), dtype=dtype.name)
+    return filled(extents, array.ravel()[0].item(), dtype.name, call.reader)
 
 
 def _line(start: Any, stop: Any, step: Any) -> int:
@@ -104,16 +102,8 @@ def _folded_range(call: Any, start: Any, stop: Any, step: Any) -> np.ndarray | N
 def range_(call: Any, start: np.ndarray, stop: np.ndarray, step: np.ndarray) -> Value:
     first, last, by = (each.reshape(()).item() for each in (start, stop, step))
     if any(isinstance(each, RuntimeExtent) for each in (first, last, by)):
-        call.check(by == 1 and is_known(first), "an open range goes by steps of 1")
-        for like in call.reader.by_shape:
-            for axis, extent in enumerate(like.shape):
-                if extent == last - first:
-                    return cast(
-                        op._contrib_arange_like(
-                            cast(like, "float32"), start=first, step=1, axis=axis
-                        ),
-                        call.dtype(0),
-                    )
+        call.check(is_known(by) and by == 1 and is_known(first), "an open range goes by steps of 1")
+        return line(last - first, call.reader, call.dtype(0)) + first
     call.check(by != 0, "expected a step other than 0")
     return iota(_line(first, last, by), call.dtype(0), first, by)
 
@@ -130,30 +120,31 @@ def eye_like(call: Any, like: Value) -> Value:
 # ------------------------------------------------------------------------------------ shapes
 
 
-@converts("Shape")
-def shape_of(call: Any, x: Value) -> Operand:
+@converts("Shape", shapes=(0,))
+def shape_of(call: Any, x: Operand) -> Operand:
     begin = call["start"] or 0
     extents = x.shape[slice(begin, call["end"])]
 
     def make() -> Value:
-        every = cast(op.shape_array(x), "int64")
+        every = op.shape_array(x.value)
         return cut(every, 0, begin, call["end"])
 
     known = np.empty(len(extents), object)
-    known[:] = extents
+    for axis, extent in enumerate(extents):
+        known[axis] = extent
     if is_known(*extents):
         return Operand.of_known(known.astype(np.int64))
     return Operand.of_known(known, make)
 
 
-@converts("Size")
-def size_of(_call: Any, x: Value) -> Operand:
+@converts("Size", shapes=(0,))
+def size_of(_call: Any, x: Operand) -> Operand:
     count = prod(x.shape)
     if is_known(count):
         return Operand.of_known(np.array(count, np.int64))
     known = np.empty((), object)
     known[()] = count
-    return Operand.of_known(known, lambda: reshape(cast(op.size_array(x), "int64"), ()))
+    return Operand.of_known(known, lambda: reshape(op.size_array(x.value), ()))
 
 
 def _target(call: Any, source: Sequence[Any], wanted: Sequence[Any], zeros: bool) -> list[Any]:
@@ -370,6 +361,10 @@ def slice_(
             continue
         if not is_known(begin, end):
             begin, end = (_from_the_end(n, x.shape[axis]) for n in (begin, end))
+            if is_known(begin or 0) and not is_known(end or 0) and step == 1:
+                places = line(end - (begin or 0), call.reader) + (begin or 0)
+                x = op.take(x, places, axis=axis, mode="raise")
+                continue
         elif not is_known(x.shape[axis]):
             end = None if abs(end) >= _FAR else end
             begin = None if begin <= -_FAR else begin
@@ -449,7 +444,7 @@ def center_crop_pad(call: Any, x: Value, shape: np.ndarray) -> Value:
 @converts("Trilu", known=(1,))
 def trilu(call: Any, x: Value, k: np.ndarray | None = None) -> Value:
     diagonal = 0 if k is None else int(k.reshape(()))
-    rows, columns = (iota(n) for n in x.shape[-2:])
+    rows, columns = (line(n, call.reader) for n in x.shape[-2:])
     which = "greater_equal" if call["upper"] else "lesser_equal"
     kept = compare(which, along(columns, 1, 2) - diagonal, along(rows, 0, 2))
     return where(kept, x, number(0, x))
