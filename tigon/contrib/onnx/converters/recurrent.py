@@ -59,7 +59,8 @@ def _functions(call: Any, default: Sequence[str], directions: int) -> list[list[
         name = canonical[given.lower()]
         alpha = alphas.pop(0) if name in _ALPHA and alphas else _ALPHA.get(name, 0.0)
         beta = betas.pop(0) if name in _BETA and betas else _BETA.get(name, 0.0)
-        found.append(_clipped(_ACTIVATIONS[name], alpha, beta, limit))
+        of_cell = len(found) % len(default) == 2  # ONNX Runtime clips what gates are made of alone
+        found.append(_clipped(_ACTIVATIONS[name], alpha, beta, None if of_cell else limit))
     return [found[k : k + len(default)] for k in range(0, len(found), len(default))]
 
 
