@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import random
 import re
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
@@ -19,8 +17,8 @@ from onnx import TensorProto, helper
 
 import tigon as mx
 from tests.formats.test_damaged_files import mutated_bytes
-from tests.onnx_files.models import FLOAT, MODELS, Builder, functions
-from tigon.contrib.onnx import get_model_metadata, import_model
+from tests.onnx_files.models import MODELS
+from tigon.contrib.onnx import import_model
 
 PLACE = re.compile(
     r"(evil\.onnx|ModelProto): (at byte \d+|node \d+ '.*' \(.*\)|(sparse )?(initializer|input) '|"

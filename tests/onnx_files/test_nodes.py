@@ -11,6 +11,7 @@ import pytest
 
 from tests.oracle import evaluate
 
+onnx_page = pytest.importorskip("tools.onnx_page", exc_type=ImportError)
 onnx_nodes = pytest.importorskip("tools.onnx_nodes", exc_type=ImportError)
 
 
@@ -47,3 +48,7 @@ def test_one_case_of_each_operator_natively(cases: list[Any]) -> None:
     first = {case.operator: case for case in cases if case.name not in expected}
     wrong = {case.name: onnx_nodes.failure(case) for case in first.values()}
     assert not {name: why for name, why in wrong.items() if why}
+
+
+def test_the_page_is_up_to_date(cases: list[Any]) -> None:
+    assert onnx_page.PAGE.read_text() == onnx_page.page(cases), "run make docs"
