@@ -108,11 +108,12 @@ check: $(VENV)/.ready
 	$(VENV)/bin/clang-format --dry-run --Werror csrc/*/*.cpp csrc/*/*.h
 	$(PY) -m mypy
 
-# The pages of all operators, of differences, of bounds, of what is missing; the type stubs of nd and sym, from the operator records.
-docs: build
+# The pages of all operators, of differences, of bounds, of what is missing, of ONNX; the type stubs of nd and sym, from the operator records.
+docs: build $(VENV)/.ready
 	PYTHONPATH=. $(PY) tools/operators_page.py
 	PYTHONPATH=. $(PY) tools/differences_page.py
 	PYTHONPATH=. $(PY) tools/missing_page.py
+	PYTHONPATH=. $(PY) -m tools.onnx_page
 	PYTHONPATH=. $(PY) tools/stubs.py
 
 # Write the golden texts anew; review the difference.

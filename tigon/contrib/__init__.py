@@ -13,9 +13,20 @@ nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
 if TYPE_CHECKING:
-    from tigon.contrib import amp, caffe, cxxnet, tensorboard, text
+    from tigon.contrib import amp, caffe, cxxnet, onnx, tensorboard, text
 else:
-    names = ("amp", "caffe", "cxxnet", "tensorboard", "text")
+    names = ("amp", "caffe", "cxxnet", "onnx", "tensorboard", "text")
     imported_on_demand(globals(), {part: f"tigon.contrib.{part}" for part in names})
 
-__all__ = ["amp", "caffe", "cxxnet", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
+__all__ = [
+    "amp",
+    "caffe",
+    "cxxnet",
+    "nd",
+    "ndarray",
+    "onnx",
+    "sym",
+    "symbol",
+    "tensorboard",
+    "text",
+]
