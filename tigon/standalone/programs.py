@@ -1,0 +1,298 @@
+"""From lowered graphs to what an exported library runs: launches with formulas for numbers, and the
+code of one level of the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tigon import _native
+from tigon.backends.collect import Collector
+from tigon.backends.cpu.backend import CpuBackend
+from tigon.backends.interface import Structure
+from tigon.backends.llvm.target import LEVELS
+from tigon.base import TigonError, check
+from tigon.base.frozen import Frozen
+from tigon.ir import Value
+from tigon.loop.grammar import Extern
+from tigon.lower.body import LoweredNest
+from tigon.lower.control import Control
+from tigon.program.control import StoredControl, stored_control
+from tigon.program.lowered import Kernel, LoweredGraph, constant_bytes
+from tigon.standalone import tables as T
+from tigon.standalone.tables import Tables
+
+Condition = tuple[Any, str, bool]
+"""(formula, test, answer), as `RuntimeExtents.guards` has them."""
+
+
+class Choice(Frozen, eq=False):
+    """One way to run a launch: a function with its numbers, right where conditions hold."""
+
+    structure: Structure
+    conditions: tuple[Condition, ...]
+    numbers: tuple[tuple[str, Any], ...]
+    points: Any
+    grain: int
+    scratch_bytes: Any
+
+
+class Launch(Frozen, eq=False):
+    name: str
+    buffers: tuple[tuple[int, int], ...]
+    choices: tuple[Choice, ...] = ()
+    control: StoredControl | None = None
+    programs: tuple[Program, ...] = ()
+
+
+class Temporary(Frozen, eq=False):
+    nbytes: Any
+    first: int
+    last: int
+    shares: tuple[int, ...]
+
+
+class Program(Frozen, eq=False):
+    """A lowered graph as an exported library has it."""
+
+    conditions: tuple[Condition, ...]
+    temporaries: tuple[Temporary, ...]
+    constants: tuple[bytes, ...]
+    launches: tuple[Launch, ...]
+    inputs: int
+    outputs: int
+    may_alias: tuple[tuple[int, ...], ...]
+    last_reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+    def may_lie_over(self, output: int, source: int) -> bool:
+        """Whether an output may be written where an input is."""
+        in_step = source in self.may_alias[output]
+        return in_step or self.last_reads[source] < self.writes[output]
+
+    def structures(self) -> Iterable[Structure]:
+        """Of all functions, those of loops and branches included."""
+        for launch in self.launches:
+            yield from (choice.structure for choice in launch.choices)
+            for program in launch.programs:
+                yield from program.structures()
+
+
+class LevelCode:
+    """What is compiled for one level."""
+
+    def __init__(self, level: str) -> None:
+        self.level = level
+        self._collector = Collector(LEVELS[level], threads=1)
+        self.backend = CpuBackend(LEVELS[level], self._collector)
+
+    @property
+    def features(self) -> list[str]:
+        """Instructions that a machine must have."""
+        return LEVELS[self.level].features.replace("+", "").split(",")
+
+    def link(self, programs: Sequence[Program], runtime: bytes = b"") -> Linked:
+        """The code of all functions, in one piece that calls nothing outside, the `runtime` in it."""
+        structures = [one for program in programs for one in program.structures()]
+        self.backend.compile(structures)
+        images = [*([runtime] if runtime else ()), *self._collector.images]
+        code, places, elsewhere = _native.link_anywhere(images)
+        if elsewhere:
+            raise TigonError(
+                f"export_native: the code of {self.level} calls {', '.join(sorted(elsewhere))} of "
+                "the C library, which an exported library does not have; please report it"
+            )
+        symbols = self._collector.symbols
+        names = dict(zip(map(id, structures), self.backend.names(structures), strict=True))
+        found = {number: places[symbols[name]] for number, name in names.items()}
+        return Linked(code, found, {name: places[name] for name in places})
+
+
+class Linked(Frozen, eq=False):
+    code: bytes
+    functions: dict[int, int]
+    """Places by the id of a structure."""
+    places: dict[str, int]
+
+
+def read_program(lowered: LoweredGraph, code: LevelCode) -> Program:
+    """What a lowered graph runs."""
+    numbers = {value: number for number, value in enumerate(lowered.temporaries)}
+
+    def place(value: Value | None) -> tuple[int, int]:
+        if value in lowered.inputs:
+            return T.INPUT, lowered.inputs[value]
+        if value in lowered.outputs:
+            return T.OUTPUT, lowered.outputs[value]
+        if value in lowered.constants:
+            return T.CONSTANT, lowered.constants[value]
+        return (T.TEMPORARY, numbers[value]) if value in numbers else (T.NOTHING, 0)
+
+    def launch(kernel: Kernel, nest: LoweredNest) -> Launch:
+        buffers = tuple(map(place, nest.values))
+        if isinstance(nest.nest, Control):
+            programs = tuple(read_program(inner, code) for inner in lowered.within[nest.nest])
+            control = stored_control(nest.nest, lambda number: number)
+            return Launch(kernel.name, buffers, (), control, programs)
+        check(
+            not isinstance(nest.nest, Extern),
+            "export_native",
+            f"{kernel.name} calls a routine of the runtime ({getattr(nest.nest, 'routine', '')}), "
+            "which exported libraries do not have yet; compute it before or after",
+        )
+        return Launch(kernel.name, buffers, _choices(nest, code))
+
+    ordered = sorted(
+        ((kernel, nest) for kernel in lowered.kernels for nest in kernel.nests),
+        key=lambda pair: (pair[0].wave, isinstance(pair[1].nest, Control)),
+    )
+    return Program(
+        (),
+        tuple(
+            Temporary(
+                value.type.nbytes,
+                lowered.producer[value].wave,
+                lowered.last_read(value, lowered.producer[value].wave),
+                tuple(shares),
+            )
+            for value, shares in zip(lowered.temporaries, lowered.takes_over, strict=True)
+        ),
+        tuple(map(constant_bytes, lowered.constants)),
+        tuple(launch(kernel, nest) for kernel, nest in ordered),
+        len(lowered.inputs),
+        len(lowered.outputs),
+        tuple(map(tuple, lowered.may_alias)),
+        tuple(lowered.last_reads),
+        tuple(lowered.writes),
+    )
+
+
+def _choices(nest: LoweredNest, code: LevelCode) -> tuple[Choice, ...]:
+    with nest.known():
+        launchable = code.backend.prepare(nest.nest)
+        block = launchable.packed()
+    numbers = tuple(
+        ("<q", int.from_bytes(block[at : at + 8], "little", signed=True))
+        for at in range(0, len(block), 8)
+    )
+    return (
+        Choice(
+            launchable.structure,
+            (),
+            numbers,
+            launchable.points,
+            launchable.grain,
+            launchable.scratch_bytes,
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------- into tables
+
+
+def write_program(tables: Tables, program: Program, linked: Linked, names: Sequence[str]) -> int:
+    """The place of the program's row. `names`: of open extents."""
+    constants = [tables.constant(content) for content in program.constants]
+    launches = [_launch_row(tables, launch, linked, names) for launch in program.launches]
+    temporaries = [
+        T.TemporaryRow(
+            tables.formula(one.nbytes),
+            one.first,
+            one.last,
+            len(one.shares),
+            tables.words(one.shares) if one.shares else 0,
+        )
+        for one in program.temporaries
+    ]
+    row = T.ProgramRow(
+        *tables.rows(_condition_rows(tables, program.conditions, names)),
+        *tables.rows(temporaries),
+        len(constants),
+        tables.words(constants) if constants else 0,
+        *tables.rows(launches),
+        program.inputs,
+        program.outputs,
+    )
+    return tables.words(row)
+
+
+def _condition_rows(
+    tables: Tables, conditions: Sequence[Condition], names: Sequence[str]
+) -> list[T.ConditionRow]:
+    return [
+        tables.condition(formula, test, answer, condition_text(formula, test, answer, names))
+        for formula, test, answer in conditions
+    ]
+
+
+_SIGNS = {
+    ("eq", True): "=",
+    ("eq", False): "!=",
+    ("lt", True): "<",
+    ("lt", False): ">=",
+    ("le", True): "<=",
+    ("le", False): ">",
+}
+
+
+def condition_text(formula: Any, test: str, answer: bool, names: Sequence[str]) -> str:
+    """A condition as users read it.
+
+    >>> from tigon.base.extents import RuntimeExtents
+    >>> (batch,) = RuntimeExtents([64]).unknown
+    >>> condition_text(batch - 12, "lt", False, ["batch"])
+    'batch >= 12'
+    """
+    constant = formula.terms.get((), 0)
+    shown = repr(formula - constant)
+    for number, name in enumerate(names):
+        shown = shown.replace(f"n{number}", name)
+    return f"{shown} {_SIGNS[test, answer]} {-constant}"
+
+
+def _launch_row(
+    tables: Tables, launch: Launch, linked: Linked, names: Sequence[str]
+) -> T.LaunchRow:
+    control = 0
+    if launch.control is not None:
+        control = _control_place(tables, launch, linked, names)
+    choices = [
+        T.ChoiceRow(
+            *tables.rows(_condition_rows(tables, choice.conditions, names)),
+            linked.functions[id(choice.structure)],
+            *tables.rows([tables.slot(*number) for number in choice.numbers]),
+            tables.formula(choice.points),
+            choice.grain,
+            tables.formula(choice.scratch_bytes),
+        )
+        for choice in launch.choices
+    ]
+    return T.LaunchRow(
+        tables.text(launch.name), *tables.rows(launch.buffers), control, *tables.rows(choices)
+    )
+
+
+def _control_place(tables: Tables, launch: Launch, linked: Linked, names: Sequence[str]) -> int:
+    control = launch.control
+    assert control is not None
+    programs = [write_program(tables, program, linked, names) for program in launch.programs]
+    most, ordinal = control.numbers
+
+    def formulas(sizes: Sequence[Any]) -> int:
+        return tables.words([tables.formula(size) for size in sizes]) if sizes else 0
+
+    row = T.ControlRow(
+        control.kind,
+        *control.counts,
+        int(control.reverse),
+        int(control.counted),
+        int(control.keyed),
+        tables.formula(most),
+        ordinal,
+        formulas(control.row_bytes),
+        formulas(control.state_bytes),
+        tables.words(map(int, control.kept)) if control.kept else 0,
+        programs[0],
+        programs[1] if len(programs) > 1 else 0,
+    )
+    return tables.words(row)
