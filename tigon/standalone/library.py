@@ -28,7 +28,7 @@ from tigon.standalone.digest import digest
 from tigon.standalone.elf import code_place, shared_library
 from tigon.standalone.headers import c_header, cpp_header
 from tigon.standalone.page import page
-from tigon.standalone.programs import LevelCode, Linked, Program, read_program, write_program
+from tigon.standalone.programs import LevelCode, Linked, Open, Program, read_program, write_program
 from tigon.standalone.tables import Tables
 
 MOST_DIMENSIONS = 8
@@ -184,10 +184,11 @@ class _Library:
             given = [sources[n].number for n in apart.weights]
             sources += [Source("weight", n) for n in self._pack(apart.packs, given)]
             main = apart.main
+        opened = None if spec.extents is None else Open(spec.extents, spec.likely)
         with compiled_for(code.backend):
             lowered = lower_graph(main, in_place=spec.in_place)
             assert isinstance(lowered, LoweredGraph)
-            return _Level(code, read_program(lowered, code), tuple(sources))
+            return _Level(code, read_program(lowered, code, opened), tuple(sources))
 
     def _pack(self, packs: Graph, given: Sequence[int]) -> list[int]:
         """What is made of weights once: the numbers of more weights. Levels whose registers are

@@ -4,6 +4,7 @@ code of one level of the processor."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tigon import _native
@@ -12,9 +13,10 @@ from tigon.backends.cpu.backend import CpuBackend
 from tigon.backends.interface import Structure
 from tigon.backends.llvm.target import LEVELS
 from tigon.base import TigonError, check
+from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
 from tigon.ir import Value
-from tigon.loop.grammar import Extern
+from tigon.loop.grammar import AnyNest, Extern
 from tigon.lower.body import LoweredNest
 from tigon.lower.control import Control
 from tigon.program.control import StoredControl, stored_control
@@ -85,11 +87,19 @@ class LevelCode:
         self.level = level
         self._collector = Collector(LEVELS[level], threads=1)
         self.backend = CpuBackend(LEVELS[level], self._collector)
+        self._open: dict[AnyNest, tuple[Choice, ...]] = {}
 
     @property
     def features(self) -> list[str]:
         """Instructions that a machine must have."""
         return LEVELS[self.level].features.replace("+", "").split(",")
+
+    def open_choices(self, nest: AnyNest, opened: Open) -> tuple[Choice, ...]:
+        """The ways to run a nest whose sizes are open; launches of one nest share them."""
+        found = self._open.get(nest)
+        if found is None:
+            found = self._open[nest] = _open_choices(nest, self, opened)
+        return found
 
     def link(self, programs: Sequence[Program], runtime: bytes = b"") -> Linked:
         """The code of all functions, in one piece that calls nothing outside, the `runtime` in it."""
@@ -115,8 +125,8 @@ class Linked(Frozen, eq=False):
     places: dict[str, int]
 
 
-def read_program(lowered: LoweredGraph, code: LevelCode) -> Program:
-    """What a lowered graph runs."""
+def read_program(lowered: LoweredGraph, code: LevelCode, opened: Open | None = None) -> Program:
+    """What a lowered graph runs. `opened`: what it was lowered with."""
     numbers = {value: number for number, value in enumerate(lowered.temporaries)}
 
     def place(value: Value | None) -> tuple[int, int]:
@@ -131,7 +141,7 @@ def read_program(lowered: LoweredGraph, code: LevelCode) -> Program:
     def launch(kernel: Kernel, nest: LoweredNest) -> Launch:
         buffers = tuple(map(place, nest.values))
         if isinstance(nest.nest, Control):
-            programs = tuple(read_program(inner, code) for inner in lowered.within[nest.nest])
+            programs = tuple(read_program(inner, code, opened) for inner in lowered.within[nest.nest])
             control = stored_control(nest.nest, lambda number: number)
             return Launch(kernel.name, buffers, (), control, programs)
         check(
@@ -140,14 +150,15 @@ def read_program(lowered: LoweredGraph, code: LevelCode) -> Program:
             f"{kernel.name} calls a routine of the runtime ({getattr(nest.nest, 'routine', '')}), "
             "which exported libraries do not have yet; compute it before or after",
         )
-        return Launch(kernel.name, buffers, _choices(nest, code))
+        return Launch(kernel.name, buffers, _choices(nest, code, opened))
 
     ordered = sorted(
         ((kernel, nest) for kernel in lowered.kernels for nest in kernel.nests),
         key=lambda pair: (pair[0].wave, isinstance(pair[1].nest, Control)),
     )
+    guards = opened.extents.guards.items() if opened is not None else ()
     return Program(
-        (),
+        tuple((formula, test, answer) for (formula, test), answer in guards),
         tuple(
             Temporary(
                 value.type.nbytes,
@@ -167,7 +178,16 @@ def read_program(lowered: LoweredGraph, code: LevelCode) -> Program:
     )
 
 
-def _choices(nest: LoweredNest, code: LevelCode) -> tuple[Choice, ...]:
+class Open(Frozen, eq=False):
+    """Open extents, and the sizes at which the library should be at its best."""
+
+    extents: RuntimeExtents
+    likely: tuple[int, ...]
+
+
+def _choices(nest: LoweredNest, code: LevelCode, opened: Open | None) -> tuple[Choice, ...]:
+    if opened is not None:
+        return code.open_choices(nest.nest, opened)
     with nest.known():
         launchable = code.backend.prepare(nest.nest)
         block = launchable.packed()
@@ -185,6 +205,104 @@ def _choices(nest: LoweredNest, code: LevelCode) -> tuple[Choice, ...]:
             launchable.scratch_bytes,
         ),
     )
+
+
+# ------------------------------------------------------------------------- for sizes that are open
+
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 4096, 65536)
+"""Sizes at which is asked how a launch would be run."""
+
+MOST_CHOICES = 8
+"""Ways to run one launch."""
+
+
+def _open_choices(nest: AnyNest, code: LevelCode, opened: Open) -> tuple[Choice, ...]:
+    """The ways to run a launch: one for each range of sizes in which results round alike, and more
+    where what one stands on does not hold for all of them. The first is that of the likely size."""
+    extents, likely = opened.extents, opened.likely
+    if len(likely) > 1:
+        return _covering(nest, code, opened, [likely, (1,) * len(likely)], (), likely)
+    (own,) = extents.unknown
+    ranges = _ranges(nest, code, opened)
+    ranges.sort(key=lambda both: not both[0] <= likely[0] <= both[1])
+    choices: list[Choice] = []
+    for low, high in ranges:
+        bounds: list[Condition] = []
+        if low > PROBES[0]:
+            bounds.append((own - low, "lt", False))
+        if high < PROBES[-1]:
+            bounds.append((own - high, "le", True))
+        sizes = {low, high, *(n for n in (*PROBES, *likely) if low <= n <= high)}
+        first = likely[0] if likely[0] in sizes else sorted(sizes)[len(sizes) // 2]
+        given = [(n,) for n in sorted(sizes)]
+        choices += _covering(nest, code, opened, given, bounds, (first,))
+    return tuple(choices)
+
+
+def _ranges(nest: AnyNest, code: LevelCode, opened: Open) -> list[tuple[int, int]]:
+    """Of sizes for which a launch rounds alike: the ends are found by halving."""
+    known: dict[int, Any] = {}
+
+    def rounding(size: int) -> Any:
+        if size not in known:
+            with opened.extents.supposed((size,)):
+                known[size] = code.backend.formulas(nest, opened.extents, (size,)).rounding
+        return known[size]
+
+    ranges, low = [], PROBES[0]
+    for before, after in pairwise(PROBES):
+        if rounding(before) == rounding(after):
+            continue
+        while after - before > 1:
+            middle = (before + after) // 2
+            if rounding(middle) == rounding(before):
+                before = middle
+            else:
+                after = middle
+        ranges.append((low, before))
+        low = after
+    return [*ranges, (low, PROBES[-1])]
+
+
+def _covering(
+    nest: AnyNest,
+    code: LevelCode,
+    opened: Open,
+    sizes: Sequence[tuple[int, ...]],
+    bounds: Sequence[Condition],
+    first: tuple[int, ...],
+) -> tuple[Choice, ...]:
+    """Ways to run a launch until each of these sizes has one."""
+    choices: list[Choice] = []
+    missing, own = list(sizes), first
+    while missing and len(choices) < MOST_CHOICES:
+        with opened.extents.supposed(own) as noted:
+            made = code.backend.formulas(nest, opened.extents, own)
+            conditions = [(formula, test, answer) for (formula, test), answer in noted.items()]
+        choices.append(
+            Choice(
+                made.structure,
+                (*bounds, *conditions),
+                made.numbers,
+                made.points,
+                made.grain,
+                made.scratch_bytes,
+            )
+        )
+        missing = [
+            each
+            for each in missing
+            if each != own and not all(_holds(condition, each) for condition in conditions)
+        ]
+        if missing:
+            own = missing[-1]
+    return tuple(choices)
+
+
+def _holds(condition: Condition, values: Sequence[int]) -> bool:
+    formula, test, answer = condition
+    found = formula.at(values)
+    return {"eq": found == 0, "lt": found < 0, "le": found <= 0}[test] is answer
 
 
 # ---------------------------------------------------------------------------------- into tables
@@ -244,7 +362,8 @@ def condition_text(formula: Any, test: str, answer: bool, names: Sequence[str]) 
     'batch >= 12'
     """
     constant = formula.terms.get((), 0)
-    shown = repr(formula - constant)
+    left = formula - constant
+    shown = repr(left)
     for number, name in enumerate(names):
         shown = shown.replace(f"n{number}", name)
     return f"{shown} {_SIGNS[test, answer]} {-constant}"

@@ -117,12 +117,12 @@ def _dots(nest: Contraction) -> Nest:
     # Neighbouring results share the loads of the smaller operand. The last point may compute its
     # last result more than once.
     last = outer[-1]
-    block = LoopAxis(f"{last.name}.block", Const(-(-cost.extent(last) // _TOGETHER)))
+    block = LoopAxis(f"{last.name}.block", Const(-(-cost.given_extent(last) // _TOGETHER)))
     accumulators: list[Accumulator] = []
     body: list[Stmt] = []
     for number in range(_TOGETHER):
         place = L.add(L.mul(L.axis(block.name), _TOGETHER), number)
-        place = L.minimum(place, cost.extent(last) - 1)
+        place = L.minimum(place, cost.given_extent(last) - 1)
         total = L.local(f"{nest.accumulator}.{number}", nest.dtype)
         new = {L.axis(last.name): place, L.local(nest.accumulator, nest.dtype): total}
         value = L.apply("mul", nest.left, nest.right)
@@ -150,7 +150,7 @@ def _strips(nest: Contraction) -> Nest:
         return Nest(nest.buffers, (*nest.batch, *nest.rows), (_sum(nest, nest.inner), *nest.body))
     last = nest.columns[-1]
     strip = L.axis(f"{last.name}.strip")
-    blocks = LoopAxis(f"{last.name}.strip", Const(-(-cost.extent(last) // _STRIP)))
+    blocks = LoopAxis(f"{last.name}.strip", Const(-(-cost.given_extent(last) // _STRIP)))
     start = L.mul(strip, _STRIP)
     stop = L.minimum(L.add(start, _STRIP), last.stop)
     inner = Loop((LoopAxis(last.name, stop, start, True),), (_sum(nest, nest.inner), *nest.body))
