@@ -14,7 +14,7 @@
 #include "program/features.h"
 #endif
 
-enum { kAlignment = 64, kMessage = 512 };
+enum { kAlignment = 64, kMessage = 512, kMostExtents = 16 };
 
 typedef int64_t Word;
 typedef int32_t (*Kernel)(void* const* buffers, const int64_t* slots, void* scratch, int64_t begin,
@@ -250,8 +250,9 @@ struct model_instance {
   size_t scratch_bytes, scratch_at;  // of each worker
   int64_t* largest;
   int64_t* extents;
-  bool is_solved;
-  Part* part;
+  const Word* way;  // what is solved, or null
+  Part* part;       // its program
+  Part** parts;     // of all ways
   char** states;
   size_t* later;  // where states are made that move at the end
   void** inputs;
@@ -1001,12 +1002,23 @@ static bool check_options(const model_options* options, Text* error) {
 // Decide where everything lies for the largest extents, and take the memory.
 static int32_t take_memory(model_instance* own, Text* error) {
   const Word* model = own->model;
-  Word temporaries = most_temporaries(own->part->program);
+  const Word* level = own->level;
+  Word temporaries = 0;
+  for (Word i = 0; i < level[kLevelWays]; ++i) {
+    Word most = most_temporaries(own->parts[i]->program);
+    temporaries = most > temporaries ? most : temporaries;
+  }
   size_t numbers_bytes = ((size_t)temporaries + 1) * sizeof(Word);
   Word* placed = allocate(&own->options, numbers_bytes);
   if (!placed) return fail(error, MODEL_NO_MEMORY, "there is no memory for an instance");
   Reserved reserved = {0, 0, false};
-  reserve_part(own->part, own->largest, &reserved, placed);
+  size_t most = 0;
+  for (Word i = 0; i < level[kLevelWays]; ++i) {  // one at a time runs: all in one place
+    reserved.bytes = 0;
+    reserve_part(own->parts[i], own->largest, &reserved, placed);
+    most = reserved.bytes > most ? reserved.bytes : most;
+  }
+  reserved.bytes = most;
   release(&own->options, placed, numbers_bytes);
   const Word* state = at(model[kModelStatesAt]);
   for (Word i = 0; i < 2 * model[kModelStates]; ++i) {
@@ -1052,8 +1064,14 @@ PUBLIC int32_t model_create(const model_options* given, model_instance** made) {
   const Word* level = fit_level(model, given->level, &error);
   if (!level) return MODEL_UNFIT_MACHINE;
 
-  const Word* program = at(level[kLevelProgram]);
+  const Word* ways = at(level[kLevelWaysAt]);
   size_t extents = (size_t)model[kModelExtents], states = (size_t)model[kModelStates];
+  size_t sources = 0, targets = 0, count = (size_t)level[kLevelWays];
+  for (size_t i = 0; i < count; ++i) {
+    const Word* way = ways + i * kWaySize;
+    if ((size_t)way[kWaySources] > sources) sources = (size_t)way[kWaySources];
+    if ((size_t)way[kWayTargets] > targets) targets = (size_t)way[kWayTargets];
+  }
   model_instance* own = NULL;
   Room room = {NULL, 0};
   for (int turn = 0; turn < 2; ++turn) {  // count, then take
@@ -1061,9 +1079,13 @@ PUBLIC int32_t model_create(const model_options* given, model_instance** made) {
     int64_t* numbers = take(&room, 2 * extents * sizeof(int64_t));
     char** places = take(&room, states * sizeof(char*));
     size_t* later = take(&room, states * sizeof(size_t));
-    void** inputs = take(&room, (size_t)level[kLevelSources] * sizeof(void*));
-    void** outputs = take(&room, (size_t)level[kLevelTargets] * sizeof(void*));
-    Part* part = build(&room, program);
+    void** inputs = take(&room, sources * sizeof(void*));
+    void** outputs = take(&room, targets * sizeof(void*));
+    Part** parts = take(&room, count * sizeof(void*));
+    for (size_t i = 0; i < count; ++i) {
+      Part* part = build(&room, at(ways[i * kWaySize + kWayProgram]));
+      if (room.begin) parts[i] = part;
+    }
     if (!room.begin) {
       room.begin = allocate(given, room.used);
       if (!room.begin) return fail(&error, MODEL_NO_MEMORY, "there is no memory for an instance");
@@ -1079,7 +1101,7 @@ PUBLIC int32_t model_create(const model_options* given, model_instance** made) {
     own->later = later;
     own->inputs = inputs;
     own->outputs = outputs;
-    own->part = part;
+    own->parts = parts;
   }
   own->options = *given;
   own->model = model;
@@ -1207,26 +1229,38 @@ static int32_t check_inputs(model_instance* own, const model_array* inputs, int6
 }
 
 static int32_t prepare(model_instance* own, const int64_t* extents) {
-  bool is_same = own->is_solved;
+  bool is_same = own->way != NULL;
   for (Word i = 0; i < own->model[kModelExtents]; ++i) {
     is_same = is_same && own->extents[i] == extents[i];
     if (extents[i] > own->largest[i]) return refuse_extents(own, extents, NULL, "extents");
   }
   if (is_same) return MODEL_OK;
-  own->is_solved = false;
-  int32_t status = solve(own, own->part, extents);
-  if (status) return status;
+  own->way = NULL;
+  const Word* way = at(own->level[kLevelWaysAt]);
+  int32_t status = MODEL_OK;
+  for (Word i = own->level[kLevelWays]; i-- > 0;) {  // what the first way lacks is said
+    status = solve(own, own->parts[i], extents);
+    if (status) continue;
+    own->way = way + i * kWaySize;
+    own->part = own->parts[i];
+  }
+  if (!own->way) return status;
+  status = solve(own, own->part, extents);
+  own->error.length = 0;
+  say(&own->error, "");
   Reserved reserved = {0, 0, false};
   reserve_part(own->part, extents, &reserved, NULL);
-  if (reserved.is_too_large) return refuse_extents(own, extents, NULL, "intermediate results");
+  if (reserved.is_too_large) {
+    own->way = NULL;
+    return refuse_extents(own, extents, NULL, "intermediate results");
+  }
   for (Word i = 0; i < own->model[kModelExtents]; ++i) own->extents[i] = extents[i];
-  own->is_solved = true;
-  return MODEL_OK;
+  return status;
 }
 
 static int32_t run(model_instance* own, const model_array* inputs, model_array* outputs) {
-  const Word *model = own->model, *level = own->level;
-  int64_t extents[MODEL_MOST_DIMENSIONS];
+  const Word* model = own->model;
+  int64_t extents[kMostExtents];
   int32_t status = check_inputs(own, inputs, extents);
   if (!status) status = prepare(own, extents);
   if (status) return status;
@@ -1245,9 +1279,10 @@ static int32_t run(model_instance* own, const model_array* inputs, model_array* 
   }
   if (only_shapes) return MODEL_OK;
 
-  const Word* source = at(level[kLevelSourcesAt]);
+  const Word* way = own->way;
+  const Word* source = at(way[kWaySourcesAt]);
   int64_t key[2] = {own->key[0], own->key[1]};
-  for (Word i = 0; i < level[kLevelSources]; ++i, source += 2) {
+  for (Word i = 0; i < way[kWaySources]; ++i, source += 2) {
     Word number = source[1];
     const Word* weight = at(model[kModelWeightsAt]) + number * kArraySize;
     own->inputs[i] = source[0] == kFromInput    ? inputs[number].data
@@ -1255,16 +1290,16 @@ static int32_t run(model_instance* own, const model_array* inputs, model_array* 
                      : source[0] == kFromState  ? own->states[number]
                                                 : (void*)key;
   }
-  const Word* target = at(level[kLevelTargetsAt]);
-  for (Word i = 0; i < level[kLevelTargets]; ++i, target += 2) {
+  const Word* target = at(way[kWayTargetsAt]);
+  for (Word i = 0; i < way[kWayTargets]; ++i, target += 2) {
     Word number = target[1];
     own->outputs[i] = target[0] == kToOutput  ? outputs[number].data
                       : target[0] == kToState ? own->states[number]
                                               : own->memory + own->later[number];
   }
   if (!run_part(own, own->part, own->inputs, own->outputs)) return MODEL_FAILED;
-  target = at(level[kLevelTargetsAt]);
-  for (Word i = 0; i < level[kLevelTargets]; ++i, target += 2) {
+  target = at(way[kWayTargetsAt]);
+  for (Word i = 0; i < way[kWayTargets]; ++i, target += 2) {
     if (target[0] != kToStateLater) continue;
     const Word* state = at(model[kModelStatesAt]) + target[1] * kArraySize;
     memcpy(own->states[target[1]], own->outputs[i], (size_t)value_of(state[kArrayBytes], extents));

@@ -54,12 +54,18 @@ enum Level {
   kLevelFeatures,
   kLevelFeaturesAt,  // texts
   kLevelCode,        // bytes from the tables
-  kLevelProgram,
-  kLevelSources,
-  kLevelSourcesAt,  // of each input of the program: a Source and a number
-  kLevelTargets,
-  kLevelTargetsAt,  // of each of its outputs: a Target and a number
+  kLevelWays,
+  kLevelWaysAt,  // programs: the first one whose conditions hold is run
   kLevelSize
+};
+
+enum Way {
+  kWayProgram,
+  kWaySources,
+  kWaySourcesAt,  // of each input of the program: a Source and a number
+  kWayTargets,
+  kWayTargetsAt,  // of each of its outputs: a Target and a number
+  kWaySize
 };
 
 enum Source { kFromInput, kFromWeight, kFromState, kFromKey };

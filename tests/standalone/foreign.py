@@ -147,6 +147,7 @@ class Instance:
 
 
 def array_of(array: np.ndarray) -> Array:
+    """Records of bits are bfloat16."""
     shape = (c.c_int64 * MOST)(*array.shape)
-    code = DTYPES.index(array.dtype.name)
+    code = DTYPES.index("bfloat16" if array.dtype.names else array.dtype.name)
     return Array(array.ctypes.data, array.nbytes, code, array.ndim, shape)

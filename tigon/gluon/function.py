@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from types import MethodType
 from typing import Any
@@ -13,6 +13,7 @@ from tigon import _native
 from tigon._native import ShortCall, Shortcuts
 from tigon.base import TigonError, check, nested
 from tigon.base.errors import hide_inner_frames
+from tigon.base.files import AnyPath
 from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import packed, unpacked
 from tigon.gluon.graphs import DonatingEntry, Entry, GraphCache
@@ -280,6 +281,32 @@ class CompiledFunction(ShortCall):
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
         return list(self._cached_graphs.entries)
+
+    def export_native(
+        self,
+        path: AnyPath,
+        *examples: Any,
+        extents: str | None | Mapping[str, Sequence[str | None]] = "batch",
+        target: str | Sequence[str] = "native",
+        weights: str = "inside",
+        prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        """Write a shared library that computes what the last call did, or a call on `examples`,
+        and needs nothing installed. Arrays that the function holds are in it. See
+        `HybridBlock.export_native` for the rest.
+
+        >>> import os, tempfile
+        >>> from tigon import nd
+        >>> scaled = jit(lambda x: x * 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = scaled.export_native(f"{folder}/scaled", nd.zeros((8, 4)))
+        >>> [os.path.basename(file) for file in files]
+        ['scaled.so', 'scaled.h', 'scaled.hpp', 'scaled.md']
+        """
+        from tigon.gluon.native import export_entry  # LLVM and its like are for who exports
+
+        options = {"target": target, "weights": weights, "prefix": prefix}
+        return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
 
 def _declared(

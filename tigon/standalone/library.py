@@ -6,7 +6,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,28 @@ from tigon.standalone.digest import digest
 from tigon.standalone.elf import code_place, shared_library
 from tigon.standalone.headers import c_header, cpp_header
 from tigon.standalone.page import page
-from tigon.standalone.programs import LevelCode, Linked, Open, Program, read_program, write_program
+from tigon.standalone.programs import (
+    PROBES,
+    LevelCode,
+    Linked,
+    Open,
+    Program,
+    read_program,
+    write_program,
+)
 from tigon.standalone.tables import Tables
 
-MOST_DIMENSIONS = 8
+MOST_DIMENSIONS, MOST_EXTENTS = 8, 16
 _RUNTIME = Path(__file__).resolve().parents[1] / "library"
 _FUNCTIONS = ("create", "destroy", "run", "last_error", "describe", "state", "seed")
+
+
+KINDS = {
+    "input": T.FROM_INPUT,
+    "weight": T.FROM_WEIGHT,
+    "state": T.FROM_STATE,
+    "key": T.FROM_KEY,
+}
 
 
 class Source(Frozen):
@@ -74,8 +90,16 @@ class Spec(Frozen, eq=False):
     doc: str = ""
 
 
+SpecFor = Callable[[Sequence[int]], Spec]
+"""What is exported, as it is compiled for sizes like these of the open extents."""
+
+MOST_WAYS = 4
+"""Programs of one level, where sizes are computed in different ways."""
+
+
 def export(
-    spec: Spec,
+    spec_for: SpecFor,
+    likely: Sequence[int],
     path: AnyPath,
     *,
     prefix: str | None = None,
@@ -85,7 +109,7 @@ def export(
     """Write the files of a library, `path.so`, `path.h`, `path.hpp` and `path.md`, and
     `path.safetensors` where `weights` are "apart"; returns their paths.
 
-    `prefix`: how names in C begin; by default the last part of the path. `target`: "native" is the
+    `likely` are the sizes of open extents at which it should be at its best. `prefix`: how names in C begin; by default the last part of the path. `target`: "native" is the
     level of this machine; a level or several, of which the library takes the best that the
     processor has, are named as in `tigon.backends.llvm.target.LEVELS`; "all" are those that the
     package brings code for.
@@ -104,6 +128,12 @@ def export(
         f"weights: expected 'inside' or 'apart'; given {weights!r}",
     )
     levels = _levels(target)
+    spec = spec_for(likely)
+    check(
+        len(spec.names) <= MOST_EXTENTS,
+        "export_native",
+        f"{len(spec.names)} open extents; expected {MOST_EXTENTS} at most",
+    )
     for name, type_ in spec.inputs:
         check(
             type_.ndim <= MOST_DIMENSIONS,
@@ -111,7 +141,7 @@ def export(
             f"'{name}' has {type_.ndim} axes; expected {MOST_DIMENSIONS} at most",
         )
     with COMPILING:
-        made = _Library(replace(spec, name=given), levels, weights == "apart")
+        made = _Library(replace(spec, name=given), spec_for, levels, weights == "apart")
         content, file = made.build(f"{given}.so")
     described = made.description(content, file)
     files: dict[str, bytes] = {
@@ -158,15 +188,22 @@ def _runtime() -> bytes:
         ) from None
 
 
-class _Level(Frozen, eq=False):
-    code: LevelCode
+class _Way(Frozen, eq=False):
     program: Program
     sources: tuple[Source, ...]
 
 
+class _Level(Frozen, eq=False):
+    code: LevelCode
+    ways: tuple[_Way, ...]
+
+
 class _Library:
-    def __init__(self, spec: Spec, levels: Sequence[str], apart: bool) -> None:
+    def __init__(
+        self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool
+    ) -> None:
         self.spec = spec
+        self._spec_for = spec_for
         self.apart = apart
         self.tables = Tables()
         self.weights: list[Held] = list(spec.weights)
@@ -177,18 +214,31 @@ class _Library:
     # -- graphs
 
     def _lower(self, level: str) -> _Level:
-        spec, code = self.spec, LevelCode(level)
+        """Programs until each size has one, or there are too many."""
+        code = LevelCode(level)
+        ways = [self._way(code, self.spec)]
+        names = self.spec.names
+        sizes = [self.spec.likely, *[(size,) * len(names) for size in PROBES]] if names else []
+        while len(ways) < MOST_WAYS:
+            sizes = [each for each in sizes if not any(way.program.serves(each) for way in ways)]
+            if not sizes:
+                break
+            ways.append(self._way(code, self._spec_for(sizes[0])))
+            sizes = sizes[1:]
+        return _Level(code, tuple(ways))
+
+    def _way(self, code: LevelCode, spec: Spec) -> _Way:
         main, sources = spec.graph, list(spec.sources)
         apart = None if spec.states else pack_weights(spec.graph, code.backend.registers)
         if apart is not None and all(sources[n].kind == "weight" for n in apart.weights):
             given = [sources[n].number for n in apart.weights]
             sources += [Source("weight", n) for n in self._pack(apart.packs, given)]
             main = apart.main
-        opened = None if spec.extents is None else Open(spec.extents, spec.likely)
+        opened = None if spec.extents is None else Open(spec.extents, self.spec.likely)
         with compiled_for(code.backend):
             lowered = lower_graph(main, in_place=spec.in_place)
             assert isinstance(lowered, LoweredGraph)
-            return _Level(code, read_program(lowered, code, opened), tuple(sources))
+            return _Way(read_program(lowered, code, opened), tuple(sources))
 
     def _pack(self, packs: Graph, given: Sequence[int]) -> list[int]:
         """What is made of weights once: the numbers of more weights. Levels whose registers are
@@ -209,25 +259,25 @@ class _Library:
 
     def _drop_unread(self) -> None:
         """Weights that no launch reads, as those that were packed, are not written."""
+        ways = [way for level in self.levels for way in level.ways]
         read = {
-            level.sources[number].number
-            for level in self.levels
-            for launch in level.program.launches
+            way.sources[number].number
+            for way in ways
+            for launch in way.program.launches
             for space, number in launch.buffers
-            if space == T.INPUT and level.sources[number].kind == "weight"
+            if space == T.INPUT and way.sources[number].kind == "weight"
         }
         kept = sorted(read)
         new = {old: place for place, old in enumerate(kept)}
         self.weights = [self.weights[old] for old in kept]
+
+        def moved(source: Source) -> Source:
+            return Source("weight", new.get(source.number, 0)) if source.kind == "weight" else source
+
         self.levels = [
-            replace(
-                level,
-                sources=tuple(
-                    Source("weight", new.get(source.number, 0))
-                    if source.kind == "weight"
-                    else source
-                    for source in level.sources
-                ),
+            _Level(
+                level.code,
+                tuple(_Way(way.program, tuple(map(moved, way.sources))) for way in level.ways),
             )
             for level in self.levels
         ]
@@ -297,7 +347,7 @@ class _Library:
         linked: list[Linked] = []
         code, begins = b"", []
         for number, level in enumerate(self.levels):
-            one = level.code.link([level.program], b"" if number else _runtime())
+            one = level.code.link([way.program for way in level.ways], b"" if number else _runtime())
             code += bytes(-len(code) % 4096)
             begins.append(len(code))
             code += one.code
@@ -329,25 +379,31 @@ class _Library:
         return places, bytes(data), 0
 
     def _level_row(self, level: _Level, linked: Linked) -> T.LevelRow:
+        tables = self.tables
+        features = [tables.text(name) for name in level.code.features]
+        ways = [self._way_row(way, linked) for way in level.ways]
+        return T.LevelRow(
+            tables.text(level.code.level),
+            len(features),
+            tables.words(features),
+            0,
+            *tables.rows(ways),
+        )
+
+    def _way_row(self, way: _Way, linked: Linked) -> T.WayRow:
         spec, tables = self.spec, self.tables
-        kinds = {"input": T.FROM_INPUT, "weight": T.FROM_WEIGHT, "state": T.FROM_STATE}
-        sources = [(kinds.get(one.kind, T.FROM_KEY), one.number) for one in level.sources]
+        sources = [(KINDS[one.kind], one.number) for one in way.sources]
         over = set(spec.in_place)
         first = len(spec.outputs)
         targets = [(T.TO_OUTPUT, number) for number in range(first)]
         moved = dict(spec.moves)
         for output in range(first, len(spec.graph.outputs)):
             state = moved[output]
-            source = level.sources.index(Source("state", state))
-            later = (output, source) not in over or not level.program.may_lie_over(output, source)
-            targets.append((T.TO_STATE_LATER if later else T.TO_STATE, state))
-        features = [tables.text(name) for name in level.code.features]
-        return T.LevelRow(
-            tables.text(level.code.level),
-            len(features),
-            tables.words(features),
-            0,
-            write_program(tables, level.program, linked, spec.names),
+            source = way.sources.index(Source("state", state))
+            at_once = (output, source) in over and way.program.may_lie_over(output, source)
+            targets.append((T.TO_STATE if at_once else T.TO_STATE_LATER, state))
+        return T.WayRow(
+            write_program(tables, way.program, linked, spec.names),
             *tables.rows(sources),
             *tables.rows(targets),
         )
@@ -391,7 +447,6 @@ class _Library:
             "library_bytes": len(content),
             "file_bytes": None if file is None else len(file),
             "levels": [level.code.level for level in self.levels],
-            "kernels": [len(level.program.launches) for level in self.levels],
             "draws": spec.draws,
             "doc": spec.doc,
         }

@@ -72,6 +72,14 @@ class Program(Frozen, eq=False):
         in_step = source in self.may_alias[output]
         return in_step or self.last_reads[source] < self.writes[output]
 
+    def serves(self, sizes: Sequence[int]) -> bool:
+        """Whether it is right for these sizes of the open extents."""
+        return all(_holds(condition, sizes) for condition in self.conditions) and all(
+            not launch.choices
+            or any(all(_holds(c, sizes) for c in choice.conditions) for choice in launch.choices)
+            for launch in self.launches
+        )
+
     def structures(self) -> Iterable[Structure]:
         """Of all functions, those of loops and branches included."""
         for launch in self.launches:
@@ -360,13 +368,18 @@ def condition_text(formula: Any, test: str, answer: bool, names: Sequence[str]) 
     >>> (batch,) = RuntimeExtents([64]).unknown
     >>> condition_text(batch - 12, "lt", False, ["batch"])
     'batch >= 12'
+    >>> condition_text(12 - batch, "lt", True, ["batch"])
+    'batch > 12'
     """
     constant = formula.terms.get((), 0)
-    left = formula - constant
+    left, sign = formula - constant, _SIGNS[test, answer]
+    if all(coefficient < 0 for monomial, coefficient in left.terms.items()):
+        left, constant = -left, -constant
+        sign = sign.translate(str.maketrans("<>", "><"))
     shown = repr(left)
     for number, name in enumerate(names):
         shown = shown.replace(f"n{number}", name)
-    return f"{shown} {_SIGNS[test, answer]} {-constant}"
+    return f"{shown} {sign} {-constant}"
 
 
 def _launch_row(

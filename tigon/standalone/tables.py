@@ -59,6 +59,11 @@ class LevelRow(NamedTuple):
     features: int
     features_at: int
     code: int
+    ways: int
+    ways_at: int
+
+
+class WayRow(NamedTuple):
     program: int
     sources: int
     sources_at: int
