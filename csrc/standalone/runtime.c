@@ -1258,6 +1258,14 @@ static int32_t prepare(model_instance* own, const int64_t* extents) {
   return status;
 }
 
+static void* row_of_schedule(model_instance* own, const Word* weight) {
+  Word rows = value_of(at(weight[kArrayShapeAt])[0], NULL);
+  Word turn = *(int64_t*)(void*)own->states[own->model[kModelUpdates]];
+  turn = turn < 0 ? 0 : turn < rows ? turn : rows - 1;
+  Word bytes = value_of(weight[kArrayBytes], NULL) / rows;
+  return (void*)(Word)(own->weights + weight[kArrayPlace] + turn * bytes);
+}
+
 static int32_t run(model_instance* own, const model_array* inputs, model_array* outputs) {
   const Word* model = own->model;
   int64_t extents[kMostExtents];
@@ -1285,10 +1293,11 @@ static int32_t run(model_instance* own, const model_array* inputs, model_array* 
   for (Word i = 0; i < way[kWaySources]; ++i, source += 2) {
     Word number = source[1];
     const Word* weight = at(model[kModelWeightsAt]) + number * kArraySize;
-    own->inputs[i] = source[0] == kFromInput    ? inputs[number].data
-                     : source[0] == kFromWeight ? (void*)(Word)(own->weights + weight[kArrayPlace])
-                     : source[0] == kFromState  ? own->states[number]
-                                                : (void*)key;
+    own->inputs[i] = source[0] == kFromInput      ? inputs[number].data
+                     : source[0] == kFromWeight   ? (void*)(Word)(own->weights + weight[kArrayPlace])
+                     : source[0] == kFromState    ? own->states[number]
+                     : source[0] == kFromSchedule ? row_of_schedule(own, weight)
+                                                  : (void*)key;
   }
   const Word* target = at(way[kWayTargetsAt]);
   for (Word i = 0; i < way[kWayTargets]; ++i, target += 2) {
@@ -1305,6 +1314,7 @@ static int32_t run(model_instance* own, const model_array* inputs, model_array* 
     memcpy(own->states[target[1]], own->outputs[i], (size_t)value_of(state[kArrayBytes], extents));
   }
   own->key[1] += model[kModelDraws];
+  if (model[kModelUpdates] >= 0) ++*(int64_t*)(void*)own->states[model[kModelUpdates]];
   return MODEL_OK;
 }
 

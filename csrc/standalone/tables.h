@@ -31,7 +31,8 @@ enum Model {
   kModelBegin,     // of the first weight in it
   kModelDigest,    // of the file: two words
   kModelDigestHigh,
-  kModelDraws,  // random keys of a run
+  kModelDraws,    // random keys of a run
+  kModelUpdates,  // the state that counts runs, or -1
   kModelSize
 };
 
@@ -68,7 +69,8 @@ enum Way {
   kWaySize
 };
 
-enum Source { kFromInput, kFromWeight, kFromState, kFromKey };
+// A schedule: of a weight the row that the number of runs before says, or the last.
+enum Source { kFromInput, kFromWeight, kFromState, kFromKey, kFromSchedule };
 enum Target { kToOutput, kToState, kToStateLater };  // later: when all else is done
 
 enum Program {

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from tigon import autograd
+from tigon._native import nested_call_kind
 from tigon.base import TigonError, check, type_of
+from tigon.base.dtypes import int64
 from tigon.base.files import AnyPath
+from tigon.gluon import trace as tracing
 from tigon.gluon.graphs import Entry, GraphCache
 from tigon.gluon.symbolic import input_names, symbol_for_export
-from tigon.standalone.specs import Extents, Operand, export_graph
+from tigon.standalone.library import Held, Source, Spec, export
+from tigon.standalone.specs import Extents, Operand, export_graph, held
 from tigon.sym.native import export_symbol
 
 
@@ -102,3 +109,117 @@ def _entry(block: Any, cache: GraphCache | None, examples: tuple[Any, ...]) -> E
         raise TigonError(f"export_native: {block.name} has no graph. {fresh.explain()}")
     fresh.latest._bind()
     return fresh.latest
+
+
+def export_step(
+    step: Any,
+    cache: GraphCache,
+    examples: Sequence[Any],
+    path: AnyPath,
+    batch_size: int | None,
+    updates: int,
+    options: dict[str, Any],
+) -> tuple[str, ...]:
+    """Export what a training step does for the types of the last one, or of `examples`."""
+    check(
+        step.adjust is None,
+        "export_native",
+        f"{step.name} adjusts gradients by a function of Python; pass clip_global_norm instead, or "
+        "leave it out",
+    )
+    entry = cache.latest
+    if examples:
+        kind, leaves = nested_call_kind(tuple(examples), tracing.freeze, tracing.freeze_attributes)
+        entry = cache._trace(kind, leaves, tuple(examples))[0]
+    check(
+        entry is not None and entry.paths is None,
+        "export_native",
+        f"{step.name} was not called yet, or decides by values; call it once, or pass example data "
+        "and label",
+    )
+    assert entry is not None
+    (own,) = entry.graphs
+    made, indices, states = own.exact_step()
+    spec = _step_spec(step, own, made, indices, states, batch_size, updates)
+    return export(lambda sizes: spec, (), path, **options)
+
+
+def _step_spec(
+    step: Any,
+    own: Any,
+    made: Any,
+    indices: Sequence[int],
+    states: Sequence[Sequence[Any]],
+    batch_size: int | None,
+    updates: int,
+) -> Spec:
+    forward, trainer = made.training.forward, step.trainer
+    names = input_names(len(own.types))
+    moved = {place: output for output, place in (*forward.states, *made.in_place)}
+    sources: list[Source] = []
+    weights: list[Held] = []
+    kept: list[Held] = []
+    moves: list[tuple[int, int]] = []
+
+    def keep(name: str, array: Any, place: int) -> None:
+        sources.append(Source("state", len(kept)))
+        moves.append((moved[place], len(kept)))
+        kept.append(held(name, array))
+
+    for place, (value, (kind, which), array) in enumerate(
+        zip(own.graph.inputs, own.operands.sources, own.operands.template, strict=True)
+    ):
+        if kind == "input":
+            sources.append(Source("input", which))
+        elif place in moved:
+            keep(value.node.name, array, place)
+        else:
+            sources.append(Source("weight", len(weights)))
+            weights.append(held(value.node.name, array))
+    sources += [Source("key")] * (len(forward.graph.inputs) - len(sources))
+    sources.append(Source("schedule", len(weights)))
+    weights.append(_schedule(trainer, made, indices, batch_size, updates))
+    for index, arrays in zip(indices, states, strict=True):
+        for number, array in enumerate(arrays):
+            keep(f"{trainer._params[index].name}.state{number}", array, len(sources))
+    kept.append(Held("updates", int64, (), np.zeros((), np.int64)))
+    results = forward.results
+    return Spec(
+        step.name,
+        made.graph,
+        tuple(sources),
+        tuple(zip(names, own.types, strict=True)),
+        ("loss",) if results == 1 else tuple(f"output{n}" for n in range(results)),
+        tuple(weights),
+        tuple(kept),
+        tuple(moves),
+        tuple(made.in_place),
+        forward.random_calls,
+        len(kept) - 1,
+        doc="One step of training: forward, backward and the update of all weights, which are "
+        "states of an instance.",
+    )
+
+
+def _schedule(
+    trainer: Any, made: Any, indices: Sequence[int], batch_size: int | None, updates: int
+) -> Held:
+    """The rates of so many updates from now on, a row for each; rows that repeat the last one are
+    left out."""
+    optimizer = copy.copy(trainer._optimizer)
+    optimizer._counts = copy.copy(optimizer._counts)
+    optimizer.lr_scheduler = copy.deepcopy(optimizer.lr_scheduler)
+    (type_,) = [v.type for v in made.graph.inputs if v.node.name == "_rates"]
+    size = max(made.training.loss_sizes) if batch_size is None else batch_size
+    check(
+        batch_size is not None or len(made.training.loss_sizes) == 1,
+        "export_native",
+        "there are several losses of different sizes; give batch_size",
+    )
+    check(size > 0 and updates > 0, "export_native", "batch_size and updates must be positive")
+    optimizer.rescale_grad = trainer._scale / size
+    rows = [optimizer.advance(list(indices)) or [0.0] for _ in range(updates)]
+    while len(rows) > 1 and rows[-1] == rows[-2]:
+        rows.pop()
+    array = np.array(rows, type_.dtype.numpy)
+    return Held("rates", type_.dtype, array.shape, array)

@@ -14,6 +14,7 @@ from tigon import _native
 from tigon.base import TensorType, TigonError
 from tigon.base.extents import value_of
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
@@ -120,15 +121,10 @@ class TrainingGraph:
         first_weight = len(forward.outputs)
         first_state = len(inputs) + 1
         overwritten = [*weights, *range(first_state, first_state + len(state_inputs))]
-        lowered = lower_graph(
-            Graph(
-                [*inputs, rates_value, *state_inputs],
-                [*forward.outputs, *new_weights, *new_states],
-            ),
-            disabled=self.disabled,
-            in_place=[(first_weight + i, source) for i, source in enumerate(overwritten)],
+        graph = Graph(
+            [*inputs, rates_value, *state_inputs], [*forward.outputs, *new_weights, *new_states]
         )
-        return TrainingStep(self, lowered, first_weight, tuple(overwritten))
+        return TrainingStep(self, graph, first_weight, tuple(overwritten))
 
     def gradients_step(self, scale: TensorType) -> TrainingStep:
         """The gradients, times a number that is the last input, as further outputs; nothing is
@@ -140,8 +136,8 @@ class TrainingGraph:
             number = variable("_scale", scale)
             grads = [grad * _like(number, grad) for grad in self.gradients.values()]
             outputs = [*forward.outputs, *grads]
-            lowered = lower_graph(Graph([*forward.inputs, number], outputs), disabled=self.disabled)
-            found = TrainingStep(self, lowered, len(outputs), (), False)
+            graph = Graph([*forward.inputs, number], outputs)
+            found = TrainingStep(self, graph, len(outputs), (), False)
             self._steps[key] = found
         return found
 
@@ -152,13 +148,22 @@ def _like(number: Value, grad: Value) -> Value:
 
 
 class TrainingStep(Frozen, eq=False):
-    """A lowered graph of a step: forward, backward and updates."""
+    """The graph of a step: forward, backward and updates."""
 
     training: TrainingGraph
-    lowered: AnyLowered
+    graph: Graph
     kept: int
     overwritten: tuple[int, ...]
     commits: bool = True  # that states of the forward graph move
+
+    @property
+    def in_place(self) -> list[tuple[int, int]]:
+        """Outputs, and the inputs that they are written over."""
+        return [(self.kept + i, source) for i, source in enumerate(self.overwritten)]
+
+    @computed_once
+    def lowered(self) -> AnyLowered:
+        return lower_graph(self.graph, disabled=self.training.disabled, in_place=self.in_place)
 
 
 def training_program(
@@ -184,7 +189,12 @@ def training_program(
             known[key] = TrainingGraph(cached, types, heads, weights, complete)
         return known[key]
 
-    fit = shared.use(types, then, exact)
+    def lowered(training: TrainingGraph) -> TrainingStep:
+        step = then(training)
+        step.lowered  # noqa: B018  # here, where extents may be left open, or not
+        return step
+
+    fit = shared.use(types, lowered, exact)
     step: TrainingStep = fit.result
     if step in known:
         return known[step]

@@ -49,11 +49,13 @@ KINDS = {
     "weight": T.FROM_WEIGHT,
     "state": T.FROM_STATE,
     "key": T.FROM_KEY,
+    "schedule": T.FROM_SCHEDULE,
 }
 
 
 class Source(Frozen):
-    """Where an input of the graph comes from: "input", "weight", "state" by number, or "key"."""
+    """Where an input of the graph comes from: "input", "weight", "state" by number, or "key"; or
+    "schedule": one row of a weight for each run."""
 
     kind: str
     number: int = 0
@@ -83,6 +85,8 @@ class Spec(Frozen, eq=False):
     in_place: tuple[tuple[int, int], ...] = ()
     """(output, input) of the graph that share memory."""
     draws: int = 0
+    updates: int = -1
+    """The state that counts runs, if one does."""
     extents: RuntimeExtents | None = None
     names: tuple[str, ...] = ()
     """Of open extents."""
@@ -265,14 +269,16 @@ class _Library:
             for way in ways
             for launch in way.program.launches
             for space, number in launch.buffers
-            if space == T.INPUT and way.sources[number].kind == "weight"
+            if space == T.INPUT and way.sources[number].kind in ("weight", "schedule")
         }
         kept = sorted(read)
         new = {old: place for place, old in enumerate(kept)}
         self.weights = [self.weights[old] for old in kept]
 
         def moved(source: Source) -> Source:
-            return Source("weight", new.get(source.number, 0)) if source.kind == "weight" else source
+            if source.kind not in ("weight", "schedule"):
+                return source
+            return Source(source.kind, new.get(source.number, 0))
 
         self.levels = [
             _Level(
@@ -327,6 +333,7 @@ class _Library:
                 T.as_word(low),
                 T.as_word(high),
                 spec.draws,
+                spec.updates,
             )
             return tables.content(model)
 

@@ -37,6 +37,7 @@ class ModelRow(NamedTuple):
     digest: int
     digest_high: int
     draws: int
+    updates: int
 
 
 class ArrayRow(NamedTuple):
@@ -138,7 +139,7 @@ class ControlRow(NamedTuple):
     other: int
 
 
-FROM_INPUT, FROM_WEIGHT, FROM_STATE, FROM_KEY = range(4)
+FROM_INPUT, FROM_WEIGHT, FROM_STATE, FROM_KEY, FROM_SCHEDULE = range(5)
 TO_OUTPUT, TO_STATE, TO_STATE_LATER = range(3)
 INPUT, OUTPUT, TEMPORARY, CONSTANT, NOTHING = range(5)
 TESTS = {"eq": 0, "lt": 1, "le": 2}
@@ -151,7 +152,7 @@ class Tables:
 
     >>> tables = Tables()
     >>> place = tables.text("batch")
-    >>> tables.text("batch") == place, len(tables.content(ModelRow(*[0] * 21))) % 8
+    >>> tables.text("batch") == place, len(tables.content(ModelRow(*[0] * 22))) % 8
     (True, 0)
     """
 
