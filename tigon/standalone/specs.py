@@ -86,9 +86,9 @@ def export_graph(
             tuple((made, sources[place].number) for made, place in moded.states),
             tuple(moded.states),
             moded.random_calls,
-            opened,
-            names,
-            likely,
+            extents=opened,
+            names=names,
+            likely=likely,
         )
 
     return with_open_extents(lambda: export(spec, likely, path, **options), names)
