@@ -1,0 +1,92 @@
+"""Programs in C and C++ that call exported libraries: the examples, and what `docs/deploy.md` shows."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tigon import nd
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+C = [shutil.which("cc"), "-std=c11", "-Wall", "-Wextra", "-Werror"]
+CPP = [shutil.which("c++"), "-std=c++17", "-Wall", "-Wextra", "-Werror", "-pthread"]
+
+pytestmark = pytest.mark.skipif(None in (C[0], CPP[0]), reason="there are no compilers")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: Any) -> tuple[Any, Path]:
+    """A network that was trained for one step, and the folder of its library."""
+    from digits import DigitNet
+
+    mx.random.seed(2)
+    net = DigitNet(prefix="digits_")
+    net.initialize(mx.init.Xavier())
+    net.hybridize()
+    folder = Path(tmp_path_factory.mktemp("digits"))
+    net.export_native(folder / "digits", nd.zeros((4, 1, 8, 8)))
+    return net, folder
+
+
+def build(command: Any, source: Path, folder: Path) -> Path:
+    program = folder / f"{source.stem}_{source.suffix[1:]}"
+    library = [str(folder / "digits.so"), f"-Wl,-rpath,{folder}"]
+    subprocess.run(
+        [*command, "-I", str(folder), str(source), *library, "-o", str(program)], check=True
+    )
+    return program
+
+
+def pictures(folder: Path, count: int) -> tuple[np.ndarray, list[str]]:
+    """Images, and their files: in bytes and in text."""
+    images = np.random.default_rng(4).integers(0, 17, (count, 1, 8, 8))
+    paths = []
+    for number, image in enumerate(images):
+        path = folder / f"{number}.pgm"
+        if number % 2:
+            path.write_text("P2 8 8 16\n" + " ".join(map(str, image.ravel())) + "\n")
+        else:
+            path.write_bytes(b"P5 8 8 16\n" + image.astype(np.uint8).tobytes())
+        paths.append(str(path))
+    return (images / 16).astype("float32"), paths
+
+
+def test_examples_name_the_digit(digits: tuple[Any, Path]) -> None:
+    net, folder = digits
+    images, paths = pictures(folder, 5)
+    wanted = net(nd.array(images)).asnumpy().argmax(1).tolist()
+    in_c = build(C, ROOT / "examples/native/digit.c", folder)
+    found = [run(in_c, path) for path in paths]
+    assert [int(one) for one in found] == wanted
+    in_cpp = build(CPP, ROOT / "examples/native/digit.cpp", folder)
+    assert [int(line) for line in run(in_cpp, *paths).split()] == wanted
+    failed = subprocess.run([in_c, ROOT / "README.md"], capture_output=True, text=True)
+    assert (failed.returncode, failed.stderr) == (2, "expected a picture of 8x8 pixels as PGM\n")
+
+
+def run(program: Path, *arguments: str) -> str:
+    return subprocess.run([program, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def test_what_the_page_shows(digits: tuple[Any, Path]) -> None:
+    """Each block in C or C++ is a program that compiles and says what the page says next."""
+    net, folder = digits
+    text = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(c|cpp)\n(.*?)^```\n+```text\n(.*?)^```$", text, re.M | re.S)
+    assert [kind for kind, *_ in blocks] == re.findall(r"^```(c|cpp)$", text, re.M)
+    for number, (kind, code, said) in enumerate(blocks):
+        source = folder / f"shown{number}.{kind}"
+        source.write_text(code)
+        program = build(C if kind == "c" else CPP, source, folder)
+        found = subprocess.run([program], check=True, capture_output=True, text=True, cwd=folder)
+        assert found.stdout == said
