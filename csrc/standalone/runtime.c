@@ -125,20 +125,31 @@ static Word system_call(Word number, Word a, Word b, Word c, Word d, Word e, Wor
 }
 
 #if defined(__x86_64__)
-enum { kOpenAt = 257, kClose = 3, kSeek = 8, kMap = 9, kUnmap = 11 };
+enum { kOpenAt = 257, kClose = 3, kSeek = 8, kMap = 9, kUnmap = 11, kAdvise = 28 };
 #else
-enum { kOpenAt = 56, kClose = 57, kSeek = 62, kMap = 222, kUnmap = 215 };
+enum { kOpenAt = 56, kClose = 57, kSeek = 62, kMap = 222, kUnmap = 215, kAdvise = 233 };
 #endif
 enum { kHere = -100, kCloseOnExec = 02000000, kToEnd = 2 };
 enum { kRead = 1, kWrite = 2, kPrivate = 2, kAnonymous = 32 };
 
-static void* pages(size_t bytes) {
-  Word made = system_call(kMap, 0, (Word)bytes, kRead | kWrite, kPrivate | kAnonymous, -1, 0);
-  return made < 0 && made > -4096 ? NULL : (void*)made;
-}
-
 static void release_pages(const void* block, size_t bytes) {
   system_call(kUnmap, (Word)block, (Word)bytes, 0, 0, 0, 0);
+}
+
+// Blocks of 2 MiB and more begin on a huge page and ask for such, as in `memory/storage.cpp`.
+static void* pages(size_t bytes) {
+  enum { kHugePage = 2 << 20, kPage = 4096, kHugePages = 14 };
+  bool is_huge = bytes >= kHugePage;
+  Word length = (Word)bytes + (is_huge ? kHugePage : 0);
+  Word made = system_call(kMap, 0, length, kRead | kWrite, kPrivate | kAnonymous, -1, 0);
+  if (made < 0 && made > -4096) return NULL;
+  if (!is_huge) return (void*)made;
+  Word start = (made + kHugePage - 1) / kHugePage * kHugePage;
+  Word end = (start + (Word)bytes + kPage - 1) / kPage * kPage;
+  if (start > made) release_pages((void*)made, (size_t)(start - made));
+  if (made + length > end) release_pages((void*)end, (size_t)(made + length - end));
+  system_call(kAdvise, start, (Word)bytes, kHugePages, 0, 0, 0);
+  return (void*)start;
 }
 
 static const void* map_file(const char* path, size_t* bytes) {
