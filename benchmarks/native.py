@@ -28,7 +28,10 @@ from tests.standalone.foreign import Array, Library, array_of
 from tigon import _native, nd
 
 ROOT = Path(__file__).resolve().parents[1]
-LENET = (Work("LeNet, batch 1", "LeNet", (1, 1, 28, 28)), Work("LeNet, batch 64", "LeNet", (64, 1, 28, 28)))
+LENET = (
+    Work("LeNet, batch 1", "LeNet", (1, 1, 28, 28)),
+    Work("LeNet, batch 64", "LeNet", (64, 1, 28, 28)),
+)
 ROWS = (*LENET, *(work for work in WORKS if not work.trains))
 KILO = 1024
 
@@ -93,7 +96,9 @@ def measure(work: Work, host: Path, folder: Path, rounds: int, seconds: float) -
         reading_ms=min(float(each[0]) for each in said),
         first_ms=min(float(each[1]) for each in said),
         grown_bytes=KILO * min(int(each[3]) - int(each[2]) for each in said),
-        plan_bytes=net.compiled[-1].cached.compiled([*net.compiled[-1].operands.of([data])]).memory_plan.arena_bytes,
+        plan_bytes=net.compiled[-1]
+        .cached.compiled([*net.compiled[-1].operands.of([data])])
+        .memory_plan.arena_bytes,
     )
 
 

@@ -22,12 +22,11 @@ typedef int32_t (*Kernel)(void* const* buffers, const int64_t* slots, void* scra
 
 // Bytes from here to the tables. Whoever puts the library together writes it: no compiler may know
 // what it is.
-__asm__(
-    ".section .rodata\n"
-    ".globl model_distance\n"
-    ".p2align 3\n"
-    "model_distance: .quad 0\n"
-    ".previous");
+__asm__(".section .rodata\n"
+        ".globl model_distance\n"
+        ".p2align 3\n"
+        "model_distance: .quad 0\n"
+        ".previous");
 extern const Word model_distance[] __attribute__((visibility("hidden")));
 
 static const char* tables(void) { return (const char*)model_distance + *model_distance; }
@@ -336,9 +335,7 @@ static const Word* first_broken(Word count, Word place, const int64_t* extents) 
 
 // -------------------------------------------------------------------------------- memory plans
 
-static size_t aligned(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
+static size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 static const Word* temporary(const Word* program, Word number) {
   return at(program[kProgramTemporariesAt]) + number * kTemporarySize;
@@ -366,8 +363,8 @@ static bool fits_over(const Word* program, const size_t* sizes, const size_t* of
     Word rival = placed[i];
     if (!meet(temporary(program, rival), temporary(program, own)) || !sizes[rival]) continue;
     if (offsets[rival] >= start + sizes[own] || offsets[rival] + sizes[rival] <= start) continue;
-    if (offsets[rival] == start && (hands_over(program, sizes, rival, own) ||
-                                    hands_over(program, sizes, own, rival)))
+    if (offsets[rival] == start &&
+        (hands_over(program, sizes, rival, own) || hands_over(program, sizes, own, rival)))
       continue;
     return false;
   }
@@ -666,7 +663,8 @@ static void run_points(Work* work, int64_t begin, int64_t end, int32_t worker) {
       !__atomic_compare_exchange_n(&work->status, &none, status, false, __ATOMIC_ACQ_REL,
                                    __ATOMIC_RELAXED))
     return;
-  if (running->scratch >= sizeof work->details) memcpy(work->details, scratch, sizeof work->details);
+  if (running->scratch >= sizeof work->details)
+    memcpy(work->details, scratch, sizeof work->details);
 }
 
 static void run_chunk(void* opaque, int64_t index, int32_t worker) {
@@ -1041,7 +1039,8 @@ static int32_t take_memory(model_instance* own, Text* error) {
       own->states[i / 2] = (char*)place;
   }
   own->scratch_bytes = aligned(reserved.scratch);
-  own->scratch_at = reserve(&reserved, (Word)own->scratch_bytes * (own->workers ? own->workers : 1));
+  own->scratch_at =
+      reserve(&reserved, (Word)own->scratch_bytes * (own->workers ? own->workers : 1));
   if (reserved.is_too_large)
     return fail(error, MODEL_BAD_EXTENT, "largest: expected sizes whose arrays fit into memory");
   own->memory_bytes = reserved.bytes + kAlignment;
@@ -1304,9 +1303,9 @@ static int32_t run(model_instance* own, const model_array* inputs, model_array* 
   for (Word i = 0; i < way[kWaySources]; ++i, source += 2) {
     Word number = source[1];
     const Word* weight = at(model[kModelWeightsAt]) + number * kArraySize;
-    own->inputs[i] = source[0] == kFromInput      ? inputs[number].data
-                     : source[0] == kFromWeight   ? (void*)(Word)(own->weights + weight[kArrayPlace])
-                     : source[0] == kFromState    ? own->states[number]
+    own->inputs[i] = source[0] == kFromInput    ? inputs[number].data
+                     : source[0] == kFromWeight ? (void*)(Word)(own->weights + weight[kArrayPlace])
+                     : source[0] == kFromState  ? own->states[number]
                      : source[0] == kFromSchedule ? row_of_schedule(own, weight)
                                                   : (void*)key;
   }

@@ -87,7 +87,13 @@ enum Program {
   kProgramSize
 };
 
-enum Condition { kConditionFormula, kConditionTest, kConditionAnswer, kConditionText, kConditionSize };
+enum Condition {
+  kConditionFormula,
+  kConditionTest,
+  kConditionAnswer,
+  kConditionText,
+  kConditionSize
+};
 enum Test { kIsZero, kIsNegative, kIsNotPositive };
 
 enum Temporary {
@@ -138,8 +144,8 @@ enum Control {
   kControlKeyed,
   kControlMost,  // a formula
   kControlOrdinal,
-  kControlRowsAt,    // bytes of the rows of data and stacked results: formulas
-  kControlBytesAt,   // of states
+  kControlRowsAt,   // bytes of the rows of data and stacked results: formulas
+  kControlBytesAt,  // of states
   kControlKeptAt,
   kControlBody,
   kControlOther,

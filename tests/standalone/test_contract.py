@@ -56,7 +56,9 @@ def test_nothing_is_needed(path: Path) -> None:
         ["readelf", "-dW", "--dyn-syms", str(path)], capture_output=True, text=True, check=True
     ).stdout
     assert "NEEDED" not in described and "RELA" not in described
-    assert " UND " not in described.replace("0: 0000000000000000     0 NOTYPE  LOCAL  DEFAULT  UND", "")
+    assert " UND " not in described.replace(
+        "0: 0000000000000000     0 NOTYPE  LOCAL  DEFAULT  UND", ""
+    )
 
 
 def test_the_same_program_makes_the_same_bytes(path: Path, net: Any, folder: Path) -> None:
@@ -276,9 +278,7 @@ def test_random_numbers_are_those_of_the_seed(folder: Path) -> None:
         mx.random.seed(seed)
         instance.seed(seed)
         for _ in range(3):
-            np.testing.assert_array_equal(
-                instance(given())[0], noisy(nd.array(given())).asnumpy()
-            )
+            np.testing.assert_array_equal(instance(given())[0], noisy(nd.array(given())).asnumpy())
     instance.close()
 
 

@@ -1,4 +1,4 @@
-"""Programs in C and C++ that call exported libraries: the examples, and what `docs/deploy.md` shows."""
+"""Programs in C and C++ that call exported libraries: examples, and what `docs/deploy.md` shows."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run(program: Path, *arguments: str) -> str:
 
 def test_what_the_page_shows(digits: tuple[Any, Path]) -> None:
     """Each block in C or C++ is a program that compiles and says what the page says next."""
-    net, folder = digits
+    _, folder = digits
     text = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(c|cpp)\n(.*?)^```\n+```text\n(.*?)^```$", text, re.M | re.S)
     assert [kind for kind, *_ in blocks] == re.findall(r"^```(c|cpp)$", text, re.M)

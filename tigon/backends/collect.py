@@ -52,7 +52,8 @@ class Collector(Compiler):
         tools = Toolchain(host_target())
         machine_code = tools.object_compiler(1)
         machine_code.add(f'target triple = "{tools.target.triple}"{_NOTHING}')
-        self._nothing = _native.load_code(machine_code.finish(), {})["nothing"]
+        made = [code for code in machine_code.finish() if isinstance(code, bytes)]
+        self._nothing = _native.load_code(made, {})["nothing"]
 
     @property
     def library(self) -> None:

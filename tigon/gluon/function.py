@@ -286,7 +286,7 @@ class CompiledFunction(ShortCall):
         self,
         path: AnyPath,
         *examples: Any,
-        extents: str | None | Mapping[str, Sequence[str | None]] = "batch",
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,

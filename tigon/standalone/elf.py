@@ -49,7 +49,21 @@ def shared_library(
         address = code_at + PAGE + functions[each]
         symbols += struct.pack("<IBBHQQ", at[each], 0x12, 0, _SECTIONS.index(".text"), address, 0)
     dynamic = struct.pack(
-        "<14q", 14, at[name], 4, hash_at, 5, strings_at, 6, symbols_at, 10, len(strings), 11, 24, 0, 0
+        "<14q",
+        14,
+        at[name],
+        4,
+        hash_at,
+        5,
+        strings_at,
+        6,
+        symbols_at,
+        10,
+        len(strings),
+        11,
+        24,
+        0,
+        0,
     )
     segments = [
         (_LOAD, _READ, 0, tables_at + len(tables), 0),

@@ -1,4 +1,4 @@
-"""The headers of an exported library: what `model.h` and `model.hpp` here say, under its own name."""
+"""The headers of an exported library: `model.h` and `model.hpp` of this folder, under its name."""
 
 from __future__ import annotations
 

@@ -113,10 +113,10 @@ def export(
     """Write the files of a library, `path.so`, `path.h`, `path.hpp` and `path.md`, and
     `path.safetensors` where `weights` are "apart"; returns their paths.
 
-    `likely` are the sizes of open extents at which it should be at its best. `prefix`: how names in C begin; by default the last part of the path. `target`: "native" is the
-    level of this machine; a level or several, of which the library takes the best that the
-    processor has, are named as in `tigon.backends.llvm.target.LEVELS`; "all" are those that the
-    package brings code for.
+    `likely` are the sizes of open extents at which it should be at its best. `prefix`: how names in
+    C begin; by default the last part of the path. `target`: "native" is the level of this machine;
+    a level or several, of which the library takes the best that the processor has, are named as in
+    `tigon.backends.llvm.target.LEVELS`; "all" are those that the package brings code for.
     """
     stem = os.fsdecode(path)
     given = os.path.basename(stem) if prefix is None else prefix
@@ -175,8 +175,7 @@ def _levels(target: str | Sequence[str]) -> list[str]:
     check(
         not unknown and list(wanted),
         "export_native",
-        f"target: expected 'native', 'all' or levels among {', '.join(possible)}; given "
-        f"{target!r}",
+        f"target: expected 'native', 'all' or levels among {', '.join(possible)}; given {target!r}",
     )
     return sorted(set(wanted), key=possible.index, reverse=True)
 
@@ -203,9 +202,7 @@ class _Level(Frozen, eq=False):
 
 
 class _Library:
-    def __init__(
-        self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool
-    ) -> None:
+    def __init__(self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool) -> None:
         self.spec = spec
         self._spec_for = spec_for
         self.apart = apart
@@ -354,7 +351,9 @@ class _Library:
         linked: list[Linked] = []
         code, begins = b"", []
         for number, level in enumerate(self.levels):
-            one = level.code.link([way.program for way in level.ways], b"" if number else _runtime())
+            one = level.code.link(
+                [way.program for way in level.ways], b"" if number else _runtime()
+            )
             code += bytes(-len(code) % 4096)
             begins.append(len(code))
             code += one.code
@@ -446,7 +445,9 @@ class _Library:
                 for name, value in zip(spec.outputs, results, strict=True)
             ],
             "extents": list(zip(spec.names, spec.likely, strict=True)),
-            "states": [(one.name, self._shown(TensorType(one.shape, one.dtype))) for one in spec.states],
+            "states": [
+                (one.name, self._shown(TensorType(one.shape, one.dtype))) for one in spec.states
+            ],
             "weights": [
                 (one.name, self._shown(TensorType(one.shape, one.dtype))) for one in self.weights
             ],

@@ -11,13 +11,13 @@ extern "C" {
 /* What functions return. Anything but MODEL_OK comes with a text: model_last_error. */
 enum {
   MODEL_OK = 0,
-  MODEL_BAD_ARGUMENT = 1, /* a null pointer, a wrong shape or dtype, memory that is too small */
-  MODEL_BAD_EXTENT = 2,   /* a size that this library has no code for, or beyond the largest */
+  MODEL_BAD_ARGUMENT = 1,  /* a null pointer, a wrong shape or dtype, memory that is too small */
+  MODEL_BAD_EXTENT = 2,    /* a size that this library has no code for, or beyond the largest */
   MODEL_UNFIT_MACHINE = 3, /* the processor lacks instructions that all code here needs */
   MODEL_NO_MEMORY = 4,
-  MODEL_BAD_WEIGHTS = 5,  /* no file, or another one than the library was made with */
-  MODEL_FAILED = 6,       /* an operator refused its operands, say an index out of range */
-  MODEL_NO_SUCH = 7       /* there is no description of that number */
+  MODEL_BAD_WEIGHTS = 5, /* no file, or another one than the library was made with */
+  MODEL_FAILED = 6,      /* an operator refused its operands, say an index out of range */
+  MODEL_NO_SUCH = 7      /* there is no description of that number */
 };
 
 enum { MODEL_MOST_DIMENSIONS = 8 };
@@ -60,7 +60,7 @@ typedef struct model_description {
 /* Everything may be zero, but `size` is sizeof(model_options). */
 typedef struct model_options {
   size_t size;
-  const int64_t* largest;   /* of each open extent; null: as at export. Runs below allocate nothing */
+  const int64_t* largest; /* of each open extent; null: as at export. Runs below allocate nothing */
   const char* weights_path; /* of the weights' file, where they are not inside */
   const void* weights;      /* or its content, which must stay, */
   size_t weights_bytes;     /* and how long that is */

@@ -9,6 +9,7 @@ from typing import Any
 def page(prefix: str, described: Mapping[str, Any]) -> str:
     """The page, as Markdown."""
     lines = [f"# {prefix}", ""]
+    counts = [len(described[kind]) for kind in ("inputs", "outputs")]
     if described["doc"]:
         lines += [described["doc"], ""]
     size = described["library_bytes"] / 1024
@@ -35,8 +36,7 @@ def page(prefix: str, described: Mapping[str, Any]) -> str:
         ]
         lines += ["", "Any size from 1 on, as far as `largest` of an instance says.", ""]
     if described["draws"]:
-        lines += ["It draws random numbers: `seed` of the options and "]
-        lines[-1] += f"`{prefix}_seed` say which.\n"
+        lines += [f"It draws random numbers: `seed` and `{prefix}_seed` say which.", ""]
     lines += [
         "## In C",
         "",
@@ -46,14 +46,14 @@ def page(prefix: str, described: Mapping[str, Any]) -> str:
         f"{prefix}_options options = {{.size = sizeof options}};",
         f"{prefix}_instance* net;",
         f"if ({prefix}_create(&options, &net) != {prefix.upper()}_OK) return 1;",
-        f"{prefix}_array inputs[{len(described['inputs'])}] = {{ /* data, bytes, dtype, shape */ }};",
-        f"{prefix}_array outputs[{len(described['outputs'])}] = {{ /* data, bytes */ }};",
+        f"{prefix}_array inputs[{counts[0]}] = {{ /* data, bytes, dtype, shape */ }};",
+        f"{prefix}_array outputs[{counts[1]}] = {{ /* data, bytes */ }};",
         f"if ({prefix}_run(net, inputs, outputs)) puts({prefix}_last_error(net));",
         f"{prefix}_destroy(net);",
         "```",
         "",
-        f"`cc main.c {prefix}.so -Wl,-rpath,.`, or open it with `dlopen`. `{prefix}.hpp` is the same",
-        "for C++.",
+        f"`cc main.c {prefix}.so -Wl,-rpath,.`, or open it with `dlopen`. `{prefix}.hpp` is the",
+        "same for C++.",
         "",
     ]
     if described["weights"]:

@@ -110,7 +110,7 @@ class LevelCode:
         return found
 
     def link(self, programs: Sequence[Program], runtime: bytes = b"") -> Linked:
-        """The code of all functions, in one piece that calls nothing outside, the `runtime` in it."""
+        """The code of all functions, and the `runtime`, in one piece that calls nothing else."""
         structures = [one for program in programs for one in program.structures()]
         self.backend.compile(structures)
         images = [*([runtime] if runtime else ()), *self._collector.images]
@@ -149,7 +149,9 @@ def read_program(lowered: LoweredGraph, code: LevelCode, opened: Open | None = N
     def launch(kernel: Kernel, nest: LoweredNest) -> Launch:
         buffers = tuple(map(place, nest.values))
         if isinstance(nest.nest, Control):
-            programs = tuple(read_program(inner, code, opened) for inner in lowered.within[nest.nest])
+            programs = tuple(
+                read_program(inner, code, opened) for inner in lowered.within[nest.nest]
+            )
             control = stored_control(nest.nest, lambda number: number)
             return Launch(kernel.name, buffers, (), control, programs)
         check(

@@ -13,7 +13,7 @@ from tigon.ops.record import has_effect
 from tigon.program.cached_graph import CachedGraph
 from tigon.standalone.library import Held, Source, Spec, export
 
-Extents = str | None | Mapping[str, Sequence[str | None]]
+Extents = str | Mapping[str, Sequence[str | None]] | None
 """Which extents are open: "batch", the first axis of all inputs that have as many places as the
 first one; None: none; or names per axis of inputs, None for a fixed one. Axes of one name are
 one extent."""
@@ -100,8 +100,8 @@ def with_open_extents(make: Callable[[], Any], names: Sequence[str]) -> Any:
         return make()
     except UnknownExtent as error:
         raise TigonError(
-            f"export_native: {', '.join(names)} cannot be left open: {error}; pass extents=None for "
-            "the sizes of the last call, or leave other axes open"
+            f"export_native: {', '.join(names)} cannot be left open: {error}; pass extents=None "
+            "for the sizes of the last call, or leave other axes open"
         ) from error
 
 

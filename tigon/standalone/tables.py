@@ -1,5 +1,6 @@
-"""The tables of an exported library, as `csrc/standalone/tables.h` says: words of 64 bits, which the
-runtime reads where they lie. Each record here has the fields that an enum has there, in order."""
+"""The tables of an exported library, as `csrc/standalone/tables.h` says: words of 64 bits, which
+the runtime reads where they lie. Each record here has the fields that an enum has there, in
+order."""
 
 from __future__ import annotations
 

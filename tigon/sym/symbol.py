@@ -462,7 +462,7 @@ class Symbol:
         params: Mapping[str, Any],
         shapes: Mapping[str, Sequence[int]],
         *,
-        extents: str | None | Mapping[str, Sequence[str | None]] = "batch",
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,

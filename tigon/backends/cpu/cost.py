@@ -96,7 +96,11 @@ def extent(axis: LoopAxis) -> int:
 def given_extent(axis: LoopAxis) -> Any:
     """The same of an axis that begins at 0, to be written into a nest: as a formula, if it is one,
     also where its extents are known."""
-    return axis.stop.value if isinstance(axis.stop, Const) and number(axis.start) == 0 else extent(axis)
+    return (
+        axis.stop.value
+        if isinstance(axis.stop, Const) and number(axis.start) == 0
+        else extent(axis)
+    )
 
 
 class _Estimate:

@@ -363,15 +363,15 @@ class HybridBlock(ShortCall, Block):
         self,
         path: AnyPath,
         *examples: Any,
-        extents: str | None | Mapping[str, Sequence[str | None]] = "batch",
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,
     ) -> tuple[str, ...]:
         """Write a shared library that predicts as this block does and needs nothing installed.
 
-        `path.so` holds code, weights and a small runtime; `path.h` and `path.hpp` are for C and C++,
-        `path.md` says what goes in and comes out. Returns the paths.
+        `path.so` holds code, weights and a small runtime; `path.h` and `path.hpp` are for C and
+        C++, `path.md` says what goes in and comes out. Returns the paths.
 
         The call that is exported is the last one, or that on `examples`, arrays whose values do not
         matter. `extents` are left open: by default the first axis of the inputs, so that any batch
