@@ -20,6 +20,7 @@ import numpy as np
 
 import tigon as mx
 from tigon import autograd, gluon, nd
+from tigon.base.files import write_file
 from tigon.base.progress import Progress
 from tigon.gluon import nn
 
@@ -175,7 +176,7 @@ def predict_in_c(net: gluon.Block, images: np.ndarray, output: Path) -> list[int
     for number, image in enumerate(images):
         picture = output / f"digit{number}.pgm"
         pixels = np.round(image[0] * 16).astype(np.uint8)
-        picture.write_bytes(b"P5 8 8 16\n" + pixels.tobytes())
+        write_file(picture, b"P5 8 8 16\n" + pixels.tobytes())
         said = subprocess.run([program.resolve(), picture], check=True, capture_output=True)
         found.append(int(said.stdout))
     return found

@@ -17,6 +17,7 @@ from tigon.base.files import AnyPath
 from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import packed, unpacked
 from tigon.gluon.graphs import DonatingEntry, Entry, GraphCache
+from tigon.gluon.native import export_entry
 from tigon.gluon.structure import arrays_in
 from tigon.gluon.symbolic import holds_symbol
 from tigon.gluon.trace import Static
@@ -303,8 +304,6 @@ class CompiledFunction(ShortCall):
         >>> [os.path.basename(file) for file in files]
         ['scaled.so', 'scaled.h', 'scaled.hpp', 'scaled.md']
         """
-        from tigon.gluon.native import export_entry  # LLVM and its like are for who exports
-
         options = {"target": target, "weights": weights, "prefix": prefix}
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
 

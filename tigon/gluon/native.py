@@ -17,8 +17,7 @@ from tigon.base.files import AnyPath
 from tigon.gluon import trace as tracing
 from tigon.gluon.graphs import Entry, GraphCache
 from tigon.gluon.symbolic import input_names, symbol_for_export
-from tigon.standalone.library import Held, Source, Spec, export
-from tigon.standalone.specs import Extents, Operand, export_graph, held
+from tigon.standalone.face import on_demand
 from tigon.sym.native import export_symbol
 
 
@@ -27,7 +26,7 @@ def export_entry(
     cache: GraphCache | None,
     examples: Sequence[Any],
     path: AnyPath,
-    extents: Extents,
+    extents: Any,
     options: dict[str, Any],
 ) -> tuple[str, ...]:
     """Export what one kind of call was traced to: that on `examples`, or else the last one."""
@@ -45,6 +44,7 @@ def export_entry(
         "return what it computes of them alone",
     )
     assert entry.cached is not None
+    specs = on_demand()
     names = input_names(len(entry.types))
     operands = []
     for value, (kind, which), array in zip(
@@ -52,9 +52,9 @@ def export_entry(
     ):
         name = value.node.name
         if kind == "input":
-            operands.append(Operand(name, entry.types[which]))
+            operands.append(specs.Operand(name, entry.types[which]))
         else:
-            operands.append(Operand(name, type_of(array), array))
+            operands.append(specs.Operand(name, type_of(array), array))
     unread = [name for name in names if name not in {one.name for one in operands}]
     check(
         not unread,
@@ -65,7 +65,8 @@ def export_entry(
     results = len(entry.graph.outputs) - len(entry.states) - entry.unread
     given = sorted((o for o in operands if o.array is None), key=lambda one: order[one.name])
     own = ["output"] if results == 1 else [f"output{number}" for number in range(results)]
-    own_export = partial(export_graph, entry.cached, operands, own, path, inputs=given, **options)
+    graph = entry.cached
+    own_export = partial(specs.export_graph, graph, operands, own, path, inputs=given, **options)
     if extents is None or not hasattr(block, "collect_params"):
         return own_export(extents=extents)
     try:
@@ -141,7 +142,7 @@ def export_step(
     (own,) = entry.graphs
     made, indices, states = own.exact_step()
     spec = _step_spec(step, own, made, indices, states, batch_size, updates)
-    return export(lambda sizes: spec, (), path, **options)
+    return on_demand().export(lambda sizes: spec, (), path, **options)
 
 
 def _step_spec(
@@ -152,13 +153,15 @@ def _step_spec(
     states: Sequence[Sequence[Any]],
     batch_size: int | None,
     updates: int,
-) -> Spec:
+) -> Any:
+    specs = on_demand()
+    Source, held = specs.Source, specs.held
     forward, trainer = made.training.forward, step.trainer
     names = input_names(len(own.types))
     moved = {place: output for output, place in (*forward.states, *made.in_place)}
-    sources: list[Source] = []
-    weights: list[Held] = []
-    kept: list[Held] = []
+    sources: list[Any] = []
+    weights: list[Any] = []
+    kept: list[Any] = []
     moves: list[tuple[int, int]] = []
 
     def keep(name: str, array: Any, place: int) -> None:
@@ -182,9 +185,9 @@ def _step_spec(
     for index, arrays in zip(indices, states, strict=True):
         for number, array in enumerate(arrays):
             keep(f"{trainer._params[index].name}.state{number}", array, len(sources))
-    kept.append(Held("updates", int64, (), np.zeros((), np.int64)))
+    kept.append(specs.Held("updates", int64, (), np.zeros((), np.int64)))
     results = forward.results
-    return Spec(
+    return specs.Spec(
         step.name,
         made.graph,
         tuple(sources),
@@ -203,7 +206,7 @@ def _step_spec(
 
 def _schedule(
     trainer: Any, made: Any, indices: Sequence[int], batch_size: int | None, updates: int
-) -> Held:
+) -> Any:
     """The rates of so many updates from now on, a row for each; rows that repeat the last one are
     left out."""
     optimizer = copy.copy(trainer._optimizer)
@@ -222,4 +225,4 @@ def _schedule(
     while len(rows) > 1 and rows[-1] == rows[-2]:
         rows.pop()
     array = np.array(rows, type_.dtype.numpy)
-    return Held("rates", type_.dtype, array.shape, array)
+    return on_demand().Held("rates", type_.dtype, array.shape, array)

@@ -17,6 +17,7 @@ from tigon.gluon.block import Block
 from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
 from tigon.gluon.function import jit
 from tigon.gluon.graphs import UNKNOWN, Entry, GraphCache, threaded
+from tigon.gluon.native import export_step
 from tigon.gluon.operands import Operands
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.paths import Paths
@@ -199,8 +200,6 @@ class TrainStep:
         trainer for the next `updates` steps, bias corrections and schedule included; later steps
         have those of the last one. See `HybridBlock.export_native` for the rest.
         """
-        from tigon.gluon.native import export_step  # LLVM and its like are for who exports
-
         examples = () if data is None else (data, label)
         options = {"target": target, "weights": weights, "prefix": prefix}
         with self._lock, autograd.pause(train_mode=True):

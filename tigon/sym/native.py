@@ -8,9 +8,9 @@ from typing import Any
 from tigon.base import TensorType, check, type_of
 from tigon.base.dtypes import float32
 from tigon.base.files import AnyPath
+from tigon.base.repeated import repeated
 from tigon.program.cached_graph import CachedGraph
-from tigon.standalone.specs import Operand, export_graph
-from tigon.sym.compiled import check_distinct
+from tigon.standalone.face import on_demand
 
 
 def export_symbol(
@@ -21,7 +21,13 @@ def export_symbol(
     options: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """`Symbol.export_native`."""
-    check_distinct("export_native", symbol)
+    twice = repeated(symbol.list_inputs())
+    check(
+        not twice,
+        "export_native",
+        f"two different variables are named {twice}; give each a name of its own",
+    )
+    specs = on_demand()
     arrays = {name.removeprefix("arg:").removeprefix("aux:"): each for name, each in params.items()}
     cached = CachedGraph(symbol._graph())
     names = [value.node.name for value in cached.graph.inputs]
@@ -44,8 +50,10 @@ def export_symbol(
         name = value.node.name
         if name in shapes:
             declared = value.node.types[0].dtype if value.node.types else float32
-            operands.append(Operand(name, TensorType(tuple(shapes[name]), declared)))
+            operands.append(specs.Operand(name, TensorType(tuple(shapes[name]), declared)))
         else:
-            operands.append(Operand(name, type_of(arrays[name]), arrays[name]))
+            operands.append(specs.Operand(name, type_of(arrays[name]), arrays[name]))
     given = [next(o for o in operands if o.name == name) for name in shapes]
-    return export_graph(cached, operands, symbol.list_outputs(), path, inputs=given, **options)
+    return specs.export_graph(
+        cached, operands, symbol.list_outputs(), path, inputs=given, **options
+    )

@@ -40,6 +40,7 @@ from tigon.runtime import tracing
 from tigon.runtime.profiling import note_place
 from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
+from tigon.sym.native import export_symbol
 from tigon.sym.partial import OpenShape, infer_open
 
 
@@ -482,8 +483,6 @@ class Symbol:
         >>> [os.path.basename(file) for file in files]
         ['y.so', 'y.h', 'y.hpp', 'y.md']
         """
-        from tigon.sym.native import export_symbol  # LLVM and its like are for who exports
-
         options = {"extents": extents, "target": target, "weights": weights, "prefix": prefix}
         return export_symbol(self, path, params, shapes, options)
 

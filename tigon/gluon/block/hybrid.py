@@ -19,6 +19,7 @@ from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import Positions, packed, unpacked
 from tigon.gluon.block.block import Block, add_block_path
 from tigon.gluon.graphs import GraphCache
+from tigon.gluon.native import export_entry
 from tigon.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
 from tigon.gluon.symbolic import (
     holds_symbol,
@@ -395,7 +396,5 @@ class HybridBlock(ShortCall, Block):
         >>> [os.path.basename(file) for file in files]
         ['dense.so', 'dense.h', 'dense.hpp', 'dense.md']
         """
-        from tigon.gluon.native import export_entry  # LLVM and its like are for who exports
-
         options = {"target": target, "weights": weights, "prefix": prefix}
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
