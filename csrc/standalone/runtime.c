@@ -17,8 +17,15 @@
 enum { kAlignment = 64, kMessage = 512, kMostExtents = 16 };
 
 typedef int64_t Word;
-typedef int32_t (*Kernel)(void* const* buffers, const int64_t* slots, void* scratch, int64_t begin,
-                          int64_t end);
+
+// Kernels are called in one way on all systems, ours in that of the system.
+#if defined(__x86_64__)
+#define TIGON_KERNEL __attribute__((sysv_abi))
+#else
+#define TIGON_KERNEL
+#endif
+typedef int32_t(TIGON_KERNEL* Kernel)(void* const* buffers, const int64_t* slots, void* scratch,
+                                      int64_t begin, int64_t end);
 
 // Bytes from here to the tables. Whoever puts the library together writes it: no compiler may know
 // what it is.
@@ -95,7 +102,9 @@ static bool same_text(const char* a, const char* b) {
 
 // ----------------------------------------------------------------------------------- the system
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(TIGON_WITHOUT_SYSTEM)
+enum { kHasSystem = 1 };
+
 static Word system_call(Word number, Word a, Word b, Word c, Word d, Word e, Word f) {
 #if defined(__x86_64__)
   Word result;
@@ -163,6 +172,8 @@ static const void* map_file(const char* path, size_t* bytes) {
   return (const void*)made;
 }
 #else
+enum { kHasSystem = 0 };
+
 static void* pages(size_t bytes) { return bytes ? NULL : NULL; }
 static void release_pages(const void* block, size_t bytes) { (void)block, (void)bytes; }
 static const void* map_file(const char* path, size_t* bytes) { return path && bytes ? NULL : NULL; }
@@ -1002,6 +1013,8 @@ static bool check_options(const model_options* options, Text* error) {
     wrong = "size: expected sizeof(model_options) of the header that came with this library";
   else if (!options->allocate != !options->release)
     wrong = "allocate and release: expected both, or neither; given one";
+  else if (!options->allocate && !kHasSystem)
+    wrong = "allocate and release: expected functions; this library asks no system for memory";
   else if (options->workers < 0)
     wrong = "workers: expected 0 or more; given a negative number";
   if (wrong) fail(error, 0, wrong);

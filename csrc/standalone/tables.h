@@ -8,7 +8,7 @@
 #ifndef TIGON_STANDALONE_TABLES_H
 #define TIGON_STANDALONE_TABLES_H
 
-enum { kMagic = 0x6e6f676974 };  // "tigon"
+#define TIGON_MAGIC 0x6e6f676974  // "tigon"
 
 enum Model {
   kModelMagic,

@@ -14,6 +14,8 @@ import pytest
 
 import tigon as mx
 from tigon import nd
+from tigon.backends.llvm.target import architecture
+from tigon.gluon import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -90,3 +92,29 @@ def test_what_the_page_shows(digits: tuple[Any, Path]) -> None:
         program = build(C if kind == "c" else CPP, source, folder)
         found = subprocess.run([program], check=True, capture_output=True, text=True, cwd=folder)
         assert found.stdout == said
+
+
+SYSTEMS = {"windows": (".dll", ["-DWINDOWS"]), "macos": (".dylib", [])}
+
+
+@pytest.mark.skipif(architecture() != "x86-64", reason="other systems are for x86-64 so far")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_libraries_for_other_systems(system: str, tmp_path: Path) -> None:
+    """Put into memory as their headers say, they compute the same bits."""
+    mx.random.seed(6)
+    net = nn.HybridSequential()
+    net.add(nn.Dense(40, activation="tanh"), nn.Dense(5))
+    net.initialize(mx.init.Xavier())
+    suffix, options = SYSTEMS[system]
+    files = net.export_native(tmp_path / "model", nd.zeros((8, 12)), system=system)
+    assert files[0] == str(tmp_path / f"model{suffix}")
+    host = tmp_path / "host"
+    source = ROOT / "tests/standalone/other_systems.c"
+    command = [C[0], "-O1", "-w", *options, "-I", str(ROOT), str(source), "-o", str(host)]
+    subprocess.run(command, check=True)
+    done = subprocess.run([host, files[0], "8", "12"], check=True, capture_output=True, text=True)
+    wanted = net(nd.full((8, 12), 0.25)).asnumpy().view("uint32").ravel().tolist()
+    assert [int(line) for line in done.stdout.split()] == wanted
+    assert done.stderr == (
+        "allocate and release: expected functions; this library asks no system for memory\n"
+    )

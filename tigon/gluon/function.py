@@ -291,6 +291,7 @@ class CompiledFunction(ShortCall):
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,
+        system: str = "linux",
     ) -> tuple[str, ...]:
         """Write a shared library that computes what the last call did, or a call on `examples`,
         and needs nothing installed. Arrays that the function holds are in it. See
@@ -304,7 +305,7 @@ class CompiledFunction(ShortCall):
         >>> [os.path.basename(file) for file in files]
         ['scaled.so', 'scaled.h', 'scaled.hpp', 'scaled.md']
         """
-        options = {"target": target, "weights": weights, "prefix": prefix}
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
 

@@ -191,6 +191,7 @@ class TrainStep:
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,
+        system: str = "linux",
     ) -> tuple[str, ...]:
         """Write a shared library that goes on training from here and needs nothing installed.
 
@@ -201,7 +202,7 @@ class TrainStep:
         have those of the last one. See `HybridBlock.export_native` for the rest.
         """
         examples = () if data is None else (data, label)
-        options = {"target": target, "weights": weights, "prefix": prefix}
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
         with self._lock, autograd.pause(train_mode=True):
             return export_step(
                 self, self._cached_graphs, examples, path, batch_size, updates, options

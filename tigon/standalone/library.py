@@ -6,7 +6,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from tigon.ir import Graph
 from tigon.passes.pack_weights import pack_weights
 from tigon.program.lowered import COMPILING, LoweredGraph, lower_graph
 from tigon.program.target import compiled_for, own_backend
+from tigon.standalone import elf, macho, pe
 from tigon.standalone import tables as T
 from tigon.standalone.digest import digest
-from tigon.standalone.elf import code_place, shared_library
 from tigon.standalone.headers import c_header, cpp_header
 from tigon.standalone.page import page
 from tigon.standalone.programs import (
@@ -50,6 +50,26 @@ KINDS = {
     "state": T.FROM_STATE,
     "key": T.FROM_KEY,
     "schedule": T.FROM_SCHEDULE,
+}
+
+
+class System(Frozen):
+    """How files of a system are written: what they end with, how far code lies from the begin of
+    tables in memory, and the file."""
+
+    suffix: str
+    code_place: Callable[[bytes], int]
+    write: Callable[[str, bytes, bytes, Mapping[str, int]], bytes]
+
+
+def _for_linux(name: str, tables: bytes, code: bytes, functions: Mapping[str, int]) -> bytes:
+    return elf.shared_library(architecture(), name, tables, code, functions)[0]
+
+
+SYSTEMS = {
+    "linux": System(".so", elf.code_place, _for_linux),
+    "windows": System(".dll", pe.code_place, pe.dynamic_library),
+    "macos": System(".dylib", macho.code_place, macho.dynamic_library),
 }
 
 
@@ -109,9 +129,10 @@ def export(
     prefix: str | None = None,
     target: str | Sequence[str] = "native",
     weights: str = "inside",
+    system: str = "linux",
 ) -> tuple[str, ...]:
     """Write the files of a library, `path.so`, `path.h`, `path.hpp` and `path.md`, and
-    `path.safetensors` where `weights` are "apart"; returns their paths.
+    `path.safetensors` where `weights` are "apart"; returns their paths. `system`: that it is for.
 
     `likely` are the sizes of open extents at which it should be at its best. `prefix`: how names in
     C begin; by default the last part of the path. `target`: "native" is the level of this machine;
@@ -131,6 +152,12 @@ def export(
         "export_native",
         f"weights: expected 'inside' or 'apart'; given {weights!r}",
     )
+    check(
+        system == "linux" or (system in SYSTEMS and architecture() == "x86-64"),
+        "export_native",
+        f"system: expected 'linux', or on x86-64 'windows' or 'macos'; given {system!r}",
+    )
+    suffix = SYSTEMS[system].suffix
     levels = _levels(target)
     spec = spec_for(likely)
     check(
@@ -145,11 +172,11 @@ def export(
             f"'{name}' has {type_.ndim} axes; expected {MOST_DIMENSIONS} at most",
         )
     with COMPILING:
-        made = _Library(replace(spec, name=given), spec_for, levels, weights == "apart")
-        content, file = made.build(f"{given}.so")
+        made = _Library(replace(spec, name=given), spec_for, levels, weights == "apart", system)
+        content, file = made.build(f"{given}{suffix}")
     described = made.description(content, file)
     files: dict[str, bytes] = {
-        f"{stem}.so": content,
+        f"{stem}{suffix}": content,
         f"{stem}.h": c_header(given, described).encode(),
         f"{stem}.hpp": cpp_header(given).encode(),
         f"{stem}.md": page(given, described).encode(),
@@ -180,8 +207,9 @@ def _levels(target: str | Sequence[str]) -> list[str]:
     return sorted(set(wanted), key=possible.index, reverse=True)
 
 
-def _runtime() -> bytes:
-    path = _RUNTIME / f"standalone-{architecture()}.o"
+def _runtime(system: str) -> bytes:
+    other = "" if system == "linux" else f"-{system}"
+    path = _RUNTIME / f"standalone-{architecture()}{other}.o"
     try:
         return path.read_bytes()
     except OSError as error:
@@ -202,7 +230,10 @@ class _Level(Frozen, eq=False):
 
 
 class _Library:
-    def __init__(self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool) -> None:
+    def __init__(
+        self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool, system: str
+    ) -> None:
+        self._system = system
         self.spec = spec
         self._spec_for = spec_for
         self.apart = apart
@@ -336,14 +367,14 @@ class _Library:
 
         size = -(-len(content(0, 0)) // 64) * 64
         inside = b"" if self.apart else data
-        distance = code_place(bytes(size) + inside)
+        distance = SYSTEMS[self._system].code_place(bytes(size) + inside)
         whole = content(distance, size).ljust(size, b"\0") + inside
         first = linked[0].places
         at = first["model_distance"]
         patched = bytearray(code)
         patched[at : at + 8] = (-distance - at).to_bytes(8, "little", signed=True)
         functions = {f"{spec.name}_{each}": first[f"model_{each}"] for each in _FUNCTIONS}
-        library, _ = shared_library(architecture(), name, whole, bytes(patched), functions)
+        library = SYSTEMS[self._system].write(name, whole, bytes(patched), functions)
         return library, data if self.apart else None
 
     def _link(self) -> tuple[list[Linked], bytes, list[int]]:
@@ -352,7 +383,7 @@ class _Library:
         code, begins = b"", []
         for number, level in enumerate(self.levels):
             one = level.code.link(
-                [way.program for way in level.ways], b"" if number else _runtime()
+                [way.program for way in level.ways], b"" if number else _runtime(self._system)
             )
             code += bytes(-len(code) % 4096)
             begins.append(len(code))

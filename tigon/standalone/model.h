@@ -66,7 +66,7 @@ typedef struct model_options {
   size_t weights_bytes;     /* and how long that is */
   const char* level;        /* run the code of this level; null: the best for this processor */
   int64_t seed;             /* of random numbers */
-  /* Memory; null: pages of the system. `allocate` gives null where there is none. */
+  /* Memory; null: pages of the system, in libraries for Linux. `allocate` gives null where there is none. */
   void* (*allocate)(void* context, size_t bytes);
   void (*release)(void* context, void* block, size_t bytes);
   /* Call body(work, i, worker) for i = 0 ... count - 1, in any order, and return when all have

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -81,6 +82,16 @@ class Model {
       options.context = this;
       options.workers = threads;
     }
+#if !defined(__linux__)
+    if (!options.allocate) {
+      options.allocate = [](void*, std::size_t bytes) {
+        return ::operator new(bytes, std::align_val_t(64), std::nothrow);
+      };
+      options.release = [](void*, void* block, std::size_t) {
+        ::operator delete(block, std::align_val_t(64));
+      };
+    }
+#endif
     std::int32_t status = model_create(&options, &instance_);
     if (status != MODEL_OK) throw Error(status, message.data());
   }

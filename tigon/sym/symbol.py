@@ -467,6 +467,7 @@ class Symbol:
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,
+        system: str = "linux",
     ) -> tuple[str, ...]:
         """Write a shared library of this graph in prediction that needs nothing installed.
 
@@ -483,8 +484,8 @@ class Symbol:
         >>> [os.path.basename(file) for file in files]
         ['y.so', 'y.h', 'y.hpp', 'y.md']
         """
-        options = {"extents": extents, "target": target, "weights": weights, "prefix": prefix}
-        return export_symbol(self, path, params, shapes, options)
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        return export_symbol(self, path, params, shapes, {"extents": extents, **options})
 
     def debug_str(self) -> str:
         """The graph as readable text."""

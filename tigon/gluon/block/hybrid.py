@@ -368,6 +368,7 @@ class HybridBlock(ShortCall, Block):
         target: str | Sequence[str] = "native",
         weights: str = "inside",
         prefix: str | None = None,
+        system: str = "linux",
     ) -> tuple[str, ...]:
         """Write a shared library that predicts as this block does and needs nothing installed.
 
@@ -383,6 +384,7 @@ class HybridBlock(ShortCall, Block):
         ("x86-64-v2", "x86-64-v3", "x86-64-v4") put several into one library, which takes the best
         that the processor has. `weights="apart"` writes them to `path.safetensors`, which the
         library knows by its digest. `prefix`: how names in C begin, by default the file's name.
+        `system`: "linux", or on x86-64 "windows" (`path.dll`) or "macos" (`path.dylib`).
 
         Python code in the middle (`mx.operator`) and decisions by values are refused.
 
@@ -396,5 +398,5 @@ class HybridBlock(ShortCall, Block):
         >>> [os.path.basename(file) for file in files]
         ['dense.so', 'dense.h', 'dense.hpp', 'dense.md']
         """
-        options = {"target": target, "weights": weights, "prefix": prefix}
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
