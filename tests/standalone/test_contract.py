@@ -347,12 +347,27 @@ REFUSALS = {
         "its shape if the caller gives the array",
     ),
     "a routine": (
-        lambda net, folder: mx.jit(nd.linalg.potrf).export_native(
-            folder / "m", nd.eye(3), extents=None
+        lambda net, folder: mx.jit(lambda x: nd.sort(x)).export_native(folder / "m", nd.ones((3,))),
+        "export_native: sort0 at ",
+    ),
+    "Python code": (
+        lambda net, folder: mx.jit(lambda x: nd.Custom(x, op_type="_native_twice")).export_native(
+            folder / "m", nd.ones((3,))
         ),
-        "export_native: ",
+        "export_native: Custom 'custom0' at ",
     ),
 }
+
+
+class _Twice(mx.operator.CustomOp):
+    def forward(self, is_train: Any, req: Any, in_data: Any, out_data: Any, aux: Any) -> None:
+        self.assign(out_data[0], req[0], in_data[0] * 2)
+
+
+@mx.operator.register("_native_twice")
+class _TwiceProperties(mx.operator.CustomOpProp):
+    def create_operator(self, *_: Any) -> Any:
+        return _Twice()
 
 
 def _decides(x: Any) -> Any:
@@ -367,3 +382,5 @@ def test_what_cannot_be_exported_is_refused(name: str, net: Any, folder: Path) -
     assert str(caught.value).startswith(text)
     if not text.endswith(" "):
         assert str(caught.value) == text
+    elif " at " in text:
+        assert "test_contract.py:" in str(caught.value)

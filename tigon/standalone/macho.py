@@ -1,5 +1,5 @@
-"""Shared libraries for macOS on x86-64, written as they are, as `elf.py` does for Linux: tables, code,
-and the names of a few functions. Memory is the caller's."""
+"""Shared libraries for macOS on x86-64, written as they are, as `elf.py` does for Linux: tables,
+code, and the names of a few functions. Memory is the caller's."""
 
 from __future__ import annotations
 

@@ -21,11 +21,18 @@ from tigon.lower.body import LoweredNest
 from tigon.lower.control import Control
 from tigon.program.control import StoredControl, stored_control
 from tigon.program.lowered import Kernel, LoweredGraph, constant_bytes
+from tigon.runtime.profiling import place_of
 from tigon.standalone import tables as T
 from tigon.standalone.tables import Tables
 
 Condition = tuple[Any, str, bool]
 """(formula, test, answer), as `RuntimeExtents.guards` has them."""
+
+
+def told(label: str, name: str | None) -> str:
+    """What an error says of a node: with the user's line that made it, if that is known."""
+    place = place_of(name) if name else None
+    return label if place is None else f"{label} at {place}"
 
 
 class Choice(Frozen, eq=False):
@@ -157,8 +164,8 @@ def read_program(lowered: LoweredGraph, code: LevelCode, opened: Open | None = N
         check(
             not isinstance(nest.nest, Extern),
             "export_native",
-            f"{kernel.name} calls a routine of the runtime ({getattr(nest.nest, 'routine', '')}), "
-            "which exported libraries do not have yet; compute it before or after",
+            f"{told(kernel.name, kernel.name)} calls '{getattr(nest.nest, 'routine', '')}', a "
+            "routine of the runtime that exported libraries do not have; compute it before or after",
         )
         return Launch(kernel.name, buffers, _choices(nest, code, opened))
 

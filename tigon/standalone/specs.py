@@ -12,6 +12,7 @@ from tigon.base.frozen import Frozen
 from tigon.ops.record import has_effect
 from tigon.program.cached_graph import CachedGraph
 from tigon.standalone.library import Held, Source, Spec, export
+from tigon.standalone.programs import told
 
 Extents = str | Mapping[str, Sequence[str | None]] | None
 """Which extents are open: "batch", the first axis of all inputs that have as many places as the
@@ -50,7 +51,8 @@ def export_graph(
         check(
             not has_effect(node),
             "export_native",
-            f"{node.label} is Python code, which cannot leave Python; compute it before or after",
+            f"{told(node.label, node.name)} is Python code, which cannot leave Python; compute it "
+            "before or after",
         )
     given = [one for one in operands if one.array is None] if inputs is None else list(inputs)
     likely, names = open_sizes(given, extents)
