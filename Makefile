@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-path bench-compile bench-launches bench-operators bench-data bench-check soak fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-data bench-check soak fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -64,6 +64,10 @@ bench-convolutions: build $(VENV)/.demo-ready
 # The most memory of fresh processes that run or train a network.
 bench-memory: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/memory.py $(MEMORY)
+
+# Exported libraries beside the same networks in Python; needs a C compiler.
+bench-native: build $(VENV)/.demo-ready
+	PYTHONPATH=. $(PY) benchmarks/native.py $(NATIVE)
 
 # The parts of one call, in nanoseconds.
 bench-path: build

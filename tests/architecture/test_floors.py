@@ -30,6 +30,7 @@ FLOORS = {
     "visualization": 6,
     "profiler": 6,
     "export": 6,
+    "standalone": 6,
     "autograd": 6,
     "random": 6,
 }

@@ -139,11 +139,10 @@ class StepGraph:
 
     # -- what a step needs
 
-    def _prepare(self) -> BoundStep:
-        """The program for the trainer's present parameters and states."""
+    def _trained(self) -> tuple[dict[int, int], dict[str, TensorType]]:
+        """Which inputs of the graph are parameters that are trained, with their indices in the
+        trainer; and the types of all inputs."""
         trainer = self.step.trainer
-        trainer._check_no_store(self.step.name)
-        optimizer = trainer._optimizer
         index_of = {id(param): index for index, param in enumerate(trainer._params)}
         slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
         for slot, (kind, param) in enumerate(self.operands.sources):
@@ -157,14 +156,34 @@ class StepGraph:
                 self.graph.inputs, self.operands.sources, self.operands.template, strict=True
             )
         }
-        updater = trainer._updater
+        return slots, types
+
+    def _with_updates(self, training: TrainingGraph, slots: dict[int, int]) -> TrainingStep:
+        self.step._check_used({slots[slot] for slot in training.gradients})
+        weights = [self.operands.template[slot] for slot in training.gradients]
+        indices = [slots[slot] for slot in training.gradients]
+        states = states_of(self.step.trainer._updater, indices, weights)
+        return self._step(training, indices, weights, states)
+
+    def exact_step(self) -> tuple[TrainingStep, list[int], list[list[Any]]]:
+        """The step for these types and no others; and of the weights that it moves the indices in
+        the trainer, and the states."""
+        slots, types = self._trained()
+        training = TrainingGraph(self.cached, types, self.heads, list(slots))
+        step = self._with_updates(training, slots)
+        indices = [slots[slot] for slot in training.gradients]
+        weights = [self.operands.template[slot] for slot in training.gradients]
+        return step, indices, states_of(self.step.trainer._updater, indices, weights)
+
+    def _prepare(self) -> BoundStep:
+        """The program for the trainer's present parameters and states."""
+        trainer = self.step.trainer
+        trainer._check_no_store(self.step.name)
+        optimizer, updater = trainer._optimizer, trainer._updater
+        slots, types = self._trained()
 
         def step(training: TrainingGraph) -> TrainingStep:
-            self.step._check_used({slots[slot] for slot in training.gradients})
-            weights = [self.operands.template[slot] for slot in training.gradients]
-            indices = [slots[slot] for slot in training.gradients]
-            states = states_of(updater, indices, weights)
-            return self._step(training, indices, weights, states)
+            return self._with_updates(training, slots)
 
         program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
         indices = [slots[slot] for slot in program.updated]
