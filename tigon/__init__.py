@@ -49,6 +49,7 @@ if _TYPE_CHECKING:
         autograd,
         callback,
         contrib,
+        distributed,
         engine,
         gluon,
         image,
@@ -97,7 +98,7 @@ if _TYPE_CHECKING:
         use_np_shape,
     )
 else:
-    _PARTS = """attribute autograd callback contrib engine gluon image init initializer io
+    _PARTS = """attribute autograd callback contrib distributed engine gluon image init initializer io
         kvstore libinfo log lr_scheduler metric model module monitor name operator
         optimizer profiler recordio registry rnn sym symbol test_utils util visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
@@ -147,6 +148,7 @@ __all__ = [
     "cpu",
     "cpu_pinned",
     "current_context",
+    "distributed",
     "engine",
     "executor",
     "gluon",

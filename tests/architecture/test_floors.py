@@ -30,6 +30,7 @@ FLOORS = {
     "profiler": 6,
     "export": 6,
     "autograd": 6,
+    "distributed": 6,
     "random": 6,
 }
 HIGHEST = 8

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from tigon.base.launch import without_launch
+
 SWITCHES = {
     "TIGON_BACKEND": ("cpu", "what compiles: `cpu`, or `null`, which computes nothing"),
     "TIGON_CALLBACK_SECONDS": (
@@ -26,6 +28,10 @@ SWITCHES = {
     "TIGON_LIBRARY": ("1", "`0`: the code that the package brings is not used"),
     "TIGON_NOTICES": ("1", "`0`: no line on stderr where compiling takes more than a second"),
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
+    "TIGON_RANKS_PER_HOST": (
+        "",
+        "that many ranks of one host share memory, as if the others were elsewhere; all of them",
+    ),
     "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),
     "TIGON_POOL_SECONDS": ("", "how long freed memory is kept"),
     "MXNET_GLUON_REPO": (
@@ -55,5 +61,6 @@ def is_on(name: str) -> bool:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that is started: this one's, with changes."""
-    return {**os.environ, **changes}
+    """The environment of a process that is started: this one's, with changes. Of several that a
+    launcher has started it is none."""
+    return {**without_launch(os.environ), **changes}

@@ -14,17 +14,21 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import check
+from tigon.base.launch import launched
 
 
 def seed(value: int) -> None:
-    """Start the stream anew."""
+    """Start the stream anew. Ranks that were started together draw different numbers from one seed:
+    rank 0 what a process alone draws."""
     check(
         isinstance(value, (int, np.integer)) and not isinstance(value, bool),
         "random.seed",
         f"expected an integer; given {value!r}",
     )
     # Philox takes 64 bits of key: other integers are wrapped into the range of int64.
-    _native.seed_keys(((int(value) + 2**63) % 2**64) - 2**63)
+    wrapped = ((int(value) + 2**63) % 2**64) - 2**63
+    rank = launched().rank
+    _native.seed_keys(inner(wrapped, -rank)[0] if rank else wrapped)
 
 
 def state() -> tuple[int, int]:
@@ -50,6 +54,9 @@ def permutation(count: int, key: Sequence[int] | None = None) -> np.ndarray:
 
 inner = _native.inner_key
 """Seed and counter of a stream that follows from a seed and a number."""
+
+if launched().rank:
+    seed(0)  # what a stream begins with that nobody has seeded
 
 
 @contextmanager
