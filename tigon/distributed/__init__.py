@@ -11,10 +11,10 @@ works in it, too.
 
 from __future__ import annotations
 
-from tigon import _native
 from tigon.base.launch import launched
 from tigon.base.lazy import complete as _complete
 from tigon.distributed.agreement import Signature
+from tigon.distributed.inorder import at_once
 from tigon.distributed.operators import (
     allgather,
     allreduce,
@@ -22,9 +22,7 @@ from tigon.distributed.operators import (
     broadcast,
     reduce_scatter,
 )
-from tigon.distributed.world import describe, world
-from tigon.ops.record import Effect
-from tigon.program.host import run_host
+from tigon.distributed.world import describe
 
 
 def rank() -> int:
@@ -52,9 +50,7 @@ def local_rank() -> int:
 
 def barrier() -> None:
     """Wait until all ranks are here, and have done what they called before."""
-    ranks, signature, done = world(), Signature("barrier", ()), _native.empty((1,), 0)
-    run_host(lambda: ranks.check(signature), [], [done], "barrier", Effect.CHANNEL)
-    done.wait_to_read()
+    at_once(lambda ranks: ranks.check(Signature("barrier", ())), "barrier")
 
 
 __all__ = [

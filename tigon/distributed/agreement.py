@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,18 @@ class Signature:
     False
     """
 
-    __slots__ = ("digest", "name", "parts")
+    __slots__ = ("digest", "labels", "name", "parts")
 
-    def __init__(self, name: str, parts: Sequence[str]) -> None:
+    def __init__(self, name: str, parts: Sequence[str], labels: Sequence[str] = ()) -> None:
+        """`labels` say more of the parts, and need not agree."""
         self.name = name
         self.parts = tuple(parts)
+        self.labels = labels
         self.digest = _digest(self.name, self.parts)
 
     def text(self) -> str:
-        return "\n".join((self.name, *self.parts))
+        told = zip_longest(self.parts, self.labels, fillvalue="")
+        return "\n".join((self.name, *[f"{part} ({more})" if more else part for part, more in told]))
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon.base import TigonError
+from tigon.base import check
 from tigon.kvstore.kvstore import KVStore
 
 Lists = Sequence[Sequence[Any]]
@@ -34,27 +34,42 @@ class ThroughStore:
         return getattr(self.store, "_updater", None) if self.updates else None
 
     def _begin(self, indices: Sequence[int], weights: Lists) -> None:
-        for index, arrays in zip(indices, weights, strict=True):
-            known = self._left.get(index)
-            if known == [array.version for array in arrays]:
-                continue
-            if known is None:
-                self.store.broadcast(index, arrays[0], out=list(arrays))
-            elif isinstance(self.store, KVStore):
-                self.store.assign(index, arrays[0])
-            else:
-                raise TigonError(
-                    f"Trainer: a weight was written between steps, and a {self.store.type} cannot "
-                    "take its new value; make the trainer with update_on_kvstore=False"
-                )
+        """Let the store have what somebody has written since the last step."""
+        changed = [
+            (index, arrays)
+            for index, arrays in zip(indices, weights, strict=True)
+            if self._left.get(index) != [array.version for array in arrays]
+        ]
+        self._enter([(index, arrays) for index, arrays in changed if index not in self._left])
+        written = [(index, arrays) for index, arrays in changed if index in self._left]
+        check(
+            not written or isinstance(self.store, KVStore),
+            "Trainer",
+            f"a weight was written between steps, and a {self.store.type} cannot take its new "
+            "value; make the trainer with update_on_kvstore=False",
+        )
+        if written:
+            self.store.assign([index for index, _ in written], [own[0] for _, own in written])
+
+    def _enter(self, fresh: Sequence[tuple[int, Sequence[Any]]]) -> None:
+        """Keys that the store does not know yet: on all ranks their weights become those of the
+        first."""
+        if not fresh:
+            return
+        if isinstance(self.store, KVStore):
+            indices, firsts = [index for index, _ in fresh], [arrays[0] for _, arrays in fresh]
+            self.store.broadcast(indices, firsts, out=[list(arrays) for _, arrays in fresh])
+            return
+        for index, arrays in fresh:
+            self.store.broadcast(index, arrays[0], out=list(arrays))
 
     def sum(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
         """Put the sum over the contexts into the gradients."""
         if isinstance(self.store, KVStore):
-            for index, arrays in zip(indices, weights, strict=True):
-                if index not in self._left:
-                    self.store.init(index, arrays[0])
-                    self._left[index] = []
+            own = zip(indices, weights, strict=True)
+            fresh = [(index, arrays) for index, arrays in own if index not in self._left]
+            self._enter(fresh)
+            self._left |= {index: [] for index, _ in fresh}
             self.store.push(list(indices), [list(own) for own in grads])
             self.store.pull(list(indices), [list(own) for own in grads])
             return

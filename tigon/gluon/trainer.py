@@ -20,7 +20,8 @@ from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.store import ThroughStore
 from tigon.kvstore.base import KVStoreBase
 from tigon.kvstore.compression import compression
-from tigon.kvstore.kvstore import LOCAL, KVStore, chosen
+from tigon.kvstore.distributed import DistributedKVStore
+from tigon.kvstore.kvstore import KVStore, chosen, store_names
 from tigon.optimizer import get_updater
 
 
@@ -64,12 +65,12 @@ class Trainer(NamesWrongTypes):
             )
         known = kvstore is None or isinstance(kvstore, KVStoreBase)
         if not known and isinstance(kvstore, str):
-            known = kvstore.lower() in (*LOCAL, *KVStoreBase.kv_registry)
+            known = kvstore.lower() in store_names()
         check(
             known,
             "Trainer",
-            "kvstore: expected 'device', 'local', a store, or None; given "
-            f"{kvstore!r:.80}; stores of several machines are not there yet",
+            "kvstore: expected 'device', 'local', 'dist_sync', a store, or None; given "
+            f"{kvstore!r:.80}",
         )
         check(
             update_on_kvstore is None or isinstance(update_on_kvstore, bool),
@@ -133,6 +134,8 @@ class Trainer(NamesWrongTypes):
             or self._compression_params
         ):
             self._store = ThroughStore(store, updates, self._optimizer, self._compression_params)
+            if isinstance(store, DistributedKVStore):
+                store.labels = {index: param.name for index, param in enumerate(self._params)}
             if self._store.updater is not None:
                 self._updater = self._store.updater
         self._kvstore = store
@@ -375,7 +378,10 @@ class Trainer(NamesWrongTypes):
     def save_states(self, fname: AnyPath) -> None:
         """Write the optimizer's states and counts, and the scale of losses, if `contrib.amp` has
         given it one."""
-        if self._holds_states():
+        if isinstance(self._kvstore, DistributedKVStore):
+            states = self._states()  # by all ranks
+            self._kvstore.at_root(lambda: nd.save(fname, states), "Trainer.save_states")
+        elif self._holds_states():
             nd.save(fname, self._states())
         else:
             self._kvstore.save_optimizer_states(fname)

@@ -27,8 +27,17 @@ def seed(value: int) -> None:
     )
     # Philox takes 64 bits of key: other integers are wrapped into the range of int64.
     wrapped = ((int(value) + 2**63) % 2**64) - 2**63
+    _seed_of_all[0] = wrapped
     rank = launched().rank
     _native.seed_keys(inner(wrapped, -rank)[0] if rank else wrapped)
+
+
+def seed_of_all() -> int:
+    """What the stream was seeded with, the same on all ranks that were given the same."""
+    return _seed_of_all[0]
+
+
+_seed_of_all = [0]
 
 
 def state() -> tuple[int, int]:
