@@ -98,8 +98,8 @@ if _TYPE_CHECKING:
         use_np_shape,
     )
 else:
-    _PARTS = """attribute autograd callback contrib distributed engine gluon image init initializer io
-        kvstore libinfo log lr_scheduler metric model module monitor name operator
+    _PARTS = """attribute autograd callback contrib distributed engine gluon image init initializer
+        io kvstore libinfo log lr_scheduler metric model module monitor name operator
         optimizer profiler recordio registry rnn sym symbol test_utils util visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
     _MODES = """is_np_array is_np_shape np_array np_shape set_np_shape use_np use_np_array

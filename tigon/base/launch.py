@@ -5,7 +5,6 @@ is imported, and a program without MPI never loads it."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -23,8 +22,8 @@ class Launch(NamedTuple):
 
 ALONE = Launch(0, 1, 0, 1, "")
 
-# Per launcher: the variables of rank, size, rank on the host, ranks on the host. The first one whose
-# rank and size are both set is believed.
+# Per launcher: the variables of rank, size, rank on the host, ranks on the host. The first one that
+# sets both rank and size is believed.
 _VARIABLES = {
     "Open MPI": (
         "OMPI_COMM_WORLD_RANK",
@@ -43,12 +42,12 @@ _VARIABLES = {
 _PREFIXES = ("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL")
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Launch:
+def launched_by(environment: Mapping[str, str]) -> Launch:
     """What the launcher says.
 
-    >>> launched({"PMI_RANK": "1", "PMI_SIZE": "4"})
+    >>> launched_by({"PMI_RANK": "1", "PMI_SIZE": "4"})
     Launch(rank=1, size=4, local_rank=1, local_size=4, by='PMI')
-    >>> launched({})
+    >>> launched_by({})
     Launch(rank=0, size=1, local_rank=0, local_size=1, by='')
     """
     for by, names in _VARIABLES.items():

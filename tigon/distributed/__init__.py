@@ -11,7 +11,7 @@ works in it, too.
 
 from __future__ import annotations
 
-from tigon.base.launch import launched
+from tigon.base import config
 from tigon.base.lazy import complete as _complete
 from tigon.distributed.agreement import Signature
 from tigon.distributed.inorder import at_once
@@ -31,7 +31,7 @@ def rank() -> int:
     >>> rank()
     0
     """
-    return launched().rank
+    return config.launched().rank
 
 
 def size() -> int:
@@ -40,12 +40,12 @@ def size() -> int:
     >>> size()
     1
     """
-    return launched().size
+    return config.launched().size
 
 
 def local_rank() -> int:
     """The number of this process among those of its host."""
-    return launched().local_rank
+    return config.launched().local_rank
 
 
 def barrier() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
@@ -42,7 +42,9 @@ class Signature:
 
     def text(self) -> str:
         told = zip_longest(self.parts, self.labels, fillvalue="")
-        return "\n".join((self.name, *[f"{part} ({more})" if more else part for part, more in told]))
+        return "\n".join(
+            (self.name, *[f"{part} ({more})" if more else part for part, more in told])
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -85,24 +87,27 @@ class Agreement:
         return self._gather(own)
 
     def _gather(self, own: bytes) -> list[bytes]:
-        sizes = np.zeros(self.size, np.int64)
-        mine = np.array([len(own)], np.int64)
-        self._channel.exchange(lambda: [self._communicator.Iallgather(mine, sizes)])
-        ends = np.cumsum(sizes)
-        whole = np.zeros(int(ends[-1]), np.uint8)
+        channel = self._channel
         sent = np.frombuffer(own, np.uint8)
-        spec = [whole, sizes.tolist(), (ends - sizes).tolist(), _bytes_of_mpi(self._channel)]
-        self._channel.exchange(
-            lambda: [self._communicator.Iallgatherv([sent, spec[3]], spec)],
+        return channel.call(
+            lambda: gathered(self._communicator, sent, channel.finish, channel.byte)
         )
-        return [
-            whole[end - size : end].tobytes()
-            for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
-        ]
 
 
-def _bytes_of_mpi(channel: Any) -> Any:
-    return channel._mpi.BYTE
+def gathered(
+    communicator: Any, own: np.ndarray, finish: Callable[[list[Any]], None], byte: Any
+) -> list[bytes]:
+    """On the channel's thread: what all ranks have, of any length, by rank."""
+    sizes = np.zeros(communicator.size, np.int64)
+    finish([communicator.Iallgather(np.array([own.size], np.int64), sizes)])
+    ends = np.cumsum(sizes)
+    whole = np.zeros(int(ends[-1]), np.uint8)
+    taken = [whole, sizes.tolist(), (ends - sizes).tolist(), byte]
+    finish([communicator.Iallgatherv([own, byte], taken)])
+    return [
+        whole[end - size : end].tobytes()
+        for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 def difference(number: int, texts: Sequence[str]) -> str:

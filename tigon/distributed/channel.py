@@ -83,6 +83,7 @@ class Channel:
     def begin(self, mpi: Any) -> None:
         """On the thread: MPI is there from now on."""
         self._mpi = mpi
+        self.byte = mpi.BYTE
 
     def finish(self, requests: Sequence[Any]) -> None:
         """On the thread: ask until all have ended."""

@@ -10,6 +10,7 @@ differ in what becomes of NaN.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,9 +94,7 @@ class Shared:
 
         self._channel.exchange(start)
 
-    def allreduce(
-        self, flat: np.ndarray, combine: Combine, beyond: Group | None = None
-    ) -> None:
+    def allreduce(self, flat: np.ndarray, combine: Combine, beyond: Group | None = None) -> None:
         """`beyond`: who adds up the same part on other hosts."""
         for begin, end in pieces(flat.size, PIECE // flat.itemsize):
             piece = flat[begin:end]
@@ -231,12 +230,10 @@ class Layered:
 
 
 def _longest(bounds: Sequence[int]) -> int:
-    return max(end - begin for begin, end in zip(bounds, bounds[1:], strict=False))
+    return max(end - begin for begin, end in pairwise(bounds))
 
 
-def _part(
-    flat: np.ndarray, bounds: Sequence[int], rank: int, begin: int, end: int
-) -> np.ndarray:
+def _part(flat: np.ndarray, bounds: Sequence[int], rank: int, begin: int, end: int) -> np.ndarray:
     """Of a rank's part the piece from `begin` to `end`."""
     first, last = bounds[rank], bounds[rank + 1]
     return flat[min(first + begin, last) : min(first + end, last)]
@@ -247,7 +244,7 @@ def _spans(
 ) -> tuple[list[int], list[int]]:
     """Bytes of these pieces, and where they begin, by rank."""
     sizes, places = [], []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         start = min(first + begin, last)
         sizes.append((min(first + end, last) - start) * flat.itemsize)
         places.append(start * flat.itemsize)

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from tigon import nd
-from tigon.base import TensorType, TigonError, check
+from tigon.base import TensorType, TigonError, check, config
 from tigon.base.dtypes import BY_CODE
 from tigon.base.frozen import Frozen
-from tigon.base.launch import launched
 from tigon.context import Context
 from tigon.distributed.agreement import Signature
 from tigon.distributed.groups import even_parts
@@ -64,7 +63,7 @@ class _Collective:
         if isinstance(ranks, Ranks):
             _on_memory(lambda *both: self._run(ranks, self._attrs, *both), inputs[0], outputs[0])
         else:
-            outputs[0][:] = inputs[0]
+            outputs[0][...] = inputs[0]
 
     def backward(
         self,
@@ -78,7 +77,7 @@ class _Collective:
         # The rule of the record, on arrays: operators within Python code run at once.
         assert self._op.grad is not None
         (found,) = self._op.grad(self._attrs, cotangents[0], outputs[0], inputs[0])
-        gradients[0][:] = found
+        gradients[0][...] = found
 
 
 _READS = {"max": frozenset({0, 1, 2}), "min": frozenset({0, 1, 2})}
@@ -89,7 +88,7 @@ def _on_memory(run: Callable[[np.ndarray, np.ndarray], None], given: Any, made: 
     if BY_CODE[given.dtype_code].name == "bfloat16":
         wide = nd.zeros(made.shape, dtype="float32")
         run(memory(given.astype("float32")), memory(wide))
-        made[:] = wide.astype("bfloat16")
+        made[...] = wide.astype("bfloat16")
     else:
         run(memory(given), memory(made))
 
@@ -153,7 +152,7 @@ def _run_allreduce(ranks: Ranks, attrs: ReduceAttrs, x: np.ndarray, y: np.ndarra
         np.divide(y, ranks.size, out=y)
 
 
-_allreduce = _collective(
+_allreduce: Operator = _collective(
     "allreduce",
     ReduceAttrs,
     _infer_allreduce,
@@ -172,7 +171,9 @@ def _rows(name: str, data: TensorType) -> int:
 
 
 def _infer_allgather(attrs: Any, data: TensorType) -> TensorType:
-    return TensorType((_rows("allgather", data) * launched().size, *data.shape[1:]), data.dtype)
+    return TensorType(
+        (_rows("allgather", data) * config.launched().size, *data.shape[1:]), data.dtype
+    )
 
 
 def _infer_reduce_scatter(attrs: ReduceAttrs, data: TensorType) -> TensorType:
@@ -190,7 +191,7 @@ def _infer_alltoall(attrs: Any, data: TensorType) -> TensorType:
 
 
 def _divided(name: str, data: TensorType) -> int:
-    rows, size = _rows(name, data), launched().size
+    rows, size = _rows(name, data), config.launched().size
     check(
         rows % size == 0,
         name,
@@ -217,7 +218,7 @@ def _run_alltoall(ranks: Ranks, attrs: Any, x: np.ndarray, y: np.ndarray) -> Non
     ranks.messages.exchange_rows(x, y)
 
 
-_allgather = _collective(
+_allgather: Operator = _collective(
     "allgather",
     NoCollectiveAttrs,
     _infer_allgather,
@@ -226,18 +227,18 @@ _allgather = _collective(
     "What all ranks have, one after the other along the first axis.",
 )
 
-_reduce_scatter = _collective(
+_reduce_scatter: Operator = _collective(
     "reduce_scatter",
     ReduceAttrs,
     _infer_reduce_scatter,
     lambda attrs, g, y, x: (
-        _allgather(g if attrs.op == "sum" else multiply(g, 1.0 / launched().size)),
+        _allgather(g if attrs.op == "sum" else multiply(g, 1.0 / config.launched().size)),
     ),
     _run_reduce_scatter,
     "The sum of what all ranks have, of which each gets its part along the first axis.",
 )
 
-_alltoall = _collective(
+_alltoall: Operator = _collective(
     "alltoall",
     NoCollectiveAttrs,
     _infer_alltoall,
@@ -251,7 +252,7 @@ _alltoall = _collective(
 
 
 def _infer_root(attrs: RootAttrs, data: TensorType) -> TensorType:
-    size = launched().size
+    size = config.launched().size
     check(
         0 <= attrs.root < size,
         "broadcast",
@@ -272,7 +273,7 @@ def _run_reduce(ranks: Ranks, attrs: RootAttrs, x: np.ndarray, y: np.ndarray) ->
         y[...] = 0
 
 
-_broadcast = _collective(
+_broadcast: Operator = _collective(
     "broadcast",
     RootAttrs,
     _infer_root,
@@ -281,7 +282,7 @@ _broadcast = _collective(
     "What the root has; all ranks get it.",
 )
 
-_reduce = _collective(
+_reduce: Operator = _collective(
     "reduce",
     RootAttrs,
     _infer_root,

@@ -7,20 +7,21 @@ started with others is rank 0 of 1, and never loads it.
 from __future__ import annotations
 
 import atexit
+import json
 import os
-import pickle
 import sys
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 import tigon
 from tigon import _native
 from tigon.base import TigonError, check, config
 from tigon.base.digests import digest_of
-from tigon.base.launch import launched
-from tigon.distributed.agreement import Agreement, Signature, ranks_text
+from tigon.distributed.agreement import Agreement, Signature, gathered, ranks_text
 from tigon.distributed.channel import Channel
 from tigon.distributed.groups import Group, Layered, Messages, Shared
 
@@ -66,7 +67,7 @@ class Ranks(World):
     channel: Channel
 
     def __init__(self) -> None:
-        launch = launched()
+        launch = config.launched()
         self.channel = Channel()
         self._failed = False
         self._ends_mpi = False
@@ -91,7 +92,7 @@ class Ranks(World):
         """On the channel's thread: MPI, and what ranks talk by."""
         # Open MPI's component for windows over UCX, which no window of ours uses, writes a line of
         # complaint for each; whoever has set this variable knows better.
-        os.environ.setdefault("OMPI_MCA_osc", "^ucx")
+        config.set_unless_set("OMPI_MCA_osc", "^ucx")
         mpi = _import_mpi()
         if not mpi.Is_initialized():
             mpi.Init_thread(mpi.THREAD_MULTIPLE)  # the program may use MPI itself, on its thread
@@ -115,8 +116,9 @@ class Ranks(World):
         self.local_rank, self.local_size = host.rank, host.size
         self._across = world.Split(self.local_rank, self.rank)
         about = (mpi.Get_processor_name(), sorted(_allowed()), host.size)
-        everybody = world.allgather(pickle.dumps(about))  # bytes of our own, from our own ranks
-        self.about = [pickle.loads(one) for one in everybody]
+        own = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        every = gathered(world, own, lambda requests: mpi.Request.Waitall(requests), mpi.BYTE)
+        self.about = [json.loads(one) for one in every]
         self.hosts = [name for name, _, _ in self.about]
         return mpi
 
@@ -136,7 +138,7 @@ class Ranks(World):
         users = {core: sum(core in each for each in own) for core in set().union(*map(set, own))}
         allowed = self.about[self.rank][1]
         count = int(sum(Fraction(1, users[core]) for core in allowed))
-        if not os.environ.get("TIGON_NUM_THREADS"):
+        if not config.text("TIGON_NUM_THREADS"):
             _native.set_num_threads(max(1, min(count, cores_allowed())))
         told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
         self.threads = list(map(int, told))
@@ -258,7 +260,7 @@ def world() -> World:
         with _lock:
             found = _world
             if found is None:
-                found = _world = World() if launched().size == 1 else Ranks()
+                found = _world = World() if config.launched().size == 1 else Ranks()
     return found
 
 
@@ -281,7 +283,7 @@ def describe() -> str:
             f"threads: {_native.num_threads()} on {found.cores[0]} processors\n"
             "several ranks: mpiexec -n 4 python train.py"
         )
-    lines = [f"rank {found.rank} of {found.size}, started by {launched().by}", found.library]
+    lines = [f"rank {found.rank} of {found.size}, started by {config.launched().by}", found.library]
     for name in dict.fromkeys(found.hosts):
         ranks = [rank for rank, host in enumerate(found.hosts) if host == name]
         threads = sorted({found.threads[rank] for rank in ranks})

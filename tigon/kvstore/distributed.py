@@ -16,10 +16,9 @@ import numpy as np
 
 from tigon import _native, nd
 from tigon import optimizer as optimizers
-from tigon.base import TigonError, check
+from tigon.base import TigonError, check, config
 from tigon.base.dtypes import BY_CODE, as_dtype, numpy_type
 from tigon.base.files import AnyPath, write_file
-from tigon.base.launch import launched
 from tigon.context import cpu
 from tigon.distributed.agreement import Signature
 from tigon.distributed.inorder import at_once, later
@@ -305,9 +304,7 @@ class DistributedKVStore(KVStore):
             for key, total in made.items()
         }
 
-    def _added(
-        self, sums: Mapping[Any, Any], narrow: str | None, owned: bool
-    ) -> dict[Any, Any]:
+    def _added(self, sums: Mapping[Any, Any], narrow: str | None, owned: bool) -> dict[Any, Any]:
         given = {
             key: total.astype(narrow) if narrow else _for_numpy(total)
             for key, total in sums.items()
@@ -404,11 +401,11 @@ class DistributedKVStore(KVStore):
     def read_at_root(self, fname: AnyPath, name: str) -> bytes:
         """The content of a file of rank 0."""
 
-        def read() -> bytes:
+        def content() -> bytes:
             with open(fname, "rb") as file:
                 return file.read()
 
-        return self.at_root(read, name)
+        return self.at_root(content, name)
 
 
 _BFLOAT16 = as_dtype("bfloat16").code
@@ -426,10 +423,10 @@ def _for_numpy(array: Any) -> Any:
 
 def _check_launch(name: str) -> None:
     """Programs that were started for MXNet's own servers learn how it is done here."""
-    role = os.environ.get("DMLC_ROLE")
-    if role is None or launched().size > 1:
+    role = config.text("DMLC_ROLE")
+    if not role or config.launched().size > 1:
         return
-    count = os.environ.get("DMLC_NUM_WORKER", "4")
+    count = config.text("DMLC_NUM_WORKER")
     check(
         False,
         "kvstore.create",

@@ -239,9 +239,9 @@ def fresh_as(outputs: Sequence[NDArray], old: Sequence[NDArray]) -> list[NDArray
     made = [_native.empty(one.shape, one.dtype_code, one.device_index) for one in outputs]
     first = len(made) - len(old)
     for result in made[:first]:
-        result[:] = 0
+        result[...] = 0
     for state, before in zip(made[first:], old, strict=True):
-        state[:] = before
+        state[...] = before
     return made
 
 
@@ -270,7 +270,7 @@ def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None
     made = call.settled(*operands)
     for place, target in enumerate(given):
         if target is not None:
-            target[:] = made[place]
+            target[...] = made[place]
             made[place] = target
     return made[0] if len(made) == 1 else made
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tigon import _native
-from tigon.base import check
-from tigon.base.launch import launched
+from tigon.base import check, config
 
 
 def seed(value: int) -> None:
@@ -28,7 +27,7 @@ def seed(value: int) -> None:
     # Philox takes 64 bits of key: other integers are wrapped into the range of int64.
     wrapped = ((int(value) + 2**63) % 2**64) - 2**63
     _seed_of_all[0] = wrapped
-    rank = launched().rank
+    rank = config.launched().rank
     _native.seed_keys(inner(wrapped, -rank)[0] if rank else wrapped)
 
 
@@ -64,7 +63,7 @@ def permutation(count: int, key: Sequence[int] | None = None) -> np.ndarray:
 inner = _native.inner_key
 """Seed and counter of a stream that follows from a seed and a number."""
 
-if launched().rank:
+if config.launched().rank:
     seed(0)  # what a stream begins with that nobody has seeded
 
 

@@ -1,0 +1,370 @@
+"""What all ranks of one start check: every function here, in this order; or those that are named.
+
+A start takes longer than most checks: so there is one for each number of ranks.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import tigon as mx
+from tigon import autograd, distributed, gluon, nd
+from tigon.base import TigonError
+
+RANK, SIZE = distributed.rank(), distributed.size()
+CHECKS: list[Callable[[], None]] = []
+
+
+def check(function: Callable[[], None]) -> Callable[[], None]:
+    CHECKS.append(function)
+    return function
+
+
+@contextmanager
+def refused(*parts: str) -> Iterator[None]:
+    """All ranks raise an error of these words, and go on together."""
+    try:
+        yield
+    except TigonError as error:
+        missing = [part for part in parts if part not in str(error)]
+        assert not missing, f"{missing} not in {error}"
+    else:
+        raise AssertionError("nothing was raised")
+
+
+def of_ranks(array: Any) -> np.ndarray:
+    """What all ranks have, by rank."""
+    return distributed.allgather(array.expand_dims(0)).asnumpy()
+
+
+def same_on_all(*arrays: Any) -> None:
+    for array in arrays:
+        bits = nd.array(array.bits_to_numpy().reshape(-1).view(np.uint8), dtype="uint8")
+        every = of_ranks(bits)
+        assert (every == every[0]).all(), every
+
+
+# ----------------------------------------------------------------------------- collectives
+
+
+@check
+def collectives_mean_what_they_say() -> None:
+    for dtype in ("float32", "float64", "float16", "bfloat16", "int32", "uint8"):
+        for shape in ((SIZE,), (2 * SIZE, 3), (SIZE * 1000, 5)):
+            own = [nd.array(np.arange(np.prod(shape)).reshape(shape) % 7 + r) for r in range(SIZE)]
+            own = [array.astype(dtype) for array in own]
+            plain = np.stack([array.astype("float64").asnumpy() for array in own])
+            rows = shape[0] // SIZE
+            mine = slice(RANK * rows, (RANK + 1) * rows)
+            for made, expected in (
+                (distributed.allreduce(own[RANK]), plain.sum(0)),
+                (distributed.allreduce(own[RANK], op="max"), plain.max(0)),
+                (distributed.allreduce(own[RANK], op="min"), plain.min(0)),
+                (distributed.reduce_scatter(own[RANK]), plain.sum(0)[mine]),
+                (distributed.allgather(own[RANK]), np.concatenate(list(plain))),
+                (distributed.broadcast(own[RANK], root=SIZE - 1), plain[SIZE - 1]),
+                (distributed.alltoall(own[RANK]), np.concatenate([p[mine] for p in plain])),
+            ):
+                assert made.dtype == own[0].dtype and made.shape == expected.shape
+                np.testing.assert_array_equal(made.astype("float64").asnumpy(), expected)
+    mean = distributed.allreduce(nd.array([1.0, 2.0]) * RANK, op="mean")
+    np.testing.assert_allclose(mean.asnumpy(), np.array([1, 2]) * (SIZE - 1) / 2, rtol=1e-6)
+
+
+@check
+def nothing_and_scalars_travel_too() -> None:
+    assert distributed.allreduce(nd.zeros((0, 3))).shape == (0, 3)
+    assert distributed.allgather(nd.zeros((0, 3))).shape == (0, 3)
+    assert distributed.allreduce(nd.array(2.0)).asnumpy() == 2 * SIZE
+
+
+@check
+def arrays_of_many_pieces() -> None:
+    count = 3_000_017
+    own = nd.arange(count) % 1000 + RANK
+    total = distributed.allreduce(own)
+    expected = (np.arange(count) % 1000) * SIZE + sum(range(SIZE))
+    np.testing.assert_array_equal(total.asnumpy(), expected.astype(np.float32))
+    same_on_all(total[:1000])
+
+
+@check
+def a_nan_of_any_rank_is_the_result() -> None:
+    for op in ("sum", "max", "min"):
+        for place in range(SIZE):
+            given = nd.array([1.0, np.nan if place == RANK else 2.0, np.inf])
+            made = distributed.allreduce(given, op=op).asnumpy()
+            assert np.isnan(made[1]) and not np.isnan(made[0]) and made[2] == np.inf, (op, made)
+
+
+class Everything(gluon.HybridBlock):
+    def forward(self, x: Any) -> Any:
+        whole = distributed.allgather(x * 2)
+        part = distributed.reduce_scatter(whole * whole)
+        other = distributed.alltoall(part.tile((SIZE, 1)))
+        root = distributed.broadcast(x * 3, root=SIZE - 1)
+        mean = distributed.allreduce(x * x, op="mean")
+        highest = distributed.allreduce(x, op="max")
+        return part.sum() + other.sum() + (root * root).sum() + mean.sum() * 5 + highest.sum()
+
+
+@check
+def gradients_are_those_of_the_sum_over_all_ranks() -> None:
+    """Compared with differences, imperatively and hybridized."""
+    base = np.array([[0.5, -1.0, 2.0]]) + np.arange(SIZE).reshape(-1, 1) * [[0.3, 0.7, -0.4]]
+    imperative, hybrid = Everything(), Everything()
+    hybrid.hybridize()
+
+    def value(points: np.ndarray) -> float:
+        own = imperative(nd.array(points[RANK : RANK + 1], dtype="float64"))
+        return float(distributed.allreduce(own).asnumpy().item())
+
+    step = 1e-6
+    slopes = np.zeros_like(base)
+    for place in np.ndindex(*base.shape):
+        moved = np.zeros_like(base)
+        moved[place] = step
+        slopes[place] = (value(base + moved) - value(base - moved)) / (2 * step)
+    for block in (imperative, hybrid, hybrid):
+        x = nd.array(base[RANK : RANK + 1], dtype="float64")
+        x.attach_grad()
+        with autograd.record():
+            y = block(x)
+        y.backward()
+        np.testing.assert_allclose(x.grad.asnumpy()[0], slopes[RANK], rtol=1e-5)
+
+
+@check
+def what_ranks_differ_in_is_told_by_all() -> None:
+    odd = SIZE - 1
+    told = f"rank {odd}: "
+    with refused("ranks differ", told + "allreduce of float32[3]", "allreduce of float32[2]"):
+        distributed.allreduce(nd.zeros((3 if RANK == odd else 2,))).wait_to_read()
+    with refused("ranks differ", told + "allreduce of float64[2]"):
+        dtype = "float64" if RANK == odd else "float32"
+        distributed.allreduce(nd.zeros((2,), dtype=dtype)).wait_to_read()
+    with refused("ranks differ", told + "barrier", "allreduce of float32[2] op='sum'"):
+        if RANK == odd:
+            distributed.barrier()
+        else:
+            distributed.allreduce(nd.zeros((2,))).wait_to_read()
+    with refused("ranks differ", told + "broadcast of float32[2] root=1"):
+        distributed.broadcast(nd.zeros((2,)), root=int(RANK == odd)).wait_to_read()
+    distributed.barrier()
+
+
+# ---------------------------------------------------------------------------------- stores
+
+
+def pulled(store: Any, key: Any, shape: tuple[int, ...] = (2,), dtype: str = "float32") -> Any:
+    out = nd.zeros(shape, dtype=dtype)
+    store.pull(key, out=out)
+    return out
+
+
+@check
+def stores_add_up_over_ranks_and_contexts() -> None:
+    for kind in ("dist_sync", "dist_device_sync"):
+        store = mx.kv.create(kind)
+        assert (store.type, store.rank, store.num_workers) == (kind, RANK, SIZE)
+        assert store.get_num_dead_node(0) == 0 and store.is_capable("optimizer")
+        store.init("w", nd.ones((2,)) * (RANK + 4))
+        store.init([3, 5], [nd.ones((2,)) * RANK, nd.ones((3,)) * (RANK + 1)])
+        assert pulled(store, "w").asnumpy().tolist() == [4, 4]  # of rank 0
+        store.push("w", [nd.ones((2,)) * (RANK + 1), nd.ones((2,), ctx=mx.cpu(1))], priority=-3)
+        whole = SIZE * (SIZE + 1) / 2
+        assert pulled(store, "w").asnumpy().tolist() == [whole + SIZE] * 2
+        store.push([5, 3], [nd.ones((3,)) * RANK, nd.ones((2,))])
+        out = [nd.zeros((2,)), nd.zeros((3,), ctx=mx.cpu(1))]
+        store.pull([3, 5], out=out)
+        assert [array.asnumpy()[0] for array in out] == [SIZE, whole - SIZE]
+        given = nd.ones((2,)) * RANK
+        store.pushpull("w", given)
+        assert given.asnumpy().tolist() == [whole - SIZE] * 2
+        store.assign("w", nd.ones((2,)) * (RANK + 7))
+        assert pulled(store, "w").asnumpy().tolist() == [7, 7]
+        store.barrier()
+
+
+@check
+def stores_hold_any_dtype() -> None:
+    for dtype in ("float64", "float16", "bfloat16", "int32"):
+        store = mx.kv.create("dist_sync")
+        store.broadcast("w", nd.ones((2,), dtype=dtype) * (RANK + 1), out=nd.zeros((2,)))
+        assert pulled(store, "w").asnumpy().tolist() == [1, 1]
+        store.push("w", nd.ones((2,), dtype=dtype) * (RANK + 1))
+        made = pulled(store, "w", dtype=dtype).astype("float32").asnumpy()
+        assert made.tolist() == [SIZE * (SIZE + 1) / 2] * 2
+
+
+@check
+def updaters_and_optimizers_of_stores() -> None:
+    store = mx.kv.create("dist_sync")
+    store.init("w", nd.ones((2,)))
+    store.set_updater(lambda key, pushed, kept: kept.__iadd__(pushed * 2))
+    store.push("w", nd.ones((2,)))
+    assert pulled(store, "w").asnumpy().tolist() == [1 + 2 * SIZE] * 2
+    alone, store = mx.kv.create("local"), mx.kv.create("dist_sync")
+    keys = ["a", "b", "c", "d", "e"]
+    for one in (alone, store):
+        one.init(keys, [nd.ones((size,)) for size in (5, 40, 3, 12, 7)])
+        one.set_optimizer(mx.optimizer.Adam(learning_rate=0.1))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        grads = rng.standard_normal((SIZE, 40)).astype("float32")
+        sizes = (5, 40, 3, 12, 7)
+        alone.push(keys, [[nd.array(g[:size]) for g in grads] for size in sizes])
+        store.push(keys, [nd.array(grads[RANK][:size]) for size in sizes])
+        for key, size in zip(keys, sizes, strict=True):
+            made, expected = pulled(store, key, (size,)), pulled(alone, key, (size,))
+            np.testing.assert_allclose(made.asnumpy(), expected.asnumpy(), rtol=1e-5)
+            same_on_all(made)
+    held = of_ranks(nd.array([len(store._updater.states)])).ravel()
+    assert held.sum() == len(keys) and held.max() < len(keys)  # each has its own
+
+
+@check
+def compressed_pushes_keep_what_they_leave_out() -> None:
+    rng = np.random.default_rng(1)
+    two, half = mx.kv.create("dist_sync"), mx.kv.create("dist_device_sync")
+    two.set_gradient_compression({"type": "2bit", "threshold": 0.5})
+    half.set_gradient_compression({"type": "float16"})
+    shapes = {"v": (5,), "w": (3, 7)}
+    for store in (two, half):
+        store.init([*shapes], [nd.zeros(shape) for shape in shapes.values()])
+    left = {(name, r): 0.0 for name in shapes for r in range(SIZE)}
+    sent: dict[Any, Any] = {name: 0 for name in shapes}
+    given = dict(sent)
+    for _ in range(4):
+        each = {
+            name: rng.standard_normal((SIZE, *shape)).astype("float32")
+            for name, shape in shapes.items()
+        }
+        for store in (two, half):
+            store.push([*shapes], [nd.array(each[name][RANK]) for name in shapes])
+        for name, shape in shapes.items():
+            expected = np.zeros(shape, "float32")
+            for rank in range(SIZE):
+                whole = each[name][rank] + left[name, rank]
+                code = 0.5 * (whole >= 0.5) - 0.5 * (whole <= -0.5)
+                left[name, rank] = whole - code
+                expected += code
+            made = pulled(two, name, shape)
+            np.testing.assert_array_equal(made.asnumpy(), expected)
+            sent[name] += pulled(half, name, shape).asnumpy()
+            given[name] += each[name].sum(0)
+    for name in shapes:  # sums of float16 are rounded once for each push
+        np.testing.assert_allclose(sent[name], given[name], atol=4 * SIZE * 2**-10)
+
+
+@check
+def stores_tell_who_differs() -> None:
+    store, odd = mx.kv.create("dist_sync"), SIZE - 1
+    shape = (3,) if RANK == odd else (2,)
+    with refused("ranks differ", f"rank {odd}: KVStore.init of 'w' float32 (3,)", "(2,)"):
+        store.init("w", nd.ones(shape))
+    assert "w" not in store
+    names = ["b", "a"] if RANK == odd else ["a", "b"]
+    with refused("ranks differ", f"rank {odd}: KVStore.init of "):
+        store.init(names, [nd.ones((2,))] * 2)
+    store.init(["a", "b"], [nd.ones((2,))] * 2)
+    with refused("ranks differ", f"rank {odd}: KVStore.push of 'b'"):
+        store.push("b" if RANK == odd else "a", nd.ones((2,)))
+        pulled(store, "b" if RANK == odd else "a").wait_to_read()
+    store.push("a", nd.ones((2,)))
+    with refused("KVStore.load_optimizer_states: rank 0: FileNotFoundError"):
+        store.set_optimizer(mx.optimizer.SGD())
+        store.load_optimizer_states("/nowhere/at.all")
+
+
+# -------------------------------------------------------------------------------- training
+
+
+BATCH = 6  # of each rank: no multiple of anything
+
+
+def network(dtype: str) -> Any:
+    mx.random.seed(3)
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.Dense(3))
+    net.cast(dtype)
+    net.initialize(mx.init.Xavier())
+    return net
+
+
+def batches(dtype: str, steps: int = 20) -> Iterator[tuple[Any, Any]]:
+    """Of all ranks together; of each rank its part."""
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        yield tuple(
+            nd.array(rng.standard_normal((BATCH * SIZE, width)), dtype=dtype) for width in (8, 3)
+        )
+
+
+def own_part(array: Any) -> Any:
+    return array[RANK * BATCH : (RANK + 1) * BATCH]
+
+
+def trained(dtype: str, kvstore: Any, optimizer: str = "adam", **options: Any) -> tuple[Any, Any]:
+    """Weights after 20 steps, of one process or of all ranks, and the trainer."""
+    net, loss = network(dtype), gluon.loss.L2Loss()
+    net.hybridize()
+    trainer = gluon.Trainer(
+        net.collect_params(), optimizer, {"learning_rate": 0.01}, kvstore=kvstore, **options
+    )
+    for data, label in batches(dtype):
+        if kvstore is not None:
+            data, label = own_part(data), own_part(label)
+        with autograd.record():
+            value = loss(net(data), label)
+        value.backward()
+        trainer.step(BATCH * SIZE)
+    return [param.data() for param in net.collect_params().values()], trainer
+
+
+def close(made: list[Any], expected: list[Any], dtype: str) -> None:
+    for one, other in zip(made, expected, strict=True):
+        bound = {"float32": 1e-4, "float64": 1e-9}[dtype]
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=bound, atol=bound / 10)
+
+
+@check
+def ranks_train_as_one_process_does() -> None:
+    for dtype, optimizer, options in (
+        ("float32", "adam", {}),
+        ("float64", "sgd", {"update_on_kvstore": False}),
+        ("float64", "lamb", {"update_on_kvstore": True}),
+    ):
+        expected, _ = trained(dtype, None, optimizer)
+        made, trainer = trained(dtype, "dist_sync", optimizer, **options)
+        assert trainer._update_on_kvstore == options.get("update_on_kvstore", True)
+        close(made, expected, dtype)
+        same_on_all(*made)
+        again, _ = trained(dtype, "dist_sync", optimizer, **options)
+        for one, other in zip(made, again, strict=True):
+            np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
+
+
+def main(names: list[str]) -> None:
+    for function in CHECKS:
+        if names and function.__name__ not in names:
+            continue
+        try:
+            function()
+        except BaseException:
+            print(f"rank {RANK} of {SIZE}: {function.__name__}:", flush=True)
+            traceback.print_exc()
+            raise
+        distributed.barrier()
+        if RANK == 0:
+            print(f"passed {function.__name__}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
