@@ -351,6 +351,86 @@ def ranks_train_as_one_process_does() -> None:
             np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
 
 
+def stepped(net: Any, dtype: str, kvstore: Any, trainer_options: Any, **options: Any) -> Any:
+    """Weights after 20 compiled steps; `kvstore=None`: of one process on all batches."""
+    trainer = gluon.Trainer(
+        net.collect_params(), "adam", {"learning_rate": 0.01}, kvstore=kvstore, **trainer_options
+    )
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer, **options)
+    for data, label in batches(dtype):
+        if kvstore is not None:
+            data, label = own_part(data), own_part(label)
+        step(data, label)
+    return [param.data() for param in net.collect_params().values()], step
+
+
+@check
+def compiled_steps_train_as_one_process_does() -> None:
+    for dtype, options, own in (
+        ("float32", {}, {}),
+        ("float64", {}, {"update_on_kvstore": False}),
+        ("float64", {"clip_global_norm": 0.05}, {"update_on_kvstore": False}),
+        (
+            "float64",
+            {"adjust": lambda loss, grads: [grad * 0.5 for grad in grads]},
+            {"update_on_kvstore": False},
+        ),
+    ):
+        expected, _ = stepped(network(dtype), dtype, None, {}, **options)
+        made, step = stepped(network(dtype), dtype, "dist_sync", own, **options)
+        close(made, expected, dtype)
+        same_on_all(*made)
+        assert "gave way" not in step.explain(), step.explain()
+
+
+class Gathers(gluon.HybridBlock):
+    """Each sample beside the mean of all samples of all ranks, and some of it dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.body, self.head = network("float64"), gluon.nn.Dense(3)
+            self.head.cast("float64")
+            self.head.initialize(mx.init.Xavier())
+            self.drop = gluon.nn.Dropout(0.5)
+
+    def forward(self, x: Any) -> Any:
+        inner = self.body(x)
+        mean = inner.mean(axis=0, keepdims=True)
+        if distributed.size() > 1 and not self.whole:
+            mean = distributed.allreduce(mean, op="mean")
+        return self.head(nd.broadcast_add(inner, mean)) + 0 * self.drop(inner)
+
+    whole = False
+
+
+@check
+def collectives_within_compiled_steps() -> None:
+    """Against one process on the whole batch, and against the loop."""
+    for own in ({}, {"update_on_kvstore": False}):
+        alone = Gathers()
+        alone.whole = True
+        expected, _ = stepped(alone, "float64", None, {})
+        made, step = stepped(Gathers(), "float64", "dist_sync", own)
+        close(made, expected, "float64")
+        same_on_all(*made)
+        assert "gave way" not in step.explain(), step.explain()
+
+
+@check
+def batches_of_different_sizes_are_told() -> None:
+    net = network("float32")
+    trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+    rows = 3 if RANK == SIZE - 1 else 2
+    with refused(
+        "ranks differ", f"rank {SIZE - 1}: KVStore.push of gradients divided by {3 * SIZE}"
+    ):
+        step(nd.ones((rows, 8)), nd.ones((rows, 3)))
+        mx.waitall()
+    step(nd.ones((rows, 8)), nd.ones((rows, 3)), batch_size=2 * SIZE + 1)
+
+
 def main(names: list[str]) -> None:
     for function in CHECKS:
         if names and function.__name__ not in names:

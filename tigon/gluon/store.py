@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon.base import check
+from tigon.kvstore.distributed import DistributedKVStore
 from tigon.kvstore.kvstore import KVStore
 
 Lists = Sequence[Sequence[Any]]
@@ -22,6 +23,7 @@ class ThroughStore:
     ) -> None:
         self.store = store
         self.updates = updates
+        self._optimizer = optimizer
         if compression:
             store.set_gradient_compression(compression)
         if updates:
@@ -63,8 +65,22 @@ class ThroughStore:
         for index, arrays in fresh:
             self.store.broadcast(index, arrays[0], out=list(arrays))
 
-    def sum(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
-        """Put the sum over the contexts into the gradients."""
+    def _agree_about(self, scale: float | None) -> None:
+        """Ranks that divide by another number would end with other weights."""
+        if isinstance(self.store, DistributedKVStore):
+            divided = f"gradients divided by {1 / scale:.9g}" if scale else ""
+            self.store.condition = divided
+
+    def sum(
+        self,
+        indices: Sequence[int],
+        weights: Lists,
+        grads: Lists,
+        scale: float | None = None,
+    ) -> None:
+        """Put the sum over the contexts into the gradients. `scale`: what an update will multiply
+        them by, if it is known."""
+        self._agree_about(scale)
         if isinstance(self.store, KVStore):
             own = zip(indices, weights, strict=True)
             fresh = [(index, arrays) for index, arrays in own if index not in self._left]
@@ -78,6 +94,7 @@ class ThroughStore:
 
     def update(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
         """Move the weights by the sums of the gradients, in the store."""
+        self._agree_about(self._optimizer.rescale_grad)
         self._begin(indices, weights)
         if isinstance(self.store, KVStore):
             self.store.push(list(indices), [list(own) for own in grads])

@@ -216,16 +216,11 @@ class Trainer(NamesWrongTypes):
         self._through("update")
         self._update(batch_size, ignore_stale_grad, summing=False)
 
-    def _check_no_store(self, where: str) -> None:
-        """Raise where something else than `step` would move weights that a store holds, too."""
+    @property
+    def _ranks(self) -> int:
+        """How many ranks share each step."""
         self._init_kvstore()
-        check(
-            self._store is None,
-            where,
-            "the gradients of this trainer go through a store, and the program of a step moves "
-            "weights itself; make the Trainer without kvstore, compression_params and "
-            "update_on_kvstore",
-        )
+        return 1 if self._kvstore is None else int(self._kvstore.num_workers)
 
     def _through(self, method: str) -> ThroughStore | None:
         """The store that gradients go through, if they do; raise where it moves the weights."""
@@ -292,7 +287,9 @@ class Trainer(NamesWrongTypes):
         with autograd.pause():
             several = summing and len(grads) > 1
             used = [_summed(own) for own in zip(*grads, strict=True)] if several else grads[0]
-            return bool(self._amp_loss_scaler.overflows(used))
+            store = self._kvstore
+            agreed = store.on_any_rank if isinstance(store, DistributedKVStore) else bool
+            return bool(self._amp_loss_scaler.overflows(used, agreed))
 
     def _apply(
         self, indices: list[int], weights: list[list[Any]], grads: list[list[Any]], summing: bool
@@ -306,7 +303,7 @@ class Trainer(NamesWrongTypes):
                 if self._store.updates:
                     self._store.update(indices, weights, each)
                     return
-                self._store.sum(indices, weights, each)
+                self._store.sum(indices, weights, each, self._optimizer.rescale_grad)
             summing = False
         if contexts == 1:
             self._updater(indices, grads[0], firsts)

@@ -129,6 +129,8 @@ class DistributedKVStore(KVStore):
         self._owners: dict[Any, int] = {}
         self._load = [0] * self._world.size  # bytes that each owns
         self._buckets: dict[Any, list[Bucket]] = {}
+        self.condition = ""
+        """What ranks have to agree about besides, when they push."""
         self.labels: dict[Any, str] = {}
         """How messages call keys that are numbers."""
 
@@ -145,6 +147,11 @@ class DistributedKVStore(KVStore):
         at_once(lambda ranks: ranks.check(Signature("KVStore.barrier", ())), "KVStore.barrier")
 
     _barrier = barrier
+
+    def on_any_rank(self, found: bool) -> bool:
+        """Whether any rank has found something; all ranks ask."""
+        signature, own = Signature("KVStore.on_any_rank", ()), b"1" if found else b""
+        return any(at_once(lambda ranks: ranks.gather(signature, own), "KVStore.on_any_rank"))
 
     # -- values
 
@@ -202,6 +209,7 @@ class DistributedKVStore(KVStore):
         plain = {key: _for_numpy(_on_host(value)) for key, value in values.items()}
         tokens = []
         for bucket in self._buckets_of(plain):
+            signature = self._signature(name, bucket)
             given = {key: plain[key] for key in bucket.keys if key in mine}
             taken = {
                 key: _native.empty(bucket.shapes[key], bucket.code)
@@ -210,9 +218,13 @@ class DistributedKVStore(KVStore):
             }
 
             def spread(
-                ranks: World, bucket: Bucket = bucket, given: Any = given, taken: Any = taken
+                ranks: World,
+                bucket: Bucket = bucket,
+                signature: Signature = signature,
+                given: Any = given,
+                taken: Any = taken,
             ) -> None:
-                ranks.check(self._signature(name, bucket))
+                ranks.check(signature)
                 if not isinstance(ranks, Ranks):
                     return
                 flat = np.empty(bucket.size, numpy_type(BY_CODE[bucket.code]))
@@ -259,7 +271,9 @@ class DistributedKVStore(KVStore):
 
     def _signature(self, name: str, bucket: Bucket) -> Signature:
         labels = [self.labels.get(key, "") for key in bucket.keys]
-        return Signature(name, bucket.parts, labels)
+        if not (self.condition and name.startswith("KVStore.push")):
+            return Signature(name, bucket.parts, labels)
+        return Signature(name, (self.condition, *bucket.parts), ["", *labels])
 
     # -- sums
 
@@ -313,14 +327,19 @@ class DistributedKVStore(KVStore):
         for bucket in self._buckets_of(given):
             arrays = [given[key] for key in bucket.keys]
             flat = _native.empty((bucket.size,), bucket.code)
+            signature = self._signature("KVStore.push", bucket)
 
             def add(
-                ranks: World, bucket: Bucket = bucket, arrays: Any = arrays, flat: Any = flat
+                ranks: World,
+                bucket: Bucket = bucket,
+                signature: Signature = signature,
+                arrays: Any = arrays,
+                flat: Any = flat,
             ) -> None:
                 whole = memory(flat)
                 for key, array in zip(bucket.keys, arrays, strict=True):
                     whole[bucket.place(key, array.size)] = memory(array)
-                ranks.check(self._signature("KVStore.push", bucket))
+                ranks.check(signature)
                 if not isinstance(ranks, Ranks):
                     return
                 if owned:
@@ -341,13 +360,17 @@ class DistributedKVStore(KVStore):
             packed = [compress.packed(sums[key]) for key in bucket.keys]
             own = nd.concat(*packed, dim=0) if len(packed) > 1 else packed[0]
             every = _native.empty((self.num_workers, own.size), own.dtype_code)
+            signature = self._signature("KVStore.push of 2bit", bucket)
 
             def gather(
-                ranks: World, bucket: Bucket = bucket, own: Any = own, every: Any = every
+                ranks: World,
+                signature: Signature = signature,
+                own: Any = own,
+                every: Any = every,
             ) -> None:
                 whole, mine = memory(every), memory(own)
                 whole[ranks.rank * mine.size : (ranks.rank + 1) * mine.size] = mine
-                ranks.check(self._signature("KVStore.push of 2bit", bucket))
+                ranks.check(signature)
                 if isinstance(ranks, Ranks):
                     bounds = [mine.size * rank for rank in range(ranks.size + 1)]
                     ranks.group.gather_parts(whole, bounds)
