@@ -431,6 +431,82 @@ def batches_of_different_sizes_are_told() -> None:
     step(nd.ones((rows, 8)), nd.ones((rows, 3)), batch_size=2 * SIZE + 1)
 
 
+class Normalized(gluon.HybridBlock):
+    """Statistics of the batches of all ranks, or of one process's batch."""
+
+    def __init__(self, whole: bool, dtype: str) -> None:
+        super().__init__()
+        made = gluon.nn.BatchNorm if whole else gluon.contrib.nn.SyncBatchNorm
+        with self.name_scope():
+            self.body, self.norm, self.head = network(dtype), made(), gluon.nn.Dense(3)
+            for block in (self.norm, self.head):
+                block.initialize(mx.init.Xavier())
+                block.cast(dtype)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.norm(nd.tanh(self.body(x))))
+
+
+@check
+def statistics_of_the_batches_of_all_ranks() -> None:
+    for dtype in ("float32", "float64"):
+        own = {"update_on_kvstore": False} if dtype == "float64" else {}
+        expected, _ = stepped(Normalized(True, dtype), dtype, None, {})
+        made, step = stepped(Normalized(False, dtype), dtype, "dist_sync", own)
+        close(made, expected, dtype)  # running statistics among them
+        same_on_all(*made)
+        assert "gave way" not in step.explain(), step.explain()
+    layer, whole = gluon.contrib.nn.SyncBatchNorm(), gluon.nn.BatchNorm()
+    layer.initialize(), whole.initialize()
+    rng = np.random.default_rng(2)
+    parts = [rng.standard_normal((rank + 1, 3, 4, 5)) for rank in range(SIZE)]  # other sizes
+    with autograd.record():
+        out = layer(nd.array(parts[RANK]))
+        expected = whole(nd.array(np.concatenate(parts))).asnumpy()
+    first = RANK * (RANK + 1) // 2
+    np.testing.assert_allclose(out.asnumpy(), expected[first : first + RANK + 1], atol=1e-5)
+
+
+class Divided(gluon.HybridBlock):
+    """A network whose large layers are divided among ranks, or are whole."""
+
+    def __init__(self, divided: bool) -> None:
+        super().__init__()
+        large = (12 * SIZE, 24 * SIZE)
+        with self.name_scope():
+            self.first = network("float64")[0]
+            if divided:
+                dense = gluon.contrib.nn.SplitDense
+                self.wide = dense(large[0], in_units=16, dtype="float64")
+                self.back = dense(3, in_units=large[0], split="rows", dtype="float64")
+            else:
+                self.wide = gluon.nn.Dense(large[0], in_units=16, dtype="float64")
+                self.back = gluon.nn.Dense(3, in_units=large[0], dtype="float64")
+            mx.random.seed(5)
+            for block in (self.wide, self.back):
+                block.initialize(mx.init.Xavier())
+
+    def forward(self, x: Any) -> Any:
+        return self.back(nd.tanh(self.wide(self.first(x))))
+
+
+@check
+def layers_that_are_divided_among_ranks() -> None:
+    whole, divided = Divided(False), Divided(True)
+    np.testing.assert_array_equal(
+        divided.wide.whole_weight().asnumpy(), whole.wide.weight.data().asnumpy()
+    )
+    stepped(whole, "float64", None, {})
+    _, step = stepped(divided, "float64", "dist_sync", {})
+    for name in ("wide", "back"):
+        made, expected = getattr(divided, name), getattr(whole, name)
+        close([made.whole_weight()], [expected.weight.data()], "float64")
+    close([divided.first.weight.data()], [whole.first.weight.data()], "float64")
+    assert "gave way" not in step.explain(), step.explain()
+    with refused("Trainer.save_states", "is divided among the ranks"):
+        step.trainer.save_states("/nowhere/at.all")
+
+
 def main(names: list[str]) -> None:
     for function in CHECKS:
         if names and function.__name__ not in names:

@@ -28,6 +28,8 @@ class ThroughStore:
             store.set_gradient_compression(compression)
         if updates:
             store.set_optimizer(optimizer)
+        self.left_out: set[int] = set()
+        """Parameters of which each rank has its own part: nobody else adds to their gradients."""
         self._left: dict[int, list[int]] = {}  # versions of the weights after the last step
 
     @property
@@ -81,6 +83,10 @@ class ThroughStore:
         """Put the sum over the contexts into the gradients. `scale`: what an update will multiply
         them by, if it is known."""
         self._agree_about(scale)
+        if self.left_out:
+            rows = zip(indices, weights, grads, strict=True)
+            kept = [row for row in rows if row[0] not in self.left_out]
+            indices, weights, grads = ([row[place] for row in kept] for place in range(3))
         if isinstance(self.store, KVStore):
             own = zip(indices, weights, strict=True)
             fresh = [(index, arrays) for index, arrays in own if index not in self._left]

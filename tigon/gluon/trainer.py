@@ -127,6 +127,15 @@ class Trainer(NamesWrongTypes):
             "context(s) makes none; give mx.kv.create('local'), or leave update_on_kvstore out",
         )
         updates = updates if wanted is None else bool(wanted)
+        split = [param for param in trained if param.split_axis is not None]
+        if split and isinstance(store, DistributedKVStore):
+            check(
+                not wanted,
+                "Trainer",
+                f"update_on_kvstore=True: {split[0]._where} is divided among the ranks, and the "
+                "store would add it up; leave update_on_kvstore out",
+            )
+            updates = False
         if store is not None and (
             isinstance(given, KVStoreBase)
             or type(store) is not KVStore
@@ -134,6 +143,9 @@ class Trainer(NamesWrongTypes):
             or self._compression_params
         ):
             self._store = ThroughStore(store, updates, self._optimizer, self._compression_params)
+            self._store.left_out = {
+                index for index, param in enumerate(self._params) if param.split_axis is not None
+            }
             if isinstance(store, DistributedKVStore):
                 store.labels = {index: param.name for index, param in enumerate(self._params)}
             if self._store.updater is not None:
@@ -376,6 +388,13 @@ class Trainer(NamesWrongTypes):
         """Write the optimizer's states and counts, and the scale of losses, if `contrib.amp` has
         given it one."""
         if isinstance(self._kvstore, DistributedKVStore):
+            split = [param for param in self._params if param.split_axis is not None]
+            check(
+                not split,
+                "Trainer.save_states",
+                f"{split[0]._where if split else ''} is divided among the ranks, each of which has "
+                "states of its own; one file cannot hold them",
+            )
             states = self._states()  # by all ranks
             self._kvstore.at_root(lambda: nd.save(fname, states), "Trainer.save_states")
         elif self._holds_states():

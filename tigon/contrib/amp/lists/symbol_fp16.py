@@ -107,7 +107,8 @@ FP32_FUNCS = [
         _contrib_DeformableConvolution _contrib_ModulatedDeformableConvolution
         _contrib_MultiBoxDetection _contrib_MultiBoxPrior _contrib_MultiBoxTarget
         _contrib_SyncBatchNorm CTCLoss Custom GroupNorm IdentityAttachKLSparseReg InstanceNorm
-        L2Normalization LayerNorm log_softmax LRN make_loss MakeLoss softmax softmax_cross_entropy
+        L2Normalization LayerNorm log_softmax LRN make_loss MakeLoss _normalize_by softmax
+        softmax_cross_entropy
         SoftmaxActivation
     """.split(),
 ]
