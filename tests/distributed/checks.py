@@ -507,6 +507,155 @@ def layers_that_are_divided_among_ranks() -> None:
         step.trainer.save_states("/nowhere/at.all")
 
 
+# ------------------------------------------------------------- modules, estimators, data
+
+
+@check
+def modules_train_as_one_process_does() -> None:
+    rng = np.random.default_rng(4)
+    data = rng.standard_normal((4 * SIZE * BATCH, 8)).astype("float32")
+    label = rng.integers(0, 3, len(data)).astype("float32")
+
+    def fitted(kvstore: Any, optimizer: str, **options: Any) -> Any:
+        x = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=9, name="one")
+        x = mx.sym.FullyConnected(mx.sym.tanh(x), num_hidden=3, name="two")
+        module = mx.mod.Module(mx.sym.SoftmaxOutput(x, name="softmax"))
+        shapes = {"one_weight": (9, 8), "one_bias": (9,), "two_weight": (3, 9), "two_bias": (3,)}
+        numbers = np.random.default_rng(7)
+        # Ranks begin with what the first one has.
+        begin = {
+            name: nd.array(numbers.standard_normal(shape) / 3 + (RANK if kvstore else 0))
+            for name, shape in shapes.items()
+        }
+        size, mine = (BATCH * SIZE, slice(None)) if kvstore is None else (BATCH, _share(len(data)))
+        batches_ = mx.io.NDArrayIter(data[mine], label[mine], size)
+        module.fit(
+            batches_,
+            num_epoch=5,
+            kvstore=kvstore,
+            arg_params=begin,
+            optimizer=optimizer,
+            optimizer_params={"learning_rate": 0.1, **options},
+        )
+        return module.get_params()[0]
+
+    for optimizer, options in (("sgd", {"momentum": 0.9}), ("adam", {})):
+        expected, made = (
+            fitted(None, optimizer, **options),
+            fitted("dist_sync", optimizer, **options),
+        )
+        names = sorted(made)
+        close([made[name] for name in names], [expected[name] for name in names], "float32")
+        same_on_all(*[made[name] for name in names])
+
+
+def _share(count: int) -> np.ndarray:
+    """Of each batch of all ranks one's own part."""
+    batch = np.arange(count).reshape(-1, SIZE, BATCH)
+    return batch[:, RANK].reshape(-1)
+
+
+@check
+def estimators_train_as_one_process_does() -> None:
+    def fitted(kvstore: Any) -> list[Any]:
+        net = network("float64")
+        trainer = gluon.Trainer(
+            net.collect_params(), "adam", {"learning_rate": 0.01}, kvstore=kvstore
+        )
+        given = [batch for batch in batches("float64", 5)]
+        if kvstore is not None:
+            given = [tuple(map(own_part, batch)) for batch in given]
+        estimator = gluon.contrib.estimator.Estimator(
+            net, gluon.loss.L2Loss(), train_metrics=mx.metric.MSE(), trainer=trainer
+        )
+        estimator.logger.setLevel("ERROR")
+        estimator.fit(_Given(given), epochs=2)
+        return [param.data() for param in net.collect_params().values()]
+
+    close(fitted("dist_sync"), fitted(None), "float64")
+
+
+class _Given(gluon.data.DataLoader):
+    def __init__(self, batches_: list[Any]) -> None:
+        self._batches = batches_
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+@check
+def samples_are_shared_out_without_loss() -> None:
+    for length in (SIZE, 4 * SIZE + 1, 6 * SIZE, 7 * SIZE - 1):
+        mx.random.seed(length)
+        sampler = gluon.data.ShardedBatchSampler(length, 2)
+        orders = []
+        for _ in range(2):
+            own = [number for batch in sampler for number in batch]
+            padded = nd.array([*own, *[-1] * (length - len(own))], dtype="int64")
+            every = of_ranks(padded).ravel()
+            assert sorted(every[every >= 0]) == list(range(length))
+            orders.append(own)
+        lengths = of_ranks(nd.array([len(batch) for batch in sampler], dtype="int64"))
+        assert lengths.sum(0).tolist() == sampler.sizes and lengths.min() > 0
+        assert length < 8 or orders[0] != orders[1]
+    net, data = network("float32"), nd.arange(8 * (4 * SIZE + 1)).reshape((-1, 8)) / 100
+    trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
+    dataset = gluon.data.ArrayDataset(data, data[:, :3])
+    sampler = gluon.data.ShardedBatchSampler(len(dataset), 2)
+    loader = gluon.data.DataLoader(dataset, batch_sampler=sampler, num_workers=1)
+    for (x, y), size in zip(loader, sampler.sizes, strict=True):
+        with autograd.record():
+            loss = gluon.loss.L2Loss()(net(x), y)
+        loss.backward()
+        trainer.step(size)
+    same_on_all(*[param.data() for param in net.collect_params().values()])
+
+
+@check
+def ranks_draw_different_numbers_from_one_seed() -> None:
+    masks = []
+    for _ in range(2):
+        mx.random.seed(11)
+        with autograd.record():
+            masks.append(nd.Dropout(nd.ones((50,)), p=0.5))
+        masks.append(nd.random.uniform(shape=(50,)))
+        masks.append(nd.array(list(gluon.data.RandomSampler(50))))
+    for first, again in zip(masks[:3], masks[3:], strict=True):
+        np.testing.assert_array_equal(first.asnumpy(), again.asnumpy())
+        every = of_ranks(first)
+        for one in range(SIZE):
+            for other in range(one):
+                assert (every[one] != every[other]).any()
+    net = gluon.nn.Dense(4, in_units=3)
+    net.initialize(mx.init.Normal())
+    same_on_all(net.weight.data())  # networks begin alike
+
+
+@check
+def losses_are_scaled_alike() -> None:
+    """Where one rank's gradients overflow, all skip the step."""
+    net = network("float32")
+    trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
+    trainer._amp_initialized = True  # without a policy, which would be one of later checks, too
+    trainer._amp_loss_scaler = mx.contrib.amp.loss_scaler.LossScaler()
+    scales = []
+    for step in range(2):
+        x = nd.ones((2, 8)) * (np.inf if step == 0 and RANK == SIZE - 1 else 1)
+        with autograd.record():
+            loss = net(x).sum()
+            with mx.contrib.amp.scale_loss(loss, trainer) as scaled:
+                scaled.backward()
+        trainer.step(2)
+        scales.append(trainer._amp_loss_scaler.loss_scale)
+    assert scales[0] < 2**16
+    params = [param.data() for param in net.collect_params().values()]
+    same_on_all(*params)
+    assert all(np.isfinite(param.asnumpy()).all() for param in params)
+
+
 def main(names: list[str]) -> None:
     for function in CHECKS:
         if names and function.__name__ not in names:

@@ -108,8 +108,7 @@ FP32_FUNCS = [
         _contrib_MultiBoxDetection _contrib_MultiBoxPrior _contrib_MultiBoxTarget
         _contrib_SyncBatchNorm CTCLoss Custom GroupNorm IdentityAttachKLSparseReg InstanceNorm
         L2Normalization LayerNorm log_softmax LRN make_loss MakeLoss _normalize_by softmax
-        softmax_cross_entropy
-        SoftmaxActivation
+        softmax_cross_entropy SoftmaxActivation
     """.split(),
 ]
 """Compute in float32, lest they overflow or lose their digits."""
