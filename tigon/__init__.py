@@ -205,6 +205,11 @@ __all__ = [
     "waitall",
 ]
 
+if base.config.launched().local_size > 1:
+    from tigon.runtime.threads import settle_by_launch as _settle_by_launch
+
+    _settle_by_launch()
+
 if base.config.is_on("MXNET_PROFILER_AUTOSTART"):
     from tigon.profiler import set_state as _set_state
 

@@ -5,6 +5,7 @@ A start takes longer than most checks: so there is one for each number of ranks.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import tigon as mx
-from tigon import autograd, distributed, gluon, nd
+from tigon import _native, autograd, distributed, gluon, nd
 from tigon.base import TigonError
 
 RANK, SIZE = distributed.rank(), distributed.size()
@@ -654,6 +655,16 @@ def losses_are_scaled_alike() -> None:
     params = [param.data() for param in net.collect_params().values()]
     same_on_all(*params)
     assert all(np.isfinite(param.asnumpy()).all() for param in params)
+
+
+@check
+def what_is_told_of_the_ranks() -> None:
+    text = distributed.describe()
+    assert f"rank {RANK} of {SIZE}, started by " in text and "MPI v" in text, text
+    threads = _native.num_threads()
+    cores = len(os.sched_getaffinity(0))
+    assert threads == max(1, cores // SIZE) and f"{threads} thread(s) each" in text
+    assert (f"warning: {SIZE} threads on {cores} processors" in text) == (SIZE > cores), text
 
 
 def main(names: list[str]) -> None:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import sys
 import threading
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from tigon.base.digests import digest_of
 from tigon.distributed.agreement import Agreement, Signature, gathered, ranks_text
 from tigon.distributed.channel import Channel
 from tigon.distributed.groups import Group, Layered, Messages, Shared
+from tigon.runtime import threads
 
 _PARTS = ("base", "distributed", "gluon", "kvstore", "module", "ops", "optimizer", "program")
 """Whose code has a say in which collectives a program calls."""
@@ -46,8 +45,6 @@ class World:
         """The host of each rank."""
         self.threads: list[int] = [_native.num_threads()]
         """How many threads each rank computes with."""
-        self.cores: list[int] = [cores_allowed()]
-        """On how many processors each may run."""
 
     @property
     def is_alone(self) -> bool:
@@ -115,7 +112,7 @@ class Ranks(World):
         self._host = host
         self.local_rank, self.local_size = host.rank, host.size
         self._across = world.Split(self.local_rank, self.rank)
-        about = (mpi.Get_processor_name(), sorted(_allowed()), host.size)
+        about = (mpi.Get_processor_name(), threads.allowed_cores(), host.size)
         own = np.frombuffer(json.dumps(about).encode(), np.uint8)
         every = gathered(world, own, lambda requests: mpi.Request.Waitall(requests), mpi.BYTE)
         self.about = [json.loads(one) for one in every]
@@ -133,16 +130,11 @@ class Ranks(World):
         self.check(Signature("the versions", parts))
 
     def _settle_threads(self) -> None:
-        """As many as the processors that this rank may use come to, divided by who shares them."""
-        own = [allowed for name, allowed, _ in self.about if name == self.hosts[self.rank]]
-        users = {core: sum(core in each for each in own) for core in set().union(*map(set, own))}
-        allowed = self.about[self.rank][1]
-        count = int(sum(Fraction(1, users[core]) for core in allowed))
-        if not config.text("TIGON_NUM_THREADS"):
-            _native.set_num_threads(max(1, min(count, cores_allowed())))
+        """Now that it is known where the others may run."""
+        on_host = [cores for name, cores, _ in self.about if name == self.hosts[self.rank]]
+        threads.settle(threads.share_of(self.about[self.rank][1], on_host))
         told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
         self.threads = list(map(int, told))
-        self.cores = [len(allowed) for _, allowed, _ in self.about]
 
     # -- collectives
 
@@ -236,17 +228,6 @@ def _import_mpi() -> Any:
     return MPI
 
 
-def _allowed() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
-def cores_allowed() -> int:
-    """On how many processors this process may run."""
-    return len(_allowed())
-
-
 _world: World | None = None
 _lock = threading.Lock()
 
@@ -280,14 +261,14 @@ def describe() -> str:
     if found.is_alone:
         return (
             "rank 0 of 1, alone: no launcher of MPI has started this process\n"
-            f"threads: {_native.num_threads()} on {found.cores[0]} processors\n"
+            f"threads: {_native.num_threads()} on {len(threads.allowed_cores())} processors\n"
             "several ranks: mpiexec -n 4 python train.py"
         )
     lines = [f"rank {found.rank} of {found.size}, started by {config.launched().by}", found.library]
     for name in dict.fromkeys(found.hosts):
         ranks = [rank for rank, host in enumerate(found.hosts) if host == name]
-        threads = sorted({found.threads[rank] for rank in ranks})
-        each = f"{threads[0]}" if len(threads) == 1 else f"{threads[0]} to {threads[-1]}"
+        counts = sorted({found.threads[rank] for rank in ranks})
+        each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         lines.append(f"host {name}: {ranks_text(ranks)}, {each} thread(s) each")
         warning = _oversubscribed(found, ranks)
         if warning:
@@ -298,10 +279,10 @@ def describe() -> str:
 def _oversubscribed(found: World, ranks: Sequence[int]) -> str:
     assert isinstance(found, Ranks)
     cores = len(set().union(*(set(found.about[rank][1]) for rank in ranks)))
-    threads = sum(found.threads[rank] for rank in ranks)
-    if threads <= cores:
+    count = sum(found.threads[rank] for rank in ranks)
+    if count <= cores:
         return ""
     return (
-        f"{threads} threads on {cores} processors: ranks wait for each other's; start fewer, or "
+        f"{count} threads on {cores} processors: ranks wait for each other's; start fewer, or "
         "lower TIGON_NUM_THREADS"
     )
