@@ -5,11 +5,13 @@ A start takes longer than most checks: so there is one for each number of ranks.
 
 from __future__ import annotations
 
+import doctest
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -665,6 +667,13 @@ def what_is_told_of_the_ranks() -> None:
     cores = len(os.sched_getaffinity(0))
     assert threads == max(1, cores // SIZE) and f"{threads} thread(s) each" in text
     assert (f"warning: {SIZE} threads on {cores} processors" in text) == (SIZE > cores), text
+
+
+@check
+def the_page_of_this_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "distributed.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert not failed and tried > 20
 
 
 def main(names: list[str]) -> None:
