@@ -421,6 +421,26 @@ def collectives_within_compiled_steps() -> None:
 
 
 @check
+def networks_that_differ_are_told() -> None:
+    odd = RANK == SIZE - 1
+    for differ in ("units", "dtype", "more"):
+        net = gluon.nn.HybridSequential(prefix="net_")
+        with net.name_scope():
+            net.add(gluon.nn.Dense(5 if differ == "units" and odd else 4, in_units=8))
+            if differ == "more" and odd:
+                net.add(gluon.nn.Dense(3, in_units=4))
+        net.initialize()
+        net.cast("float64" if differ == "dtype" and odd else "float32")
+        trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
+        x = nd.ones((2, 8), dtype="float64" if differ == "dtype" and odd else "float32")
+        with autograd.record():
+            loss = net(x).sum()
+        loss.backward()
+        with refused("ranks differ", f"rank {SIZE - 1}: KVStore.init of ", "(net_dense"):
+            trainer.step(2)
+
+
+@check
 def batches_of_different_sizes_are_told() -> None:
     net = network("float32")
     trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")

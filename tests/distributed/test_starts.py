@@ -218,6 +218,19 @@ REFUSALS = [
 ]
 
 
+def test_symbols_with_collectives() -> None:
+    total = mx.distributed.allreduce(mx.sym.var("x") * 2)
+    executor = total.bind(mx.cpu(), {"x": nd.ones(3)}, args_grad={"x": nd.zeros(3)})
+    assert executor.forward(is_train=True)[0].asnumpy().tolist() == [2, 2, 2]
+    executor.backward(nd.ones(3))
+    assert executor.grad_arrays[0].asnumpy().tolist() == [2, 2, 2]
+    with pytest.raises(TigonError) as caught:
+        total.tojson()
+    assert str(caught.value).endswith(
+        "a file of symbols holds nothing that waits for other ranks; save the network without its collectives, or its parameters"
+    )
+
+
 @pytest.mark.parametrize(("call", "message"), REFUSALS, ids=[text[:50] for _, text in REFUSALS])
 def test_what_is_refused(call: Any, message: str) -> None:
     with pytest.raises(TigonError) as caught:
