@@ -49,6 +49,7 @@ if _TYPE_CHECKING:
         autograd,
         callback,
         contrib,
+        distributed,
         engine,
         gluon,
         image,
@@ -97,8 +98,8 @@ if _TYPE_CHECKING:
         use_np_shape,
     )
 else:
-    _PARTS = """attribute autograd callback contrib engine gluon image init initializer io
-        kvstore libinfo log lr_scheduler metric model module monitor name operator
+    _PARTS = """attribute autograd callback contrib distributed engine gluon image init initializer
+        io kvstore libinfo log lr_scheduler metric model module monitor name operator
         optimizer profiler recordio registry rnn sym symbol test_utils util visualization"""
     _SYMBOLIC = "Constant Executor Group Symbol Variable compile executor load var"
     _MODES = """is_np_array is_np_shape np_array np_shape set_np_shape use_np use_np_array
@@ -147,6 +148,7 @@ __all__ = [
     "cpu",
     "cpu_pinned",
     "current_context",
+    "distributed",
     "engine",
     "executor",
     "gluon",
@@ -202,6 +204,11 @@ __all__ = [
     "viz",
     "waitall",
 ]
+
+if base.config.launched().local_size > 1:
+    from tigon.runtime.threads import settle_by_launch as _settle_by_launch
+
+    _settle_by_launch()
 
 if base.config.is_on("MXNET_PROFILER_AUTOSTART"):
     from tigon.profiler import set_state as _set_state

@@ -32,6 +32,7 @@ FLOORS = {
     "export": 6,
     "standalone": 6,
     "autograd": 6,
+    "distributed": 6,
     "random": 6,
 }
 HIGHEST = 8

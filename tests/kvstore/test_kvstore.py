@@ -469,7 +469,7 @@ def test_what_a_store_refuses(tmp_path: Path) -> None:
         ),
         (
             lambda: other.set_gradient_compression({"type": "3bit"}),
-            "set_gradient_compression: type: expected '2bit' or 'none'; given '3bit'",
+            "set_gradient_compression: type: expected '2bit', 'float16' or 'none'; given '3bit'",
         ),
         (
             lambda: other.set_gradient_compression({"type": "2bit", "treshold": 1}),
@@ -505,7 +505,7 @@ def test_what_a_store_refuses(tmp_path: Path) -> None:
         ),
         (
             lambda: mx.kv.create("lokal"),
-            "kvstore.create: 'lokal' is not known; choose one of device, local, local_allreduce_cpu, local_allreduce_device, local_update_cpu",
+            "kvstore.create: 'lokal' is not known; choose one of device, dist, dist_async, dist_device_async, dist_device_sync, dist_sync, local, local_allreduce_cpu, local_allreduce_device, local_update_cpu",
         ),
         (lambda: mx.kv.create(3), "kvstore.create: expected the name of a store; given 3"),
         (lambda: mx.kv.KVStoreBase.register(3), "KVStoreBase.register: expected a class; given 3"),
@@ -516,17 +516,31 @@ def test_what_a_store_refuses(tmp_path: Path) -> None:
     assert pulled(store) == [0, 0] and pulled(store, "v", (3,)) == [0, 0, 0]
 
 
+@pytest.mark.parametrize("options", [{"update_on_kvstore": True}, {"update_on_kvstore": False}])
+def test_compiled_steps_go_through_stores(options: dict[str, Any]) -> None:
+    trained = []
+    for given in ({"kvstore": None}, {"kvstore": mx.kv.create("device"), **options}):
+        net = dense([mx.cpu()])
+        trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1}, **given)
+        step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+        for number in range(3):
+            step(nd.ones((4, 2)) * number, nd.ones((4, 3)))
+        trained.append([param.data().asnumpy() for param in net.collect_params().values()])
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 def test_what_trainers_refuse() -> None:
     net = dense([mx.cpu()])
     params, store = net.collect_params(), mx.kv.create("local")
     through = gluon.Trainer(params, "sgd", kvstore=store, update_on_kvstore=True)
-    step = gluon.TrainStep(net, gluon.loss.L2Loss(), through)
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), through, clip_global_norm=1)
     nothing = gluon.Trainer(params, "sgd", kvstore=None, update_on_kvstore=True)
     in_store = "weights are updated in the store, by step alone; make the trainer with update_on_kvstore=False"
     for call, message in (
         (
-            lambda: gluon.Trainer(params, "sgd", kvstore="dist_sync"),
-            "Trainer: kvstore: expected 'device', 'local', a store, or None; given 'dist_sync'; stores of several machines are not there yet",
+            lambda: gluon.Trainer(params, "sgd", kvstore="nccl"),
+            "Trainer: kvstore: expected 'device', 'local', 'dist_sync', a store, or None; given 'nccl'",
         ),
         (
             nothing._init_kvstore,
@@ -536,7 +550,7 @@ def test_what_trainers_refuse() -> None:
         (lambda: through.update(1), f"Trainer.update: {in_store}"),
         (
             lambda: step(nd.ones((1, 2)), nd.ones((1, 3))),
-            f"{step.name}: the gradients of this trainer go through a store, and the program of a step moves weights itself; make the Trainer without kvstore, compression_params and update_on_kvstore",
+            f"{step.name}: adjust and clip_global_norm look at gradients before weights move, and a store moves the weights of this trainer; make the Trainer with update_on_kvstore=False",
         ),
     ):
         with pytest.raises(TigonError) as caught:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from tigon.base.launch import Launch, launched_by, without_launch
+
 SWITCHES = {
     "TIGON_BACKEND": ("cpu", "what compiles: `cpu`, or `null`, which computes nothing"),
     "TIGON_CALLBACK_SECONDS": (
@@ -26,8 +28,14 @@ SWITCHES = {
     "TIGON_LIBRARY": ("1", "`0`: the code that the package brings is not used"),
     "TIGON_NOTICES": ("1", "`0`: no line on stderr where compiling takes more than a second"),
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
+    "TIGON_RANKS_PER_HOST": (
+        "",
+        "that many ranks of one host share memory, as if the others were elsewhere; all of them",
+    ),
     "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),
     "TIGON_POOL_SECONDS": ("", "how long freed memory is kept"),
+    "DMLC_NUM_WORKER": ("4", "how many ranks the message below speaks of"),
+    "DMLC_ROLE": ("", "set for MXNet's scheduler and servers: `dist_sync` says to use mpiexec"),
     "MXNET_GLUON_REPO": (
         "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/",
         "where files of networks are said to be; nothing is downloaded",
@@ -55,5 +63,20 @@ def is_on(name: str) -> bool:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that is started: this one's, with changes."""
-    return {**os.environ, **changes}
+    """The environment of a process that is started: this one's, with changes. Of several that a
+    launcher has started it is none."""
+    return {**without_launch(os.environ), **changes}
+
+
+def launched() -> Launch:
+    """Which rank of how many this process is, as its launcher says.
+
+    >>> launched()
+    Launch(rank=0, size=1, local_rank=0, local_size=1, by='')
+    """
+    return launched_by(os.environ)
+
+
+def set_unless_set(name: str, value: str) -> None:
+    """Choose what a library reads when it is loaded, where the user has not."""
+    os.environ.setdefault(name, value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, as_dtype, check, nested, type_of
-from tigon.context import Context
+from tigon.context import Context, context_in, current_context
 from tigon.gluon.operands import Operands
 from tigon.gluon.structure import Structure, rebuild_outputs
 from tigon.ir import Graph, Value
@@ -30,6 +30,7 @@ from tigon.program.training import (
     TrainingGraph,
     TrainingProgram,
     TrainingStep,
+    gradients_in_steps,
     training_program,
 )
 from tigon.runtime import keys
@@ -82,14 +83,14 @@ class StepGraph:
                 self.step.name,
                 "there are several losses of different sizes; give batch_size",
             )
-            batch_size = bound.program.loss_size
+            batch_size = bound.program.loss_size * trainer._ranks
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
         arrays = self.operands.template.copy()  # as `of` does, a frame less
         for slot, position in self.operands.inputs:
             arrays[slot] = leaves[position]
         optimizer.rescale_grad = trainer._scale / batch_size
-        if self.step.adjust is not None:
-            return self._adjusted(bound, arrays, leaves)
+        if self._gives_gradients:
+            return self._by_gradients(bound, arrays, leaves)
         before = optimizer.num_update
         rates = optimizer.advance(bound.indices)
         try:
@@ -104,28 +105,43 @@ class StepGraph:
     def _with_output(self, loss: Any, results: Sequence[Any], leaves: Sequence[Any]) -> Any:
         return loss, rebuild_outputs(self.output_structure, results, leaves)
 
-    def _adjusted(self, bound: BoundStep, arrays: Sequence[Any], leaves: Sequence[Any]) -> Any:
-        """Gradients first; what `adjust` makes of them then updates weights, or nothing moves."""
-        trainer, program = self.step.trainer, bound.program
-        optimizer = trainer._optimizer
-        scale = optimizer.rescale_grad
-        given = _native.from_numpy(np.array([scale], bound.dtype), bound.device)
-        key = keys.take(0)
-        results = program.sequence((*arrays, given))
-        loss = rebuild_outputs(self.loss_structure, results, leaves)
-        first = len(results) - len(bound.indices)
+    @property
+    def _gives_gradients(self) -> bool:
+        """Whether gradients come out: somebody looks at them, other ranks have theirs, or the
+        program waits for other ranks before it has them all."""
+        step = self.step
+        through_store = step.trainer._store is not None
+        return step.adjust is not None or through_store or self.cached.has_effects
+
+    @property
+    def _is_scaled(self) -> bool:
+        """Whether they come out divided by the size of the batch, for `adjust`."""
+        step = self.step
+        alone = step.trainer._store is None and not self.cached.has_effects
+        return alone and step.adjust is not None
+
+    def _by_gradients(self, bound: BoundStep, arrays: list[Any], leaves: Sequence[Any]) -> Any:
+        """Gradients first; then they, or what `adjust` or other ranks make of them, move weights,
+        or nothing moves."""
+        program, optimizer = bound.program, self.step.trainer._optimizer
+        key, draws = keys.take(program.draws), program.draws or program.sequence.draws
+        given = list(arrays)
+        if program.draws:
+            numbers = np.array([key.seed, key.counter], np.int64)
+            given.append(_native.from_numpy(numbers, bound.device))
+        if self._is_scaled:
+            scale = np.array([optimizer.rescale_grad], bound.dtype)
+            given.append(_native.from_numpy(scale, bound.device))
         try:
-            grads = self.step._adjust_gradients(loss, list(results[first:]))
-        except BaseException:
-            _native.give_back_key(key, program.sequence.draws)
-            raise
-        if grads is not None:
+            results = program.sequence(given)
+            loss = rebuild_outputs(self.loss_structure, results, leaves)
+            grads = list(results[len(results) - len(bound.indices) :])
             weights = [self.operands.template[slot] for slot in program.updated]
-            optimizer.rescale_grad = 1.0
-            try:
-                trainer._updater(bound.indices, grads, weights)
-            finally:
-                optimizer.rescale_grad = scale
+            moved = self.step._move(loss, bound.indices, weights, grads, self._is_scaled)
+        except BaseException:
+            _native.give_back_key(key, draws)
+            raise
+        if moved:
             for made, place in program.states:
                 _native.commit(arrays[place], results[made])
         return loss if not self.step.outputs else self._with_output(loss, results, leaves)
@@ -135,7 +151,7 @@ class StepGraph:
         return [made for made in self.known.values() if isinstance(made, TrainingProgram)]
 
     def compiled_graphs(self) -> list[CompiledGraph]:
-        return [program.compiled for program in self.programs]
+        return [compiled for program in self.programs for compiled in program.programs]
 
     # -- what a step needs
 
@@ -143,6 +159,7 @@ class StepGraph:
         """Which inputs of the graph are parameters that are trained, with their indices in the
         trainer; and the types of all inputs."""
         trainer = self.step.trainer
+        trainer._init_kvstore()
         index_of = {id(param): index for index, param in enumerate(trainer._params)}
         slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
         for slot, (kind, param) in enumerate(self.operands.sources):
@@ -178,18 +195,31 @@ class StepGraph:
     def _prepare(self) -> BoundStep:
         """The program for the trainer's present parameters and states."""
         trainer = self.step.trainer
-        trainer._check_no_store(self.step.name)
-        optimizer, updater = trainer._optimizer, trainer._updater
         slots, types = self._trained()
+        optimizer, updater = trainer._optimizer, trainer._updater
 
         def step(training: TrainingGraph) -> TrainingStep:
-            return self._with_updates(training, slots)
+            if not self._gives_gradients:
+                return self._with_updates(training, slots)
+            self.step._check_used({slots[slot] for slot in training.gradients})
+            weights = [self.operands.template[slot] for slot in training.gradients]
+            scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
+            return training.gradients_step(scale if self._is_scaled else None)
 
-        program = training_program(self.cached, types, self.heads, list(slots), step, self.known)
+        if self.cached.has_effects:
+            given = (types, self.heads, list(slots), self._context(), self.known)
+            program = gradients_in_steps(self.cached, *given)
+            self.step._check_used({slots[slot] for slot in program.updated})
+        else:
+            shared = (self.heads, list(slots), step, self.known)
+            program = training_program(self.cached, types, *shared)
         indices = [slots[slot] for slot in program.updated]
         weights = [self.operands.template[slot] for slot in program.updated]
-        states = states_of(updater, indices, weights)
+        states = [] if self._gives_gradients else states_of(updater, indices, weights)
         return BoundStep(optimizer, updater, program, indices, weights, states)
+
+    def _context(self) -> Context:
+        return context_in(self.operands.template) or current_context()
 
     def _step(
         self,
@@ -198,9 +228,6 @@ class StepGraph:
         weights: Sequence[NDArray],
         states: Sequence[Sequence[Any]],
     ) -> TrainingStep:
-        if self.step.adjust is not None:
-            scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
-            return training.gradients_step(scale)
         limit = self.step.clip_global_norm
 
         def clipping(each: int) -> Adjust:

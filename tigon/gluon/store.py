@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon.base import TigonError
+from tigon.base import check
+from tigon.kvstore.distributed import DistributedKVStore
 from tigon.kvstore.kvstore import KVStore
 
 Lists = Sequence[Sequence[Any]]
@@ -22,10 +23,13 @@ class ThroughStore:
     ) -> None:
         self.store = store
         self.updates = updates
+        self._optimizer = optimizer
         if compression:
             store.set_gradient_compression(compression)
         if updates:
             store.set_optimizer(optimizer)
+        self.left_out: set[int] = set()
+        """Parameters of which each rank has its own part: nobody else adds to their gradients."""
         self._left: dict[int, list[int]] = {}  # versions of the weights after the last step
 
     @property
@@ -34,27 +38,61 @@ class ThroughStore:
         return getattr(self.store, "_updater", None) if self.updates else None
 
     def _begin(self, indices: Sequence[int], weights: Lists) -> None:
-        for index, arrays in zip(indices, weights, strict=True):
-            known = self._left.get(index)
-            if known == [array.version for array in arrays]:
-                continue
-            if known is None:
-                self.store.broadcast(index, arrays[0], out=list(arrays))
-            elif isinstance(self.store, KVStore):
-                self.store.assign(index, arrays[0])
-            else:
-                raise TigonError(
-                    f"Trainer: a weight was written between steps, and a {self.store.type} cannot "
-                    "take its new value; make the trainer with update_on_kvstore=False"
-                )
+        """Let the store have what somebody has written since the last step."""
+        changed = [
+            (index, arrays)
+            for index, arrays in zip(indices, weights, strict=True)
+            if self._left.get(index) != [array.version for array in arrays]
+        ]
+        written = [(index, arrays) for index, arrays in changed if index in self._left]
+        self._enter([(index, arrays) for index, arrays in changed if index not in self._left])
+        check(
+            not written or isinstance(self.store, KVStore),
+            "Trainer",
+            f"a weight was written between steps, and a {self.store.type} cannot take its new "
+            "value; make the trainer with update_on_kvstore=False",
+        )
+        if written:
+            self.store.assign([index for index, _ in written], [own[0] for _, own in written])
 
-    def sum(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
-        """Put the sum over the contexts into the gradients."""
+    def _enter(self, fresh: Sequence[tuple[int, Sequence[Any]]]) -> None:
+        """Keys that the store does not know yet: on all ranks their weights become those of the
+        first."""
+        if not fresh:
+            return
         if isinstance(self.store, KVStore):
-            for index, arrays in zip(indices, weights, strict=True):
-                if index not in self._left:
-                    self.store.init(index, arrays[0])
-                    self._left[index] = []
+            indices, firsts = [index for index, _ in fresh], [arrays[0] for _, arrays in fresh]
+            self.store.broadcast(indices, firsts, out=[list(arrays) for _, arrays in fresh])
+        else:
+            for index, arrays in fresh:
+                self.store.broadcast(index, arrays[0], out=list(arrays))
+        # From here on it knows them, should the push fail that comes next.
+        self._left |= {index: [array.version for array in arrays] for index, arrays in fresh}
+
+    def _agree_about(self, scale: float | None) -> None:
+        """Ranks that divide by another number would end with other weights."""
+        if isinstance(self.store, DistributedKVStore):
+            divided = f"gradients divided by {1 / scale:.9g}" if scale else ""
+            self.store.condition = divided
+
+    def sum(
+        self,
+        indices: Sequence[int],
+        weights: Lists,
+        grads: Lists,
+        scale: float | None = None,
+    ) -> None:
+        """Put the sum over the contexts into the gradients. `scale`: what an update will multiply
+        them by, if it is known."""
+        self._agree_about(scale)
+        if self.left_out:
+            rows = zip(indices, weights, grads, strict=True)
+            kept = [row for row in rows if row[0] not in self.left_out]
+            indices, weights, grads = ([row[place] for row in kept] for place in range(3))
+        if isinstance(self.store, KVStore):
+            own = zip(indices, weights, strict=True)
+            fresh = [(index, arrays) for index, arrays in own if index not in self._left]
+            self._enter(fresh)
             self.store.push(list(indices), [list(own) for own in grads])
             self.store.pull(list(indices), [list(own) for own in grads])
             return
@@ -63,6 +101,7 @@ class ThroughStore:
 
     def update(self, indices: Sequence[int], weights: Lists, grads: Lists) -> None:
         """Move the weights by the sums of the gradients, in the store."""
+        self._agree_about(self._optimizer.rescale_grad)
         self._begin(indices, weights)
         if isinstance(self.store, KVStore):
             self.store.push(list(indices), [list(own) for own in grads])

@@ -50,7 +50,8 @@ class TrainStep:
 
     `data` and `label` are arrays, or tuples or lists of arrays where the network or the loss takes
     several. `batch_size` divides the gradients; left out, it is the number of losses: one for each
-    sample with Gluon's losses.
+    sample with Gluon's losses, of all ranks where the trainer's store has several, which have to
+    have as many each.
 
     The trainer's rates, multipliers, schedules, counts and states are those of the loop, so that
     one can take over from the other at any time. What the Python code of network and loss reads is
@@ -253,10 +254,9 @@ class TrainStep:
                 self.name,
                 "there are several losses of different sizes; give batch_size",
             )
-            batch_size = sizes.pop()
+            batch_size = sizes.pop() * self.trainer._ranks
         check(batch_size > 0, self.name, f"batch_size must be positive; given {batch_size}")
         trainer = self.trainer
-        trainer._check_no_store(self.name)
         trained = {i: p for i, p in enumerate(trainer._params) if p.grad_req != "null"}
         grads = {index: param.grad() for index, param in trained.items()}
         before = {index: (grad.version, grad.copy()) for index, grad in grads.items()}
@@ -266,26 +266,56 @@ class TrainStep:
             self._check_used(set(used))
             for index in used:
                 self._check(trained[index])
-            rescale = trainer._scale / batch_size
-            adjusted: Any = [grads[index] for index in used]
-            if self.adjust is not None:
-                adjusted = self._adjust_gradients(loss, [grad * rescale for grad in adjusted])
-                if adjusted is None:
-                    for array, then in self._states:
-                        array[...] = then
-                    return (loss, output) if self.outputs else loss
-                rescale = 1.0
-            if self.clip_global_norm is not None:
-                limit = self.clip_global_norm / abs(rescale)
-                clip_global_norm([grads[index] for index in used], limit, check_isfinite=False)
-            trainer._optimizer.rescale_grad = rescale
+            trainer._optimizer.rescale_grad = trainer._scale / batch_size
             weights = [trained[index].list_data()[0] for index in used]
-            trainer._updater(used, adjusted, weights)
+            if not self._move(loss, used, weights, [grads[index] for index in used]):
+                for array, then in self._states:
+                    array[...] = then
         finally:
             self._states = ()
             for index, grad in grads.items():
                 grad[...] = before[index][1]
         return (loss, output) if self.outputs else loss
+
+    def _move(
+        self,
+        loss: Any,
+        indices: Sequence[int],
+        weights: Sequence[Any],
+        grads: Sequence[Any],
+        scaled: bool = False,
+    ) -> bool:
+        """Move weights by gradients, which may be written to; False if the step is skipped.
+        `scaled`: they are divided by the size of the batch, as `adjust` sees them."""
+        trainer, store = self.trainer, self.trainer._store
+        rescale = trainer._optimizer.rescale_grad
+        used: Sequence[Any] | None = grads
+        each = [[weight] for weight in weights], [[grad] for grad in grads]
+        if store is not None and store.updates:
+            check(
+                self.adjust is None and self.clip_global_norm is None,
+                self.name,
+                "adjust and clip_global_norm look at gradients before weights move, and a store "
+                "moves the weights of this trainer; make the Trainer with update_on_kvstore=False",
+            )
+            store.update(indices, *each)
+            return True
+        if store is not None:
+            store.sum(indices, *each, rescale)
+        if self.adjust is not None or self.clip_global_norm is not None:
+            used = grads if scaled else [grad * rescale for grad in grads]
+            if self.clip_global_norm is not None:
+                clip_global_norm(used, self.clip_global_norm, check_isfinite=False)
+            else:
+                used = self._adjust_gradients(loss, list(used))
+            if used is None:
+                return False
+            trainer._optimizer.rescale_grad = 1.0
+        try:
+            trainer._updater(indices, used, weights)
+        finally:
+            trainer._optimizer.rescale_grad = rescale
+        return True
 
     def _keep_states(self) -> None:
         """What no gradient moves, should forward run as Python code and the step be skipped."""
@@ -460,7 +490,7 @@ class _StepEntry(Entry):
         return UNKNOWN if own is UNKNOWN else own.run(leaves)
 
     def compiled_graphs(self) -> list[CompiledGraph]:
-        return [program.compiled for program in self.programs]
+        return [compiled for program in self.programs for compiled in program.programs]
 
     @property
     def programs(self) -> list[TrainingProgram]:

@@ -20,7 +20,8 @@ from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.store import ThroughStore
 from tigon.kvstore.base import KVStoreBase
 from tigon.kvstore.compression import compression
-from tigon.kvstore.kvstore import LOCAL, KVStore, chosen
+from tigon.kvstore.distributed import DistributedKVStore
+from tigon.kvstore.kvstore import KVStore, chosen, store_names
 from tigon.optimizer import get_updater
 
 
@@ -64,12 +65,12 @@ class Trainer(NamesWrongTypes):
             )
         known = kvstore is None or isinstance(kvstore, KVStoreBase)
         if not known and isinstance(kvstore, str):
-            known = kvstore.lower() in (*LOCAL, *KVStoreBase.kv_registry)
+            known = kvstore.lower() in store_names()
         check(
             known,
             "Trainer",
-            "kvstore: expected 'device', 'local', a store, or None; given "
-            f"{kvstore!r:.80}; stores of several machines are not there yet",
+            "kvstore: expected 'device', 'local', 'dist_sync', a store, or None; given "
+            f"{kvstore!r:.80}",
         )
         check(
             update_on_kvstore is None or isinstance(update_on_kvstore, bool),
@@ -126,6 +127,15 @@ class Trainer(NamesWrongTypes):
             "context(s) makes none; give mx.kv.create('local'), or leave update_on_kvstore out",
         )
         updates = updates if wanted is None else bool(wanted)
+        split = [param for param in trained if param.split_axis is not None]
+        if split and isinstance(store, DistributedKVStore):
+            check(
+                not wanted,
+                "Trainer",
+                f"update_on_kvstore=True: {split[0]._where} is divided among the ranks, and the "
+                "store would add it up; leave update_on_kvstore out",
+            )
+            updates = False
         if store is not None and (
             isinstance(given, KVStoreBase)
             or type(store) is not KVStore
@@ -133,6 +143,11 @@ class Trainer(NamesWrongTypes):
             or self._compression_params
         ):
             self._store = ThroughStore(store, updates, self._optimizer, self._compression_params)
+            self._store.left_out = {
+                index for index, param in enumerate(self._params) if param.split_axis is not None
+            }
+            if isinstance(store, DistributedKVStore):
+                store.labels = {index: param.name for index, param in enumerate(self._params)}
             if self._store.updater is not None:
                 self._updater = self._store.updater
         self._kvstore = store
@@ -213,16 +228,11 @@ class Trainer(NamesWrongTypes):
         self._through("update")
         self._update(batch_size, ignore_stale_grad, summing=False)
 
-    def _check_no_store(self, where: str) -> None:
-        """Raise where something else than `step` would move weights that a store holds, too."""
+    @property
+    def _ranks(self) -> int:
+        """How many ranks share each step."""
         self._init_kvstore()
-        check(
-            self._store is None,
-            where,
-            "the gradients of this trainer go through a store, and the program of a step moves "
-            "weights itself; make the Trainer without kvstore, compression_params and "
-            "update_on_kvstore",
-        )
+        return 1 if self._kvstore is None else int(self._kvstore.num_workers)
 
     def _through(self, method: str) -> ThroughStore | None:
         """The store that gradients go through, if they do; raise where it moves the weights."""
@@ -289,7 +299,9 @@ class Trainer(NamesWrongTypes):
         with autograd.pause():
             several = summing and len(grads) > 1
             used = [_summed(own) for own in zip(*grads, strict=True)] if several else grads[0]
-            return bool(self._amp_loss_scaler.overflows(used))
+            store = self._kvstore
+            agreed = store.on_any_rank if isinstance(store, DistributedKVStore) else bool
+            return bool(self._amp_loss_scaler.overflows(used, agreed))
 
     def _apply(
         self, indices: list[int], weights: list[list[Any]], grads: list[list[Any]], summing: bool
@@ -303,7 +315,7 @@ class Trainer(NamesWrongTypes):
                 if self._store.updates:
                     self._store.update(indices, weights, each)
                     return
-                self._store.sum(indices, weights, each)
+                self._store.sum(indices, weights, each, self._optimizer.rescale_grad)
             summing = False
         if contexts == 1:
             self._updater(indices, grads[0], firsts)
@@ -375,7 +387,17 @@ class Trainer(NamesWrongTypes):
     def save_states(self, fname: AnyPath) -> None:
         """Write the optimizer's states and counts, and the scale of losses, if `contrib.amp` has
         given it one."""
-        if self._holds_states():
+        if isinstance(self._kvstore, DistributedKVStore):
+            split = [param for param in self._params if param.split_axis is not None]
+            check(
+                not split,
+                "Trainer.save_states",
+                f"{split[0]._where if split else ''} is divided among the ranks, each of which has "
+                "states of its own; one file cannot hold them",
+            )
+            states = self._states()  # by all ranks
+            self._kvstore.at_root(lambda: nd.save(fname, states), "Trainer.save_states")
+        elif self._holds_states():
             nd.save(fname, self._states())
         else:
             self._kvstore.save_optimizer_states(fname)

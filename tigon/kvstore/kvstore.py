@@ -1,4 +1,4 @@
-"""The store of one machine."""
+"""Stores of one machine, and how stores are chosen by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ LOCAL = (
     "local_allreduce_device",
     "local_update_cpu",
 )
-_DISTANT = ("dist", "nccl", "p3", "horovod", "byteps")
+MAKERS: dict[str, Callable[[str], KVStoreBase]] = {}
+"""What makes stores of other kinds, by name: `tigon.kvstore` fills it."""
+
+_OF_OTHERS = {
+    "nccl": "a store of GPUs: 'device' adds up contexts of one machine",
+    "p3": "a store of several machines: 'dist_sync' is ours",
+    "horovod": "a store of several machines: 'dist_sync' is ours, by MPI",
+    "byteps": "a store of several machines: 'dist_sync' is ours",
+}
 _LARGEST = 16 * 1024 * 1024
 """Elements of a parameter above which contexts update for themselves, as in MXNet."""
 
@@ -72,7 +80,7 @@ class KVStore(KVStoreBase):
 
     def init(self, key: Any, value: Any) -> None:
         """Let keys begin with copies of these values."""
-        for own, arrays in _pairs("init", key, value):
+        for own, arrays in pairs_of("init", key, value):
             check(
                 own not in self._values,
                 "KVStore.init",
@@ -92,7 +100,7 @@ class KVStore(KVStoreBase):
 
     def assign(self, key: Any, value: Any) -> None:
         """Give keys these values, whatever they had; no updater is asked."""
-        for own, arrays in _pairs("assign", key, value):
+        for own, arrays in pairs_of("assign", key, value):
             target = self._value("assign", own)
             check(
                 arrays[0].shape == target.shape,
@@ -110,7 +118,7 @@ class KVStore(KVStoreBase):
     def push(self, key: Any, value: Any, priority: int = 0) -> None:
         """Add up the arrays of each key; the sum becomes the value, or goes to the updater."""
         grouped: dict[Any, list[Any]] = {}
-        for own, arrays in _pairs("push", key, value):
+        for own, arrays in pairs_of("push", key, value):
             grouped.setdefault(own, []).extend(arrays)
         with autograd.pause():
             sums = {own: self._sum(own, arrays) for own, arrays in grouped.items()}
@@ -126,12 +134,16 @@ class KVStore(KVStoreBase):
                 f"key {key!r} has a value of shape {kept.shape}; given {array.shape}",
             )
         if self._compress is not None:
-            arrays = [self._compress((key, i), array) for i, array in enumerate(arrays)]
+            arrays = [self._sent(key, array, i) for i, array in enumerate(arrays)]
         moved = [array.as_in_context(kept.context) for array in arrays]
         total = moved[0]
         for array in moved[1:]:
             total = total + array
         return total.astype(kept.dtype, copy=False)
+
+    def _sent(self, key: Any, array: Any, number: int) -> Any:
+        """What is pushed by the context of this number, as compression leaves it."""
+        return self._compress((key, number), array)
 
     def _apply(self, sums: Mapping[Any, Any]) -> None:
         updater = self._updater
@@ -150,7 +162,7 @@ class KVStore(KVStoreBase):
     ) -> None:
         """Copy values into `out`. `ignore_sparse` is accepted: arrays are dense."""
         check(out is not None, "KVStore.pull", "expected out, the arrays to copy into; given none")
-        for own, arrays in _pairs("pull", key, out):
+        for own, arrays in pairs_of("pull", key, out):
             value = self._value("pull", own)
             for array in arrays:
                 check(
@@ -180,9 +192,10 @@ class KVStore(KVStoreBase):
 
     def set_gradient_compression(self, compression_params: Mapping[str, Any]) -> None:
         """Compress what each context pushes: {'type': '2bit', 'threshold': 0.5} sends -0.5, 0 or
-        0.5 of each number, and keeps the rest for the next push."""
+        0.5 of each number, {'type': 'float16'} what a float16 holds; the rest is kept for the next
+        push."""
         check(
-            "device" in self._type,
+            "device" in self._type or "dist" in self._type,
             "set_gradient_compression",
             f"a store '{self._type}' does not compress; create('device') does",
         )
@@ -245,7 +258,7 @@ class KVStore(KVStoreBase):
         return 0
 
 
-def _pairs(method: str, key: Any, value: Any) -> list[tuple[Any, list[Any]]]:
+def pairs_of(method: str, key: Any, value: Any) -> list[tuple[Any, list[Any]]]:
     """(key, arrays) from one key, or a list of them, and arrays."""
     where = f"KVStore.{method}"
     if not isinstance(key, (list, tuple)):
@@ -285,9 +298,14 @@ def _pairs(method: str, key: Any, value: Any) -> list[tuple[Any, list[Any]]]:
 def load_states(updater: optimizers.Updater, fname: AnyPath, weights: Mapping[Any, Any]) -> None:
     """Give an updater the states of a file, written here or by MXNet. `weights`: what it may be
     about, by the updater's numbers or names. What does not fit changes nothing."""
-    source = os.fsdecode(fname)
     with open(fname, "rb") as file:
-        content = file.read()
+        take_states(updater, file.read(), os.fsdecode(fname), weights)
+
+
+def take_states(
+    updater: optimizers.Updater, content: bytes, source: str, weights: Mapping[Any, Any]
+) -> None:
+    """The same of the content of a file."""
     arrays = updater.arrays_in(content, source)
     known = {str(key) for key in weights}
     strange = sorted(
@@ -308,16 +326,19 @@ def load_states(updater: optimizers.Updater, fname: AnyPath, weights: Mapping[An
 
 def create(name: str = "local") -> Any:
     """A store by name: 'local' or 'device' (the same here: contexts of one machine share its
-    memory), their variants, or a class that was registered.
+    memory), their variants, 'dist_sync', 'dist_device_sync' or 'dist_async', which ranks of MPI
+    share, or a class that was registered.
 
     >>> create("device").type
     'device'
-    >>> create("dist_sync")
+    >>> create("dist_sync").num_workers
+    1
+    >>> create("nccl")
     Traceback (most recent call last):
     ...
-    tigon.base.errors.TigonError: kvstore.create: 'dist_sync' is a store of several machines or of \
-GPUs, which are not there yet; choose one of device, local, local_allreduce_cpu, \
-local_allreduce_device, local_update_cpu
+    tigon.base.errors.TigonError: kvstore.create: 'nccl' is a store of GPUs: 'device' adds up \
+contexts of one machine; choose one of device, dist, dist_async, dist_device_async, \
+dist_device_sync, dist_sync, local, local_allreduce_cpu, local_allreduce_device, local_update_cpu
     """
     if not isinstance(name, str):
         raise TigonTypeError(f"kvstore.create: expected the name of a store; given {name!r:.80}")
@@ -325,16 +346,21 @@ local_allreduce_device, local_update_cpu
     known = KVStoreBase.kv_registry.get(lower)
     if known is not None:
         return known()
-    distant = lower.startswith(_DISTANT)
+    make = MAKERS.get(lower)
+    if make is not None:
+        return make(lower)
     check(
         lower in LOCAL,
         "kvstore.create",
-        f"'{name:.80}' is "
-        + ("a store of several machines or of GPUs, which are not there yet" if distant else "")
-        + ("" if distant else "not known")
-        + f"; choose one of {', '.join(sorted({*LOCAL, *KVStoreBase.kv_registry}))}",
+        f"'{name:.80}' is {_OF_OTHERS.get(lower, 'not known')}; choose one of "
+        f"{', '.join(store_names())}",
     )
     return KVStore(lower)
+
+
+def store_names() -> list[str]:
+    """The names that `create` knows, sorted."""
+    return sorted({*LOCAL, *MAKERS, *KVStoreBase.kv_registry})
 
 
 def chosen(given: Any, contexts: int, largest: int) -> tuple[Any, bool]:

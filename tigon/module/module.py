@@ -519,7 +519,7 @@ class Module(BaseModule):
         )
         store, on_store = chosen(kvstore, len(self._context), sizes)
         scale = 1.0 / self._exec_group.batch_size if self._exec_group.batch_size else 1.0
-        if store is not None and "dist" in store.type and "_sync" in store.type:
+        if store is not None and "dist" in store.type:
             scale /= store.num_workers
         names = self._numbered(on_store)
         if isinstance(optimizer, optimizers.Optimizer):
@@ -570,14 +570,18 @@ class Module(BaseModule):
         """Let a store begin with the parameters."""
         group = self._exec_group
         assert self._arg_params is not None
-        for name, arrays in zip(self._param_names, group.param_arrays, strict=True):
-            value = self._arg_params[name]
-            if not isinstance(store, KVStore):
-                store.broadcast(name, value, out=arrays)
-                continue
-            (store.assign if name in store else store.init)(name, value)
-            if on_store:
-                store.pull(name, arrays)
+        if not isinstance(store, KVStore):
+            for name, arrays in zip(self._param_names, group.param_arrays, strict=True):
+                store.broadcast(name, self._arg_params[name], out=arrays)
+            return
+        known = [name for name in self._param_names if name in store]
+        fresh = [name for name in self._param_names if name not in store]
+        for fill, names in ((store.assign, known), (store.init, fresh)):
+            if names:
+                fill(names, [self._arg_params[name] for name in names])
+        if on_store or store.num_workers > 1:  # of several ranks they are those of the first
+            store.pull(self._param_names, group.param_arrays)
+            self._params_dirty = self._params_dirty or store.num_workers > 1
 
     def borrow_optimizer(self, shared_module: Any) -> None:
         """Use the optimizer of another module, with its states."""

@@ -88,6 +88,7 @@ class Effect(enum.Enum):
 
     NONE = "none"
     HOST = "host"
+    CHANNEL = "channel"  # Python code that waits for other ranks, in an order that all share
 
 
 def has_effect(node: Any) -> bool:

@@ -70,7 +70,8 @@ class BoundStep:
         self.dtype = as_dtype(dtype_of_rates(weights)).numpy
         self.device = weights[0].device_index if weights else _native.FIRST_CPU
         self.states = [state for own in states for state in own]
-        self.owners = [updater.states[index] for index in indices]
+        # Where gradients come out, whoever uses them looks states up.
+        self.owners = [updater.states[index] for index in indices] if states else []
 
     def holds(self, optimizer: Any, updater: Any) -> bool:
         """Whether the states are still these and the rule is still this one."""

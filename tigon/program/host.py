@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, MutableMapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from tigon import _native
@@ -18,7 +18,7 @@ from tigon.base import TensorType, TigonError, check
 from tigon.base.dtypes import BY_CODE, float32
 from tigon.base.errors import user_line
 from tigon.context import Context, check_operands, context_at, context_of
-from tigon.ops.record import Operator
+from tigon.ops.record import Effect, Operator
 
 NDArray = _native.NDArray
 
@@ -79,7 +79,7 @@ class HostCall:
             read = code.read if taking else frozenset()
             key = _native.take_callback_key()
             run = partial(self._forward, code, training, key, inputs, outputs)
-            run_host(run, inputs, outputs, self.label)
+            run_host(run, inputs, outputs, self.label, self.op.effect)
             made = list(map(_given_back, outputs, [*results, *states]))
         finally:
             _native.set_recording(recording)
@@ -172,7 +172,7 @@ class HostGradient:
         ]
         run = partial(self._backward, _native.take_callback_key(), given, old, made)
         reads = [array for array in kept if array is not None]
-        run_host(run, [*given, *reads, *old], made, self._label)
+        run_host(run, [*given, *reads, *old], made, self._label, self.call.op.effect)
         found: list[Any] = list(map(_given_back, made, self._devices))
         move_states(self._states, found[len(self._types) :])
         return [
@@ -239,9 +239,9 @@ def fresh_as(outputs: Sequence[NDArray], old: Sequence[NDArray]) -> list[NDArray
     made = [_native.empty(one.shape, one.dtype_code, one.device_index) for one in outputs]
     first = len(made) - len(old)
     for result in made[:first]:
-        result[:] = 0
+        result[...] = 0
     for state, before in zip(made[first:], old, strict=True):
-        state[:] = before
+        state[...] = before
     return made
 
 
@@ -270,7 +270,7 @@ def call_host(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None
     made = call.settled(*operands)
     for place, target in enumerate(given):
         if target is not None:
-            target[:] = made[place]
+            target[...] = made[place]
             made[place] = target
     return made[0] if len(made) == 1 else made
 
@@ -297,15 +297,24 @@ def _token() -> NDArray:
     return token
 
 
+@cache
+def _channel() -> NDArray:
+    """An array that all collectives write, whichever thread calls them: they run in order of the
+    calls."""
+    return _native.empty((1,), float32.code)
+
+
 def run_host(
     function: Callable[[], None],
     reads: Sequence[NDArray],
     writes: Sequence[NDArray],
     name: str,
+    effect: Effect = Effect.HOST,
 ) -> None:
     """Run Python code when its arrays allow; within other such code, at once."""
     if not _native.in_callback():
-        _native.push(function, reads, [*writes, _token()], name)
+        tokens = [_token(), _channel()] if effect is Effect.CHANNEL else [_token()]
+        _native.push(function, reads, [*writes, *tokens], name)
         return
     try:
         function()

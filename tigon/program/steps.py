@@ -16,11 +16,11 @@ from tigon.analysis.memory_plan import MemoryPlan
 from tigon.base import TensorType, TigonError
 from tigon.base.frozen import Frozen
 from tigon.context import Context
-from tigon.ir import Graph, Node
+from tigon.ir import Graph, Node, Value
 from tigon.passes.cut_at_effects import PureStep, cut_at_effects
 from tigon.passes.thread_states import States
 from tigon.program.host import HostCall, label
-from tigon.program.lowered import CompiledGraph, Kernel
+from tigon.program.lowered import CompiledGraph, Kernel, lower_graph
 
 
 class Part(Protocol):
@@ -153,6 +153,36 @@ class StepGraph:
         key = (node.serial, at, *types)
         name = label(node.op, node.attrs, node.name)
         return HostCall(node.op, node.attrs, types, at, name, self._codes, key)
+
+
+def sequence_of_steps(
+    graph: Graph, name: str, disabled: frozenset[str] | None, at: Context
+) -> tuple[_native.Sequence, tuple[CompiledGraph, ...]]:
+    """A typed graph, of which nothing is recorded and no state moves, as its steps and programs.
+    A random key among its inputs is an array as others."""
+    cut = cut_at_effects(graph)
+    types = [_plain(value) for value in graph.inputs]
+    inputs = list(map(_signature, types))
+    steps: list[Any] = []
+    programs: list[CompiledGraph] = []
+    for step in cut.steps:
+        if isinstance(step, PureStep):
+            lowered = lower_graph(step.graph, disabled=disabled)
+            programs.append(lowered.program(name=name))
+            steps.append(("run", programs[-1].program, step.inputs, [], ()))
+            types += [_plain(value) for value in step.graph.outputs]
+        else:
+            op, attrs = step.node.op, step.node.attrs
+            given = [types[place] for place in step.inputs]
+            call = HostCall(op, attrs, given, at, label(op, attrs, step.node.name))
+            steps.append(("host", call, step.inputs, list(map(_signature, call.types))))
+            types += call.types
+    made_of = tuple(programs)
+    return _native.Sequence(inputs, steps, cut.results, 0, made_of), made_of
+
+
+def _plain(value: Value) -> TensorType:
+    return TensorType(value.shape, value.dtype)
 
 
 class _Frame:

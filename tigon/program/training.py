@@ -16,6 +16,7 @@ from tigon.base import TensorType, TigonError
 from tigon.base.extents import value_of
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
+from tigon.context import Context
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
@@ -23,6 +24,7 @@ from tigon.passes.recompute import Choice, choices, forward_part, recompute
 from tigon.program.by_shape import ByShape, Fit
 from tigon.program.cached_graph import CachedGraph, States
 from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph, prepare
+from tigon.program.steps import CompiledSteps, sequence_of_steps
 from tigon.program.target import disabled_passes
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
@@ -147,18 +149,18 @@ class TrainingGraph:
 
         return self.budget.best(choices(forward_part(prepared, results)), measured)
 
-    def gradients_step(self, scale: TensorType) -> TrainingStep:
-        """The gradients, times a number that is the last input, as further outputs; nothing is
-        updated, and no state moves."""
+    def gradients_step(self, scale: TensorType | None = None) -> TrainingStep:
+        """The gradients, times a number that is the last input if `scale` is its type, as further
+        outputs; nothing is updated, and no state moves."""
         key = ("gradients", scale)
         found = self._steps.get(key)
         if found is None:
-            forward = self.forward.graph
-            number = variable("_scale", scale)
-            grads = [grad * _like(number, grad) for grad in self.gradients.values()]
-            outputs = [*forward.outputs, *grads]
-            graph = Graph([*forward.inputs, number], outputs)
-            found = TrainingStep(self, graph, len(outputs), (), False)
+            inputs, grads = list(self.forward.graph.inputs), list(self.gradients.values())
+            if scale is not None:
+                inputs.append(variable("_scale", scale))
+                grads = [grad * _like(inputs[-1], grad) for grad in grads]
+            outputs = [*self.forward.graph.outputs, *grads]
+            found = TrainingStep(self, Graph(inputs, outputs), len(outputs), (), False)
             self._steps[key] = found
         return found
 
@@ -236,6 +238,39 @@ def training_program(
     return known[step]
 
 
+def gradients_in_steps(
+    cached: CachedGraph,
+    types: Mapping[str, TensorType],
+    heads: int,
+    weights: Sequence[int],
+    at: Context,
+    known: dict[Any, Any],
+) -> TrainingProgram:
+    """The gradients of a graph that holds collectives, as further outputs: programs, and what waits
+    for other ranks between them. The random key, if any, is an array, the last input."""
+    key = ("in steps", heads, tuple(weights))
+    if key in known:
+        return known[key]
+    training = TrainingGraph(cached, types, heads, weights)
+    forward = training.forward
+    outputs = [*forward.graph.outputs, *training.gradients.values()]
+    sequence, programs = sequence_of_steps(
+        Graph(forward.graph.inputs, outputs), training.name, training.disabled, at
+    )
+    known[key] = TrainingProgram(
+        CompiledSteps(programs),
+        sequence,
+        tuple(training.gradients),
+        len(outputs),
+        (),
+        max(value_of(size, ()) for size in training.loss_sizes),
+        len(training.loss_sizes) == 1,
+        forward.states,
+        forward.random_calls,
+    )
+    return known[key]
+
+
 def _sequence(compiled: CompiledGraph, step: TrainingStep) -> _native.Sequence:
     """A step on the forward graph's inputs without the key, the rates, and the states."""
     forward = step.training.forward
@@ -257,7 +292,7 @@ def _sequence(compiled: CompiledGraph, step: TrainingStep) -> _native.Sequence:
 class TrainingProgram(Frozen):
     """One native call per step: `sequence([*inputs of the forward graph, rates, *states])`."""
 
-    compiled: CompiledGraph
+    compiled: CompiledGraph | CompiledSteps
     sequence: _native.Sequence
     updated: tuple[int, ...]  # inputs that are weights with gradients
     kept: int  # outputs that are new arrays: results, then auxiliary states
@@ -265,3 +300,10 @@ class TrainingProgram(Frozen):
     loss_size: int
     losses_agree: bool  # in size
     states: States  # (output, input of the forward graph without the key)
+    draws: int = 0  # by a key that the caller takes, and gives as the last array
+
+    @property
+    def programs(self) -> tuple[CompiledGraph, ...]:
+        """What is compiled: one program, unless others are waited for in between."""
+        made = self.compiled
+        return made.programs if isinstance(made, CompiledSteps) else (made,)

@@ -13,18 +13,30 @@ from contextlib import contextmanager
 import numpy as np
 
 from tigon import _native
-from tigon.base import check
+from tigon.base import check, config
 
 
 def seed(value: int) -> None:
-    """Start the stream anew."""
+    """Start the stream anew. Ranks that were started together draw different numbers from one seed:
+    rank 0 what a process alone draws."""
     check(
         isinstance(value, (int, np.integer)) and not isinstance(value, bool),
         "random.seed",
         f"expected an integer; given {value!r}",
     )
     # Philox takes 64 bits of key: other integers are wrapped into the range of int64.
-    _native.seed_keys(((int(value) + 2**63) % 2**64) - 2**63)
+    wrapped = ((int(value) + 2**63) % 2**64) - 2**63
+    _seed_of_all[0] = wrapped
+    rank = config.launched().rank
+    _native.seed_keys(inner(wrapped, -rank)[0] if rank else wrapped)
+
+
+def seed_of_all() -> int:
+    """What the stream was seeded with, the same on all ranks that were given the same."""
+    return _seed_of_all[0]
+
+
+_seed_of_all = [0]
 
 
 def state() -> tuple[int, int]:
@@ -50,6 +62,9 @@ def permutation(count: int, key: Sequence[int] | None = None) -> np.ndarray:
 
 inner = _native.inner_key
 """Seed and counter of a stream that follows from a seed and a number."""
+
+if config.launched().rank:
+    seed(0)  # what a stream begins with that nobody has seeded
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tigon import autograd, nd
@@ -72,16 +72,16 @@ class LossScaler:
         trained = [param for param in params if param.grad_req != "null"]
         return self.overflows([grad for param in trained for grad in param.list_grad()])
 
-    def overflows(self, gradients: Sequence[Any]) -> bool:
+    def overflows(self, gradients: Sequence[Any], agreed: Callable[[bool], bool] = bool) -> bool:
         """The same of arrays, such as the sums over contexts. One program looks at all that lie on
-        one context."""
+        one context. `agreed`: what all ranks make of the answer of this one."""
         places: dict[Any, list[Any]] = {}
         for gradient in gradients:
             if BY_CODE[gradient.dtype_code].is_float:
                 places.setdefault(gradient.context, []).append(gradient)
         with autograd.pause():
             answers = [nd.multi_all_finite(*own, num_arrays=len(own)) for own in places.values()]
-        overflow = not all(bool(answer.asscalar()) for answer in answers)
+        overflow = agreed(not all(bool(answer.asscalar()) for answer in answers))
         self.update(overflow)
         return overflow
 

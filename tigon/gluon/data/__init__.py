@@ -11,6 +11,7 @@ from tigon.gluon.data.sampler import (
     Sampler,
     SequentialSampler,
 )
+from tigon.gluon.data.sharded import ShardedBatchSampler
 
 _imported_on_demand(
     globals(),
@@ -28,6 +29,7 @@ __all__ = [
     "RecordFileDataset",
     "Sampler",
     "SequentialSampler",
+    "ShardedBatchSampler",
     "SimpleDataset",
     "batchify",
     "default_batchify_fn",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tigon import _native, autograd, initializer
-from tigon.base import TigonError, as_dtype, check
+from tigon.base import TigonError, as_dtype, check, config
 from tigon.base.absent import say_of_methods
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.errors import user_line
@@ -91,6 +91,9 @@ class Parameter(NamesWrongTypes):
         self.auxiliary = grad_req == "null"
         self._grad_req = ""
         self.grad_req = grad_req
+        self.split_axis: int | None = None
+        """Along which its array is one of as many parts as there are ranks, each of which has its
+        own: its gradient is not added up over ranks. None: all ranks have all of it."""
 
     # -- what it is
 
@@ -210,12 +213,21 @@ class Parameter(NamesWrongTypes):
         )
         init, contexts, default, key = self._deferred
         with tracing.paused(), autograd.pause(), tracing.random_key(key):
-            array = _native.zeros(self._shape, self._dtype.code)
+            shape, axis = self._shape, self.split_axis
+            if axis is not None:  # as a whole one begins, whatever the number of ranks
+                whole = [*shape]
+                whole[axis] *= config.launched().size
+                shape = tuple(whole)
+            array = _native.zeros(shape, self._dtype.code)
             chosen = init if init is not None else self.init
             description = initializer.InitDesc(
                 self.name, {} if chosen is None else {"__init__": chosen}
             )
             default(description, array)
+            if axis is not None:
+                begin = self._shape[axis] * config.launched().rank
+                end = begin + self._shape[axis]
+                array = array.slice_axis(axis=axis, begin=begin, end=end).copy()
             self._deferred = None
             self._set_arrays(array, contexts)
 

@@ -77,8 +77,10 @@ def install(trace: Any) -> None:
 
 
 def reserve_random_key() -> tuple[int, int]:
-    """A part of the random stream, for use later."""
-    return keys.reserve(1024)
+    """A part of the random stream, for use later. Of one seed it is the same on all ranks, so that
+    networks begin alike."""
+    _, counter = keys.reserve(1024)
+    return keys.seed_of_all(), counter
 
 
 @contextmanager

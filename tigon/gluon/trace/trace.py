@@ -270,7 +270,7 @@ class Trace:
 
     def _note_effect(self, node: Node) -> None:
         self.effects.append(node)
-        if not self._may_have_effects:
+        if not self._may_have_effects and node.op.effect is not Effect.CHANNEL:
             called = label(node.op, node.attrs, node.name)
             self.cannot(f"it calls {called}, which is Python code, between its operators")
         op_type = getattr(node.attrs, "op_type", None)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, check
+from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.attributes import attrs_dict
+from tigon.ops.nn._shared import along
 from tigon.ops.nn.batch_norm import (
     STATISTICS,
     BatchNormAttrs,
@@ -18,7 +20,9 @@ from tigon.ops.nn.batch_norm import (
     batch_norm,
 )
 from tigon.ops.primitive.activation import relu
-from tigon.ops.record import Operator, composite
+from tigon.ops.primitive.arithmetic import add, multiply, subtract
+from tigon.ops.primitive.functions import rsqrt
+from tigon.ops.record import Operator, composite, same_type
 
 _VECTORS = ((3,), (3,), (3,), np.array([0.5, 1.0, 2.0]))
 
@@ -112,8 +116,8 @@ sync_batch_norm = _variant(
         ((2, 3, 4), *_VECTORS, {}),
     ],
     doc="""`BatchNorm` whose statistics are those of all devices that work on a batch; `ndev`, how
-many these are, is 1 so far. `key` tells layers apart and has no meaning on one. Other parameters
-are those of `BatchNorm`.
+many these are, is 1 so far: over ranks it is the layer `gluon.contrib.nn.SyncBatchNorm`. `key`
+tells layers apart and has no meaning on one. Other parameters are those of `BatchNorm`.
 
 Examples
 --------
@@ -121,6 +125,93 @@ Examples
 >>> nd.contrib.SyncBatchNorm(x, one, zero, zero, one, eps=0, key="bn")
 <BLANKLINE>
 [[2. 4.]]
+<NDArray 1x2 @cpu(0)>
+""",
+)
+
+
+_POSITIVE = np.array([0.5, 1.0, 2.0])
+
+
+class NormalizeByAttrs(Frozen, kw_only=True):
+    eps: float = 1e-3
+    momentum: float = 0.9
+    fix_gamma: bool = True
+
+
+def _normalize_by(
+    attrs: NormalizeByAttrs,
+    data: Value,
+    gamma: Value,
+    beta: Value,
+    mean: Value,
+    variance: Value,
+    moving_mean: Value,
+    moving_var: Value,
+) -> tuple[Value, Value, Value]:
+    ndim, axis = data.ndim, 1
+    inverse = rsqrt(add(variance, attrs.eps))
+    scale = inverse if attrs.fix_gamma else multiply(inverse, gamma)
+    centred = subtract(data, along(mean, axis, ndim))
+    out = add(multiply(centred, along(scale, axis, ndim)), along(beta, axis, ndim))
+    kept, added = attrs.momentum, 1.0 - attrs.momentum
+    return (
+        out,
+        add(multiply(moving_mean, kept), multiply(mean, added)),
+        add(multiply(moving_var, kept), multiply(variance, added)),
+    )
+
+
+def _infer_normalize_by(
+    attrs: NormalizeByAttrs, data: TensorType, *vectors: TensorType
+) -> tuple[TensorType, ...]:
+    moving_mean, moving_var = vectors[-2:]
+    return TensorType(data.shape, data.dtype), same_type(moving_mean), same_type(moving_var)
+
+
+def _normalize_by_oracle(
+    data: np.ndarray,
+    *vectors: np.ndarray,
+    eps: float,
+    momentum: float,
+    fix_gamma: bool,
+) -> tuple[np.ndarray, ...]:
+    shape = (1, -1) + (1,) * (data.ndim - 2)
+    gamma, beta, mean, variance, moving_mean, moving_var = vectors
+    scale = (1.0 if fix_gamma else gamma) / np.sqrt(variance + eps)
+    out = (data - mean.reshape(shape)) * np.reshape(scale, shape) + beta.reshape(shape)
+    moved = [
+        old * momentum + new * (1 - momentum)
+        for old, new in ((moving_mean, mean), (moving_var, variance))
+    ]
+    return (out.astype(data.dtype), *moved)
+
+
+normalize_by = composite(
+    "_normalize_by",
+    _normalize_by,
+    operands="data gamma beta mean var moving_mean! moving_var!",
+    attrs=NormalizeByAttrs,
+    dtypes="f",
+    statistics=("gamma", "beta", "mean", "var", "moving_mean", "moving_var"),
+    infer=_infer_normalize_by,
+    outputs=3,
+    visible=1,
+    mutates={1: "moving_mean", 2: "moving_var"},
+    numpy=_normalize_by_oracle,
+    samples=[
+        ((4, 3), (3,), (3,), (3,), _POSITIVE, (3,), (3,), {"fix_gamma": False}),
+        ((2, 3, 4), (3,), (3,), (3,), _POSITIVE, (3,), (3,), {"momentum": 0.5}),
+    ],
+    doc="""What `BatchNorm` does in training, with mean and variance of channels that were computed
+before, of all ranks say. The moving ones advance.
+
+Examples
+--------
+>>> x, one, zero = nd.array([[2, 4]]), nd.ones(2), nd.zeros(2)
+>>> nd._normalize_by(x, one, zero, one, one, zero, one, eps=0)
+<BLANKLINE>
+[[1. 3.]]
 <NDArray 1x2 @cpu(0)>
 """,
 )

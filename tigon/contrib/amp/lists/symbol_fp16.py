@@ -107,7 +107,7 @@ FP32_FUNCS = [
     *"""
         _contrib_DeformableConvolution _contrib_ModulatedDeformableConvolution
         _contrib_MultiBoxDetection _contrib_MultiBoxPrior _contrib_MultiBoxTarget
-        _contrib_SummedBatchNorm _contrib_SyncBatchNorm CTCLoss Custom GroupNorm
+        _contrib_SummedBatchNorm _contrib_SyncBatchNorm _normalize_by CTCLoss Custom GroupNorm
         IdentityAttachKLSparseReg InstanceNorm L2Normalization LayerNorm log_softmax LRN make_loss
         MakeLoss softmax softmax_cross_entropy SoftmaxActivation WarpCTC
     """.split(),

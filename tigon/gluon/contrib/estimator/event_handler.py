@@ -161,7 +161,8 @@ class GradientUpdateHandler(BatchEnd):
     def batch_end(self, estimator: Any, *args: Any, **kwargs: Any) -> None:
         losses = kwargs["loss"]
         parts = losses if isinstance(losses, (list, tuple)) else [losses]
-        estimator.trainer.step(sum(part.shape[0] for part in parts))
+        own = sum(part.shape[0] for part in parts)
+        estimator.trainer.step(own * estimator.trainer._ranks)
 
 
 class LoggingHandler(TrainBegin, TrainEnd, EpochBegin, EpochEnd, BatchBegin, BatchEnd):

@@ -8,6 +8,7 @@ from tigon.gluon.contrib.nn.basic_layers import (
     SparseEmbedding,
     SyncBatchNorm,
 )
+from tigon.gluon.contrib.nn.split_dense import SplitDense
 from tigon.gluon.nn.containers import Concurrent, HybridConcurrent, Identity
 from tigon.gluon.parameters_section import describe as _describe
 
@@ -19,6 +20,7 @@ __all__ = [
     "PixelShuffle2D",
     "PixelShuffle3D",
     "SparseEmbedding",
+    "SplitDense",
     "SyncBatchNorm",
 ]
 

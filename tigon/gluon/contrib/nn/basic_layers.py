@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from tigon.base import check
+from tigon import autograd, distributed
+from tigon.base import as_dtype, check
 from tigon.base.lazy import continued_by
 from tigon.gluon.block import HybridBlock
 from tigon.gluon.nn.basic import Embedding
@@ -38,7 +40,8 @@ class SparseEmbedding(Embedding):
 
 
 class SyncBatchNorm(BatchNorm):
-    """`nn.BatchNorm` whose statistics are those of all devices: of one, so far.
+    """`nn.BatchNorm` whose statistics are those of the batches of all ranks together, whatever
+    their sizes. `num_devices`: how many ranks there are, or None.
 
     >>> SyncBatchNorm(in_channels=3, num_devices=1).running_mean.shape
     (3,)
@@ -60,11 +63,12 @@ class SyncBatchNorm(BatchNorm):
         prefix: str | None = None,
         params: ParameterDict | None = None,
     ) -> None:
+        ranks = distributed.size()
         check(
-            num_devices in (None, 1),
+            num_devices in (None, 1, ranks),
             "SyncBatchNorm",
-            f"num_devices: expected 1 or None; given {num_devices}; statistics of several devices "
-            "are not summed: give each batch to one device, or use nn.BatchNorm",
+            f"num_devices: expected None or the number of ranks, {ranks}; given {num_devices}; "
+            "statistics of several devices of one rank are not summed: give each batch to one",
         )
         super().__init__(
             1,
@@ -94,7 +98,33 @@ class SyncBatchNorm(BatchNorm):
         running_var: Any,
     ) -> Any:
         operands = (x, gamma, beta, running_mean, running_var)
-        return F.contrib.SyncBatchNorm(*operands, name="fwd", **self._kwargs)
+        alone = distributed.size() == 1 or self._kwargs["use_global_stats"]
+        if alone or not autograd.is_training():
+            return F.contrib.SyncBatchNorm(*operands, name="fwd", **self._kwargs)
+        mean, variance = _of_all_ranks(F, x)
+        settings = {name: self._kwargs[name] for name in ("eps", "momentum", "fix_gamma")}
+        return F._normalize_by(
+            x, gamma, beta, mean, variance, running_mean, running_var, **settings
+        )
+
+
+def _of_all_ranks(F: Any, x: Any) -> tuple[Any, Any]:
+    """Mean and variance of each channel, from those of each rank, in one exchange."""
+    wide = x if as_dtype(x.dtype).itemsize > 2 else x.astype("float32")
+    channels = x.shape[1]
+    mean = F.mean(wide, axis=1, exclude=True)
+    centred = F.broadcast_sub(wide, mean.reshape((1, -1) + (1,) * (len(x.shape) - 2)))
+    variance = F.mean(F.square(centred), axis=1, exclude=True)
+    one = F.ones_like(F.slice_axis(mean, axis=0, begin=0, end=1))
+    count = one * (math.prod(x.shape) // channels)
+    every = distributed.allgather(F.expand_dims(F.concat(mean, variance, count, dim=0), axis=0))
+    means = F.slice_axis(every, axis=1, begin=0, end=channels)
+    variances = F.slice_axis(every, axis=1, begin=channels, end=2 * channels)
+    counts = F.slice_axis(every, axis=1, begin=2 * channels, end=2 * channels + 1)
+    shares = F.broadcast_div(counts, F.sum(counts, axis=0, keepdims=True))
+    whole = F.sum(F.broadcast_mul(means, shares), axis=0, keepdims=True)
+    apart = variances + F.square(F.broadcast_sub(means, whole))
+    return whole.reshape((-1,)), F.sum(F.broadcast_mul(apart, shares), axis=0)
 
 
 class PixelShuffle(HybridBlock):

@@ -1,0 +1,120 @@
+"""The thread that enters MPI, and nobody else does.
+
+Whoever has something for MPI to do gives it a function and waits. What blocks is started and then
+asked for: a thread inside of a call that waits for other ranks could neither be told to give up nor
+say whom it waits for, and MPI makes progress only while somebody asks.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_EAGER = 200
+"""How often a request is asked for before the thread sleeps between: about as long as 16 bytes take
+between two ranks of a host that both have a processor."""
+
+_LONGEST_SLEEP = 1e-3
+"""Seconds between two questions at most: what a late wake-up may cost a step."""
+
+
+_yield = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+class Job:
+    """A function for the channel's thread, and what it gave."""
+
+    __slots__ = ("_done", "error", "function", "result")
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+
+    def run(self) -> None:
+        try:
+            self.result = self.function()
+        except BaseException as error:
+            self.error = error
+        self._done.release()
+
+    def wait(self, seconds: float = -1) -> bool:
+        """Whether it has ended, after so long; -1: for ever."""
+        if not self._done.acquire(timeout=seconds):
+            return False
+        self._done.release()
+        return True
+
+
+class Channel:
+    """One thread, and the jobs that it does one after the other."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._status: int | None = None  # to abort with
+        self._mpi: Any = None
+        self._thread = threading.Thread(target=self._work, name="tigon MPI", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._abort_if_told()
+            job.run()
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """What the function gives, run on the thread."""
+        if threading.current_thread() is self._thread:
+            return function()
+        job = Job(function)
+        self._jobs.put(job)
+        job.wait()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def exchange(self, start: Callable[[], Sequence[Any]]) -> None:
+        """Start requests of MPI on the thread, and wait until they have ended."""
+        self.call(lambda: self.finish(start()))
+
+    def begin(self, mpi: Any) -> None:
+        """On the thread: MPI is there from now on."""
+        self._mpi = mpi
+        self.byte = mpi.BYTE
+
+    def finish(self, requests: Sequence[Any]) -> None:
+        """On the thread: ask until all have ended."""
+        test, pending = self._mpi.Request.Testall, list(requests)
+        for _ in range(_EAGER):
+            if test(pending):
+                return
+            _yield()  # the one that is waited for may need this processor
+        pause = 1e-5
+        while not test(pending):
+            self._abort_if_told()
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_SLEEP)
+
+    # -- the end
+
+    def abort(self, status: int) -> None:
+        """End all ranks, this one with them, whatever the thread is doing."""
+        self._status = status
+        self._jobs.put(Job(lambda: None))
+        self._thread.join(5.0)
+        os._exit(status)  # MPI did not: a rank that ends without saying so ends the others, too
+
+    def _abort_if_told(self) -> None:
+        if self._status is not None and self._mpi is not None:
+            self._mpi.COMM_WORLD.Abort(self._status)
+
+    def close(self) -> None:
+        """No jobs from now on."""
+        self._jobs.put(None)
+        self._thread.join(5.0)

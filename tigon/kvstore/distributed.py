@@ -1,0 +1,473 @@
+"""The store that ranks of MPI share. Each holds all values; sums go over all contexts of all ranks.
+
+With an optimizer, keys have owners: of each bucket a rank gets the sums of its own keys, moves
+these, and passes their new values on. So a rank keeps the states of its own keys alone.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from tigon import _native, nd
+from tigon import optimizer as optimizers
+from tigon.base import TigonError, check, config
+from tigon.base.dtypes import BY_CODE, as_dtype, numpy_type
+from tigon.base.files import AnyPath, write_file
+from tigon.context import cpu
+from tigon.distributed.agreement import Signature
+from tigon.distributed.inorder import at_once, later
+from tigon.distributed.memory import COMBINE, memory
+from tigon.distributed.world import Ranks, World, world
+from tigon.export import params
+from tigon.kvstore.compression import Half, TwoBits
+from tigon.kvstore.kvstore import KVStore, pairs_of, take_states
+
+DISTRIBUTED = (
+    "dist",
+    "dist_async",
+    "dist_device_async",
+    "dist_device_sync",
+    "dist_sync",
+)
+BUCKET = 1 << 24
+"""Bytes that travel together: enough that what a collective costs before its first byte does not
+count, and few enough that the first of them are on their way before the last are computed."""
+
+
+class Bucket:
+    """Arrays of one dtype that travel together, by key; those of one owner lie side by side."""
+
+    def __init__(self, arrays: Mapping[Any, Any], owners: Mapping[Any, int], ranks: int) -> None:
+        self.keys = sorted(arrays, key=lambda key: owners[key])  # others in their order
+        self.shapes = {key: tuple(arrays[key].shape) for key in self.keys}
+        sizes = [arrays[key].size for key in self.keys]
+        self.offsets = dict(zip(self.keys, accumulate([0, *sizes[:-1]]), strict=True))
+        self.size = sum(sizes)
+        self.code = arrays[self.keys[0]].dtype_code
+        ends = [0] * (ranks + 1)
+        for key, size in zip(self.keys, sizes, strict=True):
+            ends[owners[key] + 1] += size
+        self.bounds = list(accumulate(ends))
+        """Where the parts of the owners end."""
+        self.parts = tuple(
+            f"{key!r} {BY_CODE[self.code].name} {self.shapes[key]}" for key in self.keys
+        )
+
+    def place(self, key: Any, size: int) -> slice:
+        return slice(self.offsets[key], self.offsets[key] + size)
+
+    def view(self, flat: Any, key: Any) -> Any:
+        """The array of a key in the bucket's memory."""
+        return flat.view(self.offsets[key], self.shapes[key])
+
+
+class OwnersUpdater(optimizers.Updater):
+    """States of the keys that a rank owns. Those of all are gathered for files, by all ranks."""
+
+    def __init__(self, optimizer: optimizers.Optimizer, owns: Callable[[Any], bool]) -> None:
+        super().__init__(optimizer)
+        self._owns = owns
+
+    def to_arrays(self) -> dict[str, Any]:
+        arrays = {name: array.bits_to_numpy() for name, array in super().to_arrays().items()}
+        own = params.write(arrays)
+        every = at_once(
+            lambda ranks: ranks.gather(Signature("states of the optimizer", ()), own),
+            "save_optimizer_states",
+        )
+        merged: dict[str, Any] = {}
+        for content in every:
+            merged |= nd.load_frombuffer(content, "another rank")
+        return merged
+
+    def from_arrays(
+        self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
+    ) -> None:
+        own = {key: weight for key, weight in weights.items() if self._owns(key)}
+        super().from_arrays(arrays, own, source)
+        counts = {key: f"count:{key}" for key in weights if f"count:{key}" in arrays}
+        self.optimizer._counts = {
+            key: int(arrays[name].asnumpy()[0]) for key, name in counts.items()
+        }
+
+
+class DistributedKVStore(KVStore):
+    """Arrays by key, the same on all ranks. What ranks push to a key is added up over all of them,
+    in their order, so that all have the same bits, and the next run, too.
+
+    `init` takes the values of rank 0. All ranks make the same calls in the same order; where keys,
+    shapes or dtypes differ, all raise the same error. Priorities are accepted; what is pushed
+    travels in the order of the calls, the last keys of a list first, whose gradients are there
+    first. 'dist_async' works as 'dist_sync'.
+
+    With 'float16' gradients travel as such, with '2bit' four numbers in a byte, from each rank to
+    all: beyond 32 ranks that is more than the numbers themselves.
+
+    >>> store = DistributedKVStore("dist_sync")
+    >>> store.rank, store.num_workers
+    (0, 1)
+    >>> store.init("w", nd.zeros((2,)))
+    >>> store.push("w", [nd.ones((2,)), nd.ones((2,))])
+    >>> out = nd.zeros((2,))
+    >>> store.pull("w", out=out)
+    >>> out.asnumpy().tolist()
+    [2.0, 2.0]
+    """
+
+    def __init__(self, name: str = "dist_sync") -> None:
+        super().__init__(name)
+        _check_launch(name)
+        if name.endswith("async"):
+            _say_once_that_it_waits(name)
+        self._world: World = world()
+        self._owners: dict[Any, int] = {}
+        self._load = [0] * self._world.size  # bytes that each owns
+        self._buckets: dict[Any, list[Bucket]] = {}
+        self.condition = ""
+        """What ranks have to agree about besides, when they push."""
+        self.labels: dict[Any, str] = {}
+        """How messages call keys that are numbers."""
+
+    @property
+    def rank(self) -> int:
+        return self._world.rank
+
+    @property
+    def num_workers(self) -> int:
+        return self._world.size
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        at_once(lambda ranks: ranks.check(Signature("KVStore.barrier", ())), "KVStore.barrier")
+
+    _barrier = barrier
+
+    def on_any_rank(self, found: bool) -> bool:
+        """Whether any rank has found something; all ranks ask."""
+        signature, own = Signature("KVStore.on_any_rank", ()), b"1" if found else b""
+        return any(at_once(lambda ranks: ranks.gather(signature, own), "KVStore.on_any_rank"))
+
+    # -- values
+
+    def init(self, key: Any, value: Any) -> None:
+        """Let keys begin with the values that rank 0 gives."""
+        pairs = pairs_of("init", key, value)
+        super().init(key, value)
+        for own, _ in pairs:
+            kept = self._values[own]
+            owner = self._load.index(min(self._load))
+            self._owners[own] = owner
+            self._load[owner] += kept.nbytes
+        try:
+            self._share([own for own, _ in pairs], "KVStore.init")
+        except BaseException:
+            for own, _ in pairs:
+                owner = self._owners.pop(own)
+                self._load[owner] -= self._values.pop(own).nbytes
+            raise
+
+    def assign(self, key: Any, value: Any) -> None:
+        """Give keys the values of rank 0, whatever they had; no updater is asked."""
+        super().assign(key, value)
+        self._share([own for own, _ in pairs_of("assign", key, value)], "KVStore.assign")
+
+    def _share(self, keys: Sequence[Any], name: str) -> None:
+        """All take over what rank 0 has."""
+        values = {own: self._values[own] for own in keys}
+        mine = set(keys) if self.rank == 0 else set()
+
+        def broadcast(ranks: Ranks, flat: np.ndarray, bucket: Bucket) -> None:
+            ranks.messages.broadcast(flat, 0)
+
+        for done in self._spread(values, mine, broadcast, name):
+            done.wait_to_read()
+
+    def _pass_on(self, values: Mapping[Any, Any]) -> None:
+        """All get the values of the owners."""
+        mine = {key for key in values if self._owners[key] == self.rank}
+
+        def gather(ranks: Ranks, flat: np.ndarray, bucket: Bucket) -> None:
+            ranks.group.gather_parts(flat, bucket.bounds)
+
+        if not self._world.is_alone:
+            self._spread(values, mine, gather, "KVStore.push, new values")
+
+    def _spread(
+        self,
+        values: Mapping[Any, Any],
+        mine: set[Any],
+        run: Callable[[Ranks, np.ndarray, Bucket], None],
+        name: str,
+    ) -> list[Any]:
+        """Give values to all: this rank has those of `mine`. What to wait for."""
+        plain = {key: _for_numpy(_on_host(value)) for key, value in values.items()}
+        tokens = []
+        for bucket in self._buckets_of(plain):
+            signature = self._signature(name, bucket)
+            given = {key: plain[key] for key in bucket.keys if key in mine}
+            taken = {
+                key: _native.empty(bucket.shapes[key], bucket.code)
+                for key in bucket.keys
+                if key not in mine
+            }
+
+            def spread(
+                ranks: World,
+                bucket: Bucket = bucket,
+                signature: Signature = signature,
+                given: Any = given,
+                taken: Any = taken,
+            ) -> None:
+                ranks.check(signature)
+                if not isinstance(ranks, Ranks):
+                    return
+                flat = np.empty(bucket.size, numpy_type(BY_CODE[bucket.code]))
+                for key, array in given.items():
+                    flat[bucket.place(key, array.size)] = memory(array)
+                run(ranks, flat, bucket)
+                for key, array in taken.items():
+                    memory(array)[...] = flat[bucket.place(key, array.size)]
+
+            token = _native.empty((1,), bucket.code)
+            later(spread, [*given.values()], [*taken.values(), token], name)
+            tokens.append(token)
+            for key, array in taken.items():
+                target = values[key]
+                made = array.astype(target.dtype, copy=False).as_in_context(target.context)
+                made.copyto(target)
+        return tokens
+
+    def _buckets_of(self, arrays: Mapping[Any, Any]) -> list[Bucket]:
+        """The last keys first. The same for the same keys, step after step."""
+        whole = (*arrays, *(array.dtype_code for array in arrays.values()))
+        found = self._buckets.get(whole)
+        if found is None:
+            found = self._buckets[whole] = self._made_buckets(arrays)
+        return found
+
+    def _made_buckets(self, arrays: Mapping[Any, Any]) -> list[Bucket]:
+        open_: dict[int, dict[Any, Any]] = {}
+        made = []
+
+        def close(own: Mapping[Any, Any]) -> None:
+            made.append(Bucket(own, self._owners, self.num_workers))
+
+        for key in reversed(arrays):
+            array = arrays[key]
+            own = open_.setdefault(array.dtype_code, {})
+            if own and sum(one.nbytes for one in own.values()) + array.nbytes > BUCKET:
+                close(own)
+                own = open_[array.dtype_code] = {}
+            own[key] = array
+        for own in open_.values():
+            close(own)
+        return made
+
+    def _signature(self, name: str, bucket: Bucket) -> Signature:
+        labels = [self.labels.get(key, "") for key in bucket.keys]
+        if not (self.condition and name.startswith("KVStore.push")):
+            return Signature(name, bucket.parts, labels)
+        return Signature(name, (self.condition, *bucket.parts), ["", *labels])
+
+    # -- sums
+
+    def _sent(self, key: Any, array: Any, number: int) -> Any:
+        return array  # compressed once the contexts are added up
+
+    def _apply(self, sums: Mapping[Any, Any]) -> None:
+        owned = isinstance(self._updater, OwnersUpdater)
+        totals = self._totals(sums, owned)
+        if not owned:
+            if self._updater is None:
+                self._values.update(totals)  # nobody else holds them
+            else:
+                super()._apply(totals)
+            return
+        assert self._updater is not None
+        # In the order that they were given in, whoever owns them.
+        keys = [key for key in sums if self._owners[key] == self.rank]
+        counted = self._optimizer.num_update
+        if keys:
+            values = [self._values[key] for key in keys]
+            self._updater(keys, [totals[key] for key in keys], values)
+        others = [key for key in sums if self._owners[key] != self.rank]
+        self._optimizer._update_count(others)  # schedules are by the count of all
+        assert self._optimizer.num_update >= counted
+        self._pass_on({key: self._values[key] for key in sums})
+
+    def _totals(self, sums: Mapping[Any, Any], owned: bool) -> dict[Any, Any]:
+        """Over all ranks, on the contexts of the values. `owned`: of those that are one's own."""
+        compress = self._compress
+        sent = {
+            key: _on_host(total if compress is None else compress(key, total))
+            for key, total in sums.items()
+        }
+        if isinstance(compress, TwoBits):
+            made = self._gathered(sent, compress)
+        else:
+            narrow = "float16" if isinstance(compress, Half) else None
+            made = self._added(sent, narrow, owned)
+        return {
+            key: total.astype(sums[key].dtype, copy=False).as_in_context(sums[key].context)
+            for key, total in made.items()
+        }
+
+    def _added(self, sums: Mapping[Any, Any], narrow: str | None, owned: bool) -> dict[Any, Any]:
+        given = {
+            key: total.astype(narrow) if narrow else _for_numpy(total)
+            for key, total in sums.items()
+        }
+        made: dict[Any, Any] = {}
+        for bucket in self._buckets_of(given):
+            arrays = [given[key] for key in bucket.keys]
+            flat = _native.empty((bucket.size,), bucket.code)
+            signature = self._signature("KVStore.push", bucket)
+
+            def add(
+                ranks: World,
+                bucket: Bucket = bucket,
+                signature: Signature = signature,
+                arrays: Any = arrays,
+                flat: Any = flat,
+            ) -> None:
+                whole = memory(flat)
+                for key, array in zip(bucket.keys, arrays, strict=True):
+                    whole[bucket.place(key, array.size)] = memory(array)
+                ranks.check(signature)
+                if not isinstance(ranks, Ranks):
+                    return
+                if owned:
+                    ranks.group.reduce_parts(whole, bucket.bounds, COMBINE["sum"])
+                else:
+                    ranks.group.allreduce(whole, COMBINE["sum"])
+
+            later(add, arrays, [flat], "KVStore.push")
+            for key in bucket.keys:
+                if not owned or self._owners[key] == self.rank:
+                    made[key] = bucket.view(flat, key)
+        return made
+
+    def _gathered(self, sums: Mapping[Any, Any], compress: TwoBits) -> dict[Any, Any]:
+        """Codes of all ranks, which each adds up."""
+        made: dict[Any, Any] = {}
+        for bucket in self._buckets_of(sums):
+            packed = [compress.packed(sums[key]) for key in bucket.keys]
+            own = nd.concat(*packed, dim=0) if len(packed) > 1 else packed[0]
+            every = _native.empty((self.num_workers, own.size), own.dtype_code)
+            signature = self._signature("KVStore.push of 2bit", bucket)
+
+            def gather(
+                ranks: World,
+                signature: Signature = signature,
+                own: Any = own,
+                every: Any = every,
+            ) -> None:
+                whole, mine = memory(every), memory(own)
+                whole[ranks.rank * mine.size : (ranks.rank + 1) * mine.size] = mine
+                ranks.check(signature)
+                if isinstance(ranks, Ranks):
+                    bounds = [mine.size * rank for rank in range(ranks.size + 1)]
+                    ranks.group.gather_parts(whole, bounds)
+
+            later(gather, [own], [every], "KVStore.push")
+            begin = 0
+            for key, codes in zip(bucket.keys, packed, strict=True):
+                end, shape = begin + codes.size, bucket.shapes[key]
+                numbers = [
+                    compress.unpacked(every[rank, begin:end], sums[key].size, sums[key].dtype)
+                    for rank in range(self.num_workers)
+                ]
+                made[key] = (nd.add_n(*numbers) if len(numbers) > 1 else numbers[0]).reshape(shape)
+                begin = end
+        return made
+
+    # -- what becomes of sums
+
+    def set_optimizer(self, optimizer: Any) -> None:
+        """Let values be moved by an optimizer, which takes sums for gradients. Each rank moves its
+        own keys, and keeps their states alone: about one part in `num_workers`."""
+        super().set_optimizer(optimizer)
+        self._updater = OwnersUpdater(optimizer, lambda key: self._owners.get(key) == self.rank)
+
+    def save_optimizer_states(self, fname: AnyPath, dump_optimizer: bool = False) -> None:
+        """Write the states of all ranks to a file of rank 0, with counts and settings. All ranks
+        make the call, and return when the file is there."""
+        content = self._states("save_optimizer_states").get_states(dump_optimizer)
+        self.at_root(lambda: write_file(fname, content), "KVStore.save_optimizer_states")
+
+    def load_optimizer_states(self, fname: AnyPath) -> None:
+        """Read on rank 0 what `save_optimizer_states` wrote, with any number of ranks, here or in
+        MXNet. A file that does not fit changes nothing."""
+        updater = self._states("load_optimizer_states")
+        content = self.read_at_root(fname, "KVStore.load_optimizer_states")
+        take_states(updater, content, os.fsdecode(fname), self._values)
+
+    def at_root(self, function: Callable[[], Any], name: str) -> bytes:
+        """What rank 0 gets from a function, as bytes, on all ranks; its errors, too."""
+        told = b""
+        if self.rank == 0:
+            try:
+                told = b"+" + (function() or b"")
+            except (OSError, TigonError) as error:
+                told = f"-rank 0: {type(error).__name__}: {error}".encode()
+        every = at_once(lambda ranks: ranks.gather(Signature(name, ()), told), name)
+        if every[0].startswith(b"-"):
+            raise TigonError(f"{name}: {every[0][1:].decode()}")
+        return every[0][1:]
+
+    def read_at_root(self, fname: AnyPath, name: str) -> bytes:
+        """The content of a file of rank 0."""
+
+        def content() -> bytes:
+            with open(fname, "rb") as file:
+                return file.read()
+
+        return self.at_root(content, name)
+
+
+_BFLOAT16 = as_dtype("bfloat16").code
+
+
+def _on_host(array: Any) -> Any:
+    """The array, or a copy in the processor's memory."""
+    return array if _native.is_host(array.device_index) else array.as_in_context(cpu())
+
+
+def _for_numpy(array: Any) -> Any:
+    """The array, or in float32 what numpy has no dtype for."""
+    return array.astype("float32") if array.dtype_code == _BFLOAT16 else array
+
+
+def _check_launch(name: str) -> None:
+    """Programs that were started for MXNet's own servers learn how it is done here."""
+    role = config.text("DMLC_ROLE")
+    if not role or config.launched().size > 1:
+        return
+    count = config.text("DMLC_NUM_WORKER")
+    check(
+        False,
+        "kvstore.create",
+        f"'{name}': the environment has DMLC_ROLE={role}, for MXNet's scheduler and servers, which "
+        "tigon does not have: its ranks are started by MPI; run mpiexec -n "
+        f"{count} python train.py instead, without DMLC_ROLE",
+    )
+
+
+_said: set[str] = set()
+
+
+def _say_once_that_it_waits(name: str) -> None:
+    if name not in _said:
+        _said.add(name)
+        warnings.warn(
+            f"kvstore.create: '{name}' runs synchronously: each push waits for all ranks, as "
+            "'dist_sync' does",
+            RuntimeWarning,
+            stacklevel=4,
+        )
