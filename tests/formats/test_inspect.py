@@ -259,9 +259,9 @@ DAMAGED = {
     ("x.rec", 7, b"\xff"): "at byte 4: expected the length of a record within the 80 bytes that",
     (
         "x.rec",
-        104,
+        88,
         b"\x0a",
-    ): "at byte 104: expected a record's mark 0xced7230a and length; given 0a",
+    ): "at byte 88: expected a record's mark 0xced7230a and length; given 0a",
     ("x.idx", 4, b"1 44"): "line 2: expected a key, a tab and a byte offset; given b'1 44'; write",
     ("x.idx", 6, b"x"): "line 2: expected a key, a tab and a byte offset; given b'1\\tx4'; write",
     ("x.idx", 4, b" "): "line 2: expected a key, a tab and a byte offset; given b' \\t44'; write",
