@@ -166,6 +166,7 @@ WRONG = {
     "layer[0->1] = caffe": "line 2: caffe 'caffe0': it ran Caffe's code;",
     "layer[0->1] = share[x]": "line 2: share[x]: expected the name of a layer above it; there are "
     "none",
+    "layer[0->1] = share": "line 2: share[]: expected the name of a layer above it; there are none",
     "layer[0->1] = relu:a\nlayer[1->2] = relu:a": "line 3: the name 'a' is that of a layer above;",
     "layer[0->1] = fullc:a\nnhidden=2\nlayer[1->2] = share[a]": "line 4: fullc 'fullc1': wmat: "
     "expected shape (2, 3), that of the layer it shares with; its input asks for (2, 2)",
@@ -349,6 +350,15 @@ def test_layers_on_one_node(told: str, data: np.ndarray, expected: np.ndarray) -
     np.testing.assert_allclose(net.predict(data).asnumpy(), expected, rtol=1e-5)
 
 
+def test_dropout_drops_what_it_is_told() -> None:
+    data = np.ones((2, 50))
+    assert (forward(network("layer[+0] = dropout", "1,1,50"), data, train=True) == data).all()
+    mx.random.seed(0)
+    net = network("layer[+0] = dropout\nthreshold = 0.75", "1,1,50")
+    out = forward(net, data, train=True)
+    assert set(out.ravel()) == {0, 4} and 0.1 < (out == 4).mean() < 0.4
+
+
 @pytest.mark.parametrize(("kind", "axis"), [("concat", 3), ("ch_concat", 1)])
 def test_nodes_are_joined(kind: str, axis: int) -> None:
     net = network(f"layer[0->a,b,c] = split\nlayer[a,b,c->d] = {kind}", "2,5,5", 1)
@@ -366,6 +376,9 @@ def test_matrices_and_images_of_one_pixel_are_the_same() -> None:
         "layer[+1] = conv:d\nnchannel = 3\nkernel_width = 2\nkernel_height = 1"
     )
     net = network(layers, "2,5,5")
+    assert network(layers.partition("layer[+1] = conv:d")[0], "2,5,5").predict(
+        np.zeros((3, 2, 5, 5))
+    ).shape == (3, 2)
     shapes = net.symbol.infer_shape(data=(3, 2, 5, 5))
     assert shapes[0][1:] == [(1, 2, 5, 5), (1,), (2, 1), (2,), (3, 1, 1, 2), (3,)]
     assert shapes[1] == [(3, 3, 1, 1)]
@@ -425,7 +438,7 @@ def test_gradients_of_losses_are_divided_by_the_batch(kind: str) -> None:
     layers = f"layer[+1] = fullc:f\nnhidden = 3\nlayer[+0] = {kind}\ngrad_scale = 3"
     net = network(layers, rest="update_period = 2")
     data = np.array([[1.0, 0, 2], [0, 1, 1]])
-    label = np.array([2, 0]) if kind == "softmax" else np.array([[0.0, 1, 1], [1, 0, 0]])
+    label = np.array([2, 0]) if kind == "softmax" else np.array([[0.5, 1, 0], [1, -1, 0.75]])
     executor = net.symbol.simple_bind(data=(2, 3), label=label.shape)
     executor.copy_params_from({"f_wmat": nd.array(np.eye(3)), "f_bias": nd.zeros(3)})
     executor.forward(is_train=True, data=nd.array(data), label=nd.array(label))
@@ -710,6 +723,26 @@ def test_a_second_fit_goes_on(caplog: pytest.LogCaptureFixture) -> None:
             net.fit((data, label), num_round=number)
         found.append(net.module.get_params()[0]["f_wmat"].asnumpy())
     assert (found[0] == found[1]).all() and not caplog.records
+
+
+def test_blocks_train_by_gluon() -> None:
+    """By a loss of Gluon's, or by those of the configuration, which divide by the batch."""
+    layers = "layer[+1] = fullc:f\nnhidden = 2\nlayer[+0] = softmax"
+    data, label = nd.array(np.arange(6.0).reshape(2, 3) / 4), nd.array([0, 1])
+    grads = []
+    for losses in (True, False):
+        mx.random.seed(2)
+        net = network(layers)
+        net.init()
+        block = net.block(losses)
+        with mx.autograd.record():
+            if losses:
+                loss = block(data, label)
+            else:
+                loss = -nd.log(nd.pick(block(data), label)).mean()
+        loss.backward()
+        grads.append(block.collect_params()["f_wmat"].grad().asnumpy())
+    np.testing.assert_allclose(grads[0], grads[1], rtol=1e-4, atol=1e-6)
 
 
 def test_what_cannot_be_trained() -> None:
