@@ -232,3 +232,60 @@ def test_damaged_files_are_told_with_their_place(files: dict[str, bytes]) -> Non
             assert str(error).startswith(f"evil/{name}: "), content
             assert len(str(error)) < 4000, content
     assert 100 < read < 1900, read
+
+
+def test_names_of_arrays_tell_where_they_are_from() -> None:
+    for names, told in {
+        (b"arg:a", b"aux:b"): "of arguments (arg:) and auxiliary states (aux:), beside a",
+        (b"arg:a", b"b"): "of single arrays or parameters",
+        (b"0.weight", b"b"): "attribute paths of a network",
+        (b"value/x:y.z", b"b"): "attribute paths of a network",
+    }.items():
+        content = listing([record(2, X, 0)] * 2, list(names))
+        assert inspect_content(memoryview(content), "x").facts[0][1].startswith(told)
+
+
+def test_variables_that_say_how_they_begin_are_parameters() -> None:
+    begins, learns = sym.var("a", init=mx.init.One()), sym.var("b", lr_mult=2)
+    text = (begins * sym.var("x") + learns).tojson()
+    report = inspect_content(memoryview(text.encode()), "x")
+    assert [tensor.name for tensor in report.inputs or ()] == ["x"]
+    assert [tensor.name for tensor in report.parameters or ()] == ["a", "b"]
+
+
+DAMAGED = {
+    # Name, where bytes are put, these -> what is said.
+    ("x.rec", 0, b"\0"): "at byte 0: expected a record's mark 0xced7230a and length; given ",
+    ("x.rec", 7, b"\xff"): "at byte 4: expected the length of a record within the 80 bytes that",
+    (
+        "x.rec",
+        88,
+        b"\x0a",
+    ): "at byte 88: expected a record's mark 0xced7230a and length; given 0a",
+    ("x.idx", 4, b"1 44"): "line 2: expected a key, a tab and a byte offset; given b'1 44'; write",
+    ("x.idx", 6, b"x"): "line 2: expected a key, a tab and a byte offset; given b'1\\tx4'; write",
+    ("x.idx", 4, b" "): "line 2: expected a key, a tab and a byte offset; given b' \\t44'; write",
+    ("x-model.json", 14, b"5,  "): "at blocks: expected an object; given 5; the file is damaged or",
+}
+
+
+@pytest.mark.parametrize(("name", "at", "put"), DAMAGED)
+def test_what_damaged_files_are_told(
+    name: str, at: int, put: bytes, files: dict[str, bytes]
+) -> None:
+    content = files[name][:at] + put + files[name][at + len(put) :]
+    if name == "x-model.json":
+        content = b'{"blocks": 5}'
+    with pytest.raises(mx.TigonError) as told:
+        inspect_content(memoryview(content), f"evil/{name}")
+    assert str(told.value).startswith(f"evil/{name}: {DAMAGED[name, at, put]}")
+
+
+def test_records_that_are_no_images_and_texts_that_are_long(tmp_path: Path) -> None:
+    with recordio.MXRecordIO(str(tmp_path / "x"), "w") as file:
+        for content in (b"", b"x" * 23, b"\xff\xff\0\0" + b"\0" * 26):
+            file.write(content)
+    assert inspect(tmp_path / "x").text() == "a record file\nrecords: 3"
+    content = safetensors.write({"x": X}, {"a": "b" * 200, "c": "d" * 201})
+    told = inspect_content(memoryview(content), "x").text()
+    assert f"a: {'b' * 200}\n" in told and f"c: {'d' * 197}...\n" in told

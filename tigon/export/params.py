@@ -126,7 +126,7 @@ def read(content: bytes | memoryview, where: str) -> list[np.ndarray] | dict[str
 
 
 def entries(content: bytes | memoryview, where: str) -> list[Entry] | dict[str, Entry]:
-    """The same as they are stored, `Sparse` where they are: nothing is allocated for them.
+    """The same as they are stored, `Sparse` where they are: none of these is made dense.
 
     >>> entries(write({"w": np.ones((2, 1), np.float32)}), "memory")["w"].version
     2

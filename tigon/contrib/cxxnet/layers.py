@@ -142,14 +142,15 @@ class Built:
         found = self.setting(layer, name)
         return default if found is None else self.place.number(found, least, most)
 
-    def both(self, layer: Layer, name: str, default: int, least: int = 0) -> tuple[int, int]:
-        """A pair such as kernel_height and kernel_width, which kernel_size sets at once."""
+    def both(self, layer: Layer, name: str) -> tuple[int, int]:
+        """A pair such as kernel_height and kernel_width, which kernel_size sets at once; 0 where
+        nothing is set."""
         words = {"kernel": ("kernel_size", "kernel_height", "kernel_width"),
                  "pad": ("pad", "pad_y", "pad_x")}[name]  # fmt: skip
-        found = [default, default]
+        found = [0, 0]
         for setting in self.settings(layer).values():
             if setting.name in words:
-                value, place = self.place.integer(setting, least), words.index(setting.name)
+                value, place = self.place.integer(setting), words.index(setting.name)
                 found[slice(place - 1, place) if place else slice(2)] = [value] * (
                     1 if place else 2
                 )
@@ -318,8 +319,8 @@ def _conv(built: Built, layer: Layer, inputs: Sequence[Node]) -> list[Node]:
 def _windows(
     built: Built, layer: Layer, shape: Shape
 ) -> tuple[tuple[int, int], tuple[int, int], int]:
-    kernel = built.both(layer, "kernel", 0)
-    pad, stride = built.both(layer, "pad", 0), built.integer(layer, "stride", 1, 1)
+    kernel, pad = built.both(layer, "kernel"), built.both(layer, "pad")
+    stride = built.integer(layer, "stride", 1, 1)
     for k, p, extent in zip(kernel, pad, shape[1:], strict=True):
         if not 0 < k <= extent + 2 * p:
             raise built.fail(

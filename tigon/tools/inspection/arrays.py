@@ -34,8 +34,7 @@ def _describe_params(content: memoryview, path: str) -> Report:
 def _names(found: object) -> str:
     if not isinstance(found, dict):
         return "none: a list of arrays"
-    kinds = {name.partition(":")[0] for name in found if ":" in name}
-    if kinds <= {"arg", "aux"} and kinds:
+    if found and all(name.startswith(("arg:", "aux:")) for name in found):
         return "of arguments (arg:) and auxiliary states (aux:), beside a -symbol.json"
     dots = any("." in name for name in found)
     return "attribute paths of a network" if dots else "of single arrays or parameters"
