@@ -344,3 +344,53 @@ def test_what_a_model_lacks_is_filled_where_allowed(tmp_path: Path) -> None:
     net = caffe.load_net(written(tmp_path, "net", NEW), model, allow_missing=True)
     assert (net.params["conv_weight"].data().asnumpy() == ARRAYS["conv"][0]).all()
     assert (net.params["ip_weight"].data().asnumpy() == 0).all()
+
+
+OLD_DATA = """layers { name: "d" type: IMAGE_DATA top: "x" top: "y"
+  image_data_param { source: "list" batch_size: 3 scale: 0.5 mean_file: "mean" crop_size: 7
+                     mirror: true } transform_param { scale: 0.25 } }
+layers { layer { name: "z" type: "data" source: "db" batchsize: 2 cropsize: 5 meanfile: "other" }
+  top: "z" }
+layers { name: "j" type: SILENCE bottom: "y" }
+layers { name: "p" type: POWER bottom: "x" top: "p" }
+layers { name: "q" type: POWER bottom: "z" top: "q" }
+"""
+
+
+def test_what_data_layers_said_of_images_once(tmp_path: Path) -> None:
+    net = caffe.load_net(written(tmp_path, "net", OLD_DATA), shapes={"z": (2, 3, 5, 5)})
+    assert net.input_shapes == {"x": (3, 3, 7, 7), "z": (2, 3, 5, 5)}
+    first, second = (layer.transform_param for layer in net.layer_messages[:2])
+    assert (first.scale, first.mean_file, first.crop_size, first.mirror) == (0.25, "mean", 7, True)
+    assert (second.scale, second.mean_file, second.crop_size) == (1, "other", 5)
+    assert net.layer_messages[1].data_param.batch_size == 2
+    assert repr(net) == "CaffeNet(x, z -> p, q)"
+
+
+def test_networks_may_be_long_and_wide(tmp_path: Path) -> None:
+    tops = " ".join(f'top: "t{number}"' for number in range(2000))
+    text = INPUT + f'layer {{ name: "s" type: "Split" bottom: "data" {tops} }}'
+    text += f'layer {{ name: "c" type: "Concat" {tops.replace("top", "bottom")} top: "x" }}'
+    text += 'layer { name: "x" type: "ReLU" bottom: "x" top: "x" }\n' * 2000
+    net = caffe.load_net(written(tmp_path, "net", text))
+    assert net.output_shapes == {"x": (2, 6000, 6, 6)} and net.input_names == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"phase": "deploy"}, "load_net: phase: expected 'train' or 'test'; given 'deploy'"),
+        ({"stages": "one"}, "load_net: stages: expected several; given 'one'"),
+        ({"shapes": {"x": (1, 2)}}, "net: shapes: 'x' is no input; the inputs are data"),
+        (
+            {"shapes": {"data": (1, 3, 0, 2)}},
+            "net: line 1, column 36: layer[0].top: layer 'data' (Input): top 'data': expected a "
+            "shape of positive extents; given (1, 3, 0, 2)",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit(given: dict, wanted: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "net", NEW)
+    with pytest.raises(mx.TigonError) as raised:
+        caffe.load_net(path, **given)
+    assert str(raised.value).replace(str(path), "net") == wanted
