@@ -229,6 +229,21 @@ def test_a_pair_at_no_distance_has_a_gradient(tmp_path: Path) -> None:
     np.testing.assert_allclose(given[0].grad.asnumpy(), wanted, rtol=1e-5, atol=1e-8)
 
 
+SLOPE = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+layer { name: "slope" type: "PReLU" bottom: "x" top: "x" prelu_param { channel_shared: true } }
+"""
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1, 1)])
+def test_single_numbers_have_any_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = written(tmp_path, "caffemodel", caffemodel({"slope": [np.full(shape, 0.5, "f")]}))
+    net = caffe.load_net(written(tmp_path, "net", SLOPE), model)
+    assert net(nd.array([[-2, 3]])).asnumpy().tolist() == [[-1, 3]]
+    model = written(tmp_path, "caffemodel", caffemodel({"slope": [np.ones((1, 2), "f")]}))
+    with pytest.raises(mx.TigonError, match=r"expected shape \(1,\); given \(1, 2\)"):
+        net.load_caffemodel(model)
+
+
 DATA = """
 layer { name: "mnist" type: "TYPE" top: "data" top: "label" SETTINGS }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"

@@ -189,6 +189,19 @@ def test_data_come_as_batches_too(tmp_path: Path) -> None:
     assert solver_of("", tmp_path).fit(iterator, max_iter=2).losses == wanted[:2]
 
 
+LEARNED = """
+layer { name: "d" type: "HDF5Data" top: "x" hdf5_data_param { batch_size: 2 } }
+layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "p" bottom: "x" top: "loss" }
+"""
+
+
+def test_what_is_learned_alone_and_a_single_sample(tmp_path: Path) -> None:
+    solver = solver_of("", tmp_path, LEARNED)
+    solver.fit(np.array([[3.0]]), max_iter=400)
+    np.testing.assert_allclose(solver.net.params["p_weight"].data().asnumpy(), 3, rtol=1e-4)
+
+
 IMAGES = """
 layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 MEAN }
   transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP } }

@@ -158,7 +158,7 @@ class Solver:
         given = getattr(self.message, field)
         return given if field.endswith("param") else read_net(self.find(given, field))
 
-    def find(self, name: str, field: str = "net") -> str:
+    def find(self, name: str, field: str) -> str:
         """A file that the solver names: from the present folder, or from that of the solver or one
         around it, as Caffe's examples name theirs from the root."""
         folder = Path(self.source).resolve().parent
