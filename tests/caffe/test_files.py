@@ -3,6 +3,7 @@ fit."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,7 @@ def test_generations_mean_the_same(
         (3, 0),
     ]
     assert net.input_shapes == {"data": (2, 3, 6, 6)} and net.output_names == ["prob"]
+    assert (copy.deepcopy(net)(nd.array(x)).asnumpy() == net(nd.array(x)).asnumpy()).all()
 
 
 def test_words_of_old_generations_are_those_of_the_tables() -> None:

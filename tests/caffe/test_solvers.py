@@ -145,6 +145,16 @@ def test_rates_out_of_range_are_what_c_gives(tmp_path: Path) -> None:
     assert math.isnan(solver_of('lr_policy: "poly" power: 0.5', tmp_path).rate.at(5))
 
 
+def test_a_schedule_that_ends_is_not_gone_beyond(tmp_path: Path) -> None:
+    solver = solver_of('lr_policy: "poly" power: 0.5', tmp_path)
+    with pytest.raises(mx.TigonError) as raised:
+        solver.fit(DATA, max_iter=5)
+    wanted = "Solver.fit: max_iter: lr_policy 'poly' ends at 4; given 5"
+    assert str(raised.value) == wanted
+    with pytest.raises(mx.TigonError, match="max_iter: expected a number of iterations; given -1"):
+        solver.fit(DATA, max_iter=-1)
+
+
 def test_training_is_tested_displayed_kept_and_continued(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,9 +102,10 @@ class Message:
         self._values = self._places = _NOTHING
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        field = self.of_type.by_name[name]
+        # A copy in the making has nothing of its own yet.
+        field = None if name in Message.__slots__ else self.of_type.by_name.get(name)
+        if field is None:
+            raise AttributeError(f"a message has no field '{name}'")
         if name in self._values:
             value = self._values[name]
             return _flat(value) if field.is_repeated else value
