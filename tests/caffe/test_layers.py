@@ -135,6 +135,7 @@ CASES = [
     plain("Reshape", "reshape_param { shape { dim: 2 dim: 2 } axis: 1 num_axes: 1 }", (2, 4, 3)),
     plain("Reshape", "reshape_param { shape { dim: 5 dim: 6 } axis: -3 num_axes: 2 }", IMAGE),
     plain("Reshape", "reshape_param { shape { dim: 1 } axis: 1 num_axes: 0 }", (2, 4)),
+    plain("Reshape", "reshape_param { shape { } }", (1, 1)),
     plain("Tile", "tile_param { axis: 1 tiles: 3 }"),
     Case("BatchReindex", "", [(4, 2, 3), (6,)], (NORMAL, 4)),
     Case("Parameter", "parameter_param { shape { dim: 2 dim: 3 } }", []),

@@ -131,7 +131,7 @@ def reshape(layer: Layer) -> Sequence[Blob]:
     code = [*([0] if stays else wanted[:1]), *wanted[1:]]
     if -1 in dims and last == len(shape):
         code[first + dims.index(-1)] = -1
-    return [Blob(sym.Reshape(symbol, shape=tuple(code), name=layer.name), tuple(wanted))]
+    return [Blob(sym.Reshape(symbol, shape=tuple(code) or (1,), name=layer.name), tuple(wanted))]
 
 
 @layer("Tile", "`tile`", param="tile_param")
