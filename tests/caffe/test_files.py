@@ -15,6 +15,7 @@ from tests.caffe.semantics import FORWARD
 from tigon import autograd, nd
 from tigon.contrib import caffe
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.layers import RECORDS, REFUSED
 from tigon.contrib.caffe.upgrade import LAYER, OLDEST, TYPES
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
@@ -93,6 +94,10 @@ def test_generations_mean_the_same(
 def test_words_of_old_generations_are_those_of_the_tables() -> None:
     words = SCHEMA["V1LayerParameter"].by_name["type"].kind.numbers
     assert set(TYPES) == set(words) - {"NONE"}
+    known = RECORDS.keys() | REFUSED
+    assert known.issuperset(TYPES.values()) and known.issuperset(
+        kind for kind, *_ in OLDEST.values()
+    )
     oldest = SCHEMA["V0LayerParameter"].by_name
     for _, param, renamed in OLDEST.values():
         for word in renamed.split():

@@ -106,7 +106,7 @@ class Assembly:
                 f"expected a bottom of {least} or more axes; given shape {shape}",
                 "bottom",
             )
-        found = record.rule(layer)
+        found = _named(layer, record.rule(layer))
         for name in message.bottom:
             self.unread.pop(name, None)
         names = tops or ([message.name] if is_silent else [])
@@ -176,6 +176,18 @@ class Assembly:
         return (
             self.losses[0] if len(self.losses) == 1 else sym.add_n(*self.losses, name="objective")
         )
+
+
+def _named(layer: Layer, found: Sequence[Blob]) -> list[Blob]:
+    """Tops whose nodes are called after the layer, but for those that are bottoms."""
+    named = []
+    for place, (symbol, shape) in enumerate(found):
+        name = layer.name if len(found) == 1 else f"{layer.name}_{place}"
+        passes = any(symbol is bottom.symbol for bottom in layer.bottoms)
+        if not passes and layer.bottoms and symbol.name != name:
+            symbol = sym.identity(symbol, name=name)
+        named.append(Blob(symbol, shape))
+    return named
 
 
 def _record_of(message: Message) -> Record:
