@@ -310,7 +310,7 @@ def reshape(layer: Any, bottoms: Arrays, blobs: Arrays) -> list[np.ndarray]:
     first = param.axis if param.axis >= 0 else x.ndim + 1 + param.axis
     last = x.ndim if param.num_axes == -1 else first + param.num_axes
     inner = [d or x.shape[first + place] for place, d in enumerate(param.shape.dim)]
-    return [x.reshape(*x.shape[:first], *inner, *x.shape[last:])]
+    return [x.reshape((*x.shape[:first], *inner, *x.shape[last:]))]
 
 
 @forward("Tile")

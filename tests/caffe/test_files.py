@@ -3,6 +3,7 @@ fit."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.caffe.semantics import FORWARD
 from tigon import autograd, nd
 from tigon.contrib import caffe
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.layers import RECORDS, REFUSED
 from tigon.contrib.caffe.upgrade import LAYER, OLDEST, TYPES
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
@@ -86,11 +88,16 @@ def test_generations_mean_the_same(
         (3, 0),
     ]
     assert net.input_shapes == {"data": (2, 3, 6, 6)} and net.output_names == ["prob"]
+    assert (copy.deepcopy(net)(nd.array(x)).asnumpy() == net(nd.array(x)).asnumpy()).all()
 
 
 def test_words_of_old_generations_are_those_of_the_tables() -> None:
     words = SCHEMA["V1LayerParameter"].by_name["type"].kind.numbers
     assert set(TYPES) == set(words) - {"NONE"}
+    known = RECORDS.keys() | REFUSED
+    assert known.issuperset(TYPES.values()) and known.issuperset(
+        kind for kind, *_ in OLDEST.values()
+    )
     oldest = SCHEMA["V0LayerParameter"].by_name
     for _, param, renamed in OLDEST.values():
         for word in renamed.split():
@@ -229,6 +236,21 @@ def test_a_pair_at_no_distance_has_a_gradient(tmp_path: Path) -> None:
     np.testing.assert_allclose(given[0].grad.asnumpy(), wanted, rtol=1e-5, atol=1e-8)
 
 
+SLOPE = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+layer { name: "slope" type: "PReLU" bottom: "x" top: "x" prelu_param { channel_shared: true } }
+"""
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1, 1)])
+def test_single_numbers_have_any_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = written(tmp_path, "caffemodel", caffemodel({"slope": [np.full(shape, 0.5, "f")]}))
+    net = caffe.load_net(written(tmp_path, "net", SLOPE), model)
+    assert net(nd.array([[-2, 3]])).asnumpy().tolist() == [[-1, 3]]
+    model = written(tmp_path, "caffemodel", caffemodel({"slope": [np.ones((1, 2), "f")]}))
+    with pytest.raises(mx.TigonError, match=r"expected shape \(1,\); given \(1, 2\)"):
+        net.load_caffemodel(model)
+
+
 DATA = """
 layer { name: "mnist" type: "TYPE" top: "data" top: "label" SETTINGS }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
@@ -344,3 +366,53 @@ def test_what_a_model_lacks_is_filled_where_allowed(tmp_path: Path) -> None:
     net = caffe.load_net(written(tmp_path, "net", NEW), model, allow_missing=True)
     assert (net.params["conv_weight"].data().asnumpy() == ARRAYS["conv"][0]).all()
     assert (net.params["ip_weight"].data().asnumpy() == 0).all()
+
+
+OLD_DATA = """layers { name: "d" type: IMAGE_DATA top: "x" top: "y"
+  image_data_param { source: "list" batch_size: 3 scale: 0.5 mean_file: "mean" crop_size: 7
+                     mirror: true } transform_param { scale: 0.25 } }
+layers { layer { name: "z" type: "data" source: "db" batchsize: 2 cropsize: 5 meanfile: "other" }
+  top: "z" }
+layers { name: "j" type: SILENCE bottom: "y" }
+layers { name: "p" type: POWER bottom: "x" top: "p" }
+layers { name: "q" type: POWER bottom: "z" top: "q" }
+"""
+
+
+def test_what_data_layers_said_of_images_once(tmp_path: Path) -> None:
+    net = caffe.load_net(written(tmp_path, "net", OLD_DATA), shapes={"z": (2, 3, 5, 5)})
+    assert net.input_shapes == {"x": (3, 3, 7, 7), "z": (2, 3, 5, 5)}
+    first, second = (layer.transform_param for layer in net.layer_messages[:2])
+    assert (first.scale, first.mean_file, first.crop_size, first.mirror) == (0.25, "mean", 7, True)
+    assert (second.scale, second.mean_file, second.crop_size) == (1, "other", 5)
+    assert net.layer_messages[1].data_param.batch_size == 2
+    assert repr(net) == "CaffeNet(x, z -> p, q)"
+
+
+def test_networks_may_be_long_and_wide(tmp_path: Path) -> None:
+    tops = " ".join(f'top: "t{number}"' for number in range(2000))
+    text = INPUT + f'layer {{ name: "s" type: "Split" bottom: "data" {tops} }}'
+    text += f'layer {{ name: "c" type: "Concat" {tops.replace("top", "bottom")} top: "x" }}'
+    text += 'layer { name: "x" type: "ReLU" bottom: "x" top: "x" }\n' * 2000
+    net = caffe.load_net(written(tmp_path, "net", text))
+    assert net.output_shapes == {"x": (2, 6000, 6, 6)} and net.input_names == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"phase": "deploy"}, "load_net: phase: expected 'train' or 'test'; given 'deploy'"),
+        ({"stages": "one"}, "load_net: stages: expected several; given 'one'"),
+        ({"shapes": {"x": (1, 2)}}, "net: shapes: 'x' is no input; the inputs are data"),
+        (
+            {"shapes": {"data": (1, 3, 0, 2)}},
+            "net: line 1, column 36: layer[0].top: layer 'data' (Input): top 'data': expected a "
+            "shape of positive extents; given (1, 3, 0, 2)",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit(given: dict, wanted: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "net", NEW)
+    with pytest.raises(mx.TigonError) as raised:
+        caffe.load_net(path, **given)
+    assert str(raised.value).replace(str(path), "net") == wanted

@@ -13,6 +13,7 @@ from tests.caffe.hostile import run
 from tests.readers.encode import content, varint
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.net import Assembly, State
+from tigon.contrib.caffe.weights import array_of_blob
 from tigon.readers.text import read_text
 from tigon.readers.wire import read_wire
 
@@ -36,13 +37,21 @@ def test_arrays_of_a_model_take_no_memory_of_their_own() -> None:
     assert peak < 100_000
 
 
+def test_many_empty_messages_take_little() -> None:
+    """Two bytes of a file each, and the least that they can be here."""
+    for read, given in ((read_wire, b"\x12\x00" * 20_000), (read_text, "layers{}" * 20_000)):
+        tracemalloc.start()
+        assert len(read(given, NET, "model").layers) == 20_000  # type: ignore[operator]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20_000 * 200
+
+
 def test_sizes_that_are_only_said_take_nothing() -> None:
     """Extents of a blob, and of layers, are numbers until arrays are made."""
     shape = content(7, content(1, varint(2**62) * 8))
     model = content(100, content(1, b"big") + content(7, shape + content(5, bytes(8))))
     blob = read_wire(model, NET, "model").layer[0].blobs[0]
-    from tigon.contrib.caffe.weights import array_of_blob
-
     with pytest.raises(
         mx.TigonError, match=r"^model: at byte \d+: layer\[0\].blobs\[0\].data: exp"
     ):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import tigon as mx
 from tests.caffe.semantics import FORWARD
 from tigon import autograd, nd
 from tigon.contrib import caffe
@@ -135,6 +136,7 @@ CASES = [
     plain("Reshape", "reshape_param { shape { dim: 2 dim: 2 } axis: 1 num_axes: 1 }", (2, 4, 3)),
     plain("Reshape", "reshape_param { shape { dim: 5 dim: 6 } axis: -3 num_axes: 2 }", IMAGE),
     plain("Reshape", "reshape_param { shape { dim: 1 } axis: 1 num_axes: 0 }", (2, 4)),
+    plain("Reshape", "reshape_param { shape { } }", (1, 1)),
     plain("Tile", "tile_param { axis: 1 tiles: 3 }"),
     Case("BatchReindex", "", [(4, 2, 3), (6,)], (NORMAL, 4)),
     Case("Parameter", "parameter_param { shape { dim: 2 dim: 3 } }", []),
@@ -161,7 +163,7 @@ CASES = [
     loss("HingeLoss", "", (4, 3), (4,), filled=(NORMAL, 3)),
     loss("HingeLoss", "hinge_loss_param { norm: L2 }", (4, 3, 1), (4, 1), filled=(NORMAL, 3)),
     loss("ContrastiveLoss", "contrastive_loss_param { margin: 2 legacy_version: true }", (6, 2),
-         (6, 2), (6,), filled=(NORMAL, NORMAL, 2)),
+         (6, 2), (6, 1), filled=(NORMAL, NORMAL, 2)),
     loss("MultinomialLogisticLoss", "", (4, 3), (4,), filled=(POSITIVE, 3)),
     Case("Accuracy", "", [(6, 3), (6,)], (NORMAL, 3), has_gradient=False),
     Case("Accuracy", "accuracy_param { top_k: 2 ignore_label: 1 }", [(2, 4, 5), (2, 5)], (3, 4),
@@ -219,6 +221,8 @@ def test_layers(number: int, tmp_path: Path) -> None:
         found = net(*given)
     found = found if isinstance(found, list) else [found]
     assert net.output_names == [f"t{i}" for i in range(case.tops)]
+    several = [f"own_{i}_output" for i in range(case.tops)] if case.tops > 1 else ["own_output"]
+    assert net.symbol.list_outputs() == (["b0"] * 3 if case.type == "Split" else several)
     for top, own, theirs in zip(net.output_names, found, wanted, strict=True):
         assert net.output_shapes[top] == theirs.shape
         np.testing.assert_allclose(own.asnumpy(), theirs.reshape(own.shape), rtol=1e-6, atol=1e-9)
@@ -247,6 +251,31 @@ def test_layers(number: int, tmp_path: Path) -> None:
 
 def as_list(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
+
+
+FIXED = {"axis: 0", "top_k: 3 out", "shape { dim: 2 dim: 3 }", "shape { }"}
+"""Settings under which the batch is no axis of its own, or is given."""
+
+
+def test_symbols_serve_other_batches(tmp_path: Path) -> None:
+    """One that was put together for a batch has the shapes of one for twice as many."""
+    for number, case in enumerate(CASES):
+        shapes = [
+            (2 * shape[0], *shape[1:]) if shape[0] == case.bottoms[0][0] else shape
+            for shape in case.bottoms
+        ]
+        symbols = []
+        for given in (case.bottoms, shapes):
+            path = tmp_path / f"{number}.prototxt"
+            path.write_text(text_of(case, given))
+            try:
+                symbols.append(caffe.load_net(path).symbol)
+            except mx.TigonError:
+                assert case.type == "Reshape", case
+        if any(fixed in case.settings for fixed in FIXED) or len(symbols) < 2:
+            continue
+        told = {f"b{i}": shape for i, shape in enumerate(shapes)}
+        assert symbols[0].infer_shape(**told)[1] == symbols[1].infer_shape(**told)[1], case
 
 
 def test_every_layer_has_a_case() -> None:

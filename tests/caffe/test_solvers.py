@@ -15,6 +15,9 @@ import tigon as mx
 from tests.caffe.models import blob, caffemodel, refusals
 from tigon import nd
 from tigon.contrib import caffe
+from tigon.contrib.caffe.feed import Transform
+from tigon.contrib.caffe.fields import SCHEMA
+from tigon.readers.text import read_text
 
 NET = """
 layer { name: "data" type: "HDF5Data" top: "x" top: "y" hdf5_data_param { batch_size: 4 } }
@@ -145,6 +148,17 @@ def test_rates_out_of_range_are_what_c_gives(tmp_path: Path) -> None:
     assert math.isnan(solver_of('lr_policy: "poly" power: 0.5', tmp_path).rate.at(5))
 
 
+def test_a_schedule_that_ends_is_not_gone_beyond(tmp_path: Path) -> None:
+    solver = solver_of('lr_policy: "poly" power: 0.5', tmp_path)
+    with pytest.raises(mx.TigonError) as raised:
+        solver.fit(DATA, max_iter=5)
+    wanted = "Solver.fit: max_iter: lr_policy 'poly' ends at 4; given 5"
+    assert str(raised.value) == wanted
+    with pytest.raises(mx.TigonError, match="max_iter: expected a number of iterations; given -1"):
+        solver.fit(DATA, max_iter=-1)
+    assert len(solver.fit(DATA, max_iter=4).losses) == 4
+
+
 def test_training_is_tested_displayed_kept_and_continued(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +203,19 @@ def test_data_come_as_batches_too(tmp_path: Path) -> None:
     assert solver_of("", tmp_path).fit(iterator, max_iter=2).losses == wanted[:2]
 
 
+LEARNED = """
+layer { name: "d" type: "HDF5Data" top: "x" hdf5_data_param { batch_size: 2 } }
+layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "p" bottom: "x" top: "loss" }
+"""
+
+
+def test_what_is_learned_alone_and_a_single_sample(tmp_path: Path) -> None:
+    solver = solver_of("", tmp_path, LEARNED)
+    solver.fit(np.array([[3.0]]), max_iter=400)
+    np.testing.assert_allclose(solver.net.params["p_weight"].data().asnumpy(), 3, rtol=1e-4)
+
+
 IMAGES = """
 layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 MEAN }
   transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP } }
@@ -224,6 +251,33 @@ def test_transforms_are_applied_to_raw_data(tmp_path: Path) -> None:
         solver_of("", tmp_path, net).fit((ramp, np.zeros((2, 1))), raw=True, max_iter=30).losses
     )
     assert len(set(losses)) > 3
+
+
+def test_what_transforms_make_of_images() -> None:
+    text = "mean_value: 1 mean_value: 2 scale: 0.5 crop_size: 2 mirror: true"
+    param = read_text(text, SCHEMA["TransformationParameter"], "net")
+    transform, draw = Transform(param, "train", str), np.random.default_rng(0)
+    images = np.arange(18.0).reshape(1, 2, 3, 3).repeat(400, axis=0)
+    found = transform(images, draw)
+    corners = found[:, :, 0].min(axis=2) * 2 + [1, 2]  # the left one, mirrored or not
+    assert transform.shape((2, 3, 3)) == (2, 2, 2) and found.dtype == np.float32
+    assert set(corners[:, 0]) == {0, 1, 3, 4} and (corners[:, 1] == corners[:, 0] + 9).all()
+    turned = (found[:, 0, 0, 0] > found[:, 0, 0, 1]).mean()
+    assert 0.4 < turned < 0.6
+    assert (Transform(param, "test", str)(images, draw)[:, 0].min(axis=(1, 2)) == -0.5).all()
+    for said, given, wanted in [
+        ("crop_size: 4", images, "crop_size: expected at most 3; given 4"),
+        ("crop_size: 1", images[0], "transform_param: expected images of 4 axes; given shape "
+         "(2, 3, 3)"),
+        ("mean_value: [1, 2, 3]", images, "mean: expected numbers for images of shape (2, 3, 3); "
+         "given (3, 1, 1)"),
+        ("mean_value: 1 mean_file: 'x'", images, "line 1, column 1: mean_value: expected one of "
+         "mean_file and mean_value; given both"),
+    ]:  # fmt: skip
+        with pytest.raises(mx.TigonError) as raised:
+            own = read_text(said, SCHEMA["TransformationParameter"], "net")
+            Transform(own, "train", str)(given, draw)
+        assert str(raised.value) == f"net: {wanted}"
 
 
 def test_weights_are_taken_over(tmp_path: Path) -> None:

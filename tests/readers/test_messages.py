@@ -118,6 +118,8 @@ def test_what_the_table_does_not_know_is_passed_over_on_the_wire() -> None:
 def test_no_field_hides_what_messages_have() -> None:
     own = {name for name in vars(Message) if not name.startswith("_")}
     assert own == RESERVED
+    with pytest.raises(AttributeError, match="a message has no field 'q'"):
+        _ = read_text("", ALL, "all").q
     with pytest.raises(mx.base.InternalError, match="M: within 1 is taken already"):
         Schema("message M\n  within 1 int32")
 

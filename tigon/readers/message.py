@@ -13,9 +13,11 @@ from tigon.readers.schema import Field, MessageType
 DEEPEST = 100
 """Messages within messages, as many levels as protocol buffers read."""
 
-MOST_MESSAGES = 1 << 20
-"""What a file may hold at most. An empty message takes two bytes there and a hundred times as many
-here."""
+MOST_MESSAGES = 1 << 18
+"""What a file may hold at most. An empty message takes two bytes there and some hundred here."""
+
+_NOTHING: dict[str, Any] = {}
+"""The fields of messages that have none."""
 
 
 class Source:
@@ -97,13 +99,13 @@ class Message:
         self.as_field = inside
         """The name of the field that it is the value of."""
         self.as_item = index
-        self._values: dict[str, Any] = {}
-        self._places: dict[str, Any] = {}
+        self._values = self._places = _NOTHING
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        field = self.of_type.by_name[name]
+        # A copy in the making has nothing of its own yet.
+        field = None if name in Message.__slots__ else self.of_type.by_name.get(name)
+        if field is None:
+            raise AttributeError(f"a message has no field '{name}'")
         if name in self._values:
             value = self._values[name]
             return _flat(value) if field.is_repeated else value
@@ -127,11 +129,14 @@ class Message:
         parts = self._values.get(name, [])
         if len(parts) == 1 and isinstance(parts[0], np.ndarray):
             return parts[0].astype(dtype, copy=False)
-        arrays = [np.atleast_1d(np.asarray(part, dtype)) for part in parts]
-        return np.concatenate(arrays) if arrays else np.zeros(0, dtype)
+        if not any(isinstance(part, np.ndarray) for part in parts):
+            return np.asarray(parts, dtype)
+        return np.concatenate([np.atleast_1d(np.asarray(part, dtype)) for part in parts])
 
     def put(self, field: Field, value: Any, place: int) -> None:
         """Add what a reader has found; a field that is not repeated takes the last value."""
+        if self._values is _NOTHING:
+            self._values, self._places = {}, {}
         if field.is_repeated:
             self._values.setdefault(field.name, []).append(value)
             self._places.setdefault(field.name, place)

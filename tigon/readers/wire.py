@@ -166,8 +166,10 @@ class _Reader:
             wanted, size = (FOUR_BYTES, 4) if field.kind == "float" else (EIGHT_BYTES, 8)
             self._expect(wanted, form, place)
             (number,) = struct.unpack("<f" if size == 4 else "<d", self._take(size))
-            # The shortest decimal that is this float: 0.01 is 0.01, as it is in text.
-            return float(str(np.float32(number))) if size == 4 else number
+            if size == 8 or field.is_repeated:
+                return number
+            # The shortest decimal that is this float: a rate of 0.01 is 0.01, as it is in text.
+            return float(str(np.float32(number)))
         if field.kind in ("string", "bytes"):
             self._expect(LENGTH, form, place)
             size = self._varint()

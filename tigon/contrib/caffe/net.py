@@ -67,11 +67,10 @@ class Assembly:
     ) -> None:
         self.network = Network(shapes or {}, net.in_file.name)
         self.blobs: dict[str, Blob] = {}
-        self.outputs: list[str] = []
+        self.unread: dict[str, None] = {}  # tops, in the order in which they were made
         self.losses: list[Any] = []
-        self.data_layers: list[Message] = []
         self.layers: list[Message] = []
-        self._names: set[str] = set()
+        self._named: dict[str, int] = {}
         with NameManager():
             for message in layers_of(net):
                 if state.includes(message):
@@ -83,9 +82,9 @@ class Assembly:
                 f"shapes: '{top}' is no input; the inputs are {', '.join(self.network.inputs)}",
             )
         net.check(self.blobs, f"expected layers in phase {state.phase}; none is there")
-        net.check(self.outputs, "expected a top that no layer reads; every one is read")
-        if len(self.outputs) > len(self.network.inputs.keys() & self.outputs):
-            self.outputs = [top for top in self.outputs if not self._is_input(top)]
+        net.check(self.unread, "expected a top that no layer reads; every one is read")
+        made = [top for top in self.unread if not self._is_input(top)]
+        self.outputs = made or list(self.unread)
 
     def _is_input(self, top: str) -> bool:
         given = self.network.inputs.get(top)
@@ -107,10 +106,9 @@ class Assembly:
                 f"expected a bottom of {least} or more axes; given shape {shape}",
                 "bottom",
             )
-        found = record.rule(layer)
+        found = _named(layer, record.rule(layer))
         for name in message.bottom:
-            if name in self.outputs:
-                self.outputs.remove(name)
+            self.unread.pop(name, None)
         names = tops or ([message.name] if is_silent else [])
         for place, (top, blob) in enumerate(zip(names, found, strict=True)):
             in_place = message.bottom[place : place + 1] == [top]
@@ -120,19 +118,17 @@ class Assembly:
                 "top",
             )
             self.blobs[top] = blob
-            self.outputs.append(top)
+            self.unread[top] = None
         self._weigh(layer, found)
-        if record.bottoms == (0, 0) and record.type != "Parameter":
-            self.data_layers.append(message)
 
     def _name(self, message: Message) -> str:
         """That of the layer; several of one name are told apart."""
-        name = base = message.name or message.type.lower()
-        number = 1
-        while name in self._names:
+        base = message.name or message.type.lower()
+        number = self._named.get(base, 0) + 1
+        while (name := base if number == 1 else f"{base}_{number}") in self._named:
             number += 1
-            name = f"{base}_{number}"
-        self._names.add(name)
+        self._named[base] = number
+        self._named.setdefault(name, 1)
         return name
 
     def _bottoms(self, message: Message) -> list[Blob]:
@@ -180,6 +176,18 @@ class Assembly:
         return (
             self.losses[0] if len(self.losses) == 1 else sym.add_n(*self.losses, name="objective")
         )
+
+
+def _named(layer: Layer, found: Sequence[Blob]) -> list[Blob]:
+    """Tops whose nodes are called after the layer, but for those that are bottoms."""
+    named = []
+    for place, (symbol, shape) in enumerate(found):
+        name = layer.name if len(found) == 1 else f"{layer.name}_{place}"
+        passes = any(symbol is bottom.symbol for bottom in layer.bottoms)
+        if not passes and layer.bottoms and symbol.name != name:
+            symbol = sym.identity(symbol, name=name)
+        named.append(Blob(symbol, shape))
+    return named
 
 
 def _record_of(message: Message) -> Record:
@@ -238,6 +246,9 @@ class CaffeNet(SymbolBlock):
         self.output_names = list(assembly.outputs)
         self.output_shapes = {top: assembly.blobs[top].shape for top in assembly.outputs}
         self.layer_messages = list(assembly.layers)
+
+    def __repr__(self) -> str:
+        return f"CaffeNet({', '.join(self.input_names)} -> {', '.join(self.output_names)})"
 
     def load_caffemodel(
         self, caffemodel: AnyPath, ctx: Any = None, allow_missing: bool = False

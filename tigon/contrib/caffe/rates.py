@@ -38,6 +38,11 @@ class CaffeRate(LRScheduler):
     0.25
     """
 
+    gamma: np.float64
+    power: np.float64
+    stepsize: int
+    max_iter: int
+
     def __init__(
         self,
         policy: str,

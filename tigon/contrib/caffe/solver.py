@@ -158,14 +158,14 @@ class Solver:
         given = getattr(self.message, field)
         return given if field.endswith("param") else read_net(self.find(given, field))
 
-    def find(self, name: str, field: str = "net") -> str:
+    def find(self, name: str, field: str) -> str:
         """A file that the solver names: from the present folder, or from that of the solver or one
         around it, as Caffe's examples name theirs from the root."""
         folder = Path(self.source).resolve().parent
         places = [Path(name), *(around / name for around in (folder, *folder.parents))]
         places.append(folder / Path(name).name)
         for place in places:
-            if "\0" not in name and place.is_file():
+            if os.path.isfile(place):
                 return os.fspath(place)
         self.message.fail(
             f"'{name:.200}' is not there, nor beside the solver or in a folder around it; give the "
@@ -229,6 +229,11 @@ class Solver:
             isinstance(stop, int) and stop >= 0,
             "Solver.fit",
             f"max_iter: expected a number of iterations; given {stop!r:.80}",
+        )
+        check(
+            self.rate.policy != "poly" or stop <= self.message.max_iter,
+            "Solver.fit",
+            f"max_iter: lr_policy 'poly' ends at {self.message.max_iter}; given {stop}",
         )
         if self._run is None:
             self._run = _Run(self, data, raw, weights, ctx)

@@ -113,7 +113,7 @@ def _from_v1(message: Message) -> Message:
 
 def _from_v0(outer: Message, inner: Message) -> Message:
     given = outer.all_values()
-    values = {
+    values: dict[str, Any] = {
         name: given[name] for name in ("bottom", "top", "include", "exclude") if name in given
     }
     values |= {name: v for name, v in inner.all_values().items() if name in ("name", "blobs")}

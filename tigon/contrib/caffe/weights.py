@@ -84,9 +84,9 @@ def arrays_for(network: Network, content: bytes, name: str) -> Mapping[str, Any]
         targets.setdefault(layer, names)  # of several layers of one name, the first
     found: dict[str, Any] = {}
     for layer, blobs in read_layers(content, name):
-        names = targets.get(layer)
-        if names is None:
+        if layer not in targets:
             continue
+        names = targets[layer]
         blobs[0].check(
             len(names) == len(blobs),
             f"layer '{layer}': expected {len(names)} blobs ({', '.join(names) or 'none'}); "

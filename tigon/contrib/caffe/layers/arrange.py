@@ -25,8 +25,6 @@ def join(layer: Layer) -> Sequence[Blob]:
     shape = layer.bottoms[0].shape
     axis = _axis_or_dim(layer, "concat_dim")
     layer.same_shapes(axis)
-    if len(layer.bottoms) == 1:
-        return layer.bottoms
     total = sum(bottom.shape[axis] for bottom in layer.bottoms)
     symbols = [bottom.symbol for bottom in layer.bottoms]
     joined = sym.Concat(*symbols, dim=axis, name=layer.name)
@@ -127,11 +125,11 @@ def reshape(layer: Layer) -> Sequence[Blob]:
         "shape",
     )
     # The batch is copied where it stays, so that it may be another one.
-    stays = bool(wanted) and wanted[0] == shape[0] and (first > 0 or dims[:1] == [0])
+    stays = first > 0 or dims[:1] == [0]
     code = [*([0] if stays else wanted[:1]), *wanted[1:]]
     if -1 in dims and last == len(shape):
         code[first + dims.index(-1)] = -1
-    return [Blob(sym.Reshape(symbol, shape=tuple(code), name=layer.name), tuple(wanted))]
+    return [Blob(sym.Reshape(symbol, shape=tuple(code) or (1,), name=layer.name), tuple(wanted))]
 
 
 @layer("Tile", "`tile`", param="tile_param")

@@ -106,13 +106,14 @@ class Layer:
                 a == b or axis in axes
                 for axis, (a, b) in enumerate(zip(bottom.shape, first, strict=True))
             )
-            self.check(
-                agree,
-                f"expected bottoms of one shape{' but for axis ' if axes else ''}"
-                f"{', '.join(map(str, axes))}; '{self.message.bottom[0]}' has {first}, "
-                f"'{self.message.bottom[number]}' {bottom.shape}",
-                "bottom",
-            )
+            if not agree:
+                names = self.message.bottom
+                but = f" but for axis {', '.join(map(str, axes))}" if axes else ""
+                self.fail(
+                    f"expected bottoms of one shape{but}; '{names[0]}' has {first}, "
+                    f"'{names[number]}' {bottom.shape}",
+                    "bottom",
+                )
 
     def array(self, role: str, shape: Shape, filler: Message | float = 0.0) -> Any:
         """The symbol of what the layer learns as its next blob: shared with an earlier layer where
