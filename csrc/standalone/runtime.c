@@ -908,10 +908,9 @@ static bool run_part(model_instance* own, Part* part, void* const* inputs, void*
 
 // ----------------------------------------------------------------------------- weights' digest
 
-static uint64_t finished(uint64_t z) { return (uint64_t)mixed(z); }
-
-// Two sums over all words, each mixed with its place: near as fast as memory is read, and any
-// change shows. The last word is filled up with zeros.
+// A sum over all words, each mixed with its place, and the sum of all sums on the way: as fast as
+// memory is read, and it tells files apart that are not made to deceive. The last word is filled up
+// with zeros.
 static void digest(const unsigned char* content, size_t bytes, uint64_t* low, uint64_t* high) {
   uint64_t a = bytes, b = 0, place = 0x9E3779B97F4A7C15u;
   for (size_t i = 0; i < bytes; i += 8, place += 0x9E3779B97F4A7C15u) {
@@ -920,9 +919,9 @@ static void digest(const unsigned char* content, size_t bytes, uint64_t* low, ui
       __builtin_memcpy(&word, content + i, 8);
     else
       for (size_t n = 0; n < bytes - i; ++n) word |= (uint64_t)content[i + n] << 8 * n;
-    uint64_t z = finished(word ^ place);
-    a += z;
-    b += z * (place | 1);
+    uint64_t z = (word ^ place) * 0xBF58476D1CE4E5B9u;
+    a += z ^ z >> 32;
+    b += a;
   }
   *low = a;
   *high = b;

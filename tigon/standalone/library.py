@@ -58,7 +58,7 @@ class System(Frozen):
     tables in memory, and the file."""
 
     suffix: str
-    code_place: Callable[[bytes], int]
+    code_place: Callable[[int], int]
     write: Callable[[str, bytes, bytes, Mapping[str, int]], bytes]
 
 
@@ -367,7 +367,7 @@ class _Library:
 
         size = -(-len(content(0, 0)) // 64) * 64
         inside = b"" if self.apart else data
-        distance = SYSTEMS[self._system].code_place(bytes(size) + inside)
+        distance = SYSTEMS[self._system].code_place(size + len(inside))
         whole = content(distance, size).ljust(size, b"\0") + inside
         first = linked[0].places
         at = first["model_distance"]

@@ -165,7 +165,7 @@ def read_program(lowered: LoweredGraph, code: LevelCode, opened: Open | None = N
             not isinstance(nest.nest, Extern),
             "export_native",
             f"{told(kernel.name, kernel.name)} calls '{getattr(nest.nest, 'routine', '')}', a "
-            "routine of the runtime that exported libraries do not have; compute it before or after",
+            "routine that exported libraries do not have; compute it before or after",
         )
         return Launch(kernel.name, buffers, _choices(nest, code, opened))
 
@@ -226,7 +226,7 @@ def _choices(nest: LoweredNest, code: LevelCode, opened: Open | None) -> tuple[C
 
 # ------------------------------------------------------------------------- for sizes that are open
 
-PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 4096, 65536)
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 1024, 4096, 65536)
 """Sizes at which is asked how a launch would be run."""
 
 MOST_CHOICES = 8
@@ -262,12 +262,11 @@ def _ranges(nest: AnyNest, code: LevelCode, opened: Open) -> list[tuple[int, int
 
     def rounding(size: int) -> Any:
         if size not in known:
-            with opened.extents.supposed((size,)):
-                known[size] = code.backend.formulas(nest, opened.extents, (size,)).rounding
+            known[size] = code.backend.rounding(nest, opened.extents, (size,))
         return known[size]
 
     ranges, low = [], PROBES[0]
-    for before, after in pairwise(PROBES):
+    for before, after in pairwise(PROBES[::3]):
         if rounding(before) == rounding(after):
             continue
         while after - before > 1:
