@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tigon as mx
 from tests.standalone import foreign
 from tests.standalone.foreign import ForeignError, Library
 from tigon import TigonError, nd
+from tigon.backends.llvm.target import LEVELS, architecture, host_level
 from tigon.gluon import nn
 
 
@@ -58,6 +60,18 @@ def test_nothing_is_needed(path: Path) -> None:
     assert "NEEDED" not in described and "RELA" not in described
     assert " UND " not in described.replace(
         "0: 0000000000000000     0 NOTYPE  LOCAL  DEFAULT  UND", ""
+    )
+
+
+@pytest.mark.skipif(
+    find_spec("ziglang") is not None or architecture() == "aarch64", reason="it is compiled"
+)
+def test_another_architecture_wants_a_compiler(net: Any, folder: Path) -> None:
+    with pytest.raises(TigonError) as caught:
+        net.export_native(folder / "arm", target="aarch64")
+    assert str(caught.value) == (
+        "export_native: the runtime for aarch64 is compiled where it is first needed; pip install "
+        "tigon[export], which brings a compiler for it (ziglang)"
     )
 
 
@@ -171,8 +185,6 @@ def test_levels_are_chosen_by_the_processor(net: Any, folder: Path) -> None:
 
 def net_levels() -> list[str]:
     """Those that this machine runs."""
-    from tigon.backends.llvm.target import LEVELS, architecture, host_level
-
     names = [name for name in LEVELS if name.startswith(architecture())]
     return names[: names.index(host_level()) + 1]
 
@@ -314,7 +326,7 @@ REFUSALS = {
     ),
     "a level of nothing": (
         lambda net, folder: net.export_native(folder / "m", target="x86-64-v9"),
-        "export_native: target: expected 'native', 'all' or levels among ",
+        "export_native: target: expected 'native', 'all' or levels of one architecture among ",
     ),
     "weights elsewhere": (
         lambda net, folder: net.export_native(folder / "m", weights="beside"),

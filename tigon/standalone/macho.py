@@ -16,11 +16,13 @@ _SYSTEM = "/usr/lib/libSystem.B.dylib"
 """dyld wants each library to name one; nothing of it is used."""
 
 
-def dynamic_library(name: str, tables: bytes, code: bytes, functions: Mapping[str, int]) -> bytes:
+def dynamic_library(
+    architecture: str, name: str, tables: bytes, code: bytes, functions: Mapping[str, int]
+) -> bytes:
     """The file. `functions`: places in `code` by name. Code lies `code_place(...)` bytes after
     tables in memory.
 
-    >>> dynamic_library("m.dylib", b"t" * 8, b"\\xc3", {"m_run": 0})[:4].hex()
+    >>> dynamic_library("x86-64", "m.dylib", b"t" * 8, b"\\xc3", {"m_run": 0})[:4].hex()
     'cffaedfe'
     """
     tables_at = _PAGE

@@ -14,11 +14,13 @@ _ANYWHERE = 0x160  # may lie at any address of 64 bits; data does not run
 _CONSOLE = 3
 
 
-def dynamic_library(name: str, tables: bytes, code: bytes, functions: Mapping[str, int]) -> bytes:
+def dynamic_library(
+    architecture: str, name: str, tables: bytes, code: bytes, functions: Mapping[str, int]
+) -> bytes:
     """The file. `functions`: places in `code` by name. Code lies `code_place(...)` bytes after
     tables in memory.
 
-    >>> dynamic_library("m.dll", b"t" * 8, b"\\xc3", {"m_run": 0})[:2]
+    >>> dynamic_library("x86-64", "m.dll", b"t" * 8, b"\\xc3", {"m_run": 0})[:2]
     b'MZ'
     """
     tables_at = _PAGE
