@@ -4,7 +4,7 @@ code of one level of the processor."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise, product
 from typing import Any
 
 from tigon import _native
@@ -229,7 +229,12 @@ def _choices(nest: LoweredNest, code: LevelCode, opened: Open | None) -> tuple[C
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 1024, 4096, 65536)
 """Sizes at which is asked how a launch would be run."""
 
-MOST_CHOICES = 8
+COARSE = (1, 4, 5, 7, 8, 16, 17, 64, 1024)
+"""The same of each extent, where there are several."""
+
+MOST_SIZES = 10_000
+
+MOST_CHOICES = 32
 """Ways to run one launch."""
 
 
@@ -237,8 +242,9 @@ def _open_choices(nest: AnyNest, code: LevelCode, opened: Open) -> tuple[Choice,
     """The ways to run a launch: one for each range of sizes in which results round alike, and more
     where what one stands on does not hold for all of them. The first is that of the likely size."""
     extents, likely = opened.extents, opened.likely
-    if len(likely) > 1:
-        return _covering(nest, code, opened, [likely, (1,) * len(likely)], (), likely)
+    if len(likely) > 1:  # which ones round alike is not asked then
+        sizes = [*islice(product(COARSE, repeat=len(likely)), MOST_SIZES), likely]
+        return _covering(nest, code, opened, sizes, (), likely)
     (own,) = extents.unknown
     ranges = _ranges(nest, code, opened)
     ranges.sort(key=lambda both: not both[0] <= likely[0] <= both[1])
