@@ -1219,6 +1219,7 @@ static int32_t check_inputs(model_instance* own, const model_array* inputs, int6
         if (!turn && extent >= 0 && extents[extent] < 0 && array->shape[n] >= 1)
           extents[extent] = array->shape[n];
         if (turn) fits = array->shape[n] == value_of(shape[n], extents);
+        if (turn && extent >= 0 && extents[extent] < 1) fits = false;
       }
       if (!fits) {
         refuse_array(own, row, ": expected ");

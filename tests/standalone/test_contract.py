@@ -105,6 +105,10 @@ def test_what_does_not_fit_is_refused(path: Path) -> None:
         foreign.BAD_ARGUMENT,
         "data: expected float32 of shape (batch, 20); given float64 of shape (4, 20)",
     )
+    assert refused(instance, given(0)) == (
+        foreign.BAD_ARGUMENT,
+        "data: expected float32 of shape (batch, 20); given float32 of shape (0, 20)",
+    )
     assert refused(instance, given(9)) == (
         foreign.BAD_EXTENT,
         "extents: expected sizes below the largest; given batch = 9; create an instance with "
