@@ -310,6 +310,21 @@ def test_operators_that_fail_say_so(folder: Path) -> None:
     instance.close()
 
 
+def test_what_an_operator_notices_is_told(folder: Path) -> None:
+    loss = mx.jit(lambda x, y: nd.CTCLoss(x, y))
+    data, label = nd.zeros((2, 1, 4)), nd.array([[1, 1]])
+    loss.export_native(folder / "loss", data, label, extents=None)
+    instance = Library(folder / "loss.so").instance()
+    np.testing.assert_array_equal(
+        instance(data.asnumpy(), label.asnumpy())[0], loss(data, label).asnumpy()
+    )
+    said = instance.library.last_error(instance.handle).decode()
+    assert said.startswith("CTCLoss: expected labels that some alignment fits")
+    instance(data.asnumpy(), np.array([[1, 2]], "float32"))
+    assert instance.library.last_error(instance.handle) == b""
+    instance.close()
+
+
 def test_a_graph_of_symbols(folder: Path) -> None:
     x, w = mx.sym.var("x"), mx.sym.var("w")
     graph = mx.sym.FullyConnected(x, w, no_bias=True, num_hidden=4)

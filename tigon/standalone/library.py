@@ -17,6 +17,7 @@ from tigon.base import DType, TensorType, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.files import AnyPath, write_file
 from tigon.base.frozen import Frozen, replace
+from tigon.base.notices import texts
 from tigon.export import safetensors
 from tigon.ir import Graph
 from tigon.passes.pack_weights import pack_weights
@@ -323,6 +324,8 @@ class _Library:
         ]
         lists = [tables.rows(list_) for list_ in (inputs, outputs, extents, states, weights)]
         levels_at = tables.words([0] * (len(own) * len(T.LevelRow._fields)) + [len(own)])
+        notices = list(map(tables.text, texts()))
+        notices_at = tables.words(notices)
         low, high = digest(data) if self.apart else (0, 0)
 
         def content(distance: int, of_weights: int) -> bytes:
@@ -346,6 +349,8 @@ class _Library:
                 T.as_word(high),
                 spec.draws,
                 spec.updates,
+                len(notices),
+                notices_at,
             )
             return tables.content(model)
 
