@@ -123,10 +123,11 @@ def _least(runs: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> d
 
 
 def table(rows: list[Found]) -> list[str]:
-    lines = pages.head(
+    titles = (
         "network;library;weights;reading them;to the first result;memory grows by;plan;in Python;"
-        "library;ratio".split(";")
+        "library;ratio"
     )
+    lines = ["", *pages.head(titles.split(";"))]
     for row in rows:
         lines.append(
             pages.row(
