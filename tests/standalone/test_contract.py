@@ -30,8 +30,9 @@ def folder(tmp_path_factory: Any) -> Path:
 @pytest.fixture(scope="module")
 def net() -> Any:
     mx.random.seed(1)
-    net = nn.HybridSequential()
-    net.add(nn.Dense(64, activation="relu"), nn.Dense(10))
+    net = nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        net.add(nn.Dense(64, activation="relu"), nn.Dense(10))
     net.initialize(mx.init.Xavier())
     net.hybridize()
     net(nd.zeros((32, 20)))
@@ -80,8 +81,9 @@ def test_the_same_program_makes_the_same_bytes(path: Path, net: Any, folder: Pat
     again = (folder / "again.so").read_bytes()
     code = (
         "import tigon as mx; from tigon.gluon import nn; from tigon import nd\n"
-        "mx.random.seed(1); net = nn.HybridSequential()\n"
-        "net.add(nn.Dense(64, activation='relu'), nn.Dense(10))\n"
+        "mx.random.seed(1); net = nn.HybridSequential(prefix='net_')\n"
+        "with net.name_scope():\n"
+        "    net.add(nn.Dense(64, activation='relu'), nn.Dense(10))\n"
         "net.initialize(mx.init.Xavier()); net.hybridize(); net(nd.zeros((32, 20)))\n"
         f"net.export_native({str(folder / 'other')!r}, prefix='plain')"
     )

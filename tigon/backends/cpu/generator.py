@@ -35,7 +35,7 @@ from tigon.backends.llvm.text import Function
 from tigon.base import InternalError
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen, replace
-from tigon.loop.abstract import Number, abstract, numbers_of, open_numbers
+from tigon.loop.abstract import Number, abstract, numbers_of, open_numbers, pack
 from tigon.loop.expand import expand as expand_functions
 from tigon.loop.grammar import AnyNest, Apply, Contraction, Expr, Extern, Nest, walk
 from tigon.loop.map import Mapper
@@ -175,6 +175,10 @@ class Generator:
                 cut, points = [*vars(blocks).values()], count_points(nest, blocks)
             numbers = (*numbers, *(("<q", number) for number in cut))
             holds = found == structure.nest and as_nest(nest) is None
+        with extents.known(values):
+            holds = holds and pack(numbers) == launch.slots
+            holds = holds and int(points) == launch.points
+            holds = holds and int(scratch) == launch.scratch_bytes
         if not holds:
             raise InternalError("cpu: a schedule does not hold for the sizes it was made for")
         return Formulas(structure, numbers, points, scratch, launch.grain)
