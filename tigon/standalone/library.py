@@ -473,6 +473,7 @@ class _Library:
                 (one.name, self._shown(TensorType(one.shape, one.dtype))) for one in self.weights
             ],
             "weights_bytes": sum(one.memory.nbytes for one in (*self.weights, *spec.states)),
+            "library": f"{spec.name}{SYSTEMS[self._system].suffix}",
             "library_bytes": len(content),
             "file_bytes": None if file is None else len(file),
             "levels": [level.code.level for level in self.levels],
