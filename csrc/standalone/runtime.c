@@ -280,6 +280,7 @@ struct model_instance {
   void** outputs;
   int64_t key[2];
   int32_t workers;
+  int32_t notice;  // 1 more than the number of what a run has noticed; 0: nothing
   Text error;
   char message[kMessage];
 };
@@ -661,7 +662,7 @@ typedef struct Work {
   char* scratch;
   size_t scratch_bytes;
   int64_t size;
-  int32_t status;
+  int32_t status, notice;
   int64_t details[kDetails];
 } Work;
 
@@ -670,6 +671,8 @@ static void run_points(Work* work, int64_t begin, int64_t end, int32_t worker) {
   void* scratch = work->scratch + (size_t)worker * work->scratch_bytes;
   int32_t status = running->kernel(work->buffers, running->slots, scratch, begin, end);
   int32_t none = 0;
+  if (status >= kFirstNotice)
+    __atomic_store_n(&work->notice, status - kFirstNotice + 1, __ATOMIC_RELAXED);
   if (status == 0 || status >= kFirstNotice ||
       !__atomic_compare_exchange_n(&work->status, &none, status, false, __ATOMIC_ACQ_REL,
                                    __ATOMIC_RELAXED))
@@ -720,7 +723,7 @@ static void say_failure(Text* error, const Work* work) {
 static bool run_kernel(model_instance* own, const Word* launch, const Running* running,
                        void* const* buffers) {
   if (running->points <= 0) return true;
-  Work work = {running, buffers, own->memory + own->scratch_at, own->scratch_bytes, 0, 0, {0}};
+  Work work = {running, buffers, own->memory + own->scratch_at, own->scratch_bytes, 0, 0, 0, {0}};
   int64_t chunks = running->grain > 0 ? running->points / running->grain : 1;
   chunks = chunks < 1 ? 1 : chunks > kMostChunks ? kMostChunks : chunks;
   if (own->options.parallel_for && chunks > 1) {
@@ -730,6 +733,7 @@ static bool run_kernel(model_instance* own, const Word* launch, const Running* r
   } else {
     run_points(&work, 0, running->points, 0);
   }
+  if (work.notice) own->notice = work.notice;
   if (!work.status) return true;
   say(&own->error, text(launch[kLaunchName]));
   say(&own->error, ": ");
@@ -908,10 +912,9 @@ static bool run_part(model_instance* own, Part* part, void* const* inputs, void*
 
 // ----------------------------------------------------------------------------- weights' digest
 
-static uint64_t finished(uint64_t z) { return (uint64_t)mixed(z); }
-
-// Two sums over all words, each mixed with its place: near as fast as memory is read, and any
-// change shows. The last word is filled up with zeros.
+// A sum over all words, each mixed with its place, and the sum of all sums on the way: as fast as
+// memory is read, and it tells files apart that are not made to deceive. The last word is filled up
+// with zeros.
 static void digest(const unsigned char* content, size_t bytes, uint64_t* low, uint64_t* high) {
   uint64_t a = bytes, b = 0, place = 0x9E3779B97F4A7C15u;
   for (size_t i = 0; i < bytes; i += 8, place += 0x9E3779B97F4A7C15u) {
@@ -920,9 +923,9 @@ static void digest(const unsigned char* content, size_t bytes, uint64_t* low, ui
       __builtin_memcpy(&word, content + i, 8);
     else
       for (size_t n = 0; n < bytes - i; ++n) word |= (uint64_t)content[i + n] << 8 * n;
-    uint64_t z = finished(word ^ place);
-    a += z;
-    b += z * (place | 1);
+    uint64_t z = (word ^ place) * 0xBF58476D1CE4E5B9u;
+    a += z ^ z >> 32;
+    b += a;
   }
   *low = a;
   *high = b;
@@ -1220,6 +1223,7 @@ static int32_t check_inputs(model_instance* own, const model_array* inputs, int6
         if (!turn && extent >= 0 && extents[extent] < 0 && array->shape[n] >= 1)
           extents[extent] = array->shape[n];
         if (turn) fits = array->shape[n] == value_of(shape[n], extents);
+        if (turn && extent >= 0 && extents[extent] < 1) fits = false;
       }
       if (!fits) {
         refuse_array(own, row, ": expected ");
@@ -1329,7 +1333,10 @@ static int32_t run(model_instance* own, const model_array* inputs, model_array* 
                       : target[0] == kToState ? own->states[number]
                                               : own->memory + own->later[number];
   }
+  own->notice = 0;
   if (!run_part(own, own->part, own->inputs, own->outputs)) return MODEL_FAILED;
+  if (own->notice > 0 && own->notice <= model[kModelNotices])
+    say(&own->error, text(at(model[kModelNoticesAt])[own->notice - 1]));
   target = at(way[kWayTargetsAt]);
   for (Word i = 0; i < way[kWayTargets]; ++i, target += 2) {
     if (target[0] != kToStateLater) continue;

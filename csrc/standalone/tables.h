@@ -33,6 +33,8 @@ enum Model {
   kModelDigestHigh,
   kModelDraws,    // random keys of a run
   kModelUpdates,  // the state that counts runs, or -1
+  kModelNotices,
+  kModelNoticesAt,  // texts, by number
   kModelSize
 };
 

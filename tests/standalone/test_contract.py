@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tigon as mx
 from tests.standalone import foreign
 from tests.standalone.foreign import ForeignError, Library
 from tigon import TigonError, nd
+from tigon.backends.llvm.target import LEVELS, architecture, host_level
 from tigon.gluon import nn
 
 
@@ -28,8 +30,9 @@ def folder(tmp_path_factory: Any) -> Path:
 @pytest.fixture(scope="module")
 def net() -> Any:
     mx.random.seed(1)
-    net = nn.HybridSequential()
-    net.add(nn.Dense(64, activation="relu"), nn.Dense(10))
+    net = nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        net.add(nn.Dense(64, activation="relu"), nn.Dense(10))
     net.initialize(mx.init.Xavier())
     net.hybridize()
     net(nd.zeros((32, 20)))
@@ -61,13 +64,26 @@ def test_nothing_is_needed(path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(
+    find_spec("ziglang") is not None or architecture() == "aarch64", reason="it is compiled"
+)
+def test_another_architecture_wants_a_compiler(net: Any, folder: Path) -> None:
+    with pytest.raises(TigonError) as caught:
+        net.export_native(folder / "arm", target="aarch64")
+    assert str(caught.value) == (
+        "export_native: the runtime for aarch64 is compiled where it is first needed; pip install "
+        "tigon[export], which brings a compiler for it (ziglang)"
+    )
+
+
 def test_the_same_program_makes_the_same_bytes(path: Path, net: Any, folder: Path) -> None:
     net.export_native(folder / "again", prefix="plain")
     again = (folder / "again.so").read_bytes()
     code = (
         "import tigon as mx; from tigon.gluon import nn; from tigon import nd\n"
-        "mx.random.seed(1); net = nn.HybridSequential()\n"
-        "net.add(nn.Dense(64, activation='relu'), nn.Dense(10))\n"
+        "mx.random.seed(1); net = nn.HybridSequential(prefix='net_')\n"
+        "with net.name_scope():\n"
+        "    net.add(nn.Dense(64, activation='relu'), nn.Dense(10))\n"
         "net.initialize(mx.init.Xavier()); net.hybridize(); net(nd.zeros((32, 20)))\n"
         f"net.export_native({str(folder / 'other')!r}, prefix='plain')"
     )
@@ -90,6 +106,10 @@ def test_what_does_not_fit_is_refused(path: Path) -> None:
     assert refused(instance, given().astype("float64")) == (
         foreign.BAD_ARGUMENT,
         "data: expected float32 of shape (batch, 20); given float64 of shape (4, 20)",
+    )
+    assert refused(instance, given(0)) == (
+        foreign.BAD_ARGUMENT,
+        "data: expected float32 of shape (batch, 20); given float32 of shape (0, 20)",
     )
     assert refused(instance, given(9)) == (
         foreign.BAD_EXTENT,
@@ -171,8 +191,6 @@ def test_levels_are_chosen_by_the_processor(net: Any, folder: Path) -> None:
 
 def net_levels() -> list[str]:
     """Those that this machine runs."""
-    from tigon.backends.llvm.target import LEVELS, architecture, host_level
-
     names = [name for name in LEVELS if name.startswith(architecture())]
     return names[: names.index(host_level()) + 1]
 
@@ -294,6 +312,21 @@ def test_operators_that_fail_say_so(folder: Path) -> None:
     instance.close()
 
 
+def test_what_an_operator_notices_is_told(folder: Path) -> None:
+    loss = mx.jit(lambda x, y: nd.CTCLoss(x, y))
+    data, label = nd.zeros((2, 1, 4)), nd.array([[1, 1]])
+    loss.export_native(folder / "loss", data, label, extents=None)
+    instance = Library(folder / "loss.so").instance()
+    np.testing.assert_array_equal(
+        instance(data.asnumpy(), label.asnumpy())[0], loss(data, label).asnumpy()
+    )
+    said = instance.library.last_error(instance.handle).decode()
+    assert said.startswith("CTCLoss: expected labels that some alignment fits")
+    instance(data.asnumpy(), np.array([[1, 2]], "float32"))
+    assert instance.library.last_error(instance.handle) == b""
+    instance.close()
+
+
 def test_a_graph_of_symbols(folder: Path) -> None:
     x, w = mx.sym.var("x"), mx.sym.var("w")
     graph = mx.sym.FullyConnected(x, w, no_bias=True, num_hidden=4)
@@ -314,7 +347,7 @@ REFUSALS = {
     ),
     "a level of nothing": (
         lambda net, folder: net.export_native(folder / "m", target="x86-64-v9"),
-        "export_native: target: expected 'native', 'all' or levels among ",
+        "export_native: target: expected 'native', 'all' or levels of one architecture among ",
     ),
     "weights elsewhere": (
         lambda net, folder: net.export_native(folder / "m", weights="beside"),

@@ -118,3 +118,19 @@ def test_libraries_for_other_systems(system: str, tmp_path: Path) -> None:
     assert done.stderr == (
         "allocate and release: expected functions; this library asks no system for memory\n"
     )
+
+
+def test_libraries_for_another_architecture(tmp_path: Path) -> None:
+    """Compiled by zig, run by an emulator; both are large, and asked for by who exports so."""
+    pytest.importorskip("ziglang")
+    emulated = pytest.importorskip("tests.standalone.emulated", exc_type=ImportError)
+    mx.random.seed(7)
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(8, 3, activation="tanh"), nn.MaxPool2D(2, 2), nn.Dense(10))
+    net.initialize(mx.init.Xavier())
+    x = nd.random.uniform(shape=(4, 1, 12, 12))
+    wanted = net(x).asnumpy()
+    files = net.export_native(tmp_path / "model", x, target="aarch64")
+    found = emulated.Emulated(Path(files[0]).read_bytes())
+    result = found.run(x.asnumpy(), np.zeros_like(wanted))
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=1e-6)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.standalone.foreign import EXTENT, INPUT, LEVEL, OUTPUT, WEIGHT, Library
+from tests.standalone.foreign import (
+    EXTENT,
+    INPUT,
+    LEVEL,
+    OUTPUT,
+    WEIGHT,
+    ForeignError,
+    Library,
+)
 from tigon import nd
 from tigon.gluon import nn, rnn
 
@@ -134,3 +142,48 @@ def test_what_a_library_says_of_itself(tmp_path: Path) -> None:
     assert [name for name, *_ in library.describe(EXTENT)] == ["batch"]
     assert len(library.describe(WEIGHT)) == 12
     assert len(library.describe(LEVEL)) == 1
+
+
+def test_several_open_extents(tmp_path: Path) -> None:
+    attend = mx.jit(lambda q, k: nd.batch_dot(nd.softmax(nd.batch_dot(q, k, transpose_b=True)), k))
+
+    def arrays(batch: int, queries: int, keys: int) -> list[Any]:
+        shapes = ((batch, queries, 16), (batch, keys, 16))
+        return [nd.random.uniform(-1, 1, shape=shape) for shape in shapes]
+
+    extents = {"data0": ("batch", "queries", None), "data1": ("batch", "keys", None)}
+    attend.export_native(tmp_path / "attend", *arrays(4, 9, 12), extents=extents)
+    library = Library(tmp_path / "attend.so")
+    assert [name for name, *_ in library.describe(EXTENT)] == ["batch", "queries", "keys"]
+    instance = library.instance(largest=[8, 64, 64])
+    for sizes in ((4, 9, 12), (1, 1, 1), (2, 5, 7), (8, 64, 64), (3, 1, 40), (5, 33, 2)):
+        given = arrays(*sizes)
+        (found,) = instance(*(each.asnumpy() for each in given))
+        np.testing.assert_allclose(found, attend(*given).asnumpy(), rtol=1e-5, atol=1e-6)
+    instance.close()
+
+
+def test_a_size_that_cannot_be_open_is_told(tmp_path: Path) -> None:
+    shaped = mx.jit(lambda x: x.reshape((8, 3, 2)) * 2)
+    with pytest.raises(mx.TigonError) as caught:
+        shaped.export_native(tmp_path / "net", nd.zeros((8, 6)))
+    assert str(caught.value) == (
+        "export_native: batch cannot be left open: reshape: cannot bring 6*batch elements of shape "
+        "(batch, 6) into shape (8, 3, 2); pass extents=None for the sizes of the call, or leave "
+        "other axes open"
+    )
+
+
+def test_a_size_without_code_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tigon.standalone.library.MOST_WAYS", 1)
+    net, x = build(CASES["a recurrent layer"])
+    net.export_native(tmp_path / "net", x)
+    instance = Library(tmp_path / "net.so").instance(largest=[40])
+    with pytest.raises(ForeignError) as caught:
+        instance(np.zeros((2, 5, 7), "float32"))
+    assert str(caught.value) == (
+        "net: expected batch > 16; given batch = 2; there is no code for that: export with such a "
+        "size"
+    )
+    assert instance(np.zeros((17, 5, 7), "float32"))[0].shape == (17, 5, 9)
+    instance.close()

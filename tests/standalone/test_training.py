@@ -37,11 +37,13 @@ def test_steps_are_equal_to_the_bit(name: str, tmp_path: Path) -> None:
     label = nd.array(np.random.default_rng(0).integers(0, 3, (6, 8)))
     data = nd.random.uniform(-1, 1, shape=(6, 8, 5))
     step(data[0], label[0])
-    step.export_native(tmp_path / "step", data[0], label[0], updates=4)
+    weights = "apart" if name == "adam" else "inside"
+    step.export_native(tmp_path / "step", data[0], label[0], updates=4, weights=weights)
 
     library = Library(tmp_path / "step.so")
     mx.random.seed(9)
-    instance = library.instance(seed=9)
+    path = str(tmp_path / "step.safetensors").encode() if weights == "apart" else None
+    instance = library.instance(seed=9, weights_path=path)
     for number in range(4):
         wanted = step(data[number], label[number]).asnumpy()
         (found,) = instance_run(instance, data[number], label[number])

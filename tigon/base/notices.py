@@ -28,6 +28,11 @@ SILENT = 64
 _BY_NUMBER = {notice.number: notice for notice in (LABEL_CANNOT_FIT,)}
 
 
+def texts() -> tuple[str, ...]:
+    """Of all notices, by number."""
+    return tuple(_BY_NUMBER[number].text for number in range(len(_BY_NUMBER)))
+
+
 def tell(number: int) -> None:
     """Warn of what a program has noticed, at the line of the user's that runs meanwhile."""
     package = os.path.dirname(os.path.dirname(__file__)) + os.sep

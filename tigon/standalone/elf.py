@@ -25,14 +25,15 @@ _SECTIONS = ("", ".dynsym", ".dynstr", ".hash", ".rodata", ".text", ".dynamic", 
 
 def shared_library(
     architecture: str, name: str, tables: bytes, code: bytes, functions: Mapping[str, int]
-) -> tuple[bytes, int]:
-    """The file, and how many bytes after its begin the tables are. `functions`: places in `code`
-    by name. Tables lie at a multiple of 64 bytes, code in memory `code_place(tables)` bytes after
+) -> bytes:
+    """The file. `functions`: places in `code`
+    by name. Tables lie at a multiple of 64 bytes, code in memory `code_place(...)` bytes after
     them.
 
-    >>> content, place = shared_library("x86-64", "m.so", b"t" * 8, b"\\xc3", {"m_run": 0})
-    >>> content[:4], content[place : place + 8], content[place + code_place(b"t" * 8) - PAGE]
-    (b'\\x7fELF', b'tttttttt', 195)
+    >>> content = shared_library("x86-64", "m.so", b"t" * 8, b"\\xc3", {"m_run": 0})
+    >>> place = content.index(b"tttttttt")
+    >>> content[:4], place % CODE, content[place + code_place(8) - PAGE]
+    (b'\\x7fELF', 0, 195)
     """
     names = sorted(functions)
     strings, at = _strings([*names, name])
@@ -42,7 +43,7 @@ def shared_library(
     hash_at = _up(strings_at + len(strings), 8)
     table = _hash([*names])
     tables_at = _up(hash_at + len(table), CODE)
-    code_at = tables_at + code_place(tables) - PAGE
+    code_at = tables_at + code_place(len(tables)) - PAGE
     dynamic_at = _up(code_at + len(code), 16)
     symbols = bytes(24)
     for each in names:
@@ -136,12 +137,12 @@ def shared_library(
         (sections_at, sections),
     ):
         content[place : place + len(part)] = part
-    return bytes(content), tables_at
+    return bytes(content)
 
 
-def code_place(tables: bytes) -> int:
-    """Bytes from the begin of tables to that of code, in memory."""
-    return _up(len(tables), CODE) + PAGE
+def code_place(size: int) -> int:
+    """Bytes from the begin of tables of this size to that of code, in memory."""
+    return _up(size, CODE) + PAGE
 
 
 def _up(size: int, unit: int) -> int:

@@ -35,4 +35,5 @@ def _comment(prefix: str, described: Mapping[str, Any]) -> str:
             lines += [f"  {n}  {name}: {shown}" for n, (name, shown) in enumerate(described[kind])]
     for number, (name, likely) in enumerate(described["extents"]):
         lines.append(f"extent {number}, {name}: any size; exported with {likely}")
-    return "/* " + "\n   ".join(line.replace("*/", "* /") for line in lines) + " */\n"
+    text = "\n   ".join(line.replace("*/", "* /") for line in lines)
+    return f"/* {text} */\n".replace("\n   \n", "\n\n")

@@ -6,18 +6,18 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tigon import _native
-from tigon.backends.llvm.target import LEVELS, SHIPPED, architecture, chosen_level
-from tigon.base import DType, TensorType, TigonError, check
+from tigon.backends.llvm.target import LEVELS, SHIPPED, architecture, architecture_of, chosen_level
+from tigon.base import DType, TensorType, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.files import AnyPath, write_file
 from tigon.base.frozen import Frozen, replace
+from tigon.base.notices import texts
 from tigon.export import safetensors
 from tigon.ir import Graph
 from tigon.passes.pack_weights import pack_weights
@@ -37,10 +37,10 @@ from tigon.standalone.programs import (
     read_program,
     write_program,
 )
+from tigon.standalone.runtime import runtime_object
 from tigon.standalone.tables import Tables
 
 MOST_DIMENSIONS, MOST_EXTENTS = 8, 16
-_RUNTIME = Path(__file__).resolve().parents[1] / "library"
 _FUNCTIONS = ("create", "destroy", "run", "last_error", "describe", "state", "seed")
 
 
@@ -58,16 +58,12 @@ class System(Frozen):
     tables in memory, and the file."""
 
     suffix: str
-    code_place: Callable[[bytes], int]
-    write: Callable[[str, bytes, bytes, Mapping[str, int]], bytes]
-
-
-def _for_linux(name: str, tables: bytes, code: bytes, functions: Mapping[str, int]) -> bytes:
-    return elf.shared_library(architecture(), name, tables, code, functions)[0]
+    code_place: Callable[[int], int]
+    write: Callable[[str, str, bytes, bytes, Mapping[str, int]], bytes]
 
 
 SYSTEMS = {
-    "linux": System(".so", elf.code_place, _for_linux),
+    "linux": System(".so", elf.code_place, elf.shared_library),
     "windows": System(".dll", pe.code_place, pe.dynamic_library),
     "macos": System(".dylib", macho.code_place, macho.dynamic_library),
 }
@@ -136,8 +132,9 @@ def export(
 
     `likely` are the sizes of open extents at which it should be at its best. `prefix`: how names in
     C begin; by default the last part of the path. `target`: "native" is the level of this machine;
-    a level or several, of which the library takes the best that the processor has, are named as in
-    `tigon.backends.llvm.target.LEVELS`; "all" are those that the package brings code for.
+    a level or several of one architecture, of which the library takes the best that the processor
+    has, are named as in `tigon.backends.llvm.target.LEVELS`; "all" are those that the package
+    brings code for.
     """
     stem = os.fsdecode(path)
     given = os.path.basename(stem) if prefix is None else prefix
@@ -152,13 +149,14 @@ def export(
         "export_native",
         f"weights: expected 'inside' or 'apart'; given {weights!r}",
     )
+    levels = _levels(target)
+    machine = architecture_of(levels[0])
     check(
-        system == "linux" or (system in SYSTEMS and architecture() == "x86-64"),
+        system == "linux" or (system in SYSTEMS and machine == "x86-64"),
         "export_native",
-        f"system: expected 'linux', or on x86-64 'windows' or 'macos'; given {system!r}",
+        f"system: expected 'linux', or for x86-64 'windows' or 'macos'; given {system!r}",
     )
     suffix = SYSTEMS[system].suffix
-    levels = _levels(target)
     spec = spec_for(likely)
     check(
         len(spec.names) <= MOST_EXTENTS,
@@ -189,34 +187,21 @@ def export(
 
 
 def _levels(target: str | Sequence[str]) -> list[str]:
-    """From the most to the least."""
-    own = architecture()
+    """From the most to the least, of one architecture."""
     if target == "native":
         return [chosen_level()]
-    if target == "all":
-        wanted: Iterable[str] = SHIPPED[own]
-    else:
-        wanted = [target] if isinstance(target, str) else target
-    possible = [name for name in LEVELS if name.startswith(own)]
-    unknown = [name for name in wanted if name not in possible]
+    own = architecture()
+    given = list(SHIPPED[own]) if target == "all" else target
+    wanted = [given] if isinstance(given, str) else list(given)
+    order = list(LEVELS)
+    known = bool(wanted) and all(name in order for name in wanted)
     check(
-        not unknown and list(wanted),
+        known and len(set(map(architecture_of, wanted))) == 1,
         "export_native",
-        f"target: expected 'native', 'all' or levels among {', '.join(possible)}; given {target!r}",
+        f"target: expected 'native', 'all' or levels of one architecture among "
+        f"{', '.join(order)}; given {target!r}",
     )
-    return sorted(set(wanted), key=possible.index, reverse=True)
-
-
-def _runtime(system: str) -> bytes:
-    other = "" if system == "linux" else f"-{system}"
-    path = _RUNTIME / f"standalone-{architecture()}{other}.o"
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TigonError(
-            f"export_native: {path} is missing ({error.strerror}); it comes with the package; "
-            "install it again, or run `make build`"
-        ) from None
+    return sorted(set(wanted), key=order.index, reverse=True)
 
 
 class _Way(Frozen, eq=False):
@@ -233,7 +218,7 @@ class _Library:
     def __init__(
         self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool, system: str
     ) -> None:
-        self._system = system
+        self._system, self._machine = system, architecture_of(levels[0])
         self.spec = spec
         self._spec_for = spec_for
         self.apart = apart
@@ -339,6 +324,8 @@ class _Library:
         ]
         lists = [tables.rows(list_) for list_ in (inputs, outputs, extents, states, weights)]
         levels_at = tables.words([0] * (len(own) * len(T.LevelRow._fields)) + [len(own)])
+        notices = list(map(tables.text, texts()))
+        notices_at = tables.words(notices)
         low, high = digest(data) if self.apart else (0, 0)
 
         def content(distance: int, of_weights: int) -> bytes:
@@ -362,19 +349,21 @@ class _Library:
                 T.as_word(high),
                 spec.draws,
                 spec.updates,
+                len(notices),
+                notices_at,
             )
             return tables.content(model)
 
         size = -(-len(content(0, 0)) // 64) * 64
         inside = b"" if self.apart else data
-        distance = SYSTEMS[self._system].code_place(bytes(size) + inside)
+        distance = SYSTEMS[self._system].code_place(size + len(inside))
         whole = content(distance, size).ljust(size, b"\0") + inside
         first = linked[0].places
         at = first["model_distance"]
         patched = bytearray(code)
         patched[at : at + 8] = (-distance - at).to_bytes(8, "little", signed=True)
         functions = {f"{spec.name}_{each}": first[f"model_{each}"] for each in _FUNCTIONS}
-        library = SYSTEMS[self._system].write(name, whole, bytes(patched), functions)
+        library = SYSTEMS[self._system].write(self._machine, name, whole, bytes(patched), functions)
         return library, data if self.apart else None
 
     def _link(self) -> tuple[list[Linked], bytes, list[int]]:
@@ -383,7 +372,8 @@ class _Library:
         code, begins = b"", []
         for number, level in enumerate(self.levels):
             one = level.code.link(
-                [way.program for way in level.ways], b"" if number else _runtime(self._system)
+                [way.program for way in level.ways],
+                b"" if number else runtime_object(self._machine, self._system),
             )
             code += bytes(-len(code) % 4096)
             begins.append(len(code))
@@ -483,6 +473,7 @@ class _Library:
                 (one.name, self._shown(TensorType(one.shape, one.dtype))) for one in self.weights
             ],
             "weights_bytes": sum(one.memory.nbytes for one in (*self.weights, *spec.states)),
+            "library": f"{spec.name}{SYSTEMS[self._system].suffix}",
             "library_bytes": len(content),
             "file_bytes": None if file is None else len(file),
             "levels": [level.code.level for level in self.levels],

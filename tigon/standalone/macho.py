@@ -16,15 +16,17 @@ _SYSTEM = "/usr/lib/libSystem.B.dylib"
 """dyld wants each library to name one; nothing of it is used."""
 
 
-def dynamic_library(name: str, tables: bytes, code: bytes, functions: Mapping[str, int]) -> bytes:
-    """The file. `functions`: places in `code` by name. Code lies `code_place(tables)` bytes after
+def dynamic_library(
+    architecture: str, name: str, tables: bytes, code: bytes, functions: Mapping[str, int]
+) -> bytes:
+    """The file. `functions`: places in `code` by name. Code lies `code_place(...)` bytes after
     tables in memory.
 
-    >>> dynamic_library("m.dylib", b"t" * 8, b"\\xc3", {"m_run": 0})[:4].hex()
+    >>> dynamic_library("x86-64", "m.dylib", b"t" * 8, b"\\xc3", {"m_run": 0})[:4].hex()
     'cffaedfe'
     """
     tables_at = _PAGE
-    code_at = tables_at + code_place(tables)
+    code_at = tables_at + code_place(len(tables))
     links_at = _up(code_at + len(code), _PAGE)
     addresses = {f"_{each}": code_at + functions[each] for each in sorted(functions)}
     trie = _trie(addresses)
@@ -63,9 +65,9 @@ def dynamic_library(name: str, tables: bytes, code: bytes, functions: Mapping[st
     return bytes(content)
 
 
-def code_place(tables: bytes) -> int:
-    """Bytes from the begin of tables to that of code, in memory."""
-    return _up(len(tables), _PAGE)
+def code_place(size: int) -> int:
+    """Bytes from the begin of tables of this size to that of code, in memory."""
+    return _up(size, _PAGE)
 
 
 def _segment(

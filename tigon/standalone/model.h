@@ -66,7 +66,8 @@ typedef struct model_options {
   size_t weights_bytes;     /* and how long that is */
   const char* level;        /* run the code of this level; null: the best for this processor */
   int64_t seed;             /* of random numbers */
-  /* Memory; null: pages of the system, in libraries for Linux. `allocate` gives null where there is none. */
+  /* Memory; null: pages of the system, in libraries for Linux. `allocate` gives null where there is
+   * none. */
   void* (*allocate)(void* context, size_t bytes);
   void (*release)(void* context, void* block, size_t bytes);
   /* Call body(work, i, worker) for i = 0 ... count - 1, in any order, and return when all have
@@ -92,7 +93,8 @@ void model_destroy(model_instance* instance);
    in; an output whose `data` is null is only told its shape, and then nothing is computed. */
 int32_t model_run(model_instance* instance, const model_array* inputs, model_array* outputs);
 
-/* Why the last call failed; "" if it did not. The text stays until the next call. */
+/* Why the last call failed; "" if it did not, unless an operator has noticed something that its
+   caller should know, as Python warns of. The text stays until the next call. */
 const char* model_last_error(const model_instance* instance);
 
 enum {

@@ -16,7 +16,7 @@ def page(prefix: str, described: Mapping[str, Any]) -> str:
     apart = described["file_bytes"]
     weights = f"`{prefix}.safetensors` ({_size(apart)})" if apart is not None else "inside"
     lines += [
-        f"A shared library of {size:.0f} KB that needs nothing installed; weights: {weights}.",
+        f"`{described['library']}`, {size:.0f} KB, needs nothing installed; weights: {weights}.",
         f"Code for {', '.join(described['levels'])}.",
         "",
     ]
@@ -52,8 +52,9 @@ def page(prefix: str, described: Mapping[str, Any]) -> str:
         f"{prefix}_destroy(net);",
         "```",
         "",
-        f"`cc main.c {prefix}.so -Wl,-rpath,.`, or open it with `dlopen`. `{prefix}.hpp` is the",
-        "same for C++.",
+        f"Built with `{described['library']}` beside it, or by opening that at run time. "
+        f"`{prefix}.hpp` is the same",
+        "for C++.",
         "",
     ]
     if described["weights"]:

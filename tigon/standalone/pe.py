@@ -14,15 +14,17 @@ _ANYWHERE = 0x160  # may lie at any address of 64 bits; data does not run
 _CONSOLE = 3
 
 
-def dynamic_library(name: str, tables: bytes, code: bytes, functions: Mapping[str, int]) -> bytes:
-    """The file. `functions`: places in `code` by name. Code lies `code_place(tables)` bytes after
+def dynamic_library(
+    architecture: str, name: str, tables: bytes, code: bytes, functions: Mapping[str, int]
+) -> bytes:
+    """The file. `functions`: places in `code` by name. Code lies `code_place(...)` bytes after
     tables in memory.
 
-    >>> dynamic_library("m.dll", b"t" * 8, b"\\xc3", {"m_run": 0})[:2]
+    >>> dynamic_library("x86-64", "m.dll", b"t" * 8, b"\\xc3", {"m_run": 0})[:2]
     b'MZ'
     """
     tables_at = _PAGE
-    code_at = tables_at + code_place(tables)
+    code_at = tables_at + code_place(len(tables))
     exports_at = code_at + _up(len(code), _PAGE)
     exports = _exports(name, exports_at, {each: code_at + at for each, at in functions.items()})
     relocated_at = exports_at + _up(len(exports), _PAGE)
@@ -54,9 +56,9 @@ def dynamic_library(name: str, tables: bytes, code: bytes, functions: Mapping[st
     return head.ljust(size_of_head, b"\0") + body
 
 
-def code_place(tables: bytes) -> int:
-    """Bytes from the begin of tables to that of code, in memory."""
-    return _up(len(tables), _PAGE)
+def code_place(size: int) -> int:
+    """Bytes from the begin of tables of this size to that of code, in memory."""
+    return _up(size, _PAGE)
 
 
 def _exports(name: str, at: int, addresses: Mapping[str, int]) -> bytes:

@@ -4,7 +4,7 @@ code of one level of the processor."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise, product
 from typing import Any
 
 from tigon import _native
@@ -165,7 +165,7 @@ def read_program(lowered: LoweredGraph, code: LevelCode, opened: Open | None = N
             not isinstance(nest.nest, Extern),
             "export_native",
             f"{told(kernel.name, kernel.name)} calls '{getattr(nest.nest, 'routine', '')}', a "
-            "routine of the runtime that exported libraries do not have; compute it before or after",
+            "routine that exported libraries do not have; compute it before or after",
         )
         return Launch(kernel.name, buffers, _choices(nest, code, opened))
 
@@ -226,10 +226,15 @@ def _choices(nest: LoweredNest, code: LevelCode, opened: Open | None) -> tuple[C
 
 # ------------------------------------------------------------------------- for sizes that are open
 
-PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 4096, 65536)
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 1024, 4096, 65536)
 """Sizes at which is asked how a launch would be run."""
 
-MOST_CHOICES = 8
+COARSE = (1, 4, 5, 7, 8, 16, 17, 64, 1024)
+"""The same of each extent, where there are several."""
+
+MOST_SIZES = 10_000
+
+MOST_CHOICES = 32
 """Ways to run one launch."""
 
 
@@ -237,8 +242,9 @@ def _open_choices(nest: AnyNest, code: LevelCode, opened: Open) -> tuple[Choice,
     """The ways to run a launch: one for each range of sizes in which results round alike, and more
     where what one stands on does not hold for all of them. The first is that of the likely size."""
     extents, likely = opened.extents, opened.likely
-    if len(likely) > 1:
-        return _covering(nest, code, opened, [likely, (1,) * len(likely)], (), likely)
+    if len(likely) > 1:  # which ones round alike is not asked then
+        sizes = [*islice(product(COARSE, repeat=len(likely)), MOST_SIZES), likely]
+        return _covering(nest, code, opened, sizes, (), likely)
     (own,) = extents.unknown
     ranges = _ranges(nest, code, opened)
     ranges.sort(key=lambda both: not both[0] <= likely[0] <= both[1])
@@ -262,12 +268,11 @@ def _ranges(nest: AnyNest, code: LevelCode, opened: Open) -> list[tuple[int, int
 
     def rounding(size: int) -> Any:
         if size not in known:
-            with opened.extents.supposed((size,)):
-                known[size] = code.backend.formulas(nest, opened.extents, (size,)).rounding
+            known[size] = code.backend.rounding(nest, opened.extents, (size,))
         return known[size]
 
     ranges, low = [], PROBES[0]
-    for before, after in pairwise(PROBES):
+    for before, after in pairwise(PROBES[::3]):
         if rounding(before) == rounding(after):
             continue
         while after - before > 1:

@@ -3,6 +3,7 @@ which sizes are open."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -100,10 +101,15 @@ def with_open_extents(make: Callable[[], Any], names: Sequence[str]) -> Any:
     """What `make` gives; where it would have to know an open extent, the error says what to do."""
     try:
         return make()
-    except UnknownExtent as error:
+    except (UnknownExtent, TigonError) as error:
+        if not names or str(error).startswith("export_native"):
+            raise
+        text = str(error)
+        for number, name in enumerate(names):
+            text = re.sub(rf"\bn{number}\b", name, text)
         raise TigonError(
-            f"export_native: {', '.join(names)} cannot be left open: {error}; pass extents=None "
-            "for the sizes of the last call, or leave other axes open"
+            f"export_native: {', '.join(names)} cannot be left open: {text}; pass extents=None for "
+            "the sizes of the call, or leave other axes open"
         ) from error
 
 

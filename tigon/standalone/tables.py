@@ -39,6 +39,8 @@ class ModelRow(NamedTuple):
     digest_high: int
     draws: int
     updates: int
+    notices: int
+    notices_at: int
 
 
 class ArrayRow(NamedTuple):
@@ -153,7 +155,7 @@ class Tables:
 
     >>> tables = Tables()
     >>> place = tables.text("batch")
-    >>> tables.text("batch") == place, len(tables.content(ModelRow(*[0] * 22))) % 8
+    >>> tables.text("batch") == place, len(tables.content(ModelRow(*[0] * 24))) % 8
     (True, 0)
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -69,6 +69,11 @@ class CpuBackend:
                 self._prepared.clear()
             found = self._prepared[nest, extents] = self._generator.prepare(nest, bool(extents))
         return found
+
+    def rounding(self, nest: AnyNest, extents: RuntimeExtents, values: Sequence[int]) -> Hashable:
+        """Equal for sizes at which launches of a nest round alike."""
+        with extents.known(values):
+            return self._generator.rounding(nest)
 
     def formulas(self, nest: AnyNest, extents: RuntimeExtents, values: Sequence[int]) -> Formulas:
         """A launch with formulas in run-time extents for numbers, as it is for these values of

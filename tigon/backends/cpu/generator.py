@@ -35,7 +35,7 @@ from tigon.backends.llvm.text import Function
 from tigon.base import InternalError
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen, replace
-from tigon.loop.abstract import Number, abstract, numbers_of, open_numbers
+from tigon.loop.abstract import Number, abstract, numbers_of, open_numbers, pack
 from tigon.loop.expand import expand as expand_functions
 from tigon.loop.grammar import AnyNest, Apply, Contraction, Expr, Extern, Nest, walk
 from tigon.loop.map import Mapper
@@ -49,8 +49,6 @@ class Formulas(Frozen):
     points: Any
     scratch_bytes: Any
     grain: int
-    rounding: Hashable
-    """Launches of one nest for which this is equal round alike, whatever their sizes."""
 
 
 class Generator:
@@ -120,6 +118,22 @@ class Generator:
             () if is_open else open_numbers(nest),
         )
 
+    def rounding(self, nest: AnyNest) -> Hashable:
+        """Launches of one nest for which this is equal round alike, whatever their sizes: tiles sum
+        up in one order. To be asked where extents are known."""
+        if isinstance(nest, Contraction):
+            plain = as_nest(nest)
+            return "tiles" if plain is None else (replace(self._plan(plain), fuse=True),)
+        assert isinstance(nest, Nest)
+        return self._plan(nest)
+
+    def _plan(self, nest: Nest) -> NestPlan:
+        """All that changes how it rounds."""
+        _, _, microseconds = cost.nest_shape(nest, self._target)
+        most = cost.lanes(nest, microseconds)
+        single = cost.single(nest, microseconds, self._target)
+        return NestPlan(False, False, most, single, cost.near(nest))
+
     def formulas(self, nest: AnyNest, extents: RuntimeExtents, values: Sequence[int]) -> Formulas:
         """What `prepare` decides for these values of the extents, with formulas for numbers. To be
         asked where the values are supposed: what it stands on becomes a condition."""
@@ -138,7 +152,6 @@ class Generator:
                 not variant.single or cost.longest(plain.body) <= variant.single
             )
             holds = holds and (not variant.near or cost.near(plain))
-            rounding: Hashable = replace(variant, stream=False)
         else:
             assert isinstance(nest, Contraction)
             if isinstance(variant, StridedPlan):
@@ -148,7 +161,6 @@ class Generator:
                     made = plan_strided(strided, target, variant.first_slot)
                 found, numbers = numbers_of(strided.nest)
                 cut, points, scratch = cut_tiles(strided, variant, made.lead, made.block, target)
-                rounding = "strided"
             else:
                 assert isinstance(variant, Plan)
                 with extents.known(values):
@@ -161,12 +173,15 @@ class Generator:
                 blocks, scratch = blocks_that_hold(nest, slide, variant, block, target)
                 found, numbers = numbers_of(nest)
                 cut, points = [*vars(blocks).values()], count_points(nest, blocks)
-                rounding = "tiled"
             numbers = (*numbers, *(("<q", number) for number in cut))
             holds = found == structure.nest and as_nest(nest) is None
+        with extents.known(values):
+            holds = holds and pack(numbers) == launch.slots
+            holds = holds and int(points) == launch.points
+            holds = holds and int(scratch) == launch.scratch_bytes
         if not holds:
             raise InternalError("cpu: a schedule does not hold for the sizes it was made for")
-        return Formulas(structure, numbers, points, scratch, launch.grain, rounding)
+        return Formulas(structure, numbers, points, scratch, launch.grain)
 
     def emit(self, structure: Structure, name: str) -> Function:
         """The function for a structure, as LLVM IR."""

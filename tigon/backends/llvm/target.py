@@ -80,6 +80,15 @@ def architecture() -> str:
     return "aarch64" if platform.machine().lower() in ("aarch64", "arm64") else "x86-64"
 
 
+def architecture_of(level: str) -> str:
+    """Of which architecture a level is.
+
+    >>> architecture_of("x86-64-v3"), architecture_of("aarch64")
+    ('x86-64', 'aarch64')
+    """
+    return "x86-64" if level.startswith("x86-64") else level
+
+
 @cache
 def host_level() -> str:
     """The level of the machine that this process runs on.

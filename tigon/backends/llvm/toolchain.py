@@ -32,8 +32,12 @@ class Toolchain:
         import llvmlite.binding as llvm
         from llvmlite.binding import ffi
 
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
+        if target.triple.partition("-")[0] == llvm.get_default_triple().partition("-")[0]:
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+        else:
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
         # Loops are emitted in the form addressing modes want; this pass would look for a better
         # one for half of all compilation time, and finds none.
         llvm.set_option("tigon", "-disable-lsr")

@@ -392,8 +392,10 @@ class HybridBlock(ShortCall, Block):
 
         `target`: "native" is the level of this processor; "all" or names of levels
         ("x86-64-v2", "x86-64-v3", "x86-64-v4") put several into one library, which takes the best
-        that the processor has. `weights="apart"` writes them to `path.safetensors`, which the
-        library knows by its digest. `prefix`: how names in C begin, by default the file's name.
+        that the processor has; "aarch64" is another architecture, for which zig compiles the
+        runtime (`pip install tigon[export]`). `weights="apart"` writes them to
+        `path.safetensors`, which the library knows by its digest. `prefix`: how names in C begin,
+        by default the file's name.
         `system`: "linux", or on x86-64 "windows" (`path.dll`) or "macos" (`path.dylib`).
 
         Python code in the middle (`mx.operator`) and decisions by values are refused.
