@@ -35,6 +35,9 @@ class Group(Protocol):
     def gather_parts(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
         """All get the parts that each has."""
 
+    def free(self) -> None:
+        """On the channel's thread, by all ranks: give back what MPI holds."""
+
 
 def even_parts(count: int, ranks: int) -> list[int]:
     """Bounds of parts of sizes that differ by one at most.

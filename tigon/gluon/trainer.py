@@ -234,6 +234,12 @@ class Trainer(NamesWrongTypes):
         self._init_kvstore()
         return 1 if self._kvstore is None else int(self._kvstore.num_workers)
 
+    def _keep_updates_here(self) -> None:
+        """Somebody is to see gradients before weights move: no store moves them, unless the user
+        has said so."""
+        if not self._kv_initialized and self._kvstore_params["update_on_kvstore"] is None:
+            self._kvstore_params["update_on_kvstore"] = False
+
     def _through(self, method: str) -> ThroughStore | None:
         """The store that gradients go through, if they do; raise where it moves the weights."""
         self._init_kvstore()
