@@ -415,10 +415,13 @@ class Trainer(NamesWrongTypes):
             self._kvstore.load_optimizer_states(fname)
             return
         source = os.fsdecode(fname)
-        with open(fname, "rb") as file:
-            numbers = dict(enumerate(self._from_mxnet))
-            arrays = self._updater.arrays_in(file.read(), source, numbers)
-        self._take_states(arrays, source)
+        if isinstance(self._kvstore, DistributedKVStore):
+            content = self._kvstore.read_at_root(fname, "Trainer.load_states")
+        else:
+            with open(fname, "rb") as file:
+                content = file.read()
+        numbers = dict(enumerate(self._from_mxnet))
+        self._take_states(self._updater.arrays_in(content, source, numbers), source)
 
     def _holds_states(self) -> bool:
         """Whether the states are here, and not those of a store of another kind."""
@@ -437,6 +440,9 @@ class Trainer(NamesWrongTypes):
         }
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.check_fits(arrays, source)
+        if self._store is not None and self._store.updates and weights:
+            self._collect_weights()
+            self._store.enter(self._indices, self._weights)  # it says who owns which states
         self._updater.from_arrays(arrays, weights, source)
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.take(arrays)

@@ -254,10 +254,13 @@ class DistributedKVStore(KVStore):
 
     def shape_if_divided(self, key: Any) -> tuple[int, ...] | None:
         """The shape of a value of which each rank owns a part; None of others."""
-        return tuple(self._values[key].shape) if self._is_divided(key) else None
+        divided = key in self._values and self._is_divided(key)
+        return tuple(self._values[key].shape) if divided else None
 
     def own_piece(self, key: Any) -> Piece | None:
-        """What this rank owns of a value."""
+        """What this rank owns of a value, if anything."""
+        if key not in self._values:
+            return None
         return next((one for one in self._pieces(key) if one.owner == self.rank), None)
 
     def _own_view(self, piece: Piece) -> Any:
