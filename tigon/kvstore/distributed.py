@@ -37,6 +37,7 @@ DISTRIBUTED = (
     "dist_device_async",
     "dist_device_sync",
     "dist_sync",
+    "dist_sync_device",
 )
 BUCKET = 1 << 24
 """Bytes that travel together: enough that what a collective costs before its first byte does not
