@@ -22,7 +22,7 @@ from tigon.base.digests import digest_of
 from tigon.base.lazy import computed_once
 from tigon.distributed.agreement import Agreement, Signature, gathered, ranks_text
 from tigon.distributed.channel import Channel
-from tigon.distributed.groups import Group, Layered, Messages, Shared
+from tigon.distributed.groups import FEW, Combine, Group, Layered, Messages, Shared
 from tigon.runtime import threads
 
 _PARTS = ("base", "distributed", "gluon", "kvstore", "module", "ops", "optimizer", "program")
@@ -144,6 +144,13 @@ class Ranks(World):
 
     def gather(self, signature: Signature, own: bytes) -> list[bytes]:
         return self._agreement.gather(signature, own)
+
+    def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
+        """Let all ranks have what is combined of all, in their order."""
+        if flat.nbytes <= FEW:
+            self.messages.allreduce_by_all(flat, combine)
+        else:
+            self.group.allreduce(flat, combine)
 
     @computed_once
     def group(self) -> Group:

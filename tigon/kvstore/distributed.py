@@ -448,7 +448,7 @@ class DistributedKVStore(KVStore):
                 if owned:
                     ranks.group.reduce_parts(whole, bucket.bounds, COMBINE["sum"])
                 else:
-                    ranks.group.allreduce(whole, COMBINE["sum"])
+                    ranks.allreduce(whole, COMBINE["sum"])
 
             later(add, [*arrays.values()], [flat], "KVStore.push")
             made |= bucket.views(flat, owner)
