@@ -482,7 +482,8 @@ _describe(
     params="a network's `collect_params()`, or a list or dictionary of parameters",
     optimizer="the name of an optimizer, or one",
     optimizer_params="what an optimizer that is named is made with, such as its learning_rate",
-    kvstore="where gradients of several contexts meet: 'device', 'local', a store, or None",
+    kvstore="where gradients of several contexts meet: 'device', 'local', a store, or None; of "
+    "several ranks: 'dist_sync'",
     compression_params="how gradients are compressed on the way to a store 'device'",
     update_on_kvstore="whether weights are moved in the store; None: as it is faster",
 )
