@@ -141,6 +141,8 @@ class TrainStep:
         self.ignore_stale_grad = ignore_stale_grad
         self.clip_global_norm = clip_global_norm
         self.adjust = adjust
+        if adjust is not None or clip_global_norm is not None:
+            trainer._keep_updates_here()
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._flags = {"recompute": budget_in_bytes(recompute, self.name)}
         self._cached_graphs = GraphCache(self, _StepEntry)

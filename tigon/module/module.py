@@ -503,7 +503,8 @@ class Module(BaseModule):
 
         Parameters
         ----------
-        kvstore : where gradients of several contexts meet: 'local', 'device', a store, or None
+        kvstore : where gradients of several contexts meet: 'local', 'device', a store, or None; of
+            several ranks: 'dist_sync'
         optimizer : an optimizer, or its name
         optimizer_params : what one that is named is made with. Gradients are divided by the batch
             size unless `rescale_grad` is among it

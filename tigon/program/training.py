@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from tigon import _native
-from tigon.base import TensorType, TigonError
+from tigon.base import TensorType, TigonError, check
 from tigon.base.extents import value_of
 from tigon.base.frozen import Frozen
 from tigon.base.lazy import computed_once
@@ -251,6 +251,12 @@ def gradients_in_steps(
     key = ("in steps", heads, tuple(weights))
     if key in known:
         return known[key]
+    check(
+        cached.budget is None,
+        cached.name,
+        "recompute looks at one program, and this step is cut at its collectives; leave recompute "
+        "out, or the collectives",
+    )
     training = TrainingGraph(cached, types, heads, weights)
     forward = training.forward
     outputs = [*forward.graph.outputs, *training.gradients.values()]
