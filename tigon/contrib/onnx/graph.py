@@ -19,6 +19,7 @@ from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import DType
 from tigon.base.extents import RuntimeExtent, RuntimeExtents, UnknownExtent, is_known
 from tigon.base.frozen import Frozen
+from tigon.contrib.onnx.build import op
 from tigon.contrib.onnx.operand import FOLDED, SMALL, Operand, plain
 from tigon.contrib.onnx.reading import (
     EXACT,
@@ -199,8 +200,6 @@ class Reader:
         return [self._output(operand, each.name) for operand, each in pairs]
 
     def _output(self, operand: Operand, name: str) -> Value:
-        from tigon.contrib.onnx.build import op
-
         value = operand.value
         if value.node.op is VARIABLE or value.node.op is CONSTANT:
             value = op.identity(value)
