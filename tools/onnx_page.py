@@ -53,13 +53,13 @@ assert net(nd.ones((2, 2, 3))).shape == (2, 4)
 ```
 
 - Initializers become arguments under their names; statistics of batch normalization are auxiliary
-  states, which move where the block trains. `import_to_gluon` lets initializers of floats learn that
-  have an axis.
+  states, which move where the block trains. `import_to_gluon` lets initializers of floats learn
+  that have an axis.
 - Numbers that a model computes of shapes are computed while it is read, with extents that the file
   leaves open as they are: the graph that comes out serves every batch. Where an operator's result
   can only have a shape once a *value* is known (`Reshape` by an input), the error asks for
-  `values={{'input': array}}`; `shapes={{'input': (None, 3, 224, 224)}}` says extents in place of the
-  file.
+  `values={{'input': array}}`; `shapes={{'input': (None, 3, 224, 224)}}` says extents in place of
+  the file.
 - `If`, `Loop` and `Scan` are our branches and loops. A loop that a value ends has states alone; one
   whose states change their shapes is written out.
 - Numbers of 2 and 4 bits are held in bytes. Elements that tigon lacks (floats of 4 and 8 bits,

@@ -41,7 +41,7 @@ DEEPEST = 40
 EVALUATED = 1 << 24
 """Elements of the largest array that is computed while a model is read."""
 
-UNROLLED = 1 << 17
+UNROLLED = 1 << 15
 """Nodes that functions and loops may come to, beside ten for each in the file."""
 
 _LIKELY = 64
@@ -175,13 +175,13 @@ class Reader:
         self.parameters: dict[str, Parameter] = {}
         self.inputs: list[str] = []
         self.onnx = package()
-        nodes = len(model.proto.graph.node)
-        self._left = UNROLLED + 10 * nodes
+        self._left = UNROLLED + 10 * _count_nodes(model.proto)
         self._functions = {
             (normal_domain(f.domain), f.name, f.overload): f for f in model.proto.functions
         }
         self._arrays: dict[str, Any] = {}
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._open: dict[str, str] = {}
         self.by_shape: list[Value] = []
         """Values with open extents, for whoever needs an extent of them."""
@@ -370,10 +370,10 @@ class Reader:
     # -- names
 
     def free_name(self, name: str) -> str:
-        own, number = name or "value", 0
+        own = name or "value"
         while own in self._taken:
-            number += 1
-            own = f"{name}_{number}"
+            self._numbers[name] = self._numbers.get(name, 0) + 1
+            own = f"{name}_{self._numbers[name]}"
         self._taken.add(own)
         return own
 
@@ -720,6 +720,16 @@ class Reader:
                 operand = Operand.of_known(np.zeros(0, np.int64))
             results.append(operand)
         return results
+
+
+def _count_nodes(model: Any) -> int:
+    """Of the file: of its graph, of those among attributes, and of functions."""
+    graphs, count = [model.graph, *model.functions], 0
+    while graphs:
+        for node in graphs.pop().node:
+            count += 1
+            graphs += [each.g for each in node.attribute if each.HasField("g")]
+    return count
 
 
 def _text(content: bytes) -> str:
