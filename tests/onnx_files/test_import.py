@@ -258,6 +258,10 @@ MESSAGES = {
         one("Relu", ("x", [2]), ("z", [2])),
         "ModelProto: node 0 'n' (Relu): inputs: expected 1 to 1 of them; given 2",
     ),
+    "an input of several that is left out": (
+        one("Concat", ("x", [2]), ("", [2]), axis=0),
+        "ModelProto: node 0 'n' (Concat): input 1: must not be left out",
+    ),
     "shapes that do not fit": (
         one("MatMul", ("x", [2, 3]), ("z", [2, 3])),
         "ModelProto: node 0 'n' (MatMul): matmul: inner sizes differ: (2, 3) @ (2, 3); transpose "

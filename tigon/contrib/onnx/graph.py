@@ -48,6 +48,17 @@ _LIKELY = 64
 """What an open extent is taken for where something must be assumed of it."""
 
 
+_MISFITS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What converters raise where inputs and attributes that are right each do not fit each other."""
+
+
 class NeedsValue(TigonError):
     """An input decides a shape, so that its value must be given when the model is read."""
 
@@ -456,7 +467,7 @@ class Reader:
             ) from error
         except RecursionError:
             raise TigonError(f"{place}: it is nested too deep") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
+        except _MISFITS as error:
             raise TigonError(
                 f"{place}: its inputs and attributes do not fit each other: "
                 f"{type(error).__name__}: {error}"
@@ -541,9 +552,10 @@ class Reader:
             )
         declared = list(schema.inputs)
         for position, name in enumerate(node.input):
-            if not name and position < len(declared):
-                option = declared[position].option.name
-                check(option != "Single", f"input {position}", "must not be left out")
+            if not name:
+                formal = declared[min(position, len(declared) - 1)]
+                left_out = formal.option.name == "Optional"
+                check(left_out, f"input {position}", "must not be left out")
 
     def _attributes(self, schema: Any, node: Any, frame: Frame) -> dict[str, Any]:
         """By name, those that have a default included."""
