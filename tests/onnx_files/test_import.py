@@ -96,6 +96,30 @@ def test_open_batch_and_steps(shape: tuple[int, int]) -> None:
     )
 
 
+def test_open_extents_are_numbers_when_it_runs() -> None:
+    """Sizes that are computed with beside shapes: as a mean is written, or a mask of some rows."""
+    b = Builder()
+    b.input("x", ["batch", 6])
+    b.node("Size", ["x"], "size")
+    b.node("Cast", ["size"], "sizef", to=FLOAT)
+    b.node("ReduceSum", ["x"], "total", keepdims=0)
+    b.node("Div", ["total", "sizef"], "mean")
+    b.node("Shape", ["x"], "shape")
+    b.node("ConstantOfShape", ["shape"], "zeros")
+    b.node(
+        "Slice",
+        ["x", b.number("begin", [-2]), b.number("end", [2**62]), b.number("axis", [0])],
+        "cut",
+    )
+    b.node("Concat", ["zeros", "cut"], "joined", axis=0)
+    b.node("Sub", ["joined", "mean"], "y")
+    net = import_to_gluon(b.model("y"))
+    for batch in (2, 5, 3):
+        x = np.random.default_rng(batch).normal(size=(batch, 6)).astype(np.float32)
+        expected = np.concatenate([np.zeros_like(x), x[-2:]]) - x.mean()
+        np.testing.assert_allclose(net(nd.array(x)).asnumpy(), expected, atol=1e-6)
+
+
 def test_inputs_that_decide_shapes_are_values() -> None:
     b = Builder()
     b.input("x", [2, 6])
