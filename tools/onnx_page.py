@@ -60,8 +60,9 @@ assert net(nd.ones((2, 2, 3))).shape == (2, 4)
   can only have a shape once a *value* is known (`Reshape` by an input), the error asks for
   `values={{'input': array}}`; `shapes={{'input': (None, 3, 224, 224)}}` says extents in place of
   the file.
-- `If`, `Loop` and `Scan` are our branches and loops. A loop that a value ends has states alone; one
-  whose states change their shapes is written out.
+- `If`, `Loop` and `Scan` are our branches and loops. A loop that a value ends has states alone, and
+  trains if the model says how often it runs at most; one whose states change their shapes is
+  written out.
 - Numbers of 2 and 4 bits are held in bytes. Elements that tigon lacks (floats of 4 and 8 bits,
   complex numbers, texts), sequences, optional values and maps are refused by name.
 - Data outside of the file must lie in its folder. No code of a file is run.

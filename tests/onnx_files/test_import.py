@@ -17,7 +17,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import tigon as mx
-from tests.onnx_files.models import FLOAT, INT64, Builder, control, encoder, functions, network
+from tests.onnx_files.models import (
+    BOOL,
+    FLOAT,
+    INT64,
+    Builder,
+    control,
+    encoder,
+    functions,
+    graph_of,
+    network,
+)
 from tigon import autograd, gluon, nd
 from tigon.contrib.onnx import get_model_metadata, import_model, import_to_gluon
 
@@ -153,6 +163,19 @@ def test_gradients_go_through_branches_and_loops() -> None:
         away = np.eye(3, dtype=np.float32)[place] * step
         slope = (run(x + nd.array(away)) - run(x - nd.array(away))).asscalar() / (2 * step)
         assert abs(x.grad.asnumpy()[place] - slope) < 2e-2 * abs(slope)
+
+
+def test_a_loop_without_a_bound_ends_by_its_value() -> None:
+    b, body = Builder(), Builder()
+    b.input("x", [3])
+    body.node("Add", ["s", "s"], "s1")
+    body.node("ReduceMax", ["s1"], "top", keepdims=0)
+    body.node("Less", ["top", body.number("limit", 3e6, np.float32)], "on")
+    graph = graph_of(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1"])
+    b.node("Loop", ["", "", "x"], "y", body=graph)
+    symbol, _, _ = import_model(b.model("y"))
+    result = symbol.eval(x=nd.array([1, 2, 3]))[0].asnumpy()
+    assert result.tolist() == [2**20, 2**21, 3 * 2**20]
 
 
 def test_functions_of_a_model() -> None:

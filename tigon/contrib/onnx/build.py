@@ -214,10 +214,6 @@ def compare(which: str, x: Any, y: Any) -> Value:
     return as_bool(get(f"broadcast_{which}")(x, y))
 
 
-def both(x: Value, y: Value) -> Value:
-    return op.broadcast_logical_and(x, y)
-
-
 def iota(length: int, dtype: str = "int64", start: float = 0, step: float = 1) -> Value:
     return op._iota(shape=(int(length),), axis=0, start=start, step=step, dtype=dtype)
 
@@ -261,10 +257,6 @@ def pad(x: Value, before: Sequence[int], after: Sequence[int], value: float = 0.
     if any(begin) or any(end):
         x = op.slice(x, begin=begin, end=end)
     return x
-
-
-def size_of(shape: Sequence[Any]) -> Any:
-    return prod(shape)
 
 
 def lowest(dtype: str) -> float:

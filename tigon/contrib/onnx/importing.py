@@ -10,7 +10,8 @@ from tigon.base import check
 from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.contrib.onnx import converters as _converters  # noqa: F401  (fills the table)
-from tigon.contrib.onnx.graph import Parameter, Reader
+from tigon.contrib.onnx.frame import Parameter
+from tigon.contrib.onnx.graph import Reader
 from tigon.contrib.onnx.reading import read_model
 from tigon.gluon import SymbolBlock
 from tigon.gluon.parameter.files import load_into

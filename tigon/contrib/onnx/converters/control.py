@@ -30,8 +30,9 @@ from tigon.ops.primitive.control import CondAttrs, _cond
 from tigon.sym.control import Inner
 from tigon.sym.symbol import apply
 
-MOST_ITERATIONS = 1 << 20
-"""Of loops for which a model says no number."""
+MOST_ITERATIONS = 2**31 - 1
+"""Of loops for which a model says no number: none that would end too early. Their gradients want
+memory for as many, and so fail."""
 
 
 def _given(call: Any, operands: Sequence[Any]) -> list[Operand]:
