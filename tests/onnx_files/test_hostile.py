@@ -159,6 +159,14 @@ def test_changed_models(name: str) -> None:
         was_read(own, own)
 
 
+def test_names_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "evil.onnx"
+    path.write_bytes(MODELS["encoder"]().SerializeToString().replace(b"table", b"t\xffb\xfee"))
+    with pytest.raises(mx.TigonError) as error:
+        import_model(path)
+    assert str(error.value) == rf"{path}: expected names in UTF-8; given b't\xffb\xfee'"
+
+
 def _nested(depth: int, both: bool) -> Any:
     """Branches within branches."""
     graph = helper.make_graph(

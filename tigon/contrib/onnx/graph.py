@@ -55,7 +55,7 @@ _LIKELY = 64
 """What an open extent is taken for where something must be assumed of it."""
 
 
-_MISFITS = (
+MISFITS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -362,7 +362,7 @@ class Reader:
             ) from error
         except RecursionError:
             raise TigonError(f"{place}: it is nested too deep") from None
-        except _MISFITS as error:
+        except MISFITS as error:
             raise TigonError(
                 f"{place}: its inputs and attributes do not fit each other: "
                 f"{type(error).__name__}: {error}"
