@@ -15,7 +15,7 @@ from tigon import nd
 from tigon.base import TensorType, TigonError
 from tigon.base.dtypes import BY_CODE
 from tigon.contrib.onnx import import_model
-from tigon.contrib.onnx.graph import NeedsValue
+from tigon.contrib.onnx.frame import NeedsValue
 from tigon.ir.graph import Graph
 from tigon.ir.rewrite import typed
 

@@ -21,9 +21,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "onnx.md"
 
 HEAD = """# Models in ONNX's format
 
-Written by `make docs`, which runs ONNX's node tests; a test compares. `mx.contrib.onnx` reads models of
-operator sets {first} to {last} with the package `onnx` (`pip install tigon[onnx]`); before {first} it reads operators
-that have not changed up to there.
+Written by `make docs`, which runs ONNX's node tests; a test compares. `mx.contrib.onnx` reads
+models of operator sets {first} to {last} with the package `onnx` (`pip install tigon[onnx]`);
+before {first} it reads operators that have not changed up to there.
 
 ```python
 import numpy as np
@@ -52,16 +52,19 @@ assert net(nd.ones((5, 2, 3))).shape == (5, 4)
 assert net(nd.ones((2, 2, 3))).shape == (2, 4)
 ```
 
-- Initializers become arguments under their names; statistics of batch normalization are auxiliary states,
-  which move where the block trains. `import_to_gluon` lets initializers of floats learn that have an axis.
-- Numbers that a model computes of shapes are computed while it is read, with extents that the file leaves open
-  as they are: the graph that comes out serves every batch. Where an operator's result can only have a shape
-  once a *value* is known (`Reshape` by an input), the error asks for `values={{'input': array}}`;
-  `shapes={{'input': (None, 3, 224, 224)}}` says extents in place of the file.
-- `If`, `Loop` and `Scan` are our branches and loops. A loop that a value ends has states alone; one whose states
-  change their shapes is written out.
-- Numbers of 2 and 4 bits are held in bytes. Elements that tigon lacks (floats of 4 and 8 bits, complex numbers,
-  texts), sequences, optional values and maps are refused by name.
+- Initializers become arguments under their names; statistics of batch normalization are auxiliary
+  states, which move where the block trains. `import_to_gluon` lets initializers of floats learn
+  that have an axis.
+- Numbers that a model computes of shapes are computed while it is read, with extents that the file
+  leaves open as they are: the graph that comes out serves every batch. Where an operator's result
+  can only have a shape once a *value* is known (`Reshape` by an input), the error asks for
+  `values={{'input': array}}`; `shapes={{'input': (None, 3, 224, 224)}}` says extents in place of
+  the file.
+- `If`, `Loop` and `Scan` are our branches and loops. A loop that a value ends has states alone, and
+  trains if the model says how often it runs at most; one whose states change their shapes is
+  written out.
+- Numbers of 2 and 4 bits are held in bytes. Elements that tigon lacks (floats of 4 and 8 bits,
+  complex numbers, texts), sequences, optional values and maps are refused by name.
 - Data outside of the file must lie in its folder. No code of a file is run.
 """
 

@@ -17,6 +17,8 @@ BOUNDED = {
     "base.arguments.fits": "the nesting of a declared type",
     "gluon.graphs.Entry._run_code": "once more, when numbers are read at once",
     "sym.traced._settled": "the depth of an index: a tuple of slices",
+    "contrib.onnx.graph.Reader._called Reader._convert Reader._of_operator "
+    "Reader._results": "checked: DEEPEST",
     "autograd._heads grad": "not recursive: a flag of the same name",
     "backends.llvm.objects.Compiler._has_helper Compiler._load Compiler._stored "
     "Compiler.find": "a library is loaded once at a time",

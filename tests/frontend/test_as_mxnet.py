@@ -38,7 +38,7 @@ MODULES = """
 attribute autograd base callback context contrib contrib.amp contrib.amp.amp contrib.amp.lists
 contrib.amp.lists.symbol contrib.amp.lists.symbol_bf16 contrib.amp.lists.symbol_fp16
 contrib.amp.loss_scaler contrib.ndarray contrib.symbol contrib.tensorboard
-contrib.onnx contrib.text
+contrib.onnx contrib.onnx.onnx2mx contrib.text
 contrib.text.embedding contrib.text.utils contrib.text.vocab engine executor gluon
 gluon.block gluon.contrib gluon.contrib.estimator gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
 gluon.contrib.rnn.rnn_cell gluon.data gluon.data.dataloader gluon.data.dataset gluon.data.sampler
@@ -59,7 +59,7 @@ symbol.sparse symbol.symbol test_utils util visualization viz img
 """Paths of modules of MXNet 1.9.1, and the short ones that are attributes there."""
 
 LATER = """
-contrib.onnx.onnx2mx contrib.quantization
+contrib.quantization
 executor_manager ndarray.numpy np npx numpy numpy.random numpy_extension
 onnx optimizer.contrib symbol.numpy torch
 """.split()

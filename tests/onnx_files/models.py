@@ -137,14 +137,14 @@ def control() -> Any:
         "If",
         ["positive"],
         "i",
-        then_branch=_graph(then, [], ["t"]),
-        else_branch=_graph(other, [], ["o"]),
+        then_branch=graph_of(then, [], ["t"]),
+        else_branch=graph_of(other, [], ["o"]),
     )
     body = Builder()
     body.node("Add", ["s", "i"], "s1")
     body.node("Mul", ["s1", "s1"], "row")
     body.node("Identity", ["go"], "on")
-    counted = _graph(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1", "row"])
+    counted = graph_of(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1", "row"])
     b.node(
         "Loop", [b.number("four", 4), b.number("true", True, bool), "x"], "l", "rows", body=counted
     )
@@ -152,17 +152,17 @@ def control() -> Any:
     body.node("Add", ["s", b.number("half", 0.5, np.float32)], "s1")
     body.node("ReduceMax", ["s1"], "top", keepdims=0)
     body.node("Less", ["top", b.number("limit", 5, np.float32)], "on")
-    ended = _graph(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1"])
+    ended = graph_of(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1"])
     b.node("Loop", [b.number("most", 20), "true", "l"], "w", body=ended)
     body = Builder()
     body.node("Add", ["s", "row"], "s1")
     body.node("Identity", ["s1"], "out")
-    scanned = _graph(body, [("s", FLOAT), ("row", FLOAT)], ["s1", "out"])
+    scanned = graph_of(body, [("s", FLOAT), ("row", FLOAT)], ["s1", "out"])
     b.node("Scan", ["w", "rows"], "last", "sums", body=scanned, num_scan_inputs=1)
     return b.model("last", "sums")
 
 
-def _graph(b: Builder, inputs: Sequence[tuple[str, int]], outputs: Sequence[str]) -> Any:
+def graph_of(b: Builder, inputs: Sequence[tuple[str, int]], outputs: Sequence[str]) -> Any:
     def told(name: str, code: int) -> Any:
         return helper.make_tensor_value_info(name, code, [] if name in ("n", "go", "on") else [3])
 

@@ -45,7 +45,10 @@ def case(
         names = [key if array is not None else "" for key, array in inputs.items()]
         results = [f"y{k}" for k in range(outputs)]
         b.node(op, names, *results, **attributes)
-        return b.model(*results), {k: v for k, v in given.items() if k not in (constants or {})}
+        told = [
+            (each, INT64 if (op, k) == ("TopK", 1) else FLOAT) for k, each in enumerate(results)
+        ]
+        return b.model(*told), {k: v for k, v in given.items() if k not in (constants or {})}
 
     assert name not in CASES
     CASES[name] = build
@@ -214,7 +217,39 @@ def _recurrent() -> None:
          activations=["LeakyRelu"], activation_alpha=[0.3], **size)  # fmt: skip
 
 
-for _declare in (_attention, _rotary, _normalizations, _resizes, _recurrent):
+def _old_revisions() -> None:
+    """What later opsets say otherwise: attributes in place of inputs, other axes."""
+    x, y = numbers(2, 3, 4), numbers(1, 2, 3, 4)
+    case("Clip 6", "Clip", {"x": x}, opset=7, min=-0.5, max=0.4)
+    case("Pad 2", "Pad", {"x": x}, opset=7, pads=[0, 1, 2, 1, 0, 0], value=3.0)
+    case("Pad 2, reflect", "Pad", {"x": x}, opset=7, pads=[0, 1, 2, 0, 0, 1], mode="reflect")
+    case("Slice 1", "Slice", {"x": x}, opset=9, starts=[0, -2], ends=[1, 99], axes=[1, 2])
+    case("TopK 1", "TopK", {"x": x}, 2, opset=9, k=2, axis=1)
+    case("Unsqueeze 1", "Unsqueeze", {"x": x}, opset=11, axes=[0, 3])
+    case("Squeeze 1", "Squeeze", {"x": y}, opset=11, axes=[0])
+    case("Split 2", "Split", {"x": x}, 2, opset=11, axis=2, split=[1, 3])
+    case("ReduceSum 1", "ReduceSum", {"x": x}, opset=11, axes=[0, 2], keepdims=0)
+    case("ReduceMean 1", "ReduceMean", {"x": x}, opset=13, axes=[-1])
+    for name in ("Softmax", "LogSoftmax", "Hardmax"):
+        case(f"{name} 11", name, {"x": x}, opset=11, axis=1)
+    scales = {"s": np.array([1, 1, 2, 1.5], np.float32)}
+    case("Upsample 7", "Upsample", {"x": y}, opset=7, scales=[1.0, 1.0, 2.0, 1.5], mode="nearest")
+    case("Upsample 9", "Upsample", {"x": y, **scales}, opset=9, constants=scales, mode="nearest")
+    case("Resize 10", "Resize", {"x": y, **scales}, opset=10, constants=scales, mode="linear")
+    case("Dropout 7", "Dropout", {"x": x}, opset=7, ratio=0.3)
+    case("AveragePool 7", "AveragePool", {"x": y}, opset=7, kernel_shape=[2, 3], pads=[1, 0, 0, 1])
+    places = np.array([[1, 0, 2]])
+    update = {"d": numbers(3, 3), "i": places, "u": numbers(1, 3, seed=2)}
+    case("Scatter 9", "Scatter", dict(update), opset=10, axis=1)
+    sums = {"a": numbers(3, 2), "b": numbers(3, 4, seed=2), "c": numbers(1, 4, seed=3)}
+    case("Gemm 7", "Gemm", dict(sums), opset=7, transA=1, alpha=0.5, beta=2.0)
+    statistics = {k: numbers(3, seed=n) for n, k in enumerate("sbm", 2)}
+    statistics["v"] = np.abs(numbers(3, seed=9)) + 0.5
+    case("BatchNormalization 7", "BatchNormalization", {"x": y.reshape(1, 3, 8), **statistics},
+         opset=7, constants=statistics)  # fmt: skip
+
+
+for _declare in (_attention, _rotary, _normalizations, _resizes, _recurrent, _old_revisions):
     _declare()
 
 

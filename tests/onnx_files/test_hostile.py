@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import random
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
@@ -17,8 +19,8 @@ from onnx import TensorProto, helper
 
 import tigon as mx
 from tests.formats.test_damaged_files import mutated_bytes
-from tests.onnx_files.models import MODELS
-from tigon.contrib.onnx import import_model
+from tests.onnx_files.models import FLOAT, MODELS, Builder, functions
+from tigon.contrib.onnx import graph, import_model
 
 PLACE = re.compile(
     r"(evil\.onnx|ModelProto): (at byte \d+|node \d+ '.*' \(.*\)|(sparse )?(initializer|input) '|"
@@ -155,6 +157,140 @@ def test_changed_models(name: str) -> None:
     for _ in range(COUNT):
         own = changed(model, draw)
         was_read(own, own)
+
+
+def test_names_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "evil.onnx"
+    path.write_bytes(MODELS["encoder"]().SerializeToString().replace(b"table", b"t\xffb\xfee"))
+    with pytest.raises(mx.TigonError) as error:
+        import_model(path)
+    assert str(error.value) == rf"{path}: expected names in UTF-8; given b't\xffb\xfee'"
+
+
+def _nested(depth: int, both: bool) -> Any:
+    """Branches within branches."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+    )
+    other = graph
+    for _ in range(depth):
+        node = helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=other)
+        other = graph if both else other
+        graph = helper.make_graph(
+            [node], "g", [], [helper.make_tensor_value_info("y", FLOAT, None)]
+        )
+    b = Builder()
+    b.input("x", [2])
+    b.input("c", [], TensorProto.BOOL)
+    model = b.model("y")
+    model.graph.node.extend(graph.node)
+    return model
+
+
+def _doubling(levels: int) -> Any:
+    """Each function calls the next one twice."""
+    b = Builder()
+    b.opsets["own"] = 1
+    opsets = [helper.make_opsetid("", b.opset), helper.make_opsetid("own", 1)]
+    for level in range(levels):
+        calls = [
+            helper.make_node(f"f{level + 1}", ["a"], ["m"], domain="own"),
+            helper.make_node(f"f{level + 1}", ["m"], ["b"], domain="own"),
+        ]
+        b.functions.append(helper.make_function("own", f"f{level}", ["a"], ["b"], calls, opsets))
+    last = [helper.make_node("Relu", ["a"], ["b"])]
+    b.functions.append(helper.make_function("own", f"f{levels}", ["a"], ["b"], last, opsets))
+    b.input("x", [2])
+    b.node("f0", ["x"], "y", domain="own")
+    return b.model("y")
+
+
+def _calling_itself() -> Any:
+    model = functions()
+    model.functions[0].node[0].op_type = "Twice"
+    model.functions[0].node[0].domain = "own"
+    del model.functions[0].node[0].attribute[:]
+    return model
+
+
+def _constant(op: str, *arrays: Any, read: str = "ReduceSum", **attributes: Any) -> Any:
+    """A node on numbers of the file alone, and a reshape that asks for its result."""
+    b = Builder()
+    b.input("x", [4])
+    names = [b.number(f"c{k}", array, np.asarray(array).dtype) for k, array in enumerate(arrays)]
+    b.node(op, names, "big", **attributes)
+    b.node(read, ["big"], "r", keepdims=1)
+    b.node("Reshape", ["x", "r"], "y")
+    return b.model("y")
+
+
+def _claiming(*dims: int) -> Any:
+    b = Builder()
+    b.input("x", [2])
+    b.node("Add", ["x", "w"], "y")
+    model = b.model("y")
+    model.graph.initializer.add(name="w", data_type=FLOAT, dims=dims, raw_data=b"1234")
+    return model
+
+
+def _loop(trips: int) -> Any:
+    """States grow, so that iterations are written out."""
+    b, body = Builder(), Builder()
+    b.input("x", [2])
+    body.node("Concat", ["s", "s"], "s1", axis=0)
+    body.node("Identity", ["go"], "on")
+    told = [("n", TensorProto.INT64), ("go", TensorProto.BOOL), ("s", FLOAT)]
+    graph = helper.make_graph(
+        body.nodes,
+        "body",
+        [helper.make_tensor_value_info(name, code, None) for name, code in told],
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in ("on", "s1")],
+    )
+    b.node("Loop", [b.number("m", trips), "", "x"], "y", body=graph)
+    return b.model("y")
+
+
+BOMBS = {
+    "a tensor that claims to be large": lambda: _claiming(2**40, 2**40),
+    "a product that overflows": lambda: _claiming(2**32, 2**32),
+    "no elements of many": lambda: _claiming(0, 2**62),
+    "a fill": lambda: _constant(
+        "ConstantOfShape",
+        [2**20, 2**20],
+        value=helper.make_tensor("v", TensorProto.INT64, [1], [1]),
+    ),
+    "a range": lambda: _constant("Range", 0, 2**40, 1),
+    "an expansion": lambda: _constant("Expand", [1], [2**16, 2**16]),
+    "a tile": lambda: _constant("Tile", [1, 2], [2**40]),
+    "a unit matrix": lambda: _constant("EyeLike", np.zeros((2000, 2000), np.int64), k=1),
+    "positions": lambda: _constant("OneHot", [1], 2**40, [0, 1]),
+    "a window": lambda: _constant("HannWindow", 2**40),
+    "a resize": lambda: _constant("Resize", [[1.0]], [0.0], [2.0**20, 2.0**20]),
+    "a power of a loop": lambda: _loop(200),
+    "a loop without end": lambda: _loop(2**62),
+    "branches in branches": lambda: _nested(25, False),
+    "branches in both branches": lambda: _nested(8, True),
+    "functions that double": lambda: _doubling(30),
+    "functions that double in a line": lambda: _doubling(60),
+    "a function that calls itself": _calling_itself,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_is_asked_for_is_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading may fail or not: it takes little memory, and ends."""
+    monkeypatch.setattr(graph, "UNROLLED", 1 << 11)
+    model = BOMBS[name]()
+    tracemalloc.start()
+    try:
+        was_read(model, name)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2**27
 
 
 COUNT = 170

@@ -17,7 +17,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import tigon as mx
-from tests.onnx_files.models import FLOAT, INT64, Builder, control, encoder, functions, network
+from tests.onnx_files.models import (
+    BOOL,
+    FLOAT,
+    INT64,
+    Builder,
+    control,
+    encoder,
+    functions,
+    graph_of,
+    network,
+)
 from tigon import autograd, gluon, nd
 from tigon.contrib.onnx import get_model_metadata, import_model, import_to_gluon
 
@@ -96,6 +106,30 @@ def test_open_batch_and_steps(shape: tuple[int, int]) -> None:
     )
 
 
+def test_open_extents_are_numbers_when_it_runs() -> None:
+    """Sizes that are computed with beside shapes: as a mean is written, or a mask of some rows."""
+    b = Builder()
+    b.input("x", ["batch", 6])
+    b.node("Size", ["x"], "size")
+    b.node("Cast", ["size"], "sizef", to=FLOAT)
+    b.node("ReduceSum", ["x"], "total", keepdims=0)
+    b.node("Div", ["total", "sizef"], "mean")
+    b.node("Shape", ["x"], "shape")
+    b.node("ConstantOfShape", ["shape"], "zeros")
+    b.node(
+        "Slice",
+        ["x", b.number("begin", [-2]), b.number("end", [2**62]), b.number("axis", [0])],
+        "cut",
+    )
+    b.node("Concat", ["zeros", "cut"], "joined", axis=0)
+    b.node("Sub", ["joined", "mean"], "y")
+    net = import_to_gluon(b.model("y"))
+    for batch in (2, 5, 3):
+        x = np.random.default_rng(batch).normal(size=(batch, 6)).astype(np.float32)
+        expected = np.concatenate([np.zeros_like(x), x[-2:]]) - x.mean()
+        np.testing.assert_allclose(net(nd.array(x)).asnumpy(), expected, atol=1e-6)
+
+
 def test_inputs_that_decide_shapes_are_values() -> None:
     b = Builder()
     b.input("x", [2, 6])
@@ -129,6 +163,19 @@ def test_gradients_go_through_branches_and_loops() -> None:
         away = np.eye(3, dtype=np.float32)[place] * step
         slope = (run(x + nd.array(away)) - run(x - nd.array(away))).asscalar() / (2 * step)
         assert abs(x.grad.asnumpy()[place] - slope) < 2e-2 * abs(slope)
+
+
+def test_a_loop_without_a_bound_ends_by_its_value() -> None:
+    b, body = Builder(), Builder()
+    b.input("x", [3])
+    body.node("Add", ["s", "s"], "s1")
+    body.node("ReduceMax", ["s1"], "top", keepdims=0)
+    body.node("Less", ["top", body.number("limit", 3e6, np.float32)], "on")
+    graph = graph_of(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1"])
+    b.node("Loop", ["", "", "x"], "y", body=graph)
+    symbol, _, _ = import_model(b.model("y"))
+    result = symbol.eval(x=nd.array([1, 2, 3]))[0].asnumpy()
+    assert result.tolist() == [2**20, 2**21, 3 * 2**20]
 
 
 def test_functions_of_a_model() -> None:
@@ -257,6 +304,10 @@ MESSAGES = {
     "too many inputs": (
         one("Relu", ("x", [2]), ("z", [2])),
         "ModelProto: node 0 'n' (Relu): inputs: expected 1 to 1 of them; given 2",
+    ),
+    "an input of several that is left out": (
+        one("Concat", ("x", [2]), ("", [2]), axis=0),
+        "ModelProto: node 0 'n' (Concat): input 1: must not be left out",
     ),
     "shapes that do not fit": (
         one("MatMul", ("x", [2, 3]), ("z", [2, 3])),

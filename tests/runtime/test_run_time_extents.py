@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from tigon import autograd, gluon, nd
 from tigon.base import TensorType, as_dtype
 from tigon.base.extents import RuntimeExtents, UnknownExtent, value_of
 from tigon.gluon import nn
+from tigon.ops.tensor.slice import slice_range
 from tigon.program.by_shape import ByShape
 
 RANDOM = np.random.default_rng(5)
@@ -314,3 +316,17 @@ def test_threads_share_what_is_compiled_for_all_sizes() -> None:
         list(threads.map(work, range(8)))
     # Two of the network and two of the product; one row may be another way of computing it.
     assert mx.runtime.stats()["compilations"] - before <= 6
+
+
+def test_slices_of_open_extents_are_those_of_python() -> None:
+    for begin, end, step in itertools.product(
+        (None, 0, 2, -1, -3, 9), (None, 0, 3, -1, -4, 50), (1, 2, -1, -3)
+    ):
+        extents = RuntimeExtents([8])
+        start, by, count = slice_range("slice", extents.unknown[0], begin, end, step)
+        sizes = [size for size in range(1, 60) if extents.allow((size,))]
+        assert extents.examples[0] in sizes
+        for size in sizes:
+            expected = range(*slice(begin, end, step).indices(size))
+            assert (by, value_of(count, (size,))) == (step, len(expected))
+            assert not expected or value_of(start, (size,)) == expected.start

@@ -14,6 +14,7 @@ PLACES = {
     "contrib.ndarray": "nd.contrib",
     "contrib.sym": "sym.contrib",
     "contrib.symbol": "sym.contrib",
+    "contrib.onnx.onnx2mx": "contrib.onnx",
     "executor": "sym.executor",
     "gluon.contrib.data.sampler": "gluon.contrib.data",
     "gluon.metric": "metric",

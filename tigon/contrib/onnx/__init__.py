@@ -4,6 +4,9 @@ Reading needs the package `onnx` (`pip install tigon[onnx]`). `docs/onnx.md` lis
 and what of ONNX's own tests passes.
 """
 
+from tigon.base.lazy import complete as _complete
 from tigon.contrib.onnx.importing import get_model_metadata, import_model, import_to_gluon
 
 __all__ = ["get_model_metadata", "import_model", "import_to_gluon"]
+
+_complete(globals())

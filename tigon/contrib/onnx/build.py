@@ -18,6 +18,8 @@ class _Operators:
     """`op.softmax(x, axis=-1)`."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         return get(name)
 
 
@@ -125,9 +127,9 @@ def expand(x: Value, shape: Sequence[Any], reader: Any) -> Value:
         return x
     if is_known(*shape):
         return op._broadcast(x, shape=tuple(int(extent) for extent in shape))
-    if x.dtype.kind == "b":
-        return cast(expand(cast(x, "uint8"), shape, reader), "bool")
-    return op.broadcast_add(x, filled(shape, 0, x.dtype.name, reader))
+    added = cast(x, "uint8") if x.dtype.kind == "b" else x
+    spread = op.broadcast_add(added, filled(shape, 0, added.dtype.name, reader))
+    return cast(spread, x.dtype.name)
 
 
 def filled(shape: Sequence[Any], value: Any, dtype: str, reader: Any) -> Value:
@@ -185,11 +187,11 @@ def reduce(which: str, x: Value, axes: Sequence[int], keepdims: bool = False) ->
     if not axes:
         return x
     if keepdims or not is_known(*x.shape):
-        result = op.__getattr__({"sum": "sum", "max": "max", "min": "min", "prod": "prod"}[which])(
+        result = get({"sum": "sum", "max": "max", "min": "min", "prod": "prod"}[which])(
             x, axis=axes, keepdims=True
         )
         return result if keepdims else squeeze(result, axes)
-    return op.__getattr__(f"_reduce_{which}")(x, axes=axes)
+    return get(f"_reduce_{which}")(x, axes=axes)
 
 
 def mean(x: Value, axes: Sequence[int], keepdims: bool = True) -> Value:
@@ -209,11 +211,7 @@ def where(condition: Value, x: Any, y: Any) -> Value:
 
 def compare(which: str, x: Any, y: Any) -> Value:
     """`which` is equal, greater, ...; a bool."""
-    return as_bool(op.__getattr__(f"broadcast_{which}")(x, y))
-
-
-def both(x: Value, y: Value) -> Value:
-    return op.broadcast_logical_and(x, y)
+    return as_bool(get(f"broadcast_{which}")(x, y))
 
 
 def iota(length: int, dtype: str = "int64", start: float = 0, step: float = 1) -> Value:
@@ -259,10 +257,6 @@ def pad(x: Value, before: Sequence[int], after: Sequence[int], value: float = 0.
     if any(begin) or any(end):
         x = op.slice(x, begin=begin, end=end)
     return x
-
-
-def size_of(shape: Sequence[Any]) -> Any:
-    return prod(shape)
 
 
 def lowest(dtype: str) -> float:

@@ -18,7 +18,8 @@ from tigon import nd
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.dtypes import DType
 from tigon.base.extents import RuntimeExtent, RuntimeExtents, UnknownExtent, is_known
-from tigon.base.frozen import Frozen
+from tigon.contrib.onnx.build import op
+from tigon.contrib.onnx.frame import Call, Frame, NeedsValue, Parameter
 from tigon.contrib.onnx.operand import FOLDED, SMALL, Operand, plain
 from tigon.contrib.onnx.reading import (
     EXACT,
@@ -31,7 +32,14 @@ from tigon.contrib.onnx.reading import (
     package,
 )
 from tigon.contrib.onnx.registry import TABLE, Row
-from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Value, constant, topological_order, variable
+from tigon.contrib.onnx.schemas import (
+    attributes_of,
+    bound,
+    check_counts,
+    function_of,
+    means_the_same,
+)
+from tigon.ir.graph import CONSTANT, VARIABLE, Value, constant, topological_order, variable
 from tigon.sym import Symbol
 
 DEEPEST = 40
@@ -40,123 +48,22 @@ DEEPEST = 40
 EVALUATED = 1 << 24
 """Elements of the largest array that is computed while a model is read."""
 
-UNROLLED = 1 << 17
+UNROLLED = 1 << 15
 """Nodes that functions and loops may come to, beside ten for each in the file."""
 
 _LIKELY = 64
 """What an open extent is taken for where something must be assumed of it."""
 
 
-class NeedsValue(TigonError):
-    """An input decides a shape, so that its value must be given when the model is read."""
-
-    def __init__(self, message: str, inputs: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.inputs = inputs
-
-
-class Frame:
-    """The names that nodes see: of their own graph and of those around it; within a function only
-    of its own."""
-
-    def __init__(
-        self,
-        opsets: Mapping[str, int],
-        parent: Frame | None = None,
-        attributes: Mapping[str, Any] | None = None,
-        depth: int = 0,
-    ) -> None:
-        self.names: dict[str, Operand] = {}
-        self.opsets = opsets
-        self.parent = parent
-        self.attributes = attributes
-        """Of the call of the function that is read; None outside of functions."""
-        self.depth = depth
-
-    def find(self, name: str) -> Operand | None:
-        frame: Frame | None = self
-        while frame is not None:
-            if name in frame.names:
-                return frame.names[name]
-            frame = frame.parent
-        return None
-
-    def within(self) -> Frame:
-        return Frame(self.opsets, self, self.attributes, self.depth + 1)
-
-
-class Parameter(Frozen, eq=False):
-    """An array that the graph reads as a variable."""
-
-    array: np.ndarray
-    dtype: DType
-    learns: bool
-
-
-class Call:
-    """A node while it is converted: its attributes, with defaults, and what it stands in."""
-
-    def __init__(
-        self, reader: Reader, frame: Frame, node: Any, since: int, attributes: dict[str, Any]
-    ) -> None:
-        self.reader = reader
-        self.frame = frame
-        self.node = node
-        self.since = since
-        """The opset that gave the operator the meaning it has here."""
-        self.attributes = attributes
-        self.operands: list[Operand | None] = []
-
-    def __getitem__(self, name: str) -> Any:
-        return self.attributes.get(name)
-
-    def __contains__(self, name: str) -> bool:
-        return self.attributes.get(name) is not None
-
-    @property
-    def op(self) -> str:
-        return str(self.node.op_type)
-
-    @property
-    def opset(self) -> int:
-        return self.frame.opsets.get(normal_domain(self.node.domain), 1)
-
-    @property
-    def outputs(self) -> int:
-        """Outputs that have names."""
-        wanted = [number for number, name in enumerate(self.node.output, 1) if name]
-        return max(wanted, default=1)
-
-    def wants(self, output: int) -> bool:
-        return output < len(self.node.output) and bool(self.node.output[output])
-
-    def known(self, position: int) -> np.ndarray | None:
-        """The array of an input, where it is there for nothing."""
-        operand = self.operands[position] if position < len(self.operands) else None
-        return None if operand is None else operand.known
-
-    def dtype(self, position: int) -> str:
-        operand = self.operands[position]
-        assert operand is not None
-        return str(operand.dtype.name)
-
-    def constant_of(self, position: int) -> np.ndarray:
-        """The array of an input; an error where it depends on an input of the model."""
-        operand = self.operands[position]
-        assert operand is not None
-        return self.reader.constant_of(operand, self.label_of(position))
-
-    def depends(self, position: int) -> bool:
-        """Whether an input depends on one of the model's."""
-        operand = self.operands[position]
-        assert operand is not None
-        return operand.known is None and bool(self.reader.inputs_behind(operand.value))
-
-    def label_of(self, position: int) -> str:
-        return f"input {position} '{self.node.input[position]}'"
-
-    def check(self, condition: object, message: str) -> None:
-        check(condition, self.op, message)
+MISFITS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What converters raise where inputs and attributes that are right each do not fit each other."""
 
 
 class Reader:
@@ -174,13 +81,13 @@ class Reader:
         self.parameters: dict[str, Parameter] = {}
         self.inputs: list[str] = []
         self.onnx = package()
-        nodes = len(model.proto.graph.node)
-        self._left = UNROLLED + 10 * nodes
+        self._left = UNROLLED + 10 * _count_nodes(model.proto)
         self._functions = {
             (normal_domain(f.domain), f.name, f.overload): f for f in model.proto.functions
         }
         self._arrays: dict[str, Any] = {}
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._open: dict[str, str] = {}
         self.by_shape: list[Value] = []
         """Values with open extents, for whoever needs an extent of them."""
@@ -199,8 +106,6 @@ class Reader:
         return [self._output(operand, each.name) for operand, each in pairs]
 
     def _output(self, operand: Operand, name: str) -> Value:
-        from tigon.contrib.onnx.build import op
-
         value = operand.value
         if value.node.op is VARIABLE or value.node.op is CONSTANT:
             value = op.identity(value)
@@ -371,10 +276,10 @@ class Reader:
     # -- names
 
     def free_name(self, name: str) -> str:
-        own, number = name or "value", 0
+        own = name or "value"
         while own in self._taken:
-            number += 1
-            own = f"{name}_{number}"
+            self._numbers[name] = self._numbers.get(name, 0) + 1
+            own = f"{name}_{self._numbers[name]}"
         self._taken.add(own)
         return own
 
@@ -457,7 +362,7 @@ class Reader:
             ) from error
         except RecursionError:
             raise TigonError(f"{place}: it is nested too deep") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
+        except MISFITS as error:
             raise TigonError(
                 f"{place}: its inputs and attributes do not fit each other: "
                 f"{type(error).__name__}: {error}"
@@ -508,111 +413,21 @@ class Reader:
                 "of the model"
             ) from None
         check(
-            domain or opset >= EXACT or self._is_old(node.op_type, schema),
+            domain or opset >= EXACT or means_the_same(node.op_type, schema),
             node.op_type,
             f"opset {opset} has another meaning than {EXACT}; convert it with "
             "onnx.version_converter",
         )
-        self._check_counts(schema, node)
-        attributes = self._attributes(schema, node, frame)
+        check_counts(schema, node)
+        attributes = attributes_of(schema, node, frame)
         if row is None or not row.since <= opset <= (row.until or opset):
-            function = self._function_of(schema, node, operands, opset, frame)
+            function = function_of(schema, node, operands, opset, frame)
             check(function is not None, node.op_type, "is not an operator that tigon reads")
             return self._called(function, node, operands, frame, schema)
         call = Call(self, frame, node, schema.since_version, attributes)
         call.operands = operands
         folded = _folded(row, call)
         return folded if folded is not None else self._built(row, call)
-
-    def _is_old(self, name: str, schema: Any) -> bool:
-        """Whether what is there before opset 7 is what is read."""
-        own = self.onnx.defs.get_schema(name, EXACT, "")
-        return bool(own.since_version == schema.since_version)
-
-    @staticmethod
-    def _check_counts(schema: Any, node: Any) -> None:
-        for what, given, least, most in (
-            ("inputs", len(node.input), schema.min_input, schema.max_input),
-            ("outputs", len(node.output), schema.min_output, schema.max_output),
-        ):
-            check(
-                least <= given <= most,
-                what,
-                f"expected {least} to {most} of them; given {given}",
-            )
-        declared = list(schema.inputs)
-        for position, name in enumerate(node.input):
-            if not name and position < len(declared):
-                option = declared[position].option.name
-                check(option != "Single", f"input {position}", "must not be left out")
-
-    def _attributes(self, schema: Any, node: Any, frame: Frame) -> dict[str, Any]:
-        """By name, those that have a default included."""
-        declared = schema.attributes
-        found = {}
-        for name, attribute in self._bound(None, node, frame).items():
-            known = declared.get(name)
-            check(
-                known is not None,
-                f"attribute '{name}'",
-                f"is not one of {node.op_type}; there are {', '.join(sorted(declared)) or 'none'}",
-            )
-            check(
-                int(attribute.type) == int(known.type),
-                f"attribute '{name}'",
-                f"expected {known.type.name}; given type {attribute.type}",
-            )
-            found[name] = self._plain(attribute, name)
-        for name, known in declared.items():
-            if name in found:
-                continue
-            check(not known.required, f"attribute '{name}'", "is missing")
-            if known.default_value is not None and known.default_value.type:
-                found[name] = self._plain(known.default_value, name)
-        return found
-
-    def _bound(self, schema: Any | None, node: Any, frame: Frame) -> dict[str, Any]:
-        """The attributes of a node by name, those of a function's call in place of references to
-        them; with the schema's defaults, if that is given."""
-        found = {}
-        for name, declared in schema.attributes.items() if schema is not None else ():
-            if declared.default_value is not None and declared.default_value.type:
-                found[name] = declared.default_value
-        for attribute in node.attribute:
-            given = attribute
-            if attribute.ref_attr_name:
-                given = (frame.attributes or {}).get(attribute.ref_attr_name)
-                if given is None:
-                    continue
-            if given.name != attribute.name:
-                own = self.onnx.AttributeProto()
-                own.CopyFrom(given)
-                own.name = attribute.name
-                given = own
-            found[attribute.name] = given
-        return found
-
-    def _plain(self, attribute: Any, name: str) -> Any:
-        kinds = self.onnx.AttributeProto
-        kind = attribute.type
-        if kind == kinds.FLOAT:
-            return float(attribute.f)
-        if kind == kinds.INT:
-            return int(attribute.i)
-        if kind == kinds.STRING:
-            return _text(attribute.s)
-        if kind == kinds.FLOATS:
-            return tuple(map(float, attribute.floats))
-        if kind == kinds.INTS:
-            return tuple(map(int, attribute.ints))
-        if kind == kinds.STRINGS:
-            return tuple(map(_text, attribute.strings))
-        if kind == kinds.TENSOR:
-            return attribute.t
-        if kind == kinds.SPARSE_TENSOR:
-            return attribute.sparse_tensor
-        check(kind == kinds.GRAPH, f"attribute '{name}'", f"is of type {kind}, which nothing reads")
-        return attribute.g
 
     def _built(self, row: Row, call: Call) -> list[Operand]:
         given: list[Any] = []
@@ -634,50 +449,6 @@ class Reader:
 
     # -- functions
 
-    def _function_of(
-        self,
-        schema: Any,
-        node: Any,
-        operands: Sequence[Operand | None],
-        opset: int,
-        frame: Frame,
-    ) -> Any | None:
-        """What the operator is made of, as the `onnx` package says."""
-        if schema.has_function:
-            versions = [v for v in schema.function_opset_versions if v <= opset]
-            text = schema.get_function_with_opset_version(max(versions)) if versions else b""
-        elif schema.has_context_dependent_function:
-            versions = [v for v in schema.context_dependent_function_opset_versions if v <= opset]
-            own = self.onnx.NodeProto()
-            own.CopyFrom(node)
-            del own.attribute[:]
-            own.attribute.extend(self._bound(schema, node, frame).values())
-            types = [self._type_proto(operand).SerializeToString() for operand in operands]
-            text = (
-                schema.get_context_dependent_function_with_opset_version(
-                    max(versions), own.SerializeToString(), types
-                )
-                if versions
-                else b""
-            )
-        else:
-            return None
-        if not text:
-            return None
-        function = self.onnx.FunctionProto()
-        function.ParseFromString(text)
-        return function
-
-    def _type_proto(self, operand: Operand | None) -> Any:
-        onnx = self.onnx
-        if operand is None:
-            return onnx.TypeProto()
-        code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(operand.dtype.numpy))
-        if operand.dtype.name == "bfloat16":
-            code = onnx.TensorProto.BFLOAT16
-        shape = [n if isinstance(n, int) else None for n in operand.shape]
-        return onnx.helper.make_tensor_type_proto(code, shape)
-
     def _called(
         self,
         function: Any,
@@ -689,7 +460,7 @@ class Reader:
         """A function's nodes, in a frame of their own."""
         opsets = {normal_domain(each.domain): each.version for each in function.opset_import}
         given = {each.name: each for each in function.attribute_proto}
-        given.update(self._bound(schema, node, frame))
+        given.update(bound(schema, node, frame))
         own = Frame(opsets or frame.opsets, None, given, frame.depth + 1)
         check(own.depth < DEEPEST, node.op_type, f"functions are nested more than {DEEPEST} times")
         check(
@@ -723,8 +494,14 @@ class Reader:
         return results
 
 
-def _text(content: bytes) -> str:
-    return content.decode("utf-8", "replace")
+def _count_nodes(model: Any) -> int:
+    """Of the file: of its graph, of those among attributes, and of functions."""
+    graphs, count = [model.graph, *model.functions], 0
+    while graphs:
+        for node in graphs.pop().node:
+            count += 1
+            graphs += [each.g for each in node.attribute if each.HasField("g")]
+    return count
 
 
 def _folded(row: Row, call: Call) -> list[Operand] | None:
@@ -762,7 +539,3 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
 
 def _later(call: Call, row: Row, number: int) -> Callable[[], Value]:
     return lambda: call.reader._built(row, call)[number].value
-
-
-def graph_of(values: Sequence[Value]) -> Graph:
-    return Graph.of(values)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon import nd, sym
-from tigon.base import check
+from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.contrib.onnx import converters as _converters  # noqa: F401  (fills the table)
-from tigon.contrib.onnx.graph import Parameter, Reader
+from tigon.contrib.onnx.frame import Parameter
+from tigon.contrib.onnx.graph import MISFITS, Reader
 from tigon.contrib.onnx.reading import read_model
 from tigon.gluon import SymbolBlock
 from tigon.gluon.parameter.files import load_into
@@ -124,9 +125,16 @@ def _told(given: Any) -> tuple[str, tuple[int, ...]]:
 def _read(
     model_file: Any, shapes: Shapes | None, values: Mapping[str, Any] | None
 ) -> tuple[sym.Symbol, Reader]:
-    reader = Reader(read_model(model_file), shapes or {}, values or {})
-    found = reader.read()
-    check(found, reader.model.source, "expected a graph with outputs; given one without")
+    model = read_model(model_file)
+    try:
+        reader = Reader(model, shapes or {}, values or {})
+        found = reader.read()
+    except MISFITS as error:  # those of nodes have said where
+        raise TigonError(
+            f"{model.source}: expected a model whose parts fit each other; given one where they do "
+            f"not: {type(error).__name__}: {error}"
+        ) from error
+    check(found, model.source, "expected a graph with outputs; given one without")
     _check_closed(found, reader.model.source)
     return sym.Symbol(_named(untyped(Graph.of(found)).outputs, reader)), reader
 

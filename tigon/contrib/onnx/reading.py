@@ -76,7 +76,23 @@ def read_model(file: AnyPath | Any) -> Model:
         f"expected an operator set of {EXACT} to {OPSETS[-1]} in opset_import; given "
         f"{opsets.get('') if opsets else 'none'}; convert it with onnx.version_converter",
     )
-    return Model(model, source, folder, opsets)
+    found = Model(model, source, folder, opsets)
+    check_names(found)
+    return found
+
+
+def check_names(model: Model) -> None:
+    """Refuse names that are no text, which protobuf hands on as bytes."""
+    graphs = [model.proto.graph, *model.proto.functions]
+    while graphs:
+        graph = graphs.pop()
+        named = [*graph.input, *graph.output, *getattr(graph, "initializer", ())]
+        names = [getattr(each, "name", each) for each in named]
+        for node in graph.node:
+            names += (*node.input, *node.output, node.name, node.op_type, node.domain)
+            graphs += [each.g for each in node.attribute if each.HasField("g")]
+        wrong = next((name for name in names if not isinstance(name, str)), None)
+        check(wrong is None, model.source, f"expected names in UTF-8; given {wrong!r}")
 
 
 def normal_domain(domain: str) -> str:

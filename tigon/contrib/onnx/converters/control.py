@@ -25,10 +25,14 @@ from tigon.contrib.onnx.build import (
 from tigon.contrib.onnx.converters.loops import over_rows, symbols_of, values_of
 from tigon.contrib.onnx.operand import Operand
 from tigon.contrib.onnx.registry import converts
-from tigon.ir.graph import VARIABLE, Value, constant, topological_order
+from tigon.ir.graph import VARIABLE, Value, constant
+from tigon.ops.primitive.control import CondAttrs, _cond
+from tigon.sym.control import Inner
+from tigon.sym.symbol import apply
 
-MOST_ITERATIONS = 1 << 20
-"""Of loops for which a model says no number."""
+MOST_ITERATIONS = 2**31 - 1
+"""Of loops for which a model says no number: none that would end too early. Their gradients want
+memory for as many, and so fail."""
 
 
 def _given(call: Any, operands: Sequence[Any]) -> list[Operand]:
@@ -53,28 +57,29 @@ def if_(call: Any, condition: Value) -> list[Any]:
     if known is not None:
         branch = call["then_branch"] if bool(known.reshape(())) else call["else_branch"]
         return reader.run_within(call, branch, [])
-    decides = as_bool(condition)
-    branches = [call["then_branch"], call["else_branch"]]
-    constants = _constant_branches(call, branches)
-    if constants is not None:
-        return [where(reshape(decides, ()), x, y) for x, y in zip(*constants, strict=True)]
-
-    def taken(branch: Any) -> Any:
-        return lambda: symbols_of([_result(each) for each in reader.run_within(call, branch, [])])
-
-    (decided,) = symbols_of([decides])
-    return values_of(sym.contrib.cond(decided, taken(branches[0]), taken(branches[1])))
+    return _decided(call, as_bool(condition), [call["then_branch"], call["else_branch"]])
 
 
-def _constant_branches(call: Any, branches: list[Any]) -> list[list[Value]] | None:
-    """The results of branches that read nothing."""
-    found = []
+def _decided(call: Any, decides: Value, branches: Sequence[Any]) -> list[Value]:
+    """Each branch is gone through once, however deep they are nested."""
+    traced = []
+    others: dict[Value, None] = {}
     for branch in branches:
-        values = [each.value for each in call.reader.run_within(call, branch, [])]
-        if any(node.op is VARIABLE for node in topological_order(values)):
-            return None
-        found.append(values)
-    return found
+        inner = Inner("If", lazy=True)
+        with inner.traced():
+            values = [_result(each) for each in call.reader.run_within(call, branch, [])]
+        others.update(dict.fromkeys(inner.close(values)[0]))
+        traced.append((inner, values))
+    (_, first), (_, second) = traced
+    call.check(
+        len(first) == len(second),
+        f"expected branches with as many results; given {len(first)} and {len(second)}",
+    )
+    if not others:  # numbers alone
+        return [where(reshape(decides, ()), x, y) for x, y in zip(first, second, strict=True)]
+    then, otherwise = (inner.graph(values, list(others)) for inner, values in traced)
+    given = symbols_of([decides, *others])
+    return list(apply(_cond, CondAttrs(then, otherwise), given, hint="if")._values)
 
 
 # --------------------------------------------------------------------------------------- loops

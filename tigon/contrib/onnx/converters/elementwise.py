@@ -21,6 +21,7 @@ from tigon.contrib.onnx.operand import Operand
 from tigon.contrib.onnx.reading import dtype_of, narrow_limits, type_name
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import Value
+from tigon.ops import get
 
 # ------------------------------------------------------------------------------ one operand
 
@@ -48,7 +49,7 @@ def _declare_same(name: str, own: str) -> None:
 
     @converts(name, fold=fold if rule else None)
     def convert(_call: Any, x: Value) -> Value:
-        return op.__getattr__(own)(x)
+        return get(own)(x)
 
 
 for _name, _own in _SAME.items():
@@ -261,7 +262,7 @@ _COMPARISONS = {
 def _declare_binary(name: str, own: str, fold: Callable[..., Any]) -> None:
     @converts(name, fold=fold)
     def convert(_call: Any, x: Value, y: Value) -> Value:
-        return op.__getattr__(own)(x, y)
+        return get(own)(x, y)
 
 
 def _declare_comparison(name: str, own: str, rule: Callable[..., Any]) -> None:
@@ -284,7 +285,7 @@ _BITS = {"BitwiseAnd": "_bitwise_and", "BitwiseOr": "_bitwise_or", "BitwiseXor":
 def _declare_bits(name: str, own: str) -> None:
     @converts(name)
     def convert(_call: Any, x: Value, y: Value) -> Value:
-        return op.__getattr__(own)(x, y)
+        return get(own)(x, y)
 
 
 for _name, _own in _BITS.items():
@@ -342,7 +343,7 @@ def _declare_several(name: str, own: str, rule: Callable[..., Any]) -> None:
     def convert(_call: Any, *values: Value) -> Value:
         found = values[0]
         for each in values[1:]:
-            found = op.__getattr__(own)(found, each)
+            found = get(own)(found, each)
         return found
 
 
@@ -375,14 +376,14 @@ def _flattened(call: Any, x: Value, own: str) -> Value:
     """Before opset 13 all axes from `axis` on are one."""
     axis = call["axis"]
     if call.since >= 13:
-        return op.__getattr__(own)(x, axis=axis)
+        return get(own)(x, axis=axis)
     axis = axis + x.ndim if axis < 0 else axis
     call.check(0 <= axis <= x.ndim, f"axis: expected one of {x.ndim}; given {axis}")
     if axis == x.ndim - 1:
-        return op.__getattr__(own)(x, axis=-1)
+        return get(own)(x, axis=-1)
     rows = math.prod(x.shape[:axis])
     flat = reshape(x, (rows, math.prod(x.shape[axis:])))
-    return reshape(op.__getattr__(own)(flat, axis=-1), x.shape)
+    return reshape(get(own)(flat, axis=-1), x.shape)
 
 
 @converts("Softmax")

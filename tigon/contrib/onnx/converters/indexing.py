@@ -83,12 +83,6 @@ def _checked(call: Any, places: Value, extent: int, axis: int) -> Value:
     return op._checked_index(places, sizes=(extent,), axis=axis, operator=call.op)
 
 
-def _batch_columns(shape: tuple[int, ...], batch: int) -> list[Value]:
-    """The coordinates of the leading axes, each over all of them."""
-    lead = shape[:batch]
-    return [op._iota(shape=tuple(lead), axis=axis) for axis in range(batch)]
-
-
 def _first(x: Value) -> Value:
     """The last axis before the others."""
     return transpose(x, (x.ndim - 1, *range(x.ndim - 1)))

@@ -110,7 +110,7 @@ def dynamic_quantize_linear(_call: Any, x: Value) -> tuple[Value, Value, Value]:
 # -------------------------------------------------------------------------------- products
 
 
-def _moved(x: Value, zero: Value | None, by_row: bool, where: int) -> Value:
+def _moved(x: Value, zero: Value | None, by_row: bool) -> Value:
     """int32, without the zero point: one for all, or one for each row or column."""
     own = cast(x, "int32")
     if zero is None:
@@ -127,7 +127,7 @@ def _moved(x: Value, zero: Value | None, by_row: bool, where: int) -> Value:
 def matmul_integer(
     _call: Any, a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
 ) -> Value:
-    return matmul(_moved(a, a_zero, True, 0), _moved(b, b_zero, False, 1))
+    return matmul(_moved(a, a_zero, True), _moved(b, b_zero, False))
 
 
 def _scaled(call: Any, x: Value, scales: list[Value], y_scale: Value, y_zero: Value) -> Value:
@@ -159,7 +159,7 @@ def qlinear_matmul(
     y_scale: Value,
     y_zero: Value,
 ) -> Value:
-    product = matmul(_moved(a, a_zero, True, 0), _moved(b, b_zero, False, 1))
+    product = matmul(_moved(a, a_zero, True), _moved(b, b_zero, False))
     scales = [_row_scale(a_scale, True), _row_scale(b_scale, False)]
     return _scaled(call, product, scales, y_scale, y_zero)
 
@@ -177,7 +177,7 @@ def conv_integer(
     own = cast(weight, "int32")
     if w_zero is not None:
         own = op.broadcast_sub(own, cast(_per_filter(w_zero, weight.ndim), "int32"))
-    return convolve(call, _moved(x, x_zero, False, 0), own)
+    return convolve(call, _moved(x, x_zero, False), own)
 
 
 @converts("QLinearConv")
@@ -194,6 +194,6 @@ def qlinear_conv(
     bias: Value | None = None,
 ) -> Value:
     own = op.broadcast_sub(cast(weight, "int32"), cast(_per_filter(w_zero, weight.ndim), "int32"))
-    product = convolve(call, _moved(x, x_zero, False, 0), own, bias)
+    product = convolve(call, _moved(x, x_zero, False), own, bias)
     scale = _per_filter(w_scale, weight.ndim - 1)
     return _scaled(call, product, [reshape(x_scale, ()), scale], y_scale, y_zero)

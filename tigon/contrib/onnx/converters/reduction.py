@@ -16,10 +16,12 @@ from tigon.contrib.onnx.build import (
     number,
     op,
     reduce,
+    squeeze,
     unsqueeze,
 )
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import Value
+from tigon.ops import get
 
 
 def _axes(call: Any, ndim: int, axes: np.ndarray | None) -> tuple[int, ...] | None:
@@ -40,15 +42,9 @@ def _mean(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
         count = count * x.shape[axis]
     if x.dtype.is_float:
         result = op.mean(x, axis=axes, keepdims=True) if axes else x
-        return result if keep else _dropped(result, axes)
+        return result if keep else squeeze(result, axes)
     total = reduce("sum", x, axes, keep)
     return op.broadcast_div(total, number(count, total))
-
-
-def _dropped(x: Value, axes: tuple[int, ...]) -> Value:
-    from tigon.contrib.onnx.build import squeeze
-
-    return squeeze(x, axes)
 
 
 def _log_sum_exp(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
@@ -61,7 +57,7 @@ def _log_sum_exp(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
     )
     total = reduce("sum", op.exp(op.broadcast_sub(x, finite)), axes, True)
     result = op.broadcast_add(op.log(total), finite)
-    return result if keep else _dropped(result, axes)
+    return result if keep else squeeze(result, axes)
 
 
 def _extreme(which: str) -> Any:
@@ -116,7 +112,7 @@ for _name, _rule in _REDUCTIONS.items():
 def _place(call: Any, x: Value, which: str) -> Value:
     axis = axis_of(call["axis"], x.ndim)
     turned = flip(x, axis) if call["select_last_index"] else x
-    found = cast(op.__getattr__(f"_reduce_arg{which}")(turned, axes=(axis,)), "int64")
+    found = cast(get(f"_reduce_arg{which}")(turned, axes=(axis,)), "int64")
     if call["select_last_index"]:
         found = op._rminus_scalar(found, scalar=x.shape[axis] - 1)
     return unsqueeze(found, (axis,)) if call["keepdims"] else found
