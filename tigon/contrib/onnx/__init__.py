@@ -4,6 +4,7 @@ Reading needs the package `onnx` (`pip install tigon[onnx]`). `docs/onnx.md` lis
 and what of ONNX's own tests passes.
 """
 
+from tigon.contrib.onnx.exporting import export_model
 from tigon.contrib.onnx.importing import get_model_metadata, import_model, import_to_gluon
 
-__all__ = ["get_model_metadata", "import_model", "import_to_gluon"]
+__all__ = ["export_model", "get_model_metadata", "import_model", "import_to_gluon"]
