@@ -72,7 +72,7 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon", "np npx numpy numpy_extension", "nd, and numpy's functions on its arrays"),
     Absent("tigon", "torch th", "numpy's arrays, or nd.from_dlpack"),
     Absent("tigon", "executor_manager notebook misc", "gluon.Trainer and Symbol.bind"),
-    Absent("tigon", "onnx", "libraries of their own"),
+    Absent("tigon", "onnx", "contrib.onnx"),
     Absent("tigon.nd", "numpy numpy_extension np npx", "nd, and numpy's functions on its arrays"),
     Absent("tigon.sym", "numpy numpy_extension np npx", "sym"),
     Absent("tigon.contrib", "quantization", "float32"),
