@@ -19,6 +19,8 @@ BOUNDED = {
     "sym.traced._settled": "the depth of an index: a tuple of slices",
     "contrib.onnx.graph.Reader._called Reader._convert Reader._of_operator "
     "Reader._results": "checked: DEEPEST",
+    "contrib.onnx.writing.model.Writer._atom Writer._term "
+    "Writer.scalar": "divisions within divisions",
     "autograd._heads grad": "not recursive: a flag of the same name",
     "backends.llvm.objects.Compiler._has_helper Compiler._load Compiler._stored "
     "Compiler.find": "a library is loaded once at a time",
