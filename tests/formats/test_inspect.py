@@ -13,6 +13,7 @@ import tigon as mx
 from tests.formats.test_damaged_files import mutated_bytes
 from tests.formats.test_params import X, csr, listing, record, row_sparse
 from tigon import gluon, recordio, sym
+from tigon.contrib.caffe.layers.record import REFUSED
 from tigon.export import safetensors
 from tigon.export.old_operators import why_it_never_runs
 from tigon.tools.inspect import inspect, inspect_content, main
@@ -34,6 +35,38 @@ netconfig = end
 input_shape = 1,1,3
 batch_size = 4
 """
+
+
+PROTOTXT = """
+name: "small"
+layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+        inner_product_param { num_output: 1 } }
+layer { name: "odd" type: "Python" bottom: "ip" top: "odd" }
+"""
+# layer { name: "ip" type: "InnerProduct" blobs { shape { dim: 1 dim: 2 } data: [1, 2] } }
+CAFFEMODEL = bytes.fromhex(
+    "a206 24 0a02 6970 120c 496e6e657250726f64756374 3a10 3a04 0a020102 2a08 0000803f 00000040"
+)
+
+
+def onnx_model() -> bytes:
+    onnx = pytest.importorskip("onnx")
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    x = helper.make_tensor_value_info("x", float32, ["n", 2])
+    y = helper.make_tensor_value_info("y", float32, None)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"]),
+        helper.make_node("Odd", ["h"], ["y"], name="odd", domain="own"),
+    ]
+    w = onnx.numpy_helper.from_array(np.eye(2, dtype=np.float32), "w")
+    made = helper.make_model(
+        helper.make_graph(nodes, "small", [x], [y], [w]),
+        opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("own", 1)],
+        ir_version=10,
+        producer_name="hand",
+    )
+    return made.SerializeToString()
 
 
 def graph() -> str:
@@ -79,6 +112,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "x.rec": record_file(folder),
         "x.idx": b"0\t0\n1\t44\n",
         "x.conf": CONFIGURATION.encode(),
+        "x.onnx": onnx_model(),
+        "x.prototxt": PROTOTXT.encode(),
+        "solver": b"net: 'x.prototxt'\nbase_lr: 0.1\nlr_policy: 'fixed'\ntype: 'Adam'\n",
+        "x.caffemodel": CAFFEMODEL,
     }
 
 
@@ -150,6 +187,37 @@ operators (3 of 3 kinds)
   1 fullc
   1 insanity
   1 softmax""",
+    "x.onnx": """a model of ONNX, version 10
+operator sets: ai.onnx 21, own 1
+producer: hand
+outputs: y
+inputs (1)
+  x  float  (0, 2)
+parameters (1, 16 bytes)
+  w  float  (2, 2)  16 bytes
+operators (2 of 2 kinds)
+  1 Gemm
+  1 own.Odd
+operators that are missing here (1)
+  Odd, node 'odd': docs/onnx.md lists what is read""",
+    "x.prototxt": """a network of Caffe, prototxt
+name: small
+inputs (1)
+  x  float32  (2, 3)
+operators (3 of 3 kinds)
+  1 InnerProduct
+  1 Input
+  1 Python
+operators that are missing here (1)
+  Python, node 'odd': REASON""".replace("REASON", REFUSED["Python"]),
+    "solver": """a solver of Caffe
+type: Adam
+net: x.prototxt
+base_lr: 0.1
+lr_policy: fixed""",
+    "x.caffemodel": """a caffemodel
+parameters (1, 8 bytes)
+  ip:0  float32  (1, 2)  8 bytes""",
 }  # fmt: skip
 
 
@@ -159,7 +227,7 @@ def test_what_is_told(name: str, files: dict[str, bytes], tmp_path: Path) -> Non
     path.write_bytes(files[name])
     assert inspect(path).text() == TOLD[name]
     # Content tells most formats whatever they are called.
-    if name != "x.idx":
+    if name not in ("x.idx", "x.caffemodel"):
         assert inspect_content(memoryview(files[name]), "file").text() == TOLD[name]
 
 
@@ -184,8 +252,9 @@ def test_the_program(
     lines = error.splitlines()
     assert lines[0] == (
         f"{tmp_path}/empty: it begins with b'', as no format that is known here; known are MXNet's "
-        ".params, safetensors, MXNet's -symbol.json, -model.json of Block.save, record files, "
-        "indexes of record files, cxxnet's configurations"
+        ".params, safetensors, MXNet's -symbol.json, -model.json of Block.save, ONNX's models, "
+        "Caffe's caffemodels, Caffe's prototxt, record files, indexes of record files, cxxnet's "
+        "configurations"
     )
     assert "nowhere" in lines[1] and lines[2].startswith(f"{tmp_path}/x.params: at byte ")
     assert main(given[:1]) == 0

@@ -60,14 +60,7 @@ def read_model(file: AnyPath | Any) -> Model:
         with open(file, "rb") as opened:
             content = opened.read()
         folder = os.path.dirname(os.path.abspath(source))
-        model = onnx.ModelProto()
-        try:
-            model.ParseFromString(content)
-        except Exception as error:  # protobuf's own, which differ between its implementations
-            raise TigonError(
-                f"{source}: at byte 0 of {len(content)}: expected an ONNX model, as protobuf's "
-                f"wire format; given something else: {error}"
-            ) from None
+        model = parsed(content, source)
     check(model.HasField("graph"), source, "expected a model with a graph; given one without")
     opsets = {normal_domain(each.domain): each.version for each in model.opset_import}
     check(
@@ -79,6 +72,19 @@ def read_model(file: AnyPath | Any) -> Model:
     found = Model(model, source, folder, opsets)
     check_names(found)
     return found
+
+
+def parsed(content: bytes, source: str) -> Any:
+    """The `ModelProto` that these bytes hold."""
+    model = package().ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # protobuf's own, which differ between its implementations
+        raise TigonError(
+            f"{source}: at byte 0 of {len(content)}: expected an ONNX model, as protobuf's "
+            f"wire format; given something else: {error}"
+        ) from None
+    return model
 
 
 def check_names(model: Model) -> None:

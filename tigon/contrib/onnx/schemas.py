@@ -110,6 +110,15 @@ def _plain(attribute: Any, name: str) -> Any:
     return attribute.g
 
 
+def is_function(domain: str, name: str) -> bool:
+    """Whether the `onnx` package says what an operator is made of."""
+    defs = package().defs
+    if not defs.has(name, domain):
+        return False
+    schema = defs.get_schema(name, domain=domain)
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
 def function_of(
     schema: Any,
     node: Any,

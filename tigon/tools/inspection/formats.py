@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tigon.tools.inspection import arrays, configurations, graphs, records
+from tigon.tools.inspection import arrays, caffe, configurations, graphs, onnx, records
 from tigon.tools.inspection.report import Format
 
 FORMATS: tuple[Format, ...] = (
     *arrays.FORMATS,
     *graphs.FORMATS,
+    *onnx.FORMATS,
+    *caffe.FORMATS,
     *records.FORMATS,
     *configurations.FORMATS,
 )
