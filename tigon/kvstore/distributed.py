@@ -133,6 +133,7 @@ class DistributedKVStore(KVStore):
         """What ranks have to agree about besides, when they push."""
         self.labels: dict[Any, str] = {}
         """How messages call keys that are numbers."""
+        self._world.followers.add(self)
 
     @property
     def rank(self) -> int:
@@ -148,6 +149,24 @@ class DistributedKVStore(KVStore):
 
     _barrier = barrier
 
+    def at_step(self, number: int) -> None:
+        """What is called for from now on is part of this step, messages say."""
+        self._world.step = number
+
+    def ranks_changed(self) -> None:
+        """Ranks were lost: those that are left own all keys. States of keys that are not one's own
+        any more go; those of the others have to be given (`Updater.from_arrays`)."""
+        self._buckets.clear()
+        self._load = [0] * self._world.size
+        for key, kept in self._values.items():
+            self._own(key, kept.nbytes)
+
+    def _own(self, key: Any, size: int) -> None:
+        """Give a key to the rank that has least."""
+        owner = self._load.index(min(self._load))
+        self._owners[key] = owner
+        self._load[owner] += size
+
     def on_any_rank(self, found: bool) -> bool:
         """Whether any rank has found something; all ranks ask."""
         signature, own = Signature("KVStore.on_any_rank", ()), b"1" if found else b""
@@ -160,10 +179,7 @@ class DistributedKVStore(KVStore):
         pairs = pairs_of("init", key, value)
         super().init(key, value)
         for own, _ in pairs:
-            kept = self._values[own]
-            owner = self._load.index(min(self._load))
-            self._owners[own] = owner
-            self._load[owner] += kept.nbytes
+            self._own(own, self._values[own].nbytes)
         try:
             self._share([own for own, _ in pairs], "KVStore.init")
         except BaseException:

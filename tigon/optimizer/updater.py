@@ -128,6 +128,9 @@ class Updater:
         }
         return arrays | _head(self.optimizer)
 
+    own_arrays = to_arrays
+    """Of an updater that ranks share: those of this one."""
+
     def arrays_in(
         self, content: bytes | memoryview, source: str, numbers: Mapping[Any, int] | None = None
     ) -> Mapping[str, Any]:
