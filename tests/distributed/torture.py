@@ -16,7 +16,7 @@ from tests.distributed.failing import SAMPLES
 from tests.distributed.launching import run
 
 PROGRAM = Path(__file__).with_name("failing.py")
-_STEP = 0.03
+_STEP = 0.01
 """Seconds of a step, about: kills fall anywhere into one, and into what follows it."""
 
 Start = tuple[int, list[str]]
@@ -31,7 +31,7 @@ def plan(draw: random.Random, tolerant: bool, ranks: int, kills: int) -> tuple[l
         return f"{rank}:{step}:{draw.uniform(0, _STEP):.4f}:9"
 
     moments = [2 + 3 * number + draw.randrange(2) for number in range(kills)]
-    last = 3 * kills + 4
+    last = 3 * kills + 8
     if tolerant:
         lost = draw.sample(range(ranks), kills)
         return [(ranks, [end(rank, step) for rank, step in zip(lost, moments, strict=True)])], last

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tigon import _native
 from tigon.distributed.watch import Watch
 
 _EAGER = 200
@@ -44,12 +45,10 @@ class Job:
             self.error = error
         self._done.release()
 
-    def wait(self, seconds: float = -1) -> bool:
-        """Whether it has ended, after so long; -1: for ever."""
-        if not self._done.acquire(timeout=seconds):
-            return False
+    def wait(self) -> None:
+        """Return when it has ended."""
+        self._done.acquire()
         self._done.release()
-        return True
 
 
 class Channel:
@@ -62,8 +61,8 @@ class Channel:
         self.watch: Watch | None = None
         self.time_is_up: Callable[[float], None] = lambda waited: None
         """What is done where others have not come in time: on the thread; it does not return."""
-        self.is_stuck: Callable[[float], None] = lambda waited: None
-        """The same, where the thread is inside of MPI: on the caller's."""
+        self.late: Callable[[float], str] = str
+        """What is said where the thread does not come back out of MPI."""
         self.has_failed: Callable[[Exception], Exception] = lambda error: error
         """What an error of MPI means."""
         self._thread = threading.Thread(target=self._work, name="tigon MPI", daemon=True)
@@ -79,22 +78,24 @@ class Channel:
         inside of MPI, where the thread cannot look."""
         if threading.current_thread() is self._thread:
             return function()
-        job = Job(lambda: self._guarded(function))
+        job = Job(lambda: self._guarded(function, limit))
         self._jobs.put(job)
-        if not job.wait(limit):
-            self.is_stuck(limit)
         job.wait()
         if job.error is not None:
             raise job.error
         return job.result
 
-    def _guarded(self, function: Callable[[], Any]) -> Any:
+    def _guarded(self, function: Callable[[], Any], limit: float) -> Any:
+        late = None if limit < 0 else _native.Deadline(limit, self.late(limit))
         try:
             return function()
         except Exception as error:
             if self._mpi is None or not isinstance(error, self._mpi.Exception):
                 raise
             raise self.has_failed(error) from error
+        finally:
+            if late is not None:
+                late.cancel()
 
     def exchange(self, start: Callable[[], Sequence[Any]]) -> None:
         """Start requests of MPI on the thread, and wait until they have ended."""

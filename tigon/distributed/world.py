@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import sys
 import threading
 import time
@@ -159,7 +158,7 @@ class Ranks(World):
         self.survives = config.is_on("OMPI_MCA_mpi_ft_enable")
         self._place = Place("the first use of other ranks", 0, user_line())
         self.channel = channel = Channel()
-        channel.time_is_up, channel.is_stuck = self._time_is_up, self._is_stuck
+        channel.time_is_up, channel.late = self._time_is_up, self._late
         channel.has_failed = self._has_failed
         self._failed = False
         self._ends_mpi = False
@@ -325,13 +324,12 @@ class Ranks(World):
         )
         self.channel.abort(1)
 
-    def _is_stuck(self, waited: float) -> None:
-        """On the caller's thread: MPI does not come back."""
-        self.say(
-            f"has waited {waited:.1f} s in {self._place.text()} inside of MPI, for ranks that do "
-            "not come there: all that were started have to; all ranks are ended"
+    def _late(self, limit: float) -> str:
+        """What is said where MPI does not come back."""
+        return (
+            f"tigon: {self._who()} has waited {limit:g} s in {self._place.text()} inside of MPI, for "
+            "ranks that do not come there: all that were started have to; all ranks are ended\n"
         )
-        os._exit(1)
 
     def _has_failed(self, error: Exception) -> Exception:
         """On the channel's thread: what an error of MPI means to a program."""
@@ -398,8 +396,11 @@ class Ranks(World):
         atexit.register(self._end)
 
     def say(self, what: str) -> None:
+        super().say(f"{self._who()} {what}")
+
+    def _who(self) -> str:
         host = self.hosts[self.rank]
-        super().say(f"rank {self.rank} of {self.size}{f' on {host}' if host else ''} {what}")
+        return f"rank {self.rank} of {self.size}{f' on {host}' if host else ''}"
 
     def _end(self) -> None:
         """The program has come to its end. All ranks have to, or those that wait for this one would

@@ -34,6 +34,8 @@ _UNTIL_WRITTEN = 10.0
 """Seconds that the ranks have for what they write before they are ended."""
 
 Arrays = dict[str, np.ndarray]
+OnAll = Callable[[str, Callable[[], Any]], Any]
+"""(name, function): what it gives here, once all ranks have called it."""
 
 
 class Checkpoint:
@@ -86,7 +88,7 @@ class Checkpoint:
         self._folder = os.fsdecode(folder)
         self._keep = int(keep)
         self._saved = -1  # the last step that is in a file
-        self._memory: dict[int, shards.Snapshot] = {}  # by step
+        self._memory: dict[shards.Key, shards.Snapshot] = {}
         self._parts = {name: _Part.of(name, part) for name, part in parts.items()}
         check(bool(parts), "Checkpoint", "expected parts by name, such as net=net, trainer=trainer")
 
@@ -118,10 +120,11 @@ class Checkpoint:
         world().keeper = weakref.ref(self)
 
         def take(held: shards.Snapshot) -> None:
-            self._memory[held.step] = held
+            self._memory[shards.key_of(held.held())] = held
 
         def drop() -> None:
-            self._memory = {snapshot.step: self._memory[snapshot.step]}
+            key = shards.key_of(snapshot.held())
+            self._memory = {key: self._memory[key]}
 
         shards.remember(snapshot, take, drop)
 
@@ -158,19 +161,22 @@ class Checkpoint:
         """Put all parts where the newest file has them; gives its step and `progress`, or None
         where there is no file yet. A file that does not fit the parts changes nothing. All ranks
         make the call; there may be more or fewer than wrote it."""
+        return self._resume(is_intact=True)
+
+    def _resume(self, is_intact: bool) -> dict[str, Any] | None:
+        """`is_intact`: the present state has values, to which a file that does not fit leaves it."""
         if config.launched().size == 1:
-            return self._resume(lambda name, function: function())
-        ranks = world()
+            return self._resume_by(lambda name, function: function(), is_intact)
 
         def on_all(name: str, function: Callable[[], Any]) -> Any:
             """What it gives; errors of one rank are those of all."""
             return at_once(
                 lambda ranks: shards.agreed(ranks, Signature(name, ()), function), name
-            )[ranks.rank]
+            )[config.launched().rank]
 
-        return self._resume(on_all)
+        return self._resume_by(on_all, is_intact)
 
-    def _resume(self, on_all: Callable[[str, Callable[[], Any]], Any]) -> dict[str, Any] | None:
+    def _resume_by(self, on_all: OnAll, is_intact: bool) -> dict[str, Any] | None:
         steps = on_all("Checkpoint.resume", lambda: shards.steps_in(self._folder))
         for step in reversed(steps):
             path = shards.head_path(self._folder, step)
@@ -192,24 +198,24 @@ class Checkpoint:
             )
             launch = config.launched()
             own = shards.of_rank(arrays, contents, launch.rank, launch.size, self._kind)
-            self._exchange(own, path, on_all)
+            self._exchange(own, path, on_all, is_intact)
             self._saved = contents["step"]
             self._say_where(contents, path)
             return {"step": contents["step"], **contents["progress"]}
         return None
 
-    def _exchange(
-        self, arrays: Arrays, source: str, on_all: Callable[[str, Callable[[], Any]], Any]
-    ) -> None:
+    def _exchange(self, arrays: Arrays, source: str, on_all: OnAll, is_intact: bool) -> None:
         """Take arrays over, on all ranks or on none."""
         before: Arrays = {}
-        for name, part in self._parts.items():
-            part.write(f"{name}/", before, incomplete=True)
-        _write_random(before)
+        if is_intact:
+            for name, part in self._parts.items():
+                part.write(f"{name}/", before, incomplete=True)
+            _write_random(before)
         try:
             on_all("Checkpoint.resume, their values", lambda: self._take_over(arrays, source))
         except BaseException:
-            self._take_over(before, "the state before")
+            if is_intact:
+                self._take_over(before, "the state before")
             raise
 
     def _take_over(self, arrays: Arrays, source: str) -> None:
@@ -252,7 +258,7 @@ class Checkpoint:
         found = shards.newest({rank: one[0] for rank, one in enumerate(told)})
         on_disk = max(told[0][1], default=-1)
         if found is None or found[0]["step"] < on_disk:
-            state = self.resume()
+            state = self._resume(is_intact=False)
             if state is None:
                 raise TigonError(
                     "Checkpoint.restore: ranks were lost, and those that are left neither hold a "
@@ -266,12 +272,12 @@ class Checkpoint:
             "parameters are divided among the ranks, and their shapes follow from how many there "
             "are; start again, with any number: resume puts the parts together",
         )
-        snapshot = self._memory[found[0]["step"]]
+        snapshot = self._memory[shards.key_of(found[0])]
         here = [one["rank"] for one in found.values()]
         divided = shards.together(snapshot, here, "Checkpoint.restore, what is divided")
         self._take_over(snapshot.whole | divided | snapshot.own, "memory")
-        # It is what all hold from now on: by the new numbers, with what is divided anew.
-        self._memory = {}
+        # It is what all hold from now on: by the new numbers, with what is divided anew. What was
+        # held stays until then: others may be lost meanwhile.
         self.remember(snapshot.step, **snapshot.contents["progress"])
         if ranks.rank == 0:
             ranks.say(f"goes on after step {snapshot.step} with {ranks.size} ranks, from memory")
@@ -284,7 +290,7 @@ class Checkpoint:
         found = shards.newest({**held, ranks.rank: self.held()})
         if found is None or found[ranks.rank]["step"] <= self._saved:
             return ""
-        snapshot = self._memory[found[ranks.rank]["step"]]
+        snapshot = self._memory[shards.key_of(found[ranks.rank])]
         try:
             own = shards.write_shard(self._folder, snapshot, here)
             if ranks.rank != here[0]:

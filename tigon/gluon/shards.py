@@ -87,6 +87,15 @@ def _share(arrays: Arrays, writers: Sequence[int], rank: int) -> list[str]:
     return mine
 
 
+Key = tuple[int, int]
+
+
+def key_of(held: Mapping[str, Any]) -> Key:
+    """What tells states apart, the newest last: ranks only become fewer, and the same step may be
+    held as it was among more of them."""
+    return held["step"], -held["ranks"]
+
+
 def newest(held: Mapping[int, Any]) -> dict[int, dict[str, Any]] | None:
     """By rank, what these ranks hold of the last step of which they have everything together.
 
@@ -96,10 +105,10 @@ def newest(held: Mapping[int, Any]) -> dict[int, dict[str, Any]] | None:
     >>> newest({0: [one | {"rank": 1}]}) is None  # nobody has 0's
     True
     """
-    each = {rank: {one["step"]: one for one in of_rank or ()} for rank, of_rank in held.items()}
-    steps = set.intersection(*(set(of_rank) for of_rank in each.values())) if each else set()
-    for step in sorted(steps, reverse=True):
-        found = {rank: of_rank[step] for rank, of_rank in each.items()}
+    each = {rank: {key_of(one): one for one in of_rank or ()} for rank, of_rank in held.items()}
+    keys = set.intersection(*(set(of_rank) for of_rank in each.values())) if each else set()
+    for key in sorted(keys, reverse=True):
+        found = {rank: of_rank[key] for rank, of_rank in each.items()}
         here = {one["rank"] for one in found.values()}
         count = next(iter(found.values()))["ranks"]
         beside = {(one["rank"] + 1) % count for one in found.values() if one["has_beside"]}
@@ -195,7 +204,11 @@ def read_file(path: str, digest: str | None = None) -> Arrays:
     except TigonError as error:
         raise TigonError(f"{told}: {error}") from error
     if not isinstance(arrays, dict) or DIGEST not in arrays:
-        raise TigonError(f"Checkpoint.resume: {path} holds arrays that are no checkpoint")
+        raise TigonError(
+            f"{told}: its content is not what was written"
+            if digest
+            else f"Checkpoint.resume: {path} holds arrays that are no checkpoint"
+        )
     found = arrays.pop(DIGEST)
     if not np.array_equal(found, digest_of(arrays)) or digest not in (None, found.tobytes().hex()):
         raise TigonError(f"{told}: its content is not what was written")
