@@ -162,6 +162,42 @@ def convolutional() -> nn.HybridSequential:
     return net
 
 
+class Encoder(nn.HybridBlock):
+    """A layer of a transformer: attention by heads, two dense layers, norms after each sum."""
+
+    def __init__(self, size: int, heads: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self._heads, self._scale = heads, (size // heads) ** -0.5
+        self.query, self.key, self.value, self.output = (
+            nn.Dense(size, flatten=False, in_units=size) for _ in range(4)
+        )
+        self.wide = nn.Dense(hidden, activation, flatten=False, in_units=size)
+        self.narrow = nn.Dense(size, flatten=False, in_units=hidden)
+        self.first, self.second = nn.LayerNorm(in_channels=size), nn.LayerNorm(in_channels=size)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        def by_heads(y: Any) -> Any:
+            y = F.reshape(y, shape=(0, 0, self._heads, -1))
+            return F.reshape(F.transpose(y, axes=(0, 2, 1, 3)), shape=(-3, 0, 0))
+
+        query, key, value = (by_heads(part(x)) for part in (self.query, self.key, self.value))
+        scores = F.batch_dot(query * self._scale, key, transpose_b=True)
+        mixed = F.batch_dot(F.softmax(scores, axis=-1), value)
+        mixed = F.reshape(mixed, shape=(-4, -1, self._heads, 0, 0))
+        mixed = F.reshape(F.transpose(mixed, axes=(0, 2, 1, 3)), shape=(0, 0, -3))
+        x = self.first(x + self.output(mixed))
+        return self.second(x + self.narrow(self.wide(x)))
+
+
+def encoder(classes: int = 0) -> nn.HybridSequential:
+    net = nn.HybridSequential()
+    for _ in range(2):
+        net.add(Encoder(512, 8, 2048, "relu"))
+    if classes:
+        net.add(nn.Dense(classes, flatten=False, in_units=512))
+    return net
+
+
 def ready(net: gluon.HybridBlock) -> gluon.HybridBlock:
     net.initialize()
     net.hybridize()
@@ -179,25 +215,34 @@ OPTIMIZERS: dict[str, dict[str, float]] = {
 }
 
 
-def training(net: gluon.HybridBlock, optimizer: str, whole: bool, *shape: int) -> None:
-    """One step, as a whole or as a loop writes it, with what loops look at."""
+def step(
+    net: gluon.HybridBlock, optimizer: str, whole: bool, x: nd.NDArray, y: nd.NDArray
+) -> nd.NDArray | None:
+    """One step, as a whole, or as a loop writes it: then what the network gave."""
     ready(net)
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
     parameters = net.collect_params()
     trainer = gluon.Trainer(parameters, optimizer.partition(" ")[0], OPTIMIZERS[optimizer])
-    x, y = nd.zeros(shape), nd.zeros(shape[:1])
     if whole:
         gluon.TrainStep(net, loss_function, trainer)(x, y)
-        return
+        return None
     loss_function.hybridize()
     with autograd.record():
         out = net(x)
         loss = loss_function(out, y)
     loss.backward()
-    trainer.step(shape[0])
+    trainer.step(len(x))
     loss.mean().asscalar()
-    metric.Accuracy().update([y], [out])
-    (net(x).argmax(axis=1) == y).sum().asscalar()
+    return out
+
+
+def training(net: gluon.HybridBlock, optimizer: str, whole: bool, *shape: int) -> None:
+    """One step, with what loops look at."""
+    x, y = nd.zeros(shape), nd.zeros(shape[:1])
+    out = step(net, optimizer, whole, x, y)
+    if out is not None:
+        metric.Accuracy().update([y], [out])
+        (net(x).argmax(axis=1) == y).sum().asscalar()
 
 
 @programs
@@ -227,3 +272,17 @@ def networks_of_the_zoo() -> None:
         forward(make(), 1, 3, 224, 224)
     forward(vision.resnet50_v1(), 1, 3, 224, 224)
     training(vision.resnet18_v1(), "sgd with momentum", True, 8, 3, 224, 224)
+
+
+@functions
+def batches_of_the_zoo() -> None:
+    for make in (vision.resnet18_v1, vision.resnet50_v1, vision.mobilenet_v2_1_0):
+        forward(make(), 8, 3, 224, 224)
+
+
+@functions
+def encoders() -> None:
+    x, y = nd.zeros((4, 128, 512)), nd.zeros((4, 128))
+    ready(encoder())(x)
+    for whole, optimizer in product((False, True), OPTIMIZERS):
+        step(encoder(classes=10), optimizer, whole, x, y)

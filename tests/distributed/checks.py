@@ -5,11 +5,14 @@ A start takes longer than most checks: so there is one for each number of ranks.
 
 from __future__ import annotations
 
+import doctest
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -352,6 +355,49 @@ def ranks_train_as_one_process_does() -> None:
             np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
 
 
+@check
+def states_are_divided_among_ranks() -> None:
+    def trained_on(kvstore: Any, kind: str) -> tuple[Any, Any]:
+        mx.random.seed(3)
+        net = gluon.nn.HybridSequential(prefix="states_")
+        with net.name_scope():
+            net.add(gluon.nn.Dense(57, in_units=40 * SIZE), gluon.nn.Dense(3, in_units=57))
+        net.initialize()
+        net.cast("float64")
+        options = {"learning_rate": 0.01}
+        trainer = gluon.Trainer(net.collect_params(), kind, options, kvstore=kvstore)
+        for step in range(4):
+            rng = np.random.default_rng(step)
+            x = nd.array(rng.standard_normal((SIZE, 40 * SIZE)), dtype="float64")
+            with autograd.record():
+                loss = (net(x if kvstore is None else x[RANK : RANK + 1]) ** 2).sum()
+            loss.backward()
+            trainer.step(SIZE)
+            if step == 1:
+                trainer.save_states(path)
+                trainer.load_states(path)
+        return [param.data() for param in net.collect_params().values()], trainer
+
+    for kind in ("adam", "lamb"):
+        path = f"{tempfile.gettempdir()}/tigon-states-{os.getpid()}"  # of this rank
+        expected, alone = trained_on(None, kind)
+        os.remove(path)
+        path = f"{tempfile.gettempdir()}/tigon-states-of-{os.getppid()}"
+        made, trainer = trained_on("dist_sync", kind)
+        close(made, expected, "float64")
+        same_on_all(*made)
+        held = sum(one.size for own in trainer._updater.states.values() for one in own)
+        total = sum(one.size for own in alone._updater.states.values() for one in own)
+        every = of_ranks(nd.array([held])).ravel()
+        assert every.sum() == total
+        if kind == "adam":  # all but what is small is divided evenly
+            assert every.max() <= total / SIZE + 2 * (57 * 4 + 3 + 1), every
+        alone.load_states(path)  # of all ranks, by one
+        distributed.barrier()
+        if RANK == 0:
+            os.remove(path)
+
+
 def stepped(net: Any, dtype: str, kvstore: Any, trainer_options: Any, **options: Any) -> Any:
     """Weights after 20 compiled steps; `kvstore=None`: of one process on all batches."""
     trainer = gluon.Trainer(
@@ -416,6 +462,26 @@ def collectives_within_compiled_steps() -> None:
         close(made, expected, "float64")
         same_on_all(*made)
         assert "gave way" not in step.explain(), step.explain()
+
+
+@check
+def networks_that_differ_are_told() -> None:
+    odd = RANK == SIZE - 1
+    for differ in ("units", "dtype", "more"):
+        net = gluon.nn.HybridSequential(prefix="net_")
+        with net.name_scope():
+            net.add(gluon.nn.Dense(5 if differ == "units" and odd else 4, in_units=8))
+            if differ == "more" and odd:
+                net.add(gluon.nn.Dense(3, in_units=4))
+        net.initialize()
+        net.cast("float64" if differ == "dtype" and odd else "float32")
+        trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
+        x = nd.ones((2, 8), dtype="float64" if differ == "dtype" and odd else "float32")
+        with autograd.record():
+            loss = net(x).sum()
+        loss.backward()
+        with refused("ranks differ", f"rank {SIZE - 1}: KVStore.init of ", "(net_dense"):
+            trainer.step(2)
 
 
 @check
@@ -660,11 +726,18 @@ def losses_are_scaled_alike() -> None:
 @check
 def what_is_told_of_the_ranks() -> None:
     text = distributed.describe()
-    assert f"rank {RANK} of {SIZE}, started by " in text and "MPI v" in text, text
+    assert f"rank {RANK} of {SIZE}, started by " in text and "\nhost " in text, text
     threads = _native.num_threads()
     cores = len(os.sched_getaffinity(0))
     assert threads == max(1, cores // SIZE) and f"{threads} thread(s) each" in text
     assert (f"warning: {SIZE} threads on {cores} processors" in text) == (SIZE > cores), text
+
+
+@check
+def the_page_of_this_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "distributed.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert not failed and tried > 20
 
 
 def main(names: list[str]) -> None:

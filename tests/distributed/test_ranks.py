@@ -11,7 +11,8 @@ from tests.distributed.launching import run
 
 CHECKS = Path(__file__).with_name("checks.py")
 NAMES = re.findall(r"^@check\ndef (\w+)", CHECKS.read_text(encoding="utf-8"), re.MULTILINE)
-OF_ANY_NUMBER = NAMES[: NAMES.index("ranks_train_as_one_process_does") + 1] + [
+OF_ANY_NUMBER = [
+    *NAMES[: NAMES.index("ranks_train_as_one_process_does") + 1],
     "batches_of_different_sizes_are_told",
     "statistics_of_the_batches_of_all_ranks",
     "layers_that_are_divided_among_ranks",

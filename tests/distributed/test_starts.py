@@ -218,6 +218,41 @@ REFUSALS = [
 ]
 
 
+class Sums(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.body = gluon.nn.Dense(2, in_units=3)
+
+    def forward(self, x: Any) -> Any:
+        return mx.distributed.allreduce(self.body(x))
+
+
+def test_budgets_are_of_one_program() -> None:
+    net = Sums()
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer, recompute="1 GB")
+    with pytest.raises(TigonError) as caught:
+        step(nd.ones((4, 3)), nd.ones((4, 2)))
+    assert str(caught.value) == (
+        f"{step.name}: recompute looks at one program, and this step is cut at its collectives; leave recompute out, or the collectives"
+    )
+
+
+def test_symbols_with_collectives() -> None:
+    total = mx.distributed.allreduce(mx.sym.var("x") * 2)
+    executor = total.bind(mx.cpu(), {"x": nd.ones(3)}, args_grad={"x": nd.zeros(3)})
+    assert executor.forward(is_train=True)[0].asnumpy().tolist() == [2, 2, 2]
+    executor.backward(nd.ones(3))
+    assert executor.grad_arrays[0].asnumpy().tolist() == [2, 2, 2]
+    with pytest.raises(TigonError) as caught:
+        total.tojson()
+    assert str(caught.value).endswith(
+        "a file of symbols holds nothing that waits for other ranks; save the network without its collectives, or its parameters"
+    )
+
+
 @pytest.mark.parametrize(("call", "message"), REFUSALS, ids=[text[:50] for _, text in REFUSALS])
 def test_what_is_refused(call: Any, message: str) -> None:
     with pytest.raises(TigonError) as caught:

@@ -399,6 +399,28 @@ def test_embedding() -> None:
         nn.Embedding(4, 3, sparse_grad=True)
 
 
+@pytest.mark.parametrize("split", ["columns", "rows"])
+def test_split_dense(split: str) -> None:
+    """Of one rank; of several in `tests/distributed`."""
+    x = RANDOM.standard_normal((2, 4))
+    for bias in (True, False):
+        layer = contrib.SplitDense(
+            units=3,
+            in_units=4,
+            split=split,
+            use_bias=bias,
+            dtype="float64",
+            weight_initializer=mx.init.Normal(1),
+            bias_initializer=mx.init.Constant(2),
+        )
+        layer.initialize()
+        y = layer(nd.array(x, dtype="float64"))
+        expected = x @ layer.weight.data().asnumpy().T + 2 * bias
+        np.testing.assert_allclose(y.asnumpy(), expected, rtol=1e-12)
+    with pytest.raises(mx.TigonError, match=r"expected \(batch, 4\); given \(2, 5\)"):
+        layer(nd.ones((2, 5)))
+
+
 ELSEWHERE = {"prefix", "params"}  # test_parameters.py
 HERE = {
     nn.Dropout: {"rate", "axes"},
@@ -406,6 +428,10 @@ HERE = {
     nn.HybridConcurrent: {"axis"},
     contrib.SparseEmbedding: {"input_dim", "output_dim", "dtype", "weight_initializer"},
     nn.Embedding: {"input_dim", "output_dim", "dtype", "weight_initializer", "sparse_grad"},
+    contrib.SplitDense: {  # test_split_dense
+        *("units", "in_units", "split", "use_bias"),
+        *("dtype", "weight_initializer", "bias_initializer"),
+    },
 }
 LAYERS = {
     getattr(nn, name)

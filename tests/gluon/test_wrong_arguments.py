@@ -18,7 +18,15 @@ CLASSES = [
     for kind in (getattr(module, name),)
     if inspect.isclass(kind) and issubclass(kind, gluon.Block)
 ]
-NEEDED = {"units": 2, "channels": 2, "kernel_size": 3, "input_dim": 3, "output_dim": 2, "rate": 0.5}
+NEEDED = {
+    "units": 2,
+    "in_units": 2,
+    "channels": 2,
+    "kernel_size": 3,
+    "input_dim": 3,
+    "output_dim": 2,
+    "rate": 0.5,
+}
 NEEDED |= {
     "activation": "relu",
     "alpha": 0.1,

@@ -29,6 +29,7 @@ def test_every_step_says_why() -> None:
         "check_indices",
         "decompose",
         "replace_empty_values",
+        "drop_marks",
         "lay_out_images",
         "split_sums",
         "shorten_views",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tigon.ir.graph import CONSTANT, VARIABLE, Graph
+from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Node
 from tigon.ops.primitive import control
 from tigon.ops.record import Family
 from tigon.passes.decompose import decompose
@@ -30,12 +30,17 @@ def multiply_adds(graph: Graph) -> int:
         for node in decompose(given).nodes:
             if node.op is VARIABLE or node.op is CONSTANT:
                 continue
-            types = [value.type for value in node.inputs]
             if node.op.family is Family.CONTRACTION:
-                extents: dict[str, int] = {}
-                for labels, type_ in zip((node.attrs.left, node.attrs.right), types, strict=True):
-                    extents.update(zip(labels, type_.shape, strict=True))
-                total += times * math.prod(extents.values())
+                total += times * products_of(node)
             elif node.op.family is Family.CONTROL:
+                types = [value.type for value in node.inputs]
                 todo += [(inner, times * often) for inner, often in control.runs(node.attrs, types)]
     return total
+
+
+def products_of(node: Node) -> int:
+    """Those of one contraction."""
+    extents: dict[str, int] = {}
+    for labels, value in zip((node.attrs.left, node.attrs.right), node.inputs, strict=True):
+        extents.update(zip(labels, value.type.shape, strict=True))
+    return math.prod(extents.values())

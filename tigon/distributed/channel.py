@@ -26,6 +26,9 @@ _LONGEST_SLEEP = 1e-3
 """Seconds between two questions at most: what a late wake-up may cost a step."""
 
 
+_yield = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
 class Job:
     """A function for the channel's thread, and what it gave."""
 
@@ -117,7 +120,7 @@ class Channel:
         for _ in range(_EAGER):
             if test(pending):
                 return
-            os.sched_yield()  # the one that is waited for may need this processor
+            _yield()  # the one that is waited for may need this processor
         pause, begin = 1e-5, time.monotonic()
         while not test(pending):
             self._abort_if_told()

@@ -29,7 +29,7 @@ from tigon.ir.graph import (
 from tigon.ops import record
 from tigon.ops.attributes import attr_fields, attrs_dict
 from tigon.ops.custom import custom_operator
-from tigon.ops.record import has_effect
+from tigon.ops.record import Effect, has_effect
 from tigon.ops.signature import HIDDEN, IGNORED, Signature
 from tigon.passes.thread_states import order_of_calls, shares_states
 
@@ -252,6 +252,12 @@ class _Writer:
         )
 
     def _write_operator(self, node: Node) -> None:
+        check(
+            node.op.effect is not Effect.CHANNEL,
+            node.label,
+            "a file of symbols holds nothing that waits for other ranks; save the network without "
+            "its collectives, or its parameters",
+        )
         op: Any = node.op
         attributes = all_texts(node)
         inputs = list(node.inputs)

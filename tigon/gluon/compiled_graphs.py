@@ -6,14 +6,21 @@ they share their programs' code.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tigon.ir import VARIABLE, Graph, Node, Value, rewrite
 from tigon.ir.rewrite import retyped
 from tigon.program.cached_graph import CachedGraph
 
-CompiledByKey = MutableMapping[Any, CachedGraph]
+
+class CompiledByKey(WeakValueDictionary[Any, CachedGraph]):
+    """`recompute`: bytes that forward and backward of each may take (`CachedGraph`)."""
+
+    def __init__(self, recompute: int | None = None) -> None:
+        super().__init__()
+        self.recompute = recompute
 
 
 def compiled_graph(
@@ -38,7 +45,14 @@ def compiled_graph(
     )
     found = compiled.get(key)
     if found is None:
-        made = CachedGraph(graph, name, drawn=drawn, states=states, unread=unread)
+        made = CachedGraph(
+            graph,
+            name,
+            drawn=drawn,
+            states=states,
+            unread=unread,
+            recompute=compiled.recompute,
+        )
         found = compiled[key] = made
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 from tigon import _native
 from tigon._native import Shortcuts, call_kind, is_recording, is_training, nested_call_kind
@@ -415,7 +414,7 @@ class GraphCache:
         self._block = block
         self._entry_type = entry_type
         self._by_kind: dict[Any, list[Entry]] = {}
-        self._compiled: CompiledByKey = WeakValueDictionary()
+        self._compiled = CompiledByKey(getattr(block, "_flags", {}).get("recompute"))
         self._places = Places()
         self._yielded: dict[Any, Yielded] = {}
         self._resting: dict[Any, Rest] = {}

@@ -44,8 +44,8 @@ class ThroughStore:
             for index, arrays in zip(indices, weights, strict=True)
             if self._left.get(index) != [array.version for array in arrays]
         ]
-        self._enter([(index, arrays) for index, arrays in changed if index not in self._left])
         written = [(index, arrays) for index, arrays in changed if index in self._left]
+        self._enter([(index, arrays) for index, arrays in changed if index not in self._left])
         check(
             not written or isinstance(self.store, KVStore),
             "Trainer",
@@ -63,9 +63,11 @@ class ThroughStore:
         if isinstance(self.store, KVStore):
             indices, firsts = [index for index, _ in fresh], [arrays[0] for _, arrays in fresh]
             self.store.broadcast(indices, firsts, out=[list(arrays) for _, arrays in fresh])
-            return
-        for index, arrays in fresh:
-            self.store.broadcast(index, arrays[0], out=list(arrays))
+        else:
+            for index, arrays in fresh:
+                self.store.broadcast(index, arrays[0], out=list(arrays))
+        # From here on it knows them, should the push fail that comes next.
+        self._left |= {index: [array.version for array in arrays] for index, arrays in fresh}
 
     def _agree_about(self, scale: float | None) -> None:
         """Ranks that divide by another number would end with other weights."""
@@ -92,7 +94,6 @@ class ThroughStore:
             own = zip(indices, weights, strict=True)
             fresh = [(index, arrays) for index, arrays in own if index not in self._left]
             self._enter(fresh)
-            self._left |= {index: [] for index, _ in fresh}
             self.store.push(list(indices), [list(own) for own in grads])
             self.store.pull(list(indices), [list(own) for own in grads])
             return

@@ -28,6 +28,7 @@ from tigon.gluon.utils import clip_global_norm
 from tigon.ir import Value
 from tigon.nd import NDArray
 from tigon.optimizer import Optimizer
+from tigon.program.budget import budget_in_bytes
 from tigon.program.lowered import CompiledGraph
 from tigon.program.segments import joined
 from tigon.program.training import TrainingProgram
@@ -68,6 +69,9 @@ class TrainStep:
     moves. What was drawn stays drawn, so that the next step, of the same batch perhaps, has other
     random numbers. It is compiled as functions of `jit` are, and may decide by values.
 
+    `recompute` is as in `hybridize`: the bytes that a step may take beyond parameters, states,
+    arguments and results, such as "200 MB", or True for as few as can be.
+
     >>> from tigon import nd
     >>> from tigon.gluon import loss, nn
     >>> net = nn.Dense(1, in_units=2, weight_initializer="ones")
@@ -89,6 +93,7 @@ class TrainStep:
         ignore_stale_grad: bool = False,
         clip_global_norm: float | None = None,
         adjust: Callable[[Any, list[Any]], Sequence[Any] | None] | None = None,
+        recompute: bool | int | str | None = None,
     ) -> None:
         check(
             isinstance(net, Block) or callable(net),
@@ -135,6 +140,7 @@ class TrainStep:
         self.clip_global_norm = clip_global_norm
         self.adjust = adjust
         self.name = f"{getattr(net, 'name', 'net')}_step"
+        self._flags = {"recompute": budget_in_bytes(recompute, self.name)}
         self._cached_graphs = GraphCache(self, _StepEntry)
         self._batch_size: int | None = None
         self._states: Sequence[tuple[NDArray, NDArray]] = ()
@@ -470,4 +476,5 @@ _describe(
     ignore_stale_grad="whether parameters that the loss does not depend on are left alone",
     clip_global_norm="the largest joint norm of all gradients; None: any",
     adjust="what makes of loss and gradients those to use, or None to skip the step",
+    recompute="bytes that a step may take, or True for as few as can be; None: any",
 )

@@ -1,16 +1,17 @@
 """The store that ranks of MPI share. Each holds all values; sums go over all contexts of all ranks.
 
-With an optimizer, keys have owners: of each bucket a rank gets the sums of its own keys, moves
-these, and passes their new values on. So a rank keeps the states of its own keys alone.
+With an optimizer, arrays or parts of them have owners: of each bucket a rank gets the sums of what
+it owns, moves that, and passes the new values on. So it keeps the states of what it owns alone.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,12 +22,15 @@ from tigon.base.dtypes import BY_CODE, as_dtype, numpy_type
 from tigon.base.files import AnyPath, write_file
 from tigon.context import cpu
 from tigon.distributed.agreement import Signature
+from tigon.distributed.groups import even_parts
 from tigon.distributed.inorder import at_once, later
 from tigon.distributed.memory import COMBINE, memory
 from tigon.distributed.world import Ranks, World, world
 from tigon.export import params
 from tigon.kvstore.compression import Half, TwoBits
 from tigon.kvstore.kvstore import KVStore, pairs_of, take_states
+from tigon.optimizer.update_graph import is_elementwise
+from tigon.optimizer.updater import joined, key_in
 
 DISTRIBUTED = (
     "dist",
@@ -40,39 +44,88 @@ BUCKET = 1 << 24
 count, and few enough that the first of them are on their way before the last are computed."""
 
 
-class Bucket:
-    """Arrays of one dtype that travel together, by key; those of one owner lie side by side."""
+DIVIDED = 1024
+"""Elements from which on an array is divided among all ranks: small parts fill no vectors."""
 
-    def __init__(self, arrays: Mapping[Any, Any], owners: Mapping[Any, int], ranks: int) -> None:
-        self.keys = sorted(arrays, key=lambda key: owners[key])  # others in their order
-        self.shapes = {key: tuple(arrays[key].shape) for key in self.keys}
-        sizes = [arrays[key].size for key in self.keys]
-        self.offsets = dict(zip(self.keys, accumulate([0, *sizes[:-1]]), strict=True))
-        self.size = sum(sizes)
+
+class Piece(NamedTuple):
+    """What of an array one rank owns: elements, in order."""
+
+    key: Any
+    begin: int
+    end: int
+    owner: int
+
+
+class Bucket:
+    """Arrays of one dtype that travel together, as pieces; those of one owner lie side by side."""
+
+    def __init__(self, arrays: Mapping[Any, Any], pieces: Sequence[Piece], ranks: int) -> None:
+        self.keys = list(arrays)
+        self.shapes = {key: tuple(array.shape) for key, array in arrays.items()}
         self.code = arrays[self.keys[0]].dtype_code
+        self.pieces = sorted(pieces, key=lambda piece: piece.owner)  # others in their order
+        sizes = [piece.end - piece.begin for piece in self.pieces]
+        self.offsets = list(accumulate([0, *sizes[:-1]]))
+        self.size = sum(sizes)
         ends = [0] * (ranks + 1)
-        for key, size in zip(self.keys, sizes, strict=True):
-            ends[owners[key] + 1] += size
+        for piece, size in zip(self.pieces, sizes, strict=True):
+            ends[piece.owner + 1] += size
         self.bounds = list(accumulate(ends))
         """Where the parts of the owners end."""
         self.parts = tuple(
             f"{key!r} {BY_CODE[self.code].name} {self.shapes[key]}" for key in self.keys
         )
 
-    def place(self, key: Any, size: int) -> slice:
-        return slice(self.offsets[key], self.offsets[key] + size)
+    def fill(self, flat: np.ndarray, arrays: Mapping[Any, np.ndarray], of: int | None) -> None:
+        """Put the pieces of an owner, or all of them, into the bucket's memory."""
+        for piece, offset in zip(self.pieces, self.offsets, strict=True):
+            if of is None or piece.owner == of:
+                size = piece.end - piece.begin
+                flat[offset : offset + size] = arrays[piece.key][piece.begin : piece.end]
 
-    def view(self, flat: Any, key: Any) -> Any:
-        """The array of a key in the bucket's memory."""
-        return flat.view(self.offsets[key], self.shapes[key])
+    def take(self, flat: np.ndarray, arrays: Mapping[Any, np.ndarray], but: int | None) -> None:
+        """Take them out again, but those of an owner."""
+        for piece, offset in zip(self.pieces, self.offsets, strict=True):
+            if piece.owner != but:
+                size = piece.end - piece.begin
+                arrays[piece.key][piece.begin : piece.end] = flat[offset : offset + size]
+
+    def views(self, flat: Any, of: int | None) -> dict[Any, Any]:
+        """The pieces of an owner, or all of them, in the bucket's memory; whole ones in the shape
+        of their array."""
+        found = {}
+        for piece, offset in zip(self.pieces, self.offsets, strict=True):
+            if of is None or piece.owner == of:
+                found[piece.key] = flat.view(offset, self.shape_of(piece))
+        return found
+
+    def shape_of(self, piece: Piece) -> tuple[int, ...]:
+        shape = self.shapes[piece.key]
+        size = piece.end - piece.begin
+        return shape if size == math.prod(shape) else (size,)
 
 
 class OwnersUpdater(optimizers.Updater):
-    """States of the keys that a rank owns. Those of all are gathered for files, by all ranks."""
+    """States of what a rank owns. Those of all are gathered for files, by all ranks."""
 
-    def __init__(self, optimizer: optimizers.Optimizer, owns: Callable[[Any], bool]) -> None:
+    def __init__(self, optimizer: optimizers.Optimizer, store: DistributedKVStore) -> None:
         super().__init__(optimizer)
-        self._owns = owns
+        self._store = store
+
+    def own_arrays(self) -> dict[str, Any]:
+        """States of what this rank owns, those of a part of an array by the place where it begins
+        (`state:0:0@512`), with counts and settings."""
+        divided = {
+            str(key): f"@{piece.begin}"
+            for key in self._store.keys()
+            if self._store.shape_if_divided(key) is not None
+            and (piece := self._store.own_piece(key)) is not None
+        }
+        return {
+            name + (divided.get(key_in(name), "") if name.startswith("state:") else ""): array
+            for name, array in super().to_arrays().items()
+        }
 
     def to_arrays(self) -> dict[str, Any]:
         arrays = {name: array.bits_to_numpy() for name, array in super().to_arrays().items()}
@@ -81,16 +134,36 @@ class OwnersUpdater(optimizers.Updater):
             lambda ranks: ranks.gather(Signature("states of the optimizer", ()), own),
             "save_optimizer_states",
         )
-        merged: dict[str, Any] = {}
+        parts: dict[str, list[Any]] = {}
         for content in every:
-            merged |= nd.load_frombuffer(content, "another rank")
+            for name, array in nd.load_frombuffer(content, "another rank").items():
+                parts.setdefault(name, []).append(array)
+        shapes = {str(key): self._store.shape_if_divided(key) for key in self._store.keys()}
+        merged = {}
+        for name, own_parts in parts.items():
+            shape = shapes.get(name.removeprefix("state:").rpartition(":")[0])
+            divided = name.startswith("state:") and shape is not None
+            whole = nd.concat(*own_parts, dim=0) if divided else own_parts[0]
+            merged[name] = whole.reshape(shape) if divided else whole
         return merged
 
     def from_arrays(
         self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
     ) -> None:
-        own = {key: weight for key, weight in weights.items() if self._owns(key)}
-        super().from_arrays(arrays, own, source)
+        arrays = joined(arrays, weights, self._store.own_piece)
+        taken, own = dict(arrays), {}
+        for key, weight in weights.items():
+            piece = self._store.own_piece(key)
+            if piece is None:
+                continue
+            own[key] = weight
+            if self._store.shape_if_divided(key) is None:
+                continue
+            own[key] = weight.reshape((-1,))[piece.begin : piece.end]
+            for name, array in arrays.items():
+                if name.startswith(f"state:{key}:") and array.shape == weight.shape:
+                    taken[name] = array.reshape((-1,))[piece.begin : piece.end]
+        super().from_arrays(taken, own, source)
         counts = {key: f"count:{key}" for key in weights if f"count:{key}" in arrays}
         self.optimizer._counts = {
             key: int(arrays[name].asnumpy()[0]) for key, name in counts.items()
@@ -128,7 +201,9 @@ class DistributedKVStore(KVStore):
         self._world: World = world()
         self._owners: dict[Any, int] = {}
         self._load = [0] * self._world.size  # bytes that each owns
+        self._divided = False  # arrays of many elements, among all ranks
         self._buckets: dict[Any, list[Bucket]] = {}
+        self._own_views: dict[Any, tuple[Any, Any]] = {}  # of values: (value, the own piece of it)
         self.condition = ""
         """What ranks have to agree about besides, when they push."""
         self.labels: dict[Any, str] = {}
@@ -157,6 +232,7 @@ class DistributedKVStore(KVStore):
         """Ranks were lost: those that are left own all keys. States of keys that are not one's own
         any more go; those of the others have to be given (`Updater.from_arrays`)."""
         self._buckets.clear()
+        self._own_views.clear()
         self._load = [0] * self._world.size
         for key, kept in self._values.items():
             self._own(key, kept.nbytes)
@@ -193,86 +269,122 @@ class DistributedKVStore(KVStore):
         super().assign(key, value)
         self._share([own for own, _ in pairs_of("assign", key, value)], "KVStore.assign")
 
+    # -- who owns what
+
+    def keys(self) -> list[Any]:
+        """The keys, in the order of `init`."""
+        return list(self._values)
+
+    def _pieces(self, key: Any) -> list[Piece]:
+        size = self._values[key].size
+        if not self._is_divided(key):
+            return [Piece(key, 0, size, self._owners[key])]
+        bounds = even_parts(size, self.num_workers)
+        return [Piece(key, *ends, rank) for rank, ends in enumerate(pairwise(bounds))]
+
+    def _is_divided(self, key: Any) -> bool:
+        return self._divided and self.num_workers > 1 and self._values[key].size >= DIVIDED
+
+    def shape_if_divided(self, key: Any) -> tuple[int, ...] | None:
+        """The shape of a value of which each rank owns a part; None of others."""
+        return tuple(self._values[key].shape) if self._is_divided(key) else None
+
+    def own_piece(self, key: Any) -> Piece | None:
+        """What this rank owns of a value."""
+        return next((one for one in self._pieces(key) if one.owner == self.rank), None)
+
+    def _own_view(self, piece: Piece) -> Any:
+        """That in the value's memory: the same array at every step, which updates are bound to."""
+        value = self._values[piece.key]
+        known = self._own_views.get(piece.key)
+        if known is not None and known[0] is value and known[1].size == piece.end - piece.begin:
+            return known[1]
+        whole = piece.end - piece.begin == value.size
+        made = value if whole else value.view(piece.begin, (piece.end - piece.begin,))
+        self._own_views[piece.key] = (value, made)
+        return made
+
+    # -- values on their way
+
     def _share(self, keys: Sequence[Any], name: str) -> None:
         """All take over what rank 0 has."""
-        values = {own: self._values[own] for own in keys}
-        mine = set(keys) if self.rank == 0 else set()
 
         def broadcast(ranks: Ranks, flat: np.ndarray, bucket: Bucket) -> None:
             ranks.messages.broadcast(flat, 0)
 
-        for done in self._spread(values, mine, broadcast, name):
+        values = {own: self._values[own] for own in keys}
+        for done in self._spread(values, None, broadcast, name):
             done.wait_to_read()
 
     def _pass_on(self, values: Mapping[Any, Any]) -> None:
         """All get the values of the owners."""
-        mine = {key for key in values if self._owners[key] == self.rank}
 
         def gather(ranks: Ranks, flat: np.ndarray, bucket: Bucket) -> None:
             ranks.group.gather_parts(flat, bucket.bounds)
 
         if not self._world.is_alone:
-            self._spread(values, mine, gather, "KVStore.push, new values")
+            self._spread(values, self.rank, gather, "KVStore.push, new values")
 
     def _spread(
         self,
         values: Mapping[Any, Any],
-        mine: set[Any],
+        owner: int | None,
         run: Callable[[Ranks, np.ndarray, Bucket], None],
         name: str,
     ) -> list[Any]:
-        """Give values to all: this rank has those of `mine`. What to wait for."""
+        """Let all have the pieces of all owners, of which this rank is one; with None, all that
+        rank 0 has. Gives what to wait for."""
         plain = {key: _for_numpy(_on_host(value)) for key, value in values.items()}
         tokens = []
-        for bucket in self._buckets_of(plain):
+        for bucket in self._buckets_of(plain, owner is not None):
             signature = self._signature(name, bucket)
-            given = {key: plain[key] for key in bucket.keys if key in mine}
-            taken = {
-                key: _native.empty(bucket.shapes[key], bucket.code)
-                for key in bucket.keys
-                if key not in mine
-            }
+            arrays = {key: plain[key] for key in bucket.keys}
 
             def spread(
                 ranks: World,
                 bucket: Bucket = bucket,
                 signature: Signature = signature,
-                given: Any = given,
-                taken: Any = taken,
+                arrays: Any = arrays,
             ) -> None:
                 ranks.check(signature)
                 if not isinstance(ranks, Ranks):
                     return
+                places = {key: memory(array) for key, array in arrays.items()}
                 flat = np.empty(bucket.size, numpy_type(BY_CODE[bucket.code]))
-                for key, array in given.items():
-                    flat[bucket.place(key, array.size)] = memory(array)
+                bucket.fill(flat, places, owner)
                 run(ranks, flat, bucket)
-                for key, array in taken.items():
-                    memory(array)[...] = flat[bucket.place(key, array.size)]
+                bucket.take(flat, places, owner)
 
             token = _native.empty((1,), bucket.code)
-            later(spread, [*given.values()], [*taken.values(), token], name)
+            later(spread, [], [*arrays.values(), token], name)
             tokens.append(token)
-            for key, array in taken.items():
-                target = values[key]
-                made = array.astype(target.dtype, copy=False).as_in_context(target.context)
-                made.copyto(target)
+            for key, array in arrays.items():
+                if array is not values[key]:  # a copy, of another dtype or elsewhere
+                    target = values[key]
+                    made = array.astype(target.dtype, copy=False).as_in_context(target.context)
+                    made.copyto(target)
         return tokens
 
-    def _buckets_of(self, arrays: Mapping[Any, Any]) -> list[Bucket]:
-        """The last keys first. The same for the same keys, step after step."""
-        whole = (*arrays, *(array.dtype_code for array in arrays.values()))
+    def _buckets_of(self, arrays: Mapping[Any, Any], owned: bool) -> list[Bucket]:
+        """The last keys first. The same for the same keys, step after step. `owned`: as pieces of
+        owners."""
+        whole = (owned, *arrays, *(array.dtype_code for array in arrays.values()))
         found = self._buckets.get(whole)
         if found is None:
-            found = self._buckets[whole] = self._made_buckets(arrays)
+            found = self._buckets[whole] = self._made_buckets(arrays, owned)
         return found
 
-    def _made_buckets(self, arrays: Mapping[Any, Any]) -> list[Bucket]:
+    def _made_buckets(self, arrays: Mapping[Any, Any], owned: bool) -> list[Bucket]:
         open_: dict[int, dict[Any, Any]] = {}
         made = []
 
         def close(own: Mapping[Any, Any]) -> None:
-            made.append(Bucket(own, self._owners, self.num_workers))
+            pieces = [
+                piece
+                for key, array in own.items()
+                for piece in (self._pieces(key) if owned else [Piece(key, 0, array.size, 0)])
+            ]
+            made.append(Bucket(own, pieces, self.num_workers))
 
         for key in reversed(arrays):
             array = arrays[key]
@@ -306,19 +418,17 @@ class DistributedKVStore(KVStore):
                 super()._apply(totals)
             return
         assert self._updater is not None
-        # In the order that they were given in, whoever owns them.
-        keys = [key for key in sums if self._owners[key] == self.rank]
-        counted = self._optimizer.num_update
-        if keys:
-            values = [self._values[key] for key in keys]
-            self._updater(keys, [totals[key] for key in keys], values)
-        others = [key for key in sums if self._owners[key] != self.rank]
-        self._optimizer._update_count(others)  # schedules are by the count of all
-        assert self._optimizer.num_update >= counted
+        pieces = {key: self.own_piece(key) for key in sums}
+        own = {key: piece for key, piece in pieces.items() if piece is not None}
+        if own:
+            views = [self._own_view(piece) for piece in own.values()]
+            self._updater([*own], [totals[key] for key in own], views)
+        # Schedules are by the count of all.
+        self._optimizer._update_count([key for key in sums if key not in own])
         self._pass_on({key: self._values[key] for key in sums})
 
     def _totals(self, sums: Mapping[Any, Any], owned: bool) -> dict[Any, Any]:
-        """Over all ranks, on the contexts of the values. `owned`: of those that are one's own."""
+        """Over all ranks, on the contexts of the values. `owned`: of what is one's own."""
         compress = self._compress
         sent = {
             key: _on_host(total if compress is None else compress(key, total))
@@ -326,6 +436,12 @@ class DistributedKVStore(KVStore):
         }
         if isinstance(compress, TwoBits):
             made = self._gathered(sent, compress)
+            for key in list(made) if owned else ():
+                piece = self.own_piece(key)
+                if piece is None:
+                    del made[key]
+                elif self._is_divided(key):
+                    made[key] = made[key].reshape((-1,))[piece.begin : piece.end]
         else:
             narrow = "float16" if isinstance(compress, Half) else None
             made = self._added(sent, narrow, owned)
@@ -340,8 +456,9 @@ class DistributedKVStore(KVStore):
             for key, total in sums.items()
         }
         made: dict[Any, Any] = {}
-        for bucket in self._buckets_of(given):
-            arrays = [given[key] for key in bucket.keys]
+        owner = self.rank if owned else None
+        for bucket in self._buckets_of(given, owned):
+            arrays = {key: given[key] for key in bucket.keys}
             flat = _native.empty((bucket.size,), bucket.code)
             signature = self._signature("KVStore.push", bucket)
 
@@ -353,8 +470,7 @@ class DistributedKVStore(KVStore):
                 flat: Any = flat,
             ) -> None:
                 whole = memory(flat)
-                for key, array in zip(bucket.keys, arrays, strict=True):
-                    whole[bucket.place(key, array.size)] = memory(array)
+                bucket.fill(whole, {key: memory(array) for key, array in arrays.items()}, None)
                 ranks.check(signature)
                 if not isinstance(ranks, Ranks):
                     return
@@ -363,16 +479,14 @@ class DistributedKVStore(KVStore):
                 else:
                     ranks.group.allreduce(whole, COMBINE["sum"])
 
-            later(add, arrays, [flat], "KVStore.push")
-            for key in bucket.keys:
-                if not owned or self._owners[key] == self.rank:
-                    made[key] = bucket.view(flat, key)
+            later(add, [*arrays.values()], [flat], "KVStore.push")
+            made |= bucket.views(flat, owner)
         return made
 
     def _gathered(self, sums: Mapping[Any, Any], compress: TwoBits) -> dict[Any, Any]:
         """Codes of all ranks, which each adds up."""
         made: dict[Any, Any] = {}
-        for bucket in self._buckets_of(sums):
+        for bucket in self._buckets_of(sums, False):
             packed = [compress.packed(sums[key]) for key in bucket.keys]
             own = nd.concat(*packed, dim=0) if len(packed) > 1 else packed[0]
             every = _native.empty((self.num_workers, own.size), own.dtype_code)
@@ -406,10 +520,14 @@ class DistributedKVStore(KVStore):
     # -- what becomes of sums
 
     def set_optimizer(self, optimizer: Any) -> None:
-        """Let values be moved by an optimizer, which takes sums for gradients. Each rank moves its
-        own keys, and keeps their states alone: about one part in `num_workers`."""
+        """Let values be moved by an optimizer, which takes sums for gradients. Each rank moves what
+        it owns, and keeps the states of that alone: one part in `num_workers`. An optimizer that
+        works element by element owns a part of each large array; another one, such as LAMB, whole
+        arrays."""
         super().set_optimizer(optimizer)
-        self._updater = OwnersUpdater(optimizer, lambda key: self._owners.get(key) == self.rank)
+        self._divided = is_elementwise(optimizer)
+        self._buckets.clear()
+        self._updater = OwnersUpdater(optimizer, self)
 
     def save_optimizer_states(self, fname: AnyPath, dump_optimizer: bool = False) -> None:
         """Write the states of all ranks to a file of rank 0, with counts and settings. All ranks

@@ -290,6 +290,8 @@ class Operator(Frozen, eq=False):
     that pays if the operand mostly stays."""
     has_memory: bool = False
     """Its result is written down, and no reader computes it again."""
+    apart: bool = False
+    """No reader is computed by the kernel that writes its result."""
     has_table: bool = False
     """It writes down every position of its result."""
     created: Callable[[Any], Creation | None] | None = None

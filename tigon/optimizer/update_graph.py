@@ -10,18 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from operator import add, is_
+from typing import Any
 
 import numpy as np
 
 from tigon import _native
 from tigon.base import TensorType, as_dtype, type_of
 from tigon.base.dtypes import float32
-from tigon.ir import Graph, Value, variable
+from tigon.ir import Graph, Node, Value, variable
+from tigon.ir.graph import CONSTANT, VARIABLE
 from tigon.nd import NDArray
 from tigon.ops.primitive.choose import cast
 from tigon.ops.primitive.view import _reshape, _slice
+from tigon.ops.record import POINTWISE
 from tigon.optimizer import precision
 from tigon.optimizer.precision import Formula, on_master
+from tigon.optimizer.states import as_list
+from tigon.passes.decompose import decompose
 from tigon.program.cached_graph import CachedGraph
 
 
@@ -145,3 +150,37 @@ def numbers_of(rates: Value, index: int, count: int, weight: Value) -> list[Valu
             number = cast(number, dtype=dtype.name)
         numbers.append(number)
     return numbers
+
+
+def is_elementwise(optimizer: Any) -> bool:
+    """Whether an element of a new weight, and of new states, follows from the same element of
+    weight, gradient and states, so that parts of a parameter can be updated apart from each other.
+
+    >>> from tigon import optimizer
+    >>> is_elementwise(optimizer.create("adam")), is_elementwise(optimizer.create("lamb"))
+    (True, False)
+    """
+    if not optimizer.updates_by_formula:
+        return False
+    like = _native.zeros((_SOME,), float32.code)
+    states = as_list(optimizer.create_state(0, like))
+    if any(type_of(state) != type_of(like) for state in states):
+        return False
+    count = len(optimizer.schedule(optimizer.lr, optimizer.wd, 1)) + 1
+    rates = [variable(f"rate{i}", TensorType((), float32)) for i in range(count)]
+    arrays = [variable(f"array{i}", type_of(like)) for i in range(2 + len(states))]
+    weight, states = optimizer.full_formula(arrays[0], arrays[1], arrays[2:], *rates)
+    graph = decompose(Graph([*rates, *arrays], [weight, *states]))
+    return all(map(_keeps_places, graph.nodes))
+
+
+def _keeps_places(node: Node) -> bool:
+    """Whether each element of its results follows from that element of its operands, or is a number
+    that is the same for all."""
+    if node.op is VARIABLE or node.op is CONSTANT:
+        return True
+    numbers = node.inputs or node.outputs
+    return node.op.family in POINTWISE or all(value.type.size == 1 for value in numbers)
+
+
+_SOME = 5  # elements: more than one, so that sums differ from what is summed

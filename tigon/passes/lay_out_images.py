@@ -39,6 +39,13 @@ FEW_PLACES = 64
 """Places for which weights are not put into panels at each call: that takes as long as the places
 would gain."""
 
+LONG_LINE = 24
+"""Places that fill vectors well enough for an image to stay in its order."""
+
+PHASES = 4
+"""Results side by side that a channel seen by itself may have: those of a stride of two along both
+axes, in the gradient of the data."""
+
 
 def lay_out_images(graph: Graph, registers: Registers) -> Graph:
     """Convolutions over images with channels last, and what is computed element by element from
@@ -235,7 +242,8 @@ class _Layout:
         if not is_known(count, groups):
             return None
         lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
-        if groups >= lanes and count == 1 and all(extents[x] == 1 for x in form.channels):
+        alone = all(extents[x] == 1 for x in form.channels)
+        if groups >= lanes and alone and prod(extents[x] for x in form.columns) <= PHASES:
             return self.depthwise(node, form)
         line = estimate(extents[form.places[-1]])
         vectors = panel_vectors(line, count, lanes, self.registers) if line > 1 else None
@@ -259,7 +267,10 @@ class _Layout:
         return (_transposed(y, tuple(out.index(label) for label in form.out)),)
 
     def depthwise(self, node: Node, form: _Form) -> Sequence[Value] | None:
-        """Each channel by itself: vectors hold channels, of the image and of the weights."""
+        """Each channel by itself: vectors hold channels, of the image and of the weights; or places
+        along a line of an image that lies in no other order."""
+        if self.has_long_lines(form):
+            return self.along_lines(node, form)
         last = form.group + "".join(x for x in form.out if form.extents[x] == 1 and x in form.right)
         out = "".join(label for label in form.out if label not in last) + last
         if out == form.out:
@@ -268,6 +279,27 @@ class _Layout:
         weights = self.in_memory(_moved(form.weights, tuple(map(form.right.index, right))))
         y = self.contract(node, self.image(form), weights, form.left, right, out)
         return (_transposed(y, tuple(out.index(label) for label in form.out)),)
+
+    def has_long_lines(self, form: _Form) -> bool:
+        line, after = form.places[-1], form.out[-1]
+        image = form.image
+        return (
+            self.root(image) not in self.laid_out
+            and is_row_major(with_ones(self.order(image), image.shape))
+            and line == after
+            and estimate(form.extents[line]) >= LONG_LINE
+            and form.window is not None
+            and form.window.attrs.stride[-1] == 1
+        )
+
+    def along_lines(self, node: Node, form: _Form) -> Sequence[Value] | None:
+        order = tuple(range(form.image.ndim))
+        before, after = form.border(order)
+        if not any(before) and not any(after):
+            return None
+        image = form.windows(self.in_memory(form.image, before, after))
+        made = node.replace((image, form.weights))
+        return made.outputs
 
     def contract(
         self, node: Node, image: Value, weights: Value, left: str, right: str, out: str
@@ -320,8 +352,9 @@ class _Layout:
         lanes = self.registers.lanes(node.outputs[0].dtype.itemsize)
         if len(filters) != 1 or not is_known(*sizes) or max(sizes) < lanes:
             return None
+        depthwise = all(n == 1 for n in sizes[:2])
         roots = {self.root(form.image), self.root(form.weights)}
-        if self.laid_out.isdisjoint(roots):
+        if self.laid_out.isdisjoint(roots) and not depthwise:
             return None  # two copies would take as long as they save
         order = tuple(map(form.right.index, (*form.summed, *form.group, *filters)))
         cotangent = _moved(form.weights, order)
@@ -330,7 +363,9 @@ class _Layout:
             return None
         out = "".join((*filters, *form.kernel, *form.channels))
         # Of depthwise convolutions the groups are the channels.
-        out = out + form.group if all(n == 1 for n in sizes[:2]) else form.group + out
+        out = out + form.group if depthwise else form.group + out
+        if depthwise and out == form.out:
+            return None  # it was done before
         value = contract(
             self.image(form),
             _back(self.in_memory(cotangent), order),

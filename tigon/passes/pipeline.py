@@ -19,6 +19,7 @@ from tigon.passes.join_parts import join_parts
 from tigon.passes.keep_residuals import keep_residuals
 from tigon.passes.lay_out_images import lay_out_images
 from tigon.passes.own_outputs import own_outputs
+from tigon.passes.recompute import drop_marks
 from tigon.passes.remove_dead_code import remove_dead_code
 from tigon.passes.replace_empty_values import replace_empty_values
 from tigon.passes.share_common_subexpressions import share_common_subexpressions
@@ -67,6 +68,11 @@ PIPELINE = (
     Pass(remove_dead_code, "reads past joins and writes, which leaves slices of other things"),
     Pass(canonicalize, "again: slices moved past joins meet other slices"),
     Pass(share_common_subexpressions, "again, for what became equal; before anything is copied"),
+    Pass(
+        drop_marks,
+        "once nothing is merged any more: what is computed twice stays twice",
+        optional=False,
+    ),
     Pass(
         lay_out_images,
         "when nothing simplifies views any more; before sums are cut, which may be those of images",

@@ -34,6 +34,7 @@ from tigon.passes.thread_keys import serials_of_draws, thread_keys
 from tigon.passes.thread_states import States as States
 from tigon.passes.thread_states import keep_states
 from tigon.passes.thread_states import thread_states as thread_states
+from tigon.program.budget import Budget
 from tigon.program.by_shape import ByShape, Fit, Types
 from tigon.program.compile import without_slope
 from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph
@@ -101,9 +102,12 @@ class Plain(Frozen, eq=False):
 class Lowering:
     """A typed graph, lowered once per set of wanted gradients."""
 
-    def __init__(self, typed: ModeGraph, disabled: frozenset[str] | None) -> None:
+    def __init__(
+        self, typed: ModeGraph, disabled: frozenset[str] | None, budget: Budget | None
+    ) -> None:
         self.typed = typed
         self.disabled = disabled
+        self.budget = budget
         self._plain: dict[tuple[int, ...], Plain] = {}
         self._recorded: dict[tuple[bool, ...], Recorded] = {}
 
@@ -126,7 +130,7 @@ class Lowering:
     def recorded(self, wanted: tuple[bool, ...]) -> Recorded:
         found = self._recorded.get(wanted)
         if found is None:
-            found = record(self.typed.graph, self.typed.results, wanted, self.disabled)
+            found = record(self.typed.graph, self.typed.results, wanted, self.disabled, self.budget)
             self._recorded[wanted] = found
         return found
 
@@ -149,6 +153,7 @@ class Variant:
         types: Mapping[str, TensorType],
         disabled: frozenset[str] | None,
         name: str,
+        budget: Budget | None = None,
     ) -> None:
         self.types = types
         self.name = name
@@ -160,6 +165,7 @@ class Variant:
         self.backward: dict[tuple[bool, ...], CompiledGraph] = {}
         self._moded = moded
         self._disabled = disabled
+        self._budget = budget
 
     @computed_once
     def own(self) -> ModeGraph:
@@ -173,7 +179,7 @@ class Variant:
     @computed_once
     def exact(self) -> Lowering:
         """For these types and no others."""
-        return Lowering(self.own, self._disabled)
+        return Lowering(self.own, self._disabled, self._budget)
 
 
 SEQUENCES_KEPT = 256
@@ -189,7 +195,9 @@ class CachedGraph:
     which of the last outputs are new states of which inputs, where `thread_states` was run already;
     `unread` of the outputs before them nobody reads: they stand for calls of effect. `drawn` are
     the serials of the random nodes that the program made, where that may be more than the graph
-    holds.
+    holds. `recompute`: the bytes that a recorded call and its gradient may take beyond arguments,
+    results and gradients; 0 for as few as can be. Types that differ in extents are then compiled
+    one by one, for what fits depends on them.
     """
 
     def __init__(
@@ -201,6 +209,7 @@ class CachedGraph:
         states: States | None = None,
         unread: int = 0,
         one_code: bool = False,
+        recompute: int | None = None,
     ) -> None:
         self.graph, self.states = thread_states(graph) if states is None else (graph, states)
         self.unread = unread
@@ -208,6 +217,7 @@ class CachedGraph:
         self._drawn = tuple(drawn)
         self.name = name
         self.disabled = disabled
+        self.budget = None if recompute is None else Budget(name, recompute)
         twice = repeated(value.node.name for value in graph.inputs)
         check(
             not twice,
@@ -349,7 +359,8 @@ class CachedGraph:
             if variant is None:
                 names = (value.node.name for value in self.graph.inputs)
                 named = dict(zip(names, types, strict=True))
-                variant = Variant(self.moded(training), named, self.disabled, self.name)
+                moded = self.moded(training)
+                variant = Variant(moded, named, self.disabled, self.name, self.budget)
                 self._variants[key] = variant
             return variant, self._compile(variant, training, wanted, donated)
 
@@ -364,13 +375,20 @@ class CachedGraph:
                 kept,
                 self.unread,
                 len(drawn),
-                lambda part: CachedGraph(part, self.name, self.disabled, drawn, ()),
+                lambda part: CachedGraph(
+                    part,
+                    self.name,
+                    self.disabled,
+                    drawn,
+                    (),
+                    recompute=None if self.budget is None else self.budget.nbytes,
+                ),
                 self._codes,
             )
         return found
 
     def _lowering(self, mode: bool, types: Types) -> Lowering:
-        return Lowering(self.moded(mode).typed(types), self.disabled)
+        return Lowering(self.moded(mode).typed(types), self.disabled, None)
 
     def moded(self, mode: bool) -> ModeGraph:
         """The graph for this mode; types may be missing."""
@@ -400,6 +418,8 @@ class CachedGraph:
             compiled = plain.main.program(fit.extents, fit.values, name=self.name)
             if plain.packs is not None:
                 variant.packs[slot] = self._packs_of(plain)
+        elif self.budget is not None:
+            compiled = self._recorded_program(variant, Fit(variant.exact.recorded(wanted)), wanted)
         else:
             fit = by_shape.use(
                 variant.types, lambda made: made.recorded(wanted), lambda: variant.exact

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +35,7 @@ from tigon.lower.fuse.group import Group
 from tigon.lower.fuse.order import may_come_before, put_before
 from tigon.ops.record import Family
 from tigon.passes import pipeline
+from tigon.passes.primitives import again, repeated
 from tigon.program import stored
 from tigon.program.control import graphs_of, stored_control
 from tigon.program.target import backend, disabled_passes, own_backend
@@ -358,7 +359,9 @@ class LoweredGraph:
             before,
         )
         groups = [group for group, _ in lowered]
-        waves = _levels(groups, before, {})
+        waves = _levels(groups, before)
+        if any(node.op is again for node in self.given.nodes):
+            waves = _repeats_when_read(waves, before)
         # What is only put into another order, such as weights into panels, would lie there all the
         # time until it is read: it is made just before.
         first_reads: dict[Group, int] = {}
@@ -367,9 +370,7 @@ class LoweredGraph:
                 made = writer.get(value)
                 if made is not None and not before[made] and value.node.op.has_memory:
                     first_reads[made] = min(first_reads.get(made, waves[group]), waves[group])
-        if not first_reads:
-            return waves
-        return _levels(groups, before, {made: read - 1 for made, read in first_reads.items()})
+        return waves | {made: read - 1 for made, read in first_reads.items()}
 
     def _kernels(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> tuple[Kernel, ...]:
         """Groups become kernels; elementwise groups of one formula and wave become one."""
@@ -770,10 +771,8 @@ def _touched(nests: Sequence[LoweredNest]) -> tuple[set[Value], set[Value]]:
     return loads - stores, stores
 
 
-def _levels(
-    groups: Sequence[Group], before: Mapping[Group, set[Group]], least: Mapping[Group, int]
-) -> dict[Group, int]:
-    """Each group after those of `before`, and not below what `least` says."""
+def _levels(groups: Sequence[Group], before: Mapping[Group, set[Group]]) -> dict[Group, int]:
+    """Each group after those of `before`."""
     levels: dict[Group, int] = {}
     stack = list(reversed(groups))
     while stack:
@@ -783,9 +782,77 @@ def _levels(
             stack += waiting
             continue
         stack.pop()
-        level = max((levels[other] + 1 for other in before[group]), default=0)
-        levels[group] = max(level, least.get(group, 0))
+        levels[group] = max((levels[other] + 1 for other in before[group]), default=0)
     return {group: levels[group] for group in groups}
+
+
+def _repeats_when_read(
+    waves: Mapping[Group, int], before: Mapping[Group, set[Group]]
+) -> dict[Group, int]:
+    """What is computed a second time in waves of its own, just before others wait for it: as early
+    as operands permit, all of it would lie in memory at once. What waits for it runs as late as it
+    can."""
+    order = sorted(waves, key=lambda group: waves[group])
+    repeats = _repeats(order, before)
+    levels = _levels_of_others(order, before, repeats)
+    placed: dict[Group, int] = {}
+    wave = 0
+    others = sorted(levels, key=lambda group: levels[group])
+    for _, row in groupby(others, lambda group: levels[group]):
+        ready = list(row)
+        needed: dict[Group, None] = {}
+        todo = list(ready)
+        while todo:
+            found = [
+                other
+                for other in before[todo.pop()]
+                if other in repeats and other not in placed and other not in needed
+            ]
+            needed.update(dict.fromkeys(found))
+            todo += found
+        within = _levels([*needed], {each: before[each] & needed.keys() for each in needed})
+        placed.update((each, wave + level) for each, level in within.items())
+        wave += max(within.values(), default=-1) + 1
+        placed.update(dict.fromkeys(ready, wave))
+        wave += 1
+    return placed
+
+
+def _repeats(order: Sequence[Group], before: Mapping[Group, set[Group]]) -> set[Group]:
+    """The groups that compute something a second time, and those that serve nothing else."""
+    after: dict[Group, list[Group]] = {group: [] for group in order}
+    for group in order:
+        for other in before[group]:
+            after[other].append(group)
+    found: set[Group] = set()
+    for group in reversed(order):
+        repeats = any(node.op is repeated for node in group.members)
+        if repeats or (after[group] and found.issuperset(after[group])):
+            found.add(group)
+    return found
+
+
+def _levels_of_others(
+    order: Sequence[Group], before: Mapping[Group, set[Group]], repeats: set[Group]
+) -> dict[Group, int]:
+    """Levels as if repeats took no time; as late as they can be for groups that wait for some."""
+    past: dict[Group, set[Group]] = {}  # the nearest of the others that a group waits for
+    waiting: set[Group] = set()
+    for group in order:
+        past[group] = set()
+        for other in before[group]:
+            past[group] |= past[other] if other in repeats else {other}
+        if not (repeats | waiting).isdisjoint(before[group]):
+            waiting.add(group)
+    others = [group for group in order if group not in repeats]
+    levels = _levels(others, past)
+    limit: dict[Group, int] = {}
+    for group in sorted(others, key=lambda group: levels[group], reverse=True):
+        if group in waiting:
+            levels[group] = limit.get(group, levels[group])
+        for other in past[group]:
+            limit[other] = min(limit.get(other, levels[group] - 1), levels[group] - 1)
+    return levels
 
 
 def _let_readers_go_first(

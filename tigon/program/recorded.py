@@ -4,7 +4,7 @@ differentiates nor runs passes."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from tigon.analysis.leads import leads
 from tigon.backends.interface import Store
@@ -12,9 +12,11 @@ from tigon.base import config
 from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph, variable
-from tigon.passes.cut_joint import Cut, cut_joint
+from tigon.passes.cut_joint import Cut, cut_joint, forward_half
 from tigon.passes.gradient import gradient
+from tigon.passes.recompute import choices
 from tigon.program import stored
+from tigon.program.budget import Budget
 from tigon.program.lowered import (
     AnyLowered,
     LoweredGraph,
@@ -40,20 +42,29 @@ class Recorded(Frozen, eq=False):
 
 
 def record(
-    graph: Graph, results: int, wanted: tuple[bool, ...], disabled: frozenset[str] | None
+    graph: Graph,
+    results: int,
+    wanted: tuple[bool, ...],
+    disabled: frozenset[str] | None,
+    budget: Budget | None = None,
 ) -> Recorded:
     """`results`: how many of the outputs are results, before states. `wanted`: of which inputs
-    gradients are."""
+    gradients are. `budget`: what the halves may take, beyond arguments, results and gradients."""
     disabled = disabled_passes() if disabled is None else disabled
     key = key_for(graph, disabled)
     if key is not None:
-        key = stored.Key(f"recorded {results} {wanted} {key.text}", key.names)
-    found = None if key is None else _found(key, graph, results, wanted, disabled)
-    return _made(graph, results, wanted, disabled, key) if found is None else found
+        within = "" if budget is None else f"within {budget.nbytes} "
+        key = stored.Key(f"recorded {results} {wanted} {within}{key.text}", key.names)
+    found = None if key is None else _found(key, graph, results, wanted, disabled, budget)
+    return _made(graph, results, wanted, disabled, budget, key) if found is None else found
 
 
 def _halves(
-    graph: Graph, results: int, wanted: tuple[bool, ...], disabled: frozenset[str]
+    graph: Graph,
+    results: int,
+    wanted: tuple[bool, ...],
+    disabled: frozenset[str],
+    budget: Budget | None,
 ) -> tuple[Cut, list[int]]:
     """The two, and the inputs that gradients flow to."""
     outputs = graph.outputs[:results]
@@ -62,8 +73,23 @@ def _halves(
     found = gradient(outputs, cotangents, [graph.inputs[i] for i in targets])
     flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
     joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
-    cut = cut_joint(prepare(joint, disabled), len(graph.inputs), len(graph.outputs))
+    prepared = prepare(joint, disabled)
+    divide = partial(cut_joint, prepared, len(graph.inputs), len(graph.outputs))
+    if budget is None or not flows:
+        cut = divide()
+    else:
+        forward = forward_half(prepared, len(graph.inputs), len(graph.outputs))
+        cut = budget.best(choices(forward), lambda choice: _measured(divide(choice), disabled))
     return cut, [i for i, _ in flows]
+
+
+def _measured(cut: Cut, disabled: frozenset[str]) -> tuple[int, Cut]:
+    """What both halves take: what is saved between them, and an arena at a time."""
+    kept = {index for kind, index in cut.saved if kind == "output"}
+    saved = sum(int(cut.forward.outputs[index].type.nbytes) for index in kept)
+    halves = (cut.forward, cut.backward)
+    arenas = [lower_graph(half, disabled=disabled).memory_plan().arena_bytes for half in halves]
+    return saved + max(arenas), cut
 
 
 def _made(
@@ -71,9 +97,10 @@ def _made(
     results: int,
     wanted: tuple[bool, ...],
     disabled: frozenset[str],
+    budget: Budget | None,
     key: stored.Key | None,
 ) -> Recorded:
-    cut, targets = _halves(graph, results, wanted, disabled)
+    cut, targets = _halves(graph, results, wanted, disabled, budget)
     forward = lower_graph(cut.forward, disabled=disabled)
     backward = cache(lambda: lower_graph(cut.backward, disabled=disabled))
     if targets and not all(is_known(*value.shape) for value in cut.backward.inputs):
@@ -108,6 +135,7 @@ def _found(
     results: int,
     wanted: tuple[bool, ...],
     disabled: frozenset[str],
+    budget: Budget | None,
 ) -> Recorded | None:
     store: Store = backend(config.text("TIGON_BACKEND")).store
     content = store.load_program(key.name)
@@ -120,7 +148,7 @@ def _found(
         places = [(str(kind), int(index)) for kind, index in saved]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None  # not what `_keep` writes
-    cut = cache(lambda: _halves(graph, results, wanted, disabled)[0])
+    cut = cache(lambda: _halves(graph, results, wanted, disabled, budget)[0])
 
     def forward_again() -> LoweredGraph:
         half = cut().forward

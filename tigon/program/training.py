@@ -8,20 +8,23 @@ never compiles anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tigon import _native
-from tigon.base import TensorType, TigonError
+from tigon.base import TensorType, TigonError, check
 from tigon.base.extents import value_of
 from tigon.base.frozen import Frozen
 from tigon.context import Context
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
 from tigon.passes.gradient import gradient
-from tigon.program.by_shape import ByShape
+from tigon.passes.recompute import Choice, choices, forward_part, recompute
+from tigon.program.by_shape import ByShape, Fit
 from tigon.program.cached_graph import CachedGraph, States
-from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph
+from tigon.program.lowered import AnyLowered, CompiledGraph, lower_graph, prepare
 from tigon.program.steps import CompiledSteps, sequence_of_steps
+from tigon.program.target import disabled_passes
 
 Update = Callable[[int, Value, Value, Sequence[Value], Value], tuple[Value, Sequence[Value]]]
 """(number, weight, gradient, states, all rates) -> (new weight, new states)."""
@@ -56,6 +59,7 @@ class TrainingGraph:
     ) -> None:
         self.name = cached.name
         self.disabled = cached.disabled
+        self.budget = cached.budget
         self.forward = cached.moded(True).typed(types)
         graph = self.forward.graph
         losses = [value for value in graph.outputs[:heads] if value.dtype.is_float]
@@ -122,15 +126,31 @@ class TrainingGraph:
         first_weight = len(forward.outputs)
         first_state = len(inputs) + 1
         overwritten = [*weights, *range(first_state, first_state + len(state_inputs))]
-        lowered = lower_graph(
+        lowered = self._lower(
             Graph(
                 [*inputs, rates_value, *state_inputs],
                 [*forward.outputs, *new_weights, *new_states],
             ),
-            disabled=self.disabled,
-            in_place=[(first_weight + i, source) for i, source in enumerate(overwritten)],
+            [(first_weight + i, source) for i, source in enumerate(overwritten)],
         )
         return TrainingStep(self, lowered, first_weight, tuple(overwritten))
+
+    def _lower(self, graph: Graph, in_place: Sequence[tuple[int, int]] = ()) -> AnyLowered:
+        lower = partial(lower_graph, disabled=self.disabled, in_place=in_place)
+        if self.budget is None:
+            return lower(graph)
+        plain = lower(graph)
+        if plain.memory_plan().arena_bytes <= self.budget.nbytes:
+            return plain
+        left_out = disabled_passes() if self.disabled is None else self.disabled
+        prepared = prepare(graph, left_out)
+        results = len(self.forward.graph.outputs)
+
+        def measured(choice: Choice) -> tuple[int, AnyLowered]:
+            made = lower(recompute(prepared, results, choice))
+            return made.memory_plan().arena_bytes, made
+
+        return self.budget.best(choices(forward_part(prepared, results)), measured)
 
     def gradients_step(self, scale: TensorType | None = None) -> TrainingStep:
         """The gradients, times a number that is the last input if `scale` is its type, as further
@@ -143,7 +163,7 @@ class TrainingGraph:
                 inputs.append(variable("_scale", scale))
                 grads = [grad * _like(inputs[-1], grad) for grad in grads]
             outputs = [*self.forward.graph.outputs, *grads]
-            lowered = lower_graph(Graph(inputs, outputs), disabled=self.disabled)
+            lowered = self._lower(Graph(inputs, outputs))
             found = TrainingStep(self, lowered, len(outputs), (), False)
             self._steps[key] = found
         return found
@@ -187,7 +207,8 @@ def training_program(
             known[key] = TrainingGraph(cached, types, heads, weights, complete)
         return known[key]
 
-    fit = shared.use(types, then, exact)
+    # What fits into a budget depends on extents.
+    fit = shared.use(types, then, exact) if cached.budget is None else Fit(then(exact()))
     step: TrainingStep = fit.result
     if step in known:
         return known[step]
@@ -220,6 +241,12 @@ def gradients_in_steps(
     key = ("in steps", heads, tuple(weights))
     if key in known:
         return known[key]
+    check(
+        cached.budget is None,
+        cached.name,
+        "recompute looks at one program, and this step is cut at its collectives; leave recompute "
+        "out, or the collectives",
+    )
     training = TrainingGraph(cached, types, heads, weights)
     forward = training.forward
     outputs = [*forward.graph.outputs, *training.gradients.values()]

@@ -4,7 +4,8 @@ to pack for; integers have no register tile yet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.plan import count, is_contiguous, step_along
@@ -33,6 +34,10 @@ _SMALL = 256
 """Elements of a right operand that each row may as well read again."""
 _STRIP = 256  # columns per point
 _TOGETHER = 4  # dot products per point
+_TAPS = 64  # of a window along lines
+_WRITTEN_OUT = 25  # of them, that are no loop
+_LINES = 4  # per point
+_SUMS, _LONG = 12, 32  # registers, and places for which it pays
 
 
 def as_nest(nest: Contraction) -> Nest | None:
@@ -40,6 +45,9 @@ def as_nest(nest: Contraction) -> Nest | None:
     rows, columns = count(nest.rows), count(nest.columns)
     if _along_batch(nest):
         return _vectors_of_batch(nest)
+    line = _line(nest)
+    if line is not None:
+        return _vectors_of_line(nest, line)
     left_along = _contiguous(nest.left, nest.inner)
     right_along = _contiguous(nest.right, nest.inner)
     if rows <= FEW or columns <= FEW:
@@ -88,10 +96,95 @@ def _along_batch(nest: Contraction) -> bool:
     return all(step_along(index, last) == 1 for index in places)
 
 
+def _line(nest: Contraction) -> LoopAxis | None:
+    """What few weights run along, such as those of one channel over the lines of its image."""
+    for line, operand, few in (
+        (nest.rows, nest.left, nest.columns),
+        (nest.columns, nest.right, nest.rows),
+    ):
+        if line and count(few) == 1 and count(nest.inner) <= _TAPS:
+            places = [stmt.index for stmt in nest.body if isinstance(stmt, Store)]
+            places += [node.index for node in walk(operand) if isinstance(node, Load)]
+            if all(step_along(index, line[-1]) == 1 for index in places):
+                return line[-1]
+    return None
+
+
+def _vectors_of_line(nest: Contraction, line: LoopAxis) -> Nest:
+    """Some lines below each other per point: what a line takes besides its numbers, and the time
+    that one sum waits for its last term, are shared. The last point may compute a line again."""
+    others = [axis for axis in (*nest.batch, *nest.rows, *nest.columns) if axis is not line]
+    below = others[-1] if others else None
+    if below is None or cost.extent(below) < _LINES or _accumulates(nest):
+        loop = Loop((_vector(line),), _terms(nest))
+        return Nest(nest.buffers, tuple(others), (loop,))
+    block = LoopAxis(f"{below.name}.block", Const(-(-cost.extent(below) // _LINES)))
+    body: list[Stmt] = []
+    for number in range(_LINES):
+        step = L.add(L.mul(_axis(block), _LINES), number)
+        place: dict[Expr, Expr] = {_axis(below): L.minimum(step, cost.extent(below) - 1)}
+        body += _renamed(_terms(nest), f".line{number}", place)
+    loop = Loop((_vector(line),), tuple(body))
+    return Nest(nest.buffers, (*others[:-1], block), (loop,))
+
+
+def _terms(nest: Contraction) -> tuple[Stmt, ...]:
+    """A short sum, term by term: no loop around two loads and a product."""
+    terms = count(nest.inner)
+    if terms > _WRITTEN_OUT or not nest.dtype.is_float:
+        return (_sum(nest, nest.inner), *nest.body)
+    body: list[Stmt] = []
+    total: Expr = L.const(0.0, nest.dtype)
+    for number, place in enumerate(_places(nest.inner), 1):
+        left, right = (substitute(each, place) for each in (nest.left, nest.right))
+        name = nest.accumulator if number == terms else f"{nest.accumulator}.{number}"
+        body.append(Let(name, L.apply("fma", left, right, total)))
+        total = L.local(name, nest.dtype)
+    return (*body, *nest.body)
+
+
+def _renamed(body: Sequence[Stmt], ending: str, place: Mapping[Expr, Expr]) -> list[Stmt]:
+    """The statements at another place, with names of their own."""
+    new = dict(place)
+    made: list[Stmt] = []
+    for stmt in body:
+        if isinstance(stmt, Let):
+            name, dtype = stmt.name + ending, stmt.value.dtype
+            made.append(Let(name, substitute(stmt.value, new)))
+            new[L.local(stmt.name, dtype)] = L.local(name, dtype)
+        elif isinstance(stmt, Store):
+            index, value = substitute(stmt.index, new), substitute(stmt.value, new)
+            made.append(Store(stmt.buffer, index, value, stmt.accumulate))
+        else:
+            assert isinstance(stmt, Reduce)
+            totals = [
+                Accumulator(each.name + ending, each.combine, substitute(each.value, new))
+                for each in stmt.accumulators
+            ]
+            for old, total in zip(stmt.accumulators, totals, strict=True):
+                new[L.local(old.name, old.value.dtype)] = L.local(total.name, old.value.dtype)
+            made.append(Reduce(stmt.axes, tuple(totals)))
+    return made
+
+
+def _places(axes: Sequence[LoopAxis]) -> list[dict[Expr, Expr]]:
+    names = [_axis(axis) for axis in axes]
+    return [
+        dict(zip(names, map(Const, place), strict=True))
+        for place in product(*(range(cost.extent(axis)) for axis in axes))
+    ]
+
+
 def _vectors_of_batch(nest: Contraction) -> Nest:
+    """Few long sums of one lane, such as the gradients of a channel's weights, are added up
+    together: what is read for one is read for its neighbours, too."""
     last = nest.batch[-1]
-    loop = Loop((_vector(last),), (_sum(nest, nest.inner), *nest.body))
-    return Nest(nest.buffers, (*nest.batch[:-1], *nest.rows, *nest.columns), (loop,))
+    results = (*nest.rows, *nest.columns)
+    if 1 < count(results) <= _SUMS and count(nest.inner) >= _LONG and not _accumulates(nest):
+        vector = Loop((_vector(last),), _together(nest, nest.inner, _places(results)))
+        return Nest(nest.buffers, nest.batch[:-1], (vector,))
+    loop = Loop((_vector(last),), _terms(nest))
+    return Nest(nest.buffers, (*nest.batch[:-1], *results), (loop,))
 
 
 def _sum(nest: Contraction, axes: tuple[LoopAxis, ...]) -> Reduce:
@@ -118,26 +211,28 @@ def _dots(nest: Contraction) -> Nest:
     # last result more than once.
     last = outer[-1]
     block = LoopAxis(f"{last.name}.block", Const(-(-cost.extent(last) // _TOGETHER)))
+    steps = [L.add(L.mul(_axis(block), _TOGETHER), number) for number in range(_TOGETHER)]
+    places = [{_axis(last): L.minimum(step, cost.extent(last) - 1)} for step in steps]
+    space = (*nest.batch, *outer[:-1], block, *inner)
+    return Nest(nest.buffers, space, _together(nest, axes, places))
+
+
+def _together(
+    nest: Contraction, axes: tuple[LoopAxis, ...], places: Sequence[Mapping[Expr, Expr]]
+) -> tuple[Stmt, ...]:
+    """One loop for the results at several places, each with a sum of its own."""
     accumulators: list[Accumulator] = []
     body: list[Stmt] = []
-    for number in range(_TOGETHER):
-        place = L.add(L.mul(L.axis(block.name), _TOGETHER), number)
-        place = L.minimum(place, cost.extent(last) - 1)
-        total = L.local(f"{nest.accumulator}.{number}", nest.dtype)
-        new = {L.axis(last.name): place, L.local(nest.accumulator, nest.dtype): total}
-        value = L.apply("mul", nest.left, nest.right)
-        accumulators.append(Accumulator(total.name, "sum", substitute(value, new)))
-        for stmt in nest.body:
-            if isinstance(stmt, Let):
-                name = f"{stmt.name}.{number}"
-                body.append(Let(name, substitute(stmt.value, new)))
-                new[L.local(stmt.name, stmt.value.dtype)] = L.local(name, stmt.value.dtype)
-            else:
-                assert isinstance(stmt, Store)
-                index, value = substitute(stmt.index, new), substitute(stmt.value, new)
-                body.append(Store(stmt.buffer, index, value))
-    space = (*nest.batch, *outer[:-1], block, *inner)
-    return Nest(nest.buffers, space, (Reduce(axes, tuple(accumulators)), *body))
+    for number, place in enumerate(places):
+        total, *rest = _renamed((_sum(nest, axes), *nest.body), f".{number}", place)
+        assert isinstance(total, Reduce)
+        accumulators += total.accumulators
+        body += rest
+    return (Reduce(axes, tuple(accumulators)), *body)
+
+
+def _axis(axis: LoopAxis) -> Expr:
+    return L.axis(axis.name)
 
 
 def _accumulates(nest: Contraction) -> bool:

@@ -29,6 +29,7 @@ from tigon.gluon.symbolic import (
 )
 from tigon.ir import Graph
 from tigon.nd import NDArray
+from tigon.program.budget import budget_in_bytes
 from tigon.runtime.tracing import active as tracers
 
 
@@ -96,6 +97,7 @@ class HybridBlock(ShortCall, Block):
         static_alloc: bool = False,
         static_shape: bool = False,
         strict: bool = False,
+        recompute: bool | int | str | None = None,
         **flags: Any,
     ) -> None:
         """Compile the calls from now on (or stop, with `active=False`).
@@ -104,16 +106,24 @@ class HybridBlock(ShortCall, Block):
         from `random`, writes to an argument), calls of that kind run as Python code from then on,
         and a warning says why; with `strict=True` that is an error.
 
+        `recompute` trades time for memory in training: a recorded call and its gradient take at
+        most as many bytes ("200 MB" and 200_000_000 are the same) beyond parameters, arguments,
+        results and gradients, and where that is less than they would, part of the forward work is
+        done a second time when the gradient comes to it; random numbers are the same. What cannot
+        be met is an error, raised by the first recorded call of its kind; True asks for as little
+        memory as can be.
+
         Memory is always planned ahead and shapes are always specialized where it pays, so
         `static_alloc` and `static_shape` are accepted and change nothing.
         """
         flags = {"static_alloc": static_alloc, "static_shape": static_shape, **flags}
-        super().hybridize(active, strict=strict, **flags)
+        super().hybridize(active, strict=strict, recompute=recompute, **flags)
 
     def _hybridize_itself(self, active: bool, flags: dict[str, Any]) -> None:
         _epoch.advance()
         self._active = active
-        self._flags = {"static_alloc": False, "static_shape": False, **flags}
+        budget = budget_in_bytes(flags.get("recompute"), self.name)
+        self._flags = {"static_alloc": False, "static_shape": False, **flags, "recompute": budget}
         self._cached_graphs = None
         self._cached_shortcuts = Shortcuts() if active else None
 

@@ -79,7 +79,7 @@ class _Fuser:
         tried: set[Group] = set()
         # Contractions and groups with reductions first: they absorb the others, not the reverse.
         for read in sorted(own.reads, key=self._absorbable):
-            group = self.home.get(read.value.node)
+            group = self._joinable(read)
             if group is None or group in tried or not self._fits(node, domain, group):
                 continue
             tried.add(group)
@@ -108,7 +108,7 @@ class _Fuser:
     def _mergeable(self, group: Group, own: NodeReads, node: Node, row: bool) -> list[Group]:
         """Other producers' groups, read in step too, that can become one with `group`."""
         chosen: list[Group] = []
-        for other in dict.fromkeys(self.home.get(read.value.node) for read in own.reads):
+        for other in dict.fromkeys(map(self._joinable, own.reads)):
             if other is None or other is group or not self._can_merge(group, other):
                 continue
             size = sum(len(part.members) for part in (group, *chosen, other))
@@ -123,6 +123,11 @@ class _Fuser:
             ):
                 chosen.append(other)
         return chosen
+
+    def _joinable(self, read: Read) -> Group | None:
+        """The group that what reads this may become part of."""
+        node = read.value.node
+        return None if node.op.apart else self.home.get(node)
 
     def _fits(self, node: Node, domain: tuple[int, ...], group: Group) -> bool:
         if len(group.members) >= LARGEST_GROUP or group.kind in CLOSED:

@@ -194,6 +194,39 @@ stored = elementwise(
     doc="""The same elements, in memory: no reader looks through it.""",
 )
 
+kept = elementwise(
+    "_kept",
+    widens=False,
+    lower=lambda x: x,
+    grad=lambda g, y, x: (g,),
+    numpy=np.copy,
+    has_memory=True,
+    apart=True,
+    doc="""The same elements, in memory until a gradient reads them, by kernels of its own.""",
+)
+
+again = elementwise(
+    "_again",
+    widens=False,
+    lower=lambda x: x,
+    grad=lambda g, y, x: (g,),
+    numpy=np.copy,
+    doc="""The same elements, to compute from them a second time: what reads this is not merged with
+    what reads the operand.""",
+)
+
+repeated = elementwise(
+    "_repeated",
+    widens=False,
+    lower=lambda x: x,
+    grad=lambda g, y, x: (g,),
+    numpy=np.copy,
+    has_memory=True,
+    apart=True,
+    doc="""The same elements, computed a second time, in memory: what reads them is computed later,
+    by a kernel of its own.""",
+)
+
 stop_gradient = elementwise(
     "BlockGrad",
     widens=False,

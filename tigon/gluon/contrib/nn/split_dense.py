@@ -7,6 +7,7 @@ from typing import Any
 from tigon import distributed, nd
 from tigon.base import check
 from tigon.gluon.block import HybridBlock
+from tigon.gluon.parameters_section import describe as _describe
 
 
 class SplitDense(HybridBlock):
@@ -23,15 +24,6 @@ class SplitDense(HybridBlock):
     >>> layer.initialize()
     >>> layer(nd.ones((1, 3))).asnumpy().tolist()
     [[3.0, 3.0, 3.0, 3.0]]
-
-    Parameters
-    ----------
-    units : results of each sample; by columns a multiple of the number of ranks
-    in_units : what each sample has; by rows a multiple of the number of ranks
-    split : "columns" or "rows"
-    use_bias : whether a bias is added
-    dtype : of the parameters
-    weight_initializer, bias_initializer : as of `nn.Dense`
     """
 
     def __init__(
@@ -108,3 +100,15 @@ class SplitDense(HybridBlock):
     def __repr__(self) -> str:
         how = "columns" if self._by_columns else "rows"
         return f"SplitDense({self._in_units} -> {self._units}, by {how})"
+
+
+_describe(
+    SplitDense,
+    units="results of each sample; by columns a multiple of the number of ranks",
+    in_units="what each sample has; by rows a multiple of the number of ranks",
+    split="'columns' or 'rows'",
+    use_bias="whether a bias is added",
+    dtype="of the parameters",
+    weight_initializer="fills the weight as a whole, of which each rank keeps its part",
+    bias_initializer="fills the bias",
+)
