@@ -1,4 +1,4 @@
-"""Trains, and ends itself where it is told: `failing.py FOLDER KEEP STEPS [RANK:STEP:SECONDS:SIGNAL]...`
+"""Trains, and ends itself where it is told: FOLDER KEEP STEPS [RANK:STEP:SECONDS:SIGNAL]...
 
 KEEP is `memory` or `disk`. What has been done is told by lines of JSON."""
 
@@ -22,7 +22,7 @@ FIRST = distributed.rank()
 def main(folder: str, keep: str, steps: int, ends: list[str]) -> None:
     mx.random.seed(1)
     net = gluon.nn.HybridSequential()
-    net.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.BatchNorm(), gluon.nn.Dense(3))
+    net.add(gluon.nn.Dense(160, activation="tanh"), gluon.nn.BatchNorm(), gluon.nn.Dense(3))
     net.initialize(mx.init.Xavier())
     net(nd.zeros((2, 8)))
     trainer = gluon.Trainer(net.collect_params(), "adam", kvstore="dist_sync")

@@ -25,7 +25,7 @@ _SOON = 0.05
 """Seconds of a wait before anything is asked: longer than the turn of another process."""
 
 _UNTIL_NAMED = 1.0
-"""Seconds that the launcher may need to tell who has ended, after MPI has told that somebody has."""
+"""Seconds that the launcher may need to tell who has ended, after MPI knows that somebody has."""
 
 
 class Watch:

@@ -327,8 +327,8 @@ class Ranks(World):
     def _late(self, limit: float) -> str:
         """What is said where MPI does not come back."""
         return (
-            f"tigon: {self._who()} has waited {limit:g} s in {self._place.text()} inside of MPI, for "
-            "ranks that do not come there: all that were started have to; all ranks are ended\n"
+            f"tigon: {self._who()} has waited {limit:g} s in {self._place.text()} inside of MPI, "
+            "for ranks that do not come there: all that were started have to; all ranks are ended\n"
         )
 
     def _has_failed(self, error: Exception) -> Exception:
@@ -343,8 +343,9 @@ class Ranks(World):
             for communicator in self._communicators:
                 communicator.Revoke()
             self.lost = (
-                f"{names(lost, self.hosts) or 'a rank'} of {self.size} has ended without a word (killed, or "
-                f"its host is gone): noticed by rank {self.rank} in {self._place.text()}; "
+                f"{names(lost, self.hosts) or 'a rank'} (of {self.size} ranks) has ended without a "
+                f"word (killed, or its host is gone): noticed by rank {self.rank} in "
+                f"{self._place.text()}; "
                 + (f"the last checkpoint is {self.saved}; " if self.saved else "")
                 + ("the others go on" if self.goes_on else _NOBODY_GOES_ON)
             )

@@ -17,7 +17,7 @@ from tigon import _native
 from tigon.base import TigonError, check, config
 from tigon.base.arguments import fits
 from tigon.base.files import AnyPath, write_file
-from tigon.distributed import Signature, at_once
+from tigon.distributed.agreement import Signature
 from tigon.distributed.world import is_started, world
 from tigon.export import params
 from tigon.gluon import shards
@@ -34,8 +34,8 @@ _UNTIL_WRITTEN = 10.0
 """Seconds that the ranks have for what they write before they are ended."""
 
 Arrays = dict[str, np.ndarray]
-OnAll = Callable[[str, Callable[[], Any]], Any]
-"""(name, function): what it gives here, once all ranks have called it."""
+OnAll = Callable[[str, Callable[[], Any]], list[Any]]
+"""(name, function): what it gives on every rank; errors of one are those of all."""
 
 
 class Checkpoint:
@@ -164,20 +164,25 @@ class Checkpoint:
         return self._resume(is_intact=True)
 
     def _resume(self, is_intact: bool) -> dict[str, Any] | None:
-        """`is_intact`: the present state has values, to which a file that does not fit leaves it."""
+        """`is_intact`: the present state has values, and stays where a file does not fit."""
         if config.launched().size == 1:
-            return self._resume_by(lambda name, function: function(), is_intact)
+            return self._resume_by(lambda name, function: [function()], is_intact)
 
-        def on_all(name: str, function: Callable[[], Any]) -> Any:
-            """What it gives; errors of one rank are those of all."""
-            return at_once(
-                lambda ranks: shards.agreed(ranks, Signature(name, ()), function), name
-            )[config.launched().rank]
+        def on_all(name: str, function: Callable[[], Any]) -> list[Any]:
+            return shards.agreed(Signature(name, ()), function)
 
         return self._resume_by(on_all, is_intact)
 
     def _resume_by(self, on_all: OnAll, is_intact: bool) -> dict[str, Any] | None:
-        steps = on_all("Checkpoint.resume", lambda: shards.steps_in(self._folder))
+        every = on_all("Checkpoint.resume", lambda: shards.steps_in(self._folder))
+        steps = every[0]
+        for rank, others in enumerate(every):
+            check(
+                others == steps,
+                "Checkpoint.resume",
+                f"{self._folder}: rank 0 sees the steps {steps}, rank {rank} {others}; give a "
+                "folder that all ranks see",
+            )
         for step in reversed(steps):
             path = shards.head_path(self._folder, step)
             read: list[Any] = []
@@ -247,13 +252,9 @@ class Checkpoint:
         """After ranks were lost: put all parts where those that are left have them in memory, or
         where the newest file has them, if that is newer or memory is not enough; as `resume`."""
         ranks = world()
-        told = at_once(
-            lambda ranks: shards.agreed(
-                ranks,
-                Signature("Checkpoint.restore", ()),
-                lambda: [self.held(), shards.steps_in(self._folder)],
-            ),
-            "Checkpoint.restore",
+        told = shards.agreed(
+            Signature("Checkpoint.restore", ()),
+            lambda: [self.held(), shards.steps_in(self._folder)],
         )
         found = shards.newest({rank: one[0] for rank, one in enumerate(told)})
         on_disk = max(told[0][1], default=-1)
@@ -424,7 +425,6 @@ class _Training(_Part):
         if schedule is not None:
             vars(schedule).update(_as_json(arrays["schedule"]))
 
-
     def share(self, key: str) -> str:
         if not key.startswith("states/state:"):
             return "whole"
@@ -495,7 +495,6 @@ class _Module(_Part):
             schedule = own._optimizer.lr_scheduler
             if schedule is not None:
                 vars(schedule).update(_as_json(arrays[f"schedule/{number}"]))
-
 
     def share(self, key: str) -> str:
         if key.startswith("states/"):

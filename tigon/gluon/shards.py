@@ -20,7 +20,8 @@ import numpy as np
 
 from tigon.base import TigonError
 from tigon.base.files import write_file
-from tigon.distributed import Signature, at_once
+from tigon.distributed.agreement import Signature
+from tigon.distributed.inorder import at_once
 from tigon.distributed.world import Ranks, World
 from tigon.export import params
 
@@ -191,7 +192,9 @@ def read(folder: str, step: int) -> tuple[dict[str, Any], Arrays]:
         try:
             arrays |= read_file(own, shard["digest"])
         except FileNotFoundError as error:
-            raise TigonError(f"Checkpoint.resume: {own} is missing: {path} is made of it") from error
+            raise TigonError(
+                f"Checkpoint.resume: {own} is missing: {path} is made of it"
+            ) from error
     return contents, arrays
 
 
@@ -239,34 +242,32 @@ def save(folder: str, snapshot: Snapshot, keep: int) -> str:
     name = f"Checkpoint.save of step {snapshot.step}"
     parts = (json.dumps([snapshot.contents["parts"], snapshot.contents["progress"]])[:200],)
 
-    def run(ranks: World) -> str:
-        writers = list(range(ranks.size))
-        told = agreed(
-            ranks, Signature(name, parts), lambda: write_shard(folder, snapshot, writers)
-        )
-        return agreed(
-            ranks,
-            Signature(name, ("its head",)),
-            lambda: write_head(folder, snapshot.contents, told, keep) if ranks.rank == 0 else "",
-        )[0]
-
-    return at_once(run, name)
+    writers = list(range(snapshot.ranks))
+    told = agreed(Signature(name, parts), lambda: write_shard(folder, snapshot, writers))
+    return agreed(
+        Signature(name, ("its head",)),
+        lambda: write_head(folder, snapshot.contents, told, keep) if snapshot.rank == 0 else "",
+    )[0]
 
 
-def agreed(ranks: World, signature: Signature, function: Callable[[], Any]) -> list[Any]:
+def agreed(signature: Signature, function: Callable[[], Any]) -> list[Any]:
     """What a function gives on every rank; where it raises on one, all raise."""
     try:
-        told = {"gave": function()}
+        own = {"gave": function()}
     except (OSError, TigonError) as error:
-        told = {"error": f"{type(error).__name__}: {error}"}
-    every = [json.loads(one) for one in ranks.gather(signature, json.dumps(told).encode())]
-    for rank, one in enumerate(every):
+        own = {"error": f"{type(error).__name__}: {error}"}
+    content = json.dumps(own).encode()
+    every = at_once(lambda ranks: ranks.gather(signature, content), signature.name)
+    told = [json.loads(one) for one in every]
+    for rank, one in enumerate(told):
         if "error" in one:
             raise TigonError(f"{signature.name}: rank {rank}: {one['error']}")
-    return [one["gave"] for one in every]
+    return [one["gave"] for one in told]
 
 
-def remember(snapshot: Snapshot, take: Callable[[Snapshot], None], drop: Callable[[], None]) -> None:
+def remember(
+    snapshot: Snapshot, take: Callable[[Snapshot], None], drop: Callable[[], None]
+) -> None:
     """Let all ranks hold it, each with what the one after it alone has. `take`: it is here;
     `drop`: it is everywhere, and what was held before is not needed any more."""
 
@@ -304,7 +305,7 @@ def of_rank(
 ) -> Arrays:
     """Of what all ranks wrote what this one goes on with. Where there were as many, it is what it
     had. Where there were others, metrics begin anew, and so do random numbers of ranks that were
-    not there; the rest such a rank takes from rank 0. `kind`: of the part that a name belongs to."""
+    not there; the rest such a rank takes from rank 0. `kind`: of the part that has a name."""
     ranks = contents.get("ranks", 1)
     donor = rank if rank < ranks else 0
     if "ranks" in contents:

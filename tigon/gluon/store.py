@@ -69,6 +69,12 @@ class ThroughStore:
         # From here on it knows them, should the push fail that comes next.
         self._left |= {index: [array.version for array in arrays] for index, arrays in fresh}
 
+    def know(self, indices: Sequence[int], weights: Lists) -> None:
+        """Enter what the store does not know yet, before there is a step: states that are given to
+        it are of keys that it has."""
+        own = zip(indices, weights, strict=True)
+        self._enter([(index, arrays) for index, arrays in own if index not in self._left])
+
     def _agree_about(self, scale: float | None) -> None:
         """Ranks that divide by another number would end with other weights."""
         if isinstance(self.store, DistributedKVStore):

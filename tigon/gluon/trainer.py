@@ -436,6 +436,9 @@ class Trainer(NamesWrongTypes):
         }
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.check_fits(arrays, source)
+        if self._store is not None and self._store.updates:
+            self._collect_weights()
+            self._store.know(self._indices, self._weights)
         self._updater.from_arrays(arrays, weights, source)
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.take(arrays)

@@ -291,6 +291,8 @@ class DistributedKVStore(KVStore):
 
     def own_piece(self, key: Any) -> Piece | None:
         """What this rank owns of a value."""
+        if key not in self._values:
+            return None
         return next((one for one in self._pieces(key) if one.owner == self.rank), None)
 
     def _own_view(self, piece: Piece) -> Any:

@@ -130,9 +130,7 @@ class _MultiWorkerIter:
 class _Epoch:
     """The order of an epoch, which follows from its key, and how much of it was handed out."""
 
-    def __init__(
-        self, key: tuple[int, int], sampler: Any, begun: tuple[int, int] = (0, 0)
-    ) -> None:
+    def __init__(self, key: tuple[int, int], sampler: Any, begun: tuple[int, int] = (0, 0)) -> None:
         """`begun`: batches and samples of it that were handed out by another loader, and that the
         sampler leaves out."""
         self.key = key
