@@ -11,7 +11,7 @@ from tigon.base import TigonError, check, config
 from tigon.base.arguments import fits
 from tigon.distributed.agreement import Signature
 from tigon.distributed.inorder import at_once
-from tigon.distributed.world import World, world
+from tigon.distributed.world import RanksLost, World, world
 
 T = TypeVar("T")
 
@@ -89,10 +89,19 @@ def run(
     while True:
         try:
             return train(state)
-        except Exception:
-            if not (ranks.lost and shrinks):
+        except Exception as error:
+            if not (shrinks and _tells_of_loss(error, ranks)):
                 raise
         state = _recovered(ranks, checkpoint)
+
+
+def _tells_of_loss(error: BaseException | None, ranks: World) -> bool:
+    """Whether an error came of ranks that were lost, directly or by way of others."""
+    while ranks.lost and error is not None:
+        if isinstance(error, RanksLost) or ranks.lost in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _recovered(ranks: World, checkpoint: Any) -> Any:
@@ -105,8 +114,8 @@ def _recovered(ranks: World, checkpoint: Any) -> Any:
             if ranks.rank == 0:
                 ranks.say(f"goes on: {lost}")
             return checkpoint.restore()
-        except Exception:
-            if not ranks.lost:
+        except Exception as error:
+            if not _tells_of_loss(error, ranks):
                 raise
 
 

@@ -162,6 +162,7 @@ class Ranks(World):
         channel.has_failed = self._has_failed
         self._failed = False
         self._ends_mpi = False
+        self._has_lost = False
         self._mpi = channel.call(self._start, config.rank_timeout())
         found = self._mpi.COMM_WORLD.size
         check(
@@ -366,6 +367,7 @@ class Ranks(World):
         have come through, or all begin again."""
         for name in ("_group", "_messages"):  # what lies in a window cannot be given back any more
             self.__dict__.pop(name, None)
+        self._has_lost = True
         while True:
             fresh = self._everyone.Shrink()
             self.lost = ""
@@ -424,6 +426,8 @@ class Ranks(World):
         self.channel.close()
 
     def _free(self) -> None:
+        if self._has_lost:  # MPI's own end would wait for them at times; all have agreed to end
+            return
         group: Group | None = self.__dict__.get("_group")
         if group is not None:
             group.free()  # type: ignore[attr-defined]

@@ -72,7 +72,7 @@ class Snapshot(NamedTuple):
             "ranks": self.ranks,
             "has_beside": bool(self.beside),
             "is_divided": bool(self.part),
-            "is_cut": bool(self.contents["cut"]),
+            "is_cut": bool(self.contents.get("cut")),
         }
 
 
