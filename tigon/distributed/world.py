@@ -415,15 +415,21 @@ class Ranks(World):
         except TigonError as error:  # ranks may still be in step
             self.say(f"leaves an error behind that nobody has looked at: {error}")
         try:
-            self.check(Signature("the end of the program", ()))
+            self._agree_to_end()
         except TigonError as error:
-            if self.lost and self.goes_on:  # the program is done; those that are left end together
-                self.shrink()
-                return self._end()
             self.say(f"comes to its end with an error: {error}")
             self.channel.abort(1)
         self.channel.call(self._free, config.rank_timeout())
         self.channel.close()
+
+    def _agree_to_end(self) -> None:
+        while True:
+            try:
+                return self.check(Signature("the end of the program", ()))
+            except TigonError:
+                if not (self.lost and self.goes_on):
+                    raise
+            self.shrink()  # the program is done; those that are left end together
 
     def _free(self) -> None:
         if self._has_lost:  # MPI's own end would wait for them at times; all have agreed to end

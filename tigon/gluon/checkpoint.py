@@ -195,7 +195,7 @@ class Checkpoint:
             except TigonError as error:
                 if step == steps[0] or world().lost:
                     raise
-                warnings.warn(f"{error}; going on from the one before", stacklevel=3)
+                warnings.warn(f"{error}; going on from the one before", stacklevel=4)
                 continue
             contents, arrays = read
             on_all(
