@@ -584,6 +584,7 @@ def hand_over(made: list[NDArray], targets: list[NDArray]) -> None:
 def set_callback_seconds(seconds: float) -> None: ...  # TIGON_CALLBACK_SECONDS
 def callback_seconds() -> float: ...  # how long a wait for one may take
 def callbacks_given_up() -> int: ...  # how many waits took longer
+
 class Deadline:
     """Ends the process with a message, unless it is cancelled in time; needs no lock."""
 
