@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-path bench-compile bench-launches bench-operators bench-data bench-check soak torture fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-data bench-check soak torture fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -65,6 +65,10 @@ bench-convolutions: build $(VENV)/.demo-ready
 bench-memory: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/memory.py $(MEMORY)
 
+# Exported libraries beside the same networks in Python; needs a C compiler.
+bench-native: build $(VENV)/.demo-ready
+	PYTHONPATH=. $(PY) benchmarks/native.py $(NATIVE)
+
 # The parts of one call, in nanoseconds.
 bench-path: build
 	PYTHONPATH=. $(PY) benchmarks/path.py
@@ -113,11 +117,12 @@ check: $(VENV)/.ready
 	$(VENV)/bin/clang-format --dry-run --Werror csrc/*/*.cpp csrc/*/*.h
 	$(PY) -m mypy
 
-# The pages of all operators, of differences, of bounds, of what is missing; the type stubs of nd and sym, from the operator records.
-docs: build
+# The pages of all operators, of differences, of bounds, of what is missing, of ONNX; the type stubs of nd and sym, from the operator records.
+docs: build $(VENV)/.ready
 	PYTHONPATH=. $(PY) tools/operators_page.py
 	PYTHONPATH=. $(PY) tools/differences_page.py
 	PYTHONPATH=. $(PY) tools/missing_page.py
+	PYTHONPATH=. $(PY) -m tools.onnx_page
 	PYTHONPATH=. $(PY) tools/stubs.py
 
 # Write the golden texts anew; review the difference.

@@ -2,7 +2,7 @@
 
 A small convolutional network learns 1,797 digits of 8x8 pixels: first imperatively, then, from the
 same seed, after one `net.hybridize()`. At the end the model is exported and read again in a fresh
-process.
+process, and once more as a library that a program in C calls (`examples/native/digit.c`).
 
     python examples/digits.py [--epochs 8] [--output demo-output]
 """
@@ -10,6 +10,7 @@ process.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import numpy as np
 
 import tigon as mx
 from tigon import autograd, gluon, nd
+from tigon.base.files import write_file
 from tigon.base.progress import Progress
 from tigon.gluon import nn
 
@@ -158,6 +160,28 @@ def predict_in_fresh_process(
     return predictions.asnumpy()
 
 
+def predict_in_c(net: gluon.Block, images: np.ndarray, output: Path) -> list[int] | None:
+    """What a program in C takes pictures for, with the network as a library that needs no Python;
+    None where there is no compiler for the program."""
+    files = net.export_native(output / "digits", nd.array(images))
+    print(f"\na library that needs nothing installed: {', '.join(files)}")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        print("there is no C compiler here to call it with: see examples/native/digit.c")
+        return None
+    source, program = Path(__file__).with_name("native") / "digit.c", output / "digit"
+    libraries = [files[0], f"-Wl,-rpath,{output.resolve()}"]
+    subprocess.run([compiler, "-I", output, source, *libraries, "-o", program], check=True)
+    found = []
+    for number, image in enumerate(images):
+        picture = output / f"digit{number}.pgm"
+        pixels = np.round(image[0] * 16).astype(np.uint8)
+        write_file(picture, b"P5 8 8 16\n" + pixels.tobytes())
+        said = subprocess.run([program.resolve(), picture], check=True, capture_output=True)
+        found.append(int(said.stdout))
+    return found
+
+
 def with_predictions(
     scores: np.ndarray, images: np.ndarray, labels: np.ndarray
 ) -> list[tuple[np.ndarray, str]]:
@@ -218,6 +242,10 @@ def main() -> None:
     print(f"\ncurves: {picture}")
     print(f"exported: {', '.join(files)}")
     print(f"a fresh process predicts the same digits: {same} (largest difference {difference:.1e})")
+    in_c = predict_in_c(hybrid["net"], data[2][:8], options.output)
+    same_in_c = in_c is None or in_c == here[:8].argmax(1).tolist()
+    if in_c is not None:
+        print(f"a program in C reads pictures of digits: {in_c}; the same: {same_in_c}")
     print(f"{time.perf_counter() - began:.0f} seconds in all")
 
     for name, run in (("imperative", imperative), ("hybridized", hybrid)):
@@ -225,7 +253,7 @@ def main() -> None:
             raise SystemExit(f"{name}: accuracy {run['accuracies'][-1]:.2%} is below 97 %")
     if abs(imperative["accuracies"][-1] - hybrid["accuracies"][-1]) > 0.003:
         raise SystemExit("the two ways differ in accuracy")
-    if not same:
+    if not same or not same_in_c:
         raise SystemExit("the exported model predicts otherwise")
 
 

@@ -67,8 +67,7 @@ def create(given: Any, **fields: Any) -> Any:
     Traceback (most recent call last):
     ...
     tigon.base.errors.TigonError: initializer: 'nothing' is not known; choose one of bilinear, \
-constant, fusedrnn, gaussian, lstmbias, msraprelu, normal, one, ones, orthogonal, uniform, xavier, \
-zero, zeros
+... normal, ... zeros
     """
     if isinstance(given, str):
         if given.startswith("["):

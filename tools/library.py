@@ -17,17 +17,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTHING = """
-define i32 @nothing(ptr %buffers, ptr %slots, ptr %scratch, i64 %begin, i64 %end) {
-  ret i32 0
-}
-"""
 
 
 def main() -> None:
@@ -72,13 +65,14 @@ def write(level: str, folder: Path) -> None:
     from library_programs import run_all
 
     from tigon import _native
+    from tigon.backends.collect import Collector
     from tigon.backends.cpu.backend import CpuBackend
     from tigon.backends.library import open_library, path_of, write_library
     from tigon.backends.llvm.target import LEVELS
     from tigon.base.files import write_file
     from tigon.program.target import compile_for
 
-    collector = collecting_compiler(level)
+    collector = Collector(LEVELS[level], Programs())
     compile_for(CpuBackend(LEVELS[level], collector))
     run_all(collector.store.keep)
     code, places, elsewhere = _native.link_anywhere(collector.images)
@@ -97,66 +91,35 @@ def write(level: str, folder: Path) -> None:
     )
 
 
-def collecting_compiler(level: str) -> Any:
-    from tigon import _native
-    from tigon.backends.llvm.objects import Compiler
-    from tigon.backends.llvm.target import LEVELS, host_target
-    from tigon.backends.llvm.toolchain import Toolchain
+class Programs:
+    """A store that keeps whole programs."""
+
+    usable = True
+
+    def __init__(self) -> None:
+        self.programs: dict[str, bytes] = {}
+        self._keeps = True
+
+    def keep(self, programs: bool) -> None:
+        self._keeps = programs
+
+    def load(self, key: str) -> bytes | None:
+        return self.programs.get(_name_of(key))
+
+    def load_program(self, name: str) -> bytes | None:
+        return self.programs.get(name)
+
+    def load_named(self, name: str) -> None: ...
+
+    def save(self, key: str, image: bytes) -> None:
+        if self._keeps:
+            self.programs[_name_of(key)] = image
+
+
+def _name_of(key: str) -> str:
     from tigon.backends.store import name_of
 
-    class Programs:
-        """A store that keeps whole programs."""
-
-        usable = True
-
-        def __init__(self) -> None:
-            self.programs: dict[str, bytes] = {}
-            self._keeps = True
-
-        def keep(self, programs: bool) -> None:
-            self._keeps = programs
-
-        def load(self, key: str) -> bytes | None:
-            return self.programs.get(name_of(key))
-
-        def load_program(self, name: str) -> bytes | None:
-            return self.programs.get(name)
-
-        def load_named(self, name: str) -> None: ...
-
-        def save(self, key: str, image: bytes) -> None:
-            if self._keeps:
-                self.programs[name_of(key)] = image
-
-    class Collector(Compiler):
-        """Keeps object code; its functions do nothing."""
-
-        def __init__(self) -> None:
-            super().__init__(LEVELS[level])
-            self.store = Programs()
-            self.images: list[bytes] = []
-            self.symbols: dict[str, str] = {}
-            tools = Toolchain(host_target())
-            machine_code = tools.object_compiler(1)
-            machine_code.add(f'target triple = "{tools.target.triple}"{NOTHING}')
-            self._nothing = _native.load_code(machine_code.finish(), {})["nothing"]
-
-        def _link(
-            self, library: str, images: Sequence[bytes], has: Sequence[str], needs: Sequence[str]
-        ) -> dict[str, int]:
-            return dict.fromkeys(has, self._nothing)
-
-        def _keep(
-            self,
-            library: str,
-            images: Sequence[bytes],
-            needs: Sequence[str],
-            names: Mapping[str, str],
-        ) -> None:
-            self.images += images
-            self.symbols |= {self.name(key): symbol for key, symbol in names.items()}
-
-    return Collector()
+    return name_of(key)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include "program/features.h"
 #endif
 
 namespace tigon {
@@ -29,37 +31,19 @@ uint64_t saved_registers() {
   return uint64_t{high} << 32 | low;
 }
 
-enum Registers { kAny, kYmm, kZmm };
-
 struct Feature {
   const char* name;
   uint32_t leaf, part;
-  int word, bit;
-  Registers registers;
+  int word, bit, registers;
 };
 
-constexpr int kEax = 0, kEbx = 1, kEcx = 2;
-constexpr uint32_t kExtended = 0x80000001;
-
-constexpr Feature kFeatures[] = {
-    {"cx16", 1, 0, kEcx, 13, kAny},       {"sahf", kExtended, 0, kEcx, 0, kAny},
-    {"popcnt", 1, 0, kEcx, 23, kAny},     {"sse3", 1, 0, kEcx, 0, kAny},
-    {"ssse3", 1, 0, kEcx, 9, kAny},       {"sse4.1", 1, 0, kEcx, 19, kAny},
-    {"sse4.2", 1, 0, kEcx, 20, kAny},     {"avx", 1, 0, kEcx, 28, kYmm},
-    {"avx2", 7, 0, kEbx, 5, kYmm},        {"bmi", 7, 0, kEbx, 3, kAny},
-    {"bmi2", 7, 0, kEbx, 8, kAny},        {"f16c", 1, 0, kEcx, 29, kYmm},
-    {"fma", 1, 0, kEcx, 12, kYmm},        {"lzcnt", kExtended, 0, kEcx, 5, kAny},
-    {"movbe", 1, 0, kEcx, 22, kAny},      {"avx512f", 7, 0, kEbx, 16, kZmm},
-    {"avx512bw", 7, 0, kEbx, 30, kZmm},   {"avx512cd", 7, 0, kEbx, 28, kZmm},
-    {"avx512dq", 7, 0, kEbx, 17, kZmm},   {"avx512vl", 7, 0, kEbx, 31, kZmm},
-    {"avx512vnni", 7, 0, kEcx, 11, kZmm}, {"avx512bf16", 7, 1, kEax, 5, kZmm},
-};
+#define TIGON_ROW(...) {__VA_ARGS__},
+constexpr Feature kFeatures[] = {TIGON_FEATURES(TIGON_ROW)};
+#undef TIGON_ROW
 
 }  // namespace
 
 std::vector<std::string> processor_features() {
-  constexpr uint64_t kYmmSaved = 0x6, kZmmSaved = 0xe6;
-  constexpr int kXgetbv = 27;
   uint64_t saved = ask(1, 0).words[kEcx] >> kXgetbv & 1 ? saved_registers() : 0;
   std::vector<std::string> found;
   for (const Feature& feature : kFeatures) {

@@ -29,7 +29,7 @@ BOUNDED = {
     "backends.cpu.strided._Strided.list_steps.places _Strided.list_steps.places.step": RANK,
     "backends.cpu.cost._Estimate.body": RANK,
     "backends.cpu.cost._arithmetic": RANK,
-    "backends.cpu.cost._longest": RANK,
+    "backends.cpu.cost.longest": RANK,
     "backends.cpu.cost.stored_bytes": RANK,
     "backends.llvm.emitter.Emitter._compute Emitter._emit Emitter._guard_value Emitter.emit": "the "
     "conditions of a guard, each found where it was computed as an operand",
@@ -87,6 +87,9 @@ BOUNDED = {
     "passes.set_mode.set_mode set_mode.rule": LOOPS,
     "passes.thread_keys._within thread_keys thread_keys.rule": LOOPS,
     "program.lowered._native_of_stored": LOOPS,
+    "standalone.programs._control_place _launch_row write_program": LOOPS,
+    "standalone.programs.read_program read_program.launch": LOOPS,
+    "standalone.tables.Tables.formula": "divisions within divisions, as loops are blocked",
     "program.stored._fields": LOOPS,
     "program.stored._program": "caught: what is nested deeper is none of ours",
 }
@@ -143,6 +146,7 @@ ONE_OF_A_KIND = {
     "gluon.block.hybrid.HybridBlock.explain": "the cache's",
     "gluon.function.CompiledFunction.explain": "the cache's",
     "gluon.train_step.TrainStep.explain": "the cache's",
+    "contrib.cxxnet.iterators.Centred.reset": "that of the iterator of a file",
     "io.around.PrefetchingIter.reset": "that of its loaders",
     "io.around.ResizeIter.reset": "iterators that the user has put into each other by hand",
     "image.iterator.ImageSource.read": "that of a file",

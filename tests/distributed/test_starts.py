@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -64,17 +65,35 @@ def test_nobody_is_left_waiting(how: str) -> None:
         assert part in output, output
 
 
-def alone(program: str, **environment: str) -> str:
-    """What one process says that its environment takes for one of several."""
-    made = subprocess.run(
+def one_of(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One process, whose environment takes it for one of several."""
+    return subprocess.run(
         [sys.executable, "-c", program],
         env={**config.environment(), "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def alone(program: str, **environment: str) -> str:
+    """What it says when it cannot be one."""
+    made = one_of(program, **environment)
     assert made.returncode != 0, made.stdout
     return made.stderr
+
+
+def test_what_is_settled_before_mpi_is_there() -> None:
+    """Seeds by the number of the rank; threads by how many ranks share the processors."""
+    program = "from tigon import _native; print(*_native.key_state(), _native.num_threads())"
+    place = {"PMI_SIZE": "2", "MPI_LOCALNRANKS": "2"}
+    first = one_of(program, PMI_RANK="0", MPI_LOCALRANKID="0", **place).stdout.split()
+    second = one_of(program, PMI_RANK="1", MPI_LOCALRANKID="1", TIGON_NUM_THREADS="3", **place)
+    cores = len(os.sched_getaffinity(0))
+    free = cores == os.cpu_count()
+    assert first == ["0", "0", str(max(1, cores // 2) if free else cores)]
+    seed, counter, threads = second.stdout.split()
+    assert (counter, threads) == ("0", "3") and seed != "0"
 
 
 def test_an_mpi_that_is_missing_or_another_one() -> None:

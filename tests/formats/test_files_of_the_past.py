@@ -446,3 +446,158 @@ def test_what_is_a_shape_in_a_file(text: str) -> None:
         return
     with pytest.raises(mx.TigonError, match=r"variable 'x': expected a shape such as \(2, 3\)"):
         read_shape("x", text)
+
+
+# -------------------------------------------------------------------------- old operators
+
+STEPS = {"label_length": "2", "input_length": "4"}
+OLD_OPERATORS: dict[str, tuple[list[Any], dict[str, str], Any]] = {
+    # Name in the file -> shapes of operands, attributes, what it is today.
+    "_Hypot": ([(2, 3)] * 2, {}, lambda x, y: nd.broadcast_hypot(x, y)),
+    "_grad_add": ([(2, 3)] * 2, {}, lambda x, y: x + y),
+    "_Plus": ([(2, 3)] * 2, {}, lambda x, y: x + y),
+    "_Maximum": ([(2, 3)] * 2, {}, lambda x, y: nd.broadcast_maximum(x, y)),
+    "_RMinusScalar": ([(2, 3)], {"scalar": "2"}, lambda x: 2 - x),
+    "_PowerScalar": ([(2, 3)], {"scalar": "2.0"}, lambda x: x**2),
+    "_scatter_plus_scalar": ([(2, 3)], {"scalar": "2"}, lambda x: x + 2),
+    "_scatter_minus_scalar": ([(2, 3)], {"scalar": "2"}, lambda x: x - 2),
+    "_scatter_elemwise_div": ([(2, 3)] * 2, {}, lambda x, y: x / y),
+    "ElementWiseSum": ([(2, 3)] * 3, {"num_args": "3"}, lambda x, y, z: x + y + z),
+    "broadcast_plus": ([(2, 3), (1, 3)], {}, lambda x, y: x + y),
+    "sum_axis": ([(2, 3)], {"axis": "(1,)"}, lambda x: x.sum(axis=1)),
+    "cast_storage": ([(2, 3)], {"stype": "row_sparse"}, lambda x: x),
+    "_CrossDeviceCopy": ([(2, 3)], {}, lambda x: x),
+    "_contrib_SparseEmbedding": (
+        [(2,), (4, 3)],
+        {"input_dim": "4", "output_dim": "3", "deterministic": "True"},
+        lambda x, w: nd.Embedding(x, w, input_dim=4, output_dim=3),
+    ),
+    "MultiBoxPrior": (
+        [(1, 2, 3, 3)],
+        {"sizes": "(0.5,)", "ratios": "(1.0, 2.0)"},
+        lambda x: nd.contrib.MultiBoxPrior(x, sizes=(0.5,), ratios=(1, 2)),
+    ),
+    "Crop": (
+        [(1, 2, 5, 5)],
+        {"num_args": "1", "h_w": "(3, 3)", "center_crop": "True"},
+        lambda x: x[:, :, 1:4, 1:4],
+    ),
+    "Softmax": ([(2, 3), (2,)], {}, lambda x, y: nd.softmax(x)),
+    "SliceChannel": ([(2, 3)], {"num_outputs": "3", "squeeze_axis": "True"}, lambda x: x[:, 0]),
+    "Reshape": (
+        [(2, 3)],
+        {"target_shape": "(9, 1, 3)", "keep_highest": "True"},
+        lambda x: x.reshape((2, 1, 3)),
+    ),
+    "WarpCTC": ([(8, 3), (4,)], STEPS, lambda x, y: nd.softmax(x)),
+    "CuDNNBatchNorm": (
+        [(4, 3), (3,), (3,), (3,), (3,)],
+        {"eps": "0.001", "fix_gamma": "False", "momentum": "0.9"},
+        lambda x, g, b, m, v: (x - m) / nd.sqrt(v + 0.001) * g + b,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLD_OPERATORS)
+def test_what_operators_were_called(name: str) -> None:
+    shapes, attributes, today = OLD_OPERATORS[name]
+    variables = [variable(f"x{number}") for number in range(len(shapes))]
+    rows = [*variables, node(name, "old", list(range(len(shapes))), attributes)]
+    net = read({"nodes": rows, "heads": [[len(shapes), 0]]})
+    draw = np.random.default_rng(0)
+    arrays = [nd.array(draw.integers(1, 3, shape)) for shape in shapes]
+    auxiliary = net.list_auxiliary_states()
+    named = {f"x{number}": array for number, array in enumerate(arrays)}
+    states = {name: named.pop(name) for name in auxiliary}
+    executor = net.bind(mx.cpu(), named, aux_states=states)
+    (out,) = executor.forward()
+    np.testing.assert_allclose(out.asnumpy(), today(*arrays).asnumpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("_sample_uniform", {"low": "2", "high": "3"}),
+        ("_sample_normal", {"loc": "5", "scale": "0.1"}),
+        ("_sample_gennegbinomial", {"mu": "2.0", "alpha": "0.3"}),
+        ("_sample_negbinomial", {"k": "1", "p": "0.5"}),
+    ],
+)
+def test_numbers_were_drawn_by_other_names(name: str, attributes: dict[str, str]) -> None:
+    drawn = {
+        "nodes": [node(name, "draw", [], {"shape": "(2, 3)", **attributes})],
+        "heads": [[0, 0]],
+    }
+    assert read(drawn).infer_shape()[1] == [(2, 3)]
+
+
+def test_warp_ctc_trains_as_ctc_loss_does() -> None:
+    old = [variable("x"), variable("label"), node("WarpCTC", "warp", [0, 1], STEPS)]
+    net = read({"nodes": old, "heads": [[2, 0]]})
+    draw = np.random.default_rng(0)
+    data, label = draw.normal(size=(8, 3)), np.array([1, 2, 2, 0])
+    assert net.infer_shape(x=(8, 3))[0] == [(8, 3), (4,)]
+    executor = net.simple_bind(x=(8, 3), grad_req={"x": "write", "label": "null"})
+    executor.forward(is_train=True, x=nd.array(data), label=nd.array(label))
+    executor.backward()
+    logits = nd.array(data.reshape(4, 2, 3))
+    logits.attach_grad()
+    with mx.autograd.record():
+        loss = nd.CTCLoss(logits, nd.array(label.reshape(2, 2)))
+    loss.backward()
+    expected = logits.grad.asnumpy().reshape(8, 3)
+    np.testing.assert_allclose(executor.grad_dict["x"].asnumpy(), expected, atol=1e-6)
+    for wrong, told in (
+        ({"label_length": "0", "input_length": "4"}, "label_length: expected a number above 0"),
+        ({"label_length": "2", "input_length": "3"}, r"data: expected shape \(3 steps \* batch"),
+        ({"label_length": "3", "input_length": "4"}, "label: expected 2 rows of 3 labels"),
+    ):
+        with pytest.raises(mx.TigonError, match=f"WarpCTC: {told}"):
+            nd.WarpCTC(nd.ones((8, 3)), nd.ones((4,)), **{k: int(v) for k, v in wrong.items()})
+
+
+NOWHERE = {
+    "TorchModule": "a plugin that called Torch 7",
+    "CaffeLoss": "a plugin that called Caffe",
+    "_NDArray": "register it as an mx.operator.CustomOp",
+    "_contrib_quantized_conv": "MXNet's quantization",
+    "_sg_mkldnn_conv": "MXNet's subgraphs",
+    "_nobody_knows": "see tigon.ops.names()",
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_what_can_never_run_is_named_with_its_node(name: str) -> None:
+    rows = [variable("x"), node(name, "strange", [0], {})]
+    with pytest.raises(mx.TigonError) as told:
+        read({"nodes": rows, "heads": [[1, 0]]})
+    message = str(told.value)
+    assert message.startswith(f"graph text: node 1 'strange' ({name}), at nodes[1]: ")
+    assert NOWHERE[name] in message
+
+
+@pytest.mark.parametrize("by", ["checkpoint", "init_params", "set_params"])
+def test_states_of_batch_norm_among_the_arguments(by: str, tmp_path: Path) -> None:
+    """Gamma is fixed, whatever the file has for it."""
+    net = sym.BatchNorm(sym.var("data"), name="bn", eps=1e-3)
+    arguments = {
+        "bn_gamma": nd.array([5, 6]), "bn_beta": nd.array([1, 2]),
+        "bn_moving_mean": nd.array([3, 4]), "bn_moving_var": nd.array([4, 9]),
+    }  # fmt: skip
+    if by == "checkpoint":
+        net.save(f"{tmp_path}/old-symbol.json")
+        nd.save(f"{tmp_path}/old-0003.params", {f"arg:{n}": a for n, a in arguments.items()})
+        module = mx.mod.Module.load(f"{tmp_path}/old", 3, label_names=None)
+    else:
+        module = mx.mod.Module(net, label_names=None)
+    module.bind([("data", (1, 2))], for_training=False)
+    if by == "init_params":
+        module.init_params(None, arguments)
+    elif by == "set_params":
+        module.init_params()
+        module.set_params(arguments, {})
+    module.forward(mx.io.DataBatch([nd.array([[7, 10]])]))
+    (out,) = module.get_outputs()
+    expected = (np.array([[7, 10]]) - [3, 4]) / np.sqrt(np.array([4, 9]) + 1e-3) + [1, 2]
+    np.testing.assert_allclose(out.asnumpy(), expected, rtol=1e-6)
+    assert sorted(module.get_params()[1]) == ["bn_moving_mean", "bn_moving_var"]

@@ -234,3 +234,101 @@ def test_a_name_that_no_reader_takes_is_not_written(tmp_path, suffix):
     with pytest.raises(mx.TigonError, match="is no text"):
         nd.save(str(path), {"w\udc80": nd.ones(2)})
     assert path.read_bytes() == before
+
+
+# ----------------------------------------------------------------------------- sparse arrays
+
+
+def numbers(values, code):
+    """An array of positions: its dtype and shape, and its bytes."""
+    array = np.array(values, {4: np.int32, 6: np.int64}[code])
+    return struct.pack("<i", code) + shape(*array.shape), array.tobytes()
+
+
+def sparse_record(version, storage, stored, dims, values, *positions):
+    """A sparse array as MXNet writes it, by hand. `positions` are of the rows, or where rows begin
+    and the columns."""
+    magic = {2: 0xF993FAC9, 3: 0xF993FACA}[version]
+    head = struct.pack("<Ii", magic, storage) + shape(*stored) + shape(*dims)
+    own = np.array(values, np.float32).tobytes()
+    return b"".join([
+        head, struct.pack("<iii", 1, 0, 0), *[front for front, _ in positions],
+        own, *[content for _, content in positions],
+    ])  # fmt: skip
+
+
+ROWS = [[0, 0], [1, 2], [0, 0], [3, 4]]
+
+
+def row_sparse(version=2, code=6, rows=(3, 1), stored=(2, 2), dims=(4, 2)):
+    return sparse_record(version, 1, stored, dims, [[3, 4], [1, 2]], numbers(rows, code))
+
+
+def csr(version=2, code=6, begins=(0, 0, 2, 2, 3), columns=(1, 0, 1), stored=(3,), dims=(4, 2)):
+    places = numbers(begins, code), numbers(columns, code)
+    return sparse_record(version, 2, stored, dims, [2, 1, 4], *places)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("code", [4, 6])
+def test_sparse_arrays_are_read_as_dense_ones(version, code):
+    content = listing([row_sparse(version, code), csr(version, code), record(2, X, 0)])
+    by_rows, by_elements, plain = nd.load_frombuffer(content)
+    assert by_rows.asnumpy().tolist() == ROWS
+    assert by_elements.asnumpy().tolist() == [[0, 0], [1, 2], [0, 0], [0, 4]]
+    assert plain.asnumpy().tolist() == X.tolist()
+    entries = params.entries(content, "memory")
+    assert [e.array.storage for e in entries[:2]] == ["row_sparse", "csr"]
+    assert [e.version for e in entries] == [version, version, 2]
+    assert entries[1].array.rows().tolist() == [1, 1, 3]
+
+
+def test_sparse_arrays_of_no_elements():
+    nothing = [
+        sparse_record(2, 1, (0, 2), (4, 2), [], numbers([], 6)),
+        sparse_record(2, 2, (0,), (4, 2), [], numbers([0] * 5, 6), numbers([], 6)),
+        sparse_record(2, 2, (0,), (4, 2), [], numbers([], 6), numbers([], 6)),  # never filled
+        struct.pack("<Ii", 0xF993FAC9, 1) + shape(0) + shape(),  # not even a shape
+    ]
+    *found, unknown = nd.load_frombuffer(listing(nothing))
+    assert all(array.asnumpy().tolist() == [[0, 0]] * 4 for array in found)
+    assert unknown.shape == (0,)
+
+
+WRONG_SPARSE = {
+    "row_sparse, a row that is none": row_sparse(rows=(3, 4)),
+    "row_sparse, a row below 0": row_sparse(rows=(-1, 1)),
+    "row_sparse, a row twice": row_sparse(rows=(1, 1)),
+    "row_sparse, more rows than values": row_sparse(rows=(0, 1, 2)),
+    "row_sparse, another width": row_sparse(dims=(4, 3)),
+    "row_sparse, a shape of too many bytes": row_sparse(dims=(2**62, 2)),
+    "csr, three axes": csr(dims=(4, 2, 1)),
+    "csr, a column that is none": csr(columns=(1, 0, 2)),
+    "csr, a column twice": csr(columns=(1, 1, 1)),
+    "csr, rows that fall": csr(begins=(0, 2, 1, 2, 3)),
+    "csr, rows that begin late": csr(begins=(1, 1, 2, 2, 3)),
+    "csr, a row less": csr(begins=(0, 0, 2, 3)),
+    "csr, elements left over": csr(begins=(0, 0, 1, 1, 2)),
+    "csr, other places than elements": csr(columns=(1, 0), stored=(3,)),
+    "a storage type that is none": struct.pack("<Ii", 0xF993FAC9, 3) + shape(1),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_SPARSE)
+def test_sparse_arrays_that_fit_nothing(kind):
+    content = listing([WRONG_SPARSE[kind]])
+    with pytest.raises(mx.TigonError, match=r"^evil: at byte \d+: expected "):
+        nd.load_frombuffer(content, "evil")
+
+
+def test_a_sparse_array_does_not_decide_how_much_memory_is_asked_for():
+    content = listing([row_sparse(dims=(2**40, 2))])
+    with pytest.raises(mx.TigonError) as told:
+        nd.load_frombuffer(content, "evil")
+    assert str(told.value) == (
+        f"evil: at byte 24: up to here its sparse arrays would take {2**43} bytes as dense ones; "
+        f"a file of {len(content)} bytes is trusted with {2**24}; take the parts: "
+        "tigon.export.params.entries"
+    )
+    (entry,) = params.entries(content, "evil")
+    assert entry.array.shape == (2**40, 2) and entry.array.values.shape == (2, 2)

@@ -38,7 +38,7 @@ MODULES = """
 attribute autograd base callback context contrib contrib.amp contrib.amp.amp contrib.amp.lists
 contrib.amp.lists.symbol contrib.amp.lists.symbol_bf16 contrib.amp.lists.symbol_fp16
 contrib.amp.loss_scaler contrib.ndarray contrib.symbol contrib.tensorboard
-contrib.text
+contrib.onnx contrib.text
 contrib.text.embedding contrib.text.utils contrib.text.vocab engine executor gluon
 gluon.block gluon.contrib gluon.contrib.estimator gluon.contrib.rnn gluon.contrib.rnn.conv_rnn_cell
 gluon.contrib.rnn.rnn_cell gluon.data gluon.data.dataloader gluon.data.dataset gluon.data.sampler

@@ -505,7 +505,7 @@ def test_what_a_store_refuses(tmp_path: Path) -> None:
         ),
         (
             lambda: mx.kv.create("lokal"),
-            "kvstore.create: 'lokal' is not known; choose one of device, dist, dist_async, dist_device_async, dist_device_sync, dist_sync, local, local_allreduce_cpu, local_allreduce_device, local_update_cpu",
+            "kvstore.create: 'lokal' is not known; choose one of device, dist, dist_async, dist_device_async, dist_device_sync, dist_sync, dist_sync_device, local, local_allreduce_cpu, local_allreduce_device, local_update_cpu",
         ),
         (lambda: mx.kv.create(3), "kvstore.create: expected the name of a store; given 3"),
         (lambda: mx.kv.KVStoreBase.register(3), "KVStoreBase.register: expected a class; given 3"),

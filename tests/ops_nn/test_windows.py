@@ -94,14 +94,15 @@ def test_convolutions_of_any_geometry(share: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["max", "avg", "sum", "lp"])
-@pytest.mark.parametrize("convention", ["valid", "full", "same"])
+@pytest.mark.parametrize("convention", ["valid", "full", "same", "clipped"])
 def test_poolings_of_any_geometry(kind: str, convention: str) -> None:
     oracle = get("Pooling").numpy
     assert oracle is not None
     for size, kernel, stride, pad in itertools.product(
         (1, 2, 3, 5, 6), (1, 2, 3, 6), (1, 2, 4), (0, 1)
     ):
-        if size + 2 * pad < kernel or pad >= kernel:
+        excess = kernel - size - 2 * pad
+        if excess >= (stride if convention == "clipped" else 1) or pad >= kernel:
             continue
         attributes = {
             "kernel": (kernel,),
@@ -118,6 +119,7 @@ def test_poolings_of_any_geometry(kind: str, convention: str) -> None:
         with autograd.record():
             y = nd.Pooling(array, **attributes)
         if (y.shape[2] - 1) * stride >= size + pad:
+            assert convention != "clipped", attributes
             continue  # the last window sees nothing
         plain = oracle(x, **fields)
         np.testing.assert_allclose(y.asnumpy(), plain, rtol=1e-9, err_msg=str(attributes))

@@ -76,7 +76,7 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.nd", "numpy numpy_extension np npx", "nd, and numpy's functions on its arrays"),
     Absent("tigon.sym", "numpy numpy_extension np npx", "sym"),
     Absent("tigon.contrib", "quantization", "float32"),
-    Absent("tigon.contrib", "onnx svrg_optimization", "libraries of their own"),
+    Absent("tigon.contrib", "svrg_optimization", "libraries of their own"),
     Absent("tigon.contrib.text.embedding", "get_pretrained_file_names", "names of your files"),
     Absent("tigon.contrib", "autograd io", "mx.autograd and mx.io"),
     Absent("tigon", "library rtc tvmop error", "mx.operator.CustomOp, or an operator of your own"),

@@ -66,6 +66,26 @@ class RuntimeExtents:
         finally:
             self._values = before
 
+    @contextmanager
+    def supposed(self, values: Sequence[int]) -> Iterator[dict[tuple[RuntimeExtent, _Test], bool]]:
+        """Inside, comparisons are answered by these values, and noted in what is given instead of
+        among the guards.
+
+        >>> extents = RuntimeExtents([64])
+        >>> (batch,) = extents.unknown
+        >>> with extents.supposed([3]) as conditions:
+        ...     batch < 8
+        True
+        >>> conditions, extents.guards
+        ({(n0 - 8, 'lt'): True}, {})
+        """
+        before = self.examples, self.guards
+        self.examples, self.guards = tuple(values), {}
+        try:
+            yield self.guards
+        finally:
+            self.examples, self.guards = before
+
     @property
     def values(self) -> Sequence[Any] | None:
         return self._values
@@ -101,7 +121,7 @@ class RuntimeExtent(RuntimeNumber):
         self.extents = extents
         self.terms = terms
         self._hash = hash(frozenset(terms.items()))
-        self._example: int | None = None
+        self._example: tuple[Sequence[int], int] | None = None
 
     # -- values
 
@@ -115,9 +135,9 @@ class RuntimeExtent(RuntimeNumber):
 
     @property
     def example(self) -> int:
-        if self._example is None:
-            self._example = self.at(self.extents.examples)
-        return self._example
+        if self._example is None or self._example[0] is not self.extents.examples:
+            self._example = self.extents.examples, self.at(self.extents.examples)
+        return self._example[1]
 
     def __int__(self) -> int:
         values = self.extents.values
@@ -387,6 +407,13 @@ def estimate(extent: _Number) -> int:
     if isinstance(extent, int):
         return extent
     return extent.example if extent.extents.values is None else int(extent)
+
+
+def as_known(number: Any) -> Any:
+    """A plain number where it is known, else as it is: to reckon with in formulas."""
+    if isinstance(number, RuntimeExtent) and number.extents.values is None:
+        return number
+    return int(number)
 
 
 def common_divisor(*numbers: _Number) -> int:

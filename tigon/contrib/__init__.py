@@ -1,4 +1,5 @@
-"""`mx.contrib`: operators of the group `contrib`, on arrays and on symbols; texts."""
+"""`mx.contrib`: operators of the group `contrib`, on arrays and on symbols; texts; models of other
+programs."""
 
 from __future__ import annotations
 
@@ -12,9 +13,20 @@ nd = ndarray = _nd.contrib
 sym = symbol = _sym.contrib
 
 if TYPE_CHECKING:
-    from tigon.contrib import amp, tensorboard, text
+    from tigon.contrib import amp, caffe, cxxnet, onnx, tensorboard, text
 else:
-    parts = {part: f"tigon.contrib.{part}" for part in ("amp", "tensorboard", "text")}
-    imported_on_demand(globals(), parts)
+    names = ("amp", "caffe", "cxxnet", "onnx", "tensorboard", "text")
+    imported_on_demand(globals(), {part: f"tigon.contrib.{part}" for part in names})
 
-__all__ = ["amp", "nd", "ndarray", "sym", "symbol", "tensorboard", "text"]
+__all__ = [
+    "amp",
+    "caffe",
+    "cxxnet",
+    "nd",
+    "ndarray",
+    "onnx",
+    "sym",
+    "symbol",
+    "tensorboard",
+    "text",
+]

@@ -21,6 +21,9 @@ PIECE = 1 << 22
 """Bytes of a piece: its parts stay in the caches of those who pass it on, and each piece costs two
 barriers."""
 
+FEW = 1 << 12
+"""Bytes up to which one exchange of everything beats two of parts."""
+
 Combine = Callable[[Sequence[np.ndarray], np.ndarray], None]
 """(what the ranks have, in order, where the result goes: among these, or apart)."""
 
@@ -36,6 +39,9 @@ class Group(Protocol):
 
     def gather_parts(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
         """All get the parts that each has."""
+
+    def free(self) -> None:
+        """On the channel's thread, by all ranks: give back what MPI holds."""
 
 
 def even_parts(count: int, ranks: int) -> list[int]:
@@ -184,6 +190,14 @@ class Messages:
             self._channel.exchange(
                 lambda sent=sent, taken=taken: [self._communicator.Iallgatherv(sent, taken)]
             )
+
+    def allreduce_by_all(self, flat: np.ndarray, combine: Combine) -> None:
+        """The same for few elements: each rank gets all and adds up all, in one exchange."""
+        received = np.empty((self.size, flat.size), flat.dtype)
+        sent = [_bytes(flat), self._byte]
+        taken = [_bytes(received), flat.nbytes, self._byte]
+        self._channel.exchange(lambda: [self._communicator.Iallgather(sent, taken)])
+        combine(list(received), flat)
 
     def exchange_rows(self, rows: np.ndarray, received: np.ndarray) -> None:
         """Row r of rank s becomes row s of rank r."""

@@ -148,7 +148,7 @@ def _grad_allreduce(attrs: ReduceAttrs, g: Any, y: Any, x: Any) -> tuple[Any]:
 
 def _run_allreduce(ranks: Ranks, attrs: ReduceAttrs, x: np.ndarray, y: np.ndarray) -> None:
     y[...] = x
-    ranks.group.allreduce(y, COMBINE["sum" if attrs.op == "mean" else attrs.op])
+    ranks.allreduce(y, COMBINE["sum" if attrs.op == "mean" else attrs.op])
     if attrs.op == "mean":
         np.divide(y, ranks.size, out=y)
 
@@ -269,7 +269,7 @@ def _run_broadcast(ranks: Ranks, attrs: RootAttrs, x: np.ndarray, y: np.ndarray)
 
 def _run_reduce(ranks: Ranks, attrs: RootAttrs, x: np.ndarray, y: np.ndarray) -> None:
     y[...] = x
-    ranks.group.allreduce(y, COMBINE["sum"])
+    ranks.allreduce(y, COMBINE["sum"])
     if ranks.rank != attrs.root:
         y[...] = 0
 

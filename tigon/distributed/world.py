@@ -24,9 +24,10 @@ from tigon.base import TigonError, check, config
 from tigon.base.digests import digest_of
 from tigon.base.errors import user_line
 from tigon.base.launch import Launch
+from tigon.base.lazy import computed_once
 from tigon.distributed.agreement import Agreement, Signature, gathered, ranks_text
 from tigon.distributed.channel import Channel
-from tigon.distributed.groups import Group, Layered, Messages, Shared
+from tigon.distributed.groups import FEW, Combine, Group, Layered, Messages, Shared
 from tigon.distributed.watch import Watch, names
 from tigon.runtime import threads
 
@@ -280,21 +281,22 @@ class Ranks(World):
         keeper = self.keeper()
         return None if keeper is None else keeper.held()
 
-    @property
+    def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
+        """Let all ranks have what is combined of all, in their order."""
+        if flat.nbytes <= FEW:
+            self.messages.allreduce_by_all(flat, combine)
+        else:
+            self.group.allreduce(flat, combine)
+
+    @computed_once
     def group(self) -> Group:
         """Who adds up, made at the first use: by memory that they share where they do."""
-        found: Group | None = self.__dict__.get("_group")
-        if found is None:
-            found = self.__dict__["_group"] = self._make_group()
-        return found
+        return self._make_group()
 
-    @property
+    @computed_once
     def messages(self) -> Messages:
         """All ranks, by messages."""
-        found: Messages | None = self.__dict__.get("_messages")
-        if found is None:
-            found = self.__dict__["_messages"] = Messages(self.channel, self._data, self._mpi)
-        return found
+        return Messages(self.channel, self._data, self._mpi)
 
     def _make_group(self) -> Group:
         sizes = {size for _, _, size in self.about}
@@ -365,7 +367,7 @@ class Ranks(World):
     def _shrink(self) -> None:
         """On the channel's thread. Who is lost meanwhile is left out, too: all agree whether all
         have come through, or all begin again."""
-        for name in ("_group", "_messages"):  # what lies in a window cannot be given back any more
+        for name in ("group", "messages"):  # what lies in a window cannot be given back any more
             self.__dict__.pop(name, None)
         self._has_lost = True
         while True:
@@ -434,9 +436,8 @@ class Ranks(World):
     def _free(self) -> None:
         if self._has_lost:  # MPI's own end would wait for them at times; all have agreed to end
             return
-        group: Group | None = self.__dict__.get("_group")
-        if group is not None:
-            group.free()  # type: ignore[attr-defined]
+        if "group" in self.__dict__:
+            self.group.free()
         if self._ends_mpi and not self._mpi.Is_finalized():
             self._mpi.Finalize()
 
@@ -473,14 +474,9 @@ def world() -> World:
     return found
 
 
-def is_started() -> bool:
-    """Whether the ranks have met."""
-    return _world is not None
-
-
 def describe() -> str:
-    """Ranks, hosts, MPI and threads, as text; it warns where threads outnumber processors. All
-    ranks may ask, or one.
+    """Ranks, hosts, MPI and threads, as text; it warns where threads outnumber processors. Where it
+    is the first call that needs the other ranks, all have to make it.
 
     >>> print(describe().split("\\n")[0])
     rank 0 of 1, alone: no launcher of MPI has started this process

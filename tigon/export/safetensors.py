@@ -78,6 +78,16 @@ def read(content: bytes | memoryview, where: str) -> dict[str, np.ndarray]:
     return _Reader(memoryview(content), where).read()
 
 
+def metadata(content: bytes | memoryview, where: str) -> dict[str, str]:
+    """What the header says beside the arrays.
+
+    >>> metadata(write({"w": np.arange(2)}, {"format": "np"}), "memory")
+    {'format': 'np'}
+    """
+    reader = _Reader(memoryview(content), where)
+    return reader._check_metadata(reader._header().get("__metadata__", {}))
+
+
 class _Reader:
     def __init__(self, content: memoryview, where: str) -> None:
         self._content = content
@@ -100,14 +110,6 @@ class _Reader:
         return 8 + len(self._text[:character].encode())
 
     def read(self) -> dict[str, np.ndarray]:
-        count = len(self._content)
-        if count < 8:
-            raise self._fail(0, "8 bytes of header length", f"{count} bytes")
-        length = struct.unpack("<Q", self._content[:8])[0]
-        most = min(count - 8, MOST_HEADER)
-        if length > most:
-            raise self._fail(0, f"a header of at most {most} bytes", length)
-        self._start += length
         header = self._header()
         self._check_metadata(header.pop("__metadata__", {}))
         result = {name: self._array(name, entry) for name, entry in header.items()}
@@ -121,6 +123,14 @@ class _Reader:
                 raise self._fail_entry(twice, "every name once", f"{twice!r:.80} twice")
             return dict(pairs)
 
+        count = len(self._content)
+        if count < 8:
+            raise self._fail(0, "8 bytes of header length", f"{count} bytes")
+        length = struct.unpack("<Q", self._content[:8])[0]
+        most = min(count - 8, MOST_HEADER)
+        if length > most:
+            raise self._fail(0, f"a header of at most {most} bytes", length)
+        self._start = 8 + length
         try:
             self._text = bytes(self._content[8 : self._start]).decode()
             header = json.loads(self._text, object_pairs_hook=unique)
@@ -135,9 +145,10 @@ class _Reader:
             raise self._fail(8, "an object", type(header).__name__)
         return header
 
-    def _check_metadata(self, found: Any) -> None:
+    def _check_metadata(self, found: Any) -> dict[str, str]:
         if not isinstance(found, dict) or not all(isinstance(t, str) for t in found.values()):
             raise self._fail_entry("__metadata__", "an object of texts", f"{found!r:.40}")
+        return found
 
     def _array(self, name: str, entry: Any) -> np.ndarray:
         def fail(expectation: str, given: object) -> TigonError:

@@ -7,13 +7,13 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.frozen import replace
-from tigon.export import control, mxnet_names
+from tigon.export import control, mxnet_names, old_operators
 from tigon.export.hints import note_initial_values, read_dtype, read_shape
 from tigon.export.json_document import damaged, entry_of, object_at, parsed, version_of
 from tigon.export.values import MOST_AXES, is_text
@@ -71,6 +71,9 @@ _STRICT = {
 }
 _WHERE_IT_DOES_NOT_FAIL = {"_index": ("take", {"mode": "wrap"})}
 """Operators that refuse what one of MXNet's, under these attributes, takes in some way."""
+
+_APART = frozenset(("null", "Custom", f"{OWN_PREFIX}constant"))
+"""What files name as operators and no record does."""
 
 _ALWAYS_WRITTEN = frozenset(("indices",))
 """Attributes that MXNet demands and that have a default here."""
@@ -336,12 +339,55 @@ class _Writer:
 def loads(content: str | bytes, where: str) -> tuple[Value, ...]:
     """The heads of the graph in this text. `where` names the text in errors."""
     document = parsed(content, where)
-    return _read(document, where, "", version_of(document, where), 0).heads
+    return _built_graph(_rows(document, where, "", version_of(document, where), 0)).heads
 
 
-def _read(
-    document: dict[str, Any], where: str, path: str, version: int, depth: int
-) -> control.Subgraph:
+class Described(NamedTuple):
+    """A node of a file, which may be of an operator that is not here."""
+
+    operator: str
+    name: str
+    place: str
+    attributes: dict[str, str]
+    inputs: list[int]
+    """Which nodes of the same graph it reads."""
+    missing: str | None
+    """Why it cannot be built, where that is known without building it."""
+    graph: str
+    """Where the graph is that it is in; "" for the whole."""
+
+
+def describe(content: str | bytes, where: str) -> tuple[int, list[Described]]:
+    """The version of MXNet that wrote this text, and its nodes, those of loops and branches after
+    those of the graph around them. Nothing is built.
+
+    >>> version, nodes = describe('{"nodes": [{"op": "Foo", "name": "x", "inputs": []}]}', "text")
+    >>> version, nodes[0].missing
+    (800, 'this operator is not known; see tigon.ops.names() for all there are')
+    """
+    document = parsed(content, where)
+    version = version_of(document, where)
+    found, graphs = [], [_rows(document, where, "", version, 0)]
+    while graphs:
+        graph = graphs.pop(0)
+        for row in graph.rows:
+            inputs = [node for node, _ in row.inputs]
+            place = row.place, row.attributes, inputs, row.missing(), graph.path
+            found.append(Described(row.op, row.name, *place))
+            graphs += row.subgraphs
+    return version, found
+
+
+class _Graph(NamedTuple):
+    """The rows of a graph at some path of the document."""
+
+    where: str
+    path: str
+    rows: list[_Row]
+    document: dict[str, Any]
+
+
+def _rows(document: dict[str, Any], where: str, path: str, version: int, depth: int) -> _Graph:
     """The graph at this path of the document, or `""` for the whole."""
     rows = document.get("nodes")
     if not isinstance(rows, list) or not rows:
@@ -349,7 +395,12 @@ def _read(
     nodes = [_Row(where, path, number, row, version, depth) for number, row in enumerate(rows)]
     for row in nodes:
         row.resolve(len(nodes))
-    heads = document.get("heads", [[len(rows) - 1, 0, 0]])
+    return _Graph(where, path, nodes, document)
+
+
+def _built_graph(graph: _Graph) -> control.Subgraph:
+    where, path, nodes, document = graph
+    heads = document.get("heads", [[len(nodes) - 1, 0, 0]])
     if not isinstance(heads, list) or not heads:
         expected = "expected a list of [node, output, version]"
         raise damaged(where, f"{path}heads", expected, heads)
@@ -433,8 +484,10 @@ class _Row:
         if not isinstance(inputs, list):
             raise self.fail(f"expected a list; given {inputs!r:.80}", ".inputs")
         self._entries = inputs
+        self._today = old_operators.name_of_today(self.op, len(inputs))
         self.attributes = self._read_attributes(row)
-        self._subgraphs = self._read_subgraphs(row, depth)
+        self.subgraphs = self._read_subgraphs(row, depth)
+        self._built_subgraphs: list[control.Subgraph] | None = None
 
     def fail(self, message: str, path: str = "") -> TigonError:
         return TigonError(
@@ -461,7 +514,7 @@ class _Row:
                 found[name] = str(value)
         return found
 
-    def _read_subgraphs(self, row: dict[str, Any], depth: int) -> list[control.Subgraph]:
+    def _read_subgraphs(self, row: dict[str, Any], depth: int) -> list[_Graph]:
         found = row.get("subgraphs", [])
         if not isinstance(found, list):
             raise self.fail(f"expected a list; given {found!r:.80}", ".subgraphs")
@@ -476,7 +529,7 @@ class _Row:
         for number, document in enumerate(found):
             place = f"{self.place}.subgraphs[{number}]"
             document = object_at(self.where, place, document)
-            graphs.append(_read(document, self.where, f"{place}.", self.version, depth + 1))
+            graphs.append(_rows(document, self.where, f"{place}.", self.version, depth + 1))
         return graphs
 
     def _control_name(self) -> str | None:
@@ -505,7 +558,7 @@ class _Row:
             return self._build_variable(operands)
         if self.op == f"{OWN_PREFIX}constant":
             return self._build_constant()
-        if self.op in _FROM_SCALAR:
+        if self._today in _FROM_SCALAR:
             return self._build_scalar_form(operands)
         if self.op == "Custom":
             return self._build_custom(operands)
@@ -545,7 +598,7 @@ class _Row:
             raise self.fail(f"expected a constant; given {given}") from None
 
     def _build_scalar_form(self, operands: list[Value]) -> tuple[Value, ...]:
-        name, left = _FROM_SCALAR[self.op]
+        name, left = _FROM_SCALAR[self._today]
         text = self.attributes.get("scalar")
         if len(operands) != 1 or text is None:
             raise self.fail("expected one input and the attribute 'scalar'")
@@ -586,7 +639,8 @@ class _Row:
 
     def _build_operator(self, operands: list[Value]) -> tuple[Value, ...]:
         op = self._find()
-        given, hints = self._separate(op, {"num_args"})  # the number of inputs says it
+        told = {"num_args", *old_operators.DROPPED.get(self.op, ())}  # inputs say how many
+        given, hints = self._separate(op, told)
         if self.op in ("argmax", "argmin") and self.version < 905 and given.get("axis") == "-1":
             del given["axis"]  # it meant all axes
         try:
@@ -602,7 +656,10 @@ class _Row:
     def _build_control(self, operands: list[Value]) -> tuple[Value, ...]:
         texts = dict(self.attributes)
         name = self._control_name() or ""
-        op, own, attrs = control.assembled(name, texts, operands, self._subgraphs, self.fail)
+        if self._built_subgraphs is None:  # where calls have an order, graphs are built twice
+            self._built_subgraphs = [_built_graph(graph) for graph in self.subgraphs]
+        graphs = self._built_subgraphs
+        op, own, attrs = control.assembled(name, texts, operands, graphs, self.fail)
         _, hints = self._separate(op, set(), texts)
         return self._node(op, own, attrs, hints)
 
@@ -618,13 +675,26 @@ class _Row:
         return node.outputs
 
     def _find(self) -> Any:
-        name = self.op
-        if name.startswith(OWN_PREFIX):
-            bare = name[len(OWN_PREFIX) :]
-            name = f"_{bare}" if record.is_known(f"_{bare}") else bare
-        if not record.is_known(name):
-            raise self.fail("this operator is not known; see tigon.ops.names() for all there are")
-        return record.get(name)
+        missing = self.missing()
+        if missing is not None:
+            raise self.fail(missing)
+        return record.get(self._own_name())
+
+    def _own_name(self) -> str:
+        if not self.op.startswith(OWN_PREFIX):
+            return self._today
+        bare = self.op[len(OWN_PREFIX) :]
+        return f"_{bare}" if record.is_known(f"_{bare}") else bare
+
+    def missing(self) -> str | None:
+        """Why there is no such operator; None where there is one."""
+        known = (
+            self.op in ("null", "Custom", f"{OWN_PREFIX}constant") or self._today in _FROM_SCALAR
+        )
+        if known or self._control_name() is not None or record.is_known(self._own_name()):
+            return None
+        reason = old_operators.why_it_never_runs(self.op)
+        return reason or "this operator is not known; see tigon.ops.names() for all there are"
 
     def _separate(
         self, op: Any, told: set[str], texts: Mapping[str, str] | None = None

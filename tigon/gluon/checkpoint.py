@@ -18,7 +18,7 @@ from tigon.base import TigonError, check, config
 from tigon.base.arguments import fits
 from tigon.base.files import AnyPath, write_file
 from tigon.distributed.agreement import Signature
-from tigon.distributed.world import is_started, world
+from tigon.distributed.world import world
 from tigon.export import params
 from tigon.gluon import shards
 from tigon.gluon.block import Block
@@ -108,8 +108,7 @@ class Checkpoint:
             write_file(path, params.write(arrays))
             shards.tidy(self._folder, self._keep, snapshot.step, set())
         self._saved = snapshot.step
-        if is_started():
-            world().saved = path
+        world().saved = path
         return path
 
     def remember(self, step: int, **progress: Any) -> None:

@@ -155,11 +155,11 @@ class StepGraph:
 
     # -- what a step needs
 
-    def _prepare(self) -> BoundStep:
-        """The program for the trainer's present parameters and states."""
+    def _trained(self) -> tuple[dict[int, int], dict[str, TensorType]]:
+        """Which inputs of the graph are parameters that are trained, with their indices in the
+        trainer; and the types of all inputs."""
         trainer = self.step.trainer
         trainer._init_kvstore()
-        optimizer = trainer._optimizer
         index_of = {id(param): index for index, param in enumerate(trainer._params)}
         slots: dict[int, int] = {}  # input of the graph -> index of the parameter in the trainer
         for slot, (kind, param) in enumerate(self.operands.sources):
@@ -173,17 +173,38 @@ class StepGraph:
                 self.graph.inputs, self.operands.sources, self.operands.template, strict=True
             )
         }
-        updater = trainer._updater
+        return slots, types
+
+    def _with_updates(self, training: TrainingGraph, slots: dict[int, int]) -> TrainingStep:
+        self.step._check_used({slots[slot] for slot in training.gradients})
+        weights = [self.operands.template[slot] for slot in training.gradients]
+        indices = [slots[slot] for slot in training.gradients]
+        states = states_of(self.step.trainer._updater, indices, weights)
+        return self._step(training, indices, weights, states)
+
+    def exact_step(self) -> tuple[TrainingStep, list[int], list[list[Any]]]:
+        """The step for these types and no others; and of the weights that it moves the indices in
+        the trainer, and the states."""
+        slots, types = self._trained()
+        training = TrainingGraph(self.cached, types, self.heads, list(slots))
+        step = self._with_updates(training, slots)
+        indices = [slots[slot] for slot in training.gradients]
+        weights = [self.operands.template[slot] for slot in training.gradients]
+        return step, indices, states_of(self.step.trainer._updater, indices, weights)
+
+    def _prepare(self) -> BoundStep:
+        """The program for the trainer's present parameters and states."""
+        trainer = self.step.trainer
+        slots, types = self._trained()
+        optimizer, updater = trainer._optimizer, trainer._updater
 
         def step(training: TrainingGraph) -> TrainingStep:
+            if not self._gives_gradients:
+                return self._with_updates(training, slots)
             self.step._check_used({slots[slot] for slot in training.gradients})
             weights = [self.operands.template[slot] for slot in training.gradients]
-            if self._gives_gradients:
-                scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
-                return training.gradients_step(scale if self._is_scaled else None)
-            indices = [slots[slot] for slot in training.gradients]
-            states = states_of(updater, indices, weights)
-            return self._step(training, indices, weights, states)
+            scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
+            return training.gradients_step(scale if self._is_scaled else None)
 
         if self.cached.has_effects:
             given = (types, self.heads, list(slots), self._context(), self.known)

@@ -45,7 +45,7 @@ class ThroughStore:
             if self._left.get(index) != [array.version for array in arrays]
         ]
         written = [(index, arrays) for index, arrays in changed if index in self._left]
-        self._enter([(index, arrays) for index, arrays in changed if index not in self._left])
+        self.enter(indices, weights)
         check(
             not written or isinstance(self.store, KVStore),
             "Trainer",
@@ -55,9 +55,11 @@ class ThroughStore:
         if written:
             self.store.assign([index for index, _ in written], [own[0] for _, own in written])
 
-    def _enter(self, fresh: Sequence[tuple[int, Sequence[Any]]]) -> None:
-        """Keys that the store does not know yet: on all ranks their weights become those of the
-        first."""
+    def enter(self, indices: Sequence[int], weights: Lists) -> None:
+        """Let the store know these keys. On all ranks the weights of those that are new to it
+        become those of the first."""
+        own = zip(indices, weights, strict=True)
+        fresh = [(index, arrays) for index, arrays in own if index not in self._left]
         if not fresh:
             return
         if isinstance(self.store, KVStore):
@@ -68,12 +70,6 @@ class ThroughStore:
                 self.store.broadcast(index, arrays[0], out=list(arrays))
         # From here on it knows them, should the push fail that comes next.
         self._left |= {index: [array.version for array in arrays] for index, arrays in fresh}
-
-    def know(self, indices: Sequence[int], weights: Lists) -> None:
-        """Enter what the store does not know yet, before there is a step: states that are given to
-        it are of keys that it has."""
-        own = zip(indices, weights, strict=True)
-        self._enter([(index, arrays) for index, arrays in own if index not in self._left])
 
     def _agree_about(self, scale: float | None) -> None:
         """Ranks that divide by another number would end with other weights."""
@@ -97,9 +93,7 @@ class ThroughStore:
             kept = [row for row in rows if row[0] not in self.left_out]
             indices, weights, grads = ([row[place] for row in kept] for place in range(3))
         if isinstance(self.store, KVStore):
-            own = zip(indices, weights, strict=True)
-            fresh = [(index, arrays) for index, arrays in own if index not in self._left]
-            self._enter(fresh)
+            self.enter(indices, weights)
             self.store.push(list(indices), [list(own) for own in grads])
             self.store.pull(list(indices), [list(own) for own in grads])
             return

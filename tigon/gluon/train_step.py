@@ -10,12 +10,14 @@ import numpy as np
 
 from tigon import autograd
 from tigon.base import check, type_of
+from tigon.base.files import AnyPath
 from tigon.base.locks import reentrant_lock
 from tigon.gluon import trace as tracing
 from tigon.gluon.block import Block
 from tigon.gluon.compiled_graphs import CompiledByKey, compiled_graph
 from tigon.gluon.function import jit
 from tigon.gluon.graphs import UNKNOWN, Entry, GraphCache, threaded
+from tigon.gluon.native import export_step
 from tigon.gluon.operands import Operands
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.gluon.paths import Paths
@@ -139,6 +141,8 @@ class TrainStep:
         self.ignore_stale_grad = ignore_stale_grad
         self.clip_global_norm = clip_global_norm
         self.adjust = adjust
+        if adjust is not None or clip_global_norm is not None:
+            trainer._keep_updates_here()
         self.name = f"{getattr(net, 'name', 'net')}_step"
         self._flags = {"recompute": budget_in_bytes(recompute, self.name)}
         self._cached_graphs = GraphCache(self, _StepEntry)
@@ -184,6 +188,34 @@ class TrainStep:
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `programs`, `reason`."""
         return list(self._cached_graphs.entries)
+
+    def export_native(
+        self,
+        path: AnyPath,
+        data: Any = None,
+        label: Any = (),
+        *,
+        batch_size: int | None = None,
+        updates: int = 1000,
+        target: str | Sequence[str] = "native",
+        weights: str = "inside",
+        prefix: str | None = None,
+        system: str = "linux",
+    ) -> tuple[str, ...]:
+        """Write a shared library that goes on training from here and needs nothing installed.
+
+        Each run is a step on arrays like those of the last one, or like `data` and `label`, of
+        exactly these shapes. It returns the loss; weights, statistics and the optimizer's states
+        are states of an instance, which `path_state` reads and writes. Rates are those of the
+        trainer for the next `updates` steps, bias corrections and schedule included; later steps
+        have those of the last one. See `HybridBlock.export_native` for the rest.
+        """
+        examples = () if data is None else (data, label)
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        with self._lock, autograd.pause(train_mode=True):
+            return export_step(
+                self, self._cached_graphs, examples, path, batch_size, updates, options
+            )
 
     def _traced(self, data: Any, label: Any) -> Any:
         """The Python code of a step up to the loss, on symbols."""

@@ -234,6 +234,12 @@ class Trainer(NamesWrongTypes):
         self._init_kvstore()
         return 1 if self._kvstore is None else int(self._kvstore.num_workers)
 
+    def _keep_updates_here(self) -> None:
+        """Somebody is to see gradients before weights move: no store moves them, unless the user
+        has said so."""
+        if not self._kv_initialized and self._kvstore_params["update_on_kvstore"] is None:
+            self._kvstore_params["update_on_kvstore"] = False
+
     def _through(self, method: str) -> ThroughStore | None:
         """The store that gradients go through, if they do; raise where it moves the weights."""
         self._init_kvstore()
@@ -409,10 +415,13 @@ class Trainer(NamesWrongTypes):
             self._kvstore.load_optimizer_states(fname)
             return
         source = os.fsdecode(fname)
-        with open(fname, "rb") as file:
-            numbers = dict(enumerate(self._from_mxnet))
-            arrays = self._updater.arrays_in(file.read(), source, numbers)
-        self._take_states(arrays, source)
+        if isinstance(self._kvstore, DistributedKVStore):
+            content = self._kvstore.read_at_root(fname, "Trainer.load_states")
+        else:
+            with open(fname, "rb") as file:
+                content = file.read()
+        numbers = dict(enumerate(self._from_mxnet))
+        self._take_states(self._updater.arrays_in(content, source, numbers), source)
 
     def _holds_states(self) -> bool:
         """Whether the states are here, and not those of a store of another kind."""
@@ -436,9 +445,9 @@ class Trainer(NamesWrongTypes):
         }
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.check_fits(arrays, source)
-        if self._store is not None and self._store.updates:
+        if self._store is not None and self._store.updates and weights:
             self._collect_weights()
-            self._store.know(self._indices, self._weights)
+            self._store.enter(self._indices, self._weights)  # it says who owns which states
         self._updater.from_arrays(arrays, weights, source)
         if self._amp_loss_scaler is not None:
             self._amp_loss_scaler.take(arrays)
@@ -478,7 +487,8 @@ _describe(
     params="a network's `collect_params()`, or a list or dictionary of parameters",
     optimizer="the name of an optimizer, or one",
     optimizer_params="what an optimizer that is named is made with, such as its learning_rate",
-    kvstore="where gradients of several contexts meet: 'device', 'local', a store, or None",
+    kvstore="where gradients of several contexts meet: 'device', 'local', a store, or None; of "
+    "several ranks: 'dist_sync'",
     compression_params="how gradients are compressed on the way to a store 'device'",
     update_on_kvstore="whether weights are moved in the store; None: as it is faster",
 )

@@ -14,6 +14,7 @@ from tigon import autograd
 from tigon.base import as_dtype, check, config
 from tigon.base.lazy import complete as _complete
 from tigon.context import check_contexts
+from tigon.gluon.parameter.files import torch_names as torch_names
 
 
 def split_data(

@@ -38,6 +38,7 @@ DISTRIBUTED = (
     "dist_device_async",
     "dist_device_sync",
     "dist_sync",
+    "dist_sync_device",
 )
 BUCKET = 1 << 24
 """Bytes that travel together: enough that what a collective costs before its first byte does not
@@ -287,10 +288,11 @@ class DistributedKVStore(KVStore):
 
     def shape_if_divided(self, key: Any) -> tuple[int, ...] | None:
         """The shape of a value of which each rank owns a part; None of others."""
-        return tuple(self._values[key].shape) if self._is_divided(key) else None
+        divided = key in self._values and self._is_divided(key)
+        return tuple(self._values[key].shape) if divided else None
 
     def own_piece(self, key: Any) -> Piece | None:
-        """What this rank owns of a value."""
+        """What this rank owns of a value, if anything."""
         if key not in self._values:
             return None
         return next((one for one in self._pieces(key) if one.owner == self.rank), None)
@@ -479,7 +481,7 @@ class DistributedKVStore(KVStore):
                 if owned:
                     ranks.group.reduce_parts(whole, bucket.bounds, COMBINE["sum"])
                 else:
-                    ranks.group.allreduce(whole, COMBINE["sum"])
+                    ranks.allreduce(whole, COMBINE["sum"])
 
             later(add, [*arrays.values()], [flat], "KVStore.push")
             made |= bucket.views(flat, owner)

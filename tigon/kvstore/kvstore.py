@@ -338,7 +338,8 @@ def create(name: str = "local") -> Any:
     ...
     tigon.base.errors.TigonError: kvstore.create: 'nccl' is a store of GPUs: 'device' adds up \
 contexts of one machine; choose one of device, dist, dist_async, dist_device_async, \
-dist_device_sync, dist_sync, local, local_allreduce_cpu, local_allreduce_device, local_update_cpu
+dist_device_sync, dist_sync, dist_sync_device, local, local_allreduce_cpu, local_allreduce_device, \
+local_update_cpu
     """
     if not isinstance(name, str):
         raise TigonTypeError(f"kvstore.create: expected the name of a store; given {name!r:.80}")

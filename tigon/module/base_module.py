@@ -440,7 +440,7 @@ class BaseModule(NamesWrongTypes):
         eval_metric : a metric, or what `metric.create` takes
         epoch_end_callback : called with (epoch, symbol, arg_params, aux_params) after every epoch
         batch_end_callback : called with a `BatchEndParam` after every batch
-        kvstore : 'local', 'device', a store, or None: where gradients of several contexts meet
+        kvstore : 'local', 'device', 'dist_sync', a store, or None: where gradients meet
         optimizer, optimizer_params : an optimizer, or its name and what it is made with
         eval_end_callback, eval_batch_end_callback : as those, of the scores
         initializer : how parameters begin

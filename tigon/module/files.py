@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tigon import nd, sym
@@ -92,4 +92,25 @@ def load_params(prefix: AnyPath, epoch: int) -> Params:
 
 def load_checkpoint(prefix: AnyPath, epoch: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """(symbol, arguments, auxiliary states) that `save_checkpoint` wrote."""
-    return (sym.load(symbol_file(prefix)), *load_params(prefix, epoch))
+    symbol = sym.load(symbol_file(prefix))
+    return (symbol, *by_kind(*load_params(prefix, epoch), symbol.list_auxiliary_states()))
+
+
+def by_kind(
+    arg_params: Mapping[str, Any] | None,
+    aux_params: Mapping[str, Any] | None,
+    states: Collection[str],
+) -> tuple[Any, Any]:
+    """Arguments and auxiliary states. Old files and programs have `states` of BatchNorm, which are
+    auxiliary, among the arguments.
+
+    >>> by_kind({"gamma": 1, "moving_mean": 2}, None, ["moving_mean"])
+    ({'gamma': 1}, {'moving_mean': 2})
+    >>> by_kind(None, {"moving_mean": 2}, ["moving_mean"])
+    (None, {'moving_mean': 2})
+    """
+    known, given = aux_params or {}, arg_params or {}
+    moved = {name: given[name] for name in states if name in given and name not in known}
+    if not moved:
+        return arg_params, aux_params
+    return {name: array for name, array in given.items() if name not in moved}, {**known, **moved}

@@ -17,7 +17,7 @@ from tigon.io import DataDesc
 from tigon.kvstore.kvstore import KVStore, chosen, load_states
 from tigon.module.base_module import ONE_BY_ONE, UNIFORM, BaseModule
 from tigon.module.executor_group import DataParallelExecutorGroup
-from tigon.module.files import load_checkpoint, params_file, states_file, symbol_file
+from tigon.module.files import by_kind, load_checkpoint, params_file, states_file, symbol_file
 from tigon.module.shapes import described, of_samples, of_shapes
 from tigon.module.steps import update_params
 from tigon.module.whole_step import OWN, WholeSteps, obstacle
@@ -262,6 +262,7 @@ class Module(BaseModule):
             initializer = initializers.create(initializer)
         if self.params_initialized:
             self._sync_params()
+        arg_params, aux_params = by_kind(arg_params, aux_params, self._aux_names)
         group, attributes = self._exec_group, self._symbol.attr_dict()
         made: list[dict[str, Any]] = []
         for names, arrays, old, given in (
@@ -333,6 +334,7 @@ class Module(BaseModule):
             self._keeps_params("set_params")
             return
         self._check_ready("set_params")
+        arg_params, aux_params = by_kind(arg_params, aux_params, self._aux_names)
         if not allow_extra:
             for given, own, what in (
                 (arg_params, self._param_names, "parameters"),
@@ -501,7 +503,8 @@ class Module(BaseModule):
 
         Parameters
         ----------
-        kvstore : where gradients of several contexts meet: 'local', 'device', a store, or None
+        kvstore : where gradients of several contexts meet: 'local', 'device', a store, or None; of
+            several ranks: 'dist_sync'
         optimizer : an optimizer, or its name
         optimizer_params : what one that is named is made with. Gradients are divided by the batch
             size unless `rescale_grad` is among it

@@ -24,6 +24,7 @@ import tigon.ops.optimizer.records
 import tigon.ops.optimizer.scaled
 import tigon.ops.primitive.activation
 import tigon.ops.primitive.arithmetic
+import tigon.ops.primitive.bits
 import tigon.ops.primitive.choose
 import tigon.ops.primitive.compare
 import tigon.ops.primitive.contract

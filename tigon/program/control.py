@@ -3,7 +3,7 @@ programs of their graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tigon import _native
@@ -56,8 +56,9 @@ def graphs_of(node: Node) -> tuple[Graph, ...]:
     raise InternalError(f"{node.label}: is no loop and no branch")
 
 
-def stored_control(control: Control) -> StoredControl:
-    """To be called where the values of run-time extents are known."""
+def stored_control(control: Control, number: Callable[[Any], Any] = int) -> StoredControl:
+    """To be called where the values of run-time extents are known, unless `number` leaves sizes as
+    they are."""
     node = control.node
     attrs: Any = node.attrs
     ordinal = attrs.ordinal
@@ -71,7 +72,7 @@ def stored_control(control: Control) -> StoredControl:
     rows = [ops.row_type(type_) for type_ in given.data]
     rows += [TensorType(v.shape[1:], v.dtype) for v in node.outputs[:outs]]
     is_while = node.op is ops._while_loop
-    most = attrs.max_iterations if is_while else int(given.data[0].shape[0])
+    most = attrs.max_iterations if is_while else number(given.data[0].shape[0])
     return StoredControl(
         _WHILE if is_while else _LOOP,
         (
@@ -85,7 +86,7 @@ def stored_control(control: Control) -> StoredControl:
         bool(given.count),
         attrs.keyed,
         (most, ordinal),
-        tuple(int(type_.nbytes) for type_ in rows),
-        tuple(int(type_.nbytes) for type_ in given.states),
+        tuple(number(type_.nbytes) for type_ in rows),
+        tuple(number(type_.nbytes) for type_ in given.states),
         control.kept,
     )

@@ -322,7 +322,7 @@ class LoweredGraph:
         self.takes_over = self._takers(self.temporaries, self.temporaries)
         self.may_alias = self._takers(self.graph.inputs, self.graph.outputs)
         self.last_reads = [
-            NEVER_FREE if value in self.outputs else self._last_read(value, -1)
+            NEVER_FREE if value in self.outputs else self.last_read(value, -1)
             for value in self.graph.inputs
         ]
         self.writes = [
@@ -411,7 +411,7 @@ class LoweredGraph:
             readers.clear()
         readers[kernel] = None
 
-    def _last_read(self, value: Value, never: int) -> int:
+    def last_read(self, value: Value, never: int) -> int:
         """The wave that reads a value last, or `never`."""
         readers = self.last_readers.get(value)
         return next(iter(readers)).wave if readers else never
@@ -444,7 +444,7 @@ class LoweredGraph:
                 value.node.name or value.node.op.name,
                 int(value.type.nbytes),
                 self.producer[value].wave,
-                self._last_read(value, self.producer[value].wave),
+                self.last_read(value, self.producer[value].wave),
                 tuple(sources),
             )
             for value, sources in zip(self.temporaries, self.takes_over, strict=True)
@@ -484,7 +484,7 @@ class LoweredGraph:
                 [_signature(value.type) for value in self.graph.inputs],
                 [_signature(type_) for type_ in self.output_types],
                 arranged.total_bytes,
-                [_constant_bytes(value) for value in self.constants],
+                [constant_bytes(value) for value in self.constants],
                 self.may_alias,
                 self.last_reads,
                 self.writes,
@@ -892,7 +892,8 @@ def _label(value: Value) -> str:
     return value.node.name or value.node.op.name
 
 
-def _constant_bytes(value: Value) -> bytes:
+def constant_bytes(value: Value) -> bytes:
+    """What the memory of an array constant holds."""
     attrs = value.node.attrs
     if not isinstance(attrs.value, tuple):
         raise InternalError("a scalar constant needs no memory")

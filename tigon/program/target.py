@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 
 from tigon.backends.interface import Backend
@@ -12,7 +15,8 @@ from tigon.runtime.counters import count
 
 def backend(name: str = "cpu") -> Backend:
     """The backend of that name."""
-    return _elsewhere[-1] if name == "cpu" and _elsewhere else _own(name)
+    other = _here.get() or _elsewhere
+    return other[-1] if name == "cpu" and other else _own(name)
 
 
 @cache
@@ -30,11 +34,22 @@ def _own(name: str) -> Backend:
 
 
 _elsewhere: list[Backend] = []
+_here: ContextVar[tuple[Backend, ...]] = ContextVar("_here", default=())
 
 
 def compile_for(other: Backend) -> None:
     """From now on programs are compiled for another machine: by what does not run them."""
     _elsewhere.append(other)
+
+
+@contextmanager
+def compiled_for(other: Backend) -> Iterator[None]:
+    """Inside, and in this thread only, programs are compiled for another machine."""
+    token = _here.set((other,))
+    try:
+        yield
+    finally:
+        _here.reset(token)
 
 
 def own_backend() -> Backend:

@@ -15,6 +15,7 @@ from tigon import _native
 from tigon.base import TensorType, TigonError, check
 from tigon.base.extents import value_of
 from tigon.base.frozen import Frozen
+from tigon.base.lazy import computed_once
 from tigon.context import Context
 from tigon.ir import Graph, Value, variable
 from tigon.ops.record import get
@@ -126,16 +127,12 @@ class TrainingGraph:
         first_weight = len(forward.outputs)
         first_state = len(inputs) + 1
         overwritten = [*weights, *range(first_state, first_state + len(state_inputs))]
-        lowered = self._lower(
-            Graph(
-                [*inputs, rates_value, *state_inputs],
-                [*forward.outputs, *new_weights, *new_states],
-            ),
-            [(first_weight + i, source) for i, source in enumerate(overwritten)],
+        graph = Graph(
+            [*inputs, rates_value, *state_inputs], [*forward.outputs, *new_weights, *new_states]
         )
-        return TrainingStep(self, lowered, first_weight, tuple(overwritten))
+        return TrainingStep(self, graph, first_weight, tuple(overwritten))
 
-    def _lower(self, graph: Graph, in_place: Sequence[tuple[int, int]] = ()) -> AnyLowered:
+    def lower(self, graph: Graph, in_place: Sequence[tuple[int, int]]) -> AnyLowered:
         lower = partial(lower_graph, disabled=self.disabled, in_place=in_place)
         if self.budget is None:
             return lower(graph)
@@ -163,8 +160,7 @@ class TrainingGraph:
                 inputs.append(variable("_scale", scale))
                 grads = [grad * _like(inputs[-1], grad) for grad in grads]
             outputs = [*self.forward.graph.outputs, *grads]
-            lowered = self._lower(Graph(inputs, outputs))
-            found = TrainingStep(self, lowered, len(outputs), (), False)
+            found = TrainingStep(self, Graph(inputs, outputs), len(outputs), (), False)
             self._steps[key] = found
         return found
 
@@ -175,13 +171,22 @@ def _like(number: Value, grad: Value) -> Value:
 
 
 class TrainingStep(Frozen, eq=False):
-    """A lowered graph of a step: forward, backward and updates."""
+    """The graph of a step: forward, backward and updates."""
 
     training: TrainingGraph
-    lowered: AnyLowered
+    graph: Graph
     kept: int
     overwritten: tuple[int, ...]
     commits: bool = True  # that states of the forward graph move
+
+    @property
+    def in_place(self) -> list[tuple[int, int]]:
+        """Outputs, and the inputs that they are written over."""
+        return [(self.kept + i, source) for i, source in enumerate(self.overwritten)]
+
+    @computed_once
+    def lowered(self) -> AnyLowered:
+        return self.training.lower(self.graph, self.in_place)
 
 
 def training_program(
@@ -207,8 +212,13 @@ def training_program(
             known[key] = TrainingGraph(cached, types, heads, weights, complete)
         return known[key]
 
+    def lowered(training: TrainingGraph) -> TrainingStep:
+        step = then(training)
+        step.lowered  # noqa: B018  # here, where extents may be left open, or not
+        return step
+
     # What fits into a budget depends on extents.
-    fit = shared.use(types, then, exact) if cached.budget is None else Fit(then(exact()))
+    fit = shared.use(types, lowered, exact) if cached.budget is None else Fit(lowered(exact()))
     step: TrainingStep = fit.result
     if step in known:
         return known[step]

@@ -40,6 +40,7 @@ from tigon.runtime import tracing
 from tigon.runtime.profiling import note_place
 from tigon.runtime.tracing import instead_of
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
+from tigon.sym.native import export_symbol
 from tigon.sym.partial import OpenShape, infer_open
 
 
@@ -455,6 +456,36 @@ class Symbol:
         """Write the graph to a file that `load` (and MXNet, if it holds MXNet operators) reads;
         `remove_amp_cast` (default True) as in `tojson`."""
         write_file(fname, self.tojson(remove_amp_cast).encode())
+
+    def export_native(
+        self,
+        path: AnyPath,
+        params: Mapping[str, Any],
+        shapes: Mapping[str, Sequence[int]],
+        *,
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
+        target: str | Sequence[str] = "native",
+        weights: str = "inside",
+        prefix: str | None = None,
+        system: str = "linux",
+    ) -> tuple[str, ...]:
+        """Write a shared library of this graph in prediction that needs nothing installed.
+
+        `params`: arrays that it holds, by name, as `mx.model.load_checkpoint` or `nd.load` give
+        them ("arg:" and "aux:" are left out). The other variables are its inputs, of these
+        `shapes`; of the dtype that they were declared with, else float32. For the rest see
+        `gluon.HybridBlock.export_native`.
+
+        >>> import tempfile
+        >>> from tigon import nd, sym
+        >>> y = sym.FullyConnected(sym.var("data"), sym.var("w"), no_bias=True, num_hidden=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = y.export_native(f"{folder}/y", {"w": nd.ones((2, 3))}, {"data": (8, 3)})
+        >>> [os.path.basename(file) for file in files]
+        ['y.so', 'y.h', 'y.hpp', 'y.md']
+        """
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        return export_symbol(self, path, params, shapes, {"extents": extents, **options})
 
     def debug_str(self) -> str:
         """The graph as readable text."""

@@ -12,6 +12,7 @@ from tigon.backends.interface import Launchable, Structure
 from tigon.backends.llvm.objects import Compiler, Job
 from tigon.backends.llvm.target import Target
 from tigon.backends.store import ObjectStore
+from tigon.base.extents import RuntimeExtents
 from tigon.base.lazy import computed_once
 from tigon.base.locks import lock_without_forks
 from tigon.base.tiles import Registers
@@ -19,7 +20,7 @@ from tigon.loop.fingerprint import declared_elsewhere, fingerprint
 from tigon.loop.grammar import AnyNest, Extern
 
 if TYPE_CHECKING:  # what generates code is imported where some is wanted
-    from tigon.backends.cpu.generator import Generator
+    from tigon.backends.cpu.generator import Formulas, Generator
     from tigon.backends.llvm.text import Function
 
 ROUTINE = "routine "
@@ -68,6 +69,11 @@ class CpuBackend:
                 self._prepared.clear()
             found = self._prepared[nest, extents] = self._generator.prepare(nest, bool(extents))
         return found
+
+    def formulas(self, nest: AnyNest, extents: RuntimeExtents, values: Sequence[int]) -> Formulas:
+        """A launch with formulas in run-time extents for numbers, as it is for these values of
+        them; to be asked within `extents.supposed(values)`."""
+        return self._generator.formulas(nest, extents, values)
 
     def compile(self, structures: Sequence[Structure]) -> list[int]:
         with self._lock:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import Any
 
 from tigon.backends.cpu.chunks import grain
 from tigon.backends.llvm.target import Target
 from tigon.base.dtypes import int64
+from tigon.base.extents import as_known
 from tigon.loop.combine import COMBINES
 from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
@@ -45,18 +47,19 @@ _DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
 
 
 def number(expr: Expr, axes: dict[str, int] | None = None) -> int:
-    """The value of a bound when every axis in it is 0 or what `axes` says.
+    """The value of a bound when every axis in it is 0 or what `axes` says; a formula, where it is
+    made of run-time extents that are not known.
 
     >>> from tigon.loop import build as L
     >>> number(L.minimum(L.add(L.axis("i"), 8), 5))
     5
     """
     if isinstance(expr, Const):
-        return int(expr.value)
+        return as_known(expr.value)
     values: dict[Expr, int] = {}
     for node in walk(expr):
         if isinstance(node, Const):
-            values[node] = int(node.value)
+            values[node] = as_known(node.value)
         elif isinstance(node, Axis):
             values[node] = (axes or {}).get(node.name, 0)
         elif isinstance(node, Apply):
@@ -88,6 +91,16 @@ def _number_of(function: str, given: list[int]) -> int:
 
 def extent(axis: LoopAxis) -> int:
     return max(0, number(axis.stop) - number(axis.start))
+
+
+def given_extent(axis: LoopAxis) -> Any:
+    """The same of an axis that begins at 0, to be written into a nest: as a formula, if it is one,
+    also where its extents are known."""
+    return (
+        axis.stop.value
+        if isinstance(axis.stop, Const) and number(axis.start) == 0
+        else extent(axis)
+    )
 
 
 class _Estimate:
@@ -196,10 +209,10 @@ class _Estimate:
 def lanes(nest: Nest, microseconds: float) -> int:
     """The most lanes that a nest of short vector loops should run at once; 0: any number. Only
     where it pays for another function."""
-    longest = _longest(nest.body)
-    if longest > 16 or microseconds < 20:
+    most = longest(nest.body)
+    if most > 16 or microseconds < 20:
         return 0
-    return 4 if longest <= 4 else 16
+    return 4 if most <= 4 else 16
 
 
 def single(nest: Nest, microseconds: float, target: Target) -> int:
@@ -245,14 +258,15 @@ def _last_positions(body: Sequence[Stmt]) -> Iterator[int]:
                     yield number(each.position, ends)
 
 
-def _longest(body: Sequence[Stmt]) -> int:
-    longest = 0
+def longest(body: Sequence[Stmt]) -> int:
+    """Of the vector loops."""
+    most = 0
     for stmt in body:
         if isinstance(stmt, (Loop, Reduce, Scan)):
             here = [extent(axis) for axis in stmt.axes if axis.vector]
-            inner = 0 if isinstance(stmt, Reduce) else _longest(stmt.body)
-            longest = max([longest, inner, *here])
-    return longest
+            inner = 0 if isinstance(stmt, Reduce) else longest(stmt.body)
+            most = max([most, inner, *here])
+    return most
 
 
 def streams(nest: Nest) -> bool:

@@ -3,21 +3,54 @@ programs imports nothing of this."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from math import prod
+from typing import Any
+
 from tigon.backends.cpu import cost, routines
 from tigon.backends.cpu.contraction import emit_contraction
 from tigon.backends.cpu.nest import NestPlan, emit_nest, scratch_bytes
 from tigon.backends.cpu.plain import as_nest, streams_operand
-from tigon.backends.cpu.plan import Plan, Tile, arrange, choose, contraction_shape
-from tigon.backends.cpu.strided import StridedPlan, emit_strided, find_strides, plan_strided
+from tigon.backends.cpu.plan import (
+    Plan,
+    Tile,
+    arrange,
+    blocks_that_hold,
+    choose,
+    contraction_shape,
+    count_points,
+)
+from tigon.backends.cpu.sliding import find_slide
+from tigon.backends.cpu.strided import (
+    StridedPlan,
+    cut_tiles,
+    emit_strided,
+    find_strides,
+    plan_strided,
+)
 from tigon.backends.interface import Launchable, Structure
 from tigon.backends.llvm.scalar import EMITTED
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function
 from tigon.base import InternalError
-from tigon.loop.abstract import abstract, open_numbers
+from tigon.base.extents import RuntimeExtents
+from tigon.base.frozen import Frozen, replace
+from tigon.loop.abstract import Number, abstract, numbers_of, open_numbers
 from tigon.loop.expand import expand as expand_functions
 from tigon.loop.grammar import AnyNest, Apply, Contraction, Expr, Extern, Nest, walk
 from tigon.loop.map import Mapper
+
+
+class Formulas(Frozen):
+    """A launch whose numbers may depend on run-time extents."""
+
+    structure: Structure
+    numbers: tuple[Number, ...]
+    points: Any
+    scratch_bytes: Any
+    grain: int
+    rounding: Hashable
+    """Launches of one nest for which this is equal round alike, whatever their sizes."""
 
 
 class Generator:
@@ -86,6 +119,54 @@ class Generator:
             microseconds,
             () if is_open else open_numbers(nest),
         )
+
+    def formulas(self, nest: AnyNest, extents: RuntimeExtents, values: Sequence[int]) -> Formulas:
+        """What `prepare` decides for these values of the extents, with formulas for numbers. To be
+        asked where the values are supposed: what it stands on becomes a condition."""
+        target = self._target
+        with extents.known(values):
+            launch = self.prepare(nest, True)
+        structure = launch.structure
+        variant = structure.variant
+        if isinstance(variant, NestPlan):
+            plain = as_nest(nest) if isinstance(nest, Contraction) else nest
+            assert isinstance(plain, Nest)
+            found, numbers = numbers_of(plain)
+            points = prod(cost.extent(axis) for axis in plain.space)
+            scratch = scratch_bytes(plain.buffers)
+            holds = found == structure.nest and (
+                not variant.single or cost.longest(plain.body) <= variant.single
+            )
+            holds = holds and (not variant.near or cost.near(plain))
+            rounding: Hashable = replace(variant, stream=False)
+        else:
+            assert isinstance(nest, Contraction)
+            if isinstance(variant, StridedPlan):
+                with extents.known(values):
+                    strided = find_strides(nest, target)
+                    assert strided is not None
+                    made = plan_strided(strided, target, variant.first_slot)
+                found, numbers = numbers_of(strided.nest)
+                cut, points, scratch = cut_tiles(strided, variant, made.lead, made.block, target)
+                rounding = "strided"
+            else:
+                assert isinstance(variant, Plan)
+                with extents.known(values):
+                    nest, slide = arrange(nest, target)
+                    tile = ((variant.rows, variant.vectors),)
+                    again, known, _ = choose(nest, slide, target, variant.first_slot, tile)
+                    assert again == variant
+                slide = None if slide is None else find_slide(nest)
+                block = known.row_block, known.column_block
+                blocks, scratch = blocks_that_hold(nest, slide, variant, block, target)
+                found, numbers = numbers_of(nest)
+                cut, points = [*vars(blocks).values()], count_points(nest, blocks)
+                rounding = "tiled"
+            numbers = (*numbers, *(("<q", number) for number in cut))
+            holds = found == structure.nest and as_nest(nest) is None
+        if not holds:
+            raise InternalError("cpu: a schedule does not hold for the sizes it was made for")
+        return Formulas(structure, numbers, points, scratch, launch.grain, rounding)
 
     def emit(self, structure: Structure, name: str) -> Function:
         """The function for a structure, as LLVM IR."""

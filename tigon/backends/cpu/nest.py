@@ -21,6 +21,7 @@ from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
+from tigon.base.extents import as_known
 from tigon.base.frozen import Frozen
 from tigon.loop import build as L
 from tigon.loop.combine import COMBINES
@@ -102,13 +103,13 @@ def place_scratch(emitter: Emitter, buffers: Sequence[Buffer], offset: Value | N
 
 
 def scratch_bytes(buffers: Sequence[Buffer]) -> int:
-    """What `place_scratch` hands out when the extents are numbers."""
+    """What `place_scratch` hands out when the extents are numbers, or formulas."""
     total = 0
     for buffer in buffers:
         if buffer.role == "scratch":
             if not isinstance(buffer.extent, Const):
                 raise InternalError(f"cpu: the extent of a scratch buffer is {buffer.extent!r}")
-            total += -(-int(buffer.extent.value) * buffer.dtype.itemsize // 64) * 64
+            total += -(-as_known(buffer.extent.value) * buffer.dtype.itemsize // 64) * 64
     return total
 
 

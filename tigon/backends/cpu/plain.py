@@ -118,11 +118,11 @@ def _vectors_of_line(nest: Contraction, line: LoopAxis) -> Nest:
     if below is None or cost.extent(below) < _LINES or _accumulates(nest):
         loop = Loop((_vector(line),), _terms(nest))
         return Nest(nest.buffers, tuple(others), (loop,))
-    block = LoopAxis(f"{below.name}.block", Const(-(-cost.extent(below) // _LINES)))
+    block = LoopAxis(f"{below.name}.block", Const(-(-cost.given_extent(below) // _LINES)))
     body: list[Stmt] = []
     for number in range(_LINES):
         step = L.add(L.mul(_axis(block), _LINES), number)
-        place: dict[Expr, Expr] = {_axis(below): L.minimum(step, cost.extent(below) - 1)}
+        place: dict[Expr, Expr] = {_axis(below): L.minimum(step, cost.given_extent(below) - 1)}
         body += _renamed(_terms(nest), f".line{number}", place)
     loop = Loop((_vector(line),), tuple(body))
     return Nest(nest.buffers, (*others[:-1], block), (loop,))
@@ -131,7 +131,7 @@ def _vectors_of_line(nest: Contraction, line: LoopAxis) -> Nest:
 def _terms(nest: Contraction) -> tuple[Stmt, ...]:
     """A short sum, term by term: no loop around two loads and a product."""
     terms = count(nest.inner)
-    if terms > _WRITTEN_OUT or not nest.dtype.is_float:
+    if terms > _WRITTEN_OUT or not nest.dtype.is_float or not _are_fixed(nest.inner):
         return (_sum(nest, nest.inner), *nest.body)
     body: list[Stmt] = []
     total: Expr = L.const(0.0, nest.dtype)
@@ -167,6 +167,11 @@ def _renamed(body: Sequence[Stmt], ending: str, place: Mapping[Expr, Expr]) -> l
     return made
 
 
+def _are_fixed(axes: Sequence[LoopAxis]) -> bool:
+    """Whether the extents are numbers of the program, which code may be made of."""
+    return all(isinstance(cost.given_extent(axis), int) for axis in axes)
+
+
 def _places(axes: Sequence[LoopAxis]) -> list[dict[Expr, Expr]]:
     names = [_axis(axis) for axis in axes]
     return [
@@ -180,7 +185,8 @@ def _vectors_of_batch(nest: Contraction) -> Nest:
     together: what is read for one is read for its neighbours, too."""
     last = nest.batch[-1]
     results = (*nest.rows, *nest.columns)
-    if 1 < count(results) <= _SUMS and count(nest.inner) >= _LONG and not _accumulates(nest):
+    few = 1 < count(results) <= _SUMS and _are_fixed(results)
+    if few and count(nest.inner) >= _LONG and not _accumulates(nest):
         vector = Loop((_vector(last),), _together(nest, nest.inner, _places(results)))
         return Nest(nest.buffers, nest.batch[:-1], (vector,))
     loop = Loop((_vector(last),), _terms(nest))
@@ -210,9 +216,9 @@ def _dots(nest: Contraction) -> Nest:
     # Neighbouring results share the loads of the smaller operand. The last point may compute its
     # last result more than once.
     last = outer[-1]
-    block = LoopAxis(f"{last.name}.block", Const(-(-cost.extent(last) // _TOGETHER)))
+    block = LoopAxis(f"{last.name}.block", Const(-(-cost.given_extent(last) // _TOGETHER)))
     steps = [L.add(L.mul(_axis(block), _TOGETHER), number) for number in range(_TOGETHER)]
-    places = [{_axis(last): L.minimum(step, cost.extent(last) - 1)} for step in steps]
+    places = [{_axis(last): L.minimum(step, cost.given_extent(last) - 1)} for step in steps]
     space = (*nest.batch, *outer[:-1], block, *inner)
     return Nest(nest.buffers, space, _together(nest, axes, places))
 
@@ -245,7 +251,7 @@ def _strips(nest: Contraction) -> Nest:
         return Nest(nest.buffers, (*nest.batch, *nest.rows), (_sum(nest, nest.inner), *nest.body))
     last = nest.columns[-1]
     strip = L.axis(f"{last.name}.strip")
-    blocks = LoopAxis(f"{last.name}.strip", Const(-(-cost.extent(last) // _STRIP)))
+    blocks = LoopAxis(f"{last.name}.strip", Const(-(-cost.given_extent(last) // _STRIP)))
     start = L.mul(strip, _STRIP)
     stop = L.minimum(L.add(start, _STRIP), last.stop)
     inner = Loop((LoopAxis(last.name, stop, start, True),), (_sum(nest, nest.inner), *nest.body))

@@ -11,6 +11,8 @@ from tigon.backends.cpu import cost
 from tigon.backends.cpu.chunks import grain
 from tigon.backends.cpu.sliding import Slide, find_slide
 from tigon.backends.llvm.target import Target
+from tigon.base.errors import InternalError
+from tigon.base.extents import as_known
 from tigon.base.frozen import Frozen, replace
 from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, Stmt, Store, walk
 from tigon.loop.simplify import affine, mentions
@@ -152,8 +154,7 @@ def choose(
     tile_rows, vectors = choose_tile(rows, columns, lanes, target, present, crossing)
     width = vectors * lanes
 
-    inner_blocks = max(1, ceil(inner / (INNER_BLOCK // step * step)))
-    inner_block = max(step, _up(ceil(inner / inner_blocks), step))
+    _, inner_block = _inner_blocks(inner, step)
     flops = 2.0 * count(nest.batch) * rows * columns * inner
     wanted: float = min(MOST_POINTS, _parts(flops))
     left_steps = _left_in_memory(nest, tile_rows, inner_block)
@@ -183,9 +184,51 @@ def choose(
         row_block, column_block = _cut_evenly(
             rows, columns, (tile_rows, vectors), lanes, wanted, costs
         )
-    row_blocks, column_blocks = ceil(rows / row_block), ceil(columns / column_block)
-
     depth = 144 if inner_block <= 128 else INNER_BLOCK + 16
+    indices = list(_indices(nest.body))
+    values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
+    plan = Plan(
+        tile_rows,
+        vectors,
+        depth,
+        left,
+        right,
+        _flat(indices, values, nest.rows),
+        _flat(indices, values, nest.columns),
+        first_slot,
+    )
+    steps = (left_steps, right_step)
+    return plan, *cut_blocks(nest, slide, plan, (row_block, column_block), steps, target)
+
+
+def _inner_blocks(inner: int, step: int) -> tuple[int, int]:
+    """How many blocks a sum has, and how long each is."""
+    blocks = max(1, -(-inner // (INNER_BLOCK // step * step)))
+    return blocks, max(step, _up(-(-inner // blocks), step))
+
+
+def cut_blocks(
+    nest: Contraction,
+    slide: Slide | None,
+    plan: Plan,
+    block: tuple[int, int],
+    steps: tuple[tuple[int, int] | None, int | None],
+    target: Target,
+) -> tuple[Blocks, int]:
+    """The numbers of a launch, and the bytes of scratch, for blocks of so many rows and columns.
+    Numbers of the nest may be formulas. `steps` of operands that are read where they lie."""
+    size = nest.dtype.itemsize
+    lanes = target.lanes(size)
+    rows, columns, inner = count(nest.rows), count(nest.columns), count(nest.inner)
+    step = 16
+    if slide is not None:
+        columns, step = slide.columns, slide.window
+    inner_blocks, inner_block = _inner_blocks(inner, step)
+    tile_rows, width = plan.rows, plan.vectors * lanes
+    left, right, depth = plan.left, plan.right, plan.depth
+    left_steps, right_step = steps
+    row_block, column_block = block
+    row_blocks, column_blocks = -(-rows // row_block), -(-columns // column_block)
     panel = (inner_block + 16) * width
     padded_rows, padded_columns = _up(row_block, tile_rows), _up(column_block, width)
     tile = tile_rows * width
@@ -205,18 +248,6 @@ def choose(
     table_at = rows_at + _up((row + 64) * size, 64)
     scratch = table_at if slide is None else table_at + _up(inner_block * 8, 64)
 
-    indices = list(_indices(nest.body))
-    values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
-    plan = Plan(
-        tile_rows,
-        vectors,
-        depth,
-        left,
-        right,
-        _flat(indices, values, nest.rows),
-        _flat(indices, values, nest.columns),
-        first_slot,
-    )
     blocks = Blocks(
         rows,
         columns,
@@ -239,7 +270,7 @@ def choose(
         planes,
         table_at,
     )
-    return plan, blocks, scratch
+    return blocks, scratch
 
 
 def _parts(flops: float) -> int:
@@ -253,13 +284,66 @@ def _parts(flops: float) -> int:
     return 1 << max(0, round(log2(max(1.0, flops / PART_FLOPS)) / 2))
 
 
+def blocks_that_hold(
+    nest: Contraction,
+    slide: Slide | None,
+    plan: Plan,
+    block: tuple[int, int],
+    target: Target,
+) -> tuple[Blocks, int]:
+    """The same with numbers that are formulas. What the plan stands on is asked again: where that
+    depends on extents it becomes a condition (`RuntimeExtents.supposed`)."""
+    lanes = target.lanes(nest.dtype.itemsize)
+    width = plan.vectors * lanes
+    slides = plan.right is not None and plan.right.along == "slide"
+    left_steps = right_step = None
+    holds = (slide is not None) == slides
+    if plan.left is None:
+        left_steps = _steps_in_memory(nest, nest.left, nest.rows, plan.rows)
+        holds = holds and left_steps is not None
+    else:
+        holds = holds and _still_packs(nest, nest.left, nest.rows, plan.left, lanes)
+    if plan.right is None:
+        found = _steps_in_memory(nest, nest.right, nest.columns, width)
+        holds = holds and found is not None and found[0] == 1
+        right_step = None if found is None else found[1]
+    elif not slides:
+        holds = holds and _still_packs(nest, nest.right, nest.columns, plan.right, lanes)
+    elif slide is not None and plan.right.whole:
+        holds = holds and slide.shortest >= lanes
+    indices = list(_indices(nest.body))
+    values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
+    holds = holds and plan.flat_rows == _flat(indices, values, nest.rows)
+    holds = holds and plan.flat_columns == _flat(indices, values, nest.columns)
+    if not holds:
+        raise InternalError("cpu: a plan does not hold for the sizes that it was made for")
+    return cut_blocks(nest, slide, plan, block, (left_steps, right_step), target)
+
+
+def _still_packs(
+    nest: Contraction, operand: Expr, outer: Sequence[LoopAxis], packing: Packing, lanes: int
+) -> bool:
+    indices = [node.index for node in walk(operand) if isinstance(node, Load)]
+    vector = nest.inner if packing.along == "inner" else outer
+    return (
+        (not packing.window or _is_window(indices, vector, lanes))
+        and packing.flat_outer == _flat(indices, [operand], outer)
+        and packing.flat_inner == _flat(indices, [operand], nest.inner)
+    )
+
+
+def count_points(nest: Contraction, blocks: Blocks) -> int:
+    """Of a launch."""
+    if blocks.rows == 0 or blocks.columns == 0:
+        return 0
+    return count(nest.batch) * blocks.row_blocks * blocks.column_blocks
+
+
 def contraction_shape(
     nest: Contraction, plan: Plan, blocks: Blocks, target: Target
 ) -> tuple[int, int, float]:
     """(points, grain, microseconds on one core)."""
-    points = count(nest.batch) * blocks.row_blocks * blocks.column_blocks
-    if blocks.rows == 0 or blocks.columns == 0:
-        points = 0
+    points = count_points(nest, blocks)
     lanes = target.lanes(nest.dtype.itemsize)
     tiles = ceil(min(blocks.rows, blocks.row_block) / plan.rows) * ceil(
         min(blocks.columns, blocks.column_block) / (plan.vectors * lanes)
@@ -440,7 +524,7 @@ def _steps_in_memory(
     if not all(_is_even([operand.index], axes) for axes in groups if axes):
         return None
     along, step = (step_along(operand.index, axes[-1]) if axes else 1 for axes in groups)
-    return None if along is None or step is None else (int(along), int(step))
+    return None if along is None or step is None else (as_known(along), as_known(step))
 
 
 _SETS_BYTES, _WAYS = 1 << 16, 8

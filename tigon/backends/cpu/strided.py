@@ -25,6 +25,7 @@ from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import compare, select
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, literal
+from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen, replace
 from tigon.base.tiles import RowTile, line_tile, row_tile
 from tigon.loop.grammar import Axis, Const, Contraction, Expr, Load, LoopAxis, Slot
@@ -231,52 +232,105 @@ class Schedule(Frozen):
     grain: int
     scratch_bytes: int
     cost_us: float
+    lead: int
+    block: tuple[int, int]
 
 
 def plan_strided(arranged: Arranged, target: Target, first_slot: int) -> Schedule:
     """How such a nest is cut into tiles, blocks and points, from its extents alone."""
-    nest, left, right = arranged.nest, arranged.left, arranged.right
+    nest = arranged.nest
     size = nest.dtype.itemsize
-    lanes = target.lanes(size)
     tile = _tile(arranged, target)[0]
-    rows, width = tile.rows, tile.vectors * lanes
-    line, panel = cost.extent(nest.rows[-1]), cost.extent(nest.columns[-1])
-    line_tiles, line_panels = ceil(line / rows), ceil(panel / width)
-    row_tiles = prod(cost.extent(axis) for axis in nest.rows[:-1]) * line_tiles
-    column_tiles = prod(cost.extent(axis) for axis in nest.columns[:-1]) * line_panels
-
+    rows, width = tile.rows, tile.vectors * target.lanes(size)
+    row_tiles, column_tiles = _tiles(nest, rows, width)
     whole, lead = _inner_block(nest)
     extents = [cost.extent(axis) for axis in nest.inner]
-    depth = prod(extents[len(extents) - whole :])
-    lead_extent = extents[len(extents) - whole - 1] if whole < len(extents) else 1
-    lead_blocks = ceil(lead_extent / lead)
-    inner_blocks = lead_blocks * prod(extents[: max(0, len(extents) - whole - 1)])
-
     batch = prod(cost.extent(axis) for axis in nest.batch)
+    inner_blocks = _count_inner_blocks(extents, whole, lead)
     macs = float(prod(extents)) * row_tiles * rows * column_tiles * width
     most = MOST_POINTS if inner_blocks == 1 else PARTIAL_BYTES // (rows * width * size)
     row_blocks, column_blocks = _share(
         row_tiles, column_tiles, batch, macs, prod(extents) * rows * width, inner_blocks, most
     )
-    row_block, column_block = ceil(row_tiles / row_blocks), ceil(column_tiles / column_blocks)
+    block = ceil(row_tiles / row_blocks), ceil(column_tiles / column_blocks)
+    plan = StridedPlan(
+        rows,
+        tile.vectors,
+        whole,
+        not _is_even(nest, arranged.left.inner, whole),
+        not _is_even(nest, arranged.right.inner, whole),
+        first_slot,
+    )
+    numbers, points, scratch = cut_tiles(arranged, plan, lead, block, target)
+    microseconds = batch * macs / target.lanes(size) / _MACS_PER_NS / 1000 + 0.2 * points
+    slots = struct.pack(f"<{len(numbers)}q", *numbers)
+    chunk = grain(points, microseconds)
+    return Schedule(plan, slots, points, chunk, scratch, microseconds, lead, block)
+
+
+def _tiles(nest: Contraction, rows: int, width: int) -> tuple[int, int]:
+    """Of rows and of columns, those beyond the end of a line included."""
+    row_tiles = -(-cost.extent(nest.rows[-1]) // rows)
+    column_tiles = -(-cost.extent(nest.columns[-1]) // width)
+    for axis in nest.rows[:-1]:
+        row_tiles *= cost.extent(axis)
+    for axis in nest.columns[:-1]:
+        column_tiles *= cost.extent(axis)
+    return row_tiles, column_tiles
+
+
+def _count_inner_blocks(extents: Sequence[int], whole: int, lead: int) -> int:
+    if whole == len(extents):
+        return 1
+    return -(-extents[-whole - 1] // lead) * prod(extents[: len(extents) - whole - 1])
+
+
+def cut_tiles(
+    arranged: Arranged, plan: StridedPlan, lead: int, block: tuple[int, int], target: Target
+) -> tuple[list[int], int, int]:
+    """The numbers of a launch after those of the nest, its points, and the bytes of scratch, for
+    blocks of so many tiles. Numbers of the nest may be formulas; what the plan stands on is asked
+    again, and becomes a condition where it depends on them (`RuntimeExtents.supposed`)."""
+    nest = arranged.nest
+    left = _strides(nest, nest.left, nest.rows)
+    right = _strides(nest, nest.right, nest.columns)
+    assert left is not None and right is not None
+    size = nest.dtype.itemsize
+    rows, width = plan.rows, plan.vectors * target.lanes(size)
+    line_tiles = -(-cost.extent(nest.rows[-1]) // rows)
+    line_panels = -(-cost.extent(nest.columns[-1]) // width)
+    row_tiles, column_tiles = _tiles(nest, rows, width)
+    extents = [cost.extent(axis) for axis in nest.inner]
+    depth = prod(extents[len(extents) - plan.whole :])
+    lead_extent = extents[-plan.whole - 1] if plan.whole < len(extents) else 1
+    holds = (
+        left == arranged.left
+        and right == arranged.right
+        and cost.extent(nest.rows[-1]) >= rows
+        and cost.extent(nest.columns[-1]) >= width
+        and plan.left_listed != _is_even(nest, left.inner, plan.whole)
+        and plan.right_listed != _is_even(nest, right.inner, plan.whole)
+    )
+    if not holds:
+        raise InternalError("cpu: a plan does not hold for the sizes that it was made for")
+    row_block, column_block = block
+    inner_blocks = _count_inner_blocks(extents, plan.whole, lead)
     tiles = row_block * column_block if inner_blocks > 1 else 1
     left_list = _up(tiles * rows * width * size + 64, 64)
     listed = depth * lead
-    left_listed = not _is_even(nest, left.inner, whole)
-    right_listed = not _is_even(nest, right.inner, whole)
-    right_list = left_list + (_up(listed * 8, 64) if left_listed else 0)
-    scratch = right_list + (_up(listed * 8, 64) if right_listed else 0)
+    right_list = left_list + (_up(listed * 8, 64) if plan.left_listed else 0)
+    scratch = right_list + (_up(listed * 8, 64) if plan.right_listed else 0)
     cut = Cut(
         row_tiles,
         column_tiles,
         row_block,
         column_block,
-        ceil(row_tiles / row_block),
-        ceil(column_tiles / column_block),
+        -(-row_tiles // row_block),
+        -(-column_tiles // column_block),
         line_tiles,
         line_panels,
         lead,
-        lead_blocks,
+        -(-lead_extent // lead),
         inner_blocks,
         depth,
         rows * width if inner_blocks > 1 else 0,
@@ -290,12 +344,8 @@ def plan_strided(arranged: Arranged, target: Target, first_slot: int) -> Schedul
     numbers = [*vars(cut).values()]
     for strides in (left, right):
         numbers += [*strides.batch, *strides.outer, *strides.inner]
-    plan = StridedPlan(rows, tile.vectors, whole, left_listed, right_listed, first_slot)
-    points = batch * cut.row_blocks * cut.column_blocks
-    microseconds = batch * macs / lanes / _MACS_PER_NS / 1000 + 0.2 * points
-    block = struct.pack(f"<{len(numbers)}q", *numbers)
-    chunk = grain(points, microseconds)
-    return Schedule(plan, block, points, chunk, scratch, microseconds)
+    points = prod(cost.extent(axis) for axis in nest.batch) * cut.row_blocks * cut.column_blocks
+    return numbers, points, scratch
 
 
 _MACS_PER_NS = 5.5  # of whole vectors, on one core

@@ -167,7 +167,7 @@ class Compiler:
         """Write functions, and the helpers they call that are not there yet; compile them, by
         portions that begin while the next ones are written; link them as one library."""
         begun = time.perf_counter()
-        portions = _Portions(self.tools, self.target, self.tools.threads() if len(jobs) > 1 else 1)
+        portions = _Portions(self.tools, self.target, self._threads(len(jobs)))
         names: dict[str, str] = {}  # by key
         needs: set[str] = set()
         for job in jobs:
@@ -187,6 +187,9 @@ class Compiler:
         self.compiled += len(names)
         self.seconds += time.perf_counter() - begun
         return {key: addresses[name] for key, name in names.items()}
+
+    def _threads(self, jobs: int) -> int:
+        return self.tools.threads() if jobs > 1 else 1
 
     def _keep(
         self, library: str, images: Sequence[bytes], needs: Sequence[str], names: Mapping[str, str]

@@ -25,7 +25,7 @@ from tigon.gluon.block.architecture import check_architecture, files_of, write_a
 from tigon.gluon.block.op_hooks import OpHook, OpHooks
 from tigon.gluon.block.scope import BlockScope, HookHandle
 from tigon.gluon.parameter import Parameter, ParameterDict
-from tigon.gluon.parameter.files import load_into, load_named
+from tigon.gluon.parameter.files import Names, load_into, load_named
 from tigon.runtime import profiling
 
 
@@ -343,13 +343,39 @@ class Block(NamesWrongTypes):
         filename: AnyPath,
         ctx: Any = None,
         allow_missing: bool = False,
-        ignore_extra: bool = False,
+        ignore_extra: bool | Callable[[str], Any] = False,
         cast_dtype: bool = False,
         dtype_source: str = "current",
+        names: Names | None = None,
     ) -> None:
-        """Read values that `save_parameters` or `export` wrote.
+        """Read values that `save_parameters` or `export` wrote, or a file of arrays by other names:
+        .params, or safetensors, such as PyTorch's networks are published in. A file that does not
+        fit changes nothing, and is told with what it lacks, has besides, or has of other shapes.
 
-        A file that does not fit changes nothing.
+        Parameters
+        ----------
+        filename : .params or .safetensors; what it holds tells
+        ctx : where the values go; None: where the parameters are, or the present context
+        allow_missing : whether parameters may keep their values
+        ignore_extra : whether the file may have more; or a function of a name in the file that says
+            whether that one is left out
+        cast_dtype : whether values are converted to the dtypes of the parameters
+        dtype_source : 'current', or 'saved': parameters take the dtypes of the file
+        names : what parameters are called in the file: a mapping from attribute paths
+            (`0.weight`), or a function of one. It tells a name; None where it is the same; or
+            (name, function), where the function makes of the file's array that of the parameter
+
+        >>> import tempfile
+        >>> from tigon import gluon
+        >>> net = gluon.nn.Dense(2, in_units=3)
+        >>> net.initialize()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = folder + "/x.safetensors"
+        ...     nd.save(path, {"fc.w": nd.ones((3, 2)), "fc.b": nd.zeros(2)})
+        ...     names = {"weight": ("fc.w", lambda array: array.T), "bias": "fc.b"}
+        ...     net.load_parameters(path, names=names)
+        >>> net.weight.data().shape
+        (2, 3)
         """
         loaded = load_named(filename, "load_parameters", "save_parameters")
         self.load_dict(
@@ -360,6 +386,7 @@ class Block(NamesWrongTypes):
             cast_dtype,
             dtype_source,
             source=os.fsdecode(filename),
+            names=names,
         )
 
     def load_dict(
@@ -367,16 +394,24 @@ class Block(NamesWrongTypes):
         arrays: Mapping[str, Any],
         ctx: Any = None,
         allow_missing: bool = False,
-        ignore_extra: bool = False,
+        ignore_extra: bool | Callable[[str], Any] = False,
         cast_dtype: bool = False,
         dtype_source: str = "current",
         source: str = "the dictionary",
+        names: Names | None = None,
     ) -> None:
-        """Take values by attribute path, or by full name where no name has a dot."""
+        """Take values by attribute path, or by full name where no name has a dot; or by `names`, as
+        `load_parameters` does."""
         check_contexts("load_parameters", ctx)
         self._label_parameters()
         arrays = plain_names(arrays, source)
         by_path = self._collect_params_with_prefix()
+        if names is not None:
+            load_into(
+                by_path, arrays, source, ctx, allow_missing, ignore_extra, cast_dtype,
+                dtype_source, names,
+            )  # fmt: skip
+            return
         by_name = dict(self.collect_params().items())
         use_names = not any("." in name for name in arrays) and any("." in p for p in by_path)
         params = by_name if use_names else by_path

@@ -4,9 +4,10 @@ from tigon.ops.nn.activation import activation, leaky_relu
 from tigon.ops.nn.batch_norm import batch_norm
 from tigon.ops.nn.batch_norm_variants import batch_norm_with_relu, sync_batch_norm
 from tigon.ops.nn.convolution import convolution, convolution_data, convolution_weight
-from tigon.ops.nn.ctc import ctc_loss
+from tigon.ops.nn.ctc import ctc_loss, warp_ctc
 from tigon.ops.nn.deconvolution import deconvolution
 from tigon.ops.nn.dropout import dropout
+from tigon.ops.nn.insanity import insanity
 from tigon.ops.nn.linear import fully_connected
 from tigon.ops.nn.loss import (
     linear_regression_output,
@@ -29,6 +30,7 @@ from tigon.ops.nn.softmax import (
     softmin,
 )
 from tigon.ops.nn.sparseness import identity_attach_kl_sparse_reg
+from tigon.ops.nn.summed_batch_norm import summed_batch_norm
 
 __all__ = [
     "activation",
@@ -43,6 +45,7 @@ __all__ = [
     "fully_connected",
     "group_norm",
     "identity_attach_kl_sparse_reg",
+    "insanity",
     "instance_norm",
     "layer_norm",
     "leaky_relu",
@@ -63,6 +66,8 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_output",
     "softmin",
+    "summed_batch_norm",
     "svm_output",
     "sync_batch_norm",
+    "warp_ctc",
 ]

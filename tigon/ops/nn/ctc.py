@@ -19,9 +19,9 @@ from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
 from tigon.base.notices import LABEL_CANNOT_FIT
 from tigon.ir.graph import Graph, Value, variable
-from tigon.ops.nn.softmax import log_softmax
+from tigon.ops.nn.softmax import log_softmax, softmax
 from tigon.ops.primitive.arithmetic import add, maximum, minimum, multiply, negative, subtract
-from tigon.ops.primitive.choose import cast, stop_gradient, where
+from tigon.ops.primitive.choose import cast, identity, stop_gradient, where
 from tigon.ops.primitive.compare import equal, greater, lesser, lesser_equal, not_equal
 from tigon.ops.primitive.control import _foreach
 from tigon.ops.primitive.create import _full, _iota
@@ -30,7 +30,8 @@ from tigon.ops.primitive.gather import _checked_index, _pick, _take_along, check
 from tigon.ops.primitive.notice import _told
 from tigon.ops.primitive.reduce import _reduce_min, _reduce_sum
 from tigon.ops.primitive.view import _broadcast, _reshape
-from tigon.ops.record import Work, composite
+from tigon.ops.record import Work, composite, same_type
+from tigon.ops.tensor.create import ones_like
 from tigon.ops.tensor.join import concat, stack
 from tigon.ops.tensor.slice import slice_axis
 
@@ -351,5 +352,111 @@ Examples
 array([0.67334], dtype=float32)
 >>> nd.CTCLoss(nd.log(chances), nd.array([[0, -1]]), blank_label="last").asnumpy().round(5)
 array([1.13943], dtype=float32)
+""",
+)
+
+
+# ------------------------------------------------------------------------------------ WarpCTC
+
+_beside_loss = composite(
+    "_beside_loss",
+    lambda data, loss: identity(data),
+    operands="data loss",
+    dtypes={"data": "f", "loss": "f"},
+    infer=lambda data, loss: same_type(data),
+    grad=lambda g, y, data, loss: (None, ones_like(loss)),
+    numpy=lambda data, loss: data.copy(),
+    is_loss=True,
+    check_gradient=False,
+    samples=[((2, 3), (2,), {})],
+    doc="""The first operand; backward starts with ones at the second, and ignores what comes in.
+
+Examples
+--------
+>>> nd._beside_loss(nd.array([0.5]), nd.array([3, 4])).asnumpy()
+array([0.5], dtype=float32)
+""",
+)
+
+
+class WarpCTCAttrs(Frozen, kw_only=True):
+    label_length: int
+    input_length: int
+
+
+def _infer_warp(attrs: WarpCTCAttrs, data: TensorType, label: TensorType) -> TensorType:
+    steps, length = attrs.input_length, attrs.label_length
+    for name, value in (("input_length", steps), ("label_length", length)):
+        check(value > 0, "WarpCTC", f"{name}: expected a number above 0; given {value}")
+    check(
+        data.ndim == 2 and data.shape[0] % steps == 0,
+        "WarpCTC",
+        f"data: expected shape ({steps} steps * batch, classes), time first; given {data.shape}",
+    )
+    batch = data.shape[0] // steps
+    check(
+        label.size == batch * length,
+        "WarpCTC",
+        f"label: expected {batch} rows of {length} labels, as ({batch * length},) or "
+        f"({batch}, {length}); given {label.shape}",
+    )
+    return same_type(data)
+
+
+def _warp_operands(attrs: WarpCTCAttrs, types: list[TensorType | None]) -> list[TensorType | None]:
+    data, label = types
+    if data is None or label is not None or data.ndim != 2 or attrs.input_length <= 0:
+        return types
+    return [data, TensorType((data.shape[0] // attrs.input_length * attrs.label_length,), float32)]
+
+
+def _decompose_warp(attrs: WarpCTCAttrs, data: Value, label: Value) -> Value:
+    steps, (rows, classes) = attrs.input_length, data.shape
+    batch = rows // steps
+    loss = ctc_loss(
+        _reshape(data, shape=(steps, batch, classes)),
+        _reshape(label, shape=(batch, attrs.label_length)),
+    )
+    return _beside_loss(softmax(data, axis=-1), loss)
+
+
+def _warp_oracle(data: np.ndarray, label: np.ndarray, **_: Any) -> np.ndarray:
+    powers = np.exp(data - data.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+warp_ctc = composite(
+    "WarpCTC",
+    _decompose_warp,
+    operands="data label",
+    attrs=WarpCTCAttrs,
+    dtypes={"data": "f"},
+    infer=_infer_warp,
+    infer_operands=_warp_operands,
+    numpy=_warp_oracle,
+    work=Work.PRODUCT,
+    is_loss=True,
+    check_gradient=False,
+    samples=[((8, 3), np.array([1, 2, 2, 0], np.float32), {"label_length": 2, "input_length": 4})],
+    doc="""Softmax whose backward pass is that of `CTCLoss`: what networks for MXNet's plugin of
+warp-ctc say.
+
+Parameters
+----------
+data : (steps * batch, classes), time first, before softmax; class 0 is the blank
+label : (batch * label_length,) or (batch, label_length): class numbers; a row ends before its
+    first 0
+label_length : how many labels a row has room for
+input_length : the number of steps
+
+Forward gives the probabilities, of data's shape; backward starts with the gradient of the sum of
+the losses, and ignores what comes in.
+
+Examples
+--------
+>>> chances = nd.log(nd.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]]))
+>>> nd.WarpCTC(chances, nd.array([1, 0]), label_length=2, input_length=2).asnumpy().round(5)
+array([[0.6, 0.3, 0.1],
+       [0.2, 0.5, 0.3]], dtype=float32)
 """,
 )

@@ -58,7 +58,7 @@ class PoolingAttrs(Frozen, kw_only=True):
 
 
 _TYPES = ("max", "avg", "sum", "lp")
-_CONVENTIONS = ("valid", "full", "same")
+_CONVENTIONS = ("valid", "full", "same", "clipped")
 
 
 def _is_last(attrs: PoolingAttrs, ndim: int) -> bool:
@@ -88,6 +88,16 @@ def _extents(attrs: PoolingAttrs, geometry: Windows, spatial: Shape) -> Shape:
     for size, k, s, p in zip(spatial, geometry.kernel, geometry.stride, geometry.pad, strict=True):
         if attrs.pooling_convention == "same":
             extents.append(-(-(size + 2 * p) // s))
+            continue
+        if attrs.pooling_convention == "clipped":
+            count = -(-(size + 2 * p - k) // s) + 1
+            check(
+                count >= 1 and p < k,
+                name,
+                f"a window spans {k} elements with step {s}, but the axis has {size} and padding "
+                f"{p} on either side; use a smaller kernel, and padding smaller than that",
+            )
+            extents.append(count - 1 if (count - 1) * s >= size + p else count)
             continue
         check(
             size + 2 * p >= k,
@@ -614,6 +624,7 @@ pooling = composite(
             (1, 2, 6, 5),
             {"kernel": (3, 3), "stride": (2, 3), "pool_type": "avg", "pooling_convention": "full"},
         ),
+        ((1, 2, 5), {"kernel": (2,), "stride": (2,), "pad": (1,), "pooling_convention": "clipped"}),
         ((1, 2, 5), {"kernel": (2,), "pool_type": "sum"}),
         ((1, 2, 5), {"kernel": (2,), "pool_type": "lp", "p_value": 2}),
         ((1, 2, 5), {"kernel": (3,), "pool_type": "lp", "p_value": 3}),
@@ -628,7 +639,8 @@ kernel : extents of the window; not needed with `global_pool`
 pool_type : 'max', 'avg', 'sum', or 'lp', the `p_value`-norm
 global_pool : one window over everything
 pooling_convention : how many windows there are: 'valid' those that fit, 'full' also a last one
-    that hangs over the edge, 'same' one per stride
+    that hangs over the edge, 'same' one per stride, 'clipped' those of 'full' that begin before the
+    padding behind the data ends (Caffe's rule, for kernels larger than the data, too)
 stride, pad : step between windows, elements around the data that no maximum and no sum sees
 count_include_pad : whether the average counts the padding (default True)
 layout : 'NCW', 'NCHW', 'NCDHW' (default) or 'NWC', 'NHWC', 'NDHWC'

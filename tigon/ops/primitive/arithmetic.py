@@ -389,6 +389,19 @@ ceil = elementwise(
     """,
 )
 
+round_even = elementwise(
+    "_round_even",
+    lower=_rounding(L.rint),
+    numpy=_whole(np.rint),
+    dtypes="fiu",
+    differentiable=False,
+    doc="""The nearest whole number; of two equally near ones the even one, as IEEE 754 rounds.
+
+    >>> nd._round_even(nd.array([-1.5, 1.5, 2.5])).asnumpy()
+    array([-2.,  2.,  2.], dtype=float32)
+    """,
+)
+
 trunc = elementwise(
     "trunc",
     lower=_rounding(L.trunc),

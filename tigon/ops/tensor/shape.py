@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
 from tigon.ops.primitive.choose import identity
+from tigon.ops.primitive.create import _full
+from tigon.ops.primitive.join import _join
 from tigon.ops.primitive.view import (
     ShapeAttrs,
     _broadcast,
@@ -349,9 +352,18 @@ broadcast_axis = composite(
     """,
 )
 
+
+def _numbers(*extents: int) -> Any:
+    """Extents as an int64 array; those that are known later are written when they are."""
+    if is_known(*extents):
+        return identity(constant(np.array(extents, np.int64)))
+    parts = [_full(shape=(1,), value=extent, dtype="int64") for extent in extents]
+    return parts[0] if len(parts) == 1 else _join(*parts, axis=0)
+
+
 shape_array = composite(
     "shape_array",
-    lambda data: identity(constant(np.array(data.shape, np.int64))),
+    lambda data: _numbers(*data.shape),
     differentiable=False,
     numpy=lambda x: np.array(x.shape, np.int64),
     samples=(((2, 3), {}), ((5,), {}), ((0, 2), {})),
@@ -364,7 +376,7 @@ shape_array = composite(
 
 size_array = composite(
     "size_array",
-    lambda data: identity(constant(np.array([data.type.size], np.int64))),
+    lambda data: _numbers(data.type.size),
     differentiable=False,
     numpy=lambda x: np.array([x.size], np.int64),
     samples=(((2, 3), {}), ((0, 2), {})),

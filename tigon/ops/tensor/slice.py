@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check
+from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import constant
 from tigon.ops.primitive.choose import cast
@@ -25,8 +26,27 @@ def slice_range(
     (4, -2, 3)
     """
     check(step != 0, where, "step is 0; use 1, or -1 to go backwards")
+    if not is_known(size):
+        return _open_range(size, begin, end, 1 if step is None else step)
     found = range(*builtins.slice(begin, end, step).indices(size))
     return (found.start if len(found) else 0), found.step, len(found)
+
+
+def _open_range(size: int, begin: int | None, end: int | None, step: int) -> tuple[int, int, int]:
+    """The same of an extent that is known later, which answers what is compared with it."""
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+
+    def place(given: int | None, default: int) -> int:
+        if given is None:
+            return default
+        counted = given + size if given < 0 else given
+        return low if counted < low else high if counted > high else counted
+
+    first, last = (low, high) if step > 0 else (high, low)
+    start, stop = place(begin, first), place(end, last)
+    span = stop - start if step > 0 else start - stop
+    extent = -(-span // builtins.abs(step)) if span > 0 else 0
+    return (start if extent else 0), step, extent
 
 
 class SliceAttrs(Frozen):

@@ -1,0 +1,57 @@
+"""Whatever is wrong in a file of Caffe, reading it raises a `TigonError` that says where, and takes
+no more memory than the file is worth."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tests.caffe.hostile import run
+from tests.readers.encode import content, varint
+from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.net import Assembly, State
+from tigon.readers.text import read_text
+from tigon.readers.wire import read_wire
+
+
+def test_damaged_files() -> None:
+    read, refused = run(2000, 17)
+    assert read > 200 and refused > 1000
+
+
+NET = SCHEMA["NetParameter"]
+
+
+def test_arrays_of_a_model_take_no_memory_of_their_own() -> None:
+    values = np.zeros(1 << 20, np.float32).tobytes()
+    model = content(100, content(1, b"big") + content(7, content(5, values)))
+    tracemalloc.start()
+    net = read_wire(model, NET, "model")
+    assert net.layer[0].blobs[0].numbers("data", "float32").size == 1 << 20
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_sizes_that_are_only_said_take_nothing() -> None:
+    """Extents of a blob, and of layers, are numbers until arrays are made."""
+    shape = content(7, content(1, varint(2**62) * 8))
+    model = content(100, content(1, b"big") + content(7, shape + content(5, bytes(8))))
+    blob = read_wire(model, NET, "model").layer[0].blobs[0]
+    from tigon.contrib.caffe.weights import array_of_blob
+
+    with pytest.raises(
+        mx.TigonError, match=r"^model: at byte \d+: layer\[0\].blobs\[0\].data: exp"
+    ):
+        array_of_blob(blob)
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 } } }
+    layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+            inner_product_param { num_output: 500000000 } }"""
+    tracemalloc.start()
+    Assembly(read_text(text, NET, "net"), State("test"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000

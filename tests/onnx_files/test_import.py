@@ -1,0 +1,311 @@
+"""Models in ONNX's format as symbols and blocks: names, parameters, open extents, training,
+files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import tigon as mx
+from tests.onnx_files.models import FLOAT, INT64, Builder, control, encoder, functions, network
+from tigon import autograd, gluon, nd
+from tigon.contrib.onnx import get_model_metadata, import_model, import_to_gluon
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_names_are_those_of_the_file() -> None:
+    symbol, arguments, states = import_model(network())
+    assert symbol.list_arguments() == ["x", "w", "b", "scale", "bias", "fc", "fb"]
+    assert symbol.list_auxiliary_states() == ["mean", "variance"]
+    assert symbol.list_outputs() == ["dense_output"]
+    assert list(arguments) == ["w", "b", "scale", "bias", "fc", "fb"]
+    assert {name: array.shape for name, array in states.items()} == {"mean": (4,), "variance": (4,)}
+    assert symbol.attr_dict()["x"]["__shape__"] == "(0, 3, 8, 8)"
+    assert get_model_metadata(network()) == {
+        "input_tensor_data": [("x", (0, 3, 8, 8))],
+        "output_tensor_data": [("y", ())],
+    }
+    arg_shapes, out_shapes, _ = symbol.infer_shape(x=(5, 3, 8, 8))
+    assert out_shapes == [(5, 5)] and arg_shapes[0] == (5, 3, 8, 8)
+
+
+def test_modules_take_what_is_read() -> None:
+    symbol, arguments, states = import_model(network())
+    module = mx.mod.Module(symbol, data_names=["x"], label_names=None)
+    module.bind(data_shapes=[("x", (2, 3, 8, 8))], for_training=False)
+    module.set_params(arguments, states)
+    batch = mx.io.DataBatch([nd.ones((2, 3, 8, 8))])
+    module.forward(batch, is_train=False)
+    net = import_to_gluon(network())
+    np.testing.assert_array_equal(
+        module.get_outputs()[0].asnumpy(), net(nd.ones((2, 3, 8, 8))).asnumpy()
+    )
+
+
+def test_what_is_read_trains() -> None:
+    net = import_to_gluon(network())
+    parameters = net.collect_params()
+    before = {name: parameters[name].data().asnumpy() for name in ("w", "mean", "scale")}
+    trainer = gluon.Trainer(parameters, "sgd", {"learning_rate": 0.5})
+    x = nd.array(np.random.default_rng(0).normal(size=(6, 3, 8, 8)))
+    label = nd.array([0, 1, 2, 3, 4, 0])
+    measure = gluon.loss.SoftmaxCrossEntropyLoss()
+    losses = []
+    for _ in range(8):
+        with autograd.record():
+            loss = measure(net(x), label).mean()
+        loss.backward()
+        trainer.step(1)
+        losses.append(float(loss.asscalar()))
+    assert losses[-1] < 0.8 * losses[0]
+    for name, array in before.items():
+        assert not np.array_equal(parameters[name].data().asnumpy(), array), name
+
+
+def test_whatever_is_no_weight_does_not_learn() -> None:
+    b = Builder()
+    b.input("x", ["n", 70])
+    table = numpy_helper.from_array(np.arange(70, dtype=np.float32))
+    b.node("Constant", [], "line", value=table)
+    b.node("Add", ["x", "line"], "a")
+    b.node("Mul", ["a", b.weight("w", 70)], "m")
+    b.node("Mul", ["m", b.number("two", 2, np.float32)], "y")
+    net = import_to_gluon(b.model("y"))
+    found = {name: own.grad_req for name, own in net.collect_params().items()}
+    assert found == {"line": "null", "w": "write"}
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (5, 7), (1, 1)])
+def test_open_batch_and_steps(shape: tuple[int, int]) -> None:
+    """One graph for all shapes gives what a graph for exactly these gives."""
+    ids = nd.array(np.arange(np.prod(shape)).reshape(shape) % 11, dtype="int64")
+    exact = import_to_gluon(encoder(), shapes={"ids": shape})
+    np.testing.assert_allclose(
+        import_to_gluon(encoder())(ids).asnumpy(), exact(ids).asnumpy(), atol=1e-6
+    )
+
+
+def test_inputs_that_decide_shapes_are_values() -> None:
+    b = Builder()
+    b.input("x", [2, 6])
+    b.input("shape", [2], INT64)
+    b.node("Reshape", ["x", "shape"], "y", name="cut")
+    with pytest.raises(mx.TigonError) as error:
+        import_model(b.model("y"))
+    assert str(error.value) == (
+        "ModelProto: node 0 'cut' (Reshape): input 1 'shape': decides shapes, so that it must be "
+        "known while the model is read; it depends on the input 'shape'; give values={'shape': "
+        "array}, or shapes where it depends on shapes alone"
+    )
+    symbol, _, _ = import_model(b.model("y"), values={"shape": [4, -1]})
+    assert symbol.list_arguments() == ["x"]
+    assert symbol.eval(x=nd.ones((2, 6)))[0].shape == (4, 3)
+
+
+def test_gradients_go_through_branches_and_loops() -> None:
+    net = import_to_gluon(control())
+    x = nd.array([0.3, 0.2, 0.1])
+    x.attach_grad()
+
+    def run(given: Any) -> Any:
+        last, sums = net(given)
+        return last.sum() + sums.sum()
+
+    with autograd.record():
+        run(x).backward()
+    step = 1e-3
+    for place in range(3):
+        away = np.eye(3, dtype=np.float32)[place] * step
+        slope = (run(x + nd.array(away)) - run(x - nd.array(away))).asscalar() / (2 * step)
+        assert abs(x.grad.asnumpy()[place] - slope) < 2e-2 * abs(slope)
+
+
+def test_functions_of_a_model() -> None:
+    symbol, _, _ = import_model(functions())
+    assert symbol.eval(x=nd.array([[4, -4]]))[0].asnumpy().tolist() == [[8, -2]]
+
+
+def test_narrow_numbers_are_held_in_bytes() -> None:
+    b = Builder()
+    b.input("x", [4])
+    packed = helper.make_tensor("zero", TensorProto.INT4, [], [-3])
+    model = b.model("y")
+    b.node("QuantizeLinear", ["x", b.number("s", 0.5, np.float32), "zero"], "q")
+    b.node("DequantizeLinear", ["q", "s", "zero"], "y")
+    model = b.model("y")
+    model.graph.initializer.append(packed)
+    symbol, _, _ = import_model(model)
+    assert symbol.eval(x=nd.array([-9, -2, 1, 9]))[0].asnumpy().tolist() == [-2.5, -2, 1, 5]
+
+
+def test_the_nets_that_onnx_brings() -> None:
+    """Whole architectures, whose weights their graphs compute."""
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    for name in ("inception_v2", "resnet50", "shufflenet", "squeezenet"):
+        path = folder / f"light_{name}.onnx"
+        symbol, arguments, states = import_model(path)
+        ((name, shape),) = get_model_metadata(path)["input_tensor_data"]
+        _, out_shapes, _ = symbol.infer_shape(**{name: shape})
+        result = onnx.TensorProto()
+        result.ParseFromString((folder / f"{path.stem}_output_0.pb").read_bytes())
+        assert out_shapes == [tuple(result.dims)]
+        assert set(symbol.list_inputs()) == {name, *arguments, *states}
+
+
+# ------------------------------------------------------------------------------------- files
+
+
+def external(folder: Path, location: str, **told: Any) -> Path:
+    """A model whose weight is in another file."""
+    b = Builder()
+    b.input("x", [2, 3])
+    b.node("Add", ["x", "w"], "y")
+    model = b.model("y")
+    weight = model.graph.initializer.add(name="w", data_type=FLOAT, dims=[2, 3])
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **told}.items():
+        weight.external_data.add(key=key, value=str(value))
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_weights_in_other_files(tmp_path: Path) -> None:
+    weights = np.arange(6, dtype=np.float32)
+    (tmp_path / "weights").write_bytes(b"headheadhead" + weights.tobytes() + b"rest")
+    path = external(tmp_path, "weights", offset=12, length=24)
+    _, arguments, _ = import_model(path)
+    assert arguments["w"].asnumpy().ravel().tolist() == weights.tolist()
+    with pytest.raises(mx.TigonError, match=r"its data are in 'weights'; give the model's path"):
+        import_model(onnx.load(path, load_external_data=False))
+
+
+@pytest.mark.parametrize(
+    ("location", "told", "message"),
+    [
+        ("../outside", {}, "expected data in a file within the model's folder; given location"),
+        ("/etc/hostname", {}, "expected data in a file within the model's folder; given location"),
+        ("link", {}, "expected data in a file within the model's folder; given location 'link'"),
+        ("", {}, "expected data in a file within the model's folder; given location ''"),
+        ("absent", {}, "expected its data in 'absent', which is not there"),
+        ("short", {}, "expected 24 bytes at 0 of 'short'; it has 3"),
+        ("short", {"offset": 9**30}, "offset: expected a number; given"),
+        ("short", {"length": 3}, "expected 24 bytes in 'short'; given 3"),
+    ],
+)
+def test_weights_stay_in_the_folder(
+    location: str, told: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "outside").write_bytes(bytes(24))
+    (folder / "link").symlink_to(tmp_path / "outside")
+    (folder / "short").write_bytes(b"abc")
+    path = external(folder, location, **told)
+    with pytest.raises(mx.TigonError, match=re.escape(message)) as error:
+        import_model(path)
+    assert str(error.value).startswith(f"{path}: initializer 'w': ")
+
+
+def one(op: str, *inputs: tuple[str, Any], opset: int = 21, **attributes: Any) -> Any:
+    b = Builder(opset)
+    for name, shape in inputs:
+        b.input(name, shape)
+    b.node(op, [name for name, _ in inputs], "y", name="n", **attributes)
+    return b.model("y")
+
+
+def without_opset() -> Any:
+    model = one("Relu", ("x", [2]))
+    model.opset_import[0].version = 99
+    return model
+
+
+MESSAGES = {
+    "an operator that is none": (
+        one("Nonsense", ("x", [2])),
+        "ModelProto: node 0 'n' (Nonsense): 'Nonsense' is no operator of opset 21 of domain '', "
+        "and no function of the model",
+    ),
+    "an operator that is not read": (
+        one("Unique", ("x", [2])),
+        "ModelProto: node 0 'n' (Unique): Unique: is not an operator that tigon reads",
+    ),
+    "an attribute that is none": (
+        one("Relu", ("x", [2]), slope=1.0),
+        "ModelProto: node 0 'n' (Relu): attribute 'slope': is not one of Relu; there are none",
+    ),
+    "an attribute of another type": (
+        one("Elu", ("x", [2]), alpha=1),
+        "ModelProto: node 0 'n' (Elu): attribute 'alpha': expected FLOAT; given type 2",
+    ),
+    "an attribute that is missing": (
+        one("Cast", ("x", [2])),
+        "ModelProto: node 0 'n' (Cast): attribute 'to': is missing",
+    ),
+    "too many inputs": (
+        one("Relu", ("x", [2]), ("z", [2])),
+        "ModelProto: node 0 'n' (Relu): inputs: expected 1 to 1 of them; given 2",
+    ),
+    "shapes that do not fit": (
+        one("MatMul", ("x", [2, 3]), ("z", [2, 3])),
+        "ModelProto: node 0 'n' (MatMul): matmul: inner sizes differ: (2, 3) @ (2, 3); transpose "
+        "one operand?",
+    ),
+    "an opset of the future": (
+        without_opset(),
+        "ModelProto: expected an operator set of 7 to 28 in opset_import; given 99; convert it "
+        "with onnx.version_converter",
+    ),
+    "an old meaning": (
+        one("Gemm", ("x", [2, 3]), ("z", [3, 2]), ("c", [2]), opset=6),
+        "ModelProto: node 0 'n' (Gemm): Gemm: opset 6 has another meaning than 7; convert it with "
+        "onnx.version_converter",
+    ),
+    "an open extent that decides": (
+        one("SpaceToDepth", ("x", [1, 1, "height", 4]), blocksize=2),
+        "ModelProto: node 0 'n' (SpaceToDepth): SpaceToDepth: n0 by 4 are no blocks of 2 by 2 (n0 "
+        "is 'height' in the file, which shapes={'input': (...)} can say)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MESSAGES)
+def test_whole_messages(what: str) -> None:
+    model, message = MESSAGES[what]
+    with pytest.raises(mx.TigonError) as error:
+        import_model(model)
+    assert str(error.value) == message
+
+
+def test_names_that_are_no_inputs() -> None:
+    with pytest.raises(mx.TigonError) as error:
+        import_model(network(), shapes={"data": (1, 3, 8, 8)})
+    assert str(error.value) == (
+        "ModelProto: shapes and values are of inputs; there is none named data; there are x"
+    )
+
+
+def test_without_the_package_the_error_says_what_to_install() -> None:
+    code = (
+        "import sys\nsys.modules['onnx'] = None\nimport tigon as mx\n"
+        "try:\n    mx.contrib.onnx.import_model('x.onnx')\n"
+        "except mx.TigonError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == (
+        "contrib.onnx: reading ONNX files needs the package onnx; pip install tigon[onnx]\n"
+    )

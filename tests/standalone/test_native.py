@@ -1,0 +1,136 @@
+"""Exported libraries compute what Python does, to the bit, for every size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tests.standalone.foreign import EXTENT, INPUT, LEVEL, OUTPUT, WEIGHT, Library
+from tigon import nd
+from tigon.gluon import nn, rnn
+
+
+class Case(NamedTuple):
+    make: Callable[[], Any]
+    shape: tuple[int, ...]  # of the rest of each input, after the batch
+    sizes: Sequence[int] = (1, 5, 16, 33)
+    likely: int = 16
+    dtype: str = "float32"
+
+
+def _lenet() -> Any:
+    net = nn.HybridSequential()
+    net.add(
+        nn.Conv2D(8, 5, activation="tanh"),
+        nn.MaxPool2D(2, 2),
+        nn.Conv2D(16, 5, activation="tanh"),
+        nn.MaxPool2D(2, 2),
+        nn.Flatten(),
+        nn.Dense(64, activation="tanh"),
+        nn.Dense(10),
+    )
+    return net
+
+
+def _mlp() -> Any:
+    net = nn.HybridSequential()
+    net.add(
+        nn.Dense(70, activation="relu"),
+        nn.LayerNorm(),
+        nn.BatchNorm(),
+        nn.Dense(33, activation="sigmoid"),
+        nn.Dense(3),
+        nn.HybridLambda(lambda F, x: F.softmax(x)),
+    )
+    return net
+
+
+class _Loops(nn.HybridBlock):
+    """A loop that is counted, one with a condition, and a branch."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        rows = F.transpose(x)
+        outs, last = F.contrib.foreach(
+            lambda row, state: (row * state + 1, F.tanh(row + state)), rows, F.sum(x, axis=1)
+        )
+        _, (grown, _) = F.contrib.while_loop(
+            lambda total, count: F.sum(total) * 0 + F.sum(count) < 3,
+            lambda total, count: (total, (total * 1.5 + last, count + 1)),
+            (F.zeros_like(last), F.zeros((1,))),
+            max_iterations=5,
+        )
+        chosen = F.contrib.cond(F.sum(x) > 0, lambda: grown * 2, lambda: grown - 7)
+        return F.transpose(outs), chosen
+
+
+class _Net(nn.HybridBlock):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return F.concat(F.L2Normalization(x), F.cumsum(x, axis=1), dim=1), F.argmax(x, axis=1)
+
+
+CASES = {
+    "convolutions": Case(_lenet, (1, 28, 28)),
+    "dense": Case(_mlp, (50,), (1, 2, 3, 4, 7, 8, 13, 32, 40), 32),
+    "loops and branches": Case(_Loops, (6,), (1, 4, 16)),
+    "several results": Case(_Net, (20,)),
+    "bfloat16": Case(lambda: nn.Dense(24), (40,), (1, 16), dtype="bfloat16"),
+    "float64": Case(lambda: nn.Dense(24, activation="softrelu"), (40,), dtype="float64"),
+    "depthwise": Case(lambda: nn.Conv2D(12, 3, groups=12, padding=1), (12, 9, 9)),
+    "a recurrent layer": Case(lambda: rnn.LSTM(9, layout="NTC"), (5, 7), (2, 16)),
+}
+
+
+def build(case: Case) -> tuple[Any, Any]:
+    mx.random.seed(3)
+    net = case.make()
+    net.initialize(mx.init.Xavier())
+    net.cast(case.dtype)
+    net.hybridize()
+    x = nd.random.uniform(-1, 1, shape=(case.likely, *case.shape)).astype(case.dtype)
+    net(x)
+    return net, x
+
+
+def flat(results: Any) -> list[Any]:
+    if not isinstance(results, (list, tuple)):
+        return [results]
+    return [each for one in results for each in flat(one)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_size_is_equal_to_the_bit(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    net, x = build(case)
+    net.export_native(tmp_path / "net", x)
+    # Python decides by the sizes that it saw: near ones are of one program.
+    net(nd.random.uniform(-1, 1, shape=(case.likely - 1, *case.shape)).astype(case.dtype))
+    instance = Library(tmp_path / "net.so").instance(largest=[max(case.sizes)])
+    for size in case.sizes:
+        given = nd.random.uniform(-1, 1, shape=(size, *case.shape)).astype(case.dtype)
+        wanted = [each.bits_to_numpy() for each in flat(net(given))]
+        found = instance(given.bits_to_numpy())
+        for one, other in zip(wanted, found, strict=True):
+            np.testing.assert_array_equal(_plain(one), other)
+    instance.close()
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Bits of bfloat16 as numbers."""
+    return array.view("uint16") if array.dtype.names else array
+
+
+def test_what_a_library_says_of_itself(tmp_path: Path) -> None:
+    net, x = build(CASES["dense"])
+    files = net.export_native(tmp_path / "net", x)
+    assert [Path(file).name for file in files] == ["net.so", "net.h", "net.hpp", "net.md"]
+    library = Library(tmp_path / "net.so")
+    assert library.describe(INPUT) == [("data", "float32", (-1, 50))]
+    assert library.describe(OUTPUT) == [("output", "float32", (-1, 3))]
+    assert [name for name, *_ in library.describe(EXTENT)] == ["batch"]
+    assert len(library.describe(WEIGHT)) == 12
+    assert len(library.describe(LEVEL)) == 1

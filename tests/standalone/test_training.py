@@ -1,0 +1,58 @@
+"""Exported steps of training go on as Python does, to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tigon as mx
+from tests.standalone.foreign import STATE, Library
+from tigon import gluon, nd
+from tigon.gluon import nn
+
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("sgd", {"learning_rate": 0.1}),
+    "momentum and a schedule": (
+        "sgd",
+        {
+            "momentum": 0.9,
+            "lr_scheduler": mx.lr_scheduler.FactorScheduler(2, 0.5, base_lr=0.2),
+        },
+    ),
+    "adam": ("adam", {"learning_rate": 0.01, "wd": 0.001}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_equal_to_the_bit(name: str, tmp_path: Path) -> None:
+    mx.random.seed(5)
+    net = nn.HybridSequential()
+    net.add(nn.Dense(16, activation="relu"), nn.BatchNorm(), nn.Dropout(0.3), nn.Dense(3))
+    net.initialize(mx.init.Xavier())
+    trainer = gluon.Trainer(net.collect_params(), *OPTIMIZERS[name])
+    step = gluon.TrainStep(net, gluon.loss.SoftmaxCrossEntropyLoss(), trainer)
+    label = nd.array(np.random.default_rng(0).integers(0, 3, (6, 8)))
+    data = nd.random.uniform(-1, 1, shape=(6, 8, 5))
+    step(data[0], label[0])
+    step.export_native(tmp_path / "step", data[0], label[0], updates=4)
+
+    library = Library(tmp_path / "step.so")
+    mx.random.seed(9)
+    instance = library.instance(seed=9)
+    for number in range(4):
+        wanted = step(data[number], label[number]).asnumpy()
+        (found,) = instance_run(instance, data[number], label[number])
+        np.testing.assert_array_equal(found, wanted)
+    states = {name: number for number, (name, *_) in enumerate(library.describe(STATE))}
+    params = net.collect_params()
+    for name, param in params.items():
+        np.testing.assert_array_equal(instance.state(states[name]), param.data().asnumpy())
+    assert instance.state(states["updates"]) == 4
+    instance.close()
+
+
+def instance_run(instance: Any, *arrays: Any) -> list[np.ndarray]:
+    return instance(*(array.asnumpy() for array in arrays))

@@ -1,0 +1,768 @@
+"""An ONNX graph, node by node, to values of ours.
+
+Variables have types while a graph is read: extents that a file leaves open are `RuntimeExtent`s, so
+that the rules of operators, and the numbers that ONNX computes of shapes, work on them. What comes
+out has no types, and serves every shape that fits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tigon import nd
+from tigon.base import TensorType, TigonError, as_dtype, check
+from tigon.base.dtypes import DType
+from tigon.base.extents import RuntimeExtent, RuntimeExtents, UnknownExtent, is_known
+from tigon.base.frozen import Frozen
+from tigon.contrib.onnx.operand import FOLDED, SMALL, Operand, plain
+from tigon.contrib.onnx.reading import (
+    EXACT,
+    Model,
+    array_of,
+    dense_array,
+    dtype_of,
+    narrow_limits,
+    normal_domain,
+    package,
+)
+from tigon.contrib.onnx.registry import TABLE, Row
+from tigon.ir.graph import CONSTANT, VARIABLE, Graph, Value, constant, topological_order, variable
+from tigon.sym import Symbol
+
+DEEPEST = 40
+"""Graphs within graphs and functions within functions."""
+
+EVALUATED = 1 << 24
+"""Elements of the largest array that is computed while a model is read."""
+
+UNROLLED = 1 << 17
+"""Nodes that functions and loops may come to, beside ten for each in the file."""
+
+_LIKELY = 64
+"""What an open extent is taken for where something must be assumed of it."""
+
+
+class NeedsValue(TigonError):
+    """An input decides a shape, so that its value must be given when the model is read."""
+
+    def __init__(self, message: str, inputs: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.inputs = inputs
+
+
+class Frame:
+    """The names that nodes see: of their own graph and of those around it; within a function only
+    of its own."""
+
+    def __init__(
+        self,
+        opsets: Mapping[str, int],
+        parent: Frame | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        depth: int = 0,
+    ) -> None:
+        self.names: dict[str, Operand] = {}
+        self.opsets = opsets
+        self.parent = parent
+        self.attributes = attributes
+        """Of the call of the function that is read; None outside of functions."""
+        self.depth = depth
+
+    def find(self, name: str) -> Operand | None:
+        frame: Frame | None = self
+        while frame is not None:
+            if name in frame.names:
+                return frame.names[name]
+            frame = frame.parent
+        return None
+
+    def within(self) -> Frame:
+        return Frame(self.opsets, self, self.attributes, self.depth + 1)
+
+
+class Parameter(Frozen, eq=False):
+    """An array that the graph reads as a variable."""
+
+    array: np.ndarray
+    dtype: DType
+    learns: bool
+
+
+class Call:
+    """A node while it is converted: its attributes, with defaults, and what it stands in."""
+
+    def __init__(
+        self, reader: Reader, frame: Frame, node: Any, since: int, attributes: dict[str, Any]
+    ) -> None:
+        self.reader = reader
+        self.frame = frame
+        self.node = node
+        self.since = since
+        """The opset that gave the operator the meaning it has here."""
+        self.attributes = attributes
+        self.operands: list[Operand | None] = []
+
+    def __getitem__(self, name: str) -> Any:
+        return self.attributes.get(name)
+
+    def __contains__(self, name: str) -> bool:
+        return self.attributes.get(name) is not None
+
+    @property
+    def op(self) -> str:
+        return str(self.node.op_type)
+
+    @property
+    def opset(self) -> int:
+        return self.frame.opsets.get(normal_domain(self.node.domain), 1)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that have names."""
+        wanted = [number for number, name in enumerate(self.node.output, 1) if name]
+        return max(wanted, default=1)
+
+    def wants(self, output: int) -> bool:
+        return output < len(self.node.output) and bool(self.node.output[output])
+
+    def known(self, position: int) -> np.ndarray | None:
+        """The array of an input, where it is there for nothing."""
+        operand = self.operands[position] if position < len(self.operands) else None
+        return None if operand is None else operand.known
+
+    def dtype(self, position: int) -> str:
+        operand = self.operands[position]
+        assert operand is not None
+        return str(operand.dtype.name)
+
+    def constant_of(self, position: int) -> np.ndarray:
+        """The array of an input; an error where it depends on an input of the model."""
+        operand = self.operands[position]
+        assert operand is not None
+        return self.reader.constant_of(operand, self.label_of(position))
+
+    def depends(self, position: int) -> bool:
+        """Whether an input depends on one of the model's."""
+        operand = self.operands[position]
+        assert operand is not None
+        return operand.known is None and bool(self.reader.inputs_behind(operand.value))
+
+    def label_of(self, position: int) -> str:
+        return f"input {position} '{self.node.input[position]}'"
+
+    def check(self, condition: object, message: str) -> None:
+        check(condition, self.op, message)
+
+
+class Reader:
+    """What is read of one model."""
+
+    def __init__(
+        self,
+        model: Model,
+        shapes: Mapping[str, Sequence[int | None]],
+        values: Mapping[str, Any],
+    ) -> None:
+        self.model = model
+        self.shapes = shapes
+        self.values = values
+        self.parameters: dict[str, Parameter] = {}
+        self.inputs: list[str] = []
+        self.onnx = package()
+        nodes = len(model.proto.graph.node)
+        self._left = UNROLLED + 10 * nodes
+        self._functions = {
+            (normal_domain(f.domain), f.name, f.overload): f for f in model.proto.functions
+        }
+        self._arrays: dict[str, Any] = {}
+        self._taken: set[str] = set()
+        self._open: dict[str, str] = {}
+        self.by_shape: list[Value] = []
+        """Values with open extents, for whoever needs an extent of them."""
+
+    # -- the whole
+
+    def read(self) -> list[Value]:
+        """The values of the outputs."""
+        graph = self.model.proto.graph
+        frame = Frame(self.model.opsets)
+        self._taken |= {each.name for each in graph.input}
+        self._read_initializers(graph, frame, learn=True)
+        self._read_inputs(graph, frame)
+        results = self.run(graph, frame)
+        pairs = zip(results, graph.output, strict=True)
+        return [self._output(operand, each.name) for operand, each in pairs]
+
+    def _output(self, operand: Operand, name: str) -> Value:
+        from tigon.contrib.onnx.build import op
+
+        value = operand.value
+        if value.node.op is VARIABLE or value.node.op is CONSTANT:
+            value = op.identity(value)
+        if not value.node.name:
+            self.name(value, name)
+        return value
+
+    def _read_inputs(self, graph: Any, frame: Frame) -> None:
+        unknown = set(self.shapes) | set(self.values)
+        unknown -= {each.name for each in graph.input}
+        check(
+            not unknown,
+            self.model.source,
+            f"shapes and values are of inputs; there is none named {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(each.name for each in graph.input)}",
+        )
+        declared = {each.name: self._declared(each) for each in graph.input}
+        open_ = {
+            extent: None
+            for _, shape in declared.values()
+            for extent in shape or ()
+            if isinstance(extent, str)
+        }
+        extents = RuntimeExtents([_LIKELY] * len(open_))
+        numbers = dict(zip(open_, extents.unknown, strict=True))
+        self._open = {str(extent): name for name, extent in numbers.items()}
+        for name, (dtype, shape) in declared.items():
+            if name in self.values:
+                frame.names[name] = self._given(name, dtype, shape)
+            elif name in frame.names:  # of old files: an initializer is a default
+                continue
+            else:
+                where = f"{self.model.source}: input '{name}'"
+                check(
+                    shape is not None,
+                    where,
+                    "its shape is not in the file; give shapes={'" + name + "': (...)}",
+                )
+                assert shape is not None
+                typed = TensorType(tuple(numbers.get(each, each) for each in shape), dtype)
+                shown = tuple(0 if isinstance(each, str) else each for each in shape)
+                hints = {"__shape__": str(shown), "__dtype__": str(dtype.code)}
+                value = variable(name, typed, hints)
+                self.inputs.append(name)
+                self.note(value)
+                frame.names[name] = Operand.of(value)
+
+    def _declared(self, given: Any) -> tuple[DType, tuple[Any, ...] | None]:
+        """The dtype and the shape of an input; extents that are open are texts."""
+        where = f"{self.model.source}: input '{given.name}'"
+        kind = given.type.WhichOneof("value")
+        check(
+            kind == "tensor_type",
+            where,
+            f"expected a tensor; given {kind or 'no type'}; sequences, optional values and maps "
+            "have no place in a graph of arrays",
+        )
+        tensor = given.type.tensor_type
+        dtype = dtype_of(tensor.elem_type, where)
+        own = self.shapes.get(given.name)
+        if not tensor.HasField("shape") and own is None:
+            return dtype, None
+        found: list[Any] = []
+        for axis, dim in enumerate(tensor.shape.dim):
+            fixed = dim.WhichOneof("value") == "dim_value"
+            check(not fixed or dim.dim_value >= 0, where, f"extent {axis} is {dim.dim_value}")
+            found.append(dim.dim_value if fixed else dim.dim_param or f"{given.name}.{axis}")
+        if own is not None:
+            check(
+                not tensor.HasField("shape") or len(own) == len(found),
+                where,
+                f"expected a shape of {len(found)} extents; given shapes={tuple(own)}",
+            )
+            found = [f"{given.name}.{a}" if n is None else int(n) for a, n in enumerate(own)]
+        return dtype, tuple(found)
+
+    def _given(self, name: str, dtype: DType, shape: tuple[Any, ...] | None) -> Operand:
+        array = np.asarray(self.values[name], dtype.numpy)
+        fits = shape is None or (
+            len(shape) == array.ndim
+            and all(isinstance(n, str) or n == m for n, m in zip(shape, array.shape, strict=True))
+        )
+        check(
+            fits,
+            f"{self.model.source}: input '{name}'",
+            f"expected a value of shape {shape}; given one of {array.shape}",
+        )
+        return self.array(name, array, dtype, learns=False)
+
+    def _read_initializers(self, graph: Any, frame: Frame, learn: bool = False) -> None:
+        for tensor in graph.initializer:
+            where = f"{self.model.source}: initializer '{tensor.name}'"
+            array = array_of(tensor, self.model, where)
+            dtype = dtype_of(tensor.data_type, where)
+            learns = learn and dtype.is_float
+            operand = self.array(tensor.name, array, dtype, learns, always=learn)
+            operand.narrow = self._narrow(tensor.data_type)
+            frame.names[tensor.name] = operand
+        for sparse in graph.sparse_initializer:
+            name = sparse.values.name
+            where = f"{self.model.source}: sparse initializer '{name}'"
+            array = dense_array(sparse, self.model, where)
+            dtype = dtype_of(sparse.values.data_type, where)
+            frame.names[name] = self.array(name, array, dtype, learn and dtype.is_float)
+
+    @staticmethod
+    def _narrow(code: int) -> int:
+        return code if narrow_limits(code) else 0
+
+    # -- arrays that are there
+
+    def array(
+        self, name: str, array: np.ndarray, dtype: DType, learns: bool, always: bool = False
+    ) -> Operand:
+        """An array that is known: written into the graph where it is small, unless it is one of
+        those that are `always` weights if they are of floats and no single numbers."""
+
+        def make() -> Value:
+            weight = always and dtype.is_float and array.ndim > 0
+            if array.size <= SMALL and not weight:
+                return constant(array, dtype.name)
+            own = self.free_name(name)
+            self.parameters[own] = Parameter(array, dtype, learns)
+            hints = {"__shape__": str(array.shape), "__dtype__": str(dtype.code)}
+            return variable(own, TensorType(array.shape, dtype), hints)
+
+        return Operand(TensorType(array.shape, dtype), None, array, make)
+
+    def constant_of(self, operand: Operand, label: str) -> np.ndarray:
+        """The array of what depends on no input of the model."""
+        if operand.known is not None:
+            return operand.known
+        behind = self.inputs_behind(operand.value)
+        if behind:
+            named = ", ".join(f"'{name}'" for name in behind)
+            given = ", ".join(f"'{name}': array" for name in behind)
+            raise NeedsValue(
+                f"{label}: decides shapes, so that it must be known while the model is read; it "
+                f"depends on the input {named}; give values={{{given}}}, or shapes where it "
+                "depends on shapes alone",
+                behind,
+            )
+        return self._evaluated(operand.value, label)
+
+    def inputs_behind(self, value: Value) -> tuple[str, ...]:
+        order = topological_order([value])
+        return tuple(
+            node.name for node in order if node.op is VARIABLE and node.name not in self.parameters
+        )
+
+    def _evaluated(self, value: Value, label: str) -> np.ndarray:
+        order = topological_order([value])
+        for node in order:
+            for each in node.outputs:
+                check(
+                    is_known(*each.shape) and each.type.size <= EVALUATED,
+                    label,
+                    f"{node.label} of {each.type} is too large to compute while the model is read",
+                )
+        names = [node.name for node in order if node.op is VARIABLE]
+        for name in names:
+            if name not in self._arrays:
+                own = self.parameters[name]
+                self._arrays[name] = nd.array(own.array, dtype=own.dtype.name)
+        (result,) = Symbol((value,)).eval(**{name: self._arrays[name] for name in names})
+        return np.asarray(result.asnumpy()).reshape(value.shape)
+
+    # -- names
+
+    def free_name(self, name: str) -> str:
+        own, number = name or "value", 0
+        while own in self._taken:
+            number += 1
+            own = f"{name}_{number}"
+        self._taken.add(own)
+        return own
+
+    def name(self, value: Value, name: str) -> None:
+        """What a user calls it."""
+        value.node.name = self.free_name(name)
+
+    def note(self, value: Value) -> None:
+        if any(isinstance(each, RuntimeExtent) for each in value.shape):
+            self.by_shape.append(value)
+
+    # -- graphs
+
+    def run(self, graph: Any, frame: Frame) -> list[Operand]:
+        """The outputs of a graph whose inputs and initializers have their names."""
+        for number, node in enumerate(graph.node):
+            self._convert(node, number, frame)
+        found = []
+        for each in graph.output:
+            operand = frame.find(each.name)
+            check(
+                operand is not None,
+                f"{self.model.source}: output '{each.name}'",
+                "no node, input or initializer has this name",
+            )
+            assert operand is not None
+            found.append(operand)
+        return found
+
+    def run_within(
+        self, call: Call, graph: Any, operands: Sequence[Operand], given: int | None = None
+    ) -> list[Operand]:
+        """A graph among attributes, on operands for its inputs."""
+        frame = call.frame.within()
+        check(frame.depth < DEEPEST, call.op, f"graphs are nested more than {DEEPEST} times")
+        call.check(
+            len(graph.input) == len(operands),
+            f"expected a graph of {len(operands)} inputs; given one of {len(graph.input)}",
+        )
+        self._read_initializers(graph, frame)
+        for each, operand in zip(graph.input, operands, strict=True):
+            frame.names[each.name] = operand
+        return self.run(graph, frame)
+
+    def _convert(self, node: Any, number: int, frame: Frame) -> None:
+        with self._placed(node, number):
+            self._left -= 1
+            check(
+                self._left > 0,
+                "functions and loops",
+                f"come to more than {UNROLLED} nodes; is one of them called without end?",
+            )
+            results = self._results(node, frame)
+            for name, operand in zip(node.output, results, strict=False):
+                if not name:
+                    continue
+                frame.names[name] = operand
+                if operand._value is not None:
+                    self._note_output(operand._value, node, name)
+
+    def _note_output(self, value: Value, node: Any, name: str) -> None:
+        if not value.node.name and value.node.op is not CONSTANT:
+            self.name(value, (node.name if len(node.output) == 1 else "") or name)
+        self.note(value)
+
+    @contextmanager
+    def _placed(self, node: Any, number: int) -> Iterator[None]:
+        """Errors within say where in the file they are."""
+        place = f"{self.model.source}: node {number} '{node.name}' ({node.op_type})"
+        try:
+            yield
+        except TigonError as error:
+            if not str(error).startswith(f"{self.model.source}: "):
+                error.args = (f"{place}: {error}{self._told(str(error))}", *error.args[1:])
+            raise
+        except UnknownExtent as error:
+            raise TigonError(
+                f"{place}: what it does depends on an extent that the file leaves open: {error}"
+                f"{self._told(str(error))}"
+            ) from error
+        except RecursionError:
+            raise TigonError(f"{place}: it is nested too deep") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
+            raise TigonError(
+                f"{place}: its inputs and attributes do not fit each other: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def _told(self, message: str) -> str:
+        """What open extents in a message are in the file, and how to say them."""
+        named = sorted({each for each in re.findall(r"\bn\d+\b", message) if each in self._open})
+        if not named:
+            return ""
+        known = ", ".join(f"{each} is '{self._open[each]}'" for each in named)
+        return f" ({known} in the file, which shapes={{'input': (...)}} can say)"
+
+    def _results(self, node: Any, frame: Frame) -> Sequence[Operand]:
+        operands = []
+        for position, name in enumerate(node.input):
+            operand = frame.find(name) if name else None
+            check(
+                operand is not None or not name,
+                f"input {position}",
+                f"'{name}' is not known here; a node comes after those that it reads",
+            )
+            operands.append(operand)
+        domain = normal_domain(node.domain)
+        own = self._functions.get((domain, node.op_type, node.overload))
+        if own is not None:
+            return self._called(own, node, operands, frame)
+        return self._of_operator(node, domain, operands, frame)
+
+    # -- operators
+
+    def _of_operator(
+        self, node: Any, domain: str, operands: list[Operand | None], frame: Frame
+    ) -> Sequence[Operand]:
+        check(
+            domain in frame.opsets,
+            "opset_import",
+            f"expected the version of domain '{domain}'; given {dict(frame.opsets)}",
+        )
+        opset = frame.opsets[domain]
+        row = TABLE.get((domain, node.op_type))
+        try:
+            schema = self.onnx.defs.get_schema(node.op_type, opset, domain)
+        except Exception:  # SchemaError, whose place in the package moves
+            known = "this operator" if row else f"'{node.op_type}'"
+            raise TigonError(
+                f"{known} is no operator of opset {opset} of domain '{domain}', and no function "
+                "of the model"
+            ) from None
+        check(
+            domain or opset >= EXACT or self._is_old(node.op_type, schema),
+            node.op_type,
+            f"opset {opset} has another meaning than {EXACT}; convert it with "
+            "onnx.version_converter",
+        )
+        self._check_counts(schema, node)
+        attributes = self._attributes(schema, node, frame)
+        if row is None or not row.since <= opset <= (row.until or opset):
+            function = self._function_of(schema, node, operands, opset, frame)
+            check(function is not None, node.op_type, "is not an operator that tigon reads")
+            return self._called(function, node, operands, frame, schema)
+        call = Call(self, frame, node, schema.since_version, attributes)
+        call.operands = operands
+        folded = _folded(row, call)
+        return folded if folded is not None else self._built(row, call)
+
+    def _is_old(self, name: str, schema: Any) -> bool:
+        """Whether what is there before opset 7 is what is read."""
+        own = self.onnx.defs.get_schema(name, EXACT, "")
+        return bool(own.since_version == schema.since_version)
+
+    @staticmethod
+    def _check_counts(schema: Any, node: Any) -> None:
+        for what, given, least, most in (
+            ("inputs", len(node.input), schema.min_input, schema.max_input),
+            ("outputs", len(node.output), schema.min_output, schema.max_output),
+        ):
+            check(
+                least <= given <= most,
+                what,
+                f"expected {least} to {most} of them; given {given}",
+            )
+        declared = list(schema.inputs)
+        for position, name in enumerate(node.input):
+            if not name and position < len(declared):
+                option = declared[position].option.name
+                check(option != "Single", f"input {position}", "must not be left out")
+
+    def _attributes(self, schema: Any, node: Any, frame: Frame) -> dict[str, Any]:
+        """By name, those that have a default included."""
+        declared = schema.attributes
+        found = {}
+        for name, attribute in self._bound(None, node, frame).items():
+            known = declared.get(name)
+            check(
+                known is not None,
+                f"attribute '{name}'",
+                f"is not one of {node.op_type}; there are {', '.join(sorted(declared)) or 'none'}",
+            )
+            check(
+                int(attribute.type) == int(known.type),
+                f"attribute '{name}'",
+                f"expected {known.type.name}; given type {attribute.type}",
+            )
+            found[name] = self._plain(attribute, name)
+        for name, known in declared.items():
+            if name in found:
+                continue
+            check(not known.required, f"attribute '{name}'", "is missing")
+            if known.default_value is not None and known.default_value.type:
+                found[name] = self._plain(known.default_value, name)
+        return found
+
+    def _bound(self, schema: Any | None, node: Any, frame: Frame) -> dict[str, Any]:
+        """The attributes of a node by name, those of a function's call in place of references to
+        them; with the schema's defaults, if that is given."""
+        found = {}
+        for name, declared in schema.attributes.items() if schema is not None else ():
+            if declared.default_value is not None and declared.default_value.type:
+                found[name] = declared.default_value
+        for attribute in node.attribute:
+            given = attribute
+            if attribute.ref_attr_name:
+                given = (frame.attributes or {}).get(attribute.ref_attr_name)
+                if given is None:
+                    continue
+            if given.name != attribute.name:
+                own = self.onnx.AttributeProto()
+                own.CopyFrom(given)
+                own.name = attribute.name
+                given = own
+            found[attribute.name] = given
+        return found
+
+    def _plain(self, attribute: Any, name: str) -> Any:
+        kinds = self.onnx.AttributeProto
+        kind = attribute.type
+        if kind == kinds.FLOAT:
+            return float(attribute.f)
+        if kind == kinds.INT:
+            return int(attribute.i)
+        if kind == kinds.STRING:
+            return _text(attribute.s)
+        if kind == kinds.FLOATS:
+            return tuple(map(float, attribute.floats))
+        if kind == kinds.INTS:
+            return tuple(map(int, attribute.ints))
+        if kind == kinds.STRINGS:
+            return tuple(map(_text, attribute.strings))
+        if kind == kinds.TENSOR:
+            return attribute.t
+        if kind == kinds.SPARSE_TENSOR:
+            return attribute.sparse_tensor
+        check(kind == kinds.GRAPH, f"attribute '{name}'", f"is of type {kind}, which nothing reads")
+        return attribute.g
+
+    def _built(self, row: Row, call: Call) -> list[Operand]:
+        given: list[Any] = []
+        for position, operand in enumerate(call.operands):
+            if operand is None:
+                given.append(None)
+            elif position in row.known:
+                given.append(plain(self.constant_of(operand, call.label_of(position))))
+            else:
+                given.append(operand if position in row.shapes else operand.value)
+        made = row.convert(call, *given)
+        made = made if isinstance(made, (tuple, list)) else (made,)
+        found = [each if isinstance(each, Operand) else Operand.of(each) for each in made]
+        call.check(
+            len(found) >= call.outputs,
+            f"output {len(found)} is not one that tigon computes; leave it out",
+        )
+        return found
+
+    # -- functions
+
+    def _function_of(
+        self,
+        schema: Any,
+        node: Any,
+        operands: Sequence[Operand | None],
+        opset: int,
+        frame: Frame,
+    ) -> Any | None:
+        """What the operator is made of, as the `onnx` package says."""
+        if schema.has_function:
+            versions = [v for v in schema.function_opset_versions if v <= opset]
+            text = schema.get_function_with_opset_version(max(versions)) if versions else b""
+        elif schema.has_context_dependent_function:
+            versions = [v for v in schema.context_dependent_function_opset_versions if v <= opset]
+            own = self.onnx.NodeProto()
+            own.CopyFrom(node)
+            del own.attribute[:]
+            own.attribute.extend(self._bound(schema, node, frame).values())
+            types = [self._type_proto(operand).SerializeToString() for operand in operands]
+            text = (
+                schema.get_context_dependent_function_with_opset_version(
+                    max(versions), own.SerializeToString(), types
+                )
+                if versions
+                else b""
+            )
+        else:
+            return None
+        if not text:
+            return None
+        function = self.onnx.FunctionProto()
+        function.ParseFromString(text)
+        return function
+
+    def _type_proto(self, operand: Operand | None) -> Any:
+        onnx = self.onnx
+        if operand is None:
+            return onnx.TypeProto()
+        code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(operand.dtype.numpy))
+        if operand.dtype.name == "bfloat16":
+            code = onnx.TensorProto.BFLOAT16
+        shape = [n if isinstance(n, int) else None for n in operand.shape]
+        return onnx.helper.make_tensor_type_proto(code, shape)
+
+    def _called(
+        self,
+        function: Any,
+        node: Any,
+        operands: Sequence[Operand | None],
+        frame: Frame,
+        schema: Any | None = None,
+    ) -> list[Operand]:
+        """A function's nodes, in a frame of their own."""
+        opsets = {normal_domain(each.domain): each.version for each in function.opset_import}
+        given = {each.name: each for each in function.attribute_proto}
+        given.update(self._bound(schema, node, frame))
+        own = Frame(opsets or frame.opsets, None, given, frame.depth + 1)
+        check(own.depth < DEEPEST, node.op_type, f"functions are nested more than {DEEPEST} times")
+        check(
+            len(operands) <= len(function.input),
+            node.op_type,
+            f"expected at most {len(function.input)} inputs; given {len(operands)}",
+        )
+        for name, operand in zip(function.input, operands, strict=False):
+            if operand is not None:
+                own.names[name] = operand
+        absent = set(function.input) - set(own.names)
+        for number, each in enumerate(function.node):
+            if absent and not absent.isdisjoint(each.input):
+                kept = self.onnx.NodeProto()
+                kept.CopyFrom(each)
+                del kept.input[:]
+                kept.input.extend("" if name in absent else name for name in each.input)
+                each = kept
+            self._convert(each, number, own)
+        results = []
+        for name in function.output[: len(node.output)]:
+            operand = own.find(name)
+            if operand is None:
+                check(
+                    len(results) >= len(node.output) or not node.output[len(results)],
+                    node.op_type,
+                    f"no node of the function gives its output '{name}'",
+                )
+                operand = Operand.of_known(np.zeros(0, np.int64))
+            results.append(operand)
+        return results
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
+
+
+def _folded(row: Row, call: Call) -> list[Operand] | None:
+    """The result as an array, where all inputs are small and known; its value is built if it is
+    asked for."""
+    if row.fold is None:
+        return None
+    arrays = []
+    for operand in call.operands:
+        if operand is None:
+            arrays.append(None)
+            continue
+        if operand.known is None or operand.known.size > FOLDED or operand.dtype.is_narrow:
+            return None
+        arrays.append(operand.known)
+    try:
+        with np.errstate(all="ignore"):
+            found = row.fold(call, *arrays)
+    except UnknownExtent:
+        return None
+    if found is None:
+        return None
+    found = found if isinstance(found, tuple) else (found,)
+    results = []
+    for number, array in enumerate(found):
+        array = plain(np.asarray(array))
+        make = _later(call, row, number) if array.dtype == object else None
+        if make is None:
+            name = call.node.output[number] if number < len(call.node.output) else ""
+            results.append(call.reader.array(name, array, as_dtype(array.dtype), learns=False))
+        else:
+            results.append(Operand.of_known(array, make))
+    return results
+
+
+def _later(call: Call, row: Row, number: int) -> Callable[[], Value]:
+    return lambda: call.reader._built(row, call)[number].value
+
+
+def graph_of(values: Sequence[Value]) -> Graph:
+    return Graph.of(values)

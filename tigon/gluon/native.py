@@ -1,0 +1,228 @@
+"""Blocks, functions and training steps as shared libraries that need no Python."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tigon import autograd
+from tigon._native import nested_call_kind
+from tigon.base import TigonError, check, type_of
+from tigon.base.dtypes import int64
+from tigon.base.files import AnyPath
+from tigon.gluon import trace as tracing
+from tigon.gluon.graphs import Entry, GraphCache
+from tigon.gluon.symbolic import input_names, symbol_for_export
+from tigon.standalone.face import on_demand
+from tigon.sym.native import export_symbol
+
+
+def export_entry(
+    block: Any,
+    cache: GraphCache | None,
+    examples: Sequence[Any],
+    path: AnyPath,
+    extents: Any,
+    options: dict[str, Any],
+) -> tuple[str, ...]:
+    """Export what one kind of call was traced to: that on `examples`, or else the last one."""
+    entry = _entry(block, cache, tuple(examples))
+    if entry.paths is not None:
+        raise TigonError(
+            f"export_native: {block.name} decides by values: {_decisions(entry)}; a library holds "
+            "one graph, so write the branch as F.contrib.cond(condition, then, otherwise) and a "
+            "loop as F.contrib.while_loop, which are parts of it"
+        )
+    check(
+        entry.cached is not None and all(kind in _PLAIN for kind, _ in entry.structure),
+        "export_native",
+        f"{block.name} gives back arguments, parameters or other things that it does not compute; "
+        "return what it computes of them alone",
+    )
+    assert entry.cached is not None
+    specs = on_demand()
+    names = input_names(len(entry.types))
+    operands = []
+    for value, (kind, which), array in zip(
+        entry.graph.inputs, entry.operands.sources, entry.operands.template, strict=True
+    ):
+        name = value.node.name
+        if kind == "input":
+            operands.append(specs.Operand(name, entry.types[which]))
+        else:
+            operands.append(specs.Operand(name, type_of(array), array))
+    unread = [name for name in names if name not in {one.name for one in operands}]
+    check(
+        not unread,
+        "export_native",
+        f"{block.name} does not read its argument {', '.join(unread)}; leave it out",
+    )
+    order = {name: number for number, name in enumerate(names)}
+    results = len(entry.graph.outputs) - len(entry.states) - entry.unread
+    given = sorted((o for o in operands if o.array is None), key=lambda one: order[one.name])
+    own = ["output"] if results == 1 else [f"output{number}" for number in range(results)]
+    graph = entry.cached
+    own_export = partial(specs.export_graph, graph, operands, own, path, inputs=given, **options)
+    if extents is None or not hasattr(block, "collect_params"):
+        return own_export(extents=extents)
+    try:
+        return own_export(extents=extents)
+    except TigonError as error:
+        # Code that reads sizes has those of its call in its graph. That of symbols may have none.
+        try:
+            symbol = symbol_for_export(block, "export_native")
+            arrays = {param.name: param.data() for param in block.collect_params().values()}
+            shapes = {one.name: one.type.shape for one in given}
+            return export_symbol(symbol, path, arrays, shapes, {"extents": extents, **options})
+        except TigonError:
+            raise error from None
+
+
+_PLAIN = ("output", "list", "tuple", "dict")
+
+
+def _decisions(entry: Entry) -> str:
+    assert entry.paths is not None
+    places = [f"{decision.what} at {decision.line}" for decision in entry.paths.decisions()]
+    return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+
+
+def _entry(block: Any, cache: GraphCache | None, examples: tuple[Any, ...]) -> Entry:
+    if not examples:
+        latest = None if cache is None else cache.latest
+        check(
+            latest is not None and not latest.training,
+            "export_native",
+            f"{block.name} was not called in prediction yet; call it once after hybridize(), or "
+            "pass example inputs",
+        )
+        assert latest is not None
+        latest._bind()
+        return latest
+    fresh = GraphCache(block)
+    with autograd.pause(train_mode=False):
+        fresh(examples)
+    if fresh.latest is None:
+        raise TigonError(f"export_native: {block.name} has no graph. {fresh.explain()}")
+    fresh.latest._bind()
+    return fresh.latest
+
+
+def export_step(
+    step: Any,
+    cache: GraphCache,
+    examples: Sequence[Any],
+    path: AnyPath,
+    batch_size: int | None,
+    updates: int,
+    options: dict[str, Any],
+) -> tuple[str, ...]:
+    """Export what a training step does for the types of the last one, or of `examples`."""
+    check(
+        step.adjust is None,
+        "export_native",
+        f"{step.name} adjusts gradients by a function of Python; pass clip_global_norm instead, or "
+        "leave it out",
+    )
+    entry = cache.latest
+    if examples:
+        kind, leaves = nested_call_kind(tuple(examples), tracing.freeze, tracing.freeze_attributes)
+        entry = cache._trace(kind, leaves, tuple(examples))[0]
+    check(
+        entry is not None and entry.paths is None,
+        "export_native",
+        f"{step.name} was not called yet, or decides by values; call it once, or pass example data "
+        "and label",
+    )
+    assert entry is not None
+    (own,) = entry.graphs
+    made, indices, states = own.exact_step()
+    spec = _step_spec(step, own, made, indices, states, batch_size, updates)
+    return on_demand().export(lambda sizes: spec, (), path, **options)
+
+
+def _step_spec(
+    step: Any,
+    own: Any,
+    made: Any,
+    indices: Sequence[int],
+    states: Sequence[Sequence[Any]],
+    batch_size: int | None,
+    updates: int,
+) -> Any:
+    specs = on_demand()
+    Source, held = specs.Source, specs.held
+    forward, trainer = made.training.forward, step.trainer
+    names = input_names(len(own.types))
+    moved = {place: output for output, place in (*forward.states, *made.in_place)}
+    sources: list[Any] = []
+    weights: list[Any] = []
+    kept: list[Any] = []
+    moves: list[tuple[int, int]] = []
+
+    def keep(name: str, array: Any, place: int) -> None:
+        sources.append(Source("state", len(kept)))
+        moves.append((moved[place], len(kept)))
+        kept.append(held(name, array))
+
+    for place, (value, (kind, which), array) in enumerate(
+        zip(own.graph.inputs, own.operands.sources, own.operands.template, strict=True)
+    ):
+        if kind == "input":
+            sources.append(Source("input", which))
+        elif place in moved:
+            keep(value.node.name, array, place)
+        else:
+            sources.append(Source("weight", len(weights)))
+            weights.append(held(value.node.name, array))
+    sources += [Source("key")] * (len(forward.graph.inputs) - len(sources))
+    sources.append(Source("schedule", len(weights)))
+    weights.append(_schedule(trainer, made, indices, batch_size, updates))
+    for index, arrays in zip(indices, states, strict=True):
+        for number, array in enumerate(arrays):
+            keep(f"{trainer._params[index].name}.state{number}", array, len(sources))
+    kept.append(specs.Held("updates", int64, (), np.zeros((), np.int64)))
+    results = forward.results
+    return specs.Spec(
+        step.name,
+        made.graph,
+        tuple(sources),
+        tuple(zip(names, own.types, strict=True)),
+        ("loss",) if results == 1 else tuple(f"output{n}" for n in range(results)),
+        tuple(weights),
+        tuple(kept),
+        tuple(moves),
+        tuple(made.in_place),
+        forward.random_calls,
+        len(kept) - 1,
+        doc="One step of training: forward, backward and the update of all weights, which are "
+        "states of an instance.",
+    )
+
+
+def _schedule(
+    trainer: Any, made: Any, indices: Sequence[int], batch_size: int | None, updates: int
+) -> Any:
+    """The rates of so many updates from now on, a row for each; rows that repeat the last one are
+    left out."""
+    optimizer = copy.copy(trainer._optimizer)
+    optimizer._counts = copy.copy(optimizer._counts)
+    optimizer.lr_scheduler = copy.deepcopy(optimizer.lr_scheduler)
+    (type_,) = [v.type for v in made.graph.inputs if v.node.name == "_rates"]
+    size = max(made.training.loss_sizes) if batch_size is None else batch_size
+    check(
+        batch_size is not None or len(made.training.loss_sizes) == 1,
+        "export_native",
+        "there are several losses of different sizes; give batch_size",
+    )
+    check(size > 0 and updates > 0, "export_native", "batch_size and updates must be positive")
+    optimizer.rescale_grad = trainer._scale / size
+    rows = [optimizer.advance(list(indices)) or [0.0] for _ in range(updates)]
+    while len(rows) > 1 and rows[-1] == rows[-2]:
+        rows.pop()
+    array = np.array(rows, type_.dtype.numpy)
+    return on_demand().Held("rates", type_.dtype, array.shape, array)
