@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-data bench-check soak fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-data bench-check soak torture fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -92,6 +92,11 @@ bench-check: build
 # Ever new shapes for five minutes, or as many as SOAK says: memory must not grow.
 soak: build
 	PYTHONPATH=. $(PY) benchmarks/soak.py $(SOAK)
+
+# Ranks killed at seeded moments, a hundred or as many as TORTURE says, then the first seed
+# (TORTURE="20 7"): none may hang, none may do a step again.
+torture: build $(VENV)/.ready
+	PYTHONPATH=. $(PY) -m tests.distributed.torture $(or $(TORTURE),100)
 
 # Random programs, imperatively against compiled: ten minutes, or as much as FUZZ says, in minutes
 # (FUZZ=30m) or in programs (FUZZ=5000). Failing ones are shown as small as they get.

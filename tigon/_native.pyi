@@ -584,6 +584,13 @@ def hand_over(made: list[NDArray], targets: list[NDArray]) -> None:
 def set_callback_seconds(seconds: float) -> None: ...  # TIGON_CALLBACK_SECONDS
 def callback_seconds() -> float: ...  # how long a wait for one may take
 def callbacks_given_up() -> int: ...  # how many waits took longer
+
+class Deadline:
+    """Ends the process with a message, unless it is cancelled in time; needs no lock."""
+
+    def __init__(self, seconds: float, message: str) -> None: ...
+    def cancel(self) -> None: ...
+
 def waitall() -> None: ...  # for what was pushed before; raises the first error nobody has seen
 def raise_undone(arrays: Iterable[Any]) -> None:
     """Raises the first error that left one of these at an older value and that nobody has seen."""

@@ -2,6 +2,7 @@
 #include "python/binding.h"
 
 #include "call/dispatch.h"
+#include "core/deadline.h"
 #include "engine/engine.h"
 #include "tape/tape.h"
 
@@ -45,6 +46,9 @@ void raise_undone(Array* array) {
 }  // namespace
 
 void bind_engine(nb::module_& m) {
+  nb::class_<Deadline>(m, "Deadline")
+      .def(nb::init<double, std::string>(), "seconds"_a, "message"_a)
+      .def("cancel", &Deadline::cancel);
   m.def("waitall", [] { translated([] { wait_all(); }); });
   m.def("raise_undone", [](nb::object arrays) {
     if (!Engine::instance().has_undone()) return;

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import doctest
 import os
+import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -739,6 +741,101 @@ def what_is_told_of_the_ranks() -> None:
     cores = len(os.sched_getaffinity(0))
     assert threads == max(1, cores // SIZE) and f"{threads} thread(s) each" in text
     assert (f"warning: {SIZE} threads on {cores} processors" in text) == (SIZE > cores), text
+
+
+class Trained:
+    """A network, its trainer and a metric, with random numbers in every step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.net = gluon.nn.HybridSequential()
+        layers = gluon.nn.Dense(64, in_units=40), gluon.nn.BatchNorm(), gluon.nn.Dropout(0.3)
+        self.net.add(*layers, gluon.contrib.nn.SplitDense(3 * SIZE, 64))
+        self.net.initialize(mx.init.Xavier())
+        self.net(nd.zeros((2, 40)))
+        self.trainer = gluon.Trainer(self.net.collect_params(), "adam", kvstore="dist_sync")
+        whole = [param for param in self.net.collect_params().values() if param.split_axis is None]
+        self.owned = gluon.Trainer(whole, "adam", {"learning_rate": 0.1}, kvstore="dist_sync")
+        self.metric = mx.metric.Loss()
+        self.checkpoint = gluon.Checkpoint(
+            folder, net=self.net, trainer=self.trainer, owned=self.owned, metric=self.metric
+        )
+
+    def go_on(self, trainers: Any = None) -> list[Any]:
+        for _ in range(2):
+            for trainer in (self.trainer, self.owned):
+                with autograd.record():
+                    loss = (self.net(nd.random.normal(shape=(4, 40))) ** 2).sum()
+                loss.backward()
+                trainer.step(4 * SIZE, ignore_stale_grad=True)
+            self.metric.update(None, loss)
+        arrays = [param.data() for param in self.net.collect_params().values()]
+        for trainer in (self.trainer, self.owned):
+            arrays += [array for _, array in sorted(trainer._own_states().items())]
+        bits = [array.bits_to_numpy().tobytes() for array in arrays]
+        return [bits, self.metric.get(), nd.random.uniform(shape=(2,)).asnumpy().tolist()]
+
+
+@contextmanager
+def folder_of_all() -> Iterator[Path]:
+    folder = Path(tempfile.gettempdir()) / f"tigon-checkpoints-{os.getppid()}"
+    yield folder
+    distributed.barrier()
+    if RANK == 0:
+        shutil.rmtree(folder)
+
+
+@check
+def checkpoints_hold_what_all_ranks_have() -> None:
+    mx.random.seed(6)
+    with folder_of_all() as folder:
+        one = Trained(folder)
+        assert one.checkpoint.resume() is None
+        one.go_on()
+        one.checkpoint.save(2, epoch=1)
+        expected = one.go_on()
+        one.checkpoint.save(4, epoch=1)
+        other = Trained(folder)
+        assert other.checkpoint.resume() == {"step": 4, "epoch": 1}
+        distributed.barrier()
+        shard = next(folder.glob(f"*4.shard-{SIZE - 1}-of-{SIZE}-*"))
+        content = shard.read_bytes()
+        distributed.barrier()
+        if RANK == 0:
+            shard.write_bytes(content[:-3] + b"???")
+        distributed.barrier()
+        with warnings.catch_warnings(record=True) as caught:
+            assert other.checkpoint.resume() == {"step": 2, "epoch": 1}
+        said = f"{shard} is damaged: its content is not what was written; going on from the one "
+        assert [said in str(one.message) for one in caught] == [True], caught
+        assert other.go_on() == expected
+        with refused("ranks differ", "Checkpoint.save of step 7", "Checkpoint.save of step 8"):
+            other.checkpoint.save(7 + (RANK == SIZE - 1))
+        with refused("ranks differ", "Checkpoint.save of step 7 of "):
+            other.checkpoint.save(7, epoch=int(RANK == 0))
+        with refused(f"rank {SIZE - 1}: TigonError: Checkpoint.resume: ", "make the Checkpoint of"):
+            parts = {"net" if RANK < SIZE - 1 else "network": other.net}
+            parts |= {"trainer": other.trainer, "owned": other.owned, "metric": other.metric}
+            gluon.Checkpoint(folder, **parts).resume()
+
+
+@check
+def modules_in_checkpoints_of_all_ranks() -> None:
+    def fitted(steps: int) -> Any:
+        x = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=90, name="one")
+        module = mx.mod.Module(mx.sym.SoftmaxOutput(x, name="softmax"))
+        data = mx.io.NDArrayIter(np.eye(6, 20, dtype="float32"), np.arange(6.0), 2)
+        module.fit(data, num_epoch=steps, kvstore="dist_sync", optimizer="adam")
+        return module
+
+    with folder_of_all() as folder:
+        one, other = fitted(2), fitted(1)
+        gluon.Checkpoint(folder, module=one).save(1)
+        assert gluon.Checkpoint(folder, module=other).resume() == {"step": 1}
+        bits = []
+        for module in (one, other):
+            arrays = {**module.get_params()[0], **module._kvstore._updater.to_arrays()}
+            bits.append({name: array.asnumpy().tobytes() for name, array in arrays.items()})
+        assert bits[0] == bits[1]
 
 
 @check

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +29,21 @@ def mpiexec() -> str:
     return found
 
 
-def start(ranks: int, program: Path | str, *arguments: str, **environment: str) -> subprocess.Popen:
-    """Several ranks of one program, as a process group of its own. `program`: a file, or code."""
+def start(
+    ranks: int,
+    program: Path | str,
+    *arguments: str,
+    options: Sequence[str] = (),
+    **environment: str,
+) -> subprocess.Popen:
+    """Several ranks of one program, as a process group of its own. `program`: a file, or code.
+    `options`: of the launcher."""
     what = [os.fspath(program)] if isinstance(program, Path) else ["-c", program]
     return subprocess.Popen(
-        [mpiexec(), "--oversubscribe", "-n", str(ranks), sys.executable, *what, *arguments],
+        [
+            *(mpiexec(), *options, "--oversubscribe", "-n", str(ranks)),
+            *(sys.executable, *what, *arguments),
+        ],
         env={
             **os.environ,
             "PYTHONPATH": os.fspath(ROOT),
@@ -42,13 +54,14 @@ def start(ranks: int, program: Path | str, *arguments: str, **environment: str) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         start_new_session=True,
     )
 
 
-def run(ranks: int, program: Path | str, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Status and output of all ranks."""
-    process = start(ranks, program, *arguments, **environment)
+def run(ranks: int, program: Path | str, *arguments: str, **others: Any) -> tuple[int, str]:
+    """Status and output of all ranks; arguments are those of `start`."""
+    process = start(ranks, program, *arguments, **others)
     try:
         output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:

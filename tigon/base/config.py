@@ -28,6 +28,7 @@ SWITCHES = {
     "TIGON_LIBRARY": ("1", "`0`: the code that the package brings is not used"),
     "TIGON_NOTICES": ("1", "`0`: no line on stderr where compiling takes more than a second"),
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
+    "TIGON_RANK_TIMEOUT": ("300", "seconds that a rank waits for others before it ends all"),
     "TIGON_RANKS_PER_HOST": (
         "",
         "that many ranks of one host share memory, as if the others were elsewhere; all of them",
@@ -41,6 +42,7 @@ SWITCHES = {
         "where files of networks are said to be; nothing is downloaded",
     ),
     "MXNET_HOME": ("", "the folder that `mx.base.data_dir()` names; `~/.mxnet`"),
+    "OMPI_MCA_mpi_ft_enable": ("0", "`1`, set by `mpiexec --with-ft ulfm`: ranks may be lost"),
     "MXNET_PROFILER_AUTOSTART": ("0", "`1`: a profile is taken from the import on (`mx.profiler`)"),
     "MXNET_ENGINE_TYPE": ("", "`NaiveEngine`: as `TIGON_ENGINE=naive`"),
 }
@@ -69,14 +71,49 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def launched() -> Launch:
-    """Which rank of how many this process is, as its launcher says.
+    """Which rank of how many this process is, as its launcher says; once ranks were lost, among
+    those that are left.
 
     >>> launched()
     Launch(rank=0, size=1, local_rank=0, local_size=1, by='')
     """
-    return launched_by(os.environ)
+    return _left[-1] if _left else launched_by(os.environ)
+
+
+_left: list[Launch] = []
+
+
+def go_on_as(launch: Launch) -> None:
+    """Ranks were lost, and those that are left are numbered anew."""
+    _left[:] = [launch]
 
 
 def set_unless_set(name: str, value: str) -> None:
     """Choose what a library reads when it is loaded, where the user has not."""
     os.environ.setdefault(name, value)
+
+
+def rank_timeout() -> float:
+    """Seconds that a rank waits for others.
+
+    >>> rank_timeout()
+    300.0
+    """
+    if _timeout:
+        return _timeout[-1]
+    given = text("TIGON_RANK_TIMEOUT")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ValueError(f"TIGON_RANK_TIMEOUT: expected seconds, more than 0; given {given!r}")
+    return seconds
+
+
+_timeout: list[float] = []
+
+
+def set_rank_timeout(seconds: float) -> None:
+    """Let waits from now on take so long at most, whatever the environment says."""
+    _timeout[:] = [seconds]

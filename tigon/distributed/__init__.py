@@ -14,6 +14,7 @@ from __future__ import annotations
 from tigon.base import config
 from tigon.base.lazy import complete as _complete
 from tigon.distributed.agreement import Signature
+from tigon.distributed.failures import run, set_timeout
 from tigon.distributed.inorder import at_once
 from tigon.distributed.operators import (
     allgather,
@@ -22,7 +23,7 @@ from tigon.distributed.operators import (
     broadcast,
     reduce_scatter,
 )
-from tigon.distributed.world import describe
+from tigon.distributed.world import World, describe
 
 
 def rank() -> int:
@@ -48,9 +49,15 @@ def local_rank() -> int:
     return config.launched().local_rank
 
 
-def barrier() -> None:
-    """Wait until all ranks are here, and have done what they called before."""
-    at_once(lambda ranks: ranks.check(Signature("barrier", ())), "barrier")
+def barrier(timeout: float | None = None) -> None:
+    """Wait until all ranks are here, and have done what they called before. `timeout`: seconds, for
+    this wait alone, in place of those of `set_timeout`."""
+
+    def wait(ranks: World) -> None:
+        with ranks.within(timeout):
+            ranks.check(Signature("barrier", ()))
+
+    at_once(wait, "barrier")
 
 
 __all__ = [
@@ -63,6 +70,8 @@ __all__ = [
     "local_rank",
     "rank",
     "reduce_scatter",
+    "run",
+    "set_timeout",
     "size",
 ]
 

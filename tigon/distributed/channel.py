@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tigon import _native
+from tigon.distributed.watch import Watch
+
 _EAGER = 200
 """How often a request is asked for before the thread sleeps between: about as long as 16 bytes take
 between two ranks of a host that both have a processor."""
@@ -45,12 +48,10 @@ class Job:
             self.error = error
         self._done.release()
 
-    def wait(self, seconds: float = -1) -> bool:
-        """Whether it has ended, after so long; -1: for ever."""
-        if not self._done.acquire(timeout=seconds):
-            return False
+    def wait(self) -> None:
+        """Return when it has ended."""
+        self._done.acquire()
         self._done.release()
-        return True
 
 
 class Channel:
@@ -60,6 +61,13 @@ class Channel:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._status: int | None = None  # to abort with
         self._mpi: Any = None
+        self.watch: Watch | None = None
+        self.time_is_up: Callable[[float], None] = lambda waited: None
+        """What is done where others have not come in time: on the thread; it does not return."""
+        self.late: Callable[[float], str] = str
+        """What is said where the thread does not come back out of MPI."""
+        self.has_failed: Callable[[Exception], Exception] = lambda error: error
+        """What an error of MPI means."""
         self._thread = threading.Thread(target=self._work, name="tigon MPI", daemon=True)
         self._thread.start()
 
@@ -68,16 +76,29 @@ class Channel:
             self._abort_if_told()
             job.run()
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """What the function gives, run on the thread."""
+    def call(self, function: Callable[[], Any], limit: float = -1) -> Any:
+        """What the function gives, run on the thread. `limit`: seconds, for what waits for others
+        inside of MPI, where the thread cannot look."""
         if threading.current_thread() is self._thread:
             return function()
-        job = Job(function)
+        job = Job(lambda: self._guarded(function, limit))
         self._jobs.put(job)
         job.wait()
         if job.error is not None:
             raise job.error
         return job.result
+
+    def _guarded(self, function: Callable[[], Any], limit: float) -> Any:
+        late = None if limit < 0 else _native.Deadline(limit, self.late(limit))
+        try:
+            return function()
+        except Exception as error:
+            if self._mpi is None or not isinstance(error, self._mpi.Exception):
+                raise
+            raise self.has_failed(error) from error
+        finally:
+            if late is not None:
+                late.cancel()
 
     def exchange(self, start: Callable[[], Sequence[Any]]) -> None:
         """Start requests of MPI on the thread, and wait until they have ended."""
@@ -90,22 +111,32 @@ class Channel:
 
     def finish(self, requests: Sequence[Any]) -> None:
         """On the thread: ask until all have ended."""
-        test, pending = self._mpi.Request.Testall, list(requests)
+        self._finish(list(requests))
+        if self.watch is not None:
+            self.watch.ended()
+
+    def _finish(self, pending: list[Any]) -> None:
+        test = self._mpi.Request.Testall
         for _ in range(_EAGER):
             if test(pending):
                 return
             _yield()  # the one that is waited for may need this processor
-        pause = 1e-5
+        pause, begin = 1e-5, time.monotonic()
         while not test(pending):
             self._abort_if_told()
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_SLEEP)
+            waited = time.monotonic() - begin
+            if self.watch is not None and self.watch.look(waited):
+                self.time_is_up(waited)
 
     # -- the end
 
     def abort(self, status: int) -> None:
         """End all ranks, this one with them, whatever the thread is doing."""
         self._status = status
+        if threading.current_thread() is self._thread:
+            self._abort_if_told()
         self._jobs.put(Job(lambda: None))
         self._thread.join(5.0)
         os._exit(status)  # MPI did not: a rank that ends without saying so ends the others, too

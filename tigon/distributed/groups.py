@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tigon.base import config
+
 PIECE = 1 << 22
 """Bytes of a piece: its parts stay in the caches of those who pass it on, and each piece costs two
 barriers."""
@@ -70,7 +72,7 @@ class Shared:
         self._communicator = communicator
         self._mpi = mpi
         self._half = 0
-        channel.call(self._allocate)
+        channel.call(self._allocate, config.rank_timeout())
 
     def _allocate(self) -> None:
         mpi = self._mpi
@@ -211,6 +213,26 @@ class Messages:
                     )
                 ]
             )
+
+    def of_the_next(self, own: np.ndarray) -> np.ndarray:
+        """The bytes of the rank after this one, of any length; the last one gets the first's."""
+        before, after = (self.rank - 1) % self.size, (self.rank + 1) % self.size
+
+        def pass_on(given: np.ndarray, taken: np.ndarray) -> None:
+            self._channel.exchange(
+                lambda: [
+                    self._communicator.Irecv([taken, self._byte], after),
+                    self._communicator.Isend([given, self._byte], before),
+                ]
+            )
+
+        sizes = np.zeros(self.size, np.int64)
+        mine = np.array([own.size], np.int64)
+        self._channel.exchange(lambda: [self._communicator.Iallgather(mine, sizes)])
+        taken = np.empty(int(sizes[after]), np.uint8)
+        for begin, end in pieces(int(sizes.max()), PIECE):  # all ranks wait as often
+            pass_on(own[begin:end], taken[begin:end])
+        return taken
 
     def broadcast(self, flat: np.ndarray, root: int) -> None:
         """All get what the root has."""

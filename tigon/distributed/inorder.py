@@ -20,7 +20,7 @@ def later(
     """Call a function when what it reads and writes is there, and all that this program called for
     before has been done."""
     ranks = world()
-    run_host(lambda: function(ranks), reads, writes, name, Effect.CHANNEL)
+    run_host(ranks.turn(function, name), reads, writes, name, Effect.CHANNEL)
 
 
 def at_once(function: Callable[[World], T], name: str) -> T:

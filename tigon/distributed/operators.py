@@ -19,7 +19,7 @@ from tigon.context import Context
 from tigon.distributed.agreement import Signature
 from tigon.distributed.groups import even_parts
 from tigon.distributed.memory import COMBINE, memory
-from tigon.distributed.world import Ranks, world
+from tigon.distributed.world import Place, Ranks, world
 from tigon.ops.primitive.arithmetic import multiply
 from tigon.ops.primitive.choose import where
 from tigon.ops.primitive.compare import equal
@@ -59,6 +59,7 @@ class _Collective:
 
     def forward(self, training: bool, inputs: Any, outputs: Any, states: Any) -> None:
         ranks = world()
+        ranks.begin(Place(self._op.name, ranks.step))
         ranks.check(self._signature)
         if isinstance(ranks, Ranks):
             _on_memory(lambda *both: self._run(ranks, self._attrs, *both), inputs[0], outputs[0])

@@ -10,8 +10,11 @@ import atexit
 import json
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,14 +22,54 @@ import tigon
 from tigon import _native
 from tigon.base import TigonError, check, config
 from tigon.base.digests import digest_of
+from tigon.base.errors import user_line
+from tigon.base.launch import Launch
 from tigon.base.lazy import computed_once
 from tigon.distributed.agreement import Agreement, Signature, gathered, ranks_text
 from tigon.distributed.channel import Channel
 from tigon.distributed.groups import FEW, Combine, Group, Layered, Messages, Shared
+from tigon.distributed.watch import Watch, names
 from tigon.runtime import threads
 
 _PARTS = ("base", "distributed", "gluon", "kvstore", "module", "ops", "optimizer", "program")
 """Whose code has a say in which collectives a program calls."""
+
+
+_UNTIL_ENDED = 10.0
+"""Seconds after which a rank says itself what another was to say for all."""
+
+
+_NOBODY_GOES_ON = (
+    "start again: Checkpoint.resume goes on from the last one; "
+    "distributed.run(..., on_failure='shrink') would go on with the others"
+)
+
+
+class RanksLost(TigonError):
+    """Ranks have ended while others go on: only where MPI was started with fault tolerance. All
+    collectives raise it until `distributed.run` has numbered those that are left anew."""
+
+
+class Place(NamedTuple):
+    """Where a program calls for other ranks."""
+
+    name: str
+    step: int = 0
+    line: str = ""
+
+    def text(self) -> str:
+        step = f", step {self.step}" if self.step else ""
+        return f"{self.name}{step}{f', called at {self.line}' if self.line else ''}"
+
+
+class Keeper(Protocol):
+    """What holds the state of training in memory."""
+
+    def held(self) -> Any:
+        """What this rank could give, in a form that JSON knows."""
+
+    def rescue(self, ranks: Ranks, missing: Sequence[int], watch: Watch) -> str:
+        """Write what those that are here hold, before all end; what is to be said of it."""
 
 
 class World:
@@ -38,6 +81,18 @@ class World:
     local_size = 1
     library = ""
     channel: Channel | None = None
+    survives = False
+    """Whether those that are left may go on, where a rank has ended."""
+    goes_on = False
+    """Whether the program wants that."""
+    step = 0
+    """Of the trainer that has made its last step, or is making it."""
+    limit: float | None = None
+    """Seconds of a wait, in place of the usual ones."""
+    lost = ""
+    """What is said of ranks that have ended, until the others have agreed to go on."""
+    saved = ""
+    """The last file that training could go on from."""
 
     def __init__(self) -> None:
         import platform
@@ -46,6 +101,38 @@ class World:
         """The host of each rank."""
         self.threads: list[int] = [_native.num_threads()]
         """How many threads each rank computes with."""
+        self.followers: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Objects whose `ranks_changed` is called where ranks were lost."""
+        self.keeper: Callable[[], Keeper | None] = lambda: None
+
+    def turn(self, function: Callable[[World], None], name: str) -> Callable[[], None]:
+        """The function, for when its turn has come."""
+        return lambda: function(self)
+
+    def begin(self, place: Place) -> None:
+        """Something collective begins; raise where ranks are lost."""
+
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Waits in this block take so long at most; None: as long as others."""
+        before, self.limit = self.limit, seconds
+        try:
+            yield
+        finally:
+            self.limit = before
+
+    def timeout(self) -> float:
+        """Seconds that a wait may take."""
+        return config.rank_timeout() if self.limit is None else self.limit
+
+    def shrink(self) -> None:
+        """Go on with those that are left, numbered anew: by all of them, when nothing is on its
+        way any more."""
+
+    def say(self, what: str) -> None:
+        """A line on stderr that names this rank."""
+        sys.stdout.flush()
+        print(f"tigon: {what}", file=sys.stderr, flush=True)
 
     @property
     def is_alone(self) -> bool:
@@ -65,11 +152,19 @@ class Ranks(World):
     channel: Channel
 
     def __init__(self) -> None:
+        super().__init__()
         launch = config.launched()
-        self.channel = Channel()
+        self.rank, self.size = launch.rank, launch.size
+        self.hosts = [""] * launch.size
+        self.survives = config.is_on("OMPI_MCA_mpi_ft_enable")
+        self._place = Place("the first use of other ranks", 0, user_line())
+        self.channel = channel = Channel()
+        channel.time_is_up, channel.late = self._time_is_up, self._late
+        channel.has_failed = self._has_failed
         self._failed = False
         self._ends_mpi = False
-        self._mpi = self.channel.call(self._start)
+        self._has_lost = False
+        self._mpi = channel.call(self._start, config.rank_timeout())
         found = self._mpi.COMM_WORLD.size
         check(
             found == launch.size,
@@ -79,7 +174,6 @@ class Ranks(World):
             "the mpiexec of the one that is installed beside mpi4py, or install mpi4py for the "
             "launcher's",
         )
-        self._agreement = Agreement(self.channel, self._control)
         self._install_hooks()
         self._agree_about_versions()
         self._settle_threads()
@@ -91,7 +185,7 @@ class Ranks(World):
         # Open MPI's component for windows over UCX, which no window of ours uses, writes a line of
         # complaint for each; whoever has set this variable knows better.
         config.set_unless_set("OMPI_MCA_osc", "^ucx")
-        mpi = _import_mpi()
+        self._mpi = mpi = _import_mpi()
         if not mpi.Is_initialized():
             mpi.Init_thread(mpi.THREAD_MULTIPLE)  # the program may use MPI itself, on its thread
             self._ends_mpi = True
@@ -101,24 +195,47 @@ class Ranks(World):
             "MPI was initialized by this program for one thread, and tigon enters it by a thread "
             "of its own; let mpi4py initialize it as it does by itself, with THREAD_MULTIPLE",
         )
-        world = mpi.COMM_WORLD
-        self.channel.begin(mpi)
-        self.rank, self.size = world.rank, world.size
         self.library = mpi.Get_library_version().split("\n")[0].split(", package")[0].strip("\0 ")
-        self._control, self._data = world.Dup(), world.Dup()
-        host = world.Split_type(mpi.COMM_TYPE_SHARED, self.rank)
+        self.channel.begin(mpi)
+        self._of_lost_ranks = (
+            {mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING, mpi.ERR_REVOKED, mpi.ERR_IN_STATUS}
+            if self.survives
+            else set()
+        )
+        self.channel.watch = Watch(mpi, mpi.COMM_WORLD, self.timeout)
+        # What makes communicators waits inside of MPI: all are here before.
+        self.channel.finish([mpi.COMM_WORLD.Ibarrier()])
+        self._everyone = mpi.COMM_WORLD.Dup()
+        self._join(self._everyone)
+        return mpi
+
+    def _join(self, everyone: Any) -> None:
+        """On the channel's thread: the communicators of those that are there."""
+        mpi = self._mpi
+        self._communicators: list[Any] = [everyone]
+
+        def made(communicator: Any) -> Any:
+            self._communicators.append(communicator)
+            return communicator
+
+        self.rank, self.size = everyone.rank, everyone.size
+        self._control, self._data = made(everyone.Dup()), made(everyone.Dup())
+        watch = Watch(mpi, made(everyone.Dup()), self.timeout)
+        watch.held = self._held
+        host = made(everyone.Split_type(mpi.COMM_TYPE_SHARED, self.rank))
         together = config.text("TIGON_RANKS_PER_HOST")
         if together:
-            host = host.Split(host.rank // max(1, int(together)), host.rank)
+            host = made(host.Split(host.rank // max(1, int(together)), host.rank))
         self._host = host
         self.local_rank, self.local_size = host.rank, host.size
-        self._across = world.Split(self.local_rank, self.rank)
+        self._across = made(everyone.Split(self.local_rank, self.rank))
+        self.channel.watch = watch
         about = (mpi.Get_processor_name(), threads.allowed_cores(), host.size)
         own = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        every = gathered(world, own, lambda requests: mpi.Request.Waitall(requests), mpi.BYTE)
+        every = gathered(everyone, own, self.channel.finish, mpi.BYTE)
         self.about = [json.loads(one) for one in every]
         self.hosts = [name for name, _, _ in self.about]
-        return mpi
+        self._agreement = Agreement(self.channel, self._control)
 
     def _agree_about_versions(self) -> None:
         parts = (
@@ -126,6 +243,7 @@ class Ranks(World):
             f"code {digest_of(*_PARTS)[:16]}",
             f"native code {_native.PROGRAM_VERSION[:16]}",
             f"MPI {self.library}",
+            f"TIGON_RANKS_PER_HOST={config.text('TIGON_RANKS_PER_HOST')}",
             f"byte order {sys.byteorder}",
         )
         self.check(Signature("the versions", parts))
@@ -139,11 +257,29 @@ class Ranks(World):
 
     # -- collectives
 
+    def turn(self, function: Callable[[World], None], name: str) -> Callable[[], None]:
+        place = Place(name, self.step, user_line())
+
+        def run() -> None:
+            self.begin(place)
+            function(self)
+
+        return run
+
+    def begin(self, place: Place) -> None:
+        self._place = place
+        if self.lost:
+            raise RanksLost(self.lost)
+
     def check(self, signature: Signature) -> None:
         self._agreement.check(signature)
 
     def gather(self, signature: Signature, own: bytes) -> list[bytes]:
         return self._agreement.gather(signature, own)
+
+    def _held(self) -> Any:
+        keeper = self.keeper()
+        return None if keeper is None else keeper.held()
 
     def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
         """Let all ranks have what is combined of all, in their order."""
@@ -171,6 +307,85 @@ class Ranks(World):
             return within
         return Layered(within, Messages(self.channel, self._across, self._mpi), self.messages)
 
+    # -- failures
+
+    def _time_is_up(self, waited: float) -> None:
+        """On the channel's thread: others have not come. The first of those that are here speaks
+        for all of them, once they have written what they hold."""
+        watch = self.channel.watch
+        assert watch is not None
+        watch.tell({"is_up": True})
+        missing = watch.missing()
+        here = [rank for rank in range(self.size) if rank not in missing]
+        keeper = self.keeper()
+        written = "" if keeper is None else keeper.rescue(self, missing, watch)
+        if self.rank != here[0]:
+            time.sleep(_UNTIL_ENDED)
+        who = f"for {names(missing, self.hosts)}, not arrived" if missing else "and all are here"
+        self.say(
+            f"has waited {waited:.1f} s in {self._place.text()} {who}; {written}all ranks are ended"
+        )
+        self.channel.abort(1)
+
+    def _late(self, limit: float) -> str:
+        """What is said where MPI does not come back."""
+        return (
+            f"tigon: {self._who()} has waited {limit:g} s in {self._place.text()} inside of MPI, "
+            "for ranks that do not come there: all that were started have to; all ranks are ended\n"
+        )
+
+    def _has_failed(self, error: Exception) -> Exception:
+        """On the channel's thread: what an error of MPI means to a program."""
+        if error.Get_error_class() not in self._of_lost_ranks:  # type: ignore[attr-defined]
+            return TigonError(f"{self._place.text()}: MPI: {error}")
+        if not self.lost:
+            watch = self.channel.watch
+            assert watch is not None
+            lost = watch.failed()
+            # Those that do not talk to the lost ones would wait for this one for ever.
+            for communicator in self._communicators:
+                communicator.Revoke()
+            self.lost = (
+                f"{names(lost, self.hosts) or 'a rank'} (of {self.size} ranks) has ended without a "
+                f"word (killed, or its host is gone): noticed by rank {self.rank} in "
+                f"{self._place.text()}; "
+                + (f"the last checkpoint is {self.saved}; " if self.saved else "")
+                + ("the others go on" if self.goes_on else _NOBODY_GOES_ON)
+            )
+        return RanksLost(self.lost)
+
+    def shrink(self) -> None:
+        self.channel.call(self._shrink, config.rank_timeout())
+        config.go_on_as(
+            Launch(self.rank, self.size, self.local_rank, self.local_size, config.launched().by)
+        )
+        told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
+        self.threads = list(map(int, told))
+        for follower in list(self.followers):
+            follower.ranks_changed()
+
+    def _shrink(self) -> None:
+        """On the channel's thread. Who is lost meanwhile is left out, too: all agree whether all
+        have come through, or all begin again."""
+        for name in ("group", "messages"):  # what lies in a window cannot be given back any more
+            self.__dict__.pop(name, None)
+        self._has_lost = True
+        while True:
+            fresh = self._everyone.Shrink()
+            self.lost = ""
+            try:
+                self._join(fresh)
+                fine = 1
+            except self._mpi.Exception:
+                fine = 0
+                for communicator in self._communicators:
+                    communicator.Revoke()
+            try:
+                if fresh.Agree(fine):
+                    return
+            except self._mpi.Exception:
+                continue
+
     # -- the end
 
     def _install_hooks(self) -> None:
@@ -179,19 +394,18 @@ class Ranks(World):
         def hook(kind: Any, error: Any, trace: Any) -> None:
             self._failed = True
             previous(kind, error, trace)
-            self._say(f"has ended by this {kind.__name__}; all ranks are ended")
+            self.say(f"has ended by this {kind.__name__}; all ranks are ended")
             self.channel.abort(1)
 
         sys.excepthook = hook
         atexit.register(self._end)
 
-    def _say(self, what: str) -> None:
-        sys.stdout.flush()
-        print(
-            f"tigon: rank {self.rank} of {self.size} on {self.hosts[self.rank]} {what}",
-            file=sys.stderr,
-            flush=True,
-        )
+    def say(self, what: str) -> None:
+        super().say(f"{self._who()} {what}")
+
+    def _who(self) -> str:
+        host = self.hosts[self.rank]
+        return f"rank {self.rank} of {self.size}{f' on {host}' if host else ''}"
 
     def _end(self) -> None:
         """The program has come to its end. All ranks have to, or those that wait for this one would
@@ -201,16 +415,27 @@ class Ranks(World):
         try:
             _native.waitall()
         except TigonError as error:  # ranks may still be in step
-            self._say(f"leaves an error behind that nobody has looked at: {error}")
+            self.say(f"leaves an error behind that nobody has looked at: {error}")
         try:
-            self.check(Signature("the end of the program", ()))
+            self._agree_to_end()
         except TigonError as error:
-            self._say(f"comes to its end with an error: {error}")
+            self.say(f"comes to its end with an error: {error}")
             self.channel.abort(1)
-        self.channel.call(self._free)
+        self.channel.call(self._free, config.rank_timeout())
         self.channel.close()
 
+    def _agree_to_end(self) -> None:
+        while True:
+            try:
+                return self.check(Signature("the end of the program", ()))
+            except TigonError:
+                if not (self.lost and self.goes_on):
+                    raise
+            self.shrink()  # the program is done; those that are left end together
+
     def _free(self) -> None:
+        if self._has_lost:  # MPI's own end would wait for them at times; all have agreed to end
+            return
         if "group" in self.__dict__:
             self.group.free()
         if self._ends_mpi and not self._mpi.Is_finalized():
@@ -272,6 +497,8 @@ def describe() -> str:
         warning = _oversubscribed(found, ranks)
         if warning:
             lines.append(f"  warning: {warning}")
+    ends = "the others may go on" if found.survives else "all end"
+    lines.append(f"where a rank ends, {ends}; waits take {found.timeout():g} s at most")
     return "\n".join(lines)
 
 

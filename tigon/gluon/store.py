@@ -76,6 +76,7 @@ class ThroughStore:
         if isinstance(self.store, DistributedKVStore):
             divided = f"gradients divided by {1 / scale:.9g}" if scale else ""
             self.store.condition = divided
+            self.store.at_step(self._optimizer.num_update + 1)
 
     def sum(
         self,

@@ -432,6 +432,11 @@ class Trainer(NamesWrongTypes):
         scaler = self._amp_loss_scaler
         return self._updater.to_arrays() | ({} if scaler is None else scaler.to_arrays())
 
+    def _own_states(self) -> dict[str, Any]:
+        """Those of the keys that this rank owns."""
+        scaler = self._amp_loss_scaler
+        return self._updater.own_arrays() | ({} if scaler is None else scaler.to_arrays())
+
     def _take_states(self, arrays: Mapping[str, Any], source: str) -> None:
         weights = {
             index: param.list_data()[0]

@@ -30,6 +30,7 @@ from tigon.export import params
 from tigon.kvstore.compression import Half, TwoBits
 from tigon.kvstore.kvstore import KVStore, pairs_of, take_states
 from tigon.optimizer.update_graph import is_elementwise
+from tigon.optimizer.updater import joined, key_in
 
 DISTRIBUTED = (
     "dist",
@@ -113,6 +114,20 @@ class OwnersUpdater(optimizers.Updater):
         super().__init__(optimizer)
         self._store = store
 
+    def own_arrays(self) -> dict[str, Any]:
+        """States of what this rank owns, those of a part of an array by the place where it begins
+        (`state:0:0@512`), with counts and settings."""
+        divided = {
+            str(key): f"@{piece.begin}"
+            for key in self._store.keys()
+            if self._store.shape_if_divided(key) is not None
+            and (piece := self._store.own_piece(key)) is not None
+        }
+        return {
+            name + (divided.get(key_in(name), "") if name.startswith("state:") else ""): array
+            for name, array in super().to_arrays().items()
+        }
+
     def to_arrays(self) -> dict[str, Any]:
         arrays = {name: array.bits_to_numpy() for name, array in super().to_arrays().items()}
         own = params.write(arrays)
@@ -136,6 +151,7 @@ class OwnersUpdater(optimizers.Updater):
     def from_arrays(
         self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
     ) -> None:
+        arrays = joined(arrays, weights, self._store.own_piece)
         taken, own = dict(arrays), {}
         for key, weight in weights.items():
             piece = self._store.own_piece(key)
@@ -193,6 +209,7 @@ class DistributedKVStore(KVStore):
         """What ranks have to agree about besides, when they push."""
         self.labels: dict[Any, str] = {}
         """How messages call keys that are numbers."""
+        self._world.followers.add(self)
 
     @property
     def rank(self) -> int:
@@ -208,6 +225,25 @@ class DistributedKVStore(KVStore):
 
     _barrier = barrier
 
+    def at_step(self, number: int) -> None:
+        """What is called for from now on is part of this step, messages say."""
+        self._world.step = number
+
+    def ranks_changed(self) -> None:
+        """Ranks were lost: those that are left own all keys. States of keys that are not one's own
+        any more go; those of the others have to be given (`Updater.from_arrays`)."""
+        self._buckets.clear()
+        self._own_views.clear()
+        self._load = [0] * self._world.size
+        for key, kept in self._values.items():
+            self._own(key, kept.nbytes)
+
+    def _own(self, key: Any, size: int) -> None:
+        """Give a key to the rank that has least."""
+        owner = self._load.index(min(self._load))
+        self._owners[key] = owner
+        self._load[owner] += size
+
     def on_any_rank(self, found: bool) -> bool:
         """Whether any rank has found something; all ranks ask."""
         signature, own = Signature("KVStore.on_any_rank", ()), b"1" if found else b""
@@ -220,10 +256,7 @@ class DistributedKVStore(KVStore):
         pairs = pairs_of("init", key, value)
         super().init(key, value)
         for own, _ in pairs:
-            kept = self._values[own]
-            owner = self._load.index(min(self._load))
-            self._owners[own] = owner
-            self._load[owner] += kept.nbytes
+            self._own(own, self._values[own].nbytes)
         try:
             self._share([own for own, _ in pairs], "KVStore.init")
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,47 @@ from tigon.base.errors import add_place
 from tigon.export import params, pickled_states
 from tigon.optimizer.optimizer import Optimizer
 from tigon.optimizer.states import leaves, nested, rebuilt
+
+
+def key_in(name: str) -> str:
+    """Of the parameter that a state belongs to.
+
+    >>> key_in("state:0:1"), key_in("state:0:1@512")
+    ('0', '0')
+    """
+    return name.removeprefix("state:").rpartition(":")[0]
+
+
+def joined(
+    arrays: Mapping[str, Any],
+    weights: Mapping[Any, Any],
+    own: Callable[[Any], Any] = lambda key: None,
+) -> Mapping[str, Any]:
+    """States of which several ranks had parts (`state:0:0@512`, by their first element), as whole
+    ones. `own`: of a key the piece that is enough, where it is there as such."""
+    parts: dict[str, dict[int, Any]] = {}
+    whole = {}
+    for name, array in arrays.items():
+        state, at, begin = name.partition("@")
+        if at:
+            parts.setdefault(state, {})[int(begin)] = array
+        else:
+            whole[name] = array
+    if not parts:
+        return arrays
+    keys = {str(key): key for key in weights}
+    for name, found in parts.items():
+        key = keys.get(key_in(name))
+        if key is None:
+            continue
+        piece, shape = own(key), tuple(weights[key].shape)
+        mine = None if piece is None else found.get(piece.begin)
+        if mine is not None and mine.size == piece.end - piece.begin:
+            whole[name] = mine
+        else:
+            whole[name] = nd.concat(*[found[begin] for begin in sorted(found)], dim=0)
+            whole[name] = whole[name].reshape(shape)
+    return whole
 
 
 class Updater:
@@ -128,6 +169,9 @@ class Updater:
         }
         return arrays | _head(self.optimizer)
 
+    own_arrays = to_arrays
+    """Of an updater that ranks share: those of this one."""
+
     def arrays_in(
         self, content: bytes | memoryview, source: str, numbers: Mapping[Any, int] | None = None
     ) -> Mapping[str, Any]:
@@ -182,6 +226,7 @@ class Updater:
             "load_states",
             f"{source} holds no optimizer states; expected what save_states wrote",
         )
+        arrays = joined(arrays, weights)
         before = _settings(self.optimizer)
         _set(self.optimizer, self._settings_in(arrays, source))
         try:

@@ -44,6 +44,13 @@ def state() -> tuple[int, int]:
     return _native.key_state()
 
 
+def restore(seed: int, counter: int, of_all: int) -> None:
+    """Go on where `state` and `seed_of_all` were asked, on this rank or on the one that it was."""
+    _seed_of_all[0] = of_all
+    _native.seed_keys(seed)
+    reserve(counter)
+
+
 take = _native.take_key
 """The key of the next `calls` random operators, as an operand."""
 

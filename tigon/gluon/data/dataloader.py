@@ -14,7 +14,7 @@ from threading import TIMEOUT_MAX, Thread
 from typing import Any
 
 from tigon import nd
-from tigon.base import TigonTimeoutError, check
+from tigon.base import TigonTimeoutError, check, config
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.lazy import complete as _complete
 from tigon.context import Context, current_context
@@ -130,18 +130,23 @@ class _MultiWorkerIter:
 class _Epoch:
     """The order of an epoch, which follows from its key, and how much of it was handed out."""
 
-    def __init__(self, key: tuple[int, int], sampler: Any) -> None:
+    def __init__(self, key: tuple[int, int], sampler: Any, begun: tuple[int, int] = (0, 0)) -> None:
+        """`begun`: batches and samples of it that were handed out by another loader, and that the
+        sampler leaves out."""
         self.key = key
         self.sampler = sampler
         """What the sampler has kept from the epoch before."""
+        self._begun = begun
         self.batches = 0
+        self.samples = 0
         self.checksum = 0
-        self._sums: deque[int] = deque()
+        self._sums: deque[tuple[int, int]] = deque()
 
     def orders(self, batch_sampler: Any) -> Iterator[Order]:
         """All of them. What the samplers draw, they draw from streams of this epoch."""
         stream = keys.inner(*self.key)[0]
-        place = number = checksum = 0
+        number, place = self._begun
+        checksum = 0
         batches = None
         while True:
             with keys.scope(*keys.inner(stream + 1, number)):
@@ -151,7 +156,7 @@ class _Epoch:
                 return
             indices = list(indices)
             checksum = zlib.crc32(repr(indices).encode(), checksum)
-            self._sums.append(checksum)
+            self._sums.append((checksum, len(indices)))
             yield Order(number, place, indices, stream)
             place += len(indices)
             number += 1
@@ -159,7 +164,14 @@ class _Epoch:
     def hand_out(self) -> None:
         """One more batch is the loop's."""
         self.batches += 1
-        self.checksum = self._sums.popleft()
+        self.checksum, count = self._sums.popleft()
+        self.samples += count
+
+    @property
+    def begun(self) -> list[int]:
+        """Batches and samples that were handed out so far."""
+        batches, samples = self._begun
+        return [batches + self.batches, samples + self.samples]
 
 
 class DataLoader(NamesWrongTypes):
@@ -271,7 +283,7 @@ class DataLoader(NamesWrongTypes):
             epoch = _Epoch(keys.reserve(1), _state_of(self._batch_sampler))
             self._epoch = epoch
             return epoch, epoch.orders(self._batch_sampler)
-        epoch = _Epoch(tuple(state["key"]), state["sampler"])
+        epoch = _Epoch(tuple(state["key"]), state["sampler"], tuple(state.get("begun", (0, 0))))
         orders = epoch.orders(self._batch_sampler)
         for _ in range(state["batches"]):
             found = next(orders, None)
@@ -297,6 +309,10 @@ class DataLoader(NamesWrongTypes):
         state: dict[str, Any] = {"version": 1, "samples": len(self._dataset)}
         if epoch is None:
             return {**state, "key": None, "sampler": _state_of(self._batch_sampler)}
+        if hasattr(self._batch_sampler, "after"):  # by other ranks, too: the rest is an epoch
+            rest = self._batch_sampler.after(epoch.sampler, epoch.batches)
+            state |= {"sampler": rest, "batches": 0, "checksum": 0, "begun": epoch.begun}
+            return {**state, "key": list(epoch.key), "rank": config.launched().rank}
         return {
             **state,
             "key": list(epoch.key),
@@ -326,7 +342,9 @@ class DataLoader(NamesWrongTypes):
         )
         if state["sampler"] is not None:
             self._batch_sampler.load_state_dict(state["sampler"])
-        self._resumed = state if state["key"] is not None else None
+        # What transforms draw is a rank's own: one that was not there has a stream of its own.
+        known_here = state.get("rank", config.launched().rank) == config.launched().rank
+        self._resumed = state if state["key"] is not None and known_here else None
         self._epoch = None
 
     def __len__(self) -> int:

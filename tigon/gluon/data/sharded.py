@@ -50,9 +50,7 @@ class ShardedBatchSampler(Sampler):
             f"last_batch is 'keep' or 'discard'; given {last_batch!r}",
         )
         check(batch_size > 0, where, f"batch_size must be positive; given {batch_size}")
-        launch = config.launched()
-        self._ranks = launch.size if ranks is None else ranks
-        self._rank = launch.rank if rank is None else rank
+        self._given = (ranks, rank)
         check(
             0 <= self._rank < self._ranks,
             where,
@@ -65,19 +63,40 @@ class ShardedBatchSampler(Sampler):
             "start fewer ranks",
         )
         self._length = length
+        self._batch_size = batch_size
+        self._keeps_last = last_batch == "keep"
         self._shuffle = shuffle
         self._seed = seed
         self.epoch = 0
         """The number of the next epoch."""
-        whole = batch_size * self._ranks
-        full, rest = divmod(length, whole)
-        self.sizes = [whole] * full
-        """Samples of each batch on all ranks together."""
-        if rest and last_batch == "keep":
+        self._seen = 0  # samples of it that all ranks together have had
+        self._left: list[int] = []  # of the epoch before, too few for the ranks: they come first
+
+    @property
+    def _ranks(self) -> int:
+        given = self._given[0]
+        return config.launched().size if given is None else given
+
+    @property
+    def _rank(self) -> int:
+        given = self._given[1]
+        return config.launched().rank if given is None else given
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each batch of the next epoch, or of its rest, on all ranks together."""
+        return self._sizes(len(self._left) + self._length - self._seen)
+
+    def _sizes(self, left: int) -> list[int]:
+        whole = self._batch_size * self._ranks
+        full, rest = divmod(left, whole)
+        sizes = [whole] * full
+        if rest and self._keeps_last:
             if rest >= self._ranks:
-                self.sizes.append(rest)
-            else:
-                self.sizes[-1] += rest
+                sizes.append(rest)
+            elif sizes:
+                sizes[-1] += rest
+        return sizes
 
     def order(self, epoch: int) -> list[int]:
         """All numbers in the order of an epoch, the same on all ranks."""
@@ -88,24 +107,46 @@ class ShardedBatchSampler(Sampler):
         return drawn.permutation(self._length).tolist()
 
     def __iter__(self) -> Iterator[list[int]]:
-        order, begin = self.order(self.epoch), 0
+        order, begin = self._left + self.order(self.epoch), self._seen
+        sizes, ranks, rank = self.sizes, self._ranks, self._rank
         self.epoch += 1
-        for size in self.sizes:
-            small, larger = divmod(size, self._ranks)
-            first = begin + self._rank * small + min(self._rank, larger)
-            yield order[first : first + small + (self._rank < larger)]
+        self._seen = 0
+        self._left = order[begin + sum(sizes) :] if self._keeps_last else []
+        for size in sizes:
+            small, larger = divmod(size, ranks)
+            first = begin + rank * small + min(rank, larger)
+            yield order[first : first + small + (rank < larger)]
             begin += size
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of the next epoch."""
-        return {"epoch": self.epoch}
+        """The number of the next epoch, and how many of its samples have been had."""
+        return {"epoch": self.epoch, "seen": self._seen, "left": list(self._left)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with that epoch."""
+        """Go on with that epoch, by as many ranks as there are now."""
         self.epoch = int(state["epoch"])
+        self._seen = int(state.get("seen", 0))
+        self._left = [int(number) for number in state.get("left", ())]
+
+    def after(self, state: dict[str, Any], batches: int) -> dict[str, Any]:
+        """What `state_dict` gives when so many batches of the epoch that begins with `state` have
+        been had: its rest can be shared out among another number of ranks.
+
+        >>> sampler = ShardedBatchSampler(7, 2, shuffle=False, ranks=2, rank=0)
+        >>> state = sampler.after(sampler.state_dict(), 1)
+        >>> state
+        {'epoch': 0, 'seen': 4, 'left': []}
+        >>> alone = ShardedBatchSampler(7, 2, shuffle=False, ranks=1, rank=0)
+        >>> alone.load_state_dict(state)
+        >>> list(alone), list(alone)
+        ([[4, 5], [6]], [[0, 1], [2, 3], [4, 5], [6]])
+        """
+        seen, left = int(state.get("seen", 0)), list(state.get("left", ()))
+        had = sum(self._sizes(len(left) + self._length - seen)[:batches])
+        return {"epoch": int(state["epoch"]), "seen": seen + had, "left": left}
 
 
 _STREAM = 0x5EED
