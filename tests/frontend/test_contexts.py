@@ -14,7 +14,8 @@ import pytest
 import tigon as mx
 from tigon import autograd, gluon, nd, sym
 from tigon import test_utils as tools
-from tigon.contrib import amp
+from tigon.contrib import amp, caffe, cxxnet, onnx
+from tigon.contrib.onnx.exporting import model_of
 from tigon.gluon import nn
 from tigon.gluon.model_zoo import vision
 from tigon.ops.attributes import attr_fields
@@ -74,6 +75,25 @@ def dense() -> Any:
     net = nn.Dense(1, in_units=2)
     net.initialize()
     return net
+
+
+PROTOTXT = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+        inner_product_param { num_output: 1 } }
+"""
+LOSSES = """
+layer { name: "y" type: "Input" top: "y" input_param { shape { dim: 2 dim: 1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "y" top: "loss" }
+"""
+CXXNET = """
+netconfig = start
+layer[+1:f] = fullc:f
+  nhidden = 2
+netconfig = end
+input_shape = 1,1,3
+batch_size = 4
+"""
 
 
 def saved(folder: Path) -> str:
@@ -267,6 +287,23 @@ RECIPES: dict[str, Callable[[Any, Path], Any]] = {
     "tigon.module.feed_forward.FeedForward.load(ctx)": lambda c, f: mx.model.FeedForward.load(
         kept(f), 0, ctx=c
     ),
+    "tigon.contrib.caffe.net.load_net(ctx)": lambda c, f: caffe.load_net(
+        written(f, PROTOTXT, "net.prototxt"), ctx=c
+    ),
+    "tigon.contrib.caffe.net.CaffeNet.load_caffemodel(ctx)": lambda c, f: caffe.load_net(
+        written(f, PROTOTXT, "net.prototxt")
+    ).load_caffemodel(written(f, "", "net.caffemodel"), c, allow_missing=True),
+    "tigon.contrib.caffe.solver.Solver.fit(ctx)": lambda c, f: caffe.load_solver(
+        written(
+            f, f"base_lr: 0.1 lr_policy: 'fixed' max_iter: 1 net_param {{ {PROTOTXT} {LOSSES} }}"
+        )
+    ).fit({"x": np.ones((2, 3)), "y": np.ones((2, 1))}, ctx=c),
+    "tigon.contrib.cxxnet.load(context)": lambda c, f: cxxnet.load(written(f, CXXNET), c),
+    "tigon.contrib.cxxnet.loads(context)": lambda c, _: cxxnet.loads(CXXNET, context=c),
+    "tigon.contrib.cxxnet.network.Network(context)": lambda c, _: cxxnet.loads(CXXNET, context=c),
+    "tigon.contrib.onnx.importing.import_to_gluon(ctx)": lambda c, _: onnx.import_to_gluon(
+        model_of(dense(), shapes=[(1, 2)]), c
+    ),
     "tigon.gluon.model_zoo.model_store.with_parameters(ctx)": lambda c, _: vision.get_model(
         "alexnet", ctx=c
     ),
@@ -317,7 +354,7 @@ TAKES_SEVERAL = (
         "(group2ctx)",
         "convert_hybrid_block",
     ),
-    *("Module(", "FeedForward", "Estimator"),
+    *("Module(", "FeedForward", "Estimator", "cxxnet.network", "import_to_gluon"),
 )
 WHERE_IT_IS = ("Parameter.data", "Parameter.grad", "Block.load")
 """Of parameters that are there already."""

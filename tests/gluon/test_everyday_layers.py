@@ -178,7 +178,9 @@ def test_normalization_under_another_name(kind: Any, hybridized: bool) -> None:
 
 
 def test_statistics_of_several_devices_are_refused() -> None:
-    with pytest.raises(TigonError, match="SyncBatchNorm: num_devices: expected 1 or None; given 4"):
+    with pytest.raises(
+        TigonError, match="num_devices: expected None or the number of ranks, 1; given 4"
+    ):
         contrib.SyncBatchNorm(num_devices=4)
     layer = contrib.SyncBatchNorm(in_channels=2, prefix="sync_")
     symbol = layer(mx.sym.var("x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -412,8 +413,9 @@ def test_what_cannot_be_exported_is_refused(name: str, net: Any, folder: Path) -
     attempt, text = REFUSALS[name]
     with pytest.raises(TigonError) as caught:
         attempt(net, folder)
-    assert str(caught.value).startswith(text)
+    told = re.sub(r"(sort|custom)\d+", r"\g<1>0", str(caught.value))  # the next of their kind
+    assert told.startswith(text)
     if not text.endswith(" "):
-        assert str(caught.value) == text
+        assert told == text
     elif " at " in text:
-        assert "test_contract.py:" in str(caught.value)
+        assert "test_contract.py:" in told

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tigon import nd, sym
 from tigon.base import check
 from tigon.base.files import AnyPath
+from tigon.context import check_contexts
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.layers import RECORDS, REFUSED, Blob, Layer, Network
 from tigon.contrib.caffe.layers.record import Record, Shape
@@ -340,6 +341,7 @@ def load_net(
     >>> net(nd.ones((2, 3))).asnumpy().tolist(), net.output_names
     ([[6.0], [6.0]], ['ip'])
     """
+    check_contexts("load_net", ctx)
     state = _state(phase, level, stages)
     given = {top: tuple(shape) for top, shape in (shapes or {}).items()}
     net = CaffeNet(Assembly(read_net(prototxt), state, given))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tigon import autograd, random, sym
 from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
+from tigon.context import check_context
 from tigon.contrib.caffe.feed import Feed
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.net import Assembly, CaffeNet, State, read_net
@@ -224,6 +225,8 @@ class Solver:
 
         Raises `TigonError` where data are missing or do not fit.
         """
+        if ctx is not None:
+            ctx = check_context("Solver.fit", ctx)
         stop = self.message.max_iter if max_iter is None else max_iter
         check(
             isinstance(stop, int) and stop >= 0,

@@ -11,6 +11,7 @@ from typing import Any
 from tigon import io, nd, sym
 from tigon.base import check
 from tigon.base.files import AnyPath
+from tigon.context import check_contexts
 from tigon.contrib.cxxnet import iterators, layers, metrics
 from tigon.contrib.cxxnet.configuration import Configuration, Section
 from tigon.contrib.cxxnet.layers import Built, without_tag
@@ -50,6 +51,7 @@ class Network:
     def __init__(self, configuration: Configuration, context: Any = None) -> None:
         self.configuration = configuration
         self.place = configuration.place
+        check_contexts("Network", context)
         self._context = context
         self.batch_size = self._integer("batch_size", 100, 1)
         self.update_period = self._integer("update_period", 1, 1)

@@ -63,12 +63,13 @@ def export_model(
     `onnx.checker`. `verbose` prints it.
 
     >>> import tempfile
+    >>> from tigon.contrib.onnx import import_model
     >>> from tigon.gluon import nn
     >>> net = nn.Dense(3, in_units=4)
     >>> net.initialize()
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = export_model(net, in_shapes=[(None, 4)], onnx_file_path=f"{folder}/dense.onnx")
-    ...     symbol, arguments, states = mx.contrib.onnx.import_model(path)
+    ...     symbol, arguments, states = import_model(path)
     >>> symbol.list_arguments()
     ['data', 'dense0_weight', 'dense0_bias']
     """

@@ -194,6 +194,7 @@ normalize_by = composite(
     attrs=NormalizeByAttrs,
     dtypes="f",
     statistics=("gamma", "beta", "mean", "var", "moving_mean", "moving_var"),
+    initial={"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'},
     infer=_infer_normalize_by,
     outputs=3,
     visible=1,

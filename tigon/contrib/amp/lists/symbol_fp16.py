@@ -59,23 +59,22 @@ FP16_FP32_FUNCS = [
     """.split(),
     # What other operators are made of, and their gradients.
     *"""
-        _along_like _ascending_gaps _assign_slice _backward_BatchNorm _backward_Convolution_data
-        _backward_Convolution_weight _backward_LinearRegressionOutput
+        _again _along_like _ascending_gaps _assign_slice _backward_BatchNorm
+        _backward_Convolution_data _backward_Convolution_weight _backward_LinearRegressionOutput
         _backward_LogisticRegressionOutput _backward_MAERegressionOutput _backward_MakeLoss
         _backward_Pooling_max _backward_Pooling_sum _backward_ROIAlign _backward_SoftmaxOutput
         _backward_standardize _backward_SVMOutput _beside_loss _bitwise_and _bitwise_or _bitwise_xor
         _broadcast _cast_like _checked_index _chosen_places _cond _contract _convolution_over_panels
         _convolution_panels _copyto _detach _direction _foreach _gather_nd _gather_nd_backward _gelu
         _histogram _identity_with_attr_like_rhs _in_real_numbers _index _insanity _inverse_or_zero
-        _iota _join _left_shift _matrix_triangle _mirrored_triangle _normal_cdf
+        _iota _join _kept _left_shift _matrix_triangle _mirrored_triangle _normal_cdf
         _one_minus_square _order _own_gradient _pad _pick _pooling_max _pooling_sum
         _products_of_others _products_of_pairs _reduce_argmax _reduce_argmin _reduce_max _reduce_min
-        _reduce_prod _reduce_sum _region _resample _reshape _right_shift _round_even
-        _scaled_transpose _scan_sum _scatter_add
-        _scatter_set_nd _select _slice _slope_of_mish _slope_of_softrelu _split_v2 _spread
-        _spread_mean _standardize _stored _sum_to_like _sums_of_others _take _take_along
-        _take_along_backward _take_backward _told _turning _unjoin _unpick _unslice _unwindow
-        _unwindow_like _vjp _while_loop _window _window_like
+        _reduce_prod _reduce_sum _region _repeated _resample _reshape _right_shift _round_even
+        _scaled_transpose _scan_sum _scatter_add _scatter_set_nd _select _slice _slope_of_mish
+        _slope_of_softrelu _split_v2 _spread _spread_mean _standardize _stored _sum_to_like
+        _sums_of_others _take _take_along _take_along_backward _take_backward _told _turning _unjoin
+        _unpick _unslice _unwindow _unwindow_like _vjp _while_loop _window _window_like
     """.split(),
 ]
 """Compute in what they are given."""
