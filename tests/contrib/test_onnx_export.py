@@ -277,6 +277,16 @@ def test_whole_numbers(dtype: str) -> None:
             np.testing.assert_array_equal(mine, other.asnumpy(), err_msg=name)
 
 
+def test_shapes_are_numbers_of_open_extents() -> None:
+    net = Formula(lambda F, x: [F.shape_array(x), F.size_array(x), x / F.cast(F.size_array(x), "float32")])
+    net(nd.ones((2, 3)))
+    runs = session(model_of(net, shapes=[("batch", 3)]))
+    for batch in (1, 4):
+        shape, size, mean = runs.run(None, {"data": np.ones((batch, 3), np.float32)})
+        assert (shape.tolist(), size.tolist()) == ([batch, 3], [batch * 3])
+        np.testing.assert_allclose(mean, np.ones((batch, 3)) / (batch * 3), rtol=1e-6)
+
+
 def test_bfloat16() -> None:
     """Numbers in a formula have the dtype of the arrays that they meet."""
     symbol = sym.cast(sym.cast(sym.var("x"), dtype="bfloat16") * 2 + 1, dtype="float32")
