@@ -277,8 +277,24 @@ def test_whole_numbers(dtype: str) -> None:
             np.testing.assert_array_equal(mine, other.asnumpy(), err_msg=name)
 
 
+def test_formulas_lose_nothing_at_the_edges() -> None:
+    x = np.array([[1e-6, -1e-7, 3e-8, 0, 20, 200, -200, np.inf, -1, np.nan]], np.float32)
+    net = Formula(lambda F, x: [F.log1p(F.abs(x)), F.log1p(x * 0.5), F.expm1(x), F.arctan(x)])
+    big = np.array([[1e20, 1e-25, 0, np.inf, np.inf, np.nan, 3]], np.float32)
+    other = np.array([[1e20, 1e-25, 0, np.inf, 1, 1, 4]], np.float32)
+    a, b = sym.var("a"), sym.var("b")
+    hypot = sym.broadcast_hypot(a, b)
+    found = session(model_of(net, shapes=[x.shape])).run(None, {"data": x})
+    found += session(model_of(hypot, shapes=[big.shape] * 2)).run(None, {"a": big, "b": other})
+    expected = [*net(nd.array(x)), *hypot.eval(a=nd.array(big), b=nd.array(other))]
+    for mine, array in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, array.asnumpy(), rtol=2e-6)
+
+
 def test_shapes_are_numbers_of_open_extents() -> None:
-    net = Formula(lambda F, x: [F.shape_array(x), F.size_array(x), x / F.cast(F.size_array(x), "float32")])
+    net = Formula(
+        lambda F, x: [F.shape_array(x), F.size_array(x), x / F.cast(F.size_array(x), "float32")]
+    )
     net(nd.ones((2, 3)))
     runs = session(model_of(net, shapes=[("batch", 3)]))
     for batch in (1, 4):

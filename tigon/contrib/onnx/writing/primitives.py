@@ -193,8 +193,6 @@ _formula("cbrt")(lambda o, x: o.Mul(o.Sign(x), o.Pow(o.Abs(x), 1 / 3)))
 _formula("rcbrt")(lambda o, x: o.Reciprocal(o.Mul(o.Sign(x), o.Pow(o.Abs(x), 1 / 3))))
 _formula("log10")(lambda o, x: o.Mul(o.Log(x), 1 / math.log(10)))
 _formula("log2")(lambda o, x: o.Mul(o.Log(x), 1 / math.log(2)))
-_formula("log1p")(lambda o, x: o.Log(o.Add(x, 1)))
-_formula("expm1")(lambda o, x: o.Sub(o.Exp(x), 1))
 _formula("degrees")(lambda o, x: o.Mul(x, 180 / math.pi))
 _formula("radians")(lambda o, x: o.Mul(x, math.pi / 180))
 _formula("fix", "trunc")(lambda o, x: o.Mul(o.Sign(x), o.Floor(o.Abs(x))))
@@ -203,7 +201,33 @@ _formula("log_sigmoid")(lambda o, x: o.Neg(o.Softplus(o.Neg(x))))
 _formula("_normal_cdf")(lambda o, x: o.Mul(o.Add(o.Erf(o.Mul(x, math.sqrt(0.5))), 1), 0.5))
 _formula("_gelu")(lambda o, x: o.Mul(x, o.Mul(o.Add(o.Erf(o.Mul(x, math.sqrt(0.5))), 1), 0.5)))
 _formula("_one_minus_square", exact=True)(lambda o, x: o.Sub(1, o.Mul(x, x)))
-_formula("broadcast_hypot")(lambda o, x, y: o.Sqrt(o.Add(o.Mul(x, x), o.Mul(y, y))))
+
+
+@_formula("log1p")
+def _log1p(o: Any, x: str) -> Any:
+    """The rounding of 1 + x is divided out again; without it where nothing is added."""
+    u = o.Add(x, 1)
+    near = o.Mul(o.Log(u), o.Div(x, o.Sub(u, 1)))
+    return o.Where(o.Equal(u, 1), x, o.Where(o.Equal(u, x), o.Log(u), near))
+
+
+@_formula("expm1")
+def _expm1(o: Any, x: str) -> Any:
+    """The same of exp(x), whose logarithm says for which x it is exact."""
+    u = o.Exp(x)
+    less = o.Sub(u, 1)
+    near = o.Mul(less, o.Div(x, o.Log(u)))
+    far = o.Or(o.Equal(u, less), o.Equal(less, -1))
+    return o.Where(o.Equal(u, 1), x, o.Where(far, less, near))
+
+
+@_formula("broadcast_hypot")
+def _hypot(o: Any, x: str, y: str) -> Any:
+    """By the larger one, whose square may be infinite or 0."""
+    x, y = o.Abs(x), o.Abs(y)
+    most = o.Max(x, y)
+    ratio = o.Div(o.Min(x, y), o.Where(o.Equal(most, 0), o.Add(most, 1), most))
+    return o.Where(o.IsInf(most), most, o.Mul(most, o.Sqrt(o.Add(o.Mul(ratio, ratio), 1))))
 
 
 @primitive("floor_divide")
