@@ -342,6 +342,12 @@ MESSAGES = {
         "ModelProto: node 0 'n' (Gemm): Gemm: opset 6 has another meaning than 7; convert it with "
         "onnx.version_converter",
     ),
+    "an open extent that is divided": (
+        one("AveragePool", ("x", [1, 1, "w"]), kernel_shape=[3], strides=[2], ceil_mode=1),
+        "ModelProto: node 0 'n' (AveragePool): what it does depends on an extent that the file leaves "
+        "open: -1*(-1*n0 + 3 // 2) + 1 is divided by 1 (n0 is 'w' in the file, which "
+        "shapes={'input': (...)} can say)",
+    ),
     "an open image that is resized": (
         one("Upsample", ("x", [1, 1, "height", 4]), opset=7, scales=[1.0, 1.0, 1.5, 1.0]),
         "ModelProto: node 0 'n' (Upsample): Upsample: resizes [n0], which the file leaves open "
