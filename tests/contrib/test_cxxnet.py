@@ -225,6 +225,8 @@ def test_input_shapes_that_are_none() -> None:
             network("layer[+1] = relu", shape)
     with pytest.raises(mx.TigonError, match="line 1: expected input_shape = channels,height,width"):
         cxxnet.loads("netconfig=start\nlayer[+1] = relu\nnetconfig=end")
+    with pytest.raises(mx.TigonError, match="line 2: the network has no end; expected netconfig ="):
+        cxxnet.loads("batch_size = 2\nnetconfig=start\nlayer[+1] = relu\ninput_shape = 1,1,3")
 
 
 def test_errors_stay_short_whatever_a_layer_is_called() -> None:

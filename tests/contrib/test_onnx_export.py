@@ -224,6 +224,95 @@ def test_files_and_names_of_mxnet(tmp_path: Path) -> None:
     assert found.shape == (5, 3)
 
 
+def test_names_of_outputs_and_extents() -> None:
+    """As the network has them, whatever the results are made of; params as MXNet hands them on."""
+    data = sym.var("data")
+    norm = sym.BatchNorm(sym.FullyConnected(data, num_hidden=3, name="fc"), name="norm")
+    loss = sym.SoftmaxOutput(norm, name="softmax")
+    flat = sym.Reshape(data, shape=(-1,), name="flat")
+    arguments = {"fc_weight": nd.ones((3, 4)), "fc_bias": nd.ones((3,))}
+    arguments |= {"norm_gamma": nd.ones((3,)), "norm_beta": nd.ones((3,))}
+    states = {"norm_moving_mean": nd.ones((3,)), "norm_moving_var": nd.ones((3,))}
+    last = sym.BatchNorm(data, axis=2, name="last")
+    model = model_of(sym.Group([loss, norm, flat]), [arguments, states], shapes=[("batch", 4)])
+    found = [(each.name, each.shape) for each in session(model).get_outputs()]
+    assert found == [("softmax", ["batch", 3]), ("norm", ["batch", 3]), ("flat", ["4*batch"])]
+    states = {f"last_{each}": nd.ones((2,)) for each in ("gamma", "beta", "moving_mean")}
+    states |= {"last_moving_var": nd.ones((2,))}
+    model = model_of(last, states, shapes=[(None, 3, 2)])
+    assert [each.name for each in session(model).get_outputs()] == ["last"]
+
+
+class Formula(nn.HybridBlock):
+    def __init__(self, formula: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.formula = formula
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return self.formula(F, x)
+
+
+WHOLE: dict[str, Callable[[Any, Any], Any]] = {
+    "rounded": lambda F, x: [F.floor(x), F.ceil(x), F.rint(x), F.round(x), F.trunc(x), F.fix(x)],
+    "of floats": lambda F, x: [
+        f(x + 1) for f in (F.sqrt, F.exp, F.log, F.cbrt, F.sigmoid, F.contrib.isnan)
+    ],
+    "reduced": lambda F, x: [F.sum(x, axis=1), F.prod(x, axis=1), F.max(x, axis=1)],
+    "in order": lambda F, x: [F.cumsum(x, axis=1), F.argmax(x, axis=1)],
+    "negative": lambda F, x: [-x, 1 - x, F.square(x)],
+    "pooled": lambda F, x: [F.Pooling(F.reshape(x, (1, 1, 2, 4)), kernel=(2, 2), pool_type="max")],
+}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64"])
+def test_whole_numbers(dtype: str) -> None:
+    """Where ONNX has an operator for other dtypes alone, a wider one computes."""
+    x = np.array([[0, 1, 2, 0], [1, 3, 3, 1]], dtype)
+    for name, make in WHOLE.items():
+        net = Formula(make)
+        expected = net(nd.array(x, dtype=dtype))
+        found = session(model_of(net, shapes=[x.shape], types=dtype)).run(None, {"data": x})
+        for mine, other in zip(found, expected, strict=True):
+            assert mine.dtype == other.dtype, name
+            np.testing.assert_array_equal(mine, other.asnumpy(), err_msg=name)
+
+
+def test_formulas_lose_nothing_at_the_edges() -> None:
+    x = np.array([[1e-6, -1e-7, 3e-8, 0, 20, 200, -200, np.inf, -1, np.nan]], np.float32)
+    net = Formula(lambda F, x: [F.log1p(F.abs(x)), F.log1p(x * 0.5), F.expm1(x), F.arctan(x)])
+    big = np.array([[1e20, 1e-25, 0, np.inf, np.inf, np.nan, 3]], np.float32)
+    other = np.array([[1e20, 1e-25, 0, np.inf, 1, 1, 4]], np.float32)
+    a, b = sym.var("a"), sym.var("b")
+    hypot = sym.broadcast_hypot(a, b)
+    found = session(model_of(net, shapes=[x.shape])).run(None, {"data": x})
+    found += session(model_of(hypot, shapes=[big.shape] * 2)).run(None, {"a": big, "b": other})
+    expected = [*net(nd.array(x)), *hypot.eval(a=nd.array(big), b=nd.array(other))]
+    for mine, array in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, array.asnumpy(), rtol=2e-6)
+
+
+def test_shapes_are_numbers_of_open_extents() -> None:
+    net = Formula(
+        lambda F, x: [F.shape_array(x), F.size_array(x), x / F.cast(F.size_array(x), "float32")]
+    )
+    net(nd.ones((2, 3)))
+    runs = session(model_of(net, shapes=[("batch", 3)]))
+    for batch in (1, 4):
+        shape, size, mean = runs.run(None, {"data": np.ones((batch, 3), np.float32)})
+        assert (shape.tolist(), size.tolist()) == ([batch, 3], [batch * 3])
+        np.testing.assert_allclose(mean, np.ones((batch, 3)) / (batch * 3), rtol=1e-6)
+
+
+def test_bfloat16() -> None:
+    """Numbers in a formula have the dtype of the arrays that they meet."""
+    symbol = sym.cast(sym.cast(sym.var("x"), dtype="bfloat16") * 2 + 1, dtype="float32")
+    x = np.array([[0.5, 3]], np.float32)
+    model = model_of(symbol, shapes=[(1, 2)])
+    assert {each.data_type for each in model.graph.initializer} == {onnx.TensorProto.BFLOAT16}
+    again, _, _ = mx.contrib.onnx.import_model(model)
+    np.testing.assert_array_equal(again.eval(x=nd.array(x))[0].asnumpy(), x * 2 + 1)
+
+
 @pytest.mark.parametrize("opset", [18, 20, 23])
 def test_other_operator_sets(opset: int) -> None:
     net = Attention()
@@ -242,7 +331,8 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "shapes": (
         lambda: model_of(sym.var("a") + sym.var("b"), shapes=[(2, 2)]),
-        "export_model: in_shapes: expected one shape for each of the inputs ['a', 'b']; given 1",
+        "export_model: in_shapes: expected one shape for each of the inputs ['a', 'b']; given 1; "
+        "inputs whose arrays are in params need none",
     ),
     "value": (
         lambda: model_of(
@@ -250,11 +340,26 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
             {"d": nd.ones((1,))},
             shapes=[(2, 2)],
         ),
-        "export_model: in_shapes: expected one shape for each of the inputs ['a', 'c']; given 1",
+        "export_model: in_shapes: expected one shape for each of the inputs ['a', 'c']; given 1; "
+        "inputs whose arrays are in params need none",
     ),
     "extent": (
         lambda: model_of(sym.exp(sym.var("a")), shapes=[(2, 0.5)]),
         "export_model: in_shapes: expected whole numbers, names, or None; given (2, 0.5)",
+    ),
+    "draws": (
+        lambda: model_of(sym.random.uniform(shape=(2,), name="u") + sym.var("a"), shapes=[(2,)]),
+        "export_model: _random_uniform 'u' draws random numbers, which others draw otherwise; make "
+        "them an input",
+    ),
+    "one shape": (
+        lambda: model_of(sym.exp(sym.var("a")), shapes=(2, 4)),
+        "export_model: in_shapes: expected a list of shapes, as [(None, 3, 224, 224)]; given "
+        "(2, 4)",
+    ),
+    "params": (
+        lambda: model_of(sym.exp(sym.var("a")), 7, shapes=[(2, 4)]),
+        "export_model: params: expected arrays by name, a list of such, or a path; given int",
     ),
     "opset": (
         lambda: model_of(sym.exp(sym.var("a")), shapes=[(2,)], opset=9),

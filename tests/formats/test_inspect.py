@@ -12,7 +12,7 @@ import pytest
 import tigon as mx
 from tests.formats.test_damaged_files import mutated_bytes
 from tests.formats.test_params import X, csr, listing, record, row_sparse
-from tigon import gluon, recordio, sym
+from tigon import gluon, nd, recordio, sym
 from tigon.contrib.caffe.layers.record import REFUSED
 from tigon.export import safetensors
 from tigon.export.old_operators import why_it_never_runs
@@ -236,6 +236,30 @@ def test_layers_of_cxxnet_that_are_missing() -> None:
     told = inspect_content(memoryview(text), "x.conf").text()
     assert "\noperators that are missing here (1)\n  maxout, node 'i': cxxnet knows the" in told
     assert "parameters" not in told
+
+
+FOREIGN = {
+    "net.pt": (b"PK\x03\x04", "a zip archive, of which PyTorch's .pt, .pth and .bin are some; "),
+    "old.pt": (b"\x80\x02.", "a pickle, of which PyTorch's .pt, .pth and .bin are some; "),
+    "net.h5": (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file, as Keras writes; have it write a model of ONNX",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_programs(name: str, tmp_path: Path) -> None:
+    """Each is told by what it is, and what to do with it, here and where it is loaded."""
+    content, told = FOREIGN[name]
+    path = str(tmp_path / name)
+    Path(path).write_bytes(content + bytes(50))
+    with pytest.raises(mx.TigonError) as error:
+        inspect(path)
+    assert str(error.value).startswith(f"{path}: nothing is read of {told}")
+    with pytest.raises(mx.TigonError) as error:
+        nd.load(path)
+    assert str(error.value).startswith(f"{path}: expected a .params file; given {told}")
 
 
 def test_the_program(

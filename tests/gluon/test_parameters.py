@@ -574,6 +574,14 @@ class Joins(nn.HybridBlock):
         return F.concat(left, right, dim=1), left + 1
 
 
+def test_a_symbol_block_of_several_inputs_is_exported_before_its_first_call(tmp_path):
+    a, b = mx.sym.var("a"), mx.sym.var("b")
+    block = gluon.SymbolBlock(a + b * 2, [a, b])
+    files = block.export(str(tmp_path / "net"))
+    again = gluon.SymbolBlock.imports(files[0], ["data0", "data1"])
+    assert again(nd.ones((2,)), nd.ones((2,))).asnumpy().tolist() == [3, 3]
+
+
 def test_export_without_parameters_of_shapes_read_and_of_several_inputs(tmp_path):
     path = str(tmp_path / "model")
     for net, args, names in (

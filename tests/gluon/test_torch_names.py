@@ -159,6 +159,10 @@ def test_what_does_not_fit_is_named_in_both_ways(tmp_path: Path) -> None:
         "'0.bias', '1.gamma', '1.beta', '1.running_mean', '1.running_var'; give names of the block "
         "for names of the file"
     )
+    assert attempt({}, "torch") == (
+        "load_parameters: names: expected a function, as gluon.utils.torch_names, or a mapping; "
+        "given str"
+    )
     assert attempt({}, {"1.gamma": 3}) == (
         "load_parameters: names: for '1.gamma' expected the name in the file, (name, function) or "
         "None; given 3"

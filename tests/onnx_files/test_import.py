@@ -130,6 +130,24 @@ def test_open_extents_are_numbers_when_it_runs() -> None:
         np.testing.assert_allclose(net(nd.array(x)).asnumpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_what_holds_for_some_open_extents_is_asked_when_it_runs(batch: int) -> None:
+    """Is the batch larger than 2, or the smaller of both, or which of these is above it?"""
+    b = Builder()
+    b.input("x", ["batch", 3])
+    b.node("Shape", ["x"], "rows", end=1)
+    two, steps = b.number("two", [2]), b.number("steps", [1, 3, 80])
+    b.node("Greater", ["rows", two], "above")
+    b.node("Where", ["above", two, "rows"], "a")
+    b.node("Min", ["rows", two], "b")
+    b.node("Less", ["rows", steps], "c")
+    symbol, _, _ = import_model(b.model(("a", 7), ("b", 7), ("c", 9)))
+    found = symbol.eval(x=nd.zeros((batch, 3)))
+    least = [min(batch, 2)]
+    expected = [least, least, [batch < n for n in (1, 3, 80)]]
+    assert [each.asnumpy().tolist() for each in found] == expected
+
+
 def test_inputs_that_decide_shapes_are_values() -> None:
     b = Builder()
     b.input("x", [2, 6])
@@ -324,6 +342,17 @@ MESSAGES = {
         "ModelProto: node 0 'n' (Gemm): Gemm: opset 6 has another meaning than 7; convert it with "
         "onnx.version_converter",
     ),
+    "an open extent that is divided": (
+        one("AveragePool", ("x", [1, 1, "w"]), kernel_shape=[3], strides=[2], ceil_mode=1),
+        "ModelProto: node 0 'n' (AveragePool): what it does depends on an extent that the file "
+        "leaves open: -1*(-1*n0 + 3 // 2) + 1 is divided by 1 (n0 is 'w' in the file, which "
+        "shapes={'input': (...)} can say)",
+    ),
+    "an open image that is resized": (
+        one("Upsample", ("x", [1, 1, "height", 4]), opset=7, scales=[1.0, 1.0, 1.5, 1.0]),
+        "ModelProto: node 0 'n' (Upsample): Upsample: resizes [n0], which the file leaves open "
+        "(n0 is 'height' in the file, which shapes={'input': (...)} can say)",
+    ),
     "an open extent that decides": (
         one("SpaceToDepth", ("x", [1, 1, "height", 4]), blocksize=2),
         "ModelProto: node 0 'n' (SpaceToDepth): SpaceToDepth: n0 by 4 are no blocks of 2 by 2 (n0 "
@@ -338,6 +367,54 @@ def test_whole_messages(what: str) -> None:
     with pytest.raises(mx.TigonError) as error:
         import_model(model)
     assert str(error.value) == message
+
+
+ARGUMENTS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "bytes": (
+        b"model",
+        {},
+        "contrib.onnx: expected the path of a model, or an onnx.ModelProto; given bytes; "
+        "onnx.load_from_string makes a ModelProto of bytes",
+    ),
+    "shapes without names": (
+        one("Relu", ("x", [2])),
+        {"shapes": [(2,)]},
+        "contrib.onnx: shapes: expected a dict by name of input; given list",
+    ),
+    "a negative extent": (
+        one("Relu", ("x", [2])),
+        {"shapes": {"x": (-1,)}},
+        "ModelProto: input 'x': expected whole numbers, names, or None; given shapes=(-1,)",
+    ),
+    "a value of another kind": (
+        one("Relu", ("x", [2])),
+        {"values": {"x": "text"}},
+        "ModelProto: input 'x': expected a value of float32; given 'text'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ARGUMENTS)
+def test_arguments_that_are_none(what: str) -> None:
+    model, given, message = ARGUMENTS[what]
+    with pytest.raises(mx.TigonError) as error:
+        import_model(model, **given)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("steps", [-1, -2])
+def test_slices_that_run_backwards(steps: int) -> None:
+    """Down through the first element, of arrays of any batch; values as arrays of ours."""
+    b = Builder()
+    b.input("x", ["batch", 5])
+    for name, value in (("start", 4), ("end", -(2**63) + 1), ("axis", 1), ("step", steps)):
+        b.number(name, [value])
+    b.node("Slice", ["x", "start", "end", "axis", "step"], "y")
+    x = np.arange(10, dtype=np.float32).reshape(2, 5)
+    for values in ({}, {"x": nd.array(x)}):
+        symbol, _, _ = import_model(b.model("y"), values=values)
+        (found,) = symbol.eval(**({} if values else {"x": nd.array(x)}))
+        np.testing.assert_array_equal(found.asnumpy(), x[:, ::steps])
 
 
 def test_names_that_are_no_inputs() -> None:

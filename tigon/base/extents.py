@@ -222,6 +222,11 @@ class RuntimeExtent(RuntimeNumber):
     def __abs__(self) -> Any:
         return self if self >= 0 else -self
 
+    def __truediv__(self, other: Any) -> Any:
+        if isinstance(other, (int, float, RuntimeExtent)):
+            raise UnknownExtent(f"{self} is divided by {other}")
+        return NotImplemented
+
     def __rtruediv__(self, other: Any) -> Any:
         return RuntimeRatio(float(other), self)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE, as_dtype
+from tigon.base.foreign import kind_of
 from tigon.export.values import MOST_AXES, array_of, repeated, size_of, written_name
 
 LIST_MAGIC = 0x112
@@ -202,6 +203,8 @@ class _Reader:
     def read(self) -> list[Entry] | dict[str, Entry]:
         magic = self._number("Q", "the list's mark")
         if magic != LIST_MAGIC:
+            foreign = kind_of(self._content)
+            check(foreign is None, self._where, f"expected a .params file; given {foreign}")
             raise self._fail(f"the list's mark {LIST_MAGIC:#x}", f"{magic:#x}", 0)
         self._number("Q", "the reserved word")
         arrays = [self._entry() for _ in range(self._count("arrays", 4))]

@@ -164,6 +164,9 @@ def _called(block: Any, arguments: tuple[Any, ...], symbols: Iterator[Symbol]) -
 
 def _count_inputs(block: Any) -> int:
     """How many arguments forward demands, for a block that was never traced."""
+    told = getattr(block, "_input_names", None)  # of a SymbolBlock, whose forward takes any
+    if told is not None:
+        return len(told)
     own_forward = not block._uses_hybrid_forward()
     function = block.forward if own_forward else block.hybrid_forward
     parameters = list(inspect.signature(function).parameters.values())

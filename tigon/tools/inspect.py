@@ -16,8 +16,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tigon.base import TigonError
+from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
+from tigon.base.foreign import kind_of
 from tigon.tools.inspection.formats import FORMATS
 from tigon.tools.inspection.report import Report
 
@@ -48,6 +49,8 @@ def inspect_content(content: memoryview, path: str) -> Report:
     for format in FORMATS:
         if format.is_one(content, path):
             return format.describe(content, path)
+    foreign = kind_of(content)
+    check(foreign is None, path, f"nothing is read of {foreign}")
     raise TigonError(
         f"{path}: it begins with {bytes(content[:16])!r}, as no format that is known here; known "
         f"are {', '.join(format.name for format in FORMATS)}"

@@ -83,10 +83,11 @@ class Configuration:
     # -- reading
 
     def _read(self, settings: Sequence[Setting]) -> None:
-        within_net, section = False, None
+        section: list[Setting] | None = None
+        begin: Setting | None = None  # of the network that is described
         for setting in settings:
             name, value, line = setting
-            if section is None and name in _SECTIONS and not within_net:
+            if section is None and name in _SECTIONS and begin is None:
                 section = [setting]
             elif section is not None:
                 if (name, value) == ("iter", "end"):
@@ -96,17 +97,19 @@ class Configuration:
                     section.append(setting)
             elif name == "netconfig":
                 self.place.choice(setting, {"start": "", "end": ""})
-                within_net = value == "start"
+                begin = setting if value == "start" else None
             elif name.startswith("layer["):
-                if not within_net:
+                if begin is None:
                     raise self.place.fail(line, "expected layers behind netconfig = start")
                 self._add_layer(setting)
-            elif within_net and self.layers:
+            elif begin is not None and self.layers:
                 self._set_of_layer(setting)
             else:
                 self.settings.append(setting)
         if section is not None:
             raise self.place.fail(section[0].line, "the section has no end; expected iter = end")
+        if begin is not None:
+            raise self.place.fail(begin.line, "the network has no end; expected netconfig = end")
 
     def _set_of_layer(self, setting: Setting) -> None:
         if self.layers[-1].primary is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,11 +52,12 @@ def export_model(
     """Write the graph of prediction as a model of ONNX, and return the path.
 
     Parameters: `sym` a Symbol, the path of a `-symbol.json`, or a HybridBlock, whose own parameters
-    are taken; `params` arrays by name (`arg:` and `aux:` before them, or not), or the path of a
-    `.params`; `in_shapes` the shapes of the inputs in the order of `list_inputs`, parameters
-    aside: None for an extent that stays open, a text to give it a name, equal extents by equal
-    names; `in_types` a dtype or one per input; `dynamic` with `dynamic_input_shapes` the same
-    shapes as MXNet has them; `input_shape` and `input_type` are MXNet's older names;
+    are taken; `params` arrays by name (`arg:` and `aux:` before them, or not), several such
+    mappings, or the path of a `.params`; `in_shapes` the shapes of the inputs in the order of
+    `list_inputs`, parameters aside: None for an extent that stays open, a text to give it a name,
+    equal extents by equal names; `in_types` a dtype or one per input; `dynamic` with
+    `dynamic_input_shapes` the same shapes as MXNet has them; `input_shape` and `input_type` are
+    MXNet's older names;
     `opset_version` from 18 on, by default 21. Labels of losses are left out.
 
     What ONNX has an operator for becomes that operator; the rest is written as the primitives it is
@@ -108,11 +110,12 @@ def model_of(
     given = [value for value in graph.inputs if value.node.name not in arrays]
     read = {value.node.name for value in given}
     inputs = [name for name in symbol.list_inputs() if name in read]
-    shapes = [] if shapes is None else [tuple(shape) for shape in shapes]
+    shapes = _shapes(shapes)
     check(
         len(shapes) == len(inputs),
         "export_model",
-        f"in_shapes: expected one shape for each of the inputs {inputs}; given {len(shapes)}",
+        f"in_shapes: expected one shape for each of the inputs {inputs}; given {len(shapes)}; "
+        "inputs whose arrays are in params need none",
     )
     dtypes = list(types) if isinstance(types, (list, tuple)) else [types] * len(inputs)
     check(
@@ -139,7 +142,14 @@ def model_of(
 
 
 def _without_label(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    """What a loss of MXNet gives forward, which is what its data predict."""
+    """What a loss of MXNet gives forward, which is what its data predict, under its name."""
+    outputs = _predicted(node, inputs)
+    for value in outputs or ():
+        value.node.name = node.name
+    return outputs
+
+
+def _predicted(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     name = getattr(node.op, "name", "")
     if name == "SoftmaxOutput":
         if node.attrs.preserve_shape:
@@ -155,6 +165,17 @@ def _without_label(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | N
 
 def _type_of(array: np.ndarray) -> TensorType:
     return TensorType(array.shape, as_dtype(array.dtype))
+
+
+def _shapes(given: Any) -> list[tuple[Any, ...]]:
+    shapes = [] if given is None else given
+    several = isinstance(shapes, (list, tuple))
+    check(
+        several and all(isinstance(shape, (list, tuple)) for shape in shapes),
+        "export_model",
+        f"in_shapes: expected a list of shapes, as [(None, 3, 224, 224)]; given {given!r}",
+    )
+    return [tuple(shape) for shape in shapes]
 
 
 def _named(shape: Shape, number: int) -> list[Any]:
@@ -191,8 +212,15 @@ def _symbol_and_arrays(given: Any, params: Any) -> tuple[Any, dict[str, np.ndarr
     )
     if isinstance(params, (str, os.PathLike)):
         params = nd.load(os.fsdecode(params))
+    several = params if isinstance(params, (list, tuple)) else [params or {}]
+    check(
+        all(isinstance(each, Mapping) for each in several),
+        "export_model",
+        "params: expected arrays by name, a list of such, or a path; given "
+        f"{type(params).__name__}",
+    )
     arrays: dict[str, np.ndarray] = {}
-    for name, array in (params or {}).items():
+    for name, array in (pair for each in several for pair in each.items()):
         plain = name.partition(":")[2] if name.startswith(("arg:", "aux:")) else name
         arrays[plain] = array.asnumpy() if hasattr(array, "asnumpy") else np.asarray(array)
     return symbol, arrays
@@ -214,7 +242,7 @@ def written(
     writer.initializers.update((name, arrays[name]) for name in variables if name in arrays)
     _write_extents(writer, inputs, shapes, extents)
     names = writer.emit(graph.outputs)
-    outputs = _outputs(writer, names, graph.outputs)
+    outputs = _outputs(writer, names, graph.outputs, list(extents))
     results = {info.name for info in outputs}
     nodes = _needed(writer.nodes, results)
     read = _read_by(nodes) | results
@@ -256,7 +284,9 @@ def _write_extents(
                 writer.extents[which] = writer.add("Reshape", [found, empty], str(extent))
 
 
-def _outputs(writer: Writer, names: Sequence[str], values: Sequence[Value]) -> list[Any]:
+def _outputs(
+    writer: Writer, names: Sequence[str], values: Sequence[Value], extents: Sequence[Any]
+) -> list[Any]:
     """Each under a name of its own: neither an input nor a constant nor another output."""
     found: list[Any] = []
     made = {name for node in writer.nodes for name in node.output}
@@ -265,9 +295,14 @@ def _outputs(writer: Writer, names: Sequence[str], values: Sequence[Value]) -> l
         if name not in made or name in taken:
             name = writer.add("Identity", [name], value.node.name or "output")
         taken.add(name)
-        dims = [n if is_known(n) else str(n) for n in value.shape]
+        dims = [n if is_known(n) else _formula(n, extents) for n in value.shape]
         found.append(value_info(name, value, dims))
     return found
+
+
+def _formula(extent: Any, names: Sequence[Any]) -> str:
+    """An open extent by the names that the inputs have for theirs."""
+    return re.sub(r"\bn(\d+)\b", lambda found: names[int(found[1])], str(extent))
 
 
 def _needed(nodes: Sequence[Any], results: set[str]) -> list[Any]:

@@ -89,6 +89,7 @@ class Reader:
         self._taken: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._open: dict[str, str] = {}
+        self.extents = RuntimeExtents([])
         self.by_shape: list[Value] = []
         """Values with open extents, for whoever needs an extent of them."""
 
@@ -129,8 +130,8 @@ class Reader:
             for extent in shape or ()
             if isinstance(extent, str)
         }
-        extents = RuntimeExtents([_LIKELY] * len(open_))
-        numbers = dict(zip(open_, extents.unknown, strict=True))
+        self.extents = RuntimeExtents([_LIKELY] * len(open_))
+        numbers = dict(zip(open_, self.extents.unknown, strict=True))
         self._open = {str(extent): name for name, extent in numbers.items()}
         for name, (dtype, shape) in declared.items():
             if name in self.values:
@@ -179,11 +180,26 @@ class Reader:
                 where,
                 f"expected a shape of {len(found)} extents; given shapes={tuple(own)}",
             )
-            found = [f"{given.name}.{a}" if n is None else int(n) for a, n in enumerate(own)]
+            check(
+                all(
+                    n is None or isinstance(n, str) or (isinstance(n, (int, np.integer)) and n >= 0)
+                    for n in own
+                ),
+                where,
+                f"expected whole numbers, names, or None; given shapes={tuple(own)}",
+            )
+            found = [f"{given.name}.{a}" if n is None else n for a, n in enumerate(own)]
         return dtype, tuple(found)
 
     def _given(self, name: str, dtype: DType, shape: tuple[Any, ...] | None) -> Operand:
-        array = np.asarray(self.values[name], dtype.numpy)
+        own = self.values[name]
+        try:
+            array = np.asarray(own.asnumpy() if hasattr(own, "asnumpy") else own, dtype.numpy)
+        except (TypeError, ValueError):
+            raise TigonError(
+                f"{self.model.source}: input '{name}': expected a value of {dtype.name}; given "
+                f"{own!r}"
+            ) from None
         fits = shape is None or (
             len(shape) == array.ndim
             and all(isinstance(n, str) or n == m for n, m in zip(shape, array.shape, strict=True))
@@ -506,7 +522,7 @@ def _count_nodes(model: Any) -> int:
 
 def _folded(row: Row, call: Call) -> list[Operand] | None:
     """The result as an array, where all inputs are small and known; its value is built if it is
-    asked for."""
+    asked for. What holds for some extents that are open only is left to when it runs."""
     if row.fold is None:
         return None
     arrays = []
@@ -517,12 +533,13 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
         if operand.known is None or operand.known.size > FOLDED or operand.dtype.is_narrow:
             return None
         arrays.append(operand.known)
+    extents = call.reader.extents
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), extents.supposed(extents.examples) as assumed:
             found = row.fold(call, *arrays)
     except UnknownExtent:
         return None
-    if found is None:
+    if found is None or assumed:
         return None
     found = found if isinstance(found, tuple) else (found,)
     results = []

@@ -125,6 +125,12 @@ def _told(given: Any) -> tuple[str, tuple[int, ...]]:
 def _read(
     model_file: Any, shapes: Shapes | None, values: Mapping[str, Any] | None
 ) -> tuple[sym.Symbol, Reader]:
+    for what, given in (("shapes", shapes), ("values", values)):
+        check(
+            given is None or isinstance(given, Mapping),
+            "contrib.onnx",
+            f"{what}: expected a dict by name of input; given {type(given).__name__}",
+        )
     model = read_model(model_file)
     try:
         reader = Reader(model, shapes or {}, values or {})

@@ -56,6 +56,12 @@ def read_model(file: AnyPath | Any) -> Model:
     if isinstance(file, onnx.ModelProto):
         model, source, folder = file, "ModelProto", None
     else:
+        check(
+            isinstance(file, (str, os.PathLike)),
+            "contrib.onnx",
+            "expected the path of a model, or an onnx.ModelProto; given "
+            f"{type(file).__name__}; onnx.load_from_string makes a ModelProto of bytes",
+        )
         source = os.fsdecode(file)
         with open(file, "rb") as opened:
             content = opened.read()

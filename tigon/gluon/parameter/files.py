@@ -53,6 +53,12 @@ def load_into(
         "load_parameters",
         f"dtype_source is 'current' or 'saved'; given {dtype_source!r}",
     )
+    check(
+        names is None or callable(names) or isinstance(names, Mapping),
+        "load_parameters",
+        "names: expected a function, as gluon.utils.torch_names, or a mapping; given "
+        f"{type(names).__name__}",
+    )
     saved = dtype_source == "saved"
     sources = {key: _source(key, names) for key in params}
     missing = [told.of(key) for key, told in sources.items() if told.name not in arrays]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon.base.extents import same
+from tigon.base.extents import is_known, same
 from tigon.base.frozen import Frozen
 from tigon.contrib.onnx.build import (
     axes_of,
@@ -130,6 +130,13 @@ def _resized_axis(
     return total, (centre < 0) | (centre > size - 1)
 
 
+def _check_given(call: Any, extents: Sequence[Any]) -> None:
+    call.check(
+        is_known(*extents),
+        f"resizes {list(extents)}, which the file leaves open",
+    )
+
+
 def _targets(
     call: Any, shape: Sequence[int], axes: Sequence[int], scales: Any, sizes: Any
 ) -> tuple[list[int], list[float]]:
@@ -138,6 +145,7 @@ def _targets(
         counts = sizes.ravel().tolist()
         call.check(len(counts) == len(axes), f"sizes: expected {len(axes)}; given {counts}")
         pairs = [(n, shape[axis]) for n, axis in zip(counts, axes, strict=True)]
+        _check_given(call, [m for n, m in pairs if not same(n, m)])
         own = [1.0 if same(n, m) else n / m for n, m in pairs]
         policy = call["keep_aspect_ratio_policy"] or "stretch"
         if policy != "stretch":
@@ -152,6 +160,7 @@ def _targets(
         f"scales: expected {len(axes)} positive numbers; given {own}",
     )
     pairs = [(shape[axis], n) for axis, n in zip(axes, own, strict=True)]
+    _check_given(call, [m for m, n in pairs if n != 1])
     return [m if n == 1 else int(np.floor(m * n)) for m, n in pairs], own
 
 

@@ -359,7 +359,9 @@ def slice_(
     for axis, (begin, end, step) in found.items():
         if is_known(begin, end) and begin == 0 and step == 1 and end == x.shape[axis]:
             continue
-        if not is_known(begin, end):
+        if step < 0 and end is None:
+            pass  # down through the first element
+        elif not is_known(begin, end):
             begin, end = (_from_the_end(n, x.shape[axis]) for n in (begin, end))
             if is_known(begin or 0) and not is_known(end or 0) and step == 1:
                 places = line(end - (begin or 0), call.reader) + (begin or 0)

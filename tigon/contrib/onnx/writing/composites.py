@@ -135,6 +135,16 @@ def _lrn(w: Writer, node: Node, inputs: list[str]) -> str:
     return w.add("LRN", inputs, node.name, size=a.nsize, **given)
 
 
+@composite("shape_array")
+def _shape_array(w: Writer, node: Node, inputs: list[str]) -> str:
+    return str(w.add("Shape", inputs, node.name))
+
+
+@composite("size_array")
+def _size_array(w: Writer, node: Node, inputs: list[str]) -> str:
+    return str(w.add("Reshape", [w.add("Size", inputs), w.integers([1])], node.name))
+
+
 @composite("softmax", "log_softmax")
 def _softmax(w: Writer, node: Node, inputs: list[str]) -> str | None:
     attrs = node.attrs

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tigon.base import TigonError
-from tigon.base.dtypes import DType, as_dtype
+from tigon.base.dtypes import DType, as_dtype, bfloat16, numpy_type
 from tigon.base.extents import RuntimeExtent, RuntimeRatio
 from tigon.contrib.onnx.reading import package
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value
@@ -55,6 +56,41 @@ ELEMENT_TYPES = {
 }
 """`TensorProto.DataType` by our names."""
 
+_IN_TEXT = {"float32": "float", "float64": "double"}
+"""What schemas call elements, where it is not our name."""
+
+_WIDER = {
+    "bool": ("uint8", "int32", "float32"),
+    **dict.fromkeys(("int8", "uint8", "int16", "uint16"), ("int32", "int64", "float32", "float64")),
+    **dict.fromkeys(("int32", "uint32"), ("int64", "float64", "float32")),
+    **dict.fromkeys(("int64", "uint64", "float64"), ("float64", "float32")),
+    **dict.fromkeys(("bfloat16", "float16"), ("float32",)),
+}
+"""What an operator computes in that ONNX does not have for a dtype, the first that it has."""
+
+
+@lru_cache(maxsize=1024)
+def _signature(kind: str, opset: int) -> tuple[list[str], list[str], dict[str, frozenset[str]]]:
+    """Types of the inputs and of the outputs (the last of each for those that follow), and the
+    dtypes that each variable among them stands for."""
+    schema = package().defs.get_schema(kind, opset)
+    names = {f"tensor({_IN_TEXT.get(name, name)})": name for name in ELEMENT_TYPES}
+    allowed = {
+        one.type_param_str: frozenset(
+            names[text] for text in one.allowed_type_strs if text in names
+        )
+        for one in schema.type_constraints
+    }
+    sides = [
+        [names.get(one.type_str, one.type_str) for one in side]
+        for side in (schema.inputs, schema.outputs)
+    ]
+    return sides[0], sides[1], allowed
+
+
+def _at(types: Sequence[str], position: int) -> str:
+    return types[min(position, len(types) - 1)]
+
 
 class Writer:
     """Nodes and constants of one graph or subgraph. `known`: names of values that are there
@@ -80,6 +116,8 @@ class Writer:
         self._taken: set[str] = set() if outer is None else outer._taken
         self._taken.update(self.known.values())
         self._scalars: dict[Any, str] = {}
+        self._dtypes: dict[str, str] = {} if outer is None else outer._dtypes
+        self._dtypes.update((name, value.dtype.name) for value, name in self.known.items())
 
     # -- names and constants
 
@@ -96,18 +134,52 @@ class Writer:
         self, kind: str, inputs: Sequence[str], wish: str = "", count: int = 1, **attributes: Any
     ) -> Any:
         """One node more; the name of its result, or names where `count` says several."""
-        helper = package().helper
         names = [self.name(wish or kind) for _ in range(count)]
+        takes, gives, allowed = _signature(kind, self.opset)
+        own: dict[str, str] = {}
+        for position, name in enumerate(inputs):
+            if name in self._dtypes:
+                own.setdefault(_at(takes, position), self._dtypes[name])
+        wider = {
+            variable: next((each for each in _WIDER[dtype] if each in allowed[variable]), dtype)
+            for variable, dtype in own.items()
+            if variable in allowed and dtype not in allowed[variable]
+        }
+        inputs = [
+            self._cast(name, wider[_at(takes, position)]) if _at(takes, position) in wider else name
+            for position, name in enumerate(inputs)
+        ]
+        kinds = [_at(gives, position) for position in range(count)]
+        made = [
+            self.name(name) if variable in wider else name
+            for name, variable in zip(names, kinds, strict=True)
+        ]
         given = {name: value for name, value in attributes.items() if value is not None}
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=names[0], **given))
+        node = package().helper.make_node(kind, inputs, made, name=made[0], **given)
+        self.nodes.append(node)
+        for name, inner, variable in zip(names, made, kinds, strict=True):
+            if variable in wider:
+                self._cast(inner, own[variable], name)
+            elif variable in own or variable in ELEMENT_TYPES:
+                self._dtypes[name] = own.get(variable, variable)
         return names[0] if count == 1 else names
+
+    def _cast(self, name: str, dtype: str, result: str | None = None) -> str:
+        result = result or self.name("Cast")
+        to = ELEMENT_TYPES[dtype]
+        self.nodes.append(package().helper.make_node("Cast", [name], [result], name=result, to=to))
+        self._dtypes[result] = dtype
+        return result
 
     def constant(self, value: Any, dtype: DType | str, wish: str = "constant") -> str:
         name = dtype if isinstance(dtype, str) else dtype.name
         array = np.asarray(value, as_dtype(name).numpy)
+        if name == "bfloat16":
+            array = array.astype(numpy_type(bfloat16))  # of ml_dtypes, which onnx brings
         key = (name, array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = self.initializer(wish, array)
+            self._dtypes[self._constants[key]] = name
         return self._constants[key]
 
     def initializer(self, wish: str, array: np.ndarray) -> str:
@@ -160,7 +232,11 @@ class Writer:
             return self.add("Div", [self.constant(attrs.value.numerator, dtype), whole])
         if isinstance(attrs.value, RuntimeExtent):
             return self.number_of(attrs.value, dtype)
-        return self.constant(np.reshape(np.asarray(attrs.value, dtype.numpy), attrs.shape), dtype)
+        # A number that the dtype lacks (-1 of unsigned ones) comes around, as where it is compiled.
+        whole = isinstance(attrs.value, int) and dtype.kind in "iu"
+        value = attrs.value % (1 << 8 * dtype.numpy.itemsize) if whole else attrs.value
+        array = np.asarray(value, np.uint64 if whole else None).astype(dtype.numpy)
+        return self.constant(np.reshape(array, attrs.shape), dtype)
 
     def number_of(self, extent: RuntimeExtent, dtype: DType) -> str:
         return self.add("Cast", [self.scalar(extent)], to=ELEMENT_TYPES[dtype.name])
@@ -211,6 +287,11 @@ class Writer:
                     )
         return [self.known[value] for value in outputs]
 
+    def _keep(self, node: Node, names: Sequence[str]) -> None:
+        for value, name in zip(node.outputs, names, strict=False):
+            self.known[value] = name
+            self._dtypes[name] = value.dtype.name
+
     def _convert(self, node: Node) -> Sequence[Value] | None:
         """Write one node, or give the values that it is made of."""
         if node.op is CONSTANT:
@@ -222,6 +303,11 @@ class Writer:
                 "params"
             )
         op: Any = node.op
+        if op.family is not Family.CONTROL and op.draws(node.attrs, training=False):
+            raise TigonError(
+                f"export_model: {node.label} draws random numbers, which others draw otherwise; "
+                "make them an input"
+            )
         is_composite = op.family is Family.COMPOSITE
         converter = (COMPOSITES if is_composite else PRIMITIVES).get(op.name)
         if converter is not None:
@@ -229,10 +315,13 @@ class Writer:
             made = converter(self, node, inputs)
             if made is not None:
                 names = [made] if isinstance(made, str) else list(made)
-                self.known.update(zip(node.outputs, names, strict=False))
+                self._keep(node, names)
                 return None
         if is_composite:
-            return op.decomposed(node.attrs, *node.inputs)
+            expanded = op.decomposed(node.attrs, *node.inputs)
+            for value in expanded:
+                value.node.name = value.node.name or node.name
+            return expanded
         raise TigonError(
             f"export_model: {node.label} computes '{op.name}', which ONNX has no operator for; "
             "compute it before or after the network"

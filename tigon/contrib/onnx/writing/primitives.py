@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError
-from tigon.base.dtypes import DType
+from tigon.base.dtypes import DType, as_dtype
 from tigon.base.extents import is_known
 from tigon.contrib.onnx.writing.model import ELEMENT_TYPES, Writer, primitive
 from tigon.ir.graph import Node
@@ -74,7 +74,12 @@ _SAME = {
 
 @primitive(*_SAME)
 def _same(w: Writer, node: Node, inputs: list[str]) -> str:
+    if node.op.name in _ROUNDINGS and not dtype_of(node).is_float:
+        return inputs[0]
     return w.add(_SAME[node.op.name], w.alike(node, inputs), node.name)
+
+
+_ROUNDINGS = ("ceil", "floor", "rint", "_round_even", "fix", "trunc", "round")
 
 
 @primitive("BlockGrad", "_copy", "_copyto", "_detach", "_again", "_kept", "_repeated", "_stored")
@@ -144,12 +149,20 @@ def _select(w: Writer, node: Node, inputs: list[str]) -> str:
     return w.add("Where", [truth, *names], node.name)
 
 
-def _formula(*names: str) -> Any:
-    """A converter that is written in functions of one operand: `f(o, *operands)`."""
+def _formula(*names: str, exact: bool = False) -> Any:
+    """A converter that is written in functions of operands: `f(o, *operands)`. What is not `exact`
+    of whole numbers is computed of floats, whose constants they would cut off."""
 
     def enter(formula: Any) -> Any:
         def convert(w: Writer, node: Node, inputs: list[str]) -> str:
-            return formula(_Maths(w, dtype_of(node)), *w.alike(node, inputs))
+            own, operands = dtype_of(node), w.alike(node, inputs)
+            if node.op.name in _ROUNDINGS and not own.is_float:
+                return operands[0]
+            if exact or own.is_float:
+                return formula(_Maths(w, own), *operands)
+            inner = as_dtype("float32" if own.itemsize < 4 else "float64")
+            operands = [cast_to(w, name, inner) for name in operands]
+            return cast_to(w, formula(_Maths(w, inner), *operands), own)
 
         primitive(*names)(convert)
         return formula
@@ -174,14 +187,12 @@ class _Maths:
         return add
 
 
-_formula("square")(lambda o, x: o.Mul(x, x))
+_formula("square", exact=True)(lambda o, x: o.Mul(x, x))
 _formula("rsqrt")(lambda o, x: o.Reciprocal(o.Sqrt(x)))
 _formula("cbrt")(lambda o, x: o.Mul(o.Sign(x), o.Pow(o.Abs(x), 1 / 3)))
 _formula("rcbrt")(lambda o, x: o.Reciprocal(o.Mul(o.Sign(x), o.Pow(o.Abs(x), 1 / 3))))
 _formula("log10")(lambda o, x: o.Mul(o.Log(x), 1 / math.log(10)))
 _formula("log2")(lambda o, x: o.Mul(o.Log(x), 1 / math.log(2)))
-_formula("log1p")(lambda o, x: o.Log(o.Add(x, 1)))
-_formula("expm1")(lambda o, x: o.Sub(o.Exp(x), 1))
 _formula("degrees")(lambda o, x: o.Mul(x, 180 / math.pi))
 _formula("radians")(lambda o, x: o.Mul(x, math.pi / 180))
 _formula("fix", "trunc")(lambda o, x: o.Mul(o.Sign(x), o.Floor(o.Abs(x))))
@@ -189,8 +200,34 @@ _formula("round")(lambda o, x: o.Mul(o.Sign(x), o.Floor(o.Add(o.Abs(x), 0.5))))
 _formula("log_sigmoid")(lambda o, x: o.Neg(o.Softplus(o.Neg(x))))
 _formula("_normal_cdf")(lambda o, x: o.Mul(o.Add(o.Erf(o.Mul(x, math.sqrt(0.5))), 1), 0.5))
 _formula("_gelu")(lambda o, x: o.Mul(x, o.Mul(o.Add(o.Erf(o.Mul(x, math.sqrt(0.5))), 1), 0.5)))
-_formula("_one_minus_square")(lambda o, x: o.Sub(1, o.Mul(x, x)))
-_formula("broadcast_hypot")(lambda o, x, y: o.Sqrt(o.Add(o.Mul(x, x), o.Mul(y, y))))
+_formula("_one_minus_square", exact=True)(lambda o, x: o.Sub(1, o.Mul(x, x)))
+
+
+@_formula("log1p")
+def _log1p(o: Any, x: str) -> Any:
+    """The rounding of 1 + x is divided out again; without it where nothing is added."""
+    u = o.Add(x, 1)
+    near = o.Mul(o.Log(u), o.Div(x, o.Sub(u, 1)))
+    return o.Where(o.Equal(u, 1), x, o.Where(o.Equal(u, x), o.Log(u), near))
+
+
+@_formula("expm1")
+def _expm1(o: Any, x: str) -> Any:
+    """The same of exp(x), whose logarithm says for which x it is exact."""
+    u = o.Exp(x)
+    less = o.Sub(u, 1)
+    near = o.Mul(less, o.Div(x, o.Log(u)))
+    far = o.Or(o.Equal(u, less), o.Equal(less, -1))
+    return o.Where(o.Equal(u, 1), x, o.Where(far, less, near))
+
+
+@_formula("broadcast_hypot")
+def _hypot(o: Any, x: str, y: str) -> Any:
+    """By the larger one, whose square may be infinite or 0."""
+    x, y = o.Abs(x), o.Abs(y)
+    most = o.Max(x, y)
+    ratio = o.Div(o.Min(x, y), o.Where(o.Equal(most, 0), o.Add(most, 1), most))
+    return o.Where(o.IsInf(most), most, o.Mul(most, o.Sqrt(o.Add(o.Mul(ratio, ratio), 1))))
 
 
 @primitive("floor_divide")
@@ -210,10 +247,8 @@ def _modulo(w: Writer, node: Node, inputs: list[str]) -> str:
     return w.add("Sub", [x, w.add("Mul", [w.add("Floor", [w.add("Div", [x, y])]), y])], node.name)
 
 
-@primitive("arctan2")
-def _arctan2(w: Writer, node: Node, inputs: list[str]) -> str:
-    o = _Maths(w, dtype_of(node))
-    y, x = w.alike(node, inputs)
+@_formula("arctan2")
+def _arctan2(o: Any, y: str, x: str) -> str:
     half = o.Atan(o.Div(y, x))
     turned = o.Where(o.Less(y, 0), o.Sub(half, math.pi), o.Add(half, math.pi))
     upright = o.Mul(o.Sign(y), math.pi / 2)
