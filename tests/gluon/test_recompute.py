@@ -128,6 +128,27 @@ def _program_of(step: gluon.TrainStep) -> int:
     return program.compiled.memory_plan.arena_bytes
 
 
+def frozen() -> Net:
+    net = nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        for _ in range(6):
+            net.add(nn.Dense(32, activation="tanh", in_units=32))
+    net.collect_params().setattr("grad_req", "null")
+    return net
+
+
+def test_what_is_repeated_is_there_before_it_is_read() -> None:
+    found = []
+    for recompute in (None, True):
+        mx.random.seed(5)
+        net = frozen()
+        net.initialize(mx.init.Xavier())
+        net.hybridize(recompute=recompute)
+        found.append(gradients(net, nd.random.normal(shape=(16, 32))))
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=2e-5, atol=1e-6)
+
+
 def test_a_later_process_finds_what_fits(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = made("perceptron", recompute=True)
     expected, least = gradients(net, x), taken(net)

@@ -81,11 +81,20 @@ class _Net(nn.HybridBlock):
         return F.concat(F.L2Normalization(x), F.cumsum(x, axis=1), dim=1), F.argmax(x, axis=1)
 
 
+class _Views(nn.HybridBlock):
+    """Results that are others in another shape, which for one picture is the same shape."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        y = F.tanh(x)
+        return y, F.reshape(y, shape=(-1,)), F.reshape(y, shape=(3, -1)), F.transpose(y)
+
+
 CASES = {
     "convolutions": Case(_lenet, (1, 28, 28)),
     "dense": Case(_mlp, (50,), (1, 2, 3, 4, 7, 8, 13, 32, 40), 32),
     "loops and branches": Case(_Loops, (6,), (1, 4, 16)),
     "several results": Case(_Net, (20,)),
+    "results in other shapes": Case(_Views, (3,), (1, 2, 4)),
     "bfloat16": Case(lambda: nn.Dense(24), (40,), (1, 16), dtype="bfloat16"),
     "float64": Case(lambda: nn.Dense(24, activation="softrelu"), (40,), dtype="float64"),
     "depthwise": Case(lambda: nn.Conv2D(12, 3, groups=12, padding=1), (12, 9, 9)),
