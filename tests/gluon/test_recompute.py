@@ -222,7 +222,7 @@ def test_a_budget_that_nothing_fits_in_is_an_error() -> None:
         step(x)
 
 
-@pytest.mark.parametrize("given", ["64", "-1 MB", "lots", -5, 0, 0.5, [1]])
+@pytest.mark.parametrize("given", ["64", "-1 MB", "lots", -5, 0, 0.5, float("inf"), [1]])
 def test_what_is_no_budget_is_refused_at_once(given: Any) -> None:
     net = nn.Dense(2, prefix="net_")
     with pytest.raises(TigonError) as caught:
@@ -234,6 +234,6 @@ def test_what_is_no_budget_is_refused_at_once(given: Any) -> None:
 
 
 def test_units() -> None:
-    given = [None, False, True, 5, "5 B", "1.5kB", "2 MB", "3 GB"]
+    given = [None, False, True, 5, "5 B", "1.5kB", "2 MB", "3 GB", np.int64(7), np.bool_(True)]
     found = [budget_in_bytes(each, "net") for each in given]
-    assert found == [None, None, 0, 5, 5, 1500, 2 * 10**6, 3 * 10**9]
+    assert found == [None, None, 0, 5, 5, 1500, 2 * 10**6, 3 * 10**9, 7, 0]

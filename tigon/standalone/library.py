@@ -43,6 +43,17 @@ from tigon.standalone.tables import Tables
 MOST_DIMENSIONS, MOST_EXTENTS = 8, 16
 _FUNCTIONS = ("create", "destroy", "run", "last_error", "describe", "state", "seed")
 
+KEYWORDS = frozenset(
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t "
+    "char16_t char32_t class compl concept const consteval constexpr constinit const_cast "
+    "continue co_await co_return co_yield decltype default delete do double dynamic_cast else "
+    "enum explicit export extern false float for friend goto if inline int long mutable "
+    "namespace new noexcept not not_eq nullptr operator or or_eq private protected public "
+    "register reinterpret_cast requires return short signed sizeof static static_assert "
+    "static_cast std struct switch template this thread_local throw true try typedef typeid "
+    "typename union unsigned using virtual void volatile wchar_t while xor xor_eq".split()
+)
+"""What no namespace of C++ can be called; std is one that has another meaning."""
 
 KINDS = {
     "input": T.FROM_INPUT,
@@ -139,9 +150,9 @@ def export(
     stem = os.fsdecode(path)
     given = os.path.basename(stem) if prefix is None else prefix
     check(
-        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given) is not None,
+        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given) is not None and given not in KEYWORDS,
         "export_native",
-        f"names of C functions begin with '{given}', which is no identifier of C; pass "
+        f"names of C functions begin with '{given}', which is no identifier of C and C++; pass "
         "prefix='model', say",
     )
     check(
@@ -191,8 +202,8 @@ def _levels(target: str | Sequence[str]) -> list[str]:
     if target == "native":
         return [chosen_level()]
     own = architecture()
-    given = list(SHIPPED[own]) if target == "all" else target
-    wanted = [given] if isinstance(given, str) else list(given)
+    given: Any = SHIPPED[own] if target == "all" else target
+    wanted = list(given) if isinstance(given, (list, tuple, set, frozenset)) else [given]
     order = list(LEVELS)
     known = bool(wanted) and all(name in order for name in wanted)
     check(

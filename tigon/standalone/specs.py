@@ -165,13 +165,22 @@ def _axes(given: Sequence[Operand], extents: Extents) -> dict[tuple[str, int], s
         return {(one.name, 0): extents for one in with_axes if one.type.shape[0] == batch}
     known = {one.name: one.type for one in given}
     found: dict[tuple[str, int], str] = {}
+    check(
+        isinstance(extents, Mapping),
+        "export_native",
+        "extents: expected None, the name of the first axis, or a dict with a name or None for "
+        f"each axis of inputs; given {extents!r}",
+    )
     for name, axes in extents.items():
         check(
-            name in known and len(axes) == known[name].ndim,
+            name in known
+            and isinstance(axes, (list, tuple))
+            and len(axes) == known[name].ndim
+            and all(axis is None or isinstance(axis, str) for axis in axes),
             "export_native",
             f"extents: expected a name or None for each axis of inputs among "
             f"{', '.join(f'{n} of {t.ndim} axes' for n, t in known.items())}; given {name!r}: "
-            f"{tuple(axes)}",
+            f"{axes!r}",
         )
         found |= {(name, axis): each for axis, each in enumerate(axes) if each is not None}
     return found
