@@ -172,6 +172,28 @@ def test_several_open_extents(tmp_path: Path) -> None:
     instance.close()
 
 
+def test_pictures_of_any_size(tmp_path: Path) -> None:
+    """Sizes that strides divide and others, from the smallest that kernels allow."""
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.MaxPool2D(), nn.Conv2D(16, 3, padding=1), nn.GlobalAvgPool2D())
+    net.initialize(mx.init.Xavier())
+    net.hybridize()
+    extents = {"data": ("batch", None, "height", "width")}
+    net.export_native(tmp_path / "net", nd.zeros((2, 3, 32, 48)), extents=extents)
+    instance = Library(tmp_path / "net.so").instance(largest=[4, 64, 64])
+    for sizes in ((2, 32, 48), (1, 64, 64), (3, 33, 64), (2, 20, 7), (4, 9, 20), (1, 4, 4)):
+        x = nd.random.uniform(-1, 1, shape=(sizes[0], 3, *sizes[1:]))
+        (found,) = instance(x.asnumpy())
+        np.testing.assert_allclose(found, net(x).asnumpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ForeignError) as caught:
+        instance(np.zeros((1, 3, 2, 9), "float32"))
+    assert str(caught.value) == (
+        "net: expected height >= 3; given batch = 1, height = 2, width = 9; there is no code for "
+        "that: export with such a size"
+    )
+    instance.close()
+
+
 def test_a_size_that_cannot_be_open_is_told(tmp_path: Path) -> None:
     shaped = mx.jit(lambda x: x.reshape((8, 3, 2)) * 2)
     with pytest.raises(mx.TigonError) as caught:

@@ -7,13 +7,15 @@ import os
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
 
 from tigon import _native
 from tigon.backends.llvm.target import LEVELS, SHIPPED, architecture, architecture_of, chosen_level
-from tigon.base import DType, TensorType, check
+from tigon.base import DType, TensorType, TigonError, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.files import AnyPath, write_file
 from tigon.base.frozen import Frozen, replace
@@ -121,11 +123,15 @@ class Spec(Frozen, eq=False):
     doc: str = ""
 
 
-SpecFor = Callable[[Sequence[int]], Spec]
-"""What is exported, as it is compiled for sizes like these of the open extents."""
+SpecFor = Callable[[Sequence[int] | None], Spec]
+"""What is exported, as it is compiled for these sizes of the open extents and all for which that is
+the same; None: for sizes near the likely ones that have nothing in common."""
 
-MOST_WAYS = 4
+MOST_WAYS = 12
 """Programs of one level, where sizes are computed in different ways."""
+
+MOST_NEAR = 100
+"""Sizes near the likely ones that are asked about."""
 
 
 def export(
@@ -168,7 +174,7 @@ def export(
         f"system: expected 'linux', or for x86-64 'windows' or 'macos'; given {system!r}",
     )
     suffix = SYSTEMS[system].suffix
-    spec = spec_for(likely)
+    spec = spec_for(None)
     check(
         len(spec.names) <= MOST_EXTENTS,
         "export_native",
@@ -246,13 +252,20 @@ class _Library:
         code = LevelCode(level)
         ways = [self._way(code, self.spec)]
         names = self.spec.names
-        sizes = [self.spec.likely, *[(size,) * len(names) for size in PROBES]] if names else []
+        sizes: list[tuple[int, ...]] = []
+        if self.spec.extents is not None:
+            # A stride divides every other size; one of anything is often computed in another way.
+            near = product(*[(size, size + 1, 1) for size in self.spec.extents.examples])
+            sizes = [tuple(self.spec.likely), *islice(near, MOST_NEAR)]
+            sizes += [(size,) * len(names) for size in PROBES]
         while len(ways) < MOST_WAYS:
             sizes = [each for each in sizes if not any(way.program.serves(each) for way in ways)]
             if not sizes:
                 break
-            ways.append(self._way(code, self._spec_for(sizes[0])))
-            sizes = sizes[1:]
+            tried, *sizes = sizes
+            with suppress(TigonError):  # of sizes that the operators refuse, such as one below a
+                # kernel's, there is no program: what others stand on says so when it runs
+                ways.append(self._way(code, self._spec_for(tried)))
         return _Level(code, tuple(ways))
 
     def _way(self, code: LevelCode, spec: Spec) -> _Way:

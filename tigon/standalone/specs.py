@@ -58,7 +58,7 @@ def export_graph(
     given = [one for one in operands if one.array is None] if inputs is None else list(inputs)
     likely, names = open_sizes(given, extents)
 
-    def spec(sizes: Sequence[int]) -> Spec:
+    def spec(sizes: Sequence[int] | None) -> Spec:
         opened, types = open_types(given, extents, sizes)
         every = {one.name: types.get(one.name, one.type) for one in operands}
         moded = cached.moded(training).typed(every)
@@ -131,16 +131,17 @@ def open_sizes(
 
 
 def open_types(
-    given: Sequence[Operand], extents: Extents, sizes: Sequence[int]
+    given: Sequence[Operand], extents: Extents, sizes: Sequence[int] | None
 ) -> tuple[RuntimeExtents | None, dict[str, TensorType]]:
-    """The extents, which are likely of these sizes, and the types with them."""
+    """The extents and the types with them. `sizes`: what questions about the extents are answered
+    by; None: primes near the sizes in the types given."""
     fixed = {one.name: one.type for one in given}
-    if not sizes:
-        return None, fixed
     axes = _axes(given, extents)
     likely, names = open_sizes(given, extents)
+    if not names:
+        return None, fixed
     opened = RuntimeExtents(likely)
-    if tuple(sizes) != likely:
+    if sizes is not None:
         opened.examples = tuple(sizes)
     unknown = dict(zip(names, opened.unknown, strict=True))
     return opened, {
