@@ -51,6 +51,8 @@ def geometries() -> list[tuple[tuple[int, ...], dict[str, object]]]:
         ((2, 32, 9, 9, 32, 1, 3, 3), {"num_group": 32, "stride": (2, 2), "pad": (1, 1)}),
         ((2, 32, 9, 9, 64, 16, 3, 3), {"num_group": 2, "pad": (1, 1)}),
         ((2, 8, 9, 9, 20, 8, 3, 3), {"pad": (1, 1)}),
+        ((1, 16, 9, 8, 16, 16, 3, 1), {"pad": (3, 2)}),  # wider than the kernel
+        ((1, 16, 5, 26, 16, 1, 1, 3), {"num_group": 16, "pad": (1, 3)}),
     ]
 
 

@@ -343,8 +343,27 @@ def test_a_graph_of_symbols(folder: Path) -> None:
 REFUSALS = {
     "a name that is none": (
         lambda net, folder: net.export_native(folder / "2nd-model"),
-        "export_native: names of C functions begin with '2nd-model', which is no identifier of C; "
-        "pass prefix='model', say",
+        "export_native: names of C functions begin with '2nd-model', which is no identifier of C "
+        "and C++; pass prefix='model', say",
+    ),
+    "a name that is a word of C++": (
+        lambda net, folder: net.export_native(folder / "class"),
+        "export_native: names of C functions begin with 'class', which is no identifier of C "
+        "and C++; pass prefix='model', say",
+    ),
+    "a level that is no name": (
+        lambda net, folder: net.export_native(folder / "m", target=3),
+        "export_native: target: expected 'native', 'all' or levels of one architecture among ",
+    ),
+    "extents that are no dict": (
+        lambda net, folder: net.export_native(folder / "m", extents=("batch", None)),
+        "export_native: extents: expected None, the name of the first axis, or a dict with a name "
+        "or None for each axis of inputs; given ('batch', None)",
+    ),
+    "an extent that is a number": (
+        lambda net, folder: net.export_native(folder / "m", extents={"data": ("batch", 20)}),
+        "export_native: extents: expected a name or None for each axis of inputs among data of 2 "
+        "axes; given 'data': ('batch', 20)",
     ),
     "a level of nothing": (
         lambda net, folder: net.export_native(folder / "m", target="x86-64-v9"),

@@ -81,11 +81,20 @@ class _Net(nn.HybridBlock):
         return F.concat(F.L2Normalization(x), F.cumsum(x, axis=1), dim=1), F.argmax(x, axis=1)
 
 
+class _Views(nn.HybridBlock):
+    """Results that are others in another shape, which for one picture is the same shape."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        y = F.tanh(x)
+        return y, F.reshape(y, shape=(-1,)), F.reshape(y, shape=(3, -1)), F.transpose(y)
+
+
 CASES = {
     "convolutions": Case(_lenet, (1, 28, 28)),
     "dense": Case(_mlp, (50,), (1, 2, 3, 4, 7, 8, 13, 32, 40), 32),
     "loops and branches": Case(_Loops, (6,), (1, 4, 16)),
     "several results": Case(_Net, (20,)),
+    "results in other shapes": Case(_Views, (3,), (1, 2, 4)),
     "bfloat16": Case(lambda: nn.Dense(24), (40,), (1, 16), dtype="bfloat16"),
     "float64": Case(lambda: nn.Dense(24, activation="softrelu"), (40,), dtype="float64"),
     "depthwise": Case(lambda: nn.Conv2D(12, 3, groups=12, padding=1), (12, 9, 9)),
@@ -160,6 +169,28 @@ def test_several_open_extents(tmp_path: Path) -> None:
         given = arrays(*sizes)
         (found,) = instance(*(each.asnumpy() for each in given))
         np.testing.assert_allclose(found, attend(*given).asnumpy(), rtol=1e-5, atol=1e-6)
+    instance.close()
+
+
+def test_pictures_of_any_size(tmp_path: Path) -> None:
+    """Sizes that strides divide and others, from the smallest that kernels allow."""
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.MaxPool2D(), nn.Conv2D(16, 3, padding=1), nn.GlobalAvgPool2D())
+    net.initialize(mx.init.Xavier())
+    net.hybridize()
+    extents = {"data": ("batch", None, "height", "width")}
+    net.export_native(tmp_path / "net", nd.zeros((2, 3, 32, 48)), extents=extents)
+    instance = Library(tmp_path / "net.so").instance(largest=[4, 64, 64])
+    for sizes in ((2, 32, 48), (1, 64, 64), (3, 33, 64), (2, 20, 7), (4, 9, 20), (1, 4, 4)):
+        x = nd.random.uniform(-1, 1, shape=(sizes[0], 3, *sizes[1:]))
+        (found,) = instance(x.asnumpy())
+        np.testing.assert_allclose(found, net(x).asnumpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ForeignError) as caught:
+        instance(np.zeros((1, 3, 2, 9), "float32"))
+    assert str(caught.value) == (
+        "net: expected height >= 3; given batch = 1, height = 2, width = 9; there is no code for "
+        "that: export with such a size"
+    )
     instance.close()
 
 

@@ -58,3 +58,16 @@ def test_steps_are_equal_to_the_bit(name: str, tmp_path: Path) -> None:
 
 def instance_run(instance: Any, *arrays: Any) -> list[np.ndarray]:
     return instance(*(array.asnumpy() for array in arrays))
+
+
+@pytest.mark.parametrize("name", ["batch_size", "updates"])
+def test_counts_that_are_none_are_refused(name: str, tmp_path: Path) -> None:
+    net = nn.Dense(2, in_units=3)
+    net.initialize()
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), gluon.Trainer(net.collect_params(), "sgd"))
+    for given in (0, 1.5, "3"):
+        with pytest.raises(mx.TigonError) as caught:
+            step.export_native(tmp_path / "s", nd.ones((4, 3)), nd.ones((4, 2)), **{name: given})
+        assert str(caught.value) == (
+            f"export_native: {name}: expected a number of 1 or more; given {given!r}"
+        )

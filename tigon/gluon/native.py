@@ -219,7 +219,12 @@ def _schedule(
         "export_native",
         "there are several losses of different sizes; give batch_size",
     )
-    check(size > 0 and updates > 0, "export_native", "batch_size and updates must be positive")
+    for name, number in (("batch_size", size), ("updates", updates)):
+        check(
+            isinstance(number, (int, np.integer)) and number > 0,
+            "export_native",
+            f"{name}: expected a number of 1 or more; given {number!r}",
+        )
     optimizer.rescale_grad = trainer._scale / size
     rows = [optimizer.advance(list(indices)) or [0.0] for _ in range(updates)]
     while len(rows) > 1 and rows[-1] == rows[-2]:

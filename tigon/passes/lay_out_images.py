@@ -474,7 +474,7 @@ class _Form(Frozen):
             for i in range(n):
                 axis = self.image.ndim - n + i
                 reach = (a.extents[i] - 1) * a.stride[i] + (kernel[i] - 1) * a.dilate[i] + 1
-                before[axis] = a.pad[i]
+                before[axis] = max(0, a.pad[i])  # of a gradient it may be less: part is not seen
                 after[axis] = max(0, reach - a.pad[i] - self.image.shape[axis])
         return tuple(before[axis] for axis in order), tuple(after[axis] for axis in order)
 
@@ -490,7 +490,7 @@ class _Form(Frozen):
             broadcast(spread, shape=image.shape + kernel),
             stride=a.stride,
             dilate=a.dilate,
-            pad=(0,) * n,
+            pad=tuple(min(0, each) for each in a.pad),
             extents=a.extents,
             fill=a.fill,
         )

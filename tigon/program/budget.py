@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tigon.base import TigonError
 from tigon.base.frozen import Frozen
 from tigon.passes.cut_joint import Choice
@@ -55,15 +57,13 @@ def budget_in_bytes(given: Any, who: str) -> int | None:
     >>> budget_in_bytes("1.5 GB", "net"), budget_in_bytes(True, "net"), budget_in_bytes(None, "net")
     (1500000000, 0, None)
     """
-    if given is None or given is False:
-        return None
-    if given is True:
-        return 0
+    if given is None or isinstance(given, (bool, np.bool_)):
+        return 0 if given else None
     amount, unit = given, "B"
     if isinstance(given, str):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?B)\s*", given)
         amount, unit = (float(found[1]), found[2]) if found else (0, "B")
-    if isinstance(amount, (int, float)) and amount * UNITS[unit] >= 1:
+    if isinstance(amount, (int, float, np.number)) and 1 <= amount * UNITS[unit] < float("inf"):
         return int(amount * UNITS[unit])
     raise TigonError(
         f"{who}: recompute expected True, a number of bytes, or a text such as '200 MB'; "

@@ -365,12 +365,15 @@ class LoweredGraph:
         # What is only put into another order, such as weights into panels, would lie there all the
         # time until it is read: it is made just before.
         first_reads: dict[Group, int] = {}
+        only_moved: set[Group] = set()
         for group, read in loads.items():
             for value in read:
                 made = writer.get(value)
-                if made is not None and not before[made] and value.node.op.has_memory:
+                if made is not None and not before[made]:
                     first_reads[made] = min(first_reads.get(made, waves[group]), waves[group])
-        return waves | {made: read - 1 for made, read in first_reads.items()}
+                    if value.node.op.has_memory:
+                        only_moved.add(made)
+        return waves | {made: first_reads[made] - 1 for made in only_moved}
 
     def _kernels(self, lowered: list[tuple[Group, list[LoweredNest]]]) -> tuple[Kernel, ...]:
         """Groups become kernels; elementwise groups of one formula and wave become one."""

@@ -7,13 +7,15 @@ import os
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
 
 from tigon import _native
 from tigon.backends.llvm.target import LEVELS, SHIPPED, architecture, architecture_of, chosen_level
-from tigon.base import DType, TensorType, check
+from tigon.base import DType, TensorType, TigonError, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.files import AnyPath, write_file
 from tigon.base.frozen import Frozen, replace
@@ -43,6 +45,17 @@ from tigon.standalone.tables import Tables
 MOST_DIMENSIONS, MOST_EXTENTS = 8, 16
 _FUNCTIONS = ("create", "destroy", "run", "last_error", "describe", "state", "seed")
 
+KEYWORDS = frozenset(
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t "
+    "char16_t char32_t class compl concept const consteval constexpr constinit const_cast "
+    "continue co_await co_return co_yield decltype default delete do double dynamic_cast else "
+    "enum explicit export extern false float for friend goto if inline int long mutable "
+    "namespace new noexcept not not_eq nullptr operator or or_eq private protected public "
+    "register reinterpret_cast requires return short signed sizeof static static_assert "
+    "static_cast std struct switch template this thread_local throw true try typedef typeid "
+    "typename union unsigned using virtual void volatile wchar_t while xor xor_eq".split()
+)
+"""What no namespace of C++ can be called; std is one that has another meaning."""
 
 KINDS = {
     "input": T.FROM_INPUT,
@@ -110,11 +123,15 @@ class Spec(Frozen, eq=False):
     doc: str = ""
 
 
-SpecFor = Callable[[Sequence[int]], Spec]
-"""What is exported, as it is compiled for sizes like these of the open extents."""
+SpecFor = Callable[[Sequence[int] | None], Spec]
+"""What is exported, as it is compiled for these sizes of the open extents and all for which that is
+the same; None: for sizes near the likely ones that have nothing in common."""
 
-MOST_WAYS = 4
+MOST_WAYS = 12
 """Programs of one level, where sizes are computed in different ways."""
+
+MOST_NEAR = 100
+"""Sizes near the likely ones that are asked about."""
 
 
 def export(
@@ -139,9 +156,9 @@ def export(
     stem = os.fsdecode(path)
     given = os.path.basename(stem) if prefix is None else prefix
     check(
-        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given) is not None,
+        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given) is not None and given not in KEYWORDS,
         "export_native",
-        f"names of C functions begin with '{given}', which is no identifier of C; pass "
+        f"names of C functions begin with '{given}', which is no identifier of C and C++; pass "
         "prefix='model', say",
     )
     check(
@@ -157,7 +174,7 @@ def export(
         f"system: expected 'linux', or for x86-64 'windows' or 'macos'; given {system!r}",
     )
     suffix = SYSTEMS[system].suffix
-    spec = spec_for(likely)
+    spec = spec_for(None)
     check(
         len(spec.names) <= MOST_EXTENTS,
         "export_native",
@@ -191,8 +208,8 @@ def _levels(target: str | Sequence[str]) -> list[str]:
     if target == "native":
         return [chosen_level()]
     own = architecture()
-    given = list(SHIPPED[own]) if target == "all" else target
-    wanted = [given] if isinstance(given, str) else list(given)
+    given: Any = SHIPPED[own] if target == "all" else target
+    wanted = list(given) if isinstance(given, (list, tuple, set, frozenset)) else [given]
     order = list(LEVELS)
     known = bool(wanted) and all(name in order for name in wanted)
     check(
@@ -235,13 +252,20 @@ class _Library:
         code = LevelCode(level)
         ways = [self._way(code, self.spec)]
         names = self.spec.names
-        sizes = [self.spec.likely, *[(size,) * len(names) for size in PROBES]] if names else []
+        sizes: list[tuple[int, ...]] = []
+        if self.spec.extents is not None:
+            # A stride divides every other size; one of anything is often computed in another way.
+            near = product(*[(size, size + 1, 1) for size in self.spec.extents.examples])
+            sizes = [tuple(self.spec.likely), *islice(near, MOST_NEAR)]
+            sizes += [(size,) * len(names) for size in PROBES]
         while len(ways) < MOST_WAYS:
             sizes = [each for each in sizes if not any(way.program.serves(each) for way in ways)]
             if not sizes:
                 break
-            ways.append(self._way(code, self._spec_for(sizes[0])))
-            sizes = sizes[1:]
+            tried, *sizes = sizes
+            with suppress(TigonError):  # of sizes that the operators refuse, such as one below a
+                # kernel's, there is no program: what others stand on says so when it runs
+                ways.append(self._way(code, self._spec_for(tried)))
         return _Level(code, tuple(ways))
 
     def _way(self, code: LevelCode, spec: Spec) -> _Way:

@@ -229,7 +229,7 @@ def _choices(nest: LoweredNest, code: LevelCode, opened: Open | None) -> tuple[C
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 1024, 4096, 65536)
 """Sizes at which is asked how a launch would be run."""
 
-COARSE = (1, 4, 5, 7, 8, 16, 17, 64, 1024)
+COARSE = (*range(1, 9), 16, 17, 64, 1024)
 """The same of each extent, where there are several."""
 
 MOST_SIZES = 10_000

@@ -58,7 +58,7 @@ def export_graph(
     given = [one for one in operands if one.array is None] if inputs is None else list(inputs)
     likely, names = open_sizes(given, extents)
 
-    def spec(sizes: Sequence[int]) -> Spec:
+    def spec(sizes: Sequence[int] | None) -> Spec:
         opened, types = open_types(given, extents, sizes)
         every = {one.name: types.get(one.name, one.type) for one in operands}
         moded = cached.moded(training).typed(every)
@@ -131,16 +131,17 @@ def open_sizes(
 
 
 def open_types(
-    given: Sequence[Operand], extents: Extents, sizes: Sequence[int]
+    given: Sequence[Operand], extents: Extents, sizes: Sequence[int] | None
 ) -> tuple[RuntimeExtents | None, dict[str, TensorType]]:
-    """The extents, which are likely of these sizes, and the types with them."""
+    """The extents and the types with them. `sizes`: what questions about the extents are answered
+    by; None: primes near the sizes in the types given."""
     fixed = {one.name: one.type for one in given}
-    if not sizes:
-        return None, fixed
     axes = _axes(given, extents)
     likely, names = open_sizes(given, extents)
+    if not names:
+        return None, fixed
     opened = RuntimeExtents(likely)
-    if tuple(sizes) != likely:
+    if sizes is not None:
         opened.examples = tuple(sizes)
     unknown = dict(zip(names, opened.unknown, strict=True))
     return opened, {
@@ -165,13 +166,22 @@ def _axes(given: Sequence[Operand], extents: Extents) -> dict[tuple[str, int], s
         return {(one.name, 0): extents for one in with_axes if one.type.shape[0] == batch}
     known = {one.name: one.type for one in given}
     found: dict[tuple[str, int], str] = {}
+    check(
+        isinstance(extents, Mapping),
+        "export_native",
+        "extents: expected None, the name of the first axis, or a dict with a name or None for "
+        f"each axis of inputs; given {extents!r}",
+    )
     for name, axes in extents.items():
         check(
-            name in known and len(axes) == known[name].ndim,
+            name in known
+            and isinstance(axes, (list, tuple))
+            and len(axes) == known[name].ndim
+            and all(axis is None or isinstance(axis, str) for axis in axes),
             "export_native",
             f"extents: expected a name or None for each axis of inputs among "
             f"{', '.join(f'{n} of {t.ndim} axes' for n, t in known.items())}; given {name!r}: "
-            f"{tuple(axes)}",
+            f"{axes!r}",
         )
         found |= {(name, axis): each for axis, each in enumerate(axes) if each is not None}
     return found

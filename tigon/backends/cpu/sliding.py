@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import prod
 
 from tigon.backends.cpu import cost
+from tigon.base.extents import is_known, same
 from tigon.base.frozen import Frozen
 from tigon.loop.grammar import Const, Contraction, Expr
 from tigon.loop.simplify import affine, mentions
@@ -90,8 +91,9 @@ def _step(operand: Expr, place: str, offset: str) -> int | None:
         moved, turned = (split[0].get(name) for name in (place, offset))
         if not isinstance(moved, Const) or not isinstance(turned, Const):
             return None
-        step, rest = divmod(int(moved.value), int(turned.value))
-        if rest or step < 1:
+        alike = same(moved.value, turned.value)  # lengths of lines, say, that are open
+        step, rest = (1, 0) if alike else divmod(moved.value, turned.value)
+        if not is_known(step, rest) or rest or step < 1:
             return None
         found.add(step)
     return found.pop() if len(found) == 1 else None

@@ -207,8 +207,8 @@ def _strides(nest: Contraction, operand: Expr, outer: Sequence[LoopAxis]) -> Str
         steps = [split[0].get(axis.name, Const(0)) for axis in axes]
         if not all(isinstance(step, Const) for step in steps):
             return None
-        found.append(tuple(int(step.value) for step in steps))  # type: ignore[attr-defined]
-    return Strides(int(split[1].value), *found)
+        found.append(tuple(step.value for step in steps))  # type: ignore[attr-defined]
+    return Strides(split[1].value, *found)
 
 
 def _is_even(nest: Contraction, steps: Sequence[int], whole: int | None = None) -> bool:

@@ -137,7 +137,7 @@ def _lower_reshape(
         for axis in reversed(there):
             if is_one(source[axis]):
                 continue
-            if prod(source[first] for first in there if first < axis) == 1:
+            if all(is_one(source[first]) for first in there if first < axis):
                 inner[axis] = flat
             else:
                 inner[axis] = L.mod(flat, source[axis])
