@@ -67,13 +67,13 @@ def export_model(
     >>> import tempfile
     >>> from tigon.contrib.onnx import import_model
     >>> from tigon.gluon import nn
-    >>> net = nn.Dense(3, in_units=4)
+    >>> net = nn.Dense(3, in_units=4, prefix="dense_")
     >>> net.initialize()
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = export_model(net, in_shapes=[(None, 4)], onnx_file_path=f"{folder}/dense.onnx")
     ...     symbol, arguments, states = import_model(path)
     >>> symbol.list_arguments()
-    ['data', 'dense0_weight', 'dense0_bias']
+    ['data', 'dense_weight', 'dense_bias']
     """
     shapes = dynamic_input_shapes if dynamic and dynamic_input_shapes else in_shapes or input_shape
     model = model_of(
