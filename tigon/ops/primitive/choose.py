@@ -170,61 +170,54 @@ cast_like: Operator = composite(
     doc="""The elements of `data` in the dtype of `like`.""",
 )
 
-identity = elementwise(
+
+def _same_elements(name: str, doc: str, **declared: Any) -> Operator:
+    return elementwise(
+        name,
+        widens=False,
+        lower=lambda x: x,
+        grad=lambda g, y, x: (g,),
+        numpy=np.copy,
+        doc=doc,
+        **declared,
+    )
+
+
+identity = _same_elements(
     "_copy",
-    widens=False,
-    lower=lambda x: x,
-    grad=lambda g, y, x: (g,),
-    numpy=np.copy,
-    aliases=("identity",),
-    doc="""The same elements.
+    """The same elements.
 
     >>> nd.identity(nd.array([1, 2])).asnumpy()
     array([1., 2.], dtype=float32)
     """,
+    aliases=("identity",),
 )
 
-stored = elementwise(
+stored = _same_elements(
     "_stored",
-    widens=False,
-    lower=lambda x: x,
-    grad=lambda g, y, x: (g,),
-    numpy=np.copy,
+    """The same elements, in memory: no reader looks through it.""",
     has_memory=True,
-    doc="""The same elements, in memory: no reader looks through it.""",
 )
 
-kept = elementwise(
+kept = _same_elements(
     "_kept",
-    widens=False,
-    lower=lambda x: x,
-    grad=lambda g, y, x: (g,),
-    numpy=np.copy,
+    """The same elements, in memory until a gradient reads them, by kernels of its own.""",
     has_memory=True,
     apart=True,
-    doc="""The same elements, in memory until a gradient reads them, by kernels of its own.""",
 )
 
-again = elementwise(
+again = _same_elements(
     "_again",
-    widens=False,
-    lower=lambda x: x,
-    grad=lambda g, y, x: (g,),
-    numpy=np.copy,
-    doc="""The same elements, to compute from them a second time: what reads this is not merged with
+    """The same elements, to compute from them a second time: what reads this is not merged with
     what reads the operand.""",
 )
 
-repeated = elementwise(
+repeated = _same_elements(
     "_repeated",
-    widens=False,
-    lower=lambda x: x,
-    grad=lambda g, y, x: (g,),
-    numpy=np.copy,
+    """The same elements, computed a second time, in memory: what reads them is computed later,
+    by a kernel of its own.""",
     has_memory=True,
     apart=True,
-    doc="""The same elements, computed a second time, in memory: what reads them is computed later,
-    by a kernel of its own.""",
 )
 
 stop_gradient = elementwise(

@@ -22,41 +22,33 @@ def _per_axis(given: tuple[int, ...], n: int, default: int) -> list[int]:
     return list(given) or [default] * n
 
 
+def _geometry(attrs: Any) -> dict[str, Any]:
+    n = len(attrs.kernel)
+    pad = _per_axis(attrs.pad, n, 0)
+    return {
+        "kernel_shape": list(attrs.kernel),
+        "strides": _per_axis(attrs.stride, n, 1),
+        "dilations": _per_axis(attrs.dilate, n, 1),
+        "pads": [*pad, *pad],
+        "group": attrs.num_group,
+    }
+
+
 @composite("Convolution")
 def _convolution(w: Writer, node: Node, inputs: list[str]) -> str | None:
-    attrs, n = node.attrs, len(node.attrs.kernel)
     if _is_channels_last(node):
         return None
-    pad = _per_axis(attrs.pad, n, 0)
-    return w.add(
-        "Conv",
-        inputs,
-        node.name,
-        kernel_shape=list(attrs.kernel),
-        strides=_per_axis(attrs.stride, n, 1),
-        dilations=_per_axis(attrs.dilate, n, 1),
-        pads=[*pad, *pad],
-        group=attrs.num_group,
-    )
+    return w.add("Conv", inputs, node.name, **_geometry(node.attrs))
 
 
 @composite("Deconvolution")
 def _deconvolution(w: Writer, node: Node, inputs: list[str]) -> str | None:
-    attrs, n = node.attrs, len(node.attrs.kernel)
+    attrs = node.attrs
     if _is_channels_last(node) or attrs.target_shape:
         return None
-    pad = _per_axis(attrs.pad, n, 0)
-    return w.add(
-        "ConvTranspose",
-        inputs,
-        node.name,
-        kernel_shape=list(attrs.kernel),
-        strides=_per_axis(attrs.stride, n, 1),
-        dilations=_per_axis(attrs.dilate, n, 1),
-        pads=[*pad, *pad],
-        output_padding=_per_axis(attrs.adj, n, 0),
-        group=attrs.num_group,
-    )
+    further = _per_axis(attrs.adj, len(attrs.kernel), 0)
+    given = _geometry(attrs)
+    return w.add("ConvTranspose", inputs, node.name, output_padding=further, **given)
 
 
 @composite("FullyConnected")
