@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-data bench-check soak torture fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check soak torture fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -52,6 +52,9 @@ bench: build $(VENV)/.demo-ready
 # Single operators beside PyTorch's; OPERATORS=--products: products of many shapes.
 bench-operators: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/operators.py $(OPERATORS)
+
+bench-products: build $(VENV)/.demo-ready
+	PYTHONPATH=. $(PY) benchmarks/operators.py --products $(OPERATORS)
 
 # Whole networks, inference and training, beside all peers; NETWORKS="--only encoder --rounds 3".
 bench-networks: build $(VENV)/.demo-ready

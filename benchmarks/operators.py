@@ -2,9 +2,9 @@
 peers that are installed.
 
     make bench-operators                                    the operators
-    make bench-operators OPERATORS="--products"             the products
+    make bench-products                                     the products
     make bench-operators OPERATORS="--only sort --rounds 9" the rows whose name contains a word
-    make bench-operators OPERATORS="--json out.json"        the figures as JSON, too
+    make bench-operators OPERATORS="--write docs/benchmarks.md"   into that page, too
 
 Each row is measured as those of `make bench` are: turn by turn, on the same processors, after the
 results were compared. A ratio is the median of those within each round; beside it stands that of
@@ -13,24 +13,25 @@ the quickest turns, which is what counts where other programs run. Below 1 tigon
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
+import pages
 import peers
 import turns
 from inputs import RANDOM, normal
-from processors import confine, processors
+from processors import confine
 from workloads import Row
 
 from tigon import autograd, nd
-from tigon.base.files import write_file
+from tigon.base.progress import Progress
 
 torch_side, jax_side, onnx_side = map(peers.side, ("torch", "jax", "onnxruntime"))
 if torch_side is not None:
@@ -587,50 +588,96 @@ def _product(name: str, a: np.ndarray, b: np.ndarray, ours: Callable[..., Any]) 
     return row
 
 
-OPERATORS = (elementwise, casts, reductions, layouts, lookups, orders, random, networks, gradients)
+Maker = Callable[[], Iterator[Row]]
+OPERATORS: tuple[Maker, ...] = (
+    elementwise,
+    casts,
+    reductions,
+    layouts,
+    lookups,
+    orders,
+    random,
+    networks,
+    gradients,
+)
+
+
+EXPLANATION = """
+Rows, turns and ratios are as above; microseconds. Results were compared before. Goals are of the
+geometric mean of all ratios, and of the greatest."""
+
+GOALS = {"operators": (0.6, 1.2), "products": (0.8, 1.05)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(turns.Beside):
+    """One row as it was measured."""
+
+    name: str
+
+    def json(self) -> dict[str, Any]:
+        return {"name": self.name, **self.figures()}
+
+
+def measure(makers: Sequence[Maker], only: str, rounds: int, seconds: float) -> list[Found]:
+    found = []
+    bar = Progress(None, "operators", "rows")
+    for row in (row for maker in makers for row in maker() if only in row.name):
+        turns.check(row)
+        times = turns.take_turns(row.contestants, rounds, seconds)
+        found.append(Found(times=times, name=row.name))
+        bar.say(f"  {row.name}: done", sys.stderr)
+        bar.step()
+    bar.close()
+    return found
+
+
+def table(rows: Sequence[Found]) -> list[str]:
+    lines = pages.head(["operator", "tigon", "best other", "tigon : best other", "quickest turns"])
+    for row in rows:
+        cells = [row.name, pages.cell(row.times["tigon"]), "-", "-", "-"]
+        best, ratio = row.best_other, row.ratio
+        least = turns.quickest_ratio(row.times)
+        if best is not None and ratio is not None and least is not None:
+            cells[2:] = [f"{pages.cell(row.times[best])} {best}", f"{ratio:.2f}", f"{least:.2f}"]
+        lines.append(pages.row(cells))
+    return lines
+
+
+def goals(rows: Sequence[Found], kind: str) -> list[str]:
+    ratios = [row.ratio for row in rows if row.ratio is not None]
+    if not ratios:  # no peer is installed
+        return []
+    wanted, worst = GOALS[kind]
+    mean, above = statistics.geometric_mean(ratios), sum(ratio > worst for ratio in ratios)
+    lines = pages.head([kind, "rows", "figure", "goal", ""])
+    for name, count, figure, goal, met in (
+        ("geometric mean", str(len(ratios)), mean, wanted, mean <= wanted),
+        ("the greatest", f"{above} above {worst:g}", max(ratios), worst, not above),
+    ):
+        word = "met" if met else "**missed**"
+        lines.append(pages.row([name, count, f"{figure:.2f}", f"<= {goal:g}", word]))
+    return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    parser = pages.arguments(
+        __doc__,
+        products={"action": "store_true", "help": "products of many shapes"},
+        rounds={"type": int, "default": turns.ROUNDS},
+        seconds={"type": float, "default": SECONDS, "help": "of each turn"},
     )
-    parser.add_argument("--products", action="store_true", help="products of many shapes")
-    parser.add_argument("--only", default="", help="rows whose name contains this")
-    parser.add_argument("--rounds", type=int, default=turns.ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each turn")
-    parser.add_argument("--threads", type=int, default=min(2, processors()))
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    confine(given.threads)
-    found = []
-    makers = (products,) if given.products else OPERATORS
-    print("| operator | tigon, us | best other, us | ratio | of the quickest |")
-    print("|---" * 5 + "|", flush=True)
-    for row in (row for maker in makers for row in maker() if given.only in row.name):
-        turns.check(row)
-        times = turns.take_turns(row.contestants, given.rounds, given.seconds)
-        mine = times.pop("tigon")
-        best = min(times, key=lambda name: times[name].median, default=None)
-        line = {"name": row.name, "tigon": mine.median, "least": min(mine.turns)}
-        if best is not None:
-            line |= {"best": best, "other": times[best].median, "ratio": mine.over(times[best])}
-            line |= {"of_least": min(mine.turns) / min(times[best].turns)}
-        found.append(line)
-        beside = "- | - | -"
-        if best is not None:
-            beside = "{other:,.1f} {best} | {ratio:.2f} | {of_least:.2f}".format(**line)
-        print(f"| {row.name} | {mine.median:,.1f} | {beside} |", flush=True)
-    for kind in ("ratio", "of_least"):
-        ratios = [line[kind] for line in found if kind in line]
-        if not ratios:  # no peer is installed
-            continue
-        print(
-            f"\n{len(ratios)} rows: geometric mean {statistics.geometric_mean(ratios):.2f}, "
-            f"{sum(ratio > 1.2 for ratio in ratios)} above 1.2, "
-            f"{sum(ratio > 1.05 for ratio in ratios)} above 1.05"
-        )
-    if given.json is not None:
-        write_file(given.json, (json.dumps(found, indent=1) + "\n").encode())
+    options = parser.parse_args()
+    confine(options.threads)
+    kind = "products" if options.products else "operators"
+    makers = (products,) if options.products else OPERATORS
+    rows = measure(makers, options.only, options.rounds, options.seconds)
+    shares = [times.others for row in rows for times in row.times.values()]
+    busy = statistics.mean(shares) if shares else 0.0
+    limits = machine.measure(options.threads)
+    parts = [pages.conditions(limits, busy), table(rows), goals(rows, kind)]
+    lines = "\n\n".join("\n".join(part) for part in parts if part).split("\n")
+    pages.tell(lines, rows, options, EXPLANATION, kind)
 
 
 if __name__ == "__main__":
