@@ -49,7 +49,7 @@ demo: build $(VENV)/.demo-ready
 bench: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/run.py $(BENCH)
 
-# Single operators beside PyTorch's; OPERATORS=--products: products of many shapes.
+# Single operators beside PyTorch's; products of many shapes beside all peers.
 bench-operators: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/operators.py $(OPERATORS)
 
