@@ -65,6 +65,10 @@ class StepGraph:
         self.cached = cached
         self.known: dict[Any, Any] = {}  # what was made for these types
         self._bound: BoundStep | None = None
+        # What a step would otherwise ask for each time: of the store, which is there once bound.
+        self._store: Any = None
+        self._ranks = 1
+        self._by_parts = False
 
     def bind(self, context: Context | None) -> None:
         self.operands.bind(context)
@@ -74,7 +78,11 @@ class StepGraph:
         trainer = self.step.trainer
         optimizer = trainer._optimizer
         bound = self._bound
-        if bound is None or not bound.holds(optimizer, trainer._updater):
+        if (
+            bound is None
+            or trainer._store is not self._store
+            or not bound.holds(optimizer, trainer._updater)
+        ):
             bound = self._bound = self._prepare()
         batch_size = self.step._batch_size
         if batch_size is None:
@@ -83,13 +91,13 @@ class StepGraph:
                 self.step.name,
                 "there are several losses of different sizes; give batch_size",
             )
-            batch_size = bound.program.loss_size * trainer._ranks
+            batch_size = bound.program.loss_size * self._ranks
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
         arrays = self.operands.template.copy()  # as `of` does, a frame less
         for slot, position in self.operands.inputs:
             arrays[slot] = leaves[position]
         optimizer.rescale_grad = trainer._scale / batch_size
-        if self._gives_gradients:
+        if self._by_parts:
             return self._by_gradients(bound, arrays, leaves)
         before = optimizer.num_update
         rates = optimizer.advance(bound.indices)
@@ -197,6 +205,8 @@ class StepGraph:
         trainer = self.step.trainer
         slots, types = self._trained()
         optimizer, updater = trainer._optimizer, trainer._updater
+        self._store, self._ranks = trainer._store, trainer._ranks
+        self._by_parts = self._gives_gradients
 
         def step(training: TrainingGraph) -> TrainingStep:
             if not self._gives_gradients:
