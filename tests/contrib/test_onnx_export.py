@@ -71,7 +71,7 @@ def _compared(op: Operator, sample: tuple, given: list[np.ndarray]) -> set[str]:
     graph = set_mode(Graph(node.inputs, visible), False)
     try:
         shapes = [value.shape for value in graph.inputs]
-        model = written(onnx, graph, names, {}, shapes, {}, 21, "one operator")
+        model = written(graph, names, {}, shapes, {}, 21, "one operator")
     except TigonError as error:
         assert str(error).startswith("export_model: "), error
         return {op.name}

@@ -65,8 +65,8 @@ def _halves(
     wanted: tuple[bool, ...],
     disabled: frozenset[str],
     budget: Budget | None,
-) -> tuple[Cut, list[int]]:
-    """The two, and the inputs that gradients flow to."""
+) -> tuple[Cut, list[int], list[AnyLowered]]:
+    """The two, the inputs that gradients flow to, and both lowered where a budget asked for it."""
     outputs = graph.outputs[:results]
     cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(outputs)]
     targets = [i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.has_gradients]
@@ -75,21 +75,20 @@ def _halves(
     joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
     prepared = prepare(joint, disabled)
     divide = partial(cut_joint, prepared, len(graph.inputs), len(graph.outputs))
+    reached = [i for i, _ in flows]
     if budget is None or not flows:
-        cut = divide()
-    else:
-        forward = forward_half(prepared, len(graph.inputs), len(graph.outputs))
-        cut = budget.best(choices(forward), lambda choice: _measured(divide(choice), disabled))
-    return cut, [i for i, _ in flows]
+        return divide(), reached, []
+    forward = forward_half(prepared, len(graph.inputs), len(graph.outputs))
+    cut, lowered = budget.best(choices(forward), lambda each: _measured(divide(each), disabled))
+    return cut, reached, lowered
 
 
-def _measured(cut: Cut, disabled: frozenset[str]) -> tuple[int, Cut]:
+def _measured(cut: Cut, disabled: frozenset[str]) -> tuple[int, tuple[Cut, list[AnyLowered]]]:
     """What both halves take: what is saved between them, and an arena at a time."""
     kept = {index for kind, index in cut.saved if kind == "output"}
     saved = sum(int(cut.forward.outputs[index].type.nbytes) for index in kept)
-    halves = (cut.forward, cut.backward)
-    arenas = [lower_graph(half, disabled=disabled).memory_plan().arena_bytes for half in halves]
-    return saved + max(arenas), cut
+    halves = [lower_graph(half, disabled=disabled) for half in (cut.forward, cut.backward)]
+    return saved + max(half.memory_plan().arena_bytes for half in halves), (cut, halves)
 
 
 def _made(
@@ -100,9 +99,9 @@ def _made(
     budget: Budget | None,
     key: stored.Key | None,
 ) -> Recorded:
-    cut, targets = _halves(graph, results, wanted, disabled, budget)
-    forward = lower_graph(cut.forward, disabled=disabled)
-    backward = cache(lambda: lower_graph(cut.backward, disabled=disabled))
+    cut, targets, lowered = _halves(graph, results, wanted, disabled, budget)
+    forward, later = lowered or (lower_graph(cut.forward, disabled=disabled), None)
+    backward = cache(lambda: later or lower_graph(cut.backward, disabled=disabled))
     if targets and not all(is_known(*value.shape) for value in cut.backward.inputs):
         backward()  # now, so that all conditions are known before anything runs
     made = Recorded(

@@ -19,6 +19,7 @@ from tigon.contrib.onnx.writing import control as _control  # noqa: F401
 from tigon.contrib.onnx.writing import primitives as _primitives  # noqa: F401
 from tigon.contrib.onnx.writing.control import value_info
 from tigon.contrib.onnx.writing.model import Writer
+from tigon.export.params import plain_names
 from tigon.gluon.block.hybrid import HybridBlock
 from tigon.gluon.symbolic import symbol_for_export
 from tigon.ir.graph import Graph, Node, Value
@@ -26,7 +27,7 @@ from tigon.ir.rewrite import rewrite, typed, untyped
 from tigon.ops import get
 from tigon.passes.set_mode import set_mode
 
-OPSET, IR_VERSION = 21, 10
+OPSET = 21
 OLDEST = 18
 IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 11, 25: 12, 26: 13}
 LIKELY = 4
@@ -134,7 +135,7 @@ def model_of(
     types_by_name = own | {name: _type_of(array) for name, array in arrays.items()}
     try:
         graph = typed(graph, types_by_name)
-        return written(onnx, graph, inputs, arrays, shapes, names, opset, symbol.name or "graph")
+        return written(graph, inputs, arrays, shapes, names, opset, symbol.name or "graph")
     except UnknownExtent as error:
         raise TigonError(
             f"export_model: the graph cannot be written with open extents: {error}; give sizes"
@@ -219,15 +220,14 @@ def _symbol_and_arrays(given: Any, params: Any) -> tuple[Any, dict[str, np.ndarr
         "params: expected arrays by name, a list of such, or a path; given "
         f"{type(params).__name__}",
     )
-    arrays: dict[str, np.ndarray] = {}
-    for name, array in (pair for each in several for pair in each.items()):
-        plain = name.partition(":")[2] if name.startswith(("arg:", "aux:")) else name
-        arrays[plain] = array.asnumpy() if hasattr(array, "asnumpy") else np.asarray(array)
-    return symbol, arrays
+    given_arrays = {name: array for each in several for name, array in each.items()}
+    return symbol, {
+        name: array.asnumpy() if hasattr(array, "asnumpy") else np.asarray(array)
+        for name, array in plain_names(given_arrays, "export_model: params").items()
+    }
 
 
 def written(
-    onnx: Any,
     graph: Graph,
     inputs: Sequence[str],
     arrays: Mapping[str, np.ndarray],
@@ -236,9 +236,12 @@ def written(
     opset: int,
     title: str,
 ) -> Any:
+    """A typed graph as a model. `inputs` with their `shapes`: variables that the caller gives;
+    `arrays`: the others; `extents`: the numbers of open ones, by name."""
+    onnx = package()
     variables = {value.node.name: value for value in graph.inputs}
     known = {value: name for name, value in variables.items()}
-    writer = Writer(opset, known, arrays, {})
+    writer = Writer(opset, known, {})
     writer.initializers.update((name, arrays[name]) for name in variables if name in arrays)
     _write_extents(writer, inputs, shapes, extents)
     names = writer.emit(graph.outputs)

@@ -123,6 +123,9 @@ _NAMES = {
     "BOOL": "bool",
     **{f"{kind}{bits}".upper(): f"{kind}{bits}" for kind in _WHOLE for bits in (8, 16, 32, 64)},
 }
+DTYPES = frozenset(_NAMES.values())
+"""Names of dtypes that ONNX has, too."""
+_TYPE_NAMES = {ours: theirs for theirs, ours in _NAMES.items()}
 _IN_BYTES = {"INT4": "int8", "UINT4": "uint8", "INT2": "int8", "UINT2": "uint8"}
 """Numbers narrower than a byte are held in bytes."""
 
@@ -131,6 +134,16 @@ def type_name(code: int) -> str:
     """What ONNX calls an element type."""
     known = package().TensorProto.DataType
     return known.Name(code) if code in known.values() else f"element type {code}"
+
+
+def code_of(dtype: DType | str) -> int:
+    """ONNX's element type for arrays of a dtype.
+
+    >>> code_of("float32"), code_of("int64")
+    (1, 7)
+    """
+    name = dtype if isinstance(dtype, str) else dtype.name
+    return int(package().TensorProto.DataType.Value(_TYPE_NAMES[name]))
 
 
 def dtype_of(code: int, where: str) -> DType:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base.extents import is_known
+from tigon.contrib.onnx.reading import code_of
 from tigon.contrib.onnx.writing.model import Writer, composite
 from tigon.ir.graph import Node
 from tigon.ops.nn.convolution import CHANNELS_LAST
@@ -129,12 +130,12 @@ def _lrn(w: Writer, node: Node, inputs: list[str]) -> str:
 
 @composite("shape_array")
 def _shape_array(w: Writer, node: Node, inputs: list[str]) -> str:
-    return str(w.add("Shape", inputs, node.name))
+    return w.add("Shape", inputs, node.name)
 
 
 @composite("size_array")
 def _size_array(w: Writer, node: Node, inputs: list[str]) -> str:
-    return str(w.add("Reshape", [w.add("Size", inputs), w.integers([1])], node.name))
+    return w.add("Reshape", [w.add("Size", inputs), w.integers([1])], node.name)
 
 
 @composite("softmax", "log_softmax")
@@ -163,7 +164,7 @@ def _rnn(w: Writer, node: Node, inputs: list[str]) -> list[str] | None:
     shapes = [shape for own in weight_shapes(a, features) for shape in own]
     shapes += [(gates * size,)] * (2 * a.num_layers * a.directions)
     sizes = w.integers([prod(shape) for shape in shapes])
-    flat = w.add("Split", [parameters, sizes], "", len(shapes), axis=0)
+    flat = w.add_several("Split", [parameters, sizes], "", len(shapes), axis=0)
     pieces = [
         _in_order(w, part, shape, a.mode, size) for part, shape in zip(flat, shapes, strict=True)
     ]
@@ -171,7 +172,7 @@ def _rnn(w: Writer, node: Node, inputs: list[str]) -> list[str] | None:
     weights, biases = pieces[: 2 * half], pieces[2 * half :]
     lengths = ""
     if a.use_sequence_length:
-        lengths = w.add("Cast", [states.pop()], to=6)
+        lengths = w.add("Cast", [states.pop()], to=code_of("int32"))
     last: list[list[str]] = [[], []]
     for layer in range(a.num_layers):
         rows = range(layer * a.directions, (layer + 1) * a.directions)
@@ -189,7 +190,7 @@ def _rnn(w: Writer, node: Node, inputs: list[str]) -> list[str] | None:
             for state in states
         ]
         given = [data, *own, bias, lengths, *begins]
-        results = w.add(
+        results = w.add_several(
             "RNN" if a.mode.startswith("rnn") else a.mode.upper(),
             given,
             node.name,

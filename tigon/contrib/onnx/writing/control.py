@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon.base import check
-from tigon.contrib.onnx.reading import package
-from tigon.contrib.onnx.writing.model import ELEMENT_TYPES, Writer, primitive
+from tigon.contrib.onnx.reading import code_of, package
+from tigon.contrib.onnx.writing.model import Writer, primitive
 from tigon.ir.graph import Graph, Node, Value
 from tigon.ops.primitive.control import (
     cond_graphs,
@@ -19,15 +19,14 @@ from tigon.ops.primitive.control import (
 
 
 def value_info(name: str, value: Value, shape: Sequence[Any] | None = None) -> Any:
-    element = ELEMENT_TYPES[value.dtype.name]
-    return package().helper.make_tensor_value_info(name, element, shape)
+    return package().helper.make_tensor_value_info(name, code_of(value.dtype), shape)
 
 
 class Subgraph:
     """A body while it is written."""
 
     def __init__(self, outer: Writer) -> None:
-        self.w = Writer(outer.opset, outer.known, outer.arrays, outer.extents, outer)
+        self.w = Writer(outer.opset, outer.known, outer.extents, outer)
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
 
@@ -35,6 +34,11 @@ class Subgraph:
         name = self.w.name("row")
         self.inputs.append(value_info(name, value))
         return name
+
+    def number(self, wish: str, dtype: str) -> None:
+        """A 0-d parameter that nothing reads."""
+        make = package().helper.make_tensor_value_info
+        self.inputs.append(make(self.w.name(wish), code_of(dtype), []))
 
     def result(self, name: str, value: Value) -> None:
         """Each result is computed here, under a name of its own."""
@@ -47,7 +51,7 @@ class Subgraph:
 
 
 def _deciding(w: Writer, name: str, value: Value) -> str:
-    truth = name if value.dtype.kind == "b" else w.add("Cast", [name], to=9)
+    truth = name if value.dtype.kind == "b" else w.add("Cast", [name], to=code_of("bool"))
     return w.add("Reshape", [truth, w.constant([], "int64")]) if value.ndim else truth
 
 
@@ -61,7 +65,7 @@ def _check_draws_nothing(node: Node) -> None:
 
 
 @primitive("_cond")
-def _cond(w: Writer, node: Node, inputs: list[str]) -> Any:
+def _cond(w: Writer, node: Node, inputs: list[str]) -> list[str]:
     _check_draws_nothing(node)
     types = [value.type for value in node.inputs]
     branches = []
@@ -71,14 +75,14 @@ def _cond(w: Writer, node: Node, inputs: list[str]) -> Any:
         for name, value in zip(body.w.emit(graph.outputs), graph.outputs, strict=True):
             body.result(name, value)
         branches.append(body.made())
-    count = len(node.outputs)
     truth = _deciding(w, inputs[0], node.inputs[0])
-    made = w.add("If", [truth], node.name, count, then_branch=branches[0], else_branch=branches[1])
-    return made
+    then, otherwise = branches
+    given = {"then_branch": then, "else_branch": otherwise}
+    return w.add_several("If", [truth], node.name, len(node.outputs), **given)
 
 
 @primitive("_foreach")
-def _foreach(w: Writer, node: Node, inputs: list[str]) -> Any:
+def _foreach(w: Writer, node: Node, inputs: list[str]) -> list[str]:
     attrs = node.attrs
     _check_draws_nothing(node)
     check(not attrs.counted, "export_model", f"{node.label} counts its rows by an operand")
@@ -95,10 +99,9 @@ def _foreach(w: Writer, node: Node, inputs: list[str]) -> Any:
             body.w.add("Reshape", [row, w.integers((1,))]) if whole.ndim == 1 else row
         )
     body.w.known.update(zip(own.others, names.others, strict=True))
-    _write_results(body, graph, outs_of(attrs))
-    reverse = int(attrs.reverse)
-    outs = outs_of(attrs)
-    made = w.add(
+    reverse, outs = int(attrs.reverse), outs_of(attrs)
+    _write_results(body, body.w.emit(graph.outputs), graph, outs)
+    made = w.add_several(
         "Scan",
         [*names.states, *names.data],
         node.name,
@@ -108,20 +111,18 @@ def _foreach(w: Writer, node: Node, inputs: list[str]) -> Any:
         scan_input_directions=[reverse] * attrs.data,
         scan_output_directions=[reverse] * outs if outs else None,
     )
-    made = [made] if isinstance(made, str) else made
     return [*made[attrs.states :], *made[: attrs.states]]
 
 
-def _write_results(body: Subgraph, graph: Graph, outs: int) -> None:
+def _write_results(body: Subgraph, names: Sequence[str], graph: Graph, outs: int) -> None:
     """States first, then rows of results."""
-    names = body.w.emit(graph.outputs)
     pairs = [*zip(names, graph.outputs, strict=True)]
     for name, value in (*pairs[outs:], *pairs[:outs]):
         body.result(name, value)
 
 
 @primitive("_while_loop")
-def _while_loop(w: Writer, node: Node, inputs: list[str]) -> Any:
+def _while_loop(w: Writer, node: Node, inputs: list[str]) -> list[str]:
     attrs = node.attrs
     _check_draws_nothing(node)
     condition, graph = while_graphs(attrs, [value.type for value in node.inputs])
@@ -132,35 +133,25 @@ def _while_loop(w: Writer, node: Node, inputs: list[str]) -> Any:
     w.nodes += begin.nodes
     first = _deciding(w, first, condition.outputs[0])
     body = Subgraph(w)
-    helper = package().helper
-    body.inputs += [
-        helper.make_tensor_value_info(body.w.name("iteration"), 7, []),
-        helper.make_tensor_value_info(body.w.name("goes_on"), 9, []),
-    ]
+    body.number("iteration", "int64")
+    body.number("goes_on", "bool")
     states = operands_of(attrs, graph.inputs).states
     for value in states:
         body.w.known[value] = body.parameter(value)
     body.w.known.update(zip(graph.inputs[attrs.states :], names.others, strict=True))
     outs = outs_of(attrs)
     after = body.w.emit(graph.outputs)
-    again = {
-        value: name
-        for value, name in zip(condition.inputs, [*after[outs:], *names.others], strict=True)
-    }
-    body.w.known.update(again)
+    body.w.known.update(zip(condition.inputs, [*after[outs:], *names.others], strict=True))
     (truth,) = body.w.emit(condition.outputs)
     body.result(_deciding(body.w, truth, condition.outputs[0]), condition.outputs[0])
-    pairs = [*zip(after, graph.outputs, strict=True)]
-    for name, value in (*pairs[outs:], *pairs[:outs]):
-        body.result(name, value)
-    made = w.add(
+    _write_results(body, after, graph, outs)
+    made = w.add_several(
         "Loop",
         [w.constant(attrs.max_iterations, "int64"), first, *names.states],
         node.name,
         outs + attrs.states,
         body=body.made(),
     )
-    made = [made] if isinstance(made, str) else made
     rows = [
         _up_to(w, name, attrs.max_iterations, value)
         for name, value in zip(made[attrs.states :], graph.outputs[:outs], strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from tigon.base import TigonError
 from tigon.base.dtypes import DType, as_dtype, bfloat16, numpy_type
 from tigon.base.extents import RuntimeExtent, RuntimeRatio
-from tigon.contrib.onnx.reading import package
+from tigon.contrib.onnx.reading import DTYPES, code_of, package
 from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value
 from tigon.ops.record import Family
 
@@ -39,23 +39,6 @@ def _entered(table: dict[str, Converter], names: Sequence[str]) -> Callable[[Con
     return enter
 
 
-ELEMENT_TYPES = {
-    "float32": 1,
-    "uint8": 2,
-    "int8": 3,
-    "uint16": 4,
-    "int16": 5,
-    "int32": 6,
-    "int64": 7,
-    "bool": 9,
-    "float16": 10,
-    "float64": 11,
-    "uint32": 12,
-    "uint64": 13,
-    "bfloat16": 16,
-}
-"""`TensorProto.DataType` by our names."""
-
 _IN_TEXT = {"float32": "float", "float64": "double"}
 """What schemas call elements, where it is not our name."""
 
@@ -74,7 +57,7 @@ def _signature(kind: str, opset: int) -> tuple[list[str], list[str], dict[str, f
     """Types of the inputs and of the outputs (the last of each for those that follow), and the
     dtypes that each variable among them stands for."""
     schema = package().defs.get_schema(kind, opset)
-    names = {f"tensor({_IN_TEXT.get(name, name)})": name for name in ELEMENT_TYPES}
+    names = {f"tensor({_IN_TEXT.get(name, name)})": name for name in DTYPES}
     allowed = {
         one.type_param_str: frozenset(
             names[text] for text in one.allowed_type_strs if text in names
@@ -93,23 +76,20 @@ def _at(types: Sequence[str], position: int) -> str:
 
 
 class Writer:
-    """Nodes and constants of one graph or subgraph. `known`: names of values that are there
-    already. `arrays`: values of variables that are written as constants."""
+    """Nodes and constants of one graph, or of a subgraph of the `outer` one. `known`: names of
+    values that are there already; `extents`: of scalars (int64) that open extents are at run time,
+    by number."""
 
     def __init__(
         self,
         opset: int,
         known: Mapping[Value, str],
-        arrays: Mapping[str, np.ndarray],
         extents: Mapping[int, str],
         outer: Writer | None = None,
     ) -> None:
         self.opset = opset
         self.known = dict(known)
-        self.arrays = arrays
         self.extents = dict(extents)
-        """Names of scalars (int64) that open extents are at run time, by number."""
-        self.outer = outer
         self.nodes: list[Any] = []
         self.initializers: dict[str, np.ndarray] = {} if outer is None else outer.initializers
         self._constants: dict[Any, str] = {} if outer is None else outer._constants
@@ -130,10 +110,15 @@ class Writer:
         self._taken.add(found)
         return found
 
-    def add(
-        self, kind: str, inputs: Sequence[str], wish: str = "", count: int = 1, **attributes: Any
-    ) -> Any:
-        """One node more; the name of its result, or names where `count` says several."""
+    def add(self, kind: str, inputs: Sequence[str], wish: str = "", **attributes: Any) -> str:
+        """One node more; the name of its result."""
+        return self.add_several(kind, inputs, wish, 1, **attributes)[0]
+
+    def add_several(
+        self, kind: str, inputs: Sequence[str], wish: str, count: int, **attributes: Any
+    ) -> list[str]:
+        """One node more, of `count` results. Where ONNX has no such operator for a dtype it
+        computes in a wider one."""
         names = [self.name(wish or kind) for _ in range(count)]
         takes, gives, allowed = _signature(kind, self.opset)
         own: dict[str, str] = {}
@@ -160,13 +145,13 @@ class Writer:
         for name, inner, variable in zip(names, made, kinds, strict=True):
             if variable in wider:
                 self._cast(inner, own[variable], name)
-            elif variable in own or variable in ELEMENT_TYPES:
+            elif variable in own or variable in DTYPES:
                 self._dtypes[name] = own.get(variable, variable)
-        return names[0] if count == 1 else names
+        return names
 
     def _cast(self, name: str, dtype: str, result: str | None = None) -> str:
         result = result or self.name("Cast")
-        to = ELEMENT_TYPES[dtype]
+        to = code_of(dtype)
         self.nodes.append(package().helper.make_node("Cast", [name], [result], name=result, to=to))
         self._dtypes[result] = dtype
         return result
@@ -239,7 +224,7 @@ class Writer:
         return self.constant(np.reshape(array, attrs.shape), dtype)
 
     def number_of(self, extent: RuntimeExtent, dtype: DType) -> str:
-        return self.add("Cast", [self.scalar(extent)], to=ELEMENT_TYPES[dtype.name])
+        return self.add("Cast", [self.scalar(extent)], to=code_of(dtype))
 
     def is_weak(self, value: Value) -> bool:
         """Whether it is a plain number, which takes the dtype of the array that it meets."""

@@ -12,7 +12,8 @@ import numpy as np
 from tigon.base import TigonError
 from tigon.base.dtypes import DType, as_dtype
 from tigon.base.extents import is_known
-from tigon.contrib.onnx.writing.model import ELEMENT_TYPES, Writer, primitive
+from tigon.contrib.onnx.reading import code_of
+from tigon.contrib.onnx.writing.model import Writer, primitive
 from tigon.ir.graph import Node
 
 LOWEST = -(2**63) + 1
@@ -20,7 +21,7 @@ LOWEST = -(2**63) + 1
 
 
 def cast_to(w: Writer, name: str, dtype: DType | str) -> str:
-    return w.add("Cast", [name], to=ELEMENT_TYPES[dtype if isinstance(dtype, str) else dtype.name])
+    return w.add("Cast", [name], to=code_of(dtype))
 
 
 def dtype_of(node: Node) -> DType:
@@ -279,7 +280,7 @@ def _clip(w: Writer, node: Node, inputs: list[str]) -> str:
 def _cast(w: Writer, node: Node, inputs: list[str]) -> str:
     if node.inputs[0].dtype is dtype_of(node):
         return inputs[0]
-    return w.add("Cast", inputs, node.name, to=ELEMENT_TYPES[dtype_of(node).name])
+    return w.add("Cast", inputs, node.name, to=code_of(dtype_of(node)))
 
 
 # --------------------------------------------------------------------------------- views
@@ -443,7 +444,7 @@ def _order(w: Writer, node: Node, inputs: list[str]) -> str:
     count = node.outputs[0].shape[-1]
     given = [inputs[0], w.integers([count])]
     largest = 0 if node.attrs.ascending else 1
-    return w.add("TopK", given, node.name, 2, axis=-1, largest=largest, sorted=1)[1]
+    return w.add_several("TopK", given, node.name, 2, axis=-1, largest=largest, sorted=1)[1]
 
 
 # ------------------------------------------------------------------------------ positions
