@@ -603,16 +603,13 @@ def main() -> None:
     confine(options.threads)
     _native.set_num_threads(options.threads)
     rows, limits = measure(options.only, options.rounds, options.seconds, options.threads)
-    shares = [times.others for row in rows for times in row.times.values()]
-    busy = statistics.mean(shares) if shares else 0.0
     parts = [
-        pages.conditions(limits, busy),
+        pages.conditions(limits, turns.busy(rows)),
         table(rows),
         rates(rows, limits.memory),
         goals(rows),
     ]
-    lines = "\n\n".join("\n".join(part) for part in parts if part).split("\n")
-    pages.tell(lines, rows, options, EXPLANATION, "convolutions")
+    pages.tell(pages.paragraphs(parts), rows, options, EXPLANATION, "convolutions")
 
 
 if __name__ == "__main__":

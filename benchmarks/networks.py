@@ -16,7 +16,6 @@ greatest number: in training those of the first three losses.
 from __future__ import annotations
 
 import gc
-import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -359,8 +358,7 @@ def measure(only: str, rounds: int, seconds: float, threads: int, mxnet: Path | 
             gc.unfreeze()  # or what a row's networks leave in circles stays for good
             bar.say(f"  {work.name}: done", sys.stderr)
             bar.step()
-    shares = [times.others for row in rows for times in row.times.values()]
-    return rows, statistics.mean(shares) if shares else 0.0
+    return rows, turns.busy(rows)
 
 
 def _measured(work: Work, rounds: int, seconds: float, threads: int, mxnet: Path | None) -> Found:

@@ -672,12 +672,9 @@ def main() -> None:
     kind = "products" if options.products else "operators"
     makers = (products,) if options.products else OPERATORS
     rows = measure(makers, options.only, options.rounds, options.seconds)
-    shares = [times.others for row in rows for times in row.times.values()]
-    busy = statistics.mean(shares) if shares else 0.0
     limits = machine.measure(options.threads)
-    parts = [pages.conditions(limits, busy), table(rows), goals(rows, kind)]
-    lines = "\n\n".join("\n".join(part) for part in parts if part).split("\n")
-    pages.tell(lines, rows, options, EXPLANATION, kind)
+    parts = [pages.conditions(limits, turns.busy(rows)), table(rows), goals(rows, kind)]
+    pages.tell(pages.paragraphs(parts), rows, options, EXPLANATION, kind)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,11 @@ def conditions(limits: machine.Limits, others: float, *more: str) -> list[str]:
     return lines
 
 
+def paragraphs(parts: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of all parts, an empty one between two; parts without lines are left out."""
+    return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
+
+
 def write(path: Path, lines: Sequence[str], section: str, command: str) -> None:
     """Put the lines between the markers of a section of a page; what surrounds them stays."""
     begin = f"<!-- {section}: written by `{command}`, do not edit -->"

@@ -128,7 +128,7 @@ def page(figures: Figures) -> list[str]:
         import_table(figures.beginnings.imports),
         goals.table(figures),
     ]
-    return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
+    return pages.paragraphs(parts)
 
 
 def write(path: Path, lines: list[str], picture: Path | None) -> None:

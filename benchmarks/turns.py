@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,12 @@ class Beside:
             "ratio of the quickest turns": quickest_ratio(self.times),
             "microseconds": {name: list(each.turns) for name, each in self.times.items()},
         }
+
+
+def busy(rows: Iterable[Beside]) -> float:
+    """The share of the processors that other programs took meanwhile."""
+    shares = [times.others for row in rows for times in row.times.values()]
+    return statistics.mean(shares) if shares else 0.0
 
 
 def measure(row: Row, rounds: int) -> dict[str, Times]:
