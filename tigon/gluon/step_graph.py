@@ -67,7 +67,6 @@ class StepGraph:
         self._bound: BoundStep | None = None
         # What a step would otherwise ask for each time: of the store, which is there once bound.
         self._store: Any = None
-        self._ranks = 1
         self._by_parts = False
 
     def bind(self, context: Context | None) -> None:
@@ -91,7 +90,9 @@ class StepGraph:
                 self.step.name,
                 "there are several losses of different sizes; give batch_size",
             )
-            batch_size = bound.program.loss_size * self._ranks
+            batch_size = bound.program.loss_size
+            if self._store is not None:
+                batch_size *= trainer._ranks  # now: some may have been lost
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
         arrays = self.operands.template.copy()  # as `of` does, a frame less
         for slot, position in self.operands.inputs:
@@ -205,7 +206,7 @@ class StepGraph:
         trainer = self.step.trainer
         slots, types = self._trained()
         optimizer, updater = trainer._optimizer, trainer._updater
-        self._store, self._ranks = trainer._store, trainer._ranks
+        self._store = trainer._store
         self._by_parts = self._gives_gradients
 
         def step(training: TrainingGraph) -> TrainingStep:
