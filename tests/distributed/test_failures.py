@@ -91,6 +91,55 @@ def test_who_does_not_come_is_named(how: str) -> None:
     assert re.search(message, output), output
 
 
+LOSES_ONE = """
+import os, sys
+from tigon import distributed, gluon, nd
+from tigon.base import TigonError
+
+class Gathers(gluon.HybridBlock):
+    def forward(self, x):
+        return distributed.allgather(x * 2)
+
+first = distributed.rank()
+block, net = Gathers(), gluon.nn.Dense(1, in_units=2)
+block.hybridize()
+net.initialize()
+checkpoint = gluon.Checkpoint(sys.argv[1], net=net)
+
+def train(state):
+    x = nd.ones((1,)) * (first + 1)
+    if state:
+        try:
+            block(x).wait_to_read()
+        except TigonError as error:
+            print("refused:", error)
+        block.hybridize()
+    print("gathered", block(x).asnumpy().tolist(), distributed.allgather(x).asnumpy().tolist())
+    checkpoint.remember(1)
+    if not state:
+        if first == 2:
+            os.kill(os.getpid(), 9)
+        distributed.barrier()
+        distributed.barrier()
+
+distributed.run(train, checkpoint, on_failure="shrink")
+"""
+
+
+def test_graphs_of_the_ranks_that_there_were_are_refused(tmp_path: Path) -> None:
+    _, output = run(3, LOSES_ONE, str(tmp_path), options=["--with-ft", "ulfm"])
+    said = re.findall(r"refused: .*", output)
+    assert len(said) == 2, output
+    for one in said:
+        assert re.search(
+            r"allgather: its graph was made for another number of ranks than 2: its result has "
+            r"shape \(3,\) there, and \(2,\) now; make the graph anew",
+            one,
+        ), one
+    assert output.count("gathered [2.0, 4.0, 6.0] [1.0, 2.0, 3.0]") >= 2, output
+    assert output.count("gathered [2.0, 4.0] [1.0, 2.0]") == 2, output
+
+
 # ---------------------------------------------------------------------- batches and states
 
 

@@ -51,6 +51,7 @@ class _Collective:
     def __init__(self, op: Operator, attrs: Any, type_: TensorType, run: Code) -> None:
         self._op = op
         self._attrs = attrs
+        self._type = type_
         self._run = run
         world()  # MPI is loaded by whoever calls first, not by the engine
         self.read: frozenset[int] = _READS.get(getattr(attrs, "op", ""), frozenset({0}))
@@ -62,9 +63,21 @@ class _Collective:
         ranks.begin(Place(self._op.name, ranks.step))
         ranks.check(self._signature)
         if isinstance(ranks, Ranks):
+            self._check_ranks(ranks, tuple(outputs[0].shape))
             _on_memory(lambda *both: self._run(ranks, self._attrs, *both), inputs[0], outputs[0])
         else:
             outputs[0][...] = inputs[0]
+
+    def _check_ranks(self, ranks: Ranks, shape: tuple[int, ...]) -> None:
+        """A graph that was made before ranks were lost has the shapes of then."""
+        now = self._op.infer(self._attrs, self._type).shape
+        check(
+            shape == now,
+            self._op.name,
+            f"its graph was made for another number of ranks than {ranks.size}: its result has "
+            f"shape {shape} there, and {now} now; make the graph anew (hybridize, or a new "
+            "TrainStep) in the function that distributed.run calls",
+        )
 
     def backward(
         self,
@@ -125,12 +138,12 @@ def _collective(
 # -------------------------------------------------------------------------------- allreduce
 
 
-def _check_reduction(where_: str, op: str) -> None:
-    check(op in REDUCTIONS, where_, f"op: expected one of {', '.join(REDUCTIONS)}; given {op!r}")
-
-
 def _infer_allreduce(attrs: ReduceAttrs, data: TensorType) -> TensorType:
-    _check_reduction("allreduce", attrs.op)
+    check(
+        attrs.op in REDUCTIONS,
+        "allreduce",
+        f"op: expected one of {', '.join(REDUCTIONS)}; given {attrs.op!r}",
+    )
     check(
         attrs.op != "mean" or data.dtype.is_float,
         "allreduce",
