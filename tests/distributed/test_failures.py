@@ -171,6 +171,28 @@ def test_other_ranks_go_on_with_the_samples_that_nobody_has_seen(ranks: int) -> 
     assert both == sorted([*order[12:], *range(length)])
 
 
+def test_layers_that_one_process_has_whole_are_divided_among_others(tmp_path: Path) -> None:
+    net = gluon.contrib.nn.SplitDense(4, in_units=3)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "adam", kvstore="dist_sync")
+    with mx.autograd.record():
+        loss = net(mx.nd.ones((2, 3))).sum()
+    loss.backward()
+    trainer.step(2)
+    gluon.Checkpoint(tmp_path, net=net, trainer=trainer).save(1)
+    contents, arrays = shards.read(str(tmp_path), 1)
+    for rank in range(2):
+        own = shards.of_rank(arrays, contents, rank, 2, lambda key: key.partition("/")[0])
+        rows = slice(2 * rank, 2 * rank + 2)
+        for name in ("net/value/weight", "net/value/bias", "trainer/states/state:0:0"):
+            np.testing.assert_array_equal(own[name], arrays[name][rows])
+    trainer.save_states(tmp_path / "states")  # of one rank they are whole
+    before = trainer._states()
+    trainer.load_states(tmp_path / "states")
+    for name, array in trainer._states().items():
+        np.testing.assert_array_equal(array.asnumpy(), before[name].asnumpy())
+
+
 SNAPSHOT = {"step": 3, "ranks": 4, "has_beside": True, "is_divided": True, "is_cut": False}
 
 

@@ -143,7 +143,9 @@ class Checkpoint:
         launch = config.launched()
         cut = {key: axis for key in arrays if (axis := self._part(key, "axis", None)) is not None}
         if launch.size > 1:
-            contents |= {"version": 2, "ranks": launch.size, "cut": cut}
+            contents |= {"version": 2, "ranks": launch.size}
+        if cut:
+            contents["cut"] = cut
         whole, part_, own = shards.sorted_out(arrays, lambda key: self._part(key, "share", "own"))
         return shards.Snapshot(contents, launch.rank, whole, part_, own, b"")
 

@@ -316,7 +316,8 @@ def of_rank(
         found, own = {}, dict(arrays)
     if ranks != size:
         for key, axis in contents.get("cut", {}).items():
-            pieces = [arrays[f"rank/{one}/{key}"] for one in range(ranks)]
+            several = "ranks" in contents
+            pieces = [arrays[f"rank/{one}/{key}" if several else key] for one in range(ranks)]
             own[key] = np.split(np.concatenate(pieces, axis), size, axis)[rank]
         own = {
             key: array
