@@ -173,6 +173,7 @@ def test_other_ranks_go_on_with_the_samples_that_nobody_has_seen(ranks: int) -> 
 
 def test_layers_that_one_process_has_whole_are_divided_among_others(tmp_path: Path) -> None:
     net = gluon.contrib.nn.SplitDense(4, in_units=3)
+    net.weight.grad_req = "add"  # and keeps its gradients
     net.initialize()
     trainer = gluon.Trainer(net.collect_params(), "adam", kvstore="dist_sync")
     with mx.autograd.record():
@@ -184,7 +185,10 @@ def test_layers_that_one_process_has_whole_are_divided_among_others(tmp_path: Pa
     for rank in range(2):
         own = shards.of_rank(arrays, contents, rank, 2, lambda key: key.partition("/")[0])
         rows = slice(2 * rank, 2 * rank + 2)
-        for name in ("net/value/weight", "net/value/bias", "trainer/states/state:0:0"):
+        for name in (
+            *("net/value/weight", "net/value/bias", "net/grad/weight/0"),
+            *("trainer/states/state:0:0", "trainer/states/state:1:0"),
+        ):
             np.testing.assert_array_equal(own[name], arrays[name][rows])
     trainer.save_states(tmp_path / "states")  # of one rank they are whole
     before = trainer._states()

@@ -364,7 +364,8 @@ class _Network(_Part):
     kind = "block"
 
     def write(self, prefix: str, arrays: Arrays, incomplete: bool = False) -> None:
-        for name, param in self._params().items():
+        self._written = self._params()  # collected once, not for each array
+        for name, param in self._written.items():
             if not param.is_initialized:
                 check(
                     incomplete,
@@ -389,13 +390,13 @@ class _Network(_Part):
 
     def share(self, key: str) -> str:
         kind, _, name = key.partition("/")
-        param = self._params().get(name)
-        same = kind == "value" and param is not None and param._differentiable
-        return "whole" if same and param.split_axis is None else "own"
+        same = kind == "value" and self._written[name]._differentiable
+        return "whole" if same and self.axis(key) is None else "own"
 
     def axis(self, key: str) -> int | None:
         kind, _, name = key.partition("/")
-        return self._params()[name].split_axis if kind == "value" else None
+        own = name if kind == "value" else name.rpartition("/")[0]  # one gradient per context
+        return self._written[own].split_axis
 
     def _params(self) -> dict[str, Any]:
         return dict(self.what._collect_params_with_prefix())

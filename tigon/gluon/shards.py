@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -327,7 +327,9 @@ def of_rank(
     return found | own
 
 
-def sorted_out(arrays: Arrays, share: Callable[[str], str]) -> Iterator[Arrays]:
+def sorted_out(arrays: Arrays, share: Callable[[str], str]) -> tuple[Arrays, Arrays, Arrays]:
     """`whole`, `part` and `own` among them."""
-    for wanted in ("whole", "part", "own"):
-        yield {key: array for key, array in arrays.items() if share(key) == wanted}
+    found: dict[str, Arrays] = {"whole": {}, "part": {}, "own": {}}
+    for key, array in arrays.items():
+        found[share(key)][key] = array
+    return found["whole"], found["part"], found["own"]
