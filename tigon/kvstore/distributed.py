@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from tigon.base.dtypes import BY_CODE, as_dtype, numpy_type
 from tigon.base.files import AnyPath, write_file
 from tigon.context import cpu
 from tigon.distributed.agreement import Signature
-from tigon.distributed.groups import even_parts
+from tigon.distributed.groups import even_part
 from tigon.distributed.inorder import at_once, later
 from tigon.distributed.memory import COMBINE, memory
 from tigon.distributed.world import Ranks, World, world
@@ -142,8 +142,8 @@ class OwnersUpdater(optimizers.Updater):
         shapes = {str(key): self._store.shape_if_divided(key) for key in self._store.keys()}
         merged = {}
         for name, own_parts in parts.items():
-            shape = shapes.get(name.removeprefix("state:").rpartition(":")[0])
-            divided = name.startswith("state:") and shape is not None
+            shape = shapes.get(key_in(name)) if name.startswith("state:") else None
+            divided = shape is not None
             whole = nd.concat(*own_parts, dim=0) if divided else own_parts[0]
             merged[name] = whole.reshape(shape) if divided else whole
         return merged
@@ -277,11 +277,13 @@ class DistributedKVStore(KVStore):
         return list(self._values)
 
     def _pieces(self, key: Any) -> list[Piece]:
+        owners = range(self.num_workers) if self._is_divided(key) else [self._owners[key]]
+        return [self._piece(key, owner) for owner in owners]
+
+    def _piece(self, key: Any, owner: int) -> Piece:
         size = self._values[key].size
-        if not self._is_divided(key):
-            return [Piece(key, 0, size, self._owners[key])]
-        bounds = even_parts(size, self.num_workers)
-        return [Piece(key, *ends, rank) for rank, ends in enumerate(pairwise(bounds))]
+        ends = even_part(size, self.num_workers, owner) if self._is_divided(key) else (0, size)
+        return Piece(key, *ends, owner)
 
     def _is_divided(self, key: Any) -> bool:
         return self._divided and self.num_workers > 1 and self._values[key].size >= DIVIDED
@@ -295,7 +297,8 @@ class DistributedKVStore(KVStore):
         """What this rank owns of a value, if anything."""
         if key not in self._values:
             return None
-        return next((one for one in self._pieces(key) if one.owner == self.rank), None)
+        owns = self._is_divided(key) or self._owners[key] == self.rank
+        return self._piece(key, self.rank) if owns else None
 
     def _own_view(self, piece: Piece) -> Any:
         """That in the value's memory: the same array at every step, which updates are bound to."""
