@@ -223,8 +223,8 @@ class DistributedKVStore(KVStore):
         self._world.step = number
 
     def ranks_changed(self) -> None:
-        """Ranks were lost: those that are left own all keys. States of keys that are not one's own
-        any more go; those of the others have to be given (`Updater.from_arrays`)."""
+        """Ranks were lost: those that are left own all keys. States of what each owns now have to
+        be given (`Updater.from_arrays`)."""
         self._buckets.clear()
         self._own_views.clear()
         self._load = [0] * self._world.size
