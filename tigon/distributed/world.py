@@ -252,6 +252,9 @@ class Ranks(World):
         """Now that it is known where the others may run."""
         on_host = [cores for name, cores, _ in self.about if name == self.hosts[self.rank]]
         threads.settle(threads.share_of(self.about[self.rank][1], on_host))
+        self._tell_threads()
+
+    def _tell_threads(self) -> None:
         told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
         self.threads = list(map(int, told))
 
@@ -359,8 +362,7 @@ class Ranks(World):
         config.go_on_as(
             Launch(self.rank, self.size, self.local_rank, self.local_size, config.launched().by)
         )
-        told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
-        self.threads = list(map(int, told))
+        self._tell_threads()
         for follower in list(self.followers):
             follower.ranks_changed()
 
