@@ -184,22 +184,21 @@ class StepGraph:
         }
         return slots, types
 
-    def _with_updates(self, training: TrainingGraph, slots: dict[int, int]) -> TrainingStep:
+    def _with_updates(
+        self, training: TrainingGraph, slots: dict[int, int]
+    ) -> tuple[TrainingStep, list[int], list[list[Any]]]:
+        """The step; and of the weights that it moves the indices in the trainer, and the states."""
         self.step._check_used({slots[slot] for slot in training.gradients})
         weights = [self.operands.template[slot] for slot in training.gradients]
         indices = [slots[slot] for slot in training.gradients]
         states = states_of(self.step.trainer._updater, indices, weights)
-        return self._step(training, indices, weights, states)
+        return self._step(training, indices, weights, states), indices, states
 
     def exact_step(self) -> tuple[TrainingStep, list[int], list[list[Any]]]:
-        """The step for these types and no others; and of the weights that it moves the indices in
-        the trainer, and the states."""
+        """The same for these types and no others."""
         slots, types = self._trained()
         training = TrainingGraph(self.cached, types, self.heads, list(slots))
-        step = self._with_updates(training, slots)
-        indices = [slots[slot] for slot in training.gradients]
-        weights = [self.operands.template[slot] for slot in training.gradients]
-        return step, indices, states_of(self.step.trainer._updater, indices, weights)
+        return self._with_updates(training, slots)
 
     def _prepare(self) -> BoundStep:
         """The program for the trainer's present parameters and states."""
@@ -211,7 +210,7 @@ class StepGraph:
 
         def step(training: TrainingGraph) -> TrainingStep:
             if not self._gives_gradients:
-                return self._with_updates(training, slots)
+                return self._with_updates(training, slots)[0]
             self.step._check_used({slots[slot] for slot in training.gradients})
             weights = [self.operands.template[slot] for slot in training.gradients]
             scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))
