@@ -836,6 +836,15 @@ def modules_in_checkpoints_of_all_ranks() -> None:
             arrays = {**module.get_params()[0], **module._kvstore._updater.to_arrays()}
             bits.append({name: array.asnumpy().tobytes() for name, array in arrays.items()})
         assert bits[0] == bits[1]
+        # Where another part does not fit, all ranks put the module back, with its states.
+        nets = [gluon.nn.Dense(units, in_units=2) for units in (3, 4)]
+        for net in nets:
+            net.initialize()
+        gluon.Checkpoint(folder, module=fitted(3), net=nets[0]).save(2)
+        with refused("Checkpoint.resume, their values: rank 0: "):
+            gluon.Checkpoint(folder, module=other, net=nets[1]).resume()
+        arrays = {**other.get_params()[0], **other._kvstore._updater.to_arrays()}
+        assert bits[1] == {name: array.asnumpy().tobytes() for name, array in arrays.items()}
 
 
 @check

@@ -468,6 +468,8 @@ class _Module(_Part):
                 if os.path.exists(path):  # of ranks, the first writes those of all
                     with open(path, "rb") as file:
                         arrays[f"{prefix}states/{number}"] = np.frombuffer(file.read(), np.uint8)
+                elif incomplete:  # to be put back: all ranks make the call that reads the first's
+                    arrays[f"{prefix}states/{number}"] = np.zeros(0, np.uint8)
             schedule = own._optimizer.lr_scheduler
             numbers = {} if schedule is None else _numbers_of(schedule)
             arrays[f"{prefix}schedule/{number}"] = _as_bytes(numbers)
