@@ -336,6 +336,11 @@ def allreduce(data: Any, op: str = "sum") -> Any:
 def allgather(data: Any) -> Any:
     """Join what all ranks have along the first axis, in the order of the ranks.
 
+    Parameters
+    ----------
+    data : array or symbol of numbers, of at least one axis, of the same shape and dtype on all
+        ranks; the result has its first axis times the number of ranks
+
     >>> from tigon import nd
     >>> allgather(nd.ones((2, 3))).shape
     (2, 3)
@@ -344,8 +349,13 @@ def allgather(data: Any) -> Any:
 
 
 def reduce_scatter(data: Any, op: str = "sum") -> Any:
-    """Add up what all ranks have, and give each its part along the first axis, whose extent is a
-    multiple of the number of ranks. `op`: 'sum' or 'mean'.
+    """Add up what all ranks have, and give each its part along the first axis.
+
+    Parameters
+    ----------
+    data : array or symbol of numbers, of the same shape and dtype on all ranks; the extent of its
+        first axis is a multiple of the number of ranks, or it is an error
+    op : 'sum' or, of floats, 'mean'
 
     >>> from tigon import nd
     >>> reduce_scatter(nd.array([1, 2])).asnumpy().tolist()
@@ -355,7 +365,13 @@ def reduce_scatter(data: Any, op: str = "sum") -> Any:
 
 
 def broadcast(data: Any, root: int = 0) -> Any:
-    """Give all ranks what the rank `root` has. The others' arrays say shape and dtype.
+    """Give all ranks what the rank `root` has.
+
+    Parameters
+    ----------
+    data : array or symbol of numbers, of the same shape and dtype on all ranks; of those that are
+        not the root it says these alone
+    root : the number of a rank, 0 by default; another number is an error
 
     >>> from tigon import nd
     >>> broadcast(nd.array([1, 2])).asnumpy().tolist()
@@ -367,6 +383,11 @@ def broadcast(data: Any, root: int = 0) -> Any:
 def alltoall(data: Any) -> Any:
     """Cut what each rank has into as many parts along the first axis as there are ranks, and give
     part r to rank r; what comes is joined in the order of the ranks.
+
+    Parameters
+    ----------
+    data : array or symbol of numbers, of the same shape and dtype on all ranks; the extent of its
+        first axis is a multiple of the number of ranks, or it is an error. The result has its shape
 
     >>> from tigon import nd
     >>> alltoall(nd.array([1, 2])).asnumpy().tolist()
