@@ -199,6 +199,10 @@ REFUSALS = [
         "reduce_scatter: op: expected sum or mean; given 'max'",
     ),
     (
+        lambda: mx.distributed.reduce_scatter(nd.ones(2, dtype="int32"), op="mean"),
+        "reduce_scatter: op='mean' is of floats; given int32; add up, and divide",
+    ),
+    (
         lambda: mx.distributed.broadcast(nd.ones(2), root=1),
         "broadcast: root: expected a rank from 0 to 0; given 1",
     ),

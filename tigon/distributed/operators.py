@@ -138,17 +138,21 @@ def _collective(
 # -------------------------------------------------------------------------------- allreduce
 
 
+def _check_mean(name: str, attrs: ReduceAttrs, data: TensorType) -> None:
+    check(
+        attrs.op != "mean" or data.dtype.is_float,
+        name,
+        f"op='mean' is of floats; given {data.dtype}; add up, and divide",
+    )
+
+
 def _infer_allreduce(attrs: ReduceAttrs, data: TensorType) -> TensorType:
     check(
         attrs.op in REDUCTIONS,
         "allreduce",
         f"op: expected one of {', '.join(REDUCTIONS)}; given {attrs.op!r}",
     )
-    check(
-        attrs.op != "mean" or data.dtype.is_float,
-        "allreduce",
-        f"op='mean' is of floats; given {data.dtype}; add up, and divide",
-    )
+    _check_mean("allreduce", attrs, data)
     return TensorType(data.shape, data.dtype)
 
 
@@ -196,6 +200,7 @@ def _infer_reduce_scatter(attrs: ReduceAttrs, data: TensorType) -> TensorType:
         "reduce_scatter",
         f"op: expected sum or mean; given {attrs.op!r}",
     )
+    _check_mean("reduce_scatter", attrs, data)
     return TensorType((_divided("reduce_scatter", data), *data.shape[1:]), data.dtype)
 
 
