@@ -153,9 +153,10 @@ def test_launches_of_mxnet_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_asynchronous_stores_say_once_that_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tigon.kvstore.distributed._said", set())
-    with pytest.warns(RuntimeWarning, match="'dist_async' runs synchronously: each push waits"):
+    monkeypatch.setattr("tigon.runtime.counters._WARNED", set())
+    with pytest.warns(RuntimeWarning, match="'dist_async' runs synchronously: each push") as said:
         store = mx.kv.create("dist_async")
+    assert said[0].filename == __file__
     assert mx.kv.create("dist_async").type == store.type == "dist_async"
 
 

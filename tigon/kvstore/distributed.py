@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from tigon.kvstore.compression import Half, TwoBits
 from tigon.kvstore.kvstore import KVStore, pairs_of, take_states
 from tigon.optimizer.update_graph import is_elementwise
 from tigon.optimizer.updater import joined, key_in
+from tigon.runtime.counters import falls_short
 
 DISTRIBUTED = (
     "dist",
@@ -191,7 +191,11 @@ class DistributedKVStore(KVStore):
         super().__init__(name)
         _check_launch(name)
         if name.endswith("async"):
-            _say_once_that_it_waits(name)
+            falls_short(
+                f"kvstore.create: '{name}' runs synchronously: each push waits for all ranks, as "
+                "'dist_sync' does",
+                frames=2,
+            )
         self._world: World = world()
         self._owners: dict[Any, int] = {}
         self._load = [0] * self._world.size  # bytes that each owns
@@ -587,17 +591,3 @@ def _check_launch(name: str) -> None:
         "tigon does not have: its ranks are started by MPI; run mpiexec -n "
         f"{count} python train.py instead, without DMLC_ROLE",
     )
-
-
-_said: set[str] = set()
-
-
-def _say_once_that_it_waits(name: str) -> None:
-    if name not in _said:
-        _said.add(name)
-        warnings.warn(
-            f"kvstore.create: '{name}' runs synchronously: each push waits for all ranks, as "
-            "'dist_sync' does",
-            RuntimeWarning,
-            stacklevel=4,
-        )
