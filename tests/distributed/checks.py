@@ -639,7 +639,7 @@ def estimators_train_as_one_process_does() -> None:
         trainer = gluon.Trainer(
             net.collect_params(), "adam", {"learning_rate": 0.01}, kvstore=kvstore
         )
-        given = [batch for batch in batches("float64", 5)]
+        given = list(batches("float64", 5))
         if kvstore is not None:
             given = [tuple(map(own_part, batch)) for batch in given]
         estimator = gluon.contrib.estimator.Estimator(
@@ -760,7 +760,7 @@ class Trained:
             folder, net=self.net, trainer=self.trainer, owned=self.owned, metric=self.metric
         )
 
-    def go_on(self, trainers: Any = None) -> list[Any]:
+    def go_on(self) -> list[Any]:
         for _ in range(2):
             for trainer in (self.trainer, self.owned):
                 with autograd.record():
