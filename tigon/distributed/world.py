@@ -294,14 +294,6 @@ class Ranks(World):
     @computed_once
     def group(self) -> Group:
         """Who adds up, made at the first use: by memory that they share where they do."""
-        return self._make_group()
-
-    @computed_once
-    def messages(self) -> Messages:
-        """All ranks, by messages."""
-        return Messages(self.channel, self._data, self._mpi)
-
-    def _make_group(self) -> Group:
         sizes = {size for _, _, size in self.about}
         if len(sizes) > 1 or sizes == {1}:  # other numbers of ranks on other hosts: parts differ
             return self.messages
@@ -309,6 +301,11 @@ class Ranks(World):
         if within.size == self.size:
             return within
         return Layered(within, Messages(self.channel, self._across, self._mpi), self.messages)
+
+    @computed_once
+    def messages(self) -> Messages:
+        """All ranks, by messages."""
+        return Messages(self.channel, self._data, self._mpi)
 
     # -- failures
 
