@@ -142,6 +142,26 @@ def test_what_launchers_say(environment: dict[str, str], expected: Launch) -> No
     assert launched_by(without_launch(environment)) == Launch(0, 1, 0, 1, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "read", "expected"),
+    [
+        ("TIGON_RANK_TIMEOUT", config.rank_timeout, "seconds"),
+        ("TIGON_RANKS_PER_HOST", config.ranks_per_host, "a whole number"),
+    ],
+)
+def test_variables_that_are_no_numbers(
+    monkeypatch: pytest.MonkeyPatch, name: str, read: Any, expected: str
+) -> None:
+    monkeypatch.setattr("tigon.base.config._timeout", [])
+    for given in ("0", "-2", "two"):
+        monkeypatch.setenv(name, given)
+        with pytest.raises(ValueError) as caught:
+            read()
+        assert str(caught.value) == f"{name}: expected {expected}, more than 0; given {given!r}"
+    monkeypatch.setenv(name, "2")
+    assert read() == 2
+
+
 def test_launches_of_mxnet_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DMLC_ROLE", "worker")
     monkeypatch.setenv("DMLC_NUM_WORKER", "8")

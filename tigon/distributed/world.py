@@ -223,9 +223,9 @@ class Ranks(World):
         watch = Watch(mpi, made(everyone.Dup()), self.timeout)
         watch.held = self._held
         host = made(everyone.Split_type(mpi.COMM_TYPE_SHARED, self.rank))
-        together = config.text("TIGON_RANKS_PER_HOST")
+        together = config.ranks_per_host()
         if together:
-            host = made(host.Split(host.rank // max(1, int(together)), host.rank))
+            host = made(host.Split(host.rank // together, host.rank))
         self._host = host
         self.local_rank, self.local_size = host.rank, host.size
         self._across = made(everyone.Split(self.local_rank, self.rank))
@@ -243,7 +243,7 @@ class Ranks(World):
             f"code {digest_of(*_PARTS)[:16]}",
             f"native code {_native.PROGRAM_VERSION[:16]}",
             f"MPI {self.library}",
-            f"TIGON_RANKS_PER_HOST={config.text('TIGON_RANKS_PER_HOST')}",
+            f"TIGON_RANKS_PER_HOST={config.ranks_per_host()}",
             f"byte order {sys.byteorder}",
         )
         self.check(Signature("the versions", parts))
