@@ -91,6 +91,55 @@ def test_who_does_not_come_is_named(how: str) -> None:
     assert re.search(message, output), output
 
 
+LOSES_ONE = """
+import os, sys
+from tigon import distributed, gluon, nd
+from tigon.base import TigonError
+
+class Gathers(gluon.HybridBlock):
+    def forward(self, x):
+        return distributed.allgather(x * 2)
+
+first = distributed.rank()
+block, net = Gathers(), gluon.nn.Dense(1, in_units=2)
+block.hybridize()
+net.initialize()
+checkpoint = gluon.Checkpoint(sys.argv[1], net=net)
+
+def train(state):
+    x = nd.ones((1,)) * (first + 1)
+    if state:
+        try:
+            block(x).wait_to_read()
+        except TigonError as error:
+            print("refused:", error)
+        block.hybridize()
+    print("gathered", block(x).asnumpy().tolist(), distributed.allgather(x).asnumpy().tolist())
+    checkpoint.remember(1)
+    if not state:
+        if first == 2:
+            os.kill(os.getpid(), 9)
+        distributed.barrier()
+        distributed.barrier()
+
+distributed.run(train, checkpoint, on_failure="shrink")
+"""
+
+
+def test_graphs_of_the_ranks_that_there_were_are_refused(tmp_path: Path) -> None:
+    _, output = run(3, LOSES_ONE, str(tmp_path), options=["--with-ft", "ulfm"])
+    said = re.findall(r"refused: .*", output)
+    assert len(said) == 2, output
+    for one in said:
+        assert re.search(
+            r"allgather: its graph was made for another number of ranks than 2: its result has "
+            r"shape \(3,\) there, and \(2,\) now; make the graph anew",
+            one,
+        ), one
+    assert output.count("gathered [2.0, 4.0, 6.0] [1.0, 2.0, 3.0]") >= 2, output
+    assert output.count("gathered [2.0, 4.0] [1.0, 2.0]") == 2, output
+
+
 # ---------------------------------------------------------------------- batches and states
 
 
@@ -120,6 +169,32 @@ def test_other_ranks_go_on_with_the_samples_that_nobody_has_seen(ranks: int) -> 
     both = sorted(left + following)
     assert sorted(left) == (sorted(order[12:]) if length - 12 >= ranks else [])
     assert both == sorted([*order[12:], *range(length)])
+
+
+def test_layers_that_one_process_has_whole_are_divided_among_others(tmp_path: Path) -> None:
+    net = gluon.contrib.nn.SplitDense(4, in_units=3)
+    net.weight.grad_req = "add"  # and keeps its gradients
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "adam", kvstore="dist_sync")
+    with mx.autograd.record():
+        loss = net(mx.nd.ones((2, 3))).sum()
+    loss.backward()
+    trainer.step(2)
+    gluon.Checkpoint(tmp_path, net=net, trainer=trainer).save(1)
+    contents, arrays = shards.read(str(tmp_path), 1)
+    for rank in range(2):
+        own = shards.of_rank(arrays, contents, rank, 2, lambda key: key.partition("/")[0])
+        rows = slice(2 * rank, 2 * rank + 2)
+        for name in (
+            *("net/value/weight", "net/value/bias", "net/grad/weight/0"),
+            *("trainer/states/state:0:0", "trainer/states/state:1:0"),
+        ):
+            np.testing.assert_array_equal(own[name], arrays[name][rows])
+    trainer.save_states(tmp_path / "states")  # of one rank they are whole
+    before = trainer._states()
+    trainer.load_states(tmp_path / "states")
+    for name, array in trainer._states().items():
+        np.testing.assert_array_equal(array.asnumpy(), before[name].asnumpy())
 
 
 SNAPSHOT = {"step": 3, "ranks": 4, "has_beside": True, "is_divided": True, "is_cut": False}

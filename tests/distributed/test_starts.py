@@ -142,6 +142,26 @@ def test_what_launchers_say(environment: dict[str, str], expected: Launch) -> No
     assert launched_by(without_launch(environment)) == Launch(0, 1, 0, 1, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "read", "expected"),
+    [
+        ("TIGON_RANK_TIMEOUT", config.rank_timeout, "seconds"),
+        ("TIGON_RANKS_PER_HOST", config.ranks_per_host, "a whole number"),
+    ],
+)
+def test_variables_that_are_no_numbers(
+    monkeypatch: pytest.MonkeyPatch, name: str, read: Any, expected: str
+) -> None:
+    monkeypatch.setattr("tigon.base.config._timeout", [])
+    for given in ("0", "-2", "two"):
+        monkeypatch.setenv(name, given)
+        with pytest.raises(ValueError) as caught:
+            read()
+        assert str(caught.value) == f"{name}: expected {expected}, more than 0; given {given!r}"
+    monkeypatch.setenv(name, "2")
+    assert read() == 2
+
+
 def test_launches_of_mxnet_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DMLC_ROLE", "worker")
     monkeypatch.setenv("DMLC_NUM_WORKER", "8")
@@ -153,9 +173,10 @@ def test_launches_of_mxnet_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_asynchronous_stores_say_once_that_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tigon.kvstore.distributed._said", set())
-    with pytest.warns(RuntimeWarning, match="'dist_async' runs synchronously: each push waits"):
+    monkeypatch.setattr("tigon.runtime.counters._WARNED", set())
+    with pytest.warns(RuntimeWarning, match="'dist_async' runs synchronously: each push") as said:
         store = mx.kv.create("dist_async")
+    assert said[0].filename == __file__
     assert mx.kv.create("dist_async").type == store.type == "dist_async"
 
 
@@ -197,6 +218,10 @@ REFUSALS = [
     (
         lambda: mx.distributed.reduce_scatter(nd.ones(2), op="max"),
         "reduce_scatter: op: expected sum or mean; given 'max'",
+    ),
+    (
+        lambda: mx.distributed.reduce_scatter(nd.ones(2, dtype="int32"), op="mean"),
+        "reduce_scatter: op='mean' is of floats; given int32; add up, and divide",
     ),
     (
         lambda: mx.distributed.broadcast(nd.ones(2), root=1),

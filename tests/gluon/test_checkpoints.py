@@ -434,3 +434,22 @@ def test_an_iterator_takes_the_state_of_its_like(tmp_path: Path) -> None:
         assert str(raised.value) == f"NDArrayIter.load_state_dict: {message}"
     with pytest.raises(mx.TigonError, match=r"expected what state_dict\(\) gives; given 3"):
         batches.load_state_dict(3)
+
+
+def test_a_checkpoint_collects_parameters_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected = []
+    plain = gluon.Block._collect_params_with_prefix
+
+    def counted(block: Any, prefix: str = "") -> Any:
+        if block is net:
+            collected.append(prefix)
+        return plain(block, prefix)
+
+    net = nn.HybridSequential()
+    net.add(*[nn.Dense(2, in_units=2) for _ in range(5)])
+    net.initialize()
+    monkeypatch.setattr(gluon.Block, "_collect_params_with_prefix", counted)
+    gluon.Checkpoint(tmp_path, net=net).save(1)
+    assert len(collected) == 1

@@ -530,6 +530,25 @@ def test_compiled_steps_go_through_stores(options: dict[str, Any]) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+class Shrinking(mx.kv.KVStore):
+    num_workers = 4
+
+
+def test_compiled_steps_divide_by_the_ranks_that_there_are() -> None:
+    net, store = dense([mx.cpu()]), Shrinking("device")
+    options = {"kvstore": store, "update_on_kvstore": False}
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1.0}, **options)
+    step = gluon.TrainStep(net, lambda output, label: output.sum(axis=1), trainer)
+    moved = []
+    for workers in (4, 2, 1):
+        store.num_workers = workers  # others are lost
+        before = net.weight.data().asnumpy()
+        step(nd.ones((2, 2)), nd.ones((2, 3)))
+        moved.append(before - net.weight.data().asnumpy())
+    for made, expected in zip(moved, (1 / 4, 1 / 2, 1), strict=True):
+        np.testing.assert_allclose(made, expected, rtol=1e-6)
+
+
 def test_what_trainers_refuse() -> None:
     net = dense([mx.cpu()])
     params, store = net.collect_params(), mx.kv.create("local")

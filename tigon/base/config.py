@@ -31,7 +31,8 @@ SWITCHES = {
     "TIGON_RANK_TIMEOUT": ("300", "seconds that a rank waits for others before it ends all"),
     "TIGON_RANKS_PER_HOST": (
         "",
-        "that many ranks of one host share memory, as if the others were elsewhere; all of them",
+        "that many ranks of one host share memory, as if the others were elsewhere; all of them if "
+        "not given",
     ),
     "TIGON_POOL_LIMIT": ("", "bytes of freed memory that are kept at most"),
     "TIGON_POOL_SECONDS": ("", "how long freed memory is kept"),
@@ -109,6 +110,20 @@ def rank_timeout() -> float:
     if not seconds > 0:
         raise ValueError(f"TIGON_RANK_TIMEOUT: expected seconds, more than 0; given {given!r}")
     return seconds
+
+
+def ranks_per_host() -> int:
+    """How many ranks of one host share memory; 0: all of them.
+
+    >>> ranks_per_host()
+    0
+    """
+    given = text("TIGON_RANKS_PER_HOST")
+    if given and not (given.isdecimal() and int(given) > 0):
+        raise ValueError(
+            f"TIGON_RANKS_PER_HOST: expected a whole number, more than 0; given {given!r}"
+        )
+    return int(given or 0)
 
 
 _timeout: list[float] = []

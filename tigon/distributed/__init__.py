@@ -45,13 +45,20 @@ def size() -> int:
 
 
 def local_rank() -> int:
-    """The number of this process among those of its host."""
+    """The number of this process among those of its host, from 0.
+
+    >>> local_rank()
+    0
+    """
     return config.launched().local_rank
 
 
 def barrier(timeout: float | None = None) -> None:
     """Wait until all ranks are here, and have done what they called before. `timeout`: seconds, for
-    this wait alone, in place of those of `set_timeout`."""
+    this wait alone, in place of those of `set_timeout`.
+
+    >>> barrier()
+    """
 
     def wait(ranks: World) -> None:
         with ranks.within(timeout):

@@ -50,8 +50,18 @@ def even_parts(count: int, ranks: int) -> list[int]:
     >>> even_parts(7, 3)
     [0, 3, 5, 7]
     """
+    return [0, *(even_part(count, ranks, rank)[1] for rank in range(ranks))]
+
+
+def even_part(count: int, ranks: int, rank: int) -> tuple[int, int]:
+    """Where one of these begins and ends.
+
+    >>> [even_part(7, 3, rank) for rank in range(3)]
+    [(0, 3), (3, 5), (5, 7)]
+    """
     small, larger = divmod(count, ranks)
-    return [rank * small + min(rank, larger) for rank in range(ranks + 1)]
+    begin = rank * small + min(rank, larger)
+    return begin, begin + small + (rank < larger)
 
 
 def pieces(count: int, most: int) -> Iterator[tuple[int, int]]:

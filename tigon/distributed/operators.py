@@ -51,6 +51,7 @@ class _Collective:
     def __init__(self, op: Operator, attrs: Any, type_: TensorType, run: Code) -> None:
         self._op = op
         self._attrs = attrs
+        self._type = type_
         self._run = run
         world()  # MPI is loaded by whoever calls first, not by the engine
         self.read: frozenset[int] = _READS.get(getattr(attrs, "op", ""), frozenset({0}))
@@ -62,9 +63,21 @@ class _Collective:
         ranks.begin(Place(self._op.name, ranks.step))
         ranks.check(self._signature)
         if isinstance(ranks, Ranks):
+            self._check_ranks(ranks, tuple(outputs[0].shape))
             _on_memory(lambda *both: self._run(ranks, self._attrs, *both), inputs[0], outputs[0])
         else:
             outputs[0][...] = inputs[0]
+
+    def _check_ranks(self, ranks: Ranks, shape: tuple[int, ...]) -> None:
+        """A graph that was made before ranks were lost has the shapes of then."""
+        now = self._op.infer(self._attrs, self._type).shape
+        check(
+            shape == now,
+            self._op.name,
+            f"its graph was made for another number of ranks than {ranks.size}: its result has "
+            f"shape {shape} there, and {now} now; make the graph anew (hybridize, or a new "
+            "TrainStep) in the function that distributed.run calls",
+        )
 
     def backward(
         self,
@@ -125,17 +138,21 @@ def _collective(
 # -------------------------------------------------------------------------------- allreduce
 
 
-def _check_reduction(where_: str, op: str) -> None:
-    check(op in REDUCTIONS, where_, f"op: expected one of {', '.join(REDUCTIONS)}; given {op!r}")
+def _check_mean(name: str, attrs: ReduceAttrs, data: TensorType) -> None:
+    check(
+        attrs.op != "mean" or data.dtype.is_float,
+        name,
+        f"op='mean' is of floats; given {data.dtype}; add up, and divide",
+    )
 
 
 def _infer_allreduce(attrs: ReduceAttrs, data: TensorType) -> TensorType:
-    _check_reduction("allreduce", attrs.op)
     check(
-        attrs.op != "mean" or data.dtype.is_float,
+        attrs.op in REDUCTIONS,
         "allreduce",
-        f"op='mean' is of floats; given {data.dtype}; add up, and divide",
+        f"op: expected one of {', '.join(REDUCTIONS)}; given {attrs.op!r}",
     )
+    _check_mean("allreduce", attrs, data)
     return TensorType(data.shape, data.dtype)
 
 
@@ -183,6 +200,7 @@ def _infer_reduce_scatter(attrs: ReduceAttrs, data: TensorType) -> TensorType:
         "reduce_scatter",
         f"op: expected sum or mean; given {attrs.op!r}",
     )
+    _check_mean("reduce_scatter", attrs, data)
     return TensorType((_divided("reduce_scatter", data), *data.shape[1:]), data.dtype)
 
 
@@ -323,6 +341,11 @@ def allreduce(data: Any, op: str = "sum") -> Any:
 def allgather(data: Any) -> Any:
     """Join what all ranks have along the first axis, in the order of the ranks.
 
+    Parameters
+    ----------
+    data : array or symbol of numbers, of at least one axis, of the same shape and dtype on all
+        ranks; the result has its first axis times the number of ranks
+
     >>> from tigon import nd
     >>> allgather(nd.ones((2, 3))).shape
     (2, 3)
@@ -331,8 +354,13 @@ def allgather(data: Any) -> Any:
 
 
 def reduce_scatter(data: Any, op: str = "sum") -> Any:
-    """Add up what all ranks have, and give each its part along the first axis, whose extent is a
-    multiple of the number of ranks. `op`: 'sum' or 'mean'.
+    """Add up what all ranks have, and give each its part along the first axis.
+
+    Parameters
+    ----------
+    data : array or symbol of numbers, of the same shape and dtype on all ranks; the extent of its
+        first axis is a multiple of the number of ranks, or it is an error
+    op : 'sum' or, of floats, 'mean'
 
     >>> from tigon import nd
     >>> reduce_scatter(nd.array([1, 2])).asnumpy().tolist()
@@ -342,7 +370,13 @@ def reduce_scatter(data: Any, op: str = "sum") -> Any:
 
 
 def broadcast(data: Any, root: int = 0) -> Any:
-    """Give all ranks what the rank `root` has. The others' arrays say shape and dtype.
+    """Give all ranks what the rank `root` has.
+
+    Parameters
+    ----------
+    data : array or symbol of numbers, of the same shape and dtype on all ranks; of those that are
+        not the root it says these alone
+    root : the number of a rank, 0 by default; another number is an error
 
     >>> from tigon import nd
     >>> broadcast(nd.array([1, 2])).asnumpy().tolist()
@@ -354,6 +388,11 @@ def broadcast(data: Any, root: int = 0) -> Any:
 def alltoall(data: Any) -> Any:
     """Cut what each rank has into as many parts along the first axis as there are ranks, and give
     part r to rank r; what comes is joined in the order of the ranks.
+
+    Parameters
+    ----------
+    data : array or symbol of numbers, of the same shape and dtype on all ranks; the extent of its
+        first axis is a multiple of the number of ranks, or it is an error. The result has its shape
 
     >>> from tigon import nd
     >>> alltoall(nd.array([1, 2])).asnumpy().tolist()

@@ -223,9 +223,9 @@ class Ranks(World):
         watch = Watch(mpi, made(everyone.Dup()), self.timeout)
         watch.held = self._held
         host = made(everyone.Split_type(mpi.COMM_TYPE_SHARED, self.rank))
-        together = config.text("TIGON_RANKS_PER_HOST")
+        together = config.ranks_per_host()
         if together:
-            host = made(host.Split(host.rank // max(1, int(together)), host.rank))
+            host = made(host.Split(host.rank // together, host.rank))
         self._host = host
         self.local_rank, self.local_size = host.rank, host.size
         self._across = made(everyone.Split(self.local_rank, self.rank))
@@ -243,7 +243,7 @@ class Ranks(World):
             f"code {digest_of(*_PARTS)[:16]}",
             f"native code {_native.PROGRAM_VERSION[:16]}",
             f"MPI {self.library}",
-            f"TIGON_RANKS_PER_HOST={config.text('TIGON_RANKS_PER_HOST')}",
+            f"TIGON_RANKS_PER_HOST={config.ranks_per_host()}",
             f"byte order {sys.byteorder}",
         )
         self.check(Signature("the versions", parts))
@@ -252,6 +252,9 @@ class Ranks(World):
         """Now that it is known where the others may run."""
         on_host = [cores for name, cores, _ in self.about if name == self.hosts[self.rank]]
         threads.settle(threads.share_of(self.about[self.rank][1], on_host))
+        self._tell_threads()
+
+    def _tell_threads(self) -> None:
         told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
         self.threads = list(map(int, told))
 
@@ -291,14 +294,6 @@ class Ranks(World):
     @computed_once
     def group(self) -> Group:
         """Who adds up, made at the first use: by memory that they share where they do."""
-        return self._make_group()
-
-    @computed_once
-    def messages(self) -> Messages:
-        """All ranks, by messages."""
-        return Messages(self.channel, self._data, self._mpi)
-
-    def _make_group(self) -> Group:
         sizes = {size for _, _, size in self.about}
         if len(sizes) > 1 or sizes == {1}:  # other numbers of ranks on other hosts: parts differ
             return self.messages
@@ -306,6 +301,11 @@ class Ranks(World):
         if within.size == self.size:
             return within
         return Layered(within, Messages(self.channel, self._across, self._mpi), self.messages)
+
+    @computed_once
+    def messages(self) -> Messages:
+        """All ranks, by messages."""
+        return Messages(self.channel, self._data, self._mpi)
 
     # -- failures
 
@@ -359,8 +359,7 @@ class Ranks(World):
         config.go_on_as(
             Launch(self.rank, self.size, self.local_rank, self.local_size, config.launched().by)
         )
-        told = self.gather(Signature("the number of threads", ()), b"%d" % _native.num_threads())
-        self.threads = list(map(int, told))
+        self._tell_threads()
         for follower in list(self.followers):
             follower.ranks_changed()
 

@@ -143,7 +143,9 @@ class Checkpoint:
         launch = config.launched()
         cut = {key: axis for key in arrays if (axis := self._part(key, "axis", None)) is not None}
         if launch.size > 1:
-            contents |= {"version": 2, "ranks": launch.size, "cut": cut}
+            contents |= {"version": 2, "ranks": launch.size}
+        if cut:
+            contents["cut"] = cut
         whole, part_, own = shards.sorted_out(arrays, lambda key: self._part(key, "share", "own"))
         return shards.Snapshot(contents, launch.rank, whole, part_, own, b"")
 
@@ -362,7 +364,8 @@ class _Network(_Part):
     kind = "block"
 
     def write(self, prefix: str, arrays: Arrays, incomplete: bool = False) -> None:
-        for name, param in self._params().items():
+        self._written = self._params()  # collected once, not for each array
+        for name, param in self._written.items():
             if not param.is_initialized:
                 check(
                     incomplete,
@@ -387,13 +390,13 @@ class _Network(_Part):
 
     def share(self, key: str) -> str:
         kind, _, name = key.partition("/")
-        param = self._params().get(name)
-        same = kind == "value" and param is not None and param._differentiable
-        return "whole" if same and param.split_axis is None else "own"
+        same = kind == "value" and self._written[name]._differentiable
+        return "whole" if same and self.axis(key) is None else "own"
 
     def axis(self, key: str) -> int | None:
         kind, _, name = key.partition("/")
-        return self._params()[name].split_axis if kind == "value" else None
+        own = name if kind == "value" else name.rpartition("/")[0]  # one gradient per context
+        return self._written[own].split_axis
 
     def _params(self) -> dict[str, Any]:
         return dict(self.what._collect_params_with_prefix())
@@ -465,6 +468,8 @@ class _Module(_Part):
                 if os.path.exists(path):  # of ranks, the first writes those of all
                     with open(path, "rb") as file:
                         arrays[f"{prefix}states/{number}"] = np.frombuffer(file.read(), np.uint8)
+                elif incomplete:  # to be put back: all ranks make the call that reads the first's
+                    arrays[f"{prefix}states/{number}"] = np.zeros(0, np.uint8)
             schedule = own._optimizer.lr_scheduler
             numbers = {} if schedule is None else _numbers_of(schedule)
             arrays[f"{prefix}schedule/{number}"] = _as_bytes(numbers)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -316,7 +316,8 @@ def of_rank(
         found, own = {}, dict(arrays)
     if ranks != size:
         for key, axis in contents.get("cut", {}).items():
-            pieces = [arrays[f"rank/{one}/{key}"] for one in range(ranks)]
+            several = "ranks" in contents
+            pieces = [arrays[f"rank/{one}/{key}" if several else key] for one in range(ranks)]
             own[key] = np.split(np.concatenate(pieces, axis), size, axis)[rank]
         own = {
             key: array
@@ -326,7 +327,9 @@ def of_rank(
     return found | own
 
 
-def sorted_out(arrays: Arrays, share: Callable[[str], str]) -> Iterator[Arrays]:
+def sorted_out(arrays: Arrays, share: Callable[[str], str]) -> tuple[Arrays, Arrays, Arrays]:
     """`whole`, `part` and `own` among them."""
-    for wanted in ("whole", "part", "own"):
-        yield {key: array for key, array in arrays.items() if share(key) == wanted}
+    found: dict[str, Arrays] = {"whole": {}, "part": {}, "own": {}}
+    for key, array in arrays.items():
+        found[share(key)][key] = array
+    return found["whole"], found["part"], found["own"]

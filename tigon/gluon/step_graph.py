@@ -67,7 +67,6 @@ class StepGraph:
         self._bound: BoundStep | None = None
         # What a step would otherwise ask for each time: of the store, which is there once bound.
         self._store: Any = None
-        self._ranks = 1
         self._by_parts = False
 
     def bind(self, context: Context | None) -> None:
@@ -91,7 +90,9 @@ class StepGraph:
                 self.step.name,
                 "there are several losses of different sizes; give batch_size",
             )
-            batch_size = bound.program.loss_size * self._ranks
+            batch_size = bound.program.loss_size
+            if self._store is not None:
+                batch_size *= trainer._ranks  # now: some may have been lost
         check(batch_size > 0, self.step.name, f"batch_size must be positive; given {batch_size}")
         arrays = self.operands.template.copy()  # as `of` does, a frame less
         for slot, position in self.operands.inputs:
@@ -183,34 +184,33 @@ class StepGraph:
         }
         return slots, types
 
-    def _with_updates(self, training: TrainingGraph, slots: dict[int, int]) -> TrainingStep:
+    def _with_updates(
+        self, training: TrainingGraph, slots: dict[int, int]
+    ) -> tuple[TrainingStep, list[int], list[list[Any]]]:
+        """The step; and of the weights that it moves the indices in the trainer, and the states."""
         self.step._check_used({slots[slot] for slot in training.gradients})
         weights = [self.operands.template[slot] for slot in training.gradients]
         indices = [slots[slot] for slot in training.gradients]
         states = states_of(self.step.trainer._updater, indices, weights)
-        return self._step(training, indices, weights, states)
+        return self._step(training, indices, weights, states), indices, states
 
     def exact_step(self) -> tuple[TrainingStep, list[int], list[list[Any]]]:
-        """The step for these types and no others; and of the weights that it moves the indices in
-        the trainer, and the states."""
+        """The same for these types and no others."""
         slots, types = self._trained()
         training = TrainingGraph(self.cached, types, self.heads, list(slots))
-        step = self._with_updates(training, slots)
-        indices = [slots[slot] for slot in training.gradients]
-        weights = [self.operands.template[slot] for slot in training.gradients]
-        return step, indices, states_of(self.step.trainer._updater, indices, weights)
+        return self._with_updates(training, slots)
 
     def _prepare(self) -> BoundStep:
         """The program for the trainer's present parameters and states."""
         trainer = self.step.trainer
         slots, types = self._trained()
         optimizer, updater = trainer._optimizer, trainer._updater
-        self._store, self._ranks = trainer._store, trainer._ranks
+        self._store = trainer._store
         self._by_parts = self._gives_gradients
 
         def step(training: TrainingGraph) -> TrainingStep:
             if not self._gives_gradients:
-                return self._with_updates(training, slots)
+                return self._with_updates(training, slots)[0]
             self.step._check_used({slots[slot] for slot in training.gradients})
             weights = [self.operands.template[slot] for slot in training.gradients]
             scale = TensorType((1,), as_dtype(dtype_of_rates(weights)))

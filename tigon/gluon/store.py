@@ -39,12 +39,11 @@ class ThroughStore:
 
     def _begin(self, indices: Sequence[int], weights: Lists) -> None:
         """Let the store have what somebody has written since the last step."""
-        changed = [
+        written = [
             (index, arrays)
             for index, arrays in zip(indices, weights, strict=True)
-            if self._left.get(index) != [array.version for array in arrays]
+            if index in self._left and self._left[index] != [array.version for array in arrays]
         ]
-        written = [(index, arrays) for index, arrays in changed if index in self._left]
         self.enter(indices, weights)
         check(
             not written or isinstance(self.store, KVStore),

@@ -396,7 +396,7 @@ class Trainer(NamesWrongTypes):
         if isinstance(self._kvstore, DistributedKVStore):
             split = [param for param in self._params if param.split_axis is not None]
             check(
-                not split,
+                not split or self._ranks == 1,
                 "Trainer.save_states",
                 f"{split[0]._where if split else ''} is divided among the ranks, each of which has "
                 "states of its own; one file cannot hold them",

@@ -29,10 +29,6 @@ class Compression:
         """What fewer bits can say of it, in its dtype."""
         raise NotImplementedError
 
-    def packed(self, sent: Any) -> Any:
-        """That as it travels, in one axis."""
-        raise NotImplementedError
-
 
 class TwoBits(Compression):
     """Of each number -threshold, 0 or threshold is sent; the rest stays for the next time.
@@ -54,7 +50,7 @@ class TwoBits(Compression):
         return above - (whole <= -self.threshold) * self.threshold
 
     def packed(self, sent: Any) -> Any:
-        """Four numbers in a byte.
+        """That as it travels, in one axis: four numbers in a byte.
 
         >>> TwoBits(1).packed(nd.array([1, 0, -1, 0, 1])).asnumpy().tolist()
         [70, 2]
@@ -90,9 +86,6 @@ class Half(Compression):
 
     def sent(self, whole: Any) -> Any:
         return whole.astype("float16").astype(whole.dtype)
-
-    def packed(self, sent: Any) -> Any:
-        return sent.astype("float16").reshape((-1,))
 
 
 def compression(params: Mapping[str, Any]) -> Compression | None:

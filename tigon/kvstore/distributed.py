@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from tigon.base.dtypes import BY_CODE, as_dtype, numpy_type
 from tigon.base.files import AnyPath, write_file
 from tigon.context import cpu
 from tigon.distributed.agreement import Signature
-from tigon.distributed.groups import even_parts
+from tigon.distributed.groups import even_part
 from tigon.distributed.inorder import at_once, later
 from tigon.distributed.memory import COMBINE, memory
 from tigon.distributed.world import Ranks, World, world
@@ -31,6 +30,7 @@ from tigon.kvstore.compression import Half, TwoBits
 from tigon.kvstore.kvstore import KVStore, pairs_of, take_states
 from tigon.optimizer.update_graph import is_elementwise
 from tigon.optimizer.updater import joined, key_in
+from tigon.runtime.counters import falls_short
 
 DISTRIBUTED = (
     "dist",
@@ -120,8 +120,7 @@ class OwnersUpdater(optimizers.Updater):
         divided = {
             str(key): f"@{piece.begin}"
             for key in self._store.keys()
-            if self._store.shape_if_divided(key) is not None
-            and (piece := self._store.own_piece(key)) is not None
+            if self._store.is_divided(key) and (piece := self._store.own_piece(key)) is not None
         }
         return {
             name + (divided.get(key_in(name), "") if name.startswith("state:") else ""): array
@@ -129,41 +128,35 @@ class OwnersUpdater(optimizers.Updater):
         }
 
     def to_arrays(self) -> dict[str, Any]:
-        arrays = {name: array.bits_to_numpy() for name, array in super().to_arrays().items()}
+        arrays = {name: array.bits_to_numpy() for name, array in self.own_arrays().items()}
         own = params.write(arrays)
         every = at_once(
             lambda ranks: ranks.gather(Signature("states of the optimizer", ()), own),
             "save_optimizer_states",
         )
-        parts: dict[str, list[Any]] = {}
-        for content in every:
-            for name, array in nd.load_frombuffer(content, "another rank").items():
-                parts.setdefault(name, []).append(array)
-        shapes = {str(key): self._store.shape_if_divided(key) for key in self._store.keys()}
-        merged = {}
-        for name, own_parts in parts.items():
-            shape = shapes.get(name.removeprefix("state:").rpartition(":")[0])
-            divided = name.startswith("state:") and shape is not None
-            whole = nd.concat(*own_parts, dim=0) if divided else own_parts[0]
-            merged[name] = whole.reshape(shape) if divided else whole
-        return merged
+        merged: dict[str, Any] = {}
+        for content in reversed(every):  # counts and settings are those of rank 0
+            merged |= nd.load_frombuffer(content, "another rank")
+        return dict(joined(merged, self._store._values))
 
     def from_arrays(
         self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
     ) -> None:
         arrays = joined(arrays, weights, self._store.own_piece)
-        taken, own = dict(arrays), {}
+        own, divided = {}, {}
         for key, weight in weights.items():
             piece = self._store.own_piece(key)
             if piece is None:
                 continue
             own[key] = weight
-            if self._store.shape_if_divided(key) is None:
-                continue
-            own[key] = weight.reshape((-1,))[piece.begin : piece.end]
-            for name, array in arrays.items():
-                if name.startswith(f"state:{key}:") and array.shape == weight.shape:
-                    taken[name] = array.reshape((-1,))[piece.begin : piece.end]
+            if self._store.is_divided(key):
+                own[key] = weight.reshape((-1,))[piece.begin : piece.end]
+                divided[str(key)] = (piece, weight.shape)
+        taken = dict(arrays)
+        for name, array in arrays.items():
+            piece, shape = divided.get(key_in(name), (None, None))
+            if piece is not None and name.startswith("state:") and array.shape == shape:
+                taken[name] = array.reshape((-1,))[piece.begin : piece.end]
         super().from_arrays(taken, own, source)
         counts = {key: f"count:{key}" for key in weights if f"count:{key}" in arrays}
         self.optimizer._counts = {
@@ -198,7 +191,11 @@ class DistributedKVStore(KVStore):
         super().__init__(name)
         _check_launch(name)
         if name.endswith("async"):
-            _say_once_that_it_waits(name)
+            falls_short(
+                f"kvstore.create: '{name}' runs synchronously: each push waits for all ranks, as "
+                "'dist_sync' does",
+                frames=2,
+            )
         self._world: World = world()
         self._owners: dict[Any, int] = {}
         self._load = [0] * self._world.size  # bytes that each owns
@@ -230,8 +227,8 @@ class DistributedKVStore(KVStore):
         self._world.step = number
 
     def ranks_changed(self) -> None:
-        """Ranks were lost: those that are left own all keys. States of keys that are not one's own
-        any more go; those of the others have to be given (`Updater.from_arrays`)."""
+        """Ranks were lost: those that are left own all keys. States of what each owns now have to
+        be given (`Updater.from_arrays`)."""
         self._buckets.clear()
         self._own_views.clear()
         self._load = [0] * self._world.size
@@ -277,25 +274,24 @@ class DistributedKVStore(KVStore):
         return list(self._values)
 
     def _pieces(self, key: Any) -> list[Piece]:
+        owners = range(self.num_workers) if self.is_divided(key) else [self._owners[key]]
+        return [self._piece(key, owner) for owner in owners]
+
+    def _piece(self, key: Any, owner: int) -> Piece:
         size = self._values[key].size
-        if not self._is_divided(key):
-            return [Piece(key, 0, size, self._owners[key])]
-        bounds = even_parts(size, self.num_workers)
-        return [Piece(key, *ends, rank) for rank, ends in enumerate(pairwise(bounds))]
+        ends = even_part(size, self.num_workers, owner) if self.is_divided(key) else (0, size)
+        return Piece(key, *ends, owner)
 
-    def _is_divided(self, key: Any) -> bool:
+    def is_divided(self, key: Any) -> bool:
+        """Whether each rank owns a part of a value."""
         return self._divided and self.num_workers > 1 and self._values[key].size >= DIVIDED
-
-    def shape_if_divided(self, key: Any) -> tuple[int, ...] | None:
-        """The shape of a value of which each rank owns a part; None of others."""
-        divided = key in self._values and self._is_divided(key)
-        return tuple(self._values[key].shape) if divided else None
 
     def own_piece(self, key: Any) -> Piece | None:
         """What this rank owns of a value, if anything."""
         if key not in self._values:
             return None
-        return next((one for one in self._pieces(key) if one.owner == self.rank), None)
+        owns = self.is_divided(key) or self._owners[key] == self.rank
+        return self._piece(key, self.rank) if owns else None
 
     def _own_view(self, piece: Piece) -> Any:
         """That in the value's memory: the same array at every step, which updates are bound to."""
@@ -444,7 +440,7 @@ class DistributedKVStore(KVStore):
                 piece = self.own_piece(key)
                 if piece is None:
                     del made[key]
-                elif self._is_divided(key):
+                elif self.is_divided(key):
                     made[key] = made[key].reshape((-1,))[piece.begin : piece.end]
         else:
             narrow = "float16" if isinstance(compress, Half) else None
@@ -595,17 +591,3 @@ def _check_launch(name: str) -> None:
         "tigon does not have: its ranks are started by MPI; run mpiexec -n "
         f"{count} python train.py instead, without DMLC_ROLE",
     )
-
-
-_said: set[str] = set()
-
-
-def _say_once_that_it_waits(name: str) -> None:
-    if name not in _said:
-        _said.add(name)
-        warnings.warn(
-            f"kvstore.create: '{name}' runs synchronously: each push waits for all ranks, as "
-            "'dist_sync' does",
-            RuntimeWarning,
-            stacklevel=4,
-        )

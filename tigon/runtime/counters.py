@@ -36,16 +36,17 @@ def fall_back(reason: str) -> None:
     _warn_once(f"tigon falls back: {reason}")
 
 
-def falls_short(what: str) -> None:
-    """The same where something is computed, and not quite what was asked for."""
+def falls_short(what: str, frames: int = 1) -> None:
+    """The same where something is computed, and not quite what was asked for. `frames`: how many
+    there are between the user's and this one."""
     count("falls_short")
-    _warn_once(what)
+    _warn_once(what, frames)
 
 
-def _warn_once(text: str) -> None:
+def _warn_once(text: str, frames: int = 1) -> None:
     if text not in _WARNED:
         _WARNED.add(text)
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        warnings.warn(text, RuntimeWarning, stacklevel=3 + frames)
 
 
 def give_way(reason: str) -> None:

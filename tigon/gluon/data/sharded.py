@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import check, config
+from tigon.distributed.groups import even_part
 from tigon.gluon.data.sampler import Sampler
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.runtime import keys
@@ -113,9 +114,8 @@ class ShardedBatchSampler(Sampler):
         self._seen = 0
         self._left = order[begin + sum(sizes) :] if self._keeps_last else []
         for size in sizes:
-            small, larger = divmod(size, ranks)
-            first = begin + rank * small + min(rank, larger)
-            yield order[first : first + small + (rank < larger)]
+            first, last = even_part(size, ranks, rank)
+            yield order[begin + first : begin + last]
             begin += size
 
     def __len__(self) -> int:
