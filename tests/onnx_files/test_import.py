@@ -297,6 +297,13 @@ def without_opset() -> Any:
     return model
 
 
+def of_two_dtypes() -> Any:
+    b = Builder()
+    b.input("x", [2])
+    b.node("Add", ["x", b.number("z", [1, 2])], "y")
+    return b.model("y")
+
+
 MESSAGES = {
     "an operator that is none": (
         one("Nonsense", ("x", [2])),
@@ -331,6 +338,11 @@ MESSAGES = {
         one("MatMul", ("x", [2, 3]), ("z", [2, 3])),
         "ModelProto: node 0 'n' (MatMul): matmul: inner sizes differ: (2, 3) @ (2, 3); transpose "
         "one operand?",
+    ),
+    "dtypes that differ": (
+        of_two_dtypes(),
+        "ModelProto: node 0 '' (Add): broadcast_add: rhs: expected float32 like lhs; given int64; "
+        "convert it with astype('float32')",
     ),
     "an opset of the future": (
         without_opset(),
