@@ -10,6 +10,8 @@ import numpy as np
 
 from tigon.contrib.onnx.build import (
     as_bool,
+    as_matrix,
+    axis_of,
     cast,
     compare,
     number,
@@ -375,15 +377,9 @@ def where_(_call: Any, condition: Value, x: Value, y: Value) -> Value:
 def _flattened(call: Any, x: Value, own: str) -> Value:
     """Before opset 13 all axes from `axis` on are one."""
     axis = call["axis"]
-    if call.since >= 13:
+    if call.since >= 13 or axis in (-1, x.ndim - 1):
         return get(own)(x, axis=axis)
-    axis = axis + x.ndim if axis < 0 else axis
-    call.check(0 <= axis <= x.ndim, f"axis: expected one of {x.ndim}; given {axis}")
-    if axis == x.ndim - 1:
-        return get(own)(x, axis=-1)
-    rows = math.prod(x.shape[:axis])
-    flat = reshape(x, (rows, math.prod(x.shape[axis:])))
-    return reshape(get(own)(flat, axis=-1), x.shape)
+    return reshape(get(own)(as_matrix(x, axis), axis=-1), x.shape)
 
 
 @converts("Softmax")
@@ -400,9 +396,8 @@ def log_softmax(call: Any, x: Value) -> Value:
 def hardmax(call: Any, x: Value) -> Value:
     axis, shape = call["axis"], x.shape
     if call.since < 13:
-        axis = axis + x.ndim if axis < 0 else axis
-        x, axis = reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:]))), 1
-    axis = axis % x.ndim
+        x, axis = as_matrix(x, axis), 1
+    axis = axis_of(axis, x.ndim)
     first = op._reduce_argmax(x, axes=(axis,))
     places = op._iota(shape=tuple(n if i == axis else 1 for i, n in enumerate(x.shape)), axis=axis)
     kept = reshape(first, [1 if i == axis else n for i, n in enumerate(x.shape)])

@@ -11,6 +11,7 @@ import numpy as np
 from tigon.base.extents import RuntimeExtent, is_known
 from tigon.contrib.onnx.build import (
     along,
+    as_matrix,
     axes_of,
     axis_of,
     cast,
@@ -182,10 +183,7 @@ def reshape_(call: Any, x: Value, shape: np.ndarray) -> Value:
 
 @converts("Flatten")
 def flatten(call: Any, x: Value) -> Value:
-    axis = call["axis"]
-    call.check(-x.ndim <= axis <= x.ndim, f"axis: expected one of {x.ndim}; given {axis}")
-    axis = axis + x.ndim if axis < 0 else axis
-    return reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
+    return as_matrix(x, call["axis"])
 
 
 def _axes(call: Any, axes: np.ndarray | None) -> list[int] | None:
@@ -480,12 +478,8 @@ def space_to_depth(call: Any, x: Value) -> Value:
 
 @converts("ReverseSequence")
 def reverse_sequence(call: Any, x: Value, lengths: Value) -> Value:
-    time, batch = call["time_axis"] % x.ndim, call["batch_axis"] % x.ndim
-    return reversed_within(x, lengths, time, batch)
-
-
-def reversed_within(x: Value, lengths: Value, time: int, batch: int) -> Value:
     """Each sequence from its last step to its first; steps behind it stay."""
+    time, batch = (axis_of(call[name], x.ndim) for name in ("time_axis", "batch_axis"))
     steps = along(iota(x.shape[time]), time, x.ndim)
     ends = along(cast(lengths, "int64"), batch, x.ndim)
     turned = where(compare("lesser", steps, ends), ends - 1 - steps, steps)
