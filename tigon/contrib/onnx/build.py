@@ -191,9 +191,7 @@ def reduce(which: str, x: Value, axes: Sequence[int], keepdims: bool = False) ->
     if not axes:
         return x
     if keepdims or not is_known(*x.shape):
-        result = get({"sum": "sum", "max": "max", "min": "min", "prod": "prod"}[which])(
-            x, axis=axes, keepdims=True
-        )
+        result = get(which)(x, axis=axes, keepdims=True)
         return result if keepdims else squeeze(result, axes)
     return get(f"_reduce_{which}")(x, axes=axes)
 

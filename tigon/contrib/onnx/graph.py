@@ -325,9 +325,7 @@ class Reader:
             found.append(operand)
         return found
 
-    def run_within(
-        self, call: Call, graph: Any, operands: Sequence[Operand], given: int | None = None
-    ) -> list[Operand]:
+    def run_within(self, call: Call, graph: Any, operands: Sequence[Operand]) -> list[Operand]:
         """A graph among attributes, on operands for its inputs."""
         frame = call.frame.within()
         check(frame.depth < DEEPEST, call.op, f"graphs are nested more than {DEEPEST} times")
@@ -501,7 +499,7 @@ class Reader:
             operand = own.find(name)
             if operand is None:
                 check(
-                    len(results) >= len(node.output) or not node.output[len(results)],
+                    not node.output[len(results)],
                     node.op_type,
                     f"no node of the function gives its output '{name}'",
                 )

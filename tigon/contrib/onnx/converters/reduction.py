@@ -32,10 +32,6 @@ def _axes(call: Any, ndim: int, axes: np.ndarray | None) -> tuple[int, ...] | No
     return axes_of(given, ndim)
 
 
-def _narrow_sum(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
-    return reduce("sum", x, axes, keep)
-
-
 def _mean(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
     count = 1
     for axis in axes:
@@ -70,7 +66,7 @@ def _extreme(which: str) -> Any:
 
 
 _REDUCTIONS: dict[str, Any] = {
-    "ReduceSum": _narrow_sum,
+    "ReduceSum": lambda x, axes, keep: reduce("sum", x, axes, keep),
     "ReduceMean": _mean,
     "ReduceMax": _extreme("max"),
     "ReduceMin": _extreme("min"),
