@@ -30,6 +30,7 @@ from tests.onnx_files.models import (
 )
 from tigon import autograd, gluon, nd
 from tigon.contrib.onnx import get_model_metadata, import_model, import_to_gluon
+from tigon.contrib.onnx.registry import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,6 +147,89 @@ def test_what_holds_for_some_open_extents_is_asked_when_it_runs(batch: int) -> N
     least = [min(batch, 2)]
     expected = [least, least, [batch < n for n in (1, 3, 80)]]
     assert [each.asnumpy().tolist() for each in found] == expected
+
+
+OF_EXTENTS: dict[str, tuple[int, Any]] = {
+    "Abs": (1, np.abs),
+    "Add": (2, np.add),
+    "Ceil": (1, None),
+    "Clip": (2, np.maximum),
+    "Div": (2, lambda x, y: np.trunc(x / y).astype(x.dtype)),
+    "Equal": (2, np.equal),
+    "Floor": (1, None),
+    "Greater": (2, np.greater),
+    "GreaterOrEqual": (2, np.greater_equal),
+    "Identity": (1, lambda x: x),
+    "Less": (2, np.less),
+    "LessOrEqual": (2, np.less_equal),
+    "Max": (2, np.maximum),
+    "Min": (2, np.minimum),
+    "Mod": (2, np.mod),
+    "Mul": (2, np.multiply),
+    "Neg": (1, np.negative),
+    "ReduceMax": (1, lambda x: np.max(x, keepdims=True)),
+    "ReduceMin": (1, lambda x: np.min(x, keepdims=True)),
+    "ReduceProd": (1, lambda x: np.prod(x, keepdims=True, dtype=x.dtype)),
+    "ReduceSum": (1, lambda x: np.sum(x, keepdims=True, dtype=x.dtype)),
+    "Sqrt": (1, None),
+    "Sub": (2, np.subtract),
+    "Sum": (2, None),
+}
+"""Operators on numbers, folded where those are known: how many operands, and what they give; None
+where they take floats alone."""
+MOVED = frozenset(
+    """
+    And Cast Concat ConstantOfShape Expand Gather NonZero Not Or Range Reshape Slice Split Squeeze
+    Transpose Unsqueeze Where Xor
+    """.split()
+)
+
+
+def test_every_operator_that_is_folded_is_tried_on_open_extents() -> None:
+    assert {name for (_, name), row in TABLE.items() if row.fold} == {*OF_EXTENTS, *MOVED}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("name", [name for name, (_, rule) in OF_EXTENTS.items() if rule])
+def test_arithmetic_of_open_extents(name: str, dtype: str) -> None:
+    """In the dtype of the file, beside arrays that are not known, and of either sign."""
+    count, rule = OF_EXTENTS[name]
+    code = {"int32": TensorProto.INT32, "int64": TensorProto.INT64}[dtype]
+    b = Builder()
+    b.input("x", ["batch", 3])
+    b.input("more", [2], code)
+    b.node("Shape", ["x"], "shape")
+    b.node("Cast", ["shape"], "own", to=code)
+    b.node("Neg", ["own"], "negative")
+    b.node("Gather", ["own", b.number("second", 1)], "known")
+    y = b.number("y", 2, dtype)
+    given = {"own": ["own", y], "negative": ["negative", y], "known": ["known", y]}
+    outputs = []
+    for kind, operands in given.items():
+        result = b.node(name, operands[:count], f"result {kind}")
+        if rule in (np.equal, np.greater, np.greater_equal, np.less, np.less_equal):
+            result = b.node("Cast", [result], f"number {kind}", to=code)
+        outputs.append(b.node("Add", [result, "more"], f"sum {kind}"))
+    symbol, _, _ = import_model(b.model(*((each, code) for each in outputs)))
+    more = np.array([10, 20], dtype)
+    for batch in (1, 7):
+        own = np.array([batch, 3], dtype)
+        numbers = (own, -own, own[1] if count == 2 else own[1:])
+        found = symbol.eval(x=nd.zeros((batch, 3)), more=nd.array(more, dtype=dtype))
+        for x, result in zip(numbers, found, strict=True):
+            expected = rule(*(x, np.array(2, dtype))[:count]) + more
+            assert result.asnumpy().tolist() == expected.tolist()
+            assert result.dtype == np.dtype(dtype)
+
+
+def test_a_rest_of_open_extents_has_the_sign_of_what_is_divided() -> None:
+    b = Builder()
+    b.input("x", ["batch", 3])
+    b.node("Shape", ["x"], "shape")
+    b.node("Neg", ["shape"], "negative")
+    b.node("Mod", ["negative", b.number("two", 2)], "y", fmod=1)
+    symbol, _, _ = import_model(b.model(("y", INT64)))
+    assert symbol.eval(x=nd.zeros((5, 3)))[0].asnumpy().tolist() == [-1, -1]
 
 
 def test_inputs_that_decide_shapes_are_values() -> None:

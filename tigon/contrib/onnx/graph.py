@@ -449,7 +449,8 @@ class Reader:
             if operand is None:
                 given.append(None)
             elif position in row.known:
-                given.append(plain(self.constant_of(operand, call.label_of(position))))
+                array = self.constant_of(operand, call.label_of(position))
+                given.append(plain(array, operand.dtype))
             else:
                 given.append(operand if position in row.shapes else operand.value)
         made = row.convert(call, *given)
@@ -524,6 +525,7 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
     if row.fold is None:
         return None
     arrays = []
+    of_extents = None
     for operand in call.operands:
         if operand is None:
             arrays.append(None)
@@ -531,6 +533,8 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
         if operand.known is None or operand.known.size > FOLDED or operand.dtype.is_narrow:
             return None
         arrays.append(operand.known)
+        if of_extents is None and operand.known.dtype == object:
+            of_extents = operand.dtype
     extents = call.reader.extents
     try:
         with np.errstate(all="ignore"), extents.supposed(extents.examples) as assumed:
@@ -542,13 +546,17 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
     found = found if isinstance(found, tuple) else (found,)
     results = []
     for number, array in enumerate(found):
-        array = plain(np.asarray(array))
-        make = _later(call, row, number) if array.dtype == object else None
-        if make is None:
+        if not isinstance(array, (np.ndarray, np.generic)):
+            array = np.array(array, object)  # one element of an array of objects
+        array = np.asarray(array)
+        if array.dtype == object:
+            assert of_extents is not None
+            array = plain(array, of_extents)
+        if array.dtype == object:
+            results.append(Operand.of_known(array, _later(call, row, number), of_extents))
+        else:
             name = call.node.output[number] if number < len(call.node.output) else ""
             results.append(call.reader.array(name, array, as_dtype(array.dtype), learns=False))
-        else:
-            results.append(Operand.of_known(array, make))
     return results
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base.extents import is_negative
 from tigon.contrib.onnx.build import (
     as_bool,
     as_matrix,
@@ -200,16 +201,23 @@ def _cast_to(call: Any, x: Value, code: int) -> Any:
 
 def _folded_cast(call: Any, x: np.ndarray) -> np.ndarray | None:
     code = call["to"]
-    if narrow_limits(code) is not None or dtype_of(code, call.op).is_narrow:
+    dtype = dtype_of(code, call.op)
+    if narrow_limits(code) is not None or dtype.is_narrow or x.dtype == object:
         return None
-    if x.dtype == object:
-        return x if dtype_of(code, call.op).name in ("int64", "int32") else None
-    return x.astype(dtype_of(code, call.op).numpy)
+    return x.astype(dtype.numpy)
 
 
-@converts("Cast", fold=_folded_cast)
-def cast_(call: Any, x: Value) -> Any:
-    return _cast_to(call, x, call["to"])
+@converts("Cast", shapes=(0,), fold=_folded_cast)
+def cast_(call: Any, x: Operand) -> Any:
+    code, known = call["to"], x.known
+    if known is None or known.dtype != object or code not in _OF_EXTENTS:
+        return _cast_to(call, x.value, code)
+    dtype = dtype_of(code, call.op)
+    return Operand.of_known(known, lambda: cast(x.value, dtype.name), dtype)
+
+
+_OF_EXTENTS = (6, 7)
+"""The element types in which extents stay known: int32 and int64."""
 
 
 @converts("BitCast")
@@ -233,15 +241,21 @@ def cast_like(call: Any, x: Value, like: Value) -> Any:
 # ----------------------------------------------------------------------------- two operands
 
 
-def _quotient(_call: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+def _quotient(_call: Any, x: np.ndarray, y: np.ndarray) -> Any:
     if x.dtype.kind == "f":
         return np.divide(x, y)
     if object in (x.dtype, y.dtype):
-        return np.floor_divide(x, y)  # of extents, which are not negative
+        return _quotient_of_extents(x, y)
     if np.any(y == 0):
         return None
     return (np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(x.dtype)
 
+
+def _rounded_to_zero(x: Any, y: Any) -> Any:
+    return -(-x // y) if is_negative(x) != is_negative(y) else x // y
+
+
+_quotient_of_extents = np.frompyfunc(_rounded_to_zero, 2, 1)
 
 _BINARY = {
     "Add": ("broadcast_add", lambda call, x, y: x + y),
@@ -317,7 +331,9 @@ def power(_call: Any, x: Value, y: Value) -> Value:
 
 
 def _folded_mod(call: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-    if x.dtype != object and not np.all(y):
+    if object in (x.dtype, y.dtype):
+        return None if call["fmod"] else np.mod(x, y)
+    if not np.all(y):
         return None
     return np.fmod(x, y) if call["fmod"] else np.mod(x, y)
 

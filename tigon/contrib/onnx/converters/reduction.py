@@ -88,8 +88,8 @@ def _declare(name: str, rule: Any) -> None:
         if over is None or not x.size:
             return x if over is None else None
         assert ufunc is not None
-        found = np.asarray(ufunc(x, axis=over, keepdims=bool(call["keepdims"])))
-        return found if x.dtype == object else found.astype(x.dtype)
+        found = ufunc(x, axis=over, keepdims=bool(call["keepdims"]))
+        return found if x.dtype == object else np.asarray(found).astype(x.dtype)
 
     @converts(name, known=(1,), fold=fold if ufunc else None)
     def convert(call: Any, x: Value, axes: np.ndarray | None = None) -> Value:
