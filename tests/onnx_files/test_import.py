@@ -285,17 +285,24 @@ def test_functions_of_a_model() -> None:
     assert symbol.eval(x=nd.array([[4, -4]]))[0].asnumpy().tolist() == [[8, -2]]
 
 
-def test_narrow_numbers_are_held_in_bytes() -> None:
+@pytest.mark.parametrize("by", ["initializer", "input", "nodes that move it"])
+def test_narrow_numbers_are_held_in_bytes(by: str) -> None:
     b = Builder()
     b.input("x", [4])
-    packed = helper.make_tensor("zero", TensorProto.INT4, [], [-3])
+    given, zero = {"x": nd.array([-9, -2, 1, 9])}, "zero"
+    if by == "input":
+        b.input("zero", [], TensorProto.INT4)
+        given["zero"] = nd.array(-3, dtype="int8")
+    if by == "nodes that move it":
+        b.node("Identity", ["zero"], "same")
+        zero = b.node("Squeeze", [b.node("Unsqueeze", ["same", b.number("first", [0])], "u")], "v")
+    b.node("QuantizeLinear", ["x", b.number("s", 0.5, np.float32), zero], "q")
+    b.node("DequantizeLinear", ["q", "s", zero], "y")
     model = b.model("y")
-    b.node("QuantizeLinear", ["x", b.number("s", 0.5, np.float32), "zero"], "q")
-    b.node("DequantizeLinear", ["q", "s", "zero"], "y")
-    model = b.model("y")
-    model.graph.initializer.append(packed)
+    if by != "input":
+        model.graph.initializer.append(helper.make_tensor("zero", TensorProto.INT4, [], [-3]))
     symbol, _, _ = import_model(model)
-    assert symbol.eval(x=nd.array([-9, -2, 1, 9]))[0].asnumpy().tolist() == [-2.5, -2, 1, 5]
+    assert symbol.eval(**given)[0].asnumpy().tolist() == [-2.5, -2, 1, 5]
 
 
 def test_the_nets_that_onnx_brings() -> None:

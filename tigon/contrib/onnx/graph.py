@@ -27,7 +27,7 @@ from tigon.contrib.onnx.reading import (
     array_of,
     dense_array,
     dtype_of,
-    narrow_limits,
+    narrow_type,
     normal_domain,
     package,
 )
@@ -153,6 +153,8 @@ class Reader:
                 self.inputs.append(name)
                 self.note(value)
                 frame.names[name] = Operand.of(value)
+        for each in graph.input:
+            frame.names[each.name].narrow = narrow_type(each.type.tensor_type.elem_type)
 
     def _declared(self, given: Any) -> tuple[DType, tuple[Any, ...] | None]:
         """The dtype and the shape of an input; extents that are open are texts."""
@@ -218,18 +220,16 @@ class Reader:
             dtype = dtype_of(tensor.data_type, where)
             learns = learn and dtype.is_float
             operand = self.array(tensor.name, array, dtype, learns, always=learn)
-            operand.narrow = self._narrow(tensor.data_type)
+            operand.narrow = narrow_type(tensor.data_type)
             frame.names[tensor.name] = operand
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
             where = f"{self.model.source}: sparse initializer '{name}'"
             array = dense_array(sparse, self.model, where)
             dtype = dtype_of(sparse.values.data_type, where)
-            frame.names[name] = self.array(name, array, dtype, learn and dtype.is_float)
-
-    @staticmethod
-    def _narrow(code: int) -> int:
-        return code if narrow_limits(code) else 0
+            operand = self.array(name, array, dtype, learn and dtype.is_float)
+            operand.narrow = narrow_type(sparse.values.data_type)
+            frame.names[name] = operand
 
     # -- arrays that are there
 
@@ -441,7 +441,9 @@ class Reader:
         call = Call(self, frame, node, schema.since_version, attributes)
         call.operands = operands
         folded = _folded(row, call)
-        return folded if folded is not None else self._built(row, call)
+        results = folded if folded is not None else self._built(row, call)
+        _keep_narrow(schema, operands, results)
+        return results
 
     def _built(self, row: Row, call: Call) -> list[Operand]:
         given: list[Any] = []
@@ -517,6 +519,24 @@ def _count_nodes(model: Any) -> int:
             count += 1
             graphs += [each.g for each in node.attribute if each.HasField("g")]
     return count
+
+
+def _keep_narrow(
+    schema: Any, operands: Sequence[Operand | None], results: Sequence[Operand]
+) -> None:
+    """Results that have the type of a narrow input, as the schema says, are as narrow."""
+    given = {n: each.narrow for n, each in enumerate(operands) if each is not None and each.narrow}
+    if not given:
+        return
+    takes, gives = schema.inputs, schema.outputs
+    narrow = {}
+    for position, code in given.items():
+        formal = takes[min(position, len(takes) - 1)]
+        if formal.is_homogeneous:
+            narrow[formal.type_str] = code
+    for position, operand in enumerate(results):
+        formal = gives[min(position, len(gives) - 1)]
+        operand.narrow = operand.narrow or narrow.get(formal.type_str, 0)
 
 
 def _folded(row: Row, call: Call) -> list[Operand] | None:

@@ -155,6 +155,11 @@ def narrow_limits(code: int) -> tuple[int, int] | None:
     return (0, 2**bits - 1) if name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+def narrow_type(code: int) -> int:
+    """The element type where its numbers are held in wider ones, and 0 otherwise."""
+    return code if narrow_limits(code) else 0
+
+
 # ------------------------------------------------------------------------------------ tensors
 
 _DENSE = 1 << 24

@@ -33,7 +33,7 @@ from tigon.contrib.onnx.build import (
     where,
 )
 from tigon.contrib.onnx.operand import FOLDED, Operand
-from tigon.contrib.onnx.reading import array_of, dense_array, dtype_of
+from tigon.contrib.onnx.reading import array_of, dense_array, dtype_of, narrow_type
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import Value
 
@@ -50,13 +50,14 @@ def constant(call: Any) -> Operand:
         array = array_of(held, call.reader.model, call.op)
         dtype = dtype_of(held.data_type, call.op)
         found = call.reader.array(name, array, dtype, learns=False)
-        found.narrow = call.reader._narrow(held.data_type)
+        found.narrow = narrow_type(held.data_type)
         return found
     if kind == "sparse_value":
         array = dense_array(held, call.reader.model, call.op)
-        return call.reader.array(
-            name, array, dtype_of(held.values.data_type, call.op), learns=False
-        )
+        dtype = dtype_of(held.values.data_type, call.op)
+        found = call.reader.array(name, array, dtype, learns=False)
+        found.narrow = narrow_type(held.values.data_type)
+        return found
     call.check(not kind.startswith("value_string"), "expected numbers; given texts")
     array = np.array(held, np.float32 if "float" in kind else np.int64)
     return call.reader.array(name, array, dtype_of(1 if "float" in kind else 7, call.op), False)
