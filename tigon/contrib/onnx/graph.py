@@ -27,6 +27,7 @@ from tigon.contrib.onnx.reading import (
     array_of,
     dense_array,
     dtype_of,
+    graphs_of,
     narrow_type,
     normal_domain,
     package,
@@ -81,7 +82,8 @@ class Reader:
         self.parameters: dict[str, Parameter] = {}
         self.inputs: list[str] = []
         self.onnx = package()
-        self._left = UNROLLED + 10 * _count_nodes(model.proto)
+        in_file = graphs_of(model.proto.graph, *model.proto.functions)
+        self._left = UNROLLED + 10 * sum(len(graph.node) for graph in in_file)
         self._functions = {
             (normal_domain(f.domain), f.name, f.overload): f for f in model.proto.functions
         }
@@ -509,16 +511,6 @@ class Reader:
                 operand = Operand.of_known(np.zeros(0, np.int64))
             results.append(operand)
         return results
-
-
-def _count_nodes(model: Any) -> int:
-    """Of the file: of its graph, of those among attributes, and of functions."""
-    graphs, count = [model.graph, *model.functions], 0
-    while graphs:
-        for node in graphs.pop().node:
-            count += 1
-            graphs += [each.g for each in node.attribute if each.HasField("g")]
-    return count
 
 
 def _keep_narrow(
