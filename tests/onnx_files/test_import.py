@@ -505,6 +505,27 @@ def test_arguments_that_are_none(what: str) -> None:
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("op", ["CumSum", "CumProd"])
+def test_nothing_is_cumulated_to_nothing(op: str, reverse: int) -> None:
+    b = Builder(26)
+    b.input("x", [3, 0])
+    b.node(op, ["x", b.number("axis", 1)], "y", exclusive=1, reverse=reverse)
+    symbol, _, _ = import_model(b.model("y"))
+    assert symbol.eval(x=nd.zeros((3, 0)))[0].shape == (3, 0)
+
+
+def test_an_edge_that_is_not_there_is_not_repeated() -> None:
+    b = Builder()
+    b.input("x", [3, 0])
+    b.node("Pad", ["x", b.number("pads", [0, 1, 0, 0])], "y", name="n", mode="edge")
+    with pytest.raises(mx.TigonError) as error:
+        import_model(b.model("y"))
+    assert str(error.value) == (
+        "ModelProto: node 0 'n' (Pad): Pad: edge: axis 1 has no elements to repeat"
+    )
+
+
 @pytest.mark.parametrize("steps", [-1, -2])
 def test_slices_that_run_backwards(steps: int) -> None:
     """Down through the first element, of arrays of any batch; values as arrays of ours."""

@@ -129,7 +129,7 @@ def _cumulated(call: Any, x: Value, axis: np.ndarray, scan: Any, neutral: float)
     if call["reverse"]:
         x = flip(x, place)
     result = scan(x, place)
-    if call["exclusive"]:
+    if call["exclusive"] and x.shape[place] != 0:
         first = op._full(
             shape=tuple(1 if i == place else n for i, n in enumerate(x.shape)),
             value=neutral,

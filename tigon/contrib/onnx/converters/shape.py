@@ -418,6 +418,7 @@ def _mirrored(call: Any, x: Value, axis: int, before: int, after: int, mode: str
         call.check(max(before, after) <= extent, f"wrap: {before}, {after} beyond {extent}")
         return concat([cut(x, axis, extent - before, extent), x, cut(x, axis, 0, after)], axis)
     if mode == "edge":
+        call.check(extent != 0, f"edge: axis {axis} has no elements to repeat")
         ends = [cut(x, axis, 0, 1), cut(x, axis, extent - 1, extent)]
         first = [op.repeat(ends[0], repeats=before, axis=axis)] if before else []
         last = [op.repeat(ends[1], repeats=after, axis=axis)] if after else []
