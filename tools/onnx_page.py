@@ -78,9 +78,9 @@ def _plain_schemas() -> dict[str, list[Any]]:
     return {name: sorted(all_, key=lambda s: s.since_version) for name, all_ in found.items()}
 
 
-def _revisions(schemas: Sequence[Any]) -> list[int]:
+def _revisions(schemas: Sequence[Any], until: int | None) -> list[int]:
     """Those that a model of the operator sets that are read may mean."""
-    numbers = [s.since_version for s in schemas]
+    numbers = [s.since_version for s in schemas if s.since_version <= (until or OPSETS[-1])]
     old = [n for n in numbers if n <= EXACT]
     return [*old[-1:], *(n for n in numbers if n > EXACT)]
 
@@ -109,7 +109,7 @@ def operators() -> list[str]:
             continue
         known = [last.inputs[k].name for k in row.known if k < len(last.inputs)] if row else []
         how = "" if row else "as ONNX's own function"
-        revisions = ", ".join(map(str, _revisions(schemas)))
+        revisions = ", ".join(map(str, _revisions(schemas, row.until if row else None)))
         shown = ", ".join(f"`{each}`" for each in known)
         lines.append(f"| `{name}` | {revisions} | {shown} | {how} |")
     lines += ["", "Of `ai.onnx.ml`: "]

@@ -30,6 +30,7 @@ from tests.onnx_files.models import (
 )
 from tigon import autograd, gluon, nd
 from tigon.contrib.onnx import get_model_metadata, import_model, import_to_gluon
+from tigon.contrib.onnx.registry import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,6 +149,89 @@ def test_what_holds_for_some_open_extents_is_asked_when_it_runs(batch: int) -> N
     assert [each.asnumpy().tolist() for each in found] == expected
 
 
+OF_EXTENTS: dict[str, tuple[int, Any]] = {
+    "Abs": (1, np.abs),
+    "Add": (2, np.add),
+    "Ceil": (1, None),
+    "Clip": (2, np.maximum),
+    "Div": (2, lambda x, y: np.trunc(x / y).astype(x.dtype)),
+    "Equal": (2, np.equal),
+    "Floor": (1, None),
+    "Greater": (2, np.greater),
+    "GreaterOrEqual": (2, np.greater_equal),
+    "Identity": (1, lambda x: x),
+    "Less": (2, np.less),
+    "LessOrEqual": (2, np.less_equal),
+    "Max": (2, np.maximum),
+    "Min": (2, np.minimum),
+    "Mod": (2, np.mod),
+    "Mul": (2, np.multiply),
+    "Neg": (1, np.negative),
+    "ReduceMax": (1, lambda x: np.max(x, keepdims=True)),
+    "ReduceMin": (1, lambda x: np.min(x, keepdims=True)),
+    "ReduceProd": (1, lambda x: np.prod(x, keepdims=True, dtype=x.dtype)),
+    "ReduceSum": (1, lambda x: np.sum(x, keepdims=True, dtype=x.dtype)),
+    "Sqrt": (1, None),
+    "Sub": (2, np.subtract),
+    "Sum": (2, None),
+}
+"""Operators on numbers, folded where those are known: how many operands, and what they give; None
+where they take floats alone."""
+MOVED = frozenset(
+    """
+    And Cast Concat ConstantOfShape Expand Gather NonZero Not Or Range Reshape Slice Split Squeeze
+    Transpose Unsqueeze Where Xor
+    """.split()
+)
+
+
+def test_every_operator_that_is_folded_is_tried_on_open_extents() -> None:
+    assert {name for (_, name), row in TABLE.items() if row.fold} == {*OF_EXTENTS, *MOVED}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("name", [name for name, (_, rule) in OF_EXTENTS.items() if rule])
+def test_arithmetic_of_open_extents(name: str, dtype: str) -> None:
+    """In the dtype of the file, beside arrays that are not known, and of either sign."""
+    count, rule = OF_EXTENTS[name]
+    code = {"int32": TensorProto.INT32, "int64": TensorProto.INT64}[dtype]
+    b = Builder()
+    b.input("x", ["batch", 3])
+    b.input("more", [2], code)
+    b.node("Shape", ["x"], "shape")
+    b.node("Cast", ["shape"], "own", to=code)
+    b.node("Neg", ["own"], "negative")
+    b.node("Gather", ["own", b.number("second", 1)], "known")
+    y = b.number("y", 2, dtype)
+    given = {"own": ["own", y], "negative": ["negative", y], "known": ["known", y]}
+    outputs = []
+    for kind, operands in given.items():
+        result = b.node(name, operands[:count], f"result {kind}")
+        if rule in (np.equal, np.greater, np.greater_equal, np.less, np.less_equal):
+            result = b.node("Cast", [result], f"number {kind}", to=code)
+        outputs.append(b.node("Add", [result, "more"], f"sum {kind}"))
+    symbol, _, _ = import_model(b.model(*((each, code) for each in outputs)))
+    more = np.array([10, 20], dtype)
+    for batch in (1, 7):
+        own = np.array([batch, 3], dtype)
+        numbers = (own, -own, own[1] if count == 2 else own[1:])
+        found = symbol.eval(x=nd.zeros((batch, 3)), more=nd.array(more, dtype=dtype))
+        for x, result in zip(numbers, found, strict=True):
+            expected = rule(*(x, np.array(2, dtype))[:count]) + more
+            assert result.asnumpy().tolist() == expected.tolist()
+            assert result.dtype == np.dtype(dtype)
+
+
+def test_a_rest_of_open_extents_has_the_sign_of_what_is_divided() -> None:
+    b = Builder()
+    b.input("x", ["batch", 3])
+    b.node("Shape", ["x"], "shape")
+    b.node("Neg", ["shape"], "negative")
+    b.node("Mod", ["negative", b.number("two", 2)], "y", fmod=1)
+    symbol, _, _ = import_model(b.model(("y", INT64)))
+    assert symbol.eval(x=nd.zeros((5, 3)))[0].asnumpy().tolist() == [-1, -1]
+
+
 def test_inputs_that_decide_shapes_are_values() -> None:
     b = Builder()
     b.input("x", [2, 6])
@@ -201,17 +285,24 @@ def test_functions_of_a_model() -> None:
     assert symbol.eval(x=nd.array([[4, -4]]))[0].asnumpy().tolist() == [[8, -2]]
 
 
-def test_narrow_numbers_are_held_in_bytes() -> None:
+@pytest.mark.parametrize("by", ["initializer", "input", "nodes that move it"])
+def test_narrow_numbers_are_held_in_bytes(by: str) -> None:
     b = Builder()
     b.input("x", [4])
-    packed = helper.make_tensor("zero", TensorProto.INT4, [], [-3])
+    given, zero = {"x": nd.array([-9, -2, 1, 9])}, "zero"
+    if by == "input":
+        b.input("zero", [], TensorProto.INT4)
+        given["zero"] = nd.array(-3, dtype="int8")
+    if by == "nodes that move it":
+        b.node("Identity", ["zero"], "same")
+        zero = b.node("Squeeze", [b.node("Unsqueeze", ["same", b.number("first", [0])], "u")], "v")
+    b.node("QuantizeLinear", ["x", b.number("s", 0.5, np.float32), zero], "q")
+    b.node("DequantizeLinear", ["q", "s", zero], "y")
     model = b.model("y")
-    b.node("QuantizeLinear", ["x", b.number("s", 0.5, np.float32), "zero"], "q")
-    b.node("DequantizeLinear", ["q", "s", "zero"], "y")
-    model = b.model("y")
-    model.graph.initializer.append(packed)
+    if by != "input":
+        model.graph.initializer.append(helper.make_tensor("zero", TensorProto.INT4, [], [-3]))
     symbol, _, _ = import_model(model)
-    assert symbol.eval(x=nd.array([-9, -2, 1, 9]))[0].asnumpy().tolist() == [-2.5, -2, 1, 5]
+    assert symbol.eval(**given)[0].asnumpy().tolist() == [-2.5, -2, 1, 5]
 
 
 def test_the_nets_that_onnx_brings() -> None:
@@ -297,6 +388,13 @@ def without_opset() -> Any:
     return model
 
 
+def of_two_dtypes() -> Any:
+    b = Builder()
+    b.input("x", [2])
+    b.node("Add", ["x", b.number("z", [1, 2])], "y")
+    return b.model("y")
+
+
 MESSAGES = {
     "an operator that is none": (
         one("Nonsense", ("x", [2])),
@@ -331,6 +429,11 @@ MESSAGES = {
         one("MatMul", ("x", [2, 3]), ("z", [2, 3])),
         "ModelProto: node 0 'n' (MatMul): matmul: inner sizes differ: (2, 3) @ (2, 3); transpose "
         "one operand?",
+    ),
+    "dtypes that differ": (
+        of_two_dtypes(),
+        "ModelProto: node 0 '' (Add): broadcast_add: rhs: expected float32 like lhs; given int64; "
+        "convert it with astype('float32')",
     ),
     "an opset of the future": (
         without_opset(),
@@ -400,6 +503,27 @@ def test_arguments_that_are_none(what: str) -> None:
     with pytest.raises(mx.TigonError) as error:
         import_model(model, **given)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("op", ["CumSum", "CumProd"])
+def test_nothing_is_cumulated_to_nothing(op: str, reverse: int) -> None:
+    b = Builder(26)
+    b.input("x", [3, 0])
+    b.node(op, ["x", b.number("axis", 1)], "y", exclusive=1, reverse=reverse)
+    symbol, _, _ = import_model(b.model("y"))
+    assert symbol.eval(x=nd.zeros((3, 0)))[0].shape == (3, 0)
+
+
+def test_an_edge_that_is_not_there_is_not_repeated() -> None:
+    b = Builder()
+    b.input("x", [3, 0])
+    b.node("Pad", ["x", b.number("pads", [0, 1, 0, 0])], "y", name="n", mode="edge")
+    with pytest.raises(mx.TigonError) as error:
+        import_model(b.model("y"))
+    assert str(error.value) == (
+        "ModelProto: node 0 'n' (Pad): Pad: edge: axis 1 has no elements to repeat"
+    )
 
 
 @pytest.mark.parametrize("steps", [-1, -2])

@@ -3,6 +3,7 @@ Which fail is known exactly (`tools/onnx_nodes.py`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from tests.oracle import evaluate
+from tigon.base import TigonError
 
+onnx = pytest.importorskip("onnx")
 onnx_page = pytest.importorskip("tools.onnx_page", exc_type=ImportError)
 onnx_nodes = pytest.importorskip("tools.onnx_nodes", exc_type=ImportError)
 
@@ -48,6 +51,38 @@ def test_one_case_of_each_operator_natively(cases: list[Any]) -> None:
     first = {case.operator: case for case in cases if case.name not in expected}
     wrong = {case.name: onnx_nodes.failure(case) for case in first.values()}
     assert not {name: why for name, why in wrong.items() if why}
+
+
+AXES = re.compile(r"(scan_.*_)?axes|(time_|batch_)?axis")
+PER_TENSOR = {"QuantizeLinear", "DequantizeLinear"}
+"""A single scale belongs to no axis, whatever the node says."""
+
+
+def test_axes_that_are_not_there_are_refused(cases: list[Any]) -> None:
+    """Every attribute that names axes, of every operator."""
+    tried = set()
+    for case in cases:
+        (node, *others) = case.model.graph.node
+        opsets = {each.domain: each.version for each in case.model.opset_import}
+        if others or node.op_type in PER_TENSOR:
+            continue
+        schema = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
+        for name, declared in schema.attributes.items():
+            if not AXES.fullmatch(name) or (node.op_type, name) in tried:
+                continue
+            tried.add((node.op_type, name))
+            model = onnx.ModelProto()
+            model.CopyFrom(case.model)
+            (own,) = model.graph.node
+            kept = [each for each in own.attribute if each.name != name]
+            count = sum(len(each.ints) for each in own.attribute) or 1
+            wrong = 99 if declared.type == onnx.AttributeProto.INT else [99] * count
+            del own.attribute[:]
+            own.attribute.extend([*kept, onnx.helper.make_attribute(name, wrong)])
+            changed = case._replace(model=model)
+            with pytest.raises(TigonError, match=rf"\({node.op_type}\): "):
+                onnx_nodes.results(changed, by_meaning)
+    assert len(tried) > 25
 
 
 def test_the_page_is_up_to_date(cases: list[Any]) -> None:

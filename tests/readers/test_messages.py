@@ -217,7 +217,5 @@ def test_depth_and_number_of_messages_are_bounded(monkeypatch: pytest.MonkeyPatc
             read(given, ALL, "file")  # type: ignore[operator]
     monkeypatch.setattr("tigon.readers.message.MOST_MESSAGES", 3)
     for read, given in ((read_text, "inners {}" * 4), (read_wire, content(26, b"") * 4)):
-        with pytest.raises(
-            mx.TigonError, match=r"inners|holds more than 3 messages; is it damaged"
-        ):
+        with pytest.raises(mx.TigonError, match="holds more than 3 messages; is it damaged"):
             read(given, ALL, "file")  # type: ignore[operator]

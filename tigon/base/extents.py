@@ -381,6 +381,11 @@ def _certain(a: _Number, b: _Number, test: _Test) -> bool | None:
     return difference._certainly(test)
 
 
+def is_negative(number: _Number) -> bool:
+    """Whether a number is below 0 for certain, whatever the extents in it are."""
+    return _certain(number, 0, "lt") is True
+
+
 def same(a: _Number, b: _Number) -> bool:
     """Whether two extents are equal for certain: where this only permits something, a chance
     equality need not be a condition."""

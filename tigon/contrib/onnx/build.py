@@ -39,14 +39,10 @@ def as_bool(x: Value) -> Value:
     return cast(x, "bool")
 
 
-def axis_of(axis: int, ndim: int, extra: int = 0) -> int:
+def axis_of(axis: int, ndim: int) -> int:
     """A non-negative axis."""
-    check(
-        -ndim - extra <= axis < ndim + extra,
-        "axis",
-        f"expected one of {ndim + extra} axes; given {axis}",
-    )
-    return axis % (ndim + extra)
+    check(-ndim <= axis < ndim, "axis", f"expected one of {ndim} axes; given {axis}")
+    return axis % ndim
 
 
 def axes_of(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -107,6 +103,14 @@ def _regrouped(x: Value, shape: tuple[Any, ...]) -> Value:
             )
         x = op.Reshape(x, shape=((0,) * position + (_SPLIT, *parts, _REST)))
     return x
+
+
+def as_matrix(x: Value, axis: int) -> Value:
+    """The axes before one as rows, and those from it on as columns."""
+    ndim = x.ndim
+    check(-ndim <= axis <= ndim, "axis", f"expected -{ndim} to {ndim}; given {axis}")
+    axis = axis + ndim if axis < 0 else axis
+    return reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
 
 
 def transpose(x: Value, axes: Sequence[int]) -> Value:
@@ -187,9 +191,7 @@ def reduce(which: str, x: Value, axes: Sequence[int], keepdims: bool = False) ->
     if not axes:
         return x
     if keepdims or not is_known(*x.shape):
-        result = get({"sum": "sum", "max": "max", "min": "min", "prod": "prod"}[which])(
-            x, axis=axes, keepdims=True
-        )
+        result = get(which)(x, axis=axes, keepdims=True)
         return result if keepdims else squeeze(result, axes)
     return get(f"_reduce_{which}")(x, axes=axes)
 

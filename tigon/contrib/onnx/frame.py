@@ -11,7 +11,6 @@ from tigon.base import TigonError, check
 from tigon.base.dtypes import DType
 from tigon.base.frozen import Frozen
 from tigon.contrib.onnx.operand import Operand
-from tigon.contrib.onnx.reading import normal_domain
 
 if TYPE_CHECKING:
     from tigon.contrib.onnx.graph import Reader
@@ -86,10 +85,6 @@ class Call:
     @property
     def op(self) -> str:
         return str(self.node.op_type)
-
-    @property
-    def opset(self) -> int:
-        return self.frame.opsets.get(normal_domain(self.node.domain), 1)
 
     @property
     def outputs(self) -> int:

@@ -27,7 +27,8 @@ from tigon.contrib.onnx.reading import (
     array_of,
     dense_array,
     dtype_of,
-    narrow_limits,
+    graphs_of,
+    narrow_type,
     normal_domain,
     package,
 )
@@ -81,7 +82,8 @@ class Reader:
         self.parameters: dict[str, Parameter] = {}
         self.inputs: list[str] = []
         self.onnx = package()
-        self._left = UNROLLED + 10 * _count_nodes(model.proto)
+        in_file = graphs_of(model.proto.graph, *model.proto.functions)
+        self._left = UNROLLED + 10 * sum(len(graph.node) for graph in in_file)
         self._functions = {
             (normal_domain(f.domain), f.name, f.overload): f for f in model.proto.functions
         }
@@ -153,6 +155,8 @@ class Reader:
                 self.inputs.append(name)
                 self.note(value)
                 frame.names[name] = Operand.of(value)
+        for each in graph.input:
+            frame.names[each.name].narrow = narrow_type(each.type.tensor_type.elem_type)
 
     def _declared(self, given: Any) -> tuple[DType, tuple[Any, ...] | None]:
         """The dtype and the shape of an input; extents that are open are texts."""
@@ -218,18 +222,16 @@ class Reader:
             dtype = dtype_of(tensor.data_type, where)
             learns = learn and dtype.is_float
             operand = self.array(tensor.name, array, dtype, learns, always=learn)
-            operand.narrow = self._narrow(tensor.data_type)
+            operand.narrow = narrow_type(tensor.data_type)
             frame.names[tensor.name] = operand
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
             where = f"{self.model.source}: sparse initializer '{name}'"
             array = dense_array(sparse, self.model, where)
             dtype = dtype_of(sparse.values.data_type, where)
-            frame.names[name] = self.array(name, array, dtype, learn and dtype.is_float)
-
-    @staticmethod
-    def _narrow(code: int) -> int:
-        return code if narrow_limits(code) else 0
+            operand = self.array(name, array, dtype, learn and dtype.is_float)
+            operand.narrow = narrow_type(sparse.values.data_type)
+            frame.names[name] = operand
 
     # -- arrays that are there
 
@@ -325,9 +327,7 @@ class Reader:
             found.append(operand)
         return found
 
-    def run_within(
-        self, call: Call, graph: Any, operands: Sequence[Operand], given: int | None = None
-    ) -> list[Operand]:
+    def run_within(self, call: Call, graph: Any, operands: Sequence[Operand]) -> list[Operand]:
         """A graph among attributes, on operands for its inputs."""
         frame = call.frame.within()
         check(frame.depth < DEEPEST, call.op, f"graphs are nested more than {DEEPEST} times")
@@ -443,7 +443,9 @@ class Reader:
         call = Call(self, frame, node, schema.since_version, attributes)
         call.operands = operands
         folded = _folded(row, call)
-        return folded if folded is not None else self._built(row, call)
+        results = folded if folded is not None else self._built(row, call)
+        _keep_narrow(schema, operands, results)
+        return results
 
     def _built(self, row: Row, call: Call) -> list[Operand]:
         given: list[Any] = []
@@ -451,7 +453,8 @@ class Reader:
             if operand is None:
                 given.append(None)
             elif position in row.known:
-                given.append(plain(self.constant_of(operand, call.label_of(position))))
+                array = self.constant_of(operand, call.label_of(position))
+                given.append(plain(array, operand.dtype))
             else:
                 given.append(operand if position in row.shapes else operand.value)
         made = row.convert(call, *given)
@@ -501,7 +504,7 @@ class Reader:
             operand = own.find(name)
             if operand is None:
                 check(
-                    len(results) >= len(node.output) or not node.output[len(results)],
+                    not node.output[len(results)],
                     node.op_type,
                     f"no node of the function gives its output '{name}'",
                 )
@@ -510,14 +513,22 @@ class Reader:
         return results
 
 
-def _count_nodes(model: Any) -> int:
-    """Of the file: of its graph, of those among attributes, and of functions."""
-    graphs, count = [model.graph, *model.functions], 0
-    while graphs:
-        for node in graphs.pop().node:
-            count += 1
-            graphs += [each.g for each in node.attribute if each.HasField("g")]
-    return count
+def _keep_narrow(
+    schema: Any, operands: Sequence[Operand | None], results: Sequence[Operand]
+) -> None:
+    """Results that have the type of a narrow input, as the schema says, are as narrow."""
+    given = {n: each.narrow for n, each in enumerate(operands) if each is not None and each.narrow}
+    if not given:
+        return
+    takes, gives = schema.inputs, schema.outputs
+    narrow = {}
+    for position, code in given.items():
+        formal = takes[min(position, len(takes) - 1)]
+        if formal.is_homogeneous:
+            narrow[formal.type_str] = code
+    for position, operand in enumerate(results):
+        formal = gives[min(position, len(gives) - 1)]
+        operand.narrow = operand.narrow or narrow.get(formal.type_str, 0)
 
 
 def _folded(row: Row, call: Call) -> list[Operand] | None:
@@ -526,6 +537,7 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
     if row.fold is None:
         return None
     arrays = []
+    of_extents = None
     for operand in call.operands:
         if operand is None:
             arrays.append(None)
@@ -533,6 +545,8 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
         if operand.known is None or operand.known.size > FOLDED or operand.dtype.is_narrow:
             return None
         arrays.append(operand.known)
+        if of_extents is None and operand.known.dtype == object:
+            of_extents = operand.dtype
     extents = call.reader.extents
     try:
         with np.errstate(all="ignore"), extents.supposed(extents.examples) as assumed:
@@ -544,13 +558,17 @@ def _folded(row: Row, call: Call) -> list[Operand] | None:
     found = found if isinstance(found, tuple) else (found,)
     results = []
     for number, array in enumerate(found):
-        array = plain(np.asarray(array))
-        make = _later(call, row, number) if array.dtype == object else None
-        if make is None:
+        if not isinstance(array, (np.ndarray, np.generic)):
+            array = np.array(array, object)  # one element of an array of objects
+        array = np.asarray(array)
+        if array.dtype == object:
+            assert of_extents is not None
+            array = plain(array, of_extents)
+        if array.dtype == object:
+            results.append(Operand.of_known(array, _later(call, row, number), of_extents))
+        else:
             name = call.node.output[number] if number < len(call.node.output) else ""
             results.append(call.reader.array(name, array, as_dtype(array.dtype), learns=False))
-        else:
-            results.append(Operand.of_known(array, make))
     return results
 
 

@@ -135,7 +135,9 @@ def _read(
     try:
         reader = Reader(model, shapes or {}, values or {})
         found = reader.read()
-    except MISFITS as error:  # those of nodes have said where
+    except TigonError:  # has said where; some are built-in errors, too
+        raise
+    except MISFITS as error:
         raise TigonError(
             f"{model.source}: expected a model whose parts fit each other; given one where they do "
             f"not: {type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, as_dtype
+from tigon.base.dtypes import DType
 from tigon.base.extents import RuntimeExtent
 from tigon.ir.graph import Value, constant
 
@@ -48,9 +49,15 @@ class Operand:
         return cls(value.type, value, known)
 
     @classmethod
-    def of_known(cls, array: np.ndarray, make: Callable[[], Value] | None = None) -> Operand:
-        dtype = as_dtype("int64" if array.dtype == object else array.dtype)
-        return cls(TensorType(array.shape, dtype), None, array, make)
+    def of_known(
+        cls,
+        array: np.ndarray,
+        make: Callable[[], Value] | None = None,
+        dtype: DType | None = None,
+    ) -> Operand:
+        """`dtype` is that of extents, int64 if not given."""
+        own = dtype or as_dtype("int64" if array.dtype == object else array.dtype)
+        return cls(TensorType(array.shape, own), None, array, make)
 
     @property
     def known(self) -> np.ndarray | None:
@@ -77,8 +84,8 @@ class Operand:
         return self.type.dtype
 
 
-def plain(array: np.ndarray) -> np.ndarray:
-    """As int64 where no extent of it is unknown."""
+def plain(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """As numbers of the dtype where no extent of it is unknown."""
     if array.dtype != object or any(isinstance(each, RuntimeExtent) for each in array.flat):
         return array
-    return array.astype(np.int64)
+    return array.astype(dtype.numpy)

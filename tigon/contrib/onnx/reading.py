@@ -7,7 +7,7 @@ outside of the file stay in its folder, and what is wrong is said with where it 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -93,16 +93,23 @@ def parsed(content: bytes, source: str) -> Any:
     return model
 
 
+def graphs_of(*graphs: Any) -> Iterator[Any]:
+    """Graphs and functions, and the graphs among the attributes of their nodes."""
+    waiting = list(graphs)
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            waiting += [each.g for each in node.attribute if each.HasField("g")]
+
+
 def check_names(model: Model) -> None:
     """Refuse names that are no text, which protobuf hands on as bytes."""
-    graphs = [model.proto.graph, *model.proto.functions]
-    while graphs:
-        graph = graphs.pop()
+    for graph in graphs_of(model.proto.graph, *model.proto.functions):
         named = [*graph.input, *graph.output, *getattr(graph, "initializer", ())]
         names = [getattr(each, "name", each) for each in named]
         for node in graph.node:
             names += (*node.input, *node.output, node.name, node.op_type, node.domain)
-            graphs += [each.g for each in node.attribute if each.HasField("g")]
         wrong = next((name for name in names if not isinstance(name, str)), None)
         check(wrong is None, model.source, f"expected names in UTF-8; given {wrong!r}")
 
@@ -159,6 +166,16 @@ def dtype_of(code: int, where: str) -> DType:
     return as_dtype(found)
 
 
+def bits_of(code: int) -> int | None:
+    """How many bits of a file an element takes; None of types that tigon lacks."""
+    name = type_name(code)
+    if name in _IN_BYTES:
+        return int(name[-1])
+    if name == "BFLOAT16":
+        return 16
+    return 8 * as_dtype(_NAMES[name]).numpy.itemsize if name in _NAMES else None
+
+
 def narrow_limits(code: int) -> tuple[int, int] | None:
     """The smallest and the largest number of an element type that is held in bytes."""
     name = type_name(code)
@@ -166,6 +183,11 @@ def narrow_limits(code: int) -> tuple[int, int] | None:
         return None
     bits = int(name[-1])
     return (0, 2**bits - 1) if name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def narrow_type(code: int) -> int:
+    """The element type where its numbers are held in wider ones, and 0 otherwise."""
+    return code if narrow_limits(code) else 0
 
 
 # ------------------------------------------------------------------------------------ tensors
@@ -189,7 +211,8 @@ def array_of(tensor: Any, model: Model, where: str) -> np.ndarray:
     )
     check(not tensor.HasField("segment"), where, "expected a whole tensor; given a segment of one")
     size, name = prod(dims), type_name(tensor.data_type)
-    bits = _bits(name)
+    bits = bits_of(tensor.data_type)
+    assert bits is not None
     expected = -(-size * bits // 8)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raw = _outside(tensor, model, expected, where)
@@ -212,12 +235,6 @@ def array_of(tensor: Any, model: Model, where: str) -> np.ndarray:
     if name == "BFLOAT16":
         return np.asarray(array, np.float32)
     return np.asarray(array, dtype_of(tensor.data_type, where).numpy)
-
-
-def _bits(name: str) -> int:
-    if name in _IN_BYTES:
-        return int(name[-1])
-    return 16 if name == "BFLOAT16" else 8 * as_dtype(_NAMES[name]).numpy.itemsize
 
 
 def _outside(tensor: Any, model: Model, expected: int, where: str) -> bytes:

@@ -43,7 +43,7 @@ def attributes_of(schema: Any, node: Any, frame: Frame) -> dict[str, Any]:
     """By name, those that have a default included."""
     declared = schema.attributes
     found = {}
-    for name, attribute in bound(None, node, frame).items():
+    for name, attribute in bound(schema, node, frame).items():
         known = declared.get(name)
         check(
             known is not None,
@@ -57,11 +57,7 @@ def attributes_of(schema: Any, node: Any, frame: Frame) -> dict[str, Any]:
         )
         found[name] = _plain(attribute, name)
     for name, known in declared.items():
-        if name in found:
-            continue
-        check(not known.required, f"attribute '{name}'", "is missing")
-        if known.default_value is not None and known.default_value.type:
-            found[name] = _plain(known.default_value, name)
+        check(name in found or not known.required, f"attribute '{name}'", "is missing")
     return found
 
 
@@ -70,7 +66,7 @@ def bound(schema: Any | None, node: Any, frame: Frame) -> dict[str, Any]:
     them; with the schema's defaults, if that is given."""
     found = {}
     for name, declared in schema.attributes.items() if schema is not None else ():
-        if declared.default_value is not None and declared.default_value.type:
+        if declared.default_value.type:
             found[name] = declared.default_value
     for attribute in node.attribute:
         given = attribute

@@ -9,7 +9,9 @@ from tigon.base import TigonError
 from tigon.contrib.onnx import converters as _converters  # noqa: F401  (fills the table)
 from tigon.contrib.onnx.reading import (
     Model,
+    bits_of,
     check_names,
+    graphs_of,
     normal_domain,
     package,
     parsed,
@@ -37,7 +39,7 @@ def _describe(content: memoryview, path: str) -> Report:
     graph = proto.graph
     sets = [f"{each.domain or 'ai.onnx'} {each.version}" for each in proto.opset_import]
     constants = {each.name for each in graph.initializer}
-    nodes = _nodes(graph)
+    nodes = [node for each in graphs_of(graph) for node in each.node]
     return Report(
         format="a model of ONNX",
         version=str(proto.ir_version),
@@ -51,16 +53,6 @@ def _describe(content: memoryview, path: str) -> Report:
         operators=[f"{each.domain}.{each.op_type}".lstrip(".") for each in nodes],
         missing=_missing(proto, nodes),
     )
-
-
-def _nodes(graph: Any) -> list[Any]:
-    """Those of subgraphs, too."""
-    found, todo = [], [graph]
-    while todo:
-        for node in todo.pop().node:
-            found.append(node)
-            todo += [each.g for each in node.attribute if each.HasField("g")]
-    return found
 
 
 def _dtype(code: int) -> str:
@@ -80,11 +72,11 @@ def _input(info: Any) -> Tensor:
 def _parameter(tensor: Any) -> Tensor:
     outside = tensor.data_location == package().TensorProto.EXTERNAL
     shape = tuple(max(0, extent) for extent in tensor.dims)
-    size = None
+    size, bits = None, bits_of(tensor.data_type)
     if tensor.raw_data:
         size = len(tensor.raw_data)
-    elif not outside and tensor.data_type in (1, 6, 7, 11):
-        size = prod(shape) * {1: 4, 6: 4, 7: 8, 11: 8}[tensor.data_type]
+    elif not outside and bits is not None:
+        size = -(-prod(shape) * bits // 8)
     return Tensor(tensor.name, _dtype(tensor.data_type), shape, "outside" if outside else "", size)
 
 

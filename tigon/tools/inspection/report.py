@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -95,15 +94,6 @@ class Format(NamedTuple):
     describe: Callable[[memoryview, str], Report]
     """Of content and path, which names the file in errors. Raises a `TigonError` with the place
     where the content is damaged; runs no code from it, and keeps no view of it."""
-
-
-def elements(shape: Sequence[int] | None) -> int | None:
-    """How many numbers a shape has, where all its extents are known.
-
-    >>> elements((2, 3)), elements((2, 0)), elements(None)
-    (6, None, None)
-    """
-    return None if shape is None or 0 in shape else math.prod(shape)
 
 
 def _shown(text: str) -> str:

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base.extents import is_negative
 from tigon.contrib.onnx.build import (
     as_bool,
+    as_matrix,
+    axis_of,
     cast,
     compare,
     number,
@@ -198,16 +201,23 @@ def _cast_to(call: Any, x: Value, code: int) -> Any:
 
 def _folded_cast(call: Any, x: np.ndarray) -> np.ndarray | None:
     code = call["to"]
-    if narrow_limits(code) is not None or dtype_of(code, call.op).is_narrow:
+    dtype = dtype_of(code, call.op)
+    if narrow_limits(code) is not None or dtype.is_narrow or x.dtype == object:
         return None
-    if x.dtype == object:
-        return x if dtype_of(code, call.op).name in ("int64", "int32") else None
-    return x.astype(dtype_of(code, call.op).numpy)
+    return x.astype(dtype.numpy)
 
 
-@converts("Cast", fold=_folded_cast)
-def cast_(call: Any, x: Value) -> Any:
-    return _cast_to(call, x, call["to"])
+@converts("Cast", shapes=(0,), fold=_folded_cast)
+def cast_(call: Any, x: Operand) -> Any:
+    code, known = call["to"], x.known
+    if known is None or known.dtype != object or code not in _OF_EXTENTS:
+        return _cast_to(call, x.value, code)
+    dtype = dtype_of(code, call.op)
+    return Operand.of_known(known, lambda: cast(x.value, dtype.name), dtype)
+
+
+_OF_EXTENTS = (6, 7)
+"""The element types in which extents stay known: int32 and int64."""
 
 
 @converts("BitCast")
@@ -231,15 +241,21 @@ def cast_like(call: Any, x: Value, like: Value) -> Any:
 # ----------------------------------------------------------------------------- two operands
 
 
-def _quotient(_call: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+def _quotient(_call: Any, x: np.ndarray, y: np.ndarray) -> Any:
     if x.dtype.kind == "f":
         return np.divide(x, y)
     if object in (x.dtype, y.dtype):
-        return np.floor_divide(x, y)  # of extents, which are not negative
+        return _quotient_of_extents(x, y)
     if np.any(y == 0):
         return None
     return (np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(x.dtype)
 
+
+def _rounded_to_zero(x: Any, y: Any) -> Any:
+    return -(-x // y) if is_negative(x) != is_negative(y) else x // y
+
+
+_quotient_of_extents = np.frompyfunc(_rounded_to_zero, 2, 1)
 
 _BINARY = {
     "Add": ("broadcast_add", lambda call, x, y: x + y),
@@ -315,7 +331,9 @@ def power(_call: Any, x: Value, y: Value) -> Value:
 
 
 def _folded_mod(call: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-    if x.dtype != object and not np.all(y):
+    if object in (x.dtype, y.dtype):
+        return None if call["fmod"] else np.mod(x, y)
+    if not np.all(y):
         return None
     return np.fmod(x, y) if call["fmod"] else np.mod(x, y)
 
@@ -375,15 +393,9 @@ def where_(_call: Any, condition: Value, x: Value, y: Value) -> Value:
 def _flattened(call: Any, x: Value, own: str) -> Value:
     """Before opset 13 all axes from `axis` on are one."""
     axis = call["axis"]
-    if call.since >= 13:
+    if call.since >= 13 or axis in (-1, x.ndim - 1):
         return get(own)(x, axis=axis)
-    axis = axis + x.ndim if axis < 0 else axis
-    call.check(0 <= axis <= x.ndim, f"axis: expected one of {x.ndim}; given {axis}")
-    if axis == x.ndim - 1:
-        return get(own)(x, axis=-1)
-    rows = math.prod(x.shape[:axis])
-    flat = reshape(x, (rows, math.prod(x.shape[axis:])))
-    return reshape(get(own)(flat, axis=-1), x.shape)
+    return reshape(get(own)(as_matrix(x, axis), axis=-1), x.shape)
 
 
 @converts("Softmax")
@@ -400,9 +412,8 @@ def log_softmax(call: Any, x: Value) -> Value:
 def hardmax(call: Any, x: Value) -> Value:
     axis, shape = call["axis"], x.shape
     if call.since < 13:
-        axis = axis + x.ndim if axis < 0 else axis
-        x, axis = reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:]))), 1
-    axis = axis % x.ndim
+        x, axis = as_matrix(x, axis), 1
+    axis = axis_of(axis, x.ndim)
     first = op._reduce_argmax(x, axes=(axis,))
     places = op._iota(shape=tuple(n if i == axis else 1 for i, n in enumerate(x.shape)), axis=axis)
     kept = reshape(first, [1 if i == axis else n for i, n in enumerate(x.shape)])

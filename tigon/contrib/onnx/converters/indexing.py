@@ -122,7 +122,7 @@ def _neutral(which: str, dtype: str) -> float:
     return -low if np.isinf(low) else int(np.iinfo(dtype).max)
 
 
-def _combined(call: Any, data: Value, places: Value, updates: Value, which: str) -> Value:
+def _combined(data: Value, places: Value, updates: Value, which: str) -> Value:
     """Rows of `data` (rows, width) with `updates` (count, width) at `places` (count,), by a rule
     for places that occur more than once."""
     rule, reduction = _RULES[which]
@@ -154,7 +154,6 @@ def _scattered(call: Any, data: Value, points: Value, updates: Value, which: str
         )
     count = prod(points.shape[1:])
     result = _combined(
-        call,
         reshape(data, (prod(lead), prod(rest))),
         reshape(flat, (count,)),
         reshape(updates, (count, prod(rest))),
@@ -214,8 +213,7 @@ def one_hot(call: Any, indices: Value, depth: np.ndarray, values: Value) -> Valu
         -ndim <= call["axis"] < ndim and count >= 0, f"axis {call['axis']} of {ndim}, {count} deep"
     )
     axis = call["axis"] % ndim
-    own = cast(indices, "int64")
-    own = where(compare("lesser", own, constant(np.array(0), "int64")), own + count, own)
+    own = in_range(cast(indices, "int64"), count)
     hit = compare("equal", unsqueeze(own, (axis,)), along(iota(count), axis, ndim))
     off, on = (reshape(cut(values, 0, k, k + 1), ()) for k in (0, 1))
     return where(hit, on, off)

@@ -20,7 +20,7 @@ from tigon.contrib.onnx.build import (
 )
 from tigon.contrib.onnx.converters.window import convolve
 from tigon.contrib.onnx.operand import Operand
-from tigon.contrib.onnx.reading import dtype_of, narrow_limits
+from tigon.contrib.onnx.reading import dtype_of, narrow_limits, narrow_type
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import Value
 
@@ -45,7 +45,7 @@ def _spread(call: Any, x: Value, given: Value) -> Value:
 
 
 def _limits(dtype: str, narrow: int) -> tuple[int, int]:
-    found = narrow_limits(narrow) if narrow else None
+    found = narrow_limits(narrow)
     if found is not None:
         return found
     info = np.iinfo(dtype)
@@ -68,7 +68,7 @@ def quantize_linear(call: Any, x: Value, scale: Value, zero: Value | None = None
         dtype, narrow = zero.dtype.name, call.operands[2].narrow
     else:
         dtype = dtype_of(code, call.op).name if code else "uint8"
-        narrow = code if code and narrow_limits(code) else 0
+        narrow = narrow_type(code)
     call.check(dtype in _WHOLE, f"expected a zero point of whole numbers; given {dtype}")
     wide = "float64" if "32" in dtype else "float32"
     divided = op.broadcast_div(cast(x, wide), cast(_spread(call, x, scale), wide))

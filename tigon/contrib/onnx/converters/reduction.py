@@ -32,10 +32,6 @@ def _axes(call: Any, ndim: int, axes: np.ndarray | None) -> tuple[int, ...] | No
     return axes_of(given, ndim)
 
 
-def _narrow_sum(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
-    return reduce("sum", x, axes, keep)
-
-
 def _mean(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
     count = 1
     for axis in axes:
@@ -70,7 +66,7 @@ def _extreme(which: str) -> Any:
 
 
 _REDUCTIONS: dict[str, Any] = {
-    "ReduceSum": _narrow_sum,
+    "ReduceSum": lambda x, axes, keep: reduce("sum", x, axes, keep),
     "ReduceMean": _mean,
     "ReduceMax": _extreme("max"),
     "ReduceMin": _extreme("min"),
@@ -92,8 +88,8 @@ def _declare(name: str, rule: Any) -> None:
         if over is None or not x.size:
             return x if over is None else None
         assert ufunc is not None
-        found = np.asarray(ufunc(x, axis=over, keepdims=bool(call["keepdims"])))
-        return found if x.dtype == object else found.astype(x.dtype)
+        found = ufunc(x, axis=over, keepdims=bool(call["keepdims"]))
+        return found if x.dtype == object else np.asarray(found).astype(x.dtype)
 
     @converts(name, known=(1,), fold=fold if ufunc else None)
     def convert(call: Any, x: Value, axes: np.ndarray | None = None) -> Value:
@@ -133,7 +129,7 @@ def _cumulated(call: Any, x: Value, axis: np.ndarray, scan: Any, neutral: float)
     if call["reverse"]:
         x = flip(x, place)
     result = scan(x, place)
-    if call["exclusive"]:
+    if call["exclusive"] and x.shape[place] != 0:
         first = op._full(
             shape=tuple(1 if i == place else n for i, n in enumerate(x.shape)),
             value=neutral,

@@ -11,6 +11,7 @@ import numpy as np
 from tigon.base.extents import RuntimeExtent, is_known
 from tigon.contrib.onnx.build import (
     along,
+    as_matrix,
     axes_of,
     axis_of,
     cast,
@@ -32,7 +33,7 @@ from tigon.contrib.onnx.build import (
     where,
 )
 from tigon.contrib.onnx.operand import FOLDED, Operand
-from tigon.contrib.onnx.reading import array_of, dense_array, dtype_of
+from tigon.contrib.onnx.reading import array_of, dense_array, dtype_of, narrow_type
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import Value
 
@@ -49,13 +50,14 @@ def constant(call: Any) -> Operand:
         array = array_of(held, call.reader.model, call.op)
         dtype = dtype_of(held.data_type, call.op)
         found = call.reader.array(name, array, dtype, learns=False)
-        found.narrow = call.reader._narrow(held.data_type)
+        found.narrow = narrow_type(held.data_type)
         return found
     if kind == "sparse_value":
         array = dense_array(held, call.reader.model, call.op)
-        return call.reader.array(
-            name, array, dtype_of(held.values.data_type, call.op), learns=False
-        )
+        dtype = dtype_of(held.values.data_type, call.op)
+        found = call.reader.array(name, array, dtype, learns=False)
+        found.narrow = narrow_type(held.values.data_type)
+        return found
     call.check(not kind.startswith("value_string"), "expected numbers; given texts")
     array = np.array(held, np.float32 if "float" in kind else np.int64)
     return call.reader.array(name, array, dtype_of(1 if "float" in kind else 7, call.op), False)
@@ -182,10 +184,7 @@ def reshape_(call: Any, x: Value, shape: np.ndarray) -> Value:
 
 @converts("Flatten")
 def flatten(call: Any, x: Value) -> Value:
-    axis = call["axis"]
-    call.check(-x.ndim <= axis <= x.ndim, f"axis: expected one of {x.ndim}; given {axis}")
-    axis = axis + x.ndim if axis < 0 else axis
-    return reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
+    return as_matrix(x, call["axis"])
 
 
 def _axes(call: Any, axes: np.ndarray | None) -> list[int] | None:
@@ -419,6 +418,7 @@ def _mirrored(call: Any, x: Value, axis: int, before: int, after: int, mode: str
         call.check(max(before, after) <= extent, f"wrap: {before}, {after} beyond {extent}")
         return concat([cut(x, axis, extent - before, extent), x, cut(x, axis, 0, after)], axis)
     if mode == "edge":
+        call.check(extent != 0, f"edge: axis {axis} has no elements to repeat")
         ends = [cut(x, axis, 0, 1), cut(x, axis, extent - 1, extent)]
         first = [op.repeat(ends[0], repeats=before, axis=axis)] if before else []
         last = [op.repeat(ends[1], repeats=after, axis=axis)] if after else []
@@ -480,12 +480,8 @@ def space_to_depth(call: Any, x: Value) -> Value:
 
 @converts("ReverseSequence")
 def reverse_sequence(call: Any, x: Value, lengths: Value) -> Value:
-    time, batch = call["time_axis"] % x.ndim, call["batch_axis"] % x.ndim
-    return reversed_within(x, lengths, time, batch)
-
-
-def reversed_within(x: Value, lengths: Value, time: int, batch: int) -> Value:
     """Each sequence from its last step to its first; steps behind it stay."""
+    time, batch = (axis_of(call[name], x.ndim) for name in ("time_axis", "batch_axis"))
     steps = along(iota(x.shape[time]), time, x.ndim)
     ends = along(cast(lengths, "int64"), batch, x.ndim)
     turned = where(compare("lesser", steps, ends), ends - 1 - steps, steps)

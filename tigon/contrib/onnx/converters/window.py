@@ -275,7 +275,7 @@ def _is_plain(call: Any, geometry: Geometry) -> bool:
     )
 
 
-def _pool(call: Any, x: Value, kind: str) -> tuple[Geometry, list[Any]]:
+def _pool(call: Any, x: Value) -> tuple[Geometry, list[Any]]:
     call.check(x.ndim >= 3, f"expected 3 axes or more; given shape {x.shape}")
     geometry = geometry_of(call, x.shape[2:], call["kernel_shape"])
     return geometry, _extents(call, x.shape[2:], geometry)
@@ -283,7 +283,7 @@ def _pool(call: Any, x: Value, kind: str) -> tuple[Geometry, list[Any]]:
 
 @converts("MaxPool")
 def max_pool(call: Any, x: Value) -> Any:
-    geometry, extents = _pool(call, x, "max")
+    geometry, extents = _pool(call, x)
     if _is_plain(call, geometry) and not call.wants(1) and x.dtype.is_float:
         return op.Pooling(
             x,
@@ -334,7 +334,7 @@ def _counts(
 
 @converts("AveragePool")
 def average_pool(call: Any, x: Value) -> Value:
-    geometry, extents = _pool(call, x, "avg")
+    geometry, extents = _pool(call, x)
     if _is_plain(call, geometry):
         return op.Pooling(
             x,
@@ -352,7 +352,7 @@ def average_pool(call: Any, x: Value) -> Value:
 
 @converts("LpPool")
 def lp_pool(call: Any, x: Value) -> Value:
-    geometry, extents = _pool(call, x, "lp")
+    geometry, extents = _pool(call, x)
     p = call["p"]
     call.check(p >= 1, f"p: expected 1 or more; given {p}")
     raised = op.abs(x) if p == 1 else x * x if p == 2 else op.abs(x) ** float(p)
