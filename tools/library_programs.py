@@ -165,13 +165,13 @@ def convolutional() -> nn.HybridSequential:
 class Encoder(nn.HybridBlock):
     """A layer of a transformer: attention by heads, two dense layers, norms after each sum."""
 
-    def __init__(self, size: int, heads: int, hidden: int, activation: str) -> None:
+    def __init__(self, size: int, heads: int, hidden: int) -> None:
         super().__init__()
         self._heads, self._scale = heads, (size // heads) ** -0.5
         self.query, self.key, self.value, self.output = (
             nn.Dense(size, flatten=False, in_units=size) for _ in range(4)
         )
-        self.wide = nn.Dense(hidden, activation, flatten=False, in_units=size)
+        self.wide = nn.Dense(hidden, "relu", flatten=False, in_units=size)
         self.narrow = nn.Dense(size, flatten=False, in_units=hidden)
         self.first, self.second = nn.LayerNorm(in_channels=size), nn.LayerNorm(in_channels=size)
 
@@ -192,7 +192,7 @@ class Encoder(nn.HybridBlock):
 def encoder(classes: int = 0) -> nn.HybridSequential:
     net = nn.HybridSequential()
     for _ in range(2):
-        net.add(Encoder(512, 8, 2048, "relu"))
+        net.add(Encoder(512, 8, 2048))
     if classes:
         net.add(nn.Dense(classes, flatten=False, in_units=512))
     return net

@@ -13,7 +13,7 @@ from tigon import nd, sym
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.extents import RuntimeExtents, UnknownExtent, is_known
 from tigon.base.files import AnyPath, write_file
-from tigon.contrib.onnx.reading import package
+from tigon.contrib.onnx.reading import graphs_of, package
 from tigon.contrib.onnx.writing import composites as _composites  # noqa: F401  (fills a table)
 from tigon.contrib.onnx.writing import control as _control  # noqa: F401
 from tigon.contrib.onnx.writing import primitives as _primitives  # noqa: F401
@@ -320,13 +320,9 @@ def _needed(nodes: Sequence[Any], results: set[str]) -> list[Any]:
 
 def _read_by(nodes: Sequence[Any]) -> set[str]:
     """What nodes read, those of their subgraphs, too."""
-    read: set[str] = set()
-    todo = list(nodes)
-    while todo:
-        node = todo.pop()
-        read.update(node.input)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                todo += attribute.g.node
-                read.update(info.name for info in attribute.g.output)
+    read = {name for node in nodes for name in node.input}
+    bodies = (each.g for node in nodes for each in node.attribute if each.HasField("g"))
+    for graph in graphs_of(*bodies):
+        read.update(info.name for info in graph.output)
+        read.update(name for node in graph.node for name in node.input)
     return read
