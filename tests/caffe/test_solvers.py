@@ -17,6 +17,7 @@ from tigon import nd
 from tigon.contrib import caffe
 from tigon.contrib.caffe.feed import Transform
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.layers import RECORDS, REFUSED
 from tigon.readers.text import read_text
 
 NET = """
@@ -318,6 +319,16 @@ def test_data_that_do_not_fit(data: Any, wanted: str, tmp_path: Path) -> None:
     with pytest.raises(mx.TigonError) as raised:
         solver_of("", tmp_path).fit(data)
     assert str(raised.value) == f"{tmp_path}/net.prototxt: {wanted}"
+
+
+@pytest.mark.parametrize("kind", [*RECORDS, *REFUSED, "Quux"])
+@pytest.mark.parametrize("tops", ["", 'top: "x"', 'top: "x" top: "y" top: "z"'])
+def test_layers_that_read_nothing_or_have_no_tops(kind: str, tops: str, tmp_path: Path) -> None:
+    """Whatever the type, what is said is about the file."""
+    first = f'layer {{ name: "data" type: "{kind}" {tops} }}\n'
+    solver = solver_of("", tmp_path, first + NET.partition("\n")[2].partition("\n")[2])
+    with pytest.raises(mx.TigonError, match=r"net.prototxt: (line \d+, column|expected arrays)"):
+        solver.fit(DATA)
 
 
 def test_networks_are_named_in_every_way(tmp_path: Path) -> None:

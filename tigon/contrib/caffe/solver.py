@@ -15,6 +15,7 @@ from tigon.base.files import AnyPath
 from tigon.context import check_context
 from tigon.contrib.caffe.feed import Feed
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.layers import record_of
 from tigon.contrib.caffe.net import Assembly, CaffeNet, State, read_net
 from tigon.contrib.caffe.rates import CaffeRate
 from tigon.contrib.caffe.rules import RULES, CaffeRule
@@ -279,8 +280,8 @@ class Solver:
         self.net.save_parameters(path)
 
     def _feed(self, net: Message, state: State, data: Any, raw: bool) -> Feed:
-        layers = [layer for layer in layers_of(net) if state.includes(layer) and not layer.bottom]
-        layers = [layer for layer in layers if layer.type != "Parameter"]
+        layers = [layer for layer in layers_of(net) if state.includes(layer)]
+        layers = [layer for layer in layers if record_of(layer).reads_data]
         seed = max(self.message.random_seed, 0)
         return Feed(data, layers, state.phase, raw, lambda name: self.find(name, ""), seed)
 

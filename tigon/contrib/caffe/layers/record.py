@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple, NoReturn
@@ -237,6 +238,11 @@ class Record(NamedTuple):
     is_loss: bool
     least_axes: int
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether its tops are what the user gives."""
+        return self.bottoms == (0, 0) and self.type != "Parameter"
+
 
 ANY = 10**6
 RECORDS: dict[str, Record] = {}
@@ -276,3 +282,19 @@ def layer(
         return rule
 
     return declare
+
+
+def record_of(message: Message) -> Record:
+    """The record of a layer's type.
+
+    Raises `TigonError` with the place in the file where the type is refused or not known.
+    """
+    kind = message.type
+    record = RECORDS.get(kind)
+    if record is not None:
+        return record
+    if kind in REFUSED:
+        message.fail(f"layer '{message.name}': type '{kind}' is refused: {REFUSED[kind]}", "type")
+    near = difflib.get_close_matches(kind[:60], [*RECORDS, *REFUSED], 1)
+    meant = f"; is '{near[0]}' meant?" if near else "; write it as a Gluon block"
+    message.fail(f"layer '{message.name}': type '{kind:.60}' is not known{meant}", "type")
