@@ -313,6 +313,7 @@ def test_solvers_that_do_not_fit(number: int, tmp_path: Path) -> None:
          "samples each; given 'x' (10, 3), 'y' (5, 2)"),
         (iter(()), "expected batches; the iterable gives none"),
         ([(X,)], "expected batches of arrays for x, y; given 1"),
+        ([{"x": X}], "expected arrays for the tops x, y; none is given for y"),
     ],
 )  # fmt: skip
 def test_data_that_do_not_fit(data: Any, wanted: str, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ class Feed:
                 none = False
                 arrays = [*batch.data, *(batch.label or [])] if hasattr(batch, "data") else batch
                 if isinstance(arrays, Mapping):
-                    arrays = [arrays[top] for top in self.tops]
+                    arrays = [*dict(named(arrays, self.tops, self._source)).values()]
                 arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
                 check(
                     len(arrays) == len(self.tops),
