@@ -294,7 +294,8 @@ def test_data_layers_say_what_they_want(type: str, tmp_path: Path) -> None:
     assert net.input_names == ["data", "label"] and net.input_shapes == shapes
     assert net.output_names == ["loss"]  # Caffe makes a top for a loss that has none
     assert net.objective.infer_shape(**shapes)[1] == [(1,)]
-    net = caffe.load_net(path, shapes={"data": (7, 4), "label": (7,)})
+    net = caffe.load_net(path, shapes={"data": np.array((7, 4)), "label": (7,)})
+    assert repr(net.input_shapes) == "{'data': (7, 4), 'label': (7,)}"
     assert net.params["ip_weight"].shape == (2, 4)
 
 

@@ -157,7 +157,7 @@ def test_a_schedule_that_ends_is_not_gone_beyond(tmp_path: Path) -> None:
     assert str(raised.value) == wanted
     with pytest.raises(mx.TigonError, match="max_iter: expected a number of iterations; given -1"):
         solver.fit(DATA, max_iter=-1)
-    assert len(solver.fit(DATA, max_iter=4).losses) == 4
+    assert len(solver.fit(DATA, max_iter=np.int64(4)).losses) == 4
 
 
 def test_training_is_tested_displayed_kept_and_continued(

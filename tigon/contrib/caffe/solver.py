@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tigon import autograd, random, sym
 from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
@@ -230,7 +232,7 @@ class Solver:
             ctx = check_context("Solver.fit", ctx)
         stop = self.message.max_iter if max_iter is None else max_iter
         check(
-            isinstance(stop, int) and stop >= 0,
+            isinstance(stop, (int, np.integer)) and stop >= 0,
             "Solver.fit",
             f"max_iter: expected a number of iterations; given {stop!r:.80}",
         )

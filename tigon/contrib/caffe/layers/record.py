@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
+
 from tigon import sym
 from tigon.contrib.caffe.fillers import fits, initializer_of
 from tigon.initializer import Initializer, Zero
@@ -204,7 +206,7 @@ class Layer:
             )
         for extent in told:
             self.check(
-                isinstance(extent, int) and extent > 0,
+                isinstance(extent, (int, np.integer)) and extent > 0,
                 f"top '{top}': expected a shape of positive extents; given {told}",
                 "top",
             )
@@ -216,7 +218,7 @@ class Layer:
             f"top '{top}' is what an array of a layer is called",
             "top",
         )
-        blob = Blob(sym.var(top), self._checked(tuple(told)))
+        blob = Blob(sym.var(top), self._checked(tuple(map(int, told))))
         self.network.inputs[top] = blob
         return blob
 
