@@ -286,7 +286,11 @@ def test_weights_are_taken_over(tmp_path: Path) -> None:
     model.write_bytes(caffemodel({"ip": [np.zeros((2, 3), "f"), np.ones(2, "f")]}))
     losses = solver_of("", tmp_path).fit(DATA, weights=model, max_iter=1).losses
     assert losses == [pytest.approx(((1 - Y[:4]) ** 2).sum() / 8, rel=1e-5)]
-    assert solver_of(f'weights: "{model}"', tmp_path).fit(DATA, max_iter=1).losses == losses
+    for own in (f'weights: "{model}"', 'weights: "w.caffemodel"', 'weights: "w.caffemodel, other"'):
+        (tmp_path / "other").write_bytes(caffemodel({"elsewhere": [np.ones(2, "f")]}))
+        assert solver_of(own, tmp_path).fit(DATA, max_iter=1).losses == losses
+    with pytest.raises(mx.TigonError, match="weights: 'nowhere' is not there, nor beside the solv"):
+        solver_of('weights: "nowhere"', tmp_path).fit(DATA)
 
 
 REFUSALS = refusals("refused_solvers.txt")

@@ -179,6 +179,11 @@ class Solver:
             field,
         )
 
+    def _own_weights(self) -> list[str]:
+        """The caffemodels that the file begins from, several in one text with commas between."""
+        given = [name.strip() for text in self.message.weights for name in text.split(",")]
+        return [self.find(name, "weights") for name in given]
+
     def train_net(self, shapes: Mapping[str, Sequence[int]] | None = None) -> CaffeNet:
         """The network that is trained, new and without values."""
         net, state = self._train
@@ -340,7 +345,7 @@ class _Run:
         objective = self.net.objective
         net.check(objective is not None, "expected a loss to train by; the network has none")
         self.net.initialize(ctx=ctx)
-        for path in _paths(message.weights if weights is None else weights):
+        for path in solver._own_weights() if weights is None else _paths(weights):
             self.net.load_caffemodel(path, ctx, allow_missing=True)
         self.params = self.net.collect_params()
         self.block = CaffeNet(assembly, outputs=objective, params=self.params)
