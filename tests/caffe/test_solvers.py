@@ -218,8 +218,8 @@ def test_what_is_learned_alone_and_a_single_sample(tmp_path: Path) -> None:
 
 
 IMAGES = """
-layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 MEAN }
-  transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP } }
+layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 }
+  transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP MEAN } }
 layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" param { lr_mult: 0 }
   param { lr_mult: 1 } inner_product_param { num_output: 1
   weight_filler { type: "constant" value: 1 } } }
