@@ -9,8 +9,6 @@ from typing import Any
 from tigon import sym
 from tigon.contrib.caffe.layers.record import Blob, Layer, Shape, layer
 
-LABELS_AND_LOGITS = (2, 3)
-
 
 def _mask(label: Any, param: Any) -> Any:
     """1 where a label counts, 0 where it is the one to be ignored; None where all count."""
@@ -26,11 +24,7 @@ def _normalized(losses: Any, mask: Any, mode: str, each: int) -> Any:
         return sym.mean(losses) * float(each)
     if mode == "FULL" or mask is None:
         return sym.mean(losses)
-    return sym.broadcast_div(sym.sum(losses), sym.broadcast_maximum(sym.sum(mask), _one(mask)))
-
-
-def _one(like: Any) -> Any:
-    return sym.sum(like) * 0.0 + 1.0
+    return sym.broadcast_div(sym.sum(losses), sym.maximum(sym.sum(mask), 1.0))
 
 
 def _mode(layer: Layer, default: str) -> str:
@@ -209,7 +203,6 @@ def measure_accuracy(layer: Layer) -> Sequence[Blob]:
         if mask is not None:
             chosen = sym.broadcast_mul(chosen, sym.expand_dims(mask, axis=2))
         hits = sym.broadcast_mul(chosen, sym.expand_dims(right, axis=2))
-        counts = sym.sum(chosen, axis=(0, 1))
-        counts = sym.broadcast_maximum(counts, counts * 0.0 + 1.0)
+        counts = sym.maximum(sym.sum(chosen, axis=(0, 1)), 1.0)
         found.append(Blob(sym.broadcast_div(sym.sum(hits, axis=(0, 1)), counts), (classes,)))
     return found

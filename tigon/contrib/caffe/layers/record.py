@@ -89,13 +89,12 @@ class Layer:
         if not condition:
             self.fail(message, field)
 
-    def axis(self, field: str, ndim: int, given: int | None = None, last: int = 0) -> int:
-        """A setting that is an axis, counted from the front; `last`: how far behind the last one it
-        may be."""
+    def axis(self, field: str, ndim: int, given: int | None = None) -> int:
+        """A setting that is an axis, counted from the front."""
         value = getattr(self.param, field) if given is None else given
         self.check(
-            -ndim <= value < ndim + last,
-            f"{field}: expected an axis from {-ndim} to {ndim - 1 + last} of the bottom, whose "
+            -ndim <= value < ndim,
+            f"{field}: expected an axis from {-ndim} to {ndim - 1} of the bottom, whose "
             f"shape is {self.bottoms[0].shape}; given {value}",
             field,
         )
@@ -118,19 +117,18 @@ class Layer:
                     "bottom",
                 )
 
-    def array(self, role: str, shape: Shape, filler: Message | float = 0.0) -> Any:
+    def array(self, role: str, shape: Shape, filler: Message | None = None) -> Any:
         """The symbol of what the layer learns as its next blob: shared with an earlier layer where
         the file names it so."""
         place = len(self.blobs)
         specs = self.message.param
         spec = specs[place] if place < len(specs) else None
         default = 1.0 if role == "gamma" else 0.25 if role == "slope" else 0.0
-        if isinstance(filler, Message):
+        chosen: Initializer = Zero()
+        if filler is not None:
             chosen = initializer_of(filler, default)
             lacking = fits(chosen, shape)
             filler.check(not lacking, lacking, "type")
-        else:
-            chosen = Zero()
         rates = (1.0, 1.0) if spec is None else (spec.lr_mult, spec.decay_mult)
         given = Given(
             self._array_name(role), self._checked(shape) or (1,), chosen, *rates, False, self.name
