@@ -219,13 +219,14 @@ def create(
 ) -> Any:
     """The iterator of a section."""
     own = _Section(section, common, place, shape)
-    first, *around = section.chain
-    for name in (first, *around):
-        known = _READERS if name == first else _AROUND
-        if name not in known:
-            reason = _REFUSED.get(name, f"known are {', '.join((*_READERS, *_AROUND))}")
+    for place, name in enumerate(section.chain):
+        if name not in (_AROUND if place else _READERS):
+            known = (*_READERS, *_AROUND)
+            reason = _REFUSED.get(name, f"known are {', '.join(known)}")
+            if name in known:
+                reason = "one that reads stands first, and alone; others stand behind it"
             raise own.fail(f"iter = {name:.80}: {reason}")
-    return _READERS[first](own, batch_size, without)
+    return _READERS[section.chain[0]](own, batch_size, without)
 
 
 SETTINGS = frozenset(
