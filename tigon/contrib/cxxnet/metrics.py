@@ -85,10 +85,7 @@ class Metric(EvalMetric):
         if self._field is not None:
             wanted = wanted[:, slice(*self._field)]
         values = self._formula(scores, wanted)
-        self.sum_metric += float(values.sum())
-        self.global_sum_metric += float(values.sum())
-        self.num_inst += len(values)
-        self.global_num_inst += len(values)
+        self._add(float(values.sum()), len(values))
 
 
 def formula_of(kind: str) -> Any:

@@ -14,10 +14,10 @@ from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.contrib.cxxnet import iterators, layers, metrics
 from tigon.contrib.cxxnet.configuration import Configuration, Section
-from tigon.contrib.cxxnet.layers import Built, without_tag
+from tigon.contrib.cxxnet.layers import Built
 from tigon.contrib.cxxnet.metrics import Metric
 from tigon.contrib.cxxnet.text import Setting
-from tigon.contrib.cxxnet.updaters import UPDATERS, TensorSettings
+from tigon.contrib.cxxnet.updaters import UPDATERS, TensorSettings, without_tag
 from tigon.gluon import SymbolBlock
 from tigon.metric import CompositeEvalMetric
 from tigon.module.module import Module
