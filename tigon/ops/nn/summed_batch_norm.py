@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType
+from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.nn._shared import extent_of, inverse_count, normal_axis, other_axes, vector_of
@@ -89,8 +90,9 @@ def _infer_operands(
     data, *states = types
     if data is None or not -data.ndim <= attrs.axis < data.ndim:
         return types
-    vector = TensorType((data.shape[attrs.axis],), data.dtype)
-    wanted = (vector, vector, TensorType((1,), data.dtype))
+    dtype = float32 if data.dtype.is_narrow else data.dtype
+    vector = TensorType((data.shape[attrs.axis],), dtype)
+    wanted = (vector, vector, TensorType((1,), dtype))
     return [data, *(given or state for given, state in zip(states, wanted, strict=True))]
 
 
