@@ -189,7 +189,16 @@ def test_training_is_tested_displayed_kept_and_continued(
     weight = solver.net.params["ip_weight"].data().asnumpy()
     assert (nd.load(str(folder / "where_iter_4.params"))["ip_weight"].asnumpy() == weight).all()
     assert solver.iteration == 4 and solver.fit(DATA).losses == []
-    assert len(solver.fit(DATA, max_iter=6).losses) == 2 and solver.iteration == 6
+    assert len(solver.fit(DATA, max_iter=6, ctx=mx.cpu()).losses) == 2 and solver.iteration == 6
+    for late, wanted in [
+        (
+            {"weights": "other"},
+            "weights: training has begun; load another solver to begin from",
+        ),
+        ({"ctx": mx.cpu(1)}, r"ctx: training has begun on cpu\(0\); given cpu\(1\)"),
+    ]:
+        with pytest.raises(mx.TigonError, match=wanted):
+            solver.fit(DATA, max_iter=7, **late)
     whole = solver_of(settings, tmp_path)
     assert whole.fit(DATA, max_iter=6).losses[:4] == history.losses
 

@@ -227,9 +227,10 @@ class Solver:
         max_iter : where to stop, in iterations from the beginning
         raw : whether arrays are what the sources of the data layers hold, so that `transform_param`
             is applied; otherwise they are what the tops hold
-        weights : caffemodels to begin from; what these do not have is filled by its filler
+        weights : caffemodels that the first call begins from; what these do not have is filled by
+            its filler
         snapshots : a folder that parameters are written to at each snapshot
-        ctx : where to train
+        ctx : where to train; the first call decides
 
         Raises `TigonError` where data are missing or do not fit.
         """
@@ -250,6 +251,15 @@ class Solver:
             self._run = _Run(self, data, raw, weights, ctx)
             self.net = self._run.net
         else:
+            check(
+                weights is None,
+                "Solver.fit",
+                "weights: training has begun; load another solver to begin from others",
+            )
+            (own,) = self._run.trained[0].list_ctx()
+            check(
+                ctx in (None, own), "Solver.fit", f"ctx: training has begun on {own}; given {ctx}"
+            )
             self._run.feed = self._feed(*self._train, data, raw)
         tests = self._test_runs(test_data, raw)
         history, message = History(), self.message
