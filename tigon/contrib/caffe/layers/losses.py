@@ -52,6 +52,18 @@ def _rows(layer: Layer, axis: int) -> tuple[Any, Any, Shape]:
     return rows, sym.Reshape(sym.BlockGrad(label), shape=(-1, inner)), (outer, classes, inner)
 
 
+def _picked(layer: Layer) -> tuple[Any, Any]:
+    """Numbers of each class as (samples, classes), and of each sample that of its label."""
+    (symbol, shape), (label, wanted) = layer.bottoms
+    layer.check(
+        prod(wanted) == shape[0],
+        f"expected a label for each of {shape[0]} samples; given shape {wanted}",
+        "bottom",
+    )
+    rows = sym.Reshape(symbol, shape=(-1, prod(shape[1:])))
+    return rows, sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
+
+
 @layer(
     "SoftmaxWithLoss",
     "`log_softmax`, `pick`",
@@ -111,15 +123,7 @@ def euclidean_loss(layer: Layer) -> Sequence[Blob]:
 
 @layer("HingeLoss", "`relu`, `pick`", param="hinge_loss_param", bottoms=2, is_loss=True)
 def hinge_loss(layer: Layer) -> Sequence[Blob]:
-    (symbol, shape), (label, wanted) = layer.bottoms
-    classes = prod(shape[1:])
-    layer.check(
-        prod(wanted) == shape[0],
-        f"expected a label for each of {shape[0]} samples; given shape {wanted}",
-        "bottom",
-    )
-    rows = sym.Reshape(symbol, shape=(-1, classes))
-    own = sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
+    rows, own = _picked(layer)
     of_others, of_own, not_counted = (
         sym.square(margin) if layer.param.norm == "L2" else margin
         for margin in (sym.relu(1.0 + rows), sym.relu(1.0 - own), sym.relu(1.0 + own))
@@ -170,14 +174,7 @@ SMALLEST = 1e-20
 
 @layer("MultinomialLogisticLoss", "`log`, `pick`", bottoms=2, is_loss=True)
 def multinomial_logistic_loss(layer: Layer) -> Sequence[Blob]:
-    (symbol, shape), (label, wanted) = layer.bottoms
-    layer.check(
-        prod(wanted) == shape[0],
-        f"expected a label for each of {shape[0]} samples; given shape {wanted}",
-        "bottom",
-    )
-    rows = sym.Reshape(symbol, shape=(-1, prod(shape[1:])))
-    picked = sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
+    _, picked = _picked(layer)
     return [Blob(-sym.mean(sym.log(sym.clip(picked, a_min=SMALLEST, a_max=3.4e38))), ())]
 
 
