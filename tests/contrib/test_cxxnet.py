@@ -591,6 +591,13 @@ def test_metrics_by_hand(kind: str, scores: Any, labels: Any, expected: float) -
         assert found[0] == kind and math.isclose(found[1], expected, rel_tol=1e-3)
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_that_are_no_class(label: int) -> None:
+    metric = Metric("logloss")
+    with pytest.raises(mx.TigonError, match=rf"logloss: expected labels from 0 to 2.*\[{label}\]$"):
+        metric.update([nd.array([1, label])], [nd.array(CHANCES)])
+
+
 # -------------------------------------------------------------------------------- training
 
 
@@ -751,6 +758,12 @@ def test_what_cannot_be_trained() -> None:
     net = network("layer[+1] = relu")
     with pytest.raises(mx.TigonError, match="fit: the network has no loss; add a layer such as"):
         net.fit((np.zeros((2, 3)), np.zeros(2)))
+    net = network("layer[+0] = softmax")
+    for given in (np.zeros((2, 3)), [1]):
+        with pytest.raises(
+            mx.TigonError, match=r"fit: expected an iterator, or \(data, label\) as"
+        ):
+            net.fit(given)
     with pytest.raises(mx.TigonError, match="there is no section 'data'; there are none"):
         net.iterator("data")
 
@@ -821,6 +834,9 @@ def test_tables(tmp_path: Path) -> None:
     batch = with_section(section, "1,1,3").iterator("data").next()
     assert batch.data[0].asnumpy().tolist() == [[[[3, 4, 5]]], [[[8, 9, 10]]]]
     assert batch.label[0].asnumpy().tolist() == [[1, 2], [6, 7]]
+    message = r"x\.csv: expected 6 numbers a row: label_width 2 and input_shape 1,1,4; given 5$"
+    with pytest.raises(mx.TigonError, match=message):
+        with_section(section, "1,1,4").iterator("data")
     (tmp_path / "x.csv").write_text("l,m,a,b,c\n1,2,3,4,x\n")
     with pytest.raises(mx.TigonError, match=r"iter = csv: .*x\.csv: expected numbers with commas"):
         with_section(section, "1,1,3").iterator("data")

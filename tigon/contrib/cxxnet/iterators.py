@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -137,6 +138,12 @@ def _table(own: _Section, batch_size: int, without: Collection[str]) -> Any:
         )
     except ValueError as error:
         raise own.fail(f"{path}: expected numbers with commas between; {error}") from None
+    wanted = width + math.prod(own.shape)
+    if rows.shape[1] != wanted:
+        raise own.fail(
+            f"{path}: expected {wanted} numbers a row: label_width {width} and input_shape "
+            f"{','.join(map(str, own.shape))}; given {rows.shape[1]}"
+        )
     labels = rows[:, 0] if width == 1 else rows[:, :width]
     data = rows[:, width:].reshape(len(rows), *own.shape)
     return io.NDArrayIter(data, labels, batch_size, shuffle=own.flag("shuffle"), label_name="label")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base import check
 from tigon.base.dtypes import numbers_of
 from tigon.contrib.cxxnet.text import Place, Setting
 from tigon.metric import EvalMetric
@@ -30,6 +31,14 @@ def _logloss(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     bounded = np.clip(scores.astype(np.float64), _LEAST, 1 - _LEAST)
     wanted = labels.astype(np.int64)
     if labels.shape[1] == 1 and scores.shape[1] != 1:
+        classes = scores.shape[1]
+        wrong = (wanted < 0) | (wanted >= classes)
+        check(
+            not wrong.any(),
+            "logloss",
+            f"expected labels from 0 to {classes - 1}, one of {classes} classes each; given "
+            f"{wanted[wrong][:1]}",
+        )
         return -np.log(bounded[np.arange(len(labels)), wanted[:, 0]])
     both = wanted * np.log(bounded) + (1 - wanted) * np.log1p(-bounded)
     return -both.mean(axis=1)

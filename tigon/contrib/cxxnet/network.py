@@ -275,6 +275,12 @@ class Network:
 
     def _batches(self, given: Any) -> Any:
         if not isinstance(given, tuple):
+            check(
+                hasattr(given, "provide_data"),
+                self.place.where,
+                "fit: expected an iterator, or (data, label) as arrays; given "
+                f"{type(given).__name__}",
+            )
             return given
         data, label = given if len(given) == 2 else (given[0], None)
         return io.NDArrayIter(data, label, self.batch_size, label_name="label")
