@@ -408,6 +408,11 @@ def test_networks_may_be_long_and_wide(tmp_path: Path) -> None:
     [
         ({"phase": "deploy"}, "load_net: phase: expected 'train' or 'test'; given 'deploy'"),
         ({"stages": "one"}, "load_net: stages: expected several; given 'one'"),
+        ({"shapes": [(1, 2)]}, "load_net: shapes: expected shapes by top; given list"),
+        (
+            {"shapes": {"data": 5}},
+            "load_net: shapes: expected a shape for 'data', batch first; given 5",
+        ),
         ({"shapes": {"x": (1, 2)}}, "net: shapes: 'x' is no input; the inputs are data"),
         (
             {"shapes": {"data": (1, 3, 0, 2)}},

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tigon import nd, sym
 from tigon.base import check
 from tigon.base.files import AnyPath
@@ -331,6 +333,17 @@ def load_net(
     """
     check_contexts("load_net", ctx)
     state = _state(phase, level, stages)
+    check(
+        shapes is None or isinstance(shapes, Mapping),
+        "load_net",
+        f"shapes: expected shapes by top; given {type(shapes).__name__}",
+    )
+    for top, shape in (shapes or {}).items():
+        check(
+            isinstance(shape, (Sequence, np.ndarray)),
+            "load_net",
+            f"shapes: expected a shape for '{top}', batch first; given {shape!r:.80}",
+        )
     given = {top: tuple(shape) for top, shape in (shapes or {}).items()}
     net = CaffeNet(Assembly(read_net(prototxt), state, given))
     if caffemodel is not None:
