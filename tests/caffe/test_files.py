@@ -294,7 +294,8 @@ def test_data_layers_say_what_they_want(type: str, tmp_path: Path) -> None:
     assert net.input_names == ["data", "label"] and net.input_shapes == shapes
     assert net.output_names == ["loss"]  # Caffe makes a top for a loss that has none
     assert net.objective.infer_shape(**shapes)[1] == [(1,)]
-    net = caffe.load_net(path, shapes={"data": (7, 4), "label": (7,)})
+    net = caffe.load_net(path, shapes={"data": np.array((7, 4)), "label": (7,)})
+    assert repr(net.input_shapes) == "{'data': (7, 4), 'label': (7,)}"
     assert net.params["ip_weight"].shape == (2, 4)
 
 
@@ -383,10 +384,14 @@ def test_what_data_layers_said_of_images_once(tmp_path: Path) -> None:
     net = caffe.load_net(written(tmp_path, "net", OLD_DATA), shapes={"z": (2, 3, 5, 5)})
     assert net.input_shapes == {"x": (3, 3, 7, 7), "z": (2, 3, 5, 5)}
     first, second = (layer.transform_param for layer in net.layer_messages[:2])
-    assert (first.scale, first.mean_file, first.crop_size, first.mirror) == (0.25, "mean", 7, True)
+    assert (first.scale, first.mean_file, first.crop_size, first.mirror) == (0.5, "mean", 7, True)
     assert (second.scale, second.mean_file, second.crop_size) == (1, "other", 5)
     assert net.layer_messages[1].data_param.batch_size == 2
     assert repr(net) == "CaffeNet(x, z -> p, q)"
+    text = 'layer { name: "d" type: "Data" top: "x" data_param { batch_size: 3 scale: 0.5 } }'
+    text += 'layer { name: "p" type: "Power" bottom: "x" top: "p" }'
+    net = caffe.load_net(written(tmp_path, "net", text), shapes={"x": (3, 1, 2, 2)})
+    assert net.layer_messages[0].transform_param.scale == 1  # only layers of V1 said it there
 
 
 def test_networks_may_be_long_and_wide(tmp_path: Path) -> None:
@@ -403,6 +408,11 @@ def test_networks_may_be_long_and_wide(tmp_path: Path) -> None:
     [
         ({"phase": "deploy"}, "load_net: phase: expected 'train' or 'test'; given 'deploy'"),
         ({"stages": "one"}, "load_net: stages: expected several; given 'one'"),
+        ({"shapes": [(1, 2)]}, "load_net: shapes: expected shapes by top; given list"),
+        (
+            {"shapes": {"data": 5}},
+            "load_net: shapes: expected a shape for 'data', batch first; given 5",
+        ),
         ({"shapes": {"x": (1, 2)}}, "net: shapes: 'x' is no input; the inputs are data"),
         (
             {"shapes": {"data": (1, 3, 0, 2)}},

@@ -17,6 +17,7 @@ from tigon import nd
 from tigon.contrib import caffe
 from tigon.contrib.caffe.feed import Transform
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.layers import RECORDS, REFUSED
 from tigon.readers.text import read_text
 
 NET = """
@@ -156,7 +157,7 @@ def test_a_schedule_that_ends_is_not_gone_beyond(tmp_path: Path) -> None:
     assert str(raised.value) == wanted
     with pytest.raises(mx.TigonError, match="max_iter: expected a number of iterations; given -1"):
         solver.fit(DATA, max_iter=-1)
-    assert len(solver.fit(DATA, max_iter=4).losses) == 4
+    assert len(solver.fit(DATA, max_iter=np.int64(4)).losses) == 4
 
 
 def test_training_is_tested_displayed_kept_and_continued(
@@ -188,7 +189,16 @@ def test_training_is_tested_displayed_kept_and_continued(
     weight = solver.net.params["ip_weight"].data().asnumpy()
     assert (nd.load(str(folder / "where_iter_4.params"))["ip_weight"].asnumpy() == weight).all()
     assert solver.iteration == 4 and solver.fit(DATA).losses == []
-    assert len(solver.fit(DATA, max_iter=6).losses) == 2 and solver.iteration == 6
+    assert len(solver.fit(DATA, max_iter=6, ctx=mx.cpu()).losses) == 2 and solver.iteration == 6
+    for late, wanted in [
+        (
+            {"weights": "other"},
+            "weights: training has begun; load another solver to begin from",
+        ),
+        ({"ctx": mx.cpu(1)}, r"ctx: training has begun on cpu\(0\); given cpu\(1\)"),
+    ]:
+        with pytest.raises(mx.TigonError, match=wanted):
+            solver.fit(DATA, max_iter=7, **late)
     whole = solver_of(settings, tmp_path)
     assert whole.fit(DATA, max_iter=6).losses[:4] == history.losses
 
@@ -217,8 +227,8 @@ def test_what_is_learned_alone_and_a_single_sample(tmp_path: Path) -> None:
 
 
 IMAGES = """
-layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 MEAN }
-  transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP } }
+layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 }
+  transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP MEAN } }
 layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" param { lr_mult: 0 }
   param { lr_mult: 1 } inner_product_param { num_output: 1
   weight_filler { type: "constant" value: 1 } } }
@@ -285,7 +295,11 @@ def test_weights_are_taken_over(tmp_path: Path) -> None:
     model.write_bytes(caffemodel({"ip": [np.zeros((2, 3), "f"), np.ones(2, "f")]}))
     losses = solver_of("", tmp_path).fit(DATA, weights=model, max_iter=1).losses
     assert losses == [pytest.approx(((1 - Y[:4]) ** 2).sum() / 8, rel=1e-5)]
-    assert solver_of(f'weights: "{model}"', tmp_path).fit(DATA, max_iter=1).losses == losses
+    for own in (f'weights: "{model}"', 'weights: "w.caffemodel"', 'weights: "w.caffemodel, other"'):
+        (tmp_path / "other").write_bytes(caffemodel({"elsewhere": [np.ones(2, "f")]}))
+        assert solver_of(own, tmp_path).fit(DATA, max_iter=1).losses == losses
+    with pytest.raises(mx.TigonError, match="weights: 'nowhere' is not there, nor beside the solv"):
+        solver_of('weights: "nowhere"', tmp_path).fit(DATA)
 
 
 REFUSALS = refusals("refused_solvers.txt")
@@ -312,12 +326,23 @@ def test_solvers_that_do_not_fit(number: int, tmp_path: Path) -> None:
          "samples each; given 'x' (10, 3), 'y' (5, 2)"),
         (iter(()), "expected batches; the iterable gives none"),
         ([(X,)], "expected batches of arrays for x, y; given 1"),
+        ([{"x": X}], "expected arrays for the tops x, y; none is given for y"),
     ],
 )  # fmt: skip
 def test_data_that_do_not_fit(data: Any, wanted: str, tmp_path: Path) -> None:
     with pytest.raises(mx.TigonError) as raised:
         solver_of("", tmp_path).fit(data)
     assert str(raised.value) == f"{tmp_path}/net.prototxt: {wanted}"
+
+
+@pytest.mark.parametrize("kind", [*RECORDS, *REFUSED, "Quux"])
+@pytest.mark.parametrize("tops", ["", 'top: "x"', 'top: "x" top: "y" top: "z"'])
+def test_layers_that_read_nothing_or_have_no_tops(kind: str, tops: str, tmp_path: Path) -> None:
+    """Whatever the type, what is said is about the file."""
+    first = f'layer {{ name: "data" type: "{kind}" {tops} }}\n'
+    solver = solver_of("", tmp_path, first + NET.partition("\n")[2].partition("\n")[2])
+    with pytest.raises(mx.TigonError, match=r"net.prototxt: (line \d+, column|expected arrays)"):
+        solver.fit(DATA)
 
 
 def test_networks_are_named_in_every_way(tmp_path: Path) -> None:

@@ -217,3 +217,21 @@ def test_so_is_the_number_of_a_file(op: Operator, dtype: DType) -> None:
     with np.errstate(all="ignore"):
         (expected,) = op.oracle(own, values.astype(np.float32))
     assert_near(numbers(found), np.asarray(expected), BY_CODE[found.dtype_code], op, op.name)
+
+
+AS_DATA = {"moving_avg"}
+"""A state of which MXNet says that it is of its data's dtype."""
+
+
+def test_states_are_float32_beside_narrow_floats() -> None:
+    """What is counted or averaged over batches stops where a step is less than half a unit."""
+    for op in OPERATORS:
+        states = {operand.name for operand in op.operands if operand.auxiliary} - AS_DATA
+        assert states <= set(op.statistics), op.name
+        if states and op.infer_operands is not None:
+            sample = op.samples[0]
+            data = TensorType(np.shape(filled(op, sample, usual(op, sample), 0)[0]), float16)
+            attrs = op.make_attrs(sample[-1])
+            types = op.infer_operands(attrs, [data] + [None] * (len(op.operands) - 1))
+            for operand, given in zip(op.operands, types, strict=False):
+                assert operand.name not in states or given.dtype is float32, op.name

@@ -688,9 +688,7 @@ class _Row:
 
     def missing(self) -> str | None:
         """Why there is no such operator; None where there is one."""
-        known = (
-            self.op in ("null", "Custom", f"{OWN_PREFIX}constant") or self._today in _FROM_SCALAR
-        )
+        known = self.op in _APART or self._today in _FROM_SCALAR
         if known or self._control_name() is not None or record.is_known(self._own_name()):
             return None
         reason = old_operators.why_it_never_runs(self.op)

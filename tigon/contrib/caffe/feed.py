@@ -11,7 +11,7 @@ import numpy as np
 from tigon import nd
 from tigon.base import TigonError, check
 from tigon.contrib.caffe.fields import SCHEMA
-from tigon.contrib.caffe.layers.record import RECORDS, Shape
+from tigon.contrib.caffe.layers.record import Shape, record_of
 from tigon.contrib.caffe.weights import array_of_blob
 from tigon.readers.message import Message
 from tigon.readers.wire import read_wire
@@ -139,6 +139,8 @@ class Feed:
         seed: int,
     ) -> None:
         self._source = layers[0].in_file.name if layers else "the network"
+        for layer in layers:
+            layer.check(layer.top, f"layer '{layer.name}': expected tops, which are what it reads")
         self.tops = [top for layer in layers for top in layer.top]
         self.draw = np.random.default_rng(seed)
         self._given = named(given, self.tops, self._source)
@@ -178,7 +180,7 @@ class Feed:
                 none = False
                 arrays = [*batch.data, *(batch.label or [])] if hasattr(batch, "data") else batch
                 if isinstance(arrays, Mapping):
-                    arrays = [arrays[top] for top in self.tops]
+                    arrays = [*dict(named(arrays, self.tops, self._source)).values()]
                 arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
                 check(
                     len(arrays) == len(self.tops),
@@ -201,7 +203,7 @@ class _Part:
 
     def __init__(self, layer: Message, phase: str, raw: bool, folder: Callable[[str], str]) -> None:
         self.layer = layer
-        param = getattr(layer, RECORDS[layer.type].param)
+        param = getattr(layer, record_of(layer).param)
         has_size = "batch_size" in param.of_type.by_name
         self.size: int | None = param.batch_size if has_size else None
         self.shuffles = "shuffle" in param.of_type.by_name and param.shuffle

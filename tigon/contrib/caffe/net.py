@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tigon import nd, sym
 from tigon.base import check
 from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.contrib.caffe.fields import SCHEMA
-from tigon.contrib.caffe.layers import RECORDS, REFUSED, Blob, Layer, Network
-from tigon.contrib.caffe.layers.record import Record, Shape
+from tigon.contrib.caffe.layers import Blob, Layer, Network, record_of
+from tigon.contrib.caffe.layers.record import Shape
 from tigon.contrib.caffe.upgrade import layers_of
 from tigon.contrib.caffe.weights import arrays_for
 from tigon.gluon.block.symbol_block import SymbolBlock
@@ -93,7 +95,7 @@ class Assembly:
 
     def _add(self, message: Message) -> None:
         self.layers.append(message)
-        record = _record_of(message)
+        record = record_of(message)
         layer = Layer(self.network, message, self._name(message), self._bottoms(message), record)
         tops = layer.tops
         _check_count(layer, "bottom", len(layer.bottoms), record.bottoms)
@@ -189,18 +191,6 @@ def _named(layer: Layer, found: Sequence[Blob]) -> list[Blob]:
             symbol = sym.identity(symbol, name=name)
         named.append(Blob(symbol, shape))
     return named
-
-
-def _record_of(message: Message) -> Record:
-    kind = message.type
-    record = RECORDS.get(kind)
-    if record is not None:
-        return record
-    if kind in REFUSED:
-        message.fail(f"layer '{message.name}': type '{kind}' is refused: {REFUSED[kind]}", "type")
-    near = difflib.get_close_matches(kind[:60], [*RECORDS, *REFUSED], 1)
-    meant = f"; is '{near[0]}' meant?" if near else "; write it as a Gluon block"
-    message.fail(f"layer '{message.name}': type '{kind:.60}' is not known{meant}", "type")
 
 
 def _check_count(layer: Layer, what: str, given: int, bounds: tuple[int, int]) -> None:
@@ -343,6 +333,17 @@ def load_net(
     """
     check_contexts("load_net", ctx)
     state = _state(phase, level, stages)
+    check(
+        shapes is None or isinstance(shapes, Mapping),
+        "load_net",
+        f"shapes: expected shapes by top; given {type(shapes).__name__}",
+    )
+    for top, shape in (shapes or {}).items():
+        check(
+            isinstance(shape, (Sequence, np.ndarray)),
+            "load_net",
+            f"shapes: expected a shape for '{top}', batch first; given {shape!r:.80}",
+        )
     given = {top: tuple(shape) for top, shape in (shapes or {}).items()}
     net = CaffeNet(Assembly(read_net(prototxt), state, given))
     if caffemodel is not None:

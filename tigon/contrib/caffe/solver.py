@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tigon import autograd, random, sym
 from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
 from tigon.context import check_context
 from tigon.contrib.caffe.feed import Feed
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.layers import record_of
 from tigon.contrib.caffe.net import Assembly, CaffeNet, State, read_net
 from tigon.contrib.caffe.rates import CaffeRate
 from tigon.contrib.caffe.rules import RULES, CaffeRule
@@ -176,6 +179,11 @@ class Solver:
             field,
         )
 
+    def _own_weights(self) -> list[str]:
+        """The caffemodels that the file begins from, several in one text with commas between."""
+        given = [name.strip() for text in self.message.weights for name in text.split(",")]
+        return [self.find(name, "weights") for name in given]
+
     def train_net(self, shapes: Mapping[str, Sequence[int]] | None = None) -> CaffeNet:
         """The network that is trained, new and without values."""
         net, state = self._train
@@ -219,9 +227,10 @@ class Solver:
         max_iter : where to stop, in iterations from the beginning
         raw : whether arrays are what the sources of the data layers hold, so that `transform_param`
             is applied; otherwise they are what the tops hold
-        weights : caffemodels to begin from; what these do not have is filled by its filler
+        weights : caffemodels that the first call begins from; what these do not have is filled by
+            its filler
         snapshots : a folder that parameters are written to at each snapshot
-        ctx : where to train
+        ctx : where to train; the first call decides
 
         Raises `TigonError` where data are missing or do not fit.
         """
@@ -229,7 +238,7 @@ class Solver:
             ctx = check_context("Solver.fit", ctx)
         stop = self.message.max_iter if max_iter is None else max_iter
         check(
-            isinstance(stop, int) and stop >= 0,
+            isinstance(stop, (int, np.integer)) and stop >= 0,
             "Solver.fit",
             f"max_iter: expected a number of iterations; given {stop!r:.80}",
         )
@@ -242,6 +251,15 @@ class Solver:
             self._run = _Run(self, data, raw, weights, ctx)
             self.net = self._run.net
         else:
+            check(
+                weights is None,
+                "Solver.fit",
+                "weights: training has begun; load another solver to begin from others",
+            )
+            (own,) = self._run.trained[0].list_ctx()
+            check(
+                ctx in (None, own), "Solver.fit", f"ctx: training has begun on {own}; given {ctx}"
+            )
             self._run.feed = self._feed(*self._train, data, raw)
         tests = self._test_runs(test_data, raw)
         history, message = History(), self.message
@@ -279,8 +297,8 @@ class Solver:
         self.net.save_parameters(path)
 
     def _feed(self, net: Message, state: State, data: Any, raw: bool) -> Feed:
-        layers = [layer for layer in layers_of(net) if state.includes(layer) and not layer.bottom]
-        layers = [layer for layer in layers if layer.type != "Parameter"]
+        layers = [layer for layer in layers_of(net) if state.includes(layer)]
+        layers = [layer for layer in layers if record_of(layer).reads_data]
         seed = max(self.message.random_seed, 0)
         return Feed(data, layers, state.phase, raw, lambda name: self.find(name, ""), seed)
 
@@ -337,7 +355,7 @@ class _Run:
         objective = self.net.objective
         net.check(objective is not None, "expected a loss to train by; the network has none")
         self.net.initialize(ctx=ctx)
-        for path in _paths(message.weights if weights is None else weights):
+        for path in solver._own_weights() if weights is None else _paths(weights):
             self.net.load_caffemodel(path, ctx, allow_missing=True)
         self.params = self.net.collect_params()
         self.block = CaffeNet(assembly, outputs=objective, params=self.params)

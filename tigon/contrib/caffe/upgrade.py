@@ -129,7 +129,7 @@ def _from_v0(outer: Message, inner: Message) -> Message:
         values[param] = _renamed(inner, words, LAYER.by_name[param].kind)
     if values["type"] in ("Data", "ImageData"):
         values["transform_param"] = _renamed(inner, _TRANSFORMS, _transform_kind())
-    specs = _specs(inner.with_values(inner.all_values()))
+    specs = _specs(inner)
     return outer.with_values(values | ({"param": specs} if specs else {}), LAYER)
 
 
@@ -139,7 +139,7 @@ def _transform_kind() -> Any:
 
 def _without_padding(layers: list[Message]) -> list[Message]:
     """Layers that pad, of V0, become settings of those that follow."""
-    padded: dict[str, tuple[str, int, Message]] = {}
+    padded: dict[str, tuple[str, int]] = {}
     found = []
     for layer in layers:
         if layer.type == "padding":
@@ -147,12 +147,11 @@ def _without_padding(layers: list[Message]) -> list[Message]:
             layer.check(
                 len(layer.top) == len(layer.bottom) == 1, "expected one bottom and one top", "top"
             )
-            padded[layer.top[0]] = (layer.bottom[0], inner.pad, layer)
+            padded[layer.top[0]] = (layer.bottom[0], inner.pad)
             continue
         for name in layer.bottom:
             if name in padded:
-                bottom, pad, _ = padded[name]
-                layer = _padded(layer, bottom, pad)
+                layer = _padded(layer, *padded[name])
         found.append(layer)
     return found
 
@@ -171,19 +170,17 @@ def _padded(layer: Message, bottom: str, pad: int) -> Message:
 
 
 def _with_transform(layer: Message) -> Message:
-    """What data layers said of their images once."""
+    """What data layers of V1 said of their images themselves: it counts before `transform_param`.
+    In a present layer these fields mean nothing."""
     param = {"Data": "data_param", "ImageData": "image_data_param"}.get(layer.type)
     if param is None or not layer.has(param):
         return layer
-    old = _renamed(getattr(layer, param), _TRANSFORMS_OF_DATA, _transform_kind())
+    old = _renamed(getattr(layer, param), "scale mean_file crop_size mirror", _transform_kind())
     if not old.all_values():
         return layer
     transform = layer.transform_param
-    merged = transform.with_values(old.all_values() | transform.all_values())
+    merged = transform.with_values(transform.all_values() | old.all_values())
     return layer.with_values(layer.all_values() | {"transform_param": merged})
-
-
-_TRANSFORMS_OF_DATA = "scale mean_file crop_size mirror"
 
 
 def _inputs(net: Message) -> list[Message]:
@@ -229,8 +226,9 @@ def layers_of(net: Message) -> list[Message]:
     )
     layers = list(net.layer)
     if net.has("layers"):
-        layers = _without_padding([_from_v1(layer) for layer in net.layers])
-    return _inputs(net) + [_with_transform(layer) for layer in layers]
+        layers = [_with_transform(_from_v1(layer)) for layer in net.layers]
+        layers = _without_padding(layers)
+    return _inputs(net) + layers
 
 
 SOLVERS: Mapping[str, str] = {

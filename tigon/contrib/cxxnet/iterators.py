@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -137,6 +138,12 @@ def _table(own: _Section, batch_size: int, without: Collection[str]) -> Any:
         )
     except ValueError as error:
         raise own.fail(f"{path}: expected numbers with commas between; {error}") from None
+    wanted = width + math.prod(own.shape)
+    if rows.shape[1] != wanted:
+        raise own.fail(
+            f"{path}: expected {wanted} numbers a row: label_width {width} and input_shape "
+            f"{','.join(map(str, own.shape))}; given {rows.shape[1]}"
+        )
     labels = rows[:, 0] if width == 1 else rows[:, :width]
     data = rows[:, width:].reshape(len(rows), *own.shape)
     return io.NDArrayIter(data, labels, batch_size, shuffle=own.flag("shuffle"), label_name="label")
@@ -219,13 +226,14 @@ def create(
 ) -> Any:
     """The iterator of a section."""
     own = _Section(section, common, place, shape)
-    first, *around = section.chain
-    for name in (first, *around):
-        known = _READERS if name == first else _AROUND
-        if name not in known:
-            reason = _REFUSED.get(name, f"known are {', '.join((*_READERS, *_AROUND))}")
+    for place, name in enumerate(section.chain):
+        if name not in (_AROUND if place else _READERS):
+            known = (*_READERS, *_AROUND)
+            reason = _REFUSED.get(name, f"known are {', '.join(known)}")
+            if name in known:
+                reason = "one that reads stands first, and alone; others stand behind it"
             raise own.fail(f"iter = {name:.80}: {reason}")
-    return _READERS[first](own, batch_size, without)
+    return _READERS[section.chain[0]](own, batch_size, without)
 
 
 SETTINGS = frozenset(

@@ -58,7 +58,9 @@ class Built:
         self.tensors: dict[str, Tensor] = {}
         self.losses: dict[int, Any] = {}
         self._common = last_of_each(
-            setting for setting in configuration.settings if without_tag(setting.name) in SETTINGS
+            setting
+            for setting in configuration.settings
+            if updaters.without_tag(setting.name) in SETTINGS
         )
         self._settings: dict[int, dict[str, Setting]] = {}
         self.fields, self.label_width = self._label_fields()
@@ -145,15 +147,14 @@ class Built:
     def both(self, layer: Layer, name: str) -> tuple[int, int]:
         """A pair such as kernel_height and kernel_width, which kernel_size sets at once; 0 where
         nothing is set."""
-        words = {"kernel": ("kernel_size", "kernel_height", "kernel_width"),
-                 "pad": ("pad", "pad_y", "pad_x")}[name]  # fmt: skip
+        whole, *each = {"kernel": ("kernel_size", "kernel_height", "kernel_width"),
+                        "pad": ("pad", "pad_y", "pad_x")}[name]  # fmt: skip
         found = [0, 0]
         for setting in self.settings(layer).values():
-            if setting.name in words:
-                value, place = self.place.integer(setting), words.index(setting.name)
-                found[slice(place - 1, place) if place else slice(2)] = [value] * (
-                    1 if place else 2
-                )
+            if setting.name == whole:
+                found = [self.place.integer(setting)] * 2
+            elif setting.name in each:
+                found[each.index(setting.name)] = self.place.integer(setting)
         return found[0], found[1]
 
     # -- what layers are made of
@@ -596,17 +597,6 @@ def last_of_each(settings: Iterable[Setting]) -> dict[str, Setting]:
         found.pop(setting.name, None)
         found[setting.name] = setting
     return found
-
-
-def without_tag(name: str) -> str:
-    """The name of a setting without the tensor that it is for.
-
-    >>> without_tag("wmat:lr"), without_tag("bias:eta:step"), without_tag("nhidden")
-    ('lr', 'lr:step', 'nhidden')
-    """
-    for tag in ("wmat", "bias", "gamma", "beta"):
-        name = name.removeprefix(f"{tag}:")
-    return "lr:" + name[4:] if name.startswith("eta:") else name
 
 
 def reason_against(kind: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tigon.base import check
 from tigon.base.dtypes import numbers_of
 from tigon.contrib.cxxnet.text import Place, Setting
 from tigon.metric import EvalMetric
@@ -30,6 +31,14 @@ def _logloss(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     bounded = np.clip(scores.astype(np.float64), _LEAST, 1 - _LEAST)
     wanted = labels.astype(np.int64)
     if labels.shape[1] == 1 and scores.shape[1] != 1:
+        classes = scores.shape[1]
+        wrong = (wanted < 0) | (wanted >= classes)
+        check(
+            not wrong.any(),
+            "logloss",
+            f"expected labels from 0 to {classes - 1}, one of {classes} classes each; given "
+            f"{wanted[wrong][:1]}",
+        )
         return -np.log(bounded[np.arange(len(labels)), wanted[:, 0]])
     both = wanted * np.log(bounded) + (1 - wanted) * np.log1p(-bounded)
     return -both.mean(axis=1)
@@ -85,10 +94,7 @@ class Metric(EvalMetric):
         if self._field is not None:
             wanted = wanted[:, slice(*self._field)]
         values = self._formula(scores, wanted)
-        self.sum_metric += float(values.sum())
-        self.global_sum_metric += float(values.sum())
-        self.num_inst += len(values)
-        self.global_num_inst += len(values)
+        self._add(float(values.sum()), len(values))
 
 
 def formula_of(kind: str) -> Any:

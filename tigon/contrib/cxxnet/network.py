@@ -14,10 +14,10 @@ from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.contrib.cxxnet import iterators, layers, metrics
 from tigon.contrib.cxxnet.configuration import Configuration, Section
-from tigon.contrib.cxxnet.layers import Built, without_tag
+from tigon.contrib.cxxnet.layers import Built
 from tigon.contrib.cxxnet.metrics import Metric
 from tigon.contrib.cxxnet.text import Setting
-from tigon.contrib.cxxnet.updaters import UPDATERS, TensorSettings
+from tigon.contrib.cxxnet.updaters import UPDATERS, TensorSettings, without_tag
 from tigon.gluon import SymbolBlock
 from tigon.metric import CompositeEvalMetric
 from tigon.module.module import Module
@@ -275,6 +275,12 @@ class Network:
 
     def _batches(self, given: Any) -> Any:
         if not isinstance(given, tuple):
+            check(
+                hasattr(given, "provide_data"),
+                self.place.where,
+                "fit: expected an iterator, or (data, label) as arrays; given "
+                f"{type(given).__name__}",
+            )
             return given
         data, label = given if len(given) == 2 else (given[0], None)
         return io.NDArrayIter(data, label, self.batch_size, label_name="label")

@@ -18,6 +18,17 @@ from tigon.optimizer.optimizer import Optimizer, States, Updated, zeros_like
 _SCHEDULES = {word: word for word in ("constant", "expdecay", "polydecay", "factor")}
 
 
+def without_tag(name: str, tags: Sequence[str] = ("wmat", "bias", "gamma", "beta")) -> str:
+    """The name of a setting without the tensor that it is for, if that is one of `tags`.
+
+    >>> without_tag("wmat:lr"), without_tag("bias:eta:step"), without_tag("wmat:lr", ["bias"])
+    ('lr', 'lr:step', 'wmat:lr')
+    """
+    for tag in tags:
+        name = name.removeprefix(f"{tag}:")
+    return "lr:" + name[4:] if name.startswith("eta:") else name
+
+
 class TensorSettings:
     """What is set for one tensor, with cxxnet's defaults: `lr` and `lr:...` (or `eta`), `wd`,
     `momentum`, `clip_gradient`. Settings may name the tensor, as `wmat:lr` does: then they count
@@ -40,11 +51,7 @@ class TensorSettings:
         self._momenta: list[float] = []
 
     def _set(self, tags: Sequence[str], setting: Setting, place: Place) -> None:
-        name = setting.name
-        for tag in tags:
-            name = name.removeprefix(f"{tag}:")
-        if name.startswith("eta:"):
-            name = "lr:" + name[4:]
+        name = without_tag(setting.name, tags)
         if name in _NUMBERS:
             setattr(self, _NUMBERS[name], place.number(setting))
         elif name in _COUNTS:

@@ -10,7 +10,7 @@ from tigon.base import TensorType, check
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.attributes import attrs_dict
-from tigon.ops.nn._shared import along
+from tigon.ops.nn._shared import along, normal_axis, vector_of
 from tigon.ops.nn.batch_norm import (
     STATISTICS,
     BatchNormAttrs,
@@ -130,7 +130,7 @@ Examples
 )
 
 
-_POSITIVE = np.array([0.5, 1.0, 2.0])
+_VECTORS_OF_CHANNELS = ("gamma", "beta", "mean", "var", "moving_mean", "moving_var")
 
 
 class NormalizeByAttrs(Frozen, kw_only=True):
@@ -165,8 +165,11 @@ def _normalize_by(
 def _infer_normalize_by(
     attrs: NormalizeByAttrs, data: TensorType, *vectors: TensorType
 ) -> tuple[TensorType, ...]:
-    moving_mean, moving_var = vectors[-2:]
-    return TensorType(data.shape, data.dtype), same_type(moving_mean), same_type(moving_var)
+    axis = normal_axis("_normalize_by", 1, data.ndim)
+    for operand, given in zip(_VECTORS_OF_CHANNELS, vectors, strict=True):
+        meaning = f"one per channel: axis {axis} of data, whose shape is {data.shape}"
+        vector_of("_normalize_by", operand, given, data.shape[axis], meaning)
+    return same_type(data), *map(same_type, vectors[-2:])
 
 
 def _normalize_by_oracle(
@@ -193,7 +196,7 @@ normalize_by = composite(
     operands="data gamma beta mean var moving_mean! moving_var!",
     attrs=NormalizeByAttrs,
     dtypes="f",
-    statistics=("gamma", "beta", "mean", "var", "moving_mean", "moving_var"),
+    statistics=_VECTORS_OF_CHANNELS,
     initial={"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'},
     infer=_infer_normalize_by,
     outputs=3,
@@ -201,8 +204,8 @@ normalize_by = composite(
     mutates={1: "moving_mean", 2: "moving_var"},
     numpy=_normalize_by_oracle,
     samples=[
-        ((4, 3), (3,), (3,), (3,), _POSITIVE, (3,), (3,), {"fix_gamma": False}),
-        ((2, 3, 4), (3,), (3,), (3,), _POSITIVE, (3,), (3,), {"momentum": 0.5}),
+        ((4, 3), *_VECTORS, (3,), (3,), {"fix_gamma": False}),
+        ((2, 3, 4), *_VECTORS, (3,), (3,), {"momentum": 0.5}),
     ],
     doc="""What `BatchNorm` does in training, with mean and variance of channels that were computed
 before, of all ranks say. The moving ones advance.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TensorType, TigonError, check
+from tigon.base.dtypes import float32
 from tigon.base.frozen import Frozen
 from tigon.ir.graph import Value
 from tigon.ops.primitive.arithmetic import add, divide, maximum, minimum, multiply, subtract
@@ -50,14 +51,15 @@ def _infer(
         f"{attrs.upper_bound}",
     )
     check(steps.shape == (1,), NAME, f"steps: expected shape (1,); given {steps.shape}")
-    return same_type(data), TensorType((1,), steps.dtype)
+    return same_type(data), same_type(steps)
 
 
 def _infer_operands(attrs: InsanityAttrs, types: list[TensorType | None]) -> list[Any]:
     data, steps, *key = types
     if data is None:
         return types
-    return [data, steps or TensorType((1,), data.dtype), *key]
+    dtype = float32 if data.dtype.is_narrow else data.dtype
+    return [data, steps or TensorType((1,), dtype), *key]
 
 
 def _decompose(
@@ -93,6 +95,7 @@ insanity = composite(
     operands="data steps! key?%",
     attrs=InsanityAttrs,
     dtypes="f",
+    statistics=("steps",),  # a float of two bytes stops counting at 256, or 2048
     infer=_infer,
     infer_operands=_infer_operands,
     outputs=2,

@@ -96,7 +96,7 @@ def flatten(layer: Layer) -> Sequence[Blob]:
 @layer("Reshape", "`Reshape`", param="reshape_param")
 def reshape(layer: Layer) -> Sequence[Blob]:
     param, (symbol, shape) = layer.param, layer.bottoms[0]
-    first = layer.axis("axis", len(shape) + 1, param.axis if param.axis >= 0 else None)
+    first = layer.axis("axis", len(shape) + 1)
     count, dims = param.num_axes, param.shape.dim
     last = len(shape) if count == -1 else first + count
     layer.check(

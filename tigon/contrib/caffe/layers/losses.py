@@ -9,8 +9,6 @@ from typing import Any
 from tigon import sym
 from tigon.contrib.caffe.layers.record import Blob, Layer, Shape, layer
 
-LABELS_AND_LOGITS = (2, 3)
-
 
 def _mask(label: Any, param: Any) -> Any:
     """1 where a label counts, 0 where it is the one to be ignored; None where all count."""
@@ -26,11 +24,7 @@ def _normalized(losses: Any, mask: Any, mode: str, each: int) -> Any:
         return sym.mean(losses) * float(each)
     if mode == "FULL" or mask is None:
         return sym.mean(losses)
-    return sym.broadcast_div(sym.sum(losses), sym.broadcast_maximum(sym.sum(mask), _one(mask)))
-
-
-def _one(like: Any) -> Any:
-    return sym.sum(like) * 0.0 + 1.0
+    return sym.broadcast_div(sym.sum(losses), sym.maximum(sym.sum(mask), 1.0))
 
 
 def _mode(layer: Layer, default: str) -> str:
@@ -56,6 +50,18 @@ def _rows(layer: Layer, axis: int) -> tuple[Any, Any, Shape]:
     )
     rows = sym.Reshape(symbol, shape=(-1, classes, inner))
     return rows, sym.Reshape(sym.BlockGrad(label), shape=(-1, inner)), (outer, classes, inner)
+
+
+def _picked(layer: Layer) -> tuple[Any, Any]:
+    """Numbers of each class as (samples, classes), and of each sample that of its label."""
+    (symbol, shape), (label, wanted) = layer.bottoms
+    layer.check(
+        prod(wanted) == shape[0],
+        f"expected a label for each of {shape[0]} samples; given shape {wanted}",
+        "bottom",
+    )
+    rows = sym.Reshape(symbol, shape=(-1, prod(shape[1:])))
+    return rows, sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
 
 
 @layer(
@@ -117,15 +123,7 @@ def euclidean_loss(layer: Layer) -> Sequence[Blob]:
 
 @layer("HingeLoss", "`relu`, `pick`", param="hinge_loss_param", bottoms=2, is_loss=True)
 def hinge_loss(layer: Layer) -> Sequence[Blob]:
-    (symbol, shape), (label, wanted) = layer.bottoms
-    classes = prod(shape[1:])
-    layer.check(
-        prod(wanted) == shape[0],
-        f"expected a label for each of {shape[0]} samples; given shape {wanted}",
-        "bottom",
-    )
-    rows = sym.Reshape(symbol, shape=(-1, classes))
-    own = sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
+    rows, own = _picked(layer)
     of_others, of_own, not_counted = (
         sym.square(margin) if layer.param.norm == "L2" else margin
         for margin in (sym.relu(1.0 + rows), sym.relu(1.0 - own), sym.relu(1.0 + own))
@@ -176,14 +174,7 @@ SMALLEST = 1e-20
 
 @layer("MultinomialLogisticLoss", "`log`, `pick`", bottoms=2, is_loss=True)
 def multinomial_logistic_loss(layer: Layer) -> Sequence[Blob]:
-    (symbol, shape), (label, wanted) = layer.bottoms
-    layer.check(
-        prod(wanted) == shape[0],
-        f"expected a label for each of {shape[0]} samples; given shape {wanted}",
-        "bottom",
-    )
-    rows = sym.Reshape(symbol, shape=(-1, prod(shape[1:])))
-    picked = sym.pick(rows, sym.Reshape(sym.BlockGrad(label), shape=(-1,)), axis=1)
+    _, picked = _picked(layer)
     return [Blob(-sym.mean(sym.log(sym.clip(picked, a_min=SMALLEST, a_max=3.4e38))), ())]
 
 
@@ -209,7 +200,6 @@ def measure_accuracy(layer: Layer) -> Sequence[Blob]:
         if mask is not None:
             chosen = sym.broadcast_mul(chosen, sym.expand_dims(mask, axis=2))
         hits = sym.broadcast_mul(chosen, sym.expand_dims(right, axis=2))
-        counts = sym.sum(chosen, axis=(0, 1))
-        counts = sym.broadcast_maximum(counts, counts * 0.0 + 1.0)
+        counts = sym.maximum(sym.sum(chosen, axis=(0, 1)), 1.0)
         found.append(Blob(sym.broadcast_div(sym.sum(hits, axis=(0, 1)), counts), (classes,)))
     return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
 
 from tigon import sym
 from tigon.contrib.caffe.fillers import fits, initializer_of
@@ -86,13 +89,12 @@ class Layer:
         if not condition:
             self.fail(message, field)
 
-    def axis(self, field: str, ndim: int, given: int | None = None, last: int = 0) -> int:
-        """A setting that is an axis, counted from the front; `last`: how far behind the last one it
-        may be."""
+    def axis(self, field: str, ndim: int, given: int | None = None) -> int:
+        """A setting that is an axis, counted from the front."""
         value = getattr(self.param, field) if given is None else given
         self.check(
-            -ndim <= value < ndim + last,
-            f"{field}: expected an axis from {-ndim} to {ndim - 1 + last} of the bottom, whose "
+            -ndim <= value < ndim,
+            f"{field}: expected an axis from {-ndim} to {ndim - 1} of the bottom, whose "
             f"shape is {self.bottoms[0].shape}; given {value}",
             field,
         )
@@ -115,19 +117,18 @@ class Layer:
                     "bottom",
                 )
 
-    def array(self, role: str, shape: Shape, filler: Message | float = 0.0) -> Any:
+    def array(self, role: str, shape: Shape, filler: Message | None = None) -> Any:
         """The symbol of what the layer learns as its next blob: shared with an earlier layer where
         the file names it so."""
         place = len(self.blobs)
         specs = self.message.param
         spec = specs[place] if place < len(specs) else None
         default = 1.0 if role == "gamma" else 0.25 if role == "slope" else 0.0
-        if isinstance(filler, Message):
+        chosen: Initializer = Zero()
+        if filler is not None:
             chosen = initializer_of(filler, default)
             lacking = fits(chosen, shape)
             filler.check(not lacking, lacking, "type")
-        else:
-            chosen = Zero()
         rates = (1.0, 1.0) if spec is None else (spec.lr_mult, spec.decay_mult)
         given = Given(
             self._array_name(role), self._checked(shape) or (1,), chosen, *rates, False, self.name
@@ -203,7 +204,7 @@ class Layer:
             )
         for extent in told:
             self.check(
-                isinstance(extent, int) and extent > 0,
+                isinstance(extent, (int, np.integer)) and extent > 0,
                 f"top '{top}': expected a shape of positive extents; given {told}",
                 "top",
             )
@@ -215,7 +216,7 @@ class Layer:
             f"top '{top}' is what an array of a layer is called",
             "top",
         )
-        blob = Blob(sym.var(top), self._checked(tuple(told)))
+        blob = Blob(sym.var(top), self._checked(tuple(map(int, told))))
         self.network.inputs[top] = blob
         return blob
 
@@ -236,6 +237,11 @@ class Record(NamedTuple):
     becomes: str
     is_loss: bool
     least_axes: int
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether its tops are what the user gives."""
+        return self.bottoms == (0, 0) and self.type != "Parameter"
 
 
 ANY = 10**6
@@ -276,3 +282,19 @@ def layer(
         return rule
 
     return declare
+
+
+def record_of(message: Message) -> Record:
+    """The record of a layer's type.
+
+    Raises `TigonError` with the place in the file where the type is refused or not known.
+    """
+    kind = message.type
+    record = RECORDS.get(kind)
+    if record is not None:
+        return record
+    if kind in REFUSED:
+        message.fail(f"layer '{message.name}': type '{kind}' is refused: {REFUSED[kind]}", "type")
+    near = difflib.get_close_matches(kind[:60], [*RECORDS, *REFUSED], 1)
+    meant = f"; is '{near[0]}' meant?" if near else "; write it as a Gluon block"
+    message.fail(f"layer '{message.name}': type '{kind:.60}' is not known{meant}", "type")

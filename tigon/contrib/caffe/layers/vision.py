@@ -41,8 +41,9 @@ def _spatial(layer: Layer, field: str, ndim: int, default: int | None) -> Shape:
     return tuple(given * ndim if len(given) == 1 else given)
 
 
-def _geometry(layer: Layer) -> tuple[int, dict[str, Any]]:
-    """How many spatial axes there are, and what both kinds of convolution say about them."""
+def _geometry(layer: Layer) -> tuple[dict[str, Any], list[int]]:
+    """What both kinds of convolution say about spatial axes, and how far a kernel reaches along
+    each."""
     param, shape = layer.param, layer.bottoms[0].shape
     layer.same_shapes()
     layer.check(
@@ -64,15 +65,19 @@ def _geometry(layer: Layer) -> tuple[int, dict[str, Any]]:
         f"group: expected a divisor of {shape[1]} channels and {outputs} outputs; given {group}",
         "group",
     )
-    return ndim, {
-        "kernel": _spatial(layer, "kernel_size", ndim, None),
-        "stride": _spatial(layer, "stride", ndim, 1),
-        "pad": _spatial(layer, "pad", ndim, 0),
-        "dilate": _spatial(layer, "dilation", ndim, 1),
+    kernel = _spatial(layer, "kernel_size", ndim, None)
+    stride, pad = _spatial(layer, "stride", ndim, 1), _spatial(layer, "pad", ndim, 0)
+    dilation = _spatial(layer, "dilation", ndim, 1)
+    fields = {
+        "kernel": kernel,
+        "stride": stride,
+        "pad": pad,
+        "dilate": dilation,
         "num_filter": outputs,
         "num_group": group,
         "no_bias": not param.bias_term,
     }
+    return fields, [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
 
 
 def _weights(layer: Layer, weight: Shape, outputs: int) -> list[Any]:
@@ -101,9 +106,8 @@ def _each(layer: Layer, op: Any, arrays: list[Any], shape: Shape, fields: Any) -
 )
 def convolve(layer: Layer) -> Sequence[Blob]:
     batch, channels, *spatial = layer.bottoms[0].shape
-    _, fields = _geometry(layer)
+    fields, reach = _geometry(layer)
     kernel, outputs = fields["kernel"], fields["num_filter"]
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, fields["dilate"], strict=True)]
     extents = []
     for size, k, s, p in zip(spatial, reach, fields["stride"], fields["pad"], strict=True):
         layer.check(
@@ -126,9 +130,8 @@ def convolve(layer: Layer) -> Sequence[Blob]:
 )
 def deconvolve(layer: Layer) -> Sequence[Blob]:
     batch, channels, *spatial = layer.bottoms[0].shape
-    _, fields = _geometry(layer)
+    fields, reach = _geometry(layer)
     kernel, outputs = fields["kernel"], fields["num_filter"]
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, fields["dilate"], strict=True)]
     rows = zip(spatial, reach, fields["stride"], fields["pad"], strict=True)
     extents = tuple(s * (size - 1) + k - 2 * p for size, k, s, p in rows)
     layer.check(
