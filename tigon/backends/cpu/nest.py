@@ -151,9 +151,11 @@ _IN_STEP = 4
 
 def over_short_rows(body: Body, nest: Nest) -> None:
     """Points whose loops are one vector each. Where one axis counts them, several are worked out in
-    step, which share what it takes to fold their lanes."""
+    step, which share what it takes to fold their lanes; not those with scratch memory, which is
+    that of one point."""
     axis = body.single_axis(nest.body)
-    if len(nest.space) != 1 or not isinstance(axis.stop, Slot):
+    has_scratch = any(buffer.role == "scratch" for buffer in nest.buffers)
+    if len(nest.space) != 1 or not isinstance(axis.stop, Slot) or has_scratch:
         over_points(body.e, nest.space, lambda: body.in_step(nest.body, [None]))
         return
     e, (point,) = body.e, nest.space
