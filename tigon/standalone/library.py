@@ -347,7 +347,7 @@ class _Library:
             for name, likely in zip(spec.names, spec.likely, strict=True)
         ]
         lists = [tables.rows(list_) for list_ in (inputs, outputs, extents, states, weights)]
-        levels_at = tables.words([0] * (len(own) * len(T.LevelRow._fields)) + [len(own)])
+        levels_at = tables.room(len(own) * len(T.LevelRow._fields))
         notices = list(map(tables.text, texts()))
         notices_at = tables.words(notices)
         low, high = digest(data) if self.apart else (0, 0)
