@@ -385,6 +385,22 @@ REFUSALS = {
         "export_native: extents: 'n' is 32 in one place and 20 in axis 1 of 'data'; give them "
         "different names",
     ),
+    "an input of nine axes": (
+        lambda net, folder: mx.jit(lambda x: x + 1).export_native(folder / "m", nd.ones((1,) * 9)),
+        "export_native: 'data' has 9 axes; expected 8 at most",
+    ),
+    "a result of nine axes": (
+        lambda net, folder: mx.jit(lambda x: x.reshape((1,) * 9) + 1).export_native(
+            folder / "m", nd.ones((1,)), extents=None
+        ),
+        "export_native: 'output' has 9 axes; expected 8 at most",
+    ),
+    "a weight of nine axes": (
+        lambda net, folder: mx.sym.sum(mx.sym.var("x") * mx.sym.var("w")).export_native(
+            folder / "m", {"w": nd.ones((1,) * 9)}, {"x": (1,)}, extents=None
+        ),
+        "export_native: 'w' has 9 axes; expected 8 at most",
+    ),
     "nothing called yet": (
         lambda net, folder: nn.Dense(2, prefix="new_").export_native(folder / "m"),
         "export_native: new was not called in prediction yet; call it once after hybridize(), or "

@@ -37,6 +37,7 @@ from tigon.standalone.programs import (
     Open,
     Program,
     read_program,
+    with_names,
     write_program,
 )
 from tigon.standalone.runtime import runtime_object
@@ -180,11 +181,15 @@ def export(
         "export_native",
         f"{len(spec.names)} open extents; expected {MOST_EXTENTS} at most",
     )
-    for name, type_ in spec.inputs:
+    results = zip(spec.outputs, spec.graph.outputs, strict=False)  # states follow
+    shown = [(name, type_.ndim) for name, type_ in spec.inputs]
+    shown += [(name, value.type.ndim) for name, value in results]
+    shown += [(one.name, len(one.shape)) for one in (*spec.weights, *spec.states)]
+    for name, axes in shown:
         check(
-            type_.ndim <= MOST_DIMENSIONS,
+            axes <= MOST_DIMENSIONS,
             "export_native",
-            f"'{name}' has {type_.ndim} axes; expected {MOST_DIMENSIONS} at most",
+            f"'{name}' has {axes} axes; expected {MOST_DIMENSIONS} at most",
         )
     with COMPILING:
         made = _Library(replace(spec, name=given), spec_for, levels, weights == "apart", system)
@@ -306,8 +311,10 @@ class _Library:
             for way in ways
             for launch in way.program.launches
             for space, number in launch.buffers
-            if space == T.INPUT and way.sources[number].kind in ("weight", "schedule")
+            if space == T.INPUT and way.sources[number].kind == "weight"
         }
+        # A run takes a row of each schedule, whether a launch reads it or not.
+        read |= {one.number for way in ways for one in way.sources if one.kind == "schedule"}
         kept = sorted(read)
         new = {old: place for place, old in enumerate(kept)}
         self.weights = [self.weights[old] for old in kept]
@@ -409,9 +416,7 @@ class _Library:
         """Of each array its place, and all of them in a row, or as a file of its own; and where in
         that the first begins."""
         if self.apart:
-            names: dict[str, Held] = {}
-            for one in held:
-                names[one.name] = one
+            names = {one.name: one for one in held}
             check(
                 len(names) == len(held),
                 "export_native",
@@ -506,7 +511,5 @@ class _Library:
         }
 
     def _shown(self, type_: TensorType) -> str:
-        shown = ", ".join(map(str, type_.shape))
-        for number, name in enumerate(self.spec.names):
-            shown = re.sub(rf"\bn{number}\b", name, shown)
+        shown = with_names(", ".join(map(str, type_.shape)), self.spec.names)
         return f"{type_.dtype} ({shown}{',' if type_.ndim == 1 else ''})"
