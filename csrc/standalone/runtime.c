@@ -1264,15 +1264,12 @@ static int32_t prepare(model_instance* own, const int64_t* extents) {
   if (is_same) return MODEL_OK;
   own->way = NULL;
   const Word* way = at(own->level[kLevelWaysAt]);
-  int32_t status = MODEL_OK;
-  for (Word i = own->level[kLevelWays]; i-- > 0;) {  // what the first way lacks is said
-    status = solve(own, own->parts[i], extents);
-    if (status) continue;
-    own->way = way + i * kWaySize;
+  for (Word i = 0; i < own->level[kLevelWays] && !own->way; ++i, way += kWaySize) {
+    if (solve(own, own->parts[i], extents)) continue;
+    own->way = way;
     own->part = own->parts[i];
   }
-  if (!own->way) return status;
-  status = solve(own, own->part, extents);
+  if (!own->way) return solve(own, own->parts[0], extents);  // what the first way lacks is said
   own->error.length = 0;
   say(&own->error, "");
   Reserved reserved = {0, 0, false};
@@ -1282,7 +1279,7 @@ static int32_t prepare(model_instance* own, const int64_t* extents) {
     return refuse_extents(own, extents, NULL, "intermediate results");
   }
   for (Word i = 0; i < own->model[kModelExtents]; ++i) own->extents[i] = extents[i];
-  return status;
+  return MODEL_OK;
 }
 
 static void* row_of_schedule(model_instance* own, const Word* weight) {
