@@ -1012,9 +1012,7 @@ static int32_t find_weights(model_instance* own, Text* error) {
 
 static bool check_options(const model_options* options, Text* error) {
   const char* wrong = NULL;
-  if (options->size != sizeof *options)
-    wrong = "size: expected sizeof(model_options) of the header that came with this library";
-  else if (!options->allocate != !options->release)
+  if (!options->allocate != !options->release)
     wrong = "allocate and release: expected both, or neither; given one";
   else if (!options->allocate && !kHasSystem)
     wrong = "allocate and release: expected functions; this library asks no system for memory";
@@ -1080,10 +1078,9 @@ static int32_t take_memory(model_instance* own, Text* error) {
 PUBLIC int32_t model_create(const model_options* given, model_instance** made) {
   if (!made) return MODEL_BAD_ARGUMENT;
   *made = NULL;
-  if (!given) return MODEL_BAD_ARGUMENT;
-  Text error = {NULL, 0, 0};
-  if (given->size == sizeof *given && given->message)
-    error = (Text){given->message, given->message_bytes, 0};
+  // Options of another header have their message elsewhere, if they have one.
+  if (!given || given->size != sizeof *given) return MODEL_BAD_ARGUMENT;
+  Text error = {given->message, given->message ? given->message_bytes : 0, 0};
   say(&error, "");
   if (!check_options(given, &error)) return MODEL_BAD_ARGUMENT;
   const Word* model = at(0);
@@ -1228,21 +1225,19 @@ static int32_t check_inputs(model_instance* own, const model_array* inputs, int6
       if (!fits) {
         refuse_array(own, row, ": expected ");
         say(&own->error, dtype_name(row[kArrayDtype]));
-        int64_t wanted[MODEL_MOST_DIMENSIONS];
         say(&own->error, " of shape (");
         for (Word n = 0; n < row[kArrayDimensions]; ++n) {
           Word extent = extent_of(shape[n]);
-          wanted[n] = value_of(shape[n], extents);
           if (n) say(&own->error, ", ");
           if (extent >= 0)
             say(&own->error, text(at(model[kModelExtentsAt])[extent * kExtentSize + kExtentName]));
           else
-            say_number(&own->error, wanted[n]);
+            say_number(&own->error, value_of(shape[n], extents));
         }
         say(&own->error, row[kArrayDimensions] == 1 ? ",); given " : "); given ");
         say(&own->error, dtype_name(array->dtype));
         say(&own->error, " of shape ");
-        Word most = array->dimensions < MODEL_MOST_DIMENSIONS ? array->dimensions : 0;
+        Word most = array->dimensions <= MODEL_MOST_DIMENSIONS ? array->dimensions : 0;
         say_shape(&own->error, most, array->shape);
         return MODEL_BAD_ARGUMENT;
       }

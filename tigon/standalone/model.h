@@ -57,7 +57,8 @@ typedef struct model_description {
   size_t bytes;                         /* of weights and states */
 } model_description;
 
-/* Everything may be zero, but `size` is sizeof(model_options). */
+/* Everything may be zero, but `size` is sizeof(model_options): with another one, which is that of
+   another header, model_create returns MODEL_BAD_ARGUMENT without a message. */
 typedef struct model_options {
   size_t size;
   const int64_t* largest; /* of each open extent; null: as at export. Runs below allocate nothing */
