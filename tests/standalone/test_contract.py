@@ -77,6 +77,19 @@ def test_another_architecture_wants_a_compiler(net: Any, folder: Path) -> None:
     )
 
 
+def test_other_systems_want_their_architecture(
+    net: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that zig makes is one for Linux, and asks that for memory."""
+    monkeypatch.setattr("tigon.standalone.runtime.architecture", lambda: "aarch64")
+    monkeypatch.setattr("tigon.standalone.runtime._FOLDER", folder)
+    with pytest.raises(TigonError) as caught:
+        net.export_native(folder / "other", target="x86-64-v2", system="macos")
+    assert str(caught.value) == (
+        "export_native: libraries for macos are written on x86-64; this machine is aarch64"
+    )
+
+
 def test_the_same_program_makes_the_same_bytes(path: Path, net: Any, folder: Path) -> None:
     net.export_native(folder / "again", prefix="plain")
     again = (folder / "again.so").read_bytes()
