@@ -194,6 +194,29 @@ def test_pictures_of_any_size(tmp_path: Path) -> None:
     instance.close()
 
 
+class _ReadsSizes(nn.HybridBlock):
+    """Its graph has the sizes of its call; as a symbol it has none."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        rows = 0 if type(x) is mx.sym.Symbol else x.shape[0]
+        return F.reshape(x * 2, shape=(rows, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_blocks_that_read_sizes_are_exported_as_symbols(dtype: str, tmp_path: Path) -> None:
+    net = _ReadsSizes()
+    net.hybridize()
+    net.export_native(tmp_path / "net", nd.ones((4, 2, 3), dtype=dtype))
+    library = Library(tmp_path / "net.so")
+    assert library.describe(INPUT) == [("data", dtype, (-1, 2, 3))]
+    instance = library.instance(largest=[9])
+    x = np.arange(54).reshape(9, 2, 3).astype(dtype)
+    (found,) = instance(x)
+    np.testing.assert_array_equal(found, x.reshape(9, 6) * 2)
+    assert found.dtype == dtype
+    instance.close()
+
+
 def test_a_size_that_cannot_be_open_is_told(tmp_path: Path) -> None:
     shaped = mx.jit(lambda x: x.reshape((8, 3, 2)) * 2)
     with pytest.raises(mx.TigonError) as caught:

@@ -77,7 +77,9 @@ def export_entry(
             symbol = symbol_for_export(block, "export_native")
             arrays = {param.name: param.data() for param in block.collect_params().values()}
             shapes = {one.name: one.type.shape for one in given}
-            return export_symbol(symbol, path, arrays, shapes, {"extents": extents, **options})
+            dtypes = {one.name: one.type.dtype for one in given}
+            own_options = {"extents": extents, **options}
+            return export_symbol(symbol, path, arrays, shapes, own_options, dtypes)
         except TigonError:
             raise error from None
 
