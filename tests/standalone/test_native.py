@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.standalone.foreign import (
 )
 from tigon import nd
 from tigon.gluon import nn, rnn
+from tigon.standalone import programs
 
 
 class Case(NamedTuple):
@@ -192,6 +194,14 @@ def test_pictures_of_any_size(tmp_path: Path) -> None:
         "that: export with such a size"
     )
     instance.close()
+
+
+@pytest.mark.parametrize("turn", [2, 100, 3000, 65536])
+def test_where_a_launch_begins_to_round_otherwise_is_found(turn: int) -> None:
+    backend = SimpleNamespace(rounding=lambda nest, extents, sizes: sizes[0] >= turn)
+    opened: Any = SimpleNamespace(extents=None)
+    found = programs._ranges(None, SimpleNamespace(backend=backend), opened)  # type: ignore[arg-type]
+    assert found == [(1, turn - 1), (turn, 65536)]
 
 
 class _ReadsSizes(nn.HybridBlock):

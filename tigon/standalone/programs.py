@@ -283,7 +283,7 @@ def _ranges(nest: AnyNest, code: LevelCode, opened: Open) -> list[tuple[int, int
         return known[size]
 
     ranges, low = [], PROBES[0]
-    for before, after in pairwise(PROBES[::3]):
+    for before, after in pairwise((*PROBES[::3], PROBES[-1])):
         if rounding(before) == rounding(after):
             continue
         while after - before > 1:
