@@ -1018,6 +1018,8 @@ static bool check_options(const model_options* options, Text* error) {
     wrong = "allocate and release: expected functions; this library asks no system for memory";
   else if (options->workers < 0)
     wrong = "workers: expected 0 or more; given a negative number";
+  else if (options->parallel_for && !options->workers)
+    wrong = "workers: expected how many parallel_for has; given 0";
   if (wrong) fail(error, 0, wrong);
   return !wrong;
 }

@@ -305,6 +305,9 @@ def test_the_caller_may_bring_memory_and_threads(path: Path, net: Any) -> None:
     assert calls and max(calls) > 1
     instance.close()
     assert not blocks
+    with pytest.raises(ForeignError) as caught:  # each worker has memory of its own
+        Library(path).instance(parallel_for=parallel_for)
+    assert str(caught.value) == "workers: expected how many parallel_for has; given 0"
 
 
 def test_random_numbers_are_those_of_the_seed(folder: Path) -> None:

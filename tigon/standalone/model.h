@@ -76,9 +76,9 @@ typedef struct model_options {
      that calls model_run does all. Results are the same. */
   void (*parallel_for)(void* context, int64_t count,
                        void (*body)(void* work, int64_t index, int32_t worker), void* work);
-  void* context; /* for the three functions */
-  int32_t workers;
-  char* message; /* where model_create writes why it failed, with a zero at the end */
+  void* context;   /* for the three functions */
+  int32_t workers; /* of parallel_for: 1 or more */
+  char* message;   /* where model_create writes why it failed, with a zero at the end */
   size_t message_bytes;
 } model_options;
 
