@@ -19,6 +19,7 @@ from tigon.base import DType, TensorType, TigonError, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.files import AnyPath, write_file
 from tigon.base.frozen import Frozen, replace
+from tigon.base.multiples import round_up
 from tigon.base.notices import texts
 from tigon.export import safetensors
 from tigon.ir import Graph
@@ -385,7 +386,7 @@ class _Library:
             )
             return tables.content(model)
 
-        size = -(-len(content(0, 0)) // 64) * 64
+        size = round_up(len(content(0, 0)), 64)
         inside = b"" if self.apart else data
         distance = SYSTEMS[self._system].code_place(size + len(inside))
         whole = content(distance, size).ljust(size, b"\0") + inside

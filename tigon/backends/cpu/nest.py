@@ -23,6 +23,7 @@ from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.extents import as_known
 from tigon.base.frozen import Frozen
+from tigon.base.multiples import round_up
 from tigon.loop import build as L
 from tigon.loop.combine import COMBINES
 from tigon.loop.expand import expand
@@ -109,7 +110,7 @@ def scratch_bytes(buffers: Sequence[Buffer]) -> int:
         if buffer.role == "scratch":
             if not isinstance(buffer.extent, Const):
                 raise InternalError(f"cpu: the extent of a scratch buffer is {buffer.extent!r}")
-            total += -(-as_known(buffer.extent.value) * buffer.dtype.itemsize // 64) * 64
+            total += round_up(as_known(buffer.extent.value) * buffer.dtype.itemsize, 64)
     return total
 
 
