@@ -18,7 +18,7 @@ import pytest
 import tigon as mx
 from tests.standalone import foreign
 from tests.standalone.foreign import ForeignError, Library
-from tigon import TigonError, nd
+from tigon import TigonError, gluon, nd
 from tigon.backends.llvm.target import LEVELS, architecture, host_level
 from tigon.gluon import nn
 
@@ -440,6 +440,13 @@ REFUSALS = {
         lambda net, folder: mx.jit(lambda x: nd.sort(x)).export_native(folder / "m", nd.ones((3,))),
         "export_native: sort0 at ",
     ),
+    "a step with Python code": (
+        lambda net, folder: _step(_TwiceNet(prefix="twice_")).export_native(
+            folder / "m", nd.ones((4, 3)), nd.ones((4, 3))
+        ),
+        "export_native: twice_step is no program: it calls Custom '_native_twice' "
+        "(twice_custom0), which is Python code, between its operators",
+    ),
     "Python code": (
         lambda net, folder: mx.jit(lambda x: nd.Custom(x, op_type="_native_twice")).export_native(
             folder / "m", nd.ones((3,))
@@ -447,6 +454,17 @@ REFUSALS = {
         "export_native: Custom 'custom0' at ",
     ),
 }
+
+
+class _TwiceNet(nn.HybridBlock):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return F.Custom(x, op_type="_native_twice")
+
+
+def _step(net: Any) -> Any:
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    return gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
 
 
 class _Twice(mx.operator.CustomOp):
