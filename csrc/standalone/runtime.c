@@ -1012,14 +1012,14 @@ static int32_t find_weights(model_instance* own, Text* error) {
 
 static bool check_options(const model_options* options, Text* error) {
   const char* wrong = NULL;
-  if (options->size != sizeof *options)
-    wrong = "size: expected sizeof(model_options) of the header that came with this library";
-  else if (!options->allocate != !options->release)
+  if (!options->allocate != !options->release)
     wrong = "allocate and release: expected both, or neither; given one";
   else if (!options->allocate && !kHasSystem)
     wrong = "allocate and release: expected functions; this library asks no system for memory";
   else if (options->workers < 0)
     wrong = "workers: expected 0 or more; given a negative number";
+  else if (options->parallel_for && !options->workers)
+    wrong = "workers: expected how many parallel_for has; given 0";
   if (wrong) fail(error, 0, wrong);
   return !wrong;
 }
@@ -1080,10 +1080,9 @@ static int32_t take_memory(model_instance* own, Text* error) {
 PUBLIC int32_t model_create(const model_options* given, model_instance** made) {
   if (!made) return MODEL_BAD_ARGUMENT;
   *made = NULL;
-  if (!given) return MODEL_BAD_ARGUMENT;
-  Text error = {NULL, 0, 0};
-  if (given->size == sizeof *given && given->message)
-    error = (Text){given->message, given->message_bytes, 0};
+  // Options of another header have their message elsewhere, if they have one.
+  if (!given || given->size != sizeof *given) return MODEL_BAD_ARGUMENT;
+  Text error = {given->message, given->message ? given->message_bytes : 0, 0};
   say(&error, "");
   if (!check_options(given, &error)) return MODEL_BAD_ARGUMENT;
   const Word* model = at(0);
@@ -1228,21 +1227,19 @@ static int32_t check_inputs(model_instance* own, const model_array* inputs, int6
       if (!fits) {
         refuse_array(own, row, ": expected ");
         say(&own->error, dtype_name(row[kArrayDtype]));
-        int64_t wanted[MODEL_MOST_DIMENSIONS];
         say(&own->error, " of shape (");
         for (Word n = 0; n < row[kArrayDimensions]; ++n) {
           Word extent = extent_of(shape[n]);
-          wanted[n] = value_of(shape[n], extents);
           if (n) say(&own->error, ", ");
           if (extent >= 0)
             say(&own->error, text(at(model[kModelExtentsAt])[extent * kExtentSize + kExtentName]));
           else
-            say_number(&own->error, wanted[n]);
+            say_number(&own->error, value_of(shape[n], extents));
         }
         say(&own->error, row[kArrayDimensions] == 1 ? ",); given " : "); given ");
         say(&own->error, dtype_name(array->dtype));
         say(&own->error, " of shape ");
-        Word most = array->dimensions < MODEL_MOST_DIMENSIONS ? array->dimensions : 0;
+        Word most = array->dimensions <= MODEL_MOST_DIMENSIONS ? array->dimensions : 0;
         say_shape(&own->error, most, array->shape);
         return MODEL_BAD_ARGUMENT;
       }
@@ -1264,15 +1261,12 @@ static int32_t prepare(model_instance* own, const int64_t* extents) {
   if (is_same) return MODEL_OK;
   own->way = NULL;
   const Word* way = at(own->level[kLevelWaysAt]);
-  int32_t status = MODEL_OK;
-  for (Word i = own->level[kLevelWays]; i-- > 0;) {  // what the first way lacks is said
-    status = solve(own, own->parts[i], extents);
-    if (status) continue;
-    own->way = way + i * kWaySize;
+  for (Word i = 0; i < own->level[kLevelWays] && !own->way; ++i, way += kWaySize) {
+    if (solve(own, own->parts[i], extents)) continue;
+    own->way = way;
     own->part = own->parts[i];
   }
-  if (!own->way) return status;
-  status = solve(own, own->part, extents);
+  if (!own->way) return solve(own, own->parts[0], extents);  // what the first way lacks is said
   own->error.length = 0;
   say(&own->error, "");
   Reserved reserved = {0, 0, false};
@@ -1282,7 +1276,7 @@ static int32_t prepare(model_instance* own, const int64_t* extents) {
     return refuse_extents(own, extents, NULL, "intermediate results");
   }
   for (Word i = 0; i < own->model[kModelExtents]; ++i) own->extents[i] = extents[i];
-  return status;
+  return MODEL_OK;
 }
 
 static void* row_of_schedule(model_instance* own, const Word* weight) {

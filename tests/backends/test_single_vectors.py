@@ -74,3 +74,23 @@ def test_where_there_is_no_one_vector() -> None:
     check(mixed, arrays(MANY, 10, int32))
     without_masks = narrow(32).prepare(nest).structure.variant
     assert isinstance(without_masks, NestPlan) and without_masks.single == 0
+
+
+@pytest.mark.parametrize("extent", [3, 16, 32])
+def test_scratch_memory_is_of_one_point(extent: int) -> None:
+    """Rows that do not go in step, since they share what they write between their loops."""
+    line = (LoopAxis("k", L.const(extent), vector=True),)
+    at = L.add(L.mul(I, extent), K)
+    power, held = L.exp(L.load(0, at, float32)), L.load(1, K, float32)
+    body = (
+        Loop(line, (Store(1, K, power),)),
+        Reduce(line, (Accumulator("s", "sum", held),)),
+        Loop(line, (Store(2, at, L.div(held, L.local("s", float32))),)),
+    )
+    scratch = Buffer(float32, "scratch", L.const(extent))
+    buffers = (Buffer(float32, "in"), scratch, Buffer(float32, "out"))
+    nest = Nest(buffers, (LoopAxis("i", L.const(MANY)),), body)
+    if cpu.target.masks and extent <= 2 * cpu.target.lanes(4):
+        assert plan(nest).single >= extent
+    given, out, _ = arrays(MANY, extent)
+    check(nest, [given, None, out], 1e-5)

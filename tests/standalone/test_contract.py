@@ -18,7 +18,7 @@ import pytest
 import tigon as mx
 from tests.standalone import foreign
 from tests.standalone.foreign import ForeignError, Library
-from tigon import TigonError, nd
+from tigon import TigonError, gluon, nd
 from tigon.backends.llvm.target import LEVELS, architecture, host_level
 from tigon.gluon import nn
 
@@ -77,6 +77,19 @@ def test_another_architecture_wants_a_compiler(net: Any, folder: Path) -> None:
     )
 
 
+def test_other_systems_want_their_architecture(
+    net: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that zig makes is one for Linux, and asks that for memory."""
+    monkeypatch.setattr("tigon.standalone.runtime.architecture", lambda: "aarch64")
+    monkeypatch.setattr("tigon.standalone.runtime._FOLDER", folder)
+    with pytest.raises(TigonError) as caught:
+        net.export_native(folder / "other", target="x86-64-v2", system="macos")
+    assert str(caught.value) == (
+        "export_native: libraries for macos are written on x86-64; this machine is aarch64"
+    )
+
+
 def test_the_same_program_makes_the_same_bytes(path: Path, net: Any, folder: Path) -> None:
     net.export_native(folder / "again", prefix="plain")
     again = (folder / "again.so").read_bytes()
@@ -107,6 +120,11 @@ def test_what_does_not_fit_is_refused(path: Path) -> None:
     assert refused(instance, given().astype("float64")) == (
         foreign.BAD_ARGUMENT,
         "data: expected float32 of shape (batch, 20); given float64 of shape (4, 20)",
+    )
+    assert refused(instance, given().reshape((1,) * 6 + (4, 20))) == (
+        foreign.BAD_ARGUMENT,
+        "data: expected float32 of shape (batch, 20); given float32 of shape (1, 1, 1, 1, 1, 1, 4, "
+        "20)",
     )
     assert refused(instance, given(0)) == (
         foreign.BAD_ARGUMENT,
@@ -155,10 +173,10 @@ def test_pointers_that_are_none_are_refused(path: Path) -> None:
     assert library.tell(foreign.INPUT, 1, c.byref(foreign.Description())) == foreign.NO_SUCH
     library.destroy(None)
     instance.close()
-    with pytest.raises(ForeignError, match=r"size: expected sizeof\(model_options\)"):
-        wrong = foreign.Options(size=8)
-        status = library.create(c.byref(wrong), c.byref(c.c_void_p()))
-        raise ForeignError(status, "size: expected sizeof(model_options)")
+    message = c.create_string_buffer(b"as it was")
+    wrong = foreign.Options(size=8, message=c.cast(message, c.c_char_p), message_bytes=9)
+    assert library.create(c.byref(wrong), c.byref(c.c_void_p())) == foreign.BAD_ARGUMENT
+    assert message.value == b"as it was"
 
 
 def test_an_unfit_machine_is_told_so(path: Path, folder: Path) -> None:
@@ -287,6 +305,9 @@ def test_the_caller_may_bring_memory_and_threads(path: Path, net: Any) -> None:
     assert calls and max(calls) > 1
     instance.close()
     assert not blocks
+    with pytest.raises(ForeignError) as caught:  # each worker has memory of its own
+        Library(path).instance(parallel_for=parallel_for)
+    assert str(caught.value) == "workers: expected how many parallel_for has; given 0"
 
 
 def test_random_numbers_are_those_of_the_seed(folder: Path) -> None:
@@ -385,6 +406,22 @@ REFUSALS = {
         "export_native: extents: 'n' is 32 in one place and 20 in axis 1 of 'data'; give them "
         "different names",
     ),
+    "an input of nine axes": (
+        lambda net, folder: mx.jit(lambda x: x + 1).export_native(folder / "m", nd.ones((1,) * 9)),
+        "export_native: 'data' has 9 axes; expected 8 at most",
+    ),
+    "a result of nine axes": (
+        lambda net, folder: mx.jit(lambda x: x.reshape((1,) * 9) + 1).export_native(
+            folder / "m", nd.ones((1,)), extents=None
+        ),
+        "export_native: 'output' has 9 axes; expected 8 at most",
+    ),
+    "a weight of nine axes": (
+        lambda net, folder: mx.sym.sum(mx.sym.var("x") * mx.sym.var("w")).export_native(
+            folder / "m", {"w": nd.ones((1,) * 9)}, {"x": (1,)}, extents=None
+        ),
+        "export_native: 'w' has 9 axes; expected 8 at most",
+    ),
     "nothing called yet": (
         lambda net, folder: nn.Dense(2, prefix="new_").export_native(folder / "m"),
         "export_native: new was not called in prediction yet; call it once after hybridize(), or "
@@ -403,6 +440,13 @@ REFUSALS = {
         lambda net, folder: mx.jit(lambda x: nd.sort(x)).export_native(folder / "m", nd.ones((3,))),
         "export_native: sort0 at ",
     ),
+    "a step with Python code": (
+        lambda net, folder: _step(_TwiceNet(prefix="twice_")).export_native(
+            folder / "m", nd.ones((4, 3)), nd.ones((4, 3))
+        ),
+        "export_native: twice_step is no program: it calls Custom '_native_twice' "
+        "(twice_custom0), which is Python code, between its operators",
+    ),
     "Python code": (
         lambda net, folder: mx.jit(lambda x: nd.Custom(x, op_type="_native_twice")).export_native(
             folder / "m", nd.ones((3,))
@@ -410,6 +454,17 @@ REFUSALS = {
         "export_native: Custom 'custom0' at ",
     ),
 }
+
+
+class _TwiceNet(nn.HybridBlock):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return F.Custom(x, op_type="_native_twice")
+
+
+def _step(net: Any) -> Any:
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    return gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
 
 
 class _Twice(mx.operator.CustomOp):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.standalone.foreign import (
 )
 from tigon import nd
 from tigon.gluon import nn, rnn
+from tigon.standalone import programs
 
 
 class Case(NamedTuple):
@@ -191,6 +193,37 @@ def test_pictures_of_any_size(tmp_path: Path) -> None:
         "net: expected height >= 3; given batch = 1, height = 2, width = 9; there is no code for "
         "that: export with such a size"
     )
+    instance.close()
+
+
+@pytest.mark.parametrize("turn", [2, 100, 3000, 65536])
+def test_where_a_launch_begins_to_round_otherwise_is_found(turn: int) -> None:
+    backend = SimpleNamespace(rounding=lambda nest, extents, sizes: sizes[0] >= turn)
+    opened: Any = SimpleNamespace(extents=None)
+    found = programs._ranges(None, SimpleNamespace(backend=backend), opened)  # type: ignore[arg-type]
+    assert found == [(1, turn - 1), (turn, 65536)]
+
+
+class _ReadsSizes(nn.HybridBlock):
+    """Its graph has the sizes of its call; as a symbol it has none."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        rows = 0 if type(x) is mx.sym.Symbol else x.shape[0]
+        return F.reshape(x * 2, shape=(rows, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_blocks_that_read_sizes_are_exported_as_symbols(dtype: str, tmp_path: Path) -> None:
+    net = _ReadsSizes()
+    net.hybridize()
+    net.export_native(tmp_path / "net", nd.ones((4, 2, 3), dtype=dtype))
+    library = Library(tmp_path / "net.so")
+    assert library.describe(INPUT) == [("data", dtype, (-1, 2, 3))]
+    instance = library.instance(largest=[9])
+    x = np.arange(54).reshape(9, 2, 3).astype(dtype)
+    (found,) = instance(x)
+    np.testing.assert_array_equal(found, x.reshape(9, 6) * 2)
+    assert found.dtype == dtype
     instance.close()
 
 

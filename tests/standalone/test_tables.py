@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tigon.standalone import tables
@@ -40,8 +41,23 @@ def test_lists_are_those_of_the_header() -> None:
         "Factor": ("THE_EXTENT", "QUOTIENT", "REST"),
     }
     for name, members in told.items():
-        assert [getattr(tables, each) for each in members] == list(range(len(ENUMS[name])))
-    assert list(tables.TESTS.values()) == list(range(len(ENUMS["Test"])))
+        assert [getattr(tables, each) for each in members] == list(range(len(members)))
+        own = "Space" if name == "Space" else ""
+        camel = ["".join(map(str.capitalize, each.split("_"))) for each in members]
+        assert ENUMS[name] == [f"k{own}{each}" for each in camel]
+    assert ENUMS["Test"] == ["kIsZero", "kIsNegative", "kIsNotPositive"]
+    assert tables.TESTS == {"eq": 0, "lt": 1, "le": 2}
+
+
+def test_room_is_shared_with_nothing() -> None:
+    made = tables.Tables()
+    flags = made.words([0, 0, 1])
+    room = made.room(3)
+    later = made.words([0, 0, 0])
+    made.overwrite(room, [7, 8, 9])
+    content = np.frombuffer(made.content(tables.ModelRow(*[0] * 24)), "<i8")
+    found = [content[place : place + 3].tolist() for place in (flags, room, later)]
+    assert found == [[0, 0, 1], [7, 8, 9], [0, 0, 0]]
 
 
 def test_digests_see_every_byte_and_its_place() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.standalone.foreign import STATE, Library
+from tests.standalone.foreign import STATE, WEIGHT, Library
 from tigon import gluon, nd
 from tigon.gluon import nn
 
@@ -53,6 +53,23 @@ def test_steps_are_equal_to_the_bit(name: str, tmp_path: Path) -> None:
     for name, param in params.items():
         np.testing.assert_array_equal(instance.state(states[name]), param.data().asnumpy())
     assert instance.state(states["updates"]) == 4
+    instance.close()
+
+
+def test_rates_that_nothing_reads_are_there(tmp_path: Path) -> None:
+    """A step of weights that do not move: each run looks up its row all the same."""
+    net = nn.Dense(2, in_units=3)
+    net.initialize()
+    net.collect_params().setattr("grad_req", "null")
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+    data, label = nd.ones((4, 3)), nd.ones((4, 2))
+    step.export_native(tmp_path / "step", data, label)
+    library = Library(tmp_path / "step.so")
+    assert "rates" in [name for name, *_ in library.describe(WEIGHT)]
+    instance = library.instance()
+    (found,) = instance_run(instance, data, label)
+    np.testing.assert_array_equal(found, step(data, label).asnumpy())
     instance.close()
 
 

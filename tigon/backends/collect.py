@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon import _native
-from tigon.backends.interface import Store
+from tigon.backends.interface import NoStore, Store
 from tigon.backends.llvm.objects import Compiler
 from tigon.backends.llvm.target import Target, host_target
 from tigon.backends.llvm.toolchain import Toolchain
@@ -16,23 +16,6 @@ define i32 @nothing(ptr %buffers, ptr %slots, ptr %scratch, i64 %begin, i64 %end
   ret i32 0
 }
 """
-
-
-class NoStore:
-    """Finds nothing, keeps nothing."""
-
-    usable = False
-
-    def load(self, key: str) -> bytes | None:
-        return None
-
-    def load_program(self, name: str) -> bytes | None:
-        return None
-
-    def load_named(self, name: str) -> bytes | None:
-        return None
-
-    def save(self, key: str, image: bytes) -> None: ...
 
 
 class Collector(Compiler):

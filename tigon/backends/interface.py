@@ -69,6 +69,23 @@ class Store(Protocol):
     def save(self, key: str, image: bytes) -> None: ...
 
 
+class NoStore:
+    """Finds nothing, keeps nothing."""
+
+    usable = False
+
+    def load(self, key: str) -> bytes | None:
+        return None
+
+    def load_program(self, name: str) -> bytes | None:
+        return None
+
+    def load_named(self, name: str) -> bytes | None:
+        return None
+
+    def save(self, key: str, image: bytes) -> None: ...
+
+
 class Backend(Protocol):
     """A device's compiler."""
 

@@ -15,7 +15,7 @@ from tigon.base import TigonError, check, type_of
 from tigon.base.dtypes import int64
 from tigon.base.files import AnyPath
 from tigon.gluon import trace as tracing
-from tigon.gluon.graphs import Entry, GraphCache
+from tigon.gluon.graphs import Entry, GaveWay, GraphCache
 from tigon.gluon.symbolic import input_names, symbol_for_export
 from tigon.standalone.face import on_demand
 from tigon.sym.native import export_symbol
@@ -77,7 +77,9 @@ def export_entry(
             symbol = symbol_for_export(block, "export_native")
             arrays = {param.name: param.data() for param in block.collect_params().values()}
             shapes = {one.name: one.type.shape for one in given}
-            return export_symbol(symbol, path, arrays, shapes, {"extents": extents, **options})
+            dtypes = {one.name: one.type.dtype for one in given}
+            own_options = {"extents": extents, **options}
+            return export_symbol(symbol, path, arrays, shapes, own_options, dtypes)
         except TigonError:
             raise error from None
 
@@ -131,7 +133,10 @@ def export_step(
     entry = cache.latest
     if examples:
         kind, leaves = nested_call_kind(tuple(examples), tracing.freeze, tracing.freeze_attributes)
-        entry = cache._trace(kind, leaves, tuple(examples))[0]
+        try:
+            entry = cache._trace(kind, leaves, tuple(examples))[0]
+        except GaveWay as error:
+            raise TigonError(f"export_native: {step.name} is no program: {error}") from None
     check(
         entry is not None and entry.paths is None,
         "export_native",

@@ -7,6 +7,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
+from tigon.base.multiples import round_up
+
 PAGE = 65536
 """The largest there is among machines. Parts of a file that are mapped apart lie so far apart in
 memory, not in the file."""
@@ -40,11 +42,11 @@ def shared_library(
     head = 64 + 56 * 5
     symbols_at = head
     strings_at = symbols_at + 24 * (len(names) + 1)
-    hash_at = _up(strings_at + len(strings), 8)
+    hash_at = round_up(strings_at + len(strings), 8)
     table = _hash([*names])
-    tables_at = _up(hash_at + len(table), CODE)
+    tables_at = round_up(hash_at + len(table), CODE)
     code_at = tables_at + code_place(len(tables)) - PAGE
-    dynamic_at = _up(code_at + len(code), 16)
+    dynamic_at = round_up(code_at + len(code), 16)
     symbols = bytes(24)
     for each in names:
         address = code_at + PAGE + functions[each]
@@ -75,7 +77,7 @@ def shared_library(
     ]
     section_names, name_at = _strings(_SECTIONS[1:])
     names_at = dynamic_at + len(dynamic)
-    sections_at = _up(names_at + len(section_names), 8)
+    sections_at = round_up(names_at + len(section_names), 8)
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
         b"\x7fELF\x02\x01\x01",
@@ -142,11 +144,7 @@ def shared_library(
 
 def code_place(size: int) -> int:
     """Bytes from the begin of tables of this size to that of code, in memory."""
-    return _up(size, CODE) + PAGE
-
-
-def _up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
+    return round_up(size, CODE) + PAGE
 
 
 def _strings(names: Sequence[str]) -> tuple[bytes, dict[str, int]]:

@@ -22,8 +22,7 @@ def cpp_header(prefix: str) -> str:
 
 def _under(prefix: str, template: str) -> str:
     text = (_FOLDER / template).read_text(encoding="utf-8")
-    text = re.sub(r"\bmodel(?=_|\.h|::|\b namespace)", prefix, text)
-    text = text.replace("namespace model ", f"namespace {prefix} ")
+    text = re.sub(r"\bmodel(?=_|\.h|::)|(?<=namespace )model\b", prefix, text)
     return re.sub(r"\bMODEL_", f"{prefix.upper()}_", text)
 
 

@@ -19,6 +19,7 @@ from tigon.base import DType, TensorType, TigonError, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.files import AnyPath, write_file
 from tigon.base.frozen import Frozen, replace
+from tigon.base.multiples import round_up
 from tigon.base.notices import texts
 from tigon.export import safetensors
 from tigon.ir import Graph
@@ -37,6 +38,7 @@ from tigon.standalone.programs import (
     Open,
     Program,
     read_program,
+    with_names,
     write_program,
 )
 from tigon.standalone.runtime import runtime_object
@@ -180,11 +182,15 @@ def export(
         "export_native",
         f"{len(spec.names)} open extents; expected {MOST_EXTENTS} at most",
     )
-    for name, type_ in spec.inputs:
+    results = zip(spec.outputs, spec.graph.outputs, strict=False)  # states follow
+    shown = [(name, type_.ndim) for name, type_ in spec.inputs]
+    shown += [(name, value.type.ndim) for name, value in results]
+    shown += [(one.name, len(one.shape)) for one in (*spec.weights, *spec.states)]
+    for name, axes in shown:
         check(
-            type_.ndim <= MOST_DIMENSIONS,
+            axes <= MOST_DIMENSIONS,
             "export_native",
-            f"'{name}' has {type_.ndim} axes; expected {MOST_DIMENSIONS} at most",
+            f"'{name}' has {axes} axes; expected {MOST_DIMENSIONS} at most",
         )
     with COMPILING:
         made = _Library(replace(spec, name=given), spec_for, levels, weights == "apart", system)
@@ -306,8 +312,10 @@ class _Library:
             for way in ways
             for launch in way.program.launches
             for space, number in launch.buffers
-            if space == T.INPUT and way.sources[number].kind in ("weight", "schedule")
+            if space == T.INPUT and way.sources[number].kind == "weight"
         }
+        # A run takes a row of each schedule, whether a launch reads it or not.
+        read |= {one.number for way in ways for one in way.sources if one.kind == "schedule"}
         kept = sorted(read)
         new = {old: place for place, old in enumerate(kept)}
         self.weights = [self.weights[old] for old in kept]
@@ -347,7 +355,7 @@ class _Library:
             for name, likely in zip(spec.names, spec.likely, strict=True)
         ]
         lists = [tables.rows(list_) for list_ in (inputs, outputs, extents, states, weights)]
-        levels_at = tables.words([0] * (len(own) * len(T.LevelRow._fields)) + [len(own)])
+        levels_at = tables.room(len(own) * len(T.LevelRow._fields))
         notices = list(map(tables.text, texts()))
         notices_at = tables.words(notices)
         low, high = digest(data) if self.apart else (0, 0)
@@ -378,7 +386,7 @@ class _Library:
             )
             return tables.content(model)
 
-        size = -(-len(content(0, 0)) // 64) * 64
+        size = round_up(len(content(0, 0)), 64)
         inside = b"" if self.apart else data
         distance = SYSTEMS[self._system].code_place(size + len(inside))
         whole = content(distance, size).ljust(size, b"\0") + inside
@@ -409,9 +417,7 @@ class _Library:
         """Of each array its place, and all of them in a row, or as a file of its own; and where in
         that the first begins."""
         if self.apart:
-            names: dict[str, Held] = {}
-            for one in held:
-                names[one.name] = one
+            names = {one.name: one for one in held}
             check(
                 len(names) == len(held),
                 "export_native",
@@ -506,7 +512,5 @@ class _Library:
         }
 
     def _shown(self, type_: TensorType) -> str:
-        shown = ", ".join(map(str, type_.shape))
-        for number, name in enumerate(self.spec.names):
-            shown = re.sub(rf"\bn{number}\b", name, shown)
+        shown = with_names(", ".join(map(str, type_.shape)), self.spec.names)
         return f"{type_.dtype} ({shown}{',' if type_.ndim == 1 else ''})"

@@ -7,6 +7,8 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 
+from tigon.base.multiples import round_up
+
 _PAGE = 0x1000
 _X86_64, _DYLIB = 0x01000007, 6
 _FLAGS = 0x1 | 0x4 | 0x80 | 0x100000  # nothing undefined, for dyld, two levels, reexports nothing
@@ -27,7 +29,7 @@ def dynamic_library(
     """
     tables_at = _PAGE
     code_at = tables_at + code_place(len(tables))
-    links_at = _up(code_at + len(code), _PAGE)
+    links_at = round_up(code_at + len(code), _PAGE)
     addresses = {f"_{each}": code_at + functions[each] for each in sorted(functions)}
     trie = _trie(addresses)
     strings = b"\0" + b"".join(each.encode() + b"\0" for each in addresses)
@@ -67,14 +69,15 @@ def dynamic_library(
 
 def code_place(size: int) -> int:
     """Bytes from the begin of tables of this size to that of code, in memory."""
-    return _up(size, _PAGE)
+    return round_up(size, _PAGE)
 
 
 def _segment(
     name: str, at: int, size: int, rights: int, sections: Sequence[tuple[str, int, int, int]]
 ) -> bytes:
-    command = struct.pack("<II16sQQQQiiII", _SEGMENT, 72 + 80 * len(sections), name.encode(), at,
-                          _up(size, _PAGE), at, size, rights, rights, len(sections), 0)  # fmt: skip
+    length, count = 72 + 80 * len(sections), len(sections)
+    command = struct.pack("<II16sQQQQiiII", _SEGMENT, length, name.encode(), at,
+                          round_up(size, _PAGE), at, size, rights, rights, count, 0)  # fmt: skip
     for section, place, length, flags in sections:
         command += struct.pack("<16s16sQQIIIIIIII", section.encode(), name.encode(), place, length,
                                place, 12, 0, 0, flags, 0, 0, 0)  # fmt: skip
@@ -101,7 +104,7 @@ def _trie(addresses: Mapping[str, int]) -> bytes:
             at += len(leaf)
         root = bytes([0, len(leaves)]) + edges
         if len(root) == size:
-            return (root + b"".join(leaves)).ljust(_up(at, 8), b"\0")
+            return (root + b"".join(leaves)).ljust(round_up(at, 8), b"\0")
         size = len(root)
 
 
@@ -113,7 +116,3 @@ def _number(value: int) -> bytes:
         made.append(low | (0x80 if value else 0))
         if not value:
             return bytes(made)
-
-
-def _up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit

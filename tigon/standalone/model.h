@@ -57,7 +57,8 @@ typedef struct model_description {
   size_t bytes;                         /* of weights and states */
 } model_description;
 
-/* Everything may be zero, but `size` is sizeof(model_options). */
+/* Everything may be zero, but `size` is sizeof(model_options): with another one, which is that of
+   another header, model_create returns MODEL_BAD_ARGUMENT without a message. */
 typedef struct model_options {
   size_t size;
   const int64_t* largest; /* of each open extent; null: as at export. Runs below allocate nothing */
@@ -75,9 +76,9 @@ typedef struct model_options {
      that calls model_run does all. Results are the same. */
   void (*parallel_for)(void* context, int64_t count,
                        void (*body)(void* work, int64_t index, int32_t worker), void* work);
-  void* context; /* for the three functions */
-  int32_t workers;
-  char* message; /* where model_create writes why it failed, with a zero at the end */
+  void* context;   /* for the three functions */
+  int32_t workers; /* of parallel_for: 1 or more */
+  char* message;   /* where model_create writes why it failed, with a zero at the end */
   size_t message_bytes;
 } model_options;
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
+from tigon.base.multiples import round_up
+
 _PAGE, _SECTOR = 0x1000, 0x200
 _BASE = 0x180000000
 _READ, _RUN, _CODE, _DATA, _DISCARDED = 0x40000000, 0x20000000, 0x20, 0x40, 0x02000000
@@ -25,9 +27,9 @@ def dynamic_library(
     """
     tables_at = _PAGE
     code_at = tables_at + code_place(len(tables))
-    exports_at = code_at + _up(len(code), _PAGE)
+    exports_at = code_at + round_up(len(code), _PAGE)
     exports = _exports(name, exports_at, {each: code_at + at for each, at in functions.items()})
-    relocated_at = exports_at + _up(len(exports), _PAGE)
+    relocated_at = exports_at + round_up(len(exports), _PAGE)
     nothing = struct.pack("<IIHH", 0, 12, 0, 0)  # who has no list of addresses may not be moved
     sections = [
         (b".rdata", tables_at, tables, _READ | _DATA),
@@ -40,15 +42,15 @@ def dynamic_library(
     directories[5] = relocated_at, len(nothing)
     head = b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0"
     head += struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, 240, _DLL)
-    head += struct.pack("<HBBIIIII", 0x20B, 14, 0, _up(len(code), _SECTOR), 0, 0, 0, code_at)
+    head += struct.pack("<HBBIIIII", 0x20B, 14, 0, round_up(len(code), _SECTOR), 0, 0, 0, code_at)
     head += struct.pack("<QIIHHHHHHI", _BASE, _PAGE, _SECTOR, 6, 0, 0, 0, 6, 0, 0)
-    size_of_head = _up(len(head) + 168 + 40 * len(sections), _SECTOR)
+    size_of_head = round_up(len(head) + 168 + 40 * len(sections), _SECTOR)
     head += struct.pack("<IIIHH", relocated_at + _PAGE, size_of_head, 0, _CONSOLE, _ANYWHERE)
     head += struct.pack("<QQQQII", 1 << 20, _PAGE, 1 << 20, _PAGE, 0, len(directories))
     head += b"".join(struct.pack("<II", *each) for each in directories)
     body, at = b"", size_of_head
     for section, place, content, flags in sections:
-        stored = _up(len(content), _SECTOR)
+        stored = round_up(len(content), _SECTOR)
         numbers = (len(content), place, stored, at, 0, 0, 0, 0, flags)
         head += struct.pack("<8sIIIIIIHHI", section, *numbers)
         body += content.ljust(stored, b"\0")
@@ -58,7 +60,7 @@ def dynamic_library(
 
 def code_place(size: int) -> int:
     """Bytes from the begin of tables of this size to that of code, in memory."""
-    return _up(size, _PAGE)
+    return round_up(size, _PAGE)
 
 
 def _exports(name: str, at: int, addresses: Mapping[str, int]) -> bytes:
@@ -77,7 +79,3 @@ def _exports(name: str, at: int, addresses: Mapping[str, int]) -> bytes:
     table += struct.pack(f"<{count}I", *[addresses[each] for each in names])
     table += struct.pack(f"<{count}I", *places[:-1])
     return table + struct.pack(f"<{count}H", *range(count)) + texts
-
-
-def _up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit

@@ -3,6 +3,7 @@ code of one level of the processor."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise, product
 from typing import Any
@@ -27,6 +28,16 @@ from tigon.standalone.tables import Tables
 
 Condition = tuple[Any, str, bool]
 """(formula, test, answer), as `RuntimeExtents.guards` has them."""
+
+
+def with_names(text: str, names: Sequence[str]) -> str:
+    """A text with names of open extents where it numbers them.
+
+    >>> with_names("n1*n10 + n12", [f"axis{number}" for number in range(11)])
+    'axis1*axis10 + n12'
+    """
+    own = {f"n{number}": name for number, name in enumerate(names)}
+    return re.sub(r"\bn\d+\b", lambda found: own.get(found[0], found[0]), text)
 
 
 def told(label: str, name: str | None) -> str:
@@ -272,7 +283,7 @@ def _ranges(nest: AnyNest, code: LevelCode, opened: Open) -> list[tuple[int, int
         return known[size]
 
     ranges, low = [], PROBES[0]
-    for before, after in pairwise(PROBES[::3]):
+    for before, after in pairwise((*PROBES[::3], PROBES[-1])):
         if rounding(before) == rounding(after):
             continue
         while after - before > 1:
@@ -387,13 +398,10 @@ def condition_text(formula: Any, test: str, answer: bool, names: Sequence[str]) 
     """
     constant = formula.terms.get((), 0)
     left, sign = formula - constant, _SIGNS[test, answer]
-    if all(coefficient < 0 for monomial, coefficient in left.terms.items()):
+    if all(coefficient < 0 for coefficient in left.terms.values()):
         left, constant = -left, -constant
         sign = sign.translate(str.maketrans("<>", "><"))
-    shown = repr(left)
-    for number, name in enumerate(names):
-        shown = shown.replace(f"n{number}", name)
-    return f"{shown} {sign} {-constant}"
+    return f"{with_names(repr(left), names)} {sign} {-constant}"
 
 
 def _launch_row(

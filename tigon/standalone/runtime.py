@@ -27,6 +27,12 @@ def runtime_object(machine: str, system: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         if machine != architecture():
+            check(
+                system == "linux",
+                "export_native",
+                f"libraries for {system} are written on {machine}; this machine is "
+                f"{architecture()}",
+            )
             return _made_by_zig(machine)
         raise TigonError(
             f"export_native: {path} is missing ({error.strerror}); it comes with the package; "
@@ -45,7 +51,8 @@ def _made_by_zig(machine: str) -> bytes:
     includes = ["-I", str(source), "-I", str(_FOLDER.parents[1])]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "runtime.o"
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-musl"]
+        target = f"{machine.replace('-', '_')}-linux-musl"
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", target]
         command += [*_OPTIONS, *includes, "-c", str(source / "standalone/runtime.c")]
         done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
         check(

@@ -3,7 +3,6 @@ which sizes are open."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from tigon.base.frozen import Frozen
 from tigon.ops.record import has_effect
 from tigon.program.cached_graph import CachedGraph
 from tigon.standalone.library import Held, Source, Spec, export
-from tigon.standalone.programs import told
+from tigon.standalone.programs import told, with_names
 
 Extents = str | Mapping[str, Sequence[str | None]] | None
 """Which extents are open: "batch", the first axis of all inputs that have as many places as the
@@ -41,13 +40,12 @@ def export_graph(
     results: Sequence[str],
     path: Any,
     *,
-    inputs: Sequence[Operand] | None = None,
-    training: bool = False,
+    inputs: Sequence[Operand],
     extents: Extents = "batch",
     **options: Any,
 ) -> tuple[str, ...]:
-    """Export a graph in prediction, or as it trains. `operands` in the order of its inputs;
-    `inputs`: those that the caller gives, in the order in which that is done."""
+    """Export a graph in prediction. `operands` in the order of its inputs; `inputs`: those that the
+    caller gives, in the order in which that is done."""
     for node in cached.graph.nodes:
         check(
             not has_effect(node),
@@ -55,23 +53,21 @@ def export_graph(
             f"{told(node.label, node.name)} is Python code, which cannot leave Python; compute it "
             "before or after",
         )
-    given = [one for one in operands if one.array is None] if inputs is None else list(inputs)
-    likely, names = open_sizes(given, extents)
+    likely, names = open_sizes(inputs, extents)
 
     def spec(sizes: Sequence[int] | None) -> Spec:
-        opened, types = open_types(given, extents, sizes)
+        opened, types = open_types(inputs, extents, sizes)
         every = {one.name: types.get(one.name, one.type) for one in operands}
-        moded = cached.moded(training).typed(every)
-        states = dict(moded.states)
-        over = {place: made for made, place in states.items()}
+        moded = cached.moded(False).typed(every)
+        moving = {place for _, place in moded.states}
         sources: list[Source] = []
         weights: list[Held] = []
         kept: list[Held] = []
-        places = {id(one): number for number, one in enumerate(given)}
+        places = {id(one): number for number, one in enumerate(inputs)}
         for number, one in enumerate(operands):
             if one.array is None:
                 sources.append(Source("input", places[id(one)]))
-            elif number in over:
+            elif number in moving:
                 sources.append(Source("state", len(kept)))
                 kept.append(held(one.name, one.array))
             else:
@@ -82,7 +78,7 @@ def export_graph(
             cached.name,
             moded.graph,
             tuple(sources),
-            tuple((one.name, types[one.name]) for one in given),
+            tuple((one.name, types[one.name]) for one in inputs),
             tuple(results),
             tuple(weights),
             tuple(kept),
@@ -104,9 +100,7 @@ def with_open_extents(make: Callable[[], Any], names: Sequence[str]) -> Any:
     except (UnknownExtent, TigonError) as error:
         if not names or str(error).startswith("export_native"):
             raise
-        text = str(error)
-        for number, name in enumerate(names):
-            text = re.sub(rf"\bn{number}\b", name, text)
+        text = with_names(str(error), names)
         raise TigonError(
             f"export_native: {', '.join(names)} cannot be left open: {text}; pass extents=None for "
             "the sizes of the call, or leave other axes open"

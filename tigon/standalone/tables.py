@@ -172,6 +172,11 @@ class Tables:
             self._words += given
         return found
 
+    def room(self, count: int) -> int:
+        """The place of words that `overwrite` fills: nobody else's, whatever they hold now."""
+        self._words += [0] * count
+        return len(self._words) - count
+
     def rows(self, rows: Sequence[Iterable[int]]) -> tuple[int, int]:
         """How many, and the place of the first."""
         return len(rows), self.words([word for row in rows for word in row]) if rows else 0
@@ -179,7 +184,7 @@ class Tables:
     def text(self, text: str) -> int:
         content = text.encode() + b"\0"
         content += bytes(-len(content) % 8)
-        return self.words(("text", *struct.unpack(f"<{len(content) // 8}q", content))[1:])
+        return self.words(struct.unpack(f"<{len(content) // 8}q", content))
 
     def constant(self, content: bytes) -> int:
         """Bytes of an array, at a place for vectors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tigon.base import TensorType, check, type_of
+from tigon.base import DType, TensorType, check, type_of
 from tigon.base.dtypes import float32
 from tigon.base.files import AnyPath
 from tigon.base.repeated import repeated
@@ -19,8 +19,9 @@ def export_symbol(
     params: Mapping[str, Any],
     shapes: Mapping[str, Sequence[int]],
     options: Mapping[str, Any],
+    dtypes: Mapping[str, DType] | None = None,
 ) -> tuple[str, ...]:
-    """`Symbol.export_native`."""
+    """`Symbol.export_native`. `dtypes`: of inputs, instead of those that were declared."""
     twice = repeated(symbol.list_inputs())
     check(
         not twice,
@@ -49,8 +50,10 @@ def export_symbol(
     for value in cached.graph.inputs:
         name = value.node.name
         if name in shapes:
-            declared = value.node.types[0].dtype if value.node.types else float32
-            operands.append(specs.Operand(name, TensorType(tuple(shapes[name]), declared)))
+            dtype = value.node.types[0].dtype if value.node.types else float32
+            if dtypes is not None:
+                dtype = dtypes[name]
+            operands.append(specs.Operand(name, TensorType(tuple(shapes[name]), dtype)))
         else:
             operands.append(specs.Operand(name, type_of(arrays[name]), arrays[name]))
     given = [next(o for o in operands if o.name == name) for name in shapes]

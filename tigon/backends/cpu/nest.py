@@ -23,6 +23,7 @@ from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.extents import as_known
 from tigon.base.frozen import Frozen
+from tigon.base.multiples import round_up
 from tigon.loop import build as L
 from tigon.loop.combine import COMBINES
 from tigon.loop.expand import expand
@@ -109,7 +110,7 @@ def scratch_bytes(buffers: Sequence[Buffer]) -> int:
         if buffer.role == "scratch":
             if not isinstance(buffer.extent, Const):
                 raise InternalError(f"cpu: the extent of a scratch buffer is {buffer.extent!r}")
-            total += -(-as_known(buffer.extent.value) * buffer.dtype.itemsize // 64) * 64
+            total += round_up(as_known(buffer.extent.value) * buffer.dtype.itemsize, 64)
     return total
 
 
@@ -151,9 +152,11 @@ _IN_STEP = 4
 
 def over_short_rows(body: Body, nest: Nest) -> None:
     """Points whose loops are one vector each. Where one axis counts them, several are worked out in
-    step, which share what it takes to fold their lanes."""
+    step, which share what it takes to fold their lanes; not those with scratch memory, which is
+    that of one point."""
     axis = body.single_axis(nest.body)
-    if len(nest.space) != 1 or not isinstance(axis.stop, Slot):
+    has_scratch = any(buffer.role == "scratch" for buffer in nest.buffers)
+    if len(nest.space) != 1 or not isinstance(axis.stop, Slot) or has_scratch:
         over_points(body.e, nest.space, lambda: body.in_step(nest.body, [None]))
         return
     e, (point,) = body.e, nest.space

@@ -14,6 +14,7 @@ from tigon.backends.llvm.target import Target
 from tigon.base.errors import InternalError
 from tigon.base.extents import as_known
 from tigon.base.frozen import Frozen, replace
+from tigon.base.multiples import round_up
 from tigon.loop.grammar import Const, Contraction, Expr, Let, Load, LoopAxis, Stmt, Store, walk
 from tigon.loop.simplify import affine, mentions
 
@@ -115,9 +116,9 @@ def arrange(nest: Contraction, target: Target) -> tuple[Contraction, Slide | Non
     # packing, of the left operand once for all columns or once per image.
     width = 2 * lanes
     left_cost = min(left.values()) * rows
-    together = _up(places * images, width) / (places * images) * rows / lanes
+    together = round_up(places * images, width) / (places * images) * rows / lanes
     together += min(right.values()) + left_cost / (places * images)
-    apart = _up(slide.columns, width) / places * rows / lanes + left_cost / places
+    apart = round_up(slide.columns, width) / places * rows / lanes + left_cost / places
     copied = slide.planes * slide.plane(slide.columns) / (slide.window * places)
     apart += copied * (_STRAIGHT if _runs(nest) else _GATHER)
     if apart >= together:
@@ -204,7 +205,7 @@ def choose(
 def _inner_blocks(inner: int, step: int) -> tuple[int, int]:
     """How many blocks a sum has, and how long each is."""
     blocks = max(1, -(-inner // (INNER_BLOCK // step * step)))
-    return blocks, max(step, _up(-(-inner // blocks), step))
+    return blocks, max(step, round_up(-(-inner // blocks), step))
 
 
 def cut_blocks(
@@ -230,23 +231,23 @@ def cut_blocks(
     row_block, column_block = block
     row_blocks, column_blocks = -(-rows // row_block), -(-columns // column_block)
     panel = (inner_block + 16) * width
-    padded_rows, padded_columns = _up(row_block, tile_rows), _up(column_block, width)
+    padded_rows, padded_columns = round_up(row_block, tile_rows), round_up(column_block, width)
     tile = tile_rows * width
     tiles = (padded_rows // tile_rows) * (padded_columns // width) if inner_blocks > 1 else 1
-    right_at = _up((padded_rows * depth + 64) * size, 64) if left else 0
+    right_at = round_up((padded_rows * depth + 64) * size, 64) if left else 0
     packed = (1, tile_rows) if left and left.along == "outer" else (depth, 1)
     right_elements = padded_columns // width * panel if right else 0
     plane = planes = 0
     if slide is not None:
-        plane = _up(slide.plane(padded_columns), lanes)
+        plane = round_up(slide.plane(padded_columns), lanes)
         # The last panel reads up to a line and a panel beyond the last plane.
         planes = inner_block // slide.window * slide.planes * plane
         planes = right_elements = planes + slide.pitch + 2 * width
-    tiles_at = right_at + _up((right_elements + 64) * size, 64)
-    rows_at = tiles_at + _up(tiles * tile * size, 64)
+    tiles_at = right_at + round_up((right_elements + 64) * size, 64)
+    rows_at = tiles_at + round_up(tiles * tile * size, 64)
     row = max(lanes * (INNER_BLOCK + 16), padded_rows, padded_columns)
-    table_at = rows_at + _up((row + 64) * size, 64)
-    scratch = table_at if slide is None else table_at + _up(inner_block * 8, 64)
+    table_at = rows_at + round_up((row + 64) * size, 64)
+    scratch = table_at if slide is None else table_at + round_up(inner_block * 8, 64)
 
     blocks = Blocks(
         rows,
@@ -356,10 +357,6 @@ def contraction_shape(
     return points, grain(points, microseconds), microseconds
 
 
-def _up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
-
-
 _TILES = ((8, 3), (6, 4), (4, 4), (2, 4), (8, 1), (16, 1), (24, 1))
 _NARROW_TILES = ((6, 2), (4, 2), (2, 2), (4, 1), (8, 1), (12, 1))
 
@@ -448,8 +445,8 @@ def _cut(
         if row_blocks >= max(wanted, rows / 64):
             break
     return (
-        max(tile_rows, _up(ceil(rows / chosen[0]), tile_rows)),
-        max(width, _up(ceil(columns / chosen[1]), width)),
+        max(tile_rows, round_up(ceil(rows / chosen[0]), tile_rows)),
+        max(width, round_up(ceil(columns / chosen[1]), width)),
     )
 
 

@@ -27,6 +27,7 @@ from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, literal
 from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen, replace
+from tigon.base.multiples import round_up
 from tigon.base.tiles import RowTile, line_tile, row_tile
 from tigon.loop.grammar import Axis, Const, Contraction, Expr, Load, LoopAxis, Slot
 from tigon.loop.simplify import affine
@@ -316,10 +317,10 @@ def cut_tiles(
     row_block, column_block = block
     inner_blocks = _count_inner_blocks(extents, plan.whole, lead)
     tiles = row_block * column_block if inner_blocks > 1 else 1
-    left_list = _up(tiles * rows * width * size + 64, 64)
+    left_list = round_up(tiles * rows * width * size + 64, 64)
     listed = depth * lead
-    right_list = left_list + (_up(listed * 8, 64) if plan.left_listed else 0)
-    scratch = right_list + (_up(listed * 8, 64) if plan.right_listed else 0)
+    right_list = left_list + (round_up(listed * 8, 64) if plan.left_listed else 0)
+    scratch = right_list + (round_up(listed * 8, 64) if plan.right_listed else 0)
     cut = Cut(
         row_tiles,
         column_tiles,
@@ -349,10 +350,6 @@ def cut_tiles(
 
 
 _MACS_PER_NS = 5.5  # of whole vectors, on one core
-
-
-def _up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
 
 
 def _inner_block(nest: Contraction) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-from tigon.backends.interface import Launchable, Structure
+from tigon.backends.interface import Launchable, NoStore, Structure
 from tigon.base.tiles import WIDE
 from tigon.loop.abstract import abstract
 from tigon.loop.grammar import AnyNest
@@ -19,20 +19,6 @@ _Kernel = ctypes.CFUNCTYPE(
     ctypes.c_int64,
     ctypes.c_int64,
 )
-
-
-class NoStore:
-    """Keeps nothing: there is no code."""
-
-    usable = False
-
-    def load(self, key: str) -> bytes | None:
-        return None
-
-    def load_program(self, name: str) -> bytes | None:
-        return None
-
-    def save(self, key: str, image: bytes) -> None: ...
 
 
 class NullBackend:
