@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check soak torture fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check test-web wasm-runtime soak torture fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -41,6 +41,15 @@ TESTS ?= tests
 test: build $(VENV)/.ready
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
+# Modules of WebAssembly in Node and in a browser, which it installs where there is none.
+test-web: build $(VENV)/.ready
+	command -v chromium > /dev/null || apt-get install --yes --no-install-recommends chromium
+	$(PY) -m pytest tests/standalone/test_web.py tests/standalone/test_browser.py
+
+# The runtime of modules of WebAssembly anew, where its C has changed; needs `pip install tigon[export]`.
+wasm-runtime: build
+	PYTHONPATH=. $(PY) tools/wasm_runtime.py
+
 # The main job: digits, imperatively and hybridized.
 demo: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) examples/digits.py --output demo-output
@@ -71,6 +80,10 @@ bench-memory: build $(VENV)/.demo-ready
 # Exported libraries beside the same networks in Python; needs a C compiler.
 bench-native: build $(VENV)/.demo-ready
 	PYTHONPATH=. $(PY) benchmarks/native.py $(NATIVE)
+
+# Exported modules of WebAssembly beside ONNX Runtime's, in Node, on one thread; npm brings the latter.
+bench-web: build $(VENV)/.ready
+	PYTHONPATH=. $(PY) benchmarks/web.py $(WEB)
 
 # The parts of one call, in nanoseconds.
 bench-path: build

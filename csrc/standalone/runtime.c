@@ -27,6 +27,13 @@ typedef int64_t Word;
 typedef int32_t(TIGON_KERNEL* Kernel)(void* const* buffers, const int64_t* slots, void* scratch,
                                       int64_t begin, int64_t end);
 
+#if defined(__wasm__)
+// Where the tables are, and behind all that the module brings, memory; whoever puts the module
+// together says it. Functions are numbers: code is as if it lay at 0.
+extern const char model_tables[], model_end[];
+
+static const char* tables(void) { return model_tables; }
+#else
 // Bytes from here to the tables. Whoever puts the library together writes it: no compiler may know
 // what it is.
 __asm__(".section .rodata\n"
@@ -37,6 +44,7 @@ __asm__(".section .rodata\n"
 extern const Word model_distance[] __attribute__((visibility("hidden")));
 
 static const char* tables(void) { return (const char*)model_distance + *model_distance; }
+#endif
 static const Word* at(Word place) { return (const Word*)(const void*)tables() + place; }
 static const char* text(Word place) { return (const char*)at(place); }
 
@@ -45,6 +53,23 @@ static const char* text(Word place) { return (const char*)at(place); }
 void* memcpy(void* restrict to, const void* restrict from, size_t bytes);
 void* memset(void* to, int value, size_t bytes);
 
+#if defined(__wasm__)
+void* memcpy(void* restrict to, const void* restrict from, size_t bytes) {
+  __asm__ volatile("local.get %0\nlocal.get %1\nlocal.get %2\nmemory.copy 0, 0"
+                   :
+                   : "r"(to), "r"(from), "r"(bytes)
+                   : "memory");
+  return to;
+}
+
+void* memset(void* to, int value, size_t bytes) {
+  __asm__ volatile("local.get %0\nlocal.get %1\nlocal.get %2\nmemory.fill 0"
+                   :
+                   : "r"(to), "r"(value), "r"(bytes)
+                   : "memory");
+  return to;
+}
+#else
 void* memcpy(void* restrict to, const void* restrict from, size_t bytes) {
   char* out = to;
   const char* in = from;
@@ -71,6 +96,7 @@ void* memset(void* to, int value, size_t bytes) {
 #endif
   return to;
 }
+#endif
 
 // ------------------------------------------------------------------------------------- messages
 
@@ -171,6 +197,64 @@ static const void* map_file(const char* path, size_t* bytes) {
   *bytes = (size_t)size;
   return (const void*)made;
 }
+#elif defined(__wasm__)
+enum { kHasSystem = 1, kWasmPage = 65536 };
+
+// What is not taken of the module's memory, in order of addresses; no two pieces touch.
+typedef struct Free {
+  struct Free* next;
+  size_t bytes;
+} Free;
+
+static Free* free_memory;
+static bool has_begun;
+
+static size_t whole_lines(size_t bytes) { return (bytes + kAlignment - 1) & ~(kAlignment - 1u); }
+
+static void release_pages(const void* block, size_t bytes) {
+  Free* own = (Free*)(size_t)block;
+  Free** place = &free_memory;
+  Free* before = NULL;
+  for (; *place && *place < own; place = &(*place)->next) before = *place;
+  own->bytes = whole_lines(bytes);
+  own->next = *place;
+  *place = own;
+  if (own->next && (char*)own + own->bytes == (char*)own->next) {
+    own->bytes += own->next->bytes;
+    own->next = own->next->next;
+  }
+  if (before && (char*)before + before->bytes == (char*)own) {
+    before->bytes += own->bytes;
+    before->next = own->next;
+  }
+}
+
+static void* pages(size_t bytes) {
+  if (bytes > SIZE_MAX / 2) return NULL;
+  size_t wanted = whole_lines(bytes ? bytes : 1);
+  if (!has_begun) {
+    size_t begin = whole_lines((size_t)model_end);
+    size_t end = __builtin_wasm_memory_size(0) * kWasmPage;
+    has_begun = true;
+    if (end > begin) release_pages((void*)begin, end - begin);
+  }
+  for (int turn = 0; turn < 2; ++turn) {
+    for (Free** place = &free_memory; *place; place = &(*place)->next) {
+      Free* own = *place;
+      if (own->bytes < wanted) continue;
+      own->bytes -= wanted;
+      if (!own->bytes) *place = own->next;
+      return (char*)own + own->bytes;  // its end: the piece stays in its place
+    }
+    size_t count = (wanted + kWasmPage - 1) / kWasmPage;
+    size_t made = turn ? SIZE_MAX : __builtin_wasm_memory_grow(0, count);
+    if (made == SIZE_MAX) return NULL;
+    release_pages((void*)(made * kWasmPage), count * kWasmPage);
+  }
+  return NULL;
+}
+
+static const void* map_file(const char* path, size_t* bytes) { return path && bytes ? NULL : NULL; }
 #else
 enum { kHasSystem = 0 };
 
@@ -216,6 +300,8 @@ static bool processor_has(const char* wanted) {
     if (same_text(always[i], wanted)) return true;
   return false;
 }
+#elif defined(__wasm__)
+static bool processor_has(const char* wanted) { return *wanted != 0; }  // or it were not compiled
 #else
 static bool processor_has(const char* wanted) {
   return same_text(wanted, "fp-armv8") || same_text(wanted, "neon");
@@ -300,9 +386,10 @@ static Word floor_divided(Word a, Word b) {
 
 // Saturates: sizes that do not fit are refused as too large.
 static Word times(Word a, Word b) {
-  Word result;
-  if (!__builtin_mul_overflow(a, b, &result)) return result;
-  return (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN;
+  uint64_t left = a < 0 ? 0 - (uint64_t)a : (uint64_t)a;
+  uint64_t right = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
+  if (left && right > INT64_MAX / left) return (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN;
+  return a * b;
 }
 
 static Word plus(Word a, Word b) {
@@ -501,9 +588,11 @@ typedef struct Reserved {
   bool is_too_large;
 } Reserved;
 
+static const Word kMostBytes = (Word)(SIZE_MAX / 4);
+
 static size_t reserve(Reserved* reserved, Word bytes) {
   size_t place = reserved->bytes;
-  if (bytes < 0 || bytes > INT64_MAX / 4 || place > (size_t)INT64_MAX / 4)
+  if (bytes < 0 || bytes > kMostBytes || (Word)place > kMostBytes)
     reserved->is_too_large = true;
   else
     reserved->bytes += aligned((size_t)bytes);
@@ -524,7 +613,7 @@ static void reserve_control(Controlled* own, const Word* control, const int64_t*
   }
   own->most = value_of(control[kControlMost], extents);
   if (!placed) {
-    if ((size_t)bytes > own->bytes) reserved->is_too_large = true;
+    if (bytes > (Word)own->bytes) reserved->is_too_large = true;
   } else {
     own->bytes = (size_t)bytes;
     own->block = reserve(reserved, bytes);
@@ -538,7 +627,7 @@ static void reserve_part(Part* part, const int64_t* extents, Reserved* reserved,
   const Word* program = part->program;
   for (Word i = 0; i < program[kProgramTemporaries]; ++i) {
     Word bytes = value_of(temporary(program, i)[kTemporaryBytes], extents);
-    if (bytes < 0 || bytes > INT64_MAX / 4) {
+    if (bytes < 0 || bytes > kMostBytes) {
       reserved->is_too_large = true;
       return;
     }
@@ -559,6 +648,7 @@ static void reserve_part(Part* part, const int64_t* extents, Reserved* reserved,
     }
     for (Word n = 0; placed && n < launch[kLaunchChoices]; ++n) {
       Word scratch = value_of(choice_of(launch, n)[kChoiceScratch], extents);
+      if (scratch > kMostBytes) reserved->is_too_large = true;
       if (scratch > 0 && (size_t)scratch > reserved->scratch) reserved->scratch = (size_t)scratch;
     }
   }
@@ -1410,3 +1500,16 @@ PUBLIC int32_t model_seed(model_instance* own, int64_t seed) {
   own->key[1] = 0;
   return MODEL_OK;
 }
+
+#if defined(__wasm__)
+// What `model.js` knows of this: where fields lie, and memory for what it hands in.
+_Static_assert(sizeof(model_options) == 64 && offsetof(model_options, weights) == 12 &&
+                   offsetof(model_options, seed) == 24 && offsetof(model_options, message) == 52,
+               "options");
+_Static_assert(sizeof(model_array) == 80 && offsetof(model_array, shape) == 16, "arrays");
+
+PUBLIC void* model_allocate(size_t bytes) { return pages(bytes); }
+PUBLIC void model_release(void* block, size_t bytes) {
+  if (block) release_pages(block, bytes);
+}
+#endif

@@ -308,6 +308,27 @@ class CompiledFunction(ShortCall):
         options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
+    def export_wasm(
+        self,
+        path: AnyPath,
+        *examples: Any,
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
+        weights: str = "inside",
+    ) -> tuple[str, ...]:
+        """Write a module of WebAssembly that computes what the last call did, or a call on
+        `examples`, in browsers and in Node. See `HybridBlock.export_wasm` for the rest.
+
+        >>> import os, tempfile
+        >>> from tigon import nd
+        >>> scaled = jit(lambda x: x * 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = scaled.export_wasm(f"{folder}/scaled", nd.zeros((8, 4)))
+        >>> [os.path.basename(file) for file in files]
+        ['scaled.wasm', 'scaled.js', 'scaled.d.ts']
+        """
+        options = {"weights": weights, "system": "web"}
+        return export_entry(self, self._cached_graphs, examples, path, extents, options)
+
 
 def _declared(
     what: str,

@@ -1,4 +1,4 @@
-"""Blocks, functions and training steps as shared libraries that need no Python."""
+"""Blocks, functions and training steps as libraries that need no Python."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tigon.gluon import trace as tracing
 from tigon.gluon.graphs import Entry, GaveWay, GraphCache
 from tigon.gluon.symbolic import input_names, symbol_for_export
 from tigon.standalone.face import on_demand
+from tigon.standalone.verbs import verb
 from tigon.sym.native import export_symbol
 
 
@@ -30,16 +31,17 @@ def export_entry(
     options: dict[str, Any],
 ) -> tuple[str, ...]:
     """Export what one kind of call was traced to: that on `examples`, or else the last one."""
-    entry = _entry(block, cache, tuple(examples))
+    who = verb(options["system"])
+    entry = _entry(block, cache, tuple(examples), who)
     if entry.paths is not None:
         raise TigonError(
-            f"export_native: {block.name} decides by values: {_decisions(entry)}; a library holds "
+            f"{who}: {block.name} decides by values: {_decisions(entry)}; a library holds "
             "one graph, so write the branch as F.contrib.cond(condition, then, otherwise) and a "
             "loop as F.contrib.while_loop, which are parts of it"
         )
     check(
         entry.cached is not None and all(kind in _PLAIN for kind, _ in entry.structure),
-        "export_native",
+        who,
         f"{block.name} gives back arguments, parameters or other things that it does not compute; "
         "return what it computes of them alone",
     )
@@ -58,7 +60,7 @@ def export_entry(
     unread = [name for name in names if name not in {one.name for one in operands}]
     check(
         not unread,
-        "export_native",
+        who,
         f"{block.name} does not read its argument {', '.join(unread)}; leave it out",
     )
     order = {name: number for number, name in enumerate(names)}
@@ -74,7 +76,7 @@ def export_entry(
     except TigonError as error:
         # Code that reads sizes has those of its call in its graph. That of symbols may have none.
         try:
-            symbol = symbol_for_export(block, "export_native")
+            symbol = symbol_for_export(block, who)
             arrays = {param.name: param.data() for param in block.collect_params().values()}
             shapes = {one.name: one.type.shape for one in given}
             dtypes = {one.name: one.type.dtype for one in given}
@@ -93,12 +95,14 @@ def _decisions(entry: Entry) -> str:
     return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
 
 
-def _entry(block: Any, cache: GraphCache | None, examples: tuple[Any, ...]) -> Entry:
+def _entry(
+    block: Any, cache: GraphCache | None, examples: tuple[Any, ...], who: str
+) -> Entry:
     if not examples:
         latest = None if cache is None else cache.latest
         check(
             latest is not None and not latest.training,
-            "export_native",
+            who,
             f"{block.name} was not called in prediction yet; call it once after hybridize(), or "
             "pass example inputs",
         )
@@ -109,7 +113,7 @@ def _entry(block: Any, cache: GraphCache | None, examples: tuple[Any, ...]) -> E
     with autograd.pause(train_mode=False):
         fresh(examples)
     if fresh.latest is None:
-        raise TigonError(f"export_native: {block.name} has no graph. {fresh.explain()}")
+        raise TigonError(f"{who}: {block.name} has no graph. {fresh.explain()}")
     fresh.latest._bind()
     return fresh.latest
 
@@ -124,9 +128,10 @@ def export_step(
     options: dict[str, Any],
 ) -> tuple[str, ...]:
     """Export what a training step does for the types of the last one, or of `examples`."""
+    who = verb(options["system"])
     check(
         step.adjust is None,
-        "export_native",
+        who,
         f"{step.name} adjusts gradients by a function of Python; pass clip_global_norm instead, or "
         "leave it out",
     )
@@ -136,17 +141,17 @@ def export_step(
         try:
             entry = cache._trace(kind, leaves, tuple(examples))[0]
         except GaveWay as error:
-            raise TigonError(f"export_native: {step.name} is no program: {error}") from None
+            raise TigonError(f"{who}: {step.name} is no program: {error}") from None
     check(
         entry is not None and entry.paths is None,
-        "export_native",
+        who,
         f"{step.name} was not called yet, or decides by values; call it once, or pass example data "
         "and label",
     )
     assert entry is not None
     (own,) = entry.graphs
     made, indices, states = own.exact_step()
-    spec = _step_spec(step, own, made, indices, states, batch_size, updates)
+    spec = _step_spec(step, own, made, indices, states, batch_size, updates, who)
     return on_demand().export(lambda sizes: spec, (), path, **options)
 
 
@@ -158,6 +163,7 @@ def _step_spec(
     states: Sequence[Sequence[Any]],
     batch_size: int | None,
     updates: int,
+    who: str,
 ) -> Any:
     specs = on_demand()
     Source, held = specs.Source, specs.held
@@ -186,7 +192,7 @@ def _step_spec(
             weights.append(held(value.node.name, array))
     sources += [Source("key")] * (len(forward.graph.inputs) - len(sources))
     sources.append(Source("schedule", len(weights)))
-    weights.append(_schedule(trainer, made, indices, batch_size, updates))
+    weights.append(_schedule(trainer, made, indices, batch_size, updates, who))
     for index, arrays in zip(indices, states, strict=True):
         for number, array in enumerate(arrays):
             keep(f"{trainer._params[index].name}.state{number}", array, len(sources))
@@ -210,7 +216,12 @@ def _step_spec(
 
 
 def _schedule(
-    trainer: Any, made: Any, indices: Sequence[int], batch_size: int | None, updates: int
+    trainer: Any,
+    made: Any,
+    indices: Sequence[int],
+    batch_size: int | None,
+    updates: int,
+    who: str,
 ) -> Any:
     """The rates of so many updates from now on, a row for each; rows that repeat the last one are
     left out."""
@@ -221,13 +232,13 @@ def _schedule(
     size = max(made.training.loss_sizes) if batch_size is None else batch_size
     check(
         batch_size is not None or len(made.training.loss_sizes) == 1,
-        "export_native",
+        who,
         "there are several losses of different sizes; give batch_size",
     )
     for name, number in (("batch_size", size), ("updates", updates)):
         check(
             isinstance(number, (int, np.integer)) and number > 0,
-            "export_native",
+            who,
             f"{name}: expected a number of 1 or more; given {number!r}",
         )
     optimizer.rescale_grad = trainer._scale / size

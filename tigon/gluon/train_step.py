@@ -217,6 +217,28 @@ class TrainStep:
                 self, self._cached_graphs, examples, path, batch_size, updates, options
             )
 
+    def export_wasm(
+        self,
+        path: AnyPath,
+        data: Any = None,
+        label: Any = (),
+        *,
+        batch_size: int | None = None,
+        updates: int = 1000,
+        weights: str = "inside",
+    ) -> tuple[str, ...]:
+        """Write a module of WebAssembly that goes on training from here, in browsers and in Node.
+
+        Each run is a step, as in `export_native`; states of an instance are read and written by
+        name (`state`). See `HybridBlock.export_wasm` for the rest.
+        """
+        examples = () if data is None else (data, label)
+        options = {"weights": weights, "system": "web"}
+        with self._lock, autograd.pause(train_mode=True):
+            return export_step(
+                self, self._cached_graphs, examples, path, batch_size, updates, options
+            )
+
     def _traced(self, data: Any, label: Any) -> Any:
         """The Python code of a step up to the loss, on symbols."""
         for given in (*_as_tuple(data), *_as_tuple(label)):

@@ -123,6 +123,8 @@ for _row in (
     Function("abs", 1, _N, np.abs),
     # only inside contractions and mathematical functions; numpy has none that is exact everywhere
     Function("fma", 3, _F, fused_multiply_add, exact=False, fixed=None),
+    # rounded twice where the machine has no instruction
+    Function("multiply_add", 3, _F, fused_multiply_add, exact=False, fixed=None),
     # NaN propagates through both
     Function("maximum", 2, _A, np.maximum, commutes=True),
     Function("minimum", 2, _A, np.minimum, commutes=True),

@@ -26,27 +26,26 @@ from tigon.ir import Graph
 from tigon.passes.pack_weights import pack_weights
 from tigon.program.lowered import COMPILING, LoweredGraph, lower_graph
 from tigon.program.target import compiled_for, own_backend
-from tigon.standalone import elf, macho, pe
 from tigon.standalone import tables as T
 from tigon.standalone.digest import digest
 from tigon.standalone.headers import c_header, cpp_header
+from tigon.standalone.images import SYSTEMS, WEB, Image, link, suffix
 from tigon.standalone.page import page
 from tigon.standalone.programs import (
     PROBES,
+    WEB_LEVEL,
     LevelCode,
-    Linked,
     Open,
     Program,
     read_program,
     with_names,
     write_program,
 )
-from tigon.standalone.runtime import runtime_object
 from tigon.standalone.tables import Tables
+from tigon.standalone.verbs import verb
+from tigon.standalone.web import web_files
 
 MOST_DIMENSIONS, MOST_EXTENTS = 8, 16
-_FUNCTIONS = ("create", "destroy", "run", "last_error", "describe", "state", "seed")
-
 KEYWORDS = frozenset(
     "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t "
     "char16_t char32_t class compl concept const consteval constexpr constinit const_cast "
@@ -65,22 +64,6 @@ KINDS = {
     "state": T.FROM_STATE,
     "key": T.FROM_KEY,
     "schedule": T.FROM_SCHEDULE,
-}
-
-
-class System(Frozen):
-    """How files of a system are written: what they end with, how far code lies from the begin of
-    tables in memory, and the file."""
-
-    suffix: str
-    code_place: Callable[[int], int]
-    write: Callable[[str, str, bytes, bytes, Mapping[str, int]], bytes]
-
-
-SYSTEMS = {
-    "linux": System(".so", elf.code_place, elf.shared_library),
-    "windows": System(".dll", pe.code_place, pe.dynamic_library),
-    "macos": System(".dylib", macho.code_place, macho.dynamic_library),
 }
 
 
@@ -154,32 +137,22 @@ def export(
     a level or several of one architecture, of which the library takes the best that the processor
     has, are named as in `tigon.backends.llvm.target.LEVELS`; "all" are those that the package
     brings code for.
+
+    For the system "web" there is one target, and files are `path.wasm`, `path.js` and `path.d.ts`,
+    and `path.html` where the input is a picture.
     """
-    stem = os.fsdecode(path)
+    who, stem = verb(system), os.fsdecode(path)
     given = os.path.basename(stem) if prefix is None else prefix
     check(
-        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given) is not None and given not in KEYWORDS,
-        "export_native",
-        f"names of C functions begin with '{given}', which is no identifier of C and C++; pass "
-        "prefix='model', say",
-    )
-    check(
         weights in ("inside", "apart"),
-        "export_native",
+        who,
         f"weights: expected 'inside' or 'apart'; given {weights!r}",
     )
-    levels = _levels(target)
-    machine = architecture_of(levels[0])
-    check(
-        system == "linux" or (system in SYSTEMS and machine == "x86-64"),
-        "export_native",
-        f"system: expected 'linux', or for x86-64 'windows' or 'macos'; given {system!r}",
-    )
-    suffix = SYSTEMS[system].suffix
+    levels = [WEB_LEVEL] if system == WEB else _native_levels(given, target, system)
     spec = spec_for(None)
     check(
         len(spec.names) <= MOST_EXTENTS,
-        "export_native",
+        who,
         f"{len(spec.names)} open extents; expected {MOST_EXTENTS} at most",
     )
     results = zip(spec.outputs, spec.graph.outputs, strict=False)  # states follow
@@ -189,24 +162,41 @@ def export(
     for name, axes in shown:
         check(
             axes <= MOST_DIMENSIONS,
-            "export_native",
+            who,
             f"'{name}' has {axes} axes; expected {MOST_DIMENSIONS} at most",
         )
     with COMPILING:
         made = _Library(replace(spec, name=given), spec_for, levels, weights == "apart", system)
-        content, file = made.build(f"{given}{suffix}")
+        content, file = made.build(f"{given}{suffix(system)}")
     described = made.description(content, file)
-    files: dict[str, bytes] = {
-        f"{stem}{suffix}": content,
-        f"{stem}.h": c_header(given, described).encode(),
-        f"{stem}.hpp": cpp_header(given).encode(),
-        f"{stem}.md": page(given, described).encode(),
-    }
+    files: dict[str, bytes] = {f"{stem}{suffix(system)}": content}
+    if system == WEB:
+        files |= {f"{stem}{end}": each for end, each in web_files(given, spec, described).items()}
+    else:
+        files[f"{stem}.h"] = c_header(given, described).encode()
+        files[f"{stem}.hpp"] = cpp_header(given).encode()
+        files[f"{stem}.md"] = page(given, described).encode()
     if file is not None:
         files[f"{stem}.safetensors"] = file
     for name, each in files.items():
         write_file(name, each)
     return tuple(files)
+
+
+def _native_levels(prefix: str, target: str | Sequence[str], system: str) -> list[str]:
+    check(
+        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix) is not None and prefix not in KEYWORDS,
+        "export_native",
+        f"names of C functions begin with '{prefix}', which is no identifier of C and C++; pass "
+        "prefix='model', say",
+    )
+    levels = _levels(target)
+    check(
+        system == "linux" or (system in SYSTEMS and architecture_of(levels[0]) == "x86-64"),
+        "export_native",
+        f"system: expected 'linux', or for x86-64 'windows' or 'macos'; given {system!r}",
+    )
+    return levels
 
 
 def _levels(target: str | Sequence[str]) -> list[str]:
@@ -242,6 +232,7 @@ class _Library:
         self, spec: Spec, spec_for: SpecFor, levels: Sequence[str], apart: bool, system: str
     ) -> None:
         self._system, self._machine = system, architecture_of(levels[0])
+        self._who = verb(system)
         self.spec = spec
         self._spec_for = spec_for
         self.apart = apart
@@ -255,7 +246,7 @@ class _Library:
 
     def _lower(self, level: str) -> _Level:
         """Programs until each size has one, or there are too many."""
-        code = LevelCode(level)
+        code = LevelCode(level, self._who)
         ways = [self._way(code, self.spec)]
         names = self.spec.names
         sizes: list[tuple[int, ...]] = []
@@ -340,9 +331,12 @@ class _Library:
         spec, tables = self.spec, self.tables
         held = [*self.weights, *spec.states]
         places, data, begin = self._data(held)
-        linked, code, distances = self._link()
+        image = self._link()
         rows = self._array_rows(held, places)
-        own = [self._level_row(level, one) for level, one in zip(self.levels, linked, strict=True)]
+        own = [
+            self._level_row(level, functions)
+            for level, functions in zip(self.levels, image.functions, strict=True)
+        ]
         weights, states = rows[: len(self.weights)], rows[len(self.weights) :]
         inputs = [self._type_row(name, type_) for name, type_ in spec.inputs]
         results = spec.graph.outputs[: len(spec.outputs)]
@@ -360,11 +354,8 @@ class _Library:
         notices_at = tables.words(notices)
         low, high = digest(data) if self.apart else (0, 0)
 
-        def content(distance: int, of_weights: int) -> bytes:
-            levels = [
-                row._replace(code=distance + begin_)
-                for row, begin_ in zip(own, distances, strict=True)
-            ]
+        def content(places: Sequence[int], of_weights: int) -> bytes:
+            levels = [row._replace(code=place) for row, place in zip(own, places, strict=True)]
             tables.overwrite(levels_at, [word for row in levels for word in row])
             numbers = [number for list_ in lists for number in list_]
             model = T.ModelRow(
@@ -386,32 +377,14 @@ class _Library:
             )
             return tables.content(model)
 
-        size = round_up(len(content(0, 0)), 64)
+        size = round_up(len(content([0] * len(own), 0)), 64)
         inside = b"" if self.apart else data
-        distance = SYSTEMS[self._system].code_place(size + len(inside))
-        whole = content(distance, size).ljust(size, b"\0") + inside
-        first = linked[0].places
-        at = first["model_distance"]
-        patched = bytearray(code)
-        patched[at : at + 8] = (-distance - at).to_bytes(8, "little", signed=True)
-        functions = {f"{spec.name}_{each}": first[f"model_{each}"] for each in _FUNCTIONS}
-        library = SYSTEMS[self._system].write(self._machine, name, whole, bytes(patched), functions)
-        return library, data if self.apart else None
+        whole = content(image.code(size + len(inside)), size).ljust(size, b"\0") + inside
+        return image.file(name, spec.name, whole), data if self.apart else None
 
-    def _link(self) -> tuple[list[Linked], bytes, list[int]]:
-        """The code of all levels in a row, and where each begins. The runtime is in the first."""
-        linked: list[Linked] = []
-        code, begins = b"", []
-        for number, level in enumerate(self.levels):
-            one = level.code.link(
-                [way.program for way in level.ways],
-                b"" if number else runtime_object(self._machine, self._system),
-            )
-            code += bytes(-len(code) % 4096)
-            begins.append(len(code))
-            code += one.code
-            linked.append(one)
-        return linked, code, begins
+    def _link(self) -> Image:
+        levels = [(one.code, [way.program for way in one.ways]) for one in self.levels]
+        return link(levels, self._machine, self._system)
 
     def _data(self, held: Sequence[Held]) -> tuple[list[int], bytes, int]:
         """Of each array its place, and all of them in a row, or as a file of its own; and where in
@@ -420,7 +393,7 @@ class _Library:
             names = {one.name: one for one in held}
             check(
                 len(names) == len(held),
-                "export_native",
+                self._who,
                 "two weights have one name; give them other names, or pass weights='inside'",
             )
             content = safetensors.write({name: one.memory for name, one in names.items()})
@@ -435,10 +408,10 @@ class _Library:
             data += one.memory.tobytes()
         return places, bytes(data), 0
 
-    def _level_row(self, level: _Level, linked: Linked) -> T.LevelRow:
+    def _level_row(self, level: _Level, functions: Mapping[int, int]) -> T.LevelRow:
         tables = self.tables
         features = [tables.text(name) for name in level.code.features]
-        ways = [self._way_row(way, linked) for way in level.ways]
+        ways = [self._way_row(way, functions) for way in level.ways]
         return T.LevelRow(
             tables.text(level.code.level),
             len(features),
@@ -447,7 +420,7 @@ class _Library:
             *tables.rows(ways),
         )
 
-    def _way_row(self, way: _Way, linked: Linked) -> T.WayRow:
+    def _way_row(self, way: _Way, functions: Mapping[int, int]) -> T.WayRow:
         spec, tables = self.spec, self.tables
         sources = [(KINDS[one.kind], one.number) for one in way.sources]
         over = set(spec.in_place)
@@ -460,7 +433,7 @@ class _Library:
             at_once = (output, source) in over and way.program.may_lie_over(output, source)
             targets.append((T.TO_STATE if at_once else T.TO_STATE_LATER, state))
         return T.WayRow(
-            write_program(tables, way.program, linked, spec.names),
+            write_program(tables, way.program, functions, spec.names),
             *tables.rows(sources),
             *tables.rows(targets),
         )
@@ -503,7 +476,7 @@ class _Library:
                 (one.name, self._shown(TensorType(one.shape, one.dtype))) for one in self.weights
             ],
             "weights_bytes": sum(one.memory.nbytes for one in (*self.weights, *spec.states)),
-            "library": f"{spec.name}{SYSTEMS[self._system].suffix}",
+            "library": f"{spec.name}{suffix(self._system)}",
             "library_bytes": len(content),
             "file_bytes": None if file is None else len(file),
             "levels": [level.code.level for level in self.levels],

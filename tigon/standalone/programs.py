@@ -4,7 +4,7 @@ code of one level of the processor."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, pairwise, product
 from typing import Any
 
@@ -12,7 +12,7 @@ from tigon import _native
 from tigon.backends.collect import Collector
 from tigon.backends.cpu.backend import CpuBackend
 from tigon.backends.interface import Structure
-from tigon.backends.llvm.target import LEVELS
+from tigon.backends.llvm.target import LEVELS, WEB
 from tigon.base import TigonError, check
 from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import Frozen
@@ -25,6 +25,9 @@ from tigon.program.lowered import Kernel, LoweredGraph, constant_bytes
 from tigon.runtime.profiling import place_of
 from tigon.standalone import tables as T
 from tigon.standalone.tables import Tables
+
+WEB_LEVEL = "simd128"
+"""What the code of modules of WebAssembly is called."""
 
 Condition = tuple[Any, str, bool]
 """(formula, test, answer), as `RuntimeExtents.guards` has them."""
@@ -109,16 +112,18 @@ class Program(Frozen, eq=False):
 class LevelCode:
     """What is compiled for one level."""
 
-    def __init__(self, level: str) -> None:
-        self.level = level
-        self._collector = Collector(LEVELS[level], threads=1)
-        self.backend = CpuBackend(LEVELS[level], self._collector)
+    def __init__(self, level: str, who: str = "export_native") -> None:
+        """`who`: what errors begin with."""
+        self.level, self.who = level, who
+        self._target = WEB if level == WEB_LEVEL else LEVELS[level]
+        self._collector = Collector(self._target, threads=1)
+        self.backend = CpuBackend(self._target, self._collector)
         self._open: dict[AnyNest, tuple[Choice, ...]] = {}
 
     @property
     def features(self) -> list[str]:
         """Instructions that a machine must have."""
-        return LEVELS[self.level].features.replace("+", "").split(",")
+        return self._target.features.replace("+", "").split(",")
 
     def open_choices(self, nest: AnyNest, opened: Open) -> tuple[Choice, ...]:
         """The ways to run a nest whose sizes are open; launches of one nest share them."""
@@ -129,19 +134,23 @@ class LevelCode:
 
     def link(self, programs: Sequence[Program], runtime: bytes = b"") -> Linked:
         """The code of all functions, and the `runtime`, in one piece that calls nothing else."""
-        structures = [one for program in programs for one in program.structures()]
-        self.backend.compile(structures)
-        images = [*([runtime] if runtime else ()), *self._collector.images]
-        code, places, elsewhere = _native.link_anywhere(images)
+        images, names = self.objects(programs)
+        code, places, elsewhere = _native.link_anywhere([*([runtime] if runtime else ()), *images])
         if elsewhere:
             raise TigonError(
-                f"export_native: the code of {self.level} calls {', '.join(sorted(elsewhere))} of "
+                f"{self.who}: the code of {self.level} calls {', '.join(sorted(elsewhere))} of "
                 "the C library, which an exported library does not have; please report it"
             )
-        symbols = self._collector.symbols
-        names = dict(zip(map(id, structures), self.backend.names(structures), strict=True))
-        found = {number: places[symbols[name]] for number, name in names.items()}
+        found = {number: places[name] for number, name in names.items()}
         return Linked(code, found, {name: places[name] for name in places})
+
+    def objects(self, programs: Sequence[Program]) -> tuple[list[bytes], dict[int, str]]:
+        """Object code of all functions, and what they are called, by the id of a structure."""
+        structures = [one for program in programs for one in program.structures()]
+        self.backend.compile(structures)
+        symbols = self._collector.symbols
+        names = zip(map(id, structures), self.backend.names(structures), strict=True)
+        return self._collector.images, {number: symbols[name] for number, name in names}
 
 
 class Linked(Frozen, eq=False):
@@ -174,7 +183,7 @@ def read_program(lowered: LoweredGraph, code: LevelCode, opened: Open | None = N
             return Launch(kernel.name, buffers, (), control, programs)
         check(
             not isinstance(nest.nest, Extern),
-            "export_native",
+            code.who,
             f"{told(kernel.name, kernel.name)} calls '{getattr(nest.nest, 'routine', '')}', a "
             "routine that exported libraries do not have; compute it before or after",
         )
@@ -341,10 +350,13 @@ def _holds(condition: Condition, values: Sequence[int]) -> bool:
 # ---------------------------------------------------------------------------------- into tables
 
 
-def write_program(tables: Tables, program: Program, linked: Linked, names: Sequence[str]) -> int:
-    """The place of the program's row. `names`: of open extents."""
+def write_program(
+    tables: Tables, program: Program, functions: Mapping[int, int], names: Sequence[str]
+) -> int:
+    """The place of the program's row. `functions`: what tables call them by, by the id of a
+    structure; `names`: of open extents."""
     constants = [tables.constant(content) for content in program.constants]
-    launches = [_launch_row(tables, launch, linked, names) for launch in program.launches]
+    launches = [_launch_row(tables, launch, functions, names) for launch in program.launches]
     temporaries = [
         T.TemporaryRow(
             tables.formula(one.nbytes),
@@ -405,15 +417,15 @@ def condition_text(formula: Any, test: str, answer: bool, names: Sequence[str]) 
 
 
 def _launch_row(
-    tables: Tables, launch: Launch, linked: Linked, names: Sequence[str]
+    tables: Tables, launch: Launch, functions: Mapping[int, int], names: Sequence[str]
 ) -> T.LaunchRow:
     control = 0
     if launch.control is not None:
-        control = _control_place(tables, launch, linked, names)
+        control = _control_place(tables, launch, functions, names)
     choices = [
         T.ChoiceRow(
             *tables.rows(_condition_rows(tables, choice.conditions, names)),
-            linked.functions[id(choice.structure)],
+            functions[id(choice.structure)],
             *tables.rows([tables.slot(*number) for number in choice.numbers]),
             tables.formula(choice.points),
             choice.grain,
@@ -426,10 +438,12 @@ def _launch_row(
     )
 
 
-def _control_place(tables: Tables, launch: Launch, linked: Linked, names: Sequence[str]) -> int:
+def _control_place(
+    tables: Tables, launch: Launch, functions: Mapping[int, int], names: Sequence[str]
+) -> int:
     control = launch.control
     assert control is not None
-    programs = [write_program(tables, program, linked, names) for program in launch.programs]
+    programs = [write_program(tables, program, functions, names) for program in launch.programs]
     most, ordinal = control.numbers
 
     def formulas(sizes: Sequence[Any]) -> int:

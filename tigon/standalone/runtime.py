@@ -40,6 +40,15 @@ def runtime_object(machine: str, system: str) -> bytes:
         ) from None
 
 
+WEB_RUNTIME = Path(__file__).parent / "runtime-wasm32.o"
+"""Which `tools/wasm_runtime.py` writes: few compilers at hand make such."""
+
+
+def web_runtime() -> bytes:
+    """For modules of WebAssembly."""
+    return WEB_RUNTIME.read_bytes()
+
+
 def _made_by_zig(machine: str) -> bytes:
     check(
         find_spec("ziglang") is not None,

@@ -13,6 +13,7 @@ from tigon.ops.record import has_effect
 from tigon.program.cached_graph import CachedGraph
 from tigon.standalone.library import Held, Source, Spec, export
 from tigon.standalone.programs import told, with_names
+from tigon.standalone.verbs import verb
 
 Extents = str | Mapping[str, Sequence[str | None]] | None
 """Which extents are open: "batch", the first axis of all inputs that have as many places as the
@@ -46,17 +47,18 @@ def export_graph(
 ) -> tuple[str, ...]:
     """Export a graph in prediction. `operands` in the order of its inputs; `inputs`: those that the
     caller gives, in the order in which that is done."""
+    who = verb(options["system"])
     for node in cached.graph.nodes:
         check(
             not has_effect(node),
-            "export_native",
+            who,
             f"{told(node.label, node.name)} is Python code, which cannot leave Python; compute it "
             "before or after",
         )
-    likely, names = open_sizes(inputs, extents)
+    likely, names = open_sizes(inputs, extents, who)
 
     def spec(sizes: Sequence[int] | None) -> Spec:
-        opened, types = open_types(inputs, extents, sizes)
+        opened, types = open_types(inputs, extents, sizes, who)
         every = {one.name: types.get(one.name, one.type) for one in operands}
         moded = cached.moded(False).typed(every)
         moving = {place for _, place in moded.states}
@@ -90,34 +92,34 @@ def export_graph(
             likely=likely,
         )
 
-    return with_open_extents(lambda: export(spec, likely, path, **options), names)
+    return with_open_extents(lambda: export(spec, likely, path, **options), names, who)
 
 
-def with_open_extents(make: Callable[[], Any], names: Sequence[str]) -> Any:
+def with_open_extents(make: Callable[[], Any], names: Sequence[str], who: str) -> Any:
     """What `make` gives; where it would have to know an open extent, the error says what to do."""
     try:
         return make()
     except (UnknownExtent, TigonError) as error:
-        if not names or str(error).startswith("export_native"):
+        if not names or str(error).startswith(who):
             raise
         text = with_names(str(error), names)
         raise TigonError(
-            f"export_native: {', '.join(names)} cannot be left open: {text}; pass extents=None for "
+            f"{who}: {', '.join(names)} cannot be left open: {text}; pass extents=None for "
             "the sizes of the call, or leave other axes open"
         ) from error
 
 
 def open_sizes(
-    given: Sequence[Operand], extents: Extents
+    given: Sequence[Operand], extents: Extents, who: str
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The sizes of open extents in the types given, and their names."""
     fixed = {one.name: one.type for one in given}
     likely: dict[str, int] = {}
-    for (name, axis), extent in _axes(given, extents).items():
+    for (name, axis), extent in _axes(given, extents, who).items():
         size = likely.setdefault(extent, fixed[name].shape[axis])
         check(
             size == fixed[name].shape[axis],
-            "export_native",
+            who,
             f"extents: '{extent}' is {size} in one place and {fixed[name].shape[axis]} in axis "
             f"{axis} of '{name}'; give them different names",
         )
@@ -125,13 +127,13 @@ def open_sizes(
 
 
 def open_types(
-    given: Sequence[Operand], extents: Extents, sizes: Sequence[int] | None
+    given: Sequence[Operand], extents: Extents, sizes: Sequence[int] | None, who: str
 ) -> tuple[RuntimeExtents | None, dict[str, TensorType]]:
     """The extents and the types with them. `sizes`: what questions about the extents are answered
     by; None: primes near the sizes in the types given."""
     fixed = {one.name: one.type for one in given}
-    axes = _axes(given, extents)
-    likely, names = open_sizes(given, extents)
+    axes = _axes(given, extents, who)
+    likely, names = open_sizes(given, extents, who)
     if not names:
         return None, fixed
     opened = RuntimeExtents(likely)
@@ -150,7 +152,7 @@ def open_types(
     }
 
 
-def _axes(given: Sequence[Operand], extents: Extents) -> dict[tuple[str, int], str]:
+def _axes(given: Sequence[Operand], extents: Extents, who: str) -> dict[tuple[str, int], str]:
     """Open axes, by input and number, with their names."""
     if extents is None:
         return {}
@@ -162,7 +164,7 @@ def _axes(given: Sequence[Operand], extents: Extents) -> dict[tuple[str, int], s
     found: dict[tuple[str, int], str] = {}
     check(
         isinstance(extents, Mapping),
-        "export_native",
+        who,
         "extents: expected None, the name of the first axis, or a dict with a name or None for "
         f"each axis of inputs; given {extents!r}",
     )
@@ -172,7 +174,7 @@ def _axes(given: Sequence[Operand], extents: Extents) -> dict[tuple[str, int], s
             and isinstance(axes, (list, tuple))
             and len(axes) == known[name].ndim
             and all(axis is None or isinstance(axis, str) for axis in axes),
-            "export_native",
+            who,
             f"extents: expected a name or None for each axis of inputs among "
             f"{', '.join(f'{n} of {t.ndim} axes' for n, t in known.items())}; given {name!r}: "
             f"{axes!r}",

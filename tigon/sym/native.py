@@ -1,4 +1,4 @@
-"""Symbols as shared libraries that need no Python."""
+"""Symbols as libraries that need no Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tigon.base.files import AnyPath
 from tigon.base.repeated import repeated
 from tigon.program.cached_graph import CachedGraph
 from tigon.standalone.face import on_demand
+from tigon.standalone.verbs import verb
 
 
 def export_symbol(
@@ -22,10 +23,11 @@ def export_symbol(
     dtypes: Mapping[str, DType] | None = None,
 ) -> tuple[str, ...]:
     """`Symbol.export_native`. `dtypes`: of inputs, instead of those that were declared."""
+    who = verb(options["system"])
     twice = repeated(symbol.list_inputs())
     check(
         not twice,
-        "export_native",
+        who,
         f"two different variables are named {twice}; give each a name of its own",
     )
     specs = on_demand()
@@ -35,14 +37,14 @@ def export_symbol(
     missing = [name for name in names if name not in arrays and name not in shapes]
     check(
         not missing,
-        "export_native",
+        who,
         f"variable '{', '.join(missing[:3])}' is neither among params nor among shapes; "
         "give its array, or its shape if the caller gives the array",
     )
     unknown = [name for name in shapes if name not in names]
     check(
         not unknown,
-        "export_native",
+        who,
         f"shapes: there is no variable '{', '.join(unknown[:3])}'; the graph has "
         f"{', '.join(names)}",
     )

@@ -487,6 +487,31 @@ class Symbol:
         options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
         return export_symbol(self, path, params, shapes, {"extents": extents, **options})
 
+    def export_wasm(
+        self,
+        path: AnyPath,
+        params: Mapping[str, Any],
+        shapes: Mapping[str, Sequence[int]],
+        *,
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
+        weights: str = "inside",
+    ) -> tuple[str, ...]:
+        """Write a module of WebAssembly of this graph in prediction, for browsers and Node.
+
+        `params` and `shapes` as for `export_native`; for the rest see
+        `gluon.HybridBlock.export_wasm`.
+
+        >>> import tempfile
+        >>> from tigon import nd, sym
+        >>> y = sym.FullyConnected(sym.var("data"), sym.var("w"), no_bias=True, num_hidden=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = y.export_wasm(f"{folder}/y", {"w": nd.ones((2, 3))}, {"data": (8, 3)})
+        >>> [os.path.basename(file) for file in files]
+        ['y.wasm', 'y.js', 'y.d.ts']
+        """
+        options = {"weights": weights, "system": "web"}
+        return export_symbol(self, path, params, shapes, {"extents": extents, **options})
+
     def debug_str(self) -> str:
         """The graph as readable text."""
         return str(self._graph())

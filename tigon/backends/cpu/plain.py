@@ -138,7 +138,7 @@ def _terms(nest: Contraction) -> tuple[Stmt, ...]:
     for number, place in enumerate(_places(nest.inner), 1):
         left, right = (substitute(each, place) for each in (nest.left, nest.right))
         name = nest.accumulator if number == terms else f"{nest.accumulator}.{number}"
-        body.append(Let(name, L.apply("fma", left, right, total)))
+        body.append(Let(name, L.apply("multiply_add", left, right, total)))
         total = L.local(name, nest.dtype)
     return (*body, *nest.body)
 

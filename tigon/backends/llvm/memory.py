@@ -26,7 +26,7 @@ class Memory(Scopes):
         super().__init__(out)
         self.buffers = buffers
         self.target = target
-        out.has_float16 = target.converts_float16
+        out.has_float16, out.has_fma = target.converts_float16, target.fused
         self.tail: Value | None = None
         self.streams = False  # whole vectors are stored past the caches
         self._dummy: Value | None = None
@@ -45,7 +45,8 @@ class Memory(Scopes):
         if found is None:
             with self.at(0):
                 slot = self.out.op(f"getelementptr ptr, ptr %buffers, i64 {buffer}", "ptr")
-                found = self.out.op(f"load ptr, ptr {slot.name}, align 8", "ptr")
+                size = self.target.pointer_bytes
+                found = self.out.op(f"load ptr, ptr {slot.name}, align {size}", "ptr")
             self.scopes[0].cache[key] = found
         return found
 

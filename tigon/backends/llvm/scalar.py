@@ -16,6 +16,7 @@ from tigon.backends.llvm.instructions import (
     intrinsic,
     is_nan,
     logical_not,
+    multiply_add,
     same,
     select,
 )
@@ -202,7 +203,47 @@ def _float_divmod(out: Function, a: Value, b: Value) -> tuple[Value, Value]:
 
 
 def _fma(out: Function, operands: tuple[Value, ...], source: DType, result: DType) -> Value:
-    return intrinsic(out, "fma", *operands)
+    if out.has_fma:
+        return intrinsic(out, "fma", *operands)
+    return (_fma_of_float32 if source is float32 else _fma_of_float64)(out, *operands)
+
+
+def _fma_of_float32(out: Function, a: Value, b: Value, c: Value) -> Value:
+    """In float64, where the product is exact; of 2**29 results one is the other neighbour."""
+    a, b, c = (convert(out, "fpext", each, "double") for each in (a, b, c))
+    return convert(out, "fptrunc", binary(out, "fadd", binary(out, "fmul", a, b), c), "float")
+
+
+def _fma_of_float64(out: Function, a: Value, b: Value, c: Value) -> Value:
+    """Dekker's exact product and Knuth's exact sum; where these overflow, rounded twice."""
+
+    def sub(x: Value, y: Value) -> Value:
+        return binary(out, "fsub", x, y)
+
+    def halves(x: Value) -> tuple[Value, Value]:
+        scaled = binary(out, "fmul", x, same(134217729.0, x))
+        high = sub(scaled, sub(scaled, x))
+        return high, sub(x, high)
+
+    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
+    product = binary(out, "fmul", a, b)
+    total = binary(out, "fadd", product, c)
+    rest = sub(binary(out, "fmul", a_high, b_high), product)
+    for left, right in ((a_high, b_low), (a_low, b_high), (a_low, b_low)):
+        rest = binary(out, "fadd", rest, binary(out, "fmul", left, right))
+    shadow = sub(total, product)
+    error = binary(out, "fadd", sub(product, sub(total, shadow)), sub(c, shadow))
+    error = binary(out, "fadd", error, rest)
+    corrected = binary(out, "fadd", total, error)
+    # Without an error the sign of a zero stays; an error that is no number is none.
+    some = compare(out, "fcmp one", error, zero(error.element, error.lanes))
+    finite = compare(out, "fcmp olt", intrinsic(out, "fabs", corrected), same(float("inf"), a))
+    return select(out, binary(out, "and", some, finite), corrected, total)
+
+
+def _multiply_add(out: Function, operands: tuple[Value, ...], *_: DType) -> Value:
+    a, b, c = operands
+    return multiply_add(out, a, b, c, out.has_fma)
 
 
 # ----------------------------------------------------------------------- order and logic
@@ -369,6 +410,7 @@ _TABLE: dict[str, Emit] = {
     "neg": _neg,
     "abs": _abs,
     "fma": _fma,
+    "multiply_add": _multiply_add,
     "maximum": _extreme("fcmp ogt", "icmp sgt", "icmp ugt"),
     "minimum": _extreme("fcmp olt", "icmp slt", "icmp ult"),
     "eq": _comparison("oeq", "eq", "eq"),

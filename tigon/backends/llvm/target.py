@@ -20,7 +20,7 @@ class Target(Frozen):
     """`features`: instructions, by LLVM's names. `vector_bytes`: width of a register. `registers`:
     how many there are. `masks`: loads and stores of single lanes cost nothing extra. `gathers`:
     there is an instruction for them. `fused`: there is one for multiply-add. `converts_float16`:
-    between float16 and float32."""
+    between float16 and float32. `pointer_bytes`: of an address in memory."""
 
     triple: str
     features: str
@@ -30,6 +30,7 @@ class Target(Frozen):
     gathers: bool
     fused: bool = True
     converts_float16: bool = False
+    pointer_bytes: int = 8
 
     @property
     def register_file(self) -> Registers:
@@ -63,6 +64,19 @@ LEVELS: dict[str, Target] = {
 }
 """By name, of one architecture from the least to the most. "narrow": with products of bfloat16 and
 int8."""
+
+WEB = Target(
+    "wasm32-unknown-unknown",
+    "+simd128,+bulk-memory,+mutable-globals,+nontrapping-fptoint,+sign-ext",
+    16,
+    16,
+    False,
+    False,
+    False,
+    pointer_bytes=4,
+)
+"""What all engines of WebAssembly have had since 2023; relaxed SIMD, which some lack, is not in it.
+Most machines below them have 16 registers."""
 
 SHIPPED = {
     "x86-64": ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-narrow"),

@@ -109,6 +109,9 @@ class Function:
     has_float16 = False
     """Whether the machine has instructions that convert float16; its emitter says so."""
 
+    has_fma = True
+    """The same of multiply-add."""
+
     def __init__(self, name: str, parameters: Sequence[str], result: str = "i32") -> None:
         self.name = name
         self.parameters = parameters

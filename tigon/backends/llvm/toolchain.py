@@ -55,8 +55,10 @@ class Toolchain:
         import llvmlite.binding as llvm
 
         target = self.target
+        # Functions of WebAssembly are found by their numbers wherever they are.
+        reloc = "static" if target.triple.startswith("wasm") else "pic"
         return llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu="", features=target.features, opt=2, reloc="pic", codemodel="default", jit=True
+            cpu="", features=target.features, opt=2, reloc=reloc, codemodel="default", jit=True
         )
 
     def threads(self) -> int:

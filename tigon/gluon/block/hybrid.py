@@ -332,6 +332,39 @@ class HybridBlock(ShortCall, Block):
             return "not called yet" if self._active else "not hybridized"
         return self._cached_graphs.explain()
 
+    def export_wasm(
+        self,
+        path: AnyPath,
+        *examples: Any,
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
+        weights: str = "inside",
+    ) -> tuple[str, ...]:
+        """Write a module of WebAssembly that predicts as this block does, in browsers and in Node.
+
+        `path.wasm` holds code (with vectors of 128 bits), weights and a small runtime; `path.js`
+        is what calls it (`load`, `run`) and `path.d.ts` its types. Where the input is a grey
+        picture, `path.html` is a page to draw one on. Returns the paths.
+
+        What is exported, and which `extents` are left open, is said as for `export_native`.
+        `weights="apart"` writes them to `path.safetensors`, which the module knows by its digest.
+        Results are those of a machine without multiply-add and with vectors of 128 bits.
+
+        Python code in the middle (`mx.operator`), decisions by values and routines of LAPACK are
+        refused.
+
+        >>> import tempfile
+        >>> from tigon import nd
+        >>> from tigon.gluon import nn
+        >>> net = nn.Dense(3, in_units=4)
+        >>> net.initialize()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = net.export_wasm(f"{folder}/dense", nd.zeros((8, 4)))
+        >>> [os.path.basename(file) for file in files]
+        ['dense.wasm', 'dense.js', 'dense.d.ts']
+        """
+        options = {"weights": weights, "system": "web"}
+        return export_entry(self, self._cached_graphs, examples, path, extents, options)
+
     @property
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""

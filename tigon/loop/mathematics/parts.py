@@ -114,7 +114,7 @@ def polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
     result: Expr = L.const(coefficients[-1], x.dtype)
     for coefficient in coefficients[-2::-1]:
         constant = L.const(coefficient, x.dtype)
-        result = L.fma(result, x, constant)
+        result = L.multiply_add(result, x, constant)
     return result
 
 
