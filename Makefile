@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check test-web wasm-runtime soak torture fuzz mutate check docs golden sanitize clean
+.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check test-web wasm soak torture fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -47,7 +47,7 @@ test-web: build $(VENV)/.ready
 	$(PY) -m pytest tests/standalone/test_web.py tests/standalone/test_browser.py
 
 # The runtime of modules of WebAssembly anew, where its C has changed; needs `pip install tigon[export]`.
-wasm-runtime: build
+wasm: build
 	PYTHONPATH=. $(PY) tools/wasm_runtime.py
 
 # The main job: digits, imperatively and hybridized.

@@ -1,7 +1,7 @@
 """Write `tigon/standalone/runtime-wasm32.o`, what modules of WebAssembly run beside their kernels:
 `csrc/standalone/runtime.c` as zig compiles it (`pip install tigon[export]`).
 
-    make wasm-runtime
+    make wasm
 
 Compilers for WebAssembly are at few hands and large, the object is small: it is kept beside the
 package's sources, with a digest of the C that it was made of, which a test compares.

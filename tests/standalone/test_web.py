@@ -3,6 +3,8 @@ the bit, for every size; they say of themselves what is so, and refuse what is n
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -199,7 +201,7 @@ def test_the_runtime_is_that_of_its_sources() -> None:
 
     content = WEB_RUNTIME.read_bytes()
     assert content.endswith(SECTION + digest()), (
-        "csrc/standalone/runtime.c has changed; run `make wasm-runtime`, which needs tigon[export]"
+        "csrc/standalone/runtime.c has changed; run `make wasm`, which needs tigon[export]"
     )
 
 
@@ -208,3 +210,21 @@ def test_numbers_are_written_as_they_are_read(number: int) -> None:
     for sign in (1, -1):
         assert wasm._Reader(wasm._signed_leb(sign * number)).signed() == sign * number
     assert wasm._Reader(wasm._leb(number)).number() == number
+
+
+@in_node
+def test_what_the_page_shows(tmp_path: Path) -> None:
+    """Each block in JavaScript is a program that says what the page says next."""
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(8, 3, activation="relu"), nn.MaxPool2D(2, 2), nn.Dense(10))
+    net.initialize()
+    net.export_wasm(tmp_path / "digits", nd.zeros((16, 1, 8, 8)))
+    text = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", text, re.M | re.S)
+    assert len(blocks) == len(re.findall("^```js$", text, re.M)) == 1
+    for code, said in blocks:
+        (tmp_path / "shown.mjs").write_text(code)
+        (tmp_path / "package.json").write_text('{"type": "module"}')
+        assert NODE is not None
+        found = subprocess.run([NODE, tmp_path / "shown.mjs"], capture_output=True, text=True)
+        assert (found.stdout, found.stderr) == (said, "")

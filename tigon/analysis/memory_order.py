@@ -94,13 +94,14 @@ def _reshaped_order(source: Value, view: Value, order: Order) -> Order:
         groups = [
             ([axis], [next(wide)]) for axis in range(source.ndim) if not is_one(source.shape[axis])
         ]
-    elif all(isinstance(extent, int) and extent for shape in shapes for extent in shape):
-        groups = [
+    elif _are_known(*(shape[(lead := _open_lead(*shapes)) :] for shape in shapes)):
+        groups = [([axis], [axis]) for axis in range(lead)]
+        groups += [
             (
-                [axis for axis in there if source.shape[axis] != 1],
-                [axis for axis in here if view.shape[axis] != 1],
+                [lead + axis for axis in there if source.shape[lead + axis] != 1],
+                [lead + axis for axis in here if view.shape[lead + axis] != 1],
             )
-            for there, here in _common_groups(*shapes)
+            for there, here in _common_groups(*(shape[lead:] for shape in shapes))
         ]
     else:
         return row_major
@@ -115,6 +116,20 @@ def _reshaped_order(source: Value, view: Value, order: Order) -> Order:
     made = [new for axis in order for new in parts.get(axis, ())]
     ones = [axis for axis in range(view.ndim) if axis not in made]
     return with_ones((*ones, *made), view.shape)
+
+
+def _open_lead(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many extents, not all of them numbers, two shapes begin with alike."""
+    lead = 0
+    for one, other in zip(a, b, strict=False):
+        if isinstance(one, int) or isinstance(other, int) or not same_shape((one,), (other,)):
+            break
+        lead += 1
+    return lead
+
+
+def _are_known(*shapes: Sequence[int]) -> bool:
+    return all(isinstance(extent, int) and extent for shape in shapes for extent in shape)
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:

@@ -104,6 +104,28 @@ def panel_vectors(line: int, columns: int, lanes: int, registers: Registers) -> 
     return None if best is None or times[best] > MOST_WASTE else best
 
 
+NARROW = 16
+"""Bytes of the registers of machines that gather lanes one by one."""
+
+
+def panel_width(line: int, columns: int, lanes: int, registers: Registers) -> int | None:
+    """How many columns panels of weights have: those of a tile, as `panel_vectors` says; or all of
+    them, over which tiles are cut as over lines. That is quicker than packing places where lanes
+    are gathered one by one.
+
+    >>> panel_width(56, 64, 16, Registers(64, 32)), panel_width(8, 50, 4, Registers(16, 16))
+    (32, 50)
+    >>> panel_width(8, 50, 16, Registers(64, 32))
+    """
+    vectors = panel_vectors(line, columns, lanes, registers)
+    if vectors is not None:
+        return vectors * lanes
+    if registers.bytes > NARROW or columns < lanes:
+        return None
+    waste = line_tile(line, columns, lanes, registers)[1]
+    return columns if waste <= MOST_WASTE else None
+
+
 def _time(line: int, columns: int, lanes: int, most: RowTile) -> tuple[float, RowTile]:
     """Per place and column, in multiply-adds of a vector; and the most even cut of a line."""
     vectors = most.vectors

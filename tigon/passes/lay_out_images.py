@@ -16,7 +16,7 @@ from tigon.analysis.memory_order import VIEWS, Order, is_row_major, memory_order
 from tigon.analysis.views import is_computed
 from tigon.base.extents import estimate, is_known, is_one
 from tigon.base.frozen import Frozen, replace
-from tigon.base.tiles import Registers, panel_vectors
+from tigon.base.tiles import Registers, panel_width
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
 from tigon.loop.combine import COMBINES
 from tigon.ops.record import Family
@@ -246,10 +246,10 @@ class _Layout:
         if groups >= lanes and alone and prod(extents[x] for x in form.columns) <= PHASES:
             return self.depthwise(node, form)
         line = estimate(extents[form.places[-1]])
-        vectors = panel_vectors(line, count, lanes, self.registers) if line > 1 else None
-        if vectors is None or prod(estimate(extents[x]) for x in form.rows) < FEW_PLACES:
+        width = panel_width(line, count, lanes, self.registers) if line > 1 else None
+        if width is None or prod(estimate(extents[x]) for x in form.rows) < FEW_PLACES:
             return None
-        panels, right = self.panels(form, filters, vectors * lanes)
+        panels, right = self.panels(form, filters, width)
         return self.over(node, form, panels, right)
 
     def over(self, node: Node, form: _Form, weights: Value, right: str) -> Sequence[Value] | None:

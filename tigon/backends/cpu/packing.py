@@ -216,19 +216,19 @@ class _Packer(Positions):
         self.gathered(
             (operand.inner, packing.flat_inner, block.k0, block.k1),
             (operand.outer, packing.flat_outer, first, live),
-            place,
+            lambda offset: lambda number: place(number, offset),
         )
 
     def gathered(
         self,
         vector: tuple[Sequence[LoopAxis], int, Value, Value],
         scalar: tuple[Sequence[LoopAxis], int, Value, Value],
-        place: Callable[[Value, Value], Value],
+        place: Callable[[Value], Callable[[Value], Value]],
     ) -> None:
         """The operand with every lane at a position of its own: `vector` is a group with its
         range, `scalar` one with start and count. Lanes beyond the end repeat the last position.
-        `place` is given the offsets into both, that into `scalar` first. Of a window, the lanes
-        lie next to each other in memory and only their guards tell them apart."""
+        `place` is given the offset into `vector`, and what it gives that into `scalar`. Of a
+        window, the lanes lie next to each other in memory and only their guards tell them apart."""
         e, lanes = self.e, self.lanes
         axes, flat, start, end = vector
         last = self.op("sub", end, 1)
@@ -242,7 +242,8 @@ class _Packer(Positions):
             named = {axis.name: value for axis, value in zip(axes, values, strict=True)}
             with e.region():
                 e.begin_gather(named, lanes, self.packing.window)
-                self.each(*scalar, lambda number: self.evaluate(place(number, offset)), "gather")
+                at = place(offset)
+                self.each(*scalar, lambda number: self.evaluate(at(number)), "gather")
                 e.end_vector()
 
         self.loop(self.panels(self.op("sub", end, start), lanes), group, "group")
@@ -303,11 +304,11 @@ class _Packer(Positions):
             self.pack_right_straight()
         else:
 
-            def place(k: Value, offset: Value) -> Value:
+            def place(offset: Value) -> Callable[[Value], Value]:
                 panel = self.op("mul", self.op("udiv", offset, block.unit), block.step)
+                panel = self.op("add", panel, self.op("urem", offset, block.unit))
                 start = self.at(block.panels, panel)
-                start = self.at(start, self.op("urem", offset, block.unit))
-                return self.at(start, self.op("mul", k, block.unit))
+                return lambda k: self.at(start, self.op("mul", k, block.unit))
 
             operand = self.operand
             self.gathered(

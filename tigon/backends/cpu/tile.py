@@ -85,36 +85,36 @@ def emit_tile(
     kind = vector_type(element, lanes)
     left, right, tile = (Value("ptr", 1, f"%{p}") for p in ("left", "right", "tile"))
 
-    def at(base: Value, index: str) -> Value:
-        return out.op(f"getelementptr {element}, {base}, i64 {index}", "ptr")
+    addresses = _Addresses(out, target, element, size)
+    at = addresses.at
 
     def load(pointer: Value) -> Value:
         return out.op(f"load {kind}, {pointer}, align {size}", element, lanes)
 
     # Addresses of one register and a scaled one reach three rows from each of a few starts.
-    offsets = [out.op(f"mul i64 %stride, {r}", "i64") for r in range(rows) if r < 3 or r % 3 == 0]
+    offsets = [
+        addresses.distance(out.op(f"mul i64 %stride, {r}", "i64"))
+        for r in range(rows)
+        if r < 3 or r % 3 == 0
+    ]
+    lefts = _Steps(addresses, left, "%step", "%left_list" if left_listed else "")
+    rights = _Steps(addresses, right, "%across", "%right_list" if right_listed else "")
     places = [str(number * lanes) for number in range(rows * vectors)]
     fresh = [zero(element, lanes) for _ in places]
     more = out.op("xor i1 %first, true", "i1")
     sums = e.when(more, fresh, lambda: [load(at(tile, place)) for place in places], "resume")
 
-    def step(base: Value, k: Value, table: str, even: str) -> Value:
-        if not table:
-            return at(base, out.op(f"mul {k}, {even}", "i64").name)
-        place = out.op(f"getelementptr i64, ptr {table}, {k}", "ptr")
-        return at(base, out.op(f"load i64, {place}, align 8", "i64").name)
-
-    def body(k: Value, sums: list[Value]) -> list[Value]:
-        across = step(right, k, "%right_list" if right_listed else "", "%across")
+    def body(k: Value, carried: list[Value]) -> list[Value]:
+        start, *carried = lefts.place(k, carried)
+        across, *sums = rights.place(k, carried)
         if fetches:
             _fetch_line(out, k)
         columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
-        start = step(left, k, "%left_list" if left_listed else "", "%step")
-        made = []
+        made = [*lefts.following(start), *rights.following(across)]
         for r in range(rows):
             if r % 3 == 0:
-                base = at(start, offsets[r // 3 + 2].name) if r else start
-            pointer = at(base, offsets[r % 3].name) if r % 3 else base
+                base = addresses.further(start, offsets[r // 3 + 2]) if r else start
+            pointer = addresses.further(base, offsets[r % 3]) if r % 3 else base
             one = out.op(f"load {element}, {pointer}, align {size}", element)
             factor = spread(out, one, lanes)
             for v in range(vectors):
@@ -122,10 +122,65 @@ def emit_tile(
                 made.append(multiply_add(out, factor, columns[v], old, target.fused))
         return made
 
-    _, sums = e.loop(NOUGHT, Value("i64", 1, "%depth"), 1, sums, body, "sum")
+    walked = [*lefts.carried, *rights.carried]
+    _, last = e.loop(NOUGHT, Value("i64", 1, "%depth"), 1, [*walked, *sums], body, "sum")
+    sums = last[len(walked) :]
     for place, value in zip(places, sums, strict=True):
         out.emit(f"store {value}, {at(tile, place)}, align {size}")
     return out
+
+
+class _Addresses:
+    """How code gets to elements. Where instructions scale no index, distances are in bytes, found
+    before the loop, and constants, which wrap nowhere, are part of an instruction."""
+
+    def __init__(self, out: Function, target: Target, element: str, size: int) -> None:
+        self.out, self._element, self._size = out, element, size
+        self.scales = target.pointer_bytes == 8
+
+    def at(self, base: Value, index: str) -> Value:
+        wraps = " nuw" if index.isdigit() and not self.scales else ""
+        text = f"getelementptr{wraps} {self._element}, {base}, i64 {index}"
+        return self.out.op(text, "ptr")
+
+    def distance(self, elements: Value) -> Value:
+        """What `further` takes for so many elements."""
+        if self.scales:
+            return elements
+        wide = self.out.op(f"mul {elements}, {self._size}", "i64")
+        return self.out.op(f"trunc {wide} to i32", "i32")
+
+    def further(self, base: Value, distance: Value) -> Value:
+        element = self._element if self.scales else "i8"
+        return self.out.op(f"getelementptr {element}, {base}, {distance}", "ptr")
+
+
+class _Steps:
+    """Where an operand has its steps of the sum: listed in a table, at multiples of a distance, or,
+    where addresses are not scaled, each so far from the last one."""
+
+    def __init__(self, addresses: _Addresses, start: Value, apart: str, table: str) -> None:
+        self._addresses, self._start, self._table = addresses, start, table
+        self._apart = Value("i64", 1, apart)
+        self.carried: list[Value] = []
+        if not table and not addresses.scales:
+            self.carried = [start]
+            self._apart = addresses.distance(self._apart)
+
+    def place(self, k: Value, carried: list[Value]) -> list[Value]:
+        """That of step k, and what is carried besides."""
+        if self.carried:
+            return carried
+        addresses, out = self._addresses, self._addresses.out
+        if not self._table:
+            index = out.op(f"mul {k}, {self._apart.name}", "i64")
+        else:
+            listed = out.op(f"getelementptr i64, ptr {self._table}, {k}", "ptr")
+            index = out.op(f"load i64, {listed}, align 8", "i64")
+        return [addresses.at(self._start, index.name), *carried]
+
+    def following(self, place: Value) -> list[Value]:
+        return [self._addresses.further(place, self._apart)] if self.carried else []
 
 
 def _fetch_line(out: Function, k: Value) -> None:

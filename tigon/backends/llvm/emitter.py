@@ -21,13 +21,20 @@ import numpy as np
 
 from tigon.backends.llvm.facts import Analysis, Facts
 from tigon.backends.llvm.instructions import compare, logical_not, select
-from tigon.backends.llvm.lanes import floor_quotient, iota
+from tigon.backends.llvm.lanes import floor_quotient, iota, spread
 from tigon.backends.llvm.memory import Memory
 from tigon.backends.llvm.narrow import narrowed
 from tigon.backends.llvm.scalar import emit_function
 from tigon.backends.llvm.target import Target
-from tigon.backends.llvm.text import Function, Value, constant, element_type, literal
-from tigon.base.dtypes import int64
+from tigon.backends.llvm.text import (
+    Function,
+    Value,
+    constant,
+    element_type,
+    literal,
+    memory_type,
+)
+from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.recursion import descend
 from tigon.loop import build as L
@@ -564,7 +571,7 @@ class Emitter(Memory):
         offsets = self.spread(parts[1], lanes)
         pattern = self._pattern(self._index_parts(expr.index)[1])
         if pattern is None or not self.is_near(pattern, mask):
-            return self.gather(start, offsets, dtype, mask)
+            return self._read_apart(start, self.level(*children[1]), offsets, dtype, mask)
         if mask is None or self.target.masks:
             return self.read_pattern(start, pattern, dtype, mask)
         if not self.may_branch():
@@ -574,6 +581,39 @@ class Emitter(Memory):
             lambda: self.read_pattern(start, pattern, dtype),
             lambda: self.gather(start, offsets, dtype, mask),
         )
+
+    def _read_apart(
+        self, start: Value, level: int, offsets: Value, dtype: DType, mask: Value | None
+    ) -> Value:
+        """Elements that may lie anywhere, as far from a start as was found at that level. What is
+        packed often lies in a row, which is told there once: then a vector is read, if the machine
+        has no instruction for the rest."""
+        packs = self.axis is None and mask is None and offsets.lanes > 1
+        if not packs or self.has_gather(dtype) or not self.may_branch():
+            return self.gather(start, offsets, dtype, mask)
+        lanes = offsets.lanes
+        cache = self.scopes[level].cache
+        key = ("in a row", offsets.name)
+        if key not in cache:
+            with self.at(level):
+                first = self.out.op(f"extractelement {offsets}, i64 0", "i64")
+                row = self.out.op(
+                    f"add {spread(self.out, first, lanes)}, {iota(lanes, 'i64').name}", "i64", lanes
+                )
+                equal = compare(self.out, "icmp eq", row, offsets)
+                name = f"llvm.vector.reduce.and.v{lanes}i1"
+                cache[key] = self.out.call(name, "i1", 1, equal)
+                cache["first", offsets.name] = first
+        first = cache["first", offsets.name]
+        return self.either(
+            cache[key],
+            lambda: self.read(self._further(start, first, dtype), dtype, lanes),
+            lambda: self.gather(start, offsets, dtype, None),
+        )
+
+    def _further(self, start: Value, elements: Value, dtype: DType) -> Value:
+        text = f"getelementptr {memory_type(dtype)}, ptr {start.name}, {elements}"
+        return self.out.op(text, "ptr")
 
     # -------------------------------------------------------------------------------- stores
 

@@ -149,10 +149,13 @@ class Memory(Scopes):
         text = f"getelementptr {memory_type(dtype)}, ptr {pointer.name}, i64 {elements}"
         return self.out.op(text, "ptr")
 
+    def has_gather(self, dtype: DType) -> bool:
+        return self.target.gathers and dtype.itemsize >= 4
+
     def gather(self, start: Value, offsets: Value, dtype: DType, mask: Value | None) -> Value:
         """Elements at start + offsets, in the lanes that `mask` allows."""
         out, element, lanes = self.out, memory_type(dtype), offsets.lanes
-        if self.target.gathers and dtype.itemsize >= 4:
+        if self.has_gather(dtype):
             pointers = out.op(f"getelementptr {element}, ptr {start.name}, {offsets}", "ptr", lanes)
             return out.call(
                 f"llvm.masked.gather.v{lanes}{suffix(element)}.v{lanes}p0",

@@ -17,7 +17,7 @@ import numpy as np
 from tigon.base import TensorType, check
 from tigon.base.extents import estimate, is_known, same_shape
 from tigon.base.frozen import Frozen
-from tigon.base.tiles import Registers, panel_vectors
+from tigon.base.tiles import Registers, panel_width
 from tigon.base.types import Shape
 from tigon.ir.graph import Value
 from tigon.ops.attributes import attrs_dict
@@ -381,10 +381,10 @@ def _packed(
         return None
     extents = _windows(where, attrs).extents(where, _spatial(last, data.shape))
     line, lanes = estimate(extents[-1]), registers.lanes(data.dtype.itemsize)
-    vectors = panel_vectors(line, filters, lanes, registers) if line > 1 else None
-    if vectors is None:
+    width = panel_width(line, filters, lanes, registers) if line > 1 else None
+    if width is None:
         return None
-    panels = convolution_panels(weight, width=vectors * lanes, layout=attrs.layout)
+    panels = convolution_panels(weight, width=width, layout=attrs.layout)
     fields = attrs_dict(attrs)
     return Packed(1, panels, lambda made: convolution_over_panels(data, made, *bias, **fields))
 
