@@ -1,4 +1,5 @@
-"""The page that an exported network comes with, in a browser: digits drawn with the mouse."""
+"""The page that an exported network comes with, in a browser: digits drawn with the mouse. The
+browser is one of the packages that `make test-languages` installs."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from tigon.gluon import nn
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to draw in")
+pytestmark = pytest.mark.languages
 
 STROKES = {
     1: [(0.5, 0.1), (0.5, 0.9)],
@@ -27,6 +28,8 @@ STROKES = {
 
 
 def test_digits_are_told_as_they_are_drawn(tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.fail("there is no Chromium; `make test-languages` installs it")
     import digits
 
     images, labels, *_ = digits.load_data()

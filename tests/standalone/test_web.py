@@ -220,6 +220,7 @@ def test_what_the_page_shows(tmp_path: Path) -> None:
     net.initialize()
     net.export_wasm(tmp_path / "digits", nd.zeros((16, 1, 8, 8)))
     text = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^## In a browser$.*?(?=^## )", text, re.M | re.S)
     blocks = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", text, re.M | re.S)
     assert len(blocks) == len(re.findall("^```js$", text, re.M)) == 1
     for code, said in blocks:

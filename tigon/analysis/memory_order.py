@@ -36,6 +36,15 @@ def memory_order(
     (0, 2, 3, 1)
     >>> memory_order(transpose(x, axes=(0, 3, 1, 2)), (), {})
     (0, 1, 2, 3)
+
+    An extent that is not known yet may lead, as long as views leave it alone:
+
+    >>> from tigon.base.extents import RuntimeExtents
+    >>> (batch,) = RuntimeExtents([64]).unknown
+    >>> y = variable("y", TensorType((batch, 24, 24, 5, 4), as_dtype("float32")))
+    >>> image = _reshape(transpose(y, axes=(0, 3, 4, 1, 2)), shape=(batch, 20, 24, 24))
+    >>> memory_order(image, {y}, {})
+    (0, 2, 3, 1)
     """
     chain: list[Value] = []
     here = value

@@ -95,9 +95,7 @@ def _decisions(entry: Entry) -> str:
     return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
 
 
-def _entry(
-    block: Any, cache: GraphCache | None, examples: tuple[Any, ...], who: str
-) -> Entry:
+def _entry(block: Any, cache: GraphCache | None, examples: tuple[Any, ...], who: str) -> Entry:
     if not examples:
         latest = None if cache is None else cache.latest
         check(

@@ -71,7 +71,8 @@ async function content(source) {
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return source;
   let response = source;
   if (!(typeof Response !== "undefined" && source instanceof Response)) {
-    const url = new URL(source, globalThis.document?.baseURI ?? `file://${process.cwd()}/`);
+    const here = globalThis.document?.baseURI ?? globalThis.location?.href; // pages, and workers
+    const url = new URL(source, here ?? `file://${process.cwd()}/`);
     if (url.protocol === "file:") return (await import("node:fs/promises")).readFile(url);
     response = await fetch(url);
   }
