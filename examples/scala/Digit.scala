@@ -17,7 +17,8 @@ object Digit {
   def readPicture(path: String): (Array[Float], Seq[Long]) =
     new String(Files.readAllBytes(Paths.get(path)), ISO_8859_1) match {
       case Head(kind, width, height, white, rest) =>
-        val values = if (kind == "P5") rest.map(_.toInt) else rest.trim.split("\\s+").map(_.toInt).toSeq
+        val values: Seq[Int] =
+          if (kind == "P5") rest.map(_.toInt) else rest.trim.split("\\s+").map(_.toInt)
         val pixels = values.take(width.toInt * height.toInt).map(_ / white.toFloat)
         if (pixels.size < width.toInt * height.toInt) sys.error(s"$path: ends early")
         (pixels.toArray, Seq(1, 1, height.toLong, width.toLong))
