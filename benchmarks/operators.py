@@ -13,12 +13,14 @@ the quickest turns, which is what counts where other programs run. Below 1 tigon
 
 from __future__ import annotations
 
+import importlib
 import math
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import machine
@@ -627,6 +629,10 @@ def _product(name: str, a: np.ndarray, b: np.ndarray, ours: Callable[..., Any]) 
     row.flops, row.size = 2.0 * a.size * b.shape[-1], 4.0 * (a.size + b.size + math.prod(shape))
     row.exact = partial(np.matmul, _in_double(a), _in_double(b))
     row.enter("numpy", partial(np.matmul, a, b))
+    if a.ndim == 2 and find_spec("scipy"):
+        row.enter(
+            "numpy, told its processor", importlib.import_module("peers.blas_side").product(a, b)
+        )
     row.enter_tigon("tigon", ours, nd.array(a), nd.array(b))
     if torch_side is not None:
         row.enter_torch(torch.matmul, a, b)
