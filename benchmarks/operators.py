@@ -13,12 +13,14 @@ the quickest turns, which is what counts where other programs run. Below 1 tigon
 
 from __future__ import annotations
 
+import importlib
 import math
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import machine
@@ -48,11 +50,18 @@ def beside_torch(
     *arrays: np.ndarray,
     tolerance: float = 1e-4,
     compared: Callable[[np.ndarray], Any] = np.asarray,
+    flops: float = 0.0,
+    read: float | None = None,
 ) -> Row:
     """An operator on these arrays. `theirs` gives PyTorch's, asked for only where there is PyTorch;
-    `compared` makes of a result what must agree: of random ones, that is little."""
-    row = Row(name, tolerance)
+    `compared` makes of a result what must agree: of random ones, that is little. `read`: how many
+    bytes of the arrays it needs, where that is not all of them."""
     call = partial(ours, *(nd.array(array, dtype=array.dtype) for array in arrays))
+    made = call()
+    results = made if isinstance(made, (list, tuple)) else [made]
+    size = sum(array.nbytes for array in arrays) if read is None else read
+    size += sum(result.asnumpy().nbytes for result in results)
+    row = Row(name, tolerance, flops=flops, size=size)
 
     def run() -> None:
         made = call()
@@ -64,14 +73,21 @@ def beside_torch(
 
     row.enter("tigon", run, result)
     if torch_side is not None:
-        other = partial(theirs(), *map(torch.from_numpy, arrays))
+        other = theirs()
 
-        def compared_result() -> Any:
-            made = other()
+        def result_of(*operands: np.ndarray) -> Any:
+            made = other(*map(torch.from_numpy, operands))
             return compared(np.asarray(made[0] if isinstance(made, (list, tuple)) else made))
 
-        row.enter("torch", other, compared_result, within=torch.inference_mode)
+        run_torch = partial(other, *map(torch.from_numpy, arrays))
+        row.enter("torch", run_torch, partial(result_of, *arrays), within=torch.inference_mode)
+        if compared is not np.shape:
+            row.exact = partial(result_of, *map(_in_double, arrays))
     return row
+
+
+def _in_double(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 def elementwise() -> Iterator[Row]:
@@ -194,6 +210,7 @@ def layouts() -> Iterator[Row]:
         lambda x: nd.slice(x, begin=(10, 10), end=(990, 990)),
         lambda: lambda x: x[10:990, 10:990].contiguous(),
         x,
+        read=4 * 980 * 980,
     )
     yield beside_torch("reverse", partial(nd.reverse, axis=1), lambda: lambda x: x.flip(1), x)
     yield beside_torch(
@@ -248,6 +265,7 @@ def lookups() -> Iterator[Row]:
         lambda: lambda t, i: F.embedding(i, t),
         table,
         words,
+        read=words.nbytes + 4 * words.size * 256,
     )
     yield beside_torch(
         "pick one of each row",
@@ -255,10 +273,16 @@ def lookups() -> Iterator[Row]:
         lambda: lambda x, i: x.gather(1, i[:, None])[:, 0],
         x,
         columns,
+        read=2 * columns.nbytes,
     )
     pairs = RANDOM.randint(0, 1000, (2, 10000))
     yield beside_torch(
-        "gather_nd of 10,000", nd.gather_nd, lambda: lambda x, i: x[i[0], i[1]], x, pairs
+        "gather_nd of 10,000",
+        nd.gather_nd,
+        lambda: lambda x, i: x[i[0], i[1]],
+        x,
+        pairs,
+        read=pairs.nbytes + 4 * 10000,
     )
     yield beside_torch(
         "one_hot of 1,000 in 1,000",
@@ -318,6 +342,7 @@ def random() -> Iterator[Row]:
         lambda: torch.rand_like,
         x,
         compared=np.shape,
+        read=0.0,
     )
     yield beside_torch(
         "draw normal",
@@ -325,6 +350,7 @@ def random() -> Iterator[Row]:
         lambda: torch.randn_like,
         x,
         compared=np.shape,
+        read=0.0,
     )
     yield beside_torch(
         "dropout",
@@ -421,6 +447,7 @@ def networks() -> Iterator[Row]:
         images,
         normal(64, 64, 3, 3),
         tolerance=1e-2,
+        flops=2.0 * images.size * 64 * 9,
     )
     yield beside_torch(
         "depthwise convolution 3x3, 8x64x56x56",
@@ -431,10 +458,17 @@ def networks() -> Iterator[Row]:
         images,
         normal(64, 1, 3, 3),
         tolerance=1e-3,
+        flops=2.0 * images.size * 9,
     )
     a, b = normal(32, 128, 64), normal(32, 64, 128)
     yield beside_torch(
-        "batch_dot of 32 128x64x128", nd.batch_dot, lambda: torch.bmm, a, b, tolerance=1e-3
+        "batch_dot of 32 128x64x128",
+        nd.batch_dot,
+        lambda: torch.bmm,
+        a,
+        b,
+        tolerance=1e-3,
+        flops=2.0 * a.size * 128,
     )
     weight, bias = normal(512, 512), normal(512)
     yield beside_torch(
@@ -445,6 +479,7 @@ def networks() -> Iterator[Row]:
         weight,
         bias,
         tolerance=1e-2,
+        flops=2.0 * states.size * 512,
     )
 
 
@@ -461,25 +496,34 @@ def gradients() -> Iterator[Row]:
         made = Row(name, tolerance)
         x = nd.array(data)
         x.attach_grad()
+        made.size = 3 * data.nbytes  # the data forward and backward, and their gradient
+        cotangent = normal(*ours(x).shape)  # of ones, that of a normalization's data is zero
+        head = nd.array(cotangent)
 
         def run() -> Any:
             with autograd.record():
                 y = ours(x)
-            y.backward()
+            y.backward(head)
             return x.grad
 
         made.enter("tigon", lambda: run().wait_to_read(), lambda: run().asnumpy())
         if torch_side is not None:
-            other, leaf = theirs(), torch.from_numpy(data).requires_grad_()
-            ones = torch.ones_like(other(leaf))
-
-            def run_torch() -> Any:
-                leaf.grad = None
-                other(leaf).backward(ones)
-                return leaf.grad
-
-            made.enter("torch", run_torch)
+            other = theirs()
+            made.enter("torch", gradient(other, data, cotangent))
+            made.exact = gradient(other, data.astype(np.float64), cotangent.astype(np.float64))
         return made
+
+    def gradient(
+        other: Callable[..., Any], data: np.ndarray, cotangent: np.ndarray
+    ) -> Callable[[], Any]:
+        leaf, head = torch.from_numpy(data).requires_grad_(), torch.from_numpy(cotangent)
+
+        def run_torch() -> Any:
+            leaf.grad = None
+            other(leaf).backward(head)
+            return leaf.grad
+
+        return run_torch
 
     pooled, images = normal(8, 64, 112, 112), normal(8, 64, 56, 56)
     channel = [normal(64), normal(64), normal(64), abs(normal(64)) + 0.1]
@@ -492,8 +536,13 @@ def gradients() -> Iterator[Row]:
     states = list(map(nd.array, channel))
 
     def theirs() -> Callable[..., Any]:
-        g, b, m, v = map(torch.from_numpy, channel)
-        return lambda x: F.batch_norm(x, m, v, g, b, training=True)
+        own = list(map(torch.from_numpy, channel))
+
+        def normalized(x: Any) -> Any:
+            g, b, m, v = (each.to(x.dtype) for each in own)
+            return F.batch_norm(x, m, v, g, b, training=True)
+
+        return normalized
 
     yield row(
         "BatchNorm 8x64x56x56, both ways",
@@ -578,7 +627,12 @@ def _product(name: str, a: np.ndarray, b: np.ndarray, ours: Callable[..., Any]) 
     shape = (*a.shape[:-1], b.shape[-1])
     row = Row(name, 1e-3 * a.shape[-1] ** 0.5)
     row.flops, row.size = 2.0 * a.size * b.shape[-1], 4.0 * (a.size + b.size + math.prod(shape))
+    row.exact = partial(np.matmul, _in_double(a), _in_double(b))
     row.enter("numpy", partial(np.matmul, a, b))
+    if a.ndim == 2 and find_spec("scipy"):
+        row.enter(
+            "numpy, told its processor", importlib.import_module("peers.blas_side").product(a, b)
+        )
     row.enter_tigon("tigon", ours, nd.array(a), nd.array(b))
     if torch_side is not None:
         row.enter_torch(torch.matmul, a, b)
@@ -603,8 +657,10 @@ OPERATORS: tuple[Maker, ...] = (
 
 
 EXPLANATION = """
-Rows, turns and ratios are as above; microseconds. Results were compared before. Goals are of the
-geometric mean of all ratios, and of the greatest."""
+Rows, turns and ratios are as above; microseconds. Results were compared before. An error is the
+greatest distance from what float64 gives, as a share of the greatest number; random draws have
+none. The limit is that of the arrays' bytes, read or written once, and of products' operations.
+Goals are of the geometric mean of all ratios, and of the greatest."""
 
 GOALS = {"operators": (0.6, 1.2), "products": (0.8, 1.05)}
 
@@ -614,18 +670,37 @@ class Found(turns.Beside):
     """One row as it was measured."""
 
     name: str
+    errors: dict[str, float]
+    limit: float
+
+    def distance(self) -> str:
+        """From the limit, which is in microseconds; calls limit those that have none."""
+        if not self.limit:
+            return "-"
+        return f"{self.times['tigon'].median / self.limit:.1f} x {pages.number(self.limit)}"
+
+    def told_errors(self) -> str:
+        if not self.errors:
+            return "-"
+        best = self.best_other
+        told = f"{self.errors['tigon']:.0e}"
+        return told if best is None else f"{told} ({self.errors[best]:.0e})"
 
     def json(self) -> dict[str, Any]:
-        return {"name": self.name, **self.figures()}
+        errors = {"errors": self.errors, "limit": self.limit}
+        return {"name": self.name, **self.figures(), **errors}
 
 
-def measure(makers: Sequence[Maker], only: str, rounds: int, seconds: float) -> list[Found]:
+def measure(
+    makers: Sequence[Maker], only: str, rounds: int, seconds: float, limits: machine.Limits
+) -> list[Found]:
     found = []
     bar = Progress(None, "operators", "rows")
     for row in (row for maker in makers for row in maker() if only in row.name):
-        turns.check(row)
+        errors = turns.check(row)
         times = turns.take_turns(row.contestants, rounds, seconds)
-        found.append(Found(times=times, name=row.name))
+        limit = limits.least(row.flops, row.size)
+        found.append(Found(times=times, name=row.name, errors=errors, limit=limit))
         bar.say(f"  {row.name}: done", sys.stderr)
         bar.step()
     bar.close()
@@ -633,13 +708,17 @@ def measure(makers: Sequence[Maker], only: str, rounds: int, seconds: float) -> 
 
 
 def table(rows: Sequence[Found]) -> list[str]:
-    lines = pages.head(["operator", "tigon", "best other", "tigon : best other", "quickest turns"])
+    ends = ["tigon : best other", "quickest turns", "tigon : limit", "error (best other's)"]
+    lines = pages.head(["operator", "tigon", "best other", *ends])
     for row in rows:
-        cells = [row.name, pages.cell(row.times["tigon"]), "-", "-", "-"]
         best, ratio = row.best_other, row.ratio
         least = turns.quickest_ratio(row.times)
-        if best is not None and ratio is not None and least is not None:
-            cells[2:] = [f"{pages.cell(row.times[best])} {best}", f"{ratio:.2f}", f"{least:.2f}"]
+        cells = [row.name, pages.cell(row.times["tigon"])]
+        if best is None or ratio is None or least is None:
+            cells += ["-", "-", "-"]
+        else:
+            cells += [f"{pages.cell(row.times[best])} {best}", f"{ratio:.2f}", f"{least:.2f}"]
+        cells += [row.distance(), row.told_errors()]
         lines.append(pages.row(cells))
     return lines
 
@@ -671,8 +750,8 @@ def main() -> None:
     confine(options.threads)
     kind = "products" if options.products else "operators"
     makers = (products,) if options.products else OPERATORS
-    rows = measure(makers, options.only, options.rounds, options.seconds)
     limits = machine.measure(options.threads)
+    rows = measure(makers, options.only, options.rounds, options.seconds, limits)
     parts = [pages.conditions(limits, turns.busy(rows)), table(rows), goals(rows, kind)]
     pages.tell(pages.paragraphs(parts), rows, options, EXPLANATION, kind)
 

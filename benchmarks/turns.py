@@ -151,8 +151,15 @@ def timed(function: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - began) / calls
 
 
-def check(row: Row) -> None:
-    """All contestants must have computed the same."""
+def distance(found: np.ndarray, exact: np.ndarray) -> float:
+    """The greatest of any element, as a share of the greatest of the exact ones."""
+    greatest = abs(exact).max() or 1.0
+    return float(abs(found.reshape(exact.shape) / greatest - exact / greatest).max())
+
+
+def check(row: Row) -> dict[str, float]:
+    """All contestants must have computed the same; and how far each is from the exact numbers,
+    where the row has them."""
     found = {}
     for name, contestant in row.contestants.items():
         with contestant.within():
@@ -166,6 +173,10 @@ def check(row: Row) -> None:
             atol=row.tolerance,
             err_msg=f"{row.name}: {name} and {first} differ",
         )
+    if row.exact is None:
+        return {}
+    exact = np.asarray(row.exact(), np.float64)
+    return {name: distance(made.astype(np.float64), exact) for name, made in found.items()}
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Row:
     `flops` counts the multiplications and additions of products and convolutions, `size` the bytes
     that must be read and written at least; both for one of the `per` calls that a turn makes.
     `main` rows are in the short table; in `busy` ones another process uses one core meanwhile.
+    `exact` computes in float64 what the results are held against.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Row:
     main: bool = False
     busy: bool = False
     contestants: dict[str, Contestant] = field(default_factory=dict)
+    exact: Callable[[], Any] | None = None
 
     def enter(
         self,

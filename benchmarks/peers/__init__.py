@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-NAMES = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+NAMES = {
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "MNN": "MNN",
+}
 """Columns, and how their makers write them."""
 
 SIDES = {
@@ -20,12 +26,16 @@ SIDES = {
     "jax": "jax_side",
     "onnxruntime": "onnx_side",
     "openvino": "openvino_side",
+    "MNN": "mnn_side",
 }
 """The modules of this package that know them."""
 
+READ_ONNX = ("onnxruntime", "openvino", "MNN")
+"""Those that are given models of ONNX, which the package `onnx` makes."""
+
 
 def installed(name: str) -> bool:
-    needs = [name, "onnx"] if name in ("onnxruntime", "openvino") else [name]
+    needs = [name, "onnx"] if name in READ_ONNX else [name]
     return all(find_spec(package) for package in needs)
 
 

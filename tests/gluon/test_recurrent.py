@@ -182,12 +182,14 @@ LAYERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("lengths", [None, [2, 4]])
-@pytest.mark.parametrize("hybridized", [False, True])
+@pytest.mark.parametrize(
+    "both, lengths, hybridized",
+    [(False, None, False), (False, [2, 4], True), (True, None, True), (True, [2, 4], False)],
+)
 def test_layers_agree_with_their_cells(
     name: str, both: bool, lengths: Any, hybridized: bool
 ) -> None:
+    """Each two of these options together."""
     kind, cell_kind = LAYERS[name]
     layer = kind(
         3, num_layers=2, layout="NTC", bidirectional=both, prefix="x_",

@@ -66,7 +66,8 @@ def assert_close(
 
 
 def sampled(op: Operator) -> list[tuple[Node, list[np.ndarray]]]:
-    """As few cases as have each sample, and each dtype of each operand, once: compilation costs."""
+    """As few cases as have each sample, and each dtype of each operand, once: compilation costs.
+    Each sample comes first."""
     by_sample: dict[Any, list[tuple[Node, list[np.ndarray]]]] = {}
     for node, arrays in cases(op):
         by_sample.setdefault((node.attrs, *[a.shape for a in arrays]), []).append((node, arrays))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,9 @@ NARROW = [op for op in OPERATORS if any(narrow(op, sample) for sample in op.samp
 
 @pytest.mark.parametrize("op", NARROW, ids=lambda op: op.name)
 def test_narrow_floats_are_computed_with_in_float32(op: Operator) -> None:
-    for node, values in cases(op):
+    """Of a few cases: other samples are those of `test_execution`, and what widens is one mechanism
+    for all."""
+    for node, values in islice(cases(op), 3):
         what = (node, node.attrs, [value.type for value in node.inputs])
         wide = [
             v.astype(np.float32) if i.dtype.is_narrow else v
@@ -123,7 +126,8 @@ DIFFERENTIABLE = [op for op in NARROW if op.differentiable and not op.takes_key]
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
 def test_gradients_of_narrow_floats_are_those_of_float32_rounded(op: Operator) -> None:
-    for node, values in cases(op):
+    """Of one case in each: `test_recorded_gradients_agree` has the others in float64."""
+    for node, values in islice(cases(op), 2):
         role = roles(op, len(values))
         training = getattr(node.attrs, "training", False)
         graph = as_graph(node)

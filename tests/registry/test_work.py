@@ -40,7 +40,7 @@ from tigon.passes.gradient import gradient
 from tigon.program.control import graphs_of, stored_control
 from tigon.program.lowered import prepare
 
-SAMPLES = 3
+SAMPLES = 2
 ELEMENTS = (1 << 19, 1 << 26)
 """About how many times more elements the largest operand gets: beyond what lowering does in other
 ways for small arrays."""

@@ -259,6 +259,17 @@ def test_sizes_beyond_any_memory_are_refused_as_ever() -> None:
         )
 
 
+def test_examples_are_the_next_primes_for_any_size() -> None:
+    primes = {n for n in range(2, 2000) if all(n % m for m in range(2, int(n**0.5) + 1))}
+    for value in (*range(1, 1500, 7), 41041, 10585):  # the last two: Carmichael's numbers
+        (example,) = RuntimeExtents([value]).examples
+        assert example >= value and all(example % prime for prime in primes - {example})
+        passed = range(max(value, 11), example)
+        assert all(any(n % prime == 0 for prime in primes - {n}) for n in passed)
+    huge = RuntimeExtents([1 << 61, 1 << 61, 64, 64])
+    assert huge.examples == ((1 << 61) + 15, (1 << 61) + 21, 67, 71)
+
+
 def test_sizes_that_differ_where_they_were_equal_are_told_apart() -> None:
     class Product(gluon.HybridBlock):
         def hybrid_forward(self, F: Any, x: Any, y: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import numpy as np
 import pytest
 
 import tigon as mx
+from tests.standalone.pictures import ROOT, export_digits, pictures
 from tigon import nd
 from tigon.backends.llvm.target import architecture
 from tigon.gluon import nn
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
 
 C = [shutil.which("cc"), "-std=c11", "-Wall", "-Wextra", "-Werror"]
 CPP = [shutil.which("c++"), "-std=c++17", "-Wall", "-Wextra", "-Werror", "-pthread"]
@@ -28,16 +25,9 @@ pytestmark = pytest.mark.skipif(None in (C[0], CPP[0]), reason="there are no com
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: Any) -> tuple[Any, Path]:
-    """A network that was trained for one step, and the folder of its library."""
-    from digits import DigitNet
-
-    mx.random.seed(2)
-    net = DigitNet(prefix="digits_")
-    net.initialize(mx.init.Xavier())
-    net.hybridize()
+    """A network, and the folder of its library."""
     folder = Path(tmp_path_factory.mktemp("digits"))
-    net.export_native(folder / "digits", nd.zeros((4, 1, 8, 8)))
-    return net, folder
+    return export_digits(folder), folder
 
 
 def build(command: Any, source: Path, folder: Path) -> Path:
@@ -47,20 +37,6 @@ def build(command: Any, source: Path, folder: Path) -> Path:
         [*command, "-I", str(folder), str(source), *library, "-o", str(program)], check=True
     )
     return program
-
-
-def pictures(folder: Path, count: int) -> tuple[np.ndarray, list[str]]:
-    """Images, and their files: in bytes and in text."""
-    images = np.random.default_rng(4).integers(0, 17, (count, 1, 8, 8))
-    paths = []
-    for number, image in enumerate(images):
-        path = folder / f"{number}.pgm"
-        if number % 2:
-            path.write_text("P2 8 8 16\n" + " ".join(map(str, image.ravel())) + "\n")
-        else:
-            path.write_bytes(b"P5 8 8 16\n" + image.astype(np.uint8).tobytes())
-        paths.append(str(path))
-    return (images / 16).astype("float32"), paths
 
 
 def test_examples_name_the_digit(digits: tuple[Any, Path]) -> None:

@@ -509,9 +509,32 @@ def _distinct_primes(likely: Sequence[int]) -> tuple[int, ...]:
     found: list[int] = []
     for value in likely:
         candidate = max(value, 11)
-        while candidate in found or any(
-            candidate % n == 0 for n in range(2, int(candidate**0.5) + 1)
-        ):
+        while candidate in found or not _is_prime(candidate):
             candidate += 1
         found.append(candidate)
     return tuple(found)
+
+
+_BASES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
+
+
+def _is_prime(number: int) -> bool:
+    """The test of Miller and Rabin: extents may be as large as a user's mistake. With these bases
+    it is right below 3.1e23 (Sorenson and Webster, Strong pseudoprimes to twelve and thirteen prime
+    bases, 2017)."""
+    if number < 2 or any(number % base == 0 for base in _BASES):
+        return number in _BASES
+    halvings = ((number - 1) & (1 - number)).bit_length() - 1
+    odd = (number - 1) >> halvings
+    return all(_may_be_prime(number, base, odd, halvings) for base in _BASES)
+
+
+def _may_be_prime(number: int, base: int, odd: int, halvings: int) -> bool:
+    power = pow(base, odd, number)
+    if power in (1, number - 1):
+        return True
+    for _ in range(halvings - 1):
+        power = power * power % number
+        if power == number - 1:
+            return True
+    return False

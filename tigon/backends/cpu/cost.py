@@ -1,5 +1,5 @@
-"""Estimates of time, from the nest with its numbers. They decide how work is cut into chunks and
-whether a program runs on the caller's thread; a factor of two does not matter."""
+"""Estimates of time, from the nest with its numbers and the speeds of its target. They decide how
+work is cut into chunks and whether a program runs on the caller's thread."""
 
 from __future__ import annotations
 
@@ -32,18 +32,6 @@ from tigon.loop.grammar import (
     walk,
 )
 from tigon.loop.simplify import affine
-
-STREAM_BYTES = 32 << 20
-"""Results larger than any cache are not read back from one: storing past it saves a read."""
-
-_OPERATION_NS = 0.15  # one instruction on one register
-_CACHE_BYTES_PER_NS = 100.0
-_MEMORY_BYTES_PER_NS = 40.0
-_GATHER_NS = 0.8  # an element from anywhere
-_LOOP_NS = 1.0
-_POINT_NS = 2.0
-_CHAIN_NS = 1.5  # a step of a scan, which waits for the one before
-_DIVISION_NS = 4.0  # of one integer; vectors of them go through float64
 
 
 def number(expr: Expr, axes: dict[str, int] | None = None) -> int:
@@ -111,6 +99,7 @@ class _Estimate:
         self.nanoseconds = 0.0
         self.bytes = 0.0
         self._target = target
+        self._speeds = target.speeds
         self._extents: dict[str, int] = {}
         self._closure: dict[str, frozenset[str]] = {}  # an axis and those its bounds mention
         self._locals: dict[str, frozenset[str]] = {}
@@ -157,20 +146,21 @@ class _Estimate:
         """Of one element: part of a vector, or gathered."""
         moving = axes & self._vector
         if not moving:
-            return _OPERATION_NS
+            return self._speeds.operation
         split = affine(index, moving)
         steps = [] if split is None else list(split[0].values())
         if steps and all(isinstance(step, Const) and step.value in (0, 1) for step in steps):
-            return _OPERATION_NS / self._target.lanes(4)
-        return _GATHER_NS
+            return self._speeds.operation / self._target.lanes(4)
+        return self._speeds.gather
 
     def _operation(self, node: Apply, axes: frozenset[str]) -> float:
         lanes = self.width(axes, node.dtype.itemsize)
         if node.dtype.is_integer and node.function in ("floordiv", "mod", "truncdiv", "fmod"):
             divisor = node.operands[1]
             shift = isinstance(divisor, Const) and divisor.value in (1, 2, 4, 8, 16)
-            return _OPERATION_NS / lanes if shift else _DIVISION_NS / min(lanes, 5)
-        return FUNCTIONS[node.function].price * _OPERATION_NS / lanes
+            speeds = self._speeds
+            return speeds.operation / lanes if shift else speeds.division / min(lanes, 5)
+        return FUNCTIONS[node.function].price * self._speeds.operation / lanes
 
     def body(self, body: Sequence[Stmt], around: frozenset[str]) -> None:
         for stmt in body:
@@ -188,13 +178,13 @@ class _Estimate:
             else:
                 self.enter(stmt.axes)
                 inside = around | {axis.name for axis in stmt.axes}
-                self.nanoseconds += _LOOP_NS * self.times(around)
+                self.nanoseconds += self._speeds.loop * self.times(around)
                 if isinstance(stmt, Scan):
                     for each in stmt.accumulators:
                         self.expression(each.value)
                         self._locals[each.name] = inside
                         lanes = self.width(inside, each.value.dtype.itemsize)
-                        self.nanoseconds += _CHAIN_NS / lanes * self.times(inside)
+                        self.nanoseconds += self._speeds.chain / lanes * self.times(inside)
                 if not isinstance(stmt, Reduce):
                     self.body(stmt.body, inside)
                     continue
@@ -202,7 +192,8 @@ class _Estimate:
                     self.expression(each.value)
                     lanes = self.width(inside, each.value.dtype.itemsize)
                     weight = 1 + COMBINES[each.combine].price(each.value.dtype)
-                    self.nanoseconds += weight * _OPERATION_NS / lanes * self.times(inside)
+                    each_ns = weight * self._speeds.operation / lanes
+                    self.nanoseconds += each_ns * self.times(inside)
                     self._locals[each.name] = around
 
 
@@ -269,11 +260,12 @@ def longest(body: Sequence[Stmt]) -> int:
     return most
 
 
-def streams(nest: Nest) -> bool:
+def streams(nest: Nest, target: Target) -> bool:
     """Whether to store past the caches. Measured on Zen 4: 20 % faster for a multiply-add over
     40 MB, but 30-60 % slower where more is computed per element than it takes to write it."""
     points = prod(extent(axis) for axis in nest.space)
-    return points * stored_bytes(nest.body) >= STREAM_BYTES and _arithmetic(nest.body) <= 8
+    large = points * stored_bytes(nest.body) >= target.speeds.stream_bytes
+    return large and _arithmetic(nest.body) <= 8
 
 
 def _arithmetic(body: Sequence[Stmt]) -> float:
@@ -315,7 +307,8 @@ def nest_shape(nest: Nest, target: Target) -> tuple[int, int, float]:
     estimate = _Estimate(target)
     estimate.enter(nest.space)
     estimate.body(nest.body, frozenset(axis.name for axis in nest.space))
-    rate = _CACHE_BYTES_PER_NS if estimate.bytes < 1 << 20 else _MEMORY_BYTES_PER_NS
-    nanoseconds = estimate.nanoseconds + estimate.bytes / rate + _POINT_NS * points
+    speeds = target.speeds
+    rate = speeds.cache_bytes if estimate.bytes < 1 << 20 else speeds.memory_bytes
+    nanoseconds = estimate.nanoseconds + estimate.bytes / rate + speeds.point * points
     microseconds = nanoseconds / 1000
     return points, grain(points, microseconds), microseconds

@@ -102,7 +102,7 @@ class Generator:
         points, grain, microseconds = cost.nest_shape(nest, target)
         variant = NestPlan(
             plain is not None,
-            cost.streams(nest),
+            cost.streams(nest, target),
             cost.lanes(nest, microseconds),
             cost.single(nest, microseconds, target),
             cost.near(nest),

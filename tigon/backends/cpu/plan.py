@@ -349,10 +349,10 @@ def contraction_shape(
     tiles = ceil(min(blocks.rows, blocks.row_block) / plan.rows) * ceil(
         min(blocks.columns, blocks.column_block) / (plan.vectors * lanes)
     )
-    # 4 multiply-adds on registers in a nanosecond; packing as fast as copying.
-    nanoseconds = tiles * plan.rows * plan.vectors * blocks.inner / 4 + 0.3 * blocks.inner * (
-        blocks.row_block + blocks.column_block
-    )
+    speeds = target.speeds
+    products = tiles * plan.rows * plan.vectors * blocks.inner
+    packed = blocks.inner * (blocks.row_block + blocks.column_block)
+    nanoseconds = products / speeds.multiply_adds + packed * speeds.packed
     microseconds = points * (nanoseconds / 1000 + 0.1)
     return points, grain(points, microseconds), microseconds
 

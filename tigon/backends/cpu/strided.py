@@ -263,7 +263,8 @@ def plan_strided(arranged: Arranged, target: Target, first_slot: int) -> Schedul
         first_slot,
     )
     numbers, points, scratch = cut_tiles(arranged, plan, lead, block, target)
-    microseconds = batch * macs / target.lanes(size) / _MACS_PER_NS / 1000 + 0.2 * points
+    rate = target.lanes(size) * target.speeds.strided_multiply_adds
+    microseconds = batch * macs / rate / 1000 + 0.2 * points
     slots = struct.pack(f"<{len(numbers)}q", *numbers)
     chunk = grain(points, microseconds)
     return Schedule(plan, slots, points, chunk, scratch, microseconds, lead, block)
@@ -347,9 +348,6 @@ def cut_tiles(
         numbers += [*strides.batch, *strides.outer, *strides.inner]
     points = prod(cost.extent(axis) for axis in nest.batch) * cut.row_blocks * cut.column_blocks
     return numbers, points, scratch
-
-
-_MACS_PER_NS = 5.5  # of whole vectors, on one core
 
 
 def _inner_block(nest: Contraction) -> tuple[int, int]:

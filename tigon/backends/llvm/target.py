@@ -16,11 +16,39 @@ from tigon.base.frozen import Frozen
 from tigon.base.tiles import Registers
 
 
+class Speeds(Frozen):
+    """What was measured of machines of a level, on one core: nanoseconds, and bytes and operations
+    in one of them. They decide how work is cut into chunks, where it runs and what is stored past
+    the caches, never what is computed; a factor of two does not matter.
+
+    `operation`: one instruction on one register. `gather`: an element from anywhere. `loop`,
+    `point`: to begin one. `chain`: a step of a scan, which waits for the one before. `division`: of
+    one integer; vectors of them go through float64. `cache_bytes`, `memory_bytes`: read or written.
+    `multiply_adds`: on whole vectors, of products; `strided_multiply_adds` of those whose operands
+    are read where they lie. `packed`: an element that is copied into a panel. `stream_bytes`:
+    results larger than any cache, which are not read back from one: storing past it saves a read.
+    """
+
+    operation: float = 0.15
+    gather: float = 0.8
+    loop: float = 1.0
+    point: float = 2.0
+    chain: float = 1.5
+    division: float = 4.0
+    cache_bytes: float = 100.0
+    memory_bytes: float = 40.0
+    multiply_adds: float = 4.0
+    strided_multiply_adds: float = 5.5
+    packed: float = 0.3
+    stream_bytes: int = 32 << 20
+
+
 class Target(Frozen):
     """`features`: instructions, by LLVM's names. `vector_bytes`: width of a register. `registers`:
     how many there are. `masks`: loads and stores of single lanes cost nothing extra. `gathers`:
     there is an instruction for them. `fused`: there is one for multiply-add. `converts_float16`:
-    between float16 and float32. `pointer_bytes`: of an address in memory."""
+    between float16 and float32. `pointer_bytes`: of an address in memory. `speeds`: those measured
+    on Zen 4 and 5, for want of others."""
 
     triple: str
     features: str
@@ -31,6 +59,7 @@ class Target(Frozen):
     fused: bool = True
     converts_float16: bool = False
     pointer_bytes: int = 8
+    speeds: Speeds = Speeds()
 
     @property
     def register_file(self) -> Registers:
