@@ -163,6 +163,42 @@ def test_training_goes_on(tmp_path: Path) -> None:
     assert not np.array_equal(weight, net.collect_params()[own].data().asnumpy())
 
 
+MEMORY = """
+import { readFileSync } from "node:fs";
+const { exports } = await WebAssembly.instantiate(
+  new WebAssembly.Module(readFileSync(process.argv[2])));
+const taken = [];
+let [state, held, most] = [1, 0, 0];
+const random = (below) => (state = (state * 48271) % 2147483647) % below;
+for (let turn = 0; turn < 20000; ++turn) {
+  if (taken.length && random(100) < 50 + taken.length / 10) {
+    const [{ place, bytes, mark }] = taken.splice(random(taken.length), 1);
+    const content = new Uint8Array(exports.memory.buffer, place, bytes);
+    if (place % 64 || !content.every((each) => each === mark)) throw new Error(`turn ${turn}`);
+    exports.release(place, bytes);
+    held -= bytes;
+  } else {
+    const [bytes, mark] = [1 + random(random(20) ? 500 : 200000), random(256)];
+    const place = exports.allocate(bytes);
+    new Uint8Array(exports.memory.buffer, place, bytes).fill(mark);
+    taken.push({ place, bytes, mark });
+    most = Math.max(most, (held += bytes));
+  }
+}
+console.log(exports.memory.buffer.byteLength < 2 * most + 500000, exports.allocate(2 ** 31));
+"""
+
+
+@in_node
+def test_memory_is_given_back_and_taken_again(small: tuple[Any, Path], tmp_path: Path) -> None:
+    script = tmp_path / "memory.mjs"
+    script.write_text(MEMORY)
+    assert NODE is not None
+    command = [NODE, script, small[1] / "digit.wasm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("true 0\n", "")
+
+
 def test_files(small: tuple[Any, Path], tmp_path: Path) -> None:
     """The same bytes each time, types with exact names, a page only where it draws something."""
     net, folder = small
