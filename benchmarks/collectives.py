@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-PIECE = 1 << 20
+PIECE = 1 << 21
 """Bytes that travel at once through a tree."""
 
 

@@ -13,6 +13,7 @@ ranks, so that statistics of the whole batch and of its parts agree.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ import turns
 from processors import confine, processors, together_with
 from workloads import MOMENTUM, RATE, Row
 
+from tigon.base.files import write_file
 from tigon.base.progress import Progress
 
 CHILD = Path(__file__).with_name("ranks_child.py")
@@ -186,10 +188,10 @@ def contestants(work: Work, ranks: int, threads: int) -> Iterator[Row]:
                     {"kind": "torch allreduce", **question},
                 )
             return (yield row)  # type: ignore[return-value]
-        description = _write_data(work, ranks, os.path.join(folder, "data.npz"))
+        description = _write_data(work, ranks, os.path.join(folder, "data"))
         question = {
             "model": work.model,
-            "data": os.path.join(folder, "data.npz"),
+            "data": os.path.join(folder, "data"),
             "rate": RATE,
             "momentum": MOMENTUM,
             "heads": models.HEADS,
@@ -211,8 +213,8 @@ def contestants(work: Work, ranks: int, threads: int) -> Iterator[Row]:
         yield row
 
 
-def _write_data(work: Work, ranks: int, path: str) -> str:
-    """Samples, labels and weights in a file; the network as text."""
+def _write_data(work: Work, ranks: int, folder: str) -> str:
+    """Samples, labels and weights in files; the network as text."""
     random = np.random.RandomState(0)
     net = models.filled(models.MODELS[work.model], work.shape)
     description = models.describe(net, work.shape)
@@ -222,12 +224,16 @@ def _write_data(work: Work, ranks: int, path: str) -> str:
     places = (shape[0], *description.nodes[-1].shape[1:-1])
     data = random.randn(*shape).astype(np.float32)
     labels = random.randint(0, work.labels, places)
-    np.savez(
-        path,
-        data=np.concatenate([data] * repeats),
-        labels=np.concatenate([labels] * repeats),
+    arrays = {
+        "data": np.concatenate([data] * repeats),
+        "labels": np.concatenate([labels] * repeats),
         **models.values(net),
-    )
+    }
+    os.mkdir(folder)
+    for name, array in arrays.items():
+        content = io.BytesIO()
+        np.save(content, array)
+        write_file(os.path.join(folder, f"{name}.npy"), content.getvalue())
     return description.text()
 
 

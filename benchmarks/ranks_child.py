@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Client
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,16 @@ def numbers(count: int, rank: int) -> np.ndarray:
     return np.random.default_rng(rank).normal(size=count).astype(np.float32)
 
 
+def arrays(folder: str) -> dict[str, np.ndarray]:
+    return {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
+
+
 def tigon_step(question: Question, rank: int, ranks: int) -> Work:
     import models
 
     from tigon import gluon, nd
 
-    given = np.load(question["data"])
+    given = arrays(question["data"])
     net = models.filled(models.MODELS[question["model"]], given["data"].shape)
     x, y = (nd.array(part(given[name], rank, ranks)) for name in ("data", "labels"))
     fields = {"learning_rate": question["rate"], "momentum": question["momentum"]}
@@ -174,7 +179,8 @@ def parts_of_a_step(question: Question, rank: int, ranks: int) -> Work:
         return between - began, time.perf_counter() - between
 
     step()
-    return lambda: np.median([step() for _ in range(question["rounds"])], axis=0)
+    # The quickest: the simulation is of processors that do nothing else.
+    return lambda: np.min([step() for _ in range(question["rounds"])], axis=0)
 
 
 def torch_begins(question: Question) -> Any:
@@ -199,7 +205,7 @@ def torch_step(question: Question, rank: int, ranks: int) -> Work:
     from torch.nn.parallel import DistributedDataParallel
 
     torch.set_num_threads(1)
-    given = dict(np.load(question["data"]))
+    given = arrays(question["data"])
     x, y = (part(given.pop(name), rank, ranks) for name in ("data", "labels"))
     described, layout = from_text(question["description"]), torch.contiguous_format
     if question["variant"] == "its encoder":
