@@ -81,7 +81,10 @@ class Processes:
             connection.send_bytes(json.dumps(what).encode())
 
     def _answer(self, rank: int) -> Any:
-        return json.loads(self._by_rank[rank].recv_bytes())
+        try:
+            return json.loads(self._by_rank[rank].recv_bytes())
+        except EOFError:
+            raise SystemExit("a contestant's process has ended; what it said is above") from None
 
     def call(self) -> None:
         """Do the work once, on all ranks."""
@@ -217,7 +220,7 @@ def _write_data(work: Work, ranks: int, folder: str) -> str:
     """Samples, labels and weights in files; the network as text."""
     random = np.random.RandomState(0)
     net = models.filled(models.MODELS[work.model], work.shape)
-    description = models.describe(net, work.shape)
+    description = models.describe(net, (work.shape[0] // ranks, *work.shape[1:]))  # of a rank
     images = len(work.shape) == 4
     repeats = ranks if images else 1  # of what ranks have
     shape = (work.shape[0] // repeats, *work.shape[1:])
