@@ -103,9 +103,9 @@ def tigon_loop(question: Question, rank: int, ranks: int) -> Work:
         net.add(gluon.nn.Dense(size, in_units=size))
     net.initialize()
     fields = {"learning_rate": 1e-6}
-    trainer = gluon.Trainer(
-        net.collect_params(), "sgd", fields, kvstore="dist_sync", update_on_kvstore=False
-    )
+    store = "dist_sync" if question["together"] else None
+    own = {"kvstore": store, "update_on_kvstore": False if store else None}
+    trainer = gluon.Trainer(net.collect_params(), "sgd", fields, **own)
     x = nd.array(numbers(batch * size, rank).reshape(batch, size))
     distributed.barrier()
     if question["network"]:

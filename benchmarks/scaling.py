@@ -113,14 +113,17 @@ class Checked:
         return self.simulated / self.measured - 1
 
 
-def loop(ranks: int, network: Network | None, overlapped: bool, rounds: int) -> float:
-    """Median seconds of a step of the loop here."""
+def loop(
+    ranks: int, network: Network | None, overlapped: bool, rounds: int, together: bool = True
+) -> float:
+    """Median seconds of a step of the loop here. `together`: gradients are added up."""
     question = {
         "kind": "loop",
         "layers": LAYERS,
         "size": SIZE,
         "batch": BATCH,
         "overlapped": overlapped,
+        "together": together,
         "network": None if network is None else [network.latency, network.bandwidth],
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -147,16 +150,18 @@ def messages_here(ranks: int, size: float) -> float:
 
 
 def check(rounds: int) -> list[Checked]:
-    """The step without a network tells what everything else takes, of as many ranks as share the
-    processors here; what waiting adds to that, with and without overlap, is simulated."""
+    """Of as many ranks as share the processors here, the step of each for itself tells what it
+    computes, and the step without a network what sums take besides waiting; what becomes of both on
+    the network, with and without overlap, is simulated."""
     from tigon.kvstore.distributed import BUCKET
 
     weight = 4.0 * SIZE * SIZE
     in_bucket = int(BUCKET // (weight + 4 * SIZE))
     found = []
-    with Progress(3 * len(CHECKED), "scaling", "runs") as bar:
+    with Progress(4 * len(CHECKED), "scaling", "runs") as bar:
         for ranks in CHECKED:
-            took = {}
+            took = {"computing": loop(ranks, None, False, rounds, together=False)}
+            bar.step()
             for name, network, overlapped in (
                 ("alone", None, False),
                 ("after", EMULATED, False),
@@ -170,12 +175,12 @@ def check(rounds: int) -> list[Checked]:
                 # Forward is a third; backward goes from the last layer to the first.
                 share = 1 / 3 + 2 / 3 * (first + layers) / LAYERS
                 buckets.append((layers * (weight + 4 * SIZE), share))
-            # What is sent, added up and moved lies after backward; it is part of `alone`.
-            step = Step(took["alone"], 0.0, tuple(buckets))
+            step = Step(took["computing"], 0.0, tuple(buckets))
+            sums = max(0.0, took["alone"] - took["computing"]) / sum(size for size, _ in buckets)
             for name, overlapped in (("after", False), ("overlapped", True)):
 
-                def travel(size: float, ranks: int = ranks) -> float:
-                    return messages_here(ranks, size)
+                def travel(size: float, ranks: int = ranks, sums: float = sums) -> float:
+                    return messages_here(ranks, size) + sums * size
 
                 simulated = step.together(travel, overlapped)
                 found.append(Checked(ranks, overlapped, took[name], simulated))
@@ -281,8 +286,10 @@ def explanation(step: Step, found: Sequence[Checked]) -> list[str]:
         f"{processors()} processors here, more of them than processors included, so that they "
         f"take turns; a loop over {LAYERS} dense layers of {SIZE:,}, not hybridized, and a network "
         f"of {1e3 * EMULATED.latency:g} ms and {EMULATED.bandwidth / 1e9:g} GB/s that is emulated "
-        "by waiting. What a step takes without the network is measured; what the network adds is "
-        "simulated:",
+        "by waiting. What a step takes of each rank for itself, and of all together without the "
+        "network, is measured; what the network adds is simulated. Where gradients travel "
+        "meanwhile, the threads that send them wait for the processor that computes, which is not "
+        "in the simulation:",
         "",
         *table_of_checks(found),
     ]
