@@ -182,7 +182,10 @@ def check(rounds: int) -> list[Checked]:
                 def travel(size: float, ranks: int = ranks, sums: float = sums) -> float:
                     return messages_here(ranks, size) + sums * size
 
-                simulated = step.together(travel, overlapped)
+                # Sums take the processor that computes; what is waited for does not.
+                whole = sum(size for size, _ in buckets)
+                taken = sums * whole / sum(travel(size) for size, _ in buckets)
+                simulated = step.together(travel, overlapped, taken)
                 found.append(Checked(ranks, overlapped, took[name], simulated))
     return found
 
