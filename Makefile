@@ -8,7 +8,7 @@ JOBS ?= 2
 BUILD := build/native
 SANITIZERS := thread address undefined
 
-.PHONY: build test test-languages demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check wasm soak torture fuzz mutate check docs golden sanitize clean
+.PHONY: build test test-languages demo bench bench-networks bench-convolutions bench-memory bench-native bench-web bench-path bench-compile bench-launches bench-operators bench-products bench-data bench-check wasm soak torture fuzz mutate check docs golden sanitize clean bench-mpi bench-scaling
 
 # What the build, the demo and the tests need, each with what is before it. Modules are compiled when
 # they are imported: most never are.
@@ -119,6 +119,16 @@ bench-launches: build
 # Images from files to batches, beside PyTorch's DataLoader; needs Pillow.
 bench-data: build $(VENV)/.ready
 	PYTHONPATH=. $(PY) benchmarks/loading.py $(DATA)
+
+# Ranks of MPI beside one process of as many threads, mpi4py, PyTorch's DistributedDataParallel;
+# MPI="--only encoder --rounds 3".
+bench-mpi: build $(VENV)/.ready
+	PYTHONPATH=. $(PY) benchmarks/ranks.py $(MPI)
+
+# How a step grows with the ranks on networks that are not here, simulated, and checked by runs;
+# SCALING="--unchecked --write docs/distributed.md --chart docs/scaling.svg".
+bench-scaling: build $(VENV)/.ready
+	PYTHONPATH=. $(PY) benchmarks/scaling.py $(SCALING)
 
 # Instructions of small programs against recorded counts; CHECK=--record records them.
 bench-check: build

@@ -6,6 +6,7 @@ A start takes longer than most checks: so there is one for each number of ranks.
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import shutil
 import sys
@@ -731,6 +732,50 @@ def losses_are_scaled_alike() -> None:
     params = [param.data() for param in net.collect_params().values()]
     same_on_all(*params)
     assert all(np.isfinite(param.asnumpy()).all() for param in params)
+
+
+@check
+def stores_hold_the_weights_themselves() -> None:
+    net = gluon.nn.Dense(3, in_units=2)
+    net.initialize()
+    weight = net.weight.data()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", kvstore="dist_sync")
+
+    def step() -> None:
+        with autograd.record():
+            loss = net(nd.ones((1, 2))).sum()
+        loss.backward()
+        trainer.step(SIZE)
+
+    step()
+    number = trainer._params.index(net.weight)
+    assert trainer._kvstore._values[number] is weight is net.weight.data()
+    # What somebody writes meanwhile is that of rank 0, on all ranks.
+    net.weight.set_data(nd.full((3, 2), RANK + 1))
+    step()
+    same_on_all(net.weight.data())
+    np.testing.assert_allclose(net.weight.data().asnumpy(), 0.99, rtol=1e-6)
+    with refused(f"num_devices: expected None or the number of ranks, {SIZE}; given {SIZE + 1}"):
+        gluon.contrib.nn.SyncBatchNorm(num_devices=SIZE + 1)
+    if SIZE > 1:
+        with refused("num_devices: expected None or the number of ranks"):
+            gluon.contrib.nn.SyncBatchNorm(num_devices=1)
+
+
+@check
+def profiles_show_the_thread_that_enters_mpi() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "profile.json"
+        mx.profiler.set_config(profile_all=True, filename=str(path))
+        mx.profiler.set_state("run")
+        distributed.allreduce(nd.ones((5000,)) + 1).wait_to_read()
+        mx.profiler.set_state("stop")
+        mx.profiler.dump()
+        events = json.loads(path.read_text())["traceEvents"]
+    (thread,) = [e["tid"] for e in events if e.get("args", {}).get("name") == "MPI"]
+    shown = {(e["cat"], e["name"]) for e in events if e["ph"] == "X" and e["tid"] == thread}
+    assert shown == {("task", "allreduce")}, shown
+    assert any(e["ph"] == "X" and e["cat"] == "kernel" for e in events)
 
 
 @check

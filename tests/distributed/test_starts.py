@@ -15,6 +15,7 @@ from tests.distributed.launching import ROOT, run
 from tigon import gluon, nd
 from tigon.base import TigonError, config
 from tigon.base.launch import Launch, launched_by, without_launch
+from tigon.distributed import settings
 from tigon.distributed.agreement import difference, ranks_text
 
 BEGIN = """
@@ -44,6 +45,31 @@ for step in range(2 - rank):
 mx.waitall()
 """,
         ["ranks differ: rank 0: allreduce of float32[2] op='sum'; rank 1: the end of the program;"],
+    ),
+    "a process that is none": (
+        """
+import subprocess
+code = "import tigon as mx; print(mx.distributed.rank(), mx.distributed.size()); mx.distributed.barrier()"
+distributed.barrier()
+if os.fork() == 0:
+    try:
+        distributed.barrier()
+    except mx.MXNetError as error:
+        print("forked:", error)
+    sys.exit()
+os.wait()
+made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+print("started:", made.stdout, made.stderr, made.returncode)
+sys.exit(made.returncode)
+""",
+        [
+            "forked: distributed: this process was started by rank 1 of 2 (process ",
+            "started: 1 2\n",
+            "TigonError: distributed: this process was started by rank 1 of 2 (process ",
+            "), whose number it has, and cannot talk to other ranks; call from the rank itself; or, "
+            "for a program that is to run alone, leave what the launcher has set out of its "
+            "environment (OMPI_COMM_WORLD_*, PMIX_*, PMI_*)",
+        ],
     ),
     "versions differ": (
         """
@@ -145,19 +171,27 @@ def test_what_launchers_say(environment: dict[str, str], expected: Launch) -> No
 @pytest.mark.parametrize(
     ("name", "read", "expected"),
     [
-        ("TIGON_RANK_TIMEOUT", config.rank_timeout, "seconds"),
-        ("TIGON_RANKS_PER_HOST", config.ranks_per_host, "a whole number"),
+        (
+            "TIGON_RANK_TIMEOUT",
+            settings.timeout,
+            "seconds, more than 0; given {}; leave it out for 300",
+        ),
+        (
+            "TIGON_RANKS_PER_HOST",
+            settings.ranks_per_host,
+            "a whole number, more than 0; given {}; leave it out for all ranks",
+        ),
     ],
 )
 def test_variables_that_are_no_numbers(
     monkeypatch: pytest.MonkeyPatch, name: str, read: Any, expected: str
 ) -> None:
-    monkeypatch.setattr("tigon.base.config._timeout", [])
+    monkeypatch.setattr("tigon.distributed.settings._timeout", [])
     for given in ("0", "-2", "two"):
         monkeypatch.setenv(name, given)
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(TigonError) as caught:
             read()
-        assert str(caught.value) == f"{name}: expected {expected}, more than 0; given {given!r}"
+        assert str(caught.value) == f"{name}: expected {expected.format(repr(given))}"
     monkeypatch.setenv(name, "2")
     assert read() == 2
 

@@ -28,6 +28,7 @@ SWITCHES = {
     "TIGON_LIBRARY": ("1", "`0`: the code that the package brings is not used"),
     "TIGON_NOTICES": ("1", "`0`: no line on stderr where compiling takes more than a second"),
     "TIGON_NUM_THREADS": ("", "threads of the pool; those of the machine if not given"),
+    "TIGON_RANK_PROCESS": ("", "set by tigon: the process that is a rank; what it starts is none"),
     "TIGON_RANK_TIMEOUT": ("300", "seconds that a rank waits for others before it ends all"),
     "TIGON_RANKS_PER_HOST": (
         "",
@@ -94,41 +95,12 @@ def set_unless_set(name: str, value: str) -> None:
     os.environ.setdefault(name, value)
 
 
-def rank_timeout() -> float:
-    """Seconds that a rank waits for others.
-
-    >>> rank_timeout()
-    300.0
-    """
-    if _timeout:
-        return _timeout[-1]
-    given = text("TIGON_RANK_TIMEOUT")
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise ValueError(f"TIGON_RANK_TIMEOUT: expected seconds, more than 0; given {given!r}")
-    return seconds
+def note_rank_process() -> None:
+    """This process is the rank; those that it starts find that in their environment."""
+    os.environ.setdefault("TIGON_RANK_PROCESS", str(os.getpid()))
 
 
-def ranks_per_host() -> int:
-    """How many ranks of one host share memory; 0: all of them.
-
-    >>> ranks_per_host()
-    0
-    """
-    given = text("TIGON_RANKS_PER_HOST")
-    if given and not (given.isdecimal() and int(given) > 0):
-        raise ValueError(
-            f"TIGON_RANKS_PER_HOST: expected a whole number, more than 0; given {given!r}"
-        )
-    return int(given or 0)
-
-
-_timeout: list[float] = []
-
-
-def set_rank_timeout(seconds: float) -> None:
-    """Let waits from now on take so long at most, whatever the environment says."""
-    _timeout[:] = [seconds]
+def rank_process() -> int:
+    """The process that is the rank of this one's number: itself, or the one that started it."""
+    given = text("TIGON_RANK_PROCESS")
+    return int(given) if given.isdecimal() else os.getpid()

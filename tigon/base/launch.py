@@ -39,7 +39,7 @@ _VARIABLES = {
         "SLURM_STEP_TASKS_PER_NODE",
     ),
 }
-_PREFIXES = ("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL")
+_PREFIXES = ("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL", "TIGON_RANK_PROCESS")
 
 
 def launched_by(environment: Mapping[str, str]) -> Launch:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tigon import _native
 from tigon.distributed.watch import Watch
+from tigon.runtime import profiling
 
 _EAGER = 200
 """How often a request is asked for before the thread sleeps between: about as long as 16 bytes take
@@ -68,13 +69,20 @@ class Channel:
         """What is said where the thread does not come back out of MPI."""
         self.has_failed: Callable[[Exception], Exception] = lambda error: error
         """What an error of MPI means."""
+        self.serves: Callable[[], str] = lambda: "MPI"
+        """What a profile calls that for which the thread is at work."""
         self._thread = threading.Thread(target=self._work, name="tigon MPI", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
+        _native.profile.set_thread_title("MPI")
         while (job := self._jobs.get()) is not None:
             self._abort_if_told()
-            job.run()
+            if profiling.active[0]:
+                with profiling.span(profiling.SpanKind.TASK, self.serves()):
+                    job.run()
+            else:
+                job.run()
 
     def call(self, function: Callable[[], Any], limit: float = -1) -> Any:
         """What the function gives, run on the thread. `limit`: seconds, for what waits for others

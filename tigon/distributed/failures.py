@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tigon import _native
-from tigon.base import TigonError, check, config
+from tigon.base import TigonError, check
 from tigon.base.arguments import fits
+from tigon.distributed import settings
 from tigon.distributed.agreement import Signature
 from tigon.distributed.inorder import at_once
 from tigon.distributed.world import RanksLost, World, world
@@ -33,7 +34,7 @@ def set_timeout(seconds: float) -> None:
         "set_timeout",
         f"expected seconds, more than 0; given {seconds!r}",
     )
-    config.set_rank_timeout(float(seconds))
+    settings.set_timeout(float(seconds))
 
 
 def run(

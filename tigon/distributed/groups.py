@@ -10,12 +10,13 @@ differ in what becomes of NaN.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
-from tigon.base import config
+from tigon.distributed import settings
+from tigon.distributed.parts import Parts
 
 PIECE = 1 << 22
 """Bytes of a piece: its parts stay in the caches of those who pass it on, and each piece costs two
@@ -29,15 +30,18 @@ Combine = Callable[[Sequence[np.ndarray], np.ndarray], None]
 
 
 class Group(Protocol):
-    """Ranks that add up. Arrays have one axis; `bounds` are the ends of the ranks' parts."""
+    """Ranks that add up. Arrays have one axis."""
 
-    def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
-        """All get what is combined of all."""
+    def allreduce(
+        self, flat: np.ndarray, combine: Combine, given: np.ndarray | None = None
+    ) -> None:
+        """All get what is combined of all, in `flat`. `given`: what this one has, if that is not
+        there."""
 
-    def reduce_parts(self, flat: np.ndarray, bounds: Sequence[int], combine: Combine) -> None:
-        """Each gets its part of that; what else is in `flat` stays as it was."""
+    def reduce_parts(self, parts: Parts, own: np.ndarray, combine: Combine) -> None:
+        """Each gets, in `own`, what is combined of its part of all."""
 
-    def gather_parts(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
+    def gather_parts(self, parts: Parts) -> None:
         """All get the parts that each has."""
 
     def free(self) -> None:
@@ -70,6 +74,26 @@ def pieces(count: int, most: int) -> Iterator[tuple[int, int]]:
         yield begin, min(count, begin + most)
 
 
+class _Piece:
+    """A piece of an array, and where its parts lie in the segments of all ranks."""
+
+    def __init__(self, segments: list[np.ndarray], begin: int, end: int, most: int) -> None:
+        self._segments = segments
+        self._most = most
+        bounds = even_parts(end - begin, len(segments))
+        self._parts = [slice(begin + first, begin + last) for first, last in pairwise(bounds)]
+
+    def part(self, flat: np.ndarray, rank: int) -> np.ndarray:
+        """What of the array a rank adds up."""
+        return flat[self._parts[rank]]
+
+    def place(self, owner: int, rank: int) -> np.ndarray:
+        """Where an owner shows what the rank adds up; its own, when it is added up."""
+        part = self._parts[rank]
+        first = rank * self._most
+        return self._segments[owner][first : first + part.stop - part.start]
+
+
 class Shared:
     """Ranks of one host, by a window of memory that all of them have.
 
@@ -81,8 +105,9 @@ class Shared:
         self._channel = channel
         self._communicator = communicator
         self._mpi = mpi
+        self._others = [rank for rank in range(self.size) if rank != self.rank]
         self._half = 0
-        channel.call(self._allocate, config.rank_timeout())
+        channel.call(self._allocate, settings.timeout())
 
     def _allocate(self) -> None:
         mpi = self._mpi
@@ -112,94 +137,153 @@ class Shared:
 
         self._channel.exchange(start)
 
-    def allreduce(self, flat: np.ndarray, combine: Combine, beyond: Group | None = None) -> None:
-        """`beyond`: who adds up the same part on other hosts."""
-        for begin, end in pieces(flat.size, PIECE // flat.itemsize):
-            piece = flat[begin:end]
-            segments = self._next(flat.dtype)
-            segments[self.rank][: piece.size] = piece
-            self._barrier()
-            bounds = even_parts(piece.size, self.size)
-            own = slice(bounds[self.rank], bounds[self.rank + 1])
-            # Nobody else reads this part of what is one's own: the result may lie there.
-            mine = [segment[own] for segment in segments]
-            combine(mine, mine[self.rank])
-            if beyond is not None:
-                beyond.allreduce(mine[self.rank], combine)
-            self._barrier()
-            for rank, segment in enumerate(segments):
-                part = slice(bounds[rank], bounds[rank + 1])
-                piece[part] = segment[part]
+    def allreduce(
+        self,
+        flat: np.ndarray,
+        combine: Combine,
+        given: np.ndarray | None = None,
+        beyond: Group | None = None,
+    ) -> None:
+        """`beyond`: who adds up the same part on other hosts.
 
-    def reduce_parts(self, flat: np.ndarray, bounds: Sequence[int], combine: Combine) -> None:
+        Between two barriers a rank combines its part of one piece, takes the others' parts of the
+        piece before, and shows them theirs of the next. Each part has its own place in a segment,
+        so that no place is written while another rank reads it."""
+        given = flat if given is None else given
         most = PIECE // flat.itemsize // self.size
-        for begin, end in pieces(_longest(bounds), most):
-            segments = self._next(flat.dtype)
-            for rank in range(self.size):
-                part = _part(flat, bounds, rank, begin, end)
-                segments[self.rank][rank * most :][: part.size] = part
-            self._barrier()
-            part = _part(flat, bounds, self.rank, begin, end)
-            given = [segment[self.rank * most :][: part.size] for segment in segments]
-            combine(given, part)
+        before: _Piece | None = None
+        now: _Piece | None = None
+        # Twice more than there are pieces: the last ones are still to be combined, and taken.
+        for span in [*pieces(flat.size, most * self.size), None, None]:
+            if now is not None:
+                own = now.part(given, self.rank)
+                shown = [now.place(rank, self.rank) for rank in range(self.size)]
+                shown[self.rank] = own
+                result = now.place(self.rank, self.rank)
+                combine(shown, result)
+                if beyond is not None:
+                    beyond.allreduce(result, combine)
+            after = span and _Piece(self._next(flat.dtype), *span, most)
+            if after is not None:
+                for rank in self._others:
+                    after.place(self.rank, rank)[...] = after.part(given, rank)
+            if before is not None:
+                for rank in range(self.size):
+                    before.part(flat, rank)[...] = before.place(rank, rank)
+            before, now = now, after
+            if before is not None or now is not None:
+                self._barrier()
 
-    def gather_parts(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
-        for begin, end in pieces(_longest(bounds), PIECE // flat.itemsize):
-            segments = self._next(flat.dtype)
-            part = _part(flat, bounds, self.rank, begin, end)
-            segments[self.rank][: part.size] = part
+    def reduce_parts(self, parts: Parts, own: np.ndarray, combine: Combine) -> None:
+        most = PIECE // own.itemsize // self.size
+        for begin, end in pieces(max(parts.sizes), most):
+            segments = self._next(own.dtype)
+            for rank in self._others:
+                parts.read(rank, begin, end, segments[self.rank][rank * most :])
+            mine = parts.read(self.rank, begin, end, own[begin:end])
             self._barrier()
-            for rank, segment in enumerate(segments):
-                if rank != self.rank:
-                    part = _part(flat, bounds, rank, begin, end)
-                    part[...] = segment[: part.size]
+            shown = [segment[self.rank * most :][: mine.size] for segment in segments]
+            shown[self.rank] = mine
+            combine(shown, mine)
+
+    def gather_parts(self, parts: Parts) -> None:
+        for begin, end in pieces(max(parts.sizes), PIECE // parts.dtype.itemsize):
+            segments = self._next(parts.dtype)
+            parts.read(self.rank, begin, end, segments[self.rank])
+            self._barrier()
+            for rank in self._others:
+                parts.write(rank, begin, end, segments[rank])
 
 
 class Messages:
     """Ranks anywhere, by messages: each sends the others their parts of a piece, adds up its own,
-    and sends that to all."""
+    and sends that to all. What is one's own is sent to nobody."""
 
     def __init__(self, channel: Any, communicator: Any, mpi: Any) -> None:
         self.rank, self.size = communicator.rank, communicator.size
         self._channel = channel
         self._communicator = communicator
         self._byte = mpi.BYTE
+        self._in_place = mpi.IN_PLACE
 
     def free(self) -> None:
         """On the channel's thread, by all ranks."""
 
-    def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
+    def allreduce(
+        self, flat: np.ndarray, combine: Combine, given: np.ndarray | None = None
+    ) -> None:
+        given = flat if given is None else given
+        passing: Callable[[], list[Any]] = list  # what passes on the sums of the piece before
         for begin, end in pieces(flat.size, PIECE // flat.itemsize):
-            piece = flat[begin:end]
+            piece, source = flat[begin:end], given[begin:end]
             bounds = even_parts(piece.size, self.size)
-            self.reduce_parts(piece, bounds, combine)
-            self.gather_parts(piece, bounds)
+            counts = [last - first for first, last in pairwise(bounds)]
+            own = slice(bounds[self.rank], bounds[self.rank + 1])
+            sent = [_bytes(source), *self._but_own(flat.itemsize, counts, bounds[:-1]), self._byte]
+            received = np.empty((self.size, counts[self.rank]), flat.dtype)
+            # Those of a piece travel while the sums of the one before are passed on.
+            self._exchange(passing, self._taking(sent, received))
+            target = piece[own]
+            shown = list(received)
+            shown[self.rank] = target if given is flat else source[own]
+            combine(shown, target)
+            passing = self._passing(piece, counts)
+        self._channel.exchange(passing)
 
-    def reduce_parts(self, flat: np.ndarray, bounds: Sequence[int], combine: Combine) -> None:
-        most = max(1, PIECE // flat.itemsize // self.size)
-        for begin, end in pieces(_longest(bounds), most):
-            part = _part(flat, bounds, self.rank, begin, end)
-            received = np.empty((self.size, part.size), flat.dtype)
-            sizes, places = _spans(flat, bounds, begin, end)
-            sent = [_bytes(flat), sizes, places, self._byte]
-            own = [part.nbytes] * self.size
-            taken = [_bytes(received), own, [part.nbytes * i for i in range(self.size)], self._byte]
-            self._channel.exchange(
-                lambda sent=sent, taken=taken: [self._communicator.Ialltoallv(sent, taken)]
-            )
-            combine(list(received), part)
+    def reduce_parts(self, parts: Parts, own: np.ndarray, combine: Combine) -> None:
+        for begin, end in self._pieces(parts):
+            counts = [parts.count(rank, begin, end) for rank in range(self.size)]
+            places = [0, *accumulate(counts)]
+            buffer = np.empty(places[-1], own.dtype)
+            for rank, place in enumerate(places[:-1]):
+                if rank != self.rank:
+                    parts.read(rank, begin, end, buffer[place:])
+            mine = parts.read(self.rank, begin, end, own[begin:end])
+            sent = [_bytes(buffer), *self._but_own(own.itemsize, counts, places[:-1]), self._byte]
+            received = np.empty((self.size, mine.size), own.dtype)
+            self._channel.exchange(self._taking(sent, received))
+            shown = list(received)
+            shown[self.rank] = mine
+            combine(shown, mine)
 
-    def gather_parts(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
-        most = max(1, PIECE // flat.itemsize)
-        for begin, end in pieces(_longest(bounds), most):
-            sizes, places = _spans(flat, bounds, begin, end)
-            # Of its own, since MPI may not be given memory twice.
-            own = _part(flat, bounds, self.rank, begin, end).copy()
-            sent = [_bytes(own), own.nbytes, self._byte]
-            taken = [_bytes(flat), sizes, places, self._byte]
-            self._channel.exchange(
-                lambda sent=sent, taken=taken: [self._communicator.Iallgatherv(sent, taken)]
-            )
+    def gather_parts(self, parts: Parts) -> None:
+        for begin, end in self._pieces(parts):
+            counts = [parts.count(rank, begin, end) for rank in range(self.size)]
+            places = [0, *accumulate(counts)]
+            buffer = np.empty(places[-1], parts.dtype)
+            parts.read(self.rank, begin, end, buffer[places[self.rank] :])
+            self._channel.exchange(self._passing(buffer, counts))
+            for rank, place in enumerate(places[:-1]):
+                if rank != self.rank:
+                    parts.write(rank, begin, end, buffer[place:])
+
+    def _pieces(self, parts: Parts) -> Iterator[tuple[int, int]]:
+        return pieces(max(parts.sizes), max(1, PIECE // parts.dtype.itemsize // self.size))
+
+    def _but_own(
+        self, itemsize: int, counts: Sequence[int], places: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Bytes that others get of these elements, and where they lie."""
+        sizes = [itemsize * count for count in counts]
+        sizes[self.rank] = 0
+        return sizes, [itemsize * place for place in places]
+
+    def _taking(self, sent: list[Any], received: np.ndarray) -> Callable[[], list[Any]]:
+        """What fills the rows of the others; one's own stays empty."""
+        counts = [received.shape[1]] * self.size
+        places = [received.shape[1] * rank for rank in range(self.size)]
+        sizes = self._but_own(received.itemsize, counts, places)
+        taken = [_bytes(received), *sizes, self._byte]
+        return lambda: [self._communicator.Ialltoallv(sent, taken)]
+
+    def _passing(self, flat: np.ndarray, counts: Sequence[int]) -> Callable[[], list[Any]]:
+        """What gives all ranks what each has in its place."""
+        sizes = [flat.itemsize * count for count in counts]
+        taken = [_bytes(flat), sizes, [*accumulate(sizes[:-1], initial=0)], self._byte]
+        return lambda: [self._communicator.Iallgatherv(self._in_place, taken)]
+
+    def _exchange(self, *starts: Callable[[], list[Any]]) -> None:
+        self._channel.exchange(lambda: [request for start in starts for request in start()])
 
     def allreduce_by_all(self, flat: np.ndarray, combine: Combine) -> None:
         """The same for few elements: each rank gets all and adds up all, in one exchange."""
@@ -261,40 +345,20 @@ class Layered:
     def __init__(self, within: Shared, across: Messages, everywhere: Messages) -> None:
         self.within, self.across, self.everywhere = within, across, everywhere
 
-    def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
-        self.within.allreduce(flat, combine, self.across)
+    def allreduce(
+        self, flat: np.ndarray, combine: Combine, given: np.ndarray | None = None
+    ) -> None:
+        self.within.allreduce(flat, combine, given, self.across)
 
-    def reduce_parts(self, flat: np.ndarray, bounds: Sequence[int], combine: Combine) -> None:
-        self.everywhere.reduce_parts(flat, bounds, combine)
+    def reduce_parts(self, parts: Parts, own: np.ndarray, combine: Combine) -> None:
+        self.everywhere.reduce_parts(parts, own, combine)
 
-    def gather_parts(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
-        self.everywhere.gather_parts(flat, bounds)
+    def gather_parts(self, parts: Parts) -> None:
+        self.everywhere.gather_parts(parts)
 
     def free(self) -> None:
         """On the channel's thread, by all ranks."""
         self.within.free()
-
-
-def _longest(bounds: Sequence[int]) -> int:
-    return max(end - begin for begin, end in pairwise(bounds))
-
-
-def _part(flat: np.ndarray, bounds: Sequence[int], rank: int, begin: int, end: int) -> np.ndarray:
-    """Of a rank's part the piece from `begin` to `end`."""
-    first, last = bounds[rank], bounds[rank + 1]
-    return flat[min(first + begin, last) : min(first + end, last)]
-
-
-def _spans(
-    flat: np.ndarray, bounds: Sequence[int], begin: int, end: int
-) -> tuple[list[int], list[int]]:
-    """Bytes of these pieces, and where they begin, by rank."""
-    sizes, places = [], []
-    for first, last in pairwise(bounds):
-        start = min(first + begin, last)
-        sizes.append((min(first + end, last) - start) * flat.itemsize)
-        places.append(start * flat.itemsize)
-    return sizes, places
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

@@ -9,14 +9,21 @@ import numpy as np
 
 from tigon import _native, nd
 from tigon.base import InternalError
-from tigon.base.dtypes import BY_CODE
+from tigon.base.dtypes import as_dtype
 from tigon.distributed.groups import Combine
+
+_BFLOAT16 = as_dtype("bfloat16").code
+
+
+def is_unknown_to_numpy(array: Any) -> bool:
+    """Whether numpy has no dtype for it (bfloat16): it is added up in float32."""
+    return array.dtype_code == _BFLOAT16
 
 
 def memory(array: Any) -> np.ndarray:
     """The elements of an array that is there, as one axis of its memory. Of dtypes that numpy does
     not have: their bits."""
-    if BY_CODE[array.dtype_code].name == "bfloat16":
+    if is_unknown_to_numpy(array):
         raise InternalError("memory: bfloat16 has no numpy dtype; convert to float32 first")
     return np.from_dlpack(array).reshape(-1)
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from tigon import nd
 from tigon.base import TensorType, TigonError, check, config
-from tigon.base.dtypes import BY_CODE
 from tigon.base.frozen import Frozen
 from tigon.context import Context
 from tigon.distributed.agreement import Signature
 from tigon.distributed.groups import even_parts
-from tigon.distributed.memory import COMBINE, memory
+from tigon.distributed.memory import COMBINE, is_unknown_to_numpy, memory
+from tigon.distributed.parts import Parts
 from tigon.distributed.world import Place, Ranks, world
 from tigon.ops.primitive.arithmetic import multiply
 from tigon.ops.primitive.choose import where
@@ -99,10 +99,10 @@ _READS = {"max": frozenset({0, 1, 2}), "min": frozenset({0, 1, 2})}
 
 def _on_memory(run: Callable[[np.ndarray, np.ndarray], None], given: Any, made: Any) -> None:
     """Sums of bfloat16 are made in float32 and rounded once."""
-    if BY_CODE[given.dtype_code].name == "bfloat16":
+    if is_unknown_to_numpy(given):
         wide = nd.zeros(made.shape, dtype="float32")
         run(memory(given.astype("float32")), memory(wide))
-        made[...] = wide.astype("bfloat16")
+        made[...] = wide.astype(made.dtype)
     else:
         run(memory(given), memory(made))
 
@@ -164,8 +164,7 @@ def _grad_allreduce(attrs: ReduceAttrs, g: Any, y: Any, x: Any) -> tuple[Any]:
 
 
 def _run_allreduce(ranks: Ranks, attrs: ReduceAttrs, x: np.ndarray, y: np.ndarray) -> None:
-    y[...] = x
-    ranks.allreduce(y, COMBINE["sum" if attrs.op == "mean" else attrs.op])
+    ranks.allreduce(y, COMBINE["sum" if attrs.op == "mean" else attrs.op], x)
     if attrs.op == "mean":
         np.divide(y, ranks.size, out=y)
 
@@ -222,13 +221,12 @@ def _divided(name: str, data: TensorType) -> int:
 
 def _run_allgather(ranks: Ranks, attrs: Any, x: np.ndarray, y: np.ndarray) -> None:
     y[ranks.rank * x.size : (ranks.rank + 1) * x.size] = x
-    ranks.group.gather_parts(y, [x.size * rank for rank in range(ranks.size + 1)])
+    bounds = [x.size * rank for rank in range(ranks.size + 1)]
+    ranks.group.gather_parts(Parts.of(y, bounds))
 
 
 def _run_reduce_scatter(ranks: Ranks, attrs: ReduceAttrs, x: np.ndarray, y: np.ndarray) -> None:
-    whole, bounds = x.copy(), even_parts(x.size, ranks.size)
-    ranks.group.reduce_parts(whole, bounds, COMBINE["sum"])
-    y[...] = whole[bounds[ranks.rank] : bounds[ranks.rank + 1]]
+    ranks.group.reduce_parts(Parts.of(x, even_parts(x.size, ranks.size)), y, COMBINE["sum"])
     if attrs.op == "mean":
         np.divide(y, ranks.size, out=y)
 
@@ -286,8 +284,7 @@ def _run_broadcast(ranks: Ranks, attrs: RootAttrs, x: np.ndarray, y: np.ndarray)
 
 
 def _run_reduce(ranks: Ranks, attrs: RootAttrs, x: np.ndarray, y: np.ndarray) -> None:
-    y[...] = x
-    ranks.allreduce(y, COMBINE["sum"])
+    ranks.allreduce(y, COMBINE["sum"], x)
     if ranks.rank != attrs.root:
         y[...] = 0
 

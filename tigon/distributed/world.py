@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from tigon.base.digests import digest_of
 from tigon.base.errors import user_line
 from tigon.base.launch import Launch
 from tigon.base.lazy import computed_once
+from tigon.distributed import settings
 from tigon.distributed.agreement import Agreement, Signature, gathered, ranks_text
 from tigon.distributed.channel import Channel
 from tigon.distributed.groups import FEW, Combine, Group, Layered, Messages, Shared
@@ -123,7 +125,7 @@ class World:
 
     def timeout(self) -> float:
         """Seconds that a wait may take."""
-        return config.rank_timeout() if self.limit is None else self.limit
+        return settings.timeout() if self.limit is None else self.limit
 
     def shrink(self) -> None:
         """Go on with those that are left, numbered anew: by all of them, when nothing is on its
@@ -153,6 +155,7 @@ class Ranks(World):
 
     def __init__(self) -> None:
         super().__init__()
+        self.process = os.getpid()
         launch = config.launched()
         self.rank, self.size = launch.rank, launch.size
         self.hosts = [""] * launch.size
@@ -161,10 +164,11 @@ class Ranks(World):
         self.channel = channel = Channel()
         channel.time_is_up, channel.late = self._time_is_up, self._late
         channel.has_failed = self._has_failed
+        channel.serves = lambda: self._place.name
         self._failed = False
         self._ends_mpi = False
         self._has_lost = False
-        self._mpi = channel.call(self._start, config.rank_timeout())
+        self._mpi = channel.call(self._start, settings.timeout())
         found = self._mpi.COMM_WORLD.size
         check(
             found == launch.size,
@@ -223,7 +227,7 @@ class Ranks(World):
         watch = Watch(mpi, made(everyone.Dup()), self.timeout)
         watch.held = self._held
         host = made(everyone.Split_type(mpi.COMM_TYPE_SHARED, self.rank))
-        together = config.ranks_per_host()
+        together = settings.ranks_per_host()
         if together:
             host = made(host.Split(host.rank // together, host.rank))
         self._host = host
@@ -243,7 +247,7 @@ class Ranks(World):
             f"code {digest_of(*_PARTS)[:16]}",
             f"native code {_native.PROGRAM_VERSION[:16]}",
             f"MPI {self.library}",
-            f"TIGON_RANKS_PER_HOST={config.ranks_per_host()}",
+            f"TIGON_RANKS_PER_HOST={settings.ranks_per_host()}",
             f"byte order {sys.byteorder}",
         )
         self.check(Signature("the versions", parts))
@@ -284,12 +288,17 @@ class Ranks(World):
         keeper = self.keeper()
         return None if keeper is None else keeper.held()
 
-    def allreduce(self, flat: np.ndarray, combine: Combine) -> None:
-        """Let all ranks have what is combined of all, in their order."""
-        if flat.nbytes <= FEW:
-            self.messages.allreduce_by_all(flat, combine)
-        else:
-            self.group.allreduce(flat, combine)
+    def allreduce(
+        self, flat: np.ndarray, combine: Combine, given: np.ndarray | None = None
+    ) -> None:
+        """Let all ranks have in `flat` what is combined of all, in their order. `given`: what this
+        one has, if that is not there."""
+        if flat.nbytes > FEW:
+            self.group.allreduce(flat, combine, given)
+            return
+        if given is not None:
+            flat[...] = given
+        self.messages.allreduce_by_all(flat, combine)
 
     @computed_once
     def group(self) -> Group:
@@ -355,7 +364,7 @@ class Ranks(World):
         return RanksLost(self.lost)
 
     def shrink(self) -> None:
-        self.channel.call(self._shrink, config.rank_timeout())
+        self.channel.call(self._shrink, settings.timeout())
         config.go_on_as(
             Launch(self.rank, self.size, self.local_rank, self.local_size, config.launched().by)
         )
@@ -391,8 +400,10 @@ class Ranks(World):
         previous = sys.excepthook
 
         def hook(kind: Any, error: Any, trace: Any) -> None:
-            self._failed = True
             previous(kind, error, trace)
+            if os.getpid() != self.process:
+                return
+            self._failed = True
             self.say(f"has ended by this {kind.__name__}; all ranks are ended")
             self.channel.abort(1)
 
@@ -409,7 +420,7 @@ class Ranks(World):
     def _end(self) -> None:
         """The program has come to its end. All ranks have to, or those that wait for this one would
         wait for ever."""
-        if self._failed:
+        if self._failed or os.getpid() != self.process:
             return
         try:
             _native.waitall()
@@ -420,7 +431,7 @@ class Ranks(World):
         except TigonError as error:
             self.say(f"comes to its end with an error: {error}")
             self.channel.abort(1)
-        self.channel.call(self._free, config.rank_timeout())
+        self.channel.call(self._free, settings.timeout())
         self.channel.close()
 
     def _agree_to_end(self) -> None:
@@ -469,8 +480,25 @@ def world() -> World:
         with _lock:
             found = _world
             if found is None:
+                if config.launched().size > 1:
+                    _check_process(config.rank_process())
                 found = _world = World() if config.launched().size == 1 else Ranks()
+    elif isinstance(found, Ranks):
+        _check_process(found.process)
     return found
+
+
+def _check_process(process: int) -> None:
+    """MPI knows a rank as one process: in another one, it would wait for ever."""
+    rank, size = config.launched()[:2]
+    check(
+        process == os.getpid(),
+        "distributed",
+        f"this process was started by rank {rank} of {size} (process {process}), whose number it "
+        "has, and cannot talk to other ranks; call from the rank itself; or, for a program that is "
+        "to run alone, leave what the launcher has set out of its environment "
+        "(OMPI_COMM_WORLD_*, PMIX_*, PMI_*)",
+    )
 
 
 def describe() -> str:

@@ -64,6 +64,9 @@ class ThroughStore:
         if isinstance(self.store, KVStore):
             indices, firsts = [index for index, _ in fresh], [arrays[0] for _, arrays in fresh]
             self.store.broadcast(indices, firsts, out=[list(arrays) for _, arrays in fresh])
+            if self.updates and isinstance(self.store, DistributedKVStore):
+                for index, array in zip(indices, firsts, strict=True):
+                    self.store.lie_in(index, array)
         else:
             for index, arrays in fresh:
                 self.store.broadcast(index, arrays[0], out=list(arrays))

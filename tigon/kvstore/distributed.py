@@ -17,13 +17,14 @@ import numpy as np
 from tigon import _native, nd
 from tigon import optimizer as optimizers
 from tigon.base import TigonError, check, config
-from tigon.base.dtypes import BY_CODE, as_dtype, numpy_type
+from tigon.base.dtypes import BY_CODE, numpy_type
 from tigon.base.files import AnyPath, write_file
 from tigon.context import cpu
 from tigon.distributed.agreement import Signature
 from tigon.distributed.groups import even_part
 from tigon.distributed.inorder import at_once, later
-from tigon.distributed.memory import COMBINE, memory
+from tigon.distributed.memory import COMBINE, is_unknown_to_numpy, memory
+from tigon.distributed.parts import Parts
 from tigon.distributed.world import Ranks, World, world
 from tigon.export import params
 from tigon.kvstore.compression import Half, TwoBits
@@ -78,27 +79,39 @@ class Bucket:
             f"{key!r} {BY_CODE[self.code].name} {self.shapes[key]}" for key in self.keys
         )
 
-    def fill(self, flat: np.ndarray, arrays: Mapping[Any, np.ndarray], of: int | None) -> None:
-        """Put the pieces of an owner, or all of them, into the bucket's memory."""
+    def fill(self, flat: np.ndarray, arrays: Mapping[Any, np.ndarray]) -> None:
+        """Put all pieces into memory for the bucket."""
         for piece, offset in zip(self.pieces, self.offsets, strict=True):
-            if of is None or piece.owner == of:
-                size = piece.end - piece.begin
-                flat[offset : offset + size] = arrays[piece.key][piece.begin : piece.end]
+            flat[offset : offset + piece.end - piece.begin] = arrays[piece.key][
+                piece.begin : piece.end
+            ]
 
-    def take(self, flat: np.ndarray, arrays: Mapping[Any, np.ndarray], but: int | None) -> None:
-        """Take them out again, but those of an owner."""
+    def take(self, flat: np.ndarray, arrays: Mapping[Any, np.ndarray]) -> None:
+        """Take them out again."""
         for piece, offset in zip(self.pieces, self.offsets, strict=True):
-            if piece.owner != but:
-                size = piece.end - piece.begin
-                arrays[piece.key][piece.begin : piece.end] = flat[offset : offset + size]
+            arrays[piece.key][piece.begin : piece.end] = flat[
+                offset : offset + piece.end - piece.begin
+            ]
+
+    def by_owner(self, arrays: Mapping[Any, np.ndarray]) -> Parts:
+        """What each owner has, where it lies in these arrays."""
+        found: list[list[np.ndarray]] = [[] for _ in self.bounds[1:]]
+        for piece in self.pieces:
+            found[piece.owner].append(arrays[piece.key][piece.begin : piece.end])
+        return Parts(found, np.dtype(numpy_type(BY_CODE[self.code])))
+
+    def size_of(self, owner: int | None) -> int:
+        """How many elements an owner has, or all of them."""
+        return self.size if owner is None else self.bounds[owner + 1] - self.bounds[owner]
 
     def views(self, flat: Any, of: int | None) -> dict[Any, Any]:
-        """The pieces of an owner, or all of them, in the bucket's memory; whole ones in the shape
-        of their array."""
+        """The pieces of an owner, or all of them, in memory for these; whole ones in the shape of
+        their array."""
         found = {}
+        first = 0 if of is None else self.bounds[of]
         for piece, offset in zip(self.pieces, self.offsets, strict=True):
             if of is None or piece.owner == of:
-                found[piece.key] = flat.view(offset, self.shape_of(piece))
+                found[piece.key] = flat.view(offset - first, self.shape_of(piece))
         return found
 
     def shape_of(self, piece: Piece) -> tuple[int, ...]:
@@ -267,6 +280,13 @@ class DistributedKVStore(KVStore):
         super().assign(key, value)
         self._share([own for own, _ in pairs_of("assign", key, value)], "KVStore.assign")
 
+    def lie_in(self, key: Any, array: Any) -> None:
+        """Let a value have the memory of this array from now on, which has the same numbers: who
+        pulls into that then copies nothing."""
+        kept = self._value("lie_in", key)
+        if (array.dtype, array.context) == (kept.dtype, kept.context):
+            self._values[key] = array
+
     # -- who owns what
 
     def keys(self) -> list[Any]:
@@ -309,34 +329,37 @@ class DistributedKVStore(KVStore):
     def _share(self, keys: Sequence[Any], name: str) -> None:
         """All take over what rank 0 has."""
 
-        def broadcast(ranks: Ranks, flat: np.ndarray, bucket: Bucket) -> None:
+        def broadcast(ranks: Ranks, bucket: Bucket, places: Mapping[Any, np.ndarray]) -> None:
+            flat = np.empty(bucket.size, numpy_type(BY_CODE[bucket.code]))
+            bucket.fill(flat, places)
             ranks.messages.broadcast(flat, 0)
+            bucket.take(flat, places)
 
         values = {own: self._values[own] for own in keys}
-        for done in self._spread(values, None, broadcast, name):
+        for done in self._spread(values, False, broadcast, name):
             done.wait_to_read()
 
     def _pass_on(self, values: Mapping[Any, Any]) -> None:
         """All get the values of the owners."""
 
-        def gather(ranks: Ranks, flat: np.ndarray, bucket: Bucket) -> None:
-            ranks.group.gather_parts(flat, bucket.bounds)
+        def gather(ranks: Ranks, bucket: Bucket, places: Mapping[Any, np.ndarray]) -> None:
+            ranks.group.gather_parts(bucket.by_owner(places))
 
         if not self._world.is_alone:
-            self._spread(values, self.rank, gather, "KVStore.push, new values")
+            self._spread(values, True, gather, "KVStore.push, new values")
 
     def _spread(
         self,
         values: Mapping[Any, Any],
-        owner: int | None,
-        run: Callable[[Ranks, np.ndarray, Bucket], None],
+        owned: bool,
+        run: Callable[[Ranks, Bucket, Mapping[Any, np.ndarray]], None],
         name: str,
     ) -> list[Any]:
-        """Let all have the pieces of all owners, of which this rank is one; with None, all that
-        rank 0 has. Gives what to wait for."""
+        """Let all have what others have: by `run`, bucket by bucket, of values and their memory.
+        `owned`: as pieces of owners. Gives what to wait for."""
         plain = {key: _for_numpy(_on_host(value)) for key, value in values.items()}
         tokens = []
-        for bucket in self._buckets_of(plain, owner is not None):
+        for bucket in self._buckets_of(plain, owned):
             signature = self._signature(name, bucket)
             arrays = {key: plain[key] for key in bucket.keys}
 
@@ -347,13 +370,8 @@ class DistributedKVStore(KVStore):
                 arrays: Any = arrays,
             ) -> None:
                 ranks.check(signature)
-                if not isinstance(ranks, Ranks):
-                    return
-                places = {key: memory(array) for key, array in arrays.items()}
-                flat = np.empty(bucket.size, numpy_type(BY_CODE[bucket.code]))
-                bucket.fill(flat, places, owner)
-                run(ranks, flat, bucket)
-                bucket.take(flat, places, owner)
+                if isinstance(ranks, Ranks):
+                    run(ranks, bucket, {key: memory(array) for key, array in arrays.items()})
 
             token = _native.empty((1,), bucket.code)
             later(spread, [], [*arrays.values(), token], name)
@@ -459,7 +477,7 @@ class DistributedKVStore(KVStore):
         owner = self.rank if owned else None
         for bucket in self._buckets_of(given, owned):
             arrays = {key: given[key] for key in bucket.keys}
-            flat = _native.empty((bucket.size,), bucket.code)
+            flat = _native.empty((bucket.size_of(owner),), bucket.code)
             signature = self._signature("KVStore.push", bucket)
 
             def add(
@@ -469,15 +487,14 @@ class DistributedKVStore(KVStore):
                 arrays: Any = arrays,
                 flat: Any = flat,
             ) -> None:
-                whole = memory(flat)
-                bucket.fill(whole, {key: memory(array) for key, array in arrays.items()}, None)
+                sums, places = memory(flat), {key: memory(one) for key, one in arrays.items()}
                 ranks.check(signature)
-                if not isinstance(ranks, Ranks):
+                if owned and isinstance(ranks, Ranks):
+                    ranks.group.reduce_parts(bucket.by_owner(places), sums, COMBINE["sum"])
                     return
-                if owned:
-                    ranks.group.reduce_parts(whole, bucket.bounds, COMBINE["sum"])
-                else:
-                    ranks.allreduce(whole, COMBINE["sum"])
+                bucket.fill(sums, places)
+                if isinstance(ranks, Ranks):
+                    ranks.allreduce(sums, COMBINE["sum"])
 
             later(add, [*arrays.values()], [flat], "KVStore.push")
             made |= bucket.views(flat, owner)
@@ -503,7 +520,7 @@ class DistributedKVStore(KVStore):
                 ranks.check(signature)
                 if isinstance(ranks, Ranks):
                     bounds = [mine.size * rank for rank in range(ranks.size + 1)]
-                    ranks.group.gather_parts(whole, bounds)
+                    ranks.group.gather_parts(Parts.of(whole, bounds))
 
             later(gather, [own], [every], "KVStore.push")
             begin = 0
@@ -565,9 +582,6 @@ class DistributedKVStore(KVStore):
         return self.at_root(content, name)
 
 
-_BFLOAT16 = as_dtype("bfloat16").code
-
-
 def _on_host(array: Any) -> Any:
     """The array, or a copy in the processor's memory."""
     return array if _native.is_host(array.device_index) else array.as_in_context(cpu())
@@ -575,7 +589,7 @@ def _on_host(array: Any) -> Any:
 
 def _for_numpy(array: Any) -> Any:
     """The array, or in float32 what numpy has no dtype for."""
-    return array.astype("float32") if array.dtype_code == _BFLOAT16 else array
+    return array.astype("float32") if is_unknown_to_numpy(array) else array
 
 
 def _check_launch(name: str) -> None:

@@ -107,8 +107,9 @@ class KVStore(KVStoreBase):
                 "KVStore.assign",
                 f"key {own!r} has a value of shape {target.shape}; given {arrays[0].shape}",
             )
-            with autograd.pause():
-                arrays[0].astype(target.dtype, copy=False).copyto(target)
+            if arrays[0] is not target:
+                with autograd.pause():
+                    arrays[0].astype(target.dtype, copy=False).copyto(target)
 
     def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
         """Let keys begin with these values, and give them to all `out`."""
@@ -171,8 +172,9 @@ class KVStore(KVStoreBase):
                     f"key {own!r} has a value of shape {value.shape}; given out of shape "
                     f"{array.shape}",
                 )
-                with autograd.pause():
-                    value.astype(array.dtype, copy=False).copyto(array)
+                if array is not value:
+                    with autograd.pause():
+                        value.astype(array.dtype, copy=False).copyto(array)
 
     def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
         """`push`, then `pull` into `out`, or into what was pushed."""

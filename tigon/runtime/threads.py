@@ -40,6 +40,8 @@ def settle_by_launch() -> None:
     """Before ranks know of each other: a launcher that binds them has said where they run; of one
     that does not, all run everywhere."""
     launch = config.launched()
+    if launch.size > 1:
+        config.note_rank_process()
     if launch.local_size > 1:
         cores = allowed_cores()
         bound = len(cores) < (os.cpu_count() or 1)

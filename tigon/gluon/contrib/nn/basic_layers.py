@@ -65,7 +65,7 @@ class SyncBatchNorm(BatchNorm):
     ) -> None:
         ranks = distributed.size()
         check(
-            num_devices in (None, 1, ranks),
+            num_devices in (None, ranks),
             "SyncBatchNorm",
             f"num_devices: expected None or the number of ranks, {ranks}; given {num_devices}; "
             "statistics of several devices of one rank are not summed: give each batch to one",
