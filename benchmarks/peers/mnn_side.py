@@ -14,6 +14,8 @@ import MNN
 import numpy as np
 from processors import processors
 
+from tigon.base.files import write_file
+
 VERSION = MNN.version()
 
 
@@ -21,7 +23,7 @@ def call(model: bytes, array: np.ndarray) -> tuple[Callable[[], Any], Callable[[
     """A call, and one that returns the first result."""
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "model.onnx", Path(folder) / "model.mnn"
-        source.write_bytes(model)
+        write_file(source, model)
         command = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--bizCode", "bench"]
         command += ["--modelFile", str(source), "--MNNModel", str(made)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
