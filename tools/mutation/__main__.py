@@ -49,6 +49,8 @@ FIRST, FILES_FIRST = 8.0, 3
 """Seconds of the tests that are run before all others, and of how many files."""
 QUICK = 0.2
 """Seconds of a test that reads signatures, at most."""
+SIGNATURES = "tests/golden/test_signatures.py"
+"""What knows all defaults, and is asked first where one changes."""
 WAIT, WAIT_FOR_ONE = 30.0, 15.0
 """Seconds beyond five times what tests took: of all tests of a process, of one in a child."""
 _MEMORY = 12 << 30
@@ -339,7 +341,11 @@ class Check:
         self._lock = threading.Lock()
         files = {test.file for test in tests}
         of_signatures = {f for f in files if b"signature(" in (ROOT / f).read_bytes()}
-        self._readers = [t for t in tests if t.file in of_signatures and t.seconds < QUICK]
+        self._readers = [
+            t
+            for t in tests
+            if t.file == SIGNATURES or (t.file in of_signatures and t.seconds < QUICK)
+        ]
         self._sources: dict[str, bytes] = {}
         self._end = time.monotonic() + options.seconds
         self.counts: dict[str, Counter[str]] = {}
@@ -378,7 +384,8 @@ class Check:
     ) -> list[RecordedTest]:
         tests = {t.name: t for t in self._tests if t.executes(mutant.path, ranges)}
         tests.update({test.name: test for test in more})
-        return chosen(tests.values(), mutant.path, self._options.limit)
+        found = chosen(tests.values(), mutant.path, self._options.limit)
+        return sorted(found, key=lambda t: t.file != SIGNATURES or mutant.kind != "default")
 
     def work(self, runner: Runner) -> None:
         while (found := self.next()) is not None:
