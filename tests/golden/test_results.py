@@ -1,11 +1,11 @@
-"""What classes and functions around a network give for many arguments, under a fixed seed, as lists:
-an option, a constant, a boundary or a message that changes shows.
+"""What classes and functions around a network give for many arguments, under a fixed seed, as
+lists: an option, a constant, a boundary or a message that changes shows.
 
 A case is an expression, a line of a file of `results/` that is not indented; what it gives, or the
 error that it raises, stands below it. `make golden` (TIGON_UPDATE_GOLDEN=1) writes what is below;
 review reads the difference. Names are those of `NAMES`, and what an expression above has bound by
 `:=`. Numbers are compared to four digits of the largest of their brackets, as processors round
-differently. Where there is a formula, it stands in `tests/gluon/test_options.py` and its neighbours.
+differently. Where there is a formula, it stands in `tests/gluon/test_options.py` and its like.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import autograd, gluon, nd
+from tigon import autograd, gluon, nd  # noqa: F401 - of NAMES
 
 HERE = Path(__file__).parent / "results"
 SHOWN = 8
@@ -139,7 +139,7 @@ def told(value: Any) -> str:
         return "(" + ", ".join(map(told, value)) + ")"
     if " at 0x" in repr(value):
         return f"a {type(value).__name__}"
-    return repr(value)
+    return " ".join(repr(value).split())
 
 
 def summary(flat: Any) -> Iterator[str]:
