@@ -10,12 +10,15 @@ differently. Where there is a formula, it stands in `tests/gluon/test_options.py
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 import os
 import random
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import autograd, gluon, nd  # noqa: F401 - of NAMES
+from tigon import autograd, gluon, nd
 
 HERE = Path(__file__).parent / "results"
 SHOWN = 8
@@ -89,6 +92,56 @@ def filled(initializer: Any, shape: tuple[int, ...], name: str = "weight", dtype
     return array
 
 
+def said(function: Any) -> Any:
+    """What a call prints and tells the log, without speeds, before its result."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with redirect_stdout(io.StringIO()) as printed:
+            result = function()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    return re.sub(r"Speed: [\d.]+", "Speed: -", "|".join([*lines, printed.getvalue()])), result
+
+
+def network(*layers: Any) -> Any:
+    """Small, with weights that do not depend on names or order."""
+    net = gluon.nn.HybridSequential(prefix="net_")
+    net.add(
+        *(
+            layers
+            or (
+                gluon.nn.Dense(3, in_units=2, prefix="a_"),
+                gluon.nn.Dense(1, in_units=3, prefix="b_"),
+            )
+        )
+    )
+    net.initialize(mx.init.Xavier())
+    return net
+
+
+def stepped(trainer: Any, net: Any, steps: int = 2, size: int = 4, **how: Any) -> Any:
+    """Parameters after some steps."""
+    for step in range(steps):
+        with autograd.record():
+            loss = (net(nd.array(numbers((size, 2), seed=step))) ** 2).sum()
+        loss.backward()
+        trainer.step(size, **how)
+    return [param.data() for param in net.collect_params().values()]
+
+
+def within(scope: Any, function: Any) -> Any:
+    """What a call gives within a scope, which ends."""
+    with scope:
+        return function()
+
+
 class Files:
     """A folder for the files that cases read, which is called FOLDER in what is told."""
 
@@ -117,7 +170,7 @@ def idx(array: Any) -> bytes:
 NAMES = {
     name: globals()[name]
     for name in "mx np nd gluon autograd math numbers picture BOXES both trained read measured "
-    "filled idx".split()
+    "filled idx said within network stepped".split()
 }
 
 
