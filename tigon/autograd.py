@@ -145,7 +145,7 @@ def _arrays(where: str, *items: Any) -> Any:
 
 
 def _typed(array: Any) -> str:
-    return f"shape {array.shape} and {as_dtype(array.dtype)}"
+    return "none" if array is None else f"shape {array.shape} and {as_dtype(array.dtype)}"
 
 
 def _listed(given: Any) -> list[Any]:

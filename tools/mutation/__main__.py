@@ -51,8 +51,8 @@ QUICK = 0.2
 """Seconds of a test that reads signatures, at most."""
 SIGNATURES = "tests/golden/test_signatures.py"
 """What knows all defaults, and is asked first where one changes."""
-WAIT, WAIT_FOR_ONE = 30.0, 15.0
-"""Seconds beyond five times what tests took: of all tests of a process, of one in a child."""
+WAIT, WAIT_FOR_ONE = 30.0, 10.0
+"""Seconds beyond a multiple of what tests took: of all tests of a process, of one in a child."""
 _MEMORY = 12 << 30
 _PR_SET_PDEATHSIG = 1
 
@@ -192,7 +192,7 @@ class Runner:
     ) -> Answer:
         if _stopped.is_set():
             return Answer(PASSED)
-        timed = tuple((test.name, WAIT_FOR_ONE + 5 * test.seconds) for test in tests)
+        timed = tuple((test.name, WAIT_FOR_ONE + 3 * test.seconds) for test in tests)
         if self._server is None:
             self._server = Server(self._start)
         try:

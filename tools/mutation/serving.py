@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -30,6 +31,9 @@ _BEGINS, _ENDED, _FAILED = b"b", b"e", b"f"
 _LIVE = pytest.StashKey[Live]()
 RECORDED = 600.0
 """Seconds of a test that is recorded, at most."""
+STARTING = 30.0
+"""Seconds until a child begins with its first test, and of all its tests beyond half of what each
+may take."""
 FRESH, PASSED, FAILED, HUNG = "fresh", "passed", "failed", "hung"
 
 
@@ -140,9 +144,11 @@ class ServePlugin:
 
     def _watched(self, tests: Sequence[tuple[pytest.Item, float]], begun: int) -> Answer:
         """The child says when a test begins and how all have ended, by a byte; none is a crash."""
-        count, name, seconds = 0, "", 30.0
+        count, name, seconds = 0, "", STARTING
+        end = time.monotonic() + STARTING + sum(seconds for _, seconds in tests) / 2
         while True:
-            ready, _, _ = select.select([begun], [], [], seconds)
+            left = max(min(seconds, end - time.monotonic()), 0)
+            ready, _, _ = select.select([begun], [], [], left)
             if not ready:
                 return Answer(HUNG, name)
             said = os.read(begun, 1)
