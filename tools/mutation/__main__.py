@@ -161,17 +161,19 @@ class Runner:
         if mutant.path.startswith(SHARED_CODE):
             return None
         new, (lines, *_) = mutant.applied(source), mutant.executed[::-1]
-        left = [test for batch in _batches(tests) for test in _by_file(batch)]
-        while True:
-            answer = self._ask(left, mutant.path, source, new, lines)
-            if answer.outcome == FRESH:
-                return None
-            if answer.outcome == PASSED:
-                return True, True
-            put(self.root / mutant.path, source)
-            if self._passes_unchanged(left, answer.test):
-                return False, answer.outcome != HUNG
-            left = [test for test in left if test.name not in self._unfit]
+        for batch in _batches(tests):  # each has files that are collected when it is asked
+            left = [test for test in _by_file(batch) if test.name not in self._unfit]
+            while left:
+                answer = self._ask(left, mutant.path, source, new, lines)
+                put(self.root / mutant.path, source)
+                if answer.outcome == FRESH:
+                    return None
+                if answer.outcome == PASSED:
+                    break
+                if self._passes_unchanged(left, answer.test):
+                    return False, answer.outcome != HUNG
+                left = [test for test in left if test.name not in self._unfit]
+        return True, True
 
     def _passes_unchanged(self, tests: Sequence[RecordedTest], name: str) -> bool:
         """Whether a test passes in a child at all: asked when it first notices a change."""

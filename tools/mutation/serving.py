@@ -113,10 +113,14 @@ class ServePlugin:
         if not new:
             return
         self._files.update(new)
-        with self._live.watching():
-            for file in new:
-                for item in session.perform_collect([file]):
-                    self._items[item.nodeid] = item
+        sys.dont_write_bytecode = False  # nothing is changed yet: the next server has it compiled
+        try:
+            with self._live.watching():
+                for file in new:
+                    for item in session.perform_collect([file]):
+                        self._items[item.nodeid] = item
+        finally:
+            sys.dont_write_bytecode = True
         self._live.look()
 
     def _fork(
