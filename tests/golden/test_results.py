@@ -179,8 +179,8 @@ def idx(array: Any) -> bytes:
 
 NAMES = {
     name: globals()[name]
-    for name in "mx np nd gluon autograd math numbers picture BOXES both trained together read measured "
-    "filled idx said within network stepped".split()
+    for name in "mx np nd gluon autograd math numbers picture BOXES both trained together "
+    "read measured filled idx said within network stepped".split()
 }
 
 
