@@ -5,8 +5,10 @@ make mutate AT=tigon/metric.py:120-160               all changes of these lines
 
 Changes are made in copies of the tree, under build/mutation. What no test notices is printed with
 its difference, and a summary per part at the end. Which test executes which lines is recorded
-first, once per file of tests (`tools/mutation/executed.py`): about as long as the tests take. A
-change whose tests do not end counts as noticed, and so does one that crashes.
+first, once per file of tests (`tools/mutation/executed.py`): about as long as the tests take. Tests
+run in children of a process that has collected them (`tools/mutation/serving.py`), or, where the
+change is of what runs at import, in a process of their own. A change whose tests do not end counts
+as noticed, and so does one that crashes.
 """
 
 from __future__ import annotations
