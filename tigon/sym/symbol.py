@@ -732,8 +732,8 @@ def var(
         check(
             isinstance(init, str) or hasattr(init, "dumps"),
             "Variable",
-            f"init of '{name}': expected an initializer that files can name, as mx.init.One(); given "
-            f"{init!r:.80}",
+            f"init of '{name}': expected an initializer that files can name, as mx.init.One(); "
+            f"given {init!r:.80}",
         )
         hints["__init__"] = init if isinstance(init, str) else init.dumps()
     for own, value in attributes.items():
