@@ -144,6 +144,10 @@ def _arrays(where: str, *items: Any) -> Any:
     return tracing.needs_arrays(f"calls autograd.{where}", items)
 
 
+def _typed(array: Any) -> str:
+    return "none" if array is None else f"shape {array.shape} and {as_dtype(array.dtype)}"
+
+
 def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
@@ -175,8 +179,7 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
             given is None
             or (given.shape == target.shape and given.dtype_code == target.dtype_code),
             "mark_variables",
-            f"expected a gradient like its variable, shape {target.shape}; "
-            f"given {getattr(given, 'shape', None)}",
+            f"expected a gradient like its variable, {_typed(target)}; given {_typed(given)}",
         )
         target.mark_variable(given, request)
 
@@ -199,8 +202,7 @@ def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list
         check(
             grad is None or (grad.shape == head.shape and grad.dtype_code == head.dtype_code),
             where,
-            "expected a head gradient like its head, shape "
-            f"{head.shape} and {as_dtype(head.dtype)}; given {getattr(grad, 'shape', None)}",
+            f"expected a head gradient like its head, {_typed(head)}; given {_typed(grad)}",
         )
     return heads, grads
 

@@ -164,8 +164,8 @@ class Initializer(NamesWrongTypes):
             chosen = create(own)
             if isinstance(chosen, Initializer):
                 chosen._init_weight(description, array)
-            else:
-                chosen(description, array)
+            else:  # which looks at the name; what chose it has been heeded
+                chosen(InitDesc(description, global_init=description.global_init), array)
         else:
             self._init_by_suffix(description, array)
         if self._verbose:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
 from tools.mutation import __main__ as tool
 from tools.mutation.executed import RecordedTest, Records, chosen, moved_lines, translate
 from tools.mutation.mutants import Mutant, differs, in_words, mutants
+from tools.mutation.patching import changed as changed_code
+from tools.mutation.patching import same
 from tools.mutation.plugin import Recorder, mask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,46 +181,152 @@ def test_parts(path: str, part: str) -> None:
     assert tool._within(path, [part]) and tool._within(path, []) and not tool._within(path, ["met"])
 
 
-class Tree:
-    """A runner in a folder of its own, with one module and two tests."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder
-        (folder / "toys").mkdir()
-        self.source = b"def f(x):\n    return x + 1\n"
-        (folder / "toys" / "toy.py").write_bytes(self.source)
-        (folder / "test_toy.py").write_text(
-            "from toys.toy import f\n\n\ndef test_sum():\n    assert f(1) == 2\n\n\n"
-            "def test_nothing():\n    f(1)\n"
-        )
+def code(text: str) -> CodeType:
+    return compile(textwrap.dedent(text), "toy.py", "exec")
 
 
 @pytest.mark.parametrize(
-    ("test", "text", "outcome"),
+    ("old", "new", "names"),
     [
-        ("test_sum", "-", (False, True)),
-        ("test_nothing", "-", (True, True)),
-        ("test_nothing", "if not __import__('time').sleep(60) else", (False, False)),
+        ("def f():\n    return 1", "def f():\n    return 2", ["<module>", "f"]),
+        ("def f():\n    return 1", "def f():\n    return 1.0", ["<module>", "f"]),
+        ("def f():\n    return 0.0", "def f():\n    return -0.0", ["<module>", "f"]),
+        ("class A:\n    def f(): g()", "class A:\n    def f(): pass", ["<module>", "A", "f"]),
+        ("def f(): return lambda: 1, lambda: 2", "def f(): return lambda: 1, lambda: 3",
+         ["<module>", "f", "<lambda>"]),
+        ("def f(a=1): return a", "def f(a=2): return a", ["<module>"]),
+        ("class A:\n    a = 1", "class A:\n    a = 2", ["<module>", "A"]),
+        ("f = lambda: 1, lambda: 2", "f = lambda: 2, lambda: 1", None),
+    ],
+)  # fmt: skip
+def test_which_code_was_changed(old: str, new: str, names: list[str] | None) -> None:
+    found = changed_code(code(old), code(new))
+    assert names == (found and [before.co_name for before, _ in found])
+    assert same(code(old), code(f"\n\n{old}")) and not same(code(old), code(new))
+
+
+TOY = """
+import functools
+
+
+def f(x):
+    return x + 1
+
+
+def default(x=1):
+    return x
+
+
+def once():
+    return 1 + 1
+
+
+VALUE = once()
+
+
+@functools.cache
+def kept(x):
+    def inner(y):
+        return x * y
+    return inner
+"""
+TESTS = """
+import os
+import sys
+import time
+
+import pytest
+from toys import toy
+
+
+def test_sum():
+    assert toy.f(1) == 2
+
+def test_nothing():
+    toy.f(1), toy.default(), toy.once()
+
+def test_default():
+    assert toy.default() == 1
+
+def test_at_import():
+    assert toy.VALUE == 2
+
+def test_nested():
+    assert toy.kept(2)(3) == 6
+
+def test_late():
+    import toys.late
+    assert toys.late.g() == 4
+
+def test_unfit():
+    assert "MUTATION_SERVE" not in os.environ
+"""
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tool.Runner]:
+    """One in a folder of its own, with two modules and a file of tests."""
+    folder = tmp_path_factory.mktemp("tree")
+    (folder / "toys").mkdir()
+    (folder / "toys" / "toy.py").write_text(TOY)
+    (folder / "toys" / "late.py").write_text("def g():\n    return 3 + 1\n")
+    (folder / "test_toy.py").write_text(TESTS)
+    made = tool.Runner.__new__(tool.Runner)
+    made.root, made._running, made._server = folder, None, None
+    made._cache, made.imports, made.package = folder / "cache", f"{folder}:{ROOT}", "toys"
+    made._fit, made._unfit = set(), set()
+    yield made
+    made.end()
+
+
+NOTICED, LIVES, HANGS = (False, True), (True, True), (False, False)
+
+
+@pytest.mark.parametrize(
+    ("tests", "old", "new", "outcome", "forked"),
+    [
+        ("sum", "x + 1", "x - 1", NOTICED, True),
+        ("nothing sum", "x + 1", "x - 1", NOTICED, True),
+        ("nothing", "x + 1", "x - 1", LIVES, True),
+        ("nothing", "x + 1", "__import__('time').sleep(60)", HANGS, True),
+        ("sum", "x + 1", "__import__('os')._exit(0)", NOTICED, True),
+        ("nested", "x * y", "x + y", NOTICED, True),
+        ("late", "3 + 1", "3 - 1", NOTICED, True),
+        ("unfit nothing", "x + 1", "x - 1", LIVES, True),
+        ("unfit sum", "x + 1", "x - 1", NOTICED, True),
+        ("default", "x=1", "x=2", NOTICED, False),
+        ("at_import", "1 + 1", "1 - 1", NOTICED, False),
     ],
 )
 def test_a_change_is_noticed_or_lives(
-    tmp_path: Path,
+    runner: tool.Runner,
     monkeypatch: pytest.MonkeyPatch,
-    test: str,
-    text: str,
+    tests: str,
+    old: str,
+    new: str,
     outcome: tuple[bool, bool],
+    forked: bool,
 ) -> None:
-    monkeypatch.setattr(tool, "WAIT", 60.0 if outcome[1] else 3.0)
-    tree = Tree(tmp_path)
-    runner = tool.Runner.__new__(tool.Runner)
-    runner.root, runner._running, runner._cache = tmp_path, None, tmp_path / "cache"
-    runner.imports = f"{tmp_path}:{ROOT}"
-    at = tree.source.index(b"+")
-    mutant = Mutant("toys/toy.py", "toy", at, at + 1, text, (2, 2), ((2, 2),))
-    chosen_tests = [RecordedTest(f"test_toy.py::{test}", 0.0, {})]
-    assert runner.lives(mutant, tree.source, chosen_tests) == outcome
-    assert (tmp_path / "toys" / "toy.py").read_bytes() == tree.source
-    assert runner._running is not None and runner._running.poll() is not None
+    monkeypatch.setattr(tool, "WAIT_FOR_ONE", 2.0 if outcome is HANGS else 60.0)
+    path = "toys/toy.py" if old in TOY else "toys/late.py"
+    source = (runner.root / path).read_bytes()
+    at = source.index(old.encode())
+    line = source.count(b"\n", 0, at) + 1
+    mutant = Mutant(path, "toy", at, at + len(old), new, (line, line), ((line, line),))
+    chosen_tests = [RecordedTest(f"test_toy.py::test_{name}", 0.0, {}) for name in tests.split()]
+    started = runner._running
+    assert runner.lives(mutant, source, chosen_tests) == outcome
+    assert (runner._running is started) is forked
+    assert (runner.root / path).read_bytes() == source
+    assert runner._running is None or runner._running.poll() is not None
+
+
+def test_what_a_file_of_tests_executes_is_recorded(runner: tool.Runner, tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    runner.record(records, "test_toy.py")
+    assert records.missing(runner.root, ["test_toy.py"]) == []
+    names = [test.name for test in records.tests(runner.root, ["test_toy.py"])]
+    assert "test_toy.py::test_sum" in names and "test_toy.py::test_unfit" not in names
 
 
 def test_help_is_printed() -> None:

@@ -139,7 +139,8 @@ CASES = [
     ),
     (
         lambda: autograd.backward(nd.ones(2), nd.ones(3)),
-        "backward: expected a head gradient like its head, shape (2,) and float32; given (3,)",
+        "backward: expected a head gradient like its head, shape (2,) and float32; given shape "
+        "(3,) and float32",
     ),
     # -- symbols
     (

@@ -53,10 +53,10 @@ def decode(
     except TigonError:
         raise
     except Exception as error:  # Pillow's readers raise what they like about damaged files
-        begin = data[:8].hex(" ")
+        begin, said = data[:8].hex(" "), str(error).partition(" <")[0]  # Pillow tells an address
         raise TigonError(
             f"{where}: the {len(data)} bytes{of}, which begin with {begin}, are no image that can "
-            f"be read ({error}); is it damaged, or of another format?"
+            f"be read ({said}); is it damaged, or of another format?"
         ) from None
     is_grey = flag == 0 or (flag == -1 and picture.mode == "L")
     wanted = "L" if is_grey else "RGB"

@@ -38,7 +38,12 @@ def save(fname: AnyPath, data: Any) -> None:
     named = isinstance(data, Mapping)
     for name, array in data.items() if named else enumerate(data):
         check(
-            isinstance(array, NDArray) and (not named or isinstance(name, str)),
+            not named or isinstance(name, str),
+            "save",
+            f"expected texts for names; given {name!r}, {type(name).__name__}",
+        )
+        check(
+            isinstance(array, NDArray),
             "save",
             f"entry {name!r}: expected an NDArray; given {type(array).__name__}",
         )

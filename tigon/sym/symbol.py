@@ -754,6 +754,12 @@ def var(
     if dtype is not None:
         hints["__dtype__"] = str(as_dtype(dtype).code)
     if init is not None:
+        check(
+            isinstance(init, str) or hasattr(init, "dumps"),
+            "Variable",
+            f"init of '{name}': expected an initializer that files can name, as mx.init.One(); "
+            f"given {init!r:.80}",
+        )
         hints["__init__"] = init if isinstance(init, str) else init.dumps()
     for own, value in attributes.items():
         check(

@@ -5,8 +5,10 @@ make mutate AT=tigon/metric.py:120-160               all changes of these lines
 
 Changes are made in copies of the tree, under build/mutation. What no test notices is printed with
 its difference, and a summary per part at the end. Which test executes which lines is recorded
-first, once per file of tests (`tools/mutation/executed.py`): about as long as the tests take. A
-change whose tests do not end counts as noticed, and so does one that crashes.
+first, once per file of tests (`tools/mutation/executed.py`): about as long as the tests take. Tests
+run in children of a process that has collected them (`tools/mutation/serving.py`), or, where the
+change is of what runs at import, in a process of their own. A change whose tests do not end counts
+as noticed, and so does one that crashes.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import pickle
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +31,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
@@ -35,6 +39,7 @@ from tigon.base.files import write_file
 from tigon.base.progress import Progress
 from tools.mutation.executed import RecordedTest, Records, chosen
 from tools.mutation.mutants import Mutant, differs, in_words, mutants
+from tools.mutation.serving import FRESH, HUNG, PASSED, Answer, Request, put
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "build" / "mutation"
@@ -46,7 +51,10 @@ FIRST, FILES_FIRST = 8.0, 3
 """Seconds of the tests that are run before all others, and of how many files."""
 QUICK = 0.2
 """Seconds of a test that reads signatures, at most."""
-WAIT = 30.0
+SIGNATURES = "tests/golden/test_signatures.py"
+"""What knows all defaults, and is asked first where one changes."""
+WAIT, WAIT_FOR_ONE = 30.0, 10.0
+"""Seconds beyond a multiple of what tests took: of all tests of a process, of one in a child."""
 _MEMORY = 12 << 30
 _PR_SET_PDEATHSIG = 1
 
@@ -58,9 +66,14 @@ class Runner:
         number, self._lock = _free_place()
         self.root = HOME / f"tree-{number}"
         self._running: subprocess.Popen[bytes] | None = None
+        self._server: Server | None = None
+        self._fit: set[str] = set()
+        self._unfit: set[str] = set()
+        """Tests that pass, and that fail, in a child of the server without any change."""
         self._cache = HOME / "cache"
         self.imports = str(self.root)
         """Where Python finds packages."""
+        self.package = "tigon"
         for name in COPIED:
             _same(ROOT / name, self.root / name)
         for name in FILES:
@@ -70,31 +83,45 @@ class Runner:
             [sys.executable, "-m", "compileall", "-q", str(self.root / "tigon")], check=True
         )
 
+    def _start(
+        self,
+        plugin: str,
+        arguments: Sequence[str],
+        folder: str,
+        environment: dict[str, str],
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[bytes]:
+        full = {
+            **os.environ,
+            "PYTHONPATH": self.imports,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TIGON_CACHE": str(self._cache),
+            "MUTATION_PACKAGE": f"{self.root / self.package}{os.sep}",
+            "HYPOTHESIS_STORAGE_DIRECTORY": folder,
+            **environment,
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-p", f"tools.mutation.{plugin}"]
+        command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"]
+        return subprocess.Popen(
+            [*command, "--hypothesis-seed=0", f"--basetemp={folder}/tests", *arguments],
+            cwd=self.root,
+            env=full,
+            pass_fds=pass_fds,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_bounded,
+        )
+
     def pytest(
         self, arguments: Sequence[str], seconds: float, fresh: bool = False, **environment: str
     ) -> int | None:
         """The exit status; None if it did not end in time."""
         with tempfile.TemporaryDirectory() as folder:
-            full = {
-                **os.environ,
-                "PYTHONPATH": self.imports,
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "TIGON_CACHE": folder if fresh else str(self._cache),
-                "HYPOTHESIS_STORAGE_DIRECTORY": folder,
-                **environment,
-            }
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "tools.mutation.plugin"]
-            command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"]
-            self._running = subprocess.Popen(
-                [*command, f"--basetemp={folder}/tests", *arguments],
-                cwd=self.root,
-                env=full,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                preexec_fn=_bounded,
-            )
+            if fresh:
+                environment["TIGON_CACHE"] = folder
+            self._running = self._start("plugin", arguments, folder, environment)
             try:
                 if _stopped.is_set():
                     return None
@@ -102,33 +129,82 @@ class Runner:
             except subprocess.TimeoutExpired:
                 return None
             finally:
-                self.end()
+                _kill(self._running)
 
     def end(self) -> None:
         """Nothing that a test has started is left behind."""
         if self._running is not None:
-            try:
-                os.killpg(self._running.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            self._running.wait()
+            _kill(self._running)
+        if self._server is not None:
+            self._server.end()
 
     def lives(
         self, mutant: Mutant, source: bytes, tests: Sequence[RecordedTest]
     ) -> tuple[bool, bool]:
         """Whether the tests pass on the changed sources; whether they ended."""
         file = self.root / mutant.path
-        for cached in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
-            cached.unlink()
-        write_file(file, mutant.applied(source), durable=False)
         try:
+            forked = self._forked(mutant, source, tests)
+            if forked is not None:
+                return forked
+            put(file, mutant.applied(source))
             for batch in _batches(tests):
                 status = self._run(batch, mutant.path.startswith(SHARED_CODE))
                 if status not in (0, 5):  # 5: none of these tests is there any more
                     return False, status is not None
             return True, True
         finally:
-            write_file(file, source, durable=False)
+            put(file, source)
+
+    def _forked(
+        self, mutant: Mutant, source: bytes, tests: Sequence[RecordedTest]
+    ) -> tuple[bool, bool] | None:
+        """The same by children of the server; None for a change that these cannot make."""
+        if mutant.path.startswith(SHARED_CODE):
+            return None
+        new, (lines, *_) = mutant.applied(source), mutant.executed[::-1]
+        for batch in _batches(tests):  # each has files that are collected when it is asked
+            left = [test for test in _by_file(batch) if test.name not in self._unfit]
+            while left:
+                answer = self._ask(left, mutant.path, source, new, lines)
+                put(self.root / mutant.path, source)
+                if answer.outcome == FRESH:
+                    return None
+                if answer.outcome == PASSED:
+                    break
+                if self._passes_unchanged(left, answer.test):
+                    return False, answer.outcome != HUNG
+                left = [test for test in left if test.name not in self._unfit]
+        return True, True
+
+    def _passes_unchanged(self, tests: Sequence[RecordedTest], name: str) -> bool:
+        """Whether a test passes in a child at all: asked when it first notices a change."""
+        if name and name not in self._fit:
+            (test,) = (test for test in tests if test.name == name)
+            passes = self._ask([test]).outcome == PASSED
+            (self._fit if passes else self._unfit).add(name)
+        return name not in self._unfit
+
+    def _ask(
+        self,
+        tests: Sequence[RecordedTest],
+        path: str = "",
+        old: bytes = b"",
+        new: bytes = b"",
+        lines: tuple[int, int] = (0, 0),
+        record: str = "",
+    ) -> Answer:
+        if _stopped.is_set():
+            return Answer(PASSED)
+        timed = tuple((test.name, WAIT_FOR_ONE + 3 * test.seconds) for test in tests)
+        if self._server is None:
+            self._server = Server(self._start)
+        try:
+            return self._server.ask(Request(timed, path, old, new, lines, record))
+        except (EOFError, OSError):  # it has crashed
+            self._server.end()
+            self._server = None
+            return Answer(FRESH)
 
     def _run(self, tests: Sequence[RecordedTest], fresh: bool) -> int | None:
         seconds = WAIT + 5 * sum(test.seconds for test in tests)
@@ -136,19 +212,53 @@ class Runner:
             names = f"{folder}/tests.txt"
             write_file(names, "\n".join(test.name for test in tests).encode(), durable=False)
             files = list(dict.fromkeys(test.file for test in tests))
-            arguments = ["-x", "--hypothesis-seed=0", *files]
-            return self.pytest(arguments, seconds, fresh, MUTATION_TESTS=names)
+            return self.pytest(["-x", *files], seconds, fresh, MUTATION_TESTS=names)
 
     def record(self, records: Records, test_file: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             written = Path(folder, "executed.pickle")
-            status = self.pytest([test_file], 1800, MUTATION_RECORD=str(written))
+            answer = self._ask((), record=test_file, new=str(written).encode())
             content = written.read_bytes() if written.exists() else b""
         if not content:
             if not _stopped.is_set():
-                print(f"{test_file}: pytest ended with {status}; left out", flush=True)
+                print(f"{test_file}: {answer}; left out", flush=True)
             return
         records.add(self.root, test_file, pickle.loads(content))
+
+
+class Server:
+    """The process that `tools/mutation/serving.py` describes."""
+
+    def __init__(self, start: Callable[..., subprocess.Popen[bytes]]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            number = theirs.fileno()
+            environment = {"MUTATION_SERVE": str(number)}
+            self._process = start("serving", (), self._folder.name, environment, (number,))
+        self._connection = Connection(ours.detach())
+
+    def ask(self, request: Request) -> Answer:
+        self._connection.send(request)
+        answer: Answer = self._connection.recv()
+        return answer
+
+    def end(self) -> None:
+        self._process.terminate()  # it ends its child
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            pass
+        _kill(self._process)
+        self._folder.cleanup()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
 
 
 def _free_place() -> tuple[int, IO[bytes]]:
@@ -180,6 +290,12 @@ def _batches(tests: Sequence[RecordedTest]) -> Iterator[list[RecordedTest]]:
     chosen_first = {test.name for test in first}
     if others := [test for test in tests if test.name not in chosen_first]:
         yield others
+
+
+def _by_file(tests: Sequence[RecordedTest]) -> list[RecordedTest]:
+    """Fixtures of a file are made once."""
+    files = {test.file: place for place, test in reversed(list(enumerate(tests)))}
+    return sorted(tests, key=lambda test: files[test.file])
 
 
 def _bounded() -> None:
@@ -229,7 +345,11 @@ class Check:
         self._lock = threading.Lock()
         files = {test.file for test in tests}
         of_signatures = {f for f in files if b"signature(" in (ROOT / f).read_bytes()}
-        self._readers = [t for t in tests if t.file in of_signatures and t.seconds < QUICK]
+        self._readers = [
+            t
+            for t in tests
+            if t.file == SIGNATURES or (t.file in of_signatures and t.seconds < QUICK)
+        ]
         self._sources: dict[str, bytes] = {}
         self._end = time.monotonic() + options.seconds
         self.counts: dict[str, Counter[str]] = {}
@@ -268,7 +388,8 @@ class Check:
     ) -> list[RecordedTest]:
         tests = {t.name: t for t in self._tests if t.executes(mutant.path, ranges)}
         tests.update({test.name: test for test in more})
-        return chosen(tests.values(), mutant.path, self._options.limit)
+        found = chosen(tests.values(), mutant.path, self._options.limit)
+        return sorted(found, key=lambda t: t.file != SIGNATURES or mutant.kind != "default")
 
     def work(self, runner: Runner) -> None:
         while (found := self.next()) is not None:
@@ -343,6 +464,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _at_once(record, runners)
     check = Check(options, records.tests(ROOT, test_files))
     _at_once(check.work, runners)
+    for runner in runners:
+        runner.end()
     print(*check.summary(), sep="\n")
     return 0
 

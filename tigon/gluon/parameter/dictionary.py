@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tigon import initializer
-from tigon.base import as_dtype, check
+from tigon.base import TigonError, as_dtype, check
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.files import AnyPath
 from tigon.context import Context, check_contexts
@@ -94,7 +94,7 @@ class ParameterDict(NamesWrongTypes):
         return found
 
     def get_constant(self, name: str, value: Any = None) -> Constant:
-        """The constant `prefix + name`, created from `value` if it is new."""
+        """The constant `prefix + name`, created from `value` if it is new, which it keeps."""
         full = self._prefix + name
         found = self._find(full)
         if found is None:
@@ -111,6 +111,11 @@ class ParameterDict(NamesWrongTypes):
             f"'{name}' is a Parameter, not a Constant; choose another name",
         )
         assert isinstance(found, Constant)
+        if value is not None and not found.has(value):
+            raise TigonError(
+                f"ParameterDict '{self._prefix}': constant '{name}' has other values; given "
+                f"{value!r:.80}; take another name, or leave the value out"
+            )
         return found
 
     def update(self, other: ParameterDict | Mapping[str, Parameter]) -> None:

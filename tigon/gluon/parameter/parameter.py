@@ -567,7 +567,8 @@ for _name in "neg abs lt le gt ge getitem setitem float int array".split():  # t
 
 
 class Constant(Parameter):
-    """A parameter with fixed values that never learns.
+    """A parameter with fixed values that never learns: its `grad_req` stays 'null', also where that
+    of a whole network is set.
 
     >>> Constant("scale", [1.0, 2.0])
     Constant scale (shape=(2,), dtype=float32)
@@ -582,7 +583,15 @@ class Constant(Parameter):
             shape=self.value.shape,
             dtype=self.value.dtype,
             init=initializer.Constant(self.value),
+            differentiable=False,
         )
+
+    def has(self, value: Any) -> bool:
+        """Whether these are its values."""
+        own, given = (
+            one.asnumpy() if hasattr(one, "asnumpy") else one for one in (self.value, value)
+        )
+        return np.array_equal(own, given)
 
     def __repr__(self) -> str:
         return f"Constant {self.name} (shape={self.shape}, dtype={self.dtype})"
