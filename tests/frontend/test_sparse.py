@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tigon as mx
-from tigon import autograd, nd
+from tigon import autograd, gluon, nd
 from tigon.nd.stored.operators import rules
 from tigon.ops import record
 from tigon.runtime import stats
@@ -75,6 +76,7 @@ CASES: dict[str, list[tuple[str, Callable[..., Any], tuple[str, ...]]]] = {
         ("a row", lambda x: x * nd.array(PLAIN[:1]), ("csr",)),
         ("a column", lambda x: x * nd.array(PLAIN[:, :1]), ("csr",)),
         ("a vector", lambda x: nd.array(PLAIN[0]) * x, ("csr",)),
+        ("one element", lambda x: x * nd.array([3]), BOTH),
         ("infinity", lambda x: x * float("inf"), ()),
     ],
     "elemwise_mul": [("a dense one", lambda x: nd.elemwise_mul(nd.array(PLAIN), x), BOTH)],
@@ -343,6 +345,73 @@ def test_gradients_of_row_sparse_weights() -> None:
     value.backward()
     assert weight.grad.indices.asnumpy().tolist() == [1, 2, 3]
     assert weight.grad.asnumpy()[:, 0].tolist() == [0, 2, 1, 4]
+
+
+# ---------------------------------------------------------------- blocks, graphs, iterators
+
+
+class Product(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.weight = self.params.get(
+                "weight", shape=(4, 3), init="ones", grad_stype="row_sparse"
+            )
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
+        return F.sparse.dot(x, weight)
+
+
+def test_hybridized_blocks_that_are_given_sparse_arrays() -> None:
+    net = Product()
+    net.initialize()
+    net.hybridize()
+    x = by_elements(MATRIX)
+    with pytest.warns(RuntimeWarning, match="is given sparse arrays, and runs as Python code"):
+        with autograd.record():
+            loss = net(x).sum()
+    loss.backward()
+    assert loss.asscalar() == 18 and net.weight.grad().indices.asnumpy().tolist() == [1, 3]
+    assert (net(x.tostype("default")).asnumpy() == net(x).asnumpy()).all()
+
+
+def test_graphs_are_dense() -> None:
+    product = mx.sym.sparse.dot(mx.sym.var("x", stype="csr"), mx.sym.var("w"))
+    arrays = {"x": by_elements(), "w": nd.ones((4, 1))}
+    before = stats()["fallbacks"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bound = product.bind(mx.cpu(), arrays)
+        assert bound.forward()[0].asnumpy().tolist() == DENSE.sum(1, keepdims=True).tolist()
+        found = bound.forward(x=by_elements(OTHER))[0]
+    assert stats()["fallbacks"] == before + 2
+    assert found.asnumpy().tolist() == OTHER.sum(1, keepdims=True).tolist()
+
+
+def test_batches_of_matrices(tmp_path: Path) -> None:
+    for source in (by_elements(np.eye(5, dtype=np.float32)), by_elements(np.eye(5)).asscipy()):
+        batches = list(mx.io.NDArrayIter(source, np.arange(5), 2, shuffle=True))
+        assert [batch.data[0].stype for batch in batches] == ["csr"] * 3
+        for batch in batches:
+            assert (batch.data[0].asnumpy().argmax(1) == batch.label[0].asnumpy()).all()
+    (tmp_path / "rows").write_text("1 0:0.5 2:1\n0 1:1\n1 0:1\n0 2:1\n")
+    batches = mx.io.LibSVMIter(str(tmp_path / "rows"), (3,), batch_size=2)
+    first = next(batches)
+    assert first.data[0].stype == "csr" and first.data[0].indices.asnumpy().tolist() == [0, 2, 1]
+    assert first.data[0].asnumpy().tolist() == [[0.5, 0, 1], [0, 1, 0]]
+    batches.reset()
+    data = mx.sym.var("data", stype="csr")
+    weight = mx.sym.var("weight", shape=(3, 1), stype="row_sparse")
+    output = mx.sym.LinearRegressionOutput(mx.sym.sparse.dot(data, weight), mx.sym.var("label"))
+    module = mx.mod.Module(output, label_names=["label"])
+    batches.label_name = "label"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.fit(
+            batches, num_epoch=40, eval_metric="mse", optimizer_params={"learning_rate": 0.5}
+        )
+    found = module.get_params()[0]["weight"].asnumpy().ravel()
+    np.testing.assert_allclose(found, [1.0, 0, 0.25], atol=0.3)
 
 
 # ----------------------------------------------------------------------------------- refusals

@@ -80,10 +80,10 @@ def gradient_by_rows(
     >>> (found,) = gradient_by_rows([y], [g], [table])
     >>> print(show(Graph([ids, g], found)))
     graph(%ids, %g) {
-      %0 = Cast(%ids, dtype="int64")
-      %1 = clip(%0, a_min=0.0, a_max=8.0)
-      %2 = Reshape(%1, shape=(-1,))
-      %3 = Reshape(%g, shape=(-1, 2))
+      %0 = Cast(%ids) {dtype='int64'}
+      %1 = clip(%0) {a_min=0.0, a_max=8.0}
+      %2 = Reshape(%1) {shape=(-1,)}
+      %3 = Reshape(%g) {shape=(-1, 2)}
       return %2, %3
     }
     """

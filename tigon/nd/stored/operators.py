@@ -135,14 +135,14 @@ def _scaled(op: Any, attrs: Any, lhs: Any, rhs: Any) -> Any:
 def _beside(lhs: Any, rhs: Dense) -> Dense | None:
     """What stands in a dense array where elements of a sparse one are stored. Elements that are not
     stored stay zero, whatever it holds there, as in MXNet."""
+    if rhs.size == 1 and rhs.ndim <= lhs.ndim:
+        return _run("_reshape", rhs, shape=(1,) * lhs.data.ndim)
     if isinstance(lhs, RowSparseNDArray):
         return _run("take", rhs, lhs.indices, axis=0) if rhs.shape == lhs.shape else None
     shape = (1,) * (2 - rhs.ndim) + rhs.shape
     if rhs.ndim > 2 or any(own not in (1, n) for own, n in zip(shape, lhs.shape, strict=True)):
         return None
     flat = rhs.reshape((-1,))
-    if rhs.size == 1:
-        return flat
     rows = lhs.rows if shape[0] > 1 else None
     columns = lhs.indices if shape[1] > 1 else None
     if rows is None:
