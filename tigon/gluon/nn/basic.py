@@ -219,6 +219,11 @@ class Embedding(HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check(
+            sparse_grad in (True, False),
+            "Embedding",
+            f"sparse_grad: expected True or False; given {sparse_grad!r:.40}",
+        )
         self._input_dim = input_dim
         self._output_dim = output_dim
         self._kwargs = Settings(
