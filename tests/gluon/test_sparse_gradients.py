@@ -189,6 +189,49 @@ def test_no_dense_table_is_made(hybridized: bool) -> None:
     assert stats()["bytes_peak"] - before < 200_000  # a column would be 800,000
 
 
+class Layers(gluon.HybridBlock):
+    """An embedding below other layers, one in a loop, and one whose table is used densely, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.below = nn.Embedding(6, 3, sparse_grad=True)
+            self.dense = nn.Dense(4, in_units=3, activation="tanh")
+            self.looped, self.tied = (
+                self.params.get(name, shape=(6, 3), grad_stype="row_sparse")
+                for name in ("looped", "tied")
+            )
+
+    def hybrid_forward(self, F: Any, x: Any, looped: Any, tied: Any) -> Any:
+        def row(ids: Any, table: Any) -> Any:
+            return F.Embedding(ids, table, input_dim=6, output_dim=3, sparse_grad=True)
+
+        found, _ = F.contrib.foreach(lambda i, s: (row(i, looped) + s, s), x, F.zeros((3,)))
+        both = F.dot(row(x, tied), tied, transpose_b=True)
+        return self.dense(self.below(x)).sum() + (found**2).sum() + (both**2).sum()
+
+
+def test_compiled_in_any_way() -> None:
+    """Rows where rows are enough, and the numbers of the imperative program everywhere."""
+    made: list[list[np.ndarray]] = []
+    for options in (None, {}, {"recompute": True}):
+        mx.random.seed(1)
+        net = Layers()
+        net.initialize(mx.init.Normal(1))
+        if options is not None:
+            net.hybridize(**options)
+        with warnings.catch_warnings(), autograd.record():
+            warnings.simplefilter("ignore")
+            loss = net(nd.array([1, 4, 1]))
+            loss.backward()
+        assert net.below.weight.grad().indices.asnumpy().tolist() == [1, 4]
+        assert net.looped.grad().indices.asnumpy().tolist() == [1, 4]
+        made.append([p.grad().asnumpy() for p in net.collect_params().values()])
+    for one in made[1:]:
+        for found, expected in zip(one, made[0], strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("hybridized", [False, True])
 def test_sums_over_calls_and_what_clears_them(hybridized: bool) -> None:
     net = embedding(hybridized=hybridized)
@@ -253,6 +296,12 @@ def test_parameters_of_files_that_hold_rows(tmp_path: Path) -> None:
     net = embedding()
     net.load_parameters(str(tmp_path / "net"))
     assert net.weight.data().asnumpy()[:, 0].tolist() == [0, 0, 1, 0]
+    for array in (rows * 2, rows.tostype("default") * 3):
+        net.weight.set_data(array)
+        assert net.weight.data().asnumpy()[2, 0] in (2, 3)
+    net = nn.Embedding(4, 2)
+    net.collect_params().load_dict({net.weight.name: rows}, ctx=mx.cpu())
+    assert net.weight.data().stype == "default" and net.weight.data().asnumpy()[2, 1] == 1
     huge = nd.sparse.zeros("row_sparse", (2**40, 2))
     nd.save(str(tmp_path / "huge"), {"weight": huge})
     with pytest.raises(mx.TigonError, match="its sparse arrays would take"):

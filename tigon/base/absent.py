@@ -38,7 +38,7 @@ _OPERATORS = (
         "dgl_graph_compact dgl_subgraph",
         "dense arrays: take, one_hot and dot",
     ),
-    ("contrib", "SparseEmbedding", "Embedding, whose gradient is dense"),
+    ("contrib", "SparseEmbedding", "Embedding(sparse_grad=True)"),
     ("contrib", "SoftmaxOHEMOutput", "SoftmaxOutput(use_ignore=True) with labels of your choice"),
     ("contrib", "fft ifft", "numpy.fft of asnumpy()"),
     ("contrib", "group_adagrad_update", "mx.optimizer.AdaGrad"),
